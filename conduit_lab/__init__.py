@@ -1,0 +1,69 @@
+"""conduit_lab: from a notebook cell to a served app, on one runtime.
+
+The public names are resolved at their first use: importing the package loads neither onnxruntime nor Jupyter.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from conduit_lab.core.errors import ConduitError as ConduitError
+    from conduit_lab.core.stage import Function as Function
+    from conduit_lab.core.stage import Stage as Stage
+    from conduit_lab.core.stream import Stream as Stream
+    from conduit_lab.export.writer import export_app as export_app
+    from conduit_lab.flow.combinators import Ensemble as Ensemble
+    from conduit_lab.flow.combinators import Fallback as Fallback
+    from conduit_lab.flow.combinators import Parallel as Parallel
+    from conduit_lab.flow.combinators import Route as Route
+    from conduit_lab.flow.combinators import Sequence as Sequence
+    from conduit_lab.flow.combinators import majority_vote as majority_vote
+    from conduit_lab.flow.rag import Rag as Rag
+    from conduit_lab.models.embedder import Embedder as Embedder
+    from conduit_lab.models.load import load_model as load_model
+    from conduit_lab.models.model import Model as Model
+    from conduit_lab.models.prediction import Prediction as Prediction
+    from conduit_lab.notebook.lab import Lab as Lab
+    from conduit_lab.runtime.devices import devices as devices
+    from conduit_lab.serving.app import App as App
+    from conduit_lab.vectors.store import VectorStore as VectorStore
+
+_HOMES = {
+    "App": "serving.app",
+    "ConduitError": "core.errors",
+    "Embedder": "models.embedder",
+    "Ensemble": "flow.combinators",
+    "Fallback": "flow.combinators",
+    "Function": "core.stage",
+    "Lab": "notebook.lab",
+    "Model": "models.model",
+    "Parallel": "flow.combinators",
+    "Prediction": "models.prediction",
+    "Rag": "flow.rag",
+    "Route": "flow.combinators",
+    "Sequence": "flow.combinators",
+    "Stage": "core.stage",
+    "Stream": "core.stream",
+    "VectorStore": "vectors.store",
+    "devices": "runtime.devices",
+    "export_app": "export.writer",
+    "load_model": "models.load",
+    "majority_vote": "flow.combinators",
+}
+
+__all__ = sorted(_HOMES)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

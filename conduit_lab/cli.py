@@ -1,0 +1,80 @@
+"""The command line: `conduit-lab devices | serve | check | lab | demo`."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from conduit_lab.core import figures, html
+from conduit_lab.core.errors import ConduitError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status; an error of the package is one line, not a traceback."""
+    parser = argparse.ArgumentParser(prog="conduit-lab", description=__doc__.partition(":")[0] + ".")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    command = commands.add_parser("devices", help="what hardware is here, and what will be used")
+    command.set_defaults(run=_devices)
+    command = commands.add_parser("serve", help="serve an exported folder")
+    command.add_argument("folder", type=Path, nargs="?", default=Path())
+    command.add_argument("--host", default="127.0.0.1")
+    command.add_argument("--port", default="8000")
+    command.set_defaults(run=_serve)
+    command = commands.add_parser("check", help="start an exported folder afresh and compare its answers")
+    command.add_argument("folder", type=Path, nargs="?", default=Path())
+    command.set_defaults(run=_check)
+    command = commands.add_parser("lab", help="open JupyterLab")
+    command.add_argument("notebook", nargs="?", default=".")
+    command.set_defaults(run=_lab)
+    command = commands.add_parser("demo", help="run a notebook, export its app, start it and ask it")
+    command.add_argument("notebook", type=Path, nargs="?", default=Path("notebooks/01_tour.ipynb"))
+    command.set_defaults(run=_demo)
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except ConduitError as error:
+        print(f"conduit-lab: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _devices(options: argparse.Namespace) -> int:
+    from conduit_lab.runtime.devices import devices
+
+    print(devices())
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    command = [sys.executable, "-m", "uvicorn", "app:app", "--host", options.host, "--port", options.port]
+    return subprocess.call(command, cwd=options.folder)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from conduit_lab.export.replay import replay
+
+    outcomes = replay(options.folder.resolve())
+    rows = [
+        (
+            f"{o.example.method} {o.example.path}",
+            o.problem or ("answered" if o.example.writes else "same"),
+            figures.seconds(o.seconds),
+        )
+        for o in outcomes
+    ]
+    print(html.columns(("endpoint", "replay", "time"), rows, numeric=("time",)))
+    return int(any(outcome.problem for outcome in outcomes))
+
+
+def _lab(options: argparse.Namespace) -> int:
+    return subprocess.call([sys.executable, "-m", "jupyter", "lab", options.notebook])
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from conduit_lab.demo import run
+
+    return run(options.notebook)

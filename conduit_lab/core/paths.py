@@ -1,0 +1,43 @@
+"""Where relative paths start: the project's root, the same in a notebook, a script and an exported app."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+_root: ContextVar[Path | None] = ContextVar("conduit_lab_root", default=None)
+
+
+def find_root(start: Path | None = None) -> Path:
+    """Return the nearest folder at or above `start` (default: here) that holds a `pyproject.toml`, else `start`."""
+    here = (start or Path.cwd()).resolve()
+    return next((folder for folder in (here, *here.parents) if (folder / "pyproject.toml").is_file()), here)
+
+
+def current_root() -> Path:
+    """Return the root of the app whose endpoint is running, or outside of one `find_root()`."""
+    return _root.get() or find_root()
+
+
+@contextmanager
+def use_root(root: Path) -> Iterator[None]:
+    """Make `root` the current root for this thread or task."""
+    token = _root.set(root)
+    try:
+        yield
+    finally:
+        _root.reset(token)
+
+
+def resolve(path: str | Path, root: Path | None = None) -> Path:
+    """Return `path` as an absolute path; a relative one starts at `root` (default: the current root)."""
+    path = Path(path).expanduser()
+    return path if path.is_absolute() else (root or current_root()) / path
+
+
+def display(path: Path) -> str:
+    """Return `path` relative to the current root where it lies inside it, else as it is."""
+    root = current_root()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

@@ -1,0 +1,60 @@
+"""What goes in and out: tensor specifications and the small protocols that rooms know each other by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, dtype and shape of one input or output.
+
+    `shape` holds an int for a fixed axis and a name for a free one, the batch axis first:
+    `TensorSpec("embedding", "float32", ("batch", 384))`.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.dtype} [{', '.join(str(axis) for axis in self.shape)}]"
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether an array of `shape` has the right rank and fixed axes."""
+        return len(shape) == len(self.shape) and all(
+            want == got for want, got in zip(self.shape, shape, strict=True) if isinstance(want, int)
+        )
+
+
+def describe(array: Array) -> str:
+    """Return dtype and shape of `array` the way a `TensorSpec` prints: `float32 [1, 383]`."""
+    return f"{array.dtype} [{', '.join(map(str, array.shape))}]"
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Turns text into vectors."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of one vector."""
+
+    def encode(self, texts: str | Sequence[str]) -> FloatArray:
+        """Return float32 `[dimension]` for one text, `[n, dimension]` for many."""
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Answers a question from passages of text."""
+
+    def generate(self, *, query: str, context: Sequence[str]) -> str:
+        """Return the answer to `query`, using the passages in `context`."""

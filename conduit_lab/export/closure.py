@@ -1,0 +1,316 @@
+"""Closure: everything that an app's endpoints need, as source and files.
+
+It starts at the registered functions and follows the global names that their code looks up, against the live session:
+code becomes source, models and stores become files with the call that loads them, plain values become literals.
+What has no such form is refused, with the chain of names that needs it.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import json
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from conduit_lab.core.errors import ExportError
+from conduit_lab.core.paths import resolve
+from conduit_lab.export import values
+from conduit_lab.export.sources import Sources, Statement
+from conduit_lab.models.embedder import Embedder
+from conduit_lab.models.model import Model
+from conduit_lab.serving.app import App
+from conduit_lab.serving.endpoint import Endpoint
+from conduit_lab.vectors.store import VectorStore
+
+Chain = tuple[str, ...]
+
+
+class Closure:
+    """The source of `app.py` in the making, and the files beside it in `folder`.
+
+    `imports` and `pieces` are lines and blocks of source in the order they are needed, `distributions` the packages
+    that the imports come from, `warnings` what the user should know.
+    """
+
+    def __init__(self, app: App, folder: Path, statements: list[str] | None) -> None:
+        self.app = app
+        self.folder = folder
+        self.imports: dict[str, None] = {}
+        self.pieces: list[str] = []
+        self.distributions: dict[str, str] = {}
+        self.warnings: list[str] = []
+        self._done: set[str] = set()
+        self._namespace = _namespace(app)
+        self._sources = Sources(statements if statements is not None else [_module_source(self._namespace)])
+        names = [name for name, value in self._namespace.items() if value is app and not name.startswith("_")]
+        self.app_name = names[0] if names else "lab"
+        for endpoint in app.endpoints:
+            self._endpoint(endpoint, (f"{endpoint.method} {endpoint.path}",))
+
+    def add_file(self, path: Path, needed_by: str) -> str:
+        """Copy a file or folder of the project to the same place in the export, and return its relative path."""
+        if not path.exists():
+            raise ExportError(f"{path.name} is not there any more ({path}): needed by {needed_by}")
+        root = self.app.root
+        inside = path.relative_to(root) if path.is_relative_to(root) else Path("models", path.name)
+        target = self.folder / inside
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                shutil.copytree(path, target, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+            else:
+                shutil.copy2(path, target)
+                external = path.with_name(path.name + ".data")  # where exporters put large weights
+                if external.is_file():
+                    shutil.copy2(external, target.with_name(external.name))
+        return inside.as_posix()
+
+    def add_store(self, store: VectorStore, name: str) -> str:
+        """Write a consistent copy of a store into the export as `indexes/<name>.sqlite`, and return that path."""
+        path = Path("indexes", f"{name}.sqlite")
+        if not (self.folder / path).exists():
+            (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+            store.save_to(self.folder / path)
+        return path.as_posix()
+
+    # Names
+
+    def _need(self, name: str, chain: Chain) -> None:
+        """Make `name` available in the exported source."""
+        if name in self._done or name in ("__file__", "__name__"):
+            return
+        if name not in self._namespace:
+            if hasattr(builtins, name):
+                return
+            raise ExportError(f"{name} is not defined in this session (needed by {_shown(chain)})")
+        value = self._namespace[name]
+        if value is self.app or (hasattr(builtins, name) and _is_builtin(name, value)):
+            return
+        self._done.add(name)
+        here = (*chain, name)
+        if str(getattr(value, "__module__", "")).partition(".")[0] == "IPython":
+            raise ExportError(
+                f"{name} exists only in a notebook (needed by {_shown(chain)}): leave it out of served code"
+            )
+        if isinstance(value, Endpoint):
+            self._endpoint(value, here)
+        elif isinstance(value, Model | Embedder):
+            self._model(name, value, here)
+        elif isinstance(value, VectorStore):
+            self._store(name, value, here)
+        elif isinstance(value, ModuleType) or not self._is_own(value):
+            self._import(name, value, here)
+        elif isinstance(value, FunctionType | type):
+            self._definition(name, value, here)
+        else:
+            self._value(name, value, here)
+
+    def _is_own(self, value: Any) -> bool:
+        """Whether `value` was made in the session, and not imported."""
+        if isinstance(value, FunctionType):
+            return value.__globals__ is self._namespace
+        if isinstance(value, type) or inspect.isroutine(value):
+            return value.__module__ == self._namespace.get("__name__")
+        return True
+
+    def _endpoint(self, endpoint: Endpoint, chain: Chain) -> None:
+        if endpoint.app is not self.app:
+            raise ExportError(f"{endpoint.name} belongs to another app (needed by {_shown(chain)})")
+        if f"{endpoint.method} {endpoint.path}" in self._done:
+            return
+        self._done |= {f"{endpoint.method} {endpoint.path}", endpoint.name}
+        for part in endpoint.parts.values():
+            for path in part if isinstance(part, list) else [part]:
+                if isinstance(path, str | Path):
+                    self._model_file(path, chain)
+        self._definition(endpoint.name, endpoint.function, (*chain, endpoint.name))
+
+    def _model_file(self, path: str | Path, chain: Chain) -> None:
+        """Copy a model that a decorator names by its path."""
+        where = resolve(path, self.app.root)
+        if not where.exists():
+            self.warnings.append(f"{path} is not there; the exported app starts with its fallback too")
+        elif not where.is_relative_to(self.app.root):
+            raise ExportError(
+                f"{path} lies outside the root {self.app.root} (needed by {_shown(chain)}): "
+                "copy it into the project, or load it to a variable with load_model"
+            )
+        else:
+            self.add_file(where, _shown(chain))
+
+    def _definition(self, name: str, value: Any, chain: Chain) -> None:
+        if getattr(value, "__closure__", None):
+            free = ", ".join(value.__code__.co_freevars)
+            raise ExportError(
+                f"{name} is made inside another function and holds on to its {free} ({_shown(chain)}): "
+                "define it at the top level"
+            )
+        found = self._sources.definitions(value.__name__)
+        if isinstance(value, FunctionType):
+            found = [statement for statement in found if statement.makes(value)]
+        if not found:
+            raise ExportError(
+                f"the live {name} is not what any statement of this session defines ({_shown(chain)}): "
+                "run its cell again, without a magic around it"
+            )
+        self._emit(found[0], name, chain)
+
+    def _emit(self, statement: Statement, name: str, chain: Chain) -> None:
+        """Add a statement after everything that it needs."""
+        for free in statement.free_names:
+            if free != name:
+                self._need(free, chain)
+        for node in ast.walk(statement.node):  # imports inside a function bring packages too
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    self._pin(alias.name)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                self._pin(node.module)
+        self.pieces.append(statement.text)
+
+    def _import(self, name: str, value: Any, chain: Chain) -> None:
+        statement = self._sources.newest(name)
+        if statement is not None and isinstance(statement.node, ast.Import | ast.ImportFrom):
+            node = statement.node
+            alias = next(a for a in node.names if (a.asname or a.name.partition(".")[0]) == name)
+            line = ast.unparse(
+                ast.Import([alias])
+                if isinstance(node, ast.Import)
+                else ast.ImportFrom(node.module, [alias], node.level)
+            )
+            module = alias.name if isinstance(node, ast.Import) else node.module or ""
+        elif isinstance(value, ModuleType):
+            module = value.__name__
+            line = f"import {module}" if module == name else f"import {module} as {name}"
+        else:
+            module, own = str(value.__module__), str(value.__name__)
+            if getattr(sys.modules.get(module), own, None) is not value:
+                raise ExportError(f"cannot tell where {name} was imported from ({_shown(chain)}): import it in a cell")
+            line = f"from {module} import {own}" + (f" as {name}" if own != name else "")
+        self.imports[line] = None
+        self._pin(module)
+
+    def _pin(self, module: str) -> None:
+        """Note the distribution that brings `module`, or copy a module of the project."""
+        top = module.partition(".")[0]
+        if top in sys.stdlib_module_names or top == "conduit_lab":
+            return
+        file = getattr(sys.modules.get(top), "__file__", None)
+        if file and Path(file).is_relative_to(self.app.root) and "site-packages" not in Path(file).parts:
+            source = Path(file).parent if Path(file).name == "__init__.py" else Path(file)
+            target = self.folder / source.name
+            if not target.exists():
+                copy = shutil.copytree if source.is_dir() else shutil.copy2
+                copy(source, target)
+            return
+        for name in metadata.packages_distributions().get(top, ()):
+            self.distributions[name] = metadata.version(name)
+
+    # Resources and values
+
+    def _model(self, name: str, model: Model | Embedder, chain: Chain) -> None:
+        path = self.add_file(model.path, _shown(chain))
+        options = [f"device={_quoted(model.wanted_device)}"] if model.wanted_device != "auto" else []
+        if isinstance(model, Model) and model.wanted_labels is not None:
+            options.append(f"labels={model.wanted_labels!r}")
+        default = model.path.name if isinstance(model, Embedder) else model.path.stem
+        if model.name != default:
+            options.append(f"name={_quoted(model.name)}")
+        self.pieces.append(f"{name} = {self.app_name}.load_model({', '.join([_quoted(path), *options])})")
+
+    def _store(self, name: str, store: VectorStore, chain: Chain) -> None:
+        declared = store in self.app.stores.values()
+        path = self.add_store(store, store.name if declared else name)
+        options = [f"dimension={store.dimension}"]
+        if store.embedder is not None:
+            options.append(f"embedder={self._name_of(store.embedder, chain)}")
+        if declared:
+            call = f"{self.app_name}.vector_store({', '.join([_quoted(store.name), *options])})"
+        else:
+            self.imports["from conduit_lab import VectorStore"] = None
+            call = f"VectorStore({', '.join([*options, f'path=HERE / {_quoted(path)}'])})"
+        self.pieces.append(f"{name} = {call}")
+
+    def _name_of(self, value: Any, chain: Chain) -> str:
+        """Return a name that holds this very object, after making it available."""
+        for name, known in self._namespace.items():
+            if known is value and not name.startswith("_"):
+                self._need(name, chain)
+                return name
+        raise ExportError(f"a {type(value).__name__} has no name in this session ({_shown(chain)}): give it one")
+
+    def _value(self, name: str, value: Any, chain: Chain) -> None:
+        if values.looks_secret(name, value):
+            raise ExportError(
+                f"{name} looks like a secret ({_shown(chain)}): read it with os.environ[...] inside the function"
+            )
+        statement = self._sources.newest(name)
+        plain = values.is_plain(value)
+        source = values.source_of(name, value, statement) if plain else None
+        if source is not None:
+            self.pieces.append(source)
+        elif plain or isinstance(value, np.ndarray):
+            self._file_value(name, value, chain)
+        else:
+            self._repeat(name, value, statement, chain)
+
+    def _file_value(self, name: str, value: Any, chain: Chain) -> None:
+        written = values.write_file(name, value, self.folder)
+        if written is None:
+            raise ExportError(f"{name} has no file form without pickle ({_shown(chain)}): use plain numbers and text")
+        self.imports["import numpy" if isinstance(value, np.ndarray) else "import json"] = None
+        self.pieces.append(f"{name} = {written[1]}")
+
+    def _repeat(self, name: str, value: Any, statement: Statement | None, chain: Chain) -> None:
+        """Repeat the statement that made a live object."""
+        node = None if statement is None else statement.node
+        simple = isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
+        if statement is None or node is None or not simple or any(isinstance(n, ast.Await) for n in ast.walk(node)):
+            raise ExportError(
+                f"a live {type(value).__name__} has no file form ({_shown(chain)}): "
+                f"make {name} in one statement of its own, or inside the function that uses it"
+            )
+        self._emit(statement, name, chain)
+
+
+def _namespace(app: App) -> dict[str, Any]:
+    """Return the globals of the session that the endpoints live in."""
+    spaces = {id(e.function.__globals__): e.function.__globals__ for e in app.endpoints}
+    if not spaces:
+        raise ExportError(f"{app.name!r} has no endpoints: there is nothing to export")
+    if len(spaces) > 1:
+        names = sorted(str(space.get("__name__")) for space in spaces.values())
+        raise ExportError(f"the endpoints live in several modules ({', '.join(names)}): define them in one")
+    space: dict[str, Any] = next(iter(spaces.values()))
+    return space
+
+
+def _module_source(namespace: dict[str, Any]) -> str:
+    """Return the source of the module that owns a namespace."""
+    module = sys.modules.get(str(namespace.get("__name__")))
+    try:
+        return inspect.getsource(module) if module is not None else ""
+    except OSError as error:
+        raise ExportError("the source of this session is not known: run it from a notebook or a file") from error
+
+
+def _is_builtin(name: str, value: Any) -> bool:
+    """Whether a name means the builtin; IPython puts an `open`, `exit` and `quit` of its own beside it."""
+    return value is getattr(builtins, name) or str(getattr(value, "__module__", "")).startswith("IPython")
+
+
+def _quoted(text: str) -> str:
+    """Return a text literal with double quotes, as the rest of the file has them."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _shown(chain: Chain) -> str:
+    return " → ".join(chain)

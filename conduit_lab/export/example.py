@@ -1,0 +1,104 @@
+"""Example: one recorded call, and the comparison of two answers."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conduit_lab.core.stream import Stream
+from conduit_lab.serving import codec
+from conduit_lab.serving.endpoint import Call, Endpoint
+
+RELATIVE = 1e-4
+ABSOLUTE = 1e-5
+
+
+@dataclass
+class Example:
+    """One call that was tried: what was asked, what came back, and what it touched.
+
+    `answer` is a JSON value, for a stream the list of its chunks. `writes` says that the call changed a store; `stores`
+    holds each store it read with its version then, `files` the model files it loaded.
+    """
+
+    method: str
+    path: str
+    shape: str
+    payload: Any
+    answer: Any
+    writes: bool = False
+    stores: list[tuple[Any, int]] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, call: Call, result: Any) -> Example | None:
+        """Return the example of a finished call; None for a stream that did not end well, or what has no JSON form."""
+        if isinstance(result, Stream):
+            if result.state != "done" or result.count != len(result.kept):
+                return None
+            result = result.kept
+        try:
+            payload, answer = codec.loads(codec.dumps(call.payload)), codec.loads(codec.dumps(result))
+        except TypeError:
+            return None
+        spans = list(call.trace or ())
+        touched = {id(s.target): s.target for s in spans if s.kind in ("search", "write")}
+        return cls(
+            endpoint.method,
+            endpoint.path,
+            endpoint.shape,
+            payload,
+            answer,
+            writes=any(s.kind == "write" for s in spans),
+            stores=[(store, store.version) for store in touched.values()],
+            files=[s.target.path for s in spans if s.kind == "load" and s.target is not None],
+        )
+
+    @property
+    def request(self) -> tuple[str, str, str]:
+        """What tells two examples apart: method, path and payload."""
+        return self.method, self.path, json.dumps(self.payload, sort_keys=True)
+
+    @property
+    def stale(self) -> bool:
+        """Whether a store that it read has changed since."""
+        return any(store.version != version for store, version in self.stores)
+
+    def to_json(self) -> str:
+        """Return the line that `examples.jsonl` keeps."""
+        record = asdict(Example(self.method, self.path, self.shape, self.payload, self.answer, self.writes))
+        del record["stores"], record["files"]
+        return json.dumps(record, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> Example:
+        """Return the example of one line of `examples.jsonl`."""
+        return cls(**json.loads(line))
+
+
+def difference(wanted: Any, got: Any, where: str = "answer") -> str | None:
+    """Return the first place where two JSON values differ, or None.
+
+    Text, booleans and integers must be equal, other numbers close: |a - b| ≤ 1e-5 + 1e-4 · |a|.
+    """
+    if isinstance(wanted, dict) and isinstance(got, dict):
+        if wanted.keys() != got.keys():
+            return f"{where} has the keys {sorted(got)}, not {sorted(wanted)}"
+        return _first(difference(wanted[key], got[key], f"{where}.{key}") for key in wanted)
+    if isinstance(wanted, list) and isinstance(got, list):
+        if len(wanted) != len(got):
+            return f"{where} has {len(got)} items, not {len(wanted)}"
+        return _first(difference(w, g, f"{where}[{i}]") for i, (w, g) in enumerate(zip(wanted, got, strict=True)))
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (wanted, got))
+    if numbers and (isinstance(wanted, float) or isinstance(got, float)):
+        same = math.isclose(wanted, got, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+    else:
+        same = type(wanted) is type(got) and wanted == got
+    return None if same else f"{where} is {json.dumps(got)[:80]}, not {json.dumps(wanted)[:80]}"
+
+
+def _first(found: Any) -> str | None:
+    return next((item for item in found if item is not None), None)

@@ -1,0 +1,51 @@
+"""What an exported app needs, pinned to what ran here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib import metadata
+
+_NAME = re.compile(r"^([A-Za-z0-9._-]+)\s*(?:\[([^\]]*)\])?")
+
+
+def runtime_extra() -> str | None:
+    """Return the extra that brings the onnxruntime that is installed here: cpu, gpu, or None."""
+    for name, extra in (("onnxruntime-gpu", "gpu"), ("onnxruntime", "cpu")):
+        if _installed(name):
+            return extra
+    return None
+
+
+def requirements(wheel: str, distributions: Mapping[str, str]) -> str:
+    """Return the text of `requirements.txt`: the wheel in `lib/`, and every package below it at its version here."""
+    extra = runtime_extra()
+    pins = dict(distributions)
+    _add("conduit-lab", extra, pins)
+    lines = [f"./lib/{wheel}" + (f"[{extra}]" if extra else "")]
+    lines += sorted(f"{name}=={version}" for name, version in pins.items() if name != "conduit-lab")
+    return "\n".join(lines) + "\n"
+
+
+def _add(name: str, extra: str | None, pins: dict[str, str]) -> None:
+    """Pin what a distribution requires, and what that requires; what is not installed is for another platform."""
+    for requirement in metadata.requires(name) or ():
+        spec, _, marker = requirement.partition(";")
+        if "extra ==" in marker and (extra is None or f"'{extra}'" not in marker.replace('"', "'")):
+            continue
+        match = _NAME.match(spec.strip())
+        if match is None or not _installed(match[1]):
+            continue
+        found = metadata.distribution(match[1])
+        canonical = re.sub(r"[-_.]+", "-", found.metadata["Name"]).lower()
+        if canonical not in pins and canonical != "conduit-lab":
+            pins[canonical] = found.version
+            _add(canonical, None, pins)
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

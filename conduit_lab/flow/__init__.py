@@ -1,0 +1,1 @@
+"""Composition: stages made of stages."""

@@ -1,0 +1,116 @@
+"""The five ways to compose stages, each a stage itself."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as SequenceOf
+from typing import Any
+
+import numpy as np
+
+from conduit_lab.core.errors import InputError
+from conduit_lab.core.stage import Stage, as_stage
+from conduit_lab.models.prediction import Prediction
+
+log = logging.getLogger("conduit_lab")
+
+
+class Sequence(Stage):
+    """One stage after the other: each takes what the one before gave."""
+
+    def __init__(self, *stages: Any, name: str = "sequence") -> None:
+        self.stages = tuple(as_stage(stage) for stage in stages)
+        self.name = name
+
+    def run(self, value: Any) -> Any:
+        """Hand `value` through all stages."""
+        for stage in self.stages:
+            value = stage(value)
+        return value
+
+
+class Parallel(Stage):
+    """Several stages on the same value; gives a dict of their results by name."""
+
+    def __init__(self, stages: Mapping[str, Any], *, name: str = "parallel") -> None:
+        self.stages = {key: as_stage(stage) for key, stage in stages.items()}
+        self.name = name
+
+    def run(self, value: Any) -> dict[str, Any]:
+        """Return each stage's result under its name."""
+        return {key: stage(value) for key, stage in self.stages.items()}
+
+
+class Ensemble(Stage):
+    """Several models on the same value; `combine` makes one answer of the list of theirs."""
+
+    def __init__(
+        self, members: SequenceOf[Any], combine: Callable[[list[Any]], Any], *, name: str = "ensemble"
+    ) -> None:
+        if not members:
+            raise ValueError(f"ensemble {name!r} has no members: wanted at least one model")
+        self.members = tuple(as_stage(member) for member in members)
+        self.combine = as_stage(combine)
+        self.name = name
+
+    def run(self, value: Any) -> Any:
+        """Ask every member, then combine."""
+        return self.combine([member(value) for member in self.members])
+
+
+class Fallback(Stage):
+    """The first stage whose call succeeds; bad input is the caller's and is raised at once.
+
+    Each failure is logged with its reason, and the trace holds the failed span beside the one that answered.
+    """
+
+    def __init__(self, *stages: Any, name: str = "fallback") -> None:
+        self.stages = tuple(as_stage(stage) for stage in stages)
+        self.name = name
+
+    def run(self, value: Any) -> Any:
+        """Return the answer of the first stage that gives one; raises the last stage's error if none does."""
+        for stage in self.stages[:-1]:
+            try:
+                return stage(value)
+            except InputError:
+                raise
+            except Exception as error:
+                log.warning("%s: %s failed, trying the next: %s", self.name, stage.name, error)
+        return self.stages[-1](value)
+
+
+class Route(Stage):
+    """One of several stages, chosen by `choose(value)`, which returns its name."""
+
+    def __init__(self, choose: Callable[[Any], str], stages: Mapping[str, Any], *, name: str = "route") -> None:
+        self.choose = choose
+        self.stages = {key: as_stage(stage) for key, stage in stages.items()}
+        self.name = name
+
+    def run(self, value: Any) -> Any:
+        """Run the chosen stage; `KeyError` naming the choices for a name that is not there."""
+        key = self.choose(value)
+        if key not in self.stages:
+            raise KeyError(f"route {self.name!r} has no {key!r}: it has {', '.join(self.stages)}")
+        return self.stages[key](value)
+
+
+def majority_vote(predictions: SequenceOf[Any]) -> Any:
+    """Return the label that most predictions chose; a tie goes to the one with the higher mean score.
+
+    Of `Prediction`s it gives a `Prediction` whose probabilities are the members' mean; of plain labels or class
+    numbers it gives the most frequent one, the earliest at a tie. Raises `InputError` for an empty list.
+    """
+    if len(predictions) == 0:
+        raise InputError("majority_vote got no predictions: wanted at least one")
+    if not all(isinstance(p, Prediction) for p in predictions):
+        choices = [np.asarray(p).item() if np.ndim(p) == 0 else int(np.argmax(p)) for p in predictions]
+        return Counter(choices).most_common(1)[0][0]
+    labels = list(predictions[0].probabilities)
+    mean = {label: float(np.mean([p.probabilities.get(label, 0.0) for p in predictions])) for label in labels}
+    votes = Counter(p.label for p in predictions)
+    winner = max(votes, key=lambda label: (votes[label], mean.get(label, 0.0)))
+    return Prediction(winner, mean[winner], mean)

@@ -1,0 +1,1 @@
+"""What `load_model` returns: models and embedders."""

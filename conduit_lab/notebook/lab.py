@@ -1,0 +1,57 @@
+"""Lab: an `App` with notebook powers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from conduit_lab.export.example import Example
+from conduit_lab.export.writer import Export, export_app
+from conduit_lab.notebook import history, widgets
+from conduit_lab.serving.app import App
+from conduit_lab.serving.endpoint import Call, Endpoint
+from conduit_lab.serving.server import Server
+
+
+class Lab(App):
+    """An app to explore with: models open at once, calls are traced and recorded, and it serves and exports itself.
+
+    Works in a notebook and in a script. In a notebook, a `Stream` as a cell's last line is a live view. Running a
+    cell again replaces its endpoint.
+    """
+
+    _lazy = False
+
+    def __init__(self, name: str, *, root: str | Path | None = None, **options: Any) -> None:
+        super().__init__(name, root=root, **options)
+        self.examples: list[Example] = []
+        widgets.register()
+
+    def serve(self, *, host: str = "127.0.0.1", port: int = 8000) -> Server:
+        """Serve the app on a background thread and return the running `Server`; `port=0` takes a free one.
+
+        Endpoints that are registered or replaced later are served too. Raises `ServeError` for a port in use.
+        """
+        return Server(self, host=host, port=port)
+
+    def export(self, folder: str | Path, *, replay: bool = True) -> Export:
+        """Write the app as a folder that runs by itself, and prove that it answers as it did here.
+
+        Every endpoint must have been called once. The folder is started in a fresh process and asked what was asked
+        here; a different answer is an `ExportError`, and then an older export in `folder` is left as it was.
+        """
+        return export_app(self, folder, examples=self.examples, statements=history.cells(), replay=replay)
+
+    def observe(self, endpoint: Endpoint, call: Call, result: Any) -> None:
+        """Keep the call's trace, and the call as an example for the export."""
+        endpoint.trace = call.trace
+        example = Example.of(endpoint, call, result)
+        if example is not None:
+            self.examples = [known for known in self.examples if known.request != example.request] + [example]
+
+    def _replaces(self, new: Endpoint, old: Endpoint) -> bool:
+        """Replace an endpoint by the function of the same name: its cell was run again."""
+        if new.name != old.name:
+            return False
+        self.examples = [e for e in self.examples if (e.method, e.path) != (old.method, old.path)]
+        return True

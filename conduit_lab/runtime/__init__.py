@@ -1,0 +1,1 @@
+"""The only room that imports onnxruntime or onnx: devices, sessions, NumPy weights."""

@@ -1,0 +1,256 @@
+"""App: the registry of models, stores and endpoints, and the ASGI app that serves them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import re
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as StarletteRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from conduit_lab.core import html
+from conduit_lab.core.errors import ConduitError, EndpointError
+from conduit_lab.core.paths import find_root
+from conduit_lab.core.stage import Function, Stage
+from conduit_lab.core.stream import Stream
+from conduit_lab.flow.combinators import Ensemble, Fallback
+from conduit_lab.models.embedder import Embedder
+from conduit_lab.models.load import load_model
+from conduit_lab.models.model import Model
+from conduit_lab.serving.endpoint import Endpoint, EndpointHost
+from conduit_lab.serving.http import HttpFace, error_body
+from conduit_lab.serving.limits import BODY_BYTES
+from conduit_lab.vectors.store import VectorStore
+
+log = logging.getLogger("conduit_lab")
+Handler = Callable[..., Any]
+Decorator = Callable[[Handler], Endpoint]
+
+
+class App(EndpointHost):
+    """Models, stores and endpoints under one root; itself an ASGI app.
+
+    `root` is where relative paths start: by default the nearest parent folder with a `pyproject.toml`, else the
+    current one. `body_limit` is the largest request body, in bytes. Models are declared at once and opened when the
+    server starts, so that importing a module with an `App` opens nothing.
+    """
+
+    _lazy = True
+
+    def __init__(self, name: str, *, root: str | Path | None = None, body_limit: int = BODY_BYTES) -> None:
+        self.name = name
+        self.root = Path(root).resolve() if root is not None else find_root()
+        self.body_limit = body_limit
+        self.models: list[Model | Embedder] = []
+        self._optional: list[Model | Embedder] = []  # a fallback stands in for these
+        self.stores: dict[str, VectorStore] = {}
+        self.endpoints: list[Endpoint] = []
+        self._streams: set[Stream[Any]] = set()
+        self._asgi: Starlette | None = None
+
+    # Resources
+
+    def load_model(
+        self, path: str | Path, *, device: str = "auto", labels: Sequence[str] | None = None, name: str | None = None
+    ) -> Any:
+        """Declare a model: `.onnx` or `.npz` gives a `Model`, a sentence-transformers folder an `Embedder`.
+
+        A relative `path` starts at the app's root. Raises `ModelLoadError` for a path that cannot be a model.
+        """
+        model = load_model(path, device=device, labels=labels, name=name, root=self.root, lazy=self._lazy)
+        self.models.append(model)
+        return model
+
+    def vector_store(self, name: str, *, dimension: int | None = None, embedder: Any = None) -> VectorStore:
+        """Open the durable store `indexes/<name>.sqlite` under the root, or make it.
+
+        `dimension` is needed for a new store without an `embedder`. The same name gives the same store.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+            raise EndpointError(f"a store's name is letters, digits, - and _; got {name!r}")
+        if name not in self.stores:
+            path = self.root / "indexes" / f"{name}.sqlite"
+            self.stores[name] = VectorStore(dimension, path=path, embedder=embedder, name=name)
+        return self.stores[name]
+
+    # Endpoints
+
+    def ml_pipeline(self, path: str) -> Decorator:
+        """Serve a function at POST `path`: it takes the JSON body and returns the answer."""
+        return lambda function: self._register(Endpoint(function, path, "POST", "value", self))
+
+    def post(self, path: str) -> Decorator:
+        """Serve a function at POST `path`; its parameters are taken from the JSON body."""
+        return self.ml_pipeline(path)
+
+    def get(self, path: str) -> Decorator:
+        """Serve a function at GET `path`; its parameters are taken from the query and the path."""
+        return lambda function: self._register(Endpoint(function, path, "GET", "value", self))
+
+    def ml_stream(self, path: str) -> Decorator:
+        """Serve a generator function at POST `path` as server-sent events; called here it gives a `Stream`."""
+        return lambda function: self._register(Endpoint(function, path, "POST", "stream", self))
+
+    def ml_endpoint(self, path: str, *, model: Any, fallback: Any = None) -> Decorator:
+        """Serve a model at POST `path`: the function makes the model's input of the body.
+
+        `model` and `fallback` are paths or stages. The fallback answers when the model cannot be loaded or fails; the
+        answer then carries the header `x-conduit-fallback`.
+        """
+        stages = [self._stage(model, required=fallback is None)]
+        if fallback is not None:
+            stages.append(self._stage(fallback))
+        answer = Fallback(*stages, name=f"{stages[0].name} or fallback") if fallback is not None else stages[0]
+
+        def decorate(function: Handler) -> Endpoint:
+            self._refuse_async(function, path)
+
+            @functools.wraps(function)
+            def run(*args: Any, **kwargs: Any) -> Any:
+                return answer(function(*args, **kwargs))
+
+            return self._register(
+                Endpoint(function, path, "POST", "value", self, run, {"model": model, "fallback": fallback})
+            )
+
+        return decorate
+
+    def ml_ensemble(self, path: str, *, models: Sequence[Any]) -> Decorator:
+        """Serve an ensemble at POST `path`: the body is the members' input, the function combines their predictions.
+
+        `models` are paths or stages.
+        """
+        members = [self._stage(model) for model in models]
+
+        def decorate(function: Handler) -> Endpoint:
+            self._refuse_async(function, path)
+            ensemble = Ensemble(members, function, name=function.__name__)
+
+            def run(value: Any) -> Any:
+                return ensemble(value)
+
+            run.__name__ = function.__name__
+            return self._register(Endpoint(function, path, "POST", "value", self, run, {"models": list(models)}))
+
+        return decorate
+
+    def _stage(self, model: Any, *, required: bool = True) -> Stage:
+        """Return `model` as a stage; one that is not required may fail to open now."""
+        if not isinstance(model, str | Path):
+            return model if isinstance(model, Stage) else Function(model)
+        if required:
+            stage: Stage = self.load_model(model)
+            return stage
+        optional = load_model(model, root=self.root, lazy=True)
+        self._optional.append(optional)
+        if not self._lazy:
+            self._try_open(optional)
+        return optional
+
+    @staticmethod
+    def _try_open(model: Model | Embedder) -> None:
+        try:
+            model.open()
+        except ConduitError as error:
+            log.warning("%s; its fallback answers", error)
+
+    @staticmethod
+    def _refuse_async(function: Handler, path: str) -> None:
+        if inspect.iscoroutinefunction(function):
+            raise EndpointError(f"{path}: {function.__name__} is async: write it with plain `def`, it runs on a thread")
+
+    def _register(self, endpoint: Endpoint) -> Endpoint:
+        if not endpoint.path.startswith("/"):
+            raise EndpointError(f"an endpoint's path starts with '/', got {endpoint.path!r}")
+        for known in self.endpoints:
+            if (known.method, known.path) == (endpoint.method, endpoint.path):
+                if not self._replaces(endpoint, known):
+                    raise EndpointError(
+                        f"{endpoint.method} {endpoint.path} is already served by {known.name}(): "
+                        "give this function another path, or the same name to replace it"
+                    )
+                self.endpoints.remove(known)
+                break
+        self.endpoints.append(endpoint)
+        self._asgi = None
+        return endpoint
+
+    def _replaces(self, new: Endpoint, old: Endpoint) -> bool:
+        """Tell whether `new` may take the place of `old`; never in a served app."""
+        return False
+
+    # ASGI
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection; endpoints registered later are served from then on."""
+        if self._asgi is None:
+            self._asgi = self._build()
+        await self._asgi(scope, receive, send)
+
+    def _build(self) -> Starlette:
+        faces = [Route(e.path, HttpFace(e, self.body_limit, self._streams), methods=[e.method]) for e in self.endpoints]
+        return Starlette(
+            routes=[Route("/healthz", _healthz, methods=["GET"]), *faces],
+            exception_handlers={HTTPException: self._not_found},
+            lifespan=self._lifespan,
+        )
+
+    def _not_found(self, request: StarletteRequest, error: Exception) -> Response:
+        """Answer a 404 with the endpoints there are, and a 405 with the methods."""
+        assert isinstance(error, HTTPException)
+        allowed = (error.headers or {}).get("Allow", "")
+        here = ", ".join(f"{e.method} {e.path}" for e in self.endpoints) or "no endpoints yet"
+        kind, message = "not_found", f"nothing is served at this path; this app has {here}"
+        if error.status_code == 405:
+            kind, message = "method_not_allowed", f"this path does not answer {request.method}: use {allowed}"
+        body = error_body(error.status_code, kind, message, uuid.uuid4().hex[:16])
+        return Response(body, error.status_code, error.headers, "application/json")
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        self.open()
+        yield
+        self.drain()
+
+    def open(self) -> None:
+        """Open every declared model; one that a fallback stands in for may fail, with a warning."""
+        for model in self.models:
+            model.open()
+        for model in self._optional:
+            self._try_open(model)
+
+    def drain(self) -> None:
+        """End the streams that are being served; each client gets a last event that says so."""
+        for stream in list(self._streams):
+            stream.cancel()
+
+    # Showing
+
+    def _rows(self) -> list[tuple[str, str, str]]:
+        return [(f"{e.method} {e.path}", f"{e.name}{e.signature}", e.shape) for e in self.endpoints]
+
+    def __repr__(self) -> str:
+        names = ("endpoint", "function", "answers")
+        return f"<{type(self).__name__} {self.name!r} · {len(self.endpoints)} endpoints>\n" + html.columns(
+            names, self._rows()
+        )
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        facts = [f"{len(self.endpoints)} endpoints", f"{len(self.models)} models", f"{len(self.stores)} stores"]
+        shown = html.header(type(self).__name__, self.name, facts)
+        return html.bundle(repr(self), shown + html.table(("endpoint", "function", "answers"), self._rows()))
+
+
+async def _healthz(_: StarletteRequest) -> Response:
+    return JSONResponse({"status": "ok"})

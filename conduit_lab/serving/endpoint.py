@@ -1,0 +1,279 @@
+"""Endpoint: a function with a path. One signature, the same in the notebook and over HTTP."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from conduit_lab.core import trace
+from conduit_lab.core.errors import EndpointError, InputError
+from conduit_lab.core.paths import use_root
+from conduit_lab.core.stage import Stage
+from conduit_lab.core.stream import Stream
+from conduit_lab.serving import codec
+
+Shape = Literal["value", "stream"]
+
+
+class Request:
+    """What a handler with a parameter named or typed `request` gets.
+
+    `body` is the raw body, `query` the query parameters, `path_params` the parts of the path, `headers` lower-case.
+    """
+
+    def __init__(
+        self,
+        body: bytes = b"",
+        *,
+        query: Mapping[str, str] | None = None,
+        path_params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.body = body
+        self.query = dict(query or {})
+        self.path_params = dict(path_params or {})
+        self.headers = dict(headers or {})
+
+    def parse_json(self) -> Any:
+        """Return the body as a JSON value; `InputError` where it is not JSON."""
+        value = codec.loads(self.body)
+        return Body(value) if isinstance(value, dict) else value
+
+
+class Endpoint(Stage):
+    """A registered function. Calling it runs exactly what a request to its path runs.
+
+    `method` and `path` say where it answers, `trace` what ran inside its last call (where its app keeps traces).
+    `shape` is "stream" where it answers with events. `run_with` is what is called with the bound arguments.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        path: str,
+        method: str,
+        shape: Shape,
+        app: EndpointHost,
+        run_with: Callable[..., Any] | None = None,
+        parts: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.function = function
+        self.name = function.__name__
+        self.path = path
+        self.method = method
+        self.shape = shape
+        self.trace: trace.Trace | None = None
+        self.parts = dict(parts or {})
+        self.app = app
+        self._run_with = run_with or function
+        self.signature = Signature(self._run_with, path)
+        self.__doc__ = function.__doc__
+        self.__name__ = function.__name__
+
+    @property
+    def is_async(self) -> bool:
+        """Whether calling it gives an awaitable."""
+        return inspect.iscoroutinefunction(self._run_with)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the endpoint with Python arguments.
+
+        An endpoint that takes the request accepts the value that its JSON body would hold. A stream endpoint returns a
+        `Stream`, an `async def` one an awaitable. Raises what the function raises; `InputError` where arguments do not
+        fit the signature.
+        """
+        return self.invoke(self.signature.from_call(args, kwargs))
+
+    def run(self, value: Any) -> Any:
+        """Run the endpoint on one value, as a stage of a composition."""
+        return self(value)
+
+    def invoke(self, call: Call) -> Any:
+        """Run the bound call under the app's root, with a trace that `call.trace` keeps."""
+        if self.is_async and self.shape == "value":
+            return self._invoke_async(call)
+        with use_root(self.app.root), trace.record(self.name, self) as call.trace:
+            result = self._run_with(**call.kwargs)
+            if self.shape == "stream":
+                result = result if isinstance(result, Stream) else Stream(_chunks(result), name=self.name)
+        if isinstance(result, Stream):
+            result.on_end(lambda stream: self._done(call, stream))
+        else:
+            self._done(call, result)
+        return result
+
+    async def _invoke_async(self, call: Call) -> Any:
+        with use_root(self.app.root), trace.record(self.name, self) as call.trace:
+            result = await self._run_with(**call.kwargs)
+        self._done(call, result)
+        return result
+
+    def _done(self, call: Call, result: Any) -> None:
+        assert call.trace is not None
+        call.trace.root.input, call.trace.root.output = call.payload, result
+        self.app.observe(self, call, result)
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self.method} {self.path} · {self.name}{self.signature}>"
+
+
+class EndpointHost:
+    """What an endpoint needs of its app: the root, and somebody to tell of each call."""
+
+    root: Path
+
+    def observe(self, endpoint: Endpoint, call: Call, result: Any) -> None:
+        """Take note of one call that ended well, or of a stream that ended."""
+
+
+class MissingField(InputError, KeyError):
+    """A key that a handler looked up in the body and that the body does not have."""
+
+    __str__ = Exception.__str__  # KeyError would show the repr
+
+
+class Body(dict[str, Any]):
+    """A JSON object as a handler gets it: looking up a missing key is the caller's mistake, not the handler's."""
+
+    def __missing__(self, key: str) -> Any:
+        raise MissingField(f"the body has no {key!r}; it has {', '.join(map(repr, self)) or 'no keys'}")
+
+
+@dataclass
+class Call:
+    """Bound arguments, the JSON-able payload that gives the same ones over HTTP, and what ran."""
+
+    kwargs: dict[str, Any]
+    payload: Any
+    trace: trace.Trace | None = None
+
+
+class Signature:
+    """How a JSON value becomes the arguments of a function.
+
+    A parameter named or typed `request` takes the request. A single other parameter without a type, or typed as a
+    mapping, a model or Any, takes the JSON value as it is. All else is taken by name from a JSON object, the query or
+    the path, and checked against its type.
+    """
+
+    def __init__(self, function: Callable[..., Any], path: str) -> None:
+        self._signature = inspect.signature(function)
+        try:
+            hints = get_type_hints(function)
+        except Exception:  # a name that only a type checker sees
+            hints = {}
+        parameters = list(self._signature.parameters.values())
+        if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD, p.POSITIONAL_ONLY) for p in parameters):
+            raise EndpointError(
+                f"{function.__name__}{self._signature} cannot be an endpoint: "
+                "give every parameter a name (no *args, **kwargs or /)"
+            )
+        self.request = next((p.name for p in parameters if p.name == "request" or hints.get(p.name) is Request), None)
+        self._named = [p for p in parameters if p.name != self.request]
+        self._in_path = [p.name for p in self._named if "{" + p.name + "}" in path or "{" + p.name + ":" in path]
+        free = [p for p in self._named if p.name not in self._in_path]
+        self.whole = free[0].name if len(free) == 1 and _takes_whole(hints.get(free[0].name, Any)) else None
+        fields: dict[str, Any] = {
+            p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default) for p in self._named
+        }
+        self._model: type[BaseModel] = create_model(
+            function.__name__, __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields
+        )
+
+    @property
+    def takes_body(self) -> bool:
+        """Whether a request must have a body."""
+        return any(p.default is p.empty for p in self._named if p.name not in self._in_path)
+
+    def __str__(self) -> str:
+        return str(self._signature)
+
+    def from_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        """Return the call for Python arguments."""
+        if self.request is not None:
+            value = kwargs.get(self.request, args[0] if args else None)
+            if len(args) + len(kwargs) > 1:
+                raise InputError(f"this endpoint takes one request, got {len(args) + len(kwargs)} arguments")
+            request = value if isinstance(value, Request) else Request(b"" if value is None else codec.dumps(value))
+            return self.from_request(request)
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise InputError(f"wanted {self._signature}: {error}") from error
+        if self.whole is not None and list(bound.arguments) == [self.whole]:
+            value = bound.arguments[self.whole]
+            return Call(self._checked(bound.arguments), value)
+        return Call(self._checked(bound.arguments), dict(bound.arguments))
+
+    def from_request(self, request: Request) -> Call:
+        """Return the call for an HTTP request; `InputError` where the body does not fit."""
+        body = request.body
+        if self.request is not None:
+            payload = codec.loads(body) if body else None
+            arguments = self._checked({**request.path_params, **request.query}) if self._named else {}
+            return Call({self.request: request, **arguments}, payload)
+        if not self._named:
+            return Call({}, None)
+        payload = codec.loads(body) if body else dict(request.query)
+        if self.whole is not None:
+            return Call(self._checked({self.whole: payload, **request.path_params}), payload)
+        if not isinstance(payload, dict):
+            raise InputError(
+                f"the body is a JSON {_json_type(payload)}: wanted an object with "
+                f"{', '.join(p.name for p in self._named)}"
+            )
+        payload = {**payload, **request.path_params}
+        return Call(self._checked(payload), payload)
+
+    def _checked(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments converted to their types, defaults filled in."""
+        try:
+            model = self._model(**arguments)
+        except ValidationError as error:
+            raise InputError("; ".join(_problem(problem) for problem in error.errors())) from error
+        checked = {p.name: getattr(model, p.name) for p in self._named}
+        if self.whole is not None and type(checked[self.whole]) is dict:
+            checked[self.whole] = Body(checked[self.whole])
+        return checked
+
+
+def _takes_whole(hint: Any) -> bool:
+    """Tell whether a single parameter of this type takes the JSON value as it is."""
+    if hint is Any:
+        return True
+    kind = getattr(hint, "__origin__", hint)
+    return isinstance(kind, type) and issubclass(kind, Mapping | BaseModel)
+
+
+def _problem(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    return f"{where}: {problem['msg']}" if where else str(problem["msg"])
+
+
+def _json_type(value: Any) -> str:
+    names: dict[type, str] = {list: "list", str: "string", bool: "boolean", type(None): "null"}
+    return names.get(type(value), "number")
+
+
+def _chunks(result: Any) -> Any:
+    """Return what a stream handler gave as something a `Stream` can run; an awaitable of it is awaited first."""
+    if isinstance(result, Awaitable):
+
+        async def unrolled() -> Any:
+            chunks = await result
+            if hasattr(chunks, "__aiter__"):
+                async for chunk in chunks:
+                    yield chunk
+            else:
+                for chunk in chunks:
+                    yield chunk
+
+        return unrolled()
+    if not hasattr(result, "__iter__") and not hasattr(result, "__aiter__"):
+        raise EndpointError(f"a stream endpoint yields its chunks, got {type(result).__name__}: use `yield`")
+    return result

@@ -1,0 +1,1 @@
+"""Vector search: `VectorStore` in `conduit_lab.vectors.store`."""

@@ -1,0 +1,88 @@
+"""Embeddings as a store takes them: finite float32 of the right length, given or made from text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from conduit_lab.core.errors import VectorInputError
+from conduit_lab.core.spec import Array, Embedder, FloatArray, describe
+from conduit_lab.vectors.entry import check_text
+
+
+def as_vector(value: Any, dimension: int, what: str) -> FloatArray:
+    """Return a copy of `value` as float32 `[dimension]`.
+
+    `what` names it in errors. Raises `VectorInputError` for another shape, a dtype that is not a real number,
+    and a value that is not finite in float32.
+    """
+    array = _numbers(value, what, f"[{dimension}]")
+    if array.shape != (dimension,):
+        hint = ": this is a batch, pass one row of it" if array.shape[1:] == (dimension,) else ""
+        raise VectorInputError(f"{what} wants float32 [{dimension}], got {describe(array)}{hint}")
+    vector: FloatArray = _finite(array[np.newaxis], [what])[0]
+    return vector
+
+
+def as_matrix(values: Any, dimension: int, names: Sequence[str]) -> FloatArray:
+    """Return a copy of `values` as float32 `[len(names), dimension]`, row i named `names[i]` in errors.
+
+    Raises as `as_vector` does.
+    """
+    if isinstance(values, (list, tuple)) and len(values) == len(names):
+        # Row by row, so that a ragged batch is told by the name of its first wrong row.
+        rows = [as_vector(value, dimension, name) for value, name in zip(values, names, strict=True)]
+        return np.stack(rows) if rows else np.empty((0, dimension), np.float32)
+    array = _numbers(values, "a batch of embeddings", f"[{len(names)}, {dimension}]")
+    if array.shape != (len(names), dimension):
+        raise VectorInputError(f"{len(names)} ids want float32 [{len(names)}, {dimension}], got {describe(array)}")
+    return _finite(array, names)
+
+
+def embed_query(text: str, embedder: Embedder | None, what: str) -> FloatArray:
+    """Return the embedding of a query in words; raise `VectorInputError` without an embedder."""
+    check_text(text, what)
+    if embedder is None:
+        raise VectorInputError(
+            f"{what} is text, and the store has no embedder to search by text: "
+            "make it with VectorStore(embedder=…), or pass an embedding"
+        )
+    return embedder.encode(text)
+
+
+def embed_contents(
+    texts: Sequence[str | None], embedder: Embedder | None, names: Sequence[str]
+) -> Sequence[FloatArray]:
+    """Return one embedding for each text; raise `VectorInputError` without an embedder or for a missing text."""
+    for text, name in zip(texts, names, strict=True):
+        if embedder is None or text is None:
+            lacking = "the store has no embedder" if embedder is None else "the entry has no content"
+            raise VectorInputError(f"{name} is missing, and {lacking} to make it of: pass an embedding")
+    return list(embedder.encode([text for text in texts if text is not None])) if embedder and texts else []
+
+
+def _numbers(value: Any, what: str, shape: str) -> Array:
+    """Return `value` as an array of integers or floats of any width."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise VectorInputError(f"{what} wants float32 {shape}, got {type(value).__name__}: {error}") from None
+    if array.dtype.kind not in "fiu":
+        raise VectorInputError(f"{what} wants float32 {shape}, got {describe(array)}: pass real numbers")
+    return array
+
+
+def _finite(array: Array, names: Sequence[str]) -> FloatArray:
+    """Return `[n, dimension]` as a float32 copy, or name the first row and position that is not finite."""
+    with np.errstate(over="ignore"):  # an overflow becomes inf here and an error below
+        result = array.astype(np.float32)
+    finite = np.isfinite(result)
+    if not finite.all():
+        row, position = np.argwhere(~finite)[0]
+        value = array[row, position]
+        raise VectorInputError(
+            f"{names[row]} has {value} at position {position}: every value must be finite in float32"
+        )
+    return result

@@ -1,0 +1,110 @@
+"""Entry: one stored thing, and what its id, metadata and content may be."""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from conduit_lab.core.errors import VectorInputError
+from conduit_lab.core.spec import FloatArray
+
+MAX_NESTING = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """What a store keeps under one id.
+
+    `embedding` is float32 `[dimension]`, as it was given (not normalised). `created_at` and `updated_at` are
+    Unix seconds; replacing an entry keeps the first and sets the second.
+    """
+
+    id: str
+    embedding: FloatArray = field(repr=False)
+    metadata: dict[str, Any]
+    content: str | None
+    created_at: float
+    updated_at: float
+
+
+def check_text(value: Any, what: str) -> str:
+    """Return `value` if it is text that UTF-8 can carry; raise `VectorInputError` naming `what` otherwise."""
+    if not isinstance(value, str):
+        raise VectorInputError(f"{what} must be text, got {reprlib.repr(value)}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise VectorInputError(
+            f"{what} holds a lone surrogate at position {error.start}, which UTF-8 cannot carry: "
+            "read the source with the right encoding, or replace it"
+        ) from None
+    return str.__str__(value)  # a subclass (NumPy's str_, an Enum) becomes what JSON gives back
+
+
+def check_ids(ids: Any, what: str) -> list[str]:
+    """Return the ids of one batch as a list; raise `VectorInputError` for one that is not text or comes twice."""
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        raise VectorInputError(f"{what} must be a list of text, got {reprlib.repr(ids)}")
+    batch: list[str] = []
+    seen: set[str] = set()
+    for id in ids:
+        if check_text(id, f"each of {what}") in seen:
+            raise VectorInputError(f"{what} hold {id!r} twice in one batch: leave one out")
+        seen.add(id)
+        batch.append(id)
+    return batch
+
+
+def check_metadata(value: Any, what: str) -> dict[str, Any]:
+    """Return a copy of `value` as JSON gives it back (tuples become lists); `None` becomes `{}`.
+
+    Raises `VectorInputError` naming the key of the first value that JSON cannot carry.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise VectorInputError(f"{what} must be a dict, got {reprlib.repr(value)}")
+    plain: dict[str, Any] = check_json(value, what)
+    return plain
+
+
+def check_content(given: Any, metadata: Mapping[str, Any], what: str) -> str | None:
+    """Return the text that was given, else the text in the metadata's own `content`, else None."""
+    if given is not None:
+        return check_text(given, what)
+    text = metadata.get("content")
+    return text if isinstance(text, str) else None
+
+
+def check_json(value: Any, what: str, depth: int = 0) -> Any:
+    """Return a copy of `value` made of dict, list, str, int, float, bool and None only.
+
+    Raises `VectorInputError` naming the place, such as `metadata of 'a'['price']`.
+    """
+    if depth > MAX_NESTING:
+        raise VectorInputError(f"{what[:80]}… is nested more than {MAX_NESTING} levels deep")
+    match value:
+        case str():
+            return check_text(value, what)
+        case bool() | None:
+            return value
+        case int():
+            return int(value)
+        case float():
+            if not math.isfinite(value):
+                raise VectorInputError(f"{what} is {value}, which JSON cannot carry: leave it out or use None")
+            return float(value)
+        case Mapping():
+            for key in value:
+                check_text(key, f"a key of {what}")
+            return {key: check_json(item, f"{what}[{key!r}]", depth + 1) for key, item in value.items()}
+        case list() | tuple():
+            return [check_json(item, f"{what}[{i}]", depth + 1) for i, item in enumerate(value)]
+        case _:
+            raise VectorInputError(
+                f"{what} is a {type(value).__name__}, which JSON cannot carry: "
+                "use text, numbers, True/False, None, lists or dicts (.item() or .tolist() for NumPy)"
+            )

@@ -1,0 +1,87 @@
+"""Hits: what a search found, best first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from conduit_lab.core import figures, html
+from conduit_lab.core.errors import MissingExtra
+
+
+class Hit(dict[str, Any]):
+    """One found entry: a dict of `id`, `score`, `content` and `metadata`, also as attributes.
+
+    `score` is the cosine similarity, -1 to 1. The metadata is the hit's own copy.
+    """
+
+    @property
+    def id(self) -> str:
+        """Id of the entry."""
+        return self["id"]  # type: ignore[no-any-return]
+
+    @property
+    def score(self) -> float:
+        """Cosine similarity to the query, -1 to 1."""
+        return self["score"]  # type: ignore[no-any-return]
+
+    @property
+    def content(self) -> str | None:
+        """Text of the entry, where it has one."""
+        return self["content"]  # type: ignore[no-any-return]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Metadata of the entry."""
+        return self["metadata"]  # type: ignore[no-any-return]
+
+
+class Hits(list[Hit]):
+    """A list of `Hit`, best first, that shows itself as a table; `json.dumps` takes it as it is."""
+
+    def __init__(self, hits: Iterable[Hit] = (), store: str = "") -> None:
+        super().__init__(hits)
+        self.store = store
+
+    def to_pandas(self) -> Any:
+        """Return a DataFrame with the columns id, score, content and metadata; needs the `[lab]` extra."""
+        try:
+            import pandas as pd
+        except ImportError:
+            raise MissingExtra("pandas", "lab", "Hits.to_pandas()") from None
+        return pd.DataFrame(list(self), columns=list(_COLUMNS))
+
+    def _rows(self, width: int) -> list[tuple[str, str, str, str]]:
+        return [
+            (
+                _short(hit.id, width),
+                f"{hit.score:.3f}",
+                _short(hit.content or "", width),
+                _short(json.dumps(hit.metadata, ensure_ascii=False), width),
+            )
+            for hit in self[: html.MAX_ROWS]
+        ]
+
+    def _count(self) -> str:
+        return "1 hit" if len(self) == 1 else f"{figures.count(len(self))} hits"
+
+    def __repr__(self) -> str:
+        head = f"{self._count()} in {self.store}" if self.store else self._count()
+        if not self:
+            return head
+        rest = f"\n{len(self) - html.MAX_ROWS} more rows" if len(self) > html.MAX_ROWS else ""
+        return f"{head}\n{html.columns(_COLUMNS, self._rows(48), numeric=('score',))}{rest}"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        body = html.table(_COLUMNS, self._rows(200), numeric=("score",)) + html.more(len(self)) if self else ""
+        return html.bundle(repr(self), html.header("Hits", self.store, [self._count()]) + body)
+
+
+_COLUMNS = ("id", "score", "content", "metadata")
+
+
+def _short(text: str, width: int) -> str:
+    """Return `text` on one line of at most `width` characters."""
+    line = " ".join(text[: 4 * width].split())
+    return line if len(line) <= width and len(text) <= 4 * width else f"{line[: width - 1]}…"

@@ -1,0 +1,79 @@
+"""A stream in a real JupyterLab: live while it runs, stopped on request, static afterwards and for ever."""
+
+from __future__ import annotations
+
+import pytest
+
+from .lab import JupyterServer, LabPage
+
+pytestmark = pytest.mark.browser
+
+SETUP = """
+from time import sleep
+from conduit_lab.core.stream import Stream
+from conduit_lab.notebook.widgets import register
+register()
+
+def story(chunks):
+    for number in range(chunks):
+        yield f"<b>chunk {number}</b> "
+        sleep(0.05)
+"""
+WHOLE = "".join(f"<b>chunk {number}</b> " for number in range(60))
+WATCH = """() => {
+    window.texts = [];
+    new MutationObserver(() => {
+        const text = document.querySelector(".conduit-stream-text")?.textContent;
+        if (text && text !== window.texts.at(-1)) window.texts.push(text);
+    }).observe(document, { childList: true, subtree: true, characterData: true });
+}"""
+PRESS = """() => new Promise((resolve) => {
+    const pressed = performance.now();
+    new MutationObserver((_, observer) => {
+        if (document.querySelector(".conduit-stream")) return;
+        observer.disconnect();
+        resolve(performance.now() - pressed);
+    }).observe(document, { childList: true, subtree: true });
+    document.querySelector(".conduit-stream-stop").click();
+})"""
+STOP_LIMIT = 1_000  # milliseconds; about 70 on an idle machine
+
+
+def test_a_stream_grows_live_and_stays_in_the_saved_notebook(lab_page: LabPage, jupyter: JupyterServer) -> None:
+    jupyter.write_notebook("story.ipynb", [SETUP, "Stream(story(60), name='story')"])
+    lab_page.open("story.ipynb")
+    lab_page.run_to_end(0)
+    lab_page.page.evaluate(WATCH)
+    lab_page.run(1)
+    live, output = lab_page.page.locator(".conduit-stream"), lab_page.output(1)
+    live.wait_for()
+    live.wait_for(state="detached")
+
+    texts: list[str] = lab_page.page.evaluate("window.texts")
+    assert len({len(text) for text in texts}) >= 3
+    assert texts == sorted(texts, key=len)
+    assert all(WHOLE.startswith(text) for text in texts)
+    assert texts[-1] == WHOLE  # every chunk was seen live
+    assert WHOLE.strip() in output.inner_text()
+    assert "✓ done · 60 chunks" in output.inner_text()
+    assert output.locator("b").all_inner_texts() == ["story"]  # the name in the header; the chunks are no markup
+
+    lab_page.save()
+    ((saved,),) = jupyter.read_outputs("story.ipynb")[1:]
+    assert set(saved["data"]) == {"text/html", "text/plain"}
+    lab_page.shut_kernel_down()
+    lab_page.open_without_kernel("story.ipynb")
+    output.wait_for()
+    assert WHOLE.strip() in output.inner_text()
+
+
+@pytest.mark.parametrize("rest_of_cell", ["", "\nsleep(20)"], ids=["idle", "while a cell blocks"])
+def test_stop_ends_the_stream_quickly(lab_page: LabPage, jupyter: JupyterServer, rest_of_cell: str) -> None:
+    jupyter.write_notebook("stop.ipynb", [SETUP, f"display(Stream(story(10_000), name='endless')){rest_of_cell}"])
+    lab_page.open("stop.ipynb")
+    lab_page.run_to_end(0)
+    lab_page.run(1)
+    lab_page.page.get_by_text("chunk 9</b>").wait_for()
+    assert lab_page.page.evaluate(PRESS) < STOP_LIMIT
+    assert "■ cancelled" in lab_page.output(1).inner_text()
+    lab_page.shut_kernel_down()

@@ -1,0 +1,128 @@
+"""stream.js alone, fed by hand: what the page does with the messages of a live view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+import conduit_lab.notebook.widgets as widgets
+
+pytestmark = pytest.mark.browser
+
+SOURCE = (Path(widgets.__file__).parent / "stream.js").read_text()
+STYLE = (Path(widgets.__file__).parent / "stream.css").read_text()
+MOUNT = """async (source) => {
+    const { default: view } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+    window.sent = [];
+    const model = {
+        get: () => "<i>story</i>",
+        send: (content) => window.sent.push(content),
+        on: (_, receive) => { window.receive = receive; },
+        off: () => {},
+    };
+    view.render({ model, el: document.body });
+}"""
+
+
+class StreamPage:
+    """The view of one stream in a blank page."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self._seq = 0
+        page.set_content(f"<style>{STYLE}</style>")
+        page.evaluate(MOUNT, SOURCE)
+
+    def receive(self, text: str, offset: int, dropped: int = 0, facts: list[str] | None = None) -> None:
+        """Deliver one message, in order."""
+        message: dict[str, Any] = {"seq": self._seq, "dropped": dropped, "offset": offset, "text": text}
+        self._seq += 1
+        self.page.evaluate("(message) => window.receive(message)", message | ({"facts": facts} if facts else {}))
+
+    @property
+    def text(self) -> str:
+        """The running text that is shown."""
+        return self.page.locator(".conduit-stream-text").text_content() or ""
+
+    @property
+    def sent(self) -> list[dict[str, Any]]:
+        """What the page has sent."""
+        sent: list[dict[str, Any]] = self.page.evaluate("window.sent")
+        return sent
+
+    def scroll_top(self) -> float:
+        """How far the text is scrolled, in pixels."""
+        return float(self.page.evaluate("document.querySelector('.conduit-stream-box').scrollTop"))
+
+
+@pytest.fixture
+def shown(browser: Browser) -> Iterator[StreamPage]:
+    context = browser.new_context()
+    yield StreamPage(context.new_page())
+    context.close()
+
+
+def test_deltas_are_appended_and_known_characters_skipped(shown: StreamPage) -> None:
+    shown.receive("one 😀 ", offset=0)
+    shown.receive("two ", offset=6)
+    shown.receive("one 😀 two three", offset=0)  # a replay
+    assert shown.text == "one 😀 two three"
+    assert shown.sent == [{"open": True}]
+
+
+def test_a_gap_is_noticed_and_filled_by_a_replay(shown: StreamPage) -> None:
+    shown.receive("one ", offset=0)
+    shown.receive("three ", offset=8)  # "two " was lost
+    shown.receive("four ", offset=14)
+    assert shown.text == "one "
+    assert shown.sent == [{"open": True}, {"replay": True}]  # asked once
+    shown.receive("one two three four ", offset=0)
+    assert shown.text == "one two three four "
+
+
+def test_a_snapshot_replaces_the_text_and_says_what_is_missing(shown: StreamPage) -> None:
+    shown.receive("one ", offset=0)
+    shown.receive("late", offset=0, dropped=12)
+    assert shown.text == "late"
+    assert shown.page.get_by_text("The first 12 chunks are no longer kept.").is_visible()
+
+
+def test_text_is_never_markup(shown: StreamPage) -> None:
+    attack = "<img src=x onerror='window.broken = true'><script>window.broken = true</script>"
+    shown.receive(attack, offset=0, facts=["● running", "<b>1</b> chunks"])
+    assert shown.text == attack
+    assert shown.page.locator("img, script, i").count() == 0
+    assert shown.page.evaluate("window.broken") is None
+
+
+def test_the_text_is_followed_until_the_reader_scrolls_up(shown: StreamPage) -> None:
+    shown.receive("line\n" * 100, offset=0)
+    followed = shown.scroll_top()
+    assert followed > 0
+    shown.receive("line\n" * 10, offset=500)
+    assert shown.scroll_top() > followed
+    shown.page.evaluate("document.querySelector('.conduit-stream-box').scrollTop = 40")
+    shown.receive("line\n" * 10, offset=550)
+    assert shown.scroll_top() == 40
+
+
+def test_whole_sentences_are_spoken(shown: StreamPage) -> None:
+    spoken = shown.page.locator("[aria-live=polite]")
+    shown.receive("It is 3.1", offset=0)
+    assert spoken.text_content() == ""
+    shown.receive("4 m long. And", offset=9)
+    assert spoken.text_content() == "It is 3.14 m long."
+
+
+def test_stop_by_button_and_by_escape(shown: StreamPage) -> None:
+    button = shown.page.get_by_role("button", name="Stop")
+    button.focus()
+    shown.page.keyboard.press("Escape")
+    assert shown.sent[-1] == {"stop": True}
+    assert button.is_disabled()
+    shown.receive("", offset=0, facts=["■ cancelled", "0 chunks"])
+    assert not button.is_visible()
