@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 THIN_SPACE = "\u2009"
 
 
@@ -11,15 +13,19 @@ def count(number: int) -> str:
 
 
 def _significant(value: float) -> str:
-    """Return `value` with three significant digits and no exponent."""
-    if value >= 100 or value == 0:
+    """Return `value` with three significant digits, more where it is a whole number above, and no exponent."""
+    if value == 0:
+        return "0"
+    rounded = float(f"{value:.2e}")  # first to three digits: 9.996 is 10.0 and not 10.00
+    if abs(rounded) >= 100:
         return count(round(value))
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{rounded:.{2 - math.floor(math.log10(abs(rounded)))}f}"
 
 
 def _scaled(value: float, steps: tuple[tuple[float, str], ...]) -> str:
-    """Return `value` in the largest unit of `steps` (descending) that leaves at least 1."""
-    factor, unit = next((step for step in steps if abs(value) >= step[0]), steps[-1])
+    """Return `value`, rounded, in the largest unit of `steps` (descending) that leaves at least 1."""
+    rounded = abs(float(f"{value:.2e}"))
+    factor, unit = next((step for step in steps if rounded >= step[0]), steps[-1])
     return f"{_significant(value / factor)} {unit}"
 
 
@@ -30,7 +36,9 @@ def seconds(value: float) -> str:
 
 def size(value: float) -> str:
     """Return a size given in bytes: `1.50 KB` (1 KB = 1024 bytes)."""
-    return _scaled(value, ((2**30, "GB"), (2**20, "MB"), (2**10, "KB"), (1, "B")))
+    if value < 2**10:
+        return f"{count(round(value))} B"
+    return _scaled(value, ((2**30, "GB"), (2**20, "MB"), (2**10, "KB")))
 
 
 def rate(value: float, unit: str) -> str:

@@ -8,21 +8,22 @@ gone never hold the producer up: the log is bounded, and a reader that falls out
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextvars
+import logging
 import sys
 import threading
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Generic, Literal, TypeVar
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
-
 from conduit_lab.core import figures, html
 from conduit_lab.core.errors import StreamCancelled, StreamLagged
+from conduit_lab.core.loop import package_loop
+
+log = logging.getLogger("conduit_lab")
 
 T = TypeVar("T")
 State = Literal["pending", "running", "done", "cancelled", "failed"]
@@ -31,6 +32,7 @@ MARKS: dict[State, str] = {"pending": "○", "running": "●", "done": "✓", "c
 KEEP_BYTES = 4 * 2**20
 _SLICE = 0.2  # seconds a blocking wait may last before the kernel's interrupt is looked at
 
+_tasks: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
 _producing: contextvars.ContextVar[Stream[Any] | None] = contextvars.ContextVar("conduit_lab_stream", default=None)
 
 
@@ -64,10 +66,10 @@ class Stream(Generic[T]):
         self._on_end: list[Callable[[Stream[T]], object]] = []
         self._stop_task: Callable[[], object] | None = None
         if (parent := _producing.get()) is not None:
-            parent._children.add(self)
+            parent._adopt(self)
         context = contextvars.copy_context()
         if isinstance(source, AsyncIterable):
-            context.run(_loop().start_task_soon, self._produce_async, source)
+            package_loop().call_soon_threadsafe(self._start_task, source, context=context)
         else:
             run = threading.Thread(target=context.run, args=(self._produce, source), name=f"stream {name}", daemon=True)
             run.start()
@@ -132,13 +134,18 @@ class Stream(Generic[T]):
     def cancel(self) -> None:
         """End the stream now: readers end at once, the generator is closed at its next chunk."""
         self._finish("cancelled")
-        if self._stop_task is not None:
-            self._stop_task()
-        for child in list(self._children):
+        if (stop := self._stop_task) is not None:
+            stop()
+        with self._lock:
+            children = list(self._children)
+        for child in children:
             child.cancel()
 
     def on_end(self, call: Callable[[Stream[T]], object]) -> None:
-        """Call `call(stream)` once the stream has ended, on the producer's thread, or now if it has."""
+        """Call `call(stream)` once the stream has ended, on the thread that ends it, or now if it has.
+
+        What `call` raises at the end is logged and disturbs neither the stream nor the other calls.
+        """
         with self._lock:
             if not self.finished:
                 self._on_end.append(call)
@@ -147,10 +154,19 @@ class Stream(Generic[T]):
 
     # Producing
 
+    def _adopt(self, child: Stream[Any]) -> None:
+        """Make `child` end with this stream; a generator that has not seen its cancellation yet may still make one."""
+        with self._lock:
+            self._children.add(child)
+            cancelled = self.state == "cancelled"
+        if cancelled:
+            child.cancel()
+
     def _produce(self, source: Iterable[T]) -> None:
         _producing.set(self)
-        iterator = iter(source)
+        iterator: Iterator[T] | None = None
         try:
+            iterator = iter(source)
             self._begin()
             while not self.finished:
                 try:
@@ -167,13 +183,29 @@ class Stream(Generic[T]):
                 with suppress(Exception):
                     iterator.close()
 
+    def _start_task(self, source: AsyncIterable[T]) -> None:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._produce_async(source))
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+
+        def stop() -> None:  # on the loop: once, and not while the generator is being closed
+            if self._stop_task is not None:
+                self._stop_task = None
+                task.cancel()
+
+        def stop_soon() -> None:
+            with suppress(RuntimeError):  # the loop has ended, and the task with it
+                loop.call_soon_threadsafe(stop)
+
+        self._stop_task = stop_soon
+
     async def _produce_async(self, source: AsyncIterable[T]) -> None:
         _producing.set(self)
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
-        assert task is not None
-        self._stop_task = lambda: loop.call_soon_threadsafe(task.cancel)
         try:
             self._begin()
+            if self.finished:
+                return
             async for chunk in source:
                 if self.finished:
                     break
@@ -225,7 +257,10 @@ class Stream(Generic[T]):
             calls, self._on_end = self._on_end, []
         self._wake()
         for call in calls:
-            call(self)
+            try:
+                call(self)
+            except Exception:
+                log.exception("stream %s: a call at its end failed", self.name)
 
     # Waiting: a reader puts its wake-up call into `_waiters` and then looks again, a producer first appends and then
     # wakes; whichever order they meet in, one of the two sees the other.
@@ -414,19 +449,3 @@ def _weight(chunk: Any) -> int:
     elif isinstance(chunk, list | tuple):
         weight += sum(map(sys.getsizeof, chunk))
     return weight
-
-
-_loop_lock = threading.Lock()
-_loop_life = ExitStack()  # holds the portal open for the life of the process
-_portal: BlockingPortal | None = None
-
-
-def _loop() -> BlockingPortal:
-    """Return the portal to the package's own event loop; its daemon thread starts with the first async stream."""
-    global _portal
-    with _loop_lock:
-        if _portal is None:
-            _portal = _loop_life.enter_context(start_blocking_portal(name="conduit_lab loop"))
-            # without this, the portal would be stopped by the garbage collector after threads no longer run
-            atexit.register(_portal.call, _portal.stop, True)
-        return _portal

@@ -81,6 +81,9 @@ def record(name: str, target: Any = None) -> Iterator[Trace]:
     token = _current.set(root)
     try:
         yield Trace(root)
+    except BaseException as error:
+        root.error = error
+        raise
     finally:
         _current.reset(token)
         root.duration = perf_counter() - root.origin

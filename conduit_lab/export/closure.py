@@ -11,10 +11,13 @@ import ast
 import builtins
 import inspect
 import json
+import os
+import re
 import shutil
 import sys
+from contextlib import suppress
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -48,19 +51,29 @@ class Closure:
         self.distributions: dict[str, str] = {}
         self.warnings: list[str] = []
         self._done: set[str] = set()
+        self._ready: set[str] = set()  # what is done and also written
+        self._held: dict[int, str] = {}  # the first name of each live object
+        self._late: list[str] = []
+        self._copied: dict[Path, Path] = {}
+        self._stores: dict[str, VectorStore] = {}
         self._namespace = _namespace(app)
         self._sources = Sources(statements if statements is not None else [_module_source(self._namespace)])
         names = [name for name, value in self._namespace.items() if value is app and not name.startswith("_")]
         self.app_name = names[0] if names else "lab"
         for endpoint in app.endpoints:
             self._endpoint(endpoint, (f"{endpoint.method} {endpoint.path}",))
+        self.pieces += self._late
 
     def add_file(self, path: Path, needed_by: str) -> str:
         """Copy a file or folder of the project to the same place in the export, and return its relative path."""
+        path = Path(os.path.normpath(path))  # `..` must not lead out of the export
         if not path.exists():
             raise ExportError(f"{path.name} is not there any more ({path}): needed by {needed_by}")
         root = self.app.root
         inside = path.relative_to(root) if path.is_relative_to(root) else Path("models", path.name)
+        if self._copied.setdefault(inside, path) != path:
+            inside = Path("models", f"{len(self._copied)}-{path.name}")
+            self._copied[inside] = path
         target = self.folder / inside
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -73,13 +86,23 @@ class Closure:
                     shutil.copy2(external, target.with_name(external.name))
         return inside.as_posix()
 
-    def add_store(self, store: VectorStore, name: str) -> str:
-        """Write a consistent copy of a store into the export as `indexes/<name>.sqlite`, and return that path."""
-        path = Path("indexes", f"{name}.sqlite")
-        if not (self.folder / path).exists():
-            (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
-            store.save_to(self.folder / path)
-        return path.as_posix()
+    def add_loaded(self, path: Path, needed_by: str) -> None:
+        """Copy a file that the source names by its path, which therefore must lie below the root."""
+        if not Path(os.path.normpath(path)).is_relative_to(self.app.root):
+            raise ExportError(
+                f"{path} lies outside the root {self.app.root} (needed by {needed_by}): "
+                "copy it into the project, or load it to a variable with load_model"
+            )
+        self.add_file(path, needed_by)
+
+    def add_store(self, store: VectorStore, name: str) -> None:
+        """Write a consistent copy of a store into the export as `indexes/<name>.sqlite`."""
+        if self._stores.setdefault(name, store) is not store:
+            raise ExportError(f"two stores would both be indexes/{name}.sqlite: give one another name")
+        target = self.folder / "indexes" / f"{name}.sqlite"
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            store.save_to(target)
 
     # Names
 
@@ -92,9 +115,29 @@ class Closure:
                 return
             raise ExportError(f"{name} is not defined in this session (needed by {_shown(chain)})")
         value = self._namespace[name]
-        if value is self.app or (hasattr(builtins, name) and _is_builtin(name, value)):
+        if name == self.app_name or (hasattr(builtins, name) and _is_builtin(name, value)):
             return
         self._done.add(name)
+        if not self._is_alias(name, value, chain):
+            self._make(name, value, chain)
+        self._ready.add(name)
+
+    def _is_alias(self, name: str, value: Any, chain: Chain) -> bool:
+        """Whether another name holds this very object; then set this one to it."""
+        if isinstance(value, ModuleType | str | bytes | int | float | tuple | None) or self._is_imported(name, value):
+            return False
+        own = self.app_name if value is self.app else getattr(value, "__name__", None)
+        first: str = own if own and self._namespace.get(own) is value else self._held.setdefault(id(value), name)
+        if first == name:
+            self._held[id(value)] = name
+            return False
+        self._need(first, chain)
+        written = first in self._ready or first == self.app_name
+        (self.pieces if written else self._late).append(f"{name} = {first}")
+        return True
+
+    def _make(self, name: str, value: Any, chain: Chain) -> None:
+        """Write the source, or the file, that makes the live object."""
         here = (*chain, name)
         if str(getattr(value, "__module__", "")).partition(".")[0] == "IPython":
             raise ExportError(
@@ -106,20 +149,23 @@ class Closure:
             self._model(name, value, here)
         elif isinstance(value, VectorStore):
             self._store(name, value, here)
-        elif isinstance(value, ModuleType) or not self._is_own(value):
+        elif self._is_imported(name, value):
             self._import(name, value, here)
-        elif isinstance(value, FunctionType | type):
+        elif isinstance(_unwrapped(value), FunctionType | type):
             self._definition(name, value, here)
         else:
             self._value(name, value, here)
 
-    def _is_own(self, value: Any) -> bool:
-        """Whether `value` was made in the session, and not imported."""
-        if isinstance(value, FunctionType):
-            return value.__globals__ is self._namespace
-        if isinstance(value, type) or inspect.isroutine(value):
-            return value.__module__ == self._namespace.get("__name__")
-        return True
+    def _is_imported(self, name: str, value: Any) -> bool:
+        """Whether `value` was imported, and not made in the session."""
+        inner = _unwrapped(value)
+        if isinstance(inner, FunctionType):
+            return inner.__globals__ is not self._namespace
+        if isinstance(inner, type) or inspect.isroutine(inner):
+            return inner.__module__ != self._namespace.get("__name__")
+        statement = self._sources.newest(name)
+        imported = statement is not None and isinstance(statement.node, ast.Import | ast.ImportFrom)
+        return isinstance(value, ModuleType) or (imported and not values.is_plain(value))
 
     def _endpoint(self, endpoint: Endpoint, chain: Chain) -> None:
         if endpoint.app is not self.app:
@@ -131,31 +177,42 @@ class Closure:
             for path in part if isinstance(part, list) else [part]:
                 if isinstance(path, str | Path):
                     self._model_file(path, chain)
-        self._definition(endpoint.name, endpoint.function, (*chain, endpoint.name))
+        self._definition(endpoint.name, endpoint.function, (*chain, endpoint.name), endpoint.path)
+        self._ready.add(endpoint.name)
 
     def _model_file(self, path: str | Path, chain: Chain) -> None:
         """Copy a model that a decorator names by its path."""
         where = resolve(path, self.app.root)
         if not where.exists():
             self.warnings.append(f"{path} is not there; the exported app starts with its fallback too")
-        elif not where.is_relative_to(self.app.root):
-            raise ExportError(
-                f"{path} lies outside the root {self.app.root} (needed by {_shown(chain)}): "
-                "copy it into the project, or load it to a variable with load_model"
-            )
+        elif isinstance(path, str) and Path(path).is_absolute() and where.is_relative_to(self.app.root):
+            raise ExportError(f"{path} is an absolute path ({_shown(chain)}): write it relative to {self.app.root}")
         else:
-            self.add_file(where, _shown(chain))
+            self.add_loaded(where, _shown(chain))
 
-    def _definition(self, name: str, value: Any, chain: Chain) -> None:
-        if getattr(value, "__closure__", None):
-            free = ", ".join(value.__code__.co_freevars)
-            raise ExportError(
-                f"{name} is made inside another function and holds on to its {free} ({_shown(chain)}): "
-                "define it at the top level"
-            )
-        found = self._sources.definitions(value.__name__)
-        if isinstance(value, FunctionType):
-            found = [statement for statement in found if statement.makes(value)]
+    def _definition(self, name: str, value: Any, chain: Chain, path: str = "") -> None:
+        """Repeat the `def` or `class` of a live object; for an endpoint that whose decorator holds its path."""
+        inner = _unwrapped(value)
+        newest = self._sources.newest(name)
+        if inner.__name__ == "<lambda>":
+            found = [newest] if newest is not None else []
+        else:
+            found = self._sources.definitions(inner.__name__)
+        if inner is not value:  # the decorator must be in the statement
+            found = [statement for statement in found if getattr(statement.node, "decorator_list", [])]
+        for layer in (inner, value) if not found else (inner,):
+            if getattr(layer, "__closure__", None):
+                free = ", ".join(layer.__code__.co_freevars)
+                raise ExportError(
+                    f"{name} is made inside another function and holds on to its {free} ({_shown(chain)}): "
+                    "define it at the top level"
+                )
+        if inner is not value and not found:
+            self._repeat(name, value, newest, chain)
+            return
+        if isinstance(inner, FunctionType):
+            found = [statement for statement in found if statement.makes(inner)]
+        found = [statement for statement in found if statement.mentions(path)] or found
         if not found:
             raise ExportError(
                 f"the live {name} is not what any statement of this session defines ({_shown(chain)}): "
@@ -168,25 +225,29 @@ class Closure:
         for free in statement.free_names:
             if free != name:
                 self._need(free, chain)
-        for node in ast.walk(statement.node):  # imports inside a function bring packages too
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    self._pin(alias.name)
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                self._pin(node.module)
-        self.pieces.append(statement.text)
+        self._pin_all(statement.node)  # imports inside a function bring packages too
+        if statement.text not in self.pieces:  # one statement may make several names
+            self.pieces.append(statement.text)
 
     def _import(self, name: str, value: Any, chain: Chain) -> None:
-        statement = self._sources.newest(name)
-        if statement is not None and isinstance(statement.node, ast.Import | ast.ImportFrom):
-            node = statement.node
-            alias = next(a for a in node.names if (a.asname or a.name.partition(".")[0]) == name)
-            line = ast.unparse(
-                ast.Import([alias])
-                if isinstance(node, ast.Import)
-                else ast.ImportFrom(node.module, [alias], node.level)
-            )
-            module = alias.name if isinstance(node, ast.Import) else node.module or ""
+        aliases = [
+            (statement.node, alias)
+            for statement in self._sources.imports(name)
+            if isinstance(statement.node, ast.Import | ast.ImportFrom)
+            for alias in statement.node.names
+            if (alias.asname or alias.name.partition(".")[0]) == name
+        ]
+        live = [(node, alias) for node, alias in aliases if _brings(node, alias, value)] or aliases
+        for node, alias in live[:1]:
+            if isinstance(node, ast.Import):
+                line, module = ast.unparse(ast.Import([alias])), alias.name
+            else:
+                line, module = ast.unparse(ast.ImportFrom(node.module, [alias], node.level)), node.module or ""
+        for node, alias in live[1:]:  # `import xml.dom` and `import xml.etree` both bind `xml`
+            if isinstance(node, ast.Import) and "." in alias.name:
+                self.imports[ast.unparse(ast.Import([alias]))] = None
+        if live:
+            pass
         elif isinstance(value, ModuleType):
             module = value.__name__
             line = f"import {module}" if module == name else f"import {module} as {name}"
@@ -206,13 +267,34 @@ class Closure:
         file = getattr(sys.modules.get(top), "__file__", None)
         if file and Path(file).is_relative_to(self.app.root) and "site-packages" not in Path(file).parts:
             source = Path(file).parent if Path(file).name == "__init__.py" else Path(file)
-            target = self.folder / source.name
-            if not target.exists():
-                copy = shutil.copytree if source.is_dir() else shutil.copy2
-                copy(source, target)
+            self._copy_module(source)
             return
         for name in metadata.packages_distributions().get(top, ()):
             self.distributions[name] = metadata.version(name)
+
+    def _pin_all(self, node: ast.AST) -> None:
+        """Note what every import below `node` brings."""
+        for part in ast.walk(node):
+            if isinstance(part, ast.Import):
+                for alias in part.names:
+                    self._pin(alias.name)
+            elif isinstance(part, ast.ImportFrom) and part.module and not part.level:
+                self._pin(part.module)
+
+    def _copy_module(self, source: Path) -> None:
+        """Copy a module or package of the project, and what it imports in turn."""
+        target = self.folder / source.name
+        if source.name == "app.py":
+            raise ExportError(f"{source} would be overwritten by the exported app.py: give the module another name")
+        if target.exists():
+            return
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        else:
+            shutil.copy2(source, target)
+        for file in target.rglob("*.py") if target.is_dir() else [target]:
+            with suppress(SyntaxError):  # a file that is no code of this Python, such as a template
+                self._pin_all(ast.parse(file.read_bytes()))
 
     # Resources and values
 
@@ -227,17 +309,13 @@ class Closure:
         self.pieces.append(f"{name} = {self.app_name}.load_model({', '.join([_quoted(path), *options])})")
 
     def _store(self, name: str, store: VectorStore, chain: Chain) -> None:
-        declared = store in self.app.stores.values()
-        path = self.add_store(store, store.name if declared else name)
-        options = [f"dimension={store.dimension}"]
+        named = store in self.app.stores.values()
+        label = store.name if named else re.sub(r"[^A-Za-z0-9_-]", "", name).lstrip("_-") or "store"
+        self.add_store(store, label)
+        options = [_quoted(label), f"dimension={store.dimension}"]
         if store.embedder is not None:
             options.append(f"embedder={self._name_of(store.embedder, chain)}")
-        if declared:
-            call = f"{self.app_name}.vector_store({', '.join([_quoted(store.name), *options])})"
-        else:
-            self.imports["from conduit_lab import VectorStore"] = None
-            call = f"VectorStore({', '.join([*options, f'path=HERE / {_quoted(path)}'])})"
-        self.pieces.append(f"{name} = {call}")
+        self.pieces.append(f"{name} = {self.app_name}.vector_store({', '.join(options)})")
 
     def _name_of(self, value: Any, chain: Chain) -> str:
         """Return a name that holds this very object, after making it available."""
@@ -253,6 +331,9 @@ class Closure:
                 f"{name} looks like a secret ({_shown(chain)}): read it with os.environ[...] inside the function"
             )
         statement = self._sources.newest(name)
+        if isinstance(value, PurePath):
+            self._path(name, value, chain)
+            return
         plain = values.is_plain(value)
         source = values.source_of(name, value, statement) if plain else None
         if source is not None:
@@ -261,6 +342,17 @@ class Closure:
             self._file_value(name, value, chain)
         else:
             self._repeat(name, value, statement, chain)
+
+    def _path(self, name: str, value: PurePath, chain: Chain) -> None:
+        """Write a path; one below the root starts at the exported folder, and a file there is copied."""
+        root = self.app.root
+        if value.is_relative_to(root):
+            inside = value.relative_to(root).as_posix()
+            self.pieces.append(f"{name} = HERE" + ("" if inside == "." else f" / {_quoted(inside)}"))
+        else:
+            self.pieces.append(f"{name} = Path({_quoted(value.as_posix())})")
+        if (root / value).is_relative_to(root) and (root / value).is_file():
+            self.add_loaded(root / value, _shown(chain))
 
     def _file_value(self, name: str, value: Any, chain: Chain) -> None:
         written = values.write_file(name, value, self.folder)
@@ -278,6 +370,10 @@ class Closure:
                 f"a live {type(value).__name__} has no file form ({_shown(chain)}): "
                 f"make {name} in one statement of its own, or inside the function that uses it"
             )
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+        for part in parts:
+            if isinstance(part, Model | Embedder):
+                self.add_loaded(part.path, _shown(chain))
         self._emit(statement, name, chain)
 
 
@@ -305,6 +401,19 @@ def _module_source(namespace: dict[str, Any]) -> str:
 def _is_builtin(name: str, value: Any) -> bool:
     """Whether a name means the builtin; IPython puts an `open`, `exit` and `quit` of its own beside it."""
     return value is getattr(builtins, name) or str(getattr(value, "__module__", "")).startswith("IPython")
+
+
+def _unwrapped(value: Any) -> Any:
+    """Return the function below the decorators that keep it in `__wrapped__`."""
+    return inspect.unwrap(value) if callable(value) and hasattr(value, "__wrapped__") else value
+
+
+def _brings(node: ast.Import | ast.ImportFrom, alias: ast.alias, value: Any) -> bool:
+    """Whether this import gives the live object."""
+    if isinstance(node, ast.Import):
+        return sys.modules.get(alias.name if alias.asname else alias.name.partition(".")[0]) is value
+    submodule = sys.modules.get(f"{node.module}.{alias.name}")
+    return value is getattr(sys.modules.get(node.module or ""), alias.name, submodule)
 
 
 def _quoted(text: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+import re
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from conduit_lab.core.stream import Stream
 from conduit_lab.serving import codec
@@ -14,6 +16,7 @@ from conduit_lab.serving.endpoint import Call, Endpoint
 
 RELATIVE = 1e-4
 ABSOLUTE = 1e-5
+_PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 
 
 @dataclass
@@ -30,6 +33,7 @@ class Example:
     payload: Any
     answer: Any
     writes: bool = False
+    path_params: dict[str, Any] = field(default_factory=dict)
     stores: list[tuple[Any, int]] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
 
@@ -41,7 +45,8 @@ class Example:
                 return None
             result = result.kept
         try:
-            payload, answer = codec.loads(codec.dumps(call.payload)), codec.loads(codec.dumps(result))
+            payload, path_params = codec.loads(codec.dumps([call.payload, call.path_params]))
+            answer = codec.loads(codec.dumps(result))
         except TypeError:
             return None
         spans = list(call.trace or ())
@@ -53,14 +58,22 @@ class Example:
             payload,
             answer,
             writes=any(s.kind == "write" for s in spans),
+            path_params=path_params,
             stores=[(store, store.version) for store in touched.values()],
             files=[s.target.path for s in spans if s.kind == "load" and s.target is not None],
         )
 
     @property
     def request(self) -> tuple[str, str, str]:
-        """What tells two examples apart: method, path and payload."""
-        return self.method, self.path, json.dumps(self.payload, sort_keys=True)
+        """What tells two examples apart: method, target and payload."""
+        return self.method, self.target, json.dumps(self.payload, sort_keys=True)
+
+    @property
+    def target(self) -> str:
+        """The path with its parameters filled in, and for a GET the query."""
+        path = _PARAMETER.sub(lambda found: quote(str(self.path_params.get(found[1], found[0])), "/"), self.path)
+        query = urlencode(self.payload or {}, doseq=True) if self.method == "GET" else ""
+        return f"{path}?{query}" if query else path
 
     @property
     def stale(self) -> bool:
@@ -69,7 +82,7 @@ class Example:
 
     def to_json(self) -> str:
         """Return the line that `examples.jsonl` keeps."""
-        record = asdict(Example(self.method, self.path, self.shape, self.payload, self.answer, self.writes))
+        record = asdict(replace(self, stores=[], files=[]))
         del record["stores"], record["files"]
         return json.dumps(record, ensure_ascii=False)
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
 from typing import Any
-from urllib.parse import urlencode
 
 from conduit_lab.core.errors import ExportError
 from conduit_lab.export.example import Example, difference
@@ -40,8 +39,8 @@ def replay(folder: Path, *, python: str = sys.executable, environ: dict[str, str
     What only reads comes first, what writes after it; the stores are put back as they were. Raises `ExportError` with
     the process's own words where it does not start.
     """
-    lines = (folder / "examples.jsonl").read_text("utf-8").splitlines()
-    examples = sorted((Example.from_json(line) for line in lines), key=lambda example: example.writes)
+    lines = (folder / "examples.jsonl").read_text("utf-8").split("\n")  # splitlines() also splits inside texts
+    examples = sorted((Example.from_json(line) for line in lines if line), key=lambda example: example.writes)
     with _kept(folder / "indexes"), running(folder, python=python, environ=environ) as port:
         return [_ask(port, example) for example in examples]
 
@@ -91,11 +90,10 @@ def _ask(port: int, example: Example) -> Outcome:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
     try:
         if example.method == "GET":
-            query = urlencode(example.payload or {}, doseq=True)
-            connection.request("GET", f"{example.path}?{query}" if query else example.path)
+            connection.request("GET", example.target)
         else:
-            body = None if example.payload is None else json.dumps(example.payload)
-            connection.request(example.method, example.path, body, {"content-type": "application/json"})
+            body = json.dumps(example.payload)
+            connection.request(example.method, example.target, body, {"content-type": "application/json"})
         response = connection.getresponse()
         content = response.read()
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import symtable
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -14,21 +15,35 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 @dataclass(frozen=True)
 class Statement:
-    """One top-level statement: its syntax tree, and its text with the comment lines right above it."""
+    """One top-level statement: its syntax tree, and its text with the comment lines right above it.
+
+    `beside` are the imports of the same cell: Python compiles calls on names that it sees imported in another way.
+    """
 
     node: ast.stmt
     text: str
+    beside: tuple[ast.stmt, ...] = ()
 
     @property
     def free_names(self) -> list[str]:
         """The global names that running it, or calling what it defines, looks up."""
         return list(dict.fromkeys(_globals(symtable.symtable(self.text, "statement", "exec"))))
 
+    def mentions(self, text: str) -> bool:
+        """Whether a decorator of this definition holds the literal `text`."""
+        decorators = getattr(self.node, "decorator_list", [])
+        nodes = [node for decorator in decorators for node in ast.walk(decorator)]
+        return any(isinstance(node, ast.Constant) and node.value == text for node in nodes)
+
     def makes(self, function: FunctionType) -> bool:
         """Whether running this statement gives the code of `function`."""
-        code = compile(self.text, "statement", "exec", dont_inherit=True)
+        codes = [
+            compile(ast.Module([*before, self.node], []), "statement", "exec", dont_inherit=True)
+            for before in ((), self.beside)
+        ]
         return any(
             isinstance(const, CodeType) and const.co_name == function.__name__ and _same(const, function.__code__)
+            for code in codes
             for const in code.co_consts
         )
 
@@ -43,15 +58,20 @@ class Sources:
                 tree = ast.parse(text)
             except SyntaxError:  # a cell that never ran
                 continue
-            lines = text.splitlines()
+            lines = re.split("\r\n|\r|\n", text)  # as Python counts them; splitlines() knows more line ends
+            beside = tuple(node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom))
             for node in _top_level(tree.body):
-                statement = Statement(node, _text(node, lines))
+                statement = Statement(node, _text(node, lines), beside)
                 for name in _bound(node):
                     self._bindings[name].append(statement)
 
     def definitions(self, name: str) -> list[Statement]:
         """Return the `def` and `class` statements of that name, the newest first."""
         return [s for s in reversed(self._bindings[name]) if isinstance(s.node, Definition)]
+
+    def imports(self, name: str) -> list[Statement]:
+        """Return the import statements that bound `name`, the newest first."""
+        return [s for s in reversed(self._bindings[name]) if isinstance(s.node, ast.Import | ast.ImportFrom)]
 
     def newest(self, name: str) -> Statement | None:
         """Return the last statement that bound `name`, or None."""
@@ -73,10 +93,10 @@ def _text(node: ast.stmt, lines: list[str]) -> str:
     while first > 1 and lines[first - 2].startswith("#"):
         first -= 1
     assert node.end_lineno is not None
-    text = lines[first - 1 : node.end_lineno]
-    if node.col_offset and isinstance(node, ast.Import | ast.ImportFrom):  # it stood inside a block
+    behind = lines[node.end_lineno - 1].encode()[node.end_col_offset :].strip()
+    if node.col_offset or behind.startswith(b";"):  # it stood inside a block, or shared its line
         return ast.unparse(node)
-    return "\n".join(text)
+    return "\n".join(lines[first - 1 : node.end_lineno])
 
 
 def _bound(node: ast.stmt) -> Iterator[str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from conduit_lab.export.closure import Closure
 from conduit_lab.export.example import Example
 from conduit_lab.serving.app import App
+from conduit_lab.serving.limits import BODY_BYTES
 
 TEST_REPLAY = '''"""Starts this folder's app in a fresh process and asks it everything that the notebook asked."""
 
@@ -25,14 +26,15 @@ def test_answers_are_those_of_the_notebook() -> None:
 def app_source(app: App, closure: Closure) -> str:
     """Return `app.py`: imports, the app, then everything in the order it is needed; `app` is its last line."""
     imports = ["from pathlib import Path", "from conduit_lab import App", *closure.imports]
-    limit = f", body_limit={app.body_limit}" if app.body_limit != App(app.name, root=app.root).body_limit else ""
+    name = json.dumps(app.name, ensure_ascii=False)
+    limit = "" if app.body_limit == BODY_BYTES else f", body_limit={app.body_limit}"
     head = [
         f'"""{_one_line(app.name)}: a conduit_lab app. Run it with `uvicorn app:app`."""',
         _merged(imports),
-        f"HERE = Path(__file__).parent\n{closure.app_name} = App({json.dumps(app.name, ensure_ascii=False)}, root=HERE{limit})",
+        f"HERE = Path(__file__).parent\n{closure.app_name} = App({name}, root=HERE{limit})",
     ]
     tail = [] if closure.app_name == "app" else [f"app = {closure.app_name}"]
-    return "\n\n".join([*head, *_spaced(closure.pieces), *tail]) + "\n"
+    return "\n\n".join(head) + _spaced([*closure.pieces, *tail]) + "\n"
 
 
 def readme(app: App, examples: Sequence[Example]) -> str:
@@ -59,11 +61,11 @@ python3 -m venv .venv
 
 def _curl(example: Example) -> str:
     if example.method == "GET":
-        return f"curl 'http://127.0.0.1:8000{example.path}'"
+        return f"curl 'http://127.0.0.1:8000{example.target}'"
     body = json.dumps(example.payload, ensure_ascii=False).replace("'", "'\\''")
     flag = "-N " if example.shape == "stream" else ""
     shown = body if len(body) <= 300 else "@body.json"
-    return f"curl {flag}http://127.0.0.1:8000{example.path} -H 'content-type: application/json' " + (
+    return f"curl {flag}'http://127.0.0.1:8000{example.target}' -H 'content-type: application/json' " + (
         f"-d '{shown}'" if shown == body else "-d @body.json  # a line of examples.jsonl holds a payload"
     )
 
@@ -83,19 +85,18 @@ def _merged(lines: Sequence[str]) -> str:
     return "\n".join([*sorted(plain), *(line for line in froms if line not in own), "", *own])
 
 
-def _spaced(pieces: Sequence[str]) -> list[str]:
-    """Return the pieces with neighbouring one-liners as one block, and definitions set apart."""
-    blocks: list[str] = []
-    joined = False
+def _spaced(pieces: Sequence[str]) -> str:
+    """Return the pieces, each after its gap: neighbouring one-liners as one block, definitions set apart."""
+    text = ""
+    before = None  # whether the piece before is one line
     for piece in pieces:
         single = "\n" not in piece
-        if single and joined:
-            blocks[-1] += f"\n{piece}"
-        else:
-            blocks.append(piece if single else f"\n{piece}\n")
-        joined = single
-    return blocks
+        gap = "\n\n\n" if not single or before is False else "\n" if before else "\n\n"
+        text += gap + piece
+        before = single
+    return text
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.replace('"""', "'''").replace("\\", "/").split())
+    line = " ".join(text.replace('"""', "'''").replace("\\", "/").split())
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)

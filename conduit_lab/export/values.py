@@ -33,7 +33,11 @@ def is_plain(value: Any, depth: int = 20) -> bool:
 
 
 def looks_secret(name: str, value: Any, environ: Mapping[str, str] | None = None) -> bool:
-    """Whether a text value is named like a secret, or is the value of an environment variable that is."""
+    """Whether a text, or one inside of `value`, is named like a secret or is what such an environment variable holds."""
+    if isinstance(value, Mapping):
+        return any(looks_secret(str(key), item, environ) for key, item in value.items())
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(looks_secret(name, item, environ) for item in value)
     if not isinstance(value, str) or len(value) < 8:
         return False
     environ = os.environ if environ is None else environ

@@ -89,10 +89,19 @@ def export_app(
 
 
 def _check_target(target: Path) -> None:
-    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file()):
+    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not _is_export(target)):
         raise ExportError(
             f"{target} holds something that is not an export: choose another folder, or empty it yourself"
         )
+
+
+def _is_export(folder: Path) -> bool:
+    """Whether an export was written here; other tools have files of that name too."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and {"conduit_lab", "sha256"} <= manifest.keys()
 
 
 def _check_examples(app: App, examples: Sequence[Example]) -> None:
@@ -107,7 +116,8 @@ def _fresh(app: App, example: Example) -> Example:
     if example.writes or not example.stale:
         return example
     endpoint = next(e for e in app.endpoints if (e.method, e.path) == (example.method, example.path))
-    call = endpoint.signature.from_request(Request(codec.dumps(example.payload)))
+    request = Request(codec.dumps(example.payload), path_params=example.path_params)
+    call = endpoint.signature.from_request(request)
     result = endpoint.invoke(call)
     if example.shape == "stream":
         result.result()
@@ -119,7 +129,7 @@ def _write(app: App, folder: Path, examples: Sequence[Example], statements: list
     closure = Closure(app, folder, statements)
     for example in examples:
         for path in example.files:
-            closure.add_file(path, f"a recorded call of {example.method} {example.path}")
+            closure.add_loaded(path, f"a recorded call of {example.method} {example.path}")
         for store, _ in example.stores:
             if store in app.stores.values():
                 closure.add_store(store, store.name)

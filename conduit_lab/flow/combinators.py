@@ -67,6 +67,8 @@ class Fallback(Stage):
     """
 
     def __init__(self, *stages: Any, name: str = "fallback") -> None:
+        if not stages:
+            raise ValueError(f"fallback {name!r} has no stages: wanted at least one")
         self.stages = tuple(as_stage(stage) for stage in stages)
         self.name = name
 
@@ -102,14 +104,17 @@ def majority_vote(predictions: SequenceOf[Any]) -> Any:
     """Return the label that most predictions chose; a tie goes to the one with the higher mean score.
 
     Of `Prediction`s it gives a `Prediction` whose probabilities are the members' mean; of plain labels or class
-    numbers it gives the most frequent one, the earliest at a tie. Raises `InputError` for an empty list.
+    numbers it gives the most frequent one, the earliest at a tie. An array of scores counts as its best class.
+    Raises `InputError` for an empty list, and for members that answered a whole batch.
     """
     if len(predictions) == 0:
         raise InputError("majority_vote got no predictions: wanted at least one")
+    if any(np.ndim(p) > 1 or (isinstance(p, list) and any(isinstance(q, Prediction) for q in p)) for p in predictions):
+        raise InputError("majority_vote got answers to a whole batch: wanted one sample, or one vote a sample")
     if not all(isinstance(p, Prediction) for p in predictions):
         choices = [np.asarray(p).item() if np.ndim(p) == 0 else int(np.argmax(p)) for p in predictions]
         return Counter(choices).most_common(1)[0][0]
-    labels = list(predictions[0].probabilities)
+    labels = list(dict.fromkeys(label for p in predictions for label in p.probabilities))
     mean = {label: float(np.mean([p.probabilities.get(label, 0.0) for p in predictions])) for label in labels}
     votes = Counter(p.label for p in predictions)
     winner = max(votes, key=lambda label: (votes[label], mean.get(label, 0.0)))

@@ -33,4 +33,10 @@ class Rag(Stage):
         """Answer one question, given as text."""
         hits = self.store.search(value, top_k=self.top_k)
         response = self.generator.generate(query=value, context=[hit.content for hit in hits])
-        return {"response": response, "sources": [{"id": hit.id, "score": hit.score, **hit.metadata} for hit in hits]}
+        return {"response": response, "sources": [_source(hit) for hit in hits]}
+
+
+def _source(hit: Any) -> dict[str, Any]:
+    """Return the hit's metadata under its own `id` and `score`, which no metadata replaces."""
+    own = {"id": hit.id, "score": hit.score}
+    return {**own, **hit.metadata, **own}

@@ -19,6 +19,7 @@ from conduit_lab.models.tokenizer import Tokenizer, pad
 from conduit_lab.runtime.session import Session
 
 BATCH = 32
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 class Embedder(Stage):
@@ -49,11 +50,30 @@ class Embedder(Stage):
                     raise ModelLoadError(
                         f"no model.onnx in {display(self.path)}: wanted it there or in its onnx/ folder"
                     )
-                limit = int(_config(self.path / "sentence_bert_config.json").get("max_seq_length") or 256)
+                limit = _config(self.path / "sentence_bert_config.json").get("max_seq_length") or 256
+                if not isinstance(limit, int) or limit < 1:
+                    raise ModelLoadError(f"{display(self.path)} wants max_seq_length {limit!r}: wanted a whole number")
                 pooling = _config(self.path / "1_Pooling" / "config.json")
                 self._pooling = "cls" if pooling.get("pooling_mode_cls_token") else "mean"
-                self._opened = (Session(graph, self.wanted_device), Tokenizer(self.path / "tokenizer.json", limit))
+                opened = Session(graph, self.wanted_device), Tokenizer(self.path / "tokenizer.json", limit)
+                self._check(*opened)
+                self._opened = opened
         return self
+
+    def _check(self, session: Session, tokenizer: Tokenizer) -> None:
+        """Refuse a graph that is no text encoder, and a tokenizer that knows more tokens than the graph."""
+        strange = [spec.name for spec in session.inputs if spec.name not in INPUTS]
+        if strange:
+            raise ModelLoadError(
+                f"{display(self.path)} is no embedding model: its graph wants {', '.join(strange)}; "
+                f"known inputs are {', '.join(INPUTS)}"
+            )
+        known = _config(self.path / "config.json").get("vocab_size")
+        if isinstance(known, int) and tokenizer.vocabulary_size > known:
+            raise ModelLoadError(
+                f"{display(self.path)} has a tokenizer of {tokenizer.vocabulary_size} tokens and a model of {known}: "
+                "the tokenizer.json belongs to another model"
+            )
 
     @property
     def session(self) -> Session:
@@ -93,7 +113,8 @@ class Embedder(Stage):
     def run(self, value: Any) -> FloatArray:
         """Encode without a trace; call `encode` instead."""
         texts = [value] if isinstance(value, str) else value
-        if not isinstance(texts, Sequence | np.ndarray) or not all(isinstance(text, str) for text in texts):
+        texts = texts.tolist() if isinstance(texts, np.ndarray) and texts.ndim == 1 else texts
+        if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
             raise ModelInputError(f"{self.name!r} wants a text or a list of texts, got {_kind(value)}")
         session, tokenizer = self._parts()
         # a lone surrogate is valid in a JSON string and not in UTF-8: shown as the replacement character
@@ -113,11 +134,13 @@ class Embedder(Stage):
     def _forward(self, session: Session, rows: Sequence[Sequence[int]]) -> FloatArray:
         """Return unit vectors, float32 `[n, d]`, for the token ids of `n` texts."""
         ids, mask = pad(rows)
-        known: Mapping[str, Array] = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        known: Mapping[str, Array] = dict(zip(INPUTS, (ids, mask, np.zeros_like(ids)), strict=True))
         hidden = session.run({spec.name: known[spec.name] for spec in session.inputs})[0]
         if hidden.ndim == 3:
             weights = mask[..., None].astype(np.float32)
-            hidden = hidden[:, 0] if self._pooling == "cls" else (hidden * weights).sum(1) / weights.sum(1)
+            hidden = (
+                hidden[:, 0] if self._pooling == "cls" else (hidden * weights).sum(1) / np.maximum(weights.sum(1), 1)
+            )
             hidden = hidden / np.maximum(np.linalg.norm(hidden, axis=1, keepdims=True), 1e-12)
         return hidden.astype(np.float32, copy=False)
 

@@ -133,6 +133,9 @@ class Model(Stage):
         for spec, array in zip(specs, arrays, strict=True):
             if not spec.fits(array.shape):
                 raise ModelInputError(f"{self.name!r} wants {spec.name} {spec}, got {describe(array)}")
+        if len({array.shape[0] for array in arrays if array.ndim}) > 1 and len({s.shape[:1] for s in specs}) == 1:
+            got = ", ".join(f"{spec.name} {describe(array)}" for spec, array in zip(specs, arrays, strict=True))
+            raise ModelInputError(f"{self.name!r} wants inputs of one batch size, got {got}")
         return {spec.name: array for spec, array in zip(specs, arrays, strict=True)}, all(single)
 
     def _array(self, spec: TensorSpec, value: Any) -> Array:
@@ -142,17 +145,18 @@ class Model(Stage):
         except ValueError as error:
             raise ModelInputError(f"{self.name!r} wants {spec.name} {spec}, got lists of unequal length") from error
         wanted = dtype_of(spec)
-        if array.dtype == wanted:
-            return native(array)
-        if wanted == np.dtype(object) and array.dtype.kind == "U":
+        text = array.dtype.kind in "UO" and all(isinstance(item, str) for item in array.flat)
+        if wanted == np.dtype(object) and text:
             return array.astype(object)
+        if array.dtype == wanted and wanted != np.dtype(object):
+            return native(array)
         numbers = array.dtype.kind in "biuf" and wanted.kind in "biuf"
         if not numbers or (array.dtype.kind == "f" and wanted.kind != "f"):
             raise ModelInputError(f"{self.name!r} wants {spec.name} {spec}, got {describe(array)}")
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             cast = array.astype(wanted)
+            exact = _exact(array, cast)
         from_lists = not isinstance(value, np.ndarray) and wanted.kind == "f"
-        exact = np.array_equal(cast, array, equal_nan=array.dtype.kind == "f")
         overflow = wanted.kind == "f" and bool(np.any(np.isinf(cast) & np.isfinite(array)))
         if overflow or not (exact or from_lists):
             raise ModelInputError(
@@ -177,6 +181,15 @@ class Model(Stage):
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         shown = html.header(type(self).__name__, self.name) + html.table(("property", "value"), self._facts())
         return html.bundle(repr(self), shown)
+
+
+def _exact(array: Array, cast: Array) -> bool:
+    """Tell whether `cast` holds the very values of `array`."""
+    if array.dtype.kind in "iu" and cast.dtype.kind == "f":
+        # compared as they are, both would be rounded to float64 first
+        beyond = float(np.iinfo(array.dtype).max) + 1
+        return bool(np.all(cast < beyond)) and np.array_equal(cast.astype(array.dtype), array)
+    return np.array_equal(cast, array, equal_nan=array.dtype.kind == "f")
 
 
 def _metadata_labels(session: Session, path: Path) -> list[str] | None:

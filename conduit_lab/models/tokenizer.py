@@ -38,7 +38,7 @@ class Tokenizer:
 
 def pad(rows: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return (ids, mask), int64 `[n, longest]`: padded at the end with 0, the mask 1 where there is a token."""
-    width = max(map(len, rows))
+    width = max(1, *map(len, rows))  # an empty text has no token where the tokenizer adds none of its own
     ids = np.zeros((len(rows), width), np.int64)
     mask = np.zeros_like(ids)
     for i, row in enumerate(rows):

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from conduit_lab.core.stream import Stream
 from conduit_lab.export.example import Example
 from conduit_lab.export.writer import Export, export_app
 from conduit_lab.notebook import history, widgets
 from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Call, Endpoint
 from conduit_lab.serving.server import Server
+
+STREAM_SECONDS = 60.0
 
 
 class Lab(App):
@@ -24,8 +27,18 @@ class Lab(App):
 
     def __init__(self, name: str, *, root: str | Path | None = None, **options: Any) -> None:
         super().__init__(name, root=root, **options)
-        self.examples: list[Example] = []
+        self._examples: list[Example] = []
+        self._streaming: list[tuple[Endpoint, Call, Stream[Any]]] = []
         widgets.register()
+
+    @property
+    def examples(self) -> list[Example]:
+        """The recorded calls, the newest last; one for each request. A stream counts once it has ended well."""
+        for entry in list(self._streaming):
+            if entry[2].finished:
+                self._streaming.remove(entry)
+                self._keep(*entry)
+        return list(self._examples)
 
     def serve(self, *, host: str = "127.0.0.1", port: int = 8000) -> Server:
         """Serve the app on a background thread and return the running `Server`; `port=0` takes a free one.
@@ -38,20 +51,29 @@ class Lab(App):
         """Write the app as a folder that runs by itself, and prove that it answers as it did here.
 
         Every endpoint must have been called once. The folder is started in a fresh process and asked what was asked
-        here; a different answer is an `ExportError`, and then an older export in `folder` is left as it was.
+        here; a different answer is an `ExportError`, and then an older export in `folder` is left as it was. Streams
+        that still run are waited for, 60 s each.
         """
+        for _, _, stream in list(self._streaming):
+            stream.wait(STREAM_SECONDS)
         return export_app(self, folder, examples=self.examples, statements=history.cells(), replay=replay)
 
     def observe(self, endpoint: Endpoint, call: Call, result: Any) -> None:
         """Keep the call's trace, and the call as an example for the export."""
         endpoint.trace = call.trace
+        if isinstance(result, Stream):
+            self._streaming.append((endpoint, call, result))
+        else:
+            self._keep(endpoint, call, result)
+
+    def _keep(self, endpoint: Endpoint, call: Call, result: Any) -> None:
         example = Example.of(endpoint, call, result)
-        if example is not None:
-            self.examples = [known for known in self.examples if known.request != example.request] + [example]
+        if example is not None and endpoint in self.endpoints:
+            self._examples = [known for known in self._examples if known.request != example.request] + [example]
 
     def _replaces(self, new: Endpoint, old: Endpoint) -> bool:
         """Replace an endpoint by the function of the same name: its cell was run again."""
         if new.name != old.name:
             return False
-        self.examples = [e for e in self.examples if (e.method, e.path) != (old.method, old.path)]
+        self._examples = [e for e in self._examples if (e.method, e.path) != (old.method, old.path)]
         return True

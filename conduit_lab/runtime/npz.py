@@ -7,7 +7,9 @@ All arrays are plain: a file with Python objects in it is refused, since unpickl
 
 from __future__ import annotations
 
+import io
 import math
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +23,7 @@ from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, TensorSpec
 
 MAX_BYTES = 2 * 2**30
+_MAX_HEADER = 2**16 + 16  # bytes; version 2 of the format could claim 4 GB for a header
 
 
 def _softmax(x: Array) -> Array:
@@ -66,7 +69,7 @@ class Dense:
         self.metadata: dict[str, str] = {}
         self.labels: list[str] | None = None
         if "labels" in arrays:
-            self.labels = [str(label) for label in arrays["labels"]]
+            self.labels = _names(path, arrays, "labels")
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
         """Return the one output, float32 `[batch, out]`, for `{"input": float32 [batch, in]}`."""
@@ -84,14 +87,14 @@ def _read(path: Path) -> dict[str, Array]:
     try:
         with zipfile.ZipFile(path) as archive:
             claimed = sum(info.file_size for info in archive.infolist())
+            if claimed > MAX_BYTES:
+                limit = figures.size(MAX_BYTES)
+                raise ModelLoadError(f"{where} unpacks to {figures.size(claimed)}: the limit is {limit}")
             for info in archive.infolist():
                 if "/" in info.filename or "\\" in info.filename or ".." in info.filename:
                     raise ModelLoadError(f"{where} holds the member {info.filename!r}: only plain names are allowed")
                 with archive.open(info) as member:
-                    _check_header(where, info, member)
-        if claimed > MAX_BYTES:
-            limit = figures.size(MAX_BYTES)
-            raise ModelLoadError(f"{where} unpacks to {figures.size(claimed)}: the limit is {limit}")
+                    _check_header(where, info, io.BytesIO(member.read(_MAX_HEADER)))
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except ModelLoadError:
@@ -112,7 +115,7 @@ def _check_header(where: str, info: zipfile.ZipInfo, member: Any) -> None:
             f"{where} holds pickled Python objects in {info.filename!r}, which are refused because unpickling runs "
             "code: save plain arrays of numbers or strings"
         )
-    claimed = math.prod(shape) * dtype.itemsize
+    claimed = math.prod(shape) * max(dtype.itemsize, 1)  # empty strings take no bytes, and a loop over them for ever
     if claimed > info.file_size:
         raise ModelLoadError(
             f"{where}: {info.filename!r} claims {figures.size(claimed)} and has {figures.size(info.file_size)}"
@@ -122,11 +125,11 @@ def _check_header(where: str, info: zipfile.ZipInfo, member: Any) -> None:
 def _layers(path: Path, arrays: dict[str, Array]) -> list[tuple[Array, Array, Callable[[Array], Array]]]:
     """Return (weight, bias, activation) of each layer, checked against each other."""
     where = display(path)
-    names = sorted((name for name in arrays if name[0] == "W" and name[1:].isdigit()), key=lambda name: int(name[1:]))
+    names = sorted((name for name in arrays if re.fullmatch("W[0-9]{1,6}", name)), key=lambda name: int(name[1:]))
     if not names or names != [f"W{i}" for i in range(len(names))]:
         have = ", ".join(sorted(arrays)) or "nothing"
         raise ModelLoadError(f"{where} wants arrays W0, b0, W1, b1, … and activations; it has {have}")
-    activations = [str(name) for name in arrays.get("activations", np.array(["identity"] * len(names)))]
+    activations = _names(path, arrays, "activations") if "activations" in arrays else ["identity"] * len(names)
     unknown = [name for name in activations if name not in ACTIVATIONS]
     if unknown or len(activations) != len(names):
         raise ModelLoadError(
@@ -134,13 +137,22 @@ def _layers(path: Path, arrays: dict[str, Array]) -> list[tuple[Array, Array, Ca
         )
     layers: list[tuple[Array, Array, Callable[[Array], Array]]] = []
     for i, name in enumerate(names):
-        weight = arrays[name]
-        bias = arrays.get(f"b{i}", np.zeros(weight.shape[-1], np.float32))
-        before = layers[-1][0].shape[1] if layers else weight.shape[0]
-        if weight.ndim != 2 or weight.shape[0] != before or bias.shape != (weight.shape[1],):
+        weight, bias = arrays[name], arrays.get(f"b{i}", np.zeros(1, np.float32))
+        if weight.dtype.kind not in "fiu" or bias.dtype.kind not in "fiu":
+            raise ModelLoadError(f"{where}: layer {i} has W {weight.dtype} and b {bias.dtype}; wanted float32")
+        before = layers[-1][0].shape[1] if layers else next(iter(weight.shape), "in")
+        wide = bias.shape if f"b{i}" in arrays else weight.shape[1:]
+        if weight.ndim != 2 or weight.size == 0 or weight.shape[0] != before or wide != weight.shape[1:]:
             raise ModelLoadError(
-                f"{where}: layer {i} has W {list(weight.shape)} and b {list(bias.shape)}; "
-                f"wanted W [{before}, n] and b [n]"
+                f"{where}: layer {i} has W {list(weight.shape)} and b {list(wide)}; wanted W [{before}, n] and b [n]"
             )
         layers.append((weight.astype(np.float32), bias.astype(np.float32), ACTIVATIONS[activations[i]]))
     return layers
+
+
+def _names(path: Path, arrays: dict[str, Array], key: str) -> list[str]:
+    """Return the array `key` as a list of names."""
+    names = arrays[key]
+    if names.ndim != 1:
+        raise ModelLoadError(f"{display(path)}: {key} has the shape {list(names.shape)}; wanted a list of names")
+    return [str(name) for name in names]

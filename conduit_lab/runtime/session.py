@@ -62,6 +62,7 @@ class Session:
         try:
             return list(self._session.run(None, dict(feeds)))
         except (
+            UnicodeEncodeError,  # a lone surrogate, which a JSON string may hold
             ort.capi.onnxruntime_pybind11_state.InvalidArgument,
             ort.capi.onnxruntime_pybind11_state.RuntimeException,
         ) as error:

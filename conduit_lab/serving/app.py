@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from conduit_lab.core import html
@@ -57,7 +57,7 @@ class App(EndpointHost):
         self.stores: dict[str, VectorStore] = {}
         self.endpoints: list[Endpoint] = []
         self._streams: set[Stream[Any]] = set()
-        self._asgi: Starlette | None = None
+        self._asgi: tuple[list[Endpoint], Starlette | None] = ([], None)  # what was built, and of which endpoints
 
     # Resources
 
@@ -73,15 +73,16 @@ class App(EndpointHost):
         return model
 
     def vector_store(self, name: str, *, dimension: int | None = None, embedder: Any = None) -> VectorStore:
-        """Open the durable store `indexes/<name>.sqlite` under the root, or make it.
+        """Return the durable store `indexes/<name>.sqlite` under the root; it is made when missing.
 
-        `dimension` is needed for a new store without an `embedder`. The same name gives the same store.
+        `dimension` is by default the embedder's, without one 384. The same name gives the same store.
         """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
             raise EndpointError(f"a store's name is letters, digits, - and _; got {name!r}")
         if name not in self.stores:
             path = self.root / "indexes" / f"{name}.sqlite"
-            self.stores[name] = VectorStore(dimension, path=path, embedder=embedder, name=name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.stores[name] = VectorStore(dimension, path=path, embedder=embedder, name=name, lazy=self._lazy)
         return self.stores[name]
 
     # Endpoints
@@ -173,17 +174,14 @@ class App(EndpointHost):
     def _register(self, endpoint: Endpoint) -> Endpoint:
         if not endpoint.path.startswith("/"):
             raise EndpointError(f"an endpoint's path starts with '/', got {endpoint.path!r}")
+        others = [e for e in self.endpoints if (e.method, e.path) != (endpoint.method, endpoint.path)]
         for known in self.endpoints:
-            if (known.method, known.path) == (endpoint.method, endpoint.path):
-                if not self._replaces(endpoint, known):
-                    raise EndpointError(
-                        f"{endpoint.method} {endpoint.path} is already served by {known.name}(): "
-                        "give this function another path, or the same name to replace it"
-                    )
-                self.endpoints.remove(known)
-                break
-        self.endpoints.append(endpoint)
-        self._asgi = None
+            if known not in others and not self._replaces(endpoint, known):
+                raise EndpointError(
+                    f"{endpoint.method} {endpoint.path} is already served by {known.name}(): "
+                    "give this function another path, or the same name to replace it"
+                )
+        self.endpoints = [*others, endpoint]  # a new list: a server may be reading the old one
         return endpoint
 
     def _replaces(self, new: Endpoint, old: Endpoint) -> bool:
@@ -194,12 +192,15 @@ class App(EndpointHost):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection; endpoints registered later are served from then on."""
-        if self._asgi is None:
-            self._asgi = self._build()
-        await self._asgi(scope, receive, send)
+        endpoints, asgi = self._asgi
+        if asgi is None or endpoints is not self.endpoints:
+            endpoints = self.endpoints
+            asgi = self._build(endpoints)
+            self._asgi = endpoints, asgi
+        await asgi(scope, receive, send)
 
-    def _build(self) -> Starlette:
-        faces = [Route(e.path, HttpFace(e, self.body_limit, self._streams), methods=[e.method]) for e in self.endpoints]
+    def _build(self, endpoints: list[Endpoint]) -> Starlette:
+        faces = [Route(e.path, HttpFace(e, self.body_limit, self._streams), methods=[e.method]) for e in endpoints]
         return Starlette(
             routes=[Route("/healthz", _healthz, methods=["GET"]), *faces],
             exception_handlers={HTTPException: self._not_found},
@@ -209,13 +210,20 @@ class App(EndpointHost):
     def _not_found(self, request: StarletteRequest, error: Exception) -> Response:
         """Answer a 404 with the endpoints there are, and a 405 with the methods."""
         assert isinstance(error, HTTPException)
-        allowed = (error.headers or {}).get("Allow", "")
+        request_id = uuid.uuid4().hex[:16]
+        headers = {"x-request-id": request_id}
         here = ", ".join(f"{e.method} {e.path}" for e in self.endpoints) or "no endpoints yet"
         kind, message = "not_found", f"nothing is served at this path; this app has {here}"
         if error.status_code == 405:
+            headers["allow"] = allowed = ", ".join(self._methods(request))
             kind, message = "method_not_allowed", f"this path does not answer {request.method}: use {allowed}"
-        body = error_body(error.status_code, kind, message, uuid.uuid4().hex[:16])
-        return Response(body, error.status_code, error.headers, "application/json")
+        body = error_body(error.status_code, kind, message, request_id)
+        return Response(body, error.status_code, headers, "application/json")
+
+    def _methods(self, request: StarletteRequest) -> list[str]:
+        """Return the methods that the request's path answers."""
+        routes = [route for route in request.app.routes if isinstance(route, Route)]
+        return sorted({m for r in routes if r.matches(request.scope)[0] != Match.NONE for m in r.methods or ()})
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -224,9 +232,9 @@ class App(EndpointHost):
         self.drain()
 
     def open(self) -> None:
-        """Open every declared model; one that a fallback stands in for may fail, with a warning."""
-        for model in self.models:
-            model.open()
+        """Open every declared model and store; a model that a fallback stands in for may fail, with a warning."""
+        for resource in (*self.models, *self.stores.values()):
+            resource.open()
         for model in self._optional:
             self._try_open(model)
 

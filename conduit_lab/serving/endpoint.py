@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from conduit_lab.core import trace
 from conduit_lab.core.errors import EndpointError, InputError
@@ -71,14 +71,14 @@ class Endpoint(Stage):
         self.parts = dict(parts or {})
         self.app = app
         self._run_with = run_with or function
-        self.signature = Signature(self._run_with, path)
+        self.signature = Signature(self._run_with, path, method)
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
 
     @property
     def is_async(self) -> bool:
         """Whether calling it gives an awaitable."""
-        return inspect.iscoroutinefunction(self._run_with)
+        return self.shape == "value" and inspect.iscoroutinefunction(self._run_with)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the endpoint with Python arguments.
@@ -95,16 +95,13 @@ class Endpoint(Stage):
 
     def invoke(self, call: Call) -> Any:
         """Run the bound call under the app's root, with a trace that `call.trace` keeps."""
-        if self.is_async and self.shape == "value":
+        if self.is_async:
             return self._invoke_async(call)
         with use_root(self.app.root), trace.record(self.name, self) as call.trace:
             result = self._run_with(**call.kwargs)
             if self.shape == "stream":
                 result = result if isinstance(result, Stream) else Stream(_chunks(result), name=self.name)
-        if isinstance(result, Stream):
-            result.on_end(lambda stream: self._done(call, stream))
-        else:
-            self._done(call, result)
+        self._done(call, result)
         return result
 
     async def _invoke_async(self, call: Call) -> Any:
@@ -128,7 +125,7 @@ class EndpointHost:
     root: Path
 
     def observe(self, endpoint: Endpoint, call: Call, result: Any) -> None:
-        """Take note of one call that ended well, or of a stream that ended."""
+        """Take note of one call that ended well; a stream that it returned may still run."""
 
 
 class MissingField(InputError, KeyError):
@@ -146,10 +143,11 @@ class Body(dict[str, Any]):
 
 @dataclass
 class Call:
-    """Bound arguments, the JSON-able payload that gives the same ones over HTTP, and what ran."""
+    """Bound arguments, the JSON-able payload and path parts that give the same ones over HTTP, and what ran."""
 
     kwargs: dict[str, Any]
     payload: Any
+    path_params: dict[str, Any] = field(default_factory=dict)
     trace: trace.Trace | None = None
 
 
@@ -157,14 +155,14 @@ class Signature:
     """How a JSON value becomes the arguments of a function.
 
     A parameter named or typed `request` takes the request. A single other parameter without a type, or typed as a
-    mapping, a model or Any, takes the JSON value as it is. All else is taken by name from a JSON object, the query or
-    the path, and checked against its type.
+    mapping, a model or Any, takes the JSON body as it is. All else is taken by name from a JSON object, the query (all
+    of a GET) or the path, and checked against its type.
     """
 
-    def __init__(self, function: Callable[..., Any], path: str) -> None:
+    def __init__(self, function: Callable[..., Any], path: str, method: str = "POST") -> None:
         self._signature = inspect.signature(function)
         try:
-            hints = get_type_hints(function)
+            hints = get_type_hints(function, include_extras=True)
         except Exception:  # a name that only a type checker sees
             hints = {}
         parameters = list(self._signature.parameters.values())
@@ -177,9 +175,11 @@ class Signature:
         self._named = [p for p in parameters if p.name != self.request]
         self._in_path = [p.name for p in self._named if "{" + p.name + "}" in path or "{" + p.name + ":" in path]
         free = [p for p in self._named if p.name not in self._in_path]
-        self.whole = free[0].name if len(free) == 1 and _takes_whole(hints.get(free[0].name, Any)) else None
-        fields: dict[str, Any] = {
-            p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default) for p in self._named
+        whole = len(free) == 1 and method != "GET" and _takes_whole(hints.get(free[0].name, Any))
+        self.whole = free[0].name if whole else None
+        fields: dict[str, Any] = {  # under other names, since a parameter may be called like a method of BaseModel
+            f"of_{p.name}": (hints.get(p.name, Any), Field(... if p.default is p.empty else p.default, alias=p.name))
+            for p in self._named
         }
         self._model: type[BaseModel] = create_model(
             function.__name__, __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields
@@ -205,10 +205,10 @@ class Signature:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
             raise InputError(f"wanted {self._signature}: {error}") from error
-        if self.whole is not None and list(bound.arguments) == [self.whole]:
-            value = bound.arguments[self.whole]
-            return Call(self._checked(bound.arguments), value)
-        return Call(self._checked(bound.arguments), dict(bound.arguments))
+        kwargs = self._checked(bound.arguments)
+        payload = {name: value for name, value in bound.arguments.items() if name not in self._in_path}
+        path_params = {name: bound.arguments[name] for name in self._in_path if name in bound.arguments}
+        return Call(kwargs, payload if self.whole is None else payload.get(self.whole), path_params)
 
     def from_request(self, request: Request) -> Call:
         """Return the call for an HTTP request; `InputError` where the body does not fit."""
@@ -216,19 +216,20 @@ class Signature:
         if self.request is not None:
             payload = codec.loads(body) if body else None
             arguments = self._checked({**request.path_params, **request.query}) if self._named else {}
-            return Call({self.request: request, **arguments}, payload)
+            return Call({self.request: request, **arguments}, payload, request.path_params)
         if not self._named:
-            return Call({}, None)
+            return Call({}, None, request.path_params)
         payload = codec.loads(body) if body else dict(request.query)
         if self.whole is not None:
-            return Call(self._checked({self.whole: payload, **request.path_params}), payload)
+            kwargs = self._checked({**({self.whole: payload} if body else {}), **request.path_params})
+            return Call(kwargs, payload, request.path_params)
         if not isinstance(payload, dict):
             raise InputError(
                 f"the body is a JSON {_json_type(payload)}: wanted an object with "
                 f"{', '.join(p.name for p in self._named)}"
             )
-        payload = {**payload, **request.path_params}
-        return Call(self._checked(payload), payload)
+        kwargs = self._checked({**payload, **request.path_params})
+        return Call(kwargs, payload, request.path_params)
 
     def _checked(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments converted to their types, defaults filled in."""
@@ -236,7 +237,7 @@ class Signature:
             model = self._model(**arguments)
         except ValidationError as error:
             raise InputError("; ".join(_problem(problem) for problem in error.errors())) from error
-        checked = {p.name: getattr(model, p.name) for p in self._named}
+        checked = {p.name: getattr(model, f"of_{p.name}") for p in self._named}
         if self.whole is not None and type(checked[self.whole]) is dict:
             checked[self.whole] = Body(checked[self.whole])
         return checked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from contextlib import suppress
 from time import monotonic, sleep
 from types import TracebackType
 from typing import Any
@@ -15,6 +16,7 @@ from conduit_lab.core.errors import ServeError
 from conduit_lab.serving.app import App
 
 START_SECONDS = 60.0
+STOP_SECONDS = 10.0
 
 
 class Server:
@@ -30,21 +32,28 @@ class Server:
         self.host, self.port = listener.getsockname()[:2]
         config = uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=5)
         self._uvicorn = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._uvicorn.run, kwargs={"sockets": [listener]}, name=f"server :{self.port}", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, args=(listener,), name=f"server :{self.port}", daemon=True)
         self._thread.start()
-        self._wait_started()
+        try:
+            self._wait_started()
+        except BaseException:
+            listener.close()
+            raise
 
     @property
     def url(self) -> str:
         """Where it listens, such as `http://127.0.0.1:8000`."""
-        return f"http://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
 
     @property
     def running(self) -> bool:
         """Whether it answers."""
         return self._uvicorn.started and self._thread.is_alive()
+
+    def _run(self, listener: socket.socket) -> None:
+        with suppress(SystemExit):  # uvicorn's way to say that the app did not start
+            self._uvicorn.run(sockets=[listener])
 
     def _wait_started(self) -> None:
         deadline = monotonic() + START_SECONDS
@@ -58,9 +67,11 @@ class Server:
 
     def stop(self) -> None:
         """End the streams, finish what is being answered (at most 5 s), and free the port."""
-        self.app.drain()
         self._uvicorn.should_exit = True
-        self._thread.join(timeout=10)
+        deadline = monotonic() + STOP_SECONDS
+        while self._thread.is_alive() and monotonic() < deadline:
+            self.app.drain()  # each time: a request that was taken before the stop may start a stream after it
+            self._thread.join(0.05)
 
     def __enter__(self) -> Server:
         return self
@@ -86,9 +97,10 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except OSError as error:
+    except (OSError, OverflowError) as error:  # OverflowError: no port number
         listener.close()
+        reason = getattr(error, "strerror", None) or error
         raise ServeError(
-            f"cannot listen on {host}:{port} ({error.strerror}): stop what uses it, or take a free port with port=0"
+            f"cannot listen on {host}:{port} ({reason}): stop what uses it, or take a free port with port=0"
         ) from error
     return listener

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import anyio
@@ -11,6 +12,7 @@ from conduit_lab.core.errors import StreamLagged
 from conduit_lab.core.stream import Reader, Stream
 from conduit_lab.serving import codec
 
+log = logging.getLogger("conduit_lab")
 HEARTBEAT_SECONDS = 15.0
 
 HEADERS = [
@@ -26,6 +28,9 @@ def event(data: Any, name: str | None = None) -> bytes:
     return head + b"data: " + codec.dumps(data) + b"\n\n"
 
 
+_FAILED = event({"type": "stream_failed", "message": "the stream failed; the server's log says why"}, "error")
+
+
 async def send_stream(stream: Stream[Any], receive: Receive, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
     """Send the chunks of `stream` as events until it ends or the client leaves.
 
@@ -37,8 +42,8 @@ async def send_stream(stream: Stream[Any], receive: Receive, send: Send, headers
         await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *headers]})
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_cancel_on_disconnect, receive, tasks.cancel_scope)
-            await _pump(reader, send)
-            await send({"type": "http.response.body", "body": _last(stream), "more_body": False})
+            last = await _pump(reader, send) or _last(stream)
+            await send({"type": "http.response.body", "body": last, "more_body": False})
             tasks.cancel_scope.cancel()
     finally:
         reader.close()
@@ -46,17 +51,23 @@ async def send_stream(stream: Stream[Any], receive: Receive, send: Send, headers
             stream.cancel()
 
 
-async def _pump(reader: Reader[Any], send: Send) -> None:
+async def _pump(reader: Reader[Any], send: Send) -> bytes:
+    """Send all chunks as events; returns the closing event where one has no JSON form, else nothing."""
     while True:
         finished = reader.stream.finished
+        body = b""
         try:
-            body = b"".join(map(event, reader.take()))
+            for chunk in reader.take():
+                body += event(chunk)
         except StreamLagged as lag:
             body = event({"missed": lag.missed}, "lagged")
+        except TypeError as error:
+            log.error("stream %r gave a chunk that cannot be sent: %s", reader.stream.name, error)
+            return body + _FAILED
         if body:
             await send({"type": "http.response.body", "body": body, "more_body": True})
         elif finished:
-            return
+            return b""
         else:
             with anyio.move_on_after(HEARTBEAT_SECONDS) as wait:
                 await reader.wait()
@@ -67,7 +78,7 @@ async def _pump(reader: Reader[Any], send: Send) -> None:
 def _last(stream: Stream[Any]) -> bytes:
     """Return the closing event of a stream that did not end well, else nothing."""
     if stream.state == "failed":
-        return event({"type": "stream_failed", "message": "the stream failed; the server's log says why"}, "error")
+        return _FAILED
     if stream.state == "cancelled":
         return event({"type": "stream_cancelled", "message": "the stream was cancelled on the server"}, "error")
     return b""

@@ -39,7 +39,7 @@ class VectorStore:
     `dimension` is by default the embedder's, without one 384. `path` makes the store durable: one SQLite file,
     created when missing, in which every `add` that has returned survives the death of the process. A relative
     path starts at the project's root. With `embedder`, text can be given where an embedding is wanted.
-    `name` is by default the file's.
+    `name` is by default the file's. `lazy` only declares the store: it is opened by `open()` or at the first use.
 
     Safe to use from several threads. Stores that share a file, here or in other processes, see each other's
     changes. Every method raises `VectorInputError` for data that does not fit, with nothing stored, and
@@ -53,24 +53,44 @@ class VectorStore:
         path: str | Path | None = None,
         embedder: Embedder | None = None,
         name: str | None = None,
+        *,
+        lazy: bool = False,
     ) -> None:
-        self.dimension = _check_dimension(dimension, embedder)
         if metric not in METRICS:
             raise VectorInputError(f"a store's metric is one of {', '.join(METRICS)}, got {metric!r}")
         self.metric = metric
         self.path = None if path is None else paths.resolve(path)
         self.embedder = embedder
         self.name = name or (self.path.stem if self.path else "vectors")
+        self._wanted_dimension = dimension
+        self._dimension: int | None = None  # known once the store is open
         self._version = 0
         self._closed = False
         # One lock for file and rows. A scan is bound by memory bandwidth, so two at once would gain nothing.
         self._lock = threading.RLock()
-        self._storage = Storage(self.path, self.dimension, metric)
-        try:
-            self._load()
-        except BaseException:
-            self._storage.close()
-            raise
+        if not lazy:
+            self.open()
+
+    def open(self) -> Self:
+        """Open the file, or make it, and read its rows; does nothing the second time."""
+        with self._lock:
+            if self._dimension is None:
+                dimension = _check_dimension(self._wanted_dimension, self.embedder)
+                self._storage = Storage(self.path, dimension, self.metric)
+                try:
+                    self._load(dimension)
+                except BaseException:
+                    self._storage.close()
+                    raise
+                self._dimension = dimension
+        return self
+
+    @property
+    def dimension(self) -> int:
+        """Length of one embedding."""
+        self.open()
+        assert self._dimension is not None
+        return self._dimension
 
     @property
     def version(self) -> int:
@@ -160,8 +180,9 @@ class VectorStore:
         """Close the file and let go of the rows; safe to call twice."""
         with self._lock:
             self._closed = True
-            self._storage.close()
-            self._index = Index(self.dimension)
+            if self._dimension is not None:
+                self._storage.close()
+                self._index = Index(self._dimension)
 
     def __enter__(self) -> Self:
         return self
@@ -196,9 +217,11 @@ class VectorStore:
             return self._index.ids()
 
     def _facts(self) -> list[str]:
+        if self._dimension is None:
+            return ["closed" if self._closed else "not opened yet"]
         count = len(self._index)
         facts = ["closed"] if self._closed else [f"{figures.count(count)} {'entry' if count == 1 else 'entries'}"]
-        facts += [f"{self.dimension} × float32", self.metric, figures.size(self._index.nbytes)]
+        facts += [f"{self._dimension} × float32", self.metric, figures.size(self._index.nbytes)]
         facts.append("in memory" if self.path is None else paths.display(self.path))
         if self.embedder is not None:
             facts.append(f"embedder {getattr(self.embedder, 'name', type(self.embedder).__name__)}")
@@ -236,10 +259,10 @@ class VectorStore:
                 self._storage.put(entries)
                 self._index.put(entries)
 
-    def _load(self) -> None:
+    def _load(self, dimension: int) -> None:
         """Read every row from the storage."""
         self._stale = True
-        self._index = Index(self.dimension)
+        self._index = Index(dimension)
         self._index.put(self._storage.load())
         self._stale = False
 
@@ -249,8 +272,9 @@ class VectorStore:
         with self._lock:
             if self._closed:
                 raise StoreError(f"store {self.name!r} is closed: open it again with VectorStore(path=…)")
+            self.open()
             if self._stale or self._storage.changed_elsewhere():
-                self._load()
+                self._load(self.dimension)
                 self._version += 1
             yield
 

@@ -53,7 +53,7 @@ class Recipe:
         return f"{self.hidden} {self.activation} units, softmax" if self.hidden else "linear, softmax"
 
 
-# Weight decay: the least cross-entropy in five folds over the training frames; held-out rows had no part in it.
+# Weight decay: about the least cross-entropy in five folds of the training frames; held-out rows had no part in it.
 # The voters see different halves of the rows and have different shapes: voters that agree always need no vote.
 RECIPES = (
     Recipe("topic.onnx", "topic", 32, "relu", weight_decay=1.0, share=1.0, seed=1),
@@ -245,6 +245,7 @@ README = """\
 
 The accuracy is the share of {n_heldout} held-out rows told right, by the files in this folder as the SDK loads
 them, and by its `majority_vote`.
+
 Each file takes a MiniLM embedding, float32 `[batch, 384]`, and gives one probability for each of its labels.
 `topic.onnx` keeps its labels as a JSON list in the metadata entry `labels`. An `.npz` file holds `W0, b0, W1, b1, …`
 (weights are `[in, out]`), the `activations` of its layers, and its `labels` in output order.
@@ -262,8 +263,8 @@ Each file takes a MiniLM embedding, float32 `[batch, 384]`, and gives one probab
 that carry the mood. Appliances, names, days and sums are shared.
 
 ## What they cannot do
-- The messages are written, not collected, and the wording was widened while these figures were in view: they are a
-  demo's figures, and say little about the post of a real shop.
+- The messages are written, not collected, and the wordings of both splits were extended while held-out figures were in
+  view: they are a demo's figures, and say little about the post of a real shop.
 - There is no class for "something else". A message about the weather still gets one of the topics, at times with a high
   probability.
 - A message has one topic and one mood here. Two concerns in one message, irony, and languages other than English are

@@ -19,7 +19,7 @@ OUT: Final = Path(__file__).resolve().parents[1] / "messages.csv"
 
 TOPICS: Final = ("ordering", "delivery", "returns", "warranty", "repairs", "accounts", "products")
 MOODS: Final = ("angry", "neutral", "pleased")
-ROWS_PER_CELL: Final = {"train": 31, "heldout": 11}
+ROWS_PER_CELL: Final = {"train": 60, "heldout": 11}
 
 # Which kinds of frame a mood may use: "any" fits every mood, "problem" is a plainly told trouble.
 TONES: Final = {
@@ -52,6 +52,9 @@ SLIPS: Final = (
 # One frame per "- " entry under a heading of topic, split and tone.
 FRAMES: Final = """
 ## ordering train any
+- Has my order gone through?
+- I want to cancel my order.
+- How can I pay for {an}?
 - I would like to order {an} and pay by bank transfer. How long do you hold the order for me?
 - Can I still add {an} to the order I placed on {day}?
 - Do you send an invoice with the company name on it? I need one for the {item} I bought.
@@ -147,6 +150,7 @@ FRAMES: Final = """
 - Please remove the second {item} from purchase {order} and correct the total.
 - Kindly send the bill for {order} as a PDF.
 ## delivery train any
+- When does my parcel come?
 - When will my {item} be delivered? The tracking page says "in transit".
 - Can the driver carry the {big} up to the third floor? There is no lift.
 - I won't be home on {day}, can you move the delivery to another date?
@@ -171,6 +175,8 @@ FRAMES: Final = """
 - How late in the day do the vans still drop things off?
 - Is there a charge for a second attempt if the courier misses me on {day}?
 ## delivery train problem
+- My {item} is late.
+- Nothing has been delivered yet.
 - The parcel was marked as delivered on {day}, but there was nothing at the door.
 - My {item} was supposed to arrive on {day} and the tracking has not moved for {n} days.
 - The box came completely crushed and the driver left before I could look inside.
@@ -184,7 +190,7 @@ FRAMES: Final = """
 - Your courier threw my {small} over the fence into a puddle. Into a puddle!
 - {n} delivery dates, {n} no-shows. Do you actually own a van?
 - Where is my {item}??? It has been "out for delivery" since {day} and I'm sick of it.
-- The parcel was left out in the rain all night and the {small} is soaked. I'm outraged.
+- The parcel was left out in the rain all night and the {small} is soaked. It makes my blood boil.
 - Your drivers are lazy liars, the bell never rang!
 - It's a bad joke that I have to chase my own delivery every single day.
 - You promised {day}. It is not here. It's never here. I am so fed up with your couriers.
@@ -241,6 +247,8 @@ FRAMES: Final = """
 - Consignment {order} should go to the side entrance between nine and noon.
 - Please send me the tracking link for the package with the {small}.
 ## returns train any
+- I want to return the {item}.
+- I don't want the {small} any more.
 - I'd like to send the {item} back. How do I get a return label?
 - How many days do I have to return {an} that I have opened but not used?
 - Who pays the postage if I return the {small} because I simply don't like it?
@@ -265,6 +273,7 @@ FRAMES: Final = """
 - How long until the money is in my account once you have the goods back?
 - Can an unwanted {small} be traded in for something else of the same price?
 ## returns train problem
+- Where is my refund?
 - You received my returned {item} on {day} and the money is still not on my account.
 - I got {amount} back instead of the full price for the {item} I returned.
 - You sent me {an} I did not order, so I want to send it back at your cost.
@@ -335,6 +344,9 @@ FRAMES: Final = """
 - I wish to give back the {small} I received on {day} and request reimbursement.
 - Please collect the unwanted {big} for return next week.
 ## warranty train any
+- Is my {item} still under warranty?
+- How long am I covered?
+- A question about the guarantee on my {big}.
 - How long is the guarantee on {an}?
 - Where do I register my {item} for the extra year of warranty?
 - Is the motor of the {big} covered longer than the rest under the warranty?
@@ -429,6 +441,8 @@ FRAMES: Final = """
 - Kindly tell me whether the guarantee for serial {n}4{n}1 is active.
 - I request a copy of the warranty terms for {bigs}.
 ## repairs train any
+- My {item} is broken.
+- The {big} doesn't work any more.
 - My {big} shows an error code and stops in the middle of the cycle. Can a technician come?
 - How much does it cost to have {an} repaired when it is a few years old?
 - Do you sell a replacement door seal for the washing machine?
@@ -453,6 +467,7 @@ FRAMES: Final = """
 - The lights on the {big} flash and nothing happens, is there a way to restart it?
 - Could a mechanic look at the squeaking drum before it gets worse?
 ## repairs train problem
+- The {item} has died on me.
 - The {item} you repaired in {month} has broken down again with the same fault.
 - The engineer did not turn up for the repair appointment on {day}.
 - Since the technician changed the heating element, the {big} trips the fuse.
@@ -523,6 +538,7 @@ FRAMES: Final = """
 - An engineer's visit is requested for {an} which no longer heats.
 - Please quote the cost of mending a broken hinge on the {big}.
 ## accounts train any
+- I'd like to close my account.
 - I forgot my password, how do I reset it?
 - Can I change the email address I use to log in?
 - How do I turn on two-step sign-in for my account?
@@ -547,6 +563,8 @@ FRAMES: Final = """
 - I would like to stop the marketing texts and mails.
 - Are my bonus points lost when I close my profile?
 ## accounts train problem
+- I can't log in.
+- My password does not work.
 - I can't log in since {day}, the page says my user name is unknown.
 - The password reset mail never arrives, not even in the spam folder.
 - I unsubscribed from your newsletter in {month} and still get it every week.
@@ -568,7 +586,7 @@ FRAMES: Final = """
 - Your website's sign-in is the stupidest thing I've ever seen and I am losing my temper.
 - It's outrageous that you won't delete my data, who do you think you are?
 - I'm really angry about your constant advertising mails. Stop it!
-- You lost all my points and you don't even say sorry. Shameful!
+- You lost all my points and you don't even say sorry. Disgusting!
 ## accounts train pleased
 - {name} got me back into my account in under a minute, what a relief, thank you!
 - The new profile page is a delight, I found all my settings straight away.
@@ -617,6 +635,9 @@ FRAMES: Final = """
 - Kindly erase my user profile and confirm this by email.
 - Please update the phone number linked to my login.
 ## products train any
+- Is the {item} easy to clean?
+- How big is the {big}?
+- Tell me more about the {small}.
 - What are the exact height and width of the {big}? The gap in my kitchen is sixty centimetres.
 - How loud is the {item} in decibels?
 - Which {small} would you recommend for a family of five?
@@ -749,7 +770,7 @@ PHRASES: Final = """
 - It is outrageous how I'm being treated.
 - I'm so annoyed I hardly know where to start.
 - Your incompetence knows no limits.
-- I'm disgusted.
+- This makes me sick.
 ## angry train close
 - Sort it out today or you have lost a customer.
 - I will be telling everyone I know to avoid your shop.
@@ -766,7 +787,7 @@ PHRASES: Final = """
 - It's an insult.
 - You are a bunch of amateurs.
 - I'm not going to put up with it any longer.
-- What a rip-off.
+- Daylight robbery.
 - Never again will I buy a thing from you!
 - Absolute rubbish.
 - Utterly unacceptable.
@@ -994,14 +1015,22 @@ def parse(block: str) -> dict[tuple[str, str, str], list[str]]:
 
 
 def check_apart(found: dict[tuple[str, str, str], list[str]]) -> None:
-    """Refuse a frame or phrase that stands in both splits, or twice in one."""
+    """Refuse an entry that is written twice, and a sentence that stands in both splits."""
     seen: set[str] = set()
-    for entries in found.values():
+    split_of: dict[str, str] = {}
+    for (_, split, _), entries in found.items():
         for entry in entries:
-            key = re.sub(r"\W+", " ", entry.lower()).strip()
-            if key in seen:
+            if words(entry) in seen:
                 raise ValueError(f"written twice: {entry}")
-            seen.add(key)
+            seen.add(words(entry))
+            for sentence in re.split(r"(?<=[.!?])\s+", entry):
+                if split_of.setdefault(words(sentence), split) != split:
+                    raise ValueError(f"in both splits: {sentence}")
+
+
+def words(text: str) -> str:
+    """Reduce a text to its words in lower case, so that punctuation makes no difference."""
+    return re.sub(r"\W+", " ", text.lower()).strip()
 
 
 def with_article(noun: str) -> str:
@@ -1107,14 +1136,14 @@ def make_cell(
 
 def make_rows() -> list[Row]:
     """Make all rows, train before held-out, in an order shuffled within each split."""
-    rng = random.Random(SEED)
     frames, phrases = parse(FRAMES), parse(PHRASES)
-    check_apart(frames)
-    check_apart(phrases)
-    decks = {key: Deck(entries, rng) for key, entries in phrases.items()}
+    check_apart(frames | phrases)
     taken: set[str] = set()
     rows: list[Row] = []
     for split in ROWS_PER_CELL:
+        # Each split has its own generator: wording that is added to one leaves the rows of the other as they are.
+        rng = random.Random(f"{SEED} {split}")
+        decks = {key: Deck(entries, rng) for key, entries in phrases.items() if key[1] == split}
         part = [
             row
             for topic in TOPICS
@@ -1128,10 +1157,11 @@ def make_rows() -> list[Row]:
 
 def main(path: Path = OUT) -> None:
     """Write the CSV."""
+    rows = make_rows()
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("text", "topic", "mood", "split"))
-        writer.writerows((row.text, row.topic, row.mood, row.split) for row in make_rows())
+        writer.writerows((row.text, row.topic, row.mood, row.split) for row in rows)
 
 
 if __name__ == "__main__":

@@ -248,6 +248,8 @@ def make(target: Path = TARGET) -> bool:
     if is_current(target):
         print(f"{target.name} is up to date")
         return False
+    if target.exists() and not (target / ".stamp").exists():
+        raise MakeError(f"{target.name} holds something that this script did not make: move it away and rerun.")
     # Beside the target, so that the last step is a rename within one file system.
     cache = target.parent / ".cache"
     cache.mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,11 @@ MOUNT = """async (source) => {
     view.render({ model, el: document.body });
 }"""
 
+DELIVER = """(message) => {
+    window.receive(message);
+    return new Promise((painted) => requestAnimationFrame(painted));
+}"""
+
 
 class StreamPage:
     """The view of one stream in a blank page."""
@@ -41,7 +46,7 @@ class StreamPage:
         """Deliver one message, in order."""
         message: dict[str, Any] = {"seq": self._seq, "dropped": dropped, "offset": offset, "text": text}
         self._seq += 1
-        self.page.evaluate("(message) => window.receive(message)", message | ({"facts": facts} if facts else {}))
+        self.page.evaluate(DELIVER, message | ({"facts": facts} if facts else {}))
 
     @property
     def text(self) -> str:

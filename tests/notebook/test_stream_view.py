@@ -1,27 +1,17 @@
-"""The messages of a live view, and what a cell shows, without a front end."""
+"""The messages of a live view, without a page."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from IPython.core.events import EventManager
-from IPython.core.formatters import DisplayFormatter
-from ipywidgets.widgets import widget as ipywidget
 
 from conduit_lab.core.stream import Stream
-from conduit_lab.notebook.widgets import cell, register
 from conduit_lab.notebook.widgets import stream as view_module
-from conduit_lab.notebook.widgets.cell import StreamCell
-from conduit_lab.notebook.widgets.flusher import Flusher
 from conduit_lab.notebook.widgets.stream import FIRST_REPEAT, MESSAGE_CHARACTERS, StreamView
 
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WAIT = 10  # seconds that nothing here should need
 
 Message = dict[str, Any]
@@ -73,27 +63,6 @@ class Clock:
         return self.now
 
 
-class Publisher:
-    """Takes the place of the kernel's display publisher and, like a page, keeps outputs by display id."""
-
-    def __init__(self) -> None:
-        self.outputs: dict[str, dict[str, Any]] = {}
-        self.published = threading.Event()
-
-    def publish(self, data: dict[str, Any], metadata: Any, *, transient: dict[str, str], update: bool = False) -> None:
-        display_id = transient["display_id"]
-        assert (display_id in self.outputs) is update
-        self.outputs[display_id] = data
-        if update:
-            self.published.set()
-
-    @property
-    def only(self) -> dict[str, Any]:
-        """The only output."""
-        (output,) = self.outputs.values()
-        return output
-
-
 @pytest.fixture
 def tap() -> Iterator[Tap]:
     tap = Tap()
@@ -106,14 +75,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(view_module, "monotonic", clock)
     return clock
-
-
-def shell_of(publisher: Publisher, *, watched: bool) -> Any:
-    request = {"content": {"allow_stdin": watched}}
-    return SimpleNamespace(display_pub=publisher, kernel=SimpleNamespace(get_parent=lambda: request))
-
-
-# The protocol
 
 
 def test_deltas_join_to_the_text(tap: Tap) -> None:
@@ -206,125 +167,3 @@ def test_a_lone_surrogate_can_be_sent(tap: Tap) -> None:
 def test_stop_cancels(tap: Tap) -> None:
     StreamView(tap.stream, lambda message: None).receive({"stop": True})
     assert tap.stream.state == "cancelled"
-
-
-# The flusher
-
-
-def test_the_flusher_runs_only_while_there_are_views() -> None:
-    done = threading.Event()
-    left = iter([True, True, False])
-
-    class View:
-        def tick(self) -> bool:
-            more = next(left)
-            if not more:
-                done.set()
-            return more
-
-    flusher = Flusher(period=0.001)
-    assert not flusher.running
-    for _ in range(2):  # it starts again after it ended
-        flusher.add(View())
-        assert done.wait(WAIT)
-        wait_until_idle(flusher)
-        done.clear()
-        left = iter([False])
-
-
-def test_a_view_that_raises_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
-    done = threading.Event()
-
-    class Bad:
-        def tick(self) -> bool:
-            raise ValueError("a repr that raises")
-
-    class Good:
-        def tick(self) -> bool:
-            done.set()
-            return False
-
-    flusher = Flusher(period=0.001)
-    flusher.add(Bad())
-    wait_until_idle(flusher)
-    flusher.add(Good())
-    assert done.wait(WAIT)
-    assert "a repr that raises" in caplog.text
-
-
-def wait_until_idle(flusher: Flusher) -> None:
-    pause = threading.Event()
-    for _ in range(1000):
-        if not flusher.running:
-            return
-        pause.wait(WAIT / 1000)
-    pytest.fail("the flusher still runs")
-
-
-# The cell's output
-
-
-def test_a_live_output_becomes_static_when_the_stream_ends(tap: Tap) -> None:
-    publisher = Publisher()
-    cell.show(tap.stream, shell_of(publisher, watched=True))
-    assert set(publisher.only) == {WIDGET_VIEW, "text/plain"}
-    tap.pour("<script>alert(1)</script>")
-    tap.shut()
-    assert publisher.published.wait(WAIT)
-    assert publisher.only == tap.stream._repr_mimebundle_()
-    assert "&lt;script&gt;" in publisher.only["text/html"]
-
-
-def test_an_ended_view_leaves_no_model_behind(tap: Tap) -> None:
-    publisher = Publisher()
-    before = set(ipywidget._instances)
-    output = StreamCell(tap.stream, publisher)
-    output.show_live()
-    assert len(set(ipywidget._instances) - before) == 2  # the view's and its layout's
-    tap.shut()
-    assert output.tick() is False
-    assert set(ipywidget._instances) == before
-    assert tap.stream.readers == 0
-
-
-def test_an_ended_stream_is_shown_without_a_widget(tap: Tap) -> None:
-    tap.shut()
-    publisher = Publisher()
-    cell.show(tap.stream, shell_of(publisher, watched=True))
-    assert publisher.only == tap.stream._repr_mimebundle_()
-
-
-def test_an_unwatched_output_is_static_and_settles_when_a_cell_ends(tap: Tap) -> None:
-    publisher = Publisher()
-    cell.show(tap.stream, shell_of(publisher, watched=False))
-    assert set(publisher.only) == {"text/html", "text/plain"}
-    cell._settle()
-    assert not publisher.published.is_set()
-    tap.pour("told")
-    tap.shut()
-    cell._settle()
-    assert publisher.only == tap.stream._repr_mimebundle_()
-
-
-# Registration
-
-
-def test_register_does_nothing_outside_a_kernel() -> None:
-    register()
-
-
-def test_register_is_idempotent() -> None:
-    shell = SimpleNamespace(display_formatter=DisplayFormatter())
-    shell.events = EventManager(shell, {"post_run_cell": None})
-    for _ in range(2):
-        cell.register(shell)
-    assert shell.events.callbacks["post_run_cell"] == [cell._settle]
-    assert Stream in shell.display_formatter.ipython_display_formatter.type_printers
-
-
-def test_importing_the_package_imports_no_notebook_library() -> None:
-    code = (
-        "import sys, conduit_lab, conduit_lab.notebook.widgets as w; w.register(); "
-        "sys.exit(any(name in sys.modules for name in ('IPython', 'ipywidgets', 'anywidget')))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0

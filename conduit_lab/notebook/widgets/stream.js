@@ -1,7 +1,7 @@
 // The page side of a live stream; the protocol is described in stream.py.
 // Text from a stream reaches the page through text nodes only, never as HTML.
 
-const KEPT_CHARACTERS = 100_000; // in the page; the output that stays when the stream has ended is shorter still
+const KEPT_CHARACTERS = 50_000; // in the page, laid out anew each frame; the output that stays shows 20,000
 const ASK_AGAIN_MS = 1_000;
 
 function element(tag, className, text = "") {
@@ -70,6 +70,7 @@ class StreamPage {
     this.seq = -1;
     this.dropped = -1;
     this.length = 0; // characters known of the text that begins at chunk `dropped`
+    this.unpainted = "";
     this.shown = 0; // UTF-16 units in the page
     this.asked = -Infinity;
     parts.stop.addEventListener("click", () => this.stop());
@@ -117,6 +118,7 @@ class StreamPage {
   restart(dropped) {
     this.dropped = dropped;
     this.length = 0;
+    this.unpainted = "";
     this.shown = 0;
     this.parts.text.replaceChildren();
     this.parts.dropped.textContent = dropped > 0 ? `The first ${dropped} chunks are no longer kept.` : "";
@@ -124,11 +126,18 @@ class StreamPage {
 
   append(characters) {
     if (characters.length === 0) return;
-    const { box, text } = this.parts;
-    const followed = box.scrollHeight - box.scrollTop - box.clientHeight < 8;
-    const added = characters.join("");
-    text.append(added);
     this.length += characters.length;
+    if (this.unpainted === "") requestAnimationFrame(() => this.paint()); // one layout a frame, however many messages
+    this.unpainted += characters.join("");
+  }
+
+  paint() {
+    const { box, text } = this.parts;
+    const added = this.unpainted;
+    this.unpainted = "";
+    if (added === "") return;
+    const followed = box.scrollHeight - box.scrollTop - box.clientHeight < 8;
+    text.append(added);
     this.shown += added.length;
     while (this.shown > KEPT_CHARACTERS && text.firstChild !== text.lastChild) {
       this.shown -= text.firstChild.length;

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import asyncio
+import functools
+
+import pytest
+
+from conduit_lab.core.stage import Function, Stage, as_stage
+
+
+def double(value: int) -> int:
+    return value * 2
+
+
+def test_function_is_a_stage_with_its_own_name() -> None:
+    stage = Function(double)
+    assert isinstance(stage, Stage)
+    assert (stage.name, stage(4), stage.run(4)) == ("double", 8, 8)
+    assert repr(stage) == "Function('double')"
+
+
+def test_name_can_be_given() -> None:
+    assert Function(double, name="twice").name == "twice"
+
+
+def test_callable_without_a_name_is_called_by_its_type() -> None:
+    assert Function(functools.partial(double)).name == "partial"
+
+
+def test_batch_gives_one_result_a_value_in_order() -> None:
+    assert Function(double).batch([1, 2, 3]) == [2, 4, 6]
+    assert Function(double).batch([]) == []
+
+
+def test_acall_gives_the_same_result() -> None:
+    assert asyncio.run(Function(double).acall(4)) == 8
+
+
+def test_acall_raises_what_the_stage_raises() -> None:
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(Function(lambda value: 1 / value).acall(0))
+
+
+def test_specs_are_empty_where_any_value_is_taken() -> None:
+    assert Function(double).inputs == () == Function(double).outputs
+
+
+def test_as_stage_keeps_a_stage_and_wraps_a_callable() -> None:
+    stage = Function(double)
+    assert as_stage(stage) is stage
+    assert as_stage(double)(1) == 2
+
+
+def test_as_stage_refuses_what_cannot_be_called() -> None:
+    with pytest.raises(TypeError, match="got int"):
+        as_stage(5)

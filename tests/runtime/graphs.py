@@ -1,0 +1,90 @@
+"""Small ONNX graphs, made where they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+Axes = Sequence[int | str]
+
+
+def value(name: str, axes: Axes, dtype: str = "float32") -> Any:
+    """Return an input or output of a graph."""
+    kinds = {"str": TensorProto.STRING}
+    kind = kinds.get(dtype) or helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    return helper.make_tensor_value_info(name, kind, list(axes))
+
+
+def constant(name: str, array: Any) -> Any:
+    """Return an initializer."""
+    return numpy_helper.from_array(np.asarray(array), name)
+
+
+def node(kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> Any:
+    """Return one node."""
+    return helper.make_node(kind, list(inputs), list(outputs), **attributes)
+
+
+def save(
+    path: Path,
+    nodes: Sequence[Any],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    constants: Sequence[Any] = (),
+    metadata: dict[str, str] | None = None,
+    domains: Sequence[str] = (),
+) -> Path:
+    """Write the graph, unchecked, and return its path."""
+    graph = helper.make_graph(list(nodes), "graph", list(inputs), list(outputs), list(constants))
+    opsets = [helper.make_opsetid("", 17), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    if metadata:
+        helper.set_model_props(model, metadata)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def linear(path: Path, weight: Any, metadata: dict[str, str] | None = None, batch: int | str = "batch") -> Path:
+    """Write `output = input @ weight`, float32 `[batch, in]` to `[batch, out]`."""
+    weight = np.asarray(weight, np.float32)
+    return save(
+        path,
+        [node("MatMul", ["input", "W"], ["output"])],
+        [value("input", [batch, weight.shape[0]])],
+        [value("output", [batch, weight.shape[1]])],
+        [constant("W", weight)],
+        metadata,
+    )
+
+
+def identity(path: Path, dtype: str, axes: Axes = ("batch", 3)) -> Path:
+    """Write `output = input` for any dtype."""
+    return save(
+        path, [node("Identity", ["input"], ["output"])], [value("input", axes, dtype)], [value("output", axes, dtype)]
+    )
+
+
+def with_external_data(path: Path, location: str, floats: int = 6) -> Path:
+    """Write `output = input @ W` whose W, `[3, 2]`, is said to lie at `location`."""
+    weight = TensorProto(name="W", data_type=TensorProto.FLOAT, dims=[3, floats // 3])
+    weight.data_location = TensorProto.EXTERNAL
+    for key, text in (("location", location), ("offset", "0"), ("length", str(floats * 4))):
+        entry = weight.external_data.add()
+        entry.key, entry.value = key, text
+    return save(
+        path,
+        [node("MatMul", ["input", "W"], ["output"])],
+        [value("input", ["batch", 3])],
+        [value("output", ["batch", floats // 3])],
+        [weight],
+    )
+
+
+def load(path: Path) -> Any:
+    """Return the model's protobuf."""
+    return onnx.load(str(path))

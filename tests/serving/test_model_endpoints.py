@@ -1,0 +1,136 @@
+"""Endpoints made of models: pipelines, fallbacks, ensembles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conduit_lab import App, Lab, Prediction, load_model, majority_vote
+from conduit_lab.core.errors import ModelInputError
+from conduit_lab.serving import codec
+from serving.conftest import Ask
+
+
+@pytest.fixture
+def sign(app: App, weights: Path) -> App:
+    @app.ml_endpoint("/sign", model="sign.npz")
+    def sign(input_data: dict[str, Any]) -> Any:
+        return input_data["features"]
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("features", "got"),
+    [
+        ([1, 2, 3], r"float32 \[batch, 2\], got float32 \[3\]"),
+        ([[[1, 2]]], r"float32 \[batch, 2\], got float32 \[1, 1, 2\]"),
+        (["a", "b"], r"float32 \[batch, 2\], got <U1 \[2\]"),
+        ([1, [2]], r"float32 \[batch, 2\], got lists of unequal length"),
+        (None, r"float32 \[batch, 2\], got object \[\]"),
+        ({"x": [1, 2]}, r"wants the inputs input, got x"),
+    ],
+)
+def test_a_wrong_shape_or_dtype_is_a_400_that_names_input_wanted_and_got(
+    sign: App, asking: Ask, features: Any, got: str
+) -> None:
+    answer = asking(sign).post("/sign", json={"features": features})
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert error["type"] == "bad_input"
+    with pytest.raises(ModelInputError, match=got):
+        sign.endpoints[0]({"features": features})
+    assert "'sign' wants" in error["message"]
+
+
+def test_one_sample_and_a_batch_are_both_answered(sign: App, asking: Ask) -> None:
+    client = asking(sign)
+    assert client.post("/sign", json={"features": [1, 1]}).json()["label"] == "up"
+    labels = [p["label"] for p in client.post("/sign", json={"features": [[1, 1], [-1, -1]]}).json()]
+    assert labels == ["up", "down"]
+    assert client.post("/sign", json={"features": np.zeros((0, 2)).tolist()}).status_code in (200, 400)
+
+
+def test_the_fallback_answers_when_the_model_file_is_missing_and_says_so(app: App, asking: Ask, weights: Path) -> None:
+    @app.ml_endpoint("/sign", model="v2.npz", fallback="sign.npz")
+    def sign(input_data: dict[str, Any]) -> Any:
+        return input_data["features"]
+
+    answer = asking(app).post("/sign", json={"features": [1, 1]})
+    assert answer.json()["label"] == "up"
+    assert answer.headers["x-conduit-fallback"] == "sign"
+    assert answer.json() == codec.loads(codec.dumps(sign({"features": [1, 1]})))
+
+
+def test_no_fallback_header_when_the_model_itself_answered(app: App, asking: Ask, weights: Path) -> None:
+    app.ml_endpoint("/sign", model="sign.npz", fallback=_broken)(_features)
+    answer = asking(app).post("/sign", json={"features": [1, 1]})
+    assert answer.status_code == 200
+    assert "x-conduit-fallback" not in answer.headers
+
+
+def test_bad_input_is_the_callers_and_is_not_tried_on_the_fallback(app: App, asking: Ask, weights: Path) -> None:
+    app.ml_endpoint("/sign", model="sign.npz", fallback=lambda value: "fallback")(_features)
+    assert asking(app).post("/sign", json={"features": [1]}).status_code == 400
+
+
+def test_a_fallback_answers_for_a_model_that_raises(app: App, asking: Ask, weights: Path) -> None:
+    app.ml_endpoint("/sign", model=_broken, fallback="sign.npz")(_features)
+    answer = asking(app).post("/sign", json={"features": [1, 1]})
+    assert (answer.status_code, answer.headers["x-conduit-fallback"]) == (200, "sign")
+
+
+def test_a_model_and_a_fallback_that_both_fail_are_a_500(app: App, asking: Ask, weights: Path) -> None:
+    app.ml_endpoint("/sign", model="none.npz", fallback=_broken)(_features)
+    assert asking(app).post("/sign", json={"features": [1, 1]}).status_code == 500
+
+
+def test_an_ensemble_takes_its_members_input_and_votes(lab: Lab, asking: Ask, weights: Path) -> None:
+    @lab.ml_ensemble("/vote", models=["sign.npz", "sign.npz", lambda value: Prediction("down", 1.0, {"down": 1.0})])
+    def vote(predictions: list[Prediction]) -> Any:
+        assert len(predictions) == 3
+        return majority_vote(predictions)
+
+    here = vote([1.0, 1.0])
+    there = asking(lab).post("/vote", json=[1.0, 1.0]).json()
+    assert here.label == "up"
+    assert there == codec.loads(codec.dumps(here))
+
+
+def test_an_ensemble_tells_which_member_cannot_take_the_input(lab: Lab, asking: Ask, weights: Path) -> None:
+    lab.ml_ensemble("/vote", models=["sign.npz", "sign.npz"])(majority_vote)
+    answer = asking(lab).post("/vote", json=[1.0])
+    assert answer.status_code == 400
+    assert "'sign' wants input float32 [batch, 2], got float32 [1]" in answer.json()["error"]["message"]
+
+
+def test_a_pipeline_in_python_leaves_a_trace_of_its_stages(lab: Lab, weights: Path) -> None:
+    model = lab.load_model("sign.npz")
+
+    @lab.ml_pipeline("/sign")
+    def analyze(input_data: dict[str, Any]) -> Any:
+        return model.predict(input_data["features"])
+
+    analyze({"features": [1, 1]})
+    assert analyze.trace is not None
+    assert [span.name for span in analyze.trace] == ["analyze", "sign"]
+    assert analyze.trace["sign"].output.label == "up"
+
+
+def test_a_relative_path_in_a_handler_starts_at_the_apps_root(app: App, asking: Ask, weights: Path) -> None:
+    @app.post("/sign")
+    def sign(features: list[float]) -> Any:
+        return load_model("sign.npz")(features)
+
+    assert asking(app).post("/sign", json={"features": [1, 1]}).json()["label"] == "up"
+
+
+def _broken(value: Any) -> Any:
+    raise RuntimeError("driver lost")
+
+
+def _features(input_data: dict[str, Any]) -> Any:
+    return input_data["features"]
