@@ -33,7 +33,7 @@ def is_plain(value: Any, depth: int = 20) -> bool:
 
 
 def looks_secret(name: str, value: Any, environ: Mapping[str, str] | None = None) -> bool:
-    """Whether a text, or one inside of `value`, is named like a secret or is what such an environment variable holds."""
+    """Whether a text in `value` is named like a secret, or is what an environment variable named so holds."""
     if isinstance(value, Mapping):
         return any(looks_secret(str(key), item, environ) for key, item in value.items())
     if isinstance(value, list | tuple | set | frozenset):

@@ -11,7 +11,7 @@ SPEC = TensorSpec("embedding", "float32", ("batch", 384))
 def test_spec_and_array_print_alike() -> None:
     assert str(SPEC) == "float32 [batch, 384]"
     assert describe(np.zeros((1, 384), np.float32)) == "float32 [1, 384]"
-    assert describe(np.float64(1.0).reshape(())) == "float64 []"
+    assert describe(np.array(1.0)) == "float64 []"
 
 
 @pytest.mark.parametrize(

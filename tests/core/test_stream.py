@@ -296,7 +296,7 @@ def test_return_value_that_is_false_is_still_the_result() -> None:
 def test_result_times_out_and_the_stream_goes_on(kind: str) -> None:
     gate = Gate("a", rest=("b",))
     stream = gate.stream(kind, name="slow one")
-    with pytest.raises(TimeoutError, match="'slow one' is still running after 0.01 s"):
+    with pytest.raises(TimeoutError, match=r"'slow one' is still running after 0\.01 s"):
         stream.result(0.01)
     assert stream.state == "running"
     gate.open.set()
@@ -531,7 +531,13 @@ def test_stream_made_by_a_cancelled_generator_is_cancelled_too() -> None:
     stream = Stream(outer())
     next(iter(stream))
     stream.cancel()
-    join = in_thread(lambda: [t.join(WAIT) for t in threading.enumerate() if t.name == "stream stream"])
+
+    def wait_for_producers() -> None:
+        for thread in threading.enumerate():
+            if thread.name == "stream stream":
+                thread.join(WAIT)
+
+    join = in_thread(wait_for_producers)
     go.set()
     join()
     assert made[0].state == "cancelled"

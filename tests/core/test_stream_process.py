@@ -87,8 +87,8 @@ def test_exits_though_an_async_generator_blocks_the_loop(tmp_path: Path) -> None
         next(iter(Stream(blocking())))
         print("end")
     """
-    code, out, _ = run(code, tmp_path)
-    assert (code, out) == (0, "end\n")
+    status, out, _ = run(code, tmp_path)
+    assert (status, out) == (0, "end\n")
 
 
 def test_failed_stream_that_nobody_reads_prints_nothing(tmp_path: Path) -> None:

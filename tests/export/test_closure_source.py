@@ -1,5 +1,6 @@
 """What the cells become: readable source that answers the same."""
 
+# ruff: noqa: E501  # a table of one-line sessions
 from __future__ import annotations
 
 import sys

@@ -69,7 +69,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, versions: dict[str, str]) -> None
             raise metadata.PackageNotFoundError(name)
         return versions[name]
 
-    monkeypatch.setattr(room.metadata, "version", version)
+    monkeypatch.setattr(metadata, "version", version)
 
 
 def test_double_install_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:

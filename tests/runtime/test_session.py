@@ -21,7 +21,7 @@ from conduit_lab.runtime.session import Session, dtype_of, native
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import graphs
+from . import graphs
 
 WEIGHT = np.arange(6, dtype=np.float32).reshape(3, 2)
 few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

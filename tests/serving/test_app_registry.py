@@ -9,7 +9,8 @@ import pytest
 
 from conduit_lab import App, Lab
 from conduit_lab.core.errors import EndpointError, ModelLoadError
-from serving.conftest import Ask
+
+from .conftest import Ask
 
 
 def test_a_path_that_is_taken_is_an_error_that_names_who_has_it(app: App) -> None:

@@ -14,7 +14,8 @@ from conduit_lab import App
 from conduit_lab.core.errors import EndpointError, InputError
 from conduit_lab.serving import codec
 from conduit_lab.serving.endpoint import Request, Signature
-from serving.conftest import Ask
+
+from .conftest import Ask
 
 JSON = {"content-type": "application/json"}
 

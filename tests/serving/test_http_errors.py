@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from conduit_lab import App
-from serving.conftest import Ask
+
+from .conftest import Ask
 
 JSON = {"content-type": "application/json"}
 

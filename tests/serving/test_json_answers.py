@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from conduit_lab import App, Prediction
 from conduit_lab.core.errors import InputError
 from conduit_lab.serving import codec
-from serving.conftest import Ask
+
+from .conftest import Ask
 
 
 class Shelf(BaseModel):

@@ -11,7 +11,8 @@ import pytest
 from conduit_lab import App, Lab, Prediction, load_model, majority_vote
 from conduit_lab.core.errors import ModelInputError
 from conduit_lab.serving import codec
-from serving.conftest import Ask
+
+from .conftest import Ask
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from httpx_sse import ServerSentEvent, connect_sse
 from conduit_lab import App, Lab
 from conduit_lab.core.stream import Stream
 from conduit_lab.serving.endpoint import Request
-from serving.conftest import Ask
+
+from .conftest import Ask
 
 SECONDS = 30.0
 

@@ -1,0 +1,56 @@
+"""Comparing two answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conduit_lab.export.example import Example, difference
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(json_values)
+def test_a_value_does_not_differ_from_itself(value: Any) -> None:
+    assert difference(value, value) is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "got", "words"),
+    [
+        (1, 2, "answer is 2, not 1"),
+        (1.0, 1.001, "answer is 1.001, not 1.0"),
+        ("a", "b", 'answer is "b", not "a"'),
+        (True, 1, "answer is 1, not true"),
+        (None, 0, "answer is 0, not null"),
+        ([1, 2], [1], "answer has 1 items, not 2"),
+        ({"a": 1}, {"b": 1}, "answer has the keys ['b'], not ['a']"),
+        ({"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}]}, "answer.a[1].b is 3, not 2"),
+    ],
+)
+def test_the_first_difference_is_told_with_its_place(wanted: Any, got: Any, words: str) -> None:
+    assert difference(wanted, got) == words
+
+
+def test_numbers_that_only_rounding_sets_apart_are_equal() -> None:
+    assert difference([0.1, 1.0, 1], [0.1 + 1e-7, 1, 1.0]) is None
+
+
+@settings(max_examples=50, deadline=None)
+@given(json_values, json_values)
+def test_an_example_survives_its_line(payload: Any, answer: Any) -> None:
+    example = Example("POST", "/a", "value", payload, answer, writes=True)
+    assert "\n" not in example.to_json()
+    assert Example.from_json(example.to_json()) == example

@@ -1,0 +1,131 @@
+"""Stages made of stages."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence as SequenceOf
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conduit_lab.core import trace
+from conduit_lab.core.errors import InputError
+from conduit_lab.flow.combinators import Ensemble, Fallback, Parallel, Route, Sequence, majority_vote
+from conduit_lab.flow.rag import Rag
+from conduit_lab.models.prediction import Prediction
+from conduit_lab.vectors.store import VectorStore
+
+
+def fail(value: Any) -> Any:
+    raise RuntimeError("no power")
+
+
+def refuse(value: Any) -> Any:
+    raise InputError("no such kettle")
+
+
+def plus(value: int) -> int:
+    return value + 1
+
+
+def test_a_sequence_hands_each_what_the_one_before_gave() -> None:
+    assert Sequence(plus, str, lambda text: text * 2)(1) == "22"
+
+
+def test_parallel_gives_each_result_by_name() -> None:
+    assert Parallel({"a": plus, "b": str})(1) == {"a": 2, "b": "1"}
+
+
+def test_an_ensemble_combines_what_its_members_gave() -> None:
+    assert Ensemble([plus, abs], sum)(-3) == 1
+    with pytest.raises(ValueError, match="'empty' has no members"):
+        Ensemble([], sum, name="empty")
+
+
+def test_a_fallback_answers_when_the_first_fails_and_the_trace_shows_both(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Fallback(fail, plus, name="price")
+    with caplog.at_level(logging.WARNING, "conduit_lab"), trace.record("call") as recorded:
+        assert stage(1) == 2
+    assert "price: fail failed, trying the next: no power" in caplog.text
+    failed, answered = recorded["price"].children
+    assert isinstance(failed.error, RuntimeError)
+    assert answered.output == 2
+
+
+def test_bad_input_is_raised_at_once() -> None:
+    with pytest.raises(InputError, match="no such kettle"):
+        Fallback(refuse, plus)(1)
+
+
+def test_the_last_error_is_raised_when_all_fail() -> None:
+    with pytest.raises(ZeroDivisionError):
+        Fallback(fail, lambda value: value / 0)(1)
+
+
+def test_a_route_runs_the_chosen_stage() -> None:
+    route = Route(lambda value: "odd" if value % 2 else "even", {"odd": plus, "even": str})
+    assert (route(1), route(2)) == (2, "2")
+    with pytest.raises(KeyError, match="has no 'far': it has near"):
+        Route(lambda value: "far", {"near": plus})(1)
+
+
+def test_stages_nest_and_batch() -> None:
+    assert Sequence(Parallel({"a": plus}), lambda found: found["a"]).batch([1, 2]) == [2, 3]
+
+
+def prediction(**probabilities: float) -> Prediction:
+    return Prediction.from_array(np.array(list(probabilities.values())), list(probabilities))
+
+
+@pytest.mark.parametrize(
+    ("votes", "winner"),
+    [
+        ([prediction(a=0.6, b=0.4), prediction(a=0.6, b=0.4), prediction(a=0.0, b=1.0)], "a"),
+        ([prediction(a=0.6, b=0.4), prediction(a=0.1, b=0.9)], "b"),
+        (["x", "y", "y"], "y"),
+        ([2, 1, 1], 1),
+        ([np.array([0.1, 0.9]), np.array([0.2, 0.8]), np.array([0.9, 0.1])], 1),
+    ],
+)
+def test_the_majority_wins_and_a_tie_goes_to_the_surer(votes: SequenceOf[Any], winner: Any) -> None:
+    got = majority_vote(votes)
+    assert (got.label if isinstance(got, Prediction) else got) == winner
+
+
+def test_a_vote_keeps_the_mean_confidence() -> None:
+    got = majority_vote([prediction(a=0.6, b=0.4), prediction(a=0.8, b=0.2)])
+    assert got.score == pytest.approx(0.7)
+    assert got.probabilities == pytest.approx({"a": 0.7, "b": 0.3})
+
+
+def test_nobody_cannot_vote() -> None:
+    with pytest.raises(InputError, match="at least one"):
+        majority_vote([])
+
+
+class Echo:
+    """A generator that answers with its first passage."""
+
+    def generate(self, *, query: str, context: SequenceOf[str]) -> str:
+        return f"{query} {context[0]}"
+
+
+class Letters:
+    """An embedder that knows two letters."""
+
+    dimension = 2
+
+    def encode(self, texts: str | SequenceOf[str]) -> Any:
+        if isinstance(texts, str):
+            return np.array([texts.count("a"), texts.count("b")], np.float32)
+        return np.stack([self.encode(text) for text in texts])
+
+
+def test_rag_answers_from_the_passages_that_it_names() -> None:
+    with VectorStore(embedder=Letters()) as store:
+        store.add("one", metadata={"section": "s"}, content="aaa")
+        store.add("two", content="bbb")
+        got = Rag(store, Echo(), top_k=1)("a?")
+    assert got["response"] == "a? aaa"
+    assert got["sources"] == [{"id": "one", "score": pytest.approx(1), "section": "s"}]
