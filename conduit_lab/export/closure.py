@@ -15,8 +15,6 @@ import os
 import re
 import shutil
 import sys
-from contextlib import suppress
-from importlib import metadata
 from pathlib import Path, PurePath
 from types import FunctionType, ModuleType
 from typing import Any
@@ -26,6 +24,7 @@ import numpy as np
 from conduit_lab.core.errors import ExportError
 from conduit_lab.core.paths import resolve
 from conduit_lab.export import values
+from conduit_lab.export.packages import Packages
 from conduit_lab.export.sources import Sources, Statement
 from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.model import Model
@@ -39,16 +38,14 @@ Chain = tuple[str, ...]
 class Closure:
     """The source of `app.py` in the making, and the files beside it in `folder`.
 
-    `imports` and `pieces` are lines and blocks of source in the order they are needed, `distributions` the packages
-    that the imports come from, `warnings` what the user should know.
+    `pieces` are blocks of source in the order they are needed, `packages` what they import, `warnings` what the user
+    should know.
     """
 
     def __init__(self, app: App, folder: Path, statements: list[str] | None) -> None:
         self.app = app
         self.folder = folder
-        self.imports: dict[str, None] = {}
         self.pieces: list[str] = []
-        self.distributions: dict[str, str] = {}
         self.warnings: list[str] = []
         self._done: set[str] = set()
         self._ready: set[str] = set()  # what is done and also written
@@ -60,6 +57,7 @@ class Closure:
         self._sources = Sources(statements if statements is not None else [_module_source(self._namespace)])
         names = [name for name, value in self._namespace.items() if value is app and not name.startswith("_")]
         self.app_name = names[0] if names else "lab"
+        self.packages = Packages(app.root, folder, self._sources)
         for endpoint in app.endpoints:
             self._endpoint(endpoint, (f"{endpoint.method} {endpoint.path}",))
         self.pieces += self._late
@@ -150,7 +148,7 @@ class Closure:
         elif isinstance(value, VectorStore):
             self._store(name, value, here)
         elif self._is_imported(name, value):
-            self._import(name, value, here)
+            self.packages.add(name, value)
         elif isinstance(_unwrapped(value), FunctionType | type):
             self._definition(name, value, here)
         else:
@@ -193,22 +191,16 @@ class Closure:
     def _definition(self, name: str, value: Any, chain: Chain, path: str = "") -> None:
         """Repeat the `def` or `class` of a live object; for an endpoint that whose decorator holds its path."""
         inner = _unwrapped(value)
-        newest = self._sources.newest(name)
-        if inner.__name__ == "<lambda>":
-            found = [newest] if newest is not None else []
-        else:
-            found = self._sources.definitions(inner.__name__)
-        if inner is not value:  # the decorator must be in the statement
-            found = [statement for statement in found if getattr(statement.node, "decorator_list", [])]
-        for layer in (inner, value) if not found else (inner,):
+        found = self._candidates(name, value)
+        for layer in (inner,) if found else (inner, value):
             if getattr(layer, "__closure__", None):
                 free = ", ".join(layer.__code__.co_freevars)
                 raise ExportError(
                     f"{name} is made inside another function and holds on to its {free} ({_shown(chain)}): "
                     "define it at the top level"
                 )
-        if inner is not value and not found:
-            self._repeat(name, value, newest, chain)
+        if inner is not value and not found:  # decorated by a call, not by a decorator
+            self._repeat(name, value, self._sources.newest(name), chain)
             return
         if isinstance(inner, FunctionType):
             found = [statement for statement in found if statement.makes(inner)]
@@ -220,81 +212,23 @@ class Closure:
             )
         self._emit(found[0], name, chain)
 
+    def _candidates(self, name: str, value: Any) -> list[Statement]:
+        """Return the statements that may have made a function or class, the newest first."""
+        inner = _unwrapped(value)
+        if inner.__name__ == "<lambda>":
+            newest = self._sources.newest(name)
+            return [] if newest is None else [newest]
+        found = self._sources.definitions(inner.__name__)
+        return [s for s in found if s.decorated] if inner is not value else found
+
     def _emit(self, statement: Statement, name: str, chain: Chain) -> None:
         """Add a statement after everything that it needs."""
         for free in statement.free_names:
             if free != name:
                 self._need(free, chain)
-        self._pin_all(statement.node)  # imports inside a function bring packages too
+        self.packages.add_below(statement.node)  # imports inside a function bring packages too
         if statement.text not in self.pieces:  # one statement may make several names
             self.pieces.append(statement.text)
-
-    def _import(self, name: str, value: Any, chain: Chain) -> None:
-        aliases = [
-            (statement.node, alias)
-            for statement in self._sources.imports(name)
-            if isinstance(statement.node, ast.Import | ast.ImportFrom)
-            for alias in statement.node.names
-            if (alias.asname or alias.name.partition(".")[0]) == name
-        ]
-        live = [(node, alias) for node, alias in aliases if _brings(node, alias, value)] or aliases
-        for node, alias in live[:1]:
-            if isinstance(node, ast.Import):
-                line, module = ast.unparse(ast.Import([alias])), alias.name
-            else:
-                line, module = ast.unparse(ast.ImportFrom(node.module, [alias], node.level)), node.module or ""
-        for node, alias in live[1:]:  # `import xml.dom` and `import xml.etree` both bind `xml`
-            if isinstance(node, ast.Import) and "." in alias.name:
-                self.imports[ast.unparse(ast.Import([alias]))] = None
-        if live:
-            pass
-        elif isinstance(value, ModuleType):
-            module = value.__name__
-            line = f"import {module}" if module == name else f"import {module} as {name}"
-        else:
-            module, own = str(value.__module__), str(value.__name__)
-            if getattr(sys.modules.get(module), own, None) is not value:
-                raise ExportError(f"cannot tell where {name} was imported from ({_shown(chain)}): import it in a cell")
-            line = f"from {module} import {own}" + (f" as {name}" if own != name else "")
-        self.imports[line] = None
-        self._pin(module)
-
-    def _pin(self, module: str) -> None:
-        """Note the distribution that brings `module`, or copy a module of the project."""
-        top = module.partition(".")[0]
-        if top in sys.stdlib_module_names or top == "conduit_lab":
-            return
-        file = getattr(sys.modules.get(top), "__file__", None)
-        if file and Path(file).is_relative_to(self.app.root) and "site-packages" not in Path(file).parts:
-            source = Path(file).parent if Path(file).name == "__init__.py" else Path(file)
-            self._copy_module(source)
-            return
-        for name in metadata.packages_distributions().get(top, ()):
-            self.distributions[name] = metadata.version(name)
-
-    def _pin_all(self, node: ast.AST) -> None:
-        """Note what every import below `node` brings."""
-        for part in ast.walk(node):
-            if isinstance(part, ast.Import):
-                for alias in part.names:
-                    self._pin(alias.name)
-            elif isinstance(part, ast.ImportFrom) and part.module and not part.level:
-                self._pin(part.module)
-
-    def _copy_module(self, source: Path) -> None:
-        """Copy a module or package of the project, and what it imports in turn."""
-        target = self.folder / source.name
-        if source.name == "app.py":
-            raise ExportError(f"{source} would be overwritten by the exported app.py: give the module another name")
-        if target.exists():
-            return
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-        else:
-            shutil.copy2(source, target)
-        for file in target.rglob("*.py") if target.is_dir() else [target]:
-            with suppress(SyntaxError):  # a file that is no code of this Python, such as a template
-                self._pin_all(ast.parse(file.read_bytes()))
 
     # Resources and values
 
@@ -358,7 +292,7 @@ class Closure:
         written = values.write_file(name, value, self.folder)
         if written is None:
             raise ExportError(f"{name} has no file form without pickle ({_shown(chain)}): use plain numbers and text")
-        self.imports["import numpy" if isinstance(value, np.ndarray) else "import json"] = None
+        self.packages.lines["import numpy" if isinstance(value, np.ndarray) else "import json"] = None
         self.pieces.append(f"{name} = {written[1]}")
 
     def _repeat(self, name: str, value: Any, statement: Statement | None, chain: Chain) -> None:
@@ -406,14 +340,6 @@ def _is_builtin(name: str, value: Any) -> bool:
 def _unwrapped(value: Any) -> Any:
     """Return the function below the decorators that keep it in `__wrapped__`."""
     return inspect.unwrap(value) if callable(value) and hasattr(value, "__wrapped__") else value
-
-
-def _brings(node: ast.Import | ast.ImportFrom, alias: ast.alias, value: Any) -> bool:
-    """Whether this import gives the live object."""
-    if isinstance(node, ast.Import):
-        return sys.modules.get(alias.name if alias.asname else alias.name.partition(".")[0]) is value
-    submodule = sys.modules.get(f"{node.module}.{alias.name}")
-    return value is getattr(sys.modules.get(node.module or ""), alias.name, submodule)
 
 
 def _quoted(text: str) -> str:

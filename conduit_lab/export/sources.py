@@ -29,6 +29,11 @@ class Statement:
         """The global names that running it, or calling what it defines, looks up."""
         return list(dict.fromkeys(_globals(symtable.symtable(self.text, "statement", "exec"))))
 
+    @property
+    def decorated(self) -> bool:
+        """Whether it is a definition below a decorator."""
+        return bool(getattr(self.node, "decorator_list", []))
+
     def mentions(self, text: str) -> bool:
         """Whether a decorator of this definition holds the literal `text`."""
         decorators = getattr(self.node, "decorator_list", [])

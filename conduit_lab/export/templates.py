@@ -25,7 +25,7 @@ def test_answers_are_those_of_the_notebook() -> None:
 
 def app_source(app: App, closure: Closure) -> str:
     """Return `app.py`: imports, the app, then everything in the order it is needed; `app` is its last line."""
-    imports = ["from pathlib import Path", "from conduit_lab import App", *closure.imports]
+    imports = ["from pathlib import Path", "from conduit_lab import App", *closure.packages.lines]
     name = json.dumps(app.name, ensure_ascii=False)
     limit = "" if app.body_limit == BODY_BYTES else f", body_limit={app.body_limit}"
     head = [

@@ -135,7 +135,7 @@ def _write(app: App, folder: Path, examples: Sequence[Example], statements: list
                 closure.add_store(store, store.name)
     wheel = write_wheel(folder / "lib")
     (folder / "app.py").write_text(templates.app_source(app, closure), "utf-8")
-    (folder / "requirements.txt").write_text(requirements(wheel.name, closure.distributions), "utf-8")
+    (folder / "requirements.txt").write_text(requirements(wheel.name, closure.packages.distributions), "utf-8")
     (folder / "examples.jsonl").write_text("".join(f"{example.to_json()}\n" for example in examples), "utf-8")
     (folder / "test_replay.py").write_text(templates.TEST_REPLAY, "utf-8")
     (folder / "README.md").write_text(templates.readme(app, examples), "utf-8")

@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[2]
 
 def test_one_text_gives_a_unit_vector(minilm: Embedder) -> None:
     vector = minilm.encode("The kettle is dead.")
-    assert (vector.shape, vector.dtype) == ((384,), np.float32)
+    assert vector.shape == (384,)
+    assert vector.dtype == np.float32
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
     assert minilm.dimension == 384
 

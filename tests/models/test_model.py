@@ -146,7 +146,7 @@ def test_is_opened_at_the_first_use_and_a_repr_opens_nothing(tmp_path: Path) -> 
     model = Model(tmp_path / "later.onnx")
     assert "not opened" in repr(model)
     assert "not opened yet" in model._repr_mimebundle_()["text/html"]
-    with pytest.raises(ModelLoadError, match="later.onnx"):
+    with pytest.raises(ModelLoadError, match=r"later\.onnx"):
         model.predict([1, 2, 3])
     save(model.path)
     assert model.predict([1, 2, 3]).tolist() == [1, 2, 3]
