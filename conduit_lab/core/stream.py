@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 import sys
 import threading
 import weakref
@@ -22,8 +21,6 @@ from typing import Any, Generic, Literal, TypeVar
 from conduit_lab.core import figures, html
 from conduit_lab.core.errors import StreamCancelled, StreamLagged
 from conduit_lab.core.loop import package_loop
-
-log = logging.getLogger("conduit_lab")
 
 T = TypeVar("T")
 State = Literal["pending", "running", "done", "cancelled", "failed"]
@@ -63,7 +60,6 @@ class Stream(Generic[T]):
         self._waiters: deque[Callable[[], object]] = deque()
         self._lock = threading.Lock()
         self._children: weakref.WeakSet[Stream[Any]] = weakref.WeakSet()
-        self._on_end: list[Callable[[Stream[T]], object]] = []
         self._stop_task: Callable[[], object] | None = None
         if (parent := _producing.get()) is not None:
             parent._adopt(self)
@@ -140,17 +136,6 @@ class Stream(Generic[T]):
             children = list(self._children)
         for child in children:
             child.cancel()
-
-    def on_end(self, call: Callable[[Stream[T]], object]) -> None:
-        """Call `call(stream)` once the stream has ended, on the thread that ends it, or now if it has.
-
-        What `call` raises at the end is logged and disturbs neither the stream nor the other calls.
-        """
-        with self._lock:
-            if not self.finished:
-                self._on_end.append(call)
-                return
-        call(self)
 
     # Producing
 
@@ -254,13 +239,7 @@ class Stream(Generic[T]):
             self.error = error
             self.ended = monotonic()
             self.state = state
-            calls, self._on_end = self._on_end, []
         self._wake()
-        for call in calls:
-            try:
-                call(self)
-            except Exception:
-                log.exception("stream %s: a call at its end failed", self.name)
 
     # Waiting: a reader puts its wake-up call into `_waiters` and then looks again, a producer first appends and then
     # wakes; whichever order they meet in, one of the two sees the other.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from conduit_lab.serving.endpoint import Call, Endpoint
 from conduit_lab.serving.server import Server
 
 STREAM_SECONDS = 60.0
+EXAMPLES = 20  # of each endpoint, the newest: a lab that serves for days must not grow
 
 
 class Lab(App):
@@ -29,16 +31,15 @@ class Lab(App):
         super().__init__(name, root=root, **options)
         self._examples: list[Example] = []
         self._streaming: list[tuple[Endpoint, Call, Stream[Any]]] = []
+        self._recording = threading.Lock()
         widgets.register()
 
     @property
     def examples(self) -> list[Example]:
-        """The recorded calls, the newest last; one for each request. A stream counts once it has ended well."""
-        for entry in list(self._streaming):
-            if entry[2].finished:
-                self._streaming.remove(entry)
-                self._keep(*entry)
-        return list(self._examples)
+        """The recorded calls, newest last: one a request, 20 an endpoint at most, streams that ended well."""
+        with self._recording:
+            self._settle()
+            return list(self._examples)
 
     def serve(self, *, host: str = "127.0.0.1", port: int = 8000) -> Server:
         """Serve the app on a background thread and return the running `Server`; `port=0` takes a free one.
@@ -61,15 +62,29 @@ class Lab(App):
     def observe(self, endpoint: Endpoint, call: Call, result: Any) -> None:
         """Keep the call's trace, and the call as an example for the export."""
         endpoint.trace = call.trace
-        if isinstance(result, Stream):
-            self._streaming.append((endpoint, call, result))
-        else:
-            self._keep(endpoint, call, result)
+        with self._recording:
+            self._settle()
+            if isinstance(result, Stream):
+                self._streaming.append((endpoint, call, result))
+            else:
+                self._keep(endpoint, call, result)
+
+    def _settle(self) -> None:
+        """Keep the streams that have ended."""
+        ended = [entry for entry in self._streaming if entry[2].finished]
+        self._streaming = [entry for entry in self._streaming if entry not in ended]
+        for entry in ended:
+            self._keep(*entry)
 
     def _keep(self, endpoint: Endpoint, call: Call, result: Any) -> None:
         example = Example.of(endpoint, call, result)
-        if example is not None and endpoint in self.endpoints:
-            self._examples = [known for known in self._examples if known.request != example.request] + [example]
+        if example is None or endpoint not in self.endpoints:
+            return
+        others = [known for known in self._examples if known.request != example.request]
+        same = [known for known in others if (known.method, known.path) == (endpoint.method, endpoint.path)]
+        if len(same) >= EXAMPLES:
+            others.remove(same[0])
+        self._examples = [*others, example]
 
     def _replaces(self, new: Endpoint, old: Endpoint) -> bool:
         """Replace an endpoint by the function of the same name: its cell was run again."""

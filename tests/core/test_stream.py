@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
@@ -685,75 +684,6 @@ def test_slow_reader_does_not_hold_the_producer_up() -> None:
 
 
 # Around it
-
-
-@both_gates
-def test_on_end_before_the_end_is_called_once_with_the_ended_stream(kind: str) -> None:
-    gate = Gate(1)
-    stream = gate.stream(kind)
-    calls: list[tuple[Stream[Any], str]] = []
-    called = threading.Event()
-
-    def call(ended: Stream[Any]) -> None:
-        calls.append((ended, ended.state))
-        called.set()
-
-    stream.on_end(call)
-    assert not calls
-    gate.open.set()
-    assert called.wait(WAIT)
-    stream.cancel()
-    assert calls == [(stream, "done")]
-
-
-def test_on_end_after_the_end_is_called_now() -> None:
-    stream = Stream([1])
-    stream.wait(WAIT)
-    calls: list[Stream[int]] = []
-    stream.on_end(calls.append)
-    assert calls == [stream]
-
-
-def test_on_end_hears_of_cancellation_and_failure() -> None:
-    gate = Gate(1)
-    stream = gate.stream()
-    states: list[str] = []
-    stream.on_end(lambda ended: states.append(ended.state))
-    stream.cancel()
-    gate.open.set()
-    assert states == ["cancelled"]
-
-    go, told = threading.Event(), threading.Event()
-
-    def fail() -> Iterator[int]:
-        go.wait(WAIT)
-        raise Broken
-        yield 1
-
-    failing = Stream(fail())
-    failing.on_end(lambda ended: states.append(ended.state))
-    failing.on_end(lambda ended: told.set())
-    go.set()
-    assert told.wait(WAIT)
-    assert states == ["cancelled", "failed"]
-
-
-def test_failing_on_end_is_logged_and_harms_neither_the_others_nor_the_stream(caplog: pytest.LogCaptureFixture) -> None:
-    gate = Gate(1)
-    stream = gate.stream("async", name="heard")
-    called = threading.Event()
-
-    def fail(ended: Stream[Any]) -> None:
-        raise Broken("in the callback")
-
-    stream.on_end(fail)
-    stream.on_end(lambda ended: called.set())
-    with caplog.at_level(logging.ERROR, logger="conduit_lab"):
-        stream.cancel()
-    assert called.is_set()
-    assert gate.closed.wait(WAIT)
-    assert "heard" in caplog.text
-    assert "in the callback" in caplog.text
 
 
 def test_statistics_tell_the_course() -> None:

@@ -157,20 +157,3 @@ def test_cancel_at_any_moment_ends_every_reader_with_a_beginning_of_the_chunks(
             assert closed.wait(WAIT)
     finally:
         stop.set()
-
-
-@few
-@given(callbacks=st.integers(0, 20), total=st.integers(0, 5))
-def test_on_end_is_called_exactly_once_whenever_it_comes(callbacks: int, total: int) -> None:
-    calls: list[int] = []
-    stream = Stream(counted(total))
-    done = [threading.Event() for _ in range(callbacks)]
-
-    def call(number: int) -> None:
-        calls.append(number)
-        done[number].set()
-
-    for number in range(callbacks):
-        stream.on_end(lambda ended, number=number: call(number))  # type: ignore[misc]
-    assert all(event.wait(WAIT) for event in done)
-    assert sorted(calls) == list(range(callbacks))

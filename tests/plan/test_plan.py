@@ -1,4 +1,4 @@
-"""The plan's own code runs: in a real notebook kernel, over HTTP, and in an export."""
+"""The plan, piece by piece: in a real kernel, over HTTP, and as an exported folder in a fresh process."""
 
 from __future__ import annotations
 
@@ -13,100 +13,144 @@ import pytest
 from httpx_sse import connect_sse
 from nbclient import NotebookClient
 
-from conduit_lab import Lab
+from conduit_lab import Lab, VectorStore
+from conduit_lab.export.example import difference
 from conduit_lab.export.replay import running
-from conduit_lab.models.embedder import Embedder
 
-from .cells import CELLS, PASSAGES
+from .plan_cells import CELLS, PASSAGES, TRIED
 
-ROOT = Path(__file__).parents[2]
-TRY = f"""
-import json
-for id, text in {PASSAGES!r}.items():
-    add_vector({{"id": id, "metadata": {{"content": text}}}})
-features = embedder.encode("Where is my parcel?").tolist()
-print(json.dumps({{
-    "stream": generate({{"prompt": "password parcel"}}).result(),
-    "pipeline": analyze_pipeline({{"text": "This is a disgrace, my parcel never came!"}}),
-    "vote": dict(vote(features)),
-    "predict": dict(prepare({{"features": features}})),
-    "search": search_vectors({{"query": "how long is the reset link valid", "top_k": 1}})["results"],
-    "rag": rag_query({{"query": "Who pays for the postage of a broken kettle?"}}),
-}}))
-"""
-
-
-def check(answers: Any) -> None:
-    """What the six pieces must say, wherever they run."""
-    chunks = answers["stream"]
-    assert [chunk["complete"] for chunk in chunks] == [False, False, True]
-    assert chunks[0]["chunk"] == "password (accounts) "
-    assert (answers["pipeline"]["category"], answers["pipeline"]["sentiment"]) == ("delivery", "angry")
-    assert 0 < answers["pipeline"]["confidence"] <= 1
-    assert answers["vote"]["label"] == answers["predict"]["label"] == "delivery"
-    assert answers["search"][0]["id"] == "accounts"
-    assert answers["search"][0]["content"] == PASSAGES["accounts"]
-    assert answers["rag"]["response"] == "We pay the postage when it is broken."
-    assert answers["rag"]["sources"][0] == "returns"
-
-
-def ask(url: str, features: list[float], *, add: bool) -> Any:
-    """Ask a server all six pieces over HTTP."""
-    with httpx.Client(base_url=url, timeout=60) as client:
-
-        def post(path: str, body: Any) -> Any:
-            answer = client.post(path, json=body)
-            assert answer.status_code == 200, answer.text
-            return answer.json()
-
-        if add:
-            for id, text in PASSAGES.items():
-                post("/vectors/add", {"id": id, "metadata": {"content": text}})
-        with connect_sse(client, "POST", "/generate", json={"prompt": "password parcel"}) as source:
-            stream = [json.loads(event.data) for event in source.iter_sse()]
-        fallback = client.post("/predict", json={"features": features})
-        assert fallback.headers["x-conduit-fallback"] == "m1"  # there is no v2.onnx
-        return {
-            "stream": stream,
-            "pipeline": post("/analyze", {"text": "This is a disgrace, my parcel never came!"}),
-            "vote": post("/vote", features),
-            "predict": fallback.json(),
-            "search": post("/vectors/search", {"query": "how long is the reset link valid", "top_k": 1})["results"],
-            "rag": post("/rag/query", {"query": "Who pays for the postage of a broken kettle?"}),
-        }
+REPO = Path(__file__).parents[2]
+SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
-def notebook(minilm: Embedder, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
-    """The cells run in a real kernel that exports its app: (what the cells printed, the folder)."""
-    folder = tmp_path_factory.mktemp("plan") / "export"
-    setup = f"from pathlib import Path\nROOT = Path({str(ROOT)!r})"
-    sources = [setup, *(cell.strip() for cell in CELLS), TRY, f"app.export({str(folder)!r})"]
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-    NotebookClient(book, timeout=120, resources={"metadata": {"path": str(folder.parent)}}).execute()
-    printed = next(o.text for o in book.cells[-2].outputs if o.output_type == "stream" and o.name == "stdout")
-    return json.loads(printed), folder
+def kernel(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path, str]:
+    """What the calls answered in a real kernel, the folder that it exported, and what the export's cell showed."""
+    place = tmp_path_factory.mktemp("plan")
+    folder = place / "exported"
+    cells = [f"ROOT = {str(REPO)!r}", *CELLS, TRIED, f"app.export({str(folder)!r})"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
+            patch.setenv(name, str(place / name.lower()))
+        patch.setenv("PYTHONPATH", str(REPO))
+        NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(place)}}).execute()
+    printed = "".join(o.text for o in notebook.cells[-2].outputs if o.output_type == "stream" and o.name == "stdout")
+    shown = next(o.data["text/plain"] for o in notebook.cells[-1].outputs if o.output_type == "execute_result")
+    return json.loads(printed), folder, shown
 
 
-def test_in_a_notebook(notebook: tuple[Any, Path]) -> None:
-    check(notebook[0])
-
-
-def test_over_http(minilm: Embedder) -> None:
-    names: dict[str, Any] = {"__name__": "plan", "ROOT": ROOT}
+@pytest.fixture(scope="module")
+def served(minilm: Path) -> Iterator[httpx.Client]:
+    """The same cells in this process, with the Lab on a real port."""
+    names: dict[str, Any] = {"__name__": "cells", "ROOT": str(REPO)}
     for cell in CELLS:
         exec(compile(cell, "<cell>", "exec", dont_inherit=True), names)
-    lab = names["app"]
-    assert isinstance(lab, Lab)
-    with lab.serve(port=0) as server, names["docs"]:
-        check(ask(server.url, minilm.encode("Where is my parcel?").tolist(), add=True))
+    app = names["app"]
+    assert isinstance(app, Lab)
+    with app.serve(port=0) as server, httpx.Client(base_url=server.url, timeout=SECONDS) as client:
+        for name, text in PASSAGES.items():
+            body = {"id": name, "text": text, "metadata": {"part": name}}
+            assert client.post("/vectors/add", json=body).json()["id"] == name
+        yield client
+    store = names["store"]
+    assert isinstance(store, VectorStore)
+    store.close()
 
 
-@pytest.fixture
-def exported(notebook: tuple[Any, Path]) -> Iterator[str]:
-    with running(notebook[1]) as port:
-        yield f"http://127.0.0.1:{port}"
+@pytest.fixture(scope="module")
+def exported(kernel: tuple[dict[str, Any], Path, str]) -> Iterator[httpx.Client]:
+    """The exported folder in a fresh process."""
+    with (
+        running(kernel[1]) as port,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=SECONDS) as client,
+    ):
+        yield client
 
 
-def test_in_an_export(exported: str, minilm: Embedder) -> None:
-    check(ask(exported, minilm.encode("Where is my parcel?").tolist(), add=False))
+@pytest.fixture(params=["served", "exported"])
+def client(request: pytest.FixtureRequest) -> httpx.Client:
+    client = request.getfixturevalue(request.param)
+    assert isinstance(client, httpx.Client)
+    return client
+
+
+@pytest.fixture(scope="module")
+def answers(kernel: tuple[dict[str, Any], Path, str]) -> dict[str, Any]:
+    return kernel[0]
+
+
+@pytest.fixture(scope="module")
+def features(minilm: Path) -> list[float]:
+    vector: list[float] = Lab("features", root=REPO).load_model(minilm).encode("where is my parcel").tolist()
+    return vector
+
+
+def same(wanted: Any, answer: httpx.Response) -> None:
+    assert answer.status_code == 200, answer.text
+    assert difference(wanted, answer.json()) is None
+
+
+def test_the_stream_ends_with_a_complete_chunk(client: httpx.Client, answers: dict[str, Any]) -> None:
+    with connect_sse(client, "POST", "/generate", json={"prompt": "parcel password"}) as source:
+        chunks = [json.loads(event.data) for event in source.iter_sse()]
+    assert chunks == answers["generate"]
+    assert [chunk["complete"] for chunk in chunks] == [False, False, True]
+    assert chunks[0]["chunk"].startswith("parcel: ")
+
+
+def test_the_pipeline_finds_category_sentiment_and_a_confidence_of_both(
+    client: httpx.Client, answers: dict[str, Any]
+) -> None:
+    answer = client.post("/analyze", json={"text": "The kettle is dead and nobody answers."})
+    same(answers["analyze"], answer)
+    found = answer.json()
+    assert found["category"]["label"] in found["category"]["probabilities"]
+    wanted = 0.6 * found["category"]["score"] + 0.4 * found["sentiment"]["score"]
+    assert found["confidence"] == pytest.approx(wanted)
+
+
+def test_the_ensemble_votes(client: httpx.Client, answers: dict[str, Any], features: list[float]) -> None:
+    same(answers["vote"], client.post("/vote", json=features))
+    assert answers["vote"]["label"] == "delivery"
+
+
+def test_the_fallback_answers_for_the_model_that_is_not_there(
+    client: httpx.Client, answers: dict[str, Any], features: list[float]
+) -> None:
+    answer = client.post("/predict", json={"features": features})
+    same(answers["predict"], answer)
+    assert answer.headers["x-conduit-fallback"] == "m1"
+
+
+def test_vectors_are_found_again(client: httpx.Client, answers: dict[str, Any]) -> None:
+    answer = client.post("/vectors/search", json={"query": "my kettle is broken", "top_k": 2})
+    same(answers["search"], answer)
+    best = answer.json()["results"][0]
+    assert (best["id"], best["content"], best["metadata"]["part"]) == ("kettle", PASSAGES["kettle"], "kettle")
+
+
+def test_a_vector_that_is_added_over_http_is_found(client: httpx.Client) -> None:
+    # far from the other questions, so that their answers stay
+    added = client.post("/vectors/add", json={"id": "moon", "text": "The moon circles the earth."})
+    assert added.json() == {"id": "moon", "count": len(PASSAGES) + 1}
+    found = client.post("/vectors/search", json={"query": "what circles the earth", "top_k": 1}).json()
+    assert found["results"][0]["id"] == "moon"
+
+
+def test_rag_answers_from_its_sources(client: httpx.Client, answers: dict[str, Any]) -> None:
+    answer = client.post("/rag/query", json={"query": "How long does a parcel take?"})
+    same(answers["rag"], answer)
+    assert answer.json()["response"] == "A parcel takes three days."
+    assert answer.json()["sources"][0]["id"] == "parcel"
+
+
+def test_the_export_was_proved_and_is_readable(kernel: tuple[dict[str, Any], Path, str]) -> None:
+    _, folder, shown = kernel
+    assert "calls replayed" in shown
+    assert "POST /rag/query" in shown
+    source = (folder / "app.py").read_text("utf-8")
+    assert "# how much the category weighs in the confidence\nCATEGORY_WEIGHT = 0.6" in source
+    assert "class BestSentence:" in source
+    assert str(REPO) not in source
+    assert not (folder / "data/models/v2.onnx").exists()

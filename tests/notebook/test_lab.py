@@ -1,0 +1,98 @@
+"""A lab records what was tried, and no more than it needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from conduit_lab import Lab
+from conduit_lab.notebook import history
+from conduit_lab.notebook.lab import EXAMPLES
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab("desk", root=tmp_path)
+
+
+def test_each_request_is_kept_once_with_its_newest_answer(lab: Lab) -> None:
+    answers = iter(range(10))
+
+    @lab.post("/a")
+    def a(n: int) -> int:
+        return next(answers)
+
+    a(1), a(2), a(1)
+    assert [(e.payload, e.answer) for e in lab.examples] == [({"n": 2}, 1), ({"n": 1}, 2)]
+
+
+def test_only_the_newest_are_kept(lab: Lab) -> None:
+    @lab.post("/a")
+    def a(n: int) -> int:
+        return n
+
+    @lab.get("/b")
+    def b() -> int:
+        return 0
+
+    b()
+    for n in range(3 * EXAMPLES):
+        a(n)
+    assert [e.answer for e in lab.examples if e.path == "/a"] == list(range(2 * EXAMPLES, 3 * EXAMPLES))
+    assert [e.answer for e in lab.examples if e.path == "/b"] == [0]
+
+
+def test_a_stream_counts_once_it_has_ended_well(lab: Lab) -> None:
+    go = Event()
+
+    @lab.ml_stream("/s")
+    def s(n: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        go.wait(10)
+        while n < 0:  # until it is cancelled
+            yield n
+        yield from range(n)
+
+    stream = s(2)
+    assert lab.examples == []
+    go.set()
+    stream.wait(10)
+    s(-1).cancel()
+    assert [e.answer for e in lab.examples] == [[0, 1]]
+
+
+def test_a_call_that_fails_is_no_example(lab: Lab) -> None:
+    @lab.post("/a")
+    def a(n: int) -> float:
+        return 1 / n
+
+    with pytest.raises(ZeroDivisionError):
+        a(0)
+    assert lab.examples == []
+
+
+def test_a_function_of_the_same_name_replaces_its_endpoint_and_forgets_its_calls(lab: Lab) -> None:
+    for _ in range(2):
+
+        @lab.post("/a")
+        def a(n: int) -> int:
+            return n
+
+    a(1)
+    assert [e.path for e in lab.endpoints] == ["/a"]
+    assert len(lab.examples) == 1
+
+
+def test_the_last_call_is_traced(lab: Lab) -> None:
+    @lab.post("/a")
+    def a(n: int) -> int:
+        return n + 1
+
+    a(1)
+    assert a.trace is not None
+    assert (a.trace.root.input, a.trace.root.output) == ({"n": 1}, 2)
+
+
+def test_there_are_no_cells_outside_of_ipython() -> None:
+    assert history.cells() is None
