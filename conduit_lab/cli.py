@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -71,7 +72,10 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _lab(options: argparse.Namespace) -> int:
-    return subprocess.call([sys.executable, "-m", "jupyter", "lab", options.notebook])
+    command = [sys.executable, "-m", "jupyter", "lab", options.notebook]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:  # in a container one often is; Jupyter asks to be told
+        command.append("--allow-root")
+    return subprocess.call(command)
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""One JupyterLab server and one Chromium for the whole folder; a page of its own for each test."""
+"""One JupyterLab server for the whole folder, a Chromium for each module, a page of its own for each test."""
 
 from __future__ import annotations
 
@@ -24,22 +24,32 @@ CHROMIUM_FLAGS = [
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Chromium with a new profile; Playwright removes the profile afterwards."""
+def chromium() -> str:
+    """Where Chromium is."""
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if executable is None:
         reason = "no Chromium: apt-get install chromium"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
+    return executable
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """Chromium with a new profile; Playwright removes the profile afterwards.
+
+    For one module at a time: while it is there, Playwright's event loop counts as running on this thread, and the
+    tests of other rooms could run none of their own.
+    """
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
-        yield chromium
-        chromium.close()
+        opened = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(scope="session")
-def jupyter(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
+def jupyter(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
     """A JupyterLab server for an empty folder, into whose `root` a test puts its notebook."""
     home: Path = tmp_path_factory.mktemp("jupyter")
     root = home / "notebooks"

@@ -16,6 +16,7 @@ from nbclient import NotebookClient
 from conduit_lab import Lab, VectorStore
 from conduit_lab.export.example import difference
 from conduit_lab.export.replay import running
+from conduit_lab.models.embedder import Embedder
 
 from .plan_cells import CELLS, PASSAGES, TRIED
 
@@ -24,7 +25,7 @@ SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
-def kernel(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path, str]:
+def kernel(minilm: Embedder, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path, str]:
     """What the calls answered in a real kernel, the folder that it exported, and what the export's cell showed."""
     place = tmp_path_factory.mktemp("plan")
     folder = place / "exported"
@@ -41,7 +42,7 @@ def kernel(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict
 
 
 @pytest.fixture(scope="module")
-def served(minilm: Path) -> Iterator[httpx.Client]:
+def served(minilm: Embedder) -> Iterator[httpx.Client]:
     """The same cells in this process, with the Lab on a real port."""
     names: dict[str, Any] = {"__name__": "cells", "ROOT": str(REPO)}
     for cell in CELLS:
@@ -81,9 +82,8 @@ def answers(kernel: tuple[dict[str, Any], Path, str]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def features(minilm: Path) -> list[float]:
-    vector: list[float] = Lab("features", root=REPO).load_model(minilm).encode("where is my parcel").tolist()
-    return vector
+def features(minilm: Embedder) -> list[float]:
+    return minilm.encode("where is my parcel").tolist()  # type: ignore[no-any-return]
 
 
 def same(wanted: Any, answer: httpx.Response) -> None:
