@@ -52,6 +52,7 @@ def _devices(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "uvicorn", "app:app", "--host", options.host, "--port", options.port]
+    command += ["--timeout-graceful-shutdown", "10"]  # else a stream that never ends would hold the stop up
     return subprocess.call(command, cwd=options.folder)
 
 

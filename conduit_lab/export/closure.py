@@ -34,6 +34,9 @@ from conduit_lab.vectors.store import VectorStore
 
 Chain = tuple[str, ...]
 
+# the names that every exported app.py binds by itself
+_HEADER: dict[str, Any] = {"App": App, "Path": Path, "HERE": None}
+
 
 class Closure:
     """The source of `app.py` in the making, and the files beside it in `folder`.
@@ -61,6 +64,12 @@ class Closure:
         for endpoint in app.endpoints:
             self._endpoint(endpoint, (f"{endpoint.method} {endpoint.path}",))
         self.pieces += self._late
+
+    @property
+    def futures(self) -> list[str]:
+        """The `from __future__` line, which must come first, or none."""
+        names = ", ".join(sorted(self._sources.futures))
+        return [f"from __future__ import {names}"] if names else []
 
     def add_file(self, path: Path, needed_by: str) -> str:
         """Copy a file or folder of the project to the same place in the export, and return its relative path."""
@@ -115,6 +124,8 @@ class Closure:
         value = self._namespace[name]
         if name == self.app_name or (hasattr(builtins, name) and _is_builtin(name, value)):
             return
+        if name in _HEADER and value is not _HEADER[name]:
+            raise ExportError(f"{name} is a name of the exported app.py itself (needed by {_shown(chain)}): rename it")
         self._done.add(name)
         if not self._is_alias(name, value, chain):
             self._make(name, value, chain)

@@ -58,6 +58,7 @@ class Sources:
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._bindings: dict[str, list[Statement]] = defaultdict(list)
+        self.futures: set[str] = set()  # the names of `from __future__ import`
         for text in texts:
             try:
                 tree = ast.parse(text)
@@ -66,6 +67,9 @@ class Sources:
             lines = re.split("\r\n|\r|\n", text)  # as Python counts them; splitlines() knows more line ends
             beside = tuple(node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom))
             for node in _top_level(tree.body):
+                if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+                    self.futures |= {alias.name for alias in node.names}
+                    continue
                 statement = Statement(node, _text(node, lines), beside)
                 for name in _bound(node):
                     self._bindings[name].append(statement)

@@ -30,6 +30,7 @@ def app_source(app: App, closure: Closure) -> str:
     limit = "" if app.body_limit == BODY_BYTES else f", body_limit={app.body_limit}"
     head = [
         f'"""{_one_line(app.name)}: a conduit_lab app. Run it with `uvicorn app:app`."""',
+        *closure.futures,
         _merged(imports),
         f"HERE = Path(__file__).parent\n{closure.app_name} = App({name}, root=HERE{limit})",
     ]
@@ -48,7 +49,7 @@ Exported by conduit_lab. It needs Python 3.11 or newer; run these in this folder
 ```sh
 python3 -m venv .venv
 .venv/bin/pip install -r requirements.txt
-.venv/bin/uvicorn app:app --port 8000
+.venv/bin/uvicorn app:app --port 8000 --timeout-graceful-shutdown 10
 ```
 
 `.venv/bin/conduit-lab check .` starts it in a fresh process and compares its answers with those in `examples.jsonl`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,11 @@ def dumps(value: Any) -> bytes:
     """
     try:
         return orjson.dumps(value, default=_plain, option=_OPTIONS)
-    except orjson.JSONEncodeError as error:
+    except orjson.JSONEncodeError:
+        pass
+    try:  # slower, and it knows what orjson refuses: integers over 64 bits, lone surrogates, foreign byte orders
+        return json.dumps(value, default=_plain, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(
             f"the answer has no JSON form: {error}; return dicts, lists, numbers, text or arrays"
         ) from error
@@ -51,8 +56,6 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, set | frozenset):
         return sorted(value)
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
     if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray):
         return list(value)
     raise TypeError(f"{type(value).__name__} is not JSON serializable")

@@ -163,8 +163,11 @@ class Signature:
         self._signature = inspect.signature(function)
         try:
             hints = get_type_hints(function, include_extras=True)
-        except Exception:  # a name that only a type checker sees
-            hints = {}
+        except NameError as error:
+            raise EndpointError(
+                f"a type of {function.__name__}{self._signature} cannot be found ({error}): import it where the "
+                "function is defined, since its arguments are checked against it"
+            ) from error
         parameters = list(self._signature.parameters.values())
         if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD, p.POSITIONAL_ONLY) for p in parameters):
             raise EndpointError(

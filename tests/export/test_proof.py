@@ -112,3 +112,14 @@ def test_an_array_of_objects_is_refused(session: Session) -> None:
     assert isinstance(session.names["X"], np.ndarray)
     with pytest.raises(ExportError, match=r"X has no file form without pickle \(GET /x → x → X\)"):
         session.export()
+
+
+def test_a_future_import_of_the_session_comes_first(session: Session) -> None:
+    session.run(
+        "from __future__ import annotations\n@lab.post('/x')\ndef x(n: int | None = None):\n    return n",
+        "x(1)",
+    )
+    export = session.export(replay=True)
+    assert [o.problem for o in export.outcomes] == [None]
+    lines = (export.folder / "app.py").read_text().splitlines()
+    assert lines[2] == "from __future__ import annotations"

@@ -38,6 +38,7 @@ def test_a_deleted_variable_is_named_with_its_chain(session: Session) -> None:
             "holds on to its k",
         ),
         ("api_key = 'sk-123456789'\ndef helper(n):\n    return len(api_key)", "api_key looks like a secret"),
+        ("HERE = [1, 2]\ndef helper(n):\n    return HERE", "HERE is a name of the exported app.py itself"),
         ("for x in [object()]:\n    pass\ndef helper(n):\n    return str(type(x))", "a live object has no file form"),
     ],
 )

@@ -58,9 +58,9 @@ def test_an_answer_has_its_plain_json_form(value: Any, wanted: Any) -> None:
     assert json.loads(codec.dumps({"in": [wanted]})) == {"in": [wanted]}
 
 
-@pytest.mark.parametrize("value", [object(), {"a": [object()]}, b"bytes", 1j, np.array([1.5], ">f4")])
+@pytest.mark.parametrize("value", [object(), {"a": [object()]}, b"bytes", 1j])
 def test_what_has_no_json_form_is_refused_with_its_type(value: Any) -> None:
-    with pytest.raises(TypeError, match=r"no JSON form: .*(: object|: bytes|: complex|native-endianness)"):
+    with pytest.raises(TypeError, match=r"no JSON form: (object|bytes|complex) is not JSON serializable"):
         codec.dumps(value)
 
 
@@ -91,3 +91,16 @@ def test_the_same_answer_is_given_in_python_and_over_http(app: App, asking: Ask)
     answer = asking(app).post("/stats", json=body)
     assert answer.headers["content-type"] == "application/json"
     assert answer.json() == codec.loads(codec.dumps(stats(**body)))
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        ("\ud800", "\ud800"),
+        (2**70, 2**70),
+        (np.array([1, 2], ">i4"), [1, 2]),
+        ({"a": [2**70, Path("x")]}, {"a": [2**70, "x"]}),
+    ],
+)
+def test_what_the_fast_encoder_refuses_is_sent_all_the_same(value: Any, wanted: Any) -> None:
+    assert json.loads(codec.dumps(value)) == wanted
