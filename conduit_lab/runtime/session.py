@@ -49,12 +49,12 @@ class Session:
         options.log_severity_level = 3
         try:
             self._session = ort.InferenceSession(str(path), options, providers=providers)
-        except Exception as error:  # onnxruntime's own exceptions have no common base
+            self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
+            self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
+            self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        except Exception as error:  # onnxruntime's own exceptions have no common base; a name may not be UTF-8
             raise ModelLoadError(f"{display(path)} cannot be loaded: {_first_line(error)}") from error
         self.device = devices.name_of(self._session.get_providers()[0])
-        self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
-        self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
-        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
         """Return the outputs in their order for one dict of input arrays; `ModelInputError` for what does not fit."""

@@ -112,11 +112,12 @@ class LabPage:
         """Open a notebook as a reader does who starts no kernel."""
         self.page.goto(f"{self.server.url}/lab?token={self.server.token}&reset")
         self.page.wait_for_function("window.jupyterapp?.commands?.hasCommand('docmanager:open')")
+        self._evaluate("app.restored")  # until then the launcher may still open, in front of the notebook
         self._evaluate(
             f"app.commands.execute('docmanager:open', {{path: {notebook!r}, kernelPreference: "
             "{autoStartDefault: false, shouldStart: false, canStart: false}})"
         )
-        self.wait_for("panel?.context.isReady && !panel.sessionContext.session")
+        self.wait_for("panel?.context?.isReady && !panel.sessionContext.session")
 
     def run(self, cell: int) -> None:
         """Start one cell, without waiting for it."""

@@ -19,8 +19,6 @@ from conduit_lab.core.errors import DeviceError, ModelInputError, ModelLoadError
 from conduit_lab.core.spec import TensorSpec
 from conduit_lab.runtime.session import Session, dtype_of, native
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 from . import graphs
 
 WEIGHT = np.arange(6, dtype=np.float32).reshape(3, 2)
@@ -118,6 +116,12 @@ def test_flipped_byte_is_refused_or_loads_but_never_kills(tmp_path: Path, data: 
         Session(path)
     except ModelLoadError as error:
         assert "flipped.onnx" in str(error)
+
+
+def test_axis_whose_name_is_no_text(tmp_path: Path) -> None:
+    path = graphs.linear(tmp_path / "names.onnx", WEIGHT, batch="qqq")
+    path.write_bytes(path.read_bytes().replace(b"qqq", b"q\xe2q"))
+    refusal(path)
 
 
 def test_unknown_operator(tmp_path: Path) -> None:
