@@ -41,16 +41,13 @@ def run(notebook: Path) -> int:
     try:
         _run_notebook(root / notebook)
         python = _environment(folder)
-        with _step("starting the exported app in that environment"):
-            place = running(folder, python=str(python), environ=_clean_environ(python))
-            port = place.__enter__()
-        try:
+        with ExitStack() as life:
+            with _step("starting the exported app in that environment"):
+                port = life.enter_context(running(folder, python=str(python), environ=_clean_environ(python)))
             with _step("asking it"):
                 asked = _ask_everything(port, folder)
             with _step("measuring it"):
                 measured = _measure(port, folder)
-        finally:
-            place.__exit__(None, None, None)
     except ConduitError as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from typing import Any
 
 from conduit_lab.core import figures, html
 from conduit_lab.core.errors import ExportError
+from conduit_lab.core.loop import package_loop
 from conduit_lab.core.paths import display, resolve
 from conduit_lab.export import replay as proof
 from conduit_lab.export import templates
@@ -119,6 +121,8 @@ def _fresh(app: App, example: Example) -> Example:
     request = Request(codec.dumps(example.payload), path_params=example.path_params)
     call = endpoint.signature.from_request(request)
     result = endpoint.invoke(call)
+    if endpoint.is_async:  # on the package's loop: a notebook's own is busy with the export
+        result = asyncio.run_coroutine_threadsafe(result, package_loop()).result()
     if example.shape == "stream":
         result.result()
         result = result.kept

@@ -123,3 +123,11 @@ def test_a_future_import_of_the_session_comes_first(session: Session) -> None:
     assert [o.problem for o in export.outcomes] == [None]
     lines = (export.folder / "app.py").read_text().splitlines()
     assert lines[2] == "from __future__ import annotations"
+
+
+def test_a_stale_answer_of_an_async_handler_is_made_again(session: Session) -> None:
+    session.run(SHOP.replace("def search(", "async def search("), "import asyncio\nasyncio.run(search([1, 0]))")
+    session.run("add('iron', [0, 1])", "sign([1, 2])", "count(3).wait()")
+    first = json.loads((session.export().folder / "examples.jsonl").read_text().splitlines()[0])
+    assert first["path"] == "/search"
+    assert [hit["id"] for hit in first["answer"]] == ["kettle", "iron"]
