@@ -21,17 +21,23 @@ if TYPE_CHECKING:
     from conduit_lab.flow.combinators import Sequence as Sequence
     from conduit_lab.flow.combinators import majority_vote as majority_vote
     from conduit_lab.flow.rag import Rag as Rag
+    from conduit_lab.models.benchmark import compare_models as compare_models
+    from conduit_lab.models.callable import CallableModel as CallableModel
     from conduit_lab.models.embedder import Embedder as Embedder
     from conduit_lab.models.load import load_model as load_model
     from conduit_lab.models.model import Model as Model
+    from conduit_lab.models.optimize import optimize as optimize
     from conduit_lab.models.prediction import Prediction as Prediction
+    from conduit_lab.models.tune import tune as tune
     from conduit_lab.notebook.lab import Lab as Lab
     from conduit_lab.runtime.devices import devices as devices
+    from conduit_lab.runtime.session import register_custom_ops as register_custom_ops
     from conduit_lab.serving.app import App as App
     from conduit_lab.vectors.store import VectorStore as VectorStore
 
 _HOMES = {
     "App": "serving.app",
+    "CallableModel": "models.callable",
     "ConduitError": "core.errors",
     "Embedder": "models.embedder",
     "Ensemble": "flow.combinators",
@@ -47,10 +53,14 @@ _HOMES = {
     "Stage": "core.stage",
     "Stream": "core.stream",
     "VectorStore": "vectors.store",
+    "compare_models": "models.benchmark",
     "devices": "runtime.devices",
     "export_app": "export.writer",
     "load_model": "models.load",
     "majority_vote": "flow.combinators",
+    "optimize": "models.optimize",
+    "register_custom_ops": "runtime.session",
+    "tune": "models.tune",
 }
 
 __all__ = sorted(_HOMES)

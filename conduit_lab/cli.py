@@ -1,4 +1,4 @@
-"""The command line: `conduit-lab devices | serve | check | lab | demo`."""
+"""The command line: `conduit-lab devices | serve | check | optimize | lab | demo`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="conduit-lab", description=__doc__.partition(":")[0] + ".")
     commands = parser.add_subparsers(required=True, metavar="command")
     command = commands.add_parser("devices", help="what hardware is here, and what will be used")
+    command.add_argument("--check", action="store_true", help="prove that each accelerator here works")
     command.set_defaults(run=_devices)
     command = commands.add_parser("serve", help="serve an exported folder")
     command.add_argument("folder", type=Path, nargs="?", default=Path())
@@ -27,6 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = commands.add_parser("check", help="start an exported folder afresh and compare its answers")
     command.add_argument("folder", type=Path, nargs="?", default=Path())
     command.set_defaults(run=_check)
+    command = commands.add_parser("optimize", help="write a smaller or faster form of a model beside it")
+    command.add_argument("model", help="an .onnx file or an embedding model folder")
+    command.add_argument("kind", choices=("int8", "fp16", "int4", "graph"))
+    command.add_argument("--tolerance", type=float, help="the largest relative difference of answers that is kept")
+    command.set_defaults(run=_optimize)
     command = commands.add_parser("lab", help="open JupyterLab")
     command.add_argument("notebook", nargs="?", default=".")
     command.set_defaults(run=_lab)
@@ -46,8 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _devices(options: argparse.Namespace) -> int:
     from conduit_lab.runtime.devices import devices
 
-    print(devices())
-    return 0
+    print(devices(), flush=True)
+    if not options.check:
+        return 0
+    from conduit_lab.runtime.probe import check
+
+    report = check()
+    print(f"\n{report}")
+    return int(not report.good)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -70,6 +82,13 @@ def _check(options: argparse.Namespace) -> int:
     ]
     print(html.columns(("endpoint", "replay", "time"), rows, numeric=("time",)))
     return int(any(outcome.problem for outcome in outcomes))
+
+
+def _optimize(options: argparse.Namespace) -> int:
+    from conduit_lab.models.optimize import optimize
+
+    print(optimize(options.model, options.kind, tolerance=options.tolerance))
+    return 0
 
 
 def _lab(options: argparse.Namespace) -> int:

@@ -29,6 +29,22 @@ class ModelLoadError(ConduitError):
     """A model file that is missing, broken or refused; names the file and the reason."""
 
 
+class ModelRunError(ConduitError):
+    """A model that failed at its work: out of memory, a fault of the device; not the caller's mistake."""
+
+
+class DeadlineExceeded(ConduitError, TimeoutError):
+    """A call that was not done at its deadline; what ran for it was cut."""
+
+
+class Overloaded(ConduitError):
+    """A queue that is full: more calls wait than were allowed; try again later."""
+
+
+class OptimizeError(ConduitError):
+    """A model that cannot be optimised or fused, or whose answers would be too different; nothing was kept."""
+
+
 class DeviceError(ConduitError):
     """A device that was asked for by name and cannot be had."""
 

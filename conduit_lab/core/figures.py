@@ -12,6 +12,11 @@ def count(number: int) -> str:
     return f"{number:,}".replace(",", THIN_SPACE)
 
 
+def plural(number: int, noun: str) -> str:
+    """Return `number` with its noun: `1 call`, `12 345 calls`."""
+    return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
+
+
 def _significant(value: float) -> str:
     """Return `value` with three significant digits, more where it is a whole number above, and no exponent."""
     if value == 0:

@@ -12,6 +12,7 @@ from typing import Any
 
 MAX_ROWS = 20
 _LINE = "1px solid rgba(128,128,128,.35)"
+_WRAP = {"left": "normal", "right": "nowrap"}  # a number stays beside its unit
 _CELL = "padding:4px 16px 4px 0;vertical-align:top"
 _MONO = "font-family:var(--jp-code-font-family,monospace)"
 _TEXT = (
@@ -33,13 +34,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], numeric: Collec
     rows = list(rows)
     align = ["right" if column in numeric else "left" for column in columns]
     head = "".join(
-        f'<th scope="col" style="text-align:{side};font-weight:400;opacity:.7;{_CELL}">{escape(column)}</th>'
+        f'<th scope="col" style="text-align:{side};white-space:{_WRAP[side]};font-weight:400;opacity:.7;{_CELL}">'
+        f"{escape(column)}</th>"
         for column, side in zip(columns, align, strict=True)
     )
     body = "".join(
         f'<tr style="background:none;border-top:{_LINE}">'
         + "".join(
-            f'<td style="text-align:{side};{_CELL}">{escape(str(cell))}</td>'
+            f'<td style="text-align:{side};white-space:{_WRAP[side]};{_CELL}">{escape(str(cell))}</td>'
             for cell, side in zip(row, align, strict=True)
         )
         + "</tr>"

@@ -38,6 +38,8 @@ class Stage(ABC):
 
     def __call__(self, value: Any) -> Any:
         """Run the stage on one value."""
+        if trace.current() is None:
+            return self.run(value)
         with trace.span(self.name, self.kind, self, value) as span:
             result = self.run(value)
             if span is not None:

@@ -24,7 +24,7 @@ class Span:
     """One call of a stage, store or loader, with its children.
 
     `start` and `duration` are seconds, `start` counted from the trace's begin (`origin`, on the performance counter).
-    `target` is the live object that ran.
+    `target` is the live object that ran, `note` what a reader should know of how, `root` the span of the whole trace.
     """
 
     name: str
@@ -33,6 +33,8 @@ class Span:
     input: Any = None
     output: Any = None
     error: BaseException | None = None
+    note: str = ""
+    root: Span | None = field(default=None, repr=False)
     origin: float = field(default_factory=perf_counter, repr=False)
     start: float = 0.0
     duration: float = 0.0
@@ -60,18 +62,35 @@ class Trace:
                 return span
         raise KeyError(f"no span {name!r} in this trace; it has {', '.join(dict.fromkeys(s.name for s in self))}")
 
-    def _rows(self) -> list[tuple[str, str, str, str]]:
-        return [
-            ("  " * depth + span.name, span.kind, figures.seconds(span.start), figures.seconds(span.duration))
-            for depth, span in self.root.walk()
+    def _columns(self) -> tuple[str, ...]:
+        noted = any(span.note for span in self)
+        return ("span", "kind", "start", "time", "note") if noted else ("span", "kind", "start", "time")
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        rows = [
+            ("  " * depth + s.name, s.kind, figures.seconds(s.start), figures.seconds(s.duration), s.note)
+            for depth, s in self.root.walk()
         ]
+        return [row[: len(self._columns())] for row in rows]
 
     def __repr__(self) -> str:
-        return html.columns(("span", "kind", "start", "time"), self._rows(), numeric=("start", "time"))
+        return html.columns(self._columns(), self._rows(), numeric=("start", "time"))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        table = html.table(("span", "kind", "start", "time"), self._rows(), numeric=("start", "time"))
+        table = html.table(self._columns(), self._rows(), numeric=("start", "time"))
         return html.bundle(repr(self), html.header("Trace", self.root.name) + table)
+
+
+def current() -> Span | None:
+    """Return the span that is running here, or None where nothing is being recorded."""
+    return _current.get()
+
+
+def note(text: str) -> None:
+    """Put a note on the span that is running here, if there is one."""
+    span = _current.get()
+    if span is not None:
+        span.note = text
 
 
 @contextmanager
@@ -97,7 +116,8 @@ def span(name: str, kind: Kind, target: Any = None, value: Any = None) -> Iterat
         yield None
         return
     begin = perf_counter()
-    here = Span(name, kind, target, value, origin=parent.origin, start=begin - parent.origin)
+    root = parent.root or parent
+    here = Span(name, kind, target, value, root=root, origin=parent.origin, start=begin - parent.origin)
     parent.children.append(here)
     token = _current.set(here)
     try:

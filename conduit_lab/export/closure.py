@@ -28,6 +28,7 @@ from conduit_lab.export.packages import Packages
 from conduit_lab.export.sources import Sources, Statement
 from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.model import Model
+from conduit_lab.runtime import graph
 from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
 from conduit_lab.vectors.store import VectorStore
@@ -78,19 +79,20 @@ class Closure:
             raise ExportError(f"{path.name} is not there any more ({path}): needed by {needed_by}")
         root = self.app.root
         inside = path.relative_to(root) if path.is_relative_to(root) else Path("models", path.name)
-        if self._copied.setdefault(inside, path) != path:
-            inside = Path("models", f"{len(self._copied)}-{path.name}")
-            self._copied[inside] = path
-        target = self.folder / inside
-        if not target.exists():
+        parts = [path] if path.is_dir() else graph.files(path)
+        if any(self._copied.get(inside.parent / part.relative_to(path.parent), part) != part for part in parts):
+            inside = Path("models", str(len(self._copied)), path.name)  # the name is another file's already
+        for part in parts:
+            beside = inside.parent / part.relative_to(path.parent)
+            self._copied[beside] = part
+            target = self.folder / beside
+            if target.exists():
+                continue
             target.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir():
-                shutil.copytree(path, target, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+            if part.is_dir():
+                shutil.copytree(part, target, ignore=shutil.ignore_patterns("__pycache__", ".*"))
             else:
-                shutil.copy2(path, target)
-                external = path.with_name(path.name + ".data")  # where exporters put large weights
-                if external.is_file():
-                    shutil.copy2(external, target.with_name(external.name))
+                shutil.copy2(part, target)
         return inside.as_posix()
 
     def add_loaded(self, path: Path, needed_by: str) -> None:
@@ -245,7 +247,10 @@ class Closure:
 
     def _model(self, name: str, model: Model | Embedder, chain: Chain) -> None:
         path = self.add_file(model.path, _shown(chain))
-        options = [f"device={_quoted(model.wanted_device)}"] if model.wanted_device != "auto" else []
+        chosen = {key: getattr(model.options, key) for key in ("device", "fallback", "timeout")}
+        if isinstance(model, Embedder):
+            chosen["variant"] = model.variant
+        options = [f"{key}={_literal(value)}" for key, value in chosen.items() if value not in (None, "auto")]
         if isinstance(model, Model) and model.wanted_labels is not None:
             options.append(f"labels={model.wanted_labels!r}")
         default = model.path.name if isinstance(model, Embedder) else model.path.stem
@@ -351,6 +356,10 @@ def _is_builtin(name: str, value: Any) -> bool:
 def _unwrapped(value: Any) -> Any:
     """Return the function below the decorators that keep it in `__wrapped__`."""
     return inspect.unwrap(value) if callable(value) and hasattr(value, "__wrapped__") else value
+
+
+def _literal(value: Any) -> str:
+    return _quoted(value) if isinstance(value, str) else repr(value)
 
 
 def _quoted(text: str) -> str:

@@ -2,95 +2,139 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import anyio.to_thread
 import numpy as np
 
-from conduit_lab.core import html
+from conduit_lab.core import figures, html, trace
 from conduit_lab.core.errors import ModelInputError, ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, FloatArray, TensorSpec
 from conduit_lab.core.stage import Stage
-from conduit_lab.models.tokenizer import Tokenizer, pad
-from conduit_lab.runtime.session import Session
+from conduit_lab.models.encoder import Encoder, Tokens
+from conduit_lab.models.folder import Folder
+from conduit_lab.models.tokenizer import Tokenizer
+from conduit_lab.runtime.batching import Batcher
+from conduit_lab.runtime.cache import Shared, sessions
+from conduit_lab.runtime.session import Options
+from conduit_lab.runtime.tuning import read_tuning
 
-BATCH = 32
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+if TYPE_CHECKING:
+    from conduit_lab.models.benchmark import Benchmark
+
+WINDOW = 2048  # texts that are tokenised and sorted together
+SHORT = 8192  # characters; tokenising more of them would hold an event loop up for more than a millisecond
+
+
+@dataclass(frozen=True)
+class _Opened:
+    folder: Folder
+    graph: Path  # the session's own may be another folder's, with the same content
+    tokenizer: Tokenizer
+    encoder: Encoder
+    joined: Batcher[Tokens, FloatArray]
+
+    def tokens(self, texts: Sequence[str], prompt: str) -> Tokens:
+        """Return the token ids of the texts, each with the prompt before it."""
+        pooling = self.encoder.pooling
+        rows = self.tokenizer.ids([prompt + text for text in texts] if prompt else texts)
+        included = not prompt or self.folder.pooling is None or self.folder.pooling.include_prompt
+        if not included and pooling is None:
+            raise ModelInputError(
+                f"{display(self.folder.path)} leaves the tokens of a prompt out of its pooling, and its graph pools by "
+                "itself: it takes no prompt; export the graph without pooling"
+            )
+        return Tokens(rows, 0 if included else self.tokenizer.prompt_tokens(prompt))
 
 
 class Embedder(Stage):
-    """An embedding model: a folder with `model.onnx` (or `onnx/model.onnx`), `tokenizer.json` and its configs.
+    """An embedding model folder: `model.onnx`, `tokenizer.json` and the configs of sentence-transformers.
 
-    The graph gives either one vector a text (`[batch, d]`), or one a token (`[batch, tokens, d]`), which is then
-    pooled as `1_Pooling/config.json` says (mean by default) and normalised. Opened at `open()` or at the first use.
+    `modules.json` says how tokens become a vector: pooling, dense layers, unit length. Without it they are pooled as
+    `1_Pooling/config.json` says (mean by default) and made of unit length. A graph that gives one vector a text is
+    not pooled again. `variant` chooses another graph than `model.onnx`: "int8" is `model_int8.onnx`; both may lie in
+    the folder `onnx/`. `device`, `fallback` and `timeout` are those of `Options`. Opened at `open()`, or at the first
+    use.
     """
 
     kind = "encode"
 
-    def __init__(self, path: Path, *, device: str = "auto", name: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        device: str = "auto",
+        fallback: bool | None = None,
+        name: str | None = None,
+        timeout: float | None = None,
+        variant: str | None = None,
+    ) -> None:
         self.path = path
         self.name = name or path.name
-        self.wanted_device = device
-        self._opened: tuple[Session, Tokenizer] | None = None
+        self.options = Options(device, fallback, timeout=timeout)
+        self.variant = variant
+        self._opened: _Opened | None = None
         self._opening = threading.Lock()
-        self._pooling = "mean"
+
+    # Life
 
     def open(self) -> Embedder:
         """Load tokenizer and graph now; raises `ModelLoadError` or `DeviceError`. Does nothing the second time."""
         with self._opening:
             if self._opened is None:
-                graph = next(
-                    (p for p in (self.path / "model.onnx", self.path / "onnx" / "model.onnx") if p.is_file()), None
-                )
-                if graph is None:
-                    raise ModelLoadError(
-                        f"no model.onnx in {display(self.path)}: wanted it there or in its onnx/ folder"
-                    )
-                limit = _config(self.path / "sentence_bert_config.json").get("max_seq_length") or 256
-                if not isinstance(limit, int) or limit < 1:
-                    raise ModelLoadError(f"{display(self.path)} wants max_seq_length {limit!r}: wanted a whole number")
-                pooling = _config(self.path / "1_Pooling" / "config.json")
-                self._pooling = "cls" if pooling.get("pooling_mode_cls_token") else "mean"
-                opened = Session(graph, self.wanted_device), Tokenizer(self.path / "tokenizer.json", limit)
-                self._check(*opened)
-                self._opened = opened
+                self._opened = self._open()
         return self
 
-    def _check(self, session: Session, tokenizer: Tokenizer) -> None:
-        """Refuse a graph that is no text encoder, and a tokenizer that knows more tokens than the graph."""
-        strange = [spec.name for spec in session.inputs if spec.name not in INPUTS]
-        if strange:
+    def unload(self) -> None:
+        """Give the memory back, unless another model shares the session; the next call opens the folder again."""
+        self._opened = None
+
+    def _open(self) -> _Opened:
+        folder = Folder.read(self.path)
+        graph = folder.graph(self.variant)
+        tokenizer = Tokenizer(folder.tokenizer, folder.max_length, lower_case=folder.lower_case)
+        if folder.vocabulary is not None and tokenizer.vocabulary_size > folder.vocabulary:
             raise ModelLoadError(
-                f"{display(self.path)} is no embedding model: its graph wants {', '.join(strange)}; "
-                f"known inputs are {', '.join(INPUTS)}"
+                f"{display(self.path)} has a tokenizer of {tokenizer.vocabulary_size} tokens and a model of "
+                f"{folder.vocabulary}: the tokenizer.json belongs to another model"
             )
-        known = _config(self.path / "config.json").get("vocab_size")
-        if isinstance(known, int) and tokenizer.vocabulary_size > known:
-            raise ModelLoadError(
-                f"{display(self.path)} has a tokenizer of {tokenizer.vocabulary_size} tokens and a model of {known}: "
-                "the tokenizer.json belongs to another model"
-            )
+        tuned = read_tuning(graph)
+        shared = sessions.open(graph, self.options if tuned is None else tuned.options(self.options))
+        encoder = Encoder(folder, shared, tokenizer.vocabulary_size)
+        return _Opened(folder, graph, tokenizer, encoder, Batcher(self.name, encoder))
+
+    def _parts(self) -> _Opened:
+        opened = self._opened
+        while opened is None:  # again where another thread unloads it meanwhile
+            self.open()
+            opened = self._opened
+        return opened
 
     @property
-    def session(self) -> Session:
-        """The loaded graph; loads it at the first use."""
-        return self._parts()[0]
+    def held(self) -> Shared | None:
+        """The opened graph, or None; opens nothing."""
+        opened = self._opened
+        return None if opened is None else opened.encoder.shared
 
-    def _parts(self) -> tuple[Session, Tokenizer]:
-        if self._opened is None:
-            self.open()
-        assert self._opened is not None
-        return self._opened
+    @property
+    def shared(self) -> Shared:
+        """The opened graph; opens it at the first use."""
+        return self._parts().encoder.shared
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the session is in memory now."""
+        return self.held is not None and self.held.loaded
 
     @property
     def dimension(self) -> int:
         """Length of one vector."""
-        last = self.session.outputs[0].shape[-1]
-        return last if isinstance(last, int) else int(self.encode("a").shape[0])
+        return self._parts().encoder.dimension
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
@@ -100,74 +144,169 @@ class Embedder(Stage):
     @property
     def device(self) -> str:
         """What the model really runs on."""
-        return self.session.device
+        return self.shared.device
 
-    def encode(self, texts: str | Sequence[str]) -> FloatArray:
-        """Return float32 `[dimension]` for one text, `[n, dimension]` for a list, of unit length.
+    @property
+    def size(self) -> int:
+        """Bytes of the graph's weights."""
+        return self.shared.size
 
-        Raises `ModelInputError` for anything else than text.
+    @property
+    def max_length(self) -> int:
+        """Tokens of a text that are read; what is longer is cut."""
+        return self._parts().folder.max_length
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The folder's prompts by name."""
+        return dict(self._parts().folder.prompts)
+
+    # Work
+
+    def encode(
+        self, texts: Any, *, prompt_name: str | None = None, prompt: str | None = None, batch_size: int | None = None
+    ) -> FloatArray:
+        """Return float32 `[dimension]` for one text, `[n, dimension]` for a list, tuple, 1-D array or Series.
+
+        `prompt` is put before each text; `prompt_name` is one of the folder's own. Without either its default is
+        taken, which most folders do not have. `batch_size` is the number of texts in a run; by default it goes by
+        their length. Where a graph's vectors depend on what shares the run, as with dynamic int8, it is one: more are
+        faster there, and a little less exact. Raises `ModelInputError` for anything else than text and for an unknown
+        prompt.
         """
-        result: FloatArray = self(texts)
-        return result
+        if trace.current() is None:
+            return self._encode(texts, prompt_name, prompt, batch_size)
+        with trace.span(self.name, self.kind, self, texts) as span:
+            result = self._encode(texts, prompt_name, prompt, batch_size)
+            if span is not None:
+                span.output = result
+            return result
 
     def run(self, value: Any) -> FloatArray:
         """Encode without a trace; call `encode` instead."""
-        texts = [value] if isinstance(value, str) else value
-        texts = texts.tolist() if isinstance(texts, np.ndarray) and texts.ndim == 1 else texts
+        return self._encode(value)
+
+    def batch(self, values: Sequence[Any]) -> list[Any]:
+        """Return one vector for each text, computed together."""
+        return list(self(values)) if all(isinstance(value, str) for value in values) else super().batch(values)
+
+    def benchmark(self, sample: Any, *, batch_sizes: Sequence[int] | None = None, seconds: float = 2.0) -> Benchmark:
+        """Measure `encode` on a text or a list of them; see `conduit_lab.models.benchmark`."""
+        from conduit_lab.models.benchmark import benchmark
+
+        return benchmark(self, sample, batch_sizes=batch_sizes, seconds=seconds)
+
+    def feeds(self, texts: Any) -> list[dict[str, Array]]:
+        """Return what `encode` hands to the graph for `texts`, run by run."""
+        opened = self._parts()
+        prompt = self._prompt(opened.folder, None, None)
+        return [
+            feeds for window in self._windows(texts) for feeds in opened.encoder.feeds(opened.tokens(window, prompt))
+        ]
+
+    def _encode(
+        self, value: Any, prompt_name: str | None = None, prompt: str | None = None, batch_size: int | None = None
+    ) -> FloatArray:
+        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+            raise ModelInputError(f"{self.name!r} wants a batch_size of at least 1, got {batch_size!r}")
+        opened = self._parts()
+        before = self._prompt(opened.folder, prompt_name, prompt)
+        parts = []
+        for window in self._windows(value):
+            tokens = opened.tokens(window, before)
+            if batch_size is None:
+                parts.append(opened.joined.call(tokens, len(window), self.options.timeout))
+            else:
+                parts.append(opened.encoder.vectors(tokens, batch_size))
+        return _whole(parts, opened, value)
+
+    async def acall(self, value: Any) -> FloatArray:
+        """Encode from an event loop, which stays free; texts of calls that come together share their runs."""
+        if trace.current() is None:
+            return await self._aencode(value)
+        with trace.span(self.name, self.kind, self, value) as span:
+            result = await self._aencode(value)
+            if span is not None:
+                span.output = result
+            return result
+
+    async def _aencode(self, value: Any) -> FloatArray:
+        if not self.loaded:
+            await anyio.to_thread.run_sync(self._load)
+        opened = self._parts()
+        prompt = self._prompt(opened.folder, None, None)
+        parts = []
+        for window in self._windows(value):
+            if sum(map(len, window)) <= SHORT:
+                tokens = opened.tokens(window, prompt)
+            else:
+                tokens = await anyio.to_thread.run_sync(opened.tokens, window, prompt)
+            parts.append(await opened.joined.acall(tokens, len(window), self.options.timeout))
+        return _whole(parts, opened, value)
+
+    def _load(self) -> None:
+        self._parts().encoder.shared.load()
+
+    def _windows(self, value: Any) -> Iterator[Sequence[str]]:
+        """Yield the texts, so many at once that neighbours in length are found and an interrupt is heard."""
+        texts: Any = [value] if isinstance(value, str) else value
+        if not isinstance(texts, Sequence) and getattr(texts, "ndim", 0) == 1 and hasattr(texts, "tolist"):
+            texts = texts.tolist()  # an array or a Series
         if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
             raise ModelInputError(f"{self.name!r} wants a text or a list of texts, got {_kind(value)}")
-        session, tokenizer = self._parts()
-        # a lone surrogate is valid in a JSON string and not in UTF-8: shown as the replacement character
-        rows = tokenizer.ids([text.encode("utf-8", "replace").decode() for text in texts])
-        if not rows:
-            return np.zeros((0, self.dimension), np.float32)
-        # neighbours in length share a batch, so that little is computed on padding
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-        parts = [
-            self._forward(session, [rows[i] for i in order[start : start + BATCH]])
-            for start in range(0, len(order), BATCH)
-        ]
-        vectors = np.empty((len(rows), parts[0].shape[1]), np.float32)
-        vectors[order] = np.concatenate(parts)
-        return vectors[0] if isinstance(value, str) else vectors
+        return (texts[start : start + WINDOW] for start in range(0, len(texts), WINDOW))
 
-    def _forward(self, session: Session, rows: Sequence[Sequence[int]]) -> FloatArray:
-        """Return unit vectors, float32 `[n, d]`, for the token ids of `n` texts."""
-        ids, mask = pad(rows)
-        known: Mapping[str, Array] = dict(zip(INPUTS, (ids, mask, np.zeros_like(ids)), strict=True))
-        hidden = session.run({spec.name: known[spec.name] for spec in session.inputs})[0]
-        if hidden.ndim == 3:
-            weights = mask[..., None].astype(np.float32)
-            hidden = (
-                hidden[:, 0] if self._pooling == "cls" else (hidden * weights).sum(1) / np.maximum(weights.sum(1), 1)
-            )
-            hidden = hidden / np.maximum(np.linalg.norm(hidden, axis=1, keepdims=True), 1e-12)
-        return hidden.astype(np.float32, copy=False)
+    def _prompt(self, folder: Folder, name: str | None, text: str | None) -> str:
+        """Return what is put before each text."""
+        if name is not None and text is not None:
+            raise ModelInputError(f"{self.name!r} wants prompt_name or prompt, got both")
+        if text is not None and not isinstance(text, str):
+            raise ModelInputError(f"{self.name!r} wants a text as prompt, got {_kind(text)}")
+        name = folder.default_prompt if name is None else name
+        if text is not None or name is None:
+            return text or ""
+        if name not in folder.prompts:
+            there = f"it has {', '.join(folder.prompts)}" if folder.prompts else "it has none of its own; pass prompt="
+            raise ModelInputError(f"{self.name!r} has no prompt {name!r}: {there}")
+        return folder.prompts[name]
+
+    # Showing
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """The rows of the repr; a folder that is not open yet stays closed."""
+        rows = [("folder", display(self.path))]
+        opened = self._opened
+        if opened is None:
+            return [*rows, ("state", "not opened yet")]
+        folder, shared = opened.folder, opened.encoder.shared
+        rows.append(("graph", f"{opened.graph.relative_to(self.path).as_posix()}, {figures.size(shared.size)}"))
+        rows.append(("device", f"{shared.state} ({shared.note})" if shared.note else shared.state))
+        rows.append(("vector", f"float32 [{opened.encoder.dimension}]"))
+        rows.append(("pooling", str(opened.encoder)))
+        if folder.prompts:
+            named = [f"{name} (default)" if name == folder.default_prompt else name for name in folder.prompts]
+            rows.append(("prompts", ", ".join(named)))
+        rows.append(("max length", f"{folder.max_length} tokens"))
+        rows.append(("vocabulary", f"{figures.count(opened.tokenizer.vocabulary_size)} tokens"))
+        rows.append(("calls", shared.statistics()))
+        return rows
 
     def __repr__(self) -> str:
-        state = "not opened" if self._opened is None else self._opened[0].device
+        state = "not opened" if self.held is None else self.held.state
         return f"Embedder({display(self.path)!r}, {state})"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        rows = [("folder", display(self.path))]
-        if self._opened is None:
-            rows.append(("state", "not opened yet"))
-        else:
-            session, tokenizer = self._opened
-            rows += [("device", session.device), ("vector", str(session.outputs[0])), ("pooling", self._pooling)]
-            rows.append(("vocabulary", f"{tokenizer.vocabulary_size} tokens"))
-        return html.bundle(repr(self), html.header("Embedder", self.name) + html.table(("property", "value"), rows))
+        shown = html.header("Embedder", self.name) + html.table(("property", "value"), self._facts())
+        return html.bundle(repr(self), shown)
 
 
-def _config(path: Path) -> dict[str, Any]:
-    """Return a JSON object from a config file, or an empty one where the file is absent."""
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ModelLoadError(f"{display(path)} is not JSON: {error}") from error
-    return value if isinstance(value, dict) else {}
+def _whole(parts: Sequence[FloatArray], opened: _Opened, value: Any) -> FloatArray:
+    """Return the windows' vectors as one array, or the one vector of a text."""
+    if not parts:
+        return np.zeros((0, opened.encoder.dimension), np.float32)
+    vectors = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    one: FloatArray = vectors[0] if isinstance(value, str) else vectors
+    return one
 
 
 def _kind(value: Any) -> str:

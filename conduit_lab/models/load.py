@@ -1,47 +1,60 @@
-"""`load_model`: one call for every kind of model file."""
+"""`load_model`: one call for every kind of model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from conduit_lab.core import trace
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display, resolve
+from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.model import Model
 
+AnyModel = Model | Embedder | CallableModel
+
 
 def load_model(
-    path: str | Path,
+    source: str | Path | Callable[[Any], Any],
     *,
     device: str = "auto",
+    fallback: bool | None = None,
     labels: Sequence[str] | None = None,
     name: str | None = None,
+    timeout: float | None = None,
+    variant: str | None = None,
     root: Path | None = None,
     lazy: bool = False,
-) -> Model | Embedder:
+) -> AnyModel:
     """Load a model: `.onnx` or `.npz` gives a `Model`, a sentence-transformers folder an `Embedder`.
 
-    A relative `path` starts at `root` (default: the running app's root, else the project's). `labels` are class names
-    in output order. `lazy` only declares it: the file is opened at its first use.
+    A Python function of one argument gives a `CallableModel`. A relative path starts at `root` (default: the running
+    app's root, else the project's). `device` is "auto" or a name of `devices()`; `fallback` says whether the CPU may
+    stand in for it (default: for "auto" only). `labels` are class names in output order. `timeout` is the seconds a
+    run may take. `variant` chooses among the graphs of a folder, such as "int8". `lazy` only declares the model: its
+    file is opened at the first use.
     Raises `ModelLoadError` naming the file, `DeviceError` for a device that is not here.
     """
-    where = resolve(path, root)
-    with trace.span(name or where.stem, "load", value=str(path)) as span:
-        model = _declare(where, device, labels, name)
+    if callable(source):
+        return CallableModel(source, labels=labels, name=name)
+    where = resolve(source, root)
+    with trace.span(name or where.stem, "load", value=str(source)) as span:
+        options: dict[str, Any] = {"device": device, "fallback": fallback, "name": name, "timeout": timeout}
+        model: Model | Embedder
+        if where.is_dir():
+            if labels is not None:
+                raise ModelLoadError(f"{display(where)} is an embedding model folder: it has no labels")
+            model = Embedder(where, variant=variant, **options)
+        elif variant is not None:
+            raise ModelLoadError(f"{display(where)} is one file: variant={variant!r} chooses among those of a folder")
+        elif where.suffix in (".onnx", ".npz"):
+            model = Model(where, labels=labels, **options)
+        elif not where.exists():
+            raise ModelLoadError(f"no model at {display(where)}: check the path and the root it starts from")
+        else:
+            raise ModelLoadError(f"{display(where)} is no model that can be loaded: wanted .onnx, .npz or a folder")
         if span is not None:
             span.target = model
         return model if lazy else model.open()
-
-
-def _declare(where: Path, device: str, labels: Sequence[str] | None, name: str | None) -> Model | Embedder:
-    if where.is_dir():
-        if labels is not None:
-            raise ModelLoadError(f"{display(where)} is an embedding model folder: it has no labels")
-        return Embedder(where, device=device, name=name)
-    if where.suffix in (".onnx", ".npz"):
-        return Model(where, device=device, labels=labels, name=name)
-    if not where.exists():
-        raise ModelLoadError(f"no model at {display(where)}: check the path and the root it starts from")
-    raise ModelLoadError(f"{display(where)} is no model that can be loaded: wanted .onnx, .npz or a folder")

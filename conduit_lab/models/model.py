@@ -4,178 +4,294 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import anyio.to_thread
 import numpy as np
 
-from conduit_lab.core import html
-from conduit_lab.core.errors import ModelInputError, ModelLoadError
-from conduit_lab.core.paths import display
-from conduit_lab.core.spec import Array, TensorSpec, describe
+from conduit_lab.core import figures, html, trace
+from conduit_lab.core.errors import ModelLoadError
+from conduit_lab.core.paths import display, resolve
+from conduit_lab.core.spec import Array, TensorSpec
 from conduit_lab.core.stage import Stage
-from conduit_lab.models.prediction import Prediction
-from conduit_lab.runtime.npz import Dense
-from conduit_lab.runtime.session import Session, dtype_of, native
+from conduit_lab.models.answers import Answers
+from conduit_lab.models.inputs import Feeds, Inputs, is_frame
+from conduit_lab.runtime.cache import Shared, sessions
+from conduit_lab.runtime.joining import Joined
+from conduit_lab.runtime.session import Options
+from conduit_lab.runtime.tensor import DeviceTensor
+from conduit_lab.runtime.tuning import Tuned, read_tuning
+
+if TYPE_CHECKING:
+    from conduit_lab.models.benchmark import Benchmark
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What one file gave; a run uses one of these from its begin to its end, so that a swap never mixes two."""
+
+    shared: Shared
+    joined: Joined
+    inputs: Inputs
+    answers: Answers
+    tuned: Tuned | None
 
 
 class Model(Stage):
     """A model file: `.onnx` through onnxruntime, `.npz` through NumPy.
 
     `path` is absolute. The file is opened at `open()`, or at the first use. `labels` are class names in output order;
-    by default the file's own (`labels` in the ONNX metadata as a JSON list, or the array of that name).
+    by default the file's own (`labels` in the ONNX metadata as a JSON list, or the array of that name). `device`,
+    `fallback` and `timeout` are those of `Options`.
     """
 
     kind = "predict"
 
     def __init__(
-        self, path: Path, *, device: str = "auto", labels: Sequence[str] | None = None, name: str | None = None
+        self,
+        path: Path,
+        *,
+        device: str = "auto",
+        fallback: bool | None = None,
+        labels: Sequence[str] | None = None,
+        name: str | None = None,
+        timeout: float | None = None,
     ) -> None:
         self.path = path
         self.name = name or path.stem
-        self.wanted_device = device
+        self.options = Options(device, fallback, timeout=timeout)
         self.wanted_labels = list(labels) if labels is not None else None
-        self._engine: Session | Dense | None = None
+        self._opened: _Opened | None = None
         self._opening = threading.Lock()
-        self._labels: list[str] | None = None
+
+    # Life
 
     def open(self) -> Model:
         """Load the file now; raises `ModelLoadError` or `DeviceError`. Does nothing the second time."""
         with self._opening:
-            if self._engine is None:
-                engine = Dense(self.path) if self.path.suffix == ".npz" else Session(self.path, self.wanted_device)
-                self._labels = self._read_labels(engine)
-                self._engine = engine
+            if self._opened is None:
+                self._opened = self._open(self.path)
         return self
 
-    def _read_labels(self, engine: Session | Dense) -> list[str] | None:
+    def swap(self, path: str | Path) -> Model:
+        """Go over to another file with the same inputs, while others are calling.
+
+        Each answer is whole from the old file or from the new one. Raises `ModelLoadError` for a file that cannot
+        take the place; then the old one goes on.
+        """
+        where = resolve(path)
+        opened = self._open(where)
+        old = self._opened
+        if old is not None and _taken(opened.inputs.specs) != _taken(old.inputs.specs):
+            wanted, got = (", ".join(f"{s.name} {s}" for s in o.inputs.specs) for o in (old, opened))
+            raise ModelLoadError(
+                f"{display(where)} cannot take the place of {self.name!r}: it wants {got}, not {wanted}"
+            )
+        with self._opening:
+            self.path, self._opened = where, opened
+        return self
+
+    def reload(self) -> Model:
+        """Go over to what the file holds now, as `swap` does."""
+        return self.swap(self.path)
+
+    def unload(self) -> None:
+        """Give the memory back, unless another model shares the session; the next call opens the file again."""
+        self._opened = None
+
+    def _open(self, path: Path) -> _Opened:
+        tuned = read_tuning(path)
+        shared = sessions.open(path, self.options if tuned is None else tuned.options(self.options))
         labels = self.wanted_labels
         if labels is None:
-            labels = engine.labels if isinstance(engine, Dense) else _metadata_labels(engine, self.path)
-        classes = engine.outputs[0].shape[-1] if engine.outputs[0].shape else 0
-        if labels is not None and isinstance(classes, int) and len(labels) != classes:
-            raise ModelLoadError(f"{display(self.path)} gives {classes} classes and there are {len(labels)} labels")
-        return labels
+            labels = shared.labels if shared.labels is not None else _metadata_labels(shared.metadata, path)
+        if labels is not None and len(set(labels)) < len(labels):
+            raise ModelLoadError(f"{display(path)} has a label twice in {', '.join(labels)}: each class wants its own")
+        answers = Answers(self.name, shared.outputs, labels)
+        shape = shared.outputs[answers.probabilities].shape
+        if labels is not None and shape and isinstance(shape[-1], int) and len(labels) != shape[-1]:
+            raise ModelLoadError(f"{display(path)} gives {shape[-1]} classes and there are {len(labels)} labels")
+        joined = Joined.of(shared, tuned.batch_size if tuned is not None else None)
+        return _Opened(shared, joined, Inputs(self.name, shared.inputs), answers, tuned)
+
+    def _load(self) -> None:
+        self._parts().shared.load()
+
+    def _parts(self) -> _Opened:
+        opened = self._opened
+        while opened is None:  # again where another thread unloads it meanwhile
+            self.open()
+            opened = self._opened
+        return opened
 
     @property
-    def engine(self) -> Session | Dense:
-        """The loaded session; loads it at the first use."""
-        if self._engine is None:
-            self.open()
-        assert self._engine is not None
-        return self._engine
+    def held(self) -> Shared | None:
+        """The opened file, or None; opens nothing."""
+        opened = self._opened
+        return None if opened is None else opened.shared
+
+    @property
+    def shared(self) -> Shared:
+        """The opened file; opens it at the first use."""
+        return self._parts().shared
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the session is in memory now."""
+        return self.held is not None and self.held.loaded
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Specs of the inputs, the batch axis first."""
-        return self.engine.inputs
+        return self.shared.inputs
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Specs of the outputs, the batch axis first."""
-        return self.engine.outputs
+        return self.shared.outputs
 
     @property
     def labels(self) -> list[str] | None:
         """Class names in output order, or None."""
-        return self._labels if self.engine else None
+        labels = self._parts().answers.labels
+        return None if labels is None else list(labels)
 
     @property
     def device(self) -> str:
         """What the model really runs on, such as `cpu`, `cuda` or `numpy`."""
-        return self.engine.device
+        return self.shared.device
+
+    # Work
 
     def predict(self, value: Any) -> Any:
         """Return the model's answer to one sample or a batch.
 
-        `value` is an array or nested lists of the input's shape, with or without the batch axis, or a dict of them by
-        input name. A model with labels gives a `Prediction` (a list of them for a batch), any other its output array
-        (a dict of arrays where it has several outputs), without the batch axis for one sample.
-        Raises `ModelInputError` for what does not fit.
+        `value` is an array or nested lists of the input's shape, with or without the batch axis, a dict of them by
+        input name, or a DataFrame (one row a sample). A model with labels gives a `Prediction` (a list of them for a
+        batch), any other its output array (a dict of arrays where it has several outputs), without the batch axis for
+        one sample; for a DataFrame it is a DataFrame with the same index.
+        Raises `ModelInputError` for what does not fit, `ModelRunError` for a run that fails.
         """
         return self(value)
 
     def run(self, value: Any) -> Any:
         """Predict without a trace; call `predict` instead."""
-        feeds, single = self._feeds(value)
-        outputs = self.engine.run(feeds)
-        if self._labels is not None and outputs[0].ndim == 2:
-            predictions = [Prediction.from_array(row, self._labels) for row in outputs[0]]
-            return predictions[0] if single else predictions
-        if single:
-            outputs = [output[0] for output in outputs]
-        if len(outputs) == 1:
+        if type(value) is DeviceTensor:
+            return self._bound(value, keep=False)
+        opened = self._parts()
+        feeds = opened.inputs.feeds(value)
+        return self._answer(opened, self._outputs(opened, feeds), feeds, value)
+
+    def hand_on(self, value: Any, following: Stage) -> Any:
+        """Predict for the next stage of a sequence: between two models of one device the answer stays there."""
+        here = self._parts().shared.memory
+        stays = here and isinstance(following, Model) and following.shared.memory == here
+        if not stays or self.labels is not None or len(self.outputs) != 1:
+            return self(value)
+        with trace.span(self.name, self.kind, self, value) as span:
+            result = self._bound(value, keep=True)
+            if span is not None:
+                span.output = result
+            return result
+
+    def _bound(self, value: Any, keep: bool) -> Any:
+        """Predict on what may lie on the device, and leave the answer there where it is to be kept."""
+        opened = self._parts()
+        feeds = opened.inputs.feeds(value)
+        outputs = opened.shared.run(feeds.arrays, feeds.rows, keep=keep)
+        if not keep:
+            return self._answer(opened, outputs, feeds, value)
+        if isinstance(outputs[0], DeviceTensor):  # not where the CPU did it instead
+            outputs[0].single = feeds.single
             return outputs[0]
-        return {spec.name: output for spec, output in zip(self.outputs, outputs, strict=True)}
+        return outputs[0][0] if feeds.single else outputs[0]
 
-    def _feeds(self, value: Any) -> tuple[dict[str, Array], bool]:
-        """Return the input arrays by name, each with its batch axis, and whether it was one sample."""
-        specs = self.inputs
-        if isinstance(value, Mapping):
-            names = {spec.name for spec in specs}
-            if set(value) != names:
-                raise ModelInputError(
-                    f"{self.name!r} wants the inputs {', '.join(sorted(names))}, "
-                    f"got {', '.join(map(str, value)) or 'none'}"
-                )
-            given = [value[spec.name] for spec in specs]
-        elif len(specs) == 1:
-            given = [value]
-        else:
-            raise ModelInputError(
-                f"{self.name!r} has {len(specs)} inputs: pass a dict with {', '.join(s.name for s in specs)}"
-            )
-        arrays = [self._array(spec, item) for spec, item in zip(specs, given, strict=True)]
-        single = [a.ndim == len(s.shape) - 1 and s.fits((1, *a.shape)) for a, s in zip(arrays, specs, strict=True)]
-        if all(single):
-            arrays = [array[None] for array in arrays]
-        for spec, array in zip(specs, arrays, strict=True):
-            if not spec.fits(array.shape):
-                raise ModelInputError(f"{self.name!r} wants {spec.name} {spec}, got {describe(array)}")
-        if len({array.shape[0] for array in arrays if array.ndim}) > 1 and len({s.shape[:1] for s in specs}) == 1:
-            got = ", ".join(f"{spec.name} {describe(array)}" for spec, array in zip(specs, arrays, strict=True))
-            raise ModelInputError(f"{self.name!r} wants inputs of one batch size, got {got}")
-        return {spec.name: array for spec, array in zip(specs, arrays, strict=True)}, all(single)
+    async def acall(self, value: Any) -> Any:
+        """Predict from an event loop, which stays free; calls that come together are run together."""
+        if trace.current() is None:
+            return await self._arun(value)
+        with trace.span(self.name, self.kind, self, value) as span:
+            result = await self._arun(value)
+            if span is not None:
+                span.output = result
+            return result
 
-    def _array(self, spec: TensorSpec, value: Any) -> Array:
-        """Return `value` as an array of the spec's dtype; numbers in lists are cast, arrays only where it is exact."""
-        try:
-            array = np.asarray(value)
-        except ValueError as error:
-            raise ModelInputError(f"{self.name!r} wants {spec.name} {spec}, got lists of unequal length") from error
-        wanted = dtype_of(spec)
-        text = array.dtype.kind in "UO" and all(isinstance(item, str) for item in array.flat)
-        if wanted == np.dtype(object) and text:
-            return array.astype(object)
-        if array.dtype == wanted and wanted != np.dtype(object):
-            return native(array)
-        numbers = array.dtype.kind in "biuf" and wanted.kind in "biuf"
-        if not numbers or (array.dtype.kind == "f" and wanted.kind != "f"):
-            raise ModelInputError(f"{self.name!r} wants {spec.name} {spec}, got {describe(array)}")
-        with np.errstate(over="ignore", invalid="ignore"):
-            cast = array.astype(wanted)
-            exact = _exact(array, cast)
-        from_lists = not isinstance(value, np.ndarray) and wanted.kind == "f"
-        overflow = wanted.kind == "f" and bool(np.any(np.isinf(cast) & np.isfinite(array)))
-        if overflow or not (exact or from_lists):
-            raise ModelInputError(
-                f"{self.name!r} wants {spec.name} {spec}, got {describe(array)} whose values {wanted} cannot hold "
-                f"exactly: cast it yourself with .astype('{wanted}')"
-            )
-        return cast
+    async def _arun(self, value: Any) -> Any:
+        if not self.loaded:
+            await anyio.to_thread.run_sync(self._load)
+        opened = self._parts()
+        feeds = opened.inputs.feeds(value)
+        if opened.inputs.chunk and feeds.rows > opened.inputs.chunk:
+            return await anyio.to_thread.run_sync(self.run, value)
+        return self._answer(opened, await opened.joined.arun(feeds.arrays, feeds.rows), feeds, value)
+
+    def batch(self, values: Sequence[Any]) -> list[Any]:
+        """Return one answer for each sample, computed in one run where they fit one array."""
+        opened = self._parts()
+        feeds = [opened.inputs.feeds(value) for value in values]
+        shapes = [[array.shape for array in feed.arrays.values()] for feed in feeds]
+        if len(feeds) < 2 or not all(feed.single for feed in feeds) or shapes.count(shapes[0]) < len(shapes):
+            return super().batch(values)
+        names = feeds[0].arrays
+        whole = {name: np.concatenate([feed.arrays[name] for feed in feeds]) for name in names}
+        answer = self(whole)
+        if isinstance(answer, dict):
+            return [{name: output[i] for name, output in answer.items()} for i in range(len(feeds))]
+        return list(answer)
+
+    def feeds(self, value: Any) -> Feeds:
+        """Return what `predict` hands to the graph: arrays by input name, rows, whether it is one sample."""
+        return self._parts().inputs.feeds(value)
+
+    def benchmark(self, sample: Any, *, batch_sizes: Sequence[int] | None = None, seconds: float = 2.0) -> Benchmark:
+        """Measure `predict` on `sample`, repeated to each batch size; see `conduit_lab.models.benchmark`."""
+        from conduit_lab.models.benchmark import benchmark
+
+        return benchmark(self, sample, batch_sizes=batch_sizes, seconds=seconds)
+
+    def _outputs(self, opened: _Opened, feeds: Feeds) -> list[Array]:
+        """Return the outputs; a graph whose batch axis is fixed takes its rows piece by piece."""
+        size = opened.inputs.chunk
+        if not size or feeds.rows <= size:
+            return opened.joined.run(feeds.arrays, feeds.rows)
+        pieces = [
+            opened.joined.run({name: array[start : start + size] for name, array in feeds.arrays.items()}, size)
+            for start in range(0, feeds.rows, size)
+        ]
+        return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
+
+    @staticmethod
+    def _answer(opened: _Opened, outputs: list[Array], feeds: Feeds, value: Any) -> Any:
+        if is_frame(value):
+            return opened.answers.frame(outputs, value.index)
+        return opened.answers.of(outputs, feeds.single)
+
+    # Showing
 
     def _facts(self) -> list[tuple[str, str]]:
         """The rows of the repr; a file that is not open yet stays closed."""
-        if self._engine is None:
+        opened = self._opened
+        if opened is None:
             return [("file", display(self.path)), ("state", "not opened yet")]
-        rows = [("file", display(self.path)), ("device", self._engine.device)]
-        rows += [(f"input {s.name}", str(s)) for s in self._engine.inputs]
-        rows += [(f"output {s.name}", str(s)) for s in self._engine.outputs]
-        return [*rows, ("labels", ", ".join(self._labels))] if self._labels else rows
+        shared = opened.shared
+        rows = [("file", f"{display(self.path)}, {figures.size(shared.size)}")]
+        rows.append(("device", f"{shared.state} ({shared.note})" if shared.note else shared.state))
+        rows += [(f"input {s.name}", str(s)) for s in shared.inputs]
+        rows += [(f"output {s.name}", str(s)) for s in shared.outputs]
+        if opened.answers.labels is not None:
+            rows.append(("labels", ", ".join(opened.answers.labels)))
+        if shared.graph is not None:
+            rows.append(("opset", f"{shared.graph.opset}, {shared.graph.producer}".removesuffix(", ")))
+        if opened.tuned is not None:
+            rows.append(("tuned", str(opened.tuned)))
+        rows.append(("calls", shared.statistics()))
+        return rows
 
     def __repr__(self) -> str:
-        state = "not opened" if self._engine is None else self._engine.device
+        state = "not opened" if self.held is None else self.held.state
         return f"{type(self).__name__}({display(self.path)!r}, {state})"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
@@ -183,21 +299,17 @@ class Model(Stage):
         return html.bundle(repr(self), shown)
 
 
-def _exact(array: Array, cast: Array) -> bool:
-    """Tell whether `cast` holds the very values of `array`."""
-    if array.dtype.kind in "iu" and cast.dtype.kind == "f":
-        # compared as they are, both would be rounded to float64 first
-        beyond = float(np.iinfo(array.dtype).max) + 1
-        return bool(np.all(cast < beyond)) and np.array_equal(cast.astype(array.dtype), array)
-    return np.array_equal(cast, array, equal_nan=array.dtype.kind == "f")
+def _taken(specs: tuple[TensorSpec, ...]) -> list[tuple[str, str, tuple[Any, ...]]]:
+    """Return what a caller must know of the inputs: names of free axes do not matter."""
+    return [(s.name, s.dtype, tuple(a if isinstance(a, int) else "?" for a in s.shape)) for s in specs]
 
 
-def _metadata_labels(session: Session, path: Path) -> list[str] | None:
+def _metadata_labels(metadata: dict[str, str], path: Path) -> list[str] | None:
     """Return the class names of an ONNX file's metadata, a JSON list under `labels`, or None."""
-    if "labels" not in session.metadata:
+    if "labels" not in metadata:
         return None
     try:
-        labels = json.loads(session.metadata["labels"])
+        labels = json.loads(metadata["labels"])
     except ValueError:
         labels = None
     if not isinstance(labels, list):

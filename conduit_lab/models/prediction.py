@@ -1,4 +1,4 @@
-"""Prediction: a label with its confidence."""
+"""Prediction: a label with its confidence; Predictions: those of a batch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from conduit_lab.core import html
+from conduit_lab.core import figures, html
 from conduit_lab.core.spec import Array
 
 
@@ -17,17 +17,27 @@ class Prediction(Mapping[str, Any]):
     `score` is the probability of `label`; `probabilities` maps each label to its own, in the model's order.
     """
 
-    def __init__(self, label: str, score: float, probabilities: dict[str, float]) -> None:
+    __slots__ = ("_labels", "_row", "label", "score")
+
+    def __init__(self, label: str, score: float, probabilities: Mapping[str, float]) -> None:
         self.label = label
         self.score = score
-        self.probabilities = probabilities
+        self._labels: Sequence[str] = tuple(probabilities)
+        self._row: Any = tuple(probabilities.values())
 
     @classmethod
     def from_array(cls, probabilities: Array, labels: Sequence[str]) -> Prediction:
         """Return the prediction for one row of probabilities, float `[classes]`."""
-        best = int(np.argmax(probabilities))
-        values = [float(p) for p in probabilities]
-        return cls(labels[best], values[best], dict(zip(labels, values, strict=True)))
+        prediction = cls.__new__(cls)
+        best = int(probabilities.argmax())
+        prediction.label, prediction.score = labels[best], probabilities.item(best)
+        prediction._labels, prediction._row = labels, probabilities  # most callers never ask for all of them
+        return prediction
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """The probability of each label, in the model's order."""
+        return dict(zip(self._labels, map(float, self._row), strict=True))
 
     def __getitem__(self, key: str) -> Any:
         if key not in ("label", "score", "probabilities"):
@@ -48,3 +58,48 @@ class Prediction(Mapping[str, Any]):
         rows = [(label, f"{p:.3f}") for label, p in ranked]
         shown = html.header("Prediction", self.label, [f"{self.score:.3f}"])
         return html.bundle(repr(self), shown + html.table(("label", "probability"), rows, numeric=("probability",)))
+
+
+class Predictions(Sequence[Prediction]):
+    """The predictions for a batch, one a row; each is made when it is asked for.
+
+    `probabilities` is the array of all, float `[n, classes]`, `labels` the class names in its order.
+    """
+
+    def __init__(self, probabilities: Array, labels: Sequence[str]) -> None:
+        self.probabilities = probabilities
+        self.labels = list(labels)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return Predictions(self.probabilities[index], self.labels)
+        return Prediction.from_array(self.probabilities[index], self.labels)
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def to_pandas(self) -> Any:
+        """Return a DataFrame with label, score and the probability of each label."""
+        import pandas as pd
+
+        best = self.probabilities.argmax(axis=1)
+        frame = pd.DataFrame(self.probabilities, columns=self.labels)
+        frame.insert(0, "score", self.probabilities[np.arange(len(self)), best])
+        frame.insert(0, "label", [self.labels[i] for i in best])
+        return frame
+
+    def _shown(self) -> list[tuple[str, ...]]:
+        return [(str(i), p.label, f"{p.score:.3f}") for i, p in enumerate(self[: html.MAX_ROWS])]
+
+    def __repr__(self) -> str:
+        table = html.columns(("row", "label", "score"), self._shown(), numeric=("row", "score"))
+        more = len(self) - html.MAX_ROWS
+        return f"{table}\n{figures.count(more)} more rows" if more > 0 else table
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        shown = html.header("Predictions", figures.count(len(self)))
+        shown += html.table(("row", "label", "score"), self._shown(), numeric=("row", "score"))
+        return html.bundle(repr(self), shown + html.more(len(self)))

@@ -3,45 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from conduit_lab.core import figures
 from conduit_lab.core.errors import MissingExtra, ModelLoadError
 from conduit_lab.core.paths import display
 
+MAX_BYTES = 128 * 2**20  # of a tokenizer.json; those of large multilingual models have 35 MB
+
+Ids = npt.NDArray[np.int64]
+
 
 class Tokenizer:
-    """The `tokenizer.json` of a model folder; text longer than `max_length` tokens is truncated."""
+    """The `tokenizer.json` of a model folder; text longer than `max_length` tokens is truncated.
 
-    def __init__(self, path: Path, max_length: int) -> None:
+    `lower_case` makes text lower-case first, whatever the file says. `vocabulary_size` is the number of tokens.
+    Raises `ModelLoadError` naming the file, `MissingExtra` where the package tokenizers is not installed.
+    """
+
+    def __init__(self, path: Path, max_length: int, *, lower_case: bool = False) -> None:
         try:
             from tokenizers import Tokenizer as Backend
+            from tokenizers import normalizers
         except ImportError as error:
             raise MissingExtra("tokenizers", "cpu", "embedding models") from error
+        where = display(path)
         if not path.is_file():
-            raise ModelLoadError(f"no tokenizer at {display(path)}: an embedding model folder needs its tokenizer.json")
+            raise ModelLoadError(
+                f"no tokenizer at {where}: an embedding model folder needs its tokenizer.json; "
+                "transformers' AutoTokenizer writes it with save_pretrained"
+            )
+        if path.stat().st_size > MAX_BYTES:
+            raise ModelLoadError(
+                f"{where} has {figures.size(path.stat().st_size)}: the limit of a tokenizer.json is "
+                f"{figures.size(MAX_BYTES)}"
+            )
         try:
             self._backend: Any = Backend.from_file(str(path))
-        except Exception as error:  # the backend raises bare Exception
-            raise ModelLoadError(f"{display(path)} is not a readable tokenizer.json: {str(error)[:200]}") from error
+            self._backend.encode("a")  # panics where the file's parts do not fit each other
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # the backend raises bare Exception, and a panic is not even one
+            raise ModelLoadError(f"{where} is not a readable tokenizer.json: {str(error)[:200]}") from error
+        added = self._backend.num_special_tokens_to_add(False)
+        if max_length <= added:  # the backend then truncates nothing, without an error
+            raise ModelLoadError(
+                f"{where} adds {added} tokens to each text: a max_seq_length of {max_length} is too few"
+            )
         self._backend.no_padding()  # files often carry a fixed padding: 128 tokens for a short sentence
         self._backend.enable_truncation(max_length)
+        if lower_case:
+            before = [self._backend.normalizer] if self._backend.normalizer else []
+            self._backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *before])
         self.vocabulary_size: int = self._backend.get_vocab_size()
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text, special tokens included, unpadded."""
-        return [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts))]
+        # a lone surrogate is valid in a JSON string and not in UTF-8: it becomes a question mark
+        clean = [text.encode("utf-8", "replace").decode() for text in texts]
+        return [encoding.ids for encoding in self._backend.encode_batch_fast(clean)]
+
+    def prompt_tokens(self, prompt: str) -> int:
+        """Return how many tokens `prompt` takes at the begin of a text, those the tokenizer puts before it included."""
+        mask = self._backend.encode(prompt.encode("utf-8", "replace").decode()).special_tokens_mask
+        return len(mask) - (1 if mask and mask[-1] else 0)
 
 
-def pad(rows: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def pad(rows: Sequence[Sequence[int]]) -> tuple[Ids, Ids]:
     """Return (ids, mask), int64 `[n, longest]`: padded at the end with 0, the mask 1 where there is a token."""
-    width = max(1, *map(len, rows))  # an empty text has no token where the tokenizer adds none of its own
-    ids = np.zeros((len(rows), width), np.int64)
-    mask = np.zeros_like(ids)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = row
-        mask[i, : len(row)] = 1
-    return ids, mask
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    width = max(1, int(lengths.max(initial=0)))  # a text has no token where the tokenizer adds none of its own
+    there = np.arange(width) < lengths[:, None]
+    ids = np.zeros(there.shape, np.int64)
+    ids[there] = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))
+    return ids, there.astype(np.int64)

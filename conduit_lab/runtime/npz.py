@@ -1,8 +1,16 @@
 """Dense networks in a `.npz` file, run by NumPy.
 
-The file holds `W0, b0, W1, b1, …` (float, `W` of shape [in, out], `b` of shape [out]) and `activations`, one name a
-layer out of identity, relu, tanh, sigmoid, gelu and softmax; `labels` (class names in output order) is optional.
-All arrays are plain: a file with Python objects in it is refused, since unpickling runs code.
+A file holds a stack of layers or a single one, in one of these forms (`docs/models.md` has the table):
+
+- `W0, b0, W1, b1, …` with `activations`, one name a layer: `W` is [in, out], `b` is [out];
+- `W` and `b`, or `weights` and `bias`: [in, out] and [out];
+- `weight` and `bias`, as PyTorch has them: [out, in] and [out];
+- `coef_` and `intercept_`, as scikit-learn has them: [out, in] and [out].
+
+A single layer may have an `activation`, and a weight `[in]` with one output. A bias may be left out. `labels` or
+`classes_` are the class names in output order: they make `coef_` a classifier, and one sigmoid output with two of
+them becomes both probabilities. All arrays are plain: a file with Python objects in it is refused, since unpickling
+runs code, and so is one with arrays of other names, which would be left out of the answer without a word.
 """
 
 from __future__ import annotations
@@ -20,82 +28,122 @@ import numpy as np
 from conduit_lab.core import figures
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display
-from conduit_lab.core.spec import Array, TensorSpec
+from conduit_lab.core.spec import Array, TensorSpec, describe
 
 MAX_BYTES = 2 * 2**30
+MAX_RATIO = 100  # weights are noise to a compressor; deflate makes 1000 bytes of zeros one
+_SMALL = 64 * 2**20  # bytes that do no harm at any ratio
 _MAX_HEADER = 2**16 + 16  # bytes; version 2 of the format could claim 4 GB for a header
 
 
-def _softmax(x: Array) -> Array:
-    e: Array = np.exp(x - x.max(axis=-1, keepdims=True))
-    e /= e.sum(axis=-1, keepdims=True)
-    return e
+def _identity(x: Array) -> Array:
+    return x
+
+
+def _relu(x: Array) -> Array:
+    return np.maximum(x, 0, out=x)
+
+
+def _tanh(x: Array) -> Array:
+    return np.tanh(x, out=x)
 
 
 def _sigmoid(x: Array) -> Array:
-    return 0.5 * (1.0 + np.tanh(0.5 * x))  # the stable form: no overflow in exp
+    """0.5 + 0.5 tanh(x / 2): the form without an overflow in exp."""
+    x *= 0.5
+    np.tanh(x, out=x)
+    x *= 0.5
+    x += 0.5
+    return x
 
 
 def _gelu(x: Array) -> Array:
     """Hendrycks and Gimpel 2016, the tanh form."""
-    return 0.5 * x * (1.0 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    inner = x * x
+    inner *= 0.044715
+    inner += 1
+    inner *= x
+    inner *= math.sqrt(2 / math.pi)
+    np.tanh(inner, out=inner)
+    inner += 1
+    inner *= 0.5
+    x *= inner
+    return x
 
 
+def _softmax(x: Array) -> Array:
+    x -= np.maximum.reduce(x, axis=-1, keepdims=True)
+    np.exp(x, out=x)
+    x /= np.add.reduce(x, axis=-1, keepdims=True)
+    return x
+
+
+# Each works in place on float [batch, out], which the layer has just made, and returns it.
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "identity": lambda x: x,
-    "relu": lambda x: np.maximum(x, 0),
-    "tanh": np.tanh,
+    "identity": _identity,
+    "relu": _relu,
+    "tanh": _tanh,
     "sigmoid": _sigmoid,
     "gelu": _gelu,
     "softmax": _softmax,
 }
+# a single layer: the names of its weight and bias, and whether the weight is [out, in]
+_SINGLE = {
+    "W": ("b", False),
+    "weights": ("bias", False),
+    "weight": ("bias", True),
+    "coef_": ("intercept_", True),
+}
+_FORMS = "W0, b0, W1, b1, … with activations, or one layer as W and b, weights and bias, or coef_ and intercept_"
 
 
 class Dense:
     """A stack of dense layers; the same face as an ONNX `Session`, on NumPy.
 
+    `size` is the bytes of its weights as float32, `labels` the class names in output order or None.
     Raises `ModelLoadError` for a file that is missing, broken, too large, holds Python objects or does not follow
     the convention above.
     """
 
     device = "numpy"
+    note = ""
 
     def __init__(self, path: Path) -> None:
-        arrays = _read(path)
-        self._layers = _layers(path, arrays)
-        first, last = self._layers[0][0], self._layers[-1][0]
-        self.inputs = (TensorSpec("input", "float32", ("batch", first.shape[0])),)
-        self.outputs = (TensorSpec("output", "float32", ("batch", last.shape[1])),)
+        where = display(path)
+        arrays = _read(path, where)
+        self.labels = _labels(where, arrays)
+        layers = _layers(where, arrays, self.labels)
+        self._layers = [(weight, bias, ACTIVATIONS[activation]) for weight, bias, activation in layers]
+        self.size = sum(weight.nbytes + bias.nbytes for weight, bias, _ in layers)
+        self.inputs = (TensorSpec("input", "float32", ("batch", layers[0][0].shape[0])),)
+        self.outputs = (TensorSpec("output", "float32", ("batch", layers[-1][0].shape[1])),)
         self.metadata: dict[str, str] = {}
-        self.labels: list[str] | None = None
-        if "labels" in arrays:
-            self.labels = _names(path, arrays, "labels")
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
-        """Return the one output, float32 `[batch, out]`, for `{"input": float32 [batch, in]}`."""
+        """Return the one output, float32 `[batch, out]`, for `{"input": float32 [batch, in]}`; keeps the input."""
         x = feeds["input"]
-        for weight, bias, activation in self._layers:
-            x = activation(x @ weight + bias)
+        for weight, bias, activate in self._layers:
+            x = x.dot(weight)  # half the time of `@` for one small row
+            x += bias
+            x = activate(x)
         return [x]
 
 
-def _read(path: Path) -> dict[str, Array]:
+def _read(path: Path, where: str) -> dict[str, Array]:
     """Return the arrays of the file, after its directory was checked against the limits."""
-    where = display(path)
     if not path.is_file():
         raise ModelLoadError(f"no model file at {where}: check the path and the root it starts from")
     try:
         with zipfile.ZipFile(path) as archive:
-            claimed = sum(info.file_size for info in archive.infolist())
-            if claimed > MAX_BYTES:
-                limit = figures.size(MAX_BYTES)
-                raise ModelLoadError(f"{where} unpacks to {figures.size(claimed)}: the limit is {limit}")
+            _check_sizes(where, archive.infolist())
             for info in archive.infolist():
                 if "/" in info.filename or "\\" in info.filename or ".." in info.filename:
                     raise ModelLoadError(f"{where} holds the member {info.filename!r}: only plain names are allowed")
                 with archive.open(info) as member:
                     _check_header(where, info, io.BytesIO(member.read(_MAX_HEADER)))
         with np.load(path, allow_pickle=False) as archive:
+            if len(set(archive.files)) < len(archive.files):
+                raise ModelLoadError(f"{where} holds two arrays of one name: save it again with numpy.savez")
             return {name: archive[name] for name in archive.files}
     except ModelLoadError:
         raise
@@ -103,6 +151,14 @@ def _read(path: Path) -> dict[str, Array]:
         raise ModelLoadError(
             f"{where} is not a readable .npz file ({error}): save it again with numpy.savez"
         ) from error
+
+
+def _check_sizes(where: str, members: list[zipfile.ZipInfo]) -> None:
+    """Refuse a file that unpacks to too much, in bytes or as a multiple of what it is; nothing was unpacked yet."""
+    claimed = sum(info.file_size for info in members)
+    limit = min(MAX_BYTES, max(_SMALL, MAX_RATIO * sum(info.compress_size for info in members)))
+    if claimed > limit:
+        raise ModelLoadError(f"{where} unpacks to {figures.size(claimed)}: the limit is {figures.size(limit)}")
 
 
 def _check_header(where: str, info: zipfile.ZipInfo, member: Any) -> None:
@@ -122,37 +178,95 @@ def _check_header(where: str, info: zipfile.ZipInfo, member: Any) -> None:
         )
 
 
-def _layers(path: Path, arrays: dict[str, Array]) -> list[tuple[Array, Array, Callable[[Array], Array]]]:
-    """Return (weight, bias, activation) of each layer, checked against each other."""
-    where = display(path)
-    names = sorted((name for name in arrays if re.fullmatch("W[0-9]{1,6}", name)), key=lambda name: int(name[1:]))
-    if not names or names != [f"W{i}" for i in range(len(names))]:
-        have = ", ".join(sorted(arrays)) or "nothing"
-        raise ModelLoadError(f"{where} wants arrays W0, b0, W1, b1, … and activations; it has {have}")
-    activations = _names(path, arrays, "activations") if "activations" in arrays else ["identity"] * len(names)
-    unknown = [name for name in activations if name not in ACTIVATIONS]
-    if unknown or len(activations) != len(names):
+def _layers(where: str, arrays: dict[str, Array], labels: list[str] | None) -> list[tuple[Array, Array, str]]:
+    """Return (weight [in, out], bias [out], activation) of each layer, float32, checked against each other."""
+    layers: list[tuple[Array, Array]] = []
+    for name, bias in _form(where, arrays):
+        layers.append(_layer(where, arrays, name, bias, layers[-1][0].shape[1] if layers else None))
+    outputs = layers[-1][0].shape[1]
+    if "activations" in arrays:
+        activations = _names(where, arrays, "activations")
+    elif "activation" in arrays:
+        activations = [str(name) for name in arrays["activation"].flat]
+    elif "coef_" in arrays and labels is not None:
+        activations = ["sigmoid" if outputs == 1 else "softmax"]
+    else:
+        activations = ["identity"] * len(layers)
+    if len(activations) != len(layers) or not set(activations) <= ACTIVATIONS.keys():
         raise ModelLoadError(
-            f"{where} wants {len(names)} activations out of {', '.join(ACTIVATIONS)}; got {', '.join(activations)}"
+            f"{where} wants {len(layers)} activations out of {', '.join(ACTIVATIONS)}; got {', '.join(activations)}"
         )
-    layers: list[tuple[Array, Array, Callable[[Array], Array]]] = []
-    for i, name in enumerate(names):
-        weight, bias = arrays[name], arrays.get(f"b{i}", np.zeros(1, np.float32))
-        if weight.dtype.kind not in "fiu" or bias.dtype.kind not in "fiu":
-            raise ModelLoadError(f"{where}: layer {i} has W {weight.dtype} and b {bias.dtype}; wanted float32")
-        before = layers[-1][0].shape[1] if layers else next(iter(weight.shape), "in")
-        wide = bias.shape if f"b{i}" in arrays else weight.shape[1:]
-        if weight.ndim != 2 or weight.size == 0 or weight.shape[0] != before or wide != weight.shape[1:]:
-            raise ModelLoadError(
-                f"{where}: layer {i} has W {list(weight.shape)} and b {list(wide)}; wanted W [{before}, n] and b [n]"
-            )
-        layers.append((weight.astype(np.float32), bias.astype(np.float32), ACTIVATIONS[activations[i]]))
-    return layers
+    if labels is not None and len(labels) == 2 and outputs == 1 and activations[-1] == "sigmoid":
+        # [1 - p, p] of p = sigmoid(z) is the softmax of [0, z]
+        layers[-1] = (np.pad(layers[-1][0], ((0, 0), (1, 0))), np.pad(layers[-1][1], (1, 0)))
+        activations[-1] = "softmax"
+    return [(*layer, activation) for layer, activation in zip(layers, activations, strict=True)]
 
 
-def _names(path: Path, arrays: dict[str, Array], key: str) -> list[str]:
+def _form(where: str, arrays: dict[str, Array]) -> list[tuple[str, str]]:
+    """Return the names of each layer's weight and bias; refuse a file of two forms, or with arrays of other names."""
+    numbers = sorted(int(name[1:]) for name in arrays if re.fullmatch("W(0|[1-9][0-9]{0,5})", name))
+    single = [name for name in _SINGLE if name in arrays]
+    if numbers and not single and numbers == list(range(len(numbers))):
+        names, activation = [(f"W{i}", f"b{i}") for i in numbers], "activations"
+    elif len(single) == 1 and not numbers:
+        names, activation = [(single[0], _SINGLE[single[0]][0])], "activation"
+    else:
+        raise ModelLoadError(f"{where} wants arrays {_FORMS}; it has {', '.join(sorted(arrays)) or 'nothing'}")
+    other = sorted(arrays.keys() - {name for pair in names for name in pair} - {activation, "labels", "classes_"})
+    if other:
+        known = f"{names[0][0]}, {names[0][1]}, {activation}, labels and classes_"
+        raise ModelLoadError(
+            f"{where} holds {', '.join(other)}, which would have no part in the answer: "
+            f"wanted {known} at most; save it without them, a scaler folded into the first layer"
+        )
+    return names
+
+
+def _layer(where: str, arrays: dict[str, Array], name: str, bias_name: str, inputs: int | None) -> tuple[Array, Array]:
+    """Return one layer's weight [in, out] and bias [out] as float32; `inputs` is what the layer before gives."""
+    weight, bias = arrays[name], arrays.get(bias_name)
+    shapes = f"{name} {list(weight.shape)}" + ("" if bias is None else f" and {bias_name} {list(bias.shape)}")
+    single, transposed = name in _SINGLE, _SINGLE.get(name, ("", False))[1]
+    if any(array.dtype.kind not in "fiu" for array in (weight, bias) if array is not None):
+        kinds = ", ".join(str(array.dtype) for array in (weight, bias) if array is not None)
+        raise ModelLoadError(f"{where} has {shapes} of {kinds}; wanted float32")
+    if name == "weight" and weight.ndim == 2 and 1 < weight.shape[0] == weight.shape[1]:
+        raise ModelLoadError(
+            f"{where} has {shapes}: PyTorch's [out, in] cannot be told from [in, out] where they are equal; "
+            "save it as W, which is [in, out]"
+        )
+    if single and weight.ndim == 1:
+        weight = weight[:, None]
+    elif transposed:
+        weight = weight.T
+    if bias is None:
+        bias = np.zeros(weight.shape[-1:], np.float32)
+    elif single and bias.ndim == 0 and weight.shape[1:] == (1,):
+        bias = bias[None]
+    fits = inputs is None or weight.shape[:1] == (inputs,)
+    if weight.ndim != 2 or weight.size == 0 or not fits or bias.shape != weight.shape[1:]:
+        axes = [str(inputs or "in"), "out"]
+        wanted = ", ".join(reversed(axes) if transposed else axes)
+        raise ModelLoadError(f"{where} has {shapes}; wanted {name} [{wanted}] and {bias_name} [out]")
+    with np.errstate(over="ignore"):
+        layer = np.ascontiguousarray(weight, np.float32), bias.astype(np.float32)
+    if not all(np.isfinite(array).all() for array in layer):
+        raise ModelLoadError(f"{where} has {shapes} and values that are not finite in float32 (NaN, inf or too large)")
+    return layer
+
+
+def _labels(where: str, arrays: dict[str, Array]) -> list[str] | None:
+    """Return the class names, numbers as text, or None where the file has none."""
+    keys = [key for key in ("labels", "classes_") if key in arrays]
+    if len(keys) == 2:
+        raise ModelLoadError(f"{where} holds both labels and classes_: keep the one whose names a person should read")
+    return _names(where, arrays, keys[0]) if keys else None
+
+
+def _names(where: str, arrays: dict[str, Array], key: str) -> list[str]:
     """Return the array `key` as a list of names."""
     names = arrays[key]
-    if names.ndim != 1:
-        raise ModelLoadError(f"{display(path)}: {key} has the shape {list(names.shape)}; wanted a list of names")
+    if names.ndim != 1 or names.dtype.kind not in "Ubiuf":
+        raise ModelLoadError(f"{where} has {key} {describe(names)}; wanted a list of names or numbers")
     return [str(name) for name in names]

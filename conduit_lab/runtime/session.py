@@ -1,17 +1,39 @@
-"""Loading an ONNX file: checked first, then one onnxruntime session."""
+"""Loading an ONNX file: checked first, then one onnxruntime session, with the CPU to fall back on."""
 
 from __future__ import annotations
 
+import logging
+import os
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from conduit_lab.core.errors import MissingExtra, ModelInputError, ModelLoadError
+from conduit_lab.core import figures, trace
+from conduit_lab.core.errors import (
+    ConduitError,
+    DeadlineExceeded,
+    DeviceError,
+    ModelInputError,
+    ModelLoadError,
+    ModelRunError,
+)
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, TensorSpec
 from conduit_lab.runtime import devices
+from conduit_lab.runtime.deadline import cut_after
+from conduit_lab.runtime.graph import check, first_line
+from conduit_lab.runtime.tensor import DeviceTensor
+
+log = logging.getLogger("conduit_lab")
+
+LOOP_SECONDS = 300.0  # a graph with a Loop is cut after this, unless its `timeout` says otherwise
+MEMORY_SHARE = 0.8  # of the machine's memory: what all runs on the CPU may ask for together
+FAILURES = 3  # runs that fail on a device in a row before the model stays on the CPU
 
 # onnxruntime's type names that NumPy has too
 _DTYPES = {
@@ -29,75 +51,254 @@ _DTYPES = {
     "tensor(bool)": "bool",
     "tensor(string)": "str",
 }
+_MEMORIES = {"cuda": "cuda", "tensorrt": "cuda", "directml": "dml"}
+_LEVELS = {
+    "disable": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+
+
+_custom_ops: list[str] = []
+
+
+def register_custom_ops(library: str | Path) -> None:
+    """Let models that are opened from now on use the operators of a shared library.
+
+    A library is code that runs in this process: only this call names one, never a model file. Raises
+    `ModelLoadError` for a file that is not there, or that onnxruntime cannot load.
+    """
+    path = str(Path(library).resolve())
+    if not Path(path).is_file():
+        raise ModelLoadError(f"no library of operators at {path}: check the path")
+    try:
+        devices.onnxruntime().SessionOptions().register_custom_ops_library(path)
+    except Exception as error:
+        raise ModelLoadError(f"{path} is no library of operators: {first_line(error)}") from error
+    if path not in _custom_ops:
+        _custom_ops.append(path)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a model file is opened.
+
+    `device` is "auto" or a name of `devices()`, such as "cuda:1". `fallback` says whether the CPU may stand in for it:
+    by default it may for "auto" and not for a device that was asked for. `threads` are those inside of one run (0:
+    onnxruntime's choice), `graph_level` is disable, basic, extended or all, `timeout` the seconds a run may take.
+    """
+
+    device: str = "auto"
+    fallback: bool | None = None
+    threads: int = 0
+    graph_level: str = "all"
+    timeout: float | None = None
+
+    @property
+    def may_fall_back(self) -> bool:
+        """Whether the CPU may stand in for the device."""
+        return self.device == "auto" if self.fallback is None else self.fallback
 
 
 class Session:
     """One ONNX graph in onnxruntime, ready to run.
 
-    The file is checked with `onnx.checker` before onnxruntime sees it: the checker refuses external data outside the
-    model's folder, hard links included, which onnxruntime loads. `device` says what the session really runs on.
-    Raises `ModelLoadError` for a file that is missing, broken or refused, `DeviceError` for a device that is not here.
+    `device` says what it really runs on, `note` why that is not what was wanted, `fallbacks` how many runs the CPU
+    did in its place. Raises `ModelLoadError` for a file that is missing, broken or refused, `DeviceError` for a
+    device that is not here.
     """
 
-    def __init__(self, path: Path, device: str = "auto") -> None:
-        ort = devices.onnxruntime()
-        _check(path)
-        wanted = devices.providers_for(device)
-        index = device.partition(":")[2]
-        providers: list[Any] = [(wanted[0], {"device_id": index}), *wanted[1:]] if index else list(wanted)
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
+    labels: list[str] | None = None
+
+    def __init__(self, path: Path, options: Options | None = None) -> None:
+        self.path = path
+        self.options = options or Options()
+        self.graph = check(path)
+        self.size = self.graph.size
+        self.note = ""
+        self.fallbacks = 0
+        self._failures = 0  # in a row, on the device
+        self._on_cpu: Session | None = None
+        self._limit = self.options.timeout or (LOOP_SECONDS if self.graph.endless else None)
+        self._session = self._open()
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=providers)
             self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
             self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
             self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        except Exception as error:  # onnxruntime's own exceptions have no common base; a name may not be UTF-8
-            raise ModelLoadError(f"{display(path)} cannot be loaded: {_first_line(error)}") from error
+        except UnicodeDecodeError as error:
+            raise ModelLoadError(f"{display(path)} has a name in it that is no text: {error}") from error
+        number = self.options.device.partition(":")[2]
+        self._number = int(number) if number.isdigit() else 0
+        self._names = [spec.name for spec in self.outputs]
         self.device = devices.name_of(self._session.get_providers()[0])
 
-    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
-        """Return the outputs in their order for one dict of input arrays; `ModelInputError` for what does not fit."""
+    def _open(self) -> Any:
+        """Return onnxruntime's session on the best device that takes the model."""
+        wanted = devices.providers_for(self.options.device, self.options.fallback)
+        first = devices.name_of(wanted[0])
+        for start in range(len(wanted)):
+            try:
+                session = self._create(wanted[start:])
+            except Exception as error:  # onnxruntime's own exceptions have no common base
+                self.note = self.note or f"{first} cannot load it: {first_line(error)}"
+                if start + 1 < len(wanted) and self.options.may_fall_back:
+                    continue
+                reason = first_line(error)
+                raise ModelLoadError(f"{display(self.path)} cannot be loaded: {reason}") from error
+            got = devices.name_of(session.get_providers()[0])
+            if got != first:
+                self.note = self.note or f"onnxruntime did not load {first}"  # it may leave one out without an error
+                if not self.options.may_fall_back:
+                    raise DeviceError(f"{display(self.path)} would run on {got}: {self.note}; or pass fallback=True")
+                log.warning("%s runs on %s: %s", display(self.path), got, self.note)
+            elif got == "cpu" and self.options.device not in ("auto", "cpu"):
+                self.note = devices.why_not(self.options.device, got)
+                log.warning("%s runs on the CPU: %s", display(self.path), self.note)
+            else:
+                self.note = self.note or devices.why_not(self.options.device, got)
+            return session
+        raise AssertionError("there is always the CPU")
+
+    def _create(self, providers: list[Any]) -> Any:
         ort = devices.onnxruntime()
+        _cap_memory()
+        options = ort.SessionOptions()
+        options.log_severity_level = 4  # what fails is raised, with its reason
+        options.intra_op_num_threads = self.options.threads
+        options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, _LEVELS[self.options.graph_level])
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")  # freed at an unload
+        for library in _custom_ops:
+            options.register_custom_ops_library(library)
+        return ort.InferenceSession(str(self.path), options, providers=providers, enable_fallback=0)
+
+    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
+        """Return the outputs in their order for one dict of input arrays.
+
+        Raises `ModelInputError` for what the graph does not take, `DeadlineExceeded` for a run that was cut, and
+        `ModelRunError` for one that failed, on the CPU too where it may fall back.
+        """
         try:
-            return list(self._session.run(None, dict(feeds)))
-        except (
-            UnicodeEncodeError,  # a lone surrogate, which a JSON string may hold
-            ort.capi.onnxruntime_pybind11_state.InvalidArgument,
-            ort.capi.onnxruntime_pybind11_state.RuntimeException,
-        ) as error:
-            raise ModelInputError(f"the graph refused its input: {_first_line(error)}") from error
+            if self._limit is None:
+                outputs: list[Array] = self._session.run(self._names, feeds)
+            else:
+                outputs = self._run_watched(self._limit, feeds)
+        except Exception as error:
+            return self._recover(feeds, error)
+        self._failures = 0
+        return outputs
+
+    @property
+    def memory(self) -> str:
+        """The name that onnxruntime has for the device's own memory, where outputs can stay; or nothing."""
+        return _MEMORIES.get(self.device, "")
+
+    def run_bound(self, feeds: Mapping[str, Any], keep: bool) -> list[Any]:
+        """Run on arrays and `DeviceTensor`s, without copying those; `keep` leaves the outputs where they are computed.
+
+        Raises what `run` raises.
+        """
+        binding = self._session.io_binding()
+        try:
+            for name, value in feeds.items():
+                if isinstance(value, DeviceTensor):
+                    binding.bind_ortvalue_input(name, value.value)
+                else:
+                    binding.bind_cpu_input(name, value)
+            for name in self._names:
+                binding.bind_output(name, self.memory if keep else "cpu", self._number if keep else 0)
+            self._session.run_with_iobinding(binding)
+        except Exception as error:
+            return self._recover({name: np.asarray(value) for name, value in feeds.items()}, error)
+        values = [DeviceTensor(value) for value in binding.get_outputs()]
+        return values if keep else [np.asarray(value) for value in values]
+
+    def _run_watched(self, seconds: float, feeds: Mapping[str, Array]) -> list[Array]:
+        options = devices.onnxruntime().RunOptions()
+        with cut_after(seconds, options):
+            try:
+                outputs: list[Array] = self._session.run(self._names, feeds, options)
+            except Exception as error:
+                if options.terminate:
+                    raise DeadlineExceeded(
+                        f"{display(self.path)} ran longer than {seconds:.3g} s and was cut: "
+                        "give it a smaller input or a longer timeout="
+                    ) from error
+                raise
+        return outputs
+
+    def _recover(self, feeds: Mapping[str, Array], error: Exception) -> list[Array]:
+        """Run once more on the CPU where a device failed, or raise what the caller can act on."""
+        state = devices.onnxruntime().capi.onnxruntime_pybind11_state
+        if isinstance(error, ConduitError):
+            raise error
+        if isinstance(error, UnicodeEncodeError | state.InvalidArgument):  # the first: a lone surrogate
+            raise ModelInputError(f"the graph refused its input: {first_line(error)}") from error
+        if self.device != "cpu" and self.options.may_fall_back:
+            return self._run_on_cpu(feeds, error)
+        # a kernel's complaint about a value, such as an index out of range, comes as this one too
+        if isinstance(error, state.RuntimeException) and self.device == "cpu" and not _is_memory(error):
+            raise ModelInputError(f"the graph refused its input: {first_line(error)}") from error
+        raise ModelRunError(f"{display(self.path)} failed on {self.device}: {_reason(error)}") from error
+
+    def _run_on_cpu(self, feeds: Mapping[str, Array], error: Exception) -> list[Array]:
+        if self._on_cpu is None:
+            self._on_cpu = Session(self.path, replace(self.options, device="cpu"))
+        outputs = self._on_cpu.run(feeds)  # raises where the input is to blame
+        self.fallbacks += 1
+        self._failures += 1
+        failed_on, self.note = self.device, f"{self.device} failed: {_reason(error)}"
+        trace.note(f"cpu: {self.note}")
+        if self.fallbacks == 1:
+            log.warning("%s was run on the CPU: %s", display(self.path), self.note)
+        if self._failures >= FAILURES:
+            self._session, self.device = self._on_cpu._session, "cpu"
+            log.warning("%s stays on the CPU: %s failed %d times in a row", display(self.path), failed_on, FAILURES)
+        return outputs
 
 
-def _check(path: Path) -> None:
-    """Refuse a file that is missing, not ONNX, or reaches outside its folder."""
-    if not path.is_file():
-        raise ModelLoadError(f"no model file at {display(path)}: check the path and the root it starts from")
+@cache
+def _cap_memory() -> None:
+    """Give all sessions one arena on the CPU with a limit, so that a graph which asks for too much fails by itself.
+
+    Without it the system lets a process ask for more than there is, and ends the process.
+    """
+    ort = devices.onnxruntime()
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    limit = int(memory_bytes() * MEMORY_SHARE)
+    # 1: grow by what is asked for, not by powers of two
+    ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"max_mem": limit, "arena_extend_strategy": 1}))
+
+
+def memory_bytes() -> int:
+    """Return the memory that this process may use, in bytes: the machine's, or the container's where that is less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 8 * 2**30
+    limit = Path("/sys/fs/cgroup/memory.max")
     try:
-        import onnx
-    except ImportError as error:  # pragma: no cover - a base dependency
-        raise MissingExtra("onnx", "cpu", "checking ONNX files") from error
-    if path.stat().st_size == 0:
-        raise ModelLoadError(f"{display(path)} is empty: wanted an ONNX model; copy or export it again")
-    try:
-        onnx.checker.check_model(str(path))
-    except Exception as error:  # the checker raises protobuf's, its own and ValueError
-        raise ModelLoadError(
-            f"{display(path)} is not a valid ONNX model ({_first_line(error)}): it may be cut short; "
-            "copy or export it again"
-        ) from error
+        return min(total, int(limit.read_text()))
+    except (OSError, ValueError):  # no cgroup, or "max"
+        return total
+
+
+def _is_memory(error: Exception) -> bool:
+    """Tell whether onnxruntime complains about memory; it has no exception of its own for it."""
+    text = str(error).lower()
+    return any(words in text for words in ("allocate memory", "memory of", "out of memory", "bad_alloc", "bad alloc"))
+
+
+def _reason(error: Exception) -> str:
+    """Return why a run failed, and for want of memory how much was asked for."""
+    if not _is_memory(error):
+        return first_line(error)
+    asked = re.search(r"requested (?:bytes of|buffer of size) (\d+)", str(error))
+    return f"it asked for {figures.size(int(asked[1]))} more memory than it may have" if asked else "out of memory"
 
 
 def _spec(value: Any) -> TensorSpec:
     """Return the spec of an onnxruntime input or output; an unnamed free axis is called `?`."""
     shape = tuple(axis if isinstance(axis, int) else axis or "?" for axis in value.shape)
     return TensorSpec(value.name, _DTYPES.get(value.type, value.type), shape)
-
-
-def _first_line(error: BaseException) -> str:
-    """Return the first line of a library's message, without its path and at most 200 characters."""
-    line = str(error).strip().partition("\n")[0]
-    return line[:200] or type(error).__name__
 
 
 def native(array: Array) -> Array:

@@ -25,9 +25,8 @@ from conduit_lab.core.paths import find_root
 from conduit_lab.core.stage import Function, Stage
 from conduit_lab.core.stream import Stream
 from conduit_lab.flow.combinators import Ensemble, Fallback
-from conduit_lab.models.embedder import Embedder
-from conduit_lab.models.load import load_model
-from conduit_lab.models.model import Model
+from conduit_lab.models.load import AnyModel, load_model
+from conduit_lab.models.registry import Models
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.http import HttpFace, error_body
 from conduit_lab.serving.limits import BODY_BYTES
@@ -52,8 +51,8 @@ class App(EndpointHost):
         self.name = name
         self.root = Path(root).resolve() if root is not None else find_root()
         self.body_limit = body_limit
-        self.models: list[Model | Embedder] = []
-        self._optional: list[Model | Embedder] = []  # a fallback stands in for these
+        self.models = Models()
+        self._optional: list[AnyModel] = []  # a fallback stands in for these
         self.stores: dict[str, VectorStore] = {}
         self.endpoints: list[Endpoint] = []
         self._streams: set[Stream[Any]] = set()
@@ -61,15 +60,14 @@ class App(EndpointHost):
 
     # Resources
 
-    def load_model(
-        self, path: str | Path, *, device: str = "auto", labels: Sequence[str] | None = None, name: str | None = None
-    ) -> Any:
+    def load_model(self, source: str | Path | Callable[[Any], Any], **options: Any) -> Any:
         """Declare a model: `.onnx` or `.npz` gives a `Model`, a sentence-transformers folder an `Embedder`.
 
-        A relative `path` starts at the app's root. Raises `ModelLoadError` for a path that cannot be a model.
+        A relative path starts at the app's root; the options are those of `conduit_lab.load_model`. `models` holds
+        what was declared. Raises `ModelLoadError` for a path that cannot be a model.
         """
-        model = load_model(path, device=device, labels=labels, name=name, root=self.root, lazy=self._lazy)
-        self.models.append(model)
+        model = load_model(source, root=self.root, lazy=self._lazy, **options)
+        self.models.add(model)
         return model
 
     def vector_store(self, name: str, *, dimension: int | None = None, embedder: Any = None) -> VectorStore:
@@ -160,7 +158,7 @@ class App(EndpointHost):
         return optional
 
     @staticmethod
-    def _try_open(model: Model | Embedder) -> None:
+    def _try_open(model: AnyModel) -> None:
         try:
             model.open()
         except ConduitError as error:

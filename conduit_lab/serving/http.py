@@ -71,15 +71,19 @@ class HttpFace:
             result = await endpoint.invoke(call)
         else:
             result = await anyio.to_thread.run_sync(endpoint.invoke, call)
-        return result, _fallback_header(call.trace)
+        return result, _stand_ins(call.trace)
 
 
-def _fallback_header(trace: Trace | None) -> RawHeaders:
-    """Return the header that names the model which stood in for the one that failed, or none."""
+def _stand_ins(trace: Trace | None) -> RawHeaders:
+    """Return the headers that tell what stood in for what failed: another model, the CPU for a device."""
+    headers: RawHeaders = []
     for span in trace or ():
         if isinstance(span.target, Fallback) and span.children and span.children[0].error is not None:
-            return [(b"x-conduit-fallback", span.children[-1].name.encode("ascii", "replace"))]
-    return []
+            headers.append((b"x-conduit-fallback", span.children[-1].name.encode("ascii", "replace")))
+        elif span.note:  # "cpu: " and the reason, which stays on the server
+            device = f"{span.name}: {span.note.partition(':')[0]}"
+            headers.append((b"x-conduit-device", device.encode("ascii", "replace")))
+    return headers
 
 
 async def send_json(send: Send, status: int, body: bytes, headers: RawHeaders) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from conduit_lab.export.sources import Sources
 
+from ..runtime import graphs
 from .conftest import weights
 from .session import Session, answers, loaded
 
@@ -171,6 +172,43 @@ def test_models_are_copied_to_the_same_place(session: Session) -> None:
     assert 'sign = lab.load_model("models/sign.npz", name="the sign")' in source
     here, there = session.root / "models/sign.npz", session.root / "out/models/sign.npz"
     assert here.read_bytes() == there.read_bytes()
+
+
+def test_options_of_a_model_are_exported(session: Session) -> None:
+    session.run(
+        "sign = lab.load_model('models/sign.npz', device='cpu', fallback=True, timeout=2.5, labels=['no', 'yes'])",
+        "@lab.post('/a')\ndef a(x: list):\n    return sign.predict(x)",
+        "a([1, 1])",
+    )
+    wanted = (
+        "sign = lab.load_model(\"models/sign.npz\", device=\"cpu\", fallback=True, timeout=2.5, labels=['no', 'yes'])"
+    )
+    assert wanted in same(session)
+
+
+def test_a_model_that_is_a_function_is_exported_with_it(session: Session) -> None:
+    session.run(
+        "def sign_of(x):\n    return [0.1, 0.9] if sum(x) > 0 else [0.8, 0.2]",
+        "sign = lab.load_model(sign_of, labels=['no', 'yes'])",
+        "@lab.post('/a')\ndef a(x: list):\n    return sign.predict(x)",
+        "a([1, 1]); a([-1, 0])",
+    )
+    assert "sign = lab.load_model(sign_of, labels=['no', 'yes'])" in same(session)
+
+
+def test_external_data_comes_along_whatever_it_is_called(session: Session, tmp_path: Path) -> None:
+    for place, value in (("x", 1), ("y", 2)):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "weights.bin").write_bytes(np.full((3, 2), value, np.float32).tobytes())
+        graphs.with_external_data(tmp_path / place / f"{place}.onnx", "weights.bin")
+    session.names |= {"X": tmp_path / "x/x.onnx", "Y": tmp_path / "y/y.onnx"}
+    session.run(
+        "x = lab.load_model(X); y = lab.load_model(Y)",
+        "@lab.post('/a')\ndef a(v: list):\n    return [x.predict(v), y.predict(v)]",
+        "a([1, 1, 1])",
+    )
+    same(session)
+    assert session.lab.examples[-1].answer == [[3, 3], [6, 6]]
 
 
 def test_importing_the_exported_app_opens_nothing(session: Session) -> None:

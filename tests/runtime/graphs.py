@@ -88,3 +88,31 @@ def with_external_data(path: Path, location: str, floats: int = 6) -> Path:
 def load(path: Path) -> Any:
     """Return the model's protobuf."""
     return onnx.load(str(path))
+
+
+def endless(path: Path) -> Path:
+    """Write a graph that counts for ever: `y = x + 1 + 1 + …`."""
+    true = node("Constant", [], ["on"], value=numpy_helper.from_array(np.array(True)))
+    body = helper.make_graph(
+        [node("Identity", ["going"], ["still"]), node("Add", ["v", "one"], ["next"])],
+        "body",
+        [value("i", [], "int64"), value("going", [], "bool"), value("v", ["n"])],
+        [value("still", [], "bool"), value("next", ["n"])],
+    )
+    return save(
+        path,
+        [true, node("Loop", ["", "on", "x"], ["y"], body=body)],
+        [value("x", ["n"])],
+        [value("y", ["n"])],
+        [constant("one", np.ones(1, np.float32))],
+    )
+
+
+def centred(path: Path) -> Path:
+    """Write `output = input - mean of the batch`, float32 `[batch, 3]`: a row's answer depends on its company."""
+    return save(
+        path,
+        [node("ReduceMean", ["input"], ["mean"], axes=[0], keepdims=1), node("Sub", ["input", "mean"], ["output"])],
+        [value("input", ["batch", 3])],
+        [value("output", ["batch", 3])],
+    )

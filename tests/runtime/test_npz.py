@@ -79,6 +79,18 @@ def test_dense_equals_a_plain_computation(
     np.testing.assert_allclose(output, np.array(wanted).reshape(output.shape), rtol=1e-3, atol=1e-4)
 
 
+def test_a_run_leaves_its_input_and_the_weights_as_they_are(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    names = [*sorted(ACTIVATIONS), "relu"]
+    weights: dict[str, Any] = {f"W{i}": rng.normal(size=(4, 4)) for i in range(len(names))}
+    dense = Dense(save(tmp_path / "net.npz", activations=np.array(names), **weights))
+    x = rng.normal(size=(3, 4)).astype(np.float32)
+    before = x.copy()
+    first = dense.run({"input": x})[0].copy()
+    assert np.array_equal(dense.run({"input": x})[0], first)
+    assert np.array_equal(x, before)
+
+
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))
 def test_activations_stand_large_values_without_a_warning(name: str) -> None:
     x = np.array([[-1e4, -50.0, 0.0, 50.0, 1e4]], np.float32)
@@ -92,6 +104,78 @@ def test_specs_device_and_labels(tmp_path: Path) -> None:
     assert dense.outputs == (TensorSpec("output", "float32", ("batch", 2)),)
     assert dense.labels == ["no", "yes"]
     assert dense.device == "numpy"
+    assert dense.size == 3 * 2 * 4 + 2 * 4
+
+
+# One layer, under the names that people have
+
+W = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])  # [in, out]
+b = np.array([0.5, -0.5])
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"W": W, "b": b},
+        {"weights": W, "bias": b},
+        {"weight": W.T, "bias": b},
+        {"coef_": W.T, "intercept_": b},
+    ],
+    ids=lambda arrays: "+".join(arrays),
+)
+def test_a_single_layer_has_its_usual_names(tmp_path: Path, arrays: dict[str, Any]) -> None:
+    dense = Dense(save(tmp_path / "one.npz", **arrays))
+    assert dense.inputs == (TensorSpec("input", "float32", ("batch", 3)),)
+    assert dense.run({"input": np.array([[1, 1, 1], [1, 0, 0]], np.float32)})[0].tolist() == [[9.5, 11.5], [1.5, 1.5]]
+
+
+@pytest.mark.parametrize("name", ["W", "weights", "weight", "coef_"])
+def test_a_flat_weight_is_one_output(tmp_path: Path, name: str) -> None:
+    bias = {"W": "b", "coef_": "intercept_"}.get(name, "bias")
+    dense = Dense(save(tmp_path / "flat.npz", **{name: np.array([1.0, 2.0]), bias: np.float64(3)}))
+    assert dense.run({"input": np.array([[1, 1]], np.float32)})[0].tolist() == [[6.0]]
+
+
+def test_a_single_layer_has_its_activation(tmp_path: Path) -> None:
+    dense = Dense(save(tmp_path / "one.npz", W=-np.ones((2, 2)), activation=np.array("relu")))
+    assert dense.run({"input": np.ones((1, 2), np.float32)})[0].tolist() == [[0.0, 0.0]]
+
+
+@pytest.mark.parametrize("names", ["labels", "classes_"])
+def test_coefficients_with_class_names_give_probabilities(tmp_path: Path, names: str) -> None:
+    dense = Dense(save(tmp_path / "one.npz", coef_=np.eye(3), intercept_=np.zeros(3), **{names: np.arange(3)}))
+    assert dense.labels == ["0", "1", "2"]
+    (output,) = dense.run({"input": np.array([[0, 0, np.log(2)]], np.float32)})
+    np.testing.assert_allclose(output, [[0.25, 0.25, 0.5]], rtol=1e-6)
+
+
+def test_coefficients_alone_give_numbers(tmp_path: Path) -> None:
+    dense = Dense(save(tmp_path / "one.npz", coef_=np.eye(3)))
+    assert dense.run({"input": np.array([[1, 2, 3]], np.float32)})[0].tolist() == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"coef_": np.array([[1.0]]), "intercept_": np.array([0.5])},
+        {"coef_": np.array([[1.0]]), "intercept_": np.array([0.5]), "activation": np.array("sigmoid")},
+        {"W": np.array([1.0]), "b": np.float32(0.5), "activation": np.array("sigmoid")},
+        {"W0": np.array([[1.0]]), "b0": np.array([0.5]), "activations": np.array(["sigmoid"])},
+    ],
+)
+@pytest.mark.parametrize("x", [-100.0, -20.0, 0.0, 3.0, 100.0])
+def test_a_sigmoid_of_two_classes_gives_both_probabilities(tmp_path: Path, arrays: dict[str, Any], x: float) -> None:
+    dense = Dense(save(tmp_path / "two.npz", classes_=np.array([False, True]), **arrays))
+    assert dense.labels == ["False", "True"]
+    assert dense.outputs == (TensorSpec("output", "float32", ("batch", 2)),)
+    (output,) = dense.run({"input": np.array([[x]], np.float32)})
+    second = 1 / (1 + math.exp(-x - 0.5))
+    np.testing.assert_allclose(output, [[1 - second, second]], rtol=1e-5, atol=1e-7)
+
+
+def test_a_sigmoid_without_class_names_is_one_output(tmp_path: Path) -> None:
+    dense = Dense(save(tmp_path / "one.npz", W=np.zeros((1, 1)), activation=np.array("sigmoid")))
+    assert dense.run({"input": np.ones((1, 1), np.float32)})[0].tolist() == [[0.5]]
 
 
 def test_layers_are_ordered_by_number(tmp_path: Path) -> None:
@@ -170,6 +254,21 @@ def test_bomb_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch, tmp_
     assert "bomb.npz unpacks to 3.81 MB: the limit is 977 KB" in refusal(path)
 
 
+def test_a_file_that_packs_a_hundredfold_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "bomb.npz"
+    np.savez_compressed(path, W0=np.zeros((1000, 1000), np.float32))
+    Dense(path)  # small enough to do no harm
+    monkeypatch.setattr(npz, "_SMALL", 10**6)
+    assert "unpacks to 3.81 MB: the limit is 977 KB" in refusal(path)
+
+
+def test_compressed_weights_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(npz, "_SMALL", 0)
+    weight = np.where(np.random.default_rng(0).random((100, 100)) < 0.05, 1.5, 0).astype(np.float32)  # mostly zeros
+    np.savez_compressed(tmp_path / "sparse.npz", W0=weight)
+    assert Dense(tmp_path / "sparse.npz").size > 100 * 100 * 4
+
+
 def test_bomb_of_many_members_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = save(tmp_path / "many.npz", **{f"W{i}": np.zeros((100, 100), np.float32) for i in range(30)})
     monkeypatch.setattr(npz, "MAX_BYTES", 10**6)
@@ -202,6 +301,11 @@ def test_member_with_a_path_is_refused(tmp_path: Path, name: str) -> None:
     path = archive(tmp_path / "slip.npz", {name: npy(np.ones((1, 1), np.float32))})
     assert "only plain names are allowed" in refusal(path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["slip.npz"]
+
+
+def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = archive(tmp_path / "twice.npz", {"W0.npy": npy(np.ones((1, 1))), "W0": npy(np.zeros((1, 1)))})
+    assert "two arrays of one name" in refusal(path)
 
 
 def npy(array: Any) -> bytes:
@@ -254,15 +358,37 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a superscript": ({"W0": np.ones((1, 1)), "W²": np.ones((1, 1)), "activations": np.array(["bad"])}, "activations"),
     "unknown activation": ({"W0": np.ones((1, 1)), "activations": np.array(["swish"])}, "got swish"),
     "too few activations": ({"W0": np.ones((1, 1)), "activations": np.array([], "<U4")}, "wants 1 activations"),
-    "one bare activation": ({"W0": np.ones((1, 1)), "activations": np.array("relu")}, "wanted a list of names"),
-    "one bare label": ({"W0": np.ones((1, 1)), "labels": np.array("yes")}, "wanted a list of names"),
-    "table of labels": ({"W0": np.ones((1, 1)), "labels": np.array([["yes"]])}, "wanted a list of names"),
-    "layers that do not meet": ({"W0": np.ones((3, 2)), "W1": np.ones((4, 1))}, r"layer 1 .* wanted W \[2, n\]"),
-    "bias of another length": ({"W0": np.ones((3, 2)), "b0": np.ones(3)}, r"layer 0 has W \[3, 2\] and b \[3\]"),
-    "bias that would broadcast": ({"W0": np.ones((3, 2)), "b0": np.float32(1)}, r"and b \[\]"),
-    "flat weight": ({"W0": np.ones(3)}, r"layer 0 has W \[3\]"),
-    "scalar weight": ({"W0": np.float32(1)}, r"layer 0 has W \[\]"),
-    "deep weight": ({"W0": np.ones((1, 1, 1))}, r"layer 0 has W \[1, 1, 1\]"),
+    "one bare activation": (
+        {"W0": np.ones((1, 1)), "activations": np.array("relu")},
+        "wanted a list of names or numbers",
+    ),
+    "two activations of one layer": ({"W": W, "activation": np.array(["relu", "relu"])}, "wants 1 activations"),
+    "labels of bytes": ({"W0": W, "labels": np.array([b"no", b"yes"])}, r"has labels \|S3 \[2\]"),
+    "labels and classes": ({"W0": W, "labels": np.arange(2), "classes_": np.arange(2)}, "both labels and classes_"),
+    "two forms": ({"W": W, "coef_": W.T}, "it has W, coef_"),
+    "a layer and a stack": ({"W": W, "W0": W}, "it has W, W0"),
+    "a bias of another form": ({"weights": W, "b": b}, "holds b, which would have no part"),
+    "a scaler beside": ({"coef_": W.T, "mean_": np.zeros(3)}, "a scaler folded into the first layer"),
+    "a layer too few": ({"W0": W, "b0": b, "b1": b}, "holds b1"),
+    "many activations for one layer": ({"W": W, "activations": np.array(["relu"])}, "holds activations"),
+    "a square weight": ({"weight": np.eye(3)}, r"cannot be told from \[in, out\]"),
+    "a weight of the other order": ({"weight": W, "bias": b}, r"wanted weight \[out, in\] and bias \[out\]"),
+    "one bias for all": ({"W": W, "b": np.float32(1)}, r"and b \[\]"),
+    "a bias as long as a flat weight": ({"W": b, "b": b}, r"has W \[2\] and b \[2\]"),
+    "a weight of NaN": ({"W0": np.array([[np.nan]])}, "not finite in float32"),
+    "a weight beyond float32": ({"W0": np.array([[1e39]])}, "not finite in float32"),
+    "an infinite bias": ({"W0": np.ones((1, 1)), "b0": np.array([np.inf])}, "not finite in float32"),
+    "one bare label": ({"W0": np.ones((1, 1)), "labels": np.array("yes")}, "wanted a list of names or numbers"),
+    "table of labels": ({"W0": np.ones((1, 1)), "labels": np.array([["yes"]])}, "wanted a list of names or numbers"),
+    "layers that do not meet": ({"W0": np.ones((3, 2)), "W1": np.ones((4, 1))}, r"W1 \[4, 1\]; wanted W1 \[2, out\]"),
+    "bias of another length": (
+        {"W0": np.ones((3, 2)), "b0": np.ones(3)},
+        r"has W0 \[3, 2\] and b0 \[3\]; wanted W0 \[in, out\]",
+    ),
+    "bias that would broadcast": ({"W0": np.ones((3, 2)), "b0": np.float32(1)}, r"and b0 \[\]"),
+    "flat weight": ({"W0": np.ones(3)}, r"has W0 \[3\]"),
+    "scalar weight": ({"W0": np.float32(1)}, r"has W0 \[\]"),
+    "deep weight": ({"W0": np.ones((1, 1, 1))}, r"has W0 \[1, 1, 1\]"),
     "weights of text": ({"W0": np.array([["a"]])}, "wanted float32"),
     "complex weights": ({"W0": np.array([[1j]])}, "wanted float32"),
     "bias of text": ({"W0": np.ones((1, 1)), "b0": np.array(["a"])}, "wanted float32"),

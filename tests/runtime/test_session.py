@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conduit_lab.core import paths
-from conduit_lab.core.errors import DeviceError, ModelInputError, ModelLoadError
+from conduit_lab.core.errors import DeviceError, ModelInputError, ModelLoadError, ModelRunError
 from conduit_lab.core.spec import TensorSpec
-from conduit_lab.runtime.session import Session, dtype_of, native
+from conduit_lab.runtime import session as sessions
+from conduit_lab.runtime.session import Options, Session, dtype_of, native
 
 from . import graphs
 
@@ -39,7 +40,7 @@ def test_runs_the_graph(linear: Path) -> None:
 
 
 def test_tells_specs_metadata_and_device(linear: Path) -> None:
-    session = Session(linear, "cpu")
+    session = Session(linear, Options("cpu"))
     assert session.inputs == (TensorSpec("input", "float32", ("batch", 3)),)
     assert session.outputs == (TensorSpec("output", "float32", ("batch", 2)),)
     assert session.metadata == {"made by": "a test"}
@@ -133,6 +134,32 @@ def test_unknown_operator(tmp_path: Path) -> None:
         domains=["my.own"],
     )
     refusal(path)
+
+
+def test_an_operator_is_known_once_its_library_was_registered_in_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from onnxruntime_extensions import get_library_path
+
+    monkeypatch.setattr(sessions, "_custom_ops", [])
+    path = graphs.save(
+        tmp_path / "upper.onnx",
+        [graphs.node("StringUpper", ["x"], ["y"], domain="ai.onnx.contrib")],
+        [graphs.value("x", ["n"], "str")],
+        [graphs.value("y", ["n"], "str")],
+        domains=["ai.onnx.contrib"],
+    )
+    refusal(path)
+    sessions.register_custom_ops(get_library_path())
+    assert Session(path).run({"x": np.array(["kettle"], object)})[0].tolist() == ["KETTLE"]
+
+
+def test_a_library_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match="no library of operators at"):
+        sessions.register_custom_ops(tmp_path / "gone.so")
+    (tmp_path / "text.so").write_text("no code")
+    with pytest.raises(ModelLoadError, match=r"text\.so is no library of operators"):
+        sessions.register_custom_ops(tmp_path / "text.so")
 
 
 def test_initializer_whose_dimensions_overflow(tmp_path: Path) -> None:
@@ -252,13 +279,14 @@ def test_graph_that_asks_for_200_gigabytes_fails_and_the_process_lives(tmp_path:
         import resource
         import numpy as np
         from pathlib import Path
-        from conduit_lab.runtime.session import Session
-        session = Session(Path({str(path)!r}), "cpu")
+        from conduit_lab.core.errors import ModelRunError
+        from conduit_lab.runtime.session import Options, Session
+        session = Session(Path({str(path)!r}), Options("cpu"))
         resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30, 16 * 2**30))
         try:
             session.run({{"shape": np.array([50_000_000_000])}})
-        except Exception as error:
-            print("allocate memory" in str(error) or "bad_alloc" in str(error))
+        except ModelRunError as error:
+            print("more memory than it may have" in str(error))
         print(session.run({{"shape": np.array([2])}})[0].tolist())
     """
     done = subprocess.run(
@@ -271,12 +299,26 @@ def test_graph_that_asks_for_200_gigabytes_fails_and_the_process_lives(tmp_path:
     assert (done.returncode, done.stdout) == (0, "True\n[0.0, 0.0]\n"), done.stderr
 
 
+def test_runs_may_not_ask_for_more_than_the_machine_has(tmp_path: Path) -> None:
+    path = graphs.save(
+        tmp_path / "greedy.onnx",
+        [graphs.node("ConstantOfShape", ["shape"], ["y"])],
+        [graphs.value("shape", [1], "int64")],
+        [graphs.value("y", ["n"])],
+    )
+    session = Session(path)
+    floats = int(sessions.memory_bytes() * 0.9 / 4)
+    with pytest.raises(ModelRunError, match=r"greedy\.onnx failed on cpu: it asked for .* GB more memory"):
+        session.run({"shape": np.array([floats])})
+    assert session.run({"shape": np.array([2])})[0].tolist() == [0, 0]
+
+
 # Around it
 
 
 def test_unknown_device_is_refused(linear: Path) -> None:
     with pytest.raises(DeviceError, match="device 'abacus' is unknown"):
-        Session(linear, "abacus")
+        Session(linear, Options("abacus"))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "uint64", "complex64"])

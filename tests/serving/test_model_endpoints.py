@@ -12,6 +12,7 @@ from conduit_lab import App, Lab, Prediction, load_model, majority_vote
 from conduit_lab.core.errors import ModelInputError
 from conduit_lab.serving import codec
 
+from ..runtime import fake_device, graphs
 from .conftest import Ask
 
 
@@ -135,3 +136,24 @@ def _broken(value: Any) -> Any:
 
 def _features(input_data: dict[str, Any]) -> Any:
     return input_data["features"]
+
+
+def test_a_run_on_the_cpu_instead_of_the_device_is_in_the_answer(
+    app: App, asking: Ask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gpu = fake_device.plug_in(monkeypatch)
+    graphs.linear(app.root / "sum.onnx", np.ones((2, 1)))
+    model = app.load_model("sum.onnx")
+
+    @app.post("/sum")
+    def total(value: Any) -> Any:
+        return model.predict(value)
+
+    client = asking(app)
+    assert "x-conduit-device" not in client.post("/sum", json=[1, 2]).headers
+    gpu.lost = True
+    answer = client.post("/sum", json=[1, 2])
+    assert (answer.json(), answer.headers["x-conduit-device"]) == ([3.0], "sum: cpu")
+    gpu.lost = False
+    assert "x-conduit-device" not in client.post("/sum", json=[1, 2]).headers
+    assert caplog.text.count("cuda failed") == 1

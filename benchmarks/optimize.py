@@ -1,0 +1,130 @@
+"""Fused models against their parts, and the smaller forms of an embedding model against the whole one.
+
+Run it with `.venv/bin/python benchmarks/optimize.py`; the small ONNX files are made here.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import onnx
+from measure import Row, in_turn, per_call, print_table
+from onnx import helper, numpy_helper
+
+from conduit_lab.core.figures import seconds, size
+from conduit_lab.core.spec import Array
+from conduit_lab.flow.combinators import Sequence
+from conduit_lab.models.embedder import Embedder
+from conduit_lab.models.model import Model
+from conduit_lab.models.subject import SENTENCES, OfEmbedder
+from conduit_lab.runtime import fusion, quantize
+from conduit_lab.runtime.session import Options, Session
+
+MINILM = Path(__file__).parents[1] / "data/models/minilm"
+ALONE = Options(threads=1)  # threads of two sessions would wait for each other
+RANDOM = np.random.default_rng(0)
+
+
+def rows() -> Iterator[Row]:
+    """Yield the table's rows."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for width in (16, 384):
+            for count in (2, 3):
+                yield fused(folder, width, count)
+            yield sequence(folder, width)
+        shutil.copytree(MINILM, folder / "minilm")
+        embedder = Embedder(folder / "minilm").open()
+        for kind in quantize.SUFFIXES:
+            yield from smaller(embedder, kind)
+
+
+def fused(folder: Path, width: int, count: int) -> Row:
+    """One run of a fused graph, against a run of each of its parts."""
+    paths = [layer(folder / f"{width}-{count}-{i}.onnx", width) for i in range(count)]
+    whole = folder / f"{width}-{count}.onnx"
+    fusion.merge(paths, whole)
+    one, parts = Session(whole, ALONE), [Session(path, ALONE) for path in paths]
+    feeds = {"input": RANDOM.standard_normal((1, width), np.float32)}
+
+    def in_parts() -> Array:
+        x = feeds["input"]
+        for part in parts:
+            (x,) = part.run({"input": x})
+        return x
+
+    np.testing.assert_array_equal(one.run(feeds)[0], in_parts())
+    ours, beside, ratio = in_turn(lambda: per_call(lambda: one.run(feeds), 500), lambda: per_call(in_parts, 500))
+    return f"{count} layers of {width} as one graph", seconds(ours), seconds(beside), ratio, f"{count} runs"
+
+
+def sequence(folder: Path, width: int) -> Row:
+    """A call of a fused `Sequence`, against the sequence as it was; Python's share of both is in it."""
+    models = [Model(layer(folder / f"{width}-{name}.onnx", width)).open() for name in "ab"]
+    sample = RANDOM.standard_normal(width, np.float32)
+    before = Sequence(*models)
+    # as it would be were it fused; whether it is faster is what is measured here
+    whole = folder / f"{width}-ab.onnx"
+    fusion.merge([model.path for model in models], whole)
+    after = Sequence(Model(whole).open())
+    ours, beside, ratio = in_turn(
+        lambda: per_call(lambda: after(sample), 500), lambda: per_call(lambda: before(sample), 500)
+    )
+    return f"Sequence of 2 models of {width}, fused", seconds(ours), seconds(beside), ratio, "the same, not fused"
+
+
+def layer(path: Path, width: int) -> Path:
+    """Write a dense layer with a ReLU, float32 `[batch, width]` to the same."""
+    weight = (RANDOM.standard_normal((width, width)) / width**0.5).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["input", "W"], ["h"]), helper.make_node("Relu", ["h"], ["output"])],
+        "layer",
+        [helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, ["batch", width])],
+        [helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, ["batch", width])],
+        [numpy_helper.from_array(weight, "W")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def smaller(embedder: Embedder, kind: str) -> Iterator[Row]:
+    """A smaller MiniLM against float32: one sentence, 512 tokens of several, and last its size and its vectors."""
+    subject = OfEmbedder(embedder)
+    path = quantize.place(subject.path, kind)
+    begin = perf_counter()
+    quantize.convert(subject.path, path, kind)
+    took = perf_counter() - begin
+    before, after = Session(subject.path, ALONE), Session(path, ALONE)
+    pieces = {"1 sentence": subject.pieces(SENTENCES[7])[0], "a batch of sentences": subject.pieces(SENTENCES)[0]}
+    for what, feeds in pieces.items():
+        yield timed(f"MiniLM {kind}, {what}", after, before, feeds)
+    cosine = subject.difference(before, after, SENTENCES).cosine
+    assert cosine is not None
+    yield (
+        f"MiniLM {kind}, size; made in {seconds(took)}",
+        size(after.size),
+        size(before.size),
+        f"{after.size / before.size:.2f}",
+        f"float32; cosine {cosine[0]:.4f} at worst, {cosine[1]:.4f} in the mean",
+    )
+
+
+def timed(what: str, after: Session, before: Session, feeds: Mapping[str, Array]) -> Row:
+    """A run of each in turn."""
+
+    def best(session: Session) -> float:
+        """Return the shortest of a few runs: a machine that others use interrupts some of them."""
+        return min(per_call(lambda: session.run(feeds), 1) for _ in range(5))
+
+    ours, beside, ratio = in_turn(lambda: best(after), lambda: best(before))
+    return what, seconds(ours), seconds(beside), ratio, "float32"
+
+
+if __name__ == "__main__":
+    print_table(rows())

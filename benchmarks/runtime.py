@@ -1,0 +1,221 @@
+"""The runtime, measured: a prediction over onnxruntime's own call, joined calls, preloading, memory.
+
+Run it with `.venv/bin/python benchmarks/runtime.py`; it prints the tables that `docs/benchmarks.md` keeps. Parts of it
+are `batching.py`, `embedding.py` and `optimize.py`, which run alone too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import batching
+import embedding
+import numpy as np
+import onnx
+import optimize
+from measure import Row, in_turn, on_one_core, per_call, print_table
+from onnx import helper, numpy_helper
+
+from conduit_lab.core import trace
+from conduit_lab.core.figures import count, rate, seconds, size
+from conduit_lab.core.spec import FloatArray
+from conduit_lab.models.model import Model
+from conduit_lab.runtime.cache import SessionCache, Shared
+from conduit_lab.runtime.order import Order
+from conduit_lab.runtime.session import Session
+
+ROOT = Path(__file__).parents[1]
+RANDOM = np.random.default_rng(0)
+
+
+def main() -> None:
+    """Print the tables."""
+    for title, rows in (
+        ("Runtime", own_rows),
+        ("Joined calls", batching.rows),
+        ("Embeddings", embedding.rows),
+        ("Optimised and fused models", optimize.rows),
+    ):
+        print(f"\n### {title}\n")
+        print_table(rows())
+
+
+def own_rows() -> Iterator[Row]:
+    """Yield the rows of what this file measures."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        mlp = Model(network(folder / "mlp.onnx", [64, 256, 256, 10])).open()
+        with on_one_core():
+            yield over_onnxruntime("predict one sample", mlp, 64)
+            topic = Model(ROOT / "data/models/topic.onnx").open()
+            yield over_onnxruntime("predict one sample, with labels", topic, 384)
+            yield batched("predict 256 samples", mlp, 64)
+            yield callers(mlp, 1)
+            yield callers(mlp, 64)
+        yield preloading(folder)
+    yield import_time()
+    yield memory()
+
+
+def network(path: Path, widths: list[int]) -> Path:
+    """Write a multi-layer perceptron with random weights."""
+    nodes, weights, last = [], [], "input"
+    for i, (wide, out) in enumerate(pairwise(widths)):
+        weights.append(numpy_helper.from_array(normal(wide, out) / np.float32(wide**0.5), f"W{i}"))
+        nodes += [
+            helper.make_node("MatMul", [last, f"W{i}"], [f"h{i}"]),
+            helper.make_node("Relu", [f"h{i}"], [f"r{i}"]),
+        ]
+        last = f"r{i}"
+    ends = [helper.make_tensor_value_info(n, 1, ["batch", w]) for n, w in (("input", widths[0]), (last, widths[-1]))]
+    model = helper.make_model(
+        helper.make_graph(nodes, "mlp", ends[:1], ends[1:], weights), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    model.ir_version = 9
+    onnx.save(model, path)
+    return path
+
+
+def normal(*shape: int) -> FloatArray:
+    """Return random float32 numbers."""
+    return RANDOM.standard_normal(shape).astype(np.float32)
+
+
+def over_onnxruntime(what: str, model: Model, wide: int) -> Row:
+    """`predict` of one sample against onnxruntime's own call; the last figure is what it costs on top."""
+    sample = normal(wide)
+    bare = own_session(model)
+    feeds = {model.inputs[0].name: sample[None]}
+    a, b, ratio = in_turn(
+        lambda: min(per_call(lambda: model.predict(sample), 500) for _ in range(20)),
+        lambda: min(per_call(lambda: bare.run(None, feeds), 500) for _ in range(20)),
+    )
+    return f"{what}: {seconds(a - b)} on top", seconds(a), seconds(b), ratio, "onnxruntime's session.run"
+
+
+def own_session(model: Model) -> Any:
+    """Return onnxruntime's own object behind a model."""
+    engine = model.shared._engine
+    assert isinstance(engine, Session)
+    return engine._session
+
+
+def batched(what: str, model: Model, wide: int) -> Row:
+    """`predict` of a batch against onnxruntime's own call."""
+    batch = normal(256, wide)
+    bare = own_session(model)
+    feeds = {model.inputs[0].name: batch}
+    a, b, ratio = in_turn(
+        lambda: min(per_call(lambda: model.predict(batch), 50) for _ in range(10)),
+        lambda: min(per_call(lambda: bare.run(None, feeds), 50) for _ in range(10)),
+    )
+    return what, seconds(a), seconds(b), ratio, "onnxruntime's session.run"
+
+
+def callers(model: Model, tasks: int, calls: int = 6400) -> Row:
+    """`acall` by tasks that come together, against the same tasks that each `predict` and give way."""
+    samples = normal(tasks, 64)
+
+    async def joined(sample: FloatArray) -> None:
+        for _ in range(calls // tasks):
+            await model.acall(sample)
+
+    async def alone(sample: FloatArray) -> None:
+        for _ in range(calls // tasks):
+            model.predict(sample)
+            if tasks > 1:
+                await asyncio.sleep(0)
+
+    def measure(call: Callable[[FloatArray], object]) -> float:
+        async def all_of_them() -> float:
+            begin = perf_counter()
+            await asyncio.gather(*(call(sample) for sample in samples))  # type: ignore[call-overload]
+            return calls / (perf_counter() - begin)
+
+        return asyncio.run(all_of_them())
+
+    a, b, ratio = in_turn(partial(measure, joined), partial(measure, alone), 15)
+    what = f"await model.acall, {tasks} task{'s' if tasks > 1 else ''}"
+    return what, rate(a, "predictions"), rate(b, "predictions"), ratio, "predict in each task"
+
+
+class Forgetful(Order):
+    """An order that learns nothing."""
+
+    def used(self, model: object) -> None:
+        """Take no note."""
+
+
+def preloading(folder: Path, calls: int = 12) -> Row:
+    """How long a pipeline of three models waits for them where only two fit the budget, with and without the order."""
+    paths = [network(folder / f"{i}.onnx", [512, 2048, 4096, 512 + i]) for i in range(3)]
+    batch = normal(512, 512)
+
+    def measure(order: Order) -> float:
+        cache = SessionCache()
+        cache.order = order
+        held = [cache.open(path) for path in paths]
+        cache.budget = int(2.2 * held[0].size)
+        waits = [wait(held, batch) for _ in range(calls)]
+        return statistics.median(waits[3:])  # the first calls teach
+
+    a, b, ratio = in_turn(lambda: measure(Order()), lambda: measure(Forgetful()))
+    what = f"a call of three models of {size(paths[0].stat().st_size)} that do not fit the budget together"
+    return what, seconds(a), seconds(b), ratio, "the same without preloading"
+
+
+def wait(held: list[Shared], batch: FloatArray) -> float:
+    """Return the seconds of one call of the pipeline."""
+    begin = perf_counter()
+    with trace.record("pipeline"):
+        for shared in held:
+            with trace.span("model", "predict"):
+                shared.run({"input": batch}, len(batch))
+    return perf_counter() - begin
+
+
+def import_time() -> Row:
+    """Import the package in a fresh Python, against importing NumPy alone."""
+
+    def fresh(code: str) -> float:
+        begin = perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return perf_counter() - begin
+
+    ours = "import numpy, conduit_lab; conduit_lab.Stream, conduit_lab.Model"
+    a, b, ratio = in_turn(lambda: fresh(ours), lambda: fresh("import numpy"), 15)
+    what = f"import conduit_lab, and name Model: {seconds(a - b)} on top"
+    return what, seconds(a), seconds(b), ratio, "Python with NumPy"
+
+
+def memory() -> Row:
+    """The memory that three `load_model` of one file take, against one."""
+
+    def taken(times: int) -> float:
+        code = f"""if True:
+            import psutil, sys
+            from conduit_lab import load_model
+            path = {str(ROOT / "data/models/minilm/model.onnx")!r}
+            held = [load_model(path).unload()]  # the checker's own memory is not of interest
+            before = psutil.Process().memory_info().rss
+            held += [load_model(path) for _ in range({times})]
+            print(psutil.Process().memory_info().rss - before)
+        """
+        return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+
+    a, b, ratio = in_turn(partial(taken, 3), partial(taken, 1), 3)
+    return f"memory of three load_model of MiniLM ({count(3)} names)", size(a), size(b), ratio, "one load_model"
+
+
+if __name__ == "__main__":
+    main()

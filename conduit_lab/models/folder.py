@@ -1,0 +1,182 @@
+"""Folder: what the files of an embedding model say, in the layout of sentence-transformers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from conduit_lab.core.errors import ModelLoadError
+from conduit_lab.core.paths import display
+from conduit_lab.models.pooling import DenseLayer, Layer, Normalize, Pooling
+
+MAX_LENGTH = 256  # tokens of a text, where no file says how many
+_UNSET = 10**9  # transformers writes 1e30 for "as many as you like"
+_GRAPH = re.compile(r"model(?:_(.+))?\.onnx")
+_MODULES = ("Transformer", "Pooling", "Dense", "Normalize", "Dropout")
+# the name of the first has come to stand for all architectures
+_LENGTHS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """An embedding model folder: its graphs by variant (`""` is `model.onnx`), and how text becomes a vector.
+
+    `listed` says whether there is a `modules.json`; without one the vectors are pooled as `1_Pooling` says, the mean
+    by default, and made of unit length. `pooling` is None where the modules have none. `vocabulary` is the number of
+    tokens that the model knows, or None.
+    """
+
+    path: Path
+    graphs: Mapping[str, Path]
+    tokenizer: Path
+    max_length: int
+    lower_case: bool
+    vocabulary: int | None
+    pooling: Pooling | None
+    layers: tuple[Layer, ...]
+    listed: bool
+    prompts: Mapping[str, str]
+    default_prompt: str | None
+
+    @classmethod
+    def read(cls, path: Path) -> Folder:
+        """Read the configs and the weights of dense layers; `ModelLoadError` names the file that is wrong."""
+        modules = _modules(path)
+        body = path if modules is None else path / modules[0][1]
+        model = _config(body / "config.json")
+        lengths = next((found for name in _LENGTHS if (found := _config(body / f"sentence_{name}_config.json"))), {})
+        own = _config(path / "config_sentence_transformers.json")
+        kind = own.get("model_type", "SentenceTransformer")
+        if kind != "SentenceTransformer":
+            raise ModelLoadError(f"{display(path)} holds a {kind}: wanted a SentenceTransformer, one vector a text")
+        prompts, default = _prompts(own, display(path / "config_sentence_transformers.json"))
+        vocabulary = model.get("vocab_size")
+        pooling, layers = _head(path, modules)
+        return cls(
+            path=path,
+            graphs=_graphs(*dict.fromkeys((body, path))),
+            tokenizer=body / "tokenizer.json",
+            max_length=_max_length(body, lengths, model),
+            lower_case=bool(lengths.get("do_lower_case", False)),
+            vocabulary=vocabulary if isinstance(vocabulary, int) else None,
+            pooling=pooling,
+            layers=layers,
+            listed=modules is not None,
+            prompts=prompts,
+            default_prompt=default,
+        )
+
+    def graph(self, variant: str | None) -> Path:
+        """Return `model.onnx`, or `model_int8.onnx` for "int8"; `ModelLoadError` tells which there are."""
+        if (variant or "") in self.graphs:
+            return self.graphs[variant or ""]
+        wanted = f"model_{variant}.onnx" if variant else "model.onnx"
+        there = ", ".join(
+            sorted(f"{file.name}{f' (variant={name!r})' if name else ''}" for name, file in self.graphs.items())
+        )
+        raise ModelLoadError(
+            f"no {wanted} in {display(self.path)} or in its onnx/ folder; there is {there or 'no other graph either'}"
+        )
+
+
+def _graphs(*places: Path) -> dict[str, Path]:
+    """Return the ONNX files by variant; what lies in the folder itself comes before its onnx/."""
+    found: dict[str, Path] = {}
+    for place in places:
+        for file in (*sorted(place.glob("model*.onnx")), *sorted((place / "onnx").glob("model*.onnx"))):
+            match = _GRAPH.fullmatch(file.name)
+            if match and file.is_file():
+                found.setdefault(match[1] or "", file)
+    return found
+
+
+def _modules(path: Path) -> list[tuple[str, str]] | None:
+    """Return (kind, folder) of each entry of `modules.json`, checked, or None where there is no such file."""
+    file = path / "modules.json"
+    if not file.is_file():
+        return None
+    where = display(file)
+    entries = _json(file)
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
+        raise ModelLoadError(f"{where} is no list of modules: download or save the model again")
+    modules = []
+    for entry in entries:
+        named = str(entry.get("type"))[:100]
+        package, _, kind = named.rpartition(".")
+        if kind not in _MODULES or package.partition(".")[0] != "sentence_transformers":
+            raise ModelLoadError(
+                f"{where} wants the module {named!r}, which is unknown here: known are sentence-transformers' "
+                f"{', '.join(_MODULES)}; export the whole model as one graph, and leave modules.json out"
+            )
+        folder = entry.get("path")
+        inside = PureWindowsPath(folder) if isinstance(folder, str) else None  # it knows both kinds of slashes
+        if inside is None or inside.anchor or ".." in inside.parts:
+            raise ModelLoadError(f"{where} wants the module folder {folder!r}: wanted one inside {display(path)}")
+        modules.append((kind, folder))
+    kinds = [kind for kind, _ in modules]
+    if kinds[0] != "Transformer" or "Transformer" in kinds[1:] or "Pooling" in kinds[2:]:
+        raise ModelLoadError(
+            f"{where} wants {', '.join(kinds)}: wanted a Transformer, then a Pooling, then any Dense and Normalize"
+        )
+    return modules
+
+
+def _head(path: Path, modules: list[tuple[str, str]] | None) -> tuple[Pooling | None, tuple[Layer, ...]]:
+    """Return the pooling and the layers after it."""
+    if modules is None:
+        file = path / "1_Pooling" / "config.json"
+        return Pooling.of(_config(file), display(file)), (Normalize(),)
+    pooling: Pooling | None = None
+    layers: list[Layer] = []
+    for kind, name in modules:
+        file = path / name / "config.json"
+        if kind in ("Pooling", "Dense") and not file.is_file():
+            raise ModelLoadError(f"no {display(file)}: modules.json names it")
+        if kind == "Pooling":
+            pooling = Pooling.of(_config(file), display(file))
+        elif kind == "Dense":
+            layers.append(DenseLayer.read(path / name, _config(file)))
+        elif kind == "Normalize":
+            layers.append(Normalize())
+    return pooling, tuple(layers)
+
+
+def _prompts(config: Mapping[str, Any], where: str) -> tuple[dict[str, str], str | None]:
+    """Return the prompts by name, and the name of the default one or None."""
+    prompts, default = config.get("prompts") or {}, config.get("default_prompt_name")
+    if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
+        raise ModelLoadError(f"{where} wants the prompts {str(prompts)[:200]}: wanted a text for each name")
+    if default is not None and default not in list(prompts):
+        raise ModelLoadError(f"{where} wants the prompt {default!r}: it has {', '.join(prompts) or 'none'}")
+    return {name: text or "" for name, text in prompts.items()}, default
+
+
+def _max_length(body: Path, lengths: Mapping[str, Any], model: Mapping[str, Any]) -> int:
+    """Return how many tokens of a text are read: the config's own, the tokenizer's, and no more than positions."""
+    own = lengths.get("max_seq_length")
+    if own is not None and (not isinstance(own, int) or isinstance(own, bool) or own < 1):
+        raise ModelLoadError(f"{display(body)} wants max_seq_length {own!r}: wanted a whole number")
+    other = _config(body / "tokenizer_config.json").get("model_max_length") if own is None else own
+    known = [n for n in (other, model.get("max_position_embeddings")) if isinstance(n, int) and 0 < n < _UNSET]
+    return min(known, default=MAX_LENGTH)
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """Return a JSON object from a config file, or an empty one where the file is absent."""
+    if not path.is_file():
+        return {}
+    value = _json(path)
+    if not isinstance(value, dict):
+        raise ModelLoadError(f"{display(path)} holds a {type(value).__name__}: wanted a JSON object")
+    return value
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ModelLoadError(f"{display(path)} is not JSON: {error}") from error

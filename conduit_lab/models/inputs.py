@@ -1,0 +1,154 @@
+"""Inputs: what people have becomes the arrays that a graph takes, or an error that says what it wants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from conduit_lab.core.errors import ModelInputError
+from conduit_lab.core.spec import Array, TensorSpec, describe
+from conduit_lab.runtime.session import dtype_of, native
+from conduit_lab.runtime.tensor import DeviceTensor
+
+_NUMBERS = {str(np.dtype(code)) for code in "?bhilqBHILQefd"}
+
+
+class Feeds(NamedTuple):
+    """Arrays by input name, each with its batch axis; the rows in them; whether they are one sample."""
+
+    arrays: dict[str, Any]
+    rows: int
+    single: bool
+
+
+class Inputs:
+    """The inputs of one model, called `name` in errors.
+
+    A batch axis that the graph fixes to `chunk` rows takes any multiple of them.
+    """
+
+    def __init__(self, name: str, specs: tuple[TensorSpec, ...]) -> None:
+        self.name = name
+        self.specs = specs
+        leading = {spec.shape[0] if spec.shape else None for spec in specs}
+        fixed = leading.pop() if len(leading) == 1 else None
+        self.chunk = fixed if isinstance(fixed, int) and fixed > 0 else 0
+        # one numeric input whose sample has a fixed shape: then an array that fits goes straight through
+        self._only: str | None = None
+        self._dtype: np.dtype[Any] | None = None
+        self._sample: tuple[int | str, ...] = ()
+        if len(specs) == 1 and not self.chunk and specs[0].shape and specs[0].dtype in _NUMBERS:
+            self._sample = specs[0].shape[1:]
+            if all(isinstance(axis, int) for axis in self._sample):
+                self._only, self._dtype = specs[0].name, dtype_of(specs[0])
+
+    def feeds(self, value: Any) -> Feeds:
+        """Return the arrays for one sample or a batch; `ModelInputError` for what does not fit."""
+        if type(value) is np.ndarray and value.dtype is self._dtype and self._only is not None:
+            shape = value.shape
+            if shape == self._sample:
+                return Feeds({self._only: value[None]}, 1, True)
+            if len(shape) > len(self._sample) and shape[1:] == self._sample:
+                return Feeds({self._only: value}, shape[0], False)
+        if isinstance(value, DeviceTensor) and len(self.specs) == 1 and self.specs[0].fits(value.shape):
+            return Feeds({self.specs[0].name: value}, len(value), value.single)  # its dtype onnxruntime checks
+        return self._checked(value)
+
+    def _checked(self, value: Any) -> Feeds:
+        arrays = [self.array(spec, item) for spec, item in zip(self.specs, self._given(value), strict=True)]
+        single = bool(arrays) and all(
+            a.ndim == len(s.shape) - 1 and s.fits((self.chunk or 1, *a.shape))
+            for a, s in zip(arrays, self.specs, strict=True)
+        )
+        if single and self.chunk <= 1:
+            arrays = [array[None] for array in arrays]
+        for spec, array in zip(self.specs, arrays, strict=True):
+            shape = array.shape
+            if self.chunk and shape and shape[0] % self.chunk == 0:
+                shape = (self.chunk, *shape[1:])
+            if not spec.fits(shape):
+                raise ModelInputError(f"{self.name!r} wants {spec.name} {spec}, got {describe(array)}")
+        if len({a.shape[0] for a in arrays if a.ndim}) > 1 and len({s.shape[:1] for s in self.specs}) == 1:
+            got = ", ".join(f"{s.name} {describe(array)}" for s, array in zip(self.specs, arrays, strict=True))
+            raise ModelInputError(f"{self.name!r} wants inputs of one batch size, got {got}")
+        rows = arrays[0].shape[0] if arrays and arrays[0].ndim else 1
+        return Feeds({s.name: array for s, array in zip(self.specs, arrays, strict=True)}, rows, single)
+
+    def _given(self, value: Any) -> list[Any]:
+        """Return one value for each input."""
+        names = [spec.name for spec in self.specs]
+        if is_frame(value):
+            return self._columns(value)
+        if isinstance(value, Mapping):
+            if set(value) != set(names):
+                raise ModelInputError(
+                    f"{self.name!r} wants the inputs {', '.join(sorted(names))}, "
+                    f"got {', '.join(map(str, value)) or 'none'}"
+                )
+            return [value[name] for name in names]
+        if len(names) != 1:
+            raise ModelInputError(f"{self.name!r} has {len(names)} inputs: pass a dict with {', '.join(names)}")
+        return [value]
+
+    def _columns(self, frame: Any) -> list[Any]:
+        """Return the values of a DataFrame: its columns by input name, or all of them as the one input's features."""
+        names = [spec.name for spec in self.specs]
+        if len(names) > 1 or list(frame.columns) == names:
+            missing = [name for name in names if name not in frame.columns]
+            if missing:
+                have = ", ".join(map(str, frame.columns))
+                raise ModelInputError(
+                    f"{self.name!r} wants the columns {', '.join(names)}; the DataFrame has {have or 'none'}"
+                )
+            # an input of [batch, 1] takes a column too
+            return [frame[[spec.name]] if len(spec.shape) == 2 else frame[spec.name] for spec in self.specs]
+        wanted = self.specs[0].shape[-1] if self.specs[0].shape else None
+        if isinstance(wanted, int) and len(frame.columns) != wanted:
+            raise ModelInputError(
+                f"{self.name!r} wants {names[0]} {self.specs[0]}, got a DataFrame of {len(frame.columns)} columns"
+            )
+        return [frame]
+
+    def array(self, spec: TensorSpec, value: Any) -> Array:
+        """Return `value` as an array of the spec's dtype; numbers in lists are cast, arrays only where it is exact."""
+        try:
+            array = np.asarray(value)
+        except ValueError as error:
+            raise ModelInputError(f"{self.name!r} wants {spec.name} {spec}, got lists of unequal length") from error
+        wanted = dtype_of(spec)
+        text = array.dtype.kind in "UOT" and all(isinstance(item, str) for item in array.flat)
+        if wanted == np.dtype(object) and text:
+            return array.astype(object)
+        if array.dtype == wanted and wanted != np.dtype(object):
+            return native(array)
+        numbers = array.dtype.kind in "biuf" and wanted.kind in "biuf"
+        if not numbers or (array.dtype.kind == "f" and wanted.kind != "f"):
+            raise ModelInputError(f"{self.name!r} wants {spec.name} {spec}, got {describe(array)}")
+        with np.errstate(over="ignore", invalid="ignore"):
+            cast = array.astype(wanted)
+            exact = _exact(array, cast)
+        # a list has no precision of its own, and a DataFrame's float64 is what pandas makes of any number
+        loose = not isinstance(value, np.ndarray) and wanted.kind == "f"
+        overflow = wanted.kind == "f" and bool(np.any(np.isinf(cast) & np.isfinite(array)))
+        if overflow or not (exact or loose):
+            raise ModelInputError(
+                f"{self.name!r} wants {spec.name} {spec}, got {describe(array)} whose values {wanted} cannot hold "
+                f"exactly: cast it yourself with .astype('{wanted}')"
+            )
+        return cast
+
+
+def is_frame(value: Any) -> bool:
+    """Tell whether `value` is a pandas DataFrame, without importing pandas."""
+    return type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "columns")
+
+
+def _exact(array: Array, cast: Array) -> bool:
+    """Tell whether `cast` holds the very values of `array`."""
+    if array.dtype.kind in "iu" and cast.dtype.kind == "f":
+        # compared as they are, both would be rounded to float64 first
+        beyond = float(np.iinfo(array.dtype).max) + 1
+        return bool(np.all(cast < beyond)) and np.array_equal(cast.astype(array.dtype), array)
+    return np.array_equal(cast, array, equal_nan=array.dtype.kind == "f")

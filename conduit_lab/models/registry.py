@@ -1,0 +1,89 @@
+"""Models: what an app has loaded, by name, with what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from conduit_lab.core import figures, html
+from conduit_lab.models.callable import CallableModel
+from conduit_lab.models.load import AnyModel
+from conduit_lab.runtime.cache import sessions
+
+_COLUMNS = ("model", "device", "size", "calls", "mean time", "hits", "state")
+_NUMERIC = ("size", "calls", "mean time", "hits")
+
+
+class Models(Sequence[AnyModel]):
+    """The models of an app, in the order they were loaded; `models["topic"]` is the newest of that name.
+
+    A model that is loaded again takes the place of the older one. `budget` is what the weights of all models of this
+    process may take in memory, in bytes; beyond it those not used for longest are evicted, and opened again at their
+    next use.
+    """
+
+    def __init__(self) -> None:
+        self._models: list[AnyModel] = []
+
+    def add(self, model: AnyModel) -> None:
+        """Put `model` in, in the place of one of the same name and file."""
+        others = [known for known in self._models if _identity(known) != _identity(model)]
+        self._models = [*others, model]  # a new list: a server may be reading the old one
+
+    @property
+    def budget(self) -> int:
+        """What the weights of all models of this process may take in memory, in bytes."""
+        return sessions.budget
+
+    @budget.setter
+    def budget(self, size: int) -> None:
+        sessions.budget = size
+
+    def __getitem__(self, key: Any) -> Any:
+        if not isinstance(key, str):
+            return self._models[key]
+        for model in reversed(self._models):
+            if model.name == key:
+                return model
+        raise KeyError(f"no model {key!r}; there are {', '.join(dict.fromkeys(m.name for m in self)) or 'none yet'}")
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    def __iter__(self) -> Iterator[AnyModel]:
+        return iter(self._models)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [model.name for model in self]
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [(model.name, *_figures(model)) for model in self]
+
+    def _facts(self) -> list[str]:
+        facts = [f"{figures.size(sessions.size)} of {figures.size(sessions.budget)} in use"]
+        facts += [f"{sessions.evictions} evictions"] if sessions.evictions else []
+        return facts + ([f"{sessions.order.preloads} preloads"] if sessions.order.preloads else [])
+
+    def __repr__(self) -> str:
+        return f"{html.columns(_COLUMNS, self._rows(), _NUMERIC)}\n{' · '.join(self._facts())}"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        shown = html.header("Models", str(len(self)), self._facts()) + html.table(_COLUMNS, self._rows(), _NUMERIC)
+        return html.bundle(repr(self), shown)
+
+
+def _identity(model: AnyModel) -> tuple[str, Any]:
+    return model.name, getattr(model, "path", None)
+
+
+def _figures(model: AnyModel) -> tuple[str, ...]:
+    """Return device, size, calls, mean time, hits and state; opens nothing."""
+    shared = model.held
+    if shared is None:
+        return (
+            ("python", "", "", "", "", "") if isinstance(model, CallableModel) else ("", "", "", "", "", "not opened")
+        )
+    mean = figures.seconds(shared.seconds / shared.calls) if shared.calls else ""
+    device = shared.state if shared.loaded else ""
+    state = ("loaded" if shared.loaded else "evicted") + (f": {shared.note}" if shared.note else "")
+    return device, figures.size(shared.size), figures.count(shared.calls), mean, figures.count(shared.hits), state

@@ -1,0 +1,75 @@
+"""An app's models by name, with what they cost; a model that is loaded again takes the place of the older one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conduit_lab import App, Lab
+from conduit_lab.models.callable import CallableModel
+from conduit_lab.models.model import Model
+from conduit_lab.models.registry import Models
+from conduit_lab.runtime.cache import sessions
+
+from ..runtime import graphs
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return graphs.linear(tmp_path / "sum.onnx", np.ones((3, 1)))
+
+
+def test_by_name_by_number_and_in_order(path: Path) -> None:
+    models = Models()
+    models.add(Model(path))
+    models.add(CallableModel(len, name="length"))
+    assert [model.name for model in models] == ["sum", "length"]
+    assert models["length"] is models[1]
+    assert models._ipython_key_completions_() == ["sum", "length"]
+    with pytest.raises(KeyError, match="no model 'mood'; there are sum, length"):
+        models["mood"]
+
+
+def test_a_cell_that_is_run_again_leaves_one_model(path: Path) -> None:
+    lab = Lab("lab", root=path.parent)
+    for _ in range(3):
+        model = lab.load_model("sum.onnx")
+    assert list(lab.models) == [model]
+    lab.load_model("sum.onnx", name="other")
+    assert len(lab.models) == 2
+    assert model.shared is lab.models["other"].shared
+
+
+def test_the_table_shows_size_device_calls_and_hits(path: Path) -> None:
+    lab = Lab("lab", root=path.parent)
+    model = lab.load_model("sum.onnx")
+    lab.load_model("sum.onnx", name="<twin>")
+    lab.load_model(len)
+    model.predict([1, 2, 3])
+    header, first, twin, function, footer = repr(lab.models).splitlines()
+    assert header.split() == ["model", "device", "size", "calls", "mean", "time", "hits", "state"]
+    assert first.split()[:2] == ["sum", "cpu"]
+    assert first.split()[-2:] == ["1", "loaded"]
+    assert twin.startswith("<twin>")
+    assert function.split() == ["len", "python"]
+    assert " in use" in footer
+    assert "&lt;twin&gt;" in lab.models._repr_mimebundle_()["text/html"]
+
+
+def test_the_table_opens_nothing(path: Path) -> None:
+    app = App("app", root=path.parent)
+    model = app.load_model("sum.onnx")
+    assert "not opened" in repr(app.models)
+    model.open()
+    model.shared.close()
+    assert "evicted" in repr(app.models)
+    assert not model.loaded
+
+
+def test_the_budget_is_that_of_the_process(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "_budget", None)
+    models = Models()
+    models.budget = 3 * 2**30
+    assert sessions.budget == models.budget == 3 * 2**30
