@@ -6,49 +6,31 @@ Run it with `.venv/bin/python benchmarks/skeleton.py`; it prints the table that 
 from __future__ import annotations
 
 import queue
-import statistics
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from measure import Row, in_turn, per_call, print_table
 
-from conduit_lab import Model, Stream, VectorStore
+from conduit_lab import Stream, VectorStore
 from conduit_lab.core.figures import rate, seconds
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.runtime.session import Session
 
-ROUNDS = 7
 ROOT = Path(__file__).parents[1]
-Row = tuple[str, str, str, str, str]
 
 
-def main() -> None:
-    """Print the table."""
-    print("| what | ours | beside it | ratio, median (min – max) | against |\n|---|---|---|---|---|")
-    for row in (stream_chunks(), predict_one(), *vector_search(), vector_add(), import_time()):
-        print(f"| {' | '.join(row)} |", flush=True)
-
-
-def in_turn(ours: Callable[[], float], other: Callable[[], float]) -> tuple[float, float, str]:
-    """Return the medians of two measurements taken in turn, and their ratio round by round, in words."""
-    pairs = [(ours(), other()) for _ in range(ROUNDS)]
-    ratios = [a / b for a, b in pairs]
-    words = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} – {max(ratios):.2f})"
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs), words
-
-
-def per_call(call: Callable[[], object], calls: int) -> float:
-    """Return the mean seconds of one call."""
-    begin = perf_counter()
-    for _ in range(calls):
-        call()
-    return (perf_counter() - begin) / calls
+def rows() -> Iterator[Row]:
+    """Yield the table's rows."""
+    yield stream_chunks()
+    yield from vector_search()
+    yield vector_add()
+    yield import_time()
 
 
 def stream_chunks(count: int = 200_000) -> Row:
@@ -88,18 +70,6 @@ def stream_chunks(count: int = 200_000) -> Row:
         ratio,
         "queue.SimpleQueue, two threads",
     )
-
-
-def predict_one() -> Row:
-    """`predict` of one sample by a labelled model, against onnxruntime's own call."""
-    model = Model(ROOT / "data/models/topic.onnx").open()
-    sample = np.random.default_rng(0).standard_normal((1, 384)).astype(np.float32)
-    session = Session(model.path)._session  # onnxruntime's own object
-    a, b, ratio = in_turn(
-        lambda: per_call(lambda: model.predict(sample[0]), 500),
-        lambda: per_call(lambda: session.run(None, {"embedding": sample}), 500),
-    )
-    return "predict one sample, with labels", seconds(a), seconds(b), ratio, "onnxruntime's session.run"
 
 
 def _vectors(count: int) -> FloatArray:
@@ -159,4 +129,4 @@ def import_time() -> Row:
 
 
 if __name__ == "__main__":
-    main()
+    print_table(rows())

@@ -211,22 +211,21 @@ class Model(Stage):
 
     async def acall(self, value: Any) -> Any:
         """Predict from an event loop, which stays free; calls that come together are run together."""
-        if trace.current() is None:
-            return await self._arun(value)
+        opened = self._opened
+        if opened is None or not opened.shared.loaded:
+            await anyio.to_thread.run_sync(self._load)
+            opened = self._parts()
+        feeds = opened.inputs.feeds(value)
+        if 0 < opened.inputs.chunk < feeds.rows:
+            return await anyio.to_thread.run_sync(self, value)
+        if trace.current() is None:  # the short way: each coroutine more costs a tenth of a small run
+            outputs = await opened.joined.acall((feeds.arrays, feeds.rows), feeds.rows, self.options.timeout)
+            return self._answer(opened, outputs, feeds, value)
         with trace.span(self.name, self.kind, self, value) as span:
-            result = await self._arun(value)
+            result = self._answer(opened, await opened.joined.arun(feeds.arrays, feeds.rows), feeds, value)
             if span is not None:
                 span.output = result
             return result
-
-    async def _arun(self, value: Any) -> Any:
-        if not self.loaded:
-            await anyio.to_thread.run_sync(self._load)
-        opened = self._parts()
-        feeds = opened.inputs.feeds(value)
-        if opened.inputs.chunk and feeds.rows > opened.inputs.chunk:
-            return await anyio.to_thread.run_sync(self.run, value)
-        return self._answer(opened, await opened.joined.arun(feeds.arrays, feeds.rows), feeds, value)
 
     def batch(self, values: Sequence[Any]) -> list[Any]:
         """Return one answer for each sample, computed in one run where they fit one array."""
@@ -265,7 +264,7 @@ class Model(Stage):
 
     @staticmethod
     def _answer(opened: _Opened, outputs: list[Array], feeds: Feeds, value: Any) -> Any:
-        if is_frame(value):
+        if type(value) is not np.ndarray and is_frame(value):
             return opened.answers.frame(outputs, value.index)
         return opened.answers.of(outputs, feeds.single)
 

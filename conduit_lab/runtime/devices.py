@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from types import ModuleType
 from typing import Any
 
@@ -288,6 +287,8 @@ def _description(ort: ModuleType, name: str, provider: str) -> str:
 def _double_install() -> str:
     """Return a warning when several onnxruntime packages overwrite each other's files, else nothing."""
     names = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
+    from importlib import metadata  # 13 ms of every import of the package
+
     found = []
     for name in names:
         try:

@@ -36,6 +36,7 @@ class Joined:
         self.shared = shared
         self._joiner = Joiner(shared)
         self._batcher: Batcher[Item, list[Array]] = Batcher(display(shared.path), self._joiner, max_rows=most or ROWS)
+        self.acall = self._batcher.acall  # `arun` for a call that is in no trace
 
     @classmethod
     def of(cls, shared: Shared, most: int | None = None) -> Joined:
@@ -90,21 +91,23 @@ class Joiner:
         """Return the outputs of each item."""
         if len(items) == 1 or not self.possible:
             return [self._shared.run(feeds, rows) for feeds, rows in items]
+        try:
+            feeds = {name: np.concatenate([item[0][name] for item in items]) for name in items[0][0]}
+        except ValueError:  # some are longer than others, along another axis than the batch
+            return self._grouped(items)
+        return self._split(items, self._shared.run(feeds, sum(rows for _, rows in items)))
+
+    def _grouped(self, items: Sequence[Item]) -> list[list[Array]]:
+        """Return the outputs of items of unequal length, each joined with its like."""
         tails = [[array.shape[1:] for array in feeds.values()] for feeds, _ in items]
-        if tails.count(tails[0]) == len(tails):
-            return self._join(items)
         answers: dict[int, list[Array]] = {}
         for _, same in groupby(sorted(range(len(items)), key=tails.__getitem__), key=tails.__getitem__):
             numbers = list(same)
-            answers.update(zip(numbers, self._join([items[i] for i in numbers]), strict=True))
+            answers.update(zip(numbers, self([items[i] for i in numbers]), strict=True))
         return [answers[i] for i in range(len(items))]
 
-    def _join(self, items: Sequence[Item]) -> list[list[Array]]:
-        """Return the outputs of items that fit one array."""
-        if len(items) == 1:
-            return [self._shared.run(*items[0])]
-        feeds = {name: np.concatenate([item[0][name] for item in items]) for name in items[0][0]}
-        outputs = self._shared.run(feeds, sum(rows for _, rows in items))
+    def _split(self, items: Sequence[Item], outputs: Sequence[Array]) -> list[list[Array]]:
+        """Return each item's rows of the outputs."""
         answers = []
         start = 0
         for _, rows in items:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pkgutil
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module, metadata
+from importlib import import_module
 from types import ModuleType
 
 
@@ -46,6 +46,8 @@ def plugins_of(ort: ModuleType) -> dict[str, Plugin]:
 
 def _version(module: str) -> str:
     """Return the version of the package that brings the module, or nothing."""
+    from importlib import metadata  # 13 ms of every import of the package
+
     try:
         return metadata.version(module.replace("_", "-"))
     except metadata.PackageNotFoundError:
