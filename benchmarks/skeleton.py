@@ -5,11 +5,9 @@ Run it with `.venv/bin/python benchmarks/skeleton.py`; it prints the table that 
 
 from __future__ import annotations
 
-import queue
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -18,8 +16,8 @@ from time import perf_counter
 import numpy as np
 from measure import Row, in_turn, per_call, print_table
 
-from conduit_lab import Stream, VectorStore
-from conduit_lab.core.figures import rate, seconds
+from conduit_lab import VectorStore
+from conduit_lab.core.figures import seconds
 from conduit_lab.core.spec import FloatArray
 
 ROOT = Path(__file__).parents[1]
@@ -27,49 +25,9 @@ ROOT = Path(__file__).parents[1]
 
 def rows() -> Iterator[Row]:
     """Yield the table's rows."""
-    yield stream_chunks()
     yield from vector_search()
     yield vector_add()
     yield import_time()
-
-
-def stream_chunks(count: int = 200_000) -> Row:
-    """One reader takes a stream's chunks, against a bare queue between two threads."""
-
-    def chunks() -> Iterator[str]:
-        for _ in range(count):
-            yield "token"
-
-    def stream() -> float:
-        begin = perf_counter()
-        got = sum(1 for _ in Stream(chunks(), keep=2**30))
-        assert got == count
-        return count / (perf_counter() - begin)
-
-    def bare() -> float:
-        handed: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-
-        def produce() -> None:
-            for chunk in chunks():
-                handed.put(chunk)
-            handed.put(None)
-
-        begin = perf_counter()
-        thread = threading.Thread(target=produce)
-        thread.start()
-        while handed.get() is not None:
-            pass
-        thread.join()
-        return count / (perf_counter() - begin)
-
-    a, b, ratio = in_turn(stream, bare)
-    return (
-        "chunks through a Stream, one reader",
-        rate(a, "chunks"),
-        rate(b, "chunks"),
-        ratio,
-        "queue.SimpleQueue, two threads",
-    )
 
 
 def _vectors(count: int) -> FloatArray:

@@ -6,6 +6,7 @@ message is shown. Everything else becomes a 500 whose message stays in the serve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -75,16 +76,17 @@ class MissingExtra(ConduitError, ImportError):
 class StreamLagged(ConduitError):
     """A reader asked for chunks that the stream's bounded log no longer keeps.
 
-    `missed` chunks are gone; the next read goes on at chunk `resume_at`.
+    `missed` chunks are gone; the next read goes on at chunk `resume_at`. `snapshot` holds the chunks that are kept.
     """
 
-    def __init__(self, name: str, missed: int, resume_at: int) -> None:
+    def __init__(self, name: str, missed: int, resume_at: int, snapshot: Sequence[Any] = ()) -> None:
         super().__init__(
             f"stream {name!r} has dropped {missed} chunks that this reader had not read: it keeps a bounded log; "
             f"read on from chunk {resume_at}, or read faster"
         )
         self.missed = missed
         self.resume_at = resume_at
+        self.snapshot = snapshot
 
 
 class StreamCancelled(ConduitError):

@@ -9,39 +9,57 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import sys
+import inspect
 import threading
-import weakref
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from weakref import WeakSet
 
 from conduit_lab.core import figures, html
-from conduit_lab.core.errors import StreamCancelled, StreamLagged
+from conduit_lab.core.bells import Bells, block, pause
+from conduit_lab.core.chunk import chunk_text as chunk_text
+from conduit_lab.core.chunk import is_frame, joined, rows
+from conduit_lab.core.errors import StreamCancelled
+from conduit_lab.core.log import Log
 from conduit_lab.core.loop import package_loop
+from conduit_lab.core.media import Media, image
+from conduit_lab.core.reader import Reader as Reader
 
 T = TypeVar("T")
+U = TypeVar("U")
 State = Literal["pending", "running", "done", "cancelled", "failed"]
 
 MARKS: dict[State, str] = {"pending": "○", "running": "●", "done": "✓", "cancelled": "■", "failed": "✕"}
 KEEP_BYTES = 4 * 2**20
-_SLICE = 0.2  # seconds a blocking wait may last before the kernel's interrupt is looked at
+IMAGE_WITHIN = 100  # chunks before the newest in which an image is looked for to be shown
+SHOWN_IMAGE_BYTES = 2**20  # a saved notebook shall not grow without bound
 
 _tasks: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
 _producing: contextvars.ContextVar[Stream[Any] | None] = contextvars.ContextVar("conduit_lab_stream", default=None)
 
 
+class Statistics(NamedTuple):
+    """The course of a stream: chunks and about their bytes so far, seconds, chunks a second, seconds to the first."""
+
+    chunks: int
+    bytes: int
+    seconds: float
+    rate: float
+    first: float | None
+
+
 class Stream(Generic[T]):
     """A running generation: iterable, async-iterable, awaitable and cancellable.
 
-    `source` is a generator or any iterable, sync or async. Chunks may be of any type. The log keeps about `keep`
-    bytes of the newest chunks. Each `for` or `async for` is a reader of its own that starts at the oldest kept chunk.
-    A stream made inside another stream's generator is cancelled with it.
+    `source` is a generator or any iterable, sync or async; of a DataFrame the rows are streamed, each a `dict`. Chunks
+    may be of any type. The log keeps about `keep` bytes of the newest chunks. Each `for` or `async for` is a reader of
+    its own that starts at the oldest kept chunk. A stream made inside another stream's generator is cancelled with it.
 
     Attributes: `name`; `state`, one of pending, running, done, cancelled, failed; `error`, the exception of a failed
-    stream; `count`, chunks made so far; `started`, `first` and `ended`, seconds of the monotonic clock or None.
+    stream; `count`, chunks made so far; `started`, `first` and `ended`, seconds of the monotonic clock or None;
+    `readers`, how many read it now.
     """
 
     def __init__(self, source: Iterable[T] | AsyncIterable[T], *, name: str = "stream", keep: int = KEEP_BYTES) -> None:
@@ -52,29 +70,22 @@ class Stream(Generic[T]):
         self.first: float | None = None
         self.ended: float | None = None
         self.readers = 0
-        self._keep = keep
-        # (index of the first kept chunk, the kept chunks): replaced as one, so a reader never sees half a trim
-        self._window: tuple[int, list[T]] = (0, [])
-        self._bytes = 0
+        self._log: Log[T] = Log(keep)
         self._value: Any = None
-        self._waiters: deque[Callable[[], object]] = deque()
+        self._bells = Bells()
         self._lock = threading.Lock()
-        self._children: weakref.WeakSet[Stream[Any]] = weakref.WeakSet()
+        self._children: WeakSet[Stream[Any]] | None = None
+        self._inputs: tuple[Reader[Any], ...] = ()
         self._stop_task: Callable[[], object] | None = None
         if (parent := _producing.get()) is not None:
             parent._adopt(self)
-        context = contextvars.copy_context()
-        if isinstance(source, AsyncIterable):
-            package_loop().call_soon_threadsafe(self._start_task, source, context=context)
-        else:
-            run = threading.Thread(target=context.run, args=(self._produce, source), name=f"stream {name}", daemon=True)
-            run.start()
+        self._start(source)
 
     # Reading
 
     def reader(self, start: int | None = None) -> Reader[T]:
         """Return a new reader that begins at chunk `start` (default: the oldest kept one)."""
-        return Reader(self, self._window[0] if start is None else start)
+        return Reader(self, self._log.window[0] if start is None else start)
 
     def __iter__(self) -> Reader[T]:
         return self.reader()
@@ -90,7 +101,8 @@ class Stream(Generic[T]):
 
         The text is returned where every chunk is a `str`. `timeout` is in seconds. The kernel's interrupt cancels
         the stream. Raises the generator's own error, `StreamCancelled`, `StreamLagged` when the log has dropped
-        chunks that the result would need, and `TimeoutError` (the stream then goes on).
+        chunks that the result would need, `TimeoutError` (the stream then goes on), and `RuntimeError` inside an async
+        generator that is itself a stream: use `await stream` there.
         """
         self.wait(timeout)
         return self._outcome()
@@ -101,21 +113,30 @@ class Stream(Generic[T]):
         if not self._block(lambda: self.finished, deadline):
             raise TimeoutError(f"stream {self.name!r} is still {self.state} after {timeout} s")
 
+    def map(self, function: Callable[[T], U | Awaitable[U]], *, name: str | None = None) -> Stream[U]:
+        """Return a stream of `function(chunk)` for each chunk.
+
+        A plain function runs on a thread of its own, an async one on the package's loop. It ends as this stream ends;
+        when it is cancelled or `function` fails, this stream is cancelled too, unless somebody else reads it.
+        """
+        mapped: Any = self._mapped_async if inspect.iscoroutinefunction(function) else self._mapped
+        reader = self.reader()
+        return Stream(mapped(reader, function), name=name or self.name)._made_of(reader)
+
     @property
     def finished(self) -> bool:
         """Whether no further chunk will come."""
-        return self.state in ("done", "cancelled", "failed")
+        return self.ended is not None
 
     @property
     def count(self) -> int:
         """Chunks made so far, dropped ones included."""
-        base, kept = self._window
-        return base + len(kept)
+        return self._log.count
 
     @property
     def kept(self) -> list[T]:
         """The chunks that the log still keeps, the newest last."""
-        return list(self._window[1])
+        return list(self._log.window[1])
 
     @property
     def text(self) -> str:
@@ -127,25 +148,56 @@ class Stream(Generic[T]):
         """Seconds from the start to the end, or to now."""
         return (self.ended or monotonic()) - self.started
 
+    @property
+    def statistics(self) -> Statistics:
+        """What has come so far and how fast."""
+        count, seconds = self.count, self.elapsed
+        first = None if self.first is None else self.first - self.started
+        return Statistics(count, self._log.size, seconds, count / seconds if seconds > 0 else 0.0, first)
+
     def cancel(self) -> None:
         """End the stream now: readers end at once, the generator is closed at its next chunk."""
         self._finish("cancelled")
         if (stop := self._stop_task) is not None:
             stop()
         with self._lock:
-            children = list(self._children)
+            children = list(self._children or ())
         for child in children:
             child.cancel()
 
     # Producing
 
+    def _start(self, source: Iterable[T] | AsyncIterable[T]) -> None:
+        context = contextvars.copy_context()
+        if isinstance(source, AsyncIterable):
+            package_loop().call_soon_threadsafe(self._start_task, source, context=context)
+            return
+        source = rows(source) if is_frame(source) else source  # type: ignore[assignment]  # then T is dict
+        arguments, name = (self._produce, source), f"stream {self.name}"
+        threading.Thread(target=context.run, args=arguments, name=name, daemon=True).start()
+
     def _adopt(self, child: Stream[Any]) -> None:
         """Make `child` end with this stream; a generator that has not seen its cancellation yet may still make one."""
         with self._lock:
+            if self._children is None:
+                self._children = WeakSet()
             self._children.add(child)
             cancelled = self.state == "cancelled"
         if cancelled:
             child.cancel()
+
+    def _made_of(self, *inputs: Reader[Any]) -> Stream[T]:
+        """Leave the streams that this one reads when it ends, though its generator may never have begun."""
+        with self._lock:
+            self._inputs = inputs
+            ended = self.finished
+        if ended:
+            self._leave_inputs()
+        return self
+
+    def _leave_inputs(self) -> None:
+        for reader in self._inputs:
+            reader.leave()
 
     def _produce(self, source: Iterable[T]) -> None:
         _producing.set(self)
@@ -153,13 +205,15 @@ class Stream(Generic[T]):
         try:
             iterator = iter(source)
             self._begin()
-            while not self.finished:
+            while self.ended is None:
                 try:
                     chunk = next(iterator)
                 except StopIteration as stop:
                     self._value = stop.value
                     break
                 self._append(chunk)
+        except StreamCancelled:  # what it was made of was cancelled
+            self._finish("cancelled")
         except BaseException as error:  # arrives at every reader
             self._finish("failed", error)
         finally:
@@ -192,10 +246,10 @@ class Stream(Generic[T]):
             if self.finished:
                 return
             async for chunk in source:
-                if self.finished:
+                if self.ended is not None:
                     break
                 self._append(chunk)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, StreamCancelled):
             self._finish("cancelled")
         except BaseException as error:
             self._finish("failed", error)
@@ -212,91 +266,79 @@ class Stream(Generic[T]):
                 self.state = "running"
 
     def _append(self, chunk: T) -> None:
-        if self.finished:
+        if self.ended is not None:
             return
         if self.first is None:
             self.first = monotonic()
-        self._window[1].append(chunk)
-        self._bytes += _weight(chunk)
-        if self._bytes > self._keep:
-            self._trim()
-        if self._waiters:
-            self._wake()
-
-    def _trim(self) -> None:
-        """Drop the oldest quarter by weight (always keeping the newest chunk), so that trims stay rare."""
-        base, kept = self._window
-        drop = 0
-        while self._bytes > self._keep * 3 // 4 and drop < len(kept) - 1:
-            self._bytes -= _weight(kept[drop])
-            drop += 1
-        self._window = (base + drop, kept[drop:])
+        self._log.append(chunk)
+        if self._bells.waiting:
+            self._bells.ring()
 
     def _finish(self, state: State, error: BaseException | None = None) -> None:
         with self._lock:
             if self.finished:
                 return
             self.error = error
-            self.ended = monotonic()
             self.state = state
-        self._wake()
+            self.ended = monotonic()
+        self._bells.ring()
+        self._leave_inputs()
 
-    # Waiting: a reader puts its wake-up call into `_waiters` and then looks again, a producer first appends and then
-    # wakes; whichever order they meet in, one of the two sees the other.
+    def _mapped(self, reader: Reader[T], function: Callable[[T], U]) -> Iterator[U]:
+        for chunk in reader:
+            yield function(chunk)
+        self._pass_cancellation_on()
 
-    def _wake(self) -> None:
-        with suppress(IndexError):
-            while True:
-                self._waiters.popleft()()
+    async def _mapped_async(self, reader: Reader[T], function: Callable[[T], Awaitable[U]]) -> AsyncGenerator[U, None]:
+        async for chunk in reader:
+            yield await function(chunk)
+        self._pass_cancellation_on()
+
+    def _pass_cancellation_on(self) -> None:
+        if self.state == "cancelled":
+            raise StreamCancelled(self.name, joined(self.kept))
+
+    # Waiting
 
     def _block(self, ready: Callable[[], bool], deadline: float | None = None) -> bool:
         """Block this thread until `ready()`; False when the deadline passed. An interrupt cancels the stream."""
+        if ready():
+            return True
+        if _on_package_loop():
+            raise RuntimeError(
+                f"stream {self.name!r} would block the loop that every async generator runs on, this one too: inside "
+                "an async generator write `await stream` or `async for chunk in stream`"
+            )
         try:
-            while not ready():
-                bell = threading.Semaphore(0)
-                self._waiters.append(bell.release)
-                while not ready():
-                    left = _SLICE if deadline is None else min(_SLICE, deadline - monotonic())
-                    if left <= 0:
-                        return False
-                    if bell.acquire(timeout=left):
-                        break
+            return block(self._bells, ready, deadline)
         except KeyboardInterrupt:
             self.cancel()
             raise
-        return True
-
-    async def _pause(self, ready: Callable[[], bool]) -> None:
-        """Suspend this task until `ready()`."""
-        loop = asyncio.get_running_loop()
-        while not ready():
-            bell = asyncio.Event()
-
-            def ring(bell: asyncio.Event = bell) -> None:
-                with suppress(RuntimeError):  # the waiting loop is gone: nobody to wake
-                    loop.call_soon_threadsafe(bell.set)
-
-            self._waiters.append(ring)
-            if not ready():
-                await bell.wait()
 
     async def _wait_async(self) -> Any:
-        await self._pause(lambda: self.finished)
+        await pause(lambda: self.finished, self._bells)
         return self._outcome()
 
     def _outcome(self) -> Any:
         if self.state == "failed" and self.error is not None:
             raise self.error
-        base, kept = self._window
+        base, kept = self._log.window
         if self.state == "cancelled":
-            raise StreamCancelled(self.name, _joined(kept))
+            raise StreamCancelled(self.name, joined(kept))
         if self._value is not None:
             return self._value
         if base:
-            raise StreamLagged(self.name, base, base)
-        return _joined(kept)
+            raise self._log.lagged(self.name, 0)
+        return joined(kept)
 
     # Showing
+
+    def newest_image(self, start: int = 0) -> Media | None:
+        """Return the newest image among the last 100 chunks, from chunk `start` on; None for one above 1 MB."""
+        base, kept = self._log.window
+        begin = max(start - base, len(kept) - IMAGE_WITHIN, 0)
+        newest = next(filter(None, map(image, reversed(kept[begin:]))), None)
+        return newest if newest is not None and len(newest.data) <= SHOWN_IMAGE_BYTES else None
 
     @property
     def facts(self) -> list[str]:
@@ -318,113 +360,14 @@ class Stream(Generic[T]):
         note = "" if self.error is None else f"\n{type(self.error).__name__}: {self.error}"
         content = self.text + note
         shown = html.header("Stream", self.name, self.facts) + html.text(content)
+        if (newest := self.newest_image()) is not None:
+            shown += f'<img src="{newest.url}" alt="the newest image" style="max-width:100%;max-height:480px">'
         return html.bundle(f"{self!r}\n{content}", shown)
 
 
-class Reader(Iterator[T]):
-    """One reader of a stream, sync or async, at its own place; `index` is the next chunk's number."""
-
-    def __init__(self, stream: Stream[T], start: int) -> None:
-        self.stream = stream
-        self.index = start
-        self._open = True
-        stream.readers += 1
-
-    def close(self) -> None:
-        """Stop reading; the stream goes on."""
-        if self._open:
-            self._open = False
-            self.stream.readers -= 1
-
-    def ready(self) -> bool:
-        """Whether the next read returns, raises or ends without waiting."""
-        finished = self.stream.finished  # looked at before the log: what came before the end is never missed
-        base, kept = self.stream._window
-        return finished or self.index - base < len(kept)
-
-    def take(self) -> list[T]:
-        """Return all chunks that are there now, without waiting; raises `StreamLagged` once per gap."""
-        base, kept = self.stream._window
-        if self.index < base:
-            missed, self.index = base - self.index, base
-            raise StreamLagged(self.stream.name, missed, base)
-        chunks = kept[self.index - base :]
-        self.index += len(chunks)
-        return chunks
-
-    def _next(self) -> T:
-        """Return the chunk at `index`; `LookupError` where there is none."""
-        base, kept = self.stream._window
-        offset = self.index - base
-        if offset < 0:
-            self.index = base
-            raise StreamLagged(self.stream.name, -offset, base)
-        if offset >= len(kept):
-            raise LookupError
-        self.index += 1
-        return kept[offset]
-
-    def _end(self) -> None:
-        self.close()
-        if self.stream.state == "failed" and self.stream.error is not None:
-            raise self.stream.error
-
-    def __iter__(self) -> Reader[T]:
-        return self
-
-    def __next__(self) -> T:
-        while True:
-            finished = self.stream.finished
-            try:
-                return self._next()
-            except LookupError:
-                if finished:
-                    self._end()
-                    raise StopIteration from None
-            self.stream._block(self.ready)
-
-    def __aiter__(self) -> Reader[T]:
-        return self
-
-    async def __anext__(self) -> T:
-        while True:
-            finished = self.stream.finished
-            try:
-                return self._next()
-            except LookupError:
-                if finished:
-                    self._end()
-                    raise StopAsyncIteration from None
-            await self.wait()
-
-    async def wait(self) -> None:
-        """Suspend until there is something to take or the stream has ended."""
-        await self.stream._pause(self.ready)
-
-    def __del__(self) -> None:
-        self.close()
-
-
-def chunk_text(chunk: Any) -> str:
-    """Return the running text of one chunk: its text if it has one, else its repr on a line."""
-    if isinstance(chunk, str):
-        return chunk
-    if isinstance(chunk, dict) and isinstance(chunk.get("chunk"), str):
-        return str(chunk["chunk"])
-    return f"{chunk!r}\n"
-
-
-def _joined(chunks: list[Any]) -> Any:
-    return "".join(chunks) if chunks and all(isinstance(chunk, str) for chunk in chunks) else list(chunks)
-
-
-def _weight(chunk: Any) -> int:
-    """Return about how many bytes `chunk` holds; containers are looked into one level deep."""
-    if isinstance(chunk, str | bytes):
-        return 64 + len(chunk)
-    weight = sys.getsizeof(chunk) + int(getattr(chunk, "nbytes", 0))
-    if isinstance(chunk, dict):
-        weight += sum(map(sys.getsizeof, chunk.values()))
-    elif isinstance(chunk, list | tuple):
-        weight += sum(map(sys.getsizeof, chunk))
-    return weight
+def _on_package_loop() -> bool:
+    try:
+        running = asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return running is package_loop()

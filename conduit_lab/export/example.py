@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from conduit_lab.core.chunk import chunk_json
 from conduit_lab.core.stream import Stream
 from conduit_lab.serving import codec
 from conduit_lab.serving.endpoint import Call, Endpoint
@@ -40,13 +41,12 @@ class Example:
     @classmethod
     def of(cls, endpoint: Endpoint, call: Call, result: Any) -> Example | None:
         """Return the example of a finished call; None for a stream that did not end well, or what has no JSON form."""
-        if isinstance(result, Stream):
-            if result.state != "done" or result.count != len(result.kept):
-                return None
-            result = result.kept
+        streamed = isinstance(result, Stream)
+        if streamed and (result.state != "done" or result.count != len(result.kept)):
+            return None
         try:
             payload, path_params = codec.loads(codec.dumps([call.payload, call.path_params]))
-            answer = codec.loads(codec.dumps(result))
+            answer = codec.loads(codec.dumps([*map(chunk_json, result.kept)] if streamed else result))
         except TypeError:
             return None
         spans = list(call.trace or ())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import math
 import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -97,9 +98,16 @@ class App(EndpointHost):
         """Serve a function at GET `path`; its parameters are taken from the query and the path."""
         return lambda function: self._register(Endpoint(function, path, "GET", "value", self))
 
-    def ml_stream(self, path: str) -> Decorator:
-        """Serve a generator function at POST `path` as server-sent events; called here it gives a `Stream`."""
-        return lambda function: self._register(Endpoint(function, path, "POST", "stream", self))
+    def ml_stream(self, path: str, *, resume: float | None = None) -> Decorator:
+        """Serve a generator function at `path` as server-sent events; called here it gives a `Stream`.
+
+        A POST takes the JSON body, a GET the same fields from the query. A stream whose client has left is cancelled,
+        unless others read it; with `resume` it goes on for that many seconds, in which the client may come back with
+        the header `last-event-id` and reads on where it was.
+        """
+        if resume is not None and not 0 < resume < math.inf:
+            raise EndpointError(f"{path}: resume= is a number of seconds above 0, or None; got {resume!r}")
+        return lambda function: self._register(Endpoint(function, path, "POST", "stream", self, resume=resume))
 
     def ml_endpoint(self, path: str, *, model: Any, fallback: Any = None) -> Decorator:
         """Serve a model at POST `path`: the function makes the model's input of the body.
@@ -198,7 +206,8 @@ class App(EndpointHost):
         await asgi(scope, receive, send)
 
     def _build(self, endpoints: list[Endpoint]) -> Starlette:
-        faces = [Route(e.path, HttpFace(e, self.body_limit, self._streams), methods=[e.method]) for e in endpoints]
+        own_gets_first = sorted(endpoints, key=lambda endpoint: len(endpoint.methods))  # a stream answers GET too
+        faces = [Route(e.path, HttpFace(e, self.body_limit, self._streams), methods=e.methods) for e in own_gets_first]
         return Starlette(
             routes=[Route("/healthz", _healthz, methods=["GET"]), *faces],
             exception_handlers={HTTPException: self._not_found},
@@ -238,7 +247,8 @@ class App(EndpointHost):
 
     def drain(self) -> None:
         """End the streams that are being served; each client gets a last event that says so."""
-        for stream in list(self._streams):
+        held = [stream for endpoint in self.endpoints for stream in endpoint.resumes.streams]
+        for stream in (*self._streams, *held):
             stream.cancel()
 
     # Showing

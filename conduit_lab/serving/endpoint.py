@@ -16,6 +16,7 @@ from conduit_lab.core.paths import use_root
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.stream import Stream
 from conduit_lab.serving import codec
+from conduit_lab.serving.resume import Resumes
 
 Shape = Literal["value", "stream"]
 
@@ -49,7 +50,8 @@ class Endpoint(Stage):
     """A registered function. Calling it runs exactly what a request to its path runs.
 
     `method` and `path` say where it answers, `trace` what ran inside its last call (where its app keeps traces).
-    `shape` is "stream" where it answers with events. `run_with` is what is called with the bound arguments.
+    `shape` is "stream" where it answers with events; then it answers a GET too, and clients may come back to a stream
+    for `resume` seconds. `run_with` is what is called with the bound arguments.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Endpoint(Stage):
         app: EndpointHost,
         run_with: Callable[..., Any] | None = None,
         parts: Mapping[str, Any] | None = None,
+        resume: float | None = None,
     ) -> None:
         self.function = function
         self.name = function.__name__
@@ -69,6 +72,7 @@ class Endpoint(Stage):
         self.shape = shape
         self.trace: trace.Trace | None = None
         self.parts = dict(parts or {})
+        self.resumes = Resumes(resume)
         self.app = app
         self._run_with = run_with or function
         self.signature = Signature(self._run_with, path, method)
@@ -79,6 +83,18 @@ class Endpoint(Stage):
     def is_async(self) -> bool:
         """Whether calling it gives an awaitable."""
         return self.shape == "value" and inspect.iscoroutinefunction(self._run_with)
+
+    @property
+    def methods(self) -> list[str]:
+        """The HTTP methods that it answers."""
+        return ["POST", "GET"] if self.shape == "stream" else [self.method]
+
+    @property
+    def starts_at_once(self) -> bool:
+        """Whether calling it runs none of the function: a generator function's body runs on the stream's own thread."""
+        return self.shape == "stream" and (
+            inspect.isgeneratorfunction(self._run_with) or inspect.isasyncgenfunction(self._run_with)
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the endpoint with Python arguments.

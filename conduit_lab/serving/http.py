@@ -35,6 +35,13 @@ class HttpFace:
         """Answer one request."""
         request_id = uuid.uuid4().hex[:16]
         try:
+            if self.endpoint.shape == "stream":
+                if scope["method"] == "HEAD":  # of a GET, without its generation
+                    await send_empty(send, 200, [*sse.HEADERS, (b"x-request-id", request_id.encode())])
+                    return
+                if last_event_id := Headers(scope=scope).get("last-event-id"):
+                    await self._resume(last_event_id, request_id, scope, receive, send)
+                    return
             result, headers = await self._run(scope, receive)
             headers.append((b"x-request-id", request_id.encode()))
             if not isinstance(result, Stream):
@@ -43,18 +50,56 @@ class HttpFace:
         except Exception as error:
             await send_error(send, error, request_id)
             return
-        self.streams.add(result)
+        self.endpoint.resumes.hold(request_id, result)
+        await self._stream(result, (request_id, None), request_id, headers, scope, receive, send)
+
+    async def _resume(self, last_event_id: str, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Go on where a client that comes back has stopped; 204 tells a browser that there is no more."""
+        headers: RawHeaders = [(b"x-request-id", request_id.encode())]
+        found = self.endpoint.resumes.find(last_event_id)
+        if found is None:
+            await send_empty(send, 204, headers)
+            return
+        stream_id, stream, start = found
+        await self._stream(stream, (stream_id, start), request_id, headers, scope, receive, send)
+
+    async def _stream(
+        self,
+        stream: Stream[Any],
+        place: tuple[str, int | None],
+        request_id: str,
+        headers: RawHeaders,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        stream_id, start = place
+        self.streams.add(stream)
         try:
-            await sse.send_stream(result, receive, send, headers)
+            await sse.send_stream(
+                stream,
+                receive,
+                send,
+                headers,
+                stream_id=stream_id,
+                start=start,
+                leave=lambda reader: self.endpoint.resumes.leave(stream_id, reader),
+                browser=scope["method"] == "GET",
+            )
         finally:
-            self.streams.discard(result)
-            if result.error is not None:
-                log.error("request %s: stream %r failed", request_id, result.name, exc_info=result.error)
+            if stream.readers == 0:
+                self.streams.discard(stream)
+            if stream.error is not None:
+                log.error("request %s: stream %r failed", request_id, stream.name, exc_info=stream.error)
 
     async def _run(self, scope: Scope, receive: Receive) -> tuple[Any, RawHeaders]:
         endpoint = self.endpoint
         body = b""
-        if endpoint.method != "GET":
+        if scope["method"] == "GET" and endpoint.shape == "stream":
+            body = _query_as_body(scope)
+            if not body and endpoint.signature.takes_body:
+                raise InputError("the query is empty: wanted the fields of the JSON body as ?name=value")
+        elif endpoint.method != "GET":
             body = await read_body(scope, receive, self.body_limit)
             if body:
                 require_json(scope)
@@ -69,6 +114,8 @@ class HttpFace:
         call = endpoint.signature.from_request(request)
         if endpoint.is_async:
             result = await endpoint.invoke(call)
+        elif endpoint.starts_at_once:
+            result = endpoint.invoke(call)
         else:
             result = await anyio.to_thread.run_sync(endpoint.invoke, call)
         return result, _stand_ins(call.trace)
@@ -80,10 +127,22 @@ def _stand_ins(trace: Trace | None) -> RawHeaders:
     for span in trace or ():
         if isinstance(span.target, Fallback) and span.children and span.children[0].error is not None:
             headers.append((b"x-conduit-fallback", span.children[-1].name.encode("ascii", "replace")))
-        elif span.note:  # "cpu: " and the reason, which stays on the server
-            device = f"{span.name}: {span.note.partition(':')[0]}"
-            headers.append((b"x-conduit-device", device.encode("ascii", "replace")))
+        elif span.note.startswith("cpu: "):  # the reason behind it stays on the server
+            headers.append((b"x-conduit-device", f"{span.name}: cpu".encode("ascii", "replace")))
     return headers
+
+
+def _query_as_body(scope: Scope) -> bytes:
+    """Return the query as the JSON object that a POST would have: an EventSource can send no body."""
+    query = QueryParams(scope.get("query_string", b""))
+    values = {key: query.getlist(key) for key in query}
+    return codec.dumps({key: v[0] if len(v) == 1 else v for key, v in values.items()}) if values else b""
+
+
+async def send_empty(send: Send, status: int, headers: RawHeaders) -> None:
+    """Send an answer without a body."""
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def send_json(send: Send, status: int, body: bytes, headers: RawHeaders) -> None:

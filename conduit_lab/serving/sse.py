@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Callable, Sequence
 from typing import Any
+from uuid import uuid4
 
 import anyio
+import anyio.to_thread
 from starlette.types import Receive, Send
 
+from conduit_lab.core.bells import Waiter
+from conduit_lab.core.chunk import chunk_json, is_plain, weight
 from conduit_lab.core.errors import StreamLagged
-from conduit_lab.core.stream import Reader, Stream
+from conduit_lab.core.reader import Reader
+from conduit_lab.core.stream import Stream
 from conduit_lab.serving import codec
 
 log = logging.getLogger("conduit_lab")
 HEARTBEAT_SECONDS = 15.0
+SEND_SECONDS = 30.0  # a client that takes nothing for so long is cut
+LAST_SECONDS = 0.5  # for the last event of a stream that the server's stop cuts
+RETRY_MILLISECONDS = 1000  # until a browser comes back
+END = "end"  # stands in the place of a chunk's number in the last id
+
+_BATCH = 512  # chunks a write: about what the loop may be held up for
+_HEAVY = 2**16  # bytes of a chunk from which its form is made on a thread
+_FAILED = "the stream failed; the server's log says why"
 
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -22,69 +37,175 @@ HEADERS = [
 ]
 
 
-def event(data: Any, name: str | None = None) -> bytes:
+def event(data: Any, name: str | None = None, id: str | None = None) -> bytes:
     """Return one event with JSON data; JSON has no line breaks, so one data line holds it."""
-    head = b"" if name is None else b"event: " + name.encode() + b"\n"
+    head = b"" if id is None else b"id: " + id.encode() + b"\n"
+    if name is not None:
+        head += b"event: " + name.encode() + b"\n"
     return head + b"data: " + codec.dumps(data) + b"\n\n"
 
 
-_FAILED = event({"type": "stream_failed", "message": "the stream failed; the server's log says why"}, "error")
+async def send_stream(
+    stream: Stream[Any],
+    receive: Receive,
+    send: Send,
+    headers: Sequence[tuple[bytes, bytes]] = (),
+    *,
+    stream_id: str | None = None,
+    start: int | None = None,
+    leave: Callable[[Reader[Any]], object] = Reader.leave,
+    browser: bool = False,
+) -> None:
+    """Send the chunks of `stream` from number `start` as events until it ends or the client leaves.
 
-
-async def send_stream(stream: Stream[Any], receive: Receive, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
-    """Send the chunks of `stream` as events until it ends or the client leaves.
-
-    All that is waiting goes out in one write. A stream that fails ends with an `error` event; one that nobody else
-    reads when the client leaves is cancelled.
+    Each event's id is `stream_id:n`, n the chunk's number, and all that is waiting goes out in one write. A stream that
+    fails or is cancelled ends with an `error` event; `leave` is what happens to the reader at the end, by default a
+    stream that nobody else reads is cancelled. A `browser` comes back after the end: an empty stream tells it its id.
     """
-    reader = stream.reader()
+    reader = stream.reader(start)
     try:
         await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *headers]})
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_cancel_on_disconnect, receive, tasks.cancel_scope)
-            last = await _pump(reader, send) or _last(stream)
-            await send({"type": "http.response.body", "body": last, "more_body": False})
-            tasks.cancel_scope.cancel()
+        client = _Client(reader, receive, send, stream_id or uuid4().hex[:16], browser)
+        await client.serve()
     finally:
-        reader.close()
-        if stream.readers == 0:
-            stream.cancel()
+        leave(reader)
 
 
-async def _pump(reader: Reader[Any], send: Send) -> bytes:
-    """Send all chunks as events; returns the closing event where one has no JSON form, else nothing."""
-    while True:
-        finished = reader.stream.finished
-        body = b""
+class _Client:
+    """One client of a stream: what it was sent, whether it is still there, and whether it takes what it is sent.
+
+    `since` is when it was last sent something, or since when it has not taken what is being sent: one timer a client
+    looks at it, which costs nothing a chunk.
+    """
+
+    def __init__(self, reader: Reader[Any], receive: Receive, send: Send, stream_id: str, browser: bool) -> None:
+        self.reader = reader
+        self.receive = receive
+        self.send = send
+        self.stream_id = stream_id
+        self.browser = browser
+        self.waiter = Waiter()
+        self.gone = False
+        self.quiet = False
+        self.sending = False
+        self.loop = asyncio.get_running_loop()
+        self.since = self.loop.time()
+        self.scope = anyio.CancelScope()
+        self.prefix = b"id: " + stream_id.encode() + b":"
+
+    async def serve(self) -> None:
+        """Send everything; returns when the stream has ended, or the client has left or was cut."""
+        watch = asyncio.ensure_future(self._watch())
+        self.timer = self.loop.call_later(HEARTBEAT_SECONDS, self._look)
         try:
-            for chunk in reader.take():
-                body += event(chunk)
-        except StreamLagged as lag:
-            body = event({"missed": lag.missed}, "lagged")
-        except TypeError as error:
-            log.error("stream %r gave a chunk that cannot be sent: %s", reader.stream.name, error)
-            return body + _FAILED
-        if body:
-            await send({"type": "http.response.body", "body": body, "more_body": True})
-        elif finished:
-            return b""
+            with self.scope:
+                await self._pump()
+                return
+        except asyncio.CancelledError:  # a server that stops has waited long enough; this task ends with the event
+            if not self.sending:
+                with anyio.move_on_after(LAST_SECONDS):
+                    await self._write(self._error("stream_cancelled", "the server has stopped"), last=True)
+            return
+        finally:
+            self.timer.cancel()
+            watch.cancel()
+        log.warning("stream %r: a client that took nothing for %.3g s was cut", self.reader.stream.name, SEND_SECONDS)
+        await _abort(self.receive)
+
+    async def _pump(self) -> None:
+        reader = self.reader
+        stream = reader.stream
+        head = b"retry: %d\n" % RETRY_MILLISECONDS
+        while not self.gone:
+            finished = stream.finished  # looked at first: what came before the end is taken below
+            index = reader.index
+            try:
+                chunks = reader.take(_BATCH)
+            except StreamLagged as lag:
+                place = {"missed": lag.missed, "resume_at": lag.resume_at}
+                await self._write(event(place, "lagged", f"{self.stream_id}:{lag.resume_at - 1}"))
+                continue
+            if chunks:
+                body, whole = await self._encoded(chunks, index)
+                if not whole:
+                    await self._write(body + self._error("stream_failed", _FAILED), last=True)
+                    return
+                await self._write(head + body)
+                head = b""
+                if len(chunks) == _BATCH:
+                    await asyncio.sleep(0)  # the others' turn: a write that is taken at once does not give way
+            elif finished:
+                await self._write(self._last(), last=True)
+                return
+            else:
+                await self.waiter.wait(self._ready, stream._bells)
+                if self.quiet:
+                    # without an empty line: some clients take one for an event once they have seen an id
+                    await self._write(b": still here\n")
+
+    def _ready(self) -> bool:
+        return self.gone or self.quiet or self.reader.ready()
+
+    async def _encoded(self, chunks: list[Any], index: int) -> tuple[bytes, bool]:
+        """Return the events of `chunks`, and whether all have a form."""
+        if not all(map(is_plain, chunks)) and max(map(weight, chunks)) > _HEAVY:
+            return await anyio.to_thread.run_sync(self._encode, chunks, index)
+        return self._encode(chunks, index)
+
+    def _encode(self, chunks: list[Any], index: int) -> tuple[bytes, bool]:
+        parts = []
+        try:
+            for number, chunk in enumerate(chunks, index):
+                parts.append(b"%b%d\ndata: %b\n\n" % (self.prefix, number, codec.dumps(chunk_json(chunk))))
+        except (TypeError, ValueError, RecursionError) as error:
+            log.error("stream %r gave a chunk that cannot be sent: %s", self.reader.stream.name, error)
+            return b"".join(parts), False
+        return b"".join(parts), True
+
+    def _last(self) -> bytes:
+        """Return the closing event of a stream that did not end well, else nothing."""
+        stream = self.reader.stream
+        if stream.state == "failed":
+            return self._error("stream_failed", _FAILED)
+        if stream.state == "cancelled":
+            return self._error("stream_cancelled", "the stream was cancelled on the server")
+        if self.browser and stream.count == 0:  # a browser that has seen no id would start it anew
+            return self.prefix + END.encode() + b"\n\n"
+        return b""
+
+    def _error(self, kind: str, message: str) -> bytes:
+        return event({"type": kind, "message": message}, "error", f"{self.stream_id}:{END}")
+
+    async def _write(self, body: bytes, last: bool = False) -> None:
+        self.since = self.loop.time()
+        self.quiet = False
+        self.sending = True
+        await self.send({"type": "http.response.body", "body": body, "more_body": not last})
+        self.sending = False
+
+    async def _watch(self) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        self.waiter()
+
+    def _look(self) -> None:
+        """Cut a client that takes nothing, wake the pump for a heartbeat, and look again when the next is due."""
+        spent = self.loop.time() - self.since
+        limit = SEND_SECONDS if self.sending else HEARTBEAT_SECONDS
+        if spent < limit:
+            self.timer = self.loop.call_later(limit - spent, self._look)
+        elif self.sending:
+            self.scope.cancel()
         else:
-            with anyio.move_on_after(HEARTBEAT_SECONDS) as wait:
-                await reader.wait()
-            if wait.cancelled_caught:
-                await send({"type": "http.response.body", "body": b": still here\n\n", "more_body": True})
+            self.quiet = True
+            self.waiter()
+            self.timer = self.loop.call_later(HEARTBEAT_SECONDS, self._look)
 
 
-def _last(stream: Stream[Any]) -> bytes:
-    """Return the closing event of a stream that did not end well, else nothing."""
-    if stream.state == "failed":
-        return _FAILED
-    if stream.state == "cancelled":
-        return event({"type": "stream_cancelled", "message": "the stream was cancelled on the server"}, "error")
-    return b""
-
-
-async def _cancel_on_disconnect(receive: Receive, scope: anyio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
+async def _abort(receive: Receive) -> None:
+    """Close the connection now: uvicorn would first wait for the client to take what was written."""
+    transport = getattr(getattr(receive, "__self__", None), "transport", None)
+    if transport is not None:
+        transport.abort()
+        await asyncio.sleep(0)  # uvicorn hears of it

@@ -77,3 +77,40 @@ def test_stop_ends_the_stream_quickly(lab_page: LabPage, jupyter: JupyterServer,
     assert lab_page.page.evaluate(PRESS) < STOP_LIMIT
     assert "■ cancelled" in lab_page.output(1).inner_text()
     lab_page.shut_kernel_down()
+
+
+IMAGES = """
+import numpy as np
+
+def drawing(steps):
+    for step in range(steps):
+        picture = np.zeros((120, 200, 3), np.uint8)
+        picture[:, : 200 * (step + 1) // steps] = (40, 120, 200)
+        yield {"step": step, "image": picture}
+        sleep(0.05)
+"""
+SEEN = """() => {
+    window.images = new Set();
+    new MutationObserver(() => {
+        const image = document.querySelector(".conduit-stream-picture");
+        if (image?.src) window.images.add(image.src);
+    }).observe(document, { childList: true, subtree: true, attributes: true });
+}"""
+
+
+def test_a_stream_of_images_shows_the_newest_live_and_keeps_the_last(lab_page: LabPage, jupyter: JupyterServer) -> None:
+    jupyter.write_notebook("drawing.ipynb", [SETUP + IMAGES, "Stream(drawing(40), name='drawing')"])
+    lab_page.open("drawing.ipynb")
+    lab_page.run_to_end(0)
+    lab_page.page.evaluate(SEEN)
+    lab_page.run(1)
+    live = lab_page.page.locator(".conduit-stream")
+    lab_page.page.locator(".conduit-stream-picture").wait_for()
+    assert "[image · 200 × 120]" in live.locator(".conduit-stream-text").inner_text()
+    live.wait_for(state="detached")
+
+    seen: list[str] = lab_page.page.evaluate("[...window.images]")
+    assert len(seen) >= 2
+    assert all(url.startswith("data:image/png;base64,") for url in seen)
+    image = lab_page.output(1).locator("img")
+    assert image.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [200, 120]

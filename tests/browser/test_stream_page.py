@@ -42,11 +42,11 @@ class StreamPage:
         page.set_content(f"<style>{STYLE}</style>")
         page.evaluate(MOUNT, SOURCE)
 
-    def receive(self, text: str, offset: int, dropped: int = 0, facts: list[str] | None = None) -> None:
+    def receive(self, text: str, offset: int, dropped: int = 0, **more: Any) -> None:
         """Deliver one message, in order."""
         message: dict[str, Any] = {"seq": self._seq, "dropped": dropped, "offset": offset, "text": text}
         self._seq += 1
-        self.page.evaluate(DELIVER, message | ({"facts": facts} if facts else {}))
+        self.page.evaluate(DELIVER, message | more)
 
     @property
     def text(self) -> str:
@@ -102,6 +102,16 @@ def test_text_is_never_markup(shown: StreamPage) -> None:
     assert shown.text == attack
     assert shown.page.locator("img, script, i").count() == 0
     assert shown.page.evaluate("window.broken") is None
+
+
+def test_an_image_is_a_data_url_of_an_image_or_nothing(shown: StreamPage) -> None:
+    for url in ("https://127.0.0.1/a.png", "javascript:window.broken = true", "data:text/html,<b>"):
+        shown.receive("", offset=0, image=url)
+    assert shown.page.locator("img").count() == 0
+    for end in ("first", "second"):
+        shown.receive("", offset=0, image=f"data:image/png;base64,{end}")
+    (source,) = shown.page.locator("img").evaluate_all("images => images.map((image) => image.src)")
+    assert source == "data:image/png;base64,second"
 
 
 def test_the_text_is_followed_until_the_reader_scrolls_up(shown: StreamPage) -> None:

@@ -265,14 +265,16 @@ def test_interrupt_of_a_waiting_result_cancels(monkeypatch: pytest.MonkeyPatch) 
     stream = gate.stream()
 
     class Interrupted:
-        def __init__(self, value: int) -> None:
+        def __init__(self) -> None:
             self.release = lambda: None
 
-        def acquire(self, timeout: float) -> bool:
-            raise KeyboardInterrupt
+        def acquire(self, timeout: float | None = None) -> bool:
+            if timeout is not None:
+                raise KeyboardInterrupt
+            return True
 
     with monkeypatch.context() as patch:
-        patch.setattr("conduit_lab.core.stream.threading.Semaphore", Interrupted)
+        patch.setattr("conduit_lab.core.bells.threading.Lock", Interrupted)
         with pytest.raises(KeyboardInterrupt):
             stream.result()
     assert stream.state == "cancelled"

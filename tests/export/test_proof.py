@@ -65,6 +65,32 @@ def test_the_export_answers_the_same_and_its_stores_stay_as_they_are(session: Se
     ]  # fmt: skip
 
 
+def test_streams_of_images_and_bytes_answer_the_same(session: Session) -> None:
+    session.run(
+        """
+        import numpy as np
+
+        @lab.ml_stream("/draw")
+        def draw(side: int):
+            for shade in range(3):
+                yield {"step": shade, "image": np.full((side, side, 3), shade, np.uint8)}
+
+        @lab.ml_stream("/play")
+        def play():
+            yield b"OggS and more"
+        """,
+        "draw(4).wait()",
+        "play().wait()",
+    )
+    export = session.export(replay=True)
+    assert [(o.example.path, o.problem) for o in export.outcomes] == [("/draw", None), ("/play", None)]
+    images, sounds = (
+        json.loads(line)["answer"] for line in (export.folder / "examples.jsonl").read_text().splitlines()
+    )
+    assert [(image["step"], image["image"]["type"]) for image in images] == [(n, "image/png") for n in range(3)]
+    assert sounds == [{"type": "audio/ogg", "base64": "T2dnUyBhbmQgbW9yZQ=="}]
+
+
 def test_another_answer_is_an_error_and_the_older_export_stays(session: Session) -> None:
     session.run("@lab.get('/fixed')\ndef fixed():\n    return 1", "fixed()")
     older = (session.export().folder / "app.py").read_text()

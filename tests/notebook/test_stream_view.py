@@ -6,11 +6,13 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
+from conduit_lab.core.media import Media, png
 from conduit_lab.core.stream import Stream
 from conduit_lab.notebook.widgets import stream as view_module
-from conduit_lab.notebook.widgets.stream import FIRST_REPEAT, MESSAGE_CHARACTERS, StreamView
+from conduit_lab.notebook.widgets.stream import FIRST_REPEAT, IMAGE_PERIOD, MESSAGE_CHARACTERS, StreamView
 
 WAIT = 10  # seconds that nothing here should need
 
@@ -162,6 +164,67 @@ def test_a_lone_surrogate_can_be_sent(tap: Tap) -> None:
     tap.pour("a\ud83db")
     view.flush()
     assert sent[0]["text"] == "a?b"
+
+
+def pictures(sent: list[Message]) -> list[str]:
+    """Return the images that were sent."""
+    return [message["image"] for message in sent if "image" in message]
+
+
+def test_the_newest_image_is_sent_a_few_times_a_second(tap: Tap, clock: Clock) -> None:
+    sent: list[Message] = []
+    view = StreamView(tap.stream, sent.append)
+    view.receive({"open": True})
+    images = [np.full((2, 2), shade, np.uint8) for shade in range(4)]
+    tap.pour("a", images[0], {"step": 1, "image": images[1]}, "b")
+    view.flush()
+    assert pictures(sent) == [Media("image/png", png(images[1])).url]
+    tap.pour(images[2])
+    view.flush()
+    assert len(pictures(sent)) == 1
+    tap.pour(png(images[3]))
+    clock.now += IMAGE_PERIOD
+    view.flush()
+    assert pictures(sent)[1:] == [Media("image/png", png(images[3])).url]
+    clock.now += IMAGE_PERIOD
+    tap.pour("c")
+    view.flush()
+    assert len(pictures(sent)) == 2
+    assert "".join(message["text"] for message in sent) == tap.stream.text
+
+
+def test_a_large_image_delays_the_next_by_its_size(tap: Tap, clock: Clock) -> None:
+    sent: list[Message] = []
+    view = StreamView(tap.stream, sent.append)
+    view.receive({"open": True})
+    tap.pour(b"\x89PNG\r\n\x1a\n" + bytes(750_000))
+    view.flush()
+    tap.pour(b"\x89PNG\r\n\x1a\n")
+    clock.now += 1.9  # a million characters take 2 s
+    view.flush()
+    assert len(pictures(sent)) == 1
+    clock.now += 0.2
+    view.flush()
+    assert len(pictures(sent)) == 2
+
+
+def test_an_image_above_a_megabyte_is_not_sent(tap: Tap) -> None:
+    sent: list[Message] = []
+    view = StreamView(tap.stream, sent.append)
+    tap.pour(b"\x89PNG\r\n\x1a\n" + bytes(2**20))
+    view.flush()
+    assert pictures(sent) == []
+
+
+def test_a_page_that_opens_is_sent_the_image_again(tap: Tap, clock: Clock) -> None:
+    sent: list[Message] = []
+    view = StreamView(tap.stream, sent.append)
+    tap.pour(np.zeros((2, 2), np.uint8))
+    view.flush()
+    view.receive({"open": True})
+    clock.now += IMAGE_PERIOD
+    view.flush()
+    assert len(pictures(sent)) == 2
 
 
 def test_stop_cancels(tap: Tap) -> None:

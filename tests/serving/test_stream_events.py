@@ -16,6 +16,7 @@ from httpx_sse import ServerSentEvent, connect_sse
 
 from conduit_lab import App, Lab
 from conduit_lab.core.stream import Stream
+from conduit_lab.serving import server as server_module
 from conduit_lab.serving.endpoint import Request
 
 from .conftest import Ask
@@ -123,7 +124,29 @@ def test_an_async_generator_is_cancelled_where_it_waits(lab: Lab) -> None:
         assert closed.wait(SECONDS)
 
 
-def test_stop_ends_an_open_stream_with_an_event_that_says_so(lab: Lab) -> None:
+def test_stop_lets_a_running_stream_finish(lab: Lab) -> None:
+    started, stopping = threading.Event(), threading.Event()
+
+    @lab.ml_stream("/short")
+    def short() -> Iterator[str]:
+        yield "begin"
+        started.set()
+        assert stopping.wait(SECONDS)
+        yield "end"
+
+    with ThreadPoolExecutor(2) as pool:
+        server = lab.serve(port=0)
+        reading = pool.submit(read, server.url, "/short", {})
+        assert started.wait(SECONDS)
+        stop = pool.submit(server.stop)
+        until(lambda: server._uvicorn.should_exit)
+        stopping.set()
+        stop.result(SECONDS)
+        assert [json.loads(event.data) for event in reading.result(SECONDS)] == ["begin", "end"]
+
+
+def test_stop_ends_an_open_stream_with_an_event_that_says_so(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "GRACE_SECONDS", 0.1)
     started, go = threading.Event(), threading.Event()
 
     @lab.ml_stream("/slow")

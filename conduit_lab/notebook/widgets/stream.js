@@ -1,5 +1,5 @@
 // The page side of a live stream; the protocol is described in stream.py.
-// Text from a stream reaches the page through text nodes only, never as HTML.
+// What a stream gives reaches the page through text nodes and one image's data URL only, never as HTML.
 
 const KEPT_CHARACTERS = 50_000; // in the page, laid out anew each frame; the output that stays shows 20,000
 const ASK_AGAIN_MS = 1_000;
@@ -22,6 +22,7 @@ function layout(name) {
     box: element("div", "conduit-stream-box"),
     dropped: element("div", "conduit-stream-quiet"),
     text: element("div", "conduit-stream-text"),
+    picture: element("img", "conduit-stream-picture"),
     spoken: element("div", "conduit-stream-spoken"),
   };
   parts.root.setAttribute("role", "group");
@@ -32,6 +33,7 @@ function layout(name) {
   parts.box.tabIndex = 0; // so that the keyboard can scroll it
   parts.box.setAttribute("role", "region");
   parts.box.setAttribute("aria-label", `Text of ${name}`);
+  parts.picture.alt = "the newest image";
   parts.spoken.setAttribute("aria-live", "polite");
   parts.title.append(
     element("span", "conduit-stream-quiet", "Stream "),
@@ -98,6 +100,7 @@ class StreamPage {
     if (message.seq <= this.seq) return;
     this.seq = message.seq;
     if (message.facts) this.showFacts(message.facts);
+    if (message.image) this.showImage(message.image);
     const known = message.dropped === this.dropped ? this.length : 0;
     if (message.offset > known) {
       this.askForReplay();
@@ -113,6 +116,12 @@ class StreamPage {
     if (word !== "pending" && word !== "running") this.parts.stop.style.visibility = "hidden";
     this.parts.mark.textContent = mark;
     this.parts.facts.textContent = ` ${[word, ...rest].join(" · ")}`;
+  }
+
+  showImage(url) {
+    if (!url.startsWith("data:image/")) return;
+    this.parts.picture.src = url;
+    this.parts.box.after(this.parts.picture); // a stream without images has none
   }
 
   restart(dropped) {

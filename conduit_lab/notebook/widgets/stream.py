@@ -2,11 +2,13 @@
 
 The protocol, page side in `stream.js`. To the page go
 
-    {"seq": n, "dropped": d, "offset": o, "text": "...", "facts": ["● running", "12 chunks", ...]}
+    {"seq": n, "dropped": d, "offset": o, "text": "...", "facts": ["● running", "12 chunks", ...],
+     "image": "data:image/png;base64,..."}
 
 where `text` begins at character `o` (a code point) of the text that begins at the stream's chunk `d`. A page that
 knows less than `o` characters of it, or knows another `d`, has missed something and asks for a replay; characters
-that it knows already it skips. `facts`, the header line, comes with some messages only. From the page come
+that it knows already it skips. `facts`, the header line, comes with some messages only, and so does
+`image`, the newest one. From the page come
 `{"open": true}` when it begins to listen, `{"replay": true}` and `{"stop": true}`.
 """
 
@@ -22,6 +24,8 @@ from conduit_lab.core.stream import Stream, chunk_text
 
 MESSAGE_CHARACTERS = 32_768  # about 1.3 MB/s at the flusher's pace: what a page can render while it stays alive
 FACTS_PERIOD = 0.25  # seconds; figures that change faster cannot be read
+IMAGE_PERIOD = 0.25  # seconds
+IMAGE_PACE = 500_000  # characters/s: half of what the Jupyter server lets through, the rest is the text's
 FIRST_REPEAT = 0.2  # seconds until an unheard page is sent everything again
 
 
@@ -43,6 +47,8 @@ class StreamView:
         self._offset = 0
         self._seq = 0
         self._facts_at = 0.0
+        self._image_at = 0.0
+        self._looked = 0  # chunks among which no newer image is to be looked for
         # What is sent before the page listens is lost, and its first request may wait for the end of a busy cell.
         # Until one is heard, everything is sent again at doubling intervals: at most twice the text in total.
         self._repeat_after = FIRST_REPEAT
@@ -62,12 +68,15 @@ class StreamView:
         now = monotonic()
         if self._replay_due(now):
             self._restart(self._dropped)
+            self._looked = 0
         text = self._read()
         message = {"seq": self._seq, "dropped": self._dropped, "offset": self._offset, "text": text}
         if now >= self._facts_at:
             self._facts_at = now + FACTS_PERIOD
             message["facts"] = self.stream.facts
-        elif not text:
+        if (picture := self._image(now)) is not None:
+            message["image"] = picture
+        if not text and "facts" not in message and picture is None:
             return
         self._seq += 1
         self._offset += len(text)
@@ -75,7 +84,7 @@ class StreamView:
 
     def finish(self) -> None:
         """Send what is left of an ended stream, and its last facts."""
-        self._facts_at = 0.0
+        self._facts_at = self._image_at = 0.0
         self.flush()
         while self._reader.index < self.stream.count:
             self.flush()
@@ -100,6 +109,19 @@ class StreamView:
         self._reader = self.stream.reader(index)
         self._dropped = index
         self._offset = 0
+
+    def _image(self, now: float) -> str | None:
+        """Return the newest image as a data URL, if there is one that was not sent and one is due."""
+        count = self.stream.count
+        if now < self._image_at or count == self._looked:
+            return None
+        found = self.stream.newest_image(self._looked)
+        self._looked = count
+        if found is None:
+            return None
+        url = found.url
+        self._image_at = now + max(IMAGE_PERIOD, len(url) / IMAGE_PACE)
+        return url
 
     def _read(self) -> str:
         """Return the next text, not much more than a message may carry."""
