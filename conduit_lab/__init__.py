@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from conduit_lab.core.errors import ConduitError as ConduitError
+    from conduit_lab.core.merge import merge as merge
     from conduit_lab.core.stage import Function as Function
     from conduit_lab.core.stage import Stage as Stage
     from conduit_lab.core.stream import Stream as Stream
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
     from conduit_lab.flow.combinators import Sequence as Sequence
     from conduit_lab.flow.combinators import majority_vote as majority_vote
     from conduit_lab.flow.rag import Rag as Rag
-    from conduit_lab.models.benchmark import compare_models as compare_models
     from conduit_lab.models.callable import CallableModel as CallableModel
+    from conduit_lab.models.compare import compare_models as compare_models
     from conduit_lab.models.embedder import Embedder as Embedder
+    from conduit_lab.models.generation import Generation as Generation
+    from conduit_lab.models.generation import Token as Token
+    from conduit_lab.models.generator import Generator as Generator
     from conduit_lab.models.load import load_model as load_model
     from conduit_lab.models.model import Model as Model
     from conduit_lab.models.optimize import optimize as optimize
@@ -43,6 +47,8 @@ _HOMES = {
     "Ensemble": "flow.combinators",
     "Fallback": "flow.combinators",
     "Function": "core.stage",
+    "Generation": "models.generation",
+    "Generator": "models.generator",
     "Lab": "notebook.lab",
     "Model": "models.model",
     "Parallel": "flow.combinators",
@@ -52,12 +58,14 @@ _HOMES = {
     "Sequence": "flow.combinators",
     "Stage": "core.stage",
     "Stream": "core.stream",
+    "Token": "models.generation",
     "VectorStore": "vectors.store",
-    "compare_models": "models.benchmark",
+    "compare_models": "models.compare",
     "devices": "runtime.devices",
     "export_app": "export.writer",
     "load_model": "models.load",
     "majority_vote": "flow.combinators",
+    "merge": "core.merge",
     "optimize": "models.optimize",
     "register_custom_ops": "runtime.session",
     "tune": "models.tune",

@@ -27,6 +27,7 @@ from conduit_lab.export import values
 from conduit_lab.export.packages import Packages
 from conduit_lab.export.sources import Sources, Statement
 from conduit_lab.models.embedder import Embedder
+from conduit_lab.models.generator import Generator
 from conduit_lab.models.model import Model
 from conduit_lab.runtime import graph
 from conduit_lab.serving.app import App
@@ -156,7 +157,7 @@ class Closure:
             )
         if isinstance(value, Endpoint):
             self._endpoint(value, here)
-        elif isinstance(value, Model | Embedder):
+        elif isinstance(value, Model | Embedder | Generator):
             self._model(name, value, here)
         elif isinstance(value, VectorStore):
             self._store(name, value, here)
@@ -245,15 +246,15 @@ class Closure:
 
     # Resources and values
 
-    def _model(self, name: str, model: Model | Embedder, chain: Chain) -> None:
+    def _model(self, name: str, model: Model | Embedder | Generator, chain: Chain) -> None:
         path = self.add_file(model.path, _shown(chain))
         chosen = {key: getattr(model.options, key) for key in ("device", "fallback", "timeout")}
-        if isinstance(model, Embedder):
+        if not isinstance(model, Model):
             chosen["variant"] = model.variant
         options = [f"{key}={_literal(value)}" for key, value in chosen.items() if value not in (None, "auto")]
         if isinstance(model, Model) and model.wanted_labels is not None:
             options.append(f"labels={model.wanted_labels!r}")
-        default = model.path.name if isinstance(model, Embedder) else model.path.stem
+        default = model.path.stem if isinstance(model, Model) else model.path.name
         if model.name != default:
             options.append(f"name={_quoted(model.name)}")
         self.pieces.append(f"{name} = {self.app_name}.load_model({', '.join([_quoted(path), *options])})")
@@ -322,7 +323,7 @@ class Closure:
             )
         parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
         for part in parts:
-            if isinstance(part, Model | Embedder):
+            if isinstance(part, Model | Embedder | Generator):
                 self.add_loaded(part.path, _shown(chain))
         self._emit(statement, name, chain)
 

@@ -1,26 +1,18 @@
-"""Benchmark: how long a model takes, by batch size, or beside other models."""
+"""Benchmark: how long a model takes, by batch size."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import cycle, islice
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from conduit_lab.core import figures, html
 from conduit_lab.core.errors import InputError
-from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array
 from conduit_lab.core.stage import Stage, as_stage
-from conduit_lab.models.comparison import Compared, Comparison, frame
-from conduit_lab.models.difference import Difference, between
-from conduit_lab.models.embedder import Embedder
-from conduit_lab.models.load import load_model
-from conduit_lab.models.model import Model
-from conduit_lab.models.prediction import Prediction, Predictions
-from conduit_lab.runtime.timing import CALM, Call, Timing, longest, measure, ratio, seconds_of
+from conduit_lab.models.frames import frame
+from conduit_lab.runtime.timing import Call, Timing, longest, measure, seconds_of
 
 BATCH_SIZES = (1, 8, 32, 128)
 SECONDS = 2.0  # of measuring one model
@@ -97,68 +89,16 @@ def benchmark(
     return Benchmark(stage.name, device_of(stage), timings, note)
 
 
-def compare_models(
-    models: Sequence[Callable[[Any], Any] | str | Path], sample: Any, *, seconds: float = SECONDS
-) -> Comparison:
-    """Measure models side by side on one `sample` or batch, in turn, and compare their answers with the first's.
-
-    A model is what `load_model` returns or a path, or any stage or function; one file on two devices is two models.
-    `seconds` is the time for each. Raises what a model raises for a sample that does not fit.
-    """
-    stages = [as_stage(load_model(model) if isinstance(model, str | Path) else model) for model in models]
-    if not stages:
-        raise InputError("compare_models wants at least one model, got none")
-    made = [call_of(stage, sample) for stage in stages]
-    outputs = [_outputs(call(), rows) for call, rows in made]
-    turns = measure([call for call, _ in made], seconds * len(stages), calm=CALM)
-    compared = []
-    for i, (stage, label) in enumerate(zip(stages, _labels(stages), strict=True)):
-        compared.append(
-            Compared(
-                label=label,
-                path=getattr(stage, "path", None),
-                size=stage.shared.size if isinstance(stage, Model | Embedder) else None,
-                device=device_of(stage),
-                timing=Timing.of(made[i][1], turns[i]),
-                speed=ratio(turns[0], turns[i]),
-                difference=_difference(stages[0], outputs[0], stage, outputs[i]) if i else None,
-            )
-        )
-    return Comparison(compared)
-
-
 def call_of(stage: Stage, sample: Any, rows: int | None = None) -> tuple[Call, int]:
     """Return a call of `stage` on `sample`, repeated to `rows` or as it is, and the rows in it."""
-    if isinstance(stage, Model):
-        value, rows = _batch(stage, sample, rows)
-        return (lambda: stage.predict(value)), rows
-    if isinstance(stage, Embedder):
-        if isinstance(sample, str) and rows in (None, 1):
-            return (lambda: stage.encode(sample)), 1
-        given = [sample] if isinstance(sample, str) else list(sample)
-        if not given:
-            raise InputError(f"the sample for {stage.name!r} is empty: wanted at least one text")
-        texts = list(islice(cycle(given), rows or len(given)))
-        return (lambda: stage.encode(texts)), len(texts)
+    repeat = getattr(stage, "repeat", None)
+    if repeat is not None:
+        value, rows = repeat(sample, rows)
+        return (lambda: stage(value)), rows
     if rows is None or rows == 1:
         return (lambda: stage(sample)), 1
     values = [sample] * rows
     return (lambda: stage.batch(values)), rows
-
-
-def _batch(model: Model, sample: Any, rows: int | None) -> tuple[Any, int]:
-    """Return what `predict` takes, `sample` repeated to `rows` or as it is, and the rows in it."""
-    feeds = model.feeds(sample)
-    if feeds.rows == 0:
-        raise InputError(f"the sample for {model.name!r} is empty: wanted at least one row")
-    arrays = {name: np.asarray(array) for name, array in feeds.arrays.items()}
-    count = feeds.rows if rows is None else rows
-    if feeds.single and count == 1:
-        arrays = {name: array[0] for name, array in arrays.items()}
-    else:
-        arrays = {name: repeated(array, feeds.rows, count) for name, array in arrays.items()}
-    # the one array itself is the short way into `predict`
-    return next(iter(arrays.values())) if len(arrays) == 1 else arrays, count
 
 
 def repeated(array: Array, rows: int, count: int) -> Array:
@@ -168,7 +108,7 @@ def repeated(array: Array, rows: int, count: int) -> Array:
 
 def _fixed_rows(stage: Stage) -> int:
     """Return the rows that a graph fixes, or 0 where its batch axis is free."""
-    axes = {spec.shape[0] for spec in stage.inputs if spec.shape} if isinstance(stage, Model) else set()
+    axes = {spec.shape[0] for spec in stage.inputs if spec.shape}
     fixed = axes.pop() if len(axes) == 1 else 0
     return fixed if isinstance(fixed, int) else 0
 
@@ -176,46 +116,3 @@ def _fixed_rows(stage: Stage) -> int:
 def device_of(stage: Stage) -> str:
     """Return what a stage runs on, such as `cpu`; `python` for one that has no model."""
     return str(getattr(stage, "device", "python"))
-
-
-def _difference(first: Stage, old: list[Array], stage: Stage, new: list[Array]) -> Difference | None:
-    """Return how far two models' answers are apart, or None for answers of different kinds."""
-    labels = getattr(first, "labels", None)
-    alike = labels == getattr(stage, "labels", None) and [a.shape for a in old] == [a.shape for a in new]
-    if not alike or not old:
-        return None
-    vectors = isinstance(first, Embedder) and isinstance(stage, Embedder)
-    return between(old, new, labelled=labels is not None, vectors=vectors)
-
-
-def _outputs(answer: Any, rows: int) -> list[Array]:
-    """Return an answer as arrays with one row a sample; none for one that is no array."""
-    if isinstance(answer, Prediction):
-        return [np.array([list(answer.probabilities.values())])]
-    if isinstance(answer, Predictions):
-        return [answer.probabilities]
-    if isinstance(answer, Mapping):
-        return [output for value in answer.values() for output in _outputs(value, rows)]
-    if isinstance(answer, Sequence) and answer and all(isinstance(item, Prediction) for item in answer):
-        return [np.array([list(item.probabilities.values()) for item in answer])]
-    if not isinstance(answer, np.ndarray | np.generic | int | float):
-        return []
-    array = np.asarray(answer)
-    return [array if array.shape[:1] == (rows,) else array[None]]
-
-
-def _labels(stages: Sequence[Stage]) -> list[str]:
-    """Return a name for each that no other has: its own, with the device, file or number that tells it from others."""
-    names = [stage.name for stage in stages]
-    for further in ([device_of(stage) for stage in stages], [_file(stage) for stage in stages]):
-        there: dict[str, set[str]] = {}
-        for name, more in zip(names, further, strict=True):
-            there.setdefault(name, set()).add(more)
-        names = [f"{name}, {more}" if len(there[name]) > 1 else name for name, more in zip(names, further, strict=True)]
-    numbers = [names[: i + 1].count(name) for i, name in enumerate(names)]
-    return [f"{name}, {i}" if names.count(name) > 1 else name for name, i in zip(names, numbers, strict=True)]
-
-
-def _file(stage: Stage) -> str:
-    path = getattr(stage, "path", None)
-    return display(path) if isinstance(path, Path) else "no file"

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from conduit_lab.core import html
 from conduit_lab.core.errors import ModelRunError
 from conduit_lab.core.stage import Function
+from conduit_lab.models.benchmark import SECONDS, Benchmark, benchmark
 from conduit_lab.models.prediction import Prediction
-
-if TYPE_CHECKING:
-    from conduit_lab.models.benchmark import Benchmark
 
 
 class CallableModel(Function):
@@ -52,10 +50,10 @@ class CallableModel(Function):
             return Prediction.from_array(rows, self.labels)
         return [Prediction.from_array(row, self.labels) for row in rows]
 
-    def benchmark(self, sample: Any, *, batch_sizes: Sequence[int] | None = None, seconds: float = 2.0) -> Benchmark:
+    def benchmark(
+        self, sample: Any, *, batch_sizes: Sequence[int] | None = None, seconds: float = SECONDS
+    ) -> Benchmark:
         """Measure `predict` on `sample`; see `conduit_lab.models.benchmark`."""
-        from conduit_lab.models.benchmark import benchmark
-
         return benchmark(self, sample, batch_sizes=batch_sizes, seconds=seconds)
 
     def open(self) -> CallableModel:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from conduit_lab.core import charts, figures, html
-from conduit_lab.core.errors import MissingExtra
 from conduit_lab.core.paths import display
 from conduit_lab.models.difference import Difference
+from conduit_lab.models.frames import frame
 from conduit_lab.runtime.timing import CLEARLY, Timing, times
 
 
@@ -149,12 +149,3 @@ def _words(difference: Difference | None) -> str:
     if difference.same_label is None or difference.same_label == 1:
         return largest
     return f"{largest}, same label {difference.same_label:.0%}"
-
-
-def frame(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> Any:
-    """Return a DataFrame; `MissingExtra` without pandas."""
-    try:
-        import pandas as pd
-    except ImportError:
-        raise MissingExtra("pandas", "lab", "to_pandas()") from None
-    return pd.DataFrame(rows, columns=list(columns))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio.to_thread
 import numpy as np
@@ -15,17 +15,14 @@ from conduit_lab.core import figures, html, trace
 from conduit_lab.core.errors import ModelInputError, ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, FloatArray, TensorSpec
-from conduit_lab.core.stage import Stage
 from conduit_lab.models.encoder import Encoder, Tokens
+from conduit_lab.models.file_model import FileModel
 from conduit_lab.models.folder import Folder
 from conduit_lab.models.tokenizer import Tokenizer
 from conduit_lab.runtime.batching import Batcher
 from conduit_lab.runtime.cache import Shared, sessions
 from conduit_lab.runtime.session import Options
 from conduit_lab.runtime.tuning import read_tuning
-
-if TYPE_CHECKING:
-    from conduit_lab.models.benchmark import Benchmark
 
 WINDOW = 2048  # texts that are tokenised and sorted together
 SHORT = 8192  # characters; tokenising more of them would hold an event loop up for more than a millisecond
@@ -38,6 +35,11 @@ class _Opened:
     tokenizer: Tokenizer
     encoder: Encoder
     joined: Batcher[Tokens, FloatArray]
+
+    @property
+    def shared(self) -> Shared:
+        """The opened graph."""
+        return self.encoder.shared
 
     def tokens(self, texts: Sequence[str], prompt: str) -> Tokens:
         """Return the token ids of the texts, each with the prompt before it."""
@@ -52,7 +54,7 @@ class _Opened:
         return Tokens(rows, 0 if included else self.tokenizer.prompt_tokens(prompt))
 
 
-class Embedder(Stage):
+class Embedder(FileModel[_Opened]):
     """An embedding model folder: `model.onnx`, `tokenizer.json` and the configs of sentence-transformers.
 
     `modules.json` says how tokens become a vector: pooling, dense layers, unit length. Without it they are pooled as
@@ -74,25 +76,10 @@ class Embedder(Stage):
         timeout: float | None = None,
         variant: str | None = None,
     ) -> None:
-        self.path = path
-        self.name = name or path.name
-        self.options = Options(device, fallback, timeout=timeout)
+        super().__init__(path, name or path.name, Options(device, fallback, timeout=timeout))
         self.variant = variant
-        self._opened: _Opened | None = None
-        self._opening = threading.Lock()
 
     # Life
-
-    def open(self) -> Embedder:
-        """Load tokenizer and graph now; raises `ModelLoadError` or `DeviceError`. Does nothing the second time."""
-        with self._opening:
-            if self._opened is None:
-                self._opened = self._open()
-        return self
-
-    def unload(self) -> None:
-        """Give the memory back, unless another model shares the session; the next call opens the folder again."""
-        self._opened = None
 
     def _open(self) -> _Opened:
         folder = Folder.read(self.path)
@@ -108,29 +95,6 @@ class Embedder(Stage):
         encoder = Encoder(folder, shared, tokenizer.vocabulary_size)
         return _Opened(folder, graph, tokenizer, encoder, Batcher(self.name, encoder))
 
-    def _parts(self) -> _Opened:
-        opened = self._opened
-        while opened is None:  # again where another thread unloads it meanwhile
-            self.open()
-            opened = self._opened
-        return opened
-
-    @property
-    def held(self) -> Shared | None:
-        """The opened graph, or None; opens nothing."""
-        opened = self._opened
-        return None if opened is None else opened.encoder.shared
-
-    @property
-    def shared(self) -> Shared:
-        """The opened graph; opens it at the first use."""
-        return self._parts().encoder.shared
-
-    @property
-    def loaded(self) -> bool:
-        """Whether the session is in memory now."""
-        return self.held is not None and self.held.loaded
-
     @property
     def dimension(self) -> int:
         """Length of one vector."""
@@ -140,16 +104,6 @@ class Embedder(Stage):
     def outputs(self) -> tuple[TensorSpec, ...]:
         """One vector a text."""
         return (TensorSpec("embedding", "float32", ("batch", self.dimension)),)
-
-    @property
-    def device(self) -> str:
-        """What the model really runs on."""
-        return self.shared.device
-
-    @property
-    def size(self) -> int:
-        """Bytes of the graph's weights."""
-        return self.shared.size
 
     @property
     def max_length(self) -> int:
@@ -190,11 +144,15 @@ class Embedder(Stage):
         """Return one vector for each text, computed together."""
         return list(self(values)) if all(isinstance(value, str) for value in values) else super().batch(values)
 
-    def benchmark(self, sample: Any, *, batch_sizes: Sequence[int] | None = None, seconds: float = 2.0) -> Benchmark:
-        """Measure `encode` on a text or a list of them; see `conduit_lab.models.benchmark`."""
-        from conduit_lab.models.benchmark import benchmark
-
-        return benchmark(self, sample, batch_sizes=batch_sizes, seconds=seconds)
+    def repeat(self, sample: Any, rows: int | None = None) -> tuple[Any, int]:
+        """Return what `encode` takes, a text or texts repeated to `rows` or as they are, and the texts in it."""
+        if isinstance(sample, str) and rows in (None, 1):
+            return sample, 1
+        given = [sample] if isinstance(sample, str) else list(sample)
+        if not given:
+            raise ModelInputError(f"the sample for {self.name!r} is empty: wanted at least one text")
+        texts = list(islice(cycle(given), rows or len(given)))
+        return texts, len(texts)
 
     def feeds(self, texts: Any) -> list[dict[str, Array]]:
         """Return what `encode` hands to the graph for `texts`, run by run."""
@@ -243,9 +201,6 @@ class Embedder(Stage):
                 tokens = await anyio.to_thread.run_sync(opened.tokens, window, prompt)
             parts.append(await opened.joined.acall(tokens, len(window), self.options.timeout))
         return _whole(parts, opened, value)
-
-    def _load(self) -> None:
-        self._parts().encoder.shared.load()
 
     def _windows(self, value: Any) -> Iterator[Sequence[str]]:
         """Yield the texts, so many at once that neighbours in length are found and an interrupt is heard."""

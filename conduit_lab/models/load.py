@@ -10,10 +10,12 @@ from conduit_lab.core import trace
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display, resolve
 from conduit_lab.models.callable import CallableModel
+from conduit_lab.models.decoder_folder import is_decoder
 from conduit_lab.models.embedder import Embedder
+from conduit_lab.models.generator import Generator
 from conduit_lab.models.model import Model
 
-AnyModel = Model | Embedder | CallableModel
+AnyModel = Model | Embedder | Generator | CallableModel
 
 
 def load_model(
@@ -30,11 +32,11 @@ def load_model(
 ) -> AnyModel:
     """Load a model: `.onnx` or `.npz` gives a `Model`, a sentence-transformers folder an `Embedder`.
 
-    A Python function of one argument gives a `CallableModel`. A relative path starts at `root` (default: the running
-    app's root, else the project's). `device` is "auto" or a name of `devices()`; `fallback` says whether the CPU may
-    stand in for it (default: for "auto" only). `labels` are class names in output order. `timeout` is the seconds a
-    run may take. `variant` chooses among the graphs of a folder, such as "int8". `lazy` only declares the model: its
-    file is opened at the first use.
+    The folder of a decoder (Hugging Face or genai layout) gives a `Generator`, a Python function of one argument a
+    `CallableModel`. A relative path starts at `root` (default: the running app's root, else the project's). `device`
+    is "auto" or a name of `devices()`; `fallback` says whether the CPU may stand in for it (default: for "auto" only).
+    `labels` are class names in output order. `timeout` is the seconds a run may take. `variant` chooses among the
+    graphs of a folder, such as "int8". `lazy` only declares the model: its file is opened at the first use.
     Raises `ModelLoadError` naming the file, `DeviceError` for a device that is not here.
     """
     if callable(source):
@@ -42,11 +44,12 @@ def load_model(
     where = resolve(source, root)
     with trace.span(name or where.stem, "load", value=str(source)) as span:
         options: dict[str, Any] = {"device": device, "fallback": fallback, "name": name, "timeout": timeout}
-        model: Model | Embedder
+        model: Model | Embedder | Generator
         if where.is_dir():
             if labels is not None:
-                raise ModelLoadError(f"{display(where)} is an embedding model folder: it has no labels")
-            model = Embedder(where, variant=variant, **options)
+                raise ModelLoadError(f"{display(where)} is the folder of a language model: it has no labels")
+            kind = Generator if is_decoder(where) else Embedder
+            model = kind(where, variant=variant, **options)
         elif variant is not None:
             raise ModelLoadError(f"{display(where)} is one file: variant={variant!r} chooses among those of a folder")
         elif where.suffix in (".onnx", ".npz"):

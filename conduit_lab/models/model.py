@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio.to_thread
 import numpy as np
 
 from conduit_lab.core import figures, html, trace
-from conduit_lab.core.errors import ModelLoadError
+from conduit_lab.core.errors import InputError, ModelLoadError
 from conduit_lab.core.paths import display, resolve
 from conduit_lab.core.spec import Array, TensorSpec
 from conduit_lab.core.stage import Stage
 from conduit_lab.models.answers import Answers
+from conduit_lab.models.benchmark import repeated
+from conduit_lab.models.file_model import FileModel
 from conduit_lab.models.inputs import Feeds, Inputs, is_frame
 from conduit_lab.runtime.cache import Shared, sessions
 from conduit_lab.runtime.joining import Joined
 from conduit_lab.runtime.session import Options
 from conduit_lab.runtime.tensor import DeviceTensor
 from conduit_lab.runtime.tuning import Tuned, read_tuning
-
-if TYPE_CHECKING:
-    from conduit_lab.models.benchmark import Benchmark
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class _Opened:
     tuned: Tuned | None
 
 
-class Model(Stage):
+class Model(FileModel[_Opened]):
     """A model file: `.onnx` through onnxruntime, `.npz` through NumPy.
 
     `path` is absolute. The file is opened at `open()`, or at the first use. `labels` are class names in output order;
@@ -60,21 +58,10 @@ class Model(Stage):
         name: str | None = None,
         timeout: float | None = None,
     ) -> None:
-        self.path = path
-        self.name = name or path.stem
-        self.options = Options(device, fallback, timeout=timeout)
+        super().__init__(path, name or path.stem, Options(device, fallback, timeout=timeout))
         self.wanted_labels = list(labels) if labels is not None else None
-        self._opened: _Opened | None = None
-        self._opening = threading.Lock()
 
     # Life
-
-    def open(self) -> Model:
-        """Load the file now; raises `ModelLoadError` or `DeviceError`. Does nothing the second time."""
-        with self._opening:
-            if self._opened is None:
-                self._opened = self._open(self.path)
-        return self
 
     def swap(self, path: str | Path) -> Model:
         """Go over to another file with the same inputs, while others are calling.
@@ -83,7 +70,7 @@ class Model(Stage):
         take the place; then the old one goes on.
         """
         where = resolve(path)
-        opened = self._open(where)
+        opened = self._open_at(where)
         old = self._opened
         if old is not None and _taken(opened.inputs.specs) != _taken(old.inputs.specs):
             wanted, got = (", ".join(f"{s.name} {s}" for s in o.inputs.specs) for o in (old, opened))
@@ -98,11 +85,10 @@ class Model(Stage):
         """Go over to what the file holds now, as `swap` does."""
         return self.swap(self.path)
 
-    def unload(self) -> None:
-        """Give the memory back, unless another model shares the session; the next call opens the file again."""
-        self._opened = None
+    def _open(self) -> _Opened:
+        return self._open_at(self.path)
 
-    def _open(self, path: Path) -> _Opened:
+    def _open_at(self, path: Path) -> _Opened:
         tuned = read_tuning(path)
         shared = sessions.open(path, self.options if tuned is None else tuned.options(self.options))
         labels = self.wanted_labels
@@ -116,32 +102,6 @@ class Model(Stage):
             raise ModelLoadError(f"{display(path)} gives {shape[-1]} classes and there are {len(labels)} labels")
         joined = Joined.of(shared, tuned.batch_size if tuned is not None else None)
         return _Opened(shared, joined, Inputs(self.name, shared.inputs), answers, tuned)
-
-    def _load(self) -> None:
-        self._parts().shared.load()
-
-    def _parts(self) -> _Opened:
-        opened = self._opened
-        while opened is None:  # again where another thread unloads it meanwhile
-            self.open()
-            opened = self._opened
-        return opened
-
-    @property
-    def held(self) -> Shared | None:
-        """The opened file, or None; opens nothing."""
-        opened = self._opened
-        return None if opened is None else opened.shared
-
-    @property
-    def shared(self) -> Shared:
-        """The opened file; opens it at the first use."""
-        return self._parts().shared
-
-    @property
-    def loaded(self) -> bool:
-        """Whether the session is in memory now."""
-        return self.held is not None and self.held.loaded
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -158,11 +118,6 @@ class Model(Stage):
         """Class names in output order, or None."""
         labels = self._parts().answers.labels
         return None if labels is None else list(labels)
-
-    @property
-    def device(self) -> str:
-        """What the model really runs on, such as `cpu`, `cuda` or `numpy`."""
-        return self.shared.device
 
     # Work
 
@@ -245,11 +200,19 @@ class Model(Stage):
         """Return what `predict` hands to the graph: arrays by input name, rows, whether it is one sample."""
         return self._parts().inputs.feeds(value)
 
-    def benchmark(self, sample: Any, *, batch_sizes: Sequence[int] | None = None, seconds: float = 2.0) -> Benchmark:
-        """Measure `predict` on `sample`, repeated to each batch size; see `conduit_lab.models.benchmark`."""
-        from conduit_lab.models.benchmark import benchmark
-
-        return benchmark(self, sample, batch_sizes=batch_sizes, seconds=seconds)
+    def repeat(self, sample: Any, rows: int | None = None) -> tuple[Any, int]:
+        """Return what `predict` takes, `sample` repeated to `rows` or as it is, and the rows in it."""
+        feeds = self.feeds(sample)
+        if feeds.rows == 0:
+            raise InputError(f"the sample for {self.name!r} is empty: wanted at least one row")
+        arrays = {name: np.asarray(array) for name, array in feeds.arrays.items()}
+        count = feeds.rows if rows is None else rows
+        if feeds.single and count == 1:
+            arrays = {name: array[0] for name, array in arrays.items()}
+        else:
+            arrays = {name: repeated(array, feeds.rows, count) for name, array in arrays.items()}
+        # the one array itself is the short way into `predict`
+        return next(iter(arrays.values())) if len(arrays) == 1 else arrays, count
 
     def _outputs(self, opened: _Opened, feeds: Feeds) -> list[Array]:
         """Return the outputs; a graph whose batch axis is fixed takes its rows piece by piece."""

@@ -44,33 +44,33 @@ class Tokenizer:
                 f"{figures.size(MAX_BYTES)}"
             )
         try:
-            self._backend: Any = Backend.from_file(str(path))
-            self._backend.encode("a")  # panics where the file's parts do not fit each other
+            self.backend: Any = Backend.from_file(str(path))
+            self.backend.encode("a")  # panics where the file's parts do not fit each other
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # the backend raises bare Exception, and a panic is not even one
             raise ModelLoadError(f"{where} is not a readable tokenizer.json: {str(error)[:200]}") from error
-        added = self._backend.num_special_tokens_to_add(False)
+        added = self.backend.num_special_tokens_to_add(False)
         if max_length <= added:  # the backend then truncates nothing, without an error
             raise ModelLoadError(
                 f"{where} adds {added} tokens to each text: a max_seq_length of {max_length} is too few"
             )
-        self._backend.no_padding()  # files often carry a fixed padding: 128 tokens for a short sentence
-        self._backend.enable_truncation(max_length)
+        self.backend.no_padding()  # files often carry a fixed padding: 128 tokens for a short sentence
+        self.backend.enable_truncation(max_length)
         if lower_case:
-            before = [self._backend.normalizer] if self._backend.normalizer else []
-            self._backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *before])
-        self.vocabulary_size: int = self._backend.get_vocab_size()
+            before = [self.backend.normalizer] if self.backend.normalizer else []
+            self.backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *before])
+        self.vocabulary_size: int = self.backend.get_vocab_size()
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text, special tokens included, unpadded."""
         # a lone surrogate is valid in a JSON string and not in UTF-8: it becomes a question mark
         clean = [text.encode("utf-8", "replace").decode() for text in texts]
-        return [encoding.ids for encoding in self._backend.encode_batch_fast(clean)]
+        return [encoding.ids for encoding in self.backend.encode_batch_fast(clean)]
 
     def prompt_tokens(self, prompt: str) -> int:
         """Return how many tokens `prompt` takes at the begin of a text, those the tokenizer puts before it included."""
-        mask = self._backend.encode(prompt.encode("utf-8", "replace").decode()).special_tokens_mask
+        mask = self.backend.encode(prompt.encode("utf-8", "replace").decode()).special_tokens_mask
         return len(mask) - (1 if mask and mask[-1] else 0)
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -127,6 +128,18 @@ class Shared:
                     self.rows += rows
                     self.seconds += took
                 self.used = begin + took
+
+    @contextmanager
+    def hold(self) -> Iterator[Session | Dense]:
+        """Give the session for a block in which it is in use, and so is not evicted."""
+        with self._counting:
+            self.running += 1
+        try:
+            yield self._engine or self._open()
+        finally:
+            with self._counting:
+                self.running -= 1
+                self.used = perf_counter()
 
     def noted(self) -> None:
         """Put the use into the trace that is being recorded here: for the order, and where the CPU stands in."""

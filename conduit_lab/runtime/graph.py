@@ -11,6 +11,7 @@ from typing import Any
 
 from conduit_lab.core.errors import MissingExtra, ModelLoadError
 from conduit_lab.core.paths import display
+from conduit_lab.runtime import operators
 
 Identity = tuple[str, int, int, int]
 
@@ -51,6 +52,7 @@ def _checked(path: Path, _: Identity) -> Graph:
     except ImportError as error:  # pragma: no cover - a base dependency
         raise MissingExtra("onnx", "cpu", "checking ONNX files") from error
     try:
+        operators.register()
         onnx.checker.check_model(str(path))
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # the checker raises protobuf's, its own and ValueError

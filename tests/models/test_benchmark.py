@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from conduit_lab.core.errors import InputError, MissingExtra, ModelInputError
-from conduit_lab.models.benchmark import Benchmark, benchmark, call_of, compare_models
+from conduit_lab.models.benchmark import Benchmark, benchmark, call_of
 from conduit_lab.models.callable import CallableModel
+from conduit_lab.models.compare import compare_models
 from conduit_lab.models.comparison import Compared, Comparison
 from conduit_lab.models.difference import Difference
 from conduit_lab.models.embedder import Embedder

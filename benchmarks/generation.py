@@ -1,0 +1,288 @@
+"""Text generation against onnxruntime-genai on the same files and threads, and against the memory's bandwidth.
+
+The peers are no dependencies of the project, and live in an environment of their own, which also makes the models:
+
+    python -m venv peer
+    peer/bin/pip install torch==2.13.0 'transformers==5.23.*' 'onnxruntime-genai==0.18.*' onnxruntime==1.32.0 onnx_ir
+    peer/bin/python data/make/decoders.py --benchmark build/decoders
+    PEER_PYTHON=peer/bin/python .venv/bin/python benchmarks/generation.py build/decoders [tiny-llama-fp32 …]
+
+All of ours is on: text decoding, streams with a reader each, requests that join while others are written. The peers
+only make tokens: `Generator` as one fixed batch, padded to the longest prompt and run to the longest text; `Engine`
+with requests as they arrive; transformers one request after another. Ragged requests arrive over the time that a
+third of the work takes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter, sleep
+from typing import Any
+
+import numpy as np
+from measure import Row, compared, print_table
+
+from conduit_lab.core.figures import rate
+from conduit_lab.models.generator import Generator
+
+THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+STREAMS = (1, 8, 16)
+ROUNDS = 5
+PROMPT, TOKENS = 32, 64  # of equal requests
+TINY = 12  # times as many tokens of a tiny model, whose steps are short
+MODELS = ("llama-125m-fp32", "llama-125m-int4", "tiny-llama-fp32")
+
+NAMES = {
+    "generator": "onnxruntime-genai `Generator`",
+    "engine": "onnxruntime-genai `Engine`",
+    "transformers": "transformers on torch, one after another",
+}
+
+Job = list[tuple[float, list[int], int]]  # (arrival in seconds, prompt, tokens) of each request
+
+# reads a line of JSON, answers it: the seconds a job took, and how many of its tokens it made
+PEER = """
+import json, os, sys, time
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import numpy as np, onnxruntime_genai as og
+model = og.Model(sys.argv[1])
+print(f"onnxruntime-genai {og.__version__ if hasattr(og, '__version__') else '0.18'}", flush=True)
+
+def generator(job):
+    begin, made, left = time.perf_counter(), 0, list(job)
+    while left:
+        now = time.perf_counter() - begin
+        batch = [request for request in left if request[0] <= now]
+        if not batch:
+            time.sleep(max(0.0, left[0][0] - now))
+            continue
+        left = left[len(batch):]
+        longest, most = max(len(p) for _, p, _ in batch), max(n for _, _, n in batch)
+        params = og.GeneratorParams(model)
+        params.set_search_options(max_length=longest + most, batch_size=len(batch), do_sample=False)
+        g = og.Generator(model, params)
+        g.append_tokens(np.array([[0] * (longest - len(p)) + p for _, p, _ in batch], np.int32))
+        for _ in range(most):
+            if g.is_done():
+                break
+            g.generate_next_token()
+        made += sum(n for _, _, n in batch)
+        del g
+    return time.perf_counter() - begin, made
+
+def engine(job):
+    e = og.Engine(model)
+    buffer = e.create_event_buffer(256)
+    begin, made, left, open_ = time.perf_counter(), 0, list(job), []
+    while left or e.has_pending_requests():
+        now = time.perf_counter() - begin
+        while left and left[0][0] <= now:
+            _, prompt, n = left.pop(0)
+            request = e.create_request()
+            options = og.TurnOptions(request)
+            options.set_max_generated_tokens(n)
+            options.set_do_sample(False)
+            request.begin_turn(np.array(prompt, np.int32), options)
+            open_.append(request)
+            made += n
+        if e.has_pending_requests():
+            e.run(buffer)
+        elif left:
+            time.sleep(max(0.0, left[0][0] - now))
+    took = time.perf_counter() - begin
+    for request in open_:
+        request.close()
+    return took, made
+
+def transformers(job):
+    import torch, transformers
+    torch.set_num_threads(int(sys.argv[3]))
+    made = 0
+    global torch_model
+    if torch_model is None:
+        torch_model = transformers.AutoModelForCausalLM.from_pretrained(sys.argv[2])
+    begin = time.perf_counter()
+    for _, prompt, n in job:
+        ids = torch.tensor([prompt])
+        how = dict(max_new_tokens=n, min_new_tokens=n, do_sample=False, pad_token_id=0)
+        torch_model.generate(ids, attention_mask=torch.ones_like(ids), **how)
+        made += n
+    return time.perf_counter() - begin, made
+
+torch_model = None
+for line in sys.stdin:
+    name, job = json.loads(line)
+    print(json.dumps({"generator": generator, "engine": engine, "transformers": transformers}[name](job)), flush=True)
+"""
+
+
+def rows(folder: Path, models: Sequence[str]) -> Iterator[Row]:
+    """Yield the rows of each model: equal requests, ragged ones, then the bandwidth."""
+    with tempfile.TemporaryDirectory() as place:
+        for name in models:
+            source = _with_threads(folder / name, Path(place) / name)
+            writer = Generator(source, device="cpu", queue=64)
+            writer.options = replace(writer.options, threads=THREADS)
+            writer.open()
+            tokens = TOKENS * (TINY if "tiny" in name else 1)
+            original = folder / name.rpartition("-")[0]
+            with _peer(source, original) as peer:
+                for streams in STREAMS:
+                    yield from _compared(name, writer, peer, streams, equal(streams, tokens), ("generator",), "equal")
+                for streams in STREAMS[1:]:
+                    step = ours(writer, equal(streams, tokens))[0] / 3 / streams
+                    yield from _compared(
+                        name, writer, peer, streams, ragged(streams, step), ("generator", "engine"), "ragged, arriving"
+                    )
+                if name.endswith("125m-fp32"):
+                    yield from _compared(name, writer, peer, 8, equal(8, tokens), ("transformers",), "equal")
+            if name.endswith("125m-fp32"):
+                yield bandwidth(name, writer, folder / name)
+            writer.unload()
+
+
+def _compared(
+    name: str, writer: Generator, peer: Peer | None, streams: int, job: Job, peers: Sequence[str], kind: str
+) -> Iterator[Row]:
+    ours(writer, job)
+    measured: dict[str, list[tuple[float, float]]] = {each: [] for each in peers}
+    alone = []
+    for _ in range(ROUNDS):
+        for each in peers:
+            took, made = ours(writer, job)
+            alone.append(made / took)
+            if peer is not None:
+                measured[each].append((made / took, peer.speed(each, job)))
+    what = f"{name}, {streams} {kind} request{'s' * (streams > 1)}, {THREADS} threads"
+    for each, pairs in measured.items():
+        if pairs:
+            a, b, ratio = compared(pairs)
+            yield what, rate(a, "tokens"), rate(b, "tokens"), ratio, NAMES[each]
+        else:
+            yield what, rate(statistics.median(alone), "tokens"), "–", "–", "–"
+
+
+def equal(streams: int, tokens: int = TOKENS) -> Job:
+    """Return requests of one length that come at once."""
+    random = np.random.default_rng(streams)
+    return [(0.0, random.integers(3, 4000, PROMPT).tolist(), tokens) for _ in range(streams)]
+
+
+def ragged(streams: int, step: float) -> Job:
+    """Return requests of 8 to 96 tokens for 16 to 128 more, one every `step` seconds."""
+    random = np.random.default_rng(100 + streams)
+    return [
+        (i * step, random.integers(3, 4000, random.integers(8, 97)).tolist(), int(random.integers(16, 129)))
+        for i in range(streams)
+    ]
+
+
+def ours(writer: Generator, job: Job) -> tuple[float, int]:
+    """Return the seconds until the last text is read, and the tokens of all."""
+    writer._parts().scheduler._prefixes.clear()  # the same prompts as the round before
+    made: list[int] = []
+
+    def read(prompt: list[int], tokens: int) -> None:
+        made.append(sum(1 for _ in writer.stream(prompt, max_tokens=tokens)))
+
+    begin, readers = perf_counter(), []
+    for arrival, prompt, tokens in job:
+        if (left := arrival - (perf_counter() - begin)) > 0:
+            sleep(left)
+        readers.append(threading.Thread(target=read, args=(prompt, tokens)))
+        readers[-1].start()
+    for reader in readers:
+        reader.join()
+    return perf_counter() - begin, sum(made)
+
+
+def bandwidth(name: str, writer: Generator, folder: Path) -> Row:
+    """The bytes of the weights that a token reads, by the time of a token, beside what the memory gives."""
+    config = json.loads((folder / "genai_config.json").read_text())["model"]
+    table = config["vocab_size"] * config["decoder"]["hidden_size"] * 4  # one row of it is read
+    weights = writer.shared.size - table
+    pairs = []
+    for _ in range(ROUNDS):
+        took = writer.generate([5] * 8, max_tokens=TOKENS).usage
+        pairs.append((weights * took.tokens_per_second / 1e9, _read_bandwidth() / 1e9))
+    a, b, ratio = compared(pairs)
+    return f"{name}, 1 stream, weights read", f"{a:.1f} GB/s", f"{b:.1f} GB/s", ratio, "reading memory, same threads"
+
+
+def _read_bandwidth() -> float:
+    """Return bytes a second at which all threads together sum an array that no cache holds."""
+    parts = np.array_split(np.ones(64 * 2**20, np.float32), THREADS)
+    best = 0.0
+    for _ in range(3):
+        threads = [threading.Thread(target=np.max, args=(part,)) for part in parts]
+        begin = perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        best = max(best, sum(part.nbytes for part in parts) / (perf_counter() - begin))
+    return best
+
+
+class Peer:
+    """onnxruntime-genai in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.name = self._answer()
+
+    def speed(self, which: str, job: Job) -> float:
+        """Return the tokens a second of a job."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps([which, job]) + "\n")
+        self._process.stdin.flush()
+        took, made = json.loads(self._answer())
+        return float(made / took)
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().strip()
+        if not line:
+            raise RuntimeError("the peer's process ended: see its message above")
+        return line
+
+
+@contextmanager
+def _peer(folder: Path, original: Path) -> Iterator[Peer | None]:
+    """Start the peer and end it, or give None where there is none."""
+    python = os.environ.get("PEER_PYTHON")
+    if python is None:
+        yield None
+        return
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "encoding": "utf-8"}
+    with subprocess.Popen([python, "-c", PEER, str(folder), str(original), str(THREADS)], **pipes) as process:
+        yield Peer(process)
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def _with_threads(source: Path, target: Path) -> Path:
+    """Copy a model folder, with as many threads in genai's config and an end that no random text meets."""
+    shutil.copytree(source, target)
+    file = target / "genai_config.json"
+    config = json.loads(file.read_text())
+    config["model"]["decoder"]["session_options"]["intra_op_num_threads"] = THREADS
+    config["model"]["eos_token_id"] = config["model"]["vocab_size"] - 1
+    file.unlink()
+    file.write_text(json.dumps(config))
+    return target
+
+
+if __name__ == "__main__":
+    print_table(rows(Path(sys.argv[1]), sys.argv[2:] or MODELS))

@@ -1,0 +1,94 @@
+"""FileModel: a model that is a file or a folder, opened at its first use."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from conduit_lab.core.stage import Stage
+from conduit_lab.models.benchmark import SECONDS, Benchmark, benchmark
+from conduit_lab.runtime.cache import Shared
+from conduit_lab.runtime.session import Options
+
+
+class Opened(Protocol):
+    """What a file gave; a call uses one of these from its begin to its end, so that a swap never mixes two."""
+
+    @property
+    def shared(self) -> Shared:
+        """The opened graph or weights, which other models may share."""
+
+
+Parts = TypeVar("Parts", bound=Opened)
+
+
+class FileModel(Stage, Generic[Parts]):
+    """A model at `path`, opened at `open()` or at the first use, and shared with others of the same content."""
+
+    def __init__(self, path: Path, name: str, options: Options) -> None:
+        self.path = path
+        self.name = name
+        self.options = options
+        self._opened: Parts | None = None
+        self._opening = threading.Lock()
+
+    @abstractmethod
+    def _open(self) -> Parts:
+        """Open what is at `path`; raises `ModelLoadError` or `DeviceError`."""
+
+    def open(self) -> Self:
+        """Load it now; raises `ModelLoadError` or `DeviceError`. Does nothing the second time."""
+        with self._opening:
+            if self._opened is None:
+                self._opened = self._open()
+        return self
+
+    def unload(self) -> None:
+        """Give the memory back, unless another model shares the session; the next call opens it again."""
+        self._opened = None
+
+    def _parts(self) -> Parts:
+        opened = self._opened
+        while opened is None:  # again where another thread unloads it meanwhile
+            self.open()
+            opened = self._opened
+        return opened
+
+    def _load(self) -> None:
+        """Open it, also where its session was evicted."""
+        self._parts().shared.load()
+
+    @property
+    def held(self) -> Shared | None:
+        """The opened graph or weights, or None; opens nothing."""
+        opened = self._opened
+        return None if opened is None else opened.shared
+
+    @property
+    def shared(self) -> Shared:
+        """The opened graph or weights; opens it at the first use."""
+        return self._parts().shared
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the session is in memory now."""
+        return self.held is not None and self.held.loaded
+
+    @property
+    def device(self) -> str:
+        """What the model really runs on, such as `cpu`, `cuda` or `numpy`."""
+        return self.shared.device
+
+    @property
+    def size(self) -> int:
+        """Bytes of the weights."""
+        return self.shared.size
+
+    def benchmark(
+        self, sample: Any, *, batch_sizes: Sequence[int] | None = None, seconds: float = SECONDS
+    ) -> Benchmark:
+        """Measure calls on `sample`, repeated to each batch size; see `conduit_lab.models.benchmark`."""
+        return benchmark(self, sample, batch_sizes=batch_sizes, seconds=seconds)

@@ -1,0 +1,39 @@
+"""The code of docs/generation.md runs as it stands, on a small model with random weights."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conduit_lab.core import paths
+
+PAGE = Path(__file__).parents[2] / "docs" / "generation.md"
+WRITER = Path(__file__).parents[1] / "models" / "decoders" / "llama"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("page")
+    shutil.copytree(WRITER, folder / "models" / "writer")
+    names: dict[str, Any] = {"print": lambda *_, **__: None}
+    with paths.use_root(folder):
+        for block in re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE):
+            exec(compile(block, str(PAGE), "exec"), names)
+        yield names
+        names["writer"].unload()
+
+
+def test_the_stream_gives_what_generate_gives(page: dict[str, Any]) -> None:
+    assert page["stream"].result() == page["answer"]
+    assert page["answer"].finish_reason in ("length", "stop")
+
+
+def test_choices_and_patterns_hold(page: dict[str, Any]) -> None:
+    writer = page["writer"]
+    assert writer.generate("Is the kettle broken?", choices=["yes", "no"]) in ("yes", "no")
+    assert re.fullmatch(r"20\d\d-[01]\d-[0-3]\d", writer.generate("A date:", regex=r"20\d\d-[01]\d-[0-3]\d"))
