@@ -173,7 +173,8 @@ class Embedder(FileModel[_Opened]):
         for window in self._windows(value):
             tokens = opened.tokens(window, before)
             if batch_size is None:
-                parts.append(opened.joined.call(tokens, len(window), self.options.timeout))
+                with opened.shared.told():
+                    parts.append(opened.joined.call(tokens, len(window), self.options.timeout))
             else:
                 parts.append(opened.encoder.vectors(tokens, batch_size))
         return _whole(parts, opened, value)
@@ -199,7 +200,8 @@ class Embedder(FileModel[_Opened]):
                 tokens = opened.tokens(window, prompt)
             else:
                 tokens = await anyio.to_thread.run_sync(opened.tokens, window, prompt)
-            parts.append(await opened.joined.acall(tokens, len(window), self.options.timeout))
+            with opened.shared.told():
+                parts.append(await opened.joined.acall(tokens, len(window), self.options.timeout))
         return _whole(parts, opened, value)
 
     def _windows(self, value: Any) -> Iterator[Sequence[str]]:

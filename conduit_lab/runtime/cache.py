@@ -147,6 +147,18 @@ class Shared:
         if self.note and self.state == "cpu":
             trace.note(f"cpu: {self.note}")
 
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Put into the caller's trace what a run in company, on whichever thread, cannot: its use, and its fallback."""
+        if trace.current() is None:
+            yield
+            return
+        self.noted()
+        before = self.fallbacks
+        yield
+        if self.fallbacks > before:
+            trace.note(f"cpu: {self.note}")
+
     def load(self) -> None:
         """Open the session now where it was evicted."""
         if self._engine is None:

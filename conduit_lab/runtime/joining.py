@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import groupby
 from weakref import ref
 
 import numpy as np
 
-from conduit_lab.core import trace
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array
 from conduit_lab.runtime.batching import Batcher
@@ -52,26 +50,14 @@ class Joined:
         """Run now, or in company where others are running and a run is long enough for waiting to pay."""
         shared = self.shared
         if shared.running and self._joiner.possible and shared.seconds > LONG * shared.calls:
-            with self._told():
+            with shared.told():
                 return self._batcher.call((feeds, rows), rows, shared.options.timeout)
         return shared.run(feeds, rows)
 
     async def arun(self, feeds: dict[str, Array], rows: int) -> list[Array]:
         """Run from an event loop: here where that is short, else on a thread, in company where others ask too."""
-        with self._told():
+        with self.shared.told():
             return await self._batcher.acall((feeds, rows), rows, self.shared.options.timeout)
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Put into the caller's trace what a run in company, on whichever thread, cannot: its use, and its fallback."""
-        if trace.current() is None:
-            yield
-            return
-        self.shared.noted()
-        before = self.shared.fallbacks
-        yield
-        if self.shared.fallbacks > before:
-            trace.note(f"cpu: {self.shared.note}")
 
 
 class Joiner:

@@ -23,7 +23,7 @@ from conduit_lab.models import encoder
 from conduit_lab.models.embedder import Embedder
 from conduit_lab.runtime.cache import sessions
 
-from ..runtime import graphs
+from ..runtime import fake_device, graphs
 from .embedders import POOLING, TABLE, TRANSFORMER, WORDS, folder, pooled_graph, vectors
 
 TEXTS = ["kettle", "lid pan", "query query lid kettle", "", "pan"]
@@ -403,3 +403,22 @@ def test_folder_that_broke_meanwhile_is_refused_at_the_next_opening(embedder: Em
     embedder.unload()
     with pytest.raises(ModelLoadError, match=r"tokenizer\.json"):
         embedder.encode("pan")
+
+
+def test_a_run_on_the_cpu_instead_of_the_device_is_in_the_trace_also_from_a_loop(
+    embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = fake_device.plug_in(monkeypatch)
+    embedder.open()
+    assert embedder.device == "cuda"
+    gpu.lost = True
+
+    async def call() -> str:
+        with trace.record("pipeline") as spans:
+            await embedder.acall("lid pan")
+        return spans[embedder.name].note
+
+    assert asyncio.run(call()).startswith("cpu: cuda failed")
+    with trace.record("pipeline") as spans:
+        embedder.encode("pan")
+    assert spans[embedder.name].note.startswith("cpu: cuda failed")
