@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from conduit_lab.models.model import Model as Model
     from conduit_lab.models.optimize import optimize as optimize
     from conduit_lab.models.prediction import Prediction as Prediction
+    from conduit_lab.models.reranker import Reranker as Reranker
     from conduit_lab.models.tune import tune as tune
     from conduit_lab.notebook.lab import Lab as Lab
     from conduit_lab.runtime.devices import devices as devices
     from conduit_lab.runtime.session import register_custom_ops as register_custom_ops
     from conduit_lab.serving.app import App as App
+    from conduit_lab.vectors.evaluate import evaluate as evaluate
     from conduit_lab.vectors.store import VectorStore as VectorStore
 
 _HOMES = {
@@ -54,6 +56,7 @@ _HOMES = {
     "Parallel": "flow.combinators",
     "Prediction": "models.prediction",
     "Rag": "flow.rag",
+    "Reranker": "models.reranker",
     "Route": "flow.combinators",
     "Sequence": "flow.combinators",
     "Stage": "core.stage",
@@ -62,6 +65,7 @@ _HOMES = {
     "VectorStore": "vectors.store",
     "compare_models": "models.compare",
     "devices": "runtime.devices",
+    "evaluate": "vectors.evaluate",
     "export_app": "export.writer",
     "load_model": "models.load",
     "majority_vote": "flow.combinators",

@@ -26,12 +26,15 @@ from conduit_lab.core.paths import resolve
 from conduit_lab.export import values
 from conduit_lab.export.packages import Packages
 from conduit_lab.export.sources import Sources, Statement
+from conduit_lab.flow.rag import Rag
 from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.generator import Generator
 from conduit_lab.models.model import Model
+from conduit_lab.models.reranker import Reranker
 from conduit_lab.runtime import graph
 from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
+from conduit_lab.serving.rag import RagEndpoint
 from conduit_lab.vectors.store import VectorStore
 
 Chain = tuple[str, ...]
@@ -157,10 +160,12 @@ class Closure:
             )
         if isinstance(value, Endpoint):
             self._endpoint(value, here)
-        elif isinstance(value, Model | Embedder | Generator):
+        elif isinstance(value, Model | Embedder | Generator | Reranker):
             self._model(name, value, here)
         elif isinstance(value, VectorStore):
             self._store(name, value, here)
+        elif type(value) is Rag:
+            self.pieces.append(f"{name} = {self._rag(value, here)}")
         elif self._is_imported(name, value):
             self.packages.add(name, value)
         elif isinstance(_unwrapped(value), FunctionType | type):
@@ -184,6 +189,9 @@ class Closure:
             raise ExportError(f"{endpoint.name} belongs to another app (needed by {_shown(chain)})")
         if f"{endpoint.method} {endpoint.path}" in self._done:
             return
+        if isinstance(endpoint, RagEndpoint):
+            self._rag_endpoint(endpoint, chain)
+            return
         self._done |= {f"{endpoint.method} {endpoint.path}", endpoint.name}
         for part in endpoint.parts.values():
             for path in part if isinstance(part, list) else [part]:
@@ -191,6 +199,20 @@ class Closure:
                     self._model_file(path, chain)
         self._definition(endpoint.name, endpoint.function, (*chain, endpoint.name), endpoint.path)
         self._ready.add(endpoint.name)
+
+    def _rag_endpoint(self, endpoint: RagEndpoint, chain: Chain) -> None:
+        """Serve the Rag again; one call makes both of its endpoints."""
+        key = f"rag {endpoint.at}"
+        if key in self._done:
+            return
+        self._done.add(key)
+        known = [name for name, value in self._namespace.items() if value is endpoint.rag and not name.startswith("_")]
+        rag = self._name_of(endpoint.rag, chain) if known else self._rag(endpoint.rag, chain)
+        held = [name for name, value in self._namespace.items() if value is endpoint.whole and not name.startswith("_")]
+        made = "".join(f"{name} = " for name in held)
+        self.pieces.append(f"{made}{self.app_name}.rag({_quoted(endpoint.at)}, {rag})")
+        self._done |= set(held)
+        self._ready |= set(held)
 
     def _model_file(self, path: str | Path, chain: Chain) -> None:
         """Copy a model that a decorator names by its path."""
@@ -246,7 +268,7 @@ class Closure:
 
     # Resources and values
 
-    def _model(self, name: str, model: Model | Embedder | Generator, chain: Chain) -> None:
+    def _model(self, name: str, model: Model | Embedder | Generator | Reranker, chain: Chain) -> None:
         path = self.add_file(model.path, _shown(chain))
         chosen = {key: getattr(model.options, key) for key in ("device", "fallback", "timeout")}
         if not isinstance(model, Model):
@@ -262,11 +284,48 @@ class Closure:
     def _store(self, name: str, store: VectorStore, chain: Chain) -> None:
         named = store in self.app.stores.values()
         label = store.name if named else re.sub(r"[^A-Za-z0-9_-]", "", name).lstrip("_-") or "store"
-        self.add_store(store, label)
         options = [_quoted(label), f"dimension={store.dimension}"]
+        if store.metric != "cosine":
+            options.append(f"metric={_quoted(store.metric)}")
         if store.embedder is not None:
             options.append(f"embedder={self._name_of(store.embedder, chain)}")
+        if store.url is None:
+            self.add_store(store, label)
+        else:
+            options.append(f"url={_quoted(self._address(store.url, chain))}")
         self.pieces.append(f"{name} = {self.app_name}.vector_store({', '.join(options)})")
+
+    def _address(self, url: str, chain: Chain) -> str:
+        """Return the URL of a store on a server, whose client the export then needs."""
+        if url.rpartition("@")[0].count(":") > 1:  # behind the scheme's: a password
+            raise ExportError(
+                f"the store's URL holds a password ({_shown(chain)}): leave it out and set PGPASSWORD, "
+                "for Qdrant QDRANT_API_KEY, where the app runs"
+            )
+        for module in ("qdrant_client",) if url.startswith("qdrant") else ("psycopg", "psycopg_binary"):
+            self.packages.pin(module)
+        return url
+
+    def _rag(self, rag: Rag, chain: Chain) -> str:
+        """Return the call that makes a Rag, with what it was given and is not the default."""
+        if type(rag) is not Rag:
+            raise ExportError(f"a {type(rag).__name__} has no name in this session ({_shown(chain)}): give it one")
+        self.packages.lines["from conduit_lab import Rag"] = None
+        parts = [self._name_of(rag.store, chain), self._name_of(rag.generator, chain)]
+        if rag.rerank is not None:
+            parts.append(f"rerank={self._name_of(rag.rerank, chain)}")
+        defaults = inspect.signature(Rag).parameters
+        chosen = {key: getattr(rag, key) for key in ("top_k", "prompt", "mode", "min_score", "name")}
+        given = {key: value for key, value in chosen.items() if value != defaults[key].default} | rag.options
+        for key, value in given.items():
+            if values.looks_secret(key, value):
+                raise ExportError(f"{key}= of {rag.name!r} looks like a secret ({_shown(chain)}): leave it out")
+            if not values.is_plain(value):
+                raise ExportError(
+                    f"{key}= of {rag.name!r} is a {type(value).__name__} ({_shown(chain)}): wanted numbers and text"
+                )
+            parts.append(f"{key}={_literal(value)}")
+        return f"Rag({', '.join(parts)})"
 
     def _name_of(self, value: Any, chain: Chain) -> str:
         """Return a name that holds this very object, after making it available."""
@@ -323,14 +382,15 @@ class Closure:
             )
         parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
         for part in parts:
-            if isinstance(part, Model | Embedder | Generator):
+            if isinstance(part, Model | Embedder | Generator | Reranker):
                 self.add_loaded(part.path, _shown(chain))
         self._emit(statement, name, chain)
 
 
 def _namespace(app: App) -> dict[str, Any]:
     """Return the globals of the session that the endpoints live in."""
-    spaces = {id(e.function.__globals__): e.function.__globals__ for e in app.endpoints}
+    found = [e.namespace if isinstance(e, RagEndpoint) else e.function.__globals__ for e in app.endpoints]
+    spaces = {id(space): space for space in found}
     if not spaces:
         raise ExportError(f"{app.name!r} has no endpoints: there is nothing to export")
     if len(spaces) > 1:

@@ -24,8 +24,9 @@ _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 class Example:
     """One call that was tried: what was asked, what came back, and what it touched.
 
-    `answer` is a JSON value, for a stream the list of its chunks. `writes` says that the call changed a store; `stores`
-    holds each store it read with its version then, `files` the model files it loaded.
+    `answer` is a JSON value, for a stream the list of its chunks. `writes` says that the call changed a store, `shared`
+    that this one is on a server, where no replay may write; `stores` holds each store it read with its version then,
+    `files` the model files it loaded.
     """
 
     method: str
@@ -34,6 +35,7 @@ class Example:
     payload: Any
     answer: Any
     writes: bool = False
+    shared: bool = False
     path_params: dict[str, Any] = field(default_factory=dict)
     stores: list[tuple[Any, int]] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
@@ -50,6 +52,7 @@ class Example:
         except TypeError:
             return None
         spans = list(call.trace or ())
+        written = [s.target for s in spans if s.kind == "write"]
         touched = {id(s.target): s.target for s in spans if s.kind in ("search", "write")}
         return cls(
             endpoint.method,
@@ -57,7 +60,8 @@ class Example:
             endpoint.shape,
             payload,
             answer,
-            writes=any(s.kind == "write" for s in spans),
+            writes=bool(written),
+            shared=any(getattr(store, "url", None) is not None for store in written),
             path_params=path_params,
             stores=[(store, store.version) for store in touched.values()],
             files=[s.target.path for s in spans if s.kind == "load" and s.target is not None],

@@ -36,11 +36,13 @@ class Outcome:
 def replay(folder: Path, *, python: str = sys.executable, environ: dict[str, str] | None = None) -> list[Outcome]:
     """Start the app in `folder` with `python` and return the outcome of each line of its `examples.jsonl`.
 
-    What only reads comes first, what writes after it; the stores are put back as they were. Raises `ExportError` with
+    What only reads comes first, what writes after it; the stores are put back as they were. What writes to a store on a
+    server is not asked again. Raises `ExportError` with
     the process's own words where it does not start.
     """
     lines = (folder / "examples.jsonl").read_text("utf-8").split("\n")  # splitlines() also splits inside texts
-    examples = sorted((Example.from_json(line) for line in lines if line), key=lambda example: example.writes)
+    found = [Example.from_json(line) for line in lines if line]
+    examples = sorted((example for example in found if not example.shared), key=lambda example: example.writes)
     with _kept(folder / "indexes"), running(folder, python=python, environ=environ) as port:
         return [_ask(port, example) for example in examples]
 

@@ -135,7 +135,7 @@ def _write(app: App, folder: Path, examples: Sequence[Example], statements: list
         for path in example.files:
             closure.add_loaded(path, f"a recorded call of {example.method} {example.path}")
         for store, _ in example.stores:
-            if store in app.stores.values():
+            if store in app.stores.values() and store.url is None:
                 closure.add_store(store, store.name)
     wheel = write_wheel(folder / "lib")
     (folder / "app.py").write_text(templates.app_source(app, closure), "utf-8")

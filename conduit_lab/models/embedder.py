@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from conduit_lab.runtime.cache import Shared, sessions
 from conduit_lab.runtime.session import Options
 from conduit_lab.runtime.tuning import read_tuning
 
+_UNCUT = 2**30  # tokens: a text is counted whole
 WINDOW = 2048  # texts that are tokenised and sorted together
 SHORT = 8192  # characters; tokenising more of them would hold an event loop up for more than a millisecond
 
@@ -40,6 +42,11 @@ class _Opened:
     def shared(self) -> Shared:
         """The opened graph."""
         return self.encoder.shared
+
+    @cached_property
+    def counter(self) -> Tokenizer:
+        """The tokenizer without a limit."""
+        return Tokenizer(self.folder.tokenizer, _UNCUT, lower_case=self.folder.lower_case)
 
     def tokens(self, texts: Sequence[str], prompt: str) -> Tokens:
         """Return the token ids of the texts, each with the prompt before it."""
@@ -115,6 +122,10 @@ class Embedder(FileModel[_Opened]):
         """The folder's prompts by name."""
         return dict(self._parts().folder.prompts)
 
+    def count_tokens(self, text: str) -> int:
+        """Return how many tokens a text has, those that the model adds included, however long it is."""
+        return len(self._parts().counter.ids([text])[0])
+
     # Work
 
     def encode(
@@ -135,6 +146,17 @@ class Embedder(FileModel[_Opened]):
             if span is not None:
                 span.output = result
             return result
+
+    def encode_query(self, texts: Any) -> FloatArray:
+        """Return what `encode` does, for what is looked for: with the folder's prompt "query" where it has one."""
+        return self.encode(texts, prompt_name=self._first_prompt("query"))
+
+    def encode_document(self, texts: Any) -> FloatArray:
+        """Return what `encode` does, for what is stored: with the prompt "document" or "passage" where there is one."""
+        return self.encode(texts, prompt_name=self._first_prompt("document", "passage"))
+
+    def _first_prompt(self, *names: str) -> str | None:
+        return next((name for name in names if name in self._parts().folder.prompts), None)
 
     def run(self, value: Any) -> FloatArray:
         """Encode without a trace; call `encode` instead."""

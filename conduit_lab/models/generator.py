@@ -125,6 +125,15 @@ class Generator(FileModel[_Opened]):
         """How many tokens the model chooses from."""
         return self._parts().decoder.vocabulary
 
+    def count_tokens(
+        self, prompt: Prompt | None = None, *, query: str | None = None, context: Sequence[str] | None = None
+    ) -> int:
+        """Return how many tokens a prompt has, given as to `generate`; it may be more than the model can read.
+
+        Raises `ModelInputError` for what is no prompt.
+        """
+        return self._parts().prompts.count_tokens(prompt, query, context)
+
     # Work
 
     def generate(

@@ -14,8 +14,9 @@ from conduit_lab.models.decoder_folder import is_decoder
 from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.generator import Generator
 from conduit_lab.models.model import Model
+from conduit_lab.models.reranker import Reranker, is_reranker
 
-AnyModel = Model | Embedder | Generator | CallableModel
+AnyModel = Model | Embedder | Generator | Reranker | CallableModel
 
 
 def load_model(
@@ -32,11 +33,12 @@ def load_model(
 ) -> AnyModel:
     """Load a model: `.onnx` or `.npz` gives a `Model`, a sentence-transformers folder an `Embedder`.
 
-    The folder of a decoder (Hugging Face or genai layout) gives a `Generator`, a Python function of one argument a
-    `CallableModel`. A relative path starts at `root` (default: the running app's root, else the project's). `device`
-    is "auto" or a name of `devices()`; `fallback` says whether the CPU may stand in for it (default: for "auto" only).
-    `labels` are class names in output order. `timeout` is the seconds a run may take. `variant` chooses among the
-    graphs of a folder, such as "int8". `lazy` only declares the model: its file is opened at the first use.
+    The folder of a decoder (Hugging Face or genai layout) gives a `Generator`, that of a cross-encoder a `Reranker`, a
+    Python function of one argument a `CallableModel`. A relative path starts at `root` (default: the running app's
+    root, else the project's). `device` is "auto" or a name of `devices()`; `fallback` says whether the CPU may stand in
+    for it (default: for "auto" only). `labels` are class names in output order. `timeout` is the seconds a run may
+    take. `variant` chooses among the graphs of a folder, such as "int8". `lazy` only declares the model: its file is
+    opened at the first use.
     Raises `ModelLoadError` naming the file, `DeviceError` for a device that is not here.
     """
     if callable(source):
@@ -44,11 +46,11 @@ def load_model(
     where = resolve(source, root)
     with trace.span(name or where.stem, "load", value=str(source)) as span:
         options: dict[str, Any] = {"device": device, "fallback": fallback, "name": name, "timeout": timeout}
-        model: Model | Embedder | Generator
+        model: Model | Embedder | Generator | Reranker
         if where.is_dir():
             if labels is not None:
                 raise ModelLoadError(f"{display(where)} is the folder of a language model: it has no labels")
-            kind = Generator if is_decoder(where) else Embedder
+            kind = Generator if is_decoder(where) else Reranker if is_reranker(where) else Embedder
             model = kind(where, variant=variant, **options)
         elif variant is not None:
             raise ModelLoadError(f"{display(where)} is one file: variant={variant!r} chooses among those of a folder")

@@ -77,6 +77,12 @@ class Prompts:
         kept = ids[-room:]
         return [begin, *kept[1:]] if begin is not None and ids[0] == begin else kept
 
+    def count_tokens(self, prompt: Any = None, query: str | None = None, context: Sequence[str] | None = None) -> int:
+        """Return how many tokens a prompt has; of one that is far too long, those of its beginning."""
+        if query is None and _is_ids(prompt):
+            return max(1, len(prompt))
+        return max(1, len(self._encoded(*self._text(prompt, query, context), "end")))
+
     def _text(self, prompt: Any, query: str | None, context: Sequence[str] | None) -> tuple[str, bool]:
         """Return the text of a prompt, and whether the tokenizer adds its special tokens to it."""
         if (prompt is None) == (query is None):

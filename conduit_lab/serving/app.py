@@ -7,6 +7,7 @@ import inspect
 import logging
 import math
 import re
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -26,11 +27,13 @@ from conduit_lab.core.paths import find_root
 from conduit_lab.core.stage import Function, Stage
 from conduit_lab.core.stream import Stream
 from conduit_lab.flow.combinators import Ensemble, Fallback
+from conduit_lab.flow.rag import Rag
 from conduit_lab.models.load import AnyModel, load_model
 from conduit_lab.models.registry import Models
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.http import HttpFace, error_body
 from conduit_lab.serving.limits import BODY_BYTES
+from conduit_lab.serving.rag import RagEndpoint
 from conduit_lab.vectors.store import VectorStore
 
 log = logging.getLogger("conduit_lab")
@@ -71,17 +74,31 @@ class App(EndpointHost):
         self.models.add(model)
         return model
 
-    def vector_store(self, name: str, *, dimension: int | None = None, embedder: Any = None) -> VectorStore:
+    def vector_store(
+        self,
+        name: str,
+        *,
+        dimension: int | None = None,
+        metric: str | None = None,
+        embedder: Any = None,
+        url: str | None = None,
+    ) -> VectorStore:
         """Return the durable store `indexes/<name>.sqlite` under the root; it is made when missing.
 
-        `dimension` is by default the embedder's, without one 384. The same name gives the same store.
+        `dimension` is by default the embedder's, without one 384, and `metric` cosine. With `url` it lives on a server
+        instead, as `VectorStore.connect` says. The same name gives the same store.
         """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
             raise EndpointError(f"a store's name is letters, digits, - and _; got {name!r}")
         if name not in self.stores:
-            path = self.root / "indexes" / f"{name}.sqlite"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.stores[name] = VectorStore(dimension, path=path, embedder=embedder, name=name, lazy=self._lazy)
+            options: dict[str, Any] = {"embedder": embedder, "name": name, "lazy": self._lazy}
+            if url is None:
+                path = self.root / "indexes" / f"{name}.sqlite"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                store = VectorStore(dimension, metric or "cosine", path, **options)
+            else:
+                store = VectorStore.connect(url, dimension, metric, **options)
+            self.stores[name] = store
         return self.stores[name]
 
     # Endpoints
@@ -151,6 +168,17 @@ class App(EndpointHost):
             return self._register(Endpoint(function, path, "POST", "value", self, run, {"models": list(models)}))
 
         return decorate
+
+    def rag(self, path: str, rag: Rag) -> RagEndpoint:
+        """Serve a `Rag`: POST `path` takes `{"question": …}` and answers `{"response": …, "sources": […]}`.
+
+        `path` + "/stream" answers with the events of `Rag.stream`, to a POST, or to a GET with `?question=…`. Returns
+        the first endpoint, whose `stream` is the second.
+        """
+        endpoint = RagEndpoint.pair(rag, path, self, sys._getframe(1).f_globals)
+        self._register(endpoint)
+        self._register(endpoint.stream)
+        return endpoint
 
     def _stage(self, model: Any, *, required: bool = True) -> Stage:
         """Return `model` as a stage; one that is not required may fail to open now."""

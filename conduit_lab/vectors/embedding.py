@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,15 +42,41 @@ def as_matrix(values: Any, dimension: int, names: Sequence[str]) -> FloatArray:
     return _finite(array, names)
 
 
-def embed_query(text: str, embedder: Embedder | None, what: str) -> FloatArray:
-    """Return the embedding of a query in words; raise `VectorInputError` without an embedder."""
-    check_text(text, what)
-    if embedder is None:
-        raise VectorInputError(
-            f"{what} is text, and the store has no embedder to search by text: "
-            "make it with VectorStore(embedder=…), or pass an embedding"
-        )
-    return embedder.encode(text)
+@dataclass(frozen=True)
+class Query:
+    """One thing to look for: text, its embedding float32 `[dimension]`, or both."""
+
+    text: str | None
+    vector: FloatArray | None
+
+
+def read_queries(
+    value: Any, dimension: int, embedder: Embedder | None, what: str, *, words: bool = False
+) -> tuple[list[Query], bool]:
+    """Return the queries that a person gave, and whether it was a single one.
+
+    `value` is a text, a list of them, an embedding `[dimension]` or a batch `[n, dimension]`. Texts are embedded, all
+    at once, unless `words` alone are asked for. `what` names them in errors. Raises `VectorInputError`.
+    """
+    single = isinstance(value, str)
+    if single or (isinstance(value, (list, tuple)) and value and all(isinstance(item, str) for item in value)):
+        texts = [check_text(text, what) for text in ([value] if single else value)]
+        if words:
+            return [Query(text, None) for text in texts], single
+        if embedder is None:
+            raise VectorInputError(
+                f"{what} is text, and the store has no embedder to search by text: "
+                "make it with VectorStore(embedder=…), or pass an embedding"
+            )
+        encode = getattr(embedder, "encode_query", embedder.encode)  # some models read queries in another way
+        vectors = as_matrix(encode(texts), dimension, [what] * len(texts))
+        return [Query(text, vector) for text, vector in zip(texts, vectors, strict=True)], single
+    array = _numbers(value, what, f"[{dimension}]")
+    if array.shape == (dimension,):
+        return [Query(None, _finite(array[np.newaxis], [what])[0])], True
+    if array.ndim != 2 or array.shape[1] != dimension:
+        raise VectorInputError(f"{what} wants float32 [{dimension}], or a batch of such rows, got {describe(array)}")
+    return [Query(None, row) for row in _finite(array, [f"{what}, row {i}," for i in range(len(array))])], False
 
 
 def embed_contents(
@@ -60,7 +87,10 @@ def embed_contents(
         if embedder is None or text is None:
             lacking = "the store has no embedder" if embedder is None else "the entry has no content"
             raise VectorInputError(f"{name} is missing, and {lacking} to make it of: pass an embedding")
-    return list(embedder.encode([text for text in texts if text is not None])) if embedder and texts else []
+    if embedder is None or not texts:
+        return []
+    encode = getattr(embedder, "encode_document", embedder.encode)
+    return list(encode([text for text in texts if text is not None]))
 
 
 def _numbers(value: Any, what: str, shape: str) -> Array:

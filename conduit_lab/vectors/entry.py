@@ -100,11 +100,22 @@ def check_json(value: Any, what: str, depth: int = 0) -> Any:
         case Mapping():
             for key in value:
                 check_text(key, f"a key of {what}")
-            return {key: check_json(item, f"{what}[{key!r}]", depth + 1) for key, item in value.items()}
+            return {
+                key: item if _is_plain(item) else check_json(item, f"{what}[{key!r}]", depth + 1)
+                for key, item in value.items()
+            }
         case list() | tuple():
-            return [check_json(item, f"{what}[{i}]", depth + 1) for i, item in enumerate(value)]
+            return [
+                item if _is_plain(item) else check_json(item, f"{what}[{i}]", depth + 1) for i, item in enumerate(value)
+            ]
         case _:
             raise VectorInputError(
                 f"{what} is a {type(value).__name__}, which JSON cannot carry: "
                 "use text, numbers, True/False, None, lists or dicts (.item() or .tolist() for NumPy)"
             )
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell quickly that a value needs no look: naming the place of each costs more than the look itself."""
+    kind = type(value)
+    return value is None or kind is int or kind is bool or (kind is str and value.isascii())

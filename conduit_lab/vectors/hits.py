@@ -13,7 +13,7 @@ from conduit_lab.core.errors import MissingExtra
 class Hit(dict[str, Any]):
     """One found entry: a dict of `id`, `score`, `content` and `metadata`, also as attributes.
 
-    `score` is the cosine similarity, -1 to 1. The metadata is the hit's own copy.
+    The metadata is the hit's own copy.
     """
 
     @property
@@ -23,7 +23,11 @@ class Hit(dict[str, Any]):
 
     @property
     def score(self) -> float:
-        """Cosine similarity to the query, -1 to 1."""
+        """What the hits are ordered by.
+
+        The similarity for the metrics cosine (-1 to 1) and dot, the distance for l2 and manhattan; bm25, what a
+        fusion made of both, or the reranker's score where those decided.
+        """
         return self["score"]  # type: ignore[no-any-return]
 
     @property
@@ -38,11 +42,17 @@ class Hit(dict[str, Any]):
 
 
 class Hits(list[Hit]):
-    """A list of `Hit`, best first, that shows itself as a table; `json.dumps` takes it as it is."""
+    """A list of `Hit`, best first, that shows itself as a table; `json.dumps` takes it as it is.
 
-    def __init__(self, hits: Iterable[Hit] = (), store: str = "") -> None:
+    `plan` tells in words how they were found. `best` is the score of the most similar entry where embeddings were
+    compared, whatever decided the order: what a fused or a reranker's score does not tell.
+    """
+
+    def __init__(self, hits: Iterable[Hit] = (), store: str = "", plan: str = "", best: float | None = None) -> None:
         super().__init__(hits)
         self.store = store
+        self.plan = plan
+        self.best = best
 
     def to_pandas(self) -> Any:
         """Return a DataFrame with the columns id, score, content and metadata; needs the `[lab]` extra."""
@@ -68,6 +78,7 @@ class Hits(list[Hit]):
 
     def __repr__(self) -> str:
         head = f"{self._count()} in {self.store}" if self.store else self._count()
+        head = f"{head} · {self.plan}" if self.plan else head
         if not self:
             return head
         rest = f"\n{len(self) - html.MAX_ROWS} more rows" if len(self) > html.MAX_ROWS else ""
@@ -75,7 +86,8 @@ class Hits(list[Hit]):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         body = html.table(_COLUMNS, self._rows(200), numeric=("score",)) + html.more(len(self)) if self else ""
-        return html.bundle(repr(self), html.header("Hits", self.store, [self._count()]) + body)
+        facts = [self._count(), *([self.plan] if self.plan else [])]
+        return html.bundle(repr(self), html.header("Hits", self.store, facts) + body)
 
 
 _COLUMNS = ("id", "score", "content", "metadata")

@@ -1,136 +1,165 @@
-"""Index: the rows of a store in memory, and the exact cosine search over them."""
+"""Index: the rows of a store in memory, and the plans that search them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import islice
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, cast
 
 import numpy as np
-import numpy.typing as npt
 
-from conduit_lab.core.spec import FloatArray
-from conduit_lab.vectors.entry import Entry
-from conduit_lab.vectors.filters import Predicate
+from conduit_lab.core.spec import Array, FloatArray
+from conduit_lab.vectors.blocks import mapped
+from conduit_lab.vectors.codes import Int8
+from conduit_lab.vectors.derived import Derived
+from conduit_lab.vectors.rows import Rows
+from conduit_lab.vectors.scan import BoolArray, Found, IntArray, Kept, all_scored, best, shortlist
+from conduit_lab.vectors.scoring import METRICS, Queries
 
-_BLOCK = 4_096  # rows per float64 copy, so that a large store never needs a second one of itself
+__all__ = ["METRICS", "Answer", "Index"]
+
+_FEW = 512  # rows kept by a mask that are scored without codes
+_FEWEST = 64  # pairs of a query and a row that are scored sooner than bounded
+_SPARE = 6  # rows beyond `top_k` whose float32 product leaves them a chance
+_TOGETHER = 64  # queries of one product
 
 
-class Row(NamedTuple):
-    """What a hit tells of one entry."""
+class Answer(NamedTuple):
+    """For each query the rows and their scores, best first; and in words how they were found."""
 
-    id: str
-    content: str | None
-    metadata: dict[str, Any]
+    found: list[Found]
+    plan: str
 
 
 class Index:
-    """Unit vectors float32 `[n, dimension]`, one row an entry, with amortised growth.
+    """Vectors float32 `[n, dimension]` by row number, in the order of adding, and the search over them.
 
-    Not safe for threads: the store's lock is.
+    `metric` is one of `METRICS`. `vectors` are the rows of a snapshot, used as they are and perhaps mapped from a
+    file; `codes` is what `codes()` gave when it was written. Not safe for threads: the caller's lock is.
+
+    Few rows are scanned in float32. For more, a thread makes 8-bit codes, which give the same answers; for very many
+    1-bit codes, if they find the neighbours of the store's own rows. Rows without codes are scanned in float32, so a
+    search is right at every moment.
     """
 
-    def __init__(self, dimension: int) -> None:
-        self._units = np.zeros((0, dimension), np.float32)
-        self._order = np.zeros(0, np.int64)  # when each row was first added: breaks ties
-        self._next = 0
-        self._rows: list[Row] = []
-        self._at: dict[str, int] = {}
+    def __init__(
+        self,
+        dimension: int,
+        metric: str = "cosine",
+        *,
+        vectors: FloatArray | None = None,
+        codes: Mapping[str, Array] | None = None,
+    ) -> None:
+        saved = codes or {}
+        self.metric = metric
+        self._rows = Rows(dimension, metric, vectors, saved.get("lengths"))
+        self._derived = Derived(self._rows, saved, mapped=vectors is not None and mapped(vectors))
+        self._derived.update()
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __contains__(self, id: object) -> bool:
-        return id in self._at
-
     @property
     def nbytes(self) -> int:
-        """Size of the matrix in bytes, with the room it holds for growth."""
-        return self._units.nbytes
+        """Bytes in memory, without room for growth and what is mapped from a file."""
+        return self._rows.nbytes + self._derived.nbytes
 
-    def ids(self) -> list[str]:
-        """Return the ids in the order they were first added."""
-        return [self._rows[at].id for at in np.argsort(self._order[: len(self)])]
+    def append(self, vectors: FloatArray) -> None:
+        """Add copies of finite `vectors` `[m, dimension]` as the next rows."""
+        self._rows.append(vectors)
+        self._derived.update()
 
-    def put(self, entries: Iterable[Entry]) -> None:
-        """Add each entry, or replace the one with its id in place."""
-        entries = iter(entries)
-        while block := list(islice(entries, _BLOCK)):
-            self._reserve(len(self) + len(block))
-            at = [self._place(entry) for entry in block]
-            self._units[at] = _units(np.stack([entry.embedding for entry in block]))
+    def replace(self, at: IntArray, vectors: FloatArray) -> None:
+        """Overwrite the rows `at` with copies of `vectors` `[len(at), dimension]`."""
+        self._rows.replace(at, vectors)
+        self._derived.replaced(at)
 
-    def remove(self, ids: Iterable[str]) -> None:
-        """Remove entries that exist; the last row moves into each gap."""
-        for id in ids:
-            at, last = self._at.pop(id), self._rows.pop()
-            if last.id != id:
-                end = len(self._rows)
-                self._units[at], self._order[at] = self._units[end], self._order[end]
-                self._rows[at], self._at[last.id] = last, at
+    def compact(self, alive: BoolArray) -> None:
+        """Drop every row that is not `alive` `[n]`; the others close up in their order."""
+        self._derived.keep(alive)
+        self._rows.keep(alive)
+        self._derived.update()
 
-    def search(self, query: FloatArray, top_k: int, keep: Predicate | None = None) -> list[tuple[Row, float]]:
-        """Return the `top_k` rows with the highest cosine similarity to `query` `[dimension]`, best first.
+    def take(self, at: IntArray) -> FloatArray:
+        """Return a copy of the rows `at`, bit for bit as they were given."""
+        return cast(FloatArray, self._rows.vectors.take(at))
 
-        Only rows whose metadata `keep` accepts; ties in the order of adding. A zero vector scores 0.
+    def codes(self) -> dict[str, Array]:
+        """Return what a snapshot keeps beside the vectors, so that it opens without reading them."""
+        self._derived.wait()
+        return {"lengths": self._rows.lengths.take(np.arange(len(self))), **self._derived.save()}
+
+    def wait(self) -> None:
+        """Wait until nothing is made in the background any more."""
+        self._derived.wait_for_graph()
+
+    def close(self) -> None:
+        """End what runs in the background."""
+        self._derived.close()
+
+    def search(self, queries: FloatArray, top_k: int, keep: BoolArray | None = None, *, exact: bool = False) -> Answer:
+        """Return the best `top_k` rows for each of `queries` `[q, dimension]`, ties in the order of adding.
+
+        Only rows that `keep` `[n]` names, all of them where they are fewer. `exact` asks for every row's float32.
         """
-        unit = _units(query[np.newaxis])[0]
-        # vecdot, not @: it never waits for BLAS threads, which costs 10 ms a search where the cores are busy.
-        scores = np.vecdot(self._units[: len(self)], unit)
-        chosen = np.arange(len(self))
-        if keep is not None:
-            chosen = np.array([at for at, row in enumerate(self._rows) if keep(row.metadata)], np.int64)
-            scores = scores[chosen]
-        chosen = chosen[_contenders(scores, top_k, self._units.shape[1])]
-        exact = self._exact(chosen, unit)
-        best = np.lexsort((self._order[chosen], -exact))[:top_k]
-        return [(self._rows[chosen[i]], min(1.0, max(-1.0, float(exact[i])))) for i in best]
+        self._derived.update()
+        kept = Kept(keep, len(self))
+        found: list[Found] = []
+        plan = ""
+        for begin in range(0, len(queries), _TOGETHER):
+            some = Queries(queries[begin : begin + _TOGETHER], self.metric)
+            more, plan = self._planned(some, top_k, kept, exact or kept.count <= _FEW)
+            found += more
+        return Answer(found, plan)
 
-    def _exact(self, chosen: npt.NDArray[np.int64], unit: FloatArray) -> npt.NDArray[np.float64]:
-        """Return the scores of rows `chosen`, summed in float64.
+    def _planned(self, queries: Queries, top_k: int, kept: Kept, exact: bool) -> tuple[list[Found], str]:
+        if not exact and self._rows.tame(queries):
+            found = self._linked(queries, top_k, kept) or self._coded(queries, top_k, kept)
+            if found is not None:
+                return found
+        return self._exact(queries, top_k, kept)
 
-        A float32 product may round by where a row lies in the matrix and by the machine's BLAS. This sum does
-        not, so equal vectors tie, and a store gives the same answer reopened or on another machine.
-        """
-        query = unit.astype(np.float64)
-        blocks = [(self._units[chosen[i : i + _BLOCK]] * query).sum(axis=1) for i in range(0, len(chosen), _BLOCK)]
-        return np.concatenate(blocks) if blocks else np.empty(0)
+    def _exact(self, queries: Queries, top_k: int, kept: Kept) -> tuple[list[Found], str]:
+        if kept.at is not None and len(kept.at) * len(queries) <= _FEWEST:
+            return all_scored(kept.at, self._rows, queries, top_k), f"exact scan of {kept}"
+        parts = kept.parts(self._rows.bound(queries), 0, len(self), len(queries))
+        return best(parts, self._rows, queries, top_k, kept.mask, depth=top_k + _SPARE) or [], f"exact scan of {kept}"
 
-    def _place(self, entry: Entry) -> int:
-        """Return the row of `entry`, a new one for a new id."""
-        row = Row(entry.id, entry.content, entry.metadata)
-        at = self._at.setdefault(entry.id, len(self._rows))
-        if at == len(self._rows):
-            self._order[at] = self._next
-            self._next += 1
-            self._rows.append(row)
-        else:
-            self._rows[at] = row
-        return at
+    def _coded(self, queries: Queries, top_k: int, kept: Kept) -> tuple[list[Found], str] | None:
+        """Search with codes, and without them what has none; None where that is no gain."""
+        codes = self._derived.codes
+        if codes is None:
+            return None
+        new = f" and {len(self) - len(codes):,} new ones" if len(self) > len(codes) else ""
+        plan = f"{codes.name} scan of {kept}{new}"
+        if isinstance(codes, Int8):
+            parts = kept.parts(codes.bound(queries), 0, len(codes), len(queries))
+            parts += kept.parts(self._rows.bound(queries), len(codes), len(self), len(queries))
+            sure = best(parts, self._rows, queries, top_k, kept.mask, depth=2 * top_k + 16, limit=kept.count // 8)
+            return None if sure is None else (sure, plan)
+        found: list[Found] = []
+        scored = 0
+        for one in queries.each():
+            parts = kept.parts(codes.bound(one), 0, len(codes), 1)
+            near = shortlist(parts, self._rows, one, top_k, kept.mask, limit=kept.count // 16)
+            if near is None:
+                return None
+            exact = self._rows.bound(one)
+            parts = [(exact, near), *kept.parts(exact, len(codes), len(self), 1)]
+            found += best(parts, self._rows, one, top_k, kept.mask, depth=top_k + _SPARE) or []
+            scored = max(scored, len(near))
+        return found, f"{plan}, {scored:,} rescored"
 
-    def _reserve(self, rows: int) -> None:
-        """Make room for `rows`; capacity doubles, so that adding one by one stays linear."""
-        if rows > len(self._order):
-            capacity = max(rows, 2 * len(self._order), 64)
-            units, order = np.zeros((capacity, self._units.shape[1]), np.float32), np.zeros(capacity, np.int64)
-            units[: len(self)], order[: len(self)] = self._units[: len(self)], self._order[: len(self)]
-            self._units, self._order = units, order
-
-
-def _units(vectors: FloatArray) -> FloatArray:
-    """Return float32 rows of length 1, or 0 for a zero row; float64 inside, where no float32 square overflows."""
-    wide = vectors.astype(np.float64)
-    length = np.sqrt((wide * wide).sum(axis=1, keepdims=True))
-    return (wide / np.where(length == 0, 1, length)).astype(np.float32)
-
-
-def _contenders(scores: FloatArray, top_k: int, dimension: int) -> npt.NDArray[np.int64]:
-    """Return the positions of every score that may be among the best `top_k` once it is summed exactly.
-
-    A float32 dot product of two unit vectors is off by at most about dimension x 2^-24 (Higham, Accuracy and
-    Stability of Numerical Algorithms, 3.5), so a true winner lies within twice that of the k-th best.
-    """
-    if top_k >= len(scores):
-        return np.arange(len(scores))
-    kth = scores[np.argpartition(scores, -top_k)[-top_k]]
-    return np.flatnonzero(scores >= kth - 2.0 * dimension * 2.0**-24)
+    def _linked(self, queries: Queries, top_k: int, kept: Kept) -> tuple[list[Found], str] | None:
+        """Search with the graph, and without it what is not in it; None where it cannot say."""
+        graph = self._derived.graph
+        near = None if graph is None else graph.search(queries, top_k, kept)
+        if graph is None or near is None:
+            return None
+        each, linked = near
+        found: list[Found] = []
+        for one, candidates in zip(queries.each(), each, strict=True):
+            bound = self._rows.bound(one)
+            parts = [(bound, candidates), *kept.parts(bound, linked, len(self), 1)]
+            found += best(parts, self._rows, one, top_k, kept.mask, depth=top_k + _SPARE) or []
+        new = len(self) - linked + len(graph.replaced)
+        return found, f"HNSW search of {kept}" + (f" and {new:,} new ones" if new else "")

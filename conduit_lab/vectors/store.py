@@ -1,45 +1,50 @@
-"""VectorStore: embeddings with text and metadata, searched exactly."""
+"""VectorStore: embeddings with metadata and content, searched by meaning, by words, or both."""
 
 from __future__ import annotations
 
-import copy
 import threading
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from conduit_lab.core import figures, html, paths, trace
-from conduit_lab.core.errors import StoreError, VectorInputError
+from conduit_lab.core import html, paths, trace
+from conduit_lab.core.errors import MissingExtra, StoreError, VectorInputError
 from conduit_lab.core.spec import Embedder
-from conduit_lab.vectors import filters
-from conduit_lab.vectors.embedding import as_matrix, as_vector, embed_contents, embed_query
-from conduit_lab.vectors.entry import Entry, check_content, check_ids, check_metadata
-from conduit_lab.vectors.hits import Hit, Hits
-from conduit_lab.vectors.index import Index, Row
-from conduit_lab.vectors.storage import Storage
+from conduit_lab.vectors import duplicates, filters, table
+from conduit_lab.vectors.backend import Backend
+from conduit_lab.vectors.embedding import as_matrix, embed_contents, read_queries
+from conduit_lab.vectors.entry import Entry, check_content, check_ids, check_metadata, check_text
+from conduit_lab.vectors.hits import Hits
+from conduit_lab.vectors.index import METRICS
+from conduit_lab.vectors.local import Local
+from conduit_lab.vectors.reindex import Reindexed, add_documents
+from conduit_lab.vectors.search import MAX_TOP_K, Fusion, Mode, Reranker, Search
 
-METRICS = ("cosine",)
-MAX_TOP_K = 10_000
 DEFAULT_DIMENSION = 384
+_PAGE = 256  # entries that iteration reads together
+
+Where = Mapping[str, Any] | npt.ArrayLike
 
 
 class VectorStore:
-    """Embeddings float32 `[dimension]`, each under an id with metadata and content, searched exactly.
+    """Embeddings float32 `[dimension]`, each under an id with metadata and content, searched exactly or nearly so.
 
         store = VectorStore(dimension=384)
         store.add("returns", embedding, {"section": "returns"}, "Send it back within 30 days.")
         store.search(embedding, top_k=5, where={"section": "returns"})
 
-    `dimension` is by default the embedder's, without one 384. `path` makes the store durable: one SQLite file,
-    created when missing, in which every `add` that has returned survives the death of the process. A relative
-    path starts at the project's root. With `embedder`, text can be given where an embedding is wanted.
-    `name` is by default the file's. `lazy` only declares the store: it is opened by `open()` or at the first use.
+    `dimension` is by default the embedder's, without one 384. `metric` is "cosine" or "dot" (a score is a similarity),
+    "l2" or "manhattan" (a score is a distance). `path` makes the store durable: one SQLite file, created when
+    missing, in which every `add` that has returned survives the death of the process; with `durability="full"` a
+    power cut too. A relative path starts at the project's root. The folder of a `snapshot` opens for reading. With
+    `embedder`, text can be given where an embedding is wanted. `name` is by default the file's. `lazy` only declares
+    the store: it is opened by `open()` or at the first use. `connect` opens one on a server.
 
     Safe to use from several threads. Stores that share a file, here or in other processes, see each other's
     changes. Every method raises `VectorInputError` for data that does not fit, with nothing stored, and
@@ -54,48 +59,108 @@ class VectorStore:
         embedder: Embedder | None = None,
         name: str | None = None,
         *,
+        durability: Literal["normal", "full"] = "normal",
         lazy: bool = False,
     ) -> None:
-        if metric not in METRICS:
-            raise VectorInputError(f"a store's metric is one of {', '.join(METRICS)}, got {metric!r}")
-        self.metric = metric
+        _check_metric(metric)
+        if durability not in ("normal", "full"):
+            raise VectorInputError(f"durability is 'normal' or 'full', got {durability!r}")
+        self._wanted_metric: str | None = metric
         self.path = None if path is None else paths.resolve(path)
+        self.url: str | None = None
         self.embedder = embedder
         self.name = name or (self.path.stem if self.path else "vectors")
+        self.durability = durability
         self._wanted_dimension = dimension
-        self._dimension: int | None = None  # known once the store is open
-        self._version = 0
+        self._backend: Backend | None = None
         self._closed = False
-        # One lock for file and rows. A scan is bound by memory bandwidth, so two at once would gain nothing.
-        self._lock = threading.RLock()
+        self._opening = threading.RLock()
+        self._writing = threading.RLock()  # an update reads before it writes
         if not lazy:
             self.open()
 
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        dimension: int | None = None,
+        metric: str | None = None,
+        embedder: Embedder | None = None,
+        name: str | None = None,
+        *,
+        lazy: bool = False,
+    ) -> Self:
+        """Return a store whose entries live on a server, the same in all else; needs the `[remote]` extra.
+
+        `qdrant://host:6333/collection` (`qdrants://` for TLS, the key in QDRANT_API_KEY) or
+        `postgresql://user@host/database/table` with pgvector (the password in PGPASSWORD); it is made when missing.
+        `dimension` and `metric` are by default those of what is there, for a new one the embedder's and cosine.
+        """
+        store = cls(dimension, embedder=embedder, name=name, lazy=True)
+        store.url = url
+        store._wanted_metric = None if metric is None else _check_metric(metric)
+        if not lazy:
+            store.open()
+        return store
+
+    # Life
+
     def open(self) -> Self:
-        """Open the file, or make it, and read its rows; does nothing the second time."""
-        with self._lock:
-            if self._dimension is None:
-                dimension = _check_dimension(self._wanted_dimension, self.embedder)
-                self._storage = Storage(self.path, dimension, self.metric)
-                try:
-                    self._load(dimension)
-                except BaseException:
-                    self._storage.close()
-                    raise
-                self._dimension = dimension
+        """Open the file or the connection, or make it, and read its rows; does nothing the second time."""
+        self._opened()
         return self
+
+    def _opened(self) -> Backend:
+        if self._closed:
+            raise StoreError(f"store {self.name!r} is closed: open it again with VectorStore(path=…)")
+        if self._backend is None:
+            with self._opening:
+                if self._backend is None:
+                    self._backend = self._make()
+        return self._backend
+
+    def _make(self) -> Backend:
+        dimension, metric = _check_dimension(self._wanted_dimension, self.embedder), self._wanted_metric
+        if self.url is not None:
+            from conduit_lab.vectors.remote.connect import connect  # its drivers are an extra
+
+            return connect(self.url, dimension, metric, self.name)
+        metric = metric or METRICS[0]
+        if self.path is not None and self.path.is_dir():
+            from conduit_lab.vectors.frozen import Frozen
+
+            return Frozen(self.path, dimension, metric)
+        return Local(self.path, dimension or DEFAULT_DIMENSION, metric, durability=self.durability)
+
+    def close(self) -> None:
+        """Close the file and let go of the rows; safe to call twice."""
+        with self._opening:
+            self._closed = True
+            if self._backend is not None:
+                self._backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
 
     @property
     def dimension(self) -> int:
         """Length of one embedding."""
-        self.open()
-        assert self._dimension is not None
-        return self._dimension
+        return self._opened().dimension
+
+    @property
+    def metric(self) -> str:
+        """How vectors are compared: cosine, dot, l2 or manhattan."""
+        return self._wanted_metric or self._opened().metric
 
     @property
     def version(self) -> int:
         """A number that grows with every change."""
-        return self._version
+        return 0 if self._backend is None else self._backend.version
+
+    # Writing
 
     def add(
         self,
@@ -115,56 +180,155 @@ class VectorStore:
 
     def add_many(
         self,
-        ids: Iterable[str],
+        ids: Any,
         embeddings: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
         metadatas: Iterable[Mapping[str, Any] | None] | None = None,
         contents: Iterable[str | None] | None = None,
     ) -> None:
         """Store a batch, embeddings `[len(ids), dimension]`, by the rules of `add`: all of it or nothing.
 
-        An id that comes twice in the batch is an error.
+        Instead of lists it takes one DataFrame or Arrow table with the columns `id`, `embedding` and `content` (one
+        of the last two may be missing); its other columns are the metadata. An id that comes twice is an error.
         """
         with trace.span(self.name, "write", self, ids):
+            if table.is_table(ids):
+                if not all(given is None for given in (embeddings, metadatas, contents)):
+                    raise VectorInputError(f"store {self.name!r}: a table holds all columns itself, got more beside it")
+                ids, embeddings, metadatas, contents = table.columns(ids, f"store {self.name!r}:")
             self._write(ids, embeddings, metadatas, contents)
 
-    def delete(self, ids: str | Iterable[str]) -> int:
-        """Remove one id or several; return how many there were. Unknown ids are passed over."""
-        ids = [ids] if isinstance(ids, str) else list(ids)
-        with trace.span(self.name, "write", self, ids), self._fresh():
-            known = [id for id in dict.fromkeys(ids) if id in self._index]
-            if known:
-                with self._changing():
-                    self._storage.remove(known)
-                    self._index.remove(known)
-            return len(known)
+    def add_texts(
+        self,
+        texts: Iterable[str],
+        metadatas: Iterable[Mapping[str, Any] | None] | None = None,
+        ids: Iterable[str] | None = None,
+    ) -> list[str]:
+        """Embed and store texts, all of them or none, and return their ids; without `ids` each gets a new one."""
+        if isinstance(texts, str):
+            raise VectorInputError(f"store {self.name!r}: texts must be a list of text, got one text")
+        batch = list(texts)
+        chosen = [uuid.uuid4().hex for _ in batch] if ids is None else list(ids)
+        self.add_many(chosen, None, metadatas, batch)
+        return chosen
+
+    def add_documents(self, documents: Any, **options: Any) -> Reindexed:
+        """Cut documents into chunks, embed and store them; done again, only what has changed.
+
+        `documents` is a folder, a file or several of either, or a DataFrame; `vectors.reindex.add_documents` tells
+        the options. What is gone from a folder is removed. An interrupt keeps what was done.
+        """
+        with trace.span(self.name, "write", self, documents):
+            return add_documents(self, documents, **options)
+
+    def update(
+        self,
+        id: str,
+        embedding: npt.ArrayLike | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        content: str | None = None,
+    ) -> None:
+        """Change what is given of an entry and keep the rest; `metadata` keys are set one by one.
+
+        New content is embedded again when the store has an embedder and no `embedding` is given. Raises
+        `VectorInputError` where there is no entry `id`.
+        """
+        where = f"store {self.name!r}:"
+        with trace.span(self.name, "write", self, id), self._writing:
+            known = self._opened().get([check_text(id, f"{where} an id")])[0]
+            if known is None:
+                raise VectorInputError(f"{where} there is no entry {id!r} to update: add it first")
+            merged = {**known.metadata, **check_metadata(metadata, f"{where} metadata of {id!r}")}
+            vector: Any = embedding
+            if vector is None and (content is None or self.embedder is None):
+                vector = known.embedding
+            self._write(
+                [id], None if vector is None else [vector], [merged], [known.content if content is None else content]
+            )
+
+    def delete(self, ids: str | Iterable[str] | None = None, *, where: Where | None = None) -> int:
+        """Remove one id, several, or every entry that `where` keeps; return how many there were.
+
+        Unknown ids are passed over.
+        """
+        if (ids is None) == (where is None):
+            raise VectorInputError(f"store {self.name!r}: delete wants ids or where=, one of the two")
+        with trace.span(self.name, "write", self, ids if where is None else where), self._writing:
+            chosen = self._ids(where) if ids is None else [ids] if isinstance(ids, str) else list(ids)
+            return self._opened().delete([check_text(id, f"store {self.name!r}: an id") for id in chosen])
+
+    # Reading
 
     def get(self, id: str) -> Entry | None:
         """Return the entry under `id`, its embedding as it was given, or None."""
-        with trace.span(self.name, "search", self, id) as span, self._fresh():
-            entry = self._storage.get(id) if id in self._index else None
+        with trace.span(self.name, "search", self, id) as span:
+            entry = self._opened().get([id])[0] if isinstance(id, str) else None
             if span is not None:
                 span.output = entry
             return entry
 
-    def search(self, query: str | npt.ArrayLike, top_k: int = 5, where: Mapping[str, Any] | None = None) -> Hits:
-        """Return the `top_k` entries (1 to 10,000) most similar to `query`, best first; ties in the order of adding.
+    def entries(self, where: Where | None = None) -> Iterator[Entry]:
+        """Yield the entries that `where` keeps in the order of adding; one deleted meanwhile is passed over."""
+        ids = self._ids(where)
+        for at in range(0, len(ids), _PAGE):
+            yield from (entry for entry in self._opened().get(ids[at : at + _PAGE]) if entry is not None)
 
-        `query` is an embedding `[dimension]`, or text where the store has an embedder. `where` is a filter on
-        metadata such as `{"section": {"$in": ["returns", "warranty"]}}`; `vectors.filters` tells the language.
-        Never fewer hits than there are matching entries, up to `top_k`.
+    def search(
+        self,
+        query: str | Sequence[str] | npt.ArrayLike,
+        top_k: int = 5,
+        where: Where | None = None,
+        *,
+        mode: Mode = "dense",
+        exact: bool = False,
+        mmr: float | None = None,
+        rerank: Reranker | None = None,
+        fusion: Fusion = "score",
+    ) -> Any:
+        """Return the best `top_k` entries (1 to 10,000), best first; a list of such `Hits` for several queries.
+
+        `query` is an embedding `[dimension]` or a batch of them, or text where the store has an embedder. `where` is
+        a filter on metadata such as `{"section": {"$in": ["returns", "warranty"]}}` (`vectors.filters` tells the
+        language), or one bool for each entry. There are never fewer hits than matching entries, up to `top_k`; ties
+        in the order of adding.
+
+        `mode` is "dense" (by meaning), "lexical" (by words) or "hybrid" (both; `fusion` adds their scores on one
+        scale, or with "rank" the reciprocals of their ranks). `rerank` is a model that reads query and content
+        together, and orders the best 50 anew. `mmr` from 0 to 1 makes the hits differ from each other: 1 is none of
+        it. `exact=True` compares with every vector; the hits tell their `plan`.
         """
         with trace.span(self.name, "search", self, query) as span:
-            top_k = _check_top_k(top_k)
-            keep = None if where is None else filters.parse(where)
+            how = Search(top_k, self._where(where), mode, exact, mmr, rerank, fusion)
+            backend = self._opened()
             what = f"store {self.name!r}: the query"
-            embedding = embed_query(query, self.embedder, what) if isinstance(query, str) else query
-            vector = as_vector(embedding, self.dimension, what)
-            with self._fresh():
-                found = self._index.search(vector, top_k, keep)
-            hits = Hits((_hit(row, score) for row, score in found), self.name)
+            queries, single = read_queries(query, backend.dimension, self.embedder, what, words=mode == "lexical")
+            lists = how.run(self.name, backend, queries)
+            found = lists[0] if single else lists
             if span is not None:
-                span.output = hits
-            return hits
+                span.output = found
+                span.note = lists[0].plan if lists else ""
+            return found
+
+    def more_like(self, id: str, top_k: int = 5, where: Where | None = None) -> Hits:
+        """Return the entries most similar to the entry `id`, without itself."""
+        entry = self[id]
+        hits: Hits = self.search(entry.embedding, min(top_k + 1, MAX_TOP_K), where)
+        kept = [hit for hit in hits if hit.id != id][:top_k]
+        return Hits(kept, self.name, hits.plan, kept[0].score if kept else None)
+
+    def duplicates(self, threshold: float = 0.95, where: Where | None = None) -> duplicates.Duplicates:
+        """Return groups of entries whose cosine similarity is at least `threshold`; exact, over all pairs."""
+        entries = list(self.entries(where))
+        return duplicates.find(entries, threshold)
+
+    def to_pandas(self) -> Any:
+        """Return a DataFrame: id, content, a column for each key of the metadata, times, embedding; needs `[lab]`."""
+        try:
+            import pandas as pd
+        except ImportError:
+            raise MissingExtra("pandas", "lab", "VectorStore.to_pandas()") from None
+        return pd.DataFrame([table.row(entry) for entry in self.entries()])
+
+    # Copies
 
     def save_to(self, path: str | Path) -> Path:
         """Write a consistent copy as a new store file, whole or not at all, and return its absolute path.
@@ -172,31 +336,33 @@ class VectorStore:
         Opening it gives the same answers. Raises `StoreError` when `path` exists.
         """
         target = paths.resolve(path)
-        with trace.span(self.name, "write", self, target), self._fresh():
-            self._storage.copy_to(target)
+        with trace.span(self.name, "write", self, target):
+            self._local("save_to").copy_to(target)
         return target
 
-    def close(self) -> None:
-        """Close the file and let go of the rows; safe to call twice."""
-        with self._lock:
-            self._closed = True
-            if self._dimension is not None:
-                self._storage.close()
-                self._index = Index(self._dimension)
+    def snapshot(self, path: str | Path) -> Path:
+        """Write a folder that `VectorStore(path=…)` opens for reading, its vectors mapped, and return its path.
 
-    def __enter__(self) -> Self:
-        return self
+        Done again, the folder is replaced at once, while others serve from it; they see the new one.
+        """
+        target = paths.resolve(path)
+        with trace.span(self.name, "write", self, target):
+            self._local("snapshot").snapshot(target)
+        return target
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
+    def _local(self, what: str) -> Local:
+        backend = self._opened()
+        if not isinstance(backend, Local):
+            raise StoreError(f"store {self.name!r} lives on a server: {what} is for stores of this process")
+        return backend
+
+    # Container
 
     def __len__(self) -> int:
-        with self._fresh():
-            return len(self._index)
+        return self._opened().count()
 
     def __contains__(self, id: object) -> bool:
-        with self._fresh():
-            return id in self._index
+        return isinstance(id, str) and self._opened().get([id])[0] is not None
 
     def __getitem__(self, id: str) -> Entry:
         entry = self.get(id)
@@ -205,24 +371,15 @@ class VectorStore:
         return entry
 
     def __iter__(self) -> Iterator[Entry]:
-        """Yield the entries in the order of adding; one that is deleted meanwhile is passed over."""
-        for id in self._ipython_key_completions_():
-            with self._fresh():
-                entry = self._storage.get(id)
-            if entry is not None:
-                yield entry
+        return self.entries()
 
     def _ipython_key_completions_(self) -> list[str]:
-        with self._fresh():
-            return self._index.ids()
+        return self._opened().ids()
 
     def _facts(self) -> list[str]:
-        if self._dimension is None:
+        if self._backend is None:
             return ["closed" if self._closed else "not opened yet"]
-        count = len(self._index)
-        facts = ["closed"] if self._closed else [f"{figures.count(count)} {'entry' if count == 1 else 'entries'}"]
-        facts += [f"{self._dimension} × float32", self.metric, figures.size(self._index.nbytes)]
-        facts.append("in memory" if self.path is None else paths.display(self.path))
+        facts = self._backend.facts()
         if self.embedder is not None:
             facts.append(f"embedder {getattr(self.embedder, 'name', type(self.embedder).__name__)}")
         return facts
@@ -232,6 +389,23 @@ class VectorStore:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return html.bundle(repr(self), html.header("VectorStore", self.name, self._facts()))
+
+    # Checking
+
+    def _where(self, where: Where | None) -> Any:
+        """Return a filter or a mask as a backend takes it."""
+        if where is None or isinstance(where, Mapping):
+            return None if where is None else filters.parse(where)
+        mask = np.asarray(where)
+        if mask.dtype != np.bool_ or mask.ndim != 1:
+            raise VectorInputError(
+                f"store {self.name!r}: a filter is a dict such as {{'section': 'returns'}}, or one bool for each entry"
+            )
+        self._local("a mask as where=")
+        return mask
+
+    def _ids(self, where: Where | None) -> list[str]:
+        return self._opened().ids(self._where(where))
 
     def _write(self, ids: Any, embeddings: Any, metadatas: Any, contents: Any) -> None:
         """Check the whole batch, embed it where it must be, and store it in one transaction."""
@@ -251,66 +425,28 @@ class VectorStore:
         names = [f"{where} the embedding of {id!r}" for id in ids]
         if embeddings is None:
             embeddings = embed_contents(texts, self.embedder, names)
-        vectors = as_matrix(embeddings, self.dimension, names)
+        backend = self._opened()
+        vectors = as_matrix(embeddings, backend.dimension, names)
         now = time.time()
         entries = [Entry(*row, now, now) for row in zip(ids, vectors, plain, texts, strict=True)]
         if entries:
-            with self._fresh(), self._changing():
-                self._storage.put(entries)
-                self._index.put(entries)
-
-    def _load(self, dimension: int) -> None:
-        """Read every row from the storage."""
-        self._stale = True
-        self._index = Index(dimension)
-        self._index.put(self._storage.load())
-        self._stale = False
-
-    @contextmanager
-    def _fresh(self) -> Iterator[None]:
-        """Hold the lock over rows that are what the storage has."""
-        with self._lock:
-            if self._closed:
-                raise StoreError(f"store {self.name!r} is closed: open it again with VectorStore(path=…)")
-            self.open()
-            if self._stale or self._storage.changed_elsewhere():
-                self._load(self.dimension)
-                self._version += 1
-            yield
-
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Hold rows and storage together: where one was changed and the other not, rows are read again.
-
-        So a cell that is interrupted in the middle of a write leaves a store that is right.
-        """
-        self._stale = True
-        try:
-            yield
-        except StoreError:
-            self._stale = False  # the storage took nothing, so the rows are right as they are
-            raise
-        self._version += 1
-        self._stale = False
+            with self._writing:
+                backend.upsert(entries)
 
 
-def _check_dimension(dimension: int | None, embedder: Embedder | None) -> int:
+def _check_metric(metric: str) -> str:
+    if metric not in METRICS:
+        raise VectorInputError(f"a store's metric is one of {', '.join(METRICS)}, got {metric!r}")
+    return metric
+
+
+def _check_dimension(dimension: int | None, embedder: Embedder | None) -> int | None:
+    """Return the dimension that is wanted, or None where nothing says it."""
     made = None if embedder is None else embedder.dimension
     if dimension is None:
-        return DEFAULT_DIMENSION if made is None else made
+        return made
     if isinstance(dimension, bool) or not isinstance(dimension, (int, np.integer)) or dimension < 1:
         raise VectorInputError(f"a store's dimension is a whole number of at least 1, got {dimension!r}")
     if made not in (None, dimension):
         raise VectorInputError(f"the embedder makes dimension {made}, got dimension={dimension}: leave it out")
     return int(dimension)
-
-
-def _check_top_k(top_k: Any) -> int:
-    if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or not 1 <= top_k <= MAX_TOP_K:
-        raise VectorInputError(f"top_k is a whole number from 1 to {MAX_TOP_K}, got {top_k!r}")
-    return int(top_k)
-
-
-def _hit(row: Row, score: float) -> Hit:
-    """Return the hit of one row, with a copy of its metadata so that a caller may change it."""
-    return Hit(id=row.id, score=score, content=row.content, metadata=copy.deepcopy(row.metadata))

@@ -1,9 +1,7 @@
-"""Corners of votes, fallbacks and sources."""
+"""Corners of votes and fallbacks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,6 @@ from hypothesis import strategies as st
 
 from conduit_lab.core.errors import InputError
 from conduit_lab.flow.combinators import Fallback, majority_vote
-from conduit_lab.flow.rag import Rag
 from conduit_lab.models.prediction import Prediction
 
 
@@ -56,20 +53,3 @@ def test_no_label_has_more_votes_than_the_winner(scores: list[tuple[float, float
 def test_fallback_of_nothing_is_refused_when_it_is_made() -> None:
     with pytest.raises(ValueError, match="wanted at least one"):
         Fallback()
-
-
-def test_metadata_cannot_replace_a_sources_id_or_score() -> None:
-    class Store:
-        name = "store"
-
-        def search(self, query: Any, top_k: int = 5, where: Any = None) -> Any:
-            metadata = {"id": "forged", "score": 9, "page": 3}
-            return [SimpleNamespace(id="true", score=0.5, content="text", metadata=metadata)]
-
-    class Writer:
-        def generate(self, *, query: str, context: Sequence[str]) -> str:
-            return f"{query} {list(context)}"
-
-    got = Rag(Store(), Writer())("why?")
-    assert got == {"response": "why? ['text']", "sources": [{"id": "true", "score": 0.5, "page": 3}]}
-    assert list(got["sources"][0]) == ["id", "score", "page"]

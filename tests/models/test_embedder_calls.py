@@ -198,6 +198,24 @@ def test_default_prompt_is_for_calls_in_every_form(tmp_path: Path) -> None:
     assert [feed["input_ids"].tolist() for feed in embedder.feeds(["pan"])] == [[[WORDS["query"], WORDS["pan"]]]]
 
 
+def test_queries_and_documents_have_prompts_of_their_own_where_the_folder_names_them(tmp_path: Path) -> None:
+    prompts = {"prompts": {"query": "query ", "passage": "lid "}}
+    embedder = prompted(tmp_path, config_sentence_transformers=prompts)
+    np.testing.assert_allclose(embedder.encode_query("pan"), mean("query pan"), rtol=1e-6)
+    np.testing.assert_allclose(embedder.encode_document(["pan"]), [mean("lid pan")], rtol=1e-6)
+
+
+def test_without_such_prompts_queries_and_documents_are_texts(embedder: Embedder) -> None:
+    for encode in (embedder.encode_query, embedder.encode_document):
+        assert encode("pan").tolist() == embedder.encode("pan").tolist()
+
+
+def test_tokens_are_counted_beyond_what_is_read(tmp_path: Path) -> None:
+    embedder = prompted(tmp_path, special=("[CLS]", "[SEP]"), sentence_bert_config={"max_seq_length": 4})
+    assert embedder.count_tokens("pan " * 10) == 12
+    assert embedder.count_tokens("") == 2
+
+
 def test_unknown_prompt_is_refused_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(ModelInputError, match="'words' has no prompt 'passage': it has query, double, none"):
         prompted(tmp_path).encode("pan", prompt_name="passage")

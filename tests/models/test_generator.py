@@ -14,7 +14,6 @@ import pytest
 
 from conduit_lab.core import trace
 from conduit_lab.core.errors import InputError, ModelInputError, Overloaded
-from conduit_lab.flow.rag import Rag
 from conduit_lab.models.generator import Generator
 from conduit_lab.models.prompts import Truncate
 
@@ -178,16 +177,6 @@ def test_a_stop_string_ends_a_text_before_itself(writer: Generator) -> None:
     stop = whole[20:23]
     text = writer.generate("Kettle", stop=[stop])
     assert (text, text.finish_reason) == (whole[: whole.index(stop)], "stop")
-
-
-def test_it_answers_for_a_rag(writer: Generator) -> None:
-    class Store:
-        name = "none"
-
-        def search(self, query: object, top_k: int = 5, where: object = None) -> list[object]:
-            return []
-
-    assert isinstance(Rag(Store(), writer).run("Why?")["response"], str)
 
 
 def test_a_trace_shows_what_was_asked_and_written(writer: Generator) -> None:

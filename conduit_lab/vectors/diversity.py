@@ -1,0 +1,53 @@
+"""Diversity: results that are like the query, and not all like each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from conduit_lab.core.errors import VectorInputError
+from conduit_lab.core.spec import FloatArray
+
+
+def mmr(
+    query: FloatArray | None,
+    vectors: FloatArray,
+    top_k: int,
+    balance: float,
+    relevance: Sequence[float] | None = None,
+) -> list[int]:
+    """Return positions in `vectors` `[n, dimension]`, at most `top_k`, picked by maximal marginal relevance.
+
+    Each pick is the one with the greatest `balance · relevance − (1 − balance) · greatest cosine to what is picked
+    already`: a `balance` of 1 orders by relevance alone, 0 by difference alone, from the first vector on. `relevance`
+    `[n]`, at most 1 so that it weighs as much as a cosine, is by default the cosine to `query` `[dimension]`. Ties go
+    to the earlier position; a zero vector is like nothing. Raises `VectorInputError` for a balance outside of 0..1.
+    Carbonell and Goldstein 1998, "The use of MMR, diversity-based reranking for reordering documents and producing
+    summaries".
+    """
+    if not 0 <= balance <= 1:
+        raise VectorInputError(
+            f"the balance of mmr is a number from 0 (only variety) to 1 (only likeness), got {balance!r}"
+        )
+    units = _normalised(np.asarray(vectors, np.float64))
+    if relevance is None:
+        relevance = (units @ _normalised(np.asarray(query, np.float64))).tolist()
+    worth = balance * np.asarray(relevance, np.float64)
+    nearest = np.zeros(len(units))  # nothing is picked yet, so nothing is repeated
+    open_ = np.ones(len(units), dtype=bool)
+    picked: list[int] = []
+    while len(picked) < min(top_k, len(units)):
+        best = int(np.argmax(np.where(open_, worth - (1 - balance) * nearest, -np.inf)))
+        likeness = units @ units[best]
+        nearest = np.maximum(nearest, likeness) if picked else likeness
+        picked.append(best)
+        open_[best] = False
+    return picked
+
+
+def _normalised(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    unit: npt.NDArray[np.float64] = vectors / np.where(lengths > 0, lengths, 1.0)
+    return unit

@@ -1,0 +1,300 @@
+"""Local: the backend in this process, one SQLite file or none, with every vector in memory."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from itertools import compress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from conduit_lab.core import figures, paths
+from conduit_lab.core.errors import StoreError, VectorInputError
+from conduit_lab.core.spec import FloatArray
+from conduit_lab.vectors import snapshot
+from conduit_lab.vectors.backend import Match, Matches
+from conduit_lab.vectors.columns import BoolArray, Columns
+from conduit_lab.vectors.entry import Entry
+from conduit_lab.vectors.filters import Filter
+from conduit_lab.vectors.index import Index
+from conduit_lab.vectors.storage import Storage
+
+_SPARE = 1_024  # dead rows that are always kept
+_DEAD = 0.25  # of all rows, beyond which they are dropped
+_PAGE = 256  # lexical hits looked at together where a filter may refuse some
+_BLOCK = 4_096  # vectors copied together
+
+
+class Local:
+    """The entries of one store in this process; see `Backend`.
+
+    What is in the file is the truth. In memory are the vectors, the ids and the metadata, each entry in one row that
+    it keeps; a deleted entry's row is dead until enough of them are. Without `path` there is no file, and the rows
+    have the only copy of the embeddings. Stores that share a file see each other's changes.
+    """
+
+    _mapped = False  # whether the rows have their vectors before they are read
+
+    def __init__(self, path: Path | None, dimension: int, metric: str, *, durability: str = "normal") -> None:
+        self.path = path
+        self.dimension = dimension
+        self.metric = metric
+        self.version = 0
+        self._closed = False
+        # One lock for file and rows. A scan is bound by memory bandwidth, so two at once would gain nothing.
+        self._lock = threading.RLock()
+        self._storage = self._open(durability)
+        try:
+            self._load()
+        except BaseException:
+            self._storage.close()
+            raise
+
+    def _open(self, durability: str) -> Storage:
+        return Storage(self.path, self.dimension, self.metric, durability=durability)
+
+    # Writing
+
+    def upsert(self, entries: Sequence[Entry]) -> None:
+        """Store all of `entries` or none."""
+        with self._fresh(), self._changing():
+            self._storage.put(entries)
+            self._put(
+                [entry.id for entry in entries],
+                np.stack([entry.embedding for entry in entries]),
+                [entry.metadata for entry in entries],
+            )
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove what is there of `ids` and return how many there were."""
+        with self._fresh():
+            known = [id for id in dict.fromkeys(ids) if id in self._at]
+            if known:
+                with self._changing():
+                    self._storage.remove(known)
+                    self._alive[[self._at.pop(id) for id in known]] = False
+                    if len(self._ids) - len(self._at) > max(_SPARE, _DEAD * len(self._ids)):
+                        self._compact()
+            return len(known)
+
+    # Reading
+
+    def get(self, ids: Sequence[str]) -> list[Entry | None]:
+        """Return the entry of each id, or None."""
+        with self._fresh():
+            found = self._storage.get(ids)
+            if self._durable:
+                return found
+            vectors = self._index.take(np.array([self._at[entry.id] for entry in found if entry is not None], np.int64))
+            rows = iter(vectors)
+            return [entry if entry is None else replace(entry, embedding=next(rows)) for entry in found]
+
+    def ids(self, where: Filter | BoolArray | None = None) -> list[str]:
+        """Return the ids in the order of adding."""
+        with self._fresh():
+            keep = self._keep(where)
+            return list(self._ids) if keep is None else list(compress(self._ids, keep.tolist()))
+
+    def count(self, where: Filter | BoolArray | None = None) -> int:
+        """Return how many entries there are."""
+        with self._fresh():
+            keep = None if where is None else self._keep(where)
+            return len(self._at) if keep is None else int(np.count_nonzero(keep))
+
+    def search(
+        self, queries: FloatArray, top_k: int, where: Filter | BoolArray | None = None, exact: bool = False
+    ) -> Matches:
+        """Return the best `top_k` for each row of `queries`."""
+        with self._fresh():
+            found, plan = self._index.search(queries, top_k, self._keep(where), exact=exact)
+            return Matches([self._matches(rows.tolist(), scores.tolist()) for rows, scores in found], plan)
+
+    def lexical(self, text: str, top_k: int, where: Filter | BoolArray | None = None) -> list[Match]:
+        """Return the best `top_k` entries by the words of `text`."""
+        with self._fresh():
+            keep = None if where is None else self._keep(where)
+            page = top_k if keep is None else max(top_k, _PAGE)
+            rows: list[int] = []
+            scores: list[float] = []
+            for offset in range(0, len(self._ids) + 1, page):
+                found = self._storage.lexical(text, page, offset)
+                for id, score in found:
+                    at = self._at[id]
+                    if keep is None or keep[at]:
+                        rows.append(at)
+                        scores.append(score)
+                if len(found) < page or len(rows) >= top_k:
+                    break
+            return self._matches(rows[:top_k], scores[:top_k])
+
+    # Life
+
+    def copy_to(self, path: Path) -> None:
+        """Write a consistent copy as a new store file."""
+        with self._fresh():
+            self._storage.copy_to(path, () if self._durable else self._vectors())
+
+    def snapshot(self, folder: Path) -> None:
+        """Write the current version of a snapshot."""
+        with self._fresh():
+            if len(self._at) < len(self._ids) and not self._mapped:
+                self._compact()  # the index's codes are written for living rows alone
+            snapshot.write(folder, self._storage, self._index, self._alive[: len(self._ids)], self._ids)
+
+    def facts(self) -> list[str]:
+        """Return what a repr shows."""
+        count = len(self._at)
+        return [
+            "closed" if self._closed else f"{figures.count(count)} {'entry' if count == 1 else 'entries'}",
+            f"{self.dimension} × float32",
+            self.metric,
+            figures.size(self._index.nbytes),
+            "in memory" if self.path is None else paths.display(self.path),
+        ]
+
+    def close(self) -> None:
+        """Close the file and let go of the rows."""
+        with self._lock:
+            self._closed = True
+            self._storage.close()
+            self._index.close()
+            self._clear()
+
+    # Rows
+
+    @property
+    def _durable(self) -> bool:
+        """Whether the storage has the embeddings; where it has not, the rows have the only copy."""
+        return self.path is not None and not self._mapped
+
+    def _clear(self) -> None:
+        self._index = Index(self.dimension, self.metric)
+        self._columns = Columns()
+        self._ids: list[str] = []
+        self._at: dict[str, int] = {}
+        self._alive = np.zeros(0, np.bool_)
+
+    def _load(self) -> None:
+        """Read every row from the storage."""
+        self._stale = True
+        self._clear()
+        for block in self._storage.load():
+            self._put(*block)
+        self._stale = False
+
+    def _put(self, ids: Sequence[str], vectors: FloatArray, metadatas: Sequence[dict[str, Any]]) -> None:
+        """Give new entries a row each, and known ones what is new of them."""
+        old = [i for i, id in enumerate(ids) if id in self._at]
+        if old:
+            rows = np.array([self._at[ids[i]] for i in old], np.int64)
+            self._index.replace(rows, vectors[old])
+            self._columns.replace(rows.tolist(), [metadatas[i] for i in old])
+        new = range(len(ids)) if not old else [i for i, id in enumerate(ids) if id not in self._at]
+        if len(new):
+            if not self._mapped:
+                self._index.append(vectors if not old else vectors[list(new)])
+            self._columns.append([metadatas[i] for i in new])
+            for i in new:
+                self._at[ids[i]] = len(self._ids)
+                self._ids.append(ids[i])
+            if len(self._ids) > len(self._alive):
+                grown = np.ones(max(len(self._ids), 2 * len(self._alive), 64), np.bool_)
+                grown[: len(self._alive)] = self._alive
+                self._alive = grown
+
+    def _compact(self) -> None:
+        """Drop the dead rows."""
+        alive = self._alive[: len(self._ids)]
+        self._index.compact(alive)
+        self._columns.compact(alive)
+        self._ids = list(compress(self._ids, alive.tolist()))
+        self._at = {id: at for at, id in enumerate(self._ids)}
+        self._alive = np.ones(len(self._ids), np.bool_)
+
+    def _keep(self, where: Filter | BoolArray | None) -> BoolArray | None:
+        """Return which rows may be found, or None for all; a mask that is given has one value for each entry."""
+        alive = self._alive[: len(self._ids)]
+        if where is None:
+            return None if len(self._at) == len(self._ids) else alive
+        if isinstance(where, Filter):
+            mask = where.mask(self._columns)
+            return mask if len(self._at) == len(self._ids) else mask & alive
+        if len(where) != len(self._at):
+            raise VectorInputError(f"a mask wants one value for each of {len(self._at)} entries, got {len(where)}")
+        keep = np.zeros(len(self._ids), np.bool_)
+        keep[alive] = where
+        return keep
+
+    def _vectors(self) -> Iterator[FloatArray]:
+        """Yield the vectors of the living rows."""
+        rows = np.flatnonzero(self._alive[: len(self._ids)])
+        for at in range(0, len(rows), _BLOCK):
+            yield self._index.take(rows[at : at + _BLOCK])
+
+    def _matches(self, rows: Sequence[int], scores: Sequence[float]) -> list[Match]:
+        ids = [self._ids[at] for at in rows]
+        contents = self._storage.contents(ids)
+        return [
+            Match(id, score, content, _copy(self._columns.metadata(at)))
+            for id, score, content, at in zip(ids, scores, contents, rows, strict=True)
+        ]
+
+    @contextmanager
+    def _fresh(self) -> Iterator[None]:
+        """Hold the lock over rows that are what the storage has."""
+        with self._lock:
+            if self._closed:
+                raise StoreError("the store is closed: open it again with VectorStore(path=…)")
+            if self._stale or self._storage.changed_elsewhere():
+                self._load()
+                self.version += 1
+            yield
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Hold rows and storage together.
+
+        Where one was changed and the other not, the rows are read again from the file. Without a file they are the
+        only copy, so there the kernel's interrupt waits until both are done.
+        """
+        self._stale = self._durable
+        try:
+            with nullcontext() if self._stale else _uninterrupted():
+                yield
+        except StoreError:
+            self._stale = False  # the storage took nothing, so the rows are right as they are
+            raise
+        self.version += 1
+        self._stale = False
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block; it only ever reaches the main thread."""
+    came: list[tuple[int, FrameType | None]] = []
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            before(*came[0])
+
+
+def _copy(value: Any) -> Any:
+    """Return a copy of a JSON value, which a caller may change; copy.deepcopy looks for loops and is slower."""
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()} if value else {}
+    if isinstance(value, list):
+        return [_copy(item) for item in value]
+    return value

@@ -1,0 +1,105 @@
+"""Scoring: what each metric says of two vectors, in float64, and the one order in which rows are best first.
+
+A *score* is what a person gets: a similarity, or for l2 and manhattan a distance. A *rank* is the same on a scale
+where higher is better for every metric, linear in the dot product, so that a scan can bound it:
+cosine x·q / |x||q|, dot x·q, l2 x·q - |x|²/2 = (|q|² - distance²) / 2, manhattan -distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from conduit_lab.core.spec import FloatArray
+
+Float64Array = npt.NDArray[np.float64]
+METRICS = ("cosine", "dot", "l2", "manhattan")
+_BLOCK = 2_048  # rows of a float64 copy: it stays in the processor's cache
+
+
+def is_distance(metric: str) -> bool:
+    """Tell whether a lower score is better."""
+    return metric in ("l2", "manhattan")
+
+
+class Queries:
+    """Queries `[q, dimension]` in the forms that a search needs, made once.
+
+    `vectors` float32 as given, `wide` float64, `lengths` float64 `[q]`; `near` float32 is what a scan multiplies with:
+    for cosine each at length 1, or 0.
+    """
+
+    def __init__(self, vectors: FloatArray, metric: str) -> None:
+        self.vectors, self.metric = vectors, metric
+        self.wide = vectors.astype(np.float64)
+        self.lengths = _length(self.wide)
+        self.near = vectors
+        if metric == "cosine":
+            self.near = (self.wide / np.where(self.lengths == 0, 1, self.lengths)[:, np.newaxis]).astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def each(self) -> Iterator[Queries]:
+        """Yield every query by itself."""
+        for i in range(len(self)):
+            yield self if len(self) == 1 else Queries(self.vectors[i : i + 1], self.metric)
+
+    @property
+    def reach(self) -> Float64Array | float:
+        """The lengths of `near`, or a little more."""
+        return 1.0 if self.metric == "cosine" else self.lengths
+
+    def scores(self, rows: FloatArray, query: npt.NDArray[np.int64]) -> Float64Array:
+        """Return the score of each row float32 `[m, dimension]` for its own query, given by number `[m]`.
+
+        A float32 product may round by where a row lies and by the machine's BLAS. Products of float32 are exact in
+        float64, and NumPy sums a row in one fixed order, so equal vectors tie and every machine gives the same score.
+        """
+        wide = rows.astype(np.float64)
+        asked, lengths = (self.wide, self.lengths) if len(self) == 1 else (self.wide[query], self.lengths[query])
+        if self.metric == "l2":
+            return _length(np.subtract(wide, asked, out=wide))
+        if self.metric == "manhattan":
+            manhattan: Float64Array = np.abs(wide - asked).sum(axis=1)
+            return manhattan
+        dot: Float64Array = (wide * asked).sum(axis=1)
+        if self.metric == "dot":
+            return dot
+        both = _length(wide) * lengths
+        both[both == 0] = 1  # a zero vector scores 0
+        return np.clip(dot / both, -1, 1)
+
+    def floor(self, scores: Float64Array, query: npt.NDArray[np.int64]) -> Float64Array:
+        """Return the ranks of scores, less what float64 rounds: no row with a better score has a lower rank."""
+        ranks = self.ranks(scores, query)
+        if self.metric == "l2":
+            ranks -= 2.0**-50 * (np.square(self.lengths[query]) + np.square(scores))
+        return ranks
+
+    def ranks(self, scores: Float64Array, query: npt.NDArray[np.int64]) -> Float64Array:
+        """Return the ranks of scores for the queries of these numbers."""
+        if self.metric == "l2":
+            half: Float64Array = (np.square(self.lengths[query]) - np.square(scores)) / 2
+            return half
+        return -scores if self.metric == "manhattan" else scores
+
+
+def scores(rows: FloatArray, query: FloatArray, metric: str) -> Float64Array:
+    """Return the score of each row float32 `[m, dimension]` for one query `[dimension]`."""
+    return Queries(query[np.newaxis], metric).scores(rows, np.zeros(len(rows), np.int64))
+
+
+def lengths(rows: FloatArray) -> Float64Array:
+    """Return the Euclidean length of each row, in float64, where no square of a float32 overflows."""
+    result = np.empty(len(rows))
+    for begin in range(0, len(rows), _BLOCK):
+        result[begin : begin + _BLOCK] = _length(rows[begin : begin + _BLOCK].astype(np.float64))
+    return result
+
+
+def _length(wide: Float64Array) -> Float64Array:
+    length: Float64Array = np.sqrt(np.square(wide).sum(axis=1))
+    return length

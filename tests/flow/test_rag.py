@@ -1,0 +1,418 @@
+"""Answers from what a store knows: found, packed, written, with their sources."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conduit_lab.core import trace
+from conduit_lab.core.errors import InputError
+from conduit_lab.core.spec import FloatArray
+from conduit_lab.core.stream import Stream
+from conduit_lab.flow.rag import LONGEST, MIN_SCORE, TOGETHER, UNKNOWN, Rag
+from conduit_lab.models.generator import Generator
+from conduit_lab.vectors.store import VectorStore
+
+WRITER = Path(__file__).parents[1] / "models" / "decoders" / "llama"
+TOPICS = ("refund", "kettle", "parcel")
+DOCUMENT = "# Refunds\n\nA refund takes five days. Then the bank needs three more."
+
+
+class Topics:
+    """How often a text has each of three words; a text with none of them is like nothing."""
+
+    dimension = 3
+
+    def encode(self, texts: str | Sequence[str]) -> FloatArray:
+        if isinstance(texts, str):
+            return np.array([texts.lower().count(topic) for topic in TOPICS], np.float32)
+        return np.stack([self.encode(text) for text in texts])
+
+
+class Echo:
+    """Answers with what it was given."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def generate(self, prompt: Any = None, *, query: Any = None, context: Sequence[str] = (), **options: Any) -> str:
+        self.asked.append((prompt, query, list(context), options))
+        return f"{query}: {' | '.join(context)}" if prompt is None else str(prompt)
+
+
+class Speaker(Echo):
+    """Answers word by word."""
+
+    def stream(self, prompt: Any = None, **given: Any) -> Iterator[str]:
+        for word in self.generate(prompt, **given).split(" "):
+            yield f"{word} "
+
+
+class First:
+    """Finds the passage best that comes first in the alphabet."""
+
+    name = "first"
+
+    def score(self, query: str, passages: Sequence[str]) -> FloatArray:
+        return -np.argsort(np.argsort(passages)).astype(np.float32)
+
+
+@pytest.fixture
+def store() -> Iterator[VectorStore]:
+    with VectorStore(embedder=Topics(), name="handbook") as store:
+        store.add("refunds#0", None, {"section": "returns", "start": 11, "end": 67}, DOCUMENT[11:])
+        store.add("kettles#0", None, {"section": "products"}, "A kettle is descaled once a month.")
+        store.add("parcels#0", None, {"section": "delivery"}, "A parcel takes three days, a kettle in it or not.")
+        yield store
+
+
+@pytest.fixture
+def writer() -> Iterator[Generator]:
+    writer = Generator(WRITER, device="cpu", name="writer")
+    yield writer
+    writer.unload()
+
+
+def spans(recorded: trace.Trace) -> list[str]:
+    return [span.name for span in recorded]
+
+
+# What it answers
+
+
+def test_the_best_passages_are_what_it_answers_from_and_its_sources(store: VectorStore) -> None:
+    got = Rag(store, Echo(), top_k=1)("How long does a refund take?")
+    assert got == {
+        "response": f"How long does a refund take?: {DOCUMENT[11:]}",
+        "sources": [
+            {
+                "id": "refunds#0",
+                "score": pytest.approx(got["sources"][0]["score"]),
+                "section": "returns",
+                "start": 11,
+                "end": 67,
+                "span": [11, len(DOCUMENT)],
+                "text": DOCUMENT[11:],
+            }
+        ],
+    }
+
+
+def test_a_span_is_of_the_content_where_the_entry_does_not_say_where_it_starts(store: VectorStore) -> None:
+    source = Rag(store, Echo(), top_k=1, mode="dense")("kettle")["sources"][0]
+    assert source["span"] == [0, len("A kettle is descaled once a month.")]
+
+
+def test_metadata_cannot_replace_what_is_a_sources_own(store: VectorStore) -> None:
+    forged = {"id": "forged", "score": 9, "span": "forged", "text": "forged", "page": 3}
+    store.add("true", None, forged, "Kettle, kettle, refund.")
+    source = Rag(store, Echo(), top_k=1)("kettle kettle refund")["sources"][0]
+    assert (source["id"], source["page"]) == ("true", 3)
+    assert (source["span"], source["text"]) == ([0, 23], "Kettle, kettle, refund.")
+    assert source["score"] != 9
+
+
+def test_it_does_not_know_what_nothing_is_similar_to(store: VectorStore) -> None:
+    echo = Echo()
+    assert Rag(store, echo)("What is the capital of France?") == {"response": UNKNOWN, "sources": []}
+    assert echo.asked == []
+
+
+def test_it_does_not_know_where_the_best_is_less_similar_than_wanted(store: VectorStore) -> None:
+    question = "kettle refund parcel"  # 0.577 to what is about one of them, 0.816 about two
+    assert Rag(store, Echo(), min_score=0.8)(question)["response"] != UNKNOWN
+    assert Rag(store, Echo(), min_score=0.83)(question)["response"] == UNKNOWN
+
+
+def test_every_question_is_answered_from_the_lowest_similarity_on(store: VectorStore) -> None:
+    assert Rag(store, Echo(), mode="dense", min_score=-1)("Paris?")["response"] != UNKNOWN
+
+
+def test_an_empty_store_knows_nothing() -> None:
+    with VectorStore(embedder=Topics()) as store:
+        assert Rag(store, Echo())("kettle")["response"] == UNKNOWN
+
+
+def test_entries_without_text_answer_nothing() -> None:
+    with VectorStore(embedder=Topics()) as store:
+        store.add("bare", [0, 1, 0])
+        assert Rag(store, Echo(), mode="dense")("kettle")["response"] == UNKNOWN
+
+
+def test_words_alone_find_without_an_embedder_and_without_a_threshold() -> None:
+    with VectorStore(3) as store:
+        store.add("kettle", [0, 1, 0], content="Kettles are descaled once a month.")
+        rag = Rag(store, Echo(), mode="lexical")
+        assert rag("descaled?")["response"] == "descaled?: Kettles are descaled once a month."
+        assert rag("Paris")["response"] == UNKNOWN
+
+
+def test_a_threshold_of_its_own_goes_with_the_cosine_alone() -> None:
+    with VectorStore(3) as cosine, VectorStore(3, metric="l2") as l2:
+        assert (Rag(cosine, Echo()).threshold, Rag(l2, Echo()).threshold) == (MIN_SCORE, None)
+        assert Rag(l2, Echo(), min_score=2.0).threshold == 2.0
+
+
+@pytest.mark.parametrize(
+    ("metric", "reached", "missed"), [("dot", 1.9, 2.1), ("l2", 1.1, 0.9), ("manhattan", 1.1, 0.9)]
+)
+def test_a_threshold_is_a_score_of_the_stores_metric(metric: str, reached: float, missed: float) -> None:
+    with VectorStore(metric=metric, embedder=Topics()) as store:
+        store.add("kettle", content="A kettle.")
+        answers = [Rag(store, Echo(), mode="dense", min_score=score)("kettle, kettle") for score in (reached, missed)]
+        assert [bool(answer["sources"]) for answer in answers] == [True, False]
+
+
+def test_a_reranker_has_the_last_word(store: VectorStore) -> None:
+    found = [
+        Rag(store, Echo(), top_k=2, mode="dense", rerank=reranker)("parcel kettle")["sources"]
+        for reranker in (None, First())
+    ]
+    assert [[source["id"] for source in sources] for sources in found] == [
+        ["parcels#0", "kettles#0"],
+        ["kettles#0", "parcels#0"],
+    ]
+
+
+@pytest.mark.parametrize("question", ["", " \n", None, 3, ["kettle"], b"kettle", "k" * (LONGEST + 1), "k" * 10**7])
+def test_what_is_no_question_is_refused(store: VectorStore, question: Any) -> None:
+    echo = Echo()
+    rag = Rag(store, echo)
+    for ask in (rag, rag.stream, lambda value: rag.batch(["kettle", value])):
+        with pytest.raises(InputError, match="question"):
+            ask(question)
+    assert echo.asked == []
+
+
+# What the generator is asked
+
+
+def test_options_go_to_the_generator(store: VectorStore) -> None:
+    echo = Echo()
+    Rag(store, echo, max_tokens=9, stop=["\n"])("kettle")
+    assert echo.asked[0][3] == {"max_tokens": 9, "stop": ["\n"]}
+
+
+def test_a_prompt_takes_the_place_of_the_generators(store: VectorStore) -> None:
+    store.add("braces", None, {}, "Kettle {query} {context} {0}, kettle refund.")
+    rag = Rag(store, Echo(), top_k=1, prompt="F: {context}\nQ: {query} {x}\nA:")
+    wanted = "F: Kettle {query} {context} {0}, kettle refund.\nQ: {context} kettle kettle refund {x}\nA:"
+    assert rag("{context} kettle kettle refund")["response"] == wanted
+
+
+def test_a_prompt_may_be_a_chat(store: VectorStore) -> None:
+    chat = [{"role": "system", "content": "Say what is here: {context}"}, {"role": "user", "content": "{query}"}]
+    echo = Echo()
+    Rag(store, echo, top_k=1, prompt=chat)("refund")
+    assert echo.asked[0][0] == [
+        {"role": "system", "content": f"Say what is here: {DOCUMENT[11:]}"},
+        {"role": "user", "content": "refund"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "prompt", ["", "{query}", "{context}", [], [{"role": "user"}], ["{query} {context}"], [{"content": 3}]]
+)
+def test_a_prompt_without_its_places_is_refused_when_it_is_made(store: VectorStore, prompt: Any) -> None:
+    with pytest.raises(ValueError, match="a prompt"):
+        Rag(store, Echo(), prompt=prompt)
+
+
+# What there is room for
+
+
+def test_passages_are_cut_to_what_the_generator_reads(writer: Generator) -> None:
+    passage = " ".join(f"Refund number {place} takes five days." for place in range(12))
+    with VectorStore(embedder=Topics()) as store:
+        store.add("long", None, {"start": 100}, passage)
+        store.add("short", None, {}, "A refund is a refund.")
+        got = Rag(store, writer, top_k=2, max_tokens=20)("refund?")
+    source = got["sources"][0]
+    assert source["span"] == [100, 100 + len(source["text"])]
+    assert passage.startswith(source["text"])
+    assert source["text"].endswith(" takes five days.")
+    asked = writer.count_tokens(query="refund?", context=[source["text"] for source in got["sources"]])
+    assert 200 < asked <= writer.context - 20
+    assert len(got["response"].tokens) == 20
+
+
+def test_the_question_is_not_cut(store: VectorStore, writer: Generator) -> None:
+    with pytest.raises(InputError, match="no room for a passage in the 256 tokens"):
+        Rag(store, writer)("refund " * 100)
+
+
+def test_the_room_is_that_of_its_own_prompt(store: VectorStore, writer: Generator) -> None:
+    rag = Rag(store, writer, prompt="word " * 30 + "{context} {query}", max_tokens=20)
+    texts = [source["text"] for source in rag("refund")["sources"]]
+    assert writer.count_tokens("word " * 30 + "\n\n".join(texts) + " refund") <= writer.context - 20
+
+
+# As it is written
+
+
+def test_a_stream_gives_the_sources_then_the_text_then_the_answer(store: VectorStore, writer: Generator) -> None:
+    rag = Rag(store, writer, top_k=1, max_tokens=12)
+    stream = rag.stream("refund")
+    answer = stream.result()
+    first, *middle, last = stream.kept
+    assert answer == rag("refund")
+    assert first == {"chunk": "", "complete": False, "sources": answer["sources"]}
+    assert "".join(chunk["chunk"] for chunk in middle) == answer["response"] == stream.text
+    assert {chunk["complete"] for chunk in middle} == {False}
+    assert last == {"chunk": "", "complete": True, **answer}
+
+
+@pytest.mark.parametrize("generator", [Echo(), Speaker()])
+def test_any_generator_streams(store: VectorStore, generator: Any) -> None:
+    chunks = list(Rag(store, generator, top_k=1).stream("refund"))
+    assert len(chunks) == 3 if type(generator) is Echo else len(chunks) > 9
+    assert chunks[-1]["response"].strip() == f"refund: {DOCUMENT[11:]}"
+
+
+def test_a_stream_says_that_it_does_not_know(store: VectorStore) -> None:
+    chunks = list(Rag(store, Echo()).stream("Paris?"))
+    assert [chunk["chunk"] for chunk in chunks] == ["", UNKNOWN, ""]
+    assert chunks[-1] == {"chunk": "", "complete": True, "response": UNKNOWN, "sources": []}
+
+
+def test_a_cancelled_stream_ends_the_writing(store: VectorStore, writer: Generator) -> None:
+    writing = []
+
+    class Watched:
+        def generate(self, **given: Any) -> str:
+            raise AssertionError("it streams")
+
+        def stream(self, **given: Any) -> Stream[Any]:
+            writing.append(writer.stream(**given))
+            return writing[0]
+
+    stream = Rag(store, Watched(), top_k=1, max_tokens=200, logit_bias={0: -99.0, 2: -99.0}).stream("refund")
+    reader = iter(stream)
+    while not next(reader)["chunk"]:
+        pass
+    stream.cancel()
+    writing[0].wait(10)
+    assert (stream.state, writing[0].state) == ("cancelled", "cancelled")
+
+
+def test_a_cancelled_stream_closes_a_plain_generator_under_a_trace_too(store: VectorStore) -> None:
+    closed = threading.Event()
+
+    class Endless(Echo):
+        def stream(self, **given: Any) -> Iterator[str]:
+            try:
+                while True:
+                    yield "more "
+            finally:
+                closed.set()
+
+    with trace.record("cell") as recorded:
+        stream = Rag(store, Endless()).stream("refund")
+        reader = iter(stream)
+        while not next(reader)["chunk"]:
+            pass
+        stream.cancel()
+        assert closed.wait(10)
+    assert recorded["Endless"].error is not None  # which holds on to what ran
+
+
+def test_an_error_of_the_generator_is_the_streams(store: VectorStore) -> None:
+    class Broken(Echo):
+        def stream(self, **given: Any) -> Iterator[str]:
+            yield "begun"
+            raise RuntimeError("no power")
+
+    stream = Rag(store, Broken()).stream("refund")
+    with pytest.raises(RuntimeError, match="no power"):
+        stream.result()
+
+
+# Many, and from an event loop
+
+
+def test_a_batch_is_each_answer_in_order(store: VectorStore, writer: Generator) -> None:
+    rag = Rag(store, writer, top_k=1, max_tokens=5)
+    questions = ["refund", "Paris?", "kettle", "parcel"] * (TOGETHER // 2)
+    assert rag.batch(questions) == [rag(question) for question in questions]
+    assert rag.batch([]) == []
+
+
+def test_a_generator_that_does_not_stream_is_asked_one_by_one(store: VectorStore) -> None:
+    echo = Echo()
+    Rag(store, echo, top_k=1).batch(["refund", "kettle"])
+    assert [asked[1] for asked in echo.asked] == ["refund", "kettle"]
+
+
+def test_an_event_loop_gets_the_same_answers(store: VectorStore, writer: Generator) -> None:
+    rag = Rag(store, writer, top_k=1, max_tokens=5)
+
+    async def ask() -> list[Any]:
+        return list(await asyncio.gather(rag.acall("refund"), rag.acall("kettle")))
+
+    assert asyncio.run(ask()) == [rag("refund"), rag("kettle")]
+
+
+def test_a_task_that_is_cancelled_ends_the_writing(store: VectorStore) -> None:
+    class Endless(Echo):
+        ended = False
+
+        def stream(self, **given: Any) -> Iterator[str]:
+            try:
+                while True:
+                    yield "more "
+            finally:
+                self.ended = True
+
+    endless = Endless()
+
+    async def leave() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await Rag(store, endless).acall("refund")
+        while not endless.ended:
+            await asyncio.sleep(0.001)
+
+    asyncio.run(leave())
+
+
+# What is shown
+
+
+@pytest.mark.parametrize("ask", [lambda rag: rag("refund"), lambda rag: rag.stream("refund").result()])
+def test_a_trace_shows_retrieval_packing_and_generation(store: VectorStore, writer: Generator, ask: Any) -> None:
+    with trace.record("cell") as recorded:
+        answer = ask(Rag(store, writer, top_k=2, max_tokens=5))
+    assert [name for name in spans(recorded) if name != "handbook"] == ["cell", "rag", "retrieve", "pack", "writer"]
+    assert recorded["handbook"].kind == "search"
+    assert recorded["retrieve"].note == "2 passages"
+    assert recorded["pack"].note == "2 whole, 0 cut, 0 left out"
+    assert recorded["writer"].kind == "generate"
+    assert recorded["writer"].output == answer["response"]
+    assert "5 tokens" in recorded["writer"].note
+    assert recorded["rag"].output == answer
+
+
+def test_a_trace_shows_a_generator_that_records_nothing_itself(store: VectorStore) -> None:
+    with trace.record("cell") as recorded:
+        Rag(store, Echo(), top_k=1)("refund")
+    assert recorded["Echo"].output == f"refund: {DOCUMENT[11:]}"
+
+
+def test_a_trace_says_that_nothing_was_relevant(store: VectorStore) -> None:
+    with trace.record("cell") as recorded:
+        Rag(store, Echo())("Paris?")
+    assert recorded["retrieve"].note == "nothing relevant"
+    assert "pack" not in spans(recorded)
+
+
+def test_its_repr_says_what_it_is_made_of(store: VectorStore) -> None:
+    rag = Rag(store, Echo(), name="<help>", rerank=First(), min_score=0.25)
+    wanted = "store 'handbook' · generator 'Echo' · hybrid, top 3 · reranked by 'first' · answers from 0.25"
+    assert repr(rag) == f"Rag '<help>' · {wanted}"
+    assert "&lt;help&gt;" in rag._repr_mimebundle_()["text/html"]

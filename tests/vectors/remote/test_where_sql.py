@@ -1,0 +1,28 @@
+"""Text as PostgreSQL can hold it: it comes back, and compares as it did."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conduit_lab.vectors.remote.where_sql import read, write
+
+# Mostly the characters that are written as others, or look like it.
+TEXTS = st.text(st.sampled_from("\0\1\2\3\4\5\6a") | st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+@given(TEXTS)
+def test_written_text_has_no_nul_and_is_read_back(text: str) -> None:
+    assert "\0" not in write(text)
+    assert read(write(text)) == text
+
+
+@given(TEXTS, TEXTS)
+def test_written_text_keeps_its_order(one: str, other: str) -> None:
+    assert (write(one) < write(other)) == (one < other)
+
+
+@given(TEXTS, TEXTS, TEXTS)
+def test_written_text_contains_what_the_text_contains(text: str, other: str, part: str) -> None:
+    assert (write(part) in write(text)) == (part in text)
+    assert write(part) in write(text + part + other)

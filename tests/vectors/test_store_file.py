@@ -1,0 +1,121 @@
+"""A store with a file: it opens again, is shared, copied, and left right by an interrupt."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conduit_lab.core import paths
+from conduit_lab.core.errors import StoreError
+from conduit_lab.vectors.hits import Hits
+from conduit_lab.vectors.store import VectorStore
+
+VECTORS = np.random.default_rng(1).standard_normal((60, 8)).astype(np.float32)
+QUERY = np.random.default_rng(2).standard_normal(8).astype(np.float32)
+
+
+def fill(store: VectorStore) -> None:
+    ids = [f"id {i}" for i in range(len(VECTORS))]
+    store.add_many(ids, VECTORS, [{"n": i} for i in range(len(ids))], [f"text {i}" for i in range(len(ids))])
+
+
+def answer(store: VectorStore) -> Hits:
+    hits = store.search(QUERY, top_k=100)
+    assert isinstance(hits, Hits)
+    return hits
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "index.db"
+
+
+def test_reopening_gives_the_same(path: Path) -> None:
+    with VectorStore(8, path=path) as store:
+        fill(store)
+        store.delete(["id 0", "id 30"])
+        store.add("id 5", VECTORS[0], {"replaced": True})
+        before, entries = answer(store), [(e.id, e.embedding.tolist(), e.created_at, e.updated_at) for e in store]
+    assert [file.name for file in path.parent.iterdir()] == ["index.db"]
+    with VectorStore(8, path=path) as store:
+        assert answer(store) == before
+        assert [(e.id, e.embedding.tolist(), e.created_at, e.updated_at) for e in store] == entries
+        assert store.name == "index"
+
+
+def test_a_relative_path_starts_at_the_root(tmp_path: Path) -> None:
+    with paths.use_root(tmp_path), VectorStore(8, path="indexes/deep #1?/häuser.db") as store:
+        assert store.path == tmp_path / "indexes/deep #1?/häuser.db"
+        assert store.path.is_file()
+        assert repr(store).endswith("indexes/deep #1?/häuser.db")
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_save_to_writes_one_file_with_the_same_answers(tmp_path: Path, durable: bool) -> None:
+    copy = tmp_path / "copy" / "index.db"
+    copy.parent.mkdir()
+    with VectorStore(8, path=tmp_path / "index.db" if durable else None) as store:
+        fill(store)
+        store.delete("id 3")
+        assert store.save_to(copy) == copy
+        before = answer(store)
+        store.add("later", QUERY)
+        with pytest.raises(StoreError, match=r"copy/index\.db exists already: choose a new path"):
+            store.save_to(copy)
+        with pytest.raises(StoreError, match=r"nowhere/index\.db: cannot write the store"):
+            store.save_to(tmp_path / "nowhere" / "index.db")
+    assert [file.name for file in copy.parent.iterdir()] == ["index.db"]
+    with VectorStore(8, path=copy) as store:
+        assert answer(store) == before
+
+
+def test_stores_that_share_a_file_see_each_other(path: Path) -> None:
+    with VectorStore(8, path=path) as one, VectorStore(8, path=path) as two:
+        one.add("a", QUERY)
+        assert "a" in two
+        version = two.version
+        two.add("b", QUERY)
+        two.delete("a")
+        assert [hit["id"] for hit in answer(one)] == ["b"]
+        assert len(two) == 1
+        assert two.version > version
+
+
+def test_a_dropped_store_leaks_nothing(path: Path) -> None:
+    store = VectorStore(8, path=path)
+    store.add("a", QUERY)
+    del store
+    gc.collect()
+    assert [file.name for file in path.parent.iterdir()] == ["index.db"]
+
+
+def test_a_full_disk_changes_nothing(path: Path) -> None:
+    with VectorStore(8, path=path) as store:
+        fill(store)
+        before = answer(store)
+        connection = store._local("test")._storage._connection
+        page_limit = connection.execute("PRAGMA page_count").fetchone()[0] + 1
+        connection.execute(f"PRAGMA max_page_count = {page_limit}")
+        with pytest.raises(StoreError, match=r"index\.db: cannot write the store: database or disk is full"):
+            store.add("big", QUERY, content="x" * 100_000)
+        assert answer(store) == before
+        store.add("small", QUERY)
+    with VectorStore(8, path=path) as store:
+        assert len(store) == 61
+
+
+def test_an_interrupted_write_leaves_rows_and_file_together(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with VectorStore(8, path=path) as store:
+        fill(store)
+
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store._local("test")._index, "append", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                store.add("a", QUERY)
+        assert answer(store)[0]["id"] == "a"
