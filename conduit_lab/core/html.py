@@ -26,12 +26,16 @@ def header(kind: str, name: str, facts: Iterable[str] = ()) -> str:
     return f'<div style="{_TEXT}"><span style="opacity:.7">{escape(kind)}</span> <b>{escape(name)}</b>{rest}</div>'
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], numeric: Collection[str] = ()) -> str:
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], numeric: Collection[str] = (), wide: Collection[str] = ()
+) -> str:
     """Return a table with hairline rows; at most 20 rows, the rest said in a line.
 
-    Columns named in `numeric` are right-aligned. Cells are shown with `str` and escaped.
+    Columns named in `numeric` are right-aligned, those in `wide` get room for running text. Cells are shown with `str`
+    and escaped.
     """
     rows = list(rows)
+    room = ["min-width:24em;" if column in wide else "" for column in columns]
     align = ["right" if column in numeric else "left" for column in columns]
     head = "".join(
         f'<th scope="col" style="text-align:{side};white-space:{_WRAP[side]};font-weight:400;opacity:.7;{_CELL}">'
@@ -41,8 +45,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], numeric: Collec
     body = "".join(
         f'<tr style="background:none;border-top:{_LINE}">'
         + "".join(
-            f'<td style="text-align:{side};white-space:{_WRAP[side]};{_CELL}">{escape(str(cell))}</td>'
-            for cell, side in zip(row, align, strict=True)
+            f'<td style="{width}text-align:{side};white-space:{_WRAP[side]};{_CELL}">{escape(str(cell))}</td>'
+            for cell, side, width in zip(row, align, room, strict=True)
         )
         + "</tr>"
         for row in rows[:MAX_ROWS]

@@ -108,7 +108,7 @@ class Rag(Stage):
         """Answer one question, given as text; raises `InputError` for what is no question."""
         question = _question(value)
         sources = self._sources(question)
-        return {"response": self._response(question, sources), "sources": sources}
+        return {"response": self._response(question, sources).lstrip(), "sources": sources}  # many begin with a space
 
     def stream(self, question: str) -> Stream[dict[str, Any]]:
         """Return a stream of `{"chunk": text, "complete": False}` that begins at once; its result is the answer.
@@ -149,6 +149,9 @@ class Rag(Stage):
             response = ""
             with closing(self._written(question, sources)) as texts:  # a trace keeps what is not closed alive
                 for text in texts:
+                    text = text if response else text.lstrip()
+                    if not text:
+                        continue
                     response += text
                     yield {"chunk": text, "complete": False}
             answer = {"response": response, "sources": sources}

@@ -10,11 +10,11 @@ from pathlib import Path
 from time import monotonic
 
 from conduit_lab.core.errors import StoreError
+from conduit_lab.vectors.disk.snapshot import Snapshot
+from conduit_lab.vectors.disk.storage import Storage
 from conduit_lab.vectors.entry import Entry
-from conduit_lab.vectors.index import Index
+from conduit_lab.vectors.index.index import Index
 from conduit_lab.vectors.local import Local
-from conduit_lab.vectors.snapshot import Snapshot
-from conduit_lab.vectors.storage import Storage
 
 log = logging.getLogger("conduit_lab")
 

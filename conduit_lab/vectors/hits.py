@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -68,7 +67,7 @@ class Hits(list[Hit]):
                 _short(hit.id, width),
                 f"{hit.score:.3f}",
                 _short(hit.content or "", width),
-                _short(json.dumps(hit.metadata, ensure_ascii=False), width),
+                _short(" · ".join(f"{key}: {value}" for key, value in hit.metadata.items()), width // 2),
             )
             for hit in self[: html.MAX_ROWS]
         ]
@@ -82,10 +81,10 @@ class Hits(list[Hit]):
         if not self:
             return head
         rest = f"\n{len(self) - html.MAX_ROWS} more rows" if len(self) > html.MAX_ROWS else ""
-        return f"{head}\n{html.columns(_COLUMNS, self._rows(48), numeric=('score',))}{rest}"
+        return f"{head}\n{html.columns(_COLUMNS, self._rows(60), numeric=('score',))}{rest}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        body = html.table(_COLUMNS, self._rows(200), numeric=("score",)) + html.more(len(self)) if self else ""
+        body = html.table(_COLUMNS, self._rows(200), ("score",), ("content",)) + html.more(len(self)) if self else ""
         facts = [self._count(), *([self.plan] if self.plan else [])]
         return html.bundle(repr(self), html.header("Hits", self.store, facts) + body)
 

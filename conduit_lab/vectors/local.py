@@ -17,13 +17,13 @@ import numpy as np
 from conduit_lab.core import figures, paths
 from conduit_lab.core.errors import StoreError, VectorInputError
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.vectors import snapshot
 from conduit_lab.vectors.backend import Match, Matches
 from conduit_lab.vectors.columns import BoolArray, Columns
+from conduit_lab.vectors.disk import snapshot
+from conduit_lab.vectors.disk.storage import Storage
 from conduit_lab.vectors.entry import Entry
 from conduit_lab.vectors.filters import Filter
-from conduit_lab.vectors.index import Index
-from conduit_lab.vectors.storage import Storage
+from conduit_lab.vectors.index.index import Index
 
 _SPARE = 1_024  # dead rows that are always kept
 _DEAD = 0.25  # of all rows, beyond which they are dropped

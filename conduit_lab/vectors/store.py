@@ -18,12 +18,12 @@ from conduit_lab.core.errors import MissingExtra, StoreError, VectorInputError
 from conduit_lab.core.spec import Embedder
 from conduit_lab.vectors import duplicates, filters, table
 from conduit_lab.vectors.backend import Backend
+from conduit_lab.vectors.documents.reindex import Reindexed, add_documents
 from conduit_lab.vectors.embedding import as_matrix, embed_contents, read_queries
 from conduit_lab.vectors.entry import Entry, check_content, check_ids, check_metadata, check_text
 from conduit_lab.vectors.hits import Hits
-from conduit_lab.vectors.index import METRICS
+from conduit_lab.vectors.index.index import METRICS
 from conduit_lab.vectors.local import Local
-from conduit_lab.vectors.reindex import Reindexed, add_documents
 from conduit_lab.vectors.search import MAX_TOP_K, Fusion, Mode, Reranker, Search
 
 DEFAULT_DIMENSION = 384

@@ -8,8 +8,8 @@ import numpy as np
 
 from conduit_lab.core.errors import VectorInputError
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.vectors import scoring
 from conduit_lab.vectors.entry import Entry
+from conduit_lab.vectors.index import scoring
 
 MARGIN = 64  # candidates beyond top_k, for what a server's sums put in the wrong order
 

@@ -1,0 +1,1 @@
+"""A store on disk: one SQLite file, and snapshots."""

@@ -1,0 +1,282 @@
+"""Storage: the truth of a store in one SQLite database, on disk or in memory.
+
+On disk it is a file in WAL mode: what `put` or `remove` has returned from survives the death of the process, and with
+`durability="full"` a power cut too. Table `meta` holds the format, kind, dimension and metric; table `entries` one row
+an entry: times, JSON metadata, little-endian float32 embedding and content, with CRC-32s that find flipped bits;
+table `words` the index of the contents' words (`lexical`). A storage in memory and that of a snapshot keep no
+embeddings: there the index has them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from itertools import chain, starmap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conduit_lab.core.errors import StoreError
+from conduit_lab.core.spec import FloatArray
+from conduit_lab.vectors.disk import format_1, lexical, record
+from conduit_lab.vectors.disk.files import new_file
+from conduit_lab.vectors.disk.record import Block
+from conduit_lab.vectors.entry import Entry
+
+FORMAT_VERSION = 2
+
+# A row of 384 dimensions takes a fifth of such a page; of SQLite's 4,096 bytes a fifth would be left empty.
+_PAGE = 8_192
+_META = "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT"
+_ROWS = tuple(statement.strip() for statement in (record.TABLE, *lexical.SCHEMA))
+_SYNCHRONOUS = {"normal": "NORMAL", "full": "FULL"}
+_CACHE = 32_768  # KB of pages that one transaction may change before they are written twice
+_LOG = 4_000  # pages in the log before they move into the file, so that 10,000 rows are not written twice in one `put`
+_BLOCK = 4_096
+_CHECKED = 200_000  # entries whose words are checked, in about 1.5 s
+_NONE: FloatArray = np.empty(0, np.float32)
+
+
+class Storage:
+    """The entries of one store in the order of adding; `path=None` keeps them in memory.
+
+    A file that does not exist is created, one of format 1 upgraded in place. `read_only` is for the file of a
+    snapshot, which nobody changes. `durability` is "normal" or "full". Every method raises `StoreError` naming the
+    file when SQLite fails. Not safe for threads: the store's lock is.
+    """
+
+    def __init__(
+        self, path: Path | None, dimension: int, metric: str, *, durability: str = "normal", read_only: bool = False
+    ) -> None:
+        self._path = path
+        self.dimension = dimension
+        self.metric = metric
+        self._read_only = read_only
+        self._width = 0 if path is None or read_only else dimension  # of the embeddings that are kept here
+        self._unchecked = self._width > 0
+        kind = "snapshot" if read_only else "store"
+        self._meta = {"format": str(FORMAT_VERSION), "kind": kind, "dimension": str(dimension), "metric": metric}
+        with self._told("open"):
+            if path is None:
+                self._connection = sqlite3.connect(":memory:", check_same_thread=False)
+                self._create(self._connection)
+            else:
+                if not read_only:
+                    self._create_file(path)
+                mode = "mode=ro&immutable=1" if read_only else "mode=rw"
+                self._connection = sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, check_same_thread=False)
+        # A store that is dropped without close(), as when a notebook cell runs twice, must not leak its file.
+        self._close = weakref.finalize(self, self._connection.close)
+        try:
+            with self._told("open"):
+                self._prepare(durability)
+        except StoreError:
+            self.close()
+            raise
+
+    def load(self) -> Iterator[Block]:
+        """Yield every entry in the order of adding, 4,096 at a time."""
+        with self._told("read"):
+            self._seen = self._data_version()
+            rows = self._connection.execute(f"SELECT {record.FOR_BLOCK} FROM entries ORDER BY seq")
+            while some := rows.fetchmany(_BLOCK):
+                yield record.block(some, self._width)
+
+    def get(self, ids: Sequence[str]) -> list[Entry | None]:
+        """Return the entry of each id, or None; its embedding is empty where none are kept."""
+        with self._told("read"):
+            rows = self._each(record.COLUMNS, ids)
+            return [None if row is None else record.entry(row, self._width) for row in rows]
+
+    def contents(self, ids: Sequence[str]) -> list[str | None]:
+        """Return the content of each id, or None where there is none."""
+        with self._told("read"):
+            rows = self._each("id, content_checksum, content", ids)
+            return [None if row is None else record.content(*row) for row in rows]
+
+    def put(self, entries: Sequence[Entry]) -> None:
+        """Add or replace all of `entries` in one transaction; a replaced one keeps its place and `created_at`."""
+        with self._told("write"), self._connection:
+            self._connection.executemany(record.PUT, (record.row(entry, self._width) for entry in entries))
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Remove all of `ids` in one transaction."""
+        with self._told("write"), self._connection:
+            self._connection.executemany("DELETE FROM entries WHERE id = ?", ((id,) for id in ids))
+
+    def lexical(self, text: str, limit: int, offset: int = 0) -> list[tuple[str, float]]:
+        """Return ids and bm25 scores of the entries that hold a word of `text`, best first; higher is better."""
+        query = lexical.match(text)
+        if query is None:
+            return []
+        with self._told("read"):
+            self._check_words()
+            return self._connection.execute(lexical.SEARCH, (query, limit, offset)).fetchall()
+
+    def changed_elsewhere(self) -> bool:
+        """Tell whether another connection, here or in another process, has written since `load`."""
+        if not self._width:  # in memory or read-only, so it cannot
+            return False
+        with self._told("read"):
+            return self._data_version() != self._seen
+
+    def copy_to(self, path: Path, embeddings: Iterable[FloatArray] = ()) -> None:
+        """Write a whole copy as a new file that needs no other beside it; `path` must not exist.
+
+        A storage without embeddings is given them: blocks `[n, dimension]` in the order of adding.
+        """
+        with self._told("write", path), new_file(path) as temporary, closing(sqlite3.connect(temporary)) as copy:
+            if self._width:
+                self._connection.backup(copy)
+            else:
+                self._create(copy)
+                self._copy(copy, chain.from_iterable(embeddings))
+            copy.execute("PRAGMA journal_mode = DELETE")
+
+    def copy_for_snapshot(self, path: Path) -> list[str]:
+        """Write a new file with everything but the embeddings and return its ids in the order of adding."""
+        with self._told("write", path), closing(sqlite3.connect(path)) as copy:
+            self._create(copy, kind="snapshot")
+            self._copy(copy, None)
+            return [id for (id,) in copy.execute("SELECT id FROM entries ORDER BY seq")]
+
+    def close(self) -> None:
+        """Close the file; safe to call twice."""
+        self._close()
+
+    # Making and opening
+
+    def _create_file(self, path: Path) -> None:
+        """Create the file of a new store, whole or not at all."""
+        orphan = Path(f"{path}-wal")
+        was_there = orphan.exists()
+        if path.exists():
+            return
+        if was_there:
+            # SQLite would replay the old log into the new file.
+            raise StoreError(f"{orphan} is left over from a deleted store: close the store that uses it, or remove it")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError), new_file(path) as temporary, closing(sqlite3.connect(temporary)) as new:
+            self._create(new)
+
+    def _create(self, connection: sqlite3.Connection, kind: str = "store") -> None:
+        connection.execute(f"PRAGMA page_size = {_PAGE}")
+        with connection:
+            connection.execute("BEGIN")
+            for statement in (_META, *_ROWS):
+                connection.execute(statement)
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", {**self._meta, "kind": kind}.items())
+
+    def _copy(self, copy: sqlite3.Connection, embeddings: Iterable[FloatArray] | None) -> None:
+        """Write every entry to `copy`, with these embeddings or none."""
+        rows = self._connection.execute(f"SELECT {record.WITHOUT_EMBEDDING} FROM entries ORDER BY seq")
+        pairs = ((row, _NONE) for row in rows) if embeddings is None else zip(rows, embeddings, strict=True)
+        with copy:
+            copy.executemany(record.INSERT, starmap(record.with_embedding, pairs))
+
+    def _prepare(self, durability: str) -> None:
+        """Check that the file is a whole store of this kind, and set how it is written."""
+        self._connection.execute("PRAGMA cell_size_check = ON")
+        found = self._found()
+        if found.get("format") == "1" and not self._read_only:
+            self._check(found, ("dimension", "metric"))
+            self._upgrade()
+            found = self._found()
+        self._check(found, self._meta)
+        made = {sql for (sql,) in self._connection.execute("SELECT sql FROM sqlite_schema")}
+        if not made.issuperset(_ROWS):
+            raise self._damaged("its tables are not as they were made")
+        # Not quick_check: where the index of ids has a wrong one, an entry could not be found, or be added twice.
+        problem = self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if problem != "ok":
+            raise self._damaged(problem)
+        with suppress(sqlite3.OperationalError):  # a read-only file stays as it is and can be searched
+            self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
+        self._connection.execute("PRAGMA fullfsync = ON")  # macOS: wait for the disk itself, not for its cache
+        self._connection.execute(f"PRAGMA cache_size = -{_CACHE}")
+        self._connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG}")
+        self._seen = self._data_version()
+
+    def _upgrade(self) -> None:
+        """Make a file of format 1 one of format 2, all of it or nothing."""
+        with self._told("upgrade"), self._connection as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            if self._found()["format"] != "1":
+                return  # another process was faster
+            connection.execute("ALTER TABLE entries RENAME TO entries_1")
+            for statement in _ROWS:
+                connection.execute(statement)
+            entries = format_1.entries(connection)
+            connection.executemany(record.INSERT, (record.row(entry, self._width) for entry in entries))
+            connection.execute("DROP TABLE entries_1")
+            connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", self._meta.items())
+
+    def _found(self) -> dict[str, str]:
+        return dict(self._connection.execute("SELECT name, value FROM meta").fetchall())
+
+    def _check(self, found: dict[str, str], names: Iterable[str]) -> None:
+        for name in names:
+            if found.get(name) != self._meta[name]:
+                raise StoreError(
+                    f"{self._path}: this store file has {name} {found.get(name)}, wanted {self._meta[name]}: "
+                    f"use the {name} it was made with, or choose another path"
+                )
+
+    def _data_version(self) -> int:
+        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def _check_words(self) -> None:
+        """Check the words of a file before they are first used."""
+        if self._unchecked:
+            self._unchecked = False
+            [last] = self._connection.execute("SELECT max(seq) FROM entries").fetchone()
+            # A file that cannot be written, or is just being, cannot be checked either.
+            with suppress(sqlite3.OperationalError), self._connection:
+                if last is not None and last <= _CHECKED:
+                    self._connection.execute(lexical.CHECK)
+
+    def _each(self, columns: str, ids: Sequence[str]) -> list[Any]:
+        statement = f"SELECT {columns} FROM entries WHERE id = ?"
+        return [self._connection.execute(statement, (id,)).fetchone() for id in ids]
+
+    def _damaged(self, problem: str) -> StoreError:
+        return StoreError(f"{self._path}: the store file is damaged ({problem}): restore it from a copy")
+
+    @contextmanager
+    def _told(self, action: str, path: Path | None = None) -> Iterator[None]:
+        """Raise what SQLite or the system says as a `StoreError` that names the file and the next step."""
+        where = path or self._path or "the store in memory"
+        try:
+            yield
+        except FileExistsError:
+            raise StoreError(f"{where} exists already: choose a new path, or remove it first") from None
+        except OSError as error:
+            raise StoreError(f"{where}: cannot {action} the store: {error.strerror}") from error
+        except record.Damaged as error:
+            raise self._damaged(str(error)) from None
+        except UnicodeDecodeError as error:  # Python's, when a flipped byte stands in a message of SQLite
+            raise self._damaged("text that is not UTF-8") from error
+        except sqlite3.Error as error:
+            match getattr(error, "sqlite_errorname", "").split("_")[1:2]:
+                case ["NOTADB"]:
+                    raise StoreError(
+                        f"{where} is not a SQLite file, so not a vector store: choose another path"
+                    ) from error
+                case ["ERROR"] if action == "open":
+                    raise StoreError(f"{where} is a SQLite file but not a vector store: choose another path") from error
+                case ["READONLY"] if action == "open":
+                    raise StoreError(f"{where} cannot be written: there only a copy made by save_to opens") from error
+                case ["READONLY"] if action == "upgrade":
+                    raise StoreError(
+                        f"{where} has format 1 and cannot be written, so not be upgraded: copy it to where it can"
+                    ) from error
+                case ["CORRUPT"]:
+                    raise self._damaged(str(error)) from error
+                case ["BUSY" | "LOCKED"]:
+                    raise StoreError(f"{where}: another process is writing this store: try again") from error
+                case _:
+                    raise StoreError(f"{where}: cannot {action} the store: {error}") from error

@@ -1,0 +1,1 @@
+"""Documents: files to text, text to chunks, chunks to a store."""

@@ -1,0 +1,94 @@
+"""Chunker: a document becomes pieces that fit an embedder, each with its exact place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from conduit_lab.core.errors import InputError, MissingExtra
+from conduit_lab.vectors.documents.document import Document
+from conduit_lab.vectors.documents.markup import Heading
+
+TOKENS = 256
+CHARACTERS = 1000  # about as much English text as 256 tokens
+# A tokenizer makes one token of a word that it does not know, though it has a megabyte (an image in base64).
+CHARACTERS_A_TOKEN = 16
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of a document: `document.text[start:end] == text`.
+
+    `line` and `page` count from 1 and tell where it starts, None where the document has none. `heading` is the
+    path of headings it stands under, `Refunds > By bank transfer`, or "".
+    """
+
+    text: str
+    start: int
+    end: int
+    line: int | None
+    page: int | None
+    heading: str
+
+
+class Chunker:
+    """Cuts documents at the borders of sections, paragraphs, sentences and words, whichever still fit.
+
+    A chunk has at most `size` units and holds no more than one section; a section without text of its own goes with
+    the next. `length` counts the units of a text, such as the embedder's tokens, special ones included; without it
+    they are characters. `size` is by default 256 tokens or 1,000 characters. `overlap` is how many units of a chunk
+    may come again at the begin of the next. Chunks have no spaces at their ends, and what lies between them are
+    spaces. Raises `InputError` for a size or overlap that cannot be.
+    """
+
+    def __init__(
+        self, size: int | None = None, *, overlap: int = 0, length: Callable[[str], int] | None = None
+    ) -> None:
+        self.size = (TOKENS if length else CHARACTERS) if size is None else size
+        self.overlap = overlap
+        self.length = length
+        for name, value, least in (("size", self.size, 1), ("overlap", overlap, 0)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise InputError(f"a chunk's {name} is a whole number of at least {least}, got {value!r}")
+        if overlap >= self.size:
+            raise InputError(f"an overlap of {overlap} leaves no room in chunks of {self.size}: make it smaller")
+
+    def chunks(self, document: Document) -> list[Chunk]:
+        """Return the chunks in the order of the text; none where it has only spaces."""
+        try:
+            from semantic_text_splitter import MarkdownSplitter, TextSplitter
+        except ImportError:
+            raise MissingExtra("semantic-text-splitter", "documents", "cutting documents into chunks") from None
+        kind = MarkdownSplitter if document.kind == "markdown" else TextSplitter
+        if self.length is None:
+            splitter = kind(self.size, self.overlap)
+        else:
+            splitter = kind.from_callback(self._count, self.size, self.overlap)
+        return [
+            self._chunk(document, start + at, text, heading)
+            for start, end, heading in sections(document)
+            for at, text in splitter.chunk_indices(document.text[start:end])
+            if text.strip()  # control characters that are spaces here and not to the splitter
+        ]
+
+    def _count(self, text: str) -> int:
+        assert self.length is not None
+        return max(self.length(text), len(text) // CHARACTERS_A_TOKEN)
+
+    def _chunk(self, document: Document, start: int, text: str, heading: str) -> Chunk:
+        return Chunk(text, start, start + len(text), document.line(start), document.page(start), heading)
+
+
+def sections(document: Document) -> Iterator[tuple[int, int, str]]:
+    """Yield (start, end, path of headings) of the parts of a text that have words of their own, in order."""
+    text, headings = document.text, document.headings
+    ends = [heading.start for heading in headings] + [len(text)]
+    start, path = document.begin, list[Heading]()
+    if text[start : ends[0]].strip():
+        yield start, ends[0], ""
+        start = ends[0]
+    for heading, end in zip(headings, ends[1:], strict=True):
+        path = [above for above in path if above.level < heading.level] + [heading]
+        if text[heading.end : end].strip() or end == len(text):
+            yield start, end, " > ".join(above.text for above in path if above.text)
+            start = end

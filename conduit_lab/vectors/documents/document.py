@@ -1,0 +1,192 @@
+"""Document: the text of one file with its headings, pages and lines, and the reading of files."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conduit_lab.core import figures
+from conduit_lab.core.errors import InputError, MissingExtra
+from conduit_lab.core.paths import display, resolve
+from conduit_lab.vectors.documents.markup import Heading, html_text, markdown_headings
+
+KINDS = {
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".txt": "text",
+    ".html": "html",
+    ".htm": "html",
+    ".pdf": "pdf",
+    ".csv": "table",
+    ".tsv": "table",
+}
+MAX_BYTES = 64 * 2**20  # of one file: a text is held whole, with its lines and its chunks
+
+# What pages mean by these names, by the encoding standard of the WHATWG.
+_MEANT = {"iso-8859-1": "cp1252", "latin1": "cp1252", "us-ascii": "cp1252", "ascii": "cp1252", "utf-16": "utf-8"}
+_CHARSET = re.compile(rb"""<meta[^>]{0,200}charset=["']?([\w-]{1,40})""", re.IGNORECASE)
+_TITLE = re.compile(r"^title:[ \t]*(\S.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Document:
+    """The text of one file and where things stand in it; all places are offsets of characters in `text`.
+
+    `source` is the file's path as `core.paths.display` gives it. `kind` is markdown, text, html or pdf. `begin` is
+    where the text starts after a front matter. `headings` are in the order of the text. `pages` are the offsets at
+    which the pages of a PDF start. `lines` are pairs (offset, line number from 1) of the file, in order; for HTML
+    they are lines of the file and not of `text`, and a PDF has none.
+    """
+
+    source: str
+    text: str = field(repr=False)
+    kind: str = "text"
+    title: str = ""
+    begin: int = 0
+    headings: tuple[Heading, ...] = field(default=(), repr=False)
+    pages: tuple[int, ...] = field(default=(), repr=False)
+    lines: tuple[tuple[int, int], ...] = field(default=(), repr=False)
+
+    def line(self, at: int) -> int | None:
+        """Return the number, from 1, of the file's line that the character at `at` stands in."""
+        place = bisect_right(self.lines, at, key=lambda line: line[0])
+        return self.lines[place - 1][1] if place else None
+
+    def page(self, at: int) -> int | None:
+        """Return the number, from 1, of the page that the character at `at` stands on."""
+        return bisect_right(self.pages, at) or None
+
+
+def read(path: str | Path) -> Document:
+    """Read one Markdown, text, HTML or PDF file; a relative path starts at the project's root.
+
+    The text of Markdown and text files is the file's own, character for character, so offsets hold in the file.
+    Raises `InputError` naming the file when it cannot be read, is larger than 64 MB, is of another kind, broken,
+    encrypted or not UTF-8 (HTML: not in the encoding that it declares), and `MissingExtra` for a PDF without pypdf.
+    """
+    path = resolve(path)
+    source, kind = source_of(path), kind_of(path)
+    match kind:
+        case "pdf":
+            return _read_pdf(source, path.stem, read_bytes(path))
+        case "html":
+            data = read_bytes(path)
+            page = html_text(decode(data, source, _declared(data)))
+            first = next((heading.text for heading in page.headings), "")
+            return Document(source, page.text, kind, page.title or first or path.stem, 0, page.headings, (), page.lines)
+        case "markdown":
+            text = decode(read_bytes(path), source)
+            begin, headings = markdown_headings(text)
+            named = _TITLE.search(text, 0, begin)
+            title = named[1].strip(" \t\r\"'") if named else ""
+            title = title or next((heading.text for heading in headings if heading.level == 1), "") or path.stem
+            return Document(source, text, kind, title, begin, headings, (), _lines(text))
+        case "text":
+            text = decode(read_bytes(path), source)
+            return Document(source, text, kind, path.stem, lines=_lines(text))
+    raise InputError(f"{source} is a table, not a text: add_documents stores its rows")
+
+
+def source_of(path: Path) -> str:
+    """Return the name that `path` goes by in a store."""
+    source = display(path)
+    try:
+        source.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"the name of {source!r} is not UTF-8: rename the file") from None
+    return source
+
+
+def kind_of(path: Path) -> str:
+    """Return what kind of document a file's name says it is."""
+    kind = KINDS.get(path.suffix.lower())
+    if kind is None:
+        raise InputError(f"{display(path)} is not a kind of document that is read: {', '.join(KINDS)}")
+    return kind
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return what the file holds."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise InputError(
+                f"{display(path)} has {figures.size(size)}: the limit of a document is {figures.size(MAX_BYTES)}; "
+                "split it"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{display(path)} cannot be read: {error.strerror or error}") from None
+
+
+def decode(data: bytes, source: str, encoding: str = "utf-8") -> str:
+    """Return `data` as text; a byte order mark tells more than `encoding`."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif data.startswith(b"\xef\xbb\xbf"):
+        encoding = "utf-8-sig"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{source} is not {encoding.upper()} at byte {error.start} (0x{data[error.start]:02x}): save it as UTF-8"
+        ) from None
+    except (LookupError, UnicodeError):
+        raise InputError(f"{source} declares the encoding {encoding!r}, which is unknown: save it as UTF-8") from None
+    if (nul := text.find("\0")) >= 0:
+        raise InputError(
+            f"{source} is not text, it has a NUL at character {nul}: leave the file out, or save it as UTF-8"
+        )
+    return text
+
+
+def _declared(data: bytes) -> str:
+    """Return the encoding that a page names in its head, by default UTF-8."""
+    found = _CHARSET.search(data, 0, 4096)
+    name = found[1].decode().lower() if found else "utf-8"
+    return _MEANT.get(name, name)
+
+
+def _lines(text: str) -> tuple[tuple[int, int], ...]:
+    starts = [0, *(newline.end() for newline in re.finditer(r"\r\n|\r|\n", text))]
+    return tuple((start, number) for number, start in enumerate(starts, 1))
+
+
+def _read_pdf(source: str, stem: str, data: bytes) -> Document:
+    try:
+        from pypdf import PdfReader
+    except ImportError:
+        raise MissingExtra("pypdf", "documents", f"reading {source}") from None
+    # It logs what it repairs, line by line; what it cannot repair is raised. A level that somebody has set is kept.
+    log = logging.getLogger("pypdf")
+    log.setLevel(log.level or logging.CRITICAL)
+    try:
+        reader = PdfReader(io.BytesIO(data))
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise InputError(f"{source} wants a password: save it without one")
+        texts = [_clean(page.extract_text()) for page in reader.pages]
+        title = _title(reader)
+    except InputError:
+        raise
+    except Exception as error:  # a broken file shows as anything: KeyError, RecursionError, zlib.error …
+        raise InputError(f"{source} is not a readable PDF: {type(error).__name__}: {str(error)[:200]}") from error
+    pages, at = [], 0
+    for text in texts:
+        pages.append(at)
+        at += len(text) + 2
+    return Document(source, "\n\n".join(texts), "pdf", title or stem, pages=tuple(pages))
+
+
+def _title(reader: Any) -> str:
+    title = reader.metadata.title if reader.metadata else None
+    return _clean(title).strip() if isinstance(title, str) else ""
+
+
+def _clean(text: str) -> str:
+    """Return text without NULs and lone surrogates, which wrong character maps in a PDF give."""
+    return text.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

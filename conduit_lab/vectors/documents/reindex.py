@@ -1,0 +1,298 @@
+"""Reindex: documents into a store, embedding only what is new."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from conduit_lab.core import figures, html, trace
+from conduit_lab.core.errors import InputError, VectorInputError
+from conduit_lab.core.spec import Embedder, FloatArray
+from conduit_lab.vectors import table
+from conduit_lab.vectors.documents.chunking import TOKENS, Chunker
+from conduit_lab.vectors.documents.document import kind_of, read
+from conduit_lab.vectors.documents.sheet import Sheet, read_csv, read_frame
+from conduit_lab.vectors.documents.sources import Source, Sources, find
+from conduit_lab.vectors.entry import check_metadata
+
+if TYPE_CHECKING:
+    from conduit_lab.vectors.store import VectorStore
+
+# Chunks that are embedded and committed together: an interrupt loses at most these, and the progress bar moves by them.
+# 256 are not 1 % faster with MiniLM on the handbook.
+BATCH = 64
+
+_JSON = json.JSONEncoder(sort_keys=True)
+
+Piece = tuple[str, dict[str, Any]]
+Step = Callable[[float], object]
+
+
+@dataclass
+class Reindexed:
+    """What `add_documents` did, in chunks (rows, for a table).
+
+    `updated` chunks have a new text, place or metadata under an old id; `kept` ones were right already. `embedded`
+    counts the texts that went through the embedder. `problems` are the files that gave nothing, each with the reason;
+    `passed_over` counts the files of a folder that are no documents, by suffix.
+    """
+
+    name: str
+    documents: int = 0
+    added: int = 0
+    updated: int = 0
+    kept: int = 0
+    removed: int = 0
+    embedded: int = 0
+    seconds: float = 0.0
+    problems: dict[str, str] = field(default_factory=dict)
+    passed_over: dict[str, int] = field(default_factory=dict)
+
+    def _facts(self) -> list[str]:
+        facts = [figures.plural(self.documents, "document")]
+        facts += [f"{figures.count(getattr(self, what))} {what}" for what in ("added", "updated", "kept", "removed")]
+        facts += [f"{figures.plural(self.embedded, 'text')} embedded", figures.seconds(self.seconds)]
+        if self.passed_over:
+            facts.append("passed over: " + ", ".join(f"{n} × {suffix}" for suffix, n in self.passed_over.items()))
+        return facts
+
+    def __repr__(self) -> str:
+        lines = [" · ".join([f"Reindexed {self.name!r}", *self._facts()])]
+        lines += [f"  {source}: {reason}" for source, reason in list(self.problems.items())[: html.MAX_ROWS]]
+        left = len(self.problems) - html.MAX_ROWS
+        return "\n".join([*lines, f"  {left} more problems"] if left > 0 else lines)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        shown = html.header("Reindexed", self.name, self._facts())
+        if self.problems:
+            shown += html.table(("document", "problem"), list(self.problems.items()))
+        return html.bundle(repr(self), shown)
+
+
+def add_documents(
+    store: VectorStore,
+    documents: Any,
+    *,
+    size: int | None = None,
+    overlap: int = 0,
+    text: str | Sequence[str] | None = None,
+    source: str | None = None,
+) -> Reindexed:
+    """Cut documents into chunks, embed and store them; done again, only what has changed.
+
+    `documents` is a folder, a file, a list of either, or a DataFrame with its name in `source`. Chunks have at most
+    `size` tokens of the store's embedder (by default 256, or what it reads) and `overlap` of them again from the
+    chunk before. Each is an entry `<source>#<number>` with the metadata source (the path from the project's root),
+    section (the first folder below the given one), title, heading, page, line, start and end, those that there are:
+    `read(source).text[start:end]` is its content. Of a table, CSV or DataFrame, each row is an entry: `text` names
+    the column or columns for the content, the others and `row` are its metadata; rows without text are left out.
+
+    A text that is stored already, under whatever number, keeps its embedding. Chunks that are gone are removed, and
+    below a given folder those of files that are gone. What is done is committed every 64 chunks: after an interrupt
+    the same call goes on. A progress bar shows where tqdm is installed. Entries under other ids are left alone.
+
+    A file in a folder that cannot be read is told in the answer's `problems` and what was stored of it stays; for
+    one that was given by name `InputError` is raised when the others are stored. Raises `InputError` for chunks
+    longer than the embedder reads, `VectorInputError` for a store without an embedder, `MissingExtra` where the
+    package that reads or cuts a document is not installed.
+    """
+    begin = perf_counter()
+    if table.is_table(documents):
+        if not isinstance(source, str) or not source:
+            raise InputError(f"a DataFrame wants a name, by which the next call knows its rows: source={source!r}")
+        sheet = read_frame(documents, source, text)
+        with _progress(store.name, len(sheet.texts), "row") as step:
+            update = _Update(store, step)
+            update.put(source, _row_pieces(sheet, None), len(sheet.texts))
+            update.finish([source])
+    else:
+        sources = find(documents)
+        with _progress(store.name, sum(file.size for file in sources.files), "B") as step:
+            update = _Update(store, step)
+            update.done.passed_over = dict(sources.passed_over)
+            _files(update, sources, _chunker(update.embedder, size, overlap), text)
+    update.done.seconds = perf_counter() - begin
+    return update.done
+
+
+def _files(update: _Update, sources: Sources, chunker: Chunker, text: str | Sequence[str] | None) -> None:
+    """Store all files, remove what is gone, and raise for what was given by name and cannot be read."""
+    problems, wrong, failed = update.done.problems, [], set()
+    for file in sources.files:
+        try:
+            with trace.span("chunk", "call", None, file.name) as span:
+                pieces = _pieces(file, chunker, text)
+                if span is not None:
+                    span.output = figures.plural(len(pieces), "chunk")
+        except InputError as error:
+            problems[file.name] = str(error).removeprefix(f"{file.name} ")
+            failed.add(file.name)
+            wrong += [str(error)] if file.named else []
+            update.step(file.size)
+            continue
+        if not pieces:
+            scanned = ": scanned pages want text recognition first" if kind_of(file.path) == "pdf" else ""
+            problems[file.name] = f"has no text{scanned}"
+        update.put(file.name, pieces, file.size)
+    found = {file.name for file in sources.files}
+    update.finish([name for name in update.left if name not in failed and (name in found or sources.covers(name))])
+    if wrong:
+        raise InputError("; ".join(wrong))
+
+
+def _pieces(file: Source, chunker: Chunker, text: str | Sequence[str] | None) -> list[Piece]:
+    """Return the text and the metadata of each entry that a file gives."""
+    if kind_of(file.path) == "table":
+        return _row_pieces(read_csv(file.path, text), file.section)
+    document = read(file.path)
+    pieces = []
+    for chunk in chunker.chunks(document):
+        metadata = {
+            "source": document.source,
+            "section": file.section,
+            "title": document.title,
+            "heading": chunk.heading or None,
+            "page": chunk.page,
+            "line": chunk.line,
+            "start": chunk.start,
+            "end": chunk.end,
+        }
+        pieces.append((chunk.text, {key: value for key, value in metadata.items() if value is not None}))
+    return pieces
+
+
+class _Row(NamedTuple):
+    """An entry to write; `vector` is None where its text is new, `size` is its part of the progress bar."""
+
+    source: str
+    id: str
+    text: str
+    metadata: dict[str, Any]
+    vector: FloatArray | None
+    size: float
+
+
+class _Update:
+    """A store's document entries as they are, and the changes that wait to be written."""
+
+    def __init__(self, store: VectorStore, step: Step) -> None:
+        if store.embedder is None:
+            raise VectorInputError(
+                f"store {store.name!r} has no embedder for documents: make it with VectorStore(embedder=…)"
+            )
+        self.store, self.embedder, self.step = store, store.embedder, step
+        self.done = Reindexed(store.name)
+        self.left: dict[str, set[str]] = defaultdict(set)  # ids of each source that have not come again
+        self._prints: dict[str, bytes] = {}  # by id
+        self._texts: dict[bytes, str] = {}  # the id that has an embedding of the text
+        self._waiting: list[_Row] = []
+        for entry in store.entries({"source": {"$exists": True}}):
+            source, _, number = entry.id.rpartition("#")
+            # an entry that somebody added by hand is none of ours, whatever its metadata say
+            if source == entry.metadata["source"] and number.isdecimal() and entry.content is not None:
+                self.left[source].add(entry.id)
+                self._prints[entry.id] = _print(entry.content, entry.metadata)
+                self._texts[_print(entry.content)] = entry.id
+
+    def put(self, source: str, pieces: Sequence[Piece], size: float) -> None:
+        """Take the pieces of one source, in order; those that are stored as they are need no work."""
+        share = size / max(1, len(pieces))
+        changed = []
+        for number, (text, metadata) in enumerate(pieces, 1):
+            id = f"{source}#{number}"
+            if self._prints.get(id) != _print(text, metadata):
+                changed.append((id, text, metadata))
+                continue
+            self.left[source].discard(id)
+            self.done.kept += 1
+            self.step(share)
+        # Every embedding is looked up before an entry of the source is replaced: texts change places.
+        self._waiting += [_Row(source, *row, self._stored(row[1]), share) for row in changed]
+        while len(self._waiting) >= BATCH:
+            self._write(BATCH)
+        self.done.documents += 1
+
+    def finish(self, gone: Sequence[str]) -> None:
+        """Write what still waits, and remove what was stored of the sources in `gone` and has not come again."""
+        self._write(BATCH)
+        if ids := [id for source in gone for id in self.left.get(source, ())]:
+            self.done.removed += self.store.delete(ids)
+
+    def _stored(self, text: str) -> FloatArray | None:
+        id = self._texts.get(_print(text))
+        entry = None if id is None else self.store.get(id)
+        return entry.embedding if entry is not None and entry.content == text else None
+
+    def _write(self, count: int) -> None:
+        rows = self._waiting[:count]
+        if not rows:
+            return
+        new = list(dict.fromkeys(row.text for row in rows if row.vector is None))
+        made = dict(zip(new, self.embedder.encode(new), strict=True)) if new else {}
+        vectors = [made[row.text] if row.vector is None else row.vector for row in rows]
+        self.store.add_many(
+            [row.id for row in rows], np.stack(vectors), [row.metadata for row in rows], [row.text for row in rows]
+        )
+        del self._waiting[:count]
+        self.done.embedded += len(new)
+        for row in rows:
+            self.done.updated += row.id in self._prints
+            self.done.added += row.id not in self._prints
+            self.left[row.source].discard(row.id)
+            self._texts[_print(row.text)] = row.id
+            self.step(row.size)
+
+
+def _row_pieces(sheet: Sheet, section: str | None) -> list[Piece]:
+    """Return the text and the metadata of each row that has a text."""
+    own = {"source": sheet.source} | ({} if section is None else {"section": section})
+    return [
+        (text, check_metadata({**own, "row": number, **metadata}, f"{sheet.source} row {number}"))
+        for number, (text, metadata) in enumerate(zip(sheet.texts, sheet.metadatas, strict=True), 1)
+        if text.strip()
+    ]
+
+
+def _chunker(embedder: Embedder, size: int | None, overlap: int) -> Chunker:
+    """Return a chunker that counts the tokens of the embedder, where it can tell them, else characters."""
+    length, most = getattr(embedder, "count_tokens", None), getattr(embedder, "max_length", None)
+    if length is not None and most is not None:
+        size = min(TOKENS, most) if size is None else size
+        if isinstance(size, int) and size > most:
+            raise InputError(
+                f"chunks of {size} tokens are more than the {most} that the embedder reads: make them smaller"
+            )
+    return Chunker(size, overlap=overlap, length=length)
+
+
+def _print(text: str, metadata: dict[str, Any] | None = None) -> bytes:
+    """Return a fingerprint of a text, or of an entry."""
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
+    if metadata is not None:
+        digest.update(b"\xff" + _JSON.encode(metadata).encode())  # a byte that no text has
+    return digest.digest()
+
+
+@contextmanager
+def _progress(name: str, total: int, unit: str) -> Iterator[Step]:
+    """Yield a function that moves a progress bar, where tqdm is there and somebody sees it."""
+    seen = "ipykernel" in sys.modules or sys.stderr.isatty()
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        seen = False
+    if not seen:
+        yield lambda amount: None
+        return
+    with tqdm(total=total, desc=name, unit=unit, unit_scale=unit == "B", unit_divisor=1024) as bar:
+        yield bar.update
+        bar.update(total - bar.n)  # shares of a file rarely sum up to all of it, and a bar that lacks a byte turns red
