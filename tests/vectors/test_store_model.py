@@ -61,6 +61,31 @@ class StoreMachine(RuleBasedStateMachine):
             self.store.add_many(ids, vectors, metadatas)
             self.model.update({id: (vector, metadata) for id, vector, metadata in batch})
 
+    @rule(id=IDS, vector=st.none() | VECTORS, metadata=st.none() | METADATA)
+    def update(self, id: str, vector: Any, metadata: dict[str, int] | None) -> None:
+        if id not in self.model:
+            with pytest.raises(VectorInputError, match="no entry"):
+                self.store.update(id, vector, metadata)
+            return
+        self.store.update(id, vector, metadata)
+        before, known = self.model[id]
+        self.model[id] = before if vector is None else vector, {**known, **(metadata or {})}
+
+    @rule(limit=st.integers(0, 4))
+    def delete_where(self, limit: int) -> None:
+        gone = [id for id, (_, metadata) in self.model.items() if metadata["n"] < limit - 2]
+        assert self.store.delete(where={"n": {"$lt": limit - 2}}) == len(gone)
+        for id in gone:
+            self.model.pop(id)
+
+    @rule()
+    def freeze(self) -> None:
+        folder = self.store.snapshot(self.folder / "frozen")
+        with VectorStore(DIMENSION, path=folder) as frozen:
+            assert [(e.id, e.embedding.tolist()) for e in frozen] == [
+                (id, vector.tolist()) for id, (vector, _) in self.model.items()
+            ]
+
     @rule(ids=st.lists(IDS, max_size=4))
     def delete(self, ids: list[str]) -> None:
         assert self.store.delete(ids) == len(self.model.keys() & set(ids))

@@ -385,6 +385,7 @@ def test_the_trace_tells_what_was_cut_embedded_and_written(root: Path, store: Ve
 def test_a_progress_bar_shows_where_somebody_sees_it(
     root: Path, store: VectorStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # other tests of this process may have loaded it
     make(root, "docs/a.txt", "x" * 1024)
     make(root, "docs/b.txt", b"\xff" * 1024)
     store.add_documents("docs")
