@@ -41,13 +41,13 @@ class DecoderFolder:
     @classmethod
     def read(cls, path: Path) -> DecoderFolder:
         """Read the configs; `ModelLoadError` names the file that is missing or wrong."""
-        genai = _config(path / "genai_config.json").get("model", {})
+        genai = read_config(path / "genai_config.json").get("model", {})
         inner = genai.get("decoder", {}) if isinstance(genai, dict) else {}
         if not isinstance(genai, dict) or not isinstance(inner, dict):
             raise ModelLoadError(f"{display(path / 'genai_config.json')} has no model with a decoder in it")
-        config = _config(path / "config.json")
+        config = read_config(path / "config.json")
         config = {**config, **_part(config, "text_config")}  # a model that sees, too
-        generation = _config(path / "generation_config.json")
+        generation = read_config(path / "generation_config.json")
         if not genai and not config:
             raise ModelLoadError(
                 f"no config.json and no genai_config.json in {display(path)}: a text generator's folder needs one"
@@ -97,7 +97,7 @@ def is_decoder(path: Path) -> bool:
         return False
     if (path / "genai_config.json").is_file() or (path / "generation_config.json").is_file():
         return True
-    architectures = _config(path / "config.json").get("architectures")
+    architectures = read_config(path / "config.json").get("architectures")
     return isinstance(architectures, list) and any("CausalLM" in str(a) or "LMHead" in str(a) for a in architectures)
 
 
@@ -155,7 +155,7 @@ def _part(config: Mapping[str, Any], key: str) -> dict[str, Any]:
     return part if isinstance(part, dict) else {}
 
 
-def _config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
     """Return a JSON object from a config file, or an empty one where the file is absent."""
     if not path.is_file():
         return {}

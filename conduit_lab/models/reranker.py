@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from conduit_lab.core import figures, html, trace
 from conduit_lab.core.errors import ModelInputError, ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, FloatArray, TensorSpec, describe
+from conduit_lab.models.decoder_folder import read_config
 from conduit_lab.models.encoder import CPU_TOKENS, DEVICE_TOKENS, INPUTS
 from conduit_lab.models.file_model import FileModel
 from conduit_lab.models.tokenizer import Tokenizer, pad
@@ -58,7 +58,7 @@ class Reranker(FileModel["_Opened"]):
 
     def _open(self) -> _Opened:
         graph = _graph(self.path, self.variant)
-        config = _config(self.path / "config.json")
+        config = read_config(self.path / "config.json")
         tokenizer = Tokenizer(self.path / "tokenizer.json", _max_length(self.path, config))
         tuned = read_tuning(graph)
         shared = sessions.open(graph, self.options if tuned is None else tuned.options(self.options))
@@ -239,7 +239,7 @@ class _Opened:
 
 def is_reranker(path: Path) -> bool:
     """Tell whether a folder looks like a cross-encoder's."""
-    architectures = _config(path / "config.json").get("architectures")
+    architectures = read_config(path / "config.json").get("architectures")
     return isinstance(architectures, list) and any("SequenceClassification" in str(a) for a in architectures)
 
 
@@ -259,18 +259,5 @@ def _graph(path: Path, variant: str | None) -> Path:
 
 def _max_length(path: Path, config: Mapping[str, Any]) -> int:
     """Return the most tokens of a pair: the tokenizer's, and no more than the model has positions."""
-    given = (_config(path / "tokenizer_config.json").get("model_max_length"), config.get("max_position_embeddings"))
+    given = (read_config(path / "tokenizer_config.json").get("model_max_length"), config.get("max_position_embeddings"))
     return min((n for n in given if isinstance(n, int) and 0 < n < _UNSET), default=MAX_LENGTH)
-
-
-def _config(path: Path) -> dict[str, Any]:
-    """Return a JSON object from a config file, or an empty one where the file is absent."""
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ModelLoadError(f"{display(path)} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ModelLoadError(f"{display(path)} holds a {type(value).__name__}: wanted a JSON object")
-    return value

@@ -16,18 +16,7 @@ from conduit_lab.core.errors import StoreError, VectorInputError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.hits import Hits
 from conduit_lab.vectors.store import VectorStore
-
-
-class Letters:
-    """An embedder that counts the letters a to d."""
-
-    name = "letters"
-    dimension = 4
-
-    def encode(self, texts: str | Sequence[str]) -> FloatArray:
-        if isinstance(texts, str):
-            return np.array([texts.count(letter) for letter in "abcd"], np.float32)
-        return np.stack([self.encode(text) for text in texts])
+from tests.vectors.test_store import Letters
 
 
 @pytest.fixture(params=["memory", "file"])

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -22,10 +22,7 @@ from conduit_lab.vectors.documents.chunking import TOKENS, Chunker
 from conduit_lab.vectors.documents.document import kind_of, read
 from conduit_lab.vectors.documents.sheet import Sheet, read_csv, read_frame
 from conduit_lab.vectors.documents.sources import Source, Sources, find
-from conduit_lab.vectors.entry import check_metadata
-
-if TYPE_CHECKING:
-    from conduit_lab.vectors.store import VectorStore
+from conduit_lab.vectors.entry import Entry, check_metadata
 
 # Chunks that are embedded and committed together: an interrupt loses at most these, and the progress bar moves by them.
 # 256 are not 1 % faster with MiniLM on the handbook.
@@ -35,6 +32,25 @@ _JSON = json.JSONEncoder(sort_keys=True)
 
 Piece = tuple[str, dict[str, Any]]
 Step = Callable[[float], object]
+
+
+class Store(Protocol):
+    """What a `VectorStore` does here."""
+
+    name: str
+    embedder: Embedder | None
+
+    def entries(self, where: Any) -> Iterator[Entry]:
+        """Yield the entries that a filter keeps."""
+
+    def get(self, id: str) -> Entry | None:
+        """Return one entry."""
+
+    def add_many(self, ids: Any, embeddings: Any, metadatas: Any, contents: Any) -> None:
+        """Store or replace a batch."""
+
+    def delete(self, ids: Any) -> int:
+        """Remove some entries."""
 
 
 @dataclass
@@ -79,7 +95,7 @@ class Reindexed:
 
 
 def add_documents(
-    store: VectorStore,
+    store: Store,
     documents: Any,
     *,
     size: int | None = None,
@@ -184,7 +200,7 @@ class _Row(NamedTuple):
 class _Update:
     """A store's document entries as they are, and the changes that wait to be written."""
 
-    def __init__(self, store: VectorStore, step: Step) -> None:
+    def __init__(self, store: Store, step: Step) -> None:
         if store.embedder is None:
             raise VectorInputError(
                 f"store {store.name!r} has no embedder for documents: make it with VectorStore(embedder=…)"

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from conduit_lab.core.spec import Array, FloatArray
 from conduit_lab.vectors.index.blocks import Blocks, chunks
+from conduit_lab.vectors.index.bound import BoolArray, Chosen, IntArray
 from conduit_lab.vectors.index.rows import Rows
-from conduit_lab.vectors.index.scan import BoolArray, Chosen, IntArray
 from conduit_lab.vectors.index.scoring import Queries
 
 _NEAR = 1_024  # rows that are coded at once: their copies stay in the processor's cache

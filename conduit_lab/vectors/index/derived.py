@@ -9,11 +9,11 @@ import numpy as np
 from conduit_lab.core.spec import Array
 from conduit_lab.vectors.index import graph
 from conduit_lab.vectors.index.bits import Bits
+from conduit_lab.vectors.index.bound import BoolArray, IntArray
 from conduit_lab.vectors.index.building import Building, M
 from conduit_lab.vectors.index.codes import Int8
 from conduit_lab.vectors.index.graph import Graph
 from conduit_lab.vectors.index.rows import Rows
-from conduit_lab.vectors.index.scan import BoolArray, IntArray
 
 # From so many rows on each is made: `benchmarks/vectors.py scan` finds it faster by then.
 INT8_ROWS = 4_096

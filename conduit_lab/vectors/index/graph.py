@@ -11,8 +11,9 @@ import numpy as np
 
 from conduit_lab.core.errors import MissingExtra
 from conduit_lab.vectors.index.blocks import chunks
+from conduit_lab.vectors.index.bound import IntArray
 from conduit_lab.vectors.index.rows import Rows
-from conduit_lab.vectors.index.scan import IntArray, Kept, collect
+from conduit_lab.vectors.index.scan import Kept, collect
 from conduit_lab.vectors.index.scoring import Queries
 
 _LINKS = 16  # of a row in the graph; faiss keeps twice as many in the lowest layer

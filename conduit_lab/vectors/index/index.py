@@ -9,10 +9,11 @@ import numpy as np
 
 from conduit_lab.core.spec import Array, FloatArray
 from conduit_lab.vectors.index.blocks import mapped
+from conduit_lab.vectors.index.bound import BoolArray, IntArray
 from conduit_lab.vectors.index.codes import Int8
 from conduit_lab.vectors.index.derived import Derived
 from conduit_lab.vectors.index.rows import Rows
-from conduit_lab.vectors.index.scan import BoolArray, Found, IntArray, Kept, all_scored, best, shortlist
+from conduit_lab.vectors.index.scan import Found, Kept, all_scored, best, shortlist
 from conduit_lab.vectors.index.scoring import METRICS, Queries
 
 __all__ = ["METRICS", "Answer", "Index"]

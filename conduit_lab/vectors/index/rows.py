@@ -10,7 +10,7 @@ import numpy.typing as npt
 from conduit_lab.core.spec import Array, FloatArray
 from conduit_lab.vectors.index import scoring
 from conduit_lab.vectors.index.blocks import Blocks, chunks
-from conduit_lab.vectors.index.scan import BoolArray, Bound, Chosen, IntArray
+from conduit_lab.vectors.index.bound import BoolArray, Bound, Chosen, IntArray
 from conduit_lab.vectors.index.scoring import Queries
 
 # Lengths between which no float32 product or square over- or underflows, with room for a sum of millions.

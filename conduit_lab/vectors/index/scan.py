@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,30 +11,16 @@ import numpy.typing as npt
 from conduit_lab.core.spec import Array
 from conduit_lab.vectors.index import scoring
 from conduit_lab.vectors.index.blocks import ROWS, chunks
+from conduit_lab.vectors.index.bound import BoolArray, Bound, Chosen, IntArray
+from conduit_lab.vectors.index.rows import Rows
 from conduit_lab.vectors.index.scoring import Queries
 
-if TYPE_CHECKING:
-    from conduit_lab.vectors.index.rows import Rows
-
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-Chosen = slice | IntArray  # rows of one block as they lie, or rows at any places in ascending order
 Found = tuple[IntArray, npt.NDArray[np.float64]]  # rows and their scores, best first
 
 _CHUNK = 4_096  # rows of a product with many queries: what it makes stays near the processor
 _COPIED = 2_048  # rows of a gathered copy
 _GATHER = 4  # a mask that keeps one row in so many is answered by copying those rows out
 _FEW = 256  # pairs of a query and a row that are scored faster than they are bounded
-
-
-class Bound(Protocol):
-    """Bounds the ranks of rows for some queries: no rank is above value x `times` + `plus`, both float `[q]`."""
-
-    times: Array
-    plus: Array
-
-    def __call__(self, chosen: Chosen) -> Array:
-        """Return the values of `m` rows, a new array float `[q, m]`."""
 
 
 Parts = list[tuple[Bound, Chosen]]
