@@ -26,7 +26,8 @@ def page(tmp_path_factory: pytest.TempPathFactory, minilm: Embedder) -> Iterator
         pytest.importorskip(package)
     folder = tmp_path_factory.mktemp("page")
     shutil.copytree(minilm.path, folder / "data" / "models" / "minilm")
-    shutil.copytree(ROOT / "data" / "handbook", folder / "data" / "handbook")
+    for part in ("handbook", "models/writer"):
+        shutil.copytree(ROOT / "data" / part, folder / "data" / part)
     shutil.copy(ROOT / "data" / "questions.csv", folder / "data")
     names: Names = {}
     with pytest.MonkeyPatch.context() as patch, paths.use_root(folder):
@@ -36,6 +37,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, minilm: Embedder) -> Iterator
         yield names
         for store in ("notes", "handbook", "served", "remote"):
             names[store].close()
+        names["writer"].unload()
 
 
 def found(page: Names, text: str, **how: Any) -> list[str]:
@@ -46,6 +48,15 @@ def test_what_the_comments_say_is_so(page: Names) -> None:
     assert page["notes"].search("How long may I keep it?", top_k=1)[0].content == "Send it back within 30 days."
     assert len(list(page["notes"].entries(where={"section": "returns"}))) == 1
     assert len(page["served"]) == len(page["handbook"])
+
+
+def test_an_answer_names_where_it_is_from(page: Names) -> None:
+    answer = page["ask"]("How long does a refund take?")
+    assert answer["response"]
+    first = answer["sources"][0]
+    text = (ROOT / first["source"]).read_text("utf-8")
+    assert text[slice(*first["span"])] == first["text"]
+    assert page["ask"]("Who won the football match?") == {"response": "I do not know.", "sources": []}
 
 
 def test_words_and_both_find_the_number_of_a_part(page: Names) -> None:
