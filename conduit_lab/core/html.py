@@ -35,7 +35,9 @@ def table(
     and escaped.
     """
     rows = list(rows)
-    room = ["min-width:24em;" if column in wide else "" for column in columns]
+    # beside running text a long path must break somewhere, or the table grows out of the page
+    others = "min-width:7em;overflow-wrap:anywhere;" if wide else ""
+    room = ["min-width:24em;" if c in wide else "" if c in numeric else others for c in columns]
     align = ["right" if column in numeric else "left" for column in columns]
     head = "".join(
         f'<th scope="col" style="text-align:{side};white-space:{_WRAP[side]};font-weight:400;opacity:.7;{_CELL}">'

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 
 def register() -> None:
-    """Show a `Stream` that a cell ends with as a live view, and a `Comparison` with its chart.
+    """Show a `Stream` that a cell ends with as a live view, and what has a chart with it.
 
     Does nothing outside a Jupyter kernel or, for streams, without anywidget (the `[lab]` extra): their own static
     reprs are shown there. May be called any number of times.
@@ -16,9 +16,9 @@ def register() -> None:
     shell = ipython.get_ipython() if ipython is not None else None
     if getattr(shell, "kernel", None) is None:
         return
-    from conduit_lab.notebook.widgets import comparison
+    from conduit_lab.notebook.widgets import charted
 
-    comparison.register(shell)
+    charted.register(shell)
     if find_spec("anywidget") is None:
         return
     from conduit_lab.notebook.widgets import cell
