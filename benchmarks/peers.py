@@ -114,7 +114,10 @@ class Hnswlib:
 
     def filtered(self, query: FloatArray, bound: int) -> list[int]:
         numbers = self.numbers
-        found = self.index.knn_query(query, TOP_K, num_threads=1, filter=lambda label: numbers[label] < bound)
+        try:
+            found = self.index.knn_query(query, TOP_K, num_threads=1, filter=lambda label: numbers[label] < bound)
+        except RuntimeError:  # it raises where its walk finds fewer than asked for
+            return []
         best: list[int] = found[0][0].tolist()
         return best
 

@@ -65,11 +65,10 @@ class Local:
         """Store all of `entries` or none."""
         with self._fresh(), self._changing():
             self._storage.put(entries)
-            self._put(
-                [entry.id for entry in entries],
-                np.stack([entry.embedding for entry in entries]),
-                [entry.metadata for entry in entries],
-            )
+            for at in range(0, len(entries), _BLOCK):
+                some = entries[at : at + _BLOCK]
+                vectors = np.stack([entry.embedding for entry in some])
+                self._put([entry.id for entry in some], vectors, [entry.metadata for entry in some])
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove what is there of `ids` and return how many there were."""

@@ -52,7 +52,8 @@ class Search:
             raise VectorInputError(f"a search's mode is one of {', '.join(get_args(Mode))}, got {self.mode!r}")
         if self.fusion not in get_args(Fusion):
             raise VectorInputError(f"a hybrid search's fusion is 'score' or 'rank', got {self.fusion!r}")
-        if self.mmr is not None and (isinstance(self.mmr, bool) or not 0 <= self.mmr <= 1):
+        number = isinstance(self.mmr, (int, float)) and not isinstance(self.mmr, bool)
+        if self.mmr is not None and not (number and 0 <= self.mmr <= 1):
             raise VectorInputError(f"mmr is a number from 0 (only variety) to 1 (only likeness), got {self.mmr!r}")
 
     def run(self, store: str, backend: Backend, queries: Sequence[Query]) -> list[Hits]:

@@ -259,7 +259,10 @@ def test_a_reranker_has_the_last_word(store: VectorStore) -> None:
         store.search([1, 0, 0, 0], rerank=LongestFirst())
 
 
-@pytest.mark.parametrize("how", [{"mode": "fuzzy"}, {"mmr": 2}, {"mmr": True}, {"top_k": 0}, {"top_k": True}])
+@pytest.mark.parametrize(
+    "how",
+    [{"mode": "fuzzy"}, {"mmr": 2}, {"mmr": True}, {"mmr": "0.5"}, {"fusion": "sum"}, {"top_k": 0}, {"top_k": True}],
+)
 def test_a_search_that_cannot_be(store: VectorStore, how: Any) -> None:
     with pytest.raises(VectorInputError):
         store.search([1, 0, 0, 0], **how)
