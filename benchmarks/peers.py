@@ -7,6 +7,7 @@ qdrant-client, sqlite-vec with apsw. What is not installed is left out.
 # the peers are not installed where the checks run
 # mypy: ignore-errors
 # ruff: noqa: D101, D102, B023
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ from conduit_lab.core.figures import seconds
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.store import VectorStore
 
+os.environ.setdefault("LANCE_LOG", "error")  # a warning a search
+os.environ.setdefault("RUST_LOG", "error")
 BOUNDS = (500, 100, 10, 1)  # of 1,000: n below it
 
 
@@ -132,7 +135,9 @@ class Chroma:
         from chromadb.config import Settings
 
         client = chromadb.PersistentClient(str(folder / "chroma"), Settings(anonymized_telemetry=False))
-        self.collection: Any = client.create_collection("a", metadata={"hnsw:space": "ip"}, embedding_function=None)
+        self.collection: Any = client.create_collection(
+            "vectors", metadata={"hnsw:space": "ip"}, embedding_function=None
+        )
         for at in range(0, len(rows), 2_000):
             part = range(at, min(at + 2_000, len(rows)))
             self.collection.add(
