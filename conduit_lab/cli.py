@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conduit_lab.core import figures, html
-from conduit_lab.core.errors import ConduitError
+from conduit_lab.core.errors import ConduitError, ServeError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = commands.add_parser("serve", help="serve an exported folder")
     command.add_argument("folder", type=Path, nargs="?", default=Path())
     command.add_argument("--host", default="127.0.0.1")
-    command.add_argument("--port", default="8000")
+    command.add_argument("--port", type=int, default=8000)
+    command.add_argument("--pre-stop", type=float, default=0.0, help="seconds to answer on after /readyz says 503")
     command.set_defaults(run=_serve)
     command = commands.add_parser("check", help="start an exported folder afresh and compare its answers")
     command.add_argument("folder", type=Path, nargs="?", default=Path())
@@ -63,9 +64,11 @@ def _devices(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    command = [sys.executable, "-m", "uvicorn", "app:app", "--host", options.host, "--port", options.port]
-    command += ["--timeout-graceful-shutdown", "10"]  # else a stream that never ends would hold the stop up
-    return subprocess.call(command, cwd=options.folder)
+    from conduit_lab.serving.process import serve
+
+    if not (options.folder / "app.py").is_file():
+        raise ServeError(f"no app.py in {options.folder}: serve a folder that an export wrote")
+    return serve(options.folder.resolve(), options.host, options.port, options.pre_stop)
 
 
 def _check(options: argparse.Namespace) -> int:

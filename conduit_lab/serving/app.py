@@ -59,6 +59,7 @@ class App(EndpointHost):
         self._optional: list[AnyModel] = []  # a fallback stands in for these
         self.stores: dict[str, VectorStore] = {}
         self.endpoints: list[Endpoint] = []
+        self.ready = False  # whether new requests should come here; a load balancer asks /readyz
         self._streams: set[Stream[Any]] = set()
         self._asgi: tuple[list[Endpoint], Starlette | None] = ([], None)  # what was built, and of which endpoints
 
@@ -235,9 +236,10 @@ class App(EndpointHost):
 
     def _build(self, endpoints: list[Endpoint]) -> Starlette:
         own_gets_first = sorted(endpoints, key=lambda endpoint: len(endpoint.methods))  # a stream answers GET too
+        own = {"healthz": _healthz, "readyz": self._readyz}
         faces = [Route(e.path, HttpFace(e, self.body_limit, self._streams), methods=e.methods) for e in own_gets_first]
         return Starlette(
-            routes=[Route("/healthz", _healthz, methods=["GET"]), *faces],
+            routes=[*(Route(f"/{name}", face, methods=["GET"]) for name, face in own.items()), *faces],
             exception_handlers={HTTPException: self._not_found},
             lifespan=self._lifespan,
         )
@@ -263,8 +265,13 @@ class App(EndpointHost):
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self.open()
+        self.ready = True
         yield
+        self.ready = False
         self.drain()
+
+    async def _readyz(self, _: StarletteRequest) -> Response:
+        return JSONResponse({"status": "ready" if self.ready else "leaving"}, 200 if self.ready else 503)
 
     def open(self) -> None:
         """Open every declared model and store; a model that a fallback stands in for may fail, with a warning."""
