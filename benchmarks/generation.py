@@ -16,27 +16,23 @@ third of the work takes.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter, sleep
-from typing import Any
 
 import numpy as np
-from measure import Row, compared, print_table
+from measure import CORES as THREADS
+from measure import Peer, Row, compared, print_table, started_peer
 
 from conduit_lab.core.figures import rate
-from conduit_lab.models.generator import Generator
+from conduit_lab.models.generation.generator import Generator
 
-THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 STREAMS = (1, 8, 16)
 ROUNDS = 5
 PROMPT, TOKENS = 32, 64  # of equal requests
@@ -137,7 +133,7 @@ def rows(folder: Path, models: Sequence[str]) -> Iterator[Row]:
             writer.open()
             tokens = TOKENS * (TINY if "tiny" in name else 1)
             original = folder / name.rpartition("-")[0]
-            with _peer(source, original) as peer:
+            with started_peer(PEER, source, original, THREADS) as peer:
                 for streams in STREAMS:
                     yield from _compared(name, writer, peer, streams, equal(streams, tokens), ("generator",), "equal")
                 for streams in STREAMS[1:]:
@@ -163,7 +159,7 @@ def _compared(
             took, made = ours(writer, job)
             alone.append(made / took)
             if peer is not None:
-                measured[each].append((made / took, peer.speed(each, job)))
+                measured[each].append((made / took, _speed(peer, each, job)))
     what = f"{name}, {streams} {kind} request{'s' * (streams > 1)}, {THREADS} threads"
     for each, pairs in measured.items():
         if pairs:
@@ -171,6 +167,12 @@ def _compared(
             yield what, rate(a, "tokens"), rate(b, "tokens"), ratio, NAMES[each]
         else:
             yield what, rate(statistics.median(alone), "tokens"), "–", "–", "–"
+
+
+def _speed(peer: Peer, which: str, job: Job) -> float:
+    """Return the tokens a second of a job."""
+    took, made = peer.ask([which, job])
+    return float(made / took)
 
 
 def equal(streams: int, tokens: int = TOKENS) -> Job:
@@ -233,43 +235,6 @@ def _read_bandwidth() -> float:
             thread.join()
         best = max(best, sum(part.nbytes for part in parts) / (perf_counter() - begin))
     return best
-
-
-class Peer:
-    """onnxruntime-genai in a process of its own."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-        self.name = self._answer()
-
-    def speed(self, which: str, job: Job) -> float:
-        """Return the tokens a second of a job."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps([which, job]) + "\n")
-        self._process.stdin.flush()
-        took, made = json.loads(self._answer())
-        return float(made / took)
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline().strip()
-        if not line:
-            raise RuntimeError("the peer's process ended: see its message above")
-        return line
-
-
-@contextmanager
-def _peer(folder: Path, original: Path) -> Iterator[Peer | None]:
-    """Start the peer and end it, or give None where there is none."""
-    python = os.environ.get("PEER_PYTHON")
-    if python is None:
-        yield None
-        return
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "encoding": "utf-8"}
-    with subprocess.Popen([python, "-c", PEER, str(folder), str(original), str(THREADS)], **pipes) as process:
-        yield Peer(process)
-        assert process.stdin is not None
-        process.stdin.close()
 
 
 def _with_threads(source: Path, target: Path) -> Path:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
+from typing import Any
 
 ROUNDS = 7
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 Row = tuple[str, str, str, str, str]  # what, ours, beside it, ratio, against what
 
 
@@ -51,3 +55,42 @@ def on_one_core() -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, cores)
+
+
+class Peer:
+    """Another library in a process of its own: it tells its name, then answers each line of JSON with one."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.name = self._answer()
+
+    def ask(self, job: object) -> Any:
+        """Return its answer to a job."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._answer())
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().strip()
+        if not line:
+            raise RuntimeError("the peer's process ended: see its message above")
+        return line
+
+
+@contextmanager
+def started_peer(
+    program: str, *arguments: object, environment: Mapping[str, str] | None = None
+) -> Iterator[Peer | None]:
+    """Run a program with the Python of `PEER_PYTHON` until the block ends; gives None where that is not set."""
+    python = os.environ.get("PEER_PYTHON")
+    if python is None:
+        yield None
+        return
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "encoding": "utf-8"}
+    command = [python, "-c", program, *map(str, arguments)]
+    with subprocess.Popen(command, env=os.environ | (environment or {}), **pipes) as process:
+        yield Peer(process)
+        assert process.stdin is not None
+        process.stdin.close()

@@ -20,8 +20,8 @@ from conduit_lab.core.figures import seconds, size
 from conduit_lab.core.spec import Array
 from conduit_lab.flow.combinators import Sequence
 from conduit_lab.models.embedder import Embedder
+from conduit_lab.models.measure.subject import SENTENCES, OfEmbedder
 from conduit_lab.models.model import Model
-from conduit_lab.models.subject import SENTENCES, OfEmbedder
 from conduit_lab.runtime import fusion, quantize
 from conduit_lab.runtime.session import Options, Session
 

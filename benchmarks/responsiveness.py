@@ -20,7 +20,7 @@ from measure import Row, print_table
 
 from conduit_lab import App
 from conduit_lab.core.figures import seconds
-from conduit_lab.models.generator import Generator
+from conduit_lab.models.generation.generator import Generator
 from conduit_lab.serving.server import Server
 
 STREAMS = 16

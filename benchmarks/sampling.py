@@ -18,9 +18,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from conduit_lab.core.figures import seconds
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.models.constraint import Constraints
-from conduit_lab.models.sampling import Sampler, Sampling
-from conduit_lab.models.text import Text
+from conduit_lab.models.generation.constraint import Constraints
+from conduit_lab.models.generation.sampling import Sampler, Sampling
+from conduit_lab.models.generation.text import Text
 
 TEXTS = 16
 VOCABULARY = 32_000

@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from conduit_lab.flow.combinators import majority_vote as majority_vote
     from conduit_lab.flow.rag import Rag as Rag
     from conduit_lab.models.callable import CallableModel as CallableModel
-    from conduit_lab.models.compare import compare_models as compare_models
     from conduit_lab.models.embedder import Embedder as Embedder
-    from conduit_lab.models.generation import Generation as Generation
-    from conduit_lab.models.generation import Token as Token
-    from conduit_lab.models.generator import Generator as Generator
+    from conduit_lab.models.generation.generator import Generator as Generator
+    from conduit_lab.models.generation.result import Generation as Generation
+    from conduit_lab.models.generation.result import Token as Token
     from conduit_lab.models.load import load_model as load_model
+    from conduit_lab.models.measure.compare import compare_models as compare_models
+    from conduit_lab.models.measure.optimize import optimize as optimize
+    from conduit_lab.models.measure.tune import tune as tune
     from conduit_lab.models.model import Model as Model
-    from conduit_lab.models.optimize import optimize as optimize
     from conduit_lab.models.prediction import Prediction as Prediction
     from conduit_lab.models.reranker import Reranker as Reranker
-    from conduit_lab.models.tune import tune as tune
     from conduit_lab.notebook.lab import Lab as Lab
     from conduit_lab.runtime.devices import devices as devices
     from conduit_lab.runtime.session import register_custom_ops as register_custom_ops
@@ -49,8 +49,8 @@ _HOMES = {
     "Ensemble": "flow.combinators",
     "Fallback": "flow.combinators",
     "Function": "core.stage",
-    "Generation": "models.generation",
-    "Generator": "models.generator",
+    "Generation": "models.generation.result",
+    "Generator": "models.generation.generator",
     "Lab": "notebook.lab",
     "Model": "models.model",
     "Parallel": "flow.combinators",
@@ -61,18 +61,18 @@ _HOMES = {
     "Sequence": "flow.combinators",
     "Stage": "core.stage",
     "Stream": "core.stream",
-    "Token": "models.generation",
+    "Token": "models.generation.result",
     "VectorStore": "vectors.store",
-    "compare_models": "models.compare",
+    "compare_models": "models.measure.compare",
     "devices": "runtime.devices",
     "evaluate": "vectors.evaluate",
     "export_app": "export.writer",
     "load_model": "models.load",
     "majority_vote": "flow.combinators",
     "merge": "core.merge",
-    "optimize": "models.optimize",
+    "optimize": "models.measure.optimize",
     "register_custom_ops": "runtime.session",
-    "tune": "models.tune",
+    "tune": "models.measure.tune",
 }
 
 __all__ = sorted(_HOMES)

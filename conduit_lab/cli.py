@@ -88,7 +88,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _optimize(options: argparse.Namespace) -> int:
-    from conduit_lab.models.optimize import optimize
+    from conduit_lab.models.measure.optimize import optimize
 
     print(optimize(options.model, options.kind, tolerance=options.tolerance))
     return 0

@@ -28,7 +28,7 @@ from conduit_lab.export.packages import Packages
 from conduit_lab.export.sources import Sources, Statement
 from conduit_lab.flow.rag import Rag
 from conduit_lab.models.embedder import Embedder
-from conduit_lab.models.generator import Generator
+from conduit_lab.models.generation.generator import Generator
 from conduit_lab.models.model import Model
 from conduit_lab.models.reranker import Reranker
 from conduit_lab.runtime import graph

@@ -15,7 +15,7 @@ from conduit_lab.core.spec import Generator
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.stream import Stream
 from conduit_lab.flow.packing import Counting, Packed, pack
-from conduit_lab.models.sampling import Sampling
+from conduit_lab.models.generation.sampling import Sampling
 
 UNKNOWN = "I do not know."
 # Cosine of the best passage from which on a question is answered, for all-MiniLM-L6-v2 and the handbook's chunks. By

@@ -12,17 +12,16 @@ from typing import Any
 import anyio.to_thread
 import numpy as np
 
-from conduit_lab.core import figures, html, trace
+from conduit_lab.core import figures
 from conduit_lab.core.errors import ModelInputError, ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, FloatArray, TensorSpec
 from conduit_lab.models.encoder import Encoder, Tokens
-from conduit_lab.models.file_model import FileModel
 from conduit_lab.models.folder import Folder
+from conduit_lab.models.folder_model import FolderModel
 from conduit_lab.models.tokenizer import Tokenizer
 from conduit_lab.runtime.batching import Batcher
 from conduit_lab.runtime.cache import Shared, sessions
-from conduit_lab.runtime.session import Options
 from conduit_lab.runtime.tuning import read_tuning
 
 _UNCUT = 2**30  # tokens: a text is counted whole
@@ -33,7 +32,7 @@ SHORT = 8192  # characters; tokenising more of them would hold an event loop up 
 @dataclass(frozen=True)
 class _Opened:
     folder: Folder
-    graph: Path  # the session's own may be another folder's, with the same content
+    graph: Path
     tokenizer: Tokenizer
     encoder: Encoder
     joined: Batcher[Tokens, FloatArray]
@@ -61,7 +60,7 @@ class _Opened:
         return Tokens(rows, 0 if included else self.tokenizer.prompt_tokens(prompt))
 
 
-class Embedder(FileModel[_Opened]):
+class Embedder(FolderModel[_Opened]):
     """An embedding model folder: `model.onnx`, `tokenizer.json` and the configs of sentence-transformers.
 
     `modules.json` says how tokens become a vector: pooling, dense layers, unit length. Without it they are pooled as
@@ -72,19 +71,6 @@ class Embedder(FileModel[_Opened]):
     """
 
     kind = "encode"
-
-    def __init__(
-        self,
-        path: Path,
-        *,
-        device: str = "auto",
-        fallback: bool | None = None,
-        name: str | None = None,
-        timeout: float | None = None,
-        variant: str | None = None,
-    ) -> None:
-        super().__init__(path, name or path.name, Options(device, fallback, timeout=timeout))
-        self.variant = variant
 
     # Life
 
@@ -139,13 +125,7 @@ class Embedder(FileModel[_Opened]):
         faster there, and a little less exact. Raises `ModelInputError` for anything else than text and for an unknown
         prompt.
         """
-        if trace.current() is None:
-            return self._encode(texts, prompt_name, prompt, batch_size)
-        with trace.span(self.name, self.kind, self, texts) as span:
-            result = self._encode(texts, prompt_name, prompt, batch_size)
-            if span is not None:
-                span.output = result
-            return result
+        return self._traced(texts, lambda: self._encode(texts, prompt_name, prompt, batch_size))
 
     def encode_query(self, texts: Any) -> FloatArray:
         """Return what `encode` does, for what is looked for: with the folder's prompt "query" where it has one."""
@@ -203,13 +183,7 @@ class Embedder(FileModel[_Opened]):
 
     async def acall(self, value: Any) -> FloatArray:
         """Encode from an event loop, which stays free; texts of calls that come together share their runs."""
-        if trace.current() is None:
-            return await self._aencode(value)
-        with trace.span(self.name, self.kind, self, value) as span:
-            result = await self._aencode(value)
-            if span is not None:
-                span.output = result
-            return result
+        return await self._atraced(value, self._aencode(value))
 
     async def _aencode(self, value: Any) -> FloatArray:
         if not self.loaded:
@@ -251,32 +225,16 @@ class Embedder(FileModel[_Opened]):
 
     # Showing
 
-    def _facts(self) -> list[tuple[str, str]]:
-        """The rows of the repr; a folder that is not open yet stays closed."""
-        rows = [("folder", display(self.path))]
-        opened = self._opened
-        if opened is None:
-            return [*rows, ("state", "not opened yet")]
-        folder, shared = opened.folder, opened.encoder.shared
-        rows.append(("graph", f"{opened.graph.relative_to(self.path).as_posix()}, {figures.size(shared.size)}"))
-        rows.append(("device", f"{shared.state} ({shared.note})" if shared.note else shared.state))
-        rows.append(("vector", f"float32 [{opened.encoder.dimension}]"))
-        rows.append(("pooling", str(opened.encoder)))
+    def _more_facts(self, opened: _Opened) -> list[tuple[str, str]]:
+        folder, encoder = opened.folder, opened.encoder
+        rows = [("vector", f"float32 [{encoder.dimension}]"), ("pooling", str(encoder))]
         if folder.prompts:
             named = [f"{name} (default)" if name == folder.default_prompt else name for name in folder.prompts]
             rows.append(("prompts", ", ".join(named)))
         rows.append(("max length", f"{folder.max_length} tokens"))
         rows.append(("vocabulary", f"{figures.count(opened.tokenizer.vocabulary_size)} tokens"))
-        rows.append(("calls", shared.statistics()))
+        rows.append(("calls", opened.shared.statistics()))
         return rows
-
-    def __repr__(self) -> str:
-        state = "not opened" if self.held is None else self.held.state
-        return f"Embedder({display(self.path)!r}, {state})"
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        shown = html.header("Embedder", self.name) + html.table(("property", "value"), self._facts())
-        return html.bundle(repr(self), shown)
 
 
 def _whole(parts: Sequence[FloatArray], opened: _Opened, value: Any) -> FloatArray:

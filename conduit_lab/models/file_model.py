@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
+from conduit_lab.core import html, trace
+from conduit_lab.core.paths import display
 from conduit_lab.core.stage import Stage
 from conduit_lab.models.benchmark import SECONDS, Benchmark, benchmark
 from conduit_lab.runtime.cache import Shared
@@ -23,6 +25,7 @@ class Opened(Protocol):
 
 
 Parts = TypeVar("Parts", bound=Opened)
+Result = TypeVar("Result")
 
 
 class FileModel(Stage, Generic[Parts]):
@@ -92,3 +95,35 @@ class FileModel(Stage, Generic[Parts]):
     ) -> Benchmark:
         """Measure calls on `sample`, repeated to each batch size; see `conduit_lab.models.benchmark`."""
         return benchmark(self, sample, batch_sizes=batch_sizes, seconds=seconds)
+
+    def _traced(self, value: Any, call: Callable[[], Result]) -> Result:
+        """Return what a call on `value` gives, in a span of its own where a trace is recorded."""
+        if trace.current() is None:
+            return call()
+        with trace.span(self.name, self.kind, self, value) as span:
+            result = call()
+            if span is not None:
+                span.output = result
+            return result
+
+    async def _atraced(self, value: Any, coming: Awaitable[Result]) -> Result:
+        """Await what `_traced` would call."""
+        if trace.current() is None:
+            return await coming
+        with trace.span(self.name, self.kind, self, value) as span:
+            result = await coming
+            if span is not None:
+                span.output = result
+            return result
+
+    @abstractmethod
+    def _facts(self) -> list[tuple[str, str]]:
+        """The rows of the repr; what is not open yet stays closed."""
+
+    def __repr__(self) -> str:
+        state = "not opened" if self.held is None else self.held.state
+        return f"{type(self).__name__}({display(self.path)!r}, {state})"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        shown = html.header(type(self).__name__, self.name) + html.table(("property", "value"), self._facts())
+        return html.bundle(repr(self), shown)

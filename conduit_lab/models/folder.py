@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -11,11 +9,12 @@ from typing import Any
 
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display
+from conduit_lab.models.config import read_config, read_json
+from conduit_lab.models.graphs import choose_graph, find_graphs
 from conduit_lab.models.pooling import DenseLayer, Layer, Normalize, Pooling
 
 MAX_LENGTH = 256  # tokens of a text, where no file says how many
 _UNSET = 10**9  # transformers writes 1e30 for "as many as you like"
-_GRAPH = re.compile(r"model(?:_(.+))?\.onnx")
 _MODULES = ("Transformer", "Pooling", "Dense", "Normalize", "Dropout")
 # the name of the first has come to stand for all architectures
 _LENGTHS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
@@ -47,9 +46,10 @@ class Folder:
         """Read the configs and the weights of dense layers; `ModelLoadError` names the file that is wrong."""
         modules = _modules(path)
         body = path if modules is None else path / modules[0][1]
-        model = _config(body / "config.json")
-        lengths = next((found for name in _LENGTHS if (found := _config(body / f"sentence_{name}_config.json"))), {})
-        own = _config(path / "config_sentence_transformers.json")
+        model = read_config(body / "config.json")
+        named = (read_config(body / f"sentence_{name}_config.json") for name in _LENGTHS)
+        lengths = next(filter(None, named), {})
+        own = read_config(path / "config_sentence_transformers.json")
         kind = own.get("model_type", "SentenceTransformer")
         if kind != "SentenceTransformer":
             raise ModelLoadError(f"{display(path)} holds a {kind}: wanted a SentenceTransformer, one vector a text")
@@ -58,7 +58,7 @@ class Folder:
         pooling, layers = _head(path, modules)
         return cls(
             path=path,
-            graphs=_graphs(*dict.fromkeys((body, path))),
+            graphs=find_graphs(*dict.fromkeys((body, path))),
             tokenizer=body / "tokenizer.json",
             max_length=_max_length(body, lengths, model),
             lower_case=bool(lengths.get("do_lower_case", False)),
@@ -72,26 +72,7 @@ class Folder:
 
     def graph(self, variant: str | None) -> Path:
         """Return `model.onnx`, or `model_int8.onnx` for "int8"; `ModelLoadError` tells which there are."""
-        if (variant or "") in self.graphs:
-            return self.graphs[variant or ""]
-        wanted = f"model_{variant}.onnx" if variant else "model.onnx"
-        there = ", ".join(
-            sorted(f"{file.name}{f' (variant={name!r})' if name else ''}" for name, file in self.graphs.items())
-        )
-        raise ModelLoadError(
-            f"no {wanted} in {display(self.path)} or in its onnx/ folder; there is {there or 'no other graph either'}"
-        )
-
-
-def _graphs(*places: Path) -> dict[str, Path]:
-    """Return the ONNX files by variant; what lies in the folder itself comes before its onnx/."""
-    found: dict[str, Path] = {}
-    for place in places:
-        for file in (*sorted(place.glob("model*.onnx")), *sorted((place / "onnx").glob("model*.onnx"))):
-            match = _GRAPH.fullmatch(file.name)
-            if match and file.is_file():
-                found.setdefault(match[1] or "", file)
-    return found
+        return choose_graph(self.graphs, variant, self.path)
 
 
 def _modules(path: Path) -> list[tuple[str, str]] | None:
@@ -100,7 +81,7 @@ def _modules(path: Path) -> list[tuple[str, str]] | None:
     if not file.is_file():
         return None
     where = display(file)
-    entries = _json(file)
+    entries = read_json(file)
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise ModelLoadError(f"{where} is no list of modules: download or save the model again")
     modules = []
@@ -129,7 +110,7 @@ def _head(path: Path, modules: list[tuple[str, str]] | None) -> tuple[Pooling | 
     """Return the pooling and the layers after it."""
     if modules is None:
         file = path / "1_Pooling" / "config.json"
-        return Pooling.of(_config(file), display(file)), (Normalize(),)
+        return Pooling.of(read_config(file), display(file)), (Normalize(),)
     pooling: Pooling | None = None
     layers: list[Layer] = []
     for kind, name in modules:
@@ -137,9 +118,9 @@ def _head(path: Path, modules: list[tuple[str, str]] | None) -> tuple[Pooling | 
         if kind in ("Pooling", "Dense") and not file.is_file():
             raise ModelLoadError(f"no {display(file)}: modules.json names it")
         if kind == "Pooling":
-            pooling = Pooling.of(_config(file), display(file))
+            pooling = Pooling.of(read_config(file), display(file))
         elif kind == "Dense":
-            layers.append(DenseLayer.read(path / name, _config(file)))
+            layers.append(DenseLayer.read(path / name, read_config(file)))
         elif kind == "Normalize":
             layers.append(Normalize())
     return pooling, tuple(layers)
@@ -160,23 +141,6 @@ def _max_length(body: Path, lengths: Mapping[str, Any], model: Mapping[str, Any]
     own = lengths.get("max_seq_length")
     if own is not None and (not isinstance(own, int) or isinstance(own, bool) or own < 1):
         raise ModelLoadError(f"{display(body)} wants max_seq_length {own!r}: wanted a whole number")
-    other = _config(body / "tokenizer_config.json").get("model_max_length") if own is None else own
+    other = read_config(body / "tokenizer_config.json").get("model_max_length") if own is None else own
     known = [n for n in (other, model.get("max_position_embeddings")) if isinstance(n, int) and 0 < n < _UNSET]
     return min(known, default=MAX_LENGTH)
-
-
-def _config(path: Path) -> dict[str, Any]:
-    """Return a JSON object from a config file, or an empty one where the file is absent."""
-    if not path.is_file():
-        return {}
-    value = _json(path)
-    if not isinstance(value, dict):
-        raise ModelLoadError(f"{display(path)} holds a {type(value).__name__}: wanted a JSON object")
-    return value
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ModelLoadError(f"{display(path)} is not JSON: {error}") from error

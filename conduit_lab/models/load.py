@@ -10,9 +10,9 @@ from conduit_lab.core import trace
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display, resolve
 from conduit_lab.models.callable import CallableModel
-from conduit_lab.models.decoder_folder import is_decoder
 from conduit_lab.models.embedder import Embedder
-from conduit_lab.models.generator import Generator
+from conduit_lab.models.generation.decoder_folder import is_decoder
+from conduit_lab.models.generation.generator import Generator
 from conduit_lab.models.model import Model
 from conduit_lab.models.reranker import Reranker, is_reranker
 

@@ -11,7 +11,7 @@ from typing import Any
 import anyio.to_thread
 import numpy as np
 
-from conduit_lab.core import figures, html, trace
+from conduit_lab.core import figures, trace
 from conduit_lab.core.errors import InputError, ModelLoadError
 from conduit_lab.core.paths import display, resolve
 from conduit_lab.core.spec import Array, TensorSpec
@@ -146,11 +146,7 @@ class Model(FileModel[_Opened]):
         stays = here and isinstance(following, Model) and following.shared.memory == here
         if not stays or self.labels is not None or len(self.outputs) != 1:
             return self(value)
-        with trace.span(self.name, self.kind, self, value) as span:
-            result = self._bound(value, keep=True)
-            if span is not None:
-                span.output = result
-            return result
+        return self._traced(value, lambda: self._bound(value, keep=True))
 
     def _bound(self, value: Any, keep: bool) -> Any:
         """Predict on what may lie on the device, and leave the answer there where it is to be kept."""
@@ -234,7 +230,6 @@ class Model(FileModel[_Opened]):
     # Showing
 
     def _facts(self) -> list[tuple[str, str]]:
-        """The rows of the repr; a file that is not open yet stays closed."""
         opened = self._opened
         if opened is None:
             return [("file", display(self.path)), ("state", "not opened yet")]
@@ -251,14 +246,6 @@ class Model(FileModel[_Opened]):
             rows.append(("tuned", str(opened.tuned)))
         rows.append(("calls", shared.statistics()))
         return rows
-
-    def __repr__(self) -> str:
-        state = "not opened" if self.held is None else self.held.state
-        return f"{type(self).__name__}({display(self.path)!r}, {state})"
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        shown = html.header(type(self).__name__, self.name) + html.table(("property", "value"), self._facts())
-        return html.bundle(repr(self), shown)
 
 
 def _taken(specs: tuple[TensorSpec, ...]) -> list[tuple[str, str, tuple[Any, ...]]]:

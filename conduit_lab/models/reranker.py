@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -11,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from conduit_lab.core import figures, html, trace
+from conduit_lab.core import figures, trace
 from conduit_lab.core.errors import ModelInputError, ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, FloatArray, TensorSpec, describe
-from conduit_lab.models.decoder_folder import read_config
+from conduit_lab.models.config import read_config
 from conduit_lab.models.encoder import CPU_TOKENS, DEVICE_TOKENS, INPUTS
-from conduit_lab.models.file_model import FileModel
+from conduit_lab.models.folder_model import FolderModel
+from conduit_lab.models.graphs import choose_graph, find_graphs
 from conduit_lab.models.tokenizer import Tokenizer, pad
 from conduit_lab.runtime.cache import Shared, sessions
-from conduit_lab.runtime.session import Options
 from conduit_lab.runtime.tuning import read_tuning
 
 MAX_LENGTH = 512  # tokens of query and passage together, where no file says how many
@@ -28,10 +27,9 @@ WINDOW = 2048  # pairs that are tokenised and sorted together
 _COMPANY = 32  # pairs of the first run, which shows whether company changes a score
 _APART = 0.02  # how far a score may move in company, of its own size or of one: dynamic int8 moves it further
 _UNSET = 10**9  # transformers writes 1e30 for "as many as you like"
-_GRAPH = re.compile(r"model(?:_(.+))?\.onnx")
 
 
-class Reranker(FileModel["_Opened"]):
+class Reranker(FolderModel["_Opened"]):
     """A cross-encoder folder: a graph with one score or two classes a pair, `tokenizer.json` and `config.json`.
 
     The layout is that of sentence-transformers and of Hugging Face's sequence classification; `model.onnx` lies in the
@@ -41,23 +39,10 @@ class Reranker(FileModel["_Opened"]):
 
     kind = "predict"
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        device: str = "auto",
-        fallback: bool | None = None,
-        name: str | None = None,
-        timeout: float | None = None,
-        variant: str | None = None,
-    ) -> None:
-        super().__init__(path, name or path.name, Options(device, fallback, timeout=timeout))
-        self.variant = variant
-
     # Life
 
     def _open(self) -> _Opened:
-        graph = _graph(self.path, self.variant)
+        graph = choose_graph(find_graphs(self.path), self.variant, self.path)
         config = read_config(self.path / "config.json")
         tokenizer = Tokenizer(self.path / "tokenizer.json", _max_length(self.path, config))
         tuned = read_tuning(graph)
@@ -83,13 +68,7 @@ class Reranker(FileModel["_Opened"]):
         the probability that the model was trained to give. A pair longer than `max_length` tokens is cut at the end
         of the longer of the two, which the trace tells. Raises `ModelInputError` for anything else than text.
         """
-        if trace.current() is None:
-            return self._score(query, passages)
-        with trace.span(self.name, self.kind, self, {"query": query, "passages": passages}) as span:
-            result = self._score(query, passages)
-            if span is not None:
-                span.output = result
-            return result
+        return self._traced({"query": query, "passages": passages}, lambda: self._score(query, passages))
 
     def run(self, value: Any) -> FloatArray:
         """Score `{"query": …, "passages": […]}` without a trace; call the stage itself, or `score`, instead."""
@@ -124,27 +103,12 @@ class Reranker(FileModel["_Opened"]):
 
     # Showing
 
-    def _facts(self) -> list[tuple[str, str]]:
-        """The rows of the repr; a folder that is not open yet stays closed."""
-        rows = [("folder", display(self.path))]
-        opened = self._opened
-        if opened is None:
-            return [*rows, ("state", "not opened yet")]
-        shared = opened.shared
-        rows.append(("graph", f"{opened.graph.relative_to(self.path).as_posix()}, {figures.size(shared.size)}"))
-        rows.append(("device", f"{shared.state} ({shared.note})" if shared.note else shared.state))
-        rows.append(("max length", f"{opened.max_length} tokens"))
-        rows.append(("vocabulary", f"{figures.count(opened.tokenizer.vocabulary_size)} tokens"))
-        rows.append(("calls", shared.statistics()))
-        return rows
-
-    def __repr__(self) -> str:
-        state = "not opened" if self.held is None else self.held.state
-        return f"Reranker({display(self.path)!r}, {state})"
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        shown = html.header("Reranker", self.name) + html.table(("property", "value"), self._facts())
-        return html.bundle(repr(self), shown)
+    def _more_facts(self, opened: _Opened) -> list[tuple[str, str]]:
+        return [
+            ("max length", f"{opened.max_length} tokens"),
+            ("vocabulary", f"{figures.count(opened.tokenizer.vocabulary_size)} tokens"),
+            ("calls", opened.shared.statistics()),
+        ]
 
 
 @dataclass(frozen=True)
@@ -241,20 +205,6 @@ def is_reranker(path: Path) -> bool:
     """Tell whether a folder looks like a cross-encoder's."""
     architectures = read_config(path / "config.json").get("architectures")
     return isinstance(architectures, list) and any("SequenceClassification" in str(a) for a in architectures)
-
-
-def _graph(path: Path, variant: str | None) -> Path:
-    """Return the graph of a variant; `ModelLoadError` tells which there are."""
-    found: dict[str, Path] = {}
-    for place in (path, path / "onnx"):
-        for file in sorted(place.glob("model*.onnx")):
-            if match := _GRAPH.fullmatch(file.name):
-                found.setdefault(match[1] or "", file)
-    if (variant or "") in found:
-        return found[variant or ""]
-    wanted = f"model_{variant}.onnx" if variant else "model.onnx"
-    there = ", ".join(sorted(file.name for file in found.values())) or "no other graph either"
-    raise ModelLoadError(f"no {wanted} in {display(path)} or in its onnx/ folder; there is {there}")
 
 
 def _max_length(path: Path, config: Mapping[str, Any]) -> int:

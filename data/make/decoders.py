@@ -1,4 +1,4 @@
-"""Make tests/models/decoders: tiny text generators of real architectures with random weights, and what they must say.
+"""Make tests/models/generation/decoders: tiny generators of real architectures, random weights, what they must say.
 
 Weights, tokenizer and the expected tokens come from transformers on torch, the graphs from the exporters that people
 use: onnxruntime-genai's builder (GroupQueryAttention) and optimum-onnx (past and present that grow). Neither is a
@@ -31,7 +31,7 @@ import transformers as hf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGET = ROOT / "tests" / "models" / "decoders"
+TARGET = ROOT / "tests" / "models" / "generation" / "decoders"
 HANDBOOK = ROOT / "data" / "handbook"
 VOCABULARY = 384
 TOKENS = 64  # that are recorded for each prompt

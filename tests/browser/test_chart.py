@@ -11,7 +11,7 @@ from .lab import JupyterServer, LabPage
 pytestmark = pytest.mark.browser
 
 CHART = """
-from conduit_lab.models.comparison import Compared, Comparison
+from conduit_lab.models.measure.comparison import Compared, Comparison
 from conduit_lab.runtime.timing import Timing
 
 def row(label, seconds, speed):

@@ -13,7 +13,7 @@ import pytest
 from conduit_lab.core import paths
 
 PAGE = Path(__file__).parents[2] / "docs" / "generation.md"
-WRITER = Path(__file__).parents[1] / "models" / "decoders" / "llama"
+WRITER = Path(__file__).parents[1] / "models" / "generation" / "decoders" / "llama"
 
 
 @pytest.fixture(scope="module")

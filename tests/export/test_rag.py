@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from conduit_lab.core.errors import ExportError
-from conduit_lab.models.generator import Generator
+from conduit_lab.models.generation.generator import Generator
 
 from ..models import embedders, rerankers
 from .session import Session, answers
 
-WRITER = Path(__file__).parents[1] / "models" / "decoders" / "llama"
+WRITER = Path(__file__).parents[1] / "models" / "generation" / "decoders" / "llama"
 
 IMPORTS = "from conduit_lab import Rag, VectorStore"
 STORE = """

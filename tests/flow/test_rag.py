@@ -16,10 +16,10 @@ from conduit_lab.core.errors import InputError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.stream import Stream
 from conduit_lab.flow.rag import LONGEST, MIN_SCORE, TOGETHER, UNKNOWN, Rag
-from conduit_lab.models.generator import Generator
+from conduit_lab.models.generation.generator import Generator
 from conduit_lab.vectors.store import VectorStore
 
-WRITER = Path(__file__).parents[1] / "models" / "decoders" / "llama"
+WRITER = Path(__file__).parents[1] / "models" / "generation" / "decoders" / "llama"
 TOPICS = ("refund", "kettle", "parcel")
 DOCUMENT = "# Refunds\n\nA refund takes five days. Then the bank needs three more."
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conduit_lab.core.errors import ModelRunError
-from conduit_lab.models.decoder_folder import DecoderFolder
+from conduit_lab.models.generation.decoder_folder import DecoderFolder
 from conduit_lab.runtime.decode import Decoder
 from conduit_lab.runtime.session import Options
 
-from ..models.writers import DECODERS, NAMES, WHOLE, Golden, golden
+from ..models.generation.writers import DECODERS, NAMES, WHOLE, Golden, golden
 
 ROWS = 4
 

@@ -19,7 +19,7 @@ from conduit_lab.flow.rag import LONGEST, UNKNOWN
 
 from .conftest import Ask
 
-WRITER = Path(__file__).parents[1] / "models" / "decoders" / "llama"
+WRITER = Path(__file__).parents[1] / "models" / "generation" / "decoders" / "llama"
 SECONDS = 30.0
 
 

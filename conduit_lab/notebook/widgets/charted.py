@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_CHARTED = (("conduit_lab.models.comparison", "Comparison"), ("conduit_lab.vectors.evaluate", "Evaluation"))
+_CHARTED = (("conduit_lab.models.measure.comparison", "Comparison"), ("conduit_lab.vectors.evaluate", "Evaluation"))
 
 
 def register(shell: Any) -> None:

@@ -1,0 +1,46 @@
+"""Config: the small files of a model's folder, which say how to use it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from conduit_lab.core import figures
+from conduit_lab.core.errors import ModelLoadError
+from conduit_lab.core.paths import display
+
+MAX_BYTES = 16 * 2**20  # of one file
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return a JSON object, or an empty one where the file is absent; `ModelLoadError` for anything else."""
+    if not path.is_file():
+        return {}
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise ModelLoadError(f"{display(path)} holds a {type(value).__name__}: wanted a JSON object")
+    return value
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds; `ModelLoadError` for one that is broken or huge."""
+    try:
+        return json.loads(_bounded(path).read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ModelLoadError(f"{display(path)} is not JSON: {error}") from error
+
+
+def read_text(path: Path) -> str:
+    """Return what a text file holds; `ModelLoadError` for one that is not UTF-8 or huge."""
+    try:
+        return _bounded(path).read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ModelLoadError(f"{display(path)} is not UTF-8: {error}") from error
+
+
+def _bounded(path: Path) -> Path:
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ModelLoadError(f"{display(path)} has {figures.size(size)}: wanted {figures.size(MAX_BYTES)}")
+    return path

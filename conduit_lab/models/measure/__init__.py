@@ -1,0 +1,1 @@
+"""Models beside one another: compared, optimized and tuned, each by measuring."""

@@ -1,0 +1,173 @@
+"""Subject: a model or an embedder as `optimize` sees it: its file, its inputs, and how far another file is from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from conduit_lab.core.errors import InputError, OptimizeError
+from conduit_lab.core.paths import display
+from conduit_lab.core.spec import Array, FloatArray
+from conduit_lab.models.embedder import Embedder
+from conduit_lab.models.encoder import Encoder
+from conduit_lab.models.load import load_model
+from conduit_lab.models.measure.difference import Difference, between
+from conduit_lab.models.model import Model
+from conduit_lab.runtime import feeds
+from conduit_lab.runtime.cache import Shared
+from conduit_lab.runtime.session import Session
+
+Feeds = Mapping[str, Array]
+ROWS = 32
+
+# Of different length, subject and kind, since an embedder's answer hangs on all of them
+SENTENCES = (
+    "Hello!",
+    "rain",
+    "Thank you very much.",
+    "Is this seat taken?",
+    "42 apples and 7 pears",
+    "The cat sleeps on the warm roof.",
+    "Please close the door behind you, the dog runs away otherwise.",
+    "How do I change the address of an order that I placed this morning?",
+    "The committee postponed its decision until the new figures are in.",
+    "Water boils at a lower temperature in the mountains than at the sea.",
+    "I never said that she took the money.",
+    "Chop the onions, fry them in butter until they are golden, and add the rice.",
+    "return sum(x * x for x in values) / len(values)",
+    "Our train was late, so we missed the ferry and spent the night in a small hotel by the harbour.",
+    "Interest rates rose again, and with them the cost of every house that is not paid for yet.",
+    "ERROR 503: the service is not available, try again in 30 seconds",
+    "He had the patience of a gardener and the temper of the weather.",
+    "Which of the two medicines should be taken before a meal?",
+    "Light takes a little more than eight minutes from the sun to the earth; what we see of it is already past.",
+    "The contract ends on 31 December unless one of the parties extends it in writing three months before.",
+    "Goal! Two minutes before the end, and nobody on the left wing had seen him coming.",
+    "She tuned the old violin, played three notes, shook her head and tuned it again.",
+    "A battery that is kept half full in a cool place lives longest.",
+    "Nobody knows.",
+    "The museum shows coins, maps and letters of four centuries; entry is free on the first Sunday of a month, and "
+    "groups of more than ten people are asked to write a week ahead.",
+    "If the pump is loud but no water comes, there is air in the pipe: open the valve at the top until it drips.",
+    "first second third",
+    "Das ist kein englischer Satz.",
+    "Prices in euros, taxes included, delivery not.",
+    "The bridge carries two lanes of cars, one of trams and a path for everybody else.",
+    "Bees dance to tell each other where the flowers are.",
+    "What would you have done in my place, with the door locked, the phone dead and the river still rising?",
+)
+
+
+class OfModel:
+    """A `Model` of an ONNX file; its samples are what `predict` takes."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model.open()
+        self.path, self.options = model.path, model.options
+
+    def made_up(self) -> Any:
+        """Return samples made of the inputs' specs."""
+        return feeds.made(self.path, self.model.inputs, ROWS)
+
+    def pieces(self, samples: Any) -> list[Feeds]:
+        """Return the arrays for `samples`, in pieces that the graph takes at once."""
+        given = self.model.feeds(samples)
+        if given.rows == 0:
+            raise InputError(f"samples for {self.model.name!r} are empty: wanted at least one")
+        arrays = {name: np.asarray(array) for name, array in given.arrays.items()}
+        first = self.model.inputs[0].shape[:1]
+        size = int(first[0]) if first and isinstance(first[0], int) else ROWS
+        if given.rows <= size:
+            return [arrays]
+        return [{n: a[start : start + size] for n, a in arrays.items()} for start in range(0, given.rows, size)]
+
+    def difference(self, before: Session, after: Session, samples: Any) -> Difference:
+        """Return how far the answers of two files are apart."""
+        pieces = self.pieces(samples)
+        old, new = (_joined([session.run(piece) for piece in pieces]) for session in (before, after))
+        return between(old, new, labelled=self.model.labels is not None)
+
+    def opened(self, path: Path) -> Model:
+        """Return the model of another file, opened the same way."""
+        how, labels = self.options, self.model.wanted_labels
+        made = load_model(path, device=how.device, fallback=how.fallback, timeout=how.timeout, labels=labels)
+        return cast(Model, made)
+
+
+class OfEmbedder:
+    """An `Embedder`; its samples are texts, and its vectors are what is compared."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.embedder = embedder.open()
+        self.options = embedder.options
+        # not the opened graph's own path: another folder may have opened the same content first
+        self.path = embedder._parts().folder.graph(embedder.variant)
+
+    def made_up(self) -> Any:
+        """Return sentences of all lengths."""
+        return list(SENTENCES)
+
+    def pieces(self, samples: Any) -> list[Feeds]:
+        """Return what the graph is fed for the texts, run by run."""
+        pieces: list[Feeds] = list(self.embedder.feeds(samples))
+        if not pieces:
+            raise InputError(f"samples for {self.embedder.name!r} are empty: wanted at least one text")
+        return pieces
+
+    def difference(self, before: Session, after: Session, samples: Any) -> Difference:
+        """Return how far the vectors of two files are apart."""
+        old, new = (self._vectors(session, samples) for session in (before, after))
+        return between([old], [new], vectors=True)
+
+    def _vectors(self, session: Session, texts: Any) -> FloatArray:
+        """Encode with the folder's tokenizer and pooling, and a graph that is not in the folder yet."""
+        parts = self.embedder._parts()
+        encoder = Encoder(parts.folder, cast(Shared, _Alone(session)), parts.tokenizer.vocabulary_size)
+        prompt = self.embedder._prompt(parts.folder, None, None)
+        windows = self.embedder._windows(texts)
+        return np.concatenate([encoder.vectors(parts.tokens(window, prompt)) for window in windows])
+
+    def opened(self, path: Path) -> Embedder:
+        """Return the embedder of another graph in the folder, opened the same way."""
+        how, variant = self.options, path.stem.removeprefix("model_")
+        made = load_model(
+            self.embedder.path, variant=variant, device=how.device, fallback=how.fallback, timeout=how.timeout
+        )
+        return cast(Embedder, made)
+
+
+class _Alone:
+    """A session that is not shared, with the face of one that is."""
+
+    def __init__(self, session: Session) -> None:
+        self.inputs, self.outputs, self.device = session.inputs, session.outputs, session.device
+        self._session = session
+
+    def run(self, feeds: Feeds, rows: int = 1, *, count: bool = True) -> list[Array]:
+        return self._session.run(feeds)
+
+
+def subject(model: Any) -> OfModel | OfEmbedder:
+    """Return the subject for a model, an embedder or a path; `OptimizeError` for weights that NumPy runs."""
+    if isinstance(model, str | Path):
+        model = load_model(model)
+    if isinstance(model, Embedder):
+        return OfEmbedder(model)
+    if not isinstance(model, Model):
+        raise TypeError(f"optimize takes a model of an ONNX file, an embedder or a path, got {type(model).__name__}")
+    if model.path.suffix == ".npz":
+        raise OptimizeError(
+            f"{display(model.path)} has nothing to optimize: NumPy computes it in float32; write the network as .onnx"
+        )
+    return OfModel(model)
+
+
+def _joined(outputs: Sequence[Sequence[Any]]) -> list[Any]:
+    """Return the outputs of several pieces as those of one."""
+    return [
+        np.concatenate(parts) if isinstance(parts[0], np.ndarray) else [row for part in parts for row in part]
+        for parts in zip(*outputs, strict=True)
+    ]

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conduit_lab.core.errors import InputError, MissingExtra, ModelLoadError, ModelRunError
+from conduit_lab.models.generation.chat import ChatTemplate
+
+HELLO = [{"role": "user", "content": "Hello"}]
+CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] | trim + '<|im_end|>' + '\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+ALTERNATING = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate user/assistant') }}{% endif %}"
+    "{% if message.role == 'user' %}[INST] {{ message.content }} [/INST]{% else %}{{ message.content }}{{ eos_token }}"
+    "{% endif %}{% endfor %}"
+)
+
+
+def template(source: str, **special: str) -> ChatTemplate:
+    return ChatTemplate(source, "writer/tokenizer_config.json", special)
+
+
+def folder(path: Path, config: Any) -> Path:
+    (path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return path
+
+
+# Rendering
+
+
+def test_messages_become_the_prompt() -> None:
+    messages = [{"role": "system", "content": "Be kind. "}, *HELLO]
+    assert template(CHATML).render(messages) == (
+        "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert template(CHATML).render(HELLO, add_generation_prompt=False) == "<|im_start|>user\nHello<|im_end|>\n"
+
+
+def test_special_tokens_are_known_and_a_template_may_refuse() -> None:
+    alternating = template(ALTERNATING, bos_token="<s>", eos_token="</s>")
+    answered = [*HELLO, {"role": "assistant", "content": "Hi"}]
+    assert alternating.render(answered) == "<s>[INST] Hello [/INST]Hi</s>"
+    with pytest.raises(InputError, match="the chat template refuses these messages: roles must alternate"):
+        alternating.render(HELLO * 2)
+
+
+def test_template_finds_what_transformers_gives_it() -> None:
+    source = (
+        "{%- set ns = namespace(found=false) -%}\n"
+        "{%- for tool in tools %}{% set ns.found = true %}{{ tool | tojson }}{% endfor %}\n"
+        "{%- if ns.found %} {{ strftime_now('%Y') | length }}{% endif %}\n"
+        "    {%- for x in [1, 2, 3] %}{% if x == 3 %}{% break %}{% endif %}{{ x }}{% endfor %}\n"
+        "{% generation %} {{ dict(a=1).items() | list | length }}{% endgeneration %}"
+        "{% if enable_thinking is defined and not enable_thinking %} quiet{% endif %}"
+    )
+    tools = [{"name": "<ö>", "n": [1, None]}]
+    got = template(source).render(HELLO, tools=tools, enable_thinking=False)
+    assert got == '{"name": "<ö>", "n": [1, null]} 412 1 quiet'
+
+
+def test_macros_sets_and_loop_facts_work() -> None:
+    source = (
+        "{% macro say(m) %}{{ m.role ~ ': ' ~ m.content }}{% endmacro %}"
+        "{% for m in messages %}{{ say(m) }}{{ ' ' if not loop.last }}{{ loop.length }}{% endfor %}"
+        "{% set rest %}{% for m in messages[1:] %}|{{ m['content'].split('l') | join('L') }}{% endfor %}{% endset %}"
+        "{{ rest }}{{ '%s-%s' | format('a', 'b') }}{{ 'aXb'.replace('X', '--') }}"
+    )
+    messages = [*HELLO, {"role": "assistant", "content": "well"}]
+    assert template(source).render(messages) == "user: Hello 2assistant: well2|weLLa-ba--b"
+
+
+def test_loops_of_a_template_see_the_same_at_each_rendering() -> None:
+    chatml = template(CHATML)
+    assert chatml.render(HELLO) == chatml.render(HELLO)
+
+
+@given(st.text(), st.text())
+def test_contents_come_through_unescaped(first: str, second: str) -> None:
+    parts = [{"type": "text", "text": first}, {"type": "text", "text": second}]
+    plain = template("{% for m in messages %}{{ m.content }}{% endfor %}")
+    assert plain.render([{"role": "user", "content": parts}]) == f"{first}\n{second}"
+
+
+def test_content_is_no_template() -> None:
+    message = {"role": "user", "content": "{{ 7 * 7 }}{% for x in y %}"}
+    assert template("{{ messages[0].content }}").render([message]) == message["content"]
+
+
+def test_assistant_may_only_call_tools_and_empty_fields_are_no_matter() -> None:
+    calls = [{"function": {"name": "look", "arguments": {"at": 1}}}]
+    answer = {"role": "assistant", "content": None, "tool_calls": calls, "refusal": None, "annotations": []}
+    source = "{{ messages[0].content is none }} {{ messages[0].tool_calls[0].function.name }}"
+    assert template(source).render([answer]) == "True look"
+
+
+# Messages that do not fit
+
+
+@pytest.mark.parametrize(
+    ("messages", "told"),
+    [
+        ("hi", "messages are a str: wanted a list"),
+        ({"role": "user"}, "messages are a dict: wanted a list"),
+        ([], "there are 0 messages: wanted 1 to 10000"),
+        (HELLO * 10_001, "there are 10001 messages"),
+        (["hi"], r"messages\[0\] is a str: wanted"),
+        ([*HELLO, {"content": "x"}], r"messages\[1\] has the role 'None': wanted one of system, developer, user"),
+        ([{"role": "root", "content": "x"}], r"messages\[0\] has the role 'root'"),
+        ([{"role": ["user"], "content": "x"}], r"messages\[0\] has the role"),
+        ([{"role": "user"}], r"messages\[0\] has a content of type NoneType: wanted a text"),
+        ([{"role": "user", "content": 5}], r"messages\[0\] has a content of type int"),
+        ([{"role": "user", "content": []}], r"messages\[0\] has a content of type list"),
+        ([{"role": "assistant", "content": None}], r"messages\[0\] has a content of type NoneType"),
+        (
+            [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://127.0.0.1/"}}]}],
+            r"messages\[0\] has a part of type 'image_url': this model reads text alone, and nothing is fetched",
+        ),
+        ([{"role": "user", "content": [{"type": "text"}]}], r"messages\[0\] has a part of type 'text'"),
+        ([{"role": "user", "content": ["x"]}], r"messages\[0\] has a part of type 'str'"),
+        ([{"role": "user", "content": "x", "image": "a"}], r"messages\[0\] has 'image': wanted role, content"),
+        ([{"role": "user", "content": "x", "name": object()}], r"messages\[0\].name holds a object: wanted what JSON"),
+    ],
+)
+def test_message_that_does_not_fit_is_named(messages: Any, told: str) -> None:
+    with pytest.raises(InputError, match=f"^{told}"):
+        template(CHATML).render(messages)
+
+
+def test_messages_that_are_too_long_are_refused() -> None:
+    with pytest.raises(InputError, match="the messages have 8388609 characters: wanted at most 8388608"):
+        template(CHATML).render([{"role": "user", "content": "a" * (8 * 2**20 + 1)}])
+
+
+def test_deep_data_is_refused() -> None:
+    deep: Any = 1
+    for _ in range(40):
+        deep = [deep]
+    with pytest.raises(InputError, match=r"messages\[0\].tool_calls is more than 32 levels deep"):
+        template(CHATML).render([{"role": "user", "content": "x", "tool_calls": deep}])
+
+
+def test_fault_inside_a_template_is_told() -> None:
+    with pytest.raises(InputError, match=r"the chat template cannot take these messages: UndefinedError: .*nothing"):
+        template("{{ nothing.at.all }}").render(HELLO)
+
+
+# Hostile templates
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(40) }}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{% for a in [1] recursive %}{{ loop([1, 2]) }}{% endfor %}",
+        "{{ 'a' * 1000000000 }}",
+        "{{ 1000000000 * 'a' }}",
+        "{{ ([1] * 1000000000) | length }}",
+        "{{ 9 ** 9 ** 9 }}",
+        "{{ '%999999999d' % 1 }}",
+        "{{ '%999999999d' | format(1) }}",
+        "{{ '{:999999999}'.format(1) }}",
+        "{{ strftime_now('%999999999d') }}",
+        "{{ 'a'.ljust(999999999) }}{{ 'a' | center(999999999) }}",
+        "{{ 'a' | center(999999999) }}",
+        "{{ ('a\n' * 9999) | indent(9999) }}",
+        "{{ ('\t' * 9999).expandtabs(9999) }}",
+        "{{ [[1]] | tojson(indent=9999999) }}",
+        "{{ ('a' * 99999).replace('a', 'b' * 99999) }}",
+        "{{ ('a' * 99999) | replace('a', 'b' * 99999) }}",
+        "{{ ('a' * 99999).join(['b'] * 99999) }}",
+        "{{ (['b'] * 99999) | join('a' * 99999) }}",
+        "{% set ns = namespace(x='ab') %}{% for a in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+        "{% set ns = namespace(x='ab') %}{% for a in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+        "{% set ns = namespace(x=99) %}{% for a in range(99) %}{% set ns.x = ns.x * ns.x %}{% endfor %}",
+        "{% set x = 'abcdefgh' * 99 %}" + "{% set x %}{{ x }}{{ x }}{% endset %}" * 40,
+        "{% for a in range(99999) %}" + "a" * 9999 + "{% endfor %}",
+        "{% for a in range(99999) %}{{ '" + "a" * 9999 + "' }}{% endfor %}",
+    ],
+)
+def test_template_that_does_not_end_or_fills_the_memory_is_cut(source: str) -> None:
+    with pytest.raises(ModelRunError, match=r"^the chat template of writer/tokenizer_config.json was cut: "):
+        template(source).render(HELLO)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ ''.__class__.__mro__ }}",
+        "{{ raise_exception.__globals__.os }}",
+        "{{ messages.append(1) }}",
+        "{{ ''['__class__']['__base__'] }}",
+        "{{ ('' | attr('__class__')).mro() }}",
+        "{% include '/etc/hostname' %}",
+        "{% import 'os' as os %}",
+        "{{ lipsum() }}",
+    ],
+)
+def test_template_reaches_nothing_but_what_it_is_given(source: str) -> None:
+    with pytest.raises(InputError, match="the chat template cannot take these messages"):
+        template(source).render(HELLO)
+
+
+# Folders
+
+
+def test_template_of_the_config_with_its_special_tokens(tmp_path: Path) -> None:
+    config = {"chat_template": "{{ bos_token }}{{ eos_token }}", "bos_token": {"content": "<s>"}, "eos_token": "</s>"}
+    assert ChatTemplate.read(folder(tmp_path, config)).render(HELLO) == "<s></s>"
+
+
+def test_file_of_its_own_comes_first(tmp_path: Path) -> None:
+    folder(tmp_path, {"chat_template": "old", "bos_token": "<s>"})
+    (tmp_path / "chat_template.jinja").write_text("new {{ bos_token }}ö", encoding="utf-8")
+    assert ChatTemplate.read(tmp_path).render(HELLO) == "new <s>ö"
+
+
+def test_named_templates(tmp_path: Path) -> None:
+    named = [{"name": "default", "template": "plain"}, {"name": "tool_use", "template": "tools"}]
+    folder(tmp_path, {"chat_template": named})
+    assert ChatTemplate.read(tmp_path).render(HELLO) == "plain"
+    assert ChatTemplate.read(tmp_path, "tool_use").render(HELLO) == "tools"
+    with pytest.raises(ModelLoadError, match="has no chat template 'rag': it has default, tool_use"):
+        ChatTemplate.read(tmp_path, "rag")
+
+
+def test_folder_without_a_template_says_what_to_do(tmp_path: Path) -> None:
+    for config in ({}, {"chat_template": None}):
+        with pytest.raises(
+            InputError, match=r"has no chat template: give a prompt text instead .*chat_template\.jinja"
+        ):
+            ChatTemplate.read(folder(tmp_path, config)).render(HELLO)
+    (tmp_path / "tokenizer_config.json").unlink()
+    assert ChatTemplate.read(tmp_path).source is None
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "holds a list: wanted a JSON object"),
+        ('{"chat_template": 5}', "has a chat_template of type int: wanted a text"),
+        ('{"chat_template": []}', "has no chat template 'default': it has none"),
+        ('{"chat_template": [{"name": "default"}, {"template": "x"}, 7]}', None),
+    ],
+)
+def test_broken_config_is_named(tmp_path: Path, config: str, told: str | None) -> None:
+    (tmp_path / "tokenizer_config.json").write_text(config, encoding="utf-8")
+    if told is None:
+        assert ChatTemplate.read(tmp_path).source is None
+        return
+    with pytest.raises(ModelLoadError, match=rf"tokenizer_config\.json {told}"):
+        ChatTemplate.read(tmp_path)
+
+
+def test_broken_template_is_named_with_its_line() -> None:
+    with pytest.raises(ModelLoadError, match=r"tokenizer_config\.json has a chat template that is broken in line 2: "):
+        template("a\n{% for %}").render(HELLO)
+
+
+def test_template_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "chat_template.jinja").write_bytes(b"\xff\xfe")
+    with pytest.raises(ModelLoadError, match=r"chat_template\.jinja is not UTF-8"):
+        ChatTemplate.read(tmp_path)
+
+
+def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(MissingExtra, match="a chat template needs jinja2, which is not installed"):
+        template(CHATML).render(HELLO)

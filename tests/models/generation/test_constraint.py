@@ -1,0 +1,326 @@
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conduit_lab.core.errors import InputError, MissingExtra, ModelLoadError
+from conduit_lab.models.generation.constraint import Constraint, Constraints
+from conduit_lab.models.generation.sampling import Sampler, Sampling
+from conduit_lab.models.generation.text import Text
+
+from .test_text import byte_level, sentencepiece, wordpiece
+
+PADDING = 7  # logits are often wider than the tokenizer
+EOS = 1
+ALPHABET = "ab é🦉"
+
+
+def constraints(tokenizer: Any = byte_level) -> Constraints:
+    return Constraints(tokenizer().to_str(), tokenizer().get_vocab_size() + PADDING, [EOS])
+
+
+def written(constraint: Constraint, seed: int, tokenizer: Any = byte_level, limit: int = 400) -> str | None:
+    """Return the text that random logits write, up to its end; None where it came to none.
+
+    What may end soon does: a token gets less likely with its length, and the end more with the time.
+    """
+    random = np.random.default_rng(seed)
+    backend = tokenizer()
+    width = backend.get_vocab_size() + PADDING
+    sampler = Sampler(1, width)
+    sampler.join(0, Sampling(temperature=1, seed=seed), [], constraint)
+    text = Text(backend)
+    said = ""
+    for step in range(limit):
+        logits = random.normal(0, 2, (1, width)).astype(np.float32)
+        logits[0, EOS] += step
+        token = int(sampler.pick(logits, [0]).ids[0])
+        if token == EOS:
+            return said + text.flush()
+        said += text.push(token)
+        if constraint.error:
+            return None
+        if constraint.complete:
+            assert constraint.accepting
+            assert constraint.allowed().nonzero()[0].tolist() == [EOS]
+            return said + text.flush()
+    return None
+
+
+TEXTS = st.text(ALPHABET, min_size=1, max_size=5)
+
+
+@pytest.mark.parametrize("tokenizer", [byte_level, sentencepiece])
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_text_is_one_of_the_choices(tokenizer: Any, data: Any) -> None:
+    letters = st.text(ALPHABET, min_size=1, max_size=5)
+    choices = data.draw(st.lists(letters.filter(lambda text: not text.startswith(" ")), min_size=1, max_size=4))
+    got = written(constraints(tokenizer).choices(choices), data.draw(st.integers(0, 99)), tokenizer)
+    assert got in choices
+
+
+def test_every_choice_can_be_written() -> None:
+    choices = ["the", "the pan", "the kettle", "heiß 🫖", '"(.*)\\d\n"']
+    made = constraints()
+    assert {written(made.choices(choices), seed) for seed in range(60)} == set(choices)
+
+
+PATTERNS = st.recursive(
+    st.one_of(TEXTS.map(re.escape), st.sampled_from(["[a-cé]", "[^a]", "[0-9]", "(?:🦉é)"])),
+    lambda inner: st.one_of(
+        st.lists(inner, min_size=2, max_size=3).map("".join),
+        st.lists(inner, min_size=2, max_size=3).map(lambda parts: f"(?:{'|'.join(parts)})"),
+        st.tuples(inner, st.sampled_from(["?", "{1,3}", "{2}", "*"])).map(lambda pair: f"(?:{pair[0]}){pair[1]}"),
+    ),
+    max_leaves=5,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(PATTERNS, st.integers(0, 99))
+def test_text_matches_the_pattern(pattern: str, seed: int) -> None:
+    got = written(constraints().regex(pattern), seed)
+    assert got is None or re.fullmatch(pattern, got)
+
+
+def test_pattern_over_characters_of_many_bytes() -> None:
+    made = constraints()
+    for seed in range(20):
+        got = written(made.regex("[🦉é🫖x]{3}"), seed)
+        assert got is not None
+        assert re.fullmatch("[🦉é🫖x]{3}", got)
+
+
+SCHEMAS = st.recursive(
+    st.one_of(
+        st.just({"type": "boolean"}),
+        st.just({"type": "integer", "minimum": -20, "maximum": 300}),
+        st.just({"type": "string", "maxLength": 4}),
+        st.lists(TEXTS, min_size=1, max_size=3, unique=True).map(lambda texts: {"enum": texts}),
+        st.just({"type": "null"}),
+    ),
+    lambda inner: st.one_of(
+        inner.map(lambda items: {"type": "array", "items": items, "minItems": 1, "maxItems": 2}),
+        st.dictionaries(TEXTS, inner, min_size=1, max_size=3).map(
+            lambda found: {
+                "type": "object",
+                "properties": found,
+                "required": list(found),
+                "additionalProperties": False,
+            }
+        ),
+    ),
+    max_leaves=4,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(SCHEMAS, st.integers(0, 99))
+def test_text_is_json_of_the_schema(schema: dict[str, Any], seed: int) -> None:
+    got = written(constraints().json_schema(schema), seed)
+    assert got is not None
+    assert fits(json.loads(got), schema)
+
+
+def fits(value: Any, schema: dict[str, Any]) -> bool:
+    """Tell whether a value is what one of the schemas above describes."""
+    if "enum" in schema:
+        return value in schema["enum"]
+    if schema["type"] == "object":
+        found = schema["properties"]
+        return list(value) == list(found) and all(fits(value[name], found[name]) for name in found)
+    if schema["type"] == "array":
+        return 1 <= len(value) <= 2 and all(fits(each, schema["items"]) for each in value)
+    kinds = {"boolean": bool, "integer": int, "string": str, "null": type(None)}
+    right = type(value) is kinds[schema["type"]]
+    if schema["type"] == "integer":
+        return right and -20 <= value <= 300
+    return right and (schema["type"] != "string" or len(value) <= 4)
+
+
+def test_schema_may_be_a_text() -> None:
+    assert written(constraints().json_schema('{"const": {"é": [1]}}'), 0) is not None
+
+
+def test_white_space_of_json_has_an_end() -> None:
+    made = constraints().json_schema({"type": "array", "items": {"type": "null"}, "minItems": 1, "maxItems": 1})
+    space = byte_level().token_to_id("Ġ")
+    bracket = byte_level().token_to_id("[")
+    made.take(bracket)
+    made.take(space)
+    assert not made.allowed()[space]
+
+
+# Ends
+
+
+def test_text_that_matches_may_go_on_or_end() -> None:
+    made = constraints().choices(["a", "ab"])
+    a, b = (byte_level().token_to_id(letter) for letter in "ab")
+    assert not made.accepting
+    assert not made.allowed()[EOS]
+    made.take(a)
+    assert made.accepting
+    assert not made.complete
+    assert made.allowed()[[EOS, b]].all()
+    made.take(b)
+    assert made.complete
+    assert made.allowed().nonzero()[0].tolist() == [EOS]
+    made.take(EOS)
+    assert made.complete
+    assert not made.error
+
+
+def test_all_ends_are_allowed_where_one_is() -> None:
+    tokenizer = byte_level()
+    made = Constraints(tokenizer.to_str(), tokenizer.get_vocab_size(), [1, 0]).choices(["a", "ab"])
+    made.take(tokenizer.token_to_id("a"))
+    assert made.allowed()[[0, 1]].all()
+
+
+def test_copy_goes_its_own_way() -> None:
+    made = constraints().choices(["ab", "ba"])
+    other = made.copy()
+    made.take(byte_level().token_to_id("a"))
+    other.take(byte_level().token_to_id("b"))
+    assert made.allowed()[byte_level().token_to_id("b")]
+    assert other.allowed()[byte_level().token_to_id("a")]
+
+
+def test_token_that_was_barred_ends_the_constraint_with_a_reason() -> None:
+    made = constraints().choices(["a"])
+    made.take(byte_level().token_to_id("b"))
+    assert made.error
+    assert made.complete
+    assert not made.accepting
+    assert made.allowed().nonzero()[0].tolist() == [EOS]
+
+
+def test_pattern_that_gets_too_costly_ends_with_a_reason() -> None:
+    made = constraints().regex("a{2000000000}")
+    assert written(made, 1) is None
+    assert "too many" in made.error
+    assert made.complete
+    assert made.allowed().nonzero()[0].tolist() == [EOS]
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("choices", "told"),
+    [
+        ("yes", "choices wants a list of texts"),
+        ([1], "choices wants a list of texts"),
+        ([], "choices has 0 texts: wanted 1 to 1000"),
+        (["a", ""], "choices has 2 texts: wanted 1 to 1000, none of them empty"),
+        (["a"] * 1001, "choices has 1001 texts"),
+        (["a" * 50_001], "choices has 50001 characters: wanted at most 50000"),
+        (["\ud800"], "choices cannot be used: "),
+    ],
+)
+def test_choices_that_cannot_be(choices: Any, told: str) -> None:
+    with pytest.raises(InputError, match=f"^{told}"):
+        constraints().choices(choices)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "told"),
+    [
+        (5, "regex wants a pattern"),
+        ("", "regex wants a pattern, a text that is not empty"),
+        ("(a", "regex cannot be used: .*unclosed group"),
+        (r"(a)\1", "regex cannot be used: .*invalid regex"),
+        ("(?=a)b", "regex cannot be used: .*invalid regex"),
+        (r"[^\s\S]", "regex cannot be used: "),
+        ("(" * 5000 + "a" + ")" * 5000, "regex cannot be used: "),
+        ("a" * 50_001, "regex has 50001 characters: wanted at most 50000"),
+        ("\udfff", "regex cannot be used: "),
+    ],
+)
+def test_pattern_that_is_wrong_or_too_costly(pattern: Any, told: str) -> None:
+    with pytest.raises(InputError, match=re.compile(f"^{told}", re.DOTALL)):
+        constraints().regex(pattern)
+
+
+TOGETHER = "json_schema wants a text that matches more than 6 patterns at once"
+
+
+def nested(depth: int) -> dict[str, Any]:
+    return {"pattern": f"a.{{{depth}}}b", "anyOf": [nested(depth - 1)]} if depth else {"type": "string"}
+
+
+def referring(depth: int) -> dict[str, Any]:
+    return {"type": "string", "pattern": f"a.{{{depth}}}b", "$ref": f"#/$defs/{depth + 1}"}
+
+
+def test_schema_with_many_patterns_apart_is_taken() -> None:
+    found = {f"p{i}": {"$ref": "#/$defs/code"} for i in range(20)} | {"again": {"$ref": "#"}}
+    schema = {
+        "$defs": {"code": {"type": "string", "pattern": "^[A-Z]{2}$", "maxLength": 3}},
+        "type": "object",
+        "properties": found,
+        "required": list(found)[:-1],
+        "additionalProperties": False,
+    }
+    assert constraints().json_schema(schema).allowed()[byte_level().token_to_id("{")]
+
+
+@pytest.mark.parametrize(
+    ("schema", "told"),
+    [
+        ("{", "json_schema is not JSON"),
+        ("[]", "json_schema is a list: wanted an object"),
+        ({"const": float("nan")}, "json_schema is not JSON"),
+        ({"const": object()}, "json_schema is not JSON"),
+        ({"type": "kettle"}, "json_schema cannot be used: "),
+        ({"not": {}}, "json_schema cannot be used: .*not"),
+        ({"$ref": "http://127.0.0.1:1/schema"}, "json_schema refers to 'http://127.0.0.1:1/schema'"),
+        ({"$defs": {"a": {"$anchor": "b"}}, "$ref": "#b"}, "json_schema refers to '#b': wanted a part of itself"),
+        ({"$defs": {"a": {}}, "$ref": "#/$defs/%61"}, "json_schema refers to '#/.defs/%61'"),
+        ({"items": {"$id": "other:a", "$ref": "#"}}, "json_schema has an .id inside"),
+        ({"$ref": "#"}, "json_schema cannot be used: "),
+        (
+            {"type": "integer", "multipleOf": 999983},
+            "json_schema has multipleOf of 999983 in all: wanted at most 10000",
+        ),
+        ({"allOf": [{"type": "integer", "multipleOf": m} for m in (0.97, 991)]}, "json_schema has multipleOf of 96127"),
+        ({"type": "string", "allOf": [{"pattern": f"a.{{{i}}}b"} for i in range(40)]}, TOGETHER),
+        (nested(40), TOGETHER),
+        ({"$defs": {str(i): referring(i) for i in range(40)} | {"40": {}}, "$ref": "#/$defs/0"}, TOGETHER),
+        (json.loads('{"items":' * 300 + "{}" + "}" * 300), "json_schema cannot be used: recursion limit"),
+        ({"enum": []}, "json_schema cannot be used: "),
+        ({"type": "string", "pattern": "(?=a)"}, "json_schema cannot be used: "),
+        ({"type": "string", "maxLength": 5, "minLength": 9}, "json_schema cannot be used: "),
+        ({"description": "a" * 50_001}, "json_schema has 5.* characters: wanted at most 50000"),
+    ],
+)
+def test_schema_that_is_wrong_or_too_costly(schema: Any, told: str) -> None:
+    with pytest.raises(InputError, match=re.compile(f"^{told}", re.DOTALL)):
+        constraints().json_schema(schema)
+
+
+def test_options_of_the_library_are_not_the_callers() -> None:
+    made = constraints().json_schema({"x-guidance": {"whitespace_pattern": "z*"}, "type": "array", "maxItems": 0})
+    got = written(made, 3)
+    assert got is not None
+    assert json.loads(got) == []
+
+
+def test_tokenizer_that_the_library_does_not_know_is_told() -> None:
+    with pytest.raises(ModelLoadError, match="the tokenizer of this model cannot be used for constrained text"):
+        constraints(wordpiece).regex("a")
+
+
+def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "llguidance", None)
+    with pytest.raises(MissingExtra, match=r"constrained text needs llguidance, .* 'conduit-lab\[constrained\]'"):
+        constraints().regex("a")

@@ -1,0 +1,168 @@
+"""A generator's folder: the layouts that are read, and what is wrong with one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+from onnxruntime.transformers import float16
+
+from conduit_lab.core.errors import ModelLoadError
+from conduit_lab.models.generation.decoder_folder import DecoderFolder, is_decoder
+from conduit_lab.models.generation.generator import Generator
+from conduit_lab.runtime import quantize
+
+from .writers import DECODERS, NAMES, change, copy, golden
+
+
+def test_a_genai_folder_says_everything_in_its_own_config() -> None:
+    folder = DecoderFolder.read(DECODERS / "llama")
+    assert (folder.context, folder.ends, folder.begin, folder.vocabulary) == (256, frozenset({0, 2}), 0, 384)
+    assert (folder.heads, folder.width) == (2, 16)
+
+
+def test_a_hugging_face_folder_says_it_in_two() -> None:
+    folder = DecoderFolder.read(DECODERS / "gpt2")
+    assert (folder.context, folder.ends, folder.begin, folder.vocabulary) == (256, frozenset({0, 2}), 0, 384)
+    assert (folder.heads, folder.width) == (4, 8)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_generators_folder_is_told_from_an_embedders(name: str, tmp_path: Path) -> None:
+    assert is_decoder(DECODERS / name)
+    (tmp_path / "config.json").write_text('{"architectures": ["BertModel"]}')
+    assert not is_decoder(tmp_path)
+
+
+def test_the_graph_may_lie_in_the_folder_onnx(tmp_path: Path) -> None:
+    folder = copy("gpt2", tmp_path)
+    (folder / "onnx").mkdir()
+    (folder / "model.onnx").rename(folder / "onnx" / "model.onnx")
+    writer = Generator(folder, device="cpu")
+    assert [token.id for token in writer.generate("Kettle").tokens] == golden("gpt2")[0].tokens
+    writer.unload()
+
+
+def test_the_only_graph_is_taken_whatever_its_variant(tmp_path: Path) -> None:
+    folder = copy("gpt2", tmp_path)
+    (folder / "model.onnx").rename(folder / "model_quantized.onnx")
+    assert DecoderFolder.read(folder).graph(None).name == "model_quantized.onnx"
+
+
+def test_a_variant_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
+    folder = copy("gpt2", tmp_path)
+    (folder / "model_q4.onnx").touch()
+    with pytest.raises(
+        ModelLoadError, match=r"no model_int8.onnx .* there is model.onnx, model_q4.onnx \(variant='q4'"
+    ):
+        Generator(folder, variant="int8").open()
+
+
+@pytest.mark.parametrize("kind", ["fp16", "int8"])
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_a_smaller_form_writes_the_same_alone_and_in_company(name: str, kind: str, tmp_path: Path) -> None:
+    folder = copy(name, tmp_path)
+    quantize.convert(folder / "model.onnx", folder / f"model_{kind}.onnx", kind)
+    writer = Generator(folder, device="cpu", variant=kind)
+    prompts = [text.prompt for text in golden(name)]
+    alone = [writer.generate(prompt, max_tokens=24) for prompt in prompts]
+    streams = [writer.stream(prompt, max_tokens=24) for prompt in prompts]
+    assert [stream.result(20) for stream in streams] == alone
+    writer.unload()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # the converter rounds
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_cache_and_logits_may_be_float16(name: str, tmp_path: Path) -> None:
+    folder = copy(name, tmp_path)
+    whole = onnx.load(folder / "model.onnx")
+    onnx.save(float16.convert_float_to_float16(whole, disable_shape_infer=True), folder / "model.onnx")
+    writer = Generator(folder, device="cpu").open()
+    assert {spec.dtype for spec in writer.shared.outputs} == {"float16"}
+    for text, written in zip(golden(name), writer.batch([text.prompt for text in golden(name)]), strict=True):
+        assert [token.id for token in written.tokens[:16]] == text.tokens[:16]
+    writer.unload()
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "model.onnx"])
+def test_a_file_that_is_missing_is_named(file: str, tmp_path: Path) -> None:
+    folder = copy("llama", tmp_path)
+    (folder / file).unlink()
+    with pytest.raises(ModelLoadError, match=f"no .*{file}"):
+        Generator(folder).open()
+
+
+def test_external_data_that_is_missing_is_named(tmp_path: Path) -> None:
+    folder = copy("llama", tmp_path)
+    model = onnx.load(folder / "model.onnx")
+    onnx.save(model, folder / "model.onnx", save_as_external_data=True, location="model.onnx.data", size_threshold=0)
+    (folder / "model.onnx.data").unlink()
+    with pytest.raises(ModelLoadError, match=r"model\.onnx\.data"):
+        Generator(folder).open()
+
+
+def test_a_folder_without_configs_is_told(tmp_path: Path) -> None:
+    folder = copy("llama", tmp_path)
+    (folder / "genai_config.json").unlink()
+    with pytest.raises(ModelLoadError, match=r"no config.json and no genai_config.json in"):
+        Generator(folder).open()
+
+
+def test_a_graph_named_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
+    folder = copy("llama", tmp_path)
+    file = folder / "genai_config.json"
+    file.write_text(file.read_text().replace('"model.onnx"', '"../model.onnx"'))
+    with pytest.raises(ModelLoadError, match="wanted one inside"):
+        Generator(folder).open()
+
+
+def test_a_config_that_is_not_json_is_named(tmp_path: Path) -> None:
+    folder = copy("gpt2", tmp_path)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ModelLoadError, match=r"config.json is not JSON"):
+        Generator(folder).open()
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    folder = copy("llama", tmp_path)
+    change_vocabulary(folder / "tokenizer.json", 500)
+    with pytest.raises(
+        ModelLoadError, match=r"a tokenizer of 500 tokens and a graph of 384: the tokenizer.json belongs"
+    ):
+        Generator(folder).open()
+
+
+def test_a_config_of_another_model_is_refused(tmp_path: Path) -> None:
+    folder = copy("gpt2", tmp_path)
+    change(folder / "config.json", vocab_size=50257)
+    with pytest.raises(ModelLoadError, match="a config for 50257 tokens and a graph of 384"):
+        Generator(folder).open()
+
+
+def test_a_graph_that_is_no_decoder_is_refused(tmp_path: Path) -> None:
+    folder = copy("gpt2", tmp_path)
+    model = onnx.load(folder / "model.onnx")
+    model.graph.input[0].name = model.graph.input[0].name + "_x"
+    for node in model.graph.node:
+        node.input[:] = [name + "_x" if name == "input_ids" else name for name in node.input]
+    onnx.save(model, folder / "model.onnx")
+    with pytest.raises(ModelLoadError, match=r"wants input_ids_x \(int64 .*which no text generator here has"):
+        Generator(folder).open()
+
+
+def test_a_prompt_file_needs_its_two_places(tmp_path: Path) -> None:
+    folder = copy("llama", tmp_path)
+    (folder / "rag_prompt.txt").write_text("{query}")
+    with pytest.raises(ModelLoadError, match=r"rag_prompt.txt wants \{context\} and \{query\}"):
+        Generator(folder).open()
+
+
+def change_vocabulary(file: Path, size: int) -> None:
+    """Add tokens to a tokenizer until it has so many."""
+    content = json.loads(file.read_text())
+    vocabulary = content["model"]["vocab"]
+    while len(vocabulary) < size:
+        vocabulary[f"token{len(vocabulary)}"] = len(vocabulary)
+    file.write_text(json.dumps(content))

@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conduit_lab.core.errors import InputError
+from conduit_lab.core.spec import FloatArray
+from conduit_lab.models.generation.sampling import Sampler, Sampling
+
+VOCABULARY = 40
+
+
+def noise(rows: int, seed: int = 0, vocabulary: int = VOCABULARY) -> FloatArray:
+    return np.random.default_rng(seed).normal(0, 2, (rows, vocabulary)).astype(np.float32)
+
+
+def alone(sampling: Sampling, steps: list[FloatArray], prompt: list[int], choice: int = 0) -> list[int]:
+    """Return what a text picks in the only slot of a sampler; `steps` are the logits of each step."""
+    sampler = Sampler(1, VOCABULARY)
+    sampler.join(0, sampling, prompt, choice=choice)
+    return [int(sampler.pick(logits.copy()[None], [0]).ids[0]) for logits in steps]
+
+
+# What a request may ask for
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("max_tokens", 0, "max_tokens is 0: wanted 1 to 1000000"),
+        ("max_tokens", 10**12, "max_tokens is 1000000000000: wanted 1 to 1000000"),
+        ("max_tokens", 10**4000, "max_tokens is a number of .* hex digits: wanted 1 to"),
+        ("max_tokens", 2.5, "max_tokens is 2.5: wanted a whole number from 1 to"),
+        ("max_tokens", True, "max_tokens is True: wanted a whole number"),
+        ("n", 10**9, "n is 1000000000: wanted 1 to 128"),
+        ("top_k", 10**12, "top_k is 1000000000000: wanted 0 to 1000000"),
+        ("top_k", -1, "top_k is -1: wanted 0 to"),
+        ("logprobs", 21, "logprobs is 21: wanted 0 to 20"),
+        ("seed", 2**64, "seed is a number of .* hex digits: wanted"),
+        ("seed", "1", "seed is '1': wanted a whole number"),
+        ("temperature", -0.1, "temperature is -0.1: wanted a number from 0 to 100"),
+        ("temperature", float("nan"), "temperature is nan: wanted a number from 0 to 100"),
+        ("temperature", float("inf"), "temperature is inf: wanted a number from 0 to 100"),
+        ("temperature", 1e-9, r"temperature is 1e-09: wanted 0 \(greedy\) or 0.0001 to 100"),
+        ("temperature", "hot", "temperature is 'hot': wanted a number"),
+        ("top_p", 1.1, "top_p is 1.1: wanted a number from 0 to 1"),
+        ("top_p", 0, "top_p is 0, which leaves no token"),
+        ("min_p", float("nan"), "min_p is nan: wanted a number from 0 to 1"),
+        ("repetition_penalty", 0, "repetition_penalty is 0: wanted a number from 0.01 to 100"),
+        ("presence_penalty", -101, "presence_penalty is -101: wanted a number from -100 to 100"),
+        ("frequency_penalty", float("nan"), "frequency_penalty is nan: wanted a number"),
+        ("stop", ["", "a"], "stop holds a text of 0 characters: wanted 1 to 1000"),
+        ("stop", ["a" * 1001], "stop holds a text of 1001 characters: wanted 1 to 1000"),
+        ("stop", ["a"] * 17, "stop has 17 texts: wanted at most 16"),
+        ("stop", [1], "stop holds a int: wanted texts"),
+        ("stop", 5, "stop is a int: wanted a text or a list of texts"),
+        ("stop", b"a", "stop is a bytes: wanted a text or a list"),
+        ("logit_bias", [1], "logit_bias is a list: wanted a dict"),
+        ("logit_bias", {-1: 0.5}, "a token of logit_bias is -1: wanted 0 to"),
+        ("logit_bias", {"1": 0.5}, "a token of logit_bias is '1': wanted a whole number"),
+        ("logit_bias", {1: 101}, "logit_bias of token 1 is 101: wanted a number from -100 to 100"),
+        ("logit_bias", {1: float("nan")}, "logit_bias of token 1 is nan"),
+        ("logit_bias", dict.fromkeys(range(1025), 1), "logit_bias has 1025 tokens: wanted at most 1024"),
+    ],
+)
+def test_field_out_of_range_is_named(field: str, value: Any, told: str) -> None:
+    with pytest.raises(InputError, match=f"^{told}"):
+        Sampling(**{field: value})
+
+
+def test_one_stop_string_needs_no_list() -> None:
+    assert Sampling(stop="\n").stop == ("\n",)
+    assert Sampling(stop=["a", "b"]).stop == ("a", "b")
+
+
+def test_biases_are_apart_from_the_callers_own() -> None:
+    bias = {3: 1.0}
+    sampling = Sampling(logit_bias=bias)
+    bias[3] = 1000.0
+    assert sampling.logit_bias == {3: 1.0}
+
+
+def test_fresh_seed_is_there_to_be_told() -> None:
+    fresh = [Sampling().seeded().seed for _ in range(9)]
+    assert len(set(fresh)) == 9
+    assert all(seed is not None and 0 <= seed < 2**53 for seed in fresh)
+    assert Sampling(seed=-5).seeded().seed == -5
+
+
+# Greedy
+
+
+def test_greedy_takes_the_first_of_the_best() -> None:
+    sampler = Sampler(2, 4)
+    for slot in (0, 1):
+        sampler.join(slot, Sampling(), [1])
+    picked = sampler.pick(np.array([[0, 3, 3, 1], [5, 1, 5, 5]], np.float32), [0, 1])
+    assert picked.ids.tolist() == [1, 0]
+    assert picked.tops == [[], []]
+
+
+@given(st.integers(0, 2**32), st.floats(-1e4, 1e4, width=32))
+def test_logprob_is_the_log_softmax_of_the_models_own_logits(seed: int, shift: float) -> None:
+    logits = noise(3, seed) + np.float32(shift)
+    sampler = Sampler(3, VOCABULARY)
+    sampler.join(0, Sampling(), [])
+    sampler.join(1, Sampling(temperature=2, seed=1, logit_bias={5: 9}), [])
+    sampler.join(2, Sampling(repetition_penalty=3), [1, 2])
+    picked = sampler.pick(logits.copy(), [0, 1, 2])
+    wide = logits.astype(np.float64)
+    wanted = wide - wide.max(1, keepdims=True)
+    wanted -= np.log(np.exp(wanted).sum(1, keepdims=True))
+    assert picked.ids.dtype == np.int64
+    assert picked.logprobs.dtype == np.float32
+    assert np.allclose(picked.logprobs, wanted[range(3), picked.ids], rtol=1e-5, atol=1e-5)
+
+
+def test_tops_are_the_likeliest_where_they_are_asked_for() -> None:
+    logits = np.log(np.array([[0.1, 0.2, 0.2, 0.5]] * 3, np.float32))
+    sampler = Sampler(3, 4)
+    sampler.join(0, Sampling(logprobs=2), [])
+    sampler.join(1, Sampling(), [])
+    sampler.join(2, Sampling(logprobs=20, logit_bias={0: 50}), [])
+    picked = sampler.pick(logits, [0, 1, 2])
+    assert picked.ids.tolist() == [3, 3, 0]
+    assert [[token for token, _ in row] for row in picked.tops] == [[3, 1], [], [3, 1, 2, 0]]
+    assert np.allclose([chance for _, chance in picked.tops[2]], np.log([0.5, 0.2, 0.2, 0.1]))
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=1, top_p=0.5), Sampling(logprobs=3)])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_model_that_gives_no_numbers_is_seen_in_its_row_alone(sampling: Sampling, wrong: float) -> None:
+    logits = noise(2)
+    logits[0, 7] = wrong
+    sampler = Sampler(2, VOCABULARY)
+    for slot in (0, 1):
+        sampler.join(slot, sampling, [])
+    picked = sampler.pick(logits, [0, 1])
+    assert np.isnan(picked.logprobs).tolist() == [True, False]
+
+
+# Penalties
+
+
+def penalised(logits: list[float], prompt: list[int], steps: int, **penalties: float) -> list[int]:
+    sampler = Sampler(1, len(logits))
+    sampler.join(0, Sampling(**penalties), prompt)  # type: ignore[arg-type]
+    return [int(sampler.pick(np.array([logits], np.float32), [0]).ids[0]) for _ in range(steps)]
+
+
+def test_repetition_counts_the_prompt_and_the_text() -> None:
+    # 4 / 2 = 2 < 3 at first for the prompt's token, then 3 / 2 = 1.5, and 2 again
+    assert penalised([4, 3, 1], [0, 0], 3, repetition_penalty=2) == [1, 0, 0]
+    # of negative ones, -1 · 2 = -2 < -1.5
+    assert penalised([-1, -1.5, -9], [0], 2, repetition_penalty=2) == [1, 0]
+
+
+def test_presence_and_frequency_count_the_text_alone() -> None:
+    assert penalised([4, 3.5, 0], [0, 0, 0], 4, presence_penalty=1) == [0, 1, 0, 0]
+    assert penalised([4, 3.5, 0], [0, 0, 0], 4, frequency_penalty=1) == [0, 1, 0, 1]
+
+
+def test_tokens_of_a_prompt_that_the_model_cannot_give_are_no_matter() -> None:
+    assert penalised([4, 3], [0, 99, -1], 1, repetition_penalty=2) == [1]
+
+
+def test_bias_moves_the_choice() -> None:
+    sampler = Sampler(1, 3)
+    sampler.join(0, Sampling(logit_bias={2: 5, 0: -100}), [])
+    assert sampler.pick(np.array([[4, 3, 0]], np.float32), [0]).ids.tolist() == [2]
+
+
+def test_bias_on_a_token_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InputError, match="logit_bias names token 40: this model has tokens 0 to 39"):
+        Sampler(1, VOCABULARY).join(0, Sampling(logit_bias={40: 1}), [])
+
+
+# Constraints
+
+
+class Evens:
+    """Allows the even tokens below a bound."""
+
+    def __init__(self) -> None:
+        self.taken: list[int] = []
+
+    def allowed(self) -> npt.NDArray[np.bool_]:
+        even: npt.NDArray[np.bool_] = np.arange(VOCABULARY) % 2 == 0
+        return even
+
+    def take(self, token: int) -> None:
+        self.taken.append(token)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=2, seed=1), Sampling(logit_bias={1: 100})])
+def test_constraint_bars_tokens_and_is_told_what_was_taken(sampling: Sampling) -> None:
+    evens = Evens()
+    sampler = Sampler(2, VOCABULARY)
+    sampler.join(0, Sampling(), [])
+    sampler.join(1, sampling, [], evens)
+    ids = [int(sampler.pick(noise(2, step), [0, 1]).ids[1]) for step in range(9)]
+    assert ids == evens.taken
+    assert all(token % 2 == 0 for token in ids)
+
+
+# Chance
+
+
+def test_seed_repeats_and_choices_differ() -> None:
+    steps = list(noise(30))
+    warm = Sampling(temperature=1.5, seed=11)
+    assert alone(warm, steps, []) == alone(warm, steps, [])
+    assert alone(warm, steps, []) != alone(warm, steps, [], choice=1)
+    assert alone(warm, steps, []) != alone(Sampling(temperature=1.5, seed=12), steps, [])
+
+
+def test_fresh_seed_is_returned_and_repeats() -> None:
+    steps = list(noise(30))
+    sampler = Sampler(1, VOCABULARY)
+    seed = sampler.join(0, Sampling(temperature=1.5), [])
+    ids = [int(sampler.pick(logits.copy()[None], [0]).ids[0]) for logits in steps]
+    assert ids == alone(Sampling(temperature=1.5, seed=seed), steps, [])
+
+
+SAMPLINGS = st.builds(
+    Sampling,
+    temperature=st.sampled_from([0, 0.5, 1.3]),
+    top_k=st.sampled_from([0, 1, 7]),
+    top_p=st.sampled_from([1, 0.6, 0.95]),
+    min_p=st.sampled_from([0, 0.1]),
+    repetition_penalty=st.sampled_from([1, 1.3]),
+    presence_penalty=st.sampled_from([0, 0.5]),
+    frequency_penalty=st.sampled_from([0, 0.5]),
+    logit_bias=st.dictionaries(st.integers(0, VOCABULARY - 1), st.floats(-5, 5), max_size=3),
+    seed=st.integers(-(2**63), 2**64 - 1),
+    logprobs=st.sampled_from([0, 3]),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(SAMPLINGS, st.integers(0, 5), st.integers(1, 8)), min_size=2, max_size=5), st.randoms())
+def test_text_is_the_same_in_any_slot_and_company(texts: list[tuple[Sampling, int, int]], random: Any) -> None:
+    slots = random.sample(range(8), len(texts))
+    sampler = Sampler(8, VOCABULARY)
+    steps = [list(noise(length, seed)) for seed, (_, _, length) in enumerate(texts)]
+    got: list[list[int]] = [[] for _ in texts]
+    for clock in range(14):  # each text joins at its own time and leaves when its logits are over
+        here = []
+        for i, (sampling, begin, length) in enumerate(texts):
+            if clock == begin:
+                sampler.join(slots[i], sampling, [i, 2 * i])
+            if clock == begin + length:
+                sampler.leave(slots[i])
+            if begin <= clock < begin + length:
+                here.append(i)
+        random.shuffle(here)
+        if here:
+            logits = np.stack([steps[i][clock - texts[i][1]] for i in here])
+            picked = sampler.pick(logits, [slots[i] for i in here])
+            for i, token in zip(here, picked.ids.tolist(), strict=True):
+                got[i].append(token)
+    for i, (sampling, _, _) in enumerate(texts):
+        assert got[i] == alone(sampling, steps[i], [i, 2 * i])
+
+
+def test_slot_that_was_left_keeps_nothing_of_its_text() -> None:
+    sampler = Sampler(1, 3)
+    sampler.join(0, Sampling(logit_bias={2: 50}), [])
+    sampler.leave(0)
+    sampler.leave(0)
+    sampler.join(0, Sampling(), [])
+    assert sampler.pick(np.array([[4, 3, 0]], np.float32), [0]).ids.tolist() == [0]

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from conduit_lab.models.generation.text import Pieces, Text
+
+SENTENCES = [
+    "the kettle is on the stove, and the pan is on the table.",
+    "Der Kessel ist heiß; das Öl auch, sagt die Köchin.",
+    "ケトルは熱いです。 the lid don't fit 🫖🫖 👩‍🍳",
+    "  two  spaces\nand\ta tab END of it",
+]
+LETTERS = sorted({character for sentence in SENTENCES for character in sentence})
+
+
+@cache
+def byte_level() -> Any:
+    tokenizer: Any = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    tokenizer.add_tokens([AddedToken("a tool é"), AddedToken("<tool>")])
+    return tokenizer
+
+
+@cache
+def sentencepiece() -> Any:
+    """A tokenizer in the form of Llama's first: a metaspace, and bytes for what is not in the vocabulary."""
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    pieces += ["▁", *"abcdefghijklmnopqrstuvwxyzDKÖß.,é", "▁t", "▁th", "▁the", "▁▁"]
+    merges = [("▁", "t"), ("▁t", "h"), ("▁th", "e"), ("▁", "▁")]
+    model = models.BPE(
+        {piece: id for id, piece in enumerate(pieces)}, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True
+    )
+    tokenizer: Any = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    return tokenizer
+
+
+@cache
+def metaspace() -> Any:
+    tokenizer: Any = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=120, special_tokens=["<unk>", "</s>"], unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    return tokenizer
+
+
+@cache
+def wordpiece() -> Any:
+    tokenizer: Any = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(vocab_size=120, special_tokens=["[UNK]", "[SEP]"], show_progress=False)
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    return tokenizer
+
+
+@cache
+def suffixed() -> Any:
+    """A tokenizer that marks the end of a word, as the first GPT's does."""
+    tokenizer: Any = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.BPEDecoder()
+    trainer = trainers.BpeTrainer(vocab_size=150, end_of_word_suffix="</w>", show_progress=False)
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    return tokenizer
+
+
+EVERY = [byte_level, sentencepiece, metaspace, wordpiece, suffixed]
+
+
+def deltas(tokenizer: Any, ids: list[int], stop: tuple[str, ...] = ()) -> list[str]:
+    text = Text(tokenizer, stop)
+    return [*(text.push(id) for id in ids), text.flush()]
+
+
+@pytest.mark.parametrize("tokenizer", EVERY)
+@settings(deadline=None)
+@given(data=st.data())
+def test_deltas_of_a_text_are_what_the_tokenizer_decodes(tokenizer: Any, data: Any) -> None:
+    text = data.draw(st.one_of(st.sampled_from(SENTENCES), st.text(LETTERS), st.text()))
+    ids = tokenizer().encode(text).ids
+    assert "".join(deltas(tokenizer(), ids)) == tokenizer().decode(ids)
+
+
+@pytest.mark.parametrize("tokenizer", [byte_level, metaspace, wordpiece, suffixed])
+@settings(deadline=None)
+@given(data=st.data())
+def test_deltas_of_any_tokens_are_what_the_tokenizer_decodes(tokenizer: Any, data: Any) -> None:
+    size = tokenizer().get_vocab_size()
+    ids = data.draw(st.lists(st.integers(0, size - 1)))
+    assert "".join(deltas(tokenizer(), ids)) == tokenizer().decode(ids)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 400), max_size=12))
+def test_deltas_of_any_pieces_and_ascii_bytes_are_what_the_tokenizer_decodes(ids: list[int]) -> None:
+    tokenizer = sentencepiece()
+    # bytes that are no UTF-8 are not told: the tokenizer spoils the good ones beside them
+    ids = [id for id in ids if not 3 + 0x80 <= id < 3 + 0x100 and id < tokenizer.get_vocab_size()]
+    assert "".join(deltas(tokenizer, ids)) == tokenizer.decode(ids)
+
+
+def test_byte_level_text_of_every_character_comes_back() -> None:
+    text = "".join(map(chr, [*range(0x3000), *range(0x1F600, 0x1F650)]))
+    assert "".join(deltas(byte_level(), byte_level().encode(text).ids)) == text
+
+
+GOTHIC = "𐍈"  # four bytes that no sentence has: four tokens
+
+
+@pytest.mark.parametrize("tokenizer", [byte_level, sentencepiece])
+def test_character_comes_whole_with_its_last_token(tokenizer: Any) -> None:
+    ids = tokenizer().encode(f"x{GOTHIC}").ids
+    assert deltas(tokenizer(), ids)[-6:] == ["x", "", "", "", GOTHIC, ""]
+
+
+def test_character_that_was_cut_is_marked_at_the_end() -> None:
+    ids = byte_level().encode(GOTHIC).ids
+    assert deltas(byte_level(), ids[:2]) == ["", "", "\ufffd"]
+
+
+def test_bytes_that_are_no_text_are_marked() -> None:
+    begin, *_, end = byte_level().encode(GOTHIC).ids
+    letter = byte_level().token_to_id("x")
+    assert deltas(byte_level(), [begin, letter]) == ["", "\ufffdx", ""]
+    assert deltas(byte_level(), [end, letter]) == ["\ufffd", "x", ""]
+
+
+def test_spaces_stand_between_words_and_not_before_the_first() -> None:
+    ids = sentencepiece().encode("the the  the").ids
+    assert "".join(deltas(sentencepiece(), ids)) == "the the  the"
+    assert deltas(sentencepiece(), ids)[0] == "the"
+    ids = wordpiece().encode("the kettle, the pan.").ids
+    assert "".join(deltas(wordpiece(), ids)) == wordpiece().decode(ids)
+    assert deltas(wordpiece(), ids)[:1] == ["the"]
+
+
+def test_special_and_unknown_tokens_add_nothing() -> None:
+    ids = byte_level().encode("the pan").ids
+    assert "".join(deltas(byte_level(), [0, *ids, 10**6, 1])) == "the pan"
+
+
+def test_pieces_serve_many_texts() -> None:
+    pieces = Pieces(byte_level())
+    for sentence in SENTENCES:
+        text = Text(pieces)
+        assert "".join(text.push(id) for id in byte_level().encode(sentence).ids) + text.flush() == sentence
+
+
+# Stop strings
+
+
+def before_first(text: str, stops: tuple[str, ...]) -> tuple[str, bool]:
+    """Return a text up to the stop string that is complete first, read character by character."""
+    for end in range(len(text) + 1):
+        for stop in sorted(stops, key=len, reverse=True):
+            if text[:end].endswith(stop):
+                return text[: end - len(stop)], True
+    return text, False
+
+
+@pytest.mark.parametrize("tokenizer", [byte_level, sentencepiece, wordpiece])
+@settings(deadline=None)
+@given(data=st.data())
+def test_text_ends_before_the_stop_string_however_tokens_cut_it(tokenizer: Any, data: Any) -> None:
+    few = st.text("ab é🦉.", max_size=12)
+    ids = tokenizer().encode(data.draw(few)).ids
+    stops = tuple(data.draw(st.lists(st.text("ab é🦉.", min_size=1, max_size=4), min_size=1, max_size=3)))
+    text = Text(tokenizer(), stops)
+    got = "".join([*(text.push(id) for id in ids), text.flush()])
+    assert (got, text.stopped) == before_first(tokenizer().decode(ids), stops)
+
+
+def test_only_what_may_begin_a_stop_string_is_held_back() -> None:
+    ids = [byte_level().token_to_id(letter) for letter in "aENxEND"]
+    assert deltas(byte_level(), ids, ("END",)) == ["a", "", "", "ENx", "", "", "", ""]
+    assert deltas(byte_level(), ids[:3], ("END",)) == ["a", "", "", "EN"]
+
+
+def test_nothing_is_added_after_the_stop_string() -> None:
+    text = Text(byte_level(), ("b",))
+    letters = [byte_level().token_to_id(letter) for letter in "abab"]
+    assert [text.push(id) for id in letters] == ["a", "", "", ""]
+    assert text.stopped
+    assert text.flush() == ""
+
+
+def test_work_of_a_push_does_not_grow_with_the_text() -> None:
+    class Counted:
+        """A tokenizer that tells how many tokens each decoding takes."""
+
+        def __init__(self) -> None:
+            self.lengths: list[int] = []
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(metaspace(), name)
+
+        def decode(self, ids: list[int]) -> str:
+            self.lengths.append(len(ids))
+            return str(metaspace().decode(ids))
+
+    counted = Counted()
+    ids = metaspace().encode(SENTENCES[0] * 20).ids
+    text = Text(counted, ("never there",))
+    decodings = []
+    for id in ids:
+        text.push(id)
+        decodings.append(len(counted.lengths))
+    assert max(counted.lengths) <= 2
+    assert max(after - before for before, after in pairwise(decodings)) <= 2

@@ -1,0 +1,76 @@
+"""How far two lists of outputs are apart."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from conduit_lab.core.spec import Array
+from conduit_lab.models.measure.difference import between
+
+OLD = np.array([[1.0, -1], [3, -3]], np.float32)  # standard deviation √5
+
+
+@settings(max_examples=50, deadline=None)
+@given(arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 4)), elements=st.floats(width=32)))
+def test_an_output_is_not_apart_from_itself_whatever_is_in_it(output: Array) -> None:
+    got = between([output], [output.copy()])
+    assert (got.relative, got.worst, got.largest) == (0, 0, 0)
+
+
+def test_relative_is_the_root_mean_square_by_the_spread_of_the_old() -> None:
+    got = between([OLD], [OLD + np.array([[0, 0], [1, 1]], np.float32)])
+    assert got.relative == pytest.approx(math.sqrt(1 / 2) / math.sqrt(5))
+    assert got.worst == pytest.approx(1 / math.sqrt(5))
+    assert got.largest == 1
+    assert got.samples == 2
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(1e-3, 1e3))
+def test_relative_does_not_depend_on_the_unit(unit: float) -> None:
+    moved = OLD + np.array([[0.1], [0.2]])
+    assert between([OLD * unit], [moved * unit]).relative == pytest.approx(between([OLD], [moved]).relative)
+
+
+def test_of_several_outputs_the_worst_counts() -> None:
+    assert between([OLD, OLD], [OLD, -OLD]).relative == between([OLD], [-OLD]).relative > 1
+
+
+@pytest.mark.parametrize("new", [OLD[:1], np.array([[1, -1], [3, np.nan]]), np.array([[1, -1], [np.inf, -3]])])
+def test_what_cannot_be_compared_is_infinitely_far(new: Array) -> None:
+    assert between([OLD], [new]).relative == math.inf
+
+
+def test_one_number_is_measured_by_its_own_size() -> None:
+    assert between([np.array([4.0])], [np.array([3.0])]).relative == 0.25
+
+
+def test_zeros_are_measured_as_they_are() -> None:
+    assert between([np.zeros((2, 2))], [np.full((2, 2), 0.5)]).relative == 0.5
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.str_, object])
+def test_of_whole_numbers_and_text_the_share_of_others_counts(kind: type) -> None:
+    got = between([np.array([1, 2, 3, 4]).astype(kind)], [np.array([1, 2, 3, 5]).astype(kind)])
+    assert (got.relative, got.largest) == (0.25, 0)
+
+
+def test_labels_agree_where_the_largest_of_a_row_does() -> None:
+    got = between([np.array([0, 1]), OLD], [np.array([0, 1]), OLD * [[1], [-1]]], labelled=True)
+    assert got.same_label == 0.5
+
+
+def test_maps_of_probabilities_are_compared_as_numbers() -> None:
+    old, new = [{"a": 0.5, "b": 0.5}], [{"a": 0.25, "b": 0.75}]
+    assert between([old], [new], labelled=False).largest == 0.25
+
+
+def test_vectors_have_a_cosine() -> None:
+    got = between([np.eye(2)], [np.array([[2.0, 0], [1, 1]])], vectors=True)
+    assert got.cosine == pytest.approx((math.sqrt(0.5), (1 + math.sqrt(0.5)) / 2))
