@@ -262,7 +262,7 @@ class Rag(Stage):
         ]
         if self.rerank is not None:
             facts.append(f"reranked by {getattr(self.rerank, 'name', type(self.rerank).__name__)!r}")
-        return facts if self.threshold is None else [*facts, f"answers from {self.threshold:g}"]
+        return facts if self.min_score is None else [*facts, f"answers from {self.min_score:g}"]
 
     def __repr__(self) -> str:
         return " · ".join([f"Rag {self.name!r}", *self._facts()])

@@ -86,8 +86,9 @@ class App(EndpointHost):
     ) -> VectorStore:
         """Return the durable store `indexes/<name>.sqlite` under the root; it is made when missing.
 
-        `dimension` is by default the embedder's, without one 384, and `metric` cosine. With `url` it lives on a server
-        instead, as `VectorStore.connect` says. The same name gives the same store.
+        `dimension` and `metric` are by default those of what is there; of a new one the embedder's, without one 384,
+        and cosine. With `url` it lives on a server instead, as `VectorStore.connect` says. The same name gives the
+        same store.
         """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
             raise EndpointError(f"a store's name is letters, digits, - and _; got {name!r}")
@@ -96,7 +97,7 @@ class App(EndpointHost):
             if url is None:
                 path = self.root / "indexes" / f"{name}.sqlite"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                store = VectorStore(dimension, metric or "cosine", path, **options)
+                store = VectorStore(dimension, metric, path, **options)
             else:
                 store = VectorStore.connect(url, dimension, metric, **options)
             self.stores[name] = store

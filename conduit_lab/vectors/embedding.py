@@ -12,9 +12,11 @@ from conduit_lab.core.errors import VectorInputError
 from conduit_lab.core.spec import Array, Embedder, FloatArray, describe
 from conduit_lab.vectors.entry import check_text
 
+_LOOKED_AT = 1_024  # rows at once
+
 
 def as_vector(value: Any, dimension: int, what: str) -> FloatArray:
-    """Return a copy of `value` as float32 `[dimension]`.
+    """Return `value` as float32 `[dimension]`, itself where it is that.
 
     `what` names it in errors. Raises `VectorInputError` for another shape, a dtype that is not a real number,
     and a value that is not finite in float32.
@@ -28,9 +30,9 @@ def as_vector(value: Any, dimension: int, what: str) -> FloatArray:
 
 
 def as_matrix(values: Any, dimension: int, names: Sequence[str]) -> FloatArray:
-    """Return a copy of `values` as float32 `[len(names), dimension]`, row i named `names[i]` in errors.
+    """Return `values` as float32 `[len(names), dimension]`, themselves where they are that.
 
-    Raises as `as_vector` does.
+    Row i is named `names[i]` in errors. Raises as `as_vector` does.
     """
     if isinstance(values, (list, tuple)) and len(values) == len(names):
         # Row by row, so that a ragged batch is told by the name of its first wrong row.
@@ -105,14 +107,15 @@ def _numbers(value: Any, what: str, shape: str) -> Array:
 
 
 def _finite(array: Array, names: Sequence[str]) -> FloatArray:
-    """Return `[n, dimension]` as a float32 copy, or name the first row and position that is not finite."""
+    """Return `[n, dimension]` as float32, or name the first row and position that is not finite."""
     with np.errstate(over="ignore"):  # an overflow becomes inf here and an error below
-        result = array.astype(np.float32)
-    finite = np.isfinite(result)
-    if not finite.all():
-        row, position = np.argwhere(~finite)[0]
-        value = array[row, position]
-        raise VectorInputError(
-            f"{names[row]} has {value} at position {position}: every value must be finite in float32"
-        )
+        result = array.astype(np.float32, copy=False)
+    for begin in range(0, len(result), _LOOKED_AT):
+        finite = np.isfinite(result[begin : begin + _LOOKED_AT])
+        if not finite.all():
+            row, position = np.argwhere(~finite)[0]
+            raise VectorInputError(
+                f"{names[begin + row]} has {array[begin + row, position]} at position {position}: "
+                "every value must be finite in float32"
+            )
     return result

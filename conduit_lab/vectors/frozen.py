@@ -31,7 +31,7 @@ class Frozen(Local):
         self._snapshot = Snapshot.open(folder, dimension, metric)
         self._swapping = threading.Lock()
         self._refused_until = 0.0
-        super().__init__(folder, self._snapshot.dimension, self._snapshot.metric)
+        super().__init__(folder)
 
     def upsert(self, entries: Sequence[Entry]) -> None:
         """Refuse: a snapshot is for reading."""
@@ -44,7 +44,7 @@ class Frozen(Local):
     def _refusal(self) -> StoreError:
         return StoreError(f"{self._folder} is a snapshot, which is for reading: write to its store, then make it again")
 
-    def _open(self, durability: str) -> Storage:
+    def _open(self, dimension: int | None, metric: str | None, durability: str) -> Storage:
         return self._snapshot.storage
 
     def _clear(self) -> None:

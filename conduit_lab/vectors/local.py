@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
@@ -18,8 +18,10 @@ from conduit_lab.core import figures, paths
 from conduit_lab.core.errors import StoreError, VectorInputError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.backend import Match, Matches
+from conduit_lab.vectors.batch import Batch
 from conduit_lab.vectors.columns import BoolArray, Columns
 from conduit_lab.vectors.disk import snapshot
+from conduit_lab.vectors.disk.record import Block
 from conduit_lab.vectors.disk.storage import Storage
 from conduit_lab.vectors.entry import Entry
 from conduit_lab.vectors.filters import Filter
@@ -28,7 +30,7 @@ from conduit_lab.vectors.index.index import Index
 _SPARE = 1_024  # dead rows that are always kept
 _DEAD = 0.25  # of all rows, beyond which they are dropped
 _PAGE = 256  # lexical hits looked at together where a filter may refuse some
-_BLOCK = 4_096  # vectors copied together
+_BLOCK = 1_024  # entries that are read or copied together, so that other threads run in between
 
 
 class Local:
@@ -36,39 +38,38 @@ class Local:
 
     What is in the file is the truth. In memory are the vectors, the ids and the metadata, each entry in one row that
     it keeps; a deleted entry's row is dead until enough of them are. Without `path` there is no file, and the rows
-    have the only copy of the embeddings. Stores that share a file see each other's changes.
+    have the only copy of the embeddings. Stores that share a file see each other's changes. `dimension` and `metric`
+    None are those of the file, for a new store 384 and cosine.
     """
 
     _mapped = False  # whether the rows have their vectors before they are read
 
-    def __init__(self, path: Path | None, dimension: int, metric: str, *, durability: str = "normal") -> None:
+    def __init__(
+        self, path: Path | None, dimension: int | None = None, metric: str | None = None, *, durability: str = "normal"
+    ) -> None:
         self.path = path
-        self.dimension = dimension
-        self.metric = metric
         self.version = 0
         self._closed = False
         # One lock for file and rows. A scan is bound by memory bandwidth, so two at once would gain nothing.
         self._lock = threading.RLock()
-        self._storage = self._open(durability)
+        self._storage = self._open(dimension, metric, durability)
+        self.dimension, self.metric = self._storage.dimension, self._storage.metric
         try:
             self._load()
         except BaseException:
             self._storage.close()
             raise
 
-    def _open(self, durability: str) -> Storage:
-        return Storage(self.path, self.dimension, self.metric, durability=durability)
+    def _open(self, dimension: int | None, metric: str | None, durability: str) -> Storage:
+        return Storage(self.path, dimension, metric, durability=durability)
 
     # Writing
 
     def upsert(self, entries: Sequence[Entry]) -> None:
         """Store all of `entries` or none."""
-        with self._fresh(), self._changing():
-            self._storage.put(entries)
-            for at in range(0, len(entries), _BLOCK):
-                some = entries[at : at + _BLOCK]
-                vectors = np.stack([entry.embedding for entry in some])
-                self._put([entry.id for entry in some], vectors, [entry.metadata for entry in some])
+        batch = Batch.of(entries)
+        with self._fresh(), self._changing() as before:
+            self._storage.put(batch, lambda: self._add(batch, before))
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove what is there of `ids` and return how many there were."""
@@ -76,9 +77,9 @@ class Local:
             known = [id for id in dict.fromkeys(ids) if id in self._at]
             if known:
                 with self._changing():
-                    self._storage.remove(known)
-                    self._alive[[self._at.pop(id) for id in known]] = False
-                    if len(self._ids) - len(self._at) > max(_SPARE, _DEAD * len(self._ids)):
+                    self._storage.remove(known, lambda: self._bury(known))
+                if len(self._ids) - len(self._at) > max(_SPARE, _DEAD * len(self._ids)):
+                    with suppress(MemoryError):  # nothing is wrong with dead rows
                         self._compact()
             return len(known)
 
@@ -184,14 +185,24 @@ class Local:
         self._stale = True
         self._clear()
         for block in self._storage.load():
-            self._put(*block)
+            self._put(block)
         self._stale = False
 
-    def _put(self, ids: Sequence[str], vectors: FloatArray, metadatas: Sequence[dict[str, Any]]) -> None:
-        """Give new entries a row each, and known ones what is new of them."""
+    def _add(self, batch: Batch, before: list[Block]) -> None:
+        self._stale = True
+        for at in range(0, len(batch), _BLOCK):
+            here = slice(at, at + _BLOCK)
+            self._put(Block(batch.ids[here], batch.embeddings[here], batch.metadatas[here]), before)
+
+    def _put(self, block: Block, before: list[Block] | None = None) -> None:
+        """Give new entries a row each, and known ones what is new of them; `before` gets what they had."""
+        ids, vectors, metadatas = block
         old = [i for i, id in enumerate(ids) if id in self._at]
         if old:
             rows = np.array([self._at[ids[i]] for i in old], np.int64)
+            if before is not None and not self._durable:
+                had = [self._columns.metadata(at) for at in rows.tolist()]
+                before.append(Block([ids[i] for i in old], self._index.take(rows), had))
             self._index.replace(rows, vectors[old])
             self._columns.replace(rows.tolist(), [metadatas[i] for i in old])
         new = range(len(ids)) if not old else [i for i, id in enumerate(ids) if id not in self._at]
@@ -199,22 +210,42 @@ class Local:
             if not self._mapped:
                 self._index.append(vectors if not old else vectors[list(new)])
             self._columns.append([metadatas[i] for i in new])
-            for i in new:
-                self._at[ids[i]] = len(self._ids)
-                self._ids.append(ids[i])
+            first = len(self._ids)
+            self._ids += [ids[i] for i in new]
+            self._at.update(zip(self._ids[first:], range(first, len(self._ids)), strict=True))
             if len(self._ids) > len(self._alive):
                 grown = np.ones(max(len(self._ids), 2 * len(self._alive), 64), np.bool_)
                 grown[: len(self._alive)] = self._alive
                 self._alive = grown
 
+    def _bury(self, ids: Sequence[str]) -> None:
+        rows = [self._at[id] for id in ids]
+        self._stale = True
+        self._alive[rows] = False
+        for id in ids:
+            del self._at[id]
+
     def _compact(self) -> None:
         """Drop the dead rows."""
         alive = self._alive[: len(self._ids)]
-        self._index.compact(alive)
-        self._columns.compact(alive)
-        self._ids = list(compress(self._ids, alive.tolist()))
-        self._at = {id: at for at, id in enumerate(self._ids)}
-        self._alive = np.ones(len(self._ids), np.bool_)
+        ids = list(compress(self._ids, alive.tolist()))
+        at = {id: at for at, id in enumerate(ids)}
+        all_alive = np.ones(len(ids), np.bool_)
+        with nullcontext() if self._durable else _uninterrupted():
+            self._stale = True
+            self._index.compact(alive)
+            self._columns.compact(alive)
+            self._ids, self._at, self._alive = ids, at, all_alive
+            self._stale = False
+
+    def _drop(self, count: int) -> None:
+        """Drop the rows from `count` on, which may not all be there in each part."""
+        for id in self._ids[count:]:
+            self._at.pop(id, None)
+        del self._ids[count:]
+        for part in (self._index, self._columns):
+            if len(part) > count:
+                part.compact(np.arange(len(part)) < count)
 
     def _keep(self, where: Filter | BoolArray | None) -> BoolArray | None:
         """Return which rows may be found, or None for all; a mask that is given has one value for each entry."""
@@ -250,27 +281,38 @@ class Local:
         with self._lock:
             if self._closed:
                 raise StoreError("the store is closed: open it again with VectorStore(path=…)")
+            if self._stale and not self._durable:
+                self.close()
+                raise StoreError(
+                    "the store in memory is closed: a change of it failed halfway, and there is no other copy of its "
+                    "entries to go back to; add them again, or give a store a path"
+                )
             if self._stale or self._storage.changed_elsewhere():
                 self._load()
                 self.version += 1
             yield
 
     @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Hold rows and storage together.
+    def _changing(self) -> Iterator[list[Block]]:
+        """Change storage and rows, both or neither.
 
-        Where one was changed and the other not, the rows are read again from the file. Without a file they are the
-        only copy, so there the kernel's interrupt waits until both are done.
+        Where it fails after rows were changed, or is interrupted, they are read again from the file. Without a file
+        they are the only copy: there the kernel's interrupt waits, and rows go back to what they were, those that
+        were replaced to what the list got of them.
         """
-        self._stale = self._durable
-        try:
-            with nullcontext() if self._stale else _uninterrupted():
-                yield
-        except StoreError:
-            self._stale = False  # the storage took nothing, so the rows are right as they are
-            raise
-        self.version += 1
-        self._stale = False
+        count, before = len(self._ids), list[Block]()
+        with nullcontext() if self._durable else _uninterrupted():
+            try:
+                yield before
+            except BaseException:
+                if self._stale and not self._durable:
+                    self._drop(count)
+                    for block in before:
+                        self._put(block)
+                    self._stale = False
+                raise
+            self.version += 1
+            self._stale = False
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from conduit_lab.core.errors import MissingExtra, StoreError, VectorInputError
 from conduit_lab.core.spec import Embedder
 from conduit_lab.vectors import duplicates, filters, table
 from conduit_lab.vectors.backend import Backend
+from conduit_lab.vectors.batch import Batch
 from conduit_lab.vectors.documents.reindex import Reindexed, add_documents
 from conduit_lab.vectors.embedding import as_matrix, embed_contents, read_queries
 from conduit_lab.vectors.entry import Entry, check_content, check_ids, check_metadata, check_text
@@ -26,7 +27,6 @@ from conduit_lab.vectors.index.index import METRICS
 from conduit_lab.vectors.local import Local
 from conduit_lab.vectors.search import MAX_TOP_K, Fusion, Mode, Reranker, Search
 
-DEFAULT_DIMENSION = 384
 _PAGE = 256  # entries that iteration reads together
 
 Where = Mapping[str, Any] | npt.ArrayLike
@@ -39,12 +39,13 @@ class VectorStore:
         store.add("returns", embedding, {"section": "returns"}, "Send it back within 30 days.")
         store.search(embedding, top_k=5, where={"section": "returns"})
 
-    `dimension` is by default the embedder's, without one 384. `metric` is "cosine" or "dot" (a score is a similarity),
-    "l2" or "manhattan" (a score is a distance). `path` makes the store durable: one SQLite file, created when
-    missing, in which every `add` that has returned survives the death of the process; with `durability="full"` a
-    power cut too. A relative path starts at the project's root. The folder of a `snapshot` opens for reading. With
-    `embedder`, text can be given where an embedding is wanted. `name` is by default the file's. `lazy` only declares
-    the store: it is opened by `open()` or at the first use. `connect` opens one on a server.
+    `metric` is "cosine" or "dot" (a score is a similarity), "l2" or "manhattan" (a score is a distance). `path` makes
+    the store durable: one SQLite file, created when missing, in which every `add` that has returned survives the
+    death of the process; with `durability="full"` a power cut too. A relative path starts at the project's root. The
+    folder of a `snapshot` opens for reading. A file or folder that is there has a dimension and a metric, which need
+    not be named; a new store's are by default the embedder's, without one 384, and cosine. With `embedder`, text can
+    be given where an embedding is wanted. `name` is by default the file's. `lazy` only declares the store: it is
+    opened by `open()` or at the first use. `connect` opens one on a server.
 
     Safe to use from several threads. Stores that share a file, here or in other processes, see each other's
     changes. Every method raises `VectorInputError` for data that does not fit, with nothing stored, and
@@ -54,7 +55,7 @@ class VectorStore:
     def __init__(
         self,
         dimension: int | None = None,
-        metric: str = "cosine",
+        metric: str | None = None,
         path: str | Path | None = None,
         embedder: Embedder | None = None,
         name: str | None = None,
@@ -62,16 +63,16 @@ class VectorStore:
         durability: Literal["normal", "full"] = "normal",
         lazy: bool = False,
     ) -> None:
-        _check_metric(metric)
+        if metric not in (None, *METRICS):
+            raise VectorInputError(f"a store's metric is one of {', '.join(METRICS)}, got {metric!r}")
         if durability not in ("normal", "full"):
             raise VectorInputError(f"durability is 'normal' or 'full', got {durability!r}")
-        self._wanted_metric: str | None = metric
         self.path = None if path is None else paths.resolve(path)
         self.url: str | None = None
         self.embedder = embedder
         self.name = name or (self.path.stem if self.path else "vectors")
         self.durability = durability
-        self._wanted_dimension = dimension
+        self._wanted_dimension, self._wanted_metric = dimension, metric
         self._backend: Backend | None = None
         self._closed = False
         self._opening = threading.RLock()
@@ -96,9 +97,8 @@ class VectorStore:
         `postgresql://user@host/database/table` with pgvector (the password in PGPASSWORD); it is made when missing.
         `dimension` and `metric` are by default those of what is there, for a new one the embedder's and cosine.
         """
-        store = cls(dimension, embedder=embedder, name=name, lazy=True)
+        store = cls(dimension, metric, embedder=embedder, name=name, lazy=True)
         store.url = url
-        store._wanted_metric = None if metric is None else _check_metric(metric)
         if not lazy:
             store.open()
         return store
@@ -125,12 +125,11 @@ class VectorStore:
             from conduit_lab.vectors.remote.connect import connect  # its drivers are an extra
 
             return connect(self.url, dimension, metric, self.name)
-        metric = metric or METRICS[0]
         if self.path is not None and self.path.is_dir():
             from conduit_lab.vectors.frozen import Frozen
 
             return Frozen(self.path, dimension, metric)
-        return Local(self.path, dimension or DEFAULT_DIMENSION, metric, durability=self.durability)
+        return Local(self.path, dimension, metric, durability=self.durability)
 
     def close(self) -> None:
         """Close the file and let go of the rows; safe to call twice."""
@@ -427,17 +426,10 @@ class VectorStore:
             embeddings = embed_contents(texts, self.embedder, names)
         backend = self._opened()
         vectors = as_matrix(embeddings, backend.dimension, names)
-        now = time.time()
-        entries = [Entry(*row, now, now) for row in zip(ids, vectors, plain, texts, strict=True)]
-        if entries:
+        now = [time.time()] * len(ids)
+        if ids:
             with self._writing:
-                backend.upsert(entries)
-
-
-def _check_metric(metric: str) -> str:
-    if metric not in METRICS:
-        raise VectorInputError(f"a store's metric is one of {', '.join(METRICS)}, got {metric!r}")
-    return metric
+                backend.upsert(Batch(ids, vectors, plain, texts, now, now))
 
 
 def _check_dimension(dimension: int | None, embedder: Embedder | None) -> int | None:

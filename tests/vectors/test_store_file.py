@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from conduit_lab.core import paths
 from conduit_lab.core.errors import StoreError
 from conduit_lab.vectors.hits import Hits
 from conduit_lab.vectors.store import VectorStore
+from tests.vectors.test_store import Letters
 
 VECTORS = np.random.default_rng(1).standard_normal((60, 8)).astype(np.float32)
 QUERY = np.random.default_rng(2).standard_normal(8).astype(np.float32)
@@ -44,6 +46,40 @@ def test_reopening_gives_the_same(path: Path) -> None:
         assert answer(store) == before
         assert [(e.id, e.embedding.tolist(), e.created_at, e.updated_at) for e in store] == entries
         assert store.name == "index"
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_file_tells_its_dimension_and_metric(path: Path, tmp_path: Path, lazy: bool) -> None:
+    with VectorStore(8, "l2", path) as store:
+        fill(store)
+        before = answer(store)
+        copies = [path, store.save_to(tmp_path / "copy.db"), store.snapshot(tmp_path / "frozen")]
+    for copy in copies:
+        with VectorStore(path=copy, lazy=lazy) as store:
+            assert (store.metric, store.dimension) == ("l2", 8)
+            assert answer(store) == before
+        with VectorStore(8, path=copy) as store, VectorStore(metric="l2", path=copy) as other:
+            assert answer(store) == answer(other) == before
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"dimension": 9}, "has dimension 8, wanted 9: use the dimension it was made with, or choose another path"),
+        ({"metric": "cosine"}, "has metric l2, wanted cosine: use the metric it was made with"),
+        ({"embedder": Letters()}, "has dimension 8, wanted 4"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(path: Path, named: Any, message: str) -> None:
+    VectorStore(8, "l2", path).close()
+    with pytest.raises(StoreError, match=rf"index\.db: this store file {message}"):
+        VectorStore(path=path, **named)
+
+
+def test_a_new_store_is_by_default_the_embedders_and_cosine(path: Path) -> None:
+    with VectorStore() as store, VectorStore(path=path, embedder=Letters()) as embedding:
+        assert (store.dimension, store.metric) == (384, "cosine")
+        assert (embedding.dimension, embedding.metric) == (4, "cosine")
 
 
 def test_a_relative_path_starts_at_the_root(tmp_path: Path) -> None:
@@ -107,9 +143,10 @@ def test_a_full_disk_changes_nothing(path: Path) -> None:
         assert len(store) == 61
 
 
-def test_an_interrupted_write_leaves_rows_and_file_together(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_write_stores_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with VectorStore(8, path=path) as store:
         fill(store)
+        before = answer(store)
 
         def interrupted(*_: object) -> None:
             raise KeyboardInterrupt
@@ -118,4 +155,6 @@ def test_an_interrupted_write_leaves_rows_and_file_together(path: Path, monkeypa
             patch.setattr(store._local("test")._index, "append", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 store.add("a", QUERY)
-        assert answer(store)[0]["id"] == "a"
+        assert answer(store) == before
+    with VectorStore(8, path=path) as store:
+        assert answer(store) == before

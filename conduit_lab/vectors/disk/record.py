@@ -10,6 +10,7 @@ from zlib import crc32
 import numpy as np
 
 from conduit_lab.core.spec import FloatArray
+from conduit_lab.vectors.batch import Fields
 from conduit_lab.vectors.entry import Entry
 
 # `content` stands last, so that it is not read from the disk where it is not wanted.
@@ -56,24 +57,25 @@ class Block(NamedTuple):
     metadatas: list[dict[str, Any]]
 
 
-def row(entry: Entry, width: int) -> Row:
-    """Return the row of `entry`, with the embedding's `width` values or, for 0, without it.
+def row(fields: Fields, width: int) -> Row:
+    """Return the row of an entry, with the embedding's `width` values or, for 0, without it.
 
     Each checksum starts with the id's, so that it holds for this entry alone.
     """
-    seed = crc32(entry.id.encode())
-    metadata = _to_json(entry.metadata) if entry.metadata else "{}"
-    embedding = np.ascontiguousarray(entry.embedding, "<f4").data if width else b""
+    id, vector, values, text, created_at, updated_at = fields
+    seed = crc32(id.encode())
+    metadata = _to_json(values) if values else "{}"
+    embedding = vector.astype("<f4").tobytes() if width else b""  # a copy, if the caller's changes meanwhile
     return (
-        entry.id,
-        entry.created_at,
-        entry.updated_at,
+        id,
+        created_at,
+        updated_at,
         crc32(metadata.encode(), seed),
         crc32(embedding, seed),
-        None if entry.content is None else crc32(entry.content.encode(), seed),
+        None if text is None else crc32(text.encode(), seed),
         metadata,
         embedding,
-        entry.content,
+        text,
     )
 
 

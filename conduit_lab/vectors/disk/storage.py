@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import chain, starmap
 from pathlib import Path
@@ -21,15 +21,18 @@ import numpy as np
 
 from conduit_lab.core.errors import StoreError
 from conduit_lab.core.spec import FloatArray
+from conduit_lab.vectors.batch import Batch
 from conduit_lab.vectors.disk import format_1, lexical, record
 from conduit_lab.vectors.disk.files import new_file
 from conduit_lab.vectors.disk.record import Block
 from conduit_lab.vectors.entry import Entry
+from conduit_lab.vectors.index.scoring import METRICS
 
 FORMAT_VERSION = 2
 
 # A row of 384 dimensions takes a fifth of such a page; of SQLite's 4,096 bytes a fifth would be left empty.
 _PAGE = 8_192
+_NEW = {"dimension": "384", "metric": "cosine"}  # what a new store is where nothing else is wanted
 _META = "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT"
 _ROWS = tuple(statement.strip() for statement in (record.TABLE, *lexical.SCHEMA))
 _SYNCHRONOUS = {"normal": "NORMAL", "full": "FULL"}
@@ -43,22 +46,26 @@ _NONE: FloatArray = np.empty(0, np.float32)
 class Storage:
     """The entries of one store in the order of adding; `path=None` keeps them in memory.
 
-    A file that does not exist is created, one of format 1 upgraded in place. `read_only` is for the file of a
-    snapshot, which nobody changes. `durability` is "normal" or "full". Every method raises `StoreError` naming the
-    file when SQLite fails. Not safe for threads: the store's lock is.
+    A file that does not exist is created, one of format 1 upgraded in place. `dimension` and `metric` None are those
+    of the file, for a new one 384 and cosine. `read_only` is for the file of a snapshot, which nobody changes.
+    `durability` is "normal" or "full". Every method raises `StoreError` naming the file when SQLite fails. Not safe
+    for threads: the store's lock is.
     """
 
     def __init__(
-        self, path: Path | None, dimension: int, metric: str, *, durability: str = "normal", read_only: bool = False
+        self,
+        path: Path | None,
+        dimension: int | None = None,
+        metric: str | None = None,
+        *,
+        durability: str = "normal",
+        read_only: bool = False,
     ) -> None:
         self._path = path
-        self.dimension = dimension
-        self.metric = metric
         self._read_only = read_only
-        self._width = 0 if path is None or read_only else dimension  # of the embeddings that are kept here
-        self._unchecked = self._width > 0
         kind = "snapshot" if read_only else "store"
-        self._meta = {"format": str(FORMAT_VERSION), "kind": kind, "dimension": str(dimension), "metric": metric}
+        wanted = {"format": FORMAT_VERSION, "kind": kind, "dimension": dimension, "metric": metric}
+        self._meta = {name: str(value) for name, value in wanted.items() if value is not None}
         with self._told("open"):
             if path is None:
                 self._connection = sqlite3.connect(":memory:", check_same_thread=False)
@@ -97,15 +104,21 @@ class Storage:
             rows = self._each("id, content_checksum, content", ids)
             return [None if row is None else record.content(*row) for row in rows]
 
-    def put(self, entries: Sequence[Entry]) -> None:
-        """Add or replace all of `entries` in one transaction; a replaced one keeps its place and `created_at`."""
-        with self._told("write"), self._connection:
-            self._connection.executemany(record.PUT, (record.row(entry, self._width) for entry in entries))
+    def put(self, entries: Sequence[Entry], then: Callable[[], None] = lambda: None) -> None:
+        """Add or replace all of `entries` in one transaction; a replaced one keeps its place and `created_at`.
 
-    def remove(self, ids: Sequence[str]) -> None:
-        """Remove all of `ids` in one transaction."""
+        `then` is called before its end: where it raises, nothing is stored.
+        """
+        with self._told("write"), self._connection:
+            fields = Batch.of(entries).fields()
+            self._connection.executemany(record.PUT, (record.row(each, self._width) for each in fields))
+            then()
+
+    def remove(self, ids: Sequence[str], then: Callable[[], None] = lambda: None) -> None:
+        """Remove all of `ids` in one transaction, with `then` as in `put`."""
         with self._told("write"), self._connection:
             self._connection.executemany("DELETE FROM entries WHERE id = ?", ((id,) for id in ids))
+            then()
 
     def lexical(self, text: str, limit: int, offset: int = 0) -> list[tuple[str, float]]:
         """Return ids and bm25 scores of the entries that hold a word of `text`, best first; higher is better."""
@@ -168,7 +181,7 @@ class Storage:
             connection.execute("BEGIN")
             for statement in (_META, *_ROWS):
                 connection.execute(statement)
-            connection.executemany("INSERT INTO meta VALUES (?, ?)", {**self._meta, "kind": kind}.items())
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", {**_NEW, **self._meta, "kind": kind}.items())
 
     def _copy(self, copy: sqlite3.Connection, embeddings: Iterable[FloatArray] | None) -> None:
         """Write every entry to `copy`, with these embeddings or none."""
@@ -181,11 +194,14 @@ class Storage:
         """Check that the file is a whole store of this kind, and set how it is written."""
         self._connection.execute("PRAGMA cell_size_check = ON")
         found = self._found()
-        if found.get("format") == "1" and not self._read_only:
-            self._check(found, ("dimension", "metric"))
+        old = found.get("format") == "1" and not self._read_only
+        self._check({**found, "format": str(FORMAT_VERSION), "kind": "store"} if old else found)
+        self._meta |= {name: found[name] for name in _NEW}
+        self.dimension, self.metric = int(found["dimension"]), found["metric"]
+        self._width = 0 if self._path is None or self._read_only else self.dimension  # of the embeddings kept here
+        self._unchecked = self._width > 0
+        if old:
             self._upgrade()
-            found = self._found()
-        self._check(found, self._meta)
         made = {sql for (sql,) in self._connection.execute("SELECT sql FROM sqlite_schema")}
         if not made.issuperset(_ROWS):
             raise self._damaged("its tables are not as they were made")
@@ -210,21 +226,23 @@ class Storage:
             connection.execute("ALTER TABLE entries RENAME TO entries_1")
             for statement in _ROWS:
                 connection.execute(statement)
-            entries = format_1.entries(connection)
-            connection.executemany(record.INSERT, (record.row(entry, self._width) for entry in entries))
+            fields = format_1.entries(connection)
+            connection.executemany(record.INSERT, (record.row(each, self._width) for each in fields))
             connection.execute("DROP TABLE entries_1")
             connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", self._meta.items())
 
     def _found(self) -> dict[str, str]:
         return dict(self._connection.execute("SELECT name, value FROM meta").fetchall())
 
-    def _check(self, found: dict[str, str], names: Iterable[str]) -> None:
-        for name in names:
-            if found.get(name) != self._meta[name]:
+    def _check(self, found: dict[str, str]) -> None:
+        for name, wanted in self._meta.items():
+            if found.get(name) != wanted:
                 raise StoreError(
-                    f"{self._path}: this store file has {name} {found.get(name)}, wanted {self._meta[name]}: "
+                    f"{self._path}: this store file has {name} {found.get(name)}, wanted {wanted}: "
                     f"use the {name} it was made with, or choose another path"
                 )
+        if not found.get("dimension", "").isdecimal() or found.get("metric") not in METRICS:
+            raise self._damaged("it does not say its dimension and metric")
 
     def _data_version(self) -> int:
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])

@@ -47,7 +47,8 @@ def test_a_file_of_format_1_is_upgraded(path: Path) -> None:
     with pytest.raises(StoreError, match="has dimension 8, wanted 9"):
         Storage(path, 9, "cosine")
     for _ in range(2):
-        storage = Storage(path, 8, "cosine")
+        storage = Storage(path)
+        assert (storage.dimension, storage.metric) == (8, "cosine")
         assert read(storage) == CONTENT
         assert [id for id, _ in storage.lexical("kettle", 5)] == ["first"]
         storage.close()

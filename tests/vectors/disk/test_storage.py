@@ -131,6 +131,22 @@ def test_a_batch_is_all_or_nothing(path: Path) -> None:
         storage.close()
 
 
+def test_what_comes_before_the_end_may_undo_it(path: Path) -> None:
+    def fail() -> None:
+        raise MemoryError
+
+    for where in (path, None):
+        storage = Storage(where, 8, "cosine")
+        storage.put(some(3))
+        with pytest.raises(MemoryError):
+            storage.put([entry(0, "new"), entry(7)], fail)
+        with pytest.raises(MemoryError):
+            storage.remove(["id 1"], fail)
+        assert storage.contents(["id 0", "id 1", "id 7"]) == ["text 0 about kettles", "text 1 about kettles", None]
+        assert [id for id, _ in storage.lexical("kettles new", 9)] == ["id 0", "id 1", "id 2"]
+        storage.close()
+
+
 def test_a_copy_is_one_file_with_the_same(path: Path, saved: list[Any], tmp_path: Path) -> None:
     copy = tmp_path / "copy" / "index.db"
     copy.parent.mkdir()
@@ -248,6 +264,16 @@ def test_a_file_of_another_kind_is_refused(path: Path, saved: list[Any], name: s
     change(path, f"UPDATE meta SET value = '{value}' WHERE name = '{name}'")
     with pytest.raises(StoreError, match=rf"index\.db: this store file {message}"):
         Storage(path, 8, "cosine")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE meta SET value = 'x' WHERE name = 'dimension'", "DELETE FROM meta WHERE name = 'metric'"],
+)
+def test_a_file_that_does_not_say_what_it_is_is_damaged(path: Path, saved: list[Any], statement: str) -> None:
+    change(path, statement)
+    with pytest.raises(StoreError, match=r"index\.db: the store file is damaged \(it does not say its dimension"):
+        Storage(path)
 
 
 @pytest.mark.parametrize(
