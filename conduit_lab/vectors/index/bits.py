@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from conduit_lab.core.spec import Array, FloatArray
 from conduit_lab.vectors.index.blocks import Blocks, chunks
-from conduit_lab.vectors.index.bound import BoolArray, Chosen, IntArray
+from conduit_lab.vectors.index.bound import BoolArray, Bound, Chosen, IntArray
 from conduit_lab.vectors.index.rows import Rows
-from conduit_lab.vectors.index.scan import Kept, collect
+from conduit_lab.vectors.index.scan import Kept, best
 from conduit_lab.vectors.index.scoring import Queries
 
 _NEAR = 1_024  # rows that are coded at once: their copies stay in the processor's cache
@@ -128,28 +128,33 @@ class Bits:
         """Return the margin that finds the neighbours of some rows, 0 where it leaves too many rows to score."""
         asked = np.unique(np.linspace(0, len(self) - 1, _ASKED).astype(np.int64))
         queries, every = Queries(self._rows.get(asked), self._rows.metric), Kept(None, len(self))
-        near = collect(every.parts(self._rows.bound(queries), 0, len(self), len(asked)), len(asked), _NEIGHBOURS + 1)
-        row, where = np.unique(near.row, return_inverse=True)
+        parts = every.parts(self._rows.bound(queries), 0, len(self), len(asked))
+        near = best(parts, self._rows, queries, _NEIGHBOURS + 1, every)
+        assert near is not None
+        query = np.repeat(np.arange(len(asked)), [len(rows) for rows, _ in near.found])
+        neighbour = np.concatenate([rows for rows, _ in near.found])
+        rank = queries.ranks(np.concatenate([scores for _, scores in near.found]), query)
+        row, where = np.unique(neighbour, return_inverse=True)
         bound = self.bound(queries)
-        estimate = bound(row)[near.query, where] + bound.plus[near.query]
-        sign = bound.spans[near.query] * self._spans.take(near.row)  # what one more differing sign takes off
-        other = (near.row != asked[near.query]) & (sign > 0)
-        short = (near.bound - estimate)[other] / sign[other]
+        estimate = bound.values(row)[query, where] + bound.plus[query]
+        sign = bound.spans[query] * self._spans.take(neighbour)  # what one more differing sign takes off
+        other = (neighbour != asked[query]) & (sign > 0)
+        short = (rank - estimate)[other] / sign[other]
         margin = _SURE * np.sqrt(self._rows.dimension) / 2
         if len(short):
             margin = max(margin, _MORE * float(np.quantile(short, _SHARE)))
 
         self.margin = margin
         bound = self.bound(queries)
-        sure = np.full(len(asked), np.inf, np.float32)  # each query's worst neighbour
-        np.minimum.at(sure, near.query, near.bound)
+        sure = np.full(len(asked), np.inf)  # each query's worst neighbour
+        np.minimum.at(sure, query, rank)
         left = np.zeros(len(asked))
-        for part, chunk in every.parts(bound, 0, len(self), len(asked)):
-            left += (part(chunk) >= (sure - bound.plus)[:, np.newaxis]).sum(axis=1)
+        for _, chunk in every.parts(bound, 0, len(self), len(asked)):
+            left += np.bincount(bound.above(chunk, sure).query, minlength=len(asked))
         return margin if np.median(left) * _USEFUL <= len(self) else 0.0
 
 
-class BitsBound:
+class BitsBound(Bound):
     """The bound for some queries."""
 
     def __init__(
@@ -164,9 +169,9 @@ class BitsBound:
     ) -> None:
         self._planes, self._rows_spans, self._offsets = planes, spans, offsets
         self._asked, self.spans, self._none = asked, asked_spans, none
-        self.times, self.plus = np.ones_like(plus), plus
+        self.plus = plus
 
-    def __call__(self, chosen: Chosen) -> Array:
+    def values(self, chosen: Chosen) -> Array:
         """Return float32 `[q, m]`: nearly no row's rank for a query is above it, with `plus`."""
         spans, offsets, *planes = (
             column.view(chosen) if isinstance(chosen, slice) else column.take(chosen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy.typing as npt
 from conduit_lab.core.spec import Array
 
 ROWS = 131_072  # rows of a full block; 200 MB of float32 at 384 dimensions, which the system gives page by page
+_SMALL = 4_096  # rows of the greatest block that is not a full one
+_MOVED = 1_024  # rows that move together
 
 
 class Blocks:
@@ -36,18 +39,27 @@ class Blocks:
     def nbytes(self) -> int:
         """Bytes of the rows in memory, without room for growth and without blocks that are mapped from a file."""
         row = self._dtype.itemsize * int(np.prod(self._shape))
-        return row * sum(min(ROWS, self._len - i * ROWS) for i, block in enumerate(self._blocks) if not mapped(block))
+        held = (min(ROWS, max(0, self._len - i * ROWS)) for i, block in enumerate(self._blocks) if not mapped(block))
+        return row * sum(held)
 
     def append(self, rows: Array) -> None:
-        """Add a copy of `rows` `[m, *shape]`."""
+        """Add a copy of `rows` `[m, *shape]`, or nothing where there is no room for all of it."""
+        self.reserve(len(rows))
         done = 0
         while done < len(rows):
-            last, used = divmod(self._len, ROWS)
+            block, used = divmod(self._len, ROWS)
             more = rows[done : done + ROWS - used]
-            self._reserve(last, used, used + len(more))
-            self._blocks[last][used : used + len(more)] = more
+            self._blocks[block][used : used + len(more)] = more
             done += len(more)
             self._len += len(more)
+
+    def reserve(self, rows: int) -> None:
+        """Make room for so many more rows, after which adding them cannot fail."""
+        block, used = divmod(self._len, ROWS)
+        rows += used
+        while rows > used:
+            self._reserve(block, used, min(rows, ROWS))
+            block, used, rows = block + 1, 0, rows - ROWS
 
     def join(self, more: Blocks) -> None:
         """Add copies of the rows of `more`."""
@@ -58,18 +70,23 @@ class Blocks:
         """Overwrite the rows `at` with a copy of `rows`."""
         which = at // ROWS
         for block in np.unique(which):
-            if not self._blocks[block].flags.writeable:
-                self._blocks[block] = self._blocks[block].copy()
+            self._own(block)
             here = which == block
             self._blocks[block][at[here] - block * ROWS] = rows[here]
 
     def keep(self, alive: npt.NDArray[np.bool_]) -> None:
-        """Drop every row that is not `alive`; the others close up in their order."""
-        old, self._blocks, self._len = self._blocks, [], 0
-        old.reverse()
-        for begin in range(0, len(alive), ROWS):
-            here = alive[begin : begin + ROWS]
-            self.append(old.pop()[: len(here)][here])  # popped, so that old and new are not both there whole
+        """Drop every row that is not `alive`; the others close up in their order, in the room that is there."""
+        kept = np.flatnonzero(alive)
+        for here in chunks(0, len(kept), _MOVED):
+            if kept[here.stop - 1] >= here.stop:  # else they are where they belong
+                rows = self.take(kept[here])
+                self._own(here.start // ROWS)
+                self.view(here)[:] = rows
+        self._len = len(kept)
+        del self._blocks[-(-self._len // ROWS) :]
+        if self._blocks and 4 * (used := (self._len - 1) % ROWS + 1) < len(self._blocks[-1]):
+            with suppress(MemoryError):  # it is only to give room back
+                self._blocks[-1] = self._blocks[-1][:used].copy()
 
     def take(self, at: npt.NDArray[np.int64]) -> Array:
         """Return a copy of the rows `at`, in that order."""
@@ -94,13 +111,19 @@ class Blocks:
         view: Array = self._blocks[block][rows.start - block * ROWS : rows.stop - block * ROWS]
         return view
 
+    def _own(self, block: int) -> None:
+        """Copy a block of a snapshot before it changes."""
+        if not self._blocks[block].flags.writeable:
+            self._blocks[block] = self._blocks[block].copy()
+
     def _reserve(self, block: int, used: int, rows: int) -> None:
-        """Make room for `rows` rows in a block that holds `used`: doubled until it is full size."""
+        """Make room for `rows` rows in a block that holds `used`."""
         room = len(self._blocks[block]) if block < len(self._blocks) else 0
         if rows <= room and self._blocks[block].flags.writeable:
             return
-        # What follows a full block will likely fill its own; untouched room costs no memory.
-        size = min(ROWS, max(64, rows, 2 * room)) if block == 0 else ROWS
+        # Untouched room costs no memory, while what malloc gave for less than 32 MB it keeps for itself when it is
+        # freed: so few and small steps, and then a whole block.
+        size = ROWS if block or rows > _SMALL else max(64, rows, min(_SMALL, 8 * room))
         new = np.empty((size, *self._shape), self._dtype)
         if used:
             new[:used] = self._blocks[block][:used]

@@ -13,7 +13,7 @@ from conduit_lab.core.errors import MissingExtra
 from conduit_lab.vectors.index.blocks import chunks
 from conduit_lab.vectors.index.bound import IntArray
 from conduit_lab.vectors.index.rows import Rows
-from conduit_lab.vectors.index.scan import Kept, collect
+from conduit_lab.vectors.index.scan import Kept, best
 from conduit_lab.vectors.index.scoring import Queries
 
 _LINKS = 16  # of a row in the graph; faiss keeps twice as many in the lowest layer
@@ -108,10 +108,15 @@ class Graph:
         """Return the first width that finds the neighbours of some rows, or 0."""
         asked = np.unique(np.linspace(0, len(self) - 1, _ASKED).astype(np.int64))
         queries, every = Queries(self._rows.get(asked), self._rows.metric), Kept(None, len(self))
-        true = collect(every.parts(self._rows.bound(queries), 0, len(self), len(asked)), len(asked), _NEIGHBOURS)
+        parts = every.parts(self._rows.bound(queries), 0, len(self), len(asked))
+        true = best(parts, self._rows, queries, _NEIGHBOURS, every)
+        assert true is not None
         for width in _WIDTHS:
             near = self._nearest(queries, _NEIGHBOURS, width)
-            if near is not None and (near[0][true.query] == true.row[:, np.newaxis]).any(axis=1).mean() >= _RECALL:
+            if near is None:
+                continue
+            hits = [np.isin(rows, row).sum() for (rows, _), row in zip(true.found, near[0], strict=True)]
+            if sum(hits) >= _RECALL * _NEIGHBOURS * len(asked):
                 return width
         return 0
 

@@ -10,17 +10,18 @@ import numpy as np
 from conduit_lab.core.spec import Array, FloatArray
 from conduit_lab.vectors.index.blocks import mapped
 from conduit_lab.vectors.index.bound import BoolArray, IntArray
+from conduit_lab.vectors.index.candidates import Found
 from conduit_lab.vectors.index.codes import Int8
 from conduit_lab.vectors.index.derived import Derived
 from conduit_lab.vectors.index.rows import Rows
-from conduit_lab.vectors.index.scan import Found, Kept, all_scored, best, shortlist
+from conduit_lab.vectors.index.scan import Kept, Parts, all_scored, best
 from conduit_lab.vectors.index.scoring import METRICS, Queries
 
 __all__ = ["METRICS", "Answer", "Index"]
 
-_FEW = 512  # rows kept by a mask that are scored without codes
+_FEW = 256  # rows that are scanned without codes
+_RARE = 40  # and one row in so many, which are copied out sooner than all codes are multiplied
 _FEWEST = 64  # pairs of a query and a row that are scored sooner than bounded
-_SPARE = 6  # rows beyond `top_k` whose float32 product leaves them a chance
 _TOGETHER = 64  # queries of one product
 _SHALLOW = 1_000  # the greatest `top_k` of queries that go together: a chunk of theirs is a few thousand rows
 _DEEP = 512  # a 1-bit scan looks for one row in so many at most
@@ -123,10 +124,13 @@ class Index:
         return self._exact(queries, top_k, kept)
 
     def _exact(self, queries: Queries, top_k: int, kept: Kept) -> tuple[list[Found], str]:
-        if kept.at is not None and len(kept.at) * len(queries) <= _FEWEST:
-            return all_scored(kept.at, self._rows, queries, top_k), f"exact scan of {kept}"
+        plan = f"exact scan of {kept}"
+        if kept.count * len(queries) <= _FEWEST:
+            at = np.arange(len(self)) if kept.mask is None else np.flatnonzero(kept.mask)
+            return all_scored(at, self._rows, queries, top_k), plan
         parts = kept.parts(self._rows.bound(queries), 0, len(self), len(queries))
-        return best(parts, self._rows, queries, top_k, kept.mask, depth=top_k + _SPARE) or [], f"exact scan of {kept}"
+        exact = best(parts, self._rows, queries, top_k, kept)
+        return ([] if exact is None else exact.found), plan
 
     def _coded(self, queries: Queries, top_k: int, kept: Kept) -> tuple[list[Found], str] | None:
         """Search with codes, and without them what has none; None where that is no gain."""
@@ -135,25 +139,19 @@ class Index:
             return None
         new = f" and {len(self) - len(codes):,} new ones" if len(self) > len(codes) else ""
         plan = f"{codes.name} scan of {kept}{new}"
+        rest = kept.parts(self._rows.bound(queries), len(codes), len(self), len(queries))
         if isinstance(codes, Int8):
-            parts = kept.parts(codes.bound(queries), 0, len(codes), len(queries))
-            parts += kept.parts(self._rows.bound(queries), len(codes), len(self), len(queries))
-            sure = best(parts, self._rows, queries, top_k, kept.mask, depth=2 * top_k + 16, limit=kept.count // 8)
-            return None if sure is None else (sure, plan)
+            if kept.count * _RARE <= kept.n:
+                return None
+            bound = codes.bound(queries)
+            parts: Parts = [(bound, part) for part in codes.slices(len(queries))]
+            near = best(parts + rest, self._rows, queries, top_k, kept, kept.count // 8)
+            return None if near is None else (near.found, plan)
         if top_k * _DEEP > kept.count:
             return None
-        found: list[Found] = []
-        scored = 0
-        for one in queries.each():
-            parts = kept.parts(codes.bound(one), 0, len(codes), 1)
-            near = shortlist(parts, self._rows, one, top_k, kept.mask, limit=kept.count // 16)
-            if near is None:
-                return None
-            exact = self._rows.bound(one)
-            parts = [(exact, near), *kept.parts(exact, len(codes), len(self), 1)]
-            found += best(parts, self._rows, one, top_k, kept.mask, depth=top_k + _SPARE) or []
-            scored = max(scored, len(near))
-        return found, f"{plan}, {scored:,} rescored"
+        parts = kept.parts(codes.bound(queries), 0, len(codes), len(queries))
+        near = best(parts + rest, self._rows, queries, top_k, kept, kept.count // 16)
+        return None if near is None else (near.found, f"{plan}, {near.looked:,} rescored")
 
     def _linked(self, queries: Queries, top_k: int, kept: Kept) -> tuple[list[Found], str] | None:
         """Search with the graph, and without it what is not in it; None where it cannot say."""
@@ -166,6 +164,7 @@ class Index:
         for one, candidates in zip(queries.each(), each, strict=True):
             bound = self._rows.bound(one)
             parts = [(bound, candidates), *kept.parts(bound, linked, len(self), 1)]
-            found += best(parts, self._rows, one, top_k, kept.mask, depth=top_k + _SPARE) or []
+            exact = best(parts, self._rows, one, top_k, kept)
+            found += [] if exact is None else exact.found
         new = len(self) - linked + len(graph.replaced)
         return found, f"HNSW search of {kept}" + (f" and {new:,} new ones" if new else "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -15,7 +17,7 @@ from conduit_lab.vectors.index.scoring import Queries
 
 # Lengths between which no float32 product or square over- or underflows, with room for a sum of millions.
 TAME = (1e-12, 1e12)
-_NEAR = 2_048  # rows of a copy
+_NEAR = 256  # rows of a copy: it stays in the processor's cache
 _NARROW = 256  # rows of a manhattan difference: it stays in the processor's cache
 
 
@@ -47,8 +49,10 @@ class Rows:
 
     def append(self, vectors: FloatArray) -> None:
         """Add copies of `vectors` `[m, dimension]`."""
+        lengths = self._measure(vectors)
+        self.lengths.reserve(len(lengths))  # so that both are added, or none
         self.vectors.append(vectors)
-        self.lengths.append(self._measure(vectors))
+        self.lengths.append(lengths)
 
     def replace(self, at: IntArray, vectors: FloatArray) -> None:
         """Overwrite the rows `at`."""
@@ -65,7 +69,7 @@ class Rows:
         asked: list[float] = [] if queries is None else queries.lengths[queries.lengths > 0].tolist()
         return min(self._shortest, *asked, 1.0) >= TAME[0] and max(self.longest, *asked, 1.0) <= TAME[1]
 
-    def bound(self, queries: Queries) -> Bound:
+    def bound(self, queries: Queries) -> RowsBound:
         """Return how to bound the ranks of rows for some queries."""
         if not self.tame(queries):
             return Wide(self, queries)
@@ -104,7 +108,19 @@ class Rows:
         return cast(FloatArray, self.vectors.view(chosen) if isinstance(chosen, slice) else self.vectors.take(chosen))
 
 
-class Product:
+class RowsBound(Bound):
+    """A bound that is nearly the rank itself: off by at most `plus`, up or down."""
+
+    def short(self, chosen: Chosen) -> Array:
+        """Return `plus`."""
+        return self.plus
+
+    @abstractmethod
+    def ranks(self, query: IntArray, row: IntArray) -> Array:
+        """Return the rank of each row for its query, given by number."""
+
+
+class Product(RowsBound):
     """Ranks by one float32 product: cosine, dot, l2.
 
     A float32 dot product is off by at most about dimension x 2^-24 x |x||q| (Higham, Accuracy and Stability of
@@ -116,9 +132,12 @@ class Product:
         longest = 1.0 if rows.metric == "cosine" else rows.longest
         reach = longest * (queries.reach + (longest if rows.metric == "l2" else 0.0))
         self.plus = np.full(len(queries), (rows.dimension + 16) * 2.0**-24 * reach, np.float32)
-        self.times = np.ones_like(self.plus)
 
-    def __call__(self, chosen: Chosen) -> FloatArray:
+    def ranks(self, query: IntArray, row: IntArray) -> FloatArray:
+        """Return the rank of each row for its query, nearly."""
+        return _in_blocks(self._pairs, query, row)
+
+    def values(self, chosen: Chosen) -> FloatArray:
         """Return the ranks float32 `[q, m]`, nearly."""
         rows = self._rows.get(chosen)
         # vecdot, not @, for one: it never waits for BLAS threads, which costs 10 ms where the cores are busy.
@@ -130,17 +149,29 @@ class Product:
             ranks -= np.square(self._rows.length(chosen)) / 2
         return ranks
 
+    def _pairs(self, query: IntArray, row: IntArray) -> FloatArray:
+        asked = self._queries[0] if len(self._queries) == 1 else self._queries[query]
+        ranks: FloatArray = np.vecdot(self._rows.get(row), asked)
+        if self._rows.metric == "cosine":
+            ranks /= self._rows.length(row)
+        elif self._rows.metric == "l2":
+            ranks -= np.square(self._rows.length(row)) / 2
+        return ranks
 
-class Manhattan:
+
+class Manhattan(RowsBound):
     """Ranks by sums of float32 differences."""
 
     def __init__(self, rows: Rows, queries: Queries) -> None:
         self._rows, self._queries = rows, queries.vectors
         reach = np.sqrt(rows.dimension) * (rows.longest + queries.lengths)
         self.plus = ((rows.dimension + 16) * 2.0**-24 * reach).astype(np.float32)
-        self.times = np.ones_like(self.plus)
 
-    def __call__(self, chosen: Chosen) -> FloatArray:
+    def ranks(self, query: IntArray, row: IntArray) -> FloatArray:
+        """Return the rank of each row for its query, nearly."""
+        return _in_blocks(lambda q, r: -np.abs(self._rows.get(r) - self._queries[q]).sum(axis=1), query, row)
+
+    def values(self, chosen: Chosen) -> FloatArray:
         """Return the ranks float32 `[q, m]`, nearly."""
         rows = self._rows.get(chosen)
         ranks = np.empty((len(self._queries), len(rows)), np.float32)
@@ -152,15 +183,27 @@ class Manhattan:
         return np.negative(ranks, out=ranks)
 
 
-class Wide:
+class Wide(RowsBound):
     """Ranks in float64, for vectors so long or short that float32 products over- or underflow."""
 
     def __init__(self, rows: Rows, queries: Queries) -> None:
         self._rows, self._queries = rows, queries
-        self.times, self.plus = np.ones(len(queries)), np.zeros(len(queries))
+        self.plus = np.zeros(len(queries))
 
-    def __call__(self, chosen: Chosen) -> Array:
+    def ranks(self, query: IntArray, row: IntArray) -> Array:
+        """Return the rank of each row for its query."""
+        return self._queries.ranks(self._rows.scores(row, self._queries, query), query)
+
+    def values(self, chosen: Chosen) -> Array:
         """Return the ranks float64 `[q, m]`."""
         at = np.arange(chosen.start, chosen.stop) if isinstance(chosen, slice) else chosen
         each = [np.full(len(at), query) for query in range(len(self._queries))]
-        return np.stack([self._queries.ranks(self._rows.scores(at, self._queries, q), q) for q in each])
+        return np.stack([self.ranks(query, at) for query in each])
+
+
+def _in_blocks(ranks: Callable[[IntArray, IntArray], FloatArray], query: IntArray, row: IntArray) -> FloatArray:
+    """Call `ranks` with a few pairs at a time, so that their copies stay in the processor's cache."""
+    if len(row) <= _NEAR:
+        return ranks(query, row)
+    each = [slice(begin, begin + _NEAR) for begin in range(0, len(row), _NEAR)]
+    return np.concatenate([ranks(query[here], row[here]) for here in each])

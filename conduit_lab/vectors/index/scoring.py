@@ -16,7 +16,7 @@ from conduit_lab.core.spec import FloatArray
 
 Float64Array = npt.NDArray[np.float64]
 METRICS = ("cosine", "dot", "l2", "manhattan")
-_BLOCK = 2_048  # rows of a float64 copy: it stays in the processor's cache
+_BLOCK = 256  # rows of a float64 copy: it stays in the processor's cache
 
 
 def is_distance(metric: str) -> bool:
@@ -71,13 +71,6 @@ class Queries:
         both = _length(wide) * lengths
         both[both == 0] = 1  # a zero vector scores 0
         return np.clip(dot / both, -1, 1)
-
-    def floor(self, scores: Float64Array, query: npt.NDArray[np.int64]) -> Float64Array:
-        """Return the ranks of scores, less what float64 rounds: no row with a better score has a lower rank."""
-        ranks = self.ranks(scores, query)
-        if self.metric == "l2":
-            ranks -= 2.0**-50 * (np.square(self.lengths[query]) + np.square(scores))
-        return ranks
 
     def ranks(self, scores: Float64Array, query: npt.NDArray[np.int64]) -> Float64Array:
         """Return the ranks of scores for the queries of these numbers."""

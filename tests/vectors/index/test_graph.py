@@ -17,7 +17,7 @@ from tests.vectors.index.test_index import answers, oracle, random
 
 pytest.importorskip("faiss")
 ROWS = INT8_ROWS + 1_000
-DIMENSION = 32
+DIMENSION = 96
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +130,7 @@ def test_a_graph_that_misses_the_stores_own_neighbours_is_not_used(monkeypatch: 
     index.append(rows)
     index.wait()
     assert index.search(rows[:1], 10).plan.startswith("int8 scan")
-    assert index.nbytes < ROWS * (200 * 5 + 4 + 8)
+    assert index.nbytes < ROWS * (200 * 4 + 2 * 200 + 8)
     index.close()
 
 

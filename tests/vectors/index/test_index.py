@@ -152,13 +152,13 @@ class Snapshot:
 
 
 def test_an_index_over_mapped_vectors_answers_alike_and_holds_only_the_rest_in_memory(tmp_path: Path) -> None:
-    index = filled(random(40_000, 16))
+    index = filled(random(20_000, 128))
     snapshot = Snapshot(tmp_path, index)
-    again = Index(16, vectors=snapshot.vectors, codes=snapshot.codes)
-    without = Index(16, vectors=snapshot.vectors)
-    query = random(3, 16, seed=1)
+    again = Index(128, vectors=snapshot.vectors, codes=snapshot.codes)
+    without = Index(128, vectors=snapshot.vectors)
+    query = random(3, 128, seed=1)
     assert answers(again.search(query, 5)) == answers(without.search(query, 5)) == answers(index.search(query, 5))
-    assert again.nbytes < 40_000 * 16 * 4 / 2
+    assert again.nbytes < 20_000 * 128 * 4 / 2
 
 
 def test_rows_added_to_a_mapped_index_leave_its_file_alone(tmp_path: Path) -> None:
