@@ -19,8 +19,8 @@ from conduit_lab.vectors.index.scoring import METRICS, Queries
 
 __all__ = ["METRICS", "Answer", "Index"]
 
-_FEW = 256  # rows that are scanned without codes
-_RARE = 40  # and one row in so many, which are copied out sooner than all codes are multiplied
+_FEW = 1_024  # rows that are scanned without codes
+_RARE = 10  # and one row in so many, which are copied out sooner than all codes are multiplied
 _FEWEST = 64  # pairs of a query and a row that are scored sooner than bounded
 _TOGETHER = 64  # queries of one product
 _SHALLOW = 1_000  # the greatest `top_k` of queries that go together: a chunk of theirs is a few thousand rows
