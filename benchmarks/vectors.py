@@ -24,7 +24,9 @@ from measure import Row, compared, on_one_core, print_table
 from conduit_lab.core.figures import seconds
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.models.load import load_model
-from conduit_lab.vectors.index import derived
+from conduit_lab.vectors.index import codes, derived
+from conduit_lab.vectors.index.codes import AXES_ROWS
+from conduit_lab.vectors.index.derived import BITS_ROWS, INT8_ROWS
 from conduit_lab.vectors.index.index import Index
 
 DIMENSION = 384
@@ -172,7 +174,6 @@ def filters(index: Index, rows: FloatArray, queries: FloatArray, scores: FloatAr
 
 def thresholds() -> Iterator[Row]:
     """Each plan beside the one before it, around the size from which it is taken."""
-    constants = derived.INT8_ROWS, derived.BITS_ROWS
     for size in (1_000, 2_000, 4_000, 8_000):
         derived.INT8_ROWS = 1
         rows, queries = vectors(size)
@@ -184,6 +185,22 @@ def thresholds() -> Iterator[Row]:
             "float32",
         )
         index.close()
+    derived.INT8_ROWS = INT8_ROWS
+    for size in (16_000, 32_000, 64_000):
+        rows, queries = vectors(size)
+        codes.AXES_ROWS = 10 * size
+        whole = filled(rows)
+        codes.AXES_ROWS = INT8_ROWS
+        along, one = filled(rows), each(queries)
+        yield row(
+            f"{size:,}: 8-bit codes along axes",
+            lambda along=along, one=one: along.search(next(one), TOP_K),  # type: ignore[misc]
+            lambda whole=whole, one=one: whole.search(next(one), TOP_K),  # type: ignore[misc]
+            "8-bit codes of whole vectors",
+        )
+        whole.close()
+        along.close()
+    codes.AXES_ROWS = AXES_ROWS
     for size in (100_000, 200_000, 400_000):
         rows, queries = vectors(size)
         derived.BITS_ROWS = 1
@@ -198,7 +215,7 @@ def thresholds() -> Iterator[Row]:
         )
         bits.close()
         int8.close()
-    derived.INT8_ROWS, derived.BITS_ROWS = constants
+    derived.BITS_ROWS = BITS_ROWS
 
 
 def filled(rows: FloatArray, graph: bool = False) -> Index:

@@ -19,6 +19,7 @@ from conduit_lab.vectors.index.scoring import Queries
 _FIRST = 16_384  # rows that one query looks at first, whole; of the others it sees only those that can be better
 _NEAR = 1_024  # rows that are coded at once: their copies stay in the processor's cache
 AXES_ROWS = 32_768  # from so many rows on they are coded along axes: whole, the codes of fewer stay in the cache
+_OUTGROWN = 4  # times the rows that codes were first made for: they are made anew
 _AXES_OF = 4_096  # rows that the axes are chosen by
 _COMMON = 2  # times the median scale of rows coded at once, at most, is the scale of all
 _MORE = np.float32(1 + 1e-3)  # than float32 rounds off in the length of a rest
@@ -43,7 +44,7 @@ class Int8:
         self.codes = Packed(self._width, saved.get("codes"))
         self.scales = Blocks((), np.float32, saved.get("scales"))
         self.rest = float(saved["rest"][0]) if "rest" in saved else 0.0
-        self.fitted = begin + len(self)  # rows that the axes were chosen for
+        self.fitted = begin + len(self)  # rows that the codes were first made for
 
     def __len__(self) -> int:
         return len(self.scales)
@@ -56,6 +57,10 @@ class Int8:
     @property
     def _width(self) -> int:
         return self._rows.dimension if self.axes is None else len(self.axes.turned)
+
+    def outgrown(self, rows: int) -> bool:
+        """Tell whether so many rows call for axes of their own."""
+        return rows >= max(AXES_ROWS, _OUTGROWN * self.fitted)
 
     def after(self) -> Int8:
         """Return codes for the rows after these, that `join` takes."""
@@ -181,7 +186,7 @@ class Int8Bound(Bound):
         dots = self._int8.codes.dots(self._asked, chosen)
         query, row, at = Pairs.of(dots >= wanted[:, np.newaxis], chosen)
         bound = (dots[query, at] + self._more[query]) * self._scales[query] * scales[at] + self.plus[query]
-        return Pairs(query, row, bound).where(bound >= least[query])
+        return Pairs(query, row, bound)
 
 
 def _scales(rows: FloatArray) -> FloatArray:

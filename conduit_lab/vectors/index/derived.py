@@ -11,7 +11,7 @@ from conduit_lab.vectors.index import graph
 from conduit_lab.vectors.index.bits import Bits
 from conduit_lab.vectors.index.bound import BoolArray, IntArray
 from conduit_lab.vectors.index.building import Building, M
-from conduit_lab.vectors.index.codes import AXES_ROWS, Int8
+from conduit_lab.vectors.index.codes import Int8
 from conduit_lab.vectors.index.graph import Graph
 from conduit_lab.vectors.index.rows import Rows
 
@@ -22,7 +22,6 @@ GRAPH_ROWS = 500_000
 _NARROW = 96  # dimensions of fewer values are scanned as fast as codes of them, which are packed to whole words
 _TAIL = 256  # rows without codes that are scanned as they are, before a thread codes them
 _UNLINKED = 2_048  # the same for the graph
-_OUTGROWN = 4  # times the rows that 8-bit codes were first made for: their axes are chosen anew
 _STALE = 64  # a graph is made anew when one in so many of its rows was replaced
 
 
@@ -119,12 +118,9 @@ class Derived:
             return None
         if len(self._rows) >= self._bits_from and not isinstance(self.codes, Bits):
             return Bits(self._rows)
-        if self.codes is None or self._outgrown(self.codes):
+        if self.codes is None or (isinstance(self.codes, Int8) and self.codes.outgrown(len(self._rows))):
             return Int8(self._rows)
         return self.codes.after() if len(self._rows) - len(self.codes) >= _TAIL else None
-
-    def _outgrown(self, codes: Int8 | Bits) -> bool:
-        return isinstance(codes, Int8) and len(self._rows) >= max(AXES_ROWS, _OUTGROWN * codes.fitted)
 
     def _take_codes(self, done: Building[Int8 | Bits]) -> None:
         self._coding, made = None, done.made

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.vectors.index import codes, derived
+from conduit_lab.vectors.index import codes
 from conduit_lab.vectors.index.axes import Axes
 from conduit_lab.vectors.index.codes import Int8
 from conduit_lab.vectors.index.derived import INT8_ROWS
@@ -25,7 +25,6 @@ VALUES = st.floats(-1e6, 1e6, width=32).map(lambda value: value if abs(value) > 
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are coded along axes as soon as they are coded."""
     monkeypatch.setattr(codes, "AXES_ROWS", 1)
-    monkeypatch.setattr(derived, "AXES_ROWS", 1)
 
 
 @pytest.fixture
