@@ -128,8 +128,8 @@ class Bits:
         """Return the margin that finds the neighbours of some rows, 0 where it leaves too many rows to score."""
         asked = np.unique(np.linspace(0, len(self) - 1, _ASKED).astype(np.int64))
         queries, every = Queries(self._rows.get(asked), self._rows.metric), Kept(None, len(self))
-        parts = every.parts(self._rows.bound(queries), 0, len(self), len(asked))
-        near = best(parts, self._rows, queries, _NEIGHBOURS + 1, every)
+        exact = self._rows.bound(queries)
+        near = best(every.parts(exact, 0, len(self), len(asked)), exact, _NEIGHBOURS + 1, every)
         assert near is not None
         query = np.repeat(np.arange(len(asked)), [len(rows) for rows, _ in near.found])
         neighbour = np.concatenate([rows for rows, _ in near.found])

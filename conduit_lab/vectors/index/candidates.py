@@ -11,7 +11,7 @@ import numpy.typing as npt
 from conduit_lab.core.spec import Array
 from conduit_lab.vectors.index import scoring
 from conduit_lab.vectors.index.bound import BoolArray, Bound, Chosen, IntArray, Pairs
-from conduit_lab.vectors.index.rows import Rows
+from conduit_lab.vectors.index.rows import Rows, RowsBound
 from conduit_lab.vectors.index.scoring import Queries
 
 Found = tuple[IntArray, npt.NDArray[np.float64]]  # rows and their scores, best first
@@ -35,15 +35,15 @@ class Candidates:
     with the best bounds so far. A row whose bound does not reach it needs no score.
     """
 
-    def __init__(self, rows: Rows, queries: Queries, top_k: int, mask: BoolArray | None) -> None:
-        self._rows, self._queries, self._top_k, self._mask = rows, queries, top_k, mask
-        self._near, self._depth = rows.bound(queries), _DEPTH * top_k
+    def __init__(self, near: RowsBound, top_k: int, mask: BoolArray | None) -> None:
+        self._near, self._top_k, self._mask = near, top_k, mask
+        self._depth = _DEPTH * top_k
         self._found: list[Pairs] = []
         self._new: list[Pairs] = []  # those of them that `least` does not know of
         self._top: list[Pairs] = []  # of each query those with the `_depth` best bounds
-        self._edge = np.full(len(queries), -np.inf)  # the last of these bounds
+        self._edge = np.full(len(near.queries), -np.inf)  # the last of these bounds
         self._seen = self._known = 0  # rows, and how many of them `least` knows of
-        self.least = np.full(len(queries), -np.inf)
+        self.least = np.full(len(near.queries), -np.inf)
 
     def see(self, bound: Bound, chosen: Chosen) -> None:
         """Look at more rows."""
@@ -63,7 +63,7 @@ class Candidates:
         """Return the best of the rows that were seen."""
         if self._new:
             self._raise()
-        pairs, queries = _joined(self._found), len(self._queries)
+        pairs, queries = _joined(self._found), len(self.least)
         if len(self._found) > 1:
             pairs = pairs.where(pairs.bound >= self.least[pairs.query])
         if len(pairs.row) > limit * queries:
@@ -72,7 +72,7 @@ class Candidates:
         if len(pairs.row) > (_FEW + self._top_k) * queries:
             ranks = self._near.ranks(pairs.query, pairs.row) + self._near.plus[pairs.query]
             pairs = pairs.where(ranks >= self.least[pairs.query])
-        return Best(scored(pairs.query, pairs.row, self._rows, self._queries, self._top_k), most)
+        return Best(scored(pairs.query, pairs.row, self._near.rows, self._near.queries, self._top_k), most)
 
     def _first(self, bound: Bound, chosen: Chosen) -> Pairs:
         """Look at rows all of which may be among the best, and return those that are not far behind."""

@@ -108,8 +108,8 @@ class Graph:
         """Return the first width that finds the neighbours of some rows, or 0."""
         asked = np.unique(np.linspace(0, len(self) - 1, _ASKED).astype(np.int64))
         queries, every = Queries(self._rows.get(asked), self._rows.metric), Kept(None, len(self))
-        parts = every.parts(self._rows.bound(queries), 0, len(self), len(asked))
-        true = best(parts, self._rows, queries, _NEIGHBOURS, every)
+        exact = self._rows.bound(queries)
+        true = best(every.parts(exact, 0, len(self), len(asked)), exact, _NEIGHBOURS, every)
         assert true is not None
         for width in _WIDTHS:
             near = self._nearest(queries, _NEIGHBOURS, width)

@@ -128,8 +128,8 @@ class Index:
         if kept.count * len(queries) <= _FEWEST:
             at = np.arange(len(self)) if kept.mask is None else np.flatnonzero(kept.mask)
             return all_scored(at, self._rows, queries, top_k), plan
-        parts = kept.parts(self._rows.bound(queries), 0, len(self), len(queries))
-        exact = best(parts, self._rows, queries, top_k, kept)
+        near = self._rows.bound(queries)
+        exact = best(kept.parts(near, 0, len(self), len(queries)), near, top_k, kept)
         return ([] if exact is None else exact.found), plan
 
     def _coded(self, queries: Queries, top_k: int, kept: Kept) -> tuple[list[Found], str] | None:
@@ -139,19 +139,20 @@ class Index:
             return None
         new = f" and {len(self) - len(codes):,} new ones" if len(self) > len(codes) else ""
         plan = f"{codes.name} scan of {kept}{new}"
-        rest = kept.parts(self._rows.bound(queries), len(codes), len(self), len(queries))
+        near = self._rows.bound(queries)
+        rest = kept.parts(near, len(codes), len(self), len(queries))
         if isinstance(codes, Int8):
             if kept.count * _RARE <= kept.n:
                 return None
             bound = codes.bound(queries)
             parts: Parts = [(bound, part) for part in codes.slices(len(queries))]
-            near = best(parts + rest, self._rows, queries, top_k, kept, kept.count // 8)
-            return None if near is None else (near.found, plan)
+            sure = best(parts + rest, near, top_k, kept, kept.count // 8)
+            return None if sure is None else (sure.found, plan)
         if top_k * _DEEP > kept.count:
             return None
         parts = kept.parts(codes.bound(queries), 0, len(codes), len(queries))
-        near = best(parts + rest, self._rows, queries, top_k, kept, kept.count // 16)
-        return None if near is None else (near.found, f"{plan}, {near.looked:,} rescored")
+        likely = best(parts + rest, near, top_k, kept, kept.count // 16)
+        return None if likely is None else (likely.found, f"{plan}, {likely.looked:,} rescored")
 
     def _linked(self, queries: Queries, top_k: int, kept: Kept) -> tuple[list[Found], str] | None:
         """Search with the graph, and without it what is not in it; None where it cannot say."""
@@ -164,7 +165,7 @@ class Index:
         for one, candidates in zip(queries.each(), each, strict=True):
             bound = self._rows.bound(one)
             parts = [(bound, candidates), *kept.parts(bound, linked, len(self), 1)]
-            exact = best(parts, self._rows, one, top_k, kept)
+            exact = best(parts, bound, top_k, kept)
             found += [] if exact is None else exact.found
         new = len(self) - linked + len(graph.replaced)
         return found, f"HNSW search of {kept}" + (f" and {new:,} new ones" if new else "")

@@ -111,6 +111,9 @@ class Rows:
 class RowsBound(Bound):
     """A bound that is nearly the rank itself: off by at most `plus`, up or down."""
 
+    def __init__(self, rows: Rows, queries: Queries) -> None:
+        self.rows, self.queries = rows, queries
+
     def short(self, chosen: Chosen) -> Array:
         """Return `plus`."""
         return self.plus
@@ -128,7 +131,7 @@ class Product(RowsBound):
     """
 
     def __init__(self, rows: Rows, queries: Queries) -> None:
-        self._rows, self._queries = rows, queries.near
+        super().__init__(rows, queries)
         longest = 1.0 if rows.metric == "cosine" else rows.longest
         reach = longest * (queries.reach + (longest if rows.metric == "l2" else 0.0))
         self.plus = np.full(len(queries), (rows.dimension + 16) * 2.0**-24 * reach, np.float32)
@@ -139,23 +142,23 @@ class Product(RowsBound):
 
     def values(self, chosen: Chosen) -> FloatArray:
         """Return the ranks float32 `[q, m]`, nearly."""
-        rows = self._rows.get(chosen)
+        rows = self.rows.get(chosen)
         # vecdot, not @, for one: it never waits for BLAS threads, which costs 10 ms where the cores are busy.
-        one = len(self._queries) == 1
-        ranks = np.vecdot(rows, self._queries[0])[np.newaxis] if one else self._queries @ rows.T
-        if self._rows.metric == "cosine":
-            ranks /= self._rows.length(chosen)
-        elif self._rows.metric == "l2":
-            ranks -= np.square(self._rows.length(chosen)) / 2
+        one = len(self.queries.near) == 1
+        ranks = np.vecdot(rows, self.queries.near[0])[np.newaxis] if one else self.queries.near @ rows.T
+        if self.rows.metric == "cosine":
+            ranks /= self.rows.length(chosen)
+        elif self.rows.metric == "l2":
+            ranks -= np.square(self.rows.length(chosen)) / 2
         return ranks
 
     def _pairs(self, query: IntArray, row: IntArray) -> FloatArray:
-        asked = self._queries[0] if len(self._queries) == 1 else self._queries[query]
-        ranks: FloatArray = np.vecdot(self._rows.get(row), asked)
-        if self._rows.metric == "cosine":
-            ranks /= self._rows.length(row)
-        elif self._rows.metric == "l2":
-            ranks -= np.square(self._rows.length(row)) / 2
+        asked = self.queries.near[0] if len(self.queries.near) == 1 else self.queries.near[query]
+        ranks: FloatArray = np.vecdot(self.rows.get(row), asked)
+        if self.rows.metric == "cosine":
+            ranks /= self.rows.length(row)
+        elif self.rows.metric == "l2":
+            ranks -= np.square(self.rows.length(row)) / 2
         return ranks
 
 
@@ -163,21 +166,21 @@ class Manhattan(RowsBound):
     """Ranks by sums of float32 differences."""
 
     def __init__(self, rows: Rows, queries: Queries) -> None:
-        self._rows, self._queries = rows, queries.vectors
+        super().__init__(rows, queries)
         reach = np.sqrt(rows.dimension) * (rows.longest + queries.lengths)
         self.plus = ((rows.dimension + 16) * 2.0**-24 * reach).astype(np.float32)
 
     def ranks(self, query: IntArray, row: IntArray) -> FloatArray:
         """Return the rank of each row for its query, nearly."""
-        return _in_blocks(lambda q, r: -np.abs(self._rows.get(r) - self._queries[q]).sum(axis=1), query, row)
+        return _in_blocks(lambda q, r: -np.abs(self.rows.get(r) - self.queries.vectors[q]).sum(axis=1), query, row)
 
     def values(self, chosen: Chosen) -> FloatArray:
         """Return the ranks float32 `[q, m]`, nearly."""
-        rows = self._rows.get(chosen)
-        ranks = np.empty((len(self._queries), len(rows)), np.float32)
+        rows = self.rows.get(chosen)
+        ranks = np.empty((len(self.queries.vectors), len(rows)), np.float32)
         room = np.empty((_NARROW, rows.shape[1]), np.float32)
         for here in chunks(0, len(rows), _NARROW):
-            for i, query in enumerate(self._queries):
+            for i, query in enumerate(self.queries.vectors):
                 off = np.subtract(rows[here], query, out=room[: here.stop - here.start])
                 ranks[i, here] = np.abs(off, out=off).sum(axis=1)
         return np.negative(ranks, out=ranks)
@@ -187,17 +190,17 @@ class Wide(RowsBound):
     """Ranks in float64, for vectors so long or short that float32 products over- or underflow."""
 
     def __init__(self, rows: Rows, queries: Queries) -> None:
-        self._rows, self._queries = rows, queries
+        super().__init__(rows, queries)
         self.plus = np.zeros(len(queries))
 
     def ranks(self, query: IntArray, row: IntArray) -> Array:
         """Return the rank of each row for its query."""
-        return self._queries.ranks(self._rows.scores(row, self._queries, query), query)
+        return self.queries.ranks(self.rows.scores(row, self.queries, query), query)
 
     def values(self, chosen: Chosen) -> Array:
         """Return the ranks float64 `[q, m]`."""
         at = np.arange(chosen.start, chosen.stop) if isinstance(chosen, slice) else chosen
-        each = [np.full(len(at), query) for query in range(len(self._queries))]
+        each = [np.full(len(at), query) for query in range(len(self.queries))]
         return np.stack([self.ranks(query, at) for query in each])
 
 

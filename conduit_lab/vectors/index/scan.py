@@ -7,7 +7,7 @@ import numpy as np
 from conduit_lab.vectors.index.blocks import ROWS, chunks
 from conduit_lab.vectors.index.bound import BoolArray, Bound, Chosen, IntArray
 from conduit_lab.vectors.index.candidates import Best, Candidates, Found, scored
-from conduit_lab.vectors.index.rows import Rows
+from conduit_lab.vectors.index.rows import Rows, RowsBound
 from conduit_lab.vectors.index.scoring import Queries
 
 Parts = list[tuple[Bound, Chosen]]
@@ -38,12 +38,12 @@ class Kept:
         return [(bound, chunk) for chunk in chunks(begin, end, ROWS if queries == 1 else _CHUNK)]
 
 
-def best(parts: Parts, rows: Rows, queries: Queries, top_k: int, kept: Kept, limit: float = np.inf) -> Best | None:
-    """Return the best `top_k` of those rows of `parts` that are `kept`, for each query.
+def best(parts: Parts, near: RowsBound, top_k: int, kept: Kept, limit: float = np.inf) -> Best | None:
+    """Return the best `top_k` of those rows of `parts` that are `kept`, for each query of `near`.
 
     None when there are more than `limit` rows a query to look at. Where the bounds are true, so is the answer.
     """
-    candidates = Candidates(rows, queries, top_k, kept.mask)
+    candidates = Candidates(near, top_k, kept.mask)
     for bound, chosen in parts:
         candidates.see(bound, chosen)
     return candidates.answer(limit)
