@@ -11,7 +11,7 @@ import numpy.typing as npt
 from conduit_lab.core.spec import Array, FloatArray
 from conduit_lab.vectors.index.axes import Axes
 from conduit_lab.vectors.index.blocks import ROWS, Blocks, chunks
-from conduit_lab.vectors.index.bound import BoolArray, Bound, Chosen, IntArray, Pairs
+from conduit_lab.vectors.index.bound import Bound, Chosen, IntArray, Pairs
 from conduit_lab.vectors.index.packed import PIECE, Packed
 from conduit_lab.vectors.index.rows import Rows
 from conduit_lab.vectors.index.scoring import Queries
@@ -41,7 +41,9 @@ class Int8:
         saved = saved or {}
         self._rows, self.begin = rows, begin
         self.axes = Axes(np.asarray(saved["axes"])) if "axes" in saved else None
-        self.codes = Packed(self._width, saved.get("codes"))
+        self.codes: Packed | Blocks = Packed(self._width, saved.get("codes"))
+        if begin:  # to be joined
+            self.codes = Blocks((self._width,), np.int8)
         self.scales = Blocks((), np.float32, saved.get("scales"))
         self.rest = float(saved["rest"][0]) if "rest" in saved else 0.0
         self.fitted = begin + len(self)  # rows that the codes were first made for
@@ -68,7 +70,9 @@ class Int8:
 
     def join(self, more: Int8) -> None:
         """Take in the codes of the rows that follow."""
-        self.codes.append(more.codes.rows())
+        assert isinstance(more.codes, Blocks)
+        for chunk in chunks(0, len(more), ROWS):
+            self.codes.append(more.codes.view(chunk))
         self.scales.join(more.scales)
         self.rest = max(self.rest, more.rest)
 
@@ -83,31 +87,37 @@ class Int8:
         for piece in chunks(self.begin + len(self), end, PIECE):
             if stop.is_set():
                 return
-            each = [self._code(chunk) for chunk in chunks(piece.start, piece.stop, _NEAR)]
-            self.codes.append(np.concatenate([codes for codes, _ in each]))
-            self.scales.append(np.concatenate([scales for _, scales in each]))
+            codes, scales = self._code_piece(piece)
+            self.codes.append(codes)
+            self.scales.append(scales)
 
     def replace(self, at: IntArray) -> None:
         """Code the rows `at` again."""
         if not len(at):
             return
         codes, scales = self._code(at)
-        self.codes.replace(at, codes)
+        self._packed.replace(at, codes)
         self.scales.replace(at, scales)
-
-    def keep(self, alive: BoolArray) -> None:
-        """Drop every row that is not `alive`."""
-        self.codes.keep(alive)
-        self.scales.keep(alive)
+        for piece in self._packed.worn():
+            codes, scales = self._code_piece(piece)
+            self._packed.renew(piece, codes)
+            self.scales.replace(np.arange(piece.start, piece.stop), scales)
 
     def save(self) -> dict[str, Array]:
         """Return the arrays that make it again."""
-        scales = self.scales.take(np.arange(len(self)))
-        return {"codes": self.codes.rows(), "scales": scales, "rest": np.array([self.rest]), **self._axes_saved()}
+        made = Int8(self._rows, self._axes_saved())
+        each = [made._code_piece(piece) for piece in chunks(0, len(self), PIECE)]
+        codes, scales = (np.concatenate(column) for column in zip(*each, strict=True))
+        return {"codes": codes, "scales": scales, "rest": np.array([made.rest]), **self._axes_saved()}
+
+    @property
+    def _packed(self) -> Packed:
+        assert isinstance(self.codes, Packed)
+        return self.codes
 
     def slices(self, queries: int) -> Iterator[slice]:
         """Yield the rows in slices that a bound for so many queries takes."""
-        return self.codes.slices(*((_FIRST, ROWS) if queries == 1 else (PIECE, PIECE)))
+        return self._packed.slices(*((_FIRST, ROWS) if queries == 1 else (PIECE, PIECE)))
 
     def bound(self, queries: Queries) -> Int8Bound:
         """Return how to bound the ranks of rows for some queries."""
@@ -115,6 +125,14 @@ class Int8:
 
     def _axes_saved(self) -> dict[str, Array]:
         return {} if self.axes is None else {"axes": self.axes.turned}
+
+    def dots(self, asked: npt.NDArray[np.int8], chosen: slice) -> npt.NDArray[np.int32]:
+        """Return the products int32 `[q, m]` of coded queries with one of the slices."""
+        return self._packed.dots(asked, chosen)
+
+    def _code_piece(self, piece: slice) -> tuple[npt.NDArray[np.int8], FloatArray]:
+        each = [self._code(chunk) for chunk in chunks(piece.start, piece.stop, _NEAR)]
+        return np.concatenate([codes for codes, _ in each]), np.concatenate([scales for _, scales in each])
 
     def _code(self, chosen: Chosen) -> tuple[npt.NDArray[np.int8], FloatArray]:
         near = self._rows.near(chosen)
@@ -149,7 +167,7 @@ class Int8Bound(Bound):
     def values(self, chosen: Chosen) -> Array:
         """Return float32 `[q, m]`: no row's rank for a query is above it, with `plus`."""
         assert isinstance(chosen, slice)
-        values = self._int8.codes.dots(self._asked, chosen).astype(np.float32)
+        values = self._int8.dots(self._asked, chosen).astype(np.float32)
         values += self._more[:, np.newaxis]
         values *= self._scales[:, np.newaxis]
         values *= self._int8.scales.view(chosen)
@@ -183,7 +201,7 @@ class Int8Bound(Bound):
             return super().above(chosen, least)
         wanted = (least - self.plus) / (self._scales * greatest) - self._more
         wanted = np.floor(wanted * (1 - np.sign(wanted) * 2.0**-20)).astype(np.int32)
-        dots = self._int8.codes.dots(self._asked, chosen)
+        dots = self._int8.dots(self._asked, chosen)
         query, row, at = Pairs.of(dots >= wanted[:, np.newaxis], chosen)
         bound = (dots[query, at] + self._more[query]) * self._scales[query] * scales[at] + self.plus[query]
         return Pairs(query, row, bound)

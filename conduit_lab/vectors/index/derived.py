@@ -81,11 +81,13 @@ class Derived:
             self.codes.replace(at[at < len(self.codes)])
 
     def keep(self, alive: BoolArray) -> None:
-        """Drop every row that is not `alive`, and the graph: its links lead through them."""
+        """Drop every row that is not `alive`, and what is made of many rows together: 8-bit codes and the graph."""
         self.close()
         self.graph = None
-        if self.codes is not None:
+        if isinstance(self.codes, Bits):
             self.codes.keep(alive[: len(self.codes)])
+        else:
+            self.codes = None
 
     def save(self) -> dict[str, Array]:
         """Return the codes as arrays."""

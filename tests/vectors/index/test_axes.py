@@ -116,6 +116,7 @@ def test_compact_and_a_snapshot_keep_the_axes(indexes: Callable[..., Index]) -> 
     index = indexes(rows)
     alive = np.arange(len(rows)) % 9 > 0
     index.compact(alive)
+    index.wait()
     again = Index(DIMENSION, vectors=rows[alive], codes=index.codes())
     query = flat(1, seed=4)
     for one in (index, again):

@@ -150,9 +150,25 @@ def test_replaced_and_compacted_rows_keep_right_codes(indexes: Callable[..., Ind
     alive = np.random.default_rng(0).random(len(rows)) < 0.9
     index.compact(alive)
     query = random(1, 24, seed=2)
+    expected = [oracle(rows[alive], query[0], "cosine")[:10]]
+    assert answers(index.search(query, 10)) == expected
+    index.wait()
     answer = index.search(query, 10)
     assert answer.plan.startswith("int8 scan")
-    assert answers(answer) == [oracle(rows[alive], query[0], "cosine")[:10]]
+    assert answers(answer) == expected
+
+
+def test_pieces_with_many_replaced_rows_are_coded_anew(indexes: Callable[..., Index]) -> None:
+    rows = random(INT8_ROWS + 900, 24)
+    index = indexes(rows)
+    for seed in range(1, 8):
+        at = np.unique(np.random.default_rng(seed).integers(0, len(rows), 200))
+        rows[at] = random(len(at), 24, seed=seed)
+        index.replace(at, rows[at])
+        query = rows[at[:1]] + random(1, 24, seed=9)
+        answer = index.search(query, 10)
+        assert answer.plan.startswith("int8 scan")
+        assert answers(answer) == [oracle(rows, query[0], "cosine")[:10]]
 
 
 class Held:

@@ -40,29 +40,36 @@ def test_slices_grow_and_keep_within_a_block() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
-def test_any_changes_in_any_order_leave_the_same_rows(data: st.DataObject) -> None:
+def test_any_changes_in_any_order_give_the_products_of_the_rows(data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(packed, "PIECE", 8)
+        patch.setattr(packed, "_PATCHED", 3)
         generator = np.random.default_rng(data.draw(st.integers(0, 1_000)))
         made, rows = Packed(5), np.empty((0, 5), np.int8)
-        for _ in range(data.draw(st.integers(1, 8))):
-            step = data.draw(st.sampled_from(["append", "append", "replace", "keep"]))
-            if step == "append":
+        for _ in range(data.draw(st.integers(1, 12))):
+            if data.draw(st.booleans()) or not len(rows):
                 more = random(data.draw(st.integers(0, 30)), 5, seed=int(generator.integers(1_000)))
                 made.append(more)
                 rows = np.concatenate([rows, more])
-            elif step == "replace" and len(rows):
+            else:
                 at = np.unique(generator.integers(0, len(rows), 4))
-                rows[at] = random(len(at), 5, seed=9)
+                rows[at] = random(len(at), 5, seed=int(generator.integers(1_000)))
                 made.replace(at, rows[at])
-            elif step == "keep":
-                alive = generator.random(len(rows)) < 0.7
-                made.keep(alive)
-                rows = rows[alive]
+                if data.draw(st.booleans()):
+                    for piece in made.worn():
+                        made.renew(piece, rows[piece])
+                    assert not made.worn()
             assert len(made) == len(rows)
-            assert (made.rows() == rows).all()
             asked = random(2, 5, seed=3)
             assert (dots(made, asked, 8, 16) == asked.astype(np.int32) @ rows.T.astype(np.int32)).all()
+
+
+def test_a_piece_of_which_many_rows_were_replaced_is_worn() -> None:
+    made = Packed(4, random(2 * PIECE + 10, 4))
+    made.replace(np.arange(PIECE, PIECE + 256), random(256, 4, seed=1))
+    assert made.worn() == []
+    made.replace(np.array([PIECE + 7, PIECE + 300]), random(2, 4, seed=2))
+    assert made.worn() == [slice(PIECE, 2 * PIECE)]
 
 
 def test_rows_are_copies() -> None:
@@ -71,4 +78,6 @@ def test_rows_are_copies() -> None:
     before = rows.copy()
     rows[:] = 0
     made.append(rows[:1])
-    assert (made.rows()[:10] == before).all()
+    assert (
+        dots(made, random(1, 8, seed=1))[:, :10] == random(1, 8, seed=1).astype(np.int32) @ before.T.astype(np.int32)
+    ).all()
