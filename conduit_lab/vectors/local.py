@@ -27,8 +27,8 @@ from conduit_lab.vectors.entry import Entry
 from conduit_lab.vectors.filters import Filter
 from conduit_lab.vectors.index.index import Index
 
-_SPARE = 1_024  # dead rows that are always kept
-_DEAD = 0.25  # of all rows, beyond which they are dropped
+_SPARE = 1_024  # dead rows that are always kept, and changes of others that are always made one by one
+_MANY = 0.25  # of all rows, beyond which the dead are dropped, and all rows read again
 _PAGE = 256  # lexical hits looked at together where a filter may refuse some
 _BLOCK = 1_024  # entries that are read or copied together, so that other threads run in between
 
@@ -68,19 +68,20 @@ class Local:
     def upsert(self, entries: Sequence[Entry]) -> None:
         """Store all of `entries` or none."""
         batch = Batch.of(entries)
-        with self._fresh(), self._changing() as before:
-            self._storage.put(batch, lambda: self._add(batch, before))
+        with self._changing() as before:
+            self._storage.put(batch)
+            self._add(batch, before)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove what is there of `ids` and return how many there were."""
         with self._fresh():
+            if self._at.keys().isdisjoint(ids):
+                return 0
+        with self._changing():
             known = [id for id in dict.fromkeys(ids) if id in self._at]
             if known:
-                with self._changing():
-                    self._storage.remove(known, lambda: self._bury(known))
-                if len(self._ids) - len(self._at) > max(_SPARE, _DEAD * len(self._ids)):
-                    with suppress(MemoryError):  # nothing is wrong with dead rows
-                        self._compact()
+                self._storage.remove(known)
+                self._bury(known)
             return len(known)
 
     # Reading
@@ -238,6 +239,16 @@ class Local:
             self._ids, self._at, self._alive = ids, at, all_alive
             self._stale = False
 
+    def _drop_dead(self) -> None:
+        if len(self._ids) - len(self._at) > self._many:
+            with suppress(MemoryError):  # nothing is wrong with dead rows
+                self._compact()
+
+    @property
+    def _many(self) -> int:
+        """So many rows that all are made anew sooner than these are looked after one by one."""
+        return max(_SPARE, int(_MANY * len(self._ids)))
+
     def _drop(self, count: int) -> None:
         """Drop the rows from `count` on, which may not all be there in each part."""
         for id in self._ids[count:]:
@@ -276,8 +287,8 @@ class Local:
         ]
 
     @contextmanager
-    def _fresh(self) -> Iterator[None]:
-        """Hold the lock over rows that are what the storage has."""
+    def _usable(self) -> Iterator[None]:
+        """Hold the lock over rows that can be read or changed."""
         with self._lock:
             if self._closed:
                 raise StoreError("the store is closed: open it again with VectorStore(path=…)")
@@ -287,23 +298,29 @@ class Local:
                     "the store in memory is closed: a change of it failed halfway, and there is no other copy of its "
                     "entries to go back to; add them again, or give a store a path"
                 )
-            if self._stale or self._storage.changed_elsewhere():
-                self._load()
-                self.version += 1
+            yield
+
+    @contextmanager
+    def _fresh(self) -> Iterator[None]:
+        """Hold rows and storage in one state, the last."""
+        with self._usable(), self._storage.transaction():
+            self._catch_up()
             yield
 
     @contextmanager
     def _changing(self) -> Iterator[list[Block]]:
-        """Change storage and rows, both or neither.
+        """Change storage and rows, from their last state on, both or neither.
 
         Where it fails after rows were changed, or is interrupted, they are read again from the file. Without a file
         they are the only copy: there the kernel's interrupt waits, and rows go back to what they were, those that
         were replaced to what the list got of them.
         """
-        count, before = len(self._ids), list[Block]()
-        with nullcontext() if self._durable else _uninterrupted():
+        with self._usable(), nullcontext() if self._durable else _uninterrupted():
+            count, before = len(self._ids), list[Block]()
             try:
-                yield before
+                with self._storage.transaction(write=True):
+                    self._catch_up()
+                    yield before
             except BaseException:
                 if self._stale and not self._durable:
                     self._drop(count)
@@ -311,8 +328,27 @@ class Local:
                         self._put(block)
                     self._stale = False
                 raise
-            self.version += 1
-            self._stale = False
+            if self._stale:
+                self.version += 1
+                self._stale = False
+                self._drop_dead()
+
+    def _catch_up(self) -> None:
+        """Take in what other stores have written to the file: what they changed, or all of it where that is much."""
+        if not self._stale and not self._storage.changed_elsewhere():
+            return
+        self._drop_dead()
+        known, self._stale = not self._stale, True
+        changes = self._storage.changes(self._many) if known else None
+        if changes is None:
+            self._load()
+        else:
+            removed, put = changes
+            self._bury([id for id in removed if id in self._at])
+            for block in put:
+                self._put(block)
+        self._stale = False
+        self.version += 1
 
 
 @contextmanager

@@ -3,15 +3,15 @@
 On disk it is a file in WAL mode: what `put` or `remove` has returned from survives the death of the process, and with
 `durability="full"` a power cut too. Table `meta` holds the format, kind, dimension and metric; table `entries` one row
 an entry: times, JSON metadata, little-endian float32 embedding and content, with CRC-32s that find flipped bits;
-table `words` the index of the contents' words (`lexical`). A storage in memory and that of a snapshot keep no
-embeddings: there the index has them.
+table `words` the index of the contents' words (`lexical`), table `changes` what was changed last (`changes`). A
+storage in memory and that of a snapshot keep no embeddings: there the index has them.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import chain, starmap
 from pathlib import Path
@@ -22,7 +22,7 @@ import numpy as np
 from conduit_lab.core.errors import StoreError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.batch import Batch
-from conduit_lab.vectors.disk import format_1, lexical, record
+from conduit_lab.vectors.disk import changes, format_1, lexical, record
 from conduit_lab.vectors.disk.files import new_file
 from conduit_lab.vectors.disk.record import Block
 from conduit_lab.vectors.entry import Entry
@@ -84,13 +84,47 @@ class Storage:
             self.close()
             raise
 
+    @contextmanager
+    def transaction(self, *, write: bool = False) -> Iterator[None]:
+        """Let the block see one state of the file; with `write` the last, which it alone may change, wholly or not.
+
+        One within another is a part of it.
+        """
+        if self._connection.in_transaction:
+            yield
+            return
+        with self._told("write" if write else "read"), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            yield
+
     def load(self) -> Iterator[Block]:
         """Yield every entry in the order of adding, 4,096 at a time."""
+        with self.transaction():
+            self._mark()
+            yield from self._blocks(f"SELECT {record.FOR_BLOCK} FROM entries ORDER BY seq")
+
+    def changed_elsewhere(self) -> bool:
+        """Tell whether another connection, here or in another process, has written since `load` or `changes`."""
+        if not self._width:  # in memory or read-only, so it cannot
+            return False
         with self._told("read"):
-            self._seen = self._data_version()
-            rows = self._connection.execute(f"SELECT {record.FOR_BLOCK} FROM entries ORDER BY seq")
-            while some := rows.fetchmany(_BLOCK):
-                yield record.block(some, self._width)
+            return self._data_version() != self._seen
+
+    def changes(self, most: int) -> tuple[list[str], list[Block]] | None:
+        """Return what other connections have changed since: the ids that were removed, then the entries that were put.
+
+        An id may be in both: it was added again. The entries come in the order of adding. None where the file cannot
+        tell, or where it is more than `most`; then all is to be loaded.
+        """
+        with self.transaction():
+            before = self._last
+            self._mark()
+            if before is None or self._last is None or self._last[0] - before[0] > most:
+                return None
+            if self._connection.execute(changes.STANDS, before).fetchone() is None:
+                return None
+            removed = [id for (id,) in self._connection.execute(changes.REMOVED, before[:1])]
+            return removed, list(self._blocks(changes.PUT, before[:1]))
 
     def get(self, ids: Sequence[str]) -> list[Entry | None]:
         """Return the entry of each id, or None; its embedding is empty where none are kept."""
@@ -104,37 +138,27 @@ class Storage:
             rows = self._each("id, content_checksum, content", ids)
             return [None if row is None else record.content(*row) for row in rows]
 
-    def put(self, entries: Sequence[Entry], then: Callable[[], None] = lambda: None) -> None:
-        """Add or replace all of `entries` in one transaction; a replaced one keeps its place and `created_at`.
-
-        `then` is called before its end: where it raises, nothing is stored.
-        """
-        with self._told("write"), self._connection:
+    def put(self, entries: Sequence[Entry]) -> None:
+        """Add or replace all of `entries` or nothing; a replaced one keeps its place and `created_at`."""
+        with self.transaction(write=True):
             fields = Batch.of(entries).fields()
             self._connection.executemany(record.PUT, (record.row(each, self._width) for each in fields))
-            then()
+            self._last = None if self.changed_elsewhere() else self._last_change()
 
-    def remove(self, ids: Sequence[str], then: Callable[[], None] = lambda: None) -> None:
-        """Remove all of `ids` in one transaction, with `then` as in `put`."""
-        with self._told("write"), self._connection:
+    def remove(self, ids: Sequence[str]) -> None:
+        """Remove all of `ids` or nothing."""
+        with self.transaction(write=True):
             self._connection.executemany("DELETE FROM entries WHERE id = ?", ((id,) for id in ids))
-            then()
+            self._last = None if self.changed_elsewhere() else self._last_change()
 
     def lexical(self, text: str, limit: int, offset: int = 0) -> list[tuple[str, float]]:
         """Return ids and bm25 scores of the entries that hold a word of `text`, best first; higher is better."""
         query = lexical.match(text)
         if query is None:
             return []
-        with self._told("read"):
+        with self.transaction():
             self._check_words()
             return self._connection.execute(lexical.SEARCH, (query, limit, offset)).fetchall()
-
-    def changed_elsewhere(self) -> bool:
-        """Tell whether another connection, here or in another process, has written since `load`."""
-        if not self._width:  # in memory or read-only, so it cannot
-            return False
-        with self._told("read"):
-            return self._data_version() != self._seen
 
     def copy_to(self, path: Path, embeddings: Iterable[FloatArray] = ()) -> None:
         """Write a whole copy as a new file that needs no other beside it; `path` must not exist.
@@ -203,7 +227,8 @@ class Storage:
         if old:
             self._upgrade()
         made = {sql for (sql,) in self._connection.execute("SELECT sql FROM sqlite_schema")}
-        if not made.issuperset(_ROWS):
+        self._logged = made.issuperset(changes.SCHEMA)
+        if not made.issuperset(_ROWS) or (not self._logged and made.intersection(changes.SCHEMA)):
             raise self._damaged("its tables are not as they were made")
         # Not quick_check: where the index of ids has a wrong one, an entry could not be found, or be added twice.
         problem = self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
@@ -211,11 +236,15 @@ class Storage:
             raise self._damaged(problem)
         with suppress(sqlite3.OperationalError):  # a read-only file stays as it is and can be searched
             self._connection.execute("PRAGMA journal_mode = WAL")
+        if self._width and not self._logged:
+            with suppress(sqlite3.OperationalError), self._connection:
+                changes.begin(self._connection)
+                self._logged = True
         self._connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
         self._connection.execute("PRAGMA fullfsync = ON")  # macOS: wait for the disk itself, not for its cache
         self._connection.execute(f"PRAGMA cache_size = -{_CACHE}")
         self._connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG}")
-        self._seen = self._data_version()
+        self._mark()
 
     def _upgrade(self) -> None:
         """Make a file of format 1 one of format 2, all of it or nothing."""
@@ -247,13 +276,25 @@ class Storage:
     def _data_version(self) -> int:
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
+    def _mark(self) -> None:
+        """Note that the caller learns now what is in the file."""
+        self._seen, self._last = self._data_version(), self._last_change()
+
+    def _last_change(self) -> tuple[int, int] | None:
+        return self._connection.execute(changes.LAST).fetchone() if self._logged else None
+
+    def _blocks(self, statement: str, values: Sequence[int] = ()) -> Iterator[Block]:
+        rows = self._connection.execute(statement, values)
+        while some := rows.fetchmany(_BLOCK):
+            yield record.block(some, self._width)
+
     def _check_words(self) -> None:
         """Check the words of a file before they are first used."""
         if self._unchecked:
             self._unchecked = False
             [last] = self._connection.execute("SELECT max(seq) FROM entries").fetchone()
             # A file that cannot be written, or is just being, cannot be checked either.
-            with suppress(sqlite3.OperationalError), self._connection:
+            with suppress(sqlite3.OperationalError):
                 if last is not None and last <= _CHECKED:
                     self._connection.execute(lexical.CHECK)
 

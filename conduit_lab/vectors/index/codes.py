@@ -41,9 +41,8 @@ class Int8:
         saved = saved or {}
         self._rows, self.begin = rows, begin
         self.axes = Axes(np.asarray(saved["axes"])) if "axes" in saved else None
-        self.codes: Packed | Blocks = Packed(self._width, saved.get("codes"))
-        if begin:  # to be joined
-            self.codes = Blocks((self._width,), np.int8)
+        self.codes: Packed | Blocks  # as they are where they will be joined to others
+        self.codes = Blocks((self._width,), np.int8) if begin else Packed(self._width, saved.get("codes"))
         self.scales = Blocks((), np.float32, saved.get("scales"))
         self.rest = float(saved["rest"][0]) if "rest" in saved else 0.0
         self.fitted = begin + len(self)  # rows that the codes were first made for
@@ -110,11 +109,6 @@ class Int8:
         codes, scales = (np.concatenate(column) for column in zip(*each, strict=True))
         return {"codes": codes, "scales": scales, "rest": np.array([made.rest]), **self._axes_saved()}
 
-    @property
-    def _packed(self) -> Packed:
-        assert isinstance(self.codes, Packed)
-        return self.codes
-
     def slices(self, queries: int) -> Iterator[slice]:
         """Yield the rows in slices that a bound for so many queries takes."""
         return self._packed.slices(*((_FIRST, ROWS) if queries == 1 else (PIECE, PIECE)))
@@ -123,12 +117,17 @@ class Int8:
         """Return how to bound the ranks of rows for some queries."""
         return Int8Bound(self._rows, self, queries)
 
-    def _axes_saved(self) -> dict[str, Array]:
-        return {} if self.axes is None else {"axes": self.axes.turned}
-
     def dots(self, asked: npt.NDArray[np.int8], chosen: slice) -> npt.NDArray[np.int32]:
         """Return the products int32 `[q, m]` of coded queries with one of the slices."""
         return self._packed.dots(asked, chosen)
+
+    @property
+    def _packed(self) -> Packed:
+        assert isinstance(self.codes, Packed)
+        return self.codes
+
+    def _axes_saved(self) -> dict[str, Array]:
+        return {} if self.axes is None else {"axes": self.axes.turned}
 
     def _code_piece(self, piece: slice) -> tuple[npt.NDArray[np.int8], FloatArray]:
         each = [self._code(chunk) for chunk in chunks(piece.start, piece.stop, _NEAR)]

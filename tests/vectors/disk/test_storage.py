@@ -17,6 +17,7 @@ import pytest
 from conduit_lab.core.errors import StoreError
 from conduit_lab.vectors.disk.storage import Storage
 from conduit_lab.vectors.entry import Entry
+from tests.vectors.disk.test_changes import forget_changes
 from tests.vectors.disk.test_format_1 import make_format_1
 
 VECTORS = np.random.default_rng(1).standard_normal((5_000, 8)).astype(np.float32)
@@ -131,17 +132,14 @@ def test_a_batch_is_all_or_nothing(path: Path) -> None:
         storage.close()
 
 
-def test_what_comes_before_the_end_may_undo_it(path: Path) -> None:
-    def fail() -> None:
-        raise MemoryError
-
+def test_a_transaction_is_all_or_nothing(path: Path) -> None:
     for where in (path, None):
         storage = Storage(where, 8, "cosine")
         storage.put(some(3))
-        with pytest.raises(MemoryError):
-            storage.put([entry(0, "new"), entry(7)], fail)
-        with pytest.raises(MemoryError):
-            storage.remove(["id 1"], fail)
+        with pytest.raises(MemoryError), storage.transaction(write=True):
+            storage.put([entry(0, "new"), entry(7)])
+            storage.remove(["id 1"])
+            raise MemoryError
         assert storage.contents(["id 0", "id 1", "id 7"]) == ["text 0 about kettles", "text 1 about kettles", None]
         assert [id for id, _ in storage.lexical("kettles new", 9)] == ["id 0", "id 1", "id 2"]
         storage.close()
@@ -433,13 +431,16 @@ print(len(next(storage.load()).ids))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs the modes of files")
-def test_a_copy_in_a_read_only_folder_is_searched(path: Path) -> None:
+@pytest.mark.parametrize("logged", [True, False])
+def test_a_copy_in_a_read_only_folder_is_searched(path: Path, logged: bool) -> None:
     storage = Storage(path, 8, "cosine")
     storage.put(some())
     with tempfile.TemporaryDirectory() as name:  # not tmp_path, which only its owner may enter
         folder = Path(name)
         storage.copy_to(folder / "index.db")
         storage.close()
+        if not logged:
+            forget_changes(folder / "index.db")
         make_format_1(folder / "old.db")
         folder.chmod(0o555)
         for file in folder.iterdir():
