@@ -16,7 +16,6 @@ from conduit_lab.vectors.index.packed import PIECE, Packed
 from conduit_lab.vectors.index.rows import Rows
 from conduit_lab.vectors.index.scoring import Queries
 
-_FIRST = 16_384  # rows that one query looks at first, whole; of the others it sees only those that can be better
 _NEAR = 1_024  # rows that are coded at once: their copies stay in the processor's cache
 AXES_ROWS = 32_768  # from so many rows on they are coded along axes: whole, the codes of fewer stay in the cache
 _OUTGROWN = 4  # times the rows that codes were first made for: they are made anew
@@ -111,7 +110,7 @@ class Int8:
 
     def slices(self, queries: int) -> Iterator[slice]:
         """Yield the rows in slices that a bound for so many queries takes."""
-        return self._packed.slices(*((_FIRST, ROWS) if queries == 1 else (PIECE, PIECE)))
+        return self._packed.slices(ROWS if queries == 1 else PIECE)
 
     def bound(self, queries: Queries) -> Int8Bound:
         """Return how to bound the ranks of rows for some queries."""

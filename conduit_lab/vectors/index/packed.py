@@ -9,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from conduit_lab.core.spec import Array
-from conduit_lab.vectors.index.blocks import ROWS
+from conduit_lab.vectors.index.blocks import ROWS, chunks
 from conduit_lab.vectors.index.bound import IntArray
 
-PIECE = 4_096  # rows packed together: with many queries their products stay near the processor; a part of `ROWS`
-_GROWTH = 8  # times as many rows in a slice as in the one before
+PIECE = 8_192  # rows packed together: with many queries their products stay near the processor; a part of `ROWS`
 _PATCHED = 256  # rows of a piece that may be others than when it was packed
 
 Int8Array = npt.NDArray[np.int8]
@@ -84,13 +83,9 @@ class Packed:
         if len(rows) < PIECE:
             self._last = rows.copy()
 
-    def slices(self, first: int, most: int) -> Iterator[slice]:
-        """Yield slices of `first` rows, then of more and more, at most `most`; none across the edge of a block."""
-        begin, size = 0, first
-        while begin < len(self):
-            end = min(begin + size, len(self), (begin // ROWS + 1) * ROWS)
-            yield slice(begin, end)
-            begin, size = end, min(most, size * _GROWTH)
+    def slices(self, size: int) -> Iterator[slice]:
+        """Return slices of `size` rows: `PIECE`, a multiple of it that divides `ROWS`, or `ROWS`."""
+        return chunks(0, len(self), size)
 
     def dots(self, asked: Int8Array, chosen: slice) -> npt.NDArray[np.int32]:
         """Return the products int32 `[q, m]` of `asked` `[q, width]` with the rows of one of `slices`."""
