@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import nbformat
 import pytest
+from playwright.sync_api import expect
 
 from conduit_lab.models.embedder import Embedder
 
@@ -28,6 +29,7 @@ def test_the_stream_of_the_tour_grows_live_and_survives(
     lab_page.open("tour.ipynb")
     for i in range(stream):
         lab_page.run_to_end(i)
+    expect(lab_page.page.locator(".conduit-stream")).to_have_count(0)  # an answer before it may still be written
     lab_page.page.evaluate(WATCH)
     lab_page.run(stream)
     lab_page.page.locator(".conduit-stream").wait_for()
