@@ -152,11 +152,9 @@ def test_answers_are_right_while_two_models_push_each_other_out(tmp_path: Path) 
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(ask, range(120)))
-    evictions = cache.evictions  # how many depends on which of them ran together
-    for number in range(6):
-        ask(number)
-    assert sum(shared.calls for shared in held) == 126
-    assert cache.evictions >= evictions + 5
+    assert sum(shared.calls for shared in held) == 120
+    cache.trim()  # those that ran together to the end are still there
+    assert cache.evictions >= 3
 
 
 def test_a_file_that_became_another_model_is_refused_when_it_is_opened_again(
