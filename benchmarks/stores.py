@@ -38,6 +38,7 @@ def ours(folder: Path) -> Iterator[Row]:
             yield from searches(store, rows, queries)
             store.close()
         yield from writing(folder)
+        yield from shared(folder)
     yield from memory(folder)
     yield from gaps()
 
@@ -109,6 +110,19 @@ def writing(folder: Path) -> Iterator[Row]:
         store.close()
     opened = [once(lambda: VectorStore(DIMENSION, path=folder / "normal.db").close()) for _ in range(7)]
     yield "10,000 in a file: open and load", seconds(statistics.median(opened)), "–", "–", "–"
+
+
+def shared(folder: Path) -> Iterator[Row]:
+    """Search what another store has just added to the same file, beside reading it all again."""
+    rows, queries = vectors(50_000)
+    path = folder / "shared.db"
+    with filled(rows, path) as store, VectorStore(DIMENSION, path=path) as other:
+        times = []
+        for i, query in enumerate(queries[:30]):
+            other.add(f"new {i}", query)
+            times.append(once(lambda query=query: store.search(query, TOP_K)))  # type: ignore[misc]
+    again = once(lambda: VectorStore(DIMENSION, path=path).close())
+    yield "50,000 in a file: search after another's add", seconds(statistics.median(times)), seconds(again), "–", "open"
 
 
 def memory(folder: Path) -> Iterator[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self, cast
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +57,7 @@ class Axes:
         least = np.partition(asked @ values.T, -_NEIGHBOURS - 1, axis=1)[:, -_NEIGHBOURS - 1, np.newaxis]
         for width in widths:
             count = width - 1
-            across = np.outer(_length(asked[:, count:]), _length(values[:, count:]))
+            across = np.outer(length(asked[:, count:]), length(values[:, count:]))
             bounds = asked[:, :count] @ values[:, :count].T + across
             if np.median(np.count_nonzero(bounds >= least, axis=1)) <= _LEFT:
                 return cls.of(principal[:, :count].T)
@@ -73,5 +73,7 @@ class Axes:
         return values
 
 
-def _length(rows: FloatArray) -> FloatArray:
-    return cast(npt.NDArray[np.float32], np.sqrt(np.vecdot(rows, rows)))
+def length(rows: FloatArray) -> FloatArray:
+    """Return the length of each row, in float32."""
+    lengths: FloatArray = np.sqrt(np.vecdot(rows, rows))
+    return lengths

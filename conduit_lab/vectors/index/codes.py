@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conduit_lab.core.spec import Array, FloatArray
-from conduit_lab.vectors.index.axes import Axes
+from conduit_lab.vectors.index.axes import Axes, length
 from conduit_lab.vectors.index.blocks import ROWS, Blocks, chunks
 from conduit_lab.vectors.index.bound import Bound, Chosen, IntArray, Pairs
 from conduit_lab.vectors.index.packed import PIECE, Packed
@@ -22,6 +22,7 @@ _OUTGROWN = 4  # times the rows that codes were first made for: they are made an
 _AXES_OF = 4_096  # rows that the axes are chosen by
 _COMMON = 2  # times the median scale of rows coded at once, at most, is the scale of all
 _MORE = np.float32(1 + 1e-3)  # than float32 rounds off in the length of a rest
+_SQUARE = np.float32(2.0**-20)  # of a squared length, less than which float32 rounds off in half of it
 _ROUNDING = 32 * 2.0**-24  # of a product that was exact in whole numbers, scaled in float32
 
 
@@ -30,8 +31,8 @@ class Int8:
 
     x is the row, for cosine at length 1; or what `Axes` makes of it where those are fewer values. With a query
     q = s c' + r coded alike, Cauchy and Schwarz give x·q <= scale s (c·c' + rest |c'|) + |x||r|: a true bound,
-    whatever the data. The best 10 of 100,000 sentence embeddings are among about 15 that it leaves to score, or
-    about 100 along axes, which are half the bytes. Not for manhattan.
+    whatever the data. For the best 10 of 30,000 sentence embeddings it leaves 31 rows to look at in the median; along
+    axes, which are half the bytes, 65 for those of 100,000, and 300 or more for a query in ten. Not for manhattan.
     """
 
     name = "int8"
@@ -141,7 +142,7 @@ class Int8:
         scales = np.maximum(scales, min(scales.max(), _COMMON * np.median(scales)) or 1)
         codes = _coded(near, scales)
         rest = near / scales[:, np.newaxis] - codes
-        self.rest = max(self.rest, float(_length(rest).max(initial=0.0) * _MORE))
+        self.rest = max(self.rest, float(length(rest).max(initial=0.0) * _MORE))
         return codes, scales
 
 
@@ -157,8 +158,8 @@ class Int8Bound(Bound):
         rest = near - self._asked * self._scales[:, np.newaxis]
         # What |x| is multiplied with: the query's own rest, and the rounding of the products.
         rounding = _ROUNDING if int8.axes is None else _ROUNDING + int8.axes.slack
-        self.plus = (_length(rest) * _MORE + rounding * queries.reach).astype(np.float32)
-        self._more = _length(self._asked.astype(np.float32)) * np.float32(int8.rest) * _MORE
+        self.plus = (length(rest) * _MORE + rounding * queries.reach).astype(np.float32)
+        self._more = length(self._asked.astype(np.float32)) * np.float32(int8.rest) * _MORE
         if rows.metric != "cosine":  # |x| is not 1
             self._rests, self.plus = self.plus[:, np.newaxis], np.zeros_like(self.plus)
 
@@ -173,17 +174,20 @@ class Int8Bound(Bound):
             lengths = self._rows.length(chosen)
             values += self._rests * lengths
             if self._rows.metric == "l2":
-                values -= np.square(lengths) * np.float32(0.5 - 2.0**-20)
+                values -= np.square(lengths) * (np.float32(0.5) - _SQUARE)
         return values
 
     def short(self, chosen: Chosen) -> Array | None:
-        """Return twice what was added for the rests; along axes nobody knows."""
+        """Return twice what was added for the rests and for rounding; along axes nobody knows."""
         if self._int8.axes is not None:
             return None
         assert isinstance(chosen, slice)
         short: FloatArray = 2 * _MORE * self._more * self._scales * self._int8.scales.view(chosen).max() + self.plus
         if self._rows.metric != "cosine":
-            short += 2 * _MORE * self._rests[:, 0] * self._rows.length(chosen).max()
+            longest = self._rows.length(chosen).max()
+            short += 2 * _MORE * self._rests[:, 0] * longest
+            if self._rows.metric == "l2":
+                short += 2 * _SQUARE * np.square(longest)
         return short
 
     def above(self, chosen: Chosen, least: npt.NDArray[np.float64]) -> Pairs:
@@ -214,8 +218,3 @@ def _scales(rows: FloatArray) -> FloatArray:
 def _coded(rows: FloatArray, scales: FloatArray) -> npt.NDArray[np.int8]:
     codes: npt.NDArray[np.int8] = np.rint(rows / scales[:, np.newaxis]).astype(np.int8)
     return codes
-
-
-def _length(rows: FloatArray) -> FloatArray:
-    length: FloatArray = np.sqrt(np.vecdot(rows, rows))
-    return length

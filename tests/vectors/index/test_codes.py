@@ -73,6 +73,10 @@ def test_no_rank_is_above_its_bound_whatever_the_data(metric: str, data: st.Data
     if metric == "l2":  # less what float64 rounds
         ranks -= 2.0**-50 * (np.square(queries.lengths[every.query]) + np.square(scores))
     assert (every.bound >= ranks).all()
+    short = bound.short(slice(0, n))
+    if short is not None:  # nor far below it
+        value = bound.values(slice(0, n))[every.query, every.row].astype(np.float64)
+        assert (queries.ranks(scores, every.query) >= value - short[every.query]).all()
     for row in range(n):  # none is lost where its own rank is what is asked for
         least = np.full(len(asked), -np.inf)
         least[every.query[every.row == row]] = ranks[every.row == row]
