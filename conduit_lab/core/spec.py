@@ -18,20 +18,25 @@ class TensorSpec:
     """Name, dtype and shape of one input or output.
 
     `shape` holds an int for a fixed axis and a name for a free one, the batch axis first:
-    `TensorSpec("embedding", "float32", ("batch", 384))`.
+    `TensorSpec("embedding", "float32", ("batch", 384))`. One that is not `ranked` takes any shape: its own is empty,
+    and so it has no batch axis.
     """
 
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+    ranked: bool = True
 
     def __str__(self) -> str:
+        if not self.ranked:
+            return f"{self.dtype} [...]"
         return f"{self.dtype} [{', '.join(str(axis) for axis in self.shape)}]"
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Tell whether an array of `shape` has the right rank and fixed axes."""
-        return len(shape) == len(self.shape) and all(
-            want == got for want, got in zip(self.shape, shape, strict=True) if isinstance(want, int)
+        return not self.ranked or (
+            len(shape) == len(self.shape)
+            and all(want == got for want, got in zip(self.shape, shape, strict=True) if isinstance(want, int))
         )
 
 

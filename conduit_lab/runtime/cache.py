@@ -18,7 +18,8 @@ from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import TensorSpec
 from conduit_lab.runtime import devices
-from conduit_lab.runtime.graph import Graph, check, digest
+from conduit_lab.runtime.content import TRIES, digest
+from conduit_lab.runtime.graph import Graph, check
 from conduit_lab.runtime.npz import Dense
 from conduit_lab.runtime.order import Order
 from conduit_lab.runtime.session import Options, Session, memory_bytes
@@ -33,6 +34,8 @@ Key = tuple[str, ...]
 class Shared:
     """One model file, opened. Its session may be evicted while nobody runs it; the next run opens it again.
 
+    `key` begins with the digest of the content, and whatever is opened holds just that: a file that has changed since
+    is left for another that held the content when it was asked for. `path` is where it was last found.
     `inputs`, `outputs`, `metadata`, `labels`, `graph` (None for `.npz`) and `size` (bytes of weights) stay known when
     it is evicted. `calls`, `rows` and `seconds` count what it ran, `loads` how often it was opened, `hits` how often
     it was asked for and already there.
@@ -49,6 +52,7 @@ class Shared:
         self.key = key
         self.path = path
         self.options = options
+        self._paths = {path: None}  # all that held the content once, the last to say so at the end
         self.calls = self.rows = self.running = self.loads = self.hits = 0
         self.seconds = 0.0
         self.used = perf_counter()
@@ -168,18 +172,35 @@ class Shared:
         """Let go of the session; what still runs on it ends well."""
         self._engine = None
 
+    def found_at(self, path: Path) -> None:
+        """Remember a file that holds the content now."""
+        self._paths.pop(path, None)
+        self._paths[path] = None
+        self.path = path
+
     def _open(self) -> Session | Dense:
         with self._opening:
             engine = self._engine
             if engine is None:
-                engine = Dense(self.path) if self.path.suffix == ".npz" else Session(self.path, self.options)
-                if self.loads and (engine.inputs, engine.outputs) != (self.inputs, self.outputs):
-                    raise ModelLoadError(
-                        f"{display(self.path)} has become another model since it was loaded: load it again"
-                    )
+                engine = self._find()
                 self._keep(engine)
                 self._cache.trim(keep=self)
         return engine
+
+    def _find(self) -> Session | Dense:
+        """Open the file that held the content last, or another that still does."""
+        for path in reversed(list(self._paths)):
+            if _content(path) == self.key[0]:
+                engine = Dense(path) if path.suffix == ".npz" else Session(path, self.options)
+                if engine.content == self.key[0]:  # unless it was replaced just now
+                    self.path = path
+                    return engine
+        where = display(self.path)
+        what = "has become another model" if self.path.exists() else "is gone"
+        raise ModelLoadError(
+            f"{where} {what} since it was loaded, and its session was closed to save memory: "
+            f"load the file that is there now with load_model({where!r}), or with reload() of a Model"
+        )
 
     def _keep(self, engine: Session | Dense) -> None:
         self.inputs, self.outputs = engine.inputs, engine.outputs
@@ -220,14 +241,23 @@ class SessionCache:
         """Return the opened file; raises `ModelLoadError` or `DeviceError`."""
         options = options or Options()
         key = _key(path, options)
-        with self._lock:
-            shared = self._shared.get(key)
-            if shared is None:
-                shared = self._shared[key] = Shared(self, key, path, options)
-            elif shared.loaded:
-                shared.hits += 1
-        shared.load()  # not under the lock: others may open other files meanwhile
-        return shared
+        for left in reversed(range(TRIES)):
+            with self._lock:
+                shared = self._shared.get(key)
+                if shared is None:
+                    shared = self._shared[key] = Shared(self, key, path, options)
+                elif shared.loaded:
+                    shared.hits += 1
+                shared.found_at(path)
+            try:
+                shared.load()  # not under the lock: others may open other files meanwhile
+            except ModelLoadError:
+                before, key = key, _key(path, options)
+                if key == before or not left:
+                    raise
+                continue  # the file was replaced between the two
+            return shared
+        raise AssertionError("the last try returns or raises")
 
     def __iter__(self) -> Iterator[Shared]:
         with self._lock:
@@ -269,13 +299,25 @@ class SessionCache:
 def _key(path: Path, options: Options) -> Key:
     """Return what two requests must share to share a session: the content, and how it is opened."""
     if path.suffix == ".npz":
-        if not path.is_file():
-            raise ModelLoadError(f"no model file at {display(path)}: check the path and the root it starts from")
-        return (digest((path,)), "npz")
+        return (_npz_content(path), "npz")
     providers: list[Any] = devices.providers_for(options.device, options.fallback)
-    content = digest(check(path).files)
+    content = check(path).content
     how = (options.may_fall_back, options.threads, options.graph_level, options.timeout)
     return (content, repr(providers), repr(how))
+
+
+def _npz_content(path: Path) -> str:
+    if not path.is_file():
+        raise ModelLoadError(f"no model file at {display(path)}: check the path and the root it starts from")
+    return digest((path,))
+
+
+def _content(path: Path) -> str:
+    """Return the digest of what a model file holds now, or nothing where there is no such file any more."""
+    try:
+        return _npz_content(path) if path.suffix == ".npz" else check(path).content
+    except (ModelLoadError, OSError):
+        return ""
 
 
 sessions = SessionCache()

@@ -14,7 +14,7 @@ import numpy as np
 from conduit_lab.core.errors import DeadlineExceeded, ModelLoadError, ModelRunError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, FloatArray
-from conduit_lab.runtime import devices, operators
+from conduit_lab.runtime import devices
 from conduit_lab.runtime.cache import Shared, sessions
 from conduit_lab.runtime.deadline import cut_after
 from conduit_lab.runtime.graph import first_line
@@ -83,7 +83,6 @@ class Decoder:
 
         Raises `ModelLoadError` for a graph that is no decoder, `DeviceError` for a device that is not here.
         """
-        operators.register()
         shared = sessions.open(path, options)
         return cls(shared, Signature.read(shared, heads, width), rows, context)
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from conduit_lab.core.errors import OptimizeError
 from conduit_lab.core.paths import display
-from conduit_lab.runtime.graph import check, digest
+from conduit_lab.runtime import devices
+from conduit_lab.runtime.graph import check
+from conduit_lab.runtime.session import Options, Session
 
 KEY = "conduit_lab.made_of"
 MAX_INLINE = 2**30  # bytes of weights; a protobuf ends at 2 GB, so more go into a side file, as Hugging Face names it
@@ -61,10 +63,11 @@ def load(path: Path, *, weights: bool = True) -> Any:
 
 
 def write(model: Any, path: Path, sources: Sequence[Path], kind: str, metadata: Mapping[str, str]) -> None:
-    """Write a graph made of `sources`, with `metadata` and a note of its origin; refuses what is no valid ONNX."""
-    import onnx
+    """Write a graph made of `sources`, with `metadata` and a note of its origin.
 
-    from conduit_lab.runtime import devices
+    Raises `ModelLoadError` for a graph that onnxruntime cannot open.
+    """
+    import onnx
 
     made = {
         "kind": kind,
@@ -75,7 +78,7 @@ def write(model: Any, path: Path, sources: Sequence[Path], kind: str, metadata: 
     onnx.helper.set_model_props(model, {**metadata, KEY: json.dumps(made)})
     large = sum(tensor.ByteSize() for tensor in model.graph.initializer) > MAX_INLINE
     onnx.save(model, str(path), save_as_external_data=large, location=_side(path).name)
-    check(path)
+    Session(path, Options("cpu", graph_level="disable"))  # raises where onnxruntime cannot run it
 
 
 def metadata(model: Any) -> dict[str, str]:
@@ -97,7 +100,7 @@ def origin(path: Path) -> dict[str, Any] | None:
 
 def digests(paths: Sequence[Path]) -> list[str]:
     """Return the SHA-256 of each checked file, its external data included."""
-    return [digest(check(path).files) for path in paths]
+    return [check(path).content for path in paths]
 
 
 def _side(path: Path) -> Path:

@@ -2,100 +2,114 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from conduit_lab.core import figures
 from conduit_lab.core.errors import MissingExtra, ModelLoadError
 from conduit_lab.core.paths import display
-from conduit_lab.runtime import operators
+from conduit_lab.runtime import damage, external, optimizers
+from conduit_lab.runtime.content import digest, digest_of
+from conduit_lab.runtime.nodes import all_nodes as all_nodes
+from conduit_lab.runtime.nodes import all_tensors
 
-Identity = tuple[str, int, int, int]
+MAX_BYTES = 2**31 - 1  # of a protobuf
+MAX_KNOWN = 256  # files
 
 
 @dataclass(frozen=True)
-class Graph:
-    """A checked ONNX file: its opset, who made it, the files it is made of, and whether it may run for ever.
+class Facts:
+    """What the bytes of one ONNX file say.
 
-    `files` begins with the graph and goes on with its external data; `size` is their bytes. `endless` graphs have a
-    `Loop` in them, which nothing but a deadline ends for certain.
+    `endless` graphs have a `Loop` in them, which nothing but a deadline ends for certain. `unranked` are the inputs
+    and outputs without a shape, of any rank; `unsafe` the optimizers that would end the process; `parts` the tensors
+    that lie in other files.
     """
 
     opset: int
     producer: str
+    endless: bool
+    unranked: frozenset[str]
+    unsafe: tuple[str, ...]
+    parts: tuple[external.Part, ...]
+
+
+@dataclass(frozen=True)
+class Graph(Facts):
+    """A checked ONNX file: what it says, the files it is made of, their bytes, and the digest of their content.
+
+    `files` begins with the graph and goes on with its external data.
+    """
+
     files: tuple[Path, ...]
     size: int
-    endless: bool
+    content: str
+
+
+_known: dict[str, Facts] = {}  # by the digest of the bytes; each operation on a dict is atomic
 
 
 def check(path: Path) -> Graph:
-    """Return the facts of a valid ONNX file; `ModelLoadError` for one that is missing, broken or reaches outside.
+    """Return the facts of an ONNX file; `ModelLoadError` for one that is missing, broken or reaches outside.
 
-    `onnx.checker` sees the file before onnxruntime does: it refuses external data outside of the model's folder, hard
-    links included, which onnxruntime loads.
+    Whether its graph is one that can run, onnxruntime says: it takes more than ONNX's own checker, and ends no
+    process over what is wrong.
     """
     if not path.is_file():
         raise ModelLoadError(f"no model file at {display(path)}: check the path and the root it starts from")
-    if path.stat().st_size == 0:
-        raise ModelLoadError(f"{display(path)} is empty: wanted an ONNX model; copy or export it again")
-    return _checked(path, identity(path))
+    size = path.stat().st_size
+    if size == 0:
+        raise ModelLoadError(f"{display(path)} is empty: expected an ONNX model; copy or export it again")
+    if size > MAX_BYTES:
+        raise ModelLoadError(
+            f"{display(path)} has {figures.size(size)}, and an ONNX file ends at 2 GB: "
+            "export the model with external data"
+        )
+    try:
+        facts = _facts(path)
+        files = (path, *external.check(path, facts.parts))
+        size = sum(file.stat().st_size for file in files)
+        return Graph(**vars(facts), files=files, size=size, content=digest(files))
+    except OSError as error:
+        raise ModelLoadError(f"{display(path)} cannot be read: {error.strerror or error}") from error
 
 
-@lru_cache(maxsize=256)
-def _checked(path: Path, _: Identity) -> Graph:
-    """Check each state of a file once."""
+def _facts(path: Path) -> Facts:
+    """Return what the file says, read once for each content."""
+    facts = _known.get(digest((path,)))
+    if facts is None:
+        content = path.read_bytes()
+        facts = _read(path, content)
+        if len(_known) >= MAX_KNOWN:
+            _known.pop(next(iter(_known)), None)
+        _known[digest_of(content)] = facts
+    return facts
+
+
+def _read(path: Path, content: bytes) -> Facts:
     try:
         import onnx
     except ImportError as error:  # pragma: no cover - a base dependency
-        raise MissingExtra("onnx", "cpu", "checking ONNX files") from error
+        raise MissingExtra("onnx", "cpu", "reading ONNX files") from error
     try:
-        operators.register()
-        onnx.checker.check_model(str(path))
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception as error:  # the checker raises protobuf's, its own and ValueError
-        raise ModelLoadError(
-            f"{display(path)} is not a valid ONNX model ({first_line(error)}): it may be cut short; "
-            "copy or export it again"
-        ) from error
-    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
-    graphs = list(_graphs(model.graph))
-    nodes = list(all_nodes(model))
-    outside = {entry.value for tensor in _tensors(graphs, nodes) for entry in _location(tensor)}
-    files = (path, *(path.parent / name for name in sorted(outside)))
-    producer = f"{model.producer_name} {model.producer_version}".strip()
-    size = sum(file.stat().st_size for file in files)
-    return Graph(opset, producer, files, size, any(node.op_type == "Loop" for node in nodes))
-
-
-def all_nodes(model: Any) -> Iterator[Any]:
-    """Yield every node of a protobuf: of its graph, of the graphs inside of nodes, of its functions."""
-    for part in (*_graphs(model.graph), *model.functions):
-        yield from part.node
-
-
-def _graphs(graph: Any) -> Iterator[Any]:
-    """Yield a graph and the graphs inside of its nodes."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
-                yield from _graphs(inner)
-
-
-def _tensors(graphs: list[Any], nodes: list[Any]) -> Iterator[Any]:
-    """Yield every tensor that may lie outside of the file."""
-    for graph in graphs:
-        yield from graph.initializer
-        for sparse in graph.sparse_initializer:
-            yield from (sparse.values, sparse.indices)
-    yield from (attribute.t for node in nodes for attribute in node.attribute if attribute.HasField("t"))
-
-
-def _location(tensor: Any) -> list[Any]:
-    return [entry for entry in tensor.external_data if entry.key == "location"]
+        model: Any = onnx.ModelProto.FromString(content)
+    except Exception as error:  # protobuf's own
+        raise ModelLoadError(f"{display(path)} {damage.reason(content)}") from error
+    if not model.HasField("graph"):
+        raise ModelLoadError(f"{display(path)} {damage.reason(content)}")
+    try:
+        values = (*model.graph.input, *model.graph.output)
+        return Facts(
+            opset=max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0),
+            producer=f"{model.producer_name} {model.producer_version}".strip(),
+            endless=any(node.op_type == "Loop" for node in all_nodes(model)),
+            unranked=frozenset(value.name for value in values if not value.type.tensor_type.HasField("shape")),
+            unsafe=optimizers.unsafe(model),
+            parts=external.parts(all_tensors(model)),
+        )
+    except (UnicodeDecodeError, ValueError) as error:  # a name that is no text, an offset that is no number
+        raise ModelLoadError(f"{display(path)} is damaged: {error}; copy or export it again") from error
 
 
 def files(path: Path) -> tuple[Path, ...]:
@@ -106,26 +120,6 @@ def files(path: Path) -> tuple[Path, ...]:
         return check(path).files
     except ModelLoadError:
         return (path,)
-
-
-def digest(files: tuple[Path, ...]) -> str:
-    """Return the SHA-256 of the files' contents, each hashed once for each state it was in."""
-    whole = hashlib.sha256()
-    for file in files:
-        whole.update(_digest(file, identity(file)))
-    return whole.hexdigest()
-
-
-@lru_cache(maxsize=1024)
-def _digest(path: Path, _: Identity) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
-
-
-def identity(path: Path) -> Identity:
-    """Return what changes when a file does: where it lies, its size and its times."""
-    stat = path.stat()
-    return f"{stat.st_dev}:{stat.st_ino}", stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def first_line(error: BaseException) -> str:

@@ -29,6 +29,7 @@ from conduit_lab.core import figures
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, TensorSpec, describe
+from conduit_lab.runtime.content import TRIES, digest
 
 MAX_BYTES = 2 * 2**30
 MAX_RATIO = 100  # weights are noise to a compressor; deflate makes 1000 bytes of zeros one
@@ -100,7 +101,8 @@ _FORMS = "W0, b0, W1, b1, … with activations, or one layer as W and b, weights
 class Dense:
     """A stack of dense layers; the same face as an ONNX `Session`, on NumPy.
 
-    `size` is the bytes of its weights as float32, `labels` the class names in output order or None.
+    `size` is the bytes of its weights as float32, `labels` the class names in output order or None, `content` the
+    digest of the file.
     Raises `ModelLoadError` for a file that is missing, broken, too large, holds Python objects or does not follow
     the convention above.
     """
@@ -110,7 +112,7 @@ class Dense:
 
     def __init__(self, path: Path) -> None:
         where = display(path)
-        arrays = _read(path, where)
+        self.content, arrays = _read_unchanged(path, where)
         self.labels = _labels(where, arrays)
         layers = _layers(where, arrays, self.labels)
         self._layers = [(weight, bias, ACTIVATIONS[activation]) for weight, bias, activation in layers]
@@ -129,10 +131,20 @@ class Dense:
         return [x]
 
 
+def _read_unchanged(path: Path, where: str) -> tuple[str, dict[str, Array]]:
+    """Return the digest of the file and its arrays, of the same bytes; the file may change meanwhile."""
+    for _ in range(TRIES):
+        if not path.is_file():
+            raise ModelLoadError(f"no model file at {where}: check the path and the root it starts from")
+        content = digest((path,))
+        arrays = _read(path, where)
+        if digest((path,)) == content:
+            return content, arrays
+    raise ModelLoadError(f"{where} changes while it is loaded: load it again once it is written")
+
+
 def _read(path: Path, where: str) -> dict[str, Array]:
     """Return the arrays of the file, after its directory was checked against the limits."""
-    if not path.is_file():
-        raise ModelLoadError(f"no model file at {where}: check the path and the root it starts from")
     try:
         with zipfile.ZipFile(path) as archive:
             _check_sizes(where, archive.infolist())

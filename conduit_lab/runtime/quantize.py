@@ -15,7 +15,8 @@ from conduit_lab.core.errors import MissingExtra, OptimizeError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array
 from conduit_lab.runtime import derived, devices
-from conduit_lab.runtime.graph import all_nodes, first_line
+from conduit_lab.runtime.graph import first_line
+from conduit_lab.runtime.nodes import all_nodes
 
 Feeds = Mapping[str, Array]
 

@@ -24,9 +24,10 @@ from conduit_lab.core.errors import (
 )
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, TensorSpec
-from conduit_lab.runtime import devices
+from conduit_lab.runtime import devices, external
+from conduit_lab.runtime.content import TRIES
 from conduit_lab.runtime.deadline import cut_after
-from conduit_lab.runtime.graph import check, first_line
+from conduit_lab.runtime.graph import Graph, check, first_line
 from conduit_lab.runtime.tensor import DeviceTensor
 
 log = logging.getLogger("conduit_lab")
@@ -59,6 +60,25 @@ _LEVELS = {
     "all": "ORT_ENABLE_ALL",
 }
 
+
+# Before the reason onnxruntime puts a code, the path, and a place in its own source
+_NOISE = tuple(
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        r"^\[ONNXRuntimeError\] : \d+ : \w+ : ",
+        r"^Load model from .*? failed: ?",
+        r"^/\S+:\d+ .*?\) (?=[A-Z])",
+    )
+)
+# The words of a reason, and the next step
+_STEPS = (
+    (
+        r"No Op registered|is not a registered function|Could not find an implementation|Custom Op",
+        "update onnxruntime, or register the operator's library with register_custom_ops(path)",
+    ),
+    (r"Unsupported model IR version|Opset \d+ is under development|max supported", "update onnxruntime"),
+    (r"Missing opset", "it may be cut short: copy it again"),
+)
 
 _custom_ops: list[str] = []
 
@@ -114,17 +134,16 @@ class Session:
     def __init__(self, path: Path, options: Options | None = None) -> None:
         self.path = path
         self.options = options or Options()
-        self.graph = check(path)
-        self.size = self.graph.size
         self.note = ""
         self.fallbacks = 0
         self._failures = 0  # in a row, on the device
         self._on_cpu: Session | None = None
+        self.graph, self._session = self._open_unchanged()
+        self.size, self.content = self.graph.size, self.graph.content
         self._limit = self.options.timeout or (LOOP_SECONDS if self.graph.endless else None)
-        self._session = self._open()
         try:
-            self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
-            self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
+            self.inputs = tuple(_spec(value, self.graph) for value in self._session.get_inputs())
+            self.outputs = tuple(_spec(value, self.graph) for value in self._session.get_outputs())
             self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         except UnicodeDecodeError as error:
             raise ModelLoadError(f"{display(path)} has a name in it that is no text: {error}") from error
@@ -133,19 +152,27 @@ class Session:
         self._names = [spec.name for spec in self.outputs]
         self.device = devices.name_of(self._session.get_providers()[0])
 
-    def _open(self) -> Any:
+    def _open_unchanged(self) -> tuple[Graph, Any]:
+        """Return the checked graph and onnxruntime's session of the same bytes; the file may change meanwhile."""
+        for _ in range(TRIES):
+            graph = check(self.path)
+            session = self._open(graph)
+            if check(self.path).content == graph.content:
+                return graph, session
+        raise ModelLoadError(f"{display(self.path)} changes while it is loaded: load it again once it is written")
+
+    def _open(self, graph: Graph) -> Any:
         """Return onnxruntime's session on the best device that takes the model."""
         wanted = devices.providers_for(self.options.device, self.options.fallback)
         first = devices.name_of(wanted[0])
         for start in range(len(wanted)):
             try:
-                session = self._create(wanted[start:])
+                session = self._create(graph, wanted[start:])
             except Exception as error:  # onnxruntime's own exceptions have no common base
                 self.note = self.note or f"{first} cannot load it: {first_line(error)}"
                 if start + 1 < len(wanted) and self.options.may_fall_back:
                     continue
-                reason = first_line(error)
-                raise ModelLoadError(f"{display(self.path)} cannot be loaded: {reason}") from error
+                raise ModelLoadError(f"{display(self.path)} cannot be loaded: {_refusal(error)}") from error
             got = devices.name_of(session.get_providers()[0])
             if got != first:
                 self.note = self.note or f"onnxruntime did not load {first}"  # it may leave one out without an error
@@ -160,7 +187,7 @@ class Session:
             return session
         raise AssertionError("there is always the CPU")
 
-    def _create(self, providers: list[Any]) -> Any:
+    def _create(self, graph: Graph, providers: list[Any]) -> Any:
         ort = devices.onnxruntime()
         _cap_memory()
         options = ort.SessionOptions()
@@ -171,7 +198,16 @@ class Session:
         options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")  # freed at an unload
         for library in _custom_ops:
             options.register_custom_ops_library(library)
-        return ort.InferenceSession(str(self.path), options, providers=providers, enable_fallback=0)
+        without = list(graph.unsafe) or None
+        with external.mapped(self.path, graph.parts) as files:
+            if files and [devices.name_of(provider) for provider in providers] == ["cpu"]:
+                # given as bytes to copy: a file that onnxruntime maps itself changes answers when it is
+                # written to, and ends the process when it is cut
+                sizes = [len(file) for file in files.values()]
+                options.add_external_initializers_from_files_in_memory(list(files), list(files.values()), sizes)
+            return ort.InferenceSession(
+                str(self.path), options, providers=providers, disabled_optimizers=without, enable_fallback=0
+            )
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
         """Return the outputs in their order for one dict of input arrays.
@@ -244,7 +280,7 @@ class Session:
 
     def _run_on_cpu(self, feeds: Mapping[str, Array], error: Exception) -> list[Array]:
         if self._on_cpu is None:
-            self._on_cpu = Session(self.path, replace(self.options, device="cpu"))
+            self._on_cpu = self._same_on_cpu(error)
         outputs = self._on_cpu.run(feeds)  # raises where the input is to blame
         self.fallbacks += 1
         self._failures += 1
@@ -256,6 +292,17 @@ class Session:
             self._session, self.device = self._on_cpu._session, "cpu"
             log.warning("%s stays on the CPU: %s failed %d times in a row", display(self.path), failed_on, FAILURES)
         return outputs
+
+    def _same_on_cpu(self, error: Exception) -> Session:
+        """Return a session of the same bytes on the CPU."""
+        failed = f"{display(self.path)} failed on {self.device} ({_reason(error)}), and the CPU cannot stand in: "
+        try:
+            session = Session(self.path, replace(self.options, device="cpu"))
+        except ModelLoadError as problem:
+            raise ModelRunError(f"{failed}{problem}") from error
+        if session.content != self.content:
+            raise ModelRunError(f"{failed}the file has changed since it was loaded; load it again") from error
+        return session
 
 
 @cache
@@ -295,10 +342,20 @@ def _reason(error: Exception) -> str:
     return f"it asked for {figures.size(int(asked[1]))} more memory than it may have" if asked else "out of memory"
 
 
-def _spec(value: Any) -> TensorSpec:
+def _spec(value: Any, graph: Graph) -> TensorSpec:
     """Return the spec of an onnxruntime input or output; an unnamed free axis is called `?`."""
     shape = tuple(axis if isinstance(axis, int) else axis or "?" for axis in value.shape)
-    return TensorSpec(value.name, _DTYPES.get(value.type, value.type), shape)
+    unranked = not shape and value.name in graph.unranked and value.type.startswith("tensor(")
+    return TensorSpec(value.name, _DTYPES.get(value.type, value.type), shape, not unranked)
+
+
+def _refusal(error: Exception) -> str:
+    """Return why onnxruntime does not load a file, without its own codes and paths, and the next step."""
+    text = str(error).strip()
+    for noise in _NOISE:
+        text = noise.sub("", text, count=1)
+    text = " ".join(text.split())[:300].rstrip(".; ")
+    return f"{text}; {next((step for words, step in _STEPS if re.search(words, text)), 'export it again')}"
 
 
 def native(array: Array) -> Array:

@@ -13,7 +13,8 @@ import numpy as np
 
 from conduit_lab.core.paths import display
 from conduit_lab.runtime import devices, hardware
-from conduit_lab.runtime.graph import digest, files
+from conduit_lab.runtime.content import digest
+from conduit_lab.runtime.graph import files
 from conduit_lab.runtime.session import Options
 
 log = logging.getLogger("conduit_lab")

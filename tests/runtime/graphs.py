@@ -13,11 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 Axes = Sequence[int | str]
 
 
-def value(name: str, axes: Axes, dtype: str = "float32") -> Any:
-    """Return an input or output of a graph."""
+def value(name: str, axes: Axes | None, dtype: str = "float32") -> Any:
+    """Return an input or output of a graph; without `axes` it has no shape."""
     kinds = {"str": TensorProto.STRING}
     kind = kinds.get(dtype) or helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    return helper.make_tensor_value_info(name, kind, list(axes))
+    return helper.make_tensor_value_info(name, kind, None if axes is None else list(axes))
 
 
 def constant(name: str, array: Any) -> Any:
@@ -38,11 +38,13 @@ def save(
     constants: Sequence[Any] = (),
     metadata: dict[str, str] | None = None,
     domains: Sequence[str] = (),
+    opset: int = 17,
+    functions: Sequence[Any] = (),
 ) -> Path:
     """Write the graph, unchecked, and return its path."""
     graph = helper.make_graph(list(nodes), "graph", list(inputs), list(outputs), list(constants))
-    opsets = [helper.make_opsetid("", 17), *(helper.make_opsetid(domain, 1) for domain in domains)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9, functions=list(functions))
     if metadata:
         helper.set_model_props(model, metadata)
     path.write_bytes(model.SerializeToString())

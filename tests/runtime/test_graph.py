@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.runtime import graph
+from conduit_lab.runtime.content import digest
 
 from . import graphs
 
@@ -60,24 +59,18 @@ def test_a_loop_may_be_endless(tmp_path: Path) -> None:
     assert graph.check(graphs.endless(tmp_path / "loop.onnx")).endless
 
 
-def test_digest_is_the_content_wherever_it_lies(linear: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copy(linear, tmp_path / "copy.onnx"))
-    assert graph.digest((linear,)) == graph.digest((copy,))
-    graphs.linear(copy, np.zeros((3, 2)))
-    assert graph.digest((linear,)) != graph.digest((copy,))
+def test_content_is_the_digest_of_the_graph_and_its_external_data(tmp_path: Path) -> None:
+    same, twin, other = (
+        graph.check(external(tmp_path / name, value)) for name, value in zip("abc", (1, 1, 2), strict=True)
+    )
+    assert same.content == twin.content == digest(same.files)
+    assert same.content != other.content
 
 
-def test_digest_sees_external_data(tmp_path: Path) -> None:
-    one, other = (graph.check(external(tmp_path / name, weight)).files for name, weight in (("a", 1), ("b", 2)))
-    assert graph.digest(one) != graph.digest(other)
-
-
-def test_digest_sees_a_file_that_was_replaced_within_one_tick_of_the_clock(linear: Path) -> None:
-    before, stat = graph.digest((linear,)), linear.stat()
-    other = graphs.linear(linear.with_name("other.onnx"), np.zeros((3, 2)))
-    os.utime(other, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    other.replace(linear)
-    assert graph.digest((linear,)) != before
+def test_facts_are_those_of_the_bytes_and_not_of_the_path(linear: Path) -> None:
+    assert not graph.check(linear).endless
+    graphs.endless(linear)
+    assert graph.check(linear).endless
 
 
 def test_a_broken_file_is_one_file(tmp_path: Path) -> None:

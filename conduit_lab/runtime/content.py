@@ -1,0 +1,61 @@
+"""Content: the SHA-256 of files, remembered for as long as their stat proves them unchanged."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+from conduit_lab.core.errors import ModelLoadError
+from conduit_lab.core.paths import display
+
+Identity = tuple[str, int, int, int]
+
+SETTLED_NS = 2_000_000_000  # two writes within one tick of a file system's clock look alike; FAT's tick is 2 s
+MAX_KNOWN = 1024  # files
+TRIES = 3  # of reading a file that changes meanwhile
+
+# No lock, which a forked child could inherit while it is held: each operation on a dict is atomic
+_known: dict[Path, tuple[Identity, bytes]] = {}
+
+
+def digest(files: tuple[Path, ...]) -> str:
+    """Return the SHA-256 of the files' contents; each is hashed once for each state that it was in.
+
+    A file that changed less than two seconds before it was hashed is hashed again the next time. Raises `OSError`
+    for a file that cannot be read, `ModelLoadError` for one that changes while it is read.
+    """
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(_digest(file))
+    return whole.hexdigest()
+
+
+def digest_of(content: bytes) -> str:
+    """Return the digest of one file that holds `content`."""
+    return hashlib.sha256(hashlib.sha256(content).digest()).hexdigest()
+
+
+def _digest(path: Path) -> bytes:
+    for _ in range(TRIES):
+        before = identity(path)
+        known = _known.get(path)
+        if known is not None and known[0] == before:
+            return known[1]
+        begin = time.time_ns()
+        with path.open("rb") as file:
+            value = hashlib.file_digest(file, "sha256").digest()
+        if identity(path) != before:
+            continue
+        if max(before[2:]) < begin - SETTLED_NS:
+            if len(_known) >= MAX_KNOWN:
+                _known.pop(next(iter(_known)), None)
+            _known[path] = before, value
+        return value
+    raise ModelLoadError(f"{display(path)} changes while it is read: load it again once it is written")
+
+
+def identity(path: Path) -> Identity:
+    """Return what changes when a file does: its device and inode, its size and its times."""
+    stat = path.stat()
+    return f"{stat.st_dev}:{stat.st_ino}", stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns

@@ -1,0 +1,96 @@
+"""External data: the tensors that an ONNX file keeps in other files, each confined to the model's folder.
+
+onnxruntime reads a hard link, which may be any file of the machine under another name; a model file from elsewhere
+must not choose what is read, so every file is checked here first.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from conduit_lab.core import figures
+from conduit_lab.core.errors import ModelLoadError
+from conduit_lab.core.paths import display
+
+
+class Part(NamedTuple):
+    """Where one tensor lies: its name, and the bytes of a file beside the model; `length` is None to its own size."""
+
+    tensor: str
+    location: str
+    offset: int
+    length: int | None
+
+
+def parts(tensors: Iterator[Any]) -> tuple[Part, ...]:
+    """Return the parts of those tensors that lie outside of the file; `ValueError` for one that says no number."""
+    found = []
+    for tensor in tensors:
+        if tensor.data_location == tensor.EXTERNAL:
+            said = {entry.key: entry.value for entry in tensor.external_data}
+            length = int(said["length"]) if "length" in said else None
+            found.append(Part(tensor.name, said.get("location", ""), int(said.get("offset") or 0), length))
+    return tuple(found)
+
+
+def check(path: Path, parts: Sequence[Part]) -> tuple[Path, ...]:
+    """Return the files in which the parts of the model at `path` lie, each once and in order.
+
+    Each must be a file of its own below the model's folder, or below the folder of the real file where the model is a
+    link, as in the cache of Hugging Face. Raises `ModelLoadError` naming the tensor, the file and the next step.
+    """
+    homes = {path.parent.resolve(), path.resolve().parent}
+    files = {}
+    for part in parts:
+        if part.location not in files:
+            files[part.location] = _checked(path, part, homes)
+        size = files[part.location].stat().st_size
+        end = part.offset + (part.length or 0)
+        if part.offset < 0 or (part.length or 0) < 0 or end > size:
+            place = f"from {figures.count(part.offset)} to {figures.count(end)}"
+            raise _refusal(path, part, f"has {figures.count(size)} bytes, none {place}: copy or download it again")
+    return tuple(files[location] for location in sorted(files))
+
+
+def _checked(path: Path, part: Part, homes: set[Path]) -> Path:
+    given = Path(part.location)
+    if not part.location or given.is_absolute() or ".." in given.parts:
+        raise _refusal(path, part, f"is not below the model's folder: {_AGAIN}")
+    file = path.parent / given
+    try:
+        real = file.resolve()
+        stat = real.stat() if real.is_file() else None
+    except (ValueError, RuntimeError) as error:  # a NUL in it; links in a circle
+        raise _refusal(path, part, f"is no path ({error}): {_AGAIN}") from error
+    if not any(real.is_relative_to(home) for home in homes):
+        raise _refusal(path, part, f"is a link to {real}, out of the model's folder: copy the file itself there")
+    if stat is None:
+        raise _refusal(path, part, "is not there: copy it beside the model, under this name")
+    if stat.st_nlink > 1:
+        raise _refusal(path, part, "is a hard link, which may lead to any file: replace it by a copy (cp, then mv)")
+    return file
+
+
+_AGAIN = "export the model with its data beside it"
+
+
+def _refusal(path: Path, part: Part, why: str) -> ModelLoadError:
+    return ModelLoadError(f"{display(path)} keeps the tensor {part.tensor!r} in {part.location!r}, which {why}")
+
+
+@contextmanager
+def mapped(path: Path, parts: Sequence[Part]) -> Iterator[dict[str, Any]]:
+    """Give the bytes of each file of the parts, by its location, as long as the block lasts."""
+    with ExitStack() as stack:
+        held: dict[str, Any] = {}
+        for location in dict.fromkeys(part.location for part in parts):
+            with (path.parent / location).open("rb") as file:
+                empty = file.seek(0, 2) == 0  # which cannot be mapped
+                held[location] = (
+                    b"" if empty else stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                )
+        yield held

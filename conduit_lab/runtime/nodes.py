@@ -1,0 +1,45 @@
+"""Nodes: walking through an ONNX protobuf, with the graphs inside of its nodes and its functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def bodies(model: Any) -> Iterator[Any]:
+    """Yield everything that has nodes: the graph, the functions, and the graphs inside of their nodes."""
+    left = [*reversed(model.functions), model.graph]
+    while left:
+        body = left.pop()
+        yield body
+        left += [inner for node in reversed(body.node) for inner in reversed(list(subgraphs(node)))]
+
+
+def all_nodes(model: Any) -> Iterator[Any]:
+    """Yield every node of a protobuf: of its graph, of the graphs inside of nodes, of its functions."""
+    for body in bodies(model):
+        yield from body.node
+
+
+def subgraphs(node: Any) -> Iterator[Any]:
+    """Yield the graphs that a node runs, such as the branches of an If."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def all_tensors(model: Any) -> Iterator[Any]:
+    """Yield every constant tensor: initializers, sparse ones in their two parts, and those in attributes."""
+    for body in bodies(model):
+        yield from getattr(body, "initializer", ())  # a function has none
+        sparse = list(getattr(body, "sparse_initializer", ()))
+        for node in body.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+                yield from attribute.tensors
+                sparse += [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+                sparse += attribute.sparse_tensors
+        for tensor in sparse:
+            yield from (tensor.values, tensor.indices)

@@ -1,0 +1,94 @@
+"""Optimizers of onnxruntime that end the process on some graphs, known from the graph before it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from conduit_lab.runtime.nodes import all_nodes, all_tensors, bodies, subgraphs
+
+TRANSPOSE_FUSION = "MatmulTransposeFusion"
+
+_PRODUCTS = ("MatMul", "FusedMatMul", "TransposeMatMul")
+_CASTS = ("Cast", "CastLike")
+# Nodes that onnxruntime merges with a neighbour or moves a Transpose past, before it fuses
+_TRANSPARENT = frozenset(
+    (
+        *(*_CASTS, "Transpose", "Identity", "Dropout", "Mul", "Div", "Add", "Sub", "Sum", "Max", "Min"),
+        *("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Slice", "Pad", "Concat"),
+        *("QuantizeLinear", "DequantizeLinear"),
+    )
+)
+_HALF = (10, 16)  # onnx's numbers of float16 and bfloat16
+
+
+def unsafe(model: Any) -> tuple[str, ...]:
+    """Return the optimizers that a model must be loaded without.
+
+    onnxruntime 1.32's MatmulTransposeFusion ends the process where a Transpose that moves the first axis behind the
+    batch axes, [1, 0, 2] or [1, 2, 0], reaches a matrix product of another rank through a Cast. The CPU provider adds
+    Casts of its own around 16-bit floats.
+    """
+    if model.functions:  # they are inlined, and only then is known what meets what
+        found = any(_moves_first(node) for node in all_nodes(model))
+    else:
+        found = _reaches(model.graph, {}, _has_half(model))
+    return (TRANSPOSE_FUSION,) if found else ()
+
+
+def _reaches(graph: Any, outer: Mapping[str, Any], half: bool) -> bool:
+    """Return whether such a Transpose reaches a product in a graph, or in one inside of its nodes."""
+    makers = {**outer, **{name: node for node in graph.node for name in node.output}}
+    return any(
+        (node.op_type in _PRODUCTS and any(_comes_from_one(name, makers, half) for name in node.input))
+        or any(_reaches(inner, makers, half) for inner in subgraphs(node))
+        for node in graph.node
+    )
+
+
+def _comes_from_one(name: str, makers: Mapping[str, Any], half: bool) -> bool:
+    """Return whether a value comes from such a Transpose with a Cast on the way; where there is `half`, from any."""
+    left = [(name, half, False)]
+    seen = set()
+    while left:
+        state = left.pop()
+        name, cast, turned = state
+        node = makers.get(name)
+        if state in seen or node is None or node.op_type not in _TRANSPARENT:
+            continue
+        seen.add(state)
+        cast = cast or node.op_type in _CASTS
+        if node.op_type == "Transpose":
+            if cast and (turned or _moves_first(node)):  # two may be merged into such a one
+                return True
+            turned = True
+        left += [(above, cast, turned) for above in node.input]
+    return False
+
+
+def _moves_first(node: Any) -> bool:
+    """Return whether a node is a Transpose that puts the first axis last, or last but one."""
+    if node.op_type != "Transpose":
+        return False
+    perm = next((list(attribute.ints) for attribute in node.attribute if attribute.name == "perm"), [])
+    last = len(perm) - 1
+    return last >= 2 and perm in ([*range(1, last), 0, last], [*range(1, last + 1), 0])
+
+
+def _has_half(model: Any) -> bool:
+    """Return whether a 16-bit float is named anywhere in a model, or may lie in a sequence that it takes."""
+    values = [
+        value
+        for body in bodies(model)
+        for value in (*body.value_info, *getattr(body, "input", ()), *getattr(body, "output", ()))
+    ]
+    return (
+        any(tensor.data_type in _HALF for tensor in all_tensors(model))
+        or any(value.type.WhichOneof("value") not in ("tensor_type", None) for value in values)
+        or any(value.type.tensor_type.elem_type in _HALF for value in values)
+        or any(
+            attribute.i in _HALF and (attribute.name == "to" or attribute.name.endswith("type"))
+            for node in all_nodes(model)
+            for attribute in node.attribute
+        )
+    )
