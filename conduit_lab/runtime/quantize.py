@@ -15,7 +15,7 @@ from conduit_lab.core.errors import MissingExtra, OptimizeError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array
 from conduit_lab.runtime import derived, devices
-from conduit_lab.runtime.graph import first_line
+from conduit_lab.runtime.graph import check, first_line
 from conduit_lab.runtime.nodes import all_nodes
 
 Feeds = Mapping[str, Array]
@@ -164,7 +164,8 @@ def _optimised(source: Path, scratch: Path, level: str) -> Any:
     options.optimized_model_filepath = str(target)
     # a file of more than 2 GB could not be written otherwise
     options.add_session_config_entry("session.optimized_model_external_initializers_file_name", f"{level}.data")
-    ort.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+    without = list(check(source).unsafe) or None
+    ort.InferenceSession(str(source), options, providers=["CPUExecutionProvider"], disabled_optimizers=without)
     model = derived.load(target)
     used = {node.domain for node in all_nodes(model)} | {"", "ai.onnx"}
     kept = [entry for entry in model.opset_import if entry.domain in used]  # onnxruntime lists all that it knows

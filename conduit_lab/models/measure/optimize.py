@@ -15,7 +15,7 @@ from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.measure.difference import Difference
 from conduit_lab.models.measure.subject import Feeds, subject
 from conduit_lab.models.model import Model
-from conduit_lab.runtime import derived, quantize
+from conduit_lab.runtime import child, derived, quantize
 from conduit_lab.runtime.session import Session
 from conduit_lab.runtime.timing import Turns, in_turn
 
@@ -107,6 +107,9 @@ def optimize(
     little on the rows beside it; and processors without VNNI (x86-64 before 2019 or so) let sums saturate, so that
     one should compare where the model will run.
 
+    The conversion and the first load of what it made run in a child process, and so does the first load of a model
+    that is not open yet: a fault in them does not end this process.
+
     Raises `OptimizeError` for a model that cannot be made so, for a result that is worse than `tolerance`, and for a
     "graph" that is slower: then no file is left.
     """
@@ -122,7 +125,7 @@ def optimize(
     scales = None if calibration is None else old.pieces(calibration)
     target = quantize.place(old.path, kind)
     with derived.draft(target) as path:
-        quantize.convert(old.path, path, kind, scales)
+        child.convert(old.path, path, kind, old.options, scales, pieces[0])  # which may end a process
         before, after = Session(old.path, old.options), Session(path, old.options)
         difference = old.difference(before, after, compared)
         if not difference.relative <= limit:

@@ -13,10 +13,11 @@ from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, FloatArray
 from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.encoder import Encoder
+from conduit_lab.models.folder import Folder
 from conduit_lab.models.load import load_model
 from conduit_lab.models.measure.difference import Difference, between
 from conduit_lab.models.model import Model
-from conduit_lab.runtime import feeds
+from conduit_lab.runtime import child, feeds
 from conduit_lab.runtime.cache import Shared
 from conduit_lab.runtime.session import Session
 
@@ -153,8 +154,10 @@ class _Alone:
 def subject(model: Any) -> OfModel | OfEmbedder:
     """Return the subject for a model, an embedder or a path; `OptimizeError` for weights that NumPy runs."""
     if isinstance(model, str | Path):
-        model = load_model(model)
+        model = load_model(model, lazy=True)
     if isinstance(model, Embedder):
+        if not model.loaded:
+            child.try_opening(Folder.read(model.path).graph(model.variant), model.options)
         return OfEmbedder(model)
     if not isinstance(model, Model):
         raise TypeError(f"optimize takes a model of an ONNX file, an embedder or a path, got {type(model).__name__}")
@@ -162,6 +165,8 @@ def subject(model: Any) -> OfModel | OfEmbedder:
         raise OptimizeError(
             f"{display(model.path)} has nothing to optimize: NumPy computes it in float32; write the network as .onnx"
         )
+    if not model.loaded:
+        child.try_opening(model.path, model.options)
     return OfModel(model)
 
 

@@ -18,7 +18,7 @@ from conduit_lab.models.measure import optimize as module
 from conduit_lab.models.measure.optimize import optimize
 from conduit_lab.models.model import Model
 from conduit_lab.models.prediction import Prediction
-from conduit_lab.runtime import quantize
+from conduit_lab.runtime import child, quantize
 from conduit_lab.runtime.timing import Turns
 
 from ...runtime import graphs
@@ -32,6 +32,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     share = [0.5]
     monkeypatch.setattr(module, "in_turn", lambda before, after: Turns(1e-3, share[0] * 1e-3, share[0]))
     return share
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Convert in this process, except where a test asks for `children`: each takes half a second."""
+    if "children" not in request.fixturenames:
+        monkeypatch.setattr(child, "try_opening", lambda *_: None)
+        monkeypatch.setattr(child, "convert", lambda s, t, kind, _, scales, __: quantize.convert(s, t, kind, scales))
+
+
+@pytest.fixture
+def children() -> None:
+    """Convert and open in child processes, as for users."""
 
 
 def draw(*shape: int, seed: int = 1) -> Array:
@@ -229,3 +242,47 @@ def test_an_embedder_becomes_a_variant_of_its_folder_with_close_vectors(tmp_path
     assert mean > 0.985
     old, new = minilm.encode("My kettle is dead."), got.model.encode("My kettle is dead.")
     assert old @ new > 0.97
+
+
+# In child processes
+
+
+@pytest.mark.usefixtures("children")
+def test_a_model_is_opened_and_converted_in_children_first(tmp_path: Path) -> None:
+    got = optimize(linear(tmp_path / "a.onnx"), "fp16")
+    assert got.difference.relative < 0.01
+    assert names(tmp_path) == ["a.onnx", "a_fp16.onnx"]
+
+
+def turned(path: Path) -> Path:
+    """Write a recurrent layer's product, which in float16 ends the process that opens it with all optimizers."""
+    return graphs.save(
+        path,
+        [
+            graphs.node("Transpose", ["x"], ["t"], perm=[1, 0, 2]),
+            graphs.node("MatMul", ["t", "W"], ["m"]),
+            graphs.node("Transpose", ["m"], ["y"], perm=[1, 0, 2]),
+        ],
+        [graphs.value("x", ["batch", 5, WIDE])],
+        [graphs.value("y", ["batch", 5, WIDE])],
+        [graphs.constant("W", draw(WIDE, WIDE))],
+    )
+
+
+@pytest.mark.usefixtures("children")
+def test_a_graph_that_would_be_fatal_in_float16_is_made_float16(tmp_path: Path) -> None:
+    got = optimize(turned(tmp_path / "a.onnx"), "fp16", samples=draw(2, 5, WIDE))
+    assert got.difference.relative < 0.01
+
+
+@pytest.mark.usefixtures("children")
+def test_a_conversion_that_ends_its_process_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hooks").mkdir()
+    hook = "from conduit_lab.runtime import optimizers; optimizers.unsafe = lambda model: ()"
+    (tmp_path / "hooks" / "sitecustomize.py").write_text(hook)
+    monkeypatch.syspath_prepend(tmp_path / "hooks")
+    (tmp_path / "models").mkdir()
+    source = turned(tmp_path / "models" / "a.onnx")
+    with pytest.raises(OptimizeError, match=r"a\.onnx cannot be made fp16: it ended the process .*SIGSEGV"):
+        optimize(Model(source).open(), "fp16", samples=draw(2, 5, WIDE))
+    assert names(tmp_path / "models") == ["a.onnx"]
