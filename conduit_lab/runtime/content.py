@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from conduit_lab.core.errors import ModelLoadError
@@ -19,24 +20,22 @@ TRIES = 3  # of reading a file that changes meanwhile
 _known: dict[Path, tuple[Identity, bytes]] = {}
 
 
-def digest(files: tuple[Path, ...]) -> str:
-    """Return the SHA-256 of the files' contents; each is hashed once for each state that it was in.
+def digest(files: Iterable[Path]) -> str:
+    """Return the SHA-256 of the files' contents; raises what `file_digest` raises."""
+    return combined(map(file_digest, files))
+
+
+def combined(digests: Iterable[bytes]) -> str:
+    """Return the digest of several files from those of each."""
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def file_digest(path: Path) -> bytes:
+    """Return the SHA-256 of one file, which is hashed once for each state that it was in.
 
     A file that changed less than two seconds before it was hashed is hashed again the next time. Raises `OSError`
     for a file that cannot be read, `ModelLoadError` for one that changes while it is read.
     """
-    whole = hashlib.sha256()
-    for file in files:
-        whole.update(_digest(file))
-    return whole.hexdigest()
-
-
-def digest_of(content: bytes) -> str:
-    """Return the digest of one file that holds `content`."""
-    return hashlib.sha256(hashlib.sha256(content).digest()).hexdigest()
-
-
-def _digest(path: Path) -> bytes:
     for _ in range(TRIES):
         before = identity(path)
         known = _known.get(path)

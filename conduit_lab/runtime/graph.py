@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from conduit_lab.core import figures
 from conduit_lab.core.errors import MissingExtra, ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.runtime import damage, external, optimizers
-from conduit_lab.runtime.content import digest, digest_of
+from conduit_lab.runtime.content import combined, file_digest
+from conduit_lab.runtime.content import digest as digest
 from conduit_lab.runtime.nodes import all_nodes as all_nodes
 from conduit_lab.runtime.nodes import all_tensors
 
@@ -47,7 +49,7 @@ class Graph(Facts):
     content: str
 
 
-_known: dict[str, Facts] = {}  # by the digest of the bytes; each operation on a dict is atomic
+_known: dict[bytes, Facts] = {}  # by the digest of the bytes; each operation on a dict is atomic
 
 
 def check(path: Path) -> Graph:
@@ -67,23 +69,25 @@ def check(path: Path) -> Graph:
             "export the model with external data"
         )
     try:
-        facts = _facts(path)
-        files = (path, *external.check(path, facts.parts))
+        own = file_digest(path)
+        facts = _facts(path, own)
+        data = external.check(path, facts.parts)
+        files, content = (path, *data), combined([own, *map(file_digest, data)])
         size = sum(file.stat().st_size for file in files)
-        return Graph(**vars(facts), files=files, size=size, content=digest(files))
+        return Graph(**vars(facts), files=files, size=size, content=content)
     except OSError as error:
         raise ModelLoadError(f"{display(path)} cannot be read: {error.strerror or error}") from error
 
 
-def _facts(path: Path) -> Facts:
-    """Return what the file says, read once for each content."""
-    facts = _known.get(digest((path,)))
+def _facts(path: Path, own: bytes) -> Facts:
+    """Return what the file says, read once for each content; `own` is the digest of its bytes."""
+    facts = _known.get(own)
     if facts is None:
         content = path.read_bytes()
         facts = _read(path, content)
         if len(_known) >= MAX_KNOWN:
             _known.pop(next(iter(_known)), None)
-        _known[digest_of(content)] = facts
+        _known[hashlib.sha256(content).digest()] = facts  # the file may have changed meanwhile
     return facts
 
 
