@@ -18,8 +18,8 @@ class TensorSpec:
     """Name, dtype and shape of one input or output.
 
     `shape` holds an int for a fixed axis and a name for a free one, the batch axis first:
-    `TensorSpec("embedding", "float32", ("batch", 384))`. One that is not `ranked` takes any shape: its own is empty,
-    and so it has no batch axis.
+    `TensorSpec("embedding", "float32", ("batch", 384))`. With `ranked=False` any shape fits; `shape` is
+    then empty, so that there is no batch axis.
     """
 
     name: str

@@ -34,8 +34,8 @@ Key = tuple[str, ...]
 class Shared:
     """One model file, opened. Its session may be evicted while nobody runs it; the next run opens it again.
 
-    `key` begins with the digest of the content, and whatever is opened holds just that: a file that has changed since
-    is left for another that held the content when it was asked for. `path` is where it was last found.
+    `key` begins with the digest of the content, and only a file with that content is opened again: one
+    that has changed is passed over for another known file. `path` is the file that held it last.
     `inputs`, `outputs`, `metadata`, `labels`, `graph` (None for `.npz`) and `size` (bytes of weights) stay known when
     it is evicted. `calls`, `rows` and `seconds` count what it ran, `loads` how often it was opened, `hits` how often
     it was asked for and already there.
@@ -52,7 +52,7 @@ class Shared:
         self.key = key
         self.path = path
         self.options = options
-        self._paths = {path: None}  # all that held the content once, the last to say so at the end
+        self._paths = {path: None}  # every file that held the content, the most recent last
         self.calls = self.rows = self.running = self.loads = self.hits = 0
         self.seconds = 0.0
         self.used = perf_counter()
@@ -173,7 +173,7 @@ class Shared:
         self._engine = None
 
     def found_at(self, path: Path) -> None:
-        """Remember a file that holds the content now."""
+        """Remember `path` as a file that holds the content now."""
         self._paths.pop(path, None)
         self._paths[path] = None
         self.path = path
@@ -188,7 +188,7 @@ class Shared:
         return engine
 
     def _find(self) -> Session | Dense:
-        """Open the file that held the content last, or another that still does."""
+        """Open a known file that still holds the content, the most recent first."""
         for path in reversed(list(self._paths)):
             if _content(path) == self.key[0]:
                 engine = Dense(path) if path.suffix == ".npz" else Session(path, self.options)
@@ -313,7 +313,7 @@ def _npz_content(path: Path) -> str:
 
 
 def _content(path: Path) -> str:
-    """Return the digest of what a model file holds now, or nothing where there is no such file any more."""
+    """Return the digest of a model file as it is now, or "" where it is gone or broken."""
     try:
         return _npz_content(path) if path.suffix == ".npz" else check(path).content
     except (ModelLoadError, OSError):

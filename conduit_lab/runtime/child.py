@@ -1,6 +1,7 @@
 """Child: conversions, and first loads of unknown graphs, in a process of their own.
 
-What ends that process, a fault of onnxruntime or too little memory, is an error here and ends no notebook.
+A fault of onnxruntime, or too little memory, ends that process and is an error here; the notebook
+lives.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ def try_opening(path: Path, options: Options) -> None:
 def convert(
     source: Path, target: Path, kind: str, options: Options, scales: Sequence[Feeds] | None, sample: Feeds
 ) -> None:
-    """Convert a file as `quantize.convert` does, open the result and run `sample` on it, all in a child.
+    """Convert a file by `quantize.convert`, open the result and run `sample` on it, in a child.
 
-    Raises what these raise, and `OptimizeError` where one of them ends the child.
+    Raises what each of these raises, and `OptimizeError` where one ends the child.
     """
     request: dict[str, Any] = {"source": str(source), "kind": kind, "options": asdict(options)}
     with derived.draft(target) as path:  # so that a child that ends halfway leaves nothing behind
@@ -60,10 +61,11 @@ def convert(
 
 
 def _ask(folder: Path, request: dict[str, Any]) -> tuple[str, ConduitError | None]:
-    """Run the request in a child; return how it ended the child, or nothing, and the error that it raised."""
+    """Run the request in a child; return how it ended the child, if it did, and its error."""
     request |= {"root": str(current_root()), "libraries": session._custom_ops}
     (folder / "request.json").write_text(json.dumps(request), "utf-8")
-    environ = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    paths = os.pathsep.join(str(entry) for entry in sys.path if entry)
+    environ = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "PYTHONPATH": paths}
     done = subprocess.run(  # an interrupt ends it too
         [sys.executable, "-P", "-W", "ignore", "-c", _ENTRY, str(folder)],
         stdin=subprocess.DEVNULL,
@@ -102,8 +104,12 @@ def _error(name: str, message: str) -> ConduitError:
 
 def _save(path: Path, feeds: Sequence[Feeds]) -> list[list[str]]:
     """Write input arrays to a file without Python objects in it, and return their names."""
-    arrays = {f"{i}.{j}": array for i, piece in enumerate(feeds) for j, array in enumerate(piece.values())}
-    np.savez(path, **{key: a.astype(str) if a.dtype.kind == "O" else a for key, a in arrays.items()})  # type: ignore[arg-type]
+    arrays: dict[str, Any] = {
+        f"{i}.{j}": array.astype(str) if array.dtype.kind == "O" else array
+        for i, piece in enumerate(feeds)
+        for j, array in enumerate(piece.values())
+    }
+    np.savez(path, **arrays)
     return [list(piece) for piece in feeds]
 
 

@@ -12,7 +12,7 @@ from conduit_lab.core.paths import display
 
 Identity = tuple[str, int, int, int]
 
-SETTLED_NS = 2_000_000_000  # two writes within one tick of a file system's clock look alike; FAT's tick is 2 s
+SETTLED_NS = 2_000_000_000  # FAT's clock tick; two writes within one tick look alike
 MAX_KNOWN = 1024  # files
 TRIES = 3  # of reading a file that changes meanwhile
 
@@ -33,8 +33,8 @@ def combined(digests: Iterable[bytes]) -> str:
 def file_digest(path: Path) -> bytes:
     """Return the SHA-256 of one file, which is hashed once for each state that it was in.
 
-    A file that changed less than two seconds before it was hashed is hashed again the next time. Raises `OSError`
-    for a file that cannot be read, `ModelLoadError` for one that changes while it is read.
+    A file that changed less than two seconds before it was hashed is hashed again the next time.
+    Raises `OSError` for a file that cannot be read, `ModelLoadError` for one that keeps changing.
     """
     for _ in range(TRIES):
         before = identity(path)

@@ -1,10 +1,10 @@
-"""Damage: why the bytes of a file are no ONNX model, as their beginning and their lengths tell."""
+"""Damage: why the bytes of a file are no ONNX model, from their first bytes and their lengths."""
 
 from __future__ import annotations
 
 from conduit_lab.core import figures
 
-# What is often met under the name of a model
+# First bytes of files that are often saved under the name of a model
 _OTHERS = {
     b"version https://git-lfs": "is a pointer of Git LFS, not the model itself: run `git lfs pull`",
     b"<": "is a web page, not an ONNX model: download the file itself",

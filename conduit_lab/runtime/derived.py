@@ -78,7 +78,7 @@ def write(model: Any, path: Path, sources: Sequence[Path], kind: str, metadata: 
     onnx.helper.set_model_props(model, {**metadata, KEY: json.dumps(made)})
     large = sum(tensor.ByteSize() for tensor in model.graph.initializer) > MAX_INLINE
     onnx.save(model, str(path), save_as_external_data=large, location=_side(path).name)
-    Session(path, Options("cpu", graph_level="disable"))  # raises where onnxruntime cannot run it
+    Session(path, Options(graph_level="disable"))  # raises where onnxruntime cannot open it
 
 
 def metadata(model: Any) -> dict[str, str]:

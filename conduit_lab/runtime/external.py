@@ -1,7 +1,7 @@
-"""External data: the tensors that an ONNX file keeps in other files, each confined to the model's folder.
+"""External data: tensors that an ONNX file keeps in other files, confined to the model's folder.
 
-onnxruntime reads a hard link, which may be any file of the machine under another name; a model file from elsewhere
-must not choose what is read, so every file is checked here first.
+A downloaded model must not choose which files of the machine are read. onnxruntime refuses most
+paths out of the folder, but reads hard links, so every file is checked here first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from conduit_lab.core.paths import display
 
 
 class Part(NamedTuple):
-    """Where one tensor lies: its name, and the bytes of a file beside the model; `length` is None to its own size."""
+    """One external tensor: its name and its bytes in a file; `length` is None where it is not given."""
 
     tensor: str
     location: str
@@ -27,7 +27,7 @@ class Part(NamedTuple):
 
 
 def parts(tensors: Iterator[Any]) -> tuple[Part, ...]:
-    """Return the parts of those tensors that lie outside of the file; `ValueError` for one that says no number."""
+    """Return the parts of the external tensors; `ValueError` for an offset that is no number."""
     found = []
     for tensor in tensors:
         if tensor.data_location == tensor.EXTERNAL:
@@ -38,10 +38,11 @@ def parts(tensors: Iterator[Any]) -> tuple[Part, ...]:
 
 
 def check(path: Path, parts: Sequence[Part]) -> tuple[Path, ...]:
-    """Return the files in which the parts of the model at `path` lie, each once and in order.
+    """Return the files that hold the parts of the model at `path`, each once and sorted.
 
-    Each must be a file of its own below the model's folder, or below the folder of the real file where the model is a
-    link, as in the cache of Hugging Face. Raises `ModelLoadError` naming the tensor, the file and the next step.
+    Each must be a file of its own below the model's folder. Where the model is a link, as in the
+    cache of Hugging Face, it may lie below the folder of the linked file instead. Raises
+    `ModelLoadError` naming the tensor, the file and the next step.
     """
     homes = {path.parent.resolve(), path.resolve().parent}
     files = {}

@@ -24,9 +24,9 @@ MAX_KNOWN = 256  # files
 class Facts:
     """What the bytes of one ONNX file say.
 
-    `endless` graphs have a `Loop` in them, which nothing but a deadline ends for certain. `unranked` are the inputs
-    and outputs without a shape, of any rank; `unsafe` the optimizers that would end the process; `parts` the tensors
-    that lie in other files.
+    `endless` graphs have a `Loop`, which only a deadline ends for certain. `unranked` are the inputs
+    and outputs without a shape, `unsafe` the optimizers that would end the process on this graph,
+    `parts` the tensors in other files.
     """
 
     opset: int
@@ -39,9 +39,9 @@ class Facts:
 
 @dataclass(frozen=True)
 class Graph(Facts):
-    """A checked ONNX file: what it says, the files it is made of, their bytes, and the digest of their content.
+    """A checked ONNX file: its facts, its files, their size in bytes and the digest of their content.
 
-    `files` begins with the graph and goes on with its external data.
+    `files` begins with the graph, followed by its external data.
     """
 
     files: tuple[Path, ...]
@@ -53,10 +53,10 @@ _known: dict[bytes, Facts] = {}  # by the digest of the bytes; each operation on
 
 
 def check(path: Path) -> Graph:
-    """Return the facts of an ONNX file; `ModelLoadError` for one that is missing, broken or reaches outside.
+    """Return the checked ONNX file at `path`.
 
-    Whether its graph is one that can run, onnxruntime says: it takes more than ONNX's own checker, and ends no
-    process over what is wrong.
+    Raises `ModelLoadError` for a file that is missing, damaged, or keeps data outside of its folder.
+    Whether the graph can run is left to onnxruntime: it accepts more than ONNX's own checker.
     """
     if not path.is_file():
         raise ModelLoadError(f"no model file at {display(path)}: check the path and the root it starts from")

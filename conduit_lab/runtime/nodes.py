@@ -1,4 +1,4 @@
-"""Nodes: walking through an ONNX protobuf, with the graphs inside of its nodes and its functions."""
+"""Nodes: iterate over an ONNX protobuf, its subgraphs and functions included."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def bodies(model: Any) -> Iterator[Any]:
-    """Yield everything that has nodes: the graph, the functions, and the graphs inside of their nodes."""
+    """Yield the graph, the functions, and all of their subgraphs."""
     left = [*reversed(model.functions), model.graph]
     while left:
         body = left.pop()
@@ -16,13 +16,13 @@ def bodies(model: Any) -> Iterator[Any]:
 
 
 def all_nodes(model: Any) -> Iterator[Any]:
-    """Yield every node of a protobuf: of its graph, of the graphs inside of nodes, of its functions."""
+    """Yield every node of the graph, its subgraphs and functions."""
     for body in bodies(model):
         yield from body.node
 
 
 def subgraphs(node: Any) -> Iterator[Any]:
-    """Yield the graphs that a node runs, such as the branches of an If."""
+    """Yield the subgraphs of a node, such as the branches of an If."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g
@@ -30,7 +30,7 @@ def subgraphs(node: Any) -> Iterator[Any]:
 
 
 def all_tensors(model: Any) -> Iterator[Any]:
-    """Yield every constant tensor: initializers, sparse ones in their two parts, and those in attributes."""
+    """Yield every constant tensor: initializers, attributes, and both parts of sparse ones."""
     for body in bodies(model):
         yield from getattr(body, "initializer", ())  # a function has none
         sparse = list(getattr(body, "sparse_initializer", ()))

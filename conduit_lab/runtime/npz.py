@@ -132,7 +132,7 @@ class Dense:
 
 
 def _read_unchanged(path: Path, where: str) -> tuple[str, dict[str, Array]]:
-    """Return the digest of the file and its arrays, of the same bytes; the file may change meanwhile."""
+    """Return the digest and the arrays of the same bytes, though the file may change."""
     for _ in range(TRIES):
         if not path.is_file():
             raise ModelLoadError(f"no model file at {where}: check the path and the root it starts from")

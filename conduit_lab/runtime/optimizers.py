@@ -1,4 +1,4 @@
-"""Optimizers of onnxruntime that end the process on some graphs, known from the graph before it is loaded."""
+"""Optimizers of onnxruntime that end the process on some graphs, found before the graph is loaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TRANSPOSE_FUSION = "MatmulTransposeFusion"
 
 _PRODUCTS = ("MatMul", "FusedMatMul", "TransposeMatMul")
 _CASTS = ("Cast", "CastLike")
-# Nodes that onnxruntime merges with a neighbour or moves a Transpose past, before it fuses
+# Nodes that onnxruntime removes, merges or moves a Transpose past before it fuses
 _TRANSPARENT = frozenset(
     (
         *(*_CASTS, "Transpose", "Identity", "Dropout", "Mul", "Div", "Add", "Sub", "Sum", "Max", "Min"),
@@ -25,9 +25,9 @@ _HALF = (10, 16)  # onnx's numbers of float16 and bfloat16
 def unsafe(model: Any) -> tuple[str, ...]:
     """Return the optimizers that a model must be loaded without.
 
-    onnxruntime 1.32's MatmulTransposeFusion ends the process where a Transpose that moves the first axis behind the
-    batch axes, [1, 0, 2] or [1, 2, 0], reaches a matrix product of another rank through a Cast. The CPU provider adds
-    Casts of its own around 16-bit floats.
+    MatmulTransposeFusion of onnxruntime 1.32 ends the process where a Transpose that moves the first
+    axis to the last two, [1, 0, 2] or [1, 2, 0], reaches a matrix product of another rank through a
+    Cast. The CPU provider inserts Casts of its own around 16-bit floats.
     """
     if model.functions:  # they are inlined, and only then is known what meets what
         found = any(_moves_first(node) for node in all_nodes(model))
@@ -37,7 +37,7 @@ def unsafe(model: Any) -> tuple[str, ...]:
 
 
 def _reaches(graph: Any, outer: Mapping[str, Any], half: bool) -> bool:
-    """Return whether such a Transpose reaches a product in a graph, or in one inside of its nodes."""
+    """Return whether such a Transpose reaches a product in a graph or in its subgraphs."""
     makers = {**outer, **{name: node for node in graph.node for name in node.output}}
     return any(
         (node.op_type in _PRODUCTS and any(_comes_from_one(name, makers, half) for name in node.input))
@@ -47,7 +47,7 @@ def _reaches(graph: Any, outer: Mapping[str, Any], half: bool) -> bool:
 
 
 def _comes_from_one(name: str, makers: Mapping[str, Any], half: bool) -> bool:
-    """Return whether a value comes from such a Transpose with a Cast on the way; where there is `half`, from any."""
+    """Return whether a value comes from such a Transpose through a Cast; with `half`, by any path."""
     left = [(name, half, False)]
     seen = set()
     while left:
@@ -76,7 +76,7 @@ def _moves_first(node: Any) -> bool:
 
 
 def _has_half(model: Any) -> bool:
-    """Return whether a 16-bit float is named anywhere in a model, or may lie in a sequence that it takes."""
+    """Return whether a model has a 16-bit float anywhere, or a sequence that may hold one."""
     values = [
         value
         for body in bodies(model)

@@ -153,7 +153,7 @@ class Session:
         self.device = devices.name_of(self._session.get_providers()[0])
 
     def _open_unchanged(self) -> tuple[Graph, Any]:
-        """Return the checked graph and onnxruntime's session of the same bytes; the file may change meanwhile."""
+        """Return the checked graph and the session of the same bytes, though the file may change."""
         for _ in range(TRIES):
             graph = check(self.path)
             session = self._open(graph)
@@ -200,11 +200,11 @@ class Session:
             options.register_custom_ops_library(library)
         without = list(graph.unsafe) or None
         with external.mapped(self.path, graph.parts) as files:
-            if files and [devices.name_of(provider) for provider in providers] == ["cpu"]:
-                # given as bytes to copy: a file that onnxruntime maps itself changes answers when it is
-                # written to, and ends the process when it is cut
-                sizes = [len(file) for file in files.values()]
-                options.add_external_initializers_from_files_in_memory(list(files), list(files.values()), sizes)
+            # given as bytes to copy: a file that onnxruntime maps itself changes answers when it is
+            # written to, and ends the process when it is cut; older versions have no such call
+            give = getattr(options, "add_external_initializers_from_files_in_memory", None)
+            if files and give and [devices.name_of(provider) for provider in providers] == ["cpu"]:
+                give(list(files), list(files.values()), [len(file) for file in files.values()])
             return ort.InferenceSession(
                 str(self.path), options, providers=providers, disabled_optimizers=without, enable_fallback=0
             )
@@ -350,7 +350,7 @@ def _spec(value: Any, graph: Graph) -> TensorSpec:
 
 
 def _refusal(error: Exception) -> str:
-    """Return why onnxruntime does not load a file, without its own codes and paths, and the next step."""
+    """Return why onnxruntime refused a file, without its own codes and paths, and the next step."""
     text = str(error).strip()
     for noise in _NOISE:
         text = noise.sub("", text, count=1)

@@ -107,8 +107,8 @@ def optimize(
     little on the rows beside it; and processors without VNNI (x86-64 before 2019 or so) let sums saturate, so that
     one should compare where the model will run.
 
-    The conversion and the first load of what it made run in a child process, and so does the first load of a model
-    that is not open yet: a fault in them does not end this process.
+    The conversion and the first load of its result run in a child process, as does the first load of
+    a model that is not open yet: a fault of onnxruntime in them is an error, and this process lives.
 
     Raises `OptimizeError` for a model that cannot be made so, for a result that is worse than `tolerance`, and for a
     "graph" that is slower: then no file is left.
