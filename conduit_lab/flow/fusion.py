@@ -48,8 +48,8 @@ def fused(stages: Sequence[Stage], samples: Sequence[Any]) -> tuple[list[Stage],
 
 def _arrays(model: Model, value: Any) -> dict[str, Array]:
     """Return what a graph is fed for `value`, no more rows than it takes at once."""
-    most = next((spec.shape[0] for spec in model.inputs if spec.shape and isinstance(spec.shape[0], int)), None)
-    return {name: np.asarray(array)[:most] for name, array in model.feeds(value).arrays.items()}
+    arrays = {name: np.asarray(array) for name, array in model.feeds(value).arrays.items()}
+    return model.layout.part(arrays, 0, model.layout.size) if model.layout.size else arrays
 
 
 def _groups(stages: Sequence[Stage]) -> tuple[list[list[Stage]], list[Fusion]]:
@@ -77,4 +77,7 @@ def _apart(before: Model, after: Model) -> str:
         return f"they are opened differently: on {before.device} and {after.device}, or with other options"
     if before.labels is not None:
         return f"{before.name} gives predictions"
-    return misfit(before.outputs, after.inputs)
+    wrong = misfit(before.outputs, after.inputs)
+    if not wrong and (before.layout.outputs != (0,) or after.layout.inputs != (0,)):
+        return f"{before.name} does not give one row a sample"
+    return wrong

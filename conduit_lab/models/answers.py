@@ -8,50 +8,89 @@ from typing import Any, NoReturn
 import numpy as np
 
 from conduit_lab.core.errors import ModelRunError
-from conduit_lab.core.spec import TensorSpec
+from conduit_lab.core.spec import Array, TensorSpec
 from conduit_lab.models.prediction import Prediction, Predictions
 
 
 class Answers:
-    """The outputs of one model, called `name` in errors; `labels` are class names in output order, or None.
+    """The outputs of one model, called `name` in errors; `axes` are their batch axes, None for an output without one.
 
-    A classifier gives `Prediction`s: one with labels, and one whose graph ends in the label and a map of
-    probabilities, as converters of scikit-learn models write it (ONNX-ML's ZipMap).
+    A classifier gives `Prediction`s: one with `labels`, class names in output order, and one whose graph ends in a map
+    of probabilities, as converters of scikit-learn models write it (ONNX-ML's ZipMap). Where the graph gives a label
+    of its own beside the probabilities, that is the prediction's: a threshold or a vote may choose another class than
+    the likeliest. `classes` are the values of that label in column order, where the graph names them.
     """
 
-    def __init__(self, name: str, specs: tuple[TensorSpec, ...], labels: Sequence[str] | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        specs: tuple[TensorSpec, ...],
+        labels: Sequence[str] | None,
+        axes: Sequence[int | None],
+        classes: Sequence[str | int] = (),
+    ) -> None:
         self.name = name
         self.specs = specs
         self.labels = labels
-        self._mapped = len(specs) == 2 and specs[1].dtype.startswith("seq(map(")
-        # a label alone says nothing of confidence: the probabilities beside it do
-        beside = len(specs) == 2 and len(specs[0].shape) == 1 and len(specs[1].shape) == 2
-        self.probabilities = 1 if beside else 0
+        self._classes = classes
+        self._axes = tuple(axes)
+        self._first = [_first(axis) for axis in axes]
+        self.probabilities, self._own = classifier(specs)
+        self._mapped = bool(specs) and specs[self.probabilities].dtype.startswith("seq(map(")
+        several = len(specs) == 2 and self._own is None and specs[0].dtype in _LABELS  # of them per sample
+        beside = axes[self.probabilities] in (0, None) if specs else False
+        self._classifies = not several and (self._mapped or (labels is not None and beside))
+        self._plain = self._classifies and self._own is None and not self._mapped
+        self._row = (1, len(labels or ()))
 
     def of(self, outputs: list[Any], single: bool) -> Any:
         """Return the answer: of one sample without the batch axis, of several outputs by their names."""
-        if single and self.labels is not None and outputs[self.probabilities].ndim == 2:
-            prediction = Prediction.from_array(outputs[self.probabilities][0], self.labels)
+        if single and self._plain and outputs[self.probabilities].shape == self._row:  # the usual case, and fast
+            prediction = Prediction.from_array(outputs[self.probabilities][0], self.labels or ())
             return prediction if prediction.score == prediction.score else self._refuse_nan()
         predictions = self._predictions(outputs)
         if predictions is not None:
-            return predictions[0] if single else predictions
+            return predictions[0] if single and len(predictions) == 1 else predictions
         if len(outputs) == 1:
-            return outputs[0][0] if single else outputs[0]
-        return {spec.name: output[0] if single else output for spec, output in zip(self.specs, outputs, strict=True)}
+            return self._one(outputs[0], self._first[0]) if single else outputs[0]
+        if not single:
+            return {spec.name: output for spec, output in zip(self.specs, outputs, strict=True)}
+        parts = zip(self.specs, outputs, self._first, strict=True)
+        return {spec.name: self._one(output, first) for spec, output, first in parts}
+
+    @staticmethod
+    def _one(output: Any, first: Any) -> Any:
+        """Return one sample's part of an output, or all of it where it has no batch axis."""
+        if not isinstance(output, list):
+            return output[first]
+        if output and isinstance(output[0], np.ndarray):
+            return [array[first] for array in output]
+        return output if first is ... else output[first]
 
     def _predictions(self, outputs: list[Any]) -> Predictions | None:
         """Return the predictions of a classifier, or None for any other model."""
-        labels, rows = self.labels, outputs[self.probabilities] if outputs else None
-        if self._mapped:
-            labels = list(outputs[1][0]) if outputs[1] else []
-            rows = np.array([[of[label] for label in labels] for of in outputs[1]], np.float32).reshape(-1, len(labels))
-        if labels is None or rows is None or rows.ndim != 2:
+        if not self._classifies:
             return None
+        rows, classes = outputs[self.probabilities], self._classes
+        if self._mapped:
+            classes = list(rows[0]) if rows and set(rows[0]) != set(classes) else classes
+            rows = np.array([[of[c] for c in classes] for of in rows], np.float32).reshape(len(rows), len(classes))
+        if rows.ndim != 2:
+            return None
+        labels = self.labels
+        if labels is None or (self._mapped and len(labels) != len(classes)):
+            labels = [str(label) for label in classes]
+        if rows.shape[1] == 1 and len(labels) == 2:
+            rows = np.concatenate([1 - rows, rows], axis=1)  # one score is the second class's
         total = float(rows.sum())
         if total != total and np.isnan(rows).any():  # a sum is one pass, and what is infinite is not NaN
             self._refuse_nan()
-        return Predictions(rows, [str(label) for label in labels] if self._mapped else labels)
+        if self._own is None:
+            return Predictions(rows, labels)
+        values = classes if len(classes) == len(labels) else range(len(labels))
+        names = dict(zip(values, labels, strict=True))
+        own = np.asarray(outputs[self._own]).ravel().tolist()
+        return Predictions(rows, labels, [names.get(value, str(value)) for value in own])
 
     def _refuse_nan(self) -> NoReturn:
         raise ModelRunError(
@@ -67,8 +106,39 @@ class Answers:
         if predictions is not None:
             return predictions.to_pandas().set_axis(index)
         columns: dict[str, Any] = {}
-        for spec, output in zip(self.specs, outputs, strict=True):
-            flat = np.asarray(output).reshape(len(index), -1)
-            names = [spec.name] if flat.shape[1] == 1 else [f"{spec.name}_{i}" for i in range(flat.shape[1])]
-            columns.update(zip(names, flat.T, strict=True))
+        for spec, output, axis in zip(self.specs, outputs, self._axes, strict=True):
+            listed = isinstance(output, list)
+            for place, array in enumerate(output if listed else [output]):
+                flat = np.moveaxis(np.asarray(array), axis or 0, 0).reshape(len(index), -1)
+                name = f"{spec.name}_{place}" if listed else spec.name
+                names = [name] if flat.shape[1] == 1 else [f"{name}_{i}" for i in range(flat.shape[1])]
+                columns.update(zip(names, flat.T, strict=True))
         return pd.DataFrame(columns, index=index)
+
+    def rowwise(self, answers: Sequence[list[Any]]) -> list[Array] | None:
+        """Return the outputs of samples that ran one by one as arrays with the sample first, None if sizes differ."""
+        parts = [[np.asarray(self._one(o, first)) for o, first in zip(a, self._first, strict=True)] for a in answers]
+        columns = list(zip(*parts, strict=True))
+        if any(len({array.shape for array in column}) > 1 for column in columns):
+            return None
+        return [np.stack(column) for column in columns]
+
+
+def classifier(specs: Sequence[TensorSpec]) -> tuple[int, int | None]:
+    """Return the places of the probabilities and of the graph's own label, None where it gives none."""
+    for own, other in ((0, 1), (1, 0)) if len(specs) == 2 else ():
+        label, probabilities = specs[own], specs[other]
+        column = len(label.shape) == 1 or label.shape[1:] == (1,)
+        mapped = probabilities.dtype.startswith("seq(map(")
+        scores = len(probabilities.shape) == 2 and probabilities.dtype.startswith("float")
+        if (mapped or scores) and label.dtype in _LABELS and column:
+            return other, own
+    return (1 if len(specs) == 2 and specs[1].dtype.startswith("seq(map(") else 0), None
+
+
+_LABELS = frozenset({"str", "bool", "int8", "int16", "int32", "int64", "uint8"})
+
+
+def _first(axis: int | None) -> Any:
+    """Return the index of the first sample along an axis, of everything without one."""
+    return ... if axis is None else 0 if axis == 0 else (*(slice(None),) * axis, 0)

@@ -9,7 +9,6 @@ import numpy as np
 
 from conduit_lab.core import figures, html
 from conduit_lab.core.errors import InputError
-from conduit_lab.core.spec import Array
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.models.frames import frame
 from conduit_lab.runtime.timing import Call, Timing, longest, measure, seconds_of
@@ -71,9 +70,11 @@ def benchmark(
     sizes = list(BATCH_SIZES if batch_sizes is None else batch_sizes)
     if not sizes or not all(isinstance(size, int | np.integer) and size >= 1 for size in sizes):
         raise InputError(f"batch_sizes are whole numbers from 1 on, got {sizes}")
-    fixed = _fixed_rows(stage)
-    if batch_sizes is None and fixed:
+    layout = getattr(stage, "layout", None)
+    if batch_sizes is None and layout is not None:
+        fixed = layout.size or 1
         sizes = list(dict.fromkeys(fixed * max(1, size // fixed) for size in sizes))
+        sizes = sizes if any(axis is not None for axis in layout.inputs) else [1]
     calls: list[Call] = []
     left_out: list[str] = []
     for i, size in enumerate(sizes):
@@ -99,18 +100,6 @@ def call_of(stage: Stage, sample: Any, rows: int | None = None) -> tuple[Call, i
         return (lambda: stage(sample)), 1
     values = [sample] * rows
     return (lambda: stage.batch(values)), rows
-
-
-def repeated(array: Array, rows: int, count: int) -> Array:
-    """Return the `rows` of an array again and again, up to `count`; as it is where it has no batch axis."""
-    return np.resize(array, (count, *array.shape[1:])) if array.shape[:1] == (rows,) else array
-
-
-def _fixed_rows(stage: Stage) -> int:
-    """Return the rows that a graph fixes, or 0 where its batch axis is free."""
-    axes = {spec.shape[0] for spec in stage.inputs if spec.shape}
-    fixed = axes.pop() if len(axes) == 1 else 0
-    return fixed if isinstance(fixed, int) else 0
 
 
 def device_of(stage: Stage) -> str:

@@ -9,6 +9,8 @@ import numpy as np
 
 from conduit_lab.core.errors import ModelInputError
 from conduit_lab.core.spec import Array, TensorSpec, describe
+from conduit_lab.runtime.feeds import example
+from conduit_lab.runtime.rows.layout import Layout
 from conduit_lab.runtime.session import dtype_of, native
 from conduit_lab.runtime.tensor import DeviceTensor
 
@@ -24,22 +26,20 @@ class Feeds(NamedTuple):
 
 
 class Inputs:
-    """The inputs of one model, called `name` in errors.
+    """The inputs of one model, called `name` in errors; `layout` says where their samples lie.
 
-    A batch axis that the graph fixes to `chunk` rows takes any multiple of them.
+    A batch axis that the graph fixes takes any multiple of its rows.
     """
 
-    def __init__(self, name: str, specs: tuple[TensorSpec, ...]) -> None:
+    def __init__(self, name: str, specs: tuple[TensorSpec, ...], layout: Layout | None = None) -> None:
         self.name = name
         self.specs = specs
-        leading = {spec.shape[0] if spec.shape else None for spec in specs}
-        fixed = leading.pop() if len(leading) == 1 else None
-        self.chunk = fixed if isinstance(fixed, int) and fixed > 0 else 0
+        self.layout = layout or Layout.of_specs(specs, ())
         # one numeric input whose sample has a fixed shape: then an array that fits goes straight through
         self._only: str | None = None
         self._dtype: np.dtype[Any] | None = None
         self._sample: tuple[int | str, ...] = ()
-        if len(specs) == 1 and not self.chunk and specs[0].shape and specs[0].dtype in _NUMBERS:
+        if self.layout.inputs == (0,) and not self.layout.size and specs[0].dtype in _NUMBERS:
             self._sample = specs[0].shape[1:]
             if all(isinstance(axis, int) for axis in self._sample):
                 self._only, self._dtype = specs[0].name, dtype_of(specs[0])
@@ -57,24 +57,31 @@ class Inputs:
         return self._checked(value)
 
     def _checked(self, value: Any) -> Feeds:
-        arrays = [self.array(spec, item) for spec, item in zip(self.specs, self._given(value), strict=True)]
-        single = bool(arrays) and all(
-            a.ndim == len(s.shape) - 1 and s.fits((self.chunk or 1, *a.shape))
-            for a, s in zip(arrays, self.specs, strict=True)
-        )
-        if single and self.chunk <= 1:
-            arrays = [array[None] for array in arrays]
-        for spec, array in zip(self.specs, arrays, strict=True):
-            shape = array.shape
-            if self.chunk and shape and shape[0] % self.chunk == 0:
-                shape = (self.chunk, *shape[1:])
-            if not spec.fits(shape):
-                raise ModelInputError(f"{self.name!r} wants {spec.name} {spec}, got {describe(array)}")
-        if len({a.shape[0] for a in arrays if a.ndim}) > 1 and len({s.shape[:1] for s in self.specs}) == 1:
-            got = ", ".join(f"{s.name} {describe(array)}" for s, array in zip(self.specs, arrays, strict=True))
+        arrays: dict[str, Array] = {}
+        counts: list[int] = []
+        single = False
+        for spec, axis, item in zip(self.specs, self.layout.inputs, self._given(value), strict=True):
+            array, is_sample = self._with_rows(spec, axis, self.array(spec, item))
+            arrays[spec.name] = array
+            single = single or is_sample
+            if axis is not None:
+                counts.append(array.shape[axis])
+        if len(set(counts)) > 1 and self.layout.together:
+            got = ", ".join(f"{name} {describe(array)}" for name, array in arrays.items())
             raise ModelInputError(f"{self.name!r} wants inputs of one batch size, got {got}")
-        rows = arrays[0].shape[0] if arrays and arrays[0].ndim else 1
-        return Feeds({s.name: array for s, array in zip(self.specs, arrays, strict=True)}, rows, single)
+        return Feeds(arrays, counts[0] if counts else 1, single)
+
+    def _with_rows(self, spec: TensorSpec, axis: int | None, array: Array) -> tuple[Array, bool]:
+        """Return an array with its batch axis, and whether it came without, as one sample."""
+        size, shape = self.layout.size, array.shape
+        place = 0 if axis is None and spec.shape[:1] == (1,) else axis
+        if place is not None and size <= 1 and not spec.fits(shape) and spec.fits((*shape[:place], 1, *shape[place:])):
+            return np.expand_dims(array, place), axis is not None
+        if size and axis is not None and len(shape) > axis and shape[axis] % size == 0:
+            shape = (*shape[:axis], size, *shape[axis + 1 :])
+        if spec.fits(shape):
+            return array, False
+        raise ModelInputError(f"{self.name!r} wants {spec.name} {spec}, got {describe(array)}")
 
     def _given(self, value: Any) -> list[Any]:
         """Return one value for each input."""
@@ -89,7 +96,10 @@ class Inputs:
                 )
             return [value[name] for name in names]
         if len(names) != 1:
-            raise ModelInputError(f"{self.name!r} has {len(names)} inputs: pass a dict with {', '.join(names)}")
+            raise ModelInputError(
+                f"{self.name!r} has {len(names)} inputs: pass a dict with {', '.join(names)}, such as "
+                f"{example(self.specs)}"
+            )
         return [value]
 
     def _columns(self, frame: Any) -> list[Any]:

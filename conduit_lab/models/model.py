@@ -12,16 +12,18 @@ import anyio.to_thread
 import numpy as np
 
 from conduit_lab.core import figures, trace
-from conduit_lab.core.errors import InputError, ModelLoadError
+from conduit_lab.core.errors import InputError, ModelInputError, ModelLoadError
 from conduit_lab.core.paths import display, resolve
-from conduit_lab.core.spec import Array, TensorSpec
+from conduit_lab.core.spec import TensorSpec
 from conduit_lab.core.stage import Stage
-from conduit_lab.models.answers import Answers
-from conduit_lab.models.benchmark import repeated
+from conduit_lab.models.answers import Answers, classifier
 from conduit_lab.models.file_model import FileModel
 from conduit_lab.models.inputs import Feeds, Inputs, is_frame
 from conduit_lab.runtime.cache import Shared, sessions
+from conduit_lab.runtime.classes import class_labels
+from conduit_lab.runtime.content import identity
 from conduit_lab.runtime.joining import Joined
+from conduit_lab.runtime.rows.layout import Layout
 from conduit_lab.runtime.session import Options
 from conduit_lab.runtime.tensor import DeviceTensor
 from conduit_lab.runtime.tuning import Tuned, read_tuning
@@ -32,6 +34,7 @@ class _Opened:
     """What one file gave; a run uses one of these from its begin to its end, so that a swap never mixes two."""
 
     shared: Shared
+    layout: Layout
     joined: Joined
     inputs: Inputs
     answers: Answers
@@ -96,12 +99,16 @@ class Model(FileModel[_Opened]):
             labels = shared.labels if shared.labels is not None else _metadata_labels(shared.metadata, path)
         if labels is not None and len(set(labels)) < len(labels):
             raise ModelLoadError(f"{display(path)} has a label twice in {', '.join(labels)}: each class wants its own")
-        answers = Answers(self.name, shared.outputs, labels)
-        shape = shared.outputs[answers.probabilities].shape
-        if labels is not None and shape and isinstance(shape[-1], int) and len(labels) != shape[-1]:
+        layout = Layout.of(shared)
+        probabilities, own = classifier(shared.outputs)
+        classes = class_labels(shared.path, identity(shared.path)) if own is not None else ()
+        answers = Answers(self.name, shared.outputs, labels, layout.outputs, classes)
+        shape = shared.outputs[probabilities].shape
+        binary = labels is not None and len(labels) == 2 and shape[-1:] == (1,)  # one score says both
+        if labels is not None and shape and isinstance(shape[-1], int) and len(labels) != shape[-1] and not binary:
             raise ModelLoadError(f"{display(path)} gives {shape[-1]} classes and there are {len(labels)} labels")
         joined = Joined.of(shared, tuned.batch_size if tuned is not None else None)
-        return _Opened(shared, joined, Inputs(self.name, shared.inputs), answers, tuned)
+        return _Opened(shared, layout, joined, Inputs(self.name, shared.inputs, layout), answers, tuned)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -112,6 +119,11 @@ class Model(FileModel[_Opened]):
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Specs of the outputs, the batch axis first."""
         return self.shared.outputs
+
+    @property
+    def layout(self) -> Layout:
+        """The batch axis of each input and output."""
+        return self._parts().layout
 
     @property
     def labels(self) -> list[str] | None:
@@ -138,13 +150,16 @@ class Model(FileModel[_Opened]):
             return self._bound(value, keep=False)
         opened = self._parts()
         feeds = opened.inputs.feeds(value)
-        return self._answer(opened, self._outputs(opened, feeds), feeds, value)
+        if _is_table(value):
+            return self._table(opened, feeds, value.index)
+        return opened.answers.of(self._outputs(opened, feeds), feeds.single)
 
     def hand_on(self, value: Any, following: Stage) -> Any:
         """Predict for the next stage of a sequence: between two models of one device the answer stays there."""
         here = self._parts().shared.memory
-        stays = here and isinstance(following, Model) and following.shared.memory == here
-        if not stays or self.labels is not None or len(self.outputs) != 1:
+        if not here or not isinstance(following, Model) or following.shared.memory != here or self.labels is not None:
+            return self(value)
+        if self.layout.outputs != (0,) or following.layout.inputs != (0,):
             return self(value)
         return self._traced(value, lambda: self._bound(value, keep=True))
 
@@ -154,7 +169,7 @@ class Model(FileModel[_Opened]):
         feeds = opened.inputs.feeds(value)
         outputs = opened.shared.run(feeds.arrays, feeds.rows, keep=keep)
         if not keep:
-            return self._answer(opened, outputs, feeds, value)
+            return opened.answers.of(outputs, feeds.single)
         if isinstance(outputs[0], DeviceTensor):  # not where the CPU did it instead
             outputs[0].single = feeds.single
             return outputs[0]
@@ -167,30 +182,30 @@ class Model(FileModel[_Opened]):
             await anyio.to_thread.run_sync(self._load)
             opened = self._parts()
         feeds = opened.inputs.feeds(value)
-        if 0 < opened.inputs.chunk < feeds.rows:
+        if not feeds.rows or 0 < opened.layout.size < feeds.rows or _is_table(value):
             return await anyio.to_thread.run_sync(self, value)
         if trace.current() is None:  # the short way: each coroutine more costs a tenth of a small run
             outputs = await opened.joined.acall((feeds.arrays, feeds.rows), feeds.rows, self.options.timeout)
-            return self._answer(opened, outputs, feeds, value)
+            return opened.answers.of(outputs, feeds.single)
         with trace.span(self.name, self.kind, self, value) as span:
-            result = self._answer(opened, await opened.joined.arun(feeds.arrays, feeds.rows), feeds, value)
+            outputs = await opened.joined.arun(feeds.arrays, feeds.rows)
+            result = opened.answers.of(outputs, feeds.single)
             if span is not None:
                 span.output = result
             return result
 
     def batch(self, values: Sequence[Any]) -> list[Any]:
-        """Return one answer for each sample, computed in one run where they fit one array."""
+        """Return one answer for each sample, computed in one run where that changes none of them."""
         opened = self._parts()
-        feeds = [opened.inputs.feeds(value) for value in values]
-        shapes = [[array.shape for array in feed.arrays.values()] for feed in feeds]
-        if len(feeds) < 2 or not all(feed.single for feed in feeds) or shapes.count(shapes[0]) < len(shapes):
+        if len(values) < 2 or not opened.layout.joins or any(_is_table(value) for value in values):
             return super().batch(values)
-        names = feeds[0].arrays
-        whole = {name: np.concatenate([feed.arrays[name] for feed in feeds]) for name in names}
-        answer = self(whole)
-        if isinstance(answer, dict):
-            return [{name: output[i] for name, output in answer.items()} for i in range(len(feeds))]
-        return list(answer)
+        return self._traced(values, lambda: self._batch(opened, values))
+
+    @staticmethod
+    def _batch(opened: _Opened, values: Sequence[Any]) -> list[Any]:
+        feeds = [opened.inputs.feeds(value) for value in values]
+        outputs = opened.joined.together([(feed.arrays, feed.rows) for feed in feeds])
+        return [opened.answers.of(own, feed.single) for own, feed in zip(outputs, feeds, strict=True)]
 
     def feeds(self, value: Any) -> Feeds:
         """Return what `predict` hands to the graph: arrays by input name, rows, whether it is one sample."""
@@ -201,31 +216,50 @@ class Model(FileModel[_Opened]):
         feeds = self.feeds(sample)
         if feeds.rows == 0:
             raise InputError(f"the sample for {self.name!r} is empty: wanted at least one row")
-        arrays = {name: np.asarray(array) for name, array in feeds.arrays.items()}
+        layout = self.layout
         count = feeds.rows if rows is None else rows
+        if count != feeds.rows and all(axis is None for axis in layout.inputs):
+            raise InputError(f"{self.name!r} has no batch axis: measure it with batch_sizes=[1], got {count}")
+        arrays = layout.repeat({name: np.asarray(array) for name, array in feeds.arrays.items()}, count)
         if feeds.single and count == 1:
-            arrays = {name: array[0] for name, array in arrays.items()}
-        else:
-            arrays = {name: repeated(array, feeds.rows, count) for name, array in arrays.items()}
+            axes = zip(layout.names, layout.inputs, strict=True)
+            arrays = {n: arrays[n] if axis is None else np.take(arrays[n], 0, axis) for n, axis in axes}
         # the one array itself is the short way into `predict`
         return next(iter(arrays.values())) if len(arrays) == 1 else arrays, count
 
-    def _outputs(self, opened: _Opened, feeds: Feeds) -> list[Array]:
+    def _outputs(self, opened: _Opened, feeds: Feeds) -> list[Any]:
         """Return the outputs; a graph whose batch axis is fixed takes its rows piece by piece."""
-        size = opened.inputs.chunk
-        if not size or feeds.rows <= size:
+        layout = opened.layout
+        if not feeds.rows and layout.splits:  # many graphs refuse an empty run
+            return layout.split(opened.shared.run(layout.blank(feeds.arrays), 0, count=False), [0])[0]
+        if not layout.size or feeds.rows <= layout.size:
             return opened.joined.run(feeds.arrays, feeds.rows)
-        pieces = [
-            opened.joined.run({name: array[start : start + size] for name, array in feeds.arrays.items()}, size)
-            for start in range(0, feeds.rows, size)
-        ]
-        return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
+        if not layout.splits:
+            whole = ", ".join(
+                f"{spec.name} {spec}"
+                for spec, axis in zip(opened.shared.outputs, layout.outputs, strict=True)
+                if axis is None
+            )
+            raise ModelInputError(
+                f"{self.name!r} takes {layout.size} at a time, since it gives {whole} for the whole run; got "
+                f"{feeds.rows} rows. Pass them one by one: [model.predict(row) for row in rows]"
+            )
+        return layout.joined(
+            [opened.joined.run(piece, layout.size) for piece in layout.pieces(feeds.arrays, layout.size)]
+        )
 
-    @staticmethod
-    def _answer(opened: _Opened, outputs: list[Array], feeds: Feeds, value: Any) -> Any:
-        if type(value) is not np.ndarray and is_frame(value):
-            return opened.answers.frame(outputs, value.index)
-        return opened.answers.of(outputs, feeds.single)
+    def _table(self, opened: _Opened, feeds: Feeds, index: Any) -> Any:
+        """Return the answers to a DataFrame, row by row where an output has no entry per row."""
+        if opened.layout.splits or not feeds.rows:
+            return opened.answers.frame(self._outputs(opened, feeds), index)
+        alone = [opened.joined.run(piece, 1) for piece in opened.layout.pieces(feeds.arrays, 1)]
+        outputs = opened.answers.rowwise(alone)
+        if outputs is None:
+            raise ModelInputError(
+                f"{self.name!r} gives answers of different sizes, which are no columns: pass each row by itself, "
+                f"[model.predict(row) for row in frame.to_numpy()]"
+            )
+        return opened.answers.frame(outputs, index)
 
     # Showing
 
@@ -246,6 +280,10 @@ class Model(FileModel[_Opened]):
             rows.append(("tuned", str(opened.tuned)))
         rows.append(("calls", shared.statistics()))
         return rows
+
+
+def _is_table(value: Any) -> bool:
+    return type(value) is not np.ndarray and is_frame(value)
 
 
 def _taken(specs: tuple[TensorSpec, ...]) -> list[tuple[str, str, tuple[Any, ...]]]:

@@ -14,7 +14,8 @@ from conduit_lab.core.spec import Array
 class Prediction(Mapping[str, Any]):
     """The answer of a model with labels: `label`, `score` and `probabilities`, the same in JSON.
 
-    `score` is the probability of `label`; `probabilities` maps each label to its own, in the model's order.
+    `score` is the probability of `label`; `probabilities` maps each label to its own, in the model's order. The label
+    is the likeliest, or the one that the graph itself chose; the score of a label without a probability is 0.
     """
 
     __slots__ = ("_labels", "_row", "label", "score")
@@ -26,11 +27,15 @@ class Prediction(Mapping[str, Any]):
         self._row: Any = tuple(probabilities.values())
 
     @classmethod
-    def from_array(cls, probabilities: Array, labels: Sequence[str]) -> Prediction:
-        """Return the prediction for one row of probabilities, float `[classes]`."""
+    def from_array(cls, probabilities: Array, labels: Sequence[str], label: str | None = None) -> Prediction:
+        """Return the prediction for one row of probabilities, float `[classes]`; by default the likeliest label."""
         prediction = cls.__new__(cls)
-        best = int(probabilities.argmax())
-        prediction.label, prediction.score = labels[best], probabilities.item(best)
+        if label is None:
+            best = int(probabilities.argmax())
+            prediction.label, prediction.score = labels[best], probabilities.item(best)
+        else:
+            prediction.label = label
+            prediction.score = probabilities.item(labels.index(label)) if label in labels else 0.0
         prediction._labels, prediction._row = labels, probabilities  # most callers never ask for all of them
         return prediction
 
@@ -63,17 +68,20 @@ class Prediction(Mapping[str, Any]):
 class Predictions(Sequence[Prediction]):
     """The predictions for a batch, one a row; each is made when it is asked for.
 
-    `probabilities` is the array of all, float `[n, classes]`, `labels` the class names in its order.
+    `probabilities` is the array of all, float `[n, classes]`, `labels` the class names in its order. `chosen` are the
+    labels that the graph itself chose, one per row; without them each row has its likeliest.
     """
 
-    def __init__(self, probabilities: Array, labels: Sequence[str]) -> None:
+    def __init__(self, probabilities: Array, labels: Sequence[str], chosen: Sequence[str] | None = None) -> None:
         self.probabilities = probabilities
         self.labels = list(labels)
+        self.chosen = None if chosen is None else list(chosen)
 
     def __getitem__(self, index: Any) -> Any:
+        chosen = None if self.chosen is None else self.chosen[index]
         if isinstance(index, slice):
-            return Predictions(self.probabilities[index], self.labels)
-        return Prediction.from_array(self.probabilities[index], self.labels)
+            return Predictions(self.probabilities[index], self.labels, chosen)
+        return Prediction.from_array(self.probabilities[index], self.labels, chosen)
 
     def __len__(self) -> int:
         return len(self.probabilities)
@@ -85,10 +93,14 @@ class Predictions(Sequence[Prediction]):
         """Return a DataFrame with label, score and the probability of each label."""
         import pandas as pd
 
-        best = self.probabilities.argmax(axis=1)
         frame = pd.DataFrame(self.probabilities, columns=self.labels)
-        frame.insert(0, "score", self.probabilities[np.arange(len(self)), best])
-        frame.insert(0, "label", [self.labels[i] for i in best])
+        if self.chosen is None and len(self):
+            best = self.probabilities.argmax(axis=1)
+            labels, scores = [self.labels[i] for i in best], self.probabilities[np.arange(len(self)), best]
+        else:
+            labels, scores = self.chosen or [], np.array([p.score for p in self], self.probabilities.dtype)
+        frame.insert(0, "score", scores)
+        frame.insert(0, "label", labels)
         return frame
 
     def _shown(self) -> list[tuple[str, ...]]:

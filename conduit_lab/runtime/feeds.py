@@ -11,26 +11,33 @@ import numpy as np
 from conduit_lab.core.errors import ModelInputError
 from conduit_lab.core.spec import Array, TensorSpec
 from conduit_lab.runtime import derived
+from conduit_lab.runtime.rows.layout import Layout
 from conduit_lab.runtime.session import dtype_of
 
 LENGTH = 16  # of a free axis that is not the batch
 _SAME = ("Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten")  # hand ids on as they are
 
 
-def made(path: Path, specs: Sequence[TensorSpec], rows: int) -> dict[str, Array]:
+def made(path: Path, specs: Sequence[TensorSpec], rows: int, argument: str = "samples") -> dict[str, Array]:
     """Return arrays for the inputs of an ONNX file: `rows` samples, or as many as the graph fixes.
 
     Floats are drawn from a normal distribution, whole numbers that look rows of a table up within that table, others
-    are 1, as a mask would be. Raises `ModelInputError` for an input of text, which cannot be made up.
+    are 1, as a mask would be. Raises `ModelInputError` for an input that cannot be made up: text, and a whole number
+    that all samples share, such as a sample rate. The error asks for the caller's own as `argument`.
     """
     rng = np.random.default_rng(0)
     tables = _tables(path)
+    axes = Layout.of_specs(specs, ()).inputs
     feeds = {}
-    for spec in specs:
-        if spec.dtype == "str":
-            raise ModelInputError(f"inputs for {spec.name} {spec} cannot be made up: pass samples=")
-        sizes = [axis if isinstance(axis, int) else LENGTH if place else rows for place, axis in enumerate(spec.shape)]
+    for spec, batch in zip(specs, axes, strict=True):
+        shared = batch is None and any(axis is not None for axis in axes)
         dtype = dtype_of(spec)
+        if spec.dtype == "str" or (shared and dtype.kind in "iu" and spec.name not in tables):
+            raise ModelInputError(ask(f"inputs for {spec.name} {spec} cannot be made up", specs, argument))
+        sizes = [
+            axis if isinstance(axis, int) else rows if place == batch else LENGTH
+            for place, axis in enumerate(spec.shape)
+        ]
         if dtype.kind == "f":
             feeds[spec.name] = rng.standard_normal(sizes).astype(dtype)
         else:
@@ -40,6 +47,26 @@ def made(path: Path, specs: Sequence[TensorSpec], rows: int) -> dict[str, Array]
                 else np.ones(sizes, dtype)
             )
     return feeds
+
+
+def ask(reason: str, specs: Sequence[TensorSpec], argument: str = "samples") -> str:
+    """Return an error that asks for samples, with an example as code."""
+    return f"{reason}: pass {argument}= of your own, such as {argument}={example(specs)}"
+
+
+def example(specs: Sequence[TensorSpec]) -> str:
+    """Return one sample for inputs as code, with its batch axis: zeros of the right shape and dtype."""
+    axes = Layout.of_specs(specs, ()).inputs
+    codes = []
+    for spec, batch in zip(specs, axes, strict=True):
+        sizes = [
+            axis if isinstance(axis, int) else 1 if place == batch else LENGTH for place, axis in enumerate(spec.shape)
+        ]
+        shape = repr(tuple(sizes))
+        codes.append(f"np.full({shape}, 'text')" if spec.dtype == "str" else f"np.zeros({shape}, np.{spec.dtype})")
+    if len(codes) == 1:
+        return codes[0]
+    return "{" + ", ".join(f'"{spec.name}": {code}' for spec, code in zip(specs, codes, strict=True)) + "}"
 
 
 def _tables(path: Path) -> dict[str, int]:

@@ -15,6 +15,7 @@ from conduit_lab.core.errors import ConduitError, OptimizeError
 from conduit_lab.core.spec import Array, TensorSpec
 from conduit_lab.runtime import derived
 from conduit_lab.runtime.graph import check, first_line
+from conduit_lab.runtime.rows.layout import Layout
 from conduit_lab.runtime.session import Options, Session
 from conduit_lab.runtime.timing import Turns, in_turn
 
@@ -85,9 +86,9 @@ def _judge(
     """Return whether the fused file is equal and faster, in words too, and the times where they were measured."""
     parts = [Session(part, options) for part in paths]
     whole = Session(path, options)
-    first = samples[0]
-    if all(spec.shape and isinstance(spec.shape[0], str) for spec in whole.inputs):
-        samples = [*samples, {name: np.concatenate([array, array]) for name, array in first.items()}]
+    first, layout = samples[0], Layout.of(whole)
+    if layout.size == 0:
+        samples = [*samples, layout.repeat(first, 2 * layout.rows(first))]
 
     def in_parts(feeds: Mapping[str, Array]) -> list[list[Array]]:
         outputs = [parts[0].run(feeds)]
@@ -96,10 +97,10 @@ def _judge(
         return outputs
 
     for feeds in samples:
-        rows = len(next(iter(feeds.values())))
+        rows = layout.rows(feeds)
         *between, last = in_parts(feeds)
         for name, outputs in zip(names, between, strict=False):
-            if len(outputs[0]) != rows:  # of one sample its next would get the first row only
+            if outputs[0].shape[:1] != (rows,):  # of one sample its next would get the first row only
                 return False, f"{name} does not give one row a sample", None
         if not all(_same(*pair) for pair in zip(last, whole.run(feeds), strict=True)):
             return False, "as one graph they answer otherwise", None

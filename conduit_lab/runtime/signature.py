@@ -16,10 +16,10 @@ from conduit_lab.core.spec import TensorSpec
 from conduit_lab.runtime.cache import Shared
 from conduit_lab.runtime.content import Identity, identity
 from conduit_lab.runtime.nodes import all_nodes
+from conduit_lab.runtime.rows.table import SCALED_TOGETHER
 
 _PAST = re.compile(r"past_key_values\.(\d+)\.(key|value)")
 _KEEP = ("num_logits_to_keep", "logits_to_keep")
-_SCALED_TOGETHER = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _kinds(path: Path, _: Identity) -> _Kinds:
     for node in all_nodes(onnx.load(str(path), load_external_data=False)):
         if node.op_type == "GroupQueryAttention":
             grouped.update(node.input[3:5])
-        independent = independent and node.op_type not in _SCALED_TOGETHER
+        independent = independent and node.op_type not in SCALED_TOGETHER
     return _Kinds(frozenset(grouped), independent)
 
 

@@ -166,3 +166,23 @@ def test_a_frame_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(MissingExtra, match=r"conduit-lab\[lab\]"):
         Benchmark("m", "cpu", []).to_pandas()
+
+
+def test_a_state_is_repeated_along_its_own_axis(tmp_path: Path) -> None:
+    nodes = [graphs.node("Add", ["state", "x"], ["next"])]
+    ends = [graphs.value("x", ["n", 4]), graphs.value("state", [2, "n", 4])], [graphs.value("next", [2, "n", 4])]
+    model = Model(graphs.save(tmp_path / "m.onnx", nodes, *ends))
+    sample = {"x": np.ones(4, np.float32), "state": np.ones((2, 4), np.float32)}
+    value, rows = model.repeat(sample, 3)
+    assert (value["x"].shape, value["state"].shape, rows) == ((3, 4), (2, 3, 4), 3)
+    assert [timing.rows for timing in model.benchmark(sample, seconds=0.05)][:2] == [1, 8]
+    with pytest.raises(ModelInputError, match=r'has 2 inputs: pass a dict with x, state, such as \{"x": np\.zeros'):
+        model.benchmark(np.ones(4, np.float32))
+
+
+def test_a_graph_without_a_batch_axis_is_measured_as_it_is(tmp_path: Path) -> None:
+    ends = [graphs.value("x", [4])], [graphs.value("y", [4])]
+    model = Model(graphs.save(tmp_path / "m.onnx", [graphs.node("Neg", ["x"], ["y"])], *ends))
+    assert [timing.rows for timing in model.benchmark(np.ones(4, np.float32), seconds=0.05)] == [1]
+    with pytest.raises(InputError, match=r"'m' has no batch axis: measure it with batch_sizes=\[1\]"):
+        model.benchmark(np.ones(4, np.float32), batch_sizes=[8])

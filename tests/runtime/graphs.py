@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-Axes = Sequence[int | str]
+Axes = Sequence[int | str | None]
 
 
 def value(name: str, axes: Axes | None, dtype: str = "float32") -> Any:
@@ -118,3 +118,24 @@ def centred(path: Path) -> Path:
         [value("input", ["batch", 3])],
         [value("output", ["batch", 3])],
     )
+
+
+def targets(path: Path) -> Path:
+    """Write a classifier of two targets, as skl2onnx does: `label` [n, 2] and one array of probabilities per target."""
+    nodes = [
+        node("Softmax", ["x"], ["first"], axis=1),
+        node("Neg", ["x"], ["negative"]),
+        node("Softmax", ["negative"], ["second"], axis=1),
+        node("ArgMax", ["first"], ["one"], axis=1),
+        node("ArgMax", ["second"], ["other"], axis=1),
+        node("Concat", ["one", "other"], ["label"], axis=1),
+        node("SequenceConstruct", ["first", "second"], ["probabilities"]),
+    ]
+    listed = helper.make_tensor_sequence_value_info("probabilities", TensorProto.FLOAT, None)
+    return save(path, nodes, [value("x", [None, 2])], [value("label", [None, 2], "int64"), listed])
+
+
+def maps(name: str, kind: int = TensorProto.STRING) -> Any:
+    """Return an output of one map of probabilities per row, as ZipMap gives it."""
+    map_type = helper.make_map_type_proto(kind, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    return helper.make_value_info(name, helper.make_sequence_type_proto(map_type))

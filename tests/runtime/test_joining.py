@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from conduit_lab.core import trace
 from conduit_lab.core.errors import ModelInputError
@@ -19,6 +20,7 @@ from conduit_lab.runtime.cache import SessionCache, Shared
 from conduit_lab.runtime.joining import Joined, Joiner
 
 from . import fake_device, graphs
+from .rows import members
 
 RANDOM = np.random.default_rng(0)
 WEIGHT = RANDOM.standard_normal((3, 2)).astype(np.float32)
@@ -64,6 +66,120 @@ def test_a_graph_whose_rows_change_each_other_is_never_joined(tmp_path: Path, ca
                 np.testing.assert_allclose(output, alone, atol=1e-6)
     assert not joiner.possible
     assert len(caplog.records) == 1
+
+
+def branch(path: Path, nodes: list[Any], constants: list[Any]) -> Shared:
+    """Open a graph that computes `y` from `x` in a branch, which no dataflow follows."""
+    inner = helper.make_graph(nodes, "inner", [], [graphs.value("y", ["batch", 3])])
+    made = [graphs.node("If", ["on"], ["out"], then_branch=inner, else_branch=inner)]
+    ends = [graphs.value("x", ["batch", 3])], [graphs.value("out", ["batch", 3])]
+    return opened(graphs.save(path, made, *ends, [*constants, graphs.constant("on", np.array(True))]))
+
+
+def parts(member: members.Member, rows: Array) -> list[tuple[dict[str, Array], int]]:
+    """Return an item for each row."""
+    return [({"x": np.take(rows, [i], member.axis)}, 1) for i in range(rows.shape[member.axis])]
+
+
+def check_answers(joiner: Joiner, shared: Shared, items: list[tuple[dict[str, Array], int]]) -> None:
+    for (feeds, _), (answer,) in zip(items, joiner(items), strict=True):
+        np.testing.assert_allclose(answer, shared.run(feeds)[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", members.MIXED)
+@pytest.mark.parametrize("warm", [1.0, 0.0, np.nan])
+def test_equal_rows_prove_nothing_of_a_graph_that_mixes_rows(tmp_path: Path, name: str, warm: float) -> None:
+    member = members.MIXED[name]
+    shared = opened(member.save(tmp_path / "m.onnx", named=True))
+    joiner, rows = Joiner(shared), member.rows(4)
+    for _ in range(joining.PROOFS + 2):
+        joiner(parts(member, np.full_like(rows, warm)))
+    check_answers(joiner, shared, parts(member, rows))
+
+
+HIDDEN = {
+    "scaled by the largest": "over the batch's maximum",
+    "minus the mean": "minus the mean of the batch",
+    "int8": "int8 with one scale",
+    "softmax": "softmax over the batch",
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_equal_rows_prove_nothing_of_a_graph_that_is_not_followed(tmp_path: Path, name: str) -> None:
+    member = members.MIXED[HIDDEN[name]]
+    shared = branch(tmp_path / "m.onnx", member.nodes, member.constants)
+    joiner, rows = Joiner(shared), member.rows(4)
+    for size in (1, 1, 0, 1e-12, *[1] * joining.PROOFS):
+        joiner(parts(member, np.full_like(rows, size)))
+    check_answers(joiner, shared, parts(member, rows))
+
+
+def test_rows_of_one_size_do_not_hide_a_shared_scale(tmp_path: Path) -> None:
+    member = members.MIXED["over the batch's maximum"]
+    shared = branch(tmp_path / "m.onnx", member.nodes, member.constants)
+    joiner = Joiner(shared)
+    for seed in range(joining.PROOFS + 2):
+        ones = np.sign(np.random.default_rng(seed).standard_normal((4, 3))).astype(np.float32)
+        joiner(parts(member, ones))  # the largest of each is 1
+    assert not joiner.possible
+    check_answers(joiner, shared, parts(member, member.rows(4)))
+
+
+def test_a_graph_that_is_not_followed_is_joined_after_trials_with_rows_that_differ(tmp_path: Path) -> None:
+    shared = branch(tmp_path / "m.onnx", [graphs.node("Neg", ["x"], ["y"])], [])
+    joiner = Joiner(shared)
+    same = [({"x": np.ones((1, 3), np.float32)}, 1)] * 2
+    for _ in range(joining.PROOFS + 2):
+        joiner(same)
+    before = shared.calls
+    joiner(same)
+    assert shared.calls - before == 2
+    different = [({"x": np.full((1, 3), i, np.float32)}, 1) for i in (1, 2)]
+    for _ in range(joining.PROOFS):
+        joiner(different)
+    before = shared.calls
+    check_answers(joiner, shared, different)
+    assert shared.calls - before == 1 + 2
+
+
+@pytest.mark.parametrize("name", members.INDEPENDENT)
+def test_rows_are_joined_along_the_axis_where_they_lie(tmp_path: Path, name: str) -> None:
+    member = members.INDEPENDENT[name]
+    shared = opened(member.save(tmp_path / "m.onnx", named=True))
+    joiner, rows = Joiner(shared), member.rows(4)
+    for _ in range(joining.PROOFS + 1):
+        check_answers(joiner, shared, parts(member, rows))
+    before = shared.calls
+    joiner(parts(member, rows))
+    assert shared.calls - before == (4 if member.out is None else 1)
+
+
+def test_maps_and_lists_of_arrays_are_joined(tmp_path: Path) -> None:
+    shared = opened(graphs.targets(tmp_path / "m.onnx"))
+    joiner = Joiner(shared)
+    items = [({"x": np.array([[i, 1]], np.float32)}, 1) for i in range(3)]
+    for _ in range(joining.PROOFS + 1):
+        answers = joiner(items)
+    before = shared.calls
+    answers = joiner(items)
+    assert shared.calls - before == 1
+    for (feeds, _), (label, (first, second)) in zip(items, answers, strict=True):
+        own, (one, other) = shared.run(feeds)
+        np.testing.assert_array_equal(label, own)
+        np.testing.assert_allclose(np.stack([first, second]), np.stack([one, other]), rtol=1e-6)
+
+
+def test_a_file_that_was_replaced_says_nothing_of_the_opened_graph(tmp_path: Path) -> None:
+    path = graphs.centred(tmp_path / "m.onnx")
+    shared = opened(path)
+    joiner = Joiner(shared)
+    graphs.identity(path, "float32")
+    for _ in range(joining.PROOFS + 2):
+        joiner([item(1), item(1)])
+    items = [item(1), item(2)]
+    for (feeds, _), (answer,) in zip(items, joiner(items), strict=True):
+        np.testing.assert_allclose(answer, feeds["input"] - feeds["input"].mean(axis=0), atol=1e-6)
 
 
 @pytest.mark.parametrize("batch", [1, 2])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from conduit_lab.core.spec import Array
+from conduit_lab.runtime.rows.layout import Layout, joined
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,23 @@ class Difference:
     cosine: tuple[float, float] | None = None
 
 
-def between(old: Sequence[Any], new: Sequence[Any], *, labelled: bool = False, vectors: bool = False) -> Difference:
-    """Return the difference of two lists of outputs, each with one row a sample.
+def between(
+    old: Sequence[Any],
+    new: Sequence[Any],
+    *,
+    labelled: bool = False,
+    vectors: bool = False,
+    samples: int | None = None,
+) -> Difference:
+    """Return the difference of two lists of outputs, each with one row a sample; `samples` is their number.
 
     With `labelled` the first output of two axes holds a number for each label, with `vectors` the first is `[n, d]`.
     """
     before, after = _numbers(old), _numbers(new)
     pairs = [_apart(a, b) for a, b in zip(before, after, strict=True)]
     same, cosine = None, None
-    if labelled:
-        place = next(i for i, output in enumerate(before) if output.ndim == 2)
+    place = next((i for i, output in enumerate(before) if output.ndim == 2 and output.dtype.kind == "f"), None)
+    if labelled and place is not None:
         same = float(np.mean(before[place].argmax(1) == after[place].argmax(1)))
     if vectors:
         a, b = before[0].astype(np.float64), after[0].astype(np.float64)
@@ -48,18 +56,45 @@ def between(old: Sequence[Any], new: Sequence[Any], *, labelled: bool = False, v
         cosines = (a * b).sum(axis=1) / np.where(lengths > 0, lengths, 1.0)
         cosine = float(cosines.min()), float(cosines.mean())
     relative, worst, largest = (max(column) for column in zip(*pairs, strict=True))
-    return Difference(len(before[0]), relative, largest, worst, same, cosine)
+    return Difference(len(before[0]) if samples is None else samples, relative, largest, worst, same, cosine)
+
+
+def by_sample(layout: Layout, runs: Sequence[Sequence[Any]]) -> list[Any]:
+    """Return the outputs of several runs as one per output, the samples first.
+
+    An output without a batch axis has one entry per run, or all its numbers in a row where runs differ in size.
+    """
+    outputs: list[Any] = []
+    for parts, axis in zip(zip(*runs, strict=True), layout.outputs, strict=True):
+        if axis is None:
+            flat = [np.concatenate([array.ravel() for array in _numbers([part])]) for part in parts]
+            outputs.append(np.stack(flat) if len({len(row) for row in flat}) == 1 else np.concatenate(flat))
+        elif isinstance(parts[0], list):
+            outputs.append(joined(parts, axis))
+        else:
+            outputs.append(np.moveaxis(joined(parts, axis), axis, 0))
+    return outputs
 
 
 def _numbers(outputs: Sequence[Any]) -> list[Array]:
-    """Return the outputs as arrays, a classifier's maps of probabilities too."""
-    return [o if isinstance(o, np.ndarray) else np.array([list(row.values()) for row in o]) for o in outputs]
+    """Return the outputs as arrays, a classifier's maps of probabilities and lists of arrays too."""
+    arrays: list[Array] = []
+    for output in outputs:
+        if not isinstance(output, list):
+            arrays.append(np.atleast_1d(output))
+        elif output and isinstance(output[0], np.ndarray):
+            arrays += output
+        else:
+            arrays.append(np.array([list(row.values()) for row in output]))
+    return arrays
 
 
 def _apart(old: Array, new: Array) -> tuple[float, float, float]:
     """Return the relative difference of all samples, that of the worst one, and the largest of two numbers."""
     if old.shape != new.shape:
         return math.inf, math.inf, math.inf
+    if not old.size:
+        return 0.0, 0.0, 0.0
     if old.dtype.kind != "f":
         others = [not np.array_equal(a, b) for a, b in zip(old, new, strict=True)]
         return float(np.mean(others)), float(max(others)), 0.0

@@ -10,12 +10,12 @@ from typing import Any
 from conduit_lab.core import figures, html
 from conduit_lab.core.errors import OptimizeError
 from conduit_lab.core.paths import display
-from conduit_lab.core.spec import TensorSpec
 from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.measure.difference import Difference
 from conduit_lab.models.measure.subject import Feeds, subject
 from conduit_lab.models.model import Model
 from conduit_lab.runtime import child, derived, quantize
+from conduit_lab.runtime.rows.layout import Layout
 from conduit_lab.runtime.session import Session
 from conduit_lab.runtime.timing import Turns, in_turn
 
@@ -130,7 +130,7 @@ def optimize(
         difference = old.difference(before, after, compared)
         if not difference.relative <= limit:
             raise OptimizeError(_worse(old.path, kind, difference, limit, calibrated=scales is not None))
-        times = {rows: _times(before, after, piece) for rows, piece in _timed(pieces, before.inputs)}
+        times = {rows: _times(before, after, piece) for rows, piece in _timed(pieces, Layout.of(before))}
         slow = min(turns.ratio for turns in times.values())
         if kind == "graph" and slow > SLOWER:
             raise OptimizeError(
@@ -170,12 +170,12 @@ def _worse(path: Path, kind: str, difference: Difference, limit: float, *, calib
     )
 
 
-def _timed(pieces: Sequence[Feeds], specs: Sequence[TensorSpec]) -> Iterator[tuple[int, Feeds]]:
+def _timed(pieces: Sequence[Feeds], layout: Layout) -> Iterator[tuple[int, Feeds]]:
     """Yield what is measured: one row where the batch axis is free, and a whole piece, each with its rows."""
     piece = pieces[0]
-    rows = len(next(iter(piece.values())))
-    if rows > 1 and all(spec.shape and isinstance(spec.shape[0], str) for spec in specs):
-        yield 1, {name: array[:1] for name, array in piece.items()}
+    rows = layout.rows(piece)
+    if rows > 1 and layout.size == 0:
+        yield 1, layout.part(piece, 0, 1)
     yield rows, piece
 
 

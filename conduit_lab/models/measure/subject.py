@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from conduit_lab.core.errors import InputError, OptimizeError
+from conduit_lab.core.errors import ConduitError, InputError, ModelInputError, OptimizeError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, FloatArray
 from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.encoder import Encoder
 from conduit_lab.models.folder import Folder
 from conduit_lab.models.load import load_model
-from conduit_lab.models.measure.difference import Difference, between
+from conduit_lab.models.measure.difference import Difference, between, by_sample
 from conduit_lab.models.model import Model
 from conduit_lab.runtime import child, feeds
 from conduit_lab.runtime.cache import Shared
@@ -69,9 +69,15 @@ class OfModel:
         self.model = model.open()
         self.path, self.options = model.path, model.options
 
-    def made_up(self) -> Any:
-        """Return samples made of the inputs' specs."""
-        return feeds.made(self.path, self.model.inputs, ROWS)
+    def made_up(self, argument: str = "samples") -> Any:
+        """Return samples made of the inputs' specs; `ModelInputError` asks for others where the graph refuses them."""
+        made = feeds.made(self.path, self.model.inputs, ROWS, argument)
+        try:
+            self.model.shared.run(self.pieces(made)[0], count=False)
+        except ConduitError as error:
+            reason = f"{self.model.name!r} does not take made-up inputs ({error})"
+            raise ModelInputError(feeds.ask(reason, self.model.inputs, argument)) from error
+        return made
 
     def pieces(self, samples: Any) -> list[Feeds]:
         """Return the arrays for `samples`, in pieces that the graph takes at once."""
@@ -79,17 +85,15 @@ class OfModel:
         if given.rows == 0:
             raise InputError(f"samples for {self.model.name!r} are empty: wanted at least one")
         arrays = {name: np.asarray(array) for name, array in given.arrays.items()}
-        first = self.model.inputs[0].shape[:1]
-        size = int(first[0]) if first and isinstance(first[0], int) else ROWS
-        if given.rows <= size:
-            return [arrays]
-        return [{n: a[start : start + size] for n, a in arrays.items()} for start in range(0, given.rows, size)]
+        layout = self.model.layout
+        return list(layout.pieces(arrays, layout.size or ROWS))
 
     def difference(self, before: Session, after: Session, samples: Any) -> Difference:
         """Return how far the answers of two files are apart."""
-        pieces = self.pieces(samples)
-        old, new = (_joined([session.run(piece) for piece in pieces]) for session in (before, after))
-        return between(old, new, labelled=self.model.labels is not None)
+        pieces, layout = self.pieces(samples), self.model.layout
+        old, new = (by_sample(layout, [session.run(piece) for piece in pieces]) for session in (before, after))
+        rows = sum(layout.rows(piece) for piece in pieces)
+        return between(old, new, labelled=self.model.labels is not None, samples=rows)
 
     def opened(self, path: Path) -> Model:
         """Return the model of another file, opened the same way."""
@@ -107,7 +111,7 @@ class OfEmbedder:
         # not the opened graph's own path: another folder may have opened the same content first
         self.path = embedder._parts().folder.graph(embedder.variant)
 
-    def made_up(self) -> Any:
+    def made_up(self, argument: str = "samples") -> Any:
         """Return sentences of all lengths."""
         return list(SENTENCES)
 
@@ -168,11 +172,3 @@ def subject(model: Any) -> OfModel | OfEmbedder:
     if not model.loaded:
         child.try_opening(model.path, model.options)
     return OfModel(model)
-
-
-def _joined(outputs: Sequence[Sequence[Any]]) -> list[Any]:
-    """Return the outputs of several pieces as those of one."""
-    return [
-        np.concatenate(parts) if isinstance(parts[0], np.ndarray) else [row for part in parts for row in part]
-        for parts in zip(*outputs, strict=True)
-    ]

@@ -15,13 +15,14 @@ from conduit_lab.core import figures, html
 from conduit_lab.core.errors import ConduitError, InputError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array
-from conduit_lab.models.benchmark import repeated
 from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.load import load_model
 from conduit_lab.models.measure.difference import between
+from conduit_lab.models.measure.subject import subject
 from conduit_lab.models.model import Model
 from conduit_lab.runtime import devices
 from conduit_lab.runtime.npz import Dense
+from conduit_lab.runtime.rows.layout import Layout
 from conduit_lab.runtime.session import Options, Session
 from conduit_lab.runtime.timing import CALM, CLEARLY, Call, Timing, longest, measure, middle, ratio, seconds_of, times
 from conduit_lab.runtime.tuning import LEVELS, Tuned, write_tuning
@@ -120,32 +121,34 @@ _TRIALS = ("setting", "before", "after", "speed", "")
 _BATCHES = ("batch", "time", "samples/s", "")
 
 
-def tune(model: Model | Embedder | str | Path, sample: Any, *, seconds: float = SECONDS) -> Tuning:
+def tune(model: Model | Embedder | str | Path, sample: Any = None, *, seconds: float = SECONDS) -> Tuning:
     """Find the device, the threads inside of a run, the graph level and the batch size that are fastest here.
 
     One after the other is measured against the best so far, in turn, on `sample` (or batch; a list of texts for an
-    embedder), and is kept only where it is more than 5 % faster and gives the same answers. What won is measured once
-    more against onnxruntime's own choice. `seconds` is the time for all; what there was no time for says so.
-    TensorRT is not tried by itself, since it builds for minutes: load the model with device="tensorrt" for it.
+    embedder; by default made-up inputs), and is kept only where it is more than 5 % faster and gives the same answers.
+    What won is measured once more against onnxruntime's own choice. `seconds` is the time for all; what there was no
+    time for says so. TensorRT is not tried by itself, since it builds for minutes: load the model with
+    device="tensorrt" for it.
 
     The model stays as it is: `save()` keeps the choice beside its file, and `load_model` takes it from there. Raises
-    what the model raises for a sample that does not fit.
+    what the model raises for a sample that does not fit, and `ModelInputError` where the inputs cannot be made up.
     """
     end = perf_counter() + seconds
-    subject = load_model(model, lazy=True) if isinstance(model, str | Path) else model
-    if not isinstance(subject, Model | Embedder):
-        raise TypeError(f"tune takes a model of a file, an embedder or a path, got {type(subject).__name__}")
-    opened = subject.held is not None
+    chosen = load_model(model, lazy=True) if isinstance(model, str | Path) else model
+    if not isinstance(chosen, Model | Embedder):
+        raise TypeError(f"tune takes a model of a file, an embedder or a path, got {type(chosen).__name__}")
+    opened = chosen.held is not None
     try:
-        pieces, rows, chunk = _pieces(subject, sample)
-        path = subject.shared.path
+        pieces, rows, chunk = _pieces(chosen, sample)
+        path = chosen.shared.path
+        layout = chosen.layout if isinstance(chosen, Model) else None
     finally:
         if not opened:
-            subject.unload()
-    asked = replace(subject.options, threads=0, graph_level="all")
+            chosen.unload()
+    asked = replace(chosen.options, threads=0, graph_level="all")
     search = _Search(path, pieces, end)
     options, engine, speed = search.climb(asked, seconds)
-    batches = search.batches(engine, seconds) if chunk == 0 else []
+    batches = search.batches(engine, layout, seconds) if layout is not None and chunk == 0 else []
     best = Tuned(
         asked=asked.device,
         device=options.device,
@@ -154,7 +157,7 @@ def tune(model: Model | Embedder | str | Path, sample: Any, *, seconds: float = 
         graph_level=options.graph_level,
         batch_size=_smallest(batches) if batches else chunk or None,
     )
-    return Tuning(subject.name, path, rows, best, speed, tuple(search.trials), tuple(batches))
+    return Tuning(chosen.name, path, rows, best, speed, tuple(search.trials), tuple(batches))
 
 
 class _Search:
@@ -185,14 +188,12 @@ class _Search:
         best, kept = self._duel("all of it, once more", best, options, share, chosen)
         return (options, best, self.trials[-1].speed or 1.0) if kept else (asked, best, 1.0)
 
-    def batches(self, engine: Engine, seconds: float) -> list[Timing]:
+    def batches(self, engine: Engine, layout: Layout, seconds: float) -> list[Timing]:
         """Return the timings of one run of the first piece, repeated to each batch size that there is time for."""
         (piece,) = self.pieces
-        rows = len(next(iter(piece.values())))
         calls: list[Call] = []
         for size in BATCH_SIZES:
-            feeds = {name: repeated(array, rows, size) for name, array in piece.items()}
-            call = _call(engine, [feeds])
+            call = _call(engine, [layout.repeat(piece, size)])
             try:
                 call()
             except ConduitError:  # it does not fit the memory, or the graph wants its own number of rows after all
@@ -259,23 +260,27 @@ def _cores() -> int:
 def _pieces(model: Model | Embedder, sample: Any) -> tuple[list[Feeds], int, int | None]:
     """Return what the graph runs on for `sample`, the samples in it, and the rows that the graph fixes.
 
-    These are 0 where any number will do, and None where an embedder chooses them or inputs differ in their batch axis.
+    These are 0 where any number will do, and None where an embedder chooses them or an input has no batch axis.
     """
+    if sample is None:
+        sample = _made_up(model)
     if isinstance(model, Embedder):
         pieces = model.feeds([sample] if isinstance(sample, str) else sample)
         rows, chunk = sum(len(next(iter(piece.values()))) for piece in pieces), None
     else:
-        feeds = model.feeds(sample)
-        pieces, rows = [{name: np.asarray(array) for name, array in feeds.arrays.items()}], feeds.rows
-        axes = {spec.shape[0] if spec.shape else None for spec in model.inputs}
-        axis = axes.pop() if len(axes) == 1 else None
-        chunk = 0 if isinstance(axis, str) else axis
-        if chunk:
-            starts = range(0, rows, chunk)
-            pieces = [{name: array[i : i + chunk] for name, array in pieces[0].items()} for i in starts]
+        feeds, layout = model.feeds(sample), model.layout
+        arrays, rows = {name: np.asarray(array) for name, array in feeds.arrays.items()}, feeds.rows
+        pieces = layout.pieces(arrays, layout.size or max(rows, 1))
+        chunk = layout.size or (None if None in layout.inputs else 0)
     if rows == 0:
         raise InputError(f"the sample for {model.name!r} is empty: wanted at least one")
     return pieces, rows, chunk
+
+
+def _made_up(model: Model | Embedder) -> Any:
+    if model.path.suffix == ".npz":
+        return np.zeros((1, *map(int, model.inputs[0].shape[1:])), np.float32)
+    return subject(model).made_up("sample")
 
 
 def _call(engine: Engine, pieces: Sequence[Feeds]) -> Call:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from conduit_lab.core.spec import Array
-from conduit_lab.models.measure.difference import between
+from conduit_lab.models.measure.difference import between, by_sample
+from conduit_lab.runtime.rows.layout import Layout
 
 OLD = np.array([[1.0, -1], [3, -3]], np.float32)  # standard deviation √5
 
@@ -74,3 +75,20 @@ def test_maps_of_probabilities_are_compared_as_numbers() -> None:
 def test_vectors_have_a_cosine() -> None:
     got = between([np.eye(2)], [np.array([[2.0, 0], [1, 1]])], vectors=True)
     assert got.cosine == pytest.approx((math.sqrt(0.5), (1 + math.sqrt(0.5)) / 2))
+
+
+def test_numbers_lists_and_maps_are_compared() -> None:
+    old = [np.float32(4), [OLD, 2 * OLD], [{"a": 0.25, "b": 0.75}, {"a": 0.5, "b": 0.5}]]
+    assert between(old, old).largest == 0
+    assert between(old, [np.float32(6), *old[1:]]).largest == 2
+    assert between(old, [old[0], [OLD, 2 * OLD + 3], old[2]]).largest == 3
+    assert between(old, [*old[:2], [{"a": 0.75, "b": 0.25}, {"a": 0.5, "b": 0.5}]]).largest == 0.5
+
+
+def test_runs_are_put_together_with_the_samples_first() -> None:
+    where = Layout(("x",), (0,), (1, None, None))
+    runs = [[np.full((3, rows), rows), np.float32(rows), np.arange(rows)] for rows in (2, 1)]
+    first, number, found = by_sample(where, runs)
+    np.testing.assert_array_equal(first, [[2] * 3, [2] * 3, [1] * 3])
+    np.testing.assert_array_equal(number, [[2], [1]])
+    np.testing.assert_array_equal(found, [0, 1, 0])

@@ -200,6 +200,66 @@ def test_inputs_of_text_are_asked_for(tmp_path: Path) -> None:
     assert got.difference.relative < 0.01
 
 
+@pytest.mark.parametrize("samples", [None, np.eye(2, dtype=np.float32), np.zeros((40, 2), np.float32)])
+def test_every_array_of_a_list_is_compared(tmp_path: Path, samples: Array | None) -> None:
+    source = graphs.targets(tmp_path / "a.onnx")
+    got = optimize(source, "graph", samples=samples)
+    assert (got.difference.samples, got.difference.relative) == (32 if samples is None else len(samples), 0)
+    assert isinstance(got.model, Model)
+    assert got.model.predict([1.0, 2.0])["label"].tolist() == [1, 0]
+
+
+def test_answers_of_which_samples_have_no_row_are_compared(tmp_path: Path) -> None:
+    nodes = [
+        graphs.node("ReduceMean", ["x"], ["mean"], keepdims=0),
+        graphs.node("Transpose", ["x"], ["turned"], perm=[1, 0]),
+    ]
+    outputs = [graphs.value("mean", []), graphs.value("turned", [3, "n"])]
+    source = graphs.save(tmp_path / "a.onnx", nodes, [graphs.value("x", ["n", 3])], outputs)
+    got = optimize(source, "graph", samples=draw(70, 3))  # in pieces
+    assert (got.difference.samples, got.difference.relative) == (70, 0)
+
+
+def stateful(path: Path, rate: str = "float32") -> Path:
+    """Write a graph with a state [2, n, 4] and a rate for all samples."""
+    nodes = [
+        graphs.node("Cast", ["rate"], ["r"], to=1),
+        graphs.node("Mul", ["input", "r"], ["scaled"]),
+        graphs.node("Add", ["state", "scaled"], ["next"]),
+        graphs.node("MatMul", ["scaled", "W"], ["output"]),
+    ]
+    inputs = [graphs.value("input", ["n", 4]), graphs.value("state", [2, "n", 4]), graphs.value("rate", [], rate)]
+    outputs = [graphs.value("output", ["n", 4]), graphs.value("next", [2, "n", 4])]
+    return graphs.save(path, nodes, inputs, outputs, [graphs.constant("W", draw(4, 4))])
+
+
+def test_a_state_is_made_up_with_the_rows_of_the_samples(tmp_path: Path) -> None:
+    got = optimize(stateful(tmp_path / "a.onnx"), "fp16")
+    assert (got.difference.samples, list(got.times)) == (32, [1, 32])
+
+
+def test_a_number_for_all_samples_is_asked_for_with_an_example(tmp_path: Path) -> None:
+    source = stateful(tmp_path / "a.onnx", "int64")
+    with pytest.raises(ModelInputError, match=r"inputs for rate int64 \[\] cannot be made up: pass samples=") as caught:
+        optimize(source, "fp16")
+    example = str(caught.value).partition("such as samples=")[2]
+    samples = eval(example, {"np": np})
+    assert {name: array.shape for name, array in samples.items()} == {"input": (1, 4), "state": (2, 1, 4), "rate": ()}
+    samples["rate"] += 3
+    assert optimize(source, "fp16", samples=samples).difference.samples == 1
+
+
+def test_inputs_that_the_graph_refuses_are_asked_for(tmp_path: Path) -> None:
+    nodes = [graphs.node("Concat", ["a", "b"], ["c"], axis=1), graphs.node("Reshape", ["c", "to"], ["y"])]
+    inputs = [graphs.value("a", ["n", "wide"]), graphs.value("b", ["n", "narrow"])]
+    constants = [graphs.constant("to", np.array([0, 5]))]  # which 16 beside 16 are not
+    source = graphs.save(tmp_path / "a.onnx", nodes, inputs, [graphs.value("y", ["n", 5])], constants)
+    with pytest.raises(ModelInputError, match=r'does not take made-up inputs .*pass samples= .*\{"a": np\.zeros\('):
+        optimize(source, "graph")
+    got = optimize(source, "graph", samples={"a": draw(6, 2), "b": draw(6, 3)})
+    assert (got.difference.samples, got.difference.relative) == (6, 0)
+
+
 @pytest.mark.parametrize(
     ("model", "error", "words"),
     [

@@ -189,6 +189,35 @@ def test_a_fixed_batch_is_its_batch_size(tmp_path: Path, measured: Measure) -> N
     assert (tuning.rows, tuning.best.batch_size, tuning.batches) == (4, 2, ())
 
 
+def test_a_classifier_of_several_targets_is_tuned(tmp_path: Path, one_cpu: None) -> None:
+    tuning = tune(graphs.targets(tmp_path / "m.onnx"), np.eye(2, dtype=np.float32), seconds=SECONDS)
+    assert not any("other answers" in trial.note for trial in tuning.trials)
+    assert tuning.batches
+
+
+def test_a_state_is_repeated_along_its_own_axis(tmp_path: Path, one_cpu: None) -> None:
+    nodes = [graphs.node("Add", ["state", "x"], ["next"])]
+    ends = [graphs.value("x", ["n", 4]), graphs.value("state", [2, "n", 4])], [graphs.value("next", [2, "n", 4])]
+    path = graphs.save(tmp_path / "m.onnx", nodes, *ends)
+    sample = {"x": np.ones((2, 4), np.float32), "state": np.ones((2, 2, 4), np.float32)}
+    tuning = tune(path, sample, seconds=SECONDS)
+    assert tuning.rows == 2
+    assert [timing.rows for timing in tuning.batches][:3] == [1, 2, 4]
+
+
+def test_without_a_sample_inputs_are_made_up_or_asked_for(tmp_path: Path, one_cpu: None) -> None:
+    assert tune(graphs.linear(tmp_path / "m.onnx", WEIGHT), seconds=SECONDS).rows == 32
+    np.savez(tmp_path / "m.npz", W=np.eye(2, dtype=np.float32))
+    assert tune(tmp_path / "m.npz", seconds=SECONDS).rows == 1
+    ends = [graphs.value("x", ["n", 2]), graphs.value("k", [], "int64")], [graphs.value("y", ["n", 2])]
+    nodes = [graphs.node("Cast", ["k"], ["f"], to=1), graphs.node("Mul", ["x", "f"], ["y"])]
+    path = graphs.save(tmp_path / "two.onnx", nodes, *ends)
+    with pytest.raises(ModelInputError, match=r'pass sample= .* sample=\{"x": np\.zeros\(\(1, 2\), np\.float32\), "k"'):
+        tune(path, seconds=SECONDS)
+    with pytest.raises(ModelInputError, match=r'has 2 inputs: pass a dict with x, k, such as \{"x": np\.zeros'):
+        tune(path, [[1.0, 2.0]], seconds=SECONDS)
+
+
 def test_inputs_without_a_batch_axis_have_no_batch_size(tmp_path: Path, measured: Measure) -> None:
     measured({})
     ends = [graphs.value("x", ["batch", 2]), graphs.value("factor", []), graphs.value("output", ["batch", 2])]

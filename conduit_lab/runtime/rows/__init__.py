@@ -1,0 +1,1 @@
+"""Rows: where a graph has its batch axis, and whether the rows of a batch are independent."""

@@ -1,0 +1,238 @@
+"""Layout: the batch axis of each input and output of an opened model, decided once when it is opened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conduit_lab.core.spec import Array, TensorSpec
+from conduit_lab.runtime.content import Identity, identity
+from conduit_lab.runtime.rows.dataflow import Dataflow, read
+from conduit_lab.runtime.rows.flow import INDEPENDENT, MIXED, UNCLEAR
+
+_UNNAMED = re.compile(r"\?|unk__\d+")  # the second is tf2onnx's, a new one for each axis
+_SHORT = ("n", "b", "bs")  # names of a batch axis that does not come first
+_TIME = re.compile(r"(?i)t|l|time.*|seq.*|frames|steps|length|timesteps")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a model's samples lie: the batch axis of each input and output, None for one without.
+
+    The graph's symbolic dimensions say it: an input's batch axis is the one whose name says so, else its first axis
+    where that is free, and an output has its samples along the axis of the same name. Where names are missing, the
+    operators of the graph decide. `size` is the number of rows that a graph fixes, 0 where any number will do; above
+    1 only where the operators prove that the fixed axis is a batch.
+    """
+
+    names: tuple[str, ...]
+    inputs: tuple[int | None, ...]
+    outputs: tuple[int | None, ...]
+    size: int = 0
+    together: bool = True  # all inputs with rows have the same number of them
+    _source: tuple[Path, Identity] | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, opened: Any) -> Layout:
+        """Return the layout of a session, or of anything with its `path`, `inputs` and `outputs`."""
+        path: Path = opened.path
+        if path.suffix != ".onnx":
+            return cls.of_specs(opened.inputs, opened.outputs, None)
+        return cls.of_specs(opened.inputs, opened.outputs, (path, identity(path)))
+
+    @classmethod
+    def of_specs(
+        cls, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], source: tuple[Path, Identity] | None = None
+    ) -> Layout:
+        """Return the layout that specs say, and where they say nothing the file of `source`."""
+        names = tuple(spec.name for spec in inputs)
+        axes = _input_axes(inputs)
+        if all(axis is None for axis in axes):
+            return _fixed(names, inputs, outputs, source)
+        symbols = {str(spec.shape[axis]) for spec, axis in zip(inputs, axes, strict=True) if axis is not None}
+        named = {symbol for symbol in symbols if not _UNNAMED.fullmatch(symbol)}
+        together = len(named) < 2
+        found = [_output_axis(spec, named) for spec in outputs]
+        if together and None in found:
+            flow = _dataflow(source, names, axes)
+            found = [flow.axes.get(s.name) if axis is None else axis for s, axis in zip(outputs, found, strict=True)]
+        return cls(names, axes, tuple(found), 0, together, source)
+
+    @property
+    def splits(self) -> bool:
+        """Whether every output has one entry per sample."""
+        return bool(self.outputs) and None not in self.outputs
+
+    @property
+    def joins(self) -> bool:
+        """Whether the rows of several callers can lie in one run."""
+        return self.size == 0 and self.together and self.splits and bool(self.inputs) and None not in self.inputs
+
+    def mixed(self) -> int:
+        """Return how the rows of a run depend on each other: `INDEPENDENT`, `UNCLEAR` or `MIXED`.
+
+        A file that has changed since it was opened says nothing of the opened graph: its rows count as mixed.
+        """
+        if self._source is None:
+            return INDEPENDENT
+        path, opened = self._source
+        try:
+            return _dataflow(self._source, self.names, self.inputs).mixed if identity(path) == opened else MIXED
+        except OSError:
+            return MIXED
+
+    # Work on feeds and outputs
+
+    def rows(self, feeds: Mapping[str, Any]) -> int:
+        """Return the number of rows in feeds, 1 without a batch axis."""
+        axes = zip(self.names, self.inputs, strict=True)
+        return next((int(np.shape(feeds[name])[axis]) for name, axis in axes if axis is not None), 1)
+
+    def part(self, feeds: Mapping[str, Array], start: int, stop: int) -> dict[str, Array]:
+        """Return the rows from `start` to `stop`; inputs without a batch axis stay as they are."""
+        axes = zip(self.names, self.inputs, strict=True)
+        return {name: feeds[name] if axis is None else along(feeds[name], axis, start, stop) for name, axis in axes}
+
+    def pieces(self, feeds: Mapping[str, Array], size: int) -> list[dict[str, Array]]:
+        """Return the feeds in pieces of at most `size` rows."""
+        rows = self.rows(feeds)
+        if rows <= size:
+            return [dict(feeds)]
+        return [self.part(feeds, start, start + size) for start in range(0, rows, size)]
+
+    def repeat(self, feeds: Mapping[str, Array], count: int) -> dict[str, Array]:
+        """Return the rows of feeds again and again, up to `count`."""
+        places = np.arange(count) % max(self.rows(feeds), 1)
+        axes = zip(self.names, self.inputs, strict=True)
+        return {name: feeds[name] if axis is None else np.take(feeds[name], places, axis) for name, axis in axes}
+
+    def together_as_one(self, items: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+        """Return the feeds of several callers as those of one run; raises `ValueError` where lengths differ."""
+        axes = zip(self.names, self.inputs, strict=True)
+        return {name: np.concatenate([feeds[name] for feeds in items], axis or 0) for name, axis in axes}
+
+    def split(self, outputs: Sequence[Any], counts: Sequence[int]) -> list[list[Any]]:
+        """Return each caller's rows of the outputs, `counts` rows each."""
+        answers, start = [], 0
+        for count in counts:
+            answers.append(
+                [along(o, axis or 0, start, start + count) for o, axis in zip(outputs, self.outputs, strict=True)]
+            )
+            start += count
+        return answers
+
+    def blank(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Return feeds of the least rows that a run takes for feeds of none: zeros and empty texts."""
+        made = {}
+        for name, axis in zip(self.names, self.inputs, strict=True):
+            array = feeds[name]
+            if axis is not None:
+                shape = (*array.shape[:axis], self.size or 1, *array.shape[axis + 1 :])
+                array = np.full(shape, "" if array.dtype == object else 0, array.dtype)
+            made[name] = array
+        return made
+
+    def joined(self, pieces: Sequence[Sequence[Any]]) -> list[Any]:
+        """Return the outputs of several pieces as those of one run."""
+        return [joined(parts, axis or 0) for parts, axis in zip(zip(*pieces, strict=True), self.outputs, strict=True)]
+
+
+def along(value: Any, axis: int, start: int, stop: int) -> Any:
+    """Return the entries of an output from `start` to `stop` along an axis.
+
+    An output is an array, a list with one map per row, or a list of arrays, each of which is cut.
+    """
+    if isinstance(value, list):
+        if value and isinstance(value[0], np.ndarray):
+            return [along(array, axis, start, stop) for array in value]
+        return value[start:stop]
+    return value[start:stop] if axis == 0 else value[(slice(None),) * axis + (slice(start, stop),)]
+
+
+def joined(parts: Sequence[Any], axis: int) -> Any:
+    """Return parts of an output, cut by `along`, as one."""
+    if not isinstance(parts[0], list):
+        return np.concatenate(parts, axis)
+    if parts[0] and isinstance(parts[0][0], np.ndarray):
+        return [np.concatenate(arrays, axis) for arrays in zip(*parts, strict=True)]
+    return [row for part in parts for row in part]
+
+
+def _dataflow(source: tuple[Path, Identity] | None, names: tuple[str, ...], axes: tuple[int | None, ...]) -> Dataflow:
+    return Dataflow({}, UNCLEAR) if source is None else read(*source, tuple(zip(names, axes, strict=True)))
+
+
+def _says_batch(dim: int | str) -> bool:
+    return isinstance(dim, str) and "batch" in dim.lower() and dim.isidentifier()
+
+
+def _input_axes(specs: Sequence[TensorSpec]) -> tuple[int | None, ...]:
+    """Return the free batch axis of each input, None for one without."""
+    symbol = _symbol(specs)
+    axes = [_own_axis(spec.shape, symbol) for spec in specs]
+    free = any(axis == 0 and _UNNAMED.fullmatch(str(s.shape[0])) for s, axis in zip(specs, axes, strict=True))
+    for place, spec in enumerate(specs):
+        unnamed = [i for i, dim in enumerate(spec.shape) if isinstance(dim, str) and _UNNAMED.fullmatch(dim)]
+        if axes[place] is None and free and len(unnamed) == 1:
+            axes[place] = unnamed[0]  # a state, [layers, ?, width]
+    return tuple(axes)
+
+
+def _symbol(specs: Sequence[TensorSpec]) -> str | None:
+    """Return the name of the batch axis, where it has one."""
+    dims = [dim for spec in specs for dim in spec.shape if isinstance(dim, str)]
+    said = next((dim for dim in dims if _says_batch(dim)), None)
+    if said is not None:
+        return said
+    first = next((spec.shape[0] for spec in specs if spec.shape and isinstance(spec.shape[0], str)), None)
+    leading = [spec.shape[0] for spec in specs if len(spec.shape) > 1]
+    if (first is None and 1 not in leading) or _TIME.fullmatch(str(first)):
+        return next((dim for dim in dims if dim.lower() in _SHORT), None if first is None else str(first))
+    return None if first is None or _UNNAMED.fullmatch(str(first)) else str(first)
+
+
+def _own_axis(shape: tuple[int | str, ...], symbol: str | None) -> int | None:
+    """Return the batch axis of one input."""
+    said = [i for i, dim in enumerate(shape) if _says_batch(dim)]
+    found = said if len(said) == 1 else [i for i, dim in enumerate(shape) if dim == symbol]
+    if len(found) == 1:
+        return found[0]
+    if found or not shape or not isinstance(shape[0], str):
+        return None  # twice: a square of samples, which no single one has
+    return None if symbol is not None and _TIME.fullmatch(shape[0]) else 0
+
+
+def _output_axis(spec: TensorSpec, symbols: set[str]) -> int | None:
+    """Return the axis of an output that is named like the batch, None where it is not one."""
+    if spec.dtype.startswith("seq(map"):
+        return 0  # ZipMap's: one map per row
+    found = [i for i, dim in enumerate(spec.shape) if dim in symbols]
+    return found[0] if len(found) == 1 else None
+
+
+def _fixed(
+    names: tuple[str, ...],
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    source: tuple[Path, Identity] | None,
+) -> Layout:
+    """Return the layout of a graph whose batch axis is fixed, or that has none."""
+    nothing = Layout(names, (None,) * len(inputs), (None,) * len(outputs), 0, True, source)
+    deep = [spec.shape for spec in inputs if len(spec.shape) > 1]
+    size = deep[0][0] if deep else 0
+    if size == 1:  # each row runs by itself
+        axes = tuple(0 if len(spec.shape) > 1 and spec.shape[0] == 1 else None for spec in inputs)
+        found = tuple(0 if spec.shape[:1] == (1,) or spec.dtype.startswith("seq(map") else None for spec in outputs)
+        return Layout(names, axes, found, 1, True, source)
+    if not isinstance(size, int) or size < 1 or any(shape[0] != size for shape in deep) or len(deep) < len(inputs):
+        return nothing
+    flow = _dataflow(source, names, (0,) * len(inputs))
+    proved = flow.mixed == INDEPENDENT and all(flow.axes.get(spec.name) is not None for spec in outputs)
+    if not proved:
+        return nothing
+    return Layout(names, (0,) * len(inputs), tuple(flow.axes[spec.name] for spec in outputs), size, True, source)
