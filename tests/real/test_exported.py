@@ -45,6 +45,24 @@ def test_an_encoder_gives_the_recorded_vectors(name: str) -> None:
         assert np.allclose(model.encode(text), vector, atol=2e-5)
 
 
+@pytest.mark.parametrize("name", ["mood", "topics"])
+def test_a_text_classifier_gives_the_recorded_scores(name: str) -> None:
+    texts, scores = zip(*((entry["text"], entry["scores"]) for entry in recorded(name)), strict=True)
+    model: Any = load_model(ENCODERS / name)
+    got = model.predict(list(texts))
+    assert np.allclose([list(prediction.probabilities.values()) for prediction in got], scores, atol=2e-5)
+    best = [model.labels[int(np.argmax(row))] for row in scores]
+    assert [prediction.label for prediction in got] == best == [model.predict(text).label for text in texts]
+
+
+def test_a_token_classifier_finds_the_recorded_entities() -> None:
+    entries = [entry for entry in recorded("names") if "entities" in entry]
+    model: Any = load_model(ENCODERS / "names")
+    for entry, entities in zip(entries, model.predict([entry["text"] for entry in entries]), strict=True):
+        assert [[e.label, e.start, e.end] for e in entities] == [[e[0], *e[2:]] for e in entry["entities"]]
+        assert np.allclose([e.score for e in entities], [e[1] for e in entry["entities"]], atol=2e-5)
+
+
 def test_a_decoder_writes_the_recorded_tokens_alone(writer: tuple[str, Any]) -> None:
     name, model = writer
     for expected in golden(name):
