@@ -15,6 +15,7 @@ test: .venv/ready data/models/minilm/.stamp .venv/browser
 	$(BIN)/pytest
 
 test-long: .venv/ready data/models/minilm/.stamp .venv/browser
+	@$(BIN)/python -m tests.real.wheels
 	$(BIN)/pytest -m long
 
 lab: .venv/ready data/models/minilm/.stamp

@@ -62,6 +62,11 @@ _SHAPE = {
 }
 _GPT2 = {"vocab_size": VOCABULARY, "n_positions": 256, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 64}
 _PHI = {**_SHAPE, "num_attention_heads": 2, "num_key_value_heads": 2, "original_max_position_embeddings": 256}
+# its rotary cache changes at 48 tokens: one prompt begins past that, the others cross it
+_LONG = {"rope_theta": 1e4, "short_factor": [1.0] * 8, "long_factor": [1.5 + i for i in range(8)]}
+_LONG |= {"rope_type": "longrope", "type": "longrope"}  # transformers and the builder name it so
+_LONGROPE = {**_PHI, "original_max_position_embeddings": 48, "rope_parameters": _LONG}
+_OPT = {**_SHAPE, "ffn_dim": 64, "word_embed_proj_dim": 32}
 _SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 _SIZES += ("num_key_value_heads", "max_position_embeddings")
 BENCHMARKS = (
@@ -76,6 +81,10 @@ ARCHITECTURES = {
     "phi3": ("Phi3ForCausalLM", "Phi3Config", {**_PHI, "tie_word_embeddings": False}, "genai"),
     "qwen2": ("Qwen2ForCausalLM", "Qwen2Config", {**_SHAPE, "head_dim": 8, "tie_word_embeddings": False}, "optimum"),
     "gpt2": ("GPT2LMHeadModel", "GPT2Config", {**_GPT2, "bos_token_id": 0, "eos_token_id": 0}, "optimum"),
+    "longrope": ("Phi3ForCausalLM", "Phi3Config", {**_LONGROPE, "tie_word_embeddings": False}, "genai"),
+    "mistral": ("MistralForCausalLM", "MistralConfig", {**_SHAPE, "sliding_window": None}, "genai"),
+    "opt": ("OPTForCausalLM", "OPTConfig", _OPT, "optimum"),
+    "gpt_neox": ("GPTNeoXForCausalLM", "GPTNeoXConfig", _SHAPE, "optimum"),
 }
 
 
