@@ -52,7 +52,7 @@ class Inputs:
                 return Feeds({self._only: value[None]}, 1, True)
             if len(shape) > len(self._sample) and shape[1:] == self._sample:
                 return Feeds({self._only: value}, shape[0], False)
-        if isinstance(value, DeviceTensor) and len(self.specs) == 1 and self.specs[0].fits(value.shape):
+        if isinstance(value, DeviceTensor) and self.layout.inputs == (0,) and self.specs[0].fits(value.shape):
             return Feeds({self.specs[0].name: value}, len(value), value.single)  # its dtype onnxruntime checks
         return self._checked(value)
 

@@ -99,15 +99,15 @@ class Model(FileModel[_Opened]):
             labels = shared.labels if shared.labels is not None else _metadata_labels(shared.metadata, path)
         if labels is not None and len(set(labels)) < len(labels):
             raise ModelLoadError(f"{display(path)} has a label twice in {', '.join(labels)}: each class wants its own")
-        layout = Layout.of(shared)
+        layout = Layout.of(shared, path)
         probabilities, own = classifier(shared.outputs)
-        classes = class_labels(shared.path, identity(shared.path)) if own is not None else ()
+        classes = class_labels(path, identity(path)) if own is not None else ()
         answers = Answers(self.name, shared.outputs, labels, layout.outputs, classes)
         shape = shared.outputs[probabilities].shape
         binary = labels is not None and len(labels) == 2 and shape[-1:] == (1,)  # one score says both
         if labels is not None and shape and isinstance(shape[-1], int) and len(labels) != shape[-1] and not binary:
             raise ModelLoadError(f"{display(path)} gives {shape[-1]} classes and there are {len(labels)} labels")
-        joined = Joined.of(shared, tuned.batch_size if tuned is not None else None)
+        joined = Joined.of(shared, tuned.batch_size if tuned is not None else None, layout)
         return _Opened(shared, layout, joined, Inputs(self.name, shared.inputs, layout), answers, tuned)
 
     @property
@@ -137,9 +137,9 @@ class Model(FileModel[_Opened]):
         """Return the model's answer to one sample or a batch.
 
         `value` is an array or nested lists of the input's shape, with or without the batch axis, a dict of them by
-        input name, or a DataFrame (one row a sample). A model with labels gives a `Prediction` (a list of them for a
-        batch), any other its output array (a dict of arrays where it has several outputs), without the batch axis for
-        one sample; for a DataFrame it is a DataFrame with the same index.
+        input name, or a DataFrame (one row a sample). A classifier gives a `Prediction` (`Predictions` for a batch),
+        any other model its output array (a dict of arrays where it has several outputs), without the batch axis for
+        one sample; an output that has none is handed back whole. For a DataFrame it is a DataFrame with the same index.
         Raises `ModelInputError` for what does not fit, `ModelRunError` for a run that fails.
         """
         return self(value)

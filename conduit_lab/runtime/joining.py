@@ -36,19 +36,19 @@ _making = threading.Lock()
 class Joined:
     """Runs of one opened model, those of callers that ask at the same time joined along the batch axis."""
 
-    def __init__(self, shared: Shared, most: int | None = None) -> None:
+    def __init__(self, shared: Shared, most: int | None = None, layout: Layout | None = None) -> None:
         self.shared = shared
-        self._joiner = Joiner(shared)
+        self._joiner = Joiner(shared, layout)
         self._batcher: Batcher[Item, list[Array]] = Batcher(display(shared.path), self._joiner, max_rows=most or ROWS)
         self.acall = self._batcher.acall  # `arun` for a call that is in no trace
 
     @classmethod
-    def of(cls, shared: Shared, most: int | None = None) -> Joined:
+    def of(cls, shared: Shared, most: int | None = None, layout: Layout | None = None) -> Joined:
         """Return the one that everybody who shares the session uses; it joins `most` rows, by default 256."""
         with _making:
             known = shared.company() if shared.company is not None else None
             if not isinstance(known, Joined):
-                known = cls(shared, most)
+                known = cls(shared, most, layout)
                 shared.company = ref(known)  # a weak one: a circle would keep the session in memory
             return known
 
@@ -79,9 +79,9 @@ class Joiner:
     only where the items and their answers differ, since equal rows show nothing.
     """
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, layout: Layout | None = None) -> None:
         self._shared = shared
-        self._layout = Layout.of(shared)
+        self._layout = layout or Layout.of(shared)
         self.possible = self._layout.joins
         self._mixed: int | None = None  # what the dataflow says, once there was something to join
         self._proofs = 0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -49,27 +50,23 @@ def read(path: Path, _: Identity, rows: tuple[tuple[str, int | None], ...]) -> D
     import onnx
 
     try:
-        model = onnx.load(str(path), load_external_data=False)
-        axes = dict(rows)
-        shapes = _shapes(model, axes)
-        flows = _sources(model, axes, shapes)
-        if any(node.op_type in RANDOM | SCALED_TOGETHER for node in _inner(model)):
-            return Dataflow({}, MIXED)
-    except Exception:  # protobuf's and onnx's own: the session opens files that these do not read
+        return _followed(onnx.load(str(path), load_external_data=False), dict(rows))
+    except Exception:  # protobuf's and onnx's own, or a graph that does not fit its operators: it runs, or says why not
         return Dataflow.unclear()
+
+
+def _followed(model: Any, axes: Mapping[str, int | None]) -> Dataflow:
+    """Return the dataflow of a graph; changes `model`."""
+    _sort(model.graph)
+    shapes = _shapes(model, axes)
+    flows = _sources(model, axes, shapes)
+    if any(node.op_type in RANDOM | SCALED_TOGETHER for node in _inner(model)):
+        return Dataflow({}, MIXED)
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
-    pending: Sequence[Any] = model.graph.node
-    while pending:  # once where the nodes are sorted
-        rest = []
-        for node in pending:
-            if all(name in flows or not name for name in node.input):
-                flows.update(_outputs(node, [flows.get(name) for name in node.input], opset, shapes))
-            else:
-                rest.append(node)
-        if len(rest) == len(pending):
-            break
-        pending = rest
     lost = Flow(LOST, None, UNCLEAR)
+    for node in model.graph.node:
+        inputs = [flows.get(name, lost) if name else None for name in node.input]
+        flows.update(_outputs(node, inputs, opset, shapes))
     results = {value.name: flows.get(value.name, lost) for value in model.graph.output}
     known = {
         name: flow.axis
@@ -80,10 +77,28 @@ def read(path: Path, _: Identity, rows: tuple[tuple[str, int | None], ...]) -> D
     return Dataflow(known, mixed if mixed == MIXED or len(known) == len(results) else UNCLEAR)
 
 
+def _sort(graph: Any) -> None:
+    """Put each node after those whose outputs it takes, as ONNX asks for; onnxruntime takes any order."""
+    waiting, nodes = list(graph.node), []
+    pending = {name for node in waiting for name in node.output}
+    while waiting:
+        later = []
+        for node in waiting:  # one round where they are sorted
+            if pending.isdisjoint(node.input):
+                nodes.append(node)
+                pending.difference_update(node.output)
+            else:
+                later.append(node)
+        if len(later) == len(waiting):
+            return  # a circle
+        waiting = later
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
 def _inner(model: Any) -> Iterator[Any]:
     """Yield the nodes of graphs inside of nodes and of functions, which are not followed."""
-    outer = {id(node) for node in model.graph.node}
-    return (node for node in all_nodes(model) if id(node) not in outer)
+    return islice(all_nodes(model), len(model.graph.node), None)  # its own nodes come first
 
 
 def _shapes(model: Any, axes: Mapping[str, int | None]) -> dict[str, tuple[Dim, ...]]:

@@ -16,6 +16,7 @@ from conduit_lab.runtime.rows.dataflow import Dataflow, read
 from conduit_lab.runtime.rows.flow import INDEPENDENT, MIXED, UNCLEAR
 
 _UNNAMED = re.compile(r"\?|unk__\d+")  # the second is tf2onnx's, a new one for each axis
+_GONE: Identity = ("", 0, 0, 0)
 _SHORT = ("n", "b", "bs")  # names of a batch axis that does not come first
 _TIME = re.compile(r"(?i)t|l|time.*|seq.*|frames|steps|length|timesteps")
 
@@ -38,12 +39,19 @@ class Layout:
     _source: tuple[Path, Identity] | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, opened: Any) -> Layout:
-        """Return the layout of a session, or of anything with its `path`, `inputs` and `outputs`."""
-        path: Path = opened.path
+    def of(cls, opened: Any, path: Path | None = None) -> Layout:
+        """Return the layout of a session, or of anything with its `path`, `inputs` and `outputs`.
+
+        `path` is where its content was found, where that is another file of the same content.
+        """
+        path = path or opened.path
         if path.suffix != ".onnx":
             return cls.of_specs(opened.inputs, opened.outputs, None)
-        return cls.of_specs(opened.inputs, opened.outputs, (path, identity(path)))
+        try:
+            source = path, identity(path)
+        except OSError:  # deleted since it was opened
+            source = path, _GONE
+        return cls.of_specs(opened.inputs, opened.outputs, source)
 
     @classmethod
     def of_specs(

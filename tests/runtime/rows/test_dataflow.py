@@ -136,3 +136,30 @@ def test_shapes_that_the_file_declares_are_not_believed(tmp_path: Path) -> None:
     model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 1  # as an example of one row leaves it
     path.write_bytes(model.SerializeToString())
     assert read(path).axes == {"y": 0}
+
+
+@pytest.mark.parametrize("kind", ["DynamicQuantizeLinear", "RandomNormalLike"])
+def test_a_graph_that_mixes_rows_keeps_its_batch_axis(tmp_path: Path, kind: str) -> None:
+    if kind == "RandomNormalLike":
+        member = members.Member(
+            [node(kind, ["x"], ["noise"]), node("Add", ["x", "noise"], ["y"])], [], ("batch", 3), ("batch", 3)
+        )
+    else:
+        member = members.MIXED["int8 with one scale"]
+    assert read(member.save(tmp_path / "m.onnx")) == Dataflow({"y": 0}, MIXED)
+
+
+def test_a_file_that_cannot_be_read_proves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"no model")
+    assert read(path) == Dataflow.unclear()
+
+
+def test_nodes_in_any_order_are_followed(tmp_path: Path) -> None:
+    path = members.INDEPENDENT["attention within a row"].save(tmp_path / "m.onnx")
+    model = graphs.load(path)
+    nodes = list(model.graph.node)[::-1]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    path.write_bytes(model.SerializeToString())
+    assert read(path) == Dataflow({"y": 0}, INDEPENDENT)
