@@ -14,8 +14,7 @@ from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import TensorSpec
 from conduit_lab.runtime.cache import Shared
-from conduit_lab.runtime.content import Identity, identity
-from conduit_lab.runtime.nodes import all_nodes
+from conduit_lab.runtime.graph import Identity, all_nodes, identity
 
 _PAST = re.compile(r"past_key_values\.(\d+)\.(key|value)")
 _KEEP = ("num_logits_to_keep", "logits_to_keep")
