@@ -11,8 +11,9 @@ from typing import Any
 
 from conduit_lab.core.errors import OptimizeError
 from conduit_lab.core.paths import display
-from conduit_lab.runtime import devices
+from conduit_lab.runtime import devices, external
 from conduit_lab.runtime.graph import check
+from conduit_lab.runtime.nodes import all_tensors
 from conduit_lab.runtime.session import Options, Session
 
 KEY = "conduit_lab.made_of"
@@ -59,7 +60,10 @@ def load(path: Path, *, weights: bool = True) -> Any:
     check(path)
     import onnx
 
-    return onnx.load(str(path), load_external_data=weights)
+    model = onnx.load(str(path), load_external_data=False)
+    if weights:
+        external.load(path, all_tensors(model))  # onnx's own loader refuses the links of Hugging Face's cache
+    return model
 
 
 def write(model: Any, path: Path, sources: Sequence[Path], kind: str, metadata: Mapping[str, str]) -> None:

@@ -6,8 +6,9 @@ paths out of the folder, but reads hard links, so every file is checked here fir
 
 from __future__ import annotations
 
+import math
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,15 +27,15 @@ class Part(NamedTuple):
     length: int | None
 
 
-def parts(tensors: Iterator[Any]) -> tuple[Part, ...]:
+def parts(tensors: Iterable[Any]) -> tuple[Part, ...]:
     """Return the parts of the external tensors; `ValueError` for an offset that is no number."""
-    found = []
-    for tensor in tensors:
-        if tensor.data_location == tensor.EXTERNAL:
-            said = {entry.key: entry.value for entry in tensor.external_data}
-            length = int(said["length"]) if "length" in said else None
-            found.append(Part(tensor.name, said.get("location", ""), int(said.get("offset") or 0), length))
-    return tuple(found)
+    return tuple(_part(tensor) for tensor in tensors if tensor.data_location == tensor.EXTERNAL)
+
+
+def _part(tensor: Any) -> Part:
+    said = {entry.key: entry.value for entry in tensor.external_data}
+    length = int(said["length"]) if "length" in said else None
+    return Part(tensor.name, said.get("location", ""), int(said.get("offset") or 0), length)
 
 
 def check(path: Path, parts: Sequence[Part]) -> tuple[Path, ...]:
@@ -95,3 +96,19 @@ def mapped(path: Path, parts: Sequence[Part]) -> Iterator[dict[str, Any]]:
                     b"" if empty else stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
                 )
         yield held
+
+
+def load(path: Path, tensors: Iterable[Any]) -> None:
+    """Read the external tensors of a checked model into its protobuf."""
+    from onnx import helper
+
+    outside = [tensor for tensor in tensors if tensor.data_location == tensor.EXTERNAL]
+    with mapped(path, parts(outside)) as files:
+        for tensor in outside:
+            part = _part(tensor)
+            size = part.length
+            if size is None:
+                size = math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+            tensor.raw_data = files[part.location][part.offset : part.offset + size]
+            tensor.ClearField("data_location")
+            tensor.ClearField("external_data")

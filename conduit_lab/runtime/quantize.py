@@ -74,7 +74,7 @@ def _made(source: Path, scratch: Path, kind: str, feeds: Sequence[Feeds] | None)
     size = _weights(before)
     makers = {
         "int8": lambda: _int8(before, scratch, feeds),
-        "fp16": lambda: _fp16(source),
+        "fp16": lambda: _fp16(before if size < derived.MAX_INLINE else source),
         "int4": lambda: _int4(before),
     }
     model = makers[kind]()
@@ -112,11 +112,12 @@ def _int8(model: Any, scratch: Path, feeds: Sequence[Feeds] | None) -> Any:
     return derived.load(target)
 
 
-def _fp16(source: Path) -> Any:
+def _fp16(source: Any) -> Any:
+    """Return the graph of a protobuf, or of the file of one that is too large for onnx's shape inference."""
     from onnxruntime.quantization.onnx_model import ONNXModel
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    model = ONNXModel(convert_float_to_float16(str(source), keep_io_types=True))
+    model = ONNXModel(convert_float_to_float16(str(source) if isinstance(source, Path) else source, keep_io_types=True))
     model.topological_sort()  # casts were put behind the nodes that need them
     return model.model
 

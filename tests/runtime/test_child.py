@@ -88,8 +88,7 @@ def test_text_and_numbers_reach_the_child(tmp_path: Path) -> None:
     [
         ("conduit_lab.runtime.quantize:_made", "SIGSEGV", r"in which it was converted \(SIGSEGV\)"),
         ("conduit_lab.runtime.child:Session", "SIGABRT", r"in which it was opened \(SIGABRT\)"),
-        ("conduit_lab.runtime.session:Session.run", "SIGBUS", r"in which it was run \(SIGBUS\)"),
-        ("conduit_lab.runtime.quantize:_made", "SIGKILL", r"SIGKILL, which the system sends when memory runs out"),
+        ("conduit_lab.runtime.session:Session.run", "SIGKILL", r"in which it was run \(SIGKILL, .* memory runs out\)"),
     ],
 )
 def test_a_child_that_dies_is_an_error_that_names_the_signal(
@@ -109,18 +108,9 @@ def test_a_true_fault_of_onnxruntime_ends_the_child_alone(tmp_path: Path, hook: 
     assert Session(path).run({"x": np.ones((4, 4, 4), np.float16)})[0].shape == (4, 4, 4)
 
 
-@pytest.mark.parametrize(
-    ("sample", "kind", "error", "words"),
-    [
-        ({"input": np.ones((1, 5), np.float32)}, "fp16", ModelInputError, "the graph refused its input"),
-        (X, "unknown", OptimizeError, "cannot be made unknown"),
-    ],
-)
-def test_an_error_of_the_child_is_raised_here(
-    source: Path, sample: Any, kind: str, error: type[Exception], words: str
-) -> None:
-    with pytest.raises(error, match=words):
-        convert(source, kind, sample=sample)
+def test_an_error_of_the_child_is_raised_here(source: Path) -> None:
+    with pytest.raises(ModelInputError, match="the graph refused its input"):
+        convert(source, sample={"input": np.ones((1, 5), np.float32)})
     assert names(source.parent) == ["a.onnx"]
 
 

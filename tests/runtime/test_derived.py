@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import numpy_helper
 
 from conduit_lab.core.errors import ModelLoadError, OptimizeError
 from conduit_lab.runtime import derived
 
 from . import graphs
+from .test_external import hub, linear
 
 WEIGHT = np.eye(3, dtype=np.float32)
 
@@ -82,3 +84,13 @@ def test_graph_that_is_no_valid_onnx_is_refused(tmp_path: Path, source: Path) ->
 def test_folder_where_the_draft_should_lie_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(OptimizeError, match="cannot be written"), derived.draft(tmp_path / "none" / "made.onnx"):
         pass
+
+
+@pytest.mark.parametrize("numbers", [{}, {"length": 24}, {"offset": 0, "length": 24}])
+def test_load_reads_external_data_through_the_links_of_hugging_face(tmp_path: Path, numbers: dict[str, int]) -> None:
+    path = hub(tmp_path)
+    linear(path.resolve(), "model.onnx_data", **numbers)
+    (tensor,) = derived.load(path).graph.initializer
+    np.testing.assert_array_equal(numpy_helper.to_array(tensor), np.arange(6).reshape(3, 2))
+    assert not tensor.external_data
+    assert derived.load(path, weights=False).graph.initializer[0].external_data

@@ -246,3 +246,31 @@ def test_says_nothing_and_changes_nothing_of_the_process(
     quantize.convert(source, tmp_path / "b.onnx", kind)
     assert (list(sys.path), list(root.handlers), list(root.filters), root.level) == before
     assert (capfd.readouterr(), caplog.records) == (("", ""), [])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_in_the_cache_of_hugging_face_is_converted(tmp_path: Path, kind: str) -> None:
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "abc"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    plain = graphs.linear(tmp_path / "plain.onnx", weights())
+    saved = {"save_as_external_data": True, "location": "model.onnx_data", "size_threshold": 0}
+    onnx.save(graphs.load(plain), str(tmp_path / "model.onnx"), **saved)
+    for name in ("model.onnx", "model.onnx_data"):
+        (tmp_path / name).replace(blobs / name[::-1])
+        (snapshot / name).symlink_to(blobs / name[::-1])
+    quantize.convert(snapshot / "model.onnx", tmp_path / "made.onnx", kind)
+    assert relative(run(plain, input=inputs()), run(tmp_path / "made.onnx", input=inputs())) < 0.2
+
+
+def test_a_model_that_onnx_does_not_know_is_converted(tmp_path: Path) -> None:
+    path = graphs.save(
+        tmp_path / "a.onnx",
+        [graphs.node("LayerNormalization", ["x", "g"], ["h"]), graphs.node("MatMul", ["h", "W"], ["y"])],
+        [graphs.value("x", ["n", WIDE])],
+        [graphs.value("y", ["n", WIDE])],
+        [graphs.constant("g", np.ones(WIDE, np.float32)), graphs.constant("W", weights())],
+        opset=14,
+    )
+    quantize.convert(path, tmp_path / "made.onnx", "fp16")
+    assert relative(run(path, x=inputs()), run(tmp_path / "made.onnx", x=inputs())) < 0.01
