@@ -76,7 +76,7 @@ class Classifier(TextModel[OpenedClassifier]):
         graph = choose_graph(find_graphs(self.path), self.variant, self.path)
         files = TextFiles(self.path, graph)
         length = files.max_length(MAX_LENGTH)
-        tokenizer = files.tokenizer(length, stride=length // 4 if self.by_token else 0)
+        tokenizer = files.tokenizer(length, stride=length // 4 if self.by_token else None)
         tuned = read_tuning(graph)
         shared = sessions.open(graph, self.options if tuned is None else tuned.options(self.options))
         logits = LogitsGraph(

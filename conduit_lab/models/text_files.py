@@ -77,7 +77,7 @@ class TextFiles:
         names = self.config.get("architectures")
         return names[0].lower() if isinstance(names, list) and names and isinstance(names[0], str) else ""
 
-    def tokenizer(self, max_length: int, *, lower_case: bool = False, stride: int = 0) -> Tokenizer:
+    def tokenizer(self, max_length: int, *, lower_case: bool = False, stride: int | None = None) -> Tokenizer:
         """Open `tokenizer.json`; `ModelLoadError` for one that is missing, broken or of another model."""
         tokenizer = Tokenizer(self.body / "tokenizer.json", max_length, lower_case=lower_case, stride=stride)
         Vocabulary(display(self.body), self.config, self.named, self.stated.vocabulary).check(tokenizer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from conduit_lab.core import figures
 from conduit_lab.core.errors import MissingExtra, ModelLoadError
 from conduit_lab.core.paths import display
+from conduit_lab.models.shortening import Shortener
 
 MAX_BYTES = 128 * 2**20  # of a tokenizer.json; those of large multilingual models have 35 MB
 
@@ -24,12 +26,12 @@ Text = str | tuple[str, str]  # alone, or two that are read together
 class Tokenizer:
     """The `tokenizer.json` of a model folder; text longer than `max_length` tokens is truncated.
 
-    `lower_case` makes text lower-case first, whatever the file says. `vocabulary_size` is the number of tokens,
-    `stride` the number of tokens that two neighbouring windows of a text share.
+    With a `stride` it is read whole instead, in windows of `max_length` that share so many tokens. `lower_case` makes
+    text lower-case first, whatever the file says. `vocabulary_size` is the number of tokens.
     Raises `ModelLoadError` naming the file, `MissingExtra` where the package tokenizers is not installed.
     """
 
-    def __init__(self, path: Path, max_length: int, *, lower_case: bool = False, stride: int = 0) -> None:
+    def __init__(self, path: Path, max_length: int, *, lower_case: bool = False, stride: int | None = None) -> None:
         try:
             from tokenizers import Tokenizer as Backend
             from tokenizers import normalizers
@@ -60,7 +62,8 @@ class Tokenizer:
             )
         self.backend.no_padding()  # files often carry a fixed padding: 128 tokens for a short sentence
         self.max_length = max_length
-        self.stride = min(stride, (max_length - added) // 2)
+        self._whole = stride is not None
+        self.stride = min(stride or 0, (max_length - added) // 2)
         self.backend.enable_truncation(max_length, stride=self.stride)
         if lower_case:
             before = [self.backend.normalizer] if self.backend.normalizer else []
@@ -76,11 +79,11 @@ class Tokenizer:
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text, special tokens included, unpadded."""
-        return [encoding.ids for encoding in self.backend.encode_batch_fast([_clean(text) for text in texts])]
+        return [encoding.ids for encoding in self.backend.encode_batch_fast(list(map(self.clean, texts)))]
 
     def encode(self, items: Sequence[Text]) -> list[Any]:
         """Return the backend's encoding of each text, or pair of texts; one that was cut has some `overflowing`."""
-        clean = [_clean(item) if isinstance(item, str) else (_clean(item[0]), _clean(item[1])) for item in items]
+        clean = [self.clean(item) if isinstance(item, str) else self._pair(*item) for item in items]
         encodings: list[Any] = self.backend.encode_batch(clean)
         return encodings
 
@@ -92,15 +95,30 @@ class Tokenizer:
         after = mask[::-1].index(0) if 0 in mask else 0
         return encoding.ids[:before], encoding.ids[len(mask) - after :]
 
+    def clean(self, text: str) -> str:
+        """Return as much of the text as is read, without lone surrogates."""
+        plain = _plain(text)
+        return plain if len(plain) <= self._shortener.limit or self._whole else self._shortener(plain)
+
+    def _pair(self, first: str, second: str) -> tuple[str, str]:
+        first, second = _plain(first), _plain(second)
+        if max(len(first), len(second)) <= self._shortener.pair_limit:
+            return first, second
+        return self._shortener.pair(first, second)
+
+    @cached_property
+    def _shortener(self) -> Shortener:
+        return Shortener(self.backend, self.max_length)
+
     def prompt_tokens(self, prompt: str) -> int:
         """Return how many tokens `prompt` takes at the begin of a text, those the tokenizer puts before it included."""
-        mask = self.backend.encode(_clean(prompt)).special_tokens_mask
+        mask = self.backend.encode(self.clean(prompt)).special_tokens_mask
         return len(mask) - (1 if mask and mask[-1] else 0)
 
 
-def _clean(text: str) -> str:
-    """Return the text without lone surrogates, which are valid in a JSON string and not in UTF-8."""
-    return text.encode("utf-8", "replace").decode()  # each becomes a question mark
+def _plain(text: str) -> str:
+    """Replace lone surrogates, which are valid in a JSON string and not in UTF-8, by question marks."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def pad(rows: Sequence[Sequence[int]], padding: int = 0) -> tuple[Ids, Ids]:
