@@ -14,14 +14,16 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from ..runtime import graphs
 
 Logits = npt.NDArray[np.float32]
-PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b", "c", "##a", "##b", "##c", "anna", "new", "york", "##er", "in")
-PIECES += (",", ".", "-", "東", "京", "zoe", "##ly", "good", "bad", "so")
+PIECES = (
+    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b", "c", "##a", "##b", "##c", "anna", "new", "york", "##er", "in"),
+    *(",", ".", "-", "東", "京", "zoe", "##ly", "good", "bad", "so"),
+)
 
 
 def bert(*more: str, pieces: Sequence[str] = PIECES) -> Tokenizer:
     """Return a tokenizer as BERT has it, lower-case, with `[CLS] a [SEP] b [SEP]`."""
     vocabulary = {piece: i for i, piece in enumerate((*pieces, *more))}
-    made = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))  # type: ignore[call-arg]
+    made = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     made.normalizer = normalizers.BertNormalizer()
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]

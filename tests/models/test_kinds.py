@@ -22,8 +22,8 @@ from . import classifiers
 from .embedders import POOLING, TRANSFORMER, write
 
 TOKENIZER = classifiers.bert()
-TWO = {"id2label": {"0": "NEGATIVE", "1": "POSITIVE"}}
-ONE = {"id2label": {"0": "LABEL_0"}}
+TWO: dict[str, Any] = {"id2label": {"0": "NEGATIVE", "1": "POSITIVE"}}
+ONE: dict[str, Any] = {"id2label": {"0": "LABEL_0"}}
 
 
 def made(path: Path, head: str | None, width: int = 2, **options: Any) -> Path:

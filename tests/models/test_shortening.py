@@ -44,13 +44,13 @@ def bert() -> Tokenizer:
 
 def cased() -> Tokenizer:
     made = classifiers.bert()
-    made.normalizer = None  # type: ignore[assignment]
+    made.normalizer = None
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     return made
 
 
 def word_level() -> Tokenizer:
-    made = Tokenizer(models.WordLevel({"anna": 0, "new": 1, "?": 2}, unk_token="?"))  # type: ignore[call-arg]
+    made = Tokenizer(models.WordLevel({"anna": 0, "new": 1, "?": 2}, unk_token="?"))
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return made
 
@@ -87,7 +87,7 @@ def unigram() -> Tokenizer:
     """Return a tokenizer as XLM-RoBERTa has it."""
     pieces = [("<s>", 0.0), ("<unk>", 0.0), ("▁", -3.0), ("▁anna", -2.0), ("new", -2.5), ("ab", -2.2), ("aba", -2.4)]
     pieces += [("baba", -3.5), ("ffi", -2.0), *((character, -4.0) for character in "abnewyork")]
-    made = Tokenizer(models.Unigram(pieces, unk_id=1))  # type: ignore[call-arg]
+    made = Tokenizer(models.Unigram(pieces, unk_id=1))
     made.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
     made.pre_tokenizer = pre_tokenizers.Metaspace()
     made.post_processor = processors.TemplateProcessing(

@@ -227,16 +227,16 @@ def test_a_graph_that_mixes_its_rows_runs_each_alone(tmp_path: Path) -> None:
         [graphs.value("logits", ["batch", 3])],
         [graphs.constant("table", LOGITS), graphs.constant("middle", np.array([1]))],
     )
-    got = load_model(folder, device="cpu").predict(["good", "bad", "so so so"])
+    got = TextClassifier(folder, device="cpu").predict(["good", "bad", "so so so"])
     np.testing.assert_allclose(got.probabilities, np.full((3, 3), 1 / 3), rtol=1e-6)
 
 
 def test_a_decoder_classifies_by_its_last_token_which_it_finds_by_the_padding(tmp_path: Path) -> None:
     words = {"good": 0, "bad": 1, "?": 2, "</s>": 3}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="?"))  # type: ignore[call-arg]
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="?"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     table = np.array([[1, 0], [0, 1], [0, 0], [7, 0]], np.float32)
-    head = {"head": "LlamaForSequenceClassification", "id2label": None, "pad_token_id": 3}
+    head: dict[str, Any] = {"head": "LlamaForSequenceClassification", "id2label": None, "pad_token_id": 3}
     folder = classifiers.folder(tmp_path / "model", tokenizer, table, **head)
     node = graphs.node
     graphs.save(
@@ -263,6 +263,6 @@ def test_a_decoder_classifies_by_its_last_token_which_it_finds_by_the_padding(tm
             graphs.constant("middle", np.array([1])),
         ],
     )
-    model = load_model(folder, device="cpu")
+    model = TextClassifier(folder, device="cpu")
     got = model.predict(["good good good bad", "good", "bad good"])
     np.testing.assert_allclose(got.probabilities, classifiers.softmax([[0, 1], [1, 0], [1, 0]]), rtol=1e-6)

@@ -155,9 +155,9 @@ def test_tags_begin_and_end_entities(tmp_path: Path, labels: str, tags: str, ent
 
 def test_the_score_is_the_mean_of_the_words(tmp_path: Path) -> None:
     logits = classifiers.table(TOKENIZER, 2, {"anna": [0, 1.0], "zoe": [0, 3.0], "##er": [9, 0], "so": [2, 0]})
-    config = {"id2label": {"0": "O", "1": "PER"}}
+    config: dict[str, Any] = {"id2label": {"0": "O", "1": "PER"}}
     folder = classifiers.folder(tmp_path / "model", TOKENIZER, logits, head=HEAD, by_token=True, **config)
-    (entity,) = load_model(folder, device="cpu").predict("so annaer zoe so")
+    (entity,) = TokenClassifier(folder, device="cpu").predict("so annaer zoe so")
     wanted = (1 / (1 + np.exp(-1)) + 1 / (1 + np.exp(-3))) / 2
     assert (entity.text, entity.score) == ("annaer zoe", pytest.approx(wanted, rel=1e-6))
 
@@ -226,7 +226,7 @@ def test_a_shared_token_has_the_label_of_the_window_where_it_is_further_inside(t
     config = {"architectures": [HEAD], "id2label": {"0": "O", "1": "PER"}, "max_position_embeddings": 32}
     (folder / "config.json").write_text(codec.dumps(config).decode())
     text = "so so so " + "anna so " * 60 + "so so so"
-    assert len(load_model(folder, device="cpu").predict(text)) == 60
+    assert len(TokenClassifier(folder, device="cpu").predict(text)) == 60
 
 
 # Other tokenizers
@@ -237,7 +237,7 @@ def metaspace() -> Tokenizer:
     pieces = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -3.0), (".", -3.0)]
     pieces += [(piece, -2.0) for piece in ("▁anna", "▁new", "▁york", "er", "▁so", "zoe", "東", "京", "ly")]
     pieces += [(character, -9.0) for character in "anewyorkszl,"]
-    made = Tokenizer(models.Unigram(pieces, unk_id=3))  # type: ignore[call-arg]
+    made = Tokenizer(models.Unigram(pieces, unk_id=3))
     made.normalizer = normalizers.NFKC()
     made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
     made.decoder = decoders.Metaspace()
@@ -361,4 +361,4 @@ def test_nan_is_no_entity(tmp_path: Path) -> None:
     logits = classifiers.table(TOKENIZER, 2, {"anna": [np.nan, np.nan]})
     folder = classifiers.folder(tmp_path / "model", TOKENIZER, logits, head=HEAD, by_token=True)
     with pytest.raises(ModelRunError, match="gave NaN for a token"):
-        load_model(folder, device="cpu").predict("so anna")
+        TokenClassifier(folder, device="cpu").predict("so anna")
