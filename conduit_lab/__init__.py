@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from conduit_lab.flow.rag import Rag as Rag
     from conduit_lab.models.callable import CallableModel as CallableModel
     from conduit_lab.models.embedder import Embedder as Embedder
+    from conduit_lab.models.entity import Entities as Entities
+    from conduit_lab.models.entity import Entity as Entity
     from conduit_lab.models.generation.generator import Generator as Generator
     from conduit_lab.models.generation.result import Generation as Generation
     from conduit_lab.models.generation.result import Token as Token
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from conduit_lab.models.model import Model as Model
     from conduit_lab.models.prediction import Prediction as Prediction
     from conduit_lab.models.reranker import Reranker as Reranker
+    from conduit_lab.models.text_classifier import TextClassifier as TextClassifier
+    from conduit_lab.models.token_classifier import TokenClassifier as TokenClassifier
     from conduit_lab.notebook.lab import Lab as Lab
     from conduit_lab.runtime.devices import devices as devices
     from conduit_lab.runtime.session import register_custom_ops as register_custom_ops
@@ -47,6 +51,8 @@ _HOMES = {
     "ConduitError": "core.errors",
     "Embedder": "models.embedder",
     "Ensemble": "flow.combinators",
+    "Entities": "models.entity",
+    "Entity": "models.entity",
     "Fallback": "flow.combinators",
     "Function": "core.stage",
     "Generation": "models.generation.result",
@@ -61,7 +67,9 @@ _HOMES = {
     "Sequence": "flow.combinators",
     "Stage": "core.stage",
     "Stream": "core.stream",
+    "TextClassifier": "models.text_classifier",
     "Token": "models.generation.result",
+    "TokenClassifier": "models.token_classifier",
     "VectorStore": "vectors.store",
     "compare_models": "models.measure.compare",
     "devices": "runtime.devices",

@@ -27,10 +27,10 @@ from conduit_lab.export import values
 from conduit_lab.export.packages import Packages
 from conduit_lab.export.sources import Sources, Statement
 from conduit_lab.flow.rag import Rag
-from conduit_lab.models.embedder import Embedder
-from conduit_lab.models.generation.generator import Generator
+from conduit_lab.models.classifier import Classifier
+from conduit_lab.models.file_model import FileModel
+from conduit_lab.models.folder_model import FolderModel
 from conduit_lab.models.model import Model
-from conduit_lab.models.reranker import Reranker
 from conduit_lab.runtime import graph
 from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
@@ -160,7 +160,7 @@ class Closure:
             )
         if isinstance(value, Endpoint):
             self._endpoint(value, here)
-        elif isinstance(value, Model | Embedder | Generator | Reranker):
+        elif isinstance(value, FileModel):
             self._model(name, value, here)
         elif isinstance(value, VectorStore):
             self._store(name, value, here)
@@ -268,15 +268,15 @@ class Closure:
 
     # Resources and values
 
-    def _model(self, name: str, model: Model | Embedder | Generator | Reranker, chain: Chain) -> None:
+    def _model(self, name: str, model: FileModel[Any], chain: Chain) -> None:
         path = self.add_file(model.path, _shown(chain))
         chosen = {key: getattr(model.options, key) for key in ("device", "fallback", "timeout")}
-        if not isinstance(model, Model):
+        if isinstance(model, FolderModel):
             chosen["variant"] = model.variant
         options = [f"{key}={_literal(value)}" for key, value in chosen.items() if value not in (None, "auto")]
-        if isinstance(model, Model) and model.wanted_labels is not None:
+        if isinstance(model, Model | Classifier) and model.wanted_labels is not None:
             options.append(f"labels={model.wanted_labels!r}")
-        default = model.path.stem if isinstance(model, Model) else model.path.name
+        default = model.path.name if isinstance(model, FolderModel) else model.path.stem
         if model.name != default:
             options.append(f"name={_quoted(model.name)}")
         self.pieces.append(f"{name} = {self.app_name}.load_model({', '.join([_quoted(path), *options])})")
@@ -382,7 +382,7 @@ class Closure:
             )
         parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
         for part in parts:
-            if isinstance(part, Model | Embedder | Generator | Reranker):
+            if isinstance(part, FileModel):
                 self.add_loaded(part.path, _shown(chain))
         self._emit(statement, name, chain)
 

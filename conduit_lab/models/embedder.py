@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-import anyio.to_thread
 import numpy as np
 
 from conduit_lab.core import figures
-from conduit_lab.core.errors import ModelInputError, ModelLoadError
+from conduit_lab.core.errors import ModelInputError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, FloatArray, TensorSpec
-from conduit_lab.models.encoder import Encoder, Tokens
+from conduit_lab.models.encoder import Encoder
 from conduit_lab.models.folder import Folder
-from conduit_lab.models.folder_model import FolderModel
+from conduit_lab.models.text_files import TextFiles
+from conduit_lab.models.text_model import Encode, TextModel, kind_of
+from conduit_lab.models.token_graph import Rows
 from conduit_lab.models.tokenizer import Tokenizer
 from conduit_lab.runtime.batching import Batcher
 from conduit_lab.runtime.cache import Shared, sessions
 from conduit_lab.runtime.tuning import read_tuning
 
+MAX_LENGTH = 256  # tokens of a text, where no file says how many
 _UNCUT = 2**30  # tokens: a text is counted whole
-WINDOW = 2048  # texts that are tokenised and sorted together
-SHORT = 8192  # characters; tokenising more of them would hold an event loop up for more than a millisecond
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class _Opened:
     graph: Path
     tokenizer: Tokenizer
     encoder: Encoder
-    joined: Batcher[Tokens, FloatArray]
+    joined: Batcher[Rows, FloatArray]
 
     @property
     def shared(self) -> Shared:
@@ -45,9 +44,9 @@ class _Opened:
     @cached_property
     def counter(self) -> Tokenizer:
         """The tokenizer without a limit."""
-        return Tokenizer(self.folder.tokenizer, _UNCUT, lower_case=self.folder.lower_case)
+        return Tokenizer(self.folder.body / "tokenizer.json", _UNCUT, lower_case=self.folder.lower_case)
 
-    def tokens(self, texts: Sequence[str], prompt: str) -> Tokens:
+    def tokens(self, texts: Sequence[str], prompt: str) -> Rows:
         """Return the token ids of the texts, each with the prompt before it."""
         pooling = self.encoder.pooling
         rows = self.tokenizer.ids([prompt + text for text in texts] if prompt else texts)
@@ -57,10 +56,10 @@ class _Opened:
                 f"{display(self.folder.path)} leaves the tokens of a prompt out of its pooling, and its graph pools by "
                 "itself: it takes no prompt; export the graph without pooling"
             )
-        return Tokens(rows, 0 if included else self.tokenizer.prompt_tokens(prompt))
+        return Rows(rows, skipped=0 if included else self.tokenizer.prompt_tokens(prompt))
 
 
-class Embedder(FolderModel[_Opened]):
+class Embedder(TextModel[_Opened]):
     """An embedding model folder: `model.onnx`, `tokenizer.json` and the configs of sentence-transformers.
 
     `modules.json` says how tokens become a vector: pooling, dense layers, unit length. Without it they are pooled as
@@ -77,15 +76,12 @@ class Embedder(FolderModel[_Opened]):
     def _open(self) -> _Opened:
         folder = Folder.read(self.path)
         graph = folder.graph(self.variant)
-        tokenizer = Tokenizer(folder.tokenizer, folder.max_length, lower_case=folder.lower_case)
-        if folder.vocabulary is not None and tokenizer.vocabulary_size > folder.vocabulary:
-            raise ModelLoadError(
-                f"{display(self.path)} has a tokenizer of {tokenizer.vocabulary_size} tokens and a model of "
-                f"{folder.vocabulary}: the tokenizer.json belongs to another model"
-            )
+        files = TextFiles(folder.body, graph)
+        length = files.max_length(MAX_LENGTH, folder.max_length)
+        tokenizer = files.tokenizer(length, lower_case=folder.lower_case)
         tuned = read_tuning(graph)
         shared = sessions.open(graph, self.options if tuned is None else tuned.options(self.options))
-        encoder = Encoder(folder, shared, tokenizer.vocabulary_size)
+        encoder = Encoder(folder, shared, tokenizer.vocabulary_size, files.padding)
         return _Opened(folder, graph, tokenizer, encoder, Batcher(self.name, encoder))
 
     @property
@@ -101,7 +97,7 @@ class Embedder(FolderModel[_Opened]):
     @property
     def max_length(self) -> int:
         """Tokens of a text that are read; what is longer is cut."""
-        return self._parts().folder.max_length
+        return self._parts().tokenizer.max_length
 
     @property
     def prompts(self) -> dict[str, str]:
@@ -138,24 +134,6 @@ class Embedder(FolderModel[_Opened]):
     def _first_prompt(self, *names: str) -> str | None:
         return next((name for name in names if name in self._parts().folder.prompts), None)
 
-    def run(self, value: Any) -> FloatArray:
-        """Encode without a trace; call `encode` instead."""
-        return self._encode(value)
-
-    def batch(self, values: Sequence[Any]) -> list[Any]:
-        """Return one vector for each text, computed together."""
-        return list(self(values)) if all(isinstance(value, str) for value in values) else super().batch(values)
-
-    def repeat(self, sample: Any, rows: int | None = None) -> tuple[Any, int]:
-        """Return what `encode` takes, a text or texts repeated to `rows` or as they are, and the texts in it."""
-        if isinstance(sample, str) and rows in (None, 1):
-            return sample, 1
-        given = [sample] if isinstance(sample, str) else list(sample)
-        if not given:
-            raise ModelInputError(f"the sample for {self.name!r} is empty: wanted at least one text")
-        texts = list(islice(cycle(given), rows or len(given)))
-        return texts, len(texts)
-
     def feeds(self, texts: Any) -> list[dict[str, Array]]:
         """Return what `encode` hands to the graph for `texts`, run by run."""
         opened = self._parts()
@@ -171,50 +149,31 @@ class Embedder(FolderModel[_Opened]):
             raise ModelInputError(f"{self.name!r} wants a batch_size of at least 1, got {batch_size!r}")
         opened = self._parts()
         before = self._prompt(opened.folder, prompt_name, prompt)
-        parts = []
-        for window in self._windows(value):
-            tokens = opened.tokens(window, before)
-            if batch_size is None:
-                with opened.shared.told():
-                    parts.append(opened.joined.call(tokens, len(window), self.options.timeout))
-            else:
-                parts.append(opened.encoder.vectors(tokens, batch_size))
-        return _whole(parts, opened, value)
+        if batch_size is None:
+            parts = self._run_windows(opened, value, lambda texts: opened.tokens(texts, before))
+        else:
+            rows = [opened.tokens(window, before) for window in self._windows(value)]
+            parts = [(window, opened.encoder.vectors(window, batch_size)) for window in rows]
+        return self._whole(opened, parts, value)
 
-    async def acall(self, value: Any) -> FloatArray:
-        """Encode from an event loop, which stays free; texts of calls that come together share their runs."""
-        return await self._atraced(value, self._aencode(value))
-
-    async def _aencode(self, value: Any) -> FloatArray:
-        if not self.loaded:
-            await anyio.to_thread.run_sync(self._load)
-        opened = self._parts()
+    def _encoder(self, opened: _Opened) -> Encode:
         prompt = self._prompt(opened.folder, None, None)
-        parts = []
-        for window in self._windows(value):
-            if sum(map(len, window)) <= SHORT:
-                tokens = opened.tokens(window, prompt)
-            else:
-                tokens = await anyio.to_thread.run_sync(opened.tokens, window, prompt)
-            with opened.shared.told():
-                parts.append(await opened.joined.acall(tokens, len(window), self.options.timeout))
-        return _whole(parts, opened, value)
+        return lambda texts: opened.tokens(texts, prompt)
 
-    def _windows(self, value: Any) -> Iterator[Sequence[str]]:
-        """Yield the texts, so many at once that neighbours in length are found and an interrupt is heard."""
-        texts: Any = [value] if isinstance(value, str) else value
-        if not isinstance(texts, Sequence) and getattr(texts, "ndim", 0) == 1 and hasattr(texts, "tolist"):
-            texts = texts.tolist()  # an array or a Series
-        if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
-            raise ModelInputError(f"{self.name!r} wants a text or a list of texts, got {_kind(value)}")
-        return (texts[start : start + WINDOW] for start in range(0, len(texts), WINDOW))
+    def _whole(self, opened: _Opened, parts: Sequence[tuple[Rows, FloatArray]], value: Any) -> FloatArray:
+        """Return the windows' vectors as one array, or the one vector of a text."""
+        if not parts:
+            return np.zeros((0, opened.encoder.dimension), np.float32)
+        vectors = parts[0][1] if len(parts) == 1 else np.concatenate([part for _, part in parts])
+        one: FloatArray = vectors[0] if isinstance(value, str) else vectors
+        return one
 
     def _prompt(self, folder: Folder, name: str | None, text: str | None) -> str:
         """Return what is put before each text."""
         if name is not None and text is not None:
             raise ModelInputError(f"{self.name!r} wants prompt_name or prompt, got both")
         if text is not None and not isinstance(text, str):
-            raise ModelInputError(f"{self.name!r} wants a text as prompt, got {_kind(text)}")
+            raise ModelInputError(f"{self.name!r} wants a text as prompt, got {kind_of(text)}")
         name = folder.default_prompt if name is None else name
         if text is not None or name is None:
             return text or ""
@@ -231,23 +190,7 @@ class Embedder(FolderModel[_Opened]):
         if folder.prompts:
             named = [f"{name} (default)" if name == folder.default_prompt else name for name in folder.prompts]
             rows.append(("prompts", ", ".join(named)))
-        rows.append(("max length", f"{folder.max_length} tokens"))
+        rows.append(("max length", f"{opened.tokenizer.max_length} tokens"))
         rows.append(("vocabulary", f"{figures.count(opened.tokenizer.vocabulary_size)} tokens"))
         rows.append(("calls", opened.shared.statistics()))
         return rows
-
-
-def _whole(parts: Sequence[FloatArray], opened: _Opened, value: Any) -> FloatArray:
-    """Return the windows' vectors as one array, or the one vector of a text."""
-    if not parts:
-        return np.zeros((0, opened.encoder.dimension), np.float32)
-    vectors = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    one: FloatArray = vectors[0] if isinstance(value, str) else vectors
-    return one
-
-
-def _kind(value: Any) -> str:
-    """Return what `value` is, for an error: its type, or for a list its items' types."""
-    if isinstance(value, list | tuple):
-        return f"a list of {', '.join(sorted({type(item).__name__ for item in value})) or 'nothing'}"
-    return type(value).__name__

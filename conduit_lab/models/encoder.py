@@ -2,89 +2,63 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
-from conduit_lab.core.errors import ModelInputError, ModelLoadError
+from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, FloatArray, TensorSpec, describe
 from conduit_lab.models.folder import Folder
 from conduit_lab.models.pooling import DenseLayer, Layer, Pooling
+from conduit_lab.models.token_graph import TRIAL_ROWS, Rows, TokenGraph
 from conduit_lab.models.tokenizer import pad
 from conduit_lab.runtime.cache import Shared
 
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-# Tokens of one run, padding included. On a CPU more cost time and do not save it: what is between the layers leaves
-# the cache. Measured on two cores, where 512 is best with one thread as with two; with more cores each gets 256.
-CPU_TOKENS = 512
-CORE_TOKENS = 256
-DEVICE_TOKENS = 16_384  # a GPU needs many to be busy
-_COMPANY = 32  # texts of the first run, which shows whether company changes a vector
-_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _APART = 5e-3  # of its length: how far a vector may move in company. float16 stays below 1e-3, dynamic int8 above 0.04
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """Token ids of some texts; pooling may have to leave out the first `skipped`, which are a prompt's."""
-
-    rows: Sequence[Sequence[int]]
-    skipped: int = 0
-
-
-class Encoder:
+class Encoder(TokenGraph):
     """One graph that is open, the pooling and the layers after it.
 
-    `dimension` is the length of a vector. `independent` says whether a text's vector is the same in any company. It
-    is not where a graph scales all texts of a run together, as dynamic int8 does; then each text runs alone.
+    `dimension` is the length of a vector.
     """
 
-    def __init__(self, folder: Folder, shared: Shared, tokens: int) -> None:
+    def __init__(self, folder: Folder, shared: Shared, tokens: int, padding: int = 0) -> None:
         """Check that the graph fits the folder's configs and a tokenizer of so many `tokens`."""
-        self.shared = shared
-        self._where = display(folder.path)
-        self._inputs = _inputs(self._where, shared.inputs)
-        self._output = _output(self._where, shared.outputs, listed=folder.listed)
+        super().__init__(display(folder.path), shared, "embedding model", padding)
+        self._output = _output(self.where, shared.outputs, listed=folder.listed)
         self.pooling: Pooling | None = None
         self.layers: tuple[Layer, ...] = ()
-        self.independent = True
         # the tokenizer's last token first: one of another model may have it in excess
-        ids, mask = pad(np.linspace(max(tokens - 1, 0), 0, _COMPANY).astype(np.int64)[:, None].tolist())
-        hidden = self._first_run(ids, mask)
+        rows = Rows(np.linspace(max(tokens - 1, 0), 0, TRIAL_ROWS).astype(np.int64)[:, None].tolist())
+        _, mask = pad(rows.ids)
+        hidden = self._checked(self._first_run(rows, tokens - 1)[self._output], len(mask))
         if hidden.ndim == 3:
             if folder.pooling is None:
-                raise ModelLoadError(f"{self._where} gives one vector a token, and its modules.json has no Pooling")
+                raise ModelLoadError(f"{self.where} gives one vector a token, and its modules.json has no Pooling")
             self.pooling, self.layers = folder.pooling, folder.layers
         elif folder.listed:
             self.layers = _after(hidden.shape[1], folder.layers)
         self._check_widths(hidden.shape[-1] * (len(self.pooling.modes) if self.pooling else 1))
         company = self._finish(hidden, mask, np.zeros(len(mask), np.int64))
         self.dimension = int(company.shape[1])
-        places = (0, _COMPANY // 2)
-        alone = np.concatenate([self._alone(ids[place, None], mask[place, None]) for place in places])
+        places = (0, TRIAL_ROWS // 2)
+        alone = np.concatenate([self._alone(rows, np.array([place])) for place in places])
         apart = np.linalg.norm(company[list(places)] - alone, axis=1)
         self.independent = bool(np.all(apart <= _APART * np.linalg.norm(alone, axis=1)))
 
-    def _alone(self, ids: Array, mask: Array) -> FloatArray:
-        hidden = self.shared.run(self._feeds(ids, mask), 1, count=False)[self._output]
-        return self._finish(hidden.astype(np.float32, copy=False), mask, np.zeros(1, np.int64))
+    def _alone(self, rows: Rows, batch: Array) -> FloatArray:
+        feeds, mask = self._feeds(rows, batch)
+        hidden = self.shared.run(feeds, len(batch), count=False)[self._output]
+        return self._finish(hidden.astype(np.float32, copy=False), mask, np.zeros(len(batch), np.int64))
 
-    def _first_run(self, ids: Array, mask: Array) -> FloatArray:
-        """Return what the graph gives for texts of one token, float32; refuse a graph that does not take them."""
-        try:
-            hidden = self.shared.run(self._feeds(ids, mask), len(ids), count=False)[self._output]
-        except ModelInputError as error:
+    def _checked(self, hidden: Array, n: int) -> FloatArray:
+        """Return what the graph gave for texts of one token as float32; refuse what is no vector a text or token."""
+        if hidden.ndim not in (2, 3) or hidden.dtype.kind != "f" or len(hidden) != n:
             raise ModelLoadError(
-                f"{self._where} has a graph that does not take its tokenizer's tokens up to {ids[0, 0]}: the "
-                f"tokenizer.json belongs to another model, or the graph is no text encoder ({error})"
-            ) from error
-        if hidden.ndim not in (2, 3) or hidden.dtype.kind != "f" or len(hidden) != len(ids):
-            raise ModelLoadError(
-                f"{self._where} has a graph that gives {describe(hidden)} for {len(ids)} texts of one token: wanted "
-                f"floats [{len(ids)}, 1, dimension] or [{len(ids)}, dimension]"
+                f"{self.where} has a graph that gives {describe(hidden)} for {n} texts of one token: wanted "
+                f"floats [{n}, 1, dimension] or [{n}, dimension]"
             )
         vectors: FloatArray = hidden.astype(np.float32, copy=False)
         return vectors
@@ -93,31 +67,32 @@ class Encoder:
         for layer in self.layers:
             if isinstance(layer, DenseLayer):
                 if layer.weight.shape[0] != width:
-                    raise ModelLoadError(f"{self._where} has a {layer} after a vector of {width}: they do not fit")
+                    raise ModelLoadError(f"{self.where} has a {layer} after a vector of {width}: they do not fit")
                 width = layer.weight.shape[1]
 
-    def __call__(self, items: Sequence[Tokens]) -> list[FloatArray]:
+    def __call__(self, items: Sequence[Rows]) -> list[FloatArray]:
         """Return the vectors of several callers, computed together where company changes none."""
         if len(items) == 1 or not self.independent:
             return [self.vectors(item) for item in items]
-        skipped = np.repeat([item.skipped for item in items], [len(item.rows) for item in items])
-        vectors = self._vectors([row for item in items for row in item.rows], skipped, None)
-        return np.split(vectors, np.cumsum([len(item.rows) for item in items])[:-1])
+        skipped = np.repeat([item.skipped for item in items], [len(item.ids) for item in items])
+        vectors = self._vectors(Rows([row for item in items for row in item.ids]), skipped, None)
+        return np.split(vectors, np.cumsum([len(item.ids) for item in items])[:-1])
 
-    def vectors(self, tokens: Tokens, most: int | None = None) -> FloatArray:
+    def vectors(self, rows: Rows, most: int | None = None) -> FloatArray:
         """Return float32 `[n, dimension]`; with `most`, so many texts share a run whatever their length."""
-        return self._vectors(tokens.rows, np.full(len(tokens.rows), tokens.skipped), most)
+        return self._vectors(rows, np.full(len(rows.ids), rows.skipped), most)
 
-    def _vectors(self, rows: Sequence[Sequence[int]], skipped: Array, most: int | None) -> FloatArray:
-        parts, places = [], []
-        for batch in self._batches(rows, most):
-            ids, mask = pad([rows[i] for i in batch])
-            hidden = self.shared.run(self._feeds(ids, mask), len(batch))[self._output]
-            parts.append(self._finish(hidden.astype(np.float32, copy=False), mask, skipped[batch]))
-            places.append(batch)
-        vectors = np.empty((len(rows), parts[0].shape[1]), np.float32)
+    def _vectors(self, rows: Rows, skipped: Array, most: int | None) -> FloatArray:
+        places = list(self.batches(rows.ids, most))
+        parts = [self._run(rows, batch, skipped[batch]) for batch in places]
+        vectors = np.empty((len(rows.ids), parts[0].shape[1]), np.float32)
         vectors[np.concatenate(places)] = np.concatenate(parts)
         return vectors
+
+    def _run(self, rows: Rows, batch: Array, skipped: Array) -> FloatArray:
+        feeds, mask = self._feeds(rows, batch)
+        hidden = self.shared.run(feeds, len(batch))[self._output]
+        return self._finish(hidden.astype(np.float32, copy=False), mask, skipped)
 
     def _finish(self, hidden: FloatArray, mask: Array, skipped: Array) -> FloatArray:
         if self.pooling is not None:
@@ -128,60 +103,27 @@ class Encoder:
             hidden = layer(hidden)
         return hidden
 
-    def _batches(self, rows: Sequence[Sequence[int]], most: int | None) -> Iterator[Array]:
-        """Yield the places of the texts of each run: neighbours in length, so that little is computed on padding."""
-        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-        order = np.argsort(-lengths, kind="stable")  # the longest first: what needs most memory fails at once
-        budget = max(CPU_TOKENS, CORE_TOKENS * _CORES) if self.shared.device == "cpu" else DEVICE_TOKENS
-        start = 0
-        while start < len(order):
-            longest = int(lengths[order[start]])
-            size = most or (max(1, budget // max(1, longest)) if self.independent else 1)
-            yield order[start : start + size]
-            start += size
-
-    def feeds(self, tokens: Tokens) -> list[dict[str, Array]]:
-        """Return what the graph is fed for the texts, run by run."""
-        return [self._feeds(*pad([tokens.rows[i] for i in batch])) for batch in self._batches(tokens.rows, None)]
-
-    def _feeds(self, ids: Array, mask: Array) -> dict[str, Array]:
-        values = {"input_ids": ids, "attention_mask": mask}
-        return {
-            spec.name: (values[spec.name] if spec.name in values else np.zeros_like(ids)).astype(spec.dtype, copy=False)
-            for spec in self._inputs
-        }
-
     def __str__(self) -> str:
         """Return what comes out of the graph and after it: `mean, dense 384 → 128 (tanh), unit length`."""
         return ", ".join(map(str, (self.pooling or "in the graph", *self.layers)))
 
 
-def _inputs(where: str, specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
-    """Refuse a graph that is no text encoder."""
-    strange = [spec.name for spec in specs if spec.name not in INPUTS]
-    if strange:
-        raise ModelLoadError(
-            f"{where} is no embedding model: its graph wants {', '.join(strange)}; known inputs are {', '.join(INPUTS)}"
-        )
-    missing = [name for name in INPUTS[:2] if name not in {spec.name for spec in specs}]
-    if missing:
-        raise ModelLoadError(
-            f"{where} is no embedding model: its graph does not take {', '.join(missing)}, so texts of different "
-            "length could not share a run"
-        )
-    return specs
-
-
 def _output(where: str, specs: tuple[TensorSpec, ...], *, listed: bool) -> int:
     """Return the place of the output to go on with: tokens where `modules.json` says how, else the finished vector.
 
-    A BERT's second output, `pooler_output`, is none of them.
+    A BERT's second output, `pooler_output`, is none of them, and logits are no vectors.
     """
     names = [spec.name for spec in specs]
-    tokens = [place for place, spec in enumerate(specs) if len(spec.shape) == 3]
-    if listed and tokens:
-        return tokens[0]
-    return names.index("sentence_embedding") if "sentence_embedding" in names else 0
+    places = [place for place, name in enumerate(names) if not name.endswith("logits")]
+    if not places:
+        raise ModelLoadError(
+            f"{where} is no embedding model: its graph gives {', '.join(names)}; export it without its head, with "
+            "optimum-cli export onnx --task feature-extraction"
+        )
+    if not listed:
+        return names.index("sentence_embedding") if "sentence_embedding" in names else places[0]
+    tokens = [place for place in places if len(specs[place].shape) == 3]
+    return (tokens or places)[0]
 
 
 def _after(width: int, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:

@@ -13,8 +13,6 @@ from conduit_lab.models.config import read_config, read_json
 from conduit_lab.models.graphs import choose_graph, find_graphs
 from conduit_lab.models.pooling import DenseLayer, Layer, Normalize, Pooling
 
-MAX_LENGTH = 256  # tokens of a text, where no file says how many
-_UNSET = 10**9  # transformers writes 1e30 for "as many as you like"
 _MODULES = ("Transformer", "Pooling", "Dense", "Normalize", "Dropout")
 # the name of the first has come to stand for all architectures
 _LENGTHS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
@@ -25,16 +23,15 @@ class Folder:
     """An embedding model folder: its graphs by variant (`""` is `model.onnx`), and how text becomes a vector.
 
     `listed` says whether there is a `modules.json`; without one the vectors are pooled as `1_Pooling` says, the mean
-    by default, and made of unit length. `pooling` is None where the modules have none. `vocabulary` is the number of
-    tokens that the model knows, or None.
+    by default, and made of unit length. `pooling` is None where the modules have none. `body` is the folder of the
+    transformer's own files, `max_length` the tokens of a text as sentence-transformers has them, or None.
     """
 
     path: Path
     graphs: Mapping[str, Path]
-    tokenizer: Path
-    max_length: int
+    body: Path
+    max_length: int | None
     lower_case: bool
-    vocabulary: int | None
     pooling: Pooling | None
     layers: tuple[Layer, ...]
     listed: bool
@@ -46,7 +43,6 @@ class Folder:
         """Read the configs and the weights of dense layers; `ModelLoadError` names the file that is wrong."""
         modules = _modules(path)
         body = path if modules is None else path / modules[0][1]
-        model = read_config(body / "config.json")
         named = (read_config(body / f"sentence_{name}_config.json") for name in _LENGTHS)
         lengths = next(filter(None, named), {})
         own = read_config(path / "config_sentence_transformers.json")
@@ -54,15 +50,13 @@ class Folder:
         if kind != "SentenceTransformer":
             raise ModelLoadError(f"{display(path)} holds a {kind}: wanted a SentenceTransformer, one vector a text")
         prompts, default = _prompts(own, display(path / "config_sentence_transformers.json"))
-        vocabulary = model.get("vocab_size")
         pooling, layers = _head(path, modules)
         return cls(
             path=path,
             graphs=find_graphs(*dict.fromkeys((body, path))),
-            tokenizer=body / "tokenizer.json",
-            max_length=_max_length(body, lengths, model),
+            body=body,
+            max_length=_max_length(body, lengths),
             lower_case=bool(lengths.get("do_lower_case", False)),
-            vocabulary=vocabulary if isinstance(vocabulary, int) else None,
             pooling=pooling,
             layers=layers,
             listed=modules is not None,
@@ -136,11 +130,9 @@ def _prompts(config: Mapping[str, Any], where: str) -> tuple[dict[str, str], str
     return {name: text or "" for name, text in prompts.items()}, default
 
 
-def _max_length(body: Path, lengths: Mapping[str, Any], model: Mapping[str, Any]) -> int:
-    """Return how many tokens of a text are read: the config's own, the tokenizer's, and no more than positions."""
+def _max_length(body: Path, lengths: Mapping[str, Any]) -> int | None:
+    """Return how many tokens of a text are read, or None where sentence-transformers' config does not say."""
     own = lengths.get("max_seq_length")
     if own is not None and (not isinstance(own, int) or isinstance(own, bool) or own < 1):
         raise ModelLoadError(f"{display(body)} wants max_seq_length {own!r}: wanted a whole number")
-    other = read_config(body / "tokenizer_config.json").get("model_max_length") if own is None else own
-    known = [n for n in (other, model.get("max_position_embeddings")) if isinstance(n, int) and 0 < n < _UNSET]
-    return min(known, default=MAX_LENGTH)
+    return own

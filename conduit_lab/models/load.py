@@ -10,13 +10,11 @@ from conduit_lab.core import trace
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display, resolve
 from conduit_lab.models.callable import CallableModel
-from conduit_lab.models.embedder import Embedder
-from conduit_lab.models.generation.decoder_folder import is_decoder
-from conduit_lab.models.generation.generator import Generator
+from conduit_lab.models.classifier import Classifier
+from conduit_lab.models.kinds import AnyFolder, kind_of_folder
 from conduit_lab.models.model import Model
-from conduit_lab.models.reranker import Reranker, is_reranker
 
-AnyModel = Model | Embedder | Generator | Reranker | CallableModel
+AnyModel = Model | AnyFolder | CallableModel
 
 
 def load_model(
@@ -33,8 +31,9 @@ def load_model(
 ) -> AnyModel:
     """Load a model: `.onnx` or `.npz` gives a `Model`, a sentence-transformers folder an `Embedder`.
 
-    The folder of a decoder (Hugging Face or genai layout) gives a `Generator`, that of a cross-encoder a `Reranker`, a
-    Python function of one argument a `CallableModel`. A relative path starts at `root` (default: the running app's
+    The folder of a decoder (Hugging Face or genai layout) gives a `Generator`, of a cross-encoder a `Reranker`, of
+    sequence classification a `TextClassifier`, of token classification a `TokenClassifier`; a Python function of one
+    argument gives a `CallableModel`. A relative path starts at `root` (default: the running app's
     root, else the project's). `device` is "auto" or a name of `devices()`; `fallback` says whether the CPU may stand in
     for it (default: for "auto" only). `labels` are class names in output order. `timeout` is the seconds a run may
     take. `variant` chooses among the graphs of a folder, such as "int8". `lazy` only declares the model: its file is
@@ -46,11 +45,13 @@ def load_model(
     where = resolve(source, root)
     with trace.span(name or where.stem, "load", value=str(source)) as span:
         options: dict[str, Any] = {"device": device, "fallback": fallback, "name": name, "timeout": timeout}
-        model: Model | Embedder | Generator | Reranker
+        model: Model | AnyFolder
         if where.is_dir():
-            if labels is not None:
+            kind = kind_of_folder(where, variant)
+            if issubclass(kind, Classifier):
+                options["labels"] = labels
+            elif labels is not None:
                 raise ModelLoadError(f"{display(where)} is the folder of a language model: it has no labels")
-            kind = Generator if is_decoder(where) else Reranker if is_reranker(where) else Embedder
             model = kind(where, variant=variant, **options)
         elif variant is not None:
             raise ModelLoadError(f"{display(where)} is one file: variant={variant!r} chooses among those of a folder")

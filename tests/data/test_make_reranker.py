@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from conduit_lab.models.embedder import Embedder
-from conduit_lab.models.reranker import Reranker, is_reranker
+from conduit_lab.models.kinds import kind_of_folder
+from conduit_lab.models.reranker import Reranker
 
 SCRIPT = Path(__file__).resolve().parents[2] / "data" / "make" / "reranker.py"
 QUESTION = "When do I get my money back?"
@@ -45,7 +46,7 @@ def test_company_and_padding_change_nothing(reranker: Reranker) -> None:
 
 
 def test_the_folder_is_one_of_a_reranker(reranker: Reranker) -> None:
-    assert is_reranker(reranker.path)
+    assert kind_of_folder(reranker.path) is Reranker
     assert reranker.max_length == 512
     assert "Apache-2.0" in (reranker.path / "README.md").read_text("utf-8")
 

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from conduit_lab.core import trace
 from conduit_lab.core.errors import DeviceError, ModelInputError, ModelLoadError
 from conduit_lab.core.spec import Embedder as Protocol
-from conduit_lab.models import embedder as module
-from conduit_lab.models import encoder
+from conduit_lab.models import text_model, token_graph
 from conduit_lab.models.embedder import Embedder
 from conduit_lab.runtime.cache import sessions
 
@@ -96,7 +95,7 @@ def test_vectors_are_those_of_the_texts_in_their_order(embedder: Embedder, texts
 
 
 def test_order_holds_over_several_windows(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WINDOW", 3)
+    monkeypatch.setattr(text_model, "WINDOW", 3)
     texts = TEXTS * 3
     np.testing.assert_allclose(embedder.encode(texts), [mean(text) for text in texts], rtol=1e-6)
 
@@ -115,8 +114,8 @@ def widths(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> list[tuple[in
 
 
 def test_texts_of_like_length_share_a_run(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoder, "CPU_TOKENS", 12)
-    monkeypatch.setattr(encoder, "CORE_TOKENS", 0)
+    monkeypatch.setattr(token_graph, "CPU_TOKENS", 12)
+    monkeypatch.setattr(token_graph, "CORE_TOKENS", 0)
     shapes = widths(embedder, monkeypatch)
     embedder.encode(["pan", "pan " * 30, "lid", "pan " * 5, "pan", "lid " * 6, "pan"])
     assert shapes == [(1, 30), (2, 6), (4, 1)]

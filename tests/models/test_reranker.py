@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from conduit_lab.core import trace
 from conduit_lab.core.errors import ModelInputError, ModelLoadError
 from conduit_lab.models.load import load_model
-from conduit_lab.models.reranker import WINDOW, Reranker, is_reranker
+from conduit_lab.models.reranker import WINDOW, Reranker
 
 from . import embedders, rerankers
 
@@ -155,12 +155,6 @@ def test_a_broken_config_is_refused(tmp_path: Path, content: str) -> None:
     (folder / "config.json").write_text(content)
     with pytest.raises(ModelLoadError, match=r"config.json (is not JSON|holds a list)"):
         Reranker(folder, device="cpu").open()
-
-
-def test_a_cross_encoders_folder_is_known_by_its_config(tmp_path: Path) -> None:
-    assert is_reranker(rerankers.folder(tmp_path / "one"))
-    assert not is_reranker(rerankers.folder(tmp_path / "two", config={"architectures": ["BertModel"]}))
-    assert not is_reranker(rerankers.folder(tmp_path / "three", config=None))
 
 
 def test_its_repr_opens_nothing(tmp_path: Path) -> None:

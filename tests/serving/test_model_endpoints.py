@@ -12,6 +12,7 @@ from conduit_lab import App, Lab, Prediction, load_model, majority_vote
 from conduit_lab.core.errors import ModelInputError
 from conduit_lab.serving import codec
 
+from ..models import classifiers
 from ..runtime import fake_device, graphs
 from .conftest import Ask
 
@@ -157,3 +158,32 @@ def test_a_run_on_the_cpu_instead_of_the_device_is_in_the_answer(
     gpu.lost = False
     assert "x-conduit-device" not in client.post("/sum", json=[1, 2]).headers
     assert caplog.text.count("cuda failed") == 1
+
+
+def test_classifiers_of_text_and_of_tokens_are_served(app: App, asking: Ask, tmp_path: Path) -> None:
+    tokenizer = classifiers.bert()
+    logits = classifiers.table(tokenizer, 2, {"good": [0, 2], "bad": [2, 0], "anna": [0, 3]})
+    sentence, token = (f"BertFor{part}Classification" for part in ("Sequence", "Token"))
+    labels: dict[str, Any] = {"id2label": {"0": "O", "1": "YES"}}
+    classifiers.folder(tmp_path / "mood", tokenizer, logits, head=sentence, **labels)
+    classifiers.folder(tmp_path / "ner", tokenizer, logits, head=token, by_token=True, **labels)
+    mood, ner = app.load_model("mood"), app.load_model("ner")
+
+    @app.post("/mood")
+    async def answer_mood(input_data: Any) -> Any:
+        return await mood.acall(input_data)
+
+    @app.post("/ner")
+    def answer_ner(input_data: Any) -> Any:
+        return ner.predict(input_data)
+
+    client = asking(app)
+    assert client.post("/mood", json="good").json()["label"] == "YES"
+    pair = {"text": "bad", "text_pair": "good"}
+    assert [p["label"] for p in client.post("/mood", json=["bad", pair]).json()] == ["O", "YES"]
+    (entity,) = client.post("/ner", json="so  Anna, in").json()
+    score = entity.pop("score")
+    assert entity == {"label": "YES", "start": 4, "end": 8, "text": "Anna"}
+    assert score == pytest.approx(1 / (1 + np.exp(-3)))
+    assert client.post("/ner", json=["so", "good"]).json()[0] == []
+    assert client.post("/ner", json=3).status_code == 400

@@ -130,7 +130,8 @@ class OfEmbedder:
     def _vectors(self, session: Session, texts: Any) -> FloatArray:
         """Encode with the folder's tokenizer and pooling, and a graph that is not in the folder yet."""
         parts = self.embedder._parts()
-        encoder = Encoder(parts.folder, cast(Shared, _Alone(session)), parts.tokenizer.vocabulary_size)
+        alone, padding = cast(Shared, _Alone(session)), parts.encoder.padding
+        encoder = Encoder(parts.folder, alone, parts.tokenizer.vocabulary_size, padding)
         prompt = self.embedder._prompt(parts.folder, None, None)
         windows = self.embedder._windows(texts)
         return np.concatenate([encoder.vectors(parts.tokens(window, prompt)) for window in windows])
