@@ -15,6 +15,7 @@ from conduit_lab.core.paths import display
 from conduit_lab.core.spec import TensorSpec
 from conduit_lab.runtime.cache import Shared
 from conduit_lab.runtime.graph import Identity, all_nodes, identity
+from conduit_lab.runtime.switches import Switches, read_switches
 
 _PAST = re.compile(r"past_key_values\.(\d+)\.(key|value)")
 _KEEP = ("num_logits_to_keep", "logits_to_keep")
@@ -29,7 +30,8 @@ class Signature:
     that the graph attends by GroupQueryAttention, which reads and writes one long buffer; else each run gives a new,
     longer one. `positions` is whether the graph takes `position_ids`, `keep` the name of the input that says for how
     many tokens there are logits, or nothing. `independent` is False where all rows of a run are scaled together, as
-    dynamic int8 does: then company changes a row's logits.
+    dynamic int8 does: then company changes a row's logits. `switches` are the total lengths at which the graph changes
+    what it computes.
     """
 
     pasts: tuple[str, ...]
@@ -42,10 +44,21 @@ class Signature:
     keep: str
     whole: bool
     independent: bool
+    switches: Switches
 
     @classmethod
-    def read(cls, shared: Shared, heads: int | None = None, width: int | None = None) -> Signature:
+    def read(
+        cls,
+        shared: Shared,
+        heads: int | None = None,
+        width: int | None = None,
+        *,
+        context: int,
+        switch: int | None = None,
+    ) -> Signature:
         """Read it from an opened file; `heads` and `width` stand in where the graph leaves those axes free.
+
+        Switch lengths are searched below `context`; `switch` is the one that the model's config names.
 
         Raises `ModelLoadError` naming the input or output that is missing or unknown.
         """
@@ -68,7 +81,7 @@ class Signature:
                 f"{where} is no decoder with a cache: it has no {', '.join(missing[:4]) or 'past_key_values.0.key'}; "
                 "export it as text-generation-with-past"
             )
-        kinds = _kinds(shared.path, identity(shared.path))
+        kinds = _kinds(shared.path, identity(shared.path), context, switch)
         return cls(
             pasts=pasts,
             presents=presents,
@@ -80,6 +93,7 @@ class Signature:
             keep=next((name for name in _KEEP if name in inputs), ""),
             whole=set(pasts) <= kinds.grouped,
             independent=kinds.independent,
+            switches=kinds.switches,
         )
 
 
@@ -87,20 +101,23 @@ class Signature:
 class _Kinds:
     grouped: frozenset[str]  # the inputs of GroupQueryAttention
     independent: bool
+    switches: Switches
 
 
 @lru_cache(maxsize=64)
-def _kinds(path: Path, _: Identity) -> _Kinds:
+def _kinds(path: Path, _: Identity, context: int, switch: int | None) -> _Kinds:
     """Look through the graph's nodes, once for each state of the file."""
     import onnx
 
     grouped: set[str] = set()
     independent = True
-    for node in all_nodes(onnx.load(str(path), load_external_data=False)):
+    model = onnx.load(str(path), load_external_data=False)
+    nodes = list(all_nodes(model))
+    for node in nodes:
         if node.op_type == "GroupQueryAttention":
             grouped.update(node.input[3:5])
         independent = independent and node.op_type not in _SCALED_TOGETHER
-    return _Kinds(frozenset(grouped), independent)
+    return _Kinds(frozenset(grouped), independent, read_switches(model, nodes, context, switch))
 
 
 def _shape(where: str, spec: TensorSpec, heads: int | None, width: int | None) -> tuple[int, int]:

@@ -23,7 +23,8 @@ class DecoderFolder:
 
     `context` is the most tokens of prompt and answer together. `ends` are the ids that end a text, `begin` the one
     that begins it, or None. `heads` and `width` are those of the KV cache, `vocabulary` the number of tokens that the
-    model knows, or None where no file says so. `rag_prompt` has `{context}` and `{query}` in it.
+    model knows, or None where no file says so. `switch` is the length at which LongRoPE changes its
+    embeddings, or None. `rag_prompt` has `{context}` and `{query}` in it.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class DecoderFolder:
     heads: int | None
     width: int | None
     vocabulary: int | None
+    switch: int | None
     rag_prompt: str
 
     @classmethod
@@ -69,6 +71,7 @@ class DecoderFolder:
             ),
             width=_number((inner, "head_size"), (config, "head_dim")) or _width(config),
             vocabulary=_number((genai, "vocab_size"), (config, "vocab_size")),
+            switch=_switch(config),
             rag_prompt=_rag_prompt(path / PROMPT_FILE),
         )
 
@@ -118,6 +121,14 @@ def _width(config: Mapping[str, Any]) -> int | None:
     """Return the width of a head from the width of the model."""
     hidden, heads = _number((config, "hidden_size", "n_embd")), _number((config, "num_attention_heads", "n_head"))
     return hidden // heads if hidden and heads else None
+
+
+def _switch(config: Mapping[str, Any]) -> int | None:
+    """Return the length up to which LongRoPE (`su` in old configs) takes its short factors."""
+    scaling = {**_part(config, "rope_scaling"), **_part(config, "rope_parameters")}
+    if scaling.get("rope_type", scaling.get("type")) not in ("longrope", "su"):
+        return None
+    return _number((scaling, "original_max_position_embeddings"), (config, "original_max_position_embeddings"))
 
 
 def _number(*places: tuple[Any, ...]) -> int | None:

@@ -19,9 +19,10 @@ from conduit_lab.models.folder_model import FolderModel
 from conduit_lab.models.generation.constraint import Constraint, Constraints
 from conduit_lab.models.generation.decoder_folder import DecoderFolder
 from conduit_lab.models.generation.prompts import Prompt, Prompts, Truncate
+from conduit_lab.models.generation.request import Request
 from conduit_lab.models.generation.result import Generation, TokenStream
 from conduit_lab.models.generation.sampling import Sampling
-from conduit_lab.models.generation.scheduler import Request, Scheduler
+from conduit_lab.models.generation.scheduler import Scheduler
 from conduit_lab.models.generation.text import Pieces, Text
 from conduit_lab.models.tokenizer import Tokenizer
 from conduit_lab.runtime.cache import Shared
@@ -94,7 +95,13 @@ class Generator(FolderModel[_Opened]):
         tokenizer = Tokenizer(folder.tokenizer, _UNCUT)
         context = min(folder.context, self.wanted_context or folder.context)
         decoder = Decoder.open(
-            graph, self.options, rows=self.rows, context=context, heads=folder.heads, width=folder.width
+            graph,
+            self.options,
+            rows=self.rows,
+            context=context,
+            heads=folder.heads,
+            width=folder.width,
+            switch=folder.switch,
         )
         where, tokens, logits = display(self.path), tokenizer.vocabulary_size, decoder.vocabulary
         if not _LEAST_OF_VOCABULARY * logits <= tokens <= logits:
