@@ -9,8 +9,10 @@ import numpy as np
 
 from conduit_lab.core.errors import ModelInputError
 from conduit_lab.models.generation.chat import ChatTemplate
+from conduit_lab.models.generation.control import ControlTokens
 from conduit_lab.models.generation.decoder_folder import DecoderFolder
 from conduit_lab.models.generation.sampling import Sampling
+from conduit_lab.models.generation.tainted import TaintedStr, concatenated
 from conduit_lab.models.tokenizer import Tokenizer
 
 LONGEST = 256  # characters of a token; a text longer than so many times the context is not even tokenised
@@ -29,7 +31,7 @@ class Prompts:
         self._name = name
         self._folder = folder
         self._chat = ChatTemplate.read(folder.path)
-        self._backend = tokenizer.backend
+        self._control = ControlTokens(tokenizer.backend)
         self._most = context - 1  # at least one token is for the answer
         self._vocabulary = vocabulary
 
@@ -99,7 +101,8 @@ class Prompts:
         passages = [context] if isinstance(context, str) else list(context or ())
         if not isinstance(query, str) or not all(isinstance(passage, str) for passage in passages):
             raise ModelInputError(f"{self._name!r} wants texts as query= and in context=")
-        return filled(self._folder.rag_prompt, {"{query}": query, "{context}": "\n\n".join(passages)}), True
+        texts = {"{query}": TaintedStr(query), "{context}": TaintedStr("\n\n".join(passages))}
+        return filled(self._folder.rag_prompt, texts), True
 
     def _encoded(self, text: str, special: bool, truncate: Truncate | None) -> list[int]:
         limit = self._most * LONGEST
@@ -110,8 +113,7 @@ class Prompts:
                     "or pass truncate='start' or 'end'"
                 )
             text = text[-limit:] if truncate == "start" else text[:limit]
-        clean = text.encode("utf-8", "replace").decode()  # a lone surrogate is valid in a JSON string
-        return list(self._backend.encode(clean, add_special_tokens=special).ids)
+        return self._control.encode(text, special=special)
 
 
 def _is_ids(prompt: Any) -> bool:
@@ -134,4 +136,4 @@ def filled(template: str, values: Mapping[str, str]) -> str:
     for place, name in sorted((template.index(name), name) for name in values):
         parts += [template[start:place], values[name]]
         start = place + len(name)
-    return "".join([*parts, template[start:]])
+    return concatenated([*parts, template[start:]])
