@@ -31,7 +31,7 @@ class Signature:
     longer one. `positions` is whether the graph takes `position_ids`, `keep` the name of the input that says for how
     many tokens there are logits, or nothing. `independent` is False where all rows of a run are scaled together, as
     dynamic int8 does: then company changes a row's logits. `switches` are the total lengths at which the graph changes
-    what it computes.
+    what it computes. `embedded` is the number of ids that have an embedding, or None where the graph does not show it.
     """
 
     pasts: tuple[str, ...]
@@ -45,6 +45,7 @@ class Signature:
     whole: bool
     independent: bool
     switches: Switches
+    embedded: int | None
 
     @classmethod
     def read(
@@ -94,6 +95,7 @@ class Signature:
             whole=set(pasts) <= kinds.grouped,
             independent=kinds.independent,
             switches=kinds.switches,
+            embedded=kinds.embedded,
         )
 
 
@@ -102,6 +104,7 @@ class _Kinds:
     grouped: frozenset[str]  # the inputs of GroupQueryAttention
     independent: bool
     switches: Switches
+    embedded: int | None
 
 
 @lru_cache(maxsize=64)
@@ -117,7 +120,21 @@ def _kinds(path: Path, _: Identity, context: int, switch: int | None) -> _Kinds:
         if node.op_type == "GroupQueryAttention":
             grouped.update(node.input[3:5])
         independent = independent and node.op_type not in _SCALED_TOGETHER
-    return _Kinds(frozenset(grouped), independent, read_switches(model, nodes, context, switch))
+    switches = read_switches(model, nodes, context, switch)
+    return _Kinds(frozenset(grouped), independent, switches, _embedded(model, nodes))
+
+
+def _embedded(model: Any, nodes: list[Any]) -> int | None:
+    """Return the rows of the table that `input_ids` are looked up in."""
+    tables = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    found = [
+        tables[node.input[0]][0]
+        for node in nodes
+        if node.op_type in ("Gather", "GatherBlockQuantized")
+        and node.input[1] == "input_ids"
+        and node.input[0] in tables
+    ]
+    return min(found, default=None)
 
 
 def _shape(where: str, spec: TensorSpec, heads: int | None, width: int | None) -> tuple[int, int]:

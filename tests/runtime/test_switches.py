@@ -10,7 +10,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from conduit_lab.runtime.graph import all_nodes
 from conduit_lab.runtime.switches import Switches, read_switches
 
 from ..models.generation.longrope import CONTEXT, SWITCH, folder
@@ -20,7 +19,7 @@ node = helper.make_node
 
 
 def read(model: onnx.ModelProto, context: int = 1000, configured: int | None = None) -> Switches:
-    return read_switches(model, list(all_nodes(model)), context, configured)
+    return read_switches(model, model.graph.node, context, configured)
 
 
 def model_of(*nodes: onnx.NodeProto, **constants: Any) -> onnx.ModelProto:

@@ -22,9 +22,9 @@ class DecoderFolder:
     """A text generator's folder: its graphs by variant (`""` is the one taken without), and what its configs say.
 
     `context` is the most tokens of prompt and answer together. `ends` are the ids that end a text, `begin` the one
-    that begins it, or None. `heads` and `width` are those of the KV cache, `vocabulary` the number of tokens that the
-    model knows, or None where no file says so. `switch` is the length at which LongRoPE changes its
-    embeddings, or None. `rag_prompt` has `{context}` and `{query}` in it.
+    that begins it, or None: those of `generation_config.json` alone where there is one. `heads` and `width` are those
+    of the KV cache, `vocabulary` the number of tokens that the model knows, or None where no file says so. `switch` is
+    the length at which LongRoPE changes its embeddings, or None. `rag_prompt` has `{context}` and `{query}` in it.
     """
 
     path: Path
@@ -58,7 +58,8 @@ class DecoderFolder:
                 f"no tokenizer.json in {display(path)}: a text generator's folder needs it; "
                 "transformers' AutoTokenizer writes it with save_pretrained"
             )
-        sources = (generation, genai, config)
+        # transformers takes a generation_config.json as a whole, what is missing in it included
+        sources = (generation,) if (path / "generation_config.json").is_file() else (genai, config)
         return cls(
             path=path,
             graphs=_graphs(path, inner.get("filename")),

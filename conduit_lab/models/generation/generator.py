@@ -104,7 +104,8 @@ class Generator(FolderModel[_Opened]):
             switch=folder.switch,
         )
         where, tokens, logits = display(self.path), tokenizer.vocabulary_size, decoder.vocabulary
-        if not _LEAST_OF_VOCABULARY * logits <= tokens <= logits:
+        own = tokenizer.backend.get_vocab_size(with_added_tokens=False)  # added ones may have no logits
+        if not _LEAST_OF_VOCABULARY * logits <= tokens or own > logits:
             raise ModelLoadError(
                 f"{where} has a tokenizer of {tokens} tokens and a graph of {logits}: "
                 "the tokenizer.json belongs to another model"
@@ -114,7 +115,8 @@ class Generator(FolderModel[_Opened]):
                 f"{where} has a config for {folder.vocabulary} tokens and a graph of {logits}: "
                 "the two belong to different models"
             )
-        prompts = Prompts(self.name, folder, tokenizer, context, logits)
+        embedded = decoder.signature.embedded or logits
+        prompts = Prompts(self.name, folder, tokenizer, context, logits, embedded)
         scheduler = Scheduler(self.name, decoder, folder.ends, self.queue)
         pieces = Pieces(tokenizer.backend)
         constraints = Constraints(folder.tokenizer.read_text("utf-8"), logits, sorted(folder.ends))
@@ -298,7 +300,7 @@ class _Asked:
             {
                 "prompt": ids,
                 "sampling": how,
-                "text": Text(opened.pieces, how.stop),
+                "text": Text(opened.pieces, how.stop, after=ids[-1]),
                 "limit": limit,
                 "choice": choice,
                 "constraint": constraint if constraint is None or how.n == 1 else constraint.copy(),

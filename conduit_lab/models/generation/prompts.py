@@ -24,16 +24,27 @@ Prompt = str | Sequence[int] | Sequence[Mapping[str, Any]]
 class Prompts:
     """The prompts of one model, `name` in its errors: texts, token ids, chats, and questions with passages.
 
-    `context` is the most tokens of prompt and answer together, `vocabulary` the number of tokens.
+    `context` is the most tokens of prompt and answer together, `vocabulary` the number of tokens with a logit and
+    `embedded` that of tokens with an embedding, which alone can be in a prompt.
     """
 
-    def __init__(self, name: str, folder: DecoderFolder, tokenizer: Tokenizer, context: int, vocabulary: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: DecoderFolder,
+        tokenizer: Tokenizer,
+        context: int,
+        vocabulary: int,
+        embedded: int,
+    ) -> None:
         self._name = name
         self._folder = folder
         self._chat = ChatTemplate.read(folder.path)
         self._control = ControlTokens(tokenizer.backend)
         self._most = context - 1  # at least one token is for the answer
         self._vocabulary = vocabulary
+        self._embedded = embedded
+        self._backend = tokenizer.backend
 
     def ids(
         self,
@@ -57,10 +68,15 @@ class Prompts:
             )
         if query is None and _is_ids(prompt):
             ids = [int(token) for token in prompt]
-            if ids and not 0 <= min(ids) <= max(ids) < self._vocabulary:
-                raise ModelInputError(f"{self._name!r} has the tokens 0 to {self._vocabulary - 1}, got others")
+            if ids and not 0 <= min(ids) <= max(ids) < self._embedded:
+                raise ModelInputError(f"{self._name!r} has the tokens 0 to {self._embedded - 1}, got others")
         else:
             ids = self._encoded(*self._text(prompt, query, context), truncate)
+            if max(ids, default=0) >= self._embedded:
+                raise ModelInputError(
+                    f"{self._name!r} has no embedding for the token {max(ids)} of its tokenizer, "
+                    f"{self._backend.id_to_token(max(ids))!r}: leave it out of the prompt"
+                )
         begin = self._folder.begin
         if not ids:
             if begin is None:
