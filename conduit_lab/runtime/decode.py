@@ -20,7 +20,7 @@ from conduit_lab.runtime.deadline import cut_after
 from conduit_lab.runtime.graph import first_line
 from conduit_lab.runtime.kv_cache import Saved, WholeCache, bind_in, bind_out, cache_of
 from conduit_lab.runtime.session import Options, Session
-from conduit_lab.runtime.signature import Signature
+from conduit_lab.runtime.signature import BRANCH, Signature
 
 _abandoned: list[Any] = []  # what nothing may ever close
 
@@ -68,6 +68,7 @@ class Decoder:
         self._positions = np.zeros(rows, signature.dtypes.get("position_ids", np.int64))
         self._masks = np.zeros(0, signature.dtypes["attention_mask"])
         self._keep = np.ones((), signature.dtypes.get(signature.keep, np.int64))
+        self._past = np.ones(1, np.bool_)  # there is one, for a merged decoder
         self._scratch = np.zeros(0, signature.logits_dtype)
         self._try()
 
@@ -151,6 +152,8 @@ class Decoder:
 
     def least(self, row: int) -> int:
         """Return how many tokens the next `feed` of a row must add at least, to run on the side of its whole prompt."""
+        if self.signature.merged:
+            return int(self._totals[row] - self.lengths[row])
         if self._widens:
             return 1
         return max(1, self.switches.shortest(int(self._totals[row])) - int(self.lengths[row]))
@@ -222,6 +225,8 @@ class Decoder:
             arrays["position_ids"] = np.tile(positions, (rows, 1))
         if self.signature.keep:
             arrays[self.signature.keep] = self._keep
+        if self.signature.merged:
+            arrays[BRANCH] = np.array([past > 0])
         for name, array in arrays.items():
             bind_in(binding, name, array)
         return list(arrays.values())
@@ -315,6 +320,8 @@ class Decoder:
             bind_in(binding, "position_ids", self._positions[begin:end, None])
         if self.signature.keep:
             bind_in(binding, self.signature.keep, self._keep)
+        if self.signature.merged:
+            bind_in(binding, BRANCH, self._past)
         self._cache.bind_rows(binding, begin, rows)
         bind_out(binding, "logits", self._logits[begin:end])
         batch = _Batch(binding, mask, self._ids[begin:end, None], self._float[begin:end, 0], np.arange(rows))

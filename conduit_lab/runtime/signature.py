@@ -19,6 +19,7 @@ from conduit_lab.runtime.switches import Switches, read_switches
 
 _PAST = re.compile(r"past_key_values\.(\d+)\.(key|value)")
 _KEEP = ("num_logits_to_keep", "logits_to_keep")
+BRANCH = "use_cache_branch"  # of Optimum's merged decoders: whether there is a past
 _SCALED_TOGETHER = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
 
 
@@ -29,9 +30,10 @@ class Signature:
     `pasts` and `presents` are the cache's inputs and outputs, `shapes` (heads, width of a head) of each. `whole` says
     that the graph attends by GroupQueryAttention, which reads and writes one long buffer; else each run gives a new,
     longer one. `positions` is whether the graph takes `position_ids`, `keep` the name of the input that says for how
-    many tokens there are logits, or nothing. `independent` is False where all rows of a run are scaled together, as
-    dynamic int8 does: then company changes a row's logits. `switches` are the total lengths at which the graph changes
-    what it computes. `embedded` is the number of ids that have an embedding, or None where the graph does not show it.
+    many tokens there are logits, or nothing. `merged` is whether the graph is two decoders, one for whole prompts and one
+    that adds single tokens to a cache. `independent` is False where all rows of a run are scaled together, as dynamic
+    int8 does: then company changes a row's logits. `switches` are the total lengths at which the graph changes what it
+    computes. `embedded` is the number of ids that have an embedding, or None where the graph does not show it.
     """
 
     pasts: tuple[str, ...]
@@ -42,6 +44,7 @@ class Signature:
     dtypes: dict[str, Any]
     positions: bool
     keep: str
+    merged: bool
     whole: bool
     independent: bool
     switches: Switches
@@ -66,7 +69,7 @@ class Signature:
         where = display(shared.path)
         inputs, outputs = ({spec.name: spec for spec in specs} for specs in (shared.inputs, shared.outputs))
         pasts = tuple(name for name in inputs if _PAST.fullmatch(name))
-        known = {"input_ids", "attention_mask", "position_ids", *_KEEP, *pasts}
+        known = {"input_ids", "attention_mask", "position_ids", BRANCH, *_KEEP, *pasts}
         strange = [f"{name} ({spec})" for name, spec in inputs.items() if name not in known]
         if strange:
             raise ModelLoadError(
@@ -92,6 +95,7 @@ class Signature:
             dtypes={name: np.dtype(spec.dtype) for name, spec in inputs.items() if name not in pasts},
             positions="position_ids" in inputs,
             keep=next((name for name in _KEEP if name in inputs), ""),
+            merged=BRANCH in inputs,
             whole=set(pasts) <= kinds.grouped,
             independent=kinds.independent,
             switches=kinds.switches,

@@ -99,6 +99,10 @@ def is_decoder(path: Path) -> bool:
 def _graphs(path: Path, named: Any) -> dict[str, Path]:
     """Return the ONNX files by variant; what genai's config names comes first."""
     found = find_graphs(path, stem="(?:decoder_)?model")
+    for name, file in list(found.items()):
+        variant = name.removeprefix("merged").removeprefix("_")
+        if name != variant and found.get(variant, file).name.startswith("decoder_model"):
+            found[variant] = file  # decoder_model.onnx itself reads prompts alone
     if isinstance(named, str):
         inside = PureWindowsPath(named)  # it knows both kinds of slashes
         if inside.anchor or ".." in inside.parts:

@@ -196,6 +196,8 @@ class Scheduler:
         leader = nearest[0]
         switches = self.decoder.switches
         known, saved = self._prefixes.find(leader.prompt, switches.side(len(leader.prompt)))
+        if self.decoder.signature.merged:
+            known = 0  # its second decoder adds single tokens
         if not self.decoder.signature.independent:  # what is scaled together must be read together again
             known = known - known % SLICE if known >= switches.shortest(len(leader.prompt)) else 0
         alone = known or not self.decoder.begins_together
