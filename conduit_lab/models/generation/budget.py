@@ -6,7 +6,6 @@ and for memory: a template keeps at most what it has paid for.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from time import monotonic
@@ -18,7 +17,6 @@ WORK = 64 * 2**20  # characters
 WORK_PER_CHARACTER = 32  # of what the template is given, besides
 _ELEMENT = 64  # characters that an element of a list takes the memory of
 _VISIT = 256  # characters that take the time of looking at an element
-_WIDE = re.compile(r"\d{4}|\*")  # in a format: a field so wide is there to fill the memory
 _SPACES = [chr(code) for code in range(0x3001) if chr(code).isspace()]
 
 
@@ -171,10 +169,7 @@ def _lines(value: Any, _: Sequence[Any], work: int, most: int) -> int:
     return work + (text.count("\n") + text.count("\t") + 1) * (most + 3 * _ELEMENT)
 
 
-def _formatted(value: Any, arguments: Sequence[Any], work: int, most: int) -> int:
-    for each in (value, *arguments[:1]):
-        if isinstance(each, str) and _WIDE.search(each):
-            raise Exhausted("a field of a format that is too wide")
+def _formatted(value: Any, _: Sequence[Any], work: int, __: int) -> int:
     return work + (str(value).count("{") + str(value).count("%")) * (1000 + work)
 
 
@@ -207,7 +202,7 @@ _GROWTH: dict[str, _Growth] = {
     "join": _joined,
     **dict.fromkeys(("split", "rsplit"), _split),
     **dict.fromkeys(("indent", "expandtabs", "splitlines"), _lines),
-    **dict.fromkeys(("format", "strftime_now"), _formatted),
+    "format": _formatted,
     "tojson": _json,
     **dict.fromkeys(("strip", "lstrip", "rstrip", "trim"), _stripped),
     **dict.fromkeys(("sort", "dictsort", "groupby", "unique", "min", "max"), _sorted),

@@ -22,7 +22,8 @@ from conduit_lab.models.generation.budget import Budget, Exhausted, budget, size
 from conduit_lab.models.generation.tainted import METHODS, TaintedStr, concatenated, taint_of
 
 MAX_SOURCE = 256 * 2**10  # characters of a template; the longest that models have are about 60,000
-_FIELD = re.compile(r"%(?:\((\w+)\))?([-+ #0]*\d*(?:\.\d+)?[sdifr%])")
+_WIDE = re.compile(r"\d{4}|\*")  # in a format: a field so wide is there to fill the memory
+_FIELD = re.compile(r"%(?:\((\w+)\))?([-+ #0]*(?:\d+|\*)?(?:\.\d+)?[sdifr%])")
 # Filters that give each character of their results the taint it has in the values; others give data.
 _EXACT = frozenset(
     {
@@ -314,7 +315,7 @@ def _percent(value: str, *args: Any, **kwargs: Any) -> str:
             parts.append("%")
             continue
         given = kwargs[field[1]] if field[1] else left.pop(0)
-        parts.append(_text(given) if field[2] == "s" else _made_of(f"%{field[2]}" % given, given))
+        parts.append(_text(given) if field[2] == "s" else _made_of(f"%{_narrow(field[2])}" % given, given))
     return concatenated([*parts, template[done:]])
 
 
@@ -337,8 +338,15 @@ def _formatted(environment: _Environment, value: str, args: tuple[Any, ...], kwa
             given = environment.getitem(given, int(name) if name.isdigit() else name)
         if conversion == "r":
             given = _made_of(repr(given), given)
-        parts.append(_text(given) if not spec else _made_of(format(given, spec), given))
+        parts.append(_text(given) if not spec else _made_of(format(given, _narrow(spec)), given))
     return concatenated(parts)
+
+
+def _narrow(spec: str) -> str:
+    """Return what says how a field is formatted, if that does not fill the memory."""
+    if _WIDE.search(spec):
+        raise Exhausted("a field of a format that is too wide")
+    return spec
 
 
 def _made_of(text: str, *values: Any) -> str:
@@ -385,4 +393,4 @@ def _raise_exception(message: Any) -> None:
 def _strftime_now(format: str) -> str:
     if len(format) > 1000:
         raise Exhausted("a format of a date of more than 1000 characters")
-    return datetime.now().strftime(format)
+    return datetime.now().strftime(_narrow(format))

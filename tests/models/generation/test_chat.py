@@ -81,6 +81,15 @@ def test_macros_sets_and_loop_facts_work() -> None:
     assert template(source).render(messages) == "user: Hello 2assistant: well2|weLLa-ba--b"
 
 
+def test_formats_give_what_python_gives() -> None:
+    source = (
+        "{{ 'In 2023: {} {:>6} {name!r}'.format('ab', 7, name='b') }}|"
+        "{{ '%s %5d%% %.2f' | format('a', 7, 1.5) }}|{{ '%(k)s' | format(k='c') }}"
+    )
+    assert template(source).render(HELLO) == "In 2023: ab      7 'b'|a     7% 1.50|c"
+    assert template("{{ '{0[role]} {0[content]}'.format(messages[0]) }}").render(HELLO) == "user Hello"
+
+
 def test_loops_of_a_template_see_the_same_at_each_rendering() -> None:
     chatml = template(CHATML)
     assert chatml.render(HELLO) == chatml.render(HELLO)
