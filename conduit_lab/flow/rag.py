@@ -303,7 +303,7 @@ def _checked_prompt(prompt: Prompt) -> Prompt:
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:
-    """Return a template with the values in their places; neither braces nor control tokens in a value mean anything."""
+    """Return a template with the values in their places, as data: a value's braces mean nothing."""
     parts: list[str] = []
     done = 0
     for place in _PLACE.finditer(template):

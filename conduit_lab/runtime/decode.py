@@ -22,6 +22,7 @@ from conduit_lab.runtime.kv_cache import Saved, WholeCache, bind_in, bind_out, c
 from conduit_lab.runtime.session import Options, Session
 from conduit_lab.runtime.signature import BRANCH, Signature
 
+_KEPT_LOGITS = 2**24  # numbers of memory that is kept from one prompt to the next
 _abandoned: list[Any] = []  # what nothing may ever close
 
 
@@ -86,7 +87,8 @@ class Decoder:
     ) -> Decoder:
         """Open a graph; `heads` and `width` of the cache stand in where the graph does not say them.
 
-        `switch` is the length at which the config changes rotary embeddings (`original_max_position_embeddings`).
+        `switch` is the length at which the config changes rotary embeddings
+        (`original_max_position_embeddings`).
 
         Raises `ModelLoadError` for a graph that is no decoder, `DeviceError` for a device that is not here.
         """
@@ -147,11 +149,11 @@ class Decoder:
         self.clear()
 
     def begin(self, row: int, total: int) -> None:
-        """Announce how long an empty row is once its prompt is read: a graph with switches needs it for each chunk."""
+        """Announce the length of a row's whole prompt: each chunk runs on that side of a switch."""
         self._totals[row] = total
 
     def least(self, row: int) -> int:
-        """Return how many tokens the next `feed` of a row must add at least, to run on the side of its whole prompt."""
+        """Return how many tokens the next `feed` of a row must add at least."""
         if self.signature.merged:
             return int(self._totals[row] - self.lengths[row])
         if self._widens:
@@ -159,10 +161,10 @@ class Decoder:
         return max(1, self.switches.shortest(int(self._totals[row])) - int(self.lengths[row]))
 
     def crossing(self, rows: int) -> list[int]:
-        """Return which of the first rows have no place in the next step: their cache is of the other side.
+        """Return which of the first rows cross a switch with the next token.
 
-        The graph computes a sequence that long in another way: drop the row, and read the sequence from its first
-        token.
+        The graph computes a sequence that long in another way: drop the row, and read the sequence
+        from its first token.
         """
         return [row for row in range(rows) if int(self.lengths[row]) in self.switches.lengths]
 
@@ -205,7 +207,7 @@ class Decoder:
         self._cache.bind_row(binding, row, past, width - past, rows)
         given = 1 if self._last_only else added
         size = rows * given * self.vocabulary
-        if self._scratch.size < size:
+        if not size <= self._scratch.size <= max(size, _KEPT_LOGITS):
             self._scratch = np.empty(size, self.signature.logits_dtype)
         logits: FloatArray = self._scratch[:size].reshape(rows, given, self.vocabulary)
         bind_out(binding, "logits", logits)
@@ -215,7 +217,7 @@ class Decoder:
         return logits
 
     def _bind_feeds(self, binding: Any, tokens: Array, past: int, width: int) -> list[Array]:
-        """Bind everything but the cache, with a mask of that width; returns what must live until the run is done."""
+        """Bind all but the cache, with a mask of that width; return arrays to keep for the run."""
         rows, added = tokens.shape
         mask = np.zeros((rows, width), self._masks.dtype)
         mask[:, : past + added] = 1
@@ -264,7 +266,7 @@ class Decoder:
         return self.switches.side(int(totals.min())) == self.switches.side(int(totals.max()))
 
     def _step_apart(self, ids: Sequence[int] | Array) -> FloatArray:
-        """Step rows that cannot share one run: neighbours on one side together where they can be, others alone."""
+        """Step rows that cannot share one run: neighbours on one side together, others alone."""
         rows = len(ids)
         sides = [self.switches.side(int(length) + 1) for length in self.lengths[:rows]]
         begin = 0
@@ -288,7 +290,7 @@ class Decoder:
         return self._float[:rows, 0]
 
     def _prepare(self, begin: int, end: int) -> _Batch:
-        """Return the batch for some rows as they are now, with the mask that shows one token more of each."""
+        """Return the batch for some rows, with a mask that shows one token more of each."""
         lengths = self.lengths[begin:end]
         self._longest = int(lengths.max())
         width = self._cache.fit(lengths, self.switches.longest(self._longest + 1, self.context))
@@ -301,7 +303,7 @@ class Decoder:
         return batch
 
     def _batch(self, begin: int, end: int, width: int) -> _Batch:
-        """Return the binding for some rows and a width of the mask, made once where the memory stays."""
+        """Return the binding for some rows and a mask's width, made once where memory stays."""
         rows = end - begin
         if isinstance(self._cache, WholeCache) and self._version != self._cache.version:
             self._batches.clear()

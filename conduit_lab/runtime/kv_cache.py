@@ -59,7 +59,7 @@ class WholeCache:
         """Keep what the run of that row gave."""
 
     def fit(self, lengths: Array, limit: int) -> int:
-        """Make rows of these lengths ready for one more token each; return the width of their mask, at most `limit`."""
+        """Make rows ready for one more token each; return the mask's width, at most `limit`."""
         longest = int(lengths.max()) + 1
         self._grow(longest)
         return bucket(longest, min(limit, self._context))

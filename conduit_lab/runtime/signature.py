@@ -27,14 +27,15 @@ _SCALED_TOGETHER = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQu
 class Signature:
     """Names, types and shapes of a decoder graph with a key/value cache.
 
-    `pasts` and `presents` are the cache's inputs and outputs, `shapes` (heads, width of a head) of each. `whole` says
-    that the graph attends by GroupQueryAttention, which reads and writes one long buffer; else each run gives a new,
-    longer one. `positions` is whether the graph takes `position_ids`, `keep` the name of the input that says for how
-    many tokens there are logits, or nothing. `merged` is whether the graph is two decoders, one for whole prompts and
-    one that adds single tokens to a cache. `independent` is False where all rows of a run are scaled together, as
-    dynamic int8 does: then the other rows of a batch change a row's logits. `switches` are the total lengths at which
-    the graph changes what it computes. `embedded` is the number of ids that have an embedding, or None where the graph
-    does not show it.
+    `pasts` and `presents` are the cache's inputs and outputs, `shapes` (heads, width of a head) of
+    each. `whole` says that the graph attends by GroupQueryAttention, which reads and writes one
+    long buffer; else each run gives a new, longer one. `positions` is whether the graph takes
+    `position_ids`, `keep` the name of the input that says for how many tokens there are logits, or
+    nothing. `merged` is whether the graph is two decoders, one for whole prompts and one that adds
+    single tokens to a cache. `independent` is False where all rows of a run are scaled together, as
+    dynamic int8 does: then the other rows of a batch change a row's logits. `switches` are the
+    total lengths at which the graph changes what it computes. `embedded` is the number of ids that
+    have an embedding, or None where the graph does not show it.
     """
 
     pasts: tuple[str, ...]
@@ -63,7 +64,8 @@ class Signature:
     ) -> Signature:
         """Read it from an opened file; `heads` and `width` stand in where the graph leaves those axes free.
 
-        Switch lengths are searched below `context`; `switch` is the one that the model's config names.
+        Switch lengths are searched below `context`; `switch` is the one that the model's config
+        names.
 
         Raises `ModelLoadError` naming the input or output that is missing or unknown.
         """

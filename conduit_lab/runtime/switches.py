@@ -1,8 +1,9 @@
 """Switches: total lengths at which a decoder graph changes its computation, as LongRoPE does.
 
-Phi-3 and Phi-4-mini have two rotary caches and choose one by the total length of the run (Ding et al. 2024, LongRoPE):
-the width of the attention mask in exports of onnxruntime-genai, the highest position in those of Optimum. Keys that
-were rotated on one side of such a length are wrong on the other.
+Phi-3 and Phi-4-mini have two rotary caches and choose one by the total length of the run (Ding et
+al. 2024, LongRoPE): the width of the attention mask in exports of onnxruntime-genai, the highest
+position in those of Optimum. Keys that were rotated on one side of such a length are wrong on the
+other.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _LEAST_TOTAL = 3  # two tokens after a past, so that a comparison per token has 
 
 @dataclass(frozen=True)
 class Switches:
-    """The switch lengths of a graph in rising order: totals up to one lie on one side of it, longer ones on the other.
+    """The switch lengths of a graph in rising order; a total up to one lies on its lower side.
 
     `by_mask` says that the width of the attention mask alone decides.
     """
@@ -58,9 +59,9 @@ class Switches:
 def read_switches(model: Any, nodes: Iterable[Any], context: int, configured: int | None = None) -> Switches:
     """Find the switch lengths below `context` in a graph, an `onnx.ModelProto` with all its nodes.
 
-    A switch is a comparison of two lengths that has one result for a whole run, and another result for long runs than
-    for short ones. `configured` is the length that the model's config names; it stands in where the graph compares
-    lengths in a way that cannot be followed.
+    A switch is a comparison of two lengths that has one result for a whole run, and another result
+    for long runs than for short ones. `configured` is the length that the model's config names; it
+    stands in where the graph compares lengths in a way that cannot be followed.
     """
     lengths = _Lengths.of(model, list(nodes))
     found = lengths.switches(context)
@@ -82,13 +83,16 @@ class _Lengths:
 
     @classmethod
     def of(cls, model: Any, nodes: list[Any]) -> _Lengths:
-        """Cut out the comparisons whose operands are lengths, with all that these are computed from."""
+        """Cut out the comparisons of lengths, with all that these are computed from."""
         import onnx
 
         graph = model.graph
         inputs = {value.name: value for value in graph.input}
         constants = {tensor.name: tensor for tensor in graph.initializer if _small(tensor)}
-        makers = {name: node for node in nodes for name in node.output if name}
+        makers: dict[str, Any] = {}
+        for node in nodes:  # the graph's own come before those of functions
+            for name in node.output:
+                makers.setdefault(name, node)
         known: dict[str, bool] = {}
 
         def resolves(name: str) -> bool:
@@ -124,7 +128,7 @@ class _Lengths:
                 stack.extend(makers[name].input if name in makers and name not in inputs else ())
         used = {name: value for name, value in inputs.items() if name in needed and name not in constants}
         part = onnx.helper.make_graph(
-            [node for node in nodes if needed.intersection(node.output)],
+            [node for node in nodes if any(each in needed and makers[each] is node for each in node.output)],
             "lengths",
             list(used.values()),
             [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.BOOL, None) for name in chosen],
@@ -137,12 +141,12 @@ class _Lengths:
             session = devices.onnxruntime().InferenceSession(
                 cut.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
-        except Exception:  # onnxruntime's own exceptions have no common base; nodes of a Loop lack their inputs
+        except Exception:  # onnxruntime's own have no common base
             return cls(None, {}, True)
         return cls(lambda feeds: list(session.run(None, feeds)), used, unknown)
 
     def switches(self, context: int) -> Switches:
-        """Bisect each comparison that has one result for a short run and another for the longest."""
+        """Bisect each comparison whose result changes between a short run and the longest."""
         if self._run is None or context <= _LEAST_TOTAL:
             return Switches()
         try:
@@ -169,7 +173,7 @@ class _Lengths:
         return low
 
     def _results(self, total: int, width: int | None = None) -> list[bool | None]:
-        """Return each comparison's result in a run of two tokens that makes `total`; None for one per element."""
+        """Return each comparison's result in a run that makes `total`; None for several."""
         assert self._run is not None
         mask = np.zeros((1, width or total), np.int64)
         mask[:, :total] = 1

@@ -1,7 +1,7 @@
 """Budget: what one rendering of a chat template may cost, counted before each operation.
 
-Work is counted in characters that an operation reads and writes, about a byte each, so that the bound holds for time
-and for memory: a template keeps at most what it has paid for.
+Work is counted in characters that an operation reads and writes, about a byte each, so that the
+bound holds for time and for memory: a template keeps at most what it has paid for.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SPACES = [chr(code) for code in range(0x3001) if chr(code).isspace()]
 
 
 class Exhausted(Exception):
-    """A template that wants more time or memory than it gets; no `TemplateError`, which templates can catch."""
+    """A template that wants more time or memory than it gets."""
 
 
 class Budget:
@@ -58,7 +58,7 @@ class Budget:
             raise Exhausted("more work than a chat needs")
 
     def read(self, *values: Any) -> int:
-        """Count all that some values hold, as deep as it goes, and return how many characters that is."""
+        """Count all that some values hold, at any depth; return how many characters that is."""
         whole, seen, stack = 0, 0, list(values)
         while stack:
             value = stack.pop()
@@ -100,7 +100,7 @@ class Budget:
                 self.spend(product)
 
     def call(self, name: str, value: Any, arguments: Sequence[Any]) -> None:
-        """Count a call of a filter, a test or a method, whose name begins with a dot, of a value with arguments."""
+        """Count a call of a filter, a test or a method (its name begins with a dot)."""
         self.step()
         numbers = [abs(each) for each in arguments if isinstance(each, int)]
         if any(number > self.most for number in numbers):

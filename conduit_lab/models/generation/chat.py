@@ -64,8 +64,8 @@ class ChatTemplate:
     ) -> TaintedStr:
         """Return the prompt; it holds the special tokens, so that none are to be added when it is tokenised.
 
-        The prompt knows which of its characters are data, from messages, tools and variables: `ControlTokens` encodes
-        those as plain text.
+        The prompt knows which of its characters are data, from messages, tools and variables:
+        `ControlTokens` encodes those as plain text.
 
         A message has a `role` and a `content`, a text or a list of text parts; a URL in it is text and nothing is
         fetched. `variables` are what a template knows besides, such as `enable_thinking=False`. Raises `InputError`
@@ -103,7 +103,7 @@ class ChatTemplate:
             raise ModelLoadError(
                 f"{self._where} has a chat template that is broken in line {error.lineno}: {error.message}"
             ) from error
-        except SyntaxError as error:  # Python's, which has limits of its own for what is inside of what
+        except SyntaxError as error:  # Python's own limits of nesting
             raise ModelLoadError(f"{self._where} has a chat template that is broken: {error.msg}") from error
         except (budget.Exhausted, RecursionError, MemoryError) as error:
             reason = str(error) if isinstance(error, budget.Exhausted) else "it calls itself without end"

@@ -46,8 +46,9 @@ _JSON = {"whitespace_pattern": " ?", "whitespace_flexible": False, "lenient": Fa
 class Constraints:
     """What makes constraints for the texts of one model; its tokenizer is read at the first one, in 0.1 to 1 s.
 
-    `tokenizer` is the content of a `tokenizer.json`, `vocabulary` the width of the logits, `eos` the tokens that end a
-    text. A model without any ends a constrained text by one of its special tokens, or where nothing may follow.
+    `tokenizer` is the content of a `tokenizer.json`, `vocabulary` the width of the logits, `eos`
+    the tokens that end a text. A model without any ends a constrained text by one of its special
+    tokens, or where nothing may follow.
     """
 
     def __init__(self, tokenizer: str, vocabulary: int, eos: Sequence[int]) -> None:
@@ -178,7 +179,7 @@ class Constraint:
                     return allowed
                 self.error = "no token of this model can go on"
         ended = np.zeros(self._vocabulary, np.bool_)
-        ended[[token for token in self._eos if token < self._vocabulary] or 0] = True  # the text ends with any token
+        ended[[token for token in self._eos if token < self._vocabulary] or 0] = True  # any: it is the last
         return ended
 
     def take(self, token: int) -> None:
@@ -203,10 +204,11 @@ def _check(kind: str, text: str) -> None:
 
 
 def _narrowed(schema: Any) -> Any:
-    """Return a schema whose exclusive bounds are no whole numbers, but next to them inside of the range.
+    """Return a schema with whole exclusive bounds moved inwards, off the whole number.
 
-    llguidance 1.9.1 writes a whole number that is an exclusive bound where the other bound has the same whole part,
-    as 0 for {"exclusiveMinimum": 0, "maximum": 0.5}. It keeps to bounds that are no whole numbers.
+    llguidance 1.9.1 writes a whole number that is an exclusive bound where the other bound has the
+    same whole part, as 0 for {"exclusiveMinimum": 0, "maximum": 0.5}. It keeps to bounds that are
+    no whole numbers.
     """
     if isinstance(schema, list):
         return [_narrowed(each) for each in schema]
@@ -226,9 +228,10 @@ def _narrowed(schema: Any) -> Any:
 
 
 def _with_end(tokenizer: str, vocabulary: int, eos: Sequence[int]) -> tuple[str, list[int]]:
-    """Return a `tokenizer.json` without added tokens that have no logits, and the tokens that end a text in it.
+    """Return a `tokenizer.json` without tokens that have no logits, and the ids that end a text.
 
-    Where `eos` is empty that is a special token, for no constraint allows those as text, or one of its own.
+    Where `eos` is empty that is a special token, for no constraint allows those as text, or one of
+    its own.
     """
     content = json.loads(tokenizer)
     added = content.get("added_tokens") or []

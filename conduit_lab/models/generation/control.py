@@ -18,12 +18,12 @@ _UNTAINTED = re.compile(rb"\0+")
 class ControlTokens:
     """Encodes prompts by a `tokenizers.Tokenizer`, its `backend`.
 
-    The tokenizer finds its added tokens in any text. In a `TaintedStr` only those count of which no character is data;
-    the other spellings are encoded as the plain text that they are. A text without such spellings has the ids that the
-    tokenizer itself gives it.
+    The tokenizer finds its added tokens in any text. In a `TaintedStr` only those count of which no
+    character is data; the other spellings are encoded as the plain text that they are. A text
+    without such spellings has the ids that the tokenizer itself gives it.
 
-    Control tokens are all special tokens, and the other added tokens that are neither words nor white space: Qwen's
-    `<think>` is one, Phi-2's runs of spaces are none.
+    Control tokens are all special tokens, and the other added tokens that are neither words nor
+    white space: Qwen's `<think>` is one, Phi-2's runs of spaces are none.
     """
 
     def __init__(self, backend: Any) -> None:
@@ -36,7 +36,7 @@ class ControlTokens:
         self._renamed: tuple[Any, dict[int, str], dict[int, int]] | None = None
 
     def encode(self, text: str, *, special: bool) -> list[int]:
-        """Return the token ids of a text; `special` adds what the tokenizer puts around a text of its own."""
+        """Return the token ids of a text; `special` adds what the tokenizer puts around it."""
         # a lone surrogate is valid in a JSON string and not in UTF-8: it becomes a question mark
         clean = text.encode("utf-8", "replace").decode()
         taint = taint_of(text)
@@ -60,7 +60,7 @@ class ControlTokens:
         return [real.get(id, id) for id in ids]
 
     def _found(self, encoding: Any, text: str) -> Iterator[tuple[int, int, int]]:
-        """Yield (id, begin, end) of the control tokens in a text, without white space that they swallow."""
+        """Yield (id, begin, end) of the control tokens, without white space that they swallow."""
         ids = np.asarray(encoding.ids, np.int64)
         last = len(self._is_control) - 1
         places = np.flatnonzero((ids <= last) & self._is_control[np.minimum(ids, last)])
@@ -87,8 +87,8 @@ class ControlTokens:
     def _rename(self) -> tuple[Any, dict[int, str], dict[int, int]]:
         """Make the tokenizer in which control tokens have names that nobody can guess.
 
-        It treats a text as the first one does, and knows no other spelling of a control token: not as an added token,
-        nor as an entry of its vocabulary.
+        It treats a text as the first one does, and knows no other spelling of a control token: not
+        as an added token, nor as an entry of its vocabulary.
         """
         state = json.loads(self._backend.to_str())
         nonce = secrets.token_hex(8)

@@ -21,10 +21,11 @@ RAG_PROMPT = "Answer the question with what the passages say.\n\nPassages:\n{con
 class DecoderFolder:
     """A text generator's folder: its graphs by variant (`""` is the one taken without), and what its configs say.
 
-    `context` is the most tokens of prompt and answer together. `ends` are the ids that end a text, `begin` the one
-    that begins it, or None: those of `generation_config.json` alone where there is one. `heads` and `width` are those
-    of the KV cache, `vocabulary` the number of tokens that the model knows, or None where no file says so. `switch` is
-    the length at which LongRoPE changes its embeddings, or None. `rag_prompt` has `{context}` and `{query}` in it.
+    `context` is the most tokens of prompt and answer together. `ends` are the ids that end a text,
+    `begin` the one that begins it, or None: those of `generation_config.json` alone where there is
+    one. `heads` and `width` are those of the KV cache, `vocabulary` the number of tokens that the
+    model knows, or None where no file says so. `switch` is the length at which LongRoPE changes its
+    embeddings, or None. `rag_prompt` has `{context}` and `{query}` in it.
     """
 
     path: Path

@@ -24,8 +24,8 @@ Prompt = str | Sequence[int] | Sequence[Mapping[str, Any]]
 class Prompts:
     """The prompts of one model, `name` in its errors: texts, token ids, chats, and questions with passages.
 
-    `context` is the most tokens of prompt and answer together, `vocabulary` the number of tokens with a logit and
-    `embedded` that of tokens with an embedding, which alone can be in a prompt.
+    `context` is the most tokens of prompt and answer together, `vocabulary` the number of tokens
+    with a logit and `embedded` that of tokens with an embedding, which alone can be in a prompt.
     """
 
     def __init__(

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 class Request:
     """One text that is wanted: its prompt as token ids, how it is sampled, and what has come of it.
 
-    `written` is called with each token, `ended` once with this request; both on the generator's thread, which they must
-    not hold up. Then `result` is the text, or `error` says why there is none.
+    `written` is called with each token, `ended` once with this request; both on the generator's
+    thread, which they must not hold up. Then `result` is the text, or `error` says why there is
+    none.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Request:
         self.result: Generation | None = None
         self.error: BaseException | None = None
         self.cancelled = False
-        self.filled = self.cached = 0  # tokens of `reading` that are in the cache; of those, from another prompt
+        self.filled = self.cached = 0  # tokens of `reading` in the cache; from others
         self.slot = -1
         self.seed = 0
         self.owner: Scheduler | None = None

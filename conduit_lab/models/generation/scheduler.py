@@ -56,7 +56,7 @@ class Scheduler:
         self._rows: list[Request] = []  # in the order of the decoder's rows
         self._slots: list[int] = []  # the sampler's, of each row
         self._filling: list[Request] = []  # whose prompts are being read; their rows are the ones after those
-        self._crossing: deque[Request] = deque()  # whose cache is of the wrong side of a switch; they keep their slots
+        self._crossing: deque[Request] = deque()  # to prefill again; they keep their slots
         self._apart = False  # whether they are read one by one, after a run of all has failed
         self._free = list(range(self.decoder.rows))
         self._woken = self._stopping = False
@@ -182,7 +182,8 @@ class Scheduler:
     def _admit(self, most: int) -> bool:
         """Give the next one that waits the first free row, and rows to those that begin in the same run.
 
-        False where nobody waits, or no row is free. A text that crosses a switch comes before all that wait.
+        False where nobody waits, or no row is free. A text that crosses a switch comes before all
+        that wait.
         """
         row = len(self._rows)
         if self._crossing:
@@ -198,7 +199,7 @@ class Scheduler:
         known, saved = self._prefixes.find(leader.prompt, switches.side(len(leader.prompt)))
         if self.decoder.signature.merged:
             known = 0  # its second decoder adds single tokens
-        if not self.decoder.signature.independent:  # what is scaled together must be read together again
+        if not self.decoder.signature.independent:  # scaled together, read together
             known = known - known % SLICE if known >= switches.shortest(len(leader.prompt)) else 0
         alone = known or not self.decoder.begins_together
         taken = [leader] if alone else self._company(nearest, most)
@@ -217,8 +218,9 @@ class Scheduler:
     def _company(self, nearest: Sequence[Request], most: int) -> list[Request]:
         """Return the first and those that can begin with it in one run of at most so many tokens.
 
-        One that begins like another waits until that is read, for its beginning is known then. All must be on one side
-        of every switch, with the tokens of this run alone as with their whole prompts.
+        One that begins like another waits until that is read, for its beginning is known then. All
+        must be on one side of every switch, with the tokens of this run alone as with their whole
+        prompts.
         """
         switches, prompt = self.decoder.switches, nearest[0].prompt
         size, least, side = min(SLICE, len(prompt)), switches.shortest(len(prompt)), switches.side(len(prompt))

@@ -1,8 +1,8 @@
 # ruff: noqa: D102 - the methods are those of str
-"""TaintedStr: text of which each character is known to be data or not, as it passes through a template.
+"""TaintedStr: text that knows which of its characters are data, through a whole template.
 
-Taint tracking keeps a user's words from being read as a model's control tokens: only what a template itself writes may
-become one (see `control.py`).
+Taint tracking keeps a user's words from being read as a model's control tokens: only what a
+template itself writes may become one (see `control.py`).
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class TaintedStr(str):
         return self._places(super().rsplit(sep, maxsplit), sep)
 
     def _places(self, pieces: list[str], separator: str | None) -> list[str]:
-        """Return pieces, in order and apart by the separator or by white space, with their taint."""
+        """Return pieces between separators, or between white space, with their taint."""
         found: list[str] = []
         start = 0
         for piece in pieces:
@@ -147,7 +147,7 @@ class TaintedStr(str):
         return self._changed(super().swapcase())
 
     def _changed(self, text: str) -> TaintedStr:
-        """Return a text whose characters stand for this one's; all is data where their number changed."""
+        """Return a text of changed characters; all of it is data where their number changed."""
         if len(text) == len(self):
             return TaintedStr(text, self._taint)
         return TaintedStr(text) if 1 in self._taint else TaintedStr(text, bytes(len(text)))

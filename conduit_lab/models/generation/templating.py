@@ -24,7 +24,7 @@ from conduit_lab.models.generation.tainted import METHODS, TaintedStr, concatena
 MAX_SOURCE = 256 * 2**10  # characters of a template; the longest that models have are about 60,000
 _WIDE = re.compile(r"\d{4}|\*")  # in a format: a field so wide is there to fill the memory
 _FIELD = re.compile(r"%(?:\((\w+)\))?([-+ #0]*(?:\d+|\*)?(?:\.\d+)?[sdifr%])")
-# Filters that give each character of their results the taint it has in the values; others give data.
+# Filters whose results keep each character's taint; those of others are data as a whole.
 _EXACT = frozenset(
     {
         *("trim", "upper", "lower", "capitalize", "replace", "join", "string", "safe", "format", "indent"),
@@ -45,7 +45,7 @@ class Refused(TemplateError):
 
 
 def compiled(source: str) -> Template:
-    """Return the template; raises `jinja2.TemplateSyntaxError`, and `Exhausted` for one that is too long."""
+    """Return the template; raises `jinja2.TemplateSyntaxError`, `Exhausted` for a long one."""
     if len(source) > MAX_SOURCE:
         raise Exhausted(f"it has {len(source)} characters, the limit is {MAX_SOURCE}")
     token = budget.set(Budget(2**20))  # constants are computed while the template is compiled
@@ -68,7 +68,7 @@ def render(template: Template, given: dict[str, Any], characters: int) -> Tainte
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """A sandbox in which loops, calls, operators, filters and output count, and texts know what of them is data."""
+    """A sandbox in which every operation counts, and texts know which characters are data."""
 
     intercepted_binops = frozenset({"*", "**", "+", "%"})
 
@@ -122,7 +122,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 
 def _rewrite(template: nodes.Template) -> None:
-    """Make the template's own operations count: loops, output, comparisons, keys, slices and concatenations."""
+    """Make the template's own operations count: loops, output, comparisons, keys, slices."""
     for loop in template.find_all(nodes.For):
         loop.iter = _filtered(loop.iter, "_turns")
     for compared in template.find_all(nodes.Compare):

@@ -32,7 +32,7 @@ class Pieces:
         return id not in self._special and self._backend.id_to_token(id) is not None
 
     def special_in(self, texts: Sequence[str]) -> dict[int, str]:
-        """Return the special tokens whose spelling is a part of some texts, each with its spelling."""
+        """Return the special tokens that some texts spell, each with its spelling."""
         return {id: content for id, content in self._special.items() if any(content in text for text in texts)}
 
     def of(self, id: int, previous: int | None) -> bytes:
@@ -67,7 +67,7 @@ class Text:
     """
 
     def __init__(self, pieces: Any, stop: Sequence[str] = (), *, after: int | None = None) -> None:
-        """Begin a text, which follows the token `after`; `pieces` may be a `tokenizers.Tokenizer` too."""
+        """Begin a text after a token; `pieces` may be a `tokenizers.Tokenizer` too."""
         self.stopped = False
         self._pieces = pieces if isinstance(pieces, Pieces) else Pieces(pieces)
         self._marks: dict[int, str] = {}
@@ -77,7 +77,7 @@ class Text:
         self._held = ""  # may be the begin of a stop string
 
     def _marked(self, stop: Sequence[str]) -> tuple[str, ...]:
-        """Return the stop strings, and those that spell special tokens with a mark for each of them besides.
+        """Return the stop strings, and again with a mark for each special token that they spell.
 
         A mark is a lone surrogate, which no text has.
         """
