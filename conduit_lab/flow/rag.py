@@ -16,6 +16,7 @@ from conduit_lab.core.stage import Stage
 from conduit_lab.core.stream import Stream
 from conduit_lab.flow.packing import Counting, Packed, pack
 from conduit_lab.models.generation.sampling import Sampling
+from conduit_lab.models.generation.tainted import TaintedStr, concatenated
 
 UNKNOWN = "I do not know."
 # Cosine of the best passage from which on a question is answered, for all-MiniLM-L6-v2 and the handbook's chunks. By
@@ -302,5 +303,10 @@ def _checked_prompt(prompt: Prompt) -> Prompt:
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:
-    """Return a template with the values in their places; braces in a value mean nothing."""
-    return _PLACE.sub(lambda found: values[found[1]], template)
+    """Return a template with the values in their places, as data: a value's braces mean nothing."""
+    parts: list[str] = []
+    done = 0
+    for place in _PLACE.finditer(template):
+        parts += [template[done : place.start()], TaintedStr(values[place[1]])]
+        done = place.end()
+    return concatenated([*parts, template[done:]])

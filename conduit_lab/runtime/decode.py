@@ -20,8 +20,9 @@ from conduit_lab.runtime.deadline import cut_after
 from conduit_lab.runtime.graph import first_line
 from conduit_lab.runtime.kv_cache import Saved, WholeCache, bind_in, bind_out, cache_of
 from conduit_lab.runtime.session import Options, Session
-from conduit_lab.runtime.signature import Signature
+from conduit_lab.runtime.signature import BRANCH, Signature
 
+_KEPT_LOGITS = 2**24  # numbers of memory that is kept from one prompt to the next
 _abandoned: list[Any] = []  # what nothing may ever close
 
 
@@ -50,12 +51,15 @@ class Decoder:
         self.rows = rows
         self.context = context
         self.lengths = np.zeros(rows, np.int64)
+        self.switches = signature.switches
+        self._totals = np.zeros(rows, np.int64)  # of each row, once its prompt is read
         self.vocabulary = 0
         self._cache = cache_of(signature, rows, context, shared.device)
         self._whole = isinstance(self._cache, WholeCache)
         # rows of different lengths share a run where the graph is told each one's position
+        self._widens = self._whole and self.switches.by_mask
         self._joined = signature.independent and (self._whole or (signature.positions and not signature.whole))
-        self._batches: dict[tuple[int, int], _Batch] = {}
+        self._batches: dict[tuple[int, int, int], _Batch] = {}
         self._session: Any = None
         self._limit: float | None = None
         self._version = 0  # of the cache's memory, when the bindings were made
@@ -65,6 +69,7 @@ class Decoder:
         self._positions = np.zeros(rows, signature.dtypes.get("position_ids", np.int64))
         self._masks = np.zeros(0, signature.dtypes["attention_mask"])
         self._keep = np.ones((), signature.dtypes.get(signature.keep, np.int64))
+        self._past = np.ones(1, np.bool_)  # there is one, for a merged decoder
         self._scratch = np.zeros(0, signature.logits_dtype)
         self._try()
 
@@ -78,13 +83,18 @@ class Decoder:
         context: int,
         heads: int | None = None,
         width: int | None = None,
+        switch: int | None = None,
     ) -> Decoder:
         """Open a graph; `heads` and `width` of the cache stand in where the graph does not say them.
+
+        `switch` is the length at which the config changes rotary embeddings
+        (`original_max_position_embeddings`).
 
         Raises `ModelLoadError` for a graph that is no decoder, `DeviceError` for a device that is not here.
         """
         shared = sessions.open(path, options)
-        return cls(shared, Signature.read(shared, heads, width), rows, context)
+        signature = Signature.read(shared, heads, width, context=context, switch=switch)
+        return cls(shared, signature, rows, context)
 
     def _try(self) -> None:
         """Learn the width of the logits from a first run, and refuse a graph that does not run."""
@@ -94,7 +104,7 @@ class Decoder:
         with self.held():
             binding = self._session.io_binding()
             tokens = np.zeros((1, 1), self._ids.dtype)
-            arrays = self._bind_feeds(binding, tokens, 0)
+            arrays = self._bind_feeds(binding, tokens, 0, 1)
             self._cache.bind_row(binding, 0, 0, 1)
             binding.bind_output("logits", "cpu")
             try:
@@ -127,7 +137,7 @@ class Decoder:
         self._cache.clear()
         self._batches.clear()
         self._scratch = self._scratch[:0].copy()
-        self.lengths[:] = 0
+        self.lengths[:] = self._totals[:] = 0
         self._ready = None
 
     def abandon(self) -> None:
@@ -136,6 +146,26 @@ class Decoder:
             _abandoned.append((self._session, self._batches))
         self._session, self._batches = None, {}
         self.clear()
+
+    def begin(self, row: int, total: int) -> None:
+        """Announce the length of a row's whole prompt: each chunk runs on that side of a switch."""
+        self._totals[row] = total
+
+    def least(self, row: int) -> int:
+        """Return how many tokens the next `feed` of a row must add at least."""
+        if self.signature.merged:
+            return int(self._totals[row] - self.lengths[row])
+        if self._widens:
+            return 1
+        return max(1, self.switches.shortest(int(self._totals[row])) - int(self.lengths[row]))
+
+    def crossing(self, rows: int) -> list[int]:
+        """Return which of the first rows cross a switch with the next token.
+
+        The graph computes a sequence that long in another way: drop the row, and read the sequence
+        from its first token.
+        """
+        return [row for row in range(rows) if int(self.lengths[row]) in self.switches.lengths]
 
     def feed(self, row: int, ids: Sequence[int] | Array) -> FloatArray:
         """Add tokens to one row and return the logits after the last, float32 `[vocabulary]`.
@@ -170,11 +200,13 @@ class Decoder:
         """Run tokens `[rows, added]` after a past of so many; return the logits, overwritten by the next run."""
         rows, added = tokens.shape
         binding = self._session.io_binding()
-        arrays = self._bind_feeds(binding, tokens, past)
-        self._cache.bind_row(binding, row, past, added, rows)
+        total = past + added
+        width = max(total, self.switches.shortest(int(self._totals[row]))) if self._widens else total
+        arrays = self._bind_feeds(binding, tokens, past, width)
+        self._cache.bind_row(binding, row, past, width - past, rows)
         given = 1 if self._last_only else added
         size = rows * given * self.vocabulary
-        if self._scratch.size < size:
+        if not size <= self._scratch.size <= max(size, _KEPT_LOGITS):
             self._scratch = np.empty(size, self.signature.logits_dtype)
         logits: FloatArray = self._scratch[:size].reshape(rows, given, self.vocabulary)
         bind_out(binding, "logits", logits)
@@ -183,15 +215,19 @@ class Decoder:
         self._ready = None
         return logits
 
-    def _bind_feeds(self, binding: Any, tokens: Array, past: int) -> list[Array]:
-        """Bind everything but the cache; returns what must live until the run is done."""
+    def _bind_feeds(self, binding: Any, tokens: Array, past: int, width: int) -> list[Array]:
+        """Bind all but the cache, with a mask of that width; return arrays to keep for the run."""
         rows, added = tokens.shape
-        arrays = {"input_ids": tokens, "attention_mask": np.ones((rows, past + added), self._masks.dtype)}
+        mask = np.zeros((rows, width), self._masks.dtype)
+        mask[:, : past + added] = 1
+        arrays = {"input_ids": tokens, "attention_mask": mask}
         if self.signature.positions:
             positions = np.arange(past, past + added, dtype=self._positions.dtype)
             arrays["position_ids"] = np.tile(positions, (rows, 1))
         if self.signature.keep:
             arrays[self.signature.keep] = self._keep
+        if self.signature.merged:
+            arrays[BRANCH] = np.array([past > 0])
         for name, array in arrays.items():
             bind_in(binding, name, array)
         return list(arrays.values())
@@ -202,14 +238,12 @@ class Decoder:
         The array is overwritten by the next step. Raises what `feed` raises.
         """
         rows = len(ids)
-        if rows > 1 and not self._joined:
-            for row in range(rows):
-                self._float[row, 0] = self.feed(row, ids[row : row + 1])
-            return self._float[:rows, 0]
+        if rows > 1 and not (self._joined and self._one_side(rows)):
+            return self._step_apart(ids)
         lengths = self.lengths[:rows]
         batch = self._ready
         if batch is None or len(batch.ids) != rows or self._longest >= batch.mask.shape[1]:
-            batch = self._prepare(rows, lengths)
+            batch = self._prepare(0, rows)
         else:
             batch.mask[batch.every, lengths] = 1
         batch.ids[:, 0] = ids
@@ -223,11 +257,43 @@ class Decoder:
             self._float[:rows] = self._logits[:rows]
         return batch.logits
 
-    def _prepare(self, rows: int, lengths: Array) -> _Batch:
-        """Return the batch for the first rows as they are now, with the mask that shows one token more of each."""
+    def _one_side(self, rows: int) -> bool:
+        """Return whether the next step has the first rows on one side of all switches."""
+        if not self.switches.lengths:
+            return True
+        totals = self.lengths[:rows] + 1
+        return self.switches.side(int(totals.min())) == self.switches.side(int(totals.max()))
+
+    def _step_apart(self, ids: Sequence[int] | Array) -> FloatArray:
+        """Step rows that cannot share one run: neighbours on one side together, others alone."""
+        rows = len(ids)
+        sides = [self.switches.side(int(length) + 1) for length in self.lengths[:rows]]
+        begin = 0
+        while begin < rows:
+            end = begin + 1
+            while end < rows and self._joined and self._whole and sides[end] == sides[begin]:
+                end += 1
+            if end == begin + 1:
+                self._float[begin, 0] = self.feed(begin, ids[begin:end])
+            else:
+                batch = self._prepare(begin, end)
+                batch.ids[:, 0] = ids[begin:end]
+                if self.signature.positions:
+                    self._positions[begin:end] = self.lengths[begin:end]
+                self._run(batch.binding, end - begin)
+                self.lengths[begin:end] += 1
+                if self._float is not self._logits:
+                    self._float[begin:end] = self._logits[begin:end]
+            begin = end
+        self._ready = None
+        return self._float[:rows, 0]
+
+    def _prepare(self, begin: int, end: int) -> _Batch:
+        """Return the batch for some rows, with a mask that shows one token more of each."""
+        lengths = self.lengths[begin:end]
         self._longest = int(lengths.max())
-        width = self._cache.fit(lengths)
-        batch = self._batch(rows, width)
+        width = self._cache.fit(lengths, self.switches.longest(self._longest + 1, self.context))
+        batch = self._batch(begin, end, width)
         if self._whole:
             batch.mask[:] = np.arange(width) <= lengths[:, None]
             self._ready = batch  # until a row changes, each step shows one column more
@@ -235,12 +301,13 @@ class Decoder:
             batch.mask[:] = np.arange(width) >= (width - 1) - lengths[:, None]
         return batch
 
-    def _batch(self, rows: int, width: int) -> _Batch:
-        """Return the binding for so many rows and columns of the mask, made once where the memory stays."""
+    def _batch(self, begin: int, end: int, width: int) -> _Batch:
+        """Return the binding for some rows and a mask's width, made once where memory stays."""
+        rows = end - begin
         if isinstance(self._cache, WholeCache) and self._version != self._cache.version:
             self._batches.clear()
             self._version = self._cache.version
-        batch = self._batches.get((rows, width))
+        batch = self._batches.get((begin, end, width))
         if batch is not None:
             return batch
         if self._masks.size < rows * width:
@@ -248,17 +315,19 @@ class Decoder:
             self._batches.clear()
         binding = self._session.io_binding()
         mask = self._masks[: rows * width].reshape(rows, width)
-        bind_in(binding, "input_ids", self._ids[:rows, None])
+        bind_in(binding, "input_ids", self._ids[begin:end, None])
         bind_in(binding, "attention_mask", mask)
         if self.signature.positions:
-            bind_in(binding, "position_ids", self._positions[:rows, None])
+            bind_in(binding, "position_ids", self._positions[begin:end, None])
         if self.signature.keep:
             bind_in(binding, self.signature.keep, self._keep)
-        self._cache.bind_rows(binding, rows)
-        bind_out(binding, "logits", self._logits[:rows])
-        batch = _Batch(binding, mask, self._ids[:rows, None], self._float[:rows, 0], np.arange(rows))
+        if self.signature.merged:
+            bind_in(binding, BRANCH, self._past)
+        self._cache.bind_rows(binding, begin, rows)
+        bind_out(binding, "logits", self._logits[begin:end])
+        batch = _Batch(binding, mask, self._ids[begin:end, None], self._float[begin:end, 0], np.arange(rows))
         if self._whole:
-            self._batches[rows, width] = batch
+            self._batches[begin, end, width] = batch
         return batch
 
     def _run(self, binding: Any, rows: int = 1) -> None:
@@ -285,12 +354,13 @@ class Decoder:
         tokens = int(self.lengths[source])
         self._cache.move(source, target, tokens)
         self.lengths[target], self.lengths[source] = tokens, 0
+        self._totals[target], self._totals[source] = self._totals[source], 0
         self._ready = None
 
     def drop(self, row: int) -> None:
         """Empty a row."""
         self._cache.drop(row)
-        self.lengths[row] = 0
+        self.lengths[row] = self._totals[row] = 0
         self._ready = None
 
     def save(self, row: int, tokens: int) -> Saved:

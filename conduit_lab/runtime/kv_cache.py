@@ -58,15 +58,15 @@ class WholeCache:
     def row_done(self, row: int) -> None:
         """Keep what the run of that row gave."""
 
-    def fit(self, lengths: Array) -> int:
-        """Make the first rows ready for one more token each; return how many columns the mask has then."""
+    def fit(self, lengths: Array, limit: int) -> int:
+        """Make rows ready for one more token each; return the mask's width, at most `limit`."""
         longest = int(lengths.max()) + 1
         self._grow(longest)
-        return bucket(longest, self._context)
+        return bucket(longest, min(limit, self._context))
 
-    def bind_rows(self, binding: Any, rows: int) -> None:
-        """Bind the first rows for a run that adds one token to each."""
-        self._bind(binding, 0, rows)
+    def bind_rows(self, binding: Any, begin: int, rows: int) -> None:
+        """Bind `rows` rows from `begin` on for a run that adds one token to each."""
+        self._bind(binding, begin, rows)
 
     def _bind(self, binding: Any, row: int, rows: int) -> None:
         signature = self._signature
@@ -138,8 +138,8 @@ class GrowingCache:
         self._lengths[row] = self._filled[0].shape[2]
         self._filled = self._past = []
 
-    def fit(self, lengths: Array) -> int:
-        """Make the first rows ready for one more token each; return how many columns the mask has then."""
+    def fit(self, lengths: Array, limit: int) -> int:
+        """Make the first rows ready for one more token each; return the width of their mask."""
         rows = len(lengths)
         longest = int(lengths.max())
         if self._batch != rows or self._columns != longest or self._places[:rows] != list(range(rows)):
@@ -187,8 +187,8 @@ class GrowingCache:
         batch = self._room(self._side, self._batch, self._columns)
         return [buffer[place, :, start : start + tokens] for buffer in batch]
 
-    def bind_rows(self, binding: Any, rows: int) -> None:
-        """Bind the first rows for a run that adds one token to each."""
+    def bind_rows(self, binding: Any, begin: int, rows: int) -> None:
+        """Bind the first rows for a run that adds one token to each; `begin` is always 0."""
         signature = self._signature
         before = self._room(self._side, rows, self._columns)
         after = self._room(1 - self._side, rows, self._columns + 1)

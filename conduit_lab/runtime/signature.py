@@ -17,20 +17,26 @@ from conduit_lab.runtime.cache import Shared
 from conduit_lab.runtime.content import Identity, identity
 from conduit_lab.runtime.nodes import all_nodes
 from conduit_lab.runtime.rows.table import SCALED_TOGETHER
+from conduit_lab.runtime.switches import Switches, read_switches
 
 _PAST = re.compile(r"past_key_values\.(\d+)\.(key|value)")
 _KEEP = ("num_logits_to_keep", "logits_to_keep")
+BRANCH = "use_cache_branch"  # of Optimum's merged decoders: whether there is a past
 
 
 @dataclass(frozen=True)
 class Signature:
     """Names, types and shapes of a decoder graph with a key/value cache.
 
-    `pasts` and `presents` are the cache's inputs and outputs, `shapes` (heads, width of a head) of each. `whole` says
-    that the graph attends by GroupQueryAttention, which reads and writes one long buffer; else each run gives a new,
-    longer one. `positions` is whether the graph takes `position_ids`, `keep` the name of the input that says for how
-    many tokens there are logits, or nothing. `independent` is False where all rows of a run are scaled together, as
-    dynamic int8 does: then company changes a row's logits.
+    `pasts` and `presents` are the cache's inputs and outputs, `shapes` (heads, width of a head) of
+    each. `whole` says that the graph attends by GroupQueryAttention, which reads and writes one
+    long buffer; else each run gives a new, longer one. `positions` is whether the graph takes
+    `position_ids`, `keep` the name of the input that says for how many tokens there are logits, or
+    nothing. `merged` is whether the graph is two decoders, one for whole prompts and one that adds
+    single tokens to a cache. `independent` is False where all rows of a run are scaled together, as
+    dynamic int8 does: then the other rows of a batch change a row's logits. `switches` are the
+    total lengths at which the graph changes what it computes. `embedded` is the number of ids that
+    have an embedding, or None where the graph does not show it.
     """
 
     pasts: tuple[str, ...]
@@ -41,19 +47,33 @@ class Signature:
     dtypes: dict[str, Any]
     positions: bool
     keep: str
+    merged: bool
     whole: bool
     independent: bool
+    switches: Switches
+    embedded: int | None
 
     @classmethod
-    def read(cls, shared: Shared, heads: int | None = None, width: int | None = None) -> Signature:
+    def read(
+        cls,
+        shared: Shared,
+        heads: int | None = None,
+        width: int | None = None,
+        *,
+        context: int,
+        switch: int | None = None,
+    ) -> Signature:
         """Read it from an opened file; `heads` and `width` stand in where the graph leaves those axes free.
+
+        Switch lengths are searched below `context`; `switch` is the one that the model's config
+        names.
 
         Raises `ModelLoadError` naming the input or output that is missing or unknown.
         """
         where = display(shared.path)
         inputs, outputs = ({spec.name: spec for spec in specs} for specs in (shared.inputs, shared.outputs))
         pasts = tuple(name for name in inputs if _PAST.fullmatch(name))
-        known = {"input_ids", "attention_mask", "position_ids", *_KEEP, *pasts}
+        known = {"input_ids", "attention_mask", "position_ids", BRANCH, *_KEEP, *pasts}
         strange = [f"{name} ({spec})" for name, spec in inputs.items() if name not in known]
         if strange:
             raise ModelLoadError(
@@ -69,7 +89,7 @@ class Signature:
                 f"{where} is no decoder with a cache: it has no {', '.join(missing[:4]) or 'past_key_values.0.key'}; "
                 "export it as text-generation-with-past"
             )
-        kinds = _kinds(shared.path, identity(shared.path))
+        kinds = _kinds(shared.path, identity(shared.path), context, switch)
         return cls(
             pasts=pasts,
             presents=presents,
@@ -79,8 +99,11 @@ class Signature:
             dtypes={name: np.dtype(spec.dtype) for name, spec in inputs.items() if name not in pasts},
             positions="position_ids" in inputs,
             keep=next((name for name in _KEEP if name in inputs), ""),
+            merged=BRANCH in inputs,
             whole=set(pasts) <= kinds.grouped,
             independent=kinds.independent,
+            switches=kinds.switches,
+            embedded=kinds.embedded,
         )
 
 
@@ -88,20 +111,38 @@ class Signature:
 class _Kinds:
     grouped: frozenset[str]  # the inputs of GroupQueryAttention
     independent: bool
+    switches: Switches
+    embedded: int | None
 
 
 @lru_cache(maxsize=64)
-def _kinds(path: Path, _: Identity) -> _Kinds:
+def _kinds(path: Path, _: Identity, context: int, switch: int | None) -> _Kinds:
     """Look through the graph's nodes, once for each state of the file."""
     import onnx
 
     grouped: set[str] = set()
     independent = True
-    for node in all_nodes(onnx.load(str(path), load_external_data=False)):
+    model = onnx.load(str(path), load_external_data=False)
+    nodes = list(all_nodes(model))
+    for node in nodes:
         if node.op_type == "GroupQueryAttention":
             grouped.update(node.input[3:5])
         independent = independent and node.op_type not in SCALED_TOGETHER
-    return _Kinds(frozenset(grouped), independent)
+    switches = read_switches(model, nodes, context, switch)
+    return _Kinds(frozenset(grouped), independent, switches, _embedded(model, nodes))
+
+
+def _embedded(model: Any, nodes: list[Any]) -> int | None:
+    """Return the rows of the table that `input_ids` are looked up in."""
+    tables = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    found = [
+        tables[node.input[0]][0]
+        for node in nodes
+        if node.op_type in ("Gather", "GatherBlockQuantized")
+        and node.input[1] == "input_ids"
+        and node.input[0] in tables
+    ]
+    return min(found, default=None)
 
 
 def _shape(where: str, spec: TensorSpec, heads: int | None, width: int | None) -> tuple[int, int]:

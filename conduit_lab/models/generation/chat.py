@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from conduit_lab.core.errors import InputError, MissingExtra, ModelLoadError, ModelRunError
 from conduit_lab.core.paths import display
 from conduit_lab.models.config import read_config, read_text
+from conduit_lab.models.generation.tainted import TaintedStr, tainted
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -60,8 +61,11 @@ class ChatTemplate:
         add_generation_prompt: bool = True,
         tools: Sequence[Mapping[str, Any]] | None = None,
         **variables: Any,
-    ) -> str:
+    ) -> TaintedStr:
         """Return the prompt; it holds the special tokens, so that none are to be added when it is tokenised.
+
+        The prompt knows which of its characters are data, from messages, tools and variables:
+        `ControlTokens` encodes those as plain text.
 
         A message has a `role` and a `content`, a text or a list of text parts; a URL in it is text and nothing is
         fetched. `variables` are what a template knows besides, such as `enable_thinking=False`. Raises `InputError`
@@ -75,18 +79,18 @@ class ChatTemplate:
             )
         given = {
             **self._special,
-            **{name: plain(name, value) for name, value in variables.items()},
-            "messages": checked(messages),
-            "tools": plain("tools", tools),
+            **{name: tainted(plain(name, value)) for name, value in variables.items()},
+            "messages": [_tainted(message) for message in checked(messages)],
+            "tools": tainted(plain("tools", tools)),
             "add_generation_prompt": add_generation_prompt,
         }
         return self._render(given)
 
-    def _render(self, given: dict[str, Any]) -> str:
+    def _render(self, given: dict[str, Any]) -> TaintedStr:
         try:
             from jinja2 import TemplateError, TemplateSyntaxError
 
-            from conduit_lab.models.generation import templating
+            from conduit_lab.models.generation import budget, templating
         except ImportError as error:
             raise MissingExtra("jinja2", "cpu", "a chat template") from error
         try:
@@ -99,13 +103,20 @@ class ChatTemplate:
             raise ModelLoadError(
                 f"{self._where} has a chat template that is broken in line {error.lineno}: {error.message}"
             ) from error
-        except (templating.Exhausted, RecursionError, MemoryError) as error:
-            reason = str(error) if isinstance(error, templating.Exhausted) else "it calls itself without end"
+        except SyntaxError as error:  # Python's own limits of nesting
+            raise ModelLoadError(f"{self._where} has a chat template that is broken: {error.msg}") from error
+        except (budget.Exhausted, RecursionError, MemoryError) as error:
+            reason = str(error) if isinstance(error, budget.Exhausted) else "it calls itself without end"
             raise ModelRunError(f"the chat template of {self._where} was cut: {reason}") from error
         except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
             raise InputError(
                 f"the chat template cannot take these messages: {type(error).__name__}: {str(error)[:500]}"
             ) from error
+
+
+def _tainted(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message whose texts are data, but for its role, which is one of `ROLES`."""
+    return {key: value if key == "role" else tainted(value) for key, value in message.items()}
 
 
 def checked(messages: Any) -> list[dict[str, Any]]:

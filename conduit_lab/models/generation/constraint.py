@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,11 @@ _LIMITS = {
     "max_grammar_size": 100_000,
     "verbose_errors": False,
 }
+_VALUES = ("const", "enum", "default", "examples")  # keywords whose values are no schemas
+_NAMED = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")  # of schemas by name
+_NARROWING = 1e-9  # how far a bound is moved, and that per unit of a large one
+_RELATIVE_NARROWING = 1e-14
+_MAX_NARROWED = 1e13  # beyond it, whole numbers themselves are that near to each other
 # One space at most where JSON allows any: small models otherwise go on with white space without end.
 _JSON = {"whitespace_pattern": " ?", "whitespace_flexible": False, "lenient": False}
 
@@ -41,14 +46,16 @@ _JSON = {"whitespace_pattern": " ?", "whitespace_flexible": False, "lenient": Fa
 class Constraints:
     """What makes constraints for the texts of one model; its tokenizer is read at the first one, in 0.1 to 1 s.
 
-    `tokenizer` is the content of a `tokenizer.json`, `vocabulary` the width of the logits, `eos` the tokens that end a
-    text.
+    `tokenizer` is the content of a `tokenizer.json`, `vocabulary` the width of the logits, `eos`
+    the tokens that end a text. A model without any ends a constrained text by one of its special
+    tokens, or where nothing may follow.
     """
 
     def __init__(self, tokenizer: str, vocabulary: int, eos: Sequence[int]) -> None:
         self._source = tokenizer
         self._vocabulary = vocabulary
-        self._eos = list(eos)
+        self._eos = [token for token in eos if token < vocabulary]
+        self._width = vocabulary  # of the library's masks
         self._tokenizer: Any = None
         self._reading = threading.Lock()
 
@@ -92,7 +99,7 @@ class Constraints:
         divisor = math.prod(map(_divisor, _multiples(plain)))
         if divisor > MAX_DIVISOR:
             raise InputError(f"json_schema has multipleOf of {divisor:g} in all: wanted at most {MAX_DIVISOR}")
-        text = json.dumps(plain)
+        text = json.dumps(_narrowed(plain))
         _check("json_schema", text)
         if _meeting(plain, plain, {}) > MAX_MEETING:
             raise InputError(f"json_schema wants a text that matches more than {MAX_MEETING} patterns at once")
@@ -106,7 +113,7 @@ class Constraints:
         library = self._library()
         limits = library.LLParserLimits(**_LIMITS)
         matcher = library.LLMatcher(self._tokenizer, grammar, log_level=0, limits=limits)
-        constraint = Constraint(matcher, self._vocabulary, self._eos)
+        constraint = Constraint(matcher, self._vocabulary, self._eos, self._width)
         constraint.allowed()  # what is too costly shows at the first step, if not before
         if constraint.error:
             raise InputError(f"{kind} cannot be used: {constraint.error}")
@@ -120,9 +127,9 @@ class Constraints:
         with self._reading:
             if self._tokenizer is None:
                 try:
-                    self._tokenizer = llguidance.LLTokenizer(
-                        self._source, n_vocab=self._vocabulary, eos_token=self._eos
-                    )
+                    source, self._eos = _with_end(self._source, self._vocabulary, self._eos)
+                    self._width = max(self._vocabulary, *(token + 1 for token in self._eos))
+                    self._tokenizer = llguidance.LLTokenizer(source, n_vocab=self._width, eos_token=self._eos)
                 except ValueError as error:
                     raise ModelLoadError(
                         f"the tokenizer of this model cannot be used for constrained text: {str(error)[:300]}"
@@ -137,16 +144,17 @@ class Constraint:
     which a costly one may come to in the middle; from then on only an end is allowed. One constraint serves one text.
     """
 
-    def __init__(self, matcher: Any, vocabulary: int, eos: Sequence[int]) -> None:
+    def __init__(self, matcher: Any, vocabulary: int, eos: Sequence[int], width: int) -> None:
         self._matcher = matcher
-        self._bits = np.zeros(-(-vocabulary // 32), np.int32)
+        self._bits = np.zeros(-(-width // 32), np.int32)
         self._vocabulary = vocabulary
+        self._width = width
         self._eos = list(eos)
         self.error = ""
 
     def copy(self) -> Constraint:
         """Return the same for another text, from where this one is."""
-        return Constraint(self._matcher.deep_copy(), self._vocabulary, self._eos)
+        return Constraint(self._matcher.deep_copy(), self._vocabulary, self._eos, self._width)
 
     @property
     def complete(self) -> bool:
@@ -171,7 +179,7 @@ class Constraint:
                     return allowed
                 self.error = "no token of this model can go on"
         ended = np.zeros(self._vocabulary, np.bool_)
-        ended[self._eos] = True
+        ended[[token for token in self._eos if token < self._vocabulary] or 0] = True  # any: it is the last
         return ended
 
     def take(self, token: int) -> None:
@@ -193,6 +201,54 @@ def _check(kind: str, text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise InputError(f"{kind} cannot be used: {text[error.start]!r} is no character of a text") from error
+
+
+def _narrowed(schema: Any) -> Any:
+    """Return a schema with whole exclusive bounds moved inwards, off the whole number.
+
+    llguidance 1.9.1 writes a whole number that is an exclusive bound where the other bound has the
+    same whole part, as 0 for {"exclusiveMinimum": 0, "maximum": 0.5}. It keeps to bounds that are
+    no whole numbers.
+    """
+    if isinstance(schema, list):
+        return [_narrowed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: value if key in _VALUES else _narrowed(value) for key, value in schema.items()}
+    for key in _NAMED:
+        if isinstance(schema.get(key), dict):
+            made[key] = {name: _narrowed(inner) for name, inner in schema[key].items()}
+    for key, inward in (("exclusiveMinimum", 1), ("exclusiveMaximum", -1)):
+        bound = made.get(key)
+        if not isinstance(bound, int | float) or isinstance(bound, bool):
+            continue
+        if abs(bound) <= _MAX_NARROWED and bound == int(bound):
+            made[key] = bound + inward * max(_NARROWING, abs(bound) * _RELATIVE_NARROWING)
+    return made
+
+
+def _with_end(tokenizer: str, vocabulary: int, eos: Sequence[int]) -> tuple[str, list[int]]:
+    """Return a `tokenizer.json` without tokens that have no logits, and the ids that end a text.
+
+    Where `eos` is empty that is a special token, for no constraint allows those as text, or one of
+    its own.
+    """
+    content = json.loads(tokenizer)
+    added = content.get("added_tokens") or []
+    kept = [token for token in added if token["id"] < vocabulary]
+    ends = list(eos) or [token["id"] for token in kept if token.get("special")][:1]
+    if not ends:
+        ends = [1 + max([*_ids(content["model"]["vocab"]), *(token["id"] for token in kept)])]
+        flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        kept = [*kept, {"id": ends[0], "content": "<|end of constrained text|>", "special": True, **flags}]
+    if kept == added:
+        return tokenizer, ends
+    content["added_tokens"] = kept
+    return json.dumps(content), ends
+
+
+def _ids(vocabulary: Any) -> Iterable[int]:
+    return vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
 
 
 def _multiples(schema: Any) -> Iterator[float]:

@@ -21,9 +21,11 @@ RAG_PROMPT = "Answer the question with what the passages say.\n\nPassages:\n{con
 class DecoderFolder:
     """A text generator's folder: its graphs by variant (`""` is the one taken without), and what its configs say.
 
-    `context` is the most tokens of prompt and answer together. `ends` are the ids that end a text, `begin` the one
-    that begins it, or None. `heads` and `width` are those of the KV cache, `vocabulary` the number of tokens that the
-    model knows, or None where no file says so. `rag_prompt` has `{context}` and `{query}` in it.
+    `context` is the most tokens of prompt and answer together. `ends` are the ids that end a text,
+    `begin` the one that begins it, or None: those of `generation_config.json` alone where there is
+    one. `heads` and `width` are those of the KV cache, `vocabulary` the number of tokens that the
+    model knows, or None where no file says so. `switch` is the length at which LongRoPE changes its
+    embeddings, or None. `rag_prompt` has `{context}` and `{query}` in it.
     """
 
     path: Path
@@ -35,6 +37,7 @@ class DecoderFolder:
     heads: int | None
     width: int | None
     vocabulary: int | None
+    switch: int | None
     rag_prompt: str
 
     @classmethod
@@ -56,7 +59,8 @@ class DecoderFolder:
                 f"no tokenizer.json in {display(path)}: a text generator's folder needs it; "
                 "transformers' AutoTokenizer writes it with save_pretrained"
             )
-        sources = (generation, genai, config)
+        # transformers takes a generation_config.json as a whole, what is missing in it included
+        sources = (generation,) if (path / "generation_config.json").is_file() else (genai, config)
         return cls(
             path=path,
             graphs=_graphs(path, inner.get("filename")),
@@ -69,6 +73,7 @@ class DecoderFolder:
             ),
             width=_number((inner, "head_size"), (config, "head_dim")) or _width(config),
             vocabulary=_number((genai, "vocab_size"), (config, "vocab_size")),
+            switch=_switch(config),
             rag_prompt=_rag_prompt(path / PROMPT_FILE),
         )
 
@@ -95,6 +100,10 @@ def is_decoder(path: Path) -> bool:
 def _graphs(path: Path, named: Any) -> dict[str, Path]:
     """Return the ONNX files by variant; what genai's config names comes first."""
     found = find_graphs(path, stem="(?:decoder_)?model")
+    for name, file in list(found.items()):
+        variant = name.removeprefix("merged").removeprefix("_")
+        if name != variant and found.get(variant, file).name.startswith("decoder_model"):
+            found[variant] = file  # decoder_model.onnx itself reads prompts alone
     if isinstance(named, str):
         inside = PureWindowsPath(named)  # it knows both kinds of slashes
         if inside.anchor or ".." in inside.parts:
@@ -118,6 +127,14 @@ def _width(config: Mapping[str, Any]) -> int | None:
     """Return the width of a head from the width of the model."""
     hidden, heads = _number((config, "hidden_size", "n_embd")), _number((config, "num_attention_heads", "n_head"))
     return hidden // heads if hidden and heads else None
+
+
+def _switch(config: Mapping[str, Any]) -> int | None:
+    """Return the length up to which LongRoPE (`su` in old configs) takes its short factors."""
+    scaling = {**_part(config, "rope_scaling"), **_part(config, "rope_parameters")}
+    if scaling.get("rope_type", scaling.get("type")) not in ("longrope", "su"):
+        return None
+    return _number((scaling, "original_max_position_embeddings"), (config, "original_max_position_embeddings"))
 
 
 def _number(*places: tuple[Any, ...]) -> int | None:

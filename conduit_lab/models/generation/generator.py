@@ -19,9 +19,10 @@ from conduit_lab.models.folder_model import FolderModel
 from conduit_lab.models.generation.constraint import Constraint, Constraints
 from conduit_lab.models.generation.decoder_folder import DecoderFolder
 from conduit_lab.models.generation.prompts import Prompt, Prompts, Truncate
+from conduit_lab.models.generation.request import Request
 from conduit_lab.models.generation.result import Generation, TokenStream
 from conduit_lab.models.generation.sampling import Sampling
-from conduit_lab.models.generation.scheduler import Request, Scheduler
+from conduit_lab.models.generation.scheduler import Scheduler
 from conduit_lab.models.generation.text import Pieces, Text
 from conduit_lab.models.tokenizer import Tokenizer
 from conduit_lab.runtime.cache import Shared
@@ -94,10 +95,17 @@ class Generator(FolderModel[_Opened]):
         tokenizer = Tokenizer(folder.tokenizer, _UNCUT)
         context = min(folder.context, self.wanted_context or folder.context)
         decoder = Decoder.open(
-            graph, self.options, rows=self.rows, context=context, heads=folder.heads, width=folder.width
+            graph,
+            self.options,
+            rows=self.rows,
+            context=context,
+            heads=folder.heads,
+            width=folder.width,
+            switch=folder.switch,
         )
         where, tokens, logits = display(self.path), tokenizer.vocabulary_size, decoder.vocabulary
-        if not _LEAST_OF_VOCABULARY * logits <= tokens <= logits:
+        own = tokenizer.backend.get_vocab_size(with_added_tokens=False)  # added ones may have no logits
+        if not _LEAST_OF_VOCABULARY * logits <= tokens or own > logits:
             raise ModelLoadError(
                 f"{where} has a tokenizer of {tokens} tokens and a graph of {logits}: "
                 "the tokenizer.json belongs to another model"
@@ -107,7 +115,8 @@ class Generator(FolderModel[_Opened]):
                 f"{where} has a config for {folder.vocabulary} tokens and a graph of {logits}: "
                 "the two belong to different models"
             )
-        prompts = Prompts(self.name, folder, tokenizer, context, logits)
+        embedded = decoder.signature.embedded or logits
+        prompts = Prompts(self.name, folder, tokenizer, context, logits, embedded)
         scheduler = Scheduler(self.name, decoder, folder.ends, self.queue)
         pieces = Pieces(tokenizer.backend)
         constraints = Constraints(folder.tokenizer.read_text("utf-8"), logits, sorted(folder.ends))
@@ -291,7 +300,7 @@ class _Asked:
             {
                 "prompt": ids,
                 "sampling": how,
-                "text": Text(opened.pieces, how.stop),
+                "text": Text(opened.pieces, how.stop, after=ids[-1]),
                 "limit": limit,
                 "choice": choice,
                 "constraint": constraint if constraint is None or how.n == 1 else constraint.copy(),

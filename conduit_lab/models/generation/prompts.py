@@ -9,8 +9,10 @@ import numpy as np
 
 from conduit_lab.core.errors import ModelInputError
 from conduit_lab.models.generation.chat import ChatTemplate
+from conduit_lab.models.generation.control import ControlTokens
 from conduit_lab.models.generation.decoder_folder import DecoderFolder
 from conduit_lab.models.generation.sampling import Sampling
+from conduit_lab.models.generation.tainted import TaintedStr, concatenated
 from conduit_lab.models.tokenizer import Tokenizer
 
 LONGEST = 256  # characters of a token; a text longer than so many times the context is not even tokenised
@@ -22,16 +24,27 @@ Prompt = str | Sequence[int] | Sequence[Mapping[str, Any]]
 class Prompts:
     """The prompts of one model, `name` in its errors: texts, token ids, chats, and questions with passages.
 
-    `context` is the most tokens of prompt and answer together, `vocabulary` the number of tokens.
+    `context` is the most tokens of prompt and answer together, `vocabulary` the number of tokens
+    with a logit and `embedded` that of tokens with an embedding, which alone can be in a prompt.
     """
 
-    def __init__(self, name: str, folder: DecoderFolder, tokenizer: Tokenizer, context: int, vocabulary: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: DecoderFolder,
+        tokenizer: Tokenizer,
+        context: int,
+        vocabulary: int,
+        embedded: int,
+    ) -> None:
         self._name = name
         self._folder = folder
         self._chat = ChatTemplate.read(folder.path)
-        self._backend = tokenizer.backend
+        self._control = ControlTokens(tokenizer.backend)
         self._most = context - 1  # at least one token is for the answer
         self._vocabulary = vocabulary
+        self._embedded = embedded
+        self._backend = tokenizer.backend
 
     def ids(
         self,
@@ -55,10 +68,15 @@ class Prompts:
             )
         if query is None and _is_ids(prompt):
             ids = [int(token) for token in prompt]
-            if ids and not 0 <= min(ids) <= max(ids) < self._vocabulary:
-                raise ModelInputError(f"{self._name!r} has the tokens 0 to {self._vocabulary - 1}, got others")
+            if ids and not 0 <= min(ids) <= max(ids) < self._embedded:
+                raise ModelInputError(f"{self._name!r} has the tokens 0 to {self._embedded - 1}, got others")
         else:
             ids = self._encoded(*self._text(prompt, query, context), truncate)
+            if max(ids, default=0) >= self._embedded:
+                raise ModelInputError(
+                    f"{self._name!r} has no embedding for the token {max(ids)} of its tokenizer, "
+                    f"{self._backend.id_to_token(max(ids))!r}: leave it out of the prompt"
+                )
         begin = self._folder.begin
         if not ids:
             if begin is None:
@@ -99,7 +117,8 @@ class Prompts:
         passages = [context] if isinstance(context, str) else list(context or ())
         if not isinstance(query, str) or not all(isinstance(passage, str) for passage in passages):
             raise ModelInputError(f"{self._name!r} wants texts as query= and in context=")
-        return filled(self._folder.rag_prompt, {"{query}": query, "{context}": "\n\n".join(passages)}), True
+        texts = {"{query}": TaintedStr(query), "{context}": TaintedStr("\n\n".join(passages))}
+        return filled(self._folder.rag_prompt, texts), True
 
     def _encoded(self, text: str, special: bool, truncate: Truncate | None) -> list[int]:
         limit = self._most * LONGEST
@@ -110,8 +129,7 @@ class Prompts:
                     "or pass truncate='start' or 'end'"
                 )
             text = text[-limit:] if truncate == "start" else text[:limit]
-        clean = text.encode("utf-8", "replace").decode()  # a lone surrogate is valid in a JSON string
-        return list(self._backend.encode(clean, add_special_tokens=special).ids)
+        return self._control.encode(text, special=special)
 
 
 def _is_ids(prompt: Any) -> bool:
@@ -134,4 +152,4 @@ def filled(template: str, values: Mapping[str, str]) -> str:
     for place, name in sorted((template.index(name), name) for name in values):
         parts += [template[start:place], values[name]]
         start = place + len(name)
-    return "".join([*parts, template[start:]])
+    return concatenated([*parts, template[start:]])

@@ -6,7 +6,7 @@ import atexit
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -15,11 +15,9 @@ from weakref import WeakSet
 import numpy as np
 
 from conduit_lab.core.errors import ModelRunError, Overloaded
-from conduit_lab.models.generation.constraint import Constraint
 from conduit_lab.models.generation.prefixes import LEAST, Prefixes
-from conduit_lab.models.generation.result import Finish, Generation, Token, Usage
-from conduit_lab.models.generation.sampling import Sampler, Sampling
-from conduit_lab.models.generation.text import Text
+from conduit_lab.models.generation.request import Request
+from conduit_lab.models.generation.sampling import Sampler
 from conduit_lab.runtime.decode import Decoder
 
 # Tokens of a prompt that are read between two steps. A prompt is always cut at the same places, so that its logits do
@@ -30,99 +28,6 @@ LOGITS = 2**24  # numbers; such a run gives the logits of each token, which a wi
 PADDING = 8  # tokens; where prompts differ by more, the padding costs more than a run of their own
 IDLE_SECONDS = 5.0  # the thread ends after so long without work, and the cache's memory is given back
 _EXIT_SECONDS = 2.0
-
-
-class Request:
-    """One text that is wanted: its prompt as token ids, how it is sampled, and what has come of it.
-
-    `written` is called with each token, `ended` once with this request; both on the generator's thread, which they must
-    not hold up. Then `result` is the text, or `error` says why there is none.
-    """
-
-    def __init__(
-        self,
-        prompt: Sequence[int],
-        sampling: Sampling,
-        text: Text,
-        *,
-        limit: int,
-        constraint: Constraint | None = None,
-        choice: int = 0,
-        written: Callable[[Token], object] | None = None,
-        ended: Callable[[Request], object] | None = None,
-    ) -> None:
-        self.prompt = prompt
-        self.sampling = sampling
-        self.constraint = constraint
-        self.choice = choice
-        self.result: Generation | None = None
-        self.error: BaseException | None = None
-        self.cancelled = False
-        self.filled = self.cached = 0  # tokens of the prompt that are in the cache; of those, from another prompt
-        self.slot = -1
-        self.seed = 0
-        self.owner: Scheduler | None = None
-        self._text = text
-        self._limit = limit
-        self._written = written
-        self._ended = ended
-        self._tokens: list[Token] = []
-        self._started = perf_counter()
-        self._first = 0.0
-
-    def cancel(self) -> None:
-        """End it before the next step; what has come is kept."""
-        self.cancelled = True
-        if self.owner is not None:
-            self.owner.wake()
-
-    def take(self, token: int, logprob: float, tops: Any, ends: frozenset[int], now: float) -> bool:
-        """Add a token and return whether it was the last."""
-        index, text = len(self._tokens), self._text
-        finish: Finish | None = None
-        if token in ends:
-            delta = text.flush()
-            finish = "stop"
-        else:
-            delta = text.push(token)
-            kept = self.constraint
-            if text.stopped or (kept is not None and kept.complete):
-                delta += text.flush()
-                finish = "stop"
-            elif index + 1 >= self._limit:
-                delta += text.flush()
-                finish = "length"
-        time = now - self._started
-        if index == 0:
-            self._first = time
-        usage = None if finish is None else self._usage(index + 1, time)
-        made = Token(delta, index, token, logprob, tops, time, finish, usage)
-        self._tokens.append(made)
-        if self._written is not None:
-            self._written(made)
-        if finish is None:
-            return False
-        problem = self.constraint.error if self.constraint is not None else ""
-        if problem:
-            self.end("error", ModelRunError(f"a text could not keep to what it was to: {problem}"))
-        else:
-            self.end(finish)
-        return True
-
-    def end(self, finish: Finish, error: BaseException | None = None) -> None:
-        """Make the result of what has come, and tell."""
-        if self.result is not None:
-            return
-        tokens = self._tokens
-        usage = tokens[-1].usage if tokens else None
-        usage = usage or self._usage(len(tokens), perf_counter() - self._started)
-        self.error = error
-        self.result = Generation("".join(tokens), tokens, finish, usage, self.seed)
-        if self._ended is not None:
-            self._ended(self)
-
-    def _usage(self, generated: int, seconds: float) -> Usage:
-        return Usage(len(self.prompt), self.cached, generated, self._first, seconds)
 
 
 class Scheduler:
@@ -151,6 +56,7 @@ class Scheduler:
         self._rows: list[Request] = []  # in the order of the decoder's rows
         self._slots: list[int] = []  # the sampler's, of each row
         self._filling: list[Request] = []  # whose prompts are being read; their rows are the ones after those
+        self._crossing: deque[Request] = deque()  # to prefill again; they keep their slots
         self._apart = False  # whether they are read one by one, after a run of all has failed
         self._free = list(range(self.decoder.rows))
         self._woken = self._stopping = False
@@ -159,7 +65,7 @@ class Scheduler:
     @property
     def running(self) -> int:
         """Texts that are being written or read now."""
-        return len(self._rows) + len(self._filling)
+        return len(self._rows) + len(self._filling) + len(self._crossing)
 
     @property
     def waiting(self) -> int:
@@ -231,10 +137,11 @@ class Scheduler:
     def _abort(self, error: BaseException | None) -> None:
         """Let all go that are left."""
         with self._changed:
-            left = [*self._rows, *self._filling, *self._waiting]
-            for slot in self._slots:
+            left = [*self._rows, *self._filling, *self._crossing, *self._waiting]
+            for slot in range(self.decoder.rows):
                 self._sampler.leave(slot)
             self._waiting.clear()
+            self._crossing.clear()
             self._rows, self._slots, self._filling = [], [], []
             self._free = list(range(self.decoder.rows))
             self._prefixes.clear()
@@ -249,6 +156,10 @@ class Scheduler:
             gone = [request for request in self._waiting if request.cancelled]
             for request in gone:
                 self._waiting.remove(request)
+        for request in [request for request in self._crossing if request.cancelled]:
+            self._crossing.remove(request)
+            self._release(request)
+            gone.append(request)
         reading = [place for place, request in enumerate(self._filling) if request.cancelled]
         gone.extend(self._forget(place) for place in reversed(reading))
         for row in range(len(self._rows) - 1, -1, -1):
@@ -271,16 +182,25 @@ class Scheduler:
     def _admit(self, most: int) -> bool:
         """Give the next one that waits the first free row, and rows to those that begin in the same run.
 
-        False where nobody waits, or no row is free.
+        False where nobody waits, or no row is free. A text that crosses a switch comes before all
+        that wait.
         """
+        row = len(self._rows)
+        if self._crossing:
+            self._filling = [self._crossing.popleft()]
+            self.decoder.begin(row, len(self._filling[0].reading))
+            return True
         with self._changed:
-            nearest = list(self._waiting)[: self.decoder.rows - len(self._rows)]
+            nearest = list(self._waiting)[: self.decoder.rows - row]
         if not nearest:
             return False
         leader = nearest[0]
-        known, saved = self._prefixes.find(leader.prompt)
-        if not self.decoder.signature.independent:
-            known -= known % SLICE  # what is scaled together must be read together again
+        switches = self.decoder.switches
+        known, saved = self._prefixes.find(leader.prompt, switches.side(len(leader.prompt)))
+        if self.decoder.signature.merged:
+            known = 0  # its second decoder adds single tokens
+        if not self.decoder.signature.independent:  # scaled together, read together
+            known = known - known % SLICE if known >= switches.shortest(len(leader.prompt)) else 0
         alone = known or not self.decoder.begins_together
         taken = [leader] if alone else self._company(nearest, most)
         with self._changed:
@@ -288,23 +208,30 @@ class Scheduler:
                 self._waiting.remove(request)
             self._filling = sorted(taken, key=_length)  # whose prompts are read first become the next rows
         self._apart = False
+        for place, request in enumerate(self._filling):
+            self.decoder.begin(row + place, len(request.prompt))
         if known:
-            self.decoder.load(len(self._rows), saved, known)
+            self.decoder.load(row, saved, known)
             leader.filled = leader.cached = known
         return True
 
     def _company(self, nearest: Sequence[Request], most: int) -> list[Request]:
         """Return the first and those that can begin with it in one run of at most so many tokens.
 
-        One that begins like another waits until that is read, for its beginning is known then.
+        One that begins like another waits until that is read, for its beginning is known then. All
+        must be on one side of every switch, with the tokens of this run alone as with their whole
+        prompts.
         """
-        size = min(SLICE, len(nearest[0].prompt))
+        switches, prompt = self.decoder.switches, nearest[0].prompt
+        size, least, side = min(SLICE, len(prompt)), switches.shortest(len(prompt)), switches.side(len(prompt))
         taken, begun, longest = [nearest[0]], {_begin_of(nearest[0])}, size
-        for request in nearest[1:]:
+        for request in nearest[1:] if size >= least else ():
             own, begin = min(SLICE, len(request.prompt)), _begin_of(request)
             if abs(own - size) > PADDING or max(own, longest) * (len(taken) + 1) > most:
                 continue
-            if begin in begun or self._prefixes.find(request.prompt)[0]:
+            if own < least or switches.side(len(request.prompt)) != side:
+                continue
+            if begin in begun or self._prefixes.find(request.prompt, side)[0]:
                 continue
             taken.append(request)
             begun.add(begin)
@@ -315,7 +242,10 @@ class Scheduler:
         """Read the next slice of a prompt, or the first of several; return how many tokens were run."""
         row = len(self._rows)
         together = self._filling[:1] if self._apart or self._filling[0].filled else list(self._filling)
-        parts = [request.prompt[request.filled :][: SLICE - request.filled % SLICE] for request in together]
+        parts = [
+            request.reading[request.filled :][: max(SLICE - request.filled % SLICE, self.decoder.least(row + place))]
+            for place, request in enumerate(together)
+        ]
         tokens = len(parts) * max(map(len, parts))
         try:
             several = len(parts) > 1
@@ -329,33 +259,43 @@ class Scheduler:
         for request, part in zip(together, parts, strict=True):
             request.filled += len(part)
         for request, last in zip(together, logits, strict=True):
-            if request.filled == len(request.prompt):
+            if request.filled == len(request.reading):
                 self._join(last)
         return tokens
 
     def _join(self, logits: Any) -> None:
         """Make the first request, whose prompt is read, one of the rows, with its first token."""
-        request, row, slot = self._filling[0], len(self._rows), self._free[-1]
+        request, row = self._filling[0], len(self._rows)
         try:
-            self._prefixes.keep(request.prompt, partial(self.decoder.save, row))
-            request.seed = self._sampler.join(
-                slot, request.sampling, request.prompt, request.constraint, choice=request.choice
-            )
+            if request.slot < 0:
+                self._enter(request, row)
         except Exception as error:
             self._forget(0).end("error", error)
             return
-        request.slot = self._free.pop()
         del self._filling[0]
         self._rows.append(request)
-        self._slots.append(slot)
+        self._slots.append(request.slot)
         try:
-            self._take(logits[None], [slot], [row])
+            self._take(logits[None], [request.slot], [row])
         except Exception as error:
             self._leave(row)
             request.end("error", error)
 
+    def _enter(self, request: Request, row: int) -> None:
+        """Keep the prompt of a row for others, and give its request a slot of the sampler."""
+        side = self.decoder.switches.side(len(request.prompt))
+        self._prefixes.keep(request.prompt, partial(self.decoder.save, row), side)
+        request.seed = self._sampler.join(
+            self._free[-1], request.sampling, request.prompt, request.constraint, choice=request.choice
+        )
+        request.slot = self._free.pop()
+
     def _write(self) -> None:
         """Add one token to every text."""
+        if self.decoder.switches.lengths:
+            for row in reversed(self.decoder.crossing(len(self._rows))):
+                self._rows[row].read_again()
+                self._crossing.append(self._vacate(row))
         rows = len(self._rows)
         if not rows:
             return
@@ -387,10 +327,19 @@ class Scheduler:
             self._leave(row)
 
     def _leave(self, row: int) -> None:
-        """Free a row and its slot; the last row comes into its place, and those that are read come after it."""
+        """Free a row and its slot."""
+        self._release(self._vacate(row))
+
+    def _release(self, request: Request) -> None:
+        """Free the slot of a request, if it has one."""
+        if request.slot >= 0:
+            self._sampler.leave(request.slot)
+            self._free.append(request.slot)
+            request.slot = -1
+
+    def _vacate(self, row: int) -> Request:
+        """Free a row; the last row comes into its place, and those that are read come after it."""
         request = self._rows[row]
-        self._sampler.leave(request.slot)
-        self._free.append(request.slot)
         last = len(self._rows) - 1
         if row != last:
             self.decoder.move(last, row)
@@ -400,18 +349,20 @@ class Scheduler:
             self.decoder.drop(row)
         del self._rows[last], self._slots[last]
         self._close(last)
+        return request
 
     def _forget(self, place: int) -> Request:
         """Give up a prompt that is being read."""
         row = len(self._rows) + place
         self.decoder.drop(row)
         request = self._filling.pop(place)
+        self._release(request)
         self._close(row)
         return request
 
     def _close(self, free: int) -> None:
         """Move the rows of the prompts that are being read, behind a free one, down by one."""
-        for row in range(free, self.running):
+        for row in range(free, len(self._rows) + len(self._filling)):
             if self.decoder.lengths[row + 1]:
                 self.decoder.move(row + 1, row)
 

@@ -5,141 +5,169 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from time import monotonic
-from typing import Any
+from string import Formatter
+from typing import Any, cast
 
 from jinja2 import Template, nodes, pass_context
-from jinja2.exceptions import TemplateError
+from jinja2.exceptions import TemplateError, TemplateSyntaxError
 from jinja2.ext import Extension
+from jinja2.filters import do_round
 from jinja2.parser import Parser
+from jinja2.runtime import LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-STEPS = 300_000  # turns of loops and calls in one rendering
-SECONDS = 2.0
-_FORMATS = ("format", "format_map")
-_WIDE = re.compile(r"\d{4}")  # in a format string: a field so wide is there to fill the memory
+from conduit_lab.models.generation.budget import Budget, Exhausted, budget, sized, turns
+from conduit_lab.models.generation.tainted import METHODS, TaintedStr, concatenated, taint_of
+
+MAX_SOURCE = 256 * 2**10  # characters of a template; the longest that models have are about 60,000
+_WIDE = re.compile(r"\d{4}|\*")  # in a format: a field so wide is there to fill the memory
+_FIELD = re.compile(r"%(?:\((\w+)\))?([-+ #0]*(?:\d+|\*)?(?:\.\d+)?[sdifr%])")
+# Filters whose results keep each character's taint; those of others are data as a whole.
+_EXACT = frozenset(
+    {
+        *("trim", "upper", "lower", "capitalize", "replace", "join", "string", "safe", "format", "indent"),
+        *("first", "last", "list", "default", "d", "reverse", "attr", "map", "select", "reject", "random"),
+        *("selectattr", "rejectattr", "items", "dictsort", "sort", "unique", "groupby", "batch", "slice", "min", "max"),
+    }
+)
+_METHODS_OF = {
+    dict: frozenset({"get", "items", "keys", "values", "copy"}),
+    list: frozenset({"count", "index", "copy"}),
+    tuple: frozenset({"count", "index"}),
+    **dict.fromkeys((int, float, bool, bytes, range, set, frozenset), frozenset[str]()),
+}
 
 
 class Refused(TemplateError):
     """What a template says with `raise_exception`."""
 
 
-class Exhausted(Exception):
-    """A template that wants more time or memory than it gets; no `TemplateError`, which templates can catch."""
-
-
-class _Budget:
-    """What one rendering may still use."""
-
-    def __init__(self, characters: int) -> None:
-        self.most = characters
-        self._characters = characters
-        self._steps = STEPS
-        self._end = monotonic() + SECONDS
-
-    def step(self) -> None:
-        self._steps -= 1
-        if self._steps < 0:
-            raise Exhausted(f"more than {STEPS} turns of loops and calls")
-        if monotonic() > self._end:
-            raise Exhausted(f"not done after {SECONDS:g} seconds")
-
-    def write(self, length: int) -> None:
-        self._characters -= length
-        if self._characters < 0:
-            raise Exhausted(f"more than {self.most} characters")
-
-    def hold(self, value: Any) -> Any:
-        """Return a value that is not too long."""
-        if isinstance(value, str | bytes | list | tuple | dict) and len(value) > self.most:
-            raise Exhausted(f"a value longer than {self.most}")
-        return value
-
-    def before(self, name: str, value: Any, arguments: Sequence[Any]) -> None:
-        """Count a call or a filter as a step, and refuse one whose result would be too long to be made first."""
-        self.step()
-        if any(isinstance(each, int) and abs(each) > self.most for each in arguments):
-            raise Exhausted(f"a number beyond {self.most}")
-        number = next((abs(each) for each in arguments if isinstance(each, int)), 0)
-        growth = 0
-        if name == "replace" and len(arguments) > 1:
-            growth = str(value).count(str(arguments[0])) * len(str(arguments[1]))
-        elif name == "join":
-            between, parts = (value, arguments[:1]) if isinstance(value, str) else (arguments[:1], [value])
-            count = sum(len(part) for part in parts if hasattr(part, "__len__"))
-            growth = count * (len(between) if isinstance(between, str) else len(str(between)))
-        elif name in ("indent", "expandtabs"):
-            growth = (str(value).count("\n") + str(value).count("\t") + 1) * number
-        elif name == "tojson":
-            growth = number * 2**18  # how often is only known at the end; 32 is deep enough
-        elif name in (*_FORMATS, "strftime_now"):
-            growth = self.most + 1 if any(_WIDE.search(str(each)) for each in (value, *arguments[:1])) else 0
-        if growth > self.most:
-            raise Exhausted(f"{name} would give more than {self.most} characters")
-
-
-_budget: ContextVar[_Budget] = ContextVar("budget")
-
-
 def compiled(source: str) -> Template:
-    """Return the template; raises `jinja2.TemplateSyntaxError`."""
-    token = _budget.set(_Budget(2**20))  # what is constant is computed now
+    """Return the template; raises `jinja2.TemplateSyntaxError`, `Exhausted` for a long one."""
+    if len(source) > MAX_SOURCE:
+        raise Exhausted(f"it has {len(source)} characters, the limit is {MAX_SOURCE}")
+    token = budget.set(Budget(2**20))  # constants are computed while the template is compiled
     try:
         return _environment().from_string(source)
     finally:
-        _budget.reset(token)
+        budget.reset(token)
 
 
-def render(template: Template, given: dict[str, Any], characters: int) -> str:
-    """Return the text; raises `Refused`, `Exhausted`, and what goes wrong inside a template."""
-    token = _budget.set(_Budget(characters))
+def render(template: Template, given: dict[str, Any], characters: int) -> TaintedStr:
+    """Return the text; raises `Refused`, `Exhausted`, and what goes wrong inside a template.
+
+    Which characters of the text are data is known as of `given`.
+    """
+    token = budget.set(Budget(characters, sized(given)))
     try:
-        return template.render(given)
+        return concatenated((template.render(given),))
     finally:
-        _budget.reset(token)
+        budget.reset(token)
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """A sandbox in which loops, calls, operators, filters and output count."""
+    """A sandbox in which every operation counts, and texts know which characters are data."""
 
     intercepted_binops = frozenset({"*", "**", "+", "%"})
 
+    @staticmethod
+    def concat(parts: Iterable[str]) -> str:
+        texts = list(parts)
+        budget.get().spend(sum(map(len, texts)))
+        return concatenated(texts)
+
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         template = super()._parse(source, name, filename)
-        for loop in template.find_all(nodes.For):
-            loop.iter = _filtered(loop.iter, "_turns")
-        for joined in template.find_all(nodes.Concat):
-            joined.nodes = [_filtered(part, "_part") for part in joined.nodes]
-        for output in template.find_all(nodes.Output):
-            output.nodes = [
-                _filtered(nodes.Const(node.data), "_same") if isinstance(node, nodes.TemplateData) else node
-                for node in output.nodes
-            ]
+        for each in template.find_all(nodes.ScopedEvalContextModifier):
+            raise TemplateSyntaxError("a chat has no HTML: autoescape has no place here", each.lineno)
+        _rewrite(template)
         return template
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
-        budget = _budget.get()
-        name, value = getattr(__obj, "__name__", ""), getattr(__obj, "__self__", None)
-        budget.before(name.removeprefix("_"), value, (*args, *kwargs.values()))
-        return budget.hold(super().call(__context, __obj, *args, **kwargs))
+        own, value = budget.get(), getattr(__obj, "__self__", None)
+        name = getattr(__obj, "__name__", "").removeprefix("_")
+        allowed = METHODS if isinstance(value, str) else _METHODS_OF.get(type(value))
+        if allowed is None:
+            if isinstance(__obj, Macro | LoopContext):
+                own.step()  # the template's own parts count inside
+            else:
+                own.call(name, None, (*args, *kwargs.values()))
+            return own.hold(super().call(__context, __obj, *args, **kwargs))
+        if name not in allowed:
+            raise Exhausted(f"the method {name}, which no chat needs")
+        args = tuple(map(_counted_once, args))
+        own.call(f".{name}", value, (*args, *kwargs.values()))
+        if isinstance(value, str):
+            if name == "format":
+                return own.hold(_formatted(__self, value, args, kwargs))
+            if name == "join" and args:
+                args = (_spent(args[0]),)
+            __obj = getattr(TaintedStr(value, taint_of(value)), name)
+        return own.hold(super().call(__context, __obj, *args, **kwargs))
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        if isinstance(getattr(value, "__self__", None), str) and getattr(value, "__name__", "") in _FORMATS:
-            _budget.get().before("format", value.__self__, ())  # afterwards it is another function
-        return super().wrap_str_format(value)
+        return None  # `call` formats
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        budget = _budget.get()
+        own = budget.get()
         if operator == "*":
-            lengths = [len(each) if isinstance(each, str | list | tuple) else each for each in (left, right)]
-            if all(isinstance(each, int) for each in lengths) and abs(lengths[0] * lengths[1]) > budget.most:
-                raise Exhausted(f"a product beyond {budget.most}")
+            own.multiply(left, right)
         elif operator == "**" or (operator == "%" and isinstance(left, str)):
             raise Exhausted(f"the operator {operator}, which no chat needs")
-        return budget.hold(super().call_binop(context, operator, left, right))
+        elif isinstance(left, str | list | tuple) and isinstance(right, str | list | tuple):
+            own.spend((len(left) + len(right)) * (1 if isinstance(left, str) else 16))
+        return own.hold(super().call_binop(context, operator, left, right))
+
+
+def _rewrite(template: nodes.Template) -> None:
+    """Make the template's own operations count: loops, output, comparisons, keys, slices."""
+    for loop in template.find_all(nodes.For):
+        loop.iter = _filtered(loop.iter, "_turns")
+    for compared in template.find_all(nodes.Compare):
+        compared.expr = _read_first(compared.expr)
+        for operand in compared.ops:
+            operand.expr = _read_first(operand.expr)
+    for pair in template.find_all(nodes.Pair):
+        pair.key = _read_first(pair.key)
+    for item in template.find_all(nodes.Getitem):
+        if not isinstance(item.arg, nodes.Slice):
+            item.arg = _read_first(item.arg)
+    for output in template.find_all(nodes.Output):
+        output.nodes = [
+            _filtered(nodes.Const(node.data), "_same") if isinstance(node, nodes.TemplateData) else node
+            for node in output.nodes
+        ]
+    _replace_expressions(template)
+
+
+def _replace_expressions(node: nodes.Node) -> None:
+    for name, value in list(node.iter_fields()):
+        if isinstance(value, list):
+            setattr(node, name, [_replaced(each) for each in value])
+        else:
+            setattr(node, name, _replaced(value))
+
+
+def _replaced(node: Any) -> Any:
+    if not isinstance(node, nodes.Node):
+        return node
+    _replace_expressions(node)
+    if isinstance(node, nodes.Concat):
+        return _filtered(nodes.List(node.nodes, lineno=node.lineno), "_concat")
+    if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Slice):
+        ends = [nodes.Const(None) if end is None else end for end in (node.arg.start, node.arg.stop, node.arg.step)]
+        return _filtered(node.node, "_slice", *ends)
+    return node
+
+
+def _read_first(node: nodes.Expr) -> nodes.Expr:
+    return node if isinstance(node, nodes.Const) else _filtered(node, "_read")
+
+
+def _filtered(node: nodes.Node, name: str, *arguments: nodes.Expr) -> nodes.Filter:
+    return nodes.Filter(cast(nodes.Expr, node), name, list(arguments), [], None, None, lineno=node.lineno)
 
 
 class _Generation(Extension):
@@ -157,37 +185,70 @@ def _environment() -> _Environment:
     environment = _Environment(
         trim_blocks=True,
         lstrip_blocks=True,
+        optimized=False,  # only for that, nothing is computed before its time
         extensions=[_Generation, "jinja2.ext.loopcontrols"],
         finalize=_written,
     )
-    environment.filters["tojson"] = _tojson
-    environment.filters = {name: _counted(name, filter) for name, filter in environment.filters.items()}
-    environment.filters.update(_turns=_turns, _part=_part, _same=_same)
+    environment.filters.update(string=_text, safe=_text, join=_joined, format=_percent, indent=_indented)
+    environment.filters.update(tojson=_tojson, sum=_sum, round=_rounded)
+    environment.filters = {name: _counted(name, each) for name, each in environment.filters.items()}
+    environment.filters.update(_turns=turns, _same=_same, _read=_read, _slice=_sliced, _concat=_concat)
+    tests: dict[str, Any] = {**environment.tests}
+    environment.tests = {name: _counted(name, each) for name, each in tests.items()}
     del environment.globals["lipsum"]  # makes as much text as it is asked for
     environment.globals.update(raise_exception=_raise_exception, strftime_now=_strftime_now)
     return environment
 
 
-def _filtered(node: nodes.Node, name: str) -> nodes.Filter:
-    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
+def _counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    mark = getattr(function, "jinja_pass_arg", None)  # whether the context, or the environment, comes first
+    first = 0 if mark is None else 1
+    exact = name in _EXACT
 
-
-def _counted(name: str, filter: Callable[..., Any]) -> Callable[..., Any]:
-    mark = getattr(filter, "jinja_pass_arg", None)  # whether the context, or the environment, comes first
-
-    @functools.wraps(filter)
+    @functools.wraps(function)
     def counted(*args: Any, **kwargs: Any) -> Any:
-        value, *rest = args if mark is None else args[1:]
-        budget = _budget.get()
-        budget.before(name, value, (*rest, *kwargs.values()))
-        return budget.hold(filter(*args, **kwargs))
+        own = budget.get()
+        args = (*args[:first], *map(_counted_once, args[first:]))
+        own.call(name, args[first], (*args[first + 1 :], *kwargs.values()))
+        result = own.hold(function(*args, **kwargs))
+        if isinstance(result, str) and not exact:
+            known = not any(map(_has_data, (*args[first:], *kwargs.values())))
+            return TaintedStr(str(result), bytes(len(result)) if known else b"\1" * len(result))
+        return result
 
     return counted
 
 
-@pass_context  # only for that, nothing is computed before its time, and all that is written counts
+def _counted_once(value: Any) -> Any:
+    """Return a value; what can only be iterated over once counts then."""
+    return turns(value) if isinstance(value, Iterator) else value
+
+
+def _has_data(value: Any) -> bool:
+    """Return whether a value holds data; what cannot be looked through does."""
+    if isinstance(value, str):
+        return isinstance(value, TaintedStr) and 1 in value._taint
+    if isinstance(value, Mapping):
+        return any(map(_has_data, value)) or any(map(_has_data, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_data, value))
+    return not (value is None or isinstance(value, int | float))
+
+
+def _text(value: Any) -> str:
+    """Return a value as text, which is data where anything in it is."""
+    if isinstance(value, str):
+        return value
+    budget.get().read(value)
+    text = str(value)
+    return TaintedStr(text) if _has_data(value) else text
+
+
+@pass_context
 def _written(context: Any, value: Any) -> str:
-    return _part(value)
+    text = _text(value)
+    budget.get().write(len(text))
+    return text
 
 
 @pass_context
@@ -195,17 +256,127 @@ def _same(context: Any, value: Any) -> Any:
     return value
 
 
-def _turns(values: Iterable[Any]) -> Iterator[Any]:
-    budget = _budget.get()
+def _read(value: Any) -> Any:
+    if isinstance(value, str):
+        budget.get().spend(len(value))
+    elif not isinstance(value, int | float) and value is not None:
+        budget.get().read(value)
+    return value
+
+
+def _sliced(value: Any, start: Any, stop: Any, step: Any) -> Any:
+    if isinstance(value, str | list | tuple):
+        budget.get().spend(len(value) * (2 if isinstance(value, str) else 16))
+    return value[start:stop:step]
+
+
+def _concat(parts: list[Any]) -> str:
+    texts = [_text(part) for part in parts]
+    budget.get().spend(sum(map(len, texts)))
+    return str(budget.get().hold(concatenated(texts)))
+
+
+def _spent(parts: Iterable[Any]) -> list[Any]:
+    """Return parts of a text that is about to be joined."""
+    found = []
+    for part in parts:
+        budget.get().spend(len(part) if isinstance(part, str) else 1)
+        found.append(part)
+    return found
+
+
+def _attributes(values: Iterable[Any], attribute: str | int | None) -> Iterator[Any]:
+    """Yield values, or what each has under a dotted name."""
     for value in values:
-        budget.step()
+        for name in () if attribute is None else str(attribute).split("."):
+            value = _environment().getitem(value, int(name) if name.isdigit() else name)
         yield value
 
 
-def _part(value: Any) -> str:
-    text = str(value)
-    _budget.get().write(len(text))
-    return text
+def _joined(value: Iterable[Any], d: str = "", attribute: str | int | None = None) -> str:
+    own = budget.get()
+    texts = []
+    for part in _attributes(value, attribute):
+        texts.append(_text(part))
+        own.spend(len(texts[-1]) + len(d))
+    return TaintedStr(d, taint_of(d)).join(texts)
+
+
+def _percent(value: str, *args: Any, **kwargs: Any) -> str:
+    """Format by `%s` and its like."""
+    left = list(args)
+    parts: list[str] = []
+    done = 0
+    template = TaintedStr(value, taint_of(value))
+    for field in _FIELD.finditer(value):
+        parts.append(template[done : field.start()])
+        done = field.end()
+        if field[2] == "%":
+            parts.append("%")
+            continue
+        given = kwargs[field[1]] if field[1] else left.pop(0)
+        parts.append(_text(given) if field[2] == "s" else _made_of(f"%{_narrow(field[2])}" % given, given))
+    return concatenated([*parts, template[done:]])
+
+
+def _formatted(environment: _Environment, value: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Format by `{}` and its like."""
+    template = TaintedStr(value, taint_of(value))
+    taint = TaintedStr if _has_data(template) else str
+    parts: list[str] = []
+    count = 0
+    for literal, field, spec, conversion in Formatter().parse(value):
+        parts.append(taint(literal))
+        if field is None:
+            continue
+        first, *rest = re.split(r"[.\[]", field.replace("]", ""))
+        if "{" in (spec or ""):
+            raise Exhausted("a format whose width is another's value")
+        given = args[int(first or count)] if first.isdigit() or not first else kwargs[first]
+        count += not first
+        for name in rest:
+            given = environment.getitem(given, int(name) if name.isdigit() else name)
+        if conversion == "r":
+            given = _made_of(repr(given), given)
+        parts.append(_text(given) if not spec else _made_of(format(given, _narrow(spec)), given))
+    return concatenated(parts)
+
+
+def _narrow(spec: str) -> str:
+    """Return what says how a field is formatted, if that does not fill the memory."""
+    if _WIDE.search(spec):
+        raise Exhausted("a field of a format that is too wide")
+    return spec
+
+
+def _made_of(text: str, *values: Any) -> str:
+    return TaintedStr(text) if any(map(_has_data, values)) else text
+
+
+def _indented(value: str, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
+    indent = width if isinstance(width, str) else " " * width
+    parts: list[str] = [indent] if first else []
+    for place, line in enumerate(concatenated((value, "\n")).splitlines()):
+        if place:
+            parts += ["\n", indent] if line or blank else ["\n"]
+        parts.append(line)
+    return concatenated(parts)
+
+
+def _sum(value: Iterable[Any], attribute: str | int | None = None, start: Any = 0) -> Any:
+    return functools.reduce(_plus, _attributes(value, attribute), start)
+
+
+def _plus(left: Any, right: Any) -> Any:
+    if not all(isinstance(each, int | float) for each in (left, right)):
+        raise TypeError("sum is of numbers: join makes one text of several")
+    return left + right
+
+
+def _rounded(value: Any, precision: int = 0, method: Any = "common") -> float:
+    if abs(precision) > 100:
+        raise Exhausted("round to more than 100 digits")
+    return do_round(value, precision, method)
 
 
 def _tojson(
@@ -220,4 +391,6 @@ def _raise_exception(message: Any) -> None:
 
 
 def _strftime_now(format: str) -> str:
-    return datetime.now().strftime(format)
+    if len(format) > 1000:
+        raise Exhausted("a format of a date of more than 1000 characters")
+    return datetime.now().strftime(_narrow(format))

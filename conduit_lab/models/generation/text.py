@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+_MAX_MARKS = 0x400  # lone low surrogates that there are
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -22,12 +23,17 @@ class Pieces:
         kinds = _kinds(json.loads(backend.decoder.__getstate__()) if backend.decoder is not None else {})
         self._byte_level = kinds <= {"ByteLevel", "Fuse"} and "ByteLevel" in kinds
         self._byte_fallback = "ByteFallback" in kinds
-        self._special = {id for id, token in backend.get_added_tokens_decoder().items() if token.special}
+        added = backend.get_added_tokens_decoder()
+        self._special = {id: token.content for id, token in added.items() if token.special}
         self._known: dict[int, bytes] = {}
 
     def visible(self, id: int) -> bool:
         """Return whether a token can add to a text: it is known and not special."""
         return id not in self._special and self._backend.id_to_token(id) is not None
+
+    def special_in(self, texts: Sequence[str]) -> dict[int, str]:
+        """Return the special tokens that some texts spell, each with its spelling."""
+        return {id: content for id, content in self._special.items() if any(content in text for text in texts)}
 
     def of(self, id: int, previous: int | None) -> bytes:
         """Return the bytes that a visible token adds after the `previous` visible one, None for the first of a text."""
@@ -56,21 +62,39 @@ class Text:
     What the pushes return and at last the flush is, joined, what the tokenizer decodes from all tokens, up to the stop
     string that is complete first. `stopped` says that one was found; then nothing more is added. Bytes that are no
     UTF-8 become U+FFFD. The cost of a push does not grow with the text.
+
+    A stop string may spell special tokens, which add nothing to the text themselves.
     """
 
-    def __init__(self, pieces: Any, stop: Sequence[str] = ()) -> None:
-        """Begin a text; `pieces` may be a `tokenizers.Tokenizer` too."""
+    def __init__(self, pieces: Any, stop: Sequence[str] = (), *, after: int | None = None) -> None:
+        """Begin a text after a token; `pieces` may be a `tokenizers.Tokenizer` too."""
         self.stopped = False
         self._pieces = pieces if isinstance(pieces, Pieces) else Pieces(pieces)
-        self._stops = tuple(stop)
+        self._marks: dict[int, str] = {}
+        self._stops = self._marked(stop) if stop else ()
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        self._previous: int | None = None
+        self._previous = after if after is not None and self._pieces.visible(after) else None
         self._held = ""  # may be the begin of a stop string
+
+    def _marked(self, stop: Sequence[str]) -> tuple[str, ...]:
+        """Return the stop strings, and again with a mark for each special token that they spell.
+
+        A mark is a lone surrogate, which no text has.
+        """
+        special = self._pieces.special_in(stop)
+        self._marks = {id: chr(0xDC00 + place) for place, id in enumerate(list(special)[:_MAX_MARKS])}
+        marks = {special[id]: mark for id, mark in self._marks.items()}
+        if not marks:
+            return tuple(stop)
+        spelled = re.compile("|".join(map(re.escape, sorted(marks, key=len, reverse=True))))
+        return tuple(dict.fromkeys([*stop, *(spelled.sub(lambda found: marks[found[0]], each) for each in stop)]))
 
     def push(self, id: int) -> str:
         """Return the text that can be told now that this token has come."""
-        if self.stopped or not self._pieces.visible(id):
+        if self.stopped:
             return ""
+        if not self._pieces.visible(id):
+            return self._until_stop(self._marks[id]) if id in self._marks else ""
         text = self._utf8.decode(self._pieces.of(id, self._previous))
         self._previous = id
         return self._until_stop(text) if self._stops else text
@@ -79,7 +103,9 @@ class Text:
         """Return the text that was held back, at the end; of an unfinished character U+FFFD."""
         if self.stopped:
             return ""
-        text = self._until_stop(self._utf8.decode(b"", final=True)) + self._held
+        text = self._until_stop(self._utf8.decode(b"", final=True))
+        if not self.stopped:
+            text += self._unmarked(self._held)
         self._held = ""
         return text
 
@@ -92,10 +118,15 @@ class Text:
         if found:
             self.stopped = True
             self._held = ""
-            return held[: min(found)[1]]
+            return self._unmarked(held[: min(found)[1]])
         keep = min((_begin(held, stop) for stop in self._stops), default=len(held))
         self._held = held[keep:]
-        return held[:keep]
+        return self._unmarked(held[:keep])
+
+    def _unmarked(self, text: str) -> str:
+        for mark in self._marks.values():
+            text = text.replace(mark, "")
+        return text
 
 
 def _begin(text: str, stop: str) -> int:

@@ -81,6 +81,15 @@ def test_macros_sets_and_loop_facts_work() -> None:
     assert template(source).render(messages) == "user: Hello 2assistant: well2|weLLa-ba--b"
 
 
+def test_formats_give_what_python_gives() -> None:
+    source = (
+        "{{ 'In 2023: {} {:>6} {name!r}'.format('ab', 7, name='b') }}|"
+        "{{ '%s %5d%% %.2f' | format('a', 7, 1.5) }}|{{ '%(k)s' | format(k='c') }}"
+    )
+    assert template(source).render(HELLO) == "In 2023: ab      7 'b'|a     7% 1.50|c"
+    assert template("{{ '{0[role]} {0[content]}'.format(messages[0]) }}").render(HELLO) == "user Hello"
+
+
 def test_loops_of_a_template_see_the_same_at_each_rendering() -> None:
     chatml = template(CHATML)
     assert chatml.render(HELLO) == chatml.render(HELLO)
@@ -158,6 +167,20 @@ def test_fault_inside_a_template_is_told() -> None:
 
 # Hostile templates
 
+NESTED = (  # lists of 2**40 elements, in 40 lists
+    "{% set ns = namespace(x=[1], y=[1]) %}"
+    "{% for a in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% set ns.y = [ns.y, ns.y] %}{% endfor %}"
+)
+USES = (
+    "{{ ns.x }}",
+    "{{ ns.x | tojson }}",
+    "{{ ns.x == ns.y }}",
+    "{{ [ns.x, ns.y] | sort }}",
+    "{{ [ns.x].count(ns.y) }}",
+    "{% for x in [ns.x, ns.y] %}{{ loop.changed(x) }}{% endfor %}",
+)
+KEPT = "{{% set ns = namespace(x=0) %}}{{% for i in range(9999) %}}{{% set ns.x = [ns.x, {}] %}}{{% endfor %}}"
+
 
 @pytest.mark.parametrize(
     "source",
@@ -189,6 +212,36 @@ def test_fault_inside_a_template_is_told() -> None:
         "{% set x = 'abcdefgh' * 99 %}" + "{% set x %}{{ x }}{{ x }}{% endset %}" * 40,
         "{% for a in range(99999) %}" + "a" * 9999 + "{% endfor %}",
         "{% for a in range(99999) %}{{ '" + "a" * 9999 + "' }}{% endfor %}",
+        *(NESTED + use for use in USES),
+        "{{ ('a' * 99999).translate({97: 'b' * 99999}) }}",
+        "{{ ('a b ' * 999999) | wordwrap(1) }}",
+        "{{ ('http://a.b/' * 99999) | urlize }}",
+        "{{ ('<' * 999999) | striptags }}",
+        "{{ ''.join(range(9999) | map(attribute='x', default='a' * 999999)) }}",
+        "{{ range(9999) | map(attribute='x', default='a' * 999999) | join }}",
+        "{{ 5 | round(-8000000) }}",
+        "{{ (5).to_bytes(8000000, 'big') }}",
+        "{{ ('a' * 8000000).encode('utf-32') }}",
+        "{{ [1] | batch(8000000, 1) | list }}",
+        "{{ [1] | slice(8000000) | list }}",
+        "{{ ('{:999}' * 99999).format(*([1] * 99999)) }}",
+        "{{ ('%999d' * 99999) | format(*([1] * 99999)) }}",
+        "{{ '%*d' | format(8000000, 1) }}",
+        "{{ '{:{}}'.format(1, 8000000) }}",
+        "{{ [1] | tojson(separators=('a' * 99999, ':')) }}",
+        "{{ ('a' * 4000000).strip('b' * 3999999 ~ 'a') }}",
+        "{{ strftime_now('%A' * 2000000) }}",
+        KEPT.format("('a ' * 4000000).split()"),
+        KEPT.format("('a' * 8000000) | list"),
+        KEPT.format("('a' * 8000000)[1:]"),
+        KEPT.format("'a' | center(8000000)"),
+        KEPT.format("'a'.zfill(8000000)"),
+        KEPT.format("('a' * 4000000) | upper"),
+        KEPT.format("[1] * 8000000"),
+        KEPT.format("range(99999) | list"),
+        KEPT.format("range(99999) | list | sort"),
+        "a" * 2**19,
+        "{{ " + "(" * 2000 + "1" + ")" * 2000 + " }}",
     ],
 )
 def test_template_that_does_not_end_or_fills_the_memory_is_cut(source: str) -> None:
@@ -212,6 +265,27 @@ def test_template_that_does_not_end_or_fills_the_memory_is_cut(source: str) -> N
 def test_template_reaches_nothing_but_what_it_is_given(source: str) -> None:
     with pytest.raises(InputError, match="the chat template cannot take these messages"):
         template(source).render(HELLO)
+
+
+@pytest.mark.parametrize(
+    "nested", ["{% for a in [1] %}" * 60 + "{% endfor %}" * 60, "{% autoescape true %}{% endautoescape %}"]
+)
+def test_template_that_is_no_chat_template_is_named(nested: str) -> None:
+    with pytest.raises(ModelLoadError, match=r"^writer/tokenizer_config.json has a chat template that is broken"):
+        template(nested).render(HELLO)
+
+
+def test_hash_of_nested_tuples_is_counted() -> None:
+    nested = NESTED.replace("[1]", "(1,)").replace("[ns.x, ns.x]", "(ns.x, ns.x)")
+    for use in ("{{ {ns.x: 1} }}", "{{ {1: 1}[ns.x] }}"):
+        with pytest.raises(ModelRunError, match="was cut"):
+            template(nested + use).render(HELLO)
+
+
+def test_long_and_many_messages_are_no_hostile_ones() -> None:
+    for messages in ([{"role": "user", "content": "word " * 1_500_000}], HELLO * 5_000):
+        text = template(CHATML).render(messages)
+        assert text.count("<|im_end|>") == len(messages)
 
 
 # Folders

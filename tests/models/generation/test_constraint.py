@@ -186,6 +186,70 @@ def test_all_ends_are_allowed_where_one_is() -> None:
     assert made.allowed()[[0, 1]].all()
 
 
+OPEN = {"type": "number", "exclusiveMinimum": 0, "maximum": 0.5}
+
+
+def matches(schema: Any, text: str) -> bool:
+    """Return whether a constraint lets a text through and takes it as whole."""
+    made = constraints().json_schema(schema)
+    for token in byte_level().encode(text).ids:
+        if made.complete or not made.allowed()[token]:
+            return False
+        made.take(token)
+    return made.accepting
+
+
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        (OPEN, ["0.1", "0.5", "0.01"], ["0", "-0", "0.0", "0.51", "1"]),
+        ({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.5}, ["0.3"], ["0", "0.5"]),
+        ({"type": "number", "minimum": -0.5, "exclusiveMaximum": 0}, ["-0.5", "-0.1"], ["0", "-0", "-0.0"]),
+        ({"type": "number", "exclusiveMinimum": -1.5, "exclusiveMaximum": -1}, ["-1.2"], ["-1", "-1.5", "-1.0"]),
+        ({"type": "number", "exclusiveMinimum": 10, "maximum": 10.5}, ["10.1", "10.5"], ["10", "10.0", "9"]),
+        ({"type": "number", "exclusiveMinimum": 1, "exclusiveMaximum": 2}, ["1.5"], ["1", "2", "2.0"]),
+        ({"type": "number", "exclusiveMinimum": 0, "maximum": 2, "multipleOf": 0.5}, ["0.5", "2"], ["0", "0.3"]),
+        ({"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 3}, ["1", "2"], ["0", "3"]),
+        ({"type": "integer", "exclusiveMinimum": 0, "maximum": 2.5}, ["1", "2"], ["0", "3"]),
+        ({"type": "integer", "exclusiveMaximum": 9007199254740992}, ["9007199254740991"], ["9007199254740992"]),
+        ({"exclusiveMinimum": 0, "maximum": 0.5}, ["0.1", '"a"'], ["0"]),
+        ({"allOf": [{"type": "number", "exclusiveMinimum": 0}, {"maximum": 0.5}]}, ["0.1"], ["0"]),
+        ({"type": "number", "exclusiveMinimum": 0, "anyOf": [{"maximum": 0.5}, {"maximum": 0.2}]}, ["0.1"], ["0"]),
+        ({"anyOf": [OPEN, {"type": "boolean"}]}, ["0.1", "true"], ["0"]),
+        ({"type": "array", "items": OPEN}, ["[0.1]"], ["[0]", "[0.1,0]"]),
+        ({"$defs": {"default": OPEN}, "$ref": "#/$defs/default"}, ["0.1"], ["0"]),
+        (
+            {"type": "object", "properties": {"const": OPEN}, "required": ["const"]},
+            ['{"const": 0.1}'],
+            ['{"const": 0}'],
+        ),
+        ({"enum": [{"exclusiveMinimum": 0}]}, ['{"exclusiveMinimum": 0}'], ['{"exclusiveMinimum": 1}']),
+    ],
+)
+def test_exclusive_bound_is_left_out(schema: Any, good: list[str], bad: list[str]) -> None:
+    assert [text for text in good if not matches(schema, text)] == []
+    assert [text for text in bad if matches(schema, text)] == []
+
+
+BOUNDS = st.sampled_from([-2, -1.5, -1, -0.5, 0, 0.25, 0.5, 1, 1.25, 2, 10])
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    BOUNDS, BOUNDS, st.sampled_from(["minimum", "exclusiveMinimum"]), st.sampled_from(["maximum", "exclusiveMaximum"])
+)
+def test_no_number_out_of_its_bounds_is_written(low: float, high: float, least: str, most: str) -> None:
+    if low >= high:
+        return
+    schema = {"type": "number", least: low, most: high}
+    for value in {low, high, int(low), int(high), -0.0, (low + high) / 2}:
+        for text in {f"{value:g}", f"{value:.1f}"}:
+            within = low <= float(text) <= high
+            within = within and not (least[0] == "e" and float(text) == low)
+            within = within and not (most[0] == "e" and float(text) == high)
+            assert within or not matches(schema, text)
+
+
 def test_copy_goes_its_own_way() -> None:
     made = constraints().choices(["ab", "ba"])
     other = made.copy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -34,6 +35,29 @@ def test_a_generators_folder_is_told_from_an_embedders(name: str, tmp_path: Path
     assert is_decoder(DECODERS / name)
     (tmp_path / "config.json").write_text('{"architectures": ["BertModel"]}')
     assert not is_decoder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "generation", "ends", "begin"),
+    [
+        ("qwen2", {"eos_token_id": 5, "bos_token_id": 6}, {5}, 6),
+        ("qwen2", {"eos_token_id": [5, 7]}, {5, 7}, None),
+        ("qwen2", {"bos_token_id": 6}, set(), 6),
+        ("qwen2", {}, set(), None),
+        ("llama", {"eos_token_id": 5}, {5}, None),
+        ("qwen2", None, {0}, 0),
+        ("llama", None, {0, 2}, 0),
+    ],
+)
+def test_generation_config_alone_says_where_a_text_begins_and_ends(
+    name: str, generation: dict[str, Any] | None, ends: set[int], begin: int | None, tmp_path: Path
+) -> None:
+    folder = copy(name, tmp_path)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    if generation is not None:
+        (folder / "generation_config.json").write_text(json.dumps(generation))
+    read = DecoderFolder.read(folder)
+    assert (set(read.ends), read.begin) == (ends, begin)
 
 
 def test_the_graph_may_lie_in_the_folder_onnx(tmp_path: Path) -> None:

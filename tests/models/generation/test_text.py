@@ -122,6 +122,24 @@ def test_deltas_of_any_pieces_and_ascii_bytes_are_what_the_tokenizer_decodes(ids
     assert "".join(deltas(tokenizer, ids)) == tokenizer.decode(ids)
 
 
+@pytest.mark.parametrize("tokenizer", EVERY)
+@settings(deadline=None)
+@given(data=st.data())
+def test_text_after_a_prompt_goes_on_as_the_tokenizer_decodes_both(tokenizer: Any, data: Any) -> None:
+    backend = tokenizer()
+    ids = backend.encode("a " + data.draw(st.one_of(st.sampled_from(SENTENCES), st.text(LETTERS)))).ids
+    cut = data.draw(st.integers(1, len(ids)))
+    while not backend.decode(ids[:cut]).strip("\ufffd") or backend.decode(ids[:cut]).endswith("\ufffd"):
+        cut += 1  # a character of the prompt is whole
+        if cut > len(ids):
+            return
+    if not Pieces(backend).visible(ids[cut - 1]):
+        return  # after a special token a text begins
+    text = Text(backend, after=ids[cut - 1])
+    said = "".join([*map(text.push, ids[cut:]), text.flush()])
+    assert backend.decode(ids[:cut]) + said == backend.decode(ids)
+
+
 def test_byte_level_text_of_every_character_comes_back() -> None:
     text = "".join(map(chr, [*range(0x3000), *range(0x1F600, 0x1F650)]))
     assert "".join(deltas(byte_level(), byte_level().encode(text).ids)) == text
