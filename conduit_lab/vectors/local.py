@@ -113,8 +113,9 @@ class Local:
     ) -> Matches:
         """Return the best `top_k` for each row of `queries`."""
         with self._fresh():
-            found, plan = self._index.search(queries, top_k, self._keep(where), exact=exact)
-            return Matches([self._matches(rows.tolist(), scores.tolist()) for rows, scores in found], plan)
+            found, plans = self._index.search(queries, top_k, self._keep(where), exact=exact)
+            lists = [self._matches(rows.tolist(), scores.tolist()) for rows, scores in found]
+            return Matches(lists, plans)
 
     def lexical(self, text: str, top_k: int, where: Filter | BoolArray | None = None) -> list[Match]:
         """Return the best `top_k` entries by the words of `text`."""

@@ -25,7 +25,8 @@ from conduit_lab.vectors.entry import Entry, check_content, check_ids, check_met
 from conduit_lab.vectors.hits import Hits
 from conduit_lab.vectors.index.index import METRICS
 from conduit_lab.vectors.local import Local
-from conduit_lab.vectors.search import MAX_TOP_K, Fusion, Mode, Reranker, Search
+from conduit_lab.vectors.reranking import Reranker
+from conduit_lab.vectors.search import MAX_TOP_K, Fusion, Mode, Search
 
 _PAGE = 256  # entries that iteration reads together
 
@@ -292,13 +293,12 @@ class VectorStore:
 
         `mode` is "dense" (by meaning), "lexical" (by words) or "hybrid" (both; `fusion` adds their scores on one
         scale, or with "rank" the reciprocals of their ranks). `rerank` is a model that reads query and content
-        together, and orders the best 50 anew. `mmr` from 0 to 1 makes the hits differ from each other: 1 is none of
+        together, and orders the best 50 again. `mmr` from 0 to 1 makes the hits differ from each other: 1 is none of
         it. `exact=True` compares with every vector; the hits tell their `plan`.
         """
         with trace.span(self.name, "search", self, query) as span:
             how = Search(top_k, self._where(where), mode, exact, mmr, rerank, fusion)
-            backend = self._opened()
-            what = f"store {self.name!r}: the query"
+            what, backend = f"store {self.name!r}: the query", self._opened()
             queries, single = read_queries(query, backend.dimension, self.embedder, what, words=mode == "lexical")
             lists = how.run(self.name, backend, queries)
             found = lists[0] if single else lists
