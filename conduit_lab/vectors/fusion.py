@@ -62,9 +62,10 @@ def stretched(scores: Sequence[float]) -> list[float]:
     """
     if not scores:
         return []
-    best, last = scores[0] / 2, scores[-1] / 2  # halves, so that no difference overflows
-    span = best - last
-    return [(score / 2 - last) / span if span else 1.0 for score in scores]
+    last, span = scores[-1], scores[0] - scores[-1]
+    if math.isinf(span):
+        return stretched([score / 2 for score in scores])
+    return [(score - last) / span if span else 1.0 for score in scores]
 
 
 def _checked(rankings: Sequence[object], weights: Sequence[float] | None) -> Sequence[float]:
