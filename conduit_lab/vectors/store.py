@@ -309,7 +309,7 @@ class VectorStore:
 
     def more_like(self, id: str, top_k: int = 5, where: Where | None = None) -> Hits:
         """Return the entries most similar to the entry `id`, without itself."""
-        entry = self[id]
+        entry, top_k = self[id], Search(top_k).top_k
         hits: Hits = self.search(entry.embedding, min(top_k + 1, MAX_TOP_K), where)
         kept = [hit for hit in hits if hit.id != id][:top_k]
         return Hits(kept, self.name, hits.plan, kept[0].score if kept else None)

@@ -80,7 +80,7 @@ _ID = "SELECT id FROM entries WHERE seq = ?"
 CHECK = "INSERT INTO words (words, rank) VALUES ('integrity-check', 1)"
 
 MAX_WORDS = 64  # of one query; each costs a walk through the texts that hold it
-_MAX_CHARACTERS = 20_000  # of one query
+_MAX_CHARACTERS = 40_000  # of one query; FTS5 reads 32,768 bytes of a word
 _BLOCK = 4_096  # hits that a filter refuses together
 
 # Accents of Latin, Greek and Cyrillic; points of Hebrew and Arabic, tatweel; joiners, soft hyphens and variation
@@ -154,7 +154,8 @@ def search(
         best = connection.execute(_BEST, (query, limit)).fetchall()
     else:
         best = _kept(connection.execute(_SEARCH, (query,)), limit, keep)
-    return [(connection.execute(_ID, (seq,)).fetchone()[0], score) for seq, score in best]
+    found = [(connection.execute(_ID, (seq,)).fetchone(), score) for seq, score in best]
+    return [(row[0], score) for row, score in found if row is not None]  # else the index is damaged
 
 
 def _kept(hits: sqlite3.Cursor, limit: int, keep: Callable[[IntArray], BoolArray]) -> list[tuple[int, float]]:
