@@ -48,8 +48,9 @@ class Queries:
         self.lengths = _length(self.wide)
         self.near = vectors
         self.odd: npt.NDArray[np.bool_] | None = None
-        if metric not in _DIRECTIONS and (found := odd(self.lengths)).any():
-            self.odd = found
+        # What a short query loses in float32 is less than the slack for any row between TAME.
+        if metric not in _DIRECTIONS and (long := self.lengths > TAME[1]).any():
+            self.odd = long
         if metric in _DIRECTIONS:
             self.near = (self.wide / np.where(self.lengths == 0, 1, self.lengths)[:, np.newaxis]).astype(np.float32)
 

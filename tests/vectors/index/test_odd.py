@@ -104,6 +104,19 @@ def test_an_odd_query_takes_the_codes_from_no_other(indexes: Callable[..., Index
     assert answers(answer) == [oracle(rows, query, metric, None, 5) for query in queries]
 
 
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("length", [1e-44, 1e-30, 1e-18, 1e-13, 1e13, 1e30])
+def test_a_query_of_any_length_is_answered_right(indexes: Callable[..., Index], metric: str, length: float) -> None:
+    rows = random(INT8_ROWS, DIMENSION) * np.float32(1e-3)
+    rows[::9] *= np.float32(1e-5)
+    rows[5] = 0
+    index = indexes(rows, metric)
+    queries = random(3, DIMENSION, seed=1) * np.float32(length)
+    check(index, rows, queries, metric)
+    if metric in ("cosine", "dot") or length < 1:
+        assert index.search(queries[0:1], 5).plan == index.search(queries[0:1] / np.float32(length), 5).plan
+
+
 @pytest.mark.parametrize("metric", CODED)
 def test_a_snapshot_knows_its_odd_rows(indexes: Callable[..., Index], metric: str, tmp_path: Path) -> None:
     rows = random(INT8_ROWS, DIMENSION)
