@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Generator as Producer
 from contextlib import closing
-from typing import Any, Protocol
+from numbers import Integral, Real
+from typing import Any, Protocol, cast
 
 from conduit_lab.core import figures, html, trace
 from conduit_lab.core.chunk import chunk_text
@@ -17,6 +20,7 @@ from conduit_lab.core.stream import Stream
 from conduit_lab.flow.packing import Counting, Packed, pack
 from conduit_lab.models.generation.sampling import Sampling
 from conduit_lab.models.generation.tainted import TaintedStr, concatenated
+from conduit_lab.vectors.search import Mode, Search
 
 UNKNOWN = "I do not know."
 # Cosine of the best passage from which on a question is answered, for all-MiniLM-L6-v2 and the handbook's chunks. By
@@ -66,13 +70,15 @@ class Rag(Stage):
     generator tells how much it reads, passages that are too much for it are cut at the end of a sentence.
 
     A source is a hit's metadata with its `id`, its `score`, the `text` that the generator was given, and its `span`:
-    where that text begins and ends in its document (in the entry's content, where its metadata has no `start`).
+    where that text begins and ends in its document, or in the entry's content, where that is no part of a document:
+    its metadata has no `start` and `end` as far apart as the content is long.
 
     Where the best passage is less similar than `min_score` nothing is generated and the answer is "I do not know.",
     without sources. It is a score of the store's metric, by default none but for cosine: `MIN_SCORE`, 0.38, measured
     with all-MiniLM-L6-v2 on the questions about the handbook. It lets 86 % of those through that the handbook answers,
     and holds 84 % of the others back: 97 % of those about other things, 59 % of those that a shop could have answered.
-    Choose your own for another embedder; -1 answers always.
+    Choose your own for another embedder; -1 answers always. With mode "lexical" nothing is compared by meaning, so
+    there is no threshold. Raises `InputError` for settings with which no question could be answered.
     """
 
     def __init__(
@@ -88,6 +94,15 @@ class Rag(Stage):
         name: str = "rag",
         **options: Any,
     ) -> None:
+        _check(store, generator, options)
+        Search(top_k, mode=cast(Mode, mode), rerank=rerank)  # raises for what no search takes
+        if mode != "lexical" and getattr(store, "embedder", store) is None:
+            raise InputError(
+                f"the store has no embedder, and mode={mode!r} compares embeddings: give it one, "
+                "VectorStore(embedder=…), or use mode='lexical'"
+            )
+        if min_score is not None:
+            _check_threshold(min_score, mode)
         self.store = store
         self.generator = generator
         self.top_k = top_k
@@ -101,6 +116,8 @@ class Rag(Stage):
     @property
     def threshold(self) -> float | None:
         """The score that the best passage must reach, or None."""
+        if self.mode == "lexical":
+            return None
         return MIN_SCORE if self.min_score is None and self.store.metric == "cosine" else self.min_score
 
     # Work
@@ -257,13 +274,13 @@ class Rag(Stage):
 
     def _facts(self) -> list[str]:
         facts = [
-            f"store {self.store.name!r}",
+            f"store {getattr(self.store, 'name', type(self.store).__name__)!r}",
             f"generator {getattr(self.generator, 'name', type(self.generator).__name__)!r}",
             f"{self.mode}, top {self.top_k}",
         ]
         if self.rerank is not None:
             facts.append(f"reranked by {getattr(self.rerank, 'name', type(self.rerank).__name__)!r}")
-        return facts if self.min_score is None else [*facts, f"answers from {self.min_score:g}"]
+        return facts if self.min_score is None else [*facts, f"answers from {self.min_score}"]
 
     def __repr__(self) -> str:
         return " · ".join([f"Rag {self.name!r}", *self._facts()])
@@ -284,10 +301,43 @@ def _question(value: Any) -> str:
 
 def _source(hit: Any, part: Packed) -> dict[str, Any]:
     """Return the hit's metadata under what is the source's own, which no metadata replaces."""
-    start = hit.metadata.get("start")
-    begin = start if isinstance(start, int) and not isinstance(start, bool) else 0
+    begin = _start(hit.metadata, hit.content)
     own = {"id": hit.id, "score": hit.score}
     return {**own, **hit.metadata, **own, "span": [begin, begin + len(part.text)], "text": part.text}
+
+
+def _start(metadata: Mapping[str, Any], content: str) -> int:
+    """Return where a chunk begins in its document, 0 for any other entry, whose `start` is the user's own."""
+    start, end = metadata.get("start"), metadata.get("end")
+    offsets = all(isinstance(at, int) and not isinstance(at, bool) for at in (start, end))
+    return start if offsets and start >= 0 and end - start == len(content) else 0  # type: ignore[operator,return-value]
+
+
+def _check(store: Any, generator: Any, options: Mapping[str, Any]) -> None:
+    """Raise `InputError` for parts that do not fit together."""
+    for part, name, method in ((store, "store", "search"), (generator, "generator", "generate")):
+        if not callable(getattr(part, method, None)):
+            raise InputError(f"a Rag expects a {name} with {method}(…), got {type(part).__name__}")
+    try:
+        inspect.signature(generator.generate).bind(query="", context=[], **options)
+    except TypeError as error:
+        raise InputError(
+            f"{type(generator).__name__}.generate(query=, context=) does not take what this Rag gives it: {error}"
+        ) from None
+    except ValueError:  # a built-in says nothing of its parameters
+        pass
+    tokens = options.get("max_tokens", 1)
+    if isinstance(tokens, bool) or not isinstance(tokens, Integral) or tokens < 1:
+        raise InputError(f"max_tokens is a whole number of at least 1, got {tokens!r}")
+
+
+def _check_threshold(min_score: Any, mode: str) -> None:
+    if isinstance(min_score, bool) or not isinstance(min_score, Real) or not math.isfinite(min_score):
+        raise InputError(f"min_score is a finite number, got {min_score!r}")
+    if mode == "lexical":
+        raise InputError(
+            "min_score is a similarity, and mode='lexical' compares none: leave it out, or use mode='hybrid'"
+        )
 
 
 def _checked_prompt(prompt: Prompt) -> Prompt:

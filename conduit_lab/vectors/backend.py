@@ -20,10 +20,15 @@ class Match(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """What a search found: for each query its matches, best first, and in words how they were looked for."""
+    """The matches of each query, best first, and in words how each was looked for."""
 
     lists: list[list[Match]]
-    plan: str
+    plans: list[str]
+
+    @property
+    def plan(self) -> str:
+        """The distinct plans of all queries."""
+        return "; ".join(dict.fromkeys(self.plans))
 
 
 class Backend(Protocol):

@@ -34,6 +34,7 @@ def as_matrix(values: Any, dimension: int, names: Sequence[str]) -> FloatArray:
 
     Row i is named `names[i]` in errors. Raises as `as_vector` does.
     """
+    values = listed(values)
     if isinstance(values, (list, tuple)) and len(values) == len(names):
         # Row by row, so that a ragged batch is told by the name of its first wrong row.
         rows = [as_vector(value, dimension, name) for value, name in zip(values, names, strict=True)]
@@ -60,6 +61,7 @@ def read_queries(
     `value` is a text, a list of them, an embedding `[dimension]` or a batch `[n, dimension]`. Texts are embedded, all
     at once, unless `words` alone are asked for. `what` names them in errors. Raises `VectorInputError`.
     """
+    value = listed(value)
     single = isinstance(value, str)
     if single or (isinstance(value, (list, tuple)) and value and all(isinstance(item, str) for item in value)):
         texts = [check_text(text, what) for text in ([value] if single else value)]
@@ -73,7 +75,10 @@ def read_queries(
         encode = getattr(embedder, "encode_query", embedder.encode)  # some models read queries in another way
         vectors = as_matrix(encode(texts), dimension, [what] * len(texts))
         return [Query(text, vector) for text, vector in zip(texts, vectors, strict=True)], single
-    array = _numbers(value, what, f"[{dimension}]")
+    if isinstance(value, (list, tuple)) and value and not np.isscalar(value[0]):  # a row at a time
+        array = as_matrix(value, dimension, [f"{what}, row {i}," for i in range(len(value))])
+    else:
+        array = _numbers(value, what, f"[{dimension}]")
     if array.shape == (dimension,):
         return [Query(None, _finite(array[np.newaxis], [what])[0])], True
     if array.ndim != 2 or array.shape[1] != dimension:
@@ -93,6 +98,17 @@ def embed_contents(
         return []
     encode = getattr(embedder, "encode_document", embedder.encode)
     return list(encode([text for text in texts if text is not None]))
+
+
+def listed(values: Any) -> Any:
+    """Return a column of embeddings or texts, such as a Series, as a list; anything else as it is."""
+    if isinstance(values, (str, list, tuple)):
+        return values
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError):  # told by who reads the numbers
+        return values
+    return list(array) if array.ndim == 1 and array.dtype.kind in "OUT" else values
 
 
 def _numbers(value: Any, what: str, shape: str) -> Array:

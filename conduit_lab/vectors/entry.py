@@ -46,7 +46,7 @@ def check_text(value: Any, what: str) -> str:
 
 def check_ids(ids: Any, what: str) -> list[str]:
     """Return the ids of one batch as a list; raise `VectorInputError` for one that is not text or comes twice."""
-    if isinstance(ids, str) or not isinstance(ids, Iterable):
+    if isinstance(ids, (str, bytes, set, frozenset)) or not isinstance(ids, Iterable):  # a set has no order
         raise VectorInputError(f"{what} must be a list of text, got {reprlib.repr(ids)}")
     batch: list[str] = []
     seen: set[str] = set()
@@ -77,6 +77,17 @@ def check_content(given: Any, metadata: Mapping[str, Any], what: str) -> str | N
         return check_text(given, what)
     text = metadata.get("content")
     return text if isinstance(text, str) else None
+
+
+def updated(known: Entry, given: Mapping[str, Any], text: str | None) -> dict[str, Any]:
+    """Return an entry's metadata with the `given` keys, for its new content `text`, None where that stays.
+
+    A `content` in the metadata that is the entry's content stays so.
+    """
+    metadata = {**known.metadata, **given}
+    if text is not None and "content" not in given and known.metadata.get("content", known) == known.content:
+        metadata["content"] = text
+    return metadata
 
 
 def check_json(value: Any, what: str, depth: int = 0) -> Any:

@@ -77,7 +77,7 @@ class Frozen(Local):
                 newer.close()
                 return
             index, snapshot = self._index, self._snapshot
-            for name in ("_snapshot", "_storage", "_index", "_columns", "_ids", "_at", "_alive"):
+            for name in ("_snapshot", "_storage", "_index", "_columns", "_ids", "_at", "_alive", "_numbers"):
                 setattr(self, name, getattr(newer, name))
             self.version += 1
             index.close()

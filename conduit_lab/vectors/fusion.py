@@ -48,12 +48,24 @@ def score_fusion(
     weights = _checked(rankings, weights)
     fused: dict[Thing, float] = {}
     for ranking, weight in zip(rankings, weights, strict=True):
-        scores = dict(reversed(ranking))  # a thing that is there twice counts at its better place
-        last, span = (ranking[-1][1], ranking[0][1] - ranking[-1][1]) if ranking else (0.0, 0.0)
-        for thing in dict.fromkeys(thing for thing, _ in ranking):
-            share = (scores[thing] - last) / span if span else 1.0
-            fused[thing] = fused.get(thing, 0.0) + weight * share
+        shares = stretched([score for _, score in ranking])
+        best = dict(zip((thing for thing, _ in reversed(ranking)), reversed(shares), strict=True))
+        for thing in dict.fromkeys(thing for thing, _ in ranking):  # twice: at its better place
+            fused[thing] = fused.get(thing, 0.0) + weight * best[thing]
     return sorted(fused.items(), key=lambda item: -item[1])
+
+
+def stretched(scores: Sequence[float]) -> list[float]:
+    """Return the scores of a ranking, best first, linearly from 1 for its best to 0 for its last.
+
+    The direction does not matter; where the best and the last are equal, all are 1.
+    """
+    if not scores:
+        return []
+    last, span = scores[-1], scores[0] - scores[-1]
+    if math.isinf(span):
+        return stretched([score / 2 for score in scores])
+    return [(score - last) / span if span else 1.0 for score in scores]
 
 
 def _checked(rankings: Sequence[object], weights: Sequence[float] | None) -> Sequence[float]:

@@ -25,11 +25,11 @@ from conduit_lab.vectors.disk.record import Block
 from conduit_lab.vectors.disk.storage import Storage
 from conduit_lab.vectors.entry import Entry
 from conduit_lab.vectors.filters import Filter
+from conduit_lab.vectors.index.bound import IntArray
 from conduit_lab.vectors.index.index import Index
 
 _SPARE = 1_024  # dead rows that are always kept, and changes of others that are always made one by one
 _MANY = 0.25  # of all rows, beyond which the dead are dropped, and all rows read again
-_PAGE = 256  # lexical hits looked at together where a filter may refuse some
 _BLOCK = 1_024  # entries that are read or copied together, so that other threads run in between
 
 
@@ -113,26 +113,17 @@ class Local:
     ) -> Matches:
         """Return the best `top_k` for each row of `queries`."""
         with self._fresh():
-            found, plan = self._index.search(queries, top_k, self._keep(where), exact=exact)
-            return Matches([self._matches(rows.tolist(), scores.tolist()) for rows, scores in found], plan)
+            found, plans = self._index.search(queries, top_k, self._keep(where), exact=exact)
+            lists = [self._matches(rows.tolist(), scores.tolist()) for rows, scores in found]
+            return Matches(lists, plans)
 
     def lexical(self, text: str, top_k: int, where: Filter | BoolArray | None = None) -> list[Match]:
         """Return the best `top_k` entries by the words of `text`."""
         with self._fresh():
             keep = None if where is None else self._keep(where)
-            page = top_k if keep is None else max(top_k, _PAGE)
-            rows: list[int] = []
-            scores: list[float] = []
-            for offset in range(0, len(self._ids) + 1, page):
-                found = self._storage.lexical(text, page, offset)
-                for id, score in found:
-                    at = self._at[id]
-                    if keep is None or keep[at]:
-                        rows.append(at)
-                        scores.append(score)
-                if len(found) < page or len(rows) >= top_k:
-                    break
-            return self._matches(rows[:top_k], scores[:top_k])
+            kept = None if keep is None else lambda numbers: keep[self._rows(numbers)]
+            found = self._storage.lexical(text, top_k, kept)
+            return self._matches([self._at[id] for id, _ in found], [score for _, score in found])
 
     # Life
 
@@ -180,6 +171,7 @@ class Local:
         self._ids: list[str] = []
         self._at: dict[str, int] = {}
         self._alive = np.zeros(0, np.bool_)
+        self._numbers = np.zeros(0, np.int64)  # of the first rows in the storage, as far as a filter has asked
 
     def _load(self) -> None:
         """Read every row from the storage."""
@@ -232,11 +224,12 @@ class Local:
         ids = list(compress(self._ids, alive.tolist()))
         at = {id: at for at, id in enumerate(ids)}
         all_alive = np.ones(len(ids), np.bool_)
+        numbers = self._numbers[alive[: len(self._numbers)]]
         with nullcontext() if self._durable else _uninterrupted():
             self._stale = True
             self._index.compact(alive)
             self._columns.compact(alive)
-            self._ids, self._at, self._alive = ids, at, all_alive
+            self._ids, self._at, self._alive, self._numbers = ids, at, all_alive, numbers
             self._stale = False
 
     def _drop_dead(self) -> None:
@@ -254,6 +247,7 @@ class Local:
         for id in self._ids[count:]:
             self._at.pop(id, None)
         del self._ids[count:]
+        self._numbers = self._numbers[:count]
         for part in (self._index, self._columns):
             if len(part) > count:
                 part.compact(np.arange(len(part)) < count)
@@ -271,6 +265,16 @@ class Local:
         keep = np.zeros(len(self._ids), np.bool_)
         keep[alive] = where
         return keep
+
+    def _rows(self, numbers: IntArray) -> IntArray:
+        """Return the rows of entries by their numbers in the storage; both ascend in the order of adding."""
+        known, alive = len(self._numbers), self._alive[: len(self._ids)]
+        if known < len(self._ids):
+            last = self._numbers[alive[:known]].max(initial=0)
+            self._numbers = np.concatenate([self._numbers, np.zeros(len(self._ids) - known, np.int64)])
+            self._numbers[known:][alive[known:]] = self._storage.numbers(int(last))
+        rows = np.flatnonzero(alive)
+        return rows[np.searchsorted(self._numbers[rows], numbers)]
 
     def _vectors(self) -> Iterator[FloatArray]:
         """Yield the vectors of the living rows."""

@@ -21,11 +21,12 @@ from conduit_lab.vectors.backend import Backend
 from conduit_lab.vectors.batch import Batch
 from conduit_lab.vectors.documents.reindex import Reindexed, add_documents
 from conduit_lab.vectors.embedding import as_matrix, embed_contents, read_queries
-from conduit_lab.vectors.entry import Entry, check_content, check_ids, check_metadata, check_text
+from conduit_lab.vectors.entry import Entry, check_content, check_ids, check_metadata, check_text, updated
 from conduit_lab.vectors.hits import Hits
 from conduit_lab.vectors.index.index import METRICS
 from conduit_lab.vectors.local import Local
-from conduit_lab.vectors.search import MAX_TOP_K, Fusion, Mode, Reranker, Search
+from conduit_lab.vectors.reranking import Reranker
+from conduit_lab.vectors.search import MAX_TOP_K, Fusion, Mode, Search
 
 _PAGE = 256  # entries that iteration reads together
 
@@ -228,21 +229,21 @@ class VectorStore:
     ) -> None:
         """Change what is given of an entry and keep the rest; `metadata` keys are set one by one.
 
-        New content is embedded again when the store has an embedder and no `embedding` is given. Raises
-        `VectorInputError` where there is no entry `id`.
+        New content, given as such or as `metadata["content"]`, is embedded again when the store has an embedder and
+        no `embedding` is given. Raises `VectorInputError` where there is no entry `id`.
         """
         where = f"store {self.name!r}:"
         with trace.span(self.name, "write", self, id), self._writing:
             known = self._opened().get([check_text(id, f"{where} an id")])[0]
             if known is None:
                 raise VectorInputError(f"{where} there is no entry {id!r} to update: add it first")
-            merged = {**known.metadata, **check_metadata(metadata, f"{where} metadata of {id!r}")}
-            vector: Any = embedding
-            if vector is None and (content is None or self.embedder is None):
+            given = check_metadata(metadata, f"{where} metadata of {id!r}")
+            text = check_content(content, given, f"{where} content of {id!r}")
+            text = None if content is None and text == known.content else text  # said again
+            merged, vector = updated(known, given, text), embedding
+            if vector is None and (text is None or self.embedder is None):
                 vector = known.embedding
-            self._write(
-                [id], None if vector is None else [vector], [merged], [known.content if content is None else content]
-            )
+            self._write([id], None if vector is None else [vector], [merged], [known.content if text is None else text])
 
     def delete(self, ids: str | Iterable[str] | None = None, *, where: Where | None = None) -> int:
         """Remove one id, several, or every entry that `where` keeps; return how many there were.
@@ -292,13 +293,12 @@ class VectorStore:
 
         `mode` is "dense" (by meaning), "lexical" (by words) or "hybrid" (both; `fusion` adds their scores on one
         scale, or with "rank" the reciprocals of their ranks). `rerank` is a model that reads query and content
-        together, and orders the best 50 anew. `mmr` from 0 to 1 makes the hits differ from each other: 1 is none of
+        together, and orders the best 50 again. `mmr` from 0 to 1 makes the hits differ from each other: 1 is none of
         it. `exact=True` compares with every vector; the hits tell their `plan`.
         """
         with trace.span(self.name, "search", self, query) as span:
             how = Search(top_k, self._where(where), mode, exact, mmr, rerank, fusion)
-            backend = self._opened()
-            what = f"store {self.name!r}: the query"
+            what, backend = f"store {self.name!r}: the query", self._opened()
             queries, single = read_queries(query, backend.dimension, self.embedder, what, words=mode == "lexical")
             lists = how.run(self.name, backend, queries)
             found = lists[0] if single else lists
@@ -309,7 +309,7 @@ class VectorStore:
 
     def more_like(self, id: str, top_k: int = 5, where: Where | None = None) -> Hits:
         """Return the entries most similar to the entry `id`, without itself."""
-        entry = self[id]
+        entry, top_k = self[id], Search(top_k).top_k
         hits: Hits = self.search(entry.embedding, min(top_k + 1, MAX_TOP_K), where)
         kept = [hit for hit in hits if hit.id != id][:top_k]
         return Hits(kept, self.name, hits.plan, kept[0].score if kept else None)
@@ -396,6 +396,7 @@ class VectorStore:
         if where is None or isinstance(where, Mapping):
             return None if where is None else filters.parse(where)
         mask = np.asarray(where)
+        mask = np.asarray(mask.tolist()) if mask.dtype == np.object_ else mask  # pandas' own "boolean"
         if mask.dtype != np.bool_ or mask.ndim != 1:
             raise VectorInputError(
                 f"store {self.name!r}: a filter is a dict such as {{'section': 'returns'}}, or one bool for each entry"
@@ -410,10 +411,8 @@ class VectorStore:
         """Check the whole batch, embed it where it must be, and store it in one transaction."""
         where = f"store {self.name!r}:"
         ids = check_ids(ids, f"{where} ids")
-        metadatas, contents = ([None] * len(ids) if given is None else list(given) for given in (metadatas, contents))
-        for what, values in (("metadatas", metadatas), ("contents", contents)):
-            if len(values) != len(ids):
-                raise VectorInputError(f"{where} {len(ids)} ids want {len(ids)} {what}, got {len(values)}")
+        metadatas = table.column(metadatas, len(ids), where, "metadatas")
+        contents = table.column(contents, len(ids), where, "contents")
         plain = [
             check_metadata(metadata, f"{where} metadata of {id!r}") for id, metadata in zip(ids, metadatas, strict=True)
         ]

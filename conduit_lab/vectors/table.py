@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+import numpy as np
 
 from conduit_lab.core.errors import VectorInputError
 from conduit_lab.vectors.entry import Entry
@@ -22,22 +26,44 @@ def is_table(value: Any) -> bool:
 def columns(table: Any, where: str) -> Columns:
     """Return ids, embeddings, metadatas and contents of a table; what is missing in a cell is left out.
 
-    Raises `VectorInputError`, which begins with `where`, for a table without the column `id`, or with neither of
-    `embedding` and `content`.
+    Raises `VectorInputError`, which begins with `where`, for a table without the column `id`, with neither of
+    `embedding` and `content`, or with a column twice.
     """
-    data = {str(name): values for name, values in _lists(table).items()}
-    if "id" not in data or not {"embedding", "content"} & data.keys():
-        raise VectorInputError(
-            f"{where} a table wants the column 'id' and 'embedding', 'content' or both, got {', '.join(data) or 'none'}"
-        )
-    names = [name for name in data if name not in _OWN]
-    rows = zip(*(data[name] for name in names), strict=True) if names else ((),) * len(data["id"])
+    names = _names(table)
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise VectorInputError(f"{where} a table has the column {twice[0]!r} twice: rename one, or leave it out")
+    if "id" not in names or not {"embedding", "content"} & set(names):
+        index = "id" not in names and "id" in getattr(getattr(table, "index", None), "names", ())
+        hint = "; 'id' is its index: pass table.reset_index()" if index else ""
+        got = f"{', '.join(names) or 'none'}{hint}"
+        raise VectorInputError(f"{where} a table wants the column 'id' and 'embedding', 'content' or both, got {got}")
+    data = dict(zip(names, _lists(table), strict=True))
+    keys = [name for name in names if name not in _OWN]
+    rows = zip(*(data[key] for key in keys), strict=True) if keys else ((),) * len(data["id"])
     metadatas = [
-        {name: cell for name, value in zip(names, row, strict=True) if (cell := plain(value)) is not None}
-        for row in rows
+        {key: cell for key, value in zip(keys, row, strict=True) if (cell := plain(value)) is not None} for row in rows
     ]
     contents = [plain(text) for text in data["content"]] if "content" in data else None
     return data["id"], data.get("embedding"), metadatas, contents
+
+
+def column(values: Any, count: int, where: str, what: str) -> list[Any]:
+    """Return one value per id from a list or a column of a table, None for each where `values` is None.
+
+    Raises `VectorInputError`, which begins with `where` and names `what`, for another number of values, and for one
+    text, dict, set or table.
+    """
+    if values is None:
+        return [None] * count
+    if hasattr(values, "to_pylist"):  # Arrow
+        values = values.to_pylist()
+    single = isinstance(values, (str, bytes, Mapping, set, frozenset)) or is_table(values)
+    if single or not isinstance(values, Iterable):
+        raise VectorInputError(f"{where} {what} must be a list with one value per id, got {type(values).__name__}")
+    listed = [None if _is_missing(value) else value for value in values] if hasattr(values, "to_list") else list(values)
+    if len(listed) != count:
+        raise VectorInputError(f"{where} {count} ids want {count} {what}, got {len(listed)}")
+    return listed
 
 
 def row(entry: Entry) -> dict[str, Any]:
@@ -48,22 +74,36 @@ def row(entry: Entry) -> dict[str, Any]:
         for name in ("created_at", "updated_at")
     }
     taken = {*own, *times, "embedding"}
-    keys = {f"metadata.{key}" if key in taken else key: value for key, value in entry.metadata.items()}
+    keys = {
+        f"metadata.{key}" if key in taken or key.startswith("metadata.") else key: value
+        for key, value in entry.metadata.items()
+    }
     return {**own, **keys, **times, "embedding": entry.embedding}
 
 
-def _lists(table: Any) -> dict[Any, list[Any]]:
+def _names(table: Any) -> list[str]:
+    if hasattr(table, "to_pydict"):  # Arrow's `columns` are the values
+        return [str(name) for name in getattr(table, "column_names", None) or table.to_pydict()]
+    return [str(name) for name in table.columns]
+
+
+def _lists(table: Any) -> list[list[Any]]:
     """Return the columns of a table as lists."""
-    if hasattr(table, "to_pydict"):  # Arrow
-        made: dict[Any, list[Any]] = table.to_pydict()
-        return made
-    return {name: table[name].to_list() for name in table.columns}
+    if hasattr(table, "to_pydict"):
+        return list(table.to_pydict().values())
+    return [table[name].to_list() for name in table.columns]
 
 
 def plain(value: Any) -> Any:
     """Return a cell as JSON carries it; what is missing (None, NaN, NaT, NA) is None, and a date its ISO text."""
+    if _is_missing(value):
+        return None
     if hasattr(value, "tolist"):  # NumPy's
         value = value.tolist()
-    if type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and math.isnan(value)):
-        return None
     return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def _is_missing(value: Any) -> bool:
+    if isinstance(value, (float, np.floating)):
+        return math.isnan(value)
+    return value is None or type(value).__name__ in ("NAType", "NaTType")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from conduit_lab.core import trace
-from conduit_lab.core.errors import InputError
+from conduit_lab.core.errors import InputError, ModelRunError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.stream import Stream
 from conduit_lab.flow.rag import LONGEST, MIN_SCORE, TOGETHER, UNKNOWN, Rag
@@ -66,7 +66,7 @@ class First:
 @pytest.fixture
 def store() -> Iterator[VectorStore]:
     with VectorStore(embedder=Topics(), name="handbook") as store:
-        store.add("refunds#0", None, {"section": "returns", "start": 11, "end": 67}, DOCUMENT[11:])
+        store.add("refunds#0", None, {"section": "returns", "start": 11, "end": 68}, DOCUMENT[11:])
         store.add("kettles#0", None, {"section": "products"}, "A kettle is descaled once a month.")
         store.add("parcels#0", None, {"section": "delivery"}, "A parcel takes three days, a kettle in it or not.")
         yield store
@@ -96,7 +96,7 @@ def test_the_best_passages_are_what_it_answers_from_and_its_sources(store: Vecto
                 "score": pytest.approx(got["sources"][0]["score"]),
                 "section": "returns",
                 "start": 11,
-                "end": 67,
+                "end": 68,
                 "span": [11, len(DOCUMENT)],
                 "text": DOCUMENT[11:],
             }
@@ -107,6 +107,30 @@ def test_the_best_passages_are_what_it_answers_from_and_its_sources(store: Vecto
 def test_a_span_is_of_the_content_where_the_entry_does_not_say_where_it_starts(store: VectorStore) -> None:
     source = Rag(store, Echo(), top_k=1, mode="dense")("kettle")["sources"][0]
     assert source["span"] == [0, len("A kettle is descaled once a month.")]
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"start": 2024},
+        {"start": 2024, "end": 2025},
+        {"start": 12.5, "end": 39.5},
+        {"start": "5", "end": "32"},
+        {"start": True, "end": 28},
+        {"start": -7, "end": 20},
+        {"start": None, "end": 27},
+        {"start": [5], "end": [32]},
+        {"end": 27},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("id", ["a", "a#0"])
+def test_a_start_of_the_users_own_moves_no_span(own: dict[str, Any], id: str) -> None:
+    with VectorStore(embedder=Topics()) as store:
+        store.add(id, None, own, "A kettle is a kettle, yes. ")
+        [source] = Rag(store, Echo(), mode="dense")("kettle")["sources"]
+    assert source["span"] == [0, 27]
+    assert {key: source[key] for key in own} == own
 
 
 def test_metadata_cannot_replace_what_is_a_sources_own(store: VectorStore) -> None:
@@ -154,9 +178,11 @@ def test_words_alone_find_without_an_embedder_and_without_a_threshold() -> None:
 
 
 def test_a_threshold_of_its_own_goes_with_the_cosine_alone() -> None:
-    with VectorStore(3) as cosine, VectorStore(3, metric="l2") as l2:
+    topics = Topics()
+    with VectorStore(embedder=topics) as cosine, VectorStore(metric="l2", embedder=topics) as l2:
         assert (Rag(cosine, Echo()).threshold, Rag(l2, Echo()).threshold) == (MIN_SCORE, None)
         assert Rag(l2, Echo(), min_score=2.0).threshold == 2.0
+        assert Rag(cosine, Echo(), mode="lexical").threshold is None
 
 
 @pytest.mark.parametrize(
@@ -224,13 +250,95 @@ def test_a_prompt_without_its_places_is_refused_when_it_is_made(store: VectorSto
         Rag(store, Echo(), prompt=prompt)
 
 
+# Settings
+
+
+class Named:
+    """A generator whose options are known."""
+
+    def generate(self, query: str, context: Sequence[str], max_tokens: int = 9) -> str:
+        return f"{len(context)} of {max_tokens}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"mode": "fuzzy"}, "mode is one of dense, lexical, hybrid, got 'fuzzy'"),
+        ({"mode": None}, "mode is one of"),
+        ({"top_k": 0}, "top_k is a whole number from 1"),
+        ({"top_k": 2.5}, "top_k is a whole number from 1"),
+        ({"top_k": True}, "top_k is a whole number from 1"),
+        ({"top_k": 10_001}, "top_k is a whole number from 1"),
+        ({"min_score": "0.5"}, "min_score is a finite number, got '0.5'"),
+        ({"min_score": float("nan")}, "min_score is a finite number, got nan"),
+        ({"min_score": -np.inf}, "min_score is a finite number, got -inf"),
+        ({"min_score": True}, "min_score is a finite number, got True"),
+        ({"min_score": [0.5]}, r"min_score is a finite number, got \[0.5\]"),
+        ({"min_score": 0.5, "mode": "lexical"}, "min_score is a similarity, and mode='lexical' compares none"),
+        ({"rerank": 5}, r"rerank expects a model with score\(query, passages\)"),
+        ({"rerank": "cross-encoder"}, r"rerank expects a model with score\(query, passages\)"),
+        ({"max_tokens": 0}, "max_tokens is a whole number of at least 1, got 0"),
+        ({"max_tokens": "9"}, "max_tokens is a whole number of at least 1, got '9'"),
+        ({"max_token": 9}, "Named.generate.* does not take .* 'max_token'"),
+        ({"where": {"section": "a"}}, "Named.generate.* does not take .* 'where'"),
+    ],
+    ids=str,
+)
+def test_settings_that_answer_no_question_are_refused_where_they_are_made(
+    store: VectorStore, settings: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        Rag(store, Named(), **settings)
+
+
+def test_parts_that_cannot_work_are_refused_where_they_are_put_together(store: VectorStore) -> None:
+    parts: Any = "a store"
+    with pytest.raises(InputError, match=r"a Rag expects a store with search\(…\), got str"):
+        Rag(parts, Echo())
+    with pytest.raises(InputError, match=r"a Rag expects a generator with generate\(…\), got str"):
+        Rag(store, parts)
+    with VectorStore(3) as bare:
+        for mode in ("dense", "hybrid"):
+            with pytest.raises(InputError, match=f"the store has no embedder, and mode='{mode}' compares embeddings"):
+                Rag(bare, Echo(), mode=mode)
+        Rag(bare, Echo(), mode="lexical")
+
+
+def test_a_store_is_not_opened_to_check_settings(tmp_path: Path) -> None:
+    lazy = VectorStore(3, path=tmp_path / "none.db", embedder=Topics(), lazy=True)
+    score: Any = np.float32(0.5)
+    Rag(lazy, Echo(), min_score=score)
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_what_a_reranker_returns_is_checked(store: VectorStore) -> None:
+    class Short:
+        name = "short"
+
+        def score(self, query: str, passages: Sequence[str]) -> FloatArray:
+            return np.zeros(len(passages) - 1, np.float32)
+
+    with pytest.raises(
+        ModelRunError, match=r"reranker 'short' returned float32 \[2\], expected one number per passage"
+    ):
+        Rag(store, Echo(), rerank=Short())("a kettle, a refund")
+
+
+def test_showing_it_never_raises(store: VectorStore) -> None:
+    rag = Rag(store, Echo())
+    wrong: Any = object()
+    rag.min_score = rag.store = wrong
+    assert "answers from <object" in repr(rag)
+    assert "store &#x27;object&#x27;" in rag._repr_mimebundle_()["text/html"]
+
+
 # What there is room for
 
 
 def test_passages_are_cut_to_what_the_generator_reads(writer: Generator) -> None:
     passage = " ".join(f"Refund number {place} takes five days." for place in range(12))
     with VectorStore(embedder=Topics()) as store:
-        store.add("long", None, {"start": 100}, passage)
+        store.add("long", None, {"start": 100, "end": 100 + len(passage)}, passage)
         store.add("short", None, {}, "A refund is a refund.")
         got = Rag(store, writer, top_k=2, max_tokens=20)("refund?")
     source = got["sources"][0]

@@ -33,7 +33,7 @@ class Echo:
 @pytest.fixture
 def store() -> Iterator[VectorStore]:
     with VectorStore(2, name="handbook") as store:
-        store.add("refunds#0", [1, 0], {"section": "returns", "start": 40}, "A refund takes five days.")
+        store.add("refunds#0", [1, 0], {"section": "returns", "start": 40, "end": 65}, "A refund takes five days.")
         store.add("kettles#0", [0, 1], {"section": "products"}, "A kettle is descaled once a month.")
         yield store
 
@@ -167,7 +167,7 @@ def test_both_are_called_from_python_too_and_traced(lab: Lab, store: VectorStore
 
 
 def test_the_table_of_an_app_shows_both(app: App, store: VectorStore) -> None:
-    app.rag("/rag/query", Rag(store, Echo(), name="help"))
+    app.rag("/rag/query", Rag(store, Echo(), mode="lexical", name="help"))
     lines = [line.split() for line in repr(app).splitlines()]
     assert ["POST", "/rag/query", "help(question:", "str)"] in [line[:4] for line in lines]
     assert ["POST", "/rag/query/stream", "help_stream(question:", "str)"] in [line[:4] for line in lines]
@@ -183,7 +183,7 @@ def test_a_cell_that_is_run_again_replaces_both(lab: Lab, store: VectorStore) ->
 
 
 def test_an_app_refuses_a_path_that_is_taken(app: App, store: VectorStore) -> None:
-    app.rag("/rag/query", Rag(store, Echo()))
+    app.rag("/rag/query", Rag(store, Echo(), mode="lexical"))
     with pytest.raises(EndpointError, match="already served by rag"):
-        app.rag("/rag/query", Rag(store, Echo()))
+        app.rag("/rag/query", Rag(store, Echo(), mode="lexical"))
     assert len(app.endpoints) == 2

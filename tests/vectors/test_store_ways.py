@@ -274,6 +274,10 @@ def test_more_like_one(store: VectorStore) -> None:
     assert ids(store.more_like("a")) == ["b", "c"]
     with pytest.raises(KeyError, match="no entry 'zz'"):
         store.more_like("zz")
+    top_k: Any
+    for top_k in (0, "3", 2.5, True):
+        with pytest.raises(VectorInputError, match="top_k is a whole number from 1"):
+            store.more_like("a", top_k)
 
 
 def test_duplicates(store: VectorStore) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import chain, starmap
 from pathlib import Path
@@ -26,6 +26,7 @@ from conduit_lab.vectors.disk import changes, format_1, lexical, record
 from conduit_lab.vectors.disk.files import new_file
 from conduit_lab.vectors.disk.record import Block
 from conduit_lab.vectors.entry import Entry
+from conduit_lab.vectors.index.bound import BoolArray, IntArray
 from conduit_lab.vectors.index.scoring import METRICS
 
 FORMAT_VERSION = 2
@@ -34,7 +35,9 @@ FORMAT_VERSION = 2
 _PAGE = 8_192
 _NEW = {"dimension": "384", "metric": "cosine"}  # what a new store is where nothing else is wanted
 _META = "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT"
-_ROWS = tuple(statement.strip() for statement in (record.TABLE, *lexical.SCHEMA))
+_ROWS, _UNFOLDED = (
+    tuple(statement.strip() for statement in (record.TABLE, *words)) for words in (lexical.SCHEMA, lexical.UNFOLDED)
+)
 _SYNCHRONOUS = {"normal": "NORMAL", "full": "FULL"}
 _CACHE = 32_768  # KB of pages that one transaction may change before they are written twice
 _LOG = 4_000  # pages in the log before they move into the file, so that 10,000 rows are not written twice in one `put`
@@ -75,6 +78,7 @@ class Storage:
                     self._create_file(path)
                 mode = "mode=ro&immutable=1" if read_only else "mode=rw"
                 self._connection = sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, check_same_thread=False)
+                lexical.register(self._connection)
         # A store that is dropped without close(), as when a notebook cell runs twice, must not leak its file.
         self._close = weakref.finalize(self, self._connection.close)
         try:
@@ -151,14 +155,18 @@ class Storage:
             self._connection.executemany("DELETE FROM entries WHERE id = ?", ((id,) for id in ids))
             self._last = None if self.changed_elsewhere() else self._last_change()
 
-    def lexical(self, text: str, limit: int, offset: int = 0) -> list[tuple[str, float]]:
-        """Return ids and bm25 scores of the entries that hold a word of `text`, best first; higher is better."""
-        query = lexical.match(text)
-        if query is None:
-            return []
+    def lexical(
+        self, text: str, limit: int, keep: Callable[[IntArray], BoolArray] | None = None
+    ) -> list[tuple[str, float]]:
+        """Return ids and bm25 scores of the best entries with a word of `text`, of those whose numbers `keep` keeps."""
         with self.transaction():
             self._check_words()
-            return self._connection.execute(lexical.SEARCH, (query, limit, offset)).fetchall()
+            return lexical.search(self._connection, text, limit, keep)
+
+    def numbers(self, after: int = 0) -> IntArray:
+        """Return the numbers of the entries beyond `after`, which ascend in the order of adding."""
+        with self.transaction():
+            return lexical.numbers(self._connection, after)
 
     def copy_to(self, path: Path, embeddings: Iterable[FloatArray] = ()) -> None:
         """Write a whole copy as a new file that needs no other beside it; `path` must not exist.
@@ -200,6 +208,7 @@ class Storage:
             self._create(new)
 
     def _create(self, connection: sqlite3.Connection, kind: str = "store") -> None:
+        lexical.register(connection)
         connection.execute(f"PRAGMA page_size = {_PAGE}")
         with connection:
             connection.execute("BEGIN")
@@ -226,9 +235,13 @@ class Storage:
         self._unchecked = self._width > 0
         if old:
             self._upgrade()
+        if not self._read_only:
+            lexical.upgrade(self._connection)
         made = {sql for (sql,) in self._connection.execute("SELECT sql FROM sqlite_schema")}
         self._logged = made.issuperset(changes.SCHEMA)
-        if not made.issuperset(_ROWS) or (not self._logged and made.intersection(changes.SCHEMA)):
+        if not (made.issuperset(_ROWS) or made.issuperset(_UNFOLDED)) or (
+            not self._logged and made.intersection(changes.SCHEMA)
+        ):
             raise self._damaged("its tables are not as they were made")
         # Not quick_check: where the index of ids has a wrong one, an entry could not be found, or be added twice.
         problem = self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0]

@@ -71,8 +71,7 @@ class Bits:
         """Code the rows up to `end`, and with the first ones measure the margin; give up when `stop` is set."""
         first = self._mean is None
         if first:
-            sample = np.unique(np.linspace(0, end - 1, min(end, _MEAN_OF)).astype(np.int64))
-            self._mean = self._rows.near(sample).mean(axis=0)
+            self._mean = self._rows.near(self._rows.sample(end, _MEAN_OF)).mean(axis=0)
         for chunk in chunks(self.begin + len(self), end, _NEAR):
             if stop.is_set():
                 return
@@ -126,8 +125,9 @@ class Bits:
 
     def _measured(self) -> float:
         """Return the margin that finds the neighbours of some rows, 0 where it leaves too many rows to score."""
-        asked = np.unique(np.linspace(0, len(self) - 1, _ASKED).astype(np.int64))
-        queries, every = Queries(self._rows.get(asked), self._rows.metric), Kept(None, len(self))
+        asked = self._rows.sample(len(self), _ASKED)
+        queries = Queries(self._rows.get(asked), self._rows.metric)
+        every = Kept(None, len(self), self._rows.odd[self._rows.odd < len(self)])
         exact = self._rows.bound(queries)
         near = best(every.parts(exact, 0, len(self), len(asked)), exact, _NEIGHBOURS + 1, every)
         assert near is not None

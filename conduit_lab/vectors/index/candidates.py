@@ -22,17 +22,18 @@ _FEW = 32  # pairs for each query that are scored in float64 as soon as they are
 
 
 class Best(NamedTuple):
-    """For each query its best rows, and how many rows had to be looked at in float32 for the one with most."""
+    """For each query its best rows, and how many rows had to be compared in float32."""
 
     found: list[Found]
-    looked: int
+    looked: list[int]
 
 
 class Candidates:
     """The rows that may be among the best `top_k`, while rows are looked at part by part.
 
     `least` float64 `[q]` is a rank that no query's answer will go below: that of the `top_k`-th best among the rows
-    with the best bounds so far. A row whose bound does not reach it needs no score.
+    with the best bounds so far. A row whose bound does not reach it needs no score. `mask` has the kept rows of
+    slices; rows that are named one by one are all kept.
     """
 
     def __init__(self, near: RowsBound, top_k: int, mask: BoolArray | None) -> None:
@@ -52,7 +53,7 @@ class Candidates:
             self._found.append(self._first(bound, chosen))
             return
         pairs = bound.above(chosen, self.least)
-        if self._mask is not None:
+        if self._mask is not None and isinstance(chosen, slice):
             pairs = pairs.where(self._mask[pairs.row])
         self._found.append(pairs)
         self._new.append(pairs)
@@ -68,18 +69,18 @@ class Candidates:
             pairs = pairs.where(pairs.bound >= self.least[pairs.query])
         if len(pairs.row) > limit * queries:
             return None
-        most = len(pairs.row) if queries == 1 else int(np.bincount(pairs.query).max(initial=0))
+        looked = [len(pairs.row)] if queries == 1 else np.bincount(pairs.query, minlength=queries).tolist()
         if len(pairs.row) > (_FEW + self._top_k) * queries:
             ranks = self._near.ranks(pairs.query, pairs.row) + self._near.plus[pairs.query]
             pairs = pairs.where(ranks >= self.least[pairs.query])
-        return Best(scored(pairs.query, pairs.row, self._near.rows, self._near.queries, self._top_k), most)
+        return Best(scored(pairs.query, pairs.row, self._near.rows, self._near.queries, self._top_k), looked)
 
     def _first(self, bound: Bound, chosen: Chosen) -> Pairs:
         """Look at rows all of which may be among the best, and return those that are not far behind."""
         values, short = bound.values(chosen), bound.short(chosen)
-        if self._mask is not None:
+        if self._mask is not None and isinstance(chosen, slice):
             at = np.flatnonzero(self._mask[chosen])
-            values, chosen = values[:, at], at + chosen.start if isinstance(chosen, slice) else chosen[at]
+            values, chosen = values[:, at], at + chosen.start
         if short is None:
             self._new = [bound.pairs(values, chosen, _reached(values, self._depth) + bound.plus)]
             self._raise()

@@ -45,6 +45,7 @@ class Int8:
         self.codes = Blocks((self._width,), np.int8) if begin else Packed(self._width, saved.get("codes"))
         self.scales = Blocks((), np.float32, saved.get("scales"))
         self.rest = float(saved["rest"][0]) if "rest" in saved else 0.0
+        self._usual = self.scales.take(np.array([0]))[0] if len(self) else np.float32(1)
         self.fitted = begin + len(self)  # rows that the codes were first made for
 
     def __len__(self) -> int:
@@ -65,7 +66,9 @@ class Int8:
 
     def after(self) -> Int8:
         """Return codes for the rows after these, that `join` takes."""
-        return Int8(self._rows, self._axes_saved(), self.begin + len(self))
+        more = Int8(self._rows, self._axes_saved(), self.begin + len(self))
+        more._usual = self._usual
+        return more
 
     def join(self, more: Int8) -> None:
         """Take in the codes of the rows that follow."""
@@ -80,8 +83,7 @@ class Int8:
         if self.begin == len(self) == 0 and self.axes is None:
             self.fitted = end
             if end >= AXES_ROWS:
-                sample = np.unique(np.linspace(0, end - 1, min(end, _AXES_OF)).astype(np.int64))
-                self.axes = Axes.along(self._rows.near(sample))
+                self.axes = Axes.along(self._rows.near(self._rows.sample(end, _AXES_OF)))
             self.codes = Packed(self._width)
         for piece in chunks(self.begin + len(self), end, PIECE):
             if stop.is_set():
@@ -138,8 +140,10 @@ class Int8:
         near = near if self.axes is None else self.axes(near)
         scales = _scales(near)
         # One scale for all, so that their products are compared as the whole numbers they are, but none that is much
-        # too great for most.
-        scales = np.maximum(scales, min(scales.max(), _COMMON * np.median(scales)) or 1)
+        # too great for most. Zero vectors take what the others have.
+        if len(some := scales[scales > 0]):
+            self._usual = min(some.max(), _COMMON * np.median(some))
+        scales = np.maximum(scales, self._usual)
         codes = _coded(near, scales)
         rest = near / scales[:, np.newaxis] - codes
         self.rest = max(self.rest, float(length(rest).max(initial=0.0) * _MORE))
@@ -182,9 +186,10 @@ class Int8Bound(Bound):
         if self._int8.axes is not None:
             return None
         assert isinstance(chosen, slice)
-        short: FloatArray = 2 * _MORE * self._more * self._scales * self._int8.scales.view(chosen).max() + self.plus
+        scale = self._rows.usual(chosen, self._int8.scales.view(chosen)).max(initial=0)
+        short: FloatArray = 2 * _MORE * self._more * self._scales * scale + self.plus
         if self._rows.metric != "cosine":
-            longest = self._rows.length(chosen).max()
+            longest = self._rows.usual(chosen, self._rows.length(chosen)).max(initial=0)
             short += 2 * _MORE * self._rests[:, 0] * longest
             if self._rows.metric == "l2":
                 short += 2 * _SQUARE * np.square(longest)

@@ -63,7 +63,7 @@ class Derived:
             self._take_graph(self._linking)
         if not self._able or len(self._rows) < INT8_ROWS:
             return
-        if not self._rows.tame():
+        if 2 * len(self._rows.odd) > len(self._rows):  # codes would stand for the fewer
             self.codes = self.graph = None
         elif self._coding is None and (making := self._wanted()) is not None:
             self._coding = self._begun(making)

@@ -62,7 +62,7 @@ class Graph:
             metric = faiss.METRIC_L2 if self._rows.metric == "l2" else faiss.METRIC_INNER_PRODUCT
             made = faiss.IndexHNSWSQ(self._rows.dimension, faiss.ScalarQuantizer.QT_8bit, _LINKS, metric)
             made.hnsw.efConstruction = _EFFORT
-            made.train(self._rows.near(np.unique(np.linspace(0, end - 1, min(end, _TRAINED_ON)).astype(np.int64))))
+            made.train(self._rows.near(self._rows.sample(end, _TRAINED_ON)))
             self._faiss = made
         for chunk in chunks(len(self), end, _SLICE):
             if stop.is_set():
@@ -89,9 +89,11 @@ class Graph:
             return None
         nearest, linked = near
         found = [row[row >= 0] if kept.mask is None else row[(row >= 0) & kept.mask[row]] for row in nearest]
-        if any(len(row) < min(top_k, kept.count) for row in found):
+        if any(len(row) < min(top_k, kept.scanned) for row in found):
             return None
         replaced = self.replaced[self.replaced < linked]
+        if kept.mask is not None:
+            replaced = replaced[kept.mask[replaced]]
         return [np.union1d(row, replaced) for row in found], linked
 
     def _nearest(self, queries: Queries, top_k: int, width: int) -> tuple[IntArray, int] | None:
@@ -106,8 +108,9 @@ class Graph:
 
     def _measured(self) -> int:
         """Return the first width that finds the neighbours of some rows, or 0."""
-        asked = np.unique(np.linspace(0, len(self) - 1, _ASKED).astype(np.int64))
-        queries, every = Queries(self._rows.get(asked), self._rows.metric), Kept(None, len(self))
+        asked = self._rows.sample(len(self), _ASKED)
+        queries = Queries(self._rows.get(asked), self._rows.metric)
+        every = Kept(None, len(self), self._rows.odd[self._rows.odd < len(self)])
         exact = self._rows.bound(queries)
         true = best(every.parts(exact, 0, len(self), len(asked)), exact, _NEIGHBOURS, every)
         assert true is not None

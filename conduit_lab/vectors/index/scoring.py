@@ -2,7 +2,7 @@
 
 A *score* is what a person gets: a similarity, or for l2 and manhattan a distance. A *rank* is the same on a scale
 where higher is better for every metric, linear in the dot product, so that a scan can bound it:
-cosine x·q / |x||q|, dot x·q, l2 x·q - |x|²/2 = (|q|² - distance²) / 2, manhattan -distance.
+cosine x·q / |x||q|, dot x·q / |q|, l2 x·q - |x|²/2 = (|q|² - distance²) / 2, manhattan -distance.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from conduit_lab.core.spec import FloatArray
+from conduit_lab.core.spec import Array, FloatArray
 
 Float64Array = npt.NDArray[np.float64]
 METRICS = ("cosine", "dot", "l2", "manhattan")
+_DIRECTIONS = ("cosine", "dot")  # metrics that rank by the direction of a query alone
+# Lengths between which no float32 product or square over- or underflows, with room for a sum of
+# millions. Rows and queries of other lengths are odd: their ranks are computed in float64.
+TAME = (1e-12, 1e12)
 _BLOCK = 256  # rows of a float64 copy: it stays in the processor's cache
 
 
@@ -24,11 +28,18 @@ def is_distance(metric: str) -> bool:
     return metric in ("l2", "manhattan")
 
 
+def odd(lengths: Array) -> npt.NDArray[np.bool_]:
+    """Report for each length whether it is outside of `TAME`; 0 is not."""
+    result: npt.NDArray[np.bool_] = (lengths > TAME[1]) | ((lengths < TAME[0]) & (lengths > 0))
+    return result
+
+
 class Queries:
     """Queries `[q, dimension]` in the forms that a search needs, made once.
 
     `vectors` float32 as given, `wide` float64, `lengths` float64 `[q]`; `near` float32 is what a scan multiplies with:
-    for cosine each at length 1, or 0.
+    for cosine and dot each at length 1, or 0. `odd` bool `[q]` names those whose ranks float32 cannot bound, or is
+    None where it can: always where only a query's direction matters.
     """
 
     def __init__(self, vectors: FloatArray, metric: str) -> None:
@@ -36,7 +47,11 @@ class Queries:
         self.wide = vectors.astype(np.float64)
         self.lengths = _length(self.wide)
         self.near = vectors
-        if metric == "cosine":
+        self.odd: npt.NDArray[np.bool_] | None = None
+        # What a short query loses in float32 is less than the slack for any row between TAME.
+        if metric not in _DIRECTIONS and (long := self.lengths > TAME[1]).any():
+            self.odd = long
+        if metric in _DIRECTIONS:
             self.near = (self.wide / np.where(self.lengths == 0, 1, self.lengths)[:, np.newaxis]).astype(np.float32)
 
     def __len__(self) -> int:
@@ -50,7 +65,7 @@ class Queries:
     @property
     def reach(self) -> Float64Array | float:
         """The lengths of `near`, or a little more."""
-        return 1.0 if self.metric == "cosine" else self.lengths
+        return 1.0 if self.metric in _DIRECTIONS else self.lengths
 
     def scores(self, rows: FloatArray, query: npt.NDArray[np.int64]) -> Float64Array:
         """Return the score of each row float32 `[m, dimension]` for its own query, given by number `[m]`.
@@ -77,6 +92,10 @@ class Queries:
         if self.metric == "l2":
             half: Float64Array = (np.square(self.lengths[query]) - np.square(scores)) / 2
             return half
+        if self.metric == "dot":
+            lengths = self.lengths[query]
+            dot: Float64Array = scores / np.where(lengths == 0, 1, lengths)
+            return dot
         return -scores if self.metric == "manhattan" else scores
 
 

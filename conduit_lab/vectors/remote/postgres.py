@@ -168,7 +168,8 @@ class Postgres:
             if len(rows) < wanted and not scan:
                 rows = self._nearest(vector, wanted, where, scan=True)
             lists.append(self._best(rows, query, top_k))
-        return Matches(lists, "exact scan in PostgreSQL" if scan else f"HNSW in PostgreSQL, {wanted} rescored")
+        plan = "exact scan in PostgreSQL" if scan else f"HNSW in PostgreSQL, {wanted} rescored"
+        return Matches(lists, [plan] * len(lists))
 
     def lexical(self, text: str, top_k: int, where: Filter | None = None) -> list[Match]:
         """Return the best `top_k` entries by the English words of `text`; content counts to 100,000 characters."""

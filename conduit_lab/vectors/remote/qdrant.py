@@ -147,7 +147,8 @@ class Qdrant:
                 order = [point.payload["order"] for point in points]
                 found = best(self.metric, self._vectors(points), order, query, top_k)
                 lists.append([_match(points[at], score) for at, score in found])
-        return Matches(lists, "exact scan in Qdrant" if scan else f"HNSW in Qdrant, ef {_EF_SEARCH}")
+        plan = "exact scan in Qdrant" if scan else f"HNSW in Qdrant, ef {_EF_SEARCH}"
+        return Matches(lists, [plan] * len(lists))
 
     def lexical(self, text: str, top_k: int, where: Filter | None = None) -> list[Match]:
         """Return the best `top_k` entries by the words of `text`, as they are written; needs Qdrant 1.20."""

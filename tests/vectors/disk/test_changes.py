@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from conduit_lab.core.errors import StoreError
-from conduit_lab.vectors.disk import changes, record
+from conduit_lab.vectors.disk import changes, lexical, record
 from conduit_lab.vectors.disk.storage import Storage
 from conduit_lab.vectors.entry import Entry
 from tests.vectors.disk.test_format_1 import make_format_1
@@ -200,6 +200,7 @@ def test_a_writer_that_knows_of_no_log_is_told_of(pair: tuple[Storage, Storage],
     _, two = pair
     new = entry("f", 2)
     with closing(sqlite3.connect(path)) as connection, connection:
+        lexical.register(connection)
         connection.execute(record.PUT, record.row((new.id, new.embedding, new.metadata, new.content, 1.0, 1.0), 8))
         connection.execute("DELETE FROM entries WHERE id = 'a'")
     assert told(two) == (["a"], [("f", 2, 2)])

@@ -129,6 +129,7 @@ def check(folder: Path, state: State, saved: State | None, told: Round) -> tuple
     if saved is not None:
         assert found(folder / "snapshot") == saved
     with closing(sqlite3.connect(folder / "index.db")) as connection:
+        lexical.register(connection)
         connection.execute(lexical.CHECK)  # the words are those of the texts
     return state, saved
 

@@ -59,7 +59,7 @@ def test_no_rank_is_above_its_bound_whatever_the_data(metric: str, data: st.Data
     asked = data.draw(hnp.arrays(np.float32, (data.draw(st.integers(1, 3)), dimension), elements=VALUES, fill=VALUES))
     rows, queries = Rows(dimension, metric), Queries(asked, metric)
     rows.append(given)
-    if not rows.tame(queries):
+    if len(rows.odd) or queries.odd is not None:
         return
     count = data.draw(st.integers(0, dimension - 1))
     axes = np.linalg.qr(np.random.default_rng(count).standard_normal((dimension, dimension)))[0][:count]
@@ -114,8 +114,8 @@ def test_codes_that_leave_too_many_rows_to_score_are_not_used(indexes: Callable[
 def test_exact_scans_float32(indexes: Callable[..., Index]) -> None:
     rows = random(INT8_ROWS, 48)
     index = indexes(rows)
-    found, plan = index.search(rows[:2], 5, exact=True)
-    assert plan == f"exact scan of {INT8_ROWS:,} rows"
+    found, plans = index.search(rows[:2], 5, exact=True)
+    assert plans == [f"exact scan of {INT8_ROWS:,} rows"] * 2
     assert found[1][0].tolist() == index.search(rows[:2], 5).found[1][0].tolist()
 
 
@@ -259,16 +259,6 @@ def test_a_build_that_fails_is_told_once_and_searches_do_without(
         f"no Int8 could be made for {INT8_ROWS:,} rows: searches do without".replace(",", "")
     ]
     assert answers(index.search(rows[3:4], 1))[0][0][0] == 3
-
-
-def test_vectors_beyond_float32_products_are_scanned_without_codes(indexes: Callable[..., Index]) -> None:
-    rows = random(INT8_ROWS, 8)
-    index = indexes(rows)
-    rows[3] *= np.float32(1e30)
-    index.replace(np.array([3]), rows[3:4])
-    query = random(1, 8, seed=1)
-    assert answers(index.search(query, 5)) == [oracle(rows, query[0], "cosine")[:5]]
-    assert index.search(query, 5).plan.startswith("exact scan")
 
 
 def test_codes_of_a_snapshot_are_used_as_they_are(
