@@ -25,6 +25,7 @@ from conduit_lab.runtime.cache import Shared, sessions
 from conduit_lab.runtime.tuning import read_tuning
 
 _UNCUT = 2**30  # tokens: a text is counted whole
+_DOCUMENT = ("document", "passage")  # names of the prompt for stored texts, in the order of choice
 WINDOW = 2048  # texts that are tokenised and sorted together
 SHORT = 8192  # characters; tokenising more of them would hold an event loop up for more than a millisecond
 
@@ -133,7 +134,12 @@ class Embedder(FolderModel[_Opened]):
 
     def encode_document(self, texts: Any) -> FloatArray:
         """Return what `encode` does, for what is stored: with the prompt "document" or "passage" where there is one."""
-        return self.encode(texts, prompt_name=self._first_prompt("document", "passage"))
+        return self.encode(texts, prompt_name=self._first_prompt(*_DOCUMENT))
+
+    @property
+    def document_prompt(self) -> str:
+        """The text that `encode_document` puts before each text, or ""."""
+        return self._prompt(self._parts().folder, self._first_prompt(*_DOCUMENT), None)
 
     def _first_prompt(self, *names: str) -> str | None:
         return next((name for name in names if name in self._parts().folder.prompts), None)

@@ -23,6 +23,7 @@ from conduit_lab.vectors.documents.chunking import TOKENS, Chunker
 from conduit_lab.vectors.documents.document import kind_of, read
 from conduit_lab.vectors.documents.sheet import Sheet, read_csv, read_frame
 from conduit_lab.vectors.documents.sources import Source, Sources, find
+from conduit_lab.vectors.embedding import embed_passages, passage_length
 from conduit_lab.vectors.entry import Entry, check_metadata
 
 # Chunks that are embedded and committed together: an interrupt loses at most these, and the progress bar moves by them.
@@ -254,7 +255,7 @@ class _Update:
         if not rows:
             return
         new = list(dict.fromkeys(row.text for row in rows if row.vector is None))
-        made = dict(zip(new, self.embedder.encode(new), strict=True)) if new else {}
+        made = dict(zip(new, embed_passages(new, self.embedder), strict=True)) if new else {}
         vectors = [made[row.text] if row.vector is None else row.vector for row in rows]
         self.store.add_many(
             [row.id for row in rows], np.stack(vectors), [row.metadata for row in rows], [row.text for row in rows]
@@ -281,7 +282,7 @@ def _row_pieces(sheet: Sheet, section: str | None) -> list[Piece]:
 
 def _chunker(embedder: Embedder, size: int | None, overlap: int) -> Chunker:
     """Return a chunker that counts the tokens of the embedder, where it can tell them, else characters."""
-    length, most = getattr(embedder, "count_tokens", None), getattr(embedder, "max_length", None)
+    length, most = passage_length(embedder), getattr(embedder, "max_length", None)
     if length is not None and most is not None:
         size = min(TOKENS, most) if size is None else size
         if isinstance(size, int) and size > most:
