@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from conduit_lab.core import figures
-from conduit_lab.core.errors import InputError, MissingExtra
+from conduit_lab.core.errors import InputError
 from conduit_lab.core.paths import display, resolve
+from conduit_lab.vectors.documents import pdf
 from conduit_lab.vectors.documents.markup import Heading, html_text, markdown_headings
 
 KINDS = {
@@ -40,7 +38,8 @@ class Document:
     `source` is the file's path as `core.paths.display` gives it. `kind` is markdown, text, html or pdf. `begin` is
     where the text starts after a front matter. `headings` are in the order of the text. `pages` are the offsets at
     which the pages of a PDF start. `lines` are pairs (offset, line number from 1) of the file, in order; for HTML
-    they are lines of the file and not of `text`, and a PDF has none.
+    they are lines of the file and not of `text`, and a PDF has none. `problem` says how `text` differs from what a
+    reader of the file sees, or "".
     """
 
     source: str
@@ -51,6 +50,7 @@ class Document:
     headings: tuple[Heading, ...] = field(default=(), repr=False)
     pages: tuple[int, ...] = field(default=(), repr=False)
     lines: tuple[tuple[int, int], ...] = field(default=(), repr=False)
+    problem: str = field(default="", repr=False)
 
     def line(self, at: int) -> int | None:
         """Return the number, from 1, of the file's line that the character at `at` stands in."""
@@ -67,7 +67,7 @@ def read(path: str | Path) -> Document:
 
     The text of Markdown and text files is the file's own, character for character, so offsets hold in the file.
     Raises `InputError` naming the file when it cannot be read, is larger than 64 MB, is of another kind, broken,
-    encrypted or not UTF-8 (HTML: not in the encoding that it declares), and `MissingExtra` for a PDF without pypdf.
+    encrypted or not UTF-8 (HTML: not in the encoding that it declares), and `MissingExtra` for a PDF without pypdfium2.
     """
     path = resolve(path)
     source, kind = source_of(path), kind_of(path)
@@ -158,35 +158,10 @@ def _lines(text: str) -> tuple[tuple[int, int], ...]:
 
 
 def _read_pdf(source: str, stem: str, data: bytes) -> Document:
-    try:
-        from pypdf import PdfReader
-    except ImportError:
-        raise MissingExtra("pypdf", "documents", f"reading {source}") from None
-    # It logs what it repairs, line by line; what it cannot repair is raised. A level that somebody has set is kept.
-    log = logging.getLogger("pypdf")
-    log.setLevel(log.level or logging.CRITICAL)
-    try:
-        reader = PdfReader(io.BytesIO(data))
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise InputError(f"{source} wants a password: save it without one")
-        texts = [_clean(page.extract_text()) for page in reader.pages]
-        title = _title(reader)
-    except InputError:
-        raise
-    except Exception as error:  # a broken file shows as anything: KeyError, RecursionError, zlib.error …
-        raise InputError(f"{source} is not a readable PDF: {type(error).__name__}: {str(error)[:200]}") from error
+    read = pdf.read_pages(source, data)
     pages, at = [], 0
-    for text in texts:
+    for text in read.texts:
         pages.append(at)
         at += len(text) + 2
-    return Document(source, "\n\n".join(texts), "pdf", title or stem, pages=tuple(pages))
-
-
-def _title(reader: Any) -> str:
-    title = reader.metadata.title if reader.metadata else None
-    return _clean(title).strip() if isinstance(title, str) else ""
-
-
-def _clean(text: str) -> str:
-    """Return text without NULs and lone surrogates, which wrong character maps in a PDF give."""
-    return text.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = "\n\n".join(read.texts)
+    return Document(source, text, "pdf", read.title or stem, pages=tuple(pages), problem=read.problem)

@@ -60,8 +60,8 @@ class Reindexed:
     """What `add_documents` did, in chunks (rows, for a table).
 
     `updated` chunks have a new text, place or metadata under an old id; `kept` ones were right already. `embedded`
-    counts the texts that went through the embedder. `problems` are the files that gave nothing, each with the reason;
-    `passed_over` counts the files of a folder that are no documents, by suffix.
+    counts the texts that went through the embedder. `problems` are the files that gave nothing, or a text that looks
+    broken, each with the reason; `passed_over` counts the files of a folder that are no documents, by suffix.
     """
 
     name: str
@@ -148,7 +148,7 @@ def _files(update: _Update, sources: Sources, chunker: Chunker, text: str | Sequ
     for file in sources.files:
         try:
             with trace.span("chunk", "call", None, file.name) as span:
-                pieces = _pieces(file, chunker, text)
+                pieces, problem = _pieces(file, chunker, text)
                 if span is not None:
                     span.output = figures.plural(len(pieces), "chunk")
         except InputError as error:
@@ -157,9 +157,8 @@ def _files(update: _Update, sources: Sources, chunker: Chunker, text: str | Sequ
             wrong += [str(error)] if file.named else []
             update.step(file.size)
             continue
-        if not pieces:
-            scanned = ": scanned pages want text recognition first" if kind_of(file.path) == "pdf" else ""
-            problems[file.name] = f"has no text{scanned}"
+        if problem or not pieces:
+            problems[file.name] = problem or "has no text"
         update.put(file.name, pieces, file.size)
     found = {file.name for file in sources.files}
     update.finish([name for name in update.left if name not in failed and (name in found or sources.covers(name))])
@@ -167,10 +166,10 @@ def _files(update: _Update, sources: Sources, chunker: Chunker, text: str | Sequ
         raise InputError("; ".join(wrong))
 
 
-def _pieces(file: Source, chunker: Chunker, text: str | Sequence[str] | None) -> list[Piece]:
-    """Return the text and the metadata of each entry that a file gives."""
+def _pieces(file: Source, chunker: Chunker, text: str | Sequence[str] | None) -> tuple[list[Piece], str]:
+    """Return the text and the metadata of each entry that a file gives, and the problem that its text has, or ""."""
     if kind_of(file.path) == "table":
-        return _row_pieces(read_csv(file.path, text), file.section)
+        return _row_pieces(read_csv(file.path, text), file.section), ""
     document = read(file.path)
     pieces = []
     for chunk in chunker.chunks(document):
@@ -185,7 +184,7 @@ def _pieces(file: Source, chunker: Chunker, text: str | Sequence[str] | None) ->
             "end": chunk.end,
         }
         pieces.append((chunk.text, {key: value for key, value in metadata.items() if value is not None}))
-    return pieces
+    return pieces, document.problem
 
 
 class _Row(NamedTuple):
