@@ -11,7 +11,7 @@ from conduit_lab.core import figures
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.paths import display, resolve
 from conduit_lab.vectors.documents import pdf
-from conduit_lab.vectors.documents.markup import Heading, html_text, markdown_headings
+from conduit_lab.vectors.documents.markup import Heading, front_title, html_text, markdown_headings
 
 KINDS = {
     ".md": "markdown",
@@ -28,7 +28,6 @@ MAX_BYTES = 64 * 2**20  # of one file: a text is held whole, with its lines and 
 # What pages mean by these names, by the encoding standard of the WHATWG.
 _MEANT = {"iso-8859-1": "cp1252", "latin1": "cp1252", "us-ascii": "cp1252", "ascii": "cp1252", "utf-16": "utf-8"}
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}charset=["']?([\w-]{1,40})""", re.IGNORECASE)
-_TITLE = re.compile(r"^title:[ \t]*(\S.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -82,9 +81,8 @@ def read(path: str | Path) -> Document:
         case "markdown":
             text = decode(read_bytes(path), source)
             begin, headings = markdown_headings(text)
-            named = _TITLE.search(text, 0, begin)
-            title = named[1].strip(" \t\r\"'") if named else ""
-            title = title or next((heading.text for heading in headings if heading.level == 1), "") or path.stem
+            first = next((heading.text for heading in headings if heading.level == 1), "")
+            title = front_title(text, begin) or first or path.stem
             return Document(source, text, kind, title, begin, headings, (), _lines(text))
         case "text":
             text = decode(read_bytes(path), source)
