@@ -213,8 +213,8 @@ class _Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in _BLOCK:
             closed = _CLOSES.get(tag, frozenset())
-            while (block := self._open[self._open[-1].block].tag) == "p" or block in closed:
-                self._close(block)
+            while (inner := self._open[self._open[-1].block].tag) == "p" or inner in closed:
+                self._close(inner)
         above = self._open[-1]
         if tag in _BLOCK and not above.hidden:
             self._break(tag)
