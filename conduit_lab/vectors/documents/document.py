@@ -69,30 +69,40 @@ def read(path: str | Path) -> Document:
     encrypted or not UTF-8 (HTML: not in the encoding that it declares), and `MissingExtra` for a PDF without pypdfium2.
     """
     path = resolve(path)
-    source, kind = source_of(path), kind_of(path)
+    kind_of(path)
+    source = source_of(path)
+    return parse(source, path, read_bytes(path, source))
+
+
+def parse(source: str, path: Path, data: bytes) -> Document:
+    """Return the document in the bytes `data` of the file at `path`; raises as `read` does."""
+    kind = kind_of(path)
     match kind:
         case "pdf":
-            return _read_pdf(source, path.stem, read_bytes(path))
+            return _read_pdf(source, path.stem, data)
         case "html":
-            data = read_bytes(path)
             page = html_text(decode(data, source, _declared(data)))
             first = next((heading.text for heading in page.headings), "")
             return Document(source, page.text, kind, page.title or first or path.stem, 0, page.headings, (), page.lines)
         case "markdown":
-            text = decode(read_bytes(path), source)
+            text = decode(data, source)
             begin, headings = markdown_headings(text)
             first = next((heading.text for heading in headings if heading.level == 1), "")
             title = front_title(text, begin) or first or path.stem
             return Document(source, text, kind, title, begin, headings, (), _lines(text))
         case "text":
-            text = decode(read_bytes(path), source)
+            text = decode(data, source)
             return Document(source, text, kind, path.stem, lines=_lines(text))
     raise InputError(f"{source} is a table, not a text: add_documents stores its rows")
 
 
 def source_of(path: Path) -> str:
     """Return the name that `path` goes by in a store."""
-    source = display(path)
+    return check_name(display(path))
+
+
+def check_name(source: str) -> str:
+    """Return the name of a document, or raise `InputError` if UTF-8 cannot carry it."""
     try:
         source.encode()
     except UnicodeEncodeError:
@@ -108,18 +118,17 @@ def kind_of(path: Path) -> str:
     return kind
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return what the file holds."""
+def read_bytes(path: Path, source: str) -> bytes:
+    """Return the bytes of a file, which errors name `source`."""
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise InputError(
-                f"{display(path)} has {figures.size(size)}: the limit of a document is {figures.size(MAX_BYTES)}; "
-                "split it"
+                f"{source} has {figures.size(size)}: the limit of a document is {figures.size(MAX_BYTES)}; split it"
             )
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"{display(path)} cannot be read: {error.strerror or error}") from None
+        raise InputError(f"{source} cannot be read: {error.strerror or error}") from None
 
 
 def decode(data: bytes, source: str, encoding: str = "utf-8") -> str:

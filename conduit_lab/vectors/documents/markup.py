@@ -260,6 +260,10 @@ class _Reader(HTMLParser):
                 self._add(" ".join(words), line)
                 self._space(" " if piece[-1].isspace() else "")
 
+    def parse_marked_section(self, i: int, report: bool = True) -> int:
+        """Take `<![…` for a comment, as a browser does; the parser raises for most."""
+        return self.parse_bogus_comment(i)
+
     def end(self) -> None:
         """Close the elements that the page leaves open."""
         while len(self._open) > 1:

@@ -40,7 +40,12 @@ def read_csv(path: str | Path, text: str | Sequence[str] | None = None) -> Sheet
     """
     path = resolve(path)
     source = source_of(path)
-    content = decode(read_bytes(path), source)
+    return parse_csv(source, read_bytes(path, source), text)
+
+
+def parse_csv(source: str, data: bytes, text: str | Sequence[str] | None = None) -> Sheet:
+    """Return the rows in the bytes `data` of a CSV file; raises as `read_csv` does."""
+    content = decode(data, source)
     first = content.lstrip("\r\n").partition("\n")[0]
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
     rows: list[list[str]] = []

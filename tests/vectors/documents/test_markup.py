@@ -81,6 +81,7 @@ def test_code_knows_its_lines() -> None:
         ("<iframe>a</iframe><video>b</video>c", "c"),
         ("<math><mi>x</mi><annotation>\\x</annotation></math>", "x"),
         ("a<!-- <h1>b</h1> -->c", "ac"),
+        ("a<![foo[ b ]]>c<![if gte mso 9]>d<![endif]>e<![CDATA[f]]>g<!x>h", "acdegh"),
         (
             "auto&shy;matic, caf&eacute; &amp; &#x1F600; a&nbsp;b &unknown; AT&T",
             "automatic, café & 😀 a b &unknown; AT&T",

@@ -281,9 +281,9 @@ def test_what_is_gone_is_removed_below_the_folder_alone(root: Path, store: Vecto
 
 def test_new_metadata_need_no_embedding(root: Path, store: VectorStore) -> None:
     make(root, "docs/shop/a.md", "# A\n\nOne.")
-    store.add_documents("docs")
-    assert counts(store.add_documents("docs/shop")) == (0, 1, 0, 0, 0)
-    assert "section" not in store["docs/shop/a.md#1"].metadata
+    store.add_documents("docs/shop")
+    assert counts(store.add_documents("docs")) == (0, 1, 0, 0, 0)
+    assert store["docs/shop/a.md#1"].metadata["section"] == "shop"
 
 
 PAGES = st.dictionaries(
