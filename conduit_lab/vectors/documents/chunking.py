@@ -74,6 +74,10 @@ class Chunker:
             if text.strip()  # control characters that are spaces here and not to the splitter
         ]
 
+    def fits(self, text: str) -> bool:
+        """Tell whether a text is no longer than a chunk may be."""
+        return (len(text) if self.length is None else self._count(text)) <= self.size
+
     def _pieces(self, splitter: Any, text: str, start: int, end: int) -> Iterator[tuple[int, str]]:
         """Yield the offset and the text of each piece between `start` and `end`, in time linear in their length.
 
@@ -96,8 +100,9 @@ class Chunker:
 
     def _count(self, text: str) -> int:
         least = len(text) // CHARACTERS_A_TOKEN
-        if self.length is None or least > self.size:  # too long, whatever its tokens are
+        if least > self.size:  # too long, whatever its tokens are
             return least
+        assert self.length is not None
         return max(self.length(text), least)
 
     def _chunk(self, document: Document, start: int, text: str, heading: str) -> Chunk:

@@ -48,22 +48,29 @@ class Reader:
     def pieces(self, file: Source, data: bytes) -> tuple[list[Piece], str]:
         """Return the text and the metadata of each entry, and what is wrong with the text, or ""."""
         if kind_of(file.path) == "table":
-            pieces, problem = row_pieces(parse_csv(file.name, data, self.text), file.section), ""
+            sheet = parse_csv(file.name, data, self.text)
+            pieces, problem = self.rows(sheet, file.section), sheet.problem
         else:
             document = parse(file.name, file.path, data)
             pieces = [_piece(document, chunk, file.section) for chunk in self.chunker.chunks(document)]
             problem = document.problem
         return pieces, problem or ("" if pieces else "has no text")
 
-
-def row_pieces(sheet: Sheet, section: str | None) -> list[Piece]:
-    """Return the text and the metadata of each row that has a text."""
-    own = {"source": sheet.source} | ({} if section is None else {"section": section})
-    return [
-        (text, check_metadata({**own, "row": number, **metadata}, f"{sheet.source} row {number}"))
-        for number, (text, metadata) in enumerate(zip(sheet.texts, sheet.metadatas, strict=True), 1)
-        if text.strip()
-    ]
+    def rows(self, sheet: Sheet, section: str | None) -> list[Piece]:
+        """Return the text and the metadata of each row that has a text; a long one is cut into several."""
+        own = {"source": sheet.source} | ({} if section is None else {"section": section})
+        pieces: list[Piece] = []
+        for number, (text, metadata) in enumerate(zip(sheet.texts, sheet.metadatas, strict=True), 1):
+            if not text.strip():
+                continue
+            plain = check_metadata({**own, "row": number, **metadata}, f"{sheet.source} row {number}")
+            if self.chunker.fits(text):
+                pieces.append((text, plain))
+                continue
+            for chunk in self.chunker.chunks(Document(sheet.source, text)):
+                place = {} if {"start", "end"} & plain.keys() else {"start": chunk.start, "end": chunk.end}
+                pieces.append((chunk.text, plain | place))
+        return pieces
 
 
 def chunker_for(embedder: Embedder, size: int | None, overlap: int) -> Chunker:

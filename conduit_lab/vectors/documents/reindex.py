@@ -22,7 +22,7 @@ from conduit_lab.core.spec import Embedder, FloatArray
 from conduit_lab.vectors import table
 from conduit_lab.vectors.backend import Notes
 from conduit_lab.vectors.documents.document import check_name, read_bytes
-from conduit_lab.vectors.documents.reader import Piece, Reader, row_pieces
+from conduit_lab.vectors.documents.reader import Piece, Reader
 from conduit_lab.vectors.documents.records import Records, Stamp, content_digest, digest
 from conduit_lab.vectors.documents.sheet import read_frame
 from conduit_lab.vectors.documents.sources import Source, Sources, find
@@ -116,7 +116,8 @@ def add_documents(
     chunk before. Each is an entry `<source>#<number>` with the metadata source (the path from the project's root),
     section (the first folder below the given one), title, heading, page, line, start and end, those that there are:
     `read(source).text[start:end]` is its content. Of a table, CSV or DataFrame, each row is an entry: `text` names
-    the column or columns for the content, the others and `row` are its metadata; rows without text are left out.
+    the column or columns for the content, the others and `row` are its metadata; rows without text are left out, and
+    longer ones than a chunk are cut, with the `start` and `end` of each piece in the row's text.
 
     A text that is stored already, under whatever number, keeps its embedding. Chunks that are gone are removed, and
     below a given folder those of files that are gone. What is done is committed every 64 chunks: after an interrupt
@@ -134,7 +135,8 @@ def add_documents(
         sheet = read_frame(documents, source, text)
         with _progress(store.name, len(sheet.texts), "row") as step:
             update = _Update(store, step)
-            update.put(source, row_pieces(sheet, None), len(sheet.texts))
+            reader = Reader(update.embedder, size, overlap, text)
+            update.put(source, reader.rows(sheet, None), len(sheet.texts))
             update.finish([source])
     else:
         sources = find(documents)
