@@ -47,14 +47,13 @@ class Stamp:
 class Record:
     """One file as it was stored.
 
-    `source` is its name in the store, `folder` the outermost folder that it was found in and `base` the
-    folder of the store's own file. `content` is a hash of its bytes, `cut` one of all else that its
-    entries depend on, `entries` one of these.
+    `source` is its name in the store and `folder` the outermost folder that it was found in, written as
+    the key of the note is. `content` is a hash of its bytes, `cut` one of all else that its entries
+    depend on, `entries` one of these.
     """
 
     source: str
     folder: str | None
-    base: str | None
     stamp: Stamp
     content: str
     cut: str
@@ -65,9 +64,9 @@ class Record:
 class Records:
     """The records of a store by the path of the file, without links.
 
-    `notes` is where the backend keeps them; without notes they last for one call. `base` is the folder
-    of the store's own file: where it has changed, files that moved or were copied with it are found.
-    `sections` are the sections of the stored documents by their names.
+    `notes` is where the backend keeps them; without notes they last for one call. Their paths start at
+    `base`, the folder of the store's own file, so that a store moves with its project, and a copy that is
+    given away does not say where it was made. `sections` are the sections of the stored documents by name.
     """
 
     def __init__(self, notes: Notes | None, base: Path | None, sections: Mapping[str, str | None]) -> None:
@@ -79,7 +78,8 @@ class Records:
         for key, value in {} if notes is None else notes.read_notes(_KEY).items():
             with suppress(ValueError, TypeError, KeyError):  # of a version that wrote other fields
                 fields = json.loads(value)
-                self._load(Path(key), Record(**{**fields, "stamp": Stamp(**fields["stamp"])}))
+                path, record = self._full(key), Record(**{**fields, "stamp": Stamp(**fields["stamp"])})
+                self._records[path], self._paths[record.source] = record, path
         self._sections = sections
         folders = [self._folder(source, section) for source, section in sections.items()]
         self._folders = {folder for folder in folders if folder is not None}
@@ -102,17 +102,17 @@ class Records:
 
     def put(self, file: Source, stamp: Stamp, content: str, cut: str, entries: str, problem: str) -> None:
         """Keep the record of a file."""
-        folder = None if file.folder is None else str(file.folder)
-        record = Record(file.name, folder, self._base, stamp, content, cut, entries, problem)
+        folder = None if file.folder is None else self._key(file.folder)
+        record = Record(file.name, folder, stamp, content, cut, entries, problem)
         if self._records.get(file.real) != record:
             self._records[file.real], self._paths[file.name] = record, file.real
-            self._changes[str(file.real)] = json.dumps(asdict(record))
+            self._changes[self._key(file.real)] = json.dumps(asdict(record))
 
     def drop(self, source: str) -> None:
         """Forget the document `source`."""
         path = self._paths.pop(source, None)
         if path is not None and self._records.pop(path, None) is not None:
-            self._changes[str(path)] = None
+            self._changes[self._key(path)] = None
 
     def flush(self) -> None:
         """Write what has changed."""
@@ -121,23 +121,13 @@ class Records:
             self._notes.write_notes(_KEY, {key: value for key, value in self._changes.items() if _is_utf8(key)})
         self._changes = {}
 
-    def _load(self, path: Path, record: Record) -> None:
-        moved = self._moved(path, record.base)
-        if moved != path:
-            self._changes[str(path)] = None
-            folder = None if record.folder is None else str(self._moved(Path(record.folder), record.base))
-            record = replace(record, folder=folder, base=self._base)
-            self._changes[str(moved)] = json.dumps(asdict(record))
-        self._records[moved], self._paths[record.source] = record, moved
-
-    def _moved(self, path: Path, base: str | None) -> Path:
-        """Return where a file or folder is now, if the store's own file was in the folder `base`."""
-        if base is None or self._base is None or base == self._base:
-            return path
+    def _key(self, path: Path) -> str:
         with suppress(ValueError):  # another drive
-            moved = Path(os.path.normpath(Path(self._base, os.path.relpath(path, base))))
-            return moved if moved.exists() else path
-        return path
+            return str(path) if self._base is None else os.path.relpath(path, self._base)
+        return str(path)
+
+    def _full(self, key: str) -> Path:
+        return Path(os.path.normpath(Path(self._base or "/", key)))
 
     def _name(self, file: Source) -> str:
         known = self._records.get(file.real)
@@ -158,7 +148,7 @@ class Records:
         path = self._paths.get(source)
         if path is not None:
             folder = self._records[path].folder
-            return None if folder is None else Path(folder)
+            return None if folder is None else self._full(folder)
         above = Path(os.path.realpath(resolve(source))).parent
         return next((place.parent for place in (above, *above.parents) if section and place.name == section), None)
 

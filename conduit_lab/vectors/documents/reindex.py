@@ -123,10 +123,15 @@ def add_documents(
     below a given folder those of files that are gone. What is done is committed every 64 chunks: after an interrupt
     the same call goes on. A progress bar shows where tqdm is installed. Entries under other ids are left alone.
 
+    A file that has not changed, nor its entries nor the settings, is not read again. A document is its file without
+    links: it keeps its source and, from the outermost folder that was given, its section, whatever the working
+    directory is and however it is given again. Links in a folder that lead out of it are not followed.
+
     A file in a folder that cannot be read is told in the answer's `problems` and what was stored of it stays; for
-    one that was given by name `InputError` is raised when the others are stored. Raises `InputError` for chunks
-    longer than the embedder reads, `VectorInputError` for a store without an embedder, `MissingExtra` where the
-    package that reads or cuts a document is not installed.
+    one that was given by name, and for a folder, `InputError` is raised when the others are stored. Raises
+    `InputError` for chunks longer than the embedder reads, `VectorInputError` for a store without an embedder,
+    `MissingExtra` where the package that reads or cuts a document is not installed. `notes` is where the store's
+    backend keeps what it knows of the files.
     """
     begin = perf_counter()
     if table.is_table(documents):
@@ -151,8 +156,8 @@ def add_documents(
 
 
 def _files(update: _Update, sources: Sources, records: Records, reader: Reader) -> None:
-    """Store all files, remove what is gone, and raise for what was given by name and cannot be read."""
-    problems, wrong, failed = update.done.problems, [], set()
+    """Store all files, remove what is gone, and raise for folders and given files that cannot be read."""
+    problems, wrong, failed = update.done.problems, list(sources.locked.values()), set()
     files = [records.place(file) for file in sources.files]
     for file in files:
         try:

@@ -48,22 +48,26 @@ class Sources:
     """The files, each once, those of a folder by name, and the given folders, without links.
 
     `passed_over` counts the files of other kinds by suffix, `problems` names the links that are not
-    followed, with the reason.
+    followed, with the reason. `locked` says of each folder that cannot be read why.
     """
 
     files: list[Source]
     folders: list[Path] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
     problems: dict[str, str] = field(default_factory=dict)
+    locked: dict[Path, str] = field(default_factory=dict)
 
     def covers(self, name: str, path: Path | None = None) -> bool:
         """Tell whether the document `name`, by default at that path, lies below one of the folders.
 
-        The file may be gone, or be a link by now, so `path` is one without links.
+        The file may be gone, or be a link by now, so `path` is one without links. Of the documents below
+        a locked folder nobody knows whether they are gone.
         """
         if path is None:
             path = Path(os.path.realpath(resolve(name).parent), Path(name).name)
-        return Path(name).suffix.lower() in KINDS and any(path.is_relative_to(folder) for folder in self.folders)
+        if Path(name).suffix.lower() not in KINDS or any(path.is_relative_to(folder) for folder in self.locked):
+            return False
+        return any(path.is_relative_to(folder) for folder in self.folders)
 
     def _leads_to(self, link: Path, folder: Path) -> Path | None:
         """Return the target of a link in `folder` that may be followed; else None, and the problem is noted.
@@ -88,8 +92,7 @@ def find(given: Any) -> Sources:
     """Return the files of a path, or of an iterable of paths; names that begin with a dot are passed over.
 
     Relative paths start at the project's root. A link that is given is followed; one in a folder only
-    to a file that lies in a given folder too. Raises `InputError` for a path at which nothing is and for
-    a folder that cannot be read.
+    to a file that lies in a given folder too. Raises `InputError` for a path at which nothing is.
     """
     files: dict[Path, Source] = {}
     sources = Sources([])
@@ -121,11 +124,12 @@ def _paths(given: Any) -> list[Path]:
 
 
 def _walk(folder: Path, real_folder: Path, sources: Sources) -> Iterator[Source]:
-    """Yield the documents below a folder by name, and note the other files and the links that are not followed."""
+    """Yield the documents below a folder by name, and note what else there is."""
 
     def fail(error: OSError) -> None:
-        # passed over, its documents would look as if they were gone
-        raise InputError(f"the folder {display(Path(error.filename))} cannot be read: {error.strerror}") from None
+        place = Path(error.filename)
+        real = real_folder / place.relative_to(folder)
+        sources.locked[real] = f"the folder {display(place)} cannot be read: {error.strerror}"
 
     for place, folders, names in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

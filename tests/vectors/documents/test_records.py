@@ -343,12 +343,22 @@ def test_a_broken_text_is_reported_again(base: Path, work: Work, settled: None) 
         assert work.take() == ([], [])
 
 
-def test_a_copy_of_a_store_knows_its_files(base: Path, indexed: VectorStore, work: Work) -> None:
+@pytest.mark.parametrize("folder", ["", "copies"])
+def test_a_copy_of_a_store_knows_its_documents(base: Path, indexed: VectorStore, work: Work, folder: str) -> None:
     (base / "copies").mkdir()
-    with VectorStore(path=indexed.save_to(base / "copies/copy.db"), embedder=Words()) as copy:
-        os.chdir(base / "copies")
+    with VectorStore(path=indexed.save_to(base / folder / "copy.db"), embedder=Words()) as copy:
         assert counts(copy.add_documents(base / "docs")) == (0, 0, 3, 0, 0)
+        assert bool(work.take()[1]) == (indexed.path is not None and folder != "")
+        assert counts(copy.add_documents("docs")) == (0, 0, 3, 0, 0)
         assert work.take() == ([], [])
+
+
+def test_a_store_does_not_say_where_it_was_made(base: Path, indexed: VectorStore) -> None:
+    notes = indexed._opened().notes
+    assert notes is not None
+    said = str(notes.read_notes("document "))
+    assert "docs/b.csv" in said
+    assert (str(base) in said) == (indexed.path is None)  # one in memory has no place to start from
 
 
 def test_a_snapshot_of_an_unchanged_folder_is_left_as_it_is(base: Path, indexed: VectorStore, work: Work) -> None:

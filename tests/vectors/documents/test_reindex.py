@@ -361,7 +361,11 @@ def test_a_folder_that_cannot_be_read_does_not_look_empty(
     root: Path, store: VectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(root, "docs/a/b.txt", "One.")
+    make(root, "docs/c.txt", "Two.")
+    make(root, "docs/d.txt", "Three.")
     store.add_documents("docs")
+    make(root, "docs/d.txt", "Four.")
+    (root / "docs/c.txt").unlink()
     scandir = os.scandir
 
     def locked(path: str) -> Any:
@@ -372,7 +376,7 @@ def test_a_folder_that_cannot_be_read_does_not_look_empty(
     monkeypatch.setattr(os, "scandir", locked)
     with pytest.raises(InputError, match=r"the folder docs/a cannot be read: Permission denied"):
         store.add_documents("docs")
-    assert len(store) == 1
+    assert contents(store) == {"docs/a/b.txt#1": "One.", "docs/d.txt#1": "Four."}
 
 
 def test_an_empty_file_is_told_and_its_chunks_are_removed(root: Path, store: VectorStore) -> None:
