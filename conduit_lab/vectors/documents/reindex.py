@@ -147,8 +147,8 @@ def add_documents(
         sources = find(documents)
         with _progress(store.name, sum(file.size for file in sources.files), "B") as step:
             update = _Update(store, step)
-            update.done.passed_over = dict(sources.passed_over)
-            update.done.problems = dict(sources.problems)
+            update.done.passed_over = {_printable(name): count for name, count in sources.passed_over.items()}
+            update.done.problems = {_printable(name): problem for name, problem in sources.problems.items()}
             records = Records(notes, store.path and store.path.parent, update.sections)
             _files(update, sources, records, Reader(update.embedder, size, overlap, text))
     update.done.seconds = perf_counter() - begin
@@ -168,7 +168,7 @@ def _files(update: _Update, sources: Sources, records: Records, reader: Reader) 
             wrong += [str(error)] if file.named else []
             update.step(file.size)
         if problem:
-            problems[file.name] = problem
+            problems[_printable(file.name)] = problem
     found = {file.name for file in files}
     gone = [name for name in update.left if name not in found and sources.covers(name, records.path(name))]
     update.finish([*gone, *(found - failed)])
@@ -309,6 +309,11 @@ class _Update:
             self.left[row.source].discard(row.id)
             self._texts[_print(row.text)] = row.id
             self.step(row.size)
+
+
+def _printable(name: str) -> str:
+    """Return the name of a file with the bytes in it that are not UTF-8 escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _print(text: str, metadata: dict[str, Any] | None = None) -> bytes:

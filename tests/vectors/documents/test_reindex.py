@@ -136,44 +136,6 @@ def test_an_embedder_that_counts_no_tokens_has_chunks_of_a_thousand_characters(r
         assert [len(entry.content or "") for entry in store] == [999, 999]
 
 
-class Asymmetric(Words):
-    """An embedder with other prompts for questions and for passages, as e5, nomic and gte have them."""
-
-    max_length = 8
-    document_prompt = "passage in other words: "
-
-    def encode_query(self, texts: Sequence[str]) -> FloatArray:
-        return self.encode([f"query: {text}" for text in texts])
-
-    def encode_document(self, texts: Sequence[str]) -> FloatArray:
-        return self.encode([self.document_prompt + text for text in texts])
-
-
-def test_every_way_to_store_a_text_embeds_it_as_a_passage(root: Path) -> None:
-    make(root, "a.txt", "One.")
-    frame = pd.DataFrame({"text": ["One."]})
-    wanted = Words().encode(["passage in other words: One."])[0]
-    with VectorStore(embedder=Asymmetric()) as store:
-        store.add_documents("a.txt")
-        store.add_documents(frame, source="frame")
-        store.add("added", content="One.")
-        store.add("updated", np.ones(8), content="Two.")
-        store.update("updated", content="One.")
-        store.add_many(["many"], contents=["One."])
-        store.add_texts(["One."], ids=["text"])
-        store.add_many(pd.DataFrame({"id": ["table"], "content": ["One."]}))
-        ids = {"a.txt#1", "frame#1", "added", "updated", "many", "text", "table"}
-        assert {entry.id for entry in store if np.array_equal(entry.embedding, wanted)} == ids
-
-
-def test_the_prompt_of_a_passage_takes_its_share_of_a_chunk(root: Path) -> None:
-    make(root, "a.txt", " ".join(map(str, range(20))))
-    with VectorStore(embedder=Asymmetric()) as store:
-        store.add_documents("a.txt")
-        lengths = [len((entry.content or "").split()) for entry in store]
-    assert lengths == [4, 4, 4, 4, 4]  # beside the four words of the prompt
-
-
 def test_csv_rows_are_entries(root: Path, store: VectorStore) -> None:
     make(root, "docs/shop/faq.csv", "question,answer,price\nWhy?,Because.,5\n,,1\nHow?,So.,7\n")
     store.add_documents("docs", text=["question", "answer"])
