@@ -22,7 +22,6 @@ TEXT_COLUMNS = ("text", "content")  # where no column is named
 INDEX = "index"  # the name of a first column without one
 RESERVED = ("source", "section", "row")  # what add_documents itself says of a row
 DELIMITERS = (",", ";", "\t", "|")
-SAMPLE = 65_536  # characters that tell what parts the cells
 
 _NOTHING = "\x1f"  # parts the cells of a table that has one column
 _SEPARATOR = re.compile(r"sep=([^\w\"\r\n])\r?\n", re.IGNORECASE)  # Excel's first line
@@ -107,21 +106,15 @@ def _decode(data: bytes, source: str) -> tuple[str, str]:
 
 
 def _delimiter(content: str, text: Sequence[str] | None) -> str:
-    """Return what parts the cells: that by which the columns for the text are there and the rows have one length."""
-    sample = content[:SAMPLE]
-    best, score = _NOTHING, (False, 0.0, 1)
+    """Return what parts the cells of the first row so that it names the columns for the text, else into the most."""
+    best, score = _NOTHING, (False, 1)
     for delimiter in DELIMITERS:
         with _long_cells():
-            rows = [row for row in csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter) if row]
-        if len(sample) < len(content):
-            rows = rows[:-1] or rows
-        if not rows or len(rows[0]) < 2:
-            continue
-        names = [name.strip() for name in rows[0]]
+            first = next(filter(None, csv.reader(io.StringIO(content, newline=""), delimiter=delimiter)), [])
+        names = [name.strip() for name in first]
         there = all(name in names for name in text) if text else _text_column(names) is not None
-        even = sum(len(row) == len(names) for row in rows) / len(rows)
-        if (there, even, len(names)) > score:
-            best, score = delimiter, (there, even, len(names))
+        if len(names) > 1 and (there, len(names)) > score:
+            best, score = delimiter, (there, len(names))
     return best
 
 

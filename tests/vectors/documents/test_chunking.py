@@ -229,6 +229,18 @@ def test_a_window_changes_no_chunk(parts: list[str]) -> None:
         assert Chunker(12).chunks(document) == whole
 
 
+def test_no_tokens_are_counted_of_a_text_that_is_surely_too_long() -> None:
+    longest = 0
+
+    def length(text: str) -> int:
+        nonlocal longest
+        longest = max(longest, len(text))
+        return len(text) // 4
+
+    Chunker(50, length=length).chunks(Document("a.txt", ("word " * 200 + "\n") * 50))
+    assert longest < 51 * CHARACTERS_A_TOKEN
+
+
 def test_spaces_alone_are_passed_over() -> None:
     text = " " * 100_000 + "a" + "\n" * 100_000 + "b" + " " * 100_000
     assert [(chunk.text, chunk.start) for chunk in Chunker(10).chunks(Document("a.txt", text))] == [

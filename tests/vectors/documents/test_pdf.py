@@ -123,6 +123,7 @@ def test_text_of_other_kinds_is_no_problem(text: str) -> None:
 
 def test_what_utf8_cannot_carry_is_replaced() -> None:
     assert clean("a\0b\ud800c\ud83d\ude00") == "ab\ufffdc\U0001f600"
+    assert clean("ﬁnal baﬄe, aﬀair, ﬂoor, oﬃce") == "final baffle, affair, floor, office"
     assert clean("1\x022 a\ufffe b\r\nc\rd") == "1-2 a- b\nc d"
 
 
