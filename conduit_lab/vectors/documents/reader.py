@@ -82,7 +82,13 @@ def chunker_for(embedder: Embedder, size: int | None, overlap: int) -> Chunker:
             raise InputError(
                 f"chunks of {size} tokens are more than the {most} that the embedder reads: make them smaller"
             )
-    return Chunker(size, overlap=overlap, length=length)
+    chunker = Chunker(size, overlap=overlap, length=length)
+    if length is not None and (own := length("")) >= chunker.size:
+        raise InputError(
+            f"chunks of {chunker.size} tokens have no room for a text, the embedder adds {own} of its own to each: "
+            "make them larger"
+        )
+    return chunker
 
 
 def _piece(document: Document, chunk: Chunk, section: str | None) -> Piece:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
@@ -66,10 +66,17 @@ class Records:
 
     `notes` is where the backend keeps them; without notes they last for one call. Their paths start at
     `base`, the folder of the store's own file, so that a store moves with its project, and a copy that is
-    given away does not say where it was made. `sections` are the sections of the stored documents by name.
+    given away does not say where it was made. `sections` are the sections of the stored documents by name,
+    `folders` those that are given now.
     """
 
-    def __init__(self, notes: Notes | None, base: Path | None, sections: Mapping[str, str | None]) -> None:
+    def __init__(
+        self,
+        notes: Notes | None,
+        base: Path | None,
+        sections: Mapping[str, str | None],
+        folders: Iterable[Path] = (),
+    ) -> None:
         self._notes = notes
         self._base = None if base is None else os.path.realpath(base)
         self._records: dict[Path, Record] = {}
@@ -81,15 +88,15 @@ class Records:
                 path, record = self._full(key), Record(**{**fields, "stamp": Stamp(**fields["stamp"])})
                 self._records[path], self._paths[record.source] = record, path
         self._sections = sections
-        folders = [self._folder(source, section) for source, section in sections.items()]
-        self._folders = {folder for folder in folders if folder is not None}
+        known = (self._folder(source, section) for source, section in sections.items())
+        self._folders = {*folders, *(folder for folder in known if folder is not None)}
 
     def place(self, file: Source) -> Source:
         """Return a file with the name that it has in the store, in the outermost folder that it was found in.
 
         So neither depends on the working directory, nor on the path or the folder that is given.
         """
-        above = (folder for folder in reversed(file.real.parents) if folder in self._folders or folder == file.folder)
+        above = (folder for folder in reversed(file.real.parents) if folder in self._folders)
         return replace(file, name=self._name(file), folder=next(above, None))
 
     def get(self, file: Source) -> Record | None:

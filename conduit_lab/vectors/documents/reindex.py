@@ -149,7 +149,7 @@ def add_documents(
             update = _Update(store, step)
             update.done.passed_over = {_printable(name): count for name, count in sources.passed_over.items()}
             update.done.problems = {_printable(name): problem for name, problem in sources.problems.items()}
-            records = Records(notes, store.path and store.path.parent, update.sections)
+            records = Records(notes, store.path and store.path.parent, update.sections, sources.folders)
             _files(update, sources, records, Reader(update.embedder, size, overlap, text))
     update.done.seconds = perf_counter() - begin
     return update.done

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from conduit_lab.core.errors import InputError
 from conduit_lab.core.paths import use_root
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.documents import document, reindex
@@ -61,6 +62,16 @@ def test_the_prompt_of_a_passage_takes_its_share_of_a_chunk(root: Path) -> None:
         store.add_documents("a.txt")
         lengths = [len((entry.content or "").split()) for entry in store]
     assert lengths == [4, 4, 4, 4, 4]  # beside the four words of the prompt
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_chunk_without_room_beside_the_prompt_is_refused(root: Path, size: int) -> None:
+    make(root, "a.txt", "One.")
+    with (
+        VectorStore(embedder=Asymmetric()) as store,
+        pytest.raises(InputError, match=rf"chunks of {size} tokens have no room .* adds 4 of its own to each"),
+    ):
+        store.add_documents("a.txt", size=size)
 
 
 def test_files_that_are_none_are_reported_and_the_others_stored(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,15 @@ def test_the_order_in_which_a_folder_and_its_parts_are_given_is_the_same_in_the_
     assert set(metadata(store, "section")) == {"beta", "new"}
 
 
+@pytest.mark.parametrize("given", [["docs", "docs/returns"], ["docs/returns/a.md", "docs/returns", "docs"]])
+def test_a_folder_and_its_parts_may_be_given_together(base: Path, store: VectorStore, given: list[str]) -> None:
+    make(base, "docs/returns/a.md", "alpha")
+    make(base, "docs/b.md", "beta")
+    for _ in range(2):
+        store.add_documents(given)
+        assert metadata(store, "section") == {"alpha": "returns", "beta": None}
+
+
 def test_files_of_the_same_name_in_two_places_are_two_documents(
     base: Path, store: VectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
