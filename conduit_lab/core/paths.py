@@ -21,6 +21,11 @@ def current_root() -> Path:
     return _root.get() or find_root()
 
 
+def has_project() -> bool:
+    """Tell whether relative paths start at a project's root, rather than at the working directory."""
+    return _root.get() is not None or (find_root() / "pyproject.toml").is_file()
+
+
 @contextmanager
 def use_root(root: Path) -> Iterator[None]:
     """Make `root` the current root for this thread or task."""

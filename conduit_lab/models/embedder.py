@@ -26,6 +26,7 @@ from conduit_lab.runtime.tuning import read_tuning
 
 MAX_LENGTH = 256  # tokens of a text, where no file says how many
 _UNCUT = 2**30  # tokens: a text is counted whole
+_DOCUMENT = ("document", "passage")  # names of the prompt for stored texts, in the order of choice
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,12 @@ class Embedder(TextModel[_Opened]):
 
     def encode_document(self, texts: Any) -> FloatArray:
         """Return what `encode` does, for what is stored: with the prompt "document" or "passage" where there is one."""
-        return self.encode(texts, prompt_name=self._first_prompt("document", "passage"))
+        return self.encode(texts, prompt_name=self._first_prompt(*_DOCUMENT))
+
+    @property
+    def document_prompt(self) -> str:
+        """The text that `encode_document` puts before each text, or ""."""
+        return self._prompt(self._parts().folder, self._first_prompt(*_DOCUMENT), None)
 
     def _first_prompt(self, *names: str) -> str | None:
         return next((name for name in names if name in self._parts().folder.prompts), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from conduit_lab.core.spec import FloatArray
@@ -31,6 +31,16 @@ class Matches(NamedTuple):
         return "; ".join(dict.fromkeys(self.plans))
 
 
+class Notes(Protocol):
+    """Texts by key that a backend keeps beside its entries, which no search finds."""
+
+    def read_notes(self, prefix: str) -> dict[str, str]:
+        """Return the notes whose keys begin with `prefix`, by the rest of the key."""
+
+    def write_notes(self, prefix: str, changes: Mapping[str, str | None]) -> None:
+        """Write the notes under `prefix` and a key each, all of them or none; None removes one."""
+
+
 class Backend(Protocol):
     """The entries of one store and the search over them; safe to use from several threads.
 
@@ -45,6 +55,10 @@ class Backend(Protocol):
     @property
     def version(self) -> int:
         """A number that grows with every change made or seen here."""
+
+    @property
+    def notes(self) -> Notes | None:
+        """Its notes, None where it keeps none."""
 
     def upsert(self, entries: Sequence[Entry]) -> None:
         """Store all of `entries` or none; one with a known id is replaced, keeps `created_at` and its place."""

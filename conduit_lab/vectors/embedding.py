@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,8 +96,23 @@ def embed_contents(
             raise VectorInputError(f"{name} is missing, and {lacking} to make it of: pass an embedding")
     if embedder is None or not texts:
         return []
-    encode = getattr(embedder, "encode_document", embedder.encode)
-    return list(encode([text for text in texts if text is not None]))
+    return list(embed_passages([text for text in texts if text is not None], embedder))
+
+
+def embed_passages(texts: Sequence[str], embedder: Embedder) -> FloatArray:
+    """Return the embeddings of texts to store, with the model's prompt for documents where it has one."""
+    vectors: FloatArray = getattr(embedder, "encode_document", embedder.encode)(texts)
+    return vectors
+
+
+def passage_length(embedder: Embedder) -> Callable[[str], int] | None:
+    """Return a function that counts the tokens the embedder reads of a stored text, or None if it counts none.
+
+    The prompt for documents takes its share of them, as in `embed_passages`.
+    """
+    count: Callable[[str], int] | None = getattr(embedder, "count_tokens", None)
+    prompt = getattr(embedder, "document_prompt", "")
+    return count if count is None or not prompt else lambda text: count(prompt + text)
 
 
 def listed(values: Any) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 
 from conduit_lab.core.errors import StoreError
+from conduit_lab.vectors.backend import Notes
 from conduit_lab.vectors.disk.snapshot import Snapshot
 from conduit_lab.vectors.disk.storage import Storage
 from conduit_lab.vectors.entry import Entry
@@ -32,6 +33,11 @@ class Frozen(Local):
         self._swapping = threading.Lock()
         self._refused_until = 0.0
         super().__init__(folder)
+
+    @property
+    def notes(self) -> Notes | None:
+        """A snapshot keeps none."""
+        return None
 
     def upsert(self, entries: Sequence[Entry]) -> None:
         """Refuse: a snapshot is for reading."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from itertools import compress
@@ -17,7 +17,7 @@ import numpy as np
 from conduit_lab.core import figures, paths
 from conduit_lab.core.errors import StoreError, VectorInputError
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.vectors.backend import Match, Matches
+from conduit_lab.vectors.backend import Match, Matches, Notes
 from conduit_lab.vectors.batch import Batch
 from conduit_lab.vectors.columns import BoolArray, Columns
 from conduit_lab.vectors.disk import snapshot
@@ -124,6 +124,23 @@ class Local:
             kept = None if keep is None else lambda numbers: keep[self._rows(numbers)]
             found = self._storage.lexical(text, top_k, kept)
             return self._matches([self._at[id] for id, _ in found], [score for _, score in found])
+
+    # Notes
+
+    @property
+    def notes(self) -> Notes | None:
+        """Its notes are in the storage."""
+        return self
+
+    def read_notes(self, prefix: str) -> dict[str, str]:
+        """Return the notes whose keys begin with `prefix`, by the rest of the key."""
+        with self._fresh():
+            return self._storage.read_notes(prefix)
+
+    def write_notes(self, prefix: str, changes: Mapping[str, str | None]) -> None:
+        """Write some notes, all of them or none; None removes one."""
+        with self._changing():
+            self._storage.write_notes(prefix, changes)
 
     # Life
 

@@ -218,7 +218,7 @@ class VectorStore:
         the options. What is gone from a folder is removed. An interrupt keeps what was done.
         """
         with trace.span(self.name, "write", self, documents):
-            return add_documents(self, documents, **options)
+            return add_documents(self, documents, notes=self._opened().notes, **options)
 
     def update(
         self,

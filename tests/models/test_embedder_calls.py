@@ -169,6 +169,23 @@ def test_prompt_comes_before_each_text(tmp_path: Path, how: Any, text: str) -> N
     np.testing.assert_allclose(prompted(tmp_path).encode(["pan", "pan"], **how), [mean(text)] * 2, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("config", "prompt"),
+    [
+        ({"prompts": {"query": "pan ", "passage": "lid "}}, "lid "),
+        ({"prompts": {"passage": "lid ", "document": "kettle "}}, "kettle "),
+        ({"prompts": {"query": "pan "}, "default_prompt_name": "query"}, "pan "),
+        ({"prompts": {"query": "pan "}}, ""),
+    ],
+)
+def test_the_prompt_of_a_document_is_what_encode_document_puts_before_it(
+    tmp_path: Path, config: Any, prompt: str
+) -> None:
+    embedder = prompted(tmp_path, config_sentence_transformers=config)
+    assert embedder.document_prompt == prompt
+    np.testing.assert_allclose(embedder.encode_document("spoon"), mean(prompt + "spoon"), rtol=1e-6)
+
+
 @pytest.mark.parametrize("special", [(), ("[CLS]", "[SEP]")])
 def test_pooling_may_leave_the_prompt_out(tmp_path: Path, special: tuple[str, ...]) -> None:
     embedder = prompted(tmp_path, include=False, special=special)

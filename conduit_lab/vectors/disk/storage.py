@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import chain, starmap
 from pathlib import Path
@@ -142,6 +142,20 @@ class Storage:
             rows = self._each("id, content_checksum, content", ids)
             return [None if row is None else record.content(*row) for row in rows]
 
+    def read_notes(self, prefix: str) -> dict[str, str]:
+        """Return the rows of `meta` whose names begin with `prefix`, by the rest of the name."""
+        statement = "SELECT substr(name, ?), value FROM meta WHERE substr(name, 1, ?) = ?"
+        with self.transaction():
+            return dict(self._connection.execute(statement, (len(prefix) + 1, len(prefix), prefix)).fetchall())
+
+    def write_notes(self, prefix: str, changes: Mapping[str, str | None]) -> None:
+        """Write or remove rows of `meta`, all of them or none."""
+        rows = [(prefix + key, value) for key, value in changes.items()]
+        with self.transaction(write=True):
+            self._connection.executemany("DELETE FROM meta WHERE name = ?", ((name,) for name, _ in rows))
+            kept = [(name, value) for name, value in rows if value is not None]
+            self._connection.executemany("INSERT INTO meta VALUES (?, ?)", kept)
+
     def put(self, entries: Sequence[Entry]) -> None:
         """Add or replace all of `entries` or nothing; a replaced one keeps its place and `created_at`."""
         with self.transaction(write=True):
@@ -179,6 +193,9 @@ class Storage:
             else:
                 self._create(copy)
                 self._copy(copy, chain.from_iterable(embeddings))
+                with copy:
+                    notes = self._connection.execute("SELECT name, value FROM meta")
+                    copy.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", notes)
             copy.execute("PRAGMA journal_mode = DELETE")
 
     def copy_for_snapshot(self, path: Path) -> list[str]:

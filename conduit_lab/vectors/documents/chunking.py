@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from conduit_lab.core.errors import InputError, MissingExtra
 from conduit_lab.vectors.documents.document import Document
@@ -13,6 +14,8 @@ TOKENS = 256
 CHARACTERS = 1000  # about as much English text as 256 tokens
 # A tokenizer makes one token of a word that it does not know, though it has a megabyte (an image in base64).
 CHARACTERS_A_TOKEN = 16
+# The splitter counts what is left of a line for each chunk in it, so it gets this many characters a unit at once.
+WINDOW = 32
 
 
 @dataclass(frozen=True)
@@ -65,15 +68,42 @@ class Chunker:
         else:
             splitter = kind.from_callback(self._count, self.size, self.overlap)
         return [
-            self._chunk(document, start + at, text, heading)
+            self._chunk(document, at, text, heading)
             for start, end, heading in sections(document)
-            for at, text in splitter.chunk_indices(document.text[start:end])
+            for at, text in self._pieces(splitter, document.text, start, end)
             if text.strip()  # control characters that are spaces here and not to the splitter
         ]
 
+    def fits(self, text: str) -> bool:
+        """Tell whether a text is no longer than a chunk may be."""
+        return (len(text) if self.length is None else self._count(text)) <= self.size
+
+    def _pieces(self, splitter: Any, text: str, start: int, end: int) -> Iterator[tuple[int, str]]:
+        """Yield the offset and the text of each piece between `start` and `end`, in time linear in their length.
+
+        The last piece of a window may go on behind it, so the next window starts there.
+        """
+        window = most = self.size * WINDOW
+        while start < end:
+            stop = min(start + window, end)
+            pieces = [(start + at, piece) for at, piece in splitter.chunk_indices(text[start:stop])]
+            if stop == end:
+                yield from pieces
+                return
+            if not pieces:
+                start, window = stop, most
+            elif pieces[-1][0] == start:  # one piece, or such as overlap wholly
+                window *= 2
+            else:
+                yield from pieces[:-1]
+                start, window = pieces[-1][0], most
+
     def _count(self, text: str) -> int:
+        least = len(text) // CHARACTERS_A_TOKEN
+        if least > self.size:  # too long, whatever its tokens are
+            return least
         assert self.length is not None
-        return max(self.length(text), len(text) // CHARACTERS_A_TOKEN)
+        return max(self.length(text), least)
 
     def _chunk(self, document: Document, start: int, text: str, heading: str) -> Chunk:
         return Chunk(text, start, start + len(text), document.line(start), document.page(start), heading)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from conduit_lab.core import figures
-from conduit_lab.core.errors import InputError, MissingExtra
+from conduit_lab.core.errors import InputError
 from conduit_lab.core.paths import display, resolve
-from conduit_lab.vectors.documents.markup import Heading, html_text, markdown_headings
+from conduit_lab.vectors.documents import pdf
+from conduit_lab.vectors.documents.markup import Heading, front_title, html_text, markdown_headings
 
 KINDS = {
     ".md": "markdown",
@@ -30,7 +28,6 @@ MAX_BYTES = 64 * 2**20  # of one file: a text is held whole, with its lines and 
 # What pages mean by these names, by the encoding standard of the WHATWG.
 _MEANT = {"iso-8859-1": "cp1252", "latin1": "cp1252", "us-ascii": "cp1252", "ascii": "cp1252", "utf-16": "utf-8"}
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}charset=["']?([\w-]{1,40})""", re.IGNORECASE)
-_TITLE = re.compile(r"^title:[ \t]*(\S.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,8 @@ class Document:
     `source` is the file's path as `core.paths.display` gives it. `kind` is markdown, text, html or pdf. `begin` is
     where the text starts after a front matter. `headings` are in the order of the text. `pages` are the offsets at
     which the pages of a PDF start. `lines` are pairs (offset, line number from 1) of the file, in order; for HTML
-    they are lines of the file and not of `text`, and a PDF has none.
+    they are lines of the file and not of `text`, and a PDF has none. `problem` says how `text` differs from what a
+    reader of the file sees, or "".
     """
 
     source: str
@@ -51,6 +49,7 @@ class Document:
     headings: tuple[Heading, ...] = field(default=(), repr=False)
     pages: tuple[int, ...] = field(default=(), repr=False)
     lines: tuple[tuple[int, int], ...] = field(default=(), repr=False)
+    problem: str = field(default="", repr=False)
 
     def line(self, at: int) -> int | None:
         """Return the number, from 1, of the file's line that the character at `at` stands in."""
@@ -67,34 +66,43 @@ def read(path: str | Path) -> Document:
 
     The text of Markdown and text files is the file's own, character for character, so offsets hold in the file.
     Raises `InputError` naming the file when it cannot be read, is larger than 64 MB, is of another kind, broken,
-    encrypted or not UTF-8 (HTML: not in the encoding that it declares), and `MissingExtra` for a PDF without pypdf.
+    encrypted or not UTF-8 (HTML: not in the encoding that it declares), and `MissingExtra` for a PDF without pypdfium2.
     """
     path = resolve(path)
-    source, kind = source_of(path), kind_of(path)
+    kind_of(path)
+    source = source_of(path)
+    return parse(source, path, read_bytes(path, source))
+
+
+def parse(source: str, path: Path, data: bytes) -> Document:
+    """Return the document in the bytes `data` of the file at `path`; raises as `read` does."""
+    kind = kind_of(path)
     match kind:
         case "pdf":
-            return _read_pdf(source, path.stem, read_bytes(path))
+            return _read_pdf(source, path.stem, data)
         case "html":
-            data = read_bytes(path)
             page = html_text(decode(data, source, _declared(data)))
             first = next((heading.text for heading in page.headings), "")
             return Document(source, page.text, kind, page.title or first or path.stem, 0, page.headings, (), page.lines)
         case "markdown":
-            text = decode(read_bytes(path), source)
+            text = decode(data, source)
             begin, headings = markdown_headings(text)
-            named = _TITLE.search(text, 0, begin)
-            title = named[1].strip(" \t\r\"'") if named else ""
-            title = title or next((heading.text for heading in headings if heading.level == 1), "") or path.stem
+            first = next((heading.text for heading in headings if heading.level == 1), "")
+            title = front_title(text, begin) or first or path.stem
             return Document(source, text, kind, title, begin, headings, (), _lines(text))
         case "text":
-            text = decode(read_bytes(path), source)
+            text = decode(data, source)
             return Document(source, text, kind, path.stem, lines=_lines(text))
     raise InputError(f"{source} is a table, not a text: add_documents stores its rows")
 
 
 def source_of(path: Path) -> str:
     """Return the name that `path` goes by in a store."""
-    source = display(path)
+    return check_name(display(path))
+
+
+def check_name(source: str) -> str:
+    """Return the name of a document, or raise `InputError` if UTF-8 cannot carry it."""
     try:
         source.encode()
     except UnicodeEncodeError:
@@ -110,18 +118,17 @@ def kind_of(path: Path) -> str:
     return kind
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return what the file holds."""
+def read_bytes(path: Path, source: str) -> bytes:
+    """Return the bytes of a file, which errors name `source`."""
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise InputError(
-                f"{display(path)} has {figures.size(size)}: the limit of a document is {figures.size(MAX_BYTES)}; "
-                "split it"
+                f"{source} has {figures.size(size)}: the limit of a document is {figures.size(MAX_BYTES)}; split it"
             )
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"{display(path)} cannot be read: {error.strerror or error}") from None
+        raise InputError(f"{source} cannot be read: {error.strerror or error}") from None
 
 
 def decode(data: bytes, source: str, encoding: str = "utf-8") -> str:
@@ -158,35 +165,10 @@ def _lines(text: str) -> tuple[tuple[int, int], ...]:
 
 
 def _read_pdf(source: str, stem: str, data: bytes) -> Document:
-    try:
-        from pypdf import PdfReader
-    except ImportError:
-        raise MissingExtra("pypdf", "documents", f"reading {source}") from None
-    # It logs what it repairs, line by line; what it cannot repair is raised. A level that somebody has set is kept.
-    log = logging.getLogger("pypdf")
-    log.setLevel(log.level or logging.CRITICAL)
-    try:
-        reader = PdfReader(io.BytesIO(data))
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise InputError(f"{source} wants a password: save it without one")
-        texts = [_clean(page.extract_text()) for page in reader.pages]
-        title = _title(reader)
-    except InputError:
-        raise
-    except Exception as error:  # a broken file shows as anything: KeyError, RecursionError, zlib.error …
-        raise InputError(f"{source} is not a readable PDF: {type(error).__name__}: {str(error)[:200]}") from error
+    read = pdf.read_pages(source, data)
     pages, at = [], 0
-    for text in texts:
+    for text in read.texts:
         pages.append(at)
         at += len(text) + 2
-    return Document(source, "\n\n".join(texts), "pdf", title or stem, pages=tuple(pages))
-
-
-def _title(reader: Any) -> str:
-    title = reader.metadata.title if reader.metadata else None
-    return _clean(title).strip() if isinstance(title, str) else ""
-
-
-def _clean(text: str) -> str:
-    """Return text without NULs and lone surrogates, which wrong character maps in a PDF give."""
-    return text.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = "\n\n".join(read.texts)
+    return Document(source, text, "pdf", read.title or stem, pages=tuple(pages), problem=read.problem)

@@ -3,28 +3,90 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from html.parser import HTMLParser
 from typing import NamedTuple
 
 MAX_HEADING = 200  # characters of a heading that are kept
 
-# What starts and ends a paragraph of its own; everything else runs on in the line.
-_BLOCK = re.compile(
-    "address|article|aside|blockquote|body|caption|d[dlt]|details|dialog|div|fieldset|figcaption|figure|footer|form|"
-    "h[1-6r]|header|html|li|main|menu|nav|[ou]l|option|p|pre|section|summary|table|tbody|t[dhr]|tfoot|thead"
+# A front matter begins with a key, after comments and empty lines; else the line above it is a rule.
+_KEY = r"(?:[ \t]*(?:#[^\r\n]*)?\r?\n)*"
+_YAML = re.compile(
+    rf"""---[ \t]*\r?\n{_KEY}(?:[\w-]+[ \t]*:|(?:"[^"\r\n]+"|'[^'\r\n]+'|[^\s#:"'>|-][^:\r\n]*):(?=\s))"""
+    r"[^\r\n]*\r?\n(?:[^\r\n]*\r?\n)*?(?:---|\.\.\.)[ \t]*(?:\r?\n|$)"
 )
-_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
-_UNSEEN = frozenset(("script", "style", "template", "noscript", "svg", "title"))
-_CLOSE = frozenset(("li", "tr", "td", "th", "dt", "dd", "option"))  # one line break around them, not two
+_TOML = re.compile(
+    rf"""\+\+\+[ \t]*\r?\n{_KEY}(?:\[|["'\w][^=\r\n]*=)[^\r\n]*\r?\n(?:[^\r\n]*\r?\n)*?\+\+\+[ \t]*(?:\r?\n|$)"""
+)
+_TITLE = re.compile(
+    r"""^title[ \t]*[:=][ \t]*(?:"([^"\r\n]*)"|'([^'\r\n]*)'|([^\s>|"'].*?)(?=\s+#|\s*$))""", re.MULTILINE
+)
 
-_TAG = re.compile(r"<[a-zA-Z/!?]")
-_FRONT = re.compile(r"---[ \t]*\r?\n(?=[\w-]+[ \t]*:)(?:[^\r\n]*\r?\n)*?(?:---|\.\.\.)[ \t]*(?:\r?\n|$)")
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _ATX = re.compile(r" {0,3}(#{1,6})(?=\s|$)")
 _UNDERLINE = re.compile(r" {0,3}(=+|-+)[ \t]*$")
 _NOT_A_PARAGRAPH = re.compile(r" {4}|\t|\s*(?:$|[>|]|[-+*][ \t]|\d{1,9}[.)][ \t])")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+
+
+def _tags(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+# The elements that start and end a paragraph; everything else runs on in the line.
+_BLOCK = _tags(
+    "address article aside blockquote body caption dd details dialog div dl dt fieldset figcaption figure footer form "
+    "h1 h2 h3 h4 h5 h6 header hr html legend li main menu nav ol optgroup option p pre search section summary table "
+    "tbody td textarea tfoot th thead tr ul"
+)
+_HEADINGS = _tags("h1 h2 h3 h4 h5 h6")
+_PREFORMATTED = _tags("listing plaintext pre textarea xmp")
+_UNSEEN = _tags(
+    "annotation annotation-xml audio canvas datalist iframe noembed noframes noscript script style svg template title "
+    "video"
+)
+_VOID = _tags("area base br col embed hr img input link meta param source track wbr")
+_MORE_BLOCKS = _tags(  # of Markdown
+    "base basefont center col colgroup dir frame frameset head iframe link menuitem noframes param title track"
+)
+
+_ROOMS = ("", " ", "\t", "\n", "\n\n")  # before a word, the smallest first
+_CELLS = _tags("td th")
+_ROWS = _CELLS | {"tr"}
+_PARTS = _ROWS | _tags("thead tbody tfoot caption")
+_ROOM = dict.fromkeys(_PARTS | _tags("li dt dd option"), "\n") | dict.fromkeys(_CELLS, "\t")  # else an empty line
+
+# Which open elements the start of another closes (HTML, 13.1.2.4: optional tags); every block closes a paragraph.
+_CLOSES = {
+    **dict.fromkeys(_CELLS, _CELLS),
+    **dict.fromkeys(_PARTS - _ROWS, _PARTS),
+    **dict.fromkeys(_HEADINGS, _HEADINGS),
+    **dict.fromkeys(_tags("dt dd"), _tags("dt dd")),
+    "tr": _ROWS,
+    "li": _tags("li"),
+    "option": _tags("option"),
+    "optgroup": _tags("option optgroup"),
+}
+
+_TAG = re.compile(r"<[a-zA-Z/!?]")
+_HIDING = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)\b", re.IGNORECASE)
+
+# How a block of HTML in Markdown begins and ends (CommonMark 0.31, 4.6).
+_EMPTY = re.compile(r"^\s*$")
+_VERBATIM = "(?:script|pre|style|textarea)"
+_HTML_BLOCKS = (
+    (re.compile(rf" {{0,3}}<{_VERBATIM}(?=[\s>]|$)", re.IGNORECASE), re.compile(f"</{_VERBATIM}>", re.IGNORECASE)),
+    (re.compile(r" {0,3}<!--"), re.compile("-->")),
+    (re.compile(r" {0,3}<\?"), re.compile(r"\?>")),
+    (re.compile(r" {0,3}<![a-zA-Z]"), re.compile(">")),
+    (re.compile(r" {0,3}<!\[CDATA\["), re.compile(r"\]\]>")),
+    (re.compile(rf" {{0,3}}</?(?:{'|'.join(sorted(_BLOCK | _MORE_BLOCKS))})(?=\s|/?>|$)", re.IGNORECASE), _EMPTY),
+)
+_VALUE = r"""(?:[^\s"'=<>`]+|'[^']*'|"[^"]*")"""
+_ONE_TAG = re.compile(  # interrupts no paragraph
+    rf" {{0,3}}<(?:[a-zA-Z][\w-]*(?:\s+[a-zA-Z_:][\w.:-]*(?:\s*=\s*{_VALUE})?)*\s*/?|/[a-zA-Z][\w-]*\s*)>\s*$"
+)
 
 
 class Heading(NamedTuple):
@@ -37,12 +99,25 @@ class Heading(NamedTuple):
 
 
 class Page(NamedTuple):
-    """What `html_text` found; `lines` are pairs (offset in `text`, line of the HTML)."""
+    """The text of a page, its title and headings; `lines` are pairs (offset in `text`, line of the HTML)."""
 
     text: str
     title: str
     headings: tuple[Heading, ...]
     lines: tuple[tuple[int, int], ...]
+
+
+class _Element(NamedTuple):
+    """An open element: whether its text is hidden or preformatted, and its place among the open elements.
+
+    `block` is the place of the innermost block; an end tag closes nothing before the place `wall`.
+    """
+
+    tag: str = ""
+    hidden: bool = False
+    preformatted: bool = False
+    block: int = 0
+    wall: int = 1
 
 
 class _Open(NamedTuple):
@@ -53,15 +128,28 @@ class _Open(NamedTuple):
     first: int | None = None
 
 
-def markdown_headings(text: str) -> tuple[int, tuple[Heading, ...]]:
-    """Return where the text starts after a YAML front matter, and its headings by the rules of CommonMark.
+def front_matter(text: str) -> int:
+    """Return where the text starts after a front matter in YAML (`---`) or TOML (`+++`), 0 without one."""
+    front = _YAML.match(text) or _TOML.match(text)
+    return front.end() if front else 0
 
-    ATX (`## Returns`) and setext (underlined) headings at the outer level; none inside of a fenced block.
+
+def front_title(text: str, end: int) -> str:
+    """Return the title that the front matter before `end` gives, or ""."""
+    found = _TITLE.search(text, 0, end)
+    return next((group.strip() for group in found.groups() if group), "") if found else ""
+
+
+def markdown_headings(text: str) -> tuple[int, tuple[Heading, ...]]:
+    """Return where the text starts after its front matter, and its headings by the rules of CommonMark.
+
+    ATX (`## Returns`) and setext (underlined) headings at the outer level; none in fenced code or in blocks of HTML,
+    such as comments.
     """
-    front = _FRONT.match(text)
-    begin = front.end() if front else 0
+    begin = front_matter(text)
     headings: list[Heading] = []
     fence, before, before_at = "", "", 0
+    end: re.Pattern[str] | None = None  # of the block of HTML
     for found in _LINE.finditer(text, begin):
         line = found[0].rstrip("\r\n")
         mark = _FENCE.match(line)
@@ -70,9 +158,14 @@ def markdown_headings(text: str) -> tuple[int, tuple[Heading, ...]]:
             if mark and mark[1].startswith(fence) and not line[mark.end() :].strip():
                 fence = ""
             before = ""
-            continue
-        if mark and not (mark[1][0] == "`" and "`" in line[mark.end() :]):
+        elif end is not None:
+            end = None if end.search(line) else end
+        elif mark and not (mark[1][0] == "`" and "`" in line[mark.end() :]):
             fence, before = mark[1], ""
+        elif "<" in line and (block := _html_block(line, interrupts=bool(before))):
+            opened, end = block
+            before = ""
+            end = None if end.search(line, opened) else end
         elif atx := _ATX.match(line):
             headings.append(Heading(found.start(), found.end(), len(atx[1]), _atx_text(line[atx.end() :])))
             before = ""
@@ -87,13 +180,18 @@ def markdown_headings(text: str) -> tuple[int, tuple[Heading, ...]]:
 def html_text(markup: str) -> Page:
     """Return the text that a reader of the page sees: paragraphs with blank lines between, spaces collapsed.
 
-    Preformatted text keeps its line breaks. Scripts, styles and templates are left out.
+    Preformatted text keeps its spaces and line breaks; the cells of a table's row stand in one line with tabs between.
+    Scripts, styles, templates and hidden elements are left out, and so is a front matter.
     """
+    markup = markup.replace("\r\n", "\n").replace("\r", "\n")
+    front = front_matter(markup)
+    markup = "\n" * markup.count("\n", 0, front) + markup[front:]
     # A tag that the end cuts off is none, and the parser would look for its end again from every `<` in it.
     cut = _TAG.search(markup, markup.rfind(">") + 1)
     reader = _Reader()
     reader.feed(markup[: cut.start()] if cut else markup)
     reader.close()
+    reader.end()
     title = " ".join("".join(reader.title).split())
     return Page("".join(reader.parts), title, tuple(reader.headings), tuple(reader.lines))
 
@@ -105,54 +203,96 @@ class _Reader(HTMLParser):
         self.title: list[str] = []
         self.headings: list[Heading] = []
         self.lines: list[tuple[int, int]] = []
+        self._open = [_Element()]
+        self._places: dict[str, list[int]] = defaultdict(list)  # of the open elements by tag
         self._at = 0  # length of the text so far
-        self._gap = ""  # what stands before the next word: a space, one line break or two
-        self._unseen = ""  # the element that is passed over
-        self._preformatted = 0
+        self._gap = ""  # the room before the next word, one of _ROOMS
+        self._blank = ""  # the spaces and line breaks of preformatted text before its next word
         self._heading: _Open | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if self._unseen:
-            return
-        if tag in _UNSEEN:
-            self._unseen = tag
-        elif tag == "br":
-            self._space("\n")
-        elif _BLOCK.fullmatch(tag):
+        if tag in _BLOCK:
+            closed = _CLOSES.get(tag, frozenset())
+            while (inner := self._open[self._open[-1].block].tag) == "p" or inner in closed:
+                self._close(inner)
+        above = self._open[-1]
+        if tag in _BLOCK and not above.hidden:
             self._break(tag)
-            self._preformatted += tag == "pre"
-            if tag in _HEADINGS:
-                self._heading = _Open(int(tag[1]))
+        if tag == "br" and not above.hidden:
+            if above.preformatted:
+                self._blank += "\n"
+            else:
+                self._space("\n")
+        if tag in _VOID:
+            return
+        hidden = above.hidden or tag in _UNSEEN or (tag not in ("html", "body") and _is_hidden(attrs))
+        place = len(self._open)
+        block = place if tag in _BLOCK else above.block
+        wall = place if tag in _UNSEEN else above.wall
+        self._open.append(_Element(tag, hidden, above.preformatted or tag in _PREFORMATTED, block, wall))
+        self._places[tag].append(place)
+        if tag in _HEADINGS and not hidden and not above.preformatted:
+            self._heading = _Open(int(tag[1]))
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in _UNSEEN:  # <svg/> has no end of its own
+        if tag not in _UNSEEN and not _is_hidden(attrs):  # <svg/> has no end of its own
             self.handle_starttag(tag, attrs)
 
     def handle_endtag(self, tag: str) -> None:
-        if self._unseen:
-            self._unseen = "" if tag == self._unseen else self._unseen
-        elif _BLOCK.fullmatch(tag):
-            self._break(tag)
-            self._preformatted = max(0, self._preformatted - (tag == "pre"))
+        if (places := self._places.get(tag)) and places[-1] >= self._open[-1].wall:
+            self._close(tag)
 
     def handle_data(self, data: str) -> None:
-        if self._unseen:
-            if self._unseen == "title":
+        element = self._open[-1]
+        if element.hidden:
+            if self._open[element.wall].tag == "title" and not self._open[element.wall - 1].hidden:
                 self.title.append(data)
             return
+        data = data.replace("\xad", "")  # a soft hyphen is seen at the end of a line alone
         first = self.getpos()[0]
         for line, piece in enumerate(data.split("\n"), first):
-            if line > first and self._preformatted:
-                self._gap += "\n"
-            elif line > first or piece[:1].isspace():
+            if element.preformatted:
+                self._add_preformatted(piece, line, broken=line > first)
+                continue
+            if line > first or piece[:1].isspace():
                 self._space(" ")
-            if piece.strip():
-                self._add(piece if self._preformatted else " ".join(piece.split()), line)
+            if words := piece.split():
+                self._add(" ".join(words), line)
                 self._space(" " if piece[-1].isspace() else "")
 
+    def parse_marked_section(self, i: int, report: bool = True) -> int:
+        """Take `<![…` for a comment, as a browser does; the parser raises for most."""
+        return self.parse_bogus_comment(i)
+
+    def end(self) -> None:
+        """Close the elements that the page leaves open."""
+        while len(self._open) > 1:
+            self._close(self._open[-1].tag)
+
+    def _close(self, tag: str) -> None:
+        """Close the innermost open element of this tag, and those in it."""
+        while True:
+            element = self._open.pop()
+            self._places[element.tag].pop()
+            if element.tag in _BLOCK and not element.hidden:
+                self._break(element.tag)
+            if element.tag == tag:
+                return
+
+    def _add_preformatted(self, piece: str, line: int, *, broken: bool) -> None:
+        self._blank += "\n" * broken
+        words = piece.lstrip()
+        self._blank += piece[: len(piece) - len(words)]
+        if words:
+            bare = words.rstrip()
+            self._add(bare, line)
+            self._blank = words[len(bare) :]
+
     def _add(self, words: str, line: int) -> None:
-        gap = self._gap if self.parts else ""
-        self._gap = ""
+        # Where preformatted text begins, its empty lines are not seen, but the spaces that indent its first one are.
+        blank = self._blank if self.parts and not self._gap else self._blank.rpartition("\n")[2]
+        gap = (self._gap if self.parts else "") + blank
+        self._gap = self._blank = ""
         if gap:
             self.parts.append(gap)
             self._at += len(gap)
@@ -165,16 +305,28 @@ class _Reader(HTMLParser):
 
     def _space(self, gap: str) -> None:
         """Ask for at least this much room before the next word."""
-        self._gap = max(self._gap, gap, key=lambda room: (room.count("\n"), len(room)))
+        self._gap = max(self._gap, gap, key=_ROOMS.index)
 
     def _break(self, tag: str) -> None:
         """End the paragraph, and the heading when it has words."""
-        self._space("\n" if tag in _CLOSE else "\n\n")
+        if self._open[-1].preformatted:  # a line of code in an element of its own
+            self._blank = self._blank if "\n" in self._blank else "\n"
+        else:
+            self._blank = ""
+            self._space(_ROOM.get(tag, "\n\n"))
         if self._heading and self._heading.first is not None:
             text = " ".join("".join(self.parts[self._heading.first :]).split())
             self.headings.append(Heading(self._heading.start, self._at, self._heading.level, text[:MAX_HEADING]))
         if self._heading and (self._heading.first is not None or tag in _HEADINGS):
             self._heading = None
+
+
+def _html_block(line: str, *, interrupts: bool) -> tuple[int, re.Pattern[str]] | None:
+    """Return where the start of a block of HTML ends in its line and what ends the block, or None for other lines."""
+    for start, end in _HTML_BLOCKS:
+        if opened := start.match(line):
+            return opened.end(), end
+    return None if interrupts or not _ONE_TAG.match(line) else (0, _EMPTY)
 
 
 def _atx_text(rest: str) -> str:
@@ -187,3 +339,11 @@ def _atx_text(rest: str) -> str:
 def _plain(text: str) -> str:
     """Return a heading's text without the marks of links, emphasis and code."""
     return _LINK.sub(r"\1", text[:MAX_HEADING]).replace("**", "").replace("*", "").replace("`", "").strip()
+
+
+def _is_hidden(attrs: list[tuple[str, str | None]]) -> bool:
+    """Tell whether an element's own attributes keep it from being seen."""
+    return any(
+        (name == "hidden" and value != "until-found") or (name == "style" and value and _HIDING.search(value))
+        for name, value in attrs
+    )

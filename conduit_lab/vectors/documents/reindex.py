@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
@@ -19,11 +20,14 @@ from conduit_lab.core import figures, html, trace
 from conduit_lab.core.errors import InputError, VectorInputError
 from conduit_lab.core.spec import Embedder, FloatArray
 from conduit_lab.vectors import table
-from conduit_lab.vectors.documents.chunking import TOKENS, Chunker
-from conduit_lab.vectors.documents.document import kind_of, read
-from conduit_lab.vectors.documents.sheet import Sheet, read_csv, read_frame
+from conduit_lab.vectors.backend import Notes
+from conduit_lab.vectors.documents.document import check_name, read_bytes
+from conduit_lab.vectors.documents.reader import Piece, Reader
+from conduit_lab.vectors.documents.records import Records, Stamp, content_digest, digest
+from conduit_lab.vectors.documents.sheet import read_frame
 from conduit_lab.vectors.documents.sources import Source, Sources, find
-from conduit_lab.vectors.entry import Entry, check_metadata
+from conduit_lab.vectors.embedding import embed_passages
+from conduit_lab.vectors.entry import Entry
 
 # Chunks that are embedded and committed together: an interrupt loses at most these, and the progress bar moves by them.
 # 256 are not 1 % faster with MiniLM on the handbook.
@@ -31,7 +35,6 @@ BATCH = 64
 
 _JSON = json.JSONEncoder(sort_keys=True)
 
-Piece = tuple[str, dict[str, Any]]
 Step = Callable[[float], object]
 
 
@@ -39,6 +42,7 @@ class Store(Protocol):
     """What a `VectorStore` does here."""
 
     name: str
+    path: Path | None
     embedder: Embedder | None
 
     def entries(self, where: Any) -> Iterator[Entry]:
@@ -59,8 +63,8 @@ class Reindexed:
     """What `add_documents` did, in chunks (rows, for a table).
 
     `updated` chunks have a new text, place or metadata under an old id; `kept` ones were right already. `embedded`
-    counts the texts that went through the embedder. `problems` are the files that gave nothing, each with the reason;
-    `passed_over` counts the files of a folder that are no documents, by suffix.
+    counts the texts that went through the embedder. `problems` are the files that gave nothing, or a text that looks
+    broken, each with the reason; `passed_over` counts the files of a folder that are no documents, by suffix.
     """
 
     name: str
@@ -103,6 +107,7 @@ def add_documents(
     overlap: int = 0,
     text: str | Sequence[str] | None = None,
     source: str | None = None,
+    notes: Notes | None = None,
 ) -> Reindexed:
     """Cut documents into chunks, embed and store them; done again, only what has changed.
 
@@ -111,16 +116,22 @@ def add_documents(
     chunk before. Each is an entry `<source>#<number>` with the metadata source (the path from the project's root),
     section (the first folder below the given one), title, heading, page, line, start and end, those that there are:
     `read(source).text[start:end]` is its content. Of a table, CSV or DataFrame, each row is an entry: `text` names
-    the column or columns for the content, the others and `row` are its metadata; rows without text are left out.
+    the column or columns for the content, the others and `row` are its metadata; rows without text are left out, and
+    longer ones than a chunk are cut, with the `start` and `end` of each piece in the row's text.
 
     A text that is stored already, under whatever number, keeps its embedding. Chunks that are gone are removed, and
     below a given folder those of files that are gone. What is done is committed every 64 chunks: after an interrupt
     the same call goes on. A progress bar shows where tqdm is installed. Entries under other ids are left alone.
 
+    A file that has not changed, nor its entries nor the settings, is not read again. A document is its file without
+    links: it keeps its source and, from the outermost folder that was given, its section, whatever the working
+    directory is and however it is given again. Links in a folder that lead out of it are not followed.
+
     A file in a folder that cannot be read is told in the answer's `problems` and what was stored of it stays; for
-    one that was given by name `InputError` is raised when the others are stored. Raises `InputError` for chunks
-    longer than the embedder reads, `VectorInputError` for a store without an embedder, `MissingExtra` where the
-    package that reads or cuts a document is not installed.
+    one that was given by name, and for a folder, `InputError` is raised when the others are stored. Raises
+    `InputError` for chunks longer than the embedder reads, `VectorInputError` for a store without an embedder,
+    `MissingExtra` where the package that reads or cuts a document is not installed. `notes` is where the store's
+    backend keeps what it knows of the files.
     """
     begin = perf_counter()
     if table.is_table(documents):
@@ -129,62 +140,73 @@ def add_documents(
         sheet = read_frame(documents, source, text)
         with _progress(store.name, len(sheet.texts), "row") as step:
             update = _Update(store, step)
-            update.put(source, _row_pieces(sheet, None), len(sheet.texts))
+            reader = Reader(update.embedder, size, overlap, text)
+            update.put(source, reader.rows(sheet, None), len(sheet.texts))
             update.finish([source])
     else:
         sources = find(documents)
         with _progress(store.name, sum(file.size for file in sources.files), "B") as step:
             update = _Update(store, step)
-            update.done.passed_over = dict(sources.passed_over)
-            _files(update, sources, _chunker(update.embedder, size, overlap), text)
+            update.done.passed_over = {_printable(name): count for name, count in sources.passed_over.items()}
+            update.done.problems = {_printable(name): problem for name, problem in sources.problems.items()}
+            records = Records(notes, store.path and store.path.parent, update.sections, sources.folders)
+            _files(update, sources, records, Reader(update.embedder, size, overlap, text))
     update.done.seconds = perf_counter() - begin
     return update.done
 
 
-def _files(update: _Update, sources: Sources, chunker: Chunker, text: str | Sequence[str] | None) -> None:
-    """Store all files, remove what is gone, and raise for what was given by name and cannot be read."""
-    problems, wrong, failed = update.done.problems, [], set()
-    for file in sources.files:
+def _files(update: _Update, sources: Sources, records: Records, reader: Reader) -> None:
+    """Store all files, remove what is gone, and raise for folders and given files that cannot be read."""
+    problems, wrong, failed = update.done.problems, list(sources.locked.values()), set()
+    files = [records.place(file) for file in sources.files]
+    for file in files:
         try:
-            with trace.span("chunk", "call", None, file.name) as span:
-                pieces = _pieces(file, chunker, text)
-                if span is not None:
-                    span.output = figures.plural(len(pieces), "chunk")
+            problem = _file(update, file, records, reader)
         except InputError as error:
-            problems[file.name] = str(error).removeprefix(f"{file.name} ")
+            problem = str(error).removeprefix(f"{file.name} ")
             failed.add(file.name)
             wrong += [str(error)] if file.named else []
             update.step(file.size)
-            continue
-        if not pieces:
-            scanned = ": scanned pages want text recognition first" if kind_of(file.path) == "pdf" else ""
-            problems[file.name] = f"has no text{scanned}"
-        update.put(file.name, pieces, file.size)
-    found = {file.name for file in sources.files}
-    update.finish([name for name in update.left if name not in failed and (name in found or sources.covers(name))])
+        if problem:
+            problems[_printable(file.name)] = problem
+    found = {file.name for file in files}
+    gone = [name for name in update.left if name not in found and sources.covers(name, records.path(name))]
+    update.finish([*gone, *(found - failed)])
+    for name in gone:
+        records.drop(name)
+    records.flush()
     if wrong:
         raise InputError("; ".join(wrong))
 
 
-def _pieces(file: Source, chunker: Chunker, text: str | Sequence[str] | None) -> list[Piece]:
-    """Return the text and the metadata of each entry that a file gives."""
-    if kind_of(file.path) == "table":
-        return _row_pieces(read_csv(file.path, text), file.section)
-    document = read(file.path)
-    pieces = []
-    for chunk in chunker.chunks(document):
-        metadata = {
-            "source": document.source,
-            "section": file.section,
-            "title": document.title,
-            "heading": chunk.heading or None,
-            "page": chunk.page,
-            "line": chunk.line,
-            "start": chunk.start,
-            "end": chunk.end,
-        }
-        pieces.append((chunk.text, {key: value for key, value in metadata.items() if value is not None}))
-    return pieces
+def _file(update: _Update, file: Source, records: Records, reader: Reader) -> str:
+    """Store a file, unless it is stored as it is, and return the problem with its text, or ""."""
+    check_name(file.name)
+    settings, known = reader.settings(file), records.get(file)
+    try:
+        stamp = Stamp.of(file.path)
+    except OSError as error:
+        raise InputError(f"{file.name} cannot be read: {error.strerror or error}") from None
+    same = known is not None and known.cut == settings and known.entries == update.stored(file.name)
+    if known is not None and same and known.stamp.proves(stamp):
+        update.keep(file.name, file.size)
+        return known.problem
+    data = read_bytes(file.path, file.name)
+    content = content_digest(data)
+    if known is not None and same and known.content == content:
+        update.keep(file.name, file.size)
+        problem, entries = known.problem, known.entries
+    else:
+        with trace.span("chunk", "call", None, file.name) as span:
+            pieces, problem = reader.pieces(file, data)
+            if span is not None:
+                span.output = figures.plural(len(pieces), "chunk")
+        entries = update.put(file.name, pieces, file.size)
+    records.put(file, stamp, content, settings, entries, problem)
+    if update.written:  # the chunks of most files before
+        records.flush()
+        update.written = False
+    return problem
 
 
 class _Row(NamedTuple):
@@ -208,7 +230,9 @@ class _Update:
             )
         self.store, self.embedder, self.step = store, store.embedder, step
         self.done = Reindexed(store.name)
+        self.written = False  # whether entries were written since the caller has noted it
         self.left: dict[str, set[str]] = defaultdict(set)  # ids of each source that have not come again
+        self.sections: dict[str, str | None] = {}  # of the stored sources
         self._prints: dict[str, bytes] = {}  # by id
         self._texts: dict[bytes, str] = {}  # the id that has an embedding of the text
         self._waiting: list[_Row] = []
@@ -217,16 +241,32 @@ class _Update:
             # an entry that somebody added by hand is none of ours, whatever its metadata say
             if source == entry.metadata["source"] and number.isdecimal() and entry.content is not None:
                 self.left[source].add(entry.id)
+                section = entry.metadata.get("section")
+                self.sections[source] = section if isinstance(section, str) else self.sections.get(source)
                 self._prints[entry.id] = _print(entry.content, entry.metadata)
                 self._texts[_print(entry.content)] = entry.id
 
-    def put(self, source: str, pieces: Sequence[Piece], size: float) -> None:
-        """Take the pieces of one source, in order; those that are stored as they are need no work."""
+    def stored(self, source: str) -> str:
+        """Return a hash of the entries of a source, as they are stored."""
+        return digest(sorted((id, self._prints[id].hex()) for id in self.left.get(source, ())))
+
+    def keep(self, source: str, size: float) -> None:
+        """Leave a source as it is stored."""
+        self.done.kept += len(self.left.pop(source, ()))
+        self.done.documents += 1
+        self.step(size)
+
+    def put(self, source: str, pieces: Sequence[Piece], size: float) -> str:
+        """Take the pieces of one source, in order, and return a hash of its entries, as `stored` does.
+
+        Those that are stored as they are need no work.
+        """
         share = size / max(1, len(pieces))
-        changed = []
+        changed, prints = [], list[tuple[str, str]]()
         for number, (text, metadata) in enumerate(pieces, 1):
-            id = f"{source}#{number}"
-            if self._prints.get(id) != _print(text, metadata):
+            id, made = f"{source}#{number}", _print(text, metadata)
+            prints.append((id, made.hex()))
+            if self._prints.get(id) != made:
                 changed.append((id, text, metadata))
                 continue
             self.left[source].discard(id)
@@ -237,6 +277,7 @@ class _Update:
         while len(self._waiting) >= BATCH:
             self._write(BATCH)
         self.done.documents += 1
+        return digest(sorted(prints))
 
     def finish(self, gone: Sequence[str]) -> None:
         """Write what still waits, and remove what was stored of the sources in `gone` and has not come again."""
@@ -254,13 +295,14 @@ class _Update:
         if not rows:
             return
         new = list(dict.fromkeys(row.text for row in rows if row.vector is None))
-        made = dict(zip(new, self.embedder.encode(new), strict=True)) if new else {}
+        made = dict(zip(new, embed_passages(new, self.embedder), strict=True)) if new else {}
         vectors = [made[row.text] if row.vector is None else row.vector for row in rows]
         self.store.add_many(
             [row.id for row in rows], np.stack(vectors), [row.metadata for row in rows], [row.text for row in rows]
         )
         del self._waiting[:count]
         self.done.embedded += len(new)
+        self.written = True
         for row in rows:
             self.done.updated += row.id in self._prints
             self.done.added += row.id not in self._prints
@@ -269,26 +311,9 @@ class _Update:
             self.step(row.size)
 
 
-def _row_pieces(sheet: Sheet, section: str | None) -> list[Piece]:
-    """Return the text and the metadata of each row that has a text."""
-    own = {"source": sheet.source} | ({} if section is None else {"section": section})
-    return [
-        (text, check_metadata({**own, "row": number, **metadata}, f"{sheet.source} row {number}"))
-        for number, (text, metadata) in enumerate(zip(sheet.texts, sheet.metadatas, strict=True), 1)
-        if text.strip()
-    ]
-
-
-def _chunker(embedder: Embedder, size: int | None, overlap: int) -> Chunker:
-    """Return a chunker that counts the tokens of the embedder, where it can tell them, else characters."""
-    length, most = getattr(embedder, "count_tokens", None), getattr(embedder, "max_length", None)
-    if length is not None and most is not None:
-        size = min(TOKENS, most) if size is None else size
-        if isinstance(size, int) and size > most:
-            raise InputError(
-                f"chunks of {size} tokens are more than the {most} that the embedder reads: make them smaller"
-            )
-    return Chunker(size, overlap=overlap, length=length)
+def _printable(name: str) -> str:
+    """Return the name of a file with the bytes in it that are not UTF-8 escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _print(text: str, metadata: dict[str, Any] | None = None) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,27 @@ from conduit_lab.vectors.documents.document import KINDS
 
 @dataclass(frozen=True)
 class Source:
-    """One file; `section` is the first folder below the one that was given, `named` tells that itself was given."""
+    """One file: the path to open, its path without links, and its name in a store.
+
+    `folder` is the given folder that it was found in, without links; None for a file that was given
+    itself, which `named` says.
+    """
 
     path: Path
-    section: str | None
+    real: Path
+    name: str
+    folder: Path | None
     named: bool
 
     @property
-    def name(self) -> str:
-        """What the file is called in a store."""
-        return display(self.path)
+    def section(self) -> str | None:
+        """The first folder below `folder`, None for a file directly in it."""
+        parts = self.real.relative_to(self.folder).parts if self.folder else ()
+        return parts[0] if len(parts) > 1 else None
 
     @property
     def size(self) -> int:
-        """Bytes; 0 for a file that has gone meanwhile, which reading will tell."""
+        """Bytes; 0 for a file that is gone by now, which reading it reports."""
         try:
             return self.path.stat().st_size
         except OSError:
@@ -38,37 +45,66 @@ class Source:
 
 @dataclass(frozen=True)
 class Sources:
-    """The files, each once, those of a folder by name; the folders; and how many files of other kinds there are."""
+    """The files, each once, those of a folder by name, and the given folders, without links.
+
+    `passed_over` counts the files of other kinds by suffix, `problems` names the links that are not
+    followed, with the reason. `locked` says of each folder that cannot be read why.
+    """
 
     files: list[Source]
     folders: list[Path] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
+    problems: dict[str, str] = field(default_factory=dict)
+    locked: dict[Path, str] = field(default_factory=dict)
 
-    def covers(self, name: str) -> bool:
-        """Tell whether `name` is that of a document below one of the folders."""
-        path = resolve(name)
-        return path.suffix.lower() in KINDS and any(path.is_relative_to(folder) for folder in self.folders)
+    def covers(self, name: str, path: Path | None = None) -> bool:
+        """Tell whether the document `name`, by default at that path, lies below one of the folders.
+
+        The file may be gone, or be a link by now, so `path` is one without links. Of the documents below
+        a locked folder nobody knows whether they are gone.
+        """
+        if path is None:
+            path = Path(os.path.realpath(resolve(name).parent), Path(name).name)
+        if Path(name).suffix.lower() not in KINDS or any(path.is_relative_to(folder) for folder in self.locked):
+            return False
+        return any(path.is_relative_to(folder) for folder in self.folders)
+
+    def _leads_to(self, link: Path, folder: Path) -> Path | None:
+        """Return the target of a link in `folder` that may be followed; else None, and the problem is noted.
+
+        A folder may come from a stranger, whose link must not bring other files into the store.
+        """
+        real = Path(os.path.realpath(link))
+        inside = next((given for given in self.folders if real.is_relative_to(given)), None)
+        problem = None
+        if inside is None:
+            problem = f"is a link out of {display(folder)}, which is not followed: add its target by its own path"
+        elif any(part.startswith(".") for part in real.relative_to(inside).parts):
+            problem = "is a link to a hidden file, which is not followed: add its target by its own path"
+        elif not real.exists():
+            problem = "is a link to nothing: remove it, or restore its target"
+        if problem is not None:
+            self.problems[display(link)] = problem
+        return real if problem is None else None
 
 
 def find(given: Any) -> Sources:
-    """Return what a path, or an iterable of paths, stands for; names that begin with a dot are passed over.
+    """Return the files of a path, or of an iterable of paths; names that begin with a dot are passed over.
 
-    Relative paths start at the project's root. Raises `InputError` for a path at which nothing is and for a
-    folder that cannot be read.
+    Relative paths start at the project's root. A link that is given is followed; one in a folder only
+    to a file that lies in a given folder too. Raises `InputError` for a path at which nothing is.
     """
     files: dict[Path, Source] = {}
     sources = Sources([])
-    for path in _paths(given):
+    paths = _paths(given)
+    sources.folders.extend(Path(os.path.realpath(path)) for path in paths if path.is_dir())
+    for path in paths:
+        real = Path(os.path.realpath(path))
         if path.is_dir():
-            sources.folders.append(path)
-            for file in _walk(path):
-                if file.suffix.lower() in KINDS:
-                    parts = file.relative_to(path).parts
-                    files.setdefault(file, Source(file, parts[0] if len(parts) > 1 else None, named=False))
-                else:
-                    sources.passed_over[file.suffix or file.name] += 1
+            for source in _walk(path, real, sources):
+                files.setdefault(source.real, source)
         elif path.is_file():
-            files.setdefault(path, Source(path, None, named=True))
+            files.setdefault(real, Source(path, real, _name(path, real), None, named=True))
         else:
             raise InputError(f"no document at {display(path)}: wanted a file or a folder")
     sources.files.extend(files.values())
@@ -81,19 +117,40 @@ def _paths(given: Any) -> list[Path]:
     for path in many:
         if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes) or "\0" in os.fspath(path):
             raise InputError(f"documents are a path, a list of paths or a DataFrame, got {path!r:.80}")
-        # without `..`, so that one file has one name
-        paths.append(Path(os.path.abspath(resolve(Path(path)))))  # noqa: PTH100 - Path.resolve would follow links
+        full = resolve(Path(path))
+        # `..` goes to the parent of where a link leads, which only the file system knows
+        paths.append(Path(os.path.realpath(full)) if ".." in full.parts else full)
     return paths
 
 
-def _walk(folder: Path) -> list[Path]:
-    def fail(error: OSError) -> None:
-        # passed over, its documents would look as if they were gone
-        raise InputError(f"the folder {display(Path(error.filename))} cannot be read: {error.strerror}") from None
+def _walk(folder: Path, real_folder: Path, sources: Sources) -> Iterator[Source]:
+    """Yield the documents below a folder by name, and note what else there is."""
 
-    found = []
+    def fail(error: OSError) -> None:
+        place = Path(error.filename)
+        real = real_folder / place.relative_to(folder)
+        sources.locked[real] = f"the folder {display(place)} cannot be read: {error.strerror}"
+
     for place, folders, names in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = (Path(place, name) for name in sorted(names) if not name.startswith("."))
-        found += [path for path in paths if path.is_file()]  # no pipe, no link that leads nowhere
-    return found
+        for link in (Path(place, name) for name in folders):
+            if link.is_symlink():
+                sources._leads_to(link, folder)  # one inside is walked by its own path
+        for path in (Path(place, name) for name in sorted(names) if not name.startswith(".")):
+            if path.suffix.lower() not in KINDS:
+                if path.is_file():
+                    sources.passed_over[path.suffix or path.name] += 1
+            elif path.is_symlink():
+                target = sources._leads_to(path, folder)
+                # a document is found by its own path, and is one document
+                if target is not None and target.is_file() and target.suffix.lower() not in KINDS:
+                    yield Source(path, target, _name(path, target), real_folder, named=False)
+            elif path.is_file():  # no pipe
+                real = real_folder / path.relative_to(folder)
+                yield Source(path, real, _name(path, real), real_folder, named=False)
+
+
+def _name(path: Path, real: Path) -> str:
+    """Return the path from the project's root where the file lies in it, by one path or the other."""
+    shown = display(path)
+    return shown if shown != str(path) else display(real)

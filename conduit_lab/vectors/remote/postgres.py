@@ -91,6 +91,8 @@ class Postgres:
     cannot be reached or lacks pgvector, and for a table of another kind.
     """
 
+    notes = None
+
     def __init__(self, url: str, table: str, dimension: int | None, metric: str | None) -> None:
         self._connections = Connections(url, {"hnsw.ef_search": _EF_SEARCH})
         table = self._connections.table or table

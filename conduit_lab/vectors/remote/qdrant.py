@@ -51,6 +51,8 @@ class Qdrant:
     `StoreError` for a server that cannot be reached and for a collection of another kind.
     """
 
+    notes = None
+
     def __init__(self, url: str, collection: str, dimension: int | None, metric: str | None) -> None:
         try:
             from qdrant_client import QdrantClient, models

@@ -8,10 +8,12 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from semantic_text_splitter import TextSplitter
 
 from conduit_lab.core.errors import InputError
 from conduit_lab.models.embedder import Embedder
-from conduit_lab.vectors.documents.chunking import CHARACTERS_A_TOKEN, Chunk, Chunker
+from conduit_lab.vectors.documents import chunking
+from conduit_lab.vectors.documents.chunking import CHARACTERS_A_TOKEN, WINDOW, Chunk, Chunker
 from conduit_lab.vectors.documents.document import Document
 from conduit_lab.vectors.documents.markup import html_text, markdown_headings
 
@@ -161,6 +163,98 @@ def test_a_word_without_end_is_cut_though_it_is_one_token() -> None:
     chunks = Chunker(10, length=words).chunks(Document("a.txt", "x" * 1000))
     assert max(len(chunk.text) for chunk in chunks) < 11 * CHARACTERS_A_TOKEN
     assert "".join(chunk.text for chunk in chunks) == "x" * 1000
+
+
+STRETCHES = {
+    "words": "word ",
+    "letters": "iVBORw0KGgoAAAANSUhEUgAA",
+    "Chinese": "你好世界",
+    "sentences": "A sentence of words. ",
+    "JSON": '{"a":[1,2.5],"b":"text"},',
+    "lines": "a short line\n",
+    "Windows lines": "a short line\r\n",
+    "paragraphs": "A paragraph.\n\n",
+    "list": "- an item of *it*\n",
+}
+
+
+@pytest.mark.parametrize("kind", ["text", "markdown", "html"])
+@pytest.mark.parametrize("name", STRETCHES)
+def test_the_cost_of_a_chunk_does_not_grow_with_the_text(kind: str, name: str) -> None:
+    counted = dict[int, int]()
+    for size in (30_000, 120_000):
+        text = (STRETCHES[name] * size)[:size] + "\n\n\nend\n"
+        counted[size] = 0
+
+        def length(piece: str, size: int = size) -> int:
+            counted[size] += len(piece)
+            return len(piece) // 4
+
+        chunks = Chunker(50, length=length).chunks(Document("a", text, kind))
+        assert all(text[chunk.start : chunk.end] == chunk.text for chunk in chunks)
+        assert "".join("".join(chunk.text for chunk in chunks).split()) == "".join(text.split())
+        assert max(len(chunk.text) // 4 for chunk in chunks) <= 50
+        assert sum(len(chunk.text) for chunk in chunks) / len(chunks) > 50  # a window's end leaves no crumbs
+    assert counted[120_000] < 5 * counted[30_000]
+
+
+class Spy:
+    """A splitter that remembers the length of its longest text."""
+
+    longest = 0
+
+    def __init__(self, size: int, overlap: int) -> None:
+        self.real = TextSplitter(size, overlap)
+
+    def chunk_indices(self, text: str) -> list[tuple[int, str]]:
+        Spy.longest = max(Spy.longest, len(text))
+        return self.real.chunk_indices(text)
+
+
+@pytest.mark.parametrize("name", STRETCHES)
+def test_the_splitter_never_gets_more_than_a_window(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semantic_text_splitter.TextSplitter", Spy)  # it holds an interrupt back until it is done
+    monkeypatch.setattr(Spy, "longest", 0)
+    Chunker(100).chunks(Document("a.txt", STRETCHES[name] * 5_000))
+    assert Spy.longest == 100 * WINDOW
+
+
+@given(st.lists(st.sampled_from([*STRETCHES.values(), "\n\n\n", " " * 50, "x" * 90]), max_size=40))
+def test_a_window_changes_no_chunk(parts: list[str]) -> None:
+    document = Document("a.txt", "".join(parts))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunking, "WINDOW", 10**6)
+        whole = Chunker(12).chunks(document)
+        patch.setattr(chunking, "WINDOW", 8)
+        assert Chunker(12).chunks(document) == whole
+
+
+def test_no_tokens_are_counted_of_a_text_that_is_surely_too_long() -> None:
+    longest = 0
+
+    def length(text: str) -> int:
+        nonlocal longest
+        longest = max(longest, len(text))
+        return len(text) // 4
+
+    Chunker(50, length=length).chunks(Document("a.txt", ("word " * 200 + "\n") * 50))
+    assert longest < 51 * CHARACTERS_A_TOKEN
+
+
+def test_spaces_alone_are_passed_over() -> None:
+    text = " " * 100_000 + "a" + "\n" * 100_000 + "b" + " " * 100_000
+    assert [(chunk.text, chunk.start) for chunk in Chunker(10).chunks(Document("a.txt", text))] == [
+        ("a", 100_000),
+        ("b", 200_001),
+    ]
+
+
+def test_an_interrupt_is_heard_while_tokens_are_counted() -> None:
+    def length(text: str) -> int:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Chunker(10, length=length).chunks(Document("a.txt", "word " * 1_000))
 
 
 def test_a_control_character_is_no_chunk() -> None:

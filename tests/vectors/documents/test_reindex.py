@@ -243,9 +243,9 @@ def test_what_is_gone_is_removed_below_the_folder_alone(root: Path, store: Vecto
 
 def test_new_metadata_need_no_embedding(root: Path, store: VectorStore) -> None:
     make(root, "docs/shop/a.md", "# A\n\nOne.")
-    store.add_documents("docs")
-    assert counts(store.add_documents("docs/shop")) == (0, 1, 0, 0, 0)
-    assert "section" not in store["docs/shop/a.md#1"].metadata
+    store.add_documents("docs/shop")
+    assert counts(store.add_documents("docs")) == (0, 1, 0, 0, 0)
+    assert store["docs/shop/a.md#1"].metadata["section"] == "shop"
 
 
 PAGES = st.dictionaries(
@@ -323,7 +323,11 @@ def test_a_folder_that_cannot_be_read_does_not_look_empty(
     root: Path, store: VectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(root, "docs/a/b.txt", "One.")
+    make(root, "docs/c.txt", "Two.")
+    make(root, "docs/d.txt", "Three.")
     store.add_documents("docs")
+    make(root, "docs/d.txt", "Four.")
+    (root / "docs/c.txt").unlink()
     scandir = os.scandir
 
     def locked(path: str) -> Any:
@@ -334,7 +338,7 @@ def test_a_folder_that_cannot_be_read_does_not_look_empty(
     monkeypatch.setattr(os, "scandir", locked)
     with pytest.raises(InputError, match=r"the folder docs/a cannot be read: Permission denied"):
         store.add_documents("docs")
-    assert len(store) == 1
+    assert contents(store) == {"docs/a/b.txt#1": "One.", "docs/d.txt#1": "Four."}
 
 
 def test_an_empty_file_is_told_and_its_chunks_are_removed(root: Path, store: VectorStore) -> None:

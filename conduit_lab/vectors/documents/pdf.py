@@ -1,0 +1,115 @@
+"""PDF: the text of each page, and the signs that it was not read as a person would read it."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import unicodedata
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any, NamedTuple
+
+from conduit_lab.core import figures
+from conduit_lab.core.errors import InputError, MissingExtra
+
+MAX_WORD = 30  # letters: languages with spaces have few longer words, and a clause without spaces is longer
+RUN_TOGETHER = 0.2  # the share of a text's letters in longer words from which it has lost its spaces
+UNKNOWN = 0.05  # the share of characters that say nothing from which a text is broken
+
+_lock = threading.Lock()  # pdfium is not thread-safe, whatever document it works on
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+
+_ALL = (-1e6, -1e6, 1e6, 1e6)  # points: text that the edge of its page cuts is text
+_HYPHEN = re.compile("(?<=[^\\W\\d_])[\x02\ufffe](?=[^\\W\\d_])")  # pdfium's mark where a line's end parts a word
+_LIGATURES = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFB00, 0xFB07)}
+_NOTHING = re.compile(r"[\ue000-\uf8ff\ufffd\x01-\x08\x0e-\x1f]|\(cid:\d+\)")
+_LETTERS = re.compile(r"[^\W\d_]+")
+# Scripts that put no spaces between words: Thai to Myanmar, Khmer, Chinese, Japanese and Korean.
+_UNSPACED = re.compile("[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]")
+
+
+class Pages(NamedTuple):
+    """The text of each page, the title, and how much of the text a reader would miss, or ""."""
+
+    texts: list[str]
+    title: str
+    problem: str
+
+
+def read_pages(source: str, data: bytes) -> Pages:
+    """Read a PDF.
+
+    Raises `InputError` naming `source` for a broken or encrypted one, and `MissingExtra` without
+    pypdfium2.
+    """
+    try:
+        import pypdfium2
+    except ImportError:
+        raise MissingExtra("pypdfium2", "documents", f"reading {source}") from None
+    texts, scanned = [], []
+    with _lock:
+        try:
+            with closing(pypdfium2.PdfDocument(data)) as document:
+                title = document.get_metadata_value("Title")
+                for number in range(len(document)):
+                    with closing(document[number]) as page:
+                        text = _text(page)
+                        if not text.strip() and _has_image(page):
+                            scanned.append(number + 1)
+                    texts.append(text)
+        except Exception as error:  # a broken file shows as anything: PdfiumError, UnicodeDecodeError …
+            if getattr(error, "err_code", None) == pypdfium2.raw.FPDF_ERR_PASSWORD:
+                raise InputError(f"{source} wants a password: save it without one") from None
+            raise InputError(f"{source} is not a readable PDF: {type(error).__name__}: {str(error)[:200]}") from error
+    return Pages(texts, clean(title).strip(), find_problem(texts, scanned))
+
+
+def clean(text: str) -> str:
+    """Return text with plain letters for ligatures and without what UTF-8 or a store cannot carry.
+
+    A word that the end of a line parts becomes whole again.
+    """
+    text = _HYPHEN.sub("", text.replace("\r\n", "\n").replace("\0", "").translate(_LIGATURES))
+    text = text.replace("\x02", "-").replace("\ufffe", "-").replace("\r", " ")
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def find_problem(texts: Sequence[str], scanned: Sequence[int] = ()) -> str:
+    """Return what is wrong with the text of a PDF, with the next step, or ""; `scanned` are pages of images alone."""
+    text = "\n".join(texts)
+    if not text.strip():
+        return "has no text: scanned pages want text recognition first"
+    problems = []
+    if scanned:
+        named = ", ".join(map(str, scanned[:10])) + (", …" if len(scanned) > 10 else "")
+        problems.append(
+            f"has {figures.plural(len(scanned), 'page')} with images and no text ({named}): "
+            "scanned pages want text recognition first"
+        )
+    unknown = sum(len(found[0]) for found in _NOTHING.finditer(text))
+    if unknown > UNKNOWN * len("".join(text.split())):
+        problems.append(
+            f"has {figures.plural(unknown, 'character')} that its fonts do not name: "
+            "the text is broken; save it from its source again, or use text recognition"
+        )
+    words = [word for word in _LETTERS.findall(text) if not _UNSPACED.search(word)]
+    long = sum(len(word) for word in words if len(word) > MAX_WORD)
+    if long > max(100, RUN_TOGETHER * sum(map(len, words))):
+        problems.append(
+            "has words without spaces between them: "
+            "the text is broken; save it from its source again, or use text recognition"
+        )
+    return "; ".join(problems)
+
+
+def _text(page: Any) -> str:
+    with closing(page.get_textpage()) as text:
+        return clean(text.get_text_bounded(*_ALL))
+
+
+def _has_image(page: Any) -> bool:
+    from pypdfium2.raw import FPDF_PAGEOBJ_IMAGE
+
+    return any(True for _ in page.get_objects(filter=[FPDF_PAGEOBJ_IMAGE]))
