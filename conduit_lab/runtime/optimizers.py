@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from conduit_lab.runtime.nodes import all_nodes, all_tensors, bodies, subgraphs
@@ -43,16 +43,15 @@ def unsafe(model: Any) -> tuple[str, ...]:
 def _reaches(graph: Any, outer: Mapping[str, Any], half: bool) -> bool:
     """Return whether such a Transpose reaches a product in a graph or in its subgraphs."""
     makers = {**outer, **{name: node for node in graph.node for name in node.output}}
-    return any(
-        (node.op_type in _PRODUCTS and any(_comes_from_one(name, makers, half) for name in node.input))
-        or any(_reaches(inner, makers, half) for inner in subgraphs(node))
-        for node in graph.node
+    factors = [name for node in graph.node if node.op_type in _PRODUCTS for name in node.input]
+    return _comes_from_one(factors, makers, half) or any(
+        _reaches(inner, makers, half) for node in graph.node for inner in subgraphs(node)
     )
 
 
-def _comes_from_one(name: str, makers: Mapping[str, Any], half: bool) -> bool:
+def _comes_from_one(names: Sequence[str], makers: Mapping[str, Any], half: bool) -> bool:
     """Return whether a value comes from such a Transpose through a Cast; with `half`, by any path."""
-    left: list[tuple[str, bool, Perm | None]] = [(name, half, None)]
+    left: list[tuple[str, bool, Perm | None]] = [(name, half, None) for name in names]
     seen = set()
     while left:
         state = left.pop()
