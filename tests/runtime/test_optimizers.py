@@ -48,6 +48,10 @@ def product(
             kind, attributes = "Cast", {"to": step}
         else:
             kind = step
+        if kind == "heads":
+            kind = "Reshape"
+            constants.append(graphs.constant("heads", [-1, 4, 4]))
+            inputs.append("heads")
         if kind in ("Mul", "Div"):
             constants.append(graphs.constant(f"c{number}", np.array(1, given)))
             inputs.append(f"c{number}")
@@ -87,6 +91,8 @@ FATAL: dict[str, dict[str, Any]] = {
     "float16, Identity between": {"steps": [(1, 0, 2), "Identity"]},
     "float16, Dropout between": {"steps": [(1, 0, 2), "Dropout"]},
     "float16, two that become one": {"steps": [(0, 2, 1), (2, 1, 0)]},
+    "float16, two that become one, without a permutation": {"steps": [(0, 2, 1), "Transpose"]},
+    "float16, two around a root": {"steps": [(1, 0, 2), "Sqrt", (0, 2, 1)]},
     "float16, cast to float32": {"steps": [(1, 0, 2), FULL], "taken": "float32"},
     "float64 cast to float32": {"steps": [(1, 0, 2), FULL], "given": "float64", "taken": "float32"},
     "float32 cast to float64": {"steps": [(1, 0, 2), DOUBLE], "given": "float32", "taken": "float64"},
@@ -104,6 +110,9 @@ SAFE: dict[str, dict[str, Any]] = {
     "float16, all axes": {"steps": [(2, 1, 0)]},
     "float16, heads": {"steps": [(0, 2, 1, 3)], "rank": 4},
     "float16, matrix": {"steps": [(1, 0)], "rank": 2},
+    "float16, rotary keys": {"steps": [(0, 2, 1, 3), "Mul", (0, 1, 3, 2)], "rank": 4},
+    "float16, two that undo each other": {"steps": [(2, 1, 0), (2, 1, 0)]},
+    "float16, heads as a batch": {"steps": [(0, 2, 1, 3), "heads", (0, 2, 1)], "rank": 4},
     "float16, no Transpose": {"steps": ["Identity"]},
     "float16, an activation between": {"steps": [(1, 0, 2), "Relu"]},
 }
@@ -118,6 +127,12 @@ def right(x: Any, steps: Sequence[Any], taken: str) -> Any:
             x = x.astype(NAMES[step])
         elif step == "Relu":
             x = np.maximum(x, 0)
+        elif step == "heads":
+            x = x.reshape(-1, 4, 4)
+        elif step == "Sqrt":
+            x = np.sqrt(x)
+        elif step == "Transpose":
+            x = x.transpose()
     return x.astype(taken)
 
 
