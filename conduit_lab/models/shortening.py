@@ -30,9 +30,8 @@ class Shortener:
         self._max_length = max_length
         self._first = _CHARACTERS * max_length
         self.limit = _SHORT * self._first
-        self.pair_limit = (
-            self._first
-        )  # of each: the backend makes windows of all that is cut of one with all of the other
+        # lower, since the backend makes windows of each part of one text with each part of the other
+        self.pair_limit = self._first
 
     def __call__(self, text: str, above: int = 0, times: int = _SHORT) -> str:
         """Return the beginning of `text`, which has more than `above` tokens too, or all of it.
@@ -91,6 +90,8 @@ class Shortener:
         One of them ends where a token of the whole text does, and up to there has its tokens: in byte-pair encoding no
         merge crosses that place, with unigrams the best way to it does not depend on what follows.
         """
+        if self._longest >= size:
+            return False
         ends = [place for place in range(size, size - self._longest - 1, -1) if not unicodedata.combining(text[place])]
         first: list[int] | None = None
         for end in ends:

@@ -14,6 +14,7 @@ import numpy as np
 from conduit_lab.core.spec import Array
 from conduit_lab.runtime import devices
 from conduit_lab.runtime.graph import Identity, identity
+from conduit_lab.runtime.session import _cap_memory
 
 _LOOKUPS = ("Gather", "GatherBlockQuantized")  # a row of a table per index
 _SAME_ROWS = ("Identity", "Cast", "DequantizeLinear")  # nodes that may lie between a table and its lookup
@@ -121,13 +122,10 @@ class _Lookups:
             return None
         feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
         try:
-            ort = devices.onnxruntime()
-            options = ort.SessionOptions()
-            options.log_severity_level = 4  # a lookup with few rows fails on these ids, and is no table of tokens
-            session = ort.InferenceSession(part, options, providers=["CPUExecutionProvider"])
+            session = _session(part)
             wanted = {i.name: np.int32 if i.type == "tensor(int32)" else np.int64 for i in session.get_inputs()}
             found: Array = session.run(None, {key: feeds[key].astype(dtype) for key, dtype in wanted.items()})[0]
-        except Exception:  # an operator that does not run alone
+        except Exception:  # an operator of its own, or one that does not run alone
             return None
         return found.reshape(-1)
 
@@ -150,7 +148,6 @@ class _Lookups:
         if any(prod(tensor.dims) > _MAX_ITEMS or tensor.external_data for tensor in tensors):
             return None
         model = ModelProto(ir_version=self._model.ir_version, opset_import=self._model.opset_import)
-        model.functions.extend(self._model.functions)
         order = [self._nodes[place] for place in sorted(places)]
         inputs = [value for key, value in self._inputs.items() if key in names and key not in self._tensors]
         last = helper.make_node("Identity", [name], ["indices"])
@@ -158,3 +155,14 @@ class _Lookups:
         graph.output.add(name="indices")
         model.graph.CopyFrom(graph)
         return bytes(model.SerializeToString())
+
+
+def _session(part: bytes) -> Any:
+    """Return a session on one thread, within the memory that all sessions share."""
+    _cap_memory()
+    ort = devices.onnxruntime()
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    return ort.InferenceSession(part, options, providers=["CPUExecutionProvider"])

@@ -194,9 +194,17 @@ def test_an_added_token_within_letters_is_found(tmp_path: Path) -> None:
     backend = bert()
     backend.add_tokens([AddedToken("zz", normalized=False)])
     own, plain = made(tmp_path, backend)
-    text = "x" * 4000 + "zz" + "x" * 4000 + " anna"
+    text = "x" * 4000 + "zz" + "x" * 40_000 + " anna"
     assert own.ids([text]) == [plain.encode(text).ids]
     assert plain.token_to_id("zz") in plain.encode(text).ids
+
+
+def test_tokens_longer_than_the_first_attempt_need_more_of_the_text(tmp_path: Path) -> None:
+    pieces = [("a" * 2**i, "a" * 2**i) for i in range(7)]  # up to 128 characters, and 48 are tried first
+    vocabulary = {"a" * 2**i: i for i in range(8)} | {"b": 8}
+    own, plain = made(tmp_path, Tokenizer(models.BPE(vocabulary, pieces)))
+    for text in ("a" * 50_000, "a" * 49_999 + "b", "ab" * 20_000):
+        assert own.ids([text]) == [plain.encode(text).ids]
 
 
 def test_a_text_that_is_counted_is_not_shortened(tmp_path: Path) -> None:
