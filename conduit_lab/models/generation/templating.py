@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import functools
-import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
-from string import Formatter
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 from jinja2 import Template, nodes, pass_context
 from jinja2.exceptions import TemplateError, TemplateSyntaxError
 from jinja2.ext import Extension
-from jinja2.filters import do_round
 from jinja2.parser import Parser
 from jinja2.runtime import LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from conduit_lab.models.generation.budget import Budget, Exhausted, budget, sized, turns
+from conduit_lab.models.generation.chat_filters import (
+    formatted,
+    has_data,
+    indented,
+    joined,
+    percent,
+    rounded,
+    spent,
+    strftime_now,
+    summed,
+    text_of,
+    tojson,
+)
 from conduit_lab.models.generation.tainted import METHODS, TaintedStr, concatenated, taint_of
 
 MAX_SOURCE = 256 * 2**10  # characters of a template; the longest that models have are about 60,000
-_WIDE = re.compile(r"\d{4}|\*")  # in a format: a field so wide is there to fill the memory
-_FIELD = re.compile(r"%(?:\((\w+)\))?([-+ #0]*(?:\d+|\*)?(?:\.\d+)?[sdifr%])")
 # Filters whose results keep each character's taint; those of others are data as a whole.
 _EXACT = frozenset(
     {
@@ -101,9 +107,9 @@ class _Environment(ImmutableSandboxedEnvironment):
         own.call(f".{name}", value, (*args, *kwargs.values()))
         if isinstance(value, str):
             if name == "format":
-                return own.hold(_formatted(__self, value, args, kwargs))
+                return own.hold(formatted(__self, value, args, kwargs))
             if name == "join" and args:
-                args = (_spent(args[0]),)
+                args = (spent(args[0]),)
             __obj = getattr(TaintedStr(value, taint_of(value)), name)
         return own.hold(super().call(__context, __obj, *args, **kwargs))
 
@@ -189,14 +195,14 @@ def _environment() -> _Environment:
         extensions=[_Generation, "jinja2.ext.loopcontrols"],
         finalize=_written,
     )
-    environment.filters.update(string=_text, safe=_text, join=_joined, format=_percent, indent=_indented)
-    environment.filters.update(tojson=_tojson, sum=_sum, round=_rounded)
+    environment.filters.update(string=text_of, safe=text_of, join=joined, format=percent, indent=indented)
+    environment.filters.update(tojson=tojson, sum=summed, round=rounded)
     environment.filters = {name: _counted(name, each) for name, each in environment.filters.items()}
     environment.filters.update(_turns=turns, _same=_same, _read=_read, _slice=_sliced, _concat=_concat)
     tests: dict[str, Any] = {**environment.tests}
     environment.tests = {name: _counted(name, each) for name, each in tests.items()}
     del environment.globals["lipsum"]  # makes as much text as it is asked for
-    environment.globals.update(raise_exception=_raise_exception, strftime_now=_strftime_now)
+    environment.globals.update(raise_exception=_raise_exception, strftime_now=strftime_now)
     return environment
 
 
@@ -212,7 +218,7 @@ def _counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         own.call(name, args[first], (*args[first + 1 :], *kwargs.values()))
         result = own.hold(function(*args, **kwargs))
         if isinstance(result, str) and not exact:
-            known = not any(map(_has_data, (*args[first:], *kwargs.values())))
+            known = not any(map(has_data, (*args[first:], *kwargs.values())))
             return TaintedStr(str(result), bytes(len(result)) if known else b"\1" * len(result))
         return result
 
@@ -224,29 +230,9 @@ def _counted_once(value: Any) -> Any:
     return turns(value) if isinstance(value, Iterator) else value
 
 
-def _has_data(value: Any) -> bool:
-    """Return whether a value holds data; what cannot be looked through does."""
-    if isinstance(value, str):
-        return isinstance(value, TaintedStr) and 1 in value._taint
-    if isinstance(value, Mapping):
-        return any(map(_has_data, value)) or any(map(_has_data, value.values()))
-    if isinstance(value, list | tuple):
-        return any(map(_has_data, value))
-    return not (value is None or isinstance(value, int | float))
-
-
-def _text(value: Any) -> str:
-    """Return a value as text, which is data where anything in it is."""
-    if isinstance(value, str):
-        return value
-    budget.get().read(value)
-    text = str(value)
-    return TaintedStr(text) if _has_data(value) else text
-
-
 @pass_context
 def _written(context: Any, value: Any) -> str:
-    text = _text(value)
+    text = text_of(value)
     budget.get().write(len(text))
     return text
 
@@ -271,126 +257,10 @@ def _sliced(value: Any, start: Any, stop: Any, step: Any) -> Any:
 
 
 def _concat(parts: list[Any]) -> str:
-    texts = [_text(part) for part in parts]
+    texts = [text_of(part) for part in parts]
     budget.get().spend(sum(map(len, texts)))
     return str(budget.get().hold(concatenated(texts)))
 
 
-def _spent(parts: Iterable[Any]) -> list[Any]:
-    """Return parts of a text that is about to be joined."""
-    found = []
-    for part in parts:
-        budget.get().spend(len(part) if isinstance(part, str) else 1)
-        found.append(part)
-    return found
-
-
-def _attributes(values: Iterable[Any], attribute: str | int | None) -> Iterator[Any]:
-    """Yield values, or what each has under a dotted name."""
-    for value in values:
-        for name in () if attribute is None else str(attribute).split("."):
-            value = _environment().getitem(value, int(name) if name.isdigit() else name)
-        yield value
-
-
-def _joined(value: Iterable[Any], d: str = "", attribute: str | int | None = None) -> str:
-    own = budget.get()
-    texts = []
-    for part in _attributes(value, attribute):
-        texts.append(_text(part))
-        own.spend(len(texts[-1]) + len(d))
-    return TaintedStr(d, taint_of(d)).join(texts)
-
-
-def _percent(value: str, *args: Any, **kwargs: Any) -> str:
-    """Format by `%s` and its like."""
-    left = list(args)
-    parts: list[str] = []
-    done = 0
-    template = TaintedStr(value, taint_of(value))
-    for field in _FIELD.finditer(value):
-        parts.append(template[done : field.start()])
-        done = field.end()
-        if field[2] == "%":
-            parts.append("%")
-            continue
-        given = kwargs[field[1]] if field[1] else left.pop(0)
-        parts.append(_text(given) if field[2] == "s" else _made_of(f"%{_narrow(field[2])}" % given, given))
-    return concatenated([*parts, template[done:]])
-
-
-def _formatted(environment: _Environment, value: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    """Format by `{}` and its like."""
-    template = TaintedStr(value, taint_of(value))
-    taint = TaintedStr if _has_data(template) else str
-    parts: list[str] = []
-    count = 0
-    for literal, field, spec, conversion in Formatter().parse(value):
-        parts.append(taint(literal))
-        if field is None:
-            continue
-        first, *rest = re.split(r"[.\[]", field.replace("]", ""))
-        if "{" in (spec or ""):
-            raise Exhausted("a format whose width is another's value")
-        given = args[int(first or count)] if first.isdigit() or not first else kwargs[first]
-        count += not first
-        for name in rest:
-            given = environment.getitem(given, int(name) if name.isdigit() else name)
-        if conversion == "r":
-            given = _made_of(repr(given), given)
-        parts.append(_text(given) if not spec else _made_of(format(given, _narrow(spec)), given))
-    return concatenated(parts)
-
-
-def _narrow(spec: str) -> str:
-    """Return what says how a field is formatted, if that does not fill the memory."""
-    if _WIDE.search(spec):
-        raise Exhausted("a field of a format that is too wide")
-    return spec
-
-
-def _made_of(text: str, *values: Any) -> str:
-    return TaintedStr(text) if any(map(_has_data, values)) else text
-
-
-def _indented(value: str, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
-    indent = width if isinstance(width, str) else " " * width
-    parts: list[str] = [indent] if first else []
-    for place, line in enumerate(concatenated((value, "\n")).splitlines()):
-        if place:
-            parts += ["\n", indent] if line or blank else ["\n"]
-        parts.append(line)
-    return concatenated(parts)
-
-
-def _sum(value: Iterable[Any], attribute: str | int | None = None, start: Any = 0) -> Any:
-    return functools.reduce(_plus, _attributes(value, attribute), start)
-
-
-def _plus(left: Any, right: Any) -> Any:
-    if not all(isinstance(each, int | float) for each in (left, right)):
-        raise TypeError("sum is of numbers: join makes one text of several")
-    return left + right
-
-
-def _rounded(value: Any, precision: int = 0, method: Any = "common") -> float:
-    if abs(precision) > 100:
-        raise Exhausted("round to more than 100 digits")
-    return do_round(value, precision, method)
-
-
-def _tojson(
-    value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False
-) -> str:
-    # not Jinja's own, which escapes for HTML
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
 def _raise_exception(message: Any) -> None:
     raise Refused(str(message))
-
-
-def _strftime_now(format: str) -> str:
-    if len(format) > 1000:
-        raise Exhausted("a format of a date of more than 1000 characters")
-    return datetime.now().strftime(_narrow(format))

@@ -283,7 +283,7 @@ def test_hash_of_nested_tuples_is_counted() -> None:
 
 
 def test_long_and_many_messages_are_no_hostile_ones() -> None:
-    for messages in ([{"role": "user", "content": "word " * 1_500_000}], HELLO * 5_000):
+    for messages in ([{"role": "user", "content": "word " * 1_500_000}], HELLO * 1_000):
         text = template(CHATML).render(messages)
         assert text.count("<|im_end|>") == len(messages)
 

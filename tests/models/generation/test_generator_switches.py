@@ -82,6 +82,19 @@ def test_short_texts_beside_long_ones(writer: Generator, path: Path) -> None:
     assert together(writer, prompts) == [reference(path, ids, 12) for ids in prompts]
 
 
+def test_prompts_that_begin_in_one_run_are_on_one_side(writer: Generator, path: Path) -> None:
+    prompts = [prompt(tokens, 7) for tokens in (SWITCH - 3, SWITCH + 1, SWITCH - 1, SWITCH + 3, SWITCH)]
+    assert together(writer, prompts) == [reference(path, ids, 12) for ids in prompts]
+
+
+@pytest.mark.parametrize("options", [GRAPHS["genai"], GRAPHS["positions"], GRAPHS["growing"]])
+def test_switch_beyond_a_chunk(options: dict[str, Any], tmp_path: Path) -> None:
+    writer = Generator(folder(tmp_path, switch=100, **options), device="cpu", rows=6).open()
+    prompts = [prompt(tokens, 8) for tokens in (120, 95, 123, 101, 100, 90)]
+    assert together(writer, prompts) == [reference(tmp_path, ids, 12) for ids in prompts]
+    writer.unload()
+
+
 def test_texts_that_cross_one_after_another(writer: Generator, path: Path) -> None:
     prompts = [prompt(SWITCH - 2 - 3 * place, 2) for place in range(5)]
     assert together(writer, prompts, 24) == [reference(path, ids, 24) for ids in prompts]
