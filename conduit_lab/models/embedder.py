@@ -25,7 +25,7 @@ from conduit_lab.runtime.cache import Shared, sessions
 from conduit_lab.runtime.tuning import read_tuning
 
 _UNCUT = 2**30  # tokens: a text is counted whole
-_DOCUMENT = ("document", "passage")  # names of the prompt for stored texts, in the order of choice
+_DOCUMENT = ("document", "passage", "corpus")  # names of the prompt for stored texts, as sentence-transformers chooses
 WINDOW = 2048  # texts that are tokenised and sorted together
 SHORT = 8192  # characters; tokenising more of them would hold an event loop up for more than a millisecond
 
@@ -133,7 +133,7 @@ class Embedder(FolderModel[_Opened]):
         return self.encode(texts, prompt_name=self._first_prompt("query"))
 
     def encode_document(self, texts: Any) -> FloatArray:
-        """Return what `encode` does, for what is stored: with the prompt "document" or "passage" where there is one."""
+        """Return what `encode` does, for what is stored: with the prompt "document", "passage" or "corpus" if any."""
         return self.encode(texts, prompt_name=self._first_prompt(*_DOCUMENT))
 
     @property
