@@ -26,7 +26,7 @@ from conduit_lab.runtime.tuning import read_tuning
 
 MAX_LENGTH = 256  # tokens of a text, where no file says how many
 _UNCUT = 2**30  # tokens: a text is counted whole
-_DOCUMENT = ("document", "passage")  # names of the prompt for stored texts, in the order of choice
+_DOCUMENT = ("document", "passage", "corpus")  # names of the prompt for stored texts, as sentence-transformers chooses
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Embedder(TextModel[_Opened]):
         return self.encode(texts, prompt_name=self._first_prompt("query"))
 
     def encode_document(self, texts: Any) -> FloatArray:
-        """Return what `encode` does, for what is stored: with the prompt "document" or "passage" where there is one."""
+        """Return what `encode` does, for what is stored: with the prompt "document", "passage" or "corpus" if any."""
         return self.encode(texts, prompt_name=self._first_prompt(*_DOCUMENT))
 
     @property

@@ -174,6 +174,7 @@ def test_prompt_comes_before_each_text(tmp_path: Path, how: Any, text: str) -> N
     [
         ({"prompts": {"query": "pan ", "passage": "lid "}}, "lid "),
         ({"prompts": {"passage": "lid ", "document": "kettle "}}, "kettle "),
+        ({"prompts": {"corpus": "lid ", "query": "kettle "}}, "lid "),
         ({"prompts": {"query": "pan "}, "default_prompt_name": "query"}, "pan "),
         ({"prompts": {"query": "pan "}}, ""),
     ],

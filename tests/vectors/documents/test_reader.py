@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -121,6 +123,27 @@ def test_files_that_are_none_are_reported_and_the_others_stored(root: Path, monk
     assert problems["gone.txt"] == "cannot be read: No such file or directory"
     assert done.passed_over == {".png": 1, ".ipynb": 1, ".json": 1, ".rst": 1}
     assert repr(done).encode().decode() == repr(done)
+
+
+def test_a_folder_that_cannot_be_read_does_not_look_empty(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(root, "docs/a/b.txt", "One.")
+    make(root, "docs/c.txt", "Two.")
+    make(root, "docs/d.txt", "Three.")
+    scandir = os.scandir
+
+    def locked(path: str) -> Any:
+        if os.fspath(path).endswith("a"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    with VectorStore(embedder=Words()) as store:
+        store.add_documents("docs")
+        make(root, "docs/d.txt", "Four.")
+        (root / "docs/c.txt").unlink()
+        monkeypatch.setattr(os, "scandir", locked)
+        with pytest.raises(InputError, match=r"the folder docs/a cannot be read: Permission denied"):
+            store.add_documents("docs")
+        assert contents(store) == {"docs/a/b.txt#1": "One.", "docs/d.txt#1": "Four."}
 
 
 def _then_remove(given: object, path: Path) -> Sources:

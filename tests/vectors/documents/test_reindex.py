@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import errno
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -317,28 +314,6 @@ def test_a_bad_file_that_was_named_is_raised_when_the_others_are_stored(root: Pa
     assert contents(store) == {"b.txt#1": "Two."}
     with pytest.raises(InputError, match=r"c\.docx is not a kind of document"):
         store.add_documents(make(root, "c.docx", b""))
-
-
-def test_a_folder_that_cannot_be_read_does_not_look_empty(
-    root: Path, store: VectorStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make(root, "docs/a/b.txt", "One.")
-    make(root, "docs/c.txt", "Two.")
-    make(root, "docs/d.txt", "Three.")
-    store.add_documents("docs")
-    make(root, "docs/d.txt", "Four.")
-    (root / "docs/c.txt").unlink()
-    scandir = os.scandir
-
-    def locked(path: str) -> Any:
-        if os.fspath(path).endswith("a"):
-            raise PermissionError(errno.EACCES, "Permission denied", path)
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", locked)
-    with pytest.raises(InputError, match=r"the folder docs/a cannot be read: Permission denied"):
-        store.add_documents("docs")
-    assert contents(store) == {"docs/a/b.txt#1": "One.", "docs/d.txt#1": "Four."}
 
 
 def test_an_empty_file_is_told_and_its_chunks_are_removed(root: Path, store: VectorStore) -> None:
