@@ -21,6 +21,7 @@ import numpy as np
 from conduit_lab.vectors.index.bound import BoolArray, IntArray
 
 Text = TypeVar("Text", str, None)
+Keep = Callable[[IntArray], BoolArray]
 
 # The name of `fold` in SQL. A file whose words were folded by other rules names another function, so bump the number
 # with the rules: the file is upgraded when it is opened, and an older version of this library refuses to write to it.
@@ -140,7 +141,7 @@ def search(
     connection: sqlite3.Connection,
     text: str,
     limit: int,
-    keep: Callable[[IntArray], BoolArray] | None = None,
+    keep: Keep | None = None,
 ) -> list[tuple[str, float]]:
     """Return ids and bm25 scores of the best entries with a word of `text`; higher is better.
 
@@ -158,7 +159,7 @@ def search(
     return [(row[0], score) for row, score in found if row is not None]  # else the index is damaged
 
 
-def _kept(hits: sqlite3.Cursor, limit: int, keep: Callable[[IntArray], BoolArray]) -> list[tuple[int, float]]:
+def _kept(hits: sqlite3.Cursor, limit: int, keep: Keep) -> list[tuple[int, float]]:
     seqs, scores = [np.empty(0, np.int64)], [np.empty(0)]
     while some := hits.fetchmany(_BLOCK):
         seq = np.fromiter((hit[0] for hit in some), np.int64, len(some))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import chain, starmap
 from pathlib import Path
@@ -24,9 +24,10 @@ from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.batch import Batch
 from conduit_lab.vectors.disk import changes, format_1, lexical, record
 from conduit_lab.vectors.disk.files import new_file
+from conduit_lab.vectors.disk.lexical import Keep
 from conduit_lab.vectors.disk.record import Block
 from conduit_lab.vectors.entry import Entry
-from conduit_lab.vectors.index.bound import BoolArray, IntArray
+from conduit_lab.vectors.index.bound import IntArray
 from conduit_lab.vectors.index.scoring import METRICS
 
 FORMAT_VERSION = 2
@@ -169,9 +170,7 @@ class Storage:
             self._connection.executemany("DELETE FROM entries WHERE id = ?", ((id,) for id in ids))
             self._last = None if self.changed_elsewhere() else self._last_change()
 
-    def lexical(
-        self, text: str, limit: int, keep: Callable[[IntArray], BoolArray] | None = None
-    ) -> list[tuple[str, float]]:
+    def lexical(self, text: str, limit: int, keep: Keep | None = None) -> list[tuple[str, float]]:
         """Return ids and bm25 scores of the best entries with a word of `text`, of those whose numbers `keep` keeps."""
         with self.transaction():
             self._check_words()
@@ -179,8 +178,7 @@ class Storage:
 
     def numbers(self, after: int = 0) -> IntArray:
         """Return the numbers of the entries beyond `after`, which ascend in the order of adding."""
-        with self.transaction():
-            return lexical.numbers(self._connection, after)
+        return lexical.numbers(self._connection, after)
 
     def copy_to(self, path: Path, embeddings: Iterable[FloatArray] = ()) -> None:
         """Write a whole copy as a new file that needs no other beside it; `path` must not exist.
@@ -252,8 +250,7 @@ class Storage:
         self._unchecked = self._width > 0
         if old:
             self._upgrade()
-        if not self._read_only:
-            lexical.upgrade(self._connection)
+        lexical.upgrade(self._connection)
         made = {sql for (sql,) in self._connection.execute("SELECT sql FROM sqlite_schema")}
         self._logged = made.issuperset(changes.SCHEMA)
         if not (made.issuperset(_ROWS) or made.issuperset(_UNFOLDED)) or (
