@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from conduit_lab.core.chunk import weight
 from conduit_lab.core.errors import StreamLagged
+from conduit_lab.core.weight import weight
 
 T = TypeVar("T")
 

@@ -100,8 +100,8 @@ class Endpoint(Stage):
         """Run the endpoint with Python arguments.
 
         An endpoint that takes the request accepts the value that its JSON body would hold. A stream endpoint returns a
-        `Stream`, an `async def` one an awaitable. Raises what the function raises; `InputError` where arguments do not
-        fit the signature.
+        `Stream`, an `async def` one an awaitable. Iterators in any other answer are read to their end and become lists,
+        as they are in JSON. Raises what the function raises; `InputError` where arguments do not fit the signature.
         """
         return self.invoke(self.signature.from_call(args, kwargs))
 
@@ -113,22 +113,24 @@ class Endpoint(Stage):
         """Run the bound call under the app's root, with a trace that `call.trace` keeps."""
         if self.is_async:
             return self._invoke_async(call)
-        with use_root(self.app.root), trace.record(self.name, self) as call.trace:
+        with use_root(self.app.root), trace.record(self.name, self, values=self.app.values) as call.trace:
             result = self._run_with(**call.kwargs)
             if self.shape == "stream":
                 result = result if isinstance(result, Stream) else Stream(_chunks(result), name=self.name)
+            else:
+                result = codec.materialize(result)
         self._done(call, result)
         return result
 
     async def _invoke_async(self, call: Call) -> Any:
-        with use_root(self.app.root), trace.record(self.name, self) as call.trace:
-            result = await self._run_with(**call.kwargs)
+        with use_root(self.app.root), trace.record(self.name, self, values=self.app.values) as call.trace:
+            result = codec.materialize(await self._run_with(**call.kwargs))
         self._done(call, result)
         return result
 
     def _done(self, call: Call, result: Any) -> None:
         assert call.trace is not None
-        call.trace.root.input, call.trace.root.output = call.payload, result
+        call.trace.keep(call.payload, result)
         self.app.observe(self, call, result)
 
     def __repr__(self) -> str:
@@ -136,9 +138,10 @@ class Endpoint(Stage):
 
 
 class EndpointHost:
-    """What an endpoint needs of its app: the root, and somebody to tell of each call."""
+    """What an endpoint needs of its app: the root, which values of its calls are kept, and a hook for each call."""
 
     root: Path
+    values = trace.Values(0)
 
     def observe(self, endpoint: Endpoint, call: Call, result: Any) -> None:
         """Take note of one call that ended well; a stream that it returned may still run."""
@@ -224,9 +227,10 @@ class Signature:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
             raise InputError(f"wanted {self._signature}: {error}") from error
-        kwargs = self._checked(bound.arguments)
-        payload = {name: value for name, value in bound.arguments.items() if name not in self._in_path}
-        path_params = {name: bound.arguments[name] for name in self._in_path if name in bound.arguments}
+        arguments = codec.materialize(bound.arguments)  # the call and its recording both read them
+        kwargs = self._checked(arguments)
+        payload = {name: value for name, value in arguments.items() if name not in self._in_path}
+        path_params = {name: arguments[name] for name in self._in_path if name in arguments}
         return Call(kwargs, payload if self.whole is None else payload.get(self.whole), path_params)
 
     def from_request(self, request: Request) -> Call:

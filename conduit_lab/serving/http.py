@@ -14,13 +14,13 @@ from starlette.types import Receive, Scope, Send
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.stream import Stream
 from conduit_lab.core.trace import Trace
-from conduit_lab.flow.combinators import Fallback
 from conduit_lab.serving import codec, sse
 from conduit_lab.serving.endpoint import Endpoint, Request
 from conduit_lab.serving.limits import HttpError, read_body, require_json
 
 log = logging.getLogger("conduit_lab")
 RawHeaders = list[tuple[bytes, bytes]]
+STAND_INS = 20  # headers of an answer that name them
 
 
 class HttpFace:
@@ -49,6 +49,7 @@ class HttpFace:
                 return
         except Exception as error:
             await send_error(send, error, request_id)
+            forget_frames(error)
             return
         self.endpoint.resumes.hold(request_id, result)
         await self._stream(result, (request_id, None), request_id, headers, scope, receive, send)
@@ -91,6 +92,7 @@ class HttpFace:
                 self.streams.discard(stream)
             if stream.error is not None:
                 log.error("request %s: stream %r failed", request_id, stream.name, exc_info=stream.error)
+                forget_frames(stream.error)
 
     async def _run(self, scope: Scope, receive: Receive) -> tuple[Any, RawHeaders]:
         endpoint = self.endpoint
@@ -123,13 +125,19 @@ class HttpFace:
 
 def _stand_ins(trace: Trace | None) -> RawHeaders:
     """Return the headers that tell what stood in for what failed: another model, the CPU for a device."""
-    headers: RawHeaders = []
-    for span in trace or ():
-        if isinstance(span.target, Fallback) and span.children and span.children[0].error is not None:
-            headers.append((b"x-conduit-fallback", span.children[-1].name.encode("ascii", "replace")))
-        elif span.note.startswith("cpu: "):  # the reason behind it stays on the server
-            headers.append((b"x-conduit-device", f"{span.name}: cpu".encode("ascii", "replace")))
-    return headers
+    stand_ins = [] if trace is None else trace.stand_ins[:STAND_INS]
+    texts = [(what, name if what == "fallback" else f"{name}: cpu") for what, name in stand_ins]
+    return [(f"x-conduit-{what}".encode(), text.encode("ascii", "replace")) for what, text in texts]
+
+
+def forget_frames(error: BaseException | None) -> None:
+    """Drop the tracebacks of an error that was answered, and of those before it.
+
+    Their frames hold the values of the call, and futures that hold the error: only the cycle collector would free them.
+    """
+    while error is not None and error.__traceback__ is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _query_as_body(scope: Scope) -> bytes:

@@ -13,10 +13,11 @@ import anyio.to_thread
 from starlette.types import Receive, Send
 
 from conduit_lab.core.bells import Waiter
-from conduit_lab.core.chunk import chunk_json, is_plain, weight
+from conduit_lab.core.chunk import chunk_json, is_plain
 from conduit_lab.core.errors import StreamLagged
 from conduit_lab.core.reader import Reader
 from conduit_lab.core.stream import Stream
+from conduit_lab.core.weight import weight
 from conduit_lab.serving import codec
 
 log = logging.getLogger("conduit_lab")
