@@ -65,7 +65,8 @@ class Trace:
             ("  " * depth + s.name, s.kind, figures.seconds(s.start), figures.seconds(s.duration), s.note)
             for depth, s in self.root.walk()
         ]
-        return [row[: len(self._columns())] for row in rows]
+        columns = len(self._columns())
+        return [row[:columns] for row in rows]
 
     def _gaps(self) -> list[str]:
         """Return a sentence for each thing that is no longer kept."""

@@ -11,6 +11,7 @@ import anyio.to_thread
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import Receive, Scope, Send
 
+from conduit_lab.core.backpressure import awaiting_reader
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.stream import Stream
 from conduit_lab.core.trace import Trace
@@ -52,7 +53,7 @@ class HttpFace:
             forget_frames(error)
             return
         self.endpoint.resumes.hold(request_id, result)
-        await self._stream(result, (request_id, None), request_id, headers, scope, receive, send)
+        await self._stream(result, (request_id, 0), request_id, headers, scope, receive, send)
 
     async def _resume(self, last_event_id: str, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Go on where a client that comes back has stopped; 204 tells a browser that there is no more."""
@@ -67,7 +68,7 @@ class HttpFace:
     async def _stream(
         self,
         stream: Stream[Any],
-        place: tuple[str, int | None],
+        place: tuple[str, int],
         request_id: str,
         headers: RawHeaders,
         scope: Scope,
@@ -75,15 +76,16 @@ class HttpFace:
         send: Send,
     ) -> None:
         stream_id, start = place
+        reader = stream.hold(start)
+        self.endpoint.resumes.arrive(stream_id)
         self.streams.add(stream)
         try:
             await sse.send_stream(
-                stream,
+                reader,
                 receive,
                 send,
                 headers,
                 stream_id=stream_id,
-                start=start,
                 leave=lambda reader: self.endpoint.resumes.leave(stream_id, reader),
                 browser=scope["method"] == "GET",
             )
@@ -114,12 +116,13 @@ class HttpFace:
             headers=dict(Headers(scope=scope)),
         )
         call = endpoint.signature.from_request(request)
-        if endpoint.is_async:
-            result = await endpoint.invoke(call)
-        elif endpoint.starts_at_once:
-            result = endpoint.invoke(call)
-        else:
-            result = await anyio.to_thread.run_sync(endpoint.invoke, call)
+        with awaiting_reader(sse.SEND_SECONDS):
+            if endpoint.is_async:
+                result = await endpoint.invoke(call)
+            elif endpoint.starts_at_once:
+                result = endpoint.invoke(call)
+            else:
+                result = await anyio.to_thread.run_sync(endpoint.invoke, call)
         return result, _stand_ins(call.trace)
 
 

@@ -79,7 +79,7 @@ def test_a_value_that_holds_itself_is_weighed() -> None:
     assert 1000 <= weight(value) < 2000
 
 
-@pytest.mark.parametrize("count", [10_000, 1_000_000])
+@pytest.mark.parametrize("count", [10_000, 100_000])
 def test_a_long_container_is_estimated_from_a_sample(count: int) -> None:
     assert weight([[n] for n in range(count)]) == pytest.approx(count * (8 + 64 + 28), rel=0.3)
 
