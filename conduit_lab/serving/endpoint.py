@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel
 
 from conduit_lab.core import trace
 from conduit_lab.core.errors import EndpointError, InputError
@@ -16,6 +17,8 @@ from conduit_lab.core.paths import use_root
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.stream import Stream
 from conduit_lab.serving import codec
+from conduit_lab.serving.arguments import MAX_PROBLEMS, Arguments
+from conduit_lab.serving.limits import clipped
 from conduit_lab.serving.resume import Resumes
 
 Shape = Literal["value", "stream"]
@@ -157,7 +160,9 @@ class Body(dict[str, Any]):
     """A JSON object as a handler gets it: looking up a missing key is the caller's mistake, not the handler's."""
 
     def __missing__(self, key: str) -> Any:
-        raise MissingField(f"the body has no {key!r}; it has {', '.join(map(repr, self)) or 'no keys'}")
+        keys = [repr(clipped(str(known), 60)) for known in islice(self, MAX_PROBLEMS)]
+        more = f" and {len(self) - len(keys):,} more" if len(self) > len(keys) else ""
+        raise MissingField(f"the body has no {key!r}; it has {', '.join(keys) or 'no keys'}{more}")
 
 
 @dataclass
@@ -199,13 +204,9 @@ class Signature:
         free = [p for p in self._named if p.name not in self._in_path]
         whole = len(free) == 1 and method != "GET" and _takes_whole(hints.get(free[0].name, Any))
         self.whole = free[0].name if whole else None
-        fields: dict[str, Any] = {  # under other names, since a parameter may be called like a method of BaseModel
-            f"of_{p.name}": (hints.get(p.name, Any), Field(... if p.default is p.empty else p.default, alias=p.name))
-            for p in self._named
-        }
-        self._model: type[BaseModel] = create_model(
-            function.__name__, __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields
-        )
+        defaults = {p.name: ... if p.default is p.empty else p.default for p in self._named}
+        fields = {name: (hints.get(name, Any), default) for name, default in defaults.items()}
+        self._arguments = Arguments(function.__name__, fields)
 
     @property
     def takes_body(self) -> bool:
@@ -244,23 +245,19 @@ class Signature:
             return Call({}, None, request.path_params)
         payload = codec.loads(body) if body else dict(request.query)
         if self.whole is not None:
-            kwargs = self._checked({**({self.whole: payload} if body else {}), **request.path_params})
+            kwargs = self._checked({**({self.whole: payload} if body else {}), **request.path_params}, len(body))
             return Call(kwargs, payload, request.path_params)
         if not isinstance(payload, dict):
             raise InputError(
                 f"the body is a JSON {_json_type(payload)}: wanted an object with "
                 f"{', '.join(p.name for p in self._named)}"
             )
-        kwargs = self._checked({**payload, **request.path_params})
+        kwargs = self._checked({**payload, **request.path_params}, len(body))
         return Call(kwargs, payload, request.path_params)
 
-    def _checked(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def _checked(self, arguments: Mapping[str, Any], size: int = 0) -> dict[str, Any]:
         """Return the arguments converted to their types, defaults filled in."""
-        try:
-            model = self._model(**arguments)
-        except ValidationError as error:
-            raise InputError("; ".join(_problem(problem) for problem in error.errors())) from error
-        checked = {p.name: getattr(model, f"of_{p.name}") for p in self._named}
+        checked = self._arguments.check(arguments, size)
         if self.whole is not None and type(checked[self.whole]) is dict:
             checked[self.whole] = Body(checked[self.whole])
         return checked
@@ -272,11 +269,6 @@ def _takes_whole(hint: Any) -> bool:
         return True
     kind = getattr(hint, "__origin__", hint)
     return isinstance(kind, type) and issubclass(kind, Mapping | BaseModel)
-
-
-def _problem(problem: Any) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
-    return f"{where}: {problem['msg']}" if where else str(problem["msg"])
 
 
 def _json_type(value: Any) -> str:

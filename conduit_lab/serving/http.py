@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import uuid
@@ -16,12 +17,13 @@ from conduit_lab.core.errors import InputError
 from conduit_lab.core.stream import Stream
 from conduit_lab.core.trace import Trace
 from conduit_lab.serving import codec, sse
-from conduit_lab.serving.endpoint import Endpoint, Request
-from conduit_lab.serving.limits import HttpError, read_body, require_json
+from conduit_lab.serving.endpoint import Call, Endpoint, Request, Signature
+from conduit_lab.serving.limits import INLINE_BYTES, HttpError, clipped, read_body, require_json
 
 log = logging.getLogger("conduit_lab")
 RawHeaders = list[tuple[bytes, bytes]]
 STAND_INS = 20  # headers of an answer that name them
+MESSAGE_CHARACTERS = 4000  # of an error: it may quote what was sent
 
 
 class HttpFace:
@@ -115,7 +117,10 @@ class HttpFace:
             path_params={key: str(value) for key, value in scope.get("path_params", {}).items()},
             headers=dict(Headers(scope=scope)),
         )
-        call = endpoint.signature.from_request(request)
+        if len(body) > INLINE_BYTES:
+            call = await anyio.to_thread.run_sync(_call_of_large, endpoint.signature, request)
+        else:
+            call = endpoint.signature.from_request(request)
         with awaiting_reader(sse.SEND_SECONDS):
             if endpoint.is_async:
                 result = await endpoint.invoke(call)
@@ -124,6 +129,25 @@ class HttpFace:
             else:
                 result = await anyio.to_thread.run_sync(endpoint.invoke, call)
         return result, _stand_ins(call.trace)
+
+
+def _call_of_large(signature: Signature, request: Request) -> Call:
+    """Return the call for a request with a large body.
+
+    The garbage collector pauses: each of its passes over the new values, which have no cycles, would hold the GIL for
+    seconds. They are freed before it goes on where they do not fit.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        try:
+            return signature.from_request(request)
+        except InputError as error:
+            problem = str(error)
+        raise InputError(problem)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _stand_ins(trace: Trace | None) -> RawHeaders:
@@ -145,8 +169,9 @@ def forget_frames(error: BaseException | None) -> None:
 
 def _query_as_body(scope: Scope) -> bytes:
     """Return the query as the JSON object that a POST would have: an EventSource can send no body."""
-    query = QueryParams(scope.get("query_string", b""))
-    values = {key: query.getlist(key) for key in query}
+    values: dict[str, list[str]] = {}
+    for key, value in QueryParams(scope.get("query_string", b"")).multi_items():
+        values.setdefault(key, []).append(value)
     return codec.dumps({key: v[0] if len(v) == 1 else v for key, v in values.items()}) if values else b""
 
 
@@ -165,6 +190,7 @@ async def send_json(send: Send, status: int, body: bytes, headers: RawHeaders) -
 
 def error_body(status: int, kind: str, message: str, request_id: str) -> bytes:
     """Return the JSON of an error: status, a short type, a message for people, the id to find it in the log."""
+    message = clipped(message, MESSAGE_CHARACTERS)
     error = {"status": status, "type": kind, "message": message, "request_id": request_id}
     return json.dumps({"error": error}).encode()
 
