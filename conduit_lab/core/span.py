@@ -1,4 +1,4 @@
-"""Span: one call inside a recorded one, and what a recording keeps of all its spans."""
+"""Span: one call inside a recorded one; Recording and Values bound how many spans and values are kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conduit_lab.core.weight import weight
 
 Kind = Literal["call", "predict", "encode", "search", "write", "load", "generate"]
 
-VALUE_BYTES = 64 * 2**20  # inputs and outputs that a session keeps
+VALUE_BYTES = 32 * 2**20  # of inputs and outputs that a lab keeps
 FIRST_SPANS = 100  # of a trace; the newest of the others are kept too, the ones between are counted
 NEWEST_SPANS = 900
 CPU = "cpu: "  # begins the note of a span that ran on the CPU instead of its device
@@ -27,7 +27,7 @@ _USES = frozenset({"search", "write", "load"})
 class Values:
     """The inputs and outputs of the newest spans, at most `limit` bytes of them; with 0 none are kept.
 
-    It refers to the spans weakly: a trace that nobody has any more takes its values with it.
+    It refers to spans weakly: when a trace is freed, its values are freed with it.
     """
 
     def __init__(self, limit: int = VALUE_BYTES) -> None:
@@ -37,7 +37,7 @@ class Values:
         self._lock = threading.Lock()
 
     def add(self, span: Span) -> None:
-        """Keep the values of `span`, and forget those of the oldest spans that are too many."""
+        """Keep the values of `span`; drop those of the oldest spans above the limit."""
         if not self.limit:
             span.input = span.output = None
             return
@@ -54,10 +54,9 @@ class Values:
 
 
 class Recording:
-    """One call that is being recorded; its spans know it, and it refers to them weakly.
+    """One recorded call. Spans refer to their recording, which refers to them weakly, so there is no cycle.
 
-    `begun` counts its spans, kept or not. `uses` are the stores and models that it searched, wrote to or loaded, as
-    (kind, target); `stand_ins` are (what failed, name of what stood in for it). Both are whole, however many spans.
+    `begun` counts the spans, kept or dropped. `uses` and `stand_ins` are complete, however many spans were dropped.
     """
 
     def __init__(self, name: str, values: Values) -> None:
@@ -72,7 +71,7 @@ class Recording:
 
     @property
     def uses(self) -> list[tuple[str, Any]]:
-        """Each (kind, target) once, in order."""
+        """The stores searched or written to and the models loaded, each (kind, target) once, in order."""
         return [(kind, target) for (kind, _), target in list(self._uses.items())]
 
     @property
@@ -81,7 +80,7 @@ class Recording:
         return list(self._stand_ins)
 
     def stood_in(self, what: str, name: str) -> None:
-        """Take note that a stage stood in for another, or the CPU for a stage's device."""
+        """Record that the stage `name` answered for another ("fallback") or ran on the CPU ("device")."""
         self._stand_ins[what, name] = None
 
     def begin(self, parent: Span, span: Span) -> int:
@@ -92,7 +91,7 @@ class Recording:
             return self.begun
 
     def end(self, parent: Span, span: Span, number: int) -> None:
-        """Keep what is kept of a span that has ended, and drop the one that has ended the longest ago."""
+        """Record the end of a span; above the limit, drop the span that ended the longest ago."""
         self.values.add(span)
         if span.target is not None and span.kind in _USES:
             path = getattr(span.target, "path", None) if span.kind == "load" else None
@@ -116,9 +115,9 @@ class Span:
     """One call of a stage, store or loader, with its children.
 
     `start` and `duration` are seconds, `start` counted from the trace's begin. `target` is the live object that ran,
-    `note` what a reader should know of how. `error` has the type and text of an exception that ended the span, without
-    its traceback, which would keep the values of every frame. `forgotten` says that its input and output were dropped
-    for those of newer spans.
+    `note` a remark for readers. `error` has the type and text of the exception that ended the span, without its
+    traceback, which would keep the values of every frame. `forgotten` says that input and output were dropped to make
+    room for those of newer spans.
     """
 
     name: str

@@ -34,12 +34,12 @@ class Trace:
 
     @property
     def uses(self) -> list[tuple[str, Any]]:
-        """What the call searched, wrote to or loaded, each (kind, target) once."""
+        """The stores searched or written to and the models loaded, each (kind, target) once."""
         return self.root.recording.uses
 
     @property
     def stand_ins(self) -> list[tuple[str, str]]:
-        """What stood in for what failed: ("fallback", stage that answered), ("device", stage that ran on the CPU)."""
+        """Each ("fallback", name of the stage that answered) and ("device", name of the stage run on the CPU)."""
         return self.root.recording.stand_ins
 
     def keep(self, value: Any, result: Any) -> None:
@@ -69,7 +69,7 @@ class Trace:
         return [row[:columns] for row in rows]
 
     def _gaps(self) -> list[str]:
-        """Return a sentence for each thing that is no longer kept."""
+        """Return how many spans and values were dropped, in words."""
         spans = list(self)
         dropped, forgotten = self.root.recording.begun - len(spans), sum(span.forgotten for span in spans)
         gaps = [f"{figures.plural(dropped, 'more span')} between the first and the newest"] if dropped else []
@@ -97,7 +97,7 @@ def note(text: str) -> None:
 
 
 def stood_in(name: str) -> None:
-    """Take note that the stage of this name answers in place of one that failed."""
+    """Record that the stage of this name answered for one that failed."""
     span = _current.get()
     if span is not None:
         span.recording.stood_in("fallback", name)
@@ -107,7 +107,7 @@ def stood_in(name: str) -> None:
 def record(name: str, target: Any = None, *, values: Values | None = None) -> Iterator[Trace]:
     """Record everything that runs inside the block, on this thread or task and those it starts.
 
-    `values` keeps the inputs and outputs (default: the newest 64 MiB of this trace alone).
+    `values` keeps the inputs and outputs (default: the newest 32 MiB of this trace alone).
     """
     recording = Recording(name, Values() if values is None else values)
     root = Span(name, "call", target, recording=recording)

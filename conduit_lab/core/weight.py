@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
+from sys import getsizeof
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -22,14 +22,14 @@ def weight(value: Any) -> int:
     Arrays count as their `nbytes`; containers, dataclasses, pydantic models and other objects as the sum of their
     parts. Long containers are sampled. Shared parts count once.
     """
+    kind = type(value)
+    if kind is dict and len(value) <= _SAMPLE and PLAIN.issuperset(map(type, value.values())):
+        return sum(map(getsizeof, value.values()), getsizeof(value))  # the usual chunk, whose keys are shared
     if isinstance(value, str | bytes):
         return len(value)
     if (nbytes := getattr(value, "nbytes", None)) is not None:
         return int(nbytes)
-    kind = type(value)
-    if kind is dict and len(value) <= _SAMPLE and PLAIN.issuperset(map(type, value.values())):
-        return sys.getsizeof(value) + sum(map(sys.getsizeof, value)) + sum(map(sys.getsizeof, value.values()))
-    return sys.getsizeof(value) if kind in PLAIN else _total(value)
+    return getsizeof(value) if kind in PLAIN else _total(value)
 
 
 def _total(value: Any) -> int:
@@ -46,7 +46,7 @@ def _total(value: Any) -> int:
         if isinstance(nbytes, int):
             total += times * nbytes
             continue
-        total += times * sys.getsizeof(part)
+        total += times * getsizeof(part)
         parts = [] if isinstance(part, _LEAVES) else _parts(part)
         if len(parts) > _SAMPLE:
             times *= len(parts) / _SAMPLE

@@ -141,7 +141,7 @@ class Endpoint(Stage):
 
 
 class EndpointHost:
-    """What an endpoint needs of its app: the root, which values of its calls are kept, and a hook for each call."""
+    """The app as an endpoint sees it: the root, the values kept of its calls, and a hook for each call."""
 
     root: Path
     values = trace.Values(0)

@@ -151,7 +151,7 @@ def _call_of_large(signature: Signature, request: Request) -> Call:
 
 
 def _stand_ins(trace: Trace | None) -> RawHeaders:
-    """Return the headers that tell what stood in for what failed: another model, the CPU for a device."""
+    """Return a header for each fallback that answered and each stage that ran on the CPU instead of its device."""
     stand_ins = [] if trace is None else trace.stand_ins[:STAND_INS]
     texts = [(what, name if what == "fallback" else f"{name}: cpu") for what, name in stand_ins]
     return [(f"x-conduit-{what}".encode(), text.encode("ascii", "replace")) for what, text in texts]

@@ -21,6 +21,7 @@ from conduit_lab.serving import codec
 
 log = logging.getLogger("conduit_lab")
 HEARTBEAT_SECONDS = 15.0
+FIRST_SECONDS = 0.05  # without a chunk until a client is told when to come back
 SEND_SECONDS = 30.0  # a client that takes nothing for so long is cut
 LAST_SECONDS = 0.5  # for the last event of a stream that the server's stop cuts
 RETRY_MILLISECONDS = 1000  # until a browser comes back
@@ -91,12 +92,12 @@ class _Client:
         self.since = self.loop.time()
         self.scope = anyio.CancelScope()
         self.prefix = b"id: " + stream_id.encode() + b":"
-        self.head = b"retry: %d\n" % RETRY_MILLISECONDS  # goes out with the first write
+        self.head = b"retry: %d\n" % RETRY_MILLISECONDS  # goes out with the first event or heartbeat
 
     async def serve(self) -> None:
         """Send everything; returns when the stream has ended, or the client has left or was cut."""
         watch = asyncio.ensure_future(self._watch())
-        self.timer = self.loop.call_later(HEARTBEAT_SECONDS, self._look)
+        self.timer = self.loop.call_later(FIRST_SECONDS, self._look)
         try:
             with self.scope:
                 await self._pump()
@@ -138,8 +139,6 @@ class _Client:
                 await self._write(self._last(), last=True)
                 return
             else:
-                if self.head and self.browser:  # it may have to come back before the first chunk
-                    await self._write(b"")
                 await self.waiter.wait(self._ready, stream._bells)
                 if self.quiet:
                     # without an empty line: some clients take one for an event once they have seen an id
@@ -182,7 +181,7 @@ class _Client:
         self.since = self.loop.time()
         self.quiet = False
         self.sending = True
-        if body or self.browser:
+        if body:
             body, self.head = self.head + body, b""
         await self.send({"type": "http.response.body", "body": body, "more_body": not last})
         self.sending = False
@@ -196,7 +195,7 @@ class _Client:
     def _look(self) -> None:
         """Cut a client that takes nothing, wake the pump for a heartbeat, and look again when the next is due."""
         spent = self.loop.time() - self.since
-        limit = SEND_SECONDS if self.sending else HEARTBEAT_SECONDS
+        limit = SEND_SECONDS if self.sending else FIRST_SECONDS if self.head else HEARTBEAT_SECONDS
         if spent < limit:
             self.timer = self.loop.call_later(limit - spent, self._look)
         elif self.sending:

@@ -52,7 +52,7 @@ def test_objects_count_with_what_they_hold(kind: Any) -> None:
         ({"a": (KILO,)},),
         {1: {KILO}},
         deque([[KILO]]),
-        {KILO: 1},
+        {KILO: [1]},
         MappingProxyType({"a": [KILO]}),
         {"image": np.zeros(1000, np.uint8)},
         [{"a": memoryview(bytes(1000))}],
