@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -85,7 +85,9 @@ class Endpoint(Stage):
     @property
     def is_async(self) -> bool:
         """Whether calling it gives an awaitable."""
-        return self.shape == "value" and inspect.iscoroutinefunction(self._run_with)
+        function = self._run_with
+        is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        return self.shape == "value" and is_async
 
     @property
     def methods(self) -> list[str]:
@@ -127,7 +129,12 @@ class Endpoint(Stage):
 
     async def _invoke_async(self, call: Call) -> Any:
         with use_root(self.app.root), trace.record(self.name, self, values=self.app.values) as call.trace:
-            result = codec.materialize(await self._run_with(**call.kwargs))
+            result = self._run_with(**call.kwargs)
+            if isinstance(result, Awaitable):
+                result = await result
+            if isinstance(result, AsyncIterator):
+                result = [item async for item in result]
+            result = codec.materialize(result)
         self._done(call, result)
         return result
 

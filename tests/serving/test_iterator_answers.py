@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import itertools
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +95,24 @@ def test_every_reader_gets_the_same_list(lab: Lab, app: App, asking: Ask, name: 
         answer = plain()
         assert (same(answer), same(answer)) == (expected, expected)
     assert [example.answer for example in lab.examples] == [expected] * 3
+
+
+async def numbers_async() -> AsyncIterator[Any]:
+    for n in range(3):
+        await asyncio.sleep(0)
+        yield map(str, [n])
+
+
+async def returned() -> AsyncIterator[Any]:
+    await asyncio.sleep(0)
+    return numbers_async()
+
+
+@pytest.mark.parametrize("handler", [numbers_async, returned])
+def test_an_async_generator_is_a_list_too(lab: Lab, asking: Ask, handler: Any) -> None:
+    endpoint = lab.post("/async")(handler)
+    assert asking(lab).post("/async").json() == [["0"], ["1"], ["2"]] == asyncio.run(endpoint())
+    assert [example.answer for example in lab.examples] == [[["0"], ["1"], ["2"]]] * 2
 
 
 def test_an_answer_without_iterators_stays_the_same_object(app: App) -> None:
