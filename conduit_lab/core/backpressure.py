@@ -16,14 +16,14 @@ from conduit_lab.core.bells import Bells, block, pause
 if TYPE_CHECKING:
     from conduit_lab.core.stream import Stream
 
-POLL_SECONDS = 0.2  # a held producer's task checks this often whether it is still held, as `block` does on a thread
+POLL_SECONDS = 0.2  # between two checks of a held producer's task, as `block` makes them on a thread
 
 _patience: ContextVar[float] = ContextVar("conduit_lab_patience", default=0.0)
 
 
 @contextmanager
 def awaiting_reader(seconds: float) -> Iterator[None]:
-    """Let streams made inside the block wait up to `seconds` for their first reader once their log is full."""
+    """Let streams made inside wait up to `seconds` for their first reader once their log is full."""
     token = _patience.set(seconds)
     try:
         yield
@@ -42,9 +42,9 @@ class Holder(Protocol):
 
 
 class Bookmark:
-    """Keeps what the log of a stream holds now for a reader that may come back, as long as it lives.
+    """Keeps the chunks that a log holds now, for a reader that may come back.
 
-    Once the log is full the producer waits.
+    As long as it lives, the producer waits once the log is full.
     """
 
     holds = True
@@ -55,7 +55,7 @@ class Bookmark:
 
 
 class Backpressure:
-    """The holders of one stream, referred to weakly, and whether its producer waits for a first reader.
+    """The holders of one stream, referred to weakly, and the wait for its first reader.
 
     `was_read` says whether it ever had a reader, `room` wakes a producer that is held.
     """
@@ -87,7 +87,7 @@ class Backpressure:
             self._holders = (*(each for each in self._holders if each() is not None), ref(holder))
 
     def make_room(self, stream: Stream[Any]) -> None:
-        """Drop the oldest chunks of a stream, once its holders have read them; on the thread of its producer."""
+        """Drop the oldest chunks once the holders have read them; on the producer's thread."""
         place = stream._log.surplus
         if self.behind(place):
             self.room = self.room or Bells()

@@ -30,7 +30,7 @@ class Log(Generic[T]):
         self._dropped = 0
 
     def append(self, chunk: T) -> bool:
-        """Add the newest chunk; return whether the log is over its bytes, so that chunks are to be dropped."""
+        """Add the newest chunk; return whether the log is now over its bytes."""
         self.window[1].append(chunk)
         if type(chunk) is str:
             size = len(chunk)  # type: ignore[arg-type]  # then T is str
@@ -53,9 +53,9 @@ class Log(Generic[T]):
 
     @property
     def surplus(self) -> int:
-        """The number of the first chunk to keep once the oldest quarter by weight is dropped, so that drops stay rare.
+        """The number of the first chunk to keep when the log is over its bytes.
 
-        The newest chunk is always kept.
+        The oldest quarter by weight is dropped, so that drops stay rare, but never the newest chunk.
         """
         place, kept = self.window
         newest, held = place + len(kept) - 1, self._held

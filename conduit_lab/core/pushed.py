@@ -36,7 +36,7 @@ class PushedStream(Stream[T]):
         self._bells.fast = now - self._written < PACE
         self._written = now
         if self._append(chunk):
-            self._log.drop(self._log.surplus)  # its producer writes to other streams too and is never held
+            self._log.drop(self._log.surplus)  # a producer of several streams cannot be held
 
     def finish(self, value: Any = None) -> None:
         """End the stream well; its result is `value`, or as `Stream.result` says where that is None."""

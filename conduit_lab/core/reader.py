@@ -54,7 +54,7 @@ class Reader(Iterator[T], Generic[T]):
         return self._open and consumer is not None and not consumer.finished and consumer._pressure.held
 
     def read_for(self, consumer: Stream[Any]) -> None:
-        """Hold the producer while `consumer`, a stream made from what is read here, is itself held."""
+        """Hold the producer while `consumer`, a stream made from these chunks, is itself held."""
         self._consumer = ref(consumer)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Span: one call inside a recorded one; Recording and Values bound how many spans and values are kept."""
+"""Span: one call inside a recorded one; Recording and Values bound what is kept of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _USES = frozenset({"search", "write", "load"})
 
 
 class Values:
-    """The inputs and outputs of the newest spans, at most `limit` bytes of them; with 0 none are kept.
+    """The inputs and outputs of the newest spans, at most `limit` bytes; with 0 none are kept.
 
     It refers to spans weakly: when a trace is freed, its values are freed with it.
     """
@@ -54,9 +54,10 @@ class Values:
 
 
 class Recording:
-    """One recorded call. Spans refer to their recording, which refers to them weakly, so there is no cycle.
+    """One recorded call. Spans refer to it and it refers to them weakly, so there is no cycle.
 
-    `begun` counts the spans, kept or dropped. `uses` and `stand_ins` are complete, however many spans were dropped.
+    `begun` counts the spans, kept or dropped. `uses` and `stand_ins` are complete, however many
+    spans were dropped.
     """
 
     def __init__(self, name: str, values: Values) -> None:
@@ -71,16 +72,16 @@ class Recording:
 
     @property
     def uses(self) -> list[tuple[str, Any]]:
-        """The stores searched or written to and the models loaded, each (kind, target) once, in order."""
+        """The stores searched or written to and the models loaded, each (kind, target) once."""
         return [(kind, target) for (kind, _), target in list(self._uses.items())]
 
     @property
     def stand_ins(self) -> list[tuple[str, str]]:
-        """Each ("fallback", stage that answered) and ("device", stage that ran on the CPU) once, in order."""
+        """Each ("fallback", stage that answered) and ("device", stage that ran on the CPU) once."""
         return list(self._stand_ins)
 
     def stood_in(self, what: str, name: str) -> None:
-        """Record that the stage `name` answered for another ("fallback") or ran on the CPU ("device")."""
+        """Record that the stage `name` answered for another, or ran on the CPU."""
         self._stand_ins[what, name] = None
 
     def begin(self, parent: Span, span: Span) -> int:

@@ -87,9 +87,10 @@ class Stream(Generic[T]):
     # Reading
 
     def reader(self, start: int | None = None) -> Reader[T]:
-        """Return a new reader that begins at chunk `start` (default: 0 for the first reader, else the oldest kept one).
+        """Return a new reader that begins at chunk `start`.
 
-        Inside the generator of another stream it holds this stream's producer back as far as that one is held back.
+        By default the first reader begins at chunk 0, a later one at the oldest kept chunk. Inside
+        another stream's generator it holds this producer back as far as that one is held back.
         """
         parent = _producing.get()
         return Reader(self, start, consumer=None if parent is self else parent)
@@ -202,7 +203,7 @@ class Stream(Generic[T]):
             child.cancel()
 
     def _made_of(self, *inputs: Reader[Any]) -> Stream[T]:
-        """Leave the streams that this one reads when it ends; hold them back until then as far as it is held back."""
+        """Leave the streams that this one reads when it ends; until then pass backpressure on."""
         for reader in inputs:
             reader.read_for(self)
         with self._lock:

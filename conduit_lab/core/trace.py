@@ -39,7 +39,7 @@ class Trace:
 
     @property
     def stand_ins(self) -> list[tuple[str, str]]:
-        """Each ("fallback", name of the stage that answered) and ("device", name of the stage run on the CPU)."""
+        """Each ("fallback", stage that answered) and ("device", stage that ran on the CPU) once."""
         return self.root.recording.stand_ins
 
     def keep(self, value: Any, result: Any) -> None:
@@ -147,7 +147,7 @@ def span(name: str, kind: Kind, target: Any = None, value: Any = None) -> Iterat
 
 
 def _bare(error: BaseException) -> BaseException:
-    """Return an exception of the same type and text without traceback and attributes, which hold values."""
+    """Return the exception without its traceback and attributes, which hold values."""
     kind = type(error)
     try:
         bare = kind.__new__(kind, *map(_clipped, error.args))

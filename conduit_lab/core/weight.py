@@ -13,7 +13,8 @@ PLAIN = frozenset({str, int, float, bool, type(None)})
 
 _MAX_VISITS = 1000  # objects inside one value: a weight costs at most about a millisecond
 _SAMPLE = 64  # items of a long container, evenly spaced; the others count like them
-_LEAVES = (str, bytes, bytearray, int, float, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
+_CODE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
+_LEAVES = (str, bytes, bytearray, int, float, *_CODE)
 
 
 def weight(value: Any) -> int:
@@ -24,7 +25,7 @@ def weight(value: Any) -> int:
     """
     kind = type(value)
     if kind is dict and len(value) <= _SAMPLE and PLAIN.issuperset(map(type, value.values())):
-        return sum(map(getsizeof, value.values()), getsizeof(value))  # the usual chunk, whose keys are shared
+        return sum(map(getsizeof, value.values()), getsizeof(value))  # the usual chunk
     if isinstance(value, str | bytes):
         return len(value)
     if (nbytes := getattr(value, "nbytes", None)) is not None:
@@ -57,7 +58,7 @@ def _total(value: Any) -> int:
 
 
 def _parts(value: Any) -> list[Any]:
-    """Return what a container or an object holds; each list is taken in one step, so other threads may write."""
+    """Return the parts of a container or object, each list in one step: other threads may write."""
     if isinstance(value, dict):
         return [*list(value.keys()), *list(value.values())]
     if isinstance(value, list | tuple | set | frozenset | deque):

@@ -17,7 +17,7 @@ from conduit_lab.serving.server import Server
 
 STREAM_SECONDS = 60.0
 EXAMPLES = 20  # of each endpoint, the newest: a lab that serves for days must not grow
-EXAMPLE_BYTES = 16 * 2**20  # of each endpoint, as JSON; the newest example is kept whatever its size
+EXAMPLE_BYTES = 16 * 2**20  # of each endpoint, as JSON; the newest is kept whatever its size
 
 
 class Lab(App):
@@ -39,7 +39,7 @@ class Lab(App):
 
     @property
     def examples(self) -> list[Example]:
-        """The recorded calls, newest last: one per request, streams that ended well, 20 and 16 MiB per endpoint."""
+        """The recorded calls, newest last: one per request, at most 20 and 16 MiB per endpoint."""
         with self._recording:
             self._settle()
             return list(self._examples)

@@ -1,4 +1,4 @@
-"""Arguments: JSON values checked against the types of a function's parameters, in bounded work and words."""
+"""Arguments: JSON values checked against a function's types, in bounded work and words."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ COUNTED_BYTES = 2**18  # of a body whose problems are all counted: about 0.1 s o
 _MAX_LISTED = 1000  # problems that pydantic may list, at 3 µs each
 _PROBLEM_CHARACTERS = 200
 _CONTAINERS = frozenset({"list", "tuple", "set", "frozenset", "dict"})
-_VALUES = frozenset({"metadata", "default", "serialization", "expected", "config", "cls"})  # hold no inner schemas
+_VALUES = frozenset({"metadata", "default", "serialization", "expected", "config", "cls"})  # no schemas
 
 
 class Arguments:
-    """Converts arguments to the types in `fields`, name to (type, default), where `...` is no default."""
+    """Converts arguments to the types in `fields`: name to (type, default or `...`)."""
 
     def __init__(self, function: str, fields: Mapping[str, tuple[Any, Any]]) -> None:
         self._names = list(fields)
-        under_aliases: dict[str, Any] = {  # since a parameter may be called like a method of BaseModel
+        under_aliases: dict[str, Any] = {  # a parameter may be named like a method of BaseModel
             f"of_{name}": (kind, Field(default, alias=name)) for name, (kind, default) in fields.items()
         }
         config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
         self._model: type[BaseModel] = create_model(function, __config__=config, **under_aliases)
         schema = _failing_fast(self._model.__pydantic_core_schema__)
-        self._quick = SchemaValidator(schema, _use_prebuilt=False)  # else inner models would not fail fast
+        self._quick = SchemaValidator(schema, _use_prebuilt=False)  # so that inner models fail fast too
 
     def check(self, arguments: Mapping[str, Any], size: int = 0) -> dict[str, Any]:
-        """Return the arguments converted, defaults filled in; `size` is the bytes of the body that they came in.
+        """Return the arguments converted, defaults filled in; `size` is the bytes of their body.
 
         Raises `InputError` with the first ten problems and the number of the others. In a body over 256 KiB a list is
         checked up to its first problem.

@@ -47,9 +47,10 @@ def dumps(value: Any) -> bytes:
 
 
 def materialize(value: Any) -> Any:
-    """Return `value` with each iterator inside it replaced by the list of its items, so that it can be read again.
+    """Return `value` with each iterator inside it replaced by the list of its items.
 
-    Containers, dataclasses and pydantic models that hold an iterator are copied, everything else stays the same object.
+    So it can be read again. Containers, dataclasses and pydantic models that hold an iterator are
+    copied, everything else stays the same object.
     """
     with suppress(RecursionError):  # deeper than an answer can be; `dumps` says so
         return _materialized(value)
@@ -77,7 +78,7 @@ def _materialized(value: Any) -> Any:
 
 
 def _changed(items: Iterable[tuple[Any, Any]], plain: bool = False) -> dict[Any, Any]:
-    """Return the items that hold an iterator, materialized, by their keys; none of `plain` ones do."""
+    """Return the items that hold an iterator, materialized; none of `plain` ones do."""
     if plain:
         return {}
     materialized = ((key, item, _materialized(item)) for key, item in items)

@@ -148,7 +148,7 @@ class Endpoint(Stage):
 
 
 class EndpointHost:
-    """The app as an endpoint sees it: the root, the values kept of its calls, and a hook for each call."""
+    """The app as an endpoint sees it: root, values kept of its calls, a hook for each call."""
 
     root: Path
     values = trace.Values(0)

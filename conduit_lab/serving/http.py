@@ -151,7 +151,7 @@ def _call_of_large(signature: Signature, request: Request) -> Call:
 
 
 def _stand_ins(trace: Trace | None) -> RawHeaders:
-    """Return a header for each fallback that answered and each stage that ran on the CPU instead of its device."""
+    """Return a header for each fallback that answered and each stage that ran on the CPU."""
     stand_ins = [] if trace is None else trace.stand_ins[:STAND_INS]
     texts = [(what, name if what == "fallback" else f"{name}: cpu") for what, name in stand_ins]
     return [(f"x-conduit-{what}".encode(), text.encode("ascii", "replace")) for what, text in texts]
@@ -160,7 +160,7 @@ def _stand_ins(trace: Trace | None) -> RawHeaders:
 def forget_frames(error: BaseException | None) -> None:
     """Drop the tracebacks of an error that was answered, and of those before it.
 
-    Their frames hold the values of the call, and futures that hold the error: only the cycle collector would free them.
+    Their frames hold the values of the call, and futures that hold the error: a cycle.
     """
     while error is not None and error.__traceback__ is not None:
         error.__traceback__ = None

@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope
 
 BODY_BYTES = 16 * 2**20
-INLINE_BYTES = 2**16  # of a body that is parsed and checked on the event loop; larger ones on a thread
+INLINE_BYTES = 2**16  # of a body parsed and checked on the event loop; larger ones on a thread
 
 
 class HttpError(Exception):

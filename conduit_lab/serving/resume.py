@@ -52,7 +52,7 @@ class Resumes:
         if self.seconds is None:
             reader.leave()
             return
-        bookmark = Bookmark(reader.stream)  # before the reader is closed, so that nothing is dropped between
+        bookmark = Bookmark(reader.stream)  # before the reader is closed: nothing is dropped between
         reader.close()
         if reader.stream.readers:
             return
