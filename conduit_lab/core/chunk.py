@@ -1,8 +1,7 @@
-"""One chunk of a stream: as a person reads it, as JSON carries it, and what it weighs."""
+"""One chunk of a stream: as a person reads it, and as JSON carries it."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,8 +9,8 @@ import numpy as np
 
 from conduit_lab.core import figures
 from conduit_lab.core.media import is_image, media
-
-_PLAIN = frozenset({str, int, float, bool, type(None)})
+from conduit_lab.core.weight import PLAIN
+from conduit_lab.core.weight import weight as weight
 
 
 def chunk_text(chunk: Any) -> str:
@@ -67,7 +66,7 @@ def chunk_json(chunk: Any) -> Any:
 def is_plain(chunk: Any) -> bool:
     """Return whether `chunk` is text, a number, None or a `dict` of those."""
     kind = type(chunk)
-    return kind in _PLAIN or (kind is dict and _PLAIN.issuperset(map(type, chunk.values())))
+    return kind in PLAIN or (kind is dict and PLAIN.issuperset(map(type, chunk.values())))
 
 
 def is_frame(value: Any) -> bool:
@@ -80,25 +79,6 @@ def rows(frame: Any) -> Iterator[dict[str, Any]]:
     names = [str(column) for column in frame.columns]
     for values in frame.itertuples(index=False, name=None):
         yield dict(zip(names, values, strict=True))
-
-
-def weight(chunk: Any) -> int:
-    """Return about how many bytes `chunk` holds; containers are looked into one level deep."""
-    if isinstance(chunk, str | bytes):
-        return len(chunk)
-    if (nbytes := getattr(chunk, "nbytes", None)) is not None:
-        return int(nbytes)
-    total = sys.getsizeof(chunk)
-    if isinstance(chunk, dict):
-        total += sum(map(_inner, chunk.values()))
-    elif isinstance(chunk, list | tuple):
-        total += sum(map(_inner, chunk))
-    return total
-
-
-def _inner(value: Any) -> int:
-    nbytes = getattr(value, "nbytes", None)
-    return sys.getsizeof(value) if nbytes is None else int(nbytes)
 
 
 def joined(chunks: list[Any]) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Generic, TypeVar
 
-from conduit_lab.core.chunk import weight
 from conduit_lab.core.errors import StreamLagged
+from conduit_lab.core.weight import weight
 
 T = TypeVar("T")
 
@@ -18,20 +20,25 @@ class Log(Generic[T]):
     `window` is (index of the first kept chunk, the kept chunks): replaced as one, so a reader never sees half a trim.
     """
 
-    __slots__ = ("_dropped", "_held", "_keep", "window")
+    __slots__ = ("_dropped", "_held", "_keep", "_weights", "window")
 
     def __init__(self, keep: int) -> None:
         self.window: tuple[int, list[T]] = (0, [])
         self._keep = keep
+        self._weights: list[int] = []  # of kept chunks other than text, which may change later
         self._held = 0
         self._dropped = 0
 
-    def append(self, chunk: T) -> None:
-        """Add the newest chunk."""
+    def append(self, chunk: T) -> bool:
+        """Add the newest chunk; return whether the log is now over its bytes."""
         self.window[1].append(chunk)
-        self._held += _OVERHEAD + (len(chunk) if isinstance(chunk, str) else weight(chunk))
-        if self._held > self._keep:
-            self._trim()
+        if type(chunk) is str:
+            size = len(chunk)  # type: ignore[arg-type]  # then T is str
+        else:
+            size = weight(chunk)
+            self._weights.append(size)
+        self._held = held = self._held + _OVERHEAD + size
+        return held > self._keep
 
     @property
     def count(self) -> int:
@@ -44,18 +51,38 @@ class Log(Generic[T]):
         """Bytes of the chunks added so far, as `weight` counts them."""
         return self._held + self._dropped - _OVERHEAD * self.count
 
+    @property
+    def surplus(self) -> int:
+        """The number of the first chunk to keep when the log is over its bytes.
+
+        The oldest quarter by weight is dropped, so that drops stay rare, but never the newest chunk.
+        """
+        place, kept = self.window
+        newest, held = place + len(kept) - 1, self._held
+        for size in self._sizes():
+            if held <= self._keep * 3 // 4 or place == newest:
+                break
+            held -= size
+            place += 1
+        return place
+
+    def drop(self, place: int) -> None:
+        """Drop the chunks below number `place`."""
+        base, kept = self.window
+        count = place - base
+        gone = sum(islice(self._sizes(), count))
+        del self._weights[: sum(type(chunk) is not str for chunk in kept[:count])]
+        self._held -= gone
+        self._dropped += gone
+        self.window = (place, kept[count:])
+
+    def _sizes(self) -> Iterator[int]:
+        """Yield the bytes of each kept chunk, as weighed when it came."""
+        weights = iter(self._weights)
+        for chunk in self.window[1]:
+            yield _OVERHEAD + (len(chunk) if type(chunk) is str else next(weights))  # type: ignore[arg-type]
+
     def lagged(self, name: str, index: int) -> StreamLagged:
         """Return the error for a reader of stream `name` whose next chunk, `index`, was dropped."""
         base, kept = self.window
         return StreamLagged(name, base - index, base, list(kept))
-
-    def _trim(self) -> None:
-        """Drop the oldest quarter by weight (always keeping the newest chunk), so that trims stay rare."""
-        base, kept = self.window
-        drop = 0
-        while self._held > self._keep * 3 // 4 and drop < len(kept) - 1:
-            gone = _OVERHEAD + weight(kept[drop])
-            self._held -= gone
-            self._dropped += gone
-            drop += 1
-        self.window = (base + drop, kept[drop:])

@@ -20,7 +20,7 @@ def merge(streams: Iterable[Stream[T]], *, name: str = "merged") -> Stream[T]:
     Where one fails the merged stream fails with the same error, where one is cancelled it is cancelled; the others are
     then cancelled too, unless somebody else reads them. So they are when the merged stream is cancelled.
     """
-    readers = [stream.reader() for stream in streams]
+    readers = [stream.hold(None) for stream in streams]
     return Stream(_merged(readers), name=name)._made_of(*readers)
 
 

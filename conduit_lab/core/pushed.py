@@ -35,7 +35,8 @@ class PushedStream(Stream[T]):
         now = monotonic()
         self._bells.fast = now - self._written < PACE
         self._written = now
-        self._append(chunk)
+        if self._append(chunk):
+            self._log.drop(self._log.surplus)  # a producer of several streams cannot be held
 
     def finish(self, value: Any = None) -> None:
         """End the stream well; its result is `value`, or as `Stream.result` says where that is None."""

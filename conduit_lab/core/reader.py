@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from weakref import ref
 
 from conduit_lab.core.bells import pause
 from conduit_lab.core.errors import StreamLagged
@@ -15,20 +16,53 @@ T = TypeVar("T")
 
 
 class Reader(Iterator[T], Generic[T]):
-    """One reader of a stream, sync or async, at its own place; `index` is the next chunk's number."""
+    """One reader of a stream, sync or async, at its own place; `index` is the next chunk's number.
 
-    def __init__(self, stream: Stream[T], start: int) -> None:
+    Without `start` the first reader begins at chunk 0, a later one at the oldest kept chunk. With `holds` the producer
+    waits for it instead of dropping chunks; for one that reads for `consumer`, a stream, as far as that one is held.
+    """
+
+    def __init__(
+        self,
+        stream: Stream[T],
+        start: int | None,
+        *,
+        holds: bool = False,
+        consumer: Stream[Any] | None = None,
+    ) -> None:
+        pressure = stream._pressure
         self.stream = stream
-        self.index = start
+        self.index = start or 0
+        if start is None and pressure.was_read:
+            self.index = stream._log.window[0]
         self._log = stream._log
         self._open = True
+        self._holds = holds
+        self._consumer = None if consumer is None else ref(consumer)
         stream.readers += 1
+        if holds or consumer is not None:
+            pressure.add(self)
+        pressure.was_read = True
+        pressure.claim()
+
+    @property
+    def holds(self) -> bool:
+        """Whether the stream's producer waits for this reader now."""
+        if self._consumer is None:
+            return self._open and self._holds
+        consumer = self._consumer()
+        return self._open and consumer is not None and not consumer.finished and consumer._pressure.held
+
+    def read_for(self, consumer: Stream[Any]) -> None:
+        """Hold the producer while `consumer`, a stream made from these chunks, is itself held."""
+        self._consumer = ref(consumer)
 
     def close(self) -> None:
         """Stop reading; the stream goes on."""
         if self._open:
             self._open = False
             self.stream.readers -= 1
+            self.stream._pressure.wake()
 
     def leave(self) -> None:
         """Stop reading, and cancel the stream where nobody else reads it."""
@@ -50,6 +84,7 @@ class Reader(Iterator[T], Generic[T]):
         begin = self.index - base
         chunks = kept[begin : None if limit is None else begin + limit]
         self.index += len(chunks)
+        self.stream._pressure.wake()
         return chunks
 
     def _lagged(self) -> StreamLagged:
@@ -76,6 +111,7 @@ class Reader(Iterator[T], Generic[T]):
                 return kept[offset]
             if self._over():
                 raise StopIteration
+            self.stream._pressure.wake()
             self.stream._block(self.ready)
 
     def __aiter__(self) -> Reader[T]:
@@ -106,6 +142,7 @@ class Reader(Iterator[T], Generic[T]):
 
     async def wait(self) -> None:
         """Suspend until there is something to take or the stream has ended."""
+        self.stream._pressure.wake()
         await pause(self.ready, self.stream._bells)
 
     def __del__(self) -> None:

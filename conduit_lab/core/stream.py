@@ -1,8 +1,8 @@
 """Stream: one running generation, and everybody who reads it.
 
 A stream starts at once. A sync generator runs on a thread of its own, an async one on the package's own event
-loop, never on the caller's, so that a notebook cell that blocks or ends does not stop it. Readers that are slow or
-gone never hold the producer up: the log is bounded, and a reader that falls out of it gets `StreamLagged`.
+loop, never on the caller's, so that a notebook cell that blocks or ends does not stop it. The log is bounded: a reader
+that falls out of it gets `StreamLagged`, and a reader made with `hold` makes the producer wait instead.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 from weakref import WeakSet
 
 from conduit_lab.core import figures, html
+from conduit_lab.core.backpressure import Backpressure
 from conduit_lab.core.bells import Bells, block, pause
 from conduit_lab.core.chunk import chunk_text as chunk_text
 from conduit_lab.core.chunk import is_frame, joined, rows
@@ -55,7 +56,8 @@ class Stream(Generic[T]):
 
     `source` is a generator or any iterable, sync or async; of a DataFrame the rows are streamed, each a `dict`. Chunks
     may be of any type. The log keeps about `keep` bytes of the newest chunks. Each `for` or `async for` is a reader of
-    its own that starts at the oldest kept chunk. A stream made inside another stream's generator is cancelled with it.
+    its own: the first starts at chunk 0, later ones at the oldest kept chunk. A stream made inside another stream's
+    generator is cancelled with it.
 
     Attributes: `name`; `state`, one of pending, running, done, cancelled, failed; `error`, the exception of a failed
     stream; `count`, chunks made so far; `started`, `first` and `ended`, seconds of the monotonic clock or None;
@@ -71,6 +73,7 @@ class Stream(Generic[T]):
         self.ended: float | None = None
         self.readers = 0
         self._log: Log[T] = Log(keep)
+        self._pressure = Backpressure()
         self._value: Any = None
         self._bells = Bells()
         self._lock = threading.Lock()
@@ -84,8 +87,20 @@ class Stream(Generic[T]):
     # Reading
 
     def reader(self, start: int | None = None) -> Reader[T]:
-        """Return a new reader that begins at chunk `start` (default: the oldest kept one)."""
-        return Reader(self, self._log.window[0] if start is None else start)
+        """Return a new reader that begins at chunk `start`.
+
+        By default the first reader begins at chunk 0, a later one at the oldest kept chunk. Inside
+        another stream's generator it holds this producer back as far as that one is held back.
+        """
+        parent = _producing.get()
+        return Reader(self, start, consumer=None if parent is self else parent)
+
+    def hold(self, start: int | None = 0) -> Reader[T]:
+        """Return a reader for which the producer waits, with a full log, until it has read on or is closed.
+
+        A `PushedStream` has a producer that cannot wait.
+        """
+        return Reader(self, start, holds=True)
 
     def __iter__(self) -> Reader[T]:
         return self.reader()
@@ -110,6 +125,7 @@ class Stream(Generic[T]):
     def wait(self, timeout: float | None = None) -> None:
         """Block until the stream has ended, whatever its end; `TimeoutError` after `timeout` seconds."""
         deadline = None if timeout is None else monotonic() + timeout
+        self._pressure.claim()
         if not self._block(lambda: self.finished, deadline):
             raise TimeoutError(f"stream {self.name!r} is still {self.state} after {timeout} s")
 
@@ -120,7 +136,7 @@ class Stream(Generic[T]):
         when it is cancelled or `function` fails, this stream is cancelled too, unless somebody else reads it.
         """
         mapped: Any = self._mapped_async if inspect.iscoroutinefunction(function) else self._mapped
-        reader = self.reader()
+        reader = self.hold(None)
         return Stream(mapped(reader, function), name=name or self.name)._made_of(reader)
 
     @property
@@ -187,7 +203,9 @@ class Stream(Generic[T]):
             child.cancel()
 
     def _made_of(self, *inputs: Reader[Any]) -> Stream[T]:
-        """Leave the streams that this one reads when it ends, though its generator may never have begun."""
+        """Leave the streams that this one reads when it ends; until then pass backpressure on."""
+        for reader in inputs:
+            reader.read_for(self)
         with self._lock:
             self._inputs = inputs
             ended = self.finished
@@ -211,7 +229,8 @@ class Stream(Generic[T]):
                 except StopIteration as stop:
                     self._value = stop.value
                     break
-                self._append(chunk)
+                if self._append(chunk):
+                    self._pressure.make_room(self)
         except StreamCancelled:  # what it was made of was cancelled
             self._finish("cancelled")
         except BaseException as error:  # arrives at every reader
@@ -248,7 +267,8 @@ class Stream(Generic[T]):
             async for chunk in source:
                 if self.ended is not None:
                     break
-                self._append(chunk)
+                if self._append(chunk):
+                    await self._pressure.make_room_async(self)
         except (asyncio.CancelledError, StreamCancelled):
             self._finish("cancelled")
         except BaseException as error:
@@ -265,14 +285,16 @@ class Stream(Generic[T]):
             if self.state == "pending":
                 self.state = "running"
 
-    def _append(self, chunk: T) -> None:
+    def _append(self, chunk: T) -> bool:
+        """Add a chunk; return whether the log now needs room."""
         if self.ended is not None:
-            return
+            return False
         if self.first is None:
             self.first = monotonic()
-        self._log.append(chunk)
+        full = self._log.append(chunk)
         if self._bells.waiting:
             self._bells.ring()
+        return full
 
     def _finish(self, state: State, error: BaseException | None = None) -> None:
         with self._lock:
@@ -282,6 +304,7 @@ class Stream(Generic[T]):
             self.state = state
             self.ended = monotonic()
         self._bells.ring()
+        self._pressure.wake()
         self._leave_inputs()
 
     def _mapped(self, reader: Reader[T], function: Callable[[T], U]) -> Iterator[U]:
@@ -316,6 +339,7 @@ class Stream(Generic[T]):
             raise
 
     async def _wait_async(self) -> Any:
+        self._pressure.claim()
         await pause(lambda: self.finished, self._bells)
         return self._outcome()
 

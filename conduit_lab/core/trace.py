@@ -1,57 +1,51 @@
-"""What ran inside one call: spans with timings and values.
+"""What ran inside one call: spans with timings, and with values where they are kept.
 
 Nothing is recorded, and nothing is paid beyond one look at a context variable, unless `record` is active.
 """
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 from conduit_lab.core import figures, html
+from conduit_lab.core.span import Kind as Kind
+from conduit_lab.core.span import Recording as Recording
+from conduit_lab.core.span import Span as Span
+from conduit_lab.core.span import Values as Values
 
-Kind = Literal["call", "predict", "encode", "search", "write", "load", "generate"]
+_CLIPPED = 1000  # characters of an error that a span keeps
 
 _current: ContextVar[Span | None] = ContextVar("conduit_lab_span", default=None)
 
 
-@dataclass(eq=False)
-class Span:
-    """One call of a stage, store or loader, with its children.
-
-    `start` and `duration` are seconds, `start` counted from the trace's begin (`origin`, on the performance counter).
-    `target` is the live object that ran, `note` what a reader should know of how, `root` the span of the whole trace.
-    """
-
-    name: str
-    kind: Kind
-    target: Any = None
-    input: Any = None
-    output: Any = None
-    error: BaseException | None = None
-    note: str = ""
-    root: Span | None = field(default=None, repr=False)
-    origin: float = field(default_factory=perf_counter, repr=False)
-    start: float = 0.0
-    duration: float = 0.0
-    children: list[Span] = field(default_factory=list)
-
-    def walk(self, depth: int = 0) -> Iterator[tuple[int, Span]]:
-        """Yield (depth, span) for this span and all below it, in the order they began."""
-        yield depth, self
-        for child in self.children:
-            yield from child.walk(depth + 1)
-
-
 class Trace:
-    """The spans of one call; `trace["topic"]` is the first span of that name."""
+    """The spans of one call; `trace["topic"]` is the first span of that name.
+
+    Of many spans the first 100 and the newest 900 are kept; its last line counts the others.
+    """
 
     def __init__(self, root: Span) -> None:
         self.root = root
+
+    @property
+    def uses(self) -> list[tuple[str, Any]]:
+        """The stores searched or written to and the models loaded, each (kind, target) once."""
+        return self.root.recording.uses
+
+    @property
+    def stand_ins(self) -> list[tuple[str, str]]:
+        """Each ("fallback", stage that answered) and ("device", stage that ran on the CPU) once."""
+        return self.root.recording.stand_ins
+
+    def keep(self, value: Any, result: Any) -> None:
+        """Keep the input and output of the whole call, where values are kept."""
+        self.root.input, self.root.output = value, result
+        self.root.recording.values.add(self.root)
 
     def __iter__(self) -> Iterator[Span]:
         return (span for _, span in self.root.walk())
@@ -71,14 +65,23 @@ class Trace:
             ("  " * depth + s.name, s.kind, figures.seconds(s.start), figures.seconds(s.duration), s.note)
             for depth, s in self.root.walk()
         ]
-        return [row[: len(self._columns())] for row in rows]
+        columns = len(self._columns())
+        return [row[:columns] for row in rows]
+
+    def _gaps(self) -> list[str]:
+        """Return how many spans and values were dropped, in words."""
+        spans = list(self)
+        dropped, forgotten = self.root.recording.begun - len(spans), sum(span.forgotten for span in spans)
+        gaps = [f"{figures.plural(dropped, 'more span')} between the first and the newest"] if dropped else []
+        return gaps + ([f"input and output of {figures.plural(forgotten, 'span')} dropped"] if forgotten else [])
 
     def __repr__(self) -> str:
-        return html.columns(self._columns(), self._rows(), numeric=("start", "time"))
+        table = html.columns(self._columns(), self._rows(), numeric=("start", "time"))
+        return "\n".join([table, *self._gaps()])
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         table = html.table(self._columns(), self._rows(), numeric=("start", "time"))
-        return html.bundle(repr(self), html.header("Trace", self.root.name) + table)
+        return html.bundle(repr(self), html.header("Trace", self.root.name, self._gaps()) + table)
 
 
 def current() -> Span | None:
@@ -93,19 +96,30 @@ def note(text: str) -> None:
         span.note = text
 
 
+def stood_in(name: str) -> None:
+    """Record that the stage of this name answered for one that failed."""
+    span = _current.get()
+    if span is not None:
+        span.recording.stood_in("fallback", name)
+
+
 @contextmanager
-def record(name: str, target: Any = None) -> Iterator[Trace]:
-    """Record everything that runs inside the block, on this thread or task and those it starts."""
-    root = Span(name, "call", target)
+def record(name: str, target: Any = None, *, values: Values | None = None) -> Iterator[Trace]:
+    """Record everything that runs inside the block, on this thread or task and those it starts.
+
+    `values` keeps the inputs and outputs (default: the newest 32 MiB of this trace alone).
+    """
+    recording = Recording(name, Values() if values is None else values)
+    root = Span(name, "call", target, recording=recording)
     token = _current.set(root)
     try:
         yield Trace(root)
     except BaseException as error:
-        root.error = error
+        root.error = _bare(error)
         raise
     finally:
         _current.reset(token)
-        root.duration = perf_counter() - root.origin
+        root.duration = perf_counter() - recording.origin
 
 
 @contextmanager
@@ -115,16 +129,35 @@ def span(name: str, kind: Kind, target: Any = None, value: Any = None) -> Iterat
     if parent is None:
         yield None
         return
+    recording = parent.recording
     begin = perf_counter()
-    root = parent.root or parent
-    here = Span(name, kind, target, value, root=root, origin=parent.origin, start=begin - parent.origin)
-    parent.children.append(here)
+    kept = value if recording.values.limit else None
+    here = Span(name, kind, target, kept, start=begin - recording.origin, recording=recording)
+    number = recording.begin(parent, here)
     token = _current.set(here)
     try:
         yield here
     except BaseException as error:
-        here.error = error
+        here.error = _bare(error)
         raise
     finally:
         here.duration = perf_counter() - begin
+        recording.end(parent, here, number)
         _current.reset(token)
+
+
+def _bare(error: BaseException) -> BaseException:
+    """Return the exception without its traceback and attributes, which hold values."""
+    kind = type(error)
+    try:
+        bare = kind.__new__(kind, *map(_clipped, error.args))
+        str(bare)  # some need what their __init__ sets
+    except Exception:
+        bare = Exception(f"{kind.__name__}: {error}"[:_CLIPPED])
+    return bare
+
+
+def _clipped(value: Any) -> Any:
+    if isinstance(value, str):
+        return value[:_CLIPPED]
+    return value if value is None or isinstance(value, int | float) else reprlib.repr(value)

@@ -24,7 +24,8 @@ _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 class Example:
     """One call that was tried: what was asked, what came back, and what it touched.
 
-    `answer` is a JSON value, for a stream the list of its chunks. `writes` says that the call changed a store, `shared`
+    `answer` is a JSON value, for a stream the list of its chunks; `size` is the bytes of payload and
+    answer as JSON. `writes` says that the call changed a store, `shared`
     that this one is on a server, where no replay may write; `stores` holds each store it read with its version then,
     `files` the model files it loaded.
     """
@@ -39,6 +40,7 @@ class Example:
     path_params: dict[str, Any] = field(default_factory=dict)
     stores: list[tuple[Any, int]] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+    size: int = 0
 
     @classmethod
     def of(cls, endpoint: Endpoint, call: Call, result: Any) -> Example | None:
@@ -47,24 +49,26 @@ class Example:
         if streamed and (result.state != "done" or result.count != len(result.kept)):
             return None
         try:
-            payload, path_params = codec.loads(codec.dumps([call.payload, call.path_params]))
-            answer = codec.loads(codec.dumps([*map(chunk_json, result.kept)] if streamed else result))
+            asked = codec.dumps([call.payload, call.path_params])
+            answered = codec.dumps([*map(chunk_json, result.kept)] if streamed else result)
         except TypeError:
             return None
-        spans = list(call.trace or ())
-        written = [s.target for s in spans if s.kind == "write"]
-        touched = {id(s.target): s.target for s in spans if s.kind in ("search", "write")}
+        payload, path_params = codec.loads(asked)
+        uses = [] if call.trace is None else call.trace.uses
+        written = [target for kind, target in uses if kind == "write"]
+        touched = {id(target): target for kind, target in uses if kind != "load"}
         return cls(
             endpoint.method,
             endpoint.path,
             endpoint.shape,
             payload,
-            answer,
+            codec.loads(answered),
             writes=bool(written),
             shared=any(getattr(store, "url", None) is not None for store in written),
             path_params=path_params,
             stores=[(store, store.version) for store in touched.values()],
-            files=[s.target.path for s in spans if s.kind == "load" and s.target is not None],
+            files=[target.path for kind, target in uses if kind == "load"],
+            size=len(asked) + len(answered),
         )
 
     @property
@@ -87,7 +91,7 @@ class Example:
     def to_json(self) -> str:
         """Return the line that `examples.jsonl` keeps."""
         record = asdict(replace(self, stores=[], files=[]))
-        del record["stores"], record["files"]
+        del record["stores"], record["files"], record["size"]
         return json.dumps(record, ensure_ascii=False)
 
     @classmethod

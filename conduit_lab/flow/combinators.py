@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from conduit_lab.core import trace
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.flow.fusion import fused
@@ -100,12 +101,19 @@ class Fallback(Stage):
         """Return the answer of the first stage that gives one; raises the last stage's error if none does."""
         for stage in self.stages[:-1]:
             try:
-                return stage(value)
+                result = stage(value)
             except InputError:
                 raise
             except Exception as error:
                 log.warning("%s: %s failed, trying the next: %s", self.name, stage.name, error)
-        return self.stages[-1](value)
+            else:
+                return self._answered(stage, result)
+        return self._answered(self.stages[-1], self.stages[-1](value))
+
+    def _answered(self, stage: Stage, result: Any) -> Any:
+        if stage is not self.stages[0]:
+            trace.stood_in(stage.name)
+        return result
 
 
 class Route(Stage):

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from conduit_lab.core import trace
 from conduit_lab.core.stream import Stream
 from conduit_lab.export.example import Example
 from conduit_lab.export.writer import Export, export_app
@@ -16,6 +17,7 @@ from conduit_lab.serving.server import Server
 
 STREAM_SECONDS = 60.0
 EXAMPLES = 20  # of each endpoint, the newest: a lab that serves for days must not grow
+EXAMPLE_BYTES = 16 * 2**20  # of each endpoint, as JSON; the newest is kept whatever its size
 
 
 class Lab(App):
@@ -29,6 +31,7 @@ class Lab(App):
 
     def __init__(self, name: str, *, root: str | Path | None = None, **options: Any) -> None:
         super().__init__(name, root=root, **options)
+        self.values = trace.Values()
         self._examples: list[Example] = []
         self._streaming: list[tuple[Endpoint, Call, Stream[Any]]] = []
         self._recording = threading.Lock()
@@ -36,7 +39,7 @@ class Lab(App):
 
     @property
     def examples(self) -> list[Example]:
-        """The recorded calls, newest last: one a request, 20 an endpoint at most, streams that ended well."""
+        """The recorded calls, newest last: one per request, at most 20 and 16 MiB per endpoint."""
         with self._recording:
             self._settle()
             return list(self._examples)
@@ -82,8 +85,11 @@ class Lab(App):
             return
         others = [known for known in self._examples if known.request != example.request]
         same = [known for known in others if (known.method, known.path) == (endpoint.method, endpoint.path)]
-        if len(same) >= EXAMPLES:
-            others.remove(same[0])
+        size = example.size + sum(known.size for known in same)
+        while same and (len(same) >= EXAMPLES or size > EXAMPLE_BYTES):
+            oldest = same.pop(0)
+            size -= oldest.size
+            others = [known for known in others if known is not oldest]
         self._examples = [*others, example]
 
     def _replaces(self, new: Endpoint, old: Endpoint) -> bool:

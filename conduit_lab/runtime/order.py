@@ -41,7 +41,7 @@ class Order:
         self._counts: dict[tuple[str, tuple[str, ...]], Counter[tuple[str, ...]]] = {}
         self._known: WeakValueDictionary[tuple[str, ...], Loadable] = WeakValueDictionary()
         self._last_of: dict[str, tuple[str, ...]] = {}  # pipeline: the last model used in any of its calls
-        self._last_in: WeakKeyDictionary[trace.Span, tuple[str, ...]] = WeakKeyDictionary()
+        self._last_in: WeakKeyDictionary[trace.Recording, tuple[str, ...]] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._loading: set[tuple[str, ...]] = set()
 
@@ -50,7 +50,7 @@ class Order:
         span = trace.current()
         if span is None:
             return
-        call = span.root or span
+        call = span.recording
         with self._lock:
             self._known[model.key] = model
             before = self._last_in.get(call) or self._last_of.get(call.name)

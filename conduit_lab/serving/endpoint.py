@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel
 
 from conduit_lab.core import trace
 from conduit_lab.core.errors import EndpointError, InputError
@@ -16,6 +17,8 @@ from conduit_lab.core.paths import use_root
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.stream import Stream
 from conduit_lab.serving import codec
+from conduit_lab.serving.arguments import MAX_PROBLEMS, Arguments
+from conduit_lab.serving.limits import clipped
 from conduit_lab.serving.resume import Resumes
 
 Shape = Literal["value", "stream"]
@@ -82,7 +85,9 @@ class Endpoint(Stage):
     @property
     def is_async(self) -> bool:
         """Whether calling it gives an awaitable."""
-        return self.shape == "value" and inspect.iscoroutinefunction(self._run_with)
+        function = self._run_with
+        is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        return self.shape == "value" and is_async
 
     @property
     def methods(self) -> list[str]:
@@ -100,8 +105,8 @@ class Endpoint(Stage):
         """Run the endpoint with Python arguments.
 
         An endpoint that takes the request accepts the value that its JSON body would hold. A stream endpoint returns a
-        `Stream`, an `async def` one an awaitable. Raises what the function raises; `InputError` where arguments do not
-        fit the signature.
+        `Stream`, an `async def` one an awaitable. Iterators in any other answer are read to their end and become lists,
+        as they are in JSON. Raises what the function raises; `InputError` where arguments do not fit the signature.
         """
         return self.invoke(self.signature.from_call(args, kwargs))
 
@@ -113,22 +118,29 @@ class Endpoint(Stage):
         """Run the bound call under the app's root, with a trace that `call.trace` keeps."""
         if self.is_async:
             return self._invoke_async(call)
-        with use_root(self.app.root), trace.record(self.name, self) as call.trace:
+        with use_root(self.app.root), trace.record(self.name, self, values=self.app.values) as call.trace:
             result = self._run_with(**call.kwargs)
             if self.shape == "stream":
                 result = result if isinstance(result, Stream) else Stream(_chunks(result), name=self.name)
+            else:
+                result = codec.materialize(result)
         self._done(call, result)
         return result
 
     async def _invoke_async(self, call: Call) -> Any:
-        with use_root(self.app.root), trace.record(self.name, self) as call.trace:
-            result = await self._run_with(**call.kwargs)
+        with use_root(self.app.root), trace.record(self.name, self, values=self.app.values) as call.trace:
+            result = self._run_with(**call.kwargs)
+            if isinstance(result, Awaitable):
+                result = await result
+            if isinstance(result, AsyncIterator):
+                result = [item async for item in result]
+            result = codec.materialize(result)
         self._done(call, result)
         return result
 
     def _done(self, call: Call, result: Any) -> None:
         assert call.trace is not None
-        call.trace.root.input, call.trace.root.output = call.payload, result
+        call.trace.keep(call.payload, result)
         self.app.observe(self, call, result)
 
     def __repr__(self) -> str:
@@ -136,9 +148,10 @@ class Endpoint(Stage):
 
 
 class EndpointHost:
-    """What an endpoint needs of its app: the root, and somebody to tell of each call."""
+    """The app as an endpoint sees it: root, values kept of its calls, a hook for each call."""
 
     root: Path
+    values = trace.Values(0)
 
     def observe(self, endpoint: Endpoint, call: Call, result: Any) -> None:
         """Take note of one call that ended well; a stream that it returned may still run."""
@@ -154,7 +167,9 @@ class Body(dict[str, Any]):
     """A JSON object as a handler gets it: looking up a missing key is the caller's mistake, not the handler's."""
 
     def __missing__(self, key: str) -> Any:
-        raise MissingField(f"the body has no {key!r}; it has {', '.join(map(repr, self)) or 'no keys'}")
+        keys = [repr(clipped(str(known), 60)) for known in islice(self, MAX_PROBLEMS)]
+        more = f" and {len(self) - len(keys):,} more" if len(self) > len(keys) else ""
+        raise MissingField(f"the body has no {key!r}; it has {', '.join(keys) or 'no keys'}{more}")
 
 
 @dataclass
@@ -196,13 +211,9 @@ class Signature:
         free = [p for p in self._named if p.name not in self._in_path]
         whole = len(free) == 1 and method != "GET" and _takes_whole(hints.get(free[0].name, Any))
         self.whole = free[0].name if whole else None
-        fields: dict[str, Any] = {  # under other names, since a parameter may be called like a method of BaseModel
-            f"of_{p.name}": (hints.get(p.name, Any), Field(... if p.default is p.empty else p.default, alias=p.name))
-            for p in self._named
-        }
-        self._model: type[BaseModel] = create_model(
-            function.__name__, __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields
-        )
+        defaults = {p.name: ... if p.default is p.empty else p.default for p in self._named}
+        fields = {name: (hints.get(name, Any), default) for name, default in defaults.items()}
+        self._arguments = Arguments(function.__name__, fields)
 
     @property
     def takes_body(self) -> bool:
@@ -224,9 +235,10 @@ class Signature:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
             raise InputError(f"wanted {self._signature}: {error}") from error
-        kwargs = self._checked(bound.arguments)
-        payload = {name: value for name, value in bound.arguments.items() if name not in self._in_path}
-        path_params = {name: bound.arguments[name] for name in self._in_path if name in bound.arguments}
+        arguments = codec.materialize(bound.arguments)  # the call and its recording both read them
+        kwargs = self._checked(arguments)
+        payload = {name: value for name, value in arguments.items() if name not in self._in_path}
+        path_params = {name: arguments[name] for name in self._in_path if name in arguments}
         return Call(kwargs, payload if self.whole is None else payload.get(self.whole), path_params)
 
     def from_request(self, request: Request) -> Call:
@@ -240,23 +252,19 @@ class Signature:
             return Call({}, None, request.path_params)
         payload = codec.loads(body) if body else dict(request.query)
         if self.whole is not None:
-            kwargs = self._checked({**({self.whole: payload} if body else {}), **request.path_params})
+            kwargs = self._checked({**({self.whole: payload} if body else {}), **request.path_params}, len(body))
             return Call(kwargs, payload, request.path_params)
         if not isinstance(payload, dict):
             raise InputError(
                 f"the body is a JSON {_json_type(payload)}: wanted an object with "
                 f"{', '.join(p.name for p in self._named)}"
             )
-        kwargs = self._checked({**payload, **request.path_params})
+        kwargs = self._checked({**payload, **request.path_params}, len(body))
         return Call(kwargs, payload, request.path_params)
 
-    def _checked(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def _checked(self, arguments: Mapping[str, Any], size: int = 0) -> dict[str, Any]:
         """Return the arguments converted to their types, defaults filled in."""
-        try:
-            model = self._model(**arguments)
-        except ValidationError as error:
-            raise InputError("; ".join(_problem(problem) for problem in error.errors())) from error
-        checked = {p.name: getattr(model, f"of_{p.name}") for p in self._named}
+        checked = self._arguments.check(arguments, size)
         if self.whole is not None and type(checked[self.whole]) is dict:
             checked[self.whole] = Body(checked[self.whole])
         return checked
@@ -268,11 +276,6 @@ def _takes_whole(hint: Any) -> bool:
         return True
     kind = getattr(hint, "__origin__", hint)
     return isinstance(kind, type) and issubclass(kind, Mapping | BaseModel)
-
-
-def _problem(problem: Any) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
-    return f"{where}: {problem['msg']}" if where else str(problem["msg"])
 
 
 def _json_type(value: Any) -> str:

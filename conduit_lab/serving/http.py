@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import uuid
@@ -11,16 +12,18 @@ import anyio.to_thread
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import Receive, Scope, Send
 
+from conduit_lab.core.backpressure import awaiting_reader
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.stream import Stream
 from conduit_lab.core.trace import Trace
-from conduit_lab.flow.combinators import Fallback
 from conduit_lab.serving import codec, sse
-from conduit_lab.serving.endpoint import Endpoint, Request
-from conduit_lab.serving.limits import HttpError, read_body, require_json
+from conduit_lab.serving.endpoint import Call, Endpoint, Request, Signature
+from conduit_lab.serving.limits import INLINE_BYTES, HttpError, clipped, read_body, require_json
 
 log = logging.getLogger("conduit_lab")
 RawHeaders = list[tuple[bytes, bytes]]
+STAND_INS = 20  # headers of an answer that name them
+MESSAGE_CHARACTERS = 4000  # of an error: it may quote what was sent
 
 
 class HttpFace:
@@ -49,9 +52,10 @@ class HttpFace:
                 return
         except Exception as error:
             await send_error(send, error, request_id)
+            forget_frames(error)
             return
         self.endpoint.resumes.hold(request_id, result)
-        await self._stream(result, (request_id, None), request_id, headers, scope, receive, send)
+        await self._stream(result, (request_id, 0), request_id, headers, scope, receive, send)
 
     async def _resume(self, last_event_id: str, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Go on where a client that comes back has stopped; 204 tells a browser that there is no more."""
@@ -66,7 +70,7 @@ class HttpFace:
     async def _stream(
         self,
         stream: Stream[Any],
-        place: tuple[str, int | None],
+        place: tuple[str, int],
         request_id: str,
         headers: RawHeaders,
         scope: Scope,
@@ -74,15 +78,16 @@ class HttpFace:
         send: Send,
     ) -> None:
         stream_id, start = place
+        reader = stream.hold(start)
+        self.endpoint.resumes.arrive(stream_id)
         self.streams.add(stream)
         try:
             await sse.send_stream(
-                stream,
+                reader,
                 receive,
                 send,
                 headers,
                 stream_id=stream_id,
-                start=start,
                 leave=lambda reader: self.endpoint.resumes.leave(stream_id, reader),
                 browser=scope["method"] == "GET",
             )
@@ -91,6 +96,7 @@ class HttpFace:
                 self.streams.discard(stream)
             if stream.error is not None:
                 log.error("request %s: stream %r failed", request_id, stream.name, exc_info=stream.error)
+                forget_frames(stream.error)
 
     async def _run(self, scope: Scope, receive: Receive) -> tuple[Any, RawHeaders]:
         endpoint = self.endpoint
@@ -111,31 +117,61 @@ class HttpFace:
             path_params={key: str(value) for key, value in scope.get("path_params", {}).items()},
             headers=dict(Headers(scope=scope)),
         )
-        call = endpoint.signature.from_request(request)
-        if endpoint.is_async:
-            result = await endpoint.invoke(call)
-        elif endpoint.starts_at_once:
-            result = endpoint.invoke(call)
+        if len(body) > INLINE_BYTES:
+            call = await anyio.to_thread.run_sync(_call_of_large, endpoint.signature, request)
         else:
-            result = await anyio.to_thread.run_sync(endpoint.invoke, call)
+            call = endpoint.signature.from_request(request)
+        with awaiting_reader(sse.SEND_SECONDS):
+            if endpoint.is_async:
+                result = await endpoint.invoke(call)
+            elif endpoint.starts_at_once:
+                result = endpoint.invoke(call)
+            else:
+                result = await anyio.to_thread.run_sync(endpoint.invoke, call)
         return result, _stand_ins(call.trace)
 
 
+def _call_of_large(signature: Signature, request: Request) -> Call:
+    """Return the call for a request with a large body.
+
+    The garbage collector pauses: each of its passes over the new values, which have no cycles, would hold the GIL for
+    seconds. They are freed before it goes on where they do not fit.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        try:
+            return signature.from_request(request)
+        except InputError as error:
+            problem = str(error)
+        raise InputError(problem)
+    finally:
+        if collecting:
+            gc.enable()
+
+
 def _stand_ins(trace: Trace | None) -> RawHeaders:
-    """Return the headers that tell what stood in for what failed: another model, the CPU for a device."""
-    headers: RawHeaders = []
-    for span in trace or ():
-        if isinstance(span.target, Fallback) and span.children and span.children[0].error is not None:
-            headers.append((b"x-conduit-fallback", span.children[-1].name.encode("ascii", "replace")))
-        elif span.note.startswith("cpu: "):  # the reason behind it stays on the server
-            headers.append((b"x-conduit-device", f"{span.name}: cpu".encode("ascii", "replace")))
-    return headers
+    """Return a header for each fallback that answered and each stage that ran on the CPU."""
+    stand_ins = [] if trace is None else trace.stand_ins[:STAND_INS]
+    texts = [(what, name if what == "fallback" else f"{name}: cpu") for what, name in stand_ins]
+    return [(f"x-conduit-{what}".encode(), text.encode("ascii", "replace")) for what, text in texts]
+
+
+def forget_frames(error: BaseException | None) -> None:
+    """Drop the tracebacks of an error that was answered, and of those before it.
+
+    Their frames hold the values of the call, and futures that hold the error: a cycle.
+    """
+    while error is not None and error.__traceback__ is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _query_as_body(scope: Scope) -> bytes:
     """Return the query as the JSON object that a POST would have: an EventSource can send no body."""
-    query = QueryParams(scope.get("query_string", b""))
-    values = {key: query.getlist(key) for key in query}
+    values: dict[str, list[str]] = {}
+    for key, value in QueryParams(scope.get("query_string", b"")).multi_items():
+        values.setdefault(key, []).append(value)
     return codec.dumps({key: v[0] if len(v) == 1 else v for key, v in values.items()}) if values else b""
 
 
@@ -154,6 +190,7 @@ async def send_json(send: Send, status: int, body: bytes, headers: RawHeaders) -
 
 def error_body(status: int, kind: str, message: str, request_id: str) -> bytes:
     """Return the JSON of an error: status, a short type, a message for people, the id to find it in the log."""
+    message = clipped(message, MESSAGE_CHARACTERS)
     error = {"status": status, "type": kind, "message": message, "request_id": request_id}
     return json.dumps({"error": error}).encode()
 

@@ -8,6 +8,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope
 
 BODY_BYTES = 16 * 2**20
+INLINE_BYTES = 2**16  # of a body parsed and checked on the event loop; larger ones on a thread
 
 
 class HttpError(Exception):
@@ -18,6 +19,11 @@ class HttpError(Exception):
         self.status = status
         self.kind = kind
         self.headers = dict(headers or {})
+
+
+def clipped(text: str, limit: int) -> str:
+    """Return `text`, cut at `limit` characters."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def too_large(limit: int) -> HttpError:

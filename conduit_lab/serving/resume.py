@@ -6,6 +6,7 @@ import threading
 from time import monotonic
 from typing import Any
 
+from conduit_lab.core.backpressure import Bookmark
 from conduit_lab.core.loop import package_loop
 from conduit_lab.core.reader import Reader
 from conduit_lab.core.stream import Stream
@@ -26,6 +27,7 @@ class Resumes:
         self.seconds = seconds
         self._held: dict[str, Stream[Any]] = {}
         self._left_at: dict[str, float] = {}  # the ones without a client, in the order in which they were left
+        self._bookmarks: dict[str, Bookmark] = {}  # what these keep for the client
         self._lock = threading.Lock()
 
     @property
@@ -40,16 +42,24 @@ class Resumes:
             with self._lock:
                 self._held[stream_id] = stream
 
+    def arrive(self, stream_id: str) -> None:
+        """Note that a client of a stream reads it."""
+        with self._lock:
+            self._bookmarks.pop(stream_id, None)
+
     def leave(self, stream_id: str, reader: Reader[Any]) -> None:
         """Note that a client of a stream has left."""
         if self.seconds is None:
             reader.leave()
             return
+        bookmark = Bookmark(reader.stream)  # before the reader is closed: nothing is dropped between
         reader.close()
         if reader.stream.readers:
             return
         with self._lock:
             self._left_at.pop(stream_id, None)
+            if stream_id in self._held:
+                self._bookmarks[stream_id] = bookmark
             self._left_at[stream_id] = now = monotonic()
             oldest = next(iter(self._left_at)) if len(self._left_at) > ABANDONED else None
         if oldest is not None:
@@ -98,6 +108,7 @@ class Resumes:
     def _drop(self, stream_id: str) -> None:
         with self._lock:
             self._left_at.pop(stream_id, None)
+            self._bookmarks.pop(stream_id, None)
             stream = self._held.pop(stream_id, None)
         if stream is not None and stream.readers == 0:
             stream.cancel()

@@ -13,14 +13,15 @@ import anyio.to_thread
 from starlette.types import Receive, Send
 
 from conduit_lab.core.bells import Waiter
-from conduit_lab.core.chunk import chunk_json, is_plain, weight
+from conduit_lab.core.chunk import chunk_json, is_plain
 from conduit_lab.core.errors import StreamLagged
 from conduit_lab.core.reader import Reader
-from conduit_lab.core.stream import Stream
+from conduit_lab.core.weight import weight
 from conduit_lab.serving import codec
 
 log = logging.getLogger("conduit_lab")
 HEARTBEAT_SECONDS = 15.0
+FIRST_SECONDS = 0.05  # without a chunk until a client is told when to come back
 SEND_SECONDS = 30.0  # a client that takes nothing for so long is cut
 LAST_SECONDS = 0.5  # for the last event of a stream that the server's stop cuts
 RETRY_MILLISECONDS = 1000  # until a browser comes back
@@ -46,23 +47,22 @@ def event(data: Any, name: str | None = None, id: str | None = None) -> bytes:
 
 
 async def send_stream(
-    stream: Stream[Any],
+    reader: Reader[Any],
     receive: Receive,
     send: Send,
     headers: Sequence[tuple[bytes, bytes]] = (),
     *,
     stream_id: str | None = None,
-    start: int | None = None,
     leave: Callable[[Reader[Any]], object] = Reader.leave,
     browser: bool = False,
 ) -> None:
-    """Send the chunks of `stream` from number `start` as events until it ends or the client leaves.
+    """Send the chunks that `reader` gets as events until its stream ends or the client leaves.
 
     Each event's id is `stream_id:n`, n the chunk's number, and all that is waiting goes out in one write. A stream that
     fails or is cancelled ends with an `error` event; `leave` is what happens to the reader at the end, by default a
-    stream that nobody else reads is cancelled. A `browser` comes back after the end: an empty stream tells it its id.
+    stream that nobody else reads is cancelled. A `browser` comes back after the end: an empty stream sends it an `end`
+    event with its id.
     """
-    reader = stream.reader(start)
     try:
         await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *headers]})
         client = _Client(reader, receive, send, stream_id or uuid4().hex[:16], browser)
@@ -92,17 +92,20 @@ class _Client:
         self.since = self.loop.time()
         self.scope = anyio.CancelScope()
         self.prefix = b"id: " + stream_id.encode() + b":"
+        self.head = b"retry: %d\n" % RETRY_MILLISECONDS  # goes out with the first event or heartbeat
 
     async def serve(self) -> None:
         """Send everything; returns when the stream has ended, or the client has left or was cut."""
         watch = asyncio.ensure_future(self._watch())
-        self.timer = self.loop.call_later(HEARTBEAT_SECONDS, self._look)
+        self.timer = self.loop.call_later(FIRST_SECONDS, self._look)
         try:
             with self.scope:
                 await self._pump()
                 return
         except asyncio.CancelledError:  # a server that stops has waited long enough; this task ends with the event
-            if not self.sending:
+            if self.sending:  # it does not take what it was sent: a last event would not reach it
+                await _abort(self.receive)
+            else:
                 with anyio.move_on_after(LAST_SECONDS):
                     await self._write(self._error("stream_cancelled", "the server has stopped"), last=True)
             return
@@ -115,7 +118,6 @@ class _Client:
     async def _pump(self) -> None:
         reader = self.reader
         stream = reader.stream
-        head = b"retry: %d\n" % RETRY_MILLISECONDS
         while not self.gone:
             finished = stream.finished  # looked at first: what came before the end is taken below
             index = reader.index
@@ -130,8 +132,7 @@ class _Client:
                 if not whole:
                     await self._write(body + self._error("stream_failed", _FAILED), last=True)
                     return
-                await self._write(head + body)
-                head = b""
+                await self._write(body)
                 if len(chunks) == _BATCH:
                     await asyncio.sleep(0)  # the others' turn: a write that is taken at once does not give way
             elif finished:
@@ -169,8 +170,8 @@ class _Client:
             return self._error("stream_failed", _FAILED)
         if stream.state == "cancelled":
             return self._error("stream_cancelled", "the stream was cancelled on the server")
-        if self.browser and stream.count == 0:  # a browser that has seen no id would start it anew
-            return self.prefix + END.encode() + b"\n\n"
+        if self.browser and stream.count == 0:  # a browser that has seen no id would start it again
+            return event({"chunks": 0}, END, f"{self.stream_id}:{END}")
         return b""
 
     def _error(self, kind: str, message: str) -> bytes:
@@ -180,6 +181,8 @@ class _Client:
         self.since = self.loop.time()
         self.quiet = False
         self.sending = True
+        if body:
+            body, self.head = self.head + body, b""
         await self.send({"type": "http.response.body", "body": body, "more_body": not last})
         self.sending = False
 
@@ -192,7 +195,7 @@ class _Client:
     def _look(self) -> None:
         """Cut a client that takes nothing, wake the pump for a heartbeat, and look again when the next is due."""
         spent = self.loop.time() - self.since
-        limit = SEND_SECONDS if self.sending else HEARTBEAT_SECONDS
+        limit = SEND_SECONDS if self.sending else FIRST_SECONDS if self.head else HEARTBEAT_SECONDS
         if spent < limit:
             self.timer = self.loop.call_later(limit - spent, self._look)
         elif self.sending:

@@ -18,6 +18,7 @@ from conduit_lab import App, Lab
 from conduit_lab.core.stream import Stream
 from conduit_lab.serving import server as server_module
 from conduit_lab.serving.endpoint import Request
+from conduit_lab.serving.server import Server
 
 from .conftest import Ask
 
@@ -275,3 +276,21 @@ def _watch(lab: Lab, seen: list[Stream[Any]]) -> None:
             super().add(stream)
 
     lab._streams = Watched()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_stream_without_a_chunk_yet_tells_when_to_come_back(app: App, method: str) -> None:
+    go = threading.Event()
+
+    @app.ml_stream("/slow")
+    def slow() -> Iterator[int]:
+        assert go.wait(SECONDS)
+        yield 1
+
+    with Server(app, port=0) as server, httpx.stream(method, f"{server.url}/slow", timeout=SECONDS) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "retry: 1000"
+        go.set()
+        rest = "\n".join(lines)
+    assert rest.startswith(": still here\nid: ")
+    assert "data: 1" in rest

@@ -139,8 +139,9 @@ def test_what_the_log_has_dropped_is_a_410_that_says_where_to_go_on(lab: Lab) ->
 
     lab.ml_stream("/count", resume=SECONDS)(long)
     with lab.serve(port=0) as server:
-        events = read(server.url)
+        lagged, *events = read(server.url)
         base = int(events[0].data.strip('"'))
+        assert (lagged.event, json.loads(lagged.data)["missed"]) == ("lagged", base)
         stream_id = events[0].id.partition(":")[0]
         answer = httpx.get(f"{server.url}/count", headers={"last-event-id": f"{stream_id}:3"})
         assert answer.status_code == 410
@@ -252,7 +253,7 @@ def test_an_empty_stream_gives_a_browser_an_id_to_come_back_with(app: App, askin
     client = asking(app)
     answer = client.get("/none")
     last = f"{answer.headers['x-request-id']}:end"
-    assert answer.text == f"id: {last}\n\n"
+    assert answer.text == f'retry: 1000\nid: {last}\nevent: end\ndata: {{"chunks":0}}\n\n'
     assert client.get("/none", headers={"last-event-id": last}).status_code == 204
 
 

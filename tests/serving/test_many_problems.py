@@ -1,0 +1,220 @@
+"""Requests with many wrong values: a short answer, in bounded work, while the server answers others."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import httpx
+import pytest
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from typing_extensions import TypedDict
+
+from conduit_lab import App
+from conduit_lab.core.errors import InputError
+from conduit_lab.serving.arguments import COUNTED_BYTES, Arguments
+from conduit_lab.serving.endpoint import Request, Signature
+from conduit_lab.serving.limits import INLINE_BYTES
+from conduit_lab.serving.server import Server
+
+from .conftest import Ask
+
+MANY = 100_000
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    values: list[float]
+
+
+class Loose(TypedDict):
+    values: list[float]
+
+
+@dataclass
+class Plain:
+    values: list[float]
+
+
+TYPES: dict[str, tuple[Any, Any]] = {
+    "list": (list[float], ["a"] * MANY),
+    "wrong kind": (list[float], [[1]] * MANY),
+    "nested list": (list[list[float]], [["a"]] * MANY),
+    "inner list": (list[list[float]], [["a"] * MANY]),
+    "tuple": (tuple[float, ...], ["a"] * MANY),
+    "set": (set[float], [f"a{n}" for n in range(MANY)]),
+    "frozenset": (frozenset[int], [f"a{n}" for n in range(MANY)]),
+    "dict": (dict[str, float], {f"k{n}": "a" for n in range(MANY)}),
+    "keys": (dict[int, int], {f"k{n}": 1 for n in range(MANY)}),
+    "optional": (list[float] | None, ["a"] * MANY),
+    "union": (list[int] | list[bool], ["a"] * MANY),
+    "model": (Strict, {"values": ["a"] * MANY}),
+    "unknown of a model": (Strict, {"values": [], **{f"k{n}": 0 for n in range(MANY)}}),
+    "models": (list[Strict], [{"values": ["a"]}] * MANY),
+    "missing fields": (list[Strict], [{}] * MANY),
+    "typed dict": (Loose, {"values": ["a"] * MANY}),
+    "dataclass": (Plain, {"values": ["a"] * MANY}),
+    "giant text": (list[float], "x" * 10 * MANY),
+    "giant value": (dict[str, float], {"x" * 10 * MANY: "y" * 10 * MANY}),
+}
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_the_answer_to_many_wrong_values_is_short(app: App, asking: Ask, name: str) -> None:
+    kind, value = TYPES[name]
+
+    def check(values, other: int = 0):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        return 1
+
+    check.__annotations__ = {"values": kind, "other": int}
+    app.post("/check")(check)
+    answer = asking(app).post("/check", json={"values": value})
+    assert answer.status_code == 400
+    assert len(answer.content) < 4096
+    assert answer.json()["error"]["message"]
+
+
+def problems(arguments: dict[str, Any], size: int = 0, **types: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        Arguments("check", {name: (kind, ...) for name, kind in types.items()}).check(arguments, size)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("count", "named", "more"),
+    [(1, 1, ""), (10, 10, ""), (11, 10, "; and 1 more"), (1000, 10, "; and 990 more"), (5000, 1, "; and 4,999 more")],
+)
+def test_a_few_problems_are_named_and_the_others_counted(count: int, named: int, more: str) -> None:
+    message = problems({"values": ["a"] * count}, values=list[float])
+    text = "Input should be a valid number, unable to parse string as a number"
+    assert message == "; ".join(f"values.{n}: {text}" for n in range(named)) + more
+
+
+def test_problems_of_several_parameters_are_named() -> None:
+    message = problems({"a": "x", "b": None, "c": 1}, a=int, b=str, d=float)
+    assert [part.partition(":")[0] for part in message.split("; ")] == ["a", "b", "d", "c"]
+
+
+def test_unknown_names_are_named_and_counted() -> None:
+    message = problems({"text": "x", **{f"k{n}": 0 for n in range(200_000)}}, text=str)
+    assert message == "; ".join(f"k{n}: Extra inputs are not permitted" for n in range(10)) + "; and 199,990 more"
+
+
+def test_a_large_body_is_checked_up_to_the_first_problem_of_each_list() -> None:
+    calls = []
+
+    def refuse(value: Any) -> Any:
+        calls.append(value)
+        raise ValueError("no")
+
+    checked = list[Annotated[float, BeforeValidator(refuse)]]
+    message = problems({"a": [1] * MANY, "b": [2] * MANY}, COUNTED_BYTES + 1, a=checked, b=checked)
+    assert calls == [1, 2]
+    assert message.startswith("a.0: Value error, no; b.0: Value error, no; in a body this large")
+
+
+def test_each_problem_is_cut() -> None:
+    def refuse(value: str) -> str:
+        raise ValueError(f"got {value}")
+
+    message = problems({"a": "x" * 10_000, "b": "y" * 10_000}, a=Annotated[str, AfterValidator(refuse)], b=int)
+    assert len(message) < 450
+    assert "b: Input should be a valid integer" in message
+
+
+def test_a_large_body_that_fits_is_converted_as_a_small_one() -> None:
+    arguments = Arguments("f", {"item": (Strict, ...), "pairs": (dict[int, tuple[float, ...]], ...), "n": (int, 3)})
+    given = {"item": {"values": ["1.5"]}, "pairs": {"1": [2, 3]}}
+    for size in (0, 2 * COUNTED_BYTES):
+        assert arguments.check(given, size) == {"item": Strict(values=[1.5]), "pairs": {1: (2.0, 3.0)}, "n": 3}
+
+
+def test_a_large_body_is_checked_beside_the_event_loop(app: App) -> None:
+    asked, healthy = threading.Event(), threading.Event()
+
+    def wait(text: str) -> str:
+        asked.set()
+        assert healthy.wait(20)
+        return text
+
+    def handle(text: str) -> int:
+        return len(text)
+
+    handle.__annotations__["text"] = Annotated[str, AfterValidator(wait)]
+    app.post("/large")(handle)
+    app.ml_stream("/stream")(lambda text: iter([len(text)]))
+    with Server(app, port=0) as server, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(httpx.post, f"{server.url}/large", json={"text": "x" * INLINE_BYTES}, timeout=20)
+        assert asked.wait(20)
+        assert httpx.get(f"{server.url}/healthz", timeout=20).status_code == 200
+        healthy.set()
+        assert answer.result(20).json() == INLINE_BYTES
+
+
+def test_a_large_body_that_does_not_fit_is_still_the_callers_mistake(app: App, asking: Ask) -> None:
+    app.post("/large")(_length)
+    client = asking(app)
+    assert client.post("/large", content=b"x" * INLINE_BYTES * 2, headers=JSON).status_code == 400
+    assert client.post("/large", content=b"[" * INLINE_BYTES * 2, headers=JSON).status_code == 400
+    assert client.post("/large", json={"text": 5, "other": "x" * INLINE_BYTES}).status_code == 400
+
+
+JSON = {"content-type": "application/json"}
+
+
+def _length(text: str) -> int:
+    return len(text)
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+def test_a_missing_key_of_a_large_body_names_a_few_keys(app: App, asking: Ask) -> None:
+    app.post("/look")(lambda body: body["absent"])
+    answer = asking(app).post("/look", json={f"k{n}" + "x" * (n % 2) * 500: n for n in range(10_000)})
+    assert answer.status_code == 400
+    assert len(answer.content) < 2048
+    assert "and 9,990 more" in answer.json()["error"]["message"]
+
+
+def test_a_message_of_a_handler_is_cut(app: App, asking: Ask) -> None:
+    def refuse(text: str) -> None:
+        raise InputError(f"no such thing as {text}")
+
+    app.post("/refuse")(refuse)
+    answer = asking(app).post("/refuse", json={"text": "x" * 100_000})
+    assert answer.status_code == 400
+    assert len(answer.content) < 4200
+
+
+def test_many_query_parameters_are_told_shortly(app: App, asking: Ask) -> None:
+    app.get("/find")(_length)
+    app.ml_stream("/words")(_words)
+    query = "&".join(f"k{n}=1" for n in range(3000))
+    for path in ("/find", "/words"):
+        answer = asking(app).get(f"{path}?text=a&{query}")
+        assert (answer.status_code, len(answer.content) < 2048) == (400, True)
+        assert re.search(r"and 2,990 more", answer.json()["error"]["message"])
+
+
+def test_a_parameter_that_is_repeated_in_a_query_is_a_list(app: App, asking: Ask) -> None:
+    app.ml_stream("/words")(lambda text, n="0": iter([text, n]))
+    answer = asking(app).get("/words?text=a&n=1&text=b").text
+    assert [json.loads(line[6:]) for line in answer.split("\n") if line.startswith("data: ")] == [["a", "b"], "1"]
+
+
+def test_a_large_body_leaves_the_collector_on() -> None:
+    import gc
+
+    from conduit_lab.serving.http import _call_of_large
+
+    signature = Signature(_length, "/")
+    assert _call_of_large(signature, Request(json.dumps({"text": "x" * INLINE_BYTES}).encode())).kwargs
+    with pytest.raises(InputError, match="text: Input should be a valid string"):
+        _call_of_large(signature, Request(b'{"text": [' + b"1," * INLINE_BYTES + b"1]}"))
+    assert gc.isenabled()
