@@ -206,6 +206,17 @@ def test_a_fixed_batch_takes_its_multiples_and_none(tmp_path: Path, batch: int) 
     assert model.predict(X[:0]).shape == (0, 3)
 
 
+def test_a_fixed_batch_of_one_beside_its_state(tmp_path: Path) -> None:
+    ends = [value("x", [1, 4]), value("state", [2, 1, 4])], [value("next", [2, 1, 4])]
+    model = Model(graphs.save(tmp_path / "m.onnx", [node("Add", ["state", "x"], ["next"])], *ends))
+    rows, state = np.arange(8, dtype=np.float32).reshape(2, 4), np.ones((2, 2, 4), np.float32)
+    np.testing.assert_array_equal(model.predict({"x": rows[1], "state": state[:, 1]}), 1 + np.stack([rows[1]] * 2))
+    np.testing.assert_array_equal(
+        model.predict({"x": rows[:1], "state": state[:, :1]})[:, 0], 1 + np.stack([rows[0]] * 2)
+    )
+    np.testing.assert_array_equal(model.predict({"x": rows, "state": state}), 1 + np.stack([rows] * 2))
+
+
 def test_pieces_whose_answers_have_no_rows_are_refused(tmp_path: Path) -> None:
     nodes = [node("NonZero", ["x"], ["i"]), node("Transpose", ["i"], ["found"], perm=[1, 0])]
     path = graphs.save(tmp_path / "m.onnx", nodes, [value("x", [1, 3])], [value("found", ["k", 2], "int64")])

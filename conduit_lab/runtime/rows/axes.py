@@ -7,7 +7,7 @@ of onnxruntime 1.32 (docs/ContribOperators.md).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from conduit_lab.runtime.rows.flow import (
@@ -54,7 +54,7 @@ def broadcast(_: Node, inputs: Inputs) -> Flow:
             raise Unclear
     if len({flow.factor for flow in rows}) > 1 or (rows[0].factor is None and len(rows) > 1):
         raise Unclear
-    return Flow(rank + place, rows[0].factor)
+    return Flow(rank + place, rows[0].factor, shape=(None,) * rank)
 
 
 # Along an axis
@@ -68,10 +68,12 @@ def reduce(node: Node, inputs: Inputs) -> Flow:
         if node.get("noop_with_empty_axes", 0):
             return flow
         return Flow(None, mixed=MIXED)
-    gone, axis = {at(flow, a) for a in axes}, axis_of(flow)
-    if axis in gone:
+    gone = {at(flow, a) for a in axes}
+    if axis_of(flow) in gone:
         return Flow(None, mixed=MIXED)
-    return flow if node.get("keepdims", 1) else replace(flow, axis=axis - sum(a < axis for a in gone))
+    if node.get("keepdims", 1):
+        return replace(flow, shape=_each(flow, lambda i, dim: 1 if i in gone else dim))
+    return _without(flow, gone)
 
 
 def along(default: int, *, flat_below: int = 0) -> Rule:
@@ -112,7 +114,7 @@ def cumulative(_: Node, inputs: Inputs) -> Flow:
 def top(node: Node, inputs: Inputs) -> Flow:
     """TopK along an axis."""
     flow = first(inputs)
-    return Flow(LOST, None, MIXED) if at(flow, node.get("axis", -1)) == flow.axis else flow
+    return _resized(flow, at(flow, node.get("axis", -1)))
 
 
 def channels(node: Node, inputs: Inputs) -> Flow:
@@ -131,8 +133,9 @@ def channels(node: Node, inputs: Inputs) -> Flow:
 def transpose(node: Node, inputs: Inputs) -> Flow:
     """Permute the axes."""
     flow = first(inputs)
-    order = node.get("perm") or tuple(reversed(range(flow.rank)))
-    return replace(flow, axis=list(order).index(axis_of(flow)))
+    order = list(node.get("perm") or reversed(range(flow.rank)))
+    shape = None if flow.shape is None else tuple(flow.shape[i] for i in order)
+    return replace(flow, axis=order.index(axis_of(flow)), shape=shape)
 
 
 def squeeze(node: Node, inputs: Inputs) -> Flow:
@@ -142,10 +145,9 @@ def squeeze(node: Node, inputs: Inputs) -> Flow:
     if axes is None:
         raise Unclear
     gone = {at(flow, a) for a in axes}
-    axis = axis_of(flow)
-    if axis in gone:
+    if axis_of(flow) in gone:
         raise Unclear
-    return replace(flow, axis=axis - sum(a < axis for a in gone))
+    return _without(flow, gone)
 
 
 def unsqueeze(node: Node, inputs: Inputs) -> Flow:
@@ -156,7 +158,9 @@ def unsqueeze(node: Node, inputs: Inputs) -> Flow:
         raise Unclear
     rank = flow.rank + len(axes)
     new = {a % rank for a in axes}
-    return replace(flow, axis=[i for i in range(rank) if i not in new][axis_of(flow)])
+    old = [i for i in range(rank) if i not in new]
+    shape = tuple(1 if i in new else (flow.shape or ())[old.index(i)] for i in range(rank))
+    return replace(flow, axis=old[axis_of(flow)], shape=shape)
 
 
 def flatten(node: Node, inputs: Inputs) -> Flow:
@@ -164,11 +168,11 @@ def flatten(node: Node, inputs: Inputs) -> Flow:
     flow = first(inputs)
     axis = node.get("axis", 1)
     if flow.axis == 0 and axis == 1:
-        return flow
+        return replace(flow, shape=(ROWS if flow.factor == (1, ()) else None, None))
     axis = at(flow, axis)
     if flow.axis != 0 or axis == 0 or flow.shape is None:
         raise Unclear
-    return replace(flow, factor=times(flow.factor, size(flow.shape[1:axis])))
+    return Flow(0, times(flow.factor, size(flow.shape[1:axis])), shape=(None, None))
 
 
 def reshape(node: Node, inputs: Inputs) -> Flow:
@@ -187,10 +191,11 @@ def reshape(node: Node, inputs: Inputs) -> Flow:
             lead += 1
     else:
         raise Unclear
+    shape = tuple(None if dim in (-1, COUNTED) else dim for dim in dims)
     if target[lead] == 0 and zero_is_kept and lead == axis:
-        return flow
+        return replace(flow, shape=shape)
     if dims[lead] == ROWS:
-        return Flow(lead)
+        return Flow(lead, shape=shape)
     if dims[lead] not in (-1, COUNTED):  # the other dimensions give this one
         raise Unclear
     whole = times(flow.factor, size(flow.shape[axis + 1 :]))
@@ -198,7 +203,7 @@ def reshape(node: Node, inputs: Inputs) -> Flow:
     factor = ratio(whole, parts)
     if factor is None and not _tail(dims[lead + 1 :], flow.shape[axis + 1 :]):
         raise Unclear  # an entry could lie in two samples
-    return Flow(lead, factor)
+    return Flow(lead, factor, shape=shape)
 
 
 def _tail(target: Sequence[Dim], shape: Sequence[Dim]) -> bool:
@@ -209,7 +214,7 @@ def _tail(target: Sequence[Dim], shape: Sequence[Dim]) -> bool:
 def concat(node: Node, inputs: Inputs) -> Flow:
     """Concatenate along another axis than the batch."""
     flow = sequence(node, inputs)
-    return Flow(LOST, None, MIXED) if at(flow, node.get("axis", 1)) == flow.axis else flow
+    return _resized(flow, at(flow, node.get("axis", 1)))
 
 
 def sequence(_: Node, inputs: Inputs) -> Flow:
@@ -223,7 +228,7 @@ def sequence(_: Node, inputs: Inputs) -> Flow:
 def split(node: Node, inputs: Inputs) -> Flow:
     """Split along another axis than the batch."""
     flow = first(inputs)
-    return Flow(LOST, None, MIXED) if at(flow, node.get("axis", 0)) == flow.axis else flow
+    return _resized(flow, at(flow, node.get("axis", 0)))
 
 
 def cut(node: Node, inputs: Inputs) -> Flow:
@@ -241,12 +246,14 @@ def cut(node: Node, inputs: Inputs) -> Flow:
     for i, a in enumerate(axes):
         if at(flow, a) != flow.axis:
             continue
-        step = steps[i] if steps else 1
-        end = ends[i] if ends else None
-        to_end = (isinstance(end, int) and end >= 2**31 - 1) or (end == ROWS and flow.factor == (1, ()))
-        if not (starts and starts[i] == 0 and step == 1 and to_end):
+        if not starts or not ends or ends[i] is None or (len(inputs) > 4 and inputs[4] and not steps):
+            raise Unclear
+        step, end = steps[i] if steps else 1, ends[i]
+        to_end = (isinstance(end, int) and end >= 10**9) or (end == ROWS and flow.factor == (1, ()))
+        if not (starts[i] == 0 and step == 1 and to_end):
             return Flow(LOST, None, MIXED)
-    return flow
+    cuts = {at(flow, a) for a in axes if at(flow, a) != flow.axis}
+    return replace(flow, shape=_each(flow, lambda i, dim: None if i in cuts else dim))
 
 
 def gather(node: Node, inputs: Inputs) -> Flow:
@@ -262,7 +269,7 @@ def gather(node: Node, inputs: Inputs) -> Flow:
         return Flow(LOST, None, MIXED)
     if indices.has_rows:
         raise Unclear
-    return data if own < at(data, axis) else replace(data, axis=own + indices.rank - 1)
+    return replace(data, axis=own if own < at(data, axis) else own + indices.rank - 1, shape=None)
 
 
 def gather_elements(node: Node, inputs: Inputs) -> Flow:
@@ -270,7 +277,7 @@ def gather_elements(node: Node, inputs: Inputs) -> Flow:
     flows = [flow for flow in inputs if flow is not None]
     if len({(flow.axis, flow.factor) for flow in flows}) > 1:
         raise Unclear
-    return Flow(LOST, None, MIXED) if at(flows[0], node.get("axis", 0)) == flows[0].axis else flows[0]
+    return _resized(flows[0], at(flows[0], node.get("axis", 0)))
 
 
 def gather_nd(node: Node, inputs: Inputs) -> Flow:
@@ -295,7 +302,7 @@ def expand(_: Node, inputs: Inputs) -> Flow:
         place = axis_of(flow) - flow.rank
         if len(dims) >= -place and dims[place] not in (1, ROWS):
             raise Unclear
-        return replace(flow, axis=rank + place)
+        return replace(flow, axis=rank + place, shape=(None,) * rank)
     return _born(flow, dims, rank)
 
 
@@ -306,7 +313,9 @@ def tile(_: Node, inputs: Inputs) -> Flow:
         raise Unclear
     if not flow.has_rows:
         return _born(flow, repeats.value, flow.rank)
-    return flow if repeats.value[axis_of(flow)] == 1 else Flow(LOST, None, MIXED)
+    if repeats.value[axis_of(flow)] != 1:
+        return Flow(LOST, None, MIXED)
+    return replace(flow, shape=(None,) * flow.rank)
 
 
 def _born(flow: Flow, dims: Sequence[Dim], rank: int) -> Flow:
@@ -316,7 +325,7 @@ def _born(flow: Flow, dims: Sequence[Dim], rank: int) -> Flow:
     place = list(dims).index(ROWS) - len(dims)
     if flow.shape is not None and len(flow.shape) >= -place and flow.shape[place] != 1:
         raise Unclear
-    return Flow(rank + place)
+    return Flow(rank + place, shape=(None,) * rank)
 
 
 def constant_of_shape(_: Node, inputs: Inputs) -> Flow:
@@ -339,7 +348,7 @@ def pad(node: Node, inputs: Inputs) -> Flow:
     for i, a in enumerate(axes):
         if at(flow, a) == flow.axis and (pads[i], pads[i + len(axes)]) != (0, 0):
             return Flow(LOST, None, MIXED)
-    return flow
+    return replace(flow, shape=(None,) * flow.rank)
 
 
 def one_hot(node: Node, inputs: Inputs) -> Flow:
@@ -347,7 +356,26 @@ def one_hot(node: Node, inputs: Inputs) -> Flow:
     flow = first(inputs)
     rank = flow.rank + 1
     new = node.get("axis", -1) % rank
-    return replace(flow, axis=axis_of(flow) + (new <= axis_of(flow)))
+    return replace(flow, axis=axis_of(flow) + (new <= axis_of(flow)), shape=(None,) * rank)
+
+
+def _each(flow: Flow, dim: Callable[[int, Dim], Dim]) -> tuple[Dim, ...] | None:
+    """Return a shape with each of its dimensions changed."""
+    return None if flow.shape is None else tuple(dim(i, old) for i, old in enumerate(flow.shape))
+
+
+def _without(flow: Flow, gone: Collection[int]) -> Flow:
+    """Return what is left when axes other than the batch are removed."""
+    axis = axis_of(flow)
+    shape = None if flow.shape is None else tuple(dim for i, dim in enumerate(flow.shape) if i not in gone)
+    return replace(flow, axis=axis - sum(a < axis for a in gone), shape=shape)
+
+
+def _resized(flow: Flow, axis: int) -> Flow:
+    """Return what is left when an axis gets another size: samples are mixed where it is theirs."""
+    if axis == flow.axis:
+        return Flow(LOST, None, MIXED)
+    return replace(flow, shape=_each(flow, lambda i, dim: None if i == axis else dim))
 
 
 # All rows together

@@ -14,7 +14,6 @@ import numpy as np
 from conduit_lab.runtime.content import Identity
 from conduit_lab.runtime.nodes import all_nodes
 from conduit_lab.runtime.rows import dimensions
-from conduit_lab.runtime.rows.axes import same
 from conduit_lab.runtime.rows.flow import INDEPENDENT, LOST, MIXED, ROWS, UNCLEAR, Dim, Flow, Node, Unclear
 from conduit_lab.runtime.rows.table import ALIKE, RANDOM, RECURRENT, RULES, SCALED_TOGETHER, SHAPES
 
@@ -166,8 +165,7 @@ def _outputs(
                 flow = replace(first, axis=first.axis // 2)
             elif node.op_type == "DynamicQuantizeLinear":
                 flow = Flow(None, mixed=MIXED)
-        shaped = node.op_type in dimensions.SHAPED or RULES.get(node.op_type) is same
-        shape = shapes.get(name, flow.shape if shaped and not place else None)
+        shape = shapes.get(name, None if place else flow.shape)
         if flow.axis == LOST and shape is not None and shape.count(ROWS) == 1:
             flow = Flow(shape.index(ROWS), mixed=flow.mixed)  # not by its operator, but shape inference knows it
         yield name, replace(flow, shape=shape)

@@ -13,14 +13,6 @@ from conduit_lab.runtime.rows.flow import COUNTED, LOST, ROWS, Dim, Flow
 Value = tuple[Dim, ...]
 _SMALL = 64
 
-# The rule of these gives the output's shape too: shape inference does not know them
-SHAPED = frozenset(
-    {
-        *("FastGelu", "QuickGelu", "BiasGelu", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization"),
-        *("SimplifiedLayerNormalization", "RotaryEmbedding", "ArrayFeatureExtractor"),
-    }
-)
-
 
 def entries(value: Any) -> Value | None:
     """Return the whole numbers of an attribute as entries."""

@@ -15,7 +15,8 @@ from conduit_lab.runtime.content import Identity, identity
 from conduit_lab.runtime.rows.dataflow import Dataflow, read
 from conduit_lab.runtime.rows.flow import INDEPENDENT, MIXED, UNCLEAR
 
-_UNNAMED = re.compile(r"\?|unk__\d+")  # the second is tf2onnx's, a new one for each axis
+# what tf2onnx and paddle2onnx call an axis without a name, a new one each time
+_UNNAMED = re.compile(r"\?|unk__\d+|(p2o\.)?DynamicDimension\.\d+")
 _GONE: Identity = ("", 0, 0, 0)
 _SHORT = ("n", "b", "bs")  # names of a batch axis that does not come first
 _TIME = re.compile(r"(?i)t|l|time.*|seq.*|frames|steps|length|timesteps")
@@ -232,11 +233,11 @@ def _fixed(
     """Return the layout of a graph whose batch axis is fixed, or that has none."""
     nothing = Layout(names, (None,) * len(inputs), (None,) * len(outputs), 0, True, source)
     deep = [spec.shape for spec in inputs if len(spec.shape) > 1]
-    size = deep[0][0] if deep else 0
-    if size == 1:  # each row runs by itself
-        axes = tuple(0 if len(spec.shape) > 1 and spec.shape[0] == 1 else None for spec in inputs)
-        found = tuple(0 if spec.shape[:1] == (1,) or spec.dtype.startswith("seq(map") else None for spec in outputs)
+    if any(shape[0] == 1 for shape in deep):  # each row runs by itself
+        axes = tuple(_single_axis(spec.shape) if len(spec.shape) > 1 else None for spec in inputs)
+        found = tuple(0 if s.dtype.startswith("seq(map") else _single_axis(s.shape) for s in outputs)
         return Layout(names, axes, found, 1, True, source)
+    size = deep[0][0] if deep else 0
     if not isinstance(size, int) or size < 1 or any(shape[0] != size for shape in deep) or len(deep) < len(inputs):
         return nothing
     flow = _dataflow(source, names, (0,) * len(inputs))
@@ -244,3 +245,9 @@ def _fixed(
     if not proved:
         return nothing
     return Layout(names, (0,) * len(inputs), tuple(flow.axes[spec.name] for spec in outputs), size, True, source)
+
+
+def _single_axis(shape: tuple[int | str, ...]) -> int | None:
+    """Return the axis of the one row that a graph takes: the first, or the only one of one entry."""
+    ones = [i for i, dim in enumerate(shape) if dim == 1]
+    return ones[0] if ones and (len(ones) == 1 or ones[0] == 0) else None

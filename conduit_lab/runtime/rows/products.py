@@ -45,7 +45,8 @@ def product(a: Flow, b: Flow) -> Flow:
     if a.has_rows and b.has_rows and a.factor != b.factor:
         raise Unclear
     shift = a.rank == 1 and places[0] == -1  # the contracted axis is gone
-    return Flow(rank + places[0] - shift, (a if a.has_rows else b).factor)
+    answer = rank - (min(a.rank, b.rank) == 1)
+    return Flow(rank + places[0] - shift, (a if a.has_rows else b).factor, shape=(None,) * answer)
 
 
 def matmul(*places: int) -> Rule:
@@ -83,7 +84,7 @@ def gemm(node: Node, inputs: Inputs) -> Flow:
     made = product(_turned(a, node.get("transA", 0)), _turned(b, node.get("transB", 0)))
     if made.mixed or len(inputs) < 3 or inputs[2] is None:
         return made
-    return broadcast(node, [replace(made, shape=(None, None)), inputs[2]])
+    return broadcast(node, [made, inputs[2]])
 
 
 def nbits(_: Node, inputs: Inputs) -> Flow:
@@ -91,7 +92,7 @@ def nbits(_: Node, inputs: Inputs) -> Flow:
     flow = first(inputs)
     if flow.axis != 0 and flow.axis == flow.rank - 1:
         return Flow(None, mixed=MIXED)
-    return flow
+    return replace(flow, shape=(None,) * flow.rank)
 
 
 def einsum(node: Node, inputs: Inputs) -> Flow:
@@ -138,6 +139,11 @@ def attention(node: Node, inputs: Inputs) -> Flow:
     return leading(node, inputs)
 
 
+def residual(node: Node, inputs: Inputs) -> Flow:
+    """Add and normalise within each entry, in the shape of the first input."""
+    return replace(leading(node, inputs), shape=inputs[0].shape if inputs[0] else None)
+
+
 def windows(node: Node, inputs: Inputs) -> Flow:
     """Convolve or pool a batch of pictures with constant weights."""
     first(inputs)
@@ -151,13 +157,13 @@ def resize(node: Node, inputs: Inputs) -> Flow:
     if node.get("axes") is not None:
         if own in {at(flow, a) for a in node.get("axes")}:
             raise Unclear
-        return flow
+        return replace(flow, shape=(None,) * flow.rank)
     given = [f for f in inputs[1:] if f is not None and f.value]
     numbers = given[-1].value if given else node.get("scales")
     is_size = len(inputs) > 3 and inputs[3] is not None and given
     if not numbers or len(numbers) <= own or numbers[own] != (ROWS if is_size else 1):
         raise Unclear
-    return flow
+    return replace(flow, shape=(None,) * flow.rank)
 
 
 def recurrent(node: Node, inputs: Inputs) -> Flow:

@@ -61,7 +61,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"), onward(-1)),
     **dict.fromkeys(("MatMul", "FusedMatMul", "MatMulInteger", "MatMulIntegerToFloat"), matmul(0, 1)),
     **dict.fromkeys(("GatherElements", "ScatterElements"), axes.gather_elements),
-    **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), products.leading),
+    **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), products.residual),
     "ArrayFeatureExtractor": products.features,
     "BatchNormalization": axes.channels,
     "Concat": axes.concat,

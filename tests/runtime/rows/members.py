@@ -91,6 +91,9 @@ INDEPENDENT: dict[str, Member] = {
         [node("TopK", ["x", "k"], ["y", "places"], axis=1)], [ints("k", 2)], ("batch", 3), ("batch", 2)
     ),
     "a column": one("Slice", ints("from", 0), ints("to", 1), ints("axes", 1), answer=("batch", 1)),
+    "all rows, as TensorFlow writes them": one(
+        "Slice", ints("from", 0, 1), ints("to", 10**9, 10**9), ints("axes", 0, 1), answer=("batch", 2)
+    ),
     "columns": one("Gather", ints("places", 2, 0), axis=1, answer=("batch", 2)),
     "beside itself": Member([node("Concat", ["x", "x"], ["y"], axis=1)], [], ("batch", 3), ("batch", 6)),
     "padded columns": one("Pad", ints("pads", 0, 1, 0, 1), answer=("batch", 5)),

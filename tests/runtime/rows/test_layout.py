@@ -46,7 +46,7 @@ def layout(inputs: list[Shape], outputs: list[Shape]) -> Layout:
         ([("a_batch", 5), ("b_batch", 3)], [("a_batch", 8), ("b_batch", "a_batch")], (0, 0), (0, None)),
         ([(1, 3)], [(1, 2)], (0,), (0,)),
         ([(1, 3)], [("k", 7)], (0,), (None,)),
-        ([(1, 512), (2, 1, 64), (1,)], [(1, 1), (2, 1, 64)], (0, None, None), (0, None)),
+        ([(1, 512), (2, 1, 64), (1,)], [(1, 1), (2, 1, 64), (20, 1, 37)], (0, 1, None), (0, 1, 1)),
         ([(4,)], [(4,)], (None,), (None,)),
         ([(4, 3)], [(4, 3)], (None,), (None,)),
     ],
@@ -73,12 +73,13 @@ def test_without_names_the_operators_say_it(tmp_path: Path, name: str) -> None:
     assert Layout.of(Session(member.save(tmp_path / "m.onnx"))).outputs == (member.out,)
 
 
-def test_an_axis_that_another_tool_numbered_has_no_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tool", ["unk__", "DynamicDimension.", "p2o.DynamicDimension."])
+def test_an_axis_that_another_tool_numbered_has_no_name(tmp_path: Path, tool: str) -> None:
     path = graphs.save(
         tmp_path / "m.onnx",
         [node("Relu", ["x"], ["y"]), node("NonZero", ["x"], ["z"])],
-        [graphs.value("x", ["unk__12", 3])],
-        [graphs.value("y", ["unk__13", 3]), graphs.value("z", [2, "unk__14"], "int64")],
+        [graphs.value("x", [f"{tool}12", 3])],
+        [graphs.value("y", [f"{tool}13", 3]), graphs.value("z", [2, f"{tool}14"], "int64")],
     )
     assert Layout.of(Session(path)).outputs == (0, None)
 
