@@ -20,7 +20,7 @@ from conduit_lab.vectors import duplicates, filters, table
 from conduit_lab.vectors.backend import Backend
 from conduit_lab.vectors.batch import Batch
 from conduit_lab.vectors.documents.reindex import Reindexed, add_documents
-from conduit_lab.vectors.embedding import as_matrix, embed_contents, read_queries
+from conduit_lab.vectors.embedding import as_matrix, check_dimension, embed_contents, read_queries
 from conduit_lab.vectors.entry import Entry, check_content, check_ids, check_metadata, check_text
 from conduit_lab.vectors.hits import Hits
 from conduit_lab.vectors.index.index import METRICS
@@ -120,7 +120,7 @@ class VectorStore:
         return self._backend
 
     def _make(self) -> Backend:
-        dimension, metric = _check_dimension(self._wanted_dimension, self.embedder), self._wanted_metric
+        dimension, metric = check_dimension(self._wanted_dimension, self.embedder), self._wanted_metric
         if self.url is not None:
             from conduit_lab.vectors.remote.connect import connect  # its drivers are an extra
 
@@ -339,6 +339,16 @@ class VectorStore:
             self._local("save_to").copy_to(target)
         return target
 
+    def backup(self, path: str | Path) -> Path:
+        """Write a consistent copy, as `save_to` does, in place of an older one at `path`; return its absolute path.
+
+        Raises `StoreError` when `path` is this store's file or another that is open, or no store.
+        """
+        target = paths.resolve(path)
+        with trace.span(self.name, "write", self, target):
+            self._local("backup").back_up(target)
+        return target
+
     def snapshot(self, path: str | Path) -> Path:
         """Write a folder that `VectorStore(path=…)` opens for reading, its vectors mapped, and return its path.
 
@@ -430,15 +440,3 @@ class VectorStore:
         if ids:
             with self._writing:
                 backend.upsert(Batch(ids, vectors, plain, texts, now, now))
-
-
-def _check_dimension(dimension: int | None, embedder: Embedder | None) -> int | None:
-    """Return the dimension that is wanted, or None where nothing says it."""
-    made = None if embedder is None else embedder.dimension
-    if dimension is None:
-        return made
-    if isinstance(dimension, bool) or not isinstance(dimension, (int, np.integer)) or dimension < 1:
-        raise VectorInputError(f"a store's dimension is a whole number of at least 1, got {dimension!r}")
-    if made not in (None, dimension):
-        raise VectorInputError(f"the embedder makes dimension {made}, got dimension={dimension}: leave it out")
-    return int(dimension)

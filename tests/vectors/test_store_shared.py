@@ -137,16 +137,16 @@ def test_what_comes_just_before_a_change_is_taken_in_first(
 ) -> None:
     one, two = pair
     storage = one._local("test")._storage
-    transaction = storage.transaction
+    begin = storage.begin
 
     def late(*, write: bool = False) -> Any:
         if write and "late" not in two:
             two.delete("id 5")
             two.add_many(["late", "id 6", "x"], [QUERY] * 3)
-        return transaction(write=write)
+        return begin(write=write)
 
     with monkeypatch.context() as patch, never_loaded():
-        patch.setattr(storage, "transaction", late)
+        patch.setattr(storage, "begin", late)
         change(one)
     with never_loaded():
         assert whole(one) == whole(two)
@@ -281,7 +281,7 @@ def test_another_file_written_over_this_one_is_seen(pair: Pair, path: Path, tmp_
 
 def test_a_delete_of_what_is_not_there_waits_for_nobody(pair: Pair, path: Path) -> None:
     one, _ = pair
-    one._local("test")._storage._connection.execute("PRAGMA busy_timeout = 10")
+    one._local("test")._storage.patience = 0.01
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert one.delete(["x", "y"]) == 0

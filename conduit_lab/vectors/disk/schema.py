@@ -1,0 +1,73 @@
+"""Schema: the tables, triggers and index of words that a store's file has, these and no others."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+
+from conduit_lab.core.errors import StoreError
+from conduit_lab.vectors.disk import changes, lexical, record
+from conduit_lab.vectors.disk.errors import damaged
+
+ROWS: tuple[str, ...] = (record.TABLE, *lexical.SCHEMA)
+TABLES: tuple[str, ...] = ("CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT", *ROWS)
+
+# FTS5 makes them, in words that depend on SQLite's version.
+_SHADOWS = frozenset(f"words_{name}" for name in ("data", "idx", "docsize", "config", "content"))
+
+# A row of 384 dimensions takes a fifth of such a page; of SQLite's 4,096 bytes a fifth would be left empty.
+_PAGE = 8_192
+
+_OBJECTS = "SELECT name, type, sql FROM sqlite_schema"
+
+
+def create(connection: sqlite3.Connection, meta: Mapping[str, str]) -> None:
+    """Make the tables of an empty store, with these rows in `meta`."""
+    connection.execute(f"PRAGMA page_size = {_PAGE}")
+    with connection:
+        connection.execute("BEGIN")
+        for statement in TABLES:
+            connection.execute(statement)
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+
+
+def identify(connection: sqlite3.Connection) -> None:
+    """Give a file a random number in its header, by which `livefile` knows it from others."""
+    connection.execute(f"PRAGMA application_id = {secrets.randbits(31)}")
+
+
+def check(connection: sqlite3.Connection, path: Path | str) -> bool:
+    """Return whether a file keeps the log of changes; raise `StoreError` unless its schema is that of a store.
+
+    A trigger, a view or an index that somebody added can change or lose what is written.
+    """
+    found = _objects(connection)
+    logged = any(name.startswith("changes") for name in found)
+    expected = _expected((*TABLES, *changes.SCHEMA) if logged else TABLES)
+    for name, (kind, _) in found.items():
+        if name not in expected and not name.startswith("sqlite_stat"):  # what ANALYZE leaves changes no write
+            raise StoreError(
+                f"{path}: the {kind} {name!r} does not belong to a store, and may change what is written: "
+                f'remove it with DROP {kind.upper()} "{name}", or restore the file from a copy'
+            )
+    for name, (kind, _) in expected.items():
+        if found.get(name) != expected[name]:
+            raise damaged(path, f"its tables are not as they were made: {kind} {name!r}")
+    return logged
+
+
+def _objects(connection: sqlite3.Connection) -> dict[str, tuple[str, str | None]]:
+    rows = connection.execute(_OBJECTS)
+    return {name: (kind, None if name in _SHADOWS else sql) for name, kind, sql in rows}
+
+
+@cache
+def _expected(statements: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        return _objects(connection)
