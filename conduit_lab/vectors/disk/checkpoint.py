@@ -6,7 +6,6 @@ import logging
 import sqlite3
 import threading
 from contextlib import closing
-from time import monotonic
 
 from conduit_lab.core.errors import StoreError
 from conduit_lab.vectors.disk.livefile import LiveFile
@@ -24,37 +23,42 @@ class IdleCheckpoint:
 
     def __init__(self, file: LiveFile) -> None:
         self._path, self._key = file.path, file.key
-        self._lock = threading.Lock()  # guards what follows
+        self._starting = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._writes, self._written = 0, 0.0
+        self._writes = 0
 
     def note_write(self) -> None:
         """Checkpoint once no other write follows."""
-        with self._lock:
-            self._writes += 1
-            self._written = monotonic()
-            if self._thread is None and not self._stop.is_set():
-                self._thread = threading.Thread(target=self._run, name="conduit-lab checkpoint", daemon=True)
-                self._thread.start()
+        self._writes += 1  # only then look for the thread, which ends before it looks for writes
+        if self._thread is None:
+            self._start()
 
     def close(self) -> None:
         """End the thread."""
         self._stop.set()
-        with self._lock:
+        with self._starting:
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is None and not self._stop.is_set():
+                self._thread = threading.Thread(target=self._run, name="conduit-lab checkpoint", daemon=True)
+                self._thread.start()
+
     def _run(self) -> None:
+        seen = -1
         while not self._stop.wait(QUIET_SECONDS):
-            writes = self._writes
-            if monotonic() - self._written < QUIET_SECONDS or not self._checkpoint():
+            before, seen = seen, self._writes
+            if before != seen or not self._checkpoint():
                 continue
-            with self._lock:
-                if self._writes == writes:
-                    self._thread = None
-                    return
+            with self._starting:
+                self._thread = None
+            if self._writes != seen:
+                self._start()
+            return
 
     def _checkpoint(self) -> bool:
         """Move the log into the file; False where a reader or a writer is in the way."""

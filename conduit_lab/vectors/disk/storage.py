@@ -13,7 +13,7 @@ from __future__ import annotations
 import sqlite3
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from itertools import chain, starmap
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ _CACHE = 32_768  # KB of pages that one transaction may change before they are w
 _LOG = 4_000  # pages in the log before they move into the file, so that 10,000 rows are not written twice in one `put`
 _BLOCK = 4_096
 _CHECKED = 200_000  # entries whose words are checked, in about 1.5 s
+_PART = nullcontext()
 _NONE: FloatArray = np.empty(0, np.float32)
 
 
@@ -112,15 +113,15 @@ class Storage:
             if self._file is not None:
                 self._file.end_write()
 
-    @contextmanager
-    def transaction(self, *, write: bool = False) -> Iterator[None]:
+    def transaction(self, *, write: bool = False) -> AbstractContextManager[None]:
         """Let the block see one state of the file; with `write` the last, which it alone may change, wholly or not.
 
         One within another is a part of it. Waits for the write of another process.
         """
-        if self._connection.in_transaction:
-            yield
-            return
+        return _PART if self._connection.in_transaction else self._whole(write)
+
+    @contextmanager
+    def _whole(self, write: bool) -> Iterator[None]:
         until = Deadline(self._where, self.patience)
         while not self.begin(write=write):
             until.pause()
