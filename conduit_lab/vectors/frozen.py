@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -38,6 +38,10 @@ class Frozen(Local):
         raise self._refusal()
 
     def delete(self, ids: Sequence[str]) -> int:
+        """Refuse: a snapshot is for reading."""
+        raise self._refusal()
+
+    def write_notes(self, prefix: str, changes: Mapping[str, str | None]) -> None:
         """Refuse: a snapshot is for reading."""
         raise self._refusal()
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from conduit_lab.vectors.disk import snapshot
 from conduit_lab.vectors.disk.livefile import Deadline, check_replaceable
 from conduit_lab.vectors.disk.record import Block
 from conduit_lab.vectors.disk.storage import Storage
-from conduit_lab.vectors.entry import Entry
+from conduit_lab.vectors.entry import Entry, copy_json
 from conduit_lab.vectors.filters import Filter
 from conduit_lab.vectors.index.index import Index
 from conduit_lab.vectors.interrupts import uninterrupted
@@ -133,6 +132,18 @@ class Local:
                 if len(found) < page or len(rows) >= top_k:
                     break
             return self._matches(rows[:top_k], scores[:top_k])
+
+    # Notes
+
+    def read_notes(self, prefix: str) -> dict[str, str]:
+        """Return the notes whose keys begin with `prefix`, by the rest of the key."""
+        with self._fresh():
+            return self._storage.read_notes(prefix)
+
+    def write_notes(self, prefix: str, changes: Mapping[str, str | None]) -> None:
+        """Write some notes, all of them or none; None removes one."""
+        with self._changing():
+            self._storage.write_notes(prefix, changes)
 
     # Life
 
@@ -288,7 +299,7 @@ class Local:
         ids = [self._ids[at] for at in rows]
         contents = self._storage.contents(ids)
         return [
-            Match(id, score, content, _copy(self._columns.metadata(at)))
+            Match(id, score, content, copy_json(self._columns.metadata(at)))
             for id, score, content, at in zip(ids, scores, contents, rows, strict=True)
         ]
 
@@ -381,12 +392,3 @@ class Local:
                 self._put(block)
         self._stale = False
         self.version += changes != ([], [])  # a log that was moved into the file looks like a change
-
-
-def _copy(value: Any) -> Any:
-    """Return a copy of a JSON value, which a caller may change; copy.deepcopy looks for loops and is slower."""
-    if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()} if value else {}
-    if isinstance(value, list):
-        return [_copy(item) for item in value]
-    return value

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Iterable
 from typing import Any
 
-from conduit_lab.core.errors import VectorInputError
+from conduit_lab.core.errors import MissingExtra, VectorInputError
 from conduit_lab.vectors.entry import Entry
 
 _OWN = ("id", "embedding", "content")
@@ -67,3 +68,12 @@ def plain(value: Any) -> Any:
     if type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and math.isnan(value)):
         return None
     return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def frame(entries: Iterable[Entry]) -> Any:
+    """Return a DataFrame with a row for each entry; raises `MissingExtra` without pandas."""
+    try:
+        import pandas as pd
+    except ImportError:
+        raise MissingExtra("pandas", "lab", "VectorStore.to_pandas()") from None
+    return pd.DataFrame([row(entry) for entry in entries])

@@ -12,6 +12,7 @@ from pathlib import Path
 from conduit_lab.core.errors import StoreError
 from conduit_lab.vectors.disk import changes, lexical, record
 from conduit_lab.vectors.disk.errors import damaged
+from conduit_lab.vectors.index.scoring import METRICS
 
 ROWS: tuple[str, ...] = (record.TABLE, *lexical.SCHEMA)
 TABLES: tuple[str, ...] = ("CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT", *ROWS)
@@ -58,6 +59,23 @@ def check(connection: sqlite3.Connection, path: Path | str) -> bool:
         if found.get(name) != expected[name]:
             raise damaged(path, f"its tables are not as they were made: {kind} {name!r}")
     return logged
+
+
+def read_meta(connection: sqlite3.Connection) -> dict[str, str]:
+    """Return the rows of the table `meta`."""
+    return dict(connection.execute("SELECT name, value FROM meta").fetchall())
+
+
+def check_meta(found: Mapping[str, str], expected: Mapping[str, str], path: Path | str) -> None:
+    """Raise `StoreError` unless a file is of the kind that is expected, and says its dimension and metric."""
+    for name, value in expected.items():
+        if found.get(name) != value:
+            raise StoreError(
+                f"{path}: this store file has {name} {found.get(name)}, wanted {value}: "
+                f"use the {name} it was made with, or choose another path"
+            )
+    if not found.get("dimension", "").isdecimal() or found.get("metric") not in METRICS:
+        raise damaged(path, "it does not say its dimension and metric")
 
 
 def _objects(connection: sqlite3.Connection) -> dict[str, tuple[str, str | None]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from itertools import chain, starmap
 from pathlib import Path
@@ -30,7 +30,6 @@ from conduit_lab.vectors.disk.files import can_write, new_file, replaced_file, s
 from conduit_lab.vectors.disk.livefile import Deadline, LiveFile
 from conduit_lab.vectors.disk.record import Block
 from conduit_lab.vectors.entry import Entry
-from conduit_lab.vectors.index.scoring import METRICS
 
 FORMAT_VERSION = 2
 
@@ -72,7 +71,7 @@ class Storage:
         self._last: tuple[int, int] | None = None
         self._file: LiveFile | None = None
         self._idle: IdleCheckpoint | None = None
-        self._stamp: tuple[int, ...] | None = None  # of a file in a place that cannot be written
+        self._stamp: tuple[int, ...] | None = None
         with self._told("open"):
             self._open()
 
@@ -190,6 +189,20 @@ class Storage:
             rows = self._each("id, content_checksum, content", ids)
             return [None if row is None else record.content(*row) for row in rows]
 
+    def read_notes(self, prefix: str) -> dict[str, str]:
+        """Return the rows of `meta` whose names begin with `prefix`, by the rest of the name."""
+        statement = "SELECT substr(name, ?), value FROM meta WHERE substr(name, 1, ?) = ?"
+        with self.transaction():
+            return dict(self._connection.execute(statement, (len(prefix) + 1, len(prefix), prefix)).fetchall())
+
+    def write_notes(self, prefix: str, changes: Mapping[str, str | None]) -> None:
+        """Write or remove rows of `meta`, all of them or none."""
+        rows = [(prefix + key, value) for key, value in changes.items()]
+        with self.transaction(write=True):
+            self._connection.executemany("DELETE FROM meta WHERE name = ?", ((name,) for name, _ in rows))
+            kept = [(name, value) for name, value in rows if value is not None]
+            self._connection.executemany("INSERT INTO meta VALUES (?, ?)", kept)
+
     def put(self, entries: Sequence[Entry]) -> None:
         """Add or replace all of `entries` or nothing; a replaced one keeps its place and `created_at`."""
         with self.transaction(write=True):
@@ -224,6 +237,9 @@ class Storage:
             else:
                 schema.create(copy, self._made_of)
                 self._copy(copy, chain.from_iterable(embeddings))
+                with copy:
+                    notes = self._connection.execute("SELECT name, value FROM meta")
+                    copy.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", notes)
             schema.identify(copy)
             copy.execute("PRAGMA journal_mode = DELETE")
 
@@ -232,6 +248,9 @@ class Storage:
         with self._told("write", path), closing(sqlite3.connect(path)) as copy:
             schema.create(copy, {**self._made_of, "kind": "snapshot"})
             self._copy(copy, None)
+            with copy:
+                embedder = self._connection.execute("SELECT name, value FROM meta WHERE name LIKE 'embedder.%'")
+                copy.executemany("INSERT INTO meta VALUES (?, ?)", embedder)
             return [id for (id,) in copy.execute("SELECT id FROM entries ORDER BY seq")]
 
     def close(self) -> None:
@@ -309,9 +328,10 @@ class Storage:
         """Check that the file is a whole store of this kind, and set how it is written."""
         self._connection = connection
         connection.execute("PRAGMA cell_size_check = ON")
-        found = self._found()
+        found = schema.read_meta(connection)
         old = found.get("format") == "1" and not self._read_only
-        self._check({**found, "format": str(FORMAT_VERSION), "kind": "store"} if old else found)
+        here = {**found, "format": str(FORMAT_VERSION), "kind": "store"} if old else found
+        schema.check_meta(here, self._meta, self._where)
         self._meta |= {name: found[name] for name in _NEW}
         self.dimension, self.metric = int(found["dimension"]), found["metric"]
         self._width = 0 if self._path is None or self._read_only else self.dimension  # of the embeddings kept here
@@ -333,19 +353,6 @@ class Storage:
         connection.execute(f"PRAGMA cache_size = -{_CACHE}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG}")
         self._mark()
-
-    def _found(self) -> dict[str, str]:
-        return dict(self._connection.execute("SELECT name, value FROM meta").fetchall())
-
-    def _check(self, found: dict[str, str]) -> None:
-        for name, wanted in self._meta.items():
-            if found.get(name) != wanted:
-                raise StoreError(
-                    f"{self._path}: this store file has {name} {found.get(name)}, wanted {wanted}: "
-                    f"use the {name} it was made with, or choose another path"
-                )
-        if not found.get("dimension", "").isdecimal() or found.get("metric") not in METRICS:
-            raise damaged(self._where, "it does not say its dimension and metric")
 
     def _data_version(self) -> int:
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
