@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
+from conduit_lab.core import forking
 from conduit_lab.core.errors import StoreError
 from conduit_lab.vectors.disk.snapshot import Snapshot
 from conduit_lab.vectors.disk.storage import Storage
@@ -30,6 +31,7 @@ class Frozen(Local):
         self._folder = folder
         self._snapshot = Snapshot.open(folder, dimension, metric)
         self._swapping = threading.Lock()
+        forking.free_in_child(self, "_swapping")
         self._refused_until = 0.0
         super().__init__(folder)
 

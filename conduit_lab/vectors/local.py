@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from conduit_lab.core import figures, paths
+from conduit_lab.core import figures, forking, paths
 from conduit_lab.core.errors import StoreError, VectorInputError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.backend import Match, Matches
@@ -50,7 +50,9 @@ class Local:
         self.version = 0
         self._closed = False
         # One lock for file and rows. A scan is bound by memory bandwidth, so two at once would gain nothing.
+        self._stale = False
         self._lock = threading.RLock()
+        forking.free_in_child(self, "_lock", torn="_stale")
         self._storage = self._open(dimension, metric, durability)
         self.dimension, self.metric = self._storage.dimension, self._storage.metric
         try:

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from conduit_lab.core import html, trace
+from conduit_lab.core import forking, html, trace
 from conduit_lab.core.errors import StoreError, VectorInputError
 from conduit_lab.core.spec import Embedder
 from conduit_lab.vectors import duplicates, filters, identity, table
@@ -82,6 +82,7 @@ class VectorStore:
         self._closed = False
         self._opening = threading.RLock()
         self._writing = threading.RLock()  # an update reads before it writes
+        forking.free_in_child(self, "_opening", "_writing")
         if not lazy:
             self.open()
 

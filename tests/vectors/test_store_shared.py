@@ -290,6 +290,27 @@ def test_a_delete_of_what_is_not_there_waits_for_nobody(pair: Pair, path: Path) 
     assert one.delete("id 0") == 1
 
 
+@pytest.mark.parametrize("elsewhere", ["sqlite", "store"])
+def test_searches_go_on_while_a_write_waits_for_another(pair: Pair, path: Path, elsewhere: str) -> None:
+    one, two = pair
+    with ExitStack() as stack:
+        if elsewhere == "sqlite":
+            other = stack.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
+            other.execute("BEGIN IMMEDIATE")
+        else:
+            stack.enter_context(two._local("test")._storage.transaction(write=True))
+        adding = threading.Thread(target=lambda: one.add("late", QUERY, content="kettle"))
+        adding.start()
+        for _ in range(20):
+            assert [hit.id for hit in one.search(QUERY, 100)] == IDS
+            assert len(one.search("kettle", 100, mode="lexical")) == len(one) == 8
+            assert one.get("id 1") is not None
+        assert adding.is_alive()
+    adding.join(20)
+    assert not adding.is_alive()
+    assert [hit.id for hit in one.search(QUERY, 100)] == [*IDS, "late"]
+
+
 # At once
 
 CHANGES = """

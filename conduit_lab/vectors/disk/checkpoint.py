@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from contextlib import closing
 
+from conduit_lab.core import forking
 from conduit_lab.core.errors import StoreError
 from conduit_lab.vectors.disk.livefile import LiveFile
 
@@ -24,6 +25,9 @@ class IdleCheckpoint:
     def __init__(self, file: LiveFile) -> None:
         self._path, self._key = file.path, file.key
         self._starting = threading.Lock()
+        self._torn = False
+        self._working = threading.Lock()
+        forking.free_in_child(self, "_working", torn="_torn")  # no fork while a thread is in SQLite
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._writes = 0
@@ -52,7 +56,11 @@ class IdleCheckpoint:
         seen = -1
         while not self._stop.wait(QUIET_SECONDS):
             before, seen = seen, self._writes
-            if before != seen or not self._checkpoint():
+            if before != seen:
+                continue
+            with self._working:
+                done = self._checkpoint()
+            if not done:
                 continue
             with self._starting:
                 self._thread = None

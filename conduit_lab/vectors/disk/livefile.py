@@ -154,7 +154,11 @@ class LiveFile:
     def abandon(self) -> None:
         """Leave the file to the parent process, in a forked child."""
         self.forked = True
-        _abandoned.append(self.connection)
+        if hasattr(self, "connection"):
+            _abandoned.append(self.connection)
+        for fd in self._fds:
+            os.close(fd)
+        self._fds = []
 
     # The file
 
@@ -299,6 +303,23 @@ def _header(fd: int) -> bytes:
         return os.pread(fd, _HEADER, 0)
     os.lseek(fd, 0, os.SEEK_SET)
     return os.read(fd, _HEADER)
+
+
+def _abandon_all() -> None:
+    """Leave all files to the parent process: locks of descriptors are shared with it, those of SQLite are its own."""
+    global _registering
+    _registering = threading.Lock()
+    for file in _live:
+        file.abandon()
+    for others in _files.values():
+        for fd in others.parked:
+            os.close(fd)
+    _live.clear()
+    _files.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)
 
 
 class Deadline:

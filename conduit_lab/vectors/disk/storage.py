@@ -62,6 +62,7 @@ class Storage:
         read_only: bool = False,
     ) -> None:
         self._path = path
+        self._where: Path | str = path or "the store in memory"
         self._read_only = read_only
         self._durability = durability
         self.patience = livefile.PATIENCE  # seconds that a call waits for the write of another process
@@ -260,9 +261,10 @@ class Storage:
     def reopen(self) -> None:
         """Open the file again, in a child process that was forked after it was opened."""
         self._close.detach()
-        if self._file is not None:
-            with self._told("open"):
-                self._open()
+        last = self._last
+        with self._told("open"):
+            self._open()
+        self._seen, self._last = -1, last  # what the caller knows is from before
 
     @property
     def forked(self) -> bool:
@@ -387,10 +389,6 @@ class Storage:
     def _made_of(self) -> dict[str, str]:
         """The rows of the table `meta` in another file."""
         return {**_NEW, **self._meta, "kind": "store"}
-
-    @property
-    def _where(self) -> Path | str:
-        return self._path or "the store in memory"
 
     def _told(self, action: str, path: Path | None = None) -> translate_errors:
         return translate_errors(path or self._where, action)
