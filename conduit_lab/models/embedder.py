@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,19 @@ class _Opened:
     def counter(self) -> Tokenizer:
         """The tokenizer without a limit."""
         return Tokenizer(self.folder.body / "tokenizer.json", _UNCUT, lower_case=self.folder.lower_case)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the graph, the tokenizer with its length, the prompts, the pooling and the layers after it."""
+        folder, encoder = self.folder, self.encoder
+        found = sha256()
+        for part in (self.shared.key[0], self.tokenizer.backend.to_str(), folder.prompts, folder.default_prompt):
+            found.update(f"{part}\0".encode())
+        for layer in (encoder.pooling, *encoder.layers):
+            found.update(f"{type(layer).__name__}\0".encode())
+            for name, value in sorted(vars(layer).items()) if layer is not None else ():
+                found.update(value.tobytes() if isinstance(value, np.ndarray) else f"{name} {value}\0".encode())
+        return found.hexdigest()
 
     def tokens(self, texts: Sequence[str], prompt: str) -> Rows:
         """Return the token ids of the texts, each with the prompt before it."""
@@ -99,6 +113,11 @@ class Embedder(TextModel[_Opened]):
     def max_length(self) -> int:
         """Tokens of a text that are read; what is longer is cut."""
         return self._parts().tokenizer.max_length
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all that its vectors depend on, files and settings, wherever they lie; 64 hex digits."""
+        return self._parts().fingerprint
 
     @property
     def prompts(self) -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from conduit_lab.core import html, trace
+from conduit_lab.core import forking, html, trace
 from conduit_lab.core.paths import display
 from conduit_lab.core.stage import Stage
 from conduit_lab.models.benchmark import SECONDS, Benchmark, benchmark
@@ -37,6 +37,7 @@ class FileModel(Stage, Generic[Parts]):
         self.options = options
         self._opened: Parts | None = None
         self._opening = threading.Lock()
+        forking.free_in_child(self, "_opening")
 
     @abstractmethod
     def _open(self) -> Parts:

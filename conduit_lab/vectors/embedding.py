@@ -38,11 +38,23 @@ def as_matrix(values: Any, dimension: int, names: Sequence[str]) -> FloatArray:
     if isinstance(values, (list, tuple)) and len(values) == len(names):
         # Row by row, so that a ragged batch is told by the name of its first wrong row.
         rows = [as_vector(value, dimension, name) for value, name in zip(values, names, strict=True)]
-        return np.stack(rows) if rows else np.empty((0, dimension), np.float32)
+        return np.concatenate(rows).reshape(-1, dimension) if rows else np.empty((0, dimension), np.float32)
     array = _numbers(values, "a batch of embeddings", f"[{len(names)}, {dimension}]")
     if array.shape != (len(names), dimension):
         raise VectorInputError(f"{len(names)} ids want float32 [{len(names)}, {dimension}], got {describe(array)}")
     return _finite(array, names)
+
+
+def check_dimension(dimension: int | None, embedder: Embedder | None) -> int | None:
+    """Return the dimension that a store is asked to have, or None where nothing says it."""
+    made = None if embedder is None else embedder.dimension
+    if dimension is None:
+        return made
+    if isinstance(dimension, bool) or not isinstance(dimension, (int, np.integer)) or dimension < 1:
+        raise VectorInputError(f"a store's dimension is a whole number of at least 1, got {dimension!r}")
+    if made not in (None, dimension):
+        raise VectorInputError(f"the embedder makes dimension {made}, got dimension={dimension}: leave it out")
+    return int(dimension)
 
 
 @dataclass(frozen=True)

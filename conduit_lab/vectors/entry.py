@@ -126,6 +126,15 @@ def check_json(value: Any, what: str, depth: int = 0) -> Any:
             )
 
 
+def copy_json(value: Any) -> Any:
+    """Return a copy of a JSON value, which a caller may change; copy.deepcopy looks for loops and is slower."""
+    if isinstance(value, dict):
+        return {key: copy_json(item) for key, item in value.items()} if value else {}
+    if isinstance(value, list):
+        return [copy_json(item) for item in value]
+    return value
+
+
 def _is_plain(value: Any) -> bool:
     """Tell quickly that a value needs no look: naming the place of each costs more than the look itself."""
     kind = type(value)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
+from conduit_lab.core import forking
 from conduit_lab.core.errors import StoreError
 from conduit_lab.vectors.backend import Notes
 from conduit_lab.vectors.disk.snapshot import Snapshot
@@ -31,6 +32,7 @@ class Frozen(Local):
         self._folder = folder
         self._snapshot = Snapshot.open(folder, dimension, metric)
         self._swapping = threading.Lock()
+        forking.free_in_child(self, "_swapping")
         self._refused_until = 0.0
         super().__init__(folder)
 
@@ -44,6 +46,10 @@ class Frozen(Local):
         raise self._refusal()
 
     def delete(self, ids: Sequence[str]) -> int:
+        """Refuse: a snapshot is for reading."""
+        raise self._refusal()
+
+    def write_notes(self, prefix: str, changes: Mapping[str, str | None]) -> None:
         """Refuse: a snapshot is for reading."""
         raise self._refusal()
 

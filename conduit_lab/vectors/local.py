@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import numpy as np
 
-from conduit_lab.core import figures, paths
+from conduit_lab.core import figures, forking, paths
 from conduit_lab.core.errors import StoreError, VectorInputError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.backend import Match, Matches, Notes
 from conduit_lab.vectors.batch import Batch
 from conduit_lab.vectors.columns import BoolArray, Columns
 from conduit_lab.vectors.disk import snapshot
+from conduit_lab.vectors.disk.livefile import Deadline, check_replaceable
 from conduit_lab.vectors.disk.record import Block
 from conduit_lab.vectors.disk.storage import Storage
-from conduit_lab.vectors.entry import Entry
+from conduit_lab.vectors.entry import Entry, copy_json
 from conduit_lab.vectors.filters import Filter
 from conduit_lab.vectors.index.bound import IntArray
 from conduit_lab.vectors.index.index import Index
+from conduit_lab.vectors.interrupts import uninterrupted
 
 _SPARE = 1_024  # dead rows that are always kept, and changes of others that are always made one by one
 _MANY = 0.25  # of all rows, beyond which the dead are dropped, and all rows read again
@@ -51,7 +50,9 @@ class Local:
         self.version = 0
         self._closed = False
         # One lock for file and rows. A scan is bound by memory bandwidth, so two at once would gain nothing.
+        self._stale = False
         self._lock = threading.RLock()
+        forking.free_in_child(self, "_lock", torn="_stale")
         self._storage = self._open(dimension, metric, durability)
         self.dimension, self.metric = self._storage.dimension, self._storage.metric
         try:
@@ -149,6 +150,12 @@ class Local:
         with self._fresh():
             self._storage.copy_to(path, () if self._durable else self._vectors())
 
+    def back_up(self, path: Path) -> None:
+        """Write a consistent copy in place of an older one."""
+        check_replaceable(path)
+        with self._fresh():
+            self._storage.copy_to(path, () if self._durable else self._vectors(), replace=True)
+
     def snapshot(self, folder: Path) -> None:
         """Write the current version of a snapshot."""
         with self._fresh():
@@ -242,7 +249,7 @@ class Local:
         at = {id: at for at, id in enumerate(ids)}
         all_alive = np.ones(len(ids), np.bool_)
         numbers = self._numbers[alive[: len(self._numbers)]]
-        with nullcontext() if self._durable else _uninterrupted():
+        with nullcontext() if self._durable else uninterrupted():
             self._stale = True
             self._index.compact(alive)
             self._columns.compact(alive)
@@ -303,28 +310,54 @@ class Local:
         ids = [self._ids[at] for at in rows]
         contents = self._storage.contents(ids)
         return [
-            Match(id, score, content, _copy(self._columns.metadata(at)))
+            Match(id, score, content, copy_json(self._columns.metadata(at)))
             for id, score, content, at in zip(ids, scores, contents, rows, strict=True)
         ]
 
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise StoreError("the store is closed: open it again with VectorStore(path=…)")
+        if self._stale and not self._durable:
+            self.close()
+            raise StoreError(
+                "the store in memory is closed: a change of it failed halfway, and there is no other copy of its "
+                "entries to go back to; add them again, or give a store a path"
+            )
+        if self._storage.forked:
+            self._storage.reopen()
+
     @contextmanager
-    def _usable(self) -> Iterator[None]:
-        """Hold the lock over rows that can be read or changed."""
-        with self._lock:
-            if self._closed:
-                raise StoreError("the store is closed: open it again with VectorStore(path=…)")
-            if self._stale and not self._durable:
-                self.close()
-                raise StoreError(
-                    "the store in memory is closed: a change of it failed halfway, and there is no other copy of its "
-                    "entries to go back to; add them again, or give a store a path"
-                )
+    def _begun(self, *, write: bool = False) -> Iterator[None]:
+        """Hold the lock, with a transaction of the storage begun.
+
+        While another process writes, a writer waits without the lock, so that searches go on.
+        """
+        until = None
+        while not self._try_begin(write):
+            until = until or Deadline(self.path or "", self._storage.patience)
+            until.pause()
+        try:
             yield
+        finally:
+            self._storage.cancel()
+            self._lock.release()
+
+    def _try_begin(self, write: bool) -> bool:
+        """Take the lock and begin a transaction, or neither where another process does not let it."""
+        begun = False
+        self._lock.acquire()
+        try:
+            self._check_usable()
+            begun = self._storage.begin(write=write)
+        finally:
+            if not begun:
+                self._lock.release()
+        return begun
 
     @contextmanager
     def _fresh(self) -> Iterator[None]:
         """Hold rows and storage in one state, the last."""
-        with self._usable(), self._storage.transaction():
+        with self._begun(), self._storage.ending():
             self._catch_up()
             yield
 
@@ -336,10 +369,10 @@ class Local:
         they are the only copy: there the kernel's interrupt waits, and rows go back to what they were, those that
         were replaced to what the list got of them.
         """
-        with self._usable(), nullcontext() if self._durable else _uninterrupted():
+        with nullcontext() if self._durable else uninterrupted(), self._begun(write=True):
             count, before = len(self._ids), list[Block]()
             try:
-                with self._storage.transaction(write=True):
+                with self._storage.ending(write=True):
                     self._catch_up()
                     yield before
             except BaseException:
@@ -369,30 +402,4 @@ class Local:
             for block in put:
                 self._put(block)
         self._stale = False
-        self.version += 1
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the block; it only ever reaches the main thread."""
-    came: list[tuple[int, FrameType | None]] = []
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if came:
-            before(*came[0])
-
-
-def _copy(value: Any) -> Any:
-    """Return a copy of a JSON value, which a caller may change; copy.deepcopy looks for loops and is slower."""
-    if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()} if value else {}
-    if isinstance(value, list):
-        return [_copy(item) for item in value]
-    return value
+        self.version += changes != ([], [])  # a log that was moved into the file looks like a change

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -13,10 +13,10 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from conduit_lab.core import html, paths, trace
-from conduit_lab.core.errors import MissingExtra, StoreError, VectorInputError
+from conduit_lab.core import forking, html, trace
+from conduit_lab.core.errors import StoreError, VectorInputError
 from conduit_lab.core.spec import Embedder
-from conduit_lab.vectors import duplicates, filters, table
+from conduit_lab.vectors import duplicates, filters, identity, table
 from conduit_lab.vectors.backend import Backend
 from conduit_lab.vectors.batch import Batch
 from conduit_lab.vectors.documents.reindex import Reindexed, add_documents
@@ -25,6 +25,7 @@ from conduit_lab.vectors.entry import Entry, check_content, check_ids, check_met
 from conduit_lab.vectors.hits import Hits
 from conduit_lab.vectors.index.index import METRICS
 from conduit_lab.vectors.local import Local
+from conduit_lab.vectors.opening import open_backend, resolve
 from conduit_lab.vectors.reranking import Reranker
 from conduit_lab.vectors.search import MAX_TOP_K, Fusion, Mode, Search
 
@@ -45,8 +46,9 @@ class VectorStore:
     death of the process; with `durability="full"` a power cut too. A relative path starts at the project's root. The
     folder of a `snapshot` opens for reading. A file or folder that is there has a dimension and a metric, which need
     not be named; a new store's are by default the embedder's, without one 384, and cosine. With `embedder`, text can
-    be given where an embedding is wanted. `name` is by default the file's. `lazy` only declares the store: it is
-    opened by `open()` or at the first use. `connect` opens one on a server.
+    be given where an embedding is wanted; a file knows its embedder and refuses another (`vectors.identity`), unless
+    `reembed` lets this one embed all texts again. `name` is by default the file's. `lazy` only declares the store: it
+    is opened by `open()` or at the first use. `connect` opens one on a server.
 
     Safe to use from several threads. Stores that share a file, here or in other processes, see each other's
     changes. Every method raises `VectorInputError` for data that does not fit, with nothing stored, and
@@ -63,21 +65,25 @@ class VectorStore:
         *,
         durability: Literal["normal", "full"] = "normal",
         lazy: bool = False,
+        reembed: bool = False,
     ) -> None:
         if metric not in (None, *METRICS):
             raise VectorInputError(f"a store's metric is one of {', '.join(METRICS)}, got {metric!r}")
         if durability not in ("normal", "full"):
             raise VectorInputError(f"durability is 'normal' or 'full', got {durability!r}")
-        self.path = None if path is None else paths.resolve(path)
+        self.path = None if path is None else resolve(path)
         self.url: str | None = None
         self.embedder = embedder
         self.name = name or (self.path.stem if self.path else "vectors")
         self.durability = durability
         self._wanted_dimension, self._wanted_metric = dimension, metric
         self._backend: Backend | None = None
+        self._verified: Embedder | None = None  # as the one that made the vectors
+        self._reembed = reembed
         self._closed = False
         self._opening = threading.RLock()
         self._writing = threading.RLock()  # an update reads before it writes
+        forking.free_in_child(self, "_opening", "_writing")
         if not lazy:
             self.open()
 
@@ -114,23 +120,16 @@ class VectorStore:
     def _opened(self) -> Backend:
         if self._closed:
             raise StoreError(f"store {self.name!r} is closed: open it again with VectorStore(path=…)")
-        if self._backend is None:
+        if self._backend is None or self.embedder is not self._verified:
             with self._opening:
+                embedder = self.embedder
                 if self._backend is None:
-                    self._backend = self._make()
+                    wanted = self._wanted_dimension, self._wanted_metric, embedder, self.durability
+                    self._backend = open_backend(self.url, self.path, self.name, *wanted, self._reembed)
+                else:
+                    identity.verify(self._backend, embedder, self.name)
+                self._verified = embedder
         return self._backend
-
-    def _make(self) -> Backend:
-        dimension, metric = _check_dimension(self._wanted_dimension, self.embedder), self._wanted_metric
-        if self.url is not None:
-            from conduit_lab.vectors.remote.connect import connect  # its drivers are an extra
-
-            return connect(self.url, dimension, metric, self.name)
-        if self.path is not None and self.path.is_dir():
-            from conduit_lab.vectors.frozen import Frozen
-
-            return Frozen(self.path, dimension, metric)
-        return Local(self.path, dimension, metric, durability=self.durability)
 
     def close(self) -> None:
         """Close the file and let go of the rows; safe to call twice."""
@@ -245,6 +244,16 @@ class VectorStore:
                 vector = known.embedding
             self._write([id], None if vector is None else [vector], [merged], [known.content if text is None else text])
 
+    def reembed(self, embedder: Embedder | None = None) -> int:
+        """Embed every content again, from now on with `embedder` where it is given; return how many there were.
+
+        All vectors change together. Raises `VectorInputError` for an entry without content.
+        """
+        with trace.span(self.name, "write", self, embedder), self._writing:
+            count = identity.reembed(self._opened(), embedder or self.embedder, self.name)
+            self.embedder = self._verified = embedder or self.embedder
+            return count
+
     def delete(self, ids: str | Iterable[str] | None = None, *, where: Where | None = None) -> int:
         """Remove one id, several, or every entry that `where` keeps; return how many there were.
 
@@ -321,11 +330,7 @@ class VectorStore:
 
     def to_pandas(self) -> Any:
         """Return a DataFrame: id, content, a column for each key of the metadata, times, embedding; needs `[lab]`."""
-        try:
-            import pandas as pd
-        except ImportError:
-            raise MissingExtra("pandas", "lab", "VectorStore.to_pandas()") from None
-        return pd.DataFrame([table.row(entry) for entry in self.entries()])
+        return table.frame(self.entries())
 
     # Copies
 
@@ -334,19 +339,26 @@ class VectorStore:
 
         Opening it gives the same answers. Raises `StoreError` when `path` exists.
         """
-        target = paths.resolve(path)
-        with trace.span(self.name, "write", self, target):
-            self._local("save_to").copy_to(target)
-        return target
+        return self._copied("save_to", path, Local.copy_to)
+
+    def backup(self, path: str | Path) -> Path:
+        """Write a consistent copy, as `save_to` does, in place of an older one at `path`; return its absolute path.
+
+        Raises `StoreError` when `path` is this store's file or another that is open, or no store.
+        """
+        return self._copied("backup", path, Local.back_up)
 
     def snapshot(self, path: str | Path) -> Path:
         """Write a folder that `VectorStore(path=…)` opens for reading, its vectors mapped, and return its path.
 
         Done again, the folder is replaced at once, while others serve from it; they see the new one.
         """
-        target = paths.resolve(path)
+        return self._copied("snapshot", path, Local.snapshot)
+
+    def _copied(self, what: str, path: str | Path, write: Callable[[Local, Path], None]) -> Path:
+        target = resolve(path)
         with trace.span(self.name, "write", self, target):
-            self._local("snapshot").snapshot(target)
+            write(self._local(what), target)
         return target
 
     def _local(self, what: str) -> Local:
@@ -429,15 +441,3 @@ class VectorStore:
         if ids:
             with self._writing:
                 backend.upsert(Batch(ids, vectors, plain, texts, now, now))
-
-
-def _check_dimension(dimension: int | None, embedder: Embedder | None) -> int | None:
-    """Return the dimension that is wanted, or None where nothing says it."""
-    made = None if embedder is None else embedder.dimension
-    if dimension is None:
-        return made
-    if isinstance(dimension, bool) or not isinstance(dimension, (int, np.integer)) or dimension < 1:
-        raise VectorInputError(f"a store's dimension is a whole number of at least 1, got {dimension!r}")
-    if made not in (None, dimension):
-        raise VectorInputError(f"the embedder makes dimension {made}, got dimension={dimension}: leave it out")
-    return int(dimension)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from conduit_lab.core.errors import VectorInputError
+from conduit_lab.core.errors import MissingExtra, VectorInputError
 from conduit_lab.vectors.entry import Entry
 
 _OWN = ("id", "embedding", "content")
@@ -101,6 +101,15 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # NumPy's
         value = value.tolist()
     return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def frame(entries: Iterable[Entry]) -> Any:
+    """Return a DataFrame with a row for each entry; raises `MissingExtra` without pandas."""
+    try:
+        import pandas as pd
+    except ImportError:
+        raise MissingExtra("pandas", "lab", "VectorStore.to_pandas()") from None
+    return pd.DataFrame([row(entry) for entry in entries])
 
 
 def _is_missing(value: Any) -> bool:

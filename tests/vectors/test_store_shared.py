@@ -137,16 +137,16 @@ def test_what_comes_just_before_a_change_is_taken_in_first(
 ) -> None:
     one, two = pair
     storage = one._local("test")._storage
-    transaction = storage.transaction
+    begin = storage.begin
 
     def late(*, write: bool = False) -> Any:
         if write and "late" not in two:
             two.delete("id 5")
             two.add_many(["late", "id 6", "x"], [QUERY] * 3)
-        return transaction(write=write)
+        return begin(write=write)
 
     with monkeypatch.context() as patch, never_loaded():
-        patch.setattr(storage, "transaction", late)
+        patch.setattr(storage, "begin", late)
         change(one)
     with never_loaded():
         assert whole(one) == whole(two)
@@ -281,13 +281,34 @@ def test_another_file_written_over_this_one_is_seen(pair: Pair, path: Path, tmp_
 
 def test_a_delete_of_what_is_not_there_waits_for_nobody(pair: Pair, path: Path) -> None:
     one, _ = pair
-    one._local("test")._storage._connection.execute("PRAGMA busy_timeout = 10")
+    one._local("test")._storage.patience = 0.01
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert one.delete(["x", "y"]) == 0
         with pytest.raises(StoreError, match=r"index\.db: another process is writing this store: try again"):
             one.delete("id 0")
     assert one.delete("id 0") == 1
+
+
+@pytest.mark.parametrize("elsewhere", ["sqlite", "store"])
+def test_searches_go_on_while_a_write_waits_for_another(pair: Pair, path: Path, elsewhere: str) -> None:
+    one, two = pair
+    with ExitStack() as stack:
+        if elsewhere == "sqlite":
+            other = stack.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
+            other.execute("BEGIN IMMEDIATE")
+        else:
+            stack.enter_context(two._local("test")._storage.transaction(write=True))
+        adding = threading.Thread(target=lambda: one.add("late", QUERY, content="kettle"))
+        adding.start()
+        for _ in range(20):
+            assert [hit.id for hit in one.search(QUERY, 100)] == IDS
+            assert len(one.search("kettle", 100, mode="lexical")) == len(one) == 8
+            assert one.get("id 1") is not None
+        assert adding.is_alive()
+    adding.join(20)
+    assert not adding.is_alive()
+    assert [hit.id for hit in one.search(QUERY, 100)] == [*IDS, "late"]
 
 
 # At once

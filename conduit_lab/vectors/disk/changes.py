@@ -32,6 +32,7 @@ SCHEMA = (
 )
 LAST = "SELECT at, stamp FROM changes ORDER BY at DESC LIMIT 1"
 STANDS = "SELECT 1 FROM changes WHERE at = ? AND stamp = ?"
+PRUNED = "SELECT 1 FROM (SELECT min(at) AS first FROM changes) WHERE first > ?"  # since a change, and so it as well
 REMOVED = "SELECT DISTINCT removed FROM changes WHERE at > ? AND removed IS NOT NULL"
 PUT = f"SELECT {record.FOR_BLOCK} FROM entries WHERE seq IN (SELECT put FROM changes WHERE at > ?) ORDER BY seq"
 

@@ -32,16 +32,22 @@ def new_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Put `content` at `path`: a reader finds what was there before or all of this."""
+@contextmanager
+def replaced_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`, and put what was written there at `path`, in place of a file there."""
     temporary = temporary_beside(path)
     try:
-        with synced(temporary) as file:
-            file.write(content)
+        yield temporary
         temporary.replace(path)
         sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put `content` at `path`: a reader finds what was there before or all of this."""
+    with replaced_file(path) as temporary, synced(temporary) as file:
+        file.write(content)
 
 
 @contextmanager
@@ -56,6 +62,21 @@ def synced(path: Path) -> Iterator[BinaryIO]:
 def temporary_beside(path: Path) -> Path:
     """Return a name that nobody uses, in the folder of `path`."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+
+
+def can_write(path: Path) -> bool:
+    """Tell whether a file can be written, and others made beside it."""
+    effective = os.access in os.supports_effective_ids
+    return all(os.access(each, os.W_OK, effective_ids=effective) for each in (path, path.parent))
+
+
+def stamp(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes whenever a file is written or replaced, or None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_ctime_ns, found.st_size
 
 
 def sync_folder(folder: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from zlib import crc32
 
 import numpy as np
 
 from conduit_lab.vectors.batch import Fields
+from conduit_lab.vectors.disk import record, schema
 from conduit_lab.vectors.disk.record import Damaged
 
 _READ = "SELECT id, embedding, metadata, content, created_at, updated_at, checksum FROM entries_1 ORDER BY seq"
@@ -22,3 +24,19 @@ def entries(connection: sqlite3.Connection) -> Iterator[Fields]:
         if crc32(text.encode(), crc32(embedding)) != checksum:
             raise Damaged(f"entry {id!r} has a wrong checksum")
         yield id, np.frombuffer(embedding, "<f4"), json.loads(metadata), content, created_at, updated_at
+
+
+def upgrade(connection: sqlite3.Connection, path: Path | str, dimension: int, meta: Mapping[str, str]) -> None:
+    """Make the file at `path` one of the current format with these rows in `meta`, all of it or nothing."""
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        if connection.execute("SELECT value FROM meta WHERE name = 'format'").fetchone() != ("1",):
+            return  # another process was faster
+        connection.execute("ALTER TABLE entries RENAME TO entries_1")
+        for statement in schema.ROWS:
+            connection.execute(statement)
+        rows = (record.row(each, dimension) for each in entries(connection))
+        connection.executemany(record.INSERT, rows)
+        connection.execute("DROP TABLE entries_1")
+        connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
+        schema.check(connection, path)

@@ -18,7 +18,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from conduit_lab.vectors.index.bound import BoolArray, IntArray
+from conduit_lab.vectors.index.bound import BoolArray
+from conduit_lab.vectors.index.bound import IntArray as IntArray
 
 Text = TypeVar("Text", str, None)
 Keep = Callable[[IntArray], BoolArray]

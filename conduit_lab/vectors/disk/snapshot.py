@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from conduit_lab.core.errors import StoreError
 from conduit_lab.core.spec import Array, FloatArray
-from conduit_lab.vectors.disk.files import replace_file, sync_folder, synced, temporary_beside
+from conduit_lab.vectors.disk.files import replace_file, stamp, sync_folder, synced, temporary_beside
 from conduit_lab.vectors.disk.storage import Storage
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Snapshot:
     def __init__(self, folder: Path, version: str, dimension: int | None, metric: str | None, verify: bool) -> None:
         self._folder = folder
         self._version = version
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: tuple[int, int, int] | None = None
         path = folder / version
         manifest = _manifest(path)
         for name, found, wanted in (
@@ -124,10 +124,10 @@ class Snapshot:
 
     def replaced(self) -> bool:
         """Tell whether another version is current by now; microseconds, so that every search may ask."""
-        stamp = _stamp(self._folder / "current")
-        if stamp != self._stamp and _current(self._folder) in (None, self._version):
-            self._stamp = stamp
-        return stamp != self._stamp
+        found = stamp(self._folder / "current")
+        if found != self._stamp and _current(self._folder) in (None, self._version):
+            self._stamp = found
+        return found != self._stamp
 
     def close(self) -> None:
         """Close the file of the entries; the arrays go when nobody has them any more."""
@@ -183,15 +183,6 @@ def _current(folder: Path) -> str | None:
     except (OSError, UnicodeDecodeError):
         return None
     return name if _VERSION.fullmatch(name) else None
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Return what changes whenever a file is replaced, or None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
 
 
 def _manifest(version: Path) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """Storage: the truth of a store in one SQLite database, on disk or in memory.
 
 On disk it is a file in WAL mode: what `put` or `remove` has returned from survives the death of the process, and with
-`durability="full"` a power cut too. Table `meta` holds the format, kind, dimension and metric; table `entries` one row
-an entry: times, JSON metadata, little-endian float32 embedding and content, with CRC-32s that find flipped bits;
-table `words` the index of the contents' words (`lexical`), table `changes` what was changed last (`changes`). A
-storage in memory and that of a snapshot keep no embeddings: there the index has them.
+`durability="full"` a power cut too. `livefile` guards the open file, `checkpoint` empties its log when it is quiet.
+Table `meta` holds format, kind, dimension and metric; `entries` one row per entry: times, JSON metadata, little-endian
+float32 embedding and content, with CRC-32s that find flipped bits; `words` the index of contents' words (`lexical`);
+`changes` the last changes. Storages in memory and of snapshots keep no embeddings: there the index has them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from itertools import chain, starmap
 from pathlib import Path
 from typing import Any
@@ -22,28 +22,24 @@ import numpy as np
 from conduit_lab.core.errors import StoreError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.batch import Batch
-from conduit_lab.vectors.disk import changes, format_1, lexical, record
-from conduit_lab.vectors.disk.files import new_file
-from conduit_lab.vectors.disk.lexical import Keep
+from conduit_lab.vectors.disk import changes, format_1, lexical, livefile, record, schema
+from conduit_lab.vectors.disk.checkpoint import IdleCheckpoint
+from conduit_lab.vectors.disk.errors import damaged, translate_errors
+from conduit_lab.vectors.disk.files import can_write, new_file, replaced_file, stamp
+from conduit_lab.vectors.disk.lexical import IntArray, Keep
+from conduit_lab.vectors.disk.livefile import Deadline, LiveFile
 from conduit_lab.vectors.disk.record import Block
 from conduit_lab.vectors.entry import Entry
-from conduit_lab.vectors.index.bound import IntArray
-from conduit_lab.vectors.index.scoring import METRICS
 
 FORMAT_VERSION = 2
 
-# A row of 384 dimensions takes a fifth of such a page; of SQLite's 4,096 bytes a fifth would be left empty.
-_PAGE = 8_192
 _NEW = {"dimension": "384", "metric": "cosine"}  # what a new store is where nothing else is wanted
-_META = "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT"
-_ROWS, _UNFOLDED = (
-    tuple(statement.strip() for statement in (record.TABLE, *words)) for words in (lexical.SCHEMA, lexical.UNFOLDED)
-)
 _SYNCHRONOUS = {"normal": "NORMAL", "full": "FULL"}
 _CACHE = 32_768  # KB of pages that one transaction may change before they are written twice
 _LOG = 4_000  # pages in the log before they move into the file, so that 10,000 rows are not written twice in one `put`
 _BLOCK = 4_096
 _CHECKED = 200_000  # entries whose words are checked, in about 1.5 s
+_PART = nullcontext()
 _NONE: FloatArray = np.empty(0, np.float32)
 
 
@@ -66,41 +62,90 @@ class Storage:
         read_only: bool = False,
     ) -> None:
         self._path = path
+        self._where: Path | str = path or "the store in memory"
         self._read_only = read_only
+        self._durability = durability
+        self.patience = livefile.PATIENCE  # seconds that a call waits for the write of another process
         kind = "snapshot" if read_only else "store"
         wanted = {"format": FORMAT_VERSION, "kind": kind, "dimension": dimension, "metric": metric}
         self._meta = {name: str(value) for name, value in wanted.items() if value is not None}
+        self._last: tuple[int, int] | None = None
+        self._file: LiveFile | None = None
+        self._idle: IdleCheckpoint | None = None
+        self._stamp: tuple[int, ...] | None = None
         with self._told("open"):
-            if path is None:
-                self._connection = sqlite3.connect(":memory:", check_same_thread=False)
-                self._create(self._connection)
-            else:
-                if not read_only:
-                    self._create_file(path)
-                mode = "mode=ro&immutable=1" if read_only else "mode=rw"
-                self._connection = sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, check_same_thread=False)
-                lexical.register(self._connection)
-        # A store that is dropped without close(), as when a notebook cell runs twice, must not leak its file.
-        self._close = weakref.finalize(self, self._connection.close)
-        try:
-            with self._told("open"):
-                self._prepare(durability)
-        except StoreError:
-            self.close()
-            raise
+            self._open()
 
-    @contextmanager
-    def transaction(self, *, write: bool = False) -> Iterator[None]:
+    def begin(self, *, write: bool = False) -> bool:
+        """Begin a transaction, or return False where another process does not let it, now."""
+        connection, file = self._connection, self._file
+        if self._stamp is not None and self._path is not None and stamp(self._path) != self._stamp:
+            raise StoreError(f"{self._path} was changed while it was open to be read: open it again")
+        if file is not None and file.overwritten:
+            file.check()
+        if write and file is not None and not file.begin_write():
+            return False
+        try:
+            connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            if file is not None:
+                self._version = self._data_version()  # from here on it sees one state
+                file.last = self._last
+        except BaseException as error:
+            self.cancel()
+            if write and file is not None:
+                file.end_write()
+            if getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
+                return False
+            with self._told("write" if write else "read"):
+                self._explain(error)
+                raise
+        return True
+
+    def _explain(self, error: BaseException | None) -> None:
+        """Raise what happened to the file, where that is why SQLite failed."""
+        if self._file is not None and isinstance(error, sqlite3.DatabaseError):
+            self._file.check()
+
+    def cancel(self) -> None:
+        """Undo a transaction that was begun and not ended, by an interrupt."""
+        if self._connection.in_transaction:
+            self._connection.rollback()
+            if self._file is not None:
+                self._file.end_write()
+
+    def transaction(self, *, write: bool = False) -> AbstractContextManager[None]:
         """Let the block see one state of the file; with `write` the last, which it alone may change, wholly or not.
 
-        One within another is a part of it.
+        One within another is a part of it. Waits for the write of another process.
         """
-        if self._connection.in_transaction:
+        return _PART if self._connection.in_transaction else self._whole(write)
+
+    @contextmanager
+    def _whole(self, write: bool) -> Iterator[None]:
+        until = Deadline(self._where, self.patience)
+        while not self.begin(write=write):
+            until.pause()
+        with self.ending(write=write):
             yield
-            return
-        with self._told("write" if write else "read"), self._connection:
-            self._connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-            yield
+
+    @contextmanager
+    def ending(self, *, write: bool = False) -> Iterator[None]:
+        """End the transaction that was begun with the block: for good, or as if it had never been."""
+        file, last = self._file, self._last
+        try:
+            with self._told("write" if write else "read"), self._connection:
+                yield
+                if write and file is not None:
+                    file.check()
+        except BaseException as error:
+            self._last = last if self._last == last else None  # what was undone may be in memory
+            self._explain(error.__cause__)
+            raise
+        finally:
+            if write and file is not None:
+                file.end_write()
+        if write and self._idle is not None:
+            self._idle.note_write()
 
     def load(self) -> Iterator[Block]:
         """Yield every entry in the order of adding, 4,096 at a time."""
@@ -110,8 +155,10 @@ class Storage:
 
     def changed_elsewhere(self) -> bool:
         """Tell whether another connection, here or in another process, has written since `load` or `changes`."""
-        if not self._width:  # in memory or read-only, so it cannot
+        if self._file is None:  # in memory or read-only, so it cannot
             return False
+        if self._connection.in_transaction:
+            return self._version != self._seen
         with self._told("read"):
             return self._data_version() != self._seen
 
@@ -180,34 +227,83 @@ class Storage:
         """Return the numbers of the entries beyond `after`, which ascend in the order of adding."""
         return lexical.numbers(self._connection, after)
 
-    def copy_to(self, path: Path, embeddings: Iterable[FloatArray] = ()) -> None:
-        """Write a whole copy as a new file that needs no other beside it; `path` must not exist.
+    def copy_to(self, path: Path, embeddings: Iterable[FloatArray] = (), *, replace: bool = False) -> None:
+        """Write a whole copy as a new file that needs no other beside it; `replace` lets it replace an older copy.
 
         A storage without embeddings is given them: blocks `[n, dimension]` in the order of adding.
         """
-        with self._told("write", path), new_file(path) as temporary, closing(sqlite3.connect(temporary)) as copy:
+        placed = replaced_file if replace else new_file
+        with self._told("write", path), placed(path) as temporary, closing(sqlite3.connect(temporary)) as copy:
             if self._width:
                 self._connection.backup(copy)
             else:
-                self._create(copy)
+                schema.create(copy, self._made_of)
                 self._copy(copy, chain.from_iterable(embeddings))
                 with copy:
                     notes = self._connection.execute("SELECT name, value FROM meta")
                     copy.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", notes)
+            schema.identify(copy)
             copy.execute("PRAGMA journal_mode = DELETE")
 
     def copy_for_snapshot(self, path: Path) -> list[str]:
         """Write a new file with everything but the embeddings and return its ids in the order of adding."""
         with self._told("write", path), closing(sqlite3.connect(path)) as copy:
-            self._create(copy, kind="snapshot")
+            schema.create(copy, {**self._made_of, "kind": "snapshot"})
             self._copy(copy, None)
+            with copy:
+                embedder = self._connection.execute("SELECT name, value FROM meta WHERE name LIKE 'embedder.%'")
+                copy.executemany("INSERT INTO meta VALUES (?, ?)", embedder)
             return [id for (id,) in copy.execute("SELECT id FROM entries ORDER BY seq")]
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
         self._close()
 
+    def reopen(self) -> None:
+        """Open the file again, in a child process that was forked after it was opened."""
+        self._close.detach()
+        last = self._last
+        with self._told("open"):
+            self._open()
+        self._seen, self._last = -1, last  # what the caller knows is from before
+
+    @property
+    def forked(self) -> bool:
+        """Whether a parent process opened the file."""
+        return self._file is not None and self._file.forked
+
     # Making and opening
+
+    def _open(self) -> None:
+        path = self._path
+        files: tuple[LiveFile | IdleCheckpoint, ...] = ()
+        if path is None:
+            self._connection = sqlite3.connect(":memory:", check_same_thread=False)
+            schema.create(self._connection, self._made_of)
+        elif self._read_only:
+            self._connection = livefile.connect(path, "mode=ro&immutable=1")
+        else:
+            self._create_file(path)
+            if can_write(path):
+                self._file = LiveFile(path, self._prepare)
+                self._connection = self._file.connection
+                self._idle = IdleCheckpoint(self._file)
+                files = self._file, self._idle
+            else:
+                # Nobody writes it there, unless a log says so, which SQLite can read where the wal-index is there too.
+                unused = not Path(f"{path}-wal").exists()
+                self._stamp = stamp(path) if unused else None
+                self._connection = livefile.connect(path, "mode=ro&immutable=1" if unused else "mode=ro")
+        # A store that is dropped without close(), as when a notebook cell runs twice, must not leak its file.
+        self._close = weakref.finalize(self, _close, *(files or (self._connection,)))
+        try:
+            self._prepare(self._connection)
+            if self._file is not None:
+                self._file.attach()
+                self._connection.execute("PRAGMA busy_timeout = 0")  # from now on `begin` says so, and its caller waits
+        except BaseException:
+            self._close()
+            raise
 
     def _create_file(self, path: Path) -> None:
         """Create the file of a new store, whole or not at all."""
@@ -220,16 +316,9 @@ class Storage:
             raise StoreError(f"{orphan} is left over from a deleted store: close the store that uses it, or remove it")
         path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError), new_file(path) as temporary, closing(sqlite3.connect(temporary)) as new:
-            self._create(new)
-
-    def _create(self, connection: sqlite3.Connection, kind: str = "store") -> None:
-        lexical.register(connection)
-        connection.execute(f"PRAGMA page_size = {_PAGE}")
-        with connection:
-            connection.execute("BEGIN")
-            for statement in (_META, *_ROWS):
-                connection.execute(statement)
-            connection.executemany("INSERT INTO meta VALUES (?, ?)", {**_NEW, **self._meta, "kind": kind}.items())
+            schema.create(new, self._made_of)
+            schema.identify(new)
+            new.execute("PRAGMA journal_mode = WAL")
 
     def _copy(self, copy: sqlite3.Connection, embeddings: Iterable[FloatArray] | None) -> None:
         """Write every entry to `copy`, with these embeddings or none."""
@@ -238,67 +327,35 @@ class Storage:
         with copy:
             copy.executemany(record.INSERT, starmap(record.with_embedding, pairs))
 
-    def _prepare(self, durability: str) -> None:
+    def _prepare(self, connection: sqlite3.Connection) -> None:
         """Check that the file is a whole store of this kind, and set how it is written."""
-        self._connection.execute("PRAGMA cell_size_check = ON")
-        found = self._found()
+        self._connection = connection
+        connection.execute("PRAGMA cell_size_check = ON")
+        found = schema.read_meta(connection)
         old = found.get("format") == "1" and not self._read_only
-        self._check({**found, "format": str(FORMAT_VERSION), "kind": "store"} if old else found)
+        here = {**found, "format": str(FORMAT_VERSION), "kind": "store"} if old else found
+        schema.check_meta(here, self._meta, self._where)
         self._meta |= {name: found[name] for name in _NEW}
         self.dimension, self.metric = int(found["dimension"]), found["metric"]
         self._width = 0 if self._path is None or self._read_only else self.dimension  # of the embeddings kept here
         self._unchecked = self._width > 0
         if old:
-            self._upgrade()
-        lexical.upgrade(self._connection)
-        made = {sql for (sql,) in self._connection.execute("SELECT sql FROM sqlite_schema")}
-        self._logged = made.issuperset(changes.SCHEMA)
-        if not (made.issuperset(_ROWS) or made.issuperset(_UNFOLDED)) or (
-            not self._logged and made.intersection(changes.SCHEMA)
-        ):
-            raise self._damaged("its tables are not as they were made")
+            with self._told("upgrade"):
+                format_1.upgrade(connection, self._where, self.dimension, self._meta)
+        lexical.upgrade(connection)
+        self._logged = schema.check(connection, self._where)
         # Not quick_check: where the index of ids has a wrong one, an entry could not be found, or be added twice.
-        problem = self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        if problem != "ok":
-            raise self._damaged(problem)
-        with suppress(sqlite3.OperationalError):  # a read-only file stays as it is and can be searched
-            self._connection.execute("PRAGMA journal_mode = WAL")
+        if (problem := connection.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
+            raise damaged(self._where, problem)
         if self._width and not self._logged:
-            with suppress(sqlite3.OperationalError), self._connection:
-                changes.begin(self._connection)
+            with suppress(sqlite3.OperationalError), connection:
+                changes.begin(connection)
                 self._logged = True
-        self._connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
-        self._connection.execute("PRAGMA fullfsync = ON")  # macOS: wait for the disk itself, not for its cache
-        self._connection.execute(f"PRAGMA cache_size = -{_CACHE}")
-        self._connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG}")
+        connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}")
+        connection.execute("PRAGMA fullfsync = ON")  # macOS: wait for the disk itself, not for its cache
+        connection.execute(f"PRAGMA cache_size = -{_CACHE}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG}")
         self._mark()
-
-    def _upgrade(self) -> None:
-        """Make a file of format 1 one of format 2, all of it or nothing."""
-        with self._told("upgrade"), self._connection as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            if self._found()["format"] != "1":
-                return  # another process was faster
-            connection.execute("ALTER TABLE entries RENAME TO entries_1")
-            for statement in _ROWS:
-                connection.execute(statement)
-            fields = format_1.entries(connection)
-            connection.executemany(record.INSERT, (record.row(each, self._width) for each in fields))
-            connection.execute("DROP TABLE entries_1")
-            connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", self._meta.items())
-
-    def _found(self) -> dict[str, str]:
-        return dict(self._connection.execute("SELECT name, value FROM meta").fetchall())
-
-    def _check(self, found: dict[str, str]) -> None:
-        for name, wanted in self._meta.items():
-            if found.get(name) != wanted:
-                raise StoreError(
-                    f"{self._path}: this store file has {name} {found.get(name)}, wanted {wanted}: "
-                    f"use the {name} it was made with, or choose another path"
-                )
-        if not found.get("dimension", "").isdecimal() or found.get("metric") not in METRICS:
-            raise self._damaged("it does not say its dimension and metric")
 
     def _data_version(self) -> int:
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
@@ -329,40 +386,15 @@ class Storage:
         statement = f"SELECT {columns} FROM entries WHERE id = ?"
         return [self._connection.execute(statement, (id,)).fetchone() for id in ids]
 
-    def _damaged(self, problem: str) -> StoreError:
-        return StoreError(f"{self._path}: the store file is damaged ({problem}): restore it from a copy")
+    @property
+    def _made_of(self) -> dict[str, str]:
+        """The rows of the table `meta` in another file."""
+        return {**_NEW, **self._meta, "kind": "store"}
 
-    @contextmanager
-    def _told(self, action: str, path: Path | None = None) -> Iterator[None]:
-        """Raise what SQLite or the system says as a `StoreError` that names the file and the next step."""
-        where = path or self._path or "the store in memory"
-        try:
-            yield
-        except FileExistsError:
-            raise StoreError(f"{where} exists already: choose a new path, or remove it first") from None
-        except OSError as error:
-            raise StoreError(f"{where}: cannot {action} the store: {error.strerror}") from error
-        except record.Damaged as error:
-            raise self._damaged(str(error)) from None
-        except UnicodeDecodeError as error:  # Python's, when a flipped byte stands in a message of SQLite
-            raise self._damaged("text that is not UTF-8") from error
-        except sqlite3.Error as error:
-            match getattr(error, "sqlite_errorname", "").split("_")[1:2]:
-                case ["NOTADB"]:
-                    raise StoreError(
-                        f"{where} is not a SQLite file, so not a vector store: choose another path"
-                    ) from error
-                case ["ERROR"] if action == "open":
-                    raise StoreError(f"{where} is a SQLite file but not a vector store: choose another path") from error
-                case ["READONLY"] if action == "open":
-                    raise StoreError(f"{where} cannot be written: there only a copy made by save_to opens") from error
-                case ["READONLY"] if action == "upgrade":
-                    raise StoreError(
-                        f"{where} has format 1 and cannot be written, so not be upgraded: copy it to where it can"
-                    ) from error
-                case ["CORRUPT"]:
-                    raise self._damaged(str(error)) from error
-                case ["BUSY" | "LOCKED"]:
-                    raise StoreError(f"{where}: another process is writing this store: try again") from error
-                case _:
-                    raise StoreError(f"{where}: cannot {action} the store: {error}") from error
+    def _told(self, action: str, path: Path | None = None) -> translate_errors:
+        return translate_errors(path or self._where, action)
+
+
+def _close(*parts: LiveFile | IdleCheckpoint | sqlite3.Connection) -> None:
+    for part in reversed(parts):
+        part.close()

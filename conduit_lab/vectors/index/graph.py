@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from conduit_lab.core import forking
 from conduit_lab.core.errors import MissingExtra
 from conduit_lab.vectors.index.blocks import chunks
 from conduit_lab.vectors.index.bound import IntArray
@@ -42,6 +43,7 @@ class Graph:
         self._faiss: Any = None
         self._linked = 0
         self._lock = threading.Lock()  # faiss cannot search while it adds
+        forking.free_in_child(self, "_lock")
         self.replaced = np.empty(0, np.int64)
         self.width = 0
 

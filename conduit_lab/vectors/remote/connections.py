@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
+from conduit_lab.core import forking
 from conduit_lab.core.errors import MissingExtra, StoreError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Connections:
         self._idle: list[Connection[Any]] = []
         self._process = os.getpid()
         self._lock = threading.Lock()
+        forking.free_in_child(self, "_lock")
         # A store that is dropped without close(), as when a notebook cell runs twice, must not leak connections.
         self._close = weakref.finalize(self, _close, self._idle)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conduit_lab.core import forking
 from conduit_lab.core.errors import StoreError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.backend import Match, Matches
@@ -99,6 +100,7 @@ class Postgres:
         self.name = f"{self._connections.name} table {table!r}"
         self._table = _quoted(table)
         self._lock = threading.Lock()
+        forking.free_in_child(self, "_lock")
         self.version = 0
         try:
             self.dimension, self.metric = self._connections.run(lambda c: self._prepare(c, table, dimension, metric))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conduit_lab.core import forking
 from conduit_lab.core.errors import MissingExtra, StoreError, VectorInputError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.backend import Match, Matches
@@ -64,6 +65,7 @@ class Qdrant:
         self._models = models
         self._refused = UnexpectedResponse
         self._lock = threading.RLock()
+        forking.free_in_child(self, "_lock")
         self._closed = False
         self._last = 0  # the largest place given here
         self._made: set[str] = set()  # payload indexes that are known to be there
@@ -104,7 +106,7 @@ class Qdrant:
     def delete(self, ids: Sequence[str]) -> int:
         """Remove what is there of `ids` and return how many there were."""
         with self._asking(writing=True) as client:
-            keys = [_key(id) for id in ids]
+            keys = [_key(id) for id in dict.fromkeys(ids)]
             there = [point.id for point in client.retrieve(self._collection, keys, with_payload=False)] if keys else []
             if there:
                 client.delete(self._collection, there, wait=True)

@@ -1,17 +1,23 @@
-"""`kill -9` while a store writes: what was acknowledged is there, what was not is there whole or not at all."""
+"""`kill -9` while a store writes: what was acknowledged is there, what was not is there whole or not at all.
+
+Also while the writer reads its own files, which drops SQLite's locks, and another process opens, copies and closes the
+store all the time.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import random
+import select
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -42,6 +48,23 @@ def tell(*words: Any) -> None:
     os.write(1, json.dumps(words).encode() + b"\n")
 
 
+def meddler(folder: str) -> None:
+    """Open, copy and close the store, over and over, until the test's end of stdin closes."""
+    path = Path(folder) / "index.db"
+    while not select.select([sys.stdin], [], [], 0.002)[0]:
+        found(path)
+        read_all(path)
+        with suppress(FileNotFoundError):
+            shutil.copy(path, path.with_name("copied"))
+
+
+def read_all(path: Path) -> None:
+    """Read a store's files as a backup does, also those of SQLite beside it."""
+    for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        with suppress(FileNotFoundError):
+            file.read_bytes()
+
+
 def writer(folder: Path, chance: random.Random, generation: int) -> None:
     """Change a store for ever, and tell each change before it is begun and when it is done."""
     tell("pid", os.getpid())
@@ -63,6 +86,8 @@ def writer(folder: Path, chance: random.Random, generation: int) -> None:
             case "snapshot":
                 store.snapshot(folder / "snapshot")
         tell("done")
+        if chance.random() < 0.5:
+            read_all(folder / "index.db")
 
 
 class Round:
@@ -136,14 +161,19 @@ def check(folder: Path, state: State, saved: State | None, told: Round) -> tuple
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
 @pytest.mark.parametrize("rounds", [50, pytest.param(1_000, marks=pytest.mark.long)])
-def test_kill_9_loses_nothing_acknowledged_and_mixes_nothing(tmp_path: Path, rounds: int) -> None:
+@pytest.mark.parametrize("meddled", [False, True])
+def test_kill_9_loses_nothing_acknowledged_and_mixes_nothing(tmp_path: Path, rounds: int, meddled: bool) -> None:
     (tmp_path / "copies").mkdir()
     command = [sys.executable, "-c", f"from {__name__} import nurse; nurse({str(tmp_path)!r})"]
+    other = [sys.executable, "-c", f"from {__name__} import meddler; meddler({str(tmp_path)!r})"]
     chance = random.Random(7)
     state: State = {}
     saved: State | None = None
     generation, kinds = 0, set()
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as nursery:
+    with ExitStack() as stack:
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
+        nursery = stack.enter_context(subprocess.Popen(command, **pipes))
+        meddling = stack.enter_context(subprocess.Popen(other, **pipes)) if meddled else None
         assert nursery.stdin is not None
         assert nursery.stdout is not None
         for seed in range(rounds):
@@ -155,5 +185,6 @@ def test_kill_9_loses_nothing_acknowledged_and_mixes_nothing(tmp_path: Path, rou
             kinds |= {change[0] for change in told.changes[told.acknowledged :]}
         nursery.stdin.close()
     assert nursery.returncode == 0
+    assert meddling is None or meddling.returncode == 0
     assert generation > rounds
     assert len(kinds) > 2  # changes of several kinds were cut off

@@ -1,0 +1,68 @@
+"""Forking: a forked child finds every lock free, and what the locks guard whole.
+
+Threads do not come along into the child, so a lock that one of them held would stay locked for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from itertools import count
+from time import monotonic
+from typing import Any, NamedTuple
+
+MAX_WAIT_SECONDS = 5.0  # before a fork, for all locks together
+
+
+class _Owned(NamedTuple):
+    owner: weakref.ref[Any]
+    names: tuple[str, ...]  # of the attributes that are locks
+    torn: str | None
+
+
+_numbers = count()
+_owned: dict[int, _Owned] = {}
+_held: dict[int, list[Any]] = {}
+
+
+def free_in_child(owner: object, *names: str, torn: str | None = None) -> None:
+    """Free the locks of `owner` with these names in every forked child; they are plain or reentrant.
+
+    With `torn` a fork waits for them, so that no thread is in the middle of a change; where it has waited too long,
+    the attribute of that name becomes True in the child.
+    """
+    key = next(_numbers)
+    _owned[key] = _Owned(weakref.ref(owner, lambda _: _owned.pop(key, None)), names, torn)
+
+
+def _hold() -> None:
+    until = monotonic() + MAX_WAIT_SECONDS
+    for key, (ref, names, torn) in _owned.copy().items():
+        owner = ref()
+        for name in names if owner is not None and torn is not None else ():
+            lock = getattr(owner, name)
+            if lock.acquire(timeout=max(0.0, until - monotonic())):
+                _held.setdefault(key, []).append(lock)
+
+
+def _release() -> None:
+    for locks in _held.values():
+        for lock in locks:
+            lock.release()
+    _held.clear()
+
+
+def _free() -> None:
+    for key, (ref, names, torn) in _owned.copy().items():
+        owner = ref()
+        if owner is None:
+            continue
+        if torn is not None and len(_held.get(key, ())) < len(names):
+            setattr(owner, torn, True)
+        for name in names:
+            getattr(owner, name)._at_fork_reinit()  # as the standard library does with its own
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_free)

@@ -1,0 +1,47 @@
+"""Advisory locks of single bytes that belong to a descriptor, on Linux; see `livefile`. Elsewhere they do nothing."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from functools import lru_cache
+
+if sys.platform == "linux":
+    import fcntl
+
+    @lru_cache(maxsize=64)
+    def _asked(kind: int, at: int, count: int) -> bytes:
+        return struct.pack("hhqqi4x", kind, os.SEEK_SET, at, count, 0)
+
+    def lock(fd: int, kind: int, at: int) -> bool:
+        """Take or release the lock of one byte; False where somebody has it."""
+        try:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _asked(kind, at, 1))
+        except (BlockingIOError, PermissionError):
+            return False
+        except OSError:  # a file system without locks
+            return True
+        return True
+
+    def is_locked(fd: int, at: int, count: int) -> bool:
+        """Tell whether another descriptor has a lock among `count` bytes."""
+        try:
+            found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _asked(fcntl.F_WRLCK, at, count))
+        except OSError:
+            return False
+        kind: int = struct.unpack_from("h", found)[0]
+        return kind != fcntl.F_UNLCK
+
+    SHARED, EXCLUSIVE, FREE = fcntl.F_RDLCK, fcntl.F_WRLCK, fcntl.F_UNLCK
+else:
+
+    def lock(fd: int, kind: int, at: int) -> bool:
+        """Do nothing."""
+        return True
+
+    def is_locked(fd: int, at: int, count: int) -> bool:
+        """Tell of no lock."""
+        return False
+
+    SHARED, EXCLUSIVE, FREE = range(3)

@@ -1,0 +1,150 @@
+"""Identity: which embedder made a store's vectors, so that vectors of two models are never mixed.
+
+It is kept in the store's file, with the notes `embedder.key` and `embedder.name`. An embedder says what it is by its
+`fingerprint`, a text that changes with whatever changes its vectors; one without is known by its class and name, and
+where those differ, by the vectors that it makes of some stored texts.
+"""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from conduit_lab.core.errors import StoreError, VectorInputError
+from conduit_lab.core.spec import Embedder
+from conduit_lab.vectors.backend import Backend
+from conduit_lab.vectors.batch import Batch
+from conduit_lab.vectors.embedding import as_matrix, embed_contents
+from conduit_lab.vectors.entry import Entry
+from conduit_lab.vectors.local import Local
+
+_NOTES = "embedder."
+_TRIED, _COMPARED = 64, 4  # entries that are read, and texts that are embedded, to compare
+_SAME = 0.1  # of its length: how far a vector may be from the one that is stored; float16 stays below 0.001
+_PAGE = 256
+_SHOWN = 12  # characters of a fingerprint in an error
+
+
+class Identity(NamedTuple):
+    """What an embedder is: `key` decides, `name` is for people."""
+
+    key: str
+    name: str
+
+    @classmethod
+    def of(cls, embedder: Embedder) -> Identity:
+        """Return the identity of an embedder."""
+        kind = type(embedder)
+        name = getattr(embedder, "name", None)
+        shown = name if isinstance(name, str) else kind.__name__
+        fingerprint = getattr(embedder, "fingerprint", None)
+        if isinstance(fingerprint, str):
+            return cls(f"content {fingerprint}", shown)
+        return cls(f"class {kind.__module__}.{kind.__qualname__} {shown}", shown)
+
+    @property
+    def certain(self) -> bool:
+        """Whether another key is surely another embedder."""
+        return self.key.startswith("content ")
+
+    def __str__(self) -> str:
+        return f"{self.name!r} ({self.key[: len('content ') + _SHOWN] if self.certain else self.key})"
+
+
+def verify(backend: Backend, embedder: Embedder | None, store: str, again: bool = False) -> None:
+    """Record `embedder` as the one of a store that has none; raise `StoreError` where another made its vectors.
+
+    Warns where none is recorded and the stored vectors are not what `embedder` makes of their texts. `again` lets
+    `embedder` make them again in both cases.
+    """
+    if embedder is None or not isinstance(backend, Local):
+        return
+    mine, known = Identity.of(embedder), read(backend)
+    if known is not None and known.key == mine.key:
+        return
+    if backend.count():
+        agree = None
+        if known is None or not (known.certain and mine.certain):
+            agree = _agree(backend, embedder)
+        if again and (agree is False or known is not None) and not agree:
+            reembed(backend, embedder, store)
+            return
+        if known is not None and not agree:
+            raise StoreError(
+                f"store {store!r} has the vectors of the embedder {known}, got {mine}, which makes others: open it "
+                "with the embedder that made them, or embed its texts again with VectorStore(path=…, embedder=…, "
+                "reembed=True), or store.reembed(embedder) without one"
+            )
+        if agree is False:
+            warnings.warn(
+                f"store {store!r} has vectors that the embedder {mine.name!r} does not make of their texts: if another "
+                "embedder made them, embed the texts again with store.reembed()",
+                stacklevel=3,
+            )
+            return
+    with suppress(StoreError):  # a file that cannot be written
+        write(backend, mine)
+
+
+def reembed(backend: Backend, embedder: Embedder | None, store: str) -> int:
+    """Embed every content again and return how many there were; all vectors change together, or none does."""
+    if embedder is None:
+        raise VectorInputError(f"store {store!r} has no embedder: give one, store.reembed(embedder)")
+    if embedder.dimension != backend.dimension:
+        raise StoreError(
+            f"store {store!r} has dimension {backend.dimension}, got an embedder of {embedder.dimension}: "
+            "add its texts to a new store, VectorStore(path=…, embedder=…)"
+        )
+    entries: dict[str, Entry] = {}
+    vectors: list[Any] = []
+    while new := [id for id in backend.ids() if id not in entries]:
+        for at in range(0, len(new), _PAGE):
+            page = [entry for entry in backend.get(new[at : at + _PAGE]) if entry is not None]
+            names = [f"store {store!r}: the embedding of {entry.id!r}" for entry in page]
+            made = embed_contents([entry.content for entry in page], embedder, names)
+            vectors += list(as_matrix(made, backend.dimension, names))
+            entries |= {entry.id: entry for entry in page}
+        if isinstance(backend, Local):
+            backend.write_notes(_NOTES, {"key": None, "name": None})  # until all vectors are the new ones
+        known = list(entries.values())
+        backend.upsert(
+            Batch(
+                list(entries),
+                np.stack(vectors),
+                [entry.metadata for entry in known],
+                [entry.content for entry in known],
+                [entry.created_at for entry in known],
+                [entry.updated_at for entry in known],
+            )
+        )
+    if isinstance(backend, Local):
+        write(backend, Identity.of(embedder))
+    return len(entries)
+
+
+def read(backend: Local) -> Identity | None:
+    """Return the identity that a store has recorded, or None."""
+    notes = backend.read_notes(_NOTES)
+    return Identity(notes["key"], notes.get("name", "")) if "key" in notes else None
+
+
+def write(backend: Local, identity: Identity) -> None:
+    """Record an identity."""
+    backend.write_notes(_NOTES, identity._asdict())
+
+
+def _agree(backend: Local, embedder: Embedder) -> bool | None:
+    """Compare what is stored with what an embedder makes of it, or return None where there is no text."""
+    ids = backend.ids()
+    tried = backend.get(ids[:: max(1, len(ids) // _TRIED)][:_TRIED])
+    found = [entry for entry in tried if entry is not None and entry.content][:_COMPARED]
+    if not found:
+        return None
+    names = [f"the embedding of {entry.id!r}" for entry in found]
+    made = as_matrix(embed_contents([entry.content for entry in found], embedder, names), backend.dimension, names)
+    stored = np.stack([entry.embedding for entry in found])
+    apart, lengths = np.linalg.norm(stored - made, axis=1), np.linalg.norm(stored, axis=1)
+    return bool(np.median(apart - _SAME * lengths) <= 0)

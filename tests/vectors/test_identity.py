@@ -1,0 +1,235 @@
+"""A store knows which embedder made its vectors, and mixes them with no other's."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import warnings
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conduit_lab.core.errors import StoreError, VectorInputError
+from conduit_lab.core.spec import FloatArray
+from conduit_lab.models.embedder import Embedder
+from conduit_lab.vectors.store import VectorStore
+
+MINILM = Path(__file__).parents[2] / "data" / "models" / "minilm"
+TEXTS = ["kettle", "lamp", "returns", "a longer text about warranty"]
+
+
+class Hashed:
+    """An embedder of dimension 8 by letters; `seed` makes another model of it."""
+
+    dimension = 8
+
+    def __init__(self, seed: int = 0, name: str = "hashed", fingerprint: str | None = None) -> None:
+        self.name = name
+        if fingerprint is not None:
+            self.fingerprint = fingerprint
+        self._table = np.random.default_rng(seed).standard_normal((256, 8)).astype(np.float32)
+
+    def encode(self, texts: str | Sequence[str]) -> FloatArray:
+        many = [texts] if isinstance(texts, str) else texts
+        rows = np.stack([self._table[list(text.encode())].mean(0) for text in many]).astype(np.float32)
+        return rows[0] if isinstance(texts, str) else rows
+
+
+class Moved(Hashed):
+    """The same model in another class."""
+
+
+def forget(path: Path) -> None:
+    """Make a file as it was before there were identities."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM meta WHERE name LIKE 'embedder.%'")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "notes.db"
+
+
+def fill(path: Path, embedder: Any) -> None:
+    with VectorStore(path=path, embedder=embedder) as store:
+        store.add_texts(TEXTS, ids=["a", "b", "c", "d"])
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (Hashed(0, "one"), Hashed(1, "two")),
+        (Hashed(0, "same"), Moved(1, "same")),
+        (Hashed(0, "x", fingerprint="aa" * 32), Hashed(1, "x", fingerprint="bb" * 32)),
+        (Hashed(0, "x", fingerprint="aa" * 32), Hashed(0, "x", fingerprint="bb" * 32)),  # other settings for long texts
+        (Hashed(0, "x"), Hashed(1, "x", fingerprint="bb" * 32)),
+        (Hashed(0, "x", fingerprint="aa" * 32), Hashed(1, "y")),
+    ],
+)
+@pytest.mark.parametrize("lazy", [True, False])
+def test_another_embedder_of_the_same_dimension_is_refused(path: Path, first: Any, second: Any, lazy: bool) -> None:
+    fill(path, first)
+    message = rf"store 'notes' has the vectors of the embedder '{first.name}' .* got '{second.name}' .*reembed=True"
+    with pytest.raises(StoreError, match=message):
+        VectorStore(path=path, embedder=second, lazy=lazy).open()
+    with VectorStore(path=path, embedder=first) as store, VectorStore(path=path) as plain:
+        assert [hit.id for hit in store.search("lamp", 1)] == ["b"]
+        assert len(plain) == 4
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (Hashed(0), Hashed(0)),
+        (Hashed(0, "x", fingerprint="aa" * 32), Hashed(0, "renamed", fingerprint="aa" * 32)),
+        (Hashed(0, "x"), Moved(0, "y")),  # its vectors are the same
+        (Hashed(0, "x"), Hashed(0, "x", fingerprint="aa" * 32)),
+    ],
+)
+def test_the_same_embedder_is_known_by_what_it_is(path: Path, first: Any, second: Any) -> None:
+    fill(path, first)
+    for _ in range(2):
+        with VectorStore(path=path, embedder=second) as store:
+            assert [hit.id for hit in store.search("lamp", 1)] == ["b"]
+            assert store.search("lamp", 1)[0].score == pytest.approx(1)
+
+
+def test_an_empty_store_takes_any_embedder(path: Path) -> None:
+    VectorStore(path=path, embedder=Hashed(0, "one")).close()
+    fill(path, Hashed(1, "two"))
+    with pytest.raises(StoreError, match="of the embedder 'two'"):
+        VectorStore(path=path, embedder=Hashed(0, "one"))
+
+
+def test_a_file_without_an_identity_takes_the_embedder_that_makes_its_vectors(path: Path) -> None:
+    fill(path, Hashed(0, "one"))
+    forget(path)
+    with pytest.warns(UserWarning, match="has vectors that the embedder 'two' does not make of their texts"):
+        VectorStore(path=path, embedder=Hashed(1, "two")).close()
+    VectorStore(path=path, embedder=Hashed(0, "one")).close()
+    with pytest.raises(StoreError, match="of the embedder 'one'"):
+        VectorStore(path=path, embedder=Hashed(1, "two"))
+
+
+def test_vectors_without_texts_are_anybodys(path: Path) -> None:
+    with VectorStore(8, path=path) as store:
+        store.add("a", np.ones(8))
+    with VectorStore(path=path, embedder=Hashed(0)) as store:
+        store.add("b", content="kettle")
+        assert store.search("kettle", 1)[0].id == "b"
+
+
+@pytest.mark.parametrize("copied", ["save_to", "backup", "snapshot"])
+@pytest.mark.parametrize("durable", [True, False])
+def test_copies_and_snapshots_know_it_too(path: Path, tmp_path: Path, copied: str, durable: bool) -> None:
+    copy = tmp_path / "copy"
+    with VectorStore(path=path if durable else None, embedder=Hashed(0, "one")) as store:
+        store.add_texts(TEXTS)
+        getattr(store, copied)(copy)
+    with VectorStore(path=copy, embedder=Hashed(0, "one")) as store:
+        assert store.search("lamp", 1)[0].content == "lamp"
+    with pytest.raises(StoreError, match="of the embedder 'one'"):
+        VectorStore(path=copy, embedder=Hashed(1, "two"))
+
+
+def test_an_embedder_that_is_set_later_is_verified(path: Path) -> None:
+    with VectorStore(path=path, embedder=Hashed(0, "one")) as store:
+        store.add_texts(TEXTS)
+        store.embedder = Hashed(1, "two")
+        for use in (lambda: store.search("lamp"), lambda: store.add("e", content="more"), lambda: len(store)):
+            with pytest.raises(StoreError, match="of the embedder 'one'"):
+                use()
+        store.embedder = Hashed(0, "one")
+        assert store.search("lamp", 1)[0].content == "lamp"
+
+
+# Embedding again
+
+
+@pytest.mark.parametrize("way", ["open", "method"])
+def test_all_texts_are_embedded_again_on_demand(path: Path, way: str) -> None:
+    fill(path, Hashed(0, "one"))
+    with VectorStore(path=path) as store:
+        before = [(entry.id, entry.metadata, entry.content, entry.created_at) for entry in store]
+    two = Hashed(1, "two")
+    if way == "open":
+        store = VectorStore(path=path, embedder=two, reembed=True)
+    else:
+        store = VectorStore(path=path)
+        assert store.reembed(two) == 4
+    with store:
+        assert [(entry.id, entry.metadata, entry.content, entry.created_at) for entry in store] == before
+        assert np.array_equal([entry.embedding for entry in store], two.encode(TEXTS))
+        assert store.search("lamp", 1)[0].score == pytest.approx(1)
+    with pytest.raises(StoreError, match="of the embedder 'two'"):
+        VectorStore(path=path, embedder=Hashed(0, "one"))
+    VectorStore(path=path, embedder=two, reembed=True).close()
+
+
+def test_embedding_again_that_fails_changes_nothing(path: Path) -> None:
+    fill(path, Hashed(0, "one"))
+    with VectorStore(path=path) as store:
+        store.add("bare", np.ones(8))
+        before = [entry.embedding.tolist() for entry in store]
+        with pytest.raises(VectorInputError, match="the embedding of 'bare' is missing, and the entry has no content"):
+            store.reembed(Hashed(1, "two"))
+        with pytest.raises(VectorInputError, match=r"has no embedder: give one, store\.reembed\(embedder\)"):
+            store.reembed()
+        assert [entry.embedding.tolist() for entry in store] == before
+    VectorStore(path=path, embedder=Hashed(0, "one")).close()
+
+
+def test_an_embedder_of_another_dimension_cannot(path: Path) -> None:
+    fill(path, Hashed(0))
+    wide = Hashed(0)
+    wide.dimension = 9
+    with VectorStore(path=path) as store, pytest.raises(StoreError, match="has dimension 8, got an embedder of 9"):
+        store.reembed(wide)
+
+
+# The identity of an embedding model's folder
+
+CHANGES = {
+    "length": ("sentence_bert_config.json", b'{"max_seq_length": 64, "do_lower_case": false}'),
+    "case": ("sentence_bert_config.json", b'{"max_seq_length": 256, "do_lower_case": true}'),
+    "prompts": ("config_sentence_transformers.json", b'{"prompts": {"query": "query: "}}'),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(MINILM, tmp_path / "moved"))
+
+
+def test_a_model_is_the_same_in_another_folder(folder: Path) -> None:
+    assert Embedder(MINILM).fingerprint == Embedder(folder).fingerprint
+    assert len(Embedder(folder).fingerprint) == 64
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_model_with_other_settings_is_another(folder: Path, change: str) -> None:
+    name, content = CHANGES[change]
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(content)
+    assert Embedder(folder).fingerprint != Embedder(MINILM).fingerprint
+
+
+def test_a_store_of_one_model_refuses_the_other(folder: Path, path: Path) -> None:
+    with VectorStore(path=path, embedder=Embedder(MINILM)) as store:
+        store.add_texts(["The kettle is broken."])
+    VectorStore(path=path, embedder=Embedder(folder)).close()
+    name, content = CHANGES["length"]
+    (folder / name).write_bytes(content)
+    with pytest.raises(StoreError, match="reembed=True"):
+        VectorStore(path=path, embedder=Embedder(folder))
+
+
+def test_nothing_is_said_of_a_store_in_order(path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            fill(path, Hashed(0))
