@@ -47,7 +47,11 @@ def describe(array: Array) -> str:
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Turns text into vectors."""
+    """Turns text into vectors.
+
+    One with a `fingerprint`, a text that changes with whatever changes its vectors, is told apart from others by a
+    store's file.
+    """
 
     @property
     def dimension(self) -> int:

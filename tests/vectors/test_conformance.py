@@ -113,6 +113,14 @@ def test_delete_tells_how_many_there_were(backend: Backend) -> None:
     assert backend.count() == 1
 
 
+def test_an_id_that_is_given_twice_counts_once(backend: Backend) -> None:
+    backend.upsert([entry("a"), entry("b"), entry("c")])
+    assert backend.delete(["a", "a", "no", "c", "no", "a"]) == 2
+    assert backend.delete(["a", "a"]) == 0
+    assert backend.ids() == ["b"]
+    assert [one and one.id for one in backend.get(["b", "a", "b"])] == ["b", None, "b"]
+
+
 def test_one_deleted_and_added_again_comes_last(backend: Backend) -> None:
     backend.upsert([entry("a"), entry("b")])
     backend.delete(["a"])

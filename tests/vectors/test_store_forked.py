@@ -108,6 +108,22 @@ def test_a_child_that_ends_leaves_the_parents_file_and_locks(tmp_path: Path) -> 
         assert [entry.id for entry in store] == ["a", "b", "c"]
 
 
+def test_a_child_may_close_a_store_that_it_never_used(tmp_path: Path) -> None:
+    path = tmp_path / "notes.db"
+    with VectorStore(2, path=path) as store:
+        store.add("a", ONE)
+
+        def child() -> bool:
+            store.close()
+            with VectorStore(path=path) as again:
+                again.add("b", ONE)
+            return True
+
+        assert in_child(child)
+        store.add("c", ONE)
+        assert [entry.id for entry in store] == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize("lock", ["_lock", "_writing", "_opening"])
 def test_a_lock_that_is_never_given_back_stops_no_child(
     store: VectorStore, lock: str, monkeypatch: pytest.MonkeyPatch

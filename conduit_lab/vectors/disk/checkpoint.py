@@ -27,7 +27,7 @@ class IdleCheckpoint:
         self._starting = threading.Lock()
         self._torn = False
         self._working = threading.Lock()
-        forking.free_in_child(self, "_working", torn="_torn")  # no fork while a thread is in SQLite
+        forking.free_in_child(self, "_starting", "_working", torn="_torn")  # no fork while a thread is in SQLite
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._writes = 0

@@ -106,18 +106,43 @@ def test_another_process_that_closes_the_store_leaves_the_log_in_use(path: Path,
     assert seen == ids(path) == ["a", *(f"n{i}" for i in range(10))]
 
 
-@linux
-def test_two_writers_never_write_at_once_without_the_locks_of_sqlite(path: Path, store: VectorStore) -> None:
-    """The lock that SQLite holds for a write is lost in the middle of it."""
+WRITER = """
+import sys
+from pathlib import Path
+from conduit_lab.vectors.store import VectorStore
+path = Path(sys.argv[1])
+with VectorStore(path=path) as store:
     storage = store._local("test")._storage
-    with VectorStore(path=path) as other, storage.transaction(write=True):
+    with storage.transaction(write=True):
         storage.remove(["a"])
-        for file in (path, Path(f"{path}-shm")):
-            file.read_bytes()
-        other._local("test")._storage.patience = 0.01
+        for name in (path, f"{path}-wal", f"{path}-shm"):
+            Path(name).read_bytes()
+        print("writing", flush=True)
+        sys.stdin.readline()
+    print("written", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@linux
+def test_nobody_writes_beside_a_write_whose_locks_of_sqlite_are_lost(path: Path, store: VectorStore) -> None:
+    command = [sys.executable, "-c", WRITER, str(path)]
+    storage = store._local("test")._storage
+    patience = storage.patience
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == "writing\n"
+        storage.patience = 0.01
         with pytest.raises(StoreError, match=r"notes\.db: another process is writing this store: try again"):
-            other.add("b", ONE)
-    store.add("c", ONE)
+            store.add("b", ONE)
+        assert [entry.id for entry in store] == ["a"]
+        child.stdin.write("\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == "written\n"
+        storage.patience = patience
+        store.add("c", ONE)
+        child.communicate("\n")
     assert [entry.id for entry in store] == ["c"]
     assert ids(path) == ["c"]
 

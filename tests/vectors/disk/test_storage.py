@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ import pytest
 from conduit_lab.core.errors import StoreError
 from conduit_lab.vectors.disk.storage import Storage
 from conduit_lab.vectors.entry import Entry
-from tests.vectors.disk.test_changes import forget_changes
-from tests.vectors.disk.test_format_1 import make_format_1
 
 VECTORS = np.random.default_rng(1).standard_normal((5_000, 8)).astype(np.float32)
 
@@ -357,7 +354,7 @@ def read(path: Path) -> tuple[list[Any], list[tuple[str, float]]]:
         storage.close()
 
 
-# Disks and folders that do not let one write
+# Disks that do not let one write
 
 FULL = """
 import resource, signal, sys
@@ -404,59 +401,6 @@ def test_a_full_disk_loses_nothing(path: Path) -> None:
     assert len(whole(storage)) == after
     storage.close()
     assert [file.name for file in path.parent.iterdir()] == ["index.db"]
-
-
-READ_ONLY = """
-import os, sys
-from pathlib import Path
-from conduit_lab.core.errors import StoreError
-from conduit_lab.vectors.disk.storage import Storage
-if os.geteuid() == 0:
-    os.seteuid(65534)  # root may write everywhere
-path = Path(sys.argv[1])
-storage = Storage(path, 8, "cosine")
-print(len(next(storage.load()).ids), len(storage.lexical("kettles", 100)))
-for write in (
-    lambda: storage.remove(["id 1"]),
-    lambda: storage.copy_to(path.with_name("copy.db")),
-    lambda: Storage(path.with_name("new.db"), 8, "cosine"),
-    lambda: Storage(path.with_name("old.db"), 8, "cosine"),
-):
-    try:
-        write()
-    except StoreError as error:
-        print(error)
-print(len(next(storage.load()).ids))
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs the modes of files")
-@pytest.mark.parametrize("logged", [True, False])
-def test_a_copy_in_a_read_only_folder_is_searched(path: Path, logged: bool) -> None:
-    storage = Storage(path, 8, "cosine")
-    storage.put(some())
-    with tempfile.TemporaryDirectory() as name:  # not tmp_path, which only its owner may enter
-        folder = Path(name)
-        storage.copy_to(folder / "index.db")
-        storage.close()
-        if not logged:
-            forget_changes(folder / "index.db")
-        make_format_1(folder / "old.db")
-        folder.chmod(0o555)
-        for file in folder.iterdir():
-            file.chmod(0o444)
-        command = [sys.executable, "-c", READ_ONLY, str(folder / "index.db")]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-        finally:
-            folder.chmod(0o755)
-    first, *errors, last = done.stdout.splitlines()
-    assert first == "60 60"
-    assert "index.db: cannot write the store: attempt to write a readonly database" in errors[0]
-    assert "copy.db: cannot write the store: unable to open" in errors[1]
-    assert "new.db: cannot open the store: unable to open" in errors[2]
-    assert "old.db has format 1 and cannot be written" in errors[3]
-    assert last == "60"
 
 
 def test_a_copy_of_files_in_use_opens(path: Path, tmp_path: Path) -> None:
