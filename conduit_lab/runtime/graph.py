@@ -11,12 +11,8 @@ from conduit_lab.core import figures
 from conduit_lab.core.errors import MissingExtra, ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.runtime import damage, external, optimizers
-from conduit_lab.runtime.content import Identity as Identity
 from conduit_lab.runtime.content import combined, file_digest
-from conduit_lab.runtime.content import digest as digest
-from conduit_lab.runtime.content import identity as identity
-from conduit_lab.runtime.nodes import all_nodes as all_nodes
-from conduit_lab.runtime.nodes import all_tensors
+from conduit_lab.runtime.nodes import all_nodes, all_tensors
 
 MAX_BYTES = 2**31 - 1  # of a protobuf
 MAX_KNOWN = 256  # files

@@ -18,6 +18,7 @@ from conduit_lab.runtime.content import Identity, identity
 from conduit_lab.runtime.nodes import all_nodes
 from conduit_lab.runtime.rows.table import SCALED_TOGETHER
 from conduit_lab.runtime.switches import Switches, read_switches
+from conduit_lab.runtime.text_graph import read_text_graph
 
 _PAST = re.compile(r"past_key_values\.(\d+)\.(key|value)")
 _KEEP = ("num_logits_to_keep", "logits_to_keep")
@@ -129,20 +130,7 @@ def _kinds(path: Path, _: Identity, context: int, switch: int | None) -> _Kinds:
             grouped.update(node.input[3:5])
         independent = independent and node.op_type not in SCALED_TOGETHER
     switches = read_switches(model, nodes, context, switch)
-    return _Kinds(frozenset(grouped), independent, switches, _embedded(model, nodes))
-
-
-def _embedded(model: Any, nodes: list[Any]) -> int | None:
-    """Return the rows of the table that `input_ids` are looked up in."""
-    tables = {tensor.name: tensor.dims for tensor in model.graph.initializer}
-    found = [
-        tables[node.input[0]][0]
-        for node in nodes
-        if node.op_type in ("Gather", "GatherBlockQuantized")
-        and node.input[1] == "input_ids"
-        and node.input[0] in tables
-    ]
-    return min(found, default=None)
+    return _Kinds(frozenset(grouped), independent, switches, read_text_graph(path).vocabulary)
 
 
 def _shape(where: str, spec: TensorSpec, heads: int | None, width: int | None) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from conduit_lab.core.spec import Array
 from conduit_lab.runtime import devices
-from conduit_lab.runtime.graph import Identity, identity
+from conduit_lab.runtime.content import Identity, identity
 from conduit_lab.runtime.session import _cap_memory
 
 _LOOKUPS = ("Gather", "GatherBlockQuantized")  # a row of a table per index

@@ -49,8 +49,8 @@ class Local:
         self.path = path
         self.version = 0
         self._closed = False
-        # One lock for file and rows. A scan is bound by memory bandwidth, so two at once would gain nothing.
         self._stale = False
+        # One lock for file and rows. A scan is bound by memory bandwidth, so two at once would gain nothing.
         self._lock = threading.RLock()
         forking.free_in_child(self, "_lock", torn="_stale")
         self._storage = self._open(dimension, metric, durability)
@@ -93,8 +93,7 @@ class Local:
             found = self._storage.get(ids)
             if self._durable:
                 return found
-            vectors = self._index.take(np.array([self._at[entry.id] for entry in found if entry is not None], np.int64))
-            rows = iter(vectors)
+            rows = iter(self._index.take(np.array([self._at[e.id] for e in found if e is not None], np.int64)))
             return [entry if entry is None else replace(entry, embedding=next(rows)) for entry in found]
 
     def ids(self, where: Filter | BoolArray | None = None) -> list[str]:
@@ -115,8 +114,7 @@ class Local:
         """Return the best `top_k` for each row of `queries`."""
         with self._fresh():
             found, plans = self._index.search(queries, top_k, self._keep(where), exact=exact)
-            lists = [self._matches(rows.tolist(), scores.tolist()) for rows, scores in found]
-            return Matches(lists, plans)
+            return Matches([self._matches(rows.tolist(), scores.tolist()) for rows, scores in found], plans)
 
     def lexical(self, text: str, top_k: int, where: Filter | BoolArray | None = None) -> list[Match]:
         """Return the best `top_k` entries by the words of `text`."""
@@ -125,8 +123,6 @@ class Local:
             kept = None if keep is None else lambda numbers: keep[self._rows(numbers)]
             found = self._storage.lexical(text, top_k, kept)
             return self._matches([self._at[id] for id, _ in found], [score for _, score in found])
-
-    # Notes
 
     @property
     def notes(self) -> Notes | None:
@@ -145,16 +141,15 @@ class Local:
 
     # Life
 
-    def copy_to(self, path: Path) -> None:
+    def copy_to(self, path: Path, *, replace: bool = False) -> None:
         """Write a consistent copy as a new store file."""
         with self._fresh():
-            self._storage.copy_to(path, () if self._durable else self._vectors())
+            self._storage.copy_to(path, () if self._durable else self._vectors(), replace=replace)
 
     def back_up(self, path: Path) -> None:
         """Write a consistent copy in place of an older one."""
         check_replaceable(path)
-        with self._fresh():
-            self._storage.copy_to(path, () if self._durable else self._vectors(), replace=True)
+        self.copy_to(path, replace=True)
 
     def snapshot(self, folder: Path) -> None:
         """Write the current version of a snapshot."""
@@ -263,7 +258,7 @@ class Local:
 
     @property
     def _many(self) -> int:
-        """So many rows that all are made anew sooner than these are looked after one by one."""
+        """Above this many rows a full rebuild is cheaper than incremental updates."""
         return max(_SPARE, int(_MANY * len(self._ids)))
 
     def _drop(self, count: int) -> None:
