@@ -1,4 +1,4 @@
-"""Forking: a forked child finds every lock free, and what the locks guard whole.
+"""Forking: a forked child finds every lock free, and the guarded state whole.
 
 Threads do not come along into the child, so a lock that one of them held would stay locked for ever.
 """

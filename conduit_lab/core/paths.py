@@ -22,7 +22,7 @@ def current_root() -> Path:
 
 
 def has_project() -> bool:
-    """Tell whether relative paths start at a project's root, rather than at the working directory."""
+    """Return whether relative paths start at a project's root, rather than at the working directory."""
     return _root.get() is not None or (find_root() / "pyproject.toml").is_file()
 
 

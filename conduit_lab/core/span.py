@@ -1,4 +1,4 @@
-"""Span: one call inside a recorded one; Recording and Values bound what is kept of them."""
+"""Span: one call inside a recorded one; Recording and Values bound the spans and values kept."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def describe(array: Array) -> str:
 class Embedder(Protocol):
     """Turns text into vectors.
 
-    One with a `fingerprint`, a text that changes with whatever changes its vectors, is told apart from others by a
+    One with a `fingerprint`, a text that changes with whatever changes its vectors, is distinguished from others by a
     store's file.
     """
 

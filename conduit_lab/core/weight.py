@@ -36,7 +36,7 @@ def weight(value: Any) -> int:
 def _total(value: Any) -> int:
     total = visited = 0.0
     seen: set[int] = set()
-    pending = deque([(value, 1.0)])  # breadth first: what is left counts like its siblings
+    pending = deque([(value, 1.0)])  # breadth first: unvisited parts count like their siblings
     while pending and len(seen) < _MAX_VISITS:
         part, times = pending.popleft()
         if id(part) in seen:

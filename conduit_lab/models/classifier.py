@@ -1,4 +1,4 @@
-"""Classifier: what the folders of text and token classifiers share: labels, and the graph that gives their logits."""
+"""Classifier: labels and logits of a folder, shared by text and token classifiers."""
 
 from __future__ import annotations
 

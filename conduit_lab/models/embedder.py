@@ -148,7 +148,7 @@ class Embedder(TextModel[_Opened]):
         return self.encode(texts, prompt_name=self._first_prompt("query"))
 
     def encode_document(self, texts: Any) -> FloatArray:
-        """Return what `encode` does, for what is stored: with the prompt "document", "passage" or "corpus" if any."""
+        """Encode texts to store, with the folder's prompt "document", "passage" or "corpus" if it has one."""
         return self.encode(texts, prompt_name=self._first_prompt(*_DOCUMENT))
 
     @property

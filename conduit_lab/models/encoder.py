@@ -54,10 +54,10 @@ class Encoder(TokenGraph):
         return self._finish(hidden.astype(np.float32, copy=False), mask, np.zeros(len(batch), np.int64))
 
     def _checked(self, hidden: Array, n: int) -> FloatArray:
-        """Return what the graph gave for texts of one token as float32; refuse what is no vector a text or token."""
+        """Return the output for texts of one token as float32; refuse one without a vector per text or token."""
         if hidden.ndim not in (2, 3) or hidden.dtype.kind != "f" or len(hidden) != n:
             raise ModelLoadError(
-                f"{self.where} has a graph that gives {describe(hidden)} for {n} texts of one token: wanted "
+                f"{self.where} has a graph that gives {describe(hidden)} for {n} texts of one token: expected "
                 f"floats [{n}, 1, dimension] or [{n}, dimension]"
             )
         vectors: FloatArray = hidden.astype(np.float32, copy=False)

@@ -66,7 +66,7 @@ _MAX_LABELS = 1024  # logits by token with more, and no config that names a head
 
 
 def kind_of_folder(path: Path, variant: str | None = None) -> type[AnyFolder]:
-    """Return the class for a model's folder; `ModelLoadError` says what an unsupported model is.
+    """Return the class for a model's folder; raise `ModelLoadError` naming the kind of an unsupported one.
 
     The first of `architectures` in config.json names the head, unless the graph's outputs show that it was exported
     without one. Where it names none, sentence-transformers' files decide, then the outputs.
@@ -108,7 +108,7 @@ def _architecture(config: Mapping[str, Any]) -> str | None:
 
 
 def _graph(path: Path, variant: str | None) -> TextGraph:
-    """Return what the folder's graph states; nothing where there is no such graph, which opening it reports."""
+    """Return the facts of the folder's graph; empty ones if there is no such graph, which opening it reports."""
     found = find_graphs(path).get(variant or "")
     return TextGraph() if found is None else read_text_graph(found)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 _CHARACTERS = 8  # per token, at first
 _SHORT = 4  # times as long as the first attempt: a text up to here is tokenised whole
-_WORDS = 8  # behind the last token: what is cut changes no more than the last word and the one before it
-_UNSURE = 100  # tokens at the end of a beginning: of a word that goes on
+_WORDS = 8  # kept behind the last token: a cut changes at most the last two words
+_UNSURE = 100  # tokens at the end of a beginning that may belong to a longer word
 _RUN = 1000  # characters of an unknown word that are kept
 _CHUNK = 2**16
 _DIGITS = dict.fromkeys(map(ord, "0123456789"))
@@ -114,7 +114,7 @@ class Shortener:
         return max(_RUN, int(model.max_input_chars_per_word) + 1)
 
     def _run_end(self, text: str, size: int) -> int | None:
-        """Return the end of the run that is at `size`, or None where it is no longer than what is kept."""
+        """Return the end of the run at `size`, or None if it is no longer than the part that is kept."""
         if not self._run or size - _run_start(text[:size]) <= self._run:
             return None
         same = _kind(text[size - 1])
@@ -131,7 +131,7 @@ def _count(encoding: Any) -> int:
 
 
 def _run_start(text: str) -> int:
-    """Return where the run begins that ends the text."""
+    """Return the start of the run at the end of the text."""
     same, start = _kind(text[-1]), len(text)
     while start and same(text[start - 1]):
         start -= 1
@@ -139,7 +139,7 @@ def _run_start(text: str) -> int:
 
 
 def _kind(character: str) -> Callable[[str], bool]:
-    """Return the test of the characters that go on with a run."""
+    """Return the test for characters that continue a run."""
     return _is_blank if character in _BLANKS else _is_word
 
 

@@ -23,7 +23,7 @@ _BY_PROBLEM = {"multi_label_classification": "sigmoid", "regression": "identity"
 class TextClassifier(Classifier):
     """A sequence-classification folder: a graph with one row of logits per text.
 
-    `problem_type` in `config.json` says what they become: softmax over the labels by default, for
+    `problem_type` in `config.json` chooses their activation: softmax over the labels by default, for
     `multi_label_classification` (and for a single label) a sigmoid of each, for `regression` numbers as they are. A
     text longer than `max_length` tokens is cut at its end, a pair at the end of the longer text; the trace reports it.
     """

@@ -1,4 +1,4 @@
-"""TextModel: what the models that read whole texts share: texts in, and runs together with other callers."""
+"""TextModel: the base of models that read whole texts: input checks, and batching with other callers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class TextModel(FolderModel[Parts]):
             return sample, 1
         given = [sample] if self._is_one(sample) else list(sample)
         if not given:
-            raise ModelInputError(f"the sample for {self.name!r} is empty: wanted at least one text")
+            raise ModelInputError(f"the sample for {self.name!r} is empty: expected at least one text")
         texts = list(islice(cycle(given), rows or len(given)))
         return texts, len(texts)
 
@@ -95,7 +95,7 @@ class TextModel(FolderModel[Parts]):
         return isinstance(value, str) or (self.takes_pairs and isinstance(value, Mapping))
 
     def _windows(self, value: Any) -> Iterator[Sequence[Any]]:
-        """Yield the texts, so many at once that neighbours in length are found and an interrupt is heard."""
+        """Yield the texts in windows: large enough to sort by length, small enough to heed an interrupt."""
         texts: Any = [value] if self._is_one(value) else value
         if not isinstance(texts, Sequence) and getattr(texts, "ndim", 0) == 1 and hasattr(texts, "tolist"):
             texts = texts.tolist()  # an array or a Series

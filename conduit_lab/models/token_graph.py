@@ -14,8 +14,8 @@ from conduit_lab.models.tokenizer import Tokenizer, pad
 from conduit_lab.runtime.cache import Shared
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-# Tokens of one run, padding included. On a CPU more cost time and do not save it: what is between the layers leaves
-# the cache. Measured on two cores, where 512 is best with one thread as with two; with more cores each gets 256.
+# Tokens of one run, padding included. On a CPU more of them cost time: activations no longer fit the
+# cache. Measured on two cores, where 512 is best with one thread as with two; with more cores each gets 256.
 CPU_TOKENS = 512
 CORE_TOKENS = 256
 DEVICE_TOKENS = 16_384  # a GPU needs many to be busy
@@ -67,7 +67,7 @@ class TokenGraph:
             start += size
 
     def feeds(self, rows: Rows) -> list[dict[str, Array]]:
-        """Return what the graph is fed for the rows, run by run."""
+        """Return the feeds for the rows, one dict per run."""
         return [self._feeds(rows, batch)[0] for batch in self.batches(rows.ids)]
 
     def _feeds(self, rows: Rows, batch: Array) -> tuple[dict[str, Array], Array]:
@@ -78,7 +78,7 @@ class TokenGraph:
         return {spec.name: values[spec.name].astype(spec.dtype, copy=False) for spec in self._inputs}, mask
 
     def _first_run(self, rows: Rows, last: int) -> list[Array]:
-        """Return what the graph gives for all rows in one run; refuse a graph that does not take ids up to `last`."""
+        """Return the outputs for all rows in one run; refuse a graph that does not take ids up to `last`."""
         try:
             return self.shared.run(self._feeds(rows, np.arange(len(rows.ids)))[0], len(rows.ids), count=False)
         except ModelInputError as error:

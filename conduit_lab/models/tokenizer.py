@@ -26,7 +26,7 @@ Text = str | tuple[str, str]  # alone, or two that are read together
 class Tokenizer:
     """The `tokenizer.json` of a model folder; text longer than `max_length` tokens is truncated.
 
-    With a `stride` it is read whole instead, in windows of `max_length` that share so many tokens. `lower_case` makes
+    With a `stride` it is read whole instead, in windows of `max_length` that share this many tokens. `lower_case` makes
     text lower-case first, whatever the file says. `vocabulary_size` is the number of tokens.
     Raises `ModelLoadError` naming the file, `MissingExtra` where the package tokenizers is not installed.
     """

@@ -10,7 +10,7 @@ from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.models.tokenizer import Tokenizer
 
 _MULTIPLES = (8, 16, 32, 64, 128)  # to which tables are padded, for speed
-_SPARE = 100  # one row of so many may have no token: multilingual MiniLM has 35 of 250 037, mDeBERTa 899 of 251 000
+_SPARE = 100  # one row in this many may have no token: multilingual MiniLM has 35 of 250 037, mDeBERTa 899 of 251 000
 _NAMES = {"pad_token": ("[PAD]", "<pad>"), "cls_token": ("[CLS]",), "sep_token": ("[SEP]",)}
 _NAMED = (*_NAMES, "unk_token", "bos_token", "eos_token", "mask_token")
 

@@ -124,7 +124,7 @@ def _load(path: Path, names: Sequence[Sequence[str]]) -> list[Feeds]:
 
 
 def main() -> None:
-    """Do what the request in the folder says, telling each step, and write the answer beside it."""
+    """Carry out the request in the folder, report each step, and write the answer beside it."""
     folder = Path(sys.argv[1])
     request = json.loads((folder / "request.json").read_text("utf-8"))
     with suppress(ImportError):

@@ -78,7 +78,7 @@ def check(path: Path) -> Graph:
 
 
 def _facts(path: Path, own: bytes) -> Facts:
-    """Return what the file says, read once for each content; `own` is the digest of its bytes."""
+    """Return the facts of a file, read once per content; `own` is the digest of its bytes."""
     facts = _known.get(own)
     if facts is None:
         content = path.read_bytes()

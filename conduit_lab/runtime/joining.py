@@ -1,4 +1,4 @@
-"""Joining: the feeds of several callers as one run, once it is proved that company does not change an answer."""
+"""Joining: feeds of several callers as one run, once trials prove that batch rows are independent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from conduit_lab.runtime.rows.layout import Layout
 
 log = logging.getLogger("conduit_lab")
 
-ROWS = 256  # of one run in company
+ROWS = 256  # of one coalesced run
 LONG = 200e-6  # seconds; a thread that waits for another to hand it an answer loses up to half of this
 PROOFS = 8  # trials, whose answers together are compared with those alone
 RELATIVE, ABSOLUTE = 1e-4, 1e-5  # how close the two must be; the second as a share of the answer's largest number
@@ -161,7 +161,7 @@ def _stranger(item: Item) -> Item:
 
 
 def _differ(items: Sequence[Sequence[Any]]) -> bool:
-    """Tell whether some two items differ clearly, in numbers that are finite; empty ones do not."""
+    """Return whether two of the items differ clearly, in finite numbers; empty ones do not."""
     first = next((item for item in items if all(len(array) for array in item)), None)
     if first is None:
         return False
@@ -169,7 +169,7 @@ def _differ(items: Sequence[Sequence[Any]]) -> bool:
 
 
 def _clearly(a: Any, b: Any) -> bool:
-    """Tell whether two tensors of finite numbers are further apart than rounding."""
+    """Return whether two tensors of finite numbers are further apart than rounding."""
     if isinstance(a, list):
         return any(_clearly(one, other) for one, other in zip(a, b, strict=False))
     if not isinstance(a, np.ndarray):  # a map of probabilities
@@ -183,7 +183,7 @@ def _clearly(a: Any, b: Any) -> bool:
 
 
 def _close(alone: Any, joined: Any) -> bool:
-    """Tell whether two answers are equal, as far as kernels for other batch sizes round."""
+    """Return whether two answers are equal, as far as kernels for other batch sizes round."""
     if isinstance(alone, list):
         return len(alone) == len(joined) and all(_close(a, b) for a, b in zip(alone, joined, strict=True))
     if isinstance(alone, dict):

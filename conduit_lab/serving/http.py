@@ -23,7 +23,7 @@ from conduit_lab.serving.limits import INLINE_BYTES, HttpError, clipped, read_bo
 log = logging.getLogger("conduit_lab")
 RawHeaders = list[tuple[bytes, bytes]]
 STAND_INS = 20  # headers of an answer that name them
-MESSAGE_CHARACTERS = 4000  # of an error: it may quote what was sent
+MESSAGE_CHARACTERS = 4000  # of an error, which may quote the request
 
 
 class HttpFace:

@@ -21,7 +21,7 @@ from conduit_lab.serving import codec
 
 log = logging.getLogger("conduit_lab")
 HEARTBEAT_SECONDS = 15.0
-FIRST_SECONDS = 0.05  # without a chunk until a client is told when to come back
+FIRST_SECONDS = 0.05  # without a chunk before `retry:` is sent by itself
 SEND_SECONDS = 30.0  # a client that takes nothing for so long is cut
 LAST_SECONDS = 0.5  # for the last event of a stream that the server's stop cuts
 RETRY_MILLISECONDS = 1000  # until a browser comes back
@@ -103,7 +103,7 @@ class _Client:
                 await self._pump()
                 return
         except asyncio.CancelledError:  # a server that stops has waited long enough; this task ends with the event
-            if self.sending:  # it does not take what it was sent: a last event would not reach it
+            if self.sending:  # the client does not read: a last event would not reach it
                 await _abort(self.receive)
             else:
                 with anyio.move_on_after(LAST_SECONDS):

@@ -20,7 +20,7 @@ class Match(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """The matches of each query, best first, and in words how each was looked for."""
+    """The matches of each query, best first, and the plan of each search in words."""
 
     lists: list[list[Match]]
     plans: list[str]

@@ -133,7 +133,7 @@ def listed(values: Any) -> Any:
         return values
     try:
         array = np.asarray(values)
-    except (TypeError, ValueError):  # told by who reads the numbers
+    except (TypeError, ValueError):  # reported where the numbers are read
         return values
     return list(array) if array.ndim == 1 and array.dtype.kind in "OUT" else values
 

@@ -137,7 +137,7 @@ def write(backend: Local, identity: Identity) -> None:
 
 
 def _agree(backend: Local, embedder: Embedder) -> bool | None:
-    """Compare what is stored with what an embedder makes of it, or return None where there is no text."""
+    """Compare stored vectors with an embedder's for the same texts; None if there is no text."""
     ids = backend.ids()
     tried = backend.get(ids[:: max(1, len(ids) // _TRIED)][:_TRIED])
     found = [entry for entry in tried if entry is not None and entry.content][:_COMPARED]

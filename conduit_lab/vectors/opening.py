@@ -1,4 +1,4 @@
-"""Opening: from what a store is asked to be to the backend that it stands on."""
+"""Opening: choose and open the backend for a store's path, url or memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
 def resolve(path: str | Path) -> Path:
-    """Return where a store's file lies; raise `StoreError` for what is a URL or SQLite's name for memory."""
+    """Return where a store's file lies; raise `StoreError` for a URL or SQLite's name for memory."""
     text = str(path)
     scheme = _SCHEME.match(text)
     if text == ":memory:" or (text.startswith("file:") and ":memory:" in text):

@@ -46,7 +46,7 @@ class VectorStore:
     death of the process; with `durability="full"` a power cut too. A relative path starts at the project's root. The
     folder of a `snapshot` opens for reading. A file or folder that is there has a dimension and a metric, which need
     not be named; a new store's are by default the embedder's, without one 384, and cosine. With `embedder`, text can
-    be given where an embedding is wanted; a file knows its embedder and refuses another (`vectors.identity`), unless
+    be given instead of an embedding; a file knows its embedder and refuses another (`vectors.identity`), unless
     `reembed` lets this one embed all texts again. `name` is by default the file's. `lazy` only declares the store: it
     is opened by `open()` or at the first use. `connect` opens one on a server.
 

@@ -14,8 +14,8 @@ from typing import Any
 STEPS = 300_000  # turns of loops and calls
 SECONDS = 2.0
 WORK = 64 * 2**20  # characters
-WORK_PER_CHARACTER = 32  # of what the template is given, besides
-_ELEMENT = 64  # characters that an element of a list takes the memory of
+WORK_PER_CHARACTER = 32  # of the template's variables, added to WORK
+_ELEMENT = 64  # characters that take as much memory as an element of a list
 _VISIT = 256  # characters that take the time of looking at an element
 _SPACES = [chr(code) for code in range(0x3001) if chr(code).isspace()]
 

@@ -36,7 +36,7 @@ class ControlTokens:
         self._renamed: tuple[Any, dict[int, str], dict[int, int]] | None = None
 
     def encode(self, text: str, *, special: bool) -> list[int]:
-        """Return the token ids of a text; `special` adds what the tokenizer puts around it."""
+        """Return the token ids of a text; `special` adds the tokenizer's own tokens around it."""
         # a lone surrogate is valid in a JSON string and not in UTF-8: it becomes a question mark
         clean = text.encode("utf-8", "replace").decode()
         taint = taint_of(text)
@@ -85,7 +85,7 @@ class ControlTokens:
                 yield id, part.start() + begin, part.start() + end
 
     def _rename(self) -> tuple[Any, dict[int, str], dict[int, int]]:
-        """Make the tokenizer in which control tokens have names that nobody can guess.
+        """Make the tokenizer in which control tokens have names that cannot be guessed.
 
         It treats a text as the first one does, and knows no other spelling of a control token: not
         as an added token, nor as an entry of its vocabulary.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Request:
-    """One text that is wanted: its prompt as token ids, how it is sampled, and what has come of it.
+    """One generation request: its prompt as token ids, its sampling settings and its tokens so far.
 
     `written` is called with each token, `ended` once with this request; both on the generator's
     thread, which they must not hold up. Then `result` is the text, or `error` says why there is
@@ -57,7 +57,7 @@ class Request:
         self._first = 0.0
 
     def cancel(self) -> None:
-        """End it before the next step; what has come is kept."""
+        """End the request before the next decode step; its tokens so far are kept."""
         self.cancelled = True
         if self.owner is not None:
             self.owner.wake()
@@ -101,7 +101,7 @@ class Request:
         self.filled = 0
 
     def end(self, finish: Finish, error: BaseException | None = None) -> None:
-        """Make the result of what has come, and tell."""
+        """Make the result from the tokens so far, and notify the owner."""
         if self.result is not None:
             return
         tokens = self._tokens

@@ -180,10 +180,10 @@ class Scheduler:
                 return
 
     def _admit(self, most: int) -> bool:
-        """Give the next one that waits the first free row, and rows to those that begin in the same run.
+        """Give the next pending request the first free row, and rows to those prefilled in the same run.
 
-        False where nobody waits, or no row is free. A text that crosses a switch comes before all
-        that wait.
+        Return False if no request is pending or no row is free. A sequence that crosses a switch
+        comes before all pending ones.
         """
         row = len(self._rows)
         if self._crossing:

@@ -25,9 +25,9 @@ METHODS = frozenset(
 
 
 class TaintedStr(str):
-    """A text with one byte per character: 1 for data, 0 for what a template wrote.
+    """A text with one byte per character: 1 for data, 0 for template text.
 
-    Operations that move characters keep their bytes; those that make others make data of all.
+    Operations that move characters keep their bytes; results of any other operation are data.
     """
 
     __slots__ = ("_taint",)

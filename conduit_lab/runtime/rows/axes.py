@@ -61,7 +61,7 @@ def broadcast(_: Node, inputs: Inputs) -> Flow:
 
 
 def reduce(node: Node, inputs: Inputs) -> Flow:
-    """Reduce over axes: the batch axis among them is gone, and its samples are mixed."""
+    """Reduce over axes; a reduced batch axis is lost and its samples are mixed."""
     flow = first(inputs)
     axes = (node.get("axis", 0),) if node.kind.startswith("Arg") else named_axes(node, inputs)
     if not axes:
@@ -207,7 +207,7 @@ def reshape(node: Node, inputs: Inputs) -> Flow:
 
 
 def _tail(target: Sequence[Dim], shape: Sequence[Dim]) -> bool:
-    """Tell whether `shape` ends with the dimensions of `target`, all known."""
+    """Return whether `shape` ends with the dimensions of `target`, all known."""
     return bool(target) and None not in target and list(shape[-len(target) :]) == list(target)
 
 
@@ -365,14 +365,14 @@ def _each(flow: Flow, dim: Callable[[int, Dim], Dim]) -> tuple[Dim, ...] | None:
 
 
 def _without(flow: Flow, gone: Collection[int]) -> Flow:
-    """Return what is left when axes other than the batch are removed."""
+    """Return the flow without some axes, none of them the batch axis."""
     axis = axis_of(flow)
     shape = None if flow.shape is None else tuple(dim for i, dim in enumerate(flow.shape) if i not in gone)
     return replace(flow, axis=axis - sum(a < axis for a in gone), shape=shape)
 
 
 def _resized(flow: Flow, axis: int) -> Flow:
-    """Return what is left when an axis gets another size: samples are mixed where it is theirs."""
+    """Return the flow after an axis got another size; samples are mixed if it is the batch axis."""
     if axis == flow.axis:
         return Flow(LOST, None, MIXED)
     return replace(flow, shape=_each(flow, lambda i, dim: None if i == axis else dim))

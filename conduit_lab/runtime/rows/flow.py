@@ -1,4 +1,4 @@
-"""Flow: what is known of one tensor on the way of a batch through a graph."""
+"""Flow: the batch axis, shape and row independence of one tensor in a graph."""
 
 from __future__ import annotations
 

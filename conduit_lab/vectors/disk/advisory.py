@@ -15,7 +15,7 @@ if sys.platform == "linux":
         return struct.pack("hhqqi4x", kind, os.SEEK_SET, at, count, 0)
 
     def lock(fd: int, kind: int, at: int) -> bool:
-        """Take or release the lock of one byte; False where somebody has it."""
+        """Take or release the lock of one byte; False where another descriptor has it."""
         try:
             fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _asked(kind, at, 1))
         except (BlockingIOError, PermissionError):
@@ -25,7 +25,7 @@ if sys.platform == "linux":
         return True
 
     def is_locked(fd: int, at: int, count: int) -> bool:
-        """Tell whether another descriptor has a lock among `count` bytes."""
+        """Return whether another descriptor has a lock among `count` bytes."""
         try:
             found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _asked(fcntl.F_WRLCK, at, count))
         except OSError:

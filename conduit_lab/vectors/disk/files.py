@@ -34,7 +34,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replaced_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, and put what was written there at `path`, in place of a file there."""
+    """Yield a temporary path beside `path`, then move the file written there to `path`, atomically."""
     temporary = temporary_beside(path)
     try:
         yield temporary
@@ -45,7 +45,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put `content` at `path`: a reader finds what was there before or all of this."""
+    """Write `content` to `path` atomically: a reader finds the old content or all of the new."""
     with replaced_file(path) as temporary, synced(temporary) as file:
         file.write(content)
 
@@ -65,7 +65,7 @@ def temporary_beside(path: Path) -> Path:
 
 
 def can_write(path: Path) -> bool:
-    """Tell whether a file can be written, and others made beside it."""
+    """Return whether a file can be written, and others made beside it."""
     effective = os.access in os.supports_effective_ids
     return all(os.access(each, os.W_OK, effective_ids=effective) for each in (path, path.parent))
 

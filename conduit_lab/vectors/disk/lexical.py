@@ -107,7 +107,7 @@ _STOP_WORDS = frozenset(
 
 
 def fold(text: Text) -> Text:
-    """Return text without case, accents and compatibility forms: NFKC of what is left of its NFKD.
+    """Return text without case, accents and compatibility forms: NFKC of its filtered NFKD.
 
     Full-width letters, ligatures and superscripts become plain, "ς" becomes "σ", "ё" becomes "е"; composed and
     decomposed Hangul and kana are the same.

@@ -5,8 +5,8 @@ checksum, a `shutil.copy` (sqlite.org/howtocorrupt.html, 2.2). Another process t
 for the last one and removes the write-ahead log in use. The open file description locks of Linux (fcntl(2)) belong to
 one descriptor, and they conflict with POSIX locks:
 
-    shared, one byte that SQLite locks        nobody gets the exclusive lock under which the log is removed
-    shared, SQLite's "dead man's switch"      nobody makes the wal-index (-shm) again
+    shared, one byte that SQLite locks        no process gets the exclusive lock under which the log is removed
+    shared, SQLite's "dead man's switch"      no process rebuilds the wal-index (-shm)
     exclusive, `_WRITE`                       one writer at a time
     shared, `_NAMES` + a hash of the name     hard links have logs of their own, so only one of them is open
 
@@ -63,8 +63,8 @@ class LiveFile:
 
     `prepare` gets a connection to a file that has no log yet, a copy, and refuses one that is no store.
     Call `attach` once the connection has read the file, and `check` before each commit. `last` is the last change
-    that the owner knows to be in the file. `forked` tells that a parent process opened it, `overwritten` that a check
-    found other content, with which what is in memory no longer agrees.
+    that the owner knows to be in the file. `forked` says that a parent process opened it, `overwritten` that a check
+    found other content, which the entries in memory no longer match.
     """
 
     def __init__(self, path: Path, prepare: Callable[[sqlite3.Connection], None] | None = None) -> None:
@@ -263,7 +263,7 @@ _OVERWRITTEN = (
 
 
 def is_open(path: Path) -> bool:
-    """Tell whether a store or another program has the file at `path` open, here or in another process."""
+    """Return whether a store or another program has the file at `path` open, here or in another process."""
     with _registering:
         found = path.stat()
         if (found.st_dev, found.st_ino) in _files:
@@ -276,7 +276,7 @@ def is_open(path: Path) -> bool:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise `StoreError` unless a copy may take the place of what is at `path`: nothing, or a store that is closed."""
+    """Raise `StoreError` unless a copy may be written to `path`: nothing is there, or a closed store."""
     if not path.exists():
         problem = None
     elif not path.is_file():

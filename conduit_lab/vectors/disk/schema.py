@@ -47,7 +47,7 @@ def identify(connection: sqlite3.Connection) -> None:
 def check(connection: sqlite3.Connection, path: Path | str) -> bool:
     """Return whether a file keeps the log of changes; raise `StoreError` unless its schema is that of a store.
 
-    A trigger, a view or an index that somebody added can change or lose what is written.
+    A foreign trigger, view or index can change or lose entries as they are written.
     """
     found = _objects(connection)
     logged = any(name.startswith("changes") for name in found)
@@ -56,7 +56,7 @@ def check(connection: sqlite3.Connection, path: Path | str) -> bool:
     for name, (kind, _) in found.items():
         if name not in expected and not name.startswith("sqlite_stat"):  # what ANALYZE leaves changes no write
             raise StoreError(
-                f"{path}: the {kind} {name!r} does not belong to a store, and may change what is written: "
+                f"{path}: the {kind} {name!r} does not belong to a store, and may change entries as they are written: "
                 f'remove it with DROP {kind.upper()} "{name}", or restore the file from a copy'
             )
     for name, (kind, _) in expected.items():

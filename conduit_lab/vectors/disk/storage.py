@@ -138,7 +138,7 @@ class Storage:
                 if write and file is not None:
                     file.check()
         except BaseException as error:
-            self._last = last if self._last == last else None  # what was undone may be in memory
+            self._last = last if self._last == last else None  # undone changes may be in memory
             self._explain(error.__cause__)
             raise
         finally:
@@ -265,7 +265,7 @@ class Storage:
         last = self._last
         with self._told("open"):
             self._open()
-        self._seen, self._last = -1, last  # what the caller knows is from before
+        self._seen, self._last = -1, last  # the caller's state is older
 
     @property
     def forked(self) -> bool:

@@ -14,7 +14,7 @@ TOKENS = 256
 CHARACTERS = 1000  # about as much English text as 256 tokens
 # A tokenizer makes one token of a word that it does not know, though it has a megabyte (an image in base64).
 CHARACTERS_A_TOKEN = 16
-# The splitter counts what is left of a line for each chunk in it, so it gets this many characters a unit at once.
+# The splitter counts the rest of a line for each chunk in it, so it gets this many characters per unit at once.
 WINDOW = 32
 
 
@@ -75,13 +75,13 @@ class Chunker:
         ]
 
     def fits(self, text: str) -> bool:
-        """Tell whether a text is no longer than a chunk may be."""
+        """Return whether a text fits into one chunk."""
         return (len(text) if self.length is None else self._count(text)) <= self.size
 
     def _pieces(self, splitter: Any, text: str, start: int, end: int) -> Iterator[tuple[int, str]]:
         """Yield the offset and the text of each piece between `start` and `end`, in time linear in their length.
 
-        The last piece of a window may go on behind it, so the next window starts there.
+        The last piece of a window may continue past it, so the next window starts with that piece.
         """
         window = most = self.size * WINDOW
         while start < end:

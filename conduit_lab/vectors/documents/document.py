@@ -37,8 +37,8 @@ class Document:
     `source` is the file's path as `core.paths.display` gives it. `kind` is markdown, text, html or pdf. `begin` is
     where the text starts after a front matter. `headings` are in the order of the text. `pages` are the offsets at
     which the pages of a PDF start. `lines` are pairs (offset, line number from 1) of the file, in order; for HTML
-    they are lines of the file and not of `text`, and a PDF has none. `problem` says how `text` differs from what a
-    reader of the file sees, or "".
+    they are lines of the file and not of `text`, and a PDF has none. `problem` says how `text` differs from the text
+    that a reader sees, or "".
     """
 
     source: str

@@ -342,7 +342,7 @@ def _plain(text: str) -> str:
 
 
 def _is_hidden(attrs: list[tuple[str, str | None]]) -> bool:
-    """Tell whether an element's own attributes keep it from being seen."""
+    """Return whether an element's own attributes keep it from being seen."""
     return any(
         (name == "hidden" and value != "until-found") or (name == "style" and value and _HIDING.search(value))
         for name, value in attrs

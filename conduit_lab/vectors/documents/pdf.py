@@ -77,7 +77,7 @@ def clean(text: str) -> str:
 
 
 def find_problem(texts: Sequence[str], scanned: Sequence[int] = ()) -> str:
-    """Return what is wrong with the text of a PDF, with the next step, or ""; `scanned` are pages of images alone."""
+    """Return the problem of a PDF's text with the next step, or ""; `scanned` are pages of images alone."""
     text = "\n".join(texts)
     if not text.strip():
         return "has no text: scanned pages want text recognition first"

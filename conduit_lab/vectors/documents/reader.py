@@ -46,7 +46,7 @@ class Reader:
         return digest([*self._settings, file.name, file.section, file.path.name])
 
     def pieces(self, file: Source, data: bytes) -> tuple[list[Piece], str]:
-        """Return the text and the metadata of each entry, and what is wrong with the text, or ""."""
+        """Return the text and metadata of each entry, and the problem of the text, or ""."""
         if kind_of(file.path) == "table":
             sheet = parse_csv(file.name, data, self.text)
             pieces, problem = self.rows(sheet, file.section), sheet.problem
@@ -74,7 +74,7 @@ class Reader:
 
 
 def chunker_for(embedder: Embedder, size: int | None, overlap: int) -> Chunker:
-    """Return a chunker that counts the tokens of the embedder, where it can tell them, else characters."""
+    """Return a chunker that counts the embedder's tokens, or characters if it does not count them."""
     length, most = passage_length(embedder), getattr(embedder, "max_length", None)
     if length is not None and most is not None:
         size = min(TOKENS, most) if size is None else size

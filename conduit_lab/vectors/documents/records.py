@@ -38,7 +38,7 @@ class Stamp:
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, seen)
 
     def proves(self, now: Stamp) -> bool:
-        """Tell whether a file that has this stamp `now` has surely not changed since."""
+        """Return whether a file with this stamp `now` is certain not to have changed since."""
         same = (self.size, self.modified, self.changed) == (now.size, now.modified, now.changed)
         return same and self.seen - max(self.modified, self.changed) >= SETTLED_NS
 
@@ -122,7 +122,7 @@ class Records:
             self._changes[self._key(path)] = None
 
     def flush(self) -> None:
-        """Write what has changed."""
+        """Write the changed records."""
         if self._notes is not None and self._changes:
             # a path that is not UTF-8 has no note
             self._notes.write_notes(_KEY, {key: value for key, value in self._changes.items() if _is_utf8(key)})
@@ -151,7 +151,7 @@ class Records:
         return file.name
 
     def _folder(self, source: str, section: str | None) -> Path | None:
-        """Return the folder in which a stored document was found, where record or section tell it."""
+        """Return the folder in which a stored document was found, if its record or section names it."""
         path = self._paths.get(source)
         if path is not None:
             folder = self._records[path].folder

@@ -131,7 +131,7 @@ def add_documents(
     one that was given by name, and for a folder, `InputError` is raised when the others are stored. Raises
     `InputError` for chunks longer than the embedder reads, `VectorInputError` for a store without an embedder,
     `MissingExtra` where the package that reads or cuts a document is not installed. `notes` is where the store's
-    backend keeps what it knows of the files.
+    backend keeps its records of the files.
     """
     begin = perf_counter()
     if table.is_table(documents):
@@ -156,7 +156,7 @@ def add_documents(
 
 
 def _files(update: _Update, sources: Sources, records: Records, reader: Reader) -> None:
-    """Store all files, remove what is gone, and raise for folders and given files that cannot be read."""
+    """Store all files, remove deleted ones, and raise for folders and given files that cannot be read."""
     problems, wrong, failed = update.done.problems, list(sources.locked.values()), set()
     files = [records.place(file) for file in sources.files]
     for file in files:

@@ -163,7 +163,7 @@ def _even(source: str, lines: list[tuple[int, list[str]]]) -> list[list[str]]:
 
 
 def _is_index(cells: Sequence[str]) -> bool:
-    """Tell whether a column only counts its rows, from 0 or 1."""
+    """Return whether a column only counts its rows, from 0 or 1."""
     return any(list(cells) == [str(number) for number in range(first, first + len(cells))] for first in (0, 1))
 
 

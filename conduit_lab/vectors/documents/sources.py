@@ -36,7 +36,7 @@ class Source:
 
     @property
     def size(self) -> int:
-        """Bytes; 0 for a file that is gone by now, which reading it reports."""
+        """Bytes; 0 for a file deleted meanwhile, which reading it reports."""
         try:
             return self.path.stat().st_size
         except OSError:
@@ -58,10 +58,10 @@ class Sources:
     locked: dict[Path, str] = field(default_factory=dict)
 
     def covers(self, name: str, path: Path | None = None) -> bool:
-        """Tell whether the document `name`, by default at that path, lies below one of the folders.
+        """Return whether the document `name`, by default at that path, lies below one of the folders.
 
-        The file may be gone, or be a link by now, so `path` is one without links. Of the documents below
-        a locked folder nobody knows whether they are gone.
+        The file may be deleted or a link by now, so `path` is one without links. Documents below an
+        unreadable folder may still exist.
         """
         if path is None:
             path = Path(os.path.realpath(resolve(name).parent), Path(name).name)

@@ -140,7 +140,7 @@ class Int8:
         near = near if self.axes is None else self.axes(near)
         scales = _scales(near)
         # One scale for all, so that their products are compared as the whole numbers they are, but none that is much
-        # too great for most. Zero vectors take what the others have.
+        # too great for most. Zero vectors take the others' scale.
         if len(some := scales[scales > 0]):
             self._usual = min(some.max(), _COMMON * np.median(some))
         scales = np.maximum(scales, self._usual)

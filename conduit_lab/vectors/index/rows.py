@@ -111,7 +111,7 @@ class Rows:
             self._judge()
 
     def _judge(self) -> None:
-        """Set anew which rows are odd."""
+        """Recompute the odd rows."""
         lengths = self.lengths.take(np.arange(len(self)))
         odd = scoring.odd(lengths)
         if self.metric != "cosine" and not odd.all():
