@@ -41,14 +41,17 @@ class QdrantServer(ThreadingHTTPServer):
             case "PUT", "":
                 return self.engine.create_collection(name, models.VectorParams(**body["vectors"]))
             case "PUT", "index":
-                if body["field_name"] == "content":
+                if isinstance(body["field_schema"], dict):
                     schema = models.TextIndexParams(**body["field_schema"])
-                    self.engine.create_payload_index(name, "content", schema)
+                    self.engine.create_payload_index(name, body["field_name"], schema)
                 return {"status": "completed"}
             case "PUT", "points":
                 return self.engine.upsert(name, [models.PointStruct(**point) for point in body["points"]])
             case "POST", "points":
                 return self.engine.retrieve(name, body["ids"], body["with_payload"], body["with_vector"])
+            case "POST", "points/batch":
+                changes = [models.SetPayloadOperation(**change) for change in body["operations"]]
+                return self.engine.batch_update_points(name, changes)
             case "POST", "points/delete":
                 return self.engine.delete(name, models.PointIdsList(points=body["points"]))
             case "POST", "points/count":
