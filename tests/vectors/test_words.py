@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 from unicodedata import normalize
 
 import numpy as np
 import pytest
 
+from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.store import VectorStore
-from tests.vectors.remote.qdrant_server import qdrant_server
+from tests.vectors.conformance import KINDS, store_of
 
-KINDS = ("memory", "file", "snapshot", "qdrant", "qdrant server", "postgres")
 LONG = "kettle" * 400
 TEXTS = {
     "returns": "She returns the kettles, not the lamps.",
@@ -128,32 +130,20 @@ FOUND = {
 }
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=[*KINDS, "snapshot"])
 def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VectorStore]:
-    """A store of each kind with all texts, for reading, and two entries without content."""
-    folder = tmp_path_factory.mktemp("words")
-    match request.param:
-        case "memory":
-            store = VectorStore(2)
-        case "file" | "snapshot":
-            store = VectorStore(2, path=folder / "words.db")
-        case "qdrant":
-            store = VectorStore.connect("qdrant://:memory:/words", 2)
-        case "qdrant server":
-            server = qdrant_server()
-            url = server.__enter__().url
-            request.addfinalizer(lambda: server.__exit__(None, None, None))
-            store = VectorStore.connect(f"{url}/words", 2)
-        case _:
-            store = VectorStore.connect(request.getfixturevalue("postgres"), 2, name=folder.name)
-    store.add_many(list(TEXTS), np.ones((len(TEXTS), 2)), [{"n": n} for n in range(len(TEXTS))], list(TEXTS.values()))
-    store.add("without", [1, 1])
-    if request.param == "snapshot":
-        with store:
-            store.snapshot(folder / "snapshot")
-        store = VectorStore(path=folder / "snapshot")
-    with store:
-        yield store
+    """A store of each kind with all texts, for reading, and an entry without content."""
+    folder, kind = tmp_path_factory.mktemp("words"), request.param
+    with store_of("file" if kind == "snapshot" else kind, folder, request) as store:
+        metadatas = [{"n": n} for n in range(len(TEXTS))]
+        store.add_many(list(TEXTS), np.ones((len(TEXTS), 2)), metadatas, list(TEXTS.values()))
+        store.add("without", [1, 1])
+        if kind != "snapshot":
+            yield store
+            return
+        store.snapshot(folder / "snapshot")
+    with VectorStore(path=folder / "snapshot") as snapshot:
+        yield snapshot
 
 
 @pytest.mark.parametrize("query", FOUND)
@@ -167,6 +157,71 @@ def test_a_filter_keeps_some_of_them(store: VectorStore) -> None:
 
 
 @pytest.mark.parametrize("id", [id for id, text in TEXTS.items() if any(c.isalnum() for c in text)])
-@pytest.mark.parametrize("change", [str, str.upper, lambda text: normalize("NFD", text)])
-def test_a_text_finds_itself_first(store: VectorStore, id: str, change: Callable[[str], str]) -> None:
-    assert store.search(change(TEXTS[id]), 3, mode="lexical")[0].id == id
+def test_a_text_finds_itself_first(store: VectorStore, id: str) -> None:
+    for text in (TEXTS[id], TEXTS[id].upper(), normalize("NFD", TEXTS[id])):
+        assert store.search(text, 3, mode="lexical")[0].id == id
+
+
+@pytest.fixture(params=KINDS)
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorStore]:
+    with store_of(request.param, tmp_path, request) as store:
+        yield store
+
+
+def found(store: VectorStore, query: str) -> set[str]:
+    return {hit.id for hit in store.search(query, 100, mode="lexical")}
+
+
+def test_a_text_that_changes_is_found_by_its_last_words(empty: VectorStore) -> None:
+    empty.add_many(["a", "b"], np.ones((2, 2)), None, ["old kettle", "old lamp"])
+    empty.update("a", content="new kettles")
+    assert (found(empty, "old"), found(empty, "new"), found(empty, "kettle")) == ({"b"}, {"a"}, {"a"})
+    empty.add("b", [1, 1])
+    assert found(empty, "old lamp") == set()
+    empty.delete("a")
+    assert found(empty, "kettle") == set()
+
+
+def test_words_without_weight_still_find(empty: VectorStore) -> None:
+    empty.add_many(["a", "b", "c"], np.ones((3, 2)), None, ["kettle", "kettle", "kettle lamp"])
+    assert found(empty, "kettle") == {"a", "b", "c"}
+    assert [hit.id for hit in empty.search("kettle", 2, mode="lexical")] == ["a", "b"]
+    assert empty.search("kettle lamp", 1, mode="lexical")[0].id == "c"
+
+
+def test_hybrid_adds_the_same_entries(empty: VectorStore) -> None:
+    texts = ["lamp"] * 100 + ["Déjà-vu returned"]
+    angles = np.linspace(0, np.pi, 101)
+    empty.embedder = First()
+    empty.add_many(map(str, range(101)), np.stack([np.cos(angles), np.sin(angles)], axis=1), None, texts)
+    hits = empty.search("deja returning", 50, mode="hybrid")
+    assert {hit.id for hit in hits} == {*map(str, range(49)), "100"}
+
+
+class First:
+    """Embeds every text alike."""
+
+    dimension = 2
+
+    def encode(self, texts: str | Sequence[str]) -> FloatArray:
+        one = np.array([1, 0], np.float32)
+        return one if isinstance(texts, str) else np.stack([one for _ in texts])
+
+
+@pytest.mark.parametrize("where", [None, {"n": {"$lt": 30}}])
+def test_postgres_orders_as_the_local_store_does(
+    where: dict[str, Any] | None, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    random = np.random.default_rng(1)
+    words = np.array(["kettle", "kettles", "lamp", "the", "Straße", "дом", "x", "y", "z", "rare"])
+    texts = [" ".join(words[random.geometric(0.25, random.integers(0, 30)) % 10]) for _ in range(60)]
+    answers = []
+    for kind in ("memory", "postgres"):
+        with store_of(kind, tmp_path, request) as store:
+            store.add_many(map(str, range(60)), np.ones((60, 2)), [{"n": n} for n in range(60)], texts)
+            store.add("without", [1, 1], {"n": 1})
+            queries = ("kettle", "lamps and kettles, a kettle", "the", "strasse x ДОМ", "rare rarely y z")
+            answers.append([store.search(query, 12, where, mode="lexical") for query in queries])
+    for here, there in zip(*answers, strict=True):
+        assert [hit.id for hit in there] == [hit.id for hit in here]
+        assert [hit.score for hit in there] == pytest.approx([hit.score for hit in here], rel=1e-9)

@@ -26,7 +26,7 @@ CREATE VIRTUAL TABLE terms USING fts5vocab (words, instance);
 
 def count_terms(texts: Iterable[str | None]) -> list[Counter[str]]:
     """Return how often each term occurs in each text."""
-    folded = [fold(text) for text in texts]
+    folded = [fold(text or "") for text in texts]
     counts = [Counter[str]() for _ in folded]
     for at, term in _cut(folded):
         counts[at][term] += 1
@@ -38,7 +38,7 @@ def query_terms(text: str) -> list[str]:
     return [term for _, term in sorted(_cut(query_words(fold(text[:MAX_CHARACTERS]))), key=lambda found: found[0])]
 
 
-def _cut(texts: Iterable[str | None]) -> Iterator[tuple[int, str]]:
+def _cut(texts: Iterable[str]) -> Iterator[tuple[int, str]]:
     """Yield each term of folded texts with the position of its text, in no order."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.executescript(_SCHEMA)

@@ -56,6 +56,7 @@ def add(connection: Connection[Any], table: str) -> None:
     if connection.execute(_HAS, (table, FIELD)).fetchone() is not None:
         return
     with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = 0")  # an index of a large table takes long
         cursor.execute(sql(_ADD))
         last = uuid.UUID(int=0)
         while rows := cursor.execute(sql(_READ), (last, _PAGE)).fetchall():

@@ -24,6 +24,7 @@ class QdrantServer(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.asked: list[tuple[str, str, dict[str, str], Any]] = []
         self.refuse: tuple[int, str] | None = None
+        self.refused = ""  # the end of the paths that it refuses
 
     @property
     def url(self) -> str:
@@ -83,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         with self.server.lock:
             self.server.asked.append((self.command, path, dict(self.headers), body))
-            if self.server.refuse:
+            if self.server.refuse and path.endswith(self.server.refused):
                 status, text = self.server.refuse
                 self._send(status, {"status": {"error": text}})
             else:
