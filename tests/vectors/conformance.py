@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,12 @@ from hypothesis.extra import numpy as hnp
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.backend import Backend, Match
 from conduit_lab.vectors.entry import Entry
+from conduit_lab.vectors.store import VectorStore
+from tests.vectors.remote.qdrant_server import qdrant_server
 
 Open = Callable[..., Backend]
 
+KINDS = ("memory", "file", "qdrant", "qdrant server", "postgres")
 METRICS = ("cosine", "dot", "l2", "manhattan")
 DIMENSION = 6
 # One store for all examples of a test: each example empties it first.
@@ -41,6 +46,24 @@ METADATA = st.dictionaries(KEYS, VALUES, max_size=4)
 FEW = hnp.arrays(np.float32, DIMENSION, elements=st.sampled_from([-1.0, 0.0, 1.0, 2.0]))
 ANY = hnp.arrays(np.float32, DIMENSION, elements=st.floats(width=32, allow_nan=False, allow_infinity=False))
 VECTORS = FEW | hnp.arrays(np.float32, DIMENSION, elements=st.floats(-8, 8, width=32))
+
+
+@contextmanager
+def store_of(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[VectorStore]:
+    """Open an empty store of one of `KINDS`, with the dimension 2 and the metric cosine."""
+    match kind:
+        case "qdrant server":
+            with qdrant_server() as server, VectorStore.connect(f"{server.url}/{folder.name}", 2) as store:
+                yield store
+            return
+        case "postgres":
+            store = VectorStore.connect(request.getfixturevalue("postgres"), 2, name=folder.name)
+        case "qdrant":
+            store = VectorStore.connect(f"qdrant://:memory:/{folder.name}", 2)
+        case _:
+            store = VectorStore(2, path=folder / "store.db" if kind == "file" else None)
+    with store:
+        yield store
 
 
 def _conditions() -> st.SearchStrategy[Any]:

@@ -27,6 +27,7 @@ Keep = Callable[[IntArray], BoolArray]
 # The name of `fold` in SQL. A file whose words were folded by other rules names another function, so bump the number
 # with the rules: the file is upgraded when it is opened, and an older version of this library refuses to write to it.
 FOLD = "fold_1"
+TOKENIZER = "\"porter unicode61 remove_diacritics 2 categories 'L* N* Co M*'\""
 
 
 def _schema(new: str, old: str, content: str, tokenizer: str) -> tuple[str, ...]:
@@ -62,7 +63,7 @@ SCHEMA = _schema(
     f"{FOLD}(new.content)",
     f"{FOLD}(old.content)",
     f"{FOLD}(content) AS content",
-    "\"porter unicode61 remove_diacritics 2 categories 'L* N* Co M*'\"",
+    TOKENIZER,
 )
 # That of files whose texts were indexed as they are: read where it cannot be upgraded.
 UNFOLDED = _schema("new.content", "old.content", "content", "'porter unicode61 remove_diacritics 2'")
@@ -82,7 +83,7 @@ _ID = "SELECT id FROM entries WHERE seq = ?"
 CHECK = "INSERT INTO words (words, rank) VALUES ('integrity-check', 1)"
 
 MAX_WORDS = 64  # of one query; each costs a walk through the texts that hold it
-_MAX_CHARACTERS = 40_000  # of one query; FTS5 reads 32,768 bytes of a word
+MAX_CHARACTERS = 40_000  # of one query; FTS5 reads 32,768 bytes of a word
 _BLOCK = 4_096  # hits that a filter refuses together
 
 # Accents of Latin, Greek and Cyrillic; points of Hebrew and Arabic, tatweel; joiners, soft hyphens and variation
@@ -148,7 +149,7 @@ def search(
 
     `keep` reports for the numbers `seq` of some entries which of them may be found. It is asked about each hit once.
     """
-    text = text[:_MAX_CHARACTERS]
+    text = text[:MAX_CHARACTERS]
     query = match(fold(text) if _has(connection, SCHEMA) else text)
     if query is None:
         return []
@@ -184,13 +185,18 @@ def numbers(connection: sqlite3.Connection, after: int = 0) -> IntArray:
 def match(text: str) -> str | None:
     """Return the FTS5 query for texts with any word of `text`, or None where it has no word.
 
-    Every word is quoted, so nothing in `text` is an operator. Stop words count only where there is no other word.
+    Every word is quoted, so nothing in `text` is an operator.
     """
+    return " OR ".join(f'"{word}"' for word in query_words(text)) or None
+
+
+def query_words(text: str) -> list[str]:
+    """Return the distinct words of `text`, at most `MAX_WORDS`; stop words only where there is no other word."""
     plain = unicodedata.normalize("NFC", text)
     words = "".join(character if _is_of_word(character) else " " for character in plain).split()
     distinct = {word.lower(): word for word in words}
     telling = [word for low, word in distinct.items() if low not in _STOP_WORDS] or list(distinct.values())
-    return " OR ".join(f'"{word}"' for word in telling[:MAX_WORDS]) or None
+    return telling[:MAX_WORDS]
 
 
 def _is_of_word(character: str) -> bool:

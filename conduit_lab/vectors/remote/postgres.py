@@ -2,7 +2,8 @@
 
 A table holds the entries as they were given (`id`, `embedding` as little-endian float32, `metadata`, `content`) and
 what searches look at: `nearby`, the vector that distances are taken to; `attributes`, the metadata for comparison
-(`where_sql`); `words`, the text search vector of the content. `order` counts the entries in the order of adding.
+(`where_sql`); the terms of the content (`terms`), how often each occurs, and their number, `length`. `order` counts
+the entries in the order of adding.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import re
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +24,10 @@ from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.backend import Match, Matches
 from conduit_lab.vectors.entry import Entry
 from conduit_lab.vectors.filters import Filter
+from conduit_lab.vectors.remote import terms_sql
 from conduit_lab.vectors.remote.candidates import MARGIN, best, searchable, searchable_entries
 from conduit_lab.vectors.remote.connections import Connections
+from conduit_lab.vectors.remote.terms import FIELD, count_terms, query_terms
 from conduit_lab.vectors.remote.where_sql import attributes, read, to_sql, write
 
 if TYPE_CHECKING:
@@ -33,7 +37,6 @@ _NAME = re.compile(r"([a-zA-Z0-9_]{1,63}\.)?[a-zA-Z0-9_]{1,63}")
 _FORMAT = "conduit-lab vector store 1, "  # then the metric; the table's comment
 _OPERATORS = {"cosine": "<#>", "dot": "<#>", "l2": "<->"}
 _EF_SEARCH = 400  # how far a search in an HNSW index looks around; the most candidates that it gives
-_WORDS = 32  # of a lexical query
 _SCHEMA = """
 CREATE TABLE {table} (
     "order" bigint GENERATED ALWAYS AS IDENTITY,
@@ -46,33 +49,27 @@ CREATE TABLE {table} (
     content text,
     created_at double precision NOT NULL,
     updated_at double precision NOT NULL,
-    words tsvector GENERATED ALWAYS AS (to_tsvector('english', left(content, 100000))) STORED
+    {terms} text[] NOT NULL,
+    counts integer[] NOT NULL,
+    length integer
 );
 ALTER TABLE {table} ALTER COLUMN nearby SET STORAGE MAIN, ALTER COLUMN embedding SET STORAGE EXTERNAL;
 CREATE INDEX ON {table} USING gin (attributes jsonb_path_ops);
-CREATE INDEX ON {table} USING gin (words);
+CREATE INDEX ON {table} USING gin ({terms});
+CREATE INDEX ON {table} (length);
 COMMENT ON TABLE {table} IS {comment}
 """
 _PUT = """
-INSERT INTO {table} (key, id, embedding, nearby, metadata, attributes, content, created_at, updated_at)
-VALUES (%s, %s, %s, %s::vector, %s::json, %s::jsonb, %s, %s, %s)
+INSERT INTO {table} (
+    key, id, embedding, nearby, metadata, attributes, content, created_at, updated_at, {terms}, counts, length
+)
+VALUES (%s, %s, %s, %s::vector, %s::json, %s::jsonb, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (key) DO UPDATE SET embedding = excluded.embedding, nearby = excluded.nearby,
     metadata = excluded.metadata, attributes = excluded.attributes, content = excluded.content,
-    updated_at = excluded.updated_at
+    updated_at = excluded.updated_at,
+    {terms} = excluded.{terms}, counts = excluded.counts, length = excluded.length
 """
 _MATCH = 'id, content, metadata::text, "order"'
-# ts_rank of one word grows with its count and falls with the length of the text, as in BM25; the weight is BM25's.
-_LEXICAL = """
-WITH asked AS MATERIALIZED (
-    SELECT word, ln(1 + (SELECT count(*) FROM {table})::float8
-        / (1 + (SELECT count(*) FROM {table} WHERE words @@ word))) AS weight
-    FROM unnest(%s::text[]::tsquery[]) AS word
-)
-SELECT {match}, (SELECT sum(weight * ts_rank(words, word, 1)) FROM asked) AS score
-FROM {table} WHERE words @@ %s::tsquery AND {where}
-ORDER BY score DESC, "order" LIMIT %s
-"""
-
 _GRAPHS = """
 SELECT 1 FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam
 WHERE indrelid = %s::regclass AND amname = 'hnsw' AND indisvalid
@@ -102,6 +99,7 @@ class Postgres:
         self._lock = threading.Lock()
         forking.free_in_child(self, "_lock")
         self.version = 0
+        self._unindexed = ""  # why the rows have no terms
         try:
             self.dimension, self.metric = self._connections.run(lambda c: self._prepare(c, table, dimension, metric))
         except BaseException:
@@ -115,7 +113,9 @@ class Postgres:
         if not entries:
             return
         nearby = searchable_entries(self.metric, entries)
-        rows = [_row(entry, vector) for entry, vector in zip(entries, nearby, strict=True)]
+        self._check_terms()
+        terms = count_terms(entry.content for entry in entries)
+        rows = [_row(*each) for each in zip(entries, nearby, terms, strict=True)]
 
         def put(connection: Connection[Any]) -> None:
             with connection.transaction(), connection.cursor() as cursor:
@@ -176,13 +176,13 @@ class Postgres:
         return Matches(lists, [plan] * len(lists))
 
     def lexical(self, text: str, top_k: int, where: Filter | None = None) -> list[Match]:
-        """Return the best `top_k` entries by the English words of `text`; content counts to 100,000 characters."""
-        asked = self._words(text)
+        """Return the best `top_k` entries by the words of `text`."""
+        asked = query_terms(text)
         if not asked:
             return []
+        self._check_terms()
         keep = to_sql(where)
-        values = [asked, " | ".join(asked), *keep.values, top_k]
-        rows = self._ask(_LEXICAL, values, where=keep.text)
+        rows = self._ask(terms_sql.SEARCH, [asked, asked, *keep.values, top_k], where=keep.text)
         return [_match(row, row[4]) for row in rows]
 
     # Life
@@ -217,18 +217,12 @@ class Postgres:
         """Tell whether somebody has made an HNSW index over the vectors that answers this metric."""
         return self.metric in _OPERATORS and bool(self._ask(_GRAPHS, [self._table]))
 
-    def _words(self, text: str) -> list[str]:
-        """Return the words of `text` as text search has them, each a quoted query of its own."""
-        query = "SELECT lexeme FROM unnest(to_tsvector('english', %s)) ORDER BY positions[1] LIMIT %s"
-        lexemes = [lexeme for (lexeme,) in self._ask(query, [write(text[:10_000]), _WORDS])]
-        return ["'" + lexeme.replace("\\", "\\\\").replace("'", "''") + "'" for lexeme in lexemes]
-
     def _ask(self, query: str, values: Sequence[Any], where: str = "TRUE") -> list[Any]:
         text = self._sql(query, where)
         return self._connections.run(lambda connection: connection.execute(text, values).fetchall())
 
     def _sql(self, query: str, where: str = "TRUE") -> bytes:
-        return query.format(table=self._table, match=_MATCH, where=where).encode()
+        return query.format(table=self._table, terms=FIELD, match=_MATCH, where=where).encode()
 
     def _changed(self) -> None:
         with self._lock:
@@ -253,6 +247,7 @@ class Postgres:
                     raise StoreError(f"{self.name}: there is no such table: give a dimension to make it")
                 found = dimension, metric or "cosine"
                 self._create(connection, *found)
+            self._upgrade(connection)
         for what, got, wanted in zip(("dimension", "metric"), found, (dimension, metric), strict=True):
             if wanted not in (None, got):
                 raise StoreError(
@@ -279,7 +274,25 @@ class Postgres:
             with self._connections.told("pgvector is missing, and an administrator must run CREATE EXTENSION vector"):
                 connection.execute("CREATE EXTENSION vector")
         comment = f"'{_FORMAT}{metric}'"
-        connection.execute(_SCHEMA.format(table=self._table, dimension=dimension, comment=comment).encode())
+        connection.execute(
+            _SCHEMA.format(table=self._table, terms=FIELD, dimension=dimension, comment=comment).encode()
+        )
+
+    def _upgrade(self, connection: Connection[Any]) -> None:
+        """Add the terms that a table of an older version lacks, where this user may change it."""
+        from psycopg import errors
+
+        try:
+            terms_sql.add(connection, self._table)
+        except (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction) as error:
+            self._unindexed = " ".join(str(error).split())
+
+    def _check_terms(self) -> None:
+        if self._unindexed:
+            raise StoreError(
+                f"{self.name}: an older version made this table, and this user cannot upgrade it "
+                f"({self._unindexed}): connect once as the owner of the table"
+            )
 
 
 def _quoted(table: str) -> str:
@@ -296,7 +309,7 @@ def _key(id: str) -> uuid.UUID:
     return uuid.uuid5(uuid.NAMESPACE_OID, id)
 
 
-def _row(entry: Entry, nearby: FloatArray) -> tuple[Any, ...]:
+def _row(entry: Entry, nearby: FloatArray, terms: Counter[str]) -> tuple[Any, ...]:
     return (
         _key(entry.id),
         write(entry.id),
@@ -307,6 +320,7 @@ def _row(entry: Entry, nearby: FloatArray) -> tuple[Any, ...]:
         None if entry.content is None else write(entry.content),
         entry.created_at,
         entry.updated_at,
+        *terms_sql.columns(entry.content, terms),
     )
 
 

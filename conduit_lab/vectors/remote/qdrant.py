@@ -1,18 +1,19 @@
 """Qdrant: the backend in a Qdrant collection, on a server or in its client's local mode.
 
 A point is an entry: its id is a hash of the entry's, its vector what distances are taken to, its payload the entry
-itself (`metadata` as JSON text, for Qdrant rounds large numbers), its place in the order of adding, and what filters
-look at (`where_qdrant`). With cosine Qdrant keeps vectors of length 1, so `embedding` has what was given.
+itself (`metadata` as JSON text, for Qdrant rounds large numbers), its place in the order of adding, the fields for
+filters (`where_qdrant`) and for words (`terms`). With cosine Qdrant keeps vectors of length 1, so `embedding` has what
+was given.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import re
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from conduit_lab.vectors.entry import Entry
 from conduit_lab.vectors.filters import Filter
 from conduit_lab.vectors.remote.candidates import MARGIN, best, searchable, searchable_entries
 from conduit_lab.vectors.remote.place import read_place
+from conduit_lab.vectors.remote.terms import FIELD, count_terms, query_terms
 from conduit_lab.vectors.remote.where_qdrant import FACETS, payload, to_qdrant
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ _PAGE = 1_000
 _REQUEST = 32 * 1024 * 1024  # bytes of one request that a server takes
 _NUMBER = 22  # bytes of a number of a vector as JSON
 _MATCH = ["id", "content", "metadata", "order"]
+_ENTRY = ["id", "content", "metadata", "created_at", "updated_at", "embedding"]
 
 
 class Qdrant:
@@ -48,8 +51,9 @@ class Qdrant:
     `url` is `qdrant://host:6333/collection`, with `qdrants` over TLS and with the key in `QDRANT_API_KEY`, which is
     never sent in the open; `qdrant://:memory:/collection` and `qdrant:///folder/collection` are the local mode.
     `dimension` and `metric` None are what the collection has. One batch is one request, so that all of it is stored
-    or nothing. Ties are in the order of adding up to 16,384 of them. Raises `MissingExtra` without qdrant-client, and
-    `StoreError` for a server that cannot be reached and for a collection of another kind.
+    or nothing. The first search by words completes points that an older version wrote. Ties are in the order of adding
+    up to 16,384 of them. Raises `MissingExtra` without qdrant-client, and `StoreError` for a server that cannot be
+    reached and for a collection of another kind.
     """
 
     notes = None
@@ -69,6 +73,7 @@ class Qdrant:
         self._closed = False
         self._last = 0  # the largest place given here
         self._made: set[str] = set()  # payload indexes that are known to be there
+        self._has_terms = False  # every point, those of an older version too
         self.version = 0
         with self._told():
             try:
@@ -96,8 +101,10 @@ class Qdrant:
             first = max(time.time_ns(), self._last + 1)
             self._last = first + len(entries)
             points = []
+            terms = count_terms(entry.content for entry in entries)
             for at, (key, entry, vector) in enumerate(zip(keys, entries, vectors, strict=True)):
                 kept = known.get(key) or {"order": first + at, "created_at": entry.created_at}
+                kept[FIELD] = _words(terms[at])
                 points.append(self._point(key, entry, vector, kept))
             self._check_size(points)
             client.upsert(self._collection, points, wait=True)
@@ -119,7 +126,7 @@ class Qdrant:
         """Return the entry of each id, or None."""
         keys = [_key(id) for id in ids]
         with self._asking() as client:
-            points = client.retrieve(self._collection, keys, with_vectors=True) if keys else []
+            points = client.retrieve(self._collection, keys, _ENTRY, with_vectors=True) if keys else []
             found = {str(point.id): self._entry(point) for point in points}
         return [found.get(key) for key in keys]
 
@@ -155,15 +162,13 @@ class Qdrant:
         return Matches(lists, [plan] * len(lists))
 
     def lexical(self, text: str, top_k: int, where: Filter | None = None) -> list[Match]:
-        """Return the best `top_k` entries by the words of `text`, as they are written; needs Qdrant 1.20."""
-        if not re.search(r"\w", text):
+        """Return the best `top_k` entries by the words of `text`, in Qdrant's BM25; needs Qdrant 1.20."""
+        terms = query_terms(text)
+        if not terms:
             return []
-        models = self._models
-        bm25 = models.TextScoringParams(type=models.TextScoringType.BM25)
-        schema = models.TextIndexParams(type=models.TextIndexType.TEXT, scoring=bm25)
         with self._asking() as client:
-            self._index(client, "content", schema)
-            asked = {"query": models.TextQuery(text=text), "using": "content", "with_payload": _MATCH}
+            self._index_terms(client)
+            asked = {"query": self._models.TextQuery(text=" ".join(terms)), "using": FIELD, "with_payload": _MATCH}
             points = self._candidates(client, asked, top_k, where)
         points.sort(key=lambda point: (-point.score, point.payload["order"]))
         return [_match(point, point.score) for point in points[:top_k]]
@@ -223,11 +228,43 @@ class Qdrant:
 
     def _index(self, client: QdrantClient, field: str, schema: Any) -> None:
         """Make a payload index where it is missing; without one a strict server refuses the question."""
-        if field in self._made or (self._local and field != "content"):
+        if field in self._made or (self._local and field != FIELD):
             return
         with suppress(self._refused):  # a key that may only read; the question itself is answered or refused
             client.create_payload_index(self._collection, field, schema, wait=True)
         self._made.add(field)
+
+    def _index_terms(self, client: QdrantClient) -> None:
+        """Make points findable by their terms; those that an older version wrote have none yet."""
+        if self._has_terms:
+            return
+        models = self._models
+        bm25 = models.TextScoringParams(type=models.TextScoringType.BM25)
+        self._index(client, FIELD, models.TextIndexParams(type=models.TextIndexType.TEXT, scoring=bm25))
+        empty, offset = models.IsEmptyCondition(is_empty=models.PayloadField(key=FIELD)), None
+        while True:
+            points, offset = client.scroll(
+                self._collection, models.Filter(must=[empty]), limit=_PAGE, offset=offset, with_payload=["content"]
+            )
+            if points:
+                self._add_terms(client, points, empty)
+            if offset is None:
+                break
+        self._has_terms = True
+
+    def _add_terms(self, client: QdrantClient, points: Sequence[Any], empty: models.Condition) -> None:
+        models, changes = self._models, []
+        for point, terms in zip(points, count_terms(point.payload["content"] for point in points), strict=True):
+            still = models.Filter(must=[models.HasIdCondition(has_id=[point.id]), empty])  # it may be written just now
+            change = models.SetPayload(payload={FIELD: _words(terms)}, filter=still)
+            changes.append(models.SetPayloadOperation(set_payload=change))
+        try:
+            client.batch_update_points(self._collection, changes, wait=True)
+        except self._refused as error:
+            raise StoreError(
+                f"{self.name}: an older version wrote entries without their terms, and they cannot be added now "
+                f"({' '.join(str(error).split())}): search once by words with a key that may write"
+            ) from error
 
     def _point(self, key: str, entry: Entry, vector: FloatArray, kept: dict[str, Any]) -> models.PointStruct:
         fields = {
@@ -331,6 +368,11 @@ class Qdrant:
 def _key(id: str) -> str:
     """Return the point's id; Qdrant takes UUIDs and numbers only."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, id))
+
+
+def _words(terms: Counter[str]) -> str:
+    """Return the text that Qdrant indexes, each term as often as it occurs."""
+    return " ".join(terms.elements())
 
 
 def _metadata(point: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class QdrantServer(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.asked: list[tuple[str, str, dict[str, str], Any]] = []
         self.refuse: tuple[int, str] | None = None
+        self.refused = ""  # the end of the paths that it refuses
 
     @property
     def url(self) -> str:
@@ -41,14 +42,17 @@ class QdrantServer(ThreadingHTTPServer):
             case "PUT", "":
                 return self.engine.create_collection(name, models.VectorParams(**body["vectors"]))
             case "PUT", "index":
-                if body["field_name"] == "content":
+                if isinstance(body["field_schema"], dict):
                     schema = models.TextIndexParams(**body["field_schema"])
-                    self.engine.create_payload_index(name, "content", schema)
+                    self.engine.create_payload_index(name, body["field_name"], schema)
                 return {"status": "completed"}
             case "PUT", "points":
                 return self.engine.upsert(name, [models.PointStruct(**point) for point in body["points"]])
             case "POST", "points":
                 return self.engine.retrieve(name, body["ids"], body["with_payload"], body["with_vector"])
+            case "POST", "points/batch":
+                changes = [models.SetPayloadOperation(**change) for change in body["operations"]]
+                return self.engine.batch_update_points(name, changes)
             case "POST", "points/delete":
                 return self.engine.delete(name, models.PointIdsList(points=body["points"]))
             case "POST", "points/count":
@@ -80,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         with self.server.lock:
             self.server.asked.append((self.command, path, dict(self.headers), body))
-            if self.server.refuse:
+            if self.server.refuse and path.endswith(self.server.refused):
                 status, text = self.server.refuse
                 self._send(status, {"status": {"error": text}})
             else:

@@ -16,9 +16,11 @@ import pytest
 from conduit_lab.core.errors import StoreError
 from conduit_lab.vectors import filters
 from conduit_lab.vectors.entry import Entry
+from conduit_lab.vectors.remote import terms_sql
 from conduit_lab.vectors.remote.connect import connect
 from conduit_lab.vectors.remote.connections import Connections
 from conduit_lab.vectors.remote.postgres import Postgres
+from conduit_lab.vectors.remote.terms import FIELD
 from tests.vectors.conformance import DIMENSION, entry
 
 
@@ -195,3 +197,72 @@ def test_a_forked_child_has_connections_of_its_own(store: Postgres) -> None:
     assert not set(kept) & set(store._connections._idle)
     for connection in kept:
         connection.close()
+
+
+def as_an_older_version_made_it(admin: psycopg.Connection[Any], table: str) -> None:
+    words = "tsvector GENERATED ALWAYS AS (to_tsvector('english', left(content, 100000))) STORED"
+    for change in (f"DROP {FIELD}, DROP counts, DROP length", f"ADD words {words}"):
+        admin.execute(f'ALTER TABLE "{table}" {change}'.encode())
+
+
+TEXTS = {"a": "The Café returns", "b": "ёлка\0", "empty": "", "none": None}
+
+
+def fill(store: Postgres) -> None:
+    store.upsert([entry(id, content=text) for id, text in TEXTS.items()])
+    store.upsert([entry(str(n), content=f"lamp {n}") for n in range(20)])
+
+
+def test_a_table_of_an_older_version_is_upgraded_when_it_opens(
+    postgres: str, table: str, store: Postgres, admin: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store)
+    expected = [store.lexical(query, 30) for query in ("lamps", "the cafe", "ЕЛКА")]
+    rows = f'SELECT id, {FIELD}, counts, length FROM "{table}" ORDER BY id'.encode()
+    before, ids = admin.execute(rows).fetchall(), store.ids()
+    as_an_older_version_made_it(admin, table)
+    monkeypatch.setattr(terms_sql, "_PAGE", 7)
+    for _ in range(2):
+        again = Postgres(postgres, table, DIMENSION, "cosine")
+        assert [again.lexical(query, 30) for query in ("lamps", "the cafe", "ЕЛКА")] == expected
+        assert again.ids() == ids
+        again.close()
+    assert [(id, sorted(zip(*row[:2], strict=True)), row[2]) for id, *row in admin.execute(rows).fetchall()] == [
+        (id, sorted(zip(*row[:2], strict=True)), row[2]) for id, *row in before
+    ]
+
+
+def test_an_older_version_cannot_add_entries_without_their_words(
+    table: str, store: Postgres, admin: psycopg.Connection[Any]
+) -> None:
+    columns = "key, id, embedding, nearby, metadata, attributes, content, created_at, updated_at"
+    values = "gen_random_uuid(), 'a', '', '[1,1,1,1,1,1]', '{}', '{}', 'kettle', 0, 0"
+    with pytest.raises(psycopg.errors.NotNullViolation):
+        admin.execute(f'INSERT INTO "{table}" ({columns}) VALUES ({values})'.encode())
+
+
+@pytest.fixture
+def reader(postgres: str, table: str, store: Postgres, admin: psycopg.Connection[Any]) -> Iterator[str]:
+    """The URL for a user who may read and write the table's rows, and does not own it."""
+    name = f"{table}_reader"
+    admin.execute(f'CREATE ROLE "{name}" LOGIN'.encode())
+    admin.execute(f'GRANT SELECT, INSERT, UPDATE, DELETE ON "{table}" TO "{name}"'.encode())
+    yield postgres.replace("postgres:@", f"{name}:@")
+    admin.execute(f'DROP OWNED BY "{name}"; DROP ROLE "{name}"'.encode())
+
+
+def test_a_user_who_cannot_upgrade_a_table_searches_by_meaning_alone(
+    reader: str, table: str, store: Postgres, admin: psycopg.Connection[Any], postgres: str
+) -> None:
+    fill(store)
+    as_an_older_version_made_it(admin, table)
+    other = Postgres(reader, table, DIMENSION, "cosine")
+    assert len(other.search(np.ones((1, DIMENSION), np.float32), 30).lists[0]) == 24
+    for use in (lambda: other.lexical("lamp", 3), lambda: other.upsert([entry("c")])):
+        with pytest.raises(StoreError, match=r"must be owner.*connect once as the owner"):
+            use()
+    Postgres(postgres, table, DIMENSION, "cosine").close()
+    other.close()
+    other = Postgres(reader, table, DIMENSION, "cosine")
+    assert len(other.lexical("lamp", 30)) == 20
+    other.close()

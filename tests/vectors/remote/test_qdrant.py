@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import socket
 import warnings
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from conduit_lab.vectors import filters
 from conduit_lab.vectors.remote import qdrant as module
 from conduit_lab.vectors.remote.connect import connect
 from conduit_lab.vectors.remote.place import read_place
+from conduit_lab.vectors.remote.terms import FIELD
 from tests.vectors.conformance import DIMENSION, entry
 from tests.vectors.remote.qdrant_server import QdrantServer
 
@@ -174,3 +176,40 @@ def test_a_qdrant_url_that_cannot_be_read_is_refused(url: str) -> None:
 def test_a_name_that_is_no_collection_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(StoreError, match="a collection's name"):
         connect(f"qdrant://{tmp_path}/{name}", DIMENSION)
+
+
+def without_terms(qdrant: QdrantServer, ids: list[str]) -> None:
+    """Make points as an older version wrote them."""
+    chosen = models.Filter(must=[models.FieldCondition(key="id", match=models.MatchAny(any=ids))])
+    qdrant.engine.delete_payload("x", [FIELD], models.FilterSelector(filter=chosen))
+
+
+def test_points_of_an_older_version_are_found_by_their_words(
+    qdrant: QdrantServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = {"a": "The Café returns", "b": "ёлка", "empty": "", "none": None, "new": "cafés"}
+    with closing(connect(f"{qdrant.url}/x", DIMENSION)) as store:
+        store.upsert([entry(id, content=content) for id, content in contents.items()])
+        expected = store.lexical("cafe ЕЛКА returned", 5)
+    without_terms(qdrant, ["a", "b", "empty", "none"])
+    monkeypatch.setattr(module, "_PAGE", 3)
+    with closing(connect(f"{qdrant.url}/x", DIMENSION)) as store:
+        assert store.lexical("cafe ЕЛКА returned", 5) == expected
+        assert {match.id for match in expected} == {"a", "b", "new"}
+        asked = len(qdrant.asked)
+        store.lexical("cafe", 5)
+        assert len(qdrant.asked) == asked + 1
+
+
+def test_a_key_that_cannot_write_does_not_search_half_of_the_words(qdrant: QdrantServer) -> None:
+    with closing(connect(f"{qdrant.url}/x", DIMENSION)) as store:
+        store.upsert([entry("a", content="kettle"), entry("b", content="kettle")])
+    without_terms(qdrant, ["a"])
+    with closing(connect(f"{qdrant.url}/x", DIMENSION)) as store:
+        qdrant.refuse, qdrant.refused = (403, "only for managers"), "points/batch"
+        for _ in range(2):
+            with pytest.raises(StoreError, match=r"older version.*only for managers.*key that may write"):
+                store.lexical("kettle", 5)
+        assert len(store.search(ONES, 5).lists[0]) == 2
+        qdrant.refuse = None
+        assert [match.id for match in store.lexical("kettle", 5)] == ["a", "b"]

@@ -1,0 +1,52 @@
+"""Terms: the words of texts as the local store indexes them, for servers whose text search has rules of its own.
+
+FTS5 cuts, folds and stems them in a table in memory, so a word finds the same texts on every backend. A server gets
+the terms in plain ASCII, which no tokenizer cuts or changes: a term that is long or in another script is its hash.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from hashlib import blake2b
+
+from conduit_lab.vectors.disk.lexical import FOLD, MAX_CHARACTERS, TOKENIZER, fold, query_words
+
+FIELD = f"terms_{FOLD}"  # where a server keeps the terms; terms by other rules have another name
+
+_HASHED = 32  # characters of a hash, and of the shortest ASCII term that is hashed, so that none looks like a hash
+
+_SCHEMA = f"""
+CREATE VIRTUAL TABLE words USING fts5 (content, content = '', tokenize = {TOKENIZER});
+CREATE VIRTUAL TABLE terms USING fts5vocab (words, instance);
+"""
+
+
+def count_terms(texts: Iterable[str | None]) -> list[Counter[str]]:
+    """Return how often each term occurs in each text."""
+    folded = [fold(text or "") for text in texts]
+    counts = [Counter[str]() for _ in folded]
+    for at, term in _cut(folded):
+        counts[at][term] += 1
+    return counts
+
+
+def query_terms(text: str) -> list[str]:
+    """Return the terms that a user's text looks for; one that two of its words share comes twice, as FTS5 counts it."""
+    return [term for _, term in sorted(_cut(query_words(fold(text[:MAX_CHARACTERS]))), key=lambda found: found[0])]
+
+
+def _cut(texts: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Yield each term of folded texts with the position of its text, in no order."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.executescript(_SCHEMA)
+        connection.executemany("INSERT INTO words (rowid, content) VALUES (?, ?)", enumerate(texts))
+        for at, term in connection.execute("SELECT doc, term FROM terms"):
+            yield at, _ascii(term)
+
+
+def _ascii(term: str) -> str:
+    plain = term.isascii() and len(term) < _HASHED
+    return term if plain else blake2b(term.encode(), digest_size=_HASHED // 2).hexdigest()

@@ -1,0 +1,68 @@
+"""The terms of texts in a PostgreSQL table: an array of them, how often each occurs, and their number, `length`."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from conduit_lab.vectors.remote.terms import FIELD, count_terms
+from conduit_lab.vectors.remote.where_sql import read
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+_PAGE = 1_000  # rows of an older table whose terms are counted together
+
+# BM25 as FTS5 calculates it (k1 = 1.2, b = 0.75), so that the order is that of the local store too.
+SEARCH = """
+WITH size AS MATERIALIZED (
+    SELECT count(length)::float8 AS texts, avg(length)::float8 AS mean FROM {table}
+), asked AS MATERIALIZED (
+    SELECT term, mean, 2.2 * greatest(ln((texts - holding + 0.5) / (holding + 0.5)), 1e-6) AS weight
+    FROM unnest(%s::text[]) AS term, size,
+        LATERAL (SELECT count(*) AS holding FROM {table} WHERE {terms} @> ARRAY[term]) AS frequency
+)
+SELECT {match}, (
+    SELECT sum(weight / (1 + (0.3 + 0.9 * length / mean) / counts[array_position({terms}, term)])) FROM asked
+) AS score
+FROM {table} WHERE {terms} && %s::text[] AND {where}
+ORDER BY score DESC, "order" LIMIT %s
+"""
+
+_HAS = "SELECT FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s AND NOT attisdropped"
+_ADD = "ALTER TABLE {table} ADD {terms} text[], ADD counts integer[], ADD length integer"
+_READ = "SELECT key, content FROM {table} WHERE key > %s ORDER BY key LIMIT %s"
+_FILL = "UPDATE {table} SET {terms} = %s, counts = %s, length = %s WHERE key = %s"
+_FINISH = (
+    # From now on the older version cannot add rows without terms.
+    "ALTER TABLE {table} ALTER {terms} SET NOT NULL, ALTER counts SET NOT NULL, DROP IF EXISTS words",
+    "CREATE INDEX ON {table} USING gin ({terms})",
+    "CREATE INDEX ON {table} (length)",
+)
+
+
+def columns(content: str | None, terms: Counter[str]) -> tuple[list[str], list[int], int | None]:
+    """Return the three columns of a row."""
+    return list(terms), list(terms.values()), None if content is None else terms.total()
+
+
+def add(connection: Connection[Any], table: str) -> None:
+    """Add the columns to the table of an older version, which had a text search vector: all of it or nothing."""
+
+    def sql(statement: str) -> bytes:
+        return statement.format(table=table, terms=FIELD).encode()
+
+    if connection.execute(_HAS, (table, FIELD)).fetchone() is not None:
+        return
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = 0")  # an index of a large table takes long
+        cursor.execute(sql(_ADD))
+        last = uuid.UUID(int=0)
+        while rows := cursor.execute(sql(_READ), (last, _PAGE)).fetchall():
+            contents = [None if content is None else read(content) for _, content in rows]
+            filled = map(columns, contents, count_terms(contents))
+            last = rows[-1][0]
+            cursor.executemany(sql(_FILL), [(*row, key) for row, (key, _) in zip(filled, rows, strict=True)])
+        for statement in _FINISH:
+            cursor.execute(sql(statement))
