@@ -10,8 +10,9 @@ from typing import Any, Protocol, TypeVar
 import anyio.to_thread
 
 from conduit_lab.core.errors import ModelInputError
+from conduit_lab.core.spec import Array
 from conduit_lab.models.folder_model import FolderModel, OpenedFolder
-from conduit_lab.models.token_graph import Rows
+from conduit_lab.models.token_graph import Rows, TokenGraph
 from conduit_lab.models.tokenizer import Text
 from conduit_lab.runtime.batching import Batcher
 
@@ -21,6 +22,10 @@ SHORT = 8192  # characters; tokenising more of them would hold an event loop up 
 
 class OpenedText(OpenedFolder, Protocol):
     """An opened graph whose runs concurrent calls share."""
+
+    @property
+    def token_graph(self) -> TokenGraph:
+        """The graph that takes token ids."""
 
     @property
     def joined(self) -> Batcher[Rows, Any]:
@@ -62,6 +67,12 @@ class TextModel(FolderModel[Parts]):
             raise ModelInputError(f"the sample for {self.name!r} is empty: wanted at least one text")
         texts = list(islice(cycle(given), rows or len(given)))
         return texts, len(texts)
+
+    def feeds(self, texts: Any) -> list[dict[str, Array]]:
+        """Return the arrays that the graph is fed for `texts`, run by run."""
+        opened = self._parts()
+        encode = self._encoder(opened)
+        return [feeds for window in self._windows(texts) for feeds in opened.token_graph.feeds(encode(window))]
 
     def _run_windows(self, opened: Parts, value: Any, encode: Encode) -> list[tuple[Rows, Any]]:
         parts = []
