@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from conduit_lab.core import figures, trace
-from conduit_lab.core.errors import ModelRunError
+from conduit_lab.core.errors import ModelLoadError, ModelRunError
+from conduit_lab.core.paths import display
 from conduit_lab.core.spec import TensorSpec
 from conduit_lab.models.classifier import Classifier, OpenedClassifier
 from conduit_lab.models.prediction import Predictions
@@ -41,6 +42,15 @@ class TextClassifier(Classifier):
         `ModelInputError` for anything else than text, `ModelRunError` where the model gives NaN.
         """
         return self._traced(texts, lambda: self.run(texts))
+
+    def _open(self) -> OpenedClassifier:
+        opened = super()._open()
+        if len(set(opened.labels)) < len(opened.labels):  # `probabilities` has one entry per name
+            raise ModelLoadError(
+                f"{display(self.path)} has a label twice in {', '.join(opened.labels)[:200]}: pass class names that "
+                "differ in their order, load_model(folder, labels=[…])"
+            )
+        return opened
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:

@@ -111,7 +111,8 @@ class TextModel(FolderModel[Parts]):
         if not isinstance(texts, Sequence) and getattr(texts, "ndim", 0) == 1 and hasattr(texts, "tolist"):
             texts = texts.tolist()  # an array or a Series
         if not isinstance(texts, Sequence) or not all(map(self._is_one, texts)):
-            raise ModelInputError(f"{self.name!r} wants a text or a list of texts, got {kind_of(value)}")
+            pair = ", or pairs {'text': …, 'text_pair': …}" if self.takes_pairs else ""
+            raise ModelInputError(f"{self.name!r} wants a text or a list of texts{pair}, got {kind_of(value)}")
         if self.takes_pairs:
             texts = [text if isinstance(text, str) else self._pair(text) for text in texts]
         return (texts[start : start + WINDOW] for start in range(0, len(texts), WINDOW))
