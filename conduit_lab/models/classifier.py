@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ from conduit_lab.core.spec import FloatArray
 from conduit_lab.models.graphs import choose_graph, find_graphs
 from conduit_lab.models.text_files import TextFiles
 from conduit_lab.models.text_model import TextModel
-from conduit_lab.models.token_graph import LogitsGraph, Rows
+from conduit_lab.models.token_graph import Finish, LogitsGraph, Rows
 from conduit_lab.models.tokenizer import Tokenizer
 from conduit_lab.runtime.batching import Batcher
 from conduit_lab.runtime.cache import Shared, sessions
@@ -39,6 +39,11 @@ class OpenedClassifier:
     def shared(self) -> Shared:
         """The opened graph."""
         return self.logits.shared
+
+    @property
+    def token_graph(self) -> LogitsGraph:
+        """The graph that gives the logits."""
+        return self.logits
 
 
 class Classifier(TextModel[OpenedClassifier]):
@@ -68,8 +73,12 @@ class Classifier(TextModel[OpenedClassifier]):
         self.wanted_labels = None if labels is None else list(labels)
 
     @abstractmethod
-    def _finish(self, config: Mapping[str, Any]) -> Callable[[FloatArray], FloatArray]:
-        """Return the function from logits to answers, along the last axis."""
+    def _scores(self, config: Mapping[str, Any]) -> Finish:
+        """Return the function from logits to one score per label, along the last axis."""
+
+    def _finish(self, config: Mapping[str, Any]) -> Finish:
+        """Return the function from logits to the numbers that answers are made of, along the last axis."""
+        return self._scores(config)
 
     def _open(self) -> OpenedClassifier:
         where = display(self.path)
@@ -79,15 +88,7 @@ class Classifier(TextModel[OpenedClassifier]):
         tokenizer = files.tokenizer(length, stride=length // 4 if self.by_token else None)
         tuned = read_tuning(graph)
         shared = sessions.open(graph, self.options if tuned is None else tuned.options(self.options))
-        logits = LogitsGraph(
-            where,
-            shared,
-            self.what,
-            tokenizer,
-            files.padding,
-            by_token=self.by_token,
-            finish=self._finish(files.config),
-        )
+        logits = self._logits(shared, tokenizer, files.padding, self._finish(files.config))
         labels = self.wanted_labels or _labels(where, files.config, logits.width)
         if len(labels) != logits.width:
             raise ModelLoadError(
@@ -95,6 +96,10 @@ class Classifier(TextModel[OpenedClassifier]):
                 "pass the class names in their order, load_model(folder, labels=[…])"
             )
         return OpenedClassifier(graph, files.config, tokenizer, logits, tuple(labels), Batcher(self.name, logits))
+
+    def _logits(self, shared: Shared, tokenizer: Tokenizer, padding: int, finish: Finish) -> LogitsGraph:
+        where = display(self.path)
+        return LogitsGraph(where, shared, self.what, tokenizer, padding, by_token=self.by_token, finish=finish)
 
     @property
     def labels(self) -> tuple[str, ...]:

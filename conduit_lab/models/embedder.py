@@ -14,7 +14,7 @@ import numpy as np
 from conduit_lab.core import figures
 from conduit_lab.core.errors import ModelInputError
 from conduit_lab.core.paths import display
-from conduit_lab.core.spec import Array, FloatArray, TensorSpec
+from conduit_lab.core.spec import FloatArray, TensorSpec
 from conduit_lab.models.encoder import Encoder
 from conduit_lab.models.folder import Folder
 from conduit_lab.models.text_files import TextFiles
@@ -42,6 +42,11 @@ class _Opened:
     def shared(self) -> Shared:
         """The opened graph."""
         return self.encoder.shared
+
+    @property
+    def token_graph(self) -> Encoder:
+        """The graph with its pooling."""
+        return self.encoder
 
     @cached_property
     def counter(self) -> Tokenizer:
@@ -158,14 +163,6 @@ class Embedder(TextModel[_Opened]):
 
     def _first_prompt(self, *names: str) -> str | None:
         return next((name for name in names if name in self._parts().folder.prompts), None)
-
-    def feeds(self, texts: Any) -> list[dict[str, Array]]:
-        """Return what `encode` hands to the graph for `texts`, run by run."""
-        opened = self._parts()
-        prompt = self._prompt(opened.folder, None, None)
-        return [
-            feeds for window in self._windows(texts) for feeds in opened.encoder.feeds(opened.tokens(window, prompt))
-        ]
 
     def _encode(
         self, value: Any, prompt_name: str | None = None, prompt: str | None = None, batch_size: int | None = None

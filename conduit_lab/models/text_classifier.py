@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from conduit_lab.core import figures, trace
-from conduit_lab.core.errors import ModelRunError
-from conduit_lab.core.spec import FloatArray, TensorSpec
+from conduit_lab.core.errors import ModelLoadError, ModelRunError
+from conduit_lab.core.paths import display
+from conduit_lab.core.spec import TensorSpec
 from conduit_lab.models.classifier import Classifier, OpenedClassifier
 from conduit_lab.models.prediction import Predictions
 from conduit_lab.models.text_model import Encode
-from conduit_lab.models.token_graph import Rows
+from conduit_lab.models.token_graph import Finish, Rows
 from conduit_lab.models.tokenizer import Text
 from conduit_lab.runtime.npz import ACTIVATIONS
 
@@ -42,6 +43,15 @@ class TextClassifier(Classifier):
         """
         return self._traced(texts, lambda: self.run(texts))
 
+    def _open(self) -> OpenedClassifier:
+        opened = super()._open()
+        if len(set(opened.labels)) < len(opened.labels):  # `probabilities` has one entry per name
+            raise ModelLoadError(
+                f"{display(self.path)} has a label twice in {', '.join(opened.labels)[:200]}: pass class names that "
+                "differ in their order, load_model(folder, labels=[…])"
+            )
+        return opened
+
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """One number per label."""
@@ -49,7 +59,7 @@ class TextClassifier(Classifier):
         name = "values" if _activation(opened.config) == "identity" else "probabilities"
         return (TensorSpec(name, "float32", ("batch", len(opened.labels))),)
 
-    def _finish(self, config: Mapping[str, Any]) -> Callable[[FloatArray], FloatArray]:
+    def _scores(self, config: Mapping[str, Any]) -> Finish:
         return lambda logits: ACTIVATIONS[_activation(config, logits.shape[-1])](logits)
 
     def _encoder(self, opened: OpenedClassifier) -> Encode:

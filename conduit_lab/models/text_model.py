@@ -10,8 +10,9 @@ from typing import Any, Protocol, TypeVar
 import anyio.to_thread
 
 from conduit_lab.core.errors import ModelInputError
+from conduit_lab.core.spec import Array
 from conduit_lab.models.folder_model import FolderModel, OpenedFolder
-from conduit_lab.models.token_graph import Rows
+from conduit_lab.models.token_graph import Rows, TokenGraph
 from conduit_lab.models.tokenizer import Text
 from conduit_lab.runtime.batching import Batcher
 
@@ -21,6 +22,10 @@ SHORT = 8192  # characters; tokenising more of them would hold an event loop up 
 
 class OpenedText(OpenedFolder, Protocol):
     """An opened graph whose runs concurrent calls share."""
+
+    @property
+    def token_graph(self) -> TokenGraph:
+        """The graph that takes token ids."""
 
     @property
     def joined(self) -> Batcher[Rows, Any]:
@@ -63,6 +68,12 @@ class TextModel(FolderModel[Parts]):
         texts = list(islice(cycle(given), rows or len(given)))
         return texts, len(texts)
 
+    def feeds(self, texts: Any) -> list[dict[str, Array]]:
+        """Return the arrays that the graph is fed for `texts`, run by run."""
+        opened = self._parts()
+        encode = self._encoder(opened)
+        return [feeds for window in self._windows(texts) for feeds in opened.token_graph.feeds(encode(window))]
+
     def _run_windows(self, opened: Parts, value: Any, encode: Encode) -> list[tuple[Rows, Any]]:
         parts = []
         for window in self._windows(value):
@@ -100,7 +111,8 @@ class TextModel(FolderModel[Parts]):
         if not isinstance(texts, Sequence) and getattr(texts, "ndim", 0) == 1 and hasattr(texts, "tolist"):
             texts = texts.tolist()  # an array or a Series
         if not isinstance(texts, Sequence) or not all(map(self._is_one, texts)):
-            raise ModelInputError(f"{self.name!r} wants a text or a list of texts, got {kind_of(value)}")
+            pair = ", or pairs {'text': …, 'text_pair': …}" if self.takes_pairs else ""
+            raise ModelInputError(f"{self.name!r} wants a text or a list of texts{pair}, got {kind_of(value)}")
         if self.takes_pairs:
             texts = [text if isinstance(text, str) else self._pair(text) for text in texts]
         return (texts[start : start + WINDOW] for start in range(0, len(texts), WINDOW))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,8 @@ from conduit_lab.core.spec import FloatArray
 from conduit_lab.models.classifier import Classifier, OpenedClassifier
 from conduit_lab.models.entity import Entities, Entity
 from conduit_lab.models.text_model import Encode
-from conduit_lab.models.token_graph import Rows
+from conduit_lab.models.token_graph import Finish, Rows
+from conduit_lab.runtime.npz import ACTIVATIONS
 
 OUTSIDE = "O"
 _TAG = re.compile(r"([BIESLUM])[-_](.+)", re.DOTALL)
@@ -54,7 +55,10 @@ class TokenClassifier(Classifier):
         """
         return self._traced(texts, lambda: self.run(texts))
 
-    def _finish(self, config: Mapping[str, Any]) -> Callable[[FloatArray], FloatArray]:
+    def _scores(self, config: Mapping[str, Any]) -> Finish:
+        return ACTIVATIONS["softmax"]
+
+    def _finish(self, config: Mapping[str, Any]) -> Finish:
         return _best
 
     def _encoder(self, opened: OpenedClassifier) -> Encode:

@@ -21,6 +21,7 @@ CORE_TOKENS = 256
 DEVICE_TOKENS = 16_384  # a GPU needs many to be busy
 TRIAL_ROWS = 32  # of the first run, which shows whether other rows of a run change an answer
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+Finish = Callable[[FloatArray], FloatArray]
 _TOLERANCE = 0.02  # of a logit's size or of one: dynamic int8 moves logits further when other rows share their run
 
 
@@ -105,7 +106,7 @@ class LogitsGraph(TokenGraph):
         *,
         by_token: bool = False,
         pairs: bool = False,
-        finish: Callable[[FloatArray], FloatArray] = lambda logits: logits,
+        finish: Finish = lambda logits: logits,
     ) -> None:
         super().__init__(where, shared, kind, padding)
         names = [spec.name for spec in shared.outputs]

@@ -54,6 +54,11 @@ def file_digest(path: Path) -> bytes:
     raise ModelLoadError(f"{display(path)} changes while it is read: load it again once it is written")
 
 
+def proves(path: Path, state: Identity, value: bytes) -> bool:
+    """Whether the file is still in `state`, and `value` is its remembered digest there."""
+    return _known.get(path) == (state, value) and identity(path) == state
+
+
 def identity(path: Path) -> Identity:
     """Return what changes when a file does: its device and inode, its size and its times."""
     stat = path.stat()

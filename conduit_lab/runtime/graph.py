@@ -11,7 +11,7 @@ from conduit_lab.core import figures
 from conduit_lab.core.errors import MissingExtra, ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.runtime import damage, external, optimizers
-from conduit_lab.runtime.content import combined, file_digest
+from conduit_lab.runtime.content import combined, file_digest, identity, proves
 from conduit_lab.runtime.nodes import all_nodes, all_tensors
 
 MAX_BYTES = 2**31 - 1  # of a protobuf
@@ -81,11 +81,14 @@ def _facts(path: Path, own: bytes) -> Facts:
     """Return the facts of a file, read once per content; `own` is the digest of its bytes."""
     facts = _known.get(own)
     if facts is None:
+        state = identity(path)
         content = path.read_bytes()
         facts = _read(path, content)
+        if not proves(path, state, own):  # the file may have changed meanwhile
+            own = hashlib.sha256(content).digest()
         if len(_known) >= MAX_KNOWN:
             _known.pop(next(iter(_known)), None)
-        _known[hashlib.sha256(content).digest()] = facts  # the file may have changed meanwhile
+        _known[own] = facts
     return facts
 
 

@@ -98,6 +98,7 @@ def test_a_pair_is_read_together(mood: TextClassifier) -> None:
         (None, "got NoneType"),
         (3, "got int"),
         (["good", 3], "got a list of int, str"),
+        ([("good", "bad")], "or pairs {'text': …, 'text_pair': …}, got a list of tuple"),
         ({"text": "a", "text_pair": 3}, "expects {'text': …, 'text_pair': …} with two texts"),
         ({"text_pair": "a"}, "with two texts"),
         ({"text": "a", "other": "b"}, "with two texts, got .*other"),
@@ -147,6 +148,8 @@ def test_labels_may_be_given(tmp_path: Path) -> None:
     [
         ({"id2label": {"0": "a", "1": "b"}}, r"has 2 labels and a graph that gives 3 logits.*labels=\["),
         ({"id2label": {"x": "a"}}, "expected a label per number"),
+        ({"id2label": {"0": "a", "1": "b", "2": "a"}}, r"has a label twice in a, b, a: .*labels=\["),
+        ({"labels": ["a", "b", "a"]}, r"has a label twice in a, b, a: .*labels=\["),
         ({"id2label": ["a", "b", "c"]}, "expected a label per number"),
     ],
 )

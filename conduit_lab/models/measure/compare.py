@@ -14,6 +14,7 @@ from conduit_lab.core.spec import Array
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.models.benchmark import SECONDS, call_of, device_of
 from conduit_lab.models.embedder import Embedder
+from conduit_lab.models.entity import Entities
 from conduit_lab.models.load import load_model
 from conduit_lab.models.measure.comparison import Compared, Comparison
 from conduit_lab.models.measure.difference import Difference, between
@@ -67,14 +68,22 @@ def _outputs(answer: Any, rows: int) -> list[Array]:
         return [np.array([list(answer.probabilities.values())])]
     if isinstance(answer, Predictions):
         return [answer.probabilities]
+    if isinstance(answer, Entities):
+        return [np.array([_spans(answer)])]
     if isinstance(answer, Mapping):
         return [output for value in answer.values() for output in _outputs(value, rows)]
     if isinstance(answer, Sequence) and answer and all(isinstance(item, Prediction) for item in answer):
         return [np.array([list(item.probabilities.values()) for item in answer])]
+    if isinstance(answer, Sequence) and answer and all(isinstance(item, Entities) for item in answer):
+        return [np.array([_spans(item) for item in answer])]
     if not isinstance(answer, np.ndarray | np.generic | int | float):
         return []
     array = np.asarray(answer)
     return [array if array.shape[:1] == (rows,) else array[None]]
+
+
+def _spans(entities: Entities) -> str:
+    return " ".join(f"{entity.start}-{entity.end} {entity.label}" for entity in entities)
 
 
 def _labels(stages: Sequence[Stage]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from conduit_lab.core import figures, html
 from conduit_lab.core.errors import OptimizeError
 from conduit_lab.core.paths import display
+from conduit_lab.models.classifier import Classifier
 from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.measure.difference import Difference
 from conduit_lab.models.measure.subject import Feeds, subject
@@ -35,7 +36,7 @@ class Optimized:
     kind: str
     source: Path
     path: Path
-    model: Model | Embedder
+    model: Model | Embedder | Classifier
     device: str
     size: tuple[int, int]
     opening: Turns
@@ -89,7 +90,7 @@ class Optimized:
 
 
 def optimize(
-    model: Model | Embedder | str | Path,
+    model: Model | Embedder | Classifier | str | Path,
     kind: str,
     *,
     calibration: Any = None,
@@ -98,10 +99,10 @@ def optimize(
 ) -> Optimized:
     """Write the "int8", "fp16", "int4" or "graph" of a model beside it and return the report, `.model` in it.
 
-    `samples` are compared and timed on: what `predict` takes, a list of texts for an embedder; by default they are
-    `calibration`, or made up. `calibration` is for "int8": inputs like the real ones, which fix the scales of the
-    activations (best for convolutions; a transformer is better without). `tolerance` is the largest `relative`
-    difference that is kept: 0.2, 0.01, 0.3 and 0.0001 by default.
+    `samples` are compared and timed on: what `predict` takes, texts for an embedder or a text or token classifier; by
+    default they are `calibration`, or made up. `calibration` is for "int8": inputs like the real ones, which fix the
+    scales of the activations (best for convolutions; a transformer is better without). `tolerance` is the largest
+    `relative` difference that is kept: 0.2, 0.01, 0.3 and 0.0001 by default.
 
     What to know of int8: without `calibration` the largest number of a run sets its scale, so that an answer depends a
     little on the rows beside it; and processors without VNNI (x86-64 before 2019 or so) let sums saturate, so that

@@ -1,8 +1,9 @@
-"""Subject: a model or an embedder as `optimize` sees it: its file, its inputs, and how far another file is from it."""
+"""Subject: a model as `optimize` sees it: its file, its inputs, and how far another file is from it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,12 +12,15 @@ import numpy as np
 from conduit_lab.core.errors import ConduitError, InputError, ModelInputError, OptimizeError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, FloatArray
+from conduit_lab.models.classifier import Classifier
 from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.encoder import Encoder
 from conduit_lab.models.folder import Folder
+from conduit_lab.models.graphs import choose_graph, find_graphs
 from conduit_lab.models.load import load_model
 from conduit_lab.models.measure.difference import Difference, between, by_sample
 from conduit_lab.models.model import Model
+from conduit_lab.models.token_graph import Rows
 from conduit_lab.runtime import child, feeds
 from conduit_lab.runtime.cache import Shared
 from conduit_lab.runtime.session import Session
@@ -102,14 +106,13 @@ class OfModel:
         return cast(Model, made)
 
 
-class OfEmbedder:
-    """An `Embedder`; its samples are texts, and its vectors are what is compared."""
+class OfTexts(ABC):
+    """A model of texts in a folder; its samples are texts."""
 
-    def __init__(self, embedder: Embedder) -> None:
-        self.embedder = embedder.open()
-        self.options = embedder.options
-        # not the opened graph's own path: another folder may have opened the same content first
-        self.path = embedder._parts().folder.graph(embedder.variant)
+    def __init__(self, model: Embedder | Classifier) -> None:
+        self.model = model.open()
+        self.options = model.options
+        self.path = graph_of(model)
 
     def made_up(self, argument: str = "samples") -> Any:
         """Return sentences of all lengths."""
@@ -117,10 +120,34 @@ class OfEmbedder:
 
     def pieces(self, samples: Any) -> list[Feeds]:
         """Return what the graph is fed for the texts, run by run."""
-        pieces: list[Feeds] = list(self.embedder.feeds(samples))
+        pieces: list[Feeds] = list(self.model.feeds(samples))
         if not pieces:
-            raise InputError(f"samples for {self.embedder.name!r} are empty: wanted at least one text")
+            raise InputError(f"samples for {self.model.name!r} are empty: wanted at least one text")
         return pieces
+
+    @abstractmethod
+    def difference(self, before: Session, after: Session, samples: Any) -> Difference:
+        """Return how far the answers of two files are apart."""
+
+    def opened(self, path: Path) -> Embedder | Classifier:
+        """Return the model of another graph in the folder, opened the same way."""
+        how, variant = self.options, path.stem.removeprefix("model_")
+        labels = self.model.wanted_labels if isinstance(self.model, Classifier) else None
+        made = load_model(
+            self.model.path,
+            variant=variant,
+            device=how.device,
+            fallback=how.fallback,
+            timeout=how.timeout,
+            labels=labels,
+        )
+        return cast(Embedder | Classifier, made)
+
+
+class OfEmbedder(OfTexts):
+    """An `Embedder`, compared by its vectors."""
+
+    model: Embedder
 
     def difference(self, before: Session, after: Session, samples: Any) -> Difference:
         """Return how far the vectors of two files are apart."""
@@ -129,20 +156,42 @@ class OfEmbedder:
 
     def _vectors(self, session: Session, texts: Any) -> FloatArray:
         """Encode with the folder's tokenizer and pooling, and a graph that is not in the folder yet."""
-        parts = self.embedder._parts()
+        parts = self.model._parts()
         alone, padding = cast(Shared, _Alone(session)), parts.encoder.padding
         encoder = Encoder(parts.folder, alone, parts.tokenizer.vocabulary_size, padding)
-        prompt = self.embedder._prompt(parts.folder, None, None)
-        windows = self.embedder._windows(texts)
-        return np.concatenate([encoder.vectors(parts.tokens(window, prompt)) for window in windows])
+        encode = self.model._encoder(parts)
+        return np.concatenate([encoder.vectors(encode(window)) for window in self.model._windows(texts)])
 
-    def opened(self, path: Path) -> Embedder:
-        """Return the embedder of another graph in the folder, opened the same way."""
-        how, variant = self.options, path.stem.removeprefix("model_")
-        made = load_model(
-            self.embedder.path, variant=variant, device=how.device, fallback=how.fallback, timeout=how.timeout
-        )
-        return cast(Embedder, made)
+
+class OfClassifier(OfTexts):
+    """A `Classifier`, compared by the scores of its labels, per text or per token."""
+
+    model: Classifier
+
+    def difference(self, before: Session, after: Session, samples: Any) -> Difference:
+        """Return how far the scores of two files are apart, and how many texts or tokens keep their label."""
+        rows = [self.model._encoder(self.model._parts())(window) for window in self.model._windows(samples)]
+        old, new = (self._scores(session, rows) for session in (before, after))
+        return between([old], [new], labelled=old.shape[1] > 1, samples=sum(len(window.ids) for window in rows))
+
+    def _scores(self, session: Session, windows: Sequence[Rows]) -> FloatArray:
+        """Return float32 `[texts, labels]`, or `[tokens, labels]`."""
+        parts = self.model._parts()
+        alone, finish = cast(Shared, _Alone(session)), self.model._scores(parts.config)
+        graph = self.model._logits(alone, parts.tokenizer, parts.logits.padding, finish)
+        return np.concatenate([np.atleast_2d(row) for window in windows for row in graph.answers(window)])
+
+
+def graph_of(model: Model | Embedder | Classifier) -> Path:
+    """Return a model's own graph or weights; opens nothing.
+
+    The opened session's path is no substitute: another file may have opened the same content first.
+    """
+    if isinstance(model, Model):
+        return model.path
+    if isinstance(model, Embedder):
+        return Folder.read(model.path).graph(model.variant)
+    return choose_graph(find_graphs(model.path), model.variant, model.path)
 
 
 class _Alone:
@@ -156,16 +205,19 @@ class _Alone:
         return self._session.run(feeds)
 
 
-def subject(model: Any) -> OfModel | OfEmbedder:
-    """Return the subject for a model, an embedder or a path; `OptimizeError` for weights that NumPy runs."""
+def subject(model: Any) -> OfModel | OfTexts:
+    """Return the subject for a model or a path; `OptimizeError` for weights that NumPy runs."""
     if isinstance(model, str | Path):
         model = load_model(model, lazy=True)
-    if isinstance(model, Embedder):
+    if isinstance(model, Embedder | Classifier):
         if not model.loaded:
-            child.try_opening(Folder.read(model.path).graph(model.variant), model.options)
-        return OfEmbedder(model)
+            child.try_opening(graph_of(model), model.options)
+        return OfEmbedder(model) if isinstance(model, Embedder) else OfClassifier(model)
     if not isinstance(model, Model):
-        raise TypeError(f"optimize takes a model of an ONNX file, an embedder or a path, got {type(model).__name__}")
+        raise TypeError(
+            "optimize takes a model of an ONNX file, an embedder, a text or token classifier, or a path, got "
+            f"{type(model).__name__}"
+        )
     if model.path.suffix == ".npz":
         raise OptimizeError(
             f"{display(model.path)} has nothing to optimize: NumPy computes it in float32; write the network as .onnx"

@@ -15,10 +15,11 @@ from conduit_lab.core import figures, html
 from conduit_lab.core.errors import ConduitError, InputError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array
+from conduit_lab.models.classifier import Classifier
 from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.load import load_model
 from conduit_lab.models.measure.difference import between
-from conduit_lab.models.measure.subject import subject
+from conduit_lab.models.measure.subject import graph_of, subject
 from conduit_lab.models.model import Model
 from conduit_lab.runtime import devices
 from conduit_lab.runtime.npz import Dense
@@ -121,13 +122,13 @@ _TRIALS = ("setting", "before", "after", "speed", "")
 _BATCHES = ("batch", "time", "samples/s", "")
 
 
-def tune(model: Model | Embedder | str | Path, sample: Any = None, *, seconds: float = SECONDS) -> Tuning:
+def tune(model: Model | Embedder | Classifier | str | Path, sample: Any = None, *, seconds: float = SECONDS) -> Tuning:
     """Find the device, the threads inside of a run, the graph level and the batch size that are fastest here.
 
-    One after the other is measured against the best so far, in turn, on `sample` (or batch; a list of texts for an
-    embedder; by default made-up inputs), and is kept only where it is more than 5 % faster and gives the same answers.
-    What won is measured once more against onnxruntime's own choice. `seconds` is the time for all; what there was no
-    time for says so. TensorRT is not tried by itself, since it builds for minutes: load the model with
+    One after the other is measured against the best so far, in turn, on `sample` (or batch; a list of texts for a
+    model of texts; by default made-up inputs), and is kept only where it is more than 5 % faster and gives the same
+    answers. What won is measured once more against onnxruntime's own choice. `seconds` is the time for all; what there
+    was no time for says so. TensorRT is not tried by itself, since it builds for minutes: load the model with
     device="tensorrt" for it.
 
     The model stays as it is: `save()` keeps the choice beside its file, and `load_model` takes it from there. Raises
@@ -135,12 +136,15 @@ def tune(model: Model | Embedder | str | Path, sample: Any = None, *, seconds: f
     """
     end = perf_counter() + seconds
     chosen = load_model(model, lazy=True) if isinstance(model, str | Path) else model
-    if not isinstance(chosen, Model | Embedder):
-        raise TypeError(f"tune takes a model of a file, an embedder or a path, got {type(chosen).__name__}")
+    if not isinstance(chosen, Model | Embedder | Classifier):
+        raise TypeError(
+            "tune takes a model of a file, an embedder, a text or token classifier, or a path, got "
+            f"{type(chosen).__name__}"
+        )
     opened = chosen.held is not None
     try:
         pieces, rows, chunk = _pieces(chosen, sample)
-        path = chosen.shared.path
+        path = graph_of(chosen)
         layout = chosen.layout if isinstance(chosen, Model) else None
     finally:
         if not opened:
@@ -257,15 +261,15 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _pieces(model: Model | Embedder, sample: Any) -> tuple[list[Feeds], int, int | None]:
+def _pieces(model: Model | Embedder | Classifier, sample: Any) -> tuple[list[Feeds], int, int | None]:
     """Return what the graph runs on for `sample`, the samples in it, and the rows that the graph fixes.
 
-    These are 0 where any number will do, and None where an embedder chooses them or an input has no batch axis.
+    These are 0 where any number will do, and None where a model of texts chooses them or an input has no batch axis.
     """
     if sample is None:
         sample = _made_up(model)
-    if isinstance(model, Embedder):
-        pieces = model.feeds([sample] if isinstance(sample, str) else sample)
+    if not isinstance(model, Model):
+        pieces = model.feeds(sample)
         rows, chunk = sum(len(next(iter(piece.values()))) for piece in pieces), None
     else:
         feeds, layout = model.feeds(sample), model.layout
@@ -277,7 +281,7 @@ def _pieces(model: Model | Embedder, sample: Any) -> tuple[list[Feeds], int, int
     return pieces, rows, chunk
 
 
-def _made_up(model: Model | Embedder) -> Any:
+def _made_up(model: Model | Embedder | Classifier) -> Any:
     if model.path.suffix == ".npz":
         return np.zeros((1, *map(int, model.inputs[0].shape[1:])), np.float32)
     return subject(model).made_up("sample")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -127,13 +128,10 @@ class Layout:
 
     def split(self, outputs: Sequence[Any], counts: Sequence[int]) -> list[list[Any]]:
         """Return each caller's rows of the outputs, `counts` rows each."""
-        answers, start = [], 0
-        for count in counts:
-            answers.append(
-                [along(o, axis or 0, start, start + count) for o, axis in zip(outputs, self.outputs, strict=True)]
-            )
-            start += count
-        return answers
+        ends = list(accumulate(counts))
+        spans = list(zip([0, *ends[:-1]], ends, strict=True))
+        columns = [_cut(output, axis or 0, spans) for output, axis in zip(outputs, self.outputs, strict=True)]
+        return list(map(list, zip(*columns, strict=True)))
 
     def blank(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Return feeds of the least rows that a run takes for feeds of none: zeros and empty texts."""
@@ -149,6 +147,13 @@ class Layout:
     def joined(self, pieces: Sequence[Sequence[Any]]) -> list[Any]:
         """Return the outputs of several pieces as those of one run."""
         return [joined(parts, axis or 0) for parts, axis in zip(zip(*pieces, strict=True), self.outputs, strict=True)]
+
+
+def _cut(value: Any, axis: int, spans: Sequence[tuple[int, int]]) -> list[Any]:
+    """Return the entries of an output in each span along an axis."""
+    if axis == 0 and isinstance(value, np.ndarray):
+        return [value[start:stop] for start, stop in spans]
+    return [along(value, axis, start, stop) for start, stop in spans]
 
 
 def along(value: Any, axis: int, start: int, stop: int) -> Any:
