@@ -151,8 +151,10 @@ def _numbers(value: Any, what: str, shape: str) -> Array:
 
 def _finite(array: Array, names: Sequence[str]) -> FloatArray:
     """Return `[n, dimension]` as float32, or name the first row and position that is not finite."""
-    with np.errstate(over="ignore"):  # an overflow becomes inf here and an error below
-        result = array.astype(np.float32, copy=False)
+    result = array
+    if array.dtype != np.float32:
+        with np.errstate(over="ignore"):  # an overflow becomes inf here and an error below
+            result = array.astype(np.float32)
     for begin in range(0, len(result), _LOOKED_AT):
         finite = np.isfinite(result[begin : begin + _LOOKED_AT])
         if not finite.all():

@@ -55,15 +55,19 @@ def column(values: Any, count: int, where: str, what: str) -> list[Any]:
     """
     if values is None:
         return [None] * count
-    if hasattr(values, "to_pylist"):  # Arrow
-        values = values.to_pylist()
-    single = isinstance(values, (str, bytes, Mapping, set, frozenset)) or is_table(values)
-    if single or not isinstance(values, Iterable):
-        raise VectorInputError(f"{where} {what} must be a list with one value per id, got {type(values).__name__}")
-    listed = [None if _is_missing(value) else value for value in values] if hasattr(values, "to_list") else list(values)
+    listed = list(values) if isinstance(values, (list, tuple)) else _listed(values, where, what)
     if len(listed) != count:
         raise VectorInputError(f"{where} {count} ids want {count} {what}, got {len(listed)}")
     return listed
+
+
+def _listed(values: Any, where: str, what: str) -> list[Any]:
+    if hasattr(values, "to_pylist"):  # Arrow
+        return list(values.to_pylist())
+    single = isinstance(values, (str, bytes, Mapping, set, frozenset)) or is_table(values)
+    if single or not isinstance(values, Iterable):
+        raise VectorInputError(f"{where} {what} must be a list with one value per id, got {type(values).__name__}")
+    return [None if _is_missing(value) else value for value in values] if hasattr(values, "to_list") else list(values)
 
 
 def row(entry: Entry) -> dict[str, Any]:

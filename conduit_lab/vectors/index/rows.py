@@ -13,7 +13,7 @@ from conduit_lab.core.spec import Array, FloatArray
 from conduit_lab.vectors.index import scoring
 from conduit_lab.vectors.index.blocks import Blocks, chunks
 from conduit_lab.vectors.index.bound import BoolArray, Bound, Chosen, IntArray
-from conduit_lab.vectors.index.scoring import Queries
+from conduit_lab.vectors.index.scoring import TAME, Queries
 
 # A row this many times as long as all but one in `_RARE` is odd: the slack that its length asks for would let
 # every other row pass.
@@ -101,12 +101,13 @@ class Rows:
 
     def _note(self, at: IntArray, lengths: FloatArray) -> None:
         """Take in the lengths of the rows `at`."""
-        if len(self.odd):
+        longest = float(lengths.max(initial=0.0))
+        if len(self.odd) or longest > min(self._limit, TAME[1]) or lengths.min(initial=np.inf) < TAME[0]:
             self.odd = np.setdiff1d(self.odd, at)
-        odd = scoring.odd(lengths) | (lengths > self._limit)
-        if odd.any():
+            odd = scoring.odd(lengths) | (lengths > self._limit)
             self.odd = np.union1d(self.odd, at[odd])
-        self.longest = max(self.longest, float(lengths[~odd].max(initial=0.0)))
+            longest = float(lengths[~odd].max(initial=0.0))
+        self.longest = max(self.longest, longest)
         if len(self) > 2 * self._judged or len(self.odd) > self._rare + len(self) // _RARE:
             self._judge()
 
