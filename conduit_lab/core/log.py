@@ -7,7 +7,8 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from conduit_lab.core.errors import StreamLagged
-from conduit_lab.core.weight import weight
+from conduit_lab.core.materialize import materialize
+from conduit_lab.core.weight import plain_weight, weight
 
 T = TypeVar("T")
 
@@ -30,13 +31,15 @@ class Log(Generic[T]):
         self._dropped = 0
 
     def append(self, chunk: T) -> bool:
-        """Add the newest chunk; return whether the log is now over its bytes."""
-        self.window[1].append(chunk)
+        """Add the newest chunk, materialized; return whether the log is now over its bytes."""
         if type(chunk) is str:
             size = len(chunk)  # type: ignore[arg-type]  # then T is str
         else:
-            size = weight(chunk)
+            if (plain := plain_weight(chunk)) is None:
+                chunk = materialize(chunk)  # any number of readers read it
+            size = weight(chunk) if plain is None else plain
             self._weights.append(size)
+        self.window[1].append(chunk)
         self._held = held = self._held + _OVERHEAD + size
         return held > self._keep
 

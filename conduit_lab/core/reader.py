@@ -66,9 +66,9 @@ class Reader(Iterator[T], Generic[T]):
 
     def leave(self) -> None:
         """Stop reading, and cancel the stream where nobody else reads it."""
+        if self.stream.readers == self._open:
+            self.stream.cancel()  # before it is closed: a stream that reads for this one must not be outrun
         self.close()
-        if self.stream.readers == 0:
-            self.stream.cancel()
 
     def ready(self) -> bool:
         """Whether the next read returns, raises or ends without waiting."""

@@ -25,6 +25,7 @@ from conduit_lab.core.chunk import is_frame, joined, rows
 from conduit_lab.core.errors import StreamCancelled
 from conduit_lab.core.log import Log
 from conduit_lab.core.loop import package_loop
+from conduit_lab.core.materialize import materialize
 from conduit_lab.core.media import Media, image
 from conduit_lab.core.reader import Reader as Reader
 
@@ -54,10 +55,10 @@ class Statistics(NamedTuple):
 class Stream(Generic[T]):
     """A running generation: iterable, async-iterable, awaitable and cancellable.
 
-    `source` is a generator or any iterable, sync or async; of a DataFrame the rows are streamed, each a `dict`. Chunks
-    may be of any type. The log keeps about `keep` bytes of the newest chunks. Each `for` or `async for` is a reader of
-    its own: the first starts at chunk 0, later ones at the oldest kept chunk. A stream made inside another stream's
-    generator is cancelled with it.
+    `source` is a generator or any iterable, sync or async; of a DataFrame the rows are streamed, each a `dict`.
+    Chunks may be of any type; an iterator in one is read into a list, which every reader gets. The log keeps about
+    `keep` bytes of the newest chunks. Each `for` or `async for` is a reader of its own: the first starts at chunk 0,
+    later ones at the oldest kept chunk. A stream made inside another stream's generator is cancelled with it.
 
     Attributes: `name`; `state`, one of pending, running, done, cancelled, failed; `error`, the exception of a failed
     stream; `count`, chunks made so far; `started`, `first` and `ended`, seconds of the monotonic clock or None;
@@ -227,7 +228,7 @@ class Stream(Generic[T]):
                 try:
                     chunk = next(iterator)
                 except StopIteration as stop:
-                    self._value = stop.value
+                    self._value = materialize(stop.value)
                     break
                 if self._append(chunk):
                     self._pressure.make_room(self)

@@ -23,14 +23,20 @@ def weight(value: Any) -> int:
     Arrays count as their `nbytes`; containers, dataclasses, pydantic models and other objects as the sum of their
     parts. Long containers are sampled. Shared parts count once.
     """
+    if isinstance(value, str | bytes):
+        return len(value)
+    if (plain := plain_weight(value)) is not None:
+        return plain
+    nbytes = getattr(value, "nbytes", None)
+    return _total(value) if nbytes is None else int(nbytes)
+
+
+def plain_weight(value: Any) -> int | None:
+    """Return the weight of a number, None or a small `dict` of plain values; None for all else."""
     kind = type(value)
     if kind is dict and len(value) <= _SAMPLE and PLAIN.issuperset(map(type, value.values())):
         return sum(map(getsizeof, value.values()), getsizeof(value))  # the usual chunk
-    if isinstance(value, str | bytes):
-        return len(value)
-    if (nbytes := getattr(value, "nbytes", None)) is not None:
-        return int(nbytes)
-    return getsizeof(value) if kind in PLAIN else _total(value)
+    return getsizeof(value) if kind in PLAIN else None
 
 
 def _total(value: Any) -> int:

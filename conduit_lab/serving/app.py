@@ -66,10 +66,11 @@ class App(EndpointHost):
     # Resources
 
     def load_model(self, source: str | Path | Callable[[Any], Any], **options: Any) -> Any:
-        """Declare a model: `.onnx` or `.npz` gives a `Model`, a sentence-transformers folder an `Embedder`.
+        """Declare a model: `.onnx` or `.npz` gives a `Model`, a function a `CallableModel`.
 
-        A relative path starts at the app's root; the options are those of `conduit_lab.load_model`. `models` holds
-        what was declared. Raises `ModelLoadError` for a path that cannot be a model.
+        A folder gives an `Embedder`, `Reranker`, `TextClassifier`, `TokenClassifier` or `Generator`, as its config
+        says. A relative path starts at the app's root; the options are those of `conduit_lab.load_model`. `models`
+        holds the declared models. Raises `ModelLoadError` for a path that cannot be a model.
         """
         model = load_model(source, root=self.root, lazy=self._lazy, **options)
         self.models.add(model)

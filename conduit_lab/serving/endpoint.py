@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from conduit_lab.core import trace
 from conduit_lab.core.errors import EndpointError, InputError
+from conduit_lab.core.materialize import materialize
 from conduit_lab.core.paths import use_root
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.stream import Stream
@@ -123,7 +124,7 @@ class Endpoint(Stage):
             if self.shape == "stream":
                 result = result if isinstance(result, Stream) else Stream(_chunks(result), name=self.name)
             else:
-                result = codec.materialize(result)
+                result = materialize(result)
         self._done(call, result)
         return result
 
@@ -134,7 +135,7 @@ class Endpoint(Stage):
                 result = await result
             if isinstance(result, AsyncIterator):
                 result = [item async for item in result]
-            result = codec.materialize(result)
+            result = materialize(result)
         self._done(call, result)
         return result
 
@@ -235,7 +236,7 @@ class Signature:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
             raise InputError(f"wanted {self._signature}: {error}") from error
-        arguments = codec.materialize(bound.arguments)  # the call and its recording both read them
+        arguments = materialize(bound.arguments)  # the call and its recording both read them
         kwargs = self._checked(arguments)
         payload = {name: value for name, value in arguments.items() if name not in self._in_path}
         path_params = {name: arguments[name] for name in self._in_path if name in arguments}

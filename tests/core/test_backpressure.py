@@ -17,6 +17,7 @@ from conduit_lab.core.backpressure import Bookmark, awaiting_reader
 from conduit_lab.core.errors import StreamLagged
 from conduit_lab.core.merge import merge
 from conduit_lab.core.pushed import PushedStream
+from conduit_lab.core.reader import Reader
 from conduit_lab.core.stream import Stream
 
 from .sources import WAIT
@@ -348,3 +349,20 @@ def test_a_chunk_that_is_changed_later_does_not_loosen_the_bound() -> None:
     kept = len(stream.kept)
     assert kept < 40
     assert stream._log._held <= 20_000
+
+
+def test_the_last_reader_cancels_before_it_lets_go_of_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = []
+    close = Reader.close
+
+    def closing(reader: Reader[Any]) -> None:
+        states.append(reader.stream.state)
+        close(reader)
+
+    stream = awaited(chunks())
+    first, last = stream.hold(), stream.hold()
+    with monkeypatch.context() as patched:
+        patched.setattr(Reader, "close", closing)
+        first.leave()
+        last.leave()
+    assert states == ["running", "cancelled"]

@@ -1,0 +1,54 @@
+"""materialize: values that can be read once become values that can be read again."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections import deque
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from contextlib import suppress
+from typing import Any
+
+from pydantic import BaseModel
+
+from conduit_lab.core.weight import PLAIN
+
+
+def materialize(value: Any) -> Any:
+    """Return `value` with each iterator inside it replaced by the list of its items.
+
+    So it can be read again. Containers, dataclasses and pydantic models that hold an iterator are
+    copied, everything else stays the same object.
+    """
+    with suppress(RecursionError):  # deeper than an answer can be; `dumps` says so
+        return _materialized(value)
+    return value
+
+
+def _materialized(value: Any) -> Any:
+    if isinstance(value, Iterator):
+        return [_materialized(item) for item in value]
+    if isinstance(value, Mapping):
+        changed = _changed(value.items(), PLAIN.issuperset(map(type, value.values())))
+        return {**value, **changed} if changed else value
+    if isinstance(value, list | tuple | deque | KeysView | ValuesView | ItemsView):
+        changed = _changed(enumerate(value), PLAIN.issuperset(map(type, value)))
+        items = [changed.get(place, item) for place, item in enumerate(value)] if changed else value
+        return value._make(items) if changed and hasattr(value, "_make") else items  # a named tuple
+    if isinstance(value, BaseModel):
+        changed = _changed(value)
+        return value.model_copy(update=changed) if changed else value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        changed = _changed((f.name, getattr(value, f.name, None)) for f in dataclasses.fields(value))
+        value = copy.copy(value) if changed else value
+        for name, new in changed.items():
+            object.__setattr__(value, name, new)  # frozen ones too
+    return value
+
+
+def _changed(items: Iterable[tuple[Any, Any]], plain: bool = False) -> dict[Any, Any]:
+    """Return the items that hold an iterator, materialized; none of `plain` ones do."""
+    if plain:
+        return {}
+    materialized = ((key, item, _materialized(item)) for key, item in items)
+    return {key: new for key, item, new in materialized if new is not item}
