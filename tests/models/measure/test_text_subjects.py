@@ -45,8 +45,8 @@ def scores(kind: str, table: Any) -> Any:
 def test_the_difference_is_that_of_scores_and_labels(tmp_path: Path, kind: str) -> None:
     before = folder(tmp_path / "a", kind)
     after = folder(tmp_path / "b", kind, NEW)
-    sessions = [Session(path / "model.onnx", Options("cpu")) for path in (before, after)]
-    got = subject(before).difference(*sessions, TEXTS)
+    first, second = (Session(path / "model.onnx", Options("cpu")) for path in (before, after))
+    got = subject(before).difference(first, second, TEXTS)
     old, new = scores(kind, OLD), scores(kind, NEW)
     assert got.samples == len(TEXTS)
     assert got.largest == pytest.approx(np.abs(old - new).max(), abs=1e-5)
@@ -57,12 +57,12 @@ def test_the_difference_is_that_of_scores_and_labels(tmp_path: Path, kind: str) 
 def test_several_labels_at_once_are_compared_by_their_own_scores(tmp_path: Path) -> None:
     problem = {"problem_type": "multi_label_classification"}
     before, after = folder(tmp_path / "a", "text", **problem), folder(tmp_path / "b", "text", NEW, **problem)
-    sessions = [Session(path / "model.onnx", Options("cpu")) for path in (before, after)]
+    first, second = (Session(path / "model.onnx", Options("cpu")) for path in (before, after))
     old, new = (
         1 / (1 + np.exp(-np.array([table[TOKENIZER.encode(text).ids].sum(0) for text in TEXTS])))
         for table in (OLD, NEW)
     )
-    got = subject(before).difference(*sessions, TEXTS)
+    got = subject(before).difference(first, second, TEXTS)
     assert got.largest == pytest.approx(np.abs(old - new).max(), abs=1e-5)
 
 
