@@ -57,7 +57,7 @@ class Encoder(TokenGraph):
         """Return the output for texts of one token as float32; refuse one without a vector per text or token."""
         if hidden.ndim not in (2, 3) or hidden.dtype.kind != "f" or len(hidden) != n:
             raise ModelLoadError(
-                f"{self.where} has a graph that gives {describe(hidden)} for {n} texts of one token: expected "
+                f"{self.where} has a graph that gives {describe(hidden)} for {n} texts of one token: wanted "
                 f"floats [{n}, 1, dimension] or [{n}, dimension]"
             )
         vectors: FloatArray = hidden.astype(np.float32, copy=False)
