@@ -40,6 +40,7 @@ TEXTS = {
     "underscore": "snake_case and camelCase v1.2",
     "nul": "before\0after",
     "control": "\1\3\2\5 control",
+    "null": "NULL or nil",
     "nothing": "",
     "marks": "!?… 🎉 --",
 }
@@ -53,7 +54,7 @@ FOUND = {
     "the": {"returns", "ligature", "apostrophe", "stop words"},
     "not": {"returns", "stop words"},
     "not the kettle": {"returns", "emoji"},
-    "to be or not to be": {"stop words", "returns", "operators"},
+    "to be or not to be": {"stop words", "returns", "operators", "null"},
     # accents, case, compatibility forms
     "uber": {"café"},
     "ÜBER": {"café"},
@@ -130,6 +131,7 @@ FOUND = {
     "": set(),
     "  \n": set(),
     "!?…": set(),
+    "null": {"null"},
     "nowhere": set(),
 }
 

@@ -53,7 +53,8 @@ CREATE TABLE {table} (
     counts integer[] NOT NULL,
     length integer
 );
-ALTER TABLE {table} ALTER COLUMN nearby SET STORAGE MAIN, ALTER COLUMN embedding SET STORAGE EXTERNAL;
+ALTER TABLE {table} ALTER COLUMN nearby SET STORAGE MAIN, ALTER COLUMN embedding SET STORAGE EXTERNAL,
+    ALTER COLUMN {terms} SET STORAGE MAIN, ALTER COLUMN counts SET STORAGE MAIN;
 CREATE INDEX ON {table} USING gin (attributes jsonb_path_ops);
 CREATE INDEX ON {table} USING gin ({terms});
 CREATE INDEX ON {table} (length);

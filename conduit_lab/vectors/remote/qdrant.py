@@ -255,8 +255,10 @@ class Qdrant:
     def _add_terms(self, client: QdrantClient, points: Sequence[Any], empty: models.Condition) -> None:
         models, changes = self._models, []
         for point, terms in zip(points, count_terms(point.payload["content"] for point in points), strict=True):
-            still = models.Filter(must=[models.HasIdCondition(has_id=[point.id]), empty])  # it may be written just now
-            change = models.SetPayload(payload={FIELD: _words(terms)}, filter=still)
+            # Another client may write it just now; the local mode, which has none, would try the filter on every point.
+            still = models.Filter(must=[models.HasIdCondition(has_id=[point.id]), empty])
+            which: Any = {"points": [point.id]} if self._local else {"filter": still}
+            change = models.SetPayload(payload={FIELD: _words(terms)}, **which)
             changes.append(models.SetPayloadOperation(set_payload=change))
         try:
             client.batch_update_points(self._collection, changes, wait=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from conduit_lab.vectors.remote.terms import FIELD, count_terms
@@ -17,21 +18,24 @@ _PAGE = 1_000  # rows of an older table whose terms are counted together
 # BM25 as FTS5 calculates it (k1 = 1.2, b = 0.75), so that the order is that of the local store too.
 SEARCH = """
 WITH size AS MATERIALIZED (
-    SELECT count(length)::float8 AS texts, avg(length)::float8 AS mean FROM {table}
+    SELECT count(length)::float8 AS texts, 0.9 / nullif(avg(length), 0)::float8 AS slope FROM {table}
 ), asked AS MATERIALIZED (
-    SELECT term, mean, 2.2 * greatest(ln((texts - holding + 0.5) / (holding + 0.5)), 1e-6) AS weight
+    SELECT term, slope, 2.2 * greatest(ln((texts - holding + 0.5) / (holding + 0.5)), 1e-6) AS weight
     FROM unnest(%s::text[]) AS term, size,
         LATERAL (SELECT count(*) AS holding FROM {table} WHERE {terms} @> ARRAY[term]) AS frequency
 )
 SELECT {match}, (
-    SELECT sum(weight / (1 + (0.3 + 0.9 * length / mean) / counts[array_position({terms}, term)])) FROM asked
+    SELECT sum(weight / (1 + (0.3 + slope * length) / counts[array_position({terms}, term)])) FROM asked
 ) AS score
 FROM {table} WHERE {terms} && %s::text[] AND {where}
 ORDER BY score DESC, "order" LIMIT %s
 """
 
 _HAS = "SELECT FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s AND NOT attisdropped"
-_ADD = "ALTER TABLE {table} ADD {terms} text[], ADD counts integer[], ADD length integer"
+_ADD = (
+    "ALTER TABLE {table} ADD {terms} text[], ADD counts integer[], ADD length integer",
+    "ALTER TABLE {table} ALTER {terms} SET STORAGE MAIN, ALTER counts SET STORAGE MAIN",
+)
 _READ = "SELECT key, content FROM {table} WHERE key > %s ORDER BY key LIMIT %s"
 _FILL = "UPDATE {table} SET {terms} = %s, counts = %s, length = %s WHERE key = %s"
 _FINISH = (
@@ -42,9 +46,13 @@ _FINISH = (
 )
 
 
-def columns(content: str | None, terms: Counter[str]) -> tuple[list[str], list[int], int | None]:
-    """Return the three columns of a row."""
-    return list(terms), list(terms.values()), None if content is None else terms.total()
+def columns(content: str | None, terms: Counter[str]) -> tuple[str, str, int | None]:
+    """Return the three columns of a row, arrays as PostgreSQL writes them."""
+    return _array(terms), _array(terms.values()), None if content is None else terms.total()
+
+
+def _array(items: Iterable[str | int]) -> str:
+    return "{" + ",".join(f'"{item}"' for item in items) + "}"  # quoted, for a term may be "null"
 
 
 def add(connection: Connection[Any], table: str) -> None:
@@ -57,7 +65,8 @@ def add(connection: Connection[Any], table: str) -> None:
         return
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL statement_timeout = 0")  # an index of a large table takes long
-        cursor.execute(sql(_ADD))
+        for statement in _ADD:
+            cursor.execute(sql(statement))
         last = uuid.UUID(int=0)
         while rows := cursor.execute(sql(_READ), (last, _PAGE)).fetchall():
             contents = [None if content is None else read(content) for _, content in rows]

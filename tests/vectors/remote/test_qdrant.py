@@ -213,3 +213,12 @@ def test_a_key_that_cannot_write_does_not_search_half_of_the_words(qdrant: Qdran
         assert len(store.search(ONES, 5).lists[0]) == 2
         qdrant.refuse = None
         assert [match.id for match in store.lexical("kettle", 5)] == ["a", "b"]
+
+
+def test_the_local_mode_completes_older_points_too(tmp_path: Path) -> None:
+    with closing(connect(f"qdrant://{tmp_path}/x", DIMENSION)) as store:
+        store.upsert([entry("a", content="Café"), entry("b", content="cafe"), entry("none")])
+    with closing(QdrantClient(path=str(tmp_path))) as client:
+        client.delete_payload("x", [FIELD], models.FilterSelector(filter=models.Filter(must=[])))
+    with closing(connect(f"qdrant://{tmp_path}/x", DIMENSION)) as store:
+        assert [match.id for match in store.lexical("cafés", 5)] == ["a", "b"]
