@@ -15,6 +15,7 @@ from conduit_lab.models.benchmark import benchmark
 from conduit_lab.models.load import load_model
 from conduit_lab.models.measure import tune as tuning
 from conduit_lab.models.measure.compare import compare_models
+from conduit_lab.models.measure.difference import Difference
 from conduit_lab.models.measure.optimize import optimize
 from conduit_lab.models.measure.subject import subject
 from conduit_lab.models.measure.tune import tune
@@ -41,12 +42,16 @@ def scores(kind: str, table: Any) -> Any:
     return np.concatenate([classifiers.softmax(row if kind == "token" else row.sum(0, keepdims=True)) for row in rows])
 
 
+def difference(before: Path, after: Path) -> Difference:
+    sessions = (Session(path / "model.onnx", Options("cpu")) for path in (before, after))
+    return subject(before).difference(next(sessions), next(sessions), TEXTS)
+
+
 @pytest.mark.parametrize("kind", HEADS)
 def test_the_difference_is_that_of_scores_and_labels(tmp_path: Path, kind: str) -> None:
     before = folder(tmp_path / "a", kind)
     after = folder(tmp_path / "b", kind, NEW)
-    first, second = (Session(path / "model.onnx", Options("cpu")) for path in (before, after))
-    got = subject(before).difference(first, second, TEXTS)
+    got = difference(before, after)
     old, new = scores(kind, OLD), scores(kind, NEW)
     assert got.samples == len(TEXTS)
     assert got.largest == pytest.approx(np.abs(old - new).max(), abs=1e-5)
@@ -57,12 +62,11 @@ def test_the_difference_is_that_of_scores_and_labels(tmp_path: Path, kind: str) 
 def test_several_labels_at_once_are_compared_by_their_own_scores(tmp_path: Path) -> None:
     problem = {"problem_type": "multi_label_classification"}
     before, after = folder(tmp_path / "a", "text", **problem), folder(tmp_path / "b", "text", NEW, **problem)
-    first, second = (Session(path / "model.onnx", Options("cpu")) for path in (before, after))
     old, new = (
         1 / (1 + np.exp(-np.array([table[TOKENIZER.encode(text).ids].sum(0) for text in TEXTS])))
         for table in (OLD, NEW)
     )
-    got = subject(before).difference(first, second, TEXTS)
+    got = difference(before, after)
     assert got.largest == pytest.approx(np.abs(old - new).max(), abs=1e-5)
 
 
