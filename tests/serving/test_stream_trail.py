@@ -1,4 +1,4 @@
-"""A client of a fast stream that leaves with much on its way, and comes back."""
+"""Clients that come back: to a fast stream with much on its way, and with places that are none."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from conduit_lab import Lab
 
+from .conftest import Ask
 from .test_stream_resume import SECONDS, read, until
 
 
@@ -38,3 +39,13 @@ def test_what_was_on_its_way_when_the_client_left_is_there_when_it_comes_back(la
         until(lambda: stream.readers == 0)
         rest = read(server.url, last.decode().removeprefix("id: ").strip())
     assert [json.loads(event.data)["n"] for event in rest] == list(range(4, 160))
+
+
+@pytest.mark.parametrize("place", ["9" * 400, "9" * 5000, "-1", "1.0", "1_0", "²", "", " "])
+def test_a_place_that_is_no_number_of_a_chunk_is_a_410(lab: Lab, asking: Ask, place: str) -> None:
+    lab.ml_stream("/count", resume=SECONDS)(lambda: iter([1, 2]))
+    client = asking(lab)
+    stream_id = client.get("/count").text.partition("id: ")[2].partition(":")[0]
+    assert client.get("/count", headers={"last-event-id": f"{stream_id}:1"}).status_code == 204
+    answer = client.get("/count", headers=[(b"last-event-id", f"{stream_id}:{place}".encode())])
+    assert answer.status_code == 410
