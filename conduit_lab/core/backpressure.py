@@ -32,9 +32,13 @@ def awaiting_reader(seconds: float) -> Iterator[None]:
 
 
 class Holder(Protocol):
-    """A place in a stream's log that its producer may not outrun while it `holds`."""
+    """A place in a stream's log that its producer may not outrun while it `holds`.
+
+    Behind one that `trails`, half a log of chunks is kept.
+    """
 
     index: int
+    trails: bool
 
     @property
     def holds(self) -> bool:
@@ -48,10 +52,36 @@ class Bookmark:
     """
 
     holds = True
+    trails = False
 
     def __init__(self, stream: Stream[Any]) -> None:
         self.index = stream._log.window[0]
         stream._pressure.add(self)
+
+
+class Trail:
+    """Keeps half a log of chunks behind the place up to which a client was sent them.
+
+    What is on its way when a client leaves is there when it comes back.
+    """
+
+    trails = True
+
+    def __init__(self, stream: Stream[Any], index: int) -> None:
+        self.index = index
+        self.holds = True
+        self._stream = stream
+        stream._pressure.add(self)
+
+    def advance(self, index: int) -> None:
+        """Note that the chunks below `index` were sent."""
+        self.index = index
+        self._stream._pressure.wake()
+
+    def close(self) -> None:
+        """Hold the producer no longer."""
+        self.holds = False
+        self._stream._pressure.wake()
 
 
 class Backpressure:
@@ -75,10 +105,11 @@ class Backpressure:
         """Whether the producer waits once the log is full."""
         return self._unclaimed or any(holder.holds for holder in self._present())
 
-    def behind(self, place: int) -> bool:
-        """Return whether the chunks below `place` must be kept for now."""
+    def behind(self, place: int, beyond: int) -> bool:
+        """Return whether the chunks below `place` must be kept until who trails is at `beyond`."""
         return place > 0 and (
-            self._unclaimed or any(holder.index < place and holder.holds for holder in self._present())
+            self._unclaimed
+            or any(each.index < (beyond if each.trails else place) and each.holds for each in self._present())
         )
 
     def add(self, holder: Holder) -> None:
@@ -89,19 +120,21 @@ class Backpressure:
     def make_room(self, stream: Stream[Any]) -> None:
         """Drop the oldest chunks once the holders have read them; on the producer's thread."""
         place = stream._log.surplus
-        if self.behind(place):
+        beyond = self._beyond(stream, place)
+        if self.behind(place, beyond):
             self.room = self.room or Bells()
-            block(self.room, lambda: stream.finished or not self.behind(place))
+            block(self.room, lambda: stream.finished or not self.behind(place, beyond))
         stream._log.drop(place)
 
     async def make_room_async(self, stream: Stream[Any]) -> None:
         """Do the same in the task of the producer."""
         place = stream._log.surplus
-        while self.behind(place) and not stream.finished:
+        beyond = self._beyond(stream, place)
+        while self.behind(place, beyond) and not stream.finished:
             self.room = self.room or Bells()
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
-                    await pause(lambda: stream.finished or not self.behind(place), self.room)
+                    await pause(lambda: stream.finished or not self.behind(place, beyond), self.room)
         stream._log.drop(place)
 
     def claim(self) -> None:
@@ -118,6 +151,11 @@ class Backpressure:
     @property
     def _unclaimed(self) -> bool:
         return self._until > 0 and monotonic() < self._until
+
+    def _beyond(self, stream: Stream[Any], place: int) -> int:
+        """Return where holders that trail must be for the chunks below `place` to be dropped."""
+        trailed = any(holder.trails for holder in self._present())
+        return stream._log.beyond(place) if trailed else place
 
     def _present(self) -> Iterator[Holder]:
         return (holder for each in self._holders if (holder := each()) is not None)

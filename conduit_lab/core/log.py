@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Generic, TypeVar
 
 from conduit_lab.core.errors import StreamLagged
@@ -68,6 +68,12 @@ class Log(Generic[T]):
             held -= size
             place += 1
         return place
+
+    def beyond(self, place: int) -> int:
+        """Return the number up to which the chunks from `place` on weigh half the log, or the count."""
+        base, kept = self.window
+        weighed = accumulate(islice(self._sizes(), place - base, None))
+        return next((n for n, sum_ in enumerate(weighed, place + 1) if sum_ >= self._keep // 2), base + len(kept))
 
     def drop(self, place: int) -> None:
         """Drop the chunks below number `place`."""

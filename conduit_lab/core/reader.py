@@ -22,6 +22,8 @@ class Reader(Iterator[T], Generic[T]):
     waits for it instead of dropping chunks; for one that reads for `consumer`, a stream, as far as that one is held.
     """
 
+    trails = False
+
     def __init__(
         self,
         stream: Stream[T],

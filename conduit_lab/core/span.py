@@ -111,7 +111,7 @@ class Recording:
                     above.children.remove(oldest)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Span:
     """One call of a stage, store or loader, with its children.
 

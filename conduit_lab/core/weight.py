@@ -14,6 +14,8 @@ PLAIN = frozenset({str, int, float, bool, type(None)})
 _MAX_VISITS = 1000  # objects inside one value: a weight costs at most about a millisecond
 _SAMPLE = 64  # items of a long container, evenly spaced; the others count like them
 _CODE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
+_TEXTS = (str, bytes)  # as tuples: a union is built at each use
+_CONTAINERS = (list, tuple, set, frozenset, deque)
 _LEAVES = (str, bytes, bytearray, int, float, *_CODE)
 
 
@@ -23,7 +25,7 @@ def weight(value: Any) -> int:
     Arrays count as their `nbytes`; containers, dataclasses, pydantic models and other objects as the sum of their
     parts. Long containers are sampled. Shared parts count once.
     """
-    if isinstance(value, str | bytes):
+    if isinstance(value, _TEXTS):
         return len(value)
     if (plain := plain_weight(value)) is not None:
         return plain
@@ -67,7 +69,7 @@ def _parts(value: Any) -> list[Any]:
     """Return the parts of a container or object, each list in one step: other threads may write."""
     if isinstance(value, dict):
         return [*list(value.keys()), *list(value.values())]
-    if isinstance(value, list | tuple | set | frozenset | deque):
+    if isinstance(value, _CONTAINERS):
         return list(value)
     if isinstance(value, Mapping):
         with suppress(Exception):  # the code of its class

@@ -22,7 +22,7 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from conduit_lab.core import html
-from conduit_lab.core.errors import ConduitError, EndpointError
+from conduit_lab.core.errors import ConduitError, EndpointError, ModelLoadError
 from conduit_lab.core.paths import find_root
 from conduit_lab.core.stage import Function, Stage
 from conduit_lab.core.stream import Stream
@@ -190,7 +190,11 @@ class App(EndpointHost):
         if required:
             stage: Stage = self.load_model(model)
             return stage
-        optional = load_model(model, root=self.root, lazy=True)
+        try:
+            optional = load_model(model, root=self.root, lazy=True)
+        except ModelLoadError as error:  # a folder is read to know its kind
+            log.warning("%s; its fallback answers", error)
+            return Function(_failing(str(error)), name=Path(model).stem)
         self._optional.append(optional)
         if not self._lazy:
             self._try_open(optional)
@@ -303,6 +307,15 @@ class App(EndpointHost):
         facts = [f"{len(self.endpoints)} endpoints", f"{len(self.models)} models", f"{len(self.stores)} stores"]
         shown = html.header(type(self).__name__, self.name, facts)
         return html.bundle(repr(self), shown + html.table(("endpoint", "function", "answers"), self._rows()))
+
+
+def _failing(message: str) -> Handler:
+    """Return a function that raises a `ModelLoadError`."""
+
+    def fail(value: Any) -> Any:
+        raise ModelLoadError(message)
+
+    return fail
 
 
 async def _healthz(_: StarletteRequest) -> Response:

@@ -90,6 +90,7 @@ class HttpFace:
                 stream_id=stream_id,
                 leave=lambda reader: self.endpoint.resumes.leave(stream_id, reader),
                 browser=scope["method"] == "GET",
+                resumable=self.endpoint.resumes.seconds is not None,
             )
         finally:
             if stream.readers == 0:

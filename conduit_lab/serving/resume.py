@@ -14,6 +14,7 @@ from conduit_lab.serving.limits import HttpError
 from conduit_lab.serving.sse import END
 
 ABANDONED = 1000  # streams without a client that one endpoint keeps, each with its log; the oldest go first
+_DIGITS = 18  # of a chunk's number; Python refuses to read thousands of them
 
 
 class Resumes:
@@ -77,7 +78,7 @@ class Resumes:
             return None
         with self._lock:
             stream = self._held.get(stream_id)
-        if stream is None or not (place.isascii() and place.isdigit()):
+        if stream is None or not (place.isascii() and place.isdigit() and len(place) <= _DIGITS):
             raise HttpError(410, "stream_gone", self._gone())
         start = int(place) + 1
         if stream.state == "done" and start >= stream.count:

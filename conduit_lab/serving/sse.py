@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +14,7 @@ import anyio
 import anyio.to_thread
 from starlette.types import Receive, Send
 
+from conduit_lab.core.backpressure import Trail
 from conduit_lab.core.bells import Waiter
 from conduit_lab.core.chunk import chunk_json, is_plain
 from conduit_lab.core.errors import StreamLagged
@@ -29,6 +32,7 @@ END = "end"  # stands in the place of a chunk's number in the last id
 
 _BATCH = 512  # chunks a write: about what the loop may be held up for
 _HEAVY = 2**16  # bytes of a chunk from which its form is made on a thread
+_UNSENT_BYTES = 2**18  # in the kernel for one client of a stream to come back to
 _FAILED = "the stream failed; the server's log says why"
 
 HEADERS = [
@@ -55,20 +59,24 @@ async def send_stream(
     stream_id: str | None = None,
     leave: Callable[[Reader[Any]], object] = Reader.leave,
     browser: bool = False,
+    resumable: bool = False,
 ) -> None:
     """Send the chunks that `reader` gets as events until its stream ends or the client leaves.
 
     Each event's id is `stream_id:n`, n the chunk's number, and all that is waiting goes out in one write. A stream that
     fails or is cancelled ends with an `error` event; `leave` is what happens to the reader at the end, by default a
     stream that nobody else reads is cancelled. A `browser` comes back after the end: an empty stream sends it an `end`
-    event with its id.
+    event with its id. Of a `resumable` stream half a log stays behind what the client was sent.
     """
+    trail = Trail(reader.stream, reader.index) if resumable else None
     try:
         await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *headers]})
-        client = _Client(reader, receive, send, stream_id or uuid4().hex[:16], browser)
+        client = _Client(reader, receive, send, stream_id or uuid4().hex[:16], browser, trail)
         await client.serve()
     finally:
         leave(reader)
+        if trail is not None:
+            trail.close()
 
 
 class _Client:
@@ -78,8 +86,11 @@ class _Client:
     looks at it, which costs nothing a chunk.
     """
 
-    def __init__(self, reader: Reader[Any], receive: Receive, send: Send, stream_id: str, browser: bool) -> None:
+    def __init__(
+        self, reader: Reader[Any], receive: Receive, send: Send, stream_id: str, browser: bool, trail: Trail | None
+    ) -> None:
         self.reader = reader
+        self.trail = trail
         self.receive = receive
         self.send = send
         self.stream_id = stream_id
@@ -96,6 +107,8 @@ class _Client:
 
     async def serve(self) -> None:
         """Send everything; returns when the stream has ended, or the client has left or was cut."""
+        if self.trail is not None:
+            _bound_unsent(self.receive)
         watch = asyncio.ensure_future(self._watch())
         self.timer = self.loop.call_later(FIRST_SECONDS, self._look)
         try:
@@ -133,6 +146,10 @@ class _Client:
                     await self._write(body + self._error("stream_failed", _FAILED), last=True)
                     return
                 await self._write(body)
+                if self.trail is not None:
+                    await self._write(b"")  # uvicorn waits before a write until the last one has gone out
+                    if not self.gone:
+                        self.trail.advance(reader.index)
                 if len(chunks) == _BATCH:
                     await asyncio.sleep(0)  # the others' turn: a write that is taken at once does not give way
             elif finished:
@@ -206,9 +223,20 @@ class _Client:
             self.timer = self.loop.call_later(HEARTBEAT_SECONDS, self._look)
 
 
+def _transport(receive: Receive) -> Any:
+    """Return uvicorn's transport of a connection; None under another server."""
+    return getattr(getattr(receive, "__self__", None), "transport", None)
+
+
+def _bound_unsent(receive: Receive) -> None:
+    """Bound what the kernel takes before the client does: it is lost to a client that leaves."""
+    if (transport := _transport(receive)) is not None:
+        with suppress(OSError):  # the client has left
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNSENT_BYTES)
+
+
 async def _abort(receive: Receive) -> None:
     """Close the connection now: uvicorn would first wait for the client to take what was written."""
-    transport = getattr(getattr(receive, "__self__", None), "transport", None)
-    if transport is not None:
+    if (transport := _transport(receive)) is not None:
         transport.abort()
         await asyncio.sleep(0)  # uvicorn hears of it

@@ -68,6 +68,20 @@ def test_the_fallback_answers_when_the_model_file_is_missing_and_says_so(app: Ap
     assert answer.json() == codec.loads(codec.dumps(sign({"features": [1, 1]})))
 
 
+@pytest.mark.parametrize("host", [App, Lab])
+@pytest.mark.parametrize("config", [None, {"architectures": ["BertForQuestionAnswering"]}, {}])
+def test_the_fallback_answers_for_a_folder_that_cannot_be_loaded(
+    host: type[App], config: Any, asking: Ask, weights: Path, tmp_path: Path
+) -> None:
+    if config is not None:
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder" / "config.json").write_bytes(codec.dumps(config))
+    app = host("desk", root=tmp_path)
+    app.ml_endpoint("/sign", model="folder", fallback="sign.npz")(_features)
+    answer = asking(app).post("/sign", json={"features": [1, 1]})
+    assert (answer.json()["label"], answer.headers["x-conduit-fallback"]) == ("up", "sign")
+
+
 def test_no_fallback_header_when_the_model_itself_answered(app: App, asking: Ask, weights: Path) -> None:
     app.ml_endpoint("/sign", model="sign.npz", fallback=_broken)(_features)
     answer = asking(app).post("/sign", json={"features": [1, 1]})
