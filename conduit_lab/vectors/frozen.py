@@ -78,6 +78,11 @@ class Frozen(Local):
             return
         try:
             newer = Frozen(self._folder, self.dimension, self.metric)
+            try:
+                self.admit(newer._storage)
+            except StoreError:
+                newer.close()
+                raise
         except StoreError as error:
             self._refused_until = monotonic() + _AGAIN
             log.warning("the store goes on with the snapshot that it has: %s", error)

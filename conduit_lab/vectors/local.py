@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from itertools import compress
@@ -50,6 +50,7 @@ class Local:
         self.version = 0
         self._closed = False
         self._stale = False
+        self.admit: Callable[[Storage], None] = lambda _: None  # raises for changes of others that do not fit
         # One lock for file and rows. A scan is bound by memory bandwidth, so two at once would gain nothing.
         self._lock = threading.RLock()
         forking.free_in_child(self, "_lock", torn="_stale")
@@ -142,14 +143,11 @@ class Local:
     # Life
 
     def copy_to(self, path: Path, *, replace: bool = False) -> None:
-        """Write a consistent copy as a new store file."""
+        """Write a consistent copy as a new store file, with `replace` in place of an older copy."""
+        if replace:
+            check_replaceable(path)
         with self._fresh():
             self._storage.copy_to(path, () if self._durable else self._vectors(), replace=replace)
-
-    def back_up(self, path: Path) -> None:
-        """Write a consistent copy in place of an older one."""
-        check_replaceable(path)
-        self.copy_to(path, replace=True)
 
     def snapshot(self, folder: Path) -> None:
         """Write the current version of a snapshot."""
@@ -386,6 +384,7 @@ class Local:
         """Take in what other stores have written to the file: what they changed, or all of it where that is much."""
         if not self._stale and not self._storage.changed_elsewhere():
             return
+        self.admit(self._storage)
         self._drop_dead()
         known, self._stale = not self._stale, True
         changes = self._storage.changes(self._many) if known else None

@@ -346,7 +346,7 @@ class VectorStore:
 
         Raises `StoreError` when `path` is this store's file or another that is open, or no store.
         """
-        return self._copied("backup", path, Local.back_up)
+        return self._copied("backup", path, lambda local, target: local.copy_to(target, replace=True))
 
     def snapshot(self, path: str | Path) -> Path:
         """Write a folder that `VectorStore(path=…)` opens for reading, its vectors mapped, and return its path.

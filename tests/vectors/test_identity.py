@@ -43,6 +43,17 @@ class Moved(Hashed):
     """The same model in another class."""
 
 
+class Prompted(Hashed):
+    """The same model, with a prompt for documents."""
+
+    def __init__(self, seed: int = 0, name: str = "hashed", prompt: str = "a quite long prompt: ") -> None:
+        super().__init__(seed, name)
+        self.prompt = prompt
+
+    def encode_document(self, texts: Sequence[str]) -> FloatArray:
+        return self.encode([self.prompt + text for text in texts])
+
+
 def forget(path: Path) -> None:
     """Make a file as it was before there were identities."""
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -64,6 +75,9 @@ def fill(path: Path, embedder: Any) -> None:
     [
         (Hashed(0, "one"), Hashed(1, "two")),
         (Hashed(0, "same"), Moved(1, "same")),
+        (Hashed(0, "same"), Hashed(1, "same")),  # one class with other weights
+        (Hashed(0, "same"), Prompted(0, "same")),
+        (Prompted(0, "same", prompt="passage: "), Prompted(0, "same", prompt="text: ")),
         (Hashed(0, "x", fingerprint="aa" * 32), Hashed(1, "x", fingerprint="bb" * 32)),
         (Hashed(0, "x", fingerprint="aa" * 32), Hashed(0, "x", fingerprint="bb" * 32)),  # other settings for long texts
         (Hashed(0, "x"), Hashed(1, "x", fingerprint="bb" * 32)),
@@ -145,6 +159,87 @@ def test_an_embedder_that_is_set_later_is_verified(path: Path) -> None:
                 use()
         store.embedder = Hashed(0, "one")
         assert store.search("lamp", 1)[0].content == "lamp"
+
+
+def test_a_certain_identity_is_not_replaced_by_an_uncertain_one(path: Path) -> None:
+    fill(path, Hashed(0, "x", fingerprint="aa" * 32))
+    VectorStore(path=path, embedder=Hashed(0, "x")).close()
+    with pytest.raises(StoreError, match="of the embedder 'x'"):
+        VectorStore(path=path, embedder=Hashed(0, "x", fingerprint="bb" * 32))
+
+
+def test_vectors_that_were_given_with_their_texts_are_anybodys(path: Path) -> None:
+    with VectorStore(path=path, embedder=Hashed(0, "one")) as store:
+        store.add_many(["a", "b"], np.eye(8)[:2], contents=["kettle", "lamp"])
+    with VectorStore(path=path, embedder=Hashed(0, "one")) as store:
+        assert len(store) == 2
+
+
+# While a store is open
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda store: store.search("lamp"),
+        lambda store: store.add("e", content="more"),
+        lambda store: store.update("a", content="more"),
+        lambda store: store.add_texts(["more"]),
+    ],
+)
+def test_an_open_store_refuses_the_vectors_that_another_embedder_makes_meanwhile(path: Path, use: Any) -> None:
+    fill(path, Hashed(0, "one"))
+    two = Hashed(1, "two")
+    with VectorStore(path=path, embedder=Hashed(0, "one")) as store, VectorStore(path=path) as other:
+        assert store.search("lamp", 1)[0].score == pytest.approx(1)
+        other.reembed(two)
+        for _ in range(2):
+            with pytest.raises(StoreError, match="was given to the embedder 'two' while it was open with 'one'"):
+                use(store)
+        assert np.array_equal([entry.embedding for entry in other], two.encode(TEXTS))
+        store.embedder = two
+        assert store.search("lamp", 1)[0].score == pytest.approx(1)
+
+
+def test_an_open_store_goes_on_once_its_embedder_made_the_vectors_again(path: Path) -> None:
+    fill(path, Hashed(0, "one"))
+    with VectorStore(path=path, embedder=Hashed(0, "one")) as store:
+        for embedder in (Hashed(1, "two"), Hashed(0, "one")):
+            VectorStore(path=path, embedder=embedder, reembed=True).close()
+        assert store.search("lamp", 1)[0].score == pytest.approx(1)
+
+
+def test_two_embedders_cannot_fill_one_empty_store(path: Path) -> None:
+    first = VectorStore(path=path, embedder=Hashed(0, "one"))
+    with first, VectorStore(path=path, embedder=Hashed(1, "two")) as second:
+        with pytest.raises(StoreError, match="was given to the embedder 'two'"):
+            first.add_texts(["kettle"])
+        second.add_texts(["lamp"])
+        assert [entry.content for entry in second] == ["lamp"]
+
+
+def test_a_store_without_an_embedder_takes_the_vectors_of_any(path: Path) -> None:
+    fill(path, Hashed(0, "one"))
+    with VectorStore(path=path) as plain, VectorStore(path=path, embedder=Hashed(0, "one")) as store:
+        VectorStore(path=path, embedder=Hashed(1, "two"), reembed=True).close()
+        store.embedder = None
+        for each in (plain, store):
+            assert each.search(Hashed(1).encode("lamp"), 1)[0].score == pytest.approx(1)
+
+
+def test_a_served_snapshot_is_not_replaced_by_that_of_another_embedder(path: Path, tmp_path: Path) -> None:
+    folder, one = tmp_path / "served", Hashed(0, "one")
+    fill(path, one)
+    with VectorStore(path=path, embedder=one) as writer:
+        writer.snapshot(folder)
+    with VectorStore(path=folder, embedder=one) as served:
+        with VectorStore(path=path) as writer:
+            writer.reembed(Hashed(1, "two"))
+            writer.snapshot(folder)
+        assert served.search("lamp", 1)[0].score == pytest.approx(1)
+        assert np.array_equal([entry.embedding for entry in served], one.encode(TEXTS))
+    with pytest.raises(StoreError, match="of the embedder 'two'"):
+        VectorStore(path=folder, embedder=one)
 
 
 # Embedding again
