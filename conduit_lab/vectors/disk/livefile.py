@@ -300,6 +300,21 @@ def connect(path: Path, mode: str = "mode=rw") -> sqlite3.Connection:
     return connection
 
 
+def connect_to_read(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """Return a connection to a file that cannot be written, and whether it is read as one that nobody writes.
+
+    Somebody may where there is a log. SQLite reads that with the wal-index, which it cannot make there.
+    """
+    log, index = (Path(f"{os.path.realpath(path)}{end}") for end in ("-wal", "-shm"))
+    written = log.exists() and (index.exists() or log.stat().st_size > 0)
+    if written and not index.exists():
+        raise StoreError(
+            f"{path}: cannot open the store: its last changes are still in its write-ahead log, {log.name}, which "
+            "cannot be read where nothing can be written: copy both files to a folder of your own, and open it there"
+        )
+    return connect(path, "mode=ro" if written else "mode=ro&immutable=1"), not written
+
+
 def _header(fd: int) -> bytes:
     """Return the first bytes of a database, not through a descriptor of its own, which would have to be closed."""
     if hasattr(os, "pread"):

@@ -290,10 +290,8 @@ class Storage:
                 self._idle = IdleCheckpoint(self._file)
                 files = self._file, self._idle
             else:
-                # Nobody writes it there, unless a log says so, which SQLite can read where the wal-index is there too.
-                unused = not Path(f"{path}-wal").exists()
+                self._connection, unused = livefile.connect_to_read(path)
                 self._stamp = stamp(path) if unused else None
-                self._connection = livefile.connect(path, "mode=ro&immutable=1" if unused else "mode=ro")
         # A store that is dropped without close(), as when a notebook cell runs twice, must not leak its file.
         self._close = weakref.finalize(self, _close, *(files or (self._connection,)))
         try:
@@ -361,7 +359,8 @@ class Storage:
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
     def _mark(self) -> None:
-        """Note that the caller learns now what is in the file."""
+        """Check the schema, and note that the caller learns now what is in the file."""
+        self._logged = schema.check(self._connection, self._where)
         self._seen, self._last = self._data_version(), self._last_change()
 
     def _last_change(self) -> tuple[int, int] | None:

@@ -138,3 +138,39 @@ def test_a_store_that_is_read_where_it_cannot_be_written_tells_that_it_changed(
     with pytest.raises(StoreError, match=r"index\.db was changed while it was open to be read: open it again"):
         reader.search([1, 0])
     reader.close()
+
+
+KILLED = """
+import os, sys
+from conduit_lab.vectors.store import VectorStore
+store = VectorStore(2, path=sys.argv[1])
+store.add_many(["a", "b"], [[1, 0], [1, 1]], contents=["kettle", "kettles"])
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the modes of files")
+@pytest.mark.parametrize("left", ["log and wal-index", "log", "empty log"])
+def test_a_killed_store_in_a_folder_that_cannot_be_written_is_searched_or_says_why_not(left: str) -> None:
+    with tempfile.TemporaryDirectory() as name:  # not tmp_path, which only its owner may enter
+        folder = Path(name)
+        if left == "empty log":
+            VectorStore(2, path=folder / "index.db").close()
+            (folder / "index.db-wal").touch()
+        else:
+            subprocess.run([sys.executable, "-c", KILLED, str(folder / "index.db")], check=False)
+            assert (folder / "index.db-wal").stat().st_size > 0
+        if left == "log":
+            (folder / "index.db-shm").unlink()
+        folder.chmod(0o555)
+        for file in folder.iterdir():
+            file.chmod(0o444)
+        command = [sys.executable, "-c", CLOSED, str(folder / "index.db")]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        finally:
+            folder.chmod(0o755)
+    if left == "log":
+        assert "its last changes are still in its write-ahead log, index.db-wal" in done.stderr.splitlines()[-1]
+    else:
+        assert done.stdout.splitlines()[0] == ("0 [] 0" if left == "empty log" else "2 ['a', 'b'] 2")

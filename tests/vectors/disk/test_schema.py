@@ -37,6 +37,26 @@ def rewrite(path: Path, name: str, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "statement"),
+    [
+        ("evil", "CREATE TRIGGER evil AFTER INSERT ON entries BEGIN DELETE FROM entries; END"),
+        ("skip", "CREATE TRIGGER skip BEFORE INSERT ON entries BEGIN SELECT RAISE(IGNORE); END"),
+        ("one", "CREATE UNIQUE INDEX one ON entries (metadata)"),
+        ("words_added", "DROP TRIGGER words_added"),
+    ],
+)
+def test_a_schema_that_changes_while_the_store_is_open_loses_nothing(path: Path, name: str, statement: str) -> None:
+    with VectorStore(path=path) as store:
+        store.add("b", [0, 1], {"n": 2}, "lamp")
+        run(path, statement)
+        for use in (lambda: store.add("c", [1, 1], {"n": 1}, "spout"), lambda: store.search([1, 0])):
+            with pytest.raises(StoreError, match=rf"index\.db: .*'{name}'"):
+                use()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT id FROM entries ORDER BY seq").fetchall() == [("a",), ("b",)]
+
+
+@pytest.mark.parametrize(
     ("kind", "name", "statement"),
     [
         ("trigger", "evil", "CREATE TRIGGER evil AFTER INSERT ON entries BEGIN DELETE FROM entries; END"),
