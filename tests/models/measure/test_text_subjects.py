@@ -29,6 +29,7 @@ OLD = classifiers.table(TOKENIZER, 3, {"good": [2, -1, 0], "bad": [-1, 3, 0], "a
 NEW = classifiers.table(TOKENIZER, 3, {"good": [2, -1, 0], "bad": [-1, 2, 0], "anna": [0, 4, 0], "new": [0, 9, 5]})
 TEXTS = ["good", "bad anna", "so new", "good good bad"]
 HEADS = {"text": "BertForSequenceClassification", "token": "BertForTokenClassification"}
+VARIANTS = (("graph", "token"), ("fp16", "text"), ("fp16", "token"))  # 5 s each
 
 
 def folder(path: Path, kind: str, table: Any = OLD, **config: Any) -> Path:
@@ -70,8 +71,10 @@ def test_several_labels_at_once_are_compared_by_their_own_scores(tmp_path: Path)
     assert got.largest == pytest.approx(np.abs(old - new).max(), abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", HEADS)
-@pytest.mark.parametrize("form", ["fp16", "graph"])
+@pytest.mark.parametrize(
+    ("form", "kind"),
+    [("graph", "text"), *(pytest.param(*case, marks=pytest.mark.long) for case in VARIANTS)],
+)
 def test_a_classifier_becomes_a_variant_of_its_folder(
     tmp_path: Path, kind: str, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
