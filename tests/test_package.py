@@ -25,6 +25,12 @@ def test_importing_it_loads_nothing_heavy() -> None:
     assert fresh(code).strip() == "[]"
 
 
+def test_streams_and_stores_load_nothing_of_models_or_serving() -> None:
+    code = "import sys; from conduit_lab import Stream, VectorStore; list(Stream([1])); VectorStore(2).add('a', [1, 0])"
+    loaded = f"[name for name in {(*HEAVY, 'pydantic')!r} if name in sys.modules]"
+    assert fresh(f"{code}; print({loaded})").strip() == "[]"
+
+
 def test_a_served_app_never_imports_the_notebook() -> None:
     loaded = "[name for name in sys.modules if 'notebook' in name or name == 'IPython']"
     assert fresh(f"import sys; from conduit_lab import App; App('a'); print({loaded})").strip() == "[]"

@@ -9,8 +9,6 @@ from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Va
 from contextlib import suppress
 from typing import Any
 
-from pydantic import BaseModel
-
 from conduit_lab.core.weight import PLAIN
 
 
@@ -35,7 +33,7 @@ def _materialized(value: Any) -> Any:
         changed = _changed(enumerate(value), PLAIN.issuperset(map(type, value)))
         items = [changed.get(place, item) for place, item in enumerate(value)] if changed else value
         return value._make(items) if changed and hasattr(value, "_make") else items  # a named tuple
-    if isinstance(value, BaseModel):
+    if hasattr(type(value), "model_copy"):  # a pydantic model, without importing pydantic for each stream
         changed = _changed(value)
         return value.model_copy(update=changed) if changed else value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

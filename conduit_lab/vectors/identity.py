@@ -55,7 +55,7 @@ class Identity(NamedTuple):
         return self.key.startswith("content ")
 
     def equals(self, other: Identity) -> bool:
-        """Tell whether both are the same embedder, as far as is known of them."""
+        """Return whether both are the same embedder, by the probes where both have one."""
         if self.key != other.key or not (self.probe and other.probe):
             return self.key == other.key
         mine, theirs = np.array(json.loads(self.probe)), np.array(json.loads(other.probe))
@@ -195,6 +195,6 @@ def _probe(embedder: Embedder) -> str:
     """Return the vector of a fixed text, or "" where the embedder makes none now."""
     try:
         vector = np.asarray(embed_passages([_PROBE], embedder), np.float64)[0]
-    except Exception:  # the error is for who embeds a text
+    except Exception:  # reported where a text is embedded
         return ""
     return json.dumps([float(f"{value:.4g}") for value in vector]) if np.isfinite(vector).all() else ""
