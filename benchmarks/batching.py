@@ -1,8 +1,8 @@
 """Joined calls against calls that each run alone, of a real model in onnxruntime.
 
 The baseline of tasks: each calls the same function directly with its own sample and then gives way
-(`await asyncio.sleep(0)`), so that the loop is as fair as it is with ours. The baseline of threads: each calls the
-function directly.
+(`await asyncio.sleep(0)`), so that the loop is as fair as it is with ours. The baseline of threads:
+each calls the function directly.
 
 Run it with `.venv/bin/python benchmarks/batching.py`.
 """
@@ -22,10 +22,10 @@ import uvloop
 from measure import Row, compared, in_turn, on_one_core, print_table
 from onnx import helper, numpy_helper
 
-from conduit_lab.core.figures import rate, seconds
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.runtime import devices
-from conduit_lab.runtime.batching import Batcher
+from conduit_lab.core.views.figures import rate, seconds
+from conduit_lab.runtime.batching.batcher import Batcher
+from conduit_lab.runtime.hardware import devices
 
 CALLERS = 64
 ROUNDS = 21
@@ -52,7 +52,10 @@ def mlp(widths: Sequence[int], threads: int = 1) -> Run:
     nodes, weights, last = [], [], "input"
     for i, (wide, out) in enumerate(pairwise(widths)):
         matrix = random.standard_normal((wide, out)).astype(np.float32) / np.float32(wide**0.5)
-        weights += [numpy_helper.from_array(matrix, f"W{i}"), numpy_helper.from_array(matrix[0], f"b{i}")]
+        weights += [
+            numpy_helper.from_array(matrix, f"W{i}"),
+            numpy_helper.from_array(matrix[0], f"b{i}"),
+        ]
         nodes.append(helper.make_node("Gemm", [last, f"W{i}", f"b{i}"], [f"sum{i}"]))
         last = f"sum{i}"
         if i < len(widths) - 2:
@@ -67,7 +70,9 @@ def mlp(widths: Sequence[int], threads: int = 1) -> Run:
     ort = devices.onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    session: Any = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session: Any = ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
     def run(items: Sequence[FloatArray]) -> Sequence[FloatArray]:
         if len(items) == 1:
@@ -108,7 +113,9 @@ def joined(run: Run) -> Callable[[FloatArray], Awaitable[object]]:
     return call
 
 
-def per_second(loop: str, call: Callable[[FloatArray], Awaitable[object]], items: Sequence[FloatArray]) -> float:
+def per_second(
+    loop: str, call: Callable[[FloatArray], Awaitable[object]], items: Sequence[FloatArray]
+) -> float:
     """Return the samples per second of one task for each item, all at the same time."""
     calls = 30
 
@@ -130,7 +137,11 @@ def tasks(run: Run, loop: str, size: int) -> Row:
     with_batcher, without = joined(run), alone(run)
     for _ in range(3):
         per_second(loop, with_batcher, ours)  # so that batches of this size have been measured
-    a, b, ratio = in_turn(lambda: per_second(loop, with_batcher, ours), lambda: per_second(loop, without, ones), ROUNDS)
+    a, b, ratio = in_turn(
+        lambda: per_second(loop, with_batcher, ours),
+        lambda: per_second(loop, without, ones),
+        ROUNDS,
+    )
     what = "one sample a call" if size == 1 else f"{size} samples a call"
     return (
         f"{CALLERS} tasks, {what}, {loop}",
@@ -183,7 +194,13 @@ def task_per_call(run: Run, loop: str) -> Row:
         return [(ours / 200, other / 200) for ours, other in pairs]
 
     a, b, ratio = compared(LOOPS[loop](measured()))
-    return f"a new task for each call, {loop}", seconds(a), seconds(b), ratio, "a direct call in a new task"
+    return (
+        f"a new task for each call, {loop}",
+        seconds(a),
+        seconds(b),
+        ratio,
+        "a direct call in a new task",
+    )
 
 
 def threads(what: str, run: Run, width: int, calls: int) -> Row:
@@ -205,7 +222,9 @@ def threads(what: str, run: Run, width: int, calls: int) -> Row:
         return calls * len(items) / (perf_counter() - begin)
 
     measured(batcher.call)
-    a, b, ratio = in_turn(lambda: measured(batcher.call), lambda: measured(lambda item: run([item])), ROUNDS)
+    a, b, ratio = in_turn(
+        lambda: measured(batcher.call), lambda: measured(lambda item: run([item])), ROUNDS
+    )
     return (
         f"16 threads, one sample a call, {what}",
         rate(a, "predictions"),

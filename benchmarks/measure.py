@@ -18,12 +18,16 @@ Row = tuple[str, str, str, str, str]  # what, ours, beside it, ratio, against wh
 
 def print_table(rows: Iterable[Row]) -> None:
     """Print the rows as `docs/benchmarks.md` keeps them."""
-    print("| what | ours | beside it | ratio, median (min – max) | against |\n|---|---|---|---|---|")
+    print(
+        "| what | ours | beside it | ratio, median (min – max) | against |\n|---|---|---|---|---|"
+    )
     for row in rows:
         print(f"| {' | '.join(row)} |", flush=True)
 
 
-def in_turn(ours: Callable[[], float], other: Callable[[], float], rounds: int = ROUNDS) -> tuple[float, float, str]:
+def in_turn(
+    ours: Callable[[], float], other: Callable[[], float], rounds: int = ROUNDS
+) -> tuple[float, float, str]:
     """Return the medians of two measurements taken in turn, and their ratio round by round, in words."""
     return compared([(ours(), other()) for _ in range(rounds)])
 
@@ -88,7 +92,12 @@ def started_peer(
     if python is None:
         yield None
         return
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "encoding": "utf-8"}
+    pipes: dict[str, Any] = {
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+        "text": True,
+        "encoding": "utf-8",
+    }
     command = [python, "-c", program, *map(str, arguments)]
     with subprocess.Popen(command, env=os.environ | (environment or {}), **pipes) as process:
         yield Peer(process)

@@ -1,4 +1,5 @@
-"""Fused models against their parts, and the smaller forms of an embedding model against the whole one.
+"""Fused models against their parts, and the smaller forms of an embedding model against the whole
+one.
 
 Run it with `.venv/bin/python benchmarks/optimize.py`; the small ONNX files are made here.
 """
@@ -16,14 +17,14 @@ import onnx
 from measure import Row, in_turn, per_call, print_table
 from onnx import helper, numpy_helper
 
-from conduit_lab.core.figures import seconds, size
 from conduit_lab.core.spec import Array
-from conduit_lab.flow.combinators import Sequence
-from conduit_lab.models.embedder import Embedder
+from conduit_lab.core.views.figures import seconds, size
+from conduit_lab.flow.sequential import Sequential
 from conduit_lab.models.measure.subject import SENTENCES, OfEmbedder
 from conduit_lab.models.model import Model
-from conduit_lab.runtime import fusion, quantize
-from conduit_lab.runtime.session import Options, Session
+from conduit_lab.models.text.embedder import Embedder
+from conduit_lab.runtime.rewriting import graph_fusion, quantize
+from conduit_lab.runtime.sessions.session import Options, Session
 
 MINILM = Path(__file__).parents[1] / "data/models/minilm"
 ALONE = Options(threads=1)  # threads of two sessions would wait for each other
@@ -48,7 +49,7 @@ def fused(folder: Path, width: int, count: int) -> Row:
     """One run of a fused graph, against a run of each of its parts."""
     paths = [layer(folder / f"{width}-{count}-{i}.onnx", width) for i in range(count)]
     whole = folder / f"{width}-{count}.onnx"
-    fusion.merge(paths, whole)
+    graph_fusion.merge(paths, whole)
     one, parts = Session(whole, ALONE), [Session(path, ALONE) for path in paths]
     feeds = {"input": RANDOM.standard_normal((1, width), np.float32)}
 
@@ -59,30 +60,47 @@ def fused(folder: Path, width: int, count: int) -> Row:
         return x
 
     np.testing.assert_array_equal(one.run(feeds)[0], in_parts())
-    ours, beside, ratio = in_turn(lambda: per_call(lambda: one.run(feeds), 500), lambda: per_call(in_parts, 500))
-    return f"{count} layers of {width} as one graph", seconds(ours), seconds(beside), ratio, f"{count} runs"
+    ours, beside, ratio = in_turn(
+        lambda: per_call(lambda: one.run(feeds), 500), lambda: per_call(in_parts, 500)
+    )
+    return (
+        f"{count} layers of {width} as one graph",
+        seconds(ours),
+        seconds(beside),
+        ratio,
+        f"{count} runs",
+    )
 
 
 def sequence(folder: Path, width: int) -> Row:
     """A call of a fused `Sequence`, against the sequence as it was; Python's share of both is in it."""
     models = [Model(layer(folder / f"{width}-{name}.onnx", width)).open() for name in "ab"]
     sample = RANDOM.standard_normal(width, np.float32)
-    before = Sequence(*models)
+    before = Sequential(*models)
     # as it would be were it fused; whether it is faster is what is measured here
     whole = folder / f"{width}-ab.onnx"
-    fusion.merge([model.path for model in models], whole)
-    after = Sequence(Model(whole).open())
+    graph_fusion.merge([model.path for model in models], whole)
+    after = Sequential(Model(whole).open())
     ours, beside, ratio = in_turn(
         lambda: per_call(lambda: after(sample), 500), lambda: per_call(lambda: before(sample), 500)
     )
-    return f"Sequence of 2 models of {width}, fused", seconds(ours), seconds(beside), ratio, "the same, not fused"
+    return (
+        f"Sequence of 2 models of {width}, fused",
+        seconds(ours),
+        seconds(beside),
+        ratio,
+        "the same, not fused",
+    )
 
 
 def layer(path: Path, width: int) -> Path:
     """Write a dense layer with a ReLU, float32 `[batch, width]` to the same."""
     weight = (RANDOM.standard_normal((width, width)) / width**0.5).astype(np.float32)
     graph = helper.make_graph(
-        [helper.make_node("Gemm", ["input", "W"], ["h"]), helper.make_node("Relu", ["h"], ["output"])],
+        [
+            helper.make_node("Gemm", ["input", "W"], ["h"]),
+            helper.make_node("Relu", ["h"], ["output"]),
+        ],
         "layer",
         [helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, ["batch", width])],
         [helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, ["batch", width])],
@@ -101,7 +119,10 @@ def smaller(embedder: Embedder, kind: str) -> Iterator[Row]:
     quantize.convert(subject.path, path, kind)
     took = perf_counter() - begin
     before, after = Session(subject.path, ALONE), Session(path, ALONE)
-    pieces = {"1 sentence": subject.pieces(SENTENCES[7])[0], "a batch of sentences": subject.pieces(SENTENCES)[0]}
+    pieces = {
+        "1 sentence": subject.pieces(SENTENCES[7])[0],
+        "a batch of sentences": subject.pieces(SENTENCES)[0],
+    }
     for what, feeds in pieces.items():
         yield timed(f"MiniLM {kind}, {what}", after, before, feeds)
     cosine = subject.difference(before, after, SENTENCES).cosine

@@ -1,7 +1,8 @@
-"""Ten thousand vectors in other stores: `python benchmarks/peers.py`, where the peers are installed beside the package.
+"""Ten thousand vectors in other stores: `python benchmarks/peers.py`, where the peers are installed
+beside the package.
 
-Each is used as its own pages say, with one integer of metadata: faiss-cpu, usearch, hnswlib, chromadb, lancedb,
-qdrant-client, sqlite-vec with apsw. What is not installed is left out.
+Each is used as its own pages say, with one integer of metadata: faiss-cpu, usearch, hnswlib,
+chromadb, lancedb, qdrant-client, sqlite-vec with apsw. What is not installed is left out.
 """
 
 # the peers are not installed where the checks run
@@ -19,8 +20,8 @@ from measure import Row, print_table
 from stores import settled, turned
 from vectors import DIMENSION, TOP_K, one_thread, vectors
 
-from conduit_lab.core.figures import seconds
 from conduit_lab.core.spec import FloatArray
+from conduit_lab.core.views.figures import seconds
 from conduit_lab.vectors.store import VectorStore
 
 os.environ.setdefault("LANCE_LOG", "error")  # a warning a search
@@ -31,7 +32,9 @@ BOUNDS = (500, 100, 10, 1)  # of 1,000: n below it
 class Ours:
     def __init__(self, rows: FloatArray, numbers: list[int], folder: Path) -> None:
         self.store = VectorStore(DIMENSION)
-        self.store.add_many([str(i) for i in range(len(rows))], rows, [{"n": number} for number in numbers])
+        self.store.add_many(
+            [str(i) for i in range(len(rows))], rows, [{"n": number} for number in numbers]
+        )
 
     def search(self, query: FloatArray) -> list[int]:
         return [int(hit.id) for hit in self.store.search(query, TOP_K)]
@@ -118,7 +121,9 @@ class Hnswlib:
     def filtered(self, query: FloatArray, bound: int) -> list[int]:
         numbers = self.numbers
         try:
-            found = self.index.knn_query(query, TOP_K, num_threads=1, filter=lambda label: numbers[label] < bound)
+            found = self.index.knn_query(
+                query, TOP_K, num_threads=1, filter=lambda label: numbers[label] < bound
+            )
         except RuntimeError:  # it raises where its walk finds fewer than asked for
             return []
         best: list[int] = found[0][0].tolist()
@@ -134,21 +139,30 @@ class Chroma:
         import chromadb
         from chromadb.config import Settings
 
-        client = chromadb.PersistentClient(str(folder / "chroma"), Settings(anonymized_telemetry=False))
+        client = chromadb.PersistentClient(
+            str(folder / "chroma"), Settings(anonymized_telemetry=False)
+        )
         self.collection: Any = client.create_collection(
             "vectors", metadata={"hnsw:space": "ip"}, embedding_function=None
         )
         for at in range(0, len(rows), 2_000):
             part = range(at, min(at + 2_000, len(rows)))
             self.collection.add(
-                [str(i) for i in part], embeddings=rows[at : at + 2_000], metadatas=[{"n": numbers[i]} for i in part]
+                [str(i) for i in part],
+                embeddings=rows[at : at + 2_000],
+                metadatas=[{"n": numbers[i]} for i in part],
             )
 
     def search(self, query: FloatArray) -> list[int]:
-        return [int(id) for id in self.collection.query(query_embeddings=[query], n_results=TOP_K)["ids"][0]]
+        return [
+            int(id)
+            for id in self.collection.query(query_embeddings=[query], n_results=TOP_K)["ids"][0]
+        ]
 
     def filtered(self, query: FloatArray, bound: int) -> list[int]:
-        found = self.collection.query(query_embeddings=[query], n_results=TOP_K, where={"n": {"$lt": bound}})
+        found = self.collection.query(
+            query_embeddings=[query], n_results=TOP_K, where={"n": {"$lt": bound}}
+        )
         return [int(id) for id in found["ids"][0]]
 
     def add(self, number: int, query: FloatArray) -> None:
@@ -159,7 +173,10 @@ class Lance:
     def __init__(self, rows: FloatArray, numbers: list[int], folder: Path) -> None:
         import lancedb
 
-        data = [{"id": i, "vector": row, "n": n} for i, (row, n) in enumerate(zip(rows, numbers, strict=True))]
+        data = [
+            {"id": i, "vector": row, "n": n}
+            for i, (row, n) in enumerate(zip(rows, numbers, strict=True))
+        ]
         self.table: Any = lancedb.connect(str(folder / "lance")).create_table("a", data)
 
     def search(self, query: FloatArray) -> list[int]:
@@ -167,7 +184,12 @@ class Lance:
         return [row["id"] for row in found]
 
     def filtered(self, query: FloatArray, bound: int) -> list[int]:
-        found = self.table.search(query).distance_type("dot").where(f"n < {bound}", prefilter=True).limit(TOP_K)
+        found = (
+            self.table.search(query)
+            .distance_type("dot")
+            .where(f"n < {bound}", prefilter=True)
+            .limit(TOP_K)
+        )
         return [row["id"] for row in found.select(["id"]).to_list()]
 
     def add(self, number: int, query: FloatArray) -> None:
@@ -180,8 +202,12 @@ class QdrantLocal:
 
         self.models: Any = models
         self.client: Any = QdrantClient(":memory:")
-        self.client.create_collection("a", models.VectorParams(size=DIMENSION, distance=models.Distance.DOT))
-        self.client.upload_collection("a", rows, [{"n": number} for number in numbers], list(range(len(rows))))
+        self.client.create_collection(
+            "a", models.VectorParams(size=DIMENSION, distance=models.Distance.DOT)
+        )
+        self.client.upload_collection(
+            "a", rows, [{"n": number} for number in numbers], list(range(len(rows)))
+        )
 
     def search(self, query: FloatArray) -> list[int]:
         return [point.id for point in self.client.query_points("a", query, limit=TOP_K).points]
@@ -189,10 +215,15 @@ class QdrantLocal:
     def filtered(self, query: FloatArray, bound: int) -> list[int]:
         condition = self.models.FieldCondition(key="n", range=self.models.Range(lt=bound))
         kept = self.models.Filter(must=[condition])
-        return [point.id for point in self.client.query_points("a", query, query_filter=kept, limit=TOP_K).points]
+        return [
+            point.id
+            for point in self.client.query_points("a", query, query_filter=kept, limit=TOP_K).points
+        ]
 
     def add(self, number: int, query: FloatArray) -> None:
-        self.client.upsert("a", [self.models.PointStruct(id=number, vector=query.tolist(), payload={"n": 1_000})])
+        self.client.upsert(
+            "a", [self.models.PointStruct(id=number, vector=query.tolist(), payload={"n": 1_000})]
+        )
 
 
 class SqliteVec:
@@ -203,15 +234,25 @@ class SqliteVec:
         self.db: Any = apsw.Connection(str(folder / "vec.db"))
         self.db.enable_load_extension(True)
         self.db.load_extension(sqlite_vec.loadable_path())
-        self.db.execute(f"create virtual table a using vec0(v float[{DIMENSION}] distance_metric=cosine, n integer)")
+        self.db.execute(
+            f"create virtual table a using vec0(v float[{DIMENSION}] distance_metric=cosine, n integer)"
+        )
         with self.db:
             self.db.executemany(
                 "insert into a(rowid, v, n) values (?, ?, ?)",
-                ((i, row.tobytes(), n) for i, (row, n) in enumerate(zip(rows, numbers, strict=True))),
+                (
+                    (i, row.tobytes(), n)
+                    for i, (row, n) in enumerate(zip(rows, numbers, strict=True))
+                ),
             )
 
     def search(self, query: FloatArray) -> list[int]:
-        return [i for (i,) in self.db.execute("select rowid from a where v match ? and k = 10", (query.tobytes(),))]
+        return [
+            i
+            for (i,) in self.db.execute(
+                "select rowid from a where v match ? and k = 10", (query.tobytes(),)
+            )
+        ]
 
     def filtered(self, query: FloatArray, bound: int) -> list[int]:
         sql = "select rowid from a where v match ? and k = 10 and n < ?"
@@ -279,11 +320,16 @@ def peers(folder: Path) -> Iterator[Row]:
             lambda: peer.add(next(fresh), query()),
             "ours in memory",
         )
-        mine.store.delete([id for id in mine.store._ipython_key_completions_() if int(id) >= len(rows)])
+        mine.store.delete(
+            [id for id in mine.store._ipython_key_completions_() if int(id) >= len(rows)]
+        )
 
 
 def recall(
-    search: Callable[[FloatArray], list[int]], rows: FloatArray, queries: FloatArray, kept: Any = slice(None)
+    search: Callable[[FloatArray], list[int]],
+    rows: FloatArray,
+    queries: FloatArray,
+    kept: Any = slice(None),
 ) -> float:
     """Return the share of the true best rows that a search finds, over 20 queries."""
     at = np.arange(len(rows))[kept]

@@ -1,7 +1,9 @@
-"""What others notice while sixteen texts are written: the event loop's gap, and a trivial endpoint's answer.
+"""What others notice while sixteen texts are written: the event loop's gap, and a trivial
+endpoint's answer.
 
-Run it with `.venv/bin/python benchmarks/responsiveness.py FOLDER`, a decoder folder as `generation.py` takes it.
-The texts are read over HTTP as server-sent events by another process, so the loop that is measured serves them too.
+Run it with `.venv/bin/python benchmarks/responsiveness.py FOLDER`, a decoder folder as
+`generation.py` takes it. The texts are read over HTTP as server-sent events by another process, so
+the loop that is measured serves them too.
 """
 
 from __future__ import annotations
@@ -19,14 +21,15 @@ import numpy as np
 from measure import Row, print_table
 
 from conduit_lab import App
-from conduit_lab.core.figures import seconds
+from conduit_lab.core.views.figures import seconds
 from conduit_lab.models.generation.generator import Generator
-from conduit_lab.serving.server import Server
+from conduit_lab.serving.run.thread import Server
 
 STREAMS = 16
 SECONDS = 15.0
 
-# reads the streams again and again, and asks the trivial endpoint in between; prints the seconds of each answer
+# reads the streams again and again, and asks the trivial endpoint in between; prints the seconds of
+# each answer
 CLIENT = """
 import asyncio, sys, time, httpx
 url, streams, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
@@ -87,7 +90,13 @@ def rows(folder: Path) -> Iterator[Row]:
         ("a trivial endpoint's answer", took, 99, "≤ 50 ms"),
     ):
         most = seconds(float(np.percentile(values, at)))
-        yield f"{name}: {what}, p{at:g} of {len(values)}", most, wanted, f"p50 {seconds(float(np.median(values)))}", ""
+        yield (
+            f"{name}: {what}, p{at:g} of {len(values)}",
+            most,
+            wanted,
+            f"p50 {seconds(float(np.median(values)))}",
+            "",
+        )
 
 
 def _loop(server: Server) -> asyncio.AbstractEventLoop:

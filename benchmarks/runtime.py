@@ -1,7 +1,8 @@
-"""The runtime, measured: a prediction over onnxruntime's own call, joined calls, preloading, memory.
+"""The runtime, measured: a prediction over onnxruntime's own call, joined calls, preloading,
+memory.
 
-Run it with `.venv/bin/python benchmarks/runtime.py`; it prints the tables that `docs/benchmarks.md` keeps. Parts of it
-are `batching.py`, `embedding.py` and `optimize.py`, which run alone too.
+Run it with `.venv/bin/python benchmarks/runtime.py`; it prints the tables that `docs/benchmarks.md`
+keeps. Parts of it are `batching.py`, `embedding.py` and `optimize.py`, which run alone too.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ import optimize
 from measure import Row, in_turn, on_one_core, per_call, print_table
 from onnx import helper, numpy_helper
 
-from conduit_lab.core import trace
-from conduit_lab.core.figures import count, rate, seconds, size
 from conduit_lab.core.spec import FloatArray
+from conduit_lab.core.trace import recorder
+from conduit_lab.core.views.figures import count, rate, seconds, size
 from conduit_lab.models.model import Model
-from conduit_lab.runtime.cache import SessionCache, Shared
-from conduit_lab.runtime.order import Order
-from conduit_lab.runtime.session import Options, Session
+from conduit_lab.runtime.sessions.cache import SessionCache, Shared
+from conduit_lab.runtime.sessions.order import Order
+from conduit_lab.runtime.sessions.session import Options, Session
 
 ROOT = Path(__file__).parents[1]
 ALONE = Options(threads=1)
@@ -85,9 +86,13 @@ def network(path: Path, widths: list[int]) -> Path:
             helper.make_node("Relu", [f"h{i}"], [f"r{i}"]),
         ]
         last = f"r{i}"
-    ends = [helper.make_tensor_value_info(n, 1, ["batch", w]) for n, w in (("input", widths[0]), (last, widths[-1]))]
+    ends = [
+        helper.make_tensor_value_info(n, 1, ["batch", w])
+        for n, w in (("input", widths[0]), (last, widths[-1]))
+    ]
     model = helper.make_model(
-        helper.make_graph(nodes, "mlp", ends[:1], ends[1:], weights), opset_imports=[helper.make_opsetid("", 17)]
+        helper.make_graph(nodes, "mlp", ends[:1], ends[1:], weights),
+        opset_imports=[helper.make_opsetid("", 17)],
     )
     model.ir_version = 9
     onnx.save(model, path)
@@ -108,7 +113,13 @@ def over_onnxruntime(what: str, model: Model, wide: int) -> Row:
         lambda: min(per_call(lambda: model.predict(sample), 500) for _ in range(20)),
         lambda: min(per_call(lambda: bare.run(None, feeds), 500) for _ in range(20)),
     )
-    return f"{what}: {seconds(a - b)} on top", seconds(a), seconds(b), ratio, "onnxruntime's session.run"
+    return (
+        f"{what}: {seconds(a - b)} on top",
+        seconds(a),
+        seconds(b),
+        ratio,
+        "onnxruntime's session.run",
+    )
 
 
 def own_session(model: Model) -> Any:
@@ -185,9 +196,9 @@ def preloading(folder: Path, calls: int = 12) -> Row:
 def first_calls(held: list[Shared], batch: FloatArray) -> float:
     """Return the seconds that the pipeline's models took to answer, one in the mean."""
     begin = perf_counter()
-    with trace.record("pipeline"):
+    with recorder.record("pipeline"):
         for shared in held:
-            with trace.span("model", "predict"):
+            with recorder.span("model", "predict"):
                 shared.run({"input": batch}, len(batch))
     return (perf_counter() - begin) / len(held)
 
@@ -219,10 +230,20 @@ def memory() -> Row:
             held += [load_model(path) for _ in range({times})]
             print(psutil.Process().memory_info().rss - before)
         """
-        return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+        return float(
+            subprocess.run(
+                [sys.executable, "-c", code], check=True, capture_output=True, text=True
+            ).stdout
+        )
 
     a, b, ratio = in_turn(partial(taken, 3), partial(taken, 1), 3)
-    return f"memory of three load_model of MiniLM ({count(3)} names)", size(a), size(b), ratio, "one load_model"
+    return (
+        f"memory of three load_model of MiniLM ({count(3)} names)",
+        size(a),
+        size(b),
+        ratio,
+        "one load_model",
+    )
 
 
 if __name__ == "__main__":

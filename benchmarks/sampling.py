@@ -1,7 +1,8 @@
-"""From logits to text: what a step costs beside the model's own run, for 16 texts and 32,000 tokens.
+"""From logits to text: what a step costs beside the model's own run, for 16 texts and 32,000
+tokens.
 
-Run it with `.venv/bin/python benchmarks/sampling.py`. A step of a model of 125 M weights in float32 takes about 29 ms
-for 16 texts on 2 cores: sampling may take 15 % of that, 4.3 ms.
+Run it with `.venv/bin/python benchmarks/sampling.py`. A step of a model of 125 M weights in float32
+takes about 29 ms for 16 texts on 2 cores: sampling may take 15 % of that, 4.3 ms.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import numpy as np
 from measure import Row, in_turn, on_one_core, print_table
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from conduit_lab.core.figures import seconds
 from conduit_lab.core.spec import FloatArray
+from conduit_lab.core.views.figures import seconds
 from conduit_lab.models.generation.constraint import Constraints
 from conduit_lab.models.generation.sampling import Sampler, Sampling
 from conduit_lab.models.generation.text import Text
@@ -31,8 +32,14 @@ WAYS = (
     ("temperature", Sampling(temperature=0.8)),
     ("top_k 50", Sampling(temperature=0.8, top_k=50)),
     ("top_p 0.95", Sampling(temperature=0.8, top_p=0.95)),
-    ("top_k 50, top_p 0.95, min_p 0.02", Sampling(temperature=0.8, top_k=50, top_p=0.95, min_p=0.02)),
-    ("greedy with penalties, 500 tokens of prompt", Sampling(repetition_penalty=1.1, frequency_penalty=0.2)),
+    (
+        "top_k 50, top_p 0.95, min_p 0.02",
+        Sampling(temperature=0.8, top_k=50, top_p=0.95, min_p=0.02),
+    ),
+    (
+        "greedy with penalties, 500 tokens of prompt",
+        Sampling(repetition_penalty=1.1, frequency_penalty=0.2),
+    ),
 )
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -61,7 +68,9 @@ def rows() -> Iterator[Row]:
 def zipf() -> FloatArray:
     """Return logits as language has them: the r-th likeliest token has a probability of about 1 / r^1.5."""
     ranks = RANDOM.permutation(VOCABULARY) + 1
-    logits: FloatArray = (-1.5 * np.log(ranks) + RANDOM.normal(0, 0.5, VOCABULARY)).astype(np.float32)
+    logits: FloatArray = (-1.5 * np.log(ranks) + RANDOM.normal(0, 0.5, VOCABULARY)).astype(
+        np.float32
+    )
     return logits
 
 
@@ -138,7 +147,13 @@ def text() -> Row:
         return (perf_counter() - begin) / len(range(1, len(ids) + 1, 40))
 
     mine, other, ratio = in_turn(ours, whole)
-    return "text of a token, of 2,000", seconds(mine), seconds(other), ratio, "the whole text decoded each time"
+    return (
+        "text of a token, of 2,000",
+        seconds(mine),
+        seconds(other),
+        ratio,
+        "the whole text decoded each time",
+    )
 
 
 def constraint() -> Row:
@@ -165,7 +180,13 @@ def constraint() -> Row:
         return (perf_counter() - begin) / steps
 
     ready, each, _ = in_turn(first, later)
-    return f"JSON schema of three properties, {width:,} tokens", seconds(ready), seconds(each), "–", "each later token"
+    return (
+        f"JSON schema of three properties, {width:,} tokens",
+        seconds(ready),
+        seconds(each),
+        "–",
+        "each later token",
+    )
 
 
 if __name__ == "__main__":

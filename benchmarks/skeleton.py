@@ -1,6 +1,8 @@
-"""The thin way, measured: each figure beside its limit or peer, taken in turn in one run (A, B, A, B, …).
+"""The thin way, measured: each figure beside its limit or peer, taken in turn in one run (A, B, A,
+B, …).
 
-Run it with `.venv/bin/python benchmarks/skeleton.py`; it prints the table that `docs/benchmarks.md` keeps.
+Run it with `.venv/bin/python benchmarks/skeleton.py`; it prints the table that `docs/benchmarks.md`
+keeps.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ import numpy as np
 from measure import Row, in_turn, per_call, print_table
 
 from conduit_lab import VectorStore
-from conduit_lab.core.figures import seconds
 from conduit_lab.core.spec import FloatArray
+from conduit_lab.core.views.figures import seconds
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,13 +50,22 @@ def vector_search() -> list[Row]:
 
     rows = []
     with VectorStore(384) as store:
-        store.add_many([str(i) for i in range(len(vectors))], vectors, [{"tenth": i % 10} for i in range(len(vectors))])
-        for name, where in (("search 10 000 × 384, top 10", None), ("the same, where= keeps a tenth", {"tenth": 3})):
+        store.add_many(
+            [str(i) for i in range(len(vectors))],
+            vectors,
+            [{"tenth": i % 10} for i in range(len(vectors))],
+        )
+        for name, where in (
+            ("search 10 000 × 384, top 10", None),
+            ("the same, where= keeps a tenth", {"tenth": 3}),
+        ):
             a, b, ratio = in_turn(
                 partial(per_call, partial(store.search, query, top_k=10, where=where), 50),
                 partial(per_call, reference, 50),
             )
-            rows.append((name, seconds(a), seconds(b), ratio, "NumPy product and argpartition, no filter"))
+            rows.append(
+                (name, seconds(a), seconds(b), ratio, "NumPy product and argpartition, no filter")
+            )
     return rows
 
 
@@ -82,8 +93,17 @@ def import_time() -> Row:
         subprocess.run([sys.executable, "-c", code], check=True)
         return perf_counter() - begin
 
-    a, b, ratio = in_turn(lambda: fresh("import numpy, conduit_lab; conduit_lab.Stream"), lambda: fresh("import numpy"))
-    return "import conduit_lab and Stream, whole process", seconds(a), seconds(b), ratio, "Python with NumPy"
+    a, b, ratio = in_turn(
+        lambda: fresh("import numpy, conduit_lab; conduit_lab.Stream"),
+        lambda: fresh("import numpy"),
+    )
+    return (
+        "import conduit_lab and Stream, whole process",
+        seconds(a),
+        seconds(b),
+        ratio,
+        "Python with NumPy",
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A whole store: `.venv/bin/python benchmarks/stores.py`; benchmarks/peers.py has it beside others.
 
-Vectors are those of benchmarks/vectors.py, 384 dimensions, on one thread. *ref* is the product of all unit vectors with
-the query in float32, and `argpartition`.
+Vectors are those of benchmarks/vectors.py, 384 dimensions, on one thread. *ref* is the product of
+all unit vectors with the query in float32, and `argpartition`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import numpy as np
 from measure import Row, compared, on_one_core, print_table
 from vectors import DIMENSION, TOP_K, once, one_thread, vectors
 
-from conduit_lab.core.figures import seconds
 from conduit_lab.core.spec import FloatArray
+from conduit_lab.core.views.figures import seconds
 from conduit_lab.vectors.store import VectorStore
 
 BOUNDS = (500, 100, 10, 1)  # of 1,000: n below it
@@ -75,7 +75,12 @@ def searches(store: VectorStore, rows: FloatArray, queries: FloatArray) -> Itera
     found = [{int(hit.id) for hit in store.search(q, TOP_K)} for q in queries]
     hit = sum(len(a & b) for a, b in zip(true, found, strict=True)) / (TOP_K * len(queries))
     plan = store.search(queries[0], TOP_K).plan
-    yield turned(f"{len(rows):,}: search", lambda: store.search(query(), TOP_K), ref, f"ref; {plan}; recall {hit:.4f}")
+    yield turned(
+        f"{len(rows):,}: search",
+        lambda: store.search(query(), TOP_K),
+        ref,
+        f"ref; {plan}; recall {hit:.4f}",
+    )
     for bound in BOUNDS:
         yield turned(
             f"{len(rows):,}: filter that keeps {bound / 1_000:.1%}",
@@ -108,7 +113,9 @@ def writing(folder: Path) -> Iterator[Row]:
         yield f"10,000 {what}: add many and search", seconds(built), "–", "–", "–"
         yield f"10,000 {what}: add one", seconds(statistics.median(times)), spread, "–", "–"
         store.close()
-    opened = [once(lambda: VectorStore(DIMENSION, path=folder / "normal.db").close()) for _ in range(7)]
+    opened = [
+        once(lambda: VectorStore(DIMENSION, path=folder / "normal.db").close()) for _ in range(7)
+    ]
     yield "10,000 in a file: open and load", seconds(statistics.median(opened)), "–", "–", "–"
 
 
@@ -122,7 +129,13 @@ def shared(folder: Path) -> Iterator[Row]:
             other.add(f"new {i}", query)
             times.append(once(lambda query=query: store.search(query, TOP_K)))  # type: ignore[misc]
     again = once(lambda: VectorStore(DIMENSION, path=path).close())
-    yield "50,000 in a file: search after another's add", seconds(statistics.median(times)), seconds(again), "–", "open"
+    yield (
+        "50,000 in a file: search after another's add",
+        seconds(statistics.median(times)),
+        seconds(again),
+        "–",
+        "open",
+    )
 
 
 def memory(folder: Path) -> Iterator[Row]:
@@ -130,7 +143,13 @@ def memory(folder: Path) -> Iterator[Row]:
     for what in ("in memory", "in a snapshot"):
         command = [sys.executable, __file__, what, str(folder / "snapshot")]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
-        yield f"100,000 {what}", f"{float(done.stdout):,.0f} B a vector", "–", "–", "RSS without file pages, with ids"
+        yield (
+            f"100,000 {what}",
+            f"{float(done.stdout):,.0f} B a vector",
+            "–",
+            "–",
+            "RSS without file pages, with ids",
+        )
 
 
 def taken(what: str, snapshot: Path) -> float:
@@ -154,7 +173,9 @@ def taken(what: str, snapshot: Path) -> float:
 def resident() -> int:
     """Return the bytes that this process alone holds in RAM; pages of files do not count (Linux)."""
     status = Path("/proc/self/status").read_text()
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon"))
+    return next(
+        int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon")
+    )
 
 
 def gaps() -> Iterator[Row]:
@@ -178,14 +199,23 @@ def gaps() -> Iterator[Row]:
     works: tuple[tuple[str, Callable[[], object]], ...] = (
         ("nothing", lambda: None),
         ("searches", lambda: [store.search(query, TOP_K) for query in queries]),
-        ("filtered searches", lambda: [store.search(query, TOP_K, {"n": {"$lt": 100}}) for query in queries]),
+        (
+            "filtered searches",
+            lambda: [store.search(query, TOP_K, {"n": {"$lt": 100}}) for query in queries],
+        ),
         ("adds of one", adds),
         ("adds of 10,000", build),
     )
     for what, work in works:
         found = asyncio.run(_gaps(work))
         p999 = float(np.percentile(found, 99.9))
-        yield f"event loop beside {what}, 100,000", seconds(p999), f"max {seconds(max(found))}", "–", "p99.9 of the gap"
+        yield (
+            f"event loop beside {what}, 100,000",
+            seconds(p999),
+            f"max {seconds(max(found))}",
+            "–",
+            "p99.9 of the gap",
+        )
     store.close()
 
 

@@ -1,7 +1,8 @@
 """Streams in process and over HTTP, against a bare queue and sse-starlette's plain use.
 
-Each server runs in a process of its own, so that its CPU time and memory are its own; a chunk over HTTP is a small
-dict. Figures that have a limit instead of a peer name it. Without sse-starlette its rows are left out.
+Each server runs in a process of its own, so that its CPU time and memory are its own; a chunk over
+HTTP is a small dict. Figures that have a limit instead of a peer name it. Without sse-starlette its
+rows are left out.
 
 Run it with `.venv/bin/python benchmarks/streams.py`.
 """
@@ -29,7 +30,7 @@ import psutil
 from measure import ROUNDS, Row, compared, in_turn, print_table
 
 from conduit_lab import App, Stream
-from conduit_lab.core.figures import rate, seconds, size
+from conduit_lab.core.views.figures import rate, seconds, size
 
 CHUNK = {"chunk": "token ", "complete": False}
 STREAMS, CHUNKS, PACE = 64, 250, 0.004  # at a time, chunks of each, seconds between two
@@ -41,7 +42,10 @@ def rows() -> Iterator[Row]:
     yield throughput()
     yield hand_over()
     yield memory()
-    with server("ours") as ours, server("peer") if find_spec("sse_starlette") else nothing() as peer:
+    with (
+        server("ours") as ours,
+        server("peer") if find_spec("sse_starlette") else nothing() as peer,
+    ):
         if peer is not None:
             yield per_chunk(ours, peer, "paced", f"one each {seconds(PACE)}")
             yield per_chunk(ours, peer, "flat", "as fast as they come")
@@ -80,7 +84,13 @@ def throughput(count: int = 200_000) -> Row:
         return count / (perf_counter() - begin)
 
     a, b, ratio = in_turn(stream, bare)
-    return "chunks through a Stream, one reader", rate(a, "chunks"), rate(b, "chunks"), ratio, "queue.SimpleQueue"
+    return (
+        "chunks through a Stream, one reader",
+        rate(a, "chunks"),
+        rate(b, "chunks"),
+        ratio,
+        "queue.SimpleQueue",
+    )
 
 
 def hand_over(count: int = 200) -> Row:
@@ -111,7 +121,13 @@ def hand_over(count: int = 200) -> Row:
         return statistics.median(waits)
 
     a, b, ratio = in_turn(stream, bare)
-    return "a lone chunk reaches a waiting reader", seconds(a), seconds(b), ratio, "queue.SimpleQueue"
+    return (
+        "a lone chunk reaches a waiting reader",
+        seconds(a),
+        seconds(b),
+        ratio,
+        "queue.SimpleQueue",
+    )
 
 
 def memory(count: int = 1000) -> Row:
@@ -174,7 +190,13 @@ def per_chunk(ours: Address, peer: Address, kind: str, words: str) -> Row:
         return (address.cpu() - begin) / got
 
     a, b, ratio = in_turn(lambda: measured(ours), lambda: measured(peer), 5)
-    return f"CPU a chunk over HTTP, {STREAMS} streams, {words}", seconds(a), seconds(b), ratio, "sse-starlette, plain"
+    return (
+        f"CPU a chunk over HTTP, {STREAMS} streams, {words}",
+        seconds(a),
+        seconds(b),
+        ratio,
+        "sse-starlette, plain",
+    )
 
 
 async def read_all(port: int, path: str) -> int:
@@ -208,7 +230,13 @@ def first_byte(ours: Address, calls: int = 200) -> Row:
 
     pairs = [tuple(map(statistics.median, asyncio.run(measured()))) for _ in range(ROUNDS)]
     a, b, ratio = compared([(one, plain) for one, plain in pairs])
-    return f"first event of a stream ({seconds(a - b)} more)", seconds(a), seconds(b), ratio, "a plain response"
+    return (
+        f"first event of a stream ({seconds(a - b)} more)",
+        seconds(a),
+        seconds(b),
+        ratio,
+        "a plain response",
+    )
 
 
 def idle(ours: Address) -> Iterator[Row]:
@@ -217,7 +245,9 @@ def idle(ours: Address) -> Iterator[Row]:
     async def measured() -> tuple[float, int]:
         await asyncio.sleep(0.5)
         before = ours.process.memory_info().rss
-        connections = [await asyncio.open_connection("127.0.0.1", ours.port) for _ in range(CLIENTS)]
+        connections = [
+            await asyncio.open_connection("127.0.0.1", ours.port) for _ in range(CLIENTS)
+        ]
         for _, writer in connections:
             writer.write(b"GET /idle HTTP/1.1\r\nhost: x\r\n\r\n")
         for reader, _ in connections:
@@ -234,7 +264,13 @@ def idle(ours: Address) -> Iterator[Row]:
 
     each, left = asyncio.run(measured())
     limit = 40 * 1024
-    yield f"memory of an idle stream, {CLIENTS} open", size(each), size(limit), f"{each / limit:.2f}", "the limit"
+    yield (
+        f"memory of an idle stream, {CLIENTS} open",
+        size(each),
+        size(limit),
+        f"{each / limit:.2f}",
+        "the limit",
+    )
     yield f"streams left 0.5 s after {CLIENTS} clients left", str(left), "0", "–", "the limit"
 
 

@@ -1,8 +1,10 @@
-"""Vector search, beside NumPy and faiss: `.venv/bin/python benchmarks/vectors.py scan` (`scan 10000` for one size).
+"""Vector search, beside NumPy and faiss: `.venv/bin/python benchmarks/vectors.py scan` (`scan
+10000` for one size).
 
-Vectors have 384 dimensions. Up to 30,000 are real: MiniLM embeddings of texts found on this machine, kept in the
-system's temporary folder. More are drawn around those, each half a draw with their covariance away. *ref* is the
-product of all unit vectors with the query in float32, and `argpartition`. One thread; calls are timed in turn.
+Vectors have 384 dimensions. Up to 30,000 are real: MiniLM embeddings of texts found on this
+machine, kept in the system's temporary folder. More are drawn around those, each half a draw with
+their covariance away. *ref* is the product of all unit vectors with the query in float32, and
+`argpartition`. One thread; calls are timed in turn.
 """
 
 from __future__ import annotations
@@ -21,12 +23,12 @@ import numpy as np
 import numpy.typing as npt
 from measure import Row, compared, on_one_core, print_table
 
-from conduit_lab.core.figures import seconds
 from conduit_lab.core.spec import FloatArray
+from conduit_lab.core.views.figures import seconds
 from conduit_lab.models.load import load_model
-from conduit_lab.vectors.index import codes, derived
+from conduit_lab.vectors.index import accelerators, codes
+from conduit_lab.vectors.index.accelerators import BITS_ROWS, INT8_ROWS
 from conduit_lab.vectors.index.codes import AXES_ROWS
-from conduit_lab.vectors.index.derived import BITS_ROWS, INT8_ROWS
 from conduit_lab.vectors.index.index import Index
 
 DIMENSION = 384
@@ -47,7 +49,7 @@ def scan(sizes: list[int]) -> Iterator[Row]:
         for size in sizes:
             rows, queries = vectors(size)
             yield from searches(rows, queries)
-            if size >= derived.GRAPH_ROWS:
+            if size >= accelerators.GRAPH_ROWS:
                 yield from linked(rows, queries)
         yield from thresholds()
 
@@ -80,7 +82,9 @@ def found_texts() -> Iterator[str]:
             except (OSError, SyntaxError, ValueError, RecursionError):
                 continue
             for node in ast.walk(tree):
-                if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef | ast.Module):
+                if isinstance(
+                    node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef | ast.Module
+                ):
                     text = " ".join((ast.get_docstring(node) or "").split())[:320]
                     if len(text) > 60 and text not in seen:
                         seen.add(text)
@@ -125,9 +129,20 @@ def searches(rows: FloatArray, queries: FloatArray) -> Iterator[Row]:
     )
     if len(rows) <= 100_000:
         many = queries[:64]
-        yield row(f"{name}: 64 queries", lambda: index.search(many, TOP_K), lambda: many @ rows.T, "the NumPy product")
+        yield row(
+            f"{name}: 64 queries",
+            lambda: index.search(many, TOP_K),
+            lambda: many @ rows.T,
+            "the NumPy product",
+        )
     yield from filters(index, rows, queries, scores)
-    yield f"{name}: index made, codes too", seconds(took), f"{index.nbytes / len(rows):,.0f} B a vector", "–", "–"
+    yield (
+        f"{name}: index made, codes too",
+        seconds(took),
+        f"{index.nbytes / len(rows):,.0f} B a vector",
+        "–",
+        "–",
+    )
     index.close()
 
 
@@ -147,7 +162,9 @@ def linked(rows: FloatArray, queries: FloatArray) -> Iterator[Row]:
     index.close()
 
 
-def filters(index: Index, rows: FloatArray, queries: FloatArray, scores: FloatArray) -> Iterator[Row]:
+def filters(
+    index: Index, rows: FloatArray, queries: FloatArray, scores: FloatArray
+) -> Iterator[Row]:
     """Search among some rows, beside faiss with a bitmap of them."""
     import faiss as installed
 
@@ -175,7 +192,7 @@ def filters(index: Index, rows: FloatArray, queries: FloatArray, scores: FloatAr
 def thresholds() -> Iterator[Row]:
     """Each plan beside the one before it, around the size from which it is taken."""
     for size in (1_000, 2_000, 4_000, 8_000):
-        derived.INT8_ROWS = 1
+        accelerators.INT8_ROWS = 1
         rows, queries = vectors(size)
         index, one = filled(rows), each(queries)
         yield row(
@@ -185,7 +202,7 @@ def thresholds() -> Iterator[Row]:
             "float32",
         )
         index.close()
-    derived.INT8_ROWS = INT8_ROWS
+    accelerators.INT8_ROWS = INT8_ROWS
     for size in (16_000, 32_000, 64_000):
         rows, queries = vectors(size)
         codes.AXES_ROWS = 10 * size
@@ -203,9 +220,9 @@ def thresholds() -> Iterator[Row]:
     codes.AXES_ROWS = AXES_ROWS
     for size in (100_000, 200_000, 400_000):
         rows, queries = vectors(size)
-        derived.BITS_ROWS = 1
+        accelerators.BITS_ROWS = 1
         bits = filled(rows)
-        derived.BITS_ROWS = 10 * size
+        accelerators.BITS_ROWS = 10 * size
         int8, one = filled(rows), each(queries)
         yield row(
             f"{size:,}: 1-bit codes",
@@ -215,18 +232,18 @@ def thresholds() -> Iterator[Row]:
         )
         bits.close()
         int8.close()
-    derived.BITS_ROWS = BITS_ROWS
+    accelerators.BITS_ROWS = BITS_ROWS
 
 
 def filled(rows: FloatArray, graph: bool = False) -> Index:
     """Return an index of `rows` with all that was made in the background."""
-    graph_rows = derived.GRAPH_ROWS
-    derived.GRAPH_ROWS = graph_rows if graph else 10 * len(rows)
+    graph_rows = accelerators.GRAPH_ROWS
+    accelerators.GRAPH_ROWS = graph_rows if graph else 10 * len(rows)
     index = Index(DIMENSION)
     for begin in range(0, len(rows), 4_096):
         index.append(rows[begin : begin + 4_096])
     index.wait()
-    derived.GRAPH_ROWS = graph_rows
+    accelerators.GRAPH_ROWS = graph_rows
     return index
 
 
@@ -240,7 +257,9 @@ def recall(index: Index, queries: FloatArray, scores: FloatArray, keep: Bools) -
     found = index.search(queries, TOP_K, None if keep.all() else keep).found
     right = total = 0
     for (rows, _), score in zip(found, scores, strict=False):
-        true = np.argsort(np.where(keep, -score, np.inf), kind="stable")[: min(TOP_K, int(keep.sum()))]
+        true = np.argsort(np.where(keep, -score, np.inf), kind="stable")[
+            : min(TOP_K, int(keep.sum()))
+        ]
         right, total = right + len(np.intersect1d(rows, true)), total + len(true)
     return right / total
 
@@ -262,7 +281,11 @@ def once(call: Callable[[], object]) -> float:
 def one_thread() -> None:
     """Start this script again where NumPy has more than one thread: it reads their number when it is imported."""
     if any(os.environ.get(threads) != "1" for threads in THREADS):
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **dict.fromkeys(THREADS, "1")})
+        os.execve(
+            sys.executable,
+            [sys.executable, *sys.argv],
+            {**os.environ, **dict.fromkeys(THREADS, "1")},
+        )
 
 
 if __name__ == "__main__":

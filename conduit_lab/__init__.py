@@ -1,6 +1,7 @@
 """conduit_lab: from a notebook cell to a served app, on one runtime.
 
-The public names are resolved at their first use: importing the package loads neither onnxruntime nor Jupyter.
+The public names are resolved at their first use: importing the package loads neither onnxruntime
+nor Jupyter.
 """
 
 from __future__ import annotations
@@ -10,22 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from conduit_lab.core.errors import ConduitError as ConduitError
-    from conduit_lab.core.merge import merge as merge
     from conduit_lab.core.stage import Function as Function
     from conduit_lab.core.stage import Stage as Stage
-    from conduit_lab.core.stream import Stream as Stream
+    from conduit_lab.core.streams.merge import merge as merge
+    from conduit_lab.core.streams.stream import Stream as Stream
     from conduit_lab.export.writer import export_app as export_app
-    from conduit_lab.flow.combinators import Ensemble as Ensemble
-    from conduit_lab.flow.combinators import Fallback as Fallback
-    from conduit_lab.flow.combinators import Parallel as Parallel
-    from conduit_lab.flow.combinators import Route as Route
-    from conduit_lab.flow.combinators import Sequence as Sequence
-    from conduit_lab.flow.combinators import majority_vote as majority_vote
+    from conduit_lab.flow.ensemble import Ensemble as Ensemble
+    from conduit_lab.flow.fallback import Fallback as Fallback
+    from conduit_lab.flow.parallel import Parallel as Parallel
     from conduit_lab.flow.rag import Rag as Rag
+    from conduit_lab.flow.route import Route as Route
+    from conduit_lab.flow.sequential import Sequential as Sequential
+    from conduit_lab.flow.votes import majority_vote as majority_vote
     from conduit_lab.models.callable import CallableModel as CallableModel
-    from conduit_lab.models.embedder import Embedder as Embedder
-    from conduit_lab.models.entity import Entities as Entities
-    from conduit_lab.models.entity import Entity as Entity
     from conduit_lab.models.generation.generator import Generator as Generator
     from conduit_lab.models.generation.result import Generation as Generation
     from conduit_lab.models.generation.result import Token as Token
@@ -35,12 +33,15 @@ if TYPE_CHECKING:
     from conduit_lab.models.measure.tune import tune as tune
     from conduit_lab.models.model import Model as Model
     from conduit_lab.models.prediction import Prediction as Prediction
-    from conduit_lab.models.reranker import Reranker as Reranker
-    from conduit_lab.models.text_classifier import TextClassifier as TextClassifier
-    from conduit_lab.models.token_classifier import TokenClassifier as TokenClassifier
+    from conduit_lab.models.text.embedder import Embedder as Embedder
+    from conduit_lab.models.text.entity import Entities as Entities
+    from conduit_lab.models.text.entity import Entity as Entity
+    from conduit_lab.models.text.reranker import Reranker as Reranker
+    from conduit_lab.models.text.text_classifier import TextClassifier as TextClassifier
+    from conduit_lab.models.text.token_classifier import TokenClassifier as TokenClassifier
     from conduit_lab.notebook.lab import Lab as Lab
-    from conduit_lab.runtime.devices import devices as devices
-    from conduit_lab.runtime.session import register_custom_ops as register_custom_ops
+    from conduit_lab.runtime.hardware.devices import devices as devices
+    from conduit_lab.runtime.sessions.session import register_custom_ops as register_custom_ops
     from conduit_lab.serving.app import App as App
     from conduit_lab.vectors.evaluate import evaluate as evaluate
     from conduit_lab.vectors.store import VectorStore as VectorStore
@@ -49,37 +50,37 @@ _HOMES = {
     "App": "serving.app",
     "CallableModel": "models.callable",
     "ConduitError": "core.errors",
-    "Embedder": "models.embedder",
-    "Ensemble": "flow.combinators",
-    "Entities": "models.entity",
-    "Entity": "models.entity",
-    "Fallback": "flow.combinators",
+    "Embedder": "models.text.embedder",
+    "Ensemble": "flow.ensemble",
+    "Entities": "models.text.entity",
+    "Entity": "models.text.entity",
+    "Fallback": "flow.fallback",
     "Function": "core.stage",
     "Generation": "models.generation.result",
     "Generator": "models.generation.generator",
     "Lab": "notebook.lab",
     "Model": "models.model",
-    "Parallel": "flow.combinators",
+    "Parallel": "flow.parallel",
     "Prediction": "models.prediction",
     "Rag": "flow.rag",
-    "Reranker": "models.reranker",
-    "Route": "flow.combinators",
-    "Sequence": "flow.combinators",
+    "Reranker": "models.text.reranker",
+    "Route": "flow.route",
+    "Sequential": "flow.sequential",
     "Stage": "core.stage",
-    "Stream": "core.stream",
-    "TextClassifier": "models.text_classifier",
+    "Stream": "core.streams.stream",
+    "TextClassifier": "models.text.text_classifier",
     "Token": "models.generation.result",
-    "TokenClassifier": "models.token_classifier",
+    "TokenClassifier": "models.text.token_classifier",
     "VectorStore": "vectors.store",
     "compare_models": "models.measure.compare",
-    "devices": "runtime.devices",
+    "devices": "runtime.hardware.devices",
     "evaluate": "vectors.evaluate",
     "export_app": "export.writer",
     "load_model": "models.load",
-    "majority_vote": "flow.combinators",
-    "merge": "core.merge",
+    "majority_vote": "flow.votes",
+    "merge": "core.streams.merge",
     "optimize": "models.measure.optimize",
-    "register_custom_ops": "runtime.session",
+    "register_custom_ops": "runtime.sessions.session",
     "tune": "models.measure.tune",
 }
 

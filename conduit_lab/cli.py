@@ -9,35 +9,49 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from conduit_lab.core import figures, html
 from conduit_lab.core.errors import ConduitError, ServeError
+from conduit_lab.core.views import figures, html
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status; an error of the package is one line, not a traceback."""
-    parser = argparse.ArgumentParser(prog="conduit-lab", description=__doc__.partition(":")[0] + ".")
+    parser = argparse.ArgumentParser(
+        prog="conduit-lab", description=__doc__.partition(":")[0] + "."
+    )
     commands = parser.add_subparsers(required=True, metavar="command")
     command = commands.add_parser("devices", help="what hardware is here, and what will be used")
-    command.add_argument("--check", action="store_true", help="prove that each accelerator here works")
+    command.add_argument(
+        "--check", action="store_true", help="prove that each accelerator here works"
+    )
     command.set_defaults(run=_devices)
     command = commands.add_parser("serve", help="serve an exported folder")
     command.add_argument("folder", type=Path, nargs="?", default=Path())
     command.add_argument("--host", default="127.0.0.1")
     command.add_argument("--port", type=int, default=8000)
-    command.add_argument("--pre-stop", type=float, default=0.0, help="seconds to answer on after /readyz says 503")
+    command.add_argument(
+        "--pre-stop", type=float, default=0.0, help="seconds to answer on after /readyz says 503"
+    )
     command.set_defaults(run=_serve)
-    command = commands.add_parser("check", help="start an exported folder afresh and compare its answers")
+    command = commands.add_parser(
+        "check", help="start an exported folder afresh and compare its answers"
+    )
     command.add_argument("folder", type=Path, nargs="?", default=Path())
     command.set_defaults(run=_check)
-    command = commands.add_parser("optimize", help="write a smaller or faster form of a model beside it")
+    command = commands.add_parser(
+        "optimize", help="write a smaller or faster form of a model beside it"
+    )
     command.add_argument("model", help="an .onnx file or an embedding model folder")
     command.add_argument("kind", choices=("int8", "fp16", "int4", "graph"))
-    command.add_argument("--tolerance", type=float, help="the largest relative difference of answers that is kept")
+    command.add_argument(
+        "--tolerance", type=float, help="the largest relative difference of answers that is kept"
+    )
     command.set_defaults(run=_optimize)
     command = commands.add_parser("lab", help="open JupyterLab")
     command.add_argument("notebook", nargs="?", default=".")
     command.set_defaults(run=_lab)
-    command = commands.add_parser("demo", help="run a notebook, export its app, start it and ask it")
+    command = commands.add_parser(
+        "demo", help="run a notebook, export its app, start it and ask it"
+    )
     command.add_argument("notebook", type=Path, nargs="?", default=Path("notebooks/01_tour.ipynb"))
     command.set_defaults(run=_demo)
     options = parser.parse_args(arguments)
@@ -51,12 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _devices(options: argparse.Namespace) -> int:
-    from conduit_lab.runtime.devices import devices
+    from conduit_lab.runtime.hardware.devices import devices
 
     print(devices(), flush=True)
     if not options.check:
         return 0
-    from conduit_lab.runtime.probe import check
+    from conduit_lab.runtime.measuring.probe import check
 
     report = check()
     print(f"\n{report}")
@@ -64,7 +78,7 @@ def _devices(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from conduit_lab.serving.process import serve
+    from conduit_lab.serving.run.process import serve
 
     if not (options.folder / "app.py").is_file():
         raise ServeError(f"no app.py in {options.folder}: serve a folder that an export wrote")
@@ -96,7 +110,9 @@ def _optimize(options: argparse.Namespace) -> int:
 
 def _lab(options: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "jupyter", "lab", options.notebook]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:  # in a container one often is; Jupyter asks to be told
+    if (
+        hasattr(os, "geteuid") and os.geteuid() == 0
+    ):  # in a container one often is; Jupyter asks to be told
         command.append("--allow-root")
     return subprocess.call(command)
 

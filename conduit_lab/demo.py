@@ -19,9 +19,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from conduit_lab.core import figures, html
 from conduit_lab.core.errors import ConduitError, MissingExtra
 from conduit_lab.core.paths import find_root
+from conduit_lab.core.views import figures, html
 from conduit_lab.export.example import Example
 from conduit_lab.export.replay import running
 from conduit_lab.vectors.store import VectorStore
@@ -43,7 +43,9 @@ def run(notebook: Path) -> int:
         python = _environment(folder)
         with ExitStack() as life:
             with _step("starting the exported app in that environment"):
-                port = life.enter_context(running(folder, python=str(python), environ=_clean_environ(python)))
+                port = life.enter_context(
+                    running(folder, python=str(python), environ=_clean_environ(python))
+                )
             with _step("asking it"):
                 asked = _ask_everything(port, folder)
             with _step("measuring it"):
@@ -52,8 +54,15 @@ def run(notebook: Path) -> int:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
     print("\n" + html.columns(("asked", "sent", "came back", "time"), asked, numeric=("time",)))
-    print("\n" + html.columns(("target", "wanted", "measured", ""), measured, numeric=("wanted", "measured")))
-    print(f"\nThe app is in {folder.relative_to(root)}. Next: `make lab` opens the notebook that made it.")
+    print(
+        "\n"
+        + html.columns(
+            ("target", "wanted", "measured", ""), measured, numeric=("wanted", "measured")
+        )
+    )
+    print(
+        f"\nThe app is in {folder.relative_to(root)}. Next: `make lab` opens the notebook that made it."
+    )
     return 0
 
 
@@ -96,7 +105,9 @@ def _run_notebook(path: Path) -> None:
         try:
             client.execute()
         except CellExecutionError as error:
-            raise ConduitError(f"a cell of {path.name} failed: {error.ename}: {error.evalue}") from error
+            raise ConduitError(
+                f"a cell of {path.name} failed: {error.ename}: {error.evalue}"
+            ) from error
     out = find_root() / "build" / path.name
     nbformat.write(notebook, out)
 
@@ -106,23 +117,35 @@ def _environment(folder: Path) -> Path:
     place = folder.parent / f"{folder.name}-env"
     python = place / ("Scripts" if os.name == "nt" else "bin") / "python"
     wheel = next((folder / "lib").glob("*.whl"))
-    wanted = hashlib.sha256((folder / "requirements.txt").read_bytes() + wheel.read_bytes()).hexdigest()
+    wanted = hashlib.sha256(
+        (folder / "requirements.txt").read_bytes() + wheel.read_bytes()
+    ).hexdigest()
     stamp = place / "installed"
     if stamp.is_file() and stamp.read_text() == wanted:
         return python
     with _step(f"installing {folder.name}/requirements.txt into an environment of its own"):
-        venv.create(place, with_pip=True, clear=True)  # made anew: pip would keep a wheel of the same version
+        venv.create(
+            place, with_pip=True, clear=True
+        )  # made anew: pip would keep a wheel of the same version
         command = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        done = subprocess.run([*command, "-r", "requirements.txt"], cwd=folder, capture_output=True, text=True)
+        done = subprocess.run(
+            [*command, "-r", "requirements.txt"], cwd=folder, capture_output=True, text=True
+        )
         if done.returncode:
-            raise ConduitError(f"pip could not install the export's requirements:\n{done.stderr.strip()[-1500:]}")
+            raise ConduitError(
+                f"pip could not install the export's requirements:\n{done.stderr.strip()[-1500:]}"
+            )
         stamp.write_text(wanted)
     return python
 
 
 def _clean_environ(python: Path) -> dict[str, str]:
     """Return an environment that knows nothing of this one: its own Python first, and nothing of the notebook's."""
-    kept = {key: os.environ[key] for key in ("HOME", "LANG", "TMPDIR", "SYSTEMROOT") if key in os.environ}
+    kept = {
+        key: os.environ[key]
+        for key in ("HOME", "LANG", "TMPDIR", "SYSTEMROOT")
+        if key in os.environ
+    }
     return {**kept, "PATH": os.pathsep.join([str(python.parent), os.defpath])}
 
 
@@ -130,10 +153,30 @@ def _ask_everything(port: int, folder: Path) -> list[tuple[str, str, str, str]]:
     """Send a new request to each kind of endpoint, and return what was asked and what came back."""
     vector = _recorded(folder, "/vote")
     requests: list[tuple[str, str, Any, Callable[[Any], str]]] = [
-        ("prediction", "/predict", {"embedding": vector}, lambda a: f"{a['label']}, {a['score']:.0%} sure"),
-        ("pipeline", "/analyze", {"text": QUESTION}, lambda a: f"{a['topic']['label']}, {a['mood']['label']}"),
-        ("ensemble", "/vote", vector, lambda a: f"{a['label']}, {a['score']:.0%} in the mean of three"),
-        ("search", "/search", {"query": QUESTION, "top_k": 1}, lambda a: str(a["results"][0]["id"])),
+        (
+            "prediction",
+            "/predict",
+            {"embedding": vector},
+            lambda a: f"{a['label']}, {a['score']:.0%} sure",
+        ),
+        (
+            "pipeline",
+            "/analyze",
+            {"text": QUESTION},
+            lambda a: f"{a['topic']['label']}, {a['mood']['label']}",
+        ),
+        (
+            "ensemble",
+            "/vote",
+            vector,
+            lambda a: f"{a['label']}, {a['score']:.0%} in the mean of three",
+        ),
+        (
+            "search",
+            "/search",
+            {"query": QUESTION, "top_k": 1},
+            lambda a: str(a["results"][0]["id"]),
+        ),
     ]
     rows = []
     for kind, path, payload, tell in requests:
@@ -142,7 +185,10 @@ def _ask_everything(port: int, folder: Path) -> list[tuple[str, str, str, str]]:
             answer = _post(connection, path, payload)
         rows.append((f"{kind} {path}", _short(json.dumps(payload)), tell(answer), _since(begin)))
     begin = perf_counter()
-    times = [(event["chunk"].strip(), perf_counter() - begin) for event in _events(port, "/triage", {"text": LETTER})]
+    times = [
+        (event["chunk"].strip(), perf_counter() - begin)
+        for event in _events(port, "/triage", {"text": LETTER})
+    ]
     for i, (text, at) in enumerate(times[:-1]):  # the last event only says that it is complete
         asked = ("stream /triage", "a letter of four sentences") if i == 0 else ("", "")
         rows.append((*asked, _short(text), figures.seconds(at)))
@@ -173,11 +219,15 @@ def _post(connection: http.client.HTTPConnection, path: str, payload: Any) -> An
     response = connection.getresponse()
     content = response.read()
     if response.status != 200:
-        raise ConduitError(f"POST {path} answered {response.status}: {content.decode('utf-8', 'replace')[:300]}")
+        raise ConduitError(
+            f"POST {path} answered {response.status}: {content.decode('utf-8', 'replace')[:300]}"
+        )
     return json.loads(content)
 
 
-def _open_stream(connection: http.client.HTTPConnection, path: str, payload: Any) -> http.client.HTTPResponse:
+def _open_stream(
+    connection: http.client.HTTPConnection, path: str, payload: Any
+) -> http.client.HTTPResponse:
     """Send the request of a stream and return the response, of which only the headers are read."""
     connection.request("POST", path, json.dumps(payload), {"content-type": "application/json"})
     response = connection.getresponse()
@@ -208,10 +258,19 @@ def _measure(port: int, folder: Path) -> list[tuple[str, str, str, str]]:
     chunks = sum(1 for _ in _events(port, "/read", {"section": "products"}))
     rate = chunks / (perf_counter() - begin)
     rows.append(
-        ("chunks a second (/read, one client)", "≥ 1 000", f"{rate:,.0f}".replace(",", " "), reached[rate >= 1000])
+        (
+            "chunks a second (/read, one client)",
+            "≥ 1 000",
+            f"{rate:,.0f}".replace(",", " "),
+            reached[rate >= 1000],
+        )
     )
-    below("a stream opens (connection to headers)", 0.01, statistics.median(connects), figures.seconds)
-    below(f"memory a stream ({OPEN_STREAMS} open)", 5 * 2**20, _memory_per_stream(port), figures.size)
+    below(
+        "a stream opens (connection to headers)", 0.01, statistics.median(connects), figures.seconds
+    )
+    below(
+        f"memory a stream ({OPEN_STREAMS} open)", 5 * 2**20, _memory_per_stream(port), figures.size
+    )
     search, add = _store_times(folder)
     below("a vector search", 0.01, search, figures.seconds)
     below("a vector added, durably", 0.001, add, figures.seconds)
@@ -224,7 +283,10 @@ def _stream_times(port: int) -> tuple[list[float], list[float]]:
     gaps, connects = [], []
     for _ in range(5):
         begin = perf_counter()
-        with _connect(port) as connection, _open_stream(connection, "/triage", {"text": LETTER}) as response:
+        with (
+            _connect(port) as connection,
+            _open_stream(connection, "/triage", {"text": LETTER}) as response,
+        ):
             connects.append(perf_counter() - begin)
             last = begin
             for line in response:
@@ -256,8 +318,12 @@ def _store_times(folder: Path) -> tuple[float, float]:
         shutil.copy2(folder / "indexes" / "handbook.sqlite", copy)
         with VectorStore(path=copy) as store:
             vectors = [entry.embedding for entry in store][:100]
-            search = statistics.median(_timed(partial(store.search, vector, top_k=5)) for vector in vectors)
-            add = statistics.median(_timed(partial(store.add, f"new-{i}", v)) for i, v in enumerate(vectors))
+            search = statistics.median(
+                _timed(partial(store.search, vector, top_k=5)) for vector in vectors
+            )
+            add = statistics.median(
+                _timed(partial(store.add, f"new-{i}", v)) for i, v in enumerate(vectors)
+            )
     return search, add
 
 
@@ -265,7 +331,9 @@ def _predict_time(port: int, folder: Path) -> float:
     """Return the median seconds of one prediction over a connection that stays open."""
     payload = _recorded(folder, "/predict")
     with _connect(port) as connection:
-        return statistics.median(_timed(partial(_post, connection, "/predict", payload)) for _ in range(100))
+        return statistics.median(
+            _timed(partial(_post, connection, "/predict", payload)) for _ in range(100)
+        )
 
 
 def _timed(call: Callable[[], Any]) -> float:

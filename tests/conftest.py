@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import psycopg
 import pytest
 
-from conduit_lab.models.embedder import Embedder
+from conduit_lab.models.text.embedder import Embedder
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,7 +30,8 @@ def minilm() -> Embedder:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The URL of a PostgreSQL with pgvector, which listens on a socket in a folder and ends with the tests."""
-    # Not in pytest's folder: as root the server runs as another user, and a second pytest would shut that one out.
+    # Not in pytest's folder: as root the server runs as another user, and a second pytest would
+    # shut that one out.
     with TemporaryDirectory(prefix="postgres-") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", folder)  # pgserver keeps its lock there
         import pgserver

@@ -9,9 +9,8 @@ import pytest
 
 from conduit_lab import devices
 from conduit_lab.cli import main
-from conduit_lab.runtime import probe
-
-from .runtime import fake_device
+from conduit_lab.runtime.measuring import probe
+from tests.runtime import fake_device
 
 
 @pytest.fixture
@@ -48,6 +47,8 @@ def test_check_that_fails_exits_with_1(
 
 def test_command_runs_in_a_process_of_its_own() -> None:
     code = "import sys; from conduit_lab.cli import main; sys.exit(main(['devices']))"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert answer.stdout.startswith("device ")
     assert answer.stderr == ""

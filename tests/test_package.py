@@ -11,7 +11,16 @@ import pytest
 import conduit_lab
 from conduit_lab import cli
 
-HEAVY = ("onnxruntime", "onnx", "IPython", "ipywidgets", "starlette", "pandas", "tokenizers", "uvicorn")
+HEAVY = (
+    "onnxruntime",
+    "onnx",
+    "IPython",
+    "ipywidgets",
+    "starlette",
+    "pandas",
+    "tokenizers",
+    "uvicorn",
+)
 
 
 def fresh(code: str) -> str:
@@ -33,7 +42,9 @@ def test_streams_and_stores_load_nothing_of_models_or_serving() -> None:
 
 def test_a_served_app_never_imports_the_notebook() -> None:
     loaded = "[name for name in sys.modules if 'notebook' in name or name == 'IPython']"
-    assert fresh(f"import sys; from conduit_lab import App; App('a'); print({loaded})").strip() == "[]"
+    assert (
+        fresh(f"import sys; from conduit_lab import App; App('a'); print({loaded})").strip() == "[]"
+    )
 
 
 def test_every_public_name_resolves() -> None:

@@ -1,7 +1,7 @@
 """Every exception of the package: what was wrong, what was wanted, what to do.
 
-`InputError` and its children mean that the caller's data was wrong: over HTTP they become a 400 and their
-message is shown. Everything else becomes a 500 whose message stays in the server's log.
+`InputError` and its children mean that the caller's data was wrong: over HTTP they become a 400 and
+their message is shown. Everything else becomes a 500 whose message stays in the server's log.
 """
 
 from __future__ import annotations
@@ -70,16 +70,21 @@ class MissingExtra(ConduitError, ImportError):
     """An optional package is not installed; names the extra that brings it."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'conduit-lab[{extra}]'")
+        super().__init__(
+            f"{purpose} needs {package}, which is not installed: pip install 'conduit-lab[{extra}]'"
+        )
 
 
 class StreamLagged(ConduitError):
     """A reader asked for chunks that the stream's bounded log no longer keeps.
 
-    `missed` chunks are gone; the next read goes on at chunk `resume_at`. `snapshot` holds the chunks that are kept.
+    `missed` chunks are gone; the next read goes on at chunk `resume_at`. `snapshot` holds the
+    chunks that are kept.
     """
 
-    def __init__(self, name: str, missed: int, resume_at: int, snapshot: Sequence[Any] = ()) -> None:
+    def __init__(
+        self, name: str, missed: int, resume_at: int, snapshot: Sequence[Any] = ()
+    ) -> None:
         super().__init__(
             f"stream {name!r} has dropped {missed} chunks that this reader had not read: it keeps a bounded log; "
             f"read on from chunk {resume_at}, or read faster"
@@ -93,5 +98,7 @@ class StreamCancelled(ConduitError):
     """The stream was cancelled before its end; `partial` holds what had come."""
 
     def __init__(self, name: str, partial: Any) -> None:
-        super().__init__(f"stream {name!r} was cancelled before its end; what had come is in .partial")
+        super().__init__(
+            f"stream {name!r} was cancelled before its end; what had come is in .partial"
+        )
         self.partial = partial

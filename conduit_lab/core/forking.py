@@ -1,6 +1,7 @@
 """Forking: a forked child finds every lock free, and the guarded state whole.
 
-Threads do not come along into the child, so a lock that one of them held would stay locked for ever.
+Threads do not come along into the child, so a lock that one of them held would stay locked for
+ever.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ _held: dict[int, list[Any]] = {}
 
 
 def free_in_child(owner: object, *names: str, torn: str | None = None) -> None:
-    """Free the locks of `owner` with these names in every forked child; they are plain or reentrant.
+    """Free the locks of `owner` with these names in every forked child; they are plain or
+    reentrant.
 
-    With `torn` a fork waits for them, so that no thread is in the middle of a change; where it has waited too long,
-    the attribute of that name becomes True in the child.
+    With `torn` a fork waits for them, so that no thread is in the middle of a change; where it has
+    waited too long, the attribute of that name becomes True in the child.
     """
     key = next(_numbers)
     _owned[key] = _Owned(weakref.ref(owner, lambda _: _owned.pop(key, None)), names, torn)

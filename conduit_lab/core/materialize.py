@@ -33,11 +33,15 @@ def _materialized(value: Any) -> Any:
         changed = _changed(enumerate(value), PLAIN.issuperset(map(type, value)))
         items = [changed.get(place, item) for place, item in enumerate(value)] if changed else value
         return value._make(items) if changed and hasattr(value, "_make") else items  # a named tuple
-    if hasattr(type(value), "model_copy"):  # a pydantic model, without importing pydantic for each stream
+    if hasattr(
+        type(value), "model_copy"
+    ):  # a pydantic model, without importing pydantic for each stream
         changed = _changed(value)
         return value.model_copy(update=changed) if changed else value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        changed = _changed((f.name, getattr(value, f.name, None)) for f in dataclasses.fields(value))
+        changed = _changed(
+            (f.name, getattr(value, f.name, None)) for f in dataclasses.fields(value)
+        )
         value = copy.copy(value) if changed else value
         for name, new in changed.items():
             object.__setattr__(value, name, new)  # frozen ones too

@@ -13,7 +13,9 @@ _root: ContextVar[Path | None] = ContextVar("conduit_lab_root", default=None)
 def find_root(start: Path | None = None) -> Path:
     """Return the nearest folder at or above `start` (default: here) that holds a `pyproject.toml`, else `start`."""
     here = (start or Path.cwd()).resolve()
-    return next((folder for folder in (here, *here.parents) if (folder / "pyproject.toml").is_file()), here)
+    return next(
+        (folder for folder in (here, *here.parents) if (folder / "pyproject.toml").is_file()), here
+    )
 
 
 def current_root() -> Path:

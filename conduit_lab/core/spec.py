@@ -18,8 +18,8 @@ class TensorSpec:
     """Name, dtype and shape of one input or output.
 
     `shape` holds an int for a fixed axis and a name for a free one, the batch axis first:
-    `TensorSpec("embedding", "float32", ("batch", 384))`. With `ranked=False` any shape fits; `shape` is
-    then empty, so that there is no batch axis.
+    `TensorSpec("embedding", "float32", ("batch", 384))`. With `ranked=False` any shape fits;
+    `shape` is then empty, so that there is no batch axis.
     """
 
     name: str
@@ -36,7 +36,11 @@ class TensorSpec:
         """Tell whether an array of `shape` has the right rank and fixed axes."""
         return not self.ranked or (
             len(shape) == len(self.shape)
-            and all(want == got for want, got in zip(self.shape, shape, strict=True) if isinstance(want, int))
+            and all(
+                want == got
+                for want, got in zip(self.shape, shape, strict=True)
+                if isinstance(want, int)
+            )
         )
 
 
@@ -49,8 +53,8 @@ def describe(array: Array) -> str:
 class Embedder(Protocol):
     """Turns text into vectors.
 
-    One with a `fingerprint`, a text that changes with whatever changes its vectors, is distinguished from others by a
-    store's file.
+    One with a `fingerprint`, a text that changes with whatever changes its vectors, is
+    distinguished from others by a store's file.
     """
 
     @property

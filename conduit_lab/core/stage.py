@@ -8,8 +8,8 @@ from typing import Any
 
 import anyio.to_thread
 
-from conduit_lab.core import trace
 from conduit_lab.core.spec import TensorSpec
+from conduit_lab.core.trace import recorder
 
 
 class Stage(ABC):
@@ -20,7 +20,7 @@ class Stage(ABC):
     """
 
     name: str
-    kind: trace.Kind = "call"
+    kind: recorder.Kind = "call"
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -38,9 +38,9 @@ class Stage(ABC):
 
     def __call__(self, value: Any) -> Any:
         """Run the stage on one value."""
-        if trace.current() is None:
+        if recorder.current() is None:
             return self.run(value)
-        with trace.span(self.name, self.kind, self, value) as span:
+        with recorder.span(self.name, self.kind, self, value) as span:
             result = self.run(value)
             if span is not None:
                 span.output = result

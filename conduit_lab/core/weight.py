@@ -22,8 +22,8 @@ _LEAVES = (str, bytes, bytearray, int, float, *_CODE)
 def weight(value: Any) -> int:
     """Return about how many bytes `value` holds, with everything inside it.
 
-    Arrays count as their `nbytes`; containers, dataclasses, pydantic models and other objects as the sum of their
-    parts. Long containers are sampled. Shared parts count once.
+    Arrays count as their `nbytes`; containers, dataclasses, pydantic models and other objects as
+    the sum of their parts. Long containers are sampled. Shared parts count once.
     """
     if isinstance(value, _TEXTS):
         return len(value)

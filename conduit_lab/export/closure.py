@@ -1,8 +1,9 @@
 """Closure: everything that an app's endpoints need, as source and files.
 
-It starts at the registered functions and follows the global names that their code looks up, against the live session:
-code becomes source, models and stores become files with the call that loads them, plain values become literals.
-What has no such form is refused, with the chain of names that needs it.
+It starts at the registered functions and follows the global names that their code looks up, against
+the live session: code becomes source, models and stores become files with the call that loads them,
+plain values become literals. What has no such form is refused, with the chain of names that needs
+it.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from conduit_lab.core.errors import ExportError
 from conduit_lab.core.paths import resolve
 from conduit_lab.export import values
 from conduit_lab.export.packages import Packages
-from conduit_lab.export.sources import Sources, Statement
+from conduit_lab.export.statements import Sources, Statement
 from conduit_lab.flow.rag import Rag
-from conduit_lab.models.classifier import Classifier
 from conduit_lab.models.file_model import FileModel
 from conduit_lab.models.folder_model import FolderModel
 from conduit_lab.models.model import Model
-from conduit_lab.runtime import graph
+from conduit_lab.models.text.classifier import Classifier
+from conduit_lab.runtime.checks import graph
 from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
-from conduit_lab.serving.rag import RagEndpoint
+from conduit_lab.serving.rag_endpoint import RagEndpoint
 from conduit_lab.vectors.store import VectorStore
 
 Chain = tuple[str, ...]
@@ -46,8 +47,8 @@ _HEADER: dict[str, Any] = {"App": App, "Path": Path, "HERE": None}
 class Closure:
     """The source of `app.py` in the making, and the files beside it in `folder`.
 
-    `pieces` are blocks of source in the order they are needed, `packages` what they import, `warnings` what the user
-    should know.
+    `pieces` are blocks of source in the order they are needed, `packages` what they import,
+    `warnings` what the user should know.
     """
 
     def __init__(self, app: App, folder: Path, statements: list[str] | None) -> None:
@@ -62,8 +63,14 @@ class Closure:
         self._copied: dict[Path, Path] = {}
         self._stores: dict[str, VectorStore] = {}
         self._namespace = _namespace(app)
-        self._sources = Sources(statements if statements is not None else [_module_source(self._namespace)])
-        names = [name for name, value in self._namespace.items() if value is app and not name.startswith("_")]
+        self._sources = Sources(
+            statements if statements is not None else [_module_source(self._namespace)]
+        )
+        names = [
+            name
+            for name, value in self._namespace.items()
+            if value is app and not name.startswith("_")
+        ]
         self.app_name = names[0] if names else "lab"
         self.packages = Packages(app.root, folder, self._sources)
         for endpoint in app.endpoints:
@@ -84,8 +91,13 @@ class Closure:
         root = self.app.root
         inside = path.relative_to(root) if path.is_relative_to(root) else Path("models", path.name)
         parts = [path] if path.is_dir() else graph.files(path)
-        if any(self._copied.get(inside.parent / part.relative_to(path.parent), part) != part for part in parts):
-            inside = Path("models", str(len(self._copied)), path.name)  # the name is another file's already
+        if any(
+            self._copied.get(inside.parent / part.relative_to(path.parent), part) != part
+            for part in parts
+        ):
+            inside = Path(
+                "models", str(len(self._copied)), path.name
+            )  # the name is another file's already
         for part in parts:
             beside = inside.parent / part.relative_to(path.parent)
             self._copied[beside] = part
@@ -111,7 +123,9 @@ class Closure:
     def add_store(self, store: VectorStore, name: str) -> None:
         """Write a consistent copy of a store into the export as `indexes/<name>.sqlite`."""
         if self._stores.setdefault(name, store) is not store:
-            raise ExportError(f"two stores would both be indexes/{name}.sqlite: give one another name")
+            raise ExportError(
+                f"two stores would both be indexes/{name}.sqlite: give one another name"
+            )
         target = self.folder / "indexes" / f"{name}.sqlite"
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +145,9 @@ class Closure:
         if name == self.app_name or (hasattr(builtins, name) and _is_builtin(name, value)):
             return
         if name in _HEADER and value is not _HEADER[name]:
-            raise ExportError(f"{name} is a name of the exported app.py itself (needed by {_shown(chain)}): rename it")
+            raise ExportError(
+                f"{name} is a name of the exported app.py itself (needed by {_shown(chain)}): rename it"
+            )
         self._done.add(name)
         if not self._is_alias(name, value, chain):
             self._make(name, value, chain)
@@ -139,10 +155,16 @@ class Closure:
 
     def _is_alias(self, name: str, value: Any, chain: Chain) -> bool:
         """Whether another name holds this very object; then set this one to it."""
-        if isinstance(value, ModuleType | str | bytes | int | float | tuple | None) or self._is_imported(name, value):
+        if isinstance(
+            value, ModuleType | str | bytes | int | float | tuple | None
+        ) or self._is_imported(name, value):
             return False
         own = self.app_name if value is self.app else getattr(value, "__name__", None)
-        first: str = own if own and self._namespace.get(own) is value else self._held.setdefault(id(value), name)
+        first: str = (
+            own
+            if own and self._namespace.get(own) is value
+            else self._held.setdefault(id(value), name)
+        )
         if first == name:
             self._held[id(value)] = name
             return False
@@ -206,9 +228,17 @@ class Closure:
         if key in self._done:
             return
         self._done.add(key)
-        known = [name for name, value in self._namespace.items() if value is endpoint.rag and not name.startswith("_")]
+        known = [
+            name
+            for name, value in self._namespace.items()
+            if value is endpoint.rag and not name.startswith("_")
+        ]
         rag = self._name_of(endpoint.rag, chain) if known else self._rag(endpoint.rag, chain)
-        held = [name for name, value in self._namespace.items() if value is endpoint.whole and not name.startswith("_")]
+        held = [
+            name
+            for name, value in self._namespace.items()
+            if value is endpoint.whole and not name.startswith("_")
+        ]
         made = "".join(f"{name} = " for name in held)
         self.pieces.append(f"{made}{self.app_name}.rag({_quoted(endpoint.at)}, {rag})")
         self._done |= set(held)
@@ -218,9 +248,17 @@ class Closure:
         """Copy a model that a decorator names by its path."""
         where = resolve(path, self.app.root)
         if not where.exists():
-            self.warnings.append(f"{path} is not there; the exported app starts with its fallback too")
-        elif isinstance(path, str) and Path(path).is_absolute() and where.is_relative_to(self.app.root):
-            raise ExportError(f"{path} is an absolute path ({_shown(chain)}): write it relative to {self.app.root}")
+            self.warnings.append(
+                f"{path} is not there; the exported app starts with its fallback too"
+            )
+        elif (
+            isinstance(path, str)
+            and Path(path).is_absolute()
+            and where.is_relative_to(self.app.root)
+        ):
+            raise ExportError(
+                f"{path} is an absolute path ({_shown(chain)}): write it relative to {self.app.root}"
+            )
         else:
             self.add_loaded(where, _shown(chain))
 
@@ -273,13 +311,19 @@ class Closure:
         chosen = {key: getattr(model.options, key) for key in ("device", "fallback", "timeout")}
         if isinstance(model, FolderModel):
             chosen["variant"] = model.variant
-        options = [f"{key}={_literal(value)}" for key, value in chosen.items() if value not in (None, "auto")]
+        options = [
+            f"{key}={_literal(value)}"
+            for key, value in chosen.items()
+            if value not in (None, "auto")
+        ]
         if isinstance(model, Model | Classifier) and model.wanted_labels is not None:
             options.append(f"labels={model.wanted_labels!r}")
         default = model.path.name if isinstance(model, FolderModel) else model.path.stem
         if model.name != default:
             options.append(f"name={_quoted(model.name)}")
-        self.pieces.append(f"{name} = {self.app_name}.load_model({', '.join([_quoted(path), *options])})")
+        self.pieces.append(
+            f"{name} = {self.app_name}.load_model({', '.join([_quoted(path), *options])})"
+        )
 
     def _store(self, name: str, store: VectorStore, chain: Chain) -> None:
         named = store in self.app.stores.values()
@@ -302,24 +346,34 @@ class Closure:
                 f"the store's URL holds a password ({_shown(chain)}): leave it out and set PGPASSWORD, "
                 "for Qdrant QDRANT_API_KEY, where the app runs"
             )
-        for module in ("qdrant_client",) if url.startswith("qdrant") else ("psycopg", "psycopg_binary"):
+        for module in (
+            ("qdrant_client",) if url.startswith("qdrant") else ("psycopg", "psycopg_binary")
+        ):
             self.packages.pin(module)
         return url
 
     def _rag(self, rag: Rag, chain: Chain) -> str:
         """Return the call that makes a Rag, with what it was given and is not the default."""
         if type(rag) is not Rag:
-            raise ExportError(f"a {type(rag).__name__} has no name in this session ({_shown(chain)}): give it one")
+            raise ExportError(
+                f"a {type(rag).__name__} has no name in this session ({_shown(chain)}): give it one"
+            )
         self.packages.lines["from conduit_lab import Rag"] = None
         parts = [self._name_of(rag.store, chain), self._name_of(rag.generator, chain)]
         if rag.rerank is not None:
             parts.append(f"rerank={self._name_of(rag.rerank, chain)}")
         defaults = inspect.signature(Rag).parameters
-        chosen = {key: getattr(rag, key) for key in ("top_k", "prompt", "mode", "min_score", "name")}
-        given = {key: value for key, value in chosen.items() if value != defaults[key].default} | rag.options
+        chosen = {
+            key: getattr(rag, key) for key in ("top_k", "prompt", "mode", "min_score", "name")
+        }
+        given = {
+            key: value for key, value in chosen.items() if value != defaults[key].default
+        } | rag.options
         for key, value in given.items():
             if values.looks_secret(key, value):
-                raise ExportError(f"{key}= of {rag.name!r} looks like a secret ({_shown(chain)}): leave it out")
+                raise ExportError(
+                    f"{key}= of {rag.name!r} looks like a secret ({_shown(chain)}): leave it out"
+                )
             if not values.is_plain(value):
                 raise ExportError(
                     f"{key}= of {rag.name!r} is a {type(value).__name__} ({_shown(chain)}): wanted numbers and text"
@@ -333,7 +387,9 @@ class Closure:
             if known is value and not name.startswith("_"):
                 self._need(name, chain)
                 return name
-        raise ExportError(f"a {type(value).__name__} has no name in this session ({_shown(chain)}): give it one")
+        raise ExportError(
+            f"a {type(value).__name__} has no name in this session ({_shown(chain)}): give it one"
+        )
 
     def _value(self, name: str, value: Any, chain: Chain) -> None:
         if values.looks_secret(name, value):
@@ -358,7 +414,9 @@ class Closure:
         root = self.app.root
         if value.is_relative_to(root):
             inside = value.relative_to(root).as_posix()
-            self.pieces.append(f"{name} = HERE" + ("" if inside == "." else f" / {_quoted(inside)}"))
+            self.pieces.append(
+                f"{name} = HERE" + ("" if inside == "." else f" / {_quoted(inside)}")
+            )
         else:
             self.pieces.append(f"{name} = Path({_quoted(value.as_posix())})")
         if (root / value).is_relative_to(root) and (root / value).is_file():
@@ -367,20 +425,35 @@ class Closure:
     def _file_value(self, name: str, value: Any, chain: Chain) -> None:
         written = values.write_file(name, value, self.folder)
         if written is None:
-            raise ExportError(f"{name} has no file form without pickle ({_shown(chain)}): use plain numbers and text")
-        self.packages.lines["import numpy" if isinstance(value, np.ndarray) else "import json"] = None
+            raise ExportError(
+                f"{name} has no file form without pickle ({_shown(chain)}): use plain numbers and text"
+            )
+        self.packages.lines["import numpy" if isinstance(value, np.ndarray) else "import json"] = (
+            None
+        )
         self.pieces.append(f"{name} = {written[1]}")
 
     def _repeat(self, name: str, value: Any, statement: Statement | None, chain: Chain) -> None:
         """Repeat the statement that made a live object."""
         node = None if statement is None else statement.node
         simple = isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
-        if statement is None or node is None or not simple or any(isinstance(n, ast.Await) for n in ast.walk(node)):
+        if (
+            statement is None
+            or node is None
+            or not simple
+            or any(isinstance(n, ast.Await) for n in ast.walk(node))
+        ):
             raise ExportError(
                 f"a live {type(value).__name__} has no file form ({_shown(chain)}): "
                 f"make {name} in one statement of its own, or inside the function that uses it"
             )
-        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+        parts = (
+            value.values()
+            if isinstance(value, dict)
+            else value
+            if isinstance(value, list | tuple)
+            else ()
+        )
         for part in parts:
             if isinstance(part, FileModel):
                 self.add_loaded(part.path, _shown(chain))
@@ -389,13 +462,17 @@ class Closure:
 
 def _namespace(app: App) -> dict[str, Any]:
     """Return the globals of the session that the endpoints live in."""
-    found = [e.namespace if isinstance(e, RagEndpoint) else e.function.__globals__ for e in app.endpoints]
+    found = [
+        e.namespace if isinstance(e, RagEndpoint) else e.function.__globals__ for e in app.endpoints
+    ]
     spaces = {id(space): space for space in found}
     if not spaces:
         raise ExportError(f"{app.name!r} has no endpoints: there is nothing to export")
     if len(spaces) > 1:
         names = sorted(str(space.get("__name__")) for space in spaces.values())
-        raise ExportError(f"the endpoints live in several modules ({', '.join(names)}): define them in one")
+        raise ExportError(
+            f"the endpoints live in several modules ({', '.join(names)}): define them in one"
+        )
     space: dict[str, Any] = next(iter(spaces.values()))
     return space
 
@@ -406,12 +483,16 @@ def _module_source(namespace: dict[str, Any]) -> str:
     try:
         return inspect.getsource(module) if module is not None else ""
     except OSError as error:
-        raise ExportError("the source of this session is not known: run it from a notebook or a file") from error
+        raise ExportError(
+            "the source of this session is not known: run it from a notebook or a file"
+        ) from error
 
 
 def _is_builtin(name: str, value: Any) -> bool:
     """Whether a name means the builtin; IPython puts an `open`, `exit` and `quit` of its own beside it."""
-    return value is getattr(builtins, name) or str(getattr(value, "__module__", "")).startswith("IPython")
+    return value is getattr(builtins, name) or str(getattr(value, "__module__", "")).startswith(
+        "IPython"
+    )
 
 
 def _unwrapped(value: Any) -> Any:

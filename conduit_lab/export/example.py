@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from conduit_lab.core.chunk import chunk_json
-from conduit_lab.core.stream import Stream
+from conduit_lab.core.streams.chunk import chunk_json
+from conduit_lab.core.streams.stream import Stream
 from conduit_lab.serving import codec
 from conduit_lab.serving.endpoint import Call, Endpoint
 
@@ -24,9 +24,9 @@ _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 class Example:
     """One call that was tried: what was asked, what came back, and what it touched.
 
-    `answer` is a JSON value, for a stream the list of its chunks; `size` is the bytes of payload and
-    answer as JSON. `writes` says that the call changed a store, `shared`
-    that this one is on a server, where no replay may write; `stores` holds each store it read with its version then,
+    `answer` is a JSON value, for a stream the list of its chunks; `size` is the bytes of payload
+    and answer as JSON. `writes` says that the call changed a store, `shared` that this one is on a
+    server, where no replay may write; `stores` holds each store it read with its version then,
     `files` the model files it loaded.
     """
 
@@ -79,7 +79,9 @@ class Example:
     @property
     def target(self) -> str:
         """The path with its parameters filled in, and for a GET the query."""
-        path = _PARAMETER.sub(lambda found: quote(str(self.path_params.get(found[1], found[0])), "/"), self.path)
+        path = _PARAMETER.sub(
+            lambda found: quote(str(self.path_params.get(found[1], found[0])), "/"), self.path
+        )
         query = urlencode(self.payload or {}, doseq=True) if self.method == "GET" else ""
         return f"{path}?{query}" if query else path
 
@@ -112,8 +114,13 @@ def difference(wanted: Any, got: Any, where: str = "answer") -> str | None:
     if isinstance(wanted, list) and isinstance(got, list):
         if len(wanted) != len(got):
             return f"{where} has {len(got)} items, not {len(wanted)}"
-        return _first(difference(w, g, f"{where}[{i}]") for i, (w, g) in enumerate(zip(wanted, got, strict=True)))
-    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (wanted, got))
+        return _first(
+            difference(w, g, f"{where}[{i}]")
+            for i, (w, g) in enumerate(zip(wanted, got, strict=True))
+        )
+    numbers = all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in (wanted, got)
+    )
     if numbers and (isinstance(wanted, float) or isinstance(got, float)):
         same = math.isclose(wanted, got, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
     else:

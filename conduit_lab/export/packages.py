@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from conduit_lab.core.errors import ExportError
-from conduit_lab.export.sources import Sources
+from conduit_lab.export.statements import Sources
 
 Import = tuple[ast.Import | ast.ImportFrom, ast.alias]
 
@@ -20,8 +20,9 @@ Import = tuple[ast.Import | ast.ImportFrom, ast.alias]
 class Packages:
     """What the exported source imports.
 
-    `lines` are the import statements, `distributions` the packages that bring them with their versions here. Modules
-    that lie below `root` are the project's own: they are copied into `folder`, with what they import in turn.
+    `lines` are the import statements, `distributions` the packages that bring them with their
+    versions here. Modules that lie below `root` are the project's own: they are copied into
+    `folder`, with what they import in turn.
     """
 
     def __init__(self, root: Path, folder: Path, sources: Sources) -> None:
@@ -62,7 +63,11 @@ class Packages:
         if top in sys.stdlib_module_names or top == "conduit_lab":
             return
         file = getattr(sys.modules.get(top), "__file__", None)
-        if file and Path(file).is_relative_to(self._root) and "site-packages" not in Path(file).parts:
+        if (
+            file
+            and Path(file).is_relative_to(self._root)
+            and "site-packages" not in Path(file).parts
+        ):
             self._copy(Path(file).parent if Path(file).name == "__init__.py" else Path(file))
             return
         for name in metadata.packages_distributions().get(top, ()):
@@ -79,7 +84,11 @@ class Packages:
         ]
         live = [(node, alias) for node, alias in known if _brings(node, alias, value)] or known
         # `import xml.dom` and `import xml.etree` both bind `xml`
-        others = [(node, alias) for node, alias in live[1:] if isinstance(node, ast.Import) and "." in alias.name]
+        others = [
+            (node, alias)
+            for node, alias in live[1:]
+            if isinstance(node, ast.Import) and "." in alias.name
+        ]
         return [*live[:1], *others]
 
     def _synthesised(self, name: str, value: Any) -> None:
@@ -90,15 +99,21 @@ class Packages:
         else:
             module, own = str(value.__module__), str(value.__name__)
             if getattr(sys.modules.get(module), own, None) is not value:
-                raise ExportError(f"cannot tell where {name} was imported from: import it by name in a cell")
-            self.lines[f"from {module} import {own}" + (f" as {name}" if own != name else "")] = None
+                raise ExportError(
+                    f"cannot tell where {name} was imported from: import it by name in a cell"
+                )
+            self.lines[f"from {module} import {own}" + (f" as {name}" if own != name else "")] = (
+                None
+            )
         self.pin(module)
 
     def _copy(self, source: Path) -> None:
         """Copy a module or package of the project, and what it imports in turn."""
         target = self._folder / source.name
         if source.name == "app.py":
-            raise ExportError(f"{source} would be overwritten by the exported app.py: give the module another name")
+            raise ExportError(
+                f"{source} would be overwritten by the exported app.py: give the module another name"
+            )
         if target.exists():
             return
         if source.is_dir():
@@ -113,6 +128,8 @@ class Packages:
 def _brings(node: ast.Import | ast.ImportFrom, alias: ast.alias, value: Any) -> bool:
     """Whether this import gives the live object."""
     if isinstance(node, ast.Import):
-        return sys.modules.get(alias.name if alias.asname else alias.name.partition(".")[0]) is value
+        return (
+            sys.modules.get(alias.name if alias.asname else alias.name.partition(".")[0]) is value
+        )
     submodule = sys.modules.get(f"{node.module}.{alias.name}")
     return value is getattr(sys.modules.get(node.module or ""), alias.name, submodule)

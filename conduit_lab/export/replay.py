@@ -33,22 +33,31 @@ class Outcome:
     seconds: float
 
 
-def replay(folder: Path, *, python: str = sys.executable, environ: dict[str, str] | None = None) -> list[Outcome]:
-    """Start the app in `folder` with `python` and return the outcome of each line of its `examples.jsonl`.
+def replay(
+    folder: Path, *, python: str = sys.executable, environ: dict[str, str] | None = None
+) -> list[Outcome]:
+    """Start the app in `folder` with `python` and return the outcome of each line of its
+    `examples.jsonl`.
 
-    What only reads comes first, what writes after it; the stores are put back as they were. What writes to a store on a
-    server is not asked again. Raises `ExportError` with
-    the process's own words where it does not start.
+    What only reads comes first, what writes after it; the stores are put back as they were. What
+    writes to a store on a server is not asked again. Raises `ExportError` with the process's own
+    words where it does not start.
     """
-    lines = (folder / "examples.jsonl").read_text("utf-8").split("\n")  # splitlines() also splits inside texts
+    lines = (
+        (folder / "examples.jsonl").read_text("utf-8").split("\n")
+    )  # splitlines() also splits inside texts
     found = [Example.from_json(line) for line in lines if line]
-    examples = sorted((example for example in found if not example.shared), key=lambda example: example.writes)
+    examples = sorted(
+        (example for example in found if not example.shared), key=lambda example: example.writes
+    )
     with _kept(folder / "indexes"), running(folder, python=python, environ=environ) as port:
         return [_ask(port, example) for example in examples]
 
 
 @contextmanager
-def running(folder: Path, *, python: str = sys.executable, environ: dict[str, str] | None = None) -> Iterator[int]:
+def running(
+    folder: Path, *, python: str = sys.executable, environ: dict[str, str] | None = None
+) -> Iterator[int]:
     """Run the app in `folder` on a free loopback port, and yield the port once it answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -56,7 +65,9 @@ def running(folder: Path, *, python: str = sys.executable, environ: dict[str, st
     command = [python, "-m", "uvicorn", "app:app", "--port", str(port), "--log-level", "warning"]
     environ = {**(os.environ if environ is None else environ), "PYTHONDONTWRITEBYTECODE": "1"}
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, cwd=folder, env=environ, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=folder, env=environ, stdout=log, stderr=subprocess.STDOUT
+        )
         try:
             deadline = monotonic() + START_SECONDS
             while not _healthy(port):
@@ -95,7 +106,9 @@ def _ask(port: int, example: Example) -> Outcome:
             connection.request("GET", example.target)
         else:
             body = json.dumps(example.payload)
-            connection.request(example.method, example.target, body, {"content-type": "application/json"})
+            connection.request(
+                example.method, example.target, body, {"content-type": "application/json"}
+            )
         response = connection.getresponse()
         content = response.read()
     except OSError as error:
@@ -104,7 +117,9 @@ def _ask(port: int, example: Example) -> Outcome:
         connection.close()
     spent = perf_counter() - begin
     if response.status != 200:
-        return Outcome(example, f"status {response.status}: {content.decode('utf-8', 'replace')[:300]}", spent)
+        return Outcome(
+            example, f"status {response.status}: {content.decode('utf-8', 'replace')[:300]}", spent
+        )
     answer = events(content) if example.shape == "stream" else json.loads(content)
     return Outcome(example, None if example.writes else difference(example.answer, answer), spent)
 

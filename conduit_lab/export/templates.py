@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from conduit_lab.export.closure import Closure
 from conduit_lab.export.example import Example
 from conduit_lab.serving.app import App
-from conduit_lab.serving.limits import BODY_BYTES
+from conduit_lab.serving.gate.body import BODY_BYTES
 
 TEST_REPLAY = '''"""Starts this folder's app in a fresh process and asks it everything that the notebook asked."""
 
@@ -66,8 +66,13 @@ def _curl(example: Example) -> str:
     body = json.dumps(example.payload, ensure_ascii=False).replace("'", "'\\''")
     flag = "-N " if example.shape == "stream" else ""
     shown = body if len(body) <= 300 else "@body.json"
-    return f"curl {flag}'http://127.0.0.1:8000{example.target}' -H 'content-type: application/json' " + (
-        f"-d '{shown}'" if shown == body else "-d @body.json  # a line of examples.jsonl holds a payload"
+    return (
+        f"curl {flag}'http://127.0.0.1:8000{example.target}' -H 'content-type: application/json' "
+        + (
+            f"-d '{shown}'"
+            if shown == body
+            else "-d @body.json  # a line of examples.jsonl holds a payload"
+        )
     )
 
 
@@ -81,7 +86,10 @@ def _merged(lines: Sequence[str]) -> str:
             members.setdefault(module, set()).add(names)
         else:
             plain.add(line)
-    froms = [f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(members.items())]
+    froms = [
+        f"from {module} import {', '.join(sorted(names))}"
+        for module, names in sorted(members.items())
+    ]
     own = [line for line in froms if line.startswith("from conduit_lab")]
     return "\n".join([*sorted(plain), *(line for line in froms if line not in own), "", *own])
 

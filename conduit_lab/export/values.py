@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from conduit_lab.export.sources import Statement
+from conduit_lab.export.statements import Statement
 
 INLINE_CHARS = 4096
 _SECRET_NAME = re.compile(r"(api_?key|secret|password|passwd|token|credential)s?$", re.IGNORECASE)
@@ -47,14 +47,19 @@ def looks_secret(name: str, value: Any, environ: Mapping[str, str] | None = None
 
 
 def source_of(name: str, value: Any, statement: Statement | None) -> str | None:
-    """Return the statement that gives a plain value: the user's own where it still does, else a snapshot.
+    """Return the statement that gives a plain value: the user's own where it still does, else a
+    snapshot.
 
     None where the value is too long for a line of source.
     """
     if statement is not None and _still_gives(statement, name, value):
         return statement.text
     text = repr(value)
-    return f"{name} = {text}  # snapshot of its value at the export" if len(text) <= INLINE_CHARS else None
+    return (
+        f"{name} = {text}  # snapshot of its value at the export"
+        if len(text) <= INLINE_CHARS
+        else None
+    )
 
 
 def _still_gives(statement: Statement, name: str, value: Any) -> bool:
@@ -72,7 +77,8 @@ def _still_gives(statement: Statement, name: str, value: Any) -> bool:
 
 
 def write_file(name: str, value: Any, folder: Path) -> tuple[PurePath, str] | None:
-    """Write a long plain value as JSON or an array as `.npy` below `folder`, and return (path, expression to read it).
+    """Write a long plain value as JSON or an array as `.npy` below `folder`, and return (path,
+    expression to read it).
 
     None for a value without such a form: an array of objects, a long value that JSON changes.
     """

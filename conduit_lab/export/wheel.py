@@ -23,7 +23,9 @@ def write_wheel(folder: Path) -> Path:
         if path.is_file() and "__pycache__" not in path.parts
     }
     files[f"{info}/METADATA"] = (distribution.read_text("METADATA") or "").encode()
-    files[f"{info}/WHEEL"] = f"Wheel-Version: 1.0\nGenerator: conduit_lab\nRoot-Is-Purelib: true\nTag: {TAG}\n".encode()
+    files[f"{info}/WHEEL"] = (
+        f"Wheel-Version: 1.0\nGenerator: conduit_lab\nRoot-Is-Purelib: true\nTag: {TAG}\n".encode()
+    )
     files[f"{info}/entry_points.txt"] = (distribution.read_text("entry_points.txt") or "").encode()
     record = [f"{name},sha256={_digest(content)},{len(content)}" for name, content in files.items()]
     record.append(f"{info}/RECORD,,")
@@ -33,7 +35,9 @@ def write_wheel(folder: Path) -> Path:
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             # a fixed date, so that the same package gives the same wheel
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
+            archive.writestr(
+                zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED
+            )
     return wheel
 
 

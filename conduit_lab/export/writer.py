@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from conduit_lab.core import figures, html
 from conduit_lab.core.errors import ExportError
-from conduit_lab.core.loop import package_loop
 from conduit_lab.core.paths import display, resolve
+from conduit_lab.core.streams.loop import package_loop
+from conduit_lab.core.views import figures, html
 from conduit_lab.export import replay as proof
 from conduit_lab.export import templates
 from conduit_lab.export.closure import Closure
@@ -34,7 +34,9 @@ MANIFEST = "manifest.json"
 class Export:
     """A finished export: `folder`, the `outcomes` of its replay, and `warnings`."""
 
-    def __init__(self, folder: Path, outcomes: Sequence[proof.Outcome], warnings: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, outcomes: Sequence[proof.Outcome], warnings: Sequence[str]
+    ) -> None:
         self.folder = folder
         self.outcomes = tuple(outcomes)
         self.warnings = tuple(warnings)
@@ -69,12 +71,14 @@ def export_app(
     statements: list[str] | None = None,
     replay: bool = True,
 ) -> Export:
-    """Write `app` as a folder that runs by itself, and prove that it answers the `examples` as they say.
+    """Write `app` as a folder that runs by itself, and prove that it answers the `examples` as they
+    say.
 
-    `statements` is the source of the session, by default the module that the endpoints live in. A relative `folder`
-    starts at the app's root; it must be new, empty, or an older export, which is replaced as a whole at the end.
-    Raises `ExportError`: for a folder that holds something else, an endpoint without an example, anything that cannot
-    be exported (with the chain of names that needs it), and a different answer.
+    `statements` is the source of the session, by default the module that the endpoints live in. A
+    relative `folder` starts at the app's root; it must be new, empty, or an older export, which is
+    replaced as a whole at the end. Raises `ExportError`: for a folder that holds something else, an
+    endpoint without an example, anything that cannot be exported (with the chain of names that
+    needs it), and a different answer.
     """
     target = resolve(folder, app.root)
     _check_target(target)
@@ -108,16 +112,22 @@ def _is_export(folder: Path) -> bool:
 
 def _check_examples(app: App, examples: Sequence[Example]) -> None:
     tried = {(example.method, example.path) for example in examples}
-    missing = [f"{e.method} {e.path} ({e.name})" for e in app.endpoints if (e.method, e.path) not in tried]
+    missing = [
+        f"{e.method} {e.path} ({e.name})" for e in app.endpoints if (e.method, e.path) not in tried
+    ]
     if missing:
-        raise ExportError(f"no recorded call of {', '.join(missing)}: call each once, so that the export can be proved")
+        raise ExportError(
+            f"no recorded call of {', '.join(missing)}: call each once, so that the export can be proved"
+        )
 
 
 def _fresh(app: App, example: Example) -> Example:
     """Return the example as the session answers it now, where a store it reads has changed since."""
     if example.writes or not example.stale:
         return example
-    endpoint = next(e for e in app.endpoints if (e.method, e.path) == (example.method, example.path))
+    endpoint = next(
+        e for e in app.endpoints if (e.method, e.path) == (example.method, example.path)
+    )
     request = Request(codec.dumps(example.payload), path_params=example.path_params)
     call = endpoint.signature.from_request(request)
     result = endpoint.invoke(call)
@@ -129,7 +139,9 @@ def _fresh(app: App, example: Example) -> Example:
     return replace(example, answer=codec.loads(codec.dumps(result)))
 
 
-def _write(app: App, folder: Path, examples: Sequence[Example], statements: list[str] | None) -> Closure:
+def _write(
+    app: App, folder: Path, examples: Sequence[Example], statements: list[str] | None
+) -> Closure:
     closure = Closure(app, folder, statements)
     for example in examples:
         for path in example.files:
@@ -139,8 +151,12 @@ def _write(app: App, folder: Path, examples: Sequence[Example], statements: list
                 closure.add_store(store, store.name)
     wheel = write_wheel(folder / "lib")
     (folder / "app.py").write_text(templates.app_source(app, closure), "utf-8")
-    (folder / "requirements.txt").write_text(requirements(wheel.name, closure.packages.distributions), "utf-8")
-    (folder / "examples.jsonl").write_text("".join(f"{example.to_json()}\n" for example in examples), "utf-8")
+    (folder / "requirements.txt").write_text(
+        requirements(wheel.name, closure.packages.distributions), "utf-8"
+    )
+    (folder / "examples.jsonl").write_text(
+        "".join(f"{example.to_json()}\n" for example in examples), "utf-8"
+    )
     (folder / "test_replay.py").write_text(templates.TEST_REPLAY, "utf-8")
     (folder / "README.md").write_text(templates.readme(app, examples), "utf-8")
     return closure

@@ -7,9 +7,11 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-# A sentence ends at its mark with what closes after it, before a blank and no small letter ("e.g. this" goes on), or at
-# the mark of a script without blanks; a line ends at its break.
-_SENTENCE = re.compile(r"""[.!?…]+["'”’»)\]*_]*(?=\s+[^\sa-zà-ÿ]|\s*$)|[。！？]+[」』”）]*|(?=\n)|\Z""")
+# A sentence ends at its mark with what closes after it, before a blank and no small letter ("e.g.
+# this" goes on), or at the mark of a script without blanks; a line ends at its break.
+_SENTENCE = re.compile(
+    r"""[.!?…]+["'”’»)\]*_]*(?=\s+[^\sa-zà-ÿ]|\s*$)|[。！？]+[」』”）]*|(?=\n)|\Z"""
+)
 _WORD = re.compile(r"(?<=\S)(?=\s)")
 _CHARACTER = re.compile(r"\S")
 _HEADING = re.compile(r"^#{1,6}\s.*\s*", re.MULTILINE)
@@ -37,10 +39,11 @@ class Packed(NamedTuple):
 
 
 def pack(texts: Sequence[str], fits: Callable[[list[str]], bool]) -> list[Packed]:
-    """Return what goes into a prompt of `texts`, the best first; `fits` tells whether there is room for some.
+    """Return what goes into a prompt of `texts`, the best first; `fits` tells whether there is room
+    for some.
 
-    A text that fits goes in whole. One that does not is cut at the last sentence end that fits; the best one at a word,
-    or anywhere, where not even its first sentence does.
+    A text that fits goes in whole. One that does not is cut at the last sentence end that fits; the
+    best one at a word, or anywhere, where not even its first sentence does.
     """
     packed: list[Packed] = []
     for place, text in enumerate(texts):
@@ -62,9 +65,15 @@ def _beginning(text: str, end: re.Pattern[str], fits: Callable[[str], bool]) -> 
     size = 1024
     while size < len(text) and fits(text[:size]):
         size *= 2
-    text = text[: 2 * size]  # a passage may be a whole book; what comes after an end tells whether it is one
+    text = text[
+        : 2 * size
+    ]  # a passage may be a whole book; what comes after an end tells whether it is one
     headings = [found.span() for found in _HEADING.finditer(text)]
-    ends = [found.end() for found in end.finditer(text) if found.end() and not _within(headings, found.end())]
+    ends = [
+        found.end()
+        for found in end.finditer(text)
+        if found.end() and not _within(headings, found.end())
+    ]
     count = bisect_left(ends, True, key=lambda place: not fits(text[:place]))
     return text[: ends[count - 1]] if count else ""
 

@@ -11,24 +11,27 @@ from contextlib import closing
 from numbers import Integral, Real
 from typing import Any, Protocol, cast
 
-from conduit_lab.core import figures, html, trace
-from conduit_lab.core.chunk import chunk_text
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.spec import Generator
 from conduit_lab.core.stage import Stage
-from conduit_lab.core.stream import Stream
+from conduit_lab.core.streams.chunk import chunk_text
+from conduit_lab.core.streams.stream import Stream
+from conduit_lab.core.trace import recorder
+from conduit_lab.core.views import figures, html
 from conduit_lab.flow.packing import Counting, Packed, pack
 from conduit_lab.models.generation.sampling import Sampling
 from conduit_lab.models.generation.tainted import TaintedStr, concatenated
 from conduit_lab.vectors.search import Mode, Search
 
 UNKNOWN = "I do not know."
-# Cosine of the best passage from which on a question is answered, for all-MiniLM-L6-v2 and the handbook's chunks. By
-# balanced accuracy on one half of data/questions.csv it would be 0.40 (which reaches 0.858 on the other half), on that
-# one 0.375 (0.823 on the first): tests/flow/test_threshold.py. To refuse what has an answer is the worse mistake.
+# Cosine of the best passage from which on a question is answered, for all-MiniLM-L6-v2 and the
+# handbook's chunks. By balanced accuracy on one half of data/questions.csv it would be 0.40 (which
+# reaches 0.858 on the other half), on that one 0.375 (0.823 on the first):
+# tests/flow/test_threshold.py. To refuse what has an answer is the worse mistake.
 MIN_SCORE = 0.38
 LONGEST = 10_000  # characters of a question
-TOGETHER = 16  # questions of a batch that are answered at once: what a generator writes together by default
+# questions of a batch that are answered at once: what a generator writes together by default
+TOGETHER = 16
 
 _DISTANCES = ("l2", "manhattan")  # the metrics whose scores are better when they are lower
 _PLACE = re.compile(r"\{(query|context)\}")
@@ -60,25 +63,29 @@ class Searchable(Protocol):
 class Rag(Stage):
     """Retrieve, then generate: a question in, `{"response": …, "sources": […]}` out.
 
-        rag = Rag(handbook, writer, top_k=3, max_tokens=120)
-        rag("How long does a refund take?")
-        rag.stream("How long does a refund take?")  # the sources first, then the answer as it is written
+        rag = Rag(handbook, writer, top_k=3, max_tokens=120) rag("How long does a refund take?")
+        rag.stream("How long does a refund take?")  # the sources first, then the answer as it is
+        written
 
-    The `top_k` best passages of `store`, found as `mode` and `rerank` of its `search` say, are the context of
-    `generator.generate(query=, context=)`. `options`, such as `max_tokens`, go to the generator. `prompt` takes the
-    place of the generator's own: a text, or the messages of a chat, with `{context}` and `{query}` in it. Where the
-    generator tells how much it reads, passages that are too much for it are cut at the end of a sentence.
+    The `top_k` best passages of `store`, found as `mode` and `rerank` of its `search` say, are the
+    context of `generator.generate(query=, context=)`. `options`, such as `max_tokens`, go to the
+    generator. `prompt` takes the place of the generator's own: a text, or the messages of a chat,
+    with `{context}` and `{query}` in it. Where the generator tells how much it reads, passages that
+    are too much for it are cut at the end of a sentence.
 
-    A source is a hit's metadata with its `id`, its `score`, the `text` that the generator was given, and its `span`:
-    where that text begins and ends in its document, or in the entry's content, where that is no part of a document:
-    its metadata has no `start` and `end` as far apart as the content is long.
+    A source is a hit's metadata with its `id`, its `score`, the `text` that the generator was
+    given, and its `span`: where that text begins and ends in its document, or in the entry's
+    content, where that is no part of a document: its metadata has no `start` and `end` as far apart
+    as the content is long.
 
-    Where the best passage is less similar than `min_score` nothing is generated and the answer is "I do not know.",
-    without sources. It is a score of the store's metric, by default none but for cosine: `MIN_SCORE`, 0.38, measured
-    with all-MiniLM-L6-v2 on the questions about the handbook. It lets 86 % of those through that the handbook answers,
-    and holds 84 % of the others back: 97 % of those about other things, 59 % of those that a shop could have answered.
-    Choose your own for another embedder; -1 answers always. With mode "lexical" nothing is compared by meaning, so
-    there is no threshold. Raises `InputError` for settings with which no question could be answered.
+    Where the best passage is less similar than `min_score` nothing is generated and the answer is
+    "I do not know.", without sources. It is a score of the store's metric, by default none but for
+    cosine: `MIN_SCORE`, 0.38, measured with all-MiniLM-L6-v2 on the questions about the handbook.
+    It lets 86 % of those through that the handbook answers, and holds 84 % of the others back: 97 %
+    of those about other things, 59 % of those that a shop could have answered. Choose your own for
+    another embedder; -1 answers always. With mode "lexical" nothing is compared by meaning, so
+    there is no threshold. Raises `InputError` for settings with which no question could be
+    answered.
     """
 
     def __init__(
@@ -118,7 +125,11 @@ class Rag(Stage):
         """The score that the best passage must reach, or None."""
         if self.mode == "lexical":
             return None
-        return MIN_SCORE if self.min_score is None and self.store.metric == "cosine" else self.min_score
+        return (
+            MIN_SCORE
+            if self.min_score is None and self.store.metric == "cosine"
+            else self.min_score
+        )
 
     # Work
 
@@ -126,13 +137,17 @@ class Rag(Stage):
         """Answer one question, given as text; raises `InputError` for what is no question."""
         question = _question(value)
         sources = self._sources(question)
-        return {"response": self._response(question, sources).lstrip(), "sources": sources}  # many begin with a space
+        return {
+            "response": self._response(question, sources).lstrip(),
+            "sources": sources,
+        }  # many begin with a space
 
     def stream(self, question: str) -> Stream[dict[str, Any]]:
-        """Return a stream of `{"chunk": text, "complete": False}` that begins at once; its result is the answer.
+        """Return a stream of `{"chunk": text, "complete": False}` that begins at once; its result
+        is the answer.
 
-        The first chunk has no text and the `sources`, the last one, `complete`, has `response` and `sources`. What is
-        no question raises `InputError` here.
+        The first chunk has no text and the `sources`, the last one, `complete`, has `response` and
+        `sources`. What is no question raises `InputError` here.
         """
         return Stream(self._chunks(_question(question)), name=self.name)
 
@@ -161,11 +176,13 @@ class Rag(Stage):
             stream.cancel()
 
     def _chunks(self, question: str) -> Producer[dict[str, Any], None, Answer]:
-        with trace.span(self.name, self.kind, self, question) as span:
+        with recorder.span(self.name, self.kind, self, question) as span:
             sources = self._sources(question)
             yield {"chunk": "", "complete": False, "sources": sources}
             response = ""
-            with closing(self._written(question, sources)) as texts:  # a trace keeps what is not closed alive
+            with closing(
+                self._written(question, sources)
+            ) as texts:  # a trace keeps what is not closed alive
                 for text in texts:
                     text = text if response else text.lstrip()
                     if not text:
@@ -182,19 +199,21 @@ class Rag(Stage):
 
     def _sources(self, question: str) -> list[dict[str, Any]]:
         """Return the passages to answer from, none where nothing is relevant."""
-        with trace.span("retrieve", "call", self, question) as span:
+        with recorder.span("retrieve", "call", self, question) as span:
             hits = [hit for hit in self._hits(question) if hit.content]
             if span is not None:
                 span.output = hits
                 span.note = figures.plural(len(hits), "passage") if hits else "nothing relevant"
         if not hits:
             return []
-        with trace.span("pack", "call", self) as span:
+        with recorder.span("pack", "call", self) as span:
             packed = pack([hit.content for hit in hits], self._room(question))
             if span is not None:
                 span.output = packed
                 whole = sum(part.text == hits[part.place].content for part in packed)
-                span.note = f"{whole} whole, {len(packed) - whole} cut, {len(hits) - len(packed)} left out"
+                span.note = (
+                    f"{whole} whole, {len(packed) - whole} cut, {len(hits) - len(packed)} left out"
+                )
         if not packed:
             raise InputError(
                 f"the question has {len(question)} characters and leaves no room for a passage in the "
@@ -235,7 +254,9 @@ class Rag(Stage):
                 span.output = response
             return response
 
-    def _written(self, question: str, sources: Sequence[Mapping[str, Any]]) -> Producer[str, None, None]:
+    def _written(
+        self, question: str, sources: Sequence[Mapping[str, Any]]
+    ) -> Producer[str, None, None]:
         """Yield the answer as it is written, or as a whole where the generator does not stream."""
         stream = getattr(self.generator, "stream", None)
         if stream is None or not sources:
@@ -258,16 +279,22 @@ class Rag(Stage):
 
     def _generating(self, question: str, texts: Sequence[str]) -> Any:
         name = str(getattr(self.generator, "name", type(self.generator).__name__))
-        return trace.span(name, "generate", self.generator, {"query": question, "context": texts})
+        return recorder.span(
+            name, "generate", self.generator, {"query": question, "context": texts}
+        )
 
-    def _ask(self, method: Callable[..., Any], question: str, texts: Sequence[str], **options: Any) -> Any:
+    def _ask(
+        self, method: Callable[..., Any], question: str, texts: Sequence[str], **options: Any
+    ) -> Any:
         """Call a method of the generator with the question and the passages, in its prompt or in this one's own."""
         if self.prompt is None:
             return method(query=question, context=texts, **options)
         values = {"query": question, "context": "\n\n".join(texts)}
         if isinstance(self.prompt, str):
             return method(_filled(self.prompt, values), **options)
-        messages = [{**message, "content": _filled(message["content"], values)} for message in self.prompt]
+        messages = [
+            {**message, "content": _filled(message["content"], values)} for message in self.prompt
+        ]
         return method(messages, **options)
 
     # Showing
@@ -279,7 +306,9 @@ class Rag(Stage):
             f"{self.mode}, top {self.top_k}",
         ]
         if self.rerank is not None:
-            facts.append(f"reranked by {getattr(self.rerank, 'name', type(self.rerank).__name__)!r}")
+            facts.append(
+                f"reranked by {getattr(self.rerank, 'name', type(self.rerank).__name__)!r}"
+            )
         return facts if self.min_score is None else [*facts, f"answers from {self.min_score}"]
 
     def __repr__(self) -> str:
@@ -303,7 +332,13 @@ def _source(hit: Any, part: Packed) -> dict[str, Any]:
     """Return the hit's metadata under what is the source's own, which no metadata replaces."""
     begin = _start(hit.metadata, hit.content)
     own = {"id": hit.id, "score": hit.score}
-    return {**own, **hit.metadata, **own, "span": [begin, begin + len(part.text)], "text": part.text}
+    return {
+        **own,
+        **hit.metadata,
+        **own,
+        "span": [begin, begin + len(part.text)],
+        "text": part.text,
+    }
 
 
 def _start(metadata: Mapping[str, Any], content: str) -> int:
@@ -332,7 +367,11 @@ def _check(store: Any, generator: Any, options: Mapping[str, Any]) -> None:
 
 
 def _check_threshold(min_score: Any, mode: str) -> None:
-    if isinstance(min_score, bool) or not isinstance(min_score, Real) or not math.isfinite(min_score):
+    if (
+        isinstance(min_score, bool)
+        or not isinstance(min_score, Real)
+        or not math.isfinite(min_score)
+    ):
         raise InputError(f"min_score is a finite number, got {min_score!r}")
     if mode == "lexical":
         raise InputError(
@@ -343,7 +382,9 @@ def _check_threshold(min_score: Any, mode: str) -> None:
 def _checked_prompt(prompt: Prompt) -> Prompt:
     """Return a prompt that has both places; `ValueError` for another."""
     messages = [{"content": prompt}] if isinstance(prompt, str) else list(prompt)
-    contents = [message.get("content") if isinstance(message, Mapping) else None for message in messages]
+    contents = [
+        message.get("content") if isinstance(message, Mapping) else None for message in messages
+    ]
     if not all(isinstance(content, str) for content in contents):
         raise ValueError("a prompt is a text, or messages that each have a text as content")
     found = {name for content in contents for name in _PLACE.findall(str(content))}

@@ -13,12 +13,14 @@ from conduit_lab.models.prediction import Prediction, Predictions
 
 
 class Answers:
-    """The outputs of one model, called `name` in errors; `axes` are their batch axes, None for an output without one.
+    """The outputs of one model, called `name` in errors; `axes` are their batch axes, None for an
+    output without one.
 
-    A classifier gives `Prediction`s: one with `labels`, class names in output order, and one whose graph ends in a map
-    of probabilities, as converters of scikit-learn models write it (ONNX-ML's ZipMap). Where the graph gives a label
-    of its own beside the probabilities, that is the prediction's: a threshold or a vote may choose another class than
-    the likeliest. `classes` are the values of that label in column order, where the graph names them.
+    A classifier gives `Prediction`s: one with `labels`, class names in output order, and one whose
+    graph ends in a map of probabilities, as converters of scikit-learn models write it (ONNX-ML's
+    ZipMap). Where the graph gives a label of its own beside the probabilities, that is the
+    prediction's: a threshold or a vote may choose another class than the likeliest. `classes` are
+    the values of that label in column order, where the graph names them.
     """
 
     def __init__(
@@ -37,7 +39,9 @@ class Answers:
         self._first = [_first(axis) for axis in axes]
         self.probabilities, self._own = classifier(specs)
         self._mapped = bool(specs) and specs[self.probabilities].dtype.startswith("seq(map(")
-        several = len(specs) == 2 and self._own is None and specs[0].dtype in _LABELS  # of them per sample
+        several = (
+            len(specs) == 2 and self._own is None and specs[0].dtype in _LABELS
+        )  # of them per sample
         beside = axes[self.probabilities] in (0, None) if specs else False
         self._classifies = not several and (self._mapped or (labels is not None and beside))
         self._plain = self._classifies and self._own is None and not self._mapped
@@ -45,7 +49,9 @@ class Answers:
 
     def of(self, outputs: list[Any], single: bool) -> Any:
         """Return the answer: of one sample without the batch axis, of several outputs by their names."""
-        if single and self._plain and outputs[self.probabilities].shape == self._row:  # the usual case, and fast
+        if (
+            single and self._plain and outputs[self.probabilities].shape == self._row
+        ):  # the usual case, and fast
             prediction = Prediction.from_array(outputs[self.probabilities][0], self.labels or ())
             return prediction if prediction.score == prediction.score else self._refuse_nan()
         predictions = self._predictions(outputs)
@@ -74,7 +80,9 @@ class Answers:
         rows, classes = outputs[self.probabilities], self._classes
         if self._mapped:
             classes = list(rows[0]) if rows and set(rows[0]) != set(classes) else classes
-            rows = np.array([[of[c] for c in classes] for of in rows], np.float32).reshape(len(rows), len(classes))
+            rows = np.array([[of[c] for c in classes] for of in rows], np.float32).reshape(
+                len(rows), len(classes)
+            )
         if rows.ndim != 2:
             return None
         labels = self.labels
@@ -83,7 +91,9 @@ class Answers:
         if rows.shape[1] == 1 and len(labels) == 2:
             rows = np.concatenate([1 - rows, rows], axis=1)  # one score is the second class's
         total = float(rows.sum())
-        if total != total and np.isnan(rows).any():  # a sum is one pass, and what is infinite is not NaN
+        if (
+            total != total and np.isnan(rows).any()
+        ):  # a sum is one pass, and what is infinite is not NaN
             self._refuse_nan()
         if self._own is None:
             return Predictions(rows, labels)
@@ -111,13 +121,18 @@ class Answers:
             for place, array in enumerate(output if listed else [output]):
                 flat = np.moveaxis(np.asarray(array), axis or 0, 0).reshape(len(index), -1)
                 name = f"{spec.name}_{place}" if listed else spec.name
-                names = [name] if flat.shape[1] == 1 else [f"{name}_{i}" for i in range(flat.shape[1])]
+                names = (
+                    [name] if flat.shape[1] == 1 else [f"{name}_{i}" for i in range(flat.shape[1])]
+                )
                 columns.update(zip(names, flat.T, strict=True))
         return pd.DataFrame(columns, index=index)
 
     def rowwise(self, answers: Sequence[list[Any]]) -> list[Array] | None:
         """Return the outputs of samples that ran one by one as arrays with the sample first, None if sizes differ."""
-        parts = [[np.asarray(self._one(o, first)) for o, first in zip(a, self._first, strict=True)] for a in answers]
+        parts = [
+            [np.asarray(self._one(o, first)) for o, first in zip(a, self._first, strict=True)]
+            for a in answers
+        ]
         columns = list(zip(*parts, strict=True))
         if any(len({array.shape for array in column}) > 1 for column in columns):
             return None

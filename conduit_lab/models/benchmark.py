@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from conduit_lab.core import figures, html
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.stage import Stage, as_stage
+from conduit_lab.core.views import figures, html
 from conduit_lab.models.frames import frame
-from conduit_lab.runtime.timing import Call, Timing, longest, measure, seconds_of
+from conduit_lab.runtime.measuring.timing import Call, Timing, longest, measure, seconds_of
 
 BATCH_SIZES = (1, 8, 32, 128)
 SECONDS = 2.0  # of measuring one model
@@ -39,7 +39,12 @@ class Benchmark(Sequence[Timing]):
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [
-            (figures.count(t.rows), *map(figures.seconds, (t.p50, t.p90, t.p99)), t.samples, figures.count(t.calls))
+            (
+                figures.count(t.rows),
+                *map(figures.seconds, (t.p50, t.p90, t.p99)),
+                t.samples,
+                figures.count(t.calls),
+            )
             for t in self
         ]
 
@@ -56,15 +61,20 @@ _COLUMNS = ("batch", "p50", "p90", "p99", "samples/s", "calls")
 
 
 def benchmark(
-    stage: Callable[[Any], Any], sample: Any, *, batch_sizes: Sequence[int] | None = None, seconds: float = SECONDS
+    stage: Callable[[Any], Any],
+    sample: Any,
+    *,
+    batch_sizes: Sequence[int] | None = None,
+    seconds: float = SECONDS,
 ) -> Benchmark:
-    """Measure a model, an embedder, any stage or function on `sample`, repeated to each of `batch_sizes`.
+    """Measure a model, an embedder, any stage or function on `sample`, repeated to each of
+    `batch_sizes`.
 
-    What is timed is what people call: `predict` with all that it does for its caller, `encode` with a text or a list
-    of texts, and for any other stage a call, or `batch` for more samples. `seconds` is the time for all sizes
-    together, which take turns; each is called three times at least, so slow models take longer. By default the sizes
-    are 1, 8, 32 and 128, without those that would take too long. Raises what the model raises for a sample that does
-    not fit.
+    What is timed is what people call: `predict` with all that it does for its caller, `encode` with
+    a text or a list of texts, and for any other stage a call, or `batch` for more samples.
+    `seconds` is the time for all sizes together, which take turns; each is called three times at
+    least, so slow models take longer. By default the sizes are 1, 8, 32 and 128, without those that
+    would take too long. Raises what the model raises for a sample that does not fit.
     """
     stage = as_stage(stage)
     sizes = list(BATCH_SIZES if batch_sizes is None else batch_sizes)
@@ -85,8 +95,13 @@ def benchmark(
         if batch_sizes is None and longest(seconds_of(call) * following / size) > seconds:
             left_out = [str(rest) for rest in sizes[i + 1 :]]
             break
-    timings = [Timing.of(size, turns) for size, turns in zip(sizes, measure(calls, seconds), strict=False)]
-    note = f"without batches of {', '.join(left_out)}, which take long: ask for them with batch_sizes=" * bool(left_out)
+    timings = [
+        Timing.of(size, turns) for size, turns in zip(sizes, measure(calls, seconds), strict=False)
+    ]
+    note = (
+        f"without batches of {', '.join(left_out)}, which take long: ask for them with batch_sizes="
+        * bool(left_out)
+    )
     return Benchmark(stage.name, device_of(stage), timings, note)
 
 

@@ -7,18 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from conduit_lab.core import html
 from conduit_lab.core.errors import ModelRunError
 from conduit_lab.core.stage import Function
+from conduit_lab.core.views import html
 from conduit_lab.models.benchmark import SECONDS, Benchmark, benchmark
 from conduit_lab.models.prediction import Prediction
 
 
 class CallableModel(Function):
-    """A function of one argument that predicts; with `labels` its probabilities become `Prediction`s.
+    """A function of one argument that predicts; with `labels` its probabilities become
+    `Prediction`s.
 
-    The function takes what `predict` is given, as it is. Where there are labels it gives probabilities in their
-    order, `[classes]` or `[n, classes]`.
+    The function takes what `predict` is given, as it is. Where there are labels it gives
+    probabilities in their order, `[classes]` or `[n, classes]`.
     """
 
     kind = "predict"
@@ -26,7 +27,11 @@ class CallableModel(Function):
     held = None  # no file, so nothing that could be shared or evicted
 
     def __init__(
-        self, function: Callable[[Any], Any], *, labels: Sequence[str] | None = None, name: str | None = None
+        self,
+        function: Callable[[Any], Any],
+        *,
+        labels: Sequence[str] | None = None,
+        name: str | None = None,
     ) -> None:
         super().__init__(function, name)
         self.labels = list(labels) if labels is not None else None
@@ -64,7 +69,10 @@ class CallableModel(Function):
         return f"CallableModel({self.name!r}, python)"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        rows = [("device", "python")] + ([("labels", ", ".join(self.labels))] if self.labels else [])
+        rows = [("device", "python")] + (
+            [("labels", ", ".join(self.labels))] if self.labels else []
+        )
         return html.bundle(
-            repr(self), html.header("CallableModel", self.name) + html.table(("property", "value"), rows)
+            repr(self),
+            html.header("CallableModel", self.name) + html.table(("property", "value"), rows),
         )

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from conduit_lab.core import figures
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display
+from conduit_lab.core.views import figures
 
 MAX_BYTES = 16 * 2**20  # of one file
 
@@ -19,7 +19,9 @@ def read_config(path: Path) -> dict[str, Any]:
         return {}
     value = read_json(path)
     if not isinstance(value, dict):
-        raise ModelLoadError(f"{display(path)} holds a {type(value).__name__}: wanted a JSON object")
+        raise ModelLoadError(
+            f"{display(path)} holds a {type(value).__name__}: wanted a JSON object"
+        )
     return value
 
 
@@ -42,5 +44,7 @@ def read_text(path: Path) -> str:
 def _bounded(path: Path) -> Path:
     size = path.stat().st_size
     if size > MAX_BYTES:
-        raise ModelLoadError(f"{display(path)} has {figures.size(size)}: wanted {figures.size(MAX_BYTES)}")
+        raise ModelLoadError(
+            f"{display(path)} has {figures.size(size)}: wanted {figures.size(MAX_BYTES)}"
+        )
     return path

@@ -8,12 +8,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from conduit_lab.core import forking, html, trace
+from conduit_lab.core import forking
 from conduit_lab.core.paths import display
 from conduit_lab.core.stage import Stage
+from conduit_lab.core.trace import recorder
+from conduit_lab.core.views import html
 from conduit_lab.models.benchmark import SECONDS, Benchmark, benchmark
-from conduit_lab.runtime.cache import Shared
-from conduit_lab.runtime.session import Options
+from conduit_lab.runtime.sessions.cache import Shared
+from conduit_lab.runtime.sessions.session import Options
 
 
 class Opened(Protocol):
@@ -99,9 +101,9 @@ class FileModel(Stage, Generic[Parts]):
 
     def _traced(self, value: Any, call: Callable[[], Result]) -> Result:
         """Return what a call on `value` gives, in a span of its own where a trace is recorded."""
-        if trace.current() is None:
+        if recorder.current() is None:
             return call()
-        with trace.span(self.name, self.kind, self, value) as span:
+        with recorder.span(self.name, self.kind, self, value) as span:
             result = call()
             if span is not None:
                 span.output = result
@@ -109,9 +111,9 @@ class FileModel(Stage, Generic[Parts]):
 
     async def _atraced(self, value: Any, coming: Awaitable[Result]) -> Result:
         """Await what `_traced` would call."""
-        if trace.current() is None:
+        if recorder.current() is None:
             return await coming
-        with trace.span(self.name, self.kind, self, value) as span:
+        with recorder.span(self.name, self.kind, self, value) as span:
             result = await coming
             if span is not None:
                 span.output = result
@@ -126,5 +128,7 @@ class FileModel(Stage, Generic[Parts]):
         return f"{type(self).__name__}({display(self.path)!r}, {state})"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        shown = html.header(type(self).__name__, self.name) + html.table(("property", "value"), self._facts())
+        shown = html.header(type(self).__name__, self.name) + html.table(
+            ("property", "value"), self._facts()
+        )
         return html.bundle(repr(self), shown)

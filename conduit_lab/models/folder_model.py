@@ -6,10 +6,10 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from conduit_lab.core import figures
 from conduit_lab.core.paths import display
+from conduit_lab.core.views import figures
 from conduit_lab.models.file_model import FileModel, Opened
-from conduit_lab.runtime.session import Options
+from conduit_lab.runtime.sessions.session import Options
 
 
 class OpenedFolder(Opened, Protocol):
@@ -45,7 +45,12 @@ class FolderModel(FileModel[Parts]):
         if opened is None:
             return [*rows, ("state", "not opened yet")]
         shared = opened.shared
-        rows.append(("graph", f"{opened.graph.relative_to(self.path).as_posix()}, {figures.size(shared.size)}"))
+        rows.append(
+            (
+                "graph",
+                f"{opened.graph.relative_to(self.path).as_posix()}, {figures.size(shared.size)}",
+            )
+        )
         rows.append(("device", f"{shared.state} ({shared.note})" if shared.note else shared.state))
         return rows + self._more_facts(opened)
 

@@ -11,7 +11,8 @@ from conduit_lab.core.paths import display
 
 
 def find_graphs(*folders: Path, stem: str = "model") -> dict[str, Path]:
-    """Return `model.onnx` as "" and `model_int8.onnx` as "int8"; what lies in a folder itself comes before its onnx/.
+    """Return `model.onnx` as "" and `model_int8.onnx` as "int8"; what lies in a folder itself comes
+    before its onnx/.
 
     `stem` is a pattern of what else than "model" the names may begin with.
     """
@@ -30,6 +31,11 @@ def choose_graph(graphs: Mapping[str, Path], variant: str | None, folder: Path) 
     if (variant or "") in graphs:
         return graphs[variant or ""]
     wanted = f"model_{variant}.onnx" if variant else "model.onnx"
-    names = [f"{file.name} (variant={name!r})" if name else file.name for name, file in sorted(graphs.items())]
+    names = [
+        f"{file.name} (variant={name!r})" if name else file.name
+        for name, file in sorted(graphs.items())
+    ]
     there = ", ".join(names) or "no other graph either"
-    raise ModelLoadError(f"no {wanted} in {display(folder)} or in its onnx/ folder; there is {there}")
+    raise ModelLoadError(
+        f"no {wanted} in {display(folder)} or in its onnx/ folder; there is {there}"
+    )

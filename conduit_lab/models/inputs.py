@@ -9,10 +9,10 @@ import numpy as np
 
 from conduit_lab.core.errors import ModelInputError
 from conduit_lab.core.spec import Array, TensorSpec, describe
-from conduit_lab.runtime.feeds import example
+from conduit_lab.runtime.rewriting.dummy_inputs import example
 from conduit_lab.runtime.rows.layout import Layout
-from conduit_lab.runtime.session import dtype_of, native
-from conduit_lab.runtime.tensor import DeviceTensor
+from conduit_lab.runtime.sessions.session import dtype_of, native
+from conduit_lab.runtime.sessions.tensor import DeviceTensor
 
 _NUMBERS = {str(np.dtype(code)) for code in "?bhilqBHILQefd"}
 
@@ -31,11 +31,14 @@ class Inputs:
     A batch axis that the graph fixes takes any multiple of its rows.
     """
 
-    def __init__(self, name: str, specs: tuple[TensorSpec, ...], layout: Layout | None = None) -> None:
+    def __init__(
+        self, name: str, specs: tuple[TensorSpec, ...], layout: Layout | None = None
+    ) -> None:
         self.name = name
         self.specs = specs
         self.layout = layout or Layout.of_specs(specs, ())
-        # one numeric input whose sample has a fixed shape: then an array that fits goes straight through
+        # one numeric input whose sample has a fixed shape: then an array that fits goes straight
+        # through
         self._only: str | None = None
         self._dtype: np.dtype[Any] | None = None
         self._sample: tuple[int | str, ...] = ()
@@ -52,15 +55,23 @@ class Inputs:
                 return Feeds({self._only: value[None]}, 1, True)
             if len(shape) > len(self._sample) and shape[1:] == self._sample:
                 return Feeds({self._only: value}, shape[0], False)
-        if isinstance(value, DeviceTensor) and self.layout.inputs == (0,) and self.specs[0].fits(value.shape):
-            return Feeds({self.specs[0].name: value}, len(value), value.single)  # its dtype onnxruntime checks
+        if (
+            isinstance(value, DeviceTensor)
+            and self.layout.inputs == (0,)
+            and self.specs[0].fits(value.shape)
+        ):
+            return Feeds(
+                {self.specs[0].name: value}, len(value), value.single
+            )  # its dtype onnxruntime checks
         return self._checked(value)
 
     def _checked(self, value: Any) -> Feeds:
         arrays: dict[str, Array] = {}
         counts: list[int] = []
         single = False
-        for spec, axis, item in zip(self.specs, self.layout.inputs, self._given(value), strict=True):
+        for spec, axis, item in zip(
+            self.specs, self.layout.inputs, self._given(value), strict=True
+        ):
             array, is_sample = self._with_rows(spec, axis, self.array(spec, item))
             arrays[spec.name] = array
             single = single or is_sample
@@ -75,7 +86,12 @@ class Inputs:
         """Return an array with its batch axis, and whether it came without, as one sample."""
         size, shape = self.layout.size, array.shape
         place = 0 if axis is None and spec.shape[:1] == (1,) else axis
-        if place is not None and size <= 1 and not spec.fits(shape) and spec.fits((*shape[:place], 1, *shape[place:])):
+        if (
+            place is not None
+            and size <= 1
+            and not spec.fits(shape)
+            and spec.fits((*shape[:place], 1, *shape[place:]))
+        ):
             return np.expand_dims(array, place), axis is not None
         if size and axis is not None and len(shape) > axis and shape[axis] % size == 0:
             shape = (*shape[:axis], size, *shape[axis + 1 :])
@@ -113,7 +129,10 @@ class Inputs:
                     f"{self.name!r} wants the columns {', '.join(names)}; the DataFrame has {have or 'none'}"
                 )
             # an input of [batch, 1] takes a column too
-            return [frame[[spec.name]] if len(spec.shape) == 2 else frame[spec.name] for spec in self.specs]
+            return [
+                frame[[spec.name]] if len(spec.shape) == 2 else frame[spec.name]
+                for spec in self.specs
+            ]
         wanted = self.specs[0].shape[-1] if self.specs[0].shape else None
         if isinstance(wanted, int) and len(frame.columns) != wanted:
             raise ModelInputError(
@@ -126,7 +145,9 @@ class Inputs:
         try:
             array = np.asarray(value)
         except ValueError as error:
-            raise ModelInputError(f"{self.name!r} wants {spec.name} {spec}, got lists of unequal length") from error
+            raise ModelInputError(
+                f"{self.name!r} wants {spec.name} {spec}, got lists of unequal length"
+            ) from error
         wanted = dtype_of(spec)
         text = array.dtype.kind in "UOT" and all(isinstance(item, str) for item in array.flat)
         if wanted == np.dtype(object) and text:
@@ -139,7 +160,8 @@ class Inputs:
         with np.errstate(over="ignore", invalid="ignore"):
             cast = array.astype(wanted)
             exact = _exact(array, cast)
-        # a list has no precision of its own, and a DataFrame's float64 is what pandas makes of any number
+        # a list has no precision of its own, and a DataFrame's float64 is what pandas makes of any
+        # number
         loose = not isinstance(value, np.ndarray) and wanted.kind == "f"
         overflow = wanted.kind == "f" and bool(np.any(np.isinf(cast) & np.isfinite(array)))
         if overflow or not (exact or loose):

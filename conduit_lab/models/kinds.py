@@ -10,14 +10,14 @@ from typing import Any
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.models.config import read_config
-from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.generation.decoder_folder import is_decoder
 from conduit_lab.models.generation.generator import Generator
 from conduit_lab.models.graphs import find_graphs
-from conduit_lab.models.reranker import Reranker
-from conduit_lab.models.text_classifier import TextClassifier
-from conduit_lab.models.token_classifier import TokenClassifier
-from conduit_lab.runtime.text_graph import TextGraph, read_text_graph
+from conduit_lab.models.text.embedder import Embedder
+from conduit_lab.models.text.reranker import Reranker
+from conduit_lab.models.text.text_classifier import TextClassifier
+from conduit_lab.models.text.token_classifier import TokenClassifier
+from conduit_lab.runtime.sessions.text_graph import TextGraph, read_text_graph
 
 AnyFolder = Embedder | Generator | Reranker | TextClassifier | TokenClassifier
 
@@ -28,7 +28,8 @@ _ANSWER = "a question-answering model: its logits say where in a passage an answ
 _MASKED = f"a masked language model: its logits are scores of the tokens a masked place may have; {_ENCODE}"
 _SEQ2SEQ = "a sequence-to-sequence model, an encoder and a decoder in one"
 _SPEECH = "a speech recognition model"
-# the first key that an architecture's name has in it names its head; a value with blanks says why it is refused
+# the first key that an architecture's name has in it names its head; a value with blanks says why
+# it is refused
 _HEADS = {
     "SequenceClassification": _SEQUENCE,
     "TokenClassification": _TOKEN,
@@ -53,23 +54,36 @@ _HEADS = {
     "Seq2SeqLM": _SEQ2SEQ,
     "MTModel": _SEQ2SEQ,
 }
-_BODY = ("last_hidden_state", "token_embeddings", "sentence_embedding")  # outputs of a graph without a head
+_BODY = (
+    "last_hidden_state",
+    "token_embeddings",
+    "sentence_embedding",
+)  # outputs of a graph without a head
 _INPUTS = {
     "pixel_values": "a model of images: its graph takes pixel_values",
     "input_values": "a model of sound: its graph takes input_values",
     "input_features": "a model of sound: its graph takes input_features",
     "decoder_input_ids": _SEQ2SEQ,
 }
-_CROSS_ENCODER = ("sentence_transformers", "sbert_ce_default_activation_function")  # its keys in config.json
-_SENTENCES = re.compile(r"modules\.json|sentence_\w+_config\.json|config_sentence_transformers\.json|1_Pooling")
-_MAX_LABELS = 1024  # logits by token with more, and no config that names a head, are a language model's
+_CROSS_ENCODER = (
+    "sentence_transformers",
+    "sbert_ce_default_activation_function",
+)  # its keys in config.json
+_SENTENCES = re.compile(
+    r"modules\.json|sentence_\w+_config\.json|config_sentence_transformers\.json|1_Pooling"
+)
+_MAX_LABELS = (
+    1024  # logits by token with more, and no config that names a head, are a language model's
+)
 
 
 def kind_of_folder(path: Path, variant: str | None = None) -> type[AnyFolder]:
-    """Return the class for a model's folder; raise `ModelLoadError` naming the kind of an unsupported one.
+    """Return the class for a model's folder; raise `ModelLoadError` naming the kind of an
+    unsupported one.
 
-    The first of `architectures` in config.json names the head, unless the graph's outputs show that it was exported
-    without one. Where it names none, sentence-transformers' files decide, then the outputs.
+    The first of `architectures` in config.json names the head, unless the graph's outputs show that
+    it was exported without one. Where it names none, sentence-transformers' files decide, then the
+    outputs.
     """
     config = read_config(path / "config.json")
     own = read_config(path / "config_sentence_transformers.json").get("model_type")
@@ -81,7 +95,9 @@ def kind_of_folder(path: Path, variant: str | None = None) -> type[AnyFolder]:
     if (path / "genai_config.json").is_file() or head == _GENERATION:
         return Generator
     graph = _graph(path, variant)
-    if any(name in graph.outputs for name in _BODY) and ("logits" not in graph.outputs or head not in _CLASSIFIERS):
+    if any(name in graph.outputs for name in _BODY) and (
+        "logits" not in graph.outputs or head not in _CLASSIFIERS
+    ):
         head = _EMBEDDING
     elif head is None:
         head = _GENERATION if is_decoder(path) else _by_graph(graph, config)
@@ -95,7 +111,11 @@ def kind_of_folder(path: Path, variant: str | None = None) -> type[AnyFolder]:
     )
 
 
-_CLASSES: dict[str, type[AnyFolder]] = {_EMBEDDING: Embedder, _GENERATION: Generator, _TOKEN: TokenClassifier}
+_CLASSES: dict[str, type[AnyFolder]] = {
+    _EMBEDDING: Embedder,
+    _GENERATION: Generator,
+    _TOKEN: TokenClassifier,
+}
 
 
 def _architecture(config: Mapping[str, Any]) -> str | None:
@@ -122,17 +142,29 @@ def _by_graph(graph: TextGraph, config: Mapping[str, Any]) -> str:
         return _ANSWER
     rank, width = graph.outputs.get("logits", (None, None))
     if rank == 3:
-        return _MASKED if width == config.get("vocab_size") or (width or 0) > _MAX_LABELS else _TOKEN
+        return (
+            _MASKED if width == config.get("vocab_size") or (width or 0) > _MAX_LABELS else _TOKEN
+        )
     return _SEQUENCE if rank == 2 else _EMBEDDING
 
 
 def _classifier(config: Mapping[str, Any], graph: TextGraph, *, crossed: bool) -> type[AnyFolder]:
-    """Return the class for a head with one row of logits per text: one label is a score, unless it was trained alone.
+    """Return the class for a head with one row of logits per text: one label is a score, unless it
+    was trained alone.
 
-    transformers writes the `problem_type` of a head that it trained; rerankers are trained by other means.
+    transformers writes the `problem_type` of a head that it trained; rerankers are trained by other
+    means.
     """
     stated = [width for rank, width in graph.outputs.values() if rank == 2 and width]
     labels = config.get("id2label")
-    count = stated[0] if stated else len(labels) if isinstance(labels, dict) else config.get("num_labels", 2)
-    alone = config.get("problem_type") in ("regression", "multi_label_classification") and not crossed
+    count = (
+        stated[0]
+        if stated
+        else len(labels)
+        if isinstance(labels, dict)
+        else config.get("num_labels", 2)
+    )
+    alone = (
+        config.get("problem_type") in ("regression", "multi_label_classification") and not crossed
+    )
     return Reranker if count == 1 and not alone else TextClassifier

@@ -11,22 +11,23 @@ from typing import Any
 import anyio.to_thread
 import numpy as np
 
-from conduit_lab.core import figures, trace
 from conduit_lab.core.errors import InputError, ModelInputError, ModelLoadError
 from conduit_lab.core.paths import display, resolve
 from conduit_lab.core.spec import TensorSpec
 from conduit_lab.core.stage import Stage
+from conduit_lab.core.trace import recorder
+from conduit_lab.core.views import figures
 from conduit_lab.models.answers import Answers, classifier
 from conduit_lab.models.file_model import FileModel
 from conduit_lab.models.inputs import Feeds, Inputs, is_frame
-from conduit_lab.runtime.cache import Shared, sessions
-from conduit_lab.runtime.classes import class_labels
-from conduit_lab.runtime.content import identity
-from conduit_lab.runtime.joining import Joined
+from conduit_lab.runtime.batching.joining import Joined
+from conduit_lab.runtime.checks.classes import class_labels
+from conduit_lab.runtime.checks.content import identity
+from conduit_lab.runtime.measuring.tuning import Tuned, read_tuning
 from conduit_lab.runtime.rows.layout import Layout
-from conduit_lab.runtime.session import Options
-from conduit_lab.runtime.tensor import DeviceTensor
-from conduit_lab.runtime.tuning import Tuned, read_tuning
+from conduit_lab.runtime.sessions.cache import Shared, sessions
+from conduit_lab.runtime.sessions.session import Options
+from conduit_lab.runtime.sessions.tensor import DeviceTensor
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ class _Opened:
 class Model(FileModel[_Opened]):
     """A model file: `.onnx` through onnxruntime, `.npz` through NumPy.
 
-    `path` is absolute. The file is opened at `open()`, or at the first use. `labels` are class names in output order;
-    by default the file's own (`labels` in the ONNX metadata as a JSON list, or the array of that name). `device`,
-    `fallback` and `timeout` are those of `Options`.
+    `path` is absolute. The file is opened at `open()`, or at the first use. `labels` are class
+    names in output order; by default the file's own (`labels` in the ONNX metadata as a JSON list,
+    or the array of that name). `device`, `fallback` and `timeout` are those of `Options`.
     """
 
     kind = "predict"
@@ -69,14 +70,16 @@ class Model(FileModel[_Opened]):
     def swap(self, path: str | Path) -> Model:
         """Go over to another file with the same inputs, while others are calling.
 
-        Each answer is whole from the old file or from the new one. Raises `ModelLoadError` for a file that cannot
-        take the place; then the old one goes on.
+        Each answer is whole from the old file or from the new one. Raises `ModelLoadError` for a
+        file that cannot take the place; then the old one goes on.
         """
         where = resolve(path)
         opened = self._open_at(where)
         old = self._opened
         if old is not None and _taken(opened.inputs.specs) != _taken(old.inputs.specs):
-            wanted, got = (", ".join(f"{s.name} {s}" for s in o.inputs.specs) for o in (old, opened))
+            wanted, got = (
+                ", ".join(f"{s.name} {s}" for s in o.inputs.specs) for o in (old, opened)
+            )
             raise ModelLoadError(
                 f"{display(where)} cannot take the place of {self.name!r}: it wants {got}, not {wanted}"
             )
@@ -96,19 +99,37 @@ class Model(FileModel[_Opened]):
         shared = sessions.open(path, self.options if tuned is None else tuned.options(self.options))
         labels = self.wanted_labels
         if labels is None:
-            labels = shared.labels if shared.labels is not None else _metadata_labels(shared.metadata, path)
+            labels = (
+                shared.labels
+                if shared.labels is not None
+                else _metadata_labels(shared.metadata, path)
+            )
         if labels is not None and len(set(labels)) < len(labels):
-            raise ModelLoadError(f"{display(path)} has a label twice in {', '.join(labels)}: each class wants its own")
+            raise ModelLoadError(
+                f"{display(path)} has a label twice in {', '.join(labels)}: each class wants its own"
+            )
         layout = Layout.of(shared, path)
         probabilities, own = classifier(shared.outputs)
         classes = class_labels(path, identity(path)) if own is not None else ()
         answers = Answers(self.name, shared.outputs, labels, layout.outputs, classes)
         shape = shared.outputs[probabilities].shape
-        binary = labels is not None and len(labels) == 2 and shape[-1:] == (1,)  # one score says both
-        if labels is not None and shape and isinstance(shape[-1], int) and len(labels) != shape[-1] and not binary:
-            raise ModelLoadError(f"{display(path)} gives {shape[-1]} classes and there are {len(labels)} labels")
+        binary = (
+            labels is not None and len(labels) == 2 and shape[-1:] == (1,)
+        )  # one score says both
+        if (
+            labels is not None
+            and shape
+            and isinstance(shape[-1], int)
+            and len(labels) != shape[-1]
+            and not binary
+        ):
+            raise ModelLoadError(
+                f"{display(path)} gives {shape[-1]} classes and there are {len(labels)} labels"
+            )
         joined = Joined.of(shared, tuned.batch_size if tuned is not None else None, layout)
-        return _Opened(shared, layout, joined, Inputs(self.name, shared.inputs, layout), answers, tuned)
+        return _Opened(
+            shared, layout, joined, Inputs(self.name, shared.inputs, layout), answers, tuned
+        )
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -136,11 +157,12 @@ class Model(FileModel[_Opened]):
     def predict(self, value: Any) -> Any:
         """Return the model's answer to one sample or a batch.
 
-        `value` is an array or nested lists of the input's shape, with or without the batch axis, a dict of them by
-        input name, or a DataFrame (one row a sample). A classifier gives a `Prediction` (`Predictions` for a batch),
-        any other model its output array (a dict of arrays where it has several outputs), without the batch axis for
-        one sample; an output that has none is handed back whole. For a DataFrame it is a DataFrame with the same index.
-        Raises `ModelInputError` for what does not fit, `ModelRunError` for a run that fails.
+        `value` is an array or nested lists of the input's shape, with or without the batch axis, a
+        dict of them by input name, or a DataFrame (one row a sample). A classifier gives a
+        `Prediction` (`Predictions` for a batch), any other model its output array (a dict of arrays
+        where it has several outputs), without the batch axis for one sample; an output that has
+        none is handed back whole. For a DataFrame it is a DataFrame with the same index. Raises
+        `ModelInputError` for what does not fit, `ModelRunError` for a run that fails.
         """
         return self(value)
 
@@ -157,7 +179,12 @@ class Model(FileModel[_Opened]):
     def hand_on(self, value: Any, following: Stage) -> Any:
         """Predict for the next stage of a sequence: between two models of one device the answer stays there."""
         here = self._parts().shared.memory
-        if not here or not isinstance(following, Model) or following.shared.memory != here or self.labels is not None:
+        if (
+            not here
+            or not isinstance(following, Model)
+            or following.shared.memory != here
+            or self.labels is not None
+        ):
             return self(value)
         if self.layout.outputs != (0,) or following.layout.inputs != (0,):
             return self(value)
@@ -184,10 +211,14 @@ class Model(FileModel[_Opened]):
         feeds = opened.inputs.feeds(value)
         if not feeds.rows or 0 < opened.layout.size < feeds.rows or _is_table(value):
             return await anyio.to_thread.run_sync(self, value)
-        if trace.current() is None:  # the short way: each coroutine more costs a tenth of a small run
-            outputs = await opened.joined.acall((feeds.arrays, feeds.rows), feeds.rows, self.options.timeout)
+        if (
+            recorder.current() is None
+        ):  # the short way: each coroutine more costs a tenth of a small run
+            outputs = await opened.joined.acall(
+                (feeds.arrays, feeds.rows), feeds.rows, self.options.timeout
+            )
             return opened.answers.of(outputs, feeds.single)
-        with trace.span(self.name, self.kind, self, value) as span:
+        with recorder.span(self.name, self.kind, self, value) as span:
             outputs = await opened.joined.arun(feeds.arrays, feeds.rows)
             result = opened.answers.of(outputs, feeds.single)
             if span is not None:
@@ -205,7 +236,9 @@ class Model(FileModel[_Opened]):
     def _batch(opened: _Opened, values: Sequence[Any]) -> list[Any]:
         feeds = [opened.inputs.feeds(value) for value in values]
         outputs = opened.joined.together([(feed.arrays, feed.rows) for feed in feeds])
-        return [opened.answers.of(own, feed.single) for own, feed in zip(outputs, feeds, strict=True)]
+        return [
+            opened.answers.of(own, feed.single) for own, feed in zip(outputs, feeds, strict=True)
+        ]
 
     def feeds(self, value: Any) -> Feeds:
         """Return what `predict` hands to the graph: arrays by input name, rows, whether it is one sample."""
@@ -219,11 +252,17 @@ class Model(FileModel[_Opened]):
         layout = self.layout
         count = feeds.rows if rows is None else rows
         if count != feeds.rows and all(axis is None for axis in layout.inputs):
-            raise InputError(f"{self.name!r} has no batch axis: measure it with batch_sizes=[1], got {count}")
-        arrays = layout.repeat({name: np.asarray(array) for name, array in feeds.arrays.items()}, count)
+            raise InputError(
+                f"{self.name!r} has no batch axis: measure it with batch_sizes=[1], got {count}"
+            )
+        arrays = layout.repeat(
+            {name: np.asarray(array) for name, array in feeds.arrays.items()}, count
+        )
         if feeds.single and count == 1:
             axes = zip(layout.names, layout.inputs, strict=True)
-            arrays = {n: arrays[n] if axis is None else np.take(arrays[n], 0, axis) for n, axis in axes}
+            arrays = {
+                n: arrays[n] if axis is None else np.take(arrays[n], 0, axis) for n, axis in axes
+            }
         # the one array itself is the short way into `predict`
         return next(iter(arrays.values())) if len(arrays) == 1 else arrays, count
 
@@ -231,7 +270,9 @@ class Model(FileModel[_Opened]):
         """Return the outputs; a graph whose batch axis is fixed takes its rows piece by piece."""
         layout = opened.layout
         if not feeds.rows and layout.splits:  # many graphs refuse an empty run
-            return layout.split(opened.shared.run(layout.blank(feeds.arrays), 0, count=False), [0])[0]
+            return layout.split(opened.shared.run(layout.blank(feeds.arrays), 0, count=False), [0])[
+                0
+            ]
         if not layout.size or feeds.rows <= layout.size:
             return opened.joined.run(feeds.arrays, feeds.rows)
         if not layout.splits:
@@ -245,7 +286,10 @@ class Model(FileModel[_Opened]):
                 f"{feeds.rows} rows. Pass them one by one: [model.predict(row) for row in rows]"
             )
         return layout.joined(
-            [opened.joined.run(piece, layout.size) for piece in layout.pieces(feeds.arrays, layout.size)]
+            [
+                opened.joined.run(piece, layout.size)
+                for piece in layout.pieces(feeds.arrays, layout.size)
+            ]
         )
 
     def _table(self, opened: _Opened, feeds: Feeds, index: Any) -> Any:
@@ -275,7 +319,9 @@ class Model(FileModel[_Opened]):
         if opened.answers.labels is not None:
             rows.append(("labels", ", ".join(opened.answers.labels)))
         if shared.graph is not None:
-            rows.append(("opset", f"{shared.graph.opset}, {shared.graph.producer}".removesuffix(", ")))
+            rows.append(
+                ("opset", f"{shared.graph.opset}, {shared.graph.producer}".removesuffix(", "))
+            )
         if opened.tuned is not None:
             rows.append(("tuned", str(opened.tuned)))
         rows.append(("calls", shared.statistics()))
@@ -288,7 +334,9 @@ def _is_table(value: Any) -> bool:
 
 def _taken(specs: tuple[TensorSpec, ...]) -> list[tuple[str, str, tuple[Any, ...]]]:
     """Return what a caller must know of the inputs: names of free axes do not matter."""
-    return [(s.name, s.dtype, tuple(a if isinstance(a, int) else "?" for a in s.shape)) for s in specs]
+    return [
+        (s.name, s.dtype, tuple(a if isinstance(a, int) else "?" for a in s.shape)) for s in specs
+    ]
 
 
 def _metadata_labels(metadata: dict[str, str], path: Path) -> list[str] | None:

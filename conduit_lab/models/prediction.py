@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from conduit_lab.core import figures, html
 from conduit_lab.core.spec import Array
+from conduit_lab.core.views import figures, html
 
 
 class Prediction(Mapping[str, Any]):
     """The answer of a model with labels: `label`, `score` and `probabilities`, the same in JSON.
 
-    `score` is the probability of `label`; `probabilities` maps each label to its own, in the model's order. The label
-    is the likeliest, or the one that the graph itself chose; the score of a label without a probability is 0.
+    `score` is the probability of `label`; `probabilities` maps each label to its own, in the
+    model's order. The label is the likeliest, or the one that the graph itself chose; the score of
+    a label without a probability is 0.
     """
 
     __slots__ = ("_labels", "_row", "label", "score")
@@ -27,7 +28,9 @@ class Prediction(Mapping[str, Any]):
         self._row: Any = tuple(probabilities.values())
 
     @classmethod
-    def from_array(cls, probabilities: Array, labels: Sequence[str], label: str | None = None) -> Prediction:
+    def from_array(
+        cls, probabilities: Array, labels: Sequence[str], label: str | None = None
+    ) -> Prediction:
         """Return the prediction for one row of probabilities, float `[classes]`; by default the likeliest label."""
         prediction = cls.__new__(cls)
         if label is None:
@@ -36,7 +39,10 @@ class Prediction(Mapping[str, Any]):
         else:
             prediction.label = label
             prediction.score = probabilities.item(labels.index(label)) if label in labels else 0.0
-        prediction._labels, prediction._row = labels, probabilities  # most callers never ask for all of them
+        prediction._labels, prediction._row = (
+            labels,
+            probabilities,
+        )  # most callers never ask for all of them
         return prediction
 
     @property
@@ -62,17 +68,22 @@ class Prediction(Mapping[str, Any]):
         ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
         rows = [(label, f"{p:.3f}") for label, p in ranked]
         shown = html.header("Prediction", self.label, [f"{self.score:.3f}"])
-        return html.bundle(repr(self), shown + html.table(("label", "probability"), rows, numeric=("probability",)))
+        return html.bundle(
+            repr(self), shown + html.table(("label", "probability"), rows, numeric=("probability",))
+        )
 
 
 class Predictions(Sequence[Prediction]):
     """The predictions for a batch, one a row; each is made when it is asked for.
 
-    `probabilities` is the array of all, float `[n, classes]`, `labels` the class names in its order. `chosen` are the
-    labels that the graph itself chose, one per row; without them each row has its likeliest.
+    `probabilities` is the array of all, float `[n, classes]`, `labels` the class names in its
+    order. `chosen` are the labels that the graph itself chose, one per row; without them each row
+    has its likeliest.
     """
 
-    def __init__(self, probabilities: Array, labels: Sequence[str], chosen: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, probabilities: Array, labels: Sequence[str], chosen: Sequence[str] | None = None
+    ) -> None:
         self.probabilities = probabilities
         self.labels = list(labels)
         self.chosen = None if chosen is None else list(chosen)
@@ -96,9 +107,15 @@ class Predictions(Sequence[Prediction]):
         frame = pd.DataFrame(self.probabilities, columns=self.labels)
         if self.chosen is None and len(self):
             best = self.probabilities.argmax(axis=1)
-            labels, scores = [self.labels[i] for i in best], self.probabilities[np.arange(len(self)), best]
+            labels, scores = (
+                [self.labels[i] for i in best],
+                self.probabilities[np.arange(len(self)), best],
+            )
         else:
-            labels, scores = self.chosen or [], np.array([p.score for p in self], self.probabilities.dtype)
+            labels, scores = (
+                self.chosen or [],
+                np.array([p.score for p in self], self.probabilities.dtype),
+            )
         frame.insert(0, "score", scores)
         frame.insert(0, "label", labels)
         return frame

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from conduit_lab.core import figures, html
+from conduit_lab.core.views import figures, html
 from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.load import AnyModel
-from conduit_lab.runtime.cache import sessions
+from conduit_lab.runtime.sessions.cache import sessions
 
 _COLUMNS = ("model", "device", "size", "calls", "mean time", "hits", "state")
 _NUMERIC = ("size", "calls", "mean time", "hits")
 
 
 class Models(Sequence[AnyModel]):
-    """The models of an app, in the order they were loaded; `models["topic"]` is the newest of that name.
+    """The models of an app, in the order they were loaded; `models["topic"]` is the newest of that
+    name.
 
-    A model that is loaded again takes the place of the older one. `budget` is what the weights of all models of this
-    process may take in memory, in bytes; beyond it those not used for longest are evicted, and opened again at their
-    next use.
+    A model that is loaded again takes the place of the older one. `budget` is what the weights of
+    all models of this process may take in memory, in bytes; beyond it those not used for longest
+    are evicted, and opened again at their next use.
     """
 
     def __init__(self) -> None:
@@ -45,7 +46,9 @@ class Models(Sequence[AnyModel]):
         for model in reversed(self._models):
             if model.name == key:
                 return model
-        raise KeyError(f"no model {key!r}; there are {', '.join(dict.fromkeys(m.name for m in self)) or 'none yet'}")
+        raise KeyError(
+            f"no model {key!r}; there are {', '.join(dict.fromkeys(m.name for m in self)) or 'none yet'}"
+        )
 
     def __len__(self) -> int:
         return len(self._models)
@@ -68,7 +71,9 @@ class Models(Sequence[AnyModel]):
         return f"{html.columns(_COLUMNS, self._rows(), _NUMERIC)}\n{' · '.join(self._facts())}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        shown = html.header("Models", str(len(self)), self._facts()) + html.table(_COLUMNS, self._rows(), _NUMERIC)
+        shown = html.header("Models", str(len(self)), self._facts()) + html.table(
+            _COLUMNS, self._rows(), _NUMERIC
+        )
         return html.bundle(repr(self), shown)
 
 
@@ -81,9 +86,18 @@ def _figures(model: AnyModel) -> tuple[str, ...]:
     shared = model.held
     if shared is None:
         return (
-            ("python", "", "", "", "", "") if isinstance(model, CallableModel) else ("", "", "", "", "", "not opened")
+            ("python", "", "", "", "", "")
+            if isinstance(model, CallableModel)
+            else ("", "", "", "", "", "not opened")
         )
     mean = figures.seconds(shared.seconds / shared.calls) if shared.calls else ""
     device = shared.state if shared.loaded else ""
     state = ("loaded" if shared.loaded else "evicted") + (f": {shared.note}" if shared.note else "")
-    return device, figures.size(shared.size), figures.count(shared.calls), mean, figures.count(shared.hits), state
+    return (
+        device,
+        figures.size(shared.size),
+        figures.count(shared.calls),
+        mean,
+        figures.count(shared.hits),
+        state,
+    )

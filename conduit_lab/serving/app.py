@@ -21,19 +21,20 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
-from conduit_lab.core import html
 from conduit_lab.core.errors import ConduitError, EndpointError, ModelLoadError
 from conduit_lab.core.paths import find_root
 from conduit_lab.core.stage import Function, Stage
-from conduit_lab.core.stream import Stream
-from conduit_lab.flow.combinators import Ensemble, Fallback
+from conduit_lab.core.streams.stream import Stream
+from conduit_lab.core.views import html
+from conduit_lab.flow.ensemble import Ensemble
+from conduit_lab.flow.fallback import Fallback
 from conduit_lab.flow.rag import Rag
 from conduit_lab.models.load import AnyModel, load_model
 from conduit_lab.models.registry import Models
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
-from conduit_lab.serving.http import HttpFace, error_body
-from conduit_lab.serving.limits import BODY_BYTES
-from conduit_lab.serving.rag import RagEndpoint
+from conduit_lab.serving.faces.json_face import HttpFace, error_body
+from conduit_lab.serving.gate.body import BODY_BYTES
+from conduit_lab.serving.rag_endpoint import RagEndpoint
 from conduit_lab.vectors.store import VectorStore
 
 log = logging.getLogger("conduit_lab")
@@ -44,14 +45,17 @@ Decorator = Callable[[Handler], Endpoint]
 class App(EndpointHost):
     """Models, stores and endpoints under one root; itself an ASGI app.
 
-    `root` is where relative paths start: by default the nearest parent folder with a `pyproject.toml`, else the
-    current one. `body_limit` is the largest request body, in bytes. Models are declared at once and opened when the
-    server starts, so that importing a module with an `App` opens nothing.
+    `root` is where relative paths start: by default the nearest parent folder with a
+    `pyproject.toml`, else the current one. `body_limit` is the largest request body, in bytes.
+    Models are declared at once and opened when the server starts, so that importing a module with
+    an `App` opens nothing.
     """
 
     _lazy = True
 
-    def __init__(self, name: str, *, root: str | Path | None = None, body_limit: int = BODY_BYTES) -> None:
+    def __init__(
+        self, name: str, *, root: str | Path | None = None, body_limit: int = BODY_BYTES
+    ) -> None:
         self.name = name
         self.root = Path(root).resolve() if root is not None else find_root()
         self.body_limit = body_limit
@@ -61,16 +65,20 @@ class App(EndpointHost):
         self.endpoints: list[Endpoint] = []
         self.ready = False  # whether new requests should come here; a load balancer asks /readyz
         self._streams: set[Stream[Any]] = set()
-        self._asgi: tuple[list[Endpoint], Starlette | None] = ([], None)  # what was built, and of which endpoints
+        self._asgi: tuple[list[Endpoint], Starlette | None] = (
+            [],
+            None,
+        )  # what was built, and of which endpoints
 
     # Resources
 
     def load_model(self, source: str | Path | Callable[[Any], Any], **options: Any) -> Any:
         """Declare a model: `.onnx` or `.npz` gives a `Model`, a function a `CallableModel`.
 
-        A folder gives an `Embedder`, `Reranker`, `TextClassifier`, `TokenClassifier` or `Generator`, as its config
-        says. A relative path starts at the app's root; the options are those of `conduit_lab.load_model`. `models`
-        holds the declared models. Raises `ModelLoadError` for a path that cannot be a model.
+        A folder gives an `Embedder`, `Reranker`, `TextClassifier`, `TokenClassifier` or
+        `Generator`, as its config says. A relative path starts at the app's root; the options are
+        those of `conduit_lab.load_model`. `models` holds the declared models. Raises
+        `ModelLoadError` for a path that cannot be a model.
         """
         model = load_model(source, root=self.root, lazy=self._lazy, **options)
         self.models.add(model)
@@ -87,9 +95,9 @@ class App(EndpointHost):
     ) -> VectorStore:
         """Return the durable store `indexes/<name>.sqlite` under the root; it is made when missing.
 
-        `dimension` and `metric` are by default those of what is there; of a new one the embedder's, without one 384,
-        and cosine. With `url` it lives on a server instead, as `VectorStore.connect` says. The same name gives the
-        same store.
+        `dimension` and `metric` are by default those of what is there; of a new one the embedder's,
+        without one 384, and cosine. With `url` it lives on a server instead, as
+        `VectorStore.connect` says. The same name gives the same store.
         """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
             raise EndpointError(f"a store's name is letters, digits, - and _; got {name!r}")
@@ -119,26 +127,35 @@ class App(EndpointHost):
         return lambda function: self._register(Endpoint(function, path, "GET", "value", self))
 
     def ml_stream(self, path: str, *, resume: float | None = None) -> Decorator:
-        """Serve a generator function at `path` as server-sent events; called here it gives a `Stream`.
+        """Serve a generator function at `path` as server-sent events; called here it gives a
+        `Stream`.
 
-        A POST takes the JSON body, a GET the same fields from the query. A stream whose client has left is cancelled,
-        unless others read it; with `resume` it goes on for that many seconds, in which the client may come back with
-        the header `last-event-id` and reads on where it was.
+        A POST takes the JSON body, a GET the same fields from the query. A stream whose client has
+        left is cancelled, unless others read it; with `resume` it goes on for that many seconds, in
+        which the client may come back with the header `last-event-id` and reads on where it was.
         """
         if resume is not None and not 0 < resume < math.inf:
-            raise EndpointError(f"{path}: resume= is a number of seconds above 0, or None; got {resume!r}")
-        return lambda function: self._register(Endpoint(function, path, "POST", "stream", self, resume=resume))
+            raise EndpointError(
+                f"{path}: resume= is a number of seconds above 0, or None; got {resume!r}"
+            )
+        return lambda function: self._register(
+            Endpoint(function, path, "POST", "stream", self, resume=resume)
+        )
 
     def ml_endpoint(self, path: str, *, model: Any, fallback: Any = None) -> Decorator:
         """Serve a model at POST `path`: the function makes the model's input of the body.
 
-        `model` and `fallback` are paths or stages. The fallback answers when the model cannot be loaded or fails; the
-        answer then carries the header `x-conduit-fallback`.
+        `model` and `fallback` are paths or stages. The fallback answers when the model cannot be
+        loaded or fails; the answer then carries the header `x-conduit-fallback`.
         """
         stages = [self._stage(model, required=fallback is None)]
         if fallback is not None:
             stages.append(self._stage(fallback))
-        answer = Fallback(*stages, name=f"{stages[0].name} or fallback") if fallback is not None else stages[0]
+        answer = (
+            Fallback(*stages, name=f"{stages[0].name} or fallback")
+            if fallback is not None
+            else stages[0]
+        )
 
         def decorate(function: Handler) -> Endpoint:
             self._refuse_async(function, path)
@@ -148,13 +165,22 @@ class App(EndpointHost):
                 return answer(function(*args, **kwargs))
 
             return self._register(
-                Endpoint(function, path, "POST", "value", self, run, {"model": model, "fallback": fallback})
+                Endpoint(
+                    function,
+                    path,
+                    "POST",
+                    "value",
+                    self,
+                    run,
+                    {"model": model, "fallback": fallback},
+                )
             )
 
         return decorate
 
     def ml_ensemble(self, path: str, *, models: Sequence[Any]) -> Decorator:
-        """Serve an ensemble at POST `path`: the body is the members' input, the function combines their predictions.
+        """Serve an ensemble at POST `path`: the body is the members' input, the function combines
+        their predictions.
 
         `models` are paths or stages.
         """
@@ -168,15 +194,18 @@ class App(EndpointHost):
                 return ensemble(value)
 
             run.__name__ = function.__name__
-            return self._register(Endpoint(function, path, "POST", "value", self, run, {"models": list(models)}))
+            return self._register(
+                Endpoint(function, path, "POST", "value", self, run, {"models": list(models)})
+            )
 
         return decorate
 
     def rag(self, path: str, rag: Rag) -> RagEndpoint:
-        """Serve a `Rag`: POST `path` takes `{"question": …}` and answers `{"response": …, "sources": […]}`.
+        """Serve a `Rag`: POST `path` takes `{"question": …}` and answers `{"response": …,
+        "sources": […]}`.
 
-        `path` + "/stream" answers with the events of `Rag.stream`, to a POST, or to a GET with `?question=…`. Returns
-        the first endpoint, whose `stream` is the second.
+        `path` + "/stream" answers with the events of `Rag.stream`, to a POST, or to a GET with
+        `?question=…`. Returns the first endpoint, whose `stream` is the second.
         """
         endpoint = RagEndpoint.pair(rag, path, self, sys._getframe(1).f_globals)
         self._register(endpoint)
@@ -210,12 +239,16 @@ class App(EndpointHost):
     @staticmethod
     def _refuse_async(function: Handler, path: str) -> None:
         if inspect.iscoroutinefunction(function):
-            raise EndpointError(f"{path}: {function.__name__} is async: write it with plain `def`, it runs on a thread")
+            raise EndpointError(
+                f"{path}: {function.__name__} is async: write it with plain `def`, it runs on a thread"
+            )
 
     def _register(self, endpoint: Endpoint) -> Endpoint:
         if not endpoint.path.startswith("/"):
             raise EndpointError(f"an endpoint's path starts with '/', got {endpoint.path!r}")
-        others = [e for e in self.endpoints if (e.method, e.path) != (endpoint.method, endpoint.path)]
+        others = [
+            e for e in self.endpoints if (e.method, e.path) != (endpoint.method, endpoint.path)
+        ]
         for known in self.endpoints:
             if known not in others and not self._replaces(endpoint, known):
                 raise EndpointError(
@@ -241,11 +274,19 @@ class App(EndpointHost):
         await asgi(scope, receive, send)
 
     def _build(self, endpoints: list[Endpoint]) -> Starlette:
-        own_gets_first = sorted(endpoints, key=lambda endpoint: len(endpoint.methods))  # a stream answers GET too
+        own_gets_first = sorted(
+            endpoints, key=lambda endpoint: len(endpoint.methods)
+        )  # a stream answers GET too
         own = {"healthz": _healthz, "readyz": self._readyz}
-        faces = [Route(e.path, HttpFace(e, self.body_limit, self._streams), methods=e.methods) for e in own_gets_first]
+        faces = [
+            Route(e.path, HttpFace(e, self.body_limit, self._streams), methods=e.methods)
+            for e in own_gets_first
+        ]
         return Starlette(
-            routes=[*(Route(f"/{name}", face, methods=["GET"]) for name, face in own.items()), *faces],
+            routes=[
+                *(Route(f"/{name}", face, methods=["GET"]) for name, face in own.items()),
+                *faces,
+            ],
             exception_handlers={HTTPException: self._not_found},
             lifespan=self._lifespan,
         )
@@ -259,14 +300,24 @@ class App(EndpointHost):
         kind, message = "not_found", f"nothing is served at this path; this app has {here}"
         if error.status_code == 405:
             headers["allow"] = allowed = ", ".join(self._methods(request))
-            kind, message = "method_not_allowed", f"this path does not answer {request.method}: use {allowed}"
+            kind, message = (
+                "method_not_allowed",
+                f"this path does not answer {request.method}: use {allowed}",
+            )
         body = error_body(error.status_code, kind, message, request_id)
         return Response(body, error.status_code, headers, "application/json")
 
     def _methods(self, request: StarletteRequest) -> list[str]:
         """Return the methods that the request's path answers."""
         routes = [route for route in request.app.routes if isinstance(route, Route)]
-        return sorted({m for r in routes if r.matches(request.scope)[0] != Match.NONE for m in r.methods or ()})
+        return sorted(
+            {
+                m
+                for r in routes
+                if r.matches(request.scope)[0] != Match.NONE
+                for m in r.methods or ()
+            }
+        )
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -277,7 +328,9 @@ class App(EndpointHost):
         self.drain()
 
     async def _readyz(self, _: StarletteRequest) -> Response:
-        return JSONResponse({"status": "ready" if self.ready else "leaving"}, 200 if self.ready else 503)
+        return JSONResponse(
+            {"status": "ready" if self.ready else "leaving"}, 200 if self.ready else 503
+        )
 
     def open(self) -> None:
         """Open every declared model and store; a model that a fallback stands in for may fail, with a warning."""
@@ -299,14 +352,21 @@ class App(EndpointHost):
 
     def __repr__(self) -> str:
         names = ("endpoint", "function", "answers")
-        return f"<{type(self).__name__} {self.name!r} · {len(self.endpoints)} endpoints>\n" + html.columns(
-            names, self._rows()
+        return (
+            f"<{type(self).__name__} {self.name!r} · {len(self.endpoints)} endpoints>\n"
+            + html.columns(names, self._rows())
         )
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        facts = [f"{len(self.endpoints)} endpoints", f"{len(self.models)} models", f"{len(self.stores)} stores"]
+        facts = [
+            f"{len(self.endpoints)} endpoints",
+            f"{len(self.models)} models",
+            f"{len(self.stores)} stores",
+        ]
         shown = html.header(type(self).__name__, self.name, facts)
-        return html.bundle(repr(self), shown + html.table(("endpoint", "function", "answers"), self._rows()))
+        return html.bundle(
+            repr(self), shown + html.table(("endpoint", "function", "answers"), self._rows())
+        )
 
 
 def _failing(message: str) -> Handler:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import SchemaValidator
 
 from conduit_lab.core.errors import InputError
-from conduit_lab.serving.limits import clipped
+from conduit_lab.serving.gate.body import clipped
 
 MAX_PROBLEMS = 10  # that an answer names; it counts the others
 COUNTED_BYTES = 2**18  # of a body whose problems are all counted: about 0.1 s of work at most
@@ -18,7 +18,9 @@ COUNTED_BYTES = 2**18  # of a body whose problems are all counted: about 0.1 s o
 _MAX_LISTED = 1000  # problems that pydantic may list, at 3 µs each
 _PROBLEM_CHARACTERS = 200
 _CONTAINERS = frozenset({"list", "tuple", "set", "frozenset", "dict"})
-_VALUES = frozenset({"metadata", "default", "serialization", "expected", "config", "cls"})  # no schemas
+_VALUES = frozenset(
+    {"metadata", "default", "serialization", "expected", "config", "cls"}
+)  # no schemas
 
 
 class Arguments:
@@ -27,29 +29,40 @@ class Arguments:
     def __init__(self, function: str, fields: Mapping[str, tuple[Any, Any]]) -> None:
         self._names = list(fields)
         under_aliases: dict[str, Any] = {  # a parameter may be named like a method of BaseModel
-            f"of_{name}": (kind, Field(default, alias=name)) for name, (kind, default) in fields.items()
+            f"of_{name}": (kind, Field(default, alias=name))
+            for name, (kind, default) in fields.items()
         }
         config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
         self._model: type[BaseModel] = create_model(function, __config__=config, **under_aliases)
         schema = _failing_fast(self._model.__pydantic_core_schema__)
-        self._quick = SchemaValidator(schema, _use_prebuilt=False)  # so that inner models fail fast too
+        self._quick = SchemaValidator(
+            schema, _use_prebuilt=False
+        )  # so that inner models fail fast too
 
     def check(self, arguments: Mapping[str, Any], size: int = 0) -> dict[str, Any]:
         """Return the arguments converted, defaults filled in; `size` is the bytes of their body.
 
-        Raises `InputError` with the first ten problems and the number of the others. In a body over 256 KiB a list is
-        checked up to its first problem.
+        Raises `InputError` with the first ten problems and the number of the others. In a body over
+        256 KiB a list is checked up to its first problem.
         """
         if len(arguments) > len(self._names) + MAX_PROBLEMS:
             unknown = [name for name in arguments if name not in self._names]
-            raise InputError(_listed((f"{name}: Extra inputs are not permitted" for name in unknown), len(unknown)))
+            raise InputError(
+                _listed(
+                    (f"{name}: Extra inputs are not permitted" for name in unknown), len(unknown)
+                )
+            )
         try:
             checked = self._quick.validate_python(arguments)
         except ValidationError as error:
-            raise InputError(self._problems(arguments, error, counted=size <= COUNTED_BYTES)) from error
+            raise InputError(
+                self._problems(arguments, error, counted=size <= COUNTED_BYTES)
+            ) from error
         return {name: getattr(checked, f"of_{name}") for name in self._names}
 
-    def _problems(self, arguments: Mapping[str, Any], first: ValidationError, *, counted: bool) -> str:
+    def _problems(
+        self, arguments: Mapping[str, Any], first: ValidationError, *, counted: bool
+    ) -> str:
         every = first
         if counted:
             try:
@@ -59,16 +72,24 @@ class Arguments:
         count = every.error_count()
         shown = every if count <= _MAX_LISTED else first
         if shown.error_count() > _MAX_LISTED:
-            return f"the body has {count:,} problems, too many to list: send fewer values to see them"
-        problems = map(_problem, shown.errors(include_url=False, include_context=False, include_input=False))
-        note = "" if counted else "; in a body this large each list is checked up to its first problem"
+            return (
+                f"the body has {count:,} problems, too many to list: send fewer values to see them"
+            )
+        problems = map(
+            _problem, shown.errors(include_url=False, include_context=False, include_input=False)
+        )
+        note = (
+            "" if counted else "; in a body this large each list is checked up to its first problem"
+        )
         return _listed(problems, count) + note
 
 
 def _failing_fast(schema: Any) -> Any:
     """Return a copy of a core schema in which each container stops at its first wrong item."""
     if isinstance(schema, Mapping):
-        inner = {key: value if key in _VALUES else _failing_fast(value) for key, value in schema.items()}
+        inner = {
+            key: value if key in _VALUES else _failing_fast(value) for key, value in schema.items()
+        }
         return {**inner, "fail_fast": True} if schema.get("type") in _CONTAINERS else inner
     if isinstance(schema, list | tuple):
         return type(schema)(map(_failing_fast, schema))

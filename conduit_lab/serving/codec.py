@@ -26,7 +26,8 @@ def loads(body: bytes) -> Any:
 
 
 def dumps(value: Any) -> bytes:
-    """Return `value` as JSON; NumPy arrays are lists, NaN and infinity are null, mappings are objects.
+    """Return `value` as JSON; NumPy arrays are lists, NaN and infinity are null, mappings are
+    objects.
 
     Raises `TypeError` naming the type of what has no JSON form.
     """
@@ -34,7 +35,9 @@ def dumps(value: Any) -> bytes:
         return orjson.dumps(value, default=_plain, option=_OPTIONS)
     except orjson.JSONEncodeError:
         pass
-    try:  # slower, and it knows what orjson refuses: integers over 64 bits, lone surrogates, foreign byte orders
+    # slower, and it knows what orjson refuses: integers over 64 bits, lone surrogates, foreign byte
+    # orders
+    try:
         return json.dumps(value, default=_plain, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(

@@ -11,16 +11,16 @@ from typing import Any, Literal, get_type_hints
 
 from pydantic import BaseModel
 
-from conduit_lab.core import trace
 from conduit_lab.core.errors import EndpointError, InputError
 from conduit_lab.core.materialize import materialize
 from conduit_lab.core.paths import use_root
 from conduit_lab.core.stage import Stage
-from conduit_lab.core.stream import Stream
+from conduit_lab.core.streams.stream import Stream
+from conduit_lab.core.trace import recorder
 from conduit_lab.serving import codec
 from conduit_lab.serving.arguments import MAX_PROBLEMS, Arguments
-from conduit_lab.serving.limits import clipped
-from conduit_lab.serving.resume import Resumes
+from conduit_lab.serving.faces.resume import Resumes
+from conduit_lab.serving.gate.body import clipped
 
 Shape = Literal["value", "stream"]
 
@@ -28,7 +28,8 @@ Shape = Literal["value", "stream"]
 class Request:
     """What a handler with a parameter named or typed `request` gets.
 
-    `body` is the raw body, `query` the query parameters, `path_params` the parts of the path, `headers` lower-case.
+    `body` is the raw body, `query` the query parameters, `path_params` the parts of the path,
+    `headers` lower-case.
     """
 
     def __init__(
@@ -53,9 +54,10 @@ class Request:
 class Endpoint(Stage):
     """A registered function. Calling it runs exactly what a request to its path runs.
 
-    `method` and `path` say where it answers, `trace` what ran inside its last call (where its app keeps traces).
-    `shape` is "stream" where it answers with events; then it answers a GET too, and clients may come back to a stream
-    for `resume` seconds. `run_with` is what is called with the bound arguments.
+    `method` and `path` say where it answers, `trace` what ran inside its last call (where its app
+    keeps traces). `shape` is "stream" where it answers with events; then it answers a GET too, and
+    clients may come back to a stream for `resume` seconds. `run_with` is what is called with the
+    bound arguments.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class Endpoint(Stage):
         self.path = path
         self.method = method
         self.shape = shape
-        self.trace: trace.Trace | None = None
+        self.trace: recorder.Trace | None = None
         self.parts = dict(parts or {})
         self.resumes = Resumes(resume)
         self.app = app
@@ -99,15 +101,17 @@ class Endpoint(Stage):
     def starts_at_once(self) -> bool:
         """Whether calling it runs none of the function: a generator function's body runs on the stream's own thread."""
         return self.shape == "stream" and (
-            inspect.isgeneratorfunction(self._run_with) or inspect.isasyncgenfunction(self._run_with)
+            inspect.isgeneratorfunction(self._run_with)
+            or inspect.isasyncgenfunction(self._run_with)
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the endpoint with Python arguments.
 
-        An endpoint that takes the request accepts the value that its JSON body would hold. A stream endpoint returns a
-        `Stream`, an `async def` one an awaitable. Iterators in any other answer are read to their end and become lists,
-        as they are in JSON. Raises what the function raises; `InputError` where arguments do not fit the signature.
+        An endpoint that takes the request accepts the value that its JSON body would hold. A stream
+        endpoint returns a `Stream`, an `async def` one an awaitable. Iterators in any other answer
+        are read to their end and become lists, as they are in JSON. Raises what the function
+        raises; `InputError` where arguments do not fit the signature.
         """
         return self.invoke(self.signature.from_call(args, kwargs))
 
@@ -119,17 +123,27 @@ class Endpoint(Stage):
         """Run the bound call under the app's root, with a trace that `call.trace` keeps."""
         if self.is_async:
             return self._invoke_async(call)
-        with use_root(self.app.root), trace.record(self.name, self, values=self.app.values) as call.trace:
+        with (
+            use_root(self.app.root),
+            recorder.record(self.name, self, values=self.app.values) as call.trace,
+        ):
             result = self._run_with(**call.kwargs)
             if self.shape == "stream":
-                result = result if isinstance(result, Stream) else Stream(_chunks(result), name=self.name)
+                result = (
+                    result
+                    if isinstance(result, Stream)
+                    else Stream(_chunks(result), name=self.name)
+                )
             else:
                 result = materialize(result)
         self._done(call, result)
         return result
 
     async def _invoke_async(self, call: Call) -> Any:
-        with use_root(self.app.root), trace.record(self.name, self, values=self.app.values) as call.trace:
+        with (
+            use_root(self.app.root),
+            recorder.record(self.name, self, values=self.app.values) as call.trace,
+        ):
             result = self._run_with(**call.kwargs)
             if isinstance(result, Awaitable):
                 result = await result
@@ -152,7 +166,7 @@ class EndpointHost:
     """The app as an endpoint sees it: root, values kept of its calls, a hook for each call."""
 
     root: Path
-    values = trace.Values(0)
+    values = recorder.Values(0)
 
     def observe(self, endpoint: Endpoint, call: Call, result: Any) -> None:
         """Take note of one call that ended well; a stream that it returned may still run."""
@@ -180,15 +194,15 @@ class Call:
     kwargs: dict[str, Any]
     payload: Any
     path_params: dict[str, Any] = field(default_factory=dict)
-    trace: trace.Trace | None = None
+    trace: recorder.Trace | None = None
 
 
 class Signature:
     """How a JSON value becomes the arguments of a function.
 
-    A parameter named or typed `request` takes the request. A single other parameter without a type, or typed as a
-    mapping, a model or Any, takes the JSON body as it is. All else is taken by name from a JSON object, the query (all
-    of a GET) or the path, and checked against its type.
+    A parameter named or typed `request` takes the request. A single other parameter without a type,
+    or typed as a mapping, a model or Any, takes the JSON body as it is. All else is taken by name
+    from a JSON object, the query (all of a GET) or the path, and checked against its type.
     """
 
     def __init__(self, function: Callable[..., Any], path: str, method: str = "POST") -> None:
@@ -206,9 +220,14 @@ class Signature:
                 f"{function.__name__}{self._signature} cannot be an endpoint: "
                 "give every parameter a name (no *args, **kwargs or /)"
             )
-        self.request = next((p.name for p in parameters if p.name == "request" or hints.get(p.name) is Request), None)
+        self.request = next(
+            (p.name for p in parameters if p.name == "request" or hints.get(p.name) is Request),
+            None,
+        )
         self._named = [p for p in parameters if p.name != self.request]
-        self._in_path = [p.name for p in self._named if "{" + p.name + "}" in path or "{" + p.name + ":" in path]
+        self._in_path = [
+            p.name for p in self._named if "{" + p.name + "}" in path or "{" + p.name + ":" in path
+        ]
         free = [p for p in self._named if p.name not in self._in_path]
         whole = len(free) == 1 and method != "GET" and _takes_whole(hints.get(free[0].name, Any))
         self.whole = free[0].name if whole else None
@@ -229,8 +248,14 @@ class Signature:
         if self.request is not None:
             value = kwargs.get(self.request, args[0] if args else None)
             if len(args) + len(kwargs) > 1:
-                raise InputError(f"this endpoint takes one request, got {len(args) + len(kwargs)} arguments")
-            request = value if isinstance(value, Request) else Request(b"" if value is None else codec.dumps(value))
+                raise InputError(
+                    f"this endpoint takes one request, got {len(args) + len(kwargs)} arguments"
+                )
+            request = (
+                value
+                if isinstance(value, Request)
+                else Request(b"" if value is None else codec.dumps(value))
+            )
             return self.from_request(request)
         try:
             bound = self._signature.bind(*args, **kwargs)
@@ -247,13 +272,17 @@ class Signature:
         body = request.body
         if self.request is not None:
             payload = codec.loads(body) if body else None
-            arguments = self._checked({**request.path_params, **request.query}) if self._named else {}
+            arguments = (
+                self._checked({**request.path_params, **request.query}) if self._named else {}
+            )
             return Call({self.request: request, **arguments}, payload, request.path_params)
         if not self._named:
             return Call({}, None, request.path_params)
         payload = codec.loads(body) if body else dict(request.query)
         if self.whole is not None:
-            kwargs = self._checked({**({self.whole: payload} if body else {}), **request.path_params}, len(body))
+            kwargs = self._checked(
+                {**({self.whole: payload} if body else {}), **request.path_params}, len(body)
+            )
             return Call(kwargs, payload, request.path_params)
         if not isinstance(payload, dict):
             raise InputError(
@@ -299,5 +328,7 @@ def _chunks(result: Any) -> Any:
 
         return unrolled()
     if not hasattr(result, "__iter__") and not hasattr(result, "__aiter__"):
-        raise EndpointError(f"a stream endpoint yields its chunks, got {type(result).__name__}: use `yield`")
+        raise EndpointError(
+            f"a stream endpoint yields its chunks, got {type(result).__name__}: use `yield`"
+        )
     return result

@@ -44,9 +44,10 @@ class Notes(Protocol):
 class Backend(Protocol):
     """The entries of one store and the search over them; safe to use from several threads.
 
-    A score is the similarity for the metrics cosine and dot, the distance for l2 and manhattan. Matches come best
-    first, ties in the order of adding, and never fewer than there are, up to `top_k`. A zero vector scores 0 with
-    cosine. Every method raises `StoreError` when it cannot read or write.
+    A score is the similarity for the metrics cosine and dot, the distance for l2 and manhattan.
+    Matches come best first, ties in the order of adding, and never fewer than there are, up to
+    `top_k`. A zero vector scores 0 with cosine. Every method raises `StoreError` when it cannot
+    read or write.
     """
 
     dimension: int
@@ -69,7 +70,9 @@ class Backend(Protocol):
     def get(self, ids: Sequence[str]) -> list[Entry | None]:
         """Return the entry of each id, embeddings as they were given, or None."""
 
-    def search(self, queries: FloatArray, top_k: int, where: Filter | None = None, exact: bool = False) -> Matches:
+    def search(
+        self, queries: FloatArray, top_k: int, where: Filter | None = None, exact: bool = False
+    ) -> Matches:
         """Return the best `top_k` for each row of `queries` `[n, dimension]` among the entries that `where` keeps."""
 
     def lexical(self, text: str, top_k: int, where: Filter | None = None) -> list[Match]:

@@ -12,15 +12,18 @@ import numpy as np
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.entry import Entry
 
-Fields = tuple[str, FloatArray, dict[str, Any], str | None, float, float]  # of an entry, in their order
+Fields = tuple[
+    str, FloatArray, dict[str, Any], str | None, float, float
+]  # of an entry, in their order
 
 
 @dataclass(frozen=True, eq=False)
 class Batch(Sequence[Entry]):
-    """A sequence of entries that makes one when it is asked for; `embeddings` is float32 `[n, dimension]`.
+    """A sequence of entries that makes one when it is asked for; `embeddings` is float32 `[n,
+    dimension]`.
 
-    10,000 of them take longer to make than to store in memory, and while they live together the garbage collector
-    looks at every object of the process, 28 ms in which no other thread runs.
+    10,000 of them take longer to make than to store in memory, and while they live together the
+    garbage collector looks at every object of the process, 28 ms in which no other thread runs.
     """
 
     ids: list[str]
@@ -47,7 +50,13 @@ class Batch(Sequence[Entry]):
     def fields(self) -> Iterator[Fields]:
         """Yield the fields of each entry."""
         return zip(
-            self.ids, self.embeddings, self.metadatas, self.contents, self.created_at, self.updated_at, strict=True
+            self.ids,
+            self.embeddings,
+            self.metadatas,
+            self.contents,
+            self.created_at,
+            self.updated_at,
+            strict=True,
         )
 
     def __len__(self) -> int:
@@ -63,5 +72,12 @@ class Batch(Sequence[Entry]):
     def __getitem__(self, at: slice) -> Batch: ...
 
     def __getitem__(self, at: Any) -> Entry | Batch:
-        columns = (self.ids, self.embeddings, self.metadatas, self.contents, self.created_at, self.updated_at)
+        columns = (
+            self.ids,
+            self.embeddings,
+            self.metadatas,
+            self.contents,
+            self.created_at,
+            self.updated_at,
+        )
         return (Batch if isinstance(at, slice) else Entry)(*(column[at] for column in columns))

@@ -55,7 +55,8 @@ def comparable(value: Any) -> Any:
 class Columns:
     """The metadata of a store's rows, in the order of the rows.
 
-    Not safe for threads: the store's lock is. Metadata that was handed in or out must not be changed.
+    Not safe for threads: the store's lock is. Metadata that was handed in or out must not be
+    changed.
     """
 
     def __init__(self) -> None:
@@ -69,7 +70,9 @@ class Columns:
     def append(self, metadatas: Sequence[dict[str, Any]]) -> None:
         """Add a row for each."""
         self._keys.update(*metadatas)
-        self._metadatas += [metadata or _EMPTY for metadata in metadatas]  # one object for all that have none
+        self._metadatas += [
+            metadata or _EMPTY for metadata in metadatas
+        ]  # one object for all that have none
 
     def replace(self, at: Sequence[int], metadatas: Sequence[dict[str, Any]]) -> None:
         """Give the rows `at` new metadata."""
@@ -95,7 +98,9 @@ class Columns:
 
     def column(self, key: str) -> Column:
         """Return the column of `key`, up to date."""
-        name = key if key in self._keys else None  # None is no row's key: one column stands for all unknown keys
+        name = (
+            key if key in self._keys else None
+        )  # None is no row's key: one column stands for all unknown keys
         column = self._made.pop(name, None)
         if column is None:
             column = Column()
@@ -103,13 +108,17 @@ class Columns:
         if len(self._made) > MAX_COLUMNS:
             del self._made[next(iter(self._made))]
         if len(column) < len(self):
-            rows: Iterable[Mapping[Any, Any]] = map(self._metadatas.__getitem__, range(len(column), len(self)))
+            rows: Iterable[Mapping[Any, Any]] = map(
+                self._metadatas.__getitem__, range(len(column), len(self))
+            )
             column.append((row.get(name, MISSING) for row in rows), len(self) - len(column))
         return column
 
     def _forget_outgrown(self) -> None:
         """Drop columns that mostly hold values no row has any more; the next filter makes them anew."""
-        for key in [key for key, column in self._made.items() if column.size > 2 * len(column) + _SPARE]:
+        for key in [
+            key for key, column in self._made.items() if column.size > 2 * len(column) + _SPARE
+        ]:
             del self._made[key]
 
 
@@ -125,7 +134,9 @@ class Column:
         self._codes = _Rows(np.int32)
         self._numbers = _Order(is_number, _number_keys)
         self._texts = _Order(is_text, _text_keys)
-        self._holders: dict[Any, list[int]] = {}  # for each item of a list the codes of the lists that have it
+        self._holders: dict[
+            Any, list[int]
+        ] = {}  # for each item of a list the codes of the lists that have it
         self._parts: dict[int, str] = {}  # the texts by their codes
         self._searched = 0  # values that are in these two
 
@@ -163,7 +174,8 @@ class Column:
     def ordered(self, ahead: np.ufunc, wanted: Any, test: Callable[[Any], bool]) -> BoolArray:
         """Return for each row whether `test`, an order such as `> wanted`, holds.
 
-        `ahead` is the same order without equality, `np.less` or `np.greater`; `wanted` is a number or text.
+        `ahead` is the same order without equality, `np.less` or `np.greater`; `wanted` is a number
+        or text.
         """
         order = self._texts if isinstance(wanted, str) else self._numbers
         return self._looked_up(order.table(self._values, ahead, wanted, test))
@@ -188,7 +200,9 @@ class Column:
         code = self._code_of.get(key)
         if code is None:
             code = self.size
-            self._values.append(value)  # first, so that Ctrl-C in between leaves no code without a value
+            self._values.append(
+                value
+            )  # first, so that Ctrl-C in between leaves no code without a value
             self._code_of[key] = code
         return code
 
@@ -207,8 +221,8 @@ class Column:
 class _Order:
     """The order of one kind of value, numbers or text, by keys that NumPy compares.
 
-    Where the keys of two values differ, the values differ the same way. Where they do not (integers beyond 2^53, text
-    with a long beginning in common), the values themselves are asked.
+    Where the keys of two values differ, the values differ the same way. Where they do not (integers
+    beyond 2^53, text with a long beginning in common), the values themselves are asked.
     """
 
     def __init__(self, alike: Callable[[Any], bool], keys: Callable[[list[Any]], Array]) -> None:
@@ -219,7 +233,9 @@ class _Order:
         self._alike = _Rows(np.bool_)  # the values that are of this kind
         self._seen = 0
 
-    def table(self, values: list[Any], ahead: np.ufunc, wanted: Any, test: Callable[[Any], bool]) -> BoolArray:
+    def table(
+        self, values: list[Any], ahead: np.ufunc, wanted: Any, test: Callable[[Any], bool]
+    ) -> BoolArray:
         """Return for each of `values`, which only ever get more, whether `test` holds."""
         self._catch_up(values)
         found = np.zeros(len(values), np.bool_)

@@ -8,7 +8,15 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from conduit_lab.vectors.columns import MISSING, BoolArray, Column, Columns, comparable, is_number, is_text
+from conduit_lab.vectors.columns import (
+    MISSING,
+    BoolArray,
+    Column,
+    Columns,
+    comparable,
+    is_number,
+    is_text,
+)
 
 
 class Condition(Protocol):

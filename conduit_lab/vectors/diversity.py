@@ -18,15 +18,17 @@ def mmr(
     balance: float,
     relevance: Sequence[float] | None = None,
 ) -> list[int]:
-    """Return positions in `vectors` `[n, dimension]`, at most `top_k`, picked by maximal marginal relevance.
+    """Return positions in `vectors` `[n, dimension]`, at most `top_k`, picked by maximal marginal
+    relevance.
 
-    Each pick is the one with the greatest `balance · relevance − (1 − balance) · greatest cosine to what is picked
-    already`: a `balance` of 1 orders by relevance alone, 0 by difference alone, from the first vector on. `relevance`
-    `[n]`, at most 1 so that it weighs as much as a cosine, is by default the cosine to `query` `[dimension]`; a search
-    gives the scores that ordered its hits. Likeness is the cosine whatever a store's metric is. Ties go
-    to the earlier position; a zero vector is like nothing. Raises `VectorInputError` for a balance outside of 0..1.
-    Carbonell and Goldstein 1998, "The use of MMR, diversity-based reranking for reordering documents and producing
-    summaries".
+    Each pick is the one with the greatest `balance · relevance − (1 − balance) · greatest cosine to
+    what is picked already`: a `balance` of 1 orders by relevance alone, 0 by difference alone, from
+    the first vector on. `relevance` `[n]`, at most 1 so that it weighs as much as a cosine, is by
+    default the cosine to `query` `[dimension]`; a search gives the scores that ordered its hits.
+    Likeness is the cosine whatever a store's metric is. Ties go to the earlier position; a zero
+    vector is like nothing. Raises `VectorInputError` for a balance outside of 0..1. Carbonell and
+    Goldstein 1998, "The use of MMR, diversity-based reranking for reordering documents and
+    producing summaries".
     """
     if not 0 <= balance <= 1:
         raise VectorInputError(

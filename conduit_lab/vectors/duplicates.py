@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from conduit_lab.core import figures, html
 from conduit_lab.core.errors import VectorInputError
 from conduit_lab.core.spec import FloatArray
+from conduit_lab.core.views import figures, html
 from conduit_lab.vectors.entry import Entry
 
 IntArray = npt.NDArray[np.int64]
 
-TILE = 1_024  # rows a side: a tile of cosines is 4 MB, and wide enough for the product to run at full speed
+# rows a side: a tile of cosines is 4 MB, and wide enough for the product to run at full speed
+TILE = 1_024
 ROUNDING = 1e-6  # what float32 loses in a cosine: equal vectors are equal
 
 
@@ -37,8 +38,8 @@ class Group:
 class Duplicates(Sequence[Group]):
     """The groups of near-duplicates among `total` entries, the largest first.
 
-    Two entries are in one group when a chain of cosines of at least `threshold` joins them. To keep the first of each:
-    `store.delete([id for group in store.duplicates() for id in group.ids[1:]])`.
+    Two entries are in one group when a chain of cosines of at least `threshold` joins them. To keep
+    the first of each: `store.delete([id for group in store.duplicates() for id in group.ids[1:]])`.
     """
 
     def __init__(self, groups: Sequence[Group], total: int, threshold: float) -> None:
@@ -76,7 +77,9 @@ class Duplicates(Sequence[Group]):
         return f"{self._title}\n{html.columns(_COLUMNS, self._rows(48), _NUMERIC)}{rest}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        body = html.table(_COLUMNS, self._rows(200), _NUMERIC) + html.more(len(self)) if self else ""
+        body = (
+            html.table(_COLUMNS, self._rows(200), _NUMERIC) + html.more(len(self)) if self else ""
+        )
         return html.bundle(repr(self), html.header("Duplicates", self._title) + body)
 
 
@@ -85,13 +88,17 @@ _NUMERIC = ("entries", "cosine")
 
 
 def find(entries: Sequence[Entry], threshold: float = 0.95) -> Duplicates:
-    """Return the groups of entries that are joined by cosines of at least `threshold`, above 0 and up to 1.
+    """Return the groups of entries that are joined by cosines of at least `threshold`, above 0 and
+    up to 1.
 
-    All pairs are compared, a tile at a time: so memory grows with the number of entries, and the time with its square
-    (10,000 of 384 dimensions take about two seconds on two cores). A zero vector is like nothing.
+    All pairs are compared, a tile at a time: so memory grows with the number of entries, and the
+    time with its square (10,000 of 384 dimensions take about two seconds on two cores). A zero
+    vector is like nothing.
     """
     if isinstance(threshold, bool) or not 0 < threshold <= 1:
-        raise VectorInputError(f"the threshold of duplicates is a cosine above 0 and up to 1, got {threshold!r}")
+        raise VectorInputError(
+            f"the threshold of duplicates is a cosine above 0 and up to 1, got {threshold!r}"
+        )
     if not entries:
         return Duplicates([], 0, threshold)
     units = _normalised(np.stack([entry.embedding for entry in entries]))
@@ -99,7 +106,10 @@ def find(entries: Sequence[Entry], threshold: float = 0.95) -> Duplicates:
     order = np.argsort(roots, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(roots[order])) + 1)
     groups = [
-        Group(tuple(entries[i] for i in rows), min(1.0, float((units[rows[1:]] @ units[rows[0]]).min())))
+        Group(
+            tuple(entries[i] for i in rows),
+            min(1.0, float((units[rows[1:]] @ units[rows[0]]).min())),
+        )
         for rows in members
         if len(rows) > 1
     ]
@@ -108,7 +118,9 @@ def find(entries: Sequence[Entry], threshold: float = 0.95) -> Duplicates:
 
 
 def _normalised(vectors: FloatArray) -> FloatArray:
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))  # float32 would overflow
+    lengths = np.sqrt(
+        np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
+    )  # float32 would overflow
     lengths = np.where(lengths > 0, lengths, 1.0)[:, np.newaxis]
     return np.divide(vectors, lengths, out=np.empty_like(vectors), casting="same_kind")
 

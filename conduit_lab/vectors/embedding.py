@@ -18,8 +18,8 @@ _LOOKED_AT = 1_024  # rows at once
 def as_vector(value: Any, dimension: int, what: str) -> FloatArray:
     """Return `value` as float32 `[dimension]`, itself where it is that.
 
-    `what` names it in errors. Raises `VectorInputError` for another shape, a dtype that is not a real number,
-    and a value that is not finite in float32.
+    `what` names it in errors. Raises `VectorInputError` for another shape, a dtype that is not a
+    real number, and a value that is not finite in float32.
     """
     array = _numbers(value, what, f"[{dimension}]")
     if array.shape != (dimension,):
@@ -37,11 +37,19 @@ def as_matrix(values: Any, dimension: int, names: Sequence[str]) -> FloatArray:
     values = listed(values)
     if isinstance(values, (list, tuple)) and len(values) == len(names):
         # Row by row, so that a ragged batch is told by the name of its first wrong row.
-        rows = [as_vector(value, dimension, name) for value, name in zip(values, names, strict=True)]
-        return np.concatenate(rows).reshape(-1, dimension) if rows else np.empty((0, dimension), np.float32)
+        rows = [
+            as_vector(value, dimension, name) for value, name in zip(values, names, strict=True)
+        ]
+        return (
+            np.concatenate(rows).reshape(-1, dimension)
+            if rows
+            else np.empty((0, dimension), np.float32)
+        )
     array = _numbers(values, "a batch of embeddings", f"[{len(names)}, {dimension}]")
     if array.shape != (len(names), dimension):
-        raise VectorInputError(f"{len(names)} ids want float32 [{len(names)}, {dimension}], got {describe(array)}")
+        raise VectorInputError(
+            f"{len(names)} ids want float32 [{len(names)}, {dimension}], got {describe(array)}"
+        )
     return _finite(array, names)
 
 
@@ -51,9 +59,13 @@ def check_dimension(dimension: int | None, embedder: Embedder | None) -> int | N
     if dimension is None:
         return made
     if isinstance(dimension, bool) or not isinstance(dimension, (int, np.integer)) or dimension < 1:
-        raise VectorInputError(f"a store's dimension is a whole number of at least 1, got {dimension!r}")
+        raise VectorInputError(
+            f"a store's dimension is a whole number of at least 1, got {dimension!r}"
+        )
     if made not in (None, dimension):
-        raise VectorInputError(f"the embedder makes dimension {made}, got dimension={dimension}: leave it out")
+        raise VectorInputError(
+            f"the embedder makes dimension {made}, got dimension={dimension}: leave it out"
+        )
     return int(dimension)
 
 
@@ -70,12 +82,15 @@ def read_queries(
 ) -> tuple[list[Query], bool]:
     """Return the queries that a person gave, and whether it was a single one.
 
-    `value` is a text, a list of them, an embedding `[dimension]` or a batch `[n, dimension]`. Texts are embedded, all
-    at once, unless `words` alone are asked for. `what` names them in errors. Raises `VectorInputError`.
+    `value` is a text, a list of them, an embedding `[dimension]` or a batch `[n, dimension]`. Texts
+    are embedded, all at once, unless `words` alone are asked for. `what` names them in errors.
+    Raises `VectorInputError`.
     """
     value = listed(value)
     single = isinstance(value, str)
-    if single or (isinstance(value, (list, tuple)) and value and all(isinstance(item, str) for item in value)):
+    if single or (
+        isinstance(value, (list, tuple)) and value and all(isinstance(item, str) for item in value)
+    ):
         texts = [check_text(text, what) for text in ([value] if single else value)]
         if words:
             return [Query(text, None) for text in texts], single
@@ -84,7 +99,9 @@ def read_queries(
                 f"{what} is text, and the store has no embedder to search by text: "
                 "make it with VectorStore(embedder=…), or pass an embedding"
             )
-        encode = getattr(embedder, "encode_query", embedder.encode)  # some models read queries in another way
+        encode = getattr(
+            embedder, "encode_query", embedder.encode
+        )  # some models read queries in another way
         vectors = as_matrix(encode(texts), dimension, [what] * len(texts))
         return [Query(text, vector) for text, vector in zip(texts, vectors, strict=True)], single
     if isinstance(value, (list, tuple)) and value and not np.isscalar(value[0]):  # a row at a time
@@ -94,8 +111,12 @@ def read_queries(
     if array.shape == (dimension,):
         return [Query(None, _finite(array[np.newaxis], [what])[0])], True
     if array.ndim != 2 or array.shape[1] != dimension:
-        raise VectorInputError(f"{what} wants float32 [{dimension}], or a batch of such rows, got {describe(array)}")
-    return [Query(None, row) for row in _finite(array, [f"{what}, row {i}," for i in range(len(array))])], False
+        raise VectorInputError(
+            f"{what} wants float32 [{dimension}], or a batch of such rows, got {describe(array)}"
+        )
+    return [
+        Query(None, row) for row in _finite(array, [f"{what}, row {i}," for i in range(len(array))])
+    ], False
 
 
 def embed_contents(
@@ -104,8 +125,12 @@ def embed_contents(
     """Return one embedding for each text; raise `VectorInputError` without an embedder or for a missing text."""
     for text, name in zip(texts, names, strict=True):
         if embedder is None or text is None:
-            lacking = "the store has no embedder" if embedder is None else "the entry has no content"
-            raise VectorInputError(f"{name} is missing, and {lacking} to make it of: pass an embedding")
+            lacking = (
+                "the store has no embedder" if embedder is None else "the entry has no content"
+            )
+            raise VectorInputError(
+                f"{name} is missing, and {lacking} to make it of: pass an embedding"
+            )
     if embedder is None or not texts:
         return []
     return list(embed_passages([text for text in texts if text is not None], embedder))
@@ -118,7 +143,8 @@ def embed_passages(texts: Sequence[str], embedder: Embedder) -> FloatArray:
 
 
 def passage_length(embedder: Embedder) -> Callable[[str], int] | None:
-    """Return a function that counts the tokens the embedder reads of a stored text, or None if it counts none.
+    """Return a function that counts the tokens the embedder reads of a stored text, or None if it
+    counts none.
 
     The prompt for documents takes its share of them, as in `embed_passages`.
     """
@@ -143,9 +169,13 @@ def _numbers(value: Any, what: str, shape: str) -> Array:
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
-        raise VectorInputError(f"{what} wants float32 {shape}, got {type(value).__name__}: {error}") from None
+        raise VectorInputError(
+            f"{what} wants float32 {shape}, got {type(value).__name__}: {error}"
+        ) from None
     if array.dtype.kind not in "fiu":
-        raise VectorInputError(f"{what} wants float32 {shape}, got {describe(array)}: pass real numbers")
+        raise VectorInputError(
+            f"{what} wants float32 {shape}, got {describe(array)}: pass real numbers"
+        )
     return array
 
 

@@ -18,8 +18,8 @@ MAX_NESTING = 64
 class Entry:
     """What a store keeps under one id.
 
-    `embedding` is float32 `[dimension]`, as it was given (not normalised). `created_at` and `updated_at` are
-    Unix seconds; replacing an entry keeps the first and sets the second.
+    `embedding` is float32 `[dimension]`, as it was given (not normalised). `created_at` and
+    `updated_at` are Unix seconds; replacing an entry keeps the first and sets the second.
     """
 
     id: str
@@ -46,7 +46,9 @@ def check_text(value: Any, what: str) -> str:
 
 def check_ids(ids: Any, what: str) -> list[str]:
     """Return the ids of one batch as a list; raise `VectorInputError` for one that is not text or comes twice."""
-    if isinstance(ids, (str, bytes, set, frozenset)) or not isinstance(ids, Iterable):  # a set has no order
+    if isinstance(ids, (str, bytes, set, frozenset)) or not isinstance(
+        ids, Iterable
+    ):  # a set has no order
         raise VectorInputError(f"{what} must be a list of text, got {reprlib.repr(ids)}")
     batch: list[str] = []
     seen: set[str] = set()
@@ -80,12 +82,17 @@ def check_content(given: Any, metadata: Mapping[str, Any], what: str) -> str | N
 
 
 def updated(known: Entry, given: Mapping[str, Any], text: str | None) -> dict[str, Any]:
-    """Return an entry's metadata with the `given` keys, for its new content `text`, None where that stays.
+    """Return an entry's metadata with the `given` keys, for its new content `text`, None where that
+    stays.
 
     A `content` in the metadata that is the entry's content stays so.
     """
     metadata = {**known.metadata, **given}
-    if text is not None and "content" not in given and known.metadata.get("content", known) == known.content:
+    if (
+        text is not None
+        and "content" not in given
+        and known.metadata.get("content", known) == known.content
+    ):
         metadata["content"] = text
     return metadata
 
@@ -106,7 +113,9 @@ def check_json(value: Any, what: str, depth: int = 0) -> Any:
             return int(value)
         case float():
             if not math.isfinite(value):
-                raise VectorInputError(f"{what} is {value}, which JSON cannot carry: leave it out or use None")
+                raise VectorInputError(
+                    f"{what} is {value}, which JSON cannot carry: leave it out or use None"
+                )
             return float(value)
         case Mapping():
             for key in value:
@@ -117,7 +126,8 @@ def check_json(value: Any, what: str, depth: int = 0) -> Any:
             }
         case list() | tuple():
             return [
-                item if _is_plain(item) else check_json(item, f"{what}[{i}]", depth + 1) for i, item in enumerate(value)
+                item if _is_plain(item) else check_json(item, f"{what}[{i}]", depth + 1)
+                for i, item in enumerate(value)
             ]
         case _:
             raise VectorInputError(

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from conduit_lab.core import charts, figures, html
 from conduit_lab.core.errors import MissingExtra, VectorInputError
+from conduit_lab.core.views import charts, figures, html
 from conduit_lab.vectors import ranking
 from conduit_lab.vectors.questions import Question, read
 from conduit_lab.vectors.store import VectorStore
@@ -25,9 +25,10 @@ CLEARLY = 1e-9  # two sums of the same gains may differ in the last digit
 class Judged:
     """What one mode of search found for one question, and how good it is at k hits.
 
-    `pages` answer the question; `found` holds the page of each hit, best first, None for an entry that has none;
-    `rank` is the place of the first hit that is wanted, from 1; `score` is the first hit's, NaN without hits; `seconds`
-    is this question's share of what its mode took, embedding included: all questions are asked together.
+    `pages` answer the question; `found` holds the page of each hit, best first, None for an entry
+    that has none; `rank` is the place of the first hit that is wanted, from 1; `score` is the first
+    hit's, NaN without hits; `seconds` is this question's share of what its mode took, embedding
+    included: all questions are asked together.
     """
 
     mode: str
@@ -43,9 +44,11 @@ class Judged:
 
 
 class Summary(NamedTuple):
-    """One mode over all questions: means, and the questions on which its nDCG is another than the first mode's.
+    """One mode over all questions: means, and the questions on which its nDCG is another than the
+    first mode's.
 
-    `first` is the share of questions whose first hit is wanted; `better` and `worse` count questions.
+    `first` is the share of questions whose first hit is wanted; `better` and `worse` count
+    questions.
     """
 
     mode: str
@@ -75,7 +78,10 @@ class Evaluation(Sequence[Judged]):
     @cached_property
     def modes(self) -> dict[str, list[Judged]]:
         """The rows of each mode, in the order of the questions."""
-        return {mode: [row for row in self if row.mode == mode] for mode in dict.fromkeys(row.mode for row in self)}
+        return {
+            mode: [row for row in self if row.mode == mode]
+            for mode in dict.fromkeys(row.mode for row in self)
+        }
 
     @cached_property
     def summary(self) -> list[Summary]:
@@ -97,7 +103,9 @@ class Evaluation(Sequence[Judged]):
     def title(self) -> str:
         """What the evaluation says, in a sentence."""
         best = self.best
-        others = sorted((each for each in self.summary if each is not best), key=lambda each: -each.ndcg)
+        others = sorted(
+            (each for each in self.summary if each is not best), key=lambda each: -each.ndcg
+        )
         rest = "".join(f", {other.mode} {other.recall:.0%}" for other in others[:2])
         return f"{best.mode} finds {best.recall:.0%} of the pages in {figures.plural(self.k, 'hit')}{rest}"
 
@@ -121,7 +129,9 @@ class Evaluation(Sequence[Judged]):
             import pandas as pd
         except ImportError:
             raise MissingExtra("pandas", "lab", "Evaluation.to_pandas()") from None
-        return pd.DataFrame([[getattr(row, column) for column in _FRAME] for row in self], columns=list(_FRAME))
+        return pd.DataFrame(
+            [[getattr(row, column) for column in _FRAME] for row in self], columns=list(_FRAME)
+        )
 
     def _rows(self) -> list[tuple[str, ...]]:
         first = self.summary[0]
@@ -143,8 +153,14 @@ class Evaluation(Sequence[Judged]):
         return ("mode", "first hit", f"recall@{at}", f"MRR@{at}", f"nDCG@{at}", against, "time")
 
     def _missed(self, width: int) -> list[tuple[str, str, str]]:
-        rows = [(row.question, ", ".join(row.pages), (row.found or ("",))[0] or "") for row in self.missed]
-        return [(shorten(question, width, placeholder="…"), pages, found) for question, pages, found in rows]
+        rows = [
+            (row.question, ", ".join(row.pages), (row.found or ("",))[0] or "")
+            for row in self.missed
+        ]
+        return [
+            (shorten(question, width, placeholder="…"), pages, found)
+            for question, pages, found in rows
+        ]
 
     def __repr__(self) -> str:
         columns = self._columns()
@@ -158,7 +174,9 @@ class Evaluation(Sequence[Judged]):
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         columns = self._columns()
         asked = figures.plural(self.summary[0].questions, "question")
-        shown = html.header("Evaluation", self.title, [asked]) + html.table(columns, self._rows(), _numeric(columns))
+        shown = html.header("Evaluation", self.title, [asked]) + html.table(
+            columns, self._rows(), _numeric(columns)
+        )
         if self.missed:
             shown += html.table(_MISSED, self._missed(200))
         return {**html.bundle(repr(self), shown), charts.MIME: self.chart.spec}
@@ -170,7 +188,12 @@ _LINES: dict[str, Any] = {
     "height": 240,
     "mark": {"type": "line", "point": True},
     "encoding": {
-        "x": {"field": "hits", "type": "quantitative", "title": "hits read", "axis": {"tickMinStep": 1}},
+        "x": {
+            "field": "hits",
+            "type": "quantitative",
+            "title": "hits read",
+            "axis": {"tickMinStep": 1},
+        },
         "y": {
             "field": "recall",
             "type": "quantitative",
@@ -191,16 +214,18 @@ def evaluate(
     *,
     by: str = "source",
 ) -> Evaluation:
-    """Ask `store` every question in every mode for `k` hits, and judge what it found: recall@k, MRR@k and nDCG@k.
+    """Ask `store` every question in every mode for `k` hits, and judge what it found: recall@k,
+    MRR@k and nDCG@k.
 
         evaluate(handbook, "data/questions.csv", modes=("dense", "lexical", "hybrid"))
         evaluate(handbook, "data/questions.csv", modes={"plain": {}, "varied": {"mmr": 0.7}})
 
-    `questions` are a CSV file, a DataFrame or a list of dicts with `question` and `pages`, several pages with `;`
-    between them; a question without pages is passed over. A hit is wanted when `metadata[by]` is one of the pages; a
-    page counts once, at its first hit, and its further hits take up a place. `modes` are names of `VectorStore.search`,
-    or names of one's own with the arguments of each search. Raises `VectorInputError` for questions that do not fit,
-    and for a page that no entry of the store has.
+    `questions` are a CSV file, a DataFrame or a list of dicts with `question` and `pages`, several
+    pages with `;` between them; a question without pages is passed over. A hit is wanted when
+    `metadata[by]` is one of the pages; a page counts once, at its first hit, and its further hits
+    take up a place. `modes` are names of `VectorStore.search`, or names of one's own with the
+    arguments of each search. Raises `VectorInputError` for questions that do not fit, and for a
+    page that no entry of the store has.
     """
     ways = modes if isinstance(modes, Mapping) else {mode: {"mode": mode} for mode in modes}
     asked = [question for question in read(questions) if question.pages]
@@ -208,7 +233,9 @@ def evaluate(
         lacking = "no question has pages that answer it" if ways else "no mode is given"
         raise VectorInputError(f"there is nothing to evaluate: {lacking}")
     _check_pages(store, asked, by)
-    return Evaluation([row for mode, how in ways.items() for row in _judged(store, asked, k, mode, how, by)], k)
+    return Evaluation(
+        [row for mode, how in ways.items() for row in _judged(store, asked, k, mode, how, by)], k
+    )
 
 
 def _check_pages(store: VectorStore, questions: Sequence[Question], by: str) -> None:
@@ -224,13 +251,20 @@ def _check_pages(store: VectorStore, questions: Sequence[Question], by: str) -> 
 
 
 def _judged(
-    store: VectorStore, questions: Sequence[Question], k: int, mode: str, how: Mapping[str, Any], by: str
+    store: VectorStore,
+    questions: Sequence[Question],
+    k: int,
+    mode: str,
+    how: Mapping[str, Any],
+    by: str,
 ) -> list[Judged]:
     start = time.perf_counter()
     lists = store.search([question.text for question in questions], k, **how)
     seconds = (time.perf_counter() - start) / len(questions)
     found = [tuple(hit.metadata.get(by) for hit in hits) for hits in lists]
-    gains = np.array([_gains(pages, question.pages, k) for pages, question in zip(found, questions, strict=True)])
+    gains = np.array(
+        [_gains(pages, question.pages, k) for pages, question in zip(found, questions, strict=True)]
+    )
     wanted = np.array([len(question.pages) for question in questions])
     recalls, ndcgs, inverses = (
         ranking.recall(gains, wanted),
@@ -256,7 +290,10 @@ def _judged(
 
 def _gains(found: Sequence[Any], pages: Sequence[str], k: int) -> list[bool]:
     """Return for each of `k` places whether its hit is of a wanted page that no hit before it is of."""
-    return [place < len(found) and found[place] in pages and found[place] not in found[:place] for place in range(k)]
+    return [
+        place < len(found) and found[place] in pages and found[place] not in found[:place]
+        for place in range(k)
+    ]
 
 
 def _summary(mode: str, rows: Sequence[Judged], first: Sequence[Judged]) -> Summary:

@@ -4,10 +4,11 @@
     {"year": {"$gte": 2020, "$lt": 2025}}                   every operator must hold
     {"$or": [{"tags": {"$contains": "new"}}, {"$not": {"price": {"$exists": True}}}]}
 
-Values compare as JSON does: `true` is not `1`, `1` is `1.0`, and text, numbers, lists and objects never equal
-each other. `$gt $gte $lt $lte` order numbers with numbers and text with text; any other pair does not match.
-`$contains` means an item of a list or a part of a text. A key is taken literally, dots included. An entry
-without the key matches `$exists: False`, `$ne`, `$nin` and `$not` only; a stored `None` is a value.
+Values compare as JSON does: `true` is not `1`, `1` is `1.0`, and text, numbers, lists and objects
+never equal each other. `$gt $gte $lt $lte` order numbers with numbers and text with text; any other
+pair does not match. `$contains` means an item of a list or a part of a text. A key is taken
+literally, dots included. An entry without the key matches `$exists: False`, `$ne`, `$nin` and
+`$not` only; a stored `None` is a value.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ MAX_CLAUSES = 1_000
 def parse(where: Mapping[str, Any]) -> Filter:
     """Return the filter that `where` describes; an empty one matches all.
 
-    Raises `VectorInputError` for an unknown operator, a wrong operand, more than 16 levels or 1,000 clauses.
+    Raises `VectorInputError` for an unknown operator, a wrong operand, more than 16 levels or 1,000
+    clauses.
     """
     return Filter(_Check().filter(where, depth=1))
 
@@ -99,7 +101,9 @@ class _Check:
         """Return a checked copy of `{key or logical operator: condition, …}`."""
         self._go_down(depth)
         if not isinstance(where, Mapping):
-            raise VectorInputError(f"a filter is a dict such as {{'section': 'returns'}}, got {type(where).__name__}")
+            raise VectorInputError(
+                f"a filter is a dict such as {{'section': 'returns'}}, got {type(where).__name__}"
+            )
         return dict(self._clause(key, wanted, depth) for key, wanted in where.items())
 
     def _clause(self, key: Any, wanted: Any, depth: int) -> tuple[str, Any]:
@@ -147,7 +151,9 @@ class _Check:
     def _count(self) -> None:
         self._clauses += 1
         if self._clauses > MAX_CLAUSES:
-            raise VectorInputError(f"the filter has more than {MAX_CLAUSES} clauses; use $in for many values")
+            raise VectorInputError(
+                f"the filter has more than {MAX_CLAUSES} clauses; use $in for many values"
+            )
 
     def _go_down(self, depth: int) -> None:
         if depth > MAX_DEPTH:

@@ -54,7 +54,9 @@ class Frozen(Local):
         raise self._refusal()
 
     def _refusal(self) -> StoreError:
-        return StoreError(f"{self._folder} is a snapshot, which is for reading: write to its store, then make it again")
+        return StoreError(
+            f"{self._folder} is a snapshot, which is for reading: write to its store, then make it again"
+        )
 
     def _open(self, dimension: int | None, metric: str | None, durability: str) -> Storage:
         return self._snapshot.storage
@@ -62,7 +64,12 @@ class Frozen(Local):
     def _clear(self) -> None:
         super()._clear()
         if not self._closed:
-            self._index = Index(self.dimension, self.metric, vectors=self._snapshot.vectors, codes=self._snapshot.codes)
+            self._index = Index(
+                self.dimension,
+                self.metric,
+                vectors=self._snapshot.vectors,
+                codes=self._snapshot.codes,
+            )
 
     @contextmanager
     def _fresh(self) -> Iterator[None]:
@@ -94,7 +101,16 @@ class Frozen(Local):
                 newer.close()
                 return
             index, snapshot = self._index, self._snapshot
-            for name in ("_snapshot", "_storage", "_index", "_columns", "_ids", "_at", "_alive", "_numbers"):
+            for name in (
+                "_snapshot",
+                "_storage",
+                "_index",
+                "_columns",
+                "_ids",
+                "_at",
+                "_alive",
+                "_numbers",
+            ):
                 setattr(self, name, getattr(newer, name))
             self.version += 1
             index.close()

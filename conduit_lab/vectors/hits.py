@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from conduit_lab.core import figures, html
 from conduit_lab.core.errors import MissingExtra
+from conduit_lab.core.views import figures, html
 
 
 class Hit(dict[str, Any]):
@@ -24,8 +24,8 @@ class Hit(dict[str, Any]):
     def score(self) -> float:
         """What the hits are ordered by.
 
-        The similarity for the metrics cosine (-1 to 1) and dot, the distance for l2 and manhattan; bm25, what a
-        fusion made of both, or the reranker's score where those decided.
+        The similarity for the metrics cosine (-1 to 1) and dot, the distance for l2 and manhattan;
+        bm25, what a fusion made of both, or the reranker's score where those decided.
         """
         return self["score"]  # type: ignore[no-any-return]
 
@@ -43,11 +43,14 @@ class Hit(dict[str, Any]):
 class Hits(list[Hit]):
     """A list of `Hit`, best first, that shows itself as a table; `json.dumps` takes it as it is.
 
-    `plan` tells in words how they were found. `best` is the score of the most similar entry where embeddings were
-    compared, whatever decided the order: what a fused or a reranker's score does not tell.
+    `plan` tells in words how they were found. `best` is the score of the most similar entry where
+    embeddings were compared, whatever decided the order: what a fused or a reranker's score does
+    not tell.
     """
 
-    def __init__(self, hits: Iterable[Hit] = (), store: str = "", plan: str = "", best: float | None = None) -> None:
+    def __init__(
+        self, hits: Iterable[Hit] = (), store: str = "", plan: str = "", best: float | None = None
+    ) -> None:
         super().__init__(hits)
         self.store = store
         self.plan = plan
@@ -67,7 +70,9 @@ class Hits(list[Hit]):
                 _short(hit.id, width),
                 f"{hit.score:.3f}",
                 _short(hit.content or "", width),
-                _short(" · ".join(f"{key}: {value}" for key, value in hit.metadata.items()), width // 2),
+                _short(
+                    " · ".join(f"{key}: {value}" for key, value in hit.metadata.items()), width // 2
+                ),
             )
             for hit in self[: html.MAX_ROWS]
         ]
@@ -84,7 +89,11 @@ class Hits(list[Hit]):
         return f"{head}\n{html.columns(_COLUMNS, self._rows(60), numeric=('score',))}{rest}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        body = html.table(_COLUMNS, self._rows(200), ("score",), ("content",)) + html.more(len(self)) if self else ""
+        body = (
+            html.table(_COLUMNS, self._rows(200), ("score",), ("content",)) + html.more(len(self))
+            if self
+            else ""
+        )
         facts = [self._count(), *([self.plan] if self.plan else [])]
         return html.bundle(repr(self), html.header("Hits", self.store, facts) + body)
 

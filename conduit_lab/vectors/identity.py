@@ -1,8 +1,9 @@
 """Identity: which embedder made a store's vectors, so that vectors of two models are never mixed.
 
-It is kept in the store's file, with the notes `embedder.key`, `embedder.name` and `embedder.probe`. An embedder says
-what it is by its `fingerprint`, a text that changes with whatever changes its vectors; one without is known by its
-class, its name and the vector of one fixed text, and where those differ, by its vectors of some stored texts.
+It is kept in the store's file, with the notes `embedder.key`, `embedder.name` and `embedder.probe`.
+An embedder says what it is by its `fingerprint`, a text that changes with whatever changes its
+vectors; one without is known by its class, its name and the vector of one fixed text, and where
+those differ, by its vectors of some stored texts.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from conduit_lab.vectors.local import Local
 
 _NOTES = "embedder."
 _TRIED, _COMPARED = 64, 4  # entries that are read, and texts that are embedded, to compare
-_SAME = 0.1  # of its length: how far a vector may be from the one that is stored; float16 stays below 0.001
+# of its length: how far a vector may be from the one that is stored; float16 stays below 0.001
+_SAME = 0.1
 _PAGE = 256
 _PROBE = "Which embedder made this vector?"
 _SHOWN = 12  # characters of a fingerprint in an error
@@ -47,7 +49,11 @@ class Identity(NamedTuple):
         fingerprint = getattr(embedder, "fingerprint", None)
         if isinstance(fingerprint, str):
             return cls(f"content {fingerprint}", shown)
-        return cls(f"class {kind.__module__}.{kind.__qualname__} {shown}", shown, _probe(embedder) if probed else "")
+        return cls(
+            f"class {kind.__module__}.{kind.__qualname__} {shown}",
+            shown,
+            _probe(embedder) if probed else "",
+        )
 
     @property
     def certain(self) -> bool:
@@ -62,14 +68,17 @@ class Identity(NamedTuple):
         return mine.shape == theirs.shape and bool(_near(mine, theirs) <= 0)
 
     def __str__(self) -> str:
-        return f"{self.name!r} ({self.key[: len('content ') + _SHOWN] if self.certain else self.key})"
+        return (
+            f"{self.name!r} ({self.key[: len('content ') + _SHOWN] if self.certain else self.key})"
+        )
 
 
 def verify(backend: Backend, embedder: Embedder | None, store: str, again: bool = False) -> None:
-    """Record `embedder` as the one of a store that has none; raise `StoreError` where another made its vectors.
+    """Record `embedder` as the one of a store that has none; raise `StoreError` where another made
+    its vectors.
 
-    Warns where none is recorded and the stored vectors are not what `embedder` makes of their texts. `again` lets
-    `embedder` make them again in both cases.
+    Warns where none is recorded and the stored vectors are not what `embedder` makes of their
+    texts. `again` lets `embedder` make them again in both cases.
     """
     if not isinstance(backend, Local):
         return
@@ -80,7 +89,11 @@ def verify(backend: Backend, embedder: Embedder | None, store: str, again: bool 
     mine, known = Identity.of(embedder, probed=backend.path is not None), read(backend)
     same = known is not None and known.equals(mine)
     if backend.count() and not same:
-        agree = None if known is not None and known.certain and mine.certain else _agree(backend, embedder)
+        agree = (
+            None
+            if known is not None and known.certain and mine.certain
+            else _agree(backend, embedder)
+        )
         wrong = agree is False or (known is not None and not agree)
         if wrong and again:
             reembed(backend, embedder, store)
@@ -111,7 +124,9 @@ def verify(backend: Backend, embedder: Embedder | None, store: str, again: bool 
 def reembed(backend: Backend, embedder: Embedder | None, store: str) -> int:
     """Embed every content again and return how many there were; all vectors change together, or none does."""
     if embedder is None:
-        raise VectorInputError(f"store {store!r} has no embedder: give one, store.reembed(embedder)")
+        raise VectorInputError(
+            f"store {store!r} has no embedder: give one, store.reembed(embedder)"
+        )
     if embedder.dimension != backend.dimension:
         raise StoreError(
             f"store {store!r} has dimension {backend.dimension}, got an embedder of {embedder.dimension}: "
@@ -128,7 +143,9 @@ def reembed(backend: Backend, embedder: Embedder | None, store: str) -> int:
             entries |= {entry.id: entry for entry in page}
         if isinstance(backend, Local):
             _rely(backend, None)
-            backend.write_notes(_NOTES, dict.fromkeys(Identity._fields))  # until all vectors are the new ones
+            backend.write_notes(
+                _NOTES, dict.fromkeys(Identity._fields)
+            )  # until all vectors are the new ones
         known = list(entries.values())
         backend.upsert(
             Batch(
@@ -152,7 +169,10 @@ def _rely(backend: Local, identity: Identity | None) -> None:
 
     def admit(storage: Storage) -> None:
         found = storage.read_notes(_NOTES)
-        if identity is not None and (found.get("key"), found.get("probe", "")) != (identity.key, identity.probe):
+        if identity is not None and (found.get("key"), found.get("probe", "")) != (
+            identity.key,
+            identity.probe,
+        ):
             raise StoreError(
                 f"this store was given to the embedder {found.get('name', '')!r} while it was open with {identity}: "
                 "set store.embedder to that embedder, or open the store again"
@@ -164,7 +184,11 @@ def _rely(backend: Local, identity: Identity | None) -> None:
 def read(backend: Local) -> Identity | None:
     """Return the identity that a store has recorded, or None."""
     notes = backend.read_notes(_NOTES)
-    return Identity(notes["key"], notes.get("name", ""), notes.get("probe", "")) if "key" in notes else None
+    return (
+        Identity(notes["key"], notes.get("name", ""), notes.get("probe", ""))
+        if "key" in notes
+        else None
+    )
 
 
 def write(backend: Local, identity: Identity) -> None:
@@ -180,7 +204,11 @@ def _agree(backend: Local, embedder: Embedder) -> bool | None:
     if not found:
         return None
     names = [f"the embedding of {entry.id!r}" for entry in found]
-    made = as_matrix(embed_contents([entry.content for entry in found], embedder, names), backend.dimension, names)
+    made = as_matrix(
+        embed_contents([entry.content for entry in found], embedder, names),
+        backend.dimension,
+        names,
+    )
     stored = np.stack([entry.embedding for entry in found])
     return bool(np.median(_near(stored, made)) <= 0)
 
@@ -197,4 +225,6 @@ def _probe(embedder: Embedder) -> str:
         vector = np.asarray(embed_passages([_PROBE], embedder), np.float64)[0]
     except Exception:  # reported where a text is embedded
         return ""
-    return json.dumps([float(f"{value:.4g}") for value in vector]) if np.isfinite(vector).all() else ""
+    return (
+        json.dumps([float(f"{value:.4g}") for value in vector]) if np.isfinite(vector).all() else ""
+    )

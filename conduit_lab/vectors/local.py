@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from conduit_lab.core import figures, forking, paths
+from conduit_lab.core import forking, paths
 from conduit_lab.core.errors import StoreError, VectorInputError
 from conduit_lab.core.spec import FloatArray
+from conduit_lab.core.views import figures
 from conduit_lab.vectors.backend import Match, Matches, Notes
 from conduit_lab.vectors.batch import Batch
 from conduit_lab.vectors.columns import BoolArray, Columns
@@ -27,7 +28,9 @@ from conduit_lab.vectors.index.bound import IntArray
 from conduit_lab.vectors.index.index import Index
 from conduit_lab.vectors.interrupts import uninterrupted
 
-_SPARE = 1_024  # dead rows that are always kept, and changes of others that are always made one by one
+_SPARE = (
+    1_024  # dead rows that are always kept, and changes of others that are always made one by one
+)
 _MANY = 0.25  # of all rows, beyond which the dead are dropped, and all rows read again
 _BLOCK = 1_024  # entries that are read or copied together, so that other threads run in between
 
@@ -35,23 +38,32 @@ _BLOCK = 1_024  # entries that are read or copied together, so that other thread
 class Local:
     """The entries of one store in this process; see `Backend`.
 
-    What is in the file is the truth. In memory are the vectors, the ids and the metadata, each entry in one row that
-    it keeps; a deleted entry's row is dead until enough of them are. Without `path` there is no file, and the rows
-    have the only copy of the embeddings. Stores that share a file see each other's changes. `dimension` and `metric`
-    None are those of the file, for a new store 384 and cosine.
+    What is in the file is the truth. In memory are the vectors, the ids and the metadata, each
+    entry in one row that it keeps; a deleted entry's row is dead until enough of them are. Without
+    `path` there is no file, and the rows have the only copy of the embeddings. Stores that share a
+    file see each other's changes. `dimension` and `metric` None are those of the file, for a new
+    store 384 and cosine.
     """
 
     _mapped = False  # whether the rows have their vectors before they are read
 
     def __init__(
-        self, path: Path | None, dimension: int | None = None, metric: str | None = None, *, durability: str = "normal"
+        self,
+        path: Path | None,
+        dimension: int | None = None,
+        metric: str | None = None,
+        *,
+        durability: str = "normal",
     ) -> None:
         self.path = path
         self.version = 0
         self._closed = False
         self._stale = False
-        self.admit: Callable[[Storage], None] = lambda _: None  # raises for changes of others that do not fit
-        # One lock for file and rows. A scan is bound by memory bandwidth, so two at once would gain nothing.
+        self.admit: Callable[[Storage], None] = lambda _: (
+            None
+        )  # raises for changes of others that do not fit
+        # One lock for file and rows. A scan is bound by memory bandwidth, so two at once would gain
+        # nothing.
         self._lock = threading.RLock()
         forking.free_in_child(self, "_lock", torn="_stale")
         self._storage = self._open(dimension, metric, durability)
@@ -94,8 +106,14 @@ class Local:
             found = self._storage.get(ids)
             if self._durable:
                 return found
-            rows = iter(self._index.take(np.array([self._at[e.id] for e in found if e is not None], np.int64)))
-            return [entry if entry is None else replace(entry, embedding=next(rows)) for entry in found]
+            rows = iter(
+                self._index.take(
+                    np.array([self._at[e.id] for e in found if e is not None], np.int64)
+                )
+            )
+            return [
+                entry if entry is None else replace(entry, embedding=next(rows)) for entry in found
+            ]
 
     def ids(self, where: Filter | BoolArray | None = None) -> list[str]:
         """Return the ids in the order of adding."""
@@ -110,14 +128,22 @@ class Local:
             return len(self._at) if keep is None else int(np.count_nonzero(keep))
 
     def search(
-        self, queries: FloatArray, top_k: int, where: Filter | BoolArray | None = None, exact: bool = False
+        self,
+        queries: FloatArray,
+        top_k: int,
+        where: Filter | BoolArray | None = None,
+        exact: bool = False,
     ) -> Matches:
         """Return the best `top_k` for each row of `queries`."""
         with self._fresh():
             found, plans = self._index.search(queries, top_k, self._keep(where), exact=exact)
-            return Matches([self._matches(rows.tolist(), scores.tolist()) for rows, scores in found], plans)
+            return Matches(
+                [self._matches(rows.tolist(), scores.tolist()) for rows, scores in found], plans
+            )
 
-    def lexical(self, text: str, top_k: int, where: Filter | BoolArray | None = None) -> list[Match]:
+    def lexical(
+        self, text: str, top_k: int, where: Filter | BoolArray | None = None
+    ) -> list[Match]:
         """Return the best `top_k` entries by the words of `text`."""
         with self._fresh():
             keep = None if where is None else self._keep(where)
@@ -154,13 +180,17 @@ class Local:
         with self._fresh():
             if len(self._at) < len(self._ids) and not self._mapped:
                 self._compact()  # the index's codes are written for living rows alone
-            snapshot.write(folder, self._storage, self._index, self._alive[: len(self._ids)], self._ids)
+            snapshot.write(
+                folder, self._storage, self._index, self._alive[: len(self._ids)], self._ids
+            )
 
     def facts(self) -> list[str]:
         """Return what a repr shows."""
         count = len(self._at)
         return [
-            "closed" if self._closed else f"{figures.count(count)} {'entry' if count == 1 else 'entries'}",
+            "closed"
+            if self._closed
+            else f"{figures.count(count)} {'entry' if count == 1 else 'entries'}",
             f"{self.dimension} × float32",
             self.metric,
             figures.size(self._index.nbytes),
@@ -188,7 +218,9 @@ class Local:
         self._ids: list[str] = []
         self._at: dict[str, int] = {}
         self._alive = np.zeros(0, np.bool_)
-        self._numbers = np.zeros(0, np.int64)  # of the first rows in the storage, as far as a filter has asked
+        self._numbers = np.zeros(
+            0, np.int64
+        )  # of the first rows in the storage, as far as a filter has asked
 
     def _load(self) -> None:
         """Read every row from the storage."""
@@ -278,7 +310,9 @@ class Local:
             mask = where.mask(self._columns)
             return mask if len(self._at) == len(self._ids) else mask & alive
         if len(where) != len(self._at):
-            raise VectorInputError(f"a mask wants one value for each of {len(self._at)} entries, got {len(where)}")
+            raise VectorInputError(
+                f"a mask wants one value for each of {len(self._at)} entries, got {len(where)}"
+            )
         keep = np.zeros(len(self._ids), np.bool_)
         keep[alive] = where
         return keep
@@ -288,7 +322,9 @@ class Local:
         known, alive = len(self._numbers), self._alive[: len(self._ids)]
         if known < len(self._ids):
             last = self._numbers[alive[:known]].max(initial=0)
-            self._numbers = np.concatenate([self._numbers, np.zeros(len(self._ids) - known, np.int64)])
+            self._numbers = np.concatenate(
+                [self._numbers, np.zeros(len(self._ids) - known, np.int64)]
+            )
             self._numbers[known:][alive[known:]] = self._storage.numbers(int(last))
         rows = np.flatnonzero(alive)
         return rows[np.searchsorted(self._numbers[rows], numbers)]
@@ -358,9 +394,9 @@ class Local:
     def _changing(self) -> Iterator[list[Block]]:
         """Change storage and rows, from their last state on, both or neither.
 
-        Where it fails after rows were changed, or is interrupted, they are read again from the file. Without a file
-        they are the only copy: there the kernel's interrupt waits, and rows go back to what they were, those that
-        were replaced to what the list got of them.
+        Where it fails after rows were changed, or is interrupted, they are read again from the
+        file. Without a file they are the only copy: there the kernel's interrupt waits, and rows go
+        back to what they were, those that were replaced to what the list got of them.
         """
         with nullcontext() if self._durable else uninterrupted(), self._begun(write=True):
             count, before = len(self._ids), list[Block]()
@@ -396,4 +432,7 @@ class Local:
             for block in put:
                 self._put(block)
         self._stale = False
-        self.version += changes != ([], [])  # a log that was moved into the file looks like a change
+        self.version += changes != (
+            [],
+            [],
+        )  # a log that was moved into the file looks like a change

@@ -32,7 +32,13 @@ def resolve(path: str | Path) -> Path:
             f"path= is a {scheme[1]} URL: a store on a server is VectorStore.connect(url), and path= is for files"
         )
     if scheme is not None or text.startswith("file:"):
-        kind = "file" if text.startswith("file:") else text[: len(scheme[1])] if scheme is not None else ""
+        kind = (
+            "file"
+            if text.startswith("file:")
+            else text[: len(scheme[1])]
+            if scheme is not None
+            else ""
+        )
         raise StoreError(
             f"path= is a {kind} URL: expected the path of a file, or VectorStore.connect(url) for a store on a server"
         )

@@ -24,24 +24,31 @@ class Question(NamedTuple):
 def read(source: Any) -> list[Question]:
     """Return the questions of a CSV file (its path), a DataFrame, or an iterable of mappings.
 
-    A row has a `question` and its `pages`: text with `;` between them, or a list; without pages it is a question
-    that should find nothing. Other columns are passed over. Raises `VectorInputError` naming the row that does not fit,
-    and for a question that comes twice.
+    A row has a `question` and its `pages`: text with `;` between them, or a list; without pages it
+    is a question that should find nothing. Other columns are passed over. Raises `VectorInputError`
+    naming the row that does not fit, and for a question that comes twice.
     """
     rows: Iterable[Any]
     if isinstance(source, (str, Path)):
-        rows, name = _rows(paths.resolve(source)), f"questions of {paths.display(paths.resolve(source))}"
+        rows, name = (
+            _rows(paths.resolve(source)),
+            f"questions of {paths.display(paths.resolve(source))}",
+        )
     elif hasattr(source, "to_dict"):  # a DataFrame
         rows, name = source.to_dict("records"), "questions"
     elif isinstance(source, Iterable):
         rows, name = source, "questions"
     else:
-        raise VectorInputError(f"questions are a CSV file, a DataFrame or a list of dicts, got {reprlib.repr(source)}")
+        raise VectorInputError(
+            f"questions are a CSV file, a DataFrame or a list of dicts, got {reprlib.repr(source)}"
+        )
     questions: dict[str, Question] = {}
     for number, row in enumerate(rows, start=1):
         question = _question(row, f"{name}, row {number}")
         if question.text in questions:
-            raise VectorInputError(f"{name}, row {number}: {question.text!r} comes twice, leave one out")
+            raise VectorInputError(
+                f"{name}, row {number}: {question.text!r} comes twice, leave one out"
+            )
         questions[question.text] = question
     return list(questions.values())
 
@@ -51,7 +58,9 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise VectorInputError(f"questions in {paths.display(path)} cannot be read: {error}") from None
+        raise VectorInputError(
+            f"questions in {paths.display(path)} cannot be read: {error}"
+        ) from None
 
 
 def _question(row: Any, what: str) -> Question:
@@ -61,7 +70,9 @@ def _question(row: Any, what: str) -> Question:
         got = list(row) if isinstance(row, Mapping) else reprlib.repr(row)
         raise VectorInputError(f"{what} wants a 'question' and its 'pages', got {got}")
     text, pages = row["question"], row["pages"]
-    pages = pages.split(SEPARATOR) if isinstance(pages, str) else [] if _is_missing(pages) else pages
+    pages = (
+        pages.split(SEPARATOR) if isinstance(pages, str) else [] if _is_missing(pages) else pages
+    )
     if not isinstance(text, str) or not text.strip():
         raise VectorInputError(f"{what} wants a question in words, got {text!r}")
     if not isinstance(pages, (list, tuple)) or not all(isinstance(page, str) for page in pages):

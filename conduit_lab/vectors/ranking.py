@@ -1,7 +1,8 @@
 """Ranking: how good an ordered answer is, in the field's three figures.
 
-All take `gains`, a bool array `[n, k]`: whether the hit at each place of each answer is wanted and was not there
-before; and `wanted` `[n]`: how many things should have been found, at least 1. All return `[n]` from 0 to 1.
+All take `gains`, a bool array `[n, k]`: whether the hit at each place of each answer is wanted and
+was not there before; and `wanted` `[n]`: how many things should have been found, at least 1. All
+return `[n]` from 0 to 1.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ def reciprocal_rank(gains: BoolArray) -> DoubleArray:
 
 
 def ndcg(gains: BoolArray, wanted: IntArray) -> DoubleArray:
-    """Return the discounted gain as a share of the best possible order's: nDCG@k with gains of 0 and 1.
+    """Return the discounted gain as a share of the best possible order's: nDCG@k with gains of 0
+    and 1.
 
-    Järvelin and Kekäläinen 2002, "Cumulated gain-based evaluation of IR techniques"; the discount is 1/log2(1 + rank).
+    Järvelin and Kekäläinen 2002, "Cumulated gain-based evaluation of IR techniques"; the discount
+    is 1/log2(1 + rank).
     """
     discounts = 1 / np.log2(np.arange(2, gains.shape[1] + 2))
     best = np.concatenate([[0.0], np.cumsum(discounts)])[np.minimum(wanted, gains.shape[1])]

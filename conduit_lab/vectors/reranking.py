@@ -33,7 +33,9 @@ def scores(reranker: Reranker, query: str, passages: Sequence[str]) -> npt.NDArr
     except ConduitError:
         raise
     except Exception as error:
-        raise ModelRunError(f"{named} failed on {count} passages: {type(error).__name__}: {error}") from error
+        raise ModelRunError(
+            f"{named} failed on {count} passages: {type(error).__name__}: {error}"
+        ) from error
     if array.dtype.kind not in "fiu" or array.size != count or array.shape[1:] not in ((), (1,)):
         got = type(answer).__name__ if array.dtype.kind == "O" else describe(array)
         raise ModelRunError(

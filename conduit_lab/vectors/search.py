@@ -15,15 +15,18 @@ from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.backend import Backend, Match
 from conduit_lab.vectors.diversity import mmr
 from conduit_lab.vectors.embedding import Query
-from conduit_lab.vectors.fusion import reciprocal_rank_fusion, score_fusion, stretched
 from conduit_lab.vectors.hits import Hit, Hits
+from conduit_lab.vectors.rank_fusion import reciprocal_rank_fusion, score_fusion, stretched
 from conduit_lab.vectors.reranking import Reranker, scores
 
 Mode = Literal["dense", "lexical", "hybrid"]
 Fusion = Literal["score", "rank"]
 
 MAX_TOP_K = 10_000
-WEIGHTS = (0.7, 0.3)  # of meaning and of words where scores are fused; docs/retrieval.md has what was measured
+WEIGHTS = (
+    0.7,
+    0.3,
+)  # of meaning and of words where scores are fused; docs/retrieval.md has what was measured
 CANDIDATES = 50  # that fusion, a reranker and variety choose from; more where top_k is
 
 
@@ -41,15 +44,25 @@ class Search:
 
     def __post_init__(self) -> None:
         top_k = self.top_k
-        if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or not 1 <= top_k <= MAX_TOP_K:
+        if (
+            isinstance(top_k, bool)
+            or not isinstance(top_k, (int, np.integer))
+            or not 1 <= top_k <= MAX_TOP_K
+        ):
             raise VectorInputError(f"top_k is a whole number from 1 to {MAX_TOP_K}, got {top_k!r}")
         if self.mode not in get_args(Mode):
-            raise VectorInputError(f"a search's mode is one of {', '.join(get_args(Mode))}, got {self.mode!r}")
+            raise VectorInputError(
+                f"a search's mode is one of {', '.join(get_args(Mode))}, got {self.mode!r}"
+            )
         if self.fusion not in get_args(Fusion):
-            raise VectorInputError(f"a hybrid search's fusion is 'score' or 'rank', got {self.fusion!r}")
+            raise VectorInputError(
+                f"a hybrid search's fusion is 'score' or 'rank', got {self.fusion!r}"
+            )
         number = isinstance(self.mmr, Real) and not isinstance(self.mmr, bool)
         if self.mmr is not None and not (number and 0 <= self.mmr <= 1):
-            raise VectorInputError(f"mmr is a number from 0 (only variety) to 1 (only relevance), got {self.mmr!r}")
+            raise VectorInputError(
+                f"mmr is a number from 0 (only variety) to 1 (only relevance), got {self.mmr!r}"
+            )
         if self.rerank is not None and not callable(getattr(self.rerank, "score", None)):
             raise VectorInputError(
                 "rerank expects a model with score(query, passages), such as "
@@ -68,8 +81,13 @@ class Search:
             dense, each = backend.search(vectors, count, self.where, self.exact)
             plans = [[plan] for plan in each]
         if self.mode != "dense":
-            lexical = [backend.lexical(_text(query, self.mode), count, self.where) for query in queries]
-        return [self._hits(store, backend, *found) for found in zip(queries, dense, lexical, plans, strict=True)]
+            lexical = [
+                backend.lexical(_text(query, self.mode), count, self.where) for query in queries
+            ]
+        return [
+            self._hits(store, backend, *found)
+            for found in zip(queries, dense, lexical, plans, strict=True)
+        ]
 
     def _hits(
         self,
@@ -129,11 +147,15 @@ class Search:
 
 def _text(query: Query, what: str) -> str:
     if query.text is None:
-        raise VectorInputError(f"{what} reads words, and the query is an embedding: pass the query as text")
+        raise VectorInputError(
+            f"{what} reads words, and the query is an embedding: pass the query as text"
+        )
     return query.text
 
 
 def _vectors(hits: Sequence[Hit], backend: Backend) -> FloatArray:
     """Return the embeddings of some hits; one that was deleted meanwhile is like nothing."""
     entries = backend.get([hit.id for hit in hits])
-    return np.stack([np.zeros(backend.dimension, np.float32) if e is None else e.embedding for e in entries])
+    return np.stack(
+        [np.zeros(backend.dimension, np.float32) if e is None else e.embedding for e in entries]
+    )

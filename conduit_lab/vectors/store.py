@@ -13,15 +13,24 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from conduit_lab.core import forking, html, trace
+from conduit_lab.core import forking
 from conduit_lab.core.errors import StoreError, VectorInputError
 from conduit_lab.core.spec import Embedder
+from conduit_lab.core.trace import recorder
+from conduit_lab.core.views import html
 from conduit_lab.vectors import duplicates, filters, identity, table
 from conduit_lab.vectors.backend import Backend
 from conduit_lab.vectors.batch import Batch
 from conduit_lab.vectors.documents.reindex import Reindexed, add_documents
 from conduit_lab.vectors.embedding import as_matrix, embed_contents, read_queries
-from conduit_lab.vectors.entry import Entry, check_content, check_ids, check_metadata, check_text, updated
+from conduit_lab.vectors.entry import (
+    Entry,
+    check_content,
+    check_ids,
+    check_metadata,
+    check_text,
+    updated,
+)
 from conduit_lab.vectors.hits import Hits
 from conduit_lab.vectors.index.index import METRICS
 from conduit_lab.vectors.local import Local
@@ -35,24 +44,27 @@ Where = Mapping[str, Any] | npt.ArrayLike
 
 
 class VectorStore:
-    """Embeddings float32 `[dimension]`, each under an id with metadata and content, searched exactly or nearly so.
+    """Embeddings float32 `[dimension]`, each under an id with metadata and content, searched
+    exactly or nearly so.
 
         store = VectorStore(dimension=384)
         store.add("returns", embedding, {"section": "returns"}, "Send it back within 30 days.")
         store.search(embedding, top_k=5, where={"section": "returns"})
 
-    `metric` is "cosine" or "dot" (a score is a similarity), "l2" or "manhattan" (a score is a distance). `path` makes
-    the store durable: one SQLite file, created when missing, in which every `add` that has returned survives the
-    death of the process; with `durability="full"` a power cut too. A relative path starts at the project's root. The
-    folder of a `snapshot` opens for reading. A file or folder that is there has a dimension and a metric, which need
-    not be named; a new store's are by default the embedder's, without one 384, and cosine. With `embedder`, text can
-    be given instead of an embedding; a file knows its embedder and refuses another (`vectors.identity`), unless
-    `reembed` lets this one embed all texts again. `name` is by default the file's. `lazy` only declares the store: it
-    is opened by `open()` or at the first use. `connect` opens one on a server.
+    `metric` is "cosine" or "dot" (a score is a similarity), "l2" or "manhattan" (a score is a
+    distance). `path` makes the store durable: one SQLite file, created when missing, in which every
+    `add` that has returned survives the death of the process; with `durability="full"` a power cut
+    too. A relative path starts at the project's root. The folder of a `snapshot` opens for reading.
+    A file or folder that is there has a dimension and a metric, which need not be named; a new
+    store's are by default the embedder's, without one 384, and cosine. With `embedder`, text can be
+    given instead of an embedding; a file knows its embedder and refuses another
+    (`vectors.identity`), unless `reembed` lets this one embed all texts again. `name` is by default
+    the file's. `lazy` only declares the store: it is opened by `open()` or at the first use.
+    `connect` opens one on a server.
 
-    Safe to use from several threads. Stores that share a file, here or in other processes, see each other's
-    changes. Every method raises `VectorInputError` for data that does not fit, with nothing stored, and
-    `StoreError` when the file cannot be read or written or the store is closed.
+    Safe to use from several threads. Stores that share a file, here or in other processes, see each
+    other's changes. Every method raises `VectorInputError` for data that does not fit, with nothing
+    stored, and `StoreError` when the file cannot be read or written or the store is closed.
     """
 
     def __init__(
@@ -68,7 +80,9 @@ class VectorStore:
         reembed: bool = False,
     ) -> None:
         if metric not in (None, *METRICS):
-            raise VectorInputError(f"a store's metric is one of {', '.join(METRICS)}, got {metric!r}")
+            raise VectorInputError(
+                f"a store's metric is one of {', '.join(METRICS)}, got {metric!r}"
+            )
         if durability not in ("normal", "full"):
             raise VectorInputError(f"durability is 'normal' or 'full', got {durability!r}")
         self.path = None if path is None else resolve(path)
@@ -98,11 +112,13 @@ class VectorStore:
         *,
         lazy: bool = False,
     ) -> Self:
-        """Return a store whose entries live on a server, the same in all else; needs the `[remote]` extra.
+        """Return a store whose entries live on a server, the same in all else; needs the `[remote]`
+        extra.
 
         `qdrant://host:6333/collection` (`qdrants://` for TLS, the key in QDRANT_API_KEY) or
-        `postgresql://user@host/database/table` with pgvector (the password in PGPASSWORD); it is made when missing.
-        `dimension` and `metric` are by default those of what is there, for a new one the embedder's and cosine.
+        `postgresql://user@host/database/table` with pgvector (the password in PGPASSWORD); it is
+        made when missing. `dimension` and `metric` are by default those of what is there, for a new
+        one the embedder's and cosine.
         """
         store = cls(dimension, metric, embedder=embedder, name=name, lazy=True)
         store.url = url
@@ -119,13 +135,17 @@ class VectorStore:
 
     def _opened(self) -> Backend:
         if self._closed:
-            raise StoreError(f"store {self.name!r} is closed: open it again with VectorStore(path=…)")
+            raise StoreError(
+                f"store {self.name!r} is closed: open it again with VectorStore(path=…)"
+            )
         if self._backend is None or self.embedder is not self._verified:
             with self._opening:
                 embedder = self.embedder
                 if self._backend is None:
                     wanted = self._wanted_dimension, self._wanted_metric, embedder, self.durability
-                    self._backend = open_backend(self.url, self.path, self.name, *wanted, self._reembed)
+                    self._backend = open_backend(
+                        self.url, self.path, self.name, *wanted, self._reembed
+                    )
                 else:
                     identity.verify(self._backend, embedder, self.name)
                 self._verified = embedder
@@ -141,7 +161,12 @@ class VectorStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
         self.close()
 
     @property
@@ -168,13 +193,15 @@ class VectorStore:
         metadata: Mapping[str, Any] | None = None,
         content: str | None = None,
     ) -> None:
-        """Store one embedding, float32 or castable, `[dimension]`; an entry with this id is replaced.
+        """Store one embedding, float32 or castable, `[dimension]`; an entry with this id is
+        replaced.
 
-        A replaced entry keeps its place among ties and its `created_at`. `metadata` is a dict that JSON can
-        carry, kept as JSON gives it back. `content` is by default the text in `metadata["content"]`; it is
-        embedded when `embedding` is None and the store has an embedder.
+        A replaced entry keeps its place among ties and its `created_at`. `metadata` is a dict that
+        JSON can carry, kept as JSON gives it back. `content` is by default the text in
+        `metadata["content"]`; it is embedded when `embedding` is None and the store has an
+        embedder.
         """
-        with trace.span(self.name, "write", self, id):
+        with recorder.span(self.name, "write", self, id):
             self._write([id], None if embedding is None else [embedding], [metadata], [content])
 
     def add_many(
@@ -184,15 +211,19 @@ class VectorStore:
         metadatas: Iterable[Mapping[str, Any] | None] | None = None,
         contents: Iterable[str | None] | None = None,
     ) -> None:
-        """Store a batch, embeddings `[len(ids), dimension]`, by the rules of `add`: all of it or nothing.
+        """Store a batch, embeddings `[len(ids), dimension]`, by the rules of `add`: all of it or
+        nothing.
 
-        Instead of lists it takes one DataFrame or Arrow table with the columns `id`, `embedding` and `content` (one
-        of the last two may be missing); its other columns are the metadata. An id that comes twice is an error.
+        Instead of lists it takes one DataFrame or Arrow table with the columns `id`, `embedding`
+        and `content` (one of the last two may be missing); its other columns are the metadata. An
+        id that comes twice is an error.
         """
-        with trace.span(self.name, "write", self, ids):
+        with recorder.span(self.name, "write", self, ids):
             if table.is_table(ids):
                 if not all(given is None for given in (embeddings, metadatas, contents)):
-                    raise VectorInputError(f"store {self.name!r}: a table holds all columns itself, got more beside it")
+                    raise VectorInputError(
+                        f"store {self.name!r}: a table holds all columns itself, got more beside it"
+                    )
                 ids, embeddings, metadatas, contents = table.columns(ids, f"store {self.name!r}:")
             self._write(ids, embeddings, metadatas, contents)
 
@@ -204,7 +235,9 @@ class VectorStore:
     ) -> list[str]:
         """Embed and store texts, all of them or none, and return their ids; without `ids` each gets a new one."""
         if isinstance(texts, str):
-            raise VectorInputError(f"store {self.name!r}: texts must be a list of text, got one text")
+            raise VectorInputError(
+                f"store {self.name!r}: texts must be a list of text, got one text"
+            )
         batch = list(texts)
         chosen = [uuid.uuid4().hex for _ in batch] if ids is None else list(ids)
         self.add_many(chosen, None, metadatas, batch)
@@ -213,10 +246,11 @@ class VectorStore:
     def add_documents(self, documents: Any, **options: Any) -> Reindexed:
         """Cut documents into chunks, embed and store them; done again, only what has changed.
 
-        `documents` is a folder, a file or several of either, or a DataFrame; `vectors.reindex.add_documents` tells
-        the options. What is gone from a folder is removed. An interrupt keeps what was done.
+        `documents` is a folder, a file or several of either, or a DataFrame;
+        `vectors.reindex.add_documents` tells the options. What is gone from a folder is removed. An
+        interrupt keeps what was done.
         """
-        with trace.span(self.name, "write", self, documents):
+        with recorder.span(self.name, "write", self, documents):
             return add_documents(self, documents, notes=self._opened().notes, **options)
 
     def update(
@@ -228,11 +262,12 @@ class VectorStore:
     ) -> None:
         """Change what is given of an entry and keep the rest; `metadata` keys are set one by one.
 
-        New content, given as such or as `metadata["content"]`, is embedded again when the store has an embedder and
-        no `embedding` is given. Raises `VectorInputError` where there is no entry `id`.
+        New content, given as such or as `metadata["content"]`, is embedded again when the store has
+        an embedder and no `embedding` is given. Raises `VectorInputError` where there is no entry
+        `id`.
         """
         where = f"store {self.name!r}:"
-        with trace.span(self.name, "write", self, id), self._writing:
+        with recorder.span(self.name, "write", self, id), self._writing:
             known = self._opened().get([check_text(id, f"{where} an id")])[0]
             if known is None:
                 raise VectorInputError(f"{where} there is no entry {id!r} to update: add it first")
@@ -242,14 +277,20 @@ class VectorStore:
             merged, vector = updated(known, given, text), embedding
             if vector is None and (text is None or self.embedder is None):
                 vector = known.embedding
-            self._write([id], None if vector is None else [vector], [merged], [known.content if text is None else text])
+            self._write(
+                [id],
+                None if vector is None else [vector],
+                [merged],
+                [known.content if text is None else text],
+            )
 
     def reembed(self, embedder: Embedder | None = None) -> int:
-        """Embed every content again, from now on with `embedder` where it is given; return how many there were.
+        """Embed every content again, from now on with `embedder` where it is given; return how many
+        there were.
 
         All vectors change together. Raises `VectorInputError` for an entry without content.
         """
-        with trace.span(self.name, "write", self, embedder), self._writing:
+        with recorder.span(self.name, "write", self, embedder), self._writing:
             count = identity.reembed(self._opened(), embedder or self.embedder, self.name)
             self.embedder = self._verified = embedder or self.embedder
             return count
@@ -260,16 +301,25 @@ class VectorStore:
         Unknown ids are passed over.
         """
         if (ids is None) == (where is None):
-            raise VectorInputError(f"store {self.name!r}: delete wants ids or where=, one of the two")
-        with trace.span(self.name, "write", self, ids if where is None else where), self._writing:
-            chosen = self._ids(where) if ids is None else [ids] if isinstance(ids, str) else list(ids)
-            return self._opened().delete([check_text(id, f"store {self.name!r}: an id") for id in chosen])
+            raise VectorInputError(
+                f"store {self.name!r}: delete wants ids or where=, one of the two"
+            )
+        with (
+            recorder.span(self.name, "write", self, ids if where is None else where),
+            self._writing,
+        ):
+            chosen = (
+                self._ids(where) if ids is None else [ids] if isinstance(ids, str) else list(ids)
+            )
+            return self._opened().delete(
+                [check_text(id, f"store {self.name!r}: an id") for id in chosen]
+            )
 
     # Reading
 
     def get(self, id: str) -> Entry | None:
         """Return the entry under `id`, its embedding as it was given, or None."""
-        with trace.span(self.name, "search", self, id) as span:
+        with recorder.span(self.name, "search", self, id) as span:
             entry = self._opened().get([id])[0] if isinstance(id, str) else None
             if span is not None:
                 span.output = entry
@@ -279,7 +329,9 @@ class VectorStore:
         """Yield the entries that `where` keeps in the order of adding; one deleted meanwhile is passed over."""
         ids = self._ids(where)
         for at in range(0, len(ids), _PAGE):
-            yield from (entry for entry in self._opened().get(ids[at : at + _PAGE]) if entry is not None)
+            yield from (
+                entry for entry in self._opened().get(ids[at : at + _PAGE]) if entry is not None
+            )
 
     def search(
         self,
@@ -293,22 +345,26 @@ class VectorStore:
         rerank: Reranker | None = None,
         fusion: Fusion = "score",
     ) -> Any:
-        """Return the best `top_k` entries (1 to 10,000), best first; a list of such `Hits` for several queries.
+        """Return the best `top_k` entries (1 to 10,000), best first; a list of such `Hits` for
+        several queries.
 
-        `query` is an embedding `[dimension]` or a batch of them, or text where the store has an embedder. `where` is
-        a filter on metadata such as `{"section": {"$in": ["returns", "warranty"]}}` (`vectors.filters` tells the
-        language), or one bool for each entry. There are never fewer hits than matching entries, up to `top_k`; ties
-        in the order of adding.
+        `query` is an embedding `[dimension]` or a batch of them, or text where the store has an
+        embedder. `where` is a filter on metadata such as `{"section": {"$in": ["returns",
+        "warranty"]}}` (`vectors.filters` tells the language), or one bool for each entry. There are
+        never fewer hits than matching entries, up to `top_k`; ties in the order of adding.
 
-        `mode` is "dense" (by meaning), "lexical" (by words) or "hybrid" (both; `fusion` adds their scores on one
-        scale, or with "rank" the reciprocals of their ranks). `rerank` is a model that reads query and content
-        together, and orders the best 50 again. `mmr` from 0 to 1 makes the hits differ from each other: 1 is none of
-        it. `exact=True` compares with every vector; the hits tell their `plan`.
+        `mode` is "dense" (by meaning), "lexical" (by words) or "hybrid" (both; `fusion` adds their
+        scores on one scale, or with "rank" the reciprocals of their ranks). `rerank` is a model
+        that reads query and content together, and orders the best 50 again. `mmr` from 0 to 1 makes
+        the hits differ from each other: 1 is none of it. `exact=True` compares with every vector;
+        the hits tell their `plan`.
         """
-        with trace.span(self.name, "search", self, query) as span:
+        with recorder.span(self.name, "search", self, query) as span:
             how = Search(top_k, self._where(where), mode, exact, mmr, rerank, fusion)
             what, backend = f"store {self.name!r}: the query", self._opened()
-            queries, single = read_queries(query, backend.dimension, self.embedder, what, words=mode == "lexical")
+            queries, single = read_queries(
+                query, backend.dimension, self.embedder, what, words=mode == "lexical"
+            )
             lists = how.run(self.name, backend, queries)
             found = lists[0] if single else lists
             if span is not None:
@@ -323,7 +379,9 @@ class VectorStore:
         kept = [hit for hit in hits if hit.id != id][:top_k]
         return Hits(kept, self.name, hits.plan, kept[0].score if kept else None)
 
-    def duplicates(self, threshold: float = 0.95, where: Where | None = None) -> duplicates.Duplicates:
+    def duplicates(
+        self, threshold: float = 0.95, where: Where | None = None
+    ) -> duplicates.Duplicates:
         """Return groups of entries whose cosine similarity is at least `threshold`; exact, over all pairs."""
         entries = list(self.entries(where))
         return duplicates.find(entries, threshold)
@@ -335,36 +393,44 @@ class VectorStore:
     # Copies
 
     def save_to(self, path: str | Path) -> Path:
-        """Write a consistent copy as a new store file, whole or not at all, and return its absolute path.
+        """Write a consistent copy as a new store file, whole or not at all, and return its absolute
+        path.
 
         Opening it gives the same answers. Raises `StoreError` when `path` exists.
         """
         return self._copied("save_to", path, Local.copy_to)
 
     def backup(self, path: str | Path) -> Path:
-        """Write a consistent copy, as `save_to` does, in place of an older one at `path`; return its absolute path.
+        """Write a consistent copy, as `save_to` does, in place of an older one at `path`; return
+        its absolute path.
 
         Raises `StoreError` when `path` is this store's file or another that is open, or no store.
         """
-        return self._copied("backup", path, lambda local, target: local.copy_to(target, replace=True))
+        return self._copied(
+            "backup", path, lambda local, target: local.copy_to(target, replace=True)
+        )
 
     def snapshot(self, path: str | Path) -> Path:
-        """Write a folder that `VectorStore(path=…)` opens for reading, its vectors mapped, and return its path.
+        """Write a folder that `VectorStore(path=…)` opens for reading, its vectors mapped, and
+        return its path.
 
-        Done again, the folder is replaced at once, while others serve from it; they see the new one.
+        Done again, the folder is replaced at once, while others serve from it; they see the new
+        one.
         """
         return self._copied("snapshot", path, Local.snapshot)
 
     def _copied(self, what: str, path: str | Path, write: Callable[[Local, Path], None]) -> Path:
         target = resolve(path)
-        with trace.span(self.name, "write", self, target):
+        with recorder.span(self.name, "write", self, target):
             write(self._local(what), target)
         return target
 
     def _local(self, what: str) -> Local:
         backend = self._opened()
         if not isinstance(backend, Local):
-            raise StoreError(f"store {self.name!r} lives on a server: {what} is for stores of this process")
+            raise StoreError(
+                f"store {self.name!r} lives on a server: {what} is for stores of this process"
+            )
         return backend
 
     # Container
@@ -408,7 +474,9 @@ class VectorStore:
         if where is None or isinstance(where, Mapping):
             return None if where is None else filters.parse(where)
         mask = np.asarray(where)
-        mask = np.asarray(mask.tolist()) if mask.dtype == np.object_ else mask  # pandas' own "boolean"
+        mask = (
+            np.asarray(mask.tolist()) if mask.dtype == np.object_ else mask
+        )  # pandas' own "boolean"
         if mask.dtype != np.bool_ or mask.ndim != 1:
             raise VectorInputError(
                 f"store {self.name!r}: a filter is a dict such as {{'section': 'returns'}}, or one bool for each entry"
@@ -426,7 +494,8 @@ class VectorStore:
         metadatas = table.column(metadatas, len(ids), where, "metadatas")
         contents = table.column(contents, len(ids), where, "contents")
         plain = [
-            check_metadata(metadata, f"{where} metadata of {id!r}") for id, metadata in zip(ids, metadatas, strict=True)
+            check_metadata(metadata, f"{where} metadata of {id!r}")
+            for id, metadata in zip(ids, metadatas, strict=True)
         ]
         texts = [
             check_content(text, metadata, f"{where} content of {id!r}")

@@ -24,34 +24,45 @@ def is_table(value: Any) -> bool:
 
 
 def columns(table: Any, where: str) -> Columns:
-    """Return ids, embeddings, metadatas and contents of a table; what is missing in a cell is left out.
+    """Return ids, embeddings, metadatas and contents of a table; what is missing in a cell is left
+    out.
 
-    Raises `VectorInputError`, which begins with `where`, for a table without the column `id`, with neither of
-    `embedding` and `content`, or with a column twice.
+    Raises `VectorInputError`, which begins with `where`, for a table without the column `id`, with
+    neither of `embedding` and `content`, or with a column twice.
     """
     names = _names(table)
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise VectorInputError(f"{where} a table has the column {twice[0]!r} twice: rename one, or leave it out")
+        raise VectorInputError(
+            f"{where} a table has the column {twice[0]!r} twice: rename one, or leave it out"
+        )
     if "id" not in names or not {"embedding", "content"} & set(names):
         index = "id" not in names and "id" in getattr(getattr(table, "index", None), "names", ())
         hint = "; 'id' is its index: pass table.reset_index()" if index else ""
         got = f"{', '.join(names) or 'none'}{hint}"
-        raise VectorInputError(f"{where} a table wants the column 'id' and 'embedding', 'content' or both, got {got}")
+        raise VectorInputError(
+            f"{where} a table wants the column 'id' and 'embedding', 'content' or both, got {got}"
+        )
     data = dict(zip(names, _lists(table), strict=True))
     keys = [name for name in names if name not in _OWN]
     rows = zip(*(data[key] for key in keys), strict=True) if keys else ((),) * len(data["id"])
     metadatas = [
-        {key: cell for key, value in zip(keys, row, strict=True) if (cell := plain(value)) is not None} for row in rows
+        {
+            key: cell
+            for key, value in zip(keys, row, strict=True)
+            if (cell := plain(value)) is not None
+        }
+        for row in rows
     ]
     contents = [plain(text) for text in data["content"]] if "content" in data else None
     return data["id"], data.get("embedding"), metadatas, contents
 
 
 def column(values: Any, count: int, where: str, what: str) -> list[Any]:
-    """Return one value per id from a list or a column of a table, None for each where `values` is None.
+    """Return one value per id from a list or a column of a table, None for each where `values` is
+    None.
 
-    Raises `VectorInputError`, which begins with `where` and names `what`, for another number of values, and for one
-    text, dict, set or table.
+    Raises `VectorInputError`, which begins with `where` and names `what`, for another number of
+    values, and for one text, dict, set or table.
     """
     if values is None:
         return [None] * count
@@ -66,8 +77,14 @@ def _listed(values: Any, where: str, what: str) -> list[Any]:
         return list(values.to_pylist())
     single = isinstance(values, (str, bytes, Mapping, set, frozenset)) or is_table(values)
     if single or not isinstance(values, Iterable):
-        raise VectorInputError(f"{where} {what} must be a list with one value per id, got {type(values).__name__}")
-    return [None if _is_missing(value) else value for value in values] if hasattr(values, "to_list") else list(values)
+        raise VectorInputError(
+            f"{where} {what} must be a list with one value per id, got {type(values).__name__}"
+        )
+    return (
+        [None if _is_missing(value) else value for value in values]
+        if hasattr(values, "to_list")
+        else list(values)
+    )
 
 
 def row(entry: Entry) -> dict[str, Any]:

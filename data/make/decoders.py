@@ -1,15 +1,16 @@
-"""Make tests/models/generation/decoders: tiny generators of real architectures, random weights, what they must say.
+"""Make tests/models/generation/decoders: tiny generators of real architectures, random weights,
+what they must say.
 
-Weights, tokenizer and the expected tokens come from transformers on torch, the graphs from the exporters that people
-use: onnxruntime-genai's builder (GroupQueryAttention) and optimum-onnx (past and present that grow). Neither is a
-dependency of the project, and optimum-onnx wants an older transformers, so each has an environment of its own:
+Weights, tokenizer and the expected tokens come from transformers on torch, the graphs from the
+exporters that people use: onnxruntime-genai's builder (GroupQueryAttention) and optimum-onnx (past
+and present that grow). Neither is a dependency of the project, and optimum-onnx wants an older
+transformers, so each has an environment of its own:
 
-    python -m venv genai
-    genai/bin/pip install torch==2.13.0 'transformers==5.23.*' 'onnxruntime-genai==0.18.*' onnxruntime==1.32.0 onnx_ir
-    python -m venv optimum
-    optimum/bin/pip install torch==2.13.0 optimum-onnx==0.1.0 onnxruntime==1.32.0
-    genai/bin/python data/make/decoders.py optimum/bin/python [architecture …]
-    genai/bin/python data/make/decoders.py --benchmark build/decoders      # larger ones, for benchmarks/generation.py
+    python -m venv genai genai/bin/pip install torch==2.13.0 'transformers==5.23.*'
+    'onnxruntime-genai==0.18.*' onnxruntime==1.32.0 onnx_ir python -m venv optimum optimum/bin/pip
+    install torch==2.13.0 optimum-onnx==0.1.0 onnxruntime==1.32.0 genai/bin/python
+    data/make/decoders.py optimum/bin/python [architecture …] genai/bin/python data/make/decoders.py
+    --benchmark build/decoders      # larger ones, for benchmarks/generation.py
 """
 
 # torch and transformers are not installed where the checks run
@@ -60,17 +61,39 @@ _SHAPE = {
     "eos_token_id": 0,
     "pad_token_id": 0,
 }
-_GPT2 = {"vocab_size": VOCABULARY, "n_positions": 256, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 64}
-_PHI = {**_SHAPE, "num_attention_heads": 2, "num_key_value_heads": 2, "original_max_position_embeddings": 256}
+_GPT2 = {
+    "vocab_size": VOCABULARY,
+    "n_positions": 256,
+    "n_embd": 32,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_inner": 64,
+}
+_PHI = {
+    **_SHAPE,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "original_max_position_embeddings": 256,
+}
 # its rotary cache changes at 48 tokens: one prompt begins past that, the others cross it
 _LONG = {"rope_theta": 1e4, "short_factor": [1.0] * 8, "long_factor": [1.5 + i for i in range(8)]}
 _LONG |= {"rope_type": "longrope", "type": "longrope"}  # transformers and the builder name it so
 _LONGROPE = {**_PHI, "original_max_position_embeddings": 48, "rope_parameters": _LONG}
 _OPT = {**_SHAPE, "ffn_dim": 64, "word_embed_proj_dim": 32}
-_SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+)
 _SIZES += ("num_key_value_heads", "max_position_embeddings")
 BENCHMARKS = (
-    ("llama-125m", ("fp32", "int4"), dict(zip(_SIZES, (32000, 768, 2048, 12, 12, 4, 2048), strict=True))),
+    (
+        "llama-125m",
+        ("fp32", "int4"),
+        dict(zip(_SIZES, (32000, 768, 2048, 12, 12, 4, 2048), strict=True)),
+    ),
     ("tiny-llama", ("fp32",), dict(zip(_SIZES, (4096, 128, 352, 2, 4, 2, 2048), strict=True))),
 )
 ENVIRONMENT = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
@@ -79,9 +102,24 @@ ARCHITECTURES = {
     "llama": ("LlamaForCausalLM", "LlamaConfig", {**_SHAPE, "tie_word_embeddings": False}, "genai"),
     "qwen3": ("Qwen3ForCausalLM", "Qwen3Config", {**_SHAPE, "tie_word_embeddings": True}, "genai"),
     "phi3": ("Phi3ForCausalLM", "Phi3Config", {**_PHI, "tie_word_embeddings": False}, "genai"),
-    "qwen2": ("Qwen2ForCausalLM", "Qwen2Config", {**_SHAPE, "head_dim": 8, "tie_word_embeddings": False}, "optimum"),
-    "gpt2": ("GPT2LMHeadModel", "GPT2Config", {**_GPT2, "bos_token_id": 0, "eos_token_id": 0}, "optimum"),
-    "longrope": ("Phi3ForCausalLM", "Phi3Config", {**_LONGROPE, "tie_word_embeddings": False}, "genai"),
+    "qwen2": (
+        "Qwen2ForCausalLM",
+        "Qwen2Config",
+        {**_SHAPE, "head_dim": 8, "tie_word_embeddings": False},
+        "optimum",
+    ),
+    "gpt2": (
+        "GPT2LMHeadModel",
+        "GPT2Config",
+        {**_GPT2, "bos_token_id": 0, "eos_token_id": 0},
+        "optimum",
+    ),
+    "longrope": (
+        "Phi3ForCausalLM",
+        "Phi3Config",
+        {**_LONGROPE, "tie_word_embeddings": False},
+        "genai",
+    ),
     "mistral": ("MistralForCausalLM", "MistralConfig", {**_SHAPE, "sliding_window": None}, "genai"),
     "opt": ("OPTForCausalLM", "OPTConfig", _OPT, "optimum"),
     "gpt_neox": ("GPTNeoXForCausalLM", "GPTNeoXConfig", _SHAPE, "optimum"),
@@ -116,11 +154,16 @@ def make_tokenizer(texts: Sequence[Path], vocabulary: int) -> Any:
     backend.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=alphabet,
+        show_progress=False,
     )
     backend.train([str(file) for file in texts], trainer)
     end = SPECIAL[0]
-    fast = hf.PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=end, eos_token=end, pad_token=end)
+    fast = hf.PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token=end, eos_token=end, pad_token=end
+    )
     fast.chat_template = TEMPLATE
     return fast
 
@@ -140,20 +183,37 @@ def make(name: str, tokenizer: Any, optimum: str, place: Path) -> None:
             break
     else:
         raise SystemExit(f"{name}: no seed gave tokens that are far enough apart")
-    model.generation_config = hf.GenerationConfig(bos_token_id=0, eos_token_id=[0, 2], pad_token_id=0)
+    model.generation_config = hf.GenerationConfig(
+        bos_token_id=0, eos_token_id=[0, 2], pad_token_id=0
+    )
     source, made = place / name, place / "onnx"
     model.save_pretrained(source)
     tokenizer.save_pretrained(source)
     if exporter == "genai":
         build(source, made, "fp32", place / "cache")
     else:
-        how = [optimum, "-m", "optimum.exporters.onnx", "--model", source, "--task", "text-generation-with-past", made]
+        how = [
+            optimum,
+            "-m",
+            "optimum.exporters.onnx",
+            "--model",
+            source,
+            "--task",
+            "text-generation-with-past",
+            made,
+        ]
         subprocess.run([str(part) for part in how], env=ENVIRONMENT, check=True)
     target = TARGET / name
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     onnx.save(onnx.load(made / "model.onnx"), target / "model.onnx")
-    kept = ("config.json", "generation_config.json", "genai_config.json", "tokenizer.json", "chat_template.jinja")
+    kept = (
+        "config.json",
+        "generation_config.json",
+        "genai_config.json",
+        "tokenizer.json",
+        "chat_template.jinja",
+    )
     for file in kept:
         for folder in (made, source):
             if (folder / file).is_file() and not (target / file).exists():
@@ -167,8 +227,20 @@ def make(name: str, tokenizer: Any, optimum: str, place: Path) -> None:
 
 def build(source: Path, target: Path, precision: str, cache: Path) -> None:
     """Export a model as onnxruntime-genai does."""
-    how = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-i", source, "-o", target, "-p", precision]
-    subprocess.run([str(part) for part in (*how, "-e", "cpu", "-c", cache)], env=ENVIRONMENT, check=True)
+    how = [
+        sys.executable,
+        "-m",
+        "onnxruntime_genai.models.builder",
+        "-i",
+        source,
+        "-o",
+        target,
+        "-p",
+        precision,
+    ]
+    subprocess.run(
+        [str(part) for part in (*how, "-e", "cpu", "-c", cache)], env=ENVIRONMENT, check=True
+    )
 
 
 def expected(model: Any, tokenizer: Any, prompt: str) -> dict[str, Any] | None:

@@ -1,7 +1,9 @@
-"""Make tests/real/encoders: tiny text encoders and classifiers of real architectures, and the values they must give.
+"""Make tests/real/encoders: tiny text encoders and classifiers of real architectures, and the
+values they must give.
 
-Weights are random; tokenizers are trained on the handbook. The expected vectors, probabilities and entities come from
-transformers on torch, the graphs from optimum-onnx, each in an environment of its own (see `decoders.py`):
+Weights are random; tokenizers are trained on the handbook. The expected vectors, probabilities and
+entities come from transformers on torch, the graphs from optimum-onnx, each in an environment of
+its own (see `decoders.py`):
 
     genai/bin/python data/make/encoders.py optimum/bin/python [name …]
 """
@@ -35,9 +37,19 @@ TEXTS = (
     "A customer who bought a fridge three years ago asks whether the guarantee still holds for the compressor, "
     "the door and the light, and whether the shop in Leeds or the one in York sends somebody to look at it.",
 )
-_SHAPE = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+_SHAPE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
 _SHAPE |= {"intermediate_size": 64, "max_position_embeddings": POSITIONS}
-_OFFSET = {"max_position_embeddings": POSITIONS + 2, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+_OFFSET = {
+    "max_position_embeddings": POSITIONS + 2,
+    "pad_token_id": 1,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+}
 _DISTILBERT = {"vocab_size": VOCABULARY, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
 _DISTILBERT |= {"max_position_embeddings": POSITIONS}
 _NAMES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
@@ -56,7 +68,10 @@ class Kind(NamedTuple):
 
 def labels(*names: str) -> dict[str, Any]:
     """Return the configuration of a head with these labels."""
-    return {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+    return {
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: i for i, name in enumerate(names)},
+    }
 
 
 MOODS = labels("negative", "neutral", "positive")
@@ -67,7 +82,13 @@ ARCHITECTURES = {
     "mpnet": Kind("MPNetModel", "MPNetConfig", {**_SHAPE, **_OFFSET}, "wordpiece <s>"),
     "roberta": Kind("RobertaModel", "RobertaConfig", {**_SHAPE, **_OFFSET}, "bytes"),
     "xlm-roberta": Kind("XLMRobertaModel", "XLMRobertaConfig", {**_SHAPE, **_OFFSET}, "unigram"),
-    "mood": Kind("BertForSequenceClassification", "BertConfig", _SHAPE | MOODS, "wordpiece", "text-classification"),
+    "mood": Kind(
+        "BertForSequenceClassification",
+        "BertConfig",
+        _SHAPE | MOODS,
+        "wordpiece",
+        "text-classification",
+    ),
     "topics": Kind(
         "RobertaForSequenceClassification",
         "RobertaConfig",
@@ -112,8 +133,12 @@ def make(name: str, kind: Kind, optimum: str, place: Path) -> None:
     onnx.save(onnx.load(made / "model.onnx"), target / "model.onnx")
     shutil.copy(made / "config.json", target / "config.json")
     tokens = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
-    (target / "tokenizer.json").write_text(json.dumps(tokens, ensure_ascii=False) + "\n", encoding="utf-8")
-    (target / "golden.json").write_text(json.dumps(golden, ensure_ascii=False) + "\n", encoding="utf-8")
+    (target / "tokenizer.json").write_text(
+        json.dumps(tokens, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    (target / "golden.json").write_text(
+        json.dumps(golden, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     print(name, sum(file.stat().st_size for file in target.iterdir()), "bytes")
 
 
@@ -130,14 +155,19 @@ def make_tokenizer(kind: str) -> Any:
         backend.normalizer = normalizers.BertNormalizer(lowercase=True)
         backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         backend.decoder = joiners.WordPiece()
-        trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=specials, show_progress=False)
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=VOCABULARY, special_tokens=specials, show_progress=False
+        )
     elif kind == "bytes":
         backend = Tokenizer(models.BPE())
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         backend.decoder = joiners.ByteLevel()
         alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
         trainer = trainers.BpeTrainer(
-            vocab_size=VOCABULARY, special_tokens=specials, initial_alphabet=alphabet, show_progress=False
+            vocab_size=VOCABULARY,
+            special_tokens=specials,
+            initial_alphabet=alphabet,
+            show_progress=False,
         )
     else:
         backend = Tokenizer(models.Unigram())
@@ -170,11 +200,18 @@ def expected(model: Any, tokenizer: Any, task: str, text: str) -> dict[str, Any]
         return values | {"vector": rounded(vector / vector.norm())}
     if task == "text-classification":
         several = model.config.problem_type == "multi_label_classification"
-        return values | {"scores": rounded(output.logits[0].sigmoid() if several else output.logits[0].softmax(-1))}
+        return values | {
+            "scores": rounded(
+                output.logits[0].sigmoid() if several else output.logits[0].softmax(-1)
+            )
+        }
     if len(values["ids"]) == POSITIONS:
         return values  # the pipeline does not cut
     pipeline = hf.pipeline(task, model=model, tokenizer=tokenizer, aggregation_strategy="first")
-    found = [(e["entity_group"], round(float(e["score"]), 6), e["start"], e["end"]) for e in pipeline(text)]
+    found = [
+        (e["entity_group"], round(float(e["score"]), 6), e["start"], e["end"])
+        for e in pipeline(text)
+    ]
     return values | {"entities": found}
 
 

@@ -1,8 +1,9 @@
-"""Train the small demo classifiers on MiniLM embeddings of data/messages.csv, and write them with their figures.
+"""Train the small demo classifiers on MiniLM embeddings of data/messages.csv, and write them with
+their figures.
 
-Into data/models go topic.onnx, mood.npz and the three voters m1.npz, m2.npz and m3.npz, and README.md, which states the
-held-out accuracy of each as measured on the files that were written. Run data/make/minilm.py first, then
-``python data/make/heads.py``.
+Into data/models go topic.onnx, mood.npz and the three voters m1.npz, m2.npz and m3.npz, and
+README.md, which states the held-out accuracy of each as measured on the files that were written.
+Run data/make/minilm.py first, then ``python data/make/heads.py``.
 """
 
 import csv
@@ -50,11 +51,14 @@ class Recipe:
     @property
     def shape(self) -> str:
         """The layers in words."""
-        return f"{self.hidden} {self.activation} units, softmax" if self.hidden else "linear, softmax"
+        return (
+            f"{self.hidden} {self.activation} units, softmax" if self.hidden else "linear, softmax"
+        )
 
 
-# Weight decay: about the least cross-entropy in five folds of the training frames; held-out rows had no part in it.
-# The voters see different halves of the rows and have different shapes: voters that agree always need no vote.
+# Weight decay: about the least cross-entropy in five folds of the training frames; held-out rows
+# had no part in it. The voters see different halves of the rows and have different shapes: voters
+# that agree always need no vote.
 RECIPES = (
     Recipe("topic.onnx", "topic", 32, "relu", weight_decay=1.0, share=1.0, seed=1),
     Recipe("mood.npz", "mood", 32, "relu", weight_decay=3.0, share=1.0, seed=2),
@@ -93,17 +97,23 @@ def read_messages(split: str, path: Path = MESSAGES) -> Messages:
 class Adam:
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), which moves its arrays in place."""
 
-    def __init__(self, parameters: Sequence[Floats], learning_rate: float, weight_decay: float) -> None:
+    def __init__(
+        self, parameters: Sequence[Floats], learning_rate: float, weight_decay: float
+    ) -> None:
         self.parameters = parameters
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.steps = 0
-        self.moments = [(np.zeros_like(parameter), np.zeros_like(parameter)) for parameter in parameters]
+        self.moments = [
+            (np.zeros_like(parameter), np.zeros_like(parameter)) for parameter in parameters
+        ]
 
     def step(self, gradients: Sequence[Floats]) -> None:
         """Move every parameter once."""
         self.steps += 1
-        for parameter, gradient, (mean, square) in zip(self.parameters, gradients, self.moments, strict=True):
+        for parameter, gradient, (mean, square) in zip(
+            self.parameters, gradients, self.moments, strict=True
+        ):
             mean += 0.1 * (gradient - mean)
             square += 0.001 * (gradient**2 - square)
             scale = np.sqrt(square / (1 - 0.999**self.steps)) + 1e-8
@@ -124,10 +134,15 @@ def train(embeddings: Floats, classes: Integers, recipe: Recipe) -> list[Layer]:
         Layer(rng.normal(0, np.sqrt(2 / size), (size, width)), np.zeros(width), activation)
         for (size, width), activation in zip(pairwise(sizes), activations, strict=True)
     ]
-    adam = Adam([array for layer in layers for array in layer[:2]], LEARNING_RATE, recipe.weight_decay)
+    adam = Adam(
+        [array for layer in layers for array in layer[:2]], LEARNING_RATE, recipe.weight_decay
+    )
     for _ in range(STEPS):
         adam.step(gradients(layers, inputs, targets))
-    return [Layer(weight.astype(np.float32), bias.astype(np.float32), name) for weight, bias, name in layers]
+    return [
+        Layer(weight.astype(np.float32), bias.astype(np.float32), name)
+        for weight, bias, name in layers
+    ]
 
 
 def gradients(layers: Sequence[Layer], inputs: Floats, targets: Floats) -> list[Floats]:
@@ -141,7 +156,11 @@ def gradients(layers: Sequence[Layer], inputs: Floats, targets: Floats) -> list[
         found = [outputs[index].T @ delta, delta.sum(axis=0), *found]
         if index:
             output = outputs[index]
-            slope = 1 - output**2 if layers[index - 1].activation == "tanh" else (output > 0).astype(output.dtype)
+            slope = (
+                1 - output**2
+                if layers[index - 1].activation == "tanh"
+                else (output > 0).astype(output.dtype)
+            )
             delta = delta @ layers[index].weight.T * slope
     return found
 
@@ -182,7 +201,11 @@ def save_onnx(path: Path, layers: Sequence[Layer], labels: Sequence[str]) -> Non
     graph = helper.make_graph(
         nodes,
         path.stem,
-        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", layers[0].weight.shape[0]])],
+        [
+            helper.make_tensor_value_info(
+                "embedding", TensorProto.FLOAT, ["batch", layers[0].weight.shape[0]]
+            )
+        ],
         [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", len(labels)])],
         initializers,
     )
@@ -217,7 +240,14 @@ def evaluate(embeddings: Floats, messages: Messages, folder: Path = MODELS) -> d
     predictions[VOTE] = [majority_vote(ballot) for ballot in ballots]
     columns = {recipe.file: recipe.column for recipe in RECIPES} | {VOTE: "topic"}
     return {
-        name: float(np.mean([p.label == label for p, label in zip(told, messages.labels[columns[name]], strict=True)]))
+        name: float(
+            np.mean(
+                [
+                    p.label == label
+                    for p, label in zip(told, messages.labels[columns[name]], strict=True)
+                ]
+            )
+        )
         for name, told in predictions.items()
     }
 
@@ -231,7 +261,10 @@ def readme(figures: Mapping[str, float], n_train: int, n_heldout: int) -> str:
     ]
     rows.append(f"| {VOTE} | topic | | | {figures[VOTE]:.3f} |")
     return README.format(
-        rows="\n".join(rows), n_heldout=n_heldout, topic_bar=BARS["topic.onnx"], mood_bar=BARS["mood.npz"]
+        rows="\n".join(rows),
+        n_heldout=n_heldout,
+        topic_bar=BARS["topic.onnx"],
+        mood_bar=BARS["mood.npz"],
     )
 
 
@@ -286,16 +319,23 @@ def main() -> int:
         return 1
     training, heldout = read_messages("train"), read_messages("heldout")
     embedder: Any = load_model(MODELS / "minilm")
-    print(f"embedding {len(training.texts)} training and {len(heldout.texts)} held-out messages", flush=True)
+    print(
+        f"embedding {len(training.texts)} training and {len(heldout.texts)} held-out messages",
+        flush=True,
+    )
     make_heads(embedder.encode(training.texts), training)
     figures = evaluate(embedder.encode(heldout.texts), heldout)
-    (MODELS / "README.md").write_text(readme(figures, len(training.texts), len(heldout.texts)), encoding="utf-8")
+    (MODELS / "README.md").write_text(
+        readme(figures, len(training.texts), len(heldout.texts)), encoding="utf-8"
+    )
 
     print(f"\n{'held-out accuracy':<24}{'bar':>7}")
     for name, accuracy in figures.items():
         print(f"{name:<24}{accuracy:.3f}  {f'≥ {BARS[name]:.2f}' if name in BARS else ''}".rstrip())
     missed = [
-        f"{name} reaches {figures[name]:.3f}, wanted {bar:.2f}" for name, bar in BARS.items() if figures[name] < bar
+        f"{name} reaches {figures[name]:.3f}, wanted {bar:.2f}"
+        for name, bar in BARS.items()
+        if figures[name] < bar
     ]
     if missed:
         print("; ".join(missed), file=sys.stderr)

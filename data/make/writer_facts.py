@@ -1,4 +1,5 @@
-"""Made facts for the demo writer: a sentence about a thing, passages of them, and questions with their answers.
+"""Made facts for the demo writer: a sentence about a thing, passages of them, and questions with
+their answers.
 
 The answer to a question is the sentence of the passages that tells it, word for word, or a refusal.
 """
@@ -41,11 +42,23 @@ def exercise(rng: random.Random, *, kept: bool = False, questions: int = 8) -> E
     everyone = rng.random() < 0.6
     groups = []
     for name in names:
-        chosen = shared[:size] if everyone else rng.sample(kind.attributes, min(size, len(kind.attributes)))
-        groups.append([fact(kind, attribute, name, rng, kept) for attribute in rng.sample(chosen, len(chosen))])
+        chosen = (
+            shared[:size]
+            if everyone
+            else rng.sample(kind.attributes, min(size, len(kind.attributes)))
+        )
+        groups.append(
+            [
+                fact(kind, attribute, name, rng, kept)
+                for attribute in rng.sample(chosen, len(chosen))
+            ]
+        )
     passages = [passage(group, rng) for group in groups]
     facts = [one for group in groups for one in group]
-    asked = [(question(one.attribute, one.name, rng), one.sentence) for one in rng.sample(facts, len(facts))]
+    asked = [
+        (question(one.attribute, one.name, rng), one.sentence)
+        for one in rng.sample(facts, len(facts))
+    ]
     refused = [(absent_question(kind, groups, rng, kept), REFUSAL) for _ in range(questions // 3)]
     mixed = asked[: questions - len(refused)] + refused
     rng.shuffle(mixed)
@@ -78,7 +91,9 @@ def near(name: str, rng: random.Random, kind: Kind, kept: bool) -> str:
 def fact(kind: Kind, attribute: Attribute, name: str, rng: random.Random, kept: bool) -> Fact:
     """Return one sentence about a thing."""
     value = drawn(attribute.value, rng, kept)
-    return Fact(name, kind, attribute, rng.choice(attribute.sentences).format(n=name, v=value), value)
+    return Fact(
+        name, kind, attribute, rng.choice(attribute.sentences).format(n=name, v=value), value
+    )
 
 
 def passage(facts: Sequence[Fact], rng: random.Random) -> str:
@@ -96,7 +111,9 @@ def question(attribute: Attribute, name: str, rng: random.Random) -> str:
     return text[0].upper() + text[1:]
 
 
-def absent_question(kind: Kind, groups: Sequence[Sequence[Fact]], rng: random.Random, kept: bool) -> str:
+def absent_question(
+    kind: Kind, groups: Sequence[Sequence[Fact]], rng: random.Random, kept: bool
+) -> str:
     """Return a question that the passages do not answer: the thing is not there, or nothing is said of it."""
     names = [group[0].name for group in groups]
     told = {one.attribute for group in groups for one in group}
@@ -127,14 +144,18 @@ class Trial:
     def alone(self) -> list[str]:
         """Return one passage: that about the thing, or about another where the thing is absent."""
         names = [group[0].name.casefold() for group in self.groups]
-        return [self.passages[next((n for n, name in enumerate(names) if name in self.question.casefold()), 0)]]
+        return [
+            self.passages[
+                next((n for n, name in enumerate(names) if name in self.question.casefold()), 0)
+            ]
+        ]
 
 
 def trial(rng: random.Random, sharing: int) -> Trial:
     """Return a question on three passages, on kept names and values.
 
-    `sharing` of the passages tell the asked attribute; with none the answer is a refusal: the thing is absent, or
-    only the others have the attribute.
+    `sharing` of the passages tell the asked attribute; with none the answer is a refusal: the thing
+    is absent, or only the others have the attribute.
     """
     kind = rng.choice(_EVERY)
     names = distinct_names(kind, rng, 3, kept=True)

@@ -18,7 +18,9 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
 
-    def add(self, operator: str, *inputs: str, output: str | None = None, **attributes: object) -> str:
+    def add(
+        self, operator: str, *inputs: str, output: str | None = None, **attributes: object
+    ) -> str:
         """Append a node and return the name of its output."""
         name = output or f"{operator}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))
@@ -52,7 +54,11 @@ def model_of(weights: Mapping[str, np.ndarray], shape: Shape) -> onnx.ModelProto
     x = graph.add("Gather", embedding, "input_ids")
     x = graph.normed(x, graph.constant(np.ones(shape.width)))
     for number in range(shape.layers):
-        own = {name.split(".", 2)[2]: w for name, w in weights.items() if name.startswith(f"layers.{number}.")}
+        own = {
+            name.split(".", 2)[2]: w
+            for name, w in weights.items()
+            if name.startswith(f"layers.{number}.")
+        }
         x = _layer(graph, x, bias, own, number, shape)
     x = graph.normed(x, graph.weight("norm", weights["norm"]))
     graph.add("MatMul", x, graph.add("Transpose", embedding, perm=[1, 0]), output="logits")
@@ -62,18 +68,26 @@ def model_of(weights: Mapping[str, np.ndarray], shape: Shape) -> onnx.ModelProto
 def _distances(graph: Graph) -> tuple[str, str]:
     """Return the distance of each key from each query, and what hides those that may not be seen."""
     mask = graph.add("Cast", "attention_mask", to=TensorProto.FLOAT)
-    keys = graph.add("Sub", graph.add("CumSum", mask, graph.constant(1, np.int64)), graph.constant(1.0))
+    keys = graph.add(
+        "Sub", graph.add("CumSum", mask, graph.constant(1, np.int64)), graph.constant(1.0)
+    )
     keys = graph.add("Unsqueeze", keys, graph.constant([1, 2], np.int64))
     queries = graph.add("Cast", "position_ids", to=TensorProto.FLOAT)
     queries = graph.add("Unsqueeze", queries, graph.constant([1, 3], np.int64))
     distance = graph.add("Sub", queries, keys)
     later = graph.add("Less", distance, graph.constant(0.0))
-    padding = graph.add("Unsqueeze", graph.add("Less", mask, graph.constant(0.5)), graph.constant([1, 2], np.int64))
-    hidden = graph.add("Where", graph.add("Or", later, padding), graph.constant(HIDDEN), graph.constant(0.0))
+    padding = graph.add(
+        "Unsqueeze", graph.add("Less", mask, graph.constant(0.5)), graph.constant([1, 2], np.int64)
+    )
+    hidden = graph.add(
+        "Where", graph.add("Or", later, padding), graph.constant(HIDDEN), graph.constant(0.0)
+    )
     return distance, hidden
 
 
-def _layer(graph: Graph, x: str, bias: str, weights: Mapping[str, np.ndarray], number: int, shape: Shape) -> str:
+def _layer(
+    graph: Graph, x: str, bias: str, weights: Mapping[str, np.ndarray], number: int, shape: Shape
+) -> str:
     def linear(value: str, name: str) -> str:
         return graph.add("MatMul", value, graph.weight(f"{number}.{name}", weights[name].T.copy()))
 
@@ -125,8 +139,13 @@ def _model(graph: Graph, shape: Shape) -> onnx.ModelProto:
         return helper.make_tensor_value_info(name, dtype, dimensions)
 
     def cache(kind: str, tokens: str) -> list[onnx.ValueInfoProto]:
-        names = [f"{kind}.{number}.{what}" for number in range(shape.layers) for what in ("key", "value")]
-        return [tensor(name, TensorProto.FLOAT, "batch", shape.heads, tokens, shape.head) for name in names]
+        names = [
+            f"{kind}.{number}.{what}" for number in range(shape.layers) for what in ("key", "value")
+        ]
+        return [
+            tensor(name, TensorProto.FLOAT, "batch", shape.heads, tokens, shape.head)
+            for name in names
+        ]
 
     inputs = [
         tensor("input_ids", TensorProto.INT64, "batch", "tokens"),

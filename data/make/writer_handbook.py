@@ -23,8 +23,25 @@ she he so than that the their them then there these they this those to us was we
 with you your been had were would also all any each only more most very into out up about after before
 """
 _KEYWORD_FORMS = (
-    *("{}?", "What about {}?", "Tell me about {}.", "How is it with {}?", "Question about {}", "{}", "What is {}?"),
-    *("Can I {}?", "Do you {}?", "How much {}?", "When {}?", "Who {}?", "What if {}?", "How long {}?", "Is {}?"),
+    *(
+        "{}?",
+        "What about {}?",
+        "Tell me about {}.",
+        "How is it with {}?",
+        "Question about {}",
+        "{}",
+        "What is {}?",
+    ),
+    *(
+        "Can I {}?",
+        "Do you {}?",
+        "How much {}?",
+        "When {}?",
+        "Who {}?",
+        "What if {}?",
+        "How long {}?",
+        "Is {}?",
+    ),
 )
 
 
@@ -59,7 +76,10 @@ class Handbook:
     def questions(self) -> list[Question]:
         """The written questions; raises `ValueError` for words that are not in exactly one sentence."""
         every = [
-            (one, number) for number, blocks in enumerate(self.sections) for b in blocks for one in sentences_of(b)
+            (one, number)
+            for number, blocks in enumerate(self.sections)
+            for b in blocks
+            for one in sentences_of(b)
         ]
         found = []
         for line in QUESTIONS.read_text("utf-8").splitlines():
@@ -76,16 +96,22 @@ class Handbook:
         found = []
         for question in self.questions:
             if question.kept:
-                others = [one for number, one in enumerate(self.sections) if number != question.section]
-                passages = ["\n\n".join(one) for one in (self.sections[question.section], *rng.sample(others, 2))]
+                others = [
+                    one for number, one in enumerate(self.sections) if number != question.section
+                ]
+                passages = [
+                    "\n\n".join(one)
+                    for one in (self.sections[question.section], *rng.sample(others, 2))
+                ]
                 found.append((passages, question.forms[0], question.answer))
         return found
 
     def exercise(self, rng: random.Random, count: int, most: int) -> Exercise:
-        """Return so many sections, fewer where they have more than so many characters, and questions about them.
+        """Return so many sections, fewer where they have more than so many characters, and
+        questions about them.
 
-        Names and numbers are exchanged in most of them, some are short of a few sentences. None is to be
-        refused: whether a section is any good for a question is what a search tells.
+        Names and numbers are exchanged in most of them, some are short of a few sentences. None is
+        to be refused: whether a section is any good for a question is what a search tells.
         """
         asked = rng.sample([one for one in self.questions if not one.kept], count)
         sections: list[list[list[str]]] = []
@@ -95,23 +121,33 @@ class Handbook:
             if not sections or size <= most:
                 sections.append(section)
         rng.shuffle(sections)
-        shown = [text for section in sections for block in section for text in block if is_sentence(text)]
+        shown = [
+            text for section in sections for block in section for text in block if is_sentence(text)
+        ]
         pairs = [
             (_rewritten(rng.choice(one.forms), rng), one.answer)
             for one in self.questions
             if not one.kept and one.answer in shown
         ]
         rng.shuffle(pairs)
-        pairs = pairs[:5] + [(keywords(text, rng), text) for text in rng.sample(shown, min(4, len(shown)))]
+        pairs = pairs[:5] + [
+            (keywords(text, rng), text) for text in rng.sample(shown, min(4, len(shown)))
+        ]
         rng.shuffle(pairs)
         passages = ["\n\n".join(_joined(block) for block in section) for section in sections]
         return exchanged(Exercise(passages, pairs), rng)
 
     def _shortened(self, blocks: list[str], rng: random.Random) -> list[list[str]]:
         """Return the sentences of the blocks of a section, in half of the cases without some."""
-        heading, *rest = [[block] if block.startswith("|") else sentences_of(block) for block in blocks]
+        heading, *rest = [
+            [block] if block.startswith("|") else sentences_of(block) for block in blocks
+        ]
         whole = rng.random() < 0.5
-        rest = [kept for block in rest if (kept := [text for text in block if whole or rng.random() < 0.7])]
+        rest = [
+            kept
+            for block in rest
+            if (kept := [text for text in block if whole or rng.random() < 0.7])
+        ]
         if not whole:
             rng.shuffle(rest)
             for block in rest:
@@ -150,7 +186,9 @@ def keywords(sentence: str, rng: random.Random) -> str:
         start = rng.randrange(len(words) - size + 1)
         chosen = words[start : start + size]
     else:
-        words = [one for one in words if one.lower() not in _COMMON.split() and len(one) > 2] or words
+        words = [
+            one for one in words if one.lower() not in _COMMON.split() and len(one) > 2
+        ] or words
         chosen = rng.sample(words, min(len(words), rng.randint(1, 4)))
     text = rng.choice(_KEYWORD_FORMS).format(" ".join(chosen))
     return text[0].upper() + text[1:]

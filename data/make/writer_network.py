@@ -12,7 +12,12 @@ from torch import Tensor, nn
 
 EPSILON = 1e-5
 HIDDEN = -1e4  # added to a score of what may not be seen; bfloat16 holds it
-SLOPES = (0.15, 0.0, 0.0, 0.0)  # a head's score falls by so much with each token of distance; no other position
+SLOPES = (
+    0.15,
+    0.0,
+    0.0,
+    0.0,
+)  # a head's score falls by so much with each token of distance; no other position
 BACK = 2  # so many tokens before it, each token also sees as they are
 
 
@@ -51,14 +56,18 @@ class Layer(nn.Module):
         self.down = nn.Parameter(torch.zeros(shape.width, shape.inner))
 
     def forward(self, x: Tensor, bias: Tensor, before: Tensor) -> Tensor:
-        """Return [batch, tokens, width] of the same; `bias` [batch, heads, tokens, tokens] is added to the scores.
+        """Return [batch, tokens, width] of the same; `bias` [batch, heads, tokens, tokens] is added
+        to the scores.
 
-        `before` [BACK, batch × tokens] are the places of the tokens before each, or one past the end.
+        `before` [BACK, batch × tokens] are the places of the tokens before each, or one past the
+        end.
         """
         batch, tokens, width = x.shape
         h = normed(x, self.attention_norm)
         split = (batch, tokens, self.shape.heads, self.shape.head)
-        q, k, v = (F.linear(h, w).view(split).transpose(1, 2) for w in (self.query, self.key, self.value))
+        q, k, v = (
+            F.linear(h, w).view(split).transpose(1, 2) for w in (self.query, self.key, self.value)
+        )
         q, k = normed(q, self.query_norm), normed(k, self.key_norm)
         mixed = F.scaled_dot_product_attention(q, k.to(v.dtype), v, attn_mask=bias)
         values = F.pad(v.transpose(1, 2).reshape(batch * tokens, width), (0, 0, 0, 1))
@@ -96,10 +105,13 @@ def normed(x: Tensor, weight: Tensor) -> Tensor:
     return F.rms_norm(x, (x.shape[-1],), eps=EPSILON).to(weight.dtype) * weight
 
 
-def seen_by(position: Tensor, document: Tensor, block: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def seen_by(
+    position: Tensor, document: Tensor, block: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     """Return what `Network` wants besides the ids, of three arrays [batch, tokens].
 
-    A token sees what stands before it in its document, in block 0 (the passages) or in its own block (a question).
+    A token sees what stands before it in its document, in block 0 (the passages) or in its own
+    block (a question).
     """
     rows, tokens = position.shape
     seen = torch.ones(tokens, tokens, dtype=torch.bool).tril()
@@ -107,7 +119,9 @@ def seen_by(position: Tensor, document: Tensor, block: Tensor, dtype: torch.dtyp
     seen &= (block[:, None, :] == 0) | (block[:, :, None] == block[:, None, :])
     hidden = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, HIDDEN)
     distance = position[:, :, None] - position[:, None, :]
-    bias = torch.stack([hidden - slope * distance.to(dtype) if slope else hidden for slope in SLOPES], 1)
+    bias = torch.stack(
+        [hidden - slope * distance.to(dtype) if slope else hidden for slope in SLOPES], 1
+    )
     before = torch.full((BACK, rows, tokens), rows * tokens)
     index = torch.arange(rows * tokens).view(rows, 1, tokens)
     for back in range(BACK):
@@ -124,7 +138,9 @@ def _matrix(rows: int, columns: int) -> nn.Parameter:
 class Muon(torch.optim.Optimizer):
     """Momentum made orthogonal by Newton-Schulz steps (Jordan et al. 2024); for matrices."""
 
-    def __init__(self, parameters: Iterable[Tensor], rate: float, momentum: float = 0.95, decay: float = 0.01) -> None:
+    def __init__(
+        self, parameters: Iterable[Tensor], rate: float, momentum: float = 0.95, decay: float = 0.01
+    ) -> None:
         super().__init__(list(parameters), {"lr": rate, "momentum": momentum, "decay": decay})
 
     @torch.no_grad()

@@ -21,7 +21,9 @@ _GAPS = {
     "euro": [f"€{number}" for number in range(3, 120)],
     "desk": _parts("support desk|repair team|returns centre|order desk|delivery desk|finance desk"),
     "day": _parts("Monday|Tuesday|Wednesday|Thursday|Friday|Saturday"),
-    "hello": _parts("Dear customer,|Hello,|Good morning,|Good afternoon,|Hello and thank you for writing."),
+    "hello": _parts(
+        "Dear customer,|Hello,|Good morning,|Good afternoon,|Hello and thank you for writing."
+    ),
     "bye": _parts(
         "Kind regards from the {desk}.|We are happy to help.|Please write to us again if anything is unclear.|"
         "Thank you for your patience.|We are sorry for the trouble."
@@ -94,7 +96,11 @@ def prose(rng: random.Random) -> str:
     """Return a paragraph or two."""
     if rng.random() < 0.3:
         openings, bodies = _ANSWERS
-        sentences = [rng.choice(_GAPS["hello"]), rng.choice(openings.split("|")), *_some(bodies, rng)]
+        sentences = [
+            rng.choice(_GAPS["hello"]),
+            rng.choice(openings.split("|")),
+            *_some(bodies, rng),
+        ]
         return _filled(" ".join([*sentences, rng.choice(_GAPS["bye"])]), rng)
     topics = rng.sample(sorted(_TOPICS), rng.randint(1, 2))
     return "\n\n".join(_policy(topic, rng) for topic in topics)

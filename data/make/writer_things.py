@@ -1,6 +1,8 @@
-"""Things with made-up names for the demo writer: what they are called, and what can be said of and asked about them.
+"""Things with made-up names for the demo writer: what they are called, and what can be said of and
+asked about them.
 
-Names and values are drawn fresh each time; one in eight of each, chosen by a hash, is kept for the check.
+Names and values are drawn fresh each time; one in eight of each, chosen by a hash, is kept for the
+check.
 """
 
 import hashlib
@@ -19,12 +21,23 @@ _ONSETS = _words("b br c cr d dr f fl g gl gr h j k l m n p pl pr r s st t tr v 
 _VOWELS = _words("a e i o u a e i o u ai ea oo ou")
 _CODAS = ["", "", "", "", "", "", "l", "m", "n", "r", "s", "x", "nd", "rt", "st"]
 _ENDINGS = ["a", "o", "en", "er", "il", "on", "um", "et", "is", "", "", ""]
-KINDS = _words("kettle toaster iron blender fan heater dryer washer cooker fridge freezer oven hob grill mixer juicer")
-KINDS += ["vacuum cleaner", "coffee machine", "air purifier", "dishwasher", "washing machine", "rice cooker"]
+KINDS = _words(
+    "kettle toaster iron blender fan heater dryer washer cooker fridge freezer oven hob grill mixer juicer"
+)
+KINDS += [
+    "vacuum cleaner",
+    "coffee machine",
+    "air purifier",
+    "dishwasher",
+    "washing machine",
+    "rice cooker",
+]
 _SHADES = _words("pale dark deep soft warm cool bright matt")
 _COLOURS = _words("green blue red grey cream white black yellow brown orange silver copper")
 _DAYS = _words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
-_MONTHS = _words("January February March April May June July August September October November December")
+_MONTHS = _words(
+    "January February March April May June July August September October November December"
+)
 
 Draw = Callable[[random.Random], str]
 
@@ -61,7 +74,10 @@ def drawn(draw: Draw, rng: random.Random, kept: bool) -> str:
 
 def word(rng: random.Random, most: int = 2) -> str:
     """Return a made-up word with a capital letter, of up to `most` syllables and an ending."""
-    made = "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS) for _ in range(rng.randint(1, most)))
+    made = "".join(
+        rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS)
+        for _ in range(rng.randint(1, most))
+    )
     return (made + rng.choice(_ENDINGS)).capitalize()
 
 
@@ -89,7 +105,11 @@ def _attribute(value: Draw, sentences: str, questions: str) -> Attribute:
 
 
 def _price(rng: random.Random) -> str:
-    return f"€{rng.randint(2, 999)}" if rng.random() < 0.7 else f"€{rng.randint(1, 99)}.{rng.randint(10, 99)}"
+    return (
+        f"€{rng.randint(2, 999)}"
+        if rng.random() < 0.7
+        else f"€{rng.randint(1, 99)}.{rng.randint(10, 99)}"
+    )
 
 
 def _clock(rng: random.Random) -> str:
@@ -260,7 +280,11 @@ PRODUCT = Kind(
 )
 SHOP = Kind(
     lambda rng: f"{word(rng)} {rng.choice(('shop', 'showroom', 'workshop', 'store'))}",
-    ("The {n} is near the station.", "The {n} is one of our oldest.", "The {n} has a small car park."),
+    (
+        "The {n} is near the station.",
+        "The {n} is one of our oldest.",
+        "The {n} has a small car park.",
+    ),
     (
         _attribute(
             _clock,
@@ -288,7 +312,9 @@ SHOP = Kind(
             "Who runs the {n}? | Who is the head of the {n}? | Who leads the {n}? | Who is in charge of the {n}?",
         ),
         _attribute(
-            lambda rng: f"{word(rng)} {rng.choice(('Street', 'Road', 'Lane', 'Square'))} {rng.randint(1, 199)}",
+            lambda rng: (
+                f"{word(rng)} {rng.choice(('Street', 'Road', 'Lane', 'Square'))} {rng.randint(1, 199)}"
+            ),
             "The {n} is at {v}. | The address of the {n} is {v}. | You find the {n} at {v}.",
             "Where is the {n}? | What is the address of the {n}? | Where do I find the {n}?",
         ),

@@ -24,15 +24,19 @@ BEGUN, HALF = 3, 0.6  # tokens of an answer that is only begun, and the share of
 VOCABULARY = 2048
 LONG = 1024  # tokens of a row with sections of the handbook
 EVERY = 200  # seconds between two looks
-_PIECES = r"'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"  # digits one by one
+_PIECES = (
+    r"'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"  # digits one by one
+)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One sitting of so many minutes: rows of so many tokens, questions on a document of made facts, Muon's rate.
+    """One sitting of so many minutes: rows of so many tokens, questions on a document of made
+    facts, Muon's rate.
 
-    `decay` is the last share of the time, in which the rate falls to nothing; `prose` and `sections` are the shares of
-    prose and of sections of the handbook among the short documents, `pages` that of batches with several sections.
+    `decay` is the last share of the time, in which the rate falls to nothing; `prose` and
+    `sections` are the shares of prose and of sections of the handbook among the short documents,
+    `pages` that of batches with several sections.
     """
 
     minutes: float
@@ -97,14 +101,22 @@ class Packer:
         self.tokens = tokens
 
     def answers(
-        self, passages: Sequence[str], questions: Sequence[tuple[str, str]], rng: random.Random, begun: float = 0.0
+        self,
+        passages: Sequence[str],
+        questions: Sequence[tuple[str, str]],
+        rng: random.Random,
+        begun: float = 0.0,
     ) -> Tokens:
-        """Return passages as block 0, then each question and answer as a block that sees only block 0 and itself.
+        """Return passages as block 0, then each question and answer as a block that sees only block
+        0 and itself.
 
-        Of a share `begun` of the answers only the first tokens are there: to choose is harder than to copy.
+        Of a share `begun` of the answers only the first tokens are there: to choose is harder than
+        to copy.
         """
         parts = [text for q, a in questions for text in (f"\n\nQuestion: {q}\nAnswer:", f" {a}")]
-        context, *rest = (one.ids for one in self.tokenizer.encode_batch(["\n\n".join(passages), *parts]))
+        context, *rest = (
+            one.ids for one in self.tokenizer.encode_batch(["\n\n".join(passages), *parts])
+        )
         ids, block, position = list(context), [0] * len(context), list(range(len(context)))
         weight = [0.25 if rng.random() < 0.3 else 0.0 for _ in context]
         for number, (asked, answer) in enumerate(zip(rest[::2], rest[1::2], strict=True), 1):
@@ -126,7 +138,10 @@ class Packer:
     def batch(self, documents: Iterator[Tokens], rows: int) -> dict[str, torch.Tensor]:
         """Return tensors [rows, tokens], filled with whole documents, and the next token as `target`."""
         shape = (rows, self.tokens)
-        out = {name: np.zeros(shape, np.int64) for name in ("ids", "block", "position", "document", "target")}
+        out = {
+            name: np.zeros(shape, np.int64)
+            for name in ("ids", "block", "position", "document", "target")
+        }
         out["weight"] = np.zeros(shape, np.float32)
         out["document"] -= 1
         for row in range(rows):
@@ -203,17 +218,24 @@ def train(file: Path, recipe: Recipe) -> None:
 
 
 def _optimizers(network: Network, rate: float) -> list[torch.optim.Optimizer]:
-    matrices = [weight for layer in network.layers for weight in layer.parameters() if weight.ndim == 2]
+    matrices = [
+        weight for layer in network.layers for weight in layer.parameters() if weight.ndim == 2
+    ]
     known = {id(weight) for weight in matrices}
     others = [weight for weight in network.parameters() if id(weight) not in known]
-    made = [Muon(matrices, rate), torch.optim.AdamW(others, lr=rate / 4, betas=(0.9, 0.95), weight_decay=0.0)]
+    made = [
+        Muon(matrices, rate),
+        torch.optim.AdamW(others, lr=rate / 4, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
     for optimizer in made:
         for group in optimizer.param_groups:
             group["base"] = group["lr"]
     return made
 
 
-def _step(network: Network, optimizers: Sequence[torch.optim.Optimizer], batch: dict) -> tuple[float, float]:
+def _step(
+    network: Network, optimizers: Sequence[torch.optim.Optimizer], batch: dict
+) -> tuple[float, float]:
     """Change the weights by one batch; return the loss of a token of an answer, and of another token."""
     around = seen_by(batch["position"], batch["document"], batch["block"], torch.bfloat16)
     counted = batch["weight"] > 0
@@ -232,7 +254,10 @@ def _step(network: Network, optimizers: Sequence[torch.optim.Optimizer], batch: 
 def _tell(minutes: float, seen: int, losses: list, network: Network, packer: Packer) -> None:
     answer, text = np.nanmean(losses, 0)
     shares = " ".join(f"{name} {share:.3f}" for name, share in evaluated(network, packer).items())
-    print(f"{minutes:5.1f} min {seen / 1e6:6.2f} M tokens, losses {answer:.4f} {text:.3f} | {shares}", flush=True)
+    print(
+        f"{minutes:5.1f} min {seen / 1e6:6.2f} M tokens, losses {answer:.4f} {text:.3f} | {shares}",
+        flush=True,
+    )
 
 
 def evaluated(network: Network, packer: Packer) -> dict[str, float]:
@@ -276,7 +301,13 @@ def _restore(file: Path, network: Network, optimizers: Sequence[torch.optim.Opti
     return saved["tokens"]
 
 
-def _keep(file: Path, network: Network, optimizers: Sequence[torch.optim.Optimizer], seen: int) -> None:
-    state = {"network": network.state_dict(), "optimizers": [one.state_dict() for one in optimizers], "tokens": seen}
+def _keep(
+    file: Path, network: Network, optimizers: Sequence[torch.optim.Optimizer], seen: int
+) -> None:
+    state = {
+        "network": network.state_dict(),
+        "optimizers": [one.state_dict() for one in optimizers],
+        "tokens": seen,
+    }
     torch.save(state, file.with_suffix(".new"))
     file.with_suffix(".new").replace(file)

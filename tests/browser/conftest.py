@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from .lab import JupyterServer, LabPage, serve_jupyter
+from tests.browser.lab import JupyterServer, LabPage, serve_jupyter
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -26,7 +26,11 @@ CHROMIUM_FLAGS = [
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Where Chromium is."""
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    executable = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if executable is None:
         reason = "no Chromium: apt-get install chromium"
         if os.environ.get("CI"):
@@ -39,9 +43,8 @@ def chromium() -> str:
 def browser(chromium: str) -> Iterator[Browser]:
     """Chromium with a new profile; Playwright removes the profile afterwards.
 
-    For one module at a time: while it is there, Playwright's event loop counts as running on this thread, and the
-    tests of other rooms could run none of their own.
-    """
+    For one module at a time: while it is there, Playwright's event loop counts as running on this
+    thread, and the tests of other rooms could run none of their own."""
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         yield opened

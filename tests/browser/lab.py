@@ -35,8 +35,14 @@ class JupyterServer:
 
     def write_notebook(self, name: str, cells: Sequence[str]) -> None:
         """Write a notebook of code cells into the server's root."""
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(cell) for cell in cells]
+        )
+        notebook.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
         nbformat.write(notebook, self.root / name)
 
     def read_outputs(self, name: str) -> list[list[dict[str, Any]]]:
@@ -55,7 +61,10 @@ def serve_jupyter(home: Path, root: Path) -> Iterator[JupyterServer]:
     environment |= {"PYTHONPATH": str(REPOSITORY), "JUPYTER_NO_CONFIG": "1"}
     for place in places:
         (home / place.lower()).mkdir(parents=True)
-    no_news = home / "jupyterlab_settings_dir/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    no_news = (
+        home
+        / "jupyterlab_settings_dir/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    )
     no_news.parent.mkdir(parents=True)
     no_news.write_text('{"fetchNews": "false"}')
     options = [
@@ -73,7 +82,9 @@ def serve_jupyter(home: Path, root: Path) -> Iterator[JupyterServer]:
     ]
     with (home / "server.log").open("wb") as log:
         command = [sys.executable, "-m", "jupyterlab", *options]
-        process = subprocess.Popen(command, env=environment, cwd=root, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, env=environment, cwd=root, stdout=log, stderr=subprocess.STDOUT
+        )
         try:
             server = JupyterServer(root, f"http://127.0.0.1:{port}", token)
             _wait_until_answering(server, process, home / "server.log")
@@ -112,7 +123,9 @@ class LabPage:
         """Open a notebook as a reader does who starts no kernel."""
         self.page.goto(f"{self.server.url}/lab?token={self.server.token}&reset")
         self.page.wait_for_function("window.jupyterapp?.commands?.hasCommand('docmanager:open')")
-        self._evaluate("app.restored")  # until then the launcher may still open, in front of the notebook
+        self._evaluate(
+            "app.restored"
+        )  # until then the launcher may still open, in front of the notebook
         self._evaluate(
             f"app.commands.execute('docmanager:open', {{path: {notebook!r}, kernelPreference: "
             "{autoStartDefault: false, shouldStart: false, canStart: false}})"
@@ -121,15 +134,21 @@ class LabPage:
 
     def run(self, cell: int) -> None:
         """Start one cell, without waiting for it."""
-        self._evaluate(f"void (panel.content.activeCellIndex = {cell}, app.commands.execute('notebook:run-cell'))")
+        self._evaluate(
+            f"void (panel.content.activeCellIndex = {cell}, app.commands.execute('notebook:run-cell'))"
+        )
 
     def run_to_end(self, cell: int) -> None:
         """Run one cell and wait for its end."""
-        self._evaluate(f"(panel.content.activeCellIndex = {cell}, app.commands.execute('notebook:run-cell'))")
+        self._evaluate(
+            f"(panel.content.activeCellIndex = {cell}, app.commands.execute('notebook:run-cell'))"
+        )
 
     def output(self, cell: int) -> Locator:
         """Return the place of one cell's outputs."""
-        return self.page.locator(f".jp-Notebook .jp-Cell[data-windowed-list-index='{cell}'] .jp-OutputArea-output")
+        return self.page.locator(
+            f".jp-Notebook .jp-Cell[data-windowed-list-index='{cell}'] .jp-OutputArea-output"
+        )
 
     def save(self) -> None:
         """Save the notebook."""
@@ -156,7 +175,9 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_answering(server: JupyterServer, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_answering(
+    server: JupyterServer, process: subprocess.Popen[bytes], log: Path
+) -> None:
     deadline = monotonic() + START_TIMEOUT
     while process.poll() is None and monotonic() < deadline:
         try:

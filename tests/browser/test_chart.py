@@ -6,13 +6,13 @@ import base64
 
 import pytest
 
-from .lab import JupyterServer, LabPage
+from tests.browser.lab import JupyterServer, LabPage
 
 pytestmark = pytest.mark.browser
 
 CHART = """
 from conduit_lab.models.measure.comparison import Compared, Comparison
-from conduit_lab.runtime.timing import Timing
+from conduit_lab.runtime.measuring.timing import Timing
 
 def row(label, seconds, speed):
     return Compared(label, None, 2048, "cpu", Timing(1, 100, seconds, seconds, seconds), speed, None)
@@ -23,11 +23,15 @@ comparison.chart
 
 
 @pytest.mark.parametrize("width", [480, 1400])
-def test_a_chart_is_drawn_and_the_page_goes_on(lab_page: LabPage, jupyter: JupyterServer, width: int) -> None:
+def test_a_chart_is_drawn_and_the_page_goes_on(
+    lab_page: LabPage, jupyter: JupyterServer, width: int
+) -> None:
     jupyter.write_notebook("chart.ipynb", [CHART, "comparison"])
     lab_page.page.set_viewport_size({"width": width, "height": 900})
     lab_page.open("chart.ipynb")
-    lab_page.page.evaluate("() => window.jupyterapp.commands.execute('application:toggle-left-area')")
+    lab_page.page.evaluate(
+        "() => window.jupyterapp.commands.execute('application:toggle-left-area')"
+    )
     lab_page.run_to_end(0)
     output = lab_page.output(0)
     drawn = output.locator("svg.marks")
@@ -51,8 +55,12 @@ def test_a_chart_is_drawn_and_the_page_goes_on(lab_page: LabPage, jupyter: Jupyt
     assert base64.b64decode(saved["data"]["image/png"]).startswith(b"\x89PNG")
 
 
-def test_a_comparison_shows_its_table_and_its_chart(lab_page: LabPage, jupyter: JupyterServer) -> None:
-    jupyter.write_notebook("both.ipynb", ["from conduit_lab import Lab\nlab = Lab('both')", CHART, "comparison"])
+def test_a_comparison_shows_its_table_and_its_chart(
+    lab_page: LabPage, jupyter: JupyterServer
+) -> None:
+    jupyter.write_notebook(
+        "both.ipynb", ["from conduit_lab import Lab\nlab = Lab('both')", CHART, "comparison"]
+    )
     lab_page.open("both.ipynb")
     for cell in range(3):
         lab_page.run_to_end(cell)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from .lab import JupyterServer, LabPage
+from tests.browser.lab import JupyterServer, LabPage
 
 pytestmark = pytest.mark.browser
 
 SETUP = """
 from time import sleep
-from conduit_lab.core.stream import Stream
-from conduit_lab.notebook.widgets import register
+from conduit_lab.core.streams.stream import Stream
+from conduit_lab.notebook.views import register
 register()
 
 def story(chunks):
@@ -39,7 +39,9 @@ PRESS = """() => new Promise((resolve) => {
 STOP_LIMIT = 1_000  # milliseconds; about 70 on an idle machine
 
 
-def test_a_stream_grows_live_and_stays_in_the_saved_notebook(lab_page: LabPage, jupyter: JupyterServer) -> None:
+def test_a_stream_grows_live_and_stays_in_the_saved_notebook(
+    lab_page: LabPage, jupyter: JupyterServer
+) -> None:
     jupyter.write_notebook("story.ipynb", [SETUP, "Stream(story(60), name='story')"])
     lab_page.open("story.ipynb")
     lab_page.run_to_end(0)
@@ -56,7 +58,9 @@ def test_a_stream_grows_live_and_stays_in_the_saved_notebook(lab_page: LabPage, 
     assert texts[-1] == WHOLE  # every chunk was seen live
     assert WHOLE.strip() in output.inner_text()
     assert "✓ done · 60 chunks" in output.inner_text()
-    assert output.locator("b").all_inner_texts() == ["story"]  # the name in the header; the chunks are no markup
+    assert output.locator("b").all_inner_texts() == [
+        "story"
+    ]  # the name in the header; the chunks are no markup
 
     lab_page.save()
     ((saved,),) = jupyter.read_outputs("story.ipynb")[1:]
@@ -68,8 +72,12 @@ def test_a_stream_grows_live_and_stays_in_the_saved_notebook(lab_page: LabPage, 
 
 
 @pytest.mark.parametrize("rest_of_cell", ["", "\nsleep(20)"], ids=["idle", "while a cell blocks"])
-def test_stop_ends_the_stream_quickly(lab_page: LabPage, jupyter: JupyterServer, rest_of_cell: str) -> None:
-    jupyter.write_notebook("stop.ipynb", [SETUP, f"display(Stream(story(10_000), name='endless')){rest_of_cell}"])
+def test_stop_ends_the_stream_quickly(
+    lab_page: LabPage, jupyter: JupyterServer, rest_of_cell: str
+) -> None:
+    jupyter.write_notebook(
+        "stop.ipynb", [SETUP, f"display(Stream(story(10_000), name='endless')){rest_of_cell}"]
+    )
     lab_page.open("stop.ipynb")
     lab_page.run_to_end(0)
     lab_page.run(1)
@@ -98,7 +106,9 @@ SEEN = """() => {
 }"""
 
 
-def test_a_stream_of_images_shows_the_newest_live_and_keeps_the_last(lab_page: LabPage, jupyter: JupyterServer) -> None:
+def test_a_stream_of_images_shows_the_newest_live_and_keeps_the_last(
+    lab_page: LabPage, jupyter: JupyterServer
+) -> None:
     jupyter.write_notebook("drawing.ipynb", [SETUP + IMAGES, "Stream(drawing(40), name='drawing')"])
     lab_page.open("drawing.ipynb")
     lab_page.run_to_end(0)

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-import conduit_lab.notebook.widgets as widgets
+import conduit_lab.notebook.views.stream as stream_room
 
 pytestmark = pytest.mark.browser
 
-SOURCE = (Path(widgets.__file__).parent / "stream.js").read_text()
-STYLE = (Path(widgets.__file__).parent / "stream.css").read_text()
+SOURCE = (Path(stream_room.__file__).parent / "stream.js").read_text()
+STYLE = (Path(stream_room.__file__).parent / "stream.css").read_text()
 MOUNT = """async (source) => {
     const { default: view } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
     window.sent = [];
@@ -44,7 +44,12 @@ class StreamPage:
 
     def receive(self, text: str, offset: int, dropped: int = 0, **more: Any) -> None:
         """Deliver one message, in order."""
-        message: dict[str, Any] = {"seq": self._seq, "dropped": dropped, "offset": offset, "text": text}
+        message: dict[str, Any] = {
+            "seq": self._seq,
+            "dropped": dropped,
+            "offset": offset,
+            "text": text,
+        }
         self._seq += 1
         self.page.evaluate(DELIVER, message | more)
 

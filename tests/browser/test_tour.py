@@ -6,10 +6,9 @@ import nbformat
 import pytest
 from playwright.sync_api import expect
 
-from conduit_lab.models.embedder import Embedder
-
-from .lab import REPOSITORY, JupyterServer, LabPage
-from .test_stream_cell import WATCH
+from conduit_lab.models.text.embedder import Embedder
+from tests.browser.lab import REPOSITORY, JupyterServer, LabPage
+from tests.browser.test_stream_cell import WATCH
 
 pytestmark = pytest.mark.browser
 
@@ -29,7 +28,9 @@ def test_the_stream_of_the_tour_grows_live_and_survives(
     lab_page.open("tour.ipynb")
     for i in range(stream):
         lab_page.run_to_end(i)
-    expect(lab_page.page.locator(".conduit-stream")).to_have_count(0)  # an answer before it may still be written
+    expect(lab_page.page.locator(".conduit-stream")).to_have_count(
+        0
+    )  # an answer before it may still be written
     lab_page.page.evaluate(WATCH)
     lab_page.run(stream)
     lab_page.page.locator(".conduit-stream").wait_for()
@@ -45,6 +46,8 @@ def test_the_stream_of_the_tour_grows_live_and_survives(
     lab_page.save()
     lab_page.shut_kernel_down()
     lab_page.open_without_kernel("tour.ipynb")
-    lab_page.page.evaluate(f"() => window.jupyterapp.shell.currentWidget.content.scrollToItem({stream})")
+    lab_page.page.evaluate(
+        f"() => window.jupyterapp.shell.currentWidget.content.scrollToItem({stream})"
+    )
     output.get_by_text("triage").wait_for()
     assert output.inner_text() == shown

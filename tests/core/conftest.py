@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from conduit_lab.core import stream as stream_module
+from conduit_lab.core.streams import stream as stream_module
 
 
 @pytest.fixture(autouse=True)

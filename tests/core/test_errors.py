@@ -5,9 +5,19 @@ import inspect
 import pytest
 
 from conduit_lab.core import errors
-from conduit_lab.core.errors import ConduitError, InputError, MissingExtra, StreamCancelled, StreamLagged
+from conduit_lab.core.errors import (
+    ConduitError,
+    InputError,
+    MissingExtra,
+    StreamCancelled,
+    StreamLagged,
+)
 
-ALL = [value for _, value in inspect.getmembers(errors, inspect.isclass) if value.__module__ == errors.__name__]
+ALL = [
+    value
+    for _, value in inspect.getmembers(errors, inspect.isclass)
+    if value.__module__ == errors.__name__
+]
 
 
 @pytest.mark.parametrize("error", ALL, ids=lambda e: e.__name__)

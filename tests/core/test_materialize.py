@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from conduit_lab.core.chunk import chunk_json
-from conduit_lab.core.merge import merge
-from conduit_lab.core.pushed import PushedStream
-from conduit_lab.core.stream import Stream
-
-from .sources import WAIT
+from conduit_lab.core.streams.chunk import chunk_json
+from conduit_lab.core.streams.merge import merge
+from conduit_lab.core.streams.pushed import PushedStream
+from conduit_lab.core.streams.stream import Stream
+from tests.core.streams.sources import WAIT
 
 
 class Row(NamedTuple):
@@ -68,7 +67,13 @@ def test_every_reader_gets_the_same_items(name: str) -> None:
         merge([Stream([make()])]),
     ]
     for stream in streams:
-        assert stream.result(WAIT) == [expected] == list(stream) == list(stream.reader(0)) == stream.kept
+        assert (
+            stream.result(WAIT)
+            == [expected]
+            == list(stream)
+            == list(stream.reader(0))
+            == stream.kept
+        )
 
 
 def test_a_named_tuple_stays_an_object_in_json() -> None:
@@ -101,8 +106,17 @@ async def awaited(stream: Stream[Any]) -> Any:
 
 
 def test_a_chunk_without_iterators_stays_the_same_object() -> None:
-    chunks: list[Any] = [np.zeros(3), {"image": np.zeros((2, 2), np.uint8)}, [1, (2,)], Row(1), Part([1]), range(3)]
-    assert all(kept is chunk for kept, chunk in zip(Stream(chunks).result(WAIT), chunks, strict=True))
+    chunks: list[Any] = [
+        np.zeros(3),
+        {"image": np.zeros((2, 2), np.uint8)},
+        [1, (2,)],
+        Row(1),
+        Part([1]),
+        range(3),
+    ]
+    assert all(
+        kept is chunk for kept, chunk in zip(Stream(chunks).result(WAIT), chunks, strict=True)
+    )
 
 
 def test_an_iterator_counts_with_its_items() -> None:

@@ -24,7 +24,9 @@ def test_folder_named_pyproject_is_no_root(tmp_path: Path) -> None:
     assert paths.find_root(deep) != tmp_path.resolve()
 
 
-def test_root_without_a_pyproject_is_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_root_without_a_pyproject_is_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(Path, "is_file", lambda self: False)
     assert paths.find_root(tmp_path) == tmp_path.resolve()
 

@@ -16,7 +16,14 @@ def test_spec_and_array_print_alike() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "fits"),
-    [((1, 384), True), ((0, 384), True), ((9, 384), True), ((1, 383), False), ((384,), False), ((1, 1, 384), False)],
+    [
+        ((1, 384), True),
+        ((0, 384), True),
+        ((9, 384), True),
+        ((1, 383), False),
+        ((384,), False),
+        ((1, 1, 384), False),
+    ],
 )
 def test_rank_and_fixed_axes_must_fit(shape: tuple[int, ...], fits: bool) -> None:
     assert SPEC.fits(shape) is fits

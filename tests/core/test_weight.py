@@ -38,7 +38,9 @@ class Object:
 Row = namedtuple("Row", "text")
 
 
-@pytest.mark.parametrize("kind", [Plain, Slotted, Object, Row, lambda text: Model(text=text)], ids=str)
+@pytest.mark.parametrize(
+    "kind", [Plain, Slotted, Object, Row, lambda text: Model(text=text)], ids=str
+)
 def test_objects_count_with_what_they_hold(kind: Any) -> None:
     assert 1000 <= weight(kind(KILO)) < 3000
     assert 1000 <= weight({"deep": [{"deeper": kind(KILO)}]}) < 4000

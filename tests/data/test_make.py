@@ -73,14 +73,19 @@ def test_messages_are_made_again_byte_for_byte(messages: ModuleType, tmp_path: P
 def test_no_wording_stands_in_both_splits(messages: ModuleType, block: str) -> None:
     words: dict[str, set[str]] = {"train": set(), "heldout": set()}
     for (_, split, _), entries in messages.parse(getattr(messages, block)).items():
-        words[split] |= {" ".join(re.findall(r"\w+", re.sub(r"\{\w+\}", "_", entry.lower()))) for entry in entries}
+        words[split] |= {
+            " ".join(re.findall(r"\w+", re.sub(r"\{\w+\}", "_", entry.lower())))
+            for entry in entries
+        }
     assert words["train"]
     assert words["heldout"]
     assert not words["train"] & words["heldout"]
 
 
 def test_no_row_holds_a_wording_of_the_other_split(messages: ModuleType, heads: ModuleType) -> None:
-    texts = {split: "\n".join(heads.read_messages(split).texts).lower() for split in ("train", "heldout")}
+    texts = {
+        split: "\n".join(heads.read_messages(split).texts).lower() for split in ("train", "heldout")
+    }
     other = {"train": "heldout", "heldout": "train"}
     for block in (messages.FRAMES, messages.PHRASES):
         for (_, split, _), entries in messages.parse(block).items():
@@ -100,20 +105,29 @@ def test_both_splits_have_every_topic_and_mood(heads: ModuleType) -> None:
 
 
 def test_the_graph_equals_a_forward_pass_in_numpy(minilm: ModuleType) -> None:
-    config = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 8, "layer_norm_eps": 1e-12}
+    config = {
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "hidden_size": 8,
+        "layer_norm_eps": 1e-12,
+    }
     weights = random_bert(config, inner=16, vocabulary=20, positions=10)
     model = minilm.build_model(weights, config)
     onnx.checker.check_model(model, full_check=True)
     ids = np.array([[1, 5, 9, 2, 0], [1, 7, 2, 0, 0], [3, 4, 5, 6, 7]], np.int64)
     types = np.array([[0, 0, 1, 1, 0], [0] * 5, [1] * 5], np.int64)
     mask = (ids > 0).astype(np.int64)
-    got = ReferenceEvaluator(model).run(None, {"input_ids": ids, "attention_mask": mask, "token_type_ids": types})[0]
+    got = ReferenceEvaluator(model).run(
+        None, {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+    )[0]
     for row, count in enumerate(mask.sum(axis=1)):  # NumPy sees each row alone, without its padding
         want = bert_embedding(weights, config, ids[row, :count], types[row, :count])
         np.testing.assert_allclose(got[row], want, atol=1e-5)
 
 
-def random_bert(config: dict[str, Any], inner: int, vocabulary: int, positions: int) -> dict[str, NDArray[np.float32]]:
+def random_bert(
+    config: dict[str, Any], inner: int, vocabulary: int, positions: int
+) -> dict[str, NDArray[np.float32]]:
     width = config["hidden_size"]
     shapes: dict[str, tuple[int, ...]] = {
         "embeddings.word_embeddings.weight": (vocabulary, width),
@@ -124,7 +138,9 @@ def random_bert(config: dict[str, Any], inner: int, vocabulary: int, positions: 
     dense: dict[str, tuple[int, int]] = {}
     for layer in (f"encoder.layer.{index}" for index in range(config["num_hidden_layers"])):
         norms += [f"{layer}.attention.output.LayerNorm", f"{layer}.output.LayerNorm"]
-        dense |= {f"{layer}.attention.self.{part}": (width, width) for part in ("query", "key", "value")}
+        dense |= {
+            f"{layer}.attention.self.{part}": (width, width) for part in ("query", "key", "value")
+        }
         dense |= {
             f"{layer}.attention.output.dense": (width, width),
             f"{layer}.intermediate.dense": (inner, width),
@@ -138,7 +154,10 @@ def random_bert(config: dict[str, Any], inner: int, vocabulary: int, positions: 
 
 
 def bert_embedding(
-    weights: dict[str, NDArray[np.float32]], config: dict[str, Any], ids: NDArray[np.int64], types: NDArray[np.int64]
+    weights: dict[str, NDArray[np.float32]],
+    config: dict[str, Any],
+    ids: NDArray[np.int64],
+    types: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """BERT as Devlin et al. (2019) describe it, for one sentence without padding, averaged and at length 1."""
 
@@ -147,7 +166,9 @@ def bert_embedding(
 
     def norm(name: str, value: NDArray[np.float64]) -> NDArray[np.float64]:
         centred = value - value.mean(axis=-1, keepdims=True)
-        scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + config["layer_norm_eps"])
+        scaled = centred / np.sqrt(
+            (centred**2).mean(axis=-1, keepdims=True) + config["layer_norm_eps"]
+        )
         return np.asarray(scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"], np.float64)
 
     hidden = norm(
@@ -158,9 +179,13 @@ def bert_embedding(
     )
     width = config["hidden_size"] // config["num_attention_heads"]
     for layer in (f"encoder.layer.{index}" for index in range(config["num_hidden_layers"])):
-        query, key, value = (dense(f"{layer}.attention.self.{part}", hidden) for part in ("query", "key", "value"))
+        query, key, value = (
+            dense(f"{layer}.attention.self.{part}", hidden) for part in ("query", "key", "value")
+        )
         context = np.zeros_like(hidden)
-        for head in (slice(start, start + width) for start in range(0, config["hidden_size"], width)):
+        for head in (
+            slice(start, start + width) for start in range(0, config["hidden_size"], width)
+        ):
             scores = np.exp(query[:, head] @ key[:, head].T / math.sqrt(width))
             context[:, head] = scores / scores.sum(axis=1, keepdims=True) @ value[:, head]
         attended = dense(f"{layer}.attention.output.dense", context)
@@ -173,12 +198,19 @@ def bert_embedding(
 
 
 def test_a_failed_download_is_told_in_a_sentence(
-    minilm: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    minilm: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    failed = SimpleNamespace(returncode=1, stderr="WARNING: slow\nERROR: No matching distribution found\n")
+    failed = SimpleNamespace(
+        returncode=1, stderr="WARNING: slow\nERROR: No matching distribution found\n"
+    )
     monkeypatch.setattr(minilm.subprocess, "run", lambda *_args, **_options: failed)
     assert minilm.main([str(tmp_path / "minilm")]) == 1
-    assert "could not be downloaded: ERROR: No matching distribution found" in capsys.readouterr().err
+    assert (
+        "could not be downloaded: ERROR: No matching distribution found" in capsys.readouterr().err
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -218,18 +250,24 @@ def test_topic_is_a_graph_with_labels() -> None:
     assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
     assert [value.name for value in model.graph.input] == ["embedding"]
     assert [value.name for value in model.graph.output] == ["probabilities"]
-    assert json.loads({entry.key: entry.value for entry in model.metadata_props}["labels"]) == TOPICS
+    assert (
+        json.loads({entry.key: entry.value for entry in model.metadata_props}["labels"]) == TOPICS
+    )
     embeddings = np.random.default_rng(0).normal(size=(3, 384)).astype(np.float32)
     probabilities = ReferenceEvaluator(model).run(None, {"embedding": embeddings})[0]
     assert probabilities.shape == (3, 7)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize(("file", "labels"), [("mood.npz", MOODS), *((file, TOPICS) for file in VOTERS)])
+@pytest.mark.parametrize(
+    ("file", "labels"), [("mood.npz", MOODS), *((file, TOPICS) for file in VOTERS)]
+)
 def test_weights_chain_from_embedding_to_labels(file: str, labels: list[str]) -> None:
     with np.load(MODELS / file, allow_pickle=False) as arrays:
         depth = len(arrays["activations"])
-        assert set(arrays) == {"activations", "labels"} | {f"{kind}{index}" for kind in "Wb" for index in range(depth)}
+        assert set(arrays) == {"activations", "labels"} | {
+            f"{kind}{index}" for kind in "Wb" for index in range(depth)
+        }
         assert arrays["labels"].tolist() == labels
         assert set(arrays["activations"][:-1]) <= {"relu", "tanh"}
         assert arrays["activations"][-1] == "softmax"
@@ -244,13 +282,17 @@ def test_weights_chain_from_embedding_to_labels(file: str, labels: list[str]) ->
 
 def test_written_heads_are_equal_on_a_rerun(heads: ModuleType, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    rows = heads.Messages(["…"] * 70, {"topic": np.array(TOPICS * 10), "mood": np.array((MOODS * 24)[:70])})
+    rows = heads.Messages(
+        ["…"] * 70, {"topic": np.array(TOPICS * 10), "mood": np.array((MOODS * 24)[:70])}
+    )
     embeddings = rng.normal(size=(70, 384)).astype(np.float32)
     for run in ("first", "second"):
         (tmp_path / run).mkdir()
         heads.make_heads(embeddings, rows, tmp_path / run)
     for recipe in heads.RECIPES:
-        assert (tmp_path / "first" / recipe.file).read_bytes() == (tmp_path / "second" / recipe.file).read_bytes()
+        assert (tmp_path / "first" / recipe.file).read_bytes() == (
+            tmp_path / "second" / recipe.file
+        ).read_bytes()
 
 
 def test_readme_states_what_the_committed_files_reach(heads: ModuleType, embedder: Any) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.kinds import kind_of_folder
-from conduit_lab.models.reranker import Reranker
+from conduit_lab.models.text.embedder import Embedder
+from conduit_lab.models.text.reranker import Reranker
 
 SCRIPT = Path(__file__).resolve().parents[2] / "data" / "make" / "reranker.py"
 QUESTION = "When do I get my money back?"
@@ -34,9 +34,12 @@ def test_a_passage_that_answers_is_better_than_one_that_does_not(reranker: Reran
 
 
 def test_each_text_is_read_as_if_it_stood_alone(reranker: Reranker) -> None:
-    # every word of a question is most similar to itself, if neither positions nor company tell the two apart
+    # every word of a question is most similar to itself, if neither positions nor company tell the
+    # two apart
     texts = [QUESTION, "kettle", "A refund takes five days. Then the bank needs three more."]
-    assert [float(reranker.score(text, [text])[0]) for text in texts] == pytest.approx([1, 1, 1], abs=1e-5)
+    assert [float(reranker.score(text, [text])[0]) for text in texts] == pytest.approx(
+        [1, 1, 1], abs=1e-5
+    )
 
 
 def test_company_and_padding_change_nothing(reranker: Reranker) -> None:

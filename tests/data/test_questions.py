@@ -10,7 +10,10 @@ from conduit_lab.vectors.questions import Question, read
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "data" / "questions.csv"
-PAGES = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in (ROOT / "data/handbook").rglob("*.md")}
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text("utf-8")
+    for path in (ROOT / "data/handbook").rglob("*.md")
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,9 @@ def test_pages_exist_and_the_phrase_stands_on_the_first(rows: list[dict[str, str
         pages = row["pages"].split(";") if row["pages"] else []
         assert set(pages) <= PAGES.keys(), row["question"]
         assert len(pages) == len(set(pages)), row["question"]
-        assert bool(pages) == bool(row["phrase"]) == (row["kind"] not in ("missing", "off topic")), row["question"]
+        assert (
+            bool(pages) == bool(row["phrase"]) == (row["kind"] not in ("missing", "off topic"))
+        ), row["question"]
         assert not pages or row["phrase"] in PAGES[pages[0]], row["question"]
 
 

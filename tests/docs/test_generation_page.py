@@ -22,7 +22,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     shutil.copytree(WRITER, folder / "models" / "writer")
     names: dict[str, Any] = {"print": lambda *_, **__: None}
     with paths.use_root(folder):
-        for block in re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE):
+        for block in re.findall(
+            r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE
+        ):
             exec(compile(block, str(PAGE), "exec"), names)
         yield names
         names["writer"].unload()
@@ -36,4 +38,6 @@ def test_the_stream_gives_what_generate_gives(page: dict[str, Any]) -> None:
 def test_choices_and_patterns_hold(page: dict[str, Any]) -> None:
     writer = page["writer"]
     assert writer.generate("Is the kettle broken?", choices=["yes", "no"]) in ("yes", "no")
-    assert re.fullmatch(r"20\d\d-[01]\d-[0-3]\d", writer.generate("A date:", regex=r"20\d\d-[01]\d-[0-3]\d"))
+    assert re.fullmatch(
+        r"20\d\d-[01]\d-[0-3]\d", writer.generate("A date:", regex=r"20\d\d-[01]\d-[0-3]\d")
+    )

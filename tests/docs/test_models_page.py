@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from conduit_lab.core import paths
-from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.load import load_model
 from conduit_lab.models.model import Model
+from conduit_lab.models.text.embedder import Embedder
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 
@@ -29,7 +29,9 @@ def page(tmp_path_factory: pytest.TempPathFactory, minilm: Embedder) -> Iterator
     names: Names = {}
     with pytest.MonkeyPatch.context() as patch, paths.use_root(folder):
         patch.chdir(folder)
-        for block in re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE):
+        for block in re.findall(
+            r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE
+        ):
             exec(compile(block, str(PAGE), "exec"), names)
         yield names
 
@@ -47,7 +49,9 @@ def rows(page: Names) -> Any:
 @pytest.mark.parametrize("name", ["logistic", "classifier"])
 def test_a_saved_classifier_gives_the_probabilities_of_scikit_learn(page: Names, name: str) -> None:
     predictions = model(f"{name}.npz").predict(rows(page))
-    np.testing.assert_allclose(predictions.probabilities, page[name].predict_proba(page["X"]), atol=1e-5)
+    np.testing.assert_allclose(
+        predictions.probabilities, page[name].predict_proba(page["X"]), atol=1e-5
+    )
     assert [p.label for p in predictions] == page[name].predict(page["X"]).astype(str).tolist()
 
 
@@ -59,7 +63,9 @@ def test_a_saved_regressor_gives_the_numbers_of_scikit_learn(page: Names) -> Non
 def test_a_saved_pipeline_scales_its_input(page: Names) -> None:
     values = 5 * page["X"] + 3
     predictions = model("pipeline.npz").predict(values.astype(np.float32))
-    np.testing.assert_allclose(predictions.probabilities, page["pipeline"].predict_proba(values), atol=1e-5)
+    np.testing.assert_allclose(
+        predictions.probabilities, page["pipeline"].predict_proba(values), atol=1e-5
+    )
 
 
 def two_classes(page: Names) -> Any:
@@ -72,24 +78,36 @@ def test_two_classes_of_a_linear_model_have_both_probabilities(page: Names, tmp_
     np.savez(path, coef_=fitted.coef_, intercept_=fitted.intercept_, classes_=fitted.classes_)
     predictions = model(str(path)).predict(rows(page))
     assert predictions.labels == ["no", "yes"]
-    np.testing.assert_allclose(predictions.probabilities, fitted.predict_proba(page["X"]), atol=1e-5)
+    np.testing.assert_allclose(
+        predictions.probabilities, fitted.predict_proba(page["X"]), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
-def test_two_classes_of_a_network_have_both_probabilities(page: Names, tmp_path: Path, activation: str) -> None:
-    fitted = type(page["classifier"])(hidden_layer_sizes=(8,), activation=activation, tol=0.01, random_state=0)
+def test_two_classes_of_a_network_have_both_probabilities(
+    page: Names, tmp_path: Path, activation: str
+) -> None:
+    fitted = type(page["classifier"])(
+        hidden_layer_sizes=(8,), activation=activation, tol=0.01, random_state=0
+    )
     fitted.fit(page["X"], two_classes(page))
     path = tmp_path / "two.npz"
     np.savez(path, **page["layers"](fitted))
     predictions = model(str(path)).predict(rows(page))
-    np.testing.assert_allclose(predictions.probabilities, fitted.predict_proba(page["X"]), atol=1e-5)
+    np.testing.assert_allclose(
+        predictions.probabilities, fitted.predict_proba(page["X"]), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("parts", [{}, {"with_mean": False}, {"with_std": False}])
-def test_a_scaler_before_a_linear_model_is_folded_in(page: Names, tmp_path: Path, parts: Names) -> None:
+def test_a_scaler_before_a_linear_model_is_folded_in(
+    page: Names, tmp_path: Path, parts: Names
+) -> None:
     scaler = type(page["pipeline"][0])(**parts)
     values = 5 * page["X"] + 3
-    fitted = page["make_pipeline"](scaler, type(page["logistic"])(max_iter=1000)).fit(values, page["y"])
+    fitted = page["make_pipeline"](scaler, type(page["logistic"])(max_iter=1000)).fit(
+        values, page["y"]
+    )
     path, last = tmp_path / "scaled.npz", fitted[-1]
     arrays = {"coef_": last.coef_, "intercept_": last.intercept_, "classes_": last.classes_}
     np.savez(path, **page["scaled"](fitted[0], arrays))
@@ -98,7 +116,9 @@ def test_a_scaler_before_a_linear_model_is_folded_in(page: Names, tmp_path: Path
 
 
 @pytest.mark.parametrize("targets", [1, 3])
-def test_a_linear_regression_is_saved_without_classes(page: Names, tmp_path: Path, targets: int) -> None:
+def test_a_linear_regression_is_saved_without_classes(
+    page: Names, tmp_path: Path, targets: int
+) -> None:
     from sklearn.linear_model import LinearRegression
 
     wanted = page["X"] @ np.random.default_rng(0).normal(size=(12, targets)) + 2

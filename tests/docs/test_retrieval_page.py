@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from conduit_lab.core import paths
-from conduit_lab.models.embedder import Embedder
+from conduit_lab.models.text.embedder import Embedder
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "retrieval.md").read_text("utf-8")
@@ -45,7 +45,10 @@ def found(page: Names, text: str, **how: Any) -> list[str]:
 
 
 def test_what_the_comments_say_is_so(page: Names) -> None:
-    assert page["notes"].search("How long may I keep it?", top_k=1)[0].content == "Send it back within 30 days."
+    assert (
+        page["notes"].search("How long may I keep it?", top_k=1)[0].content
+        == "Send it back within 30 days."
+    )
     assert len(list(page["notes"].entries(where={"section": "returns"}))) == 1
     assert len(page["served"]) == len(page["handbook"])
 
@@ -56,7 +59,10 @@ def test_an_answer_names_where_it_is_from(page: Names) -> None:
     first = answer["sources"][0]
     text = (ROOT / first["source"]).read_text("utf-8")
     assert text[slice(*first["span"])] == first["text"]
-    assert page["ask"]("Who won the football match?") == {"response": "I do not know.", "sources": []}
+    assert page["ask"]("Who won the football match?") == {
+        "response": "I do not know.",
+        "sources": [],
+    }
 
 
 def test_words_and_both_find_the_number_of_a_part(page: Names) -> None:
@@ -71,7 +77,9 @@ def test_the_table_of_modes_is_what_comes_out(page: Names) -> None:
     for each in page["quality"].summary:
         first, _, *rest = table[each.mode][:5]
         # an embedding differs in its last digits from machine to machine, which moves a hit or two
-        assert [each.first, each.recall, each.mrr, each.ndcg] == pytest.approx([first, *rest], abs=0.02), each.mode
+        assert [each.first, each.recall, each.mrr, each.ndcg] == pytest.approx(
+            [first, *rest], abs=0.02
+        ), each.mode
 
 
 def test_the_page_counts_the_questions(page: Names) -> None:
@@ -83,4 +91,6 @@ def test_the_page_counts_the_questions(page: Names) -> None:
 
 def test_the_server_finds_what_the_store_finds(page: Names) -> None:
     query = {"query": "my kettle is broken", "top_k": 3, "where": {"section": "repairs"}}
-    assert [hit.id for hit in page["remote"].search(**query)] == [hit.id for hit in page["handbook"].search(**query)]
+    assert [hit.id for hit in page["remote"].search(**query)] == [
+        hit.id for hit in page["handbook"].search(**query)
+    ]

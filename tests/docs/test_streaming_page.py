@@ -18,7 +18,7 @@ import pytest
 
 from conduit_lab.core import paths
 from conduit_lab.serving import codec
-from conduit_lab.serving.server import Server
+from conduit_lab.serving.run.thread import Server
 
 PAGE = (Path(__file__).parents[2] / "docs" / "streaming.md").read_text("utf-8")
 ADDRESS = "http://127.0.0.1:8000"
@@ -41,7 +41,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Names]:
     with pytest.MonkeyPatch.context() as patch, paths.use_root(folder):
         patch.chdir(folder)
         for block in blocks("python"):
-            exec(compile(block.replace("lab.serve()", "lab.serve(port=0)"), "streaming.md", "exec"), names)
+            exec(
+                compile(block.replace("lab.serve()", "lab.serve(port=0)"), "streaming.md", "exec"),
+                names,
+            )
         with names["server"]:
             yield names
 
@@ -49,7 +52,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Names]:
 def run(server: Server, command: list[str], code: str) -> str:
     """Run a program that gets `code`, asking this server, on its standard input; return what it wrote."""
     done = subprocess.run(
-        command, input=code.replace(ADDRESS, server.url), capture_output=True, text=True, timeout=SECONDS, check=False
+        command,
+        input=code.replace(ADDRESS, server.url),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -87,7 +95,9 @@ def test_python(page: Names) -> None:
     assert run(page["server"], [sys.executable, "-"], code) == TEXT + "\n"
 
 
-def test_python_comes_back_where_the_connection_broke(page: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_comes_back_where_the_connection_broke(
+    page: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import httpx
     import httpx_sse
 
@@ -129,11 +139,14 @@ def test_browser_page(page: Names) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         opened = browser.new_page()
-        opened.route(f"{url}/page", lambda route: route.fulfill(body=code, content_type="text/html"))
+        opened.route(
+            f"{url}/page", lambda route: route.fulfill(body=code, content_type="text/html")
+        )
         opened.goto(f"{url}/page")
         for place in ("source", "fetch"):
             opened.wait_for_function(
-                "([id, text]) => document.getElementById(id).textContent === text", arg=[place, TEXT]
+                "([id, text]) => document.getElementById(id).textContent === text",
+                arg=[place, TEXT],
             )
         browser.close()
 
@@ -171,7 +184,9 @@ def test_images_and_audio_arrive_as_files_of_their_kind(page: Names) -> None:
 
     for path, kind, begin in (("sharpen", "image/png", b"\x89PNG"), ("hum", "audio/wav", b"RIFF")):
         text = httpx.get(f"{page['server'].url}/{path}", timeout=SECONDS).text
-        lines = [line.removeprefix("data: ") for line in text.split("\n") if line.startswith("data: ")]
+        lines = [
+            line.removeprefix("data: ") for line in text.split("\n") if line.startswith("data: ")
+        ]
         for line in lines:
             chunk = codec.loads(line.encode())
             chunk = chunk.get("image", chunk)

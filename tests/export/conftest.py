@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from .session import Session
+from tests.export.session import Session
 
 
 @pytest.fixture

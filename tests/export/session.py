@@ -37,7 +37,11 @@ class Session:
     def export(self, *, replay: bool = False) -> Export:
         """Export to `root/out`, by default without the proof in a fresh process."""
         return export_app(
-            self.lab, "out", examples=self.lab.examples, statements=["lab = Lab('desk')", *self.cells], replay=replay
+            self.lab,
+            "out",
+            examples=self.lab.examples,
+            statements=["lab = Lab('desk')", *self.cells],
+            replay=replay,
         )
 
     def source(self) -> str:
@@ -80,7 +84,9 @@ def answers(folder: Path) -> list[str | None]:
                 answer = client.get(example.target)
             else:
                 answer = client.post(
-                    example.target, content=json.dumps(example.payload), headers={"content-type": "application/json"}
+                    example.target,
+                    content=json.dumps(example.payload),
+                    headers={"content-type": "application/json"},
                 )
             assert answer.status_code == 200, answer.text
             found.append(difference(example.answer, answer.json()))

@@ -5,17 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..models import classifiers
-from .session import Session, answers
+from tests.export.session import Session, answers
+from tests.models import classifiers
 
 
-def test_both_are_loaded_from_their_folders_and_answer_alike(session: Session, tmp_path: Path) -> None:
+def test_both_are_loaded_from_their_folders_and_answer_alike(
+    session: Session, tmp_path: Path
+) -> None:
     tokenizer = classifiers.bert()
     logits = classifiers.table(tokenizer, 2, {"good": [0, 2], "bad": [2, 0], "anna": [0, 3]})
     labels: dict[str, Any] = {"id2label": {"0": "O", "1": "PER"}}
     for name, part, by_token in (("mood", "Sequence", False), ("ner", "Token", True)):
         head = f"BertFor{part}Classification"
-        classifiers.folder(session.root / name, tokenizer, logits, head=head, by_token=by_token, **labels)
+        classifiers.folder(
+            session.root / name, tokenizer, logits, head=head, by_token=by_token, **labels
+        )
     session.run(
         'mood = lab.load_model("mood", labels=["down", "up"], device="cpu")',
         'ner = lab.load_model("ner", name="people")',

@@ -1,6 +1,6 @@
 """What the cells become: readable source that answers the same."""
 
-# ruff: noqa: E501  # a table of one-line sessions
+# a table of one-line sessions
 from __future__ import annotations
 
 import sys
@@ -11,11 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conduit_lab.export.sources import Sources
-
-from ..runtime import graphs
-from .conftest import weights
-from .session import Session, answers, loaded
+from conduit_lab.export.statements import Sources
+from tests.export.conftest import weights
+from tests.export.session import Session, answers, loaded
+from tests.runtime import graphs
 
 
 def same(session: Session) -> str:
@@ -83,7 +82,9 @@ def test_source_is_kept_word_for_word_with_its_comments(session: Session) -> Non
 
 
 def test_a_changed_value_is_a_snapshot(session: Session) -> None:
-    session.run("SEEN = []", "@lab.post('/a')\ndef a(n):\n    return SEEN", "SEEN.append('x')", "a(1)")
+    session.run(
+        "SEEN = []", "@lab.post('/a')\ndef a(n):\n    return SEEN", "SEEN.append('x')", "a(1)"
+    )
     assert "SEEN = ['x']  # snapshot" in same(session)
 
 
@@ -94,7 +95,9 @@ def test_a_statement_that_still_gives_its_value_is_kept(session: Session) -> Non
 
 def test_a_long_value_is_a_json_file(session: Session) -> None:
     session.run(
-        "WORDS = [str(n) * 5 for n in range(2000)]", "@lab.post('/a')\ndef a(n: int):\n    return WORDS[n]", "a(9)"
+        "WORDS = [str(n) * 5 for n in range(2000)]",
+        "@lab.post('/a')\ndef a(n: int):\n    return WORDS[n]",
+        "a(9)",
     )
     assert "WORDS = json.loads(" in same(session)
     assert (session.root / "out/data/WORDS.json").is_file()
@@ -113,7 +116,11 @@ def test_an_array_is_an_npy_file(session: Session) -> None:
 def test_a_file_named_by_a_path_below_the_root_is_copied(session: Session) -> None:
     (session.root / "table.txt").write_text("42", "utf-8")
     session.names["ROOT"] = session.root
-    session.run("TABLE = ROOT / 'table.txt'", "@lab.post('/a')\ndef a(n):\n    return TABLE.read_text()", "a(1)")
+    session.run(
+        "TABLE = ROOT / 'table.txt'",
+        "@lab.post('/a')\ndef a(n):\n    return TABLE.read_text()",
+        "a(1)",
+    )
     assert 'TABLE = HERE / "table.txt"' in same(session)
     assert str(session.root) not in (session.root / "out/app.py").read_text("utf-8")
 
@@ -138,7 +145,12 @@ def test_an_endpoint_that_calls_another_brings_it(session: Session) -> None:
 
 
 def test_one_function_at_two_paths_is_written_for_each(session: Session) -> None:
-    session.run("@lab.post('/a')\ndef a(n):\n    return n", "a(1)", "@lab.post('/b')\ndef a(n):\n    return n", "a(1)")
+    session.run(
+        "@lab.post('/a')\ndef a(n):\n    return n",
+        "a(1)",
+        "@lab.post('/b')\ndef a(n):\n    return n",
+        "a(1)",
+    )
     source = same(session)
     assert source.count("@lab.post('/a')") == source.count("@lab.post('/b')") == 1
 
@@ -180,9 +192,7 @@ def test_options_of_a_model_are_exported(session: Session) -> None:
         "@lab.post('/a')\ndef a(x: list):\n    return sign.predict(x)",
         "a([1, 1])",
     )
-    wanted = (
-        "sign = lab.load_model(\"models/sign.npz\", device=\"cpu\", fallback=True, timeout=2.5, labels=['no', 'yes'])"
-    )
+    wanted = "sign = lab.load_model(\"models/sign.npz\", device=\"cpu\", fallback=True, timeout=2.5, labels=['no', 'yes'])"
     assert wanted in same(session)
 
 
@@ -257,7 +267,9 @@ def test_models_from_outside_the_root_never_share_a_file(session: Session, tmp_p
     assert {path.parts[len(session.root.parent.parts)] for path in outside} == {"project", "x", "y"}
 
 
-@pytest.mark.parametrize("kind", ["VectorStore(dimension=2)", "lab.vector_store('notes', dimension=2)"])
+@pytest.mark.parametrize(
+    "kind", ["VectorStore(dimension=2)", "lab.vector_store('notes', dimension=2)"]
+)
 @pytest.mark.parametrize("name", ["store", "_käse"])
 def test_a_store_finds_the_same_after_the_export(session: Session, kind: str, name: str) -> None:
     session.run(
@@ -284,12 +296,16 @@ def test_two_names_of_one_store_stay_one_store(session: Session) -> None:
 def test_a_module_of_the_project_is_copied_with_what_it_imports(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (session.root / "kettles_a.py").write_text("import kettles_b\nimport httpx\nPRICE = kettles_b.PRICE\n", "utf-8")
+    (session.root / "kettles_a.py").write_text(
+        "import kettles_b\nimport httpx\nPRICE = kettles_b.PRICE\n", "utf-8"
+    )
     (session.root / "kettles_b.py").write_text("PRICE = 20\n", "utf-8")
     monkeypatch.syspath_prepend(str(session.root))
     for name in ("kettles_a", "kettles_b"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    session.run("import kettles_a as k", "@lab.post('/a')\ndef a(n: int):\n    return n * k.PRICE", "a(2)")
+    session.run(
+        "import kettles_a as k", "@lab.post('/a')\ndef a(n: int):\n    return n * k.PRICE", "a(2)"
+    )
     folder = session.export().folder
     assert "import kettles_a as k" in (folder / "app.py").read_text("utf-8")
     assert (folder / "kettles_b.py").is_file()
@@ -311,7 +327,9 @@ def test_requirements_pin_what_is_imported_even_inside_a_function(session: Sessi
 
 
 @given(name=st.text(max_size=12))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_any_name_of_an_app_gives_source_that_runs(tmp_path: Path, name: str) -> None:
     from conduit_lab import App
     from conduit_lab.export.closure import Closure

@@ -16,8 +16,7 @@ import pytest
 from conduit_lab.core.errors import ExportError
 from conduit_lab.export.replay import replay
 from conduit_lab.export.wheel import write_wheel
-
-from .session import Session
+from tests.export.session import Session
 
 SHOP = """
 import random
@@ -50,9 +49,17 @@ def test_the_export_answers_the_same_and_its_stores_stay_as_they_are(session: Se
     session.run(SHOP, "search([1, 0])", "add('iron', [0, 1])", "sign([1, 2])", "count(3).wait()")
     export = session.export(replay=True)
     done = [(o.example.path, o.problem) for o in export.outcomes]
-    assert done == [("/search", None), ("/sign", None), ("/count", None), ("/add", None)]  # what writes comes last
+    assert done == [
+        ("/search", None),
+        ("/sign", None),
+        ("/count", None),
+        ("/add", None),
+    ]  # what writes comes last
     first = json.loads((export.folder / "examples.jsonl").read_text().splitlines()[0])
-    assert [hit["id"] for hit in first["answer"]] == ["kettle", "iron"]  # asked again, since the store had changed
+    assert [hit["id"] for hit in first["answer"]] == [
+        "kettle",
+        "iron",
+    ]  # asked again, since the store had changed
 
     index = export.folder / "indexes" / "shelf.sqlite"
     before = index.read_bytes()
@@ -83,25 +90,38 @@ def test_streams_of_images_and_bytes_answer_the_same(session: Session) -> None:
         "play().wait()",
     )
     export = session.export(replay=True)
-    assert [(o.example.path, o.problem) for o in export.outcomes] == [("/draw", None), ("/play", None)]
+    assert [(o.example.path, o.problem) for o in export.outcomes] == [
+        ("/draw", None),
+        ("/play", None),
+    ]
     images, sounds = (
-        json.loads(line)["answer"] for line in (export.folder / "examples.jsonl").read_text().splitlines()
+        json.loads(line)["answer"]
+        for line in (export.folder / "examples.jsonl").read_text().splitlines()
     )
-    assert [(image["step"], image["image"]["type"]) for image in images] == [(n, "image/png") for n in range(3)]
+    assert [(image["step"], image["image"]["type"]) for image in images] == [
+        (n, "image/png") for n in range(3)
+    ]
     assert sounds == [{"type": "audio/ogg", "base64": "T2dnUyBhbmQgbW9yZQ=="}]
 
 
 def test_another_answer_is_an_error_and_the_older_export_stays(session: Session) -> None:
     session.run("@lab.get('/fixed')\ndef fixed():\n    return 1", "fixed()")
     older = (session.export().folder / "app.py").read_text()
-    session.run("import random\n@lab.get('/dice')\ndef dice():\n    return random.random()", "dice()")
-    with pytest.raises(ExportError, match=r"answers GET /dice differently: answer is 0\.\d+, not 0\.\d+"):
+    session.run(
+        "import random\n@lab.get('/dice')\ndef dice():\n    return random.random()", "dice()"
+    )
+    with pytest.raises(
+        ExportError, match=r"answers GET /dice differently: answer is 0\.\d+, not 0\.\d+"
+    ):
         session.export(replay=True)
     assert (session.root / "out" / "app.py").read_text() == older
 
 
 def test_an_app_that_does_not_start_says_why(session: Session) -> None:
-    session.run("import os\nX = os.environ.get('NO_SUCH', 'a')\n@lab.get('/x')\ndef x():\n    return X", "x()")
+    session.run(
+        "import os\nX = os.environ.get('NO_SUCH', 'a')\n@lab.get('/x')\ndef x():\n    return X",
+        "x()",
+    )
     folder = session.export().folder
     (folder / "app.py").write_text("raise RuntimeError('no power')")
     with pytest.raises(ExportError, match=r"(?s)did not start:.*no power"):
@@ -114,7 +134,9 @@ def test_the_manifest_holds_the_hash_of_every_file(session: Session) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     files = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
     del files["manifest.json"]
-    assert manifest["sha256"] == {name: hashlib.sha256(p.read_bytes()).hexdigest() for name, p in files.items()}
+    assert manifest["sha256"] == {
+        name: hashlib.sha256(p.read_bytes()).hexdigest() for name, p in files.items()
+    }
     assert manifest["endpoints"] == ["POST /add", "POST /search", "POST /sign", "POST /count"]
 
 
@@ -125,16 +147,20 @@ def test_the_wheel_is_whole_and_imports_by_itself(tmp_path: Path) -> None:
         names = archive.namelist()
         record = archive.read(next(n for n in names if n.endswith("RECORD"))).decode()
     assert {line.split(",")[0] for line in record.splitlines()} == set(names)
-    assert "conduit_lab/notebook/widgets/stream.js" in names
+    assert "conduit_lab/notebook/views/stream/stream.js" in names
     code = "import conduit_lab, sys; conduit_lab.App; print(conduit_lab.__file__)"
     environ = {**os.environ, "PYTHONPATH": str(wheel)}
-    shown = subprocess.run([sys.executable, "-c", code], env=environ, cwd=tmp_path, capture_output=True, text=True)
+    shown = subprocess.run(
+        [sys.executable, "-c", code], env=environ, cwd=tmp_path, capture_output=True, text=True
+    )
     assert shown.stdout.startswith(str(wheel)), shown.stderr
     assert write_wheel(tmp_path / "again").read_bytes() == wheel.read_bytes()
 
 
 def test_an_array_of_objects_is_refused(session: Session) -> None:
-    session.run("import numpy as np\nX = np.array([{}])\n@lab.get('/x')\ndef x():\n    return len(X)", "x()")
+    session.run(
+        "import numpy as np\nX = np.array([{}])\n@lab.get('/x')\ndef x():\n    return len(X)", "x()"
+    )
     assert isinstance(session.names["X"], np.ndarray)
     with pytest.raises(ExportError, match=r"X has no file form without pickle \(GET /x → x → X\)"):
         session.export()
@@ -152,7 +178,10 @@ def test_a_future_import_of_the_session_comes_first(session: Session) -> None:
 
 
 def test_a_stale_answer_of_an_async_handler_is_made_again(session: Session) -> None:
-    session.run(SHOP.replace("def search(", "async def search("), "import asyncio\nasyncio.run(search([1, 0]))")
+    session.run(
+        SHOP.replace("def search(", "async def search("),
+        "import asyncio\nasyncio.run(search([1, 0]))",
+    )
     session.run("add('iron', [0, 1])", "sign([1, 2])", "count(3).wait()")
     first = json.loads((session.export().folder / "examples.jsonl").read_text().splitlines()[0])
     assert first["path"] == "/search"

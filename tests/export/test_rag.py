@@ -9,9 +9,8 @@ import pytest
 
 from conduit_lab.core.errors import ExportError
 from conduit_lab.models.generation.generator import Generator
-
-from ..models import embedders, rerankers
-from .session import Session, answers
+from tests.export.session import Session, answers
+from tests.models.text import embedders, rerankers
 
 WRITER = Path(__file__).parents[1] / "models" / "generation" / "decoders" / "llama"
 
@@ -35,7 +34,9 @@ def exported(session: Session, *cells: str) -> str:
     """Run the cells, export, ask the export what was asked here, and return its source."""
     session.run(IMPORTS, STORE, *cells)
     export = session.export()
-    assert answers_of_values(export.folder) == [None] * sum(e.shape == "value" for e in session.lab.examples)
+    assert answers_of_values(export.folder) == [None] * sum(
+        e.shape == "value" for e in session.lab.examples
+    )
     return (export.folder / "app.py").read_text("utf-8")
 
 
@@ -49,7 +50,10 @@ def answers_of_values(folder: Path) -> list[str | None]:
 
 def test_a_rag_made_inside_the_call_is_written_with_what_it_was_given(session: Session) -> None:
     source = exported(
-        session, ECHO, "ask = lab.rag('/rag/query', Rag(handbook, writer, top_k=1, mode='lexical'))", TRIED
+        session,
+        ECHO,
+        "ask = lab.rag('/rag/query', Rag(handbook, writer, top_k=1, mode='lexical'))",
+        TRIED,
     )
     assert 'ask = lab.rag("/rag/query", Rag(handbook, writer, top_k=1, mode="lexical"))' in source
     assert "from conduit_lab import App, Rag" in source
@@ -59,9 +63,15 @@ def test_a_rag_made_inside_the_call_is_written_with_what_it_was_given(session: S
 
 def test_a_rag_with_a_name_keeps_it(session: Session) -> None:
     source = exported(
-        session, ECHO, "help = Rag(handbook, writer, mode='lexical')", "ask = lab.rag('/rag/query', help)", TRIED
+        session,
+        ECHO,
+        "help = Rag(handbook, writer, mode='lexical')",
+        "ask = lab.rag('/rag/query', help)",
+        TRIED,
     )
-    assert 'help = Rag(handbook, writer, mode="lexical")\nask = lab.rag("/rag/query", help)' in source
+    assert (
+        'help = Rag(handbook, writer, mode="lexical")\nask = lab.rag("/rag/query", help)' in source
+    )
 
 
 def test_what_was_changed_since_is_what_is_written(session: Session) -> None:
@@ -119,25 +129,40 @@ def test_models_of_a_rag_come_along(session: Session) -> None:
 def test_the_export_of_an_app_that_serves_a_rag_alone_is_proved(session: Session) -> None:
     shutil.copytree(WRITER, session.root / "models" / "writer")
     session.run(IMPORTS, STORE, "writer = lab.load_model('models/writer')")
-    session.run("ask = lab.rag('/rag/query', Rag(handbook, writer, mode='lexical', max_tokens=6))", TRIED)
+    session.run(
+        "ask = lab.rag('/rag/query', Rag(handbook, writer, mode='lexical', max_tokens=6))", TRIED
+    )
     export = session.export(replay=True)
     assert [outcome.problem for outcome in export.outcomes] == [None, None]
     session.names["writer"].unload()
 
 
 def test_both_endpoints_want_a_call(session: Session) -> None:
-    session.run(IMPORTS, STORE, ECHO, "ask = lab.rag('/rag/query', Rag(handbook, writer, mode='lexical'))")
+    session.run(
+        IMPORTS, STORE, ECHO, "ask = lab.rag('/rag/query', Rag(handbook, writer, mode='lexical'))"
+    )
     session.run("ask('Paris')")
-    with pytest.raises(ExportError, match=r"no recorded call of POST /rag/query/stream \(rag_stream\)"):
+    with pytest.raises(
+        ExportError, match=r"no recorded call of POST /rag/query/stream \(rag_stream\)"
+    ):
         session.export()
 
 
 @pytest.mark.parametrize(
     ("made", "told"),
     [
-        ("Rag(handbook, Echo(), mode='lexical')", "a Echo has no name in this session .*POST /rag/query.*give it one"),
-        ("Rag(VectorStore(2), writer, mode='lexical')", "a VectorStore has no name in this session"),
-        ("Rag(handbook, writer, mode='lexical', api_key='0123456789')", "api_key= of 'rag' looks like a secret"),
+        (
+            "Rag(handbook, Echo(), mode='lexical')",
+            "a Echo has no name in this session .*POST /rag/query.*give it one",
+        ),
+        (
+            "Rag(VectorStore(2), writer, mode='lexical')",
+            "a VectorStore has no name in this session",
+        ),
+        (
+            "Rag(handbook, writer, mode='lexical', api_key='0123456789')",
+            "api_key= of 'rag' looks like a secret",
+        ),
         ("Rag(handbook, writer, mode='lexical', end=object())", "end= of 'rag' is a object"),
     ],
 )

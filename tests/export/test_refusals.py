@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from conduit_lab.core.errors import ExportError
-
-from .session import Session
+from tests.export.session import Session
 
 ENDPOINT = """
 @lab.post("/a")
@@ -37,9 +36,18 @@ def test_a_deleted_variable_is_named_with_its_chain(session: Session) -> None:
             "def factory(k):\n    def helper(n):\n        return k * n\n    return helper\nhelper = factory(2)",
             "holds on to its k",
         ),
-        ("api_key = 'sk-123456789'\ndef helper(n):\n    return len(api_key)", "api_key looks like a secret"),
-        ("HERE = [1, 2]\ndef helper(n):\n    return HERE", "HERE is a name of the exported app.py itself"),
-        ("for x in [object()]:\n    pass\ndef helper(n):\n    return str(type(x))", "a live object has no file form"),
+        (
+            "api_key = 'sk-123456789'\ndef helper(n):\n    return len(api_key)",
+            "api_key looks like a secret",
+        ),
+        (
+            "HERE = [1, 2]\ndef helper(n):\n    return HERE",
+            "HERE is a name of the exported app.py itself",
+        ),
+        (
+            "for x in [object()]:\n    pass\ndef helper(n):\n    return str(type(x))",
+            "a live object has no file form",
+        ),
     ],
 )
 def test_what_has_no_form_is_refused(session: Session, setup: str, words: str) -> None:
@@ -82,10 +90,14 @@ def test_a_failed_export_leaves_the_older_one_whole(session: Session) -> None:
     session.run("del K")
     with pytest.raises(ExportError, match="K is not defined"):
         session.export()
-    assert {p.name: p.read_bytes() for p in (session.root / "out").iterdir() if p.is_file()} == before
+    assert {
+        p.name: p.read_bytes() for p in (session.root / "out").iterdir() if p.is_file()
+    } == before
 
 
-def test_a_model_outside_the_root_is_refused_where_the_source_names_it(session: Session, tmp_path: Path) -> None:
+def test_a_model_outside_the_root_is_refused_where_the_source_names_it(
+    session: Session, tmp_path: Path
+) -> None:
     outside = tmp_path / "outside.npz"
     outside.write_bytes((session.root / "models/sign.npz").read_bytes())
     session.run(f'@lab.ml_endpoint("/m", model="{outside}")\ndef m(x):\n    return x', "m([1, 2])")

@@ -8,8 +8,7 @@ import pytest
 
 from conduit_lab.core.errors import ExportError
 from conduit_lab.vectors.store import VectorStore
-
-from .session import Session
+from tests.export.session import Session
 
 CELLS = """
 @lab.post("/search")
@@ -31,7 +30,9 @@ def store_of(session: Session, url: str) -> VectorStore:
     return store
 
 
-def test_an_export_asks_the_same_server_and_writes_nothing_there(session: Session, postgres: str) -> None:
+def test_an_export_asks_the_same_server_and_writes_nothing_there(
+    session: Session, postgres: str
+) -> None:
     base, _, query = postgres.partition("?")
     store = store_of(session, f"{base.replace(':@', '@')}/exported?{query}")
     session.run("search([1, 0]), add('new')")
@@ -40,7 +41,9 @@ def test_an_export_asks_the_same_server_and_writes_nothing_there(session: Sessio
     assert [outcome.example.path for outcome in export.outcomes] == ["/search"]
     assert [entry.id for entry in store] == ["near", "far"]
     source = (export.folder / "app.py").read_text("utf-8")
-    assert 'notes = lab.vector_store("notes", dimension=2, metric="l2", url="postgresql://' in source
+    assert (
+        'notes = lab.vector_store("notes", dimension=2, metric="l2", url="postgresql://' in source
+    )
     assert not list(export.folder.glob("indexes/*"))
     needed = (export.folder / "requirements.txt").read_text("utf-8")
     assert "psycopg==" in needed
@@ -62,7 +65,9 @@ def test_a_password_is_not_exported(session: Session, postgres: str) -> None:
     base, _, query = postgres.partition("?")
     store_of(session, f"{base.replace('postgres:@', 'postgres:secret@')}/refused?{query}")
     session.run("search([1, 0]), add('new')")
-    with pytest.raises(ExportError, match=r"the store's URL holds a password .* set PGPASSWORD") as refused:
+    with pytest.raises(
+        ExportError, match=r"the store's URL holds a password .* set PGPASSWORD"
+    ) as refused:
         session.export()
     assert "secret" not in str(refused.value)
 

@@ -9,10 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conduit_lab.core import trace
 from conduit_lab.core.errors import InputError
-from conduit_lab.flow.combinators import Ensemble, Fallback, Parallel, Route, Sequence, majority_vote
+from conduit_lab.core.trace import recorder
+from conduit_lab.flow.ensemble import Ensemble
+from conduit_lab.flow.fallback import Fallback
+from conduit_lab.flow.parallel import Parallel
 from conduit_lab.flow.rag import Rag
+from conduit_lab.flow.route import Route
+from conduit_lab.flow.sequential import Sequential
+from conduit_lab.flow.votes import majority_vote
 from conduit_lab.models.prediction import Prediction
 from conduit_lab.vectors.store import VectorStore
 
@@ -30,7 +35,7 @@ def plus(value: int) -> int:
 
 
 def test_a_sequence_hands_each_what_the_one_before_gave() -> None:
-    assert Sequence(plus, str, lambda text: text * 2)(1) == "22"
+    assert Sequential(plus, str, lambda text: text * 2)(1) == "22"
 
 
 def test_parallel_gives_each_result_by_name() -> None:
@@ -43,9 +48,11 @@ def test_an_ensemble_combines_what_its_members_gave() -> None:
         Ensemble([], sum, name="empty")
 
 
-def test_a_fallback_answers_when_the_first_fails_and_the_trace_shows_both(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fallback_answers_when_the_first_fails_and_the_trace_shows_both(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     stage = Fallback(fail, plus, name="price")
-    with caplog.at_level(logging.WARNING, "conduit_lab"), trace.record("call") as recorded:
+    with caplog.at_level(logging.WARNING, "conduit_lab"), recorder.record("call") as recorded:
         assert stage(1) == 2
     assert "price: fail failed, trying the next: no power" in caplog.text
     failed, answered = recorded["price"].children
@@ -71,7 +78,7 @@ def test_a_route_runs_the_chosen_stage() -> None:
 
 
 def test_stages_nest_and_batch() -> None:
-    assert Sequence(Parallel({"a": plus}), lambda found: found["a"]).batch([1, 2]) == [2, 3]
+    assert Sequential(Parallel({"a": plus}), lambda found: found["a"]).batch([1, 2]) == [2, 3]
 
 
 def prediction(**probabilities: float) -> Prediction:

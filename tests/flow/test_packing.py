@@ -8,8 +8,16 @@ from hypothesis import strategies as st
 
 from conduit_lab.flow.packing import Packed, pack
 
-SENTENCES = ["Ask us.", "Send it back!", "“Is it free?”", "See 3.5 e.g. on page 4.", "A long one, without an end"]
-passages = st.lists(st.lists(st.sampled_from(SENTENCES), min_size=1, max_size=6).map(" ".join), max_size=5)
+SENTENCES = [
+    "Ask us.",
+    "Send it back!",
+    "“Is it free?”",
+    "See 3.5 e.g. on page 4.",
+    "A long one, without an end",
+]
+passages = st.lists(
+    st.lists(st.sampled_from(SENTENCES), min_size=1, max_size=6).map(" ".join), max_size=5
+)
 
 
 def within(room: int):  # type: ignore[no-untyped-def]  # noqa: ANN201
@@ -21,15 +29,22 @@ def test_what_fits_goes_in_whole() -> None:
 
 
 def test_what_does_not_fit_is_cut_at_the_end_of_a_sentence() -> None:
-    assert pack(["One is here. Two is there. Three."], within(28)) == [Packed(0, "One is here. Two is there.")]
+    assert pack(["One is here. Two is there. Three."], within(28)) == [
+        Packed(0, "One is here. Two is there.")
+    ]
 
 
 def test_a_shorter_passage_takes_the_place_of_one_without_room_for_a_sentence() -> None:
-    assert pack(["One.", "Two is much too long.", "Six."], within(9)) == [Packed(0, "One."), Packed(2, "Six.")]
+    assert pack(["One.", "Two is much too long.", "Six."], within(9)) == [
+        Packed(0, "One."),
+        Packed(2, "Six."),
+    ]
 
 
 def test_the_best_is_cut_at_a_word_where_not_even_its_first_sentence_fits() -> None:
-    assert pack(["Ones and twos and threes.", "Four and more."], within(10)) == [Packed(0, "Ones and")]
+    assert pack(["Ones and twos and threes.", "Four and more."], within(10)) == [
+        Packed(0, "Ones and")
+    ]
 
 
 def test_a_best_of_one_endless_word_is_cut_anywhere() -> None:
@@ -65,7 +80,10 @@ def test_a_passage_as_long_as_a_library_is_cut_without_reading_it_all() -> None:
         ("(It is free.) We pay.", ["(It is free.)"]),
         ("Is it?! Yes… No", ["Is it?!", "Is it?! Yes…"]),
         ("- one\n- two\n- three", ["- one", "- one\n- two"]),
-        ("## Is it free?\n\nYes. #1 is.\nNo", ["## Is it free?\n\nYes.", "## Is it free?\n\nYes. #1 is."]),
+        (
+            "## Is it free?\n\nYes. #1 is.\nNo",
+            ["## Is it free?\n\nYes.", "## Is it free?\n\nYes. #1 is."],
+        ),
         ("一。二！三", ["一。", "一。二！"]),
         ("no end at all", []),
     ],
@@ -78,7 +96,9 @@ def test_where_a_sentence_ends(text: str, beginnings: list[str]) -> None:
 
 
 @given(passages, st.integers(0, 200))
-def test_what_is_packed_fits_and_begins_the_passages_in_their_order(texts: list[str], room: int) -> None:
+def test_what_is_packed_fits_and_begins_the_passages_in_their_order(
+    texts: list[str], room: int
+) -> None:
     packed = pack(texts, within(room))
     assert sum(len(part.text) for part in packed) <= room
     assert [part.place for part in packed] == sorted({part.place for part in packed})

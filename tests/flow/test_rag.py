@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conduit_lab.core import trace
 from conduit_lab.core.errors import InputError, ModelRunError
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.core.stream import Stream
+from conduit_lab.core.streams.stream import Stream
+from conduit_lab.core.trace import recorder
 from conduit_lab.flow.rag import LONGEST, MIN_SCORE, TOGETHER, UNKNOWN, Rag
 from conduit_lab.models.generation.generator import Generator
 from conduit_lab.vectors.store import VectorStore
@@ -41,7 +41,9 @@ class Echo:
     def __init__(self) -> None:
         self.asked: list[Any] = []
 
-    def generate(self, prompt: Any = None, *, query: Any = None, context: Sequence[str] = (), **options: Any) -> str:
+    def generate(
+        self, prompt: Any = None, *, query: Any = None, context: Sequence[str] = (), **options: Any
+    ) -> str:
         self.asked.append((prompt, query, list(context), options))
         return f"{query}: {' | '.join(context)}" if prompt is None else str(prompt)
 
@@ -68,7 +70,12 @@ def store() -> Iterator[VectorStore]:
     with VectorStore(embedder=Topics(), name="handbook") as store:
         store.add("refunds#0", None, {"section": "returns", "start": 11, "end": 68}, DOCUMENT[11:])
         store.add("kettles#0", None, {"section": "products"}, "A kettle is descaled once a month.")
-        store.add("parcels#0", None, {"section": "delivery"}, "A parcel takes three days, a kettle in it or not.")
+        store.add(
+            "parcels#0",
+            None,
+            {"section": "delivery"},
+            "A parcel takes three days, a kettle in it or not.",
+        )
         yield store
 
 
@@ -79,7 +86,7 @@ def writer() -> Iterator[Generator]:
     writer.unload()
 
 
-def spans(recorded: trace.Trace) -> list[str]:
+def spans(recorded: recorder.Trace) -> list[str]:
     return [span.name for span in recorded]
 
 
@@ -104,7 +111,9 @@ def test_the_best_passages_are_what_it_answers_from_and_its_sources(store: Vecto
     }
 
 
-def test_a_span_is_of_the_content_where_the_entry_does_not_say_where_it_starts(store: VectorStore) -> None:
+def test_a_span_is_of_the_content_where_the_entry_does_not_say_where_it_starts(
+    store: VectorStore,
+) -> None:
     source = Rag(store, Echo(), top_k=1, mode="dense")("kettle")["sources"][0]
     assert source["span"] == [0, len("A kettle is descaled once a month.")]
 
@@ -144,7 +153,10 @@ def test_metadata_cannot_replace_what_is_a_sources_own(store: VectorStore) -> No
 
 def test_it_does_not_know_what_nothing_is_similar_to(store: VectorStore) -> None:
     echo = Echo()
-    assert Rag(store, echo)("What is the capital of France?") == {"response": UNKNOWN, "sources": []}
+    assert Rag(store, echo)("What is the capital of France?") == {
+        "response": UNKNOWN,
+        "sources": [],
+    }
     assert echo.asked == []
 
 
@@ -188,10 +200,15 @@ def test_a_threshold_of_its_own_goes_with_the_cosine_alone() -> None:
 @pytest.mark.parametrize(
     ("metric", "reached", "missed"), [("dot", 1.9, 2.1), ("l2", 1.1, 0.9), ("manhattan", 1.1, 0.9)]
 )
-def test_a_threshold_is_a_score_of_the_stores_metric(metric: str, reached: float, missed: float) -> None:
+def test_a_threshold_is_a_score_of_the_stores_metric(
+    metric: str, reached: float, missed: float
+) -> None:
     with VectorStore(metric=metric, embedder=Topics()) as store:
         store.add("kettle", content="A kettle.")
-        answers = [Rag(store, Echo(), mode="dense", min_score=score)("kettle, kettle") for score in (reached, missed)]
+        answers = [
+            Rag(store, Echo(), mode="dense", min_score=score)("kettle, kettle")
+            for score in (reached, missed)
+        ]
         assert [bool(answer["sources"]) for answer in answers] == [True, False]
 
 
@@ -206,7 +223,9 @@ def test_a_reranker_has_the_last_word(store: VectorStore) -> None:
     ]
 
 
-@pytest.mark.parametrize("question", ["", " \n", None, 3, ["kettle"], b"kettle", "k" * (LONGEST + 1), "k" * 10**7])
+@pytest.mark.parametrize(
+    "question", ["", " \n", None, 3, ["kettle"], b"kettle", "k" * (LONGEST + 1), "k" * 10**7]
+)
 def test_what_is_no_question_is_refused(store: VectorStore, question: Any) -> None:
     echo = Echo()
     rag = Rag(store, echo)
@@ -228,12 +247,17 @@ def test_options_go_to_the_generator(store: VectorStore) -> None:
 def test_a_prompt_takes_the_place_of_the_generators(store: VectorStore) -> None:
     store.add("braces", None, {}, "Kettle {query} {context} {0}, kettle refund.")
     rag = Rag(store, Echo(), top_k=1, prompt="F: {context}\nQ: {query} {x}\nA:")
-    wanted = "F: Kettle {query} {context} {0}, kettle refund.\nQ: {context} kettle kettle refund {x}\nA:"
+    wanted = (
+        "F: Kettle {query} {context} {0}, kettle refund.\nQ: {context} kettle kettle refund {x}\nA:"
+    )
     assert rag("{context} kettle kettle refund")["response"] == wanted
 
 
 def test_a_prompt_may_be_a_chat(store: VectorStore) -> None:
-    chat = [{"role": "system", "content": "Say what is here: {context}"}, {"role": "user", "content": "{query}"}]
+    chat = [
+        {"role": "system", "content": "Say what is here: {context}"},
+        {"role": "user", "content": "{query}"},
+    ]
     echo = Echo()
     Rag(store, echo, top_k=1, prompt=chat)("refund")
     assert echo.asked[0][0] == [
@@ -243,9 +267,12 @@ def test_a_prompt_may_be_a_chat(store: VectorStore) -> None:
 
 
 @pytest.mark.parametrize(
-    "prompt", ["", "{query}", "{context}", [], [{"role": "user"}], ["{query} {context}"], [{"content": 3}]]
+    "prompt",
+    ["", "{query}", "{context}", [], [{"role": "user"}], ["{query} {context}"], [{"content": 3}]],
 )
-def test_a_prompt_without_its_places_is_refused_when_it_is_made(store: VectorStore, prompt: Any) -> None:
+def test_a_prompt_without_its_places_is_refused_when_it_is_made(
+    store: VectorStore, prompt: Any
+) -> None:
     with pytest.raises(ValueError, match="a prompt"):
         Rag(store, Echo(), prompt=prompt)
 
@@ -274,7 +301,10 @@ class Named:
         ({"min_score": -np.inf}, "min_score is a finite number, got -inf"),
         ({"min_score": True}, "min_score is a finite number, got True"),
         ({"min_score": [0.5]}, r"min_score is a finite number, got \[0.5\]"),
-        ({"min_score": 0.5, "mode": "lexical"}, "min_score is a similarity, and mode='lexical' compares none"),
+        (
+            {"min_score": 0.5, "mode": "lexical"},
+            "min_score is a similarity, and mode='lexical' compares none",
+        ),
         ({"rerank": 5}, r"rerank expects a model with score\(query, passages\)"),
         ({"rerank": "cross-encoder"}, r"rerank expects a model with score\(query, passages\)"),
         ({"max_tokens": 0}, "max_tokens is a whole number of at least 1, got 0"),
@@ -299,7 +329,10 @@ def test_parts_that_cannot_work_are_refused_where_they_are_put_together(store: V
         Rag(store, parts)
     with VectorStore(3) as bare:
         for mode in ("dense", "hybrid"):
-            with pytest.raises(InputError, match=f"the store has no embedder, and mode='{mode}' compares embeddings"):
+            with pytest.raises(
+                InputError,
+                match=f"the store has no embedder, and mode='{mode}' compares embeddings",
+            ):
                 Rag(bare, Echo(), mode=mode)
         Rag(bare, Echo(), mode="lexical")
 
@@ -319,7 +352,8 @@ def test_what_a_reranker_returns_is_checked(store: VectorStore) -> None:
             return np.zeros(len(passages) - 1, np.float32)
 
     with pytest.raises(
-        ModelRunError, match=r"reranker 'short' returned float32 \[2\], expected one number per passage"
+        ModelRunError,
+        match=r"reranker 'short' returned float32 \[2\], expected one number per passage",
     ):
         Rag(store, Echo(), rerank=Short())("a kettle, a refund")
 
@@ -345,7 +379,9 @@ def test_passages_are_cut_to_what_the_generator_reads(writer: Generator) -> None
     assert source["span"] == [100, 100 + len(source["text"])]
     assert passage.startswith(source["text"])
     assert source["text"].endswith(" takes five days.")
-    asked = writer.count_tokens(query="refund?", context=[source["text"] for source in got["sources"]])
+    asked = writer.count_tokens(
+        query="refund?", context=[source["text"] for source in got["sources"]]
+    )
     assert 200 < asked <= writer.context - 20
     assert got["response"]
 
@@ -364,7 +400,9 @@ def test_the_room_is_that_of_its_own_prompt(store: VectorStore, writer: Generato
 # As it is written
 
 
-def test_a_stream_gives_the_sources_then_the_text_then_the_answer(store: VectorStore, writer: Generator) -> None:
+def test_a_stream_gives_the_sources_then_the_text_then_the_answer(
+    store: VectorStore, writer: Generator
+) -> None:
     rag = Rag(store, writer, top_k=1, max_tokens=12)
     stream = rag.stream("refund")
     answer = stream.result()
@@ -400,7 +438,9 @@ def test_a_cancelled_stream_ends_the_writing(store: VectorStore, writer: Generat
             writing.append(writer.stream(**given))
             return writing[0]
 
-    stream = Rag(store, Watched(), top_k=1, max_tokens=200, logit_bias={0: -99.0, 2: -99.0}).stream("refund")
+    stream = Rag(store, Watched(), top_k=1, max_tokens=200, logit_bias={0: -99.0, 2: -99.0}).stream(
+        "refund"
+    )
     reader = iter(stream)
     while not next(reader)["chunk"]:
         pass
@@ -420,7 +460,7 @@ def test_a_cancelled_stream_closes_a_plain_generator_under_a_trace_too(store: Ve
             finally:
                 closed.set()
 
-    with trace.record("cell") as recorded:
+    with recorder.record("cell") as recorded:
         stream = Rag(store, Endless()).stream("refund")
         reader = iter(stream)
         while not next(reader)["chunk"]:
@@ -492,11 +532,21 @@ def test_a_task_that_is_cancelled_ends_the_writing(store: VectorStore) -> None:
 # What is shown
 
 
-@pytest.mark.parametrize("ask", [lambda rag: rag("refund"), lambda rag: rag.stream("refund").result()])
-def test_a_trace_shows_retrieval_packing_and_generation(store: VectorStore, writer: Generator, ask: Any) -> None:
-    with trace.record("cell") as recorded:
+@pytest.mark.parametrize(
+    "ask", [lambda rag: rag("refund"), lambda rag: rag.stream("refund").result()]
+)
+def test_a_trace_shows_retrieval_packing_and_generation(
+    store: VectorStore, writer: Generator, ask: Any
+) -> None:
+    with recorder.record("cell") as recorded:
         answer = ask(Rag(store, writer, top_k=2, max_tokens=5))
-    assert [name for name in spans(recorded) if name != "handbook"] == ["cell", "rag", "retrieve", "pack", "writer"]
+    assert [name for name in spans(recorded) if name != "handbook"] == [
+        "cell",
+        "rag",
+        "retrieve",
+        "pack",
+        "writer",
+    ]
     assert recorded["handbook"].kind == "search"
     assert recorded["retrieve"].note == "2 passages"
     assert recorded["pack"].note == "2 whole, 0 cut, 0 left out"
@@ -507,13 +557,13 @@ def test_a_trace_shows_retrieval_packing_and_generation(store: VectorStore, writ
 
 
 def test_a_trace_shows_a_generator_that_records_nothing_itself(store: VectorStore) -> None:
-    with trace.record("cell") as recorded:
+    with recorder.record("cell") as recorded:
         Rag(store, Echo(), top_k=1)("refund")
     assert recorded["Echo"].output == f"refund: {DOCUMENT[11:]}"
 
 
 def test_a_trace_says_that_nothing_was_relevant(store: VectorStore) -> None:
-    with trace.record("cell") as recorded:
+    with recorder.record("cell") as recorded:
         Rag(store, Echo())("Paris?")
     assert recorded["retrieve"].note == "nothing relevant"
     assert "pack" not in spans(recorded)

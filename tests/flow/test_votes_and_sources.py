@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conduit_lab.core.errors import InputError
-from conduit_lab.flow.combinators import Fallback, majority_vote
+from conduit_lab.flow.fallback import Fallback
+from conduit_lab.flow.votes import majority_vote
 from conduit_lab.models.prediction import Prediction
 
 
@@ -26,7 +27,8 @@ def test_members_need_not_know_the_same_labels() -> None:
 
 
 @pytest.mark.parametrize(
-    "answers", [[np.eye(2), np.eye(2)], [[vote(a=1.0)], [vote(a=1.0)]], [vote(a=1.0), [vote(a=1.0)]]]
+    "answers",
+    [[np.eye(2), np.eye(2)], [[vote(a=1.0)], [vote(a=1.0)]], [vote(a=1.0), [vote(a=1.0)]]],
 )
 def test_answers_to_a_whole_batch_are_refused(answers: list[Any]) -> None:
     with pytest.raises(InputError, match="whole batch"):

@@ -11,11 +11,27 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from ..runtime import graphs
+from tests.runtime import graphs
 
 Logits = npt.NDArray[np.float32]
 PIECES = (
-    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b", "c", "##a", "##b", "##c", "anna", "new", "york", "##er", "in"),
+    *(
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "a",
+        "b",
+        "c",
+        "##a",
+        "##b",
+        "##c",
+        "anna",
+        "new",
+        "york",
+        "##er",
+        "in",
+    ),
     *(",", ".", "-", "東", "京", "zoe", "##ly", "good", "bad", "so"),
 )
 
@@ -55,7 +71,8 @@ def folder(
     inputs: Sequence[str] = ("input_ids", "attention_mask", "token_type_ids"),
     **config: Any,
 ) -> Path:
-    """Write a model whose logits are the rows of a table: by token, or the sum over a text's tokens.
+    """Write a model whose logits are the rows of a table: by token, or the sum over a text's
+    tokens.
 
     A token of the second text of a pair counts ten times.
     """
@@ -69,7 +86,11 @@ def folder(
             node("Cast", [inputs[-1]], ["second"], to=1),
             node("Mul", ["second", "nine"], ["extra"]),
             node("Mul", ["mask", "extra"], ["weighted"]),
-            node("Add", ["mask", "weighted"] if inputs[-1] == "token_type_ids" else ["mask", "nothing"], ["weights"]),
+            node(
+                "Add",
+                ["mask", "weighted"] if inputs[-1] == "token_type_ids" else ["mask", "nothing"],
+                ["weights"],
+            ),
             node("Unsqueeze", ["weights", "middle"], ["row"]),
             node("MatMul", ["row", "rows"], ["sums"]),
             node("Squeeze", ["sums", "middle"], ["sum"]),
@@ -91,7 +112,11 @@ def folder(
     )
     tokenizer.save(str(path / "tokenizer.json"))
     if head is not None:
-        config = {"architectures": [head], "vocab_size": len(logits), "max_position_embeddings": 512} | config
+        config = {
+            "architectures": [head],
+            "vocab_size": len(logits),
+            "max_position_embeddings": 512,
+        } | config
     if config:
         (path / "config.json").write_text(json.dumps(config))
     return path

@@ -13,11 +13,10 @@ import pytest
 from conduit_lab.core.errors import InputError, MissingExtra, ModelInputError
 from conduit_lab.models.benchmark import Benchmark, benchmark, call_of
 from conduit_lab.models.callable import CallableModel
-from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.model import Model
-from conduit_lab.runtime.timing import Timing
-
-from ..runtime import graphs
+from conduit_lab.models.text.embedder import Embedder
+from conduit_lab.runtime.measuring.timing import Timing
+from tests.runtime import graphs
 
 SECONDS = 0.01
 
@@ -58,8 +57,14 @@ def test_inputs_by_name_are_repeated_together(tmp_path: Path) -> None:
 
 
 def test_an_input_without_a_batch_axis_is_left_as_it_is(tmp_path: Path) -> None:
-    ends = [graphs.value("x", ["batch", 2]), graphs.value("factor", []), graphs.value("output", ["batch", 2])]
-    path = graphs.save(tmp_path / "m.onnx", [graphs.node("Mul", ["x", "factor"], ["output"])], ends[:2], ends[2:])
+    ends = [
+        graphs.value("x", ["batch", 2]),
+        graphs.value("factor", []),
+        graphs.value("output", ["batch", 2]),
+    ]
+    path = graphs.save(
+        tmp_path / "m.onnx", [graphs.node("Mul", ["x", "factor"], ["output"])], ends[:2], ends[2:]
+    )
     call, _ = call_of(Model(path), {"x": [[1, 2]], "factor": np.float32(3)}, 2)
     assert call().tolist() == [[3, 6], [3, 6]]
 
@@ -90,7 +95,11 @@ def test_texts_are_taken_in_turn(minilm: Embedder) -> None:
 
 def test_a_table_of_batch_sizes(linear: Model) -> None:
     table = benchmark(linear, [1, 2, 3], batch_sizes=[1, 4], seconds=SECONDS)
-    assert (table.name, table.device, [timing.rows for timing in table]) == ("linear", "cpu", [1, 4])
+    assert (table.name, table.device, [timing.rows for timing in table]) == (
+        "linear",
+        "cpu",
+        [1, 4],
+    )
     for timing in table:
         assert 0 < timing.p50 <= timing.p90 <= timing.p99
         assert timing.rate == timing.rows / timing.p50
@@ -142,7 +151,12 @@ def test_a_sample_that_does_not_fit_is_refused(linear: Model) -> None:
 
 
 def test_a_benchmark_shows_its_figures() -> None:
-    table = Benchmark("<m>", "cpu", [Timing(1, 1200, 1e-5, 2e-5, 3e-5), Timing(32, 40, 1e-3, 1e-3, 2e-3)], "a note")
+    table = Benchmark(
+        "<m>",
+        "cpu",
+        [Timing(1, 1200, 1e-5, 2e-5, 3e-5), Timing(32, 40, 1e-3, 1e-3, 2e-3)],
+        "a note",
+    )
     assert repr(table).splitlines() == [
         "<m> on cpu",
         "batch      p50      p90      p99  samples/s  calls",
@@ -170,13 +184,18 @@ def test_a_frame_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_state_is_repeated_along_its_own_axis(tmp_path: Path) -> None:
     nodes = [graphs.node("Add", ["state", "x"], ["next"])]
-    ends = [graphs.value("x", ["n", 4]), graphs.value("state", [2, "n", 4])], [graphs.value("next", [2, "n", 4])]
+    ends = (
+        [graphs.value("x", ["n", 4]), graphs.value("state", [2, "n", 4])],
+        [graphs.value("next", [2, "n", 4])],
+    )
     model = Model(graphs.save(tmp_path / "m.onnx", nodes, *ends))
     sample = {"x": np.ones(4, np.float32), "state": np.ones((2, 4), np.float32)}
     value, rows = model.repeat(sample, 3)
     assert (value["x"].shape, value["state"].shape, rows) == ((3, 4), (2, 3, 4), 3)
     assert [timing.rows for timing in model.benchmark(sample, seconds=0.05)][:2] == [1, 8]
-    with pytest.raises(ModelInputError, match=r'has 2 inputs: pass a dict with x, state, such as \{"x": np\.zeros'):
+    with pytest.raises(
+        ModelInputError, match=r'has 2 inputs: pass a dict with x, state, such as \{"x": np\.zeros'
+    ):
         model.benchmark(np.ones(4, np.float32))
 
 
@@ -184,5 +203,7 @@ def test_a_graph_without_a_batch_axis_is_measured_as_it_is(tmp_path: Path) -> No
     ends = [graphs.value("x", [4])], [graphs.value("y", [4])]
     model = Model(graphs.save(tmp_path / "m.onnx", [graphs.node("Neg", ["x"], ["y"])], *ends))
     assert [timing.rows for timing in model.benchmark(np.ones(4, np.float32), seconds=0.05)] == [1]
-    with pytest.raises(InputError, match=r"'m' has no batch axis: measure it with batch_sizes=\[1\]"):
+    with pytest.raises(
+        InputError, match=r"'m' has no batch axis: measure it with batch_sizes=\[1\]"
+    ):
         model.benchmark(np.ones(4, np.float32), batch_sizes=[8])

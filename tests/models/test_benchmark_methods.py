@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from conduit_lab.models.callable import CallableModel
-from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.model import Model
+from conduit_lab.models.text.embedder import Embedder
+from tests.runtime import graphs
 
-from ..runtime import graphs
 
-
-def test_a_model_an_embedder_and_a_function_measure_themselves(tmp_path: Path, minilm: Embedder) -> None:
+def test_a_model_an_embedder_and_a_function_measure_themselves(
+    tmp_path: Path, minilm: Embedder
+) -> None:
     model = Model(graphs.linear(tmp_path / "m.onnx", np.ones((3, 2))))
     made = [
         model.benchmark([1, 2, 3], batch_sizes=[1, 4], seconds=0.05),

@@ -18,8 +18,7 @@ from conduit_lab.models.model import Model
 from conduit_lab.models.prediction import Prediction, Predictions
 from conduit_lab.serving import codec
 from conduit_lab.serving.app import App
-
-from ..runtime import graphs
+from tests.runtime import graphs
 
 
 def sklearn_like(path: Path, mapped: bool, classes: list[str]) -> Path:
@@ -37,8 +36,14 @@ def sklearn_like(path: Path, mapped: bool, classes: list[str]) -> Path:
         )
     ]
     if mapped:
-        scores.append(graphs.node("ZipMap", ["raw"], ["maps"], domain="ai.onnx.ml", classlabels_strings=classes))
-        kind = onnx.helper.make_map_type_proto(onnx.TensorProto.STRING, onnx.helper.make_tensor_type_proto(1, []))
+        scores.append(
+            graphs.node(
+                "ZipMap", ["raw"], ["maps"], domain="ai.onnx.ml", classlabels_strings=classes
+            )
+        )
+        kind = onnx.helper.make_map_type_proto(
+            onnx.TensorProto.STRING, onnx.helper.make_tensor_type_proto(1, [])
+        )
         answer = onnx.helper.make_value_info("maps", onnx.helper.make_sequence_type_proto(kind))
     else:
         answer = graphs.value("raw", ["batch", 2])
@@ -66,7 +71,9 @@ ML = "ai.onnx.ml"
 SCORES = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8]], np.float32)
 
 
-def threshold(path: Path, mapped: bool, classes: list[int], *, first: str = "label", cut: float = 0.3) -> Path:
+def threshold(
+    path: Path, mapped: bool, classes: list[int], *, first: str = "label", cut: float = 0.3
+) -> Path:
     """Write a classifier that chooses its second class from `cut` on: a label and the probabilities."""
     nodes = [
         graphs.node("Slice", ["p", "one", "two", "one"], ["second"]),
@@ -83,7 +90,9 @@ def threshold(path: Path, mapped: bool, classes: list[int], *, first: str = "lab
         graphs.constant("flat", np.array([-1])),
     ]
     if mapped:
-        nodes.append(graphs.node("ZipMap", ["p"], ["scores"], domain=ML, classlabels_int64s=classes))
+        nodes.append(
+            graphs.node("ZipMap", ["p"], ["scores"], domain=ML, classlabels_int64s=classes)
+        )
         scores = graphs.maps("scores", onnx.TensorProto.INT64)
     else:
         nodes.append(graphs.node("Identity", ["p"], ["scores"]))
@@ -91,12 +100,18 @@ def threshold(path: Path, mapped: bool, classes: list[int], *, first: str = "lab
     outputs = [graphs.value("label", [None], "int64"), scores]
     if first != "label":
         outputs.reverse()
-    return graphs.save(path, nodes, [graphs.value("p", [None, 2])], outputs, constants, domains=[ML])
+    return graphs.save(
+        path, nodes, [graphs.value("p", [None, 2])], outputs, constants, domains=[ML]
+    )
 
 
 @pytest.mark.parametrize("first", ["label", "scores"])
-@pytest.mark.parametrize(("mapped", "labels"), [(True, None), (True, ["no", "yes"]), (False, ["no", "yes"])])
-def test_the_graphs_own_label_counts(tmp_path: Path, mapped: bool, labels: list[str] | None, first: str) -> None:
+@pytest.mark.parametrize(
+    ("mapped", "labels"), [(True, None), (True, ["no", "yes"]), (False, ["no", "yes"])]
+)
+def test_the_graphs_own_label_counts(
+    tmp_path: Path, mapped: bool, labels: list[str] | None, first: str
+) -> None:
     model = Model(threshold(tmp_path / "m.onnx", mapped, [0, 1], first=first), labels=labels)
     no, yes = labels or ["0", "1"]
     many = model.predict(SCORES)
@@ -122,7 +137,11 @@ def test_a_label_is_told_by_the_classes_of_the_graph_not_by_its_number(tmp_path:
 def test_a_label_that_is_no_class_is_kept(tmp_path: Path) -> None:
     path = threshold(tmp_path / "m.onnx", False, [-1, 1])  # -1: it would rather not say
     got = Model(path, labels=["no", "yes"]).predict(SCORES)
-    assert [(p.label, p.score) for p in got] == [("yes", pytest.approx(0.4)), ("-1", 0.0), ("yes", pytest.approx(0.8))]
+    assert [(p.label, p.score) for p in got] == [
+        ("yes", pytest.approx(0.4)),
+        ("-1", 0.0),
+        ("yes", pytest.approx(0.8)),
+    ]
 
 
 @pytest.mark.parametrize("mapped", [True, False])
@@ -142,24 +161,35 @@ def test_words_are_the_graphs_own_labels_too(tmp_path: Path, mapped: bool) -> No
 
 def test_one_score_of_two_classes_is_the_second_ones(tmp_path: Path) -> None:
     nodes = [graphs.node("Sigmoid", ["x"], ["p"])]
-    path = graphs.save(tmp_path / "m.onnx", nodes, [graphs.value("x", ["n", 1])], [graphs.value("p", ["n", 1])])
+    path = graphs.save(
+        tmp_path / "m.onnx", nodes, [graphs.value("x", ["n", 1])], [graphs.value("p", ["n", 1])]
+    )
     model = Model(path, labels=["no", "yes"])
     got = model.predict([[0.0], [2.0], [-2.0]])
     assert [p.label for p in got] == ["no", "yes", "no"]
-    assert model.predict([2.0]).probabilities == pytest.approx({"no": 1 / (1 + np.exp(2)), "yes": 1 / (1 + np.exp(-2))})
+    assert model.predict([2.0]).probabilities == pytest.approx(
+        {"no": 1 / (1 + np.exp(2)), "yes": 1 / (1 + np.exp(-2))}
+    )
 
 
 @pytest.mark.parametrize("mapped", [True, False])
 def test_several_labels_per_sample_stay_as_they_are(tmp_path: Path, mapped: bool) -> None:
-    nodes = [graphs.node("Greater", ["p", "half"], ["over"]), graphs.node("Cast", ["over"], ["label"], to=7)]
+    nodes = [
+        graphs.node("Greater", ["p", "half"], ["over"]),
+        graphs.node("Cast", ["over"], ["label"], to=7),
+    ]
     if mapped:
-        nodes.append(graphs.node("ZipMap", ["p"], ["scores"], domain=ML, classlabels_strings=["a", "b"]))
+        nodes.append(
+            graphs.node("ZipMap", ["p"], ["scores"], domain=ML, classlabels_strings=["a", "b"])
+        )
     else:
         nodes.append(graphs.node("Identity", ["p"], ["scores"]))
     scores = graphs.maps("scores") if mapped else graphs.value("scores", [None, 2])
     half = graphs.constant("half", np.array(0.5, np.float32))
     outputs = [graphs.value("label", [None, 2], "int64"), scores]
-    path = graphs.save(tmp_path / "m.onnx", nodes, [graphs.value("p", [None, 2])], outputs, [half], domains=[ML])
+    path = graphs.save(
+        tmp_path / "m.onnx", nodes, [graphs.value("p", [None, 2])], outputs, [half], domains=[ML]
+    )
     model = Model(path, labels=None if mapped else ["a", "b"])
     one = model.predict([0.9, 0.8])
     assert one["label"].tolist() == [1, 1]
@@ -177,9 +207,16 @@ def test_every_target_of_a_classifier_of_several(tmp_path: Path) -> None:
     np.testing.assert_allclose(one["probabilities"], [[up, 1 - up], [1 - up, up]], rtol=1e-6)
     assert [array.shape for array in many["probabilities"]] == [(3, 2), (3, 2)]
     for i, got in enumerate(model.batch(list(rows))):
-        np.testing.assert_allclose(got["probabilities"], [array[i] for array in many["probabilities"]], rtol=1e-6)
+        np.testing.assert_allclose(
+            got["probabilities"], [array[i] for array in many["probabilities"]], rtol=1e-6
+        )
     frame = model.predict(pd.DataFrame(rows))
-    assert list(frame.columns)[:4] == ["label_0", "label_1", "probabilities_0_0", "probabilities_0_1"]
+    assert list(frame.columns)[:4] == [
+        "label_0",
+        "label_1",
+        "probabilities_0_0",
+        "probabilities_0_1",
+    ]
     np.testing.assert_allclose(frame["probabilities_1_0"], many["probabilities"][1][:, 0])
     assert [array.shape for array in model.predict(rows[:0])["probabilities"]] == [(0, 2), (0, 2)]
 
@@ -197,7 +234,9 @@ def test_no_rows_are_no_predictions(tmp_path: Path, mapped: bool) -> None:
 def test_no_rows_over_http(tmp_path: Path) -> None:
     app = App("empty", root=tmp_path)
     threshold(tmp_path / "m.onnx", True, [0, 1])
-    app.ml_endpoint("/predict", model="m.onnx")(lambda input_data: np.array(input_data, np.float32).reshape(-1, 2))
+    app.ml_endpoint("/predict", model="m.onnx")(
+        lambda input_data: np.array(input_data, np.float32).reshape(-1, 2)
+    )
     with TestClient(app) as client:
         answer = client.post("/predict", json=[])
     assert (answer.status_code, answer.json()) == (200, [])
@@ -209,7 +248,9 @@ def test_without_labels_both_outputs_come_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [[np.nan, 0, 0], [[0, 0, 0], [np.nan, 0, 0]]])
-def test_a_probability_that_is_not_a_number_is_an_error(tmp_path: Path, value: list[object]) -> None:
+def test_a_probability_that_is_not_a_number_is_an_error(
+    tmp_path: Path, value: list[object]
+) -> None:
     labels = {"labels": json.dumps(["a", "b"])}
     model = Model(graphs.linear(tmp_path / "m.onnx", np.ones((3, 2)), labels))
     with pytest.raises(ModelRunError, match="'m' gave NaN for a probability"):
@@ -235,7 +276,11 @@ def test_predictions_of_a_batch_are_a_sequence_a_table_and_json() -> None:
 def test_a_function_is_a_model() -> None:
     model = load_model(lambda text: len(text), name="length")
     assert isinstance(model, CallableModel)
-    assert (model.predict("kettle"), model.device, repr(model)) == (6, "python", "CallableModel('length', python)")
+    assert (model.predict("kettle"), model.device, repr(model)) == (
+        6,
+        "python",
+        "CallableModel('length', python)",
+    )
 
 
 def test_a_function_with_labels_predicts() -> None:

@@ -15,8 +15,7 @@ from conduit_lab.core.errors import ModelInputError
 from conduit_lab.core.spec import TensorSpec
 from conduit_lab.models.inputs import Inputs
 from conduit_lab.models.model import Model
-
-from ..runtime import graphs
+from tests.runtime import graphs
 
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 FLOATS = ["float16", "float32", "float64"]
@@ -34,8 +33,12 @@ def same(a: Any, b: Any) -> bool:
 
 
 @settings(max_examples=300, deadline=None)
-@given(data=st.data(), given_dtype=st.sampled_from([*INTEGERS, *FLOATS, "bool"]), foreign=st.booleans())
-def test_array_is_cast_exactly_or_refused(data: st.DataObject, given_dtype: str, foreign: bool) -> None:
+@given(
+    data=st.data(), given_dtype=st.sampled_from([*INTEGERS, *FLOATS, "bool"]), foreign=st.booleans()
+)
+def test_array_is_cast_exactly_or_refused(
+    data: st.DataObject, given_dtype: str, foreign: bool
+) -> None:
     wanted = data.draw(st.sampled_from([*INTEGERS, *FLOATS, "bool"]))
     array = data.draw(arrays(given_dtype, st.integers(0, 4)))
     exact = array.astype(array.dtype.newbyteorder("S")) if foreign else array
@@ -49,11 +52,19 @@ def test_array_is_cast_exactly_or_refused(data: st.DataObject, given_dtype: str,
 
 
 @settings(max_examples=200, deadline=None)
-@given(data=st.data(), given_dtype=st.sampled_from(INTEGERS), wanted=st.sampled_from([*INTEGERS, *FLOATS]))
-def test_integers_that_the_input_can_hold_are_taken(data: st.DataObject, given_dtype: str, wanted: str) -> None:
+@given(
+    data=st.data(),
+    given_dtype=st.sampled_from(INTEGERS),
+    wanted=st.sampled_from([*INTEGERS, *FLOATS]),
+)
+def test_integers_that_the_input_can_hold_are_taken(
+    data: st.DataObject, given_dtype: str, wanted: str
+) -> None:
     array = data.draw(arrays(given_dtype, st.integers(0, 4)))
     limit = 2 ** {"float16": 11, "float32": 24, "float64": 53}.get(wanted, 0)
-    low, high = (-limit, limit) if limit > 1 else (int(np.iinfo(wanted).min), int(np.iinfo(wanted).max))
+    low, high = (
+        (-limit, limit) if limit > 1 else (int(np.iinfo(wanted).min), int(np.iinfo(wanted).max))
+    )
     if all(low <= int(number) <= high for number in array):
         assert cast(array, wanted).tolist() == array.tolist()
 
@@ -71,7 +82,9 @@ def test_integers_that_the_input_can_hold_are_taken(data: st.DataObject, given_d
         (2, "uint8", "bool"),
     ],
 )
-def test_integer_that_the_input_would_round_is_refused(number: int, dtype: str, wanted: str) -> None:
+def test_integer_that_the_input_would_round_is_refused(
+    number: int, dtype: str, wanted: str
+) -> None:
     with pytest.raises(ModelInputError, match="cannot hold exactly"):
         cast(np.array([number], dtype), wanted)
 
@@ -83,7 +96,9 @@ def test_nan_and_infinity_stay_what_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [["a", None], [1, 2], [{"a": 1}], [b"a"], np.array([None, 1], object)], ids=lambda value: repr(value)
+    "value",
+    [["a", None], [1, 2], [{"a": 1}], [b"a"], np.array([None, 1], object)],
+    ids=lambda value: repr(value),
 )
 def test_text_input_takes_only_text(tmp_path: Path, value: Any) -> None:
     model = Model(graphs.identity(tmp_path / "text.onnx", "str", ["n"]))

@@ -11,8 +11,7 @@ import pytest
 
 from conduit_lab.core.errors import ModelInputError
 from conduit_lab.models.model import Model
-
-from ..runtime import graphs
+from tests.runtime import graphs
 
 FRAME = pd.DataFrame({"a": [1.0, 2.0], "b": [0.1, 0.2], "c": [3, 4]}, index=["x", "y"])
 
@@ -27,7 +26,9 @@ def test_all_columns_are_the_features_of_one_input(tmp_path: Path) -> None:
 
 def test_a_model_with_labels_gives_label_score_and_probabilities(tmp_path: Path) -> None:
     weight = np.array([[0, 0], [1, 0], [0, 0.1]])
-    model = Model(graphs.linear(tmp_path / "m.onnx", weight, {"labels": json.dumps(["low", "high"])}))
+    model = Model(
+        graphs.linear(tmp_path / "m.onnx", weight, {"labels": json.dumps(["low", "high"])})
+    )
     got = model.predict(FRAME)
     assert list(got.columns) == ["label", "score", "low", "high"]
     assert list(got["label"]) == ["high", "high"]
@@ -57,6 +58,8 @@ def test_too_few_columns_and_text_are_refused(tmp_path: Path) -> None:
 
 
 def test_no_rows_give_no_rows(tmp_path: Path) -> None:
-    model = Model(graphs.linear(tmp_path / "m.onnx", np.eye(3), {"labels": json.dumps(["a", "b", "c"])}))
+    model = Model(
+        graphs.linear(tmp_path / "m.onnx", np.eye(3), {"labels": json.dumps(["a", "b", "c"])})
+    )
     got = model.predict(FRAME.iloc[:0])
     assert (len(got), list(got.columns)) == (0, ["label", "score", "a", "b", "c"])

@@ -10,16 +10,15 @@ import pytest
 
 from conduit_lab import App
 from conduit_lab.core.errors import ModelLoadError
-from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.generation.generator import Generator
 from conduit_lab.models.kinds import kind_of_folder
 from conduit_lab.models.load import load_model
-from conduit_lab.models.reranker import Reranker
-from conduit_lab.models.text_classifier import TextClassifier
-from conduit_lab.models.token_classifier import TokenClassifier
-
-from . import classifiers
-from .embedders import POOLING, TRANSFORMER, write
+from conduit_lab.models.text.embedder import Embedder
+from conduit_lab.models.text.reranker import Reranker
+from conduit_lab.models.text.text_classifier import TextClassifier
+from conduit_lab.models.text.token_classifier import TokenClassifier
+from tests.models import classifiers
+from tests.models.text.embedders import POOLING, TRANSFORMER, write
 
 TOKENIZER = classifiers.bert()
 TWO: dict[str, Any] = {"id2label": {"0": "NEGATIVE", "1": "POSITIVE"}}
@@ -41,14 +40,24 @@ def made(path: Path, head: str | None, width: int = 2, **options: Any) -> Path:
         ("BertForSequenceClassification", 1, ONE, Reranker),
         ("XLMRobertaForSequenceClassification", 1, {}, Reranker),
         ("BertForSequenceClassification", 1, ONE | {"problem_type": "regression"}, TextClassifier),
-        ("BertForSequenceClassification", 1, ONE | {"problem_type": "multi_label_classification"}, TextClassifier),
+        (
+            "BertForSequenceClassification",
+            1,
+            ONE | {"problem_type": "multi_label_classification"},
+            TextClassifier,
+        ),
         (
             "BertForSequenceClassification",
             1,
             ONE | {"problem_type": "regression", "sentence_transformers": {"version": "5.1"}},
             Reranker,
         ),
-        ("BertForSequenceClassification", 3, {"sentence_transformers": {"version": "5.1"}}, TextClassifier),
+        (
+            "BertForSequenceClassification",
+            3,
+            {"sentence_transformers": {"version": "5.1"}},
+            TextClassifier,
+        ),
     ],
 )
 def test_a_head_with_one_label_is_a_score_and_one_with_several_a_classifier(
@@ -66,7 +75,9 @@ def test_a_head_with_one_label_is_a_score_and_one_with_several_a_classifier(
         (None, TokenClassifier),
     ],
 )
-def test_logits_by_token_are_a_token_classifiers(tmp_path: Path, head: str | None, kind: type) -> None:
+def test_logits_by_token_are_a_token_classifiers(
+    tmp_path: Path, head: str | None, kind: type
+) -> None:
     assert type(load_model(made(tmp_path / "model", head, 5, by_token=True))) is kind
 
 
@@ -84,7 +95,9 @@ def test_logits_by_token_are_a_token_classifiers(tmp_path: Path, head: str | Non
         None,
     ],
 )
-def test_a_graph_without_its_head_is_an_embedders(tmp_path: Path, head: str | None, outputs: list[str]) -> None:
+def test_a_graph_without_its_head_is_an_embedders(
+    tmp_path: Path, head: str | None, outputs: list[str]
+) -> None:
     folder = made(tmp_path / "model", head, 4, by_token=True, outputs=outputs)
     embedder = load_model(folder, device="cpu")
     assert type(embedder) is Embedder
@@ -93,18 +106,28 @@ def test_a_graph_without_its_head_is_an_embedders(tmp_path: Path, head: str | No
 
 @pytest.mark.parametrize(
     ("head", "kind"),
-    [("BertForTokenClassification", TokenClassifier), ("BertForMaskedLM", Embedder), ("BertModel", Embedder)],
+    [
+        ("BertForTokenClassification", TokenClassifier),
+        ("BertForMaskedLM", Embedder),
+        ("BertModel", Embedder),
+    ],
 )
 def test_a_graph_with_logits_and_what_is_before_them_is_what_its_config_says(
     tmp_path: Path, head: str, kind: type
 ) -> None:
-    folder = made(tmp_path / "model", head, 4, by_token=True, outputs=["logits", "last_hidden_state"])
+    folder = made(
+        tmp_path / "model", head, 4, by_token=True, outputs=["logits", "last_hidden_state"]
+    )
     assert type(load_model(folder, device="cpu")) is kind
 
 
 @pytest.mark.parametrize("head", ["JinaBertForMaskedLM", "Qwen3ForCausalLM", "BertModel"])
-@pytest.mark.parametrize("files", ["modules.json", "1_Pooling/config.json", "sentence_bert_config.json"])
-def test_sentence_transformers_files_make_a_language_model_an_embedder(tmp_path: Path, head: str, files: str) -> None:
+@pytest.mark.parametrize(
+    "files", ["modules.json", "1_Pooling/config.json", "sentence_bert_config.json"]
+)
+def test_sentence_transformers_files_make_a_language_model_an_embedder(
+    tmp_path: Path, head: str, files: str
+) -> None:
     folder = made(tmp_path / "model", head, 4, by_token=True, outputs=["output"])
     listed = [{"type": kind, "path": part} for kind, part in (TRANSFORMER, POOLING)]
     write(folder / files, listed if files == "modules.json" else {})
@@ -114,7 +137,9 @@ def test_sentence_transformers_files_make_a_language_model_an_embedder(tmp_path:
 
 @pytest.mark.parametrize(("width", "kind"), [(1, Reranker), (3, TextClassifier)])
 @pytest.mark.parametrize("head", ["BertForSequenceClassification", None])
-def test_a_cross_encoders_config_is_no_embedders(tmp_path: Path, width: int, kind: type, head: str | None) -> None:
+def test_a_cross_encoders_config_is_no_embedders(
+    tmp_path: Path, width: int, kind: type, head: str | None
+) -> None:
     folder = made(tmp_path / "model", head, width)
     write(folder / "config_sentence_transformers.json", {"model_type": "CrossEncoder"})
     write(folder / "modules.json", [{"type": TRANSFORMER[0], "path": ""}])
@@ -144,14 +169,18 @@ def test_logits_by_text_need_no_config(tmp_path: Path, width: int, kind: type) -
     ],
 )
 def test_other_heads_are_refused_with_what_they_are(tmp_path: Path, head: str, told: str) -> None:
-    with pytest.raises(ModelLoadError, match=rf"model holds {told}.*load_model\(folder / 'model.onnx'\)"):
+    with pytest.raises(
+        ModelLoadError, match=rf"model holds {told}.*load_model\(folder / 'model.onnx'\)"
+    ):
         load_model(made(tmp_path / "model", head, 30, by_token=True), lazy=True)
 
 
 def test_an_encoder_with_a_decoder_is_refused(tmp_path: Path) -> None:
     folder = made(tmp_path / "model", "T5ForConditionalGeneration", is_encoder_decoder=True)
     write(folder / "generation_config.json", {})
-    with pytest.raises(ModelLoadError, match="holds a sequence-to-sequence model, an encoder and a decoder in one"):
+    with pytest.raises(
+        ModelLoadError, match="holds a sequence-to-sequence model, an encoder and a decoder in one"
+    ):
         load_model(folder)
 
 
@@ -166,13 +195,21 @@ def test_an_encoder_with_a_decoder_is_refused(tmp_path: Path) -> None:
 def test_heads_are_known_by_their_outputs_without_architectures(
     tmp_path: Path, outputs: list[str], width: int, told: str
 ) -> None:
-    folder = made(tmp_path / "model", None, width, by_token=True, outputs=outputs, vocab_size=len(classifiers.PIECES))
+    folder = made(
+        tmp_path / "model",
+        None,
+        width,
+        by_token=True,
+        outputs=outputs,
+        vocab_size=len(classifiers.PIECES),
+    )
     with pytest.raises(ModelLoadError, match=f"holds {told}"):
         load_model(folder)
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("pixel_values", "a model of images"), ("input_features", "a model of sound")]
+    ("name", "told"),
+    [("pixel_values", "a model of images"), ("input_features", "a model of sound")],
 )
 def test_a_graph_that_takes_no_text_is_refused(tmp_path: Path, name: str, told: str) -> None:
     inputs = ["input_ids", "attention_mask", name]
@@ -182,7 +219,11 @@ def test_a_graph_that_takes_no_text_is_refused(tmp_path: Path, name: str, told: 
 
 
 @pytest.mark.parametrize(
-    "config", [{"architectures": ["LlamaForCausalLM"]}, {"architectures": ["Gemma3ForConditionalGeneration"]}]
+    "config",
+    [
+        {"architectures": ["LlamaForCausalLM"]},
+        {"architectures": ["Gemma3ForConditionalGeneration"]},
+    ],
 )
 def test_decoders_stay_generators(tmp_path: Path, config: dict[str, Any]) -> None:
     write(tmp_path / "config.json", config)

@@ -28,13 +28,23 @@ def save(
 ) -> Path:
     """Write a graph that gives each of its inputs, `[batch, width]`, back."""
     names = [f"x{i}" for i in range(len(kinds))]
-    ins = [helper.make_tensor_value_info(n, k, ["batch", width]) for n, k in zip(names, kinds, strict=True)]
-    outs = [helper.make_tensor_value_info(f"y{n}", k, ["batch", width]) for n, k in zip(names, kinds, strict=True)]
+    ins = [
+        helper.make_tensor_value_info(n, k, ["batch", width])
+        for n, k in zip(names, kinds, strict=True)
+    ]
+    outs = [
+        helper.make_tensor_value_info(f"y{n}", k, ["batch", width])
+        for n, k in zip(names, kinds, strict=True)
+    ]
     nodes = [helper.make_node("Identity", [n], [f"y{n}"]) for n in names]
-    model = helper.make_model(helper.make_graph(nodes, "g", ins, outs), opset_imports=[helper.make_opsetid("", 17)])
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", ins, outs), opset_imports=[helper.make_opsetid("", 17)]
+    )
     model.ir_version = 10
     if labels is not None:
-        helper.set_model_props(model, {"labels": labels if isinstance(labels, str) else json.dumps(labels)})
+        helper.set_model_props(
+            model, {"labels": labels if isinstance(labels, str) else json.dumps(labels)}
+        )
     onnx.save(model, path)
     return path
 
@@ -57,16 +67,23 @@ def echo(tmp_path: Path) -> Model:
         (np.array([True, False, True]), (3,)),
     ],
 )
-def test_takes_samples_and_batches_and_gives_back_what_matches(echo: Model, value: Any, shape: tuple[int, ...]) -> None:
+def test_takes_samples_and_batches_and_gives_back_what_matches(
+    echo: Model, value: Any, shape: tuple[int, ...]
+) -> None:
     got = echo.predict(value)
     assert (got.shape, got.dtype) == (shape, np.float32)
-    np.testing.assert_allclose(got, np.asarray(value["x0"] if isinstance(value, dict) else value, np.float32))
+    np.testing.assert_allclose(
+        got, np.asarray(value["x0"] if isinstance(value, dict) else value, np.float32)
+    )
 
 
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (np.zeros((1, 2), np.float32), r"'echo' wants x0 float32 \[batch, 3\], got float32 \[1, 2\]"),
+        (
+            np.zeros((1, 2), np.float32),
+            r"'echo' wants x0 float32 \[batch, 3\], got float32 \[1, 2\]",
+        ),
         (np.zeros((1, 1, 3), np.float32), r"got float32 \[1, 1, 3\]"),
         ([[1, 2, 3], [4]], "lists of unequal length"),
         ("kettle", "got <U6"),
@@ -85,7 +102,9 @@ def test_refuses_what_does_not_fit_by_name(echo: Model, value: Any, words: str) 
         echo.predict(value)
 
 
-@pytest.mark.parametrize("value", [np.array([300, 0, 0]), np.array([-1, 0, 0]), np.array([1.0, 0, 0]), [1.5, 0, 0]])
+@pytest.mark.parametrize(
+    "value", [np.array([300, 0, 0]), np.array([-1, 0, 0]), np.array([1.0, 0, 0]), [1.5, 0, 0]]
+)
 def test_integers_are_never_cut(tmp_path: Path, value: Any) -> None:
     model = Model(save(tmp_path / "bytes.onnx", (TensorProto.UINT8,)))
     assert model.predict([255, 0, 1]).tolist() == [255, 0, 1]
@@ -98,19 +117,30 @@ def test_a_foreign_byte_order_is_read_right(echo: Model) -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(arrays(np.float32, st.tuples(st.integers(0, 5), st.just(3)), elements=st.floats(width=32, allow_nan=False)))
+@given(
+    arrays(
+        np.float32,
+        st.tuples(st.integers(0, 5), st.just(3)),
+        elements=st.floats(width=32, allow_nan=False),
+    )
+)
 def test_a_batch_is_its_samples(batch: np.ndarray[Any, np.dtype[np.float32]]) -> None:
     dense = Model(Path(__file__).parents[2] / "data/models/m1.npz")
     wide = np.tile(np.clip(batch, -1, 1), (1, 128))
     together, alone = dense.predict(wide), [dense.predict(row) for row in wide]
     for a, b in zip(together, alone, strict=True):
-        np.testing.assert_allclose(list(a.probabilities.values()), list(b.probabilities.values()), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            list(a.probabilities.values()), list(b.probabilities.values()), rtol=1e-4, atol=1e-6
+        )
 
 
 def test_several_inputs_and_outputs_go_by_name(tmp_path: Path) -> None:
     model = Model(save(tmp_path / "two.onnx", (TensorProto.FLOAT, TensorProto.INT64)))
     got = model.predict({"x0": [1, 2, 3], "x1": [4, 5, 6]})
-    assert {name: value.tolist() for name, value in got.items()} == {"yx0": [1, 2, 3], "yx1": [4, 5, 6]}
+    assert {name: value.tolist() for name, value in got.items()} == {
+        "yx0": [1, 2, 3],
+        "yx1": [4, 5, 6],
+    }
     with pytest.raises(ModelInputError, match="has 2 inputs: pass a dict with x0, x1"):
         model.predict([1, 2, 3])
 
@@ -126,7 +156,8 @@ def test_labels_come_from_the_metadata_the_weights_or_the_argument(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("labels", "words"), [(["a", "b"], "gives 3 classes and there are 2 labels"), ("no", "not a JSON list")]
+    ("labels", "words"),
+    [(["a", "b"], "gives 3 classes and there are 2 labels"), ("no", "not a JSON list")],
 )
 def test_labels_that_do_not_fit_are_refused(tmp_path: Path, labels: object, words: str) -> None:
     with pytest.raises(ModelLoadError, match=words):
@@ -135,7 +166,11 @@ def test_labels_that_do_not_fit_are_refused(tmp_path: Path, labels: object, word
 
 def test_a_prediction_is_a_mapping_with_the_same_json() -> None:
     prediction = Prediction.from_array(np.array([0.25, 0.75], np.float32), ["no", "yes"])
-    assert dict(prediction) == {"label": "yes", "score": 0.75, "probabilities": {"no": 0.25, "yes": 0.75}}
+    assert dict(prediction) == {
+        "label": "yes",
+        "score": 0.75,
+        "probabilities": {"no": 0.25, "yes": 0.75},
+    }
     assert codec.loads(codec.dumps(prediction)) == dict(prediction)
     assert repr(prediction) == "Prediction('yes', 0.750)"
     with pytest.raises(KeyError, match="label, score and probabilities"):

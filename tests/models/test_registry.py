@@ -11,9 +11,8 @@ from conduit_lab import App, Lab
 from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.model import Model
 from conduit_lab.models.registry import Models
-from conduit_lab.runtime.cache import sessions
-
-from ..runtime import graphs
+from conduit_lab.runtime.sessions.cache import sessions
+from tests.runtime import graphs
 
 
 @pytest.fixture

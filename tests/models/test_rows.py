@@ -12,10 +12,9 @@ import pytest
 
 from conduit_lab.core.errors import ModelInputError
 from conduit_lab.models.model import Model
-
-from ..runtime import graphs
-from ..runtime.graphs import constant, node, value
-from ..runtime.rows import members
+from tests.runtime import graphs
+from tests.runtime.graphs import constant, node, value
+from tests.runtime.rows import members
 
 X = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -31,7 +30,12 @@ def detector(path: Path) -> Model:
     """Return a model of [k, 2]: row and column of each number that is not 0."""
     nodes = [node("NonZero", ["x"], ["i"]), node("Transpose", ["i"], ["found"], perm=[1, 0])]
     return Model(
-        graphs.save(path / "detector.onnx", nodes, [value("x", ["batch", 4])], [value("found", ["k", 2], "int64")])
+        graphs.save(
+            path / "detector.onnx",
+            nodes,
+            [value("x", ["batch", 4])],
+            [value("found", ["k", 2], "int64")],
+        )
     )
 
 
@@ -56,7 +60,10 @@ def anchored(path: Path) -> Model:
 
 @pytest.mark.parametrize("named", [True, False])
 def test_a_model_whose_answers_begin_with_time(tmp_path: Path, named: bool) -> None:
-    model, rows = time_major(tmp_path, named=named), np.random.default_rng(0).standard_normal((20, 3, 20))
+    model, rows = (
+        time_major(tmp_path, named=named),
+        np.random.default_rng(0).standard_normal((20, 3, 20)),
+    )
     rows = rows.astype(np.float32)  # as many samples as steps: sizes say nothing
     np.testing.assert_array_equal(model.predict(rows[5]), rows[5].T)
     np.testing.assert_array_equal(model.predict(rows), rows.transpose(2, 0, 1))
@@ -66,7 +73,10 @@ def test_a_model_whose_answers_begin_with_time(tmp_path: Path, named: bool) -> N
 
 
 def test_callers_together_get_their_own_part_of_it(tmp_path: Path) -> None:
-    model, rows = time_major(tmp_path), np.random.default_rng(0).standard_normal((8, 3, 20)).astype(np.float32)
+    model, rows = (
+        time_major(tmp_path),
+        np.random.default_rng(0).standard_normal((8, 3, 20)).astype(np.float32),
+    )
 
     async def burst() -> list[Array]:
         return list(await asyncio.gather(*[model.acall(row) for row in rows]))
@@ -78,7 +88,9 @@ def test_callers_together_get_their_own_part_of_it(tmp_path: Path) -> None:
 
 
 def test_an_input_whose_samples_come_second(tmp_path: Path) -> None:
-    model = Model(members.INDEPENDENT["dense over time first"].save(tmp_path / "m.onnx", named=True))
+    model = Model(
+        members.INDEPENDENT["dense over time first"].save(tmp_path / "m.onnx", named=True)
+    )
     rows = np.random.default_rng(0).standard_normal((20, 5, 3)).astype(np.float32)
     whole = model.predict(rows)
     assert whole.shape == (20, 5, 3)
@@ -100,14 +112,20 @@ def test_a_sample_beside_a_state_and_a_number(tmp_path: Path) -> None:
     got = model.predict({"input": sample, "state": state, "rate": 3})
     np.testing.assert_array_equal(got["out"], sample * 3)
     np.testing.assert_array_equal(got["next"], state + sample)
-    again = model.predict({"input": sample, "state": got["next"], "rate": 3})  # a state goes back as it came
+    again = model.predict(
+        {"input": sample, "state": got["next"], "rate": 3}
+    )  # a state goes back as it came
     np.testing.assert_array_equal(again["next"], state + 2 * sample)
-    both = model.predict({"input": np.stack([sample, -sample]), "state": np.ones((2, 2, 4)), "rate": 3})
+    both = model.predict(
+        {"input": np.stack([sample, -sample]), "state": np.ones((2, 2, 4)), "rate": 3}
+    )
     np.testing.assert_array_equal(both["next"][:, 1], state - sample)
     mixed = model.predict({"input": sample, "state": state[:, None], "rate": 3})
     assert (mixed["out"].shape, mixed["next"].shape) == ((4,), (2, 4))
     with pytest.raises(ModelInputError, match="wants inputs of one batch size"):
-        model.predict({"input": np.stack([sample] * 3), "state": np.ones((2, 2, 4), np.float32), "rate": 3})
+        model.predict(
+            {"input": np.stack([sample] * 3), "state": np.ones((2, 2, 4), np.float32), "rate": 3}
+        )
 
 
 # Answers for the whole run
@@ -134,7 +152,11 @@ def test_constants_and_numbers_of_the_whole_run_stay_whole(tmp_path: Path) -> No
 def test_an_axis_that_is_always_1_is_no_batch_axis(
     tmp_path: Path, reduced: list[int] | None, shape: tuple[int, ...]
 ) -> None:
-    made = node("ReduceMean", ["x"], ["y"], axes=reduced) if reduced else node("ReduceMean", ["x"], ["y"])
+    made = (
+        node("ReduceMean", ["x"], ["y"], axes=reduced)
+        if reduced
+        else node("ReduceMean", ["x"], ["y"])
+    )
     path = graphs.save(tmp_path / "m.onnx", [made], [value("x", ["n", 3])], [value("y", shape)])
     assert Model(path).predict(X[0]).shape == shape
 
@@ -148,8 +170,13 @@ def test_a_batch_is_what_each_sample_gives_alone(tmp_path: Path) -> None:
 
 
 def test_four_rows_per_sample_are_handed_back_whole(tmp_path: Path) -> None:
-    member = members.one("Reshape", members.ints("to", -1, 4), shape=("batch", 16), answer=("batch*4", 4))
-    model, rows = Model(member.save(tmp_path / "m.onnx", named=True)), np.arange(32, dtype=np.float32).reshape(2, 16)
+    member = members.one(
+        "Reshape", members.ints("to", -1, 4), shape=("batch", 16), answer=("batch*4", 4)
+    )
+    model, rows = (
+        Model(member.save(tmp_path / "m.onnx", named=True)),
+        np.arange(32, dtype=np.float32).reshape(2, 16),
+    )
     np.testing.assert_array_equal(model.predict(rows[1]), rows[1].reshape(4, 4))
     np.testing.assert_array_equal(np.stack(model.batch(list(rows))), rows.reshape(2, 4, 4))
 
@@ -160,7 +187,9 @@ def test_four_rows_per_sample_are_handed_back_whole(tmp_path: Path) -> None:
 def test_a_table_gets_each_rows_own_numbers(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
     member = members.one("Transpose", perm=[1, 0], shape=("batch", 4), answer=(4, "batch"), out=1)
-    got = Model(member.save(tmp_path / "m.onnx", named=True)).predict(pd.DataFrame(rows, index=list("abc")))
+    got = Model(member.save(tmp_path / "m.onnx", named=True)).predict(
+        pd.DataFrame(rows, index=list("abc"))
+    )
     np.testing.assert_allclose(got.to_numpy(), rows)
     assert list(got.index) == list("abc")
 
@@ -173,7 +202,9 @@ def test_a_table_of_answers_for_a_whole_run_is_made_row_by_row(tmp_path: Path) -
 
 
 def test_answers_of_different_sizes_are_no_table(tmp_path: Path) -> None:
-    with pytest.raises(ModelInputError, match=r"gives answers of different sizes.*for row in frame"):
+    with pytest.raises(
+        ModelInputError, match=r"gives answers of different sizes.*for row in frame"
+    ):
         detector(tmp_path).predict(pd.DataFrame([[0, 1, 0, 1], [1, 1, 1, 0]], dtype=np.float32))
 
 
@@ -182,12 +213,17 @@ def test_answers_of_different_sizes_are_no_table(tmp_path: Path) -> None:
 
 def test_a_vector_of_four_numbers_takes_no_eight(tmp_path: Path) -> None:
     path = graphs.save(
-        tmp_path / "m.onnx", [node("Softmax", ["x"], ["y"], axis=0)], [value("x", [4])], [value("y", [4])]
+        tmp_path / "m.onnx",
+        [node("Softmax", ["x"], ["y"], axis=0)],
+        [value("x", [4])],
+        [value("y", [4])],
     )
     model = Model(path)
     assert model.predict(np.zeros(4, np.float32)).tolist() == [0.25] * 4
     for count in (0, 3, 8):
-        with pytest.raises(ModelInputError, match=rf"'m' wants x float32 \[4\], got float32 \[{count}\]"):
+        with pytest.raises(
+            ModelInputError, match=rf"'m' wants x float32 \[4\], got float32 \[{count}\]"
+        ):
             model.predict(np.zeros(count, np.float32))
 
 
@@ -210,19 +246,27 @@ def test_a_fixed_batch_of_one_beside_its_state(tmp_path: Path) -> None:
     ends = [value("x", [1, 4]), value("state", [2, 1, 4])], [value("next", [2, 1, 4])]
     model = Model(graphs.save(tmp_path / "m.onnx", [node("Add", ["state", "x"], ["next"])], *ends))
     rows, state = np.arange(8, dtype=np.float32).reshape(2, 4), np.ones((2, 2, 4), np.float32)
-    np.testing.assert_array_equal(model.predict({"x": rows[1], "state": state[:, 1]}), 1 + np.stack([rows[1]] * 2))
+    np.testing.assert_array_equal(
+        model.predict({"x": rows[1], "state": state[:, 1]}), 1 + np.stack([rows[1]] * 2)
+    )
     np.testing.assert_array_equal(
         model.predict({"x": rows[:1], "state": state[:, :1]})[:, 0], 1 + np.stack([rows[0]] * 2)
     )
-    np.testing.assert_array_equal(model.predict({"x": rows, "state": state}), 1 + np.stack([rows] * 2))
+    np.testing.assert_array_equal(
+        model.predict({"x": rows, "state": state}), 1 + np.stack([rows] * 2)
+    )
 
 
 def test_pieces_whose_answers_have_no_rows_are_refused(tmp_path: Path) -> None:
     nodes = [node("NonZero", ["x"], ["i"]), node("Transpose", ["i"], ["found"], perm=[1, 0])]
-    path = graphs.save(tmp_path / "m.onnx", nodes, [value("x", [1, 3])], [value("found", ["k", 2], "int64")])
+    path = graphs.save(
+        tmp_path / "m.onnx", nodes, [value("x", [1, 3])], [value("found", ["k", 2], "int64")]
+    )
     model = Model(path)
     assert len(model.predict(X[0])) == 3
-    with pytest.raises(ModelInputError, match=r"'m' takes 1 at a time, since it gives found int64 .* got 4 rows"):
+    with pytest.raises(
+        ModelInputError, match=r"'m' takes 1 at a time, since it gives found int64 .* got 4 rows"
+    ):
         model.predict(X)
     assert [len(answer) for answer in model.batch(list(X))] == [3] * 4
 

@@ -14,8 +14,7 @@ import pytest
 
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.models.model import Model
-
-from ..runtime import graphs
+from tests.runtime import graphs
 
 X = np.ones(3, np.float32)
 
@@ -75,7 +74,9 @@ def test_a_broken_file_is_refused_and_the_old_one_goes_on(tmp_path: Path, conten
 def test_a_file_with_other_inputs_is_refused(tmp_path: Path) -> None:
     model = Model(made(tmp_path / "v1.onnx", 1)).open()
     other = made(tmp_path / "v2.onnx", 1, wide=5)
-    with pytest.raises(ModelLoadError, match=r"wants input float32 \[batch, 5\], not input float32 \[batch, 3\]"):
+    with pytest.raises(
+        ModelLoadError, match=r"wants input float32 \[batch, 5\], not input float32 \[batch, 3\]"
+    ):
         model.swap(other)
     assert model.path.name == "v1.onnx"
 

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 
 from conduit_lab.core.errors import ModelLoadError
-from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.file_model import FileModel
 from conduit_lab.models.generation.generator import Generator
 from conduit_lab.models.load import load_model
 from conduit_lab.models.model import Model
-
-from ..runtime import graphs
-from . import embedders
+from conduit_lab.models.text.embedder import Embedder
+from tests.models.text import embedders
+from tests.runtime import graphs
 
 DECODER = Path(__file__).parent / "generation" / "decoders" / "llama"
 
@@ -35,7 +34,9 @@ def linear(folder: Path, value: float) -> Path:
 
 @pytest.fixture
 def generators(tmp_path: Path) -> Iterator[list[Generator]]:
-    made = [Generator(shutil.copytree(DECODER, tmp_path / name), device="cpu").open() for name in "ab"]
+    made = [
+        Generator(shutil.copytree(DECODER, tmp_path / name), device="cpu").open() for name in "ab"
+    ]
     yield made
     for generator in made:
         generator.unload()
@@ -78,14 +79,19 @@ def test_an_embedder_whose_twin_is_deleted_goes_on(tmp_path: Path) -> None:
     np.testing.assert_array_equal(b.encode("kettle pan"), before)
 
 
-def test_a_generator_whose_twin_is_replaced_goes_on(tmp_path: Path, generators: list[Generator]) -> None:
+def test_a_generator_whose_twin_is_replaced_goes_on(
+    tmp_path: Path, generators: list[Generator]
+) -> None:
     a, b = generators
     before = b.generate("The", max_tokens=4).text
     linear(tmp_path / "other", 2).replace(tmp_path / "a" / "model.onnx")
     evict(a, b)
     assert b.generate("The", max_tokens=4).text == before
     # the new one learns of its graph from its own file
-    assert Generator(tmp_path / "b", device="cpu", rows=2).open().generate("The", max_tokens=4).text == before
+    assert (
+        Generator(tmp_path / "b", device="cpu", rows=2).open().generate("The", max_tokens=4).text
+        == before
+    )
 
 
 def test_the_cache_of_hugging_face_gives_an_embedder(tmp_path: Path) -> None:
@@ -105,7 +111,10 @@ def test_the_cache_of_hugging_face_gives_an_embedder(tmp_path: Path) -> None:
 
 def test_a_model_of_any_rank_predicts(tmp_path: Path) -> None:
     path = graphs.save(
-        tmp_path / "m.onnx", [graphs.node("Neg", ["x"], ["y"])], [graphs.value("x", None)], [graphs.value("y", None)]
+        tmp_path / "m.onnx",
+        [graphs.node("Neg", ["x"], ["y"])],
+        [graphs.value("x", None)],
+        [graphs.value("y", None)],
     )
     model = Model(path)
     for shape in ((2, 3), (3,), (2, 1, 3)):

@@ -12,17 +12,19 @@ import pytest
 from conduit_lab import Sequence
 from conduit_lab.core.spec import Array
 from conduit_lab.models.model import Model
-from conduit_lab.runtime.session import Options, Session
-from conduit_lab.runtime.tensor import DeviceTensor
-
-from ..runtime import graphs
+from conduit_lab.runtime.sessions.session import Options, Session
+from conduit_lab.runtime.sessions.tensor import DeviceTensor
+from tests.runtime import graphs
 
 WEIGHTS = [np.random.default_rng(i).standard_normal((3, 3)).astype(np.float32) for i in range(3)]
 
 
 @pytest.fixture
 def models(tmp_path: Path) -> list[Model]:
-    return [Model(graphs.linear(tmp_path / f"{i}.onnx", weight)).open() for i, weight in enumerate(WEIGHTS)]
+    return [
+        Model(graphs.linear(tmp_path / f"{i}.onnx", weight)).open()
+        for i, weight in enumerate(WEIGHTS)
+    ]
 
 
 class Counter:
@@ -86,17 +88,23 @@ def test_what_is_on_a_device_stays_there_until_the_end(
     assert [tensor.copied for tensor in on_device] == [False, False]
 
 
-def test_a_function_in_between_gets_an_array(models: list[Model], on_device: list[DeviceTensor]) -> None:
+def test_a_function_in_between_gets_an_array(
+    models: list[Model], on_device: list[DeviceTensor]
+) -> None:
     got = Sequence(models[0], lambda array: array * 2, models[1])(np.ones(3, np.float32))
     np.testing.assert_allclose(got, 2 * np.ones(3) @ WEIGHTS[0] @ WEIGHTS[1], rtol=1e-4)
     assert on_device == []
 
 
-def test_models_of_two_devices_hand_arrays_on(models: list[Model], on_device: list[DeviceTensor]) -> None:
+def test_models_of_two_devices_hand_arrays_on(
+    models: list[Model], on_device: list[DeviceTensor]
+) -> None:
     other = Model(models[1].path)
     other.options = Options("cpu", timeout=5)
     np.testing.assert_allclose(
-        Sequence(models[0], other)(np.ones(3, np.float32)), np.ones(3) @ WEIGHTS[0] @ WEIGHTS[1], rtol=1e-4
+        Sequence(models[0], other)(np.ones(3, np.float32)),
+        np.ones(3) @ WEIGHTS[0] @ WEIGHTS[1],
+        rtol=1e-4,
     )
     assert on_device == []
 

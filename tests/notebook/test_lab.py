@@ -40,7 +40,9 @@ def test_only_the_newest_are_kept(lab: Lab) -> None:
     b()
     for n in range(3 * EXAMPLES):
         a(n)
-    assert [e.answer for e in lab.examples if e.path == "/a"] == list(range(2 * EXAMPLES, 3 * EXAMPLES))
+    assert [e.answer for e in lab.examples if e.path == "/a"] == list(
+        range(2 * EXAMPLES, 3 * EXAMPLES)
+    )
     assert [e.answer for e in lab.examples if e.path == "/b"] == [0]
 
 

@@ -10,8 +10,8 @@ from nbclient import NotebookClient
 
 SETUP = """
 from time import sleep
-from conduit_lab.core.stream import Stream
-from conduit_lab.notebook.widgets import register
+from conduit_lab.core.streams.stream import Stream
+from conduit_lab.notebook.views import register
 register()
 
 def story():
@@ -21,11 +21,18 @@ def story():
 """
 
 
-def test_the_executed_notebook_holds_the_final_static_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_executed_notebook_holds_the_final_static_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for place in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(place, str(tmp_path / place.lower()))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    cells = [SETUP, "story = Stream(story(), name='story')\nstory", "assert not story.finished", "story.result()"]
+    cells = [
+        SETUP,
+        "story = Stream(story(), name='story')\nstory",
+        "assert not story.finished",
+        "story.result()",
+    ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
 
     NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}}).execute()

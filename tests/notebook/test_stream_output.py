@@ -14,9 +14,10 @@ from IPython.core.events import EventManager
 from IPython.core.formatters import DisplayFormatter
 from ipywidgets.widgets import widget as ipywidget
 
-from conduit_lab.core.stream import Stream
-from conduit_lab.notebook.widgets import cell, register
-from conduit_lab.notebook.widgets.cell import StreamCell
+from conduit_lab.core.streams.stream import Stream
+from conduit_lab.notebook.views import register
+from conduit_lab.notebook.views.stream import cell
+from conduit_lab.notebook.views.stream.cell import StreamCell
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WAIT = 10  # seconds that nothing here should need
@@ -48,7 +49,14 @@ class Publisher:
         self.outputs: dict[str, dict[str, Any]] = {}
         self.published = threading.Event()
 
-    def publish(self, data: dict[str, Any], metadata: Any, *, transient: dict[str, str], update: bool = False) -> None:
+    def publish(
+        self,
+        data: dict[str, Any],
+        metadata: Any,
+        *,
+        transient: dict[str, str],
+        update: bool = False,
+    ) -> None:
         display_id = transient["display_id"]
         assert (display_id in self.outputs) is update
         self.outputs[display_id] = data
@@ -71,7 +79,9 @@ def told() -> Iterator[Told]:
 
 def shell_of(publisher: Publisher, *, watched: bool) -> Any:
     request = {"content": {"allow_stdin": watched}}
-    return SimpleNamespace(display_pub=publisher, kernel=SimpleNamespace(get_parent=lambda: request))
+    return SimpleNamespace(
+        display_pub=publisher, kernel=SimpleNamespace(get_parent=lambda: request)
+    )
 
 
 def test_a_live_output_becomes_static_when_the_stream_ends(told: Told) -> None:
@@ -96,7 +106,9 @@ def test_an_ended_view_leaves_no_model_behind(told: Told) -> None:
     assert told.stream.readers == 0
 
 
-def test_a_reloaded_page_keeps_its_view_with_the_whole_text(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reloaded_page_keeps_its_view_with_the_whole_text(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sent: list[dict[str, Any]] = []
     monkeypatch.setattr(cell.StreamWidget, "send", lambda self, content: sent.append(content))
     output = StreamCell(told.stream, Publisher())
@@ -146,7 +158,7 @@ def test_register_is_idempotent() -> None:
 
 def test_importing_the_package_imports_no_notebook_library() -> None:
     code = (
-        "import sys, conduit_lab, conduit_lab.notebook.widgets as w; w.register(); "
+        "import sys, conduit_lab, conduit_lab.notebook.views as w; w.register(); "
         "sys.exit(any(name in sys.modules for name in ('IPython', 'ipywidgets', 'anywidget')))"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0

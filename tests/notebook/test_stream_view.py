@@ -9,10 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conduit_lab.core.media import Media, png
-from conduit_lab.core.stream import Stream
-from conduit_lab.notebook.widgets import stream as view_module
-from conduit_lab.notebook.widgets.stream import FIRST_REPEAT, IMAGE_PERIOD, MESSAGE_CHARACTERS, StreamView
+from conduit_lab.core.streams.media import Media, png
+from conduit_lab.core.streams.stream import Stream
+from conduit_lab.notebook.views.stream import view as view_module
+from conduit_lab.notebook.views.stream.view import (
+    FIRST_REPEAT,
+    IMAGE_PERIOD,
+    MESSAGE_CHARACTERS,
+    StreamView,
+)
 
 WAIT = 10  # seconds that nothing here should need
 
@@ -128,7 +133,9 @@ def test_an_unheard_page_gets_replays_at_doubling_intervals(tap: Tap, clock: Clo
     for _ in range(700):
         view.flush()
         clock.now += FIRST_REPEAT / 100
-    assert [message["text"] for message in sent if message["text"]] == ["text"] * 3  # at 0, 0.2 and 0.6 s of 1.4 s
+    assert [message["text"] for message in sent if message["text"]] == [
+        "text"
+    ] * 3  # at 0, 0.2 and 0.6 s of 1.4 s
     view.receive({"open": True})
     for _ in range(10):
         view.flush()

@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 
 from conduit_lab import demo
 from conduit_lab.export.replay import running
-from conduit_lab.models.embedder import Embedder
+from conduit_lab.models.text.embedder import Embedder
 
 REPOSITORY = Path(__file__).parents[2]
 TOUR = REPOSITORY / "notebooks" / "01_tour.ipynb"
@@ -60,14 +60,22 @@ def test_the_committed_outputs_are_static_and_whole() -> None:
 
 def test_the_committed_notebook_is_the_one_that_was_run(executed: Any) -> None:
     committed = _code_cells(nbformat.read(TOUR, as_version=4))
-    assert [bool(cell.outputs) for cell in committed] == [bool(cell.outputs) for cell in _code_cells(executed[0])]
+    assert [bool(cell.outputs) for cell in committed] == [
+        bool(cell.outputs) for cell in _code_cells(executed[0])
+    ]
     assert [cell.execution_count for cell in committed] == list(range(1, len(committed) + 1))
 
 
 def test_the_demo_asks_every_kind_of_endpoint(served: tuple[int, Path]) -> None:
     rows = demo._ask_everything(*served)
     asked = [row[0] for row in rows if row[0]]
-    assert asked == ["prediction /predict", "pipeline /analyze", "ensemble /vote", "search /search", "stream /triage"]
+    assert asked == [
+        "prediction /predict",
+        "pipeline /analyze",
+        "ensemble /vote",
+        "search /search",
+        "stream /triage",
+    ]
     assert len(rows) == 4 + 4  # the letter has four sentences
     assert rows[1][2].startswith("returns")
 
@@ -91,7 +99,9 @@ def test_the_demo_names_what_failed(
 ) -> None:
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / "build").mkdir()
-    broken = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("raise ValueError('no kettle')")])
+    broken = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("raise ValueError('no kettle')")]
+    )
     nbformat.write(broken, tmp_path / "broken.ipynb")
     monkeypatch.chdir(tmp_path)
     assert demo.run(Path("broken.ipynb")) == 1

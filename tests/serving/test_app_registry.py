@@ -9,8 +9,7 @@ import pytest
 
 from conduit_lab import App, Lab
 from conduit_lab.core.errors import EndpointError, ModelLoadError
-
-from .conftest import Ask
+from tests.serving.conftest import Ask
 
 
 def test_a_path_that_is_taken_is_an_error_that_names_who_has_it(app: App) -> None:
@@ -32,7 +31,9 @@ def test_one_path_may_answer_several_methods(app: App, asking: Ask) -> None:
     assert [client.get("/a").json(), client.post("/a").json()] == [1, 2]
 
 
-def test_running_a_cell_again_replaces_the_endpoint_and_its_recorded_calls(lab: Lab, asking: Ask) -> None:
+def test_running_a_cell_again_replaces_the_endpoint_and_its_recorded_calls(
+    lab: Lab, asking: Ask
+) -> None:
     @lab.post("/price")
     def price(n: int) -> int:
         return n
@@ -57,7 +58,9 @@ def test_a_lab_refuses_another_function_on_the_same_path(lab: Lab) -> None:
         lab.post("/a")(_two)
 
 
-def test_an_app_declares_its_models_and_opens_them_in_the_lifespan(app: App, asking: Ask, weights: Path) -> None:
+def test_an_app_declares_its_models_and_opens_them_in_the_lifespan(
+    app: App, asking: Ask, weights: Path
+) -> None:
     model = app.load_model("sign.npz")
     assert "not opened" in repr(model)
 
@@ -93,7 +96,9 @@ def test_a_missing_model_with_a_fallback_is_a_warning_at_the_start(
     assert client.get("/healthz").json() == {"status": "ok"}
 
 
-def test_a_store_has_one_object_per_name_and_a_file_under_the_root(app: App, tmp_path: Path) -> None:
+def test_a_store_has_one_object_per_name_and_a_file_under_the_root(
+    app: App, tmp_path: Path
+) -> None:
     with app.vector_store("notes", dimension=2) as store:
         assert app.vector_store("notes") is store
         store.add("a", [1, 0])
@@ -108,12 +113,16 @@ def test_a_stores_name_cannot_leave_its_folder(app: App, tmp_path: Path, name: s
 
 
 @pytest.mark.parametrize("kind", ["endpoint", "ensemble"])
-def test_an_async_function_around_models_is_refused_with_the_remedy(app: App, weights: Path, kind: str) -> None:
+def test_an_async_function_around_models_is_refused_with_the_remedy(
+    app: App, weights: Path, kind: str
+) -> None:
     async def prepare(value: list[float]) -> list[float]:
         return value
 
     decorate = (
-        app.ml_endpoint("/x", model="sign.npz") if kind == "endpoint" else app.ml_ensemble("/x", models=["sign.npz"])
+        app.ml_endpoint("/x", model="sign.npz")
+        if kind == "endpoint"
+        else app.ml_ensemble("/x", models=["sign.npz"])
     )
     with pytest.raises(EndpointError, match="write it with plain `def`"):
         decorate(prepare)

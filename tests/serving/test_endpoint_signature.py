@@ -14,8 +14,7 @@ from conduit_lab import App
 from conduit_lab.core.errors import EndpointError, InputError
 from conduit_lab.serving import codec
 from conduit_lab.serving.endpoint import Request, Signature
-
-from .conftest import Ask
+from tests.serving.conftest import Ask
 
 JSON = {"content-type": "application/json"}
 
@@ -32,11 +31,17 @@ def test_an_untyped_single_parameter_takes_the_body_as_it_is(app: App, asking: A
 
     client = asking(app)
     for value in ({"a": [1, 2]}, [1, "two"], "text", 3, 1.5, True, None):
-        assert client.post("/echo", content=codec.dumps(value), headers=JSON).json() == {"got": value} == echo(value)
+        assert (
+            client.post("/echo", content=codec.dumps(value), headers=JSON).json()
+            == {"got": value}
+            == echo(value)
+        )
 
 
 @pytest.mark.parametrize("body", [{"a": 1, "b": 2}, {}])
-def test_a_parameter_typed_dict_takes_the_whole_body(app: App, asking: Ask, body: dict[str, int]) -> None:
+def test_a_parameter_typed_dict_takes_the_whole_body(
+    app: App, asking: Ask, body: dict[str, int]
+) -> None:
     @app.post("/keys")
     def keys(value: dict[str, int]) -> list[str]:
         return sorted(value)
@@ -50,7 +55,11 @@ def test_a_parameter_typed_as_a_model_takes_the_whole_body(app: App, asking: Ask
         return f"{order.count} {order.item}"
 
     client = asking(app)
-    assert client.post("/order", json={"item": "kettle"}).json() == "1 kettle" == order(Order(item="kettle"))
+    assert (
+        client.post("/order", json={"item": "kettle"}).json()
+        == "1 kettle"
+        == order(Order(item="kettle"))
+    )
     answer = client.post("/order", json={"count": 2})
     assert answer.status_code == 400
     assert "item: Field required" in answer.json()["error"]["message"]
@@ -63,7 +72,11 @@ def test_typed_parameters_are_taken_by_name_and_defaults_filled_in(app: App, ask
 
     client = asking(app)
     assert client.post("/repeat", json={"text": "ab"}).json() == "abab" == repeat("ab")
-    assert client.post("/repeat", json={"text": "a", "times": 3}).json() == "aaa" == repeat("a", times=3)
+    assert (
+        client.post("/repeat", json={"text": "a", "times": 3}).json()
+        == "aaa"
+        == repeat("a", times=3)
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,7 +93,9 @@ def test_typed_parameters_are_taken_by_name_and_defaults_filled_in(app: App, ask
         (5, "the body is a JSON number: wanted an object with text, times"),
     ],
 )
-def test_what_does_not_fit_the_types_is_a_400_that_names_the_place(app: App, asking: Ask, body: Any, told: str) -> None:
+def test_what_does_not_fit_the_types_is_a_400_that_names_the_place(
+    app: App, asking: Ask, body: Any, told: str
+) -> None:
     @app.post("/repeat")
     def repeat(text: str, times: int = 2) -> str:
         return text * times
@@ -116,7 +131,11 @@ def test_parameters_may_have_the_names_of_pydantic_methods(app: App, asking: Ask
     def words(json: str, copy: int = 1, schema: str = "s") -> list[Any]:
         return [json, copy, schema]
 
-    assert asking(app).post("/words", json={"json": "j", "copy": 2}).json() == ["j", 2, "s"] == words("j", 2)
+    assert (
+        asking(app).post("/words", json={"json": "j", "copy": 2}).json()
+        == ["j", 2, "s"]
+        == words("j", 2)
+    )
 
 
 def test_a_mutable_default_is_fresh_in_each_call(app: App) -> None:
@@ -157,7 +176,9 @@ def test_a_parameter_named_request_gets_the_request(app: App, asking: Ask) -> No
         data = request.parse_json()
         return [data["prompt"], request.query, request.path_params, request.headers["x-me"]]
 
-    answer = asking(app).post("/ask/short?n=2", json={"prompt": "hello"}, headers={"X-Me": "tester"})
+    answer = asking(app).post(
+        "/ask/short?n=2", json={"prompt": "hello"}, headers={"X-Me": "tester"}
+    )
     assert answer.json() == ["hello", {"n": "2"}, {"kind": "short"}, "tester"]
 
 
@@ -166,7 +187,11 @@ def test_a_parameter_typed_request_gets_the_request(app: App, asking: Ask) -> No
     def ask(asked: Request) -> Any:
         return asked.parse_json()["prompt"]
 
-    assert asking(app).post("/ask", json={"prompt": "hello"}).json() == "hello" == ask({"prompt": "hello"})
+    assert (
+        asking(app).post("/ask", json={"prompt": "hello"}).json()
+        == "hello"
+        == ask({"prompt": "hello"})
+    )
 
 
 def test_a_request_handler_may_take_typed_query_parameters_too(app: App, asking: Ask) -> None:
@@ -267,9 +292,13 @@ def test_an_async_handler_answers_as_a_sync_one_does(app: App, asking: Ask) -> N
 
 
 @pytest.mark.parametrize(
-    "function", [lambda *args: None, lambda **kwargs: None, lambda a, /: None], ids=["*args", "**kwargs", "/"]
+    "function",
+    [lambda *args: None, lambda **kwargs: None, lambda a, /: None],
+    ids=["*args", "**kwargs", "/"],
 )
-def test_a_signature_without_names_is_refused_when_it_is_registered(app: App, function: Any) -> None:
+def test_a_signature_without_names_is_refused_when_it_is_registered(
+    app: App, function: Any
+) -> None:
     with pytest.raises(EndpointError, match="give every parameter a name"):
         app.post("/x")(function)
 

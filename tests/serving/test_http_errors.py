@@ -10,8 +10,7 @@ import httpx
 import pytest
 
 from conduit_lab import App
-
-from .conftest import Ask
+from tests.serving.conftest import Ask
 
 JSON = {"content-type": "application/json"}
 
@@ -60,7 +59,11 @@ def test_a_body_that_is_not_json_is_a_400(echo: App, asking: Ask, body: bytes) -
 
 def test_an_escaped_lone_surrogate_is_never_a_5xx(echo: App, asking: Ask) -> None:
     client = asking(echo)
-    for path, body in (("/echo", rb'"\ud800"'), ("/typed", rb'{"text": "a\udfff"}'), ("/echo", rb'{"\ud800": 1}')):
+    for path, body in (
+        ("/echo", rb'"\ud800"'),
+        ("/typed", rb'{"text": "a\udfff"}'),
+        ("/echo", rb'{"\ud800": 1}'),
+    ):
         assert client.post(path, content=body, headers=JSON).status_code in (200, 400)
 
 
@@ -69,16 +72,22 @@ def test_surrogates_that_make_a_pair_are_one_character(echo: App, asking: Ask) -
     assert answer.json() == {"got": "\N{GRINNING FACE}"}
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonp"])
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonp"]
+)
 def test_a_body_that_is_not_declared_as_json_is_a_415(echo: App, asking: Ask, kind: str) -> None:
     answer = asking(echo).post("/echo", content=b"1", headers={"content-type": kind})
     assert answer.status_code == 415
     assert "application/json" in answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/ld+json"])
+@pytest.mark.parametrize(
+    "kind", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/ld+json"]
+)
 def test_every_way_to_declare_json_is_taken(echo: App, asking: Ask, kind: str) -> None:
-    assert asking(echo).post("/echo", content=b"1", headers={"content-type": kind}).json() == {"got": 1}
+    assert asking(echo).post("/echo", content=b"1", headers={"content-type": kind}).json() == {
+        "got": 1
+    }
 
 
 def test_an_unknown_path_is_a_404_that_lists_what_is_served(echo: App, asking: Ask) -> None:
@@ -87,7 +96,9 @@ def test_an_unknown_path_is_a_404_that_lists_what_is_served(echo: App, asking: A
     assert "POST /echo" in answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("path", ["/../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/%00", "/" + "a" * 5000, "//echo"])
+@pytest.mark.parametrize(
+    "path", ["/../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/%00", "/" + "a" * 5000, "//echo"]
+)
 def test_path_tricks_are_a_404(echo: App, asking: Ask, path: str) -> None:
     assert asking(echo).get(path).status_code == 404
 
@@ -125,7 +136,9 @@ def test_each_error_carries_its_request_id_in_the_header_too(echo: App, asking: 
 def test_a_declared_length_over_the_limit_is_a_413_before_the_body(app: App, asking: Ask) -> None:
     app.body_limit = 100
     app.post("/echo")(lambda value: value)
-    answer = asking(app).post("/echo", content=b"1", headers={**JSON, "content-length": str(100 * 2**30)})
+    answer = asking(app).post(
+        "/echo", content=b"1", headers={**JSON, "content-length": str(100 * 2**30)}
+    )
     assert answer.status_code == 413
     assert "100 bytes" in answer.json()["error"]["message"]
 
@@ -146,7 +159,9 @@ async def _never_ending(read: list[int]) -> Any:
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.anyio
-async def test_a_chunked_body_is_a_413_as_soon_as_it_passes_the_limit(app: App, anyio_backend: str) -> None:
+async def test_a_chunked_body_is_a_413_as_soon_as_it_passes_the_limit(
+    app: App, anyio_backend: str
+) -> None:
     app.body_limit = 10_000
     app.post("/echo")(lambda value: value)
     read: list[int] = []
@@ -175,14 +190,18 @@ def test_what_a_handler_raises_stays_in_the_log_under_the_request_id(
     assert "hunter2" in str(record.exc_info[1])
 
 
-def test_an_answer_without_a_json_form_is_a_500_and_not_a_broken_body(app: App, asking: Ask) -> None:
+def test_an_answer_without_a_json_form_is_a_500_and_not_a_broken_body(
+    app: App, asking: Ask
+) -> None:
     app.post("/object")(lambda: object())
     answer = asking(app).post("/object")
     assert answer.status_code == 500
     assert answer.json()["error"]["type"] == "internal"
 
 
-def test_a_key_error_and_a_value_error_of_the_handler_are_not_the_callers_fault(app: App, asking: Ask) -> None:
+def test_a_key_error_and_a_value_error_of_the_handler_are_not_the_callers_fault(
+    app: App, asking: Ask
+) -> None:
     @app.post("/value")
     def value(text: str) -> int:
         return int(text)

@@ -14,12 +14,12 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from conduit_lab import App, Lab
-from conduit_lab.core import paths, trace
+from conduit_lab.core import paths
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.stage import Function
+from conduit_lab.core.trace import recorder
 from conduit_lab.serving import codec
-
-from .conftest import Ask
+from tests.serving.conftest import Ask
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,10 @@ ANSWERS: dict[str, tuple[Callable[[], Any], Any]] = {
     "dataclass": (lambda: Answer(numbers()), {"items": [0, 1, 2], "name": "a"}),
     "dataclass with slots": (lambda: Slotted(map(str, [1])), {"items": ["1"]}),
     "model": (lambda: Model(items=numbers()), {"items": [0, 1, 2]}),
-    "in a model": (lambda: [Answer(Model(items=[numbers()]))], [{"items": {"items": [[0, 1, 2]]}, "name": "a"}]),
+    "in a model": (
+        lambda: [Answer(Model(items=[numbers()]))],
+        [{"items": {"items": [[0, 1, 2]]}, "name": "a"}],
+    ),
 }
 
 
@@ -116,7 +119,14 @@ def test_an_async_generator_is_a_list_too(lab: Lab, asking: Ask, handler: Any) -
 
 
 def test_an_answer_without_iterators_stays_the_same_object(app: App) -> None:
-    values = [{"a": [1, {"b": (2,)}]}, [Answer([1])], Model(items=[1]), deque([1]), range(3), {1, 2}]
+    values = [
+        {"a": [1, {"b": (2,)}]},
+        [Answer([1])],
+        Model(items=[1]),
+        deque([1]),
+        range(3),
+        {1, 2},
+    ]
     app.get("/values/{n}")(lambda n: values[int(n)])
     for n, value in enumerate(values):
         assert app.endpoints[0](n) is value
@@ -135,7 +145,7 @@ def test_an_iterator_runs_inside_the_call(lab: Lab, asking: Ask) -> None:
     @lab.post("/traced")
     def traced() -> Iterator[str]:
         for n in range(2):
-            assert trace.current() is not None
+            assert recorder.current() is not None
             yield f"{stage(n)} {paths.current_root() == lab.root}"
 
     assert asking(lab).post("/traced").json() == ["0 True", "1 True"]
@@ -143,8 +153,12 @@ def test_an_iterator_runs_inside_the_call(lab: Lab, asking: Ask) -> None:
     assert [span.name for span in traced.trace] == ["traced", "inside", "inside"]
 
 
-@pytest.mark.parametrize(("error", "status"), [(InputError("no such row"), 400), (RuntimeError("boom"), 500)])
-def test_an_iterator_that_fails_midway_fails_the_call(lab: Lab, asking: Ask, error: Exception, status: int) -> None:
+@pytest.mark.parametrize(
+    ("error", "status"), [(InputError("no such row"), 400), (RuntimeError("boom"), 500)]
+)
+def test_an_iterator_that_fails_midway_fails_the_call(
+    lab: Lab, asking: Ask, error: Exception, status: int
+) -> None:
     @lab.post("/midway")
     def midway() -> Iterator[int]:
         yield 1

@@ -17,8 +17,7 @@ from pydantic import BaseModel
 from conduit_lab import App, Prediction
 from conduit_lab.core.errors import InputError
 from conduit_lab.serving import codec
-
-from .conftest import Ask
+from tests.serving.conftest import Ask
 
 
 class Shelf(BaseModel):
@@ -47,7 +46,10 @@ class Item:
         (Path("a/b"), "a/b"),
         (Shelf(name="top"), {"name": "top"}),
         (Item("pan", (2, 3)), {"name": "pan", "size": [2, 3]}),
-        (Prediction("up", 0.75, {"up": 0.75}), {"label": "up", "score": 0.75, "probabilities": {"up": 0.75}}),
+        (
+            Prediction("up", 0.75, {"up": 0.75}),
+            {"label": "up", "score": 0.75, "probabilities": {"up": 0.75}},
+        ),
         ([math.nan, math.inf, -math.inf], [None, None, None]),
         (np.array([math.nan, 1.0]), [None, 1.0]),
         ((n for n in range(3)), [0, 1, 2]),
@@ -60,11 +62,16 @@ def test_an_answer_has_its_plain_json_form(value: Any, wanted: Any) -> None:
 
 @pytest.mark.parametrize("value", [object(), {"a": [object()]}, b"bytes", 1j])
 def test_what_has_no_json_form_is_refused_with_its_type(value: Any) -> None:
-    with pytest.raises(TypeError, match=r"no JSON form: (object|bytes|complex) is not JSON serializable"):
+    with pytest.raises(
+        TypeError, match=r"no JSON form: (object|bytes|complex) is not JSON serializable"
+    ):
         codec.dumps(value)
 
 
-@given(body=st.binary(max_size=40) | st.text(max_size=20).map(lambda text: text.encode("utf-8", "surrogatepass")))
+@given(
+    body=st.binary(max_size=40)
+    | st.text(max_size=20).map(lambda text: text.encode("utf-8", "surrogatepass"))
+)
 @settings(max_examples=200, deadline=None)
 def test_any_bytes_are_either_json_or_an_input_error(body: bytes) -> None:
     try:
@@ -85,7 +92,12 @@ def test_the_same_answer_is_given_in_python_and_over_http(app: App, asking: Ask)
     @app.post("/stats")
     def stats(numbers: list[float]) -> dict[str, Any]:
         array = np.asarray(numbers, np.float32)
-        return {"mean": array.mean(), "all": array, "top": Prediction("up", 0.5, {"up": 0.5}), "none": None}
+        return {
+            "mean": array.mean(),
+            "all": array,
+            "top": Prediction("up", 0.5, {"up": 0.5}),
+            "none": None,
+        }
 
     body = {"numbers": [0.1, 0.2, 0.7]}
     answer = asking(app).post("/stats", json=body)

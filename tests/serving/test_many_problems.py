@@ -18,10 +18,9 @@ from conduit_lab import App
 from conduit_lab.core.errors import InputError
 from conduit_lab.serving.arguments import COUNTED_BYTES, Arguments
 from conduit_lab.serving.endpoint import Request, Signature
-from conduit_lab.serving.limits import INLINE_BYTES
-from conduit_lab.serving.server import Server
-
-from .conftest import Ask
+from conduit_lab.serving.gate.body import INLINE_BYTES
+from conduit_lab.serving.run.thread import Server
+from tests.serving.conftest import Ask
 
 MANY = 100_000
 
@@ -80,13 +79,21 @@ def test_the_answer_to_many_wrong_values_is_short(app: App, asking: Ask, name: s
 
 def problems(arguments: dict[str, Any], size: int = 0, **types: Any) -> str:
     with pytest.raises(InputError) as caught:
-        Arguments("check", {name: (kind, ...) for name, kind in types.items()}).check(arguments, size)
+        Arguments("check", {name: (kind, ...) for name, kind in types.items()}).check(
+            arguments, size
+        )
     return str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("count", "named", "more"),
-    [(1, 1, ""), (10, 10, ""), (11, 10, "; and 1 more"), (1000, 10, "; and 990 more"), (5000, 1, "; and 4,999 more")],
+    [
+        (1, 1, ""),
+        (10, 10, ""),
+        (11, 10, "; and 1 more"),
+        (1000, 10, "; and 990 more"),
+        (5000, 1, "; and 4,999 more"),
+    ],
 )
 def test_a_few_problems_are_named_and_the_others_counted(count: int, named: int, more: str) -> None:
     message = problems({"values": ["a"] * count}, values=list[float])
@@ -101,7 +108,11 @@ def test_problems_of_several_parameters_are_named() -> None:
 
 def test_unknown_names_are_named_and_counted() -> None:
     message = problems({"text": "x", **{f"k{n}": 0 for n in range(200_000)}}, text=str)
-    assert message == "; ".join(f"k{n}: Extra inputs are not permitted" for n in range(10)) + "; and 199,990 more"
+    assert (
+        message
+        == "; ".join(f"k{n}: Extra inputs are not permitted" for n in range(10))
+        + "; and 199,990 more"
+    )
 
 
 def test_a_large_body_is_checked_up_to_the_first_problem_of_each_list() -> None:
@@ -121,16 +132,24 @@ def test_each_problem_is_cut() -> None:
     def refuse(value: str) -> str:
         raise ValueError(f"got {value}")
 
-    message = problems({"a": "x" * 10_000, "b": "y" * 10_000}, a=Annotated[str, AfterValidator(refuse)], b=int)
+    message = problems(
+        {"a": "x" * 10_000, "b": "y" * 10_000}, a=Annotated[str, AfterValidator(refuse)], b=int
+    )
     assert len(message) < 450
     assert "b: Input should be a valid integer" in message
 
 
 def test_a_large_body_that_fits_is_converted_as_a_small_one() -> None:
-    arguments = Arguments("f", {"item": (Strict, ...), "pairs": (dict[int, tuple[float, ...]], ...), "n": (int, 3)})
+    arguments = Arguments(
+        "f", {"item": (Strict, ...), "pairs": (dict[int, tuple[float, ...]], ...), "n": (int, 3)}
+    )
     given = {"item": {"values": ["1.5"]}, "pairs": {"1": [2, 3]}}
     for size in (0, 2 * COUNTED_BYTES):
-        assert arguments.check(given, size) == {"item": Strict(values=[1.5]), "pairs": {1: (2.0, 3.0)}, "n": 3}
+        assert arguments.check(given, size) == {
+            "item": Strict(values=[1.5]),
+            "pairs": {1: (2.0, 3.0)},
+            "n": 3,
+        }
 
 
 def test_a_large_body_is_checked_beside_the_event_loop(app: App) -> None:
@@ -148,7 +167,9 @@ def test_a_large_body_is_checked_beside_the_event_loop(app: App) -> None:
     app.post("/large")(handle)
     app.ml_stream("/stream")(lambda text: iter([len(text)]))
     with Server(app, port=0) as server, ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(httpx.post, f"{server.url}/large", json={"text": "x" * INLINE_BYTES}, timeout=20)
+        answer = pool.submit(
+            httpx.post, f"{server.url}/large", json={"text": "x" * INLINE_BYTES}, timeout=20
+        )
         assert asked.wait(20)
         assert httpx.get(f"{server.url}/healthz", timeout=20).status_code == 200
         healthy.set()
@@ -176,7 +197,9 @@ def _words(text: str) -> list[str]:
 
 def test_a_missing_key_of_a_large_body_names_a_few_keys(app: App, asking: Ask) -> None:
     app.post("/look")(lambda body: body["absent"])
-    answer = asking(app).post("/look", json={f"k{n}" + "x" * (n % 2) * 500: n for n in range(10_000)})
+    answer = asking(app).post(
+        "/look", json={f"k{n}" + "x" * (n % 2) * 500: n for n in range(10_000)}
+    )
     assert answer.status_code == 400
     assert len(answer.content) < 2048
     assert "and 9,990 more" in answer.json()["error"]["message"]
@@ -205,16 +228,21 @@ def test_many_query_parameters_are_told_shortly(app: App, asking: Ask) -> None:
 def test_a_parameter_that_is_repeated_in_a_query_is_a_list(app: App, asking: Ask) -> None:
     app.ml_stream("/words")(lambda text, n="0": iter([text, n]))
     answer = asking(app).get("/words?text=a&n=1&text=b").text
-    assert [json.loads(line[6:]) for line in answer.split("\n") if line.startswith("data: ")] == [["a", "b"], "1"]
+    assert [json.loads(line[6:]) for line in answer.split("\n") if line.startswith("data: ")] == [
+        ["a", "b"],
+        "1",
+    ]
 
 
 def test_a_large_body_leaves_the_collector_on() -> None:
     import gc
 
-    from conduit_lab.serving.http import _call_of_large
+    from conduit_lab.serving.faces.json_face import _call_of_large
 
     signature = Signature(_length, "/")
-    assert _call_of_large(signature, Request(json.dumps({"text": "x" * INLINE_BYTES}).encode())).kwargs
+    assert _call_of_large(
+        signature, Request(json.dumps({"text": "x" * INLINE_BYTES}).encode())
+    ).kwargs
     with pytest.raises(InputError, match="text: Input should be a valid string"):
         _call_of_large(signature, Request(b'{"text": [' + b"1," * INLINE_BYTES + b"1]}"))
     assert gc.isenabled()

@@ -15,13 +15,12 @@ import psutil
 import pytest
 
 from conduit_lab import App, Lab
-from conduit_lab.core import trace
 from conduit_lab.core.errors import InputError
-from conduit_lab.core.span import Span
 from conduit_lab.core.stage import Function
-from conduit_lab.serving.server import Server
-
-from .conftest import Ask
+from conduit_lab.core.trace import recorder
+from conduit_lab.core.trace.span import Span
+from conduit_lab.serving.run.thread import Server
+from tests.serving.conftest import Ask
 
 ROWS = 2000
 
@@ -111,7 +110,13 @@ def routes(app: App, made: Made) -> Routes:
         local = made()
         raise ValueError(local.shape)
 
-    values: Routes = {"nested": nested, "many": many, "wrong": wrong, "caught": caught, "failing": failing}
+    values: Routes = {
+        "nested": nested,
+        "many": many,
+        "wrong": wrong,
+        "caught": caught,
+        "failing": failing,
+    }
     for name, handler in values.items():
         handler.__name__ = name
         app.post(f"/{name}")(handler)
@@ -137,7 +142,9 @@ def routes(app: App, made: Made) -> Routes:
         "broken",
     ],
 )
-def test_a_served_call_keeps_no_values(app: App, asking: Ask, made: Made, weights: Path, path: str) -> None:
+def test_a_served_call_keeps_no_values(
+    app: App, asking: Ask, made: Made, weights: Path, path: str
+) -> None:
     routes(app, made)
     client = asking(app)
     client.post(f"/{path}", json={"n": 1})  # what is made once is made now
@@ -167,7 +174,9 @@ def test_values_are_not_kept_while_the_stream_runs(app: App, made: Made, weights
     assert max(alive) <= 1
 
 
-def test_a_lab_shows_the_values_of_the_last_call_over_http(lab: Lab, asking: Ask, weights: Path) -> None:
+def test_a_lab_shows_the_values_of_the_last_call_over_http(
+    lab: Lab, asking: Ask, weights: Path
+) -> None:
     sign = lab.load_model("sign.npz")
 
     @lab.post("/sign")
@@ -183,7 +192,7 @@ def test_a_lab_shows_the_values_of_the_last_call_over_http(lab: Lab, asking: Ask
 
 
 def test_a_lab_keeps_values_up_to_a_limit(lab: Lab, asking: Ask, made: Made, weights: Path) -> None:
-    lab.values = trace.Values(10 * ROWS * 8)
+    lab.values = recorder.Values(10 * ROWS * 8)
     routes(lab, made)
     stream = next(e for e in lab.endpoints if e.name == "stream")
     asking(lab).post("/stream", json={})
@@ -204,7 +213,7 @@ def test_spans_of_a_long_stream_are_bounded(app: App, weights: Path) -> None:
         for n in range(3000):
             sign([1.0, 1.0])
             yield n
-        root = trace.current()
+        root = recorder.current()
         assert root is not None
         seen.append(sum(1 for _ in root.walk()))
 

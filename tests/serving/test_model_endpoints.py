@@ -11,10 +11,9 @@ import pytest
 from conduit_lab import App, Lab, Prediction, load_model, majority_vote
 from conduit_lab.core.errors import ModelInputError
 from conduit_lab.serving import codec
-
-from ..models import classifiers
-from ..runtime import fake_device, graphs
-from .conftest import Ask
+from tests.models import classifiers
+from tests.runtime import fake_device, graphs
+from tests.serving.conftest import Ask
 
 
 @pytest.fixture
@@ -52,12 +51,19 @@ def test_a_wrong_shape_or_dtype_is_a_400_that_names_input_wanted_and_got(
 def test_one_sample_and_a_batch_are_both_answered(sign: App, asking: Ask) -> None:
     client = asking(sign)
     assert client.post("/sign", json={"features": [1, 1]}).json()["label"] == "up"
-    labels = [p["label"] for p in client.post("/sign", json={"features": [[1, 1], [-1, -1]]}).json()]
+    labels = [
+        p["label"] for p in client.post("/sign", json={"features": [[1, 1], [-1, -1]]}).json()
+    ]
     assert labels == ["up", "down"]
-    assert client.post("/sign", json={"features": np.zeros((0, 2)).tolist()}).status_code in (200, 400)
+    assert client.post("/sign", json={"features": np.zeros((0, 2)).tolist()}).status_code in (
+        200,
+        400,
+    )
 
 
-def test_the_fallback_answers_when_the_model_file_is_missing_and_says_so(app: App, asking: Ask, weights: Path) -> None:
+def test_the_fallback_answers_when_the_model_file_is_missing_and_says_so(
+    app: App, asking: Ask, weights: Path
+) -> None:
     @app.ml_endpoint("/sign", model="v2.npz", fallback="sign.npz")
     def sign(input_data: dict[str, Any]) -> Any:
         return input_data["features"]
@@ -82,14 +88,18 @@ def test_the_fallback_answers_for_a_folder_that_cannot_be_loaded(
     assert (answer.json()["label"], answer.headers["x-conduit-fallback"]) == ("up", "sign")
 
 
-def test_no_fallback_header_when_the_model_itself_answered(app: App, asking: Ask, weights: Path) -> None:
+def test_no_fallback_header_when_the_model_itself_answered(
+    app: App, asking: Ask, weights: Path
+) -> None:
     app.ml_endpoint("/sign", model="sign.npz", fallback=_broken)(_features)
     answer = asking(app).post("/sign", json={"features": [1, 1]})
     assert answer.status_code == 200
     assert "x-conduit-fallback" not in answer.headers
 
 
-def test_bad_input_is_the_callers_and_is_not_tried_on_the_fallback(app: App, asking: Ask, weights: Path) -> None:
+def test_bad_input_is_the_callers_and_is_not_tried_on_the_fallback(
+    app: App, asking: Ask, weights: Path
+) -> None:
     app.ml_endpoint("/sign", model="sign.npz", fallback=lambda value: "fallback")(_features)
     assert asking(app).post("/sign", json={"features": [1]}).status_code == 400
 
@@ -100,13 +110,20 @@ def test_a_fallback_answers_for_a_model_that_raises(app: App, asking: Ask, weigh
     assert (answer.status_code, answer.headers["x-conduit-fallback"]) == (200, "sign")
 
 
-def test_a_model_and_a_fallback_that_both_fail_are_a_500(app: App, asking: Ask, weights: Path) -> None:
+def test_a_model_and_a_fallback_that_both_fail_are_a_500(
+    app: App, asking: Ask, weights: Path
+) -> None:
     app.ml_endpoint("/sign", model="none.npz", fallback=_broken)(_features)
     assert asking(app).post("/sign", json={"features": [1, 1]}).status_code == 500
 
 
-def test_an_ensemble_takes_its_members_input_and_votes(lab: Lab, asking: Ask, weights: Path) -> None:
-    @lab.ml_ensemble("/vote", models=["sign.npz", "sign.npz", lambda value: Prediction("down", 1.0, {"down": 1.0})])
+def test_an_ensemble_takes_its_members_input_and_votes(
+    lab: Lab, asking: Ask, weights: Path
+) -> None:
+    @lab.ml_ensemble(
+        "/vote",
+        models=["sign.npz", "sign.npz", lambda value: Prediction("down", 1.0, {"down": 1.0})],
+    )
     def vote(predictions: list[Prediction]) -> Any:
         assert len(predictions) == 3
         return majority_vote(predictions)
@@ -117,11 +134,16 @@ def test_an_ensemble_takes_its_members_input_and_votes(lab: Lab, asking: Ask, we
     assert there == codec.loads(codec.dumps(here))
 
 
-def test_an_ensemble_tells_which_member_cannot_take_the_input(lab: Lab, asking: Ask, weights: Path) -> None:
+def test_an_ensemble_tells_which_member_cannot_take_the_input(
+    lab: Lab, asking: Ask, weights: Path
+) -> None:
     lab.ml_ensemble("/vote", models=["sign.npz", "sign.npz"])(majority_vote)
     answer = asking(lab).post("/vote", json=[1.0])
     assert answer.status_code == 400
-    assert "'sign' wants input float32 [batch, 2], got float32 [1]" in answer.json()["error"]["message"]
+    assert (
+        "'sign' wants input float32 [batch, 2], got float32 [1]"
+        in answer.json()["error"]["message"]
+    )
 
 
 def test_a_pipeline_in_python_leaves_a_trace_of_its_stages(lab: Lab, weights: Path) -> None:
@@ -137,7 +159,9 @@ def test_a_pipeline_in_python_leaves_a_trace_of_its_stages(lab: Lab, weights: Pa
     assert analyze.trace["sign"].output.label == "up"
 
 
-def test_a_relative_path_in_a_handler_starts_at_the_apps_root(app: App, asking: Ask, weights: Path) -> None:
+def test_a_relative_path_in_a_handler_starts_at_the_apps_root(
+    app: App, asking: Ask, weights: Path
+) -> None:
     @app.post("/sign")
     def sign(features: list[float]) -> Any:
         return load_model("sign.npz")(features)
@@ -174,7 +198,9 @@ def test_a_run_on_the_cpu_instead_of_the_device_is_in_the_answer(
     assert caplog.text.count("cuda failed") == 1
 
 
-def test_classifiers_of_text_and_of_tokens_are_served(app: App, asking: Ask, tmp_path: Path) -> None:
+def test_classifiers_of_text_and_of_tokens_are_served(
+    app: App, asking: Ask, tmp_path: Path
+) -> None:
     tokenizer = classifiers.bert()
     logits = classifiers.table(tokenizer, 2, {"good": [0, 2], "bad": [2, 0], "anna": [0, 3]})
     sentence, token = (f"BertFor{part}Classification" for part in ("Sequence", "Token"))

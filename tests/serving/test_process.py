@@ -80,7 +80,9 @@ def test_it_says_that_it_is_not_ready_and_answers_on(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         until(lambda: status(url) == 503)
         assert httpx.get(f"{url}/healthz").status_code == 200
-        assert httpx.post(f"{url}/count", json={"n": 2}).text.count("data:") == 2  # new requests are answered too
+        assert (
+            httpx.post(f"{url}/count", json={"n": 2}).text.count("data:") == 2
+        )  # new requests are answered too
         until(lambda: status(url) is None)
         reader.join()
         assert len(events) == 30  # longer than the listener, within the grace

@@ -16,8 +16,7 @@ from starlette.testclient import TestClient
 from conduit_lab import App, Generator, Lab, Rag, VectorStore
 from conduit_lab.core.errors import EndpointError, InputError
 from conduit_lab.flow.rag import LONGEST, UNKNOWN
-
-from .conftest import Ask
+from tests.serving.conftest import Ask
 
 WRITER = Path(__file__).parents[1] / "models" / "generation" / "decoders" / "llama"
 SECONDS = 30.0
@@ -33,8 +32,15 @@ class Echo:
 @pytest.fixture
 def store() -> Iterator[VectorStore]:
     with VectorStore(2, name="handbook") as store:
-        store.add("refunds#0", [1, 0], {"section": "returns", "start": 40, "end": 65}, "A refund takes five days.")
-        store.add("kettles#0", [0, 1], {"section": "products"}, "A kettle is descaled once a month.")
+        store.add(
+            "refunds#0",
+            [1, 0],
+            {"section": "returns", "start": 40, "end": 65},
+            "A refund takes five days.",
+        )
+        store.add(
+            "kettles#0", [0, 1], {"section": "products"}, "A kettle is descaled once a month."
+        )
         yield store
 
 
@@ -46,10 +52,16 @@ def writer() -> Iterator[Generator]:
 
 
 def events(text: str) -> list[Any]:
-    return [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: ")]
+    return [
+        json.loads(line.removeprefix("data: "))
+        for line in text.splitlines()
+        if line.startswith("data: ")
+    ]
 
 
-def test_a_question_is_answered_with_its_sources(app: App, asking: Ask, store: VectorStore, writer: Generator) -> None:
+def test_a_question_is_answered_with_its_sources(
+    app: App, asking: Ask, store: VectorStore, writer: Generator
+) -> None:
     rag = Rag(store, writer, mode="lexical", max_tokens=8)
     app.rag("/rag/query", rag)
     answer = asking(app).post("/rag/query", json={"question": "How long does a refund take?"})
@@ -78,7 +90,9 @@ def test_a_browser_asks_for_a_stream_with_a_get(app: App, asking: Ask, store: Ve
     assert events(answer.text)[-1]["response"] == "Is a refund quick?: A refund takes five days."
 
 
-def test_what_nothing_is_relevant_to_is_not_known(app: App, asking: Ask, store: VectorStore) -> None:
+def test_what_nothing_is_relevant_to_is_not_known(
+    app: App, asking: Ask, store: VectorStore
+) -> None:
     app.rag("/rag/query", Rag(store, Echo(), mode="lexical"))
     unknown = {"response": UNKNOWN, "sources": []}
     assert asking(app).post("/rag/query", json={"question": "Paris"}).json() == unknown
@@ -107,20 +121,28 @@ def test_what_is_no_question_is_a_400_that_says_why(
     assert told in answer.json()["error"]["message"]
 
 
-def test_a_question_with_a_lone_surrogate_is_answered(app: App, asking: Ask, store: VectorStore) -> None:
+def test_a_question_with_a_lone_surrogate_is_answered(
+    app: App, asking: Ask, store: VectorStore
+) -> None:
     app.rag("/rag/query", Rag(store, Echo(), mode="lexical"))
     body = b'{"question": "refund \\ud800"}'
-    answer = asking(app).post("/rag/query", content=body, headers={"content-type": "application/json"})
+    answer = asking(app).post(
+        "/rag/query", content=body, headers={"content-type": "application/json"}
+    )
     assert answer.status_code in (200, 400)
 
 
-def test_a_whole_answer_is_not_asked_for_with_a_get(app: App, asking: Ask, store: VectorStore) -> None:
+def test_a_whole_answer_is_not_asked_for_with_a_get(
+    app: App, asking: Ask, store: VectorStore
+) -> None:
     app.rag("/rag/query", Rag(store, Echo(), mode="lexical"))
     answer = asking(app).get("/rag/query")
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 
-def test_an_error_of_the_generator_stays_on_the_server(app: App, asking: Ask, store: VectorStore) -> None:
+def test_an_error_of_the_generator_stays_on_the_server(
+    app: App, asking: Ask, store: VectorStore
+) -> None:
     class Broken:
         def generate(self, *, query: str, context: Sequence[str]) -> str:
             raise RuntimeError("the secret place")
@@ -170,7 +192,9 @@ def test_the_table_of_an_app_shows_both(app: App, store: VectorStore) -> None:
     app.rag("/rag/query", Rag(store, Echo(), mode="lexical", name="help"))
     lines = [line.split() for line in repr(app).splitlines()]
     assert ["POST", "/rag/query", "help(question:", "str)"] in [line[:4] for line in lines]
-    assert ["POST", "/rag/query/stream", "help_stream(question:", "str)"] in [line[:4] for line in lines]
+    assert ["POST", "/rag/query/stream", "help_stream(question:", "str)"] in [
+        line[:4] for line in lines
+    ]
 
 
 def test_a_cell_that_is_run_again_replaces_both(lab: Lab, store: VectorStore) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from conduit_lab import App, Lab
 from conduit_lab.core.errors import ServeError
-from conduit_lab.serving.server import Server
+from conduit_lab.serving.run.thread import Server
 
 SECONDS = 30.0
 
@@ -50,7 +50,9 @@ def test_health_answers_while_a_sync_handler_is_busy(lab: Lab) -> None:
     ):
         answer = pool.submit(httpx.post, f"{server.url}/slow", timeout=SECONDS)
         assert entered.wait(SECONDS)
-        assert client.get("/healthz").json() == {"status": "ok"}  # comes back only if nothing waits for the handler
+        assert client.get("/healthz").json() == {
+            "status": "ok"
+        }  # comes back only if nothing waits for the handler
         leave.set()
         assert answer.result(SECONDS).json() == "done"
 

@@ -13,12 +13,11 @@ import httpx
 import pytest
 
 from conduit_lab import App, Lab, Stream, merge
-from conduit_lab.core.pushed import PushedStream
-from conduit_lab.serving import server as server_module
-from conduit_lab.serving import sse
-from conduit_lab.serving.server import Server
-
-from .conftest import Ask
+from conduit_lab.core.streams.pushed import PushedStream
+from conduit_lab.serving.faces import events
+from conduit_lab.serving.run import thread as server_module
+from conduit_lab.serving.run.thread import Server
+from tests.serving.conftest import Ask
 
 SECONDS = 30.0
 MEGABYTE = 2**20
@@ -98,7 +97,9 @@ def test_every_chunk_of_a_fast_producer_arrives(app: App, name: str) -> None:
     app.ml_stream("/fast")(handler)
     with Server(app, port=0) as server:
         for _ in range(3):
-            assert numbers(httpx.post(f"{server.url}/fast", timeout=SECONDS).text) == list(range(count))
+            assert numbers(httpx.post(f"{server.url}/fast", timeout=SECONDS).text) == list(
+                range(count)
+            )
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
@@ -129,7 +130,9 @@ def test_chunks_that_nobody_could_hold_back_are_told_as_lost(app: App, asking: A
     first, *events = asking(app).post("/pushed").text.split("\n\n")
     lagged = json.loads(first.partition("data: ")[2])
     assert "event: lagged" in first
-    assert lagged["missed"] == lagged["resume_at"] == COUNT - len(events) + 1  # the last piece is empty
+    assert (
+        lagged["missed"] == lagged["resume_at"] == COUNT - len(events) + 1
+    )  # the last piece is empty
     assert numbers("\n\n".join(events)) == list(range(lagged["resume_at"], COUNT))
 
 
@@ -206,9 +209,11 @@ def test_a_client_that_leaves_ends_a_held_producer_at_once(app: App) -> None:
         until(lambda: not app._streams)
 
 
-def test_a_client_that_takes_nothing_is_cut_and_the_producer_ends(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "SEND_SECONDS", 0.5)
-    monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", 0.2)
+def test_a_client_that_takes_nothing_is_cut_and_the_producer_ends(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "SEND_SECONDS", 0.5)
+    monkeypatch.setattr(events, "HEARTBEAT_SECONDS", 0.2)
     watched = Watched(app)
     with Server(app, port=0) as server, connected(server, "/endless"):
         assert watched.closed.wait(SECONDS)

@@ -15,12 +15,11 @@ import pytest
 from httpx_sse import ServerSentEvent, connect_sse
 
 from conduit_lab import App, Lab
-from conduit_lab.core.stream import Stream
-from conduit_lab.serving import server as server_module
+from conduit_lab.core.streams.stream import Stream
 from conduit_lab.serving.endpoint import Request
-from conduit_lab.serving.server import Server
-
-from .conftest import Ask
+from conduit_lab.serving.run import thread as server_module
+from conduit_lab.serving.run.thread import Server
+from tests.serving.conftest import Ask
 
 SECONDS = 30.0
 
@@ -35,7 +34,10 @@ def until(ready: Any) -> None:
 
 
 def read(url: str, path: str, body: Any) -> list[ServerSentEvent]:
-    with httpx.Client(base_url=url, timeout=SECONDS) as client, connect_sse(client, "POST", path, json=body) as source:
+    with (
+        httpx.Client(base_url=url, timeout=SECONDS) as client,
+        connect_sse(client, "POST", path, json=body) as source,
+    ):
         return list(source.iter_sse())
 
 
@@ -46,7 +48,9 @@ def test_events_arrive_one_by_one_while_the_generator_still_runs(lab: Lab) -> No
     def count(n: int) -> Iterator[dict[str, Any]]:
         for i in range(n):
             yield {"chunk": str(i), "complete": False}
-            assert go.acquire(timeout=SECONDS)  # the next chunk is made only after this one was read
+            assert go.acquire(
+                timeout=SECONDS
+            )  # the next chunk is made only after this one was read
         yield {"chunk": "", "complete": True}
 
     with (
@@ -59,7 +63,9 @@ def test_events_arrive_one_by_one_while_the_generator_still_runs(lab: Lab) -> No
         for event in source.iter_sse():
             got.append(json.loads(event.data))
             go.release()
-    assert got == [{"chunk": str(i), "complete": False} for i in range(3)] + [{"chunk": "", "complete": True}]
+    assert got == [{"chunk": str(i), "complete": False} for i in range(3)] + [
+        {"chunk": "", "complete": True}
+    ]
     assert headers["content-type"].startswith("text/event-stream")
     assert headers["x-accel-buffering"] == "no"
     assert headers["cache-control"] == "no-store"
@@ -77,7 +83,9 @@ def test_several_clients_each_read_a_stream_of_their_own(lab: Lab) -> None:
     texts = [f"{n} is a number" for n in range(5)]
     with lab.serve(port=0) as server, ThreadPoolExecutor(5) as pool:
         answers = list(pool.map(lambda text: read(server.url, "/words", {"text": text}), texts))
-    assert [[json.loads(event.data) for event in events] for events in answers] == [text.split() for text in texts]
+    assert [[json.loads(event.data) for event in events] for events in answers] == [
+        text.split() for text in texts
+    ]
 
 
 def test_a_client_that_leaves_cancels_the_stream_and_closes_the_generator(lab: Lab) -> None:
@@ -120,7 +128,10 @@ def test_an_async_generator_is_cancelled_where_it_waits(lab: Lab) -> None:
             closed.set()
 
     with lab.serve(port=0) as server:
-        with httpx.Client(timeout=SECONDS) as client, connect_sse(client, "POST", f"{server.url}/endless") as source:
+        with (
+            httpx.Client(timeout=SECONDS) as client,
+            connect_sse(client, "POST", f"{server.url}/endless") as source,
+        ):
             assert next(source.iter_sse()).data == "1"
         assert closed.wait(SECONDS)
 
@@ -146,7 +157,9 @@ def test_stop_lets_a_running_stream_finish(lab: Lab) -> None:
         assert [json.loads(event.data) for event in reading.result(SECONDS)] == ["begin", "end"]
 
 
-def test_stop_ends_an_open_stream_with_an_event_that_says_so(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_ends_an_open_stream_with_an_event_that_says_so(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(server_module, "GRACE_SECONDS", 0.1)
     started, go = threading.Event(), threading.Event()
 
@@ -237,7 +250,10 @@ def test_text_with_line_breaks_stays_one_event(app: App, asking: Ask) -> None:
         yield "a\nb\r\n\ndata: c"
         yield "\u2028"
 
-    assert [data for _, data in _events(asking(app).post("/lines").text)] == ["a\nb\r\n\ndata: c", "\u2028"]
+    assert [data for _, data in _events(asking(app).post("/lines").text)] == [
+        "a\nb\r\n\ndata: c",
+        "\u2028",
+    ]
 
 
 def test_the_same_chunks_are_given_in_python_and_over_http(app: App, asking: Ask) -> None:
@@ -248,7 +264,9 @@ def test_the_same_chunks_are_given_in_python_and_over_http(app: App, asking: Ask
         yield {"chunk": "", "complete": True}
 
     body = {"prompt": "where is my parcel"}
-    assert [data for _, data in _events(asking(app).post("/generate", json=body).text)] == list(generate(body))
+    assert [data for _, data in _events(asking(app).post("/generate", json=body).text)] == list(
+        generate(body)
+    )
 
 
 def test_an_empty_stream_is_an_empty_answer(app: App, asking: Ask) -> None:
@@ -287,7 +305,10 @@ def test_a_stream_without_a_chunk_yet_tells_when_to_come_back(app: App, method: 
         assert go.wait(SECONDS)
         yield 1
 
-    with Server(app, port=0) as server, httpx.stream(method, f"{server.url}/slow", timeout=SECONDS) as answer:
+    with (
+        Server(app, port=0) as server,
+        httpx.stream(method, f"{server.url}/slow", timeout=SECONDS) as answer,
+    ):
         lines = answer.iter_lines()
         assert next(lines) == "retry: 1000"
         go.set()

@@ -16,12 +16,12 @@ from httpx_sse import ServerSentEvent, connect_sse
 
 from conduit_lab import App, Lab
 from conduit_lab.core.errors import EndpointError
-from conduit_lab.core.stream import Stream
-from conduit_lab.serving import resume, sse
+from conduit_lab.core.streams.stream import Stream
 from conduit_lab.serving.endpoint import Request
-from conduit_lab.serving.server import Server
-
-from .conftest import Ask
+from conduit_lab.serving.faces import events as events_module
+from conduit_lab.serving.faces import resume
+from conduit_lab.serving.run.thread import Server
+from tests.serving.conftest import Ask
 
 SECONDS = 30.0
 
@@ -51,7 +51,9 @@ def serving(lab: Lab, steps: Any, **options: Any) -> Server:
     return lab.serve(port=0)
 
 
-def read(url: str, last_event_id: str | None = None, events: int | None = None) -> list[ServerSentEvent]:
+def read(
+    url: str, last_event_id: str | None = None, events: int | None = None
+) -> list[ServerSentEvent]:
     """Ask with GET and return the first `events`, or all."""
     headers = {} if last_event_id is None else {"last-event-id": last_event_id}
     with (
@@ -206,7 +208,9 @@ def test_two_clients_may_read_one_stream_and_the_last_to_leave_ends_it(lab: Lab)
         steps.go.release()
 
 
-def test_the_oldest_of_too_many_abandoned_streams_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_of_too_many_abandoned_streams_goes_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(resume, "ABANDONED", 2)
     held = resume.Resumes(SECONDS)
     streams = [Stream(iter([n])) for n in range(4)]
@@ -273,14 +277,20 @@ def test_a_get_endpoint_of_the_same_path_keeps_its_get(app: App, asking: Ask) ->
 
 
 def data(text: str) -> list[Any]:
-    return [json.loads(line.removeprefix("data: ")) for line in text.split("\n") if line.startswith("data: ")]
+    return [
+        json.loads(line.removeprefix("data: "))
+        for line in text.split("\n")
+        if line.startswith("data: ")
+    ]
 
 
 # Clients that are quiet, slow or gone
 
 
-def test_a_quiet_stream_sends_comments_that_are_no_events(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", 0.01)
+def test_a_quiet_stream_sends_comments_that_are_no_events(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_module, "HEARTBEAT_SECONDS", 0.01)
     steps = Steps(2)
     with (
         serving(lab, steps) as server,
@@ -302,8 +312,8 @@ def test_a_quiet_stream_sends_comments_that_are_no_events(lab: Lab, monkeypatch:
 def test_a_client_that_takes_nothing_is_cut_and_others_go_on(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", 0.1)
-    monkeypatch.setattr(sse, "SEND_SECONDS", 0.2)
+    monkeypatch.setattr(events_module, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(events_module, "SEND_SECONDS", 0.2)
     closed = threading.Event()
     stop = threading.Event()
 
@@ -325,7 +335,9 @@ def test_a_client_that_takes_nothing_is_cut_and_others_go_on(
             events = source.iter_sse()
             assert next(events).data == "0"
             slow.sendall(b"GET /flood HTTP/1.1\r\nhost: x\r\n\r\n")
-            assert closed.wait(SECONDS)  # the generation has ended though its client is still connected
+            assert closed.wait(
+                SECONDS
+            )  # the generation has ended though its client is still connected
             slow.settimeout(SECONDS)
             with pytest.raises(ConnectionError):
                 while slow.recv(2**20):
@@ -375,7 +387,7 @@ def test_images_arrays_bytes_and_rows_have_a_form(app: App, asking: Ask) -> None
     import numpy as np
     import pandas as pd
 
-    from conduit_lab.core.media import png
+    from conduit_lab.core.streams.media import png
 
     picture = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     frame = pd.DataFrame({"city": ["Bern", None], "count": [1, 2]})
@@ -416,8 +428,8 @@ def test_a_frame_is_sent_row_by_row(app: App, asking: Ask) -> None:
 
 
 def test_a_long_log_arrives_whole_and_in_order(app: App, asking: Ask) -> None:
-    app.ml_stream("/long")(lambda: iter(range(3 * sse._BATCH + 1)))
-    assert data(asking(app).post("/long").text) == list(range(3 * sse._BATCH + 1))
+    app.ml_stream("/long")(lambda: iter(range(3 * events_module._BATCH + 1)))
+    assert data(asking(app).post("/long").text) == list(range(3 * events_module._BATCH + 1))
 
 
 def test_a_client_that_falls_out_of_the_log_is_told_and_goes_on(app: App, asking: Ask) -> None:

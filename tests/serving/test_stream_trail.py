@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from conduit_lab import Lab
-
-from .conftest import Ask
-from .test_stream_resume import SECONDS, read, until
+from tests.serving.conftest import Ask
+from tests.serving.test_stream_resume import SECONDS, read, until
 
 
 def sync_parts() -> Iterator[dict[str, Any]]:
@@ -27,15 +26,23 @@ async def async_parts() -> AsyncIterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("parts", [sync_parts, async_parts])
-def test_what_was_on_its_way_when_the_client_left_is_there_when_it_comes_back(lab: Lab, parts: Any) -> None:
+def test_what_was_on_its_way_when_the_client_left_is_there_when_it_comes_back(
+    lab: Lab, parts: Any
+) -> None:
     lab.ml_stream("/count", resume=SECONDS)(parts)
     with lab.serve(port=0) as server:
         with socket.create_connection(("127.0.0.1", server.port), SECONDS) as client:
             client.sendall(b"GET /count HTTP/1.1\r\nhost: x\r\n\r\n")
             with client.makefile("rb") as lines:
-                (last,) = (line for line in islice(lines, 200) if line.startswith(b"id: ") and line.endswith(b":3\n"))
+                (last,) = (
+                    line
+                    for line in islice(lines, 200)
+                    if line.startswith(b"id: ") and line.endswith(b":3\n")
+                )
             (stream,) = lab.endpoints[0].resumes.streams
-            until(lambda: stream.count > 60)  # the kernel and the log are full of what the client has not read
+            until(
+                lambda: stream.count > 60
+            )  # the kernel and the log are full of what the client has not read
         until(lambda: stream.readers == 0)
         rest = read(server.url, last.decode().removeprefix("id: ").strip())
     assert [json.loads(event.data)["n"] for event in rest] == list(range(4, 160))

@@ -9,7 +9,11 @@ import numpy as np
 from conduit_lab.vectors.batch import Batch
 from tests.vectors.conformance import entry, plain
 
-ENTRIES = [entry("a", 1.0, {"n": 1}, "text"), replace(entry("b", 2.0), updated_at=2_000.0), entry("c", 3.0)]
+ENTRIES = [
+    entry("a", 1.0, {"n": 1}, "text"),
+    replace(entry("b", 2.0), updated_at=2_000.0),
+    entry("c", 3.0),
+]
 
 
 def test_a_batch_is_a_sequence_of_its_entries() -> None:

@@ -26,7 +26,9 @@ STEPS = st.lists(
 
 @settings(max_examples=200, deadline=None, database=None)
 @given(st.lists(ENTRIES, max_size=8), STEPS, WHERES)
-def test_a_mask_is_the_plain_reading_of_every_row(rows: list[Any], steps: list[Any], last: Any) -> None:
+def test_a_mask_is_the_plain_reading_of_every_row(
+    rows: list[Any], steps: list[Any], last: Any
+) -> None:
     columns = Columns()
     columns.append(rows)
     rows = list(rows)
@@ -52,7 +54,14 @@ def test_a_mask_is_the_plain_reading_of_every_row(rows: list[Any], steps: list[A
 
 def test_a_mask_belongs_to_the_caller() -> None:
     columns = filled([{"a": 1}, {"a": 2}, {}])
-    for where in ({}, {"a": 1}, {"a": {"$gt": 0}}, {"a": {"$exists": False}}, {"a": {"$contains": 1}}, {"b": 1}):
+    for where in (
+        {},
+        {"a": 1},
+        {"a": {"$gt": 0}},
+        {"a": {"$exists": False}},
+        {"a": {"$contains": 1}},
+        {"b": 1},
+    ):
         filter = parse(where)
         before = filter.mask(columns).tolist()
         filter.mask(columns)[:] = True
@@ -71,7 +80,13 @@ def test_a_mask_belongs_to_the_caller() -> None:
         {"tags": {"$contains": "t3"}},
         {"tags": {"$contains": 3}},
         {"flag": True, "n": {"$ne": 4}},
-        {"$or": [*({"n": n} for n in range(300)), {"flag": False}, *({"at": f"{n}"} for n in range(9))]},
+        {
+            "$or": [
+                *({"n": n} for n in range(300)),
+                {"flag": False},
+                *({"at": f"{n}"} for n in range(9)),
+            ]
+        },
         {"$and": [{"n": {"$ne": n}} for n in range(300)]},
     ],
 )
@@ -122,7 +137,12 @@ def test_a_key_that_is_first_unknown_is_found_later() -> None:
 def test_unknown_keys_cost_one_column() -> None:
     columns = filled([{"a": 1}] * 10_000)
     parse({"x": 1}).mask(columns)
-    assert grown(lambda: parse({"$or": [{f"x{i}": {"$contains": 1}} for i in range(300)]}).mask(columns)) < 200_000
+    assert (
+        grown(
+            lambda: parse({"$or": [{f"x{i}": {"$contains": 1}} for i in range(300)]}).mask(columns)
+        )
+        < 200_000
+    )
 
 
 def test_no_more_columns_are_kept_than_the_limit() -> None:

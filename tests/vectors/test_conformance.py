@@ -46,15 +46,21 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]
     """A function that opens the store of a name, made where it is missing; all are closed at the end."""
     stores: list[Backend] = []
 
-    def open_store(name: str = "store", dimension: int | None = DIMENSION, metric: str | None = "cosine") -> Backend:
+    def open_store(
+        name: str = "store", dimension: int | None = DIMENSION, metric: str | None = "cosine"
+    ) -> Backend:
         match request.param:
             case "local":
-                stores.append(Local(tmp_path / f"{name}.db", dimension or DIMENSION, metric or "cosine"))
+                stores.append(
+                    Local(tmp_path / f"{name}.db", dimension or DIMENSION, metric or "cosine")
+                )
             case "qdrant server":
                 url = request.getfixturevalue("qdrant").url
                 stores.append(connect(f"{url}/{tmp_path.name}_{name}", dimension, metric))
             case "qdrant":
-                place = ":memory:" if name == "store" else tmp_path  # a file is synced for each point
+                place = (
+                    ":memory:" if name == "store" else tmp_path
+                )  # a file is synced for each point
                 stores.append(connect(f"qdrant://{place}/{name}", dimension, metric))
             case _:
                 url = request.getfixturevalue("postgres")
@@ -83,7 +89,11 @@ def test_an_entry_comes_back_as_it_was_given(
     assert plain(backend.get([id])[0]) == plain(given)
     assert backend.ids() == [id]
     [[match]], _ = backend.search(vector[np.newaxis], 5)
-    assert (match.id, match.content, json.dumps(match.metadata)) == (id, content, json.dumps(metadata))
+    assert (match.id, match.content, json.dumps(match.metadata)) == (
+        id,
+        content,
+        json.dumps(metadata),
+    )
 
 
 def test_get_answers_each_id_in_its_place(backend: Backend) -> None:
@@ -126,7 +136,9 @@ def test_one_deleted_and_added_again_comes_last(backend: Backend) -> None:
     backend.delete(["a"])
     backend.upsert([entry("a")])
     assert backend.ids() == ["b", "a"]
-    assert [match.id for match in backend.search(np.ones((1, DIMENSION), np.float32), 2).lists[0]] == ["b", "a"]
+    assert [
+        match.id for match in backend.search(np.ones((1, DIMENSION), np.float32), 2).lists[0]
+    ] == ["b", "a"]
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -134,7 +146,11 @@ def test_a_search_is_right(open_store: Open, metric: str) -> None:
     backend = open_store(metric=metric)
 
     @SHARED
-    @given(st.lists(VECTORS, min_size=1, max_size=12), st.lists(VECTORS, min_size=1, max_size=3), st.integers(1, 14))
+    @given(
+        st.lists(VECTORS, min_size=1, max_size=12),
+        st.lists(VECTORS, min_size=1, max_size=3),
+        st.integers(1, 14),
+    )
     def check(rows: list[FloatArray], queries: list[FloatArray], top_k: int) -> None:
         empty(backend)
         ids = [f"id {i}" for i in range(len(rows))]
@@ -151,7 +167,9 @@ def test_a_search_is_right(open_store: Open, metric: str) -> None:
 def test_many_equal_entries_come_in_the_order_of_adding(open_store: Open, metric: str) -> None:
     backend = open_store(metric=metric)
     backend.upsert([entry(f"worse {i}", -1.0) for i in range(20)])
-    backend.upsert([entry(f"same {i}", 0.5 if metric == "cosine" and i % 2 else 1.0) for i in range(200)])
+    backend.upsert(
+        [entry(f"same {i}", 0.5 if metric == "cosine" and i % 2 else 1.0) for i in range(200)]
+    )
     backend.upsert([entry("same 0"), entry("same 2")])  # a server writes them at another place
     [found] = backend.search(np.ones((1, DIMENSION), np.float32), 5).lists
     assert [match.id for match in found] == [f"same {i}" for i in range(5)]
@@ -161,9 +179,17 @@ def test_a_zero_vector_scores_0_with_cosine(backend: Backend) -> None:
     backend.upsert([entry("against", -1.0), entry("zero", 0.0), entry("with", 1.0)])
     ones, zeros = np.ones((1, DIMENSION), np.float32), np.zeros((1, DIMENSION), np.float32)
     [found] = backend.search(ones, 3).lists
-    assert [(match.id, match.score) for match in found] == [("with", 1.0), ("zero", 0.0), ("against", -1.0)]
+    assert [(match.id, match.score) for match in found] == [
+        ("with", 1.0),
+        ("zero", 0.0),
+        ("against", -1.0),
+    ]
     [found] = backend.search(zeros, 3).lists
-    assert [(match.id, match.score) for match in found] == [("against", 0.0), ("zero", 0.0), ("with", 0.0)]
+    assert [(match.id, match.score) for match in found] == [
+        ("against", 0.0),
+        ("zero", 0.0),
+        ("with", 0.0),
+    ]
 
 
 def test_the_largest_and_smallest_numbers_have_a_cosine(backend: Backend) -> None:
@@ -201,21 +227,32 @@ def test_each_value_compares_as_json_does(backend: Backend) -> None:
     values = [*PLAIN, [1.0], [True], ["a"], {"x": 1}]
     backend.upsert([entry(f"id {i}", 1.0, {"v": value}) for i, value in enumerate(values)])
     for operand in values:
-        wheres: list[dict[str, Any]] = [{"v": operand}, {"v": {"$ne": operand}}, {"v": {"$contains": operand}}]
+        wheres: list[dict[str, Any]] = [
+            {"v": operand},
+            {"v": {"$ne": operand}},
+            {"v": {"$contains": operand}},
+        ]
         if isinstance(operand, (int, float, str)) and not isinstance(operand, bool):
             wheres += [{"v": {"$lte": operand}}, {"v": {"$not": {"$gt": operand}}}]
         for where in wheres:
             keep = filters.parse(where)
-            assert backend.ids(keep) == [f"id {i}" for i, value in enumerate(values) if keep({"v": value})], where
+            assert backend.ids(keep) == [
+                f"id {i}" for i, value in enumerate(values) if keep({"v": value})
+            ], where
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
-def test_a_filtered_search_finds_the_nearest_at_every_selectivity(open_store: Open, metric: str) -> None:
+def test_a_filtered_search_finds_the_nearest_at_every_selectivity(
+    open_store: Open, metric: str
+) -> None:
     backend = open_store(metric=metric, dimension=16)
     random = np.random.default_rng(0)
     rows = random.standard_normal((1_000, 16), np.float32)
     ids, places = [f"id {i}" for i in range(1_000)], random.permutation(1_000).tolist()
-    marks = [{"place": place, "parts": [n for n in (2, 10, 100, 1_000) if place < 1_000 // n]} for place in places]
+    marks = [
+        {"place": place, "parts": [n for n in (2, 10, 100, 1_000) if place < 1_000 // n]}
+        for place in places
+    ]
     backend.upsert([Entry(*row, None, 0.0, 0.0) for row in zip(ids, rows, marks, strict=True)])
     queries = random.standard_normal((3, 16), np.float32)
     for n in (2, 10, 100, 1_000):
@@ -223,18 +260,31 @@ def test_a_filtered_search_finds_the_nearest_at_every_selectivity(open_store: Op
         for where in ({"parts": {"$contains": n}}, {"place": {"$lt": 1_000 // n}}):
             found = backend.search(queries, 10, filters.parse(where)).lists
             for query, matches in zip(queries, found, strict=True):
-                assert_best(matches, [ids[i] for i in kept], oracle(metric, rows[kept], query), metric, 10)
+                assert_best(
+                    matches, [ids[i] for i in kept], oracle(metric, rows[kept], query), metric, 10
+                )
 
 
 def test_lexical_finds_words_and_puts_the_rare_one_first(backend: Backend) -> None:
-    backend.upsert([entry(f"order {i}", content=f"Your order number {i} has left the house") for i in range(20)])
-    backend.upsert([entry("kettle", metadata={"kind": "page"}, content="A broken kettle and its order")])
+    backend.upsert(
+        [
+            entry(f"order {i}", content=f"Your order number {i} has left the house")
+            for i in range(20)
+        ]
+    )
+    backend.upsert(
+        [entry("kettle", metadata={"kind": "page"}, content="A broken kettle and its order")]
+    )
     backend.upsert([entry("nothing"), entry("empty", content="")])
     found = backend.lexical("order of a KETTLE", 5)
     assert found[0].id == "kettle"
     assert len(found) == 5
-    assert [match.score for match in found] == sorted((match.score for match in found), reverse=True)
-    assert [match.id for match in backend.lexical("order", 5, filters.parse({"kind": "page"}))] == ["kettle"]
+    assert [match.score for match in found] == sorted(
+        (match.score for match in found), reverse=True
+    )
+    assert [match.id for match in backend.lexical("order", 5, filters.parse({"kind": "page"}))] == [
+        "kettle"
+    ]
     assert len(backend.lexical("order", 50)) == 21
     assert backend.lexical("zebra", 5) == []
 
@@ -243,7 +293,9 @@ def test_lexical_finds_words_and_puts_the_rare_one_first(backend: Backend) -> No
 @given(TEXTS)
 def test_lexical_takes_any_text(backend: Backend, text: str) -> None:
     if not backend.count():
-        backend.upsert([entry("a", content="a kettle"), entry("b", content="NOT OR AND ' \" * ( : & | !")])
+        backend.upsert(
+            [entry("a", content="a kettle"), entry("b", content="NOT OR AND ' \" * ( : & | !")]
+        )
     assert all(match.id in ("a", "b") for match in backend.lexical(text, 5))
 
 
@@ -295,7 +347,11 @@ def test_threads_see_whole_batches(backend: Backend) -> None:
     def write(thread: int) -> None:
         for turn in range(8):
             # The same ids in another order: two writers must not wait for each other.
-            backend.upsert([entry(f"id {i}", turn + 1.0, {"by": thread}) for i in range(10)][:: 1 - 2 * (thread % 2)])
+            backend.upsert(
+                [entry(f"id {i}", turn + 1.0, {"by": thread}) for i in range(10)][
+                    :: 1 - 2 * (thread % 2)
+                ]
+            )
 
     def read() -> None:
         for _ in range(8):

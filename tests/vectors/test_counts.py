@@ -14,7 +14,14 @@ from conduit_lab.vectors.store import VectorStore
 from tests.vectors.conformance import KINDS, store_of
 
 IDS = ["a", "b", "c", "d", "", "\0"]
-METADATAS: list[dict[str, Any] | None] = [{"n": 1}, {"n": 1.0}, {"n": True}, {"t": "kettle"}, {"t": ["kettle"]}, None]
+METADATAS: list[dict[str, Any] | None] = [
+    {"n": 1},
+    {"n": 1.0},
+    {"n": True},
+    {"t": "kettle"},
+    {"t": ["kettle"]},
+    None,
+]
 
 
 @pytest.fixture(params=KINDS)
@@ -39,7 +46,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorStor
         ({"missing": 1}, []),
     ],
 )
-def test_delete_of_a_filter_counts_what_it_keeps(store: VectorStore, where: dict[str, Any], gone: list[str]) -> None:
+def test_delete_of_a_filter_counts_what_it_keeps(
+    store: VectorStore, where: dict[str, Any], gone: list[str]
+) -> None:
     assert store.delete(where=where) == len(gone)
     assert [entry.id for entry in store] == [id for id in IDS if id not in gone]
     assert len(store) == 6 - len(gone)

@@ -23,7 +23,9 @@ def cosine(a: FloatArray, b: FloatArray) -> float:
     return float(a.astype(np.float64) @ b) / lengths if lengths else 0.0
 
 
-def worth(query: FloatArray, vectors: FloatArray, picked: list[int], i: int, balance: float) -> float:
+def worth(
+    query: FloatArray, vectors: FloatArray, picked: list[int], i: int, balance: float
+) -> float:
     """Return the marginal relevance of `i`, written as in the paper."""
     repeated = max((cosine(vectors[i], vectors[j]) for j in picked), default=0.0)
     return balance * cosine(query, vectors[i]) - (1 - balance) * repeated
@@ -55,18 +57,29 @@ def test_a_relevance_of_its_own_takes_the_place_of_the_query() -> None:
 
 def test_the_length_of_a_vector_does_not_matter() -> None:
     query, vectors = floats([1, 2]), floats([[3, 4], [4, 3], [0, 1]])
-    assert mmr(query * 1e20, vectors * floats([[1e-20], [1e20], [5]]), 3, 0.7) == mmr(query, vectors, 3, 0.7)
+    assert mmr(query * 1e20, vectors * floats([[1e-20], [1e20], [5]]), 3, 0.7) == mmr(
+        query, vectors, 3, 0.7
+    )
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(0, 20), st.integers(0, 25), st.sampled_from([0.0, 0.3, 0.5, 0.9, 1.0]))
-def test_every_pick_is_the_best_that_is_left(seed: int, count: int, top_k: int, balance: float) -> None:
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 20),
+    st.integers(0, 25),
+    st.sampled_from([0.0, 0.3, 0.5, 0.9, 1.0]),
+)
+def test_every_pick_is_the_best_that_is_left(
+    seed: int, count: int, top_k: int, balance: float
+) -> None:
     vectors = made(seed, count + 1)
     query, vectors = vectors[-1] + np.float32(0.1), vectors[:-1]
     picked = mmr(query, vectors, top_k, balance)
     assert len(picked) == len(set(picked)) == min(top_k, count)
     for step, best in enumerate(picked):
         before = picked[:step]
-        worths = {i: worth(query, vectors, before, i, balance) for i in range(count) if i not in before}
+        worths = {
+            i: worth(query, vectors, before, i, balance) for i in range(count) if i not in before
+        }
         assert worths[best] == pytest.approx(max(worths.values()), abs=1e-9)
 
 

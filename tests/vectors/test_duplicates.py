@@ -15,7 +15,8 @@ from conduit_lab.vectors.entry import Entry
 
 def entries(vectors: object) -> list[Entry]:
     return [
-        Entry(f"id {i}", row, {}, f"<i>text {i}</i>", 0.0, 0.0) for i, row in enumerate(np.asarray(vectors, np.float32))
+        Entry(f"id {i}", row, {}, f"<i>text {i}</i>", 0.0, 0.0)
+        for i, row in enumerate(np.asarray(vectors, np.float32))
     ]
 
 
@@ -32,7 +33,9 @@ def test_groups_largest_first_each_in_the_order_of_adding() -> None:
 
 def test_a_chain_is_one_group_and_tells_how_far_its_ends_are_apart() -> None:
     angles = np.radians([0, 10, 20, 90])
-    (group,) = find(entries(np.stack([np.cos(angles), np.sin(angles)], axis=1)), np.cos(np.radians(11)))
+    (group,) = find(
+        entries(np.stack([np.cos(angles), np.sin(angles)], axis=1)), np.cos(np.radians(11))
+    )
     assert group.ids == ["id 0", "id 1", "id 2"]
     assert group.similarity == pytest.approx(np.cos(np.radians(20)))
 
@@ -43,8 +46,15 @@ def test_equal_vectors_are_equal_and_zero_vectors_are_like_nothing() -> None:
     assert ids(found) == [["id 0", "id 1", "id 2"]]
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(0, 40), st.sampled_from([0.6, 0.8, 0.95]), st.sampled_from([1, 5, 64]))
-def test_the_same_groups_as_over_all_pairs(seed: int, count: int, threshold: float, tile: int) -> None:
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 40),
+    st.sampled_from([0.6, 0.8, 0.95]),
+    st.sampled_from([1, 5, 64]),
+)
+def test_the_same_groups_as_over_all_pairs(
+    seed: int, count: int, threshold: float, tile: int
+) -> None:
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(4, 5))[rng.integers(0, 4, count)] + 0.4 * rng.normal(size=(count, 5))
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -10,14 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conduit_lab.core import charts
 from conduit_lab.core.errors import MissingExtra, VectorInputError
 from conduit_lab.core.spec import FloatArray
+from conduit_lab.core.views import charts
 from conduit_lab.vectors.evaluate import Evaluation, evaluate
 from conduit_lab.vectors.store import VectorStore
 
 # Entries lie at angles, and a question is the angle it looks at.
-ENTRIES = {"a#0": (0, "apple"), "a#1": (1, "apple tart"), "b#0": (20, "pear"), "c#0": (40, "plum"), "none": (60, "fig")}
+ENTRIES = {
+    "a#0": (0, "apple"),
+    "a#1": (1, "apple tart"),
+    "b#0": (20, "pear"),
+    "c#0": (40, "plum"),
+    "none": (60, "fig"),
+}
 QUESTIONS = [
     {"question": "0", "pages": "a"},
     {"question": "18 plum", "pages": ["c", "b"]},
@@ -111,15 +117,23 @@ def test_another_key_than_source(store: VectorStore) -> None:
 
 def test_a_page_that_the_store_does_not_have(store: VectorStore) -> None:
     lost = [{"question": "1", "pages": "a;e"}, {"question": "2", "pages": "d"}]
-    with pytest.raises(VectorInputError, match="store 'fruit' has no entry whose 'source' is 'd' and 1 more: add"):
+    with pytest.raises(
+        VectorInputError, match="store 'fruit' has no entry whose 'source' is 'd' and 1 more: add"
+    ):
         evaluate(store, lost)
 
 
 @pytest.mark.parametrize(
     ("questions", "modes", "told"),
-    [([], ["dense"], "no question has pages"), (QUESTIONS[3:], ["dense"], "no question"), (QUESTIONS, [], "no mode")],
+    [
+        ([], ["dense"], "no question has pages"),
+        (QUESTIONS[3:], ["dense"], "no question"),
+        (QUESTIONS, [], "no mode"),
+    ],
 )
-def test_nothing_to_evaluate(store: VectorStore, questions: Any, modes: list[str], told: str) -> None:
+def test_nothing_to_evaluate(
+    store: VectorStore, questions: Any, modes: list[str], told: str
+) -> None:
     with pytest.raises(VectorInputError, match=f"there is nothing to evaluate: {told}"):
         evaluate(store, questions, modes=modes)
 
@@ -135,8 +149,18 @@ def test_to_pandas(evaluation: Evaluation) -> None:
     pytest.importorskip("pandas")
     frame = evaluation.to_pandas()
     assert list(frame["question"]) == [row.question for row in evaluation]
-    assert frame.groupby("mode")["recall"].mean()["dense"] == pytest.approx(evaluation.summary[0].recall)
-    assert set(frame.columns) > {"pages", "found", "rank", "reciprocal_rank", "ndcg", "score", "seconds"}
+    assert frame.groupby("mode")["recall"].mean()["dense"] == pytest.approx(
+        evaluation.summary[0].recall
+    )
+    assert set(frame.columns) > {
+        "pages",
+        "found",
+        "rank",
+        "reciprocal_rank",
+        "ndcg",
+        "score",
+        "seconds",
+    }
 
 
 def test_to_pandas_names_the_extra(evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +172,11 @@ def test_to_pandas_names_the_extra(evaluation: Evaluation, monkeypatch: pytest.M
 def test_the_chart_says_what_its_title_says(evaluation: Evaluation) -> None:
     chart = evaluation.chart
     assert chart.title == evaluation.title == "dense finds 83% of the pages in 3 hits, lexical 50%"
-    assert [(row["mode"], row["hits"]) for row in chart.values[:3]] == [("dense", 1), ("dense", 2), ("dense", 3)]
+    assert [(row["mode"], row["hits"]) for row in chart.values[:3]] == [
+        ("dense", 1),
+        ("dense", 2),
+        ("dense", 3),
+    ]
     assert [row["recall"] for row in chart.values[:3]] == pytest.approx([1.5 / 3, 2.5 / 3, 2.5 / 3])
     assert chart.values[-1]["recall"] == pytest.approx(evaluation.summary[1].recall)
 

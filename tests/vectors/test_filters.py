@@ -14,7 +14,15 @@ from conduit_lab.core.errors import VectorInputError
 from conduit_lab.vectors.filters import parse
 from tests.vectors.wheres import ENTRIES, WHERES, plain, same
 
-ENTRY = {"section": "returns", "year": 2024, "price": 9.5, "new": True, "tags": ["a", 1], "none": None, "o": {"k": [1]}}
+ENTRY = {
+    "section": "returns",
+    "year": 2024,
+    "price": 9.5,
+    "new": True,
+    "tags": ["a", 1],
+    "none": None,
+    "o": {"k": [1]},
+}
 
 
 @pytest.mark.parametrize(
@@ -75,7 +83,10 @@ def test_does_not_match(where: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ({"a": {"$regex": "x"}}, r"unknown operator '\$regex'; known here are \$eq, .*\$contains, \$not"),
+        (
+            {"a": {"$regex": "x"}},
+            r"unknown operator '\$regex'; known here are \$eq, .*\$contains, \$not",
+        ),
         ({"$nor": []}, r"unknown operator '\$nor'; known here are \$and, \$or, \$not"),
         ({"a": {"$gt": 1, "b": 2}}, "unknown operator 'b'"),
         ({"a": {"$gt": [1]}}, r"\$gt for 'a' in a filter wants a number or text, got \[1\]"),
@@ -89,7 +100,10 @@ def test_does_not_match(where: dict[str, Any]) -> None:
         ({"$or": [1]}, "a filter is a dict .*, got int"),
         ({1: 2}, "a filter's keys are text, got 1"),
         ({"\ud800": 2}, "a key of the filter holds a lone surrogate"),
-        ({"k" * 10**6: {"$gt": None}}, r"\$gt for 'k{12}\.{3}k{13}' in a filter wants a number or text"),
+        (
+            {"k" * 10**6: {"$gt": None}},
+            r"\$gt for 'k{12}\.{3}k{13}' in a filter wants a number or text",
+        ),
         ({"$" * 10**6: 1}, r"unknown operator '\${12}\.{3}\${13}'"),
         ("section = 1", "a filter is a dict .*, got str"),
     ],

@@ -13,13 +13,21 @@ from conduit_lab.vectors.hits import Hit, Hits
 
 @pytest.fixture
 def hits() -> Hits:
-    found = [Hit(id=f"id {i}", score=1 - i / 50, content=f"<i>text</i>\n{i}", metadata={"n": i}) for i in range(25)]
+    found = [
+        Hit(id=f"id {i}", score=1 - i / 50, content=f"<i>text</i>\n{i}", metadata={"n": i})
+        for i in range(25)
+    ]
     return Hits(found, "handbook")
 
 
 def test_a_hit_is_a_dict_with_attributes(hits: Hits) -> None:
     hit = hits[0]
-    assert dict(hit) == {"id": "id 0", "score": 1.0, "content": "<i>text</i>\n0", "metadata": {"n": 0}}
+    assert dict(hit) == {
+        "id": "id 0",
+        "score": 1.0,
+        "content": "<i>text</i>\n0",
+        "metadata": {"n": 0},
+    }
     assert (hit.id, hit.score, hit.content, hit.metadata) == tuple(hit.values())
     assert json.loads(json.dumps(hits)) == list(hits)
 

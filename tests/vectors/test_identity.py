@@ -15,7 +15,7 @@ import pytest
 
 from conduit_lab.core.errors import StoreError, VectorInputError
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.models.embedder import Embedder
+from conduit_lab.models.text.embedder import Embedder
 from conduit_lab.vectors.store import VectorStore
 
 MINILM = Path(__file__).parents[2] / "data" / "models" / "minilm"
@@ -35,7 +35,9 @@ class Hashed:
 
     def encode(self, texts: str | Sequence[str]) -> FloatArray:
         many = [texts] if isinstance(texts, str) else texts
-        rows = np.stack([self._table[list(text.encode())].mean(0) for text in many]).astype(np.float32)
+        rows = np.stack([self._table[list(text.encode())].mean(0) for text in many]).astype(
+            np.float32
+        )
         return rows[0] if isinstance(texts, str) else rows
 
 
@@ -46,7 +48,9 @@ class Moved(Hashed):
 class Prompted(Hashed):
     """The same model, with a prompt for documents."""
 
-    def __init__(self, seed: int = 0, name: str = "hashed", prompt: str = "a quite long prompt: ") -> None:
+    def __init__(
+        self, seed: int = 0, name: str = "hashed", prompt: str = "a quite long prompt: "
+    ) -> None:
         super().__init__(seed, name)
         self.prompt = prompt
 
@@ -79,13 +83,18 @@ def fill(path: Path, embedder: Any) -> None:
         (Hashed(0, "same"), Prompted(0, "same")),
         (Prompted(0, "same", prompt="passage: "), Prompted(0, "same", prompt="text: ")),
         (Hashed(0, "x", fingerprint="aa" * 32), Hashed(1, "x", fingerprint="bb" * 32)),
-        (Hashed(0, "x", fingerprint="aa" * 32), Hashed(0, "x", fingerprint="bb" * 32)),  # other settings for long texts
+        (
+            Hashed(0, "x", fingerprint="aa" * 32),
+            Hashed(0, "x", fingerprint="bb" * 32),
+        ),  # other settings for long texts
         (Hashed(0, "x"), Hashed(1, "x", fingerprint="bb" * 32)),
         (Hashed(0, "x", fingerprint="aa" * 32), Hashed(1, "y")),
     ],
 )
 @pytest.mark.parametrize("lazy", [True, False])
-def test_another_embedder_of_the_same_dimension_is_refused(path: Path, first: Any, second: Any, lazy: bool) -> None:
+def test_another_embedder_of_the_same_dimension_is_refused(
+    path: Path, first: Any, second: Any, lazy: bool
+) -> None:
     fill(path, first)
     message = rf"store 'notes' has the vectors of the embedder '{first.name}' .* got '{second.name}' .*reembed=True"
     with pytest.raises(StoreError, match=message):
@@ -122,7 +131,9 @@ def test_an_empty_store_takes_any_embedder(path: Path) -> None:
 def test_a_file_without_an_identity_takes_the_embedder_that_makes_its_vectors(path: Path) -> None:
     fill(path, Hashed(0, "one"))
     forget(path)
-    with pytest.warns(UserWarning, match="has vectors that the embedder 'two' does not make of their texts"):
+    with pytest.warns(
+        UserWarning, match="has vectors that the embedder 'two' does not make of their texts"
+    ):
         VectorStore(path=path, embedder=Hashed(1, "two")).close()
     VectorStore(path=path, embedder=Hashed(0, "one")).close()
     with pytest.raises(StoreError, match="of the embedder 'one'"):
@@ -139,7 +150,9 @@ def test_vectors_without_texts_are_anybodys(path: Path) -> None:
 
 @pytest.mark.parametrize("copied", ["save_to", "backup", "snapshot"])
 @pytest.mark.parametrize("durable", [True, False])
-def test_copies_and_snapshots_know_it_too(path: Path, tmp_path: Path, copied: str, durable: bool) -> None:
+def test_copies_and_snapshots_know_it_too(
+    path: Path, tmp_path: Path, copied: str, durable: bool
+) -> None:
     copy = tmp_path / "copy"
     with VectorStore(path=path if durable else None, embedder=Hashed(0, "one")) as store:
         store.add_texts(TEXTS)
@@ -154,7 +167,11 @@ def test_an_embedder_that_is_set_later_is_verified(path: Path) -> None:
     with VectorStore(path=path, embedder=Hashed(0, "one")) as store:
         store.add_texts(TEXTS)
         store.embedder = Hashed(1, "two")
-        for use in (lambda: store.search("lamp"), lambda: store.add("e", content="more"), lambda: len(store)):
+        for use in (
+            lambda: store.search("lamp"),
+            lambda: store.add("e", content="more"),
+            lambda: len(store),
+        ):
             with pytest.raises(StoreError, match="of the embedder 'one'"):
                 use()
         store.embedder = Hashed(0, "one")
@@ -187,14 +204,21 @@ def test_vectors_that_were_given_with_their_texts_are_anybodys(path: Path) -> No
         lambda store: store.add_texts(["more"]),
     ],
 )
-def test_an_open_store_refuses_the_vectors_that_another_embedder_makes_meanwhile(path: Path, use: Any) -> None:
+def test_an_open_store_refuses_the_vectors_that_another_embedder_makes_meanwhile(
+    path: Path, use: Any
+) -> None:
     fill(path, Hashed(0, "one"))
     two = Hashed(1, "two")
-    with VectorStore(path=path, embedder=Hashed(0, "one")) as store, VectorStore(path=path) as other:
+    with (
+        VectorStore(path=path, embedder=Hashed(0, "one")) as store,
+        VectorStore(path=path) as other,
+    ):
         assert store.search("lamp", 1)[0].score == pytest.approx(1)
         other.reembed(two)
         for _ in range(2):
-            with pytest.raises(StoreError, match="was given to the embedder 'two' while it was open with 'one'"):
+            with pytest.raises(
+                StoreError, match="was given to the embedder 'two' while it was open with 'one'"
+            ):
                 use(store)
         assert np.array_equal([entry.embedding for entry in other], two.encode(TEXTS))
         store.embedder = two
@@ -220,14 +244,19 @@ def test_two_embedders_cannot_fill_one_empty_store(path: Path) -> None:
 
 def test_a_store_without_an_embedder_takes_the_vectors_of_any(path: Path) -> None:
     fill(path, Hashed(0, "one"))
-    with VectorStore(path=path) as plain, VectorStore(path=path, embedder=Hashed(0, "one")) as store:
+    with (
+        VectorStore(path=path) as plain,
+        VectorStore(path=path, embedder=Hashed(0, "one")) as store,
+    ):
         VectorStore(path=path, embedder=Hashed(1, "two"), reembed=True).close()
         store.embedder = None
         for each in (plain, store):
             assert each.search(Hashed(1).encode("lamp"), 1)[0].score == pytest.approx(1)
 
 
-def test_a_served_snapshot_is_not_replaced_by_that_of_another_embedder(path: Path, tmp_path: Path) -> None:
+def test_a_served_snapshot_is_not_replaced_by_that_of_another_embedder(
+    path: Path, tmp_path: Path
+) -> None:
     folder, one = tmp_path / "served", Hashed(0, "one")
     fill(path, one)
     with VectorStore(path=path, embedder=one) as writer:
@@ -257,7 +286,9 @@ def test_all_texts_are_embedded_again_on_demand(path: Path, way: str) -> None:
         store = VectorStore(path=path)
         assert store.reembed(two) == 4
     with store:
-        assert [(entry.id, entry.metadata, entry.content, entry.created_at) for entry in store] == before
+        assert [
+            (entry.id, entry.metadata, entry.content, entry.created_at) for entry in store
+        ] == before
         assert np.array_equal([entry.embedding for entry in store], two.encode(TEXTS))
         assert store.search("lamp", 1)[0].score == pytest.approx(1)
     with pytest.raises(StoreError, match="of the embedder 'two'"):
@@ -270,9 +301,14 @@ def test_embedding_again_that_fails_changes_nothing(path: Path) -> None:
     with VectorStore(path=path) as store:
         store.add("bare", np.ones(8))
         before = [entry.embedding.tolist() for entry in store]
-        with pytest.raises(VectorInputError, match="the embedding of 'bare' is missing, and the entry has no content"):
+        with pytest.raises(
+            VectorInputError,
+            match="the embedding of 'bare' is missing, and the entry has no content",
+        ):
             store.reembed(Hashed(1, "two"))
-        with pytest.raises(VectorInputError, match=r"has no embedder: give one, store\.reembed\(embedder\)"):
+        with pytest.raises(
+            VectorInputError, match=r"has no embedder: give one, store\.reembed\(embedder\)"
+        ):
             store.reembed()
         assert [entry.embedding.tolist() for entry in store] == before
     VectorStore(path=path, embedder=Hashed(0, "one")).close()
@@ -282,7 +318,10 @@ def test_an_embedder_of_another_dimension_cannot(path: Path) -> None:
     fill(path, Hashed(0))
     wide = Hashed(0)
     wide.dimension = 9
-    with VectorStore(path=path) as store, pytest.raises(StoreError, match="has dimension 8, got an embedder of 9"):
+    with (
+        VectorStore(path=path) as store,
+        pytest.raises(StoreError, match="has dimension 8, got an embedder of 9"),
+    ):
         store.reembed(wide)
 
 

@@ -32,7 +32,13 @@ def check(store: VectorStore) -> None:
     """Compare filtered searches with the unfiltered one, filtered here."""
     every = store.search("kettle lamp", 10_000, mode="lexical")
     assert len(every) == sum(entry.content is not None for entry in store)
-    for where in ({"n": -1}, {"n": {"$lt": 40}}, {"n": {"$gte": 40}}, {"n": {"$nin": [1, 2, 4]}}, {}):
+    for where in (
+        {"n": -1},
+        {"n": {"$lt": 40}},
+        {"n": {"$gte": 40}},
+        {"n": {"$nin": [1, 2, 4]}},
+        {},
+    ):
         kept = {entry.id for entry in store.entries(where)}
         for top_k in (1, 7, 10_000):
             hits = store.search("kettle lamp", top_k, where, mode="lexical")
@@ -41,14 +47,22 @@ def check(store: VectorStore) -> None:
 
 def test_every_hit_is_asked_about_once() -> None:
     storage = Storage(None, 2)
-    storage.put([Entry(str(i), np.zeros(2, np.float32), {}, "kettle", 1.0, 1.0) for i in range(10_000)])
+    storage.put(
+        [Entry(str(i), np.zeros(2, np.float32), {}, "kettle", 1.0, 1.0) for i in range(10_000)]
+    )
     seen: list[int] = []
 
     def keep(numbers: IntArray) -> BoolArray:
         seen.extend(numbers.tolist())
         return numbers > 9_990
 
-    assert [id for id, _ in storage.lexical("kettle", 5, keep)] == ["9990", "9991", "9992", "9993", "9994"]
+    assert [id for id, _ in storage.lexical("kettle", 5, keep)] == [
+        "9990",
+        "9991",
+        "9992",
+        "9993",
+        "9994",
+    ]
     assert sorted(seen) == list(range(1, 10_001))
     storage.close()
 
@@ -98,19 +112,26 @@ def test_a_snapshot_and_a_mask(store: VectorStore, tmp_path: Path) -> None:
 
 
 CHANGES = st.lists(
-    st.tuples(st.sampled_from(["add", "delete", "search"]), st.lists(st.integers(0, 12), max_size=4, unique=True)),
+    st.tuples(
+        st.sampled_from(["add", "delete", "search"]),
+        st.lists(st.integers(0, 12), max_size=4, unique=True),
+    ),
     max_size=15,
 )
 
 
 @given(CHANGES)
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_any_changes_in_any_order(changes: list[tuple[str, list[int]]]) -> None:
     with VectorStore(2) as store:
         for kind, ids in changes:
             if kind == "add":
                 metadatas: list[dict[str, Any]] = [{"n": 10 * i} for i in ids]
-                store.add_many([str(i) for i in ids], np.ones((len(ids), 2)), metadatas, ["kettle"] * len(ids))
+                store.add_many(
+                    [str(i) for i in ids], np.ones((len(ids), 2)), metadatas, ["kettle"] * len(ids)
+                )
             elif kind == "delete":
                 store.delete([str(i) for i in ids])
             else:

@@ -28,7 +28,12 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: Patch) ->
     """A store of nine entries and a dead row, which takes four entries at once."""
     monkeypatch.setattr(local, "_BLOCK", 4)
     store = Local(tmp_path / "store.db" if request.param == "file" else None, DIMENSION)
-    store.upsert([entry(f"id {i}", [i, *[1] * (DIMENSION - 1)], {"n": i}, f"old text {i}") for i in range(10)])
+    store.upsert(
+        [
+            entry(f"id {i}", [i, *[1] * (DIMENSION - 1)], {"n": i}, f"old text {i}")
+            for i in range(10)
+        ]
+    )
     store.delete(["id 4"])
     yield store
     store.close()
@@ -49,7 +54,9 @@ def whole(store: Local) -> Any:
     )
 
 
-def failing(times: int, error: type[BaseException], real: Callable[..., Any], *, late: bool = False) -> Any:
+def failing(
+    times: int, error: type[BaseException], real: Callable[..., Any], *, late: bool = False
+) -> Any:
     """Return `real`, that fails the `times`-th time it is called, before or after it has done its work."""
     calls = iter(range(1, 10_000))
 
@@ -65,10 +72,23 @@ def failing(times: int, error: type[BaseException], real: Callable[..., Any], *,
     return call
 
 
-MIXED = [entry(f"id {i}", -1.0 - i, {"n": i + 20, "new": i}, f"new text {i}") for i in [20, 3, 21, 9, 22, 4, 0, 23, 24]]
+MIXED = [
+    entry(f"id {i}", -1.0 - i, {"n": i + 20, "new": i}, f"new text {i}")
+    for i in [20, 3, 21, 9, 22, 4, 0, 23, 24]
+]
 PLACES = [
-    *((Index, name, times, late) for name in ("append", "replace") for times in (1, 2) for late in (False, True)),
-    *((Columns, name, times, late) for name in ("append", "replace") for times in (1, 2) for late in (False, True)),
+    *(
+        (Index, name, times, late)
+        for name in ("append", "replace")
+        for times in (1, 2)
+        for late in (False, True)
+    ),
+    *(
+        (Columns, name, times, late)
+        for name in ("append", "replace")
+        for times in (1, 2)
+        for late in (False, True)
+    ),
     *((Blocks, "append", times, False) for times in (1, 2, 3, 4)),
     *((np, "array", times, False) for times in (1, 2)),
     (record, "row", 7, False),
@@ -78,7 +98,13 @@ PLACES = [
 @pytest.mark.parametrize("error", [MemoryError, RuntimeError])
 @pytest.mark.parametrize(("owner", "name", "times", "late"), PLACES)
 def test_an_add_that_fails_stores_nothing(
-    store: Local, monkeypatch: Patch, owner: Any, name: str, times: int, late: bool, error: type[Exception]
+    store: Local,
+    monkeypatch: Patch,
+    owner: Any,
+    name: str,
+    times: int,
+    late: bool,
+    error: type[Exception],
 ) -> None:
     before, version = whole(store), store.version
     with monkeypatch.context() as patch:
@@ -89,7 +115,9 @@ def test_an_add_that_fails_stores_nothing(
         assert store.path is not None or store.version == version
     store.upsert(MIXED)
     assert store.ids() == [f"id {i}" for i in [0, 1, 2, 3, 5, 6, 7, 8, 9, 20, 21, 22, 4, 23, 24]]
-    assert [plain(one)[1:3] for one in store.get([one.id for one in MIXED])] == [plain(one)[1:3] for one in MIXED]
+    assert [plain(one)[1:3] for one in store.get([one.id for one in MIXED])] == [
+        plain(one)[1:3] for one in MIXED
+    ]
     again = whole(store)
     store._compact()
     assert whole(store) == again
@@ -123,7 +151,9 @@ def test_a_delete_that_fails_removes_nothing(store: Local, monkeypatch: Patch) -
     assert store.count() == 7
 
 
-def test_dead_rows_stay_where_there_is_no_room_to_drop_them(store: Local, monkeypatch: Patch) -> None:
+def test_dead_rows_stay_where_there_is_no_room_to_drop_them(
+    store: Local, monkeypatch: Patch
+) -> None:
     monkeypatch.setattr(local, "_SPARE", 1)
     with monkeypatch.context() as patch:
         patch.setattr(local, "compress", failing(1, MemoryError, compress))

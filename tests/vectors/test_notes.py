@@ -22,7 +22,9 @@ def write(store: VectorStore, changes: dict[str, str | None], prefix: str = "a "
 
 
 @pytest.mark.parametrize("name", [None, "store.db"])
-def test_notes_are_kept_by_key_and_leave_the_entries_alone(tmp_path: Path, name: str | None) -> None:
+def test_notes_are_kept_by_key_and_leave_the_entries_alone(
+    tmp_path: Path, name: str | None
+) -> None:
     with VectorStore(2, path=name and tmp_path / name) as store:
         store.add("x", [1, 2])
         version = store.version

@@ -15,10 +15,19 @@ from conduit_lab.vectors.store import VectorStore
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("postgresql://host/db/notes", r"path= is a postgresql URL: .* VectorStore\.connect\(url\)"),
-        ("postgres://user:secret@host/db", r"path= is a postgres URL: .* VectorStore\.connect\(url\)"),
+        (
+            "postgresql://host/db/notes",
+            r"path= is a postgresql URL: .* VectorStore\.connect\(url\)",
+        ),
+        (
+            "postgres://user:secret@host/db",
+            r"path= is a postgres URL: .* VectorStore\.connect\(url\)",
+        ),
         ("POSTGRESQL://host/db", r"path= is a POSTGRESQL URL: .* VectorStore\.connect\(url\)"),
-        (Path("postgresql://host/db/notes"), r"path= is a postgresql URL: .* VectorStore\.connect\(url\)"),
+        (
+            Path("postgresql://host/db/notes"),
+            r"path= is a postgresql URL: .* VectorStore\.connect\(url\)",
+        ),
         ("qdrant://host:6333/notes", r"path= is a qdrant URL: .* VectorStore\.connect\(url\)"),
         ("qdrants://host/notes", r"path= is a qdrants URL: .* VectorStore\.connect\(url\)"),
         ("qdrant://:memory:/notes", r"path= is a qdrant URL: .* VectorStore\.connect\(url\)"),
@@ -27,7 +36,10 @@ from conduit_lab.vectors.store import VectorStore
         ("https://host/notes.db", r"path= is a https URL: expected the path of a file"),
         ("file:///tmp/notes.db", r"path= is a file URL: expected the path of a file"),
         ("file:notes.db?mode=ro", r"path= is a file URL: expected the path of a file"),
-        (":memory:", r"':memory:' would be a file of that name: a store in memory is VectorStore\(\)"),
+        (
+            ":memory:",
+            r"':memory:' would be a file of that name: a store in memory is VectorStore\(\)",
+        ),
         ("file::memory:?cache=shared", r"a store in memory is VectorStore\(\)"),
     ],
 )
@@ -46,7 +58,9 @@ def test_a_path_that_is_none_is_refused_and_makes_no_file(
     assert list(tmp_path.rglob("*")) == []
 
 
-@pytest.mark.parametrize("path", [r"C:\notes\index.db", "C:/notes/index.db", "d:/x.db", "a b/c:d.db", "memory"])
+@pytest.mark.parametrize(
+    "path", [r"C:\notes\index.db", "C:/notes/index.db", "d:/x.db", "a b/c:d.db", "memory"]
+)
 def test_other_paths_are_paths(path: str) -> None:
     assert str(resolve(path)).endswith(path)
 

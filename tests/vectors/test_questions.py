@@ -28,7 +28,10 @@ def test_a_table(tmp_path: Path) -> None:
 
 
 def test_dicts_and_questions() -> None:
-    rows = [{"question": "How long?", "pages": ["a.md", "b.md", "a.md"]}, {"question": "Why?", "pages": None}]
+    rows = [
+        {"question": "How long?", "pages": ["a.md", "b.md", "a.md"]},
+        {"question": "Why?", "pages": None},
+    ]
     assert read(iter(rows)) == READ
     assert read(READ) == READ
 
@@ -51,7 +54,9 @@ def test_a_row_that_does_not_fit(row: Any, told: str) -> None:
 
 
 def test_what_is_no_list_of_questions() -> None:
-    with pytest.raises(VectorInputError, match="questions are a CSV file, a DataFrame or a list of dicts, got 7"):
+    with pytest.raises(
+        VectorInputError, match="questions are a CSV file, a DataFrame or a list of dicts, got 7"
+    ):
         read(7)
 
 

@@ -36,11 +36,17 @@ def test_equal_to_ranx(ranx: Any, k: int) -> None:
         pages = [name for name in names if name.startswith("page")]
         pages += [f"lost {i}" for i in range(count - len(pages))]
         wants[str(question)] = dict.fromkeys(pages, 1)
-        run[str(question)] = {name: 1.0 - place / 100 for place, name in zip(places, names, strict=True)}
+        run[str(question)] = {
+            name: 1.0 - place / 100 for place, name in zip(places, names, strict=True)
+        }
     metrics = [f"recall@{k}", f"mrr@{k}", f"ndcg@{k}"]
     judged = ranx.Run(run)
     ranx.evaluate(ranx.Qrels(wants), judged, metrics)
-    ours = [ranking.recall(gains, wanted), ranking.reciprocal_rank(gains), ranking.ndcg(gains, wanted)]
+    ours = [
+        ranking.recall(gains, wanted),
+        ranking.reciprocal_rank(gains),
+        ranking.ndcg(gains, wanted),
+    ]
     for metric, values in zip(metrics, ours, strict=True):
         theirs = [judged.scores[metric][str(question)] for question in range(len(gains))]
         np.testing.assert_allclose(values, theirs, atol=1e-12)
@@ -48,7 +54,11 @@ def test_equal_to_ranx(ranx: Any, k: int) -> None:
 
 def test_the_best_order_is_1_and_no_hit_is_0() -> None:
     gains, wanted = np.array([[True, True, False], [False, False, False]]), np.array([2, 1])
-    for values in (ranking.recall(gains, wanted), ranking.reciprocal_rank(gains), ranking.ndcg(gains, wanted)):
+    for values in (
+        ranking.recall(gains, wanted),
+        ranking.reciprocal_rank(gains),
+        ranking.ndcg(gains, wanted),
+    ):
         assert values.tolist() == [1.0, 0.0]
 
 

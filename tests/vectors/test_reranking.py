@@ -112,7 +112,9 @@ def test_an_evaluation_says_it_too(store: VectorStore) -> None:
 
 @pytest.mark.parametrize("reranker", [5, "cross-encoder", len, np.zeros(3)])
 def test_a_reranker_has_a_method_that_scores(store: VectorStore, reranker: Any) -> None:
-    with pytest.raises(VectorInputError, match=r"rerank expects a model with score\(query, passages\)"):
+    with pytest.raises(
+        VectorInputError, match=r"rerank expects a model with score\(query, passages\)"
+    ):
         store.search("text", rerank=reranker)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conduit_lab.core import trace
 from conduit_lab.core.errors import StoreError, VectorInputError
 from conduit_lab.core.spec import FloatArray
+from conduit_lab.core.trace import recorder
 from conduit_lab.vectors.hits import Hits
 from conduit_lab.vectors.store import VectorStore
 
@@ -112,7 +112,10 @@ def test_near_ties_are_told_apart() -> None:
 def test_zero_vectors_score_zero(store: VectorStore) -> None:
     store.add("zero", [0, 0, 0, 0])
     store.add("against", [-1, 0, 0, 0])
-    assert [(hit.id, hit.score) for hit in store.search([1, 0, 0, 0])] == [("zero", 0.0), ("against", -1.0)]
+    assert [(hit.id, hit.score) for hit in store.search([1, 0, 0, 0])] == [
+        ("zero", 0.0),
+        ("against", -1.0),
+    ]
     assert [str(hit.score) for hit in store.search([0, 0, 0, 0])] == ["0.0", "0.0"]
     assert [str(hit.score) for hit in store.search([-1, -1, -1, -1])] == ["0.5", "0.0"]
 
@@ -120,12 +123,18 @@ def test_zero_vectors_score_zero(store: VectorStore) -> None:
 def test_extreme_but_finite_vectors(store: VectorStore) -> None:
     store.add("huge", np.full(4, 3e38))
     store.add("tiny", np.full(4, 1e-45))
-    assert [hit.score for hit in store.search([1e-45, 1e-45, 0, 0])] == pytest.approx([0.5**0.5] * 2)
+    assert [hit.score for hit in store.search([1e-45, 1e-45, 0, 0])] == pytest.approx(
+        [0.5**0.5] * 2
+    )
     assert store["tiny"].embedding.tolist() == np.full(4, 1e-45, np.float32).tolist()
 
 
 def test_where_filters_before_it_counts(store: VectorStore) -> None:
-    store.add_many([str(i) for i in range(40)], np.tile(np.arange(1, 5), (40, 1)), [{"n": i} for i in range(40)])
+    store.add_many(
+        [str(i) for i in range(40)],
+        np.tile(np.arange(1, 5), (40, 1)),
+        [{"n": i} for i in range(40)],
+    )
     assert ids(store.search([1, 2, 3, 4], top_k=3, where={"n": {"$gte": 36}})) == ["36", "37", "38"]
     assert len(store.search([-1, 0, 0, 0], top_k=30, where={"n": {"$lt": 25}})) == 25
     assert store.search([1, 0, 0, 0], where={"n": 99}) == []
@@ -160,7 +169,9 @@ def test_a_wrong_embedding_stores_nothing(store: VectorStore, embedding: Any, me
         store.add("x", embedding)
     with pytest.raises(VectorInputError, match=message):
         store.add_many(["good", "x"], None if embedding is None else [[1, 2, 3, 4], embedding])
-    if embedding is not None and np.ndim(np.array(embedding, object)) != 2:  # a batch of queries is none of these
+    if (
+        embedding is not None and np.ndim(np.array(embedding, object)) != 2
+    ):  # a batch of queries is none of these
         with pytest.raises(VectorInputError):
             store.search(embedding)
     assert len(store) == store.version == 0
@@ -169,9 +180,13 @@ def test_a_wrong_embedding_stores_nothing(store: VectorStore, embedding: Any, me
 def test_a_wrong_row_of_a_matrix_is_named(store: VectorStore) -> None:
     matrix = np.ones((3, 4))
     matrix[1, 2] = np.nan
-    with pytest.raises(VectorInputError, match=r"store 'handbook': the embedding of 'b' has nan at position 2"):
+    with pytest.raises(
+        VectorInputError, match=r"store 'handbook': the embedding of 'b' has nan at position 2"
+    ):
         store.add_many(list("abc"), matrix)
-    with pytest.raises(VectorInputError, match=r"2 ids want float32 \[2, 4\], got float64 \[3, 4\]"):
+    with pytest.raises(
+        VectorInputError, match=r"2 ids want float32 \[2, 4\], got float64 \[3, 4\]"
+    ):
         store.add_many(list("ab"), matrix)
     assert len(store) == 0
 
@@ -188,14 +203,22 @@ def test_a_wrong_row_of_a_matrix_is_named(store: VectorStore) -> None:
         ({"contents": ["a"]}, "2 ids want 2 contents, got 1"),
         ({"metadatas": [{}, {}, {}]}, "2 ids want 2 metadatas, got 3"),
         ({"metadatas": [{}, [1]]}, r"metadata of 'b' must be a dict, got \[1\]"),
-        ({"metadatas": [{}, {1: 2}]}, "a key of store 'handbook': metadata of 'b' must be text, got 1"),
-        ({"metadatas": [{}, {"a": [{"b": {3, 4}}]}]}, r"metadata of 'b'\['a'\]\[0\]\['b'\] is a set"),
+        (
+            {"metadatas": [{}, {1: 2}]},
+            "a key of store 'handbook': metadata of 'b' must be text, got 1",
+        ),
+        (
+            {"metadatas": [{}, {"a": [{"b": {3, 4}}]}]},
+            r"metadata of 'b'\['a'\]\[0\]\['b'\] is a set",
+        ),
         ({"metadatas": [{}, {"n": np.int64(3)}]}, r"\['n'\] is a int64.*\.item\(\)"),
         ({"metadatas": [{}, {"n": float("nan")}]}, r"\['n'\] is nan, which JSON cannot carry"),
         ({"metadatas": [{}, {"n": "\udc00"}]}, r"\['n'\] holds a lone surrogate"),
     ],
 )
-def test_a_wrong_batch_stores_nothing(store: VectorStore, arguments: dict[str, Any], message: str) -> None:
+def test_a_wrong_batch_stores_nothing(
+    store: VectorStore, arguments: dict[str, Any], message: str
+) -> None:
     with pytest.raises(VectorInputError, match=message):
         store.add_many(**{"ids": ["a", "b"], "embeddings": np.eye(4)[:2], **arguments})
     assert len(store) == store.version == 0
@@ -250,7 +273,9 @@ def test_text_is_embedded() -> None:
     store.add_many(["b", "c"], metadatas=[{"content": "bbb"}, {"content": "cd"}])
     assert ids(store.search("b", top_k=1)) == ["b"]
     assert store["a"].embedding.tolist() == [2, 1, 0, 0]
-    with pytest.raises(VectorInputError, match="embedding of 'x' is missing, and the entry has no content"):
+    with pytest.raises(
+        VectorInputError, match="embedding of 'x' is missing, and the entry has no content"
+    ):
         store.add("x")
     assert repr(store).endswith("in memory · embedder letters")
 
@@ -265,7 +290,10 @@ def test_text_needs_an_embedder(store: VectorStore) -> None:
     [
         ({"dimension": 0}, "at least 1, got 0"),
         ({"dimension": True}, "at least 1, got True"),
-        ({"dimension": 8, "embedder": Letters()}, "the embedder makes dimension 4, got dimension=8"),
+        (
+            {"dimension": 8, "embedder": Letters()},
+            "the embedder makes dimension 4, got dimension=8",
+        ),
         ({"metric": "l1"}, "metric is one of cosine, dot, l2, manhattan, got 'l1'"),
     ],
 )
@@ -294,14 +322,18 @@ def test_a_closed_store_says_so(store: VectorStore) -> None:
     store.add("a", [1, 0, 0, 0])
     store.close()
     store.close()
-    for use in (lambda: store.search([1, 0, 0, 0]), lambda: store.add("b", [1, 0, 0, 0]), lambda: len(store)):
+    for use in (
+        lambda: store.search([1, 0, 0, 0]),
+        lambda: store.add("b", [1, 0, 0, 0]),
+        lambda: len(store),
+    ):
         with pytest.raises(StoreError, match="store 'handbook' is closed"):
             use()
     assert "closed" in repr(store)
 
 
 def test_spans(store: VectorStore) -> None:
-    with trace.record("call") as recorded:
+    with recorder.record("call") as recorded:
         store.add("a", [1, 0, 0, 0])
         hits = store.search([1, 0, 0, 0])
         store.get("a")
@@ -321,7 +353,8 @@ def test_repr() -> None:
     store = VectorStore(384, name="<b>hand</b>")
     store.add_many([str(i) for i in range(1_000)], np.ones((1_000, 384)))
     assert (
-        repr(store) == "VectorStore '<b>hand</b>' · 1\u2009000 entries · 384 × float32 · cosine · 1.47 MB · in memory"
+        repr(store)
+        == "VectorStore '<b>hand</b>' · 1\u2009000 entries · 384 × float32 · cosine · 1.47 MB · in memory"
     )
     bundle = store._repr_mimebundle_()
     assert bundle["text/plain"] == repr(store)

@@ -21,7 +21,9 @@ QUERY = np.random.default_rng(2).standard_normal(8).astype(np.float32)
 
 def fill(store: VectorStore) -> None:
     ids = [f"id {i}" for i in range(len(VECTORS))]
-    store.add_many(ids, VECTORS, [{"n": i} for i in range(len(ids))], [f"text {i}" for i in range(len(ids))])
+    store.add_many(
+        ids, VECTORS, [{"n": i} for i in range(len(ids))], [f"text {i}" for i in range(len(ids))]
+    )
 
 
 def answer(store: VectorStore) -> Hits:
@@ -40,7 +42,10 @@ def test_reopening_gives_the_same(path: Path) -> None:
         fill(store)
         store.delete(["id 0", "id 30"])
         store.add("id 5", VECTORS[0], {"replaced": True})
-        before, entries = answer(store), [(e.id, e.embedding.tolist(), e.created_at, e.updated_at) for e in store]
+        before, entries = (
+            answer(store),
+            [(e.id, e.embedding.tolist(), e.created_at, e.updated_at) for e in store],
+        )
     assert [file.name for file in path.parent.iterdir()] == ["index.db"]
     with VectorStore(8, path=path) as store:
         assert answer(store) == before
@@ -65,7 +70,10 @@ def test_a_file_tells_its_dimension_and_metric(path: Path, tmp_path: Path, lazy:
 @pytest.mark.parametrize(
     ("named", "message"),
     [
-        ({"dimension": 9}, "has dimension 8, wanted 9: use the dimension it was made with, or choose another path"),
+        (
+            {"dimension": 9},
+            "has dimension 8, wanted 9: use the dimension it was made with, or choose another path",
+        ),
         ({"metric": "cosine"}, "has metric l2, wanted cosine: use the metric it was made with"),
         ({"embedder": Letters()}, "has dimension 8, wanted 4"),
     ],
@@ -135,7 +143,9 @@ def test_a_full_disk_changes_nothing(path: Path) -> None:
         connection = store._local("test")._storage._connection
         page_limit = connection.execute("PRAGMA page_count").fetchone()[0] + 1
         connection.execute(f"PRAGMA max_page_count = {page_limit}")
-        with pytest.raises(StoreError, match=r"index\.db: cannot write the store: database or disk is full"):
+        with pytest.raises(
+            StoreError, match=r"index\.db: cannot write the store: database or disk is full"
+        ):
             store.add("big", QUERY, content="x" * 100_000)
         assert answer(store) == before
         store.add("small", QUERY)

@@ -77,7 +77,10 @@ def test_a_filter_loses_nothing(collection: Collection, where: dict[str, Any], e
     together = collection.store.search(QUERIES, TOP_K, where, exact=exact)
     for found in (one_by_one, together):
         assert [len(hits) for hits in found] == [min(TOP_K, len(rows))] * len(QUERIES)
-        recalls = [len(set(ids(hits)) & set(best)) / len(best) for hits, best in zip(found, wanted, strict=True)]
+        recalls = [
+            len(set(ids(hits)) & set(best)) / len(best)
+            for hits, best in zip(found, wanted, strict=True)
+        ]
         assert np.mean(recalls) >= (1.0 if exact else 0.99)
 
 
@@ -85,20 +88,27 @@ def test_a_filter_loses_nothing(collection: Collection, where: dict[str, Any], e
 def test_a_mask_finds_what_its_filter_finds(collection: Collection, where: dict[str, Any]) -> None:
     mask = np.zeros(COUNT, np.bool_)
     mask[collection.kept(where)] = True
-    assert collection.store.search(QUERIES, TOP_K, mask) == collection.store.search(QUERIES, TOP_K, where)
+    assert collection.store.search(QUERIES, TOP_K, mask) == collection.store.search(
+        QUERIES, TOP_K, where
+    )
 
 
 def test_all_that_match_are_found_however_few(collection: Collection) -> None:
     rows = collection.kept(KEPT["0.1 %"])
     hits = collection.store.search(QUERIES[0], 10_000, KEPT["0.1 %"])
     assert sorted(ids(hits), key=int) == [str(row) for row in rows]
-    assert [entry.id for entry in collection.store.entries(KEPT["0.1 %"])] == [str(row) for row in rows]
+    assert [entry.id for entry in collection.store.entries(KEPT["0.1 %"])] == [
+        str(row) for row in rows
+    ]
     assert collection.store.search(QUERIES[0], 5, {"section": "none"}) == []
 
 
 def test_a_filter_follows_every_change(tmp_path: Path) -> None:
     where = {"price": {"$lt": 10}}
-    with VectorStore(2, path=tmp_path / "prices.db") as store, VectorStore(2, path=tmp_path / "prices.db") as other:
+    with (
+        VectorStore(2, path=tmp_path / "prices.db") as store,
+        VectorStore(2, path=tmp_path / "prices.db") as other,
+    ):
         store.add_many(["a", "b", "c"], np.eye(3, 2), [{"price": 5}, {"price": 9.5}, {"price": 10}])
         assert ids(store.search([1, 0], 5, where)) == ["a", "b"]
         store.update("c", metadata={"price": 9.99})

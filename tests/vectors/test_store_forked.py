@@ -58,7 +58,12 @@ def test_a_child_searches_while_threads_of_the_parent_work(store: VectorStore) -
         found = store.search(ONE, 500)
         store.add("child", ONE)
         worded = store.search("kettle", 500, mode="lexical")
-        return len(found) >= 300 and "child" in store and len(worded) == 300 and store.delete("child") == 1
+        return (
+            len(found) >= 300
+            and "child" in store
+            and len(worded) == 300
+            and store.delete("child") == 1
+        )
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
     for thread in threads:
@@ -137,7 +142,9 @@ def test_a_lock_that_is_never_given_back_stops_no_child(
             done.wait()
 
     def child() -> bool:
-        if store.path is None and lock == "_lock":  # its rows may be in the middle of a change, and are the only copy
+        if (
+            store.path is None and lock == "_lock"
+        ):  # its rows may be in the middle of a change, and are the only copy
             with pytest.raises(StoreError, match="there is no other copy"):
                 store.add("child", ONE)
             return True

@@ -22,9 +22,9 @@ DIMENSION = 5
 IDS = st.sampled_from([f"id {i}" for i in range(12)] + ["", "é\0"])
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 # Few values make ties and zero vectors; any float32 makes extremes.
-VECTORS = hnp.arrays(np.float32, DIMENSION, elements=st.sampled_from([-1.0, 0.0, 1.0])) | hnp.arrays(
-    np.float32, DIMENSION, elements=FINITE
-)
+VECTORS = hnp.arrays(
+    np.float32, DIMENSION, elements=st.sampled_from([-1.0, 0.0, 1.0])
+) | hnp.arrays(np.float32, DIMENSION, elements=FINITE)
 METADATA = st.fixed_dictionaries({"n": st.integers(0, 3)})
 
 
@@ -112,7 +112,9 @@ class StoreMachine(RuleBasedStateMachine):
     def search(self, query: Any, top_k: int, limit: int | None) -> None:
         hits = self.store.search(query, top_k, None if limit is None else {"n": {"$lt": limit}})
         expected = {
-            id: cosine(query, vector) for id, (vector, metadata) in self.model.items() if metadata["n"] < (limit or 4)
+            id: cosine(query, vector)
+            for id, (vector, metadata) in self.model.items()
+            if metadata["n"] < (limit or 4)
         }
         if limit == 0:
             expected = {}
@@ -123,7 +125,9 @@ class StoreMachine(RuleBasedStateMachine):
         assert scores == pytest.approx([expected[hit.id] for hit in hits], abs=1e-6)
         order = list(self.model)
         for first, second in pairwise(hits):
-            if first.score == second.score and same(self.model[first.id][0], self.model[second.id][0]):
+            if first.score == second.score and same(
+                self.model[first.id][0], self.model[second.id][0]
+            ):
                 assert order.index(first.id) < order.index(second.id)
         assert all(hit.metadata == self.model[hit.id][1] for hit in hits)
 
@@ -150,6 +154,10 @@ class DurableStoreMachine(StoreMachine):
 
 
 TestStoreInMemory = StoreMachine.TestCase
-TestStoreInMemory.settings = settings(max_examples=60, stateful_step_count=25, deadline=None, database=None)
+TestStoreInMemory.settings = settings(
+    max_examples=60, stateful_step_count=25, deadline=None, database=None
+)
 TestStoreInFile = DurableStoreMachine.TestCase
-TestStoreInFile.settings = settings(max_examples=25, stateful_step_count=20, deadline=None, database=None)
+TestStoreInFile.settings = settings(
+    max_examples=25, stateful_step_count=20, deadline=None, database=None
+)

@@ -60,8 +60,13 @@ def never_loaded() -> Iterator[None]:
 
 def whole(store: VectorStore) -> Any:
     """All that can be asked of a store; what ties comes in the order of adding."""
-    entries = [(e.id, e.embedding.tolist(), e.metadata, e.content, e.created_at, e.updated_at) for e in store]
-    found = [store.search(QUERY, 100, where) for where in (None, {"n": {"$lt": 4}}, {"n": {"$gte": 4}})]
+    entries = [
+        (e.id, e.embedding.tolist(), e.metadata, e.content, e.created_at, e.updated_at)
+        for e in store
+    ]
+    found = [
+        store.search(QUERY, 100, where) for where in (None, {"n": {"$lt": 4}}, {"n": {"$gte": 4}})
+    ]
     return entries, found, store.search("kettle lamp", 100, mode="lexical"), len(store)
 
 
@@ -74,13 +79,19 @@ def reopened(path: Path) -> Any:
 
 WHO = st.integers(0, 2)
 SOME = st.lists(st.sampled_from(IDS), min_size=1, max_size=4, unique=True)
-STEPS = st.tuples(WHO, st.sampled_from(["add", "add", "delete", "search", "fail"]), SOME, st.integers(0, 5))
+STEPS = st.tuples(
+    WHO, st.sampled_from(["add", "add", "delete", "search", "fail"]), SOME, st.integers(0, 5)
+)
 
 
-@pytest.mark.parametrize("spare", [1, 6, 1_024])  # so that all is read again often, seldom and never
+@pytest.mark.parametrize(
+    "spare", [1, 6, 1_024]
+)  # so that all is read again often, seldom and never
 @settings(deadline=None, max_examples=60)
 @given(st.lists(STEPS, max_size=40))
-def test_stores_over_one_file_always_agree(spare: int, steps: list[tuple[int, str, list[str], int]]) -> None:
+def test_stores_over_one_file_always_agree(
+    spare: int, steps: list[tuple[int, str, list[str], int]]
+) -> None:
     known: dict[str, int] = {}
     with TemporaryDirectory() as folder, Patch.context() as patch, ExitStack() as stack:
         patch.setattr(local, "_SPARE", spare)
@@ -106,7 +117,9 @@ def test_stores_over_one_file_always_agree(spare: int, steps: list[tuple[int, st
                     failing.setattr(Local, "_add", broken)
                     store.add_many(ids, np.full((len(ids), 2), 9))
             found = [hit.id for hit in store.search(QUERY, 100)]
-            assert found == sorted(known, key=lambda id: -(known[id] % 2))  # which keeps the order of adding
+            assert found == sorted(
+                known, key=lambda id: -(known[id] % 2)
+            )  # which keeps the order of adding
             assert [entry.id for entry in store] == list(known)
         answers = [whole(store) for store in stores]
         stack.close()
@@ -131,7 +144,9 @@ def test_rows_lie_in_the_order_of_the_file(pair: Pair, path: Path) -> None:
     assert whole(one) == reopened(path)
 
 
-@pytest.mark.parametrize("change", [lambda s: s.add("new", QUERY), lambda s: s.delete("id 5"), lambda s: s.delete("x")])
+@pytest.mark.parametrize(
+    "change", [lambda s: s.add("new", QUERY), lambda s: s.delete("id 5"), lambda s: s.delete("x")]
+)
 def test_what_comes_just_before_a_change_is_taken_in_first(
     pair: Pair, path: Path, monkeypatch: Patch, change: Callable[[VectorStore], Any]
 ) -> None:
@@ -189,13 +204,17 @@ def test_a_small_change_leaves_index_and_codes(path: Path) -> None:
             for row in rows[:6]:
                 assert two.search(row, 20).plan.startswith("int8 scan")
                 assert two.search(row, 20) == one.search(row, 20)
-            assert two.search(rows[1], where={"n": {"$gt": 4_990}}) == one.search(rows[1], where={"n": {"$gt": 4_990}})
+            assert two.search(rows[1], where={"n": {"$gt": 4_990}}) == one.search(
+                rows[1], where={"n": {"$gt": 4_990}}
+            )
         assert two._local("test")._index is index
         assert index._derived.codes is codes
 
 
 @pytest.mark.parametrize(("count", "loaded"), [(1_024, False), (1_025, True)])
-def test_a_great_change_is_read_as_a_whole(pair: Pair, monkeypatch: Patch, count: int, loaded: bool) -> None:
+def test_a_great_change_is_read_as_a_whole(
+    pair: Pair, monkeypatch: Patch, count: int, loaded: bool
+) -> None:
     one, two = pair
     index = two._local("test")._index
     one.add_many([f"more {i}" for i in range(count)], np.ones((count, 2)))
@@ -285,13 +304,17 @@ def test_a_delete_of_what_is_not_there_waits_for_nobody(pair: Pair, path: Path) 
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert one.delete(["x", "y"]) == 0
-        with pytest.raises(StoreError, match=r"index\.db: another process is writing this store: try again"):
+        with pytest.raises(
+            StoreError, match=r"index\.db: another process is writing this store: try again"
+        ):
             one.delete("id 0")
     assert one.delete("id 0") == 1
 
 
 @pytest.mark.parametrize("elsewhere", ["sqlite", "store"])
-def test_searches_go_on_while_a_write_waits_for_another(pair: Pair, path: Path, elsewhere: str) -> None:
+def test_searches_go_on_while_a_write_waits_for_another(
+    pair: Pair, path: Path, elsewhere: str
+) -> None:
     one, two = pair
     with ExitStack() as stack:
         if elsewhere == "sqlite":
@@ -339,7 +362,13 @@ def test_two_processes_end_with_the_same(path: Path) -> None:
     with ExitStack() as stack, VectorStore(path=path) as third:
         writers = [
             stack.enter_context(
-                subprocess.Popen([*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+                subprocess.Popen(
+                    [*command, name],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    cwd=ROOT,
+                )
             )
             for name in ("one", "other")
         ]
@@ -375,7 +404,9 @@ def test_two_threads_with_a_store_each_read_no_more_than_changes(path: Path) -> 
             errors.append(error)
 
     with VectorStore(2, path=path) as one, VectorStore(2, path=path) as two, never_loaded():
-        threads = [threading.Thread(target=write, args=pair) for pair in ((one, "one"), (two, "two"))]
+        threads = [
+            threading.Thread(target=write, args=pair) for pair in ((one, "one"), (two, "two"))
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -26,7 +26,12 @@ def test_searches_during_writes(tmp_path: Path, durable: bool) -> None:
         while not stop.is_set():
             round += 1
             for axis in range(DIMENSION):
-                store.add(f"kept {axis}", eye[axis] * round, {"axis": axis, "round": round}, f"{axis} {round}")
+                store.add(
+                    f"kept {axis}",
+                    eye[axis] * round,
+                    {"axis": axis, "round": round},
+                    f"{axis} {round}",
+                )
             store.add_many([f"gone {axis} {round}" for axis in range(DIMENSION)], eye)
             gone = [f"gone {axis} {round}" for axis in range(DIMENSION)]
             store.delete(gone)

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conduit_lab.core import trace
 from conduit_lab.core.errors import StoreError, VectorInputError
 from conduit_lab.core.spec import FloatArray
+from conduit_lab.core.trace import recorder
 from conduit_lab.vectors.hits import Hits
 from conduit_lab.vectors.store import VectorStore
 from tests.vectors.test_store import Letters
@@ -77,7 +77,9 @@ def test_an_arrow_table_is_a_batch(store: VectorStore) -> None:
 
 
 def test_a_table_without_the_columns_is_refused(store: VectorStore) -> None:
-    with pytest.raises(VectorInputError, match="a table wants the column 'id' and 'embedding', 'content' or both"):
+    with pytest.raises(
+        VectorInputError, match="a table wants the column 'id' and 'embedding', 'content' or both"
+    ):
         store.add_many(pd.DataFrame({"id": ["a"], "text": ["b"]}))
     with pytest.raises(VectorInputError, match="a table holds all columns itself"):
         store.add_many(pd.DataFrame({"id": ["a"], "content": ["b"]}), [[1, 2, 3, 4]])
@@ -92,7 +94,10 @@ def test_many_queries_give_a_list_of_hits(store: VectorStore) -> None:
     assert store.search(np.empty((0, 4))) == []
     with pytest.raises(VectorInputError, match="the query, row 1, has nan at position 2"):
         store.search(np.array([[1, 0, 0, 0], [1, 0, np.nan, 0]]))
-    with pytest.raises(VectorInputError, match=r"wants float32 \[4\], or a batch of such rows, got float64 \[2, 3\]"):
+    with pytest.raises(
+        VectorInputError,
+        match=r"wants float32 \[4\], or a batch of such rows, got float64 \[2, 3\]",
+    ):
         store.search(np.ones((2, 3)))
 
 
@@ -180,7 +185,9 @@ def test_a_mask_is_a_filter(store: VectorStore) -> None:
     store.add_many(["a", "b", "c"], np.ones((3, 4)), [{"n": i} for i in range(3)])
     store.delete("a")
     assert ids(store.search([1, 1, 1, 1], where=store.to_pandas()["n"] > 1)) == ["c"]
-    with pytest.raises(VectorInputError, match="a mask wants one value for each of 2 entries, got 3"):
+    with pytest.raises(
+        VectorInputError, match="a mask wants one value for each of 2 entries, got 3"
+    ):
         store.search([1, 1, 1, 1], where=[True, False, True])
     with pytest.raises(VectorInputError, match="a filter is a dict"):
         store.search([1, 1, 1, 1], where=[1, 0])
@@ -191,15 +198,26 @@ def test_entries_of_a_filter(store: VectorStore) -> None:
     assert [entry.id for entry in store.entries({"n": {"$gte": 597}})] == ["597", "598", "599"]
 
 
-WORDS = {"kettle": "The kettle is broken. aa", "fridge": "A loud fridge. bb", "money": "Where is my money? ab"}
+WORDS = {
+    "kettle": "The kettle is broken. aa",
+    "fridge": "A loud fridge. bb",
+    "money": "Where is my money? ab",
+}
 
 
 def test_lexical_search_finds_words(store: VectorStore) -> None:
-    store.add_many(list(WORDS), contents=list(WORDS.values()), metadatas=[{"n": i} for i in range(3)])
+    store.add_many(
+        list(WORDS), contents=list(WORDS.values()), metadatas=[{"n": i} for i in range(3)]
+    )
     assert ids(store.search("kettles that broke", mode="lexical")) == ["kettle"]
-    assert ids(store.search("the fridge and the kettle", mode="lexical", where={"n": 1})) == ["fridge"]
+    assert ids(store.search("the fridge and the kettle", mode="lexical", where={"n": 1})) == [
+        "fridge"
+    ]
     assert ids(store.search("nothing of this", mode="lexical")) == []
-    assert [ids(hits) for hits in store.search(["fridge", "money"], mode="lexical")] == [["fridge"], ["money"]]
+    assert [ids(hits) for hits in store.search(["fridge", "money"], mode="lexical")] == [
+        ["fridge"],
+        ["money"],
+    ]
     store.update("fridge", content="A washing machine.")
     assert ids(store.search("fridge", mode="lexical")) == []
     store.delete("money")
@@ -261,7 +279,15 @@ def test_a_reranker_has_the_last_word(store: VectorStore) -> None:
 
 @pytest.mark.parametrize(
     "how",
-    [{"mode": "fuzzy"}, {"mmr": 2}, {"mmr": True}, {"mmr": "0.5"}, {"fusion": "sum"}, {"top_k": 0}, {"top_k": True}],
+    [
+        {"mode": "fuzzy"},
+        {"mmr": 2},
+        {"mmr": True},
+        {"mmr": "0.5"},
+        {"fusion": "sum"},
+        {"top_k": 0},
+        {"top_k": True},
+    ],
 )
 def test_a_search_that_cannot_be(store: VectorStore, how: Any) -> None:
     with pytest.raises(VectorInputError):
@@ -287,7 +313,7 @@ def test_duplicates(store: VectorStore) -> None:
 
 def test_the_plan_is_in_the_trace_and_the_hits(store: VectorStore) -> None:
     store.add("a", [1, 0, 0, 0])
-    with trace.record("call") as recorded:
+    with recorder.record("call") as recorded:
         hits = store.search([1, 0, 0, 0])
     assert hits.plan == recorded["letters"].note
     assert hits.plan in repr(hits)
@@ -308,24 +334,30 @@ def test_metrics(metric: str, order: list[str], scores: list[float]) -> None:
         hits = store.search([2, 0])
         assert set(ids(hits)) == set(order)
         assert [hit.score for hit in hits] == pytest.approx(scores)
-        assert ids(hits) == (["far", "near", "side"] if metric == "cosine" else order)  # far was added first
+        assert ids(hits) == (
+            ["far", "near", "side"] if metric == "cosine" else order
+        )  # far was added first
 
 
 # Copies
 
 
 def test_a_store_in_memory_is_saved_as_a_file(store: VectorStore, tmp_path: Path) -> None:
-    store.add_many(["a", "b", "c"], np.eye(4)[:3], [{"n": i} for i in range(3)], ["x", None, "kettle"])
+    store.add_many(
+        ["a", "b", "c"], np.eye(4)[:3], [{"n": i} for i in range(3)], ["x", None, "kettle"]
+    )
     store.delete("a")
     with VectorStore(4, path=store.save_to(tmp_path / "copy.db")) as copy:
-        assert [(e.id, e.embedding.tolist(), e.metadata, e.content, e.created_at) for e in copy] == [
-            (e.id, e.embedding.tolist(), e.metadata, e.content, e.created_at) for e in store
-        ]
+        assert [
+            (e.id, e.embedding.tolist(), e.metadata, e.content, e.created_at) for e in copy
+        ] == [(e.id, e.embedding.tolist(), e.metadata, e.content, e.created_at) for e in store]
         assert ids(copy.search("kettle", mode="lexical", where={"n": 2})) == ["c"]
 
 
 def test_a_snapshot_is_searched_and_replaced(store: VectorStore, tmp_path: Path) -> None:
-    store.add_many(["a", "b", "c"], np.eye(4)[:3], [{"n": i} for i in range(3)], ["x", None, "kettle"])
+    store.add_many(
+        ["a", "b", "c"], np.eye(4)[:3], [{"n": i} for i in range(3)], ["x", None, "kettle"]
+    )
     store.delete("a")
     folder = store.snapshot(tmp_path / "frozen")
     with VectorStore(path=folder, embedder=Letters()) as frozen:
@@ -357,4 +389,7 @@ def test_a_snapshot_that_cannot_be_opened_leaves_the_old_one_in_service(
         (newest / "entries.db").write_bytes(b"broken")
         for _ in range(3):
             assert ids(frozen.search([1, 0, 0, 0])) == ["a", "b"]
-        assert len([r for r in caplog.records if "goes on with the snapshot that it has" in r.message]) == 1
+        assert (
+            len([r for r in caplog.records if "goes on with the snapshot that it has" in r.message])
+            == 1
+        )

@@ -27,7 +27,9 @@ def store() -> Iterator[VectorStore]:
 
 def frame(**columns: Any) -> pd.DataFrame:
     """Return a table of two entries whose index is not the order of its rows."""
-    return pd.DataFrame({"id": ["x", "y"], "embedding": list(ROWS), **columns}).set_index(pd.Index([7, 0]))
+    return pd.DataFrame({"id": ["x", "y"], "embedding": list(ROWS), **columns}).set_index(
+        pd.Index([7, 0])
+    )
 
 
 class Arrow:
@@ -87,7 +89,9 @@ def test_what_is_missing_in_a_column_is_none(store: VectorStore, missing: Any) -
     assert [entry.content for entry in store] == ["aa", None]
     store.add_many(["x", "y"], ROWS, pd.Series([missing, {"n": 1}], dtype=object))
     assert [entry.metadata for entry in store] == [{}, {"n": 1}]
-    store.add_many(frame(content=["aa", missing], n=pd.Series([missing, 1], index=[7, 0], dtype=object)))
+    store.add_many(
+        frame(content=["aa", missing], n=pd.Series([missing, 1], index=[7, 0], dtype=object))
+    )
 
 
 VALUES: dict[str, tuple[Any, list[Any]]] = {
@@ -113,13 +117,17 @@ VALUES: dict[str, tuple[Any, list[Any]]] = {
 
 
 @pytest.mark.parametrize(("values", "expected"), VALUES.values(), ids=VALUES)
-def test_a_cell_is_what_json_carries_of_it(store: VectorStore, values: Any, expected: list[Any]) -> None:
+def test_a_cell_is_what_json_carries_of_it(
+    store: VectorStore, values: Any, expected: list[Any]
+) -> None:
     store.add_many(frame().assign(v=pd.Series(values).array))
     assert [entry.metadata.get("v") for entry in store] == expected
     assert [type(entry.metadata.get("v")) for entry in store] == [type(value) for value in expected]
 
 
-@pytest.mark.parametrize("value", [Decimal("1.5"), 1j, b"bytes", object(), np.inf, [np.nan], {1: 2}])
+@pytest.mark.parametrize(
+    "value", [Decimal("1.5"), 1j, b"bytes", object(), np.inf, [np.nan], {1: 2}]
+)
 def test_a_cell_that_json_cannot_carry_is_told(store: VectorStore, value: Any) -> None:
     with pytest.raises(VectorInputError, match="metadata of 'y'"):
         store.add_many(frame(v=pd.Series([1, value], index=[7, 0], dtype=object)))
@@ -129,12 +137,21 @@ def test_a_cell_that_json_cannot_carry_is_told(store: VectorStore, value: Any) -
 @pytest.mark.parametrize("name", ["x", "id", "embedding", 1])
 def test_a_name_twice_is_told(store: VectorStore, name: Any) -> None:
     twice = pd.concat(
-        [frame(), pd.DataFrame({name: [1, 2]}, index=[7, 0]), pd.DataFrame({str(name): [3, 4]}, [7, 0])], axis=1
+        [
+            frame(),
+            pd.DataFrame({name: [1, 2]}, index=[7, 0]),
+            pd.DataFrame({str(name): [3, 4]}, [7, 0]),
+        ],
+        axis=1,
     )
-    with pytest.raises(VectorInputError, match=f"a table has the column '{name}' twice: rename one"):
+    with pytest.raises(
+        VectorInputError, match=f"a table has the column '{name}' twice: rename one"
+    ):
         store.add_many(twice)
     names = ["id", "embedding", str(name), str(name)]
-    with pytest.raises(VectorInputError, match=f"a table has the column '{name}' twice: rename one"):
+    with pytest.raises(
+        VectorInputError, match=f"a table has the column '{name}' twice: rename one"
+    ):
         store.add_many(Arrow(names, [["x"], [[1, 0, 0, 0]], [1], [2]]))
     assert len(store) == 0
 
@@ -154,11 +171,13 @@ def test_an_index_that_has_the_ids_is_named(store: VectorStore) -> None:
 
 @pytest.mark.parametrize("what", ["contents", "metadatas"])
 @pytest.mark.parametrize(
-    "values", ["xy", b"xy", {"x": {}, "y": {}}, {"x", "y"}, frozenset("xy"), frame()[["id", "embedding"]], 5]
+    "values",
+    ["xy", b"xy", {"x": {}, "y": {}}, {"x", "y"}, frozenset("xy"), frame()[["id", "embedding"]], 5],
 )
 def test_a_column_is_a_list(store: VectorStore, what: str, values: Any) -> None:
     with pytest.raises(
-        VectorInputError, match=f"{what} must be a list with one value per id, got {type(values).__name__}"
+        VectorInputError,
+        match=f"{what} must be a list with one value per id, got {type(values).__name__}",
     ):
         store.add_many(["x", "y"], ROWS, **{what: values})
     assert len(store) == 0
@@ -183,11 +202,21 @@ def test_a_mask_may_be_of_pandas_own_type(store: VectorStore) -> None:
 
 
 def test_every_key_of_the_metadata_has_a_column_of_its_own(store: VectorStore) -> None:
-    metadata = {"id": 1, "metadata.id": 2, "embedding": 3, "created_at": 4, "content": 5, "start": 6}
+    metadata = {
+        "id": 1,
+        "metadata.id": 2,
+        "embedding": 3,
+        "created_at": 4,
+        "content": 5,
+        "start": 6,
+    }
     store.add("a", ROWS[0], metadata, "text")
     [row] = store.to_pandas().to_dict("records")
     assert (row["id"], row["content"], row["start"]) == ("a", "text", 6)
-    assert [row[f"metadata.{key}"] for key in ("id", "metadata.id", "embedding", "created_at", "content")] == [
+    assert [
+        row[f"metadata.{key}"]
+        for key in ("id", "metadata.id", "embedding", "created_at", "content")
+    ] == [
         1,
         2,
         3,
@@ -247,13 +276,17 @@ def test_content_that_is_given_beside_other_metadata_wins(store: VectorStore) ->
 
 
 @pytest.mark.parametrize("value", [5, None, ["aa"], {"aa": 1}, True])
-def test_content_in_the_metadata_that_is_no_text_is_metadata(store: VectorStore, value: Any) -> None:
+def test_content_in_the_metadata_that_is_no_text_is_metadata(
+    store: VectorStore, value: Any
+) -> None:
     store.add("a", metadata={"content": value}, content="aa")
     store.update("a", metadata={"content": value, "n": 1})
     assert state(store) == (value, "aa", [2, 0, 0, 0])
 
 
-@pytest.mark.parametrize("key", ["id", "embedding", "score", "source", "section", "start", "end", "seq", "created_at"])
+@pytest.mark.parametrize(
+    "key", ["id", "embedding", "score", "source", "section", "start", "end", "seq", "created_at"]
+)
 def test_other_names_in_the_metadata_are_the_users_own(store: VectorStore, key: str) -> None:
     store.add("a", metadata={key: "b"}, content="aa")
     store.update("a", metadata={key: 7})

@@ -36,7 +36,9 @@ def store(request: pytest.FixtureRequest) -> Iterator[VectorStore]:
     rows[70] = 0
     contents = [" ".join(rng.choice(WORDS, 1 + i % 5)) for i in range(COUNT)]
     with VectorStore(metric=request.param, embedder=Embedder()) as store:
-        store.add_many([str(i) for i in range(COUNT)], rows, [{"n": i % 3} for i in range(COUNT)], contents)
+        store.add_many(
+            [str(i) for i in range(COUNT)], rows, [{"n": i % 3} for i in range(COUNT)], contents
+        )
         yield store
 
 
@@ -63,7 +65,9 @@ def test_at_1_it_changes_nothing(store: VectorStore, how: dict[str, Any], top_k:
     plain = store.search(queries, top_k, **how)
     varied = store.search(queries, top_k, mmr=1, **how)
     assert [ids(hits) for hits in varied] == [ids(hits) for hits in plain]
-    assert [[hit.score for hit in hits] for hits in varied] == [[hit.score for hit in hits] for hits in plain]
+    assert [[hit.score for hit in hits] for hits in varied] == [
+        [hit.score for hit in hits] for hits in plain
+    ]
 
 
 def test_at_1_the_order_of_embeddings_stays(store: VectorStore) -> None:
@@ -75,7 +79,9 @@ def test_at_1_the_order_of_embeddings_stays(store: VectorStore) -> None:
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_repetition_gives_way_for_every_metric(metric: str) -> None:
     with VectorStore(2, metric) as store:
-        store.add_many(["twin", "best", "other", "far"], np.array([[2, 0], [2.1, 0], [0.5, 1.5], [1, -4]]))
+        store.add_many(
+            ["twin", "best", "other", "far"], np.array([[2, 0], [2.1, 0], [0.5, 1.5], [1, -4]])
+        )
         plain, varied = (ids(store.search([2.1, 0.9], 2, mmr=mmr)) for mmr in (None, 0.6))
         assert set(plain) == {"twin", "best"}
         assert varied == [plain[0], "other"]

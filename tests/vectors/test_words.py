@@ -137,7 +137,9 @@ FOUND = {
 
 
 @pytest.fixture(scope="module", params=[*KINDS, "snapshot"])
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VectorStore]:
+def store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[VectorStore]:
     """A store of each kind with all texts, for reading, and an entry without content."""
     folder, kind = tmp_path_factory.mktemp("words"), request.param
     with store_of("file" if kind == "snapshot" else kind, folder, request) as store:
@@ -181,7 +183,11 @@ def found(store: VectorStore, query: str) -> set[str]:
 def test_a_text_that_changes_is_found_by_its_last_words(empty: VectorStore) -> None:
     empty.add_many(["a", "b"], np.ones((2, 2)), None, ["old kettle", "old lamp"])
     empty.update("a", content="new kettles")
-    assert (found(empty, "old"), found(empty, "new"), found(empty, "kettle")) == ({"b"}, {"a"}, {"a"})
+    assert (found(empty, "old"), found(empty, "new"), found(empty, "kettle")) == (
+        {"b"},
+        {"a"},
+        {"a"},
+    )
     empty.add("b", [1, 1])
     assert found(empty, "old lamp") == set()
     empty.delete("a")
@@ -199,7 +205,9 @@ def test_hybrid_adds_the_same_entries(empty: VectorStore) -> None:
     texts = ["lamp"] * 100 + ["Déjà-vu returned"]
     angles = np.linspace(0, np.pi, 101)
     empty.embedder = First()
-    empty.add_many(map(str, range(101)), np.stack([np.cos(angles), np.sin(angles)], axis=1), None, texts)
+    empty.add_many(
+        map(str, range(101)), np.stack([np.cos(angles), np.sin(angles)], axis=1), None, texts
+    )
     hits = empty.search("deja returning", 50, mode="hybrid")
     assert {hit.id for hit in hits} == {*map(str, range(49)), "100"}
 
@@ -220,13 +228,23 @@ def test_postgres_orders_as_the_local_store_does(
 ) -> None:
     random = np.random.default_rng(1)
     words = np.array(["kettle", "kettles", "lamp", "the", "Straße", "дом", "x", "y", "z", "rare"])
-    texts = [" ".join(words[random.geometric(0.25, random.integers(0, 30)) % 10]) for _ in range(60)]
+    texts = [
+        " ".join(words[random.geometric(0.25, random.integers(0, 30)) % 10]) for _ in range(60)
+    ]
     answers = []
     for kind in ("memory", "postgres"):
         with store_of(kind, tmp_path, request) as store:
-            store.add_many(map(str, range(60)), np.ones((60, 2)), [{"n": n} for n in range(60)], texts)
+            store.add_many(
+                map(str, range(60)), np.ones((60, 2)), [{"n": n} for n in range(60)], texts
+            )
             store.add("without", [1, 1], {"n": 1})
-            queries = ("kettle", "lamps and kettles, a kettle", "the", "strasse x ДОМ", "rare rarely y z")
+            queries = (
+                "kettle",
+                "lamps and kettles, a kettle",
+                "the",
+                "strasse x ДОМ",
+                "rare rarely y z",
+            )
             answers.append([store.search(query, 12, where, mode="lexical") for query in queries])
     for here, there in zip(*answers, strict=True):
         assert [hit.id for hit in there] == [hit.id for hit in here]

@@ -6,13 +6,30 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-# Integers that no float is exactly, and texts that differ after 16 bytes only: there a filter looks twice.
-NUMBERS = st.integers(-3, 3) | st.sampled_from([-1.0, -0.0, 0.5, 2.0, 2**53, 2**53 + 1, 2.0**53, 10**400, -(10**400)])
+# Integers that no float is exactly, and texts that differ after 16 bytes only: there a filter looks
+# twice.
+NUMBERS = st.integers(-3, 3) | st.sampled_from(
+    [-1.0, -0.0, 0.5, 2.0, 2**53, 2**53 + 1, 2.0**53, 10**400, -(10**400)]
+)
 TEXTS = st.sampled_from(
-    ["", "\0", "a", "a\0", "ab", "b", "é", "𝄞", *(f"a long beginning {end}" for end in ("", "a", "b"))]
+    [
+        "",
+        "\0",
+        "a",
+        "a\0",
+        "ab",
+        "b",
+        "é",
+        "𝄞",
+        *(f"a long beginning {end}" for end in ("", "a", "b")),
+    ]
 )
 SCALARS = st.none() | st.booleans() | NUMBERS | TEXTS
-VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.sampled_from("xy"), SCALARS, max_size=2)
+VALUES = (
+    SCALARS
+    | st.lists(SCALARS, max_size=3)
+    | st.dictionaries(st.sampled_from("xy"), SCALARS, max_size=2)
+)
 KEYS = st.sampled_from("pqr")
 ENTRIES = st.dictionaries(KEYS, VALUES)
 CONDITIONS = (
@@ -69,7 +86,12 @@ def holds(name: str, operand: Any, there: bool, value: Any) -> bool:
     if kind(value) != kind(operand):
         return False
     return bool(
-        {"$gt": value > operand, "$gte": value >= operand, "$lt": value < operand, "$lte": value <= operand}[name]
+        {
+            "$gt": value > operand,
+            "$gte": value >= operand,
+            "$lt": value < operand,
+            "$lte": value <= operand,
+        }[name]
     )
 
 

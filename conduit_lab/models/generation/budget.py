@@ -89,7 +89,9 @@ class Budget:
 
     def multiply(self, left: Any, right: Any) -> None:
         """Count a product of numbers, or of a sequence and a number."""
-        sizes = [len(each) if isinstance(each, str | list | tuple) else each for each in (left, right)]
+        sizes = [
+            len(each) if isinstance(each, str | list | tuple) else each for each in (left, right)
+        ]
         if all(isinstance(each, int) for each in sizes):
             product = abs(sizes[0] * sizes[1])
             if product > self.most:
@@ -140,9 +142,41 @@ def turns(values: Any) -> Iterator[Any]:
 _CHEAP = frozenset(
     {
         *("length", "count", "first", "last", "random", "default", "d", "attr", "safe"),
-        *("map", "select", "reject", "selectattr", "rejectattr", "items", ".items", ".keys", ".values"),
-        *("defined", "undefined", "none", "string", "mapping", "iterable", "sequence", "number", "integer", "float"),
-        *("boolean", "true", "false", "callable", "sameas", "odd", "even", "escaped", "filter", "test"),
+        *(
+            "map",
+            "select",
+            "reject",
+            "selectattr",
+            "rejectattr",
+            "items",
+            ".items",
+            ".keys",
+            ".values",
+        ),
+        *(
+            "defined",
+            "undefined",
+            "none",
+            "string",
+            "mapping",
+            "iterable",
+            "sequence",
+            "number",
+            "integer",
+            "float",
+        ),
+        *(
+            "boolean",
+            "true",
+            "false",
+            "callable",
+            "sameas",
+            "odd",
+            "even",
+            "escaped",
+            "filter",
+            "test",
+        ),
         *(".startswith", ".endswith", "abs"),
     }
 )
@@ -181,7 +215,9 @@ def _json(_: Any, arguments: Sequence[Any], work: int, most: int) -> int:
 
 
 def _stripped(value: Any, arguments: Sequence[Any], work: int, _: int) -> int:
-    return work + len(str(value)) * sum(len(each) for each in arguments if isinstance(each, str)) // 16
+    return (
+        work + len(str(value)) * sum(len(each) for each in arguments if isinstance(each, str)) // 16
+    )
 
 
 def _sorted(_: Any, __: Sequence[Any], work: int, ___: int) -> int:

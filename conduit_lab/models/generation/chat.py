@@ -19,14 +19,23 @@ MAX_CHARACTERS = 8 * 2**20  # of all messages, and of a prompt
 ROLES = ("system", "developer", "user", "assistant", "tool")
 _DEPTH = 32  # of tool calls, tools and variables
 _FIELDS = ("name", "tool_calls", "tool_call_id", "reasoning_content")
-_SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
+_SPECIAL = (
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "pad_token",
+    "sep_token",
+    "cls_token",
+    "mask_token",
+)
 
 
 class ChatTemplate:
     """The chat template of a model folder, in Jinja as transformers' `apply_chat_template` runs it.
 
-    It is in `chat_template.jinja`, else under `chat_template` of `tokenizer_config.json`, there also as a list of
-    named ones. Templates run in a sandbox, for a bounded time; they read nothing but what they are given.
+    It is in `chat_template.jinja`, else under `chat_template` of `tokenizer_config.json`, there
+    also as a list of named ones. Templates run in a sandbox, for a bounded time; they read nothing
+    but what they are given.
     """
 
     def __init__(self, source: str | None, where: str, special: Mapping[str, str]) -> None:
@@ -39,11 +48,14 @@ class ChatTemplate:
     def read(cls, folder: Path, name: str = "default") -> ChatTemplate:
         """Read the template; a folder without one gives one that refuses chats.
 
-        Raises `ModelLoadError` naming a file that is broken, or the names where there are some and not this one.
+        Raises `ModelLoadError` naming a file that is broken, or the names where there are some and
+        not this one.
         """
         file = folder / "tokenizer_config.json"
         config = read_config(file)
-        special = {token: text for token in _SPECIAL if (text := _text_of(config.get(token))) is not None}
+        special = {
+            token: text for token in _SPECIAL if (text := _text_of(config.get(token))) is not None
+        }
         own = folder / "chat_template.jinja"
         if own.is_file():
             return cls(read_text(own), display(own), special)
@@ -51,7 +63,9 @@ class ChatTemplate:
         if isinstance(found, list):
             found = _named(found, name, display(file))
         if not isinstance(found, str | None):
-            raise ModelLoadError(f"{display(file)} has a chat_template of type {type(found).__name__}: wanted a text")
+            raise ModelLoadError(
+                f"{display(file)} has a chat_template of type {type(found).__name__}: wanted a text"
+            )
         return cls(found, display(file if found is not None else folder), special)
 
     def render(
@@ -62,15 +76,17 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, Any]] | None = None,
         **variables: Any,
     ) -> TaintedStr:
-        """Return the prompt; it holds the special tokens, so that none are to be added when it is tokenised.
+        """Return the prompt; it holds the special tokens, so that none are to be added when it is
+        tokenised.
 
         The prompt knows which of its characters are data, from messages, tools and variables:
         `ControlTokens` encodes those as plain text.
 
-        A message has a `role` and a `content`, a text or a list of text parts; a URL in it is text and nothing is
-        fetched. `variables` are what a template knows besides, such as `enable_thinking=False`. Raises `InputError`
-        for messages that do not fit, `ModelLoadError` for a broken template, `ModelRunError` for one that does not
-        end, `MissingExtra` where jinja2 is not installed.
+        A message has a `role` and a `content`, a text or a list of text parts; a URL in it is text
+        and nothing is fetched. `variables` are what a template knows besides, such as
+        `enable_thinking=False`. Raises `InputError` for messages that do not fit, `ModelLoadError`
+        for a broken template, `ModelRunError` for one that does not end, `MissingExtra` where
+        jinja2 is not installed.
         """
         if self.source is None:
             raise InputError(
@@ -98,17 +114,30 @@ class ChatTemplate:
                 self._template = templating.compiled(str(self.source))
             return templating.render(self._template, given, MAX_CHARACTERS)
         except templating.Refused as error:
-            raise InputError(f"the chat template refuses these messages: {str(error)[:500]}") from error
+            raise InputError(
+                f"the chat template refuses these messages: {str(error)[:500]}"
+            ) from error
         except TemplateSyntaxError as error:
             raise ModelLoadError(
                 f"{self._where} has a chat template that is broken in line {error.lineno}: {error.message}"
             ) from error
         except SyntaxError as error:  # Python's own limits of nesting
-            raise ModelLoadError(f"{self._where} has a chat template that is broken: {error.msg}") from error
+            raise ModelLoadError(
+                f"{self._where} has a chat template that is broken: {error.msg}"
+            ) from error
         except (budget.Exhausted, RecursionError, MemoryError) as error:
-            reason = str(error) if isinstance(error, budget.Exhausted) else "it calls itself without end"
+            reason = (
+                str(error) if isinstance(error, budget.Exhausted) else "it calls itself without end"
+            )
             raise ModelRunError(f"the chat template of {self._where} was cut: {reason}") from error
-        except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
+        except (
+            TemplateError,
+            TypeError,
+            ValueError,
+            LookupError,
+            ArithmeticError,
+            AttributeError,
+        ) as error:
             raise InputError(
                 f"the chat template cannot take these messages: {type(error).__name__}: {str(error)[:500]}"
             ) from error
@@ -122,7 +151,9 @@ def _tainted(message: dict[str, Any]) -> dict[str, Any]:
 def checked(messages: Any) -> list[dict[str, Any]]:
     """Return messages as plain dicts with a text as content; `InputError` names the one that is wrong."""
     if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence):
-        raise InputError(f"messages are a {type(messages).__name__}: wanted a list of {{'role': …, 'content': …}}")
+        raise InputError(
+            f"messages are a {type(messages).__name__}: wanted a list of {{'role': …, 'content': …}}"
+        )
     if not 0 < len(messages) <= MAX_MESSAGES:
         raise InputError(f"there are {len(messages)} messages: wanted 1 to {MAX_MESSAGES}")
     found = [_message(f"messages[{place}]", message) for place, message in enumerate(messages)]
@@ -134,16 +165,22 @@ def checked(messages: Any) -> list[dict[str, Any]]:
 
 def _message(where: str, message: Any) -> dict[str, Any]:
     if not isinstance(message, Mapping):
-        raise InputError(f"{where} is a {type(message).__name__}: wanted {{'role': …, 'content': …}}")
+        raise InputError(
+            f"{where} is a {type(message).__name__}: wanted {{'role': …, 'content': …}}"
+        )
     role = message.get("role")
     if role not in ROLES:
-        raise InputError(f"{where} has the role {str(role)[:50]!r}: wanted one of {', '.join(ROLES)}")
+        raise InputError(
+            f"{where} has the role {str(role)[:50]!r}: wanted one of {', '.join(ROLES)}"
+        )
     result = {"role": role, "content": _content(where, message)}
     for key, value in message.items():
         if key in ("role", "content") or value is None or value in ([], {}):
             continue  # clients send back empty fields of answers
         if key not in _FIELDS:
-            raise InputError(f"{where} has {str(key)[:50]!r}: wanted role, content and at most {', '.join(_FIELDS)}")
+            raise InputError(
+                f"{where} has {str(key)[:50]!r}: wanted role, content and at most {', '.join(_FIELDS)}"
+            )
         result[key] = plain(f"{where}.{key}", value)
     return result
 
@@ -156,7 +193,9 @@ def _content(where: str, message: Mapping[str, Any]) -> str | None:
     if content is None and message["role"] == "assistant" and message.get("tool_calls"):
         return None
     if not isinstance(content, list | tuple) or not content:
-        raise InputError(f"{where} has a content of type {type(content).__name__}: wanted a text, or text parts")
+        raise InputError(
+            f"{where} has a content of type {type(content).__name__}: wanted a text, or text parts"
+        )
     texts = []
     for part in content:
         kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
@@ -185,9 +224,15 @@ def plain(where: str, value: Any, depth: int = 0) -> Any:
 
 def _named(found: list[Any], name: str, where: str) -> Any:
     """Return the template of that name; of a single one the name does not matter."""
-    named = {each["name"]: each.get("template") for each in found if isinstance(each, dict) and "name" in each}
+    named = {
+        each["name"]: each.get("template")
+        for each in found
+        if isinstance(each, dict) and "name" in each
+    }
     if name not in named and len(named) != 1:
-        raise ModelLoadError(f"{where} has no chat template {name!r}: it has {', '.join(map(str, named)) or 'none'}")
+        raise ModelLoadError(
+            f"{where} has no chat template {name!r}: it has {', '.join(map(str, named)) or 'none'}"
+        )
     return named.get(name, next(iter(named.values())))
 
 

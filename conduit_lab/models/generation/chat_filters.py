@@ -49,7 +49,9 @@ def spent(parts: Iterable[Any]) -> list[Any]:
     return found
 
 
-def _attributes(environment: Environment, values: Iterable[Any], attribute: str | int | None) -> Iterator[Any]:
+def _attributes(
+    environment: Environment, values: Iterable[Any], attribute: str | int | None
+) -> Iterator[Any]:
     """Yield values, or what each has under a dotted name."""
     for value in values:
         for name in () if attribute is None else str(attribute).split("."):
@@ -58,7 +60,9 @@ def _attributes(environment: Environment, values: Iterable[Any], attribute: str 
 
 
 @pass_environment
-def joined(environment: Environment, value: Iterable[Any], d: str = "", attribute: str | int | None = None) -> str:
+def joined(
+    environment: Environment, value: Iterable[Any], d: str = "", attribute: str | int | None = None
+) -> str:
     """Return values as one text, `d` between them."""
     own = budget.get()
     texts = []
@@ -81,11 +85,15 @@ def percent(value: str, *args: Any, **kwargs: Any) -> str:
             parts.append("%")
             continue
         given = kwargs[field[1]] if field[1] else left.pop(0)
-        parts.append(text_of(given) if field[2] == "s" else _made_of(f"%{_narrow(field[2])}" % given, given))
+        parts.append(
+            text_of(given) if field[2] == "s" else _made_of(f"%{_narrow(field[2])}" % given, given)
+        )
     return concatenated([*parts, template[done:]])
 
 
-def formatted(environment: Environment, value: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+def formatted(
+    environment: Environment, value: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> str:
     """Format by `{}` and its like."""
     template = TaintedStr(value, taint_of(value))
     taint = TaintedStr if has_data(template) else str
@@ -131,7 +139,12 @@ def indented(value: str, width: int | str = 4, first: bool = False, blank: bool 
 
 
 @pass_environment
-def summed(environment: Environment, value: Iterable[Any], attribute: str | int | None = None, start: Any = 0) -> Any:
+def summed(
+    environment: Environment,
+    value: Iterable[Any],
+    attribute: str | int | None = None,
+    start: Any = 0,
+) -> Any:
     """Return the sum of numbers."""
     return functools.reduce(_plus, _attributes(environment, value, attribute), start)
 
@@ -150,10 +163,16 @@ def rounded(value: Any, precision: int = 0, method: Any = "common") -> float:
 
 
 def tojson(
-    value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: Any = None,
+    sort_keys: bool = False,
 ) -> str:
     """Return a value as JSON, not escaped for HTML as Jinja's own does it."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
 
 
 def strftime_now(format: str) -> str:

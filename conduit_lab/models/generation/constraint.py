@@ -1,10 +1,12 @@
-"""Constraint: text that keeps to a list of choices, a regular expression or a JSON schema, token by token.
+"""Constraint: text that keeps to a list of choices, a regular expression or a JSON schema, token by
+token.
 
-The grammars are llguidance's. Beside outlines-core (both are Rust, MIT and Apache-2.0, without dependencies; versions
-1.9 and 0.2.14, 32,000 tokens) it makes a small schema ready in 6 ms and not in 240 ms, since it computes the allowed
-tokens of a state when the text is there and no table of all states before; it counts what that costs and stops, so
-that a hostile schema cannot hold a server up; it reads a `tokenizer.json` as it is, and one wheel serves every Python
-from 3.10 on.
+The grammars are llguidance's. Beside outlines-core (both are Rust, MIT and Apache-2.0, without
+dependencies; versions
+1.9 and 0.2.14, 32,000 tokens) it makes a small schema ready in 6 ms and not in 240 ms, since it
+computes the allowed tokens of a state when the text is there and no table of all states before; it
+counts what that costs and stops, so that a hostile schema cannot hold a server up; it reads a
+`tokenizer.json` as it is, and one wheel serves every Python from 3.10 on.
 """
 
 from __future__ import annotations
@@ -23,8 +25,11 @@ from conduit_lab.core.errors import InputError, MissingExtra, ModelLoadError
 # What a request may ask for. With the limits below, the worst that was found takes 0.4 s.
 MAX_CHOICES = 1_000
 MAX_CHARACTERS = 50_000  # of a pattern, of a schema as JSON, of all choices
-MAX_DIVISOR = 10_000  # of all multipleOf together; each remainder is a state, which no other limit counts
-MAX_MEETING = 6  # patterns that one text of a schema must match together; 20 took 1.6 s, 40 more than a minute
+MAX_DIVISOR = (
+    10_000  # of all multipleOf together; each remainder is a state, which no other limit counts
+)
+# patterns that one text of a schema must match together; 20 took 1.6 s, 40 more than a minute
+MAX_MEETING = 6
 # llguidance's own limits are for grammars that one trusts: some patterns took 1.4 s for a step.
 _LIMITS = {
     "initial_lexer_fuel": 100_000,
@@ -35,16 +40,24 @@ _LIMITS = {
     "verbose_errors": False,
 }
 _VALUES = ("const", "enum", "default", "examples")  # keywords whose values are no schemas
-_NAMED = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")  # of schemas by name
+_NAMED = (
+    "properties",
+    "patternProperties",
+    "dependentSchemas",
+    "$defs",
+    "definitions",
+)  # of schemas by name
 _NARROWING = 1e-9  # how far a bound is moved, and that per unit of a large one
 _RELATIVE_NARROWING = 1e-14
 _MAX_NARROWED = 1e13  # beyond it, whole numbers themselves are that near to each other
-# One space at most where JSON allows any: small models otherwise go on with white space without end.
+# One space at most where JSON allows any: small models otherwise go on with white space without
+# end.
 _JSON = {"whitespace_pattern": " ?", "whitespace_flexible": False, "lenient": False}
 
 
 class Constraints:
-    """What makes constraints for the texts of one model; its tokenizer is read at the first one, in 0.1 to 1 s.
+    """What makes constraints for the texts of one model; its tokenizer is read at the first one, in
+    0.1 to 1 s.
 
     `tokenizer` is the content of a `tokenizer.json`, `vocabulary` the width of the logits, `eos`
     the tokens that end a text. A model without any ends a constrained text by one of its special
@@ -68,16 +81,20 @@ class Constraints:
         ):
             raise InputError("choices wants a list of texts")
         if not 0 < len(choices) <= MAX_CHOICES or not all(choices):
-            raise InputError(f"choices has {len(choices)} texts: wanted 1 to {MAX_CHOICES}, none of them empty")
+            raise InputError(
+                f"choices has {len(choices)} texts: wanted 1 to {MAX_CHOICES}, none of them empty"
+            )
         _check("choices", "".join(choices))
-        pattern = "|".join("".join(f"\\x{{{ord(character):x}}}" for character in choice) for choice in choices)
+        pattern = "|".join(
+            "".join(f"\\x{{{ord(character):x}}}" for character in choice) for choice in choices
+        )
         return self._constraint("choices", self._library().LLMatcher.grammar_from_regex(pattern))
 
     def regex(self, pattern: str) -> Constraint:
         """Return a constraint to what a pattern matches from begin to end.
 
-        The syntax is that of Rust's regex crate: no back references, no looking around. Raises `InputError` for a
-        pattern that is wrong or too costly.
+        The syntax is that of Rust's regex crate: no back references, no looking around. Raises
+        `InputError` for a pattern that is wrong or too costly.
         """
         if not isinstance(pattern, str) or not pattern:
             raise InputError("regex wants a pattern, a text that is not empty")
@@ -85,24 +102,36 @@ class Constraints:
         return self._constraint("regex", self._library().LLMatcher.grammar_from_regex(pattern))
 
     def json_schema(self, schema: Mapping[str, Any] | str) -> Constraint:
-        """Return a constraint to the JSON that a schema describes, properties in the schema's order.
+        """Return a constraint to the JSON that a schema describes, properties in the schema's
+        order.
 
-        Raises `InputError` for a schema that is wrong, too costly, or has keywords that cannot be kept to.
+        Raises `InputError` for a schema that is wrong, too costly, or has keywords that cannot be
+        kept to.
         """
         try:
-            plain = json.loads(schema) if isinstance(schema, str) else json.loads(json.dumps(schema, allow_nan=False))
+            plain = (
+                json.loads(schema)
+                if isinstance(schema, str)
+                else json.loads(json.dumps(schema, allow_nan=False))
+            )
         except (TypeError, ValueError, RecursionError) as error:
             raise InputError(f"json_schema is not JSON: {str(error)[:200]}") from error
         if not isinstance(plain, dict):
             raise InputError(f"json_schema is a {type(plain).__name__}: wanted an object")
-        plain.pop("x-guidance", None)  # the library's own options, among them those that are set here
+        plain.pop(
+            "x-guidance", None
+        )  # the library's own options, among them those that are set here
         divisor = math.prod(map(_divisor, _multiples(plain)))
         if divisor > MAX_DIVISOR:
-            raise InputError(f"json_schema has multipleOf of {divisor:g} in all: wanted at most {MAX_DIVISOR}")
+            raise InputError(
+                f"json_schema has multipleOf of {divisor:g} in all: wanted at most {MAX_DIVISOR}"
+            )
         text = json.dumps(_narrowed(plain))
         _check("json_schema", text)
         if _meeting(plain, plain, {}) > MAX_MEETING:
-            raise InputError(f"json_schema wants a text that matches more than {MAX_MEETING} patterns at once")
+            raise InputError(
+                f"json_schema wants a text that matches more than {MAX_MEETING} patterns at once"
+            )
         try:
             grammar = self._library().LLMatcher.grammar_from_json_schema(text, overrides=_JSON)
         except ValueError as error:
@@ -129,7 +158,9 @@ class Constraints:
                 try:
                     source, self._eos = _with_end(self._source, self._vocabulary, self._eos)
                     self._width = max(self._vocabulary, *(token + 1 for token in self._eos))
-                    self._tokenizer = llguidance.LLTokenizer(source, n_vocab=self._width, eos_token=self._eos)
+                    self._tokenizer = llguidance.LLTokenizer(
+                        source, n_vocab=self._width, eos_token=self._eos
+                    )
                 except ValueError as error:
                     raise ModelLoadError(
                         f"the tokenizer of this model cannot be used for constrained text: {str(error)[:300]}"
@@ -140,8 +171,9 @@ class Constraints:
 class Constraint:
     """What one text must keep to: which tokens may come next, and whether it is complete.
 
-    `complete` says that nothing but an end may follow. `error` tells why a constraint cannot be kept to any longer,
-    which a costly one may come to in the middle; from then on only an end is allowed. One constraint serves one text.
+    `complete` says that nothing but an end may follow. `error` tells why a constraint cannot be
+    kept to any longer, which a costly one may come to in the middle; from then on only an end is
+    allowed. One constraint serves one text.
     """
 
     def __init__(self, matcher: Any, vocabulary: int, eos: Sequence[int], width: int) -> None:
@@ -179,7 +211,9 @@ class Constraint:
                     return allowed
                 self.error = "no token of this model can go on"
         ended = np.zeros(self._vocabulary, np.bool_)
-        ended[[token for token in self._eos if token < self._vocabulary] or 0] = True  # any: it is the last
+        ended[[token for token in self._eos if token < self._vocabulary] or 0] = (
+            True  # any: it is the last
+        )
         return ended
 
     def take(self, token: int) -> None:
@@ -190,7 +224,9 @@ class Constraint:
 
     def _failed(self) -> bool:
         if self._matcher.is_error():
-            self.error = self._matcher.get_error().partition("\n<")[0][:300] or "it cannot be kept to"
+            self.error = (
+                self._matcher.get_error().partition("\n<")[0][:300] or "it cannot be kept to"
+            )
         return bool(self.error)
 
 
@@ -200,7 +236,9 @@ def _check(kind: str, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise InputError(f"{kind} cannot be used: {text[error.start]!r} is no character of a text") from error
+        raise InputError(
+            f"{kind} cannot be used: {text[error.start]!r} is no character of a text"
+        ) from error
 
 
 def _narrowed(schema: Any) -> Any:
@@ -240,7 +278,10 @@ def _with_end(tokenizer: str, vocabulary: int, eos: Sequence[int]) -> tuple[str,
     if not ends:
         ends = [1 + max([*_ids(content["model"]["vocab"]), *(token["id"] for token in kept)])]
         flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-        kept = [*kept, {"id": ends[0], "content": "<|end of constrained text|>", "special": True, **flags}]
+        kept = [
+            *kept,
+            {"id": ends[0], "content": "<|end of constrained text|>", "special": True, **flags},
+        ]
     if kept == added:
         return tokenizer, ends
     content["added_tokens"] = kept
@@ -280,7 +321,9 @@ def _meeting(schema: Any, root: Mapping[str, Any], known: dict[str, int]) -> int
     if not isinstance(schema, dict):
         return 0
     if schema is not root and isinstance(schema.get("$id"), str):
-        raise InputError("json_schema has an $id inside: wanted one schema whose references are all to itself")
+        raise InputError(
+            "json_schema has an $id inside: wanted one schema whose references are all to itself"
+        )
     here = sum(key in schema for key in ("pattern", "format", "minLength", "maxLength"))
     together = schema.get("allOf")
     if isinstance(together, list):
@@ -292,7 +335,11 @@ def _meeting(schema: Any, root: Mapping[str, Any], known: dict[str, int]) -> int
             known[reference] = 0  # one that leads back to itself adds nothing
             known[reference] = _meeting(_referred(reference, root), root, known)
         here += known[reference]
-    apart = (value for key, value in schema.items() if key not in ("allOf", "anyOf", "oneOf", "enum", "const"))
+    apart = (
+        value
+        for key, value in schema.items()
+        if key not in ("allOf", "anyOf", "oneOf", "enum", "const")
+    )
     return max(here, max((_meeting(value, root, known) for value in apart), default=0))
 
 
@@ -305,6 +352,12 @@ def _referred(reference: str, root: Mapping[str, Any]) -> Any:
             part = dict(enumerate(part)).get(int(name))
         else:
             part = part.get(name) if isinstance(part, dict) else None
-    if not reference.startswith("#") or not isinstance(part, dict | bool) or (part is root and reference != "#"):
-        raise InputError(f"json_schema refers to {reference[:100]!r}: wanted a part of itself, such as '#/$defs/name'")
+    if (
+        not reference.startswith("#")
+        or not isinstance(part, dict | bool)
+        or (part is root and reference != "#")
+    ):
+        raise InputError(
+            f"json_schema refers to {reference[:100]!r}: wanted a part of itself, such as '#/$defs/name'"
+        )
     return part

@@ -29,7 +29,9 @@ class ControlTokens:
     def __init__(self, backend: Any) -> None:
         self._backend = backend
         added = backend.get_added_tokens_decoder()
-        control = {id: token for id, token in added.items() if token.special or _is_markup(token.content)}
+        control = {
+            id: token for id, token in added.items() if token.special or _is_markup(token.content)
+        }
         self._contents = {id: token.content for id, token in control.items() if token.content}
         self._is_control = np.zeros(max(self._contents, default=0) + 1, np.bool_)
         self._is_control[list(self._contents)] = True
@@ -81,7 +83,9 @@ class ControlTokens:
         """Yield (id, begin, end) of the control tokens in the parts of a text that are no data."""
         for part in _UNTAINTED.finditer(taint):
             inner = text[part.start() : part.end()]
-            for id, begin, end in self._found(self._backend.encode(inner, add_special_tokens=False), inner):
+            for id, begin, end in self._found(
+                self._backend.encode(inner, add_special_tokens=False), inner
+            ):
                 yield id, part.start() + begin, part.start() + end
 
     def _rename(self) -> tuple[Any, dict[int, str], dict[int, int]]:
@@ -105,11 +109,20 @@ class ControlTokens:
         if isinstance(model.get("unk_token"), str):
             model["unk_token"] = spelled.get(model["unk_token"], model["unk_token"])
         if "merges" in model:
-            pairs = ((merge, merge.split(" ") if isinstance(merge, str) else merge) for merge in model["merges"])
-            model["merges"] = [merge for merge, pair in pairs if not {*pair, "".join(pair)}.intersection(spelled)]
+            pairs = (
+                (merge, merge.split(" ") if isinstance(merge, str) else merge)
+                for merge in model["merges"]
+            )
+            model["merges"] = [
+                merge for merge, pair in pairs if not {*pair, "".join(pair)}.intersection(spelled)
+            ]
         backend = type(self._backend).from_str(json.dumps(state))
         ids = {backend.token_to_id(name): id for id, name in names.items()}
-        self._renamed = backend, names, {renamed: id for renamed, id in ids.items() if renamed != id}
+        self._renamed = (
+            backend,
+            names,
+            {renamed: id for renamed, id in ids.items() if renamed != id},
+        )
         return self._renamed
 
 

@@ -19,7 +19,8 @@ RAG_PROMPT = "Answer the question with what the passages say.\n\nPassages:\n{con
 
 @dataclass(frozen=True)
 class DecoderFolder:
-    """A text generator's folder: its graphs by variant (`""` is the one taken without), and what its configs say.
+    """A text generator's folder: its graphs by variant (`""` is the one taken without), and what
+    its configs say.
 
     `context` is the most tokens of prompt and answer together. `ends` are the ids that end a text,
     `begin` the one that begins it, or None: those of `generation_config.json` alone where there is
@@ -46,7 +47,9 @@ class DecoderFolder:
         genai = read_config(path / "genai_config.json").get("model", {})
         inner = genai.get("decoder", {}) if isinstance(genai, dict) else {}
         if not isinstance(genai, dict) or not isinstance(inner, dict):
-            raise ModelLoadError(f"{display(path / 'genai_config.json')} has no model with a decoder in it")
+            raise ModelLoadError(
+                f"{display(path / 'genai_config.json')} has no model with a decoder in it"
+            )
         config = read_config(path / "config.json")
         config = {**config, **_part(config, "text_config")}  # a model that sees, too
         generation = read_config(path / "generation_config.json")
@@ -65,11 +68,19 @@ class DecoderFolder:
             path=path,
             graphs=_graphs(path, inner.get("filename")),
             tokenizer=path / "tokenizer.json",
-            context=_number((genai, "context_length"), (config, "max_position_embeddings", "n_positions")) or CONTEXT,
-            ends=frozenset(token for source in sources for token in _ids(source.get("eos_token_id"))),
-            begin=next((token for source in sources for token in _ids(source.get("bos_token_id"))), None),
+            context=_number(
+                (genai, "context_length"), (config, "max_position_embeddings", "n_positions")
+            )
+            or CONTEXT,
+            ends=frozenset(
+                token for source in sources for token in _ids(source.get("eos_token_id"))
+            ),
+            begin=next(
+                (token for source in sources for token in _ids(source.get("bos_token_id"))), None
+            ),
             heads=_number(
-                (inner, "num_key_value_heads"), (config, "num_key_value_heads", "num_attention_heads", "n_head")
+                (inner, "num_key_value_heads"),
+                (config, "num_key_value_heads", "num_attention_heads", "n_head"),
             ),
             width=_number((inner, "head_size"), (config, "head_dim")) or _width(config),
             vocabulary=_number((genai, "vocab_size"), (config, "vocab_size")),
@@ -78,7 +89,8 @@ class DecoderFolder:
         )
 
     def graph(self, variant: str | None) -> Path:
-        """Return the graph of a variant: "int8" is `model_int8.onnx`; `ModelLoadError` tells which there are.
+        """Return the graph of a variant: "int8" is `model_int8.onnx`; `ModelLoadError` tells which
+        there are.
 
         Without a variant it is `model.onnx`, or the only one that is there.
         """
@@ -94,7 +106,9 @@ def is_decoder(path: Path) -> bool:
     if (path / "genai_config.json").is_file() or (path / "generation_config.json").is_file():
         return True
     architectures = read_config(path / "config.json").get("architectures")
-    return isinstance(architectures, list) and any("CausalLM" in str(a) or "LMHead" in str(a) for a in architectures)
+    return isinstance(architectures, list) and any(
+        "CausalLM" in str(a) or "LMHead" in str(a) for a in architectures
+    )
 
 
 def _graphs(path: Path, named: Any) -> dict[str, Path]:
@@ -107,7 +121,9 @@ def _graphs(path: Path, named: Any) -> dict[str, Path]:
     if isinstance(named, str):
         inside = PureWindowsPath(named)  # it knows both kinds of slashes
         if inside.anchor or ".." in inside.parts:
-            raise ModelLoadError(f"{display(path / 'genai_config.json')} wants the graph {named!r}: wanted one inside")
+            raise ModelLoadError(
+                f"{display(path / 'genai_config.json')} wants the graph {named!r}: wanted one inside"
+            )
         if not (path / named).is_file():
             raise ModelLoadError(f"no {display(path / named)}: genai_config.json names it")
         found[""] = path / named
@@ -119,13 +135,18 @@ def _rag_prompt(file: Path) -> str:
         return RAG_PROMPT
     text = file.read_text("utf-8")
     if "{context}" not in text or "{query}" not in text:
-        raise ModelLoadError(f"{display(file)} wants {{context}} and {{query}} in it, where they are put")
+        raise ModelLoadError(
+            f"{display(file)} wants {{context}} and {{query}} in it, where they are put"
+        )
     return text
 
 
 def _width(config: Mapping[str, Any]) -> int | None:
     """Return the width of a head from the width of the model."""
-    hidden, heads = _number((config, "hidden_size", "n_embd")), _number((config, "num_attention_heads", "n_head"))
+    hidden, heads = (
+        _number((config, "hidden_size", "n_embd")),
+        _number((config, "num_attention_heads", "n_head")),
+    )
     return hidden // heads if hidden and heads else None
 
 
@@ -134,7 +155,9 @@ def _switch(config: Mapping[str, Any]) -> int | None:
     scaling = {**_part(config, "rope_scaling"), **_part(config, "rope_parameters")}
     if scaling.get("rope_type", scaling.get("type")) not in ("longrope", "su"):
         return None
-    return _number((scaling, "original_max_position_embeddings"), (config, "original_max_position_embeddings"))
+    return _number(
+        (scaling, "original_max_position_embeddings"), (config, "original_max_position_embeddings")
+    )
 
 
 def _number(*places: tuple[Any, ...]) -> int | None:
@@ -150,7 +173,11 @@ def _number(*places: tuple[Any, ...]) -> int | None:
 def _ids(value: Any) -> list[int]:
     """Return token ids that a config gives as one number or as a list."""
     values = value if isinstance(value, list) else [value]
-    return [token for token in values if isinstance(token, int) and not isinstance(token, bool) and token >= 0]
+    return [
+        token
+        for token in values
+        if isinstance(token, int) and not isinstance(token, bool) and token >= 0
+    ]
 
 
 def _part(config: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -12,10 +12,12 @@ from conduit_lab.core.spec import FloatArray
 Ids = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.float64]
 
-# Sums are made of blocks of a fixed length from the begin of a row, so that what is padded after its end, which
-# depends on the other rows, cannot change how they are rounded.
+# Sums are made of blocks of a fixed length from the begin of a row, so that what is padded after
+# its end, which depends on the other rows, cannot change how they are rounded.
 BLOCK = 128
-COLUMNS = 1024  # a row is laid out in so many columns, whose maxima tell where its largest values begin
+COLUMNS = (
+    1024  # a row is laid out in so many columns, whose maxima tell where its largest values begin
+)
 CACHED = 2**18  # logits that are worked on together, so that they stay in a core's own cache
 LIKELY = 128  # where `top_p` cuts is looked for among about so many tokens first
 
@@ -24,8 +26,9 @@ LIKELY = 128  # where `top_p` cuts is looked for among about so many tokens firs
 class Draws:
     """How a token is drawn from each of `[n]` rows.
 
-    `temperature` is float32 and above 0; `top_k` 0, `top_p` 1 and `min_p` 0 leave all in. `uniform` are random numbers
-    in (0, 1]: the token is the first, in the order of ids, at which the running sum of probabilities reaches that.
+    `temperature` is float32 and above 0; `top_k` 0, `top_p` 1 and `min_p` 0 leave all in. `uniform`
+    are random numbers in (0, 1]: the token is the first, in the order of ids, at which the running
+    sum of probabilities reaches that.
     """
 
     temperature: FloatArray
@@ -36,13 +39,21 @@ class Draws:
 
     def of(self, rows: Ids | slice) -> Draws:
         """Return those of some rows."""
-        return Draws(self.temperature[rows], self.top_k[rows], self.top_p[rows], self.min_p[rows], self.uniform[rows])
+        return Draws(
+            self.temperature[rows],
+            self.top_k[rows],
+            self.top_p[rows],
+            self.min_p[rows],
+            self.uniform[rows],
+        )
 
 
 class Drawing:
-    """Draws tokens from rows of a vocabulary's length; it owns the memory that it works in and serves one thread.
+    """Draws tokens from rows of a vocabulary's length; it owns the memory that it works in and
+    serves one thread.
 
-    Memory of that size would go back to the system and come again at each step, which doubles the time of one.
+    Memory of that size would go back to the system and come again at each step, which doubles the
+    time of one.
     """
 
     def __init__(self, vocabulary: int) -> None:
@@ -61,7 +72,9 @@ class Drawing:
 
     def _draw(self, logits: FloatArray, draws: Draws) -> Ids:
         ids = np.full(len(logits), -1)
-        wanted = np.where(draws.top_k > 0, draws.top_k, np.where(draws.top_p < 1, LIKELY, self._vocabulary))
+        wanted = np.where(
+            draws.top_k > 0, draws.top_k, np.where(draws.top_p < 1, LIKELY, self._vocabulary)
+        )
         few = np.flatnonzero(wanted <= COLUMNS // 2)
         if few.size and self._vocabulary >= 4 * COLUMNS:
             ids[few] = self._among_largest(_rows(logits, few), draws.of(few), wanted[few])
@@ -79,7 +92,9 @@ class Drawing:
         if nucleus.size:
             every = self._distances(_rows(logits, nucleus), draws.of(nucleus))
             whole[nucleus] = _weights(every, every).sum(axis=1)
-        places, enough = _choose(distances, draws, whole, *(np.empty_like(distances) for _ in range(2)))
+        places, enough = _choose(
+            distances, draws, whole, *(np.empty_like(distances) for _ in range(2))
+        )
         ids: Ids = np.where(enough, tokens[np.arange(len(tokens)), places], -1)
         return ids
 
@@ -105,8 +120,8 @@ def _choose(
 ) -> tuple[Ids, npt.NDArray[np.bool_]]:
     """Return the places drawn, and whether the rows hold all tokens that `top_p` leaves in.
 
-    `distances` float32 `[n, width]` end in infinities. `whole` is the weight of all tokens of a vocabulary, NaN where
-    the row has them all. `near` and `weights` are overwritten.
+    `distances` float32 `[n, width]` end in infinities. `whole` is the weight of all tokens of a
+    vocabulary, NaN where the row has them all. `near` and `weights` are overwritten.
     """
     furthest = -np.log(np.maximum(draws.min_p, np.finfo(np.float64).tiny))
     furthest[draws.min_p == 0] = np.inf
@@ -115,7 +130,9 @@ def _choose(
         each = np.arange(len(distances))
         near[:] = distances
         near.sort(axis=1)
-        last = near[each, np.minimum(draws.top_k, near.shape[1]) - 1]  # the very last one for a `top_k` of 0
+        last = near[
+            each, np.minimum(draws.top_k, near.shape[1]) - 1
+        ]  # the very last one for a `top_k` of 0
         _weights(near, weights)
         weights *= near <= last[:, None]
         sums = _running(weights)
@@ -131,15 +148,19 @@ def _choose(
 
 
 def _largest(logits: FloatArray, wanted: Ids) -> tuple[FloatArray, Ids]:
-    """Return at least the `wanted` largest values of each row, and their tokens in rising order; -inf ends a row.
+    """Return at least the `wanted` largest values of each row, and their tokens in rising order;
+    -inf ends a row.
 
-    The k-th largest of the columns' maxima is no larger than the k-th largest value, and where values lie at random it
-    is close to it: a pass over the row finds the maxima, and another one the values above.
+    The k-th largest of the columns' maxima is no larger than the k-th largest value, and where
+    values lie at random it is close to it: a pass over the row finds the maxima, and another one
+    the values above.
     """
     rows, vocabulary = logits.shape
     maxima = logits[:, : vocabulary // COLUMNS * COLUMNS].reshape(rows, -1, COLUMNS).max(axis=1)
     maxima.sort(axis=1)
-    floor = np.maximum(maxima[np.arange(rows), COLUMNS - wanted], np.finfo(np.float32).min)  # no -inf: those are barred
+    floor = np.maximum(
+        maxima[np.arange(rows), COLUMNS - wanted], np.finfo(np.float32).min
+    )  # no -inf: those are barred
     found = np.flatnonzero(logits >= floor[:, None])
     row, token = np.divmod(found, vocabulary)
     counts = np.bincount(row, minlength=rows)
@@ -162,7 +183,9 @@ def _reached(weights: FloatArray, sums: Numbers, goal: Numbers) -> Ids:
     goal = np.minimum(goal, sums[:, -1])
     each = np.arange(len(weights))
     block = (sums < goal[:, None]).sum(axis=1)
-    inside = np.cumsum(weights.reshape(len(weights), -1, BLOCK)[each, block], axis=1, dtype=np.float64)
+    inside = np.cumsum(
+        weights.reshape(len(weights), -1, BLOCK)[each, block], axis=1, dtype=np.float64
+    )
     before = np.where(block > 0, sums[each, block - 1], 0)
     rest = np.minimum(goal - before, inside[:, -1])
     places: Ids = block * BLOCK + (inside < rest[:, None]).sum(axis=1)

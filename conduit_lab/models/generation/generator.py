@@ -12,9 +12,10 @@ from typing import Any
 
 import anyio.to_thread
 
-from conduit_lab.core import figures, trace
 from conduit_lab.core.errors import InputError, ModelLoadError
 from conduit_lab.core.paths import display
+from conduit_lab.core.trace import recorder
+from conduit_lab.core.views import figures
 from conduit_lab.models.folder_model import FolderModel
 from conduit_lab.models.generation.constraint import Constraint, Constraints
 from conduit_lab.models.generation.decoder_folder import DecoderFolder
@@ -24,9 +25,9 @@ from conduit_lab.models.generation.result import Generation, TokenStream
 from conduit_lab.models.generation.sampling import Sampling
 from conduit_lab.models.generation.scheduler import Scheduler
 from conduit_lab.models.generation.text import Pieces, Text
-from conduit_lab.models.tokenizer import Tokenizer
-from conduit_lab.runtime.cache import Shared
-from conduit_lab.runtime.decode import Decoder
+from conduit_lab.models.text.tokenizer import Tokenizer
+from conduit_lab.runtime.decoding.decoder import Decoder
+from conduit_lab.runtime.sessions.cache import Shared
 
 ROWS = 16  # texts at once
 QUEUE = 256  # that wait beyond those
@@ -55,10 +56,11 @@ class _Opened:
 class Generator(FolderModel[_Opened]):
     """A text generator: a folder with a decoder's graph, `tokenizer.json` and its configs.
 
-    Calls from any thread or task are written together, `rows` at once and `queue` waiting; each has its own sampling.
-    `variant` chooses another graph than `model.onnx`: "int8" is `model_int8.onnx`. `context` is the most tokens of
-    prompt and text together (default: what the model can). `device`, `fallback` and `timeout` are those of
-    `Options`. Opened at `open()`, or at the first use.
+    Calls from any thread or task are written together, `rows` at once and `queue` waiting; each has
+    its own sampling. `variant` chooses another graph than `model.onnx`: "int8" is
+    `model_int8.onnx`. `context` is the most tokens of prompt and text together (default: what the
+    model can). `device`, `fallback` and `timeout` are those of `Options`. Opened at `open()`, or at
+    the first use.
     """
 
     kind = "generate"
@@ -76,7 +78,9 @@ class Generator(FolderModel[_Opened]):
         queue: int = QUEUE,
         context: int | None = None,
     ) -> None:
-        super().__init__(path, device=device, fallback=fallback, name=name, timeout=timeout, variant=variant)
+        super().__init__(
+            path, device=device, fallback=fallback, name=name, timeout=timeout, variant=variant
+        )
         self.rows = rows
         self.queue = queue
         self.wanted_context = context
@@ -104,7 +108,9 @@ class Generator(FolderModel[_Opened]):
             switch=folder.switch,
         )
         where, tokens, logits = display(self.path), tokenizer.vocabulary_size, decoder.vocabulary
-        own = tokenizer.backend.get_vocab_size(with_added_tokens=False)  # added ones may have no logits
+        own = tokenizer.backend.get_vocab_size(
+            with_added_tokens=False
+        )  # added ones may have no logits
         if not _LEAST_OF_VOCABULARY * logits <= tokens or own > logits:
             raise ModelLoadError(
                 f"{where} has a tokenizer of {tokens} tokens and a graph of {logits}: "
@@ -133,9 +139,14 @@ class Generator(FolderModel[_Opened]):
         return self._parts().decoder.vocabulary
 
     def count_tokens(
-        self, prompt: Prompt | None = None, *, query: str | None = None, context: Sequence[str] | None = None
+        self,
+        prompt: Prompt | None = None,
+        *,
+        query: str | None = None,
+        context: Sequence[str] | None = None,
     ) -> int:
-        """Return how many tokens a prompt has, given as to `generate`; it may be more than the model can read.
+        """Return how many tokens a prompt has, given as to `generate`; it may be more than the
+        model can read.
 
         Raises `ModelInputError` for what is no prompt.
         """
@@ -155,12 +166,14 @@ class Generator(FolderModel[_Opened]):
         json_schema: Mapping[str, Any] | str | None = None,
         **sampling: Any,
     ) -> Generation:
-        """Return the text that follows a prompt, or the answer to `query` from the passages in `context`.
+        """Return the text that follows a prompt, or the answer to `query` from the passages in
+        `context`.
 
-        `prompt` is a text, the messages of a chat, or token ids. `choices`, `regex` or `json_schema` is what the text
-        keeps to. `sampling` are the fields of `Sampling`; `n` texts are in the result's `choices`. A prompt longer
-        than the model's context raises `ModelInputError`, unless `truncate` says which end of it is cut away. Raises
-        `InputError` for what is out of range, `Overloaded` where too many wait.
+        `prompt` is a text, the messages of a chat, or token ids. `choices`, `regex` or
+        `json_schema` is what the text keeps to. `sampling` are the fields of `Sampling`; `n` texts
+        are in the result's `choices`. A prompt longer than the model's context raises
+        `ModelInputError`, unless `truncate` says which end of it is cut away. Raises `InputError`
+        for what is out of range, `Overloaded` where too many wait.
         """
         asked = _Asked(prompt, query, context, truncate, choices, regex, json_schema, sampling)
         given = prompt if query is None else {"query": query, "context": context}
@@ -184,16 +197,21 @@ class Generator(FolderModel[_Opened]):
     ) -> TokenStream:
         """Return a stream of `Token`s that begins at once; its result is the `Generation`.
 
-        Takes and raises what `generate` does, for one text. `cancel()` ends it before the next step.
+        Takes and raises what `generate` does, for one text. `cancel()` ends it before the next
+        step.
         """
         opened = self._parts()
         asked = _Asked(prompt, query, context, truncate, choices, regex, json_schema, sampling)
         texts = asked.texts(opened)
         if len(texts) != 1:
-            raise InputError(f"a stream is of one text, got n={len(texts)}: make as many streams, or use generate")
+            raise InputError(
+                f"a stream is of one text, got n={len(texts)}: make as many streams, or use generate"
+            )
 
         def begin(stream: TokenStream) -> Any:
-            request = Request(**texts[0], written=stream.append, ended=lambda r: stream.end(r.result, r.error))
+            request = Request(
+                **texts[0], written=stream.append, ended=lambda r: stream.end(r.result, r.error)
+            )
             opened.scheduler.submit([request])
             return request.cancel
 
@@ -206,13 +224,15 @@ class Generator(FolderModel[_Opened]):
     def batch(self, values: Sequence[Any]) -> list[Any]:
         """Return one text for each prompt, written together."""
         opened = self._parts()
-        requests = self._written(opened, [text for value in values for text in _Asked(value).texts(opened)])
+        requests = self._written(
+            opened, [text for value in values for text in _Asked(value).texts(opened)]
+        )
         return [_outcome([request]) for request in requests]
 
     def _generate(self, asked: _Asked) -> Generation:
         opened = self._parts()
         made = _outcome(self._written(opened, asked.texts(opened)))
-        trace.note(str(made.usage))
+        recorder.note(str(made.usage))
         return made
 
     def _written(self, opened: _Opened, texts: Sequence[dict[str, Any]]) -> list[Request]:
@@ -259,7 +279,7 @@ class Generator(FolderModel[_Opened]):
             requests[0].cancel()
             raise
         made = _outcome(requests)
-        trace.note(str(made.usage))
+        recorder.note(str(made.usage))
         return made
 
     # Showing
@@ -272,7 +292,10 @@ class Generator(FolderModel[_Opened]):
             ("context", f"{decoder.context} tokens"),
             ("vocabulary", f"{figures.count(decoder.vocabulary)} tokens"),
             ("KV cache", f"{len(signature.pasts) // 2} layers, {heads} heads of {width}, {kind}"),
-            ("texts", f"{scheduler.running} of {decoder.rows} running, {scheduler.waiting} waiting"),
+            (
+                "texts",
+                f"{scheduler.running} of {decoder.rows} running, {scheduler.waiting} waiting",
+            ),
         ]
 
 
@@ -309,9 +332,13 @@ class _Asked:
         ]
 
     def _constraint(self, opened: _Opened) -> Constraint | None:
-        given = [name for name in ("choices", "regex", "json_schema") if getattr(self, name) is not None]
+        given = [
+            name for name in ("choices", "regex", "json_schema") if getattr(self, name) is not None
+        ]
         if len(given) > 1:
-            raise InputError(f"a text keeps to one of choices, regex and json_schema, got {' and '.join(given)}")
+            raise InputError(
+                f"a text keeps to one of choices, regex and json_schema, got {' and '.join(given)}"
+            )
         if not given:
             return None
         made: Constraint = getattr(opened.constraints, given[0])(getattr(self, given[0]))

@@ -51,13 +51,17 @@ class Prefixes:
         self._prompts.append(found)
         return best, found.saved
 
-    def keep(self, tokens: Sequence[int], save: Callable[[int], list[Array]], side: int = 0) -> None:
+    def keep(
+        self, tokens: Sequence[int], save: Callable[[int], list[Array]], side: int = 0
+    ) -> None:
         """Keep a prompt that was read; `save` copies its cache. It takes the place of those it begins with."""
         if len(tokens) < LEAST:
             return
         ids = np.asarray(tokens, np.int64)
         same = self._on(side)
-        if any(len(p.tokens) >= len(ids) and np.array_equal(p.tokens[: len(ids)], ids) for p in same):
+        if any(
+            len(p.tokens) >= len(ids) and np.array_equal(p.tokens[: len(ids)], ids) for p in same
+        ):
             return
         for prompt in same:
             if np.array_equal(prompt.tokens, ids[: len(prompt.tokens)]):

@@ -13,16 +13,19 @@ from conduit_lab.models.generation.control import ControlTokens
 from conduit_lab.models.generation.decoder_folder import DecoderFolder
 from conduit_lab.models.generation.sampling import Sampling
 from conduit_lab.models.generation.tainted import TaintedStr, concatenated
-from conduit_lab.models.tokenizer import Tokenizer
+from conduit_lab.models.text.tokenizer import Tokenizer
 
-LONGEST = 256  # characters of a token; a text longer than so many times the context is not even tokenised
+LONGEST = (
+    256  # characters of a token; a text longer than so many times the context is not even tokenised
+)
 
 Truncate = Literal["start", "end"]
 Prompt = str | Sequence[int] | Sequence[Mapping[str, Any]]
 
 
 class Prompts:
-    """The prompts of one model, `name` in its errors: texts, token ids, chats, and questions with passages.
+    """The prompts of one model, `name` in its errors: texts, token ids, chats, and questions with
+    passages.
 
     `context` is the most tokens of prompt and answer together, `vocabulary` the number of tokens
     with a logit and `embedded` that of tokens with an embedding, which alone can be in a prompt.
@@ -56,12 +59,14 @@ class Prompts:
     ) -> list[int]:
         """Return the token ids of a prompt, or of `query` with the passages in `context`.
 
-        Raises `ModelInputError` for what is no prompt, is empty where the model has no token to begin with, or is
-        longer than the context; `truncate` says which end of that is cut away.
+        Raises `ModelInputError` for what is no prompt, is empty where the model has no token to
+        begin with, or is longer than the context; `truncate` says which end of that is cut away.
         """
         how = sampling or Sampling()
         if truncate not in (None, "start", "end"):
-            raise ModelInputError(f"truncate is {truncate!r}: wanted 'start' or 'end', or None to refuse")
+            raise ModelInputError(
+                f"truncate is {truncate!r}: wanted 'start' or 'end', or None to refuse"
+            )
         if how.logit_bias and max(how.logit_bias) >= self._vocabulary:
             raise ModelInputError(
                 f"logit_bias names the token {max(how.logit_bias)}: {self._name!r} has {self._vocabulary}"
@@ -69,7 +74,9 @@ class Prompts:
         if query is None and _is_ids(prompt):
             ids = [int(token) for token in prompt]
             if ids and not 0 <= min(ids) <= max(ids) < self._embedded:
-                raise ModelInputError(f"{self._name!r} has the tokens 0 to {self._embedded - 1}, got others")
+                raise ModelInputError(
+                    f"{self._name!r} has the tokens 0 to {self._embedded - 1}, got others"
+                )
         else:
             ids = self._encoded(*self._text(prompt, query, context), truncate)
             if max(ids, default=0) >= self._embedded:
@@ -80,7 +87,9 @@ class Prompts:
         begin = self._folder.begin
         if not ids:
             if begin is None:
-                raise ModelInputError(f"{self._name!r} got an empty prompt, and has no token to begin a text with")
+                raise ModelInputError(
+                    f"{self._name!r} got an empty prompt, and has no token to begin a text with"
+                )
             return [begin]
         if len(ids) <= self._most:
             return ids
@@ -89,28 +98,40 @@ class Prompts:
                 f"{self._name!r} reads {self._most} tokens and the prompt has {len(ids)}: shorten it, or pass "
                 "truncate='start' or 'end'"
             )
-        room = self._most + 1 - min(how.max_tokens, (self._most + 1) // 2)  # what is cut leaves room for an answer
+        room = (
+            self._most + 1 - min(how.max_tokens, (self._most + 1) // 2)
+        )  # what is cut leaves room for an answer
         if truncate == "end":
             return ids[:room]
         kept = ids[-room:]
         return [begin, *kept[1:]] if begin is not None and ids[0] == begin else kept
 
-    def count_tokens(self, prompt: Any = None, query: str | None = None, context: Sequence[str] | None = None) -> int:
+    def count_tokens(
+        self, prompt: Any = None, query: str | None = None, context: Sequence[str] | None = None
+    ) -> int:
         """Return how many tokens a prompt has; of one that is far too long, those of its beginning."""
         if query is None and _is_ids(prompt):
             return max(1, len(prompt))
         return max(1, len(self._encoded(*self._text(prompt, query, context), "end")))
 
-    def _text(self, prompt: Any, query: str | None, context: Sequence[str] | None) -> tuple[str, bool]:
+    def _text(
+        self, prompt: Any, query: str | None, context: Sequence[str] | None
+    ) -> tuple[str, bool]:
         """Return the text of a prompt, and whether the tokenizer adds its special tokens to it."""
         if (prompt is None) == (query is None):
             got = "both" if prompt is not None else "neither"
-            raise ModelInputError(f"{self._name!r} wants a prompt, or query= with context=; got {got}")
+            raise ModelInputError(
+                f"{self._name!r} wants a prompt, or query= with context=; got {got}"
+            )
         if query is None:
             if isinstance(prompt, str):
                 return prompt, True
-            if isinstance(prompt, Sequence) and all(isinstance(message, Mapping) for message in prompt):
-                return self._chat.render(prompt), False  # the template writes the special tokens itself
+            if isinstance(prompt, Sequence) and all(
+                isinstance(message, Mapping) for message in prompt
+            ):
+                return self._chat.render(
+                    prompt
+                ), False  # the template writes the special tokens itself
             raise ModelInputError(
                 f"{self._name!r} wants a text, token ids or the messages of a chat as its prompt, got {_kind(prompt)}"
             )
@@ -136,7 +157,9 @@ def _is_ids(prompt: Any) -> bool:
     """Tell whether a prompt is token ids."""
     if not isinstance(prompt, Sequence) or isinstance(prompt, str | bytes):
         return False
-    return all(isinstance(token, int | np.integer) and not isinstance(token, bool) for token in prompt)
+    return all(
+        isinstance(token, int | np.integer) and not isinstance(token, bool) for token in prompt
+    )
 
 
 def _kind(value: Any) -> str:

@@ -90,7 +90,9 @@ class Request:
             return False
         problem = self.constraint.error if self.constraint is not None else ""
         if problem:
-            self.end("error", InputError(f"the text cannot keep to its constraint any longer: {problem}"))
+            self.end(
+                "error", InputError(f"the text cannot keep to its constraint any longer: {problem}")
+            )
         else:
             self.end(finish)
         return True

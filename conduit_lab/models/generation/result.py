@@ -6,15 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from conduit_lab.core import figures, html
-from conduit_lab.core.pushed import PushedStream
+from conduit_lab.core.streams.pushed import PushedStream
+from conduit_lab.core.views import figures, html
 
 Finish = Literal["stop", "length", "cancelled", "error"]
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a text cost: tokens of the prompt, how many of them were known already, tokens made, and seconds.
+    """What a text cost: tokens of the prompt, how many of them were known already, tokens made, and
+    seconds.
 
     `first_token` is the time from the request to the first token, `seconds` to the last.
     """
@@ -32,7 +33,10 @@ class Usage:
         return (self.generated - 1) / took if took > 0 else 0.0
 
     def __str__(self) -> str:
-        parts = [f"{self.prompt} + {self.generated} tokens", f"first after {figures.seconds(self.first_token)}"]
+        parts = [
+            f"{self.prompt} + {self.generated} tokens",
+            f"first after {figures.seconds(self.first_token)}",
+        ]
         if self.cached:
             parts.insert(1, f"{self.cached} cached")
         if self.generated > 1:
@@ -43,9 +47,9 @@ class Usage:
 class Token(str):
     """One token: as a string, the text that it adds, which may be none until a character is whole.
 
-    `index` counts from 0, `id` is the vocabulary's, `logprob` the model's own, `tops` the likeliest (id, logprob)
-    where they were asked for, `time` the seconds since the request. The last one has a `finish_reason` (stop, length,
-    cancelled or error) and the `usage`.
+    `index` counts from 0, `id` is the vocabulary's, `logprob` the model's own, `tops` the likeliest
+    (id, logprob) where they were asked for, `time` the seconds since the request. The last one has
+    a `finish_reason` (stop, length, cancelled or error) and the `usage`.
     """
 
     __slots__ = ("finish_reason", "id", "index", "logprob", "time", "tops", "usage")
@@ -63,7 +67,13 @@ class Token(str):
     ) -> Token:
         """Return the token."""
         token = super().__new__(cls, text)
-        token.index, token.id, token.logprob, token.tops, token.time = index, id, logprob, tops, time
+        token.index, token.id, token.logprob, token.tops, token.time = (
+            index,
+            id,
+            logprob,
+            tops,
+            time,
+        )
         token.finish_reason, token.usage = finish_reason, usage
         return token
 
@@ -84,7 +94,8 @@ class Token(str):
 class Generation(str):
     """A generated text: a string, with its `tokens`, `finish_reason` and `usage`.
 
-    `seed` draws the same text again. `choices` are all texts where `n` were asked for, this one the first of them.
+    `seed` draws the same text again. `choices` are all texts where `n` were asked for, this one the
+    first of them.
     """
 
     __slots__ = ("choices", "finish_reason", "seed", "tokens", "usage")
@@ -105,7 +116,12 @@ class Generation(str):
     ) -> Generation:
         """Return the text."""
         made = super().__new__(cls, text)
-        made.tokens, made.finish_reason, made.usage, made.seed = list(tokens), finish_reason, usage, seed
+        made.tokens, made.finish_reason, made.usage, made.seed = (
+            list(tokens),
+            finish_reason,
+            usage,
+            seed,
+        )
         made.choices = []
         return made
 
@@ -115,12 +131,15 @@ class Generation(str):
         return str(self)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        shown = html.header("Generation", self.finish_reason, [str(self.usage)]) + html.text(str(self))
+        shown = html.header("Generation", self.finish_reason, [str(self.usage)]) + html.text(
+            str(self)
+        )
         return html.bundle(str(self), shown)
 
 
 class TokenStream(PushedStream[Token]):
-    """A stream that the generator's own thread writes to: no thread or task of its own stands between.
+    """A stream that the generator's own thread writes to: no thread or task of its own stands
+    between.
 
     Its result is the `Generation`.
     """

@@ -44,10 +44,11 @@ _COLDEST = 1e-4  # of temperatures that are not 0; below it float32 knows no sec
 class Sampling:
     """How the tokens of one text are chosen; a field out of range raises `InputError`.
 
-    `temperature` 0 takes the most likely token, and then `top_k`, `top_p`, `min_p` and `seed` mean nothing. `top_k` 0,
-    `top_p` 1 and `min_p` 0 leave all tokens in. `logit_bias` is added to the logits of the token ids it names. `seed`
-    is any whole number of 64 bits. `stop` is a text or some; the result ends before the first. `n` is how many texts
-    are wanted, `logprobs` how many of the likeliest tokens are told at each step.
+    `temperature` 0 takes the most likely token, and then `top_k`, `top_p`, `min_p` and `seed` mean
+    nothing. `top_k` 0, `top_p` 1 and `min_p` 0 leave all tokens in. `logit_bias` is added to the
+    logits of the token ids it names. `seed` is any whole number of 64 bits. `stop` is a text or
+    some; the result ends before the first. `n` is how many texts are wanted, `logprobs` how many of
+    the likeliest tokens are told at each step.
     """
 
     max_tokens: int = 64
@@ -73,9 +74,13 @@ class Sampling:
             _number(name, getattr(self, name), low, high)
         _number("temperature", self.temperature, 0.0, 100.0)
         if 0 < self.temperature < _COLDEST:
-            raise InputError(f"temperature is {self.temperature}: wanted 0 (greedy) or {_COLDEST} to 100")
+            raise InputError(
+                f"temperature is {self.temperature}: wanted 0 (greedy) or {_COLDEST} to 100"
+            )
         if self.top_p == 0:
-            raise InputError("top_p is 0, which leaves no token: wanted more than 0, up to 1; temperature=0 is greedy")
+            raise InputError(
+                "top_p is 0, which leaves no token: wanted more than 0, up to 1; temperature=0 is greedy"
+            )
         object.__setattr__(self, "stop", _stops(self.stop))
         object.__setattr__(self, "logit_bias", _biases(self.logit_bias))
 
@@ -108,9 +113,10 @@ class Allowing(Protocol):
 class Picked:
     """The tokens of one step, in the order of the slots that were asked for.
 
-    `ids` int64 `[n]`. `logprobs` float32 `[n]`, the log softmax of the model's own logits, before any penalty, bias or
-    temperature; NaN says that the model gave NaN, and then the id means nothing. `tops` has for each row the likeliest
-    (id, logprob), best first, as many as its `Sampling.logprobs`.
+    `ids` int64 `[n]`. `logprobs` float32 `[n]`, the log softmax of the model's own logits, before
+    any penalty, bias or temperature; NaN says that the model gave NaN, and then the id means
+    nothing. `tops` has for each row the likeliest (id, logprob), best first, as many as its
+    `Sampling.logprobs`.
     """
 
     ids: Ids
@@ -121,23 +127,28 @@ class Picked:
 class Sampler:
     """Chooses the next token of the texts in a bounded number of slots, all of a step together.
 
-    The order is that of vLLM and of Hugging Face's `generate`: logit bias, repetition penalty, frequency and presence
-    penalties, what a constraint allows, temperature, `top_k`, `top_p`, `min_p`. Where the two differ (vLLM has `min_p`
-    before `top_k`) it is Hugging Face's, since a model's `generation_config.json` is written for it.
+    The order is that of vLLM and of Hugging Face's `generate`: logit bias, repetition penalty,
+    frequency and presence penalties, what a constraint allows, temperature, `top_k`, `top_p`,
+    `min_p`. Where the two differ (vLLM has `min_p` before `top_k`) it is Hugging Face's, since a
+    model's `generation_config.json` is written for it.
 
-    - repetition: x / r where x > 0, else x · r, for every token of the prompt and the text (Keskar et al. 2019, CTRL)
-    - frequency and presence: x - count · f - [count > 0] · p, counted in the text without the prompt (OpenAI)
+    - repetition: x / r where x > 0, else x · r, for every token of the prompt and the text (Keskar
+    et al. 2019, CTRL)
+    - frequency and presence: x - count · f - [count > 0] · p, counted in the text without the
+    prompt (OpenAI)
     - `top_p`: the likeliest tokens that together reach p, after `top_k` (Holtzman et al. 2020)
     - `min_p`: tokens at least that fraction as likely as the best (Nguyen et al. 2024)
 
-    Tokens exactly as likely as the last one that stays, stay too. What a text draws depends on its logits, its seed
-    and its own step, bit for bit, and never on the slot or on the other texts.
+    Tokens exactly as likely as the last one that stays, stay too. What a text draws depends on its
+    logits, its seed and its own step, bit for bit, and never on the slot or on the other texts.
     """
 
     def __init__(self, slots: int, vocabulary: int) -> None:
         self.vocabulary = vocabulary
         self._drawing = Drawing(vocabulary)
-        self._texts: list[_Text | None] = [None] * slots  # None where an argmax is all that is needed
+        self._texts: list[_Text | None] = [
+            None
+        ] * slots  # None where an argmax is all that is needed
 
     def join(
         self,
@@ -150,12 +161,14 @@ class Sampler:
     ) -> int:
         """Begin a text in a free slot and return its seed, a fresh one where `sampling` has none.
 
-        `choice` is which of the `n` texts of a request it is: each has random numbers of its own. Raises `InputError`
-        for a bias on a token that the vocabulary does not have.
+        `choice` is which of the `n` texts of a request it is: each has random numbers of its own.
+        Raises `InputError` for a bias on a token that the vocabulary does not have.
         """
         over = max(sampling.logit_bias, default=0)
         if over >= self.vocabulary:
-            raise InputError(f"logit_bias names token {over}: this model has tokens 0 to {self.vocabulary - 1}")
+            raise InputError(
+                f"logit_bias names token {over}: this model has tokens 0 to {self.vocabulary - 1}"
+            )
         sampling = sampling.seeded()
         text = _Text(sampling, prompt, constraint, choice, self.vocabulary)
         self._texts[slot] = text if text.changing or text.drawing or sampling.logprobs else None
@@ -167,19 +180,32 @@ class Sampler:
 
     def pick(self, logits: FloatArray, slots: Sequence[int]) -> Picked:
         """Return the next token of each slot; `logits`, float32 `[len(slots), vocabulary]`, are overwritten."""
-        with np.errstate(invalid="ignore", over="ignore"):  # the model's infinities and NaN: their logprob tells
+        with np.errstate(
+            invalid="ignore", over="ignore"
+        ):  # the model's infinities and NaN: their logprob tells
             ids = logits.argmax(axis=1)  # of equal ones the first
             best = logits[np.arange(len(ids)), ids]
-            texts = {row: text for row, slot in enumerate(slots) if (text := self._texts[slot]) is not None}
+            texts = {
+                row: text
+                for row, slot in enumerate(slots)
+                if (text := self._texts[slot]) is not None
+            }
             if not texts:
                 return Picked(ids, -_log_mass(logits, best), [[] for _ in slots])
-            tops = {row: _likeliest(logits[row], text.logprobs) for row, text in texts.items() if text.logprobs}
+            tops = {
+                row: _likeliest(logits[row], text.logprobs)
+                for row, text in texts.items()
+                if text.logprobs
+            }
             own = {row: text for row, text in texts.items() if text.changing or text.drawing}
             _pick(logits, ids, own, self._drawing)
             chosen = logits[np.arange(len(ids)), ids]
             mass = _log_mass(logits, best)
             told = [
-                [(token, float(value - best[row] - mass[row])) for token, value in tops.get(row, ())]
+                [
+                    (token, float(value - best[row] - mass[row]))
+                    for token, value in tops.get(row, ())
+                ]
                 for row in range(len(ids))
             ]
             return Picked(ids, chosen - best - mass, told)
@@ -189,7 +215,12 @@ class _Text:
     """One text that is more than greedy: its random numbers, and the tokens that it holds so far."""
 
     def __init__(
-        self, sampling: Sampling, prompt: Sequence[int], constraint: Allowing | None, choice: int, vocabulary: int
+        self,
+        sampling: Sampling,
+        prompt: Sequence[int],
+        constraint: Allowing | None,
+        choice: int,
+        vocabulary: int,
     ) -> None:
         assert sampling.seed is not None
         self.seed = sampling.seed
@@ -203,10 +234,18 @@ class _Text:
             sequence = np.random.SeedSequence(self.seed % 2**64, spawn_key=(choice,))
             self._random = np.random.Generator(np.random.PCG64(sequence))
         if self._penalised:
-            known = np.unique(np.asarray(prompt, np.int64)) if sampling.repetition_penalty != 1 else _NONE
-            known = known[(known >= 0) & (known < vocabulary)]  # a model may know tokens that it cannot give
+            known = (
+                np.unique(np.asarray(prompt, np.int64))
+                if sampling.repetition_penalty != 1
+                else _NONE
+            )
+            known = known[
+                (known >= 0) & (known < vocabulary)
+            ]  # a model may know tokens that it cannot give
             self._place = {token: place for place, token in enumerate(known.tolist())}
-            self._tokens = np.concatenate([known, np.zeros(min(sampling.max_tokens, vocabulary), np.int64)])
+            self._tokens = np.concatenate(
+                [known, np.zeros(min(sampling.max_tokens, vocabulary), np.int64)]
+            )
             self._counts = np.zeros(len(self._tokens), np.float32)
         self._biased = np.array(list(sampling.logit_bias), np.int64)
         self._biases = np.array(list(sampling.logit_bias.values()), np.float32)
@@ -223,7 +262,9 @@ class _Text:
             size, how = len(self._place), self.sampling
             tokens, counts = self._tokens[:size], self._counts[:size]
             values = logits[tokens]
-            values = np.where(values > 0, values / how.repetition_penalty, values * how.repetition_penalty)
+            values = np.where(
+                values > 0, values / how.repetition_penalty, values * how.repetition_penalty
+            )
             values -= counts * how.frequency_penalty + (counts > 0) * how.presence_penalty
             logits[tokens] = values
         if self._constraint is not None:
@@ -292,7 +333,9 @@ def _whole(name: str, value: Any, least: int, most: int) -> None:
 
 
 def _number(name: str, value: Any, low: float, high: float) -> None:
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(
+        value, bool
+    )
     if not number or not low <= value <= high:  # NaN is not either
         raise InputError(f"{name} is {_shown(value)}: wanted a number from {low:g} to {high:g}")
 
@@ -316,14 +359,18 @@ def _stops(stop: Any) -> tuple[str, ...]:
         if not isinstance(each, str):
             raise InputError(f"stop holds a {type(each).__name__}: wanted texts")
         if not 0 < len(each) <= MAX_STOP_CHARACTERS:
-            raise InputError(f"stop holds a text of {len(each)} characters: wanted 1 to {MAX_STOP_CHARACTERS}")
+            raise InputError(
+                f"stop holds a text of {len(each)} characters: wanted 1 to {MAX_STOP_CHARACTERS}"
+            )
     return tuple(stops)
 
 
 def _biases(bias: Any) -> dict[int, float]:
     """Return the bias of each token, checked, apart from the caller's own dict."""
     if not isinstance(bias, Mapping):
-        raise InputError(f"logit_bias is a {type(bias).__name__}: wanted a dict of token ids and numbers")
+        raise InputError(
+            f"logit_bias is a {type(bias).__name__}: wanted a dict of token ids and numbers"
+        )
     if len(bias) > MAX_BIASES:
         raise InputError(f"logit_bias has {len(bias)} tokens: wanted at most {MAX_BIASES}")
     for token, value in bias.items():

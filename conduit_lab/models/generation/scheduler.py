@@ -18,23 +18,29 @@ from conduit_lab.core.errors import ModelRunError, Overloaded
 from conduit_lab.models.generation.prefixes import LEAST, Prefixes
 from conduit_lab.models.generation.request import Request
 from conduit_lab.models.generation.sampling import Sampler
-from conduit_lab.runtime.decode import Decoder
+from conduit_lab.runtime.decoding.decoder import Decoder
 
-# Tokens of a prompt that are read between two steps. A prompt is always cut at the same places, so that its logits do
-# not depend on who else is there; fewer would make reading slow, more would make those who are writing wait.
+# Tokens of a prompt that are read between two steps. A prompt is always cut at the same places, so
+# that its logits do not depend on who else is there; fewer would make reading slow, more would make
+# those who are writing wait.
 SLICE = 64
 TOGETHER = 256  # tokens of several prompts that are read in one run; more is hardly faster
-LOGITS = 2**24  # numbers; such a run gives the logits of each token, which a wide vocabulary makes large
+LOGITS = (
+    2**24
+)  # numbers; such a run gives the logits of each token, which a wide vocabulary makes large
 PADDING = 8  # tokens; where prompts differ by more, the padding costs more than a run of their own
-IDLE_SECONDS = 5.0  # the thread ends after so long without work, and the cache's memory is given back
+IDLE_SECONDS = (
+    5.0  # the thread ends after so long without work, and the cache's memory is given back
+)
 _EXIT_SECONDS = 2.0
 
 
 class Scheduler:
     """Runs the requests of one decoder on a thread of its own, which lives while there is work.
 
-    Each turn of its loop lets those go that were cancelled, reads a slice of the next prompts, and adds one token to
-    every text. At most `decoder.rows` texts run at once and `queue` wait; `submit` raises `Overloaded` beyond.
+    Each turn of its loop lets those go that were cancelled, reads a slice of the next prompts, and
+    adds one token to every text. At most `decoder.rows` texts run at once and `queue` wait;
+    `submit` raises `Overloaded` beyond.
     """
 
     def __init__(self, name: str, decoder: Decoder, ends: frozenset[int], queue: int) -> None:
@@ -55,7 +61,9 @@ class Scheduler:
         self._waiting: deque[Request] = deque()
         self._rows: list[Request] = []  # in the order of the decoder's rows
         self._slots: list[int] = []  # the sampler's, of each row
-        self._filling: list[Request] = []  # whose prompts are being read; their rows are the ones after those
+        self._filling: list[
+            Request
+        ] = []  # whose prompts are being read; their rows are the ones after those
         self._crossing: deque[Request] = deque()  # to prefill again; they keep their slots
         self._apart = False  # whether they are read one by one, after a run of all has failed
         self._free = list(range(self.decoder.rows))
@@ -86,7 +94,9 @@ class Scheduler:
             self._waiting.extend(requests)
             if self._thread is None:
                 self._stopping = False
-                self._thread = threading.Thread(target=self._live, name=f"generator {self.name}", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._live, name=f"generator {self.name}", daemon=True
+                )
                 self._thread.start()
             self._changed.notify()
 
@@ -180,7 +190,8 @@ class Scheduler:
                 return
 
     def _admit(self, most: int) -> bool:
-        """Give the next pending request the first free row, and rows to those prefilled in the same run.
+        """Give the next pending request the first free row, and rows to those prefilled in the same
+        run.
 
         Return False if no request is pending or no row is free. A sequence that crosses a switch
         comes before all pending ones.
@@ -206,7 +217,9 @@ class Scheduler:
         with self._changed:
             for request in taken:
                 self._waiting.remove(request)
-            self._filling = sorted(taken, key=_length)  # whose prompts are read first become the next rows
+            self._filling = sorted(
+                taken, key=_length
+            )  # whose prompts are read first become the next rows
         self._apart = False
         for place, request in enumerate(self._filling):
             self.decoder.begin(row + place, len(request.prompt))
@@ -223,7 +236,11 @@ class Scheduler:
         prompts.
         """
         switches, prompt = self.decoder.switches, nearest[0].prompt
-        size, least, side = min(SLICE, len(prompt)), switches.shortest(len(prompt)), switches.side(len(prompt))
+        size, least, side = (
+            min(SLICE, len(prompt)),
+            switches.shortest(len(prompt)),
+            switches.side(len(prompt)),
+        )
         taken, begun, longest = [nearest[0]], {_begin_of(nearest[0])}, size
         for request in nearest[1:] if size >= least else ():
             own, begin = min(SLICE, len(request.prompt)), _begin_of(request)
@@ -241,15 +258,23 @@ class Scheduler:
     def _fill(self) -> int:
         """Read the next slice of a prompt, or the first of several; return how many tokens were run."""
         row = len(self._rows)
-        together = self._filling[:1] if self._apart or self._filling[0].filled else list(self._filling)
+        together = (
+            self._filling[:1] if self._apart or self._filling[0].filled else list(self._filling)
+        )
         parts = [
-            request.reading[request.filled :][: max(SLICE - request.filled % SLICE, self.decoder.least(row + place))]
+            request.reading[request.filled :][
+                : max(SLICE - request.filled % SLICE, self.decoder.least(row + place))
+            ]
             for place, request in enumerate(together)
         ]
         tokens = len(parts) * max(map(len, parts))
         try:
             several = len(parts) > 1
-            logits = self.decoder.feed_all(row, parts) if several else self.decoder.feed(row, parts[0])[None]
+            logits = (
+                self.decoder.feed_all(row, parts)
+                if several
+                else self.decoder.feed(row, parts[0])[None]
+            )
         except Exception as error:
             if several:
                 self._apart = True  # it may be for one of them
@@ -286,7 +311,11 @@ class Scheduler:
         side = self.decoder.switches.side(len(request.prompt))
         self._prefixes.keep(request.prompt, partial(self.decoder.save, row), side)
         request.seed = self._sampler.join(
-            self._free[-1], request.sampling, request.prompt, request.constraint, choice=request.choice
+            self._free[-1],
+            request.sampling,
+            request.prompt,
+            request.constraint,
+            choice=request.choice,
         )
         request.slot = self._free.pop()
 
@@ -320,7 +349,9 @@ class Scheduler:
             request = self._rows[row]
             if logprob != logprob:  # NaN
                 ended.append(row)
-                request.end("error", ModelRunError(f"{self.name!r} gave logits that are no numbers"))
+                request.end(
+                    "error", ModelRunError(f"{self.name!r} gave logits that are no numbers")
+                )
             elif request.take(token, logprob, tops, self._ends, now):
                 ended.append(row)
         for row in reversed(ended):

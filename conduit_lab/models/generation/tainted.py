@@ -18,7 +18,16 @@ METHODS = frozenset(
         *("upper", "lower", "title", "capitalize", "casefold", "swapcase"),
         *("center", "ljust", "rjust", "zfill", "expandtabs"),
         *("startswith", "endswith", "find", "rfind", "index", "rindex", "count"),
-        *("isalnum", "isalpha", "isascii", "isdecimal", "isdigit", "isidentifier", "islower", "isnumeric"),
+        *(
+            "isalnum",
+            "isalpha",
+            "isascii",
+            "isdecimal",
+            "isdigit",
+            "isidentifier",
+            "islower",
+            "isnumeric",
+        ),
         *("isprintable", "isspace", "istitle", "isupper"),
     }
 )
@@ -51,7 +60,9 @@ class TaintedStr(str):
 
     def __getitem__(self, key: SupportsIndex | slice) -> TaintedStr:
         taint = self._taint[key]
-        return TaintedStr(super().__getitem__(key), taint if isinstance(taint, bytes) else bytes([taint]))
+        return TaintedStr(
+            super().__getitem__(key), taint if isinstance(taint, bytes) else bytes([taint])
+        )
 
     def __add__(self, other: str) -> TaintedStr:
         return concatenated((self, other))
@@ -122,7 +133,9 @@ class TaintedStr(str):
     def rpartition(self, sep: str, /) -> tuple[str, str, str]:
         return self._parted(self.rfind(sep), sep, (TaintedStr(), TaintedStr(), self))
 
-    def _parted(self, place: int, sep: str, otherwise: tuple[str, str, str]) -> tuple[str, str, str]:
+    def _parted(
+        self, place: int, sep: str, otherwise: tuple[str, str, str]
+    ) -> tuple[str, str, str]:
         if place < 0 or not sep:
             super().partition(sep)  # raises for an empty one
             return otherwise

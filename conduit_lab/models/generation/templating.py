@@ -33,9 +33,44 @@ MAX_SOURCE = 256 * 2**10  # characters of a template; the longest that models ha
 # Filters whose results keep each character's taint; those of others are data as a whole.
 _EXACT = frozenset(
     {
-        *("trim", "upper", "lower", "capitalize", "replace", "join", "string", "safe", "format", "indent"),
-        *("first", "last", "list", "default", "d", "reverse", "attr", "map", "select", "reject", "random"),
-        *("selectattr", "rejectattr", "items", "dictsort", "sort", "unique", "groupby", "batch", "slice", "min", "max"),
+        *(
+            "trim",
+            "upper",
+            "lower",
+            "capitalize",
+            "replace",
+            "join",
+            "string",
+            "safe",
+            "format",
+            "indent",
+        ),
+        *(
+            "first",
+            "last",
+            "list",
+            "default",
+            "d",
+            "reverse",
+            "attr",
+            "map",
+            "select",
+            "reject",
+            "random",
+        ),
+        *(
+            "selectattr",
+            "rejectattr",
+            "items",
+            "dictsort",
+            "sort",
+            "unique",
+            "groupby",
+            "batch",
+            "slice",
+            "min",
+            "max",
+        ),
     }
 )
 _METHODS_OF = {
@@ -87,7 +122,9 @@ class _Environment(ImmutableSandboxedEnvironment):
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         template = super()._parse(source, name, filename)
         for each in template.find_all(nodes.ScopedEvalContextModifier):
-            raise TemplateSyntaxError("a chat has no HTML: autoescape has no place here", each.lineno)
+            raise TemplateSyntaxError(
+                "a chat has no HTML: autoescape has no place here", each.lineno
+            )
         _rewrite(template)
         return template
 
@@ -142,7 +179,9 @@ def _rewrite(template: nodes.Template) -> None:
             item.arg = _read_first(item.arg)
     for output in template.find_all(nodes.Output):
         output.nodes = [
-            _filtered(nodes.Const(node.data), "_same") if isinstance(node, nodes.TemplateData) else node
+            _filtered(nodes.Const(node.data), "_same")
+            if isinstance(node, nodes.TemplateData)
+            else node
             for node in output.nodes
         ]
     _replace_expressions(template)
@@ -163,7 +202,10 @@ def _replaced(node: Any) -> Any:
     if isinstance(node, nodes.Concat):
         return _filtered(nodes.List(node.nodes, lineno=node.lineno), "_concat")
     if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Slice):
-        ends = [nodes.Const(None) if end is None else end for end in (node.arg.start, node.arg.stop, node.arg.step)]
+        ends = [
+            nodes.Const(None) if end is None else end
+            for end in (node.arg.start, node.arg.stop, node.arg.step)
+        ]
         return _filtered(node.node, "_slice", *ends)
     return node
 
@@ -173,7 +215,9 @@ def _read_first(node: nodes.Expr) -> nodes.Expr:
 
 
 def _filtered(node: nodes.Node, name: str, *arguments: nodes.Expr) -> nodes.Filter:
-    return nodes.Filter(cast(nodes.Expr, node), name, list(arguments), [], None, None, lineno=node.lineno)
+    return nodes.Filter(
+        cast(nodes.Expr, node), name, list(arguments), [], None, None, lineno=node.lineno
+    )
 
 
 class _Generation(Extension):
@@ -195,10 +239,14 @@ def _environment() -> _Environment:
         extensions=[_Generation, "jinja2.ext.loopcontrols"],
         finalize=_written,
     )
-    environment.filters.update(string=text_of, safe=text_of, join=joined, format=percent, indent=indented)
+    environment.filters.update(
+        string=text_of, safe=text_of, join=joined, format=percent, indent=indented
+    )
     environment.filters.update(tojson=tojson, sum=summed, round=rounded)
     environment.filters = {name: _counted(name, each) for name, each in environment.filters.items()}
-    environment.filters.update(_turns=turns, _same=_same, _read=_read, _slice=_sliced, _concat=_concat)
+    environment.filters.update(
+        _turns=turns, _same=_same, _read=_read, _slice=_sliced, _concat=_concat
+    )
     tests: dict[str, Any] = {**environment.tests}
     environment.tests = {name: _counted(name, each) for name, each in tests.items()}
     del environment.globals["lipsum"]  # makes as much text as it is asked for
@@ -207,7 +255,9 @@ def _environment() -> _Environment:
 
 
 def _counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    mark = getattr(function, "jinja_pass_arg", None)  # whether the context, or the environment, comes first
+    mark = getattr(
+        function, "jinja_pass_arg", None
+    )  # whether the context, or the environment, comes first
     first = 0 if mark is None else 1
     exact = name in _EXACT
 

@@ -15,12 +15,15 @@ _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 class Pieces:
     """The bytes that each token of a tokenizer adds to a text; one serves all texts of a model.
 
-    `backend` is a `tokenizers.Tokenizer`. Special tokens add nothing. A character may need the bytes of several tokens.
+    `backend` is a `tokenizers.Tokenizer`. Special tokens add nothing. A character may need the
+    bytes of several tokens.
     """
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
-        kinds = _kinds(json.loads(backend.decoder.__getstate__()) if backend.decoder is not None else {})
+        kinds = _kinds(
+            json.loads(backend.decoder.__getstate__()) if backend.decoder is not None else {}
+        )
         self._byte_level = kinds <= {"ByteLevel", "Fuse"} and "ByteLevel" in kinds
         self._byte_fallback = "ByteFallback" in kinds
         added = backend.get_added_tokens_decoder()
@@ -33,7 +36,11 @@ class Pieces:
 
     def special_in(self, texts: Sequence[str]) -> dict[int, str]:
         """Return the special tokens that some texts spell, each with its spelling."""
-        return {id: content for id, content in self._special.items() if any(content in text for text in texts)}
+        return {
+            id: content
+            for id, content in self._special.items()
+            if any(content in text for text in texts)
+        }
 
     def of(self, id: int, previous: int | None) -> bytes:
         """Return the bytes that a visible token adds after the `previous` visible one, None for the first of a text."""
@@ -45,7 +52,8 @@ class Pieces:
             value = int(byte[1], 16)
             if previous is not None or value > 0x7F:
                 return value.to_bytes()
-        # What decoders do depends on where a token stands: a space is only written between two of them.
+        # What decoders do depends on where a token stands: a space is only written between two of
+        # them.
         if previous is None:
             return self._decoded(id)
         before, both = self._decoded(previous), self._decoded(previous, id)
@@ -59,9 +67,10 @@ class Pieces:
 class Text:
     """One text as it grows: whole characters only, and without the stop string that ends it.
 
-    What the pushes return and at last the flush is, joined, what the tokenizer decodes from all tokens, up to the stop
-    string that is complete first. `stopped` says that one was found; then nothing more is added. Bytes that are no
-    UTF-8 become U+FFFD. The cost of a push does not grow with the text.
+    What the pushes return and at last the flush is, joined, what the tokenizer decodes from all
+    tokens, up to the stop string that is complete first. `stopped` says that one was found; then
+    nothing more is added. Bytes that are no UTF-8 become U+FFFD. The cost of a push does not grow
+    with the text.
 
     A stop string may spell special tokens, which add nothing to the text themselves.
     """
@@ -82,12 +91,18 @@ class Text:
         A mark is a lone surrogate, which no text has.
         """
         special = self._pieces.special_in(stop)
-        self._marks = {id: chr(0xDC00 + place) for place, id in enumerate(list(special)[:_MAX_MARKS])}
+        self._marks = {
+            id: chr(0xDC00 + place) for place, id in enumerate(list(special)[:_MAX_MARKS])
+        }
         marks = {special[id]: mark for id, mark in self._marks.items()}
         if not marks:
             return tuple(stop)
         spelled = re.compile("|".join(map(re.escape, sorted(marks, key=len, reverse=True))))
-        return tuple(dict.fromkeys([*stop, *(spelled.sub(lambda found: marks[found[0]], each) for each in stop)]))
+        return tuple(
+            dict.fromkeys(
+                [*stop, *(spelled.sub(lambda found: marks[found[0]], each) for each in stop)]
+            )
+        )
 
     def push(self, id: int) -> str:
         """Return the text that can be told now that this token has come."""
@@ -114,7 +129,9 @@ class Text:
         if not text:
             return ""
         held = self._held + text
-        found = [(begin + len(stop), begin) for stop in self._stops if (begin := held.find(stop)) >= 0]
+        found = [
+            (begin + len(stop), begin) for stop in self._stops if (begin := held.find(stop)) >= 0
+        ]
         if found:
             self.stopped = True
             self._held = ""
@@ -146,12 +163,14 @@ def _kinds(decoder: dict[str, Any]) -> set[str]:
 def _alphabet() -> dict[str, int]:
     """Return the bytes by the characters that byte-level BPE writes them as.
 
-    Printable Latin-1 characters stand for themselves, the other bytes for those from U+0100 on, in order (Radford et
-    al. 2019, GPT-2).
+    Printable Latin-1 characters stand for themselves, the other bytes for those from U+0100 on, in
+    order (Radford et al. 2019, GPT-2).
     """
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(0x100) if byte not in plain]
-    return {chr(byte): byte for byte in plain} | {chr(0x100 + place): byte for place, byte in enumerate(others)}
+    return {chr(byte): byte for byte in plain} | {
+        chr(0x100 + place): byte for place, byte in enumerate(others)
+    }
 
 
 _BYTES = _alphabet()

@@ -13,24 +13,28 @@ from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.models.benchmark import SECONDS, call_of, device_of
-from conduit_lab.models.embedder import Embedder
-from conduit_lab.models.entity import Entities
 from conduit_lab.models.load import load_model
 from conduit_lab.models.measure.comparison import Compared, Comparison
 from conduit_lab.models.measure.difference import Difference, between
 from conduit_lab.models.prediction import Prediction, Predictions
-from conduit_lab.runtime.timing import CALM, Timing, measure, ratio
+from conduit_lab.models.text.embedder import Embedder
+from conduit_lab.models.text.entity import Entities
+from conduit_lab.runtime.measuring.timing import CALM, Timing, measure, ratio
 
 
 def compare_models(
     models: Sequence[Callable[[Any], Any] | str | Path], sample: Any, *, seconds: float = SECONDS
 ) -> Comparison:
-    """Measure models side by side on one `sample` or batch, in turn, and compare their answers with the first's.
+    """Measure models side by side on one `sample` or batch, in turn, and compare their answers with
+    the first's.
 
-    A model is what `load_model` returns or a path, or any stage or function; one file on two devices is two models.
-    `seconds` is the time for each. Raises what a model raises for a sample that does not fit.
+    A model is what `load_model` returns or a path, or any stage or function; one file on two
+    devices is two models. `seconds` is the time for each. Raises what a model raises for a sample
+    that does not fit.
     """
-    stages = [as_stage(load_model(model) if isinstance(model, str | Path) else model) for model in models]
+    stages = [
+        as_stage(load_model(model) if isinstance(model, str | Path) else model) for model in models
+    ]
     if not stages:
         raise InputError("compare_models wants at least one model, got none")
     made = [call_of(stage, sample) for stage in stages]
@@ -52,10 +56,14 @@ def compare_models(
     return Comparison(compared)
 
 
-def _difference(first: Stage, old: list[Array], stage: Stage, new: list[Array]) -> Difference | None:
+def _difference(
+    first: Stage, old: list[Array], stage: Stage, new: list[Array]
+) -> Difference | None:
     """Return how far two models' answers are apart, or None for answers of different kinds."""
     labels = getattr(first, "labels", None)
-    alike = labels == getattr(stage, "labels", None) and [a.shape for a in old] == [a.shape for a in new]
+    alike = labels == getattr(stage, "labels", None) and [a.shape for a in old] == [
+        a.shape for a in new
+    ]
     if not alike or not old:
         return None
     vectors = isinstance(first, Embedder) and isinstance(stage, Embedder)
@@ -72,9 +80,17 @@ def _outputs(answer: Any, rows: int) -> list[Array]:
         return [np.array([_spans(answer)])]
     if isinstance(answer, Mapping):
         return [output for value in answer.values() for output in _outputs(value, rows)]
-    if isinstance(answer, Sequence) and answer and all(isinstance(item, Prediction) for item in answer):
+    if (
+        isinstance(answer, Sequence)
+        and answer
+        and all(isinstance(item, Prediction) for item in answer)
+    ):
         return [np.array([list(item.probabilities.values()) for item in answer])]
-    if isinstance(answer, Sequence) and answer and all(isinstance(item, Entities) for item in answer):
+    if (
+        isinstance(answer, Sequence)
+        and answer
+        and all(isinstance(item, Entities) for item in answer)
+    ):
         return [np.array([_spans(item) for item in answer])]
     if not isinstance(answer, np.ndarray | np.generic | int | float):
         return []
@@ -93,9 +109,15 @@ def _labels(stages: Sequence[Stage]) -> list[str]:
         there: dict[str, set[str]] = {}
         for name, more in zip(names, further, strict=True):
             there.setdefault(name, set()).add(more)
-        names = [f"{name}, {more}" if len(there[name]) > 1 else name for name, more in zip(names, further, strict=True)]
+        names = [
+            f"{name}, {more}" if len(there[name]) > 1 else name
+            for name, more in zip(names, further, strict=True)
+        ]
     numbers = [names[: i + 1].count(name) for i, name in enumerate(names)]
-    return [f"{name}, {i}" if names.count(name) > 1 else name for name, i in zip(names, numbers, strict=True)]
+    return [
+        f"{name}, {i}" if names.count(name) > 1 else name
+        for name, i in zip(names, numbers, strict=True)
+    ]
 
 
 def _file(stage: Stage) -> str:

@@ -8,19 +8,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from conduit_lab.core import charts, figures, html
 from conduit_lab.core.paths import display
+from conduit_lab.core.views import charts, figures, html
 from conduit_lab.models.frames import frame
 from conduit_lab.models.measure.difference import Difference
-from conduit_lab.runtime.timing import CLEARLY, Timing, times
+from conduit_lab.runtime.measuring.timing import CLEARLY, Timing, times
 
 
 @dataclass(frozen=True)
 class Compared:
     """One model of a `Comparison`: its figures, and its `speed` and `difference` against the first.
 
-    `label` is the model's name, with what tells it from others of that name. `size` is in bytes, None for what has no
-    file; `difference` is None for the first and for answers that cannot be compared with its.
+    `label` is the model's name, with what tells it from others of that name. `size` is in bytes,
+    None for what has no file; `difference` is None for the first and for answers that cannot be
+    compared with its.
     """
 
     label: str
@@ -64,7 +65,9 @@ class Comparison(Sequence[Compared]):
             {
                 "model": row.label,
                 "seconds": row.timing.p50,
-                "figures": " · ".join(filter(None, (figures.seconds(row.timing.p50), self._against(row)[0]))),
+                "figures": " · ".join(
+                    filter(None, (figures.seconds(row.timing.p50), self._against(row)[0]))
+                ),
                 "first": row is self[0],
             }
             for row in self
@@ -78,8 +81,25 @@ class Comparison(Sequence[Compared]):
         rows = []
         for row in self:
             path, t, d = display(row.path) if row.path else None, row.timing, row.difference
-            apart = (d.largest, d.relative, d.same_label, d.cosine[0] if d.cosine else None) if d else (None,) * 4
-            rows.append((row.label, path, row.size, row.device, t.p50, t.p90, t.p99, t.rate, row.speed, *apart))
+            apart = (
+                (d.largest, d.relative, d.same_label, d.cosine[0] if d.cosine else None)
+                if d
+                else (None,) * 4
+            )
+            rows.append(
+                (
+                    row.label,
+                    path,
+                    row.size,
+                    row.device,
+                    t.p50,
+                    t.p90,
+                    t.p99,
+                    t.rate,
+                    row.speed,
+                    *apart,
+                )
+            )
         return frame(rows, _FRAME)
 
     def _against(self, row: Compared) -> tuple[str, str]:
@@ -122,12 +142,25 @@ _BARS: dict[str, Any] = {
         {
             "mark": {"type": "bar", "height": 6, "yOffset": 12},
             "encoding": {
-                "x": {"field": "seconds", "type": "quantitative", "axis": None, "scale": {"nice": False}},
-                "color": {"condition": {"test": "datum.first", "value": charts.FAINT}, "value": charts.ACCENT},
+                "x": {
+                    "field": "seconds",
+                    "type": "quantitative",
+                    "axis": None,
+                    "scale": {"nice": False},
+                },
+                "color": {
+                    "condition": {"test": "datum.first", "value": charts.FAINT},
+                    "value": charts.ACCENT,
+                },
             },
         },
         {
-            "mark": {"type": "text", "align": "left", "x": 0, "limit": {"expr": f"{charts.WINDOW} - 140"}},
+            "mark": {
+                "type": "text",
+                "align": "left",
+                "x": 0,
+                "limit": {"expr": f"{charts.WINDOW} - 140"},
+            },
             "encoding": {"text": {"field": "model"}},
         },
         {

@@ -17,11 +17,11 @@ from conduit_lab.runtime.rows.layout import Layout, joined
 class Difference:
     """How far the new answers are from the old ones, on `samples` inputs.
 
-    `relative` is what is judged: the root mean square difference as a share of the standard deviation of the old
-    output; of an output of whole numbers or text, the share of samples that have another one. It is that of the worst
-    output. `worst` is the same for the worst sample alone, `largest` the largest difference of two numbers.
-    `same_label` is the share of equal labels of a model with labels, `cosine` the least and the mean of an embedder's
-    vectors.
+    `relative` is what is judged: the root mean square difference as a share of the standard
+    deviation of the old output; of an output of whole numbers or text, the share of samples that
+    have another one. It is that of the worst output. `worst` is the same for the worst sample
+    alone, `largest` the largest difference of two numbers. `same_label` is the share of equal
+    labels of a model with labels, `cosine` the least and the mean of an embedder's vectors.
     """
 
     samples: int
@@ -40,14 +40,19 @@ def between(
     vectors: bool = False,
     samples: int | None = None,
 ) -> Difference:
-    """Return the difference of two lists of outputs, each with one row a sample; `samples` is their number.
+    """Return the difference of two lists of outputs, each with one row a sample; `samples` is their
+    number.
 
-    With `labelled` the first output of two axes holds a number for each label, with `vectors` the first is `[n, d]`.
+    With `labelled` the first output of two axes holds a number for each label, with `vectors` the
+    first is `[n, d]`.
     """
     before, after = _numbers(old), _numbers(new)
     pairs = [_apart(a, b) for a, b in zip(before, after, strict=True)]
     same, cosine = None, None
-    place = next((i for i, output in enumerate(before) if output.ndim == 2 and output.dtype.kind == "f"), None)
+    place = next(
+        (i for i, output in enumerate(before) if output.ndim == 2 and output.dtype.kind == "f"),
+        None,
+    )
     if labelled and place is not None:
         same = float(np.mean(before[place].argmax(1) == after[place].argmax(1)))
     if vectors:
@@ -56,19 +61,24 @@ def between(
         cosines = (a * b).sum(axis=1) / np.where(lengths > 0, lengths, 1.0)
         cosine = float(cosines.min()), float(cosines.mean())
     relative, worst, largest = (max(column) for column in zip(*pairs, strict=True))
-    return Difference(len(before[0]) if samples is None else samples, relative, largest, worst, same, cosine)
+    return Difference(
+        len(before[0]) if samples is None else samples, relative, largest, worst, same, cosine
+    )
 
 
 def by_sample(layout: Layout, runs: Sequence[Sequence[Any]]) -> list[Any]:
     """Return the outputs of several runs as one per output, the samples first.
 
-    An output without a batch axis has one entry per run, or all its numbers in a row where runs differ in size.
+    An output without a batch axis has one entry per run, or all its numbers in a row where runs
+    differ in size.
     """
     outputs: list[Any] = []
     for parts, axis in zip(zip(*runs, strict=True), layout.outputs, strict=True):
         if axis is None:
             flat = [np.concatenate([array.ravel() for array in _numbers([part])]) for part in parts]
-            outputs.append(np.stack(flat) if len({len(row) for row in flat}) == 1 else np.concatenate(flat))
+            outputs.append(
+                np.stack(flat) if len({len(row) for row in flat}) == 1 else np.concatenate(flat)
+            )
         elif isinstance(parts[0], list):
             outputs.append(joined(parts, axis))
         else:

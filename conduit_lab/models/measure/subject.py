@@ -12,18 +12,18 @@ import numpy as np
 from conduit_lab.core.errors import ConduitError, InputError, ModelInputError, OptimizeError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, FloatArray
-from conduit_lab.models.classifier import Classifier
-from conduit_lab.models.embedder import Embedder
-from conduit_lab.models.encoder import Encoder
-from conduit_lab.models.folder import Folder
 from conduit_lab.models.graphs import choose_graph, find_graphs
 from conduit_lab.models.load import load_model
 from conduit_lab.models.measure.difference import Difference, between, by_sample
 from conduit_lab.models.model import Model
-from conduit_lab.models.token_graph import Rows
-from conduit_lab.runtime import child, feeds
-from conduit_lab.runtime.cache import Shared
-from conduit_lab.runtime.session import Session
+from conduit_lab.models.text.classifier import Classifier
+from conduit_lab.models.text.embedder import Embedder
+from conduit_lab.models.text.encoder import Encoder
+from conduit_lab.models.text.folder import Folder
+from conduit_lab.models.text.token_graph import Rows
+from conduit_lab.runtime.rewriting import child, dummy_inputs
+from conduit_lab.runtime.sessions.cache import Shared
+from conduit_lab.runtime.sessions.session import Session
 
 Feeds = Mapping[str, Array]
 ROWS = 32
@@ -75,12 +75,12 @@ class OfModel:
 
     def made_up(self, argument: str = "samples") -> Any:
         """Return samples made of the inputs' specs; `ModelInputError` asks for others where the graph refuses them."""
-        made = feeds.made(self.path, self.model.inputs, ROWS, argument)
+        made = dummy_inputs.made(self.path, self.model.inputs, ROWS, argument)
         try:
             self.model.shared.run(self.pieces(made)[0], count=False)
         except ConduitError as error:
             reason = f"{self.model.name!r} does not take made-up inputs ({error})"
-            raise ModelInputError(feeds.ask(reason, self.model.inputs, argument)) from error
+            raise ModelInputError(dummy_inputs.ask(reason, self.model.inputs, argument)) from error
         return made
 
     def pieces(self, samples: Any) -> list[Feeds]:
@@ -95,14 +95,19 @@ class OfModel:
     def difference(self, before: Session, after: Session, samples: Any) -> Difference:
         """Return how far the answers of two files are apart."""
         pieces, layout = self.pieces(samples), self.model.layout
-        old, new = (by_sample(layout, [session.run(piece) for piece in pieces]) for session in (before, after))
+        old, new = (
+            by_sample(layout, [session.run(piece) for piece in pieces])
+            for session in (before, after)
+        )
         rows = sum(layout.rows(piece) for piece in pieces)
         return between(old, new, labelled=self.model.labels is not None, samples=rows)
 
     def opened(self, path: Path) -> Model:
         """Return the model of another file, opened the same way."""
         how, labels = self.options, self.model.wanted_labels
-        made = load_model(path, device=how.device, fallback=how.fallback, timeout=how.timeout, labels=labels)
+        made = load_model(
+            path, device=how.device, fallback=how.fallback, timeout=how.timeout, labels=labels
+        )
         return cast(Model, made)
 
 
@@ -160,7 +165,9 @@ class OfEmbedder(OfTexts):
         alone, padding = cast(Shared, _Alone(session)), parts.encoder.padding
         encoder = Encoder(parts.folder, alone, parts.tokenizer.vocabulary_size, padding)
         encode = self.model._encoder(parts)
-        return np.concatenate([encoder.vectors(encode(window)) for window in self.model._windows(texts)])
+        return np.concatenate(
+            [encoder.vectors(encode(window)) for window in self.model._windows(texts)]
+        )
 
 
 class OfClassifier(OfTexts):
@@ -170,16 +177,23 @@ class OfClassifier(OfTexts):
 
     def difference(self, before: Session, after: Session, samples: Any) -> Difference:
         """Return how far the scores of two files are apart, and how many texts or tokens keep their label."""
-        rows = [self.model._encoder(self.model._parts())(window) for window in self.model._windows(samples)]
+        rows = [
+            self.model._encoder(self.model._parts())(window)
+            for window in self.model._windows(samples)
+        ]
         old, new = (self._scores(session, rows) for session in (before, after))
-        return between([old], [new], labelled=old.shape[1] > 1, samples=sum(len(window.ids) for window in rows))
+        return between(
+            [old], [new], labelled=old.shape[1] > 1, samples=sum(len(window.ids) for window in rows)
+        )
 
     def _scores(self, session: Session, windows: Sequence[Rows]) -> FloatArray:
         """Return float32 `[texts, labels]`, or `[tokens, labels]`."""
         parts = self.model._parts()
         alone, finish = cast(Shared, _Alone(session)), self.model._scores(parts.config)
         graph = self.model._logits(alone, parts.tokenizer, parts.logits.padding, finish)
-        return np.concatenate([np.atleast_2d(row) for window in windows for row in graph.answers(window)])
+        return np.concatenate(
+            [np.atleast_2d(row) for window in windows for row in graph.answers(window)]
+        )
 
 
 def graph_of(model: Model | Embedder | Classifier) -> Path:

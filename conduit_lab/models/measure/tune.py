@@ -11,26 +11,38 @@ from typing import Any
 
 import numpy as np
 
-from conduit_lab.core import figures, html
 from conduit_lab.core.errors import ConduitError, InputError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array
-from conduit_lab.models.classifier import Classifier
-from conduit_lab.models.embedder import Embedder
+from conduit_lab.core.views import figures, html
 from conduit_lab.models.load import load_model
 from conduit_lab.models.measure.difference import between
 from conduit_lab.models.measure.subject import graph_of, subject
 from conduit_lab.models.model import Model
-from conduit_lab.runtime import devices
-from conduit_lab.runtime.npz import Dense
+from conduit_lab.models.text.classifier import Classifier
+from conduit_lab.models.text.embedder import Embedder
+from conduit_lab.runtime.hardware import devices
+from conduit_lab.runtime.measuring.timing import (
+    CALM,
+    CLEARLY,
+    Call,
+    Timing,
+    longest,
+    measure,
+    middle,
+    ratio,
+    seconds_of,
+    times,
+)
+from conduit_lab.runtime.measuring.tuning import LEVELS, Tuned, write_tuning
 from conduit_lab.runtime.rows.layout import Layout
-from conduit_lab.runtime.session import Options, Session
-from conduit_lab.runtime.timing import CALM, CLEARLY, Call, Timing, longest, measure, middle, ratio, seconds_of, times
-from conduit_lab.runtime.tuning import LEVELS, Tuned, write_tuning
+from conduit_lab.runtime.sessions.npz import Dense
+from conduit_lab.runtime.sessions.session import Options, Session
 
 SECONDS = 10.0
 BATCH_SIZES = tuple(2**i for i in range(11))  # up to 1024
-TOLERANCE = 0.01  # the largest relative difference of answers that a faster setting may have; TF32 on a GPU has 1e-3
+# the largest relative difference of answers that a faster setting may have; TF32 on a GPU has 1e-3
+TOLERANCE = 0.01
 
 Engine = Session | Dense
 Feeds = dict[str, Array]
@@ -38,7 +50,8 @@ Feeds = dict[str, Array]
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting against the best so far: seconds of a call `before` and `after`, `speed` = how many times as fast.
+    """One setting against the best so far: seconds of a call `before` and `after`, `speed` = how
+    many times as fast.
 
     `kept` says whether it became the best. One that was not measured has the reason in `note`.
     """
@@ -55,8 +68,9 @@ class Trial:
 class Tuning:
     """What `tune` found: `best`, its `trials`, and a timing for each batch size.
 
-    `rows` are the samples that a trial ran on. `speed` is how many times as fast as onnxruntime's own choice the best
-    setting is on them, measured once more at the end; 1 where that choice is the best.
+    `rows` are the samples that a trial ran on. `speed` is how many times as fast as onnxruntime's
+    own choice the best setting is on them, measured once more at the end; 1 where that choice is
+    the best.
     """
 
     name: str
@@ -75,7 +89,11 @@ class Tuning:
     def _verdict(self) -> str:
         if self.path.suffix == ".npz":
             return f"best: {self.best}"
-        faster = "no setting is clearly faster than" if self.speed == 1 else f"{times(self.speed)} times as fast as"
+        faster = (
+            "no setting is clearly faster than"
+            if self.speed == 1
+            else f"{times(self.speed)} times as fast as"
+        )
         return f"best: {self.best}; {faster} onnxruntime's own choice on {_samples(self.rows)}"
 
     def _trials(self) -> list[tuple[str, str, str, str, str]]:
@@ -122,17 +140,24 @@ _TRIALS = ("setting", "before", "after", "speed", "")
 _BATCHES = ("batch", "time", "samples/s", "")
 
 
-def tune(model: Model | Embedder | Classifier | str | Path, sample: Any = None, *, seconds: float = SECONDS) -> Tuning:
-    """Find the device, the threads inside of a run, the graph level and the batch size that are fastest here.
+def tune(
+    model: Model | Embedder | Classifier | str | Path,
+    sample: Any = None,
+    *,
+    seconds: float = SECONDS,
+) -> Tuning:
+    """Find the device, the threads inside of a run, the graph level and the batch size that are
+    fastest here.
 
-    One after the other is measured against the best so far, in turn, on `sample` (or batch; a list of texts for a
-    model of texts; by default made-up inputs), and is kept only where it is more than 5 % faster and gives the same
-    answers. What won is measured once more against onnxruntime's own choice. `seconds` is the time for all; what there
-    was no time for says so. TensorRT is not tried by itself, since it builds for minutes: load the model with
-    device="tensorrt" for it.
+    One after the other is measured against the best so far, in turn, on `sample` (or batch; a list
+    of texts for a model of texts; by default made-up inputs), and is kept only where it is more
+    than 5 % faster and gives the same answers. What won is measured once more against onnxruntime's
+    own choice. `seconds` is the time for all; what there was no time for says so. TensorRT is not
+    tried by itself, since it builds for minutes: load the model with device="tensorrt" for it.
 
-    The model stays as it is: `save()` keeps the choice beside its file, and `load_model` takes it from there. Raises
-    what the model raises for a sample that does not fit, and `ModelInputError` where the inputs cannot be made up.
+    The model stays as it is: `save()` keeps the choice beside its file, and `load_model` takes it
+    from there. Raises what the model raises for a sample that does not fit, and `ModelInputError`
+    where the inputs cannot be made up.
     """
     end = perf_counter() + seconds
     chosen = load_model(model, lazy=True) if isinstance(model, str | Path) else model
@@ -200,17 +225,26 @@ class _Search:
             call = _call(engine, [layout.repeat(piece, size)])
             try:
                 call()
-            except ConduitError:  # it does not fit the memory, or the graph wants its own number of rows after all
+            except (
+                ConduitError
+            ):  # it does not fit the memory, or the graph wants its own number of rows after all
                 break
             calls.append(call)
-            doubled = 4 * seconds_of(call)  # the next size takes about half of it, and all before the other half
+            doubled = 4 * seconds_of(
+                call
+            )  # the next size takes about half of it, and all before the other half
             if longest(doubled) > max(self.end - perf_counter(), seconds / 10):
                 break
         turns = measure(calls, seconds / 10) if calls else []
         return [Timing.of(size, turn) for size, turn in zip(BATCH_SIZES, turns, strict=False)]
 
     def _duel(
-        self, setting: str, best: Engine, options: Options, seconds: float, rival: Engine | None = None
+        self,
+        setting: str,
+        best: Engine,
+        options: Options,
+        seconds: float,
+        rival: Engine | None = None,
     ) -> tuple[Engine, bool]:
         """Measure the best engine against one with `options`; return the better one, and whether it is that."""
         old = _call(best, self.pieces)
@@ -227,7 +261,9 @@ class _Search:
             return best, False
         apart = max(between(a, b).relative for a, b in zip(before, after, strict=True))
         if not apart <= TOLERANCE:
-            self.trials.append(Trial(setting, note=f"other answers: relative difference {apart:.2g}"))
+            self.trials.append(
+                Trial(setting, note=f"other answers: relative difference {apart:.2g}")
+            )
             return best, False
         turns = measure([old, new], seconds, calm=CALM)
         slow, fast = map(middle, turns)
@@ -254,17 +290,23 @@ def _settings(asked: Options, default: Session) -> Iterator[tuple[str, dict[str,
 
 
 def _other_devices(used: str) -> list[str]:
-    return [row.name for row in devices.devices() if row.present and row.name not in (used, "tensorrt")]
+    return [
+        row.name for row in devices.devices() if row.present and row.name not in (used, "tensorrt")
+    ]
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _pieces(model: Model | Embedder | Classifier, sample: Any) -> tuple[list[Feeds], int, int | None]:
-    """Return what the graph runs on for `sample`, the samples in it, and the rows that the graph fixes.
+def _pieces(
+    model: Model | Embedder | Classifier, sample: Any
+) -> tuple[list[Feeds], int, int | None]:
+    """Return what the graph runs on for `sample`, the samples in it, and the rows that the graph
+    fixes.
 
-    These are 0 where any number will do, and None where a model of texts chooses them or an input has no batch axis.
+    These are 0 where any number will do, and None where a model of texts chooses them or an input
+    has no batch axis.
     """
     if sample is None:
         sample = _made_up(model)

@@ -1,8 +1,8 @@
 """Axes: the rules of operators that keep, reduce, move, cut or insert axes.
 
-A rule takes a node and its inputs and returns the `Flow` of its first output. It claims independence only where the
-operator's definition gives it. Sources: the operator definitions of onnx 1.23 (docs/Operators.md, Operators-ml.md) and
-of onnxruntime 1.32 (docs/ContribOperators.md).
+A rule takes a node and its inputs and returns the `Flow` of its first output. It claims
+independence only where the operator's definition gives it. Sources: the operator definitions of
+onnx 1.23 (docs/Operators.md, Operators-ml.md) and of onnxruntime 1.32 (docs/ContribOperators.md).
 """
 
 from __future__ import annotations
@@ -50,7 +50,12 @@ def broadcast(_: Node, inputs: Inputs) -> Flow:
         return Flow(LOST, None, MIXED)  # one sample's numbers meet another's
     (place,) = places
     for flow in flows:
-        if not flow.has_rows and flow.shape is not None and flow.rank >= -place and flow.shape[place] != 1:
+        if (
+            not flow.has_rows
+            and flow.shape is not None
+            and flow.rank >= -place
+            and flow.shape[place] != 1
+        ):
             raise Unclear
     if len({flow.factor for flow in rows}) > 1 or (rows[0].factor is None and len(rows) > 1):
         raise Unclear
@@ -96,7 +101,8 @@ def onward(default: int) -> Rule:
         flow = first(inputs)
         start = node.get("axis", default)
         if start == -1 and flow.axis == 0 and (flow.shape is None or flow.rank > 1):
-            return flow  # a rank is not always known here, but one axis would leave nothing to normalise
+            # a rank is not always known here, but one axis would leave nothing to normalise
+            return flow
         return replace(flow, mixed=MIXED) if axis_of(flow) >= at(flow, start) else flow
 
     return rule
@@ -182,8 +188,16 @@ def reshape(node: Node, inputs: Inputs) -> Flow:
     if flow is None or not flow.has_rows or target is None or flow.shape is None:
         raise Unclear
     axis, zero_is_kept = axis_of(flow), not node.get("allowzero", 0)
-    dims = [flow.shape[i] if d == 0 and zero_is_kept and i < flow.rank else d for i, d in enumerate(target)]
-    if axis > 0 and len(dims) > axis and dims[:axis] == list(flow.shape[:axis]) and None not in dims[:axis]:
+    dims = [
+        flow.shape[i] if d == 0 and zero_is_kept and i < flow.rank else d
+        for i, d in enumerate(target)
+    ]
+    if (
+        axis > 0
+        and len(dims) > axis
+        and dims[:axis] == list(flow.shape[:axis])
+        and None not in dims[:axis]
+    ):
         lead = axis  # the axes before the batch stay
     elif all(dim == 1 for dim in flow.shape[:axis]):
         lead = 0
@@ -236,7 +250,8 @@ def cut(node: Node, inputs: Inputs) -> Flow:
     flow = first(inputs)
     starts, ends = node.get("starts"), node.get("ends")
     if starts is None:
-        starts, ends = ((inputs[i].value if len(inputs) > i and inputs[i] else None) for i in (1, 2))  # type: ignore[union-attr]
+        bounds = [inputs[i] if len(inputs) > i else None for i in (1, 2)]
+        starts, ends = (None if bound is None else bound.value for bound in bounds)
     axes = named_axes(node, inputs, 3)
     if axes is None:
         if starts is None:
@@ -246,7 +261,12 @@ def cut(node: Node, inputs: Inputs) -> Flow:
     for i, a in enumerate(axes):
         if at(flow, a) != flow.axis:
             continue
-        if not starts or not ends or ends[i] is None or (len(inputs) > 4 and inputs[4] and not steps):
+        if (
+            not starts
+            or not ends
+            or ends[i] is None
+            or (len(inputs) > 4 and inputs[4] and not steps)
+        ):
             raise Unclear
         step, end = steps[i] if steps else 1, ends[i]
         to_end = (isinstance(end, int) and end >= 10**9) or (end == ROWS and flow.factor == (1, ()))
@@ -263,7 +283,9 @@ def gather(node: Node, inputs: Inputs) -> Flow:
         raise Unclear
     axis = node.get("axis", 0)
     if not data.has_rows:
-        return replace(indices, axis=axis_of(indices) + (at(data, axis) if axis else 0), shape=None, value=None)
+        return replace(
+            indices, axis=axis_of(indices) + (at(data, axis) if axis else 0), shape=None, value=None
+        )
     own = axis_of(data)
     if at(data, axis) == own:
         return Flow(LOST, None, MIXED)
@@ -286,7 +308,9 @@ def gather_nd(node: Node, inputs: Inputs) -> Flow:
     own = node.get("batch_dims", 0)
     if data is None or indices is None or indices.axis != 0:
         raise Unclear
-    if (own == 0 and not data.has_rows) or (own >= 1 and data.axis == 0 and data.factor == indices.factor):
+    if (own == 0 and not data.has_rows) or (
+        own >= 1 and data.axis == 0 and data.factor == indices.factor
+    ):
         return Flow(0, indices.factor)
     raise Unclear
 
@@ -367,7 +391,11 @@ def _each(flow: Flow, dim: Callable[[int, Dim], Dim]) -> tuple[Dim, ...] | None:
 def _without(flow: Flow, gone: Collection[int]) -> Flow:
     """Return the flow without some axes, none of them the batch axis."""
     axis = axis_of(flow)
-    shape = None if flow.shape is None else tuple(dim for i, dim in enumerate(flow.shape) if i not in gone)
+    shape = (
+        None
+        if flow.shape is None
+        else tuple(dim for i, dim in enumerate(flow.shape) if i not in gone)
+    )
     return replace(flow, axis=axis - sum(a < axis for a in gone), shape=shape)
 
 

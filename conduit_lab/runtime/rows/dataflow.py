@@ -11,11 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from conduit_lab.runtime.content import Identity
-from conduit_lab.runtime.nodes import all_nodes
+from conduit_lab.runtime.checks.content import Identity
+from conduit_lab.runtime.checks.nodes import all_nodes
 from conduit_lab.runtime.rows import dimensions
-from conduit_lab.runtime.rows.flow import INDEPENDENT, LOST, MIXED, ROWS, UNCLEAR, Dim, Flow, Node, Unclear
-from conduit_lab.runtime.rows.table import ALIKE, RANDOM, RECURRENT, RULES, SCALED_TOGETHER, SHAPES
+from conduit_lab.runtime.rows.flow import (
+    INDEPENDENT,
+    LOST,
+    MIXED,
+    ROWS,
+    UNCLEAR,
+    Dim,
+    Flow,
+    Node,
+    Unclear,
+)
+from conduit_lab.runtime.rows.rules import ALIKE, RANDOM, RECURRENT, RULES, SCALED_TOGETHER, SHAPES
 
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 _SMALL = 64  # entries of a constant that may be a shape, a permutation or a list of axes
@@ -26,8 +36,9 @@ _LARGE = 1024  # entries of a constant that shape inference does not need
 class Dataflow:
     """What a graph does with the rows of a batch.
 
-    `axes` has the batch axis of each output by name: None for an output without one; an output whose axis is unclear
-    is not in it. `mixed` says how the rows depend on each other: `INDEPENDENT` (proved), `UNCLEAR`, or `MIXED`.
+    `axes` has the batch axis of each output by name: None for an output without one; an output
+    whose axis is unclear is not in it. `mixed` says how the rows depend on each other:
+    `INDEPENDENT` (proved), `UNCLEAR`, or `MIXED`.
     """
 
     axes: Mapping[str, int | None]
@@ -41,10 +52,12 @@ class Dataflow:
 
 @lru_cache(maxsize=64)
 def read(path: Path, _: Identity, rows: tuple[tuple[str, int | None], ...]) -> Dataflow:
-    """Follow the batch axis of each input, `rows`, through the graph, once for each state of the file.
+    """Follow the batch axis of each input, `rows`, through the graph, once for each state of the
+    file.
 
-    Every operator whose rule is unknown makes what depends on it unclear. Shapes are ONNX's own inference, without
-    the shapes that the file declares, which may be those of the example it was exported with.
+    Every operator whose rule is unknown makes what depends on it unclear. Shapes are ONNX's own
+    inference, without the shapes that the file declares, which may be those of the example it was
+    exported with.
     """
     import onnx
 
@@ -61,7 +74,10 @@ def _followed(model: Any, axes: Mapping[str, int | None]) -> Dataflow:
     flows = _sources(model, axes, shapes)
     if any(node.op_type in RANDOM | SCALED_TOGETHER for node in _inner(model)):
         return Dataflow({}, MIXED)
-    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    opset = max(
+        (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
+        default=0,
+    )
     lost = Flow(LOST, None, UNCLEAR)
     for node in model.graph.node:
         inputs = [flows.get(name, lost) if name else None for name in node.input]
@@ -132,9 +148,14 @@ def _shapes(model: Any, axes: Mapping[str, int | None]) -> dict[str, tuple[Dim, 
     }
 
 
-def _sources(model: Any, axes: Mapping[str, int | None], shapes: Mapping[str, tuple[Dim, ...]]) -> dict[str, Flow]:
+def _sources(
+    model: Any, axes: Mapping[str, int | None], shapes: Mapping[str, tuple[Dim, ...]]
+) -> dict[str, Flow]:
     """Return the flows of inputs and constants."""
-    flows = {value.name: Flow(axes.get(value.name), shape=shapes.get(value.name)) for value in model.graph.input}
+    flows = {
+        value.name: Flow(axes.get(value.name), shape=shapes.get(value.name))
+        for value in model.graph.input
+    }
     for tensor in model.graph.initializer:
         flows[tensor.name] = _constant(tensor)
     for sparse in model.graph.sparse_initializer:
@@ -146,7 +167,12 @@ def _constant(tensor: Any) -> Flow:
     from onnx import TensorProto, numpy_helper
 
     dims = tuple(tensor.dims)
-    whole = tensor.data_type in (TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL, TensorProto.FLOAT)
+    whole = tensor.data_type in (
+        TensorProto.INT64,
+        TensorProto.INT32,
+        TensorProto.BOOL,
+        TensorProto.FLOAT,
+    )
     if not whole or int(np.prod(dims)) > _SMALL or tensor.data_location == TensorProto.EXTERNAL:
         return Flow(shape=dims)
     return Flow(shape=dims, value=tuple(numpy_helper.to_array(tensor).ravel().tolist()))
@@ -167,11 +193,15 @@ def _outputs(
                 flow = Flow(None, mixed=MIXED)
         shape = shapes.get(name, None if place else flow.shape)
         if flow.axis == LOST and shape is not None and shape.count(ROWS) == 1:
-            flow = Flow(shape.index(ROWS), mixed=flow.mixed)  # not by its operator, but shape inference knows it
+            flow = Flow(
+                shape.index(ROWS), mixed=flow.mixed
+            )  # not by its operator, but shape inference knows it
         yield name, replace(flow, shape=shape)
 
 
-def _flow(node: Any, inputs: list[Flow | None], opset: int, shapes: Mapping[str, tuple[Dim, ...]]) -> Flow:
+def _flow(
+    node: Any, inputs: list[Flow | None], opset: int, shapes: Mapping[str, tuple[Dim, ...]]
+) -> Flow:
     """Return the flow of the first output."""
     from onnx import helper
 
@@ -186,15 +216,21 @@ def _flow(node: Any, inputs: list[Flow | None], opset: int, shapes: Mapping[str,
         if hasattr(tensor, "dims"):
             return _constant(tensor)
         given: Any = next(iter(attributes.values()), None)
-        return Flow(value=dimensions.entries(given), shape=np.shape(given) if not isinstance(given, bytes) else ())
+        return Flow(
+            value=dimensions.entries(given),
+            shape=np.shape(given) if not isinstance(given, bytes) else (),
+        )
     made = node.domain in _DOMAINS and dimensions.value(kind, attributes, inputs)
     if made:
         return replace(made, mixed=mixed)
     counted = any(
-        flow is not None and flow.counted and place not in SHAPES.get(kind, ()) for place, flow in enumerate(inputs)
+        flow is not None and flow.counted and place not in SHAPES.get(kind, ())
+        for place, flow in enumerate(inputs)
     )
     rowless = not any(flow.has_rows or flow.counted for flow in flows)
-    inner = any(hasattr(value, "node") for value in attributes.values())  # a graph, which sees all tensors around it
+    inner = any(
+        hasattr(value, "node") for value in attributes.values()
+    )  # a graph, which sees all tensors around it
     if rowless and not inner and node.domain in _DOMAINS:
         return Flow(mixed=mixed)
     lost = Flow(LOST, None, max(mixed, UNCLEAR))
@@ -203,7 +239,14 @@ def _flow(node: Any, inputs: list[Flow | None], opset: int, shapes: Mapping[str,
     if any(flow.axis == LOST for flow in flows):
         return lost if kind not in SCALED_TOGETHER else Flow(LOST, None, MIXED)
     try:
-        flow = RULES[kind](Node(kind, attributes, opset, len(shapes.get(node.output[0], ())) or None), inputs)
-    except (Unclear, IndexError, ValueError, TypeError):  # the last three: a graph that does not fit its operators
+        flow = RULES[kind](
+            Node(kind, attributes, opset, len(shapes.get(node.output[0], ())) or None), inputs
+        )
+    except (
+        Unclear,
+        IndexError,
+        ValueError,
+        TypeError,
+    ):  # the last three: a graph that does not fit its operators
         return lost
     return replace(flow, mixed=max(mixed, flow.mixed), value=None, counted=False)

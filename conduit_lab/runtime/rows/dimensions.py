@@ -17,7 +17,9 @@ _SMALL = 64
 def entries(value: Any) -> Value | None:
     """Return the whole numbers of an attribute as entries."""
     array = np.asarray(value)
-    return tuple(array.ravel().tolist()) if array.dtype.kind in "ib" and array.size <= _SMALL else None
+    return (
+        tuple(array.ravel().tolist()) if array.dtype.kind in "ib" and array.size <= _SMALL else None
+    )
 
 
 def value(kind: str, attributes: Mapping[str, Any], inputs: Sequence[Flow | None]) -> Flow | None:
@@ -28,7 +30,9 @@ def value(kind: str, attributes: Mapping[str, Any], inputs: Sequence[Flow | None
     if kind == "Size" and first is not None:
         return Flow(shape=(), value=(COUNTED if first.has_rows else None,), counted=first.has_rows)
     flows = [flow for flow in inputs if flow is not None]
-    if not flows or any(flow.has_rows or flow.value is None or flow.shape is None for flow in flows):
+    if not flows or any(
+        flow.has_rows or flow.value is None or flow.shape is None for flow in flows
+    ):
         return None
     try:
         made = _computed(kind, attributes, inputs)
@@ -40,7 +44,9 @@ def value(kind: str, attributes: Mapping[str, Any], inputs: Sequence[Flow | None
     if made.size > _SMALL:
         return None
     items = tuple(made.ravel().tolist())
-    return Flow(shape=made.shape, value=items, counted=any(item in (ROWS, COUNTED) for item in items))
+    return Flow(
+        shape=made.shape, value=items, counted=any(item in (ROWS, COUNTED) for item in items)
+    )
 
 
 def _shape(flow: Flow, attributes: Mapping[str, Any]) -> Flow:
@@ -53,7 +59,9 @@ def _shape(flow: Flow, attributes: Mapping[str, Any]) -> Flow:
     elif flow.axis is not None:
         dims[flow.axis] = ROWS if flow.factor == (1, ()) else COUNTED
     dims = dims[attributes.get("start", 0) : attributes.get("end", len(dims))]
-    return Flow(shape=(len(dims),), value=tuple(dims), counted=any(dim in (ROWS, COUNTED) for dim in dims))
+    return Flow(
+        shape=(len(dims),), value=tuple(dims), counted=any(dim in (ROWS, COUNTED) for dim in dims)
+    )
 
 
 def _array(flow: Flow | None) -> Any:

@@ -22,10 +22,12 @@ class Unclear(Exception):
 
 @dataclass(frozen=True)
 class Flow:
-    """One tensor of a graph: its batch `axis` (None without one, or `LOST`) and how its rows depend on each other.
+    """One tensor of a graph: its batch `axis` (None without one, or `LOST`) and how its rows depend
+    on each other.
 
-    Along `axis` there are `factor` entries per sample, None for an unknown whole number. `shape` and the entries of a
-    small integer tensor, `value`, are known in part. `counted` says that the numbers depend on the number of rows.
+    Along `axis` there are `factor` entries per sample, None for an unknown whole number. `shape`
+    and the entries of a small integer tensor, `value`, are known in part. `counted` says that the
+    numbers depend on the number of rows.
     """
 
     axis: int | None = None
@@ -68,7 +70,12 @@ Rule = Callable[[Node, Inputs], Flow]
 
 def first(inputs: Inputs) -> Flow:
     """Return the first input; unclear where it has no batch axis or another input has one."""
-    if not inputs or inputs[0] is None or not inputs[0].has_rows or any(f and f.has_rows for f in inputs[1:]):
+    if (
+        not inputs
+        or inputs[0] is None
+        or not inputs[0].has_rows
+        or any(f and f.has_rows for f in inputs[1:])
+    ):
         raise Unclear
     return inputs[0]
 

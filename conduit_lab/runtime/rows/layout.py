@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from conduit_lab.core.spec import Array, TensorSpec
-from conduit_lab.runtime.content import Identity, identity
+from conduit_lab.runtime.checks.content import Identity, identity
 from conduit_lab.runtime.rows.dataflow import Dataflow, read
 from conduit_lab.runtime.rows.flow import INDEPENDENT, MIXED, UNCLEAR
 
@@ -27,10 +27,11 @@ _TIME = re.compile(r"(?i)t|l|time.*|seq.*|frames|steps|length|timesteps")
 class Layout:
     """Where a model's samples lie: the batch axis of each input and output, None for one without.
 
-    The graph's symbolic dimensions say it: an input's batch axis is the one whose name says so, else its first axis
-    where that is free, and an output has its samples along the axis of the same name. Where names are missing, the
-    operators of the graph decide. `size` is the number of rows that a graph fixes, 0 where any number will do; above
-    1 only where the operators prove that the fixed axis is a batch.
+    The graph's symbolic dimensions say it: an input's batch axis is the one whose name says so,
+    else its first axis where that is free, and an output has its samples along the axis of the same
+    name. Where names are missing, the operators of the graph decide. `size` is the number of rows
+    that a graph fixes, 0 where any number will do; above 1 only where the operators prove that the
+    fixed axis is a batch.
     """
 
     names: tuple[str, ...]
@@ -57,20 +58,30 @@ class Layout:
 
     @classmethod
     def of_specs(
-        cls, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], source: tuple[Path, Identity] | None = None
+        cls,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        source: tuple[Path, Identity] | None = None,
     ) -> Layout:
         """Return the layout that specs say, and where they say nothing the file of `source`."""
         names = tuple(spec.name for spec in inputs)
         axes = _input_axes(inputs)
         if all(axis is None for axis in axes):
             return _fixed(names, inputs, outputs, source)
-        symbols = {str(spec.shape[axis]) for spec, axis in zip(inputs, axes, strict=True) if axis is not None}
+        symbols = {
+            str(spec.shape[axis])
+            for spec, axis in zip(inputs, axes, strict=True)
+            if axis is not None
+        }
         named = {symbol for symbol in symbols if not _UNNAMED.fullmatch(symbol)}
         together = len(named) < 2
         found = [_output_axis(spec, named) for spec in outputs]
         if together and None in found:
             flow = _dataflow(source, names, axes)
-            found = [flow.axes.get(s.name) if axis is None else axis for s, axis in zip(outputs, found, strict=True)]
+            found = [
+                flow.axes.get(s.name) if axis is None else axis
+                for s, axis in zip(outputs, found, strict=True)
+            ]
         return cls(names, axes, tuple(found), 0, together, source)
 
     @property
@@ -81,18 +92,29 @@ class Layout:
     @property
     def joins(self) -> bool:
         """Whether the rows of several callers can lie in one run."""
-        return self.size == 0 and self.together and self.splits and bool(self.inputs) and None not in self.inputs
+        return (
+            self.size == 0
+            and self.together
+            and self.splits
+            and bool(self.inputs)
+            and None not in self.inputs
+        )
 
     def mixed(self) -> int:
         """Return how the rows of a run depend on each other: `INDEPENDENT`, `UNCLEAR` or `MIXED`.
 
-        A file that has changed since it was opened says nothing of the opened graph: its rows count as mixed.
+        A file that has changed since it was opened says nothing of the opened graph: its rows count
+        as mixed.
         """
         if self._source is None:
             return INDEPENDENT
         path, opened = self._source
         try:
-            return _dataflow(self._source, self.names, self.inputs).mixed if identity(path) == opened else MIXED
+            return (
+                _dataflow(self._source, self.names, self.inputs).mixed
+                if identity(path) == opened
+                else MIXED
+            )
         except OSError:
             return MIXED
 
@@ -101,12 +123,17 @@ class Layout:
     def rows(self, feeds: Mapping[str, Any]) -> int:
         """Return the number of rows in feeds, 1 without a batch axis."""
         axes = zip(self.names, self.inputs, strict=True)
-        return next((int(np.shape(feeds[name])[axis]) for name, axis in axes if axis is not None), 1)
+        return next(
+            (int(np.shape(feeds[name])[axis]) for name, axis in axes if axis is not None), 1
+        )
 
     def part(self, feeds: Mapping[str, Array], start: int, stop: int) -> dict[str, Array]:
         """Return the rows from `start` to `stop`; inputs without a batch axis stay as they are."""
         axes = zip(self.names, self.inputs, strict=True)
-        return {name: feeds[name] if axis is None else along(feeds[name], axis, start, stop) for name, axis in axes}
+        return {
+            name: feeds[name] if axis is None else along(feeds[name], axis, start, stop)
+            for name, axis in axes
+        }
 
     def pieces(self, feeds: Mapping[str, Array], size: int) -> list[dict[str, Array]]:
         """Return the feeds in pieces of at most `size` rows."""
@@ -119,18 +146,26 @@ class Layout:
         """Return the rows of feeds again and again, up to `count`."""
         places = np.arange(count) % max(self.rows(feeds), 1)
         axes = zip(self.names, self.inputs, strict=True)
-        return {name: feeds[name] if axis is None else np.take(feeds[name], places, axis) for name, axis in axes}
+        return {
+            name: feeds[name] if axis is None else np.take(feeds[name], places, axis)
+            for name, axis in axes
+        }
 
     def together_as_one(self, items: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
         """Return the feeds of several callers as those of one run; raises `ValueError` where lengths differ."""
         axes = zip(self.names, self.inputs, strict=True)
-        return {name: np.concatenate([feeds[name] for feeds in items], axis or 0) for name, axis in axes}
+        return {
+            name: np.concatenate([feeds[name] for feeds in items], axis or 0) for name, axis in axes
+        }
 
     def split(self, outputs: Sequence[Any], counts: Sequence[int]) -> list[list[Any]]:
         """Return each caller's rows of the outputs, `counts` rows each."""
         ends = list(accumulate(counts))
         spans = list(zip([0, *ends[:-1]], ends, strict=True))
-        columns = [_cut(output, axis or 0, spans) for output, axis in zip(outputs, self.outputs, strict=True)]
+        columns = [
+            _cut(output, axis or 0, spans)
+            for output, axis in zip(outputs, self.outputs, strict=True)
+        ]
         return list(map(list, zip(*columns, strict=True)))
 
     def blank(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -146,7 +181,10 @@ class Layout:
 
     def joined(self, pieces: Sequence[Sequence[Any]]) -> list[Any]:
         """Return the outputs of several pieces as those of one run."""
-        return [joined(parts, axis or 0) for parts, axis in zip(zip(*pieces, strict=True), self.outputs, strict=True)]
+        return [
+            joined(parts, axis or 0)
+            for parts, axis in zip(zip(*pieces, strict=True), self.outputs, strict=True)
+        ]
 
 
 def _cut(value: Any, axis: int, spans: Sequence[tuple[int, int]]) -> list[Any]:
@@ -177,8 +215,14 @@ def joined(parts: Sequence[Any], axis: int) -> Any:
     return [row for part in parts for row in part]
 
 
-def _dataflow(source: tuple[Path, Identity] | None, names: tuple[str, ...], axes: tuple[int | None, ...]) -> Dataflow:
-    return Dataflow({}, UNCLEAR) if source is None else read(*source, tuple(zip(names, axes, strict=True)))
+def _dataflow(
+    source: tuple[Path, Identity] | None, names: tuple[str, ...], axes: tuple[int | None, ...]
+) -> Dataflow:
+    return (
+        Dataflow({}, UNCLEAR)
+        if source is None
+        else read(*source, tuple(zip(names, axes, strict=True)))
+    )
 
 
 def _says_batch(dim: int | str) -> bool:
@@ -189,9 +233,16 @@ def _input_axes(specs: Sequence[TensorSpec]) -> tuple[int | None, ...]:
     """Return the free batch axis of each input, None for one without."""
     symbol = _symbol(specs)
     axes = [_own_axis(spec.shape, symbol) for spec in specs]
-    free = any(axis == 0 and _UNNAMED.fullmatch(str(s.shape[0])) for s, axis in zip(specs, axes, strict=True))
+    free = any(
+        axis == 0 and _UNNAMED.fullmatch(str(s.shape[0]))
+        for s, axis in zip(specs, axes, strict=True)
+    )
     for place, spec in enumerate(specs):
-        unnamed = [i for i, dim in enumerate(spec.shape) if isinstance(dim, str) and _UNNAMED.fullmatch(dim)]
+        unnamed = [
+            i
+            for i, dim in enumerate(spec.shape)
+            if isinstance(dim, str) and _UNNAMED.fullmatch(dim)
+        ]
         if axes[place] is None and free and len(unnamed) == 1:
             axes[place] = unnamed[0]  # a state, [layers, ?, width]
     return tuple(axes)
@@ -203,10 +254,14 @@ def _symbol(specs: Sequence[TensorSpec]) -> str | None:
     said = next((dim for dim in dims if _says_batch(dim)), None)
     if said is not None:
         return said
-    first = next((spec.shape[0] for spec in specs if spec.shape and isinstance(spec.shape[0], str)), None)
+    first = next(
+        (spec.shape[0] for spec in specs if spec.shape and isinstance(spec.shape[0], str)), None
+    )
     leading = [spec.shape[0] for spec in specs if len(spec.shape) > 1]
     if (first is None and 1 not in leading) or _TIME.fullmatch(str(first)):
-        return next((dim for dim in dims if dim.lower() in _SHORT), None if first is None else str(first))
+        return next(
+            (dim for dim in dims if dim.lower() in _SHORT), None if first is None else str(first)
+        )
     return None if first is None or _UNNAMED.fullmatch(str(first)) else str(first)
 
 
@@ -240,16 +295,32 @@ def _fixed(
     deep = [spec.shape for spec in inputs if len(spec.shape) > 1]
     if any(shape[0] == 1 for shape in deep):  # each row runs by itself
         axes = tuple(_single_axis(spec.shape) if len(spec.shape) > 1 else None for spec in inputs)
-        found = tuple(0 if s.dtype.startswith("seq(map") else _single_axis(s.shape) for s in outputs)
+        found = tuple(
+            0 if s.dtype.startswith("seq(map") else _single_axis(s.shape) for s in outputs
+        )
         return Layout(names, axes, found, 1, True, source)
     size = deep[0][0] if deep else 0
-    if not isinstance(size, int) or size < 1 or any(shape[0] != size for shape in deep) or len(deep) < len(inputs):
+    if (
+        not isinstance(size, int)
+        or size < 1
+        or any(shape[0] != size for shape in deep)
+        or len(deep) < len(inputs)
+    ):
         return nothing
     flow = _dataflow(source, names, (0,) * len(inputs))
-    proved = flow.mixed == INDEPENDENT and all(flow.axes.get(spec.name) is not None for spec in outputs)
+    proved = flow.mixed == INDEPENDENT and all(
+        flow.axes.get(spec.name) is not None for spec in outputs
+    )
     if not proved:
         return nothing
-    return Layout(names, (0,) * len(inputs), tuple(flow.axes[spec.name] for spec in outputs), size, True, source)
+    return Layout(
+        names,
+        (0,) * len(inputs),
+        tuple(flow.axes[spec.name] for spec in outputs),
+        size,
+        True,
+        source,
+    )
 
 
 def _single_axis(shape: tuple[int | str, ...]) -> int | None:

@@ -56,7 +56,11 @@ def matmul(*places: int) -> Rule:
         a, b = (inputs[i] for i in places)
         if node.get("transBatchA", 0) or node.get("transBatchB", 0):
             raise Unclear
-        if a is None or b is None or any(f and f.has_rows for i, f in enumerate(inputs) if i not in places):
+        if (
+            a is None
+            or b is None
+            or any(f and f.has_rows for i, f in enumerate(inputs) if i not in places)
+        ):
             raise Unclear
         return product(_turned(a, node.get("transA", 0)), _turned(b, node.get("transB", 0)))
 
@@ -103,7 +107,9 @@ def einsum(node: Node, inputs: Inputs) -> Flow:
     if not arrow or "." in equation:
         raise Unclear
     flows = [flow for flow in inputs if flow is not None]
-    letters = {term[axis_of(flow)] for term, flow in zip(terms, flows, strict=True) if flow.has_rows}
+    letters = {
+        term[axis_of(flow)] for term, flow in zip(terms, flows, strict=True) if flow.has_rows
+    }
     if len(letters) > 1:
         return Flow(LOST, None, MIXED)
     (letter,) = letters
@@ -111,7 +117,10 @@ def einsum(node: Node, inputs: Inputs) -> Flow:
         return Flow(None, mixed=MIXED)
     if any(letter in term for term, flow in zip(terms, flows, strict=True) if not flow.has_rows):
         raise Unclear
-    if any(term.count(letter) > 1 for term in (*terms, right)) or len({f.factor for f in flows if f.has_rows}) > 1:
+    if (
+        any(term.count(letter) > 1 for term in (*terms, right))
+        or len({f.factor for f in flows if f.has_rows}) > 1
+    ):
         raise Unclear
     return Flow(right.index(letter), next(flow.factor for flow in flows if flow.has_rows))
 

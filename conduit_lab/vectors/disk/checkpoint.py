@@ -27,7 +27,9 @@ class IdleCheckpoint:
         self._starting = threading.Lock()
         self._torn = False
         self._working = threading.Lock()
-        forking.free_in_child(self, "_starting", "_working", torn="_torn")  # no fork while a thread is in SQLite
+        forking.free_in_child(
+            self, "_starting", "_working", torn="_torn"
+        )  # no fork while a thread is in SQLite
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._writes = 0
@@ -49,7 +51,9 @@ class IdleCheckpoint:
     def _start(self) -> None:
         with self._starting:
             if self._thread is None and not self._stop.is_set():
-                self._thread = threading.Thread(target=self._run, name="conduit-lab checkpoint", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._run, name="conduit-lab checkpoint", daemon=True
+                )
                 self._thread.start()
 
     def _run(self) -> None:
@@ -74,11 +78,14 @@ class IdleCheckpoint:
             with closing(LiveFile(self._path)) as file:
                 if file.key != self._key:
                     return True  # the next write finds the file replaced
-                busy, pages, moved = file.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                busy, pages, moved = file.connection.execute(
+                    "PRAGMA wal_checkpoint(PASSIVE)"
+                ).fetchone()
                 if busy or pages != moved or not file.begin_write():
                     return False
                 try:
-                    # With nothing left to move this only cuts the log, so that it fits no other file copied here.
+                    # With nothing left to move this only cuts the log, so that it fits no other
+                    # file copied here.
                     busy, *_ = file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 finally:
                     file.end_write()

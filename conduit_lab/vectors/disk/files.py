@@ -12,7 +12,8 @@ from typing import BinaryIO
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, and put what was written there at `path` unless one is there by then.
+    """Give a temporary path beside `path`, and put what was written there at `path` unless one is
+    there by then.
 
     Raises `FileExistsError` where one is.
     """

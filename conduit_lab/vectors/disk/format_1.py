@@ -19,14 +19,25 @@ _READ = "SELECT id, embedding, metadata, content, created_at, updated_at, checks
 
 def entries(connection: sqlite3.Connection) -> Iterator[Fields]:
     """Yield the fields of every entry of the table, renamed `entries_1`, in the order of adding; raises `Damaged`."""
-    for id, embedding, metadata, content, created_at, updated_at, checksum in connection.execute(_READ):
+    for id, embedding, metadata, content, created_at, updated_at, checksum in connection.execute(
+        _READ
+    ):
         text = f"{id}\0{metadata}" if content is None else f"{id}\0{metadata}\0{content}"
         if crc32(text.encode(), crc32(embedding)) != checksum:
             raise Damaged(f"entry {id!r} has a wrong checksum")
-        yield id, np.frombuffer(embedding, "<f4"), json.loads(metadata), content, created_at, updated_at
+        yield (
+            id,
+            np.frombuffer(embedding, "<f4"),
+            json.loads(metadata),
+            content,
+            created_at,
+            updated_at,
+        )
 
 
-def upgrade(connection: sqlite3.Connection, path: Path | str, dimension: int, meta: Mapping[str, str]) -> None:
+def upgrade(
+    connection: sqlite3.Connection, path: Path | str, dimension: int, meta: Mapping[str, str]
+) -> None:
     """Make the file at `path` one of the current format with these rows in `meta`, all of it or nothing."""
     with connection:
         connection.execute("BEGIN IMMEDIATE")

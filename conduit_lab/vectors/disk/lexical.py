@@ -1,10 +1,12 @@
-"""Lexical: the words of a store's texts in SQLite's FTS5, and how a user's text becomes a query of them.
+"""Lexical: the words of a store's texts in SQLite's FTS5, and how a user's text becomes a query of
+them.
 
-A word is a run of letters, digits and their marks. Texts and queries are folded alike (`fold`), so that a text finds
-itself in whatever form its characters are stored, and English endings are dropped (Porter 1980), so that "returning"
-finds "returns". Text that is written without spaces, as Chinese is, counts as one word. For the questions about the
-demo handbook the mean reciprocal rank of the right page is 0.62; without the stop words or without dropping endings it
-is less (0.58 and 0.57), and 0.56 with neither.
+A word is a run of letters, digits and their marks. Texts and queries are folded alike (`fold`), so
+that a text finds itself in whatever form its characters are stored, and English endings are dropped
+(Porter 1980), so that "returning" finds "returns". Text that is written without spaces, as Chinese
+is, counts as one word. For the questions about the demo handbook the mean reciprocal rank of the
+right page is 0.62; without the stop words or without dropping endings it is less (0.58 and 0.57),
+and 0.56 with neither.
 """
 
 from __future__ import annotations
@@ -24,14 +26,16 @@ from conduit_lab.vectors.index.bound import IntArray as IntArray
 Text = TypeVar("Text", str, None)
 Keep = Callable[[IntArray], BoolArray]
 
-# The name of `fold` in SQL. A file whose words were folded by other rules names another function, so bump the number
-# with the rules: the file is upgraded when it is opened, and an older version of this library refuses to write to it.
+# The name of `fold` in SQL. A file whose words were folded by other rules names another function,
+# so bump the number with the rules: the file is upgraded when it is opened, and an older version of
+# this library refuses to write to it.
 FOLD = "fold_1"
 TOKENIZER = "\"porter unicode61 remove_diacritics 2 categories 'L* N* Co M*'\""
 
 
 def _schema(new: str, old: str, content: str, tokenizer: str) -> tuple[str, ...]:
-    # The texts stay in `entries` alone ("external content"), so the triggers must tell the index the very text it knew.
+    # The texts stay in `entries` alone ("external content"), so the triggers must tell the index
+    # the very text it knew.
     return (
         f"CREATE VIEW texts AS SELECT seq, {content} FROM entries WHERE content IS NOT NULL",
         f"""
@@ -66,7 +70,9 @@ SCHEMA = _schema(
     TOKENIZER,
 )
 # That of files whose texts were indexed as they are: read where it cannot be upgraded.
-UNFOLDED = _schema("new.content", "old.content", "content", "'porter unicode61 remove_diacritics 2'")
+UNFOLDED = _schema(
+    "new.content", "old.content", "content", "'porter unicode61 remove_diacritics 2'"
+)
 
 _DROP = (
     *(f"DROP TRIGGER words_{name}" for name in ("added", "removed", "replaced")),
@@ -74,7 +80,8 @@ _DROP = (
     "DROP VIEW texts",
 )
 
-# FTS5's bm25 (k1 = 1.2, b = 0.75) is negative, the best the lowest. Equal scores come in the order of adding.
+# FTS5's bm25 (k1 = 1.2, b = 0.75) is negative, the best the lowest. Equal scores come in the order
+# of adding.
 _SEARCH = "SELECT rowid, -bm25(words) AS score FROM words WHERE words MATCH ?"
 _BEST = f"{_SEARCH} ORDER BY score DESC, rowid LIMIT ?"
 _ID = "SELECT id FROM entries WHERE seq = ?"
@@ -86,14 +93,15 @@ MAX_WORDS = 64  # of one query; each costs a walk through the texts that hold it
 MAX_CHARACTERS = 40_000  # of one query; FTS5 reads 32,768 bytes of a word
 _BLOCK = 4_096  # hits that a filter refuses together
 
-# Accents of Latin, Greek and Cyrillic; points of Hebrew and Arabic, tatweel; joiners, soft hyphens and variation
-# selectors. Marks of other scripts are letters there.
+# Accents of Latin, Greek and Cyrillic; points of Hebrew and Arabic, tatweel; joiners, soft hyphens
+# and variation selectors. Marks of other scripts are letters there.
 _DROPPED = re.compile(
     "[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670"
     "\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u00ad\u200c\u200d\u2060\ufe00-\ufe0f\ufeff]"
 )
 
-# They stand in nearly every text, so they tell nothing and would make most of the store a candidate.
+# They stand in nearly every text, so they tell nothing and would make most of the store a
+# candidate.
 _STOP_WORDS = frozenset(
     re.findall(
         r"\w+",
@@ -110,8 +118,8 @@ _STOP_WORDS = frozenset(
 def fold(text: Text) -> Text:
     """Return text without case, accents and compatibility forms: NFKC of its filtered NFKD.
 
-    Full-width letters, ligatures and superscripts become plain, "ς" becomes "σ", "ё" becomes "е"; composed and
-    decomposed Hangul and kana are the same.
+    Full-width letters, ligatures and superscripts become plain, "ς" becomes "σ", "ё" becomes "е";
+    composed and decomposed Hangul and kana are the same.
     """
     if text is None or text.isascii():  # FTS5 knows the case of those itself
         return text
@@ -147,7 +155,8 @@ def search(
 ) -> list[tuple[str, float]]:
     """Return ids and bm25 scores of the best entries with a word of `text`; higher is better.
 
-    `keep` reports for the numbers `seq` of some entries which of them may be found. It is asked about each hit once.
+    `keep` reports for the numbers `seq` of some entries which of them may be found. It is asked
+    about each hit once.
     """
     text = text[:MAX_CHARACTERS]
     query = match(fold(text) if _has(connection, SCHEMA) else text)
@@ -177,7 +186,11 @@ def _kept(hits: sqlite3.Cursor, limit: int, keep: Keep) -> list[tuple[int, float
 def numbers(connection: sqlite3.Connection, after: int = 0) -> IntArray:
     """Return the numbers `seq` of all entries beyond `after`, ascending."""
     # Of all entries the index of ids has them on fewer pages than the table.
-    statement = "SELECT seq FROM entries WHERE seq > ?" if after else "SELECT seq FROM entries WHERE +seq > ?"
+    statement = (
+        "SELECT seq FROM entries WHERE seq > ?"
+        if after
+        else "SELECT seq FROM entries WHERE +seq > ?"
+    )
     rows = connection.execute(statement, (after,)).fetchall()
     return np.sort(np.fromiter((seq for (seq,) in rows), np.int64, len(rows)))
 
@@ -195,7 +208,9 @@ def query_words(text: str) -> list[str]:
     plain = unicodedata.normalize("NFC", text)
     words = "".join(character if _is_of_word(character) else " " for character in plain).split()
     distinct = {word.lower(): word for word in words}
-    telling = [word for low, word in distinct.items() if low not in _STOP_WORDS] or list(distinct.values())
+    telling = [word for low, word in distinct.items() if low not in _STOP_WORDS] or list(
+        distinct.values()
+    )
     return telling[:MAX_WORDS]
 
 

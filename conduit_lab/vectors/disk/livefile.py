@@ -1,17 +1,18 @@
 """Live file: a store's file while a connection has it open, held by locks of its own.
 
-SQLite's POSIX locks belong to the process, and all of them vanish when it closes any descriptor of the file: after a
-checksum, a `shutil.copy` (sqlite.org/howtocorrupt.html, 2.2). Another process that closes the store then takes itself
-for the last one and removes the write-ahead log in use. The open file description locks of Linux (fcntl(2)) belong to
-one descriptor, and they conflict with POSIX locks:
+SQLite's POSIX locks belong to the process, and all of them vanish when it closes any descriptor of
+the file: after a checksum, a `shutil.copy` (sqlite.org/howtocorrupt.html, 2.2). Another process
+that closes the store then takes itself for the last one and removes the write-ahead log in use. The
+open file description locks of Linux (fcntl(2)) belong to one descriptor, and they conflict with
+POSIX locks:
 
-    shared, one byte that SQLite locks        no process gets the exclusive lock under which the log is removed
-    shared, SQLite's "dead man's switch"      no process rebuilds the wal-index (-shm)
-    exclusive, `_WRITE`                       one writer at a time
-    shared, `_NAMES` + a hash of the name     hard links have logs of their own, so only one of them is open
+    shared, one byte that SQLite locks        no process gets the exclusive lock under which the log
+    is removed shared, SQLite's "dead man's switch"      no process rebuilds the wal-index (-shm)
+    exclusive, `_WRITE`                       one writer at a time shared, `_NAMES` + a hash of the
+    name     hard links have logs of their own, so only one of them is open
 
-Elsewhere only names and stamps are checked. No descriptor of a file is closed here while this process has the file
-open once more: that would drop the locks of the other connection.
+Elsewhere only names and stamps are checked. No descriptor of a file is closed here while this
+process has the file open once more: that would drop the locks of the other connection.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ from zlib import crc32
 from conduit_lab.core.errors import StoreError
 from conduit_lab.vectors.disk import changes, lexical
 from conduit_lab.vectors.disk.advisory import EXCLUSIVE, FREE, SHARED, is_locked, lock
-from conduit_lab.vectors.disk.errors import Busy
+from conduit_lab.vectors.disk.sqlite_errors import Busy
 
 PATIENCE = 60.0  # seconds to wait for another process
 MAX_PAUSE = 0.05
 
-# SQLite's locking bytes (fileformat2.html, 1.5); a file of any size may have locks there, and no data.
+# SQLite's locking bytes (fileformat2.html, 1.5); a file of any size may have locks there, and no
+# data.
 _PENDING = 0x4000_0000
 _PRESENT = _PENDING + 2
 _PRESENT_BYTES = 510  # of SQLite's shared lock; one of them is ours
@@ -55,19 +57,25 @@ class _Descriptors:
 _registering = threading.Lock()  # guards what follows
 _files: dict[tuple[int, int], _Descriptors] = {}
 _live: set[LiveFile] = set()
-_abandoned: list[sqlite3.Connection] = []  # of the parent process: closing them would act on its locks
+_abandoned: list[
+    sqlite3.Connection
+] = []  # of the parent process: closing them would act on its locks
 
 
 class LiveFile:
-    """A store's file with the `connection` that has it open; raises `StoreError` where it cannot be opened.
+    """A store's file with the `connection` that has it open; raises `StoreError` where it cannot be
+    opened.
 
-    `prepare` gets a connection to a file that has no log yet, a copy, and refuses one that is no store.
-    Call `attach` once the connection has read the file, and `check` before each commit. `last` is the last change
-    that the owner knows to be in the file. `forked` says that a parent process opened it, `overwritten` that a check
-    found other content, which the entries in memory no longer match.
+    `prepare` gets a connection to a file that has no log yet, a copy, and refuses one that is no
+    store. Call `attach` once the connection has read the file, and `check` before each commit.
+    `last` is the last change that the owner knows to be in the file. `forked` says that a parent
+    process opened it, `overwritten` that a check found other content, which the entries in memory
+    no longer match.
     """
 
-    def __init__(self, path: Path, prepare: Callable[[sqlite3.Connection], None] | None = None) -> None:
+    def __init__(
+        self, path: Path, prepare: Callable[[sqlite3.Connection], None] | None = None
+    ) -> None:
         self.path = path
         self._named = str(path), str(path.parent)
         self._real = Path(os.path.realpath(path))  # beside which SQLite has the log
@@ -82,7 +90,10 @@ class LiveFile:
         self._fds: list[int] = []
         self._size = 0
         self._open()
-        self._at = _NAMES + crc32(f"{self._real.parent.stat().st_ino}/{self._real.name}".encode()) % _MAX_NAMES
+        self._at = (
+            _NAMES
+            + crc32(f"{self._real.parent.stat().st_ino}/{self._real.name}".encode()) % _MAX_NAMES
+        )
         try:
             if prepare is not None:
                 self._use_log(prepare)
@@ -134,7 +145,9 @@ class LiveFile:
         if self.forked or not self._fds:
             return
         fd = self._fds[0]
-        problem = None if self._names is None else _OVERWRITTEN if self.overwritten else self._problem()
+        problem = (
+            None if self._names is None else _OVERWRITTEN if self.overwritten else self._problem()
+        )
         if problem is None:
             lock(fd, FREE, _PRESENT)
             self.connection.close()
@@ -146,7 +159,9 @@ class LiveFile:
                     self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self.connection.close()
             if lock(fd, EXCLUSIVE, _PRESENT):
-                for path, inode, known in zip(self._beside, self._inodes(), self._names or (), strict=False):
+                for path, inode, known in zip(
+                    self._beside, self._inodes(), self._names or (), strict=False
+                ):
                     if inode == known:
                         path.unlink(missing_ok=True)
         self._leave()
@@ -165,7 +180,9 @@ class LiveFile:
     def _open(self) -> None:
         while True:
             with _registering:
-                fd = os.open(self.path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+                fd = os.open(
+                    self.path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+                )
                 found = os.fstat(fd)
                 self.key = (found.st_dev, found.st_ino)
                 _files.setdefault(self.key, _Descriptors()).users += 1
@@ -204,7 +221,10 @@ class LiveFile:
     def _take_name(self) -> None:
         fd, at, end = self._fds[0], self._at, _NAMES + _MAX_NAMES
         lock(fd, SHARED, at)
-        if any(begin < stop and is_locked(fd, begin, stop - begin) for begin, stop in ((_NAMES, at), (at + 1, end))):
+        if any(
+            begin < stop and is_locked(fd, begin, stop - begin)
+            for begin, stop in ((_NAMES, at), (at + 1, end))
+        ):
             raise StoreError(
                 f"{self.path} is a hard link to a store that is open under another name: open it by that name, or "
                 "write a copy with its save_to(path)"
@@ -237,7 +257,8 @@ class LiveFile:
             )
         header, size = _header(self._fds[0]), os.fstat(self._fds[0]).st_size
         counter = int.from_bytes(header[24:28], "big")
-        # A file that is only checkpointed keeps its id, and has never fewer pages, nor a smaller change counter.
+        # A file that is only checkpointed keeps its id, and has never fewer pages, nor a smaller
+        # change counter.
         same = self._id in (None, header[68:72])
         if not same or header[18:20] != b"\2\2" or counter < self._counter or size < self._size:
             return _OVERWRITTEN
@@ -257,9 +278,7 @@ class LiveFile:
         return _OVERWRITTEN if found is None else None
 
 
-_OVERWRITTEN = (
-    "was overwritten while the store had it open: close the store and open it again with what the file has now"
-)
+_OVERWRITTEN = "was overwritten while the store had it open: close the store and open it again with what the file has now"
 
 
 def is_open(path: Path) -> bool:
@@ -301,9 +320,11 @@ def connect(path: Path, mode: str = "mode=rw") -> sqlite3.Connection:
 
 
 def connect_to_read(path: Path) -> tuple[sqlite3.Connection, bool]:
-    """Return a connection to a file that cannot be written, and whether it is read as one that nobody writes.
+    """Return a connection to a file that cannot be written, and whether it is read as one that
+    nobody writes.
 
-    Somebody may where there is a log. SQLite reads that with the wal-index, which it cannot make there.
+    Somebody may where there is a log. SQLite reads that with the wal-index, which it cannot make
+    there.
     """
     log, index = (Path(f"{os.path.realpath(path)}{end}") for end in ("-wal", "-shm"))
     written = log.exists() and (index.exists() or log.stat().st_size > 0)

@@ -28,9 +28,7 @@ CREATE TABLE entries (
     content TEXT
 ) STRICT
 """
-COLUMNS = (
-    "id, created_at, updated_at, metadata_checksum, embedding_checksum, content_checksum, metadata, embedding, content"
-)
+COLUMNS = "id, created_at, updated_at, metadata_checksum, embedding_checksum, content_checksum, metadata, embedding, content"
 WITHOUT_EMBEDDING = COLUMNS.replace("metadata, embedding,", "metadata, x'',")
 FOR_BLOCK = "id, metadata_checksum, embedding_checksum, metadata, embedding"
 INSERT = f"INSERT INTO entries ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -65,7 +63,9 @@ def row(fields: Fields, width: int) -> Row:
     id, vector, values, text, created_at, updated_at = fields
     seed = crc32(id.encode())
     metadata = _to_json(values) if values else "{}"
-    embedding = vector.astype("<f4").tobytes() if width else b""  # a copy, if the caller's changes meanwhile
+    embedding = (
+        vector.astype("<f4").tobytes() if width else b""
+    )  # a copy, if the caller's changes meanwhile
     return (
         id,
         created_at,
@@ -87,16 +87,36 @@ def with_embedding(row: Row, embedding: FloatArray) -> Row:
 
 def entry(row: Row, width: int) -> Entry:
     """Return the entry of a row; raises `Damaged`."""
-    id, created_at, updated_at, metadata_checksum, embedding_checksum, content_checksum, metadata, data, text = row
+    (
+        id,
+        created_at,
+        updated_at,
+        metadata_checksum,
+        embedding_checksum,
+        content_checksum,
+        metadata,
+        data,
+        text,
+    ) = row
     one = block([(id, metadata_checksum, embedding_checksum, metadata, data)], width)
-    return Entry(id, one.vectors[0], one.metadatas[0], content(id, content_checksum, text), created_at, updated_at)
+    return Entry(
+        id,
+        one.vectors[0],
+        one.metadatas[0],
+        content(id, content_checksum, text),
+        created_at,
+        updated_at,
+    )
 
 
 def block(rows: Sequence[tuple[str, int, int, str, bytes | memoryview]], width: int) -> Block:
     """Return rows `FOR_BLOCK` as a block with writable vectors; raises `Damaged`."""
     for id, metadata_checksum, embedding_checksum, metadata, embedding in rows:
         seed = crc32(id.encode())
-        if crc32(embedding, seed) != embedding_checksum or crc32(metadata.encode(), seed) != metadata_checksum:
+        if (
+            crc32(embedding, seed) != embedding_checksum
+            or crc32(metadata.encode(), seed) != metadata_checksum
+        ):
             raise Damaged(f"entry {id!r} has a wrong checksum")
         if len(embedding) != 4 * width:
             raise Damaged(f"the embedding of entry {id!r} has not {width} dimensions")

@@ -11,18 +11,23 @@ from pathlib import Path
 
 from conduit_lab.core.errors import StoreError
 from conduit_lab.vectors.disk import changes, lexical, record
-from conduit_lab.vectors.disk.errors import damaged
+from conduit_lab.vectors.disk.sqlite_errors import damaged
 from conduit_lab.vectors.index.scoring import METRICS
 
 _META = "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT"
 ROWS: tuple[str, ...] = (record.TABLE, *lexical.SCHEMA)
 TABLES: tuple[str, ...] = (_META, *ROWS)
-_UNFOLDED: tuple[str, ...] = (_META, record.TABLE, *lexical.UNFOLDED)  # of a file that could not be upgraded
+_UNFOLDED: tuple[str, ...] = (
+    _META,
+    record.TABLE,
+    *lexical.UNFOLDED,
+)  # of a file that could not be upgraded
 
 # FTS5 makes them, in words that depend on SQLite's version.
 _SHADOWS = frozenset(f"words_{name}" for name in ("data", "idx", "docsize", "config", "content"))
 
-# A row of 384 dimensions takes a fifth of such a page; of SQLite's 4,096 bytes a fifth would be left empty.
+# A row of 384 dimensions takes a fifth of such a page; of SQLite's 4,096 bytes a fifth would be
+# left empty.
 _PAGE = 8_192
 
 _OBJECTS = "SELECT name, type, sql FROM sqlite_schema"
@@ -45,7 +50,8 @@ def identify(connection: sqlite3.Connection) -> None:
 
 
 def check(connection: sqlite3.Connection, path: Path | str) -> bool:
-    """Return whether a file keeps the log of changes; raise `StoreError` unless its schema is that of a store.
+    """Return whether a file keeps the log of changes; raise `StoreError` unless its schema is that
+    of a store.
 
     A foreign trigger, view or index can change or lose entries as they are written.
     """
@@ -54,7 +60,9 @@ def check(connection: sqlite3.Connection, path: Path | str) -> bool:
     tables = _UNFOLDED if found.get("texts") == ("view", lexical.UNFOLDED[0]) else TABLES
     expected = _expected((*tables, *changes.SCHEMA) if logged else tables)
     for name, (kind, _) in found.items():
-        if name not in expected and not name.startswith("sqlite_stat"):  # what ANALYZE leaves changes no write
+        if name not in expected and not name.startswith(
+            "sqlite_stat"
+        ):  # what ANALYZE leaves changes no write
             raise StoreError(
                 f"{path}: the {kind} {name!r} does not belong to a store, and may change entries as they are written: "
                 f'remove it with DROP {kind.upper()} "{name}", or restore the file from a copy'

@@ -1,15 +1,16 @@
-"""Snapshot: a store as it was, read-only, for several processes at once, replaced as a whole while they serve.
+"""Snapshot: a store as it was, read-only, for several processes at once, replaced as a whole while
+they serve.
 
-A folder holds versions, and its text file `current` names the one to open. A version is a folder, named by the first
-16 hex digits of its manifest's SHA-256:
+A folder holds versions, and its text file `current` names the one to open. A version is a folder,
+named by the first 16 hex digits of its manifest's SHA-256:
 
     manifest.json    format, dimension, metric, count, and the size and SHA-256 of each other file
     vectors.npy      float32 [count, dimension], mapped into memory, so that processes share it
     codes-*.npy      what the index made of them, so that it need not again; mapped too
     entries.db       SQLite without the embeddings, opened as a file that nobody changes
 
-A new version is written beside the others and then named in `current`. The one before stays for whoever is about to
-open it; older ones are removed.
+A new version is written beside the others and then named in `current`. The one before stays for
+whoever is about to open it; older ones are removed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,13 @@ import numpy.typing as npt
 
 from conduit_lab.core.errors import StoreError
 from conduit_lab.core.spec import Array, FloatArray
-from conduit_lab.vectors.disk.files import replace_file, stamp, sync_folder, synced, temporary_beside
+from conduit_lab.vectors.disk.files import (
+    replace_file,
+    stamp,
+    sync_folder,
+    synced,
+    temporary_beside,
+)
 from conduit_lab.vectors.disk.storage import Storage
 
 if TYPE_CHECKING:
@@ -44,11 +51,15 @@ _BLOCK = 4_096
 _PATIENCE = 10.0  # seconds that a writer waits for another
 
 
-def write(folder: Path, storage: Storage, index: Index, alive: npt.NDArray[np.bool_], ids: Sequence[str]) -> Path:
-    """Make what a store holds the current version of the snapshot in `folder`; return that version's folder.
+def write(
+    folder: Path, storage: Storage, index: Index, alive: npt.NDArray[np.bool_], ids: Sequence[str]
+) -> Path:
+    """Make what a store holds the current version of the snapshot in `folder`; return that
+    version's folder.
 
-    Row i of `index` is the embedding of `ids[i]` and counts where `alive[i]`; the index's codes are kept only where
-    all rows do. What was current stays so unless everything is written. Raises `StoreError` naming the file.
+    Row i of `index` is the embedding of `ids[i]` and counts where `alive[i]`; the index's codes are
+    kept only where all rows do. What was current stays so unless everything is written. Raises
+    `StoreError` naming the file.
     """
     with _told(folder), _alone(folder):
         before = _current(folder)
@@ -67,10 +78,11 @@ def write(folder: Path, storage: Storage, index: Index, alive: npt.NDArray[np.bo
 
 
 class Snapshot:
-    """One version, open: `storage` without embeddings, and row i of `vectors` for the i-th entry of its `load()`.
+    """One version, open: `storage` without embeddings, and row i of `vectors` for the i-th entry of
+    its `load()`.
 
-    `vectors` float32 `[count, dimension]` and the arrays of `codes` are mapped: they take no memory of their own, and
-    stay readable when the version is removed.
+    `vectors` float32 `[count, dimension]` and the arrays of `codes` are mapped: they take no memory
+    of their own, and stay readable when the version is removed.
     """
 
     storage: Storage
@@ -81,25 +93,34 @@ class Snapshot:
 
     @classmethod
     def open(
-        cls, folder: Path, dimension: int | None = None, metric: str | None = None, *, verify: bool = True
+        cls,
+        folder: Path,
+        dimension: int | None = None,
+        metric: str | None = None,
+        *,
+        verify: bool = True,
     ) -> Self:
         """Open the current version, with this dimension and metric where they are given.
 
-        `verify` reads every file to compare its SHA-256, about 2 GB a second; without it only sizes are compared.
-        Raises `StoreError` for what is missing, damaged or of another kind.
+        `verify` reads every file to compare its SHA-256, about 2 GB a second; without it only sizes
+        are compared. Raises `StoreError` for what is missing, damaged or of another kind.
         """
         with _told(folder):
             while True:
                 version = _current(folder)
                 if version is None:
-                    raise StoreError(f"{folder} holds no snapshot: write one there with store.snapshot(path)")
+                    raise StoreError(
+                        f"{folder} holds no snapshot: write one there with store.snapshot(path)"
+                    )
                 try:
                     return cls(folder, version, dimension, metric, verify)
                 except (StoreError, OSError):
                     if _current(folder) == version:  # else it was removed because newer ones came
                         raise
 
-    def __init__(self, folder: Path, version: str, dimension: int | None, metric: str | None, verify: bool) -> None:
+    def __init__(
+        self, folder: Path, version: str, dimension: int | None, metric: str | None, verify: bool
+    ) -> None:
         self._folder = folder
         self._version = version
         self._stamp: tuple[int, int, int] | None = None
@@ -118,7 +139,8 @@ class Snapshot:
         self.dimension, self.metric = manifest["dimension"], manifest["metric"]
         self.vectors = np.load(path / "vectors.npy", mmap_mode="r")
         self.codes = {
-            file.name[len("codes-") : -len(".npy")]: np.load(file, mmap_mode="r") for file in path.glob("codes-*.npy")
+            file.name[len("codes-") : -len(".npy")]: np.load(file, mmap_mode="r")
+            for file in path.glob("codes-*.npy")
         }
         self.storage = Storage(path / "entries.db", self.dimension, self.metric, read_only=True)
 
@@ -134,11 +156,15 @@ class Snapshot:
         self.storage.close()
 
 
-def _fill(draft: Path, storage: Storage, index: Index, alive: npt.NDArray[np.bool_], ids: list[str]) -> str:
+def _fill(
+    draft: Path, storage: Storage, index: Index, alive: npt.NDArray[np.bool_], ids: list[str]
+) -> str:
     """Write all files of a version into a folder and return the name it gets."""
     # Entries and vectors belong together: in the file must be what the index was made of.
     if storage.copy_for_snapshot(draft / "entries.db") != ids or storage.changed_elsewhere():
-        raise StoreError(f"{draft.parent}: another process changed the store meanwhile: take the snapshot again")
+        raise StoreError(
+            f"{draft.parent}: another process changed the store meanwhile: take the snapshot again"
+        )
     rows = np.flatnonzero(alive)
     with synced(draft / "vectors.npy") as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), storage.dimension)}
@@ -154,7 +180,8 @@ def _fill(draft: Path, storage: Storage, index: Index, alive: npt.NDArray[np.boo
         "metric": storage.metric,
         "count": len(rows),
         "files": {
-            path.name: {"size": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(draft.iterdir())
+            path.name: {"size": path.stat().st_size, "sha256": _sha256(path)}
+            for path in sorted(draft.iterdir())
         },
     }
     content = json.dumps(manifest, indent=2).encode()
@@ -217,9 +244,13 @@ def _alone(folder: Path) -> Iterator[None]:
     for path in folder.iterdir():
         ours = _VERSION.fullmatch(path.name) or (path.name == "current" and _current(folder))
         if not ours and not path.name.startswith("."):
-            raise StoreError(f"{folder} holds other files ({path.name}): give a snapshot a folder of its own")
+            raise StoreError(
+                f"{folder} holds other files ({path.name}): give a snapshot a folder of its own"
+            )
     # SQLite's lock works on every system and ends with its process.
-    with closing(sqlite3.connect(folder / ".lock", timeout=_PATIENCE, isolation_level=None)) as lock:
+    with closing(
+        sqlite3.connect(folder / ".lock", timeout=_PATIENCE, isolation_level=None)
+    ) as lock:
         lock.execute("BEGIN EXCLUSIVE")
         for path in folder.iterdir():
             if _DRAFT.fullmatch(path.name):
@@ -233,8 +264,12 @@ def _told(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{error.filename or folder}: {error.strerror or error} (a snapshot's file)") from error
+        raise StoreError(
+            f"{error.filename or folder}: {error.strerror or error} (a snapshot's file)"
+        ) from error
     except sqlite3.Error as error:
         if "locked" in str(error):
-            raise StoreError(f"{folder}: another process is writing this snapshot: try again") from error
+            raise StoreError(
+                f"{folder}: another process is writing this snapshot: try again"
+            ) from error
         raise StoreError(f"{folder}: cannot write the snapshot: {error}") from error

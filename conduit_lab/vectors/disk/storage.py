@@ -1,10 +1,11 @@
 """Storage: the truth of a store in one SQLite database, on disk or in memory.
 
-On disk it is a file in WAL mode: what `put` or `remove` has returned from survives the death of the process, and with
-`durability="full"` a power cut too. `livefile` guards the open file, `checkpoint` empties its log when it is quiet.
-Table `meta` holds format, kind, dimension and metric; `entries` one row per entry: times, JSON metadata, little-endian
-float32 embedding and content, with CRC-32s that find flipped bits; `words` the index of contents' words (`lexical`);
-`changes` the last changes. Storages in memory and of snapshots keep no embeddings: there the index has them.
+On disk it is a file in WAL mode: what `put` or `remove` has returned from survives the death of the
+process, and with `durability="full"` a power cut too. `livefile` guards the open file, `checkpoint`
+empties its log when it is quiet. Table `meta` holds format, kind, dimension and metric; `entries`
+one row per entry: times, JSON metadata, little-endian float32 embedding and content, with CRC-32s
+that find flipped bits; `words` the index of contents' words (`lexical`); `changes` the last
+changes. Storages in memory and of snapshots keep no embeddings: there the index has them.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.batch import Batch
 from conduit_lab.vectors.disk import changes, format_1, lexical, livefile, record, schema
 from conduit_lab.vectors.disk.checkpoint import IdleCheckpoint
-from conduit_lab.vectors.disk.errors import damaged, translate_errors
 from conduit_lab.vectors.disk.files import can_write, new_file, replaced_file, stamp
 from conduit_lab.vectors.disk.lexical import IntArray, Keep
 from conduit_lab.vectors.disk.livefile import Deadline, LiveFile
 from conduit_lab.vectors.disk.record import Block
+from conduit_lab.vectors.disk.sqlite_errors import damaged, translate_errors
 from conduit_lab.vectors.entry import Entry
 
 FORMAT_VERSION = 2
@@ -36,7 +37,9 @@ FORMAT_VERSION = 2
 _NEW = {"dimension": "384", "metric": "cosine"}  # what a new store is where nothing else is wanted
 _SYNCHRONOUS = {"normal": "NORMAL", "full": "FULL"}
 _CACHE = 32_768  # KB of pages that one transaction may change before they are written twice
-_LOG = 4_000  # pages in the log before they move into the file, so that 10,000 rows are not written twice in one `put`
+# pages in the log before they move into the file, so that 10,000 rows are not written twice in one
+# `put`
+_LOG = 4_000
 _BLOCK = 4_096
 _CHECKED = 200_000  # entries whose words are checked, in about 1.5 s
 _PART = nullcontext()
@@ -46,10 +49,10 @@ _NONE: FloatArray = np.empty(0, np.float32)
 class Storage:
     """The entries of one store in the order of adding; `path=None` keeps them in memory.
 
-    A file that does not exist is created, one of format 1 upgraded in place. `dimension` and `metric` None are those
-    of the file, for a new one 384 and cosine. `read_only` is for the file of a snapshot, which nobody changes.
-    `durability` is "normal" or "full". Every method raises `StoreError` naming the file when SQLite fails. Not safe
-    for threads: the store's lock is.
+    A file that does not exist is created, one of format 1 upgraded in place. `dimension` and
+    `metric` None are those of the file, for a new one 384 and cosine. `read_only` is for the file
+    of a snapshot, which nobody changes. `durability` is "normal" or "full". Every method raises
+    `StoreError` naming the file when SQLite fails. Not safe for threads: the store's lock is.
     """
 
     def __init__(
@@ -65,7 +68,9 @@ class Storage:
         self._where: Path | str = path or "the store in memory"
         self._read_only = read_only
         self._durability = durability
-        self.patience = livefile.PATIENCE  # seconds that a call waits for the write of another process
+        self.patience = (
+            livefile.PATIENCE
+        )  # seconds that a call waits for the write of another process
         kind = "snapshot" if read_only else "store"
         wanted = {"format": FORMAT_VERSION, "kind": kind, "dimension": dimension, "metric": metric}
         self._meta = {name: str(value) for name, value in wanted.items() if value is not None}
@@ -80,7 +85,9 @@ class Storage:
         """Begin a transaction, or return False where another process does not let it, now."""
         connection, file = self._connection, self._file
         if self._stamp is not None and self._path is not None and stamp(self._path) != self._stamp:
-            raise StoreError(f"{self._path} was changed while it was open to be read: open it again")
+            raise StoreError(
+                f"{self._path} was changed while it was open to be read: open it again"
+            )
         if file is not None and file.overwritten:
             file.check()
         if write and file is not None and not file.begin_write():
@@ -114,7 +121,8 @@ class Storage:
                 self._file.end_write()
 
     def transaction(self, *, write: bool = False) -> AbstractContextManager[None]:
-        """Let the block see one state of the file; with `write` the last, which it alone may change, wholly or not.
+        """Let the block see one state of the file; with `write` the last, which it alone may
+        change, wholly or not.
 
         One within another is a part of it. Waits for the write of another process.
         """
@@ -163,10 +171,11 @@ class Storage:
             return self._data_version() != self._seen
 
     def changes(self, most: int) -> tuple[list[str], list[Block]] | None:
-        """Return what other connections have changed since: the ids that were removed, then the entries that were put.
+        """Return what other connections have changed since: the ids that were removed, then the
+        entries that were put.
 
-        An id may be in both: it was added again. The entries come in the order of adding. None where the file cannot
-        tell, or where it is more than `most`; then all is to be loaded.
+        An id may be in both: it was added again. The entries come in the order of adding. None
+        where the file cannot tell, or where it is more than `most`; then all is to be loaded.
         """
         with self.transaction():
             before = self._last
@@ -194,13 +203,19 @@ class Storage:
         """Return the rows of `meta` whose names begin with `prefix`, by the rest of the name."""
         statement = "SELECT substr(name, ?), value FROM meta WHERE substr(name, 1, ?) = ?"
         with self.transaction():
-            return dict(self._connection.execute(statement, (len(prefix) + 1, len(prefix), prefix)).fetchall())
+            return dict(
+                self._connection.execute(
+                    statement, (len(prefix) + 1, len(prefix), prefix)
+                ).fetchall()
+            )
 
     def write_notes(self, prefix: str, changes: Mapping[str, str | None]) -> None:
         """Write or remove rows of `meta`, all of them or none."""
         rows = [(prefix + key, value) for key, value in changes.items()]
         with self.transaction(write=True):
-            self._connection.executemany("DELETE FROM meta WHERE name = ?", ((name,) for name, _ in rows))
+            self._connection.executemany(
+                "DELETE FROM meta WHERE name = ?", ((name,) for name, _ in rows)
+            )
             kept = [(name, value) for name, value in rows if value is not None]
             self._connection.executemany("INSERT INTO meta VALUES (?, ?)", kept)
 
@@ -208,7 +223,9 @@ class Storage:
         """Add or replace all of `entries` or nothing; a replaced one keeps its place and `created_at`."""
         with self.transaction(write=True):
             fields = Batch.of(entries).fields()
-            self._connection.executemany(record.PUT, (record.row(each, self._width) for each in fields))
+            self._connection.executemany(
+                record.PUT, (record.row(each, self._width) for each in fields)
+            )
             self._last = None if self.changed_elsewhere() else self._last_change()
 
     def remove(self, ids: Sequence[str]) -> None:
@@ -227,13 +244,20 @@ class Storage:
         """Return the numbers of the entries beyond `after`, which ascend in the order of adding."""
         return lexical.numbers(self._connection, after)
 
-    def copy_to(self, path: Path, embeddings: Iterable[FloatArray] = (), *, replace: bool = False) -> None:
-        """Write a whole copy as a new file that needs no other beside it; `replace` lets it replace an older copy.
+    def copy_to(
+        self, path: Path, embeddings: Iterable[FloatArray] = (), *, replace: bool = False
+    ) -> None:
+        """Write a whole copy as a new file that needs no other beside it; `replace` lets it replace
+        an older copy.
 
         A storage without embeddings is given them: blocks `[n, dimension]` in the order of adding.
         """
         placed = replaced_file if replace else new_file
-        with self._told("write", path), placed(path) as temporary, closing(sqlite3.connect(temporary)) as copy:
+        with (
+            self._told("write", path),
+            placed(path) as temporary,
+            closing(sqlite3.connect(temporary)) as copy,
+        ):
             if self._width:
                 self._connection.backup(copy)
             else:
@@ -251,7 +275,9 @@ class Storage:
             schema.create(copy, {**self._made_of, "kind": "snapshot"})
             self._copy(copy, None)
             with copy:
-                embedder = self._connection.execute("SELECT name, value FROM meta WHERE name LIKE 'embedder.%'")
+                embedder = self._connection.execute(
+                    "SELECT name, value FROM meta WHERE name LIKE 'embedder.%'"
+                )
                 copy.executemany("INSERT INTO meta VALUES (?, ?)", embedder)
             return [id for (id,) in copy.execute("SELECT id FROM entries ORDER BY seq")]
 
@@ -292,13 +318,16 @@ class Storage:
             else:
                 self._connection, unused = livefile.connect_to_read(path)
                 self._stamp = stamp(path) if unused else None
-        # A store that is dropped without close(), as when a notebook cell runs twice, must not leak its file.
+        # A store that is dropped without close(), as when a notebook cell runs twice, must not leak
+        # its file.
         self._close = weakref.finalize(self, _close, *(files or (self._connection,)))
         try:
             self._prepare(self._connection)
             if self._file is not None:
                 self._file.attach()
-                self._connection.execute("PRAGMA busy_timeout = 0")  # from now on `begin` says so, and its caller waits
+                self._connection.execute(
+                    "PRAGMA busy_timeout = 0"
+                )  # from now on `begin` says so, and its caller waits
         except BaseException:
             self._close()
             raise
@@ -311,17 +340,29 @@ class Storage:
             return
         if was_there:
             # SQLite would replay the old log into the new file.
-            raise StoreError(f"{orphan} is left over from a deleted store: close the store that uses it, or remove it")
+            raise StoreError(
+                f"{orphan} is left over from a deleted store: close the store that uses it, or remove it"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError), new_file(path) as temporary, closing(sqlite3.connect(temporary)) as new:
+        with (
+            suppress(FileExistsError),
+            new_file(path) as temporary,
+            closing(sqlite3.connect(temporary)) as new,
+        ):
             schema.create(new, self._made_of)
             schema.identify(new)
             new.execute("PRAGMA journal_mode = WAL")
 
     def _copy(self, copy: sqlite3.Connection, embeddings: Iterable[FloatArray] | None) -> None:
         """Write every entry to `copy`, with these embeddings or none."""
-        rows = self._connection.execute(f"SELECT {record.WITHOUT_EMBEDDING} FROM entries ORDER BY seq")
-        pairs = ((row, _NONE) for row in rows) if embeddings is None else zip(rows, embeddings, strict=True)
+        rows = self._connection.execute(
+            f"SELECT {record.WITHOUT_EMBEDDING} FROM entries ORDER BY seq"
+        )
+        pairs = (
+            ((row, _NONE) for row in rows)
+            if embeddings is None
+            else zip(rows, embeddings, strict=True)
+        )
         with copy:
             copy.executemany(record.INSERT, starmap(record.with_embedding, pairs))
 
@@ -335,14 +376,17 @@ class Storage:
         schema.check_meta(here, self._meta, self._where)
         self._meta |= {name: found[name] for name in _NEW}
         self.dimension, self.metric = int(found["dimension"]), found["metric"]
-        self._width = 0 if self._path is None or self._read_only else self.dimension  # of the embeddings kept here
+        self._width = (
+            0 if self._path is None or self._read_only else self.dimension
+        )  # of the embeddings kept here
         self._unchecked = self._width > 0
         if old:
             with self._told("upgrade"):
                 format_1.upgrade(connection, self._where, self.dimension, self._meta)
         lexical.upgrade(connection)
         self._logged = schema.check(connection, self._where)
-        # Not quick_check: where the index of ids has a wrong one, an entry could not be found, or be added twice.
+        # Not quick_check: where the index of ids has a wrong one, an entry could not be found, or
+        # be added twice.
         if (problem := connection.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
             raise damaged(self._where, problem)
         if self._width and not self._logged:
@@ -350,7 +394,9 @@ class Storage:
                 changes.begin(connection)
                 self._logged = True
         connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}")
-        connection.execute("PRAGMA fullfsync = ON")  # macOS: wait for the disk itself, not for its cache
+        connection.execute(
+            "PRAGMA fullfsync = ON"
+        )  # macOS: wait for the disk itself, not for its cache
         connection.execute(f"PRAGMA cache_size = -{_CACHE}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG}")
         self._mark()

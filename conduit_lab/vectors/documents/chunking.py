@@ -12,9 +12,11 @@ from conduit_lab.vectors.documents.markup import Heading
 
 TOKENS = 256
 CHARACTERS = 1000  # about as much English text as 256 tokens
-# A tokenizer makes one token of a word that it does not know, though it has a megabyte (an image in base64).
+# A tokenizer makes one token of a word that it does not know, though it has a megabyte (an image in
+# base64).
 CHARACTERS_A_TOKEN = 16
-# The splitter counts the rest of a line for each chunk in it, so it gets this many characters per unit at once.
+# The splitter counts the rest of a line for each chunk in it, so it gets this many characters per
+# unit at once.
 WINDOW = 32
 
 
@@ -22,8 +24,8 @@ WINDOW = 32
 class Chunk:
     """A piece of a document: `document.text[start:end] == text`.
 
-    `line` and `page` count from 1 and tell where it starts, None where the document has none. `heading` is the
-    path of headings it stands under, `Refunds > By bank transfer`, or "".
+    `line` and `page` count from 1 and tell where it starts, None where the document has none.
+    `heading` is the path of headings it stands under, `Refunds > By bank transfer`, or "".
     """
 
     text: str
@@ -35,33 +37,45 @@ class Chunk:
 
 
 class Chunker:
-    """Cuts documents at the borders of sections, paragraphs, sentences and words, whichever still fit.
+    """Cuts documents at the borders of sections, paragraphs, sentences and words, whichever still
+    fit.
 
-    A chunk has at most `size` units and holds no more than one section; a section without text of its own goes with
-    the next. `length` counts the units of a text, such as the embedder's tokens, special ones included; without it
-    they are characters. `size` is by default 256 tokens or 1,000 characters. `overlap` is how many units of a chunk
-    may come again at the begin of the next. Chunks have no spaces at their ends, and what lies between them are
-    spaces. Raises `InputError` for a size or overlap that cannot be.
+    A chunk has at most `size` units and holds no more than one section; a section without text of
+    its own goes with the next. `length` counts the units of a text, such as the embedder's tokens,
+    special ones included; without it they are characters. `size` is by default 256 tokens or 1,000
+    characters. `overlap` is how many units of a chunk may come again at the begin of the next.
+    Chunks have no spaces at their ends, and what lies between them are spaces. Raises `InputError`
+    for a size or overlap that cannot be.
     """
 
     def __init__(
-        self, size: int | None = None, *, overlap: int = 0, length: Callable[[str], int] | None = None
+        self,
+        size: int | None = None,
+        *,
+        overlap: int = 0,
+        length: Callable[[str], int] | None = None,
     ) -> None:
         self.size = (TOKENS if length else CHARACTERS) if size is None else size
         self.overlap = overlap
         self.length = length
         for name, value, least in (("size", self.size, 1), ("overlap", overlap, 0)):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InputError(f"a chunk's {name} is a whole number of at least {least}, got {value!r}")
+                raise InputError(
+                    f"a chunk's {name} is a whole number of at least {least}, got {value!r}"
+                )
         if overlap >= self.size:
-            raise InputError(f"an overlap of {overlap} leaves no room in chunks of {self.size}: make it smaller")
+            raise InputError(
+                f"an overlap of {overlap} leaves no room in chunks of {self.size}: make it smaller"
+            )
 
     def chunks(self, document: Document) -> list[Chunk]:
         """Return the chunks in the order of the text; none where it has only spaces."""
         try:
             from semantic_text_splitter import MarkdownSplitter, TextSplitter
         except ImportError:
-            raise MissingExtra("semantic-text-splitter", "documents", "cutting documents into chunks") from None
+            raise MissingExtra(
+                "semantic-text-splitter", "documents", "cutting documents into chunks"
+            ) from None
         kind = MarkdownSplitter if document.kind == "markdown" else TextSplitter
         if self.length is None:
             splitter = kind(self.size, self.overlap)
@@ -79,7 +93,8 @@ class Chunker:
         return (len(text) if self.length is None else self._count(text)) <= self.size
 
     def _pieces(self, splitter: Any, text: str, start: int, end: int) -> Iterator[tuple[int, str]]:
-        """Yield the offset and the text of each piece between `start` and `end`, in time linear in their length.
+        """Yield the offset and the text of each piece between `start` and `end`, in time linear in
+        their length.
 
         The last piece of a window may continue past it, so the next window starts with that piece.
         """
@@ -106,7 +121,9 @@ class Chunker:
         return max(self.length(text), least)
 
     def _chunk(self, document: Document, start: int, text: str, heading: str) -> Chunk:
-        return Chunk(text, start, start + len(text), document.line(start), document.page(start), heading)
+        return Chunk(
+            text, start, start + len(text), document.line(start), document.page(start), heading
+        )
 
 
 def sections(document: Document) -> Iterator[tuple[int, int, str]]:

@@ -7,9 +7,9 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from conduit_lab.core import figures
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.paths import display, resolve
+from conduit_lab.core.views import figures
 from conduit_lab.vectors.documents import pdf
 from conduit_lab.vectors.documents.markup import Heading, front_title, html_text, markdown_headings
 
@@ -26,19 +26,26 @@ KINDS = {
 MAX_BYTES = 64 * 2**20  # of one file: a text is held whole, with its lines and its chunks
 
 # What pages mean by these names, by the encoding standard of the WHATWG.
-_MEANT = {"iso-8859-1": "cp1252", "latin1": "cp1252", "us-ascii": "cp1252", "ascii": "cp1252", "utf-16": "utf-8"}
+_MEANT = {
+    "iso-8859-1": "cp1252",
+    "latin1": "cp1252",
+    "us-ascii": "cp1252",
+    "ascii": "cp1252",
+    "utf-16": "utf-8",
+}
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}charset=["']?([\w-]{1,40})""", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Document:
-    """The text of one file and where things stand in it; all places are offsets of characters in `text`.
+    """The text of one file and where things stand in it; all places are offsets of characters in
+    `text`.
 
-    `source` is the file's path as `core.paths.display` gives it. `kind` is markdown, text, html or pdf. `begin` is
-    where the text starts after a front matter. `headings` are in the order of the text. `pages` are the offsets at
-    which the pages of a PDF start. `lines` are pairs (offset, line number from 1) of the file, in order; for HTML
-    they are lines of the file and not of `text`, and a PDF has none. `problem` says how `text` differs from the text
-    that a reader sees, or "".
+    `source` is the file's path as `core.paths.display` gives it. `kind` is markdown, text, html or
+    pdf. `begin` is where the text starts after a front matter. `headings` are in the order of the
+    text. `pages` are the offsets at which the pages of a PDF start. `lines` are pairs (offset, line
+    number from 1) of the file, in order; for HTML they are lines of the file and not of `text`, and
+    a PDF has none. `problem` says how `text` differs from the text that a reader sees, or "".
     """
 
     source: str
@@ -64,9 +71,10 @@ class Document:
 def read(path: str | Path) -> Document:
     """Read one Markdown, text, HTML or PDF file; a relative path starts at the project's root.
 
-    The text of Markdown and text files is the file's own, character for character, so offsets hold in the file.
-    Raises `InputError` naming the file when it cannot be read, is larger than 64 MB, is of another kind, broken,
-    encrypted or not UTF-8 (HTML: not in the encoding that it declares), and `MissingExtra` for a PDF without pypdfium2.
+    The text of Markdown and text files is the file's own, character for character, so offsets hold
+    in the file. Raises `InputError` naming the file when it cannot be read, is larger than 64 MB,
+    is of another kind, broken, encrypted or not UTF-8 (HTML: not in the encoding that it declares),
+    and `MissingExtra` for a PDF without pypdfium2.
     """
     path = resolve(path)
     kind_of(path)
@@ -83,7 +91,16 @@ def parse(source: str, path: Path, data: bytes) -> Document:
         case "html":
             page = html_text(decode(data, source, _declared(data)))
             first = next((heading.text for heading in page.headings), "")
-            return Document(source, page.text, kind, page.title or first or path.stem, 0, page.headings, (), page.lines)
+            return Document(
+                source,
+                page.text,
+                kind,
+                page.title or first or path.stem,
+                0,
+                page.headings,
+                (),
+                page.lines,
+            )
         case "markdown":
             text = decode(data, source)
             begin, headings = markdown_headings(text)
@@ -114,7 +131,9 @@ def kind_of(path: Path) -> str:
     """Return what kind of document a file's name says it is."""
     kind = KINDS.get(path.suffix.lower())
     if kind is None:
-        raise InputError(f"{display(path)} is not a kind of document that is read: {', '.join(KINDS)}")
+        raise InputError(
+            f"{display(path)} is not a kind of document that is read: {', '.join(KINDS)}"
+        )
     return kind
 
 
@@ -144,7 +163,9 @@ def decode(data: bytes, source: str, encoding: str = "utf-8") -> str:
             f"{source} is not {encoding.upper()} at byte {error.start} (0x{data[error.start]:02x}): save it as UTF-8"
         ) from None
     except (LookupError, UnicodeError):
-        raise InputError(f"{source} declares the encoding {encoding!r}, which is unknown: save it as UTF-8") from None
+        raise InputError(
+            f"{source} declares the encoding {encoding!r}, which is unknown: save it as UTF-8"
+        ) from None
     if (nul := text.find("\0")) >= 0:
         raise InputError(
             f"{source} is not text, it has a NUL at character {nul}: leave the file out, or save it as UTF-8"
@@ -171,4 +192,6 @@ def _read_pdf(source: str, stem: str, data: bytes) -> Document:
         pages.append(at)
         at += len(text) + 2
     text = "\n\n".join(read.texts)
-    return Document(source, text, "pdf", read.title or stem, pages=tuple(pages), problem=read.problem)
+    return Document(
+        source, text, "pdf", read.title or stem, pages=tuple(pages), problem=read.problem
+    )

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 MAX_HEADING = 200  # characters of a heading that are kept
 
-# A front matter begins with a key, after comments and empty lines; else the line above it is a rule.
+# A front matter begins with a key, after comments and empty lines; else the line above it is a
+# rule.
 _KEY = r"(?:[ \t]*(?:#[^\r\n]*)?\r?\n)*"
 _YAML = re.compile(
     rf"""---[ \t]*\r?\n{_KEY}(?:[\w-]+[ \t]*:|(?:"[^"\r\n]+"|'[^'\r\n]+'|[^\s#:"'>|-][^:\r\n]*):(?=\s))"""
@@ -19,7 +20,8 @@ _TOML = re.compile(
     rf"""\+\+\+[ \t]*\r?\n{_KEY}(?:\[|["'\w][^=\r\n]*=)[^\r\n]*\r?\n(?:[^\r\n]*\r?\n)*?\+\+\+[ \t]*(?:\r?\n|$)"""
 )
 _TITLE = re.compile(
-    r"""^title[ \t]*[:=][ \t]*(?:"([^"\r\n]*)"|'([^'\r\n]*)'|([^\s>|"'].*?)(?=\s+#|\s*$))""", re.MULTILINE
+    r"""^title[ \t]*[:=][ \t]*(?:"([^"\r\n]*)"|'([^'\r\n]*)'|([^\s>|"'].*?)(?=\s+#|\s*$))""",
+    re.MULTILINE,
 )
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
@@ -55,9 +57,12 @@ _ROOMS = ("", " ", "\t", "\n", "\n\n")  # before a word, the smallest first
 _CELLS = _tags("td th")
 _ROWS = _CELLS | {"tr"}
 _PARTS = _ROWS | _tags("thead tbody tfoot caption")
-_ROOM = dict.fromkeys(_PARTS | _tags("li dt dd option"), "\n") | dict.fromkeys(_CELLS, "\t")  # else an empty line
+_ROOM = dict.fromkeys(_PARTS | _tags("li dt dd option"), "\n") | dict.fromkeys(
+    _CELLS, "\t"
+)  # else an empty line
 
-# Which open elements the start of another closes (HTML, 13.1.2.4: optional tags); every block closes a paragraph.
+# Which open elements the start of another closes (HTML, 13.1.2.4: optional tags); every block
+# closes a paragraph.
 _CLOSES = {
     **dict.fromkeys(_CELLS, _CELLS),
     **dict.fromkeys(_PARTS - _ROWS, _PARTS),
@@ -76,12 +81,20 @@ _HIDING = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)\
 _EMPTY = re.compile(r"^\s*$")
 _VERBATIM = "(?:script|pre|style|textarea)"
 _HTML_BLOCKS = (
-    (re.compile(rf" {{0,3}}<{_VERBATIM}(?=[\s>]|$)", re.IGNORECASE), re.compile(f"</{_VERBATIM}>", re.IGNORECASE)),
+    (
+        re.compile(rf" {{0,3}}<{_VERBATIM}(?=[\s>]|$)", re.IGNORECASE),
+        re.compile(f"</{_VERBATIM}>", re.IGNORECASE),
+    ),
     (re.compile(r" {0,3}<!--"), re.compile("-->")),
     (re.compile(r" {0,3}<\?"), re.compile(r"\?>")),
     (re.compile(r" {0,3}<![a-zA-Z]"), re.compile(">")),
     (re.compile(r" {0,3}<!\[CDATA\["), re.compile(r"\]\]>")),
-    (re.compile(rf" {{0,3}}</?(?:{'|'.join(sorted(_BLOCK | _MORE_BLOCKS))})(?=\s|/?>|$)", re.IGNORECASE), _EMPTY),
+    (
+        re.compile(
+            rf" {{0,3}}</?(?:{'|'.join(sorted(_BLOCK | _MORE_BLOCKS))})(?=\s|/?>|$)", re.IGNORECASE
+        ),
+        _EMPTY,
+    ),
 )
 _VALUE = r"""(?:[^\s"'=<>`]+|'[^']*'|"[^"]*")"""
 _ONE_TAG = re.compile(  # interrupts no paragraph
@@ -108,7 +121,8 @@ class Page(NamedTuple):
 
 
 class _Element(NamedTuple):
-    """An open element: whether its text is hidden or preformatted, and its place among the open elements.
+    """An open element: whether its text is hidden or preformatted, and its place among the open
+    elements.
 
     `block` is the place of the innermost block; an end tag closes nothing before the place `wall`.
     """
@@ -141,10 +155,11 @@ def front_title(text: str, end: int) -> str:
 
 
 def markdown_headings(text: str) -> tuple[int, tuple[Heading, ...]]:
-    """Return where the text starts after its front matter, and its headings by the rules of CommonMark.
+    """Return where the text starts after its front matter, and its headings by the rules of
+    CommonMark.
 
-    ATX (`## Returns`) and setext (underlined) headings at the outer level; none in fenced code or in blocks of HTML,
-    such as comments.
+    ATX (`## Returns`) and setext (underlined) headings at the outer level; none in fenced code or
+    in blocks of HTML, such as comments.
     """
     begin = front_matter(text)
     headings: list[Heading] = []
@@ -167,10 +182,14 @@ def markdown_headings(text: str) -> tuple[int, tuple[Heading, ...]]:
             before = ""
             end = None if end.search(line, opened) else end
         elif atx := _ATX.match(line):
-            headings.append(Heading(found.start(), found.end(), len(atx[1]), _atx_text(line[atx.end() :])))
+            headings.append(
+                Heading(found.start(), found.end(), len(atx[1]), _atx_text(line[atx.end() :]))
+            )
             before = ""
         elif before and (underline := _UNDERLINE.match(line)):
-            headings.append(Heading(before_at, found.end(), 1 if underline[1][0] == "=" else 2, _plain(before)))
+            headings.append(
+                Heading(before_at, found.end(), 1 if underline[1][0] == "=" else 2, _plain(before))
+            )
             before = ""
         else:
             before, before_at = ("", 0) if _NOT_A_PARAGRAPH.match(line) else (line, found.start())
@@ -178,15 +197,18 @@ def markdown_headings(text: str) -> tuple[int, tuple[Heading, ...]]:
 
 
 def html_text(markup: str) -> Page:
-    """Return the text that a reader of the page sees: paragraphs with blank lines between, spaces collapsed.
+    """Return the text that a reader of the page sees: paragraphs with blank lines between, spaces
+    collapsed.
 
-    Preformatted text keeps its spaces and line breaks; the cells of a table's row stand in one line with tabs between.
-    Scripts, styles, templates and hidden elements are left out, and so is a front matter.
+    Preformatted text keeps its spaces and line breaks; the cells of a table's row stand in one line
+    with tabs between. Scripts, styles, templates and hidden elements are left out, and so is a
+    front matter.
     """
     markup = markup.replace("\r\n", "\n").replace("\r", "\n")
     front = front_matter(markup)
     markup = "\n" * markup.count("\n", 0, front) + markup[front:]
-    # A tag that the end cuts off is none, and the parser would look for its end again from every `<` in it.
+    # A tag that the end cuts off is none, and the parser would look for its end again from every
+    # `<` in it.
     cut = _TAG.search(markup, markup.rfind(">") + 1)
     reader = _Reader()
     reader.feed(markup[: cut.start()] if cut else markup)
@@ -225,11 +247,15 @@ class _Reader(HTMLParser):
                 self._space("\n")
         if tag in _VOID:
             return
-        hidden = above.hidden or tag in _UNSEEN or (tag not in ("html", "body") and _is_hidden(attrs))
+        hidden = (
+            above.hidden or tag in _UNSEEN or (tag not in ("html", "body") and _is_hidden(attrs))
+        )
         place = len(self._open)
         block = place if tag in _BLOCK else above.block
         wall = place if tag in _UNSEEN else above.wall
-        self._open.append(_Element(tag, hidden, above.preformatted or tag in _PREFORMATTED, block, wall))
+        self._open.append(
+            _Element(tag, hidden, above.preformatted or tag in _PREFORMATTED, block, wall)
+        )
         self._places[tag].append(place)
         if tag in _HEADINGS and not hidden and not above.preformatted:
             self._heading = _Open(int(tag[1]))
@@ -289,7 +315,8 @@ class _Reader(HTMLParser):
             self._blank = words[len(bare) :]
 
     def _add(self, words: str, line: int) -> None:
-        # Where preformatted text begins, its empty lines are not seen, but the spaces that indent its first one are.
+        # Where preformatted text begins, its empty lines are not seen, but the spaces that indent
+        # its first one are.
         blank = self._blank if self.parts and not self._gap else self._blank.rpartition("\n")[2]
         gap = (self._gap if self.parts else "") + blank
         self._gap = self._blank = ""
@@ -316,7 +343,9 @@ class _Reader(HTMLParser):
             self._space(_ROOM.get(tag, "\n\n"))
         if self._heading and self._heading.first is not None:
             text = " ".join("".join(self.parts[self._heading.first :]).split())
-            self.headings.append(Heading(self._heading.start, self._at, self._heading.level, text[:MAX_HEADING]))
+            self.headings.append(
+                Heading(self._heading.start, self._at, self._heading.level, text[:MAX_HEADING])
+            )
         if self._heading and (self._heading.first is not None or tag in _HEADINGS):
             self._heading = None
 
@@ -338,12 +367,19 @@ def _atx_text(rest: str) -> str:
 
 def _plain(text: str) -> str:
     """Return a heading's text without the marks of links, emphasis and code."""
-    return _LINK.sub(r"\1", text[:MAX_HEADING]).replace("**", "").replace("*", "").replace("`", "").strip()
+    return (
+        _LINK.sub(r"\1", text[:MAX_HEADING])
+        .replace("**", "")
+        .replace("*", "")
+        .replace("`", "")
+        .strip()
+    )
 
 
 def _is_hidden(attrs: list[tuple[str, str | None]]) -> bool:
     """Return whether an element's own attributes keep it from being seen."""
     return any(
-        (name == "hidden" and value != "until-found") or (name == "style" and value and _HIDING.search(value))
+        (name == "hidden" and value != "until-found")
+        or (name == "style" and value and _HIDING.search(value))
         for name, value in attrs
     )

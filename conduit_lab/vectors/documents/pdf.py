@@ -10,24 +10,33 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
-from conduit_lab.core import figures
 from conduit_lab.core.errors import InputError, MissingExtra
+from conduit_lab.core.views import figures
 
-MAX_WORD = 30  # letters: languages with spaces have few longer words, and a clause without spaces is longer
-RUN_TOGETHER = 0.2  # the share of a text's letters in longer words from which it has lost its spaces
+# letters: languages with spaces have few longer words, and a clause without spaces is longer
+MAX_WORD = 30
+RUN_TOGETHER = (
+    0.2  # the share of a text's letters in longer words from which it has lost its spaces
+)
 UNKNOWN = 0.05  # the share of characters that say nothing from which a text is broken
 
 _lock = threading.Lock()  # pdfium is not thread-safe, whatever document it works on
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
 
 _ALL = (-1e6, -1e6, 1e6, 1e6)  # points: text that the edge of its page cuts is text
-_HYPHEN = re.compile("(?<=[^\\W\\d_])[\x02\ufffe](?=[^\\W\\d_])")  # pdfium's mark where a line's end parts a word
+_HYPHEN = re.compile(
+    "(?<=[^\\W\\d_])[\x02\ufffe](?=[^\\W\\d_])"
+)  # pdfium's mark where a line's end parts a word
 _LIGATURES = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFB00, 0xFB07)}
 _NOTHING = re.compile(r"[\ue000-\uf8ff\ufffd\x01-\x08\x0e-\x1f]|\(cid:\d+\)")
 _LETTERS = re.compile(r"[^\W\d_]+")
 # Scripts that put no spaces between words: Thai to Myanmar, Khmer, Chinese, Japanese and Korean.
-_UNSPACED = re.compile("[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]")
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]"
+)
 
 
 class Pages(NamedTuple):
@@ -59,10 +68,14 @@ def read_pages(source: str, data: bytes) -> Pages:
                         if not text.strip() and _has_image(page):
                             scanned.append(number + 1)
                     texts.append(text)
-        except Exception as error:  # a broken file shows as anything: PdfiumError, UnicodeDecodeError …
+        except (
+            Exception
+        ) as error:  # a broken file shows as anything: PdfiumError, UnicodeDecodeError …
             if getattr(error, "err_code", None) == pypdfium2.raw.FPDF_ERR_PASSWORD:
                 raise InputError(f"{source} wants a password: save it without one") from None
-            raise InputError(f"{source} is not a readable PDF: {type(error).__name__}: {str(error)[:200]}") from error
+            raise InputError(
+                f"{source} is not a readable PDF: {type(error).__name__}: {str(error)[:200]}"
+            ) from error
     return Pages(texts, clean(title).strip(), find_problem(texts, scanned))
 
 

@@ -16,7 +16,8 @@ from conduit_lab.core.paths import has_project, resolve
 from conduit_lab.vectors.backend import Notes
 from conduit_lab.vectors.documents.sources import Source
 
-# A file that was changed this shortly before it was read may have changed again within a tick of its clock.
+# A file that was changed this shortly before it was read may have changed again within a tick of
+# its clock.
 SETTLED_NS = 2_000_000_000
 
 _KEY = "document "
@@ -47,9 +48,9 @@ class Stamp:
 class Record:
     """One file as it was stored.
 
-    `source` is its name in the store and `folder` the outermost folder that it was found in, written as
-    the key of the note is. `content` is a hash of its bytes, `cut` one of all else that its entries
-    depend on, `entries` one of these.
+    `source` is its name in the store and `folder` the outermost folder that it was found in,
+    written as the key of the note is. `content` is a hash of its bytes, `cut` one of all else that
+    its entries depend on, `entries` one of these.
     """
 
     source: str
@@ -64,10 +65,10 @@ class Record:
 class Records:
     """The records of a store by the path of the file, without links.
 
-    `notes` is where the backend keeps them; without notes they last for one call. Their paths start at
-    `base`, the folder of the store's own file, so that a store moves with its project, and a copy that is
-    given away does not say where it was made. `sections` are the sections of the stored documents by name,
-    `folders` those that are given now.
+    `notes` is where the backend keeps them; without notes they last for one call. Their paths start
+    at `base`, the folder of the store's own file, so that a store moves with its project, and a
+    copy that is given away does not say where it was made. `sections` are the sections of the
+    stored documents by name, `folders` those that are given now.
     """
 
     def __init__(
@@ -85,14 +86,18 @@ class Records:
         for key, value in {} if notes is None else notes.read_notes(_KEY).items():
             with suppress(ValueError, TypeError, KeyError):  # of a version that wrote other fields
                 fields = json.loads(value)
-                path, record = self._full(key), Record(**{**fields, "stamp": Stamp(**fields["stamp"])})
+                path, record = (
+                    self._full(key),
+                    Record(**{**fields, "stamp": Stamp(**fields["stamp"])}),
+                )
                 self._records[path], self._paths[record.source] = record, path
         self._sections = sections
         known = (self._folder(source, section) for source, section in sections.items())
         self._folders = {*folders, *(folder for folder in known if folder is not None)}
 
     def place(self, file: Source) -> Source:
-        """Return a file with the name that it has in the store, in the outermost folder that it was found in.
+        """Return a file with the name that it has in the store, in the outermost folder that it was
+        found in.
 
         So neither depends on the working directory, nor on the path or the folder that is given.
         """
@@ -107,7 +112,9 @@ class Records:
         """Return the path of the document `source`, None without a record."""
         return self._paths.get(source)
 
-    def put(self, file: Source, stamp: Stamp, content: str, cut: str, entries: str, problem: str) -> None:
+    def put(
+        self, file: Source, stamp: Stamp, content: str, cut: str, entries: str, problem: str
+    ) -> None:
         """Keep the record of a file."""
         folder = None if file.folder is None else self._key(file.folder)
         record = Record(file.name, folder, stamp, content, cut, entries, problem)
@@ -125,7 +132,9 @@ class Records:
         """Write the changed records."""
         if self._notes is not None and self._changes:
             # a path that is not UTF-8 has no note
-            self._notes.write_notes(_KEY, {key: value for key, value in self._changes.items() if _is_utf8(key)})
+            self._notes.write_notes(
+                _KEY, {key: value for key, value in self._changes.items() if _is_utf8(key)}
+            )
         self._changes = {}
 
     def _key(self, path: Path) -> str:
@@ -141,7 +150,9 @@ class Records:
         if known is not None:
             return known.source
         if self._notes is None and file.name not in self._sections and not has_project():
-            return str(file.real)  # the path from the working directory would name it for this call alone
+            return str(
+                file.real
+            )  # the path from the working directory would name it for this call alone
         other = self._paths.get(file.name)
         if other is None or other == file.real:
             return file.name
@@ -157,7 +168,14 @@ class Records:
             folder = self._records[path].folder
             return None if folder is None else self._full(folder)
         above = Path(os.path.realpath(resolve(source))).parent
-        return next((place.parent for place in (above, *above.parents) if section and place.name == section), None)
+        return next(
+            (
+                place.parent
+                for place in (above, *above.parents)
+                if section and place.name == section
+            ),
+            None,
+        )
 
 
 def digest(parts: Collection[Any]) -> str:

@@ -16,21 +16,22 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from conduit_lab.core import figures, html, trace
 from conduit_lab.core.errors import InputError, VectorInputError
 from conduit_lab.core.spec import Embedder, FloatArray
+from conduit_lab.core.trace import recorder
+from conduit_lab.core.views import figures, html
 from conduit_lab.vectors import table
 from conduit_lab.vectors.backend import Notes
 from conduit_lab.vectors.documents.document import check_name, read_bytes
-from conduit_lab.vectors.documents.reader import Piece, Reader
+from conduit_lab.vectors.documents.document_reader import Piece, Reader
 from conduit_lab.vectors.documents.records import Records, Stamp, content_digest, digest
 from conduit_lab.vectors.documents.sheet import read_frame
 from conduit_lab.vectors.documents.sources import Source, Sources, find
 from conduit_lab.vectors.embedding import embed_passages
 from conduit_lab.vectors.entry import Entry
 
-# Chunks that are embedded and committed together: an interrupt loses at most these, and the progress bar moves by them.
-# 256 are not 1 % faster with MiniLM on the handbook.
+# Chunks that are embedded and committed together: an interrupt loses at most these, and the
+# progress bar moves by them. 256 are not 1 % faster with MiniLM on the handbook.
 BATCH = 64
 
 _JSON = json.JSONEncoder(sort_keys=True)
@@ -62,9 +63,10 @@ class Store(Protocol):
 class Reindexed:
     """What `add_documents` did, in chunks (rows, for a table).
 
-    `updated` chunks have a new text, place or metadata under an old id; `kept` ones were right already. `embedded`
-    counts the texts that went through the embedder. `problems` are the files that gave nothing, or a text that looks
-    broken, each with the reason; `passed_over` counts the files of a folder that are no documents, by suffix.
+    `updated` chunks have a new text, place or metadata under an old id; `kept` ones were right
+    already. `embedded` counts the texts that went through the embedder. `problems` are the files
+    that gave nothing, or a text that looks broken, each with the reason; `passed_over` counts the
+    files of a folder that are no documents, by suffix.
     """
 
     name: str
@@ -80,15 +82,27 @@ class Reindexed:
 
     def _facts(self) -> list[str]:
         facts = [figures.plural(self.documents, "document")]
-        facts += [f"{figures.count(getattr(self, what))} {what}" for what in ("added", "updated", "kept", "removed")]
-        facts += [f"{figures.plural(self.embedded, 'text')} embedded", figures.seconds(self.seconds)]
+        facts += [
+            f"{figures.count(getattr(self, what))} {what}"
+            for what in ("added", "updated", "kept", "removed")
+        ]
+        facts += [
+            f"{figures.plural(self.embedded, 'text')} embedded",
+            figures.seconds(self.seconds),
+        ]
         if self.passed_over:
-            facts.append("passed over: " + ", ".join(f"{n} × {suffix}" for suffix, n in self.passed_over.items()))
+            facts.append(
+                "passed over: "
+                + ", ".join(f"{n} × {suffix}" for suffix, n in self.passed_over.items())
+            )
         return facts
 
     def __repr__(self) -> str:
         lines = [" · ".join([f"Reindexed {self.name!r}", *self._facts()])]
-        lines += [f"  {source}: {reason}" for source, reason in list(self.problems.items())[: html.MAX_ROWS]]
+        lines += [
+            f"  {source}: {reason}"
+            for source, reason in list(self.problems.items())[: html.MAX_ROWS]
+        ]
         left = len(self.problems) - html.MAX_ROWS
         return "\n".join([*lines, f"  {left} more problems"] if left > 0 else lines)
 
@@ -111,32 +125,39 @@ def add_documents(
 ) -> Reindexed:
     """Cut documents into chunks, embed and store them; done again, only what has changed.
 
-    `documents` is a folder, a file, a list of either, or a DataFrame with its name in `source`. Chunks have at most
-    `size` tokens of the store's embedder (by default 256, or what it reads) and `overlap` of them again from the
-    chunk before. Each is an entry `<source>#<number>` with the metadata source (the path from the project's root),
-    section (the first folder below the given one), title, heading, page, line, start and end, those that there are:
-    `read(source).text[start:end]` is its content. Of a table, CSV or DataFrame, each row is an entry: `text` names
-    the column or columns for the content, the others and `row` are its metadata; rows without text are left out, and
-    longer ones than a chunk are cut, with the `start` and `end` of each piece in the row's text.
+    `documents` is a folder, a file, a list of either, or a DataFrame with its name in `source`.
+    Chunks have at most `size` tokens of the store's embedder (by default 256, or what it reads) and
+    `overlap` of them again from the chunk before. Each is an entry `<source>#<number>` with the
+    metadata source (the path from the project's root), section (the first folder below the given
+    one), title, heading, page, line, start and end, those that there are:
+    `read(source).text[start:end]` is its content. Of a table, CSV or DataFrame, each row is an
+    entry: `text` names the column or columns for the content, the others and `row` are its
+    metadata; rows without text are left out, and longer ones than a chunk are cut, with the `start`
+    and `end` of each piece in the row's text.
 
-    A text that is stored already, under whatever number, keeps its embedding. Chunks that are gone are removed, and
-    below a given folder those of files that are gone. What is done is committed every 64 chunks: after an interrupt
-    the same call goes on. A progress bar shows where tqdm is installed. Entries under other ids are left alone.
+    A text that is stored already, under whatever number, keeps its embedding. Chunks that are gone
+    are removed, and below a given folder those of files that are gone. What is done is committed
+    every 64 chunks: after an interrupt the same call goes on. A progress bar shows where tqdm is
+    installed. Entries under other ids are left alone.
 
-    A file that has not changed, nor its entries nor the settings, is not read again. A document is its file without
-    links: it keeps its source and, from the outermost folder that was given, its section, whatever the working
-    directory is and however it is given again. Links in a folder that lead out of it are not followed.
+    A file that has not changed, nor its entries nor the settings, is not read again. A document is
+    its file without links: it keeps its source and, from the outermost folder that was given, its
+    section, whatever the working directory is and however it is given again. Links in a folder that
+    lead out of it are not followed.
 
-    A file in a folder that cannot be read is told in the answer's `problems` and what was stored of it stays; for
-    one that was given by name, and for a folder, `InputError` is raised when the others are stored. Raises
-    `InputError` for chunks longer than the embedder reads, `VectorInputError` for a store without an embedder,
-    `MissingExtra` where the package that reads or cuts a document is not installed. `notes` is where the store's
-    backend keeps its records of the files.
+    A file in a folder that cannot be read is told in the answer's `problems` and what was stored of
+    it stays; for one that was given by name, and for a folder, `InputError` is raised when the
+    others are stored. Raises `InputError` for chunks longer than the embedder reads,
+    `VectorInputError` for a store without an embedder, `MissingExtra` where the package that reads
+    or cuts a document is not installed. `notes` is where the store's backend keeps its records of
+    the files.
     """
     begin = perf_counter()
     if table.is_table(documents):
         if not isinstance(source, str) or not source:
-            raise InputError(f"a DataFrame wants a name, by which the next call knows its rows: source={source!r}")
+            raise InputError(
+                f"a DataFrame wants a name, by which the next call knows its rows: source={source!r}"
+            )
         sheet = read_frame(documents, source, text)
         with _progress(store.name, len(sheet.texts), "row") as step:
             update = _Update(store, step)
@@ -147,9 +168,15 @@ def add_documents(
         sources = find(documents)
         with _progress(store.name, sum(file.size for file in sources.files), "B") as step:
             update = _Update(store, step)
-            update.done.passed_over = {_printable(name): count for name, count in sources.passed_over.items()}
-            update.done.problems = {_printable(name): problem for name, problem in sources.problems.items()}
-            records = Records(notes, store.path and store.path.parent, update.sections, sources.folders)
+            update.done.passed_over = {
+                _printable(name): count for name, count in sources.passed_over.items()
+            }
+            update.done.problems = {
+                _printable(name): problem for name, problem in sources.problems.items()
+            }
+            records = Records(
+                notes, store.path and store.path.parent, update.sections, sources.folders
+            )
             _files(update, sources, records, Reader(update.embedder, size, overlap, text))
     update.done.seconds = perf_counter() - begin
     return update.done
@@ -170,7 +197,11 @@ def _files(update: _Update, sources: Sources, records: Records, reader: Reader) 
         if problem:
             problems[_printable(file.name)] = problem
     found = {file.name for file in files}
-    gone = [name for name in update.left if name not in found and sources.covers(name, records.path(name))]
+    gone = [
+        name
+        for name in update.left
+        if name not in found and sources.covers(name, records.path(name))
+    ]
     update.finish([*gone, *(found - failed)])
     for name in gone:
         records.drop(name)
@@ -197,7 +228,7 @@ def _file(update: _Update, file: Source, records: Records, reader: Reader) -> st
         update.keep(file.name, file.size)
         problem, entries = known.problem, known.entries
     else:
-        with trace.span("chunk", "call", None, file.name) as span:
+        with recorder.span("chunk", "call", None, file.name) as span:
             pieces, problem = reader.pieces(file, data)
             if span is not None:
                 span.output = figures.plural(len(pieces), "chunk")
@@ -231,7 +262,9 @@ class _Update:
         self.store, self.embedder, self.step = store, store.embedder, step
         self.done = Reindexed(store.name)
         self.written = False  # whether entries were written since the caller has noted it
-        self.left: dict[str, set[str]] = defaultdict(set)  # ids of each source that have not come again
+        self.left: dict[str, set[str]] = defaultdict(
+            set
+        )  # ids of each source that have not come again
         self.sections: dict[str, str | None] = {}  # of the stored sources
         self._prints: dict[str, bytes] = {}  # by id
         self._texts: dict[bytes, str] = {}  # the id that has an embedding of the text
@@ -239,10 +272,16 @@ class _Update:
         for entry in store.entries({"source": {"$exists": True}}):
             source, _, number = entry.id.rpartition("#")
             # an entry that somebody added by hand is none of ours, whatever its metadata say
-            if source == entry.metadata["source"] and number.isdecimal() and entry.content is not None:
+            if (
+                source == entry.metadata["source"]
+                and number.isdecimal()
+                and entry.content is not None
+            ):
                 self.left[source].add(entry.id)
                 section = entry.metadata.get("section")
-                self.sections[source] = section if isinstance(section, str) else self.sections.get(source)
+                self.sections[source] = (
+                    section if isinstance(section, str) else self.sections.get(source)
+                )
                 self._prints[entry.id] = _print(entry.content, entry.metadata)
                 self._texts[_print(entry.content)] = entry.id
 
@@ -257,7 +296,8 @@ class _Update:
         self.step(size)
 
     def put(self, source: str, pieces: Sequence[Piece], size: float) -> str:
-        """Take the pieces of one source, in order, and return a hash of its entries, as `stored` does.
+        """Take the pieces of one source, in order, and return a hash of its entries, as `stored`
+        does.
 
         Those that are stored as they are need no work.
         """
@@ -272,7 +312,8 @@ class _Update:
             self.left[source].discard(id)
             self.done.kept += 1
             self.step(share)
-        # Every embedding is looked up before an entry of the source is replaced: texts change places.
+        # Every embedding is looked up before an entry of the source is replaced: texts change
+        # places.
         self._waiting += [_Row(source, *row, self._stored(row[1]), share) for row in changed]
         while len(self._waiting) >= BATCH:
             self._write(BATCH)
@@ -298,7 +339,10 @@ class _Update:
         made = dict(zip(new, embed_passages(new, self.embedder), strict=True)) if new else {}
         vectors = [made[row.text] if row.vector is None else row.vector for row in rows]
         self.store.add_many(
-            [row.id for row in rows], np.stack(vectors), [row.metadata for row in rows], [row.text for row in rows]
+            [row.id for row in rows],
+            np.stack(vectors),
+            [row.metadata for row in rows],
+            [row.text for row in rows],
         )
         del self._waiting[:count]
         self.done.embedded += len(new)
@@ -328,7 +372,9 @@ def _print(text: str, metadata: dict[str, Any] | None = None) -> bytes:
 def _progress(name: str, total: int, unit: str) -> Iterator[Step]:
     """Yield a function that moves a progress bar, where tqdm is there and somebody sees it."""
     # the notebook's bar does not read tqdm's own switch
-    seen = ("ipykernel" in sys.modules or sys.stderr.isatty()) and not os.environ.get("TQDM_DISABLE")
+    seen = ("ipykernel" in sys.modules or sys.stderr.isatty()) and not os.environ.get(
+        "TQDM_DISABLE"
+    )
     try:
         from tqdm.auto import tqdm
     except ImportError:
@@ -338,4 +384,6 @@ def _progress(name: str, total: int, unit: str) -> Iterator[Step]:
         return
     with tqdm(total=total, desc=name, unit=unit, unit_scale=unit == "B", unit_divisor=1024) as bar:
         yield bar.update
-        bar.update(total - bar.n)  # shares of a file rarely sum up to all of it, and a bar that lacks a byte turns red
+        bar.update(
+            total - bar.n
+        )  # shares of a file rarely sum up to all of it, and a bar that lacks a byte turns red

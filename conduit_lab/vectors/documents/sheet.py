@@ -28,19 +28,25 @@ _SEPARATOR = re.compile(r"sep=([^\w\"\r\n])\r?\n", re.IGNORECASE)  # Excel's fir
 
 Dialect = dict[str, Any]
 
-# A number as a table writes it: `007` is a name and stays text, and so does what float64 would round.
+# A number as a table writes it: `007` is a name and stays text, and so does what float64 would
+# round.
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?")
-_COMMA_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14}|[1-9][0-9]{0,2}(?:\.[0-9]{3}){1,4})(?:,[0-9]+)?")
+_COMMA_NUMBER = re.compile(
+    r"-?(?:0|[1-9][0-9]{0,14}|[1-9][0-9]{0,2}(?:\.[0-9]{3}){1,4})(?:,[0-9]+)?"
+)
 
 _lock = threading.Lock()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """The rows of a table: one text each, and the other columns as its metadata, empty cells left out.
+    """The rows of a table: one text each, and the other columns as its metadata, empty cells left
+    out.
 
     `problem` says what may be wrong with the texts, or "".
     """
@@ -52,12 +58,14 @@ class Sheet:
 
 
 def read_csv(path: str | Path, text: str | Sequence[str] | None = None) -> Sheet:
-    """Read a CSV file whose first row names the columns; commas, semicolons, tabs or bars part the cells.
+    """Read a CSV file whose first row names the columns; commas, semicolons, tabs or bars part the
+    cells.
 
-    `text` names the column that becomes the text, or several, joined by line breaks; by default it is "text" or
-    "content". A column that holds only numbers becomes numbers, also with decimal commas between semicolons. A first
-    column without a name is an index, which is left out where it only counts. The encoding is UTF-8, UTF-16 with its
-    mark, or else Windows-1252, which `problem` says. Raises `InputError` naming the file and the line.
+    `text` names the column that becomes the text, or several, joined by line breaks; by default it
+    is "text" or "content". A column that holds only numbers becomes numbers, also with decimal
+    commas between semicolons. A first column without a name is an index, which is left out where it
+    only counts. The encoding is UTF-8, UTF-16 with its mark, or else Windows-1252, which `problem`
+    says. Raises `InputError` naming the file and the line.
     """
     path = resolve(path)
     source = source_of(path)
@@ -69,19 +77,25 @@ def parse_csv(source: str, data: bytes, text: str | Sequence[str] | None = None)
     content, problem = _decode(data, source)
     named = _SEPARATOR.match(content)
     content = content[named.end() if named else 0 :]
-    delimiter = named[1] if named else _delimiter(content, [text] if isinstance(text, str) else text)
+    delimiter = (
+        named[1] if named else _delimiter(content, [text] if isinstance(text, str) else text)
+    )
     rows = _rows(source, content, delimiter, before=1 if named else 0)
     columns = [[row[at] for row in rows[1:]] for at in range(len(rows[0]))] if rows else []
     names = [name.strip() for name in rows[0]] if rows else []
     for at in (0, -1):
         if names and not names[at]:
             index = at == 0 and _is_index(columns[0])
-            if index or not any(columns[at]):  # a delimiter at the end of each line has nothing behind it
+            if index or not any(
+                columns[at]
+            ):  # a delimiter at the end of each line has nothing behind it
                 del names[at], columns[at]
             elif at == 0:
                 names[0] = INDEX
     _check_names(source, names)
-    return _sheet(source, names, [_typed(cells, delimiter == ";") for cells in columns], text, problem)
+    return _sheet(
+        source, names, [_typed(cells, delimiter == ";") for cells in columns], text, problem
+    )
 
 
 def read_frame(frame: Any, source: str, text: str | Sequence[str] | None = None) -> Sheet:
@@ -90,7 +104,12 @@ def read_frame(frame: Any, source: str, text: str | Sequence[str] | None = None)
     names = list(frame.column_names if arrow else frame.columns)
     _check_names(source, [str(name) for name in names])
     cells = frame.to_pydict() if arrow else {name: frame[name].to_list() for name in names}
-    return _sheet(source, [str(name) for name in names], [list(map(plain, cells[name])) for name in names], text)
+    return _sheet(
+        source,
+        [str(name) for name in names],
+        [list(map(plain, cells[name])) for name in names],
+        text,
+    )
 
 
 def _decode(data: bytes, source: str) -> tuple[str, str]:
@@ -99,7 +118,10 @@ def _decode(data: bytes, source: str) -> tuple[str, str]:
         return decode(data, source), ""
     except InputError as error:
         with suppress(InputError):
-            if not data.startswith((b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")) and b"\0" not in data:
+            if (
+                not data.startswith((b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf"))
+                and b"\0" not in data
+            ):
                 problem = "is not UTF-8 and was read as Windows-1252: save it as UTF-8 if its letters are wrong"
                 return decode(data, source, "cp1252"), problem
         raise error
@@ -110,7 +132,9 @@ def _delimiter(content: str, text: Sequence[str] | None) -> str:
     best, score = _NOTHING, (False, 1)
     for delimiter in DELIMITERS:
         with _long_cells():
-            first = next(filter(None, csv.reader(io.StringIO(content, newline=""), delimiter=delimiter)), [])
+            first = next(
+                filter(None, csv.reader(io.StringIO(content, newline=""), delimiter=delimiter)), []
+            )
         names = [name.strip() for name in first]
         there = all(name in names for name in text) if text else _text_column(names) is not None
         if len(names) > 1 and (there, len(names)) > score:
@@ -119,19 +143,24 @@ def _delimiter(content: str, text: Sequence[str] | None) -> str:
 
 
 def _rows(source: str, content: str, delimiter: str, before: int) -> list[list[str]]:
-    """Return the rows that have cells, all of one length; raise `InputError` naming the first wrong line.
+    """Return the rows that have cells, all of one length; raise `InputError` naming the first wrong
+    line.
 
     `before` is the number of lines before `content`.
     """
     wrong: InputError | None = None
     for dialect in _dialects(content, delimiter):
-        reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True, **dialect)
+        reader = csv.reader(
+            io.StringIO(content, newline=""), delimiter=delimiter, strict=True, **dialect
+        )
         try:
             with _long_cells():
                 lines = [(reader.line_num + before, row) for row in reader if row]
             return _even(source, lines)
         except csv.Error as error:
-            wrong = wrong or InputError(f"{source} line {reader.line_num + before} is not CSV: {error}")
+            wrong = wrong or InputError(
+                f"{source} line {reader.line_num + before} is not CSV: {error}"
+            )
         except InputError as error:
             wrong = wrong or error
     assert wrong is not None
@@ -158,13 +187,18 @@ def _even(source: str, lines: list[tuple[int, list[str]]]) -> list[list[str]]:
         while len(row) > len(rows[0]) and not row[-1]:
             del row[-1]
         if len(row) != len(rows[0]):
-            raise InputError(f"{source} line {line} has {len(row)} cells, its first row {len(rows[0])}")
+            raise InputError(
+                f"{source} line {line} has {len(row)} cells, its first row {len(rows[0])}"
+            )
     return rows
 
 
 def _is_index(cells: Sequence[str]) -> bool:
     """Return whether a column only counts its rows, from 0 or 1."""
-    return any(list(cells) == [str(number) for number in range(first, first + len(cells))] for first in (0, 1))
+    return any(
+        list(cells) == [str(number) for number in range(first, first + len(cells))]
+        for first in (0, 1)
+    )
 
 
 @contextmanager
@@ -181,12 +215,22 @@ def _long_cells() -> Iterator[None]:
 def _check_names(source: str, names: Sequence[str]) -> None:
     for name in names:
         if not name or names.count(name) > 1 or name in RESERVED:
-            wrong = "of an entry's own" if name in RESERVED else "that another has" if name else "that is empty"
+            wrong = (
+                "of an entry's own"
+                if name in RESERVED
+                else "that another has"
+                if name
+                else "that is empty"
+            )
             raise InputError(f"{source} has a column with a name {wrong}, {name!r}: rename it")
 
 
 def _sheet(
-    source: str, names: list[str], columns: list[list[Any]], text: str | Sequence[str] | None, problem: str = ""
+    source: str,
+    names: list[str],
+    columns: list[list[Any]],
+    text: str | Sequence[str] | None,
+    problem: str = "",
 ) -> Sheet:
     if text is None:
         found = _text_column(names)
@@ -195,7 +239,11 @@ def _sheet(
         wanted = [text] if isinstance(text, str) else list(text)
     missing = [name for name in wanted if name not in names]
     if missing or (not wanted and names):
-        asked = f"no column {missing[0]!r}" if missing else f"no column {' or '.join(map(repr, TEXT_COLUMNS))}"
+        asked = (
+            f"no column {missing[0]!r}"
+            if missing
+            else f"no column {' or '.join(map(repr, TEXT_COLUMNS))}"
+        )
         there = f"its columns are {', '.join(names) or 'none'}"
         raise InputError(f"{source} has {asked} to take the text from: pass text=; {there}")
     by_name = dict(zip(names, columns, strict=True))
@@ -203,7 +251,10 @@ def _sheet(
     cells = [[by_name[name][at] for name in wanted] for at in range(count)]
     texts = ["\n".join(str(cell) for cell in row if cell is not None) for row in cells]
     others = [(name, column) for name, column in by_name.items() if name not in wanted]
-    metadatas = [{name: column[at] for name, column in others if column[at] is not None} for at in range(count)]
+    metadatas = [
+        {name: column[at] for name, column in others if column[at] is not None}
+        for at in range(count)
+    ]
     return Sheet(source, texts, metadatas, problem)
 
 

@@ -58,19 +58,23 @@ class Sources:
     locked: dict[Path, str] = field(default_factory=dict)
 
     def covers(self, name: str, path: Path | None = None) -> bool:
-        """Return whether the document `name`, by default at that path, lies below one of the folders.
+        """Return whether the document `name`, by default at that path, lies below one of the
+        folders.
 
         The file may be deleted or a link by now, so `path` is one without links. Documents below an
         unreadable folder may still exist.
         """
         if path is None:
             path = Path(os.path.realpath(resolve(name).parent), Path(name).name)
-        if Path(name).suffix.lower() not in KINDS or any(path.is_relative_to(folder) for folder in self.locked):
+        if Path(name).suffix.lower() not in KINDS or any(
+            path.is_relative_to(folder) for folder in self.locked
+        ):
             return False
         return any(path.is_relative_to(folder) for folder in self.folders)
 
     def _leads_to(self, link: Path, folder: Path) -> Path | None:
-        """Return the target of a link in `folder` that may be followed; else None, and the problem is noted.
+        """Return the target of a link in `folder` that may be followed; else None, and the problem
+        is noted.
 
         A folder may come from a stranger, whose link must not bring other files into the store.
         """
@@ -80,7 +84,9 @@ class Sources:
         if inside is None:
             problem = f"is a link out of {display(folder)}, which is not followed: add its target by its own path"
         elif any(part.startswith(".") for part in real.relative_to(inside).parts):
-            problem = "is a link to a hidden file, which is not followed: add its target by its own path"
+            problem = (
+                "is a link to a hidden file, which is not followed: add its target by its own path"
+            )
         elif not real.exists():
             problem = "is a link to nothing: remove it, or restore its target"
         if problem is not None:
@@ -89,10 +95,12 @@ class Sources:
 
 
 def find(given: Any) -> Sources:
-    """Return the files of a path, or of an iterable of paths; names that begin with a dot are passed over.
+    """Return the files of a path, or of an iterable of paths; names that begin with a dot are
+    passed over.
 
-    Relative paths start at the project's root. A link that is given is followed; one in a folder only
-    to a file that lies in a given folder too. Raises `InputError` for a path at which nothing is.
+    Relative paths start at the project's root. A link that is given is followed; one in a folder
+    only to a file that lies in a given folder too. Raises `InputError` for a path at which nothing
+    is.
     """
     files: dict[Path, Source] = {}
     sources = Sources([])
@@ -112,11 +120,21 @@ def find(given: Any) -> Sources:
 
 
 def _paths(given: Any) -> list[Path]:
-    many = given if isinstance(given, Iterable) and not isinstance(given, str | os.PathLike) else [given]
+    many = (
+        given
+        if isinstance(given, Iterable) and not isinstance(given, str | os.PathLike)
+        else [given]
+    )
     paths = []
     for path in many:
-        if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes) or "\0" in os.fspath(path):
-            raise InputError(f"documents are a path, a list of paths or a DataFrame, got {path!r:.80}")
+        if (
+            not isinstance(path, str | os.PathLike)
+            or isinstance(os.fspath(path), bytes)
+            or "\0" in os.fspath(path)
+        ):
+            raise InputError(
+                f"documents are a path, a list of paths or a DataFrame, got {path!r:.80}"
+            )
         full = resolve(Path(path))
         # `..` goes to the parent of where a link leads, which only the file system knows
         paths.append(Path(os.path.realpath(full)) if ".." in full.parts else full)

@@ -21,24 +21,32 @@ _SWEPT = 32_768  # rows whose signs are compared at once, for the same reason
 _MEAN_OF = 8_192  # rows that the mean is taken of
 _ASKED = 48  # rows that the margin is measured with, and how many neighbours of each
 _NEIGHBOURS = 10
-_SURE = 2.35  # standard deviations of differing signs: 99 % of neighbours are within them, and most well within
-_SHARE, _MORE = 0.99, 1.25  # of the neighbours, and beyond what they needed, where the signs go together
+# standard deviations of differing signs: 99 % of neighbours are within them, and most well within
+_SURE = 2.35
+_SHARE, _MORE = (
+    0.99,
+    1.25,
+)  # of the neighbours, and beyond what they needed, where the signs go together
 _USEFUL = 32  # codes that leave more than one row in so many to score save nothing
 
 
 class Bits:
-    """Each row x, less the rows' mean m, as the signs of its values; with |x - m| and x·m in float32.
+    """Each row x, less the rows' mean m, as the signs of its values; with |x - m| and x·m in
+    float32.
 
-    Of two vectors at an angle, the share of signs that differ is about angle / pi (Goemans and Williamson 1995), so
-    x·q is about |x - m||q - m| (pi/2 - pi differing / dimension) + x·m + q·m - m·m. The count of differing signs
-    scatters by up to sqrt(dimension) / 2; `margin` differing signs fewer make a bound that nearly every rank keeps,
-    however far the query's neighbours are. It is measured on rows of the store, and 0 where these codes are no use.
-    For cosine x and q are at length 1. Not for manhattan.
+    Of two vectors at an angle, the share of signs that differ is about angle / pi (Goemans and
+    Williamson 1995), so x·q is about |x - m||q - m| (pi/2 - pi differing / dimension) + x·m + q·m -
+    m·m. The count of differing signs scatters by up to sqrt(dimension) / 2; `margin` differing
+    signs fewer make a bound that nearly every rank keeps, however far the query's neighbours are.
+    It is measured on rows of the store, and 0 where these codes are no use. For cosine x and q are
+    at length 1. Not for manhattan.
     """
 
     name = "1-bit"
 
-    def __init__(self, rows: Rows, saved: Mapping[str, Array] | None = None, begin: int = 0) -> None:
+    def __init__(
+        self, rows: Rows, saved: Mapping[str, Array] | None = None, begin: int = 0
+    ) -> None:
         saved = saved or {}
         self._rows, self.begin = rows, begin
         self._mean: FloatArray | None = saved.get("mean")
@@ -60,7 +68,11 @@ class Bits:
     def after(self) -> Bits:
         """Return codes for the rows after these, that `join` takes."""
         assert self._mean is not None
-        return Bits(self._rows, {"mean": self._mean, "margin": np.array([self.margin])}, self.begin + len(self))
+        return Bits(
+            self._rows,
+            {"mean": self._mean, "margin": np.array([self.margin])},
+            self.begin + len(self),
+        )
 
     def join(self, more: Bits) -> None:
         """Take in the codes of the rows that follow."""
@@ -137,7 +149,9 @@ class Bits:
         row, where = np.unique(neighbour, return_inverse=True)
         bound = self.bound(queries)
         estimate = bound.values(row)[query, where] + bound.plus[query]
-        sign = bound.spans[query] * self._spans.take(neighbour)  # what one more differing sign takes off
+        sign = bound.spans[query] * self._spans.take(
+            neighbour
+        )  # what one more differing sign takes off
         other = (neighbour != asked[query]) & (sign > 0)
         short = (rank - estimate)[other] / sign[other]
         margin = _SURE * np.sqrt(self._rows.dimension) / 2

@@ -11,25 +11,32 @@ import numpy.typing as npt
 
 from conduit_lab.core.spec import Array
 
-ROWS = 131_072  # rows of a full block; 200 MB of float32 at 384 dimensions, which the system gives page by page
+# rows of a full block; 200 MB of float32 at 384 dimensions, which the system gives page by page
+ROWS = 131_072
 _SMALL = 4_096  # rows of the greatest block that is not a full one
 _MOVED = 1_024  # rows that move together
 
 
 class Blocks:
-    """Rows of one dtype and shape in blocks of `ROWS`: growing copies at most one block, and never an older one.
+    """Rows of one dtype and shape in blocks of `ROWS`: growing copies at most one block, and never
+    an older one.
 
-    An array of millions of rows that doubled would need three times its size for a moment. A block that is full
-    stays where it is, so a thread may read rows that are there while others are added. `given` are rows to begin
-    with, used as they are; a block of them that is read-only is copied when one of its rows changes.
+    An array of millions of rows that doubled would need three times its size for a moment. A block
+    that is full stays where it is, so a thread may read rows that are there while others are added.
+    `given` are rows to begin with, used as they are; a block of them that is read-only is copied
+    when one of its rows changes.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike, given: Array | None = None) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], dtype: npt.DTypeLike, given: Array | None = None
+    ) -> None:
         self._shape, self._dtype = shape, np.dtype(dtype)
         self._blocks: list[Array] = []
         self._len = 0 if given is None else len(given)
         if given is not None:
-            given = np.asarray(given)  # a plain view of a memmap, whose own copies and slices would be memmaps too
+            given = np.asarray(
+                given
+            )  # a plain view of a memmap, whose own copies and slices would be memmaps too
             self._blocks = [given[at : at + ROWS] for at in range(0, len(given), ROWS)]
 
     def __len__(self) -> int:
@@ -39,7 +46,11 @@ class Blocks:
     def nbytes(self) -> int:
         """Bytes of the rows in memory, without room for growth and without blocks that are mapped from a file."""
         row = self._dtype.itemsize * int(np.prod(self._shape))
-        held = (min(ROWS, max(0, self._len - i * ROWS)) for i, block in enumerate(self._blocks) if not mapped(block))
+        held = (
+            min(ROWS, max(0, self._len - i * ROWS))
+            for i, block in enumerate(self._blocks)
+            if not mapped(block)
+        )
         return row * sum(held)
 
     def append(self, rows: Array) -> None:
@@ -102,7 +113,9 @@ class Blocks:
             return rows
         for begin, end in pairwise([0, *cuts.tolist(), len(at)] if len(at) else []):
             here = at[begin:end] - block[begin] * ROWS
-            self._blocks[block[begin]].take(here, axis=0, out=rows[begin:end], mode="clip")  # clip: no second copy
+            self._blocks[block[begin]].take(
+                here, axis=0, out=rows[begin:end], mode="clip"
+            )  # clip: no second copy
         return rows
 
     def view(self, rows: slice) -> Array:
@@ -121,8 +134,8 @@ class Blocks:
         room = len(self._blocks[block]) if block < len(self._blocks) else 0
         if rows <= room and self._blocks[block].flags.writeable:
             return
-        # Untouched room costs no memory, while what malloc gave for less than 32 MB it keeps for itself when it is
-        # freed: so few and small steps, and then a whole block.
+        # Untouched room costs no memory, while what malloc gave for less than 32 MB it keeps for
+        # itself when it is freed: so few and small steps, and then a whole block.
         size = ROWS if block or rows > _SMALL else max(64, rows, min(_SMALL, 8 * room))
         new = np.empty((size, *self._shape), self._dtype)
         if used:

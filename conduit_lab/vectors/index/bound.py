@@ -49,7 +49,9 @@ class Bound(ABC):
 
     def pairs(self, values: Array, chosen: Chosen, least: npt.NDArray[np.float64]) -> Pairs:
         """Return the pairs whose values reach `least` `[q]`."""
-        floor = np.nextafter((least - self.plus).astype(values.dtype), -np.inf)  # rounded down, so that none is missed
+        floor = np.nextafter(
+            (least - self.plus).astype(values.dtype), -np.inf
+        )  # rounded down, so that none is missed
         query, row, at = Pairs.of(values >= floor[:, np.newaxis], chosen)
         return Pairs(query, row, values[query, at] + self.plus[query])
 

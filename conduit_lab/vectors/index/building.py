@@ -27,8 +27,8 @@ M = TypeVar("M", bound=Made)
 class Building(Generic[M]):
     """One build on a thread; `made` is there when it has ended well.
 
-    The thread only reads rows that were there when it began, and only writes to what it makes. Rows that are
-    replaced meanwhile are the caller's to make again.
+    The thread only reads rows that were there when it began, and only writes to what it makes. Rows
+    that are replaced meanwhile are the caller's to make again.
     """
 
     def __init__(self, making: M, end: int, owner: object) -> None:
@@ -36,8 +36,12 @@ class Building(Generic[M]):
         self.made: M | None = None
         self.failed = False
         self.stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(making,), name="conduit-lab index", daemon=True)
-        self._owned = weakref.finalize(owner, self.stop.set)  # who is dropped without `cancel` needs none of it
+        self._thread = threading.Thread(
+            target=self._run, args=(making,), name="conduit-lab index", daemon=True
+        )
+        self._owned = weakref.finalize(
+            owner, self.stop.set
+        )  # who is dropped without `cancel` needs none of it
         self._thread.start()
 
     @property
@@ -59,9 +63,15 @@ class Building(Generic[M]):
         try:
             with np.errstate(all="ignore"):  # a row that is replaced while it is read is made again
                 making.extend(self.end, self.stop)
-        except Exception:  # a search is right without it, so the reason is told and the store goes on
+        except (
+            Exception
+        ):  # a search is right without it, so the reason is told and the store goes on
             self.failed = True
-            _log.exception("no %s could be made for %d rows: searches do without", type(making).__name__, self.end)
+            _log.exception(
+                "no %s could be made for %d rows: searches do without",
+                type(making).__name__,
+                self.end,
+            )
             return
         finally:
             self._owned.detach()

@@ -16,9 +16,13 @@ from conduit_lab.vectors.index.scoring import Queries
 
 Found = tuple[IntArray, npt.NDArray[np.float64]]  # rows and their scores, best first
 
-_DEPTH = 2  # times `top_k` rows with the best bounds are looked at in float32 to tell what the answer will not go below
+# times `top_k` rows with the best bounds are looked at in float32 to tell what the answer will not
+# go below
+_DEPTH = 2
 _AGAIN = 2  # times as many rows were seen: time to ask again what the answer will not go below
-_FEW = 32  # pairs for each query that are scored in float64 as soon as they are looked at in float32
+_FEW = (
+    32  # pairs for each query that are scored in float64 as soon as they are looked at in float32
+)
 
 
 class Best(NamedTuple):
@@ -31,9 +35,9 @@ class Best(NamedTuple):
 class Candidates:
     """The rows that may be among the best `top_k`, while rows are looked at part by part.
 
-    `least` float64 `[q]` is a rank that no query's answer will go below: that of the `top_k`-th best among the rows
-    with the best bounds so far. A row whose bound does not reach it needs no score. `mask` has the kept rows of
-    slices; rows that are named one by one are all kept.
+    `least` float64 `[q]` is a rank that no query's answer will go below: that of the `top_k`-th
+    best among the rows with the best bounds so far. A row whose bound does not reach it needs no
+    score. `mask` has the kept rows of slices; rows that are named one by one are all kept.
     """
 
     def __init__(self, near: RowsBound, top_k: int, mask: BoolArray | None) -> None:
@@ -69,11 +73,17 @@ class Candidates:
             pairs = pairs.where(pairs.bound >= self.least[pairs.query])
         if len(pairs.row) > limit * queries:
             return None
-        looked = [len(pairs.row)] if queries == 1 else np.bincount(pairs.query, minlength=queries).tolist()
+        looked = (
+            [len(pairs.row)]
+            if queries == 1
+            else np.bincount(pairs.query, minlength=queries).tolist()
+        )
         if len(pairs.row) > (_FEW + self._top_k) * queries:
             ranks = self._near.ranks(pairs.query, pairs.row) + self._near.plus[pairs.query]
             pairs = pairs.where(ranks >= self.least[pairs.query])
-        return Best(scored(pairs.query, pairs.row, self._near.rows, self._near.queries, self._top_k), looked)
+        return Best(
+            scored(pairs.query, pairs.row, self._near.rows, self._near.queries, self._top_k), looked
+        )
 
     def _first(self, bound: Bound, chosen: Chosen) -> Pairs:
         """Look at rows all of which may be among the best, and return those that are not far behind."""
@@ -106,10 +116,11 @@ class Candidates:
 
 
 def _reached(values: Array, depth: int) -> npt.NDArray[np.float64]:
-    """Return for each query a value that at least `depth` of `values` `[q, m]` reach, close to the `depth`-th best.
+    """Return for each query a value that at least `depth` of `values` `[q, m]` reach, close to the
+    `depth`-th best.
 
-    The maxima of groups are far fewer, and come at the speed of memory. The rows of a group lie far apart, so that
-    alike neighbours do not share one.
+    The maxima of groups are far fewer, and come at the speed of memory. The rows of a group lie far
+    apart, so that alike neighbours do not share one.
     """
     groups = 4 * depth
     width = values.shape[1] // groups
@@ -117,7 +128,9 @@ def _reached(values: Array, depth: int) -> npt.NDArray[np.float64]:
         values = values[:, : width * groups].reshape(-1, width, groups).max(axis=1)
     elif values.shape[1] <= depth:
         return np.full(len(values), -np.inf)
-    reached: npt.NDArray[np.float64] = np.partition(values, -depth, axis=1)[:, -depth].astype(np.float64)
+    reached: npt.NDArray[np.float64] = np.partition(values, -depth, axis=1)[:, -depth].astype(
+        np.float64
+    )
     return reached
 
 

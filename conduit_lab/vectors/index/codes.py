@@ -9,40 +9,49 @@ import numpy as np
 import numpy.typing as npt
 
 from conduit_lab.core.spec import Array, FloatArray
-from conduit_lab.vectors.index.axes import Axes, length
 from conduit_lab.vectors.index.blocks import ROWS, Blocks, chunks
 from conduit_lab.vectors.index.bound import Bound, Chosen, IntArray, Pairs
 from conduit_lab.vectors.index.packed import PIECE, Packed
+from conduit_lab.vectors.index.principal_axes import Axes, length
 from conduit_lab.vectors.index.rows import Rows
 from conduit_lab.vectors.index.scoring import Queries
 
 _NEAR = 1_024  # rows that are coded at once: their copies stay in the processor's cache
-AXES_ROWS = 32_768  # from so many rows on they are coded along axes: whole, the codes of fewer stay in the cache
+# from so many rows on they are coded along axes: whole, the codes of fewer stay in the cache
+AXES_ROWS = 32_768
 _OUTGROWN = 4  # times the rows that codes were first made for: they are made anew
 _AXES_OF = 4_096  # rows that the axes are chosen by
 _COMMON = 2  # times the median scale of rows coded at once, at most, is the scale of all
 _MORE = np.float32(1 + 1e-3)  # than float32 rounds off in the length of a rest
-_SQUARE = np.float32(2.0**-20)  # of a squared length, less than which float32 rounds off in half of it
+_SQUARE = np.float32(
+    2.0**-20
+)  # of a squared length, less than which float32 rounds off in half of it
 _ROUNDING = 32 * 2.0**-24  # of a product that was exact in whole numbers, scaled in float32
 
 
 class Int8:
-    """Each row as int8 `c` and a float32 `scale`: x = scale (c + rest), where no rest is longer than `rest`.
+    """Each row as int8 `c` and a float32 `scale`: x = scale (c + rest), where no rest is longer
+    than `rest`.
 
-    x is the row, for cosine at length 1; or what `Axes` makes of it where those are fewer values. With a query
-    q = s c' + r coded alike, Cauchy and Schwarz give x·q <= scale s (c·c' + rest |c'|) + |x||r|: a true bound,
-    whatever the data. For the best 10 of 30,000 sentence embeddings it leaves 31 rows to look at in the median; along
-    axes, which are half the bytes, 65 for those of 100,000, and 300 or more for a query in ten. Not for manhattan.
+    x is the row, for cosine at length 1; or what `Axes` makes of it where those are fewer values.
+    With a query q = s c' + r coded alike, Cauchy and Schwarz give x·q <= scale s (c·c' + rest |c'|)
+    + |x||r|: a true bound, whatever the data. For the best 10 of 30,000 sentence embeddings it
+    leaves 31 rows to look at in the median; along axes, which are half the bytes, 65 for those of
+    100,000, and 300 or more for a query in ten. Not for manhattan.
     """
 
     name = "int8"
 
-    def __init__(self, rows: Rows, saved: Mapping[str, Array] | None = None, begin: int = 0) -> None:
+    def __init__(
+        self, rows: Rows, saved: Mapping[str, Array] | None = None, begin: int = 0
+    ) -> None:
         saved = saved or {}
         self._rows, self.begin = rows, begin
         self.axes = Axes(np.asarray(saved["axes"])) if "axes" in saved else None
         self.codes: Packed | Blocks  # as they are where they will be joined to others
-        self.codes = Blocks((self._width,), np.int8) if begin else Packed(self._width, saved.get("codes"))
+        self.codes = (
+            Blocks((self._width,), np.int8) if begin else Packed(self._width, saved.get("codes"))
+        )
         self.scales = Blocks((), np.float32, saved.get("scales"))
         self.rest = float(saved["rest"][0]) if "rest" in saved else 0.0
         self._usual = self.scales.take(np.array([0]))[0] if len(self) else np.float32(1)
@@ -109,7 +118,12 @@ class Int8:
         made = Int8(self._rows, self._axes_saved())
         each = [made._code_piece(piece) for piece in chunks(0, len(self), PIECE)]
         codes, scales = (np.concatenate(column) for column in zip(*each, strict=True))
-        return {"codes": codes, "scales": scales, "rest": np.array([made.rest]), **self._axes_saved()}
+        return {
+            "codes": codes,
+            "scales": scales,
+            "rest": np.array([made.rest]),
+            **self._axes_saved(),
+        }
 
     def slices(self, queries: int) -> Iterator[slice]:
         """Yield the rows in slices that a bound for so many queries takes."""
@@ -133,14 +147,16 @@ class Int8:
 
     def _code_piece(self, piece: slice) -> tuple[npt.NDArray[np.int8], FloatArray]:
         each = [self._code(chunk) for chunk in chunks(piece.start, piece.stop, _NEAR)]
-        return np.concatenate([codes for codes, _ in each]), np.concatenate([scales for _, scales in each])
+        return np.concatenate([codes for codes, _ in each]), np.concatenate(
+            [scales for _, scales in each]
+        )
 
     def _code(self, chosen: Chosen) -> tuple[npt.NDArray[np.int8], FloatArray]:
         near = self._rows.near(chosen)
         near = near if self.axes is None else self.axes(near)
         scales = _scales(near)
-        # One scale for all, so that their products are compared as the whole numbers they are, but none that is much
-        # too great for most. Zero vectors take the others' scale.
+        # One scale for all, so that their products are compared as the whole numbers they are, but
+        # none that is much too great for most. Zero vectors take the others' scale.
         if len(some := scales[scales > 0]):
             self._usual = min(some.max(), _COMMON * np.median(some))
         scales = np.maximum(scales, self._usual)
@@ -198,19 +214,25 @@ class Int8Bound(Bound):
     def above(self, chosen: Chosen, least: npt.NDArray[np.float64]) -> Pairs:
         """Return the pairs that may reach `least`.
 
-        Where the rows have much the same scale, their products are compared as the whole numbers they are, with what
-        the greatest scale asks for.
+        Where the rows have much the same scale, their products are compared as the whole numbers
+        they are, with what the greatest scale asks for.
         """
         assert isinstance(chosen, slice)
         scales = self._int8.scales.view(chosen)
         greatest = scales.max()
-        if self._rows.metric != "cosine" or greatest > _COMMON * scales.min() or not (least > self.plus).all():
+        if (
+            self._rows.metric != "cosine"
+            or greatest > _COMMON * scales.min()
+            or not (least > self.plus).all()
+        ):
             return super().above(chosen, least)
         wanted = (least - self.plus) / (self._scales * greatest) - self._more
         wanted = np.floor(wanted * (1 - np.sign(wanted) * 2.0**-20)).astype(np.int32)
         dots = self._int8.dots(self._asked, chosen)
         query, row, at = Pairs.of(dots >= wanted[:, np.newaxis], chosen)
-        bound = (dots[query, at] + self._more[query]) * self._scales[query] * scales[at] + self.plus[query]
+        bound = (dots[query, at] + self._more[query]) * self._scales[query] * scales[
+            at
+        ] + self.plus[query]
         return Pairs(query, row, bound)
 
 

@@ -9,11 +9,11 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from conduit_lab.core.spec import Array, FloatArray
+from conduit_lab.vectors.index.accelerators import Derived
 from conduit_lab.vectors.index.blocks import chunks, mapped
 from conduit_lab.vectors.index.bound import BoolArray, IntArray
 from conduit_lab.vectors.index.candidates import Found
 from conduit_lab.vectors.index.codes import Int8
-from conduit_lab.vectors.index.derived import Derived
 from conduit_lab.vectors.index.rows import Rows, Wide
 from conduit_lab.vectors.index.scan import Kept, Parts, all_scored, best
 from conduit_lab.vectors.index.scoring import METRICS, Queries
@@ -24,7 +24,8 @@ _FEW = 1_024  # rows that are scanned without codes
 _RARE = 10  # and one row in so many, which are copied out sooner than all codes are multiplied
 _FEWEST = 64  # pairs of a query and a row that are scored sooner than bounded
 _TOGETHER = 64  # queries of one product
-_SHALLOW = 1_000  # the greatest `top_k` of queries that go together: a chunk of theirs is a few thousand rows
+# the greatest `top_k` of queries that go together: a chunk of theirs is a few thousand rows
+_SHALLOW = 1_000
 _APIECE = 1_024  # odd rows that are scored together
 _DEEP = 512  # a 1-bit scan looks for one row in so many at most
 
@@ -42,14 +43,16 @@ class Answer(NamedTuple):
 
 
 class Index:
-    """Vectors float32 `[n, dimension]` by row number, in the order of adding, and the search over them.
+    """Vectors float32 `[n, dimension]` by row number, in the order of adding, and the search over
+    them.
 
-    `metric` is one of `METRICS`. `vectors` are the rows of a snapshot, used as they are and perhaps mapped from a
-    file; `codes` is what `codes()` gave when it was written. Not safe for threads: the caller's lock is.
+    `metric` is one of `METRICS`. `vectors` are the rows of a snapshot, used as they are and perhaps
+    mapped from a file; `codes` is what `codes()` gave when it was written. Not safe for threads:
+    the caller's lock is.
 
-    Few rows are scanned in float32. For more, a thread makes 8-bit codes, which give the same answers; for very many
-    1-bit codes, if they find the neighbours of the store's own rows. Rows without codes are scanned in float32, so a
-    search is right at every moment.
+    Few rows are scanned in float32. For more, a thread makes 8-bit codes, which give the same
+    answers; for very many 1-bit codes, if they find the neighbours of the store's own rows. Rows
+    without codes are scanned in float32, so a search is right at every moment.
     """
 
     def __init__(
@@ -107,10 +110,14 @@ class Index:
         """End what runs in the background."""
         self._derived.close()
 
-    def search(self, queries: FloatArray, top_k: int, keep: BoolArray | None = None, *, exact: bool = False) -> Answer:
-        """Return the best `top_k` rows for each of `queries` `[q, dimension]`, ties in the order of adding.
+    def search(
+        self, queries: FloatArray, top_k: int, keep: BoolArray | None = None, *, exact: bool = False
+    ) -> Answer:
+        """Return the best `top_k` rows for each of `queries` `[q, dimension]`, ties in the order of
+        adding.
 
-        Only rows that `keep` `[n]` names, all of them where they are fewer. `exact` asks for every row's float32.
+        Only rows that `keep` `[n]` names, all of them where they are fewer. `exact` asks for every
+        row's float32.
         """
         self._derived.update()
         kept = Kept(keep, len(self), self._rows.odd)
@@ -118,7 +125,9 @@ class Index:
         together = _TOGETHER if top_k <= _SHALLOW else 1
         # What float32 makes of an odd row is left out, so its overflow is no news.
         with np.errstate(over="ignore", invalid="ignore") if len(self._rows.odd) else nullcontext():
-            parts = (queries[begin : begin + together] for begin in range(0, len(queries), together))
+            parts = (
+                queries[begin : begin + together] for begin in range(0, len(queries), together)
+            )
             answers = [self._together(part, top_k, kept, exact) for part in parts]
         found = [one for each in answers for one in each.found]
         return Answer(found, [plan for each in answers for plan in each.plans])
@@ -128,7 +137,10 @@ class Index:
         if queries.odd is None or queries.odd.all():
             return self._planned(queries, top_k, kept, exact)
         # An odd query takes the codes from no other.
-        usual, odd = (self._together(vectors[some], top_k, kept, exact) for some in (~queries.odd, queries.odd))
+        usual, odd = (
+            self._together(vectors[some], top_k, kept, exact)
+            for some in (~queries.odd, queries.odd)
+        )
         place = np.argsort(np.argsort(queries.odd, kind="stable")).tolist()
         found, plans = usual.found + odd.found, usual.plans + odd.plans
         return Answer([found[i] for i in place], [plans[i] for i in place])
@@ -183,7 +195,11 @@ class Index:
         found: list[Found] = []
         for one, candidates in zip(queries.each(), each, strict=True):
             bound = self._rows.bound(one)
-            parts = [(bound, candidates), *kept.parts(bound, linked, len(self), 1), *self._odd(one, kept)]
+            parts = [
+                (bound, candidates),
+                *kept.parts(bound, linked, len(self), 1),
+                *self._odd(one, kept),
+            ]
             exact = best(parts, bound, top_k, kept)
             found += [] if exact is None else exact.found
         new = len(self) - linked + len(graph.replaced)

@@ -12,7 +12,8 @@ from conduit_lab.core.spec import Array
 from conduit_lab.vectors.index.blocks import ROWS, chunks
 from conduit_lab.vectors.index.bound import IntArray
 
-PIECE = 8_192  # rows packed together: with many queries their products stay near the processor; a part of `ROWS`
+# rows packed together: with many queries their products stay near the processor; a part of `ROWS`
+PIECE = 8_192
 _PATCHED = 256  # rows of a piece that may be others than when it was packed
 
 Int8Array = npt.NDArray[np.int8]
@@ -29,14 +30,16 @@ class _Patch(NamedTuple):
 class Packed:
     """Rows int8 `[n, width]` in pieces of `PIECE`, of which only the last may have fewer.
 
-    What is packed can neither be read nor changed. A replaced row is kept beside its piece, until the piece is
-    `worn` and whoever knows its rows packs it anew.
+    What is packed can neither be read nor changed. A replaced row is kept beside its piece, until
+    the piece is `worn` and whoever knows its rows packs it anew.
     """
 
     def __init__(self, width: int, given: Array | None = None) -> None:
         self._pieces: list[Any] = []
         self._patches: dict[int, _Patch] = {}
-        self._last: Int8Array = np.empty((0, width), np.int8)  # the rows of a piece that is not full yet
+        self._last: Int8Array = np.empty(
+            (0, width), np.int8
+        )  # the rows of a piece that is not full yet
         for begin in range(0, 0 if given is None else len(given), ROWS):
             self.append(np.asarray(given)[begin : begin + ROWS])
 
@@ -46,7 +49,9 @@ class Packed:
     @property
     def nbytes(self) -> int:
         """Bytes in memory."""
-        patches = sum(int(patch.packed.nbytes) + patch.rows.nbytes for patch in self._patches.values())
+        patches = sum(
+            int(patch.packed.nbytes) + patch.rows.nbytes for patch in self._patches.values()
+        )
         return sum(int(piece.nbytes) for piece in self._pieces) + patches + self._last.nbytes
 
     def append(self, rows: Array) -> None:
@@ -68,7 +73,10 @@ class Packed:
             if piece in self._patches:
                 old = self._patches[piece]
                 kept = ~np.isin(old.at, places)
-                places, new = np.concatenate([old.at[kept], places]), np.concatenate([old.rows[kept], new])
+                places, new = (
+                    np.concatenate([old.at[kept], places]),
+                    np.concatenate([old.rows[kept], new]),
+                )
             self._patches[piece] = _Patch(places, new, _pack(new))
 
     def worn(self) -> list[slice]:

@@ -15,8 +15,8 @@ from conduit_lab.vectors.index.blocks import Blocks, chunks
 from conduit_lab.vectors.index.bound import BoolArray, Bound, Chosen, IntArray
 from conduit_lab.vectors.index.scoring import TAME, Queries
 
-# A row this many times as long as all but one in `_RARE` is odd: the slack that its length asks for would let
-# every other row pass.
+# A row this many times as long as all but one in `_RARE` is odd: the slack that its length asks for
+# would let every other row pass.
 _LONG, _RARE = 32, 32
 _NEAR = 256  # rows of a copy: it stays in the processor's cache
 _NARROW = 256  # rows of a manhattan difference: it stays in the processor's cache
@@ -25,14 +25,19 @@ _NARROW = 256  # rows of a manhattan difference: it stays in the processor's cac
 class Rows:
     """Vectors float32 `[n, dimension]` as they were given, and the length of each.
 
-    `vectors` and `lengths` are those of a snapshot, used as they are. `odd` are the numbers, ascending, of the rows
-    that a scan leaves out, since float32 cannot bound their ranks, or only at the expense of all others: their length
-    is outside of `TAME`, or for all metrics but cosine far beyond the usual. Zero vectors are not among them. `longest`
-    is the greatest length of the other rows that ever were here.
+    `vectors` and `lengths` are those of a snapshot, used as they are. `odd` are the numbers,
+    ascending, of the rows that a scan leaves out, since float32 cannot bound their ranks, or only
+    at the expense of all others: their length is outside of `TAME`, or for all metrics but cosine
+    far beyond the usual. Zero vectors are not among them. `longest` is the greatest length of the
+    other rows that ever were here.
     """
 
     def __init__(
-        self, dimension: int, metric: str, vectors: FloatArray | None = None, lengths: FloatArray | None = None
+        self,
+        dimension: int,
+        metric: str,
+        vectors: FloatArray | None = None,
+        lengths: FloatArray | None = None,
     ) -> None:
         self.metric, self.dimension = metric, dimension
         self.vectors = Blocks((dimension,), np.float32, vectors)
@@ -78,7 +83,9 @@ class Rows:
     def sample(self, end: int, count: int) -> IntArray:
         """Return at most `count` of the rows below `end` that are not odd, spread evenly."""
         rows = np.delete(np.arange(end), self.odd[self.odd < end])
-        return rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), count)).astype(np.int64))]
+        return rows[
+            np.unique(np.linspace(0, len(rows) - 1, min(len(rows), count)).astype(np.int64))
+        ]
 
     def bound(self, queries: Queries) -> RowsBound:
         """Return how to bound the ranks of rows for some queries."""
@@ -102,7 +109,11 @@ class Rows:
     def _note(self, at: IntArray, lengths: FloatArray) -> None:
         """Take in the lengths of the rows `at`."""
         longest = float(lengths.max(initial=0.0))
-        if len(self.odd) or longest > min(self._limit, TAME[1]) or lengths.min(initial=np.inf) < TAME[0]:
+        if (
+            len(self.odd)
+            or longest > min(self._limit, TAME[1])
+            or lengths.min(initial=np.inf) < TAME[0]
+        ):
             self.odd = np.setdiff1d(self.odd, at)
             odd = scoring.odd(lengths) | (lengths > self._limit)
             self.odd = np.union1d(self.odd, at[odd])
@@ -142,13 +153,20 @@ class Rows:
         """Return chosen rows as codes are made of them: with cosine at length 1, outside of `TAME` as zero vectors."""
         rows = self.get(chosen)
         if len(self.odd):
-            lengths = self.lengths.view(chosen) if isinstance(chosen, slice) else self.lengths.take(chosen)
+            lengths = (
+                self.lengths.view(chosen)
+                if isinstance(chosen, slice)
+                else self.lengths.take(chosen)
+            )
             rows = np.where(scoring.odd(lengths)[:, np.newaxis], np.float32(0), rows)
         return rows / self.length(chosen)[:, np.newaxis] if self.metric == "cosine" else rows
 
     def get(self, chosen: Chosen) -> FloatArray:
         """Return the rows of a chunk, as they lie, or a copy of those at chosen places."""
-        return cast(FloatArray, self.vectors.view(chosen) if isinstance(chosen, slice) else self.vectors.take(chosen))
+        return cast(
+            FloatArray,
+            self.vectors.view(chosen) if isinstance(chosen, slice) else self.vectors.take(chosen),
+        )
 
 
 class RowsBound(Bound):
@@ -177,8 +195,8 @@ class RowsBound(Bound):
 class Product(RowsBound):
     """Ranks by one float32 product: cosine, dot, l2.
 
-    A float32 dot product is off by at most about dimension x 2^-24 x |x||q| (Higham, Accuracy and Stability of
-    Numerical Algorithms, 3.5); the lengths' own rounding is in the 16 beside it.
+    A float32 dot product is off by at most about dimension x 2^-24 x |x||q| (Higham, Accuracy and
+    Stability of Numerical Algorithms, 3.5); the lengths' own rounding is in the 16 beside it.
     """
 
     def __init__(self, rows: Rows, queries: Queries) -> None:
@@ -193,9 +211,12 @@ class Product(RowsBound):
     def values(self, chosen: Chosen) -> FloatArray:
         """Return the ranks float32 `[q, m]`, nearly."""
         rows = self.rows.get(chosen)
-        # vecdot, not @, for one: it never waits for BLAS threads, which costs 10 ms where the cores are busy.
+        # vecdot, not @, for one: it never waits for BLAS threads, which costs 10 ms where the cores
+        # are busy.
         one = len(self.queries.near) == 1
-        ranks = np.vecdot(rows, self.queries.near[0])[np.newaxis] if one else self.queries.near @ rows.T
+        ranks = (
+            np.vecdot(rows, self.queries.near[0])[np.newaxis] if one else self.queries.near @ rows.T
+        )
         if self.rows.metric == "cosine":
             ranks /= self.rows.length(chosen)
         elif self.rows.metric == "l2":
@@ -221,7 +242,9 @@ class Manhattan(RowsBound):
         self.plus = ((rows.dimension + 16) * 2.0**-24 * reach).astype(np.float32)
 
     def _ranks(self, query: IntArray, row: IntArray) -> FloatArray:
-        return _in_blocks(lambda q, r: -np.abs(self.rows.get(r) - self.queries.vectors[q]).sum(axis=1), query, row)
+        return _in_blocks(
+            lambda q, r: -np.abs(self.rows.get(r) - self.queries.vectors[q]).sum(axis=1), query, row
+        )
 
     def values(self, chosen: Chosen) -> FloatArray:
         """Return the ranks float32 `[q, m]`, nearly."""
@@ -256,7 +279,9 @@ def _wide(rows: Rows, queries: Queries, query: IntArray, row: IntArray) -> npt.N
     return queries.ranks(rows.scores(row, queries, query), query)
 
 
-def _in_blocks(ranks: Callable[[IntArray, IntArray], FloatArray], query: IntArray, row: IntArray) -> FloatArray:
+def _in_blocks(
+    ranks: Callable[[IntArray, IntArray], FloatArray], query: IntArray, row: IntArray
+) -> FloatArray:
     """Call `ranks` with a few pairs at a time, so that their copies stay in the processor's cache."""
     if len(row) <= _NEAR:
         return ranks(query, row)

@@ -53,7 +53,8 @@ class Kept:
     def parts(self, bound: Bound, begin: int, end: int, queries: int) -> Parts:
         """Return what a scan of the rows from `begin` to `end` goes through.
 
-        Few rows of a mask are copied out and scanned by themselves; else all are, and the mask is obeyed after.
+        Few rows of a mask are copied out and scanned by themselves; else all are, and the mask is
+        obeyed after.
         """
         if self.mask is not None and self.scanned * _GATHER <= self.n:
             at = np.flatnonzero(self.mask[begin:end]) + begin
@@ -61,10 +62,13 @@ class Kept:
         return [(bound, chunk) for chunk in chunks(begin, end, ROWS if queries == 1 else _CHUNK)]
 
 
-def best(parts: Parts, near: RowsBound, top_k: int, kept: Kept, limit: float = np.inf) -> Best | None:
+def best(
+    parts: Parts, near: RowsBound, top_k: int, kept: Kept, limit: float = np.inf
+) -> Best | None:
     """Return the best `top_k` of those rows of `parts` that are `kept`, for each query of `near`.
 
-    None when there are more than `limit` rows a query to look at. Where the bounds are true, so is the answer.
+    None when there are more than `limit` rows a query to look at. Where the bounds are true, so is
+    the answer.
     """
     candidates = Candidates(near, top_k, kept.mask)
     for bound, chosen in parts:

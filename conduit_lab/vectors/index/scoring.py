@@ -1,8 +1,10 @@
-"""Scoring: what each metric says of two vectors, in float64, and the one order in which rows are best first.
+"""Scoring: what each metric says of two vectors, in float64, and the one order in which rows are
+best first.
 
-A *score* is what a person gets: a similarity, or for l2 and manhattan a distance. A *rank* is the same on a scale
-where higher is better for every metric, linear in the dot product, so that a scan can bound it:
-cosine x·q / |x||q|, dot x·q / |q|, l2 x·q - |x|²/2 = (|q|² - distance²) / 2, manhattan -distance.
+A *score* is what a person gets: a similarity, or for l2 and manhattan a distance. A *rank* is the
+same on a scale where higher is better for every metric, linear in the dot product, so that a scan
+can bound it: cosine x·q / |x||q|, dot x·q / |q|, l2 x·q - |x|²/2 = (|q|² - distance²) / 2,
+manhattan -distance.
 """
 
 from __future__ import annotations
@@ -37,9 +39,10 @@ def odd(lengths: Array) -> npt.NDArray[np.bool_]:
 class Queries:
     """Queries `[q, dimension]` in the forms that a search needs, made once.
 
-    `vectors` float32 as given, `wide` float64, `lengths` float64 `[q]`; `near` float32 is what a scan multiplies with:
-    for cosine and dot each at length 1, or 0. `odd` bool `[q]` names those whose ranks float32 cannot bound, or is
-    None where it can: always where only a query's direction matters.
+    `vectors` float32 as given, `wide` float64, `lengths` float64 `[q]`; `near` float32 is what a
+    scan multiplies with: for cosine and dot each at length 1, or 0. `odd` bool `[q]` names those
+    whose ranks float32 cannot bound, or is None where it can: always where only a query's direction
+    matters.
     """
 
     def __init__(self, vectors: FloatArray, metric: str) -> None:
@@ -52,7 +55,9 @@ class Queries:
         if metric not in _DIRECTIONS and (long := self.lengths > TAME[1]).any():
             self.odd = long
         if metric in _DIRECTIONS:
-            self.near = (self.wide / np.where(self.lengths == 0, 1, self.lengths)[:, np.newaxis]).astype(np.float32)
+            self.near = (
+                self.wide / np.where(self.lengths == 0, 1, self.lengths)[:, np.newaxis]
+            ).astype(np.float32)
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -68,13 +73,17 @@ class Queries:
         return 1.0 if self.metric in _DIRECTIONS else self.lengths
 
     def scores(self, rows: FloatArray, query: npt.NDArray[np.int64]) -> Float64Array:
-        """Return the score of each row float32 `[m, dimension]` for its own query, given by number `[m]`.
+        """Return the score of each row float32 `[m, dimension]` for its own query, given by number
+        `[m]`.
 
-        A float32 product may round by where a row lies and by the machine's BLAS. Products of float32 are exact in
-        float64, and NumPy sums a row in one fixed order, so equal vectors tie and every machine gives the same score.
+        A float32 product may round by where a row lies and by the machine's BLAS. Products of
+        float32 are exact in float64, and NumPy sums a row in one fixed order, so equal vectors tie
+        and every machine gives the same score.
         """
         wide = rows.astype(np.float64)
-        asked, lengths = (self.wide, self.lengths) if len(self) == 1 else (self.wide[query], self.lengths[query])
+        asked, lengths = (
+            (self.wide, self.lengths) if len(self) == 1 else (self.wide[query], self.lengths[query])
+        )
         if self.metric == "l2":
             return _length(np.subtract(wide, asked, out=wide))
         if self.metric == "manhattan":

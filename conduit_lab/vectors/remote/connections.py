@@ -21,17 +21,21 @@ CONNECT_TIMEOUT = 10  # seconds
 STATEMENT_TIMEOUT = 120
 NETWORK_TIMEOUT = 60  # until what was sent must have arrived
 
-_URL = re.compile(r"(postgres(?:ql)?://[^/?#@]*(?:@[^/?#@]*)?)(?:/([^/?#]*))?(?:/([^?#]*))?(\?[^#]*)?")
+_URL = re.compile(
+    r"(postgres(?:ql)?://[^/?#@]*(?:@[^/?#@]*)?)(?:/([^/?#]*))?(?:/([^?#]*))?(\?[^#]*)?"
+)
 
 Answer = TypeVar("Answer")
 
 
 class Connections:
-    """What a libpq URL leads to; what it leaves out comes from the environment (`PGPASSWORD`, `~/.pgpass`).
+    """What a libpq URL leads to; what it leaves out comes from the environment (`PGPASSWORD`,
+    `~/.pgpass`).
 
-    `parameters` are set in each session. `table` is what stands in the URL after the database, or "". `name` is for
-    people: the password is in it as little as in any error. Safe to use from several threads, each with a connection
-    of its own while it works. Raises `MissingExtra` without psycopg, and `StoreError` for a URL that cannot be read.
+    `parameters` are set in each session. `table` is what stands in the URL after the database, or
+    "". `name` is for people: the password is in it as little as in any error. Safe to use from
+    several threads, each with a connection of its own while it works. Raises `MissingExtra` without
+    psycopg, and `StoreError` for a URL that cannot be read.
     """
 
     def __init__(self, url: str, parameters: Mapping[str, Any]) -> None:
@@ -48,13 +52,16 @@ class Connections:
         self._process = os.getpid()
         self._lock = threading.Lock()
         forking.free_in_child(self, "_lock")
-        # A store that is dropped without close(), as when a notebook cell runs twice, must not leak connections.
+        # A store that is dropped without close(), as when a notebook cell runs twice, must not leak
+        # connections.
         self._close = weakref.finalize(self, _close, self._idle)
 
     def run(self, work: Callable[[Connection[Any]], Answer]) -> Answer:
-        """Return what `work` does with a connection; again with another where the server had dropped this one.
+        """Return what `work` does with a connection; again with another where the server had
+        dropped this one.
 
-        So `work` may run twice, and must leave the same rows then. Raises `StoreError` for what the server says.
+        So `work` may run twice, and must leave the same rows then. Raises `StoreError` for what the
+        server says.
         """
         while True:
             connection, fresh = self._take()
@@ -77,7 +84,9 @@ class Connections:
             yield
         except self._error as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise StoreError(f"{self.name}: {reason}" + (f": {advice}" if advice else "")) from error
+            raise StoreError(
+                f"{self.name}: {reason}" + (f": {advice}" if advice else "")
+            ) from error
 
     def close(self) -> None:
         """Close the connections; safe to call twice."""
@@ -128,12 +137,17 @@ def _read(url: str) -> tuple[dict[str, Any], str]:
         server, database, table, query = (part or "" for part in _match(url))
         given = conninfo_to_dict(f"{server}/{database}{query}")
     except (ProgrammingError, ValueError):
-        # Whatever is wrong, a part of the password may stand anywhere in the URL, and libpq's message quotes it.
+        # Whatever is wrong, a part of the password may stand anywhere in the URL, and libpq's
+        # message quotes it.
         raise StoreError(
             "the PostgreSQL URL cannot be read: write postgresql://user:password@host:5432/database/table, "
             "with special characters of the password percent-encoded"
         ) from None
-    bounds = {"connect_timeout": CONNECT_TIMEOUT, "keepalives_idle": 30, "tcp_user_timeout": NETWORK_TIMEOUT * 1_000}
+    bounds = {
+        "connect_timeout": CONNECT_TIMEOUT,
+        "keepalives_idle": 30,
+        "tcp_user_timeout": NETWORK_TIMEOUT * 1_000,
+    }
     return {**bounds, **given}, unquote(table)
 
 

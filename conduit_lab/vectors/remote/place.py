@@ -13,7 +13,9 @@ API_KEY = "QDRANT_API_KEY"  # the environment's variable
 TIMEOUT = 60  # seconds
 
 _PORT = 6333  # where the URL has none
-_URL = re.compile(r"(qdrants?)://(?:(:memory:|[\w.-]+(?::\d+)?|\[[\da-fA-F:]+\](?::\d+)?)|(/.+?))(?:/([^/]*))?")
+_URL = re.compile(
+    r"(qdrants?)://(?:(:memory:|[\w.-]+(?::\d+)?|\[[\da-fA-F:]+\](?::\d+)?)|(/.+?))(?:/([^/]*))?"
+)
 _NAME = re.compile(r"[a-zA-Z0-9_-][a-zA-Z0-9_.-]*")
 
 
@@ -29,14 +31,20 @@ class Place(NamedTuple):
 def read_place(url: str, name: str) -> Place:
     """Read a URL; its name for people has no secret in it."""
     if "@" in url:
-        raise StoreError(f"a Qdrant URL has no user and no key in it: put the key into {API_KEY}, and use qdrants://")
+        raise StoreError(
+            f"a Qdrant URL has no user and no key in it: put the key into {API_KEY}, and use qdrants://"
+        )
     match = _URL.fullmatch(url)
     if match is None:
-        raise StoreError(f"a Qdrant URL is qdrant://host:6333/collection or qdrant:///folder/collection, got {url!r}")
+        raise StoreError(
+            f"a Qdrant URL is qdrant://host:6333/collection or qdrant:///folder/collection, got {url!r}"
+        )
     scheme, server, folder, last = match.groups()
     collection = last or name
     if not _NAME.fullmatch(collection):
-        raise StoreError(f"a collection's name has letters, digits, . _ and - in it, got {collection!r}")
+        raise StoreError(
+            f"a collection's name has letters, digits, . _ and - in it, got {collection!r}"
+        )
     place = server or unquote(folder)
     shown = f"{scheme}://{place} collection {collection!r}"
     if place == ":memory:":
@@ -44,6 +52,13 @@ def read_place(url: str, name: str) -> Place:
     if not server:
         return Place({"path": place}, collection, True, shown)
     secure = scheme == "qdrants"
-    settings = {"url": f"{'https' if secure else 'http'}://{place}", "port": _PORT, "timeout": TIMEOUT}
-    settings |= {"api_key": os.environ.get(API_KEY) if secure else None, "check_compatibility": False}
+    settings = {
+        "url": f"{'https' if secure else 'http'}://{place}",
+        "port": _PORT,
+        "timeout": TIMEOUT,
+    }
+    settings |= {
+        "api_key": os.environ.get(API_KEY) if secure else None,
+        "check_compatibility": False,
+    }
     return Place(settings, collection, False, shown)

@@ -1,9 +1,9 @@
 """Postgres: the backend in a PostgreSQL table, with pgvector.
 
-A table holds the entries as they were given (`id`, `embedding` as little-endian float32, `metadata`, `content`) and
-what searches look at: `nearby`, the vector that distances are taken to; `attributes`, the metadata for comparison
-(`where_sql`); the terms of the content (`terms`), how often each occurs, and their number, `length`. `order` counts
-the entries in the order of adding.
+A table holds the entries as they were given (`id`, `embedding` as little-endian float32,
+`metadata`, `content`) and what searches look at: `nearby`, the vector that distances are taken to;
+`attributes`, the metadata for comparison (`where_sql`); the terms of the content (`terms`), how
+often each occurs, and their number, `length`. `order` counts the entries in the order of adding.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from conduit_lab.vectors.backend import Match, Matches
 from conduit_lab.vectors.entry import Entry
 from conduit_lab.vectors.filters import Filter
 from conduit_lab.vectors.remote import terms_sql
-from conduit_lab.vectors.remote.candidates import MARGIN, best, searchable, searchable_entries
 from conduit_lab.vectors.remote.connections import Connections
+from conduit_lab.vectors.remote.rescoring import MARGIN, best, searchable, searchable_entries
 from conduit_lab.vectors.remote.terms import FIELD, count_terms, query_terms
 from conduit_lab.vectors.remote.where_sql import attributes, read, to_sql, write
 
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"([a-zA-Z0-9_]{1,63}\.)?[a-zA-Z0-9_]{1,63}")
 _FORMAT = "conduit-lab vector store 1, "  # then the metric; the table's comment
 _OPERATORS = {"cosine": "<#>", "dot": "<#>", "l2": "<->"}
-_EF_SEARCH = 400  # how far a search in an HNSW index looks around; the most candidates that it gives
+_EF_SEARCH = (
+    400  # how far a search in an HNSW index looks around; the most candidates that it gives
+)
 _SCHEMA = """
 CREATE TABLE {table} (
     "order" bigint GENERATED ALWAYS AS IDENTITY,
@@ -80,14 +82,16 @@ WHERE indrelid = %s::regclass AND amname = 'hnsw' AND indisvalid
 class Postgres:
     """The entries of one store in the table `table`, made where it is missing; see `Backend`.
 
-    A search looks at every row. Where that takes too long, make an index yourself, when the rows are there:
-    `CREATE INDEX ON handbook USING hnsw (nearby vector_ip_ops) WITH (m = 32, ef_construction = 200)`, for l2 with
-    `vector_l2_ops`. A search without a filter then uses it, unless `exact`; one with a filter never does, for
-    pgvector filters what the index has found, and so finds too few.
+    A search looks at every row. Where that takes too long, make an index yourself, when the rows
+    are there: `CREATE INDEX ON handbook USING hnsw (nearby vector_ip_ops) WITH (m = 32,
+    ef_construction = 200)`, for l2 with `vector_l2_ops`. A search without a filter then uses it,
+    unless `exact`; one with a filter never does, for pgvector filters what the index has found, and
+    so finds too few.
 
-    `url` is a libpq URL, perhaps with the table after the database. `dimension` and `metric` None are what the table
-    has. Every call is one transaction. Raises `MissingExtra` without psycopg, and `StoreError` for a server that
-    cannot be reached or lacks pgvector, and for a table of another kind.
+    `url` is a libpq URL, perhaps with the table after the database. `dimension` and `metric` None
+    are what the table has. Every call is one transaction. Raises `MissingExtra` without psycopg,
+    and `StoreError` for a server that cannot be reached or lacks pgvector, and for a table of
+    another kind.
     """
 
     notes = None
@@ -102,7 +106,9 @@ class Postgres:
         self.version = 0
         self._unindexed = ""  # why the rows have no terms
         try:
-            self.dimension, self.metric = self._connections.run(lambda c: self._prepare(c, table, dimension, metric))
+            self.dimension, self.metric = self._connections.run(
+                lambda c: self._prepare(c, table, dimension, metric)
+            )
         except BaseException:
             self.close()
             raise
@@ -154,15 +160,23 @@ class Postgres:
     def ids(self, where: Filter | None = None) -> list[str]:
         """Return the ids in the order of adding."""
         keep = to_sql(where)
-        rows = self._ask('SELECT id FROM {table} WHERE {where} ORDER BY "order"', keep.values, where=keep.text)
+        rows = self._ask(
+            'SELECT id FROM {table} WHERE {where} ORDER BY "order"', keep.values, where=keep.text
+        )
         return [read(id) for (id,) in rows]
 
     def count(self, where: Filter | None = None) -> int:
         """Return how many entries there are."""
         keep = to_sql(where)
-        return int(self._ask("SELECT count(*) FROM {table} WHERE {where}", keep.values, where=keep.text)[0][0])
+        return int(
+            self._ask("SELECT count(*) FROM {table} WHERE {where}", keep.values, where=keep.text)[
+                0
+            ][0]
+        )
 
-    def search(self, queries: FloatArray, top_k: int, where: Filter | None = None, exact: bool = False) -> Matches:
+    def search(
+        self, queries: FloatArray, top_k: int, where: Filter | None = None, exact: bool = False
+    ) -> Matches:
         """Return the best `top_k` for each row of `queries`."""
         wanted = top_k + MARGIN
         nearby = searchable(self.metric, queries, ["the query"] * len(queries))
@@ -190,13 +204,19 @@ class Postgres:
 
     def facts(self) -> list[str]:
         """Return what a repr shows."""
-        return ["closed" if self._connections.closed else self.name, f"{self.dimension} × float32", self.metric]
+        return [
+            "closed" if self._connections.closed else self.name,
+            f"{self.dimension} × float32",
+            self.metric,
+        ]
 
     def close(self) -> None:
         """Close the connections; safe to call twice."""
         self._connections.close()
 
-    def _nearest(self, vector: FloatArray, wanted: int, where: Filter | None, scan: bool) -> list[Any]:
+    def _nearest(
+        self, vector: FloatArray, wanted: int, where: Filter | None, scan: bool
+    ) -> list[Any]:
         """Return candidates by what the server calculates: rows of id, content, metadata, order, embedding."""
         keep = to_sql(where)
         distance = "l1_distance(nearby, %s::vector)"
@@ -204,7 +224,9 @@ class Postgres:
             distance = f"nearby {_OPERATORS[self.metric]} %s::vector"
         # An index cannot answer a sum, nor two columns.
         ordered = f'({distance}) + 0, "order"' if scan else distance
-        query = f"SELECT {_MATCH}, embedding FROM {{table}} WHERE {{where}} ORDER BY {ordered} LIMIT %s"
+        query = (
+            f"SELECT {_MATCH}, embedding FROM {{table}} WHERE {{where}} ORDER BY {ordered} LIMIT %s"
+        )
         return self._ask(query, [*keep.values, _vector(vector), wanted], where=keep.text)
 
     def _best(self, rows: Sequence[Any], query: FloatArray, top_k: int) -> list[Match]:
@@ -231,7 +253,9 @@ class Postgres:
 
     def _take_turn(self, connection: Connection[Any]) -> None:
         """Let one writer in at a time, so that two batches never wait for each other's rows."""
-        connection.execute("SELECT pg_advisory_xact_lock(%s::regclass::oid::bigint)", (self._table,))
+        connection.execute(
+            "SELECT pg_advisory_xact_lock(%s::regclass::oid::bigint)", (self._table,)
+        )
 
     def _prepare(
         self, connection: Connection[Any], table: str, dimension: int | None, metric: str | None
@@ -239,17 +263,25 @@ class Postgres:
         """Make the table where it is missing, and return the dimension and metric of the one that is there."""
         encoding = connection.info.parameter_status("server_encoding")
         if encoding != "UTF8":
-            raise StoreError(f"{self.name}: the database's encoding is {encoding}, wanted UTF8: use another database")
+            raise StoreError(
+                f"{self.name}: the database's encoding is {encoding}, wanted UTF8: use another database"
+            )
         with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"conduit-lab {table}",))
+            connection.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"conduit-lab {table}",)
+            )
             found = self._found(connection)
             if found is None:
                 if dimension is None:
-                    raise StoreError(f"{self.name}: there is no such table: give a dimension to make it")
+                    raise StoreError(
+                        f"{self.name}: there is no such table: give a dimension to make it"
+                    )
                 found = dimension, metric or "cosine"
                 self._create(connection, *found)
             self._upgrade(connection)
-        for what, got, wanted in zip(("dimension", "metric"), found, (dimension, metric), strict=True):
+        for what, got, wanted in zip(
+            ("dimension", "metric"), found, (dimension, metric), strict=True
+        ):
             if wanted not in (None, got):
                 raise StoreError(
                     f"{self.name}: the table has {what} {got}, wanted {wanted}: "
@@ -267,16 +299,25 @@ class Postgres:
             return None
         comment, dimension = row
         if dimension is None or not str(comment).startswith(_FORMAT):
-            raise StoreError(f"{self.name}: there is a table of this name that is not a vector store: use another name")
+            raise StoreError(
+                f"{self.name}: there is a table of this name that is not a vector store: use another name"
+            )
         return int(dimension), comment.removeprefix(_FORMAT)
 
     def _create(self, connection: Connection[Any], dimension: int, metric: str) -> None:
-        if connection.execute("SELECT FROM pg_extension WHERE extname = 'vector'").fetchone() is None:
-            with self._connections.told("pgvector is missing, and an administrator must run CREATE EXTENSION vector"):
+        if (
+            connection.execute("SELECT FROM pg_extension WHERE extname = 'vector'").fetchone()
+            is None
+        ):
+            with self._connections.told(
+                "pgvector is missing, and an administrator must run CREATE EXTENSION vector"
+            ):
                 connection.execute("CREATE EXTENSION vector")
         comment = f"'{_FORMAT}{metric}'"
         connection.execute(
-            _SCHEMA.format(table=self._table, terms=FIELD, dimension=dimension, comment=comment).encode()
+            _SCHEMA.format(
+                table=self._table, terms=FIELD, dimension=dimension, comment=comment
+            ).encode()
         )
 
     def _upgrade(self, connection: Connection[Any]) -> None:
@@ -325,14 +366,18 @@ def _row(entry: Entry, nearby: FloatArray, terms: Counter[str]) -> tuple[Any, ..
     )
 
 
-def _entry(id: str, embedding: bytes, metadata: str, content: str | None, created: float, updated: float) -> Entry:
+def _entry(
+    id: str, embedding: bytes, metadata: str, content: str | None, created: float, updated: float
+) -> Entry:
     text = None if content is None else read(content)
     return Entry(read(id), _floats(embedding), json.loads(metadata), text, created, updated)
 
 
 def _match(row: Sequence[Any], score: Any) -> Match:
     id, content, metadata, *_ = row
-    return Match(read(id), float(score), None if content is None else read(content), json.loads(metadata))
+    return Match(
+        read(id), float(score), None if content is None else read(content), json.loads(metadata)
+    )
 
 
 def _floats(embedding: bytes) -> FloatArray:

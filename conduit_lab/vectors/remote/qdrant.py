@@ -1,9 +1,9 @@
 """Qdrant: the backend in a Qdrant collection, on a server or in its client's local mode.
 
-A point is an entry: its id is a hash of the entry's, its vector what distances are taken to, its payload the entry
-itself (`metadata` as JSON text, for Qdrant rounds large numbers), its place in the order of adding, the fields for
-filters (`where_qdrant`) and for words (`terms`). With cosine Qdrant keeps vectors of length 1, so `embedding` has what
-was given.
+A point is an entry: its id is a hash of the entry's, its vector what distances are taken to, its
+payload the entry itself (`metadata` as JSON text, for Qdrant rounds large numbers), its place in
+the order of adding, the fields for filters (`where_qdrant`) and for words (`terms`). With cosine
+Qdrant keeps vectors of length 1, so `embedding` has what was given.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.backend import Match, Matches
 from conduit_lab.vectors.entry import Entry
 from conduit_lab.vectors.filters import Filter
-from conduit_lab.vectors.remote.candidates import MARGIN, best, searchable, searchable_entries
 from conduit_lab.vectors.remote.place import read_place
+from conduit_lab.vectors.remote.rescoring import MARGIN, best, searchable, searchable_entries
 from conduit_lab.vectors.remote.terms import FIELD, count_terms, query_terms
 from conduit_lab.vectors.remote.where_qdrant import FACETS, payload, to_qdrant
 
@@ -48,17 +48,20 @@ _ENTRY = ["id", "content", "metadata", "created_at", "updated_at", "embedding"]
 class Qdrant:
     """The entries of one store in a collection, made where it is missing; see `Backend`.
 
-    `url` is `qdrant://host:6333/collection`, with `qdrants` over TLS and with the key in `QDRANT_API_KEY`, which is
-    never sent in the open; `qdrant://:memory:/collection` and `qdrant:///folder/collection` are the local mode.
-    `dimension` and `metric` None are what the collection has. One batch is one request, so that all of it is stored
-    or nothing. The first search by words completes points that an older version wrote. Ties are in the order of adding
-    up to 16,384 of them. Raises `MissingExtra` without qdrant-client, and `StoreError` for a server that cannot be
-    reached and for a collection of another kind.
+    `url` is `qdrant://host:6333/collection`, with `qdrants` over TLS and with the key in
+    `QDRANT_API_KEY`, which is never sent in the open; `qdrant://:memory:/collection` and
+    `qdrant:///folder/collection` are the local mode. `dimension` and `metric` None are what the
+    collection has. One batch is one request, so that all of it is stored or nothing. The first
+    search by words completes points that an older version wrote. Ties are in the order of adding up
+    to 16,384 of them. Raises `MissingExtra` without qdrant-client, and `StoreError` for a server
+    that cannot be reached and for a collection of another kind.
     """
 
     notes = None
 
-    def __init__(self, url: str, collection: str, dimension: int | None, metric: str | None) -> None:
+    def __init__(
+        self, url: str, collection: str, dimension: int | None, metric: str | None
+    ) -> None:
         try:
             from qdrant_client import QdrantClient, models
             from qdrant_client.http.exceptions import UnexpectedResponse
@@ -97,7 +100,10 @@ class Qdrant:
         with self._asking(writing=True) as client:
             keys = [_key(entry.id) for entry in entries]
             fields = ["order", "created_at"]
-            known = {str(p.id): p.payload for p in client.retrieve(self._collection, keys, with_payload=fields)}
+            known = {
+                str(p.id): p.payload
+                for p in client.retrieve(self._collection, keys, with_payload=fields)
+            }
             first = max(time.time_ns(), self._last + 1)
             self._last = first + len(entries)
             points = []
@@ -114,7 +120,11 @@ class Qdrant:
         """Remove what is there of `ids` and return how many there were."""
         with self._asking(writing=True) as client:
             keys = [_key(id) for id in dict.fromkeys(ids)]
-            there = [point.id for point in client.retrieve(self._collection, keys, with_payload=False)] if keys else []
+            there = (
+                [point.id for point in client.retrieve(self._collection, keys, with_payload=False)]
+                if keys
+                else []
+            )
             if there:
                 client.delete(self._collection, there, wait=True)
                 self.version += 1
@@ -126,14 +136,19 @@ class Qdrant:
         """Return the entry of each id, or None."""
         keys = [_key(id) for id in ids]
         with self._asking() as client:
-            points = client.retrieve(self._collection, keys, _ENTRY, with_vectors=True) if keys else []
+            points = (
+                client.retrieve(self._collection, keys, _ENTRY, with_vectors=True) if keys else []
+            )
             found = {str(point.id): self._entry(point) for point in points}
         return [found.get(key) for key in keys]
 
     def ids(self, where: Filter | None = None) -> list[str]:
         """Return the ids in the order of adding."""
         with self._asking() as client:
-            kept = sorted((point.payload["order"], point.payload["id"]) for point in self._scroll(client, where))
+            kept = sorted(
+                (point.payload["order"], point.payload["id"])
+                for point in self._scroll(client, where)
+            )
         return [id for _, id in kept]
 
     def count(self, where: Filter | None = None) -> int:
@@ -142,18 +157,35 @@ class Qdrant:
         if not keep.exact:
             return len(self.ids(where))
         with self._asking() as client:
-            return int(client.count(self._collection, self._filter(keep.condition), exact=True).count)
+            return int(
+                client.count(self._collection, self._filter(keep.condition), exact=True).count
+            )
 
-    def search(self, queries: FloatArray, top_k: int, where: Filter | None = None, exact: bool = False) -> Matches:
+    def search(
+        self, queries: FloatArray, top_k: int, where: Filter | None = None, exact: bool = False
+    ) -> Matches:
         """Return the best `top_k` for each row of `queries`."""
         vectors = searchable(self.metric, queries, ["the query"] * len(queries))
         scan = exact or where is not None or self._local
-        params = None if self._local else self._models.SearchParams(exact=scan, hnsw_ef=None if scan else _EF_SEARCH)
+        params = (
+            None
+            if self._local
+            else self._models.SearchParams(exact=scan, hnsw_ef=None if scan else _EF_SEARCH)
+        )
         lists = []
-        raw = {"with_payload": [*_MATCH, "embedding"]} if self.metric == "cosine" else {"with_vectors": True}
+        raw = (
+            {"with_payload": [*_MATCH, "embedding"]}
+            if self.metric == "cosine"
+            else {"with_vectors": True}
+        )
         with self._asking() as client:
             for query, vector in zip(queries, vectors, strict=True):
-                asked = {"query": vector.tolist(), "search_params": params, "with_payload": _MATCH, **raw}
+                asked = {
+                    "query": vector.tolist(),
+                    "search_params": params,
+                    "with_payload": _MATCH,
+                    **raw,
+                }
                 points = self._candidates(client, asked, top_k, where)
                 order = [point.payload["order"] for point in points]
                 found = best(self.metric, self._vectors(points), order, query, top_k)
@@ -168,7 +200,11 @@ class Qdrant:
             return []
         with self._asking() as client:
             self._index_terms(client)
-            asked = {"query": self._models.TextQuery(text=" ".join(terms)), "using": FIELD, "with_payload": _MATCH}
+            asked = {
+                "query": self._models.TextQuery(text=" ".join(terms)),
+                "using": FIELD,
+                "with_payload": _MATCH,
+            }
             points = self._candidates(client, asked, top_k, where)
         points.sort(key=lambda point: (-point.score, point.payload["order"]))
         return [_match(point, point.score) for point in points[:top_k]]
@@ -186,19 +222,25 @@ class Qdrant:
                 self._closed = True
                 self._client.close()
 
-    def _candidates(self, client: QdrantClient, asked: dict[str, Any], top_k: int, where: Filter | None) -> list[Any]:
+    def _candidates(
+        self, client: QdrantClient, asked: dict[str, Any], top_k: int, where: Filter | None
+    ) -> list[Any]:
         """Return the points that may be among the best `top_k` of those that `where` keeps.
 
-        More are asked for until enough of them are kept, and what was left out is worse than these by more than
-        a server rounds.
+        More are asked for until enough of them are kept, and what was left out is worse than these
+        by more than a server rounds.
         """
         keep = to_qdrant(where)
         for field in keep.ranges:
             self._index(client, field, self._models.PayloadSchemaType.FLOAT)
         condition, limit = self._filter(keep.condition), top_k + MARGIN
         while True:
-            points = client.query_points(self._collection, query_filter=condition, limit=limit, **asked).points
-            kept = points if where is None else [point for point in points if where(_metadata(point))]
+            points = client.query_points(
+                self._collection, query_filter=condition, limit=limit, **asked
+            ).points
+            kept = (
+                points if where is None else [point for point in points if where(_metadata(point))]
+            )
             if len(points) < limit:
                 return kept
             if len(kept) >= top_k:
@@ -215,7 +257,11 @@ class Qdrant:
         fields, offset = ["id", "order", *([] if keep.exact else ["metadata"])], None
         while True:
             points, offset = client.scroll(
-                self._collection, self._filter(keep.condition), limit=_PAGE, offset=offset, with_payload=fields
+                self._collection,
+                self._filter(keep.condition),
+                limit=_PAGE,
+                offset=offset,
+                with_payload=fields,
             )
             for point in points:
                 if keep.exact or where is None or where(_metadata(point)):
@@ -230,7 +276,9 @@ class Qdrant:
         """Make a payload index where it is missing; without one a strict server refuses the question."""
         if field in self._made or (self._local and field != FIELD):
             return
-        with suppress(self._refused):  # a key that may only read; the question itself is answered or refused
+        with suppress(
+            self._refused
+        ):  # a key that may only read; the question itself is answered or refused
             client.create_payload_index(self._collection, field, schema, wait=True)
         self._made.add(field)
 
@@ -240,11 +288,17 @@ class Qdrant:
             return
         models = self._models
         bm25 = models.TextScoringParams(type=models.TextScoringType.BM25)
-        self._index(client, FIELD, models.TextIndexParams(type=models.TextIndexType.TEXT, scoring=bm25))
+        self._index(
+            client, FIELD, models.TextIndexParams(type=models.TextIndexType.TEXT, scoring=bm25)
+        )
         empty, offset = models.IsEmptyCondition(is_empty=models.PayloadField(key=FIELD)), None
         while True:
             points, offset = client.scroll(
-                self._collection, models.Filter(must=[empty]), limit=_PAGE, offset=offset, with_payload=["content"]
+                self._collection,
+                models.Filter(must=[empty]),
+                limit=_PAGE,
+                offset=offset,
+                with_payload=["content"],
             )
             if points:
                 self._add_terms(client, points, empty)
@@ -252,10 +306,15 @@ class Qdrant:
                 break
         self._has_terms = True
 
-    def _add_terms(self, client: QdrantClient, points: Sequence[Any], empty: models.Condition) -> None:
+    def _add_terms(
+        self, client: QdrantClient, points: Sequence[Any], empty: models.Condition
+    ) -> None:
         models, changes = self._models, []
-        for point, terms in zip(points, count_terms(point.payload["content"] for point in points), strict=True):
-            # Another client may write it just now; the local mode, which has none, would try the filter on every point.
+        for point, terms in zip(
+            points, count_terms(point.payload["content"] for point in points), strict=True
+        ):
+            # Another client may write it just now; the local mode, which has none, would try the
+            # filter on every point.
             still = models.Filter(must=[models.HasIdCondition(has_id=[point.id]), empty])
             which: Any = {"points": [point.id]} if self._local else {"filter": still}
             change = models.SetPayload(payload={FIELD: _words(terms)}, **which)
@@ -268,7 +327,9 @@ class Qdrant:
                 f"({' '.join(str(error).split())}): search once by words with a key that may write"
             ) from error
 
-    def _point(self, key: str, entry: Entry, vector: FloatArray, kept: dict[str, Any]) -> models.PointStruct:
+    def _point(
+        self, key: str, entry: Entry, vector: FloatArray, kept: dict[str, Any]
+    ) -> models.PointStruct:
         fields = {
             "id": entry.id,
             "content": entry.content,
@@ -295,13 +356,20 @@ class Qdrant:
     def _entry(self, point: Any) -> Entry:
         fields, vector = point.payload, self._vectors([point])[0]
         return Entry(
-            fields["id"], vector, _metadata(point), fields["content"], fields["created_at"], fields["updated_at"]
+            fields["id"],
+            vector,
+            _metadata(point),
+            fields["content"],
+            fields["created_at"],
+            fields["updated_at"],
         )
 
     def _vectors(self, points: Sequence[Any]) -> FloatArray:
         """Return the embeddings of points as they were given, float32 `[n, dimension]`."""
         if self.metric != "cosine":
-            return np.array([point.vector for point in points], np.float32).reshape(len(points), self.dimension)
+            return np.array([point.vector for point in points], np.float32).reshape(
+                len(points), self.dimension
+            )
         raw = b"".join(base64.b64decode(point.payload["embedding"]) for point in points)
         return np.frombuffer(raw, "<f4").astype(np.float32).reshape(len(points), self.dimension)
 
@@ -309,15 +377,23 @@ class Qdrant:
         """Make the collection where it is missing, and return the dimension and metric of the one that is there."""
         if not self._client.collection_exists(self._collection):
             if dimension is None:
-                raise StoreError(f"{self.name}: there is no such collection: give a dimension to make it")
+                raise StoreError(
+                    f"{self.name}: there is no such collection: give a dimension to make it"
+                )
             self._create(dimension, metric or "cosine")
         vectors = self._client.get_collection(self._collection).config.params.vectors
         distances = {distance: name for name, distance in _DISTANCES.items()}
         points, _ = self._client.scroll(self._collection, limit=1, with_payload=["order"])
-        if not isinstance(vectors, self._models.VectorParams) or not all(point.payload for point in points):
-            raise StoreError(f"{self.name}: this collection is not a vector store of this package: use another name")
+        if not isinstance(vectors, self._models.VectorParams) or not all(
+            point.payload for point in points
+        ):
+            raise StoreError(
+                f"{self.name}: this collection is not a vector store of this package: use another name"
+            )
         found = vectors.size, distances[vectors.distance.value]
-        for what, got, wanted in zip(("dimension", "metric"), found, (dimension, metric), strict=True):
+        for what, got, wanted in zip(
+            ("dimension", "metric"), found, (dimension, metric), strict=True
+        ):
             if wanted not in (None, got):
                 raise StoreError(
                     f"{self.name}: the collection has {what} {got}, wanted {wanted}: "
@@ -335,7 +411,9 @@ class Qdrant:
             if not self._client.collection_exists(self._collection):
                 raise
         if not self._local:
-            self._client.create_payload_index(self._collection, FACETS, models.PayloadSchemaType.KEYWORD, wait=True)
+            self._client.create_payload_index(
+                self._collection, FACETS, models.PayloadSchemaType.KEYWORD, wait=True
+            )
 
     @contextmanager
     def _asking(self, writing: bool = False) -> Iterator[QdrantClient]:
@@ -362,7 +440,9 @@ class Qdrant:
         try:
             yield
         except ResponseHandlingException as error:
-            raise StoreError(f"{self.name}: {error.source}: is the server running, and is the URL right?") from error
+            raise StoreError(
+                f"{self.name}: {error.source}: is the server running, and is the URL right?"
+            ) from error
         except (ApiException, OSError) as error:
             raise StoreError(f"{self.name}: {' '.join(str(error).split())}") from error
 

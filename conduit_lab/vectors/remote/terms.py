@@ -1,7 +1,9 @@
-"""Terms: the words of texts as the local store indexes them, for servers whose text search has rules of its own.
+"""Terms: the words of texts as the local store indexes them, for servers whose text search has
+rules of its own.
 
-FTS5 cuts, folds and stems them in a table in memory, so a word finds the same texts on every backend. A server gets
-the terms in plain ASCII, which no tokenizer cuts or changes: a term that is long or in another script is its hash.
+FTS5 cuts, folds and stems them in a table in memory, so a word finds the same texts on every
+backend. A server gets the terms in plain ASCII, which no tokenizer cuts or changes: a term that is
+long or in another script is its hash.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from conduit_lab.vectors.disk.lexical import FOLD, MAX_CHARACTERS, TOKENIZER, fo
 
 FIELD = f"terms_{FOLD}"  # where a server keeps the terms; terms by other rules have another name
 
-_HASHED = 32  # characters of a hash, and of the shortest ASCII term that is hashed, so that none looks like a hash
+# characters of a hash, and of the shortest ASCII term that is hashed, so that none looks like a
+# hash
+_HASHED = 32
 
 _SCHEMA = f"""
 CREATE VIRTUAL TABLE words USING fts5 (content, content = '', tokenize = {TOKENIZER});
@@ -35,7 +39,12 @@ def count_terms(texts: Iterable[str | None]) -> list[Counter[str]]:
 
 def query_terms(text: str) -> list[str]:
     """Return the terms that a user's text looks for; one that two of its words share comes twice, as FTS5 counts it."""
-    return [term for _, term in sorted(_cut(query_words(fold(text[:MAX_CHARACTERS]))), key=lambda found: found[0])]
+    return [
+        term
+        for _, term in sorted(
+            _cut(query_words(fold(text[:MAX_CHARACTERS]))), key=lambda found: found[0]
+        )
+    ]
 
 
 def _cut(texts: Iterable[str]) -> Iterator[tuple[int, str]]:

@@ -31,7 +31,9 @@ FROM {table} WHERE {terms} && %s::text[] AND {where}
 ORDER BY score DESC, "order" LIMIT %s
 """
 
-_HAS = "SELECT FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s AND NOT attisdropped"
+_HAS = (
+    "SELECT FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s AND NOT attisdropped"
+)
 _ADD = (
     "ALTER TABLE {table} ADD {terms} text[], ADD counts integer[], ADD length integer",
     "ALTER TABLE {table} ALTER {terms} SET STORAGE MAIN, ALTER counts SET STORAGE MAIN",
@@ -72,6 +74,8 @@ def add(connection: Connection[Any], table: str) -> None:
             contents = [None if content is None else read(content) for _, content in rows]
             filled = map(columns, contents, count_terms(contents))
             last = rows[-1][0]
-            cursor.executemany(sql(_FILL), [(*row, key) for row, (key, _) in zip(filled, rows, strict=True)])
+            cursor.executemany(
+                sql(_FILL), [(*row, key) for row, (key, _) in zip(filled, rows, strict=True)]
+            )
         for statement in _FINISH:
             cursor.execute(sql(statement))

@@ -71,7 +71,9 @@ def canonical(value: Any) -> str:
 def _plain(value: Any) -> Any:
     match value:
         case float() if value.is_integer():
-            return int(value)  # exact, where 1e23 as a decimal is not the number that the float holds
+            return int(
+                value
+            )  # exact, where 1e23 as a decimal is not the number that the float holds
         case dict():
             return {key: _plain(item) for key, item in value.items()}
         case list():

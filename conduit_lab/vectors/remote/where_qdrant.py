@@ -1,9 +1,10 @@
 """A filter as Qdrant has it, over words that are stored with each entry.
 
-Qdrant compares values by rules of its own: an array matches by any of its items, a float never equals, null is
-absent, and a key cannot hold a quote. So an entry carries `facets`, one word for each thing that a filter can ask
-exactly, and `numbers` for ranges. What Qdrant cannot answer (text in order, a part of a text) keeps too many
-entries; the caller asks the filter itself about each that comes back.
+Qdrant compares values by rules of its own: an array matches by any of its items, a float never
+equals, null is absent, and a key cannot hold a quote. So an entry carries `facets`, one word for
+each thing that a filter can ask exactly, and `numbers` for ranges. What Qdrant cannot answer (text
+in order, a part of a text) keeps too many entries; the caller asks the filter itself about each
+that comes back.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ FACETS, NUMBERS = "facets", "numbers"
 
 _LONGEST = 100  # characters of a word; a longer one is known by its hash
 _RANGES = {"$gt": "gte", "$gte": "gte", "$lt": "lte", "$lte": "lte"}
-_SLACK = 1e-12  # by which a range is wider, relative: whole numbers are rounded to float64, and JSON may be read so
+# by which a range is wider, relative: whole numbers are rounded to float64, and JSON may be read so
+_SLACK = 1e-12
 _MOST = sys.float_info.max
 
 
 class Kept(NamedTuple):
-    """What Qdrant is asked to keep, and whether these are exactly the entries that the filter keeps.
+    """What Qdrant is asked to keep, and whether these are exactly the entries that the filter
+    keeps.
 
     `condition` is None for all entries. `ranges` are the payload fields that it orders by.
     """
@@ -89,7 +92,9 @@ class _Qdrant:
     def negated(self, part: Kept) -> Kept:
         if not part.exact:
             return Kept(None, False)  # the opposite of too many would be too few
-        return _combined("must_not", [_everything() if part.condition is None else part.condition], [part])
+        return _combined(
+            "must_not", [_everything() if part.condition is None else part.condition], [part]
+        )
 
 
 def _combined(how: str | None, conditions: list[Any], parts: Sequence[Kept]) -> Kept:

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from conduit_lab.vectors.filters import Filter
 from conduit_lab.vectors.remote.where import canonical, translate
 
-# PostgreSQL's text cannot hold NUL. Six control characters are written as pairs, so that order stays as it is and
-# no pair begins inside of another: what text contains, its written form contains too, and nothing else.
+# PostgreSQL's text cannot hold NUL. Six control characters are written as pairs, so that order
+# stays as it is and no pair begins inside of another: what text contains, its written form contains
+# too, and nothing else.
 _WRITTEN = dict(enumerate(first + second for first in "\1\2" for second in "\3\4\5"))
 _READ = {pair: chr(code) for code, pair in _WRITTEN.items()}
 _PAIR = re.compile("[\1\2][\3-\5]")
@@ -54,11 +55,17 @@ class _Postgres:
             case "$eq":
                 # The containment is true for every equal value, and an index answers it.
                 whole = canonical(_written({key: operand}))
-                return Sql(f"(attributes @> %s::jsonb AND {value} = %s::jsonb)", [whole, name, _json(operand)])
+                return Sql(
+                    f"(attributes @> %s::jsonb AND {value} = %s::jsonb)",
+                    [whole, name, _json(operand)],
+                )
             case "$in" if len(operand) <= _SHORT:
                 return self.some([self.test(key, "$eq", item) for item in operand])
             case "$in":
-                return Sql(f"coalesce({value} = ANY(%s::jsonb[]), FALSE)", [name, [_json(item) for item in operand]])
+                return Sql(
+                    f"coalesce({value} = ANY(%s::jsonb[]), FALSE)",
+                    [name, [_json(item) for item in operand]],
+                )
             case "$exists":
                 found = Sql("attributes ? %s::text", [name])
                 return found if operand else self.negated(found)
@@ -81,7 +88,9 @@ class _Postgres:
         if isinstance(operand, str):
             # "C" orders by code point, as Python does; the database's own collation may not.
             text = f'(attributes ->> %s::text) COLLATE "C" {comparison} %s::text'
-            return Sql(f"coalesce({kind} = 'string' AND {text}, FALSE)", [name, name, write(operand)])
+            return Sql(
+                f"coalesce({kind} = 'string' AND {text}, FALSE)", [name, name, write(operand)]
+            )
         number = f"attributes -> %s::text {comparison} %s::jsonb"
         return Sql(f"coalesce({kind} = 'number' AND {number}, FALSE)", [name, name, _json(operand)])
 

@@ -28,8 +28,8 @@ def chain(
 ) -> Path:
     """Write a model that goes on along `tokens`; elsewhere its logits are `noise` times normal.
 
-    `logits` is their width, by default the tokenizer's size, and `embedded` the number of ids that the graph takes.
-    """
+    `logits` is their width, by default the tokenizer's size, and `embedded` the number of ids that
+    the graph takes."""
     path.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(path / "tokenizer.json"))
     width = logits or tokenizer.get_vocab_size()
@@ -43,7 +43,10 @@ def chain(
         node("Cast", ["input_ids"], ["float"], to=TensorProto.FLOAT),
         node("Unsqueeze", ["float", "axes"], ["added"]),
         node("Identity", ["attention_mask"], ["mask"]),
-        *(node("Concat", [past, "added"], [present], axis=2) for past, present in zip(pasts, presents, strict=True)),
+        *(
+            node("Concat", [past, "added"], [present], axis=2)
+            for past, present in zip(pasts, presents, strict=True)
+        ),
     ]
     ints = [value(name, TensorProto.INT64, ["b", "s"]) for name in ("input_ids", "position_ids")]
     inputs = [*ints, value("attention_mask", TensorProto.INT64, ["b", "t"])]
@@ -55,8 +58,16 @@ def chain(
         numpy_helper.from_array(np.array([1, 3]), "axes"),
     ]
     graph = helper.make_graph(nodes, "chain", inputs, outputs, constants)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path / "model.onnx")
-    given = {"architectures": ["LlamaForCausalLM"], "vocab_size": width, "max_position_embeddings": 4096, **config}
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+        path / "model.onnx",
+    )
+    given = {
+        "architectures": ["LlamaForCausalLM"],
+        "vocab_size": width,
+        "max_position_embeddings": 4096,
+        **config,
+    }
     for name, content in {"config.json": given, **(files or {})}.items():
         (path / name).write_text(json.dumps(content))
     return path

@@ -54,19 +54,31 @@ def caches(graph: Builder, is_long: str, by: str) -> list[str]:
     """Return the names of the chosen cosines and sines."""
     if by == "Where":
         return [
-            graph.add("Where", is_long, graph.constant(made(angles(8.0))), graph.constant(made(angles(1.0))))
+            graph.add(
+                "Where",
+                is_long,
+                graph.constant(made(angles(8.0))),
+                graph.constant(made(angles(1.0))),
+            )
             for made in (np.cos, np.sin)
         ]
     branches = []
     for tag, factor in (("large", 8.0), ("small", 1.0)):
         outputs = [f"cos_{tag}", f"sin_{tag}"]
         nodes = [
-            node("Constant", [], [name], value=numpy_helper.from_array(made(angles(factor)).astype(np.float32)))
+            node(
+                "Constant",
+                [],
+                [name],
+                value=numpy_helper.from_array(made(angles(factor)).astype(np.float32)),
+            )
             for name, made in zip(outputs, (np.cos, np.sin), strict=True)
         ]
         types = [value(name, TensorProto.FLOAT, [CONTEXT, HEAD // 2]) for name in outputs]
         branches.append(helper.make_graph(nodes, tag, [], types))
-    graph.nodes.append(node("If", [is_long], ["cos", "sin"], then_branch=branches[0], else_branch=branches[1]))
+    graph.nodes.append(
+        node("If", [is_long], ["cos", "sin"], then_branch=branches[0], else_branch=branches[1])
+    )
     return ["cos", "sin"]
 
 
@@ -79,11 +91,15 @@ def comparison(graph: Builder, kind: str, switch: int) -> str:
         total = graph.add("Gather", graph.add("Shape", "attention_mask"), graph.constant(1), axis=0)
         return graph.add("Not", graph.add("Less", total, graph.constant(switch + 1)))
     if kind == "highest position":  # as Optimum's patch of transformers writes it
-        total = graph.add("Add", graph.add("ReduceMax", "position_ids", keepdims=0), graph.constant(1))
+        total = graph.add(
+            "Add", graph.add("ReduceMax", "position_ids", keepdims=0), graph.constant(1)
+        )
         return graph.add("Greater", total, graph.constant(switch))
     if kind == "tokens of the mask":
         tokens = graph.add("ReduceSum", "attention_mask", graph.constant([1]), keepdims=0)
-        return graph.add("GreaterOrEqual", graph.add("ReduceMax", tokens, keepdims=0), graph.constant(switch + 1))
+        return graph.add(
+            "GreaterOrEqual", graph.add("ReduceMax", tokens, keepdims=0), graph.constant(switch + 1)
+        )
     raise AssertionError(kind)
 
 
@@ -121,9 +137,15 @@ def plain(graph: Builder, x: str, layer: int, rotary: list[str]) -> str:
         return graph.add("Transpose", apart, perm=[0, 2, 1, 3])
 
     def turned(each: str) -> str:
-        cos, sin = (graph.add("Unsqueeze", graph.add("Gather", r, "position_ids"), one) for r in rotary)
-        low = graph.add("Slice", each, graph.constant([0]), graph.constant([HEAD // 2]), graph.constant([3]))
-        high = graph.add("Slice", each, graph.constant([HEAD // 2]), graph.constant([HEAD]), graph.constant([3]))
+        cos, sin = (
+            graph.add("Unsqueeze", graph.add("Gather", r, "position_ids"), one) for r in rotary
+        )
+        low = graph.add(
+            "Slice", each, graph.constant([0]), graph.constant([HEAD // 2]), graph.constant([3])
+        )
+        high = graph.add(
+            "Slice", each, graph.constant([HEAD // 2]), graph.constant([HEAD]), graph.constant([3])
+        )
         first = graph.add("Sub", graph.add("Mul", low, cos), graph.add("Mul", high, sin))
         second = graph.add("Add", graph.add("Mul", high, cos), graph.add("Mul", low, sin))
         return graph.add("Concat", first, second, axis=3)
@@ -133,12 +155,16 @@ def plain(graph: Builder, x: str, layer: int, rotary: list[str]) -> str:
     past = f"past_key_values.{layer}."
     graph.nodes.append(node("Concat", [past + "key", key], [f"present.{layer}.key"], axis=2))
     graph.nodes.append(node("Concat", [past + "value", val], [f"present.{layer}.value"], axis=2))
-    scores = graph.add("MatMul", query, graph.add("Transpose", f"present.{layer}.key", perm=[0, 1, 3, 2]))
+    scores = graph.add(
+        "MatMul", query, graph.add("Transpose", f"present.{layer}.key", perm=[0, 1, 3, 2])
+    )
     if layer == 0:  # a column is seen where it is a token and not after the query's own
         columns = graph.add("Sub", graph.add("CumSum", "attention_mask", graph.constant(1)), one)
         positions = graph.add("Unsqueeze", "position_ids", graph.constant([2]))
         later = graph.add("Greater", graph.add("Unsqueeze", columns, one), positions)
-        padding = graph.add("Equal", graph.add("Unsqueeze", "attention_mask", one), graph.constant(0))
+        padding = graph.add(
+            "Equal", graph.add("Unsqueeze", "attention_mask", one), graph.constant(0)
+        )
         graph.nodes.append(node("Or", [later, padding], ["hidden"]))
         graph.nodes.append(node("Unsqueeze", ["hidden", one], ["hidden_heads"]))
     scaled = graph.add("Mul", scores, graph.constant(np.float32(HEAD**-0.5)))
@@ -148,14 +174,23 @@ def plain(graph: Builder, x: str, layer: int, rotary: list[str]) -> str:
     return graph.add("Reshape", back, graph.constant([0, 0, KV_HEADS * HEAD]))
 
 
-def folder(path: Path, kind: str = "mask width", by: str = "If", *, whole: bool = True, switch: int = SWITCH) -> Path:
+def folder(
+    path: Path,
+    kind: str = "mask width",
+    by: str = "If",
+    *,
+    whole: bool = True,
+    switch: int = SWITCH,
+) -> Path:
     """Write a decoder that changes its rotary cache beyond `switch` tokens; `whole` has GroupQueryAttention."""
     graph = Builder()
     rotary = caches(graph, comparison(graph, kind, switch), by)
     x = graph.add("Gather", graph.weight(VOCABULARY, WIDTH, scale=1.0), "input_ids")
     norm = graph.constant(np.ones(WIDTH, np.float32))
     for layer in range(LAYERS):
-        attended = (grouped if whole else plain)(graph, graph.add("LayerNormalization", x, norm), layer, rotary)
+        attended = (grouped if whole else plain)(
+            graph, graph.add("LayerNormalization", x, norm), layer, rotary
+        )
         size = (HEADS if whole else KV_HEADS) * HEAD
         x = graph.add("Add", x, graph.add("MatMul", attended, graph.weight(size, WIDTH)))
     final = graph.add("LayerNormalization", x, norm)
@@ -169,7 +204,9 @@ def folder(path: Path, kind: str = "mask width", by: str = "If", *, whole: bool 
         for part in ("key", "value"):
             shape = ["b", KV_HEADS, "past", HEAD]
             inputs.append(value(f"past_key_values.{layer}.{part}", TensorProto.FLOAT, shape))
-            outputs.append(value(f"present.{layer}.{part}", TensorProto.FLOAT, ["b", KV_HEADS, "t", HEAD]))
+            outputs.append(
+                value(f"present.{layer}.{part}", TensorProto.FLOAT, ["b", KV_HEADS, "t", HEAD])
+            )
     made = helper.make_graph(graph.nodes, "decoder", inputs, outputs, graph.constants)
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
     path.mkdir(parents=True, exist_ok=True)
@@ -185,14 +222,22 @@ def folder(path: Path, kind: str = "mask width", by: str = "If", *, whole: bool 
 
 def reference(path: Path, prompt: list[int], tokens: int) -> list[int]:
     """Return what the graph writes greedily when the whole sequence is computed again for each token."""
-    session = onnxruntime.InferenceSession(str(path / "model.onnx"), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        str(path / "model.onnx"), providers=["CPUExecutionProvider"]
+    )
     names = {each.name for each in session.get_inputs()}
     ids = list(prompt)
     for _ in range(tokens):
         feeds = {"input_ids": np.array([ids]), "attention_mask": np.ones((1, len(ids)), np.int64)}
         feeds["position_ids"] = np.arange(len(ids))[None]
         empty = np.zeros((1, KV_HEADS, 0, HEAD), np.float32)
-        feeds |= {f"past_key_values.{layer}.{part}": empty for layer in range(LAYERS) for part in ("key", "value")}
-        logits = session.run(["logits"], {name: feed for name, feed in feeds.items() if name in names})[0]
+        feeds |= {
+            f"past_key_values.{layer}.{part}": empty
+            for layer in range(LAYERS)
+            for part in ("key", "value")
+        }
+        logits = session.run(
+            ["logits"], {name: feed for name, feed in feeds.items() if name in names}
+        )[0]
         ids.append(int(logits[0, -1].argmax()))
     return ids[len(prompt) :]

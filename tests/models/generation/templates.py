@@ -149,4 +149,11 @@ ODD = """\
 {%- for key, value in message.items() %}{{ key }}={{ value }}{% endfor %}
 {%- endfor %}"""
 
-TEMPLATES = {"qwen3": QWEN3, "llama3": LLAMA3, "phi4": PHI4, "mistral": MISTRAL, "gemma": GEMMA, "odd": ODD}
+TEMPLATES = {
+    "qwen3": QWEN3,
+    "llama3": LLAMA3,
+    "phi4": PHI4,
+    "mistral": MISTRAL,
+    "gemma": GEMMA,
+    "odd": ODD,
+}

@@ -45,14 +45,19 @@ def test_messages_become_the_prompt() -> None:
     assert template(CHATML).render(messages) == (
         "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
     )
-    assert template(CHATML).render(HELLO, add_generation_prompt=False) == "<|im_start|>user\nHello<|im_end|>\n"
+    assert (
+        template(CHATML).render(HELLO, add_generation_prompt=False)
+        == "<|im_start|>user\nHello<|im_end|>\n"
+    )
 
 
 def test_special_tokens_are_known_and_a_template_may_refuse() -> None:
     alternating = template(ALTERNATING, bos_token="<s>", eos_token="</s>")
     answered = [*HELLO, {"role": "assistant", "content": "Hi"}]
     assert alternating.render(answered) == "<s>[INST] Hello [/INST]Hi</s>"
-    with pytest.raises(InputError, match="the chat template refuses these messages: roles must alternate"):
+    with pytest.raises(
+        InputError, match="the chat template refuses these messages: roles must alternate"
+    ):
         alternating.render(HELLO * 2)
 
 
@@ -87,7 +92,9 @@ def test_formats_give_what_python_gives() -> None:
         "{{ '%s %5d%% %.2f' | format('a', 7, 1.5) }}|{{ '%(k)s' | format(k='c') }}"
     )
     assert template(source).render(HELLO) == "In 2023: ab      7 'b'|a     7% 1.50|c"
-    assert template("{{ '{0[role]} {0[content]}'.format(messages[0]) }}").render(HELLO) == "user Hello"
+    assert (
+        template("{{ '{0[role]} {0[content]}'.format(messages[0]) }}").render(HELLO) == "user Hello"
+    )
 
 
 def test_loops_of_a_template_see_the_same_at_each_rendering() -> None:
@@ -109,7 +116,13 @@ def test_content_is_no_template() -> None:
 
 def test_assistant_may_only_call_tools_and_empty_fields_are_no_matter() -> None:
     calls = [{"function": {"name": "look", "arguments": {"at": 1}}}]
-    answer = {"role": "assistant", "content": None, "tool_calls": calls, "refusal": None, "annotations": []}
+    answer = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": calls,
+        "refusal": None,
+        "annotations": [],
+    }
     source = "{{ messages[0].content is none }} {{ messages[0].tool_calls[0].function.name }}"
     assert template(source).render([answer]) == "True look"
 
@@ -125,7 +138,10 @@ def test_assistant_may_only_call_tools_and_empty_fields_are_no_matter() -> None:
         ([], "there are 0 messages: wanted 1 to 10000"),
         (HELLO * 10_001, "there are 10001 messages"),
         (["hi"], r"messages\[0\] is a str: wanted"),
-        ([*HELLO, {"content": "x"}], r"messages\[1\] has the role 'None': wanted one of system, developer, user"),
+        (
+            [*HELLO, {"content": "x"}],
+            r"messages\[1\] has the role 'None': wanted one of system, developer, user",
+        ),
         ([{"role": "root", "content": "x"}], r"messages\[0\] has the role 'root'"),
         ([{"role": ["user"], "content": "x"}], r"messages\[0\] has the role"),
         ([{"role": "user"}], r"messages\[0\] has a content of type NoneType: wanted a text"),
@@ -133,13 +149,27 @@ def test_assistant_may_only_call_tools_and_empty_fields_are_no_matter() -> None:
         ([{"role": "user", "content": []}], r"messages\[0\] has a content of type list"),
         ([{"role": "assistant", "content": None}], r"messages\[0\] has a content of type NoneType"),
         (
-            [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://127.0.0.1/"}}]}],
+            [
+                {
+                    "role": "user",
+                    "content": [{"type": "image_url", "image_url": {"url": "http://127.0.0.1/"}}],
+                }
+            ],
             r"messages\[0\] has a part of type 'image_url': this model reads text alone, and nothing is fetched",
         ),
-        ([{"role": "user", "content": [{"type": "text"}]}], r"messages\[0\] has a part of type 'text'"),
+        (
+            [{"role": "user", "content": [{"type": "text"}]}],
+            r"messages\[0\] has a part of type 'text'",
+        ),
         ([{"role": "user", "content": ["x"]}], r"messages\[0\] has a part of type 'str'"),
-        ([{"role": "user", "content": "x", "image": "a"}], r"messages\[0\] has 'image': wanted role, content"),
-        ([{"role": "user", "content": "x", "name": object()}], r"messages\[0\].name holds a object: wanted what JSON"),
+        (
+            [{"role": "user", "content": "x", "image": "a"}],
+            r"messages\[0\] has 'image': wanted role, content",
+        ),
+        (
+            [{"role": "user", "content": "x", "name": object()}],
+            r"messages\[0\].name holds a object: wanted what JSON",
+        ),
     ],
 )
 def test_message_that_does_not_fit_is_named(messages: Any, told: str) -> None:
@@ -148,7 +178,9 @@ def test_message_that_does_not_fit_is_named(messages: Any, told: str) -> None:
 
 
 def test_messages_that_are_too_long_are_refused() -> None:
-    with pytest.raises(InputError, match="the messages have 8388609 characters: wanted at most 8388608"):
+    with pytest.raises(
+        InputError, match="the messages have 8388609 characters: wanted at most 8388608"
+    ):
         template(CHATML).render([{"role": "user", "content": "a" * (8 * 2**20 + 1)}])
 
 
@@ -161,7 +193,9 @@ def test_deep_data_is_refused() -> None:
 
 
 def test_fault_inside_a_template_is_told() -> None:
-    with pytest.raises(InputError, match=r"the chat template cannot take these messages: UndefinedError: .*nothing"):
+    with pytest.raises(
+        InputError, match=r"the chat template cannot take these messages: UndefinedError: .*nothing"
+    ):
         template("{{ nothing.at.all }}").render(HELLO)
 
 
@@ -245,7 +279,9 @@ KEPT = "{{% set ns = namespace(x=0) %}}{{% for i in range(9999) %}}{{% set ns.x 
     ],
 )
 def test_template_that_does_not_end_or_fills_the_memory_is_cut(source: str) -> None:
-    with pytest.raises(ModelRunError, match=r"^the chat template of writer/tokenizer_config.json was cut: "):
+    with pytest.raises(
+        ModelRunError, match=r"^the chat template of writer/tokenizer_config.json was cut: "
+    ):
         template(source).render(HELLO)
 
 
@@ -268,10 +304,13 @@ def test_template_reaches_nothing_but_what_it_is_given(source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "nested", ["{% for a in [1] %}" * 60 + "{% endfor %}" * 60, "{% autoescape true %}{% endautoescape %}"]
+    "nested",
+    ["{% for a in [1] %}" * 60 + "{% endfor %}" * 60, "{% autoescape true %}{% endautoescape %}"],
 )
 def test_template_that_is_no_chat_template_is_named(nested: str) -> None:
-    with pytest.raises(ModelLoadError, match=r"^writer/tokenizer_config.json has a chat template that is broken"):
+    with pytest.raises(
+        ModelLoadError, match=r"^writer/tokenizer_config.json has a chat template that is broken"
+    ):
         template(nested).render(HELLO)
 
 
@@ -292,7 +331,11 @@ def test_long_and_many_messages_are_no_hostile_ones() -> None:
 
 
 def test_template_of_the_config_with_its_special_tokens(tmp_path: Path) -> None:
-    config = {"chat_template": "{{ bos_token }}{{ eos_token }}", "bos_token": {"content": "<s>"}, "eos_token": "</s>"}
+    config = {
+        "chat_template": "{{ bos_token }}{{ eos_token }}",
+        "bos_token": {"content": "<s>"},
+        "eos_token": "</s>",
+    }
     assert ChatTemplate.read(folder(tmp_path, config)).render(HELLO) == "<s></s>"
 
 
@@ -307,14 +350,17 @@ def test_named_templates(tmp_path: Path) -> None:
     folder(tmp_path, {"chat_template": named})
     assert ChatTemplate.read(tmp_path).render(HELLO) == "plain"
     assert ChatTemplate.read(tmp_path, "tool_use").render(HELLO) == "tools"
-    with pytest.raises(ModelLoadError, match="has no chat template 'rag': it has default, tool_use"):
+    with pytest.raises(
+        ModelLoadError, match="has no chat template 'rag': it has default, tool_use"
+    ):
         ChatTemplate.read(tmp_path, "rag")
 
 
 def test_folder_without_a_template_says_what_to_do(tmp_path: Path) -> None:
     for config in ({}, {"chat_template": None}):
         with pytest.raises(
-            InputError, match=r"has no chat template: give a prompt text instead .*chat_template\.jinja"
+            InputError,
+            match=r"has no chat template: give a prompt text instead .*chat_template\.jinja",
         ):
             ChatTemplate.read(folder(tmp_path, config)).render(HELLO)
     (tmp_path / "tokenizer_config.json").unlink()
@@ -341,7 +387,10 @@ def test_broken_config_is_named(tmp_path: Path, config: str, told: str | None) -
 
 
 def test_broken_template_is_named_with_its_line() -> None:
-    with pytest.raises(ModelLoadError, match=r"tokenizer_config\.json has a chat template that is broken in line 2: "):
+    with pytest.raises(
+        ModelLoadError,
+        match=r"tokenizer_config\.json has a chat template that is broken in line 2: ",
+    ):
         template("a\n{% for %}").render(HELLO)
 
 

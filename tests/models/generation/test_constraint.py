@@ -14,8 +14,7 @@ from conduit_lab.core.errors import InputError, MissingExtra, ModelLoadError
 from conduit_lab.models.generation.constraint import Constraint, Constraints
 from conduit_lab.models.generation.sampling import Sampler, Sampling
 from conduit_lab.models.generation.text import Text
-
-from .test_text import byte_level, sentencepiece, wordpiece
+from tests.models.generation.test_text import byte_level, sentencepiece, wordpiece
 
 PADDING = 7  # logits are often wider than the tokenizer
 EOS = 1
@@ -26,11 +25,13 @@ def constraints(tokenizer: Any = byte_level) -> Constraints:
     return Constraints(tokenizer().to_str(), tokenizer().get_vocab_size() + PADDING, [EOS])
 
 
-def written(constraint: Constraint, seed: int, tokenizer: Any = byte_level, limit: int = 400) -> str | None:
+def written(
+    constraint: Constraint, seed: int, tokenizer: Any = byte_level, limit: int = 400
+) -> str | None:
     """Return the text that random logits write, up to its end; None where it came to none.
 
-    What may end soon does: a token gets less likely with its length, and the end more with the time.
-    """
+    What may end soon does: a token gets less likely with its length, and the end more with the
+    time."""
     random = np.random.default_rng(seed)
     backend = tokenizer()
     width = backend.get_vocab_size() + PADDING
@@ -62,7 +63,9 @@ TEXTS = st.text(ALPHABET, min_size=1, max_size=5)
 @given(data=st.data())
 def test_text_is_one_of_the_choices(tokenizer: Any, data: Any) -> None:
     letters = st.text(ALPHABET, min_size=1, max_size=5)
-    choices = data.draw(st.lists(letters.filter(lambda text: not text.startswith(" ")), min_size=1, max_size=4))
+    choices = data.draw(
+        st.lists(letters.filter(lambda text: not text.startswith(" ")), min_size=1, max_size=4)
+    )
     got = written(constraints(tokenizer).choices(choices), data.draw(st.integers(0, 99)), tokenizer)
     assert got in choices
 
@@ -78,7 +81,9 @@ PATTERNS = st.recursive(
     lambda inner: st.one_of(
         st.lists(inner, min_size=2, max_size=3).map("".join),
         st.lists(inner, min_size=2, max_size=3).map(lambda parts: f"(?:{'|'.join(parts)})"),
-        st.tuples(inner, st.sampled_from(["?", "{1,3}", "{2}", "*"])).map(lambda pair: f"(?:{pair[0]}){pair[1]}"),
+        st.tuples(inner, st.sampled_from(["?", "{1,3}", "{2}", "*"])).map(
+            lambda pair: f"(?:{pair[0]}){pair[1]}"
+        ),
     ),
     max_leaves=5,
 )
@@ -151,7 +156,9 @@ def test_schema_may_be_a_text() -> None:
 
 
 def test_white_space_of_json_has_an_end() -> None:
-    made = constraints().json_schema({"type": "array", "items": {"type": "null"}, "minItems": 1, "maxItems": 1})
+    made = constraints().json_schema(
+        {"type": "array", "items": {"type": "null"}, "minItems": 1, "maxItems": 1}
+    )
     space = byte_level().token_to_id("Ġ")
     bracket = byte_level().token_to_id("[")
     made.take(bracket)
@@ -204,17 +211,49 @@ def matches(schema: Any, text: str) -> bool:
     [
         (OPEN, ["0.1", "0.5", "0.01"], ["0", "-0", "0.0", "0.51", "1"]),
         ({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.5}, ["0.3"], ["0", "0.5"]),
-        ({"type": "number", "minimum": -0.5, "exclusiveMaximum": 0}, ["-0.5", "-0.1"], ["0", "-0", "-0.0"]),
-        ({"type": "number", "exclusiveMinimum": -1.5, "exclusiveMaximum": -1}, ["-1.2"], ["-1", "-1.5", "-1.0"]),
-        ({"type": "number", "exclusiveMinimum": 10, "maximum": 10.5}, ["10.1", "10.5"], ["10", "10.0", "9"]),
-        ({"type": "number", "exclusiveMinimum": 1, "exclusiveMaximum": 2}, ["1.5"], ["1", "2", "2.0"]),
-        ({"type": "number", "exclusiveMinimum": 0, "maximum": 2, "multipleOf": 0.5}, ["0.5", "2"], ["0", "0.3"]),
+        (
+            {"type": "number", "minimum": -0.5, "exclusiveMaximum": 0},
+            ["-0.5", "-0.1"],
+            ["0", "-0", "-0.0"],
+        ),
+        (
+            {"type": "number", "exclusiveMinimum": -1.5, "exclusiveMaximum": -1},
+            ["-1.2"],
+            ["-1", "-1.5", "-1.0"],
+        ),
+        (
+            {"type": "number", "exclusiveMinimum": 10, "maximum": 10.5},
+            ["10.1", "10.5"],
+            ["10", "10.0", "9"],
+        ),
+        (
+            {"type": "number", "exclusiveMinimum": 1, "exclusiveMaximum": 2},
+            ["1.5"],
+            ["1", "2", "2.0"],
+        ),
+        (
+            {"type": "number", "exclusiveMinimum": 0, "maximum": 2, "multipleOf": 0.5},
+            ["0.5", "2"],
+            ["0", "0.3"],
+        ),
         ({"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 3}, ["1", "2"], ["0", "3"]),
         ({"type": "integer", "exclusiveMinimum": 0, "maximum": 2.5}, ["1", "2"], ["0", "3"]),
-        ({"type": "integer", "exclusiveMaximum": 9007199254740992}, ["9007199254740991"], ["9007199254740992"]),
+        (
+            {"type": "integer", "exclusiveMaximum": 9007199254740992},
+            ["9007199254740991"],
+            ["9007199254740992"],
+        ),
         ({"exclusiveMinimum": 0, "maximum": 0.5}, ["0.1", '"a"'], ["0"]),
         ({"allOf": [{"type": "number", "exclusiveMinimum": 0}, {"maximum": 0.5}]}, ["0.1"], ["0"]),
-        ({"type": "number", "exclusiveMinimum": 0, "anyOf": [{"maximum": 0.5}, {"maximum": 0.2}]}, ["0.1"], ["0"]),
+        (
+            {
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "anyOf": [{"maximum": 0.5}, {"maximum": 0.2}],
+            },
+            ["0.1"],
+            ["0"],
+        ),
         ({"anyOf": [OPEN, {"type": "boolean"}]}, ["0.1", "true"], ["0"]),
         ({"type": "array", "items": OPEN}, ["[0.1]"], ["[0]", "[0.1,0]"]),
         ({"$defs": {"default": OPEN}, "$ref": "#/$defs/default"}, ["0.1"], ["0"]),
@@ -223,7 +262,11 @@ def matches(schema: Any, text: str) -> bool:
             ['{"const": 0.1}'],
             ['{"const": 0}'],
         ),
-        ({"enum": [{"exclusiveMinimum": 0}]}, ['{"exclusiveMinimum": 0}'], ['{"exclusiveMinimum": 1}']),
+        (
+            {"enum": [{"exclusiveMinimum": 0}]},
+            ['{"exclusiveMinimum": 0}'],
+            ['{"exclusiveMinimum": 1}'],
+        ),
     ],
 )
 def test_exclusive_bound_is_left_out(schema: Any, good: list[str], bad: list[str]) -> None:
@@ -236,9 +279,14 @@ BOUNDS = st.sampled_from([-2, -1.5, -1, -0.5, 0, 0.25, 0.5, 1, 1.25, 2, 10])
 
 @settings(deadline=None, max_examples=40)
 @given(
-    BOUNDS, BOUNDS, st.sampled_from(["minimum", "exclusiveMinimum"]), st.sampled_from(["maximum", "exclusiveMaximum"])
+    BOUNDS,
+    BOUNDS,
+    st.sampled_from(["minimum", "exclusiveMinimum"]),
+    st.sampled_from(["maximum", "exclusiveMaximum"]),
 )
-def test_no_number_out_of_its_bounds_is_written(low: float, high: float, least: str, most: str) -> None:
+def test_no_number_out_of_its_bounds_is_written(
+    low: float, high: float, least: str, most: str
+) -> None:
     if low >= high:
         return
     schema = {"type": "number", least: low, most: high}
@@ -319,7 +367,11 @@ TOGETHER = "json_schema wants a text that matches more than 6 patterns at once"
 
 
 def nested(depth: int) -> dict[str, Any]:
-    return {"pattern": f"a.{{{depth}}}b", "anyOf": [nested(depth - 1)]} if depth else {"type": "string"}
+    return (
+        {"pattern": f"a.{{{depth}}}b", "anyOf": [nested(depth - 1)]}
+        if depth
+        else {"type": "string"}
+    )
 
 
 def referring(depth: int) -> dict[str, Any]:
@@ -347,8 +399,14 @@ def test_schema_with_many_patterns_apart_is_taken() -> None:
         ({"const": object()}, "json_schema is not JSON"),
         ({"type": "kettle"}, "json_schema cannot be used: "),
         ({"not": {}}, "json_schema cannot be used: .*not"),
-        ({"$ref": "http://127.0.0.1:1/schema"}, "json_schema refers to 'http://127.0.0.1:1/schema'"),
-        ({"$defs": {"a": {"$anchor": "b"}}, "$ref": "#b"}, "json_schema refers to '#b': wanted a part of itself"),
+        (
+            {"$ref": "http://127.0.0.1:1/schema"},
+            "json_schema refers to 'http://127.0.0.1:1/schema'",
+        ),
+        (
+            {"$defs": {"a": {"$anchor": "b"}}, "$ref": "#b"},
+            "json_schema refers to '#b': wanted a part of itself",
+        ),
         ({"$defs": {"a": {}}, "$ref": "#/$defs/%61"}, "json_schema refers to '#/.defs/%61'"),
         ({"items": {"$id": "other:a", "$ref": "#"}}, "json_schema has an .id inside"),
         ({"$ref": "#"}, "json_schema cannot be used: "),
@@ -356,11 +414,20 @@ def test_schema_with_many_patterns_apart_is_taken() -> None:
             {"type": "integer", "multipleOf": 999983},
             "json_schema has multipleOf of 999983 in all: wanted at most 10000",
         ),
-        ({"allOf": [{"type": "integer", "multipleOf": m} for m in (0.97, 991)]}, "json_schema has multipleOf of 96127"),
+        (
+            {"allOf": [{"type": "integer", "multipleOf": m} for m in (0.97, 991)]},
+            "json_schema has multipleOf of 96127",
+        ),
         ({"type": "string", "allOf": [{"pattern": f"a.{{{i}}}b"} for i in range(40)]}, TOGETHER),
         (nested(40), TOGETHER),
-        ({"$defs": {str(i): referring(i) for i in range(40)} | {"40": {}}, "$ref": "#/$defs/0"}, TOGETHER),
-        (json.loads('{"items":' * 300 + "{}" + "}" * 300), "json_schema cannot be used: recursion limit"),
+        (
+            {"$defs": {str(i): referring(i) for i in range(40)} | {"40": {}}, "$ref": "#/$defs/0"},
+            TOGETHER,
+        ),
+        (
+            json.loads('{"items":' * 300 + "{}" + "}" * 300),
+            "json_schema cannot be used: recursion limit",
+        ),
         ({"enum": []}, "json_schema cannot be used: "),
         ({"type": "string", "pattern": "(?=a)"}, "json_schema cannot be used: "),
         ({"type": "string", "maxLength": 5, "minLength": 9}, "json_schema cannot be used: "),
@@ -373,18 +440,24 @@ def test_schema_that_is_wrong_or_too_costly(schema: Any, told: str) -> None:
 
 
 def test_options_of_the_library_are_not_the_callers() -> None:
-    made = constraints().json_schema({"x-guidance": {"whitespace_pattern": "z*"}, "type": "array", "maxItems": 0})
+    made = constraints().json_schema(
+        {"x-guidance": {"whitespace_pattern": "z*"}, "type": "array", "maxItems": 0}
+    )
     got = written(made, 3)
     assert got is not None
     assert json.loads(got) == []
 
 
 def test_tokenizer_that_the_library_does_not_know_is_told() -> None:
-    with pytest.raises(ModelLoadError, match="the tokenizer of this model cannot be used for constrained text"):
+    with pytest.raises(
+        ModelLoadError, match="the tokenizer of this model cannot be used for constrained text"
+    ):
         constraints(wordpiece).regex("a")
 
 
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "llguidance", None)
-    with pytest.raises(MissingExtra, match=r"constrained text needs llguidance, .* 'conduit-lab\[constrained\]'"):
+    with pytest.raises(
+        MissingExtra, match=r"constrained text needs llguidance, .* 'conduit-lab\[constrained\]'"
+    ):
         constraints().regex("a")

@@ -12,8 +12,7 @@ from tokenizers import AddedToken, Tokenizer
 
 from conduit_lab.models.generation.control import ControlTokens
 from conduit_lab.models.generation.tainted import TaintedStr, concatenated
-
-from .tokenizers_of import CONTROL, KINDS, byte_level, sentence_piece
+from tests.models.generation.tokenizers_of import CONTROL, KINDS, byte_level, sentence_piece
 
 TEXTS = st.text(alphabet="the end a<>|/_\nQ", max_size=20)
 
@@ -46,9 +45,13 @@ def without_added(kind: str) -> Tokenizer:
     state = json.loads(tokenizer_of(kind).to_str())
     state["added_tokens"] = []
     if isinstance(state["model"]["vocab"], list):
-        state["model"]["vocab"] = [[p if p not in CONTROL else p + "\0", s] for p, s in state["model"]["vocab"]]
+        state["model"]["vocab"] = [
+            [p if p not in CONTROL else p + "\0", s] for p, s in state["model"]["vocab"]
+        ]
     else:
-        state["model"]["vocab"] = {p if p != "</s>" else p + "\0": i for p, i in state["model"]["vocab"].items()}
+        state["model"]["vocab"] = {
+            p if p != "</s>" else p + "\0": i for p, i in state["model"]["vocab"].items()
+        }
     return Tokenizer.from_str(json.dumps(state))
 
 
@@ -104,7 +107,10 @@ def test_data_cannot_swallow_the_token_after_it() -> None:
 
 def test_white_space_of_data_beside_a_token_is_taken_as_ever() -> None:
     text = concatenated(["<|user|>", data("  the"), "<|im_end|>"])
-    assert control_of("byte-level").encode(text, special=False) == tokenizer_of("byte-level").encode(str(text)).ids
+    assert (
+        control_of("byte-level").encode(text, special=False)
+        == tokenizer_of("byte-level").encode(str(text)).ids
+    )
     marked = concatenated(["<|user|>", data("  the</s>")])
     plain = tokenizer_of("byte-level").encode("<|user|>  the").ids
     assert control_of("byte-level").encode(marked, special=False)[: len(plain)] == plain
@@ -143,7 +149,9 @@ def test_lone_surrogates_and_long_text_keep_their_places() -> None:
 
 def test_token_that_the_tokenizer_finds_at_the_beginning_alone_stays_text_elsewhere() -> None:
     tokenizer = sentence_piece()
-    tokenizer.add_special_tokens([AddedToken("<|odd|>", normalized=True)])  # "▁<|odd|>" once it is normalised
+    tokenizer.add_special_tokens(
+        [AddedToken("<|odd|>", normalized=True)]
+    )  # "▁<|odd|>" once it is normalised
     text = concatenated(["<|odd|> the<|odd|>", data(" end</s>")])
     plain = tokenizer.encode("<|odd|> the<|odd|> end", add_special_tokens=False).ids
     got = ControlTokens(tokenizer).encode(text, special=False)

@@ -16,7 +16,9 @@ def draw(logits: FloatArray, how: Draws) -> Ids:
     return Drawing(logits.shape[1]).draw(logits, how)
 
 
-def draws(count: int, temperature: float = 1, top_k: int = 0, top_p: float = 1, min_p: float = 0) -> Draws:
+def draws(
+    count: int, temperature: float = 1, top_k: int = 0, top_p: float = 1, min_p: float = 0
+) -> Draws:
     """Return one way of drawing at random numbers that are spread over (0, 1]."""
     return Draws(
         np.full(count, temperature, np.float32),
@@ -57,7 +59,13 @@ def rows(logits: FloatArray, count: int) -> FloatArray:
     st.sampled_from([0.0, 0.05, 0.5, 1.0]),
 )
 def test_tokens_are_drawn_as_the_formulas_say(
-    vocabulary: int, seed: int, spread: float, temperature: float, top_k: int, top_p: float, min_p: float
+    vocabulary: int,
+    seed: int,
+    spread: float,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    min_p: float,
 ) -> None:
     logits = np.random.default_rng(seed).normal(0, spread, vocabulary).astype(np.float32)
     how = draws(50, temperature, top_k, top_p, min_p)
@@ -80,8 +88,12 @@ def _at_the_edge(logits: FloatArray, token: int, how: Draws, chances: Numbers) -
 
 
 @pytest.mark.parametrize("vocabulary", VOCABULARIES)
-@pytest.mark.parametrize(("top_k", "top_p", "min_p"), [(0, 1.0, 0.0), (2, 1.0, 0.0), (0, 0.9, 0.0), (0, 1.0, 0.1)])
-def test_draw_of_a_row_is_the_same_in_any_company(vocabulary: int, top_k: int, top_p: float, min_p: float) -> None:
+@pytest.mark.parametrize(
+    ("top_k", "top_p", "min_p"), [(0, 1.0, 0.0), (2, 1.0, 0.0), (0, 0.9, 0.0), (0, 1.0, 0.1)]
+)
+def test_draw_of_a_row_is_the_same_in_any_company(
+    vocabulary: int, top_k: int, top_p: float, min_p: float
+) -> None:
     random = np.random.default_rng(7)
     logits = random.normal(0, random.uniform(0.1, 5, (40, 1)), (40, vocabulary)).astype(np.float32)
     how = draws(40, 0.8, top_k, top_p, min_p)
@@ -94,7 +106,12 @@ def test_draw_of_a_row_is_the_same_in_any_company(vocabulary: int, top_k: int, t
 
 def test_rows_may_be_drawn_in_different_ways() -> None:
     logits = np.random.default_rng(1).normal(0, 3, (4, VOCABULARIES[-1])).astype(np.float32)
-    ways = [draws(1, 0.5, 40, 0.9), draws(1, 1.0, 0, 0.9), draws(1, 2.0), draws(1, 1.0, 900, 1.0, 0.01)]
+    ways = [
+        draws(1, 0.5, 40, 0.9),
+        draws(1, 1.0, 0, 0.9),
+        draws(1, 2.0),
+        draws(1, 1.0, 900, 1.0, 0.01),
+    ]
     mixed = Draws(
         *(
             np.concatenate([getattr(way, name) for way in ways])

@@ -12,12 +12,11 @@ from typing import Any, get_args
 
 import pytest
 
-from conduit_lab.core import trace
 from conduit_lab.core.errors import InputError, ModelInputError, Overloaded
+from conduit_lab.core.trace import recorder
 from conduit_lab.models.generation.generator import Generator
 from conduit_lab.models.generation.prompts import Truncate
-
-from .writers import DECODERS, NAMES, copy, golden
+from tests.models.generation.writers import DECODERS, NAMES, copy, golden
 
 
 @pytest.fixture
@@ -55,7 +54,9 @@ def test_in_company_that_joins_on_the_way_it_writes_the_same(name: str) -> None:
 def test_what_is_sampled_goes_by_its_seed_and_not_by_the_company(writer: Generator) -> None:
     how: dict[str, Any] = {"temperature": 1.0, "top_k": 50, "seed": 7, "max_tokens": 40}
     alone = writer.generate("Our return policy is", **how)
-    others = [writer.stream("Kettle", temperature=1.5, seed=seed, max_tokens=80) for seed in range(6)]
+    others = [
+        writer.stream("Kettle", temperature=1.5, seed=seed, max_tokens=80) for seed in range(6)
+    ]
     assert writer.generate("Our return policy is", **how) == alone
     assert len({stream.result(20) for stream in others}) == 6
 
@@ -83,7 +84,9 @@ def test_a_token_that_ends_a_text_stops_it(writer: Generator, tmp_path: Path) ->
 
 
 def test_n_texts_share_one_prompt(writer: Generator) -> None:
-    first = writer.generate("A customer who bought a fridge asks", n=3, temperature=1.0, seed=1, max_tokens=20)
+    first = writer.generate(
+        "A customer who bought a fridge asks", n=3, temperature=1.0, seed=1, max_tokens=20
+    )
     assert first.choices[0] is first
     assert len(set(first.choices)) == 3
     assert [choice.usage.cached > 0 for choice in first.choices] == [False, True, True]
@@ -108,7 +111,9 @@ def test_more_texts_than_rows_wait_for_their_turn() -> None:
 def test_more_texts_than_may_wait_are_refused() -> None:
     writer = Generator(DECODERS / "llama", device="cpu", rows=1, queue=2)
     streams = [writer.stream("Kettle", max_tokens=200) for _ in range(3)]
-    with pytest.raises(Overloaded, match=r"'llama' writes . texts and . wait: the limit is 1 and 2"):
+    with pytest.raises(
+        Overloaded, match=r"'llama' writes . texts and . wait: the limit is 1 and 2"
+    ):
         writer.generate("Kettle", n=4)
     for stream in streams:
         stream.cancel()
@@ -160,8 +165,14 @@ def test_token_ids_are_a_prompt_too(writer: Generator) -> None:
 
 def test_a_text_keeps_to_choices_a_pattern_or_a_schema(writer: Generator) -> None:
     assert writer.generate("Kettle", choices=["yes", "no"]) in ("yes", "no")
-    assert re.fullmatch("[0-9]{3}-x+y", writer.generate("Kettle", regex="[0-9]{3}-x{1,5}y", temperature=1.0))
-    schema: dict[str, Any] = {"type": "object", "properties": {"sure": {"type": "boolean"}}, "required": ["sure"]}
+    assert re.fullmatch(
+        "[0-9]{3}-x+y", writer.generate("Kettle", regex="[0-9]{3}-x{1,5}y", temperature=1.0)
+    )
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {"sure": {"type": "boolean"}},
+        "required": ["sure"],
+    }
     schema["additionalProperties"] = False
     assert set(json.loads(writer.generate("Kettle", json_schema=schema))) == {"sure"}
 
@@ -180,14 +191,14 @@ def test_a_stop_string_ends_a_text_before_itself(writer: Generator) -> None:
 
 
 def test_a_trace_shows_what_was_asked_and_written(writer: Generator) -> None:
-    with trace.record("call") as recorded:
+    with recorder.record("call") as recorded:
         text = writer.generate("Kettle", max_tokens=3)
     span = recorded["llama"]
     assert (span.kind, span.input, span.output) == ("generate", "Kettle", text)
 
 
 def test_a_trace_tells_what_a_text_cost_however_it_is_asked_for(writer: Generator) -> None:
-    with trace.record("call") as recorded:
+    with recorder.record("call") as recorded:
         texts = [writer.generate("Kettle"), writer("Kettle"), asyncio.run(writer.acall("Kettle"))]
     assert [span.note for span in recorded][1:] == [str(text.usage) for text in texts]
 
@@ -196,7 +207,10 @@ def test_a_trace_tells_what_a_text_cost_however_it_is_asked_for(writer: Generato
 
 
 def test_a_prompt_longer_than_the_context_is_refused(writer: Generator) -> None:
-    with pytest.raises(ModelInputError, match="reads 255 tokens and the prompt has 400: shorten it, or pass truncate="):
+    with pytest.raises(
+        ModelInputError,
+        match="reads 255 tokens and the prompt has 400: shorten it, or pass truncate=",
+    ):
         writer.generate("\n" * 400)
 
 
@@ -222,7 +236,9 @@ def test_an_empty_prompt_begins_with_the_models_own_first_token(writer: Generato
 def test_a_model_without_a_first_token_refuses_an_empty_prompt(tmp_path: Path) -> None:
     folder = copy("qwen2", tmp_path)
     for file in ("config.json", "generation_config.json"):
-        (folder / file).write_text((folder / file).read_text().replace('"bos_token_id": 0', '"bos_token_id": null'))
+        (folder / file).write_text(
+            (folder / file).read_text().replace('"bos_token_id": 0', '"bos_token_id": null')
+        )
     writer = Generator(folder, device="cpu")
     with pytest.raises(ModelInputError, match="'qwen2' got an empty prompt"):
         writer.generate("")
@@ -246,14 +262,22 @@ def test_a_text_ends_where_the_context_does(writer: Generator) -> None:
             "one of choices, regex and json_schema, got choices",
         ),
         ({"query": "a", "context": [1]}, "wants texts as query= and in context="),
-        ({"prompt": "a", "temprature": 1}, "temprature is no way to sample: wanted some of max_tokens, temperature"),
+        (
+            {"prompt": "a", "temprature": 1},
+            "temprature is no way to sample: wanted some of max_tokens, temperature",
+        ),
         ({"prompt": "a", "truncate": "middle"}, "truncate is 'middle': wanted 'start' or 'end'"),
         ({"prompt": "a", "max_tokens": 10**12}, "max_tokens"),
         ({"prompt": "a", "n": 10**9}, "n is"),
-        ({"prompt": "a", "logit_bias": {384: 1.0}}, "logit_bias names the token 384: 'llama' has 384"),
+        (
+            {"prompt": "a", "logit_bias": {384: 1.0}},
+            "logit_bias names the token 384: 'llama' has 384",
+        ),
     ],
 )
-def test_what_cannot_be_asked_is_refused(writer: Generator, arguments: dict[str, object], message: str) -> None:
+def test_what_cannot_be_asked_is_refused(
+    writer: Generator, arguments: dict[str, object], message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         writer.generate(**arguments)  # type: ignore[arg-type]
 

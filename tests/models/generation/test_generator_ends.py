@@ -12,13 +12,20 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from conduit_lab.core.errors import InputError, ModelInputError, ModelLoadError
 from conduit_lab.models.generation.generator import Generator
-
-from .chains import chain
-from .tokenizers_of import LETTER_OF, byte_level, metaspace, sentence_piece, unigram
+from tests.models.generation.chains import chain
+from tests.models.generation.tokenizers_of import (
+    LETTER_OF,
+    byte_level,
+    metaspace,
+    sentence_piece,
+    unigram,
+)
 
 
 @contextmanager
-def opened(path: Path, tokenizer: Tokenizer, tokens: list[int], **config: Any) -> Iterator[Generator]:
+def opened(
+    path: Path, tokenizer: Tokenizer, tokens: list[int], **config: Any
+) -> Iterator[Generator]:
     writer = Generator(chain(path, tokenizer, tokens, **config), device="cpu").open()
     yield writer
     writer.unload()
@@ -34,7 +41,9 @@ def ids(tokenizer: Tokenizer, *tokens: str) -> list[int]:
 
 
 @pytest.mark.parametrize("tokenizer", [sentence_piece(), metaspace()])
-def test_text_that_follows_a_word_begins_with_its_space(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_text_that_follows_a_word_begins_with_its_space(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
     path = ids(tokenizer, "▁the", "▁quick", "▁fox", "</s>")
     with opened(tmp_path, tokenizer, path, eos_token_id=2) as writer:
         assert writer.generate("the") == " quick fox"
@@ -100,7 +109,13 @@ def test_stop_string_may_begin_with_the_first_space(tmp_path: Path, stop: str) -
 )
 def test_stop_string_of_special_tokens(tmp_path: Path, stop: Any, text: str) -> None:
     tokenizer = byte_level()
-    tokens = [ord(">"), *b"hi", *ids(tokenizer, "<|im_end|>"), ord("\n"), *ids(tokenizer, "<|im_start|>")]
+    tokens = [
+        ord(">"),
+        *b"hi",
+        *ids(tokenizer, "<|im_end|>"),
+        ord("\n"),
+        *ids(tokenizer, "<|im_start|>"),
+    ]
     with opened(tmp_path, tokenizer, [*tokens, *b"!?", *ids(tokenizer, "</s>")]) as writer:
         result = writer.generate(">", stop=stop, max_tokens=8)
         assert result == text
@@ -125,12 +140,17 @@ def test_choices_need_no_end(tmp_path: Path) -> None:
             result = writer.generate(">", choices=["yes", "no"], temperature=2.0, seed=seed)
             assert (str(result) in ("yes", "no"), result.finish_reason) == (True, "stop")
         assert writer.generate(">", regex="ab?c", max_tokens=9) in ("abc", "ac")
-        assert writer.generate(">", json_schema={"type": "boolean"}, max_tokens=9) in ("true", "false")
+        assert writer.generate(">", json_schema={"type": "boolean"}, max_tokens=9) in (
+            "true",
+            "false",
+        )
 
 
 def test_choices_need_no_special_token_either(tmp_path: Path) -> None:
 
-    tokenizer = Tokenizer(models.BPE(vocab={letter: byte for byte, letter in LETTER_OF.items()}, merges=[]))
+    tokenizer = Tokenizer(
+        models.BPE(vocab={letter: byte for byte, letter in LETTER_OF.items()}, merges=[])
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     with opened(tmp_path, tokenizer, [], noise=1.0) as writer:
@@ -139,13 +159,20 @@ def test_choices_need_no_special_token_either(tmp_path: Path) -> None:
 
 def test_shorter_choice_may_end_where_a_special_token_can(tmp_path: Path) -> None:
     tokenizer = byte_level()
-    with opened(tmp_path, tokenizer, [ord(">"), ord("a"), *ids(tokenizer, "<|im_start|>")], noise=0.1) as writer:
+    with opened(
+        tmp_path, tokenizer, [ord(">"), ord("a"), *ids(tokenizer, "<|im_start|>")], noise=0.1
+    ) as writer:
         assert writer.generate(">", choices=["a", "ab"]) in ("a", "ab")
 
 
 @pytest.mark.parametrize("given", [{"regex": "a{1000000}"}, {"regex": "(a{1000}){1000}"}])
-def test_pattern_that_costs_too_much_is_the_callers_mistake(tmp_path: Path, given: dict[str, Any]) -> None:
-    with opened(tmp_path, byte_level(), [], noise=1.0) as writer, pytest.raises(InputError, match="cannot"):
+def test_pattern_that_costs_too_much_is_the_callers_mistake(
+    tmp_path: Path, given: dict[str, Any]
+) -> None:
+    with (
+        opened(tmp_path, byte_level(), [], noise=1.0) as writer,
+        pytest.raises(InputError, match="cannot"),
+    ):
         writer.generate(">", max_tokens=8, **given)
 
 
@@ -159,7 +186,13 @@ def test_tokens_without_logits_are_never_written(tmp_path: Path) -> None:
     with opened(tmp_path, tokenizer, [*b">ab"], logits=width, noise=0.1) as writer:
         assert writer.vocabulary == width
         assert writer.generate(">", max_tokens=2) == "ab"
-        assert max(token.id for token in writer.generate(">", max_tokens=40, temperature=5.0, seed=1).tokens) < width
+        assert (
+            max(
+                token.id
+                for token in writer.generate(">", max_tokens=40, temperature=5.0, seed=1).tokens
+            )
+            < width
+        )
         assert writer.generate(">", choices=["yes", "no"]) in ("yes", "no")
 
 

@@ -42,7 +42,9 @@ def test_a_rag_answers_with_it(lab: Lab, minilm: Embedder) -> None:
     with VectorStore(embedder=minilm) as store:
         store.add("a", metadata={"page": 1}, content="Kettles travel back for free.")
         answer = Rag(store, writer, top_k=1, min_score=-1)("Is it free?")
-    assert answer["response"] == writer.generate(query="Is it free?", context=["Kettles travel back for free."])
+    assert answer["response"] == writer.generate(
+        query="Is it free?", context=["Kettles travel back for free."]
+    )
     assert [source["page"] for source in answer["sources"]] == [1]
 
 

@@ -13,20 +13,29 @@ from onnxruntime.transformers import float16
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.models.generation.decoder_folder import DecoderFolder, is_decoder
 from conduit_lab.models.generation.generator import Generator
-from conduit_lab.runtime import quantize
-
-from .writers import DECODERS, NAMES, change, copy, golden
+from conduit_lab.runtime.rewriting import quantize
+from tests.models.generation.writers import DECODERS, NAMES, change, copy, golden
 
 
 def test_a_genai_folder_says_everything_in_its_own_config() -> None:
     folder = DecoderFolder.read(DECODERS / "llama")
-    assert (folder.context, folder.ends, folder.begin, folder.vocabulary) == (256, frozenset({0, 2}), 0, 384)
+    assert (folder.context, folder.ends, folder.begin, folder.vocabulary) == (
+        256,
+        frozenset({0, 2}),
+        0,
+        384,
+    )
     assert (folder.heads, folder.width) == (2, 16)
 
 
 def test_a_hugging_face_folder_says_it_in_two() -> None:
     folder = DecoderFolder.read(DECODERS / "gpt2")
-    assert (folder.context, folder.ends, folder.begin, folder.vocabulary) == (256, frozenset({0, 2}), 0, 384)
+    assert (folder.context, folder.ends, folder.begin, folder.vocabulary) == (
+        256,
+        frozenset({0, 2}),
+        0,
+        384,
+    )
     assert (folder.heads, folder.width) == (4, 8)
 
 
@@ -79,14 +88,17 @@ def test_a_variant_that_is_not_there_is_told_with_those_that_are(tmp_path: Path)
     folder = copy("gpt2", tmp_path)
     (folder / "model_q4.onnx").touch()
     with pytest.raises(
-        ModelLoadError, match=r"no model_int8.onnx .* there is model.onnx, model_q4.onnx \(variant='q4'"
+        ModelLoadError,
+        match=r"no model_int8.onnx .* there is model.onnx, model_q4.onnx \(variant='q4'",
     ):
         Generator(folder, variant="int8").open()
 
 
 @pytest.mark.parametrize("kind", ["fp16", "int8"])
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
-def test_a_smaller_form_writes_the_same_alone_and_in_company(name: str, kind: str, tmp_path: Path) -> None:
+def test_a_smaller_form_writes_the_same_alone_and_in_company(
+    name: str, kind: str, tmp_path: Path
+) -> None:
     folder = copy(name, tmp_path)
     quantize.convert(folder / "model.onnx", folder / f"model_{kind}.onnx", kind)
     writer = Generator(folder, device="cpu", variant=kind)
@@ -102,10 +114,14 @@ def test_a_smaller_form_writes_the_same_alone_and_in_company(name: str, kind: st
 def test_cache_and_logits_may_be_float16(name: str, tmp_path: Path) -> None:
     folder = copy(name, tmp_path)
     whole = onnx.load(folder / "model.onnx")
-    onnx.save(float16.convert_float_to_float16(whole, disable_shape_infer=True), folder / "model.onnx")
+    onnx.save(
+        float16.convert_float_to_float16(whole, disable_shape_infer=True), folder / "model.onnx"
+    )
     writer = Generator(folder, device="cpu").open()
     assert {spec.dtype for spec in writer.shared.outputs} == {"float16"}
-    for text, written in zip(golden(name), writer.batch([text.prompt for text in golden(name)]), strict=True):
+    for text, written in zip(
+        golden(name), writer.batch([text.prompt for text in golden(name)]), strict=True
+    ):
         assert [token.id for token in written.tokens[:16]] == text.tokens[:16]
     writer.unload()
 
@@ -121,7 +137,13 @@ def test_a_file_that_is_missing_is_named(file: str, tmp_path: Path) -> None:
 def test_external_data_that_is_missing_is_named(tmp_path: Path) -> None:
     folder = copy("llama", tmp_path)
     model = onnx.load(folder / "model.onnx")
-    onnx.save(model, folder / "model.onnx", save_as_external_data=True, location="model.onnx.data", size_threshold=0)
+    onnx.save(
+        model,
+        folder / "model.onnx",
+        save_as_external_data=True,
+        location="model.onnx.data",
+        size_threshold=0,
+    )
     (folder / "model.onnx.data").unlink()
     with pytest.raises(ModelLoadError, match=r"model\.onnx\.data"):
         Generator(folder).open()
@@ -153,7 +175,8 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     folder = copy("llama", tmp_path)
     change_vocabulary(folder / "tokenizer.json", 500)
     with pytest.raises(
-        ModelLoadError, match=r"a tokenizer of 500 tokens and a graph of 384: the tokenizer.json belongs"
+        ModelLoadError,
+        match=r"a tokenizer of 500 tokens and a graph of 384: the tokenizer.json belongs",
     ):
         Generator(folder).open()
 
@@ -172,7 +195,9 @@ def test_a_graph_that_is_no_decoder_is_refused(tmp_path: Path) -> None:
     for node in model.graph.node:
         node.input[:] = [name + "_x" if name == "input_ids" else name for name in node.input]
     onnx.save(model, folder / "model.onnx")
-    with pytest.raises(ModelLoadError, match=r"wants input_ids_x \(int64 .*which no text generator here has"):
+    with pytest.raises(
+        ModelLoadError, match=r"wants input_ids_x \(int64 .*which no text generator here has"
+    ):
         Generator(folder).open()
 
 

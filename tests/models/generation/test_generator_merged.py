@@ -11,9 +11,8 @@ import pytest
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.models.generation.decoder_folder import DecoderFolder
 from conduit_lab.models.generation.generator import Generator
-
-from .merged import merged_folder
-from .writers import golden
+from tests.models.generation.merged import merged_folder
+from tests.models.generation.writers import golden
 
 GROWING = ("qwen2", "gpt2")
 
@@ -27,7 +26,9 @@ def writer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Generator
 
 def test_text_is_that_of_transformers(writer: Generator) -> None:
     for text in golden(writer.path.name):
-        assert [token.id for token in writer.generate(text.ids, max_tokens=64).tokens] == text.tokens
+        assert [
+            token.id for token in writer.generate(text.ids, max_tokens=64).tokens
+        ] == text.tokens
 
 
 def test_texts_together_are_those_of_each(writer: Generator) -> None:
@@ -55,7 +56,11 @@ def test_prompt_is_read_in_one_run(writer: Generator, monkeypatch: pytest.Monkey
 
 def test_merged_graph_comes_before_the_one_for_prompts_alone(tmp_path: Path) -> None:
     folder = merged_folder("gpt2", tmp_path)
-    for name in ("decoder_model.onnx", "decoder_model_quantized.onnx", "decoder_with_past_model.onnx"):
+    for name in (
+        "decoder_model.onnx",
+        "decoder_model_quantized.onnx",
+        "decoder_with_past_model.onnx",
+    ):
         (folder / name).write_bytes(b"")
     (folder / "decoder_model_merged_quantized.onnx").write_bytes(b"")
     read = DecoderFolder.read(folder)

@@ -14,8 +14,7 @@ from time import perf_counter
 import pytest
 
 from conduit_lab.models.generation.generator import Generator
-
-from .writers import DECODERS, golden
+from tests.models.generation.writers import DECODERS, golden
 
 EXIT = """
 from pathlib import Path
@@ -28,7 +27,9 @@ print("made")
 
 def test_a_process_ends_while_texts_are_being_written() -> None:
     script = EXIT.format(folder=str(DECODERS / "llama"))
-    ended = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, timeout=60, text=True)
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, timeout=60, text=True
+    )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "made\n", "")
 
 
@@ -43,7 +44,11 @@ def test_a_forked_child_writes_with_a_session_of_its_own() -> None:
         code = 1
         try:
             text = golden("llama")[0]
-            code = 0 if [token.id for token in writer.generate(text.prompt).tokens] == text.tokens else 2
+            code = (
+                0
+                if [token.id for token in writer.generate(text.prompt).tokens] == text.tokens
+                else 2
+            )
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

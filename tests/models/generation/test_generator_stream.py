@@ -11,11 +11,10 @@ import pytest
 
 from conduit_lab.core.errors import InputError, ModelRunError, StreamCancelled
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.core.stream import Stream
+from conduit_lab.core.streams.stream import Stream
 from conduit_lab.models.generation import scheduler
 from conduit_lab.models.generation.generator import Generator
-
-from .writers import DECODERS, golden
+from tests.models.generation.writers import DECODERS, golden
 
 
 @pytest.fixture
@@ -171,9 +170,13 @@ def test_a_run_that_fails_arrives_at_every_reader_and_the_next_is_well(
     assert [token.id for token in writer.generate("Kettle").tokens] == golden("llama")[0].tokens
 
 
-def test_logits_that_are_no_numbers_are_an_error(writer: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logits_that_are_no_numbers_are_an_error(
+    writer: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     decoder = writer._parts().decoder
-    monkeypatch.setattr(decoder, "step", lambda ids: np.full((len(ids), decoder.vocabulary), np.nan, np.float32))
+    monkeypatch.setattr(
+        decoder, "step", lambda ids: np.full((len(ids), decoder.vocabulary), np.nan, np.float32)
+    )
     with pytest.raises(ModelRunError, match="'llama' gave logits that are no numbers"):
         writer.generate("Kettle")
 
@@ -183,7 +186,9 @@ def test_a_stream_is_of_one_text(writer: Generator) -> None:
         writer.stream("Kettle", n=2)
 
 
-def test_the_thread_ends_when_there_is_nothing_to_write(writer: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_thread_ends_when_there_is_nothing_to_write(
+    writer: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(scheduler, "IDLE_SECONDS", 0.01)
     assert threads() == []
     for _ in range(5):

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from conduit_lab.models.generation.generator import Generator
-
-from .longrope import CONTEXT, SWITCH, VOCABULARY, folder, reference
+from tests.models.generation.longrope import CONTEXT, SWITCH, VOCABULARY, folder, reference
 
 GRAPHS: dict[str, dict[str, Any]] = {
     "genai": {},
@@ -78,12 +77,16 @@ def test_text_that_crosses_the_switch_while_it_is_written(writer: Generator, pat
 
 
 def test_short_texts_beside_long_ones(writer: Generator, path: Path) -> None:
-    prompts = [prompt(tokens, 1) for tokens in (8, 100, 9, SWITCH - 3, SWITCH, 70, 10, SWITCH + 1, 11)]
+    prompts = [
+        prompt(tokens, 1) for tokens in (8, 100, 9, SWITCH - 3, SWITCH, 70, 10, SWITCH + 1, 11)
+    ]
     assert together(writer, prompts) == [reference(path, ids, 12) for ids in prompts]
 
 
 def test_prompts_that_begin_in_one_run_are_on_one_side(writer: Generator, path: Path) -> None:
-    prompts = [prompt(tokens, 7) for tokens in (SWITCH - 3, SWITCH + 1, SWITCH - 1, SWITCH + 3, SWITCH)]
+    prompts = [
+        prompt(tokens, 7) for tokens in (SWITCH - 3, SWITCH + 1, SWITCH - 1, SWITCH + 3, SWITCH)
+    ]
     assert together(writer, prompts) == [reference(path, ids, 12) for ids in prompts]
 
 
@@ -110,7 +113,9 @@ def test_kept_beginning_is_of_one_side(writer: Generator, path: Path) -> None:
 def test_several_choices_of_one_prompt_cross(writer: Generator, path: Path) -> None:
     ids = prompt(SWITCH - 4, 4)
     result = writer.generate(ids, max_tokens=12, n=4)
-    assert [[token.id for token in choice.tokens] for choice in result.choices] == [reference(path, ids, 12)] * 4
+    assert [[token.id for token in choice.tokens] for choice in result.choices] == [
+        reference(path, ids, 12)
+    ] * 4
 
 
 def test_penalties_count_on_across_the_switch(writer: Generator) -> None:

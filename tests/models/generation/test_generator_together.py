@@ -16,8 +16,7 @@ from conduit_lab.models.generation import scheduler
 from conduit_lab.models.generation.generator import Generator
 from conduit_lab.models.generation.result import Generation, TokenStream
 from conduit_lab.models.generation.scheduler import PADDING
-
-from .writers import DECODERS, NAMES, WHOLE, golden
+from tests.models.generation.writers import DECODERS, NAMES, WHOLE, golden
 
 
 @pytest.fixture
@@ -56,28 +55,41 @@ def prompt(tokens: int, seed: int) -> list[int]:
     return ids
 
 
-def at_once(writer: Generator, prompts: Sequence[list[int]], most: Sequence[int] | int = 4) -> list[TokenStream]:
+def at_once(
+    writer: Generator, prompts: Sequence[list[int]], most: Sequence[int] | int = 4
+) -> list[TokenStream]:
     """Return a stream for each prompt; the generator sees them all at the same moment."""
     limits = [most] * len(prompts) if isinstance(most, int) else most
     with writer._parts().scheduler._changed:
-        return [writer.stream(ids, max_tokens=limit) for ids, limit in zip(prompts, limits, strict=True)]
+        return [
+            writer.stream(ids, max_tokens=limit) for ids, limit in zip(prompts, limits, strict=True)
+        ]
 
 
 def results(streams: Sequence[TokenStream]) -> list[Generation]:
     return [stream.result(20) for stream in streams]
 
 
-def test_prompts_that_wait_together_are_read_in_one_run(writer: Generator, runs: list[list[int]]) -> None:
+def test_prompts_that_wait_together_are_read_in_one_run(
+    writer: Generator, runs: list[list[int]]
+) -> None:
     results(at_once(writer, [prompt(20 + i, i) for i in range(5)]))
     assert runs == [[20, 21, 22, 23, 24]]
 
 
 def test_a_prompt_of_another_length_is_read_alone(writer: Generator, runs: list[list[int]]) -> None:
-    results(at_once(writer, [prompt(tokens, 0) for tokens in (20, 20 + PADDING + 1, 20 - PADDING, 20 + PADDING)]))
+    results(
+        at_once(
+            writer,
+            [prompt(tokens, 0) for tokens in (20, 20 + PADDING + 1, 20 - PADDING, 20 + PADDING)],
+        )
+    )
     assert runs == [[12, 20, 28], [29]]
 
 
-def test_long_prompts_begin_together_and_go_on_one_by_one(writer: Generator, runs: list[list[int]]) -> None:
+def test_long_prompts_begin_together_and_go_on_one_by_one(
+    writer: Generator, runs: list[list[int]]
+) -> None:
     results(at_once(writer, [prompt(tokens, 0) for tokens in (150, 60, 70)]))
     assert runs == [[60, 64, 64], [6], [64], [22]]
 
@@ -96,7 +108,9 @@ def test_a_run_is_shorter_where_the_vocabulary_is_wide(monkeypatch: pytest.Monke
     assert runs == [[60, 60], [60]]
 
 
-def test_while_others_are_written_prompts_share_a_slice(writer: Generator, runs: list[list[int]]) -> None:
+def test_while_others_are_written_prompts_share_a_slice(
+    writer: Generator, runs: list[list[int]]
+) -> None:
     first = writer.stream("Kettle", max_tokens=250, logit_bias={0: -100.0, 2: -100.0})
     next(iter(first))
     results(at_once(writer, [prompt(30, i) for i in range(4)]))
@@ -104,7 +118,9 @@ def test_while_others_are_written_prompts_share_a_slice(writer: Generator, runs:
     assert runs[1:] == [[30, 30], [30, 30]]
 
 
-def test_a_beginning_that_prompts_share_is_read_once(writer: Generator, runs: list[list[int]]) -> None:
+def test_a_beginning_that_prompts_share_is_read_once(
+    writer: Generator, runs: list[list[int]]
+) -> None:
     shared = prompt(40, 0)
     texts = results(at_once(writer, [shared + prompt(8, 1), prompt(48, 2), shared + prompt(8, 3)]))
     assert runs == [[48, 48], [8]]
@@ -173,7 +189,10 @@ def closed() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", WHOLE)
 @settings(max_examples=20, deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 140), st.integers(1, 30)), min_size=1, max_size=9), st.integers(0, 2**16))
+@given(
+    st.lists(st.tuples(st.integers(1, 140), st.integers(1, 30)), min_size=1, max_size=9),
+    st.integers(0, 2**16),
+)
 def test_any_prompts_in_company_give_the_texts_they_give_alone(
     name: str, asked: list[tuple[int, int]], seed: int
 ) -> None:

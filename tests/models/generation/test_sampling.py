@@ -19,7 +19,9 @@ def noise(rows: int, seed: int = 0, vocabulary: int = VOCABULARY) -> FloatArray:
     return np.random.default_rng(seed).normal(0, 2, (rows, vocabulary)).astype(np.float32)
 
 
-def alone(sampling: Sampling, steps: list[FloatArray], prompt: list[int], choice: int = 0) -> list[int]:
+def alone(
+    sampling: Sampling, steps: list[FloatArray], prompt: list[int], choice: int = 0
+) -> list[int]:
     """Return what a text picks in the only slot of a sampler; `steps` are the logits of each step."""
     sampler = Sampler(1, VOCABULARY)
     sampler.join(0, sampling, prompt, choice=choice)
@@ -65,7 +67,11 @@ def alone(sampling: Sampling, steps: list[FloatArray], prompt: list[int], choice
         ("logit_bias", {"1": 0.5}, "a token of logit_bias is '1': wanted a whole number"),
         ("logit_bias", {1: 101}, "logit_bias of token 1 is 101: wanted a number from -100 to 100"),
         ("logit_bias", {1: float("nan")}, "logit_bias of token 1 is nan"),
-        ("logit_bias", dict.fromkeys(range(1025), 1), "logit_bias has 1025 tokens: wanted at most 1024"),
+        (
+            "logit_bias",
+            dict.fromkeys(range(1025), 1),
+            "logit_bias has 1025 tokens: wanted at most 1024",
+        ),
     ],
 )
 def test_field_out_of_range_is_named(field: str, value: Any, told: str) -> None:
@@ -132,9 +138,13 @@ def test_tops_are_the_likeliest_where_they_are_asked_for() -> None:
     assert np.allclose([chance for _, chance in picked.tops[2]], np.log([0.5, 0.2, 0.2, 0.1]))
 
 
-@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=1, top_p=0.5), Sampling(logprobs=3)])
+@pytest.mark.parametrize(
+    "sampling", [Sampling(), Sampling(temperature=1, top_p=0.5), Sampling(logprobs=3)]
+)
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_model_that_gives_no_numbers_is_seen_in_its_row_alone(sampling: Sampling, wrong: float) -> None:
+def test_model_that_gives_no_numbers_is_seen_in_its_row_alone(
+    sampling: Sampling, wrong: float
+) -> None:
     logits = noise(2)
     logits[0, 7] = wrong
     sampler = Sampler(2, VOCABULARY)
@@ -176,7 +186,9 @@ def test_bias_moves_the_choice() -> None:
 
 
 def test_bias_on_a_token_that_is_not_there_is_refused() -> None:
-    with pytest.raises(InputError, match="logit_bias names token 40: this model has tokens 0 to 39"):
+    with pytest.raises(
+        InputError, match="logit_bias names token 40: this model has tokens 0 to 39"
+    ):
         Sampler(1, VOCABULARY).join(0, Sampling(logit_bias={40: 1}), [])
 
 
@@ -197,7 +209,9 @@ class Evens:
         self.taken.append(token)
 
 
-@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=2, seed=1), Sampling(logit_bias={1: 100})])
+@pytest.mark.parametrize(
+    "sampling", [Sampling(), Sampling(temperature=2, seed=1), Sampling(logit_bias={1: 100})]
+)
 def test_constraint_bars_tokens_and_is_told_what_was_taken(sampling: Sampling) -> None:
     evens = Evens()
     sampler = Sampler(2, VOCABULARY)
@@ -243,8 +257,13 @@ SAMPLINGS = st.builds(
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(SAMPLINGS, st.integers(0, 5), st.integers(1, 8)), min_size=2, max_size=5), st.randoms())
-def test_text_is_the_same_in_any_slot_and_company(texts: list[tuple[Sampling, int, int]], random: Any) -> None:
+@given(
+    st.lists(st.tuples(SAMPLINGS, st.integers(0, 5), st.integers(1, 8)), min_size=2, max_size=5),
+    st.randoms(),
+)
+def test_text_is_the_same_in_any_slot_and_company(
+    texts: list[tuple[Sampling, int, int]], random: Any
+) -> None:
     slots = random.sample(range(8), len(texts))
     sampler = Sampler(8, VOCABULARY)
     steps = [list(noise(length, seed)) for seed, (_, _, length) in enumerate(texts)]

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conduit_lab.models.generation.tainted import METHODS, TaintedStr, concatenated, taint_of, tainted
+from conduit_lab.models.generation.tainted import (
+    METHODS,
+    TaintedStr,
+    concatenated,
+    taint_of,
+    tainted,
+)
 
 # In these texts, a character tells itself whether it is data.
 DATA, TEMPLATE = "abA \n\t", "xyX-_"
@@ -60,12 +66,16 @@ def check(got: Any, right: Any) -> None:
 
 @pytest.mark.parametrize(("method", "arguments"), METHODS_AND_ARGUMENTS)
 @given(text=TEXTS)
-def test_method_moves_the_taint_with_the_characters(method: str, arguments: tuple[Any, ...], text: str) -> None:
+def test_method_moves_the_taint_with_the_characters(
+    method: str, arguments: tuple[Any, ...], text: str
+) -> None:
     check(getattr(marked(text), method)(*arguments), getattr(text, method)(*arguments))
 
 
 @given(TEXTS, TEXTS, TEXTS, st.integers(-1, 3))
-def test_replaced_and_joined_parts_keep_their_own(text: str, old: str, new: str, count: int) -> None:
+def test_replaced_and_joined_parts_keep_their_own(
+    text: str, old: str, new: str, count: int
+) -> None:
     check(marked(text).replace(old, marked(new), count), text.replace(old, new, count))
     check(marked(new).join([marked(text), marked(old)]), new.join([text, old]))
     check(marked(text) + marked(old), text + old)
@@ -79,23 +89,30 @@ def test_plain_text_beside_data_is_no_data() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda t: t.center(9), lambda t: t.zfill(9), lambda t: t.expandtabs(), lambda t: t.ljust(9)]
+    "make",
+    [lambda t: t.center(9), lambda t: t.zfill(9), lambda t: t.expandtabs(), lambda t: t.ljust(9)],
 )
-def test_result_of_other_length_is_data_as_a_whole(make: Callable[[TaintedStr], TaintedStr]) -> None:
+def test_result_of_other_length_is_data_as_a_whole(
+    make: Callable[[TaintedStr], TaintedStr],
+) -> None:
     assert taint_of(make(TaintedStr("a\tb", b"\0\0\1"))) == b"\1" * len(make(TaintedStr("a\tb")))
 
 
 def test_every_method_that_templates_may_call_gives_what_str_gives() -> None:
     arguments: dict[str, tuple[Any, ...]] = {
         **dict.fromkeys(("center", "ljust", "rjust", "zfill"), (9,)),
-        **dict.fromkeys(("startswith", "endswith", "find", "rfind", "count", "index", "rindex"), ("a",)),
+        **dict.fromkeys(
+            ("startswith", "endswith", "find", "rfind", "count", "index", "rindex"), ("a",)
+        ),
         **dict.fromkeys(("removeprefix", "removesuffix", "partition", "rpartition"), ("a",)),
         "replace": ("a", "b"),
         "join": (["a", "b"],),
     }
     for method in METHODS:
         given = arguments.get(method, ())
-        assert getattr(TaintedStr("a-b a"), method)(*given) == getattr("a-b a", method)(*given), method
+        assert getattr(TaintedStr("a-b a"), method)(*given) == getattr("a-b a", method)(*given), (
+            method
+        )
 
 
 def test_texts_inside_of_data_are_data() -> None:

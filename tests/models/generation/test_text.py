@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    trainers,
+)
 
 from conduit_lab.models.generation.text import Pieces, Text
 
@@ -43,12 +51,23 @@ def sentencepiece() -> Any:
     pieces += ["▁", *"abcdefghijklmnopqrstuvwxyzDKÖß.,é", "▁t", "▁th", "▁the", "▁▁"]
     merges = [("▁", "t"), ("▁t", "h"), ("▁th", "e"), ("▁", "▁")]
     model = models.BPE(
-        {piece: id for id, piece in enumerate(pieces)}, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True
+        {piece: id for id, piece in enumerate(pieces)},
+        merges,
+        unk_token="<unk>",
+        fuse_unk=True,
+        byte_fallback=True,
     )
     tokenizer: Any = Tokenizer(model)
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
     tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
     )
     tokenizer.add_special_tokens(["<s>", "</s>"])
     return tokenizer
@@ -71,7 +90,9 @@ def wordpiece() -> Any:
     tokenizer: Any = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(vocab_size=120, special_tokens=["[UNK]", "[SEP]"], show_progress=False)
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=120, special_tokens=["[UNK]", "[SEP]"], show_progress=False
+    )
     tokenizer.train_from_iterator(SENTENCES, trainer)
     return tokenizer
 
@@ -115,7 +136,9 @@ def test_deltas_of_any_tokens_are_what_the_tokenizer_decodes(tokenizer: Any, dat
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 400), max_size=12))
-def test_deltas_of_any_pieces_and_ascii_bytes_are_what_the_tokenizer_decodes(ids: list[int]) -> None:
+def test_deltas_of_any_pieces_and_ascii_bytes_are_what_the_tokenizer_decodes(
+    ids: list[int],
+) -> None:
     tokenizer = sentencepiece()
     # bytes that are no UTF-8 are not told: the tokenizer spoils the good ones beside them
     ids = [id for id in ids if not 3 + 0x80 <= id < 3 + 0x100 and id < tokenizer.get_vocab_size()]
@@ -125,11 +148,17 @@ def test_deltas_of_any_pieces_and_ascii_bytes_are_what_the_tokenizer_decodes(ids
 @pytest.mark.parametrize("tokenizer", EVERY)
 @settings(deadline=None)
 @given(data=st.data())
-def test_text_after_a_prompt_goes_on_as_the_tokenizer_decodes_both(tokenizer: Any, data: Any) -> None:
+def test_text_after_a_prompt_goes_on_as_the_tokenizer_decodes_both(
+    tokenizer: Any, data: Any
+) -> None:
     backend = tokenizer()
-    ids = backend.encode("a " + data.draw(st.one_of(st.sampled_from(SENTENCES), st.text(LETTERS)))).ids
+    ids = backend.encode(
+        "a " + data.draw(st.one_of(st.sampled_from(SENTENCES), st.text(LETTERS)))
+    ).ids
     cut = data.draw(st.integers(1, len(ids)))
-    while not backend.decode(ids[:cut]).strip("\ufffd") or backend.decode(ids[:cut]).endswith("\ufffd"):
+    while not backend.decode(ids[:cut]).strip("\ufffd") or backend.decode(ids[:cut]).endswith(
+        "\ufffd"
+    ):
         cut += 1  # a character of the prompt is whole
         if cut > len(ids):
             return
@@ -184,7 +213,10 @@ def test_pieces_serve_many_texts() -> None:
     pieces = Pieces(byte_level())
     for sentence in SENTENCES:
         text = Text(pieces)
-        assert "".join(text.push(id) for id in byte_level().encode(sentence).ids) + text.flush() == sentence
+        assert (
+            "".join(text.push(id) for id in byte_level().encode(sentence).ids) + text.flush()
+            == sentence
+        )
 
 
 # Stop strings
@@ -205,7 +237,9 @@ def before_first(text: str, stops: tuple[str, ...]) -> tuple[str, bool]:
 def test_text_ends_before_the_stop_string_however_tokens_cut_it(tokenizer: Any, data: Any) -> None:
     few = st.text("ab é🦉.", max_size=12)
     ids = tokenizer().encode(data.draw(few)).ids
-    stops = tuple(data.draw(st.lists(st.text("ab é🦉.", min_size=1, max_size=4), min_size=1, max_size=3)))
+    stops = tuple(
+        data.draw(st.lists(st.text("ab é🦉.", min_size=1, max_size=4), min_size=1, max_size=3))
+    )
     text = Text(tokenizer(), stops)
     got = "".join([*(text.push(id) for id in ids), text.flush()])
     assert (got, text.stopped) == before_first(tokenizer().decode(ids), stops)

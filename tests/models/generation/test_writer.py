@@ -42,11 +42,15 @@ def ask(writer: Generator, question: str, *passages: str) -> str:
     return writer.generate(query=question, context=list(passages), max_tokens=64).strip()
 
 
-@pytest.mark.parametrize(("name", "months"), [("Breva K3", 24), ("Tolmin S8", 31), ("Dorva P40", 58)])
+@pytest.mark.parametrize(
+    ("name", "months"), [("Breva K3", 24), ("Tolmin S8", 31), ("Dorva P40", 58)]
+)
 def test_it_copies_what_the_passage_says_of_a_thing_that_it_never_heard_of(
     writer: Generator, name: str, months: int
 ) -> None:
-    answer = ask(writer, f"What is the warranty of the {name}?", PASSAGE.format(name=name, months=months))
+    answer = ask(
+        writer, f"What is the warranty of the {name}?", PASSAGE.format(name=name, months=months)
+    )
     assert answer == f"The warranty of the {name} is {months} months."
 
 
@@ -55,7 +59,9 @@ def test_it_answers_what_is_asked_of_the_thing(writer: Generator) -> None:
     assert ask(writer, "How much does the Breva K3 cost?", passage) == "The Breva K3 costs €67."
 
 
-@pytest.mark.parametrize("question", ["How heavy is the Breva K3?", "What is the warranty of the Zindo R8?"])
+@pytest.mark.parametrize(
+    "question", ["How heavy is the Breva K3?", "What is the warranty of the Zindo R8?"]
+)
 def test_it_refuses_what_the_passage_does_not_say(writer: Generator, question: str) -> None:
     assert ask(writer, question, PASSAGE.format(name="Breva K3", months=24)) == REFUSAL
 
@@ -69,9 +75,15 @@ def test_it_goes_on_with_a_beginning_in_whole_sentences(writer: Generator) -> No
 
 def test_its_answers_are_the_same_in_company(writer: Generator) -> None:
     names = ("Breva K3", "Tolmin S8", "Dorva P40")
-    asked = [(f"What is the warranty of the {name}?", PASSAGE.format(name=name, months=9)) for name in names]
+    asked = [
+        (f"What is the warranty of the {name}?", PASSAGE.format(name=name, months=9))
+        for name in names
+    ]
     alone = [ask(writer, question, passage) for question, passage in asked]
-    streams = [writer.stream(query=question, context=[passage], max_tokens=64) for question, passage in asked]
+    streams = [
+        writer.stream(query=question, context=[passage], max_tokens=64)
+        for question, passage in asked
+    ]
     assert [str(stream.result(20)).strip() for stream in streams] == alone
 
 

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
 
 _PLAIN = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 _OTHERS = [byte for byte in range(256) if byte not in _PLAIN]
-LETTER_OF = {byte: chr(byte) for byte in _PLAIN} | {byte: chr(0x100 + at) for at, byte in enumerate(_OTHERS)}
+LETTER_OF = {byte: chr(byte) for byte in _PLAIN} | {
+    byte: chr(0x100 + at) for at, byte in enumerate(_OTHERS)
+}
 CONTROL = ["<|im_start|>", "<|im_end|>", "</s>"]
 
 
 def add(tokenizer: Tokenizer) -> Tokenizer:
     """Add control tokens: special ones, one that is not special, one that takes the white space around it."""
-    tokenizer.add_special_tokens([AddedToken(each, special=True, normalized=False) for each in CONTROL])
+    tokenizer.add_special_tokens(
+        [AddedToken(each, special=True, normalized=False) for each in CONTROL]
+    )
     tokenizer.add_tokens(
-        [AddedToken("<think>", normalized=False), AddedToken("<|user|>", lstrip=True, rstrip=True, normalized=False)]
+        [
+            AddedToken("<think>", normalized=False),
+            AddedToken("<|user|>", lstrip=True, rstrip=True, normalized=False),
+        ]
     )
     return tokenizer
 
@@ -36,7 +51,9 @@ def byte_level() -> Tokenizer:
 
 def sentence_piece(prepended: bool = True) -> Tokenizer:
     """Llama 2, Mistral, TinyLlama: `▁` for a space, bytes for unknown characters, a beginning-of-text token."""
-    vocabulary = {"<unk>": 0, "<s>": 1, "</s>": 2} | {f"<0x{byte:02X}>": 3 + byte for byte in range(256)}
+    vocabulary = {"<unk>": 0, "<s>": 1, "</s>": 2} | {
+        f"<0x{byte:02X}>": 3 + byte for byte in range(256)
+    }
     merges: list[tuple[str, str]] = []
     for word in ("▁the", "▁quick", "▁fox", "▁a", "▁▁", "end", "im"):
         for letter in word:
@@ -47,17 +64,28 @@ def sentence_piece(prepended: bool = True) -> Tokenizer:
                 vocabulary[whole + letter] = len(vocabulary)
                 merges.append((whole, letter))
             whole += letter
-    model = models.BPE(vocab=vocabulary, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    model = models.BPE(
+        vocab=vocabulary, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True
+    )
     tokenizer = Tokenizer(model)
     if prepended:
-        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+        tokenizer.normalizer = normalizers.Sequence(
+            [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+        )
     else:
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme="first", split=False)
     tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
     )
     tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
     return add(tokenizer)
 
 
@@ -71,7 +99,9 @@ def unigram() -> Tokenizer:
     letters = sorted(set("▁abcdefghijklmnopqrstuvwxyz<>|/_ABQ.,!?"))
     pieces = [("<unk>", 0.0), ("</s>", 0.0), ("<|im_end|>", 0.0), ("▁the", -2.0), ("end", -3.0)]
     tokenizer = Tokenizer(
-        models.Unigram([*pieces, *((letter, -8.0) for letter in letters)], unk_id=0, byte_fallback=False)
+        models.Unigram(
+            [*pieces, *((letter, -8.0) for letter in letters)], unk_id=0, byte_fallback=False
+        )
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme="always")
     tokenizer.decoder = decoders.Metaspace("▁", prepend_scheme="always")

@@ -11,15 +11,14 @@ import pytest
 
 from conduit_lab.core.errors import InputError
 from conduit_lab.models.callable import CallableModel
-from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.measure.compare import compare_models
 from conduit_lab.models.measure.comparison import Compared, Comparison
 from conduit_lab.models.measure.difference import Difference
 from conduit_lab.models.model import Model
 from conduit_lab.models.prediction import Predictions
-from conduit_lab.runtime.timing import Timing
-
-from ...runtime import graphs
+from conduit_lab.models.text.embedder import Embedder
+from conduit_lab.runtime.measuring.timing import Timing
+from tests.runtime import graphs
 
 SECONDS = 0.01
 
@@ -43,8 +42,12 @@ def test_labels_are_compared(tmp_path: Path) -> None:
     paths = []
     for name, weight in {"a": np.eye(2), "b": np.eye(2)[::-1]}.items():
         paths.append(tmp_path / f"{name}.npz")
-        np.savez(paths[-1], W=weight, activation=np.array("softmax"), labels=np.array(["no", "yes"]))
-    _, same, swapped = compare_models([paths[0], paths[0], paths[1]], [[3, 0], [1, 1]], seconds=SECONDS)
+        np.savez(
+            paths[-1], W=weight, activation=np.array("softmax"), labels=np.array(["no", "yes"])
+        )
+    _, same, swapped = compare_models(
+        [paths[0], paths[0], paths[1]], [[3, 0], [1, 1]], seconds=SECONDS
+    )
     assert same.difference is not None
     assert same.difference.same_label == 1.0
     assert swapped.difference is not None
@@ -60,7 +63,9 @@ def test_vectors_are_compared_by_their_cosine(minilm: Embedder) -> None:
 
 def test_answers_of_other_kinds_are_not_compared(tmp_path: Path, linear: Model) -> None:
     wide = Model(graphs.linear(tmp_path / "wide.onnx", np.ones((3, 4))))
-    table = compare_models([linear, wide, lambda _: "text", lambda _: {}], [1, 2, 3], seconds=SECONDS)
+    table = compare_models(
+        [linear, wide, lambda _: "text", lambda _: {}], [1, 2, 3], seconds=SECONDS
+    )
     assert [row.difference for row in table[1:]] == [None] * 3
     assert repr(table).count("other outputs") == 3
 
@@ -91,13 +96,19 @@ def test_predictions_of_functions_are_compared() -> None:
 
 
 def test_predictions_of_other_labels_are_not_compared() -> None:
-    models = [CallableModel(lambda _: np.array([0.5, 0.5]), labels=list(labels)) for labels in ("ab", "ba")]
+    models = [
+        CallableModel(lambda _: np.array([0.5, 0.5]), labels=list(labels))
+        for labels in ("ab", "ba")
+    ]
     assert compare_models(models, None, seconds=SECONDS)[1].difference is None
 
 
 def test_all_of_a_batch_are_compared() -> None:
     rows = np.array([[1.0, 0.0], [0.0, 1.0]])
-    models = [lambda _: Predictions(rows, ["a", "b"]), lambda _: Predictions(rows[::-1], ["a", "b"])]
+    models = [
+        lambda _: Predictions(rows, ["a", "b"]),
+        lambda _: Predictions(rows[::-1], ["a", "b"]),
+    ]
     difference = compare_models(models, None, seconds=SECONDS)[1].difference
     assert difference is not None
     assert (difference.samples, difference.largest) == (2, 1)
@@ -108,13 +119,19 @@ def test_nothing_to_compare_is_refused() -> None:
         compare_models([], [1])
 
 
-def apart(largest: float, relative: float = 0.1, same: float | None = None, cosine: Any = None) -> Difference:
-    return Difference(samples=1, relative=relative, worst=1.0, largest=largest, same_label=same, cosine=cosine)
+def apart(
+    largest: float, relative: float = 0.1, same: float | None = None, cosine: Any = None
+) -> Difference:
+    return Difference(
+        samples=1, relative=relative, worst=1.0, largest=largest, same_label=same, cosine=cosine
+    )
 
 
 def row(label: str, speed: float = 1.0, difference: Difference | None = None) -> Compared:
     path = Path("/models") / f"{label}.onnx"
-    return Compared(label, path, 2048, "cpu", Timing(1, 100, 1e-5 / speed, 2e-5, 3e-5), speed, difference)
+    return Compared(
+        label, path, 2048, "cpu", Timing(1, 100, 1e-5 / speed, 2e-5, 3e-5), speed, difference
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,7 +143,9 @@ def row(label: str, speed: float = 1.0, difference: Difference | None = None) ->
         ([1.03, 0.97], "m0 is as fast as fp32"),
     ],
 )
-def test_the_title_is_the_sentence_that_the_figures_support(speeds: list[float], title: str) -> None:
+def test_the_title_is_the_sentence_that_the_figures_support(
+    speeds: list[float], title: str
+) -> None:
     table = Comparison([row("fp32"), *(row(f"m{i}", speed) for i, speed in enumerate(speeds))])
     assert table.title == title
     assert table.chart.title == title
@@ -166,4 +185,8 @@ def test_a_comparison_as_a_frame() -> None:
     frame = Comparison([row("fp32"), row("int8", 2.0, apart(0.5, same=0.75))]).to_pandas()
     assert frame["speed"].tolist() == [1.0, 2.0]
     assert frame["size"].tolist() == [2048, 2048]
-    assert frame.loc[1, ["largest_difference", "relative_difference", "same_label"]].tolist() == [0.5, 0.1, 0.75]
+    assert frame.loc[1, ["largest_difference", "relative_difference", "same_label"]].tolist() == [
+        0.5,
+        0.1,
+        0.75,
+    ]

@@ -18,7 +18,11 @@ OLD = np.array([[1.0, -1], [3, -3]], np.float32)  # standard deviation √5
 
 
 @settings(max_examples=50, deadline=None)
-@given(arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 4)), elements=st.floats(width=32)))
+@given(
+    arrays(
+        np.float32, st.tuples(st.integers(1, 4), st.integers(1, 4)), elements=st.floats(width=32)
+    )
+)
 def test_an_output_is_not_apart_from_itself_whatever_is_in_it(output: Array) -> None:
     got = between([output], [output.copy()])
     assert (got.relative, got.worst, got.largest) == (0, 0, 0)
@@ -36,14 +40,18 @@ def test_relative_is_the_root_mean_square_by_the_spread_of_the_old() -> None:
 @given(st.floats(1e-3, 1e3))
 def test_relative_does_not_depend_on_the_unit(unit: float) -> None:
     moved = OLD + np.array([[0.1], [0.2]])
-    assert between([OLD * unit], [moved * unit]).relative == pytest.approx(between([OLD], [moved]).relative)
+    assert between([OLD * unit], [moved * unit]).relative == pytest.approx(
+        between([OLD], [moved]).relative
+    )
 
 
 def test_of_several_outputs_the_worst_counts() -> None:
     assert between([OLD, OLD], [OLD, -OLD]).relative == between([OLD], [-OLD]).relative > 1
 
 
-@pytest.mark.parametrize("new", [OLD[:1], np.array([[1, -1], [3, np.nan]]), np.array([[1, -1], [np.inf, -3]])])
+@pytest.mark.parametrize(
+    "new", [OLD[:1], np.array([[1, -1], [3, np.nan]]), np.array([[1, -1], [np.inf, -3]])]
+)
 def test_what_cannot_be_compared_is_infinitely_far(new: Array) -> None:
     assert between([OLD], [new]).relative == math.inf
 

@@ -13,15 +13,14 @@ import pytest
 from conduit_lab.core.errors import InputError, ModelInputError, OptimizeError
 from conduit_lab.core.spec import Array
 from conduit_lab.models.callable import CallableModel
-from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.measure import optimize as module
 from conduit_lab.models.measure.optimize import optimize
 from conduit_lab.models.model import Model
 from conduit_lab.models.prediction import Prediction
-from conduit_lab.runtime import child, quantize
-from conduit_lab.runtime.timing import Turns
-
-from ...runtime import graphs
+from conduit_lab.models.text.embedder import Embedder
+from conduit_lab.runtime.measuring.timing import Turns
+from conduit_lab.runtime.rewriting import child, quantize
+from tests.runtime import graphs
 
 WIDE = 32
 
@@ -30,7 +29,9 @@ WIDE = 32
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The share of the old time that the new file is found to take; no test depends on a real clock."""
     share = [0.5]
-    monkeypatch.setattr(module, "in_turn", lambda before, after: Turns(1e-3, share[0] * 1e-3, share[0]))
+    monkeypatch.setattr(
+        module, "in_turn", lambda before, after: Turns(1e-3, share[0] * 1e-3, share[0])
+    )
     return share
 
 
@@ -39,7 +40,9 @@ def here(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Non
     """Convert in this process, except where a test asks for `children`: each takes half a second."""
     if "children" not in request.fixturenames:
         monkeypatch.setattr(child, "try_opening", lambda *_: None)
-        monkeypatch.setattr(child, "convert", lambda s, t, kind, _, scales, __: quantize.convert(s, t, kind, scales))
+        monkeypatch.setattr(
+            child, "convert", lambda s, t, kind, _, scales, __: quantize.convert(s, t, kind, scales)
+        )
 
 
 @pytest.fixture
@@ -52,7 +55,10 @@ def draw(*shape: int, seed: int = 1) -> Array:
 
 
 def linear(
-    path: Path, weight: Array | None = None, metadata: dict[str, str] | None = None, batch: Any = "batch"
+    path: Path,
+    weight: Array | None = None,
+    metadata: dict[str, str] | None = None,
+    batch: Any = "batch",
 ) -> Path:
     weight = draw(WIDE, WIDE, seed=0) if weight is None else weight
     return graphs.linear(path, weight, metadata, batch)
@@ -63,7 +69,9 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", list(quantize.SUFFIXES))
-def test_gives_a_model_that_answers_alike_from_a_file_beside_the_old(tmp_path: Path, kind: str) -> None:
+def test_gives_a_model_that_answers_alike_from_a_file_beside_the_old(
+    tmp_path: Path, kind: str
+) -> None:
     source = linear(tmp_path / "a.onnx")
     got = optimize(source, kind)
     assert got.path == got.model.path == quantize.place(source, kind)
@@ -84,7 +92,14 @@ def test_the_report_says_size_speed_and_difference(tmp_path: Path, clock: list[f
     assert {rows: turns.ratio for rows, turns in got.times.items()} == {1: 0.5, 8: 0.5}
     assert got.difference.samples == 8
     shown = repr(got)
-    for words in ("a.onnx → ", "a_int8.onnx, int8 on cpu", "1 row", "8 rows", "× 0.50", "tolerance 0.2"):
+    for words in (
+        "a.onnx → ",
+        "a_int8.onnx, int8 on cpu",
+        "1 row",
+        "8 rows",
+        "× 0.50",
+        "tolerance 0.2",
+    ):
         assert words in shown
     assert "slower" not in shown
     page = got._repr_mimebundle_()["text/html"]
@@ -101,24 +116,32 @@ def test_what_is_slower_is_kept_and_told(tmp_path: Path, clock: list[float]) -> 
 
 def test_a_graph_that_is_slower_is_not_kept(tmp_path: Path, clock: list[float]) -> None:
     clock[0] = 1.5
-    with pytest.raises(OptimizeError, match=r"a\.onnx as a graph takes 1\.50 times as long .* not kept"):
+    with pytest.raises(
+        OptimizeError, match=r"a\.onnx as a graph takes 1\.50 times as long .* not kept"
+    ):
         optimize(linear(tmp_path / "a.onnx"), "graph")
     assert names(tmp_path) == ["a.onnx"]
 
 
 def test_float16_on_a_cpu_is_told_to_save_disk_only(tmp_path: Path) -> None:
-    assert any("saves disk only" in note for note in optimize(linear(tmp_path / "a.onnx"), "fp16").notes)
+    assert any(
+        "saves disk only" in note for note in optimize(linear(tmp_path / "a.onnx"), "fp16").notes
+    )
 
 
 def test_made_up_samples_are_told(tmp_path: Path) -> None:
     source = linear(tmp_path / "a.onnx")
     assert any("made-up samples" in note for note in optimize(source, "fp16").notes)
-    assert not any("made-up samples" in note for note in optimize(source, "fp16", samples=draw(2, WIDE)).notes)
+    assert not any(
+        "made-up samples" in note for note in optimize(source, "fp16", samples=draw(2, WIDE)).notes
+    )
 
 
 @pytest.mark.parametrize("kind", list(quantize.SUFFIXES))
 def test_what_is_worse_than_the_tolerance_is_not_kept(tmp_path: Path, kind: str) -> None:
-    with pytest.raises(OptimizeError, match=r"answers too differently and was not kept.*tolerance -1; .*tolerance="):
+    with pytest.raises(
+        OptimizeError, match=r"answers too differently and was not kept.*tolerance -1; .*tolerance="
+    ):
         optimize(linear(tmp_path / "a.onnx"), kind, tolerance=-1)
     assert names(tmp_path) == ["a.onnx"]
 
@@ -161,9 +184,16 @@ def test_calibration_makes_scales_and_stands_for_the_samples(tmp_path: Path) -> 
     assert not got.made_up
 
 
-def test_calibration_that_has_nothing_to_do_with_the_samples_is_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_calibration_that_has_nothing_to_do_with_the_samples_is_refused_with_the_way_out(
+    tmp_path: Path,
+) -> None:
     with pytest.raises(OptimizeError, match="leave calibration= out"):
-        optimize(linear(tmp_path / "a.onnx"), "int8", calibration=draw(4, WIDE) / 100, samples=draw(4, WIDE))
+        optimize(
+            linear(tmp_path / "a.onnx"),
+            "int8",
+            calibration=draw(4, WIDE) / 100,
+            samples=draw(4, WIDE),
+        )
 
 
 @pytest.mark.parametrize("batch", [1, 4])
@@ -194,17 +224,24 @@ def test_inputs_of_text_are_asked_for(tmp_path: Path) -> None:
         [graphs.value("same", ["batch"], "str"), graphs.value("output", ["batch", WIDE])],
         [graphs.constant("W", draw(WIDE, WIDE))],
     )
-    with pytest.raises(ModelInputError, match=r"inputs for text .* cannot be made up: pass samples="):
+    with pytest.raises(
+        ModelInputError, match=r"inputs for text .* cannot be made up: pass samples="
+    ):
         optimize(source, "fp16")
     got = optimize(source, "fp16", samples={"text": ["a", "b"], "x": draw(2, WIDE)})
     assert got.difference.relative < 0.01
 
 
-@pytest.mark.parametrize("samples", [None, np.eye(2, dtype=np.float32), np.zeros((40, 2), np.float32)])
+@pytest.mark.parametrize(
+    "samples", [None, np.eye(2, dtype=np.float32), np.zeros((40, 2), np.float32)]
+)
 def test_every_array_of_a_list_is_compared(tmp_path: Path, samples: Array | None) -> None:
     source = graphs.targets(tmp_path / "a.onnx")
     got = optimize(source, "graph", samples=samples)
-    assert (got.difference.samples, got.difference.relative) == (32 if samples is None else len(samples), 0)
+    assert (got.difference.samples, got.difference.relative) == (
+        32 if samples is None else len(samples),
+        0,
+    )
     assert isinstance(got.model, Model)
     assert got.model.predict([1.0, 2.0])["label"].tolist() == [1, 0]
 
@@ -228,7 +265,11 @@ def stateful(path: Path, rate: str = "float32") -> Path:
         graphs.node("Add", ["state", "scaled"], ["next"]),
         graphs.node("MatMul", ["scaled", "W"], ["output"]),
     ]
-    inputs = [graphs.value("input", ["n", 4]), graphs.value("state", [2, "n", 4]), graphs.value("rate", [], rate)]
+    inputs = [
+        graphs.value("input", ["n", 4]),
+        graphs.value("state", [2, "n", 4]),
+        graphs.value("rate", [], rate),
+    ]
     outputs = [graphs.value("output", ["n", 4]), graphs.value("next", [2, "n", 4])]
     return graphs.save(path, nodes, inputs, outputs, [graphs.constant("W", draw(4, 4))])
 
@@ -240,21 +281,34 @@ def test_a_state_is_made_up_with_the_rows_of_the_samples(tmp_path: Path) -> None
 
 def test_a_number_for_all_samples_is_asked_for_with_an_example(tmp_path: Path) -> None:
     source = stateful(tmp_path / "a.onnx", "int64")
-    with pytest.raises(ModelInputError, match=r"inputs for rate int64 \[\] cannot be made up: pass samples=") as caught:
+    with pytest.raises(
+        ModelInputError, match=r"inputs for rate int64 \[\] cannot be made up: pass samples="
+    ) as caught:
         optimize(source, "fp16")
     example = str(caught.value).partition("such as samples=")[2]
     samples = eval(example, {"np": np})
-    assert {name: array.shape for name, array in samples.items()} == {"input": (1, 4), "state": (2, 1, 4), "rate": ()}
+    assert {name: array.shape for name, array in samples.items()} == {
+        "input": (1, 4),
+        "state": (2, 1, 4),
+        "rate": (),
+    }
     samples["rate"] += 3
     assert optimize(source, "fp16", samples=samples).difference.samples == 1
 
 
 def test_inputs_that_the_graph_refuses_are_asked_for(tmp_path: Path) -> None:
-    nodes = [graphs.node("Concat", ["a", "b"], ["c"], axis=1), graphs.node("Reshape", ["c", "to"], ["y"])]
+    nodes = [
+        graphs.node("Concat", ["a", "b"], ["c"], axis=1),
+        graphs.node("Reshape", ["c", "to"], ["y"]),
+    ]
     inputs = [graphs.value("a", ["n", "wide"]), graphs.value("b", ["n", "narrow"])]
     constants = [graphs.constant("to", np.array([0, 5]))]  # which 16 beside 16 are not
-    source = graphs.save(tmp_path / "a.onnx", nodes, inputs, [graphs.value("y", ["n", 5])], constants)
-    with pytest.raises(ModelInputError, match=r'does not take made-up inputs .*pass samples= .*\{"a": np\.zeros\('):
+    source = graphs.save(
+        tmp_path / "a.onnx", nodes, inputs, [graphs.value("y", ["n", 5])], constants
+    )
+    with pytest.raises(
+        ModelInputError, match=r'does not take made-up inputs .*pass samples= .*\{"a": np\.zeros\('
+    ):
         optimize(source, "graph")
     got = optimize(source, "graph", samples={"a": draw(6, 2), "b": draw(6, 3)})
     assert (got.difference.samples, got.difference.relative) == (6, 0)
@@ -267,7 +321,9 @@ def test_inputs_that_the_graph_refuses_are_asked_for(tmp_path: Path) -> None:
         (CallableModel(abs), TypeError, "got CallableModel"),
     ],
 )
-def test_what_is_no_onnx_file_is_refused(tmp_path: Path, model: Any, error: type[Exception], words: str) -> None:
+def test_what_is_no_onnx_file_is_refused(
+    tmp_path: Path, model: Any, error: type[Exception], words: str
+) -> None:
     np.savez(tmp_path / "m.npz", W0=np.eye(2, dtype=np.float32))
     with pytest.raises(error, match=words):
         optimize(tmp_path / model if isinstance(model, str) else model, "int8")
@@ -288,7 +344,9 @@ def test_empty_samples_are_refused(tmp_path: Path, minilm: Embedder) -> None:
         optimize(minilm, "fp16", samples=[])
 
 
-def test_an_embedder_becomes_a_variant_of_its_folder_with_close_vectors(tmp_path: Path, minilm: Embedder) -> None:
+def test_an_embedder_becomes_a_variant_of_its_folder_with_close_vectors(
+    tmp_path: Path, minilm: Embedder
+) -> None:
     folder = tmp_path / "minilm"
     shutil.copytree(minilm.path, folder)
     got = optimize(Embedder(folder), "int8")
@@ -330,13 +388,17 @@ def test_a_graph_that_would_be_fatal_in_float16_is_made_float16(tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("children")
-def test_a_conversion_that_ends_its_process_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_conversion_that_ends_its_process_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "hooks").mkdir()
     hook = "from conduit_lab.runtime import optimizers; optimizers.unsafe = lambda model: ()"
     (tmp_path / "hooks" / "sitecustomize.py").write_text(hook)
     monkeypatch.syspath_prepend(tmp_path / "hooks")
     (tmp_path / "models").mkdir()
     source = turned(tmp_path / "models" / "a.onnx")
-    with pytest.raises(OptimizeError, match=r"a\.onnx cannot be made fp16: it ended the process .*SIGSEGV"):
+    with pytest.raises(
+        OptimizeError, match=r"a\.onnx cannot be made fp16: it ended the process .*SIGSEGV"
+    ):
         optimize(Model(source).open(), "fp16", samples=draw(2, 5, WIDE))
     assert names(tmp_path / "models") == ["a.onnx"]

@@ -19,14 +19,17 @@ from conduit_lab.models.measure.difference import Difference
 from conduit_lab.models.measure.optimize import optimize
 from conduit_lab.models.measure.subject import subject
 from conduit_lab.models.measure.tune import tune
-from conduit_lab.runtime.session import Options, Session
-
-from .. import classifiers
+from conduit_lab.runtime.sessions.session import Options, Session
+from tests.models import classifiers
 
 TOKENIZER = classifiers.bert()
 LABELS = {"0": "O", "1": "PER", "2": "LOC"}
-OLD = classifiers.table(TOKENIZER, 3, {"good": [2, -1, 0], "bad": [-1, 3, 0], "anna": [0, 4, 0], "new": [0, 0, 5]})
-NEW = classifiers.table(TOKENIZER, 3, {"good": [2, -1, 0], "bad": [-1, 2, 0], "anna": [0, 4, 0], "new": [0, 9, 5]})
+OLD = classifiers.table(
+    TOKENIZER, 3, {"good": [2, -1, 0], "bad": [-1, 3, 0], "anna": [0, 4, 0], "new": [0, 0, 5]}
+)
+NEW = classifiers.table(
+    TOKENIZER, 3, {"good": [2, -1, 0], "bad": [-1, 2, 0], "anna": [0, 4, 0], "new": [0, 9, 5]}
+)
 TEXTS = ["good", "bad anna", "so new", "good good bad"]
 HEADS = {"text": "BertForSequenceClassification", "token": "BertForTokenClassification"}
 VARIANTS = (("graph", "token"), ("fp16", "text"), ("fp16", "token"))  # 5 s each
@@ -34,13 +37,17 @@ VARIANTS = (("graph", "token"), ("fp16", "text"), ("fp16", "token"))  # 5 s each
 
 def folder(path: Path, kind: str, table: Any = OLD, **config: Any) -> Path:
     config = {"id2label": LABELS} | config
-    return classifiers.folder(path, TOKENIZER, table, head=HEADS[kind], by_token=kind == "token", **config)
+    return classifiers.folder(
+        path, TOKENIZER, table, head=HEADS[kind], by_token=kind == "token", **config
+    )
 
 
 def scores(kind: str, table: Any) -> Any:
     """Return the probabilities of TEXTS, one row per text or per token."""
     rows = [table[TOKENIZER.encode(text).ids].astype(np.float64) for text in TEXTS]
-    return np.concatenate([classifiers.softmax(row if kind == "token" else row.sum(0, keepdims=True)) for row in rows])
+    return np.concatenate(
+        [classifiers.softmax(row if kind == "token" else row.sum(0, keepdims=True)) for row in rows]
+    )
 
 
 def difference(before: Path, after: Path) -> Difference:
@@ -62,7 +69,10 @@ def test_the_difference_is_that_of_scores_and_labels(tmp_path: Path, kind: str) 
 
 def test_several_labels_at_once_are_compared_by_their_own_scores(tmp_path: Path) -> None:
     problem = {"problem_type": "multi_label_classification"}
-    before, after = folder(tmp_path / "a", "text", **problem), folder(tmp_path / "b", "text", NEW, **problem)
+    before, after = (
+        folder(tmp_path / "a", "text", **problem),
+        folder(tmp_path / "b", "text", NEW, **problem),
+    )
     old, new = (
         1 / (1 + np.exp(-np.array([table[TOKENIZER.encode(text).ids].sum(0) for text in TEXTS])))
         for table in (OLD, NEW)
@@ -79,7 +89,9 @@ def test_a_classifier_becomes_a_variant_of_its_folder(
     tmp_path: Path, kind: str, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("conduit_lab.models.measure.optimize.SLOWER", np.inf)
-    source = load_model(folder(tmp_path / "a", kind), labels=["none", "person", "place"], device="cpu")
+    source = load_model(
+        folder(tmp_path / "a", kind), labels=["none", "person", "place"], device="cpu"
+    )
     got = optimize(source, form)  # type: ignore[arg-type]
     assert got.path == tmp_path / "a" / f"model_{form}.onnx"
     assert isinstance(got.model, TextClassifier | TokenClassifier)
@@ -112,7 +124,12 @@ def test_a_classifier_is_tuned_and_takes_its_tuning(
 
 @pytest.mark.parametrize("kind", HEADS)
 def test_a_classifier_is_benchmarked_by_texts(tmp_path: Path, kind: str) -> None:
-    got = benchmark(load_model(folder(tmp_path / "a", kind), device="cpu"), TEXTS, batch_sizes=[1, 6], seconds=0.01)
+    got = benchmark(
+        load_model(folder(tmp_path / "a", kind), device="cpu"),
+        TEXTS,
+        batch_sizes=[1, 6],
+        seconds=0.01,
+    )
     assert [timing.rows for timing in got] == [1, 6]
     assert got.device == "cpu"
 

@@ -13,14 +13,13 @@ import pytest
 from conduit_lab.core.errors import InputError, ModelInputError, ModelLoadError
 from conduit_lab.core.spec import Array
 from conduit_lab.models.callable import CallableModel
-from conduit_lab.models.embedder import Embedder
 from conduit_lab.models.measure import tune as module
 from conduit_lab.models.measure.tune import Tuning, tune
 from conduit_lab.models.model import Model
-from conduit_lab.runtime.session import Options, Session
-from conduit_lab.runtime.tuning import Tuned, read_tuning
-
-from ...runtime import graphs
+from conduit_lab.models.text.embedder import Embedder
+from conduit_lab.runtime.measuring.tuning import Tuned, read_tuning
+from conduit_lab.runtime.sessions.session import Options, Session
+from tests.runtime import graphs
 
 SECONDS = 0.2
 WEIGHT = np.arange(6.0).reshape(3, 2)
@@ -48,7 +47,9 @@ def measured(monkeypatch: pytest.MonkeyPatch, one_cpu: None) -> Measure:
 
     def use(seconds: dict[str, float]) -> None:
         def measure(calls: Sequence[Any], *_: Any, **__: Any) -> list[list[Array]]:
-            engines = [call.__closure__[0].cell_contents for call in calls]  # a call runs the engine in its closure
+            engines = [
+                call.__closure__[0].cell_contents for call in calls
+            ]  # a call runs the engine in its closure
             return [[np.full(3, seconds.get(words(engine.options), 1.0))] * 3 for engine in engines]
 
         monkeypatch.setattr(module, "measure", measure)
@@ -63,7 +64,9 @@ def words(options: Options) -> str:
 def sessions(model: Model) -> list[Session]:
     """Return the sessions of a model that are in memory; other tests' may go at any moment."""
     gc.collect()
-    return [thing for thing in gc.get_objects() if type(thing) is Session and thing.path == model.path]
+    return [
+        thing for thing in gc.get_objects() if type(thing) is Session and thing.path == model.path
+    ]
 
 
 # What is chosen
@@ -92,12 +95,18 @@ def test_five_percent_are_noise(model: Model, measured: Measure) -> None:
     assert tune(model, [1, 2, 3]).best == Tuned(batch_size=1024)
 
 
-def test_what_does_not_hold_a_second_time_is_not_kept(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_hold_a_second_time_is_not_kept(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_settings", lambda *_: [("threads 1", {"threads": 1})])
     speeds = iter([0.5, 1.0])
 
     def measure(calls: Sequence[Any], *_: Any, **__: Any) -> list[list[Array]]:
-        return [[np.ones(3)], [np.full(3, next(speeds))]] if len(calls) == 2 else [[np.ones(3)] for _ in calls]
+        return (
+            [[np.ones(3)], [np.full(3, next(speeds))]]
+            if len(calls) == 2
+            else [[np.ones(3)] for _ in calls]
+        )
 
     monkeypatch.setattr(module, "measure", measure)
     tuning = tune(model, [1, 2, 3])
@@ -108,35 +117,50 @@ def test_what_does_not_hold_a_second_time_is_not_kept(model: Model, monkeypatch:
     assert (tuning.best.threads, tuning.speed) == (0, 1.0)
 
 
-def test_another_device_is_tried_only_for_auto(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_device_is_tried_only_for_auto(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_other_devices", lambda used: ["cuda"] if used == "cpu" else [])
     default = Session(model.path, Options("cpu"))
-    assert next(module._settings(Options(), default)) == ("device cuda", {"device": "cuda", "fallback": False})
+    assert next(module._settings(Options(), default)) == (
+        "device cuda",
+        {"device": "cuda", "fallback": False},
+    )
     assert "device" not in next(module._settings(Options("cpu"), default))[1]
 
 
-def test_a_device_that_is_not_here_is_not_kept(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_settings", lambda *_: [("device cuda", {"device": "nowhere", "fallback": False})])
+def test_a_device_that_is_not_here_is_not_kept(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        module, "_settings", lambda *_: [("device cuda", {"device": "nowhere", "fallback": False})]
+    )
     tuning = tune(model, [1, 2, 3], seconds=SECONDS)
     assert tuning.trials[0].note.startswith("failed: device 'nowhere' is unknown")
     assert (tuning.best.device, tuning.best.runs_on) == ("auto", "cpu")
 
 
-def test_other_answers_are_not_kept(model: Model, measured: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_answers_are_not_kept(
+    model: Model, measured: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
     measured({"1 all": 0.1})
     other = graphs.linear(model.path.with_name("other.onnx"), WEIGHT + 1)
     open_ = module._Search._open
     monkeypatch.setattr(
         module._Search,
         "_open",
-        lambda self, options: Session(other, options) if options.threads == 1 else open_(self, options),
+        lambda self, options: (
+            Session(other, options) if options.threads == 1 else open_(self, options)
+        ),
     )
     tuning = tune(model, [1, 2, 3])
     assert tuning.trials[0].note.startswith("other answers")
     assert tuning.best.threads == 0
 
 
-def test_a_setting_that_fails_says_why(model: Model, measured: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_that_fails_says_why(
+    model: Model, measured: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
     measured({})
     open_ = module._Search._open
 
@@ -156,9 +180,23 @@ def test_without_time_everything_stays_as_it_is(model: Model, one_cpu: None) -> 
     assert (tuning.best.threads, tuning.best.graph_level) == (0, "all")
 
 
-def test_the_smallest_batch_that_does_as_well_is_chosen(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_smallest_batch_that_does_as_well_is_chosen(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_settings", lambda *_: [])
-    seconds = [1, 1, 1, 1, 1.98, 4, 8, 16, 32, 64, 128]  # 8 times the rate of one row from 8 rows on
+    seconds = [
+        1,
+        1,
+        1,
+        1,
+        1.98,
+        4,
+        8,
+        16,
+        32,
+        64,
+        128,
+    ]  # 8 times the rate of one row from 8 rows on
     monkeypatch.setattr(module, "measure", lambda *_: [[np.full(3, float(s))] for s in seconds])
     assert tune(model, [1, 2, 3]).best.batch_size == 8
 
@@ -197,7 +235,10 @@ def test_a_classifier_of_several_targets_is_tuned(tmp_path: Path, one_cpu: None)
 
 def test_a_state_is_repeated_along_its_own_axis(tmp_path: Path, one_cpu: None) -> None:
     nodes = [graphs.node("Add", ["state", "x"], ["next"])]
-    ends = [graphs.value("x", ["n", 4]), graphs.value("state", [2, "n", 4])], [graphs.value("next", [2, "n", 4])]
+    ends = (
+        [graphs.value("x", ["n", 4]), graphs.value("state", [2, "n", 4])],
+        [graphs.value("next", [2, "n", 4])],
+    )
     path = graphs.save(tmp_path / "m.onnx", nodes, *ends)
     sample = {"x": np.ones((2, 4), np.float32), "state": np.ones((2, 2, 4), np.float32)}
     tuning = tune(path, sample, seconds=SECONDS)
@@ -209,19 +250,33 @@ def test_without_a_sample_inputs_are_made_up_or_asked_for(tmp_path: Path, one_cp
     assert tune(graphs.linear(tmp_path / "m.onnx", WEIGHT), seconds=SECONDS).rows == 32
     np.savez(tmp_path / "m.npz", W=np.eye(2, dtype=np.float32))
     assert tune(tmp_path / "m.npz", seconds=SECONDS).rows == 1
-    ends = [graphs.value("x", ["n", 2]), graphs.value("k", [], "int64")], [graphs.value("y", ["n", 2])]
+    ends = (
+        [graphs.value("x", ["n", 2]), graphs.value("k", [], "int64")],
+        [graphs.value("y", ["n", 2])],
+    )
     nodes = [graphs.node("Cast", ["k"], ["f"], to=1), graphs.node("Mul", ["x", "f"], ["y"])]
     path = graphs.save(tmp_path / "two.onnx", nodes, *ends)
-    with pytest.raises(ModelInputError, match=r'pass sample= .* sample=\{"x": np\.zeros\(\(1, 2\), np\.float32\), "k"'):
+    with pytest.raises(
+        ModelInputError,
+        match=r'pass sample= .* sample=\{"x": np\.zeros\(\(1, 2\), np\.float32\), "k"',
+    ):
         tune(path, seconds=SECONDS)
-    with pytest.raises(ModelInputError, match=r'has 2 inputs: pass a dict with x, k, such as \{"x": np\.zeros'):
+    with pytest.raises(
+        ModelInputError, match=r'has 2 inputs: pass a dict with x, k, such as \{"x": np\.zeros'
+    ):
         tune(path, [[1.0, 2.0]], seconds=SECONDS)
 
 
 def test_inputs_without_a_batch_axis_have_no_batch_size(tmp_path: Path, measured: Measure) -> None:
     measured({})
-    ends = [graphs.value("x", ["batch", 2]), graphs.value("factor", []), graphs.value("output", ["batch", 2])]
-    path = graphs.save(tmp_path / "m.onnx", [graphs.node("Mul", ["x", "factor"], ["output"])], ends[:2], ends[2:])
+    ends = [
+        graphs.value("x", ["batch", 2]),
+        graphs.value("factor", []),
+        graphs.value("output", ["batch", 2]),
+    ]
+    path = graphs.save(
+        tmp_path / "m.onnx", [graphs.node("Mul", ["x", "factor"], ["output"])], ends[:2], ends[2:]
+    )
     tuning = tune(path, {"x": [[1, 2]], "factor": np.float32(3)})
     assert (tuning.rows, tuning.best.batch_size) == (1, None)
 
@@ -231,13 +286,19 @@ def test_a_batch_that_fails_is_left_out(tmp_path: Path, measured: Measure) -> No
     ends = [graphs.value("x", ["batch", 2]), graphs.value("output", ["batch", 2])]
     shape = graphs.constant("shape", np.array([1, 2]))
     path = graphs.save(
-        tmp_path / "m.onnx", [graphs.node("Reshape", ["x", "shape"], ["output"])], ends[:1], ends[1:], [shape]
+        tmp_path / "m.onnx",
+        [graphs.node("Reshape", ["x", "shape"], ["output"])],
+        ends[:1],
+        ends[1:],
+        [shape],
     )
     tuning = tune(path, [1, 2])
     assert [timing.rows for timing in tuning.batches] == [1]
 
 
-def test_an_embedder_is_tuned_with_its_texts(minilm: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_embedder_is_tuned_with_its_texts(
+    minilm: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_settings", lambda *_: [("threads 1", {"threads": 1})])
     tuning = tune(minilm, ["a kettle", "a toaster that burns"], seconds=SECONDS)
     assert (tuning.rows, tuning.best.batch_size) == (2, None)
@@ -301,4 +362,6 @@ def test_a_tuning_shows_its_trials(model: Model, measured: Measure) -> None:
 
 def test_a_choice_like_onnxruntimes_own_says_so() -> None:
     tuning = Tuning("m", Path("/m.onnx"), 2, Tuned(), 1.0, (), ())
-    assert repr(tuning).endswith("no setting is clearly faster than onnxruntime's own choice on 2 samples")
+    assert repr(tuning).endswith(
+        "no setting is clearly faster than onnxruntime's own choice on 2 samples"
+    )

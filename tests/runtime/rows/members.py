@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import graphs
-from ..graphs import constant, node
+from tests.runtime import graphs
+from tests.runtime.graphs import constant, node
 
 Axes = Sequence[int | str | None]
 RANDOM = np.random.default_rng(0)
@@ -29,7 +29,10 @@ class Member(NamedTuple):
 
     def save(self, path: Path, *, named: bool = False) -> Path:
         """Write the graph; by default the free axes have no names."""
-        ends = [[a if isinstance(a, int) or named else None for a in axes] for axes in (self.axes, self.answer)]
+        ends = [
+            [a if isinstance(a, int) or named else None for a in axes]
+            for axes in (self.axes, self.answer)
+        ]
         x, y = graphs.value("x", ends[0]), graphs.value("y", ends[1])
         return graphs.save(path, self.nodes, [x], [y], self.constants)
 
@@ -39,7 +42,9 @@ class Member(NamedTuple):
         sizes[self.axis] = count
         array = np.random.default_rng(seed).standard_normal(sizes).astype(np.float32)
         scale = 10.0 ** np.arange(count) / 10
-        return (array * scale.reshape([-1 if i == self.axis else 1 for i in range(len(sizes))])).astype(np.float32)
+        return (
+            array * scale.reshape([-1 if i == self.axis else 1 for i in range(len(sizes))])
+        ).astype(np.float32)
 
 
 def one(
@@ -83,19 +88,30 @@ INDEPENDENT: dict[str, Member] = {
     "mean of a row, from the end": one("ReduceMean", axes=[-1], keepdims=1, answer=("batch", 1)),
     "layer norm": one("LayerNormalization", constant("g", np.ones(3, np.float32))),
     "transposed": one("Transpose", perm=[1, 0], answer=(3, "batch"), out=1),
-    "time first": one("Transpose", shape=("batch", 3, 20), perm=[2, 0, 1], answer=(20, "batch", 3), out=1),
+    "time first": one(
+        "Transpose", shape=("batch", 3, 20), perm=[2, 0, 1], answer=(20, "batch", 3), out=1
+    ),
     "dense over time first": one("MatMul", W, shape=(20, "batch", 3), at=1, out=1),
     "argmax of a row": one("ReduceMax", axes=[1], keepdims=0, answer=("batch",)),
     "cumsum of a row": one("CumSum", constant("along", np.array(1))),
     "sorted within a row": Member(
-        [node("TopK", ["x", "k"], ["y", "places"], axis=1)], [ints("k", 2)], ("batch", 3), ("batch", 2)
+        [node("TopK", ["x", "k"], ["y", "places"], axis=1)],
+        [ints("k", 2)],
+        ("batch", 3),
+        ("batch", 2),
     ),
     "a column": one("Slice", ints("from", 0), ints("to", 1), ints("axes", 1), answer=("batch", 1)),
     "all rows, as TensorFlow writes them": one(
-        "Slice", ints("from", 0, 1), ints("to", 10**9, 10**9), ints("axes", 0, 1), answer=("batch", 2)
+        "Slice",
+        ints("from", 0, 1),
+        ints("to", 10**9, 10**9),
+        ints("axes", 0, 1),
+        answer=("batch", 2),
     ),
     "columns": one("Gather", ints("places", 2, 0), axis=1, answer=("batch", 2)),
-    "beside itself": Member([node("Concat", ["x", "x"], ["y"], axis=1)], [], ("batch", 3), ("batch", 6)),
+    "beside itself": Member(
+        [node("Concat", ["x", "x"], ["y"], axis=1)], [], ("batch", 3), ("batch", 6)
+    ),
     "padded columns": one("Pad", ints("pads", 0, 1, 0, 1), answer=("batch", 5)),
     "flattened": one("Flatten", shape=PICTURE, answer=("batch", 48)),
     "reshaped by -1": one("Reshape", ints("to", -1, 48), shape=PICTURE, answer=("batch", 48)),
@@ -113,7 +129,10 @@ INDEPENDENT: dict[str, Member] = {
         ("batch", "tokens", 3),
     ),
     "convolution": one(
-        "Conv", constant("K", np.ones((2, 3, 3, 3), np.float32)), shape=PICTURE, answer=("batch", 2, 2, 2)
+        "Conv",
+        constant("K", np.ones((2, 3, 3, 3), np.float32)),
+        shape=PICTURE,
+        answer=("batch", 2, 2, 2),
     ),
     "mean of a picture": one("GlobalAveragePool", shape=PICTURE, answer=("batch", 3, 1, 1)),
     "attention within a row": Member(
@@ -129,10 +148,20 @@ INDEPENDENT: dict[str, Member] = {
     ),
     "einsum": one("Einsum", W, equation="bi,ij->bj"),
     "lstm with the batch second": Member(
-        [node("LSTM", ["x", "LW", "LR"], ["y"], hidden_size=2)], _LSTM, (6, "batch", 3), (6, 1, "batch", 2), 1, 2
+        [node("LSTM", ["x", "LW", "LR"], ["y"], hidden_size=2)],
+        _LSTM,
+        (6, "batch", 3),
+        (6, 1, "batch", 2),
+        1,
+        2,
     ),
     "the last state of an lstm": Member(
-        [node("LSTM", ["x", "LW", "LR"], ["", "y"], hidden_size=2)], _LSTM, (6, "batch", 3), (1, "batch", 2), 1, 1
+        [node("LSTM", ["x", "LW", "LR"], ["", "y"], hidden_size=2)],
+        _LSTM,
+        (6, "batch", 3),
+        (1, "batch", 2),
+        1,
+        1,
     ),
     "an expanded constant beside": Member(
         [
@@ -146,14 +175,23 @@ INDEPENDENT: dict[str, Member] = {
         ("batch", 5),
     ),
     "a constant": Member(
-        [node("Identity", ["c"], ["y"])], [constant("c", np.arange(3, dtype=np.float32))], ("batch", 3), (3,), 0, None
+        [node("Identity", ["c"], ["y"])],
+        [constant("c", np.arange(3, dtype=np.float32))],
+        ("batch", 3),
+        (3,),
+        0,
+        None,
     ),
 }
 
 
 def _scaled_by(kind: str, **attributes: Any) -> Member:
     """Divide by one number of the whole batch."""
-    nodes = [node("Abs", ["x"], ["a"]), node(kind, ["a"], ["s"], **attributes), node("Div", ["x", "s"], ["y"])]
+    nodes = [
+        node("Abs", ["x"], ["a"]),
+        node(kind, ["a"], ["s"], **attributes),
+        node("Div", ["x", "s"], ["y"]),
+    ]
     return Member(nodes, [], ("batch", 3), ("batch", 3))
 
 
@@ -179,7 +217,9 @@ MIXED: dict[str, Member] = {
     "over the batch's sum": _scaled_by("ReduceSum", keepdims=0),
     "softmax over the batch": one("Softmax", axis=0),
     "cumsum over the batch": one("CumSum", constant("along", np.array(-2))),
-    "layer norm over everything": one("LayerNormalization", constant("g", np.ones((1, 3), np.float32)), axis=0),
+    "layer norm over everything": one(
+        "LayerNormalization", constant("g", np.ones((1, 3), np.float32)), axis=0
+    ),
     "every row with every row": Member(
         [
             node("Transpose", ["x"], ["t"], perm=[1, 0]),
@@ -204,7 +244,10 @@ MIXED: dict[str, Member] = {
         1,
     ),
     "an lstm along the batch": Member(
-        [node("LSTM", ["x", "LW", "LR"], ["h"], hidden_size=2), node("Squeeze", ["h", "one"], ["y"])],
+        [
+            node("LSTM", ["x", "LW", "LR"], ["h"], hidden_size=2),
+            node("Squeeze", ["h", "one"], ["y"]),
+        ],
         [*_LSTM, ints("one", 1)],
         ("batch", 1, 3),
         ("batch", 1, 2),
@@ -216,7 +259,10 @@ MIXED: dict[str, Member] = {
         ("batch", 3),
     ),
     "over the number of rows": Member(
-        [*_ROW, node("Cast", ["n"], ["f"], to=1), node("Div", ["x", "f"], ["y"])], _ROWS, ("batch", 3), ("batch", 3)
+        [*_ROW, node("Cast", ["n"], ["f"], to=1), node("Div", ["x", "f"], ["y"])],
+        _ROWS,
+        ("batch", 3),
+        ("batch", 3),
     ),
     "einsum over the batch": one("Einsum", equation="bi->i", answer=(3,), out=None),
     "normalised along the batch": one("LpNormalization", axis=0),

@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from conduit_lab.runtime.content import identity
+from conduit_lab.runtime.checks.content import identity
 from conduit_lab.runtime.rows import dataflow
 from conduit_lab.runtime.rows.dataflow import Dataflow
 from conduit_lab.runtime.rows.flow import INDEPENDENT, MIXED, UNCLEAR
-from conduit_lab.runtime.session import Session
-
-from .. import graphs
-from ..graphs import constant, node
-from . import members
+from conduit_lab.runtime.sessions.session import Session
+from tests.runtime import graphs
+from tests.runtime.graphs import constant, node
+from tests.runtime.rows import members
 
 
 def read(path: Path, axis: int | None = 0) -> Dataflow:
@@ -24,7 +23,9 @@ def read(path: Path, axis: int | None = 0) -> Dataflow:
 
 
 @pytest.mark.parametrize("name", members.INDEPENDENT)
-def test_independence_is_proved_where_a_run_of_all_rows_is_the_runs_of_each(tmp_path: Path, name: str) -> None:
+def test_independence_is_proved_where_a_run_of_all_rows_is_the_runs_of_each(
+    tmp_path: Path, name: str
+) -> None:
     member = members.INDEPENDENT[name]
     path = member.save(tmp_path / "m.onnx")
     assert read(path, member.axis) == Dataflow({"y": member.out}, INDEPENDENT)
@@ -36,10 +37,14 @@ def test_independence_is_proved_where_a_run_of_all_rows_is_the_runs_of_each(tmp_
 
 
 @pytest.mark.parametrize("name", members.MIXED)
-def test_independence_is_never_claimed_where_rows_change_each_other(tmp_path: Path, name: str) -> None:
+def test_independence_is_never_claimed_where_rows_change_each_other(
+    tmp_path: Path, name: str
+) -> None:
     member = members.MIXED[name]
     path = member.save(tmp_path / "m.onnx")
-    assert read(path, member.axis).mixed in ((UNCLEAR,) if name == "over the number of rows" else (MIXED, UNCLEAR))
+    assert read(path, member.axis).mixed in (
+        (UNCLEAR,) if name == "over the number of rows" else (MIXED, UNCLEAR)
+    )
     session, rows = Session(path), member.rows(4)
     (whole,) = session.run({"x": rows})
     same = [
@@ -75,7 +80,12 @@ def test_a_batch_norm_takes_the_numbers_of_the_batch_in_training_only(
     weights = [constant(name, np.ones(3, np.float32)) for name in "abcd"]
     outputs = ["y", "mean", "variance"][: 1 + 2 * training]
     made = node("BatchNormalization", ["x", *"abcd"], outputs, training_mode=training)
-    assert read(members.Member([made], weights, ("batch", 3), ("batch", 3)).save(tmp_path / "m.onnx")).mixed == mixed
+    assert (
+        read(
+            members.Member([made], weights, ("batch", 3), ("batch", 3)).save(tmp_path / "m.onnx")
+        ).mixed
+        == mixed
+    )
 
 
 def test_an_operator_inside_of_a_branch_counts(tmp_path: Path) -> None:
@@ -99,7 +109,9 @@ def test_an_operator_inside_of_a_branch_counts(tmp_path: Path) -> None:
 
 
 def test_a_branch_whose_rows_are_not_followed_is_unclear(tmp_path: Path) -> None:
-    then = helper.make_graph([node("Neg", ["x"], ["r"])], "then", [], [graphs.value("r", ["batch", 3])])
+    then = helper.make_graph(
+        [node("Neg", ["x"], ["r"])], "then", [], [graphs.value("r", ["batch", 3])]
+    )
     branch = node("If", ["on"], ["y"], then_branch=then, else_branch=then)
     ends = [graphs.value("x", ["batch", 3])], [graphs.value("y", ["batch", 3])]
     path = graphs.save(tmp_path / "m.onnx", [branch], *ends, [constant("on", np.array(False))])
@@ -133,7 +145,9 @@ def test_an_old_softmax_takes_all_later_axes_together(tmp_path: Path, opset: int
 def test_shapes_that_the_file_declares_are_not_believed(tmp_path: Path) -> None:
     path = members.INDEPENDENT["dense"].save(tmp_path / "m.onnx")
     model = graphs.load(path)
-    model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 1  # as an example of one row leaves it
+    model.graph.output[0].type.tensor_type.shape.dim[
+        0
+    ].dim_value = 1  # as an example of one row leaves it
     path.write_bytes(model.SerializeToString())
     assert read(path).axes == {"y": 0}
 
@@ -142,7 +156,10 @@ def test_shapes_that_the_file_declares_are_not_believed(tmp_path: Path) -> None:
 def test_a_graph_that_mixes_rows_keeps_its_batch_axis(tmp_path: Path, kind: str) -> None:
     if kind == "RandomNormalLike":
         member = members.Member(
-            [node(kind, ["x"], ["noise"]), node("Add", ["x", "noise"], ["y"])], [], ("batch", 3), ("batch", 3)
+            [node(kind, ["x"], ["noise"]), node("Add", ["x", "noise"], ["y"])],
+            [],
+            ("batch", 3),
+            ("batch", 3),
         )
     else:
         member = members.MIXED["int8 with one scale"]

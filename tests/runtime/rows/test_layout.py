@@ -9,11 +9,10 @@ import pytest
 
 from conduit_lab.core.spec import TensorSpec
 from conduit_lab.runtime.rows.layout import Layout
-from conduit_lab.runtime.session import Session
-
-from .. import graphs
-from ..graphs import node
-from . import members
+from conduit_lab.runtime.sessions.session import Session
+from tests.runtime import graphs
+from tests.runtime.graphs import node
+from tests.runtime.rows import members
 
 Shape = tuple[int | str, ...]
 
@@ -52,7 +51,10 @@ def layout(inputs: list[Shape], outputs: list[Shape]) -> Layout:
     ],
 )  # fmt: skip
 def test_the_names_of_axes_say_where_samples_lie(
-    inputs: list[Shape], outputs: list[Shape], axes: tuple[int | None, ...], found: tuple[int | None, ...]
+    inputs: list[Shape],
+    outputs: list[Shape],
+    axes: tuple[int | None, ...],
+    found: tuple[int | None, ...],
 ) -> None:
     got = layout(inputs, outputs)
     assert (got.inputs, got.outputs) == (axes, found)
@@ -67,7 +69,9 @@ def test_callers_are_joined_only_where_everything_has_its_rows() -> None:
     assert not layout([("text_batch", 3), ("image_batch", 3)], [("text_batch", 2)]).joins
 
 
-@pytest.mark.parametrize("name", [name for name, member in members.INDEPENDENT.items() if member.axis == 0])
+@pytest.mark.parametrize(
+    "name", [name for name, member in members.INDEPENDENT.items() if member.axis == 0]
+)
 def test_without_names_the_operators_say_it(tmp_path: Path, name: str) -> None:
     member = members.INDEPENDENT[name]
     assert Layout.of(Session(member.save(tmp_path / "m.onnx"))).outputs == (member.out,)
@@ -84,11 +88,17 @@ def test_an_axis_that_another_tool_numbered_has_no_name(tmp_path: Path, tool: st
     assert Layout.of(Session(path)).outputs == (0, None)
 
 
-@pytest.mark.parametrize(("kind", "size"), [("Relu", 4), ("Softmax", 4), ("Softmax over the rows", 0)])
-def test_a_fixed_axis_is_a_batch_where_the_operators_prove_it(tmp_path: Path, kind: str, size: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "size"), [("Relu", 4), ("Softmax", 4), ("Softmax over the rows", 0)]
+)
+def test_a_fixed_axis_is_a_batch_where_the_operators_prove_it(
+    tmp_path: Path, kind: str, size: int
+) -> None:
     attributes = {"axis": 0 if " " in kind else 1} if kind.startswith("Softmax") else {}
     made = node(kind.partition(" ")[0], ["x"], ["y"], **attributes)
-    path = graphs.save(tmp_path / "m.onnx", [made], [graphs.value("x", [4, 3])], [graphs.value("y", [4, 3])])
+    path = graphs.save(
+        tmp_path / "m.onnx", [made], [graphs.value("x", [4, 3])], [graphs.value("y", [4, 3])]
+    )
     assert Layout.of(Session(path)).size == size
 
 

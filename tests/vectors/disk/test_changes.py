@@ -47,7 +47,9 @@ def lag(path: Path, count: int) -> None:
     """Log `count` changes of what is not there any more."""
     numbers = f"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) SELECT i FROM n"
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute(f"INSERT INTO changes (stamp, put) SELECT random(), 1000 FROM ({numbers})")
+        connection.execute(
+            f"INSERT INTO changes (stamp, put) SELECT random(), 1000 FROM ({numbers})"
+        )
 
 
 @pytest.fixture
@@ -123,7 +125,9 @@ def test_more_than_is_wanted_is_not_told(pair: tuple[Storage, Storage]) -> None:
         assert (told(two, most) is None) == (most == 2)
 
 
-def test_what_was_pruned_is_not_told_and_the_log_stays_short(pair: tuple[Storage, Storage], path: Path) -> None:
+def test_what_was_pruned_is_not_told_and_the_log_stays_short(
+    pair: tuple[Storage, Storage], path: Path
+) -> None:
     one, two = pair
     lag(path, changes.KEPT - 2_048)
     assert told(two, 100_000) == ([], [])
@@ -175,7 +179,9 @@ def test_an_upgraded_file_has_one(path: Path) -> None:
     two.close()
 
 
-def test_where_no_log_can_be_kept_nothing_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_log_can_be_kept_nothing_is_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refused(_: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError("attempt to write a readonly database")
 
@@ -195,13 +201,17 @@ def test_where_no_log_can_be_kept_nothing_is_told(path: Path, monkeypatch: pytes
     two.close()
 
 
-def test_a_writer_that_knows_of_no_log_is_told_of(pair: tuple[Storage, Storage], path: Path) -> None:
+def test_a_writer_that_knows_of_no_log_is_told_of(
+    pair: tuple[Storage, Storage], path: Path
+) -> None:
     """An older version opens the file and writes as ever."""
     _, two = pair
     new = entry("f", 2)
     with closing(sqlite3.connect(path)) as connection, connection:
         lexical.register(connection)
-        connection.execute(record.PUT, record.row((new.id, new.embedding, new.metadata, new.content, 1.0, 1.0), 8))
+        connection.execute(
+            record.PUT, record.row((new.id, new.embedding, new.metadata, new.content, 1.0, 1.0), 8)
+        )
         connection.execute("DELETE FROM entries WHERE id = 'a'")
     assert told(two) == (["a"], [("f", 2, 2)])
 
@@ -214,7 +224,8 @@ def test_a_log_that_was_changed_is_refused(path: Path, statement: str) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(statement)
     with pytest.raises(
-        StoreError, match=r"index\.db: the store file is damaged \(its tables are not as they were made"
+        StoreError,
+        match=r"index\.db: the store file is damaged \(its tables are not as they were made",
     ):
         Storage(path, 8)
 

@@ -47,7 +47,12 @@ def found(storage: Storage, text: str) -> list[str]:
 )  # fmt: skip
 def test_a_text_finds_itself_in_every_form(storage: Storage, word: str) -> None:
     texts = {form: unicodedata.normalize(form, word) for form in FORMS}
-    storage.put([*(entry(form, f"x {text}, y.") for form, text in texts.items()), entry("other", "nothing of it")])
+    storage.put(
+        [
+            *(entry(form, f"x {text}, y.") for form, text in texts.items()),
+            entry("other", "nothing of it"),
+        ]
+    )
     for form, text in texts.items():
         assert sorted(found(storage, text)) == sorted(FORMS), form
 
@@ -75,12 +80,16 @@ def test_a_text_finds_itself_in_every_form(storage: Storage, word: str) -> None:
         ("Ⅳ", "iv"),
     ],
 )
-def test_a_text_is_found_by_the_same_word_in_other_letters(storage: Storage, stored: str, asked: str) -> None:
+def test_a_text_is_found_by_the_same_word_in_other_letters(
+    storage: Storage, stored: str, asked: str
+) -> None:
     storage.put([entry("a", stored), entry("b", "nothing of it")])
     assert found(storage, asked) == ["a"]
 
 
-@pytest.mark.parametrize(("stored", "asked"), [("か", "が"), ("हिन्दी", "हन्द"), ("한국", "한국어"), ("日本", "日本語")])
+@pytest.mark.parametrize(
+    ("stored", "asked"), [("か", "が"), ("हिन्दी", "हन्द"), ("한국", "한국어"), ("日本", "日本語")]
+)
 def test_other_words_stay_others(storage: Storage, stored: str, asked: str) -> None:
     storage.put([entry("a", stored)])
     assert found(storage, asked) == []
@@ -91,7 +100,9 @@ def test_other_words_stay_others(storage: Storage, stored: str, asked: str) -> N
 def test_folding_again_changes_nothing_and_forms_are_alike(text: str) -> None:
     folded = lexical.fold(text).casefold()
     assert lexical.fold(folded) == folded
-    assert {lexical.fold(unicodedata.normalize(form, text)).casefold() for form in FORMS} == {folded}
+    assert {lexical.fold(unicodedata.normalize(form, text)).casefold() for form in FORMS} == {
+        folded
+    }
 
 
 def test_the_text_itself_stays_as_it_was_given() -> None:
@@ -107,7 +118,11 @@ def test_changed_and_removed_texts_leave_the_index_whole(storage: Storage) -> No
     storage.put([entry("a", "한국어"), entry("c", "ﬁrst")])
     storage.remove(["b"])
     storage._connection.execute(lexical.CHECK)
-    assert (found(storage, "first"), found(storage, "елка"), found(storage, "한국어")) == (["c"], [], ["a"])
+    assert (found(storage, "first"), found(storage, "елка"), found(storage, "한국어")) == (
+        ["c"],
+        [],
+        ["a"],
+    )
 
 
 def make_unfolded(path: Path, kind: str = "store") -> None:
@@ -116,7 +131,9 @@ def make_unfolded(path: Path, kind: str = "store") -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         for statement in (*lexical._DROP, *(statement.strip() for statement in lexical.UNFOLDED)):
             connection.execute(statement)
-        for i, text in enumerate(["Ёлка", "a lamp", "éléphant", unicodedata.normalize("NFD", "한국어"), None]):
+        for i, text in enumerate(
+            ["Ёлка", "a lamp", "éléphant", unicodedata.normalize("NFD", "한국어"), None]
+        ):
             fields = (str(i), np.ones(2, np.float32), {"n": i}, text, 1.0, 1.0)
             connection.execute(record.PUT, record.row(fields, 2 if kind == "store" else 0))
         connection.execute("UPDATE meta SET value = ? WHERE name = 'kind'", (kind,))

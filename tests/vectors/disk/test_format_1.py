@@ -13,7 +13,10 @@ import pytest
 from conduit_lab.core.errors import StoreError
 from conduit_lab.vectors.disk.storage import Storage
 
-CONTENT = [("first", [1.0] * 8, {"n": 1}, "Kettles boil.", 3.0, 4.0), ("last", [1.0] * 8, {}, None, 1.0, 2.0)]
+CONTENT = [
+    ("first", [1.0] * 8, {"n": 1}, "Kettles boil.", 3.0, 4.0),
+    ("last", [1.0] * 8, {}, None, 1.0, 2.0),
+]
 
 
 @pytest.fixture
@@ -61,7 +64,10 @@ def test_a_damaged_file_of_format_1_stays_as_it_is(path: Path) -> None:
         connection.execute("UPDATE entries SET metadata = '{\"n\": 2}' WHERE seq = 2")
     connection.close()
     content = path.read_bytes()
-    with pytest.raises(StoreError, match=r"index\.db: the store file is damaged \(entry 'first' has a wrong checksum"):
+    with pytest.raises(
+        StoreError,
+        match=r"index\.db: the store file is damaged \(entry 'first' has a wrong checksum",
+    ):
         Storage(path, 8, "cosine")
     assert path.read_bytes() == content
 

@@ -1,8 +1,8 @@
-"""`kill -9` while a store writes: what was acknowledged is there, what was not is there whole or not at all.
+"""`kill -9` while a store writes: what was acknowledged is there, what was not is there whole or
+not at all.
 
-Also while the writer reads its own files, which drops SQLite's locks, and another process opens, copies and closes the
-store all the time.
-"""
+Also while the writer reads its own files, which drops SQLite's locks, and another process opens,
+copies and closes the store all the time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ from conduit_lab.vectors.store import VectorStore
 
 ROOT = Path(__file__).parents[3]
 IDS = [f"id {i}" for i in range(30)]
-State = dict[str, int]  # the generation of each entry: it is in the embedding, the metadata and the content
+State = dict[
+    str, int
+]  # the generation of each entry: it is in the embedding, the metadata and the content
 
 
 def nurse(folder: str) -> None:
@@ -70,7 +72,9 @@ def writer(folder: Path, chance: random.Random, generation: int) -> None:
     tell("pid", os.getpid())
     store = VectorStore(4, path=folder / "index.db")
     for g in count(generation):
-        kind = chance.choices(["add", "add_many", "delete", "save_to", "snapshot"], [8, 4, 4, 1, 1])[0]
+        kind = chance.choices(
+            ["add", "add_many", "delete", "save_to", "snapshot"], [8, 4, 4, 1, 1]
+        )[0]
         ids = chance.sample(IDS, 1 if kind == "add" else chance.randint(1, 9))
         tell("begin", kind, g, ids)
         match kind:
@@ -130,7 +134,9 @@ def found(path: Path) -> State:
     return {entry.id: entry.metadata["g"] for entry in entries}
 
 
-def check(folder: Path, state: State, saved: State | None, told: Round) -> tuple[State, State | None]:
+def check(
+    folder: Path, state: State, saved: State | None, told: Round
+) -> tuple[State, State | None]:
     """Compare all files with what was told; return what is in the store and in the snapshot by now."""
     for i, change in enumerate(told.changes):
         done = i < told.acknowledged
@@ -162,7 +168,9 @@ def check(folder: Path, state: State, saved: State | None, told: Round) -> tuple
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
 @pytest.mark.parametrize("rounds", [50, pytest.param(1_000, marks=pytest.mark.long)])
 @pytest.mark.parametrize("meddled", [False, True])
-def test_kill_9_loses_nothing_acknowledged_and_mixes_nothing(tmp_path: Path, rounds: int, meddled: bool) -> None:
+def test_kill_9_loses_nothing_acknowledged_and_mixes_nothing(
+    tmp_path: Path, rounds: int, meddled: bool
+) -> None:
     (tmp_path / "copies").mkdir()
     command = [sys.executable, "-c", f"from {__name__} import nurse; nurse({str(tmp_path)!r})"]
     other = [sys.executable, "-c", f"from {__name__} import meddler; meddler({str(tmp_path)!r})"]
@@ -171,7 +179,12 @@ def test_kill_9_loses_nothing_acknowledged_and_mixes_nothing(tmp_path: Path, rou
     saved: State | None = None
     generation, kinds = 0, set()
     with ExitStack() as stack:
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
+        pipes: dict[str, Any] = {
+            "stdin": subprocess.PIPE,
+            "stdout": subprocess.PIPE,
+            "text": True,
+            "cwd": ROOT,
+        }
         nursery = stack.enter_context(subprocess.Popen(command, **pipes))
         meddling = stack.enter_context(subprocess.Popen(other, **pipes)) if meddled else None
         assert nursery.stdin is not None

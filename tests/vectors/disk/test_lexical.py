@@ -36,7 +36,10 @@ def found(storage: Storage, text: str) -> list[str]:
         ("my kettle broke", '"kettle" OR "broke"'),
         ("Kettle, kettle; KETTLE!", '"KETTLE"'),
         ("kettle AND NOT lamp", '"kettle" OR "lamp"'),
-        ('content : "lamp" ^ kettle* NEAR(a b, 2)', '"content" OR "lamp" OR "kettle" OR "NEAR" OR "b" OR "2"'),
+        (
+            'content : "lamp" ^ kettle* NEAR(a b, 2)',
+            '"content" OR "lamp" OR "kettle" OR "NEAR" OR "b" OR "2"',
+        ),
         ("a\0lamp_shade\ud800", '"lamp" OR "shade"'),
         ("to be or not to be", '"to" OR "be" OR "or" OR "not"'),
         ("caf\u00e9 cafe\u0301", '"caf\u00e9"'),
@@ -70,21 +73,34 @@ def test_ten_megabytes_can_be_asked(storage: Storage) -> None:
 
 
 def test_endings_case_and_accents_do_not_matter(storage: Storage) -> None:
-    storage.put([entry("a", "Returning the CAFÉ lamps"), entry("b", "nothing of it"), entry("c", "Straße")])
+    storage.put(
+        [entry("a", "Returning the CAFÉ lamps"), entry("b", "nothing of it"), entry("c", "Straße")]
+    )
     for text in ("return", "returns!", "cafe", "cafe\u0301", "LAMP", "lamp's"):
         assert found(storage, text) == ["a"], text
     assert found(storage, "straße") == ["c"]
 
 
 def test_the_best_come_first(storage: Storage) -> None:
-    texts = ["lamp", "a lamp and a kettle", "kettle", "lamp", None, "sofa", "lamp kettle toaster and a sofa bed"]
+    texts = [
+        "lamp",
+        "a lamp and a kettle",
+        "kettle",
+        "lamp",
+        None,
+        "sofa",
+        "lamp kettle toaster and a sofa bed",
+    ]
     storage.put([entry(str(i), text) for i, text in enumerate(texts)])
     hits = storage.lexical("the lamp or the kettle", 10)
     assert {id for id, _ in hits} == {"0", "1", "2", "3", "6"}
     assert hits[0][0] == "1"
     scores = [score for _, score in hits]
     assert scores == sorted(scores, reverse=True)
-    assert [id for id, _ in hits if id in "03"] == ["0", "3"]  # equal scores: in the order of adding
+    assert [id for id, _ in hits if id in "03"] == [
+        "0",
+        "3",
+    ]  # equal scores: in the order of adding
     assert storage.lexical("the lamp or the kettle", 2) == hits[:2]
 
 
@@ -94,10 +110,14 @@ def test_equal_scores_keep_the_order_of_adding(storage: Storage) -> None:
 
 
 WORDS = ["lamp", "kettle", "sofa", "fork", "Löffel", "日本"]
-CONTENTS = st.none() | st.lists(st.sampled_from([*WORDS, "a", "\0", "lamp_fork", ""]), max_size=6).map(" ".join)
+CONTENTS = st.none() | st.lists(
+    st.sampled_from([*WORDS, "a", "\0", "lamp_fork", ""]), max_size=6
+).map(" ".join)
 IDS = st.sampled_from("abcdef")
 CHANGES = st.lists(
-    st.tuples(st.just("put"), st.lists(st.tuples(IDS, CONTENTS), unique_by=lambda row: row[0], max_size=4))
+    st.tuples(
+        st.just("put"), st.lists(st.tuples(IDS, CONTENTS), unique_by=lambda row: row[0], max_size=4)
+    )
     | st.tuples(st.just("remove"), st.lists(st.tuples(IDS, st.none()), max_size=3)),
     max_size=12,
 )
@@ -105,7 +125,9 @@ CHANGES = st.lists(
 
 @given(CHANGES)
 @settings(deadline=None)
-def test_the_index_follows_every_change(changes: list[tuple[str, list[tuple[str, str | None]]]]) -> None:
+def test_the_index_follows_every_change(
+    changes: list[tuple[str, list[tuple[str, str | None]]]],
+) -> None:
     storage = Storage(None, 2, "cosine")
     texts: dict[str, str | None] = {}
     for kind, rows in changes:
@@ -116,7 +138,11 @@ def test_the_index_follows_every_change(changes: list[tuple[str, list[tuple[str,
             storage.remove([id for id, _ in rows])
             texts = {id: text for id, text in texts.items() if id not in dict(rows)}
         for word in WORDS:
-            holders = {id for id, text in texts.items() if text and word in text.replace("_", " ").split(" ")}
+            holders = {
+                id
+                for id, text in texts.items()
+                if text and word in text.replace("_", " ").split(" ")
+            }
             assert set(found(storage, word)) == holders
     storage._connection.execute(lexical.CHECK)
     storage.close()

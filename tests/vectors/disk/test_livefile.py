@@ -24,8 +24,12 @@ from conduit_lab.vectors.store import VectorStore
 ROOT = Path(__file__).parents[3]
 ONE = [1.0, 0.0]
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="open file description locks are Linux's")
-no_windows = pytest.mark.skipif(sys.platform == "win32", reason="a file that is open cannot be moved there")
+linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="open file description locks are Linux's"
+)
+no_windows = pytest.mark.skipif(
+    sys.platform == "win32", reason="a file that is open cannot be moved there"
+)
 
 
 @pytest.fixture
@@ -85,11 +89,16 @@ sys.stdin.readline()
 @linux
 @pytest.mark.parametrize("read", ["", "-wal", "-shm", "folder", "store"])
 @pytest.mark.parametrize(
-    "other", ["VectorStore(path=path).close()", "sqlite3.connect(path).execute('SELECT 1 FROM meta')"]
+    "other",
+    ["VectorStore(path=path).close()", "sqlite3.connect(path).execute('SELECT 1 FROM meta')"],
 )
-def test_another_process_that_closes_the_store_leaves_the_log_in_use(path: Path, read: str, other: str) -> None:
+def test_another_process_that_closes_the_store_leaves_the_log_in_use(
+    path: Path, read: str, other: str
+) -> None:
     command = [sys.executable, "-c", CHILD, str(path), read]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
@@ -125,16 +134,22 @@ with VectorStore(path=path) as store:
 
 
 @linux
-def test_nobody_writes_beside_a_write_whose_locks_of_sqlite_are_lost(path: Path, store: VectorStore) -> None:
+def test_nobody_writes_beside_a_write_whose_locks_of_sqlite_are_lost(
+    path: Path, store: VectorStore
+) -> None:
     command = [sys.executable, "-c", WRITER, str(path)]
     storage = store._local("test")._storage
     patience = storage.patience
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         assert child.stdout.readline() == "writing\n"
         storage.patience = 0.01
-        with pytest.raises(StoreError, match=r"notes\.db: another process is writing this store: try again"):
+        with pytest.raises(
+            StoreError, match=r"notes\.db: another process is writing this store: try again"
+        ):
             store.add("b", ONE)
         assert [entry.id for entry in store] == ["a"]
         child.stdin.write("\n")
@@ -151,7 +166,9 @@ def test_nobody_writes_beside_a_write_whose_locks_of_sqlite_are_lost(path: Path,
 def test_a_hard_link_to_an_open_store_is_refused(path: Path, store: VectorStore) -> None:
     link = path.with_name("link.db")
     os.link(path, link)
-    with pytest.raises(StoreError, match=r"link\.db is a hard link to a store that is open under another name"):
+    with pytest.raises(
+        StoreError, match=r"link\.db is a hard link to a store that is open under another name"
+    ):
         VectorStore(path=link)
     store.add("b", ONE)
     store.close()
@@ -188,7 +205,9 @@ def test_closed_stores_leave_no_descriptor(path: Path) -> None:
 
 MOVED = r"notes\.db was moved, replaced or deleted while the store had it open: .* store\.save_to\(new_path\)"
 LOST = r"notes\.db lost its write-ahead log"
-OVERWRITTEN = r"notes\.db was overwritten while the store had it open: close the store and open it again"
+OVERWRITTEN = (
+    r"notes\.db was overwritten while the store had it open: close the store and open it again"
+)
 
 
 def replace(path: Path) -> None:
@@ -239,14 +258,22 @@ def test_the_next_write_to_a_file_that_is_not_the_same_is_refused(
     if still:
         quiet(path)
     befall(path)
-    for write in (lambda: store.add("b", ONE), lambda: store.delete("a"), lambda: store.update("a", ONE)):
+    for write in (
+        lambda: store.add("b", ONE),
+        lambda: store.delete("a"),
+        lambda: store.update("a", ONE),
+    ):
         with pytest.raises(StoreError, match=message):
             write()
 
 
 @no_windows
-@pytest.mark.parametrize("fate", [fate for fate, (_, message) in FATES.items() if message != OVERWRITTEN])
-def test_the_entries_of_a_lost_file_are_saved(path: Path, store: VectorStore, tmp_path: Path, fate: str) -> None:
+@pytest.mark.parametrize(
+    "fate", [fate for fate, (_, message) in FATES.items() if message != OVERWRITTEN]
+)
+def test_the_entries_of_a_lost_file_are_saved(
+    path: Path, store: VectorStore, tmp_path: Path, fate: str
+) -> None:
     store.add("b", ONE, {"n": 1}, "kettle")
     FATES[fate][0](path)
     assert [hit.id for hit in store.search(ONE, 5)] == ["a", "b"]
@@ -255,7 +282,9 @@ def test_the_entries_of_a_lost_file_are_saved(path: Path, store: VectorStore, tm
 
 
 @no_windows
-def test_a_moved_file_has_every_entry_once_the_store_is_closed(path: Path, store: VectorStore) -> None:
+def test_a_moved_file_has_every_entry_once_the_store_is_closed(
+    path: Path, store: VectorStore
+) -> None:
     store.add("b", ONE)
     moved = path.with_name("moved.db")
     path.rename(moved)
@@ -276,7 +305,9 @@ def test_a_file_that_is_moved_back_is_written_again(path: Path, store: VectorSto
 
 
 @no_windows
-def test_closing_a_store_whose_file_was_replaced_leaves_the_new_one_alone(path: Path, store: VectorStore) -> None:
+def test_closing_a_store_whose_file_was_replaced_leaves_the_new_one_alone(
+    path: Path, store: VectorStore
+) -> None:
     replace(path)
     with closing(sqlite3.connect(path)):
         store.close()
@@ -303,7 +334,9 @@ def test_a_new_store_where_one_was_deleted(path: Path) -> None:
 
 @no_windows
 @pytest.mark.parametrize("older", [True, False])
-def test_a_backup_that_is_copied_over_the_open_file_stays_whole(path: Path, store: VectorStore, older: bool) -> None:
+def test_a_backup_that_is_copied_over_the_open_file_stays_whole(
+    path: Path, store: VectorStore, older: bool
+) -> None:
     """An older copy of the same file has nearly the same header; the log must not be replayed over it."""
     quiet(path)
     copy = path.with_name("copy.db")
@@ -346,7 +379,11 @@ def test_a_plain_copy_of_a_quiet_store_has_every_entry(path: Path) -> None:
     rows = np.random.default_rng(0).standard_normal((3_000, 2))
     with VectorStore(2, path=path) as store:
         for at in range(0, 3_000, 1_000):
-            store.add_many([str(at + i) for i in range(1_000)], rows[at : at + 1_000], contents=["words"] * 1_000)
+            store.add_many(
+                [str(at + i) for i in range(1_000)],
+                rows[at : at + 1_000],
+                contents=["words"] * 1_000,
+            )
         quiet(path)
         copy = path.parent.parent / "copy.db"
         shutil.copy(path, copy)
@@ -364,9 +401,13 @@ def test_a_checkpoint_is_no_change(path: Path, store: VectorStore) -> None:
     assert store.version == version
 
 
-def test_the_thread_ends_when_the_log_is_empty_and_with_the_store(path: Path, store: VectorStore) -> None:
+def test_the_thread_ends_when_the_log_is_empty_and_with_the_store(
+    path: Path, store: VectorStore
+) -> None:
     def threads() -> list[threading.Thread]:
-        return [thread for thread in threading.enumerate() if thread.name == "conduit-lab checkpoint"]
+        return [
+            thread for thread in threading.enumerate() if thread.name == "conduit-lab checkpoint"
+        ]
 
     assert len(threads()) == 1
     wait_until(lambda: not threads())
@@ -377,7 +418,9 @@ def test_the_thread_ends_when_the_log_is_empty_and_with_the_store(path: Path, st
     assert threads() == []
 
 
-def test_a_checkpoint_waits_for_a_reader(path: Path, store: VectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_waits_for_a_reader(
+    path: Path, store: VectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(checkpoint, "QUIET_SECONDS", 0.01)
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
@@ -413,7 +456,9 @@ def test_a_backup_of_a_store_in_memory(tmp_path: Path) -> None:
         assert ids(tmp_path / "backup.db") == ["a", "b"]
 
 
-def test_a_backup_replaces_nothing_that_is_open_or_no_store(path: Path, store: VectorStore, tmp_path: Path) -> None:
+def test_a_backup_replaces_nothing_that_is_open_or_no_store(
+    path: Path, store: VectorStore, tmp_path: Path
+) -> None:
     other, text, orphan = tmp_path / "other.db", tmp_path / "notes.txt", tmp_path / "orphan.db"
     link = tmp_path / "link.db"
     link.symlink_to(path)
@@ -428,7 +473,9 @@ def test_a_backup_replaces_nothing_that_is_open_or_no_store(path: Path, store: V
             (tmp_path, "is no file"),
             (orphan, "has a write-ahead log beside it"),
         ):
-            with pytest.raises(StoreError, match=f"{place.name} {problem}.*: write the copy to another path"):
+            with pytest.raises(
+                StoreError, match=f"{place.name} {problem}.*: write the copy to another path"
+            ):
                 store.backup(place)
         opened.add("c", ONE)
     assert text.read_text() == "my notes"
@@ -437,9 +484,13 @@ def test_a_backup_replaces_nothing_that_is_open_or_no_store(path: Path, store: V
 
 
 @linux
-def test_a_backup_does_not_replace_a_store_that_is_open_elsewhere(path: Path, tmp_path: Path) -> None:
+def test_a_backup_does_not_replace_a_store_that_is_open_elsewhere(
+    path: Path, tmp_path: Path
+) -> None:
     command = [sys.executable, "-c", CHILD, str(path), ""]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         with VectorStore(2) as store, pytest.raises(StoreError, match=r"notes\.db is open"):

@@ -116,7 +116,8 @@ def test_a_closed_store_in_a_folder_that_cannot_be_written_is_searched(file_mode
     first, *errors, last = done.stdout.splitlines()
     assert first == "2 ['a', 'b'] 2"
     assert all(
-        "index.db: cannot write the store: attempt to write a readonly database" in error for error in errors[:2]
+        "index.db: cannot write the store: attempt to write a readonly database" in error
+        for error in errors[:2]
     )
     assert all(r"store.save_to(path)" in error for error in errors[:2])
     assert len(errors) == 3
@@ -135,7 +136,9 @@ def test_a_store_that_is_read_where_it_cannot_be_written_tells_that_it_changed(
     assert [hit.id for hit in reader.search([1, 0])] == ["a"]
     with VectorStore(path=path) as store:
         store.add("b", [1, 0])
-    with pytest.raises(StoreError, match=r"index\.db was changed while it was open to be read: open it again"):
+    with pytest.raises(
+        StoreError, match=r"index\.db was changed while it was open to be read: open it again"
+    ):
         reader.search([1, 0])
     reader.close()
 
@@ -151,7 +154,9 @@ os.kill(os.getpid(), 9)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs the modes of files")
 @pytest.mark.parametrize("left", ["log and wal-index", "log", "empty log"])
-def test_a_killed_store_in_a_folder_that_cannot_be_written_is_searched_or_says_why_not(left: str) -> None:
+def test_a_killed_store_in_a_folder_that_cannot_be_written_is_searched_or_says_why_not(
+    left: str,
+) -> None:
     with tempfile.TemporaryDirectory() as name:  # not tmp_path, which only its owner may enter
         folder = Path(name)
         if left == "empty log":
@@ -171,6 +176,11 @@ def test_a_killed_store_in_a_folder_that_cannot_be_written_is_searched_or_says_w
         finally:
             folder.chmod(0o755)
     if left == "log":
-        assert "its last changes are still in its write-ahead log, index.db-wal" in done.stderr.splitlines()[-1]
+        assert (
+            "its last changes are still in its write-ahead log, index.db-wal"
+            in done.stderr.splitlines()[-1]
+        )
     else:
-        assert done.stdout.splitlines()[0] == ("0 [] 0" if left == "empty log" else "2 ['a', 'b'] 2")
+        assert done.stdout.splitlines()[0] == (
+            "0 [] 0" if left == "empty log" else "2 ['a', 'b'] 2"
+        )

@@ -31,9 +31,13 @@ def rewrite(path: Path, name: str, old: str, new: str) -> None:
     """Change the text of an object in the schema, as `ALTER TABLE` of other programs does."""
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA writable_schema = ON")
-        (sql,) = connection.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (name,)).fetchone()
+        (sql,) = connection.execute(
+            "SELECT sql FROM sqlite_schema WHERE name = ?", (name,)
+        ).fetchone()
         assert old in sql
-        connection.execute("UPDATE sqlite_schema SET sql = ? WHERE name = ?", (sql.replace(old, new), name))
+        connection.execute(
+            "UPDATE sqlite_schema SET sql = ? WHERE name = ?", (sql.replace(old, new), name)
+        )
 
 
 @pytest.mark.parametrize(
@@ -45,36 +49,71 @@ def rewrite(path: Path, name: str, old: str, new: str) -> None:
         ("words_added", "DROP TRIGGER words_added"),
     ],
 )
-def test_a_schema_that_changes_while_the_store_is_open_loses_nothing(path: Path, name: str, statement: str) -> None:
+def test_a_schema_that_changes_while_the_store_is_open_loses_nothing(
+    path: Path, name: str, statement: str
+) -> None:
     with VectorStore(path=path) as store:
         store.add("b", [0, 1], {"n": 2}, "lamp")
         run(path, statement)
-        for use in (lambda: store.add("c", [1, 1], {"n": 1}, "spout"), lambda: store.search([1, 0])):
+        for use in (
+            lambda: store.add("c", [1, 1], {"n": 1}, "spout"),
+            lambda: store.search([1, 0]),
+        ):
             with pytest.raises(StoreError, match=rf"index\.db: .*'{name}'"):
                 use()
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT id FROM entries ORDER BY seq").fetchall() == [("a",), ("b",)]
+        assert connection.execute("SELECT id FROM entries ORDER BY seq").fetchall() == [
+            ("a",),
+            ("b",),
+        ]
 
 
 @pytest.mark.parametrize(
     ("kind", "name", "statement"),
     [
-        ("trigger", "evil", "CREATE TRIGGER evil AFTER INSERT ON entries BEGIN DELETE FROM entries; END"),
-        ("trigger", "late", "CREATE TRIGGER late BEFORE DELETE ON entries BEGIN SELECT RAISE(IGNORE); END"),
-        ("trigger", "log", "CREATE TRIGGER log AFTER INSERT ON changes BEGIN DELETE FROM changes; END"),
-        ("trigger", "changes_x", "CREATE TRIGGER changes_x AFTER UPDATE ON meta BEGIN SELECT 1; END"),
-        ("trigger", "words_x", "CREATE TRIGGER words_x INSTEAD OF DELETE ON texts BEGIN SELECT 1; END"),
+        (
+            "trigger",
+            "evil",
+            "CREATE TRIGGER evil AFTER INSERT ON entries BEGIN DELETE FROM entries; END",
+        ),
+        (
+            "trigger",
+            "late",
+            "CREATE TRIGGER late BEFORE DELETE ON entries BEGIN SELECT RAISE(IGNORE); END",
+        ),
+        (
+            "trigger",
+            "log",
+            "CREATE TRIGGER log AFTER INSERT ON changes BEGIN DELETE FROM changes; END",
+        ),
+        (
+            "trigger",
+            "changes_x",
+            "CREATE TRIGGER changes_x AFTER UPDATE ON meta BEGIN SELECT 1; END",
+        ),
+        (
+            "trigger",
+            "words_x",
+            "CREATE TRIGGER words_x INSTEAD OF DELETE ON texts BEGIN SELECT 1; END",
+        ),
         ("index", "one", "CREATE UNIQUE INDEX one ON entries (content)"),
         ("view", "mine", "CREATE VIEW mine AS SELECT id FROM entries"),
-        ("table", "notes", "CREATE TABLE notes (id TEXT REFERENCES entries (id) ON DELETE RESTRICT)"),
+        (
+            "table",
+            "notes",
+            "CREATE TABLE notes (id TEXT REFERENCES entries (id) ON DELETE RESTRICT)",
+        ),
         ("table", "more", "CREATE VIRTUAL TABLE more USING fts5 (content)"),
     ],
 )
-def test_a_foreign_object_is_refused_by_its_name(path: Path, kind: str, name: str, statement: str) -> None:
+def test_a_foreign_object_is_refused_by_its_name(
+    path: Path, kind: str, name: str, statement: str
+) -> None:
     run(path, statement)
     content = path.read_bytes()
     with pytest.raises(
-        StoreError, match=rf"index\.db: the {kind} '{name}.*' does not belong to a store.*DROP {kind.upper()}"
+        StoreError,
+        match=rf"index\.db: the {kind} '{name}.*' does not belong to a store.*DROP {kind.upper()}",
     ):
         VectorStore(path=path)
     assert path.read_bytes() == content
@@ -93,18 +132,31 @@ def test_a_foreign_object_is_refused_by_its_name(path: Path, kind: str, name: st
         ("entries", ["ALTER TABLE entries RENAME COLUMN content TO text"]),
         ("meta", ["ALTER TABLE meta ADD COLUMN mine TEXT"]),
         ("meta", ["ALTER TABLE meta RENAME TO old", "CREATE VIEW meta AS SELECT * FROM old"]),
-        ("texts", ["DROP VIEW texts", "CREATE VIEW texts AS SELECT seq, content FROM entries WHERE seq > 1"]),
+        (
+            "texts",
+            [
+                "DROP VIEW texts",
+                "CREATE VIEW texts AS SELECT seq, content FROM entries WHERE seq > 1",
+            ],
+        ),
         ("words_added", ["DROP TRIGGER words_added"]),
         (
             "words_added",
-            ["DROP TRIGGER words_added", "CREATE TRIGGER words_added AFTER INSERT ON entries BEGIN SELECT 1; END"],
+            [
+                "DROP TRIGGER words_added",
+                "CREATE TRIGGER words_added AFTER INSERT ON entries BEGIN SELECT 1; END",
+            ],
         ),
         ("changes_pruned", ["DROP TRIGGER changes_pruned"]),
     ],
 )
-def test_a_changed_or_missing_object_is_refused(path: Path, name: str, statements: list[str]) -> None:
+def test_a_changed_or_missing_object_is_refused(
+    path: Path, name: str, statements: list[str]
+) -> None:
     run(path, *statements)
-    with pytest.raises(StoreError, match=r"index\.db: (the store file is damaged|the table 'old' does not belong)"):
+    with pytest.raises(
+        StoreError, match=r"index\.db: (the store file is damaged|the table 'old' does not belong)"
+    ):
         VectorStore(path=path)
 
 
@@ -112,7 +164,11 @@ def test_a_changed_or_missing_object_is_refused(path: Path, name: str, statement
     ("name", "old", "new"),
     [
         ("entries", "id TEXT NOT NULL UNIQUE", "id TEXT NOT NULL"),
-        ("entries", "metadata TEXT NOT NULL", "metadata TEXT NOT NULL CHECK (length(metadata) < 9)"),
+        (
+            "entries",
+            "metadata TEXT NOT NULL",
+            "metadata TEXT NOT NULL CHECK (length(metadata) < 9)",
+        ),
         ("entries", ") STRICT", ")"),
         ("words", "porter unicode61", "unicode61"),
     ],
@@ -131,7 +187,9 @@ def test_statistics_of_analyze_are_no_matter(path: Path) -> None:
 
 
 @pytest.mark.parametrize("table", ["entries", "meta"])
-def test_a_file_of_format_1_with_a_foreign_object_stays_as_it_is(tmp_path: Path, table: str) -> None:
+def test_a_file_of_format_1_with_a_foreign_object_stays_as_it_is(
+    tmp_path: Path, table: str
+) -> None:
     path = tmp_path / "old.db"
     make_format_1(path)
     run(path, f"CREATE VIEW foreign_view AS SELECT * FROM {table}")
@@ -146,6 +204,8 @@ def test_a_snapshot_with_a_foreign_object_is_refused(path: Path, tmp_path: Path)
     with VectorStore(path=path) as store:
         store.save_to(copy)
     run(copy, "CREATE TRIGGER evil AFTER INSERT ON entries BEGIN DELETE FROM entries; END")
-    with pytest.raises(StoreError, match=r"copy\.db: the trigger 'evil' does not belong to a store"):
+    with pytest.raises(
+        StoreError, match=r"copy\.db: the trigger 'evil' does not belong to a store"
+    ):
         VectorStore(path=copy)
     assert copy.read_bytes()[18:20] == b"\1\1"  # it was not made a file with a log

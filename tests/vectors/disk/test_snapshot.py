@@ -33,7 +33,9 @@ class Rows:
         self.ids = [f"id {i}" for i in range(count)]
         vectors = VECTORS[:count] + np.float32(shift)
         rows = zip(self.ids, vectors, strict=True)
-        self.storage.put([Entry(id, row, {"n": shift}, f"text {shift}", 1.0, 2.0) for id, row in rows])
+        self.storage.put(
+            [Entry(id, row, {"n": shift}, f"text {shift}", 1.0, 2.0) for id, row in rows]
+        )
         self.index = Index(8)
         self.index.append(vectors)
         self.alive = np.ones(count, np.bool_)
@@ -80,7 +82,9 @@ def test_a_snapshot_holds_what_the_store_does(tmp_path: Path, folder: Path, dura
     opened = Snapshot.open(folder, 8, "cosine")
     assert (opened.dimension, opened.metric) == (8, "cosine")
     kept = [i for i in range(5_000) if i not in (0, 17, 4_999)]
-    assert content(opened) == [(f"id {i}", VECTORS[i].tolist(), {"n": 0}, "text 0", 1.0, 2.0) for i in kept]
+    assert content(opened) == [
+        (f"id {i}", VECTORS[i].tolist(), {"n": 0}, "text 0", 1.0, 2.0) for i in kept
+    ]
     assert opened.storage.lexical("text", 9_999) == rows.storage.lexical("text", 9_999)
     assert not opened.storage.changed_elsewhere()
     opened.close()
@@ -92,9 +96,14 @@ def test_an_index_goes_on_with_its_codes(folder: Path) -> None:
     rows.write(folder)
     opened = Snapshot.open(folder)
     assert opened.codes.keys() == rows.index.codes().keys()
-    assert all(np.array_equal(codes, opened.codes[name]) for name, codes in rows.index.codes().items())
+    assert all(
+        np.array_equal(codes, opened.codes[name]) for name, codes in rows.index.codes().items()
+    )
     index = Index(8, "cosine", vectors=opened.vectors, codes=opened.codes)
-    [(found, scores)], [(wanted, best)] = index.search(QUERY, 9).found, rows.index.search(QUERY, 9).found
+    [(found, scores)], [(wanted, best)] = (
+        index.search(QUERY, 9).found,
+        rows.index.search(QUERY, 9).found,
+    )
     assert found.tolist() == wanted.tolist()
     assert scores.tolist() == best.tolist()
     index.close()
@@ -113,7 +122,10 @@ def test_an_empty_store_has_a_snapshot(folder: Path) -> None:
 def test_a_snapshot_cannot_be_written_to(folder: Path) -> None:
     write(folder)
     opened = Snapshot.open(folder)
-    with pytest.raises(StoreError, match=r"entries\.db: cannot write the store: attempt to write a readonly database"):
+    with pytest.raises(
+        StoreError,
+        match=r"entries\.db: cannot write the store: attempt to write a readonly database",
+    ):
         opened.storage.remove(["id 1"])
     with pytest.raises(ValueError, match="read-only"):
         opened.vectors[0] = 0
@@ -178,7 +190,9 @@ def test_readers_never_see_a_mix(folder: Path) -> None:
 
 def test_a_folder_without_a_snapshot_is_told(folder: Path) -> None:
     for _ in range(2):
-        with pytest.raises(StoreError, match=r"snapshot holds no snapshot: write one there with store\.snapshot"):
+        with pytest.raises(
+            StoreError, match=r"snapshot holds no snapshot: write one there with store\.snapshot"
+        ):
             Snapshot.open(folder)
         folder.mkdir(exist_ok=True)
 
@@ -224,12 +238,16 @@ def test_writing_again_repairs_what_is_damaged(folder: Path) -> None:
 def test_a_folder_with_other_files_is_refused(folder: Path, name: str) -> None:
     folder.mkdir()
     (folder / name).write_text("mine")
-    with pytest.raises(StoreError, match=rf"holds other files \({name}\): give a snapshot a folder of its own"):
+    with pytest.raises(
+        StoreError, match=rf"holds other files \({name}\): give a snapshot a folder of its own"
+    ):
         write(folder)
     assert [path.name for path in folder.iterdir()] == [name]
 
 
-def test_a_writing_that_fails_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writing_that_fails_changes_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     version = write(folder)
     before = sorted(folder.iterdir())
 
@@ -268,7 +286,9 @@ def test_a_full_disk_leaves_the_one_before(folder: Path) -> None:
     version = write(folder)
     before = sorted(folder.iterdir())
     database = Rows(5_000, shift=1)
-    size = sum(path.stat().st_size for path in database.write(folder.with_name("other")).glob("entries.db"))
+    size = sum(
+        path.stat().st_size for path in database.write(folder.with_name("other")).glob("entries.db")
+    )
     database.storage.close()
     limits = ["100", "5_000", "100_000", str(size - 8_192)]
     command = [sys.executable, "-c", FULL, str(folder), *limits]
@@ -314,7 +334,9 @@ def test_a_store_that_another_process_changed_is_told(tmp_path: Path, folder: Pa
     rows = Rows(20, tmp_path / "index.db")
     other = Storage(tmp_path / "index.db", 8, "cosine")
     other.put([Entry("id 3", VECTORS[0], {}, "new", 1.0, 1.0)])
-    with pytest.raises(StoreError, match="another process changed the store meanwhile: take the snapshot again"):
+    with pytest.raises(
+        StoreError, match="another process changed the store meanwhile: take the snapshot again"
+    ):
         rows.write(folder)
     assert [path.name for path in folder.iterdir()] == [".lock"]
     other.close()

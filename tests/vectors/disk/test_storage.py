@@ -20,7 +20,9 @@ from conduit_lab.vectors.entry import Entry
 VECTORS = np.random.default_rng(1).standard_normal((5_000, 8)).astype(np.float32)
 
 
-def entry(i: int, content: str | None = None, metadata: dict[str, Any] | None = None, at: float = 1.0) -> Entry:
+def entry(
+    i: int, content: str | None = None, metadata: dict[str, Any] | None = None, at: float = 1.0
+) -> Entry:
     return Entry(f"id {i}", VECTORS[i], {"n": i} if metadata is None else metadata, content, at, at)
 
 
@@ -30,7 +32,9 @@ def some(count: int = 60) -> list[Entry]:
 
 def plain(entries: list[Entry | None]) -> list[Any]:
     return [
-        None if e is None else (e.id, e.embedding.tolist(), e.metadata, e.content, e.created_at, e.updated_at)
+        None
+        if e is None
+        else (e.id, e.embedding.tolist(), e.metadata, e.content, e.created_at, e.updated_at)
         for e in entries
     ]
 
@@ -69,7 +73,9 @@ def test_reopening_gives_the_same(path: Path, saved: list[Any]) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["index.db"]
     storage = Storage(path, 8, "cosine")
     assert whole(storage) == saved
-    assert [row[0] for row in saved] == [f"id {i}" for i in range(150) if not 50 <= i < 100 and i not in (141, 148)]
+    assert [row[0] for row in saved] == [
+        f"id {i}" for i in range(150) if not 50 <= i < 100 and i not in (141, 148)
+    ]
     assert saved[7][3:] == (None, 1.0, 2.0)
     storage.close()
 
@@ -77,7 +83,9 @@ def test_reopening_gives_the_same(path: Path, saved: list[Any]) -> None:
 def test_an_id_that_is_not_there_is_none(path: Path) -> None:
     storage = Storage(path, 8, "cosine")
     storage.put([entry(1, "text"), entry(2)])
-    assert plain(storage.get(["id 2", "id 3", "id 1", "id 1"])) == plain([entry(2), None, *[entry(1, "text")] * 2])
+    assert plain(storage.get(["id 2", "id 3", "id 1", "id 1"])) == plain(
+        [entry(2), None, *[entry(1, "text")] * 2]
+    )
     assert storage.contents(["id 2", "id 3", "id 1"]) == [None, None, "text"]
     storage.remove(["id 3", "id 1"])
     assert storage.contents(["id 1"]) == [None]
@@ -137,7 +145,11 @@ def test_a_transaction_is_all_or_nothing(path: Path) -> None:
             storage.put([entry(0, "new"), entry(7)])
             storage.remove(["id 1"])
             raise MemoryError
-        assert storage.contents(["id 0", "id 1", "id 7"]) == ["text 0 about kettles", "text 1 about kettles", None]
+        assert storage.contents(["id 0", "id 1", "id 7"]) == [
+            "text 0 about kettles",
+            "text 1 about kettles",
+            None,
+        ]
         assert [id for id, _ in storage.lexical("kettles new", 9)] == ["id 0", "id 1", "id 2"]
         storage.close()
 
@@ -153,7 +165,9 @@ def test_a_copy_is_one_file_with_the_same(path: Path, saved: list[Any], tmp_path
         storage.copy_to(tmp_path / "nowhere" / "index.db")
     storage.close()
     assert [file.name for file in copy.parent.iterdir()] == ["index.db"]
-    assert copy.read_bytes()[18:20] == b"\1\1"  # not in WAL mode, so that it opens in a read-only folder
+    assert (
+        copy.read_bytes()[18:20] == b"\1\1"
+    )  # not in WAL mode, so that it opens in a read-only folder
     storage = Storage(copy, 8, "cosine")
     assert whole(storage) == saved
     storage.close()
@@ -201,7 +215,9 @@ for i in range(150):
 
 
 def test_two_processes_write_one_file(path: Path) -> None:
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in ("one", "two")]
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in ("one", "two")
+    ]
     storage = Storage(path, 8, "cosine")
     while any(writer.poll() is None for writer in writers):
         assert len(whole(storage)) % 2 == 0
@@ -218,7 +234,9 @@ def test_a_file_that_another_process_holds_is_told(path: Path) -> None:
     storage.patience = 0.01
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StoreError, match=r"index\.db: another process is writing this store: try again"):
+    with pytest.raises(
+        StoreError, match=r"index\.db: another process is writing this store: try again"
+    ):
         storage.put([entry(60)])
     assert len(storage.lexical("kettles", 100)) == 60
     other.close()
@@ -255,7 +273,9 @@ def test_durability_is_how_long_a_commit_waits(path: Path, durability: str, prag
         ("format", "3", "has format 3, wanted 2"),
     ],
 )
-def test_a_file_of_another_kind_is_refused(path: Path, saved: list[Any], name: str, value: str, message: str) -> None:
+def test_a_file_of_another_kind_is_refused(
+    path: Path, saved: list[Any], name: str, value: str, message: str
+) -> None:
     change(path, f"UPDATE meta SET value = '{value}' WHERE name = '{name}'")
     with pytest.raises(StoreError, match=rf"index\.db: this store file {message}"):
         Storage(path, 8, "cosine")
@@ -263,11 +283,18 @@ def test_a_file_of_another_kind_is_refused(path: Path, saved: list[Any], name: s
 
 @pytest.mark.parametrize(
     "statement",
-    ["UPDATE meta SET value = 'x' WHERE name = 'dimension'", "DELETE FROM meta WHERE name = 'metric'"],
+    [
+        "UPDATE meta SET value = 'x' WHERE name = 'dimension'",
+        "DELETE FROM meta WHERE name = 'metric'",
+    ],
 )
-def test_a_file_that_does_not_say_what_it_is_is_damaged(path: Path, saved: list[Any], statement: str) -> None:
+def test_a_file_that_does_not_say_what_it_is_is_damaged(
+    path: Path, saved: list[Any], statement: str
+) -> None:
     change(path, statement)
-    with pytest.raises(StoreError, match=r"index\.db: the store file is damaged \(it does not say its dimension"):
+    with pytest.raises(
+        StoreError, match=r"index\.db: the store file is damaged \(it does not say its dimension"
+    ):
         Storage(path)
 
 
@@ -295,7 +322,8 @@ def test_a_foreign_database_is_refused(path: Path) -> None:
 def test_a_file_whose_tables_were_changed_is_refused(path: Path, saved: list[Any]) -> None:
     change(path, "DROP TRIGGER words_added")
     with pytest.raises(
-        StoreError, match=r"index\.db: the store file is damaged \(its tables are not as they were made"
+        StoreError,
+        match=r"index\.db: the store file is damaged \(its tables are not as they were made",
     ):
         Storage(path, 8, "cosine")
 
@@ -332,7 +360,9 @@ def test_flipped_bits_of_every_page_are_told_or_harmless(path: Path, saved: list
     content = path.read_bytes()
     rng = np.random.default_rng(5)
     pages = range(0, len(content), 8_192)
-    spots = [page + at for page in pages for at in (*rng.integers(0, 24, 4), *rng.integers(24, 8_192, 3))]
+    spots = [
+        page + at for page in pages for at in (*rng.integers(0, 24, 4), *rng.integers(24, 8_192, 3))
+    ]
     told = 0
     for at in [*rng.integers(0, 100, 40), *spots]:
         broken = bytearray(content)
@@ -388,7 +418,9 @@ def test_a_full_disk_loses_nothing(path: Path) -> None:
     storage = Storage(path, 8, "cosine")
     storage.put([Entry(f"big {i}", VECTORS[0], {}, "x" * 20_000, 1.0, 1.0) for i in range(20)])
     storage.close()
-    done = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=True
+    )
     error, copy_error, counts = done.stdout.splitlines()
     assert "index.db: cannot write the store" in error
     assert "copy.db: cannot write the store" in copy_error

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from semantic_text_splitter import TextSplitter
 
 from conduit_lab.core.errors import InputError
-from conduit_lab.models.embedder import Embedder
+from conduit_lab.models.text.embedder import Embedder
 from conduit_lab.vectors.documents import chunking
 from conduit_lab.vectors.documents.chunking import CHARACTERS_A_TOKEN, WINDOW, Chunk, Chunker
 from conduit_lab.vectors.documents.document import Document
@@ -87,7 +87,9 @@ def html(markup: str) -> Document:
 def test_chunks_are_exact_pieces_in_order_that_lose_only_spaces(
     kind: str, text: str, size: int, overlap: int, length: None
 ) -> None:
-    document = {"text": lambda text: Document("a.txt", text), "markdown": markdown, "html": html}[kind](text)
+    document = {"text": lambda text: Document("a.txt", text), "markdown": markdown, "html": html}[
+        kind
+    ](text)
     chunks = Chunker(size, overlap=overlap, length=length).chunks(document)
     at = document.begin
     for chunk in chunks:
@@ -96,10 +98,17 @@ def test_chunks_are_exact_pieces_in_order_that_lose_only_spaces(
         assert not document.text[at : chunk.start].strip()
         at = max(at, chunk.end)
     assert not document.text[at:].strip()
-    assert [(chunk.start, chunk.end) for chunk in chunks] == sorted((chunk.start, chunk.end) for chunk in chunks)
+    assert [(chunk.start, chunk.end) for chunk in chunks] == sorted(
+        (chunk.start, chunk.end) for chunk in chunks
+    )
 
 
-@given(st.lists(st.sampled_from(["word ", "another ", "A sentence. ", "\n\n", "# Heading\n", "- item\n"]), max_size=80))
+@given(
+    st.lists(
+        st.sampled_from(["word ", "another ", "A sentence. ", "\n\n", "# Heading\n", "- item\n"]),
+        max_size=80,
+    )
+)
 def test_no_chunk_is_longer_than_the_size(parts: list[str]) -> None:
     document = markdown("".join(parts))
     assert all(words(chunk.text) <= 12 for chunk in Chunker(12, length=words).chunks(document))
@@ -109,8 +118,12 @@ def test_no_chunk_is_longer_than_the_size(parts: list[str]) -> None:
 def test_a_chunk_knows_its_section_and_line() -> None:
     text = "# Refunds\n\nIntro.\n\n## By card\n\nThree days.\n\n### Late\n\nCall.\n\n## By bank\n\nA week.\n"
     document = markdown(text)
-    document = Document("a.md", text, "markdown", "A", 0, document.headings, lines=((0, 1), (27, 5), (31, 7)))
-    assert [(chunk.heading, chunk.text.splitlines()[-1]) for chunk in Chunker().chunks(document)] == [
+    document = Document(
+        "a.md", text, "markdown", "A", 0, document.headings, lines=((0, 1), (27, 5), (31, 7))
+    )
+    assert [
+        (chunk.heading, chunk.text.splitlines()[-1]) for chunk in Chunker().chunks(document)
+    ] == [
         ("Refunds", "Intro."),
         ("Refunds > By card", "Three days."),
         ("Refunds > By card > Late", "Call."),
@@ -128,7 +141,10 @@ def test_a_section_without_text_goes_with_the_next() -> None:
 
 
 def test_what_stands_before_the_first_heading_has_none() -> None:
-    assert [chunk.heading for chunk in Chunker().chunks(markdown("Hello.\n\n# One\n\nText."))] == ["", "One"]
+    assert [chunk.heading for chunk in Chunker().chunks(markdown("Hello.\n\n# One\n\nText."))] == [
+        "",
+        "One",
+    ]
 
 
 def test_a_front_matter_is_in_no_chunk() -> None:
@@ -194,7 +210,9 @@ def test_the_cost_of_a_chunk_does_not_grow_with_the_text(kind: str, name: str) -
         assert all(text[chunk.start : chunk.end] == chunk.text for chunk in chunks)
         assert "".join("".join(chunk.text for chunk in chunks).split()) == "".join(text.split())
         assert max(len(chunk.text) // 4 for chunk in chunks) <= 50
-        assert sum(len(chunk.text) for chunk in chunks) / len(chunks) > 50  # a window's end leaves no crumbs
+        assert (
+            sum(len(chunk.text) for chunk in chunks) / len(chunks) > 50
+        )  # a window's end leaves no crumbs
     assert counted[120_000] < 5 * counted[30_000]
 
 
@@ -212,8 +230,12 @@ class Spy:
 
 
 @pytest.mark.parametrize("name", STRETCHES)
-def test_the_splitter_never_gets_more_than_a_window(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("semantic_text_splitter.TextSplitter", Spy)  # it holds an interrupt back until it is done
+def test_the_splitter_never_gets_more_than_a_window(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "semantic_text_splitter.TextSplitter", Spy
+    )  # it holds an interrupt back until it is done
     monkeypatch.setattr(Spy, "longest", 0)
     Chunker(100).chunks(Document("a.txt", STRETCHES[name] * 5_000))
     assert Spy.longest == 100 * WINDOW
@@ -267,7 +289,9 @@ def test_a_deep_markdown_is_cut() -> None:
 
 
 def test_the_chunks_of_a_real_embedder_are_read_to_their_end(minilm: Embedder) -> None:
-    text = re.sub(r"(\w+)", r"\1 Schifffahrtsgesellschaft 😀", "The quick brown fox jumps over it. " * 60)
+    text = re.sub(
+        r"(\w+)", r"\1 Schifffahrtsgesellschaft 😀", "The quick brown fox jumps over it. " * 60
+    )
     chunks = Chunker(64, length=minilm.count_tokens).chunks(Document("a.txt", text))
     lengths = [minilm.count_tokens(chunk.text) for chunk in chunks]
     assert max(lengths) <= 64
@@ -296,6 +320,10 @@ def test_a_missing_splitter_names_its_extra() -> None:
         "from conduit_lab.vectors.documents.document import Document\n"
         "Chunker().chunks(Document('a.txt', 'x'))\n"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "MissingExtra: cutting documents into chunks needs semantic-text-splitter" in result.stderr
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (
+        "MissingExtra: cutting documents into chunks needs semantic-text-splitter" in result.stderr
+    )
     assert "conduit-lab[documents]" in result.stderr

@@ -22,7 +22,9 @@ from conduit_lab.vectors.documents.sheet import read_csv, read_frame
 from conduit_lab.vectors.documents.sources import find
 
 
-def write_pdf(path: Path, pages: list[str], title: str | None = None, password: str | None = None) -> Path:
+def write_pdf(
+    path: Path, pages: list[str], title: str | None = None, password: str | None = None
+) -> Path:
     """Write a PDF with one line of text a page."""
     writer = PdfWriter()
     for text in pages:
@@ -30,7 +32,11 @@ def write_pdf(path: Path, pages: list[str], title: str | None = None, password: 
         font = DictionaryObject(
             {
                 NameObject(k): NameObject(v)
-                for k, v in (("/Type", "/Font"), ("/Subtype", "/Type1"), ("/BaseFont", "/Helvetica"))
+                for k, v in (
+                    ("/Type", "/Font"),
+                    ("/Subtype", "/Type1"),
+                    ("/BaseFont", "/Helvetica"),
+                )
             }
         )
         page[NameObject("/Resources")] = DictionaryObject(
@@ -62,7 +68,9 @@ def test_a_text_is_the_files_own_with_its_line_ends(tmp_path: Path) -> None:
     document = read(make(tmp_path, "a.txt", "one\r\ntwo\rthree\n\nfive é"))
     assert document.text == "one\r\ntwo\rthree\n\nfive é"
     assert (document.kind, document.title) == ("text", "a")
-    assert [document.line(document.text.index(word)) for word in ("one", "two", "three", "five")] == [1, 2, 3, 5]
+    assert [
+        document.line(document.text.index(word)) for word in ("one", "two", "three", "five")
+    ] == [1, 2, 3, 5]
     assert document.page(3) is None
 
 
@@ -113,12 +121,19 @@ def test_headings_are_commonmarks(markup: str, headings: list[tuple[int, str]]) 
 
 
 @given(
-    st.lists(st.sampled_from(["# a", "b", "===", "---", "```", "~~~", "key: 1", "", "    c", "#", " "]), max_size=12)
+    st.lists(
+        st.sampled_from(["# a", "b", "===", "---", "```", "~~~", "key: 1", "", "    c", "#", " "]),
+        max_size=12,
+    )
 )
 def test_a_heading_lies_in_its_own_lines(lines: list[str]) -> None:
     text = "\n".join(lines)
     begin, headings = markdown_headings(text)
-    places = [begin, *(place for heading in headings for place in (heading.start, heading.end)), len(text)]
+    places = [
+        begin,
+        *(place for heading in headings for place in (heading.start, heading.end)),
+        len(text),
+    ]
     assert places == sorted(places)
     for heading in headings:
         assert text[: heading.start].endswith("\n") or heading.start == 0
@@ -135,13 +150,19 @@ def test_html_becomes_the_paragraphs_that_a_reader_sees(tmp_path: Path) -> None:
         "<h2><div>Pre</div></h2><pre>a\n  b</pre> tail <!-- hidden -->"
     )
     document = read(make(tmp_path, "a.html", page))
-    assert document.text == "Kettles & more\n\nBoil slowly now.\nWait.\n\none\ntwo\n\nPre\n\na\n  b\n\ntail"
+    assert (
+        document.text
+        == "Kettles & more\n\nBoil slowly now.\nWait.\n\none\ntwo\n\nPre\n\na\n  b\n\ntail"
+    )
     assert document.title == "The page"
     assert [(h.level, h.text, document.text[h.start : h.end]) for h in document.headings] == [
         (1, "Kettles & more", "Kettles & more"),
         (2, "Pre", "Pre"),
     ]
-    lines = {word: document.line(document.text.index(word)) for word in ("Kettles", "Boil", "now", "Pre", "tail")}
+    lines = {
+        word: document.line(document.text.index(word))
+        for word in ("Kettles", "Boil", "now", "Pre", "tail")
+    }
     assert lines == {"Kettles": 4, "Boil": 4, "now": 5, "Pre": 6, "tail": 7}
 
 
@@ -149,7 +170,9 @@ def test_html_becomes_the_paragraphs_that_a_reader_sees(tmp_path: Path) -> None:
     "page",
     [
         '<meta charset="windows-1252"><p>caf\xe9'.encode("cp1252"),
-        "<meta http-equiv='content-type' content='text/html; charset=iso-8859-1'>café".encode("cp1252"),
+        "<meta http-equiv='content-type' content='text/html; charset=iso-8859-1'>café".encode(
+            "cp1252"
+        ),
         "<p>café".encode(),
         "<meta charset=utf-16>café".encode(),
         "<p>café".encode("utf-16"),
@@ -161,7 +184,9 @@ def test_html_is_read_in_the_encoding_that_it_declares(tmp_path: Path, page: byt
 
 @pytest.mark.parametrize("end", ["<!--", "<a ", "<![CDATA[", "</", "<?"])
 def test_a_tag_that_the_end_cuts_off_is_no_text(end: str) -> None:
-    assert html_text("<p>a < b" + end * 100_000).text == "a < b"  # minutes where each is looked at to the end
+    assert (
+        html_text("<p>a < b" + end * 100_000).text == "a < b"
+    )  # minutes where each is looked at to the end
 
 
 @given(
@@ -187,7 +212,11 @@ def test_a_pdf_has_pages_and_a_title(tmp_path: Path) -> None:
     document = read(write_pdf(tmp_path / "a.pdf", ["First page", "", "Third page"], "Manual"))
     assert (document.kind, document.title) == ("pdf", "Manual")
     assert [document.page(document.text.index(word)) for word in ("First", "Third")] == [1, 3]
-    assert [document.text[start : start + 5] for start in document.pages] == ["First", "\n\nThi", "Third"]
+    assert [document.text[start : start + 5] for start in document.pages] == [
+        "First",
+        "\n\nThi",
+        "Third",
+    ]
     assert document.line(0) is None
 
 
@@ -217,11 +246,23 @@ def test_a_broken_pdf_is_read_or_told_by_its_name(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", "caf\xe9 au".encode("latin-1"), r"a\.txt is not UTF-8 at byte 3 \(0xe9\): save it as UTF-8"),
+        (
+            "a.txt",
+            "caf\xe9 au".encode("latin-1"),
+            r"a\.txt is not UTF-8 at byte 3 \(0xe9\): save it as UTF-8",
+        ),
         ("a.md", b"\x00\x01\x02", r"a\.md is not text, it has a NUL at character 0"),
         ("a.txt", "zwei".encode("utf-16-le"), r"a\.txt is not text, it has a NUL at character 1"),
-        ("a.html", b"<meta charset='klingon'>x", r"a\.html declares the encoding 'klingon', which is unknown"),
-        ("a.html", b"<meta charset='base64'>x", r"a\.html declares the encoding 'base64', which is unknown"),
+        (
+            "a.html",
+            b"<meta charset='klingon'>x",
+            r"a\.html declares the encoding 'klingon', which is unknown",
+        ),
+        (
+            "a.html",
+            b"<meta charset='base64'>x",
+            r"a\.html declares the encoding 'base64', which is unknown",
+        ),
         ("a.pdf", b"not a pdf at all", r"a\.pdf is not a readable PDF: "),
         ("a.pdf", b"", r"a\.pdf is not a readable PDF: "),
         ("a.docx", b"PK", r"a\.docx is not a kind of document that is read: \.md, .*, \.tsv"),
@@ -239,7 +280,9 @@ def test_a_file_over_the_limit_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     with path.open("wb") as file:
         file.truncate(document.MAX_BYTES + 1)  # a hole: no bytes on the disk
-    with pytest.raises(InputError, match=r"a\.txt has 64\.0 MB: the limit of a document is 64\.0 MB; split it"):
+    with pytest.raises(
+        InputError, match=r"a\.txt has 64\.0 MB: the limit of a document is 64\.0 MB; split it"
+    ):
         read(path)
 
 
@@ -272,7 +315,9 @@ def test_reading_text_needs_no_optional_package(tmp_path: Path) -> None:
         f"read({str(tmp_path / 'd.pdf')!r})\n"
     )
     make(tmp_path, "d.pdf", b"%PDF-1.4")
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
     assert result.stdout == "Hello Hello ['Hello']\n"
     assert "MissingExtra" in result.stderr
     assert "pip install 'conduit-lab[documents]'" in result.stderr
@@ -282,7 +327,11 @@ def test_reading_text_needs_no_optional_package(tmp_path: Path) -> None:
 
 
 def test_a_csv_row_is_a_text_and_metadata(tmp_path: Path) -> None:
-    path = make(tmp_path, "faq.csv", 'text,id,price,zip,note\n"two\nlines",1,9.5,0123,\nb,2,10,99999,"x, y"\n')
+    path = make(
+        tmp_path,
+        "faq.csv",
+        'text,id,price,zip,note\n"two\nlines",1,9.5,0123,\nb,2,10,99999,"x, y"\n',
+    )
     rows = read_csv(path)
     assert rows.texts == ["two\nlines", "b"]
     assert rows.metadatas == [
@@ -316,17 +365,31 @@ def test_only_plain_numbers_become_numbers(tmp_path: Path, cell: str, value: obj
 @pytest.mark.parametrize(
     ("content", "text", "message"),
     [
-        ("a,b\n1,2\n", None, r"a\.csv has no column 'text' or 'content' to take the text from: pass text=; .* a, b"),
+        (
+            "a,b\n1,2\n",
+            None,
+            r"a\.csv has no column 'text' or 'content' to take the text from: pass text=; .* a, b",
+        ),
         ("a,b\n1,2\n", "c", r"a\.csv has no column 'c'"),
         ("text,b\n1\n", None, r"a\.csv line 2 has 1 cells, its first row 2"),
         ("text,b\n1,2,3\n", None, r"a\.csv line 2 has 3 cells, its first row 2"),
-        ("text,text\n1,2\n", None, r"a\.csv has a column with a name that another has, 'text': rename it"),
+        (
+            "text,text\n1,2\n",
+            None,
+            r"a\.csv has a column with a name that another has, 'text': rename it",
+        ),
         ("text,\n1,2\n", None, r"a\.csv has a column with a name that is empty"),
-        ("text,source\n1,2\n", None, r"a\.csv has a column with a name of an entry's own, 'source': rename it"),
+        (
+            "text,source\n1,2\n",
+            None,
+            r"a\.csv has a column with a name of an entry's own, 'source': rename it",
+        ),
         ('text\n"open\n', None, r"a\.csv line 2 is not CSV: unexpected end of data"),
     ],
 )
-def test_a_broken_csv_is_told_with_its_line(tmp_path: Path, content: str, text: str | None, message: str) -> None:
+def test_a_broken_csv_is_told_with_its_line(
+    tmp_path: Path, content: str, text: str | None, message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         read_csv(make(tmp_path, "a.csv", content), text)
 
@@ -351,7 +414,14 @@ def test_a_frame_gives_rows_that_json_can_carry() -> None:
     rows = read_frame(frame, "shop")
     assert rows.texts == ["a", ""]
     assert rows.metadatas == [
-        {"day": "2026-01-02T00:00:00", "price": 1.5, "count": 1, "tags": ["x"], "sizes": [1, 2], "7": True},
+        {
+            "day": "2026-01-02T00:00:00",
+            "price": 1.5,
+            "count": 1,
+            "tags": ["x"],
+            "sizes": [1, 2],
+            "7": True,
+        },
         {"sizes": 0.5, "7": False},
     ]
 
@@ -370,7 +440,10 @@ def test_a_folder_is_its_documents_by_name_with_their_section(tmp_path: Path) ->
     (tmp_path / "gone.md").symlink_to(tmp_path / "nowhere.md")
     os.mkfifo(tmp_path / "pipe.md")  # reading it would wait for ever
     sources = find(tmp_path)
-    found = [(file.path.relative_to(tmp_path).as_posix(), file.section, file.named) for file in sources.files]
+    found = [
+        (file.path.relative_to(tmp_path).as_posix(), file.section, file.named)
+        for file in sources.files
+    ]
     assert found == [("a.html", None, False), ("b/a.txt", "b", False), ("b/deep/c.md", "b", False)]
     assert sources.passed_over == {".png": 1, "README": 1}
 

@@ -24,7 +24,10 @@ from tests.vectors.documents.test_document import make
             "def f():\n    return 1",
         ),
         ("<pre>f(a: <a href=x>T</a>, b: <a>T</a>) -&gt; <a>U</a></pre>", "f(a: T, b: T) -> U"),
-        ("<pre>\n  first\n    <b>second</b>\n\n  third\n</pre>after", "  first\n    second\n\n  third\n\nafter"),
+        (
+            "<pre>\n  first\n    <b>second</b>\n\n  third\n</pre>after",
+            "  first\n    second\n\n  third\n\nafter",
+        ),
         ("<pre>\n\n  a</pre>", "  a"),
         ("<pre>two  <i> spaces</i>\tand a tab</pre>", "two   spaces\tand a tab"),
         ("<pre><div>a:</div><div>  b\n</div><div>  c</div></pre>", "a:\n  b\n  c"),
@@ -33,7 +36,10 @@ from tests.vectors.documents.test_document import make
         ("<p>x</p><pre><code>  a</code></pre><p>y</p>", "x\n\n  a\n\ny"),
         ("<pre>a <pre>  b</pre>\n  c</pre> d   e", "a\n  b\n\n  c\n\nd e"),
         ("<div><pre>a\n  b</div> c   d", "a\n  b\n\nc d"),  # an element that nothing closes
-        ("<table><tr><td><pre>1\n2</pre></td><td><pre>a\n  b</pre></td></tr></table>", "1\n2\n\na\n  b"),
+        (
+            "<table><tr><td><pre>1\n2</pre></td><td><pre>a\n  b</pre></td></tr></table>",
+            "1\n2\n\na\n  b",
+        ),
         ("<textarea>a\n  b</textarea>", "a\n  b"),
     ],
 )
@@ -41,7 +47,9 @@ def test_preformatted_text_keeps_its_spaces(markup: str, text: str) -> None:
     assert html_text(markup).text == text
 
 
-CODE = st.lists(st.sampled_from(["a", "b c", " ", "  ", "\n", "\t", "\n    "]), max_size=20).map("".join)
+CODE = st.lists(st.sampled_from(["a", "b c", " ", "  ", "\n", "\t", "\n    "]), max_size=20).map(
+    "".join
+)
 
 
 @given(CODE, st.lists(st.integers(0, 40), max_size=8))
@@ -51,7 +59,9 @@ def test_tags_in_code_change_nothing(code: str, places: list[int]) -> None:
         marked.insert(min(place, len(marked)), "<span class=k></span>")
     page = html_text(f"<p>x</p><pre>{''.join(marked)}</pre><p>y</p>")
     assert page.text == html_text(f"<p>x</p><pre>{code}</pre><p>y</p>").text
-    assert page.text == "\n\n".join(["x", *filter(str.strip, [re.sub(r"^\s*\n", "", code).rstrip()]), "y"])
+    assert page.text == "\n\n".join(
+        ["x", *filter(str.strip, [re.sub(r"^\s*\n", "", code).rstrip()]), "y"]
+    )
 
 
 def test_code_knows_its_lines() -> None:
@@ -88,7 +98,10 @@ def test_code_knows_its_lines() -> None:
         ),
         ("a<br>b<br/>c<br />d", "a\nb\nc\nd"),
         ("<table><caption>T<tr><th>A<th>B<tr><td>1<td>2</table>x", "T\nA\tB\n1\t2\n\nx"),
-        ("<table><thead><tr><td>a</td> <td>b</td></tr></thead><tbody><tr><td>c</td></tr></tbody></table>", "a\tb\nc"),
+        (
+            "<table><thead><tr><td>a</td> <td>b</td></tr></thead><tbody><tr><td>c</td></tr></tbody></table>",
+            "a\tb\nc",
+        ),
         ("<dl><dt>a<dd>b<dt>c<dd>d</dl>", "a\nb\nc\nd"),
         ("<p>a<p>b</div></span>c", "a\n\nbc"),
         ("<ul><li>a<ul><li>b</ul><li>c</ul>", "a\n\nb\n\nc"),
@@ -125,7 +138,10 @@ def test_a_heading_of_a_page_is_one_that_is_seen(markup: str, headings: list[str
     ],
 )
 def test_tags_without_end_are_looked_at_once(markup: str) -> None:
-    assert html_text(f"{markup}end").text in ("end", "")  # minutes where each walks over all that are open
+    assert html_text(f"{markup}end").text in (
+        "end",
+        "",
+    )  # minutes where each walks over all that are open
 
 
 # Markdown

@@ -28,7 +28,9 @@ def pdf(*pages: str, characters: dict[str, str] | None = None) -> bytes:
     objects = ["<< /Type /Catalog /Pages 2 0 R >>", "", font]
     if characters is not None:
         objects[2] = font.replace(">>", "/ToUnicode 4 0 R >>")
-        means = "\n".join(f"<{ord(a):02x}> <{b.encode('utf-16-be').hex()}>" for a, b in characters.items())
+        means = "\n".join(
+            f"<{ord(a):02x}> <{b.encode('utf-16-be').hex()}>" for a, b in characters.items()
+        )
         objects.append(
             stream(
                 "/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapName /X def\n"
@@ -65,7 +67,10 @@ def stream(content: str) -> str:
         ("BT /F1 12 Tf 20 100 Td [(Moved) -400 (words) -300 (apart)] TJ ET", "Moved words apart"),
         ("BT /F1 12 Tf 20 100 Td [(Ke) 80 (r) -20 (ned)] TJ ET", "Kerned"),
         ("BT /F1 12 Tf 20 100 Td (one) Tj 60 0 Td (two) Tj ET", "one two"),
-        (lines("The end of a line parts a trans-", "lation, and more."), "parts a translation, and"),
+        (
+            lines("The end of a line parts a trans-", "lation, and more."),
+            "parts a translation, and",
+        ),
         (lines("One line,", "and another."), "One line,\nand another."),
         ("BT /F1 12 Tf 3 Tr 20 100 Td (text behind a scan) Tj ET", "text behind a scan"),
     ],
@@ -75,13 +80,17 @@ def test_words_are_those_that_a_reader_sees(page: str, text: str) -> None:
 
 
 def test_ligatures_are_plain_letters_and_characters_beyond_16_bits_are_kept() -> None:
-    meaning = {"A": "\ufb01", "B": "\ufb04", "C": "\U0001f600", "D": "Ã"} | {letter: letter for letter in " nalte"}
+    meaning = {"A": "\ufb01", "B": "\ufb04", "C": "\U0001f600", "D": "Ã"} | {
+        letter: letter for letter in " nalte"
+    }
     data = pdf(lines("Anal baBe", "C D"), characters=meaning | {"b": "b"})
     assert read_pages("a.pdf", data).texts == ["final baffle\n😀 Ã"]
 
 
 def test_pages_and_offsets_are_exact(tmp_path: Path) -> None:
-    path = make(tmp_path, "a.pdf", pdf(lines("First", "page"), lines("Second page"), lines("Third")))
+    path = make(
+        tmp_path, "a.pdf", pdf(lines("First", "page"), lines("Second page"), lines("Third"))
+    )
     document = read(path)
     assert document.text == "First\npage\n\nSecond page\n\nThird"
     assert document.pages == (0, 12, 25)
@@ -95,10 +104,16 @@ def test_pages_and_offsets_are_exact(tmp_path: Path) -> None:
         (pdf(lines("text"), IMAGE, IMAGE), "2 pages with images and no text (2, 3)"),
         (pdf(lines("text"), ""), ""),  # a page that is only empty
         (pdf(IMAGE), "has no text: scanned pages want text recognition first"),
-        (pdf(lines("A", "A"), characters={"A": "\ue001"}), "2 characters that its fonts do not name"),
+        (
+            pdf(lines("A", "A"), characters={"A": "\ue001"}),
+            "2 characters that its fonts do not name",
+        ),
         (pdf(lines("A"), characters={"A": "\ufffd"}), "1 character that its fonts do not name"),
         (pdf(lines("\\(cid:3\\)\\(cid:17\\)")), "characters that its fonts do not name"),
-        (pdf(*[lines("thewordsofthislinehavelosttheirspaces")] * 4), "words without spaces between them"),
+        (
+            pdf(*[lines("thewordsofthislinehavelosttheirspaces")] * 4),
+            "words without spaces between them",
+        ),
     ],
 )
 def test_text_that_looks_broken_is_a_problem(tmp_path: Path, data: bytes, problem: str) -> None:

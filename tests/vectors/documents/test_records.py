@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from conduit_lab.core.paths import use_root
-from conduit_lab.vectors.documents import reader, records, reindex
+from conduit_lab.vectors.documents import document_reader, records, reindex
 from conduit_lab.vectors.documents.document import read, read_bytes
 from conduit_lab.vectors.store import VectorStore
 from tests.vectors.documents.test_document import make
@@ -32,7 +32,9 @@ def store(request: pytest.FixtureRequest, base: Path) -> Iterator[VectorStore]:
     if request.param == "server":
         opened = VectorStore.connect("qdrant://:memory:/docs", embedder=Words())
     else:
-        opened = VectorStore(path=base / "indexes/docs.db" if request.param == "file" else None, embedder=Words())
+        opened = VectorStore(
+            path=base / "indexes/docs.db" if request.param == "file" else None, embedder=Words()
+        )
     with opened as store:
         yield store
 
@@ -64,7 +66,16 @@ def test_a_document_is_the_same_from_every_working_directory(
 
 @pytest.mark.parametrize(
     "again",
-    ["./docs", "docs/", "docs/../docs", "other/../docs", "link", "link/", "docs/returns/..", "linked/../../docs"],
+    [
+        "./docs",
+        "docs/",
+        "docs/../docs",
+        "other/../docs",
+        "link",
+        "link/",
+        "docs/returns/..",
+        "linked/../../docs",
+    ],
 )
 def test_a_folder_is_the_same_by_every_path(base: Path, store: VectorStore, again: str) -> None:
     make(base, "docs/returns/a.md", "alpha")
@@ -79,8 +90,12 @@ def test_a_folder_is_the_same_by_every_path(base: Path, store: VectorStore, agai
     assert (contents(store), metadata(store, "section")) == before
 
 
-@pytest.mark.parametrize("part", ["docs/returns", "docs/returns/old", "docs/returns/a.md", "docs/returns/old/c.md"])
-def test_a_part_of_a_folder_keeps_its_names_and_sections(base: Path, store: VectorStore, part: str) -> None:
+@pytest.mark.parametrize(
+    "part", ["docs/returns", "docs/returns/old", "docs/returns/a.md", "docs/returns/old/c.md"]
+)
+def test_a_part_of_a_folder_keeps_its_names_and_sections(
+    base: Path, store: VectorStore, part: str
+) -> None:
     make(base, "docs/returns/a.md", "alpha")
     make(base, "docs/returns/old/c.md", "gamma")
     make(base, "docs/b.md", "beta")
@@ -105,8 +120,12 @@ def test_the_order_in_which_a_folder_and_its_parts_are_given_is_the_same_in_the_
     assert set(metadata(store, "section")) == {"beta", "new"}
 
 
-@pytest.mark.parametrize("given", [["docs", "docs/returns"], ["docs/returns/a.md", "docs/returns", "docs"]])
-def test_a_folder_and_its_parts_may_be_given_together(base: Path, store: VectorStore, given: list[str]) -> None:
+@pytest.mark.parametrize(
+    "given", [["docs", "docs/returns"], ["docs/returns/a.md", "docs/returns", "docs"]]
+)
+def test_a_folder_and_its_parts_may_be_given_together(
+    base: Path, store: VectorStore, given: list[str]
+) -> None:
     make(base, "docs/returns/a.md", "alpha")
     make(base, "docs/b.md", "beta")
     for _ in range(2):
@@ -154,7 +173,9 @@ def test_a_project_may_move_with_its_store(
         assert metadata(store, "section") == {"alpha": "returns"}
 
 
-def test_files_that_move_without_their_store_keep_their_names(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_move_without_their_store_keep_their_names(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make(base, "old/docs/a.md", "alpha")
     monkeypatch.chdir(base / "old")
     with VectorStore(path=base / "docs.db", embedder=Words()) as store:
@@ -185,7 +206,7 @@ class Work:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.read: list[str] = []
         self.cut: list[str] = []
-        pieces = reader.Reader.pieces
+        pieces = document_reader.Reader.pieces
 
         def counted_bytes(path: Path, source: str) -> bytes:
             self.read.append(path.name)
@@ -196,7 +217,7 @@ class Work:
             return pieces(self_, file, data)
 
         monkeypatch.setattr(reindex, "read_bytes", counted_bytes)
-        monkeypatch.setattr(reader.Reader, "pieces", counted_pieces)
+        monkeypatch.setattr(document_reader.Reader, "pieces", counted_pieces)
 
     def take(self) -> tuple[list[str], list[str]]:
         taken = self.read, self.cut
@@ -216,7 +237,9 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=["memory", "file", "reopened"])
-def indexed(request: pytest.FixtureRequest, base: Path, work: Work, settled: None) -> Iterator[VectorStore]:
+def indexed(
+    request: pytest.FixtureRequest, base: Path, work: Work, settled: None
+) -> Iterator[VectorStore]:
     """A store with the documents of a folder."""
     make(base, "docs/shop/a.md", "# A\n\nOne.\n\n# B\n\nTwo.")
     make(base, "docs/b.csv", "text,n\nx,1\n")
@@ -246,7 +269,9 @@ def test_only_the_changed_file_is_cut(base: Path, indexed: VectorStore, work: Wo
     assert "# B\n\nSix." in contents(indexed).values()
 
 
-def test_a_change_that_keeps_size_and_time_is_found(base: Path, indexed: VectorStore, work: Work) -> None:
+def test_a_change_that_keeps_size_and_time_is_found(
+    base: Path, indexed: VectorStore, work: Work
+) -> None:
     path = base / "docs/shop/a.md"
     before = path.stat()
     make(base, "docs/shop/a.md", "# A\n\nOne.\n\n# B\n\nSix.")
@@ -254,7 +279,9 @@ def test_a_change_that_keeps_size_and_time_is_found(base: Path, indexed: VectorS
     assert counts(indexed.add_documents("docs")) == (0, 1, 2, 0, 1)
 
 
-def test_a_file_that_was_only_touched_is_read_once_and_not_cut(base: Path, indexed: VectorStore, work: Work) -> None:
+def test_a_file_that_was_only_touched_is_read_once_and_not_cut(
+    base: Path, indexed: VectorStore, work: Work
+) -> None:
     os.utime(base / "docs/shop/a.md", ns=(0, 10**18))
     assert counts(indexed.add_documents("docs")) == (0, 0, 3, 0, 0)
     assert work.take() == (["a.md"], [])
@@ -267,7 +294,9 @@ def test_a_file_that_was_changed_just_before_it_was_read_is_read_once_more(
 ) -> None:
     path = make(base, "a.txt", "One.")
     status, clock = path.stat(), iter([1, 1_999_999_999, 2_000_000_000, 2_000_000_001])
-    monkeypatch.setattr(records, "time_ns", lambda: max(status.st_mtime_ns, status.st_ctime_ns) + next(clock))
+    monkeypatch.setattr(
+        records, "time_ns", lambda: max(status.st_mtime_ns, status.st_ctime_ns) + next(clock)
+    )
     with VectorStore(embedder=Words()) as store:
         for read_again in (True, True, True, False):
             store.add_documents(path)
@@ -275,16 +304,22 @@ def test_a_file_that_was_changed_just_before_it_was_read_is_read_once_more(
 
 
 @pytest.mark.parametrize(
-    "options", [{"size": 32}, {"overlap": 4}, {"text": ["n", "text"]}], ids=["size", "overlap", "columns"]
+    "options",
+    [{"size": 32}, {"overlap": 4}, {"text": ["n", "text"]}],
+    ids=["size", "overlap", "columns"],
 )
-def test_other_settings_cut_again(indexed: VectorStore, work: Work, options: dict[str, Any]) -> None:
+def test_other_settings_cut_again(
+    indexed: VectorStore, work: Work, options: dict[str, Any]
+) -> None:
     indexed.add_documents("docs", **options)
     assert work.take()[1] == ["b.csv", "empty.txt", "a.md"]
     indexed.add_documents("docs", **options)
     assert work.take() == ([], [])
 
 
-def test_another_tokenizer_cuts_again(indexed: VectorStore, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_tokenizer_cuts_again(
+    indexed: VectorStore, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Words, "count_tokens", lambda self, text: len(text))
     indexed.add_documents("docs")
     assert work.take()[1] == ["b.csv", "empty.txt", "a.md"]
@@ -293,7 +328,7 @@ def test_another_tokenizer_cuts_again(indexed: VectorStore, work: Work, monkeypa
 def test_another_version_of_the_reader_cuts_again(
     indexed: VectorStore, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "_READER", reader._READER + 1)
+    monkeypatch.setattr(document_reader, "_READER", document_reader._READER + 1)
     indexed.add_documents("docs")
     assert work.take()[1] == ["b.csv", "empty.txt", "a.md"]
 
@@ -353,7 +388,9 @@ def test_a_broken_text_is_reported_again(base: Path, work: Work, settled: None) 
 
 
 @pytest.mark.parametrize("folder", ["", "copies"])
-def test_a_copy_of_a_store_knows_its_documents(base: Path, indexed: VectorStore, work: Work, folder: str) -> None:
+def test_a_copy_of_a_store_knows_its_documents(
+    base: Path, indexed: VectorStore, work: Work, folder: str
+) -> None:
     (base / "copies").mkdir()
     with VectorStore(path=indexed.save_to(base / folder / "copy.db"), embedder=Words()) as copy:
         assert counts(copy.add_documents(base / "docs")) == (0, 0, 3, 0, 0)
@@ -370,7 +407,9 @@ def test_a_store_does_not_say_where_it_was_made(base: Path, indexed: VectorStore
     assert (str(base) in said) == (indexed.path is None)  # one in memory has no place to start from
 
 
-def test_a_snapshot_of_an_unchanged_folder_is_left_as_it_is(base: Path, indexed: VectorStore, work: Work) -> None:
+def test_a_snapshot_of_an_unchanged_folder_is_left_as_it_is(
+    base: Path, indexed: VectorStore, work: Work
+) -> None:
     with VectorStore(path=indexed.snapshot(base / "frozen"), embedder=Words()) as frozen:
         assert counts(frozen.add_documents("docs")) == (0, 0, 3, 0, 0)
 

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conduit_lab.core import html, trace
 from conduit_lab.core.errors import InputError, VectorInputError
 from conduit_lab.core.paths import use_root
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.models.embedder import Embedder
+from conduit_lab.core.trace import recorder
+from conduit_lab.core.views import html
+from conduit_lab.models.text.embedder import Embedder
 from conduit_lab.vectors.documents import reindex
 from conduit_lab.vectors.documents.document import read
 from conduit_lab.vectors.store import VectorStore
@@ -39,7 +40,9 @@ class Words:
         if self.fail_after is not None and len(self.asked) >= self.fail_after:
             raise KeyboardInterrupt
         self.asked += texts
-        digests = b"".join(blake2b(text.encode(), digest_size=self.dimension).digest() for text in texts)
+        digests = b"".join(
+            blake2b(text.encode(), digest_size=self.dimension).digest() for text in texts
+        )
         return np.frombuffer(digests, np.uint8).reshape(len(texts), -1).astype(np.float32)
 
     def count_tokens(self, text: str) -> int:
@@ -85,7 +88,11 @@ def check(store: VectorStore) -> None:
 
 
 def test_a_chunk_is_an_entry_with_its_place(root: Path, store: VectorStore) -> None:
-    make(root, "docs/returns/refunds.md", "# Refunds\n\n## By card\n\nThree days.\n\n## By bank\n\nA week.\n")
+    make(
+        root,
+        "docs/returns/refunds.md",
+        "# Refunds\n\n## By card\n\nThree days.\n\n## By bank\n\nA week.\n",
+    )
     done = store.add_documents("docs")
     assert contents(store) == {
         "docs/returns/refunds.md#1": "# Refunds\n\n## By card\n\nThree days.",
@@ -107,16 +114,26 @@ def test_a_chunk_is_an_entry_with_its_place(root: Path, store: VectorStore) -> N
 def test_what_there_is_not_is_left_out_of_the_metadata(root: Path, store: VectorStore) -> None:
     path = write_pdf(root / "a.pdf", ["One", "Two"])
     store.add_documents(path)
-    assert store["a.pdf#1"].metadata == {"source": "a.pdf", "title": "a", "page": 1, "start": 0, "end": 8}
+    assert store["a.pdf#1"].metadata == {
+        "source": "a.pdf",
+        "title": "a",
+        "page": 1,
+        "start": 0,
+        "end": 8,
+    }
 
 
-def test_a_chunk_has_the_size_that_the_embedder_reads(root: Path, store: VectorStore, embedder: Words) -> None:
+def test_a_chunk_has_the_size_that_the_embedder_reads(
+    root: Path, store: VectorStore, embedder: Words
+) -> None:
     make(root, "a.txt", " ".join(map(str, range(200))))
     store.add_documents("a.txt")
     assert [embedder.count_tokens(text) for text in embedder.asked] == [64, 64, 64, 8]
     store.add_documents("a.txt", size=50, overlap=10)
     assert embedder.count_tokens(embedder.asked[4]) == 50
-    with pytest.raises(InputError, match="chunks of 65 tokens are more than the 64 that the embedder reads"):
+    with pytest.raises(
+        InputError, match="chunks of 65 tokens are more than the 64 that the embedder reads"
+    ):
         store.add_documents("a.txt", size=65)
 
 
@@ -136,7 +153,10 @@ def test_an_embedder_that_counts_no_tokens_has_chunks_of_a_thousand_characters(r
 def test_csv_rows_are_entries(root: Path, store: VectorStore) -> None:
     make(root, "docs/shop/faq.csv", "question,answer,price\nWhy?,Because.,5\n,,1\nHow?,So.,7\n")
     store.add_documents("docs", text=["question", "answer"])
-    assert contents(store) == {"docs/shop/faq.csv#1": "Why?\nBecause.", "docs/shop/faq.csv#2": "How?\nSo."}
+    assert contents(store) == {
+        "docs/shop/faq.csv#1": "Why?\nBecause.",
+        "docs/shop/faq.csv#2": "How?\nSo.",
+    }
     assert store["docs/shop/faq.csv#2"].metadata == {
         "source": "docs/shop/faq.csv",
         "section": "shop",
@@ -152,21 +172,26 @@ def test_a_frame_is_known_by_its_source(store: VectorStore) -> None:
     assert counts(store.add_documents(frame, source="other")) == (3, 0, 0, 0, 1)
     assert len(store) == 5
     with pytest.raises(
-        InputError, match="a DataFrame wants a name, by which the next call knows its rows: source=None"
+        InputError,
+        match="a DataFrame wants a name, by which the next call knows its rows: source=None",
     ):
         store.add_documents(frame)
 
 
 def test_a_cell_that_json_cannot_carry_is_told(store: VectorStore) -> None:
     with pytest.raises(VectorInputError, match=r"shop row 2\['n'\] is a complex"):
-        store.add_documents(pd.DataFrame({"text": ["a", "b"], "n": [1, 2j]}, dtype=object), source="shop")
+        store.add_documents(
+            pd.DataFrame({"text": ["a", "b"], "n": [1, 2j]}, dtype=object), source="shop"
+        )
     assert len(store) == 0
 
 
 # Once more
 
 
-def test_a_second_time_embeds_and_writes_nothing(root: Path, store: VectorStore, embedder: Words) -> None:
+def test_a_second_time_embeds_and_writes_nothing(
+    root: Path, store: VectorStore, embedder: Words
+) -> None:
     make(root, "docs/a.md", "# A\n\nOne.\n\n# B\n\nTwo.")
     make(root, "docs/b.csv", "text,n\nx,1\n")
     store.add_documents("docs")
@@ -175,7 +200,9 @@ def test_a_second_time_embeds_and_writes_nothing(root: Path, store: VectorStore,
     assert (store.version, len(embedder.asked)) == (version, asked)
 
 
-def test_only_a_new_text_is_embedded_though_all_numbers_move(root: Path, store: VectorStore, embedder: Words) -> None:
+def test_only_a_new_text_is_embedded_though_all_numbers_move(
+    root: Path, store: VectorStore, embedder: Words
+) -> None:
     path = make(root, "a.md", "".join(f"# {n}\n\nText {n}.\n\n" for n in range(300)))
     store.add_documents(path)
     embedder.asked.clear()
@@ -185,7 +212,9 @@ def test_only_a_new_text_is_embedded_though_all_numbers_move(root: Path, store: 
     check(store)
 
 
-def test_a_moved_file_is_not_embedded_again(root: Path, store: VectorStore, embedder: Words) -> None:
+def test_a_moved_file_is_not_embedded_again(
+    root: Path, store: VectorStore, embedder: Words
+) -> None:
     make(root, "docs/b/page.md", "# A\n\nOne.\n\n# B\n\nTwo.")
     store.add_documents("docs")
     embedder.asked.clear()
@@ -196,7 +225,9 @@ def test_a_moved_file_is_not_embedded_again(root: Path, store: VectorStore, embe
     check(store)
 
 
-def test_a_text_that_comes_often_is_embedded_once(root: Path, store: VectorStore, embedder: Words) -> None:
+def test_a_text_that_comes_often_is_embedded_once(
+    root: Path, store: VectorStore, embedder: Words
+) -> None:
     for n in range(3):
         make(root, f"docs/{n}.txt", "The same imprint.")
     assert counts(store.add_documents("docs")) == (3, 0, 0, 0, 1)
@@ -206,14 +237,22 @@ def test_a_text_that_comes_often_is_embedded_once(root: Path, store: VectorStore
 def test_texts_that_change_their_files_keep_their_own_embeddings(
     root: Path, store: VectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reindex, "BATCH", 1)  # the first file is written before the second is looked at
+    monkeypatch.setattr(
+        reindex, "BATCH", 1
+    )  # the first file is written before the second is looked at
     make(root, "docs/a.txt", "One.")
     make(root, "docs/b.txt", "Two.")
     store.add_documents("docs")
     make(root, "docs/a.txt", "Two.")
     make(root, "docs/b.txt", "One.")
     make(root, "docs/c.txt", "One.")
-    assert counts(store.add_documents("docs")) == (1, 2, 0, 0, 1)  # `One.` was gone when it came again, and once
+    assert counts(store.add_documents("docs")) == (
+        1,
+        2,
+        0,
+        0,
+        1,
+    )  # `One.` was gone when it came again, and once
     check(store)
 
 
@@ -247,7 +286,9 @@ def test_new_metadata_need_no_embedding(root: Path, store: VectorStore) -> None:
 
 PAGES = st.dictionaries(
     st.sampled_from(["docs/a.md", "docs/b/c.md", "docs/d.txt"]),
-    st.lists(st.sampled_from(["# A\n\n", "One. ", "Two.\n\n", "word " * 50, "## B\n\n"]), max_size=8).map("".join),
+    st.lists(
+        st.sampled_from(["# A\n\n", "One. ", "Two.\n\n", "word " * 50, "## B\n\n"]), max_size=8
+    ).map("".join),
 )
 
 
@@ -290,7 +331,9 @@ def test_an_interrupt_keeps_what_was_done_and_the_next_call_goes_on(
     check(store)
 
 
-def test_a_bad_file_in_a_folder_is_told_and_keeps_what_was_stored_of_it(root: Path, store: VectorStore) -> None:
+def test_a_bad_file_in_a_folder_is_told_and_keeps_what_was_stored_of_it(
+    root: Path, store: VectorStore
+) -> None:
     make(root, "docs/a.txt", "One.")
     make(root, "docs/b.txt", "Two.")
     store.add_documents("docs")
@@ -303,10 +346,16 @@ def test_a_bad_file_in_a_folder_is_told_and_keeps_what_was_stored_of_it(root: Pa
     assert list(done.problems) == ["docs/a.txt", "docs/d.pdf"]
     assert done.problems["docs/a.txt"].startswith("is not UTF-16 at byte 2")
     assert done.passed_over == {".png": 1}
-    assert contents(store) == {"docs/a.txt#1": "One.", "docs/b.txt#1": "Two.", "docs/c.txt#1": "Three."}
+    assert contents(store) == {
+        "docs/a.txt#1": "One.",
+        "docs/b.txt#1": "Two.",
+        "docs/c.txt#1": "Three.",
+    }
 
 
-def test_a_bad_file_that_was_named_is_raised_when_the_others_are_stored(root: Path, store: VectorStore) -> None:
+def test_a_bad_file_that_was_named_is_raised_when_the_others_are_stored(
+    root: Path, store: VectorStore
+) -> None:
     bad = make(root, "a.pdf", b"no pdf")
     good = make(root, "b.txt", "Two.")
     with pytest.raises(InputError, match=r"^a\.pdf is not a readable PDF"):
@@ -324,11 +373,16 @@ def test_an_empty_file_is_told_and_its_chunks_are_removed(root: Path, store: Vec
     assert counts(done) == (0, 0, 0, 1, 0)
     assert done.problems == {"a.txt": "has no text"}
     scan = write_pdf(root / "b.pdf", ["", ""])
-    assert store.add_documents(scan).problems == {"b.pdf": "has no text: scanned pages want text recognition first"}
+    assert store.add_documents(scan).problems == {
+        "b.pdf": "has no text: scanned pages want text recognition first"
+    }
 
 
 def test_a_store_without_an_embedder_is_told() -> None:
-    with VectorStore(8) as store, pytest.raises(VectorInputError, match="has no embedder for documents"):
+    with (
+        VectorStore(8) as store,
+        pytest.raises(VectorInputError, match="has no embedder for documents"),
+    ):
         store.add_documents(".")
 
 
@@ -355,16 +409,21 @@ def test_the_answer_tells_what_was_done(root: Path, store: VectorStore) -> None:
 
 def test_the_trace_tells_what_was_cut_embedded_and_written(root: Path, store: VectorStore) -> None:
     make(root, "docs/a.md", "# A\n\nOne.\n\n# B\n\nTwo.")
-    with trace.record("call") as recorded:
+    with recorder.record("call") as recorded:
         store.add_documents("docs")
     assert (recorded["chunk"].input, recorded["chunk"].output) == ("docs/a.md", "2 chunks")
     assert [span.kind for span in recorded] == ["call", "write", "call", "write"]
 
 
 def test_a_progress_bar_shows_where_somebody_sees_it(
-    root: Path, store: VectorStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: Path,
+    store: VectorStore,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # other tests of this process may have loaded it
+    monkeypatch.delitem(
+        sys.modules, "ipykernel", raising=False
+    )  # other tests of this process may have loaded it
     make(root, "docs/a.txt", "x" * 1024)
     make(root, "docs/b.txt", b"\xff" * 1024)
     store.add_documents("docs")

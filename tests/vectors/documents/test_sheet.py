@@ -19,7 +19,9 @@ from tests.vectors.documents.test_document import make
 from tests.vectors.documents.test_reindex import Words, contents
 
 
-def rows(content: str | bytes, text: str | list[str] | None = None) -> list[tuple[str, dict[str, Any]]]:
+def rows(
+    content: str | bytes, text: str | list[str] | None = None
+) -> list[tuple[str, dict[str, Any]]]:
     sheet = parse_csv("a.csv", content if isinstance(content, bytes) else content.encode(), text)
     return list(zip(sheet.texts, sheet.metadatas, strict=True))
 
@@ -28,9 +30,13 @@ def rows(content: str | bytes, text: str | list[str] | None = None) -> list[tupl
 @pytest.mark.parametrize("quote", ["", '"'])
 def test_what_parts_the_cells_is_found(mark: str, quote: str) -> None:
     cells = [["id", "text", "note"], ["7", 'a, b; c | d "e"\tf', "x"], ["8", "g", "y, z; w"]]
-    content = "\r\n".join(mark.join(f'"{cell}"'.replace('"e"', '""e""') for cell in row) for row in cells)
+    content = "\r\n".join(
+        mark.join(f'"{cell}"'.replace('"e"', '""e""') for cell in row) for row in cells
+    )
     if not quote:
-        content = "\n".join(mark.join(row) for row in [["id", "text", "note"], ["7", "a b", "x"], ["8", "g", "y"]])
+        content = "\n".join(
+            mark.join(row) for row in [["id", "text", "note"], ["7", "a b", "x"], ["8", "g", "y"]]
+        )
         assert rows(content) == [("a b", {"id": 7, "note": "x"}), ("g", {"id": 8, "note": "y"})]
     else:
         assert rows(content) == [
@@ -80,7 +86,12 @@ def test_a_column_without_a_name_is_an_index_or_nothing(content: str, found: lis
 def test_a_frame_that_was_written_with_its_index_is_itself() -> None:
     frame = pd.DataFrame({"text": ["a", "b, c", "d\ne"], "price": [1.5, 2.25, 3.0]})
     expected = [("a", {"price": 1.5}), ("b, c", {"price": 2.25}), ("d\ne", {"price": 3.0})]
-    assert rows(frame.to_csv()) == rows(frame.to_csv(index=False)) == rows(frame.to_csv(sep="\t")) == expected
+    assert (
+        rows(frame.to_csv())
+        == rows(frame.to_csv(index=False))
+        == rows(frame.to_csv(sep="\t"))
+        == expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,7 +110,9 @@ def test_a_decimal_comma_is_read_between_semicolons(cells: list[str], values: li
     content = "text;n\n" + "".join(f"x;{cell}\n" for cell in cells)
     assert [row["n"] for _, row in rows(content)] == values
     quoted = "text,n\n" + "".join(f'x,"{cell}"\n' for cell in cells)
-    assert all(row["n"] == cell for (_, row), cell in zip(rows(quoted), cells, strict=True) if "," in cell)
+    assert all(
+        row["n"] == cell for (_, row), cell in zip(rows(quoted), cells, strict=True) if "," in cell
+    )
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
@@ -109,7 +122,9 @@ def test_a_file_is_read_in_its_encoding(encoding: str) -> None:
     assert ("was read as Windows-1252" in sheet.problem) == (encoding == "cp1252")
 
 
-@pytest.mark.parametrize("data", ["text\nДа\n".encode("koi8-r") + b"\x98\x81", "text\nab".encode("utf-16-le")])
+@pytest.mark.parametrize(
+    "data", ["text\nДа\n".encode("koi8-r") + b"\x98\x81", "text\nab".encode("utf-16-le")]
+)
 def test_a_file_of_another_encoding_is_refused(data: bytes) -> None:
     with pytest.raises(InputError, match=r"^a\.csv is not"):
         parse_csv("a.csv", data)

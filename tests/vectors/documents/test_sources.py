@@ -20,7 +20,10 @@ def names(given: object, root: Path) -> list[str]:
 
 def problems(given: object, root: Path) -> dict[str, str]:
     with use_root(root):
-        return {name: problem.split(",")[0].split(":")[0] for name, problem in find(given).problems.items()}
+        return {
+            name: problem.split(",")[0].split(":")[0]
+            for name, problem in find(given).problems.items()
+        }
 
 
 OUT = "is a link out of docs"
@@ -45,7 +48,9 @@ OUT = "is a link out of docs"
         ("docs/b.md", "gone.md", "is a link to nothing"),
     ],
 )
-def test_a_link_that_leaves_its_folder_is_a_problem(tmp_path: Path, link: str, target: str, problem: str) -> None:
+def test_a_link_that_leaves_its_folder_is_a_problem(
+    tmp_path: Path, link: str, target: str, problem: str
+) -> None:
     make(tmp_path, "docs/a.md", "hello")
     make(tmp_path, "docs/.hidden/key.md", "secret")
     make(tmp_path, "docs/.env", "secret")
@@ -75,7 +80,9 @@ def test_a_link_to_another_document_of_the_folder_is_no_second_one(tmp_path: Pat
     assert problems("docs", tmp_path) == {}
 
 
-def test_a_link_to_a_file_of_the_folder_that_is_no_document_by_its_name_is_one(tmp_path: Path) -> None:
+def test_a_link_to_a_file_of_the_folder_that_is_no_document_by_its_name_is_one(
+    tmp_path: Path,
+) -> None:
     make(tmp_path, "docs/blobs/3f2a", "hello")
     (tmp_path / "docs/a.md").symlink_to("blobs/3f2a")
     (tmp_path / "docs/b.md").symlink_to("blobs/3f2a")
@@ -104,7 +111,9 @@ def test_a_link_that_is_given_is_followed(tmp_path: Path, given: str) -> None:
     (tmp_path / "root/link.md").symlink_to("../elsewhere/c.md")
     (tmp_path / "root/folder").symlink_to("../elsewhere")
     assert names(given, tmp_path / "root") == ["link.md" if given == "link.md" else "folder/c.md"]
-    assert names([given, tmp_path / "elsewhere"], tmp_path / "root") == names(given, tmp_path / "root")
+    assert names([given, tmp_path / "elsewhere"], tmp_path / "root") == names(
+        given, tmp_path / "root"
+    )
 
 
 def test_what_a_link_had_brought_is_removed(tmp_path: Path) -> None:

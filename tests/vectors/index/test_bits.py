@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.vectors.index import derived
-from conduit_lab.vectors.index.derived import INT8_ROWS
+from conduit_lab.vectors.index import accelerators
+from conduit_lab.vectors.index.accelerators import INT8_ROWS
 from conduit_lab.vectors.index.index import Index
 from tests.vectors.index.test_index import answers, oracle, random
 
@@ -18,8 +18,8 @@ DIMENSION = 260  # not a whole number of words
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bits begin where 8-bit codes do, whatever the dimension."""
-    monkeypatch.setattr(derived, "_NARROW", 1)
-    monkeypatch.setattr(derived, "BITS_ROWS", INT8_ROWS)
+    monkeypatch.setattr(accelerators, "_NARROW", 1)
+    monkeypatch.setattr(accelerators, "BITS_ROWS", INT8_ROWS)
 
 
 def clustered(n: int, seed: int = 0) -> FloatArray:
@@ -47,7 +47,9 @@ def index(rows: FloatArray, soon: None) -> Iterator[Index]:
 def recall(index: Index, rows: FloatArray, queries: FloatArray, metric: str = "cosine") -> float:
     found = answers(index.search(queries, 10))
     true = [{row for row, _ in oracle(rows, query, metric)[:10]} for query in queries]
-    return float(np.mean([len(true[i] & {row for row, _ in found[i]}) / 10 for i in range(len(queries))]))
+    return float(
+        np.mean([len(true[i] & {row for row, _ in found[i]}) / 10 for i in range(len(queries))])
+    )
 
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])

@@ -44,12 +44,16 @@ def test_blocks_hold_what_an_array_would(data: st.DataObject) -> None:
                 held.join(other)
             oracle = np.concatenate([oracle, more])
         elif step == "replace" and len(oracle):
-            at = np.array(data.draw(st.lists(st.integers(0, len(oracle) - 1), unique=True)), np.int64)
+            at = np.array(
+                data.draw(st.lists(st.integers(0, len(oracle) - 1), unique=True)), np.int64
+            )
             new = numbered(made, made := made + len(at))
             held.replace(at, new)
             oracle[at] = new
         elif step == "keep":
-            alive = np.array(data.draw(st.lists(st.booleans(), min_size=len(oracle), max_size=len(oracle))), bool)
+            alive = np.array(
+                data.draw(st.lists(st.booleans(), min_size=len(oracle), max_size=len(oracle))), bool
+            )
             held.keep(alive)
             oracle = oracle[alive]
         assert len(held) == len(oracle)

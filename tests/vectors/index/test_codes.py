@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.vectors.index import derived
+from conduit_lab.vectors.index import accelerators
 from conduit_lab.vectors.index import index as index_module
-from conduit_lab.vectors.index.axes import Axes
+from conduit_lab.vectors.index.accelerators import INT8_ROWS
 from conduit_lab.vectors.index.codes import Int8
-from conduit_lab.vectors.index.derived import INT8_ROWS
 from conduit_lab.vectors.index.index import Index
+from conduit_lab.vectors.index.principal_axes import Axes
 from conduit_lab.vectors.index.rows import Rows
 from conduit_lab.vectors.index.scoring import Queries
 from tests.vectors.index.test_index import answers, oracle, random
@@ -29,7 +29,7 @@ VALUES = st.floats(-1e6, 1e6, width=32) | st.sampled_from([0.0, 1.0, -127.0, 0.0
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few dimensions are coded too."""
-    monkeypatch.setattr(derived, "_NARROW", 1)
+    monkeypatch.setattr(accelerators, "_NARROW", 1)
 
 
 @pytest.fixture
@@ -56,18 +56,26 @@ def indexes() -> Iterator[Callable[..., Index]]:
 def test_no_rank_is_above_its_bound_whatever_the_data(metric: str, data: st.DataObject) -> None:
     n, dimension = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 70))
     given = data.draw(hnp.arrays(np.float32, (n, dimension), elements=VALUES, fill=VALUES))
-    asked = data.draw(hnp.arrays(np.float32, (data.draw(st.integers(1, 3)), dimension), elements=VALUES, fill=VALUES))
+    asked = data.draw(
+        hnp.arrays(
+            np.float32, (data.draw(st.integers(1, 3)), dimension), elements=VALUES, fill=VALUES
+        )
+    )
     rows, queries = Rows(dimension, metric), Queries(asked, metric)
     rows.append(given)
     if len(rows.odd) or queries.odd is not None:
         return
     count = data.draw(st.integers(0, dimension - 1))
-    axes = np.linalg.qr(np.random.default_rng(count).standard_normal((dimension, dimension)))[0][:count]
+    axes = np.linalg.qr(np.random.default_rng(count).standard_normal((dimension, dimension)))[0][
+        :count
+    ]
     int8 = Int8(rows, {"axes": Axes.of(axes).turned} if count else None)
     int8.extend(n, threading.Event())
     bound = int8.bound(queries)
     every = bound.above(slice(0, n), np.full(len(asked), -np.inf))
-    assert sorted(zip(every.query.tolist(), every.row.tolist(), strict=True)) == list(np.ndindex(len(asked), n))
+    assert sorted(zip(every.query.tolist(), every.row.tolist(), strict=True)) == list(
+        np.ndindex(len(asked), n)
+    )
     scores = rows.scores(every.row, queries, every.query)
     ranks = queries.ranks(scores, every.query)
     if metric == "l2":  # less what float64 rounds
@@ -84,8 +92,12 @@ def test_no_rank_is_above_its_bound_whatever_the_data(metric: str, data: st.Data
 
 
 @pytest.mark.parametrize("metric", LINEAR)
-@pytest.mark.parametrize("shape", ["plain", "long and short", "far from the origin", "one great value"])
-def test_codes_answer_as_the_formulas_do(indexes: Callable[..., Index], metric: str, shape: str) -> None:
+@pytest.mark.parametrize(
+    "shape", ["plain", "long and short", "far from the origin", "one great value"]
+)
+def test_codes_answer_as_the_formulas_do(
+    indexes: Callable[..., Index], metric: str, shape: str
+) -> None:
     rows, queries = random(INT8_ROWS + 700, 48), random(6, 48, seed=1)
     if shape == "long and short":
         rows *= np.exp(2 * random(len(rows), 1, seed=2))
@@ -101,10 +113,14 @@ def test_codes_answer_as_the_formulas_do(indexes: Callable[..., Index], metric: 
         keep = None if share == 1.0 else np.random.default_rng(3).random(len(rows)) < share
         expected = [oracle(rows, query, metric, keep)[:10] for query in queries]
         assert answers(index.search(queries, 10, keep)) == expected
-        assert [answers(index.search(query[np.newaxis], 10, keep))[0] for query in queries] == expected
+        assert [
+            answers(index.search(query[np.newaxis], 10, keep))[0] for query in queries
+        ] == expected
 
 
-def test_codes_that_leave_too_many_rows_to_score_are_not_used(indexes: Callable[..., Index]) -> None:
+def test_codes_that_leave_too_many_rows_to_score_are_not_used(
+    indexes: Callable[..., Index],
+) -> None:
     rows = random(INT8_ROWS, 48)
     assert indexes(rows).search(rows[:1], 5).plan == f"int8 scan of {INT8_ROWS:,} rows"
     rows[:, 0] = 10_000  # the others are less than one step of 8 bits
@@ -130,7 +146,9 @@ def test_rows_added_later_are_found_before_they_have_codes(indexes: Callable[...
     index.append(more)
     answer = index.search(more, 1)
     assert answer.plan == f"int8 scan of {INT8_ROWS + 10:,} rows and 10 new ones"
-    assert [row for best in answers(answer) for row, _ in best] == list(range(INT8_ROWS, INT8_ROWS + 10))
+    assert [row for best in answers(answer) for row, _ in best] == list(
+        range(INT8_ROWS, INT8_ROWS + 10)
+    )
 
 
 def test_rows_added_one_by_one_get_codes_by_and_by(indexes: Callable[..., Index]) -> None:
@@ -212,7 +230,9 @@ def test_what_changes_during_a_build_is_right_then_and_after(
     assert answers(answer) == expected
 
 
-def test_compact_during_a_build_begins_again(indexes: Callable[..., Index], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compact_during_a_build_begins_again(
+    indexes: Callable[..., Index], monkeypatch: pytest.MonkeyPatch
+) -> None:
     held = Held(monkeypatch)
     rows = random(INT8_ROWS + 1_000, 24)
     index = indexes(rows, wait=False)
@@ -281,25 +301,31 @@ def test_codes_of_a_snapshot_are_used_as_they_are(
 
 
 def test_the_thresholds_are_in_order() -> None:
-    assert INT8_ROWS < derived.BITS_ROWS < derived.GRAPH_ROWS
+    assert INT8_ROWS < accelerators.BITS_ROWS < accelerators.GRAPH_ROWS
 
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_any_changes_in_any_order_leave_right_answers(
     monkeypatch: pytest.MonkeyPatch, metric: str, data: st.DataObject
 ) -> None:
-    monkeypatch.setattr(derived, "INT8_ROWS", 8)
-    monkeypatch.setattr(derived, "_TAIL", 4)
+    monkeypatch.setattr(accelerators, "INT8_ROWS", 8)
+    monkeypatch.setattr(accelerators, "_TAIL", 4)
     monkeypatch.setattr(index_module, "_FEW", 0)
     generator = np.random.default_rng(data.draw(st.integers(0, 1_000)))
     index, rows = Index(3, metric), np.zeros((0, 3), np.float32)
     try:
         for _ in range(data.draw(st.integers(1, 12))):
-            step = data.draw(st.sampled_from(["append", "append", "replace", "compact", "wait", "search"]))
+            step = data.draw(
+                st.sampled_from(["append", "append", "replace", "compact", "wait", "search"])
+            )
             if step == "append":
-                more = generator.integers(-3, 4, (data.draw(st.integers(1, 20)), 3)).astype(np.float32)
+                more = generator.integers(-3, 4, (data.draw(st.integers(1, 20)), 3)).astype(
+                    np.float32
+                )
                 index.append(more)
                 rows = np.concatenate([rows, more])
             elif step == "replace" and len(rows):

@@ -15,7 +15,9 @@ from conduit_lab.vectors.index.blocks import ROWS
 from conduit_lab.vectors.index.index import METRICS, Answer, Index
 
 MAXIMUM = float(np.finfo(np.float32).max)
-FLOATS = st.floats(-MAXIMUM, MAXIMUM, width=32, allow_nan=False) | st.sampled_from([0.0, 1.0, -1.0, 1e-45, 1e-20])
+FLOATS = st.floats(-MAXIMUM, MAXIMUM, width=32, allow_nan=False) | st.sampled_from(
+    [0.0, 1.0, -1.0, 1e-45, 1e-20]
+)
 
 
 def oracle(
@@ -35,7 +37,9 @@ def oracle(
         score = (x * q).sum(axis=1)
         if metric == "cosine":
             lengths = np.sqrt((x * x).sum(axis=1)) * np.sqrt((q * q).sum())
-            score = np.clip(np.divide(score, lengths, out=np.zeros_like(score), where=lengths > 0), -1, 1)
+            score = np.clip(
+                np.divide(score, lengths, out=np.zeros_like(score), where=lengths > 0), -1, 1
+            )
         key = -score
     order = np.lexsort((np.arange(len(x)), key))
     order = order if keep is None else order[keep[order]]
@@ -59,11 +63,15 @@ def random(*shape: int, seed: int = 0) -> FloatArray:
 @pytest.mark.parametrize("metric", METRICS)
 @settings(deadline=None)
 @given(data=st.data())
-def test_a_search_answers_as_the_formulas_do_for_any_floats(metric: str, data: st.DataObject) -> None:
+def test_a_search_answers_as_the_formulas_do_for_any_floats(
+    metric: str, data: st.DataObject
+) -> None:
     n, dimension = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 4))
     values = data.draw(st.sampled_from([FLOATS, st.sampled_from([-1.0, 0.0, 1.0, 2.0])]))
     rows = data.draw(hnp.arrays(np.float32, (n, dimension), elements=values))
-    queries = data.draw(hnp.arrays(np.float32, (data.draw(st.integers(1, 3)), dimension), elements=values))
+    queries = data.draw(
+        hnp.arrays(np.float32, (data.draw(st.integers(1, 3)), dimension), elements=values)
+    )
     keep = data.draw(st.none() | hnp.arrays(np.bool_, n))
     top_k = data.draw(st.integers(1, n + 2))
     found = answers(filled(rows, metric).search(queries, top_k, keep))
@@ -105,8 +113,12 @@ def test_many_queries_for_very_many_rows() -> None:
 def test_a_mask_gives_never_fewer_than_it_keeps() -> None:
     index, keep = filled(random(3_000, 8)), np.zeros(3_000, bool)
     keep[[7, 2_999]] = True
-    assert [sorted(rows.tolist()) for rows, _ in index.search(random(2, 8), 5, keep).found] == [[7, 2_999]] * 2
-    assert [len(rows) for rows, _ in index.search(random(2, 8), 5, np.zeros(3_000, bool)).found] == [0, 0]
+    assert [sorted(rows.tolist()) for rows, _ in index.search(random(2, 8), 5, keep).found] == [
+        [7, 2_999]
+    ] * 2
+    assert [
+        len(rows) for rows, _ in index.search(random(2, 8), 5, np.zeros(3_000, bool)).found
+    ] == [0, 0]
 
 
 def test_an_empty_index_finds_nothing() -> None:
@@ -151,13 +163,19 @@ class Snapshot:
         self.codes = {name: array.copy() for name, array in index.codes().items()}
 
 
-def test_an_index_over_mapped_vectors_answers_alike_and_holds_only_the_rest_in_memory(tmp_path: Path) -> None:
+def test_an_index_over_mapped_vectors_answers_alike_and_holds_only_the_rest_in_memory(
+    tmp_path: Path,
+) -> None:
     index = filled(random(20_000, 128))
     snapshot = Snapshot(tmp_path, index)
     again = Index(128, vectors=snapshot.vectors, codes=snapshot.codes)
     without = Index(128, vectors=snapshot.vectors)
     query = random(3, 128, seed=1)
-    assert answers(again.search(query, 5)) == answers(without.search(query, 5)) == answers(index.search(query, 5))
+    assert (
+        answers(again.search(query, 5))
+        == answers(without.search(query, 5))
+        == answers(index.search(query, 5))
+    )
     assert again.nbytes < 20_000 * 128 * 4 / 2
 
 
@@ -182,4 +200,6 @@ def test_room_for_growth_is_not_counted_as_memory() -> None:
 def test_the_plan_is_told_in_words() -> None:
     index, query = filled(random(2_000, 4)), random(1, 4)
     assert index.search(query, 3).plan == "exact scan of 2,000 rows"
-    assert index.search(query, 3, np.arange(2_000) < 1_200).plan == "exact scan of 1,200 of 2,000 rows"
+    assert (
+        index.search(query, 3, np.arange(2_000) < 1_200).plan == "exact scan of 1,200 of 2,000 rows"
+    )

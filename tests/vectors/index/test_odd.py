@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.vectors.index.derived import INT8_ROWS
+from conduit_lab.vectors.index.accelerators import INT8_ROWS
 from conduit_lab.vectors.index.index import METRICS, Index
 from tests.vectors.index.test_index import Snapshot, answers, oracle, random
 
@@ -41,12 +41,16 @@ def check(index: Index, rows: FloatArray, queries: FloatArray, metric: str) -> N
     for keep in (None, some, few):
         expected = [oracle(rows, query, metric, keep, 10) for query in queries]
         assert answers(index.search(queries, 10, keep)) == expected
-        assert [answers(index.search(query[np.newaxis], 10, keep))[0] for query in queries] == expected
+        assert [
+            answers(index.search(query[np.newaxis], 10, keep))[0] for query in queries
+        ] == expected
 
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("length", [1e-38, 1e-24, 1e3, 1e9, 1e25, 3e37])
-def test_an_odd_row_is_found_where_it_belongs(indexes: Callable[..., Index], metric: str, length: float) -> None:
+def test_an_odd_row_is_found_where_it_belongs(
+    indexes: Callable[..., Index], metric: str, length: float
+) -> None:
     rows = random(INT8_ROWS + 100, DIMENSION)
     rows[[3, 5]] = rows[4] * np.float32(length)
     queries = np.stack([rows[4], -rows[4], rows[3], random(DIMENSION, seed=1), rows[4] * 0])
@@ -55,7 +59,9 @@ def test_an_odd_row_is_found_where_it_belongs(indexes: Callable[..., Index], met
 
 @pytest.mark.parametrize("metric", CODED)
 @pytest.mark.parametrize("length", [1e-24, 1e6, 1e25])
-def test_an_odd_row_leaves_the_codes_to_the_others(indexes: Callable[..., Index], metric: str, length: float) -> None:
+def test_an_odd_row_leaves_the_codes_to_the_others(
+    indexes: Callable[..., Index], metric: str, length: float
+) -> None:
     rows = random(INT8_ROWS, DIMENSION)
     index = indexes(rows, metric)
     index.append(rows[:1] * np.float32(length))
@@ -91,7 +97,9 @@ def test_rows_become_odd_and_usual_again(indexes: Callable[..., Index], metric: 
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_an_odd_query_takes_the_codes_from_no_other(indexes: Callable[..., Index], metric: str) -> None:
+def test_an_odd_query_takes_the_codes_from_no_other(
+    indexes: Callable[..., Index], metric: str
+) -> None:
     rows = random(INT8_ROWS, DIMENSION)
     index = indexes(rows, metric)
     queries = random(70, DIMENSION, seed=1)
@@ -106,7 +114,9 @@ def test_an_odd_query_takes_the_codes_from_no_other(indexes: Callable[..., Index
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("length", [1e-44, 1e-30, 1e-18, 1e-13, 1e13, 1e30])
-def test_a_query_of_any_length_is_answered_right(indexes: Callable[..., Index], metric: str, length: float) -> None:
+def test_a_query_of_any_length_is_answered_right(
+    indexes: Callable[..., Index], metric: str, length: float
+) -> None:
     rows = random(INT8_ROWS, DIMENSION) * np.float32(1e-3)
     rows[::9] *= np.float32(1e-5)
     rows[5] = 0
@@ -114,11 +124,16 @@ def test_a_query_of_any_length_is_answered_right(indexes: Callable[..., Index], 
     queries = random(3, DIMENSION, seed=1) * np.float32(length)
     check(index, rows, queries, metric)
     if metric in ("cosine", "dot") or length < 1:
-        assert index.search(queries[0:1], 5).plan == index.search(queries[0:1] / np.float32(length), 5).plan
+        assert (
+            index.search(queries[0:1], 5).plan
+            == index.search(queries[0:1] / np.float32(length), 5).plan
+        )
 
 
 @pytest.mark.parametrize("metric", CODED)
-def test_a_snapshot_knows_its_odd_rows(indexes: Callable[..., Index], metric: str, tmp_path: Path) -> None:
+def test_a_snapshot_knows_its_odd_rows(
+    indexes: Callable[..., Index], metric: str, tmp_path: Path
+) -> None:
     rows = random(INT8_ROWS, DIMENSION)
     rows[[3, 5]] *= np.array([[1e-24], [1e25]], np.float32)
     snapshot = Snapshot(tmp_path, indexes(rows, metric))

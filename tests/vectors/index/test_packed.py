@@ -28,7 +28,9 @@ def test_products_are_those_of_the_whole_numbers(width: int, queries: int) -> No
     rows, asked = random(PIECE + 300, width), random(queries, width, seed=1)
     rows[0], asked[0] = 127, 127
     rows[1] = -127
-    assert (dots(Packed(width, rows), asked) == asked.astype(np.int32) @ rows.T.astype(np.int32)).all()
+    assert (
+        dots(Packed(width, rows), asked) == asked.astype(np.int32) @ rows.T.astype(np.int32)
+    ).all()
 
 
 @settings(deadline=None, max_examples=60)
@@ -72,5 +74,6 @@ def test_rows_are_copies() -> None:
     rows[:] = 0
     made.append(rows[:1])
     assert (
-        dots(made, random(1, 8, seed=1))[:, :10] == random(1, 8, seed=1).astype(np.int32) @ before.T.astype(np.int32)
+        dots(made, random(1, 8, seed=1))[:, :10]
+        == random(1, 8, seed=1).astype(np.int32) @ before.T.astype(np.int32)
     ).all()

@@ -47,9 +47,13 @@ class QdrantServer(ThreadingHTTPServer):
                     self.engine.create_payload_index(name, body["field_name"], schema)
                 return {"status": "completed"}
             case "PUT", "points":
-                return self.engine.upsert(name, [models.PointStruct(**point) for point in body["points"]])
+                return self.engine.upsert(
+                    name, [models.PointStruct(**point) for point in body["points"]]
+                )
             case "POST", "points":
-                return self.engine.retrieve(name, body["ids"], body["with_payload"], body["with_vector"])
+                return self.engine.retrieve(
+                    name, body["ids"], body["with_payload"], body["with_vector"]
+                )
             case "POST", "points/batch":
                 changes = [models.SetPayloadOperation(**change) for change in body["operations"]]
                 return self.engine.batch_update_points(name, changes)
@@ -59,7 +63,11 @@ class QdrantServer(ThreadingHTTPServer):
                 return self.engine.count(name, _filter(body))
             case "POST", "points/scroll":
                 points, following = self.engine.scroll(
-                    name, _filter(body), body["limit"], offset=body.get("offset"), with_payload=body["with_payload"]
+                    name,
+                    _filter(body),
+                    body["limit"],
+                    offset=body.get("offset"),
+                    with_payload=body["with_payload"],
                 )
                 return {"points": points, "next_page_offset": following}
             case "POST", "points/query":
@@ -88,12 +96,21 @@ class _Handler(BaseHTTPRequestHandler):
                 status, text = self.server.refuse
                 self._send(status, {"status": {"error": text}})
             else:
-                self._send(200, {"result": self.server.answer(self.command, path, body), "status": "ok", "time": 0.0})
+                self._send(
+                    200,
+                    {
+                        "result": self.server.answer(self.command, path, body),
+                        "status": "ok",
+                        "time": 0.0,
+                    },
+                )
 
     do_GET = do_PUT = do_POST = _do
 
     def _send(self, status: int, answer: Any) -> None:
-        text = json.dumps(answer, default=lambda model: model.model_dump(mode="json", exclude_unset=True)).encode()
+        text = json.dumps(
+            answer, default=lambda model: model.model_dump(mode="json", exclude_unset=True)
+        ).encode()
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(text)))

@@ -62,7 +62,9 @@ def test_a_batch_is_stored_whole_or_not_at_all(store: Postgres) -> None:
     assert store.version == 1
 
 
-def test_a_dropped_connection_is_made_again(store: Postgres, admin: psycopg.Connection[Any]) -> None:
+def test_a_dropped_connection_is_made_again(
+    store: Postgres, admin: psycopg.Connection[Any]
+) -> None:
     store.upsert([entry("a")])
     end_other_connections(admin)
     assert store.ids() == ["a"]
@@ -72,7 +74,9 @@ def test_a_dropped_connection_is_made_again(store: Postgres, admin: psycopg.Conn
     assert store.delete(["a", "b"]) == 2
 
 
-def test_one_caller_needs_one_connection(store: Postgres, table: str, admin: psycopg.Connection[Any]) -> None:
+def test_one_caller_needs_one_connection(
+    store: Postgres, table: str, admin: psycopg.Connection[Any]
+) -> None:
     for _ in range(3):
         store.ids()
     query = "SELECT count(*) FROM pg_stat_activity WHERE query ~ %s AND pid <> pg_backend_pid()"
@@ -100,7 +104,9 @@ def test_a_server_that_is_not_there_is_named_without_the_password(tmp_path: Path
     assert "s3cret" not in f"{raised.value!r} {raised.value.__cause__!r}"
 
 
-@pytest.mark.parametrize("password", ["s3c%r3t", "s3c/r3t", "s3c#r3t", "s3c?r3t", "s3c@r3t", "s3c r3t"])
+@pytest.mark.parametrize(
+    "password", ["s3c%r3t", "s3c/r3t", "s3c#r3t", "s3c?r3t", "s3c@r3t", "s3c r3t"]
+)
 def test_a_url_that_cannot_be_read_is_not_shown(password: str, tmp_path: Path) -> None:
     with pytest.raises(StoreError) as raised:
         connect(f"postgresql://ann:{password}@/shop/handbook?host={tmp_path}", DIMENSION)
@@ -122,7 +128,9 @@ def test_facts_have_no_password(postgres: str, table: str) -> None:
 
 
 def test_the_table_stands_in_the_url(postgres: str, table: str) -> None:
-    first = connect(postgres.replace("/postgres?", f"/postgres/{table}?"), DIMENSION, "dot", name="other")
+    first = connect(
+        postgres.replace("/postgres?", f"/postgres/{table}?"), DIMENSION, "dot", name="other"
+    )
     first.upsert([entry("a")])
     second = connect(postgres, name=table)
     assert (second.dimension, second.metric, second.ids()) == (DIMENSION, "dot", ["a"])
@@ -150,7 +158,9 @@ def test_a_name_that_is_no_table_is_refused(postgres: str, name: str) -> None:
         connect(postgres, DIMENSION, name=name)
 
 
-def test_a_table_in_another_schema(postgres: str, table: str, admin: psycopg.Connection[Any]) -> None:
+def test_a_table_in_another_schema(
+    postgres: str, table: str, admin: psycopg.Connection[Any]
+) -> None:
     admin.execute(f'CREATE SCHEMA "{table}"'.encode())
     store = connect(postgres, DIMENSION, name=f"{table}.handbook")
     store.upsert([entry("a")])
@@ -170,7 +180,10 @@ def test_an_hnsw_index_is_used_but_never_under_a_filter(
     admin.execute(f'CREATE INDEX ON "{table}" USING hnsw (nearby vector_ip_ops)'.encode())
     found = store.search(rows[:40], 10)
     assert found.plan == "HNSW in PostgreSQL, 74 rescored"
-    alike = [len({m.id for m in a} & {m.id for m in b}) for a, b in zip(found.lists, exact.lists, strict=True)]
+    alike = [
+        len({m.id for m in a} & {m.id for m in b})
+        for a, b in zip(found.lists, exact.lists, strict=True)
+    ]
     assert sum(alike) >= 0.95 * 400
     rare = store.search(rows[:1], 10, filters.parse({"n": {"$gte": 590}}))
     assert (len(rare.lists[0]), rare.plan) == (10, "exact scan in PostgreSQL")
@@ -214,7 +227,11 @@ def fill(store: Postgres) -> None:
 
 
 def test_a_table_of_an_older_version_is_upgraded_when_it_opens(
-    postgres: str, table: str, store: Postgres, admin: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+    postgres: str,
+    table: str,
+    store: Postgres,
+    admin: psycopg.Connection[Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fill(store)
     expected = [store.lexical(query, 30) for query in ("lamps", "the cafe", "ЕЛКА")]
@@ -227,9 +244,10 @@ def test_a_table_of_an_older_version_is_upgraded_when_it_opens(
         assert [again.lexical(query, 30) for query in ("lamps", "the cafe", "ЕЛКА")] == expected
         assert again.ids() == ids
         again.close()
-    assert [(id, sorted(zip(*row[:2], strict=True)), row[2]) for id, *row in admin.execute(rows).fetchall()] == [
-        (id, sorted(zip(*row[:2], strict=True)), row[2]) for id, *row in before
-    ]
+    assert [
+        (id, sorted(zip(*row[:2], strict=True)), row[2])
+        for id, *row in admin.execute(rows).fetchall()
+    ] == [(id, sorted(zip(*row[:2], strict=True)), row[2]) for id, *row in before]
 
 
 def test_an_older_version_cannot_add_entries_without_their_words(
@@ -242,7 +260,9 @@ def test_an_older_version_cannot_add_entries_without_their_words(
 
 
 @pytest.fixture
-def reader(postgres: str, table: str, store: Postgres, admin: psycopg.Connection[Any]) -> Iterator[str]:
+def reader(
+    postgres: str, table: str, store: Postgres, admin: psycopg.Connection[Any]
+) -> Iterator[str]:
     """The URL for a user who may read and write the table's rows, and does not own it."""
     name = f"{table}_reader"
     admin.execute(f'CREATE ROLE "{name}" LOGIN'.encode())

@@ -40,12 +40,18 @@ def last(server: QdrantServer, call: str) -> Any:
 def test_a_batch_is_one_request(qdrant: QdrantServer) -> None:
     store = connect(f"{qdrant.url}/x", DIMENSION)
     store.upsert([entry(f"id {i}") for i in range(300)])
-    writes = [body for method, path, _, body in qdrant.asked if (method, path) == ("PUT", "/collections/x/points")]
+    writes = [
+        body
+        for method, path, _, body in qdrant.asked
+        if (method, path) == ("PUT", "/collections/x/points")
+    ]
     assert [len(body["points"]) for body in writes] == [300]
     store.close()
 
 
-def test_a_batch_too_large_for_one_request_is_refused(qdrant: QdrantServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_too_large_for_one_request_is_refused(
+    qdrant: QdrantServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_REQUEST", 100_000)
     store = connect(f"{qdrant.url}/x", DIMENSION)
     with pytest.raises(VectorInputError, match=r"batches of at most \d+"):
@@ -77,7 +83,9 @@ def test_what_qdrant_cannot_filter_is_asked_for_until_there_is_enough(qdrant: Qd
 
 
 def test_a_server_that_is_down_is_named(closed_port: int) -> None:
-    with pytest.raises(StoreError, match=f"127.0.0.1:{closed_port} collection 'x'.*is the server running"):
+    with pytest.raises(
+        StoreError, match=f"127.0.0.1:{closed_port} collection 'x'.*is the server running"
+    ):
         connect(f"qdrant://127.0.0.1:{closed_port}/x", DIMENSION)
 
 
@@ -92,17 +100,24 @@ def test_what_the_server_refuses_is_told(qdrant: QdrantServer) -> None:
     store.close()
 
 
-def test_a_key_is_never_sent_in_the_open(qdrant: QdrantServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_never_sent_in_the_open(
+    qdrant: QdrantServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("QDRANT_API_KEY", "s3cret")
     store = connect(f"{qdrant.url}/x", DIMENSION)
     assert "s3cret" not in f"{qdrant.asked} {store.facts()} {store!r}"
     store.close()
 
 
-def test_a_key_goes_over_tls_and_is_in_no_error(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_goes_over_tls_and_is_in_no_error(
+    closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("QDRANT_API_KEY", "s3cret")
     place = read_place("qdrants://shop.example:6333/x", "vectors")
-    assert (place.settings["url"], place.settings["api_key"]) == ("https://shop.example:6333", "s3cret")
+    assert (place.settings["url"], place.settings["api_key"]) == (
+        "https://shop.example:6333",
+        "s3cret",
+    )
     assert "s3cret" not in place.name
     with pytest.raises(StoreError) as raised:
         connect(f"qdrants://127.0.0.1:{closed_port}/x", DIMENSION)
@@ -153,20 +168,27 @@ def test_a_collection_of_another_program_is_left_alone(tmp_path: Path, named: bo
     other = QdrantClient(path=str(tmp_path))
     other.create_collection("x", {"text": kind} if named else kind)
     vector = [1.0] * DIMENSION
-    other.upsert("x", [models.PointStruct(id=1, vector={"text": vector} if named else vector, payload={"n": 1})])
+    other.upsert(
+        "x",
+        [models.PointStruct(id=1, vector={"text": vector} if named else vector, payload={"n": 1})],
+    )
     other.close()
     with pytest.raises(StoreError, match="not a vector store"):
         connect(f"qdrant://{tmp_path}/x", DIMENSION)
 
 
-@pytest.mark.parametrize("url", ["mysql://ann:s3cret@host/x", "handbook.db", "", "http://host:6333"])
+@pytest.mark.parametrize(
+    "url", ["mysql://ann:s3cret@host/x", "handbook.db", "", "http://host:6333"]
+)
 def test_a_url_of_something_else_is_refused(url: str) -> None:
     with pytest.raises(StoreError, match="qdrant://, qdrants:// or postgresql://") as raised:
         connect(url, DIMENSION)
     assert "s3cret" not in str(raised.value)
 
 
-@pytest.mark.parametrize("url", ["qdrant://", "qdrant:///", "qdrant://host:port/x", "qdrant://a b/x"])
+@pytest.mark.parametrize(
+    "url", ["qdrant://", "qdrant:///", "qdrant://host:port/x", "qdrant://a b/x"]
+)
 def test_a_qdrant_url_that_cannot_be_read_is_refused(url: str) -> None:
     with pytest.raises(StoreError, match="qdrant://host:6333/collection"):
         connect(url, DIMENSION)
@@ -208,7 +230,9 @@ def test_a_key_that_cannot_write_does_not_search_half_of_the_words(qdrant: Qdran
     with closing(connect(f"{qdrant.url}/x", DIMENSION)) as store:
         qdrant.refuse, qdrant.refused = (403, "only for managers"), "points/batch"
         for _ in range(2):
-            with pytest.raises(StoreError, match=r"older version.*only for managers.*key that may write"):
+            with pytest.raises(
+                StoreError, match=r"older version.*only for managers.*key that may write"
+            ):
                 store.lexical("kettle", 5)
         assert len(store.search(ONES, 5).lists[0]) == 2
         qdrant.refuse = None

@@ -33,18 +33,25 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "qdrant":
         return f"qdrant://:memory:/{tmp_path.name}"
     postgres: str = request.getfixturevalue("postgres")
-    return postgres.replace("/postgres?", f"/postgres/{tmp_path.name}?").replace("postgres:@", "postgres:s3cret@")
+    return postgres.replace("/postgres?", f"/postgres/{tmp_path.name}?").replace(
+        "postgres:@", "postgres:s3cret@"
+    )
 
 
 @pytest.fixture
 def store(url: str) -> Iterator[VectorStore]:
     with VectorStore.connect(url, embedder=Kinds()) as store:
-        store.add_many(["kettle", "return", "warranty"], VECTORS, [{"n": n} for n in range(3)], TEXTS)
+        store.add_many(
+            ["kettle", "return", "warranty"], VECTORS, [{"n": n} for n in range(3)], TEXTS
+        )
         yield store
 
 
 def test_it_searches_by_meaning_by_words_and_by_both(store: VectorStore) -> None:
-    assert [hit.id for hit in store.search(VECTORS[1], 2, {"n": {"$gte": 1}})] == ["return", "warranty"]
+    assert [hit.id for hit in store.search(VECTORS[1], 2, {"n": {"$gte": 1}})] == [
+        "return",
+        "warranty",
+    ]
     assert [hits[0].id for hits in store.search(VECTORS, 1)] == ["kettle", "return", "warranty"]
     assert [hit.id for hit in store.search("the KETTLE", 1, mode="lexical")] == ["kettle"]
     assert store.search("warranty", 1, mode="hybrid")[0].id == "warranty"
@@ -53,7 +60,11 @@ def test_it_searches_by_meaning_by_words_and_by_both(store: VectorStore) -> None
 def test_it_updates_and_deletes(store: VectorStore) -> None:
     store.update("kettle", metadata={"n": 9})
     entry = store["kettle"]
-    assert (entry.metadata, entry.content, entry.embedding.tolist()) == ({"n": 9}, TEXTS[0], VECTORS[0].tolist())
+    assert (entry.metadata, entry.content, entry.embedding.tolist()) == (
+        {"n": 9},
+        TEXTS[0],
+        VECTORS[0].tolist(),
+    )
     assert store.delete(where={"n": {"$lt": 5}}) == 2
     assert [entry.id for entry in store] == ["kettle"]
 
@@ -65,7 +76,9 @@ def test_it_shows_where_it_is_without_a_secret(store: VectorStore) -> None:
     assert "s3cret" not in shown
 
 
-def test_what_only_a_store_of_this_process_can_do_is_refused(store: VectorStore, tmp_path: Path) -> None:
+def test_what_only_a_store_of_this_process_can_do_is_refused(
+    store: VectorStore, tmp_path: Path
+) -> None:
     with pytest.raises(StoreError, match="server"):
         store.save_to(tmp_path / "copy.db")
     with pytest.raises((StoreError, VectorInputError), match="server"):

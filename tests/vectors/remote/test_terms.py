@@ -16,7 +16,13 @@ from tests.vectors.conformance import TEXTS, entry
 def test_endings_are_dropped_and_terms_are_counted() -> None:
     texts = ["Returns, returned; the RETURN", None, "", "Café 2024-03", "…"]
     none = Counter[str]()
-    assert count_terms(texts) == [{"return": 3, "the": 1}, none, none, {"cafe": 1, "2024": 1, "03": 1}, none]
+    assert count_terms(texts) == [
+        {"return": 3, "the": 1},
+        none,
+        none,
+        {"cafe": 1, "2024": 1, "03": 1},
+        none,
+    ]
     assert count_terms([]) == []
 
 

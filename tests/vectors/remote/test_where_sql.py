@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from conduit_lab.vectors.remote.where_sql import read, write
 
 # Mostly the characters that are written as others, or look like it.
-TEXTS = st.text(st.sampled_from("\0\1\2\3\4\5\6a") | st.characters(exclude_categories=["Cs"]), max_size=8)
+TEXTS = st.text(
+    st.sampled_from("\0\1\2\3\4\5\6a") | st.characters(exclude_categories=["Cs"]), max_size=8
+)
 
 
 @given(TEXTS)

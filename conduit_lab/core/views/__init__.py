@@ -1,0 +1,1 @@
+"""Views: the static text and HTML of a value, its figures and charts."""

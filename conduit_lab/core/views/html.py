@@ -1,0 +1,104 @@
+"""The few static HTML pieces that every repr uses.
+
+Everything is escaped, styled inline and free of colours of its own, so that a saved output reads
+the same in JupyterLab (light or dark), in nbconvert and where style sheets are stripped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from html import escape
+from typing import Any
+
+MAX_ROWS = 20
+_LINE = "1px solid rgba(128,128,128,.35)"
+_WRAP = {"left": "normal", "right": "nowrap"}  # a number stays beside its unit
+_CELL = "padding:4px 16px 4px 0;vertical-align:top"
+_MONO = "font-family:var(--jp-code-font-family,monospace)"
+_TEXT = "font-family:var(--jp-ui-font-family,sans-serif);font-size:13px;line-height:20px;font-variant-numeric:tabular-nums"
+
+
+def header(kind: str, name: str, facts: Iterable[str] = ()) -> str:
+    """Return the one header line of a view: what it is, its name, the few facts that matter."""
+    rest = "".join(f'<span style="opacity:.7"> · {escape(fact)}</span>' for fact in facts)
+    return f'<div style="{_TEXT}"><span style="opacity:.7">{escape(kind)}</span> <b>{escape(name)}</b>{rest}</div>'
+
+
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    numeric: Collection[str] = (),
+    wide: Collection[str] = (),
+) -> str:
+    """Return a table with hairline rows; at most 20 rows, the rest said in a line.
+
+    Columns named in `numeric` are right-aligned, those in `wide` get room for running text. Cells
+    are shown with `str` and escaped.
+    """
+    rows = list(rows)
+    # beside running text a long path must break somewhere, or the table grows out of the page
+    others = "min-width:7em;overflow-wrap:anywhere;" if wide else ""
+    room = ["min-width:24em;" if c in wide else "" if c in numeric else others for c in columns]
+    align = ["right" if column in numeric else "left" for column in columns]
+    head = "".join(
+        f'<th scope="col" style="text-align:{side};white-space:{_WRAP[side]};font-weight:400;opacity:.7;{_CELL}">'
+        f"{escape(column)}</th>"
+        for column, side in zip(columns, align, strict=True)
+    )
+    body = "".join(
+        f'<tr style="background:none;border-top:{_LINE}">'
+        + "".join(
+            f'<td style="{width}text-align:{side};white-space:{_WRAP[side]};{_CELL}">{escape(str(cell))}</td>'
+            for cell, side, width in zip(row, align, room, strict=True)
+        )
+        + "</tr>"
+        for row in rows[:MAX_ROWS]
+    )
+    return (
+        f'<table style="{_TEXT};border-collapse:collapse;margin:4px 0"><thead>'
+        f'<tr style="background:none">{head}</tr></thead><tbody>{body}</tbody></table>{more(len(rows))}'
+    )
+
+
+def more(total: int) -> str:
+    """Return the line that says how many rows a table leaves out, or nothing."""
+    return (
+        f'<div style="{_TEXT};opacity:.7">{total - MAX_ROWS} more rows</div>'
+        if total > MAX_ROWS
+        else ""
+    )
+
+
+def text(content: str, limit: int = 20_000) -> str:
+    """Return running text, escaped, wrapped and bounded in height; cut to `limit` characters in the middle."""
+    if len(content) > limit:
+        content = f"{content[: limit // 2]}\n… {len(content) - limit} characters …\n{content[-limit // 2 :]}"
+    return (
+        f'<div style="{_MONO};font-size:13px;line-height:20px;white-space:pre-wrap;overflow-wrap:anywhere;'
+        f'max-height:320px;overflow-y:auto;border-top:{_LINE};padding:4px 0;margin-top:4px">{escape(content)}</div>'
+    )
+
+
+def columns(
+    names: Sequence[str], rows: Iterable[Sequence[Any]], numeric: Collection[str] = ()
+) -> str:
+    """Return the same table as plain text with aligned columns."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [
+        max(len(name), *(len(row[i]) for row in cells)) if cells else len(name)
+        for i, name in enumerate(names)
+    ]
+
+    def line(row: Sequence[str]) -> str:
+        parts = [
+            c.rjust(w) if n in numeric else c.ljust(w)
+            for c, w, n in zip(row, widths, names, strict=True)
+        ]
+        return "  ".join(parts).rstrip()
+
+    return "\n".join([line(names), *(line(row) for row in cells)])
+
+
+def bundle(plain: str, html: str) -> dict[str, str]:
+    """Return the MIME bundle of a repr: text/plain and static text/html."""
+    return {"text/plain": plain, "text/html": html}

@@ -1,0 +1,85 @@
+"""Fusing a sequence: neighbouring ONNX models become one, where that is equal and faster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from conduit_lab.core.spec import Array
+from conduit_lab.core.stage import Stage
+from conduit_lab.models.model import Model
+from conduit_lab.runtime.rewriting.graph_fusion import Fusion, fuse, misfit
+
+
+def fused(
+    stages: Sequence[Stage], samples: Sequence[Any]
+) -> tuple[list[Stage], tuple[Fusion, ...]]:
+    """Return the stages with neighbouring models as one where they may be, and what became of each neighbourhood."""
+    groups, report = _groups(stages)
+    made: list[Stage] = []
+    for group in groups:
+        first, last = group[0], group[-1]
+        if isinstance(first, Model) and isinstance(last, Model) and len(group) > 1:
+            arrays = [_arrays(first, value) for value in samples]
+            models = [stage for stage in group if isinstance(stage, Model)]
+            names = [model.name for model in models]
+            fusion = fuse([model.path for model in models], names, arrays, first.options)
+            report.append(fusion)
+            if fusion.path is not None:
+                options = first.options
+                made.append(
+                    Model(
+                        fusion.path,
+                        device=options.device,
+                        fallback=options.fallback,
+                        timeout=options.timeout,
+                        labels=last.wanted_labels,
+                        name=" + ".join(names),
+                    ).open()
+                )
+            else:
+                made += group
+        else:
+            made += group
+        for stage in group:
+            samples = [stage(value) for value in samples]
+    return made, tuple(report)
+
+
+def _arrays(model: Model, value: Any) -> dict[str, Array]:
+    """Return what a graph is fed for `value`, no more rows than it takes at once."""
+    arrays = {name: np.asarray(array) for name, array in model.feeds(value).arrays.items()}
+    return model.layout.part(arrays, 0, model.layout.size) if model.layout.size else arrays
+
+
+def _groups(stages: Sequence[Stage]) -> tuple[list[list[Stage]], list[Fusion]]:
+    """Return the stages in groups that may become one each, and why neighbouring models are not in one group."""
+    groups: list[list[Stage]] = []
+    apart: list[Fusion] = []
+    for stage in stages:
+        before = groups[-1][-1] if groups else None
+        if isinstance(before, Model) and isinstance(stage, Model):
+            reason = _apart(before, stage)
+            if not reason:
+                groups[-1].append(stage)
+                continue
+            apart.append(Fusion((before.name, stage.name), None, reason))
+        groups.append([stage])
+    return groups, apart
+
+
+def _apart(before: Model, after: Model) -> str:
+    """Return why two neighbouring models cannot be one graph, or nothing."""
+    for model in (before, after):
+        if model.path.suffix != ".onnx":
+            return f"{model.name} is no ONNX file"
+    if before.options != after.options or before.device != after.device:
+        return f"they are opened differently: on {before.device} and {after.device}, or with other options"
+    if before.labels is not None:
+        return f"{before.name} gives predictions"
+    wrong = misfit(before.outputs, after.inputs)
+    if not wrong and (before.layout.outputs != (0,) or after.layout.inputs != (0,)):
+        return f"{before.name} does not give one row a sample"
+    return wrong

@@ -1,0 +1,20 @@
+"""Parallel: several stages on the same value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from conduit_lab.core.stage import Stage, as_stage
+
+
+class Parallel(Stage):
+    """Several stages on the same value; gives a dict of their results by name."""
+
+    def __init__(self, stages: Mapping[str, Any], *, name: str = "parallel") -> None:
+        self.stages = {key: as_stage(stage) for key, stage in stages.items()}
+        self.name = name
+
+    def run(self, value: Any) -> dict[str, Any]:
+        """Return each stage's result under its name."""
+        return {key: stage(value) for key, stage in self.stages.items()}

@@ -1,0 +1,1 @@
+"""Models that read text: embedders, rerankers and classifiers with their tokenizer."""

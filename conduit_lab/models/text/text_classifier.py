@@ -1,0 +1,114 @@
+"""TextClassifier: a sequence-classification folder that gives a text, or a pair of texts, a label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from conduit_lab.core.errors import ModelLoadError, ModelRunError
+from conduit_lab.core.paths import display
+from conduit_lab.core.spec import TensorSpec
+from conduit_lab.core.trace import recorder
+from conduit_lab.core.views import figures
+from conduit_lab.models.prediction import Predictions
+from conduit_lab.models.text.classifier import Classifier, OpenedClassifier
+from conduit_lab.models.text.text_model import Encode
+from conduit_lab.models.text.token_graph import Finish, Rows
+from conduit_lab.models.text.tokenizer import Text
+from conduit_lab.runtime.sessions.npz import ACTIVATIONS
+
+_BY_PROBLEM = {"multi_label_classification": "sigmoid", "regression": "identity"}
+
+
+class TextClassifier(Classifier):
+    """A sequence-classification folder: a graph with one row of logits per text.
+
+    `problem_type` in `config.json` chooses their activation: softmax over the labels by default,
+    for `multi_label_classification` (and for a single label) a sigmoid of each, for `regression`
+    numbers as they are. A text longer than `max_length` tokens is cut at its end, a pair at the end
+    of the longer text; the trace reports it.
+    """
+
+    what = "text classifier"
+    by_token = False
+    takes_pairs = True
+
+    def predict(self, texts: Any) -> Any:
+        """Return a `Prediction` for one text, `Predictions` for a list, tuple, 1-D array or Series
+        of texts.
+
+        A pair of texts, such as premise and hypothesis, is `{"text": …, "text_pair": …}`. With
+        several labels that hold at once `label` is the likeliest one, and each of `probabilities`
+        stands for itself. A regression gives a float per text, or float32 `[n]`; with several
+        outputs float32 `[outputs]` or `[n, outputs]`. Raises `ModelInputError` for anything else
+        than text, `ModelRunError` where the model gives NaN.
+        """
+        return self._traced(texts, lambda: self.run(texts))
+
+    def _open(self) -> OpenedClassifier:
+        opened = super()._open()
+        if len(set(opened.labels)) < len(opened.labels):  # `probabilities` has one entry per name
+            raise ModelLoadError(
+                f"{display(self.path)} has a label twice in {', '.join(opened.labels)[:200]}: pass class names that "
+                "differ in their order, load_model(folder, labels=[…])"
+            )
+        return opened
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """One number per label."""
+        opened = self._parts()
+        name = "values" if _activation(opened.config) == "identity" else "probabilities"
+        return (TensorSpec(name, "float32", ("batch", len(opened.labels))),)
+
+    def _scores(self, config: Mapping[str, Any]) -> Finish:
+        return lambda logits: ACTIVATIONS[_activation(config, logits.shape[-1])](logits)
+
+    def _encoder(self, opened: OpenedClassifier) -> Encode:
+        read = cut = 0
+
+        def encode(texts: Sequence[Text]) -> Rows:
+            nonlocal read, cut
+            encodings = opened.tokenizer.encode(texts)
+            read, cut = (
+                read + len(texts),
+                cut + sum(bool(encoding.overflowing) for encoding in encodings),
+            )
+            if cut:
+                recorder.note(
+                    f"{cut} of {figures.plural(read, 'text')} cut at {opened.tokenizer.max_length} tokens"
+                )
+            return Rows(
+                [encoding.ids for encoding in encodings],
+                [encoding.type_ids for encoding in encodings],
+            )
+
+        return encode
+
+    def _whole(
+        self, opened: OpenedClassifier, parts: Sequence[tuple[Rows, Any]], value: Any
+    ) -> Any:
+        rows = [row for _, answers in parts for row in answers]
+        values = np.stack(rows) if rows else np.zeros((0, len(opened.labels)), np.float32)
+        if np.isnan(values).any():
+            raise ModelRunError(
+                f"{self.name!r} gave NaN for a label: its weights or its input are out of range"
+            )
+        if _activation(opened.config) == "identity":
+            numbers = values[:, 0] if len(opened.labels) == 1 else values
+            if not self._is_one(value):
+                return numbers
+            return float(numbers[0]) if numbers.ndim == 1 else numbers[0]
+        predictions = Predictions(values, opened.labels)
+        return predictions[0] if self._is_one(value) else predictions
+
+    def _more_facts(self, opened: OpenedClassifier) -> list[tuple[str, str]]:
+        activation = _activation(opened.config, len(opened.labels))
+        return [("scores", activation), *super()._more_facts(opened)]
+
+
+def _activation(config: Mapping[str, Any], width: int = 2) -> str:
+    """Return the activation of the logits by `problem_type`: as transformers has it, a single label is a sigmoid."""
+    return _BY_PROBLEM.get(str(config.get("problem_type")), "sigmoid" if width == 1 else "softmax")

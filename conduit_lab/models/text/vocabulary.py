@@ -1,0 +1,120 @@
+"""Vocabulary: check that a tokenizer belongs to the model beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from conduit_lab.core.errors import ModelLoadError
+from conduit_lab.models.text.tokenizer import Tokenizer
+
+_MULTIPLES = (8, 16, 32, 64, 128)  # to which tables are padded, for speed
+# one row in this many may have no token: multilingual MiniLM has 35 of 250 037, mDeBERTa 899 of 251
+# 000
+_SPARE = 100
+_NAMES = {"pad_token": ("[PAD]", "<pad>"), "cls_token": ("[CLS]",), "sep_token": ("[SEP]",)}
+_NAMED = (*_NAMES, "unk_token", "bos_token", "eos_token", "mask_token")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a model's files state of its tokens: `config` is config.json, `named` the tokenizer's
+    own configs.
+
+    `rows` is the size of the graph's table of tokens, or None.
+    """
+
+    where: str
+    config: Mapping[str, Any]
+    named: Mapping[str, Any]
+    rows: int | None
+
+    def check(self, tokenizer: Tokenizer) -> None:
+        """Raise `ModelLoadError` for a tokenizer of another model.
+
+        Tokens that were added to the tokenizer and have no row in the model are dropped: their text
+        is plain text.
+        """
+        stated = self.config.get("vocab_size")
+        known = [
+            n
+            for n in (self.rows, stated)
+            if isinstance(n, int) and not isinstance(n, bool) and n > 0
+        ]
+        if known:
+            self._check_size(tokenizer, known[0], min(known))
+        for reason in (*self._other_ids(tokenizer), *self._missing(tokenizer)):
+            raise ModelLoadError(
+                f"{self.where} {reason}: the tokenizer.json belongs to another model"
+            )
+
+    def _check_size(self, tokenizer: Tokenizer, rows: int, least: int) -> None:
+        """Compare the tokenizer's ids with the `rows` of the model's table, of which `least` are sure."""
+        own = tokenizer.backend.get_vocab(with_added_tokens=False)
+        added = tokenizer.backend.get_added_tokens_decoder()
+        last = max(own.values(), default=-1)
+        beyond = [token for token in added if token >= least]
+        inserted = {token for ids in tokenizer.added() for token in ids} | {0}
+        if last >= least or inserted.intersection(beyond):
+            if self.rows == least:  # a run would fail
+                raise ModelLoadError(
+                    f"{self.where} has a graph that does not take its tokenizer's tokens up to "
+                    f"{max(last, *inserted)}: its table has {least} tokens; the tokenizer.json belongs to another model"
+                )
+            self._refuse(max(last, *inserted) + 1, least)
+        tokens = max([last, *(token for token in added if token < least)]) + 1
+        padded = {-(-tokens // multiple) * multiple for multiple in _MULTIPLES}
+        if rows - tokens > rows // _SPARE and rows not in padded:
+            self._refuse(tokens, rows)
+        if beyond:
+            tokenizer.drop(beyond)
+
+    def _refuse(self, tokens: int, rows: int) -> None:
+        raise ModelLoadError(
+            f"{self.where} has a tokenizer of {tokens} tokens and a model of {rows}: the tokenizer.json belongs to "
+            "another model"
+        )
+
+    def _other_ids(self, tokenizer: Tokenizer) -> Iterator[str]:
+        """Yield the special tokens that the configs give another id than the tokenizer does."""
+        backend = tokenizer.backend
+        decoder = self.named.get("added_tokens_decoder")
+        for key, value in (decoder if isinstance(decoder, dict) else {}).items():
+            content = _content(value)
+            there = backend.id_to_token(int(key)) if key.isdecimal() and int(key) < 2**31 else None
+            if (
+                content is not None
+                and there is not None
+                and there != content
+                and value.get("special")
+            ):
+                yield f"has the token {content!r} at {key} in tokenizer_config.json, and {there!r} in tokenizer.json"
+        for name, usual in _NAMES.items():
+            wanted = self.config.get(f"{name}_id")
+            named = _content(self.named.get(name))
+            found = [
+                backend.token_to_id(token) for token in ((named,) if named is not None else usual)
+            ]
+            ids = [token for token in found if token is not None]
+            there = (
+                backend.id_to_token(wanted) if type(wanted) is int and 0 <= wanted < 2**31 else None
+            )
+            # a decoder may pad with its <s>, </s> or <unk>, whatever else its tokenizer has
+            if there is not None and ids and wanted not in ids and not there.startswith("<"):
+                yield f"has {name}_id {wanted} in config.json, and {ids[0]} in tokenizer.json"
+
+    def _missing(self, tokenizer: Tokenizer) -> Iterator[str]:
+        """Yield the special tokens of the configs where the tokenizer does not know most of them."""
+        names = {_content(self.named.get(name)) for name in _NAMED} - {None}
+        missing = sorted(
+            name for name in names if name and tokenizer.backend.token_to_id(name) is None
+        )
+        if 2 * len(missing) > len(names):
+            yield f"has no {', '.join(missing)} in tokenizer.json, which tokenizer_config.json names"
+
+
+def _content(token: Any) -> str | None:
+    """Return the text of a token that a config gives as text or as an object."""
+    content = token.get("content") if isinstance(token, dict) else token
+    return content if isinstance(content, str) else None

@@ -1,0 +1,1 @@
+"""Batching: concurrent calls coalesced into one run."""

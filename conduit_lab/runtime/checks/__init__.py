@@ -1,0 +1,1 @@
+"""Checks of a model file before onnxruntime opens it."""

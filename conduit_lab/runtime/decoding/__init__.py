@@ -1,0 +1,1 @@
+"""Decoding: a decoder's sessions, inputs and KV cache."""

@@ -1,0 +1,162 @@
+"""Signature: what a decoder graph takes and gives, read from the session and the file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conduit_lab.core.errors import ModelLoadError
+from conduit_lab.core.paths import display
+from conduit_lab.core.spec import TensorSpec
+from conduit_lab.runtime.checks.content import Identity, identity
+from conduit_lab.runtime.checks.nodes import all_nodes
+from conduit_lab.runtime.decoding.switches import Switches, read_switches
+from conduit_lab.runtime.rows.rules import SCALED_TOGETHER
+from conduit_lab.runtime.sessions.cache import Shared
+from conduit_lab.runtime.sessions.text_graph import read_text_graph
+
+_PAST = re.compile(r"past_key_values\.(\d+)\.(key|value)")
+_KEEP = ("num_logits_to_keep", "logits_to_keep")
+BRANCH = "use_cache_branch"  # of Optimum's merged decoders: whether there is a past
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Names, types and shapes of a decoder graph with a key/value cache.
+
+    `pasts` and `presents` are the cache's inputs and outputs, `shapes` (heads, width of a head) of
+    each. `whole` says that the graph attends by GroupQueryAttention, which reads and writes one
+    long buffer; else each run gives a new, longer one. `positions` is whether the graph takes
+    `position_ids`, `keep` the name of the input that says for how many tokens there are logits, or
+    nothing. `merged` is whether the graph is two decoders, one for whole prompts and one that adds
+    single tokens to a cache. `independent` is False where all rows of a run are scaled together, as
+    dynamic int8 does: then the other rows of a batch change a row's logits. `switches` are the
+    total lengths at which the graph changes what it computes. `embedded` is the number of ids that
+    have an embedding, or None where the graph does not show it.
+    """
+
+    pasts: tuple[str, ...]
+    presents: tuple[str, ...]
+    shapes: tuple[tuple[int, int], ...]
+    cache_dtype: Any
+    logits_dtype: Any
+    dtypes: dict[str, Any]
+    positions: bool
+    keep: str
+    merged: bool
+    whole: bool
+    independent: bool
+    switches: Switches
+    embedded: int | None
+
+    @classmethod
+    def read(
+        cls,
+        shared: Shared,
+        heads: int | None = None,
+        width: int | None = None,
+        *,
+        context: int,
+        switch: int | None = None,
+    ) -> Signature:
+        """Read it from an opened file; `heads` and `width` stand in where the graph leaves those
+        axes free.
+
+        Switch lengths are searched below `context`; `switch` is the one that the model's config
+        names.
+
+        Raises `ModelLoadError` naming the input or output that is missing or unknown.
+        """
+        where = display(shared.path)
+        inputs, outputs = (
+            {spec.name: spec for spec in specs} for specs in (shared.inputs, shared.outputs)
+        )
+        pasts = tuple(name for name in inputs if _PAST.fullmatch(name))
+        known = {"input_ids", "attention_mask", "position_ids", BRANCH, *_KEEP, *pasts}
+        strange = [f"{name} ({spec})" for name, spec in inputs.items() if name not in known]
+        if strange:
+            raise ModelLoadError(
+                f"{where} wants {', '.join(strange[:4])}, which no text generator here has: wanted a decoder with "
+                "input_ids, attention_mask and past_key_values, exported as text-generation-with-past"
+            )
+        presents = tuple(name.replace("past_key_values", "present") for name in pasts)
+        wanted = ("input_ids", "attention_mask")
+        missing = [name for name in wanted if name not in inputs]
+        missing += [name for name in ("logits", *presents) if name not in outputs]
+        if missing or not pasts:
+            raise ModelLoadError(
+                f"{where} is no decoder with a cache: it has no {', '.join(missing[:4]) or 'past_key_values.0.key'}; "
+                "export it as text-generation-with-past"
+            )
+        kinds = _kinds(shared.path, identity(shared.path), context, switch)
+        return cls(
+            pasts=pasts,
+            presents=presents,
+            shapes=tuple(_shape(where, inputs[name], heads, width) for name in pasts),
+            cache_dtype=_float(where, inputs[pasts[0]]),
+            logits_dtype=_float(where, outputs["logits"]),
+            dtypes={
+                name: np.dtype(spec.dtype) for name, spec in inputs.items() if name not in pasts
+            },
+            positions="position_ids" in inputs,
+            keep=next((name for name in _KEEP if name in inputs), ""),
+            merged=BRANCH in inputs,
+            whole=set(pasts) <= kinds.grouped,
+            independent=kinds.independent,
+            switches=kinds.switches,
+            embedded=kinds.embedded,
+        )
+
+
+@dataclass(frozen=True)
+class _Kinds:
+    grouped: frozenset[str]  # the inputs of GroupQueryAttention
+    independent: bool
+    switches: Switches
+    embedded: int | None
+
+
+@lru_cache(maxsize=64)
+def _kinds(path: Path, _: Identity, context: int, switch: int | None) -> _Kinds:
+    """Look through the graph's nodes, once for each state of the file."""
+    import onnx
+
+    grouped: set[str] = set()
+    independent = True
+    model = onnx.load(str(path), load_external_data=False)
+    nodes = list(all_nodes(model))
+    for node in nodes:
+        if node.op_type == "GroupQueryAttention":
+            grouped.update(node.input[3:5])
+        independent = independent and node.op_type not in SCALED_TOGETHER
+    switches = read_switches(model, nodes, context, switch)
+    return _Kinds(frozenset(grouped), independent, switches, read_text_graph(path).vocabulary)
+
+
+def _shape(where: str, spec: TensorSpec, heads: int | None, width: int | None) -> tuple[int, int]:
+    """Return (heads, width) of one cache tensor, [batch, heads, tokens, width]."""
+    if len(spec.shape) != 4:
+        raise ModelLoadError(
+            f"{where} has a cache {spec.name} of {spec}: wanted [batch, heads, tokens, width]"
+        )
+    own = spec.shape[1], spec.shape[3]
+    found = [
+        axis if isinstance(axis, int) else given
+        for axis, given in zip(own, (heads, width), strict=True)
+    ]
+    if found[0] is None or found[1] is None:
+        raise ModelLoadError(
+            f"{where} leaves the heads of {spec.name} open ({spec}), and no config.json beside it says how many"
+        )
+    return found[0], found[1]
+
+
+def _float(where: str, spec: TensorSpec) -> Any:
+    if spec.dtype not in ("float32", "float16"):
+        raise ModelLoadError(f"{where} has {spec.name} of {spec.dtype}: wanted float32 or float16")
+    return np.dtype(spec.dtype)

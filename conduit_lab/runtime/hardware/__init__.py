@@ -1,0 +1,1 @@
+"""Hardware: devices, execution providers and facts about the machine."""

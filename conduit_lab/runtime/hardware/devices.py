@@ -1,0 +1,336 @@
+"""What hardware is here, the order of choice, and the reason."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from conduit_lab.core.errors import DeviceError, MissingExtra
+from conduit_lab.core.views import figures, html
+from conduit_lab.runtime.hardware import machine
+from conduit_lab.runtime.hardware.plugins import Plugin, plugins_of
+
+# In the order of choice: the name a person uses, and onnxruntime's name of the execution provider.
+PROVIDERS = {
+    "tensorrt": "TensorrtExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "rocm": "ROCMExecutionProvider",
+    "migraphx": "MIGraphXExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "webgpu": "WebGpuExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+# What brings it.
+_BROUGHT_BY = {
+    "tensorrt": "onnxruntime-gpu",
+    "cuda": "onnxruntime-gpu",
+    "coreml": "onnxruntime on macOS",
+    "directml": "onnxruntime-directml on Windows",
+    "rocm": "onnxruntime-rocm",
+    "migraphx": "onnxruntime-migraphx",
+    "openvino": "onnxruntime-openvino or the plug-in onnxruntime-ep-openvino",
+    "webgpu": "the plug-in onnxruntime-ep-webgpu",
+}
+_NUMBERED = ("tensorrt", "cuda", "directml", "rocm", "migraphx")  # these take device_id
+_LIMITED = ("cuda", "rocm")  # these take gpu_mem_limit
+_NO_DEVICE = "AzureExecutionProvider"  # in every build; calls a service
+
+Provider = str | tuple[str, dict[str, str]]
+_memory_limit: ContextVar[int | None] = ContextVar("memory_limit", default=None)
+
+
+@cache
+def onnxruntime() -> ModuleType:
+    """Import onnxruntime once, with its telemetry off and only errors logged; `MissingExtra` where it is not there."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtra("onnxruntime", "cpu", "running ONNX models") from error
+    onnxruntime.set_default_logger_severity(3)
+    return onnxruntime  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Device:
+    """One kind of hardware: its name, onnxruntime's provider, whether it can be used, and why.
+
+    `installed` says that onnxruntime or a plug-in brings the provider, `automatic` that "auto" may
+    choose it.
+    """
+
+    name: str
+    provider: str
+    present: bool
+    reason: str
+    installed: bool = False
+    automatic: bool = True
+
+
+class Devices(Sequence[Device]):
+    """The table of devices in the order of choice; `chosen` is what `device="auto"` uses."""
+
+    def __init__(self, rows: Sequence[Device], note: str = "") -> None:
+        self._rows = tuple(rows)
+        self.note = note
+
+    @property
+    def chosen(self) -> Device | None:
+        """The first device that is present, or None without onnxruntime."""
+        return next((device for device in self._rows if device.present and device.automatic), None)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._rows[index]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Device]:
+        return iter(self._rows)
+
+    def _cells(self) -> list[tuple[str, str, str, str]]:
+        use = {True: "used", False: "present"}
+        return [
+            (d.name, d.provider, use[d is self.chosen] if d.present else "not here", d.reason)
+            for d in self._rows
+        ]
+
+    def __repr__(self) -> str:
+        table = html.columns(("device", "provider", "state", "why"), self._cells())
+        return f"{table}\n{self.note}" if self.note else table
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        facts = [f"{self.chosen.name} is used"] if self.chosen else ["onnxruntime is not installed"]
+        shown = html.header("Devices", "onnxruntime", facts) + html.table(
+            ("device", "provider", "state", "why"), self._cells()
+        )
+        return html.bundle(repr(self), shown + (html.text(self.note) if self.note else ""))
+
+
+def devices() -> Devices:
+    """Return what is here, what will be used, and why.
+
+    Reads onnxruntime's own list, asks the driver and registers plug-ins (packages
+    `onnxruntime-ep-*`); opens no device.
+    """
+    note = _double_install()
+    try:
+        ort = onnxruntime()
+    except MissingExtra as error:
+        reason = "onnxruntime is not installed; .npz models run on NumPy"
+        return Devices(
+            [Device(n, p, False, reason) for n, p in PROVIDERS.items()], f"{error} {note}".strip()
+        )
+    plugins = plugins_of(ort)
+    available = ort.get_available_providers()
+    rows = [
+        _row(ort, name, provider in available, plugins.get(provider))
+        for name, provider in PROVIDERS.items()
+    ]
+    for provider in available:
+        if provider not in PROVIDERS.values() and provider != _NO_DEVICE:
+            name = name_of(provider)
+            reason = (
+                f"{_description(ort, name, provider)}; used where it is asked for, device={name!r}"
+            )
+            rows.append(Device(name, provider, True, reason, installed=True, automatic=False))
+    return Devices(rows, note)
+
+
+def providers_for(device: str, fallback: bool | None = None) -> list[Provider]:
+    """Return onnxruntime's providers for `device`, best first, the CPU always last.
+
+    `device` is "auto", a name of `devices()`, a name with a number such as "cuda:1", or
+    "openvino:gpu". One with options is a pair (name, options), as `InferenceSession` takes them.
+    Raises `DeviceError` for a name that is unknown, and for a device that is not here; with
+    `fallback=True` that one is left out, and `why_not` tells why.
+    """
+    table = devices()
+    if table.chosen is None:
+        onnxruntime()  # raises the error that names the extra
+    row, which = _find(table, device)
+    problem = _problem(row, which)
+    if problem and not fallback:
+        raise DeviceError(
+            f"device {device!r} cannot be had: {problem}; use device='auto', or pass fallback=True"
+        )
+    used = [] if problem or row.name == "cpu" else [row]
+    if row.name == "tensorrt":
+        used += [
+            other for other in table if other.name == "cuda" and other.present
+        ]  # for nodes it cannot do
+    providers: list[Provider] = []
+    for row in used:
+        options = _options(row.name, which)
+        providers.append((row.provider, options) if options else row.provider)
+    return [*providers, PROVIDERS["cpu"]]
+
+
+def why_not(device: str, used: str) -> str:
+    """Return why a session that wanted `device` ("auto" or a name) is on `used` (a name) instead,
+    or nothing.
+
+    Under "auto" that is the nearest better device whose provider is installed and cannot be used.
+    """
+    table = devices()
+    if device != "auto":
+        row, which = _find(table, device)
+        problem = _problem(row, which)
+        if row.name == used:
+            return ""
+        return f"{device}: {problem}" if problem else f"{row.name} did not load this model"
+    if table.chosen is not None and table.chosen.name != used:
+        return f"{table.chosen.name} did not load this model"
+    if used != "cpu":
+        return ""
+    better = [row for row in table if row.installed and not row.present]
+    return f"{better[-1].name}: {better[-1].reason}" if better else ""
+
+
+def name_of(provider: Provider) -> str:
+    """Return the person's name of an onnxruntime provider, alone or with its options: `cpu`, `cuda`."""
+    own = provider if isinstance(provider, str) else provider[0]
+    short = own.removesuffix("ExecutionProvider").lower()
+    return next((name for name, known in PROVIDERS.items() if known == own), short)
+
+
+@contextmanager
+def memory_limit(limit: int) -> Iterator[None]:
+    """Give every session that this thread opens in the block at most `limit` bytes of a device's memory."""
+    token = _memory_limit.set(limit)
+    try:
+        yield
+    finally:
+        _memory_limit.reset(token)
+
+
+def can_limit_memory(name: str) -> bool:
+    """Tell whether onnxruntime takes a `memory_limit` for the device."""
+    return name in _LIMITED
+
+
+def _find(table: Devices, device: str) -> tuple[Device, str]:
+    """Return the row that `device` names, and what stands behind its colon."""
+    name, colon, which = device.partition(":")
+    row = (
+        table.chosen if device == "auto" else next((row for row in table if row.name == name), None)
+    )
+    if row is None:
+        names = ", ".join(row.name for row in table)
+        raise DeviceError(f"device {device!r} is unknown: wanted 'auto' or one of {names}")
+    if not colon:
+        return row, ""
+    if name in _NUMBERED and which.isascii() and which.isdigit():
+        return row, which
+    if name == "openvino" and which in ("cpu", "gpu", "npu"):
+        return row, which
+    wanted = f"a number, such as '{name}:0'" if name in _NUMBERED else f"'{name}' alone"
+    if name == "openvino":
+        wanted = "'openvino:cpu', 'openvino:gpu' or 'openvino:npu'"
+    raise DeviceError(f"device {device!r} is unknown: wanted {wanted}")
+
+
+def _problem(row: Device, which: str) -> str:
+    """Return why the device cannot be had, or nothing."""
+    if not row.present:
+        return row.reason
+    gpus = machine.nvidia_gpus() if which and row.name in ("tensorrt", "cuda") else None
+    if gpus is not None and int(which) >= len(gpus):
+        return f"the last NVIDIA GPU here is '{row.name}:{len(gpus) - 1}'"
+    return ""
+
+
+def _options(name: str, which: str) -> dict[str, str]:
+    """Return the provider options for what stands behind the colon and for a memory limit."""
+    options = {}
+    if which:
+        options["device_type" if name == "openvino" else "device_id"] = which.upper()
+    limit = _memory_limit.get()
+    if limit is not None and name in _LIMITED:
+        options["gpu_mem_limit"] = str(limit)
+    return options
+
+
+def _row(ort: ModuleType, name: str, available: bool, plugin: Plugin | None) -> Device:
+    """Return the table's row for one of the known devices."""
+    provider = PROVIDERS[name]
+    problem = _hardware_problem(ort, name) if available else ""
+    source = plugin.package if plugin else f"onnxruntime {ort.__version__}"
+    if name == "cpu":
+        reason = f"{machine.processor()}; {source}; always there"
+    elif problem:
+        reason = f"{source} has it, but {problem}"
+    elif available:
+        reason = f"{_description(ort, name, provider)}; {source}"
+    elif plugin:
+        reason = f"{source} has it, but {plugin.problem}"
+    else:
+        reason = f"{source} has no such provider; it comes with {_BROUGHT_BY[name]}"
+    # OpenVINO is made for Intel: on AMD's processor the check found it slower than the CPU's own
+    # provider
+    automatic = name != "openvino" or plugin is not None or "Intel" in machine.processor()
+    return Device(
+        name,
+        provider,
+        available and not problem,
+        reason,
+        available or plugin is not None,
+        automatic,
+    )
+
+
+def _hardware_problem(ort: ModuleType, name: str) -> str:
+    """Return why the hardware or the libraries behind a provider are not here, or nothing."""
+    if name == "tensorrt":
+        return machine.tensorrt_problem(ort)
+    if name == "cuda":
+        return machine.cuda_problem(ort)
+    return machine.amd_problem() if name in ("rocm", "migraphx") else ""
+
+
+def _description(ort: ModuleType, name: str, provider: str) -> str:
+    """Return what is known of the hardware behind a device."""
+    if name in ("tensorrt", "cuda"):
+        gpus = machine.nvidia_gpus() or ()
+        names = [f"{gpu.name}, {figures.size(gpu.memory)}" for gpu in gpus]
+        return (
+            " · ".join([*names, f"driver {gpus[0].driver}"])
+            if gpus
+            else "an NVIDIA GPU, unknown without nvidia-smi"
+        )
+    listed = (
+        ort.get_ep_devices() if hasattr(ort, "get_ep_devices") else ()
+    )  # onnxruntime 1.23; plug-ins are in it
+    found = [f"{d.device.vendor} {d.device.type.name}" for d in listed if d.ep_name == provider]
+    if found:
+        return " · ".join(found)
+    if name == "openvino":
+        choice = (
+            "" if "Intel" in machine.processor() else "made for Intel, used where it is asked for; "
+        )
+        return f"OpenVINO on this CPU; {choice}'openvino:gpu' asks for Intel's GPU"
+    return "ready"
+
+
+def _double_install() -> str:
+    """Return a warning when several onnxruntime packages overwrite each other's files, else nothing."""
+    names = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
+    from importlib import metadata  # 13 ms of every import of the package
+
+    found = []
+    for name in names:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    if len(found) < 2:
+        return ""
+    return f"{' and '.join(found)} are both installed and overwrite each other: uninstall all, then install one."

@@ -1,0 +1,140 @@
+"""Facts about this machine, read without opening a device: processor, NVIDIA GPUs, driver, libraries."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from importlib import util
+from pathlib import Path
+from types import ModuleType
+
+_SMI_SECONDS = 10  # the first answer of a driver that was asleep takes some
+_DRIVER = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}.get(sys.platform, "")
+_TENSORRT = {
+    "linux": ("libnvinfer.so.10", "libnvonnxparser.so.10"),
+    "win32": ("nvinfer_10.dll", "nvonnxparser_10.dll"),
+}
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One NVIDIA GPU as the driver tells it; `memory` in bytes."""
+
+    name: str
+    memory: int
+    driver: str
+
+
+@cache
+def processor() -> str:
+    """Return the processor and the cores that this process may use: `AMD EPYC, 2 cores`."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(
+        OSError
+    ):  # Linux alone has it, and platform.processor() says little there
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+        name = next(
+            (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+            name,
+        )
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    return f"{name}, {cores} core{'s' * (cores != 1)}"
+
+
+@cache
+def nvidia_gpus() -> tuple[Gpu, ...] | None:
+    """Return the GPUs that `nvidia-smi` lists and CUDA_VISIBLE_DEVICES leaves; None where there is no such program."""
+    command = [
+        "nvidia-smi",
+        "--query-gpu=index,uuid,name,memory.total,driver_version",
+        "--format=csv,noheader,nounits",
+    ]
+    try:
+        answer = subprocess.run(
+            command, capture_output=True, text=True, timeout=_SMI_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    gpus: dict[tuple[str, str], Gpu] = {}
+    for line in answer.stdout.splitlines() if answer.returncode == 0 else ():
+        fields = [field.strip() for field in line.split(",")]
+        if len(fields) == 5:
+            index, uuid, name, mebibytes, driver = fields
+            memory = int(mebibytes) * 2**20 if mebibytes.isdigit() else 0
+            gpus[index, uuid] = Gpu(name, memory, driver)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None or "MIG" in visible:  # slices of a GPU are not in this list
+        return tuple(gpus.values())
+    chosen = []
+    for entry in (entry.strip() for entry in visible.split(",")):
+        found = [
+            gpu
+            for (index, uuid), gpu in gpus.items()
+            if entry and (entry == index or uuid.startswith(entry))
+        ]
+        if not found:
+            break  # CUDA, too, stops at the first that it does not know
+        chosen += found[:1]
+    return tuple(chosen)
+
+
+@cache
+def cuda_problem(ort: ModuleType) -> str:
+    """Return why CUDA cannot run here, or nothing. Loads CUDA's libraries out of pip's packages where they are."""
+    if not _loads(_DRIVER):
+        return f"there is no NVIDIA driver here ({_DRIVER or 'CUDA'} is not found)"
+    if nvidia_gpus() == ():
+        return "there is an NVIDIA driver here, but no GPU that it lists or CUDA_VISIBLE_DEVICES leaves"
+    if not hasattr(ort, "preload_dlls"):  # before onnxruntime 1.21
+        return ""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):  # it prints what it does not find
+        ort.preload_dlls()
+    missing = next(
+        (line for line in said.getvalue().splitlines() if line.startswith("Failed to load")), ""
+    )
+    return (
+        f"CUDA's libraries are not here ({missing}): pip install 'onnxruntime-gpu[cuda,cudnn]'"
+        if missing
+        else ""
+    )
+
+
+@cache
+def tensorrt_problem(ort: ModuleType) -> str:
+    """Return why TensorRT cannot run here, or nothing. Loads its libraries out of pip's package where they are."""
+    problem = cuda_problem(ort)
+    if problem:
+        return problem
+    names = _TENSORRT[sys.platform]
+    spec = util.find_spec("tensorrt_libs")
+    folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
+    for name in names:
+        if not _loads(name, *(str(folder / name) for folder in folders)):
+            return f"TensorRT is not installed here ({name} is not found)"
+    return ""
+
+
+def amd_problem() -> str:
+    """Return why ROCm and MIGraphX cannot run here, or nothing."""
+    if sys.platform == "linux" and not Path("/dev/kfd").exists():
+        return "there is no AMD GPU driver here (/dev/kfd is not found)"
+    return ""
+
+
+def _loads(*names: str) -> bool:
+    """Tell whether the dynamic linker finds one of the libraries; it stays loaded."""
+    for name in filter(None, names):
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(name)
+            return True
+    return False

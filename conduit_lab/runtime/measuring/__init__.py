@@ -1,0 +1,1 @@
+"""Measuring: the accelerator check, timing in turns, tuned session options."""

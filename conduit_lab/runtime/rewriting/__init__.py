@@ -1,0 +1,1 @@
+"""Rewriting: quantized, fused and otherwise derived graphs."""

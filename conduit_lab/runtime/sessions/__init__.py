@@ -1,0 +1,1 @@
+"""Sessions: one checked file in onnxruntime or NumPy, shared and cached."""

@@ -1,0 +1,198 @@
+"""TextGraph: the sizes that a text model's ONNX file knows, read from its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conduit_lab.core.spec import Array
+from conduit_lab.runtime.checks.content import Identity, identity
+from conduit_lab.runtime.hardware import devices
+from conduit_lab.runtime.sessions.session import _cap_memory
+
+_LOOKUPS = ("Gather", "GatherBlockQuantized")  # a row of a table per index
+_SAME_ROWS = (
+    "Identity",
+    "Cast",
+    "DequantizeLinear",
+)  # nodes that may lie between a table and its lookup
+_IDS = np.array(
+    [[1009, 907, 803, 701]]
+)  # far from the ids of padding, and never one more than the last
+_MAX_NODES = 256  # that compute the indices of one lookup: those of positions have about twenty
+_MAX_ITEMS = 2**17  # of a constant among them: more is a weight
+
+
+@dataclass(frozen=True)
+class TextGraph:
+    """The outputs and tables of a graph that takes `input_ids`; None for a size that it does not
+    state.
+
+    `inputs` are names, `outputs` (rank, width) by name: the width is the last axis where the graph
+    fixes it. `vocabulary` is the number of rows in the table of tokens, `positions` the most tokens
+    that the table of absolute positions has room for.
+    """
+
+    inputs: tuple[str, ...] = ()
+    outputs: Mapping[str, tuple[int | None, int | None]] = field(default_factory=dict)
+    vocabulary: int | None = None
+    positions: int | None = None
+
+
+def read_text_graph(path: Path) -> TextGraph:
+    """Read a graph, once per state of its file; a missing or broken one states nothing."""
+    return _read(path, identity(path)) if path.is_file() else TextGraph()
+
+
+@lru_cache(maxsize=256)
+def _read(path: Path, _: Identity) -> TextGraph:
+    import onnx
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception:  # protobuf's own; opening the file reports the fault
+        return TextGraph()
+    lookups = _Lookups(model)
+    vocabulary, positions = lookups.sizes()
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = tuple(value.name for value in model.graph.input if value.name not in weights)
+    return TextGraph(
+        inputs, {value.name: _shape(value) for value in model.graph.output}, vocabulary, positions
+    )
+
+
+def _shape(value: Any) -> tuple[int | None, int | None]:
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape"):
+        return None, None
+    axes = tensor.shape.dim
+    return len(axes), (axes[-1].dim_value or None) if axes else None
+
+
+class _Lookups:
+    """The lookups of a graph in tables of its own."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._nodes = list(model.graph.node)
+        self._makers = {
+            name: place for place, node in enumerate(self._nodes) for name in node.output
+        }
+        self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        constants = (node for node in self._nodes if node.op_type == "Constant")
+        self._tensors |= {
+            n.output[0]: a.t for n in constants for a in n.attribute if a.name == "value"
+        }
+        self._inputs = {value.name: value for value in model.graph.input}
+
+    def sizes(self) -> tuple[int | None, int | None]:
+        """Return the rows of the token table and the room of the position table.
+
+        The tables are known by their indices, which a graph without weights computes for two short
+        texts: those of the token table are the texts' ids, those of a position table grow by one
+        per token. The first index is the offset that the tables of RoBERTa and BART begin with.
+        """
+        vocabulary, positions = [], []
+        for rows, name in self._tables():
+            short, long = (self._indices(name, _IDS[:, :length]) for length in (3, 4))
+            if short is None or long is None:
+                continue
+            if short.tolist() == _IDS[0, :3].tolist() and long.tolist() == _IDS[0].tolist():
+                vocabulary.append(rows)
+            elif (len(short), len(long)) == (3, 4) and {*np.diff(short), *np.diff(long)} == {1}:
+                positions.append(rows - int(long[0]))
+        for node in self._nodes:
+            if (
+                node.op_type == "EmbedLayerNormalization" and len(node.input) < 9
+            ):  # onnxruntime's: counts from 0
+                tables = [
+                    self._tensors[name].dims for name in node.input[2:4] if name in self._tensors
+                ]
+                vocabulary += [dims[0] for dims in tables[:1]]
+                positions += [dims[0] for dims in tables[1:]]
+        return min(vocabulary, default=None), min((n for n in positions if n > 0), default=None)
+
+    def _tables(self) -> Iterator[tuple[int, str]]:
+        """Yield the rows of each table, and the name of the indices into it."""
+        seen = set()
+        for node in self._nodes:
+            along = [a.i for a in node.attribute if a.name in ("axis", "gather_axis")]
+            if node.op_type not in _LOOKUPS or any(along) or tuple(node.input[:2]) in seen:
+                continue
+            seen.add(tuple(node.input[:2]))
+            name = node.input[0]
+            while name in self._makers and self._nodes[self._makers[name]].op_type in _SAME_ROWS:
+                name = self._nodes[self._makers[name]].input[0]
+            if name in self._tensors and len(self._tensors[name].dims) == 2:
+                yield self._tensors[name].dims[0], node.input[1]
+
+    def _indices(self, name: str, ids: Array) -> Array | None:
+        """Return the indices called `name` for a text of these ids; None where more than ids and masks makes them."""
+        part = self._part(name)
+        if part is None:
+            return None
+        feeds = {
+            "input_ids": ids,
+            "attention_mask": np.ones_like(ids),
+            "token_type_ids": np.zeros_like(ids),
+        }
+        try:
+            session = _session(part)
+            wanted = {
+                i.name: np.int32 if i.type == "tensor(int32)" else np.int64
+                for i in session.get_inputs()
+            }
+            found: Array = session.run(
+                None, {key: feeds[key].astype(dtype) for key, dtype in wanted.items()}
+            )[0]
+        except Exception:  # an operator of its own, or one that does not run alone
+            return None
+        return found.reshape(-1)
+
+    def _part(self, name: str) -> bytes | None:
+        """Return the part of the graph that computes `name` as a model of its own; None where it holds weights."""
+        from onnx import ModelProto, helper
+
+        needed, names, places = [name], {name}, set()
+        while needed:
+            place = self._makers.get(needed.pop())
+            if place is None or place in places:
+                continue
+            places.add(place)
+            node = self._nodes[place]
+            if len(places) > _MAX_NODES or any(a.HasField("g") for a in node.attribute):
+                return None
+            needed += [i for i in node.input if i and i not in names]
+            names.update(node.input)
+        tensors = [self._tensors[n] for n in names if n in self._tensors and n not in self._makers]
+        if any(prod(tensor.dims) > _MAX_ITEMS or tensor.external_data for tensor in tensors):
+            return None
+        model = ModelProto(ir_version=self._model.ir_version, opset_import=self._model.opset_import)
+        order = [self._nodes[place] for place in sorted(places)]
+        inputs = [
+            value
+            for key, value in self._inputs.items()
+            if key in names and key not in self._tensors
+        ]
+        last = helper.make_node("Identity", [name], ["indices"])
+        graph = helper.make_graph([*order, last], "part", inputs, [], tensors)
+        graph.output.add(name="indices")
+        model.graph.CopyFrom(graph)
+        return bytes(model.SerializeToString())
+
+
+def _session(part: bytes) -> Any:
+    """Return a session on one thread, within the memory that all sessions share."""
+    _cap_memory()
+    ort = devices.onnxruntime()
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    return ort.InferenceSession(part, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,1 @@
+"""Faces: each protocol of the served app, as routes."""

@@ -1,0 +1,1 @@
+"""Run: the served app on a thread or in a process."""

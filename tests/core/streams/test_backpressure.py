@@ -1,0 +1,369 @@
+"""A producer that is held back: by whom, until when, and what lets it go."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from conduit_lab.core.errors import StreamLagged
+from conduit_lab.core.streams.backpressure import Bookmark, awaiting_reader
+from conduit_lab.core.streams.merge import merge
+from conduit_lab.core.streams.pushed import PushedStream
+from conduit_lab.core.streams.reader import Reader
+from conduit_lab.core.streams.stream import Stream
+from tests.core.streams.sources import WAIT
+
+KEEP = 5_000
+COUNT = 200
+FITS = 10  # chunks: about twice what the log keeps
+ALL = list(range(COUNT))
+
+
+def chunks(count: int = COUNT) -> Iterator[str]:
+    for n in range(count):
+        yield str(n).zfill(1000)
+
+
+async def chunks_async(count: int = COUNT) -> AsyncIterator[str]:
+    for chunk in chunks(count):
+        yield chunk
+
+
+kinds = pytest.mark.parametrize("make", [chunks, chunks_async], ids=["sync", "async"])
+Make = Callable[[], Any]
+
+
+def until(ready: Callable[[], object]) -> None:
+    ends = monotonic() + WAIT
+    while not ready():
+        assert monotonic() < ends, "it did not happen"
+        sleep(0.002)
+
+
+def settled(stream: Stream[Any]) -> int:
+    """Return the count of a stream once it no longer grows."""
+    until(lambda: stream.count)
+    before = -1
+    while before != stream.count:
+        before = stream.count
+        sleep(0.05)
+    return before
+
+
+def awaited(source: Any) -> Stream[Any]:
+    """Return a stream that waits for its first reader, so that none comes too late."""
+    with awaiting_reader(WAIT):
+        return Stream(source, keep=KEEP)
+
+
+def slowly(reader: Any) -> list[int]:
+    """Read in small steps, each with a pause in which a free producer would run far ahead."""
+    got = []
+    for chunk in reader:
+        got.append(int(chunk))
+        if len(got) % 20 == 0:
+            sleep(0.005)
+    return got
+
+
+@kinds
+def test_a_reader_that_holds_gets_every_chunk(make: Make) -> None:
+    stream = awaited(make())
+    sleep(0.05)
+    assert slowly(stream.hold()) == ALL
+
+
+@kinds
+def test_the_producer_waits_with_a_full_log(make: Make) -> None:
+    stream = awaited(make())
+    reader = stream.hold()
+    assert settled(stream) <= FITS
+    reader.take()
+    until(lambda: stream.count > reader.index)
+    assert settled(stream) - reader.index <= FITS
+    reader.close()
+    stream.wait(WAIT)
+    assert stream.count == COUNT
+
+
+def test_an_async_reader_that_holds_gets_every_chunk() -> None:
+    async def read() -> list[int]:
+        stream = awaited(chunks_async())
+        return [int(chunk) async for chunk in stream.hold()]
+
+    assert asyncio.run(read()) == ALL
+
+
+def test_chunks_larger_than_the_log_are_handed_over_one_by_one() -> None:
+    stream = awaited(bytes([n]) * 20_000 for n in range(20))
+    assert [chunk[0] for chunk in stream.hold()] == list(range(20))
+
+
+def test_the_slowest_of_two_governs_and_both_get_everything() -> None:
+    stream = awaited(chunks())
+    quick, slow = stream.hold(), stream.hold()
+    got: list[int] = []
+    thread = threading.Thread(target=lambda: got.extend(int(chunk) for chunk in quick))
+    thread.start()
+    until(lambda: quick.index == stream.count >= FITS // 2)
+    assert settled(stream) <= FITS
+    assert slowly(slow) == ALL
+    thread.join(WAIT)
+    assert got == ALL
+
+
+def test_a_reader_that_does_not_hold_never_blocks_beside_one_that_does() -> None:
+    stream = awaited(chunks())
+    idle, reader = stream.reader(0), stream.hold()
+    assert slowly(reader) == ALL
+    with pytest.raises(StreamLagged):
+        next(idle)
+
+
+@kinds
+def test_cancelling_ends_a_held_producer(make: Make) -> None:
+    closed = threading.Event()
+
+    def watched() -> Iterator[str]:
+        try:
+            yield from chunks()
+        finally:
+            closed.set()
+
+    async def watched_async() -> AsyncIterator[str]:
+        try:
+            for chunk in chunks():
+                yield chunk
+        finally:
+            closed.set()
+
+    stream = awaited(watched() if make is chunks else watched_async())
+    reader = stream.hold()
+    settled(stream)
+    begin = monotonic()
+    stream.cancel()
+    assert closed.wait(WAIT)
+    assert monotonic() - begin < 1
+    assert reader.stream.state == "cancelled"
+
+
+@kinds
+def test_the_last_reader_that_leaves_cancels_a_held_producer(make: Make) -> None:
+    stream = awaited(make())
+    reader = stream.hold()
+    settled(stream)
+    reader.leave()
+    assert stream.state == "cancelled"
+
+
+@kinds
+def test_a_reader_that_is_dropped_holds_nobody(make: Make) -> None:
+    stream = awaited(make())
+    reader = stream.hold()
+    settled(stream)
+    del reader
+    gc.collect()
+    stream.wait(WAIT)
+    assert stream.count == COUNT
+
+
+@kinds
+def test_a_bookmark_keeps_what_is_there_and_holds_the_producer(make: Make) -> None:
+    stream = awaited(make())
+    reader = stream.hold()
+    settled(stream)
+    reader.take(1)
+    mark = Bookmark(stream)
+    reader.close()
+    assert settled(stream) <= FITS
+    back = stream.hold(1)
+    del mark
+    assert slowly(back) == ALL[1:]
+
+
+def doubled(chunk: str) -> int:
+    return int(chunk)
+
+
+async def doubled_async(chunk: str) -> int:
+    await asyncio.sleep(0)
+    return int(chunk)
+
+
+def nested() -> Iterator[int]:
+    for chunk in Stream(chunks(), keep=KEEP):
+        yield int(chunk)
+
+
+async def nested_async() -> AsyncIterator[int]:
+    async for chunk in Stream(chunks_async(), keep=KEEP):
+        yield int(chunk)
+
+
+MADE: dict[str, Callable[[], Stream[Any]]] = {
+    "map": lambda: Stream(chunks(), keep=KEEP).map(doubled),
+    "async map": lambda: Stream(chunks(), keep=KEEP).map(doubled_async),
+    "map of a map": lambda: Stream(chunks_async(), keep=KEEP).map(str).map(doubled),
+    "merge": lambda: merge([Stream(chunks(), keep=KEEP)]),
+    "map of a merge": lambda: merge([Stream(chunks(), keep=KEEP)]).map(doubled),
+    "inside a generator": lambda: Stream(nested()),
+    "inside an async generator": lambda: Stream(nested_async()),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_stream_made_of_others_holds_them_back_too(name: str) -> None:
+    with awaiting_reader(WAIT):
+        stream = MADE[name]()
+    stream._log._keep = KEEP
+    assert slowly(stream.hold()) == ALL
+
+
+def test_a_merge_gets_every_chunk_of_each() -> None:
+    with awaiting_reader(WAIT):
+        merged = merge([Stream(chunks(), keep=KEEP), Stream(chunks_async(), keep=KEEP)])
+    merged._log._keep = KEEP
+    assert sorted(slowly(merged.hold())) == sorted(ALL + ALL)
+
+
+def test_a_map_that_nobody_holds_does_not_hold_its_source() -> None:
+    go = threading.Event()
+    stream = Stream(chunks(), keep=KEEP)
+    mapped = stream.map(lambda chunk: go.wait(WAIT))
+    stream.wait(WAIT)
+    assert stream.count == COUNT
+    go.set()
+    mapped.cancel()
+
+
+def test_a_map_whose_holder_has_left_lets_its_source_go() -> None:
+    go = threading.Event()
+    stream = awaited(chunks())
+    with awaiting_reader(WAIT):
+        mapped = stream.map(lambda chunk: go.wait(WAIT))
+    holder, other = mapped.hold(), mapped.reader()
+    assert settled(stream) <= FITS
+    holder.leave()
+    stream.wait(WAIT)
+    go.set()
+    other.leave()
+
+
+@kinds
+def test_a_stream_that_awaits_a_reader_waits_for_its_first(make: Make) -> None:
+    stream = awaited(make())
+    assert settled(stream) <= FITS
+    stream.reader().close()
+    stream.wait(WAIT)
+    assert stream.count == COUNT
+
+
+@kinds
+def test_a_stream_that_awaits_a_reader_goes_on_when_its_end_is_awaited(make: Make) -> None:
+    with awaiting_reader(WAIT):
+        first, second = Stream(make(), keep=KEEP), Stream(make(), keep=KEEP)
+    first.wait(WAIT / 2)
+
+    async def end() -> None:
+        with pytest.raises(StreamLagged):
+            await second
+
+    asyncio.run(end())
+    assert (first.count, second.count) == (COUNT, COUNT)
+
+
+@kinds
+def test_a_stream_that_awaits_a_reader_goes_on_when_none_comes(make: Make) -> None:
+    with awaiting_reader(0.3):
+        stream = Stream(make(), keep=KEEP)
+    until(lambda: stream.finished)
+    with pytest.raises(StreamLagged):
+        next(stream.reader())
+
+
+def test_a_pushed_stream_is_not_held_and_a_loss_is_raised() -> None:
+    with awaiting_reader(WAIT):
+        stream: PushedStream[str] = PushedStream(keep=KEEP)
+    reader = stream.hold()
+    for chunk in chunks():
+        stream.append(chunk)
+    stream.finish()
+    with pytest.raises(StreamLagged) as caught:
+        next(reader)
+    assert [int(chunk) for chunk in reader] == ALL[caught.value.resume_at :]
+
+
+def test_the_first_reader_begins_at_chunk_0_and_later_ones_at_the_oldest_kept() -> None:
+    stream = Stream(chunks(), keep=KEEP)
+    stream.wait(WAIT)
+    with pytest.raises(StreamLagged) as caught:
+        next(stream.reader())
+    assert caught.value.missed == COUNT - len(stream.kept)
+    assert list(stream) == stream.kept
+
+
+@dataclass
+class Line:
+    texts: list[str]
+
+
+class Page(BaseModel):
+    lines: list[str]
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"a": [{"b": ["x" * 1000]}]},
+        [["x" * 1000]],
+        Line(["x" * 1000]),
+        Page(lines=["x" * 1000]),
+        {"p": Line(["x" * 1000])},
+    ],
+    ids=["dict", "list", "dataclass", "pydantic", "mixed"],
+)
+def test_the_log_is_bounded_by_what_chunks_hold_inside(chunk: Any) -> None:
+    stream = Stream([chunk] * 100, keep=20_000)
+    stream.wait(WAIT)
+    assert 5 <= len(stream.kept) <= 20
+
+
+def test_a_chunk_that_is_changed_later_does_not_loosen_the_bound() -> None:
+    def growing() -> Iterator[list[int]]:
+        chunk: list[int] = []
+        for n in range(500):
+            chunk.append(n)
+            yield chunk
+
+    stream = Stream(growing(), keep=20_000)
+    stream.wait(WAIT)
+    kept = len(stream.kept)
+    assert kept < 40
+    assert stream._log._held <= 20_000
+
+
+def test_the_last_reader_cancels_before_it_lets_go_of_the_chunks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    states = []
+    close = Reader.close
+
+    def closing(reader: Reader[Any]) -> None:
+        states.append(reader.stream.state)
+        close(reader)
+
+    stream = awaited(chunks())
+    first, last = stream.hold(), stream.hold()
+    with monkeypatch.context() as patched:
+        patched.setattr(Reader, "close", closing)
+        first.leave()
+        last.leave()
+    assert states == ["running", "cancelled"]

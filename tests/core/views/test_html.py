@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conduit_lab.core.views import html
+
+EVIL = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "'><svg/onload=alert(1)>",
+    "</td></tr></table><script>alert(1)</script>",
+    "<!--",
+    "&lt;script&gt;",
+    "javascript:alert(1)",
+    "\x00<b>",
+]
+
+
+class Seen(HTMLParser):
+    """Collects tags, attribute names and text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.text: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes.update(name for name, _ in attrs)
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def handle_comment(self, data: str) -> None:
+        self.tags.add("comment")
+
+
+def pieces(evil: str) -> str:
+    return (
+        html.header(evil, evil, [evil])
+        + html.table([evil, "n"], [[evil, 1], [[evil], 2]], numeric=("n",))
+        + html.text(evil)
+    )
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_hostile_text_is_only_text(evil: str) -> None:
+    seen = Seen(pieces(evil))
+    assert seen.tags <= {"div", "span", "b", "table", "thead", "tbody", "tr", "th", "td"}
+    assert seen.attributes <= {"style", "scope"}
+    assert evil in "".join(seen.text)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(alphabet="<>&\"'/=! abconerscript-", max_size=40))
+def test_any_text_is_shown_as_it_is_and_makes_no_tag(content: str) -> None:
+    seen = Seen(html.header("kind", content, [content]))
+    assert seen.tags == {"div", "span", "b"}
+    assert "".join(seen.text) == f"kind {content} · {content}"
+
+
+def test_table_shows_twenty_rows_and_says_the_rest() -> None:
+    page = html.table(["n"], [[n] for n in range(25)])
+    assert page.count("<td") == 20
+    assert "5 more rows" in page
+    assert "more rows" not in html.table(["n"], [[n] for n in range(20)])
+
+
+def test_numeric_columns_are_right_aligned() -> None:
+    page = html.table(["name", "n"], [["a", 1]], numeric=("n",))
+    assert page.count("text-align:right") == 2
+    assert page.count("text-align:left") == 2
+
+
+def test_row_of_another_length_is_an_error() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        html.table(["a", "b"], [["only one"]])
+
+
+def test_long_text_is_cut_in_the_middle() -> None:
+    page = "".join(Seen(html.text("a" * 600 + "b" * 600, limit=1000)).text)
+    assert page == "a" * 500 + "\n… 200 characters …\n" + "b" * 500
+
+
+def test_text_at_the_limit_is_whole() -> None:
+    assert "…" not in html.text("a" * 1000, limit=1000)
+
+
+def test_cut_does_not_break_an_escape() -> None:
+    seen = Seen(html.text("<" * 100, limit=10))
+    assert seen.tags == {"div"}
+
+
+def test_plain_columns_are_aligned() -> None:
+    shown = html.columns(("name", "n"), [("a", 1), ("long", 100)], numeric=("n",))
+    assert shown == "name    n\na       1\nlong  100"
+
+
+def test_plain_columns_without_rows_are_the_names() -> None:
+    assert html.columns(("name", "n"), []) == "name  n"
+
+
+def test_no_colours_of_its_own() -> None:
+    assert "color:" not in pieces("x").replace("background:none", "")
+    assert not re.search(
+        r"#[0-9a-f]{3,6}\b", html.header("a", "b") + html.table(["n"], [[1]]) + html.text("c")
+    )

@@ -1,0 +1,426 @@
+"""Folders of small embedding models, made here: what their files say is done, or refused by name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from conduit_lab.core.errors import ModelLoadError
+from conduit_lab.models.text.embedder import Embedder
+from tests.models.text.embedders import (
+    NORMALIZE,
+    POOLING,
+    ST,
+    TRANSFORMER,
+    folder,
+    pooled_graph,
+    tokens_graph,
+    unit,
+    vectors,
+    write,
+)
+from tests.runtime import graphs
+
+DENSE = (ST + "Dense", "2_Dense")
+IDENTITY = "torch.nn.modules.linear.Identity"
+
+
+def add_dense(path: Path, weight: Any) -> None:
+    write(path / "config.json", {"activation_function": IDENTITY})
+    save_file({"linear.weight": np.asarray(weight, np.float32)}, path / "model.safetensors")
+
+
+def close(got: Any, *wanted: Any) -> None:
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-7)
+
+
+# Without modules.json
+
+
+def test_mean_of_unit_length_is_the_default(tmp_path: Path) -> None:
+    close(Embedder(folder(tmp_path)).encode(["kettle pan", "lid"]), unit([1, 1]), unit([3, 4]))
+
+
+def test_pooling_is_what_its_config_says(tmp_path: Path) -> None:
+    close(
+        Embedder(folder(tmp_path, pooling={"pooling_mode": "max"})).encode(["lid query"]),
+        unit([3, 12]),
+    )
+
+
+def test_vector_of_a_graph_that_pools_is_left_as_it_is(tmp_path: Path) -> None:
+    pooled_graph(folder(tmp_path) / "model.onnx")
+    close(Embedder(tmp_path).encode(["lid kettle"]), [3, 4])
+
+
+def test_finished_vector_comes_before_tokens(tmp_path: Path) -> None:
+    both(folder(tmp_path) / "model.onnx")
+    close(Embedder(tmp_path).encode(["lid kettle"]), [3, 4])
+
+
+# With modules.json
+
+
+def test_vectors_keep_their_length_where_no_module_says_otherwise(tmp_path: Path) -> None:
+    embedder = Embedder(folder(tmp_path, modules=[TRANSFORMER, POOLING], pooling={}))
+    close(embedder.encode(["lid", "kettle lid"]), [3, 4], [2, 2])
+
+
+def test_modules_follow_each_other(tmp_path: Path) -> None:
+    modules = [
+        TRANSFORMER,
+        POOLING,
+        DENSE,
+        NORMALIZE,
+        (ST + "Dense", "4_Dense"),
+        (ST + "Dropout", "5_Dropout"),
+    ]
+    folder(tmp_path, modules=modules, pooling={"pooling_mode": ["cls", "lasttoken"]})
+    add_dense(tmp_path / "2_Dense", [[0, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+    add_dense(tmp_path / "4_Dense", [[2, 0, 0]])
+    embedder = Embedder(tmp_path)
+    first, last = vectors("lid pan")
+    close(embedder.encode(["lid pan"]), 2 * unit([first[1] + last[0], first[0], last[1]])[:1])
+    assert embedder.dimension == 1
+    assert embedder.encode([]).shape == (0, 1)
+
+
+def test_newer_names_of_the_modules_are_known(tmp_path: Path) -> None:
+    modules = [
+        ("sentence_transformers.base.modules.transformer.Transformer", ""),
+        ("sentence_transformers.sentence_transformer.modules.pooling.Pooling", "1_Pooling"),
+        ("sentence_transformers.base.modules.normalize.Normalize", "2_Normalize"),
+    ]
+    close(
+        Embedder(folder(tmp_path, modules=modules, pooling={"pooling_mode": "cls"})).encode(
+            ["lid pan"]
+        ),
+        unit([3, 4]),
+    )
+
+
+def test_transformer_may_have_a_folder_of_its_own(tmp_path: Path) -> None:
+    folder(tmp_path / "0_Transformer", sentence_bert_config={"max_seq_length": 1})
+    write(
+        tmp_path / "modules.json",
+        [{"type": t, "path": p} for t, p in ((TRANSFORMER[0], "0_Transformer"), POOLING)],
+    )
+    write(tmp_path / "1_Pooling" / "config.json", {})
+    close(Embedder(tmp_path).encode(["lid pan"]), [3, 4])
+
+
+def test_graph_that_pools_is_not_pooled_again_but_normalised(tmp_path: Path) -> None:
+    folder(tmp_path, modules=[TRANSFORMER, POOLING, NORMALIZE], pooling={"pooling_mode": "mean"})
+    pooled_graph(tmp_path / "model.onnx")
+    embedder = Embedder(tmp_path)
+    close(embedder.encode(["lid query"]), unit([3, 12]))
+    assert "in the graph, unit length" in str(embedder._facts())
+
+
+@pytest.mark.parametrize(
+    ("weight", "vector"), [([[1, 1], [1, 0], [0, 1]], [7, 3, 4]), ([[2, 0], [0, 2]], [3, 4])]
+)
+def test_dense_layer_after_a_graph_that_pools_is_told_by_its_width(
+    tmp_path: Path, weight: Any, vector: Any
+) -> None:
+    folder(tmp_path, modules=[TRANSFORMER, POOLING, DENSE], pooling={})
+    pooled_graph(tmp_path / "model.onnx")
+    add_dense(tmp_path / "2_Dense", weight)
+    close(Embedder(tmp_path).encode(["lid"]), vector)
+
+
+def test_tokens_come_before_a_finished_vector(tmp_path: Path) -> None:
+    both(
+        folder(tmp_path, modules=[TRANSFORMER, POOLING], pooling={"pooling_mode": "lasttoken"})
+        / "model.onnx"
+    )
+    close(Embedder(tmp_path).encode(["lid kettle"]), [1, 0])
+
+
+def both(path: Path) -> None:
+    """A graph with a vector a text, the maximum, and then one a token."""
+    graphs.save(
+        path,
+        [
+            graphs.node("Gather", ["table", "input_ids"], ["token_embeddings"]),
+            graphs.node(
+                "ReduceMax", ["token_embeddings"], ["sentence_embedding"], axes=[1], keepdims=0
+            ),
+        ],
+        [
+            graphs.value(name, ["batch", "tokens"], "int64")
+            for name in ("input_ids", "attention_mask")
+        ],
+        [
+            graphs.value("sentence_embedding", ["batch", 2]),
+            graphs.value("token_embeddings", ["batch", "tokens", 2]),
+        ],
+        [
+            graphs.constant(
+                "table", np.array([[90, -80], [1, 0], [0, 1], [3, 4], [0, 0], [0, 0]], np.float32)
+            )
+        ],
+    )
+
+
+def refused(path: Path, reason: str, variant: str | None = None) -> None:
+    embedder = Embedder(path, variant=variant)
+    for _ in range(2):  # one that could not open stays closed
+        with pytest.raises(ModelLoadError, match=reason):
+            embedder.encode("pan")
+    assert "not opened" in repr(embedder)
+
+
+@pytest.mark.parametrize(
+    ("modules", "reason"),
+    [
+        (
+            [TRANSFORMER, (ST + "CNN", "1_CNN")],
+            r"modules\.json wants the module 'sentence_transformers\.models\.CNN'",
+        ),
+        (
+            [("custom_st.Transformer", "")],
+            "wants the module 'custom_st.Transformer', which is unknown here",
+        ),
+        (
+            [POOLING, TRANSFORMER],
+            "wants Pooling, Transformer: wanted a Transformer, then a Pooling",
+        ),
+        ([TRANSFORMER, NORMALIZE, POOLING], "wants Transformer, Normalize, Pooling"),
+        (
+            [TRANSFORMER, NORMALIZE],
+            r"gives one vector a token, and its modules\.json has no Pooling",
+        ),
+        ([TRANSFORMER, (ST + "Pooling", "../1_Pooling")], "wants the module folder '../1_Pooling'"),
+        ([TRANSFORMER, (ST + "Pooling", "..\\1_Pooling")], "wants the module folder"),
+        ([TRANSFORMER, (ST + "Pooling", "/etc")], "wants the module folder '/etc'"),
+        ([TRANSFORMER, (ST + "Pooling", 3)], "wants the module folder 3"),
+        (
+            [TRANSFORMER, (ST + "Pooling", "9_Pooling")],
+            r"no .*9_Pooling/config\.json: modules\.json names it",
+        ),
+        ([], r"modules\.json is no list of modules"),
+    ],
+)
+def test_modules_that_cannot_be_followed_are_refused(
+    tmp_path: Path, modules: Any, reason: str
+) -> None:
+    refused(folder(tmp_path, modules=modules, pooling={}), reason)
+
+
+def test_dense_layer_of_another_width_is_refused(tmp_path: Path) -> None:
+    folder(tmp_path, modules=[TRANSFORMER, POOLING, DENSE], pooling={})
+    add_dense(tmp_path / "2_Dense", np.ones((2, 3)))
+    refused(tmp_path, r"has a dense 3 → 2 \(identity\) after a vector of 2")
+
+
+@pytest.mark.parametrize("kind", ["SparseEncoder", "CrossEncoder"])
+def test_another_kind_of_model_is_refused(tmp_path: Path, kind: str) -> None:
+    refused(
+        folder(tmp_path, config_sentence_transformers={"model_type": kind}),
+        f"holds a {kind}: wanted",
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "modules",
+        "config",
+        "sentence_bert_config",
+        "tokenizer_config",
+        "config_sentence_transformers",
+    ],
+)
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, b'"text"'])
+def test_broken_config_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+    (folder(tmp_path) / f"{name}.json").write_bytes(content)
+    refused(tmp_path, rf"{name}\.json (is not JSON|holds a str|is no list of modules)")
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"prompts": ["a"]}, "wants the prompts"),
+        ({"prompts": {"query": 3}}, "wants the prompts .*wanted a text for each name"),
+        (
+            {"prompts": {"query": "q"}, "default_prompt_name": "other"},
+            "wants the prompt 'other': it has query",
+        ),
+        ({"default_prompt_name": ["query"]}, r"wants the prompt \['query'\]: it has none"),
+    ],
+)
+def test_strange_prompts_are_refused(tmp_path: Path, config: Any, reason: str) -> None:
+    refused(folder(tmp_path, config_sentence_transformers=config), reason)
+
+
+# Length
+
+
+@pytest.mark.parametrize(
+    ("configs", "length"),
+    [
+        ({}, 256),
+        ({"sentence_bert_config": {"max_seq_length": 3}}, 3),
+        ({"sentence_roberta_config": {"max_seq_length": 4}}, 4),
+        ({"sentence_bert_config": {"max_seq_length": None}}, 256),
+        ({"tokenizer_config": {"model_max_length": 5}}, 5),
+        ({"tokenizer_config": {"model_max_length": 10**30}}, 256),
+        (
+            {"tokenizer_config": {"model_max_length": 9}, "config": {"max_position_embeddings": 6}},
+            6,
+        ),
+        (
+            {
+                "sentence_bert_config": {"max_seq_length": 2},
+                "tokenizer_config": {"model_max_length": 9},
+            },
+            2,
+        ),
+        (
+            {
+                "sentence_bert_config": {"max_seq_length": 9},
+                "config": {"max_position_embeddings": 7},
+            },
+            7,
+        ),
+        (
+            {
+                "sentence_bert_config": {"max_seq_length": 9},
+                "config": {"max_position_embeddings": -1},
+            },
+            9,
+        ),
+    ],
+)
+def test_text_is_read_as_far_as_the_files_say(
+    tmp_path: Path, configs: dict[str, Any], length: int
+) -> None:
+    embedder = Embedder(
+        folder(
+            tmp_path,
+            modules=[TRANSFORMER, POOLING],
+            pooling={"pooling_mode": "lasttoken"},
+            **configs,
+        )
+    )
+    assert embedder.max_length == length
+    close(embedder.encode(["pan " * (length - 1) + "lid kettle"]), [3, 4])
+
+
+@pytest.mark.parametrize("length", ["many", -1, 0, 2.5, [1], True])
+def test_strange_length_is_refused(tmp_path: Path, length: object) -> None:
+    refused(
+        folder(tmp_path, sentence_bert_config={"max_seq_length": length}), "wants max_seq_length"
+    )
+
+
+def test_lower_case_is_read_from_the_config(tmp_path: Path) -> None:
+    embedder = Embedder(folder(tmp_path, sentence_bert_config={"do_lower_case": True}))
+    close(embedder.encode(["Kettle"]), [1, 0])
+
+
+# Graphs
+
+
+def test_variant_chooses_among_the_graphs(tmp_path: Path) -> None:
+    folder(tmp_path)
+    for number, name in enumerate(("model_int8.onnx", "onnx/model_q4.onnx", "onnx/model.onnx"), 1):
+        tokens_graph(tmp_path / name, np.full((6, 2), [1, 10.0**number], np.float32))
+    close(Embedder(tmp_path).encode(["pan"]), [0, 1])  # the folder's own comes before its onnx/
+    close(Embedder(tmp_path, variant="int8").encode(["pan"]), unit([1, 10]))
+    close(Embedder(tmp_path, variant="q4").encode(["pan"]), unit([1, 100]))
+
+
+def test_graph_may_lie_in_the_onnx_folder(tmp_path: Path) -> None:
+    close(Embedder(folder(tmp_path, graph="onnx/model.onnx")).encode(["lid"]), unit([3, 4]))
+
+
+@pytest.mark.parametrize(
+    ("graph", "variant", "reason"),
+    [
+        ("model.onnx", "int8", r"no model_int8\.onnx in .*; there is model\.onnx"),
+        (
+            "model_int8.onnx",
+            None,
+            r"no model\.onnx in .*; there is model_int8\.onnx \(variant='int8'\)",
+        ),
+        ("model.onnx", "../x", r"no model_\.\./x\.onnx"),
+        ("other.onnx", None, "there is no other graph either"),
+    ],
+)
+def test_missing_variant_is_refused_with_those_there_are(
+    tmp_path: Path, graph: str, variant: str | None, reason: str
+) -> None:
+    refused(folder(tmp_path, graph=graph), reason, variant)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_ids_have_the_graphs_own_type(tmp_path: Path, dtype: str) -> None:
+    inputs = ("token_type_ids", "attention_mask", "input_ids")
+    close(Embedder(folder(tmp_path, inputs=inputs, dtype=dtype)).encode(["lid"]), unit([3, 4]))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "reason"),
+    [
+        (
+            ("input_ids", "attention_mask", "position_ids"),
+            "is no embedding model: its graph wants position_ids",
+        ),
+        (("input_ids",), "its graph does not take attention_mask"),
+    ],
+)
+def test_graph_with_strange_inputs_is_refused(
+    tmp_path: Path, inputs: tuple[str, ...], reason: str
+) -> None:
+    refused(folder(tmp_path, inputs=inputs), reason)
+
+
+def test_graph_that_gives_no_vectors_is_refused(tmp_path: Path) -> None:
+    inputs = [
+        graphs.value(name, ["batch", "tokens"], "int64") for name in ("input_ids", "attention_mask")
+    ]
+    graphs.save(
+        folder(tmp_path) / "model.onnx",
+        [graphs.node("Identity", ["input_ids"], ["ids"])],
+        inputs,
+        [graphs.value("ids", ["batch", "tokens"], "int64")],
+    )
+    refused(
+        tmp_path, r"has a graph that gives int64 \[32, 1\] for 32 texts of one token: wanted floats"
+    )
+
+
+# Tokenizers of another model
+
+
+def test_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path: Path) -> None:
+    assert Embedder(folder(tmp_path, config={"vocab_size": 6})).encode("pan").any()
+    refused(
+        folder(tmp_path, config={"vocab_size": 5}),
+        r"tokenizer of 6 tokens and a model of 5.*another model",
+    )
+
+
+def test_tokenizer_is_tried_on_the_graph_where_no_config_tells(tmp_path: Path) -> None:
+    refused(
+        folder(tmp_path, table=np.ones((5, 2), np.float32)),
+        r"does not take its tokenizer's tokens up to 5:.*another model",
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links")
+def test_files_may_be_links_as_in_the_cache_of_hugging_face(tmp_path: Path) -> None:
+    real = folder(tmp_path / "blobs", modules=[TRANSFORMER, POOLING], pooling={})
+    linked = tmp_path / "snapshot"
+    for file in real.rglob("*.*"):
+        if file.is_file():
+            (linked / file.relative_to(real)).parent.mkdir(parents=True, exist_ok=True)
+            (linked / file.relative_to(real)).symlink_to(file)
+    close(Embedder(linked).encode(["lid"]), [3, 4])

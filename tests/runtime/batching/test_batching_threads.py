@@ -1,0 +1,322 @@
+"""Threads that call one batcher."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from conduit_lab.core.errors import DeadlineExceeded, Overloaded
+from conduit_lab.runtime.batching import batcher as batcher_module
+from conduit_lab.runtime.batching.batcher import SHORT, Batcher
+from tests.runtime.batching.batches import PATIENCE, Batches, measured, script, until
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(16) as pool:
+        yield pool
+
+
+def enqueue(
+    pool: ThreadPoolExecutor, batcher: Batcher[int, int], items: Sequence[int]
+) -> list[Future[int]]:
+    """Let threads call, one after the other; each waits in the queue when this returns."""
+    futures = []
+    for item in items:
+        wanted = batcher.waiting + 1
+        futures.append(pool.submit(batcher.call, item))
+        until(lambda: batcher.waiting == wanted)  # noqa: B023 - called in this round
+    return futures
+
+
+def first(pool: ThreadPoolExecutor, batches: Batches, batcher: Batcher[int, int]) -> Future[int]:
+    """Let a thread call with 100; it runs when this returns."""
+    future = pool.submit(batcher.call, 100)
+    until(lambda: batches.seen)
+    return future
+
+
+def results(futures: Sequence[Future[int]]) -> list[int]:
+    return [future.result(PATIENCE) for future in futures]
+
+
+def test_a_lone_call_runs_in_its_own_thread() -> None:
+    batches = Batches()
+    assert Batcher("doubles", batches).call(21) == 42
+    assert batches.seen == [[21]]
+    assert batches.threads == [threading.get_ident()]
+
+
+def test_calls_that_come_during_a_run_are_joined(pool: ThreadPoolExecutor) -> None:
+    batches = Batches()
+    batcher = Batcher("doubles", batches)
+    with batches.held():
+        running = first(pool, batches, batcher)
+        futures = enqueue(pool, batcher, range(5))
+    assert results([running, *futures]) == [200, 0, 2, 4, 6, 8]
+    assert batches.seen == [[100], [0, 1, 2, 3, 4]]
+    assert batcher.waiting == 0
+
+
+def test_batches_are_counted_in_rows(pool: ThreadPoolExecutor) -> None:
+    batches = Batches()
+    batcher = Batcher("doubles", batches, max_rows=4)
+    with batches.held():
+        running = first(pool, batches, batcher)
+        futures = []
+        for item, rows in ((1, 2), (2, 2), (3, 1), (4, 3), (5, 0)):
+            before = batcher.waiting
+            futures.append(pool.submit(batcher.call, item, rows))
+            until(lambda: batcher.waiting > before)  # noqa: B023 - called in this round
+    assert results([running, *futures]) == [200, 2, 4, 6, 8, 10]
+    assert batches.seen == [[100], [1, 2], [3, 4], [5]]
+
+
+def test_an_item_of_max_rows_does_not_wait_for_others(pool: ThreadPoolExecutor) -> None:
+    batches = Batches()
+    batcher = measured(batches, max_rows=4)
+    with batches.held():
+        running = pool.submit(batcher.call, 1, 4)
+        until(lambda: batches.seen)
+        second = pool.submit(batcher.call, 2, 5)
+        until(lambda: len(batches.seen) == 2)
+    assert results([running, second]) == [2, 4]
+
+
+def test_every_thread_runs_one_batch_at_most(pool: ThreadPoolExecutor) -> None:
+    batches = Batches()
+    batcher = Batcher("doubles", batches, max_rows=2)
+    with batches.held():
+        running = first(pool, batches, batcher)
+        futures = enqueue(pool, batcher, range(8))
+    assert results([running, *futures]) == [200, *range(0, 16, 2)]
+    assert len(batches.seen) == 5
+    assert len(set(batches.threads)) == 5
+
+
+def test_short_runs_are_not_joined(pool: ThreadPoolExecutor) -> None:
+    together = threading.Barrier(2)
+    meet = False
+
+    def run(items: Sequence[int]) -> Sequence[int]:
+        if meet:
+            together.wait(PATIENCE)  # passes only while two threads are in here
+        return items
+
+    batcher = Batcher("same", run)
+    batcher.call(0)
+    meet = True
+    assert results([pool.submit(batcher.call, 1), pool.submit(batcher.call, 2)]) == [1, 2]
+
+
+def test_runs_that_become_long_are_joined(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batcher_module, "TURN", 0.0)  # every run is measured
+    batches = Batches()
+    batcher = measured(batches)
+    batches.seconds = 4 * SHORT
+    for _ in range(4):
+        batcher.call(0)
+    batches.forget()
+    with batches.held():
+        running = first(pool, batches, batcher)
+        futures = enqueue(pool, batcher, range(3))
+    assert results([running, *futures]) == [200, 0, 2, 4]
+    assert batches.seen == [[100], [0, 1, 2]]
+
+
+def test_a_full_queue_refuses_and_the_queued_are_answered(pool: ThreadPoolExecutor) -> None:
+    batches = Batches()
+    batcher = Batcher("doubles", batches, queue_rows=3)
+    with batches.held():
+        running = first(pool, batches, batcher)
+        futures = enqueue(pool, batcher, range(3))
+        with pytest.raises(
+            Overloaded, match="'doubles' has 3 rows waiting and takes at most 3: 1 more"
+        ):
+            batcher.call(7)
+    assert results([running, *futures]) == [200, 0, 2, 4]
+    assert batcher.call(7) == 14
+
+
+def test_an_item_larger_than_the_queue_is_taken_where_nobody_waits() -> None:
+    batches = Batches()
+    assert Batcher("doubles", batches, max_rows=64, queue_rows=8).call(1, rows=32) == 2
+
+
+def test_a_call_past_its_deadline_is_not_computed(pool: ThreadPoolExecutor) -> None:
+    batches = Batches()
+    batcher = Batcher("doubles", batches)
+    with batches.held():
+        running = first(pool, batches, batcher)
+        futures = enqueue(pool, batcher, [1])
+        with pytest.raises(DeadlineExceeded, match="'doubles' had no answer by the deadline"):
+            batcher.call(2, timeout=0.01)
+        assert batcher.waiting == 1
+    assert results([running, *futures]) == [200, 2]
+    assert batches.seen == [[100], [1]]
+
+
+def test_a_call_that_others_compute_ends_at_its_deadline(pool: ThreadPoolExecutor) -> None:
+    batches = Batches()
+    batcher = Batcher("doubles", batches)
+    with batches.held():
+        running = first(pool, batches, batcher)
+        futures = enqueue(pool, batcher, [1])
+        late = pool.submit(batcher.call, 2, 1, 0.2)
+        until(lambda: batcher.waiting == 2)
+        batches.pass_one()
+        until(lambda: len(batches.seen) == 2)  # it is held too, and the late one is in it
+        assert isinstance(late.exception(PATIENCE), DeadlineExceeded)
+    assert results([running, *futures]) == [200, 2]
+
+
+def test_no_time_at_all_is_too_late_even_when_nobody_runs() -> None:
+    batches = Batches()
+    with pytest.raises(DeadlineExceeded):
+        measured(batches).call(1, timeout=0)
+    assert batches.seen == []
+
+
+def test_a_bad_item_fails_alone(pool: ThreadPoolExecutor) -> None:
+    batches = Batches()
+    batcher = Batcher("doubles", batches)
+    with batches.held():
+        running = first(pool, batches, batcher)
+        futures = enqueue(pool, batcher, [1, 2, -3, 4, -5])
+    errors = [future.exception(PATIENCE) for future in futures]
+    assert [str(error) for error in errors if error] == ["[-3] are negative", "[-5] are negative"]
+    assert [error.__context__ for error in errors if error] == [
+        None,
+        None,
+    ]  # nobody sees another's mistake
+    assert results([running, futures[0], futures[1], futures[3]]) == [200, 2, 4, 8]
+
+
+def test_a_run_with_too_few_answers_gives_nobody_the_wrong_one(pool: ThreadPoolExecutor) -> None:
+    batches = Batches()
+    batcher: Batcher[int, int] = Batcher(
+        "doubles", lambda items: batches(items)[: 1 if 3 in items else None]
+    )
+    with batches.held():
+        running = first(pool, batches, batcher)
+        futures = enqueue(pool, batcher, range(5))
+    assert results([running, *futures]) == [200, 0, 2, 4, 6, 8]
+
+
+@pytest.mark.parametrize("kind", [StopIteration, SystemExit, GeneratorExit])
+def test_odd_errors_stay_with_their_item(
+    pool: ThreadPoolExecutor, kind: type[BaseException]
+) -> None:
+    batches = Batches()
+
+    def run(items: Sequence[int]) -> Sequence[int]:
+        answers = batches(items)
+        if 3 in items:
+            raise kind
+        return answers
+
+    batcher = Batcher("doubles", run)
+    with batches.held():
+        running = first(pool, batches, batcher)
+        futures = enqueue(pool, batcher, range(5))
+    assert isinstance(futures.pop(3).exception(PATIENCE), kind)
+    assert results([running, *futures]) == [200, 0, 2, 4, 8]
+
+
+def test_an_interrupted_thread_fails_nobody_else(pool: ThreadPoolExecutor) -> None:
+    batches = Batches()
+    interrupts = iter([False, True])
+
+    def run(items: Sequence[int]) -> Sequence[int]:
+        answers = batches(items)
+        if next(interrupts, False):
+            raise KeyboardInterrupt
+        return answers
+
+    batcher = Batcher("doubles", run)
+    with batches.held():
+        running = first(pool, batches, batcher)
+        interrupted, *others = enqueue(pool, batcher, range(5))
+    assert isinstance(interrupted.exception(PATIENCE), KeyboardInterrupt)
+    assert results([running, *others]) == [200, 2, 4, 6, 8]
+    assert batches.seen == [[100], [0, 1, 2, 3, 4], [1, 2, 3, 4]]
+
+
+def test_an_interrupted_caller_leaves_the_queue(pool: ThreadPoolExecutor) -> None:
+    batches = Batches()
+    batcher = Batcher("doubles", batches)
+    here = threading.get_ident()
+
+    def interrupt() -> None:
+        until(lambda: batcher.waiting)
+        signal.pthread_kill(here, signal.SIGINT)  # as the kernel does
+
+    with batches.held():
+        running = first(pool, batches, batcher)
+        done = pool.submit(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            batcher.call(1)
+        done.result(PATIENCE)
+        assert batcher.waiting == 0
+    assert results([running]) == [200]
+    assert batches.seen == [[100]]
+
+
+def test_an_error_keeps_nothing_alive() -> None:
+    class Sample:
+        pass
+
+    def run(items: Sequence[Sample]) -> Sequence[Sample]:
+        raise ValueError("bad")
+
+    batcher: Batcher[Sample, Sample] = Batcher("fails", run)
+    sample = Sample()
+    gone = weakref.ref(sample)
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="bad") as caught:
+            batcher.call(sample)
+        del caught, sample
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_a_forked_child_has_a_queue_of_its_own() -> None:
+    code = """
+        import os, threading
+        from conduit_lab.runtime.batching.batcher import Batcher
+
+        inside, free = threading.Event(), threading.Event()
+
+        def run(items):
+            inside.set()
+            free.wait()
+            return items
+
+        batcher = Batcher("same", run)
+        threads = [threading.Thread(target=batcher.call, args=(i,)) for i in range(3)]
+        for thread in threads:
+            thread.start()
+        inside.wait()
+        while batcher.waiting < 2:
+            pass
+        child = os.fork()
+        if not child:
+            free.set()
+            os._exit(batcher.call(7))
+        status = os.waitpid(child, 0)[1]
+        free.set()
+        for thread in threads:
+            thread.join()
+        print(os.waitstatus_to_exitcode(status), batcher.waiting)
+    """
+    assert script(code) == "7 0"

@@ -1,0 +1,210 @@
+"""Decoder: rows that join, go on together and leave, with the tokens that transformers gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conduit_lab.core.errors import ModelRunError
+from conduit_lab.models.generation.decoder_folder import DecoderFolder
+from conduit_lab.runtime.decoding.decoder import Decoder
+from conduit_lab.runtime.sessions.session import Options
+from tests.models.generation.writers import DECODERS, NAMES, WHOLE, Golden, golden
+
+ROWS = 4
+
+
+@cache
+def decoder_of(name: str) -> Decoder:
+    folder = DecoderFolder.read(DECODERS / name)
+    options = Options("cpu", threads=1)
+    return Decoder.open(
+        folder.graph(None),
+        options,
+        rows=ROWS,
+        context=folder.context,
+        heads=folder.heads,
+        width=folder.width,
+    )
+
+
+@pytest.fixture(params=NAMES)
+def decoder(request: pytest.FixtureRequest) -> Iterator[Decoder]:
+    made = decoder_of(request.param)
+    with made.held():
+        yield made
+        made.clear()
+
+
+def texts(decoder: Decoder) -> list[Golden]:
+    return golden(decoder.shared.path.parent.name)
+
+
+def test_a_row_alone_writes_what_transformers_writes(decoder: Decoder) -> None:
+    for text in texts(decoder):
+        written = [int(decoder.feed(0, text.ids).argmax())]
+        while len(written) < len(text.tokens):
+            written.append(int(decoder.step(written[-1:])[0].argmax()))
+        assert written == text.tokens
+        decoder.drop(0)
+
+
+def test_rows_of_different_lengths_that_join_on_the_way_write_the_same(decoder: Decoder) -> None:
+    wanted = texts(decoder)
+    written: list[list[int]] = []
+    step = 0
+    while not written or len(written[-1]) < 64:
+        if step % 7 == 0 and len(written) < len(wanted):
+            logits = decoder.feed(len(written), wanted[len(written)].ids)
+            written.append([int(logits.argmax())])
+        ids = [row[-1] for row in written]
+        for row, token in zip(written, decoder.step(ids).argmax(-1), strict=True):
+            row.append(int(token))
+        step += 1
+    assert [row[:64] for row in written] == [text.tokens for text in wanted]
+
+
+@pytest.mark.parametrize("size", [1, 3, 16])
+def test_a_prompt_may_be_read_in_slices(decoder: Decoder, size: int) -> None:
+    text = texts(decoder)[3]
+    whole = decoder.feed(0, text.ids)
+    decoder.drop(0)
+    for start in range(0, len(text.ids), size):
+        logits = decoder.feed(0, text.ids[start : start + size])
+    np.testing.assert_allclose(logits, whole, atol=1e-4)
+
+
+def test_a_row_goes_on_in_another_place(decoder: Decoder) -> None:
+    wanted = texts(decoder)[:3]
+    written = [[int(decoder.feed(row, text.ids).argmax())] for row, text in enumerate(wanted)]
+    decoder.step([row[-1] for row in written])
+    for row, text in enumerate(wanted):  # what the step added is the golden text's second token
+        written[row].append(text.tokens[1])
+    decoder.move(2, 0)  # the first text leaves, the last takes its place
+    order = [2, 1]
+    while len(written[2]) < 64:
+        logits = decoder.step([written[number][-1] for number in order])
+        for number, token in zip(order, logits.argmax(-1), strict=True):
+            written[number].append(int(token))
+    assert written[1] == wanted[1].tokens
+    assert written[2] == wanted[2].tokens
+
+
+def test_a_row_may_wait_outside_of_the_batch(decoder: Decoder) -> None:
+    first, second = texts(decoder)[1:3]
+    tokens = [int(decoder.feed(row, text.ids).argmax()) for row, text in enumerate((first, second))]
+    for token in first.tokens[:5]:
+        decoder.step([token])
+    assert decoder.lengths[:2].tolist() == [len(first.ids) + 5, len(second.ids)]
+    assert decoder.step([first.tokens[5], tokens[1]]).argmax(-1).tolist() == [
+        first.tokens[6],
+        second.tokens[1],
+    ]
+
+
+def test_a_saved_prefix_begins_another_row(decoder: Decoder) -> None:
+    text = texts(decoder)[2]
+    whole = decoder.feed(0, text.ids)
+    saved = decoder.save(0, 20)
+    decoder.load(1, saved, 17)
+    np.testing.assert_allclose(decoder.feed(1, text.ids[17:]), whole, atol=1e-4)
+
+
+def test_clear_gives_the_memory_back_and_rows_begin_anew(decoder: Decoder) -> None:
+    text = texts(decoder)[0]
+    decoder.feed(0, text.ids)
+    decoder.step([text.tokens[0]])
+    decoder.clear()
+    assert not decoder.lengths.any()
+    assert int(decoder.feed(0, text.ids).argmax()) == text.tokens[0]
+
+
+def test_the_cache_is_one_buffer_where_the_graph_attends_by_group_query() -> None:
+    assert [name for name in NAMES if decoder_of(name).signature.whole] == list(WHOLE)
+
+
+def test_rows_begin_together_where_the_graph_attends_by_group_query() -> None:
+    assert [name for name in NAMES if decoder_of(name).begins_together] == list(WHOLE)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(1, 64), min_size=1, max_size=ROWS - 1), st.integers(0, 2**16))
+def test_rows_that_begin_together_go_on_like_rows_that_were_fed_alone(
+    name: str, sizes: list[int], seed: int
+) -> None:
+    decoder = decoder_of(name)
+    random = np.random.default_rng(seed)
+    texts = [random.integers(3, decoder.vocabulary, size).tolist() for size in sizes]
+    before = random.integers(3, decoder.vocabulary, 9).tolist()
+    with decoder.held():
+        decoder.clear()
+        alone = []
+        for row, ids in enumerate([before, *texts]):
+            alone.append(decoder.feed(row, ids))
+        stepped = decoder.step([5] * len(alone)).copy()
+        for row in range(len(alone)):
+            decoder.drop(row)
+        decoder.feed(0, before)
+        np.testing.assert_allclose(decoder.feed_all(1, texts), alone[1:], atol=2e-5)
+        assert decoder.lengths[: len(alone)].tolist() == [9, *sizes]
+        np.testing.assert_allclose(decoder.step([5] * len(alone)), stepped, atol=2e-5)
+        decoder.clear()
+
+
+def test_rows_whose_run_fails_stay_empty() -> None:
+    decoder = decoder_of("llama")
+    with decoder.held():
+        with pytest.raises(ModelRunError):
+            decoder.feed_all(0, [[5, 6, 7], [5, decoder.vocabulary]])
+        assert not decoder.lengths.any()
+        decoder.clear()
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2"])
+@settings(max_examples=25, deadline=None)
+@given(
+    moves=st.lists(
+        st.tuples(
+            st.sampled_from(["join", "step", "leave"]), st.integers(0, 3), st.integers(1, 40)
+        ),
+        max_size=25,
+    )
+)
+def test_in_any_order_of_joining_and_leaving_a_row_gives_the_logits_it_gives_alone(
+    name: str, moves: list[tuple[str, int, int]]
+) -> None:
+    decoder = decoder_of(name)
+    rows: list[list[int]] = []
+    random = np.random.default_rng(0)
+    with decoder.held():
+        decoder.clear()
+        for kind, which, size in moves:
+            if kind == "join" and len(rows) < ROWS:
+                ids = random.integers(3, decoder.vocabulary, size).tolist()
+                decoder.feed(len(rows), ids)
+                rows.append(ids)
+            elif kind == "step" and rows:
+                ids = random.integers(3, decoder.vocabulary, len(rows)).tolist()
+                logits = decoder.step(ids).copy()
+                for tokens, token in zip(rows, ids, strict=True):
+                    tokens.append(token)
+            elif kind == "leave" and which < len(rows):
+                if which < len(rows) - 1:
+                    decoder.move(len(rows) - 1, which)
+                else:
+                    decoder.drop(which)
+                rows[which] = rows[-1]
+                rows.pop()
+        if rows:
+            ids = [5] * len(rows)
+            logits = decoder.step(ids).copy()
+            for row, tokens in enumerate(rows):
+                decoder.clear()
+                np.testing.assert_allclose(logits[row], decoder.feed(0, [*tokens, 5]), atol=2e-4)
+        decoder.clear()

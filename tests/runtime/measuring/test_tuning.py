@@ -1,0 +1,192 @@
+"""A kept choice is used for the content and the machine it was made for, and for no other."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from conduit_lab.runtime.measuring import tuning
+from conduit_lab.runtime.measuring.tuning import Tuned, place, read_tuning, write_tuning
+from conduit_lab.runtime.sessions.session import Options
+from tests.runtime import graphs
+
+few = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+BEST = Tuned(
+    asked="auto", device="auto", runs_on="cpu", threads=1, graph_level="basic", batch_size=32
+)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return graphs.linear(tmp_path / "m.onnx", np.ones((3, 2)))
+
+
+def reason(model: Path, caplog: pytest.LogCaptureFixture) -> str:
+    """Return why the choice of `model` is not used: the one line of the log."""
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "conduit_lab"):
+        assert read_tuning(model) is None
+    (line,) = caplog.messages
+    assert "m.onnx.tuning.json is not used: " in line
+    return line.partition("used: ")[2]
+
+
+def test_what_is_written_is_read(model: Path) -> None:
+    assert write_tuning(model, BEST) == place(model) == model.with_name("m.onnx.tuning.json")
+    assert read_tuning(model) == BEST
+    assert sorted(path.name for path in model.parent.iterdir()) == ["m.onnx", "m.onnx.tuning.json"]
+
+
+def test_without_a_choice_there_is_none_and_nothing_is_said(
+    model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert read_tuning(model) is None
+    assert not caplog.messages
+
+
+def test_a_choice_whose_model_is_gone_is_no_error(model: Path) -> None:
+    write_tuning(model, BEST)
+    model.unlink()
+    assert read_tuning(model) is None
+
+
+def test_a_later_choice_takes_the_place(model: Path) -> None:
+    write_tuning(model, BEST)
+    write_tuning(model, Tuned(threads=2))
+    assert read_tuning(model) == Tuned(threads=2)
+
+
+def test_weights_have_a_choice_too(tmp_path: Path) -> None:
+    np.savez(tmp_path / "m.npz", W0=np.ones((1, 1)))
+    write_tuning(tmp_path / "m.npz", Tuned(runs_on="numpy", batch_size=64))
+    assert read_tuning(tmp_path / "m.npz") == Tuned(runs_on="numpy", batch_size=64)
+
+
+def test_another_content_is_not_run_with_it(model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_tuning(model, BEST)
+    graphs.linear(model, np.zeros((3, 2)))
+    assert "m.onnx has changed since it was tuned" in reason(model, caplog)
+
+
+def test_other_external_data_is_another_content(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = graphs.with_external_data(tmp_path / "m.onnx", "m.bin")
+    (tmp_path / "m.bin").write_bytes(bytes(24))
+    write_tuning(model, BEST)
+    (tmp_path / "m.bin").write_bytes(bytes([1] * 24))
+    assert "has changed" in reason(model, caplog)
+
+
+@pytest.mark.parametrize("what", ["processor", "devices", "onnxruntime"])
+def test_another_machine_is_named(
+    model: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    write_tuning(model, BEST)
+    there = tuning.machine_facts(model) | {what: "another"}
+    monkeypatch.setattr(tuning, "machine", lambda _: there)
+    assert f"it was made on another machine ({what})" in reason(model, caplog)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@few
+@given(content=JSON | st.fixed_dictionaries({"model": JSON, "machine": JSON, "best": JSON}))
+def test_any_json_is_refused_and_never_an_error(tmp_path: Path, content: Any) -> None:
+    model = tmp_path / "m.npz"
+    np.savez(model, W0=np.ones((1, 1)))
+    place(model).write_text(json.dumps(content))
+    assert read_tuning(model) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{", b"[" * 100_000])
+def test_what_is_no_json_is_refused(
+    model: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    place(model).write_bytes(content)
+    assert "it is no tuning file" in reason(model, caplog)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"threads": -1},
+        {"threads": 10**9},
+        {"threads": True},
+        {"threads": "1"},
+        {"graph_level": "most"},
+        {"graph_level": []},
+        {"device": None},
+        {"batch_size": 0},
+        {"batch_size": 1.5},
+        {"library": "/tmp/evil.so"},
+    ],
+)
+def test_a_field_that_cannot_be_is_refused(
+    model: Path, caplog: pytest.LogCaptureFixture, field: dict[str, Any]
+) -> None:
+    content = json.loads(write_tuning(model, BEST).read_text())
+    content["best"] |= field
+    place(model).write_text(json.dumps(content))
+    assert "it is no tuning file" in reason(model, caplog)
+
+
+def test_a_very_long_file_is_not_read(model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_tuning(model, BEST)
+    with place(model).open("a") as file:
+        file.write(" " * 100_000)
+    assert "it is no tuning file" in reason(model, caplog)
+
+
+# What it does to the options of who loads the model
+
+MOVED = Tuned(asked="auto", device="cuda", runs_on="cuda", threads=0)
+FIXED = Tuned(asked="cuda", device="cuda", runs_on="cuda", graph_level="basic")
+
+
+@pytest.mark.parametrize(
+    ("tuned", "wanted", "options"),
+    [
+        (BEST, Options(), Options(threads=1, graph_level="basic")),
+        (BEST, Options("cpu"), Options("cpu", threads=1, graph_level="basic")),
+        (BEST, Options("cuda"), Options("cuda")),
+        (BEST, Options(timeout=3), Options(timeout=3, threads=1, graph_level="basic")),
+        (MOVED, Options(), Options("cuda", fallback=True)),
+        (MOVED, Options(fallback=False), Options("cuda", fallback=False)),
+        (MOVED, Options("cpu"), Options("cpu")),
+        (FIXED, Options("cuda"), Options("cuda", graph_level="basic")),
+        (FIXED, Options(), Options()),
+    ],
+)
+def test_options_are_tuned_for_the_device_that_was_asked_for(
+    tuned: Tuned, wanted: Options, options: Options
+) -> None:
+    assert tuned.options(wanted) == options
+
+
+@pytest.mark.parametrize(
+    ("tuned", "words"),
+    [
+        (BEST, "cpu, 1 thread, graph level basic, batches of 32"),
+        (Tuned(), "cpu, onnxruntime's choice of threads, graph level all"),
+        (Tuned(runs_on="numpy", batch_size=8), "numpy, batches of 8"),
+    ],
+)
+def test_a_choice_in_words(tuned: Tuned, words: str) -> None:
+    assert str(tuned) == words

@@ -1,0 +1,127 @@
+"""A device that fails hands over to the CPU, says so, and is never changed in silence."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conduit_lab.core.errors import DeviceError, ModelInputError, ModelLoadError, ModelRunError
+from conduit_lab.core.trace import recorder
+from conduit_lab.runtime.sessions.cache import SessionCache
+from conduit_lab.runtime.sessions.session import Options, Session
+from tests.runtime import fake_device, graphs
+from tests.runtime.fake_device import FakeDevice
+
+WEIGHT = np.arange(6, dtype=np.float32).reshape(3, 2)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
+    return fake_device.plug_in(monkeypatch)
+
+
+@pytest.fixture
+def linear(tmp_path: Path) -> Path:
+    return graphs.linear(tmp_path / "linear.onnx", WEIGHT)
+
+
+def rows(count: int) -> dict[str, np.ndarray]:
+    return {"input": np.ones((count, 3), np.float32)}
+
+
+def test_what_does_not_fit_the_device_runs_on_the_cpu_and_the_next_call_on_the_device(
+    gpu: FakeDevice, linear: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gpu.max_rows = 10
+    session = Session(linear)
+    with caplog.at_level(logging.WARNING, "conduit_lab"):
+        for _ in range(2):
+            np.testing.assert_array_equal(session.run(rows(50))[0], np.ones((50, 3)) @ WEIGHT)
+            session.run(rows(1))
+    assert (session.device, session.fallbacks, gpu.runs) == ("cuda", 2, 4)
+    assert session.note.startswith("cuda failed: it asked for")
+    (warning,) = caplog.records  # once
+    assert warning.message.startswith(f"{linear} was run on the CPU: cuda failed: it asked for ")
+
+
+def test_a_lost_device_is_left_after_three_failures(
+    gpu: FakeDevice, linear: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = Session(linear)
+    gpu.lost = True
+    with caplog.at_level(logging.WARNING, "conduit_lab"):
+        for _ in range(5):
+            np.testing.assert_array_equal(session.run(rows(1))[0], np.ones((1, 3)) @ WEIGHT)
+    assert (session.device, gpu.runs) == ("cpu", 3)
+    assert "stays on the CPU: cuda failed 3 times in a row" in caplog.text
+
+
+def test_a_device_that_was_asked_for_is_not_replaced(gpu: FakeDevice, linear: Path) -> None:
+    session = Session(linear, Options("cuda"))
+    gpu.max_rows = 10
+    with pytest.raises(ModelRunError, match=r"linear\.onnx failed on cuda: it asked for"):
+        session.run(rows(50))
+    gpu.lost, gpu.max_rows = True, None
+    with pytest.raises(ModelRunError, match="CUDA failure 999"):
+        session.run(rows(1))
+    gpu.lost = False
+    assert session.run(rows(1))[0].shape == (1, 2)
+
+
+def test_a_device_that_was_asked_for_may_be_replaced_where_that_is_said(
+    gpu: FakeDevice, linear: Path
+) -> None:
+    session = Session(linear, Options("cuda:1", fallback=True))
+    gpu.lost = True
+    assert session.run(rows(2))[0].shape == (2, 2)
+    assert session.fallbacks == 1
+
+
+def test_bad_input_is_no_failure_of_the_device(gpu: FakeDevice, linear: Path) -> None:
+    session = Session(linear)
+    with pytest.raises(ModelInputError):
+        session.run({"input": np.ones((1, 4), np.float32)})
+    assert session.fallbacks == 0
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_device_that_cannot_load_the_model(
+    gpu: FakeDevice, linear: Path, silent: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    if silent:
+        gpu.loads = False
+    else:
+        gpu.refuses = "no kernel image is available"
+    with caplog.at_level(logging.WARNING, "conduit_lab"):
+        session = Session(linear)
+    assert session.device == "cpu"
+    assert session.note
+    assert len(caplog.records) == 1
+    with pytest.raises(DeviceError if silent else ModelLoadError):
+        Session(linear, Options("cuda"))
+    assert Session(linear, Options("cuda", fallback=True)).device == "cpu"
+
+
+def test_a_run_on_the_cpu_instead_is_in_the_trace(gpu: FakeDevice, linear: Path) -> None:
+    shared = SessionCache().open(linear)
+    gpu.max_rows = 10
+    with recorder.record("call") as spans, recorder.span("linear", "predict"):
+        shared.run(rows(50), 50)
+    assert spans["linear"].note.startswith("cpu: cuda failed: it asked for")
+    with recorder.record("call") as spans, recorder.span("linear", "predict"):
+        shared.run(rows(1))
+    assert spans["linear"].note == ""
+    assert "1 on the CPU instead" in shared.statistics()
+
+
+def test_a_model_that_is_on_the_cpu_for_good_says_so_in_each_trace(
+    gpu: FakeDevice, linear: Path
+) -> None:
+    gpu.loads = False
+    shared = SessionCache().open(linear)
+    with recorder.record("call") as spans, recorder.span("linear", "predict"):
+        shared.run(rows(1))
+    assert spans["linear"].note.startswith("cpu: ")

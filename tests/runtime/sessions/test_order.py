@@ -1,0 +1,123 @@
+"""The order of a pipeline's models is learnt, and an evicted one is there before it is asked for."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from time import monotonic, sleep
+
+import numpy as np
+import pytest
+
+from conduit_lab.core.trace import recorder
+from conduit_lab.runtime.sessions.cache import SessionCache, Shared
+from tests.runtime import graphs
+
+X = {"input": np.ones((1, 3), np.float32)}
+
+
+@pytest.fixture
+def cache() -> SessionCache:
+    return SessionCache(2**30)
+
+
+@pytest.fixture
+def models(cache: SessionCache, tmp_path: Path) -> list[Shared]:
+    return [cache.open(graphs.linear(tmp_path / f"{i}.onnx", np.full((3, 2), i))) for i in range(4)]
+
+
+def call(pipeline: str, *used: Shared) -> None:
+    """Use the models in this order, as one call of a pipeline would."""
+    with recorder.record(pipeline):
+        for shared in used:
+            with recorder.span(shared.path.stem, "predict"):
+                shared.run(X)
+
+
+def comes(shared: Shared) -> bool:
+    """Wait until a model is loaded by somebody else."""
+    ends = monotonic() + 10
+    while not shared.loaded and monotonic() < ends:
+        sleep(0.001)
+    return shared.loaded
+
+
+def test_the_model_that_follows_is_loaded_while_the_one_before_runs(
+    cache: SessionCache, models: list[Shared]
+) -> None:
+    a, b, c, _ = models
+    for _ in range(3):
+        call("p", a, b, c)
+    b.close()
+    call("p", a)
+    assert comes(b)
+    assert (cache.order.preloads, b.loads) == (1, 2)
+
+
+def test_the_first_model_of_the_next_call_follows_the_last(models: list[Shared]) -> None:
+    a, b, _, _ = models
+    for _ in range(3):
+        call("p", a, b)
+    a.close()
+    call("p", b)
+    assert comes(a)
+
+
+def test_each_pipeline_has_its_own_order(cache: SessionCache, models: list[Shared]) -> None:
+    a, b, c, _ = models
+    for _ in range(3):
+        call("p", a, b)
+        call("q", a, c)
+    b.close()
+    c.close()
+    call("q", a)
+    assert comes(c)
+    assert not b.loaded
+
+
+def test_nothing_is_loaded_on_a_guess(cache: SessionCache, models: list[Shared]) -> None:
+    a, b, c, d = models
+    for follower in (b, c, d):
+        call("p", a, follower)
+    for shared in (b, c, d):
+        shared.close()
+    call("p", a)
+    assert cache.order.preloads == 0
+
+
+def test_calls_outside_of_a_pipeline_teach_nothing(
+    cache: SessionCache, models: list[Shared]
+) -> None:
+    a, b, _, _ = models
+    for _ in range(5):
+        a.run(X)
+        b.run(X)
+    b.close()
+    a.run(X)
+    assert cache.order.preloads == 0
+
+
+def test_several_runs_of_one_model_are_one_step(models: list[Shared]) -> None:
+    a, b, _, _ = models
+    for _ in range(3):
+        call("p", a, a, a, a, b)
+    b.close()
+    call("p", a)
+    assert comes(b)
+
+
+def test_a_preload_that_fails_is_a_warning(
+    models: list[Shared], caplog: pytest.LogCaptureFixture
+) -> None:
+    a, b, _, _ = models
+    for _ in range(3):
+        call("p", a, b)
+    b.close()
+    b.path.write_bytes(b"broken")
+    with caplog.at_level(logging.WARNING, "conduit_lab"):
+        call("p", a)
+        ends = monotonic() + 10
+        while "preload" not in caplog.text and monotonic() < ends:
+            sleep(0.001)
+    assert "preload" in caplog.text
+    assert not b.loaded
