@@ -7,7 +7,9 @@ ever.
 from __future__ import annotations
 
 import os
+import threading
 import weakref
+from collections.abc import Callable
 from itertools import count
 from time import monotonic
 from typing import Any, NamedTuple
@@ -35,6 +37,20 @@ def free_in_child(owner: object, *names: str, torn: str | None = None) -> None:
     """
     key = next(_numbers)
     _owned[key] = _Owned(weakref.ref(owner, lambda _: _owned.pop(key, None)), names, torn)
+
+
+def in_forked_child(reset: Callable[[], object]) -> None:
+    """Call `reset` in every forked child: there, only the forking thread lives on."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=reset)
+
+
+def hold_at_fork(lock: threading.Lock) -> None:
+    """Hold `lock` over every fork: the child then finds it free and its state whole."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+        )
 
 
 def _hold() -> None:

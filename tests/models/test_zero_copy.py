@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conduit_lab import Sequence
+from conduit_lab import Sequential
 from conduit_lab.core.spec import Array
 from conduit_lab.models.model import Model
 from conduit_lab.runtime.sessions.session import Options, Session
@@ -56,7 +56,7 @@ def test_nothing_is_copied_between_models_on_the_cpu(
         assert isinstance(engine, Session)
         counters.append(Counter(engine._session, given))
         monkeypatch.setattr(engine, "_session", counters[-1])
-    got = Sequence(*models)(x)
+    got = Sequential(*models)(x)
     assert sum(counter.copied for counter in counters) == 0
     np.testing.assert_allclose(got, x @ WEIGHTS[0] @ WEIGHTS[1] @ WEIGHTS[2], rtol=1e-4)
 
@@ -82,7 +82,7 @@ def test_what_is_on_a_device_stays_there_until_the_end(
     models: list[Model], on_device: list[DeviceTensor], shape: tuple[int, ...]
 ) -> None:
     x = np.ones(shape, np.float32)
-    got = Sequence(*models)(x)
+    got = Sequential(*models)(x)
     assert isinstance(got, np.ndarray)
     np.testing.assert_allclose(got, x @ WEIGHTS[0] @ WEIGHTS[1] @ WEIGHTS[2], rtol=1e-4)
     assert [tensor.copied for tensor in on_device] == [False, False]
@@ -91,7 +91,7 @@ def test_what_is_on_a_device_stays_there_until_the_end(
 def test_a_function_in_between_gets_an_array(
     models: list[Model], on_device: list[DeviceTensor]
 ) -> None:
-    got = Sequence(models[0], lambda array: array * 2, models[1])(np.ones(3, np.float32))
+    got = Sequential(models[0], lambda array: array * 2, models[1])(np.ones(3, np.float32))
     np.testing.assert_allclose(got, 2 * np.ones(3) @ WEIGHTS[0] @ WEIGHTS[1], rtol=1e-4)
     assert on_device == []
 
@@ -102,7 +102,7 @@ def test_models_of_two_devices_hand_arrays_on(
     other = Model(models[1].path)
     other.options = Options("cpu", timeout=5)
     np.testing.assert_allclose(
-        Sequence(models[0], other)(np.ones(3, np.float32)),
+        Sequential(models[0], other)(np.ones(3, np.float32)),
         np.ones(3) @ WEIGHTS[0] @ WEIGHTS[1],
         rtol=1e-4,
     )

@@ -79,6 +79,11 @@ def text(content: str, limit: int = 20_000) -> str:
     )
 
 
+def picture(url: str) -> str:
+    """Return an image, given as a data URL, at most as wide as the cell."""
+    return f'<img src="{escape(url)}" alt="" style="max-width:100%;max-height:480px">'
+
+
 def columns(
     names: Sequence[str], rows: Iterable[Sequence[Any]], numeric: Collection[str] = ()
 ) -> str:

@@ -1,0 +1,81 @@
+"""Equality of answers: within rounding for numbers, exact for everything else."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+MAX_QUOTED_CHARACTERS = 80  # of a JSON value in a difference
+
+
+def same_answer(expected: Any, got: Any, relative: float, absolute: float) -> bool:
+    """Return whether two answers of a model are equal within a tolerance.
+
+    Arrays, and lists and dicts of them, are compared number by number: |a - b| is at most
+    `relative` · |b| + `absolute` · the largest finite number of `expected`, since an answer may be
+    small everywhere. NaN equals NaN. Integers, text and booleans must be equal.
+    """
+    if isinstance(expected, list):
+        return len(expected) == len(got) and all(
+            same_answer(a, b, relative, absolute) for a, b in zip(expected, got, strict=True)
+        )
+    if isinstance(expected, dict):  # of scores by class
+        a, b = (np.array(list(answer.values())) for answer in (expected, got))
+        return expected.keys() == got.keys() and same_answer(a, b, relative, absolute)
+    if (
+        not isinstance(expected, np.ndarray)
+        or expected.shape != got.shape
+        or expected.dtype.kind != "f"
+    ):
+        return bool(np.array_equal(expected, got))
+    finite = expected[np.isfinite(expected)]
+    near = absolute * float(np.abs(finite).max(initial=0.0))
+    return bool(np.allclose(expected, got, relative, near, equal_nan=True))
+
+
+def first_difference(
+    expected: Any, got: Any, *, relative: float, absolute: float, where: str = "answer"
+) -> str | None:
+    """Return the first place where two JSON values differ, in words, or None.
+
+    Text, booleans and integers must be equal, other numbers close:
+    |a - b| ≤ max(`absolute`, `relative` · max(|a|, |b|)).
+    """
+    if isinstance(expected, dict) and isinstance(got, dict):
+        if expected.keys() != got.keys():
+            return f"{where} has the keys {sorted(got)}, not {sorted(expected)}"
+        return _first(
+            first_difference(
+                expected[key],
+                got[key],
+                relative=relative,
+                absolute=absolute,
+                where=f"{where}.{key}",
+            )
+            for key in expected
+        )
+    if isinstance(expected, list) and isinstance(got, list):
+        if len(expected) != len(got):
+            return f"{where} has {len(got)} items, not {len(expected)}"
+        return _first(
+            first_difference(e, g, relative=relative, absolute=absolute, where=f"{where}[{i}]")
+            for i, (e, g) in enumerate(zip(expected, got, strict=True))
+        )
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (expected, got))
+    if numbers and (isinstance(expected, float) or isinstance(got, float)):
+        same = math.isclose(expected, got, rel_tol=relative, abs_tol=absolute)
+    else:
+        same = type(expected) is type(got) and expected == got
+    return None if same else f"{where} is {_quoted(got)}, not {_quoted(expected)}"
+
+
+def _quoted(value: Any) -> str:
+    return json.dumps(value)[:MAX_QUOTED_CHARACTERS]
+
+
+def _first(differences: Iterable[str | None]) -> str | None:
+    return next((difference for difference in differences if difference), None)

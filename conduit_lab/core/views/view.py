@@ -1,0 +1,98 @@
+"""View: what a value shows of itself, and the mixin that turns it into text and static HTML."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from conduit_lab.core.views import charts, html
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under named columns; at most `html.MAX_ROWS` are shown, and the others are counted.
+
+    `numeric` columns are right-aligned, `wide` ones get room for running text. `total` is the
+    number of rows where `rows` holds only the first of them.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    numeric: Collection[str] = ()
+    wide: Collection[str] = ()
+    total: int | None = None
+
+    @property
+    def _more(self) -> int:
+        return (len(self.rows) if self.total is None else self.total) - html.MAX_ROWS
+
+    def plain(self) -> str:
+        """Return the table as aligned text."""
+        shown = html.columns(self.columns, self.rows[: html.MAX_ROWS], self.numeric)
+        return f"{shown}\n{self._more} more rows" if self._more > 0 else shown
+
+    def html(self) -> str:
+        """Return the table as static HTML."""
+        shown = html.table(self.columns, self.rows[: html.MAX_ROWS], self.numeric, self.wide)
+        return shown + html.more(self._more + html.MAX_ROWS)
+
+
+@dataclass(frozen=True)
+class View:
+    """What a value shows: its kind and name, the facts that matter, and the parts below.
+
+    The parts are shown in this order: `tables`, `text` (running text, bounded in height), `image`
+    (a data URL), `children`. A `chart` is a form of its own beside text and HTML.
+    """
+
+    kind: str
+    name: str = ""
+    facts: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    text: str = ""
+    image: str | None = None
+    chart: charts.Chart | None = None
+    children: Sequence[View] = field(default=())
+
+    def plain(self) -> str:
+        """Return the view as text: its header line, then each part."""
+        head = " · ".join([f"{self.kind} {self.name!r}" if self.name else self.kind, *self.facts])
+        parts = [head, *(table.plain() for table in self.tables if table.rows)]
+        parts += [self.text] if self.text else []
+        return "\n".join([*parts, *(child.plain() for child in self.children)])
+
+    def html(self) -> str:
+        """Return the view as static HTML; everything in it is escaped."""
+        parts = [html.header(self.kind, self.name, self.facts)]
+        parts += [table.html() for table in self.tables if table.rows]
+        parts += [html.text(self.text)] if self.text else []
+        parts += [html.picture(self.image)] if self.image is not None else []
+        return "".join([*parts, *(child.html() for child in self.children)])
+
+    def bundle(self, plain: str) -> dict[str, Any]:
+        """Return the MIME bundle: `plain` as text, the static HTML, and the chart if there is one."""
+        bundle: dict[str, Any] = {"text/plain": plain, "text/html": self.html()}
+        if self.chart is not None:
+            bundle[charts.MIME] = self.chart.spec
+        return bundle
+
+
+class Viewed(ABC):
+    """Gives a class its repr and its MIME bundle, both made of its `View`.
+
+    A class with a shorter repr of its own overrides `__repr__`; the bundle then has that as text.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def _view(self) -> View:
+        """Return what to show. It never runs a model, opens a file or touches a device."""
+
+    def __repr__(self) -> str:
+        return self._view().plain()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return self._view().bundle(repr(self))
