@@ -22,8 +22,8 @@ from typing import Any
 from conduit_lab.core.errors import ConduitError, MissingExtra
 from conduit_lab.core.paths import find_root
 from conduit_lab.core.views import figures, html
-from conduit_lab.export.example import Example
 from conduit_lab.export.replay import running
+from conduit_lab.serving.recorded import Example
 from conduit_lab.vectors.store import VectorStore
 
 OPEN_STREAMS = 50

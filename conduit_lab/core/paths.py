@@ -9,6 +9,9 @@ from pathlib import Path
 
 _root: ContextVar[Path | None] = ContextVar("conduit_lab_root", default=None)
 
+# The two halves of `use_root` for the request path, where a context manager costs more than a call.
+enter_root, leave_root = _root.set, _root.reset
+
 
 def find_root(start: Path | None = None) -> Path:
     """Return the nearest folder at or above `start` (default: here) that holds a `pyproject.toml`, else `start`."""

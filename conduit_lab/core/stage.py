@@ -1,70 +1,113 @@
-"""Stage: the one thing that composes. Models, functions and combinators are stages."""
+"""Stage: the one thing that composes. Models, functions, endpoints and combinators are stages."""
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import anyio.to_thread
 
+from conduit_lab.core.errors import InputError
 from conduit_lab.core.spec import TensorSpec
-from conduit_lab.core.trace import recorder
+from conduit_lab.core.streams.stream import Stream
+from conduit_lab.core.trace.span import Kind, Span, current
 
 
 class Stage(ABC):
-    """Something callable with one value in and one value out.
+    """Something callable with one value in and one value out, alone or as part of a tree.
 
-    A stage has a `name`, input and output specs where they are known, and three ways to be called:
-    `stage(value)`, `stage.batch(values)` and `await stage.acall(value)`.
+    A stage has a `name`, input and output specs where they are known, and the stages it is made of
+    as `children`. It is called as `stage(value)`, `stage.batch(values)`, `await stage.acall(value)`
+    and, where its answer comes in chunks, `stage.stream(value)`. A subclass writes `run`, and
+    `arun` where it can await its work instead of taking a thread.
     """
 
     name: str
-    kind: recorder.Kind = "call"
+    kind: Kind = "call"
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """Specs of what the stage takes; empty where it takes any Python value."""
+        """Specs of the arrays that the stage takes; empty where it takes any Python value."""
         return ()
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """Specs of what the stage gives; empty where it gives any Python value."""
+        """Specs of the arrays that the stage gives; empty where it gives any Python value."""
+        return ()
+
+    @property
+    def children(self) -> tuple[Stage, ...]:
+        """The stages that this one calls, in order; empty for a leaf."""
         return ()
 
     @abstractmethod
     def run(self, value: Any) -> Any:
         """Do the work. Call the stage itself instead, so that a trace sees it."""
 
+    async def arun(self, value: Any) -> Any:
+        """Do the work from an event loop, which stays free: by default on a worker thread."""
+        return await anyio.to_thread.run_sync(self.run, value)
+
     def __call__(self, value: Any) -> Any:
         """Run the stage on one value."""
-        if recorder.current() is None:
+        here = current()
+        if here is None:
             return self.run(value)
-        with recorder.span(self.name, self.kind, self, value) as span:
-            result = self.run(value)
-            if span is not None:
-                span.output = result
-            return result
+        with here.child(self.name, self.kind, self, value) as span:
+            span.output = result = self.run(value)
+        return result
+
+    def acall(self, value: Any) -> Coroutine[Any, Any, Any]:
+        """Run the stage on one value from an event loop, which stays free; to be awaited."""
+        here = current()  # a coroutine of its own would cost a tenth of a small model's run
+        return self.arun(value) if here is None else self._arecorded(value, here)
+
+    async def _arecorded(self, value: Any, here: Span) -> Any:
+        with here.child(self.name, self.kind, self, value) as span:
+            span.output = result = await self.arun(value)
+        return result
 
     def batch(self, values: Sequence[Any]) -> list[Any]:
-        """Return one result for each value, in order."""
+        """Return one result per value, in order."""
         return [self(value) for value in values]
 
-    async def acall(self, value: Any) -> Any:
-        """Run the stage on a worker thread and return its result; the event loop stays free."""
-        return await anyio.to_thread.run_sync(self, value)
+    def stream(self, value: Any, /) -> Stream[Any]:
+        """Return a stream of the answer's chunks; `InputError` for a stage that answers whole."""
+        raise InputError(
+            f"{self.name!r} expects a call, not stream(): it answers whole. Use {self.name}(value)"
+        )
+
+    def hand_on(self, value: Any, following: Stage) -> Any:
+        """Run the stage for `following`, to which the result may go in a form of its own.
+
+        Two models on one accelerator leave a tensor there; by default this is a plain call.
+        """
+        return self(value)
+
+    async def ahand_on(self, value: Any, following: Stage) -> Any:
+        """Run the stage for `following` from an event loop."""
+        return await self.acall(value)
 
 
 class Function(Stage):
-    """A Python function of one argument as a stage."""
+    """A Python function of one argument as a stage; an `async def` one is for `acall` only."""
 
     def __init__(self, function: Callable[[Any], Any], name: str | None = None) -> None:
         self.function = function
         self.name = name or str(getattr(function, "__name__", type(function).__name__))
+        self._is_async = inspect.iscoroutinefunction(function)
 
     def run(self, value: Any) -> Any:
         """Call the function."""
         return self.function(value)
+
+    async def arun(self, value: Any) -> Any:
+        """Await an `async def` function; call any other one on a worker thread."""
+        if self._is_async:
+            return await self.function(value)
+        return await anyio.to_thread.run_sync(self.function, value)
 
     def __repr__(self) -> str:
         return f"Function({self.name!r})"
@@ -76,4 +119,4 @@ def as_stage(value: Any) -> Stage:
         return value
     if callable(value):
         return Function(value)
-    raise TypeError(f"a stage is a Stage or a callable of one argument, got {type(value).__name__}")
+    raise TypeError(f"expected a Stage or a callable of one argument, got {type(value).__name__}")

@@ -51,7 +51,13 @@ class Closure:
     `warnings` what the user should know.
     """
 
-    def __init__(self, app: App, folder: Path, statements: list[str] | None) -> None:
+    def __init__(
+        self,
+        app: App,
+        folder: Path,
+        statements: list[str] | None,
+        namespace: dict[str, Any] | None = None,
+    ) -> None:
         self.app = app
         self.folder = folder
         self.pieces: list[str] = []
@@ -62,7 +68,7 @@ class Closure:
         self._late: list[str] = []
         self._copied: dict[Path, Path] = {}
         self._stores: dict[str, VectorStore] = {}
-        self._namespace = _namespace(app)
+        self._namespace = _namespace(app, namespace)
         self._sources = Sources(
             statements if statements is not None else [_module_source(self._namespace)]
         )
@@ -206,7 +212,7 @@ class Closure:
         imported = statement is not None and isinstance(statement.node, ast.Import | ast.ImportFrom)
         return isinstance(value, ModuleType) or (imported and not values.is_plain(value))
 
-    def _endpoint(self, endpoint: Endpoint, chain: Chain) -> None:
+    def _endpoint(self, endpoint: Endpoint[..., Any], chain: Chain) -> None:
         if endpoint.app is not self.app:
             raise ExportError(f"{endpoint.name} belongs to another app (needed by {_shown(chain)})")
         if f"{endpoint.method} {endpoint.path}" in self._done:
@@ -215,14 +221,12 @@ class Closure:
             self._rag_endpoint(endpoint, chain)
             return
         self._done |= {f"{endpoint.method} {endpoint.path}", endpoint.name}
-        for part in endpoint.parts.values():
-            for path in part if isinstance(part, list) else [part]:
-                if isinstance(path, str | Path):
-                    self._model_file(path, chain)
+        for path in endpoint.files:
+            self._model_file(path, chain)
         self._definition(endpoint.name, endpoint.function, (*chain, endpoint.name), endpoint.path)
         self._ready.add(endpoint.name)
 
-    def _rag_endpoint(self, endpoint: RagEndpoint, chain: Chain) -> None:
+    def _rag_endpoint(self, endpoint: RagEndpoint[Any], chain: Chain) -> None:
         """Serve the Rag again; one call makes both of its endpoints."""
         key = f"rag {endpoint.at}"
         if key in self._done:
@@ -460,21 +464,34 @@ class Closure:
         self._emit(statement, name, chain)
 
 
-def _namespace(app: App) -> dict[str, Any]:
-    """Return the globals of the session that the endpoints live in."""
-    found = [
-        e.namespace if isinstance(e, RagEndpoint) else e.function.__globals__ for e in app.endpoints
-    ]
-    spaces = {id(space): space for space in found}
-    if not spaces:
+def _namespace(app: App, given: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the globals that the registered functions live in, or else the `given` ones.
+
+    An app that serves only a `Rag` has no function: without `given` it is then the module that
+    holds the app.
+    """
+    if not app.endpoints:
         raise ExportError(f"{app.name!r} has no endpoints: there is nothing to export")
+    functions = [e.function for e in app.endpoints if not isinstance(e, RagEndpoint)]
+    spaces = {id(function.__globals__): function.__globals__ for function in functions}
     if len(spaces) > 1:
         names = sorted(str(space.get("__name__")) for space in spaces.values())
         raise ExportError(
             f"the endpoints live in several modules ({', '.join(names)}): define them in one"
         )
-    space: dict[str, Any] = next(iter(spaces.values()))
-    return space
+    found: dict[str, Any] | None = next(iter(spaces.values()), given)
+    if found is None:
+        modules = (vars(module) for module in list(sys.modules.values()) if module is not None)
+        found = next((names for names in modules if _holds(names, app)), None)
+    if found is None:
+        raise ExportError(
+            f"no module holds {app.name!r}: assign it to a global name, lab = Lab({app.name!r})"
+        )
+    return found
+
+
+def _holds(names: dict[str, Any], app: App) -> bool:
+    return any(value is app for value in list(names.values()))
 
 
 def _module_source(namespace: dict[str, Any]) -> str:

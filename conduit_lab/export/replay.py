@@ -17,11 +17,24 @@ from pathlib import Path
 from time import monotonic, perf_counter, sleep
 from typing import Any
 
+from conduit_lab.core.equality import first_difference
 from conduit_lab.core.errors import ExportError
-from conduit_lab.export.example import Example, difference
+from conduit_lab.serving.recorded import Example
 
 START_SECONDS = 60.0
 ANSWER_SECONDS = 120.0
+
+
+RELATIVE = 1e-4  # tolerance of two answers' numbers
+ABSOLUTE = 1e-5
+
+
+def difference(expected: Any, got: Any) -> str | None:
+    """Return the first place where two JSON answers differ, or None.
+
+    Text, booleans and integers must be equal, other numbers close.
+    """
+    return first_difference(expected, got, relative=RELATIVE, absolute=ABSOLUTE)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 
 from conduit_lab.export.closure import Closure
-from conduit_lab.export.example import Example
 from conduit_lab.serving.app import App
 from conduit_lab.serving.gate.body import BODY_BYTES
+from conduit_lab.serving.recorded import Example
 
 TEST_REPLAY = '''"""Starts this folder's app in a fresh process and asks it everything that the notebook asked."""
 

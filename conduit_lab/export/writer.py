@@ -21,12 +21,12 @@ from conduit_lab.core.views import figures, html
 from conduit_lab.export import replay as proof
 from conduit_lab.export import templates
 from conduit_lab.export.closure import Closure
-from conduit_lab.export.example import Example
 from conduit_lab.export.requirements import requirements
 from conduit_lab.export.wheel import write_wheel
 from conduit_lab.serving import codec
 from conduit_lab.serving.app import App
-from conduit_lab.serving.endpoint import Request
+from conduit_lab.serving.recorded import Example
+from conduit_lab.serving.request import Request
 
 MANIFEST = "manifest.json"
 
@@ -69,13 +69,14 @@ def export_app(
     *,
     examples: Sequence[Example],
     statements: list[str] | None = None,
+    namespace: dict[str, Any] | None = None,
     replay: bool = True,
 ) -> Export:
     """Write `app` as a folder that runs by itself, and prove that it answers the `examples` as they
     say.
 
-    `statements` is the source of the session, by default the module that the endpoints live in. A
-    relative `folder` starts at the app's root; it must be new, empty, or an older export, which is
+    `statements` is the source of the session and `namespace` its names, by default those of the
+    module that the endpoints live in. A relative `folder` starts at the app's root; it must be new, empty, or an older export, which is
     replaced as a whole at the end. Raises `ExportError`: for a folder that holds something else, an
     endpoint without an example, anything that cannot be exported (with the chain of names that
     needs it), and a different answer.
@@ -87,7 +88,7 @@ def export_app(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as place:
         made = Path(place) / "export"
         made.mkdir()
-        closure = _write(app, made, [_fresh(app, example) for example in examples], statements)
+        closure = _write(app, made, [_fresh(app, e) for e in examples], statements, namespace)
         outcomes = _prove(made) if replay else []
         _write_manifest(app, made, len(outcomes))
         _move(made, target, Path(place) / "old")
@@ -130,9 +131,10 @@ def _fresh(app: App, example: Example) -> Example:
     )
     request = Request(codec.dumps(example.payload), path_params=example.path_params)
     call = endpoint.signature.from_request(request)
-    result = endpoint.invoke(call)
     if endpoint.is_async:  # on the package's loop: a notebook's own is busy with the export
-        result = asyncio.run_coroutine_threadsafe(result, package_loop()).result()
+        result = asyncio.run_coroutine_threadsafe(endpoint.ainvoke(call), package_loop()).result()
+    else:
+        result = endpoint.invoke(call)
     if example.shape == "stream":
         result.result()
         result = result.kept
@@ -140,9 +142,13 @@ def _fresh(app: App, example: Example) -> Example:
 
 
 def _write(
-    app: App, folder: Path, examples: Sequence[Example], statements: list[str] | None
+    app: App,
+    folder: Path,
+    examples: Sequence[Example],
+    statements: list[str] | None,
+    namespace: dict[str, Any] | None,
 ) -> Closure:
-    closure = Closure(app, folder, statements)
+    closure = Closure(app, folder, statements, namespace)
     for example in examples:
         for path in example.files:
             closure.add_loaded(path, f"a recorded call of {example.method} {example.path}")

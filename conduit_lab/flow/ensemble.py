@@ -6,20 +6,30 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from conduit_lab.core.stage import Stage, as_stage
+from conduit_lab.flow.tasks import gather
 
 
 class Ensemble(Stage):
-    """Several models on the same value; `combine` makes one answer of the list of theirs."""
+    """Several models on the same value; `combine` takes the list of their answers."""
 
     def __init__(
-        self, members: Sequence[Any], combine: Callable[[list[Any]], Any], *, name: str = "ensemble"
+        self, models: Sequence[Any], combine: Callable[[list[Any]], Any], *, name: str = "ensemble"
     ) -> None:
-        if not members:
-            raise ValueError(f"ensemble {name!r} has no members: wanted at least one model")
-        self.members = tuple(as_stage(member) for member in members)
+        if not models:
+            raise ValueError(f"ensemble {name!r} expected at least one model, got none")
+        self.models = tuple(as_stage(model) for model in models)
         self.combine = as_stage(combine)
         self.name = name
 
+    @property
+    def children(self) -> tuple[Stage, ...]:
+        """The models, then the stage that combines their answers."""
+        return *self.models, self.combine
+
     def run(self, value: Any) -> Any:
-        """Ask every member, then combine."""
-        return self.combine([member(value) for member in self.members])
+        """Ask every model, then combine."""
+        return self.combine([model(value) for model in self.models])
+
+    async def arun(self, value: Any) -> Any:
+        """Await all models at once, then combine."""
+        return await self.combine.acall(await gather(self.models, value))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from conduit_lab.core.stage import Stage, as_stage
+from conduit_lab.flow.tasks import gather
 
 
 class Parallel(Stage):
@@ -15,6 +16,16 @@ class Parallel(Stage):
         self.stages = {key: as_stage(stage) for key, stage in stages.items()}
         self.name = name
 
+    @property
+    def children(self) -> tuple[Stage, ...]:
+        """The stages, in the order of their names."""
+        return tuple(self.stages.values())
+
     def run(self, value: Any) -> dict[str, Any]:
         """Return each stage's result under its name."""
         return {key: stage(value) for key, stage in self.stages.items()}
+
+    async def arun(self, value: Any) -> dict[str, Any]:
+        """Await all stages at once; the first failure cancels the others."""
+        results = await gather(self.children, value)
+        return dict(zip(self.stages, results, strict=True))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from collections.abc import Generator as Producer
-from contextlib import closing
+from contextlib import closing, nullcontext
 from numbers import Integral, Real
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
 
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.spec import Generator
@@ -37,7 +37,13 @@ _DISTANCES = ("l2", "manhattan")  # the metrics whose scores are better when the
 _PLACE = re.compile(r"\{(query|context)\}")
 
 Prompt = str | Sequence[Mapping[str, Any]]
-Answer = dict[str, Any]
+
+
+class RagAnswer(TypedDict):
+    """The generator's text, and the passages that it was given."""
+
+    response: str
+    sources: list[dict[str, Any]]
 
 
 class Searchable(Protocol):
@@ -133,8 +139,13 @@ class Rag(Stage):
 
     # Work
 
-    def run(self, value: Any) -> Answer:
-        """Answer one question, given as text; raises `InputError` for what is no question."""
+    if TYPE_CHECKING:
+
+        def __call__(self, value: str) -> RagAnswer:
+            """Answer one question."""
+
+    def run(self, value: Any) -> RagAnswer:
+        """RagAnswer one question, given as text; raises `InputError` for what is no question."""
         question = _question(value)
         sources = self._sources(question)
         return {
@@ -142,7 +153,7 @@ class Rag(Stage):
             "sources": sources,
         }  # many begin with a space
 
-    def stream(self, question: str) -> Stream[dict[str, Any]]:
+    def stream(self, question: str, /) -> Stream[dict[str, Any]]:
         """Return a stream of `{"chunk": text, "complete": False}` that begins at once; its result
         is the answer.
 
@@ -151,7 +162,7 @@ class Rag(Stage):
         """
         return Stream(self._chunks(_question(question)), name=self.name)
 
-    def batch(self, values: Sequence[Any]) -> list[Answer]:
+    def batch(self, values: Sequence[Any]) -> list[RagAnswer]:
         """Return one answer for each question; a generator that streams writes them together."""
         questions = [_question(value) for value in values]
         if not hasattr(self.generator, "stream"):  # it may bear one call at a time alone
@@ -166,16 +177,20 @@ class Rag(Stage):
                     stream.cancel()
         return answers
 
-    async def acall(self, value: Any) -> Answer:
-        """Answer from an event loop, which stays free; where the caller is cancelled the writing ends too."""
+    def acall(self, value: Any) -> Coroutine[Any, Any, RagAnswer]:
+        """Answer from an event loop; the stream that is awaited records the span."""
+        return self.arun(value)
+
+    async def arun(self, value: Any) -> RagAnswer:
+        """RagAnswer from an event loop, which stays free; where the caller is cancelled the writing ends too."""
         stream = self.stream(value)
         try:
-            answer: Answer = await stream
+            answer: RagAnswer = await stream
             return answer
         finally:
             stream.cancel()
 
-    def _chunks(self, question: str) -> Producer[dict[str, Any], None, Answer]:
+    def _chunks(self, question: str) -> Producer[dict[str, Any], None, RagAnswer]:
         with recorder.span(self.name, self.kind, self, question) as span:
             sources = self._sources(question)
             yield {"chunk": "", "complete": False, "sources": sources}
@@ -189,7 +204,7 @@ class Rag(Stage):
                         continue
                     response += text
                     yield {"chunk": text, "complete": False}
-            answer = {"response": response, "sources": sources}
+            answer: RagAnswer = {"response": response, "sources": sources}
             if span is not None:
                 span.output = answer
             yield {"chunk": "", "complete": True, **answer}
@@ -203,7 +218,9 @@ class Rag(Stage):
             hits = [hit for hit in self._hits(question) if hit.content]
             if span is not None:
                 span.output = hits
-                span.note = figures.plural(len(hits), "passage") if hits else "nothing relevant"
+                span.annotate(
+                    detail=figures.plural(len(hits), "passage") if hits else "nothing relevant"
+                )
         if not hits:
             return []
         with recorder.span("pack", "call", self) as span:
@@ -211,9 +228,8 @@ class Rag(Stage):
             if span is not None:
                 span.output = packed
                 whole = sum(part.text == hits[part.place].content for part in packed)
-                span.note = (
-                    f"{whole} whole, {len(packed) - whole} cut, {len(hits) - len(packed)} left out"
-                )
+                cut, out = len(packed) - whole, len(hits) - len(packed)
+                span.annotate(detail=f"{whole} whole, {cut} cut, {out} left out")
         if not packed:
             raise InputError(
                 f"the question has {len(question)} characters and leaves no room for a passage in the "
@@ -263,7 +279,12 @@ class Rag(Stage):
             yield self._response(question, sources)
             return
         texts = [source["text"] for source in sources]
-        with self._generating(question, texts) as span:
+        own = (
+            nullcontext()
+            if isinstance(self.generator, Stage)
+            else self._generating(question, texts)
+        )
+        with own as span:
             tokens = self._ask(stream, question, texts, **self.options)
             try:
                 for token in tokens:
@@ -275,7 +296,7 @@ class Rag(Stage):
             if isinstance(tokens, Stream):  # raises where somebody else cancelled it
                 result = tokens.result()
                 if span is not None:
-                    span.output, span.note = result, str(getattr(result, "usage", ""))
+                    span.output = result
 
     def _generating(self, question: str, texts: Sequence[str]) -> Any:
         name = str(getattr(self.generator, "name", type(self.generator).__name__))

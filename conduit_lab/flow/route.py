@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from conduit_lab.core.stage import Stage, as_stage
+from conduit_lab.core.streams.stream import Stream
 
 
 class Route(Stage):
@@ -18,9 +19,25 @@ class Route(Stage):
         self.stages = {key: as_stage(stage) for key, stage in stages.items()}
         self.name = name
 
+    @property
+    def children(self) -> tuple[Stage, ...]:
+        """The stages, in the order of their names."""
+        return tuple(self.stages.values())
+
     def run(self, value: Any) -> Any:
-        """Run the chosen stage; `KeyError` naming the choices for a name that is not there."""
+        """Run the chosen stage; `KeyError` naming the choices for an unknown name."""
+        return self._chosen(value)(value)
+
+    async def arun(self, value: Any) -> Any:
+        """Await the chosen stage."""
+        return await self._chosen(value).acall(value)
+
+    def stream(self, value: Any, /) -> Stream[Any]:
+        """Return the stream of the chosen stage."""
+        return self._chosen(value).stream(value)
+
+    def _chosen(self, value: Any) -> Stage:
         key = self.choose(value)
         if key not in self.stages:
             raise KeyError(f"route {self.name!r} has no {key!r}: it has {', '.join(self.stages)}")
-        return self.stages[key](value)
+        return self.stages[key]

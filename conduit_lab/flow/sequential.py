@@ -2,44 +2,57 @@
 
 from __future__ import annotations
 
-from itertools import zip_longest
+from itertools import pairwise
 from typing import Any
 
 from conduit_lab.core.stage import Stage, as_stage
+from conduit_lab.core.streams.stream import Stream
 from conduit_lab.flow.model_fusion import fused
-from conduit_lab.models.model import Model
 from conduit_lab.runtime.rewriting.graph_fusion import Fusion
 
 
 class Sequential(Stage):
-    """One stage after the other: each takes what the one before gave.
+    """One stage after the other: each takes the output of the one before.
 
-    `fusion` tells what became of neighbouring models, for a sequence that `fused` made.
+    `fusion` reports on each neighbourhood of models, for a sequence that `fused` made.
     """
 
-    def __init__(self, *stages: Any, name: str = "sequence") -> None:
+    def __init__(self, *stages: Any, name: str = "sequential") -> None:
         self.stages = tuple(as_stage(stage) for stage in stages)
         self.name = name
         self.fusion: tuple[Fusion, ...] = ()
 
+    @property
+    def children(self) -> tuple[Stage, ...]:
+        """The stages, in order."""
+        return self.stages
+
     def run(self, value: Any) -> Any:
-        """Hand `value` through all stages; between two models of one device it stays there."""
-        for stage, following in zip_longest(self.stages, self.stages[1:]):
-            if isinstance(stage, Model) and isinstance(following, Model):
-                value = stage.hand_on(value, following)
-            else:
-                value = stage(value)
-        return value
+        """Pass `value` through all stages; between two models of one device it stays there."""
+        for stage, following in pairwise(self.stages):
+            value = stage.hand_on(value, following)
+        return self.stages[-1](value) if self.stages else value
+
+    async def arun(self, value: Any) -> Any:
+        """Await one stage after the other."""
+        for stage, following in pairwise(self.stages):
+            value = await stage.ahand_on(value, following)
+        return await self.stages[-1].acall(value) if self.stages else value
+
+    def stream(self, value: Any, /) -> Stream[Any]:
+        """Run all stages but the last, and return the stream of the last."""
+        for stage, following in pairwise(self.stages):
+            value = stage.hand_on(value, following)
+        return self.stages[-1].stream(value) if self.stages else super().stream(value)
 
     def fused(self, sample: Any, *more: Any) -> Sequential:
-        """Return this sequence with neighbouring ONNX models as one, where that is equal and
-        measured faster.
+        """Return this sequence with neighbouring ONNX models fused where that is equal and faster.
 
-        Each sample is what the sequence takes; equality is seen to on all of them, speed on the
+        Each sample is an input of the sequence; equality is checked on all of them, speed on the
         first. A fused graph lies beside the first of its models as `a+b.onnx`, is a `Model` like
-        any other, and is used again while they stay the same. Models with labels stay apart from
-        what follows, since they give predictions. What was fused, what was not and why is in
-        `.fusion`.
+        any other, and is reused while they stay the same. Models with labels are not fused with
+        the next stage, since they give predictions. `.fusion` reports what was fused, what was not,
+        and why.
         """
         stages, report = fused(self.stages, (sample, *more))
         sequence = Sequential(*stages, name=self.name)

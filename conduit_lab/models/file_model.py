@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from conduit_lab.core import forking
 from conduit_lab.core.paths import display
 from conduit_lab.core.stage import Stage
-from conduit_lab.core.trace import recorder
+from conduit_lab.core.trace.span import current
 from conduit_lab.core.views import html
 from conduit_lab.models.benchmark import SECONDS, Benchmark, benchmark
 from conduit_lab.runtime.sessions.cache import Shared
@@ -100,24 +100,13 @@ class FileModel(Stage, Generic[Parts]):
         return benchmark(self, sample, batch_sizes=batch_sizes, seconds=seconds)
 
     def _traced(self, value: Any, call: Callable[[], Result]) -> Result:
-        """Return what a call on `value` gives, in a span of its own where a trace is recorded."""
-        if recorder.current() is None:
+        """Make a call on `value`, in a span of its own where a trace is recorded."""
+        here = current()
+        if here is None:
             return call()
-        with recorder.span(self.name, self.kind, self, value) as span:
-            result = call()
-            if span is not None:
-                span.output = result
-            return result
-
-    async def _atraced(self, value: Any, coming: Awaitable[Result]) -> Result:
-        """Await what `_traced` would call."""
-        if recorder.current() is None:
-            return await coming
-        with recorder.span(self.name, self.kind, self, value) as span:
-            result = await coming
-            if span is not None:
-                span.output = result
-            return result
+        with here.child(self.name, self.kind, self, value) as span:
+            span.output = result = call()
+        return result
 
     @abstractmethod
     def _facts(self) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display, resolve
 from conduit_lab.core.trace import recorder
 from conduit_lab.models.callable import CallableModel
+from conduit_lab.models.file_model import FileModel
 from conduit_lab.models.kinds import AnyFolder, kind_of_folder
 from conduit_lab.models.model import Model
 from conduit_lab.models.text.classifier import Classifier
@@ -78,4 +79,6 @@ def load_model(
             )
         if span is not None:
             span.target = model
+            if isinstance(model, FileModel):
+                span.annotate(model_file=model)
         return model if lazy else model.open()

@@ -15,7 +15,7 @@ from conduit_lab.core.errors import InputError, ModelInputError, ModelLoadError
 from conduit_lab.core.paths import display, resolve
 from conduit_lab.core.spec import TensorSpec
 from conduit_lab.core.stage import Stage
-from conduit_lab.core.trace import recorder
+from conduit_lab.core.trace.span import current
 from conduit_lab.core.views import figures
 from conduit_lab.models.answers import Answers, classifier
 from conduit_lab.models.file_model import FileModel
@@ -202,28 +202,22 @@ class Model(FileModel[_Opened]):
             return outputs[0]
         return outputs[0][0] if feeds.single else outputs[0]
 
-    async def acall(self, value: Any) -> Any:
-        """Predict from an event loop, which stays free; calls that come together are run together."""
+    async def arun(self, value: Any) -> Any:
+        """Predict from an event loop, which stays free; concurrent calls are batched together."""
         opened = self._opened
         if opened is None or not opened.shared.loaded:
             await anyio.to_thread.run_sync(self._load)
             opened = self._parts()
         feeds = opened.inputs.feeds(value)
         if not feeds.rows or 0 < opened.layout.size < feeds.rows or _is_table(value):
-            return await anyio.to_thread.run_sync(self, value)
-        if (
-            recorder.current() is None
-        ):  # the short way: each coroutine more costs a tenth of a small run
+            return await anyio.to_thread.run_sync(self.run, value)
+        if current() is None:  # each coroutine more costs a tenth of a small run
             outputs = await opened.joined.acall(
                 (feeds.arrays, feeds.rows), feeds.rows, self.options.timeout
             )
-            return opened.answers.of(outputs, feeds.single)
-        with recorder.span(self.name, self.kind, self, value) as span:
+        else:
             outputs = await opened.joined.arun(feeds.arrays, feeds.rows)
-            result = opened.answers.of(outputs, feeds.single)
-            if span is not None:
-                span.output = result
-            return result
+        return opened.answers.of(outputs, feeds.single)
 
     def batch(self, values: Sequence[Any]) -> list[Any]:
         """Return one answer for each sample, computed in one run where that changes none of them."""

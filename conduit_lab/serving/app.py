@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import logging
 import math
 import re
-import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -25,10 +23,11 @@ from conduit_lab.core.errors import ConduitError, EndpointError, ModelLoadError
 from conduit_lab.core.paths import find_root
 from conduit_lab.core.stage import Function, Stage
 from conduit_lab.core.streams.stream import Stream
+from conduit_lab.core.trace.span import Observer
 from conduit_lab.core.views import html
 from conduit_lab.flow.ensemble import Ensemble
 from conduit_lab.flow.fallback import Fallback
-from conduit_lab.flow.rag import Rag
+from conduit_lab.flow.rag import Rag, RagAnswer
 from conduit_lab.models.load import AnyModel, load_model
 from conduit_lab.models.registry import Models
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
@@ -37,9 +36,26 @@ from conduit_lab.serving.gate.body import BODY_BYTES
 from conduit_lab.serving.rag_endpoint import RagEndpoint
 from conduit_lab.vectors.store import VectorStore
 
-log = logging.getLogger("conduit_lab")
-Handler = Callable[..., Any]
-Decorator = Callable[[Handler], Endpoint]
+_log = logging.getLogger("conduit_lab")
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+AnyEndpoint = TypeVar("AnyEndpoint", bound=Endpoint[..., Any])
+
+
+class StreamDecorator(Protocol):
+    """Makes an endpoint of a function that yields chunks, sync or async, or returns an iterable."""
+
+    @overload
+    def __call__(self, function: Callable[P, Iterable[T]]) -> Endpoint[P, Stream[T]]: ...
+    @overload
+    def __call__(self, function: Callable[P, AsyncIterable[T]]) -> Endpoint[P, Stream[T]]: ...
+    @overload
+    def __call__(self, function: Callable[P, Awaitable[Iterable[T]]]) -> Endpoint[P, Stream[T]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[P, Awaitable[AsyncIterable[T]]]
+    ) -> Endpoint[P, Stream[T]]: ...
 
 
 class App(EndpointHost):
@@ -48,7 +64,7 @@ class App(EndpointHost):
     `root` is where relative paths start: by default the nearest parent folder with a
     `pyproject.toml`, else the current one. `body_limit` is the largest request body, in bytes.
     Models are declared at once and opened when the server starts, so that importing a module with
-    an `App` opens nothing.
+    an `App` opens nothing. `observers` see every span of its calls start and end.
     """
 
     _lazy = True
@@ -62,10 +78,11 @@ class App(EndpointHost):
         self.models = Models()
         self._optional: list[AnyModel] = []  # a fallback stands in for these
         self.stores: dict[str, VectorStore] = {}
-        self.endpoints: list[Endpoint] = []
+        self.observers: list[Observer] = []
+        self.endpoints: list[Endpoint[..., Any]] = []
         self.ready = False  # whether new requests should come here; a load balancer asks /readyz
         self._streams: set[Stream[Any]] = set()
-        self._asgi: tuple[list[Endpoint], Starlette | None] = (
+        self._asgi: tuple[list[Endpoint[..., Any]], Starlette | None] = (
             [],
             None,
         )  # what was built, and of which endpoints
@@ -114,21 +131,26 @@ class App(EndpointHost):
 
     # Endpoints
 
-    def ml_pipeline(self, path: str) -> Decorator:
-        """Serve a function at POST `path`: it takes the JSON body and returns the answer."""
-        return lambda function: self._register(Endpoint(function, path, "POST", "value", self))
+    def ml_pipeline(self, path: str) -> Callable[[Callable[P, R]], Endpoint[P, R]]:
+        """Serve a function at POST `path`: it takes the JSON body and returns the answer.
 
-    def post(self, path: str) -> Decorator:
+        Plain Python: `if` routes and `return` stops early. A trace sees each stage that it calls.
+        """
+        return self._route("POST", path)
+
+    def post(self, path: str) -> Callable[[Callable[P, R]], Endpoint[P, R]]:
         """Serve a function at POST `path`; its parameters are taken from the JSON body."""
-        return self.ml_pipeline(path)
+        return self._route("POST", path)
 
-    def get(self, path: str) -> Decorator:
+    def get(self, path: str) -> Callable[[Callable[P, R]], Endpoint[P, R]]:
         """Serve a function at GET `path`; its parameters are taken from the query and the path."""
-        return lambda function: self._register(Endpoint(function, path, "GET", "value", self))
+        return self._route("GET", path)
 
-    def ml_stream(self, path: str, *, resume: float | None = None) -> Decorator:
-        """Serve a generator function at `path` as server-sent events; called here it gives a
-        `Stream`.
+    def _route(self, method: str, path: str) -> Callable[[Callable[P, R]], Endpoint[P, R]]:
+        return lambda function: self._register(Endpoint(function, path, method, "value", self))
+
+    def ml_stream(self, path: str, *, resume: float | None = None) -> StreamDecorator:
+        """Serve a generator function at `path` as server-sent events; a call here gives a `Stream`.
 
         A POST takes the JSON body, a GET the same fields from the query. A stream whose client has
         left is cancelled, unless others read it; with `resume` it goes on for that many seconds, in
@@ -136,78 +158,62 @@ class App(EndpointHost):
         """
         if resume is not None and not 0 < resume < math.inf:
             raise EndpointError(
-                f"{path}: resume= is a number of seconds above 0, or None; got {resume!r}"
+                f"{path}: resume= expected seconds above 0, or None, got {resume!r}"
             )
-        return lambda function: self._register(
-            Endpoint(function, path, "POST", "stream", self, resume=resume)
-        )
 
-    def ml_endpoint(self, path: str, *, model: Any, fallback: Any = None) -> Decorator:
+        def decorate(function: Callable[..., Any]) -> Endpoint[..., Any]:
+            return self._register(Endpoint(function, path, "POST", "stream", self, resume=resume))
+
+        return cast("StreamDecorator", decorate)
+
+    def ml_endpoint(
+        self, path: str, *, model: Any, fallback: Any = None
+    ) -> Callable[[Callable[P, Any]], Endpoint[P, Any]]:
         """Serve a model at POST `path`: the function makes the model's input of the body.
 
         `model` and `fallback` are paths or stages. The fallback answers when the model cannot be
         loaded or fails; the answer then carries the header `x-conduit-fallback`.
         """
-        stages = [self._stage(model, required=fallback is None)]
+        answer = self._stage(model, required=fallback is None)
         if fallback is not None:
-            stages.append(self._stage(fallback))
-        answer = (
-            Fallback(*stages, name=f"{stages[0].name} or fallback")
-            if fallback is not None
-            else stages[0]
-        )
+            answer = Fallback(answer, self._stage(fallback), name=f"{answer.name} or fallback")
+        files = _paths(model, fallback)
 
-        def decorate(function: Handler) -> Endpoint:
+        def decorate(function: Callable[P, Any]) -> Endpoint[P, Any]:
             self._refuse_async(function, path)
-
-            @functools.wraps(function)
-            def run(*args: Any, **kwargs: Any) -> Any:
-                return answer(function(*args, **kwargs))
-
             return self._register(
-                Endpoint(
-                    function,
-                    path,
-                    "POST",
-                    "value",
-                    self,
-                    run,
-                    {"model": model, "fallback": fallback},
-                )
+                Endpoint(function, path, "POST", "value", self, then=answer, files=files)
             )
 
         return decorate
 
-    def ml_ensemble(self, path: str, *, models: Sequence[Any]) -> Decorator:
-        """Serve an ensemble at POST `path`: the body is the members' input, the function combines
-        their predictions.
+    def ml_ensemble(
+        self, path: str, *, models: Sequence[Any]
+    ) -> Callable[[Callable[[Any], R]], Endpoint[[Any], R]]:
+        """Serve an ensemble at POST `path`: the body is the input of its models, the function
+        combines their predictions.
 
         `models` are paths or stages.
         """
-        members = [self._stage(model) for model in models]
+        stages, files = [self._stage(model) for model in models], _paths(*models)
 
-        def decorate(function: Handler) -> Endpoint:
+        def decorate(function: Callable[[Any], R]) -> Endpoint[[Any], R]:
             self._refuse_async(function, path)
-            ensemble = Ensemble(members, function, name=function.__name__)
-
-            def run(value: Any) -> Any:
-                return ensemble(value)
-
-            run.__name__ = function.__name__
+            ensemble = Ensemble(stages, function, name=function.__name__)
             return self._register(
-                Endpoint(function, path, "POST", "value", self, run, {"models": list(models)})
+                Endpoint(function, path, "POST", "value", self, then=ensemble, files=files)
             )
 
         return decorate
 
-    def rag(self, path: str, rag: Rag) -> RagEndpoint:
+    def rag(self, path: str, rag: Rag) -> RagEndpoint[RagAnswer]:
         """Serve a `Rag`: POST `path` takes `{"question": …}` and answers `{"response": …,
         "sources": […]}`.
 
         `path` + "/stream" answers with the events of `Rag.stream`, to a POST, or to a GET with
         `?question=…`. Returns the first endpoint, whose `stream` is the second.
         """
-        endpoint = RagEndpoint.pair(rag, path, self, sys._getframe(1).f_globals)
+        endpoint = RagEndpoint.pair(rag, path, self)
         self._register(endpoint)
         self._register(endpoint.stream)
         return endpoint
@@ -222,7 +228,7 @@ class App(EndpointHost):
         try:
             optional = load_model(model, root=self.root, lazy=True)
         except ModelLoadError as error:  # a folder is read to know its kind
-            log.warning("%s; its fallback answers", error)
+            _log.warning("%s; its fallback answers", error)
             return Function(_failing(str(error)), name=Path(model).stem)
         self._optional.append(optional)
         if not self._lazy:
@@ -234,16 +240,16 @@ class App(EndpointHost):
         try:
             model.open()
         except ConduitError as error:
-            log.warning("%s; its fallback answers", error)
+            _log.warning("%s; its fallback answers", error)
 
     @staticmethod
-    def _refuse_async(function: Handler, path: str) -> None:
+    def _refuse_async(function: Callable[..., Any], path: str) -> None:
         if inspect.iscoroutinefunction(function):
             raise EndpointError(
                 f"{path}: {function.__name__} is async: write it with plain `def`, it runs on a thread"
             )
 
-    def _register(self, endpoint: Endpoint) -> Endpoint:
+    def _register(self, endpoint: AnyEndpoint) -> AnyEndpoint:
         if not endpoint.path.startswith("/"):
             raise EndpointError(f"an endpoint's path starts with '/', got {endpoint.path!r}")
         others = [
@@ -258,7 +264,7 @@ class App(EndpointHost):
         self.endpoints = [*others, endpoint]  # a new list: a server may be reading the old one
         return endpoint
 
-    def _replaces(self, new: Endpoint, old: Endpoint) -> bool:
+    def _replaces(self, new: Endpoint[..., Any], old: Endpoint[..., Any]) -> bool:
         """Tell whether `new` may take the place of `old`; never in a served app."""
         return False
 
@@ -273,7 +279,7 @@ class App(EndpointHost):
             self._asgi = endpoints, asgi
         await asgi(scope, receive, send)
 
-    def _build(self, endpoints: list[Endpoint]) -> Starlette:
+    def _build(self, endpoints: list[Endpoint[..., Any]]) -> Starlette:
         own_gets_first = sorted(
             endpoints, key=lambda endpoint: len(endpoint.methods)
         )  # a stream answers GET too
@@ -369,7 +375,12 @@ class App(EndpointHost):
         )
 
 
-def _failing(message: str) -> Handler:
+def _paths(*models: Any) -> list[str | Path]:
+    """Return the models that are named by their paths."""
+    return [model for model in models if isinstance(model, str | Path)]
+
+
+def _failing(message: str) -> Callable[[Any], Any]:
     """Return a function that raises a `ModelLoadError`."""
 
     def fail(value: Any) -> Any:

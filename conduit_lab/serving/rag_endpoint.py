@@ -1,49 +1,45 @@
 """RagEndpoint: a Rag with two paths, one that answers as a whole and one that streams."""
 
-from typing import Any, Self
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
 
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.flow.rag import Rag
+from conduit_lab.flow.rag import Rag, RagAnswer
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost, Shape
 
+R = TypeVar("R")
 
-class RagEndpoint(Endpoint):
-    """One of the two endpoints of a served `rag`: `whole` answers at the path `at`, `stream` below
-    it.
 
-    `namespace` are the globals of the session that serves it.
+class RagEndpoint(Endpoint[[str], R], Generic[R]):
+    """One of the two endpoints of a served `rag`.
+
+    `whole` answers at the path `at`, `stream` below it.
     """
 
-    whole: Self
-    stream: Self
+    whole: RagEndpoint[RagAnswer]
+    stream: RagEndpoint[Stream[dict[str, Any]]]
 
-    def __init__(
-        self, rag: Rag, at: str, shape: Shape, app: EndpointHost, namespace: dict[str, Any]
-    ) -> None:
-        def ask(question: str) -> dict[str, Any]:
-            answer: dict[str, Any] = rag(question)
-            return answer
+    def __init__(self, rag: Rag, at: str, shape: Shape, app: EndpointHost) -> None:
+        def ask(question: str) -> str:
+            return question
 
-        def stream(question: str) -> Stream[dict[str, Any]]:
-            return rag.stream(question)
-
-        function, path = (stream, f"{at.rstrip('/')}/stream") if shape == "stream" else (ask, at)
-        function.__name__ = f"{rag.name}_stream" if shape == "stream" else rag.name
-        function.__doc__ = f"Answer a question from {rag.store.name}" + (
+        ask.__name__ = f"{rag.name}_stream" if shape == "stream" else rag.name
+        ask.__doc__ = f"Answer a question from {rag.store.name}" + (
             ", as events." if shape == "stream" else "."
         )
-        super().__init__(function, path, "POST", shape, app)
+        answer = Stream[dict[str, Any]] if shape == "stream" else RagAnswer
+        ask.__annotations__ = {"question": str, "return": answer}
+        path = f"{at.rstrip('/')}/stream" if shape == "stream" else at
+        super().__init__(ask, path, "POST", shape, app, then=rag)
         self.rag = rag
         self.at = at
-        self.namespace = namespace
 
-    @classmethod
-    def pair(cls, rag: Rag, at: str, app: EndpointHost, namespace: dict[str, Any]) -> Self:
+    @staticmethod
+    def pair(rag: Rag, at: str, app: EndpointHost) -> RagEndpoint[RagAnswer]:
         """Return the endpoint that answers as a whole; its `stream` is the other."""
-        whole, stream = (
-            cls(rag, at, "value", app, namespace),
-            cls(rag, at, "stream", app, namespace),
-        )
+        whole: RagEndpoint[RagAnswer] = RagEndpoint(rag, at, "value", app)
+        stream: RagEndpoint[Stream[dict[str, Any]]] = RagEndpoint(rag, at, "stream", app)
         whole.whole = stream.whole = whole
         whole.stream = stream.stream = stream
         return whole

@@ -17,6 +17,7 @@ from conduit_lab.core import forking
 from conduit_lab.core.errors import StoreError, VectorInputError
 from conduit_lab.core.spec import Embedder
 from conduit_lab.core.trace import recorder
+from conduit_lab.core.trace.span import current
 from conduit_lab.core.views import html
 from conduit_lab.vectors import duplicates, filters, identity, table
 from conduit_lab.vectors.backend import Backend
@@ -134,6 +135,8 @@ class VectorStore:
         return self
 
     def _opened(self) -> Backend:
+        if (here := current()) is not None:
+            here.record.add(here.name, {"store_read": self})
         if self._closed:
             raise StoreError(
                 f"store {self.name!r} is closed: open it again with VectorStore(path=…)"
@@ -201,7 +204,7 @@ class VectorStore:
         `metadata["content"]`; it is embedded when `embedding` is None and the store has an
         embedder.
         """
-        with recorder.span(self.name, "write", self, id):
+        with recorder.span(self.name, "write", self, id, store_write=self):
             self._write([id], None if embedding is None else [embedding], [metadata], [content])
 
     def add_many(
@@ -218,7 +221,7 @@ class VectorStore:
         and `content` (one of the last two may be missing); its other columns are the metadata. An
         id that comes twice is an error.
         """
-        with recorder.span(self.name, "write", self, ids):
+        with recorder.span(self.name, "write", self, ids, store_write=self):
             if table.is_table(ids):
                 if not all(given is None for given in (embeddings, metadatas, contents)):
                     raise VectorInputError(
@@ -250,7 +253,7 @@ class VectorStore:
         `vectors.reindex.add_documents` tells the options. What is gone from a folder is removed. An
         interrupt keeps what was done.
         """
-        with recorder.span(self.name, "write", self, documents):
+        with recorder.span(self.name, "write", self, documents, store_write=self):
             return add_documents(self, documents, notes=self._opened().notes, **options)
 
     def update(
@@ -267,7 +270,7 @@ class VectorStore:
         `id`.
         """
         where = f"store {self.name!r}:"
-        with recorder.span(self.name, "write", self, id), self._writing:
+        with recorder.span(self.name, "write", self, id, store_write=self), self._writing:
             known = self._opened().get([check_text(id, f"{where} an id")])[0]
             if known is None:
                 raise VectorInputError(f"{where} there is no entry {id!r} to update: add it first")
@@ -290,7 +293,7 @@ class VectorStore:
 
         All vectors change together. Raises `VectorInputError` for an entry without content.
         """
-        with recorder.span(self.name, "write", self, embedder), self._writing:
+        with recorder.span(self.name, "write", self, embedder, store_write=self), self._writing:
             count = identity.reembed(self._opened(), embedder or self.embedder, self.name)
             self.embedder = self._verified = embedder or self.embedder
             return count
@@ -305,7 +308,9 @@ class VectorStore:
                 f"store {self.name!r}: delete wants ids or where=, one of the two"
             )
         with (
-            recorder.span(self.name, "write", self, ids if where is None else where),
+            recorder.span(
+                self.name, "write", self, ids if where is None else where, store_write=self
+            ),
             self._writing,
         ):
             chosen = (
@@ -319,7 +324,7 @@ class VectorStore:
 
     def get(self, id: str) -> Entry | None:
         """Return the entry under `id`, its embedding as it was given, or None."""
-        with recorder.span(self.name, "search", self, id) as span:
+        with recorder.span(self.name, "search", self, id, store_read=self) as span:
             entry = self._opened().get([id])[0] if isinstance(id, str) else None
             if span is not None:
                 span.output = entry
@@ -359,7 +364,7 @@ class VectorStore:
         the hits differ from each other: 1 is none of it. `exact=True` compares with every vector;
         the hits tell their `plan`.
         """
-        with recorder.span(self.name, "search", self, query) as span:
+        with recorder.span(self.name, "search", self, query, store_read=self) as span:
             how = Search(top_k, self._where(where), mode, exact, mmr, rerank, fusion)
             what, backend = f"store {self.name!r}: the query", self._opened()
             queries, single = read_queries(
@@ -369,7 +374,7 @@ class VectorStore:
             found = lists[0] if single else lists
             if span is not None:
                 span.output = found
-                span.note = lists[0].plan if lists else ""
+                span.annotate(plan=lists[0].plan if lists else "")
             return found
 
     def more_like(self, id: str, top_k: int = 5, where: Where | None = None) -> Hits:
@@ -421,7 +426,7 @@ class VectorStore:
 
     def _copied(self, what: str, path: str | Path, write: Callable[[Local, Path], None]) -> Path:
         target = resolve(path)
-        with recorder.span(self.name, "write", self, target):
+        with recorder.span(self.name, "write", self, target, store_write=self):
             write(self._local(what), target)
         return target
 

@@ -13,9 +13,10 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from conduit_lab import Lab, VectorStore, export_app
-from conduit_lab.export.example import Example, difference
+from conduit_lab.export.replay import difference
 from conduit_lab.export.writer import Export
 from conduit_lab.serving.app import App
+from conduit_lab.serving.recorded import Example
 
 
 class Session:
@@ -41,6 +42,7 @@ class Session:
             "out",
             examples=self.lab.examples,
             statements=["lab = Lab('desk')", *self.cells],
+            namespace=self.names,
             replay=replay,
         )
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conduit_lab.export.example import Example, difference
+from conduit_lab.export.replay import difference
+from conduit_lab.serving.recorded import Example
 
 json_values = st.recursive(
     st.none()

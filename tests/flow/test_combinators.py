@@ -44,7 +44,7 @@ def test_parallel_gives_each_result_by_name() -> None:
 
 def test_an_ensemble_combines_what_its_members_gave() -> None:
     assert Ensemble([plus, abs], sum)(-3) == 1
-    with pytest.raises(ValueError, match="'empty' has no members"):
+    with pytest.raises(ValueError, match="'empty' expected at least one model, got none"):
         Ensemble([], sum, name="empty")
 
 

@@ -15,6 +15,7 @@ from conduit_lab.core.errors import InputError, ModelRunError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
+from conduit_lab.core.trace.trace import Trace, described
 from conduit_lab.flow.rag import LONGEST, MIN_SCORE, TOGETHER, UNKNOWN, Rag
 from conduit_lab.models.generation.generator import Generator
 from conduit_lab.vectors.store import VectorStore
@@ -86,7 +87,7 @@ def writer() -> Iterator[Generator]:
     writer.unload()
 
 
-def spans(recorded: recorder.Trace) -> list[str]:
+def spans(recorded: Trace) -> list[str]:
     return [span.name for span in recorded]
 
 
@@ -153,10 +154,8 @@ def test_metadata_cannot_replace_what_is_a_sources_own(store: VectorStore) -> No
 
 def test_it_does_not_know_what_nothing_is_similar_to(store: VectorStore) -> None:
     echo = Echo()
-    assert Rag(store, echo)("What is the capital of France?") == {
-        "response": UNKNOWN,
-        "sources": [],
-    }
+    answer = Rag(store, echo)("What is the capital of France?")
+    assert (answer["response"], answer["sources"]) == (UNKNOWN, [])
     assert echo.asked == []
 
 
@@ -548,11 +547,11 @@ def test_a_trace_shows_retrieval_packing_and_generation(
         "writer",
     ]
     assert recorded["handbook"].kind == "search"
-    assert recorded["retrieve"].note == "2 passages"
-    assert recorded["pack"].note == "2 whole, 0 cut, 0 left out"
+    assert described(recorded["retrieve"].attributes) == "2 passages"
+    assert described(recorded["pack"].attributes) == "2 whole, 0 cut, 0 left out"
     assert recorded["writer"].kind == "generate"
     assert recorded["writer"].output == answer["response"]
-    assert "5 tokens" in recorded["writer"].note
+    assert "5 tokens" in described(recorded["writer"].attributes)
     assert recorded["rag"].output == answer
 
 
@@ -565,7 +564,7 @@ def test_a_trace_shows_a_generator_that_records_nothing_itself(store: VectorStor
 def test_a_trace_says_that_nothing_was_relevant(store: VectorStore) -> None:
     with recorder.record("cell") as recorded:
         Rag(store, Echo())("Paris?")
-    assert recorded["retrieve"].note == "nothing relevant"
+    assert described(recorded["retrieve"].attributes) == "nothing relevant"
     assert "pack" not in spans(recorded)
 
 

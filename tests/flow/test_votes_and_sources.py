@@ -53,5 +53,5 @@ def test_no_label_has_more_votes_than_the_winner(scores: list[tuple[float, float
 
 
 def test_fallback_of_nothing_is_refused_when_it_is_made() -> None:
-    with pytest.raises(ValueError, match="wanted at least one"):
+    with pytest.raises(ValueError, match="expected at least one"):
         Fallback()

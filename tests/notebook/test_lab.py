@@ -9,7 +9,7 @@ import pytest
 
 from conduit_lab import Lab
 from conduit_lab.notebook import history
-from conduit_lab.notebook.lab import EXAMPLES
+from conduit_lab.serving.recorded import MAX_EXAMPLES
 
 
 @pytest.fixture
@@ -38,10 +38,10 @@ def test_only_the_newest_are_kept(lab: Lab) -> None:
         return 0
 
     b()
-    for n in range(3 * EXAMPLES):
+    for n in range(3 * MAX_EXAMPLES):
         a(n)
     assert [e.answer for e in lab.examples if e.path == "/a"] == list(
-        range(2 * EXAMPLES, 3 * EXAMPLES)
+        range(2 * MAX_EXAMPLES, 3 * MAX_EXAMPLES)
     )
     assert [e.answer for e in lab.examples if e.path == "/b"] == [0]
 

@@ -14,8 +14,7 @@ from httpx_sse import connect_sse
 from nbclient import NotebookClient
 
 from conduit_lab import Lab, VectorStore
-from conduit_lab.export.example import difference
-from conduit_lab.export.replay import running
+from conduit_lab.export.replay import difference, running
 from conduit_lab.models.text.embedder import Embedder
 from tests.plan.plan_cells import CELLS, PASSAGES, TRIED
 

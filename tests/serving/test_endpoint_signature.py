@@ -13,7 +13,8 @@ from pydantic import BaseModel, Field
 from conduit_lab import App
 from conduit_lab.core.errors import EndpointError, InputError
 from conduit_lab.serving import codec
-from conduit_lab.serving.endpoint import Request, Signature
+from conduit_lab.serving.request import Request
+from conduit_lab.serving.signature import Signature
 from tests.serving.conftest import Ask
 
 JSON = {"content-type": "application/json"}
@@ -111,9 +112,9 @@ def test_arguments_that_do_not_fit_are_an_input_error_in_python(app: App) -> Non
         return text * times
 
     with pytest.raises(InputError, match="times: Input should be a valid integer"):
-        repeat("a", times="many")
+        repeat("a", times="many")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"wanted \(text: .*times: .* = 2\).*colour"):
-        repeat("a", colour="red")
+        repeat("a", colour="red")  # type: ignore[call-arg]
 
 
 def test_the_constraint_of_an_annotated_type_is_checked(app: App, asking: Ask) -> None:
@@ -190,7 +191,7 @@ def test_a_parameter_typed_request_gets_the_request(app: App, asking: Ask) -> No
     assert (
         asking(app).post("/ask", json={"prompt": "hello"}).json()
         == "hello"
-        == ask({"prompt": "hello"})
+        == ask({"prompt": "hello"})  # type: ignore[arg-type]
     )
 
 

@@ -17,7 +17,7 @@ from conduit_lab import App, Lab
 from conduit_lab.core import paths
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.stage import Function
-from conduit_lab.core.trace import recorder
+from conduit_lab.core.trace.span import current
 from conduit_lab.serving import codec
 from tests.serving.conftest import Ask
 
@@ -145,7 +145,7 @@ def test_an_iterator_runs_inside_the_call(lab: Lab, asking: Ask) -> None:
     @lab.post("/traced")
     def traced() -> Iterator[str]:
         for n in range(2):
-            assert recorder.current() is not None
+            assert current() is not None
             yield f"{stage(n)} {paths.current_root() == lab.root}"
 
     assert asking(lab).post("/traced").json() == ["0 True", "1 True"]
@@ -179,7 +179,7 @@ def test_an_argument_that_is_an_iterator_is_read_once(lab: Lab) -> None:
     def whole(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         return [*value, *value]
 
-    assert total(n for n in range(4)) == 6
+    assert total(n for n in range(4)) == 6  # type: ignore[arg-type]
     assert whole(iter([1, 2])) == [1, 2, 1, 2]
     assert [example.payload for example in lab.examples] == [{"values": [0, 1, 2, 3]}, [1, 2]]
 

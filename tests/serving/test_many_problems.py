@@ -17,9 +17,10 @@ from typing_extensions import TypedDict
 from conduit_lab import App
 from conduit_lab.core.errors import InputError
 from conduit_lab.serving.arguments import COUNTED_BYTES, Arguments
-from conduit_lab.serving.endpoint import Request, Signature
 from conduit_lab.serving.gate.body import INLINE_BYTES
+from conduit_lab.serving.request import Request
 from conduit_lab.serving.run.thread import Server
+from conduit_lab.serving.signature import Signature
 from tests.serving.conftest import Ask
 
 MANY = 100_000

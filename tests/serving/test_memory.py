@@ -17,8 +17,8 @@ import pytest
 from conduit_lab import App, Lab
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.stage import Function
-from conduit_lab.core.trace import recorder
-from conduit_lab.core.trace.span import Span
+from conduit_lab.core.trace.record import Values
+from conduit_lab.core.trace.span import Span, current
 from conduit_lab.serving.run.thread import Server
 from tests.serving.conftest import Ask
 
@@ -192,7 +192,7 @@ def test_a_lab_shows_the_values_of_the_last_call_over_http(
 
 
 def test_a_lab_keeps_values_up_to_a_limit(lab: Lab, asking: Ask, made: Made, weights: Path) -> None:
-    lab.values = recorder.Values(10 * ROWS * 8)
+    lab.values = Values(10 * ROWS * 8)
     routes(lab, made)
     stream = next(e for e in lab.endpoints if e.name == "stream")
     asking(lab).post("/stream", json={})
@@ -213,7 +213,7 @@ def test_spans_of_a_long_stream_are_bounded(app: App, weights: Path) -> None:
         for n in range(3000):
             sign([1.0, 1.0])
             yield n
-        root = recorder.current()
+        root = current()
         assert root is not None
         seen.append(sum(1 for _ in root.walk()))
 

@@ -16,7 +16,7 @@ from httpx_sse import ServerSentEvent, connect_sse
 
 from conduit_lab import App, Lab
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.serving.endpoint import Request
+from conduit_lab.serving.request import Request
 from conduit_lab.serving.run import thread as server_module
 from conduit_lab.serving.run.thread import Server
 from tests.serving.conftest import Ask
@@ -229,7 +229,7 @@ def test_what_is_wrong_before_the_first_chunk_is_a_plain_400(app: App, asking: A
 
 
 def test_a_stream_endpoint_that_does_not_yield_is_a_500(app: App, asking: Ask) -> None:
-    app.ml_stream("/number")(lambda: 5)
+    app.ml_stream("/number")(lambda: 5)  # type: ignore[arg-type, return-value]
     assert asking(app).post("/number").status_code == 500
 
 
@@ -265,7 +265,7 @@ def test_the_same_chunks_are_given_in_python_and_over_http(app: App, asking: Ask
 
     body = {"prompt": "where is my parcel"}
     assert [data for _, data in _events(asking(app).post("/generate", json=body).text)] == list(
-        generate(body)
+        generate(body)  # type: ignore[arg-type]
     )
 
 

@@ -17,9 +17,9 @@ from httpx_sse import ServerSentEvent, connect_sse
 from conduit_lab import App, Lab
 from conduit_lab.core.errors import EndpointError
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.serving.endpoint import Request
 from conduit_lab.serving.faces import events as events_module
 from conduit_lab.serving.faces import resume
+from conduit_lab.serving.request import Request
 from conduit_lab.serving.run.thread import Server
 from tests.serving.conftest import Ask
 

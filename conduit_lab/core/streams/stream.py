@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import logging
 import threading
 from collections.abc import (
     AsyncGenerator,
@@ -53,6 +54,7 @@ KEEP_BYTES = 4 * 2**20
 IMAGE_WITHIN = 100  # chunks before the newest in which an image is looked for to be shown
 SHOWN_IMAGE_BYTES = 2**20  # a saved notebook shall not grow without bound
 
+_log = logging.getLogger("conduit_lab")
 _tasks: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
 _producing: contextvars.ContextVar[Stream[Any] | None] = contextvars.ContextVar(
     "conduit_lab_stream", default=None
@@ -105,6 +107,7 @@ class Stream(Generic[T]):
         self._children: WeakSet[Stream[Any]] | None = None
         self._inputs: tuple[Reader[Any], ...] = ()
         self._stop_task: Callable[[], object] | None = None
+        self._callbacks: list[Callable[[Stream[T]], object]] = []
         if (parent := _producing.get()) is not None:
             parent._adopt(self)
         self._start(source)
@@ -169,6 +172,17 @@ class Stream(Generic[T]):
         mapped: Any = self._mapped_async if inspect.iscoroutinefunction(function) else self._mapped
         reader = self.hold(None)
         return Stream(mapped(reader, function), name=name or self.name)._made_of(reader)
+
+    def on_end(self, callback: Callable[[Stream[T]], object]) -> None:
+        """Call `callback` with this stream once it has ended, on the thread that ends it.
+
+        It is called now where the stream has ended already. Its error is logged.
+        """
+        with self._lock:
+            if not self.finished:
+                self._callbacks.append(callback)
+                return
+        self._call(callback)
 
     @property
     def finished(self) -> bool:
@@ -336,9 +350,18 @@ class Stream(Generic[T]):
             self.error = error
             self.state = state
             self.ended = monotonic()
+            callbacks, self._callbacks = self._callbacks, []
         self._bells.ring()
         self._pressure.wake()
         self._leave_inputs()
+        for callback in callbacks:
+            self._call(callback)
+
+    def _call(self, callback: Callable[[Stream[T]], object]) -> None:
+        try:
+            callback(self)
+        except Exception:
+            _log.exception("a callback at the end of stream %r failed", self.name)
 
     def _mapped(self, reader: Reader[T], function: Callable[[T], U]) -> Iterator[U]:
         for chunk in reader:

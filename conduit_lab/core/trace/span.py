@@ -1,141 +1,223 @@
-"""Span: one call inside a recorded one; Recording and Values bound the spans and values kept."""
+"""Span: one call inside a recorded one, with typed attributes."""
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from collections.abc import Iterator
+import logging
+import reprlib
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from contextvars import ContextVar, Token
 from time import perf_counter
-from typing import Any, Literal
-from weakref import ReferenceType, ref
+from types import TracebackType
+from typing import Any, Literal, Protocol, TypedDict, Unpack
 
-from conduit_lab.core.weight import weight
+from conduit_lab.core.trace.record import CallRecord, Recording
 
 Kind = Literal["call", "predict", "encode", "search", "write", "load", "generate"]
 
-VALUE_BYTES = 32 * 2**20  # of inputs and outputs that a lab keeps
-FIRST_SPANS = 100  # of a trace; the newest of the others are kept too, the ones between are counted
-NEWEST_SPANS = 900
-CPU = "cpu: "  # begins the note of a span that ran on the CPU instead of its device
+_MAX_ERROR_CHARACTERS = 1000
+_NO_ATTRIBUTES: Attributes = {}
 
-_SPAN_BYTES = 1024  # of a span beside its values
-_USES = frozenset({"search", "write", "load"})
+_log = logging.getLogger("conduit_lab")
 
 
-class Values:
-    """The inputs and outputs of the newest spans, at most `limit` bytes; with 0 none are kept.
+class Attributes(TypedDict, total=False):
+    """What a span says about its call; each key only where it is known.
 
-    It refers to spans weakly: when a trace is freed, its values are freed with it.
+    `device` ran it. `device_fallback` is the reason why the CPU ran it in place of its device,
+    `fallback` the name of the stage that answered for the first one. `rows` went in, `tokens` came
+    out. `cached` says that the result came from a cache. `store_read` and `store_write` are the
+    store, `model_file` the loaded model. `usage` is that of a generation. `plan` is how a search
+    was done, `detail` a remark for readers.
     """
 
-    def __init__(self, limit: int = VALUE_BYTES) -> None:
-        self.limit = limit
-        self._bytes = 0
-        self._kept: deque[tuple[ReferenceType[Span], int]] = deque()
-        self._lock = threading.Lock()
-
-    def add(self, span: Span) -> None:
-        """Keep the values of `span`; drop those of the oldest spans above the limit."""
-        if not self.limit:
-            span.input = span.output = None
-            return
-        size = _SPAN_BYTES + weight(span.input) + weight(span.output)
-        with self._lock:
-            self._kept.append((ref(span), size))
-            self._bytes += size
-            while self._bytes > self.limit:
-                oldest, size = self._kept.popleft()
-                self._bytes -= size
-                if (gone := oldest()) is not None:
-                    gone.input = gone.output = None
-                    gone.forgotten = True
+    device: str
+    device_fallback: str
+    fallback: str
+    rows: int
+    tokens: int
+    cached: bool
+    store_read: Any
+    store_write: Any
+    model_file: Any
+    usage: Any
+    plan: str
+    detail: str
 
 
-class Recording:
-    """One recorded call. Spans refer to it and it refers to them weakly, so there is no cycle.
+class Observer(Protocol):
+    """Sees every span of an app's calls as it starts and ends, on the thread that runs it.
 
-    `begun` counts the spans, kept or dropped. `uses` and `stand_ins` are complete, however many
-    spans were dropped.
+    It must be fast and thread-safe. Its errors are logged and change nothing.
     """
 
-    def __init__(self, name: str, values: Values) -> None:
-        self.name = name
-        self.values = values
-        self.origin = perf_counter()
-        self.begun = 1
-        self._uses: dict[tuple[str, Any], Any] = {}
-        self._stand_ins: dict[tuple[str, str], None] = {}
-        self._newest: deque[tuple[ReferenceType[Span], ReferenceType[Span]]] = deque()
-        self._lock = threading.Lock()
+    def span_started(self, span: Span) -> None:
+        """Called before the span's work."""
 
-    @property
-    def uses(self) -> list[tuple[str, Any]]:
-        """The stores searched or written to and the models loaded, each (kind, target) once."""
-        return [(kind, target) for (kind, _), target in list(self._uses.items())]
-
-    @property
-    def stand_ins(self) -> list[tuple[str, str]]:
-        """Each ("fallback", stage that answered) and ("device", stage that ran on the CPU) once."""
-        return list(self._stand_ins)
-
-    def stood_in(self, what: str, name: str) -> None:
-        """Record that the stage `name` answered for another, or ran on the CPU."""
-        self._stand_ins[what, name] = None
-
-    def begin(self, parent: Span, span: Span) -> int:
-        """Add a span to its parent; return its number."""
-        with self._lock:
-            self.begun += 1
-            parent.children.append(span)
-            return self.begun
-
-    def end(self, parent: Span, span: Span, number: int) -> None:
-        """Record the end of a span; above the limit, drop the span that ended the longest ago."""
-        self.values.add(span)
-        if span.target is not None and span.kind in _USES:
-            path = getattr(span.target, "path", None) if span.kind == "load" else None
-            self._uses.setdefault((span.kind, path or id(span.target)), span.target)
-        if span.note.startswith(CPU):
-            self.stood_in("device", span.name)
-        if number <= FIRST_SPANS:
-            return
-        with self._lock:
-            self._newest.append((ref(parent), ref(span)))
-            if len(self._newest) <= NEWEST_SPANS:
-                return
-            above, oldest = (each() for each in self._newest.popleft())
-            if above is not None and oldest is not None:
-                with suppress(ValueError):
-                    above.children.remove(oldest)
+    def span_ended(self, span: Span) -> None:
+        """Called after it; `span.error` holds the exception of one that failed."""
 
 
-@dataclass(eq=False, slots=True, weakref_slot=True)
+class Ending(Protocol):
+    """What a span may wait for, such as a `Stream`."""
+
+    error: BaseException | None
+
+    def on_end(self, callback: Callable[[Any], object]) -> None:
+        """Call `callback` with this object once it has ended."""
+
+
 class Span:
-    """One call of a stage, store or loader, with its children.
+    """One call of a stage, store or loader, with its children; a context manager for its time.
 
-    `start` and `duration` are seconds, `start` counted from the trace's begin. `target` is the live
-    object that ran, `note` a remark for readers. `error` has the type and text of the exception
-    that ended the span, without its traceback, which would keep the values of every frame.
-    `forgotten` says that input and output were dropped to make room for those of newer spans.
+    `start` and `duration` are seconds, `start` counted from the recording's origin; `duration` is
+    0 until it has `ended`. `target` is the live object that ran. `error` has the type and text of
+    the exception that ended the span, without its traceback, which would keep the values of every
+    frame. `forgotten` says that input and output were dropped to make room for newer spans.
+    `record` is what the endpoint or block around it touched.
     """
 
-    name: str
-    kind: Kind
-    target: Any = None
-    input: Any = None
-    output: Any = None
-    error: BaseException | None = None
-    note: str = ""
-    start: float = 0.0
-    duration: float = 0.0
-    forgotten: bool = False
-    children: list[Span] = field(default_factory=list)
-    recording: Recording = field(kw_only=True, repr=False)
+    __slots__ = (
+        "__weakref__",
+        "_followed",
+        "_parent",
+        "_token",
+        "attributes",
+        "children",
+        "duration",
+        "ended",
+        "error",
+        "forgotten",
+        "input",
+        "kind",
+        "name",
+        "output",
+        "record",
+        "recording",
+        "start",
+        "target",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        kind: Kind,
+        target: Any,
+        input: Any,
+        recording: Recording,
+        record: CallRecord,
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.target = target
+        self.input: Any = input if recording.values.limit else None
+        self.output: Any = None
+        self.error: BaseException | None = None
+        self.attributes = _NO_ATTRIBUTES
+        self.start = perf_counter() - recording.origin
+        self.duration = 0.0
+        self.ended = False
+        self.forgotten = False
+        self.children: list[Span] = []
+        self.recording = recording
+        self.record = record
+        self._parent: Span | None = None
+        self._followed = False
+
+    def child(self, name: str, kind: Kind, target: Any = None, input: Any = None) -> Span:
+        """Return a new span under this one, to be entered."""
+        span = Span(name, kind, target, input, self.recording, self.record)
+        span._parent = self
+        return span
+
+    def annotate(self, **attributes: Unpack[Attributes]) -> None:
+        """Set attributes; stores, files and fallbacks are added to the record of the call too."""
+        self.attributes = {**self.attributes, **attributes}
+        self.record.add(self.name, attributes)
+
+    def follow(self, ending: Ending) -> None:
+        """Let the span end when `ending` ends, instead of at the end of its block."""
+        self._followed = True
+        ending.on_end(self._ended_with)
 
     def walk(self, depth: int = 0) -> Iterator[tuple[int, Span]]:
         """Yield (depth, span) for this span and all below it, in the order they began."""
         yield depth, self
         for child in list(self.children):
             yield from child.walk(depth + 1)
+
+    def __enter__(self) -> Span:
+        if (parent := self._parent) is not None:
+            parent.children.append(self)
+            record: CallRecord | None = parent.record
+            while record is not None:
+                record.spans += 1
+                record = record.parent
+        self._token: Token[Span | None] = _current.set(self)
+        if self.recording.observers:
+            self._notify("span_started")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        place: TracebackType | None,
+    ) -> None:
+        with suppress(ValueError):  # a generator that another thread closes
+            _current.reset(self._token)
+        del self._token  # it holds the span that was current, and a generator may hold this one
+        if error is not None or not self._followed:
+            self._end(error)
+
+    def _ended_with(self, ending: Ending) -> None:
+        if not self.ended:
+            self._end(ending.error)
+
+    def _end(self, error: BaseException | None) -> None:
+        self.duration = perf_counter() - self.recording.origin - self.start
+        self.ended = True
+        if error is not None:
+            self.error = _bare(error)
+        values = self.recording.values
+        if not values.limit:
+            self.output = None
+        elif self.input is not None or self.output is not None:
+            values.add(self)
+        if self._parent is not None:
+            self.recording.end(self._parent, self)
+            self._parent = None  # the parent holds its children, and nothing holds a parent
+        if self.recording.observers:
+            self._notify("span_ended")
+
+    def _notify(self, event: Literal["span_started", "span_ended"]) -> None:
+        for observer in self.recording.observers:
+            try:
+                getattr(observer, event)(self)
+            except Exception:
+                _log.exception("an observer of spans failed at %s of %r", event, self.name)
+
+    def __repr__(self) -> str:
+        return f"Span({self.name!r}, {self.kind})"
+
+
+_current: ContextVar[Span | None] = ContextVar("conduit_lab_span", default=None)
+
+current = _current.get  # the span that is running here, or None where nothing is being recorded
+
+
+def _bare(error: BaseException) -> BaseException:
+    """Return the exception without its traceback and attributes, which hold values."""
+    kind = type(error)
+    try:
+        bare = kind.__new__(kind, *map(_clipped, error.args))
+        str(bare)  # some need what their __init__ sets
+    except Exception:
+        bare = Exception(f"{kind.__name__}: {error}"[:_MAX_ERROR_CHARACTERS])
+    return bare
+
+
+def _clipped(value: Any) -> Any:
+    if isinstance(value, str):
+        return value[:_MAX_ERROR_CHARACTERS]
+    return value if value is None or isinstance(value, int | float) else reprlib.repr(value)

@@ -14,7 +14,9 @@ import anyio.to_thread
 
 from conduit_lab.core.errors import InputError, ModelLoadError
 from conduit_lab.core.paths import display
+from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
+from conduit_lab.core.trace.span import Span, current
 from conduit_lab.core.views import figures
 from conduit_lab.models.folder_model import FolderModel
 from conduit_lab.models.generation.constraint import Constraint, Constraints
@@ -215,7 +217,15 @@ class Generator(FolderModel[_Opened]):
             opened.scheduler.submit([request])
             return request.cancel
 
-        return TokenStream(self.name, begin)
+        here = current()
+        if here is None:
+            return TokenStream(self.name, begin)
+        given = prompt if query is None else {"query": query, "context": context}
+        with here.child(self.name, self.kind, self, given) as span:
+            stream = TokenStream(self.name, begin)
+            stream.on_end(lambda ended: _record_end(span, opened, ended))
+            span.follow(stream)
+        return stream
 
     def run(self, value: Any) -> Generation:
         """Generate without a trace; call the stage itself, or `generate`, instead."""
@@ -232,7 +242,7 @@ class Generator(FolderModel[_Opened]):
     def _generate(self, asked: _Asked) -> Generation:
         opened = self._parts()
         made = _outcome(self._written(opened, asked.texts(opened)))
-        recorder.note(str(made.usage))
+        _record(opened, made)
         return made
 
     def _written(self, opened: _Opened, texts: Sequence[dict[str, Any]]) -> list[Request]:
@@ -257,11 +267,8 @@ class Generator(FolderModel[_Opened]):
             raise
         return requests
 
-    async def acall(self, value: Any) -> Generation:
+    async def arun(self, value: Any) -> Generation:
         """Generate from an event loop, which stays free."""
-        return await self._atraced(value, self._agenerate(value))
-
-    async def _agenerate(self, value: Any) -> Generation:
         if self._opened is None:
             await anyio.to_thread.run_sync(self.open)
         opened = self._parts()
@@ -279,7 +286,7 @@ class Generator(FolderModel[_Opened]):
             requests[0].cancel()
             raise
         made = _outcome(requests)
-        recorder.note(str(made.usage))
+        _record(opened, made)
         return made
 
     # Showing
@@ -297,6 +304,23 @@ class Generator(FolderModel[_Opened]):
                 f"{scheduler.running} of {decoder.rows} running, {scheduler.waiting} waiting",
             ),
         ]
+
+
+def _record(opened: _Opened, made: Generation) -> None:
+    """Record a generation in the span that is running here."""
+    if current() is not None:
+        opened.shared.noted()
+        recorder.annotate(usage=made.usage, tokens=made.usage.generated)
+
+
+def _record_end(span: Span, opened: _Opened, stream: Stream[Any]) -> None:
+    """Record the end of a stream, on the thread that ended it, in the span that follows it."""
+    shared = opened.shared
+    if shared.note and shared.state == "cpu":
+        span.annotate(device="cpu", device_fallback=shared.note)
+    if stream.state == "done":
+        span.output = made = stream.result()
+        span.annotate(usage=made.usage, tokens=made.usage.generated)
 
 
 @dataclass(frozen=True)

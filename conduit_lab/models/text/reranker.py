@@ -119,9 +119,9 @@ class Reranker(FolderModel["_Opened"]):
                 [encoding.type_ids for encoding in encodings],
             )
             scores[start : start + WINDOW] = opened.scorer.answers(rows)
-        if cut and not opened.shared.note:  # the note of a device that failed is worth more
-            recorder.note(
-                f"{cut} of {figures.plural(len(passages), 'passage')} cut at {opened.tokenizer.max_length} tokens"
+        if cut:
+            recorder.annotate(
+                detail=f"{cut} of {figures.plural(len(passages), 'passage')} cut at {opened.tokenizer.max_length} tokens"
             )
         return scores
 

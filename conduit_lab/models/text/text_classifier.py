@@ -77,8 +77,8 @@ class TextClassifier(Classifier):
                 cut + sum(bool(encoding.overflowing) for encoding in encodings),
             )
             if cut:
-                recorder.note(
-                    f"{cut} of {figures.plural(read, 'text')} cut at {opened.tokenizer.max_length} tokens"
+                recorder.annotate(
+                    detail=f"{cut} of {figures.plural(read, 'text')} cut at {opened.tokenizer.max_length} tokens"
                 )
             return Rows(
                 [encoding.ids for encoding in encodings],

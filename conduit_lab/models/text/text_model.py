@@ -89,11 +89,8 @@ class TextModel(FolderModel[Parts]):
                 parts.append((rows, opened.joined.call(rows, len(rows.ids), self.options.timeout)))
         return parts
 
-    async def acall(self, value: Any) -> Any:
-        """Answer from an event loop, which stays free; texts of calls that come together share their runs."""
-        return await self._atraced(value, self._answer(value))
-
-    async def _answer(self, value: Any) -> Any:
+    async def arun(self, value: Any) -> Any:
+        """Answer from an event loop, which stays free; texts of concurrent calls share their runs."""
         if not self.loaded:
             await anyio.to_thread.run_sync(self._load)
         opened = self._parts()

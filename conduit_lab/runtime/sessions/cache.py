@@ -17,6 +17,7 @@ from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import TensorSpec
 from conduit_lab.core.trace import recorder
+from conduit_lab.core.trace.span import current
 from conduit_lab.core.views import figures
 from conduit_lab.runtime.checks.content import TRIES, digest
 from conduit_lab.runtime.checks.graph import Graph, check
@@ -130,7 +131,7 @@ class Shared:
         begin = perf_counter()
         try:
             engine = engine or self._open()
-            if recorder.current() is not None:
+            if current() is not None:
                 self.noted()
             if keep is None or isinstance(engine, Dense):
                 return engine.run(feeds)
@@ -161,19 +162,19 @@ class Shared:
         """Put the use into the trace that is being recorded here: for the order, and where the CPU stands in."""
         self._cache.order.used(self)
         if self.note and self.state == "cpu":
-            recorder.note(f"cpu: {self.note}")
+            recorder.annotate(device="cpu", device_fallback=self.note)
 
     @contextmanager
     def told(self) -> Iterator[None]:
         """Put into the caller's trace what a run in company, on whichever thread, cannot: its use, and its fallback."""
-        if recorder.current() is None:
+        if current() is None:
             yield
             return
         self.noted()
         before = self.fallbacks
         yield
         if self.fallbacks > before:
-            recorder.note(f"cpu: {self.note}")
+            recorder.annotate(device="cpu", device_fallback=self.note)
 
     def load(self) -> None:
         """Open the session now where it was evicted."""

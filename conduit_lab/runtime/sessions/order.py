@@ -9,7 +9,8 @@ from typing import Protocol
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from conduit_lab.core.errors import ConduitError
-from conduit_lab.core.trace import recorder
+from conduit_lab.core.trace.record import Recording
+from conduit_lab.core.trace.span import current
 
 log = logging.getLogger("conduit_lab")
 
@@ -44,13 +45,13 @@ class Order:
         self._last_of: dict[
             str, tuple[str, ...]
         ] = {}  # pipeline: the last model used in any of its calls
-        self._last_in: WeakKeyDictionary[recorder.Recording, tuple[str, ...]] = WeakKeyDictionary()
+        self._last_in: WeakKeyDictionary[Recording, tuple[str, ...]] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._loading: set[tuple[str, ...]] = set()
 
     def used(self, model: Loadable) -> None:
         """Take note that `model` is used in the call that runs here, and load what usually follows it."""
-        span = recorder.current()
+        span = current()
         if span is None:
             return
         call = span.recording

@@ -320,7 +320,7 @@ class Session:
         self.fallbacks += 1
         self._failures += 1
         failed_on, self.note = self.device, f"{self.device} failed: {_reason(error)}"
-        recorder.note(f"cpu: {self.note}")
+        recorder.annotate(device="cpu", device_fallback=self.note)
         if self.fallbacks == 1:
             log.warning("%s was run on the CPU: %s", display(self.path), self.note)
         if self._failures >= FAILURES:

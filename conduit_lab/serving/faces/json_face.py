@@ -15,11 +15,14 @@ from starlette.types import Receive, Scope, Send
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.streams.backpressure import awaiting_reader
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.core.trace.recorder import Trace
+from conduit_lab.core.trace.span import Span
 from conduit_lab.serving import codec
-from conduit_lab.serving.endpoint import Call, Endpoint, Request, Signature
+from conduit_lab.serving.call import Call
+from conduit_lab.serving.endpoint import Endpoint
 from conduit_lab.serving.faces import events
 from conduit_lab.serving.gate.body import INLINE_BYTES, HttpError, clipped, read_body, require_json
+from conduit_lab.serving.request import Request
+from conduit_lab.serving.signature import Signature
 
 log = logging.getLogger("conduit_lab")
 RawHeaders = list[tuple[bytes, bytes]]
@@ -30,7 +33,9 @@ MESSAGE_CHARACTERS = 4000  # of an error, which may quote the request
 class HttpFace:
     """An ASGI app that answers one endpoint: JSON in, JSON or events out."""
 
-    def __init__(self, endpoint: Endpoint, body_limit: int, streams: set[Stream[Any]]) -> None:
+    def __init__(
+        self, endpoint: Endpoint[..., Any], body_limit: int, streams: set[Stream[Any]]
+    ) -> None:
         self.endpoint = endpoint
         self.body_limit = body_limit
         self.streams = streams
@@ -48,10 +53,14 @@ class HttpFace:
                 if last_event_id := Headers(scope=scope).get("last-event-id"):
                     await self._resume(last_event_id, request_id, scope, receive, send)
                     return
-            result, headers = await self._run(scope, receive)
+            call, result = await self._run(scope, receive)
+            headers = _stand_ins(call.span)
             headers.append((b"x-request-id", request_id.encode()))
+            body = b"" if isinstance(result, Stream) else codec.dumps(result)
             if not isinstance(result, Stream):
-                await send_json(send, 200, codec.dumps(result), headers)
+                await send_json(send, 200, body, headers)
+            self.endpoint.app.observe(self.endpoint, call, result, body)
+            if not isinstance(result, Stream):
                 return
         except Exception as error:
             await send_error(send, error, request_id)
@@ -106,7 +115,7 @@ class HttpFace:
                 )
                 forget_frames(stream.error)
 
-    async def _run(self, scope: Scope, receive: Receive) -> tuple[Any, RawHeaders]:
+    async def _run(self, scope: Scope, receive: Receive) -> tuple[Call, Any]:
         endpoint = self.endpoint
         body = b""
         if scope["method"] == "GET" and endpoint.shape == "stream":
@@ -133,12 +142,12 @@ class HttpFace:
             call = endpoint.signature.from_request(request)
         with awaiting_reader(events.SEND_SECONDS):
             if endpoint.is_async:
-                result = await endpoint.invoke(call)
+                result = await endpoint.ainvoke(call)
             elif endpoint.starts_at_once:
                 result = endpoint.invoke(call)
             else:
                 result = await anyio.to_thread.run_sync(endpoint.invoke, call)
-        return result, _stand_ins(call.trace)
+        return call, result
 
 
 def _call_of_large(signature: Signature, request: Request) -> Call:
@@ -160,11 +169,17 @@ def _call_of_large(signature: Signature, request: Request) -> Call:
             gc.enable()
 
 
-def _stand_ins(trace: Trace | None) -> RawHeaders:
-    """Return a header for each fallback that answered and each stage that ran on the CPU."""
-    stand_ins = [] if trace is None else trace.stand_ins[:STAND_INS]
-    texts = [(what, name if what == "fallback" else f"{name}: cpu") for what, name in stand_ins]
-    return [(f"x-conduit-{what}".encode(), text.encode("ascii", "replace")) for what, text in texts]
+def _stand_ins(span: Span | None) -> RawHeaders:
+    """Return a header per fallback that answered and per stage that ran on the CPU."""
+    if span is None:
+        return []
+    record = span.record
+    texts = [("fallback", name) for name in record.fallbacks]
+    texts += [("device", f"{name}: cpu") for name in record.on_cpu]
+    return [
+        (f"x-conduit-{what}".encode(), text.encode("ascii", "replace"))
+        for what, text in texts[:STAND_INS]
+    ]
 
 
 def forget_frames(error: BaseException | None) -> None:

@@ -13,7 +13,7 @@ import pytest
 from conduit_lab.core.stage import Function
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
-from conduit_lab.core.trace.span import FIRST_SPANS, NEWEST_SPANS
+from conduit_lab.core.trace.record import FIRST_SPANS, NEWEST_SPANS, Values
 from conduit_lab.core.views import figures
 
 identity = Function(lambda value: value, name="identity")
@@ -52,7 +52,7 @@ def test_a_trace_is_freed_without_the_collector() -> None:
 
 @pytest.mark.usefixtures("_no_collector")
 def test_values_go_with_their_trace() -> None:
-    values = recorder.Values()
+    values = Values()
     given = weakref.ref(value := array())
     with recorder.record("all", values=values) as recorded:
         identity(value)
@@ -78,14 +78,14 @@ def test_a_failed_span_keeps_no_values_of_its_frames() -> None:
 
 
 def test_without_values_spans_have_neither_input_nor_output() -> None:
-    with recorder.record("all", values=recorder.Values(0)) as recorded:
+    with recorder.record("all", values=Values(0)) as recorded:
         identity(5)
     span = recorded["identity"]
     assert (span.target, span.input, span.output, span.forgotten) == (identity, None, None, False)
 
 
 def test_the_values_of_the_newest_spans_are_kept() -> None:
-    values = recorder.Values(20_000)
+    values = Values(20_000)
     with recorder.record("all", values=values) as recorded:
         for n in range(10):
             identity(np.full(500, n, np.float32))  # 2000 bytes in, 2000 out
@@ -96,7 +96,7 @@ def test_the_values_of_the_newest_spans_are_kept() -> None:
 
 
 def test_traces_that_share_their_values_share_the_limit() -> None:
-    values = recorder.Values(12_000)
+    values = Values(12_000)
     traces = []
     for n in range(4):
         with recorder.record("all", values=values) as recorded:
@@ -106,7 +106,7 @@ def test_traces_that_share_their_values_share_the_limit() -> None:
 
 
 def test_a_value_larger_than_the_limit_is_not_kept() -> None:
-    with recorder.record("all", values=recorder.Values(1000)) as recorded:
+    with recorder.record("all", values=Values(1000)) as recorded:
         identity(array())
     assert (recorded["identity"].input, recorded["identity"].forgotten) == (None, True)
 
@@ -142,16 +142,22 @@ def test_what_was_used_is_known_however_many_spans() -> None:
     stores = [object() for _ in range(3)]
     with recorder.record("all") as recorded:
         for store in stores:
-            with recorder.span("docs", "search", store):
+            with recorder.span("docs", "search", store, store_read=store):
                 pass
         with recorder.span("small", "predict"):
-            recorder.note("cpu: cuda failed")
+            recorder.annotate(device="cpu", device_fallback="cuda failed")
         for n in range(3000):
-            with recorder.span("docs", "write" if n == 1500 else "search", stores[n % 3]):
+            with recorder.span("docs", "write" if n == 1500 else "search") as span:
+                assert span is not None
                 if n == 1500:
-                    recorder.stood_in("rules")
-    assert recorded.uses == [*(("search", store) for store in stores), ("write", stores[0])]
-    assert recorded.stand_ins == [("device", "small"), ("fallback", "rules")]
+                    span.annotate(store_write=stores[0], fallback="rules")
+                else:
+                    span.annotate(store_read=stores[n % 3])
+    record = recorded.record
+    assert list(record.read.values()) == stores
+    assert list(record.written.values()) == [stores[0]]
+    assert list(record.fallbacks) == ["rules"]
+    assert record.on_cpu == {"small": "cuda failed"}
 
 
 class Refused(Exception):

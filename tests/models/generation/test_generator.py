@@ -14,6 +14,7 @@ import pytest
 
 from conduit_lab.core.errors import InputError, ModelInputError, Overloaded
 from conduit_lab.core.trace import recorder
+from conduit_lab.core.trace.trace import described
 from conduit_lab.models.generation.generator import Generator
 from conduit_lab.models.generation.prompts import Truncate
 from tests.models.generation.writers import DECODERS, NAMES, copy, golden
@@ -138,7 +139,7 @@ def test_threads_may_ask_at_the_same_time(writer: Generator) -> None:
 
 def test_tasks_may_ask_at_the_same_time(writer: Generator) -> None:
     async def ask() -> list[str]:
-        return await asyncio.gather(*(writer.acall(text.prompt) for text in golden("llama")))
+        return list(await asyncio.gather(*(writer.acall(text.prompt) for text in golden("llama"))))
 
     assert asyncio.run(ask()) == [writer(text.prompt) for text in golden("llama")]
 
@@ -200,7 +201,9 @@ def test_a_trace_shows_what_was_asked_and_written(writer: Generator) -> None:
 def test_a_trace_tells_what_a_text_cost_however_it_is_asked_for(writer: Generator) -> None:
     with recorder.record("call") as recorded:
         texts = [writer.generate("Kettle"), writer("Kettle"), asyncio.run(writer.acall("Kettle"))]
-    assert [span.note for span in recorded][1:] == [str(text.usage) for text in texts]
+    assert [described(span.attributes) for span in recorded][1:] == [
+        str(text.usage) for text in texts
+    ]
 
 
 # What comes in

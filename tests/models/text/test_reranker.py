@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from conduit_lab.core.errors import ModelInputError, ModelLoadError
 from conduit_lab.core.trace import recorder
+from conduit_lab.core.trace.trace import described
 from conduit_lab.models.load import load_model
 from conduit_lab.models.text.reranker import WINDOW, Reranker
 from tests.models.text import embedders, rerankers
@@ -79,7 +80,7 @@ def test_a_pair_that_is_too_long_is_cut_and_the_trace_tells(reranker: Reranker) 
     with recorder.record("cell") as recorded:
         scores = reranker.score("kettle lid", [long[4:], long, "lid"])
     assert scores.tolist() == [1, 0, 1]
-    assert recorded["overlap"].note == "2 of 3 passages cut at 16 tokens"
+    assert described(recorded["overlap"].attributes) == "2 of 3 passages cut at 16 tokens"
     assert recorded["overlap"].kind == "predict"
     assert recorded["overlap"].output is scores
 

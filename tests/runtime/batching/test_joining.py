@@ -15,6 +15,7 @@ from onnx import helper
 from conduit_lab.core.errors import ModelInputError
 from conduit_lab.core.spec import Array
 from conduit_lab.core.trace import recorder
+from conduit_lab.core.trace.trace import described
 from conduit_lab.runtime.batching import joining
 from conduit_lab.runtime.batching.joining import Joined, Joiner
 from conduit_lab.runtime.sessions.cache import SessionCache, Shared
@@ -277,7 +278,7 @@ def test_a_call_from_a_loop_is_in_the_order_and_tells_of_the_cpu(
             for shared in (first, second):
                 with recorder.span(shared.path.stem, "predict"):
                     await Joined.of(shared).arun(*item(1))
-        notes.append([span.note.partition(":")[0] for span in spans])
+        notes.append([described(span.attributes).partition(":")[0] for span in spans])
 
     asyncio.run(call())
     asyncio.run(call())

@@ -10,6 +10,7 @@ import pytest
 
 from conduit_lab.core.errors import DeviceError, ModelInputError, ModelLoadError, ModelRunError
 from conduit_lab.core.trace import recorder
+from conduit_lab.core.trace.trace import described
 from conduit_lab.runtime.sessions.cache import SessionCache
 from conduit_lab.runtime.sessions.session import Options, Session
 from tests.runtime import fake_device, graphs
@@ -110,10 +111,10 @@ def test_a_run_on_the_cpu_instead_is_in_the_trace(gpu: FakeDevice, linear: Path)
     gpu.max_rows = 10
     with recorder.record("call") as spans, recorder.span("linear", "predict"):
         shared.run(rows(50), 50)
-    assert spans["linear"].note.startswith("cpu: cuda failed: it asked for")
+    assert described(spans["linear"].attributes).startswith("cpu: cuda failed: it asked for")
     with recorder.record("call") as spans, recorder.span("linear", "predict"):
         shared.run(rows(1))
-    assert spans["linear"].note == ""
+    assert described(spans["linear"].attributes) == ""
     assert "1 on the CPU instead" in shared.statistics()
 
 
@@ -124,4 +125,4 @@ def test_a_model_that_is_on_the_cpu_for_good_says_so_in_each_trace(
     shared = SessionCache().open(linear)
     with recorder.record("call") as spans, recorder.span("linear", "predict"):
         shared.run(rows(1))
-    assert spans["linear"].note.startswith("cpu: ")
+    assert described(spans["linear"].attributes).startswith("cpu: ")

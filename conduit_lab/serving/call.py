@@ -1,0 +1,44 @@
+"""Call: the bound arguments of one call of an endpoint, and its record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conduit_lab.core.trace.span import Span
+from conduit_lab.core.trace.trace import Trace
+from conduit_lab.serving import codec
+
+
+class Call:
+    """Bound arguments, and the JSON payload and path parts that give the same ones over HTTP.
+
+    `body` is the payload as JSON text, where the call came as one. `span` is the root of what ran.
+    """
+
+    __slots__ = ("body", "kwargs", "path_params", "payload", "span")
+
+    def __init__(
+        self,
+        kwargs: dict[str, Any],
+        payload: Any,
+        path_params: dict[str, Any] | None = None,
+        body: bytes = b"",
+    ) -> None:
+        self.kwargs = kwargs
+        self.payload = payload
+        self.path_params = {} if path_params is None else path_params
+        self.body = body
+        self.span: Span | None = None
+
+    @property
+    def trace(self) -> Trace | None:
+        """The spans of the call, once it has begun."""
+        return None if self.span is None else Trace(self.span)
+
+    def freeze(self) -> None:
+        """Keep the payload as JSON text: the function may change it. One without a form stays."""
+        if not self.body:
+            try:
+                self.body = codec.dumps(self.payload)
+            except TypeError:
+                self.body = b""

@@ -1,0 +1,198 @@
+"""Recorded calls: what was asked, what came back and what it touched, kept off the request path."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
+
+from conduit_lab.core.streams.chunk import chunk_json
+from conduit_lab.core.streams.stream import Stream
+from conduit_lab.core.trace.record import CallRecord
+from conduit_lab.serving import codec
+from conduit_lab.serving.call import Call
+from conduit_lab.serving.endpoint import Endpoint
+
+MAX_EXAMPLES = 20  # per endpoint, the newest: a lab that serves for days must not grow
+MAX_EXAMPLE_BYTES = 16 * 2**20  # per endpoint, as JSON; the newest is kept whatever its size
+
+_PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
+
+
+@dataclass
+class Example:
+    """One recorded call: what was asked, what came back, and what it touched.
+
+    `answer` is a JSON value, for a stream the list of its chunks. `writes` says that the call
+    changed a store, `shared` that this one is on a server, where no replay may write. `stores`
+    holds each store that it used with its version then, `files` the model files that it loaded.
+    """
+
+    method: str
+    path: str
+    shape: str
+    payload: Any
+    answer: Any
+    writes: bool = False
+    shared: bool = False
+    path_params: dict[str, Any] = field(default_factory=dict)
+    stores: list[tuple[Any, int]] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+
+    @property
+    def request(self) -> tuple[str, str, str]:
+        """What tells two examples apart: method, target and payload."""
+        return self.method, self.target, json.dumps(self.payload, sort_keys=True)
+
+    @property
+    def target(self) -> str:
+        """The path with its parameters filled in, and for a GET the query."""
+        path = _PARAMETER.sub(
+            lambda found: quote(str(self.path_params.get(found[1], found[0])), "/"), self.path
+        )
+        query = urlencode(self.payload or {}, doseq=True) if self.method == "GET" else ""
+        return f"{path}?{query}" if query else path
+
+    @property
+    def stale(self) -> bool:
+        """Whether a store that it read has changed since."""
+        return any(store.version != version for store, version in self.stores)
+
+    def to_json(self) -> str:
+        """Return the line that `examples.jsonl` keeps."""
+        record = asdict(replace(self, stores=[], files=[]))
+        del record["stores"], record["files"]
+        return json.dumps(record, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> Example:
+        """Return the example of one line of `examples.jsonl`."""
+        return cls(**json.loads(line))
+
+
+class _Entry(NamedTuple):
+    """One call as it was recorded: JSON texts, which become an `Example` when somebody asks."""
+
+    number: int
+    endpoint: Endpoint[..., Any]
+    asked: bytes
+    path_params: dict[str, Any]
+    answered: bytes
+    record: CallRecord
+    stores: list[tuple[Any, int]]
+
+    @property
+    def size(self) -> int:
+        return len(self.asked) + len(self.answered)
+
+    def example(self) -> Example:
+        endpoint, written = self.endpoint, self.record.written.values()
+        return Example(
+            endpoint.method,
+            endpoint.path,
+            endpoint.shape,
+            codec.loads(self.asked),
+            codec.loads(self.answered),
+            writes=bool(written),
+            shared=any(getattr(store, "url", None) is not None for store in written),
+            path_params=codec.loads(codec.dumps(self.path_params)),
+            stores=self.stores,
+            files=list(self.record.files),
+        )
+
+
+class Recorder:
+    """The newest calls of each endpoint, one per request: a bounded queue of JSON texts.
+
+    To record a call costs a few dictionary operations; the texts are parsed when `examples` is
+    read. Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[str, str], dict[Any, _Entry]] = {}
+        self._running: set[Stream[Any]] = set()
+        self._numbers = count()
+        self._lock = threading.Lock()
+
+    @property
+    def running(self) -> list[Stream[Any]]:
+        """The streams that will be recorded when they end."""
+        with self._lock:
+            return list(self._running)
+
+    def add(self, endpoint: Endpoint[..., Any], call: Call, result: Any, body: bytes) -> None:
+        """Record a call that ended well, once its stream has ended.
+
+        `body` is its answer as JSON text, or empty. A call without a JSON form, and a stream that
+        failed or lost chunks, are left out.
+        """
+        if isinstance(result, Stream):
+            with self._lock:
+                self._running.add(result)
+            result.on_end(lambda stream: self._add_stream(endpoint, call, stream))
+            return
+        if not body:
+            try:
+                body = codec.dumps(result)
+            except TypeError:
+                return
+        self._add(endpoint, call, body)
+
+    def _add_stream(self, endpoint: Endpoint[..., Any], call: Call, stream: Stream[Any]) -> None:
+        try:
+            if stream.state == "done" and stream.count == len(stream.kept):
+                self._add(endpoint, call, codec.dumps([*map(chunk_json, stream.kept)]))
+        except TypeError:
+            return
+        finally:
+            with self._lock:
+                self._running.discard(stream)
+
+    def _add(self, endpoint: Endpoint[..., Any], call: Call, answered: bytes) -> None:
+        call.freeze()
+        if not call.body or call.span is None:
+            return
+        record = call.span.record
+        touched = {**record.read, **record.written}
+        stores = [(store, store.version) for store in touched.values()]
+        request = (call.body, tuple(call.path_params.items()))
+        with self._lock:
+            entries = self._entries.setdefault((endpoint.method, endpoint.path), {})
+            entries.pop(request, None)
+            entries[request] = _Entry(
+                next(self._numbers),
+                endpoint,
+                call.body,
+                call.path_params,
+                answered,
+                record,
+                stores,
+            )
+            size = sum(each.size for each in entries.values())
+            while len(entries) > 1 and (len(entries) > MAX_EXAMPLES or size > MAX_EXAMPLE_BYTES):
+                oldest = next(iter(entries))
+                size -= entries.pop(oldest).size
+
+    def forget(self, method: str, path: str) -> None:
+        """Drop the calls of an endpoint that was replaced."""
+        with self._lock:
+            self._entries.pop((method, path), None)
+
+    def examples(self, endpoints: Sequence[Endpoint[..., Any]]) -> list[Example]:
+        """Return the recorded calls of these endpoints, one per request, the newest last."""
+        with self._lock:
+            entries = [entry for each in self._entries.values() for entry in each.values()]
+        entries = [entry for entry in entries if entry.endpoint in endpoints]
+        entries.sort(key=lambda entry: entry.number)
+        examples: dict[tuple[str, str, str], Example] = {}
+        for entry in entries:
+            example = entry.example()
+            examples.pop(example.request, None)
+            examples[example.request] = example
+        return list(examples.values())

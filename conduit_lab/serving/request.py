@@ -1,0 +1,57 @@
+"""Request: an HTTP request as a handler gets it; Body, its JSON object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+from conduit_lab.core.errors import InputError
+from conduit_lab.core.text import clip
+from conduit_lab.serving import codec
+from conduit_lab.serving.arguments import MAX_PROBLEMS
+
+_MAX_KEY_CHARACTERS = 60
+
+
+class Request:
+    """The request of a handler with a parameter named or typed `request`.
+
+    `body` is the raw body, `query` the query parameters, `path_params` the parts of the path,
+    `headers` lower-case.
+    """
+
+    __slots__ = ("body", "headers", "path_params", "query")
+
+    def __init__(
+        self,
+        body: bytes = b"",
+        *,
+        query: Mapping[str, str] | None = None,
+        path_params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.body = body
+        self.query = {} if query is None else dict(query)
+        self.path_params = {} if path_params is None else dict(path_params)
+        self.headers = {} if headers is None else dict(headers)
+
+    def parse_json(self) -> Any:
+        """Return the body as a JSON value; `InputError` where it is not JSON."""
+        value = codec.loads(self.body)
+        return Body(value) if isinstance(value, dict) else value
+
+
+class MissingField(InputError, KeyError):
+    """A key that a handler looked up in the body and that the body does not have."""
+
+    __str__ = Exception.__str__  # KeyError would show the repr
+
+
+class Body(dict[str, Any]):
+    """A JSON object as a handler gets it: a missing key is the caller's mistake, a 400."""
+
+    def __missing__(self, key: str) -> Any:
+        keys = [repr(clip(str(known), _MAX_KEY_CHARACTERS)) for known in islice(self, MAX_PROBLEMS)]
+        more = f" and {len(self) - len(keys):,} more" if len(self) > len(keys) else ""
+        raise MissingField(f"the body has no {key!r}; it has {', '.join(keys) or 'no keys'}{more}")

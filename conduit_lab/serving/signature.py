@@ -1,0 +1,140 @@
+"""Signature: how a JSON value becomes the arguments of a function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel
+
+from conduit_lab.core.errors import EndpointError, InputError
+from conduit_lab.core.materialize import materialize
+from conduit_lab.serving import codec
+from conduit_lab.serving.arguments import Arguments
+from conduit_lab.serving.call import Call
+from conduit_lab.serving.request import Body, Request
+
+
+class Signature:
+    """How a JSON value becomes the arguments of a function.
+
+    A parameter named or typed `request` takes the request. A single other parameter without a type,
+    or typed as a mapping, a model or Any, takes the JSON body as it is. All else is taken by name
+    from a JSON object, the query (all of a GET) or the path, and checked against its type.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        path: str,
+        method: str = "POST",
+        *,
+        name: str | None = None,
+    ) -> None:
+        name = name or function.__name__
+        self._signature = inspect.signature(function)
+        try:
+            hints = get_type_hints(function, include_extras=True)
+        except NameError as error:
+            raise EndpointError(
+                f"a type of {name}{self._signature} cannot be found ({error}): import it where the "
+                "function is defined, since its arguments are checked against it"
+            ) from error
+        parameters = list(self._signature.parameters.values())
+        if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD, p.POSITIONAL_ONLY) for p in parameters):
+            raise EndpointError(
+                f"{name}{self._signature} cannot be an endpoint: "
+                "give every parameter a name (no *args, **kwargs or /)"
+            )
+        self.request = next(
+            (p.name for p in parameters if p.name == "request" or hints.get(p.name) is Request),
+            None,
+        )
+        self._named = [p for p in parameters if p.name != self.request]
+        self._in_path = [
+            p.name for p in self._named if "{" + p.name + "}" in path or "{" + p.name + ":" in path
+        ]
+        free = [p for p in self._named if p.name not in self._in_path]
+        whole = len(free) == 1 and method != "GET" and _takes_whole(hints.get(free[0].name, Any))
+        self.whole = free[0].name if whole else None
+        defaults = {p.name: ... if p.default is p.empty else p.default for p in self._named}
+        fields = {name: (hints.get(name, Any), default) for name, default in defaults.items()}
+        self._arguments = Arguments(name, fields)
+
+    @property
+    def takes_body(self) -> bool:
+        """Whether a request must have a body."""
+        return any(p.default is p.empty for p in self._named if p.name not in self._in_path)
+
+    def __str__(self) -> str:
+        return str(self._signature)
+
+    def from_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        """Return the call for Python arguments."""
+        if self.request is not None:
+            value = kwargs.get(self.request, args[0] if args else None)
+            if len(args) + len(kwargs) > 1:
+                raise InputError(
+                    f"this endpoint takes one request, got {len(args) + len(kwargs)} arguments"
+                )
+            request = (
+                value
+                if isinstance(value, Request)
+                else Request(b"" if value is None else codec.dumps(value))
+            )
+            return self.from_request(request)
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise InputError(f"wanted {self._signature}: {error}") from error
+        arguments = materialize(bound.arguments)  # the call and its recording both read them
+        kwargs = self._checked(arguments)
+        payload = {name: value for name, value in arguments.items() if name not in self._in_path}
+        path_params = {name: arguments[name] for name in self._in_path if name in arguments}
+        return Call(kwargs, payload if self.whole is None else payload.get(self.whole), path_params)
+
+    def from_request(self, request: Request) -> Call:
+        """Return the call for an HTTP request; `InputError` where the body does not fit."""
+        body = request.body
+        if self.request is not None:
+            payload = codec.loads(body) if body else None
+            arguments = (
+                self._checked({**request.path_params, **request.query}) if self._named else {}
+            )
+            return Call({self.request: request, **arguments}, payload, request.path_params, body)
+        if not self._named:
+            return Call({}, None, request.path_params)
+        payload = codec.loads(body) if body else dict(request.query)
+        if self.whole is not None:
+            kwargs = self._checked(
+                {**({self.whole: payload} if body else {}), **request.path_params}, len(body)
+            )
+            return Call(kwargs, payload, request.path_params, body)
+        if not isinstance(payload, dict):
+            raise InputError(
+                f"the body is a JSON {_json_type(payload)}: wanted an object with "
+                f"{', '.join(p.name for p in self._named)}"
+            )
+        kwargs = self._checked({**payload, **request.path_params}, len(body))
+        return Call(kwargs, payload, request.path_params, body)
+
+    def _checked(self, arguments: Mapping[str, Any], size: int = 0) -> dict[str, Any]:
+        """Return the arguments converted to their types, defaults filled in."""
+        checked = self._arguments.check(arguments, size)
+        if self.whole is not None and type(checked[self.whole]) is dict:
+            checked[self.whole] = Body(checked[self.whole])
+        return checked
+
+
+def _takes_whole(hint: Any) -> bool:
+    """Tell whether a single parameter of this type takes the JSON value as it is."""
+    if hint is Any:
+        return True
+    kind = getattr(hint, "__origin__", hint)
+    return isinstance(kind, type) and issubclass(kind, Mapping | BaseModel)
+
+
+def _json_type(value: Any) -> str:
+    names: dict[type, str] = {list: "list", str: "string", bool: "boolean", type(None): "null"}
+    return names.get(type(value), "number")
