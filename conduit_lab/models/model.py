@@ -177,18 +177,28 @@ class Model(FileModel[_Opened]):
         return opened.answers.of(self._outputs(opened, feeds), feeds.single)
 
     def hand_on(self, value: Any, following: Stage) -> Any:
-        """Predict for the next stage of a sequence: between two models of one device the answer stays there."""
-        here = self._parts().shared.memory
-        if (
-            not here
-            or not isinstance(following, Model)
-            or following.shared.memory != here
-            or self.labels is not None
-        ):
-            return self(value)
-        if self.layout.outputs != (0,) or following.layout.inputs != (0,):
+        """Predict for the next stage: between two models of one device the answer stays there."""
+        if not self._shares_device(following):
             return self(value)
         return self._traced(value, lambda: self._bound(value, keep=True))
+
+    async def ahand_on(self, value: Any, following: Stage) -> Any:
+        """Predict for the next stage from an event loop, as `hand_on` does."""
+        if not self._shares_device(following):
+            return await self.acall(value)
+        return await anyio.to_thread.run_sync(self.hand_on, value, following)
+
+    def _shares_device(self, following: Stage) -> bool:
+        """Whether `following` can take this model's answer from the device's memory."""
+        memory = self._parts().shared.memory
+        return (
+            bool(memory)
+            and isinstance(following, Model)
+            and following.shared.memory == memory
+            and self.labels is None
+            and self.layout.outputs == (0,)
+            and following.layout.inputs == (0,)
+        )
 
     def _bound(self, value: Any, keep: bool) -> Any:
         """Predict on what may lie on the device, and leave the answer there where it is to be kept."""

@@ -5,7 +5,9 @@ import functools
 
 import pytest
 
+from conduit_lab.core.errors import InputError
 from conduit_lab.core.stage import Function, Stage, as_stage
+from conduit_lab.core.trace import recorder
 
 
 def double(value: int) -> int:
@@ -54,3 +56,37 @@ def test_as_stage_keeps_a_stage_and_wraps_a_callable() -> None:
 def test_as_stage_refuses_what_cannot_be_called() -> None:
     with pytest.raises(TypeError, match="got int"):
         as_stage(5)
+
+
+def test_an_async_function_is_awaited_on_the_callers_loop() -> None:
+    async def here(value: int) -> tuple[int, object]:
+        await asyncio.sleep(0)
+        return value, asyncio.get_running_loop()
+
+    async def call() -> bool:
+        value, loop = await Function(here).acall(3)
+        return value == 3 and loop is asyncio.get_running_loop()
+
+    assert asyncio.run(call())
+
+
+def test_a_leaf_has_no_children_and_does_not_stream() -> None:
+    stage = Function(double)
+    assert stage.children == ()
+    with pytest.raises(InputError, match=r"'double' expects a call.*Use double\(value\)"):
+        stage.stream(1)
+
+
+def test_handing_on_is_a_plain_call_by_default() -> None:
+    stage = Function(double)
+    assert stage.hand_on(2, stage) == 4
+    assert asyncio.run(stage.ahand_on(2, stage)) == 4
+
+
+def test_an_acall_is_one_span() -> None:
+    async def call() -> list[str]:
+        with recorder.record("all") as recorded:
+            await Function(double).acall(2)
+        return [span.name for span in recorded]
+
+    assert asyncio.run(call()) == ["all", "double"]
