@@ -1,4 +1,4 @@
-"""Every exception of the package: what was wrong, what was wanted, what to do.
+"""Every exception of the package: each names the thing, expected, got, and the next step.
 
 `InputError` and its children mean that the caller's data was wrong: over HTTP they become a 400 and
 their message is shown. Everything else becomes a 500 whose message stays in the server's log.
@@ -19,7 +19,7 @@ class InputError(ConduitError, ValueError):
 
 
 class ModelInputError(InputError):
-    """An input that a model cannot take; names the model, what came and what was wanted."""
+    """An input that a model cannot take; names the model, expected and got."""
 
 
 class VectorInputError(InputError):
@@ -31,23 +31,23 @@ class ModelLoadError(ConduitError):
 
 
 class ModelRunError(ConduitError):
-    """A model that failed at its work: out of memory, a fault of the device; not the caller's mistake."""
+    """A model run that failed: out of memory, a device fault; not the caller's mistake."""
 
 
 class DeadlineExceeded(ConduitError, TimeoutError):
-    """A call that was not done at its deadline; what ran for it was cut."""
+    """A call that did not finish by its deadline; its run was cancelled."""
 
 
 class Overloaded(ConduitError):
-    """A queue that is full: more calls wait than were allowed; try again later."""
+    """A full queue: more calls wait than are allowed; try again later."""
 
 
 class OptimizeError(ConduitError):
-    """A model that cannot be optimised or fused, or whose answers would be too different; nothing was kept."""
+    """A model that cannot be optimized or fused within its tolerance; nothing was kept."""
 
 
 class DeviceError(ConduitError):
-    """A device that was asked for by name and cannot be had."""
+    """A device that was requested by name and is not available."""
 
 
 class StoreError(ConduitError):
@@ -67,7 +67,7 @@ class ExportError(ConduitError):
 
 
 class MissingExtra(ConduitError, ImportError):
-    """An optional package is not installed; names the extra that brings it."""
+    """An optional package that is not installed; names the extra that installs it."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
@@ -86,8 +86,8 @@ class StreamLagged(ConduitError):
         self, name: str, missed: int, resume_at: int, snapshot: Sequence[Any] = ()
     ) -> None:
         super().__init__(
-            f"stream {name!r} has dropped {missed} chunks that this reader had not read: it keeps a bounded log; "
-            f"read on from chunk {resume_at}, or read faster"
+            f"stream {name!r} has dropped {missed} chunks that this reader had not read: its log is "
+            f"bounded; read on from chunk {resume_at}, or read faster"
         )
         self.missed = missed
         self.resume_at = resume_at
@@ -95,10 +95,10 @@ class StreamLagged(ConduitError):
 
 
 class StreamCancelled(ConduitError):
-    """The stream was cancelled before its end; `partial` holds what had come."""
+    """The stream was cancelled before its end; `partial` holds the chunks until then."""
 
     def __init__(self, name: str, partial: Any) -> None:
         super().__init__(
-            f"stream {name!r} was cancelled before its end; what had come is in .partial"
+            f"stream {name!r} was cancelled before its end; .partial holds the chunks until then"
         )
         self.partial = partial

@@ -1,7 +1,6 @@
 """Forking: a forked child finds every lock free, and the guarded state whole.
 
-Threads do not come along into the child, so a lock that one of them held would stay locked for
-ever.
+Only the forking thread lives on in the child, so a lock that another one held would never be freed.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from itertools import count
 from time import monotonic
 from typing import Any, NamedTuple
 
-MAX_WAIT_SECONDS = 5.0  # before a fork, for all locks together
+MAX_FORK_WAIT_SECONDS = 5.0  # before a fork, for all locks together
 
 
 class _Owned(NamedTuple):
@@ -29,11 +28,10 @@ _held: dict[int, list[Any]] = {}
 
 
 def free_in_child(owner: object, *names: str, torn: str | None = None) -> None:
-    """Free the locks of `owner` with these names in every forked child; they are plain or
-    reentrant.
+    """Free the locks of `owner` with these names, plain or reentrant, in every forked child.
 
-    With `torn` a fork waits for them, so that no thread is in the middle of a change; where it has
-    waited too long, the attribute of that name becomes True in the child.
+    With `torn` a fork waits for the locks, so that no thread is in the middle of a change; past the
+    time limit the attribute of that name becomes True in the child.
     """
     key = next(_numbers)
     _owned[key] = _Owned(weakref.ref(owner, lambda _: _owned.pop(key, None)), names, torn)
@@ -54,7 +52,7 @@ def hold_at_fork(lock: threading.Lock) -> None:
 
 
 def _hold() -> None:
-    until = monotonic() + MAX_WAIT_SECONDS
+    until = monotonic() + MAX_FORK_WAIT_SECONDS
     for key, (ref, names, torn) in _owned.copy().items():
         owner = ref()
         for name in names if owner is not None and torn is not None else ():

@@ -1,4 +1,4 @@
-"""Where relative paths start: the project's root, the same in a notebook, a script and an exported app."""
+"""Where relative paths start: the root, the same in a notebook, a script and an exported app."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ enter_root, leave_root = _root.set, _root.reset
 
 
 def find_root(start: Path | None = None) -> Path:
-    """Return the nearest folder at or above `start` (default: here) that holds a `pyproject.toml`, else `start`."""
+    """Return the nearest folder from `start` up with a `pyproject.toml`, else `start` (default: here)."""
     here = (start or Path.cwd()).resolve()
     return next(
         (folder for folder in (here, *here.parents) if (folder / "pyproject.toml").is_file()), here
@@ -27,7 +27,7 @@ def current_root() -> Path:
 
 
 def has_project() -> bool:
-    """Return whether relative paths start at a project's root, rather than at the working directory."""
+    """Return whether relative paths start at a project's root, not at the working directory."""
     return _root.get() is not None or (find_root() / "pyproject.toml").is_file()
 
 
@@ -42,7 +42,7 @@ def use_root(root: Path) -> Iterator[None]:
 
 
 def resolve(path: str | Path, root: Path | None = None) -> Path:
-    """Return `path` as an absolute path; a relative one starts at `root` (default: the current root)."""
+    """Return `path` made absolute; a relative one starts at `root` (default: the current root)."""
     path = Path(path).expanduser()
     return path if path.is_absolute() else (root or current_root()) / path
 

@@ -1,4 +1,4 @@
-"""What goes in and out: tensor specifications and the small protocols that rooms know each other by."""
+"""Tensor specifications, and the protocols through which rooms know each other's models."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TensorSpec:
         return f"{self.dtype} [{', '.join(str(axis) for axis in self.shape)}]"
 
     def fits(self, shape: tuple[int, ...]) -> bool:
-        """Tell whether an array of `shape` has the right rank and fixed axes."""
+        """Return whether an array of `shape` has the right rank and fixed axes."""
         return not self.ranked or (
             len(shape) == len(self.shape)
             and all(
@@ -50,11 +50,11 @@ def describe(array: Array) -> str:
 
 
 @runtime_checkable
-class Embedder(Protocol):
+class EmbedderProtocol(Protocol):
     """Turns text into vectors.
 
-    One with a `fingerprint`, a text that changes with whatever changes its vectors, is
-    distinguished from others by a store's file.
+    A store's file tells embedders apart by their `fingerprint`, where they have one: a text that
+    changes with everything that changes their vectors.
     """
 
     @property
@@ -66,7 +66,7 @@ class Embedder(Protocol):
 
 
 @runtime_checkable
-class Generator(Protocol):
+class GeneratorProtocol(Protocol):
     """Answers a question from passages of text."""
 
     def generate(self, *, query: str, context: Sequence[str]) -> str:

@@ -17,6 +17,6 @@ def clip(text: str, limit: int) -> str:
 
 
 def one_line(text: str, width: int) -> str:
-    """Return `text` on one line of at most `width` characters, with an ellipsis where it was cut."""
+    """Return `text` on one line of at most `width` characters, an ellipsis where it was cut."""
     line = " ".join(text[: 4 * width].split())
     return line if len(line) <= width and len(text) <= 4 * width else f"{line[: width - 1]}…"

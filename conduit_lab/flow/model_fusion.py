@@ -1,4 +1,4 @@
-"""Fusing a sequence: neighbouring ONNX models become one, where that is equal and faster."""
+"""Model fusion: neighbouring ONNX models of a sequence as one graph, where equal and faster."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from conduit_lab.runtime.rewriting.graph_fusion import Fusion, fuse, misfit
 def fused(
     stages: Sequence[Stage], samples: Sequence[Any]
 ) -> tuple[list[Stage], tuple[Fusion, ...]]:
-    """Return the stages with neighbouring models as one where they may be, and what became of each neighbourhood."""
+    """Fuse neighbouring models where possible; return the stages and a report per neighbourhood."""
     groups, report = _groups(stages)
     made: list[Stage] = []
     for group in groups:
@@ -49,13 +49,13 @@ def fused(
 
 
 def _arrays(model: Model, value: Any) -> dict[str, Array]:
-    """Return what a graph is fed for `value`, no more rows than it takes at once."""
+    """Return the feeds of a graph for `value`, at most as many rows as it takes at once."""
     arrays = {name: np.asarray(array) for name, array in model.feeds(value).arrays.items()}
     return model.layout.part(arrays, 0, model.layout.size) if model.layout.size else arrays
 
 
 def _groups(stages: Sequence[Stage]) -> tuple[list[list[Stage]], list[Fusion]]:
-    """Return the stages in groups that may become one each, and why neighbouring models are not in one group."""
+    """Group the stages that may be fused; report why other neighbouring models may not."""
     groups: list[list[Stage]] = []
     apart: list[Fusion] = []
     for stage in stages:
@@ -71,12 +71,15 @@ def _groups(stages: Sequence[Stage]) -> tuple[list[list[Stage]], list[Fusion]]:
 
 
 def _apart(before: Model, after: Model) -> str:
-    """Return why two neighbouring models cannot be one graph, or nothing."""
+    """Return the reason why two neighbouring models cannot be one graph, or an empty text."""
     for model in (before, after):
         if model.path.suffix != ".onnx":
             return f"{model.name} is no ONNX file"
     if before.options != after.options or before.device != after.device:
-        return f"they are opened differently: on {before.device} and {after.device}, or with other options"
+        return (
+            f"they are opened differently: on {before.device} and {after.device}, or with other "
+            "options"
+        )
     if before.labels is not None:
         return f"{before.name} gives predictions"
     wrong = misfit(before.outputs, after.inputs)

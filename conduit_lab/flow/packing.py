@@ -1,4 +1,4 @@
-"""Packing: as many passages as a generator's prompt has room for."""
+"""Packing: as many passages as fit into a generator's prompt."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-# A sentence ends at its mark with what closes after it, before a blank and no small letter ("e.g.
-# this" goes on), or at the mark of a script without blanks; a line ends at its break.
+# A sentence ends at its mark with closing quotes and brackets, before a space and no small letter
+# ("e.g. this" goes on), or at the mark of a script without spaces; a line ends at its break.
 _SENTENCE = re.compile(
     r"""[.!?…]+["'”’»)\]*_]*(?=\s+[^\sa-zà-ÿ]|\s*$)|[。！？]+[」』”）]*|(?=\n)|\Z"""
 )
@@ -19,31 +19,30 @@ _HEADING = re.compile(r"^#{1,6}\s.*\s*", re.MULTILINE)
 
 @runtime_checkable
 class Counting(Protocol):
-    """A generator that knows how much it can read."""
+    """A generator with a known context length, and a way to count tokens."""
 
     @property
     def context(self) -> int:
-        """The most tokens of prompt and answer together."""
+        """The maximum number of tokens of prompt and answer together."""
 
     def count_tokens(
         self, prompt: Any = None, *, query: str | None = None, context: Sequence[str] | None = None
     ) -> int:
-        """Return how many tokens a prompt has, which is what `generate` would take."""
+        """Return the number of tokens of a prompt, given as to `generate`."""
 
 
 class Packed(NamedTuple):
-    """The beginning of one of the texts, as long as there was room: the whole text, or some sentences."""
+    """The beginning of the text at `place`: all of it, or as many sentences as fit."""
 
     place: int
     text: str
 
 
 def pack(texts: Sequence[str], fits: Callable[[list[str]], bool]) -> list[Packed]:
-    """Return what goes into a prompt of `texts`, the best first; `fits` tells whether there is room
-    for some.
+    """Return the parts of `texts`, best first, that go into a prompt; `fits` says if a list fits.
 
-    A text that fits goes in whole. One that does not is cut at the last sentence end that fits; the
-    best one at a word, or anywhere, where not even its first sentence does.
+    A text that fits goes in whole. Another one is cut at the last sentence end that fits; the best
+    one at a word, or anywhere, where not even its first sentence fits.
     """
     packed: list[Packed] = []
     for place, text in enumerate(texts):
@@ -61,13 +60,11 @@ def pack(texts: Sequence[str], fits: Callable[[list[str]], bool]) -> list[Packed
 
 
 def _beginning(text: str, end: re.Pattern[str], fits: Callable[[str], bool]) -> str:
-    """Return the longest beginning that fits and stops at an `end`, or nothing; a heading is no end."""
+    """Return the longest beginning that fits and stops at an `end`; a heading is no end."""
     size = 1024
     while size < len(text) and fits(text[:size]):
         size *= 2
-    text = text[
-        : 2 * size
-    ]  # a passage may be a whole book; what comes after an end tells whether it is one
+    text = text[: 2 * size]  # a passage may be a book; an end is known by the text after it
     headings = [found.span() for found in _HEADING.finditer(text)]
     ends = [
         found.end()
@@ -79,6 +76,6 @@ def _beginning(text: str, end: re.Pattern[str], fits: Callable[[str], bool]) -> 
 
 
 def _within(spans: Sequence[tuple[int, int]], place: int) -> bool:
-    """Tell whether a place is inside of one of the spans, which are in order, or at its end."""
+    """Return whether a place is inside one of the sorted spans, or at its end."""
     before = bisect_left(spans, place, key=lambda span: span[0])
     return before > 0 and place <= spans[before - 1][1]

@@ -1,10 +1,9 @@
-"""Rag: answer a question from what a store knows."""
+"""Rag: answer a question from the passages that a store finds for it."""
 
 from __future__ import annotations
 
 import inspect
 import math
-import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from collections.abc import Generator as Producer
 from contextlib import closing, nullcontext
@@ -12,31 +11,28 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
 
 from conduit_lab.core.errors import InputError
-from conduit_lab.core.spec import Generator
+from conduit_lab.core.spec import GeneratorProtocol
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.streams.chunk import chunk_text
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
-from conduit_lab.core.views import figures, html
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.view import View, Viewed
 from conduit_lab.flow.packing import Counting, Packed, pack
+from conduit_lab.flow.prompt_template import PromptTemplate, TemplateText
 from conduit_lab.models.generation.sampling import Sampling
-from conduit_lab.models.generation.tainted import TaintedStr, concatenated
 from conduit_lab.vectors.search import Mode, Search
 
-UNKNOWN = "I do not know."
-# Cosine of the best passage from which on a question is answered, for all-MiniLM-L6-v2 and the
-# handbook's chunks. By balanced accuracy on one half of data/questions.csv it would be 0.40 (which
-# reaches 0.858 on the other half), on that one 0.375 (0.823 on the first):
-# tests/flow/test_threshold.py. To refuse what has an answer is the worse mistake.
+UNKNOWN_ANSWER = "I do not know."
+# Cosine of the best passage for all-MiniLM-L6-v2 and the chunks of the handbook. Chosen by balanced
+# accuracy on one half of data/questions.csv it would be 0.40 (0.858 on the other half), on the
+# other half 0.375 (0.823 on the first): tests/flow/test_threshold.py. Refusing a question that has
+# an answer is the worse mistake.
 MIN_SCORE = 0.38
-LONGEST = 10_000  # characters of a question
-# questions of a batch that are answered at once: what a generator writes together by default
-TOGETHER = 16
+MAX_QUESTION_CHARACTERS = 10_000
+BATCH_QUESTIONS = 16  # answered at once: the sequences that a generator batches by default
 
-_DISTANCES = ("l2", "manhattan")  # the metrics whose scores are better when they are lower
-_PLACE = re.compile(r"\{(query|context)\}")
-
-Prompt = str | Sequence[Mapping[str, Any]]
+_DISTANCES = ("l2", "manhattan")  # metrics whose better scores are lower
 
 
 class RagAnswer(TypedDict):
@@ -47,7 +43,7 @@ class RagAnswer(TypedDict):
 
 
 class Searchable(Protocol):
-    """What `Rag` needs of a store."""
+    """The part of a store that `Rag` uses."""
 
     name: str
 
@@ -55,52 +51,43 @@ class Searchable(Protocol):
     def metric(self) -> str:
         """How vectors are compared."""
 
-    def search(
-        self,
-        query: Any,
-        top_k: int = 5,
-        *,
-        mode: Any = "dense",
-        rerank: Any = None,
-    ) -> Any:
-        """Return hits, best first, each with `id`, `score`, `content` and `metadata`; `best` as `Hits` has it."""
+    def search(self, query: Any, top_k: int = 5, *, mode: Any = "dense", rerank: Any = None) -> Any:
+        """Return hits, best first, with `id`, `score`, `content`, `metadata`, and their `best`."""
 
 
-class Rag(Stage):
+class Rag(Stage, Viewed):
     """Retrieve, then generate: a question in, `{"response": …, "sources": […]}` out.
 
-        rag = Rag(handbook, writer, top_k=3, max_tokens=120) rag("How long does a refund take?")
-        rag.stream("How long does a refund take?")  # the sources first, then the answer as it is
-        written
+        rag = Rag(handbook, writer, top_k=3, max_tokens=120)
+        rag("How long does a refund take?")
+        rag.stream("How long does a refund take?")  # the sources first, then the text
 
-    The `top_k` best passages of `store`, found as `mode` and `rerank` of its `search` say, are the
-    context of `generator.generate(query=, context=)`. `options`, such as `max_tokens`, go to the
-    generator. `prompt` takes the place of the generator's own: a text, or the messages of a chat,
-    with `{context}` and `{query}` in it. Where the generator tells how much it reads, passages that
-    are too much for it are cut at the end of a sentence.
+    The `top_k` best passages of `store`, searched with `mode` and `rerank`, are the context of
+    `generator.generate(query=, context=)`. `options`, such as `max_tokens`, go to the generator.
+    `prompt` replaces the generator's own: a text, or the messages of a chat, with `{context}` and
+    `{query}` in it. Passages that exceed the generator's context are cut at the end of a sentence.
 
     A source is a hit's metadata with its `id`, its `score`, the `text` that the generator was
-    given, and its `span`: where that text begins and ends in its document, or in the entry's
-    content, where that is no part of a document: its metadata has no `start` and `end` as far apart
-    as the content is long.
+    given, and its `span`: the start and end of that text in its document. For an entry that is no
+    part of a document (its metadata has no `start` and `end` as far apart as the content is long)
+    the span counts in the entry's content.
 
-    Where the best passage is less similar than `min_score` nothing is generated and the answer is
-    "I do not know.", without sources. It is a score of the store's metric, by default none but for
-    cosine: `MIN_SCORE`, 0.38, measured with all-MiniLM-L6-v2 on the questions about the handbook.
-    It lets 86 % of those through that the handbook answers, and holds 84 % of the others back: 97 %
-    of those about other things, 59 % of those that a shop could have answered. Choose your own for
-    another embedder; -1 answers always. With mode "lexical" nothing is compared by meaning, so
-    there is no threshold. Raises `InputError` for settings with which no question could be
-    answered.
+    Where the best passage scores below `min_score` nothing is generated and the answer is "I do not
+    know.", without sources. The score is the store's metric. The default is `MIN_SCORE`, 0.38, for
+    cosine and none for other metrics. It was measured with all-MiniLM-L6-v2 on the questions about
+    the handbook: 86 % of the questions that the handbook answers pass, and 84 % of the others are
+    held back (97 % of those about other subjects, 59 % of those that a shop could have answered).
+    Choose your own for another embedder; -1 answers always. Mode "lexical" compares no embeddings,
+    so it has no threshold. Raises `InputError` for settings that could answer no question.
     """
 
     def __init__(
         self,
         store: Searchable,
-        generator: Generator,
+        generator: GeneratorProtocol,
         *,
         top_k: int = 3,
-        prompt: Prompt | None = None,
+        prompt: TemplateText | None = None,
         mode: str = "hybrid",
         min_score: float | None = None,
         rerank: Any = None,
@@ -108,7 +95,7 @@ class Rag(Stage):
         **options: Any,
     ) -> None:
         _check(store, generator, options)
-        Search(top_k, mode=cast(Mode, mode), rerank=rerank)  # raises for what no search takes
+        Search(top_k, mode=cast(Mode, mode), rerank=rerank)  # raises for settings of no search
         if mode != "lexical" and getattr(store, "embedder", store) is None:
             raise InputError(
                 f"the store has no embedder, and mode={mode!r} compares embeddings: give it one, "
@@ -119,7 +106,7 @@ class Rag(Stage):
         self.store = store
         self.generator = generator
         self.top_k = top_k
-        self.prompt = None if prompt is None else _checked_prompt(prompt)
+        self._template = None if prompt is None else PromptTemplate(prompt)
         self.mode = mode
         self.min_score = min_score
         self.rerank = rerank
@@ -127,15 +114,23 @@ class Rag(Stage):
         self.options = options
 
     @property
+    def children(self) -> tuple[Stage, ...]:
+        """The reranker and the generator, where they are stages."""
+        return tuple(part for part in (self.rerank, self.generator) if isinstance(part, Stage))
+
+    @property
+    def prompt(self) -> TemplateText | None:
+        """The prompt in place of the generator's own, or None."""
+        return None if self._template is None else self._template.template
+
+    @property
     def threshold(self) -> float | None:
         """The score that the best passage must reach, or None."""
         if self.mode == "lexical":
             return None
-        return (
-            MIN_SCORE
-            if self.min_score is None and self.store.metric == "cosine"
-            else self.min_score
-        )
+        if self.min_score is None and self.store.metric == "cosine":
+            return MIN_SCORE
+        return self.min_score
 
     # Work
 
@@ -148,28 +143,27 @@ class Rag(Stage):
         """RagAnswer one question, given as text; raises `InputError` for what is no question."""
         question = _question(value)
         sources = self._sources(question)
-        return {
-            "response": self._response(question, sources).lstrip(),
-            "sources": sources,
-        }  # many begin with a space
+        response = self._response(question, sources).lstrip()  # many begin with a space
+        return {"response": response, "sources": sources}
 
     def stream(self, question: str, /) -> Stream[dict[str, Any]]:
-        """Return a stream of `{"chunk": text, "complete": False}` that begins at once; its result
-        is the answer.
+        """Return a stream of `{"chunk": text, "complete": False}`; its result is the answer.
 
-        The first chunk has no text and the `sources`, the last one, `complete`, has `response` and
-        `sources`. What is no question raises `InputError` here.
+        It starts at once. The first chunk has no text and the `sources`; the last one, `complete`,
+        has `response` and `sources`. Raises `InputError` for anything but a text that asks.
         """
         return Stream(self._chunks(_question(question)), name=self.name)
 
     def batch(self, values: Sequence[Any]) -> list[RagAnswer]:
-        """Return one answer for each question; a generator that streams writes them together."""
+        """Return one answer per question; a generator that streams decodes them as a batch."""
         questions = [_question(value) for value in values]
-        if not hasattr(self.generator, "stream"):  # it may bear one call at a time alone
+        if not hasattr(self.generator, "stream"):  # it may take one call at a time only
             return super().batch(questions)
         answers = []
-        for start in range(0, len(questions), TOGETHER):
-            streams = [self.stream(question) for question in questions[start : start + TOGETHER]]
+        for start in range(0, len(questions), BATCH_QUESTIONS):
+            streams = [
+                self.stream(question) for question in questions[start : start + BATCH_QUESTIONS]
+            ]
             try:
                 answers += [stream.result() for stream in streams]
             finally:
@@ -182,7 +176,7 @@ class Rag(Stage):
         return self.arun(value)
 
     async def arun(self, value: Any) -> RagAnswer:
-        """RagAnswer from an event loop, which stays free; where the caller is cancelled the writing ends too."""
+        """Answer from an event loop; cancelling the caller ends the generation too."""
         stream = self.stream(value)
         try:
             answer: RagAnswer = await stream
@@ -195,9 +189,8 @@ class Rag(Stage):
             sources = self._sources(question)
             yield {"chunk": "", "complete": False, "sources": sources}
             response = ""
-            with closing(
-                self._written(question, sources)
-            ) as texts:  # a trace keeps what is not closed alive
+            # a generator that is not closed would stay alive in a trace
+            with closing(self._texts(question, sources)) as texts:
                 for text in texts:
                     text = text if response else text.lstrip()
                     if not text:
@@ -213,7 +206,7 @@ class Rag(Stage):
     # Retrieving
 
     def _sources(self, question: str) -> list[dict[str, Any]]:
-        """Return the passages to answer from, none where nothing is relevant."""
+        """Return the passages to answer from, none where no passage is relevant."""
         with recorder.span("retrieve", "call", self, question) as span:
             hits = [hit for hit in self._hits(question) if hit.content]
             if span is not None:
@@ -232,15 +225,15 @@ class Rag(Stage):
                 span.annotate(detail=f"{whole} whole, {cut} cut, {out} left out")
         if not packed:
             raise InputError(
-                f"the question has {len(question)} characters and leaves no room for a passage in the "
-                f"{self.generator.context} tokens of the generator: ask a shorter one"  # type: ignore[attr-defined]
+                f"the question has {len(question)} characters and leaves no room for a passage in "
+                f"the {self.generator.context} tokens of the generator: ask a shorter one"  # type: ignore[attr-defined]
             )
         return [_source(hits[part.place], part) for part in packed]
 
     def _hits(self, question: str) -> Any:
-        """Return the hits, or none where not even the best passage is similar enough."""
+        """Return the hits, or none where the best passage is below the threshold."""
         hits = self.store.search(question, top_k=self.top_k, mode=self.mode, rerank=self.rerank)
-        # a fused or a reranker's score says which passage is better, and not whether it is any good
+        # a fused or reranked score orders passages, and does not say whether any is relevant
         best, threshold = hits.best, self.threshold
         if best is None or threshold is None:
             return hits
@@ -248,19 +241,19 @@ class Rag(Stage):
         return hits if sign * best >= sign * threshold else []
 
     def _room(self, question: str) -> Callable[[list[str]], bool]:
-        """Return what tells whether passages fit beside the question and an answer."""
+        """Return a function: do these passages fit beside the question and an answer."""
         generator = self.generator
         if not isinstance(generator, Counting):
             return lambda texts: True
-        most = generator.context
-        room = most - min(self.options.get("max_tokens", Sampling.max_tokens), most // 2)
+        context = generator.context
+        room = context - min(self.options.get("max_tokens", Sampling.max_tokens), context // 2)
         return lambda texts: self._ask(generator.count_tokens, question, texts) <= room
 
     # Generating
 
     def _response(self, question: str, sources: Sequence[Mapping[str, Any]]) -> str:
         if not sources:
-            return UNKNOWN
+            return UNKNOWN_ANSWER
         texts = [source["text"] for source in sources]
         if isinstance(self.generator, Stage):  # it records itself
             return self._ask(self.generator.generate, question, texts, **self.options)  # type: ignore[no-any-return]
@@ -270,10 +263,10 @@ class Rag(Stage):
                 span.output = response
             return response
 
-    def _written(
+    def _texts(
         self, question: str, sources: Sequence[Mapping[str, Any]]
     ) -> Producer[str, None, None]:
-        """Yield the answer as it is written, or as a whole where the generator does not stream."""
+        """Yield the answer's text as it is generated, whole where the generator does not stream."""
         stream = getattr(self.generator, "stream", None)
         if stream is None or not sources:
             yield self._response(question, sources)
@@ -307,50 +300,44 @@ class Rag(Stage):
     def _ask(
         self, method: Callable[..., Any], question: str, texts: Sequence[str], **options: Any
     ) -> Any:
-        """Call a method of the generator with the question and the passages, in its prompt or in this one's own."""
-        if self.prompt is None:
+        """Call a method of the generator with the question and the passages."""
+        if self._template is None:
             return method(query=question, context=texts, **options)
-        values = {"query": question, "context": "\n\n".join(texts)}
-        if isinstance(self.prompt, str):
-            return method(_filled(self.prompt, values), **options)
-        messages = [
-            {**message, "content": _filled(message["content"], values)} for message in self.prompt
-        ]
-        return method(messages, **options)
+        return self._template.call(method, question, "\n\n".join(texts), **options)
 
     # Showing
 
-    def _facts(self) -> list[str]:
+    def _view(self) -> View:
         facts = [
-            f"store {getattr(self.store, 'name', type(self.store).__name__)!r}",
-            f"generator {getattr(self.generator, 'name', type(self.generator).__name__)!r}",
+            f"store {_name(self.store)!r}",
+            f"generator {_name(self.generator)!r}",
             f"{self.mode}, top {self.top_k}",
         ]
         if self.rerank is not None:
-            facts.append(
-                f"reranked by {getattr(self.rerank, 'name', type(self.rerank).__name__)!r}"
-            )
-        return facts if self.min_score is None else [*facts, f"answers from {self.min_score}"]
+            facts.append(f"reranked by {_name(self.rerank)!r}")
+        if self.min_score is not None:
+            facts.append(f"answers from {self.min_score}")
+        return View("Rag", self.name, facts)
 
-    def __repr__(self) -> str:
-        return " · ".join([f"Rag {self.name!r}", *self._facts()])
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return html.bundle(repr(self), html.header("Rag", self.name, self._facts()))
+def _name(part: Any) -> str:
+    return str(getattr(part, "name", type(part).__name__))
 
 
 def _question(value: Any) -> str:
     if not isinstance(value, str):
         raise InputError(f"a question is a text, got {type(value).__name__}")
     if not value.strip():
-        raise InputError("the question is empty: wanted a text")
-    if len(value) > LONGEST:
-        raise InputError(f"the question has {len(value)} characters: wanted at most {LONGEST}")
+        raise InputError("the question is empty: expected a text")
+    if len(value) > MAX_QUESTION_CHARACTERS:
+        raise InputError(
+            f"the question has {len(value)} characters: expected at most {MAX_QUESTION_CHARACTERS}"
+        )
     return value
 
 
 def _source(hit: Any, part: Packed) -> dict[str, Any]:
-    """Return the hit's metadata under what is the source's own, which no metadata replaces."""
+    """Return the hit's metadata; the source's own keys are not replaced by it."""
     begin = _start(hit.metadata, hit.content)
     own = {"id": hit.id, "score": hit.score}
     return {
@@ -363,7 +350,7 @@ def _source(hit: Any, part: Packed) -> dict[str, Any]:
 
 
 def _start(metadata: Mapping[str, Any], content: str) -> int:
-    """Return where a chunk begins in its document, 0 for any other entry, whose `start` is the user's own."""
+    """Return the start of a chunk in its document; 0 for an entry with a `start` of its own."""
     start, end = metadata.get("start"), metadata.get("end")
     offsets = all(isinstance(at, int) and not isinstance(at, bool) for at in (start, end))
     return start if offsets and start >= 0 and end - start == len(content) else 0  # type: ignore[operator,return-value]
@@ -378,9 +365,10 @@ def _check(store: Any, generator: Any, options: Mapping[str, Any]) -> None:
         inspect.signature(generator.generate).bind(query="", context=[], **options)
     except TypeError as error:
         raise InputError(
-            f"{type(generator).__name__}.generate(query=, context=) does not take what this Rag gives it: {error}"
+            f"{type(generator).__name__}.generate(query=, context=) does not take what this Rag "
+            f"gives it: {error}"
         ) from None
-    except ValueError:  # a built-in says nothing of its parameters
+    except ValueError:  # a built-in has no signature
         pass
     tokens = options.get("max_tokens", 1)
     if isinstance(tokens, bool) or not isinstance(tokens, Integral) or tokens < 1:
@@ -396,29 +384,6 @@ def _check_threshold(min_score: Any, mode: str) -> None:
         raise InputError(f"min_score is a finite number, got {min_score!r}")
     if mode == "lexical":
         raise InputError(
-            "min_score is a similarity, and mode='lexical' compares none: leave it out, or use mode='hybrid'"
+            "min_score is a similarity, and mode='lexical' compares none: leave it out, or use "
+            "mode='hybrid'"
         )
-
-
-def _checked_prompt(prompt: Prompt) -> Prompt:
-    """Return a prompt that has both places; `ValueError` for another."""
-    messages = [{"content": prompt}] if isinstance(prompt, str) else list(prompt)
-    contents = [
-        message.get("content") if isinstance(message, Mapping) else None for message in messages
-    ]
-    if not all(isinstance(content, str) for content in contents):
-        raise ValueError("a prompt is a text, or messages that each have a text as content")
-    found = {name for content in contents for name in _PLACE.findall(str(content))}
-    if found != {"query", "context"}:
-        raise ValueError("a prompt wants {query} and {context} in it, where they are put")
-    return prompt if isinstance(prompt, str) else messages
-
-
-def _filled(template: str, values: Mapping[str, str]) -> str:
-    """Return a template with the values in their places, as data: a value's braces mean nothing."""
-    parts: list[str] = []
-    done = 0
-    for place in _PLACE.finditer(template):
-        parts += [template[done : place.start()], TaintedStr(values[place[1]])]
-        done = place.end()
-    return concatenated([*parts, template[done:]])

@@ -13,17 +13,19 @@ from conduit_lab.models.prediction import Prediction, Predictions
 
 
 def majority_vote(predictions: Sequence[Any]) -> Any:
-    """Return the label that most predictions chose; a tie goes to the one with the higher mean score.
+    """Return the label with the most votes; a tie goes to the one with the higher mean score.
 
-    Of `Prediction`s it gives a `Prediction` whose probabilities are the members' mean; of plain labels or class
-    numbers it gives the most frequent one, the earliest at a tie. An array of scores counts as its best class.
-    Raises `InputError` for an empty list, and for members that answered a whole batch.
+    `predictions` are `Prediction`s, plain labels, class numbers or arrays of scores, each one vote;
+    an array counts as its best class. Of `Prediction`s the result is a `Prediction` whose
+    probabilities are their mean, of other votes the most frequent one, the earliest at a tie.
+    Raises `InputError` for an empty list, and for answers to a whole batch.
     """
     if len(predictions) == 0:
-        raise InputError("majority_vote got no predictions: wanted at least one")
+        raise InputError("majority_vote expected at least one prediction, got none")
     if any(isinstance(p, Predictions) or np.ndim(p) > 1 for p in predictions):
         raise InputError(
-            "majority_vote got answers to a whole batch: wanted one sample, or one vote a sample"
+            "majority_vote expected answers to one sample, got those to a whole batch: "
+            "[majority_vote(votes) for votes in zip(*answers)]"
         )
     if not all(isinstance(p, Prediction) for p in predictions):
         choices = [

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from conduit_lab.core.errors import VectorInputError
-from conduit_lab.core.spec import Array, Embedder, FloatArray, describe
+from conduit_lab.core.spec import Array, EmbedderProtocol, FloatArray, describe
 from conduit_lab.vectors.entry import check_text
 
 _LOOKED_AT = 1_024  # rows at once
@@ -53,7 +53,7 @@ def as_matrix(values: Any, dimension: int, names: Sequence[str]) -> FloatArray:
     return _finite(array, names)
 
 
-def check_dimension(dimension: int | None, embedder: Embedder | None) -> int | None:
+def check_dimension(dimension: int | None, embedder: EmbedderProtocol | None) -> int | None:
     """Return the dimension that a store is asked to have, or None where nothing says it."""
     made = None if embedder is None else embedder.dimension
     if dimension is None:
@@ -78,7 +78,7 @@ class Query:
 
 
 def read_queries(
-    value: Any, dimension: int, embedder: Embedder | None, what: str, *, words: bool = False
+    value: Any, dimension: int, embedder: EmbedderProtocol | None, what: str, *, words: bool = False
 ) -> tuple[list[Query], bool]:
     """Return the queries that a person gave, and whether it was a single one.
 
@@ -120,7 +120,7 @@ def read_queries(
 
 
 def embed_contents(
-    texts: Sequence[str | None], embedder: Embedder | None, names: Sequence[str]
+    texts: Sequence[str | None], embedder: EmbedderProtocol | None, names: Sequence[str]
 ) -> Sequence[FloatArray]:
     """Return one embedding for each text; raise `VectorInputError` without an embedder or for a missing text."""
     for text, name in zip(texts, names, strict=True):
@@ -136,13 +136,13 @@ def embed_contents(
     return list(embed_passages([text for text in texts if text is not None], embedder))
 
 
-def embed_passages(texts: Sequence[str], embedder: Embedder) -> FloatArray:
+def embed_passages(texts: Sequence[str], embedder: EmbedderProtocol) -> FloatArray:
     """Return the embeddings of texts to store, with the model's prompt for documents where it has one."""
     vectors: FloatArray = getattr(embedder, "encode_document", embedder.encode)(texts)
     return vectors
 
 
-def passage_length(embedder: Embedder) -> Callable[[str], int] | None:
+def passage_length(embedder: EmbedderProtocol) -> Callable[[str], int] | None:
     """Return a function that counts the tokens the embedder reads of a stored text, or None if it
     counts none.
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from conduit_lab.core.errors import StoreError, VectorInputError
-from conduit_lab.core.spec import Array, Embedder
+from conduit_lab.core.spec import Array, EmbedderProtocol
 from conduit_lab.vectors.backend import Backend
 from conduit_lab.vectors.batch import Batch
 from conduit_lab.vectors.disk.storage import Storage
@@ -41,7 +41,7 @@ class Identity(NamedTuple):
     probe: str = ""
 
     @classmethod
-    def of(cls, embedder: Embedder, *, probed: bool) -> Identity:
+    def of(cls, embedder: EmbedderProtocol, *, probed: bool) -> Identity:
         """Return the identity of an embedder, `probed` where it has no fingerprint."""
         kind = type(embedder)
         name = getattr(embedder, "name", None)
@@ -73,7 +73,9 @@ class Identity(NamedTuple):
         )
 
 
-def verify(backend: Backend, embedder: Embedder | None, store: str, again: bool = False) -> None:
+def verify(
+    backend: Backend, embedder: EmbedderProtocol | None, store: str, again: bool = False
+) -> None:
     """Record `embedder` as the one of a store that has none; raise `StoreError` where another made
     its vectors.
 
@@ -121,7 +123,7 @@ def verify(backend: Backend, embedder: Embedder | None, store: str, again: bool 
         _rely(backend, known)
 
 
-def reembed(backend: Backend, embedder: Embedder | None, store: str) -> int:
+def reembed(backend: Backend, embedder: EmbedderProtocol | None, store: str) -> int:
     """Embed every content again and return how many there were; all vectors change together, or none does."""
     if embedder is None:
         raise VectorInputError(
@@ -196,7 +198,7 @@ def write(backend: Local, identity: Identity) -> None:
     backend.write_notes(_NOTES, identity._asdict())
 
 
-def _agree(backend: Local, embedder: Embedder) -> bool | None:
+def _agree(backend: Local, embedder: EmbedderProtocol) -> bool | None:
     """Compare stored vectors with an embedder's for the same texts; None if there is no text."""
     ids = backend.ids()
     tried = backend.get(ids[:: max(1, len(ids) // _TRIED)][:_TRIED])
@@ -219,7 +221,7 @@ def _near(stored: Array, made: Array) -> Array:
     return apart
 
 
-def _probe(embedder: Embedder) -> str:
+def _probe(embedder: EmbedderProtocol) -> str:
     """Return the vector of a fixed text, or "" where the embedder makes none now."""
     try:
         vector = np.asarray(embed_passages([_PROBE], embedder), np.float64)[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from conduit_lab.core import paths
 from conduit_lab.core.errors import StoreError
-from conduit_lab.core.spec import Embedder
+from conduit_lab.core.spec import EmbedderProtocol
 from conduit_lab.vectors import identity
 from conduit_lab.vectors.backend import Backend
 from conduit_lab.vectors.embedding import check_dimension
@@ -51,7 +51,7 @@ def open_backend(
     name: str,
     dimension: int | None,
     metric: str | None,
-    embedder: Embedder | None,
+    embedder: EmbedderProtocol | None,
     durability: str,
     reembed: bool,
 ) -> Backend:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from conduit_lab.core import forking
 from conduit_lab.core.errors import StoreError, VectorInputError
-from conduit_lab.core.spec import Embedder
+from conduit_lab.core.spec import EmbedderProtocol
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.span import current
 from conduit_lab.core.views import html
@@ -73,7 +73,7 @@ class VectorStore:
         dimension: int | None = None,
         metric: str | None = None,
         path: str | Path | None = None,
-        embedder: Embedder | None = None,
+        embedder: EmbedderProtocol | None = None,
         name: str | None = None,
         *,
         durability: Literal["normal", "full"] = "normal",
@@ -93,7 +93,7 @@ class VectorStore:
         self.durability = durability
         self._wanted_dimension, self._wanted_metric = dimension, metric
         self._backend: Backend | None = None
-        self._verified: Embedder | None = None  # as the one that made the vectors
+        self._verified: EmbedderProtocol | None = None  # as the one that made the vectors
         self._reembed = reembed
         self._closed = False
         self._opening = threading.RLock()
@@ -108,7 +108,7 @@ class VectorStore:
         url: str,
         dimension: int | None = None,
         metric: str | None = None,
-        embedder: Embedder | None = None,
+        embedder: EmbedderProtocol | None = None,
         name: str | None = None,
         *,
         lazy: bool = False,
@@ -287,7 +287,7 @@ class VectorStore:
                 [known.content if text is None else text],
             )
 
-    def reembed(self, embedder: Embedder | None = None) -> int:
+    def reembed(self, embedder: EmbedderProtocol | None = None) -> int:
         """Embed every content again, from now on with `embedder` where it is given; return how many
         there were.
 

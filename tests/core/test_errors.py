@@ -42,7 +42,8 @@ def test_missing_extra_names_how_to_install_it() -> None:
     error = MissingExtra("onnxruntime", "cpu", "running ONNX models")
     assert isinstance(error, ImportError)
     assert str(error) == (
-        "running ONNX models needs onnxruntime, which is not installed: pip install 'conduit-lab[cpu]'"
+        "running ONNX models needs onnxruntime, which is not installed: "
+        "pip install 'conduit-lab[cpu]'"
     )
 
 

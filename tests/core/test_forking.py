@@ -28,7 +28,7 @@ class Owner:
 
 
 def in_child(owner: Owner) -> int:
-    """Fork, and return a number: 1 where the locks are free, 2 where the change was torn, 4 where it was half made."""
+    """Fork, and return flags: 1 the locks are free, 2 the change was torn, 4 it was half made."""
     pid = os.fork()
     if pid == 0:
         free = owner.plain.acquire(timeout=5) and owner.reentrant.acquire(timeout=5)
@@ -41,7 +41,7 @@ def in_child(owner: Owner) -> int:
 def test_a_lock_that_another_thread_never_releases_is_free_in_the_child(
     name: str, torn: str | None, found: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forking, "MAX_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(forking, "MAX_FORK_WAIT_SECONDS", 0.05)
     owner, held, done = Owner(torn), threading.Event(), threading.Event()
 
     def hold() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from conduit_lab.core.spec import Embedder, Generator, TensorSpec, describe
+from conduit_lab.core.spec import EmbedderProtocol, GeneratorProtocol, TensorSpec, describe
 
 SPEC = TensorSpec("embedding", "float32", ("batch", 384))
 
@@ -34,5 +34,5 @@ def test_protocols_know_their_own() -> None:
         def generate(self, *, query: str, context: list[str]) -> str:
             return ""
 
-    assert isinstance(Writer(), Generator)
-    assert not isinstance(Writer(), Embedder)
+    assert isinstance(Writer(), GeneratorProtocol)
+    assert not isinstance(Writer(), EmbedderProtocol)

@@ -1,4 +1,4 @@
-"""A sequence whose neighbouring models are one: it answers as before, and says what became of them."""
+"""A sequence whose neighbouring models are fused: it answers as before, and reports on them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def twice(value: Array) -> Array:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The share of the old time that a fused graph is found to take; no test depends on a real clock."""
+    """The measured time of a fused graph, as a share of the old; no test needs a real clock."""
     share = [0.5]
     monkeypatch.setattr(
         graph_fusion, "in_turn", lambda before, after: Turns(1e-5, share[0] * 1e-5, share[0])

@@ -16,7 +16,13 @@ from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.trace import Trace, described
-from conduit_lab.flow.rag import LONGEST, MIN_SCORE, TOGETHER, UNKNOWN, Rag
+from conduit_lab.flow.rag import (
+    BATCH_QUESTIONS,
+    MAX_QUESTION_CHARACTERS,
+    MIN_SCORE,
+    UNKNOWN_ANSWER,
+    Rag,
+)
 from conduit_lab.models.generation.generator import Generator
 from conduit_lab.vectors.store import VectorStore
 
@@ -155,29 +161,29 @@ def test_metadata_cannot_replace_what_is_a_sources_own(store: VectorStore) -> No
 def test_it_does_not_know_what_nothing_is_similar_to(store: VectorStore) -> None:
     echo = Echo()
     answer = Rag(store, echo)("What is the capital of France?")
-    assert (answer["response"], answer["sources"]) == (UNKNOWN, [])
+    assert (answer["response"], answer["sources"]) == (UNKNOWN_ANSWER, [])
     assert echo.asked == []
 
 
 def test_it_does_not_know_where_the_best_is_less_similar_than_wanted(store: VectorStore) -> None:
     question = "kettle refund parcel"  # 0.577 to what is about one of them, 0.816 about two
-    assert Rag(store, Echo(), min_score=0.8)(question)["response"] != UNKNOWN
-    assert Rag(store, Echo(), min_score=0.83)(question)["response"] == UNKNOWN
+    assert Rag(store, Echo(), min_score=0.8)(question)["response"] != UNKNOWN_ANSWER
+    assert Rag(store, Echo(), min_score=0.83)(question)["response"] == UNKNOWN_ANSWER
 
 
 def test_every_question_is_answered_from_the_lowest_similarity_on(store: VectorStore) -> None:
-    assert Rag(store, Echo(), mode="dense", min_score=-1)("Paris?")["response"] != UNKNOWN
+    assert Rag(store, Echo(), mode="dense", min_score=-1)("Paris?")["response"] != UNKNOWN_ANSWER
 
 
 def test_an_empty_store_knows_nothing() -> None:
     with VectorStore(embedder=Topics()) as store:
-        assert Rag(store, Echo())("kettle")["response"] == UNKNOWN
+        assert Rag(store, Echo())("kettle")["response"] == UNKNOWN_ANSWER
 
 
 def test_entries_without_text_answer_nothing() -> None:
     with VectorStore(embedder=Topics()) as store:
         store.add("bare", [0, 1, 0])
-        assert Rag(store, Echo(), mode="dense")("kettle")["response"] == UNKNOWN
+        assert Rag(store, Echo(), mode="dense")("kettle")["response"] == UNKNOWN_ANSWER
 
 
 def test_words_alone_find_without_an_embedder_and_without_a_threshold() -> None:
@@ -185,7 +191,7 @@ def test_words_alone_find_without_an_embedder_and_without_a_threshold() -> None:
         store.add("kettle", [0, 1, 0], content="Kettles are descaled once a month.")
         rag = Rag(store, Echo(), mode="lexical")
         assert rag("descaled?")["response"] == "descaled?: Kettles are descaled once a month."
-        assert rag("Paris")["response"] == UNKNOWN
+        assert rag("Paris")["response"] == UNKNOWN_ANSWER
 
 
 def test_a_threshold_of_its_own_goes_with_the_cosine_alone() -> None:
@@ -223,7 +229,8 @@ def test_a_reranker_has_the_last_word(store: VectorStore) -> None:
 
 
 @pytest.mark.parametrize(
-    "question", ["", " \n", None, 3, ["kettle"], b"kettle", "k" * (LONGEST + 1), "k" * 10**7]
+    "question",
+    ["", " \n", None, 3, ["kettle"], b"kettle", "k" * (MAX_QUESTION_CHARACTERS + 1), "k" * 10**7],
 )
 def test_what_is_no_question_is_refused(store: VectorStore, question: Any) -> None:
     echo = Echo()
@@ -422,8 +429,8 @@ def test_any_generator_streams(store: VectorStore, generator: Any) -> None:
 
 def test_a_stream_says_that_it_does_not_know(store: VectorStore) -> None:
     chunks = list(Rag(store, Echo()).stream("Paris?"))
-    assert [chunk["chunk"] for chunk in chunks] == ["", UNKNOWN, ""]
-    assert chunks[-1] == {"chunk": "", "complete": True, "response": UNKNOWN, "sources": []}
+    assert [chunk["chunk"] for chunk in chunks] == ["", UNKNOWN_ANSWER, ""]
+    assert chunks[-1] == {"chunk": "", "complete": True, "response": UNKNOWN_ANSWER, "sources": []}
 
 
 def test_a_cancelled_stream_ends_the_writing(store: VectorStore, writer: Generator) -> None:
@@ -485,7 +492,7 @@ def test_an_error_of_the_generator_is_the_streams(store: VectorStore) -> None:
 
 def test_a_batch_is_each_answer_in_order(store: VectorStore, writer: Generator) -> None:
     rag = Rag(store, writer, top_k=1, max_tokens=5)
-    questions = ["refund", "Paris?", "kettle", "parcel"] * (TOGETHER // 2)
+    questions = ["refund", "Paris?", "kettle", "parcel"] * (BATCH_QUESTIONS // 2)
     assert rag.batch(questions) == [rag(question) for question in questions]
     assert rag.batch([]) == []
 
@@ -570,6 +577,8 @@ def test_a_trace_says_that_nothing_was_relevant(store: VectorStore) -> None:
 
 def test_its_repr_says_what_it_is_made_of(store: VectorStore) -> None:
     rag = Rag(store, Echo(), name="<help>", rerank=First(), min_score=0.25)
-    wanted = "store 'handbook' · generator 'Echo' · hybrid, top 3 · reranked by 'first' · answers from 0.25"
-    assert repr(rag) == f"Rag '<help>' · {wanted}"
+    assert repr(rag) == (
+        "Rag '<help>' · store 'handbook' · generator 'Echo' · hybrid, top 3 · "
+        "reranked by 'first' · answers from 0.25"
+    )
     assert "&lt;help&gt;" in rag._repr_mimebundle_()["text/html"]

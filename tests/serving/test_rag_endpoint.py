@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from conduit_lab import App, Generator, Lab, Rag, VectorStore
 from conduit_lab.core.errors import EndpointError, InputError
-from conduit_lab.flow.rag import LONGEST, UNKNOWN
+from conduit_lab.flow.rag import MAX_QUESTION_CHARACTERS, UNKNOWN_ANSWER
 from tests.serving.conftest import Ask
 
 WRITER = Path(__file__).parents[1] / "models" / "generation" / "decoders" / "llama"
@@ -94,7 +94,7 @@ def test_what_nothing_is_relevant_to_is_not_known(
     app: App, asking: Ask, store: VectorStore
 ) -> None:
     app.rag("/rag/query", Rag(store, Echo(), mode="lexical"))
-    unknown = {"response": UNKNOWN, "sources": []}
+    unknown = {"response": UNKNOWN_ANSWER, "sources": []}
     assert asking(app).post("/rag/query", json={"question": "Paris"}).json() == unknown
 
 
@@ -106,8 +106,8 @@ def test_what_nothing_is_relevant_to_is_not_known(
         ({"question": 3}, "question: Input should be a valid string"),
         ({"question": None}, "question: Input should be a valid string"),
         ({"question": " "}, "the question is empty"),
-        ({"question": "k" * (LONGEST + 1)}, "wanted at most 10000"),
-        ({"question": "k" * 10**7}, "wanted at most 10000"),
+        ({"question": "k" * (MAX_QUESTION_CHARACTERS + 1)}, "expected at most 10000"),
+        ({"question": "k" * 10**7}, "expected at most 10000"),
         ({"question": "a", "top_k": 9}, "top_k: Extra inputs are not permitted"),
         (["question"], "the body is a JSON list"),
     ],

@@ -133,7 +133,7 @@ def test_a_child_may_close_a_store_that_it_never_used(tmp_path: Path) -> None:
 def test_a_lock_that_is_never_given_back_stops_no_child(
     store: VectorStore, lock: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forking, "MAX_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(forking, "MAX_FORK_WAIT_SECONDS", 0.1)
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:

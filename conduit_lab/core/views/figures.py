@@ -1,4 +1,4 @@
-"""Figures for people: three significant digits, a unit, thin spaces between thousands."""
+"""Figures for readers: three significant digits, a unit, thin spaces between thousands."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def plural(number: int, noun: str) -> str:
 
 
 def _significant(value: float) -> str:
-    """Return `value` with three significant digits, more where it is a whole number above, and no exponent."""
+    """Return `value` with at least three significant digits, and no exponent."""
     if value == 0:
         return "0"
-    rounded = float(f"{value:.2e}")  # first to three digits: 9.996 is 10.0 and not 10.00
+    rounded = float(f"{value:.2e}")  # rounded first: 9.996 is 10.0, not 10.00
     if abs(rounded) >= 100:
         return count(round(value))
     return f"{rounded:.{2 - math.floor(math.log10(abs(rounded)))}f}"
 
 
 def _scaled(value: float, steps: tuple[tuple[float, str], ...]) -> str:
-    """Return `value`, rounded, in the largest unit of `steps` (descending) that leaves at least 1."""
+    """Return `value` in the largest unit of `steps` (descending) that leaves at least 1."""
     rounded = abs(float(f"{value:.2e}"))
     factor, unit = next((step for step in steps if rounded >= step[0]), steps[-1])
     return f"{_significant(value / factor)} {unit}"

@@ -15,13 +15,17 @@ _LINE = "1px solid rgba(128,128,128,.35)"
 _WRAP = {"left": "normal", "right": "nowrap"}  # a number stays beside its unit
 _CELL = "padding:4px 16px 4px 0;vertical-align:top"
 _MONO = "font-family:var(--jp-code-font-family,monospace)"
-_TEXT = "font-family:var(--jp-ui-font-family,sans-serif);font-size:13px;line-height:20px;font-variant-numeric:tabular-nums"
+_TEXT = (
+    "font-family:var(--jp-ui-font-family,sans-serif);font-size:13px;line-height:20px;"
+    "font-variant-numeric:tabular-nums"
+)
 
 
 def header(kind: str, name: str, facts: Iterable[str] = ()) -> str:
-    """Return the one header line of a view: what it is, its name, the few facts that matter."""
-    rest = "".join(f'<span style="opacity:.7"> · {escape(fact)}</span>' for fact in facts)
-    return f'<div style="{_TEXT}"><span style="opacity:.7">{escape(kind)}</span> <b>{escape(name)}</b>{rest}</div>'
+    """Return the header line of a view: its kind, its name, the few facts that matter."""
+    quiet = '<span style="opacity:.7">'
+    rest = "".join(f"{quiet} · {escape(fact)}</span>" for fact in facts)
+    return f'<div style="{_TEXT}">{quiet}{escape(kind)}</span> <b>{escape(name)}</b>{rest}</div>'
 
 
 def table(
@@ -30,7 +34,7 @@ def table(
     numeric: Collection[str] = (),
     wide: Collection[str] = (),
 ) -> str:
-    """Return a table with hairline rows; at most 20 rows, the rest said in a line.
+    """Return a table with hairline rows, at most 20; a line counts the others.
 
     Columns named in `numeric` are right-aligned, those in `wide` get room for running text. Cells
     are shown with `str` and escaped.
@@ -40,28 +44,29 @@ def table(
     others = "min-width:7em;overflow-wrap:anywhere;" if wide else ""
     room = ["min-width:24em;" if c in wide else "" if c in numeric else others for c in columns]
     align = ["right" if column in numeric else "left" for column in columns]
+    styles = [f"text-align:{side};white-space:{_WRAP[side]};" for side in align]
     head = "".join(
-        f'<th scope="col" style="text-align:{side};white-space:{_WRAP[side]};font-weight:400;opacity:.7;{_CELL}">'
-        f"{escape(column)}</th>"
-        for column, side in zip(columns, align, strict=True)
+        f'<th scope="col" style="{style}font-weight:400;opacity:.7;{_CELL}">{escape(column)}</th>'
+        for column, style in zip(columns, styles, strict=True)
     )
     body = "".join(
         f'<tr style="background:none;border-top:{_LINE}">'
         + "".join(
-            f'<td style="{width}text-align:{side};white-space:{_WRAP[side]};{_CELL}">{escape(str(cell))}</td>'
-            for cell, side, width in zip(row, align, room, strict=True)
+            f'<td style="{width}{style}{_CELL}">{escape(str(cell))}</td>'
+            for cell, style, width in zip(row, styles, room, strict=True)
         )
         + "</tr>"
         for row in rows[:MAX_ROWS]
     )
     return (
-        f'<table style="{_TEXT};border-collapse:collapse;margin:4px 0"><thead>'
-        f'<tr style="background:none">{head}</tr></thead><tbody>{body}</tbody></table>{more(len(rows))}'
+        f'<table style="{_TEXT};border-collapse:collapse;margin:4px 0">'
+        f'<thead><tr style="background:none">{head}</tr></thead><tbody>{body}</tbody></table>'
+        f"{more(len(rows))}"
     )
 
 
 def more(total: int) -> str:
-    """Return the line that says how many rows a table leaves out, or nothing."""
+    """Return a line that counts the rows left out of a table, or nothing."""
     return (
         f'<div style="{_TEXT};opacity:.7">{total - MAX_ROWS} more rows</div>'
         if total > MAX_ROWS
@@ -70,12 +75,14 @@ def more(total: int) -> str:
 
 
 def text(content: str, limit: int = 20_000) -> str:
-    """Return running text, escaped, wrapped and bounded in height; cut to `limit` characters in the middle."""
+    """Return running text: escaped, wrapped, bounded in height, its middle cut out over `limit`."""
     if len(content) > limit:
-        content = f"{content[: limit // 2]}\n… {len(content) - limit} characters …\n{content[-limit // 2 :]}"
+        gap = f"\n… {len(content) - limit} characters …\n"
+        content = f"{content[: limit // 2]}{gap}{content[-limit // 2 :]}"
     return (
-        f'<div style="{_MONO};font-size:13px;line-height:20px;white-space:pre-wrap;overflow-wrap:anywhere;'
-        f'max-height:320px;overflow-y:auto;border-top:{_LINE};padding:4px 0;margin-top:4px">{escape(content)}</div>'
+        f'<div style="{_MONO};font-size:13px;line-height:20px;white-space:pre-wrap;'
+        f"overflow-wrap:anywhere;max-height:320px;overflow-y:auto;border-top:{_LINE};"
+        f'padding:4px 0;margin-top:4px">{escape(content)}</div>'
     )
 
 

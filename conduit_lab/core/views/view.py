@@ -72,7 +72,7 @@ class View:
         return "".join([*parts, *(child.html() for child in self.children)])
 
     def bundle(self, plain: str) -> dict[str, Any]:
-        """Return the MIME bundle: `plain` as text, the static HTML, and the chart if there is one."""
+        """Return the MIME bundle: `plain` as text, the static HTML, and the chart if any."""
         bundle: dict[str, Any] = {"text/plain": plain, "text/html": self.html()}
         if self.chart is not None:
             bundle[charts.MIME] = self.chart.spec

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from conduit_lab.core.errors import InputError
-from conduit_lab.core.spec import Embedder
+from conduit_lab.core.spec import EmbedderProtocol
 from conduit_lab.vectors.documents.chunking import TOKENS, Chunk, Chunker
 from conduit_lab.vectors.documents.document import Document, kind_of, parse
 from conduit_lab.vectors.documents.records import digest
@@ -35,7 +35,11 @@ class Reader:
     """How files become entries, with chunks for an embedder and the columns `text` of tables."""
 
     def __init__(
-        self, embedder: Embedder, size: int | None, overlap: int, text: str | Sequence[str] | None
+        self,
+        embedder: EmbedderProtocol,
+        size: int | None,
+        overlap: int,
+        text: str | Sequence[str] | None,
     ) -> None:
         self.chunker, self.text = chunker_for(embedder, size, overlap), text
         length = self.chunker.length
@@ -92,7 +96,7 @@ class Reader:
         return pieces
 
 
-def chunker_for(embedder: Embedder, size: int | None, overlap: int) -> Chunker:
+def chunker_for(embedder: EmbedderProtocol, size: int | None, overlap: int) -> Chunker:
     """Return a chunker that counts the embedder's tokens, or characters if it does not count them."""
     length, most = passage_length(embedder), getattr(embedder, "max_length", None)
     if length is not None and most is not None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from conduit_lab.core.errors import InputError, VectorInputError
-from conduit_lab.core.spec import Embedder, FloatArray
+from conduit_lab.core.spec import EmbedderProtocol, FloatArray
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.views import figures, html
 from conduit_lab.vectors import table
@@ -44,7 +44,7 @@ class Store(Protocol):
 
     name: str
     path: Path | None
-    embedder: Embedder | None
+    embedder: EmbedderProtocol | None
 
     def entries(self, where: Any) -> Iterator[Entry]:
         """Yield the entries that a filter keeps."""

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conduit_lab.core.errors import DeviceError, ModelInputError, ModelLoadError
-from conduit_lab.core.spec import Embedder as Protocol
+from conduit_lab.core.spec import EmbedderProtocol as Protocol
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.trace import described
 from conduit_lab.models.text import text_model, token_graph
