@@ -14,7 +14,7 @@ enter_root, leave_root = _root.set, _root.reset
 
 
 def find_root(start: Path | None = None) -> Path:
-    """Return the nearest folder from `start` up with a `pyproject.toml`, else `start` (default: here)."""
+    """Return the nearest folder from `start` (default: here) up with a `pyproject.toml`, or it."""
     here = (start or Path.cwd()).resolve()
     return next(
         (folder for folder in (here, *here.parents) if (folder / "pyproject.toml").is_file()), here

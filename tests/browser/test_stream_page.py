@@ -1,4 +1,4 @@
-"""stream.js alone, fed by hand: what the page does with the messages of a live view."""
+"""view.js alone, fed by hand: what the page does with the messages of a live view."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import conduit_lab.notebook.views.stream as stream_room
 
 pytestmark = pytest.mark.browser
 
-SOURCE = (Path(stream_room.__file__).parent / "stream.js").read_text()
-STYLE = (Path(stream_room.__file__).parent / "stream.css").read_text()
+SOURCE = (Path(stream_room.__file__).parent / "view.js").read_text()
+STYLE = (Path(stream_room.__file__).parent / "view.css").read_text()
 MOUNT = """async (source) => {
     const { default: view } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
     window.sent = [];

@@ -147,7 +147,7 @@ def test_the_wheel_is_whole_and_imports_by_itself(tmp_path: Path) -> None:
         names = archive.namelist()
         record = archive.read(next(n for n in names if n.endswith("RECORD"))).decode()
     assert {line.split(",")[0] for line in record.splitlines()} == set(names)
-    assert "conduit_lab/notebook/views/stream/stream.js" in names
+    assert "conduit_lab/notebook/views/stream/view.js" in names
     code = "import conduit_lab, sys; conduit_lab.App; print(conduit_lab.__file__)"
     environ = {**os.environ, "PYTHONPATH": str(wheel)}
     shown = subprocess.run(

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from conduit_lab.notebook.views.flusher import Flusher
+from conduit_lab.notebook.flusher import Flusher
 
 WAIT = 10  # seconds that nothing here should need
 

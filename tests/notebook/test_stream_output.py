@@ -15,9 +15,10 @@ from IPython.core.formatters import DisplayFormatter
 from ipywidgets.widgets import widget as ipywidget
 
 from conduit_lab.core.streams.stream import Stream
+from conduit_lab.notebook import mount
+from conduit_lab.notebook.mount import LiveWidget, Mount
 from conduit_lab.notebook.views import register
-from conduit_lab.notebook.views.stream import cell
-from conduit_lab.notebook.views.stream.cell import StreamCell
+from conduit_lab.notebook.views.stream import STREAM
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WAIT = 10  # seconds that nothing here should need
@@ -86,7 +87,7 @@ def shell_of(publisher: Publisher, *, watched: bool) -> Any:
 
 def test_a_live_output_becomes_static_when_the_stream_ends(told: Told) -> None:
     publisher = Publisher()
-    cell.show(told.stream, shell_of(publisher, watched=True))
+    mount.show(told.stream, STREAM, shell_of(publisher, watched=True))
     assert set(publisher.only) == {WIDGET_VIEW, "text/plain"}
     told.end()
     assert publisher.published.wait(WAIT)
@@ -97,7 +98,7 @@ def test_a_live_output_becomes_static_when_the_stream_ends(told: Told) -> None:
 def test_an_ended_view_leaves_no_model_behind(told: Told) -> None:
     publisher = Publisher()
     before = set(ipywidget._instances)
-    output = StreamCell(told.stream, publisher)
+    output = Mount(told.stream, STREAM, publisher)
     output.show_live()
     assert len(set(ipywidget._instances) - before) == 2  # the view's and its layout's
     told.end()
@@ -110,8 +111,8 @@ def test_a_reloaded_page_keeps_its_view_with_the_whole_text(
     told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[dict[str, Any]] = []
-    monkeypatch.setattr(cell.StreamWidget, "send", lambda self, content: sent.append(content))
-    output = StreamCell(told.stream, Publisher())
+    monkeypatch.setattr(LiveWidget, "send", lambda self, content: sent.append(content))
+    output = Mount(told.stream, STREAM, Publisher())
     output.show_live()
     assert output._widget is not None and output._view is not None
     for _ in range(2):
@@ -128,18 +129,18 @@ def test_a_reloaded_page_keeps_its_view_with_the_whole_text(
 def test_an_ended_stream_is_shown_without_a_widget(told: Told) -> None:
     told.end()
     publisher = Publisher()
-    cell.show(told.stream, shell_of(publisher, watched=True))
+    mount.show(told.stream, STREAM, shell_of(publisher, watched=True))
     assert publisher.only == told.stream._repr_mimebundle_()
 
 
 def test_an_unwatched_output_is_static_and_settles_when_a_cell_ends(told: Told) -> None:
     publisher = Publisher()
-    cell.show(told.stream, shell_of(publisher, watched=False))
+    mount.show(told.stream, STREAM, shell_of(publisher, watched=False))
     assert set(publisher.only) == {"text/html", "text/plain"}
-    cell._settle()
+    mount.settle()
     assert not publisher.published.is_set()
     told.end()
-    cell._settle()
+    mount.settle()
     assert publisher.only == told.stream._repr_mimebundle_()
 
 
@@ -151,8 +152,8 @@ def test_register_is_idempotent() -> None:
     shell = SimpleNamespace(display_formatter=DisplayFormatter())
     shell.events = EventManager(shell, {"post_run_cell": None})
     for _ in range(2):
-        cell.register(shell)
-    assert shell.events.callbacks["post_run_cell"] == [cell._settle]
+        mount.register(shell, Stream, STREAM)
+    assert shell.events.callbacks["post_run_cell"] == [mount.settle]
     assert Stream in shell.display_formatter.ipython_display_formatter.type_printers
 
 

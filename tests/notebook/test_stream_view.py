@@ -13,9 +13,9 @@ from conduit_lab.core.streams.media import Media, png
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.notebook.views.stream import view as view_module
 from conduit_lab.notebook.views.stream.view import (
-    FIRST_REPEAT,
-    IMAGE_PERIOD,
-    MESSAGE_CHARACTERS,
+    FIRST_REPEAT_SECONDS,
+    IMAGE_SECONDS,
+    MAX_MESSAGE_CHARACTERS,
     StreamView,
 )
 
@@ -132,7 +132,7 @@ def test_an_unheard_page_gets_replays_at_doubling_intervals(tap: Tap, clock: Clo
     tap.pour("text")
     for _ in range(700):
         view.flush()
-        clock.now += FIRST_REPEAT / 100
+        clock.now += FIRST_REPEAT_SECONDS / 100
     assert [message["text"] for message in sent if message["text"]] == [
         "text"
     ] * 3  # at 0, 0.2 and 0.6 s of 1.4 s
@@ -161,7 +161,7 @@ def test_a_message_is_bounded_and_the_rest_follows(tap: Tap) -> None:
     tap.pour(*("y" * 1000 for _ in range(100)))
     for _ in range(10):
         view.flush()
-    assert max(len(message["text"]) for message in sent) < MESSAGE_CHARACTERS + 1000
+    assert max(len(message["text"]) for message in sent) < MAX_MESSAGE_CHARACTERS + 1000
     assert "".join(message["text"] for message in sent) == "y" * 100_000
 
 
@@ -190,10 +190,10 @@ def test_the_newest_image_is_sent_a_few_times_a_second(tap: Tap, clock: Clock) -
     view.flush()
     assert len(pictures(sent)) == 1
     tap.pour(png(images[3]))
-    clock.now += IMAGE_PERIOD
+    clock.now += IMAGE_SECONDS
     view.flush()
     assert pictures(sent)[1:] == [Media("image/png", png(images[3])).url]
-    clock.now += IMAGE_PERIOD
+    clock.now += IMAGE_SECONDS
     tap.pour("c")
     view.flush()
     assert len(pictures(sent)) == 2
@@ -229,7 +229,7 @@ def test_a_page_that_opens_is_sent_the_image_again(tap: Tap, clock: Clock) -> No
     tap.pour(np.zeros((2, 2), np.uint8))
     view.flush()
     view.receive({"open": True})
-    clock.now += IMAGE_PERIOD
+    clock.now += IMAGE_SECONDS
     view.flush()
     assert len(pictures(sent)) == 2
 

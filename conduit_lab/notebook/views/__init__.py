@@ -1,18 +1,20 @@
-"""Views of things, registered with IPython by type: no lower room knows of them."""
+"""Views of values, registered with IPython by type: no lower room knows of them."""
 
 from __future__ import annotations
 
 import sys
 from importlib.util import find_spec
 
+from conduit_lab.core.streams.stream import Stream
+
 
 def register() -> None:
-    """Show a `Stream` that a cell ends with as a live view, and what has a chart with it.
+    """Show a `Stream` as a cell's value live, and values with a chart together with it; idempotent.
 
     Does nothing outside a Jupyter kernel or, for streams, without anywidget (the `[lab]` extra):
-    their own static reprs are shown there. May be called any number of times.
+    their own static reprs are shown there.
     """
-    ipython = sys.modules.get("IPython")  # a kernel has imported it; a script shall not pay for it
+    ipython = sys.modules.get("IPython")  # a kernel has imported it; a script need not
     shell = ipython.get_ipython() if ipython is not None else None
     if getattr(shell, "kernel", None) is None:
         return
@@ -21,6 +23,7 @@ def register() -> None:
     charted.register(shell)
     if find_spec("anywidget") is None:
         return
-    from conduit_lab.notebook.views.stream import cell
+    from conduit_lab.notebook import mount
+    from conduit_lab.notebook.views.stream import STREAM
 
-    cell.register(shell)
+    mount.register(shell, Stream, STREAM)

@@ -1,4 +1,4 @@
-"""A value with a chart as a cell's value: its table, and its chart below."""
+"""Values with a chart as a cell's value: the table, and the chart below."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ _CHARTED = (
 
 
 def register(shell: Any) -> None:
-    """Make `shell`, the kernel's IPython shell, show a `Comparison` or an `Evaluation` whole;
-    idempotent.
+    """Make `shell`, the kernel's IPython shell, show their table and chart; idempotent.
 
-    A front end picks one form of a bundle, and JupyterLab the table before the chart: so they are
-    two outputs.
+    They are two outputs, since a front end shows one form of a bundle: JupyterLab the table.
     """
     formatter = shell.display_formatter.ipython_display_formatter
     for module, name in _CHARTED:

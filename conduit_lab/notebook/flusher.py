@@ -7,28 +7,27 @@ import threading
 from time import sleep
 from typing import Protocol
 
-# seconds; a page shows 60 frames/s, and the Jupyter server drops what comes above 1,000 messages/s
-PERIOD = 0.025
+# A page shows 60 frames/s, and the Jupyter server drops messages above 1,000/s.
+FLUSH_SECONDS = 0.025
 
 _log = logging.getLogger(__name__)
 
 
 class Live(Protocol):
-    """What a flusher keeps up to date."""
+    """Something that a flusher keeps up to date."""
 
     def tick(self) -> bool:
-        """Send what is due; return whether there will be more."""
+        """Send the due updates; return False once there will be no more."""
 
 
 class Flusher:
-    """Calls `tick` of each added view every 25 ms until it returns False; its thread runs only
-    while there is one.
+    """Calls `tick` of each added view every 25 ms until it returns False.
 
-    One thread for all views, so that their messages stay bounded by the number of views, not of
-    chunks.
+    One thread for all views, so that the number of messages depends on the views, not on their
+    chunks. It runs only while there are views.
     """
 
-    def __init__(self, period: float = PERIOD) -> None:
+    def __init__(self, period: float = FLUSH_SECONDS) -> None:
         self._period = period
         self._views: list[Live] = []
         self._lock = threading.Lock()
@@ -57,7 +56,7 @@ class Flusher:
             sleep(self._period)
 
     def _current(self) -> list[Live]:
-        """Return the views; where there are none, the thread is given up under the same lock that `add` takes."""
+        """Return the views; without any, give up the thread under the lock that `add` takes."""
         with self._lock:
             if not self._views:
                 self._thread = None
