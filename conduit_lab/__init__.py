@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from conduit_lab.core.stage import Stage as Stage
     from conduit_lab.core.streams.merge import merge as merge
     from conduit_lab.core.streams.stream import Stream as Stream
+    from conduit_lab.core.trace.trace import Trace as Trace
+    from conduit_lab.export.writer import Export as Export
     from conduit_lab.export.writer import export_app as export_app
     from conduit_lab.flow.ensemble import Ensemble as Ensemble
     from conduit_lab.flow.fallback import Fallback as Fallback
     from conduit_lab.flow.parallel import Parallel as Parallel
     from conduit_lab.flow.rag import Rag as Rag
+    from conduit_lab.flow.rag import RagAnswer as RagAnswer
     from conduit_lab.flow.route import Route as Route
     from conduit_lab.flow.sequential import Sequential as Sequential
     from conduit_lab.flow.votes import majority_vote as majority_vote
@@ -40,29 +43,43 @@ if TYPE_CHECKING:
     from conduit_lab.models.text.text_classifier import TextClassifier as TextClassifier
     from conduit_lab.models.text.token_classifier import TokenClassifier as TokenClassifier
     from conduit_lab.notebook.lab import Lab as Lab
+    from conduit_lab.runtime.hardware.devices import Devices as Devices
     from conduit_lab.runtime.hardware.devices import devices as devices
+    from conduit_lab.runtime.sessions.session import Options as Options
     from conduit_lab.runtime.sessions.session import register_custom_ops as register_custom_ops
     from conduit_lab.serving.app import App as App
+    from conduit_lab.serving.endpoint import Endpoint as Endpoint
+    from conduit_lab.serving.request import Request as Request
+    from conduit_lab.vectors.entry import Entry as Entry
     from conduit_lab.vectors.evaluate import evaluate as evaluate
+    from conduit_lab.vectors.hits import Hits as Hits
     from conduit_lab.vectors.store import VectorStore as VectorStore
 
 _HOMES = {
     "App": "serving.app",
     "CallableModel": "models.callable",
     "ConduitError": "core.errors",
+    "Devices": "runtime.hardware.devices",
     "Embedder": "models.text.embedder",
+    "Endpoint": "serving.endpoint",
     "Ensemble": "flow.ensemble",
     "Entities": "models.text.entity",
     "Entity": "models.text.entity",
+    "Entry": "vectors.entry",
+    "Export": "export.writer",
     "Fallback": "flow.fallback",
     "Function": "core.stage",
     "Generation": "models.generation.result",
     "Generator": "models.generation.generator",
+    "Hits": "vectors.hits",
     "Lab": "notebook.lab",
     "Model": "models.model",
+    "Options": "runtime.sessions.session",
     "Parallel": "flow.parallel",
     "Prediction": "models.prediction",
     "Rag": "flow.rag",
+    "RagAnswer": "flow.rag",
+    "Request": "serving.request",
     "Reranker": "models.text.reranker",
     "Route": "flow.route",
     "Sequential": "flow.sequential",
@@ -71,6 +88,7 @@ _HOMES = {
     "TextClassifier": "models.text.text_classifier",
     "Token": "models.generation.result",
     "TokenClassifier": "models.text.token_classifier",
+    "Trace": "core.trace.trace",
     "VectorStore": "vectors.store",
     "compare_models": "models.measure.compare",
     "devices": "runtime.hardware.devices",

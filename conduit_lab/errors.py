@@ -1,0 +1,22 @@
+"""Every exception of the package, to be caught by name: `from conduit_lab.errors import ServeError`.
+
+`InputError` and its children mean that the caller's data was wrong; over HTTP they are a 400.
+"""
+
+from conduit_lab.core.errors import ConduitError as ConduitError
+from conduit_lab.core.errors import DeadlineExceeded as DeadlineExceeded
+from conduit_lab.core.errors import DeviceError as DeviceError
+from conduit_lab.core.errors import EndpointError as EndpointError
+from conduit_lab.core.errors import ExportError as ExportError
+from conduit_lab.core.errors import InputError as InputError
+from conduit_lab.core.errors import MissingExtra as MissingExtra
+from conduit_lab.core.errors import ModelInputError as ModelInputError
+from conduit_lab.core.errors import ModelLoadError as ModelLoadError
+from conduit_lab.core.errors import ModelRunError as ModelRunError
+from conduit_lab.core.errors import OptimizeError as OptimizeError
+from conduit_lab.core.errors import Overloaded as Overloaded
+from conduit_lab.core.errors import ServeError as ServeError
+from conduit_lab.core.errors import StoreError as StoreError
+from conduit_lab.core.errors import StreamCancelled as StreamCancelled
+from conduit_lab.core.errors import StreamLagged as StreamLagged
+from conduit_lab.core.errors import VectorInputError as VectorInputError
