@@ -66,7 +66,7 @@ def real(size: int) -> FloatArray:
     if not file.exists():
         made = load_model(MODEL)
         texts = list(islice(found_texts(), REAL + ASKED))
-        np.save(file, RANDOM.permutation(made.encode(texts)))  # type: ignore[union-attr]
+        np.save(file, RANDOM.permutation(made.encode(texts)))
     rows = np.load(file)[:size]
     units: FloatArray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return units

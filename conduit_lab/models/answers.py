@@ -1,4 +1,4 @@
-"""Answers: what a graph gives becomes what the caller asked for: arrays, predictions, a DataFrame."""
+"""Answers: a graph's outputs become arrays, predictions or a DataFrame."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 from conduit_lab.core.errors import ModelRunError
+from conduit_lab.core.frames import pandas
 from conduit_lab.core.spec import Array, TensorSpec
 from conduit_lab.models.prediction import Prediction, Predictions
 
 
 class Answers:
-    """The outputs of one model, called `name` in errors; `axes` are their batch axes, None for an
-    output without one.
+    """The outputs of one model, called `name` in errors; `axes` are their batch axes or None.
 
     A classifier gives `Prediction`s: one with `labels`, class names in output order, and one whose
     graph ends in a map of probabilities, as converters of scikit-learn models write it (ONNX-ML's
@@ -37,21 +37,20 @@ class Answers:
         self._classes = classes
         self._axes = tuple(axes)
         self._first = [_first(axis) for axis in axes]
-        self.probabilities, self._own = classifier(specs)
+        self.probabilities, self._own = classifier_outputs(specs)
         self._mapped = bool(specs) and specs[self.probabilities].dtype.startswith("seq(map(")
-        several = (
-            len(specs) == 2 and self._own is None and specs[0].dtype in _LABELS
-        )  # of them per sample
+        # several labels per sample
+        several = len(specs) == 2 and self._own is None and specs[0].dtype in _LABELS
         beside = axes[self.probabilities] in (0, None) if specs else False
         self._classifies = not several and (self._mapped or (labels is not None and beside))
         self._plain = self._classifies and self._own is None and not self._mapped
         self._row = (1, len(labels or ()))
 
     def of(self, outputs: list[Any], single: bool) -> Any:
-        """Return the answer: of one sample without the batch axis, of several outputs by their names."""
+        """Return the answer: without the batch axis for one sample, by name for several outputs."""
         if (
             single and self._plain and outputs[self.probabilities].shape == self._row
-        ):  # the usual case, and fast
+        ):  # the fast path
             prediction = Prediction.from_array(outputs[self.probabilities][0], self.labels or ())
             return prediction if prediction.score == prediction.score else self._refuse_nan()
         predictions = self._predictions(outputs)
@@ -91,9 +90,7 @@ class Answers:
         if rows.shape[1] == 1 and len(labels) == 2:
             rows = np.concatenate([1 - rows, rows], axis=1)  # one score is the second class's
         total = float(rows.sum())
-        if (
-            total != total and np.isnan(rows).any()
-        ):  # a sum is one pass, and what is infinite is not NaN
+        if total != total and np.isnan(rows).any():  # infinity makes the sum NaN as well
             self._refuse_nan()
         if self._own is None:
             return Predictions(rows, labels)
@@ -109,9 +106,7 @@ class Answers:
         )
 
     def frame(self, outputs: list[Any], index: Any) -> Any:
-        """Return a DataFrame with the rows' `index`: label, score and probabilities, or one column for each number."""
-        import pandas as pd
-
+        """Return a DataFrame: label, score and probabilities, or one column per number."""
         predictions = self._predictions(outputs)
         if predictions is not None:
             return predictions.to_pandas().set_axis(index)
@@ -125,10 +120,10 @@ class Answers:
                     [name] if flat.shape[1] == 1 else [f"{name}_{i}" for i in range(flat.shape[1])]
                 )
                 columns.update(zip(names, flat.T, strict=True))
-        return pd.DataFrame(columns, index=index)
+        return pandas("predict of a DataFrame").DataFrame(columns, index=index)
 
     def rowwise(self, answers: Sequence[list[Any]]) -> list[Array] | None:
-        """Return the outputs of samples that ran one by one as arrays with the sample first, None if sizes differ."""
+        """Stack the outputs of samples that ran one by one; None if their sizes differ."""
         parts = [
             [np.asarray(self._one(o, first)) for o, first in zip(a, self._first, strict=True)]
             for a in answers
@@ -139,8 +134,8 @@ class Answers:
         return [np.stack(column) for column in columns]
 
 
-def classifier(specs: Sequence[TensorSpec]) -> tuple[int, int | None]:
-    """Return the places of the probabilities and of the graph's own label, None where it gives none."""
+def classifier_outputs(specs: Sequence[TensorSpec]) -> tuple[int, int | None]:
+    """Return the places of the probabilities and of the graph's own label, or None for that."""
     for own, other in ((0, 1), (1, 0)) if len(specs) == 2 else ():
         label, probabilities = specs[own], specs[other]
         column = len(label.shape) == 1 or label.shape[1:] == (1,)
@@ -155,5 +150,5 @@ _LABELS = frozenset({"str", "bool", "int8", "int16", "int32", "int64", "uint8"})
 
 
 def _first(axis: int | None) -> Any:
-    """Return the index of the first sample along an axis, of everything without one."""
+    """Return the index of the first sample along an axis, or of everything for None."""
     return ... if axis is None else 0 if axis == 0 else (*(slice(None),) * axis, 0)

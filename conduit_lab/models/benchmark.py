@@ -1,4 +1,4 @@
-"""Benchmark: how long a model takes, by batch size."""
+"""Benchmark: the latency and throughput of a model, by batch size."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 
 from conduit_lab.core.errors import InputError
+from conduit_lab.core.frames import to_frame
 from conduit_lab.core.stage import Stage, as_stage
-from conduit_lab.core.views import figures, html
-from conduit_lab.models.frames import frame
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.runtime.measuring.timing import Call, Timing, longest, measure, seconds_of
 
-BATCH_SIZES = (1, 8, 32, 128)
-SECONDS = 2.0  # of measuring one model
+_BATCH_SIZES = (1, 8, 32, 128)
+BENCHMARK_SECONDS = 2.0  # for one model
 
 
-class Benchmark(Sequence[Timing]):
-    """How long one model takes: a `Timing` for each batch size."""
+class Benchmark(Sequence[Timing], Viewed):
+    """The timings of one model: a `Timing` per batch size."""
 
     def __init__(self, name: str, device: str, timings: Sequence[Timing], note: str = "") -> None:
         self.name = name
@@ -33,12 +34,12 @@ class Benchmark(Sequence[Timing]):
         return len(self._timings)
 
     def to_pandas(self) -> Any:
-        """Return a DataFrame, one row a batch size; times in seconds. Needs the `[lab]` extra."""
+        """Return a DataFrame, one row per batch size; times in seconds. Needs the `[lab]` extra."""
         rows = [(t.rows, t.calls, t.p50, t.p90, t.p99, t.rate) for t in self]
-        return frame(rows, ("batch", "calls", "p50", "p90", "p99", "samples_per_second"))
+        return to_frame(rows, ("batch", "calls", "p50", "p90", "p99", "samples_per_second"))
 
-    def _rows(self) -> list[tuple[str, ...]]:
-        return [
+    def _table(self) -> Table:
+        rows = [
             (
                 figures.count(t.rows),
                 *map(figures.seconds, (t.p50, t.p90, t.p99)),
@@ -47,14 +48,15 @@ class Benchmark(Sequence[Timing]):
             )
             for t in self
         ]
+        return Table(_COLUMNS, rows, numeric=_COLUMNS)
+
+    def _view(self) -> View:
+        facts = [fact for fact in (self.device, self.note) if fact]
+        return View("Benchmark", self.name, facts, [self._table()])
 
     def __repr__(self) -> str:
-        table = html.columns(_COLUMNS, self._rows(), _COLUMNS)
-        return "\n".join([f"{self.name} on {self.device}", table, *filter(None, [self.note])])
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        shown = html.header("Benchmark", self.name, filter(None, [self.device, self.note]))
-        return html.bundle(repr(self), shown + html.table(_COLUMNS, self._rows(), _COLUMNS))
+        parts = [f"{self.name} on {self.device}", self._table().plain(), self.note]
+        return "\n".join(filter(None, parts))
 
 
 _COLUMNS = ("batch", "p50", "p90", "p99", "samples/s", "calls")
@@ -65,21 +67,20 @@ def benchmark(
     sample: Any,
     *,
     batch_sizes: Sequence[int] | None = None,
-    seconds: float = SECONDS,
+    seconds: float = BENCHMARK_SECONDS,
 ) -> Benchmark:
-    """Measure a model, an embedder, any stage or function on `sample`, repeated to each of
-    `batch_sizes`.
+    """Measure a model or any stage or function on `sample`, repeated to each of `batch_sizes`.
 
-    What is timed is what people call: `predict` with all that it does for its caller, `encode` with
-    a text or a list of texts, and for any other stage a call, or `batch` for more samples.
-    `seconds` is the time for all sizes together, which take turns; each is called three times at
-    least, so slow models take longer. By default the sizes are 1, 8, 32 and 128, without those that
-    would take too long. Raises what the model raises for a sample that does not fit.
+    The timed call is the public one: `predict` with its checks and conversions, `encode` with a
+    text or a list of texts, for any other stage a call, or `batch` for several samples. `seconds`
+    is the time for all sizes together, which take turns; each is called at least three times, so
+    slow models take longer. By default the sizes are 1, 8, 32 and 128, without those that would
+    take too long. Raises the model's own error for a sample that does not fit.
     """
     stage = as_stage(stage)
-    sizes = list(BATCH_SIZES if batch_sizes is None else batch_sizes)
+    sizes = list(_BATCH_SIZES if batch_sizes is None else batch_sizes)
     if not sizes or not all(isinstance(size, int | np.integer) and size >= 1 for size in sizes):
-        raise InputError(f"batch_sizes are whole numbers from 1 on, got {sizes}")
+        raise InputError(f"batch_sizes expects whole numbers of at least 1, got {sizes}")
     layout = getattr(stage, "layout", None)
     if batch_sizes is None and layout is not None:
         fixed = layout.size or 1
@@ -99,7 +100,7 @@ def benchmark(
         Timing.of(size, turns) for size, turns in zip(sizes, measure(calls, seconds), strict=False)
     ]
     note = (
-        f"without batches of {', '.join(left_out)}, which take long: ask for them with batch_sizes="
+        f"without batches of {', '.join(left_out)}, which take long: pass batch_sizes= for them"
         * bool(left_out)
     )
     return Benchmark(stage.name, device_of(stage), timings, note)
@@ -118,5 +119,5 @@ def call_of(stage: Stage, sample: Any, rows: int | None = None) -> tuple[Call, i
 
 
 def device_of(stage: Stage) -> str:
-    """Return what a stage runs on, such as `cpu`; `python` for one that has no model."""
+    """Return the device of a stage, such as `cpu`; `python` for one without a model."""
     return str(getattr(stage, "device", "python"))

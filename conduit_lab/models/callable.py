@@ -9,22 +9,21 @@ import numpy as np
 
 from conduit_lab.core.errors import ModelRunError
 from conduit_lab.core.stage import Function
-from conduit_lab.core.views import html
-from conduit_lab.models.benchmark import SECONDS, Benchmark, benchmark
+from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.models.benchmark import BENCHMARK_SECONDS, Benchmark, benchmark
 from conduit_lab.models.prediction import Prediction
 
 
-class CallableModel(Function):
-    """A function of one argument that predicts; with `labels` its probabilities become
-    `Prediction`s.
+class CallableModel(Function, Viewed):
+    """A function of one argument that predicts; `labels` turn its output into `Prediction`s.
 
-    The function takes what `predict` is given, as it is. Where there are labels it gives
-    probabilities in their order, `[classes]` or `[n, classes]`.
+    The function takes the argument of `predict` unchanged. With labels it returns probabilities in
+    their order, float `[classes]` or `[n, classes]`.
     """
 
     kind = "predict"
     device = "python"
-    held = None  # no file, so nothing that could be shared or evicted
+    held = None  # no file, so no session to share or evict
 
     def __init__(
         self,
@@ -37,7 +36,7 @@ class CallableModel(Function):
         self.labels = list(labels) if labels is not None else None
 
     def predict(self, value: Any) -> Any:
-        """Return what the function gives; `ModelRunError` where that does not fit the labels."""
+        """Call the function; `ModelRunError` for a result that does not fit the labels."""
         return self(value)
 
     def run(self, value: Any) -> Any:
@@ -48,31 +47,31 @@ class CallableModel(Function):
         rows = np.asarray(result)
         if rows.ndim not in (1, 2) or rows.shape[-1] != len(self.labels) or rows.dtype.kind != "f":
             raise ModelRunError(
-                f"{self.name!r} gave {rows.dtype} {list(rows.shape)}: wanted {len(self.labels)} probabilities, "
-                "one for each label"
+                f"{self.name!r} gave {rows.dtype} {list(rows.shape)}: expected "
+                f"{len(self.labels)} probabilities, one per label"
             )
         if rows.ndim == 1:
             return Prediction.from_array(rows, self.labels)
         return [Prediction.from_array(row, self.labels) for row in rows]
 
     def benchmark(
-        self, sample: Any, *, batch_sizes: Sequence[int] | None = None, seconds: float = SECONDS
+        self,
+        sample: Any,
+        *,
+        batch_sizes: Sequence[int] | None = None,
+        seconds: float = BENCHMARK_SECONDS,
     ) -> Benchmark:
         """Measure `predict` on `sample`; see `conduit_lab.models.benchmark`."""
         return benchmark(self, sample, batch_sizes=batch_sizes, seconds=seconds)
 
     def open(self) -> CallableModel:
-        """Do nothing: a function is always there."""
+        """Do nothing: a function needs no opening."""
         return self
 
     def __repr__(self) -> str:
         return f"CallableModel({self.name!r}, python)"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        rows = [("device", "python")] + (
-            [("labels", ", ".join(self.labels))] if self.labels else []
-        )
-        return html.bundle(
-            repr(self),
-            html.header("CallableModel", self.name) + html.table(("property", "value"), rows),
-        )
+    def _view(self) -> View:
+        labels = [("labels", ", ".join(self.labels))] if self.labels else []
+        rows = [("device", "python"), *labels]
+        return View("CallableModel", self.name, tables=[Table(("property", "value"), rows)])

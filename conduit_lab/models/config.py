@@ -1,4 +1,4 @@
-"""Config: the small files of a model's folder, which say how to use it."""
+"""Config: the small JSON and text files of a model's folder."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.views import figures
 
-MAX_BYTES = 16 * 2**20  # of one file
+MAX_CONFIG_BYTES = 16 * 2**20
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Return a JSON object, or an empty one where the file is absent; `ModelLoadError` for anything else."""
+    """Return a JSON object, empty where the file is absent; `ModelLoadError` for anything else."""
     if not path.is_file():
         return {}
     value = read_json(path)
     if not isinstance(value, dict):
         raise ModelLoadError(
-            f"{display(path)} holds a {type(value).__name__}: wanted a JSON object"
+            f"{display(path)} holds a {type(value).__name__}: expected a JSON object"
         )
     return value
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file holds; `ModelLoadError` for one that is broken or huge."""
+    """Return the value of a JSON file; `ModelLoadError` for one that is broken or huge."""
     try:
         return json.loads(_bounded(path).read_bytes())
     except (ValueError, RecursionError) as error:
@@ -34,7 +34,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_text(path: Path) -> str:
-    """Return what a text file holds; `ModelLoadError` for one that is not UTF-8 or huge."""
+    """Return the content of a text file; `ModelLoadError` for one that is not UTF-8 or huge."""
     try:
         return _bounded(path).read_text("utf-8")
     except UnicodeDecodeError as error:
@@ -43,8 +43,9 @@ def read_text(path: Path) -> str:
 
 def _bounded(path: Path) -> Path:
     size = path.stat().st_size
-    if size > MAX_BYTES:
+    if size > MAX_CONFIG_BYTES:
         raise ModelLoadError(
-            f"{display(path)} has {figures.size(size)}: wanted {figures.size(MAX_BYTES)}"
+            f"{display(path)} has {figures.size(size)}: expected at most "
+            f"{figures.size(MAX_CONFIG_BYTES)}"
         )
     return path

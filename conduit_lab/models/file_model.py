@@ -12,26 +12,26 @@ from conduit_lab.core import forking
 from conduit_lab.core.paths import display
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.trace.span import current
-from conduit_lab.core.views import html
-from conduit_lab.models.benchmark import SECONDS, Benchmark, benchmark
+from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.models.benchmark import BENCHMARK_SECONDS, Benchmark, benchmark
 from conduit_lab.runtime.sessions.cache import Shared
 from conduit_lab.runtime.sessions.session import Options
 
 
 class Opened(Protocol):
-    """What a file gave; a call uses one of these from its begin to its end, so that a swap never mixes two."""
+    """An opened file. Each call holds one from start to finish, so a swap never mixes versions."""
 
     @property
     def shared(self) -> Shared:
-        """The opened graph or weights, which other models may share."""
+        """The opened graph or weights, shared with other models."""
 
 
 Parts = TypeVar("Parts", bound=Opened)
 Result = TypeVar("Result")
 
 
-class FileModel(Stage, Generic[Parts]):
-    """A model at `path`, opened at `open()` or at the first use, and shared with others of the same content."""
+class FileModel(Stage, Viewed, Generic[Parts]):
+    """A model at `path`, opened by `open()` or at its first use; equal files share a session."""
 
     def __init__(self, path: Path, name: str, options: Options) -> None:
         self.path = path
@@ -43,7 +43,7 @@ class FileModel(Stage, Generic[Parts]):
 
     @abstractmethod
     def _open(self) -> Parts:
-        """Open what is at `path`; raises `ModelLoadError` or `DeviceError`."""
+        """Open the file or folder at `path`; raises `ModelLoadError` or `DeviceError`."""
 
     def open(self) -> Self:
         """Load it now; raises `ModelLoadError` or `DeviceError`. Does nothing the second time."""
@@ -53,7 +53,7 @@ class FileModel(Stage, Generic[Parts]):
         return self
 
     def unload(self) -> None:
-        """Give the memory back, unless another model shares the session; the next call opens it again."""
+        """Free the memory, unless another model shares the session; the next call reopens it."""
         self._opened = None
 
     def _parts(self) -> Parts:
@@ -64,7 +64,7 @@ class FileModel(Stage, Generic[Parts]):
         return opened
 
     def _load(self) -> None:
-        """Open it, also where its session was evicted."""
+        """Open it, and its session where that was evicted."""
         self._parts().shared.load()
 
     @property
@@ -85,7 +85,7 @@ class FileModel(Stage, Generic[Parts]):
 
     @property
     def device(self) -> str:
-        """What the model really runs on, such as `cpu`, `cuda` or `numpy`."""
+        """The device that the model runs on in fact, such as `cpu`, `cuda` or `numpy`."""
         return self.shared.device
 
     @property
@@ -94,9 +94,13 @@ class FileModel(Stage, Generic[Parts]):
         return self.shared.size
 
     def benchmark(
-        self, sample: Any, *, batch_sizes: Sequence[int] | None = None, seconds: float = SECONDS
+        self,
+        sample: Any,
+        *,
+        batch_sizes: Sequence[int] | None = None,
+        seconds: float = BENCHMARK_SECONDS,
     ) -> Benchmark:
-        """Measure calls on `sample`, repeated to each batch size; see `conduit_lab.models.benchmark`."""
+        """Measure calls on `sample` for each batch size; see `conduit_lab.models.benchmark`."""
         return benchmark(self, sample, batch_sizes=batch_sizes, seconds=seconds)
 
     def _traced(self, value: Any, call: Callable[[], Result]) -> Result:
@@ -110,14 +114,12 @@ class FileModel(Stage, Generic[Parts]):
 
     @abstractmethod
     def _facts(self) -> list[tuple[str, str]]:
-        """The rows of the repr; what is not open yet stays closed."""
+        """Return the rows of the repr; a model that is not open stays closed."""
 
     def __repr__(self) -> str:
         state = "not opened" if self.held is None else self.held.state
         return f"{type(self).__name__}({display(self.path)!r}, {state})"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        shown = html.header(type(self).__name__, self.name) + html.table(
-            ("property", "value"), self._facts()
-        )
-        return html.bundle(repr(self), shown)
+    def _view(self) -> View:
+        facts = Table(("property", "value"), self._facts())
+        return View(type(self).__name__, self.name, tables=[facts])

@@ -1,4 +1,4 @@
-"""FolderModel: a model that is a folder, with a graph of its own choice in it."""
+"""FolderModel: a model that is a folder with a choice of graphs."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from conduit_lab.runtime.sessions.session import Options
 
 
 class OpenedFolder(Opened, Protocol):
-    """What a folder gave."""
+    """An opened folder."""
 
     @property
     def graph(self) -> Path:
-        """The folder's file; the session's own may be another folder's, with the same content."""
+        """The folder's graph; the session may have opened an equal file elsewhere."""
 
 
 Parts = TypeVar("Parts", bound=OpenedFolder)
 
 
 class FolderModel(FileModel[Parts]):
-    """A model in the folder at `path`; `variant` chooses another of its graphs than `model.onnx`."""
+    """A model in the folder at `path`; `variant` chooses a graph other than `model.onnx`."""
 
     def __init__(
         self,
@@ -45,12 +45,8 @@ class FolderModel(FileModel[Parts]):
         if opened is None:
             return [*rows, ("state", "not opened yet")]
         shared = opened.shared
-        rows.append(
-            (
-                "graph",
-                f"{opened.graph.relative_to(self.path).as_posix()}, {figures.size(shared.size)}",
-            )
-        )
+        graph = opened.graph.relative_to(self.path).as_posix()
+        rows.append(("graph", f"{graph}, {figures.size(shared.size)}"))
         rows.append(("device", f"{shared.state} ({shared.note})" if shared.note else shared.state))
         return rows + self._more_facts(opened)
 

@@ -11,10 +11,10 @@ from conduit_lab.core.paths import display
 
 
 def find_graphs(*folders: Path, stem: str = "model") -> dict[str, Path]:
-    """Return `model.onnx` as "" and `model_int8.onnx` as "int8"; what lies in a folder itself comes
-    before its onnx/.
+    """Return graphs by variant: `model.onnx` as "", `model_int8.onnx` as "int8".
 
-    `stem` is a pattern of what else than "model" the names may begin with.
+    A file of the folder comes before one of its `onnx/`. `stem` is a pattern for the beginning of
+    the names.
     """
     pattern = re.compile(rf"{stem}(?:_(.+))?\.onnx")
     found: dict[str, Path] = {}
@@ -27,15 +27,15 @@ def find_graphs(*folders: Path, stem: str = "model") -> dict[str, Path]:
 
 
 def choose_graph(graphs: Mapping[str, Path], variant: str | None, folder: Path) -> Path:
-    """Return the graph of a variant, `model.onnx` without one; `ModelLoadError` tells which there are."""
+    """Return the graph of a variant, by default `model.onnx`; `ModelLoadError` lists them all."""
     if (variant or "") in graphs:
         return graphs[variant or ""]
-    wanted = f"model_{variant}.onnx" if variant else "model.onnx"
+    expected = f"model_{variant}.onnx" if variant else "model.onnx"
     names = [
         f"{file.name} (variant={name!r})" if name else file.name
         for name, file in sorted(graphs.items())
     ]
     there = ", ".join(names) or "no other graph either"
     raise ModelLoadError(
-        f"no {wanted} in {display(folder)} or in its onnx/ folder; there is {there}"
+        f"no {expected} in {display(folder)} or in its onnx/ folder; there is {there}"
     )

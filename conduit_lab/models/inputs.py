@@ -1,4 +1,4 @@
-"""Inputs: what people have becomes the arrays that a graph takes, or an error that says what it wants."""
+"""Inputs: arrays, lists, dicts and DataFrames become the arrays that a graph takes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from conduit_lab.core.errors import ModelInputError
+from conduit_lab.core.frames import is_frame
 from conduit_lab.core.spec import Array, TensorSpec, describe
 from conduit_lab.runtime.rewriting.dummy_inputs import example
 from conduit_lab.runtime.rows.layout import Layout
@@ -18,7 +19,7 @@ _NUMBERS = {str(np.dtype(code)) for code in "?bhilqBHILQefd"}
 
 
 class Feeds(NamedTuple):
-    """Arrays by input name, each with its batch axis; the rows in them; whether they are one sample."""
+    """Arrays by input name, each with its batch axis; their rows; whether they are one sample."""
 
     arrays: dict[str, Any]
     rows: int
@@ -26,7 +27,7 @@ class Feeds(NamedTuple):
 
 
 class Inputs:
-    """The inputs of one model, called `name` in errors; `layout` says where their samples lie.
+    """The inputs of one model, called `name` in errors; `layout` says where their samples are.
 
     A batch axis that the graph fixes takes any multiple of its rows.
     """
@@ -37,8 +38,7 @@ class Inputs:
         self.name = name
         self.specs = specs
         self.layout = layout or Layout.of_specs(specs, ())
-        # one numeric input whose sample has a fixed shape: then an array that fits goes straight
-        # through
+        # the fast path: one numeric input whose sample has a fixed shape
         self._only: str | None = None
         self._dtype: np.dtype[Any] | None = None
         self._sample: tuple[int | str, ...] = ()
@@ -60,9 +60,8 @@ class Inputs:
             and self.layout.inputs == (0,)
             and self.specs[0].fits(value.shape)
         ):
-            return Feeds(
-                {self.specs[0].name: value}, len(value), value.single
-            )  # its dtype onnxruntime checks
+            # onnxruntime checks its dtype
+            return Feeds({self.specs[0].name: value}, len(value), value.single)
         return self._checked(value)
 
     def _checked(self, value: Any) -> Feeds:
@@ -79,7 +78,7 @@ class Inputs:
                 counts.append(array.shape[axis])
         if len(set(counts)) > 1 and self.layout.together:
             got = ", ".join(f"{name} {describe(array)}" for name, array in arrays.items())
-            raise ModelInputError(f"{self.name!r} wants inputs of one batch size, got {got}")
+            raise ModelInputError(f"{self.name!r} expects inputs of one batch size, got {got}")
         return Feeds(arrays, counts[0] if counts else 1, single)
 
     def _with_rows(self, spec: TensorSpec, axis: int | None, array: Array) -> tuple[Array, bool]:
@@ -97,7 +96,7 @@ class Inputs:
             shape = (*shape[:axis], size, *shape[axis + 1 :])
         if spec.fits(shape):
             return array, False
-        raise ModelInputError(f"{self.name!r} wants {spec.name} {spec}, got {describe(array)}")
+        raise ModelInputError(f"{self.name!r} expects {spec.name} {spec}, got {describe(array)}")
 
     def _given(self, value: Any) -> list[Any]:
         """Return one value for each input."""
@@ -107,78 +106,79 @@ class Inputs:
         if isinstance(value, Mapping):
             if set(value) != set(names):
                 raise ModelInputError(
-                    f"{self.name!r} wants the inputs {', '.join(sorted(names))}, "
+                    f"{self.name!r} expects the inputs {', '.join(sorted(names))}, "
                     f"got {', '.join(map(str, value)) or 'none'}"
                 )
             return [value[name] for name in names]
         if len(names) != 1:
             raise ModelInputError(
-                f"{self.name!r} has {len(names)} inputs: pass a dict with {', '.join(names)}, such as "
-                f"{example(self.specs)}"
+                f"{self.name!r} has {len(names)} inputs: pass a dict with {', '.join(names)}, such "
+                f"as {example(self.specs)}"
             )
         return [value]
 
     def _columns(self, frame: Any) -> list[Any]:
-        """Return the values of a DataFrame: its columns by input name, or all of them as the one input's features."""
+        """Return a DataFrame's columns by input name, or all as the features of the one input."""
         names = [spec.name for spec in self.specs]
         if len(names) > 1 or list(frame.columns) == names:
             missing = [name for name in names if name not in frame.columns]
             if missing:
                 have = ", ".join(map(str, frame.columns))
                 raise ModelInputError(
-                    f"{self.name!r} wants the columns {', '.join(names)}; the DataFrame has {have or 'none'}"
+                    f"{self.name!r} expects the columns {', '.join(names)}; the DataFrame has "
+                    f"{have or 'none'}"
                 )
             # an input of [batch, 1] takes a column too
             return [
                 frame[[spec.name]] if len(spec.shape) == 2 else frame[spec.name]
                 for spec in self.specs
             ]
-        wanted = self.specs[0].shape[-1] if self.specs[0].shape else None
-        if isinstance(wanted, int) and len(frame.columns) != wanted:
+        features = self.specs[0].shape[-1] if self.specs[0].shape else None
+        if isinstance(features, int) and len(frame.columns) != features:
             raise ModelInputError(
-                f"{self.name!r} wants {names[0]} {self.specs[0]}, got a DataFrame of {len(frame.columns)} columns"
+                f"{self.name!r} expects {names[0]} {self.specs[0]}, got a DataFrame of "
+                f"{len(frame.columns)} columns"
             )
         return [frame]
 
     def array(self, spec: TensorSpec, value: Any) -> Array:
-        """Return `value` as an array of the spec's dtype; numbers in lists are cast, arrays only where it is exact."""
+        """Return `value` as an array of the spec's dtype.
+
+        Numbers in lists are cast, arrays only where that is exact.
+        """
         try:
             array = np.asarray(value)
         except ValueError as error:
             raise ModelInputError(
-                f"{self.name!r} wants {spec.name} {spec}, got lists of unequal length"
+                f"{self.name!r} expects {spec.name} {spec}, got lists of unequal length"
             ) from error
-        wanted = dtype_of(spec)
+        dtype = dtype_of(spec)
         text = array.dtype.kind in "UOT" and all(isinstance(item, str) for item in array.flat)
-        if wanted == np.dtype(object) and text:
+        if dtype == np.dtype(object) and text:
             return array.astype(object)
-        if array.dtype == wanted and wanted != np.dtype(object):
+        if array.dtype == dtype and dtype != np.dtype(object):
             return native(array)
-        numbers = array.dtype.kind in "biuf" and wanted.kind in "biuf"
-        if not numbers or (array.dtype.kind == "f" and wanted.kind != "f"):
-            raise ModelInputError(f"{self.name!r} wants {spec.name} {spec}, got {describe(array)}")
+        numbers = array.dtype.kind in "biuf" and dtype.kind in "biuf"
+        if not numbers or (array.dtype.kind == "f" and dtype.kind != "f"):
+            raise ModelInputError(
+                f"{self.name!r} expects {spec.name} {spec}, got {describe(array)}"
+            )
         with np.errstate(over="ignore", invalid="ignore"):
-            cast = array.astype(wanted)
+            cast = array.astype(dtype)
             exact = _exact(array, cast)
-        # a list has no precision of its own, and a DataFrame's float64 is what pandas makes of any
-        # number
-        loose = not isinstance(value, np.ndarray) and wanted.kind == "f"
-        overflow = wanted.kind == "f" and bool(np.any(np.isinf(cast) & np.isfinite(array)))
+        # a list has no precision of its own, and pandas makes float64 of any number
+        loose = not isinstance(value, np.ndarray) and dtype.kind == "f"
+        overflow = dtype.kind == "f" and bool(np.any(np.isinf(cast) & np.isfinite(array)))
         if overflow or not (exact or loose):
             raise ModelInputError(
-                f"{self.name!r} wants {spec.name} {spec}, got {describe(array)} whose values {wanted} cannot hold "
-                f"exactly: cast it yourself with .astype('{wanted}')"
+                f"{self.name!r} expects {spec.name} {spec}, got {describe(array)} whose values "
+                f"{dtype} cannot hold exactly: cast it yourself with .astype('{dtype}')"
             )
         return cast
 
 
-def is_frame(value: Any) -> bool:
-    """Tell whether `value` is a pandas DataFrame, without importing pandas."""
-    return type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "columns")
-
-
 def _exact(array: Array, cast: Array) -> bool:
-    """Tell whether `cast` holds the very values of `array`."""
+    """Return whether `cast` holds exactly the values of `array`."""
     if array.dtype.kind in "iu" and cast.dtype.kind == "f":
         # compared as they are, both would be rounded to float64 first
         beyond = float(np.iinfo(array.dtype).max) + 1

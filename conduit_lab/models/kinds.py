@@ -1,4 +1,4 @@
-"""Kinds: which class a model's folder gives, by its configs and the outputs of its graph."""
+"""Kinds: the class of a model's folder, by its configs and the outputs of its graph."""
 
 from __future__ import annotations
 
@@ -23,21 +23,31 @@ AnyFolder = Embedder | Generator | Reranker | TextClassifier | TokenClassifier
 
 _EMBEDDING, _GENERATION, _SEQUENCE, _TOKEN = "embedding", "generation", "sequence", "token"
 _CLASSIFIERS = (_SEQUENCE, _TOKEN)
-_ENCODE = "export the encoder alone, with optimum-cli export onnx --task feature-extraction, for an Embedder"
+_ENCODE = (
+    "export the encoder alone, with optimum-cli export onnx --task feature-extraction, for an "
+    "Embedder"
+)
 _ANSWER = "a question-answering model: its logits say where in a passage an answer starts and ends"
-_MASKED = f"a masked language model: its logits are scores of the tokens a masked place may have; {_ENCODE}"
+_MASKED = (
+    "a masked language model: its logits are scores of the tokens a masked place may have; "
+    f"{_ENCODE}"
+)
 _SEQ2SEQ = "a sequence-to-sequence model, an encoder and a decoder in one"
 _SPEECH = "a speech recognition model"
-# the first key that an architecture's name has in it names its head; a value with blanks says why
-# it is refused
+# The first key within an architecture's name gives its head; a value with spaces is the reason why
+# it is not supported.
 _HEADS = {
     "SequenceClassification": _SEQUENCE,
     "TokenClassification": _TOKEN,
     "QuestionAnswering": _ANSWER,
     "MaskedLM": _MASKED,
     "WithLMHead": _MASKED,
-    "ForPreTraining": f"a model in pre-training, whose logits are those of its training tasks; {_ENCODE}",
-    "NextSentencePrediction": "a next-sentence model: its logits say whether one sentence follows another",
+    "ForPreTraining": (
+        f"a model in pre-training, whose logits are those of its training tasks; {_ENCODE}"
+    ),
+    "NextSentencePrediction": (
+        "a next-sentence model: its logits say whether one sentence follows another"
+    ),
     "MultipleChoice": "a multiple-choice model: its logits rate the choices of a question",
     "CausalLM": _GENERATION,
     "LMHead": _GENERATION,
@@ -54,36 +64,28 @@ _HEADS = {
     "Seq2SeqLM": _SEQ2SEQ,
     "MTModel": _SEQ2SEQ,
 }
-_BODY = (
-    "last_hidden_state",
-    "token_embeddings",
-    "sentence_embedding",
-)  # outputs of a graph without a head
+# outputs of a graph without a head
+_BODY = ("last_hidden_state", "token_embeddings", "sentence_embedding")
 _INPUTS = {
     "pixel_values": "a model of images: its graph takes pixel_values",
     "input_values": "a model of sound: its graph takes input_values",
     "input_features": "a model of sound: its graph takes input_features",
     "decoder_input_ids": _SEQ2SEQ,
 }
-_CROSS_ENCODER = (
-    "sentence_transformers",
-    "sbert_ce_default_activation_function",
-)  # its keys in config.json
+# keys of a cross-encoder's config.json
+_CROSS_ENCODER = ("sentence_transformers", "sbert_ce_default_activation_function")
 _SENTENCES = re.compile(
     r"modules\.json|sentence_\w+_config\.json|config_sentence_transformers\.json|1_Pooling"
 )
-_MAX_LABELS = (
-    1024  # logits by token with more, and no config that names a head, are a language model's
-)
+# With more logits per token, and no config that names a head, it is a language model.
+_MAX_LABELS = 1024
 
 
 def kind_of_folder(path: Path, variant: str | None = None) -> type[AnyFolder]:
-    """Return the class for a model's folder; raise `ModelLoadError` naming the kind of an
-    unsupported one.
+    """Return the class of a model's folder; `ModelLoadError` names the kind of an unsupported one.
 
-    The first of `architectures` in config.json names the head, unless the graph's outputs show that
-    it was exported without one. Where it names none, sentence-transformers' files decide, then the
-    outputs.
+    The first of `architectures` in config.json gives the head, unless the graph's outputs show that
+    it was exported without one. Without it sentence-transformers' files decide, then the outputs.
     """
     config = read_config(path / "config.json")
     own = read_config(path / "config_sentence_transformers.json").get("model_type")
@@ -106,8 +108,9 @@ def kind_of_folder(path: Path, variant: str | None = None) -> type[AnyFolder]:
     if head in _CLASSES:
         return _CLASSES[head]
     raise ModelLoadError(
-        f"{display(path)} holds {head}. Folders that load are those of embedders, rerankers, text and token "
-        "classifiers and text generators; load_model(folder / 'model.onnx') runs any graph on arrays"
+        f"{display(path)} holds {head}. Folders that load are those of embedders, rerankers, text "
+        "and token classifiers and text generators; load_model(folder / 'model.onnx') runs any "
+        "graph on arrays"
     )
 
 
@@ -119,7 +122,7 @@ _CLASSES: dict[str, type[AnyFolder]] = {
 
 
 def _architecture(config: Mapping[str, Any]) -> str | None:
-    """Return the head that config.json names, or None."""
+    """Return the head that config.json gives, or None."""
     names = config.get("architectures")
     name = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
     if "ConditionalGeneration" in name:  # a decoder that sees has this name, too
@@ -128,16 +131,16 @@ def _architecture(config: Mapping[str, Any]) -> str | None:
 
 
 def _graph(path: Path, variant: str | None) -> TextGraph:
-    """Return the facts of the folder's graph; empty ones if there is no such graph, which opening it reports."""
+    """Return the facts of the folder's graph, empty without one: opening it reports that."""
     found = find_graphs(path).get(variant or "")
     return TextGraph() if found is None else read_text_graph(found)
 
 
 def _by_graph(graph: TextGraph, config: Mapping[str, Any]) -> str:
     """Return the head that the graph's inputs and outputs show."""
-    for name, told in _INPUTS.items():
+    for name, reason in _INPUTS.items():
         if name in graph.inputs:
-            return told
+            return reason
     if {"start_logits", "end_logits"} <= set(graph.outputs):
         return _ANSWER
     rank, width = graph.outputs.get("logits", (None, None))
@@ -149,21 +152,15 @@ def _by_graph(graph: TextGraph, config: Mapping[str, Any]) -> str:
 
 
 def _classifier(config: Mapping[str, Any], graph: TextGraph, *, crossed: bool) -> type[AnyFolder]:
-    """Return the class for a head with one row of logits per text: one label is a score, unless it
-    was trained alone.
+    """Return the class for a head with one row of logits per text: one label is a rerank score.
 
-    transformers writes the `problem_type` of a head that it trained; rerankers are trained by other
-    means.
+    With transformers' own `problem_type` it is a classifier: it writes that for the heads that it
+    trains, and rerankers are trained by other libraries.
     """
     stated = [width for rank, width in graph.outputs.values() if rank == 2 and width]
     labels = config.get("id2label")
-    count = (
-        stated[0]
-        if stated
-        else len(labels)
-        if isinstance(labels, dict)
-        else config.get("num_labels", 2)
-    )
+    named = len(labels) if isinstance(labels, dict) else config.get("num_labels", 2)
+    count = stated[0] if stated else named
     alone = (
         config.get("problem_type") in ("regression", "multi_label_classification") and not crossed
     )

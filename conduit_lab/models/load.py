@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display, resolve
@@ -16,10 +16,22 @@ from conduit_lab.models.model import Model
 from conduit_lab.models.text.classifier import Classifier
 
 AnyModel = Model | AnyFolder | CallableModel
+M = TypeVar("M", bound=AnyModel)
 
 
+@overload
 def load_model(
-    source: str | Path | Callable[[Any], Any],
+    source: Callable[[Any], Any],
+    *,
+    labels: Sequence[str] | None = None,
+    name: str | None = None,
+    root: Path | None = None,
+    lazy: bool = False,
+) -> CallableModel: ...
+@overload
+def load_model(
+    source: str | Path,
+    kind: type[M],
     *,
     device: str = "auto",
     fallback: bool | None = None,
@@ -29,56 +41,111 @@ def load_model(
     variant: str | None = None,
     root: Path | None = None,
     lazy: bool = False,
-) -> AnyModel:
-    """Load a model: `.onnx` or `.npz` gives a `Model`, a sentence-transformers folder an
-    `Embedder`.
+    **options: Any,
+) -> M: ...
+@overload
+def load_model(
+    source: str | Path,
+    *,
+    device: str = "auto",
+    fallback: bool | None = None,
+    labels: Sequence[str] | None = None,
+    name: str | None = None,
+    timeout: float | None = None,
+    variant: str | None = None,
+    root: Path | None = None,
+    lazy: bool = False,
+    **options: Any,
+) -> Any: ...
+def load_model(
+    source: str | Path | Callable[[Any], Any],
+    kind: type[Any] | None = None,
+    *,
+    device: str = "auto",
+    fallback: bool | None = None,
+    labels: Sequence[str] | None = None,
+    name: str | None = None,
+    timeout: float | None = None,
+    variant: str | None = None,
+    root: Path | None = None,
+    lazy: bool = False,
+    **options: Any,
+) -> Any:
+    """Load a model: a `.onnx` or `.npz` file, a folder, or a Python function of one argument.
 
-    The folder of a decoder (Hugging Face or genai layout) gives a `Generator`, of a cross-encoder a
-    `Reranker`, of sequence classification a `TextClassifier`, of token classification a
-    `TokenClassifier`; a Python function of one argument gives a `CallableModel`. A relative path
-    starts at `root` (default: the running app's root, else the project's). `device` is "auto" or a
-    name of `devices()`; `fallback` says whether the CPU may stand in for it (default: for "auto"
-    only). `labels` are class names in output order. `timeout` is the seconds a run may take.
-    `variant` chooses among the graphs of a folder, such as "int8". `lazy` only declares the model:
-    its file is opened at the first use. Raises `ModelLoadError` naming the file, `DeviceError` for
-    a device that is not here.
+    A file gives a `Model`, a function a `CallableModel`. A sentence-transformers folder gives an
+    `Embedder`, a decoder's folder (Hugging Face or genai layout) a `Generator`, a cross-encoder's a
+    `Reranker`, one for sequence classification a `TextClassifier`, for token classification a
+    `TokenClassifier`. The type of a path depends on its content, so a type checker sees Any;
+    `load_model(path, Embedder)` is an `Embedder`, or a `ModelLoadError`.
+
+    A relative path starts at `root` (default: the running app's root, else the project's). `device`
+    is "auto" or a name of `devices()`; `fallback` says whether the CPU may stand in for it
+    (default: for "auto" only). `labels` are class names in output order. `timeout` limits a run, in
+    seconds. `variant` chooses among the graphs of a folder, such as "int8". `lazy` only declares
+    the model: its file is opened at the first use. Other `options` are those of the class, such as
+    `rows=` and `context=` of a `Generator`. Raises `ModelLoadError` naming the file, `DeviceError`
+    for a device that is not available.
     """
     if callable(source):
-        return CallableModel(source, labels=labels, name=name)
+        model: AnyModel = CallableModel(source, labels=labels, name=name)
+        _check_kind(model, kind, str(source))
+        return model
     where = resolve(source, root)
     with recorder.span(name or where.stem, "load", value=str(source)) as span:
-        options: dict[str, Any] = {
-            "device": device,
-            "fallback": fallback,
-            "name": name,
-            "timeout": timeout,
-        }
-        model: Model | AnyFolder
-        if where.is_dir():
-            kind = kind_of_folder(where, variant)
-            if issubclass(kind, Classifier):
-                options["labels"] = labels
-            elif labels is not None:
-                raise ModelLoadError(
-                    f"{display(where)} is the folder of a language model: it has no labels"
-                )
-            model = kind(where, variant=variant, **options)
-        elif variant is not None:
-            raise ModelLoadError(
-                f"{display(where)} is one file: variant={variant!r} chooses among those of a folder"
-            )
-        elif where.suffix in (".onnx", ".npz"):
-            model = Model(where, labels=labels, **options)
-        elif not where.exists():
-            raise ModelLoadError(
-                f"no model at {display(where)}: check the path and the root it starts from"
-            )
-        else:
-            raise ModelLoadError(
-                f"{display(where)} is no model that can be loaded: wanted .onnx, .npz or a folder"
-            )
+        options |= {"device": device, "fallback": fallback, "name": name, "timeout": timeout}
+        model = _declared(where, labels, variant, options)
+        _check_kind(model, kind, display(where))
         if span is not None:
             span.target = model
             if isinstance(model, FileModel):
                 span.annotate(model_file=model)
         return model if lazy else model.open()
+
+
+def _declared(
+    where: Path, labels: Sequence[str] | None, variant: str | None, options: dict[str, Any]
+) -> Model | AnyFolder:
+    """Return the model of a file or folder, not opened yet."""
+    if where.is_dir():
+        kind = kind_of_folder(where, variant)
+        if issubclass(kind, Classifier):
+            options["labels"] = labels
+        elif labels is not None:
+            raise ModelLoadError(
+                f"{display(where)} is the folder of a language model: it has no labels"
+            )
+        folder: AnyFolder = _made(kind, where, variant=variant, **options)
+        return folder
+    if variant is not None:
+        raise ModelLoadError(
+            f"{display(where)} is one file: variant={variant!r} chooses among those of a folder"
+        )
+    if where.suffix in (".onnx", ".npz"):
+        model: Model = _made(Model, where, labels=labels, **options)
+        return model
+    if not where.exists():
+        raise ModelLoadError(
+            f"no model at {display(where)}: check the path and the root it starts from"
+        )
+    raise ModelLoadError(f"{display(where)} is no model: expected .onnx, .npz or a folder")
+
+
+def _made(kind: Any, where: Path, **options: Any) -> Any:
+    try:
+        return kind(where, **options)
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        unknown = str(error).rpartition("argument ")[2]
+        raise TypeError(
+            f"load_model({display(where)!r}) gives a {kind.__name__}, which has no option {unknown}"
+        ) from None
+
+
+def _check_kind(model: AnyModel, kind: type[Any] | None, where: str) -> None:
+    if kind is not None and not isinstance(model, kind):
+        raise ModelLoadError(
+            f"{where} is a {type(model).__name__}, expected a {kind.__name__}: "
+            f"load_model(path, {type(model).__name__})"
+        )

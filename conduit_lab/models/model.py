@@ -12,14 +12,15 @@ import anyio.to_thread
 import numpy as np
 
 from conduit_lab.core.errors import InputError, ModelInputError, ModelLoadError
+from conduit_lab.core.frames import is_frame
 from conduit_lab.core.paths import display, resolve
 from conduit_lab.core.spec import TensorSpec
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.trace.span import current
 from conduit_lab.core.views import figures
-from conduit_lab.models.answers import Answers, classifier
+from conduit_lab.models.answers import Answers, classifier_outputs
 from conduit_lab.models.file_model import FileModel
-from conduit_lab.models.inputs import Feeds, Inputs, is_frame
+from conduit_lab.models.inputs import Feeds, Inputs
 from conduit_lab.runtime.batching.joining import Joined
 from conduit_lab.runtime.checks.classes import class_labels
 from conduit_lab.runtime.checks.content import identity
@@ -32,7 +33,7 @@ from conduit_lab.runtime.sessions.tensor import DeviceTensor
 
 @dataclass(frozen=True)
 class _Opened:
-    """What one file gave; a run uses one of these from its begin to its end, so that a swap never mixes two."""
+    """One opened file. Each call holds one from start to finish, so a swap never mixes versions."""
 
     shared: Shared
     layout: Layout
@@ -68,27 +69,27 @@ class Model(FileModel[_Opened]):
     # Life
 
     def swap(self, path: str | Path) -> Model:
-        """Go over to another file with the same inputs, while others are calling.
+        """Switch to another file with the same inputs, under load.
 
-        Each answer is whole from the old file or from the new one. Raises `ModelLoadError` for a
-        file that cannot take the place; then the old one goes on.
+        Each answer comes from the old file or from the new one. Raises `ModelLoadError` for a file
+        with other inputs; the old one then stays.
         """
         where = resolve(path)
         opened = self._open_at(where)
         old = self._opened
         if old is not None and _taken(opened.inputs.specs) != _taken(old.inputs.specs):
-            wanted, got = (
+            expected, got = (
                 ", ".join(f"{s.name} {s}" for s in o.inputs.specs) for o in (old, opened)
             )
             raise ModelLoadError(
-                f"{display(where)} cannot take the place of {self.name!r}: it wants {got}, not {wanted}"
+                f"{display(where)} cannot replace {self.name!r}: expected {expected}, got {got}"
             )
         with self._opening:
             self.path, self._opened = where, opened
         return self
 
     def reload(self) -> Model:
-        """Go over to what the file holds now, as `swap` does."""
+        """Switch to the present content of the file, as `swap` does."""
         return self.swap(self.path)
 
     def _open(self) -> _Opened:
@@ -106,16 +107,15 @@ class Model(FileModel[_Opened]):
             )
         if labels is not None and len(set(labels)) < len(labels):
             raise ModelLoadError(
-                f"{display(path)} has a label twice in {', '.join(labels)}: each class wants its own"
+                f"{display(path)} has a label twice in {', '.join(labels)}: expected one per class"
             )
         layout = Layout.of(shared, path)
-        probabilities, own = classifier(shared.outputs)
+        probabilities, own = classifier_outputs(shared.outputs)
         classes = class_labels(path, identity(path)) if own is not None else ()
         answers = Answers(self.name, shared.outputs, labels, layout.outputs, classes)
         shape = shared.outputs[probabilities].shape
-        binary = (
-            labels is not None and len(labels) == 2 and shape[-1:] == (1,)
-        )  # one score says both
+        # one score stands for both classes
+        binary = labels is not None and len(labels) == 2 and shape[-1:] == (1,)
         if (
             labels is not None
             and shape
@@ -201,13 +201,13 @@ class Model(FileModel[_Opened]):
         )
 
     def _bound(self, value: Any, keep: bool) -> Any:
-        """Predict on what may lie on the device, and leave the answer there where it is to be kept."""
+        """Predict on values that may lie on the device; `keep` leaves the answer there."""
         opened = self._parts()
         feeds = opened.inputs.feeds(value)
         outputs = opened.shared.run(feeds.arrays, feeds.rows, keep=keep)
         if not keep:
             return opened.answers.of(outputs, feeds.single)
-        if isinstance(outputs[0], DeviceTensor):  # not where the CPU did it instead
+        if isinstance(outputs[0], DeviceTensor):  # not after a fallback to the CPU
             outputs[0].single = feeds.single
             return outputs[0]
         return outputs[0][0] if feeds.single else outputs[0]
@@ -230,7 +230,7 @@ class Model(FileModel[_Opened]):
         return opened.answers.of(outputs, feeds.single)
 
     def batch(self, values: Sequence[Any]) -> list[Any]:
-        """Return one answer for each sample, computed in one run where that changes none of them."""
+        """Return one answer per sample, computed in one run where that changes none of them."""
         opened = self._parts()
         if len(values) < 2 or not opened.layout.joins or any(_is_table(value) for value in values):
             return super().batch(values)
@@ -245,14 +245,14 @@ class Model(FileModel[_Opened]):
         ]
 
     def feeds(self, value: Any) -> Feeds:
-        """Return what `predict` hands to the graph: arrays by input name, rows, whether it is one sample."""
+        """Return the feeds for `value`: arrays by input name, rows, whether it is one sample."""
         return self._parts().inputs.feeds(value)
 
     def repeat(self, sample: Any, rows: int | None = None) -> tuple[Any, int]:
-        """Return what `predict` takes, `sample` repeated to `rows` or as it is, and the rows in it."""
+        """Return `sample`, repeated to `rows` where they are given, and the rows in it."""
         feeds = self.feeds(sample)
         if feeds.rows == 0:
-            raise InputError(f"the sample for {self.name!r} is empty: wanted at least one row")
+            raise InputError(f"the sample for {self.name!r} is empty: expected at least one row")
         layout = self.layout
         count = feeds.rows if rows is None else rows
         if count != feeds.rows and all(axis is None for axis in layout.inputs):
@@ -267,13 +267,13 @@ class Model(FileModel[_Opened]):
             arrays = {
                 n: arrays[n] if axis is None else np.take(arrays[n], 0, axis) for n, axis in axes
             }
-        # the one array itself is the short way into `predict`
+        # a bare array takes the fast path of `predict`
         return next(iter(arrays.values())) if len(arrays) == 1 else arrays, count
 
     def _outputs(self, opened: _Opened, feeds: Feeds) -> list[Any]:
         """Return the outputs; a graph whose batch axis is fixed takes its rows piece by piece."""
         layout = opened.layout
-        if not feeds.rows and layout.splits:  # many graphs refuse an empty run
+        if not feeds.rows and layout.splits:  # many graphs reject an empty batch
             return layout.split(opened.shared.run(layout.blank(feeds.arrays), 0, count=False), [0])[
                 0
             ]
@@ -286,8 +286,9 @@ class Model(FileModel[_Opened]):
                 if axis is None
             )
             raise ModelInputError(
-                f"{self.name!r} takes {layout.size} at a time, since it gives {whole} for the whole run; got "
-                f"{feeds.rows} rows. Pass them one by one: [model.predict(row) for row in rows]"
+                f"{self.name!r} takes {layout.size} at a time, since it gives {whole} for the "
+                f"whole run; got {feeds.rows} rows. Pass them one by one: [model.predict(row) for row in "
+                "rows]"
             )
         return layout.joined(
             [
@@ -304,8 +305,8 @@ class Model(FileModel[_Opened]):
         outputs = opened.answers.rowwise(alone)
         if outputs is None:
             raise ModelInputError(
-                f"{self.name!r} gives answers of different sizes, which are no columns: pass each row by itself, "
-                f"[model.predict(row) for row in frame.to_numpy()]"
+                f"{self.name!r} gives answers of different sizes, which are no columns: pass each "
+                f"row by itself, [model.predict(row) for row in frame.to_numpy()]"
             )
         return opened.answers.frame(outputs, index)
 
@@ -337,7 +338,7 @@ def _is_table(value: Any) -> bool:
 
 
 def _taken(specs: tuple[TensorSpec, ...]) -> list[tuple[str, str, tuple[Any, ...]]]:
-    """Return what a caller must know of the inputs: names of free axes do not matter."""
+    """Return the inputs as a caller sees them: names of free axes do not matter."""
     return [
         (s.name, s.dtype, tuple(a if isinstance(a, int) else "?" for a in s.shape)) for s in specs
     ]

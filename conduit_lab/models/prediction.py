@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from conduit_lab.core.frames import pandas
 from conduit_lab.core.spec import Array
 from conduit_lab.core.views import figures, html
+from conduit_lab.core.views.view import Table, View, Viewed
 
 
-class Prediction(Mapping[str, Any]):
+class Prediction(Mapping[str, Any], Viewed):
     """The answer of a model with labels: `label`, `score` and `probabilities`, the same in JSON.
 
     `score` is the probability of `label`; `probabilities` maps each label to its own, in the
@@ -31,7 +33,7 @@ class Prediction(Mapping[str, Any]):
     def from_array(
         cls, probabilities: Array, labels: Sequence[str], label: str | None = None
     ) -> Prediction:
-        """Return the prediction for one row of probabilities, float `[classes]`; by default the likeliest label."""
+        """Return the prediction for probabilities `[classes]`; by default the likeliest label."""
         prediction = cls.__new__(cls)
         if label is None:
             best = int(probabilities.argmax())
@@ -39,10 +41,7 @@ class Prediction(Mapping[str, Any]):
         else:
             prediction.label = label
             prediction.score = probabilities.item(labels.index(label)) if label in labels else 0.0
-        prediction._labels, prediction._row = (
-            labels,
-            probabilities,
-        )  # most callers never ask for all of them
+        prediction._labels, prediction._row = labels, probabilities  # rarely read: kept as they are
         return prediction
 
     @property
@@ -64,17 +63,15 @@ class Prediction(Mapping[str, Any]):
     def __repr__(self) -> str:
         return f"Prediction({self.label!r}, {self.score:.3f})"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+    def _view(self) -> View:
         ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
         rows = [(label, f"{p:.3f}") for label, p in ranked]
-        shown = html.header("Prediction", self.label, [f"{self.score:.3f}"])
-        return html.bundle(
-            repr(self), shown + html.table(("label", "probability"), rows, numeric=("probability",))
-        )
+        table = Table(("label", "probability"), rows, numeric=("probability",))
+        return View("Prediction", self.label, [f"{self.score:.3f}"], [table])
 
 
-class Predictions(Sequence[Prediction]):
-    """The predictions for a batch, one a row; each is made when it is asked for.
+class Predictions(Sequence[Prediction], Viewed):
+    """The predictions for a batch, one per row; each is made on access.
 
     `probabilities` is the array of all, float `[n, classes]`, `labels` the class names in its
     order. `chosen` are the labels that the graph itself chose, one per row; without them each row
@@ -102,33 +99,24 @@ class Predictions(Sequence[Prediction]):
 
     def to_pandas(self) -> Any:
         """Return a DataFrame with label, score and the probability of each label."""
-        import pandas as pd
-
-        frame = pd.DataFrame(self.probabilities, columns=self.labels)
+        frame = pandas("Predictions.to_pandas()").DataFrame(self.probabilities, columns=self.labels)
         if self.chosen is None and len(self):
             best = self.probabilities.argmax(axis=1)
-            labels, scores = (
-                [self.labels[i] for i in best],
-                self.probabilities[np.arange(len(self)), best],
-            )
+            labels = [self.labels[i] for i in best]
+            scores = self.probabilities[np.arange(len(self)), best]
         else:
-            labels, scores = (
-                self.chosen or [],
-                np.array([p.score for p in self], self.probabilities.dtype),
-            )
+            labels = self.chosen or []
+            scores = np.array([p.score for p in self], self.probabilities.dtype)
         frame.insert(0, "score", scores)
         frame.insert(0, "label", labels)
         return frame
 
-    def _shown(self) -> list[tuple[str, ...]]:
-        return [(str(i), p.label, f"{p.score:.3f}") for i, p in enumerate(self[: html.MAX_ROWS])]
+    def _table(self) -> Table:
+        first = [(str(i), p.label, f"{p.score:.3f}") for i, p in enumerate(self[: html.MAX_ROWS])]
+        return Table(("row", "label", "score"), first, numeric=("row", "score"), total=len(self))
+
+    def _view(self) -> View:
+        return View("Predictions", figures.count(len(self)), tables=[self._table()])
 
     def __repr__(self) -> str:
-        table = html.columns(("row", "label", "score"), self._shown(), numeric=("row", "score"))
-        more = len(self) - html.MAX_ROWS
-        return f"{table}\n{figures.count(more)} more rows" if more > 0 else table
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        shown = html.header("Predictions", figures.count(len(self)))
-        shown += html.table(("row", "label", "score"), self._shown(), numeric=("row", "score"))
-        return html.bundle(repr(self), shown + html.more(len(self)))
+        return self._table().plain()

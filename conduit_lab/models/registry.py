@@ -1,11 +1,12 @@
-"""Models: what an app has loaded, by name, with what it costs."""
+"""Models: the loaded models of an app by name, with their cost."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from conduit_lab.core.views import figures, html
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.load import AnyModel
 from conduit_lab.runtime.sessions.cache import sessions
@@ -14,26 +15,25 @@ _COLUMNS = ("model", "device", "size", "calls", "mean time", "hits", "state")
 _NUMERIC = ("size", "calls", "mean time", "hits")
 
 
-class Models(Sequence[AnyModel]):
-    """The models of an app, in the order they were loaded; `models["topic"]` is the newest of that
-    name.
+class Models(Sequence[AnyModel], Viewed):
+    """The models of an app in loading order; `models["topic"]` is the newest of that name.
 
-    A model that is loaded again takes the place of the older one. `budget` is what the weights of
-    all models of this process may take in memory, in bytes; beyond it those not used for longest
-    are evicted, and opened again at their next use.
+    A model that is loaded again replaces the older one. `budget` is the memory that the weights of
+    all models of this process may take, in bytes; beyond it the least recently used are evicted,
+    and opened again at their next use.
     """
 
     def __init__(self) -> None:
         self._models: list[AnyModel] = []
 
     def add(self, model: AnyModel) -> None:
-        """Put `model` in, in the place of one of the same name and file."""
+        """Add `model`, in place of one of the same name and file."""
         others = [known for known in self._models if _identity(known) != _identity(model)]
         self._models = [*others, model]  # a new list: a server may be reading the old one
 
     @property
     def budget(self) -> int:
-        """What the weights of all models of this process may take in memory, in bytes."""
+        """The memory that the weights of all models of this process may take, in bytes."""
         return sessions.budget
 
     @budget.setter
@@ -46,9 +46,8 @@ class Models(Sequence[AnyModel]):
         for model in reversed(self._models):
             if model.name == key:
                 return model
-        raise KeyError(
-            f"no model {key!r}; there are {', '.join(dict.fromkeys(m.name for m in self)) or 'none yet'}"
-        )
+        names = ", ".join(dict.fromkeys(model.name for model in self))
+        raise KeyError(f"no model {key!r}; there are {names or 'none yet'}")
 
     def __len__(self) -> int:
         return len(self._models)
@@ -59,8 +58,9 @@ class Models(Sequence[AnyModel]):
     def _ipython_key_completions_(self) -> list[str]:
         return [model.name for model in self]
 
-    def _rows(self) -> list[tuple[str, ...]]:
-        return [(model.name, *_figures(model)) for model in self]
+    def _table(self) -> Table:
+        rows = [(model.name, *_figures(model)) for model in self]
+        return Table(_COLUMNS, rows, numeric=_NUMERIC)
 
     def _facts(self) -> list[str]:
         facts = [f"{figures.size(sessions.size)} of {figures.size(sessions.budget)} in use"]
@@ -68,13 +68,10 @@ class Models(Sequence[AnyModel]):
         return facts + ([f"{sessions.order.preloads} preloads"] if sessions.order.preloads else [])
 
     def __repr__(self) -> str:
-        return f"{html.columns(_COLUMNS, self._rows(), _NUMERIC)}\n{' · '.join(self._facts())}"
+        return f"{self._table().plain()}\n{' · '.join(self._facts())}"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        shown = html.header("Models", str(len(self)), self._facts()) + html.table(
-            _COLUMNS, self._rows(), _NUMERIC
-        )
-        return html.bundle(repr(self), shown)
+    def _view(self) -> View:
+        return View("Models", str(len(self)), self._facts(), [self._table()])
 
 
 def _identity(model: AnyModel) -> tuple[str, Any]:
@@ -85,11 +82,8 @@ def _figures(model: AnyModel) -> tuple[str, ...]:
     """Return device, size, calls, mean time, hits and state; opens nothing."""
     shared = model.held
     if shared is None:
-        return (
-            ("python", "", "", "", "", "")
-            if isinstance(model, CallableModel)
-            else ("", "", "", "", "", "not opened")
-        )
+        python = isinstance(model, CallableModel)
+        return ("python", "", "", "", "", "") if python else ("", "", "", "", "", "not opened")
     mean = figures.seconds(shared.seconds / shared.calls) if shared.calls else ""
     device = shared.state if shared.loaded else ""
     state = ("loaded" if shared.loaded else "evicted") + (f": {shared.note}" if shared.note else "")

@@ -226,7 +226,7 @@ class App(EndpointHost):
             stage: Stage = self.load_model(model)
             return stage
         try:
-            optional = load_model(model, root=self.root, lazy=True)
+            optional: AnyModel = load_model(model, root=self.root, lazy=True)
         except ModelLoadError as error:  # a folder is read to know its kind
             _log.warning("%s; its fallback answers", error)
             return Function(_failing(str(error)), name=Path(model).stem)

@@ -134,7 +134,7 @@ def test_a_graph_with_a_fixed_batch_is_measured_with_multiples(tmp_path: Path) -
 
 @pytest.mark.parametrize("sizes", [[], [0], [1, -1], [1.5]])
 def test_batch_sizes_that_are_none_are_refused(linear: Model, sizes: list[Any]) -> None:
-    with pytest.raises(InputError, match="batch_sizes are whole numbers from 1 on"):
+    with pytest.raises(InputError, match="batch_sizes expects whole numbers of at least 1"):
         benchmark(linear, [1, 2, 3], batch_sizes=sizes)
 
 
@@ -146,7 +146,7 @@ def test_an_empty_sample_is_refused(linear: Model, minilm: Embedder) -> None:
 
 
 def test_a_sample_that_does_not_fit_is_refused(linear: Model) -> None:
-    with pytest.raises(ModelInputError, match="wants input"):
+    with pytest.raises(ModelInputError, match="expects input"):
         benchmark(linear, [1, 2])
 
 

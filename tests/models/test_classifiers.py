@@ -293,13 +293,13 @@ def test_a_function_with_labels_predicts() -> None:
     assert isinstance(got, Prediction)
     assert (model.name, got.label, got.score) == ("sign", "up", 0.8)
     batch = load_model(lambda rows: [sign(row) for row in rows], labels=["down", "up"])
-    assert [p.label for p in batch.predict([1, -1])] == ["up", "down"]  # type: ignore[union-attr]
+    assert [p.label for p in batch.predict([1, -1])] == ["up", "down"]
 
 
 @pytest.mark.parametrize("answer", [[0.1, 0.2, 0.7], "up", [[[0.1, 0.9]]], [1, 0]])
 def test_a_function_whose_answer_does_not_fit_its_labels(answer: object) -> None:
     model = CallableModel(lambda _: answer, labels=["down", "up"], name="odd")
-    with pytest.raises(ModelRunError, match=r"'odd' gave .*: wanted 2 probabilities"):
+    with pytest.raises(ModelRunError, match=r"'odd' gave .*: expected 2 probabilities"):
         model.predict(0)
 
 

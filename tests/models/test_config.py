@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conduit_lab.core.errors import ModelLoadError
-from conduit_lab.models.config import MAX_BYTES, read_config, read_json, read_text
+from conduit_lab.models.config import MAX_CONFIG_BYTES, read_config, read_json, read_text
 
 
 def test_an_absent_config_is_empty(tmp_path: Path) -> None:
@@ -31,7 +31,9 @@ def test_what_is_no_json_is_named(tmp_path: Path, content: bytes) -> None:
 def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     with file.open("wb") as made:
-        made.truncate(MAX_BYTES + 1)  # a hole: no bytes on the disk
+        made.truncate(MAX_CONFIG_BYTES + 1)  # a hole: no bytes on the disk
     for read in (read_config, read_json, read_text):
-        with pytest.raises(ModelLoadError, match=r"config\.json has 16\.. MB: wanted 16\.. MB"):
+        with pytest.raises(
+            ModelLoadError, match=r"config\.json has 16\.. MB: expected at most 16\.. MB"
+        ):
             read(file)

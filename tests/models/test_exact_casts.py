@@ -103,7 +103,7 @@ def test_nan_and_infinity_stay_what_they_are() -> None:
 def test_text_input_takes_only_text(tmp_path: Path, value: Any) -> None:
     model = Model(graphs.identity(tmp_path / "text.onnx", "str", ["n"]))
     assert model.predict(["kettle", "ü"]).tolist() == ["kettle", "ü"]
-    with pytest.raises(ModelInputError, match="wants input str"):
+    with pytest.raises(ModelInputError, match="expects input str"):
         model.predict(value)
 
 

@@ -45,7 +45,9 @@ def test_columns_go_to_the_inputs_of_their_name(tmp_path: Path) -> None:
     model = Model(path)
     got = model.predict(FRAME[["c", "b", "a"]])
     np.testing.assert_allclose(got["sum"], [1.1, 2.2], rtol=1e-6)
-    with pytest.raises(ModelInputError, match="'m' wants the columns a, b; the DataFrame has a, c"):
+    with pytest.raises(
+        ModelInputError, match="'m' expects the columns a, b; the DataFrame has a, c"
+    ):
         model.predict(FRAME[["a", "c"]])
 
 

@@ -82,13 +82,13 @@ def test_takes_samples_and_batches_and_gives_back_what_matches(
     [
         (
             np.zeros((1, 2), np.float32),
-            r"'echo' wants x0 float32 \[batch, 3\], got float32 \[1, 2\]",
+            r"'echo' expects x0 float32 \[batch, 3\], got float32 \[1, 2\]",
         ),
         (np.zeros((1, 1, 3), np.float32), r"got float32 \[1, 1, 3\]"),
         ([[1, 2, 3], [4]], "lists of unequal length"),
         ("kettle", "got <U6"),
         (None, "got object"),
-        ({"y": [1, 2, 3]}, "wants the inputs x0, got y"),
+        ({"y": [1, 2, 3]}, "expects the inputs x0, got y"),
         ({}, "got none"),
         (np.array([0.1, 0.2, 0.3]), r"cast it yourself with \.astype\('float32'\)"),
         (np.array([1e300, 0, 0]), "cannot hold"),
@@ -108,7 +108,7 @@ def test_refuses_what_does_not_fit_by_name(echo: Model, value: Any, words: str) 
 def test_integers_are_never_cut(tmp_path: Path, value: Any) -> None:
     model = Model(save(tmp_path / "bytes.onnx", (TensorProto.UINT8,)))
     assert model.predict([255, 0, 1]).tolist() == [255, 0, 1]
-    with pytest.raises(ModelInputError, match="'bytes' wants x0 uint8"):
+    with pytest.raises(ModelInputError, match="'bytes' expects x0 uint8"):
         model.predict(value)
 
 

@@ -122,7 +122,7 @@ def test_a_sample_beside_a_state_and_a_number(tmp_path: Path) -> None:
     np.testing.assert_array_equal(both["next"][:, 1], state - sample)
     mixed = model.predict({"input": sample, "state": state[:, None], "rate": 3})
     assert (mixed["out"].shape, mixed["next"].shape) == ((4,), (2, 4))
-    with pytest.raises(ModelInputError, match="wants inputs of one batch size"):
+    with pytest.raises(ModelInputError, match="expects inputs of one batch size"):
         model.predict(
             {"input": np.stack([sample] * 3), "state": np.ones((2, 2, 4), np.float32), "rate": 3}
         )
@@ -222,7 +222,7 @@ def test_a_vector_of_four_numbers_takes_no_eight(tmp_path: Path) -> None:
     assert model.predict(np.zeros(4, np.float32)).tolist() == [0.25] * 4
     for count in (0, 3, 8):
         with pytest.raises(
-            ModelInputError, match=rf"'m' wants x float32 \[4\], got float32 \[{count}\]"
+            ModelInputError, match=rf"'m' expects x float32 \[4\], got float32 \[{count}\]"
         ):
             model.predict(np.zeros(count, np.float32))
 
@@ -231,7 +231,7 @@ def test_a_matrix_is_no_batch_of_rows_where_the_graph_mixes_them(tmp_path: Path)
     ends = [value("x", [2, 3])], [value("y", [2, 3])]
     model = Model(graphs.save(tmp_path / "m.onnx", [node("Softmax", ["x"], ["y"], axis=0)], *ends))
     assert model.predict(X[:2]).shape == (2, 3)
-    with pytest.raises(ModelInputError, match=r"wants x float32 \[2, 3\], got float32 \[4, 3\]"):
+    with pytest.raises(ModelInputError, match=r"expects x float32 \[2, 3\], got float32 \[4, 3\]"):
         model.predict(X)
 
 

@@ -75,7 +75,7 @@ def test_a_file_with_other_inputs_is_refused(tmp_path: Path) -> None:
     model = Model(made(tmp_path / "v1.onnx", 1)).open()
     other = made(tmp_path / "v2.onnx", 1, wide=5)
     with pytest.raises(
-        ModelLoadError, match=r"wants input float32 \[batch, 5\], not input float32 \[batch, 3\]"
+        ModelLoadError, match=r"expected input float32 \[batch, 3\], got input float32 \[batch, 5\]"
     ):
         model.swap(other)
     assert model.path.name == "v1.onnx"

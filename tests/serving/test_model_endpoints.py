@@ -33,7 +33,7 @@ def sign(app: App, weights: Path) -> App:
         (["a", "b"], r"float32 \[batch, 2\], got <U1 \[2\]"),
         ([1, [2]], r"float32 \[batch, 2\], got lists of unequal length"),
         (None, r"float32 \[batch, 2\], got object \[\]"),
-        ({"x": [1, 2]}, r"wants the inputs input, got x"),
+        ({"x": [1, 2]}, r"expects the inputs input, got x"),
     ],
 )
 def test_a_wrong_shape_or_dtype_is_a_400_that_names_input_wanted_and_got(
@@ -45,7 +45,7 @@ def test_a_wrong_shape_or_dtype_is_a_400_that_names_input_wanted_and_got(
     assert error["type"] == "bad_input"
     with pytest.raises(ModelInputError, match=got):
         sign.endpoints[0]({"features": features})
-    assert "'sign' wants" in error["message"]
+    assert "'sign' expects" in error["message"]
 
 
 def test_one_sample_and_a_batch_are_both_answered(sign: App, asking: Ask) -> None:
@@ -141,7 +141,7 @@ def test_an_ensemble_tells_which_member_cannot_take_the_input(
     answer = asking(lab).post("/vote", json=[1.0])
     assert answer.status_code == 400
     assert (
-        "'sign' wants input float32 [batch, 2], got float32 [1]"
+        "'sign' expects input float32 [batch, 2], got float32 [1]"
         in answer.json()["error"]["message"]
     )
 

@@ -12,7 +12,7 @@ from conduit_lab.core.errors import InputError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array
 from conduit_lab.core.stage import Stage, as_stage
-from conduit_lab.models.benchmark import SECONDS, call_of, device_of
+from conduit_lab.models.benchmark import BENCHMARK_SECONDS, call_of, device_of
 from conduit_lab.models.load import load_model
 from conduit_lab.models.measure.comparison import Compared, Comparison
 from conduit_lab.models.measure.difference import Difference, between
@@ -23,7 +23,10 @@ from conduit_lab.runtime.measuring.timing import CALM, Timing, measure, ratio
 
 
 def compare_models(
-    models: Sequence[Callable[[Any], Any] | str | Path], sample: Any, *, seconds: float = SECONDS
+    models: Sequence[Callable[[Any], Any] | str | Path],
+    sample: Any,
+    *,
+    seconds: float = BENCHMARK_SECONDS,
 ) -> Comparison:
     """Measure models side by side on one `sample` or batch, in turn, and compare their answers with
     the first's.

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from conduit_lab.core.frames import to_frame
 from conduit_lab.core.paths import display
 from conduit_lab.core.views import charts, figures, html
-from conduit_lab.models.frames import frame
 from conduit_lab.models.measure.difference import Difference
 from conduit_lab.runtime.measuring.timing import CLEARLY, Timing, times
 
@@ -100,7 +100,7 @@ class Comparison(Sequence[Compared]):
                     *apart,
                 )
             )
-        return frame(rows, _FRAME)
+        return to_frame(rows, _FRAME)
 
     def _against(self, row: Compared) -> tuple[str, str]:
         """Return speed and difference against the first, in words."""

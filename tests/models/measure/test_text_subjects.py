@@ -92,7 +92,7 @@ def test_a_classifier_becomes_a_variant_of_its_folder(
     source = load_model(
         folder(tmp_path / "a", kind), labels=["none", "person", "place"], device="cpu"
     )
-    got = optimize(source, form)  # type: ignore[arg-type]
+    got = optimize(source, form)
     assert got.path == tmp_path / "a" / f"model_{form}.onnx"
     assert isinstance(got.model, TextClassifier | TokenClassifier)
     assert (got.model.variant, got.model.labels) == (form, ("none", "person", "place"))
@@ -114,12 +114,12 @@ def test_a_classifier_is_tuned_and_takes_its_tuning(
     first = folder(tmp_path / "a", kind)
     twin = folder(tmp_path / "b", kind)
     opened = load_model(first)
-    got = tune(load_model(twin), sample, seconds=0.05)  # type: ignore[arg-type]
+    got = tune(load_model(twin), sample, seconds=0.05)
     assert got.path == twin / "model.onnx"  # and not the twin's, whose session it shares
     assert got.rows == (1 if sample == "bad anna" else len(TEXTS) if sample else 32)
     assert got.best.batch_size is None
     assert json.loads(got.save().read_text())
-    assert load_model(twin).predict("bad anna") == opened(["bad anna"])[0]  # type: ignore[union-attr]
+    assert load_model(twin).predict("bad anna") == opened(["bad anna"])[0]
 
 
 @pytest.mark.parametrize("kind", HEADS)

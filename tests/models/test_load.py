@@ -1,0 +1,44 @@
+"""load_model: the asked kind, the options of the class, and errors that name the next step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from conduit_lab.core.errors import ModelLoadError
+from conduit_lab.models.callable import CallableModel
+from conduit_lab.models.generation.generator import Generator
+from conduit_lab.models.load import load_model
+from conduit_lab.models.model import Model
+from conduit_lab.models.text.embedder import Embedder
+
+ROOT = Path(__file__).parents[2]
+WRITER = ROOT / "tests" / "models" / "generation" / "decoders" / "llama"
+
+
+def test_a_path_of_the_expected_kind_loads_as_that() -> None:
+    assert type(load_model(ROOT / "data/models/mood.npz", Model)) is Model
+    assert type(load_model(len, CallableModel)) is CallableModel  # type: ignore[call-overload]
+
+
+def test_another_kind_is_an_error_that_names_both() -> None:
+    with pytest.raises(
+        ModelLoadError,
+        match=r"mood\.npz is a Model, expected a Embedder: load_model\(path, Model\)",
+    ):
+        load_model(ROOT / "data/models/mood.npz", Embedder)
+    with pytest.raises(ModelLoadError, match="is a CallableModel, expected a Model"):
+        load_model(len, Model)  # type: ignore[call-overload]
+
+
+def test_options_of_a_generator_are_passed_to_it() -> None:
+    writer = load_model(WRITER, Generator, rows=3, context=32)
+    assert (writer.rows, writer.context) == (3, 32)
+    writer.unload()
+
+
+@pytest.mark.parametrize("path", ["data/models/mood.npz", "data/models/topic.onnx"])
+def test_an_unknown_option_names_the_class_and_the_option(path: str) -> None:
+    with pytest.raises(TypeError, match=r"gives a Model, which has no option 'rows'"):
+        load_model(ROOT / path, rows=3)
