@@ -32,7 +32,7 @@ from conduit_lab.core.trace import recorder
 from conduit_lab.core.views.figures import count, rate, seconds, size
 from conduit_lab.models.model import Model
 from conduit_lab.runtime.sessions.cache import SessionCache, Shared
-from conduit_lab.runtime.sessions.order import Order
+from conduit_lab.runtime.sessions.preloader import Preloader
 from conduit_lab.runtime.sessions.session import Options, Session
 
 ROOT = Path(__file__).parents[1]
@@ -168,10 +168,10 @@ def callers(model: Model, tasks: int, calls: int = 6400) -> Row:
     return what, rate(a, "predictions"), rate(b, "predictions"), ratio, "predict in each task"
 
 
-class Forgetful(Order):
+class Forgetful(Preloader):
     """An order that learns nothing."""
 
-    def used(self, model: object) -> None:
+    def record_use(self, model: object) -> None:
         """Take no note."""
 
 
@@ -180,15 +180,15 @@ def preloading(folder: Path, calls: int = 12) -> Row:
     paths = [network(folder / f"{i}.onnx", [512, 2048, 4096, 512 + i]) for i in range(3)]
     batch = normal(256, 512)
 
-    def measure(order: Order) -> float:
+    def measure(preloader: Preloader) -> float:
         cache = SessionCache()
-        cache.order = order
+        cache.preloader = preloader
         held = [cache.open(path, ALONE) for path in paths]
         cache.budget = int(2.2 * held[0].size)
         waits = [first_calls(held, batch) for _ in range(calls)]
         return statistics.median(waits[3:])  # the first ones teach
 
-    a, b, ratio = in_turn(lambda: measure(Order()), lambda: measure(Forgetful()))
+    a, b, ratio = in_turn(lambda: measure(Preloader()), lambda: measure(Forgetful()))
     what = f"first call of an evicted model of {size(paths[0].stat().st_size)} in a pipeline"
     return what, seconds(a), seconds(b), ratio, "the same without preloading"
 

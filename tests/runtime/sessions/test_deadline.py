@@ -33,7 +33,7 @@ def test_an_endless_loop_is_cut_at_the_timeout_and_the_session_lives_on(endless:
 def test_a_graph_with_a_loop_has_a_deadline_of_its_own(
     endless: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "LOOP_SECONDS", 0.1)
+    monkeypatch.setattr(sessions, "LOOP_TIMEOUT_SECONDS", 0.1)
     with pytest.raises(TimeoutError):
         Session(endless).run({"x": X})
 

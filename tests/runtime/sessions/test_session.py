@@ -18,6 +18,7 @@ from conduit_lab.core import paths
 from conduit_lab.core.errors import DeviceError, ModelInputError, ModelLoadError, ModelRunError
 from conduit_lab.core.spec import TensorSpec
 from conduit_lab.runtime.sessions import session as sessions
+from conduit_lab.runtime.sessions.memory import memory_bytes
 from conduit_lab.runtime.sessions.session import Options, Session, dtype_of, native
 from tests.runtime import graphs
 
@@ -313,7 +314,7 @@ def test_runs_may_not_ask_for_more_than_the_machine_has(tmp_path: Path) -> None:
         [graphs.value("y", ["n"])],
     )
     session = Session(path)
-    floats = int(sessions.memory_bytes() * 0.9 / 4)
+    floats = int(memory_bytes() * 0.9 / 4)
     with pytest.raises(
         ModelRunError, match=r"greedy\.onnx failed on cpu: it asked for .* GB more memory"
     ):

@@ -51,7 +51,7 @@ def test_the_model_that_follows_is_loaded_while_the_one_before_runs(
     b.close()
     call("p", a)
     assert comes(b)
-    assert (cache.order.preloads, b.loads) == (1, 2)
+    assert (cache.preloader.preloads, b.loads) == (1, 2)
 
 
 def test_the_first_model_of_the_next_call_follows_the_last(models: list[Shared]) -> None:
@@ -82,7 +82,7 @@ def test_nothing_is_loaded_on_a_guess(cache: SessionCache, models: list[Shared])
     for shared in (b, c, d):
         shared.close()
     call("p", a)
-    assert cache.order.preloads == 0
+    assert cache.preloader.preloads == 0
 
 
 def test_calls_outside_of_a_pipeline_teach_nothing(
@@ -94,7 +94,7 @@ def test_calls_outside_of_a_pipeline_teach_nothing(
         b.run(X)
     b.close()
     a.run(X)
-    assert cache.order.preloads == 0
+    assert cache.preloader.preloads == 0
 
 
 def test_several_runs_of_one_model_are_one_step(models: list[Shared]) -> None:
