@@ -1,4 +1,4 @@
-"""Calls that wait for an answer: of a thread, for its bell; of a task, for its future and the end of its tick."""
+"""Waiters: queued calls, of a thread until its wakeup, of a task until its future is set."""
 
 from __future__ import annotations
 
@@ -10,58 +10,56 @@ from math import inf
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
 
 
-class Call(Generic[Item, Answer]):
-    """One call that waits: its item, what that counts, and its deadline in seconds of the monotonic clock."""
+class Waiter(Generic[_Item, _Answer]):
+    """A queued call: its item, the rows it counts, and its deadline on the monotonic clock."""
 
     __slots__ = ("answer", "deadline", "error", "item", "rows")
-    answer: Answer
+    answer: _Answer
 
-    def __init__(self, item: Item, rows: int, timeout: float | None) -> None:
+    def __init__(self, item: _Item, rows: int, timeout: float | None) -> None:
         self.item = item
         self.rows = rows
         self.deadline = inf if timeout is None else monotonic() + timeout
         self.error: BaseException | None = None
 
     def gone(self) -> bool:
-        """Whether its caller waits no longer."""
+        """Whether the caller has left."""
         return False
 
-    def result(self) -> Answer:
+    def result(self) -> _Answer:
         """Return the answer or raise the error, once."""
         if self.error is None:
             return self.answer
-        error, self.error = (
-            self.error,
-            None,
-        )  # its traceback leads back here: the circle would keep every item in it
+        # the traceback refers to this frame: a circle would keep every item in it alive
+        error, self.error = self.error, None
         try:
             raise error
         finally:
             del error
 
 
-class ThreadCall(Call[Item, Answer]):
-    """A call whose thread waits for its bell."""
+class ThreadWaiter(Waiter[_Item, _Answer]):
+    """A call whose thread blocks until its wakeup."""
 
-    __slots__ = ("bell",)
+    __slots__ = ("wakeup",)
 
-    def __init__(self, item: Item, rows: int, timeout: float | None) -> None:
+    def __init__(self, item: _Item, rows: int, timeout: float | None) -> None:
         super().__init__(item, rows, timeout)
-        self.bell = threading.Lock()  # released to ring
-        self.bell.acquire()
+        self.wakeup = threading.Lock()  # held until the thread is woken
+        self.wakeup.acquire()
 
 
-class TaskCall(Call[Item, Answer]):
-    """A call whose task waits for its future."""
+class TaskWaiter(Waiter[_Item, _Answer]):
+    """A call whose task awaits its future."""
 
     __slots__ = ("future", "loop", "timer")
 
     def __init__(
-        self, item: Item, rows: int, timeout: float | None, loop: asyncio.AbstractEventLoop
+        self, item: _Item, rows: int, timeout: float | None, loop: asyncio.AbstractEventLoop
     ) -> None:
         super().__init__(item, rows, timeout)
         self.loop = loop
@@ -69,75 +67,75 @@ class TaskCall(Call[Item, Answer]):
         self.timer: asyncio.TimerHandle | None = None  # of the deadline
 
     def gone(self) -> bool:
-        """Whether its task was answered or has left."""
+        """Whether the task was answered or has left."""
         return self.future.done()
 
 
-AnyCall = TypeVar("AnyCall", bound=Call[Any, Any])
+_AnyWaiter = TypeVar("_AnyWaiter", bound=Waiter[Any, Any])
 
 
-def first_batch(calls: Iterable[AnyCall], max_rows: int) -> tuple[list[AnyCall], int]:
-    """Return the first of `calls` that make a batch, and their rows."""
-    batch: list[AnyCall] = []
+def first_batch(waiters: Iterable[_AnyWaiter], max_rows: int) -> tuple[list[_AnyWaiter], int]:
+    """Return the first waiters that make up a batch, and their rows."""
+    batch: list[_AnyWaiter] = []
     total = 0
-    for call in calls:
-        if batch and total + call.rows > max_rows:
+    for waiter in waiters:
+        if batch and total + waiter.rows > max_rows:
             break
-        batch.append(call)
-        total += call.rows
+        batch.append(waiter)
+        total += waiter.rows
     return batch, total
 
 
-def wake(calls: Iterable[Call[Any, Any]]) -> None:
-    """Wake the callers, from any thread; each loop once."""
-    of_loop: dict[asyncio.AbstractEventLoop, list[TaskCall[Any, Any]]] = {}
-    for call in calls:
-        if isinstance(call, TaskCall):
-            of_loop.setdefault(call.loop, []).append(call)
-        elif isinstance(call, ThreadCall):
-            call.bell.release()
-    for loop, its_calls in of_loop.items():
-        with suppress(RuntimeError):  # the loop is closed: nobody waits there
-            loop.call_soon_threadsafe(wake_here, its_calls)
+def notify(waiters: Iterable[Waiter[Any, Any]]) -> None:
+    """Wake the callers, from any thread, with one wakeup per event loop."""
+    of_loop: dict[asyncio.AbstractEventLoop, list[TaskWaiter[Any, Any]]] = {}
+    for waiter in waiters:
+        if isinstance(waiter, TaskWaiter):
+            of_loop.setdefault(waiter.loop, []).append(waiter)
+        elif isinstance(waiter, ThreadWaiter):
+            waiter.wakeup.release()
+    for loop, tasks in of_loop.items():
+        with suppress(RuntimeError):  # the loop is closed, and its tasks are gone
+            loop.call_soon_threadsafe(notify_tasks, tasks)
 
 
-def wake_here(calls: Iterable[TaskCall[Any, Any]]) -> None:
+def notify_tasks(waiters: Iterable[TaskWaiter[Any, Any]]) -> None:
     """Wake tasks of the running loop."""
-    for call in calls:
-        if not call.future.done():
-            call.future.set_result(None)
+    for waiter in waiters:
+        if not waiter.future.done():
+            waiter.future.set_result(None)
 
 
-class Turn:
-    """How long short runs may go on until one is measured, and a task lets others go on."""
+class InlineBudget:
+    """The seconds of short runs left until one is measured, and a task yields to others."""
 
     __slots__ = ("left",)
 
     def __init__(self) -> None:
-        self.left = 0.0  # seconds
+        self.left = 0.0
 
 
-class Tick(Turn):
-    """What the tasks of one event loop have called since it last looked round."""
+class LoopTick(InlineBudget):
+    """The calls of one event loop's tasks in its current iteration; only its thread writes."""
 
-    __slots__ = ("calls", "fresh", "gathers", "loop", "rows", "task")
+    __slots__ = ("coalesces", "fresh", "loop", "rows", "task", "waiters")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
         self.loop = loop
-        self.calls: list[TaskCall[Any, Any]] = []  # for the end of the tick
-        self.rows = 0
-        self.gathers = False  # several tasks called in the last tick
-        self.task = 0  # the id of the task that last ran its own call, 0 while the tick gathers
-        self.fresh = False  # that task has come in this tick
+        self.waiters: list[TaskWaiter[Any, Any]] = []  # until the end of the tick
+        self.rows = 0  # of the waiters
+        self.coalesces = False  # several tasks called in the last tick
+        self.task = 0  # the ID of the last task that ran its call inline; 0 while coalescing
+        self.fresh = False  # that task came in this tick
 
-    async def is_left_to(self, task: int) -> bool:
-        """Whether a task may run its call itself, since no other one calls in this tick."""
+    async def may_run_inline(self, task: int) -> bool:
+        """Return whether a task is the only one that calls in this tick."""
         if self.left <= 0:
             await asyncio.sleep(0)
         if task != self.task:
-            if self.gathers or self.fresh:
-                self.gathers, self.task = True, 0
+            if self.coalesces or self.fresh:
+                self.coalesces, self.task = True, 0
                 return False
             self.task, self.fresh = task, True
             self.loop.call_soon(self._age)
@@ -147,7 +145,7 @@ class Tick(Turn):
         self.fresh = False
 
 
-class Here(threading.local):
+class CurrentTick(threading.local):
     """The tick of this thread's event loop."""
 
-    tick: Tick | None = None
+    tick: LoopTick | None = None

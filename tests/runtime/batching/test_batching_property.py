@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from conduit_lab.core.errors import DeadlineExceeded, InputError, Overloaded
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.runtime.batching.batcher import SHORT, Batcher
+from conduit_lab.runtime.batching.batcher import SHORT_RUN_SECONDS, Batcher
 from conduit_lab.runtime.sessions.session import Session
 from tests.runtime import graphs
 from tests.runtime.batching.batches import PATIENCE, until
@@ -49,7 +49,7 @@ class Callers:
         if len(items) > 1 and sum(len(item) for item in items) > self.max_rows:
             self.faults.append("a batch has too many rows")
         if Random().random() < self.slow:
-            end = time.thread_time() + 2 * SHORT
+            end = time.thread_time() + 2 * SHORT_RUN_SECONDS
             while time.thread_time() < end:
                 pass
         joined = self.session.run({"input": np.concatenate(items)})[0]

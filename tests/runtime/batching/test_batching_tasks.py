@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from conduit_lab.core.errors import Overloaded
-from conduit_lab.runtime.batching.batcher import SHORT, Batcher
+from conduit_lab.runtime.batching.batcher import SHORT_RUN_SECONDS, Batcher
 from tests.runtime.batching.batches import Batches, measured, soon, until, waiting
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -57,7 +57,7 @@ def test_what_is_not_measured_yet_runs_off_the_loop(run: Run) -> None:
 
 
 def test_long_runs_are_off_the_loop_and_those_that_become_short_are_not(run: Run) -> None:
-    batches = Batches(4 * SHORT)
+    batches = Batches(4 * SHORT_RUN_SECONDS)
     batcher = Batcher("doubles", batches)
 
     async def main() -> None:
@@ -77,7 +77,7 @@ def test_one_slow_run_does_not_move_the_next_to_a_thread(run: Run) -> None:
     batcher = measured(batches)
 
     async def main() -> None:
-        batches.seconds = 2 * SHORT
+        batches.seconds = 2 * SHORT_RUN_SECONDS
         await batcher.acall(0)
         batches.seconds = 0.0
         await batcher.acall(0)

@@ -13,7 +13,7 @@ import pytest
 
 from conduit_lab.core.errors import DeadlineExceeded, Overloaded
 from conduit_lab.runtime.batching import batcher as batcher_module
-from conduit_lab.runtime.batching.batcher import SHORT, Batcher
+from conduit_lab.runtime.batching.batcher import SHORT_RUN_SECONDS, Batcher
 from tests.runtime.batching.batches import PATIENCE, Batches, measured, script, until
 
 
@@ -118,10 +118,10 @@ def test_short_runs_are_not_joined(pool: ThreadPoolExecutor) -> None:
 def test_runs_that_become_long_are_joined(
     pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batcher_module, "TURN", 0.0)  # every run is measured
+    monkeypatch.setattr(batcher_module, "INLINE_BUDGET_SECONDS", 0.0)  # every run is measured
     batches = Batches()
     batcher = measured(batches)
-    batches.seconds = 4 * SHORT
+    batches.seconds = 4 * SHORT_RUN_SECONDS
     for _ in range(4):
         batcher.call(0)
     batches.forget()
@@ -139,7 +139,7 @@ def test_a_full_queue_refuses_and_the_queued_are_answered(pool: ThreadPoolExecut
         running = first(pool, batches, batcher)
         futures = enqueue(pool, batcher, range(3))
         with pytest.raises(
-            Overloaded, match="'doubles' has 3 rows waiting and takes at most 3: 1 more"
+            Overloaded, match="'doubles' has 3 rows waiting and accepts at most 3: 1 more"
         ):
             batcher.call(7)
     assert results([running, *futures]) == [200, 0, 2, 4]

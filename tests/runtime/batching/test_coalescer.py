@@ -15,8 +15,9 @@ from onnx import helper
 from conduit_lab.core.errors import ModelInputError
 from conduit_lab.core.spec import Array
 from conduit_lab.core.trace import recorder
-from conduit_lab.runtime.batching import joining
-from conduit_lab.runtime.batching.joining import Joined, Joiner
+from conduit_lab.runtime.batching import model_batcher
+from conduit_lab.runtime.batching.coalescer import REQUIRED_TRIALS, Coalescer
+from conduit_lab.runtime.batching.model_batcher import ModelBatcher
 from conduit_lab.runtime.sessions.cache import SessionCache, Shared
 from tests.runtime import fake_device, graphs
 from tests.runtime.rows import members
@@ -39,33 +40,33 @@ def item(rows: int) -> tuple[dict[str, Array], int]:
 
 
 def test_items_of_all_sizes_get_their_own_rows(linear: Shared) -> None:
-    joiner = Joiner(linear)
-    for _ in range(joining.PROOFS + 3):
+    coalescer = Coalescer(linear)
+    for _ in range(REQUIRED_TRIALS + 3):
         items = [item(rows) for rows in (1, 4, 0, 2)]
-        for (feeds, _), (output,) in zip(items, joiner(items), strict=True):
+        for (feeds, _), (output,) in zip(items, coalescer(items), strict=True):
             np.testing.assert_allclose(output, feeds["input"] @ WEIGHT, rtol=1e-5)
 
 
 def test_company_is_proved_first_and_then_costs_one_run(linear: Shared) -> None:
-    joiner = Joiner(linear)
-    for _ in range(joining.PROOFS):
-        joiner([item(1), item(1)])
-    assert linear.calls == 3 * joining.PROOFS
-    joiner([item(1), item(2), item(3)])
-    assert linear.calls == 3 * joining.PROOFS + 1
+    coalescer = Coalescer(linear)
+    for _ in range(REQUIRED_TRIALS):
+        coalescer([item(1), item(1)])
+    assert linear.calls == 3 * REQUIRED_TRIALS
+    coalescer([item(1), item(2), item(3)])
+    assert linear.calls == 3 * REQUIRED_TRIALS + 1
 
 
 def test_a_graph_whose_rows_change_each_other_is_never_joined(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    joiner = Joiner(opened(graphs.centred(tmp_path / "centred.onnx")))
+    coalescer = Coalescer(opened(graphs.centred(tmp_path / "centred.onnx")))
     with caplog.at_level(logging.WARNING, "conduit_lab"):
         for _ in range(3):
             items = [item(1), item(2)]
-            for (feeds, _), (output,) in zip(items, joiner(items), strict=True):
+            for (feeds, _), (output,) in zip(items, coalescer(items), strict=True):
                 alone = feeds["input"] - feeds["input"].mean(axis=0)
                 np.testing.assert_allclose(output, alone, atol=1e-6)
-    assert not joiner.possible
+    assert not coalescer.possible
     assert len(caplog.records) == 1
 
 
@@ -85,9 +86,9 @@ def parts(member: members.Member, rows: Array) -> list[tuple[dict[str, Array], i
 
 
 def check_answers(
-    joiner: Joiner, shared: Shared, items: list[tuple[dict[str, Array], int]]
+    coalescer: Coalescer, shared: Shared, items: list[tuple[dict[str, Array], int]]
 ) -> None:
-    for (feeds, _), (answer,) in zip(items, joiner(items), strict=True):
+    for (feeds, _), (answer,) in zip(items, coalescer(items), strict=True):
         np.testing.assert_allclose(answer, shared.run(feeds)[0], rtol=1e-4, atol=1e-5)
 
 
@@ -98,10 +99,10 @@ def test_equal_rows_prove_nothing_of_a_graph_that_mixes_rows(
 ) -> None:
     member = members.MIXED[name]
     shared = opened(member.save(tmp_path / "m.onnx", named=True))
-    joiner, rows = Joiner(shared), member.rows(4)
-    for _ in range(joining.PROOFS + 2):
-        joiner(parts(member, np.full_like(rows, warm)))
-    check_answers(joiner, shared, parts(member, rows))
+    coalescer, rows = Coalescer(shared), member.rows(4)
+    for _ in range(REQUIRED_TRIALS + 2):
+        coalescer(parts(member, np.full_like(rows, warm)))
+    check_answers(coalescer, shared, parts(member, rows))
 
 
 HIDDEN = {
@@ -118,39 +119,39 @@ def test_equal_rows_prove_nothing_of_a_graph_that_is_not_followed(
 ) -> None:
     member = members.MIXED[HIDDEN[name]]
     shared = branch(tmp_path / "m.onnx", member.nodes, member.constants)
-    joiner, rows = Joiner(shared), member.rows(4)
-    for size in (1, 1, 0, 1e-12, *[1] * joining.PROOFS):
-        joiner(parts(member, np.full_like(rows, size)))
-    check_answers(joiner, shared, parts(member, rows))
+    coalescer, rows = Coalescer(shared), member.rows(4)
+    for size in (1, 1, 0, 1e-12, *[1] * REQUIRED_TRIALS):
+        coalescer(parts(member, np.full_like(rows, size)))
+    check_answers(coalescer, shared, parts(member, rows))
 
 
 def test_rows_of_one_size_do_not_hide_a_shared_scale(tmp_path: Path) -> None:
     member = members.MIXED["over the batch's maximum"]
     shared = branch(tmp_path / "m.onnx", member.nodes, member.constants)
-    joiner = Joiner(shared)
-    for seed in range(joining.PROOFS + 2):
+    coalescer = Coalescer(shared)
+    for seed in range(REQUIRED_TRIALS + 2):
         ones = np.sign(np.random.default_rng(seed).standard_normal((4, 3))).astype(np.float32)
-        joiner(parts(member, ones))  # the largest of each is 1
-    assert not joiner.possible
-    check_answers(joiner, shared, parts(member, member.rows(4)))
+        coalescer(parts(member, ones))  # the largest of each is 1
+    assert not coalescer.possible
+    check_answers(coalescer, shared, parts(member, member.rows(4)))
 
 
 def test_a_graph_that_is_not_followed_is_joined_after_trials_with_rows_that_differ(
     tmp_path: Path,
 ) -> None:
     shared = branch(tmp_path / "m.onnx", [graphs.node("Neg", ["x"], ["y"])], [])
-    joiner = Joiner(shared)
+    coalescer = Coalescer(shared)
     same = [({"x": np.ones((1, 3), np.float32)}, 1)] * 2
-    for _ in range(joining.PROOFS + 2):
-        joiner(same)
+    for _ in range(REQUIRED_TRIALS + 2):
+        coalescer(same)
     before = shared.calls
-    joiner(same)
+    coalescer(same)
     assert shared.calls - before == 2
     different = [({"x": np.full((1, 3), i, np.float32)}, 1) for i in (1, 2)]
-    for _ in range(joining.PROOFS):
-        joiner(different)
+    for _ in range(REQUIRED_TRIALS):
+        coalescer(different)
     before = shared.calls
-    check_answers(joiner, shared, different)
+    check_answers(coalescer, shared, different)
     assert shared.calls - before == 1 + 2
 
 
@@ -158,22 +159,22 @@ def test_a_graph_that_is_not_followed_is_joined_after_trials_with_rows_that_diff
 def test_rows_are_joined_along_the_axis_where_they_lie(tmp_path: Path, name: str) -> None:
     member = members.INDEPENDENT[name]
     shared = opened(member.save(tmp_path / "m.onnx", named=True))
-    joiner, rows = Joiner(shared), member.rows(4)
-    for _ in range(joining.PROOFS + 1):
-        check_answers(joiner, shared, parts(member, rows))
+    coalescer, rows = Coalescer(shared), member.rows(4)
+    for _ in range(REQUIRED_TRIALS + 1):
+        check_answers(coalescer, shared, parts(member, rows))
     before = shared.calls
-    joiner(parts(member, rows))
+    coalescer(parts(member, rows))
     assert shared.calls - before == (4 if member.out is None else 1)
 
 
 def test_maps_and_lists_of_arrays_are_joined(tmp_path: Path) -> None:
     shared = opened(graphs.targets(tmp_path / "m.onnx"))
-    joiner = Joiner(shared)
+    coalescer = Coalescer(shared)
     items = [({"x": np.array([[i, 1]], np.float32)}, 1) for i in range(3)]
-    for _ in range(joining.PROOFS + 1):
-        answers = joiner(items)
+    for _ in range(REQUIRED_TRIALS + 1):
+        answers = coalescer(items)
     before = shared.calls
-    answers = joiner(items)
+    answers = coalescer(items)
     assert shared.calls - before == 1
     for (feeds, _), (label, (first, second)) in zip(items, answers, strict=True):
         own, (one, other) = shared.run(feeds)
@@ -184,32 +185,32 @@ def test_maps_and_lists_of_arrays_are_joined(tmp_path: Path) -> None:
 def test_a_file_that_was_replaced_says_nothing_of_the_opened_graph(tmp_path: Path) -> None:
     path = graphs.centred(tmp_path / "m.onnx")
     shared = opened(path)
-    joiner = Joiner(shared)
+    coalescer = Coalescer(shared)
     graphs.identity(path, "float32")
-    for _ in range(joining.PROOFS + 2):
-        joiner([item(1), item(1)])
+    for _ in range(REQUIRED_TRIALS + 2):
+        coalescer([item(1), item(1)])
     items = [item(1), item(2)]
-    for (feeds, _), (answer,) in zip(items, joiner(items), strict=True):
+    for (feeds, _), (answer,) in zip(items, coalescer(items), strict=True):
         np.testing.assert_allclose(answer, feeds["input"] - feeds["input"].mean(axis=0), atol=1e-6)
 
 
 @pytest.mark.parametrize("batch", [1, 2])
 def test_a_fixed_batch_axis_cannot_be_joined(tmp_path: Path, batch: int) -> None:
     shared = opened(graphs.linear(tmp_path / "fixed.onnx", WEIGHT, batch=batch))
-    joiner = Joiner(shared)
-    assert not joiner.possible
-    assert [output[0].shape for output in joiner([item(batch), item(batch)])] == [(batch, 2)] * 2
+    coalescer = Coalescer(shared)
+    assert not coalescer.possible
+    assert [output[0].shape for output in coalescer([item(batch), item(batch)])] == [(batch, 2)] * 2
 
 
 def test_items_of_unequal_length_are_joined_with_their_like(tmp_path: Path) -> None:
     shared = opened(graphs.identity(tmp_path / "texts.onnx", "float32", ["batch", "tokens"]))
-    joiner = Joiner(shared)
-    for _ in range(joining.PROOFS):
-        joiner([item(1), item(1)])
+    coalescer = Coalescer(shared)
+    for _ in range(REQUIRED_TRIALS):
+        coalescer([item(1), item(1)])
     before = shared.calls
     widths = (4, 2, 4, 7, 2)
     items = [({"input": np.full((1, width), i, np.float32)}, 1) for i, width in enumerate(widths)]
-    outputs = joiner(items)
+    outputs = coalescer(items)
     assert [(output.shape, output[0, 0]) for (output,) in outputs] == [
         ((1, w), i) for i, w in enumerate(widths)
     ]
@@ -217,19 +218,19 @@ def test_items_of_unequal_length_are_joined_with_their_like(tmp_path: Path) -> N
 
 
 def test_everybody_who_shares_the_session_joins_the_same_runs(linear: Shared) -> None:
-    first = Joined.of(linear)
-    assert Joined.of(linear) is first
+    first = ModelBatcher.of(linear)
+    assert ModelBatcher.of(linear) is first
     del first
-    assert linear.company is not None
-    assert linear.company() is None  # and nothing is kept when all have gone
+    assert linear.batcher is not None
+    assert linear.batcher() is None  # and nothing is kept when all have gone
 
 
 def test_tasks_are_joined_and_a_bad_one_fails_alone(linear: Shared) -> None:
-    joined = Joined.of(linear)
+    batcher = ModelBatcher.of(linear)
 
     async def ask(number: int) -> Any:
         wide = 4 if number == 77 else 3
-        (output,) = await joined.arun({"input": np.full((1, wide), number, np.float32)}, 1)
+        (output,) = await batcher.arun({"input": np.full((1, wide), number, np.float32)}, 1)
         return output
 
     async def all_of_them() -> list[Any]:
@@ -251,11 +252,11 @@ def test_tasks_are_joined_and_a_bad_one_fails_alone(linear: Shared) -> None:
 def test_threads_are_joined_where_a_run_is_long(
     linear: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(joining, "LONG", 0.0)  # as if every run were
-    joined = Joined.of(linear)
+    monkeypatch.setattr(model_batcher, "LONG_RUN_SECONDS", 0.0)  # as if every run were
+    batcher = ModelBatcher.of(linear)
 
     def ask(number: int) -> None:
-        (output,) = joined.run({"input": np.full((2, 3), number, np.float32)}, 2)
+        (output,) = batcher.run({"input": np.full((2, 3), number, np.float32)}, 2)
         np.testing.assert_allclose(output, [number * WEIGHT.sum(axis=0)] * 2, rtol=1e-4, atol=1e-4)
 
     with ThreadPoolExecutor(8) as pool:
@@ -276,10 +277,10 @@ def test_a_call_from_a_loop_is_in_the_order_and_tells_of_the_cpu(
         with recorder.record("pipeline") as spans:
             for shared in (first, second):
                 with recorder.span(shared.path.stem, "predict"):
-                    await Joined.of(shared).arun(*item(1))
+                    await ModelBatcher.of(shared).arun(*item(1))
         notes.append([span.note.partition(":")[0] for span in spans])
 
     asyncio.run(call())
     asyncio.run(call())
     assert notes == [["", "cpu", "cpu"]] * 2
-    assert cache.order._expected("pipeline", first.key) is second
+    assert cache.preloader._successor("pipeline", first.key) is second
