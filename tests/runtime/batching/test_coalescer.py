@@ -1,4 +1,4 @@
-"""Callers that ask at the same time share a run, and each gets the answer it would get alone."""
+"""Coalescer and ModelBatcher: concurrent calls share a run, and no answer changes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_items_of_all_sizes_get_their_own_rows(linear: Shared) -> None:
             np.testing.assert_allclose(output, feeds["input"] @ WEIGHT, rtol=1e-5)
 
 
-def test_company_is_proved_first_and_then_costs_one_run(linear: Shared) -> None:
+def test_a_batch_costs_one_run_once_trials_have_passed(linear: Shared) -> None:
     coalescer = Coalescer(linear)
     for _ in range(REQUIRED_TRIALS):
         coalescer([item(1), item(1)])
@@ -56,7 +56,7 @@ def test_company_is_proved_first_and_then_costs_one_run(linear: Shared) -> None:
     assert linear.calls == 3 * REQUIRED_TRIALS + 1
 
 
-def test_a_graph_whose_rows_change_each_other_is_never_joined(
+def test_a_graph_that_mixes_rows_is_never_coalesced(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     coalescer = Coalescer(opened(graphs.centred(tmp_path / "centred.onnx")))
@@ -71,7 +71,7 @@ def test_a_graph_whose_rows_change_each_other_is_never_joined(
 
 
 def branch(path: Path, nodes: list[Any], constants: list[Any]) -> Shared:
-    """Open a graph that computes `y` from `x` in a branch, which no dataflow follows."""
+    """Open a graph that computes `y` from `x` in a branch, which the dataflow does not follow."""
     inner = helper.make_graph(nodes, "inner", [], [graphs.value("y", ["batch", 3])])
     made = [graphs.node("If", ["on"], ["out"], then_branch=inner, else_branch=inner)]
     ends = [graphs.value("x", ["batch", 3])], [graphs.value("out", ["batch", 3])]
@@ -114,9 +114,7 @@ HIDDEN = {
 
 
 @pytest.mark.parametrize("name", HIDDEN)
-def test_equal_rows_prove_nothing_of_a_graph_that_is_not_followed(
-    tmp_path: Path, name: str
-) -> None:
+def test_equal_rows_prove_nothing_of_an_unknown_graph(tmp_path: Path, name: str) -> None:
     member = members.MIXED[HIDDEN[name]]
     shared = branch(tmp_path / "m.onnx", member.nodes, member.constants)
     coalescer, rows = Coalescer(shared), member.rows(4)
@@ -136,7 +134,7 @@ def test_rows_of_one_size_do_not_hide_a_shared_scale(tmp_path: Path) -> None:
     check_answers(coalescer, shared, parts(member, member.rows(4)))
 
 
-def test_a_graph_that_is_not_followed_is_joined_after_trials_with_rows_that_differ(
+def test_an_unknown_graph_is_coalesced_after_trials_with_different_rows(
     tmp_path: Path,
 ) -> None:
     shared = branch(tmp_path / "m.onnx", [graphs.node("Neg", ["x"], ["y"])], [])
@@ -156,7 +154,7 @@ def test_a_graph_that_is_not_followed_is_joined_after_trials_with_rows_that_diff
 
 
 @pytest.mark.parametrize("name", members.INDEPENDENT)
-def test_rows_are_joined_along_the_axis_where_they_lie(tmp_path: Path, name: str) -> None:
+def test_rows_are_batched_along_the_batch_axis(tmp_path: Path, name: str) -> None:
     member = members.INDEPENDENT[name]
     shared = opened(member.save(tmp_path / "m.onnx", named=True))
     coalescer, rows = Coalescer(shared), member.rows(4)
@@ -167,7 +165,7 @@ def test_rows_are_joined_along_the_axis_where_they_lie(tmp_path: Path, name: str
     assert shared.calls - before == (4 if member.out is None else 1)
 
 
-def test_maps_and_lists_of_arrays_are_joined(tmp_path: Path) -> None:
+def test_maps_and_lists_of_arrays_are_coalesced(tmp_path: Path) -> None:
     shared = opened(graphs.targets(tmp_path / "m.onnx"))
     coalescer = Coalescer(shared)
     items = [({"x": np.array([[i, 1]], np.float32)}, 1) for i in range(3)]
@@ -182,7 +180,7 @@ def test_maps_and_lists_of_arrays_are_joined(tmp_path: Path) -> None:
         np.testing.assert_allclose(np.stack([first, second]), np.stack([one, other]), rtol=1e-6)
 
 
-def test_a_file_that_was_replaced_says_nothing_of_the_opened_graph(tmp_path: Path) -> None:
+def test_a_replaced_file_does_not_describe_the_opened_graph(tmp_path: Path) -> None:
     path = graphs.centred(tmp_path / "m.onnx")
     shared = opened(path)
     coalescer = Coalescer(shared)
@@ -195,14 +193,14 @@ def test_a_file_that_was_replaced_says_nothing_of_the_opened_graph(tmp_path: Pat
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-def test_a_fixed_batch_axis_cannot_be_joined(tmp_path: Path, batch: int) -> None:
+def test_a_fixed_batch_axis_is_not_coalesced(tmp_path: Path, batch: int) -> None:
     shared = opened(graphs.linear(tmp_path / "fixed.onnx", WEIGHT, batch=batch))
     coalescer = Coalescer(shared)
     assert not coalescer.possible
     assert [output[0].shape for output in coalescer([item(batch), item(batch)])] == [(batch, 2)] * 2
 
 
-def test_items_of_unequal_length_are_joined_with_their_like(tmp_path: Path) -> None:
+def test_items_are_batched_by_length(tmp_path: Path) -> None:
     shared = opened(graphs.identity(tmp_path / "texts.onnx", "float32", ["batch", "tokens"]))
     coalescer = Coalescer(shared)
     for _ in range(REQUIRED_TRIALS):
@@ -217,15 +215,15 @@ def test_items_of_unequal_length_are_joined_with_their_like(tmp_path: Path) -> N
     assert shared.calls - before == 3
 
 
-def test_everybody_who_shares_the_session_joins_the_same_runs(linear: Shared) -> None:
+def test_users_of_one_session_share_a_batcher(linear: Shared) -> None:
     first = ModelBatcher.of(linear)
     assert ModelBatcher.of(linear) is first
     del first
     assert linear.batcher is not None
-    assert linear.batcher() is None  # and nothing is kept when all have gone
+    assert linear.batcher() is None  # freed with its last user
 
 
-def test_tasks_are_joined_and_a_bad_one_fails_alone(linear: Shared) -> None:
+def test_tasks_are_coalesced_and_only_a_bad_one_fails(linear: Shared) -> None:
     batcher = ModelBatcher.of(linear)
 
     async def ask(number: int) -> Any:
@@ -249,10 +247,10 @@ def test_tasks_are_joined_and_a_bad_one_fails_alone(linear: Shared) -> None:
     assert linear.calls < 3 * 200
 
 
-def test_threads_are_joined_where_a_run_is_long(
+def test_threads_are_coalesced_if_runs_are_long(
     linear: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_batcher, "LONG_RUN_SECONDS", 0.0)  # as if every run were
+    monkeypatch.setattr(model_batcher, "LONG_RUN_SECONDS", 0.0)  # as if every run were long
     batcher = ModelBatcher.of(linear)
 
     def ask(number: int) -> None:
@@ -264,7 +262,7 @@ def test_threads_are_joined_where_a_run_is_long(
     assert linear.rows >= 1000
 
 
-def test_a_call_from_a_loop_is_in_the_order_and_tells_of_the_cpu(
+def test_a_call_from_a_loop_is_recorded_with_its_fallback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gpu = fake_device.plug_in(monkeypatch)

@@ -1,4 +1,4 @@
-"""NumPy weights: right answers, and files that are refused before they are read."""
+"""Dense: right answers, and files refused before they are read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ few = settings(
 
 
 def plain(name: str, x: float, row: list[float]) -> float:
-    """Return one activation of one number, by the book and in double precision."""
+    """Return the activation of one number by its definition, in double precision."""
     match name:
         case "identity":
             return x
@@ -69,7 +69,7 @@ def test_dense_equals_a_plain_computation(
 
     (output,) = Dense(tmp_path / "net.npz").run({"input": x})
 
-    wanted = x.astype(float).tolist()
+    expected = x.astype(float).tolist()
     for i, name in enumerate(names):
         weight = arrays[f"W{i}"].astype(float).tolist()
         bias = arrays[f"b{i}"].astype(float).tolist() if biased[i] else [0.0] * sizes[i + 1]
@@ -78,15 +78,17 @@ def test_dense_equals_a_plain_computation(
                 sum(row[k] * weight[k][j] for k in range(sizes[i])) + bias[j]
                 for j in range(sizes[i + 1])
             ]
-            for row in wanted
+            for row in expected
         ]
-        wanted = [[plain(name, value, row) for value in row] for row in sums]
+        expected = [[plain(name, value, row) for value in row] for row in sums]
     assert output.dtype == np.float32
     assert output.shape == (rows, sizes[-1])
-    np.testing.assert_allclose(output, np.array(wanted).reshape(output.shape), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        output, np.array(expected).reshape(output.shape), rtol=1e-3, atol=1e-4
+    )
 
 
-def test_a_run_leaves_its_input_and_the_weights_as_they_are(tmp_path: Path) -> None:
+def test_a_run_does_not_modify_its_input_or_the_weights(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     names = [*sorted(ACTIVATIONS), "relu"]
     weights: dict[str, Any] = {f"W{i}": rng.normal(size=(4, 4)) for i in range(len(names))}
@@ -99,7 +101,7 @@ def test_a_run_leaves_its_input_and_the_weights_as_they_are(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))
-def test_activations_stand_large_values_without_a_warning(name: str) -> None:
+def test_activations_of_large_values_are_finite(name: str) -> None:
     x = np.array([[-1e4, -50.0, 0.0, 50.0, 1e4]], np.float32)
     assert np.isfinite(ACTIVATIONS[name](x)).all()
 
@@ -114,7 +116,7 @@ def test_specs_device_and_labels(tmp_path: Path) -> None:
     assert dense.size == 3 * 2 * 4 + 2 * 4
 
 
-# One layer, under the names that people have
+# One layer, under its usual names
 
 W = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])  # [in, out]
 b = np.array([0.5, -0.5])
@@ -223,7 +225,7 @@ def refusal(path: Path) -> str:
 
 
 def member(shape: str, descr: str = "<f4", body: bytes = b"", version: int = 1) -> bytes:
-    """Return the bytes of a .npy file whose header says what it likes."""
+    """Return the bytes of a .npy file with any header."""
     head = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
     size = struct.pack("<H", len(head)) if version == 1 else struct.pack("<I", len(head))
     return b"\x93NUMPY" + bytes([version, 0]) + size + head + body
@@ -279,12 +281,12 @@ def test_bomb_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch, tmp_
     assert "bomb.npz unpacks to 3.81 MB: the limit is 977 KB" in refusal(path)
 
 
-def test_a_file_that_packs_a_hundredfold_is_refused(
+def test_a_compression_ratio_above_a_hundred_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = tmp_path / "bomb.npz"
     np.savez_compressed(path, W0=np.zeros((1000, 1000), np.float32))
-    Dense(path)  # small enough to do no harm
+    Dense(path)  # harmless at this size
     monkeypatch.setattr(npz, "_HARMLESS_BYTES", 10**6)
     assert "unpacks to 3.81 MB: the limit is 977 KB" in refusal(path)
 
@@ -307,7 +309,9 @@ def test_bomb_of_many_members_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 @pytest.mark.parametrize("shape", ["(1048576, 1048576)", f"({2**62}, 4)", f"({2**62},)"])
-def test_header_that_claims_more_than_the_member_has(tmp_path: Path, shape: str) -> None:
+def test_header_that_claims_more_bytes_than_the_member_has_is_refused(
+    tmp_path: Path, shape: str
+) -> None:
     path = archive(tmp_path / "claims.npz", {"W0.npy": member(shape, body=b"\0" * 64)})
     assert "'W0.npy' claims" in refusal(path)
 
@@ -352,7 +356,7 @@ def npy(array: Any) -> bytes:
     return buffer.getvalue()
 
 
-def test_member_that_is_no_array_is_refused(tmp_path: Path) -> None:
+def test_member_that_is_not_an_array_is_refused(tmp_path: Path) -> None:
     refusal(
         archive(tmp_path / "text.npz", {"W0.npy": npy(np.ones((1, 1))), "readme.txt": b"hello"})
     )
@@ -473,7 +477,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_arrays_that_make_no_network_are_refused(tmp_path: Path, case: str) -> None:
+def test_arrays_that_do_not_form_a_network_are_refused(tmp_path: Path, case: str) -> None:
     arrays, message = BAD[case]
     path = save(tmp_path / "bad.npz", **arrays)
     with pytest.raises(ModelLoadError, match=message):
