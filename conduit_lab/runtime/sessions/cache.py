@@ -90,11 +90,11 @@ class Shared:
         return engine.device if engine else "evicted"
 
     def statistics(self) -> str:
-        """Return the counters in words: `1 024 calls, 3 072 samples, 41.2 µs a call`."""
+        """Return the counters in words: `1 024 calls, 3 072 samples, 41.2 µs per call`."""
         if not self.calls:
             return "none yet"
         calls, rows = figures.plural(self.calls, "call"), figures.plural(self.rows, "sample")
-        words = f"{calls}, {rows}, {figures.seconds(self.seconds / self.calls)} a call"
+        words = f"{calls}, {rows}, {figures.seconds(self.seconds / self.calls)} per call"
         return f"{words}, {self.fallbacks} on the CPU instead" if self.fallbacks else words
 
     @property

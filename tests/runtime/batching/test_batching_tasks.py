@@ -235,6 +235,20 @@ def test_a_full_queue_rejects_calls_and_answers_the_queued_ones(run: Run) -> Non
     assert run(main()) == [200, 0, 2, 4, 14]
 
 
+def test_an_empty_item_takes_a_place_in_the_queue(run: Run) -> None:
+    batches = Batches()
+    batcher = Batcher("doubles", batches)
+
+    async def main() -> list[int]:
+        with batches.held():
+            tasks = await queue_tasks(batcher, batches, [1])
+            tasks.append(asyncio.create_task(batcher.acall(2, rows=0)))
+            await wait_async(lambda: batcher.waiting == 2)
+        return await asyncio.gather(*tasks)
+
+    assert run(main()) == [200, 2, 4]
+
+
 def test_threads_and_tasks_share_the_queue(run: Run) -> None:
     batches = Batches()
     batcher = Batcher("doubles", batches, max_rows=2)

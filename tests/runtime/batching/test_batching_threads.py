@@ -115,6 +115,24 @@ def test_short_runs_are_not_coalesced(pool: ThreadPoolExecutor) -> None:
     assert results([pool.submit(batcher.call, 1), pool.submit(batcher.call, 2)]) == [1, 2]
 
 
+def test_at_most_256_short_runs_pass_between_two_measured_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batcher: Batcher[int, int] = Batcher("same", lambda items: items)
+    batcher.call(0)
+    measured_runs = []
+    measure = batcher._measured
+
+    def counted(items: Sequence[int], rows: int) -> Sequence[int]:
+        measured_runs.append(items)
+        return measure(items, rows)
+
+    monkeypatch.setattr(batcher, "_measured", counted)
+    for item in range(3 * 257):
+        batcher.call(item)
+    assert len(measured_runs) >= 2
+
+
 def test_runs_that_become_long_are_coalesced(
     pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

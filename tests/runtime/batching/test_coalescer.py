@@ -134,6 +134,54 @@ def test_rows_of_one_size_do_not_hide_a_shared_scale(tmp_path: Path) -> None:
     check_answers(coalescer, shared, parts(member, member.rows(4)))
 
 
+def test_rows_of_one_minimum_do_not_hide_a_shared_scale(tmp_path: Path) -> None:
+    nodes = [
+        graphs.node("ReduceMin", ["x"], ["least"], keepdims=1),
+        graphs.node("Div", ["x", "least"], ["y"]),
+    ]
+    shared = branch(tmp_path / "m.onnx", nodes, [])
+    coalescer = Coalescer(shared)
+    orders = [[1, 2, 3], [3, 1, 2], [2, 3, 1]]
+    for i in range(REQUIRED_TRIALS + 2):
+        rows = np.array([orders[i % 3], orders[(i + 1) % 3]], np.float32)
+        coalescer([({"x": row[None]}, 1) for row in rows])
+    assert not coalescer.possible
+
+
+def test_a_small_share_of_the_other_rows_is_noticed(tmp_path: Path) -> None:
+    nodes = [
+        graphs.node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1),
+        graphs.node("Mul", ["mean", "share"], ["small"]),
+        graphs.node("Add", ["x", "small"], ["y"]),
+    ]
+    share = graphs.constant("share", np.float32(1e-3))
+    coalescer = Coalescer(branch(tmp_path / "m.onnx", nodes, [share]))
+    coalescer([({"x": np.full((1, 3), i, np.float32)}, 1) for i in (1, 2)])
+    assert not coalescer.possible
+
+
+def test_almost_equal_rows_do_not_count_as_a_trial(tmp_path: Path) -> None:
+    shared = branch(tmp_path / "m.onnx", [graphs.node("Neg", ["x"], ["y"])], [])
+    coalescer = Coalescer(shared)
+    almost = [({"x": np.full((1, 3), size, np.float32)}, 1) for size in (1, 1.005)]
+    for _ in range(REQUIRED_TRIALS):
+        coalescer(almost)
+    before = shared.calls
+    coalescer(almost)
+    assert shared.calls - before == 2
+
+
+def test_a_probe_that_the_graph_refuses_fails_no_item(tmp_path: Path) -> None:
+    nodes = [
+        graphs.node("Cast", ["x"], ["ids"], to=7),
+        graphs.node("Gather", ["table", "ids"], ["y"]),
+    ]
+    table = graphs.constant("table", np.arange(4, dtype=np.float32))
+    shared = branch(tmp_path / "m.onnx", nodes, [table])
+    items = [({"x": np.full((1, 3), i, np.float32)}, 1) for i in (1, 2)]
+    assert [output.tolist() for (output,) in Coalescer(shared)(items)] == [[[1] * 3], [[2] * 3]]
+
+
 def test_an_unknown_graph_is_coalesced_after_trials_with_different_rows(
     tmp_path: Path,
 ) -> None:

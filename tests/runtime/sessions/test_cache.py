@@ -17,6 +17,7 @@ import pytest
 
 from conduit_lab.core.errors import DeviceError, ModelLoadError
 from conduit_lab.runtime.sessions.cache import SessionCache, sessions
+from conduit_lab.runtime.sessions.memory import memory_bytes
 from conduit_lab.runtime.sessions.session import Options
 from tests.runtime import graphs
 
@@ -57,6 +58,16 @@ def test_other_options_are_another_session(
 ) -> None:
     path = linear(tmp_path / "a.onnx")
     assert cache.open(path, options) is not cache.open(path)
+
+
+def test_only_requests_that_find_a_loaded_session_are_hits(
+    cache: SessionCache, tmp_path: Path
+) -> None:
+    path = linear(tmp_path / "a.onnx")
+    shared = cache.open(path)
+    shared.close()
+    cache.open(path)
+    assert (shared.loads, shared.hits) == (2, 0)
 
 
 def test_npz_sessions_are_shared_too(cache: SessionCache, tmp_path: Path) -> None:
@@ -132,6 +143,29 @@ def test_a_running_session_is_not_evicted(tmp_path: Path) -> None:
     assert not running.loaded
 
 
+def test_a_held_session_is_not_evicted(tmp_path: Path) -> None:
+    cache = SessionCache(1)
+    shared = cache.open(linear(tmp_path / "a.onnx"))
+    with shared.hold():
+        cache.trim()
+        assert shared.loaded
+    cache.trim()
+    assert not shared.loaded
+
+
+def test_loading_a_session_counts_as_its_use(cache: SessionCache, tmp_path: Path) -> None:
+    first, second = (cache.open(linear(tmp_path / f"{i}.onnx", i)) for i in (1, 2))
+    first.close()
+    second.run(X)
+    first.load()
+    cache.budget = first.size
+    assert [first.loaded, second.loaded] == [True, False]
+
+
+def test_the_default_budget_is_half_of_the_memory() -> None:
+    assert SessionCache().budget == memory_bytes() // 2
+
+
 def _run_until_cut(shared: object) -> None:
     with pytest.raises(TimeoutError):
         shared.run({"x": np.zeros(1, np.float32)})  # type: ignore[attr-defined]
@@ -178,6 +212,12 @@ def test_statistics_count_calls_and_samples(cache: SessionCache, tmp_path: Path)
     shared.run({"input": np.ones((4, 3), np.float32)}, 4)
     assert (shared.calls, shared.rows, shared.running) == (2, 5, 0)
     assert shared.statistics().startswith("2 calls, 5 samples, ")
+
+
+def test_an_internal_run_is_not_counted(cache: SessionCache, tmp_path: Path) -> None:
+    shared = cache.open(linear(tmp_path / "a.onnx"))
+    shared.run(X, count=False)
+    assert (shared.calls, shared.rows, shared.seconds) == (0, 0, 0.0)
 
 
 # Fork

@@ -101,6 +101,15 @@ def test_the_path_is_the_last_opened_file(cache: SessionCache, tmp_path: Path) -
     assert shared.path == second
 
 
+def test_the_most_recently_used_file_is_opened_again(cache: SessionCache, tmp_path: Path) -> None:
+    first, second = (plain(tmp_path / f"{name}.onnx", 2) for name in "ab")
+    for path in (first, second, first):
+        shared = cache.open(path)
+    shared.close()
+    shared.run(X)
+    assert shared.path == first
+
+
 @kinds
 def test_a_restored_file_is_opened_again(cache: SessionCache, tmp_path: Path, make: Make) -> None:
     path = make(tmp_path / "m.onnx", 2)

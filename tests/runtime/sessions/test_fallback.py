@@ -59,6 +59,54 @@ def test_a_session_leaves_a_lost_device_after_three_failures(
     assert "stays on the CPU: cuda failed 3 times in a row" in caplog.text
 
 
+def test_a_successful_run_resets_the_count_of_failures(gpu: FakeDevice, linear: Path) -> None:
+    session = Session(linear)
+    for lost in (True, True, False, True, True):
+        gpu.lost = lost
+        session.run(rows(1))
+    assert (session.device, session.fallbacks) == ("cuda", 4)
+
+
+def test_a_successful_run_on_bound_memory_resets_the_count_of_failures(
+    gpu: FakeDevice, linear: Path
+) -> None:
+    session = Session(linear)
+    for lost in (True, True, False, True, True):
+        gpu.lost = lost
+        if lost:
+            session.run(rows(1))
+        else:
+            session.run_bound(rows(1), keep=False)
+    assert (session.device, session.fallbacks) == ("cuda", 4)
+
+
+@pytest.mark.parametrize(("keep", "place"), [(True, ("cuda", 1)), (False, ("cpu", 0))])
+def test_kept_outputs_are_bound_on_their_own_device(
+    gpu: FakeDevice,
+    linear: Path,
+    keep: bool,
+    place: tuple[str, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = Session(linear, Options("cuda:1", fallback=True))
+    bound = []
+
+    class Binding:
+        def bind_cpu_input(self, name: str, value: object) -> None:
+            pass
+
+        def bind_output(self, name: str, memory: str, number: int) -> None:
+            bound.append((memory, number))
+
+        def get_outputs(self) -> list[object]:
+            return []
+
+    monkeypatch.setattr(session._session, "io_binding", Binding)
+    monkeypatch.setattr(session._session, "run_with_iobinding", lambda binding: None)
+    session.run_bound(rows(1), keep)
+    assert bound == [place]
+
+
 def test_a_requested_device_has_no_fallback(gpu: FakeDevice, linear: Path) -> None:
     session = Session(linear, Options("cuda"))
     gpu.max_rows = 10
@@ -113,6 +161,18 @@ def test_a_fallback_is_in_the_trace(gpu: FakeDevice, linear: Path) -> None:
         shared.run(rows(1))
     assert spans["linear"].note == ""
     assert "1 on the CPU instead" in shared.statistics()
+
+
+def test_a_recorded_run_on_the_device_reports_no_earlier_fallback(
+    gpu: FakeDevice, linear: Path
+) -> None:
+    shared = SessionCache().open(linear)
+    gpu.lost = True
+    shared.run(rows(1))
+    gpu.lost = False
+    with recorder.record("call") as spans, recorder.span("linear", "predict"), shared.recorded():
+        shared.run(rows(1))
+    assert spans["linear"].note == ""
 
 
 def test_a_model_loaded_on_the_cpu_instead_is_in_each_trace(gpu: FakeDevice, linear: Path) -> None:

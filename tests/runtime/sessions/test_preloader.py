@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -83,6 +84,48 @@ def test_an_uncertain_successor_is_not_loaded(cache: SessionCache, models: list[
         shared.close()
     call("p", a)
     assert cache.preloader.preloads == 0
+
+
+def test_a_successor_of_half_of_the_calls_is_not_loaded(
+    cache: SessionCache, models: list[Shared]
+) -> None:
+    a, b, c, _ = models
+    for follower in (b, c):
+        call("p", a, follower)
+        call("p", follower)  # so that a follows neither
+    b.close()
+    c.close()
+    call("p", a)
+    assert cache.preloader.preloads == 0
+
+
+def test_an_evicted_successor_is_loaded_once_per_eviction(
+    cache: SessionCache, models: list[Shared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b, _, _ = models
+    for _ in range(3):
+        call("p", a, b)
+    free = threading.Event()
+    load = b.load
+
+    def wait_and_load() -> None:
+        free.wait(10)
+        load()
+
+    monkeypatch.setattr(b, "load", wait_and_load)
+    b.close()
+    call("p", a)
+    call("p", a)
+    assert cache.preloader.preloads == 1
+    free.set()
+    assert is_loaded(b)
+    ends = monotonic() + 10
+    while cache.preloader._loading and monotonic() < ends:
+        sleep(0.001)
+    b.close()
+    call("p", a)
+    assert is_loaded(b)
+    assert cache.preloader.preloads == 2
 
 
 def test_calls_outside_of_a_pipeline_do_not_count(

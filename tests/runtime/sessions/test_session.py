@@ -49,6 +49,13 @@ def test_has_specs_metadata_and_device(linear: Path) -> None:
     assert session.device == "cpu"
 
 
+def test_options_reach_onnxruntime(linear: Path) -> None:
+    session = Session(linear, Options(threads=3, graph_level="basic"))
+    options = session._session.get_session_options()
+    assert options.intra_op_num_threads == 3
+    assert options.graph_optimization_level.name == "ORT_ENABLE_BASIC"
+
+
 def test_unnamed_free_axis_is_a_question_mark(tmp_path: Path) -> None:
     path = graphs.identity(tmp_path / "free.onnx", "float32", ("", 3))
     assert Session(path).inputs[0].shape == ("?", 3)
@@ -154,7 +161,9 @@ def test_an_operator_is_known_once_its_library_is_registered(
         domains=["ai.onnx.contrib"],
     )
     refusal(path)
-    sessions.register_custom_ops(get_library_path())
+    for _ in range(2):  # a library is registered once
+        sessions.register_custom_ops(get_library_path())
+    assert sessions._custom_ops == [str(Path(get_library_path()).resolve())]
     assert Session(path).run({"x": np.array(["kettle"], object)})[0].tolist() == ["KETTLE"]
 
 
