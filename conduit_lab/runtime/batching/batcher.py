@@ -22,12 +22,12 @@ from typing import Any, Generic, TypeVar
 from conduit_lab.core.errors import DeadlineExceeded, Overloaded
 from conduit_lab.core.forking import in_forked_child
 from conduit_lab.runtime.batching.waiters import (
+    BatchWaiter,
     CurrentTick,
     InlineBudget,
     LoopTick,
     TaskWaiter,
     ThreadWaiter,
-    Waiter,
     first_batch,
     notify,
     notify_tasks,
@@ -90,10 +90,10 @@ class Batcher(Generic[_Item, _Answer]):
         """
         self._lock = threading.Lock()
         # in order; a dict, because callers leave from its middle
-        self._queue: dict[Waiter[_Item, _Answer], None] = {}
+        self._queue: dict[BatchWaiter[_Item, _Answer], None] = {}
         self._rows = 0  # in the queue
         self._busy = False  # a thread runs and will hand over; unless it does, the queue is empty
-        self._leader: Waiter[_Item, _Answer] | None = None  # its thread runs the next batch
+        self._leader: BatchWaiter[_Item, _Answer] | None = None  # its thread runs the next batch
 
     @property
     def waiting(self) -> int:
@@ -213,13 +213,13 @@ class Batcher(Generic[_Item, _Answer]):
 
     # The queue of long runs
 
-    def _enqueue(self, waiter: Waiter[_Item, _Answer]) -> None:
+    def _enqueue(self, waiter: BatchWaiter[_Item, _Answer]) -> None:
         """Add a call, with the lock held."""
         self._check_room(self._rows, waiter.rows)
         self._queue[waiter] = None
         self._rows += waiter.rows
 
-    def _leave(self, waiter: Waiter[_Item, _Answer]) -> bool:
+    def _leave(self, waiter: BatchWaiter[_Item, _Answer]) -> bool:
         """Remove a call from the queue; return whether its thread leads the next batch."""
         with self._lock:
             if waiter in self._queue:
@@ -241,7 +241,7 @@ class Batcher(Generic[_Item, _Answer]):
             raise
         return waiter is self._leader
 
-    def _run_first(self, own: Waiter[_Item, _Answer] | None = None) -> bool:
+    def _run_first(self, own: BatchWaiter[_Item, _Answer] | None = None) -> bool:
         """Run the first batch and hand the queue over; return whether that needs a new thread."""
         with self._lock:
             self._leader = None
@@ -298,10 +298,10 @@ class Batcher(Generic[_Item, _Answer]):
         budget.left = INLINE_BUDGET_SECONDS
         return self._measured([item], rows)[0]
 
-    def _compute(self, calls: Iterable[Waiter[_Item, _Answer]]) -> None:
+    def _compute(self, calls: Iterable[BatchWaiter[_Item, _Answer]]) -> None:
         """Set the answer or the error of every call; halve a failing batch to isolate the error."""
         now = monotonic()
-        waiters: list[Waiter[_Item, _Answer]] = []
+        waiters: list[BatchWaiter[_Item, _Answer]] = []
         for waiter in calls:
             if waiter.deadline <= now:
                 waiter.error = self._late()

@@ -14,7 +14,7 @@ _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
 
-class Waiter(Generic[_Item, _Answer]):
+class BatchWaiter(Generic[_Item, _Answer]):
     """A queued call: its item, the rows it counts, and its deadline on the monotonic clock."""
 
     __slots__ = ("answer", "deadline", "error", "item", "rows")
@@ -42,7 +42,7 @@ class Waiter(Generic[_Item, _Answer]):
             del error
 
 
-class ThreadWaiter(Waiter[_Item, _Answer]):
+class ThreadWaiter(BatchWaiter[_Item, _Answer]):
     """A call whose thread blocks until its wakeup."""
 
     __slots__ = ("wakeup",)
@@ -53,7 +53,7 @@ class ThreadWaiter(Waiter[_Item, _Answer]):
         self.wakeup.acquire()
 
 
-class TaskWaiter(Waiter[_Item, _Answer]):
+class TaskWaiter(BatchWaiter[_Item, _Answer]):
     """A call whose task awaits its future."""
 
     __slots__ = ("future", "loop", "timer")
@@ -71,7 +71,7 @@ class TaskWaiter(Waiter[_Item, _Answer]):
         return self.future.done()
 
 
-_AnyWaiter = TypeVar("_AnyWaiter", bound=Waiter[Any, Any])
+_AnyWaiter = TypeVar("_AnyWaiter", bound=BatchWaiter[Any, Any])
 
 
 def first_batch(waiters: Iterable[_AnyWaiter], max_rows: int) -> tuple[list[_AnyWaiter], int]:
@@ -86,7 +86,7 @@ def first_batch(waiters: Iterable[_AnyWaiter], max_rows: int) -> tuple[list[_Any
     return batch, total
 
 
-def notify(waiters: Iterable[Waiter[Any, Any]]) -> None:
+def notify(waiters: Iterable[BatchWaiter[Any, Any]]) -> None:
     """Wake the callers, from any thread, with one wakeup per event loop."""
     of_loop: dict[asyncio.AbstractEventLoop, list[TaskWaiter[Any, Any]]] = {}
     for waiter in waiters:

@@ -33,7 +33,7 @@ from conduit_lab.core.spec import Array, TensorSpec, describe
 from conduit_lab.core.text import first_line
 from conduit_lab.core.views import figures
 from conduit_lab.runtime.checks.content import TRIES, digest
-from conduit_lab.runtime.sessions.ort_errors import translate_errors
+from conduit_lab.runtime.sessions.ort_errors import translate_library_errors
 
 MAX_UNPACKED_BYTES = 2 * 2**30
 MAX_COMPRESSION_RATIO = 100  # weights hardly compress; deflate packs zeros a thousandfold
@@ -159,7 +159,7 @@ def _read_unchanged(path: Path, where: str) -> tuple[str, dict[str, Array]]:
 def _read(path: Path, where: str) -> dict[str, Array]:
     """Return the arrays of the file, after its directory was checked against the limits."""
     problem = f"{where} is not a readable .npz file"
-    with translate_errors(ModelLoadError, problem, _unreadable):
+    with translate_library_errors(ModelLoadError, problem, _unreadable):
         with zipfile.ZipFile(path) as archive:
             _check_sizes(where, archive.infolist())
             for info in archive.infolist():

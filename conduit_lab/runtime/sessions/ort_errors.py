@@ -42,7 +42,7 @@ _MEMORY_WORDS = ("allocate memory", "memory of", "out of memory", "bad_alloc", "
 
 
 @contextmanager
-def translate_errors(
+def translate_library_errors(
     kind: type[ConduitError], problem: str, reason: Callable[[Exception], str] = first_line
 ) -> Iterator[None]:
     """Raise any exception of the block as `kind` with the message `problem: reason`.

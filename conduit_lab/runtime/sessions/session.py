@@ -32,7 +32,7 @@ from conduit_lab.runtime.sessions.ort_errors import (
     load_reason,
     run_error,
     run_reason,
-    translate_errors,
+    translate_library_errors,
 )
 from conduit_lab.runtime.sessions.tensor import DeviceTensor
 
@@ -76,7 +76,7 @@ def register_custom_ops(library: str | Path) -> None:
     path = str(Path(library).resolve())
     if not Path(path).is_file():
         raise ModelLoadError(f"no library of operators at {path}: check the path")
-    with translate_errors(ModelLoadError, f"{path} is no library of operators"):
+    with translate_library_errors(ModelLoadError, f"{path} is no library of operators"):
         devices.onnxruntime().SessionOptions().register_custom_ops_library(path)
     if path not in _custom_ops:
         _custom_ops.append(path)
@@ -125,7 +125,9 @@ class Session:
         self._timeout = self.options.timeout or (
             LOOP_TIMEOUT_SECONDS if self.graph.endless else None
         )
-        with translate_errors(ModelLoadError, f"{display(path)} has unreadable names or metadata"):
+        with translate_library_errors(
+            ModelLoadError, f"{display(path)} has unreadable names or metadata"
+        ):
             self.inputs = tuple(_spec(value, self.graph) for value in self._session.get_inputs())
             self.outputs = tuple(_spec(value, self.graph) for value in self._session.get_outputs())
             self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
@@ -151,7 +153,7 @@ class Session:
         first = devices.name_of(providers[0])
         for start in range(len(providers)):
             try:
-                with translate_errors(
+                with translate_library_errors(
                     ModelLoadError, f"{display(self.path)} cannot be loaded", load_reason
                 ):
                     session = self._create(graph, providers[start:])

@@ -89,6 +89,15 @@ def test_an_item_of_max_rows_does_not_wait_for_others(pool: ThreadPoolExecutor) 
     assert results([running, second]) == [2, 4]
 
 
+def test_a_long_item_of_max_rows_does_not_wait_for_others(pool: ThreadPoolExecutor) -> None:
+    batches = Batches()
+    batcher = Batcher("doubles", batches, max_rows=4)  # a run that is not measured counts as long
+    with batches.held():
+        calls = [pool.submit(batcher.call, item, 4) for item in (1, 2)]
+        wait_until(lambda: len(batches.seen) == 2)
+    assert results(calls) == [2, 4]
+
+
 def test_every_thread_runs_at_most_one_batch(pool: ThreadPoolExecutor) -> None:
     batches = Batches()
     batcher = Batcher("doubles", batches, max_rows=2)

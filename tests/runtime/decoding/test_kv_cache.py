@@ -105,6 +105,21 @@ def test_a_moved_row_keeps_the_length_of_its_prompt(tmp_path: Path) -> None:
     assert [decoder.min_prefill(row) for row in (0, 1)] == [before, 1]
 
 
+def test_the_cache_is_as_wide_as_the_mask_of_a_chunk(tmp_path: Path) -> None:
+    path = folder(tmp_path, switch=150) / "model.onnx"
+    decoder = Decoder.open(path, Options("cpu", threads=1), rows=1, context=256)
+    ids = np.random.default_rng(0).integers(0, decoder.vocabulary, 200)
+    with decoder.held():
+        decoder.begin(0, 200)
+        whole = decoder.prefill(0, ids)
+        decoder.clear()
+        decoder.begin(0, 200)
+        for start in range(0, 200, 50):
+            chunked = decoder.prefill(0, ids[start : start + 50])
+        decoder.clear()
+    np.testing.assert_allclose(chunked, whole, atol=1e-4)
+
+
 def test_each_row_of_a_step_is_counted() -> None:
     decoder = decoder_of("llama")
     with decoder.held():
