@@ -1,8 +1,8 @@
-"""Joined calls against calls that each run alone, of a real model in onnxruntime.
+"""Coalesced calls against separate ones, of a real model in onnxruntime.
 
-The baseline of tasks: each calls the same function directly with its own sample and then gives way
-(`await asyncio.sleep(0)`), so that the loop is as fair as it is with ours. The baseline of threads:
-each calls the function directly.
+In the baseline of tasks each calls the same function directly with its own sample and then yields
+(`await asyncio.sleep(0)`), so that the loop is as fair as with the batcher. In the baseline of
+threads each calls the function directly.
 
 Run it with `.venv/bin/python benchmarks/batching.py`.
 """
@@ -47,7 +47,7 @@ def rows() -> Iterator[Row]:
 
 
 def mlp(widths: Sequence[int], threads: int = 1) -> Run:
-    """Return a function that runs joined samples through a multi-layer perceptron; `threads` 0: as many as cores."""
+    """Return a function that runs samples as a batch; `threads` 0: one per core."""
     random = np.random.default_rng(0)
     nodes, weights, last = [], [], "input"
     for i, (wide, out) in enumerate(pairwise(widths)):
@@ -77,11 +77,11 @@ def mlp(widths: Sequence[int], threads: int = 1) -> Run:
     def run(items: Sequence[FloatArray]) -> Sequence[FloatArray]:
         if len(items) == 1:
             return session.run(None, {"input": items[0]})  # type: ignore[no-any-return]
-        joined = session.run(None, {"input": np.concatenate(items)})[0]
+        outputs = session.run(None, {"input": np.concatenate(items)})[0]
         answers, begin = [], 0
         for item in items:
             end = begin + len(item)
-            answers.append(joined[begin:end])
+            answers.append(outputs[begin:end])
             begin = end
         return answers
 
@@ -93,8 +93,8 @@ def samples(count: int, size: int, width: int = 64) -> list[FloatArray]:
     return list(np.random.default_rng(1).standard_normal((count, size, width)).astype(np.float32))
 
 
-def alone(run: Run) -> Callable[[FloatArray], Awaitable[object]]:
-    """Return the baseline of tasks: a direct call, then the others."""
+def direct(run: Run) -> Callable[[FloatArray], Awaitable[object]]:
+    """Return the baseline of tasks: a direct call that then yields."""
 
     async def call(item: FloatArray) -> None:
         run([item])
@@ -103,7 +103,7 @@ def alone(run: Run) -> Callable[[FloatArray], Awaitable[object]]:
     return call
 
 
-def joined(run: Run) -> Callable[[FloatArray], Awaitable[object]]:
+def coalesced(run: Run) -> Callable[[FloatArray], Awaitable[object]]:
     """Return a call through a batcher."""
     batcher = Batcher("mlp", run)
 
@@ -116,7 +116,7 @@ def joined(run: Run) -> Callable[[FloatArray], Awaitable[object]]:
 def per_second(
     loop: str, call: Callable[[FloatArray], Awaitable[object]], items: Sequence[FloatArray]
 ) -> float:
-    """Return the samples per second of one task for each item, all at the same time."""
+    """Return the samples per second of concurrent tasks, one per item."""
     calls = 30
 
     async def task(item: FloatArray) -> None:
@@ -132,28 +132,28 @@ def per_second(
 
 
 def tasks(run: Run, loop: str, size: int) -> Row:
-    """Many tasks that call at the same time, with `size` samples a call, against calls of one sample."""
+    """Measure concurrent tasks with `size` samples per call, against calls of one sample."""
     ours, ones = samples(CALLERS, size), samples(CALLERS, 1)
-    with_batcher, without = joined(run), alone(run)
+    with_batcher, without = coalesced(run), direct(run)
     for _ in range(3):
-        per_second(loop, with_batcher, ours)  # so that batches of this size have been measured
+        per_second(loop, with_batcher, ours)  # the batcher measures batches of this size
     a, b, ratio = in_turn(
         lambda: per_second(loop, with_batcher, ours),
         lambda: per_second(loop, without, ones),
         ROUNDS,
     )
-    what = "one sample a call" if size == 1 else f"{size} samples a call"
+    what = "one sample per call" if size == 1 else f"{size} samples per call"
     return (
         f"{CALLERS} tasks, {what}, {loop}",
         rate(a, "predictions"),
         rate(b, "predictions"),
         ratio,
-        "a direct call and `sleep(0)`, one sample a call",
+        "a direct call and `sleep(0)`, one sample per call",
     )
 
 
 def one_task(run: Run, loop: str) -> Row:
-    """One task that calls again and again, against the same calls made directly."""
+    """Measure the calls of one task, against direct calls."""
     item = samples(1, 1)[0]
 
     async def measured() -> list[tuple[float, float]]:
@@ -174,10 +174,10 @@ def one_task(run: Run, loop: str) -> Row:
 
 
 def task_per_call(run: Run, loop: str) -> Row:
-    """A new task for each call, one after the other, as a server has with one client."""
+    """Measure a new task per call, one after the other, as in a server with one client."""
     item = samples(1, 1)[0]
 
-    async def direct(item: FloatArray) -> object:
+    async def call(item: FloatArray) -> object:
         return run([item])[0]
 
     async def measured() -> list[tuple[float, float]]:
@@ -189,13 +189,13 @@ def task_per_call(run: Run, loop: str) -> Row:
                 await asyncio.create_task(batcher.acall(item))
             middle = perf_counter()
             for _ in range(200):
-                await asyncio.create_task(direct(item))
+                await asyncio.create_task(call(item))
             pairs.append((middle - begin, perf_counter() - middle))
         return [(ours / 200, other / 200) for ours, other in pairs]
 
     a, b, ratio = compared(LOOPS[loop](measured()))
     return (
-        f"a new task for each call, {loop}",
+        f"a new task per call, {loop}",
         seconds(a),
         seconds(b),
         ratio,
@@ -204,7 +204,7 @@ def task_per_call(run: Run, loop: str) -> Row:
 
 
 def threads(what: str, run: Run, width: int, calls: int) -> Row:
-    """Sixteen threads that call at the same time, one sample a call, on all cores."""
+    """Measure sixteen concurrent threads, one sample per call, on all cores."""
     items = samples(16, 1, width)
     batcher = Batcher("mlp", run)
 
@@ -226,7 +226,7 @@ def threads(what: str, run: Run, width: int, calls: int) -> Row:
         lambda: measured(batcher.call), lambda: measured(lambda item: run([item])), ROUNDS
     )
     return (
-        f"16 threads, one sample a call, {what}",
+        f"16 threads, one sample per call, {what}",
         rate(a, "predictions"),
         rate(b, "predictions"),
         ratio,

@@ -1,9 +1,8 @@
-"""What others notice while sixteen texts are written: the event loop's gap, and a trivial
-endpoint's answer.
+"""Responsiveness during sixteen generations: the event loop's lag and a trivial endpoint's latency.
 
-Run it with `.venv/bin/python benchmarks/responsiveness.py FOLDER`, a decoder folder as
-`generation.py` takes it. The texts are read over HTTP as server-sent events by another process, so
-the loop that is measured serves them too.
+Run it with `.venv/bin/python benchmarks/responsiveness.py FOLDER`, with a decoder folder as for
+`generation.py`. Another process reads the streams over HTTP as server-sent events, so the measured
+loop serves them too.
 """
 
 from __future__ import annotations
@@ -28,8 +27,7 @@ from conduit_lab.serving.run.thread import Server
 STREAMS = 16
 SECONDS = 15.0
 
-# reads the streams again and again, and asks the trivial endpoint in between; prints the seconds of
-# each answer
+# reads the streams repeatedly, and calls the trivial endpoint meanwhile; prints its latencies
 CLIENT = """
 import asyncio, sys, time, httpx
 url, streams, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
@@ -85,22 +83,22 @@ def rows(folder: Path) -> Iterator[Row]:
     took = np.array([float(line) for line in answers.split()])
     late = np.array(gaps)
     name = f"{folder.name}, {STREAMS} streams"
-    for what, values, at, wanted in (
-        ("the event loop's gap", late, 99.9, "≤ 10 ms"),
-        ("a trivial endpoint's answer", took, 99, "≤ 50 ms"),
+    for what, values, at, limit in (
+        ("the event loop's lag", late, 99.9, "≤ 10 ms"),
+        ("a trivial endpoint's latency", took, 99, "≤ 50 ms"),
     ):
         most = seconds(float(np.percentile(values, at)))
         yield (
             f"{name}: {what}, p{at:g} of {len(values)}",
             most,
-            wanted,
+            limit,
             f"p50 {seconds(float(np.median(values)))}",
             "",
         )
 
 
 def _loop(server: Server) -> asyncio.AbstractEventLoop:
-    """Return the loop that the server runs on."""
+    """Return the event loop of the server."""
     found: list[asyncio.AbstractEventLoop] = []
     import httpx
 
@@ -114,7 +112,7 @@ def _loop(server: Server) -> asyncio.AbstractEventLoop:
 
 
 async def _gaps(gaps: list[float], stop: threading.Event) -> None:
-    """Note how much later than asked for the loop comes back, every millisecond."""
+    """Record every millisecond how late the loop resumes this task."""
     await asyncio.sleep(2)
     while not stop.is_set():
         begin = perf_counter()

@@ -1,8 +1,7 @@
-"""The runtime, measured: a prediction over onnxruntime's own call, joined calls, preloading,
-memory.
+"""The runtime: predictions over onnxruntime's own call, coalesced calls, preloading, memory.
 
-Run it with `.venv/bin/python benchmarks/runtime.py`; it prints the tables that `docs/benchmarks.md`
-keeps. Parts of it are `batching.py`, `embedding.py` and `optimize.py`, which run alone too.
+Run it with `.venv/bin/python benchmarks/runtime.py`; it prints the tables of `docs/benchmarks.md`.
+It includes `batching.py`, `embedding.py` and `optimize.py`, which run by themselves too.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from conduit_lab.core.trace import recorder
 from conduit_lab.core.views.figures import count, rate, seconds, size
 from conduit_lab.models.model import Model
 from conduit_lab.runtime.sessions.cache import SessionCache, Shared
-from conduit_lab.runtime.sessions.order import Order
+from conduit_lab.runtime.sessions.preloader import Preloader
 from conduit_lab.runtime.sessions.session import Options, Session
 
 ROOT = Path(__file__).parents[1]
@@ -44,7 +43,7 @@ def main() -> None:
     """Print the tables."""
     for title, rows in (
         ("Runtime", own_rows),
-        ("Joined calls", batching.rows),
+        ("Coalesced calls", batching.rows),
         ("Embeddings", embedding.rows),
         ("Optimised and fused models", optimize.rows),
     ):
@@ -53,7 +52,7 @@ def main() -> None:
 
 
 def own_rows() -> Iterator[Row]:
-    """Yield the rows of what this file measures."""
+    """Yield the rows of the measurements in this file."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         with on_one_core():
@@ -105,7 +104,7 @@ def normal(*shape: int) -> FloatArray:
 
 
 def over_onnxruntime(what: str, model: Model, wide: int) -> Row:
-    """`predict` of one sample against onnxruntime's own call; the last figure is what it costs on top."""
+    """Measure `predict` of one sample, and its overhead over onnxruntime's own call."""
     sample = normal(wide)
     bare = own_session(model)
     feeds = {model.inputs[0].name: sample[None]}
@@ -130,7 +129,7 @@ def own_session(model: Model) -> Any:
 
 
 def batched(what: str, model: Model, wide: int) -> Row:
-    """`predict` of a batch against onnxruntime's own call."""
+    """Measure `predict` of a batch against onnxruntime's own call."""
     batch = normal(256, wide)
     bare = own_session(model)
     feeds = {model.inputs[0].name: batch}
@@ -142,14 +141,14 @@ def batched(what: str, model: Model, wide: int) -> Row:
 
 
 def callers(model: Model, tasks: int, calls: int = 6400) -> Row:
-    """`acall` by tasks that come together, against the same tasks that each `predict` and give way."""
+    """Measure `acall` of concurrent tasks, against tasks that each `predict` and yield."""
     samples = normal(tasks, 64)
 
-    async def joined(sample: FloatArray) -> None:
+    async def coalesced(sample: FloatArray) -> None:
         for _ in range(calls // tasks):
             await model.acall(sample)
 
-    async def alone(sample: FloatArray) -> None:
+    async def direct(sample: FloatArray) -> None:
         for _ in range(calls // tasks):
             model.predict(sample)
             if tasks > 1:
@@ -163,38 +162,38 @@ def callers(model: Model, tasks: int, calls: int = 6400) -> Row:
 
         return asyncio.run(all_of_them())
 
-    a, b, ratio = in_turn(partial(measure, joined), partial(measure, alone), 15)
+    a, b, ratio = in_turn(partial(measure, coalesced), partial(measure, direct), 15)
     what = f"await model.acall, {tasks} task{'s' if tasks > 1 else ''}"
     return what, rate(a, "predictions"), rate(b, "predictions"), ratio, "predict in each task"
 
 
-class Forgetful(Order):
-    """An order that learns nothing."""
+class NoPreloader(Preloader):
+    """A preloader that never loads a model."""
 
-    def used(self, model: object) -> None:
-        """Take no note."""
+    def record_use(self, model: object) -> None:
+        """Ignore the use."""
 
 
 def preloading(folder: Path, calls: int = 12) -> Row:
-    """The first call of an evicted model: in a pipeline of three where only two fit the budget each one is."""
+    """Measure the first call of an evicted model, in a pipeline of three of which two fit."""
     paths = [network(folder / f"{i}.onnx", [512, 2048, 4096, 512 + i]) for i in range(3)]
     batch = normal(256, 512)
 
-    def measure(order: Order) -> float:
+    def measure(preloader: Preloader) -> float:
         cache = SessionCache()
-        cache.order = order
+        cache.preloader = preloader
         held = [cache.open(path, ALONE) for path in paths]
         cache.budget = int(2.2 * held[0].size)
         waits = [first_calls(held, batch) for _ in range(calls)]
-        return statistics.median(waits[3:])  # the first ones teach
+        return statistics.median(waits[3:])  # the first calls train the preloader
 
-    a, b, ratio = in_turn(lambda: measure(Order()), lambda: measure(Forgetful()))
+    a, b, ratio = in_turn(lambda: measure(Preloader()), lambda: measure(NoPreloader()))
     what = f"first call of an evicted model of {size(paths[0].stat().st_size)} in a pipeline"
     return what, seconds(a), seconds(b), ratio, "the same without preloading"
 
 
 def first_calls(held: list[Shared], batch: FloatArray) -> float:
-    """Return the seconds that the pipeline's models took to answer, one in the mean."""
+    """Return the mean seconds per model of one call of the pipeline."""
     begin = perf_counter()
     with recorder.record("pipeline"):
         for shared in held:
@@ -204,7 +203,7 @@ def first_calls(held: list[Shared], batch: FloatArray) -> float:
 
 
 def import_time() -> Row:
-    """Import the package in a fresh Python, against importing NumPy alone."""
+    """Measure the import of the package in a new process, against that of NumPy."""
 
     def fresh(code: str) -> float:
         begin = perf_counter()
@@ -218,14 +217,14 @@ def import_time() -> Row:
 
 
 def memory() -> Row:
-    """The memory that three `load_model` of one file take, against one."""
+    """Measure the memory of three `load_model` of one file, against one."""
 
     def taken(times: int) -> float:
         code = f"""if True:
             import psutil, sys
             from conduit_lab import load_model
             path = {str(ROOT / "data/models/minilm/model.onnx")!r}
-            held = [load_model(path).unload()]  # the checker's own memory is not of interest
+            held = [load_model(path).unload()]  # excludes the checker's own memory
             before = psutil.Process().memory_info().rss
             held += [load_model(path) for _ in range({times})]
             print(psutil.Process().memory_info().rss - before)

@@ -21,7 +21,7 @@ from conduit_lab.core.views import figures
 from conduit_lab.models.answers import Answers, classifier_outputs
 from conduit_lab.models.file_model import FileModel
 from conduit_lab.models.inputs import Feeds, Inputs
-from conduit_lab.runtime.batching.joining import Joined
+from conduit_lab.runtime.batching.model_batcher import ModelBatcher
 from conduit_lab.runtime.checks.classes import class_labels
 from conduit_lab.runtime.checks.content import identity
 from conduit_lab.runtime.measuring.tuning import Tuned, read_tuning
@@ -37,7 +37,7 @@ class _Opened:
 
     shared: Shared
     layout: Layout
-    joined: Joined
+    joined: ModelBatcher
     inputs: Inputs
     answers: Answers
     tuned: Tuned | None
@@ -126,7 +126,7 @@ class Model(FileModel[_Opened]):
             raise ModelLoadError(
                 f"{display(path)} gives {shape[-1]} classes and there are {len(labels)} labels"
             )
-        joined = Joined.of(shared, tuned.batch_size if tuned is not None else None, layout)
+        joined = ModelBatcher.of(shared, tuned.batch_size if tuned is not None else None, layout)
         return _Opened(
             shared, layout, joined, Inputs(self.name, shared.inputs, layout), answers, tuned
         )
@@ -239,7 +239,7 @@ class Model(FileModel[_Opened]):
     @staticmethod
     def _batch(opened: _Opened, values: Sequence[Any]) -> list[Any]:
         feeds = [opened.inputs.feeds(value) for value in values]
-        outputs = opened.joined.together([(feed.arrays, feed.rows) for feed in feeds])
+        outputs = opened.joined.run_batch([(feed.arrays, feed.rows) for feed in feeds])
         return [
             opened.answers.of(own, feed.single) for own, feed in zip(outputs, feeds, strict=True)
         ]

@@ -65,7 +65,9 @@ class Models(Sequence[AnyModel], Viewed):
     def _facts(self) -> list[str]:
         facts = [f"{figures.size(sessions.size)} of {figures.size(sessions.budget)} in use"]
         facts += [f"{sessions.evictions} evictions"] if sessions.evictions else []
-        return facts + ([f"{sessions.order.preloads} preloads"] if sessions.order.preloads else [])
+        return facts + (
+            [f"{sessions.preloader.preloads} preloads"] if sessions.preloader.preloads else []
+        )
 
     def __repr__(self) -> str:
         return f"{self._table().plain()}\n{' · '.join(self._facts())}"

@@ -1,25 +1,23 @@
-"""A fake accelerator: onnxruntime's own session on the CPU, which claims another provider and can
-be made to fail.
+"""FakeDevice: a fake accelerator, onnxruntime's own session on the CPU under another provider.
 
-    gpu = fake_device.plug_in(monkeypatch)                  # "cuda", two NVIDIA GPUs
+    gpu = fake_device.plug_in(monkeypatch)              # "cuda", two NVIDIA GPUs
     gpu = fake_device.plug_in(monkeypatch, "coreml")
-    session = Session(path)                                 # device "auto" now finds it
+    session = Session(path)                             # device "auto" finds it
     assert session.device == "cuda"
 
 Set these at any time, also after a session was opened:
 
-    gpu.max_rows = 100      a run with more rows (first axis of any input) raises onnxruntime's own
-    out of memory gpu.lost = True         every run raises what a lost device raises; False brings
-    it back gpu.error = Fail("…")   the exception that a failing run raises instead gpu.factor =
-    1.01       every float output is this many times too large: a device that computes wrongly
-    gpu.loads = False       a new session quietly gets the CPU alone, as onnxruntime does where
-    CUDA's libraries miss gpu.takes = False       onnxruntime gives it no node of any graph, though
-    the session says that it is on it gpu.refuses = "…"       a new session raises RuntimeError with
-    this text, as some providers do
+    gpu.max_rows = 100      a run with more rows (first axis of any input) runs out of memory
+    gpu.lost = True         every run raises the error of a lost device
+    gpu.error = Fail("…")   the exception that a failing run raises instead
+    gpu.factor = 1.01       every float output is multiplied by this: a device with wrong results
+    gpu.loads = False       a new session silently gets the CPU, as without CUDA's libraries
+    gpu.takes = False       the device is assigned no node of any graph
+    gpu.refuses = "…"       a new session raises RuntimeError with this text
 
-And read these: `gpu.opened` (provider options of each session that was put on the device),
-`gpu.runs` (runs tried on the device), `gpu.failures` (runs of those that raised). Everything is
-undone with the monkeypatch."""
+And read these: `gpu.opened` (provider options of each session on the device), `gpu.runs` (runs
+tried on the device), `gpu.failures` (those that raised). The monkeypatch undoes everything.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ CPU = devices.PROVIDERS["cpu"]
 
 
 class FakeDevice:
-    """What the fake does, and what was done with it."""
+    """The settings and counters of a fake accelerator."""
 
     def __init__(self, provider: str) -> None:
         self.provider = provider
@@ -52,29 +50,31 @@ class FakeDevice:
         self.failures = 0
 
     def failure(self, feeds: Mapping[str, Any], options: Mapping[str, str]) -> Exception | None:
-        """Return what a run raises, or None for one that goes well."""
+        """Return the error that a run raises, or None."""
         state = devices.onnxruntime().capi.onnxruntime_pybind11_state
         if self.lost:
-            text = "[ONNXRuntimeError] : 1 : FAIL : CUDA failure 999: unknown error ; GPU=0 ; expr=cudaMemcpyAsync"
+            text = (
+                "[ONNXRuntimeError] : 1 : FAIL : CUDA failure 999: unknown error ; GPU=0 ; "
+                "expr=cudaMemcpyAsync"
+            )
             return self.error or state.Fail(text)
         arrays = [np.asarray(array) for array in feeds.values()]
         rows = max((array.shape[0] for array in arrays if array.ndim), default=0)
-        needed = 64 * sum(
-            array.nbytes for array in arrays
-        )  # what lies between is taken to be 64 times the input
+        needed = 64 * sum(array.nbytes for array in arrays)  # with intermediate results
         if (self.max_rows is not None and rows > self.max_rows) or needed > int(
             options.get("gpu_mem_limit", 2**60)
         ):
-            text = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running MatMul node."
-            text += (
-                f" Status Message: Failed to allocate memory for requested buffer of size {needed}"
+            text = (
+                "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while "
+                "running MatMul node. Status Message: Failed to allocate memory for requested "
+                f"buffer of size {needed}"
             )
             return self.error or state.RuntimeException(text)
         return None
 
 
 def plug_in(monkeypatch: pytest.MonkeyPatch, name: str = "cuda") -> FakeDevice:
-    """Put a device of that name (one of `devices.PROVIDERS`) into this machine for one test."""
+    """Add a device of this name (one of `devices.PROVIDERS`) to the machine for one test."""
     ort = devices.onnxruntime()
     fake = FakeDevice(devices.PROVIDERS[name])
     real: Any = ort.InferenceSession
@@ -83,14 +83,14 @@ def plug_in(monkeypatch: pytest.MonkeyPatch, name: str = "cuda") -> FakeDevice:
         def __init__(
             self, path: Any, sess_options: Any = None, providers: Any = (), **named: Any
         ) -> None:
-            wanted = {
+            given = {
                 p[0]: p[1] for p in ((p, {}) if isinstance(p, str) else p for p in providers or ())
             }
-            options = wanted.pop(fake.provider, None)
+            options = given.pop(fake.provider, None)
             if options is not None and fake.refuses:
                 raise RuntimeError(fake.refuses)
             super().__init__(
-                path, sess_options, providers=list(wanted.items()) or [(CPU, {})], **named
+                path, sess_options, providers=list(given.items()) or [(CPU, {})], **named
             )
             self.fake_options: dict[str, str] | None = options if fake.loads else None
             if self.fake_options is not None:

@@ -1,4 +1,4 @@
-"""Small ONNX graphs, made where they are needed."""
+"""Small ONNX graphs for tests."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def identity(path: Path, dtype: str, axes: Axes = ("batch", 3)) -> Path:
 
 
 def with_external_data(path: Path, location: str, floats: int = 6) -> Path:
-    """Write `output = input @ W` whose W, `[3, 2]`, is said to lie at `location`."""
+    """Write `output = input @ W` with the external W, `[3, 2]`, at `location`."""
     weight = TensorProto(name="W", data_type=TensorProto.FLOAT, dims=[3, floats // 3])
     weight.data_location = TensorProto.EXTERNAL
     for key, text in (("location", location), ("offset", "0"), ("length", str(floats * 4))):
@@ -101,7 +101,7 @@ def load(path: Path) -> Any:
 
 
 def endless(path: Path) -> Path:
-    """Write a graph that counts for ever: `y = x + 1 + 1 + …`."""
+    """Write a graph that never ends: `y = x + 1 + 1 + …`."""
     true = node("Constant", [], ["on"], value=numpy_helper.from_array(np.array(True)))
     body = helper.make_graph(
         [node("Identity", ["going"], ["still"]), node("Add", ["v", "one"], ["next"])],
@@ -119,7 +119,7 @@ def endless(path: Path) -> Path:
 
 
 def centred(path: Path) -> Path:
-    """Write `output = input - mean of the batch`, float32 `[batch, 3]`: a row's answer depends on its company."""
+    """Write `output = input - mean of the batch`, float32 `[batch, 3]`: rows change each other."""
     return save(
         path,
         [
@@ -132,7 +132,7 @@ def centred(path: Path) -> Path:
 
 
 def targets(path: Path) -> Path:
-    """Write a classifier of two targets, as skl2onnx does: `label` [n, 2] and one array of probabilities per target."""
+    """Write a classifier of two targets, as skl2onnx: `label` [n, 2] and probabilities of each."""
     nodes = [
         node("Softmax", ["x"], ["first"], axis=1),
         node("Neg", ["x"], ["negative"]),
@@ -147,7 +147,7 @@ def targets(path: Path) -> Path:
 
 
 def maps(name: str, kind: int = TensorProto.STRING) -> Any:
-    """Return an output of one map of probabilities per row, as ZipMap gives it."""
+    """Return an output of one map of probabilities per row, as ZipMap has."""
     map_type = helper.make_map_type_proto(
         kind, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
     )

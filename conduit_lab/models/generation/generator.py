@@ -123,7 +123,7 @@ class Generator(FolderModel[_Opened]):
                 f"{where} has a config for {folder.vocabulary} tokens and a graph of {logits}: "
                 "the two belong to different models"
             )
-        embedded = decoder.signature.embedded or logits
+        embedded = decoder.io.embedded or logits
         prompts = Prompts(self.name, folder, tokenizer, context, logits, embedded)
         scheduler = Scheduler(self.name, decoder, folder.ends, self.queue)
         pieces = Pieces(tokenizer.backend)
@@ -292,9 +292,9 @@ class Generator(FolderModel[_Opened]):
     # Showing
 
     def _more_facts(self, opened: _Opened) -> list[tuple[str, str]]:
-        decoder, scheduler, signature = opened.decoder, opened.scheduler, opened.decoder.signature
+        decoder, scheduler, signature = opened.decoder, opened.scheduler, opened.decoder.io
         heads, width = signature.shapes[0]
-        kind = "one buffer" if signature.whole else "grows"
+        kind = "one buffer" if signature.in_place else "grows"
         return [
             ("context", f"{decoder.context} tokens"),
             ("vocabulary", f"{figures.count(decoder.vocabulary)} tokens"),
@@ -309,7 +309,7 @@ class Generator(FolderModel[_Opened]):
 def _record(opened: _Opened, made: Generation) -> None:
     """Record a generation in the span that is running here."""
     if current() is not None:
-        opened.shared.noted()
+        opened.shared.record_use()
         recorder.annotate(usage=made.usage, tokens=made.usage.generated)
 
 

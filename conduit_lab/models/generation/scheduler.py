@@ -208,11 +208,11 @@ class Scheduler:
         leader = nearest[0]
         switches = self.decoder.switches
         known, saved = self._prefixes.find(leader.prompt, switches.side(len(leader.prompt)))
-        if self.decoder.signature.merged:
+        if self.decoder.io.merged:
             known = 0  # its second decoder adds single tokens
-        if not self.decoder.signature.independent:  # scaled together, read together
+        if not self.decoder.io.independent:  # scaled together, read together
             known = known - known % SLICE if known >= switches.shortest(len(leader.prompt)) else 0
-        alone = known or not self.decoder.begins_together
+        alone = known or not self.decoder.batches_prefill
         taken = [leader] if alone else self._company(nearest, most)
         with self._changed:
             for request in taken:
@@ -263,7 +263,7 @@ class Scheduler:
         )
         parts = [
             request.reading[request.filled :][
-                : max(SLICE - request.filled % SLICE, self.decoder.least(row + place))
+                : max(SLICE - request.filled % SLICE, self.decoder.min_prefill(row + place))
             ]
             for place, request in enumerate(together)
         ]
@@ -271,9 +271,9 @@ class Scheduler:
         try:
             several = len(parts) > 1
             logits = (
-                self.decoder.feed_all(row, parts)
+                self.decoder.prefill_batch(row, parts)
                 if several
-                else self.decoder.feed(row, parts[0])[None]
+                else self.decoder.prefill(row, parts[0])[None]
             )
         except Exception as error:
             if several:

@@ -85,7 +85,7 @@ class TextModel(FolderModel[Parts]):
         parts = []
         for window in self._windows(value):
             rows = encode(window)
-            with opened.shared.told():
+            with opened.shared.recorded():
                 parts.append((rows, opened.joined.call(rows, len(rows.ids), self.options.timeout)))
         return parts
 
@@ -101,7 +101,7 @@ class TextModel(FolderModel[Parts]):
                 rows = encode(window)
             else:
                 rows = await anyio.to_thread.run_sync(encode, window)
-            with opened.shared.told():
+            with opened.shared.recorded():
                 parts.append(
                     (rows, await opened.joined.acall(rows, len(rows.ids), self.options.timeout))
                 )

@@ -1,17 +1,16 @@
-"""Micro-batching without a timer: calls that come at the same time run as one, and nobody waits for
-company.
+"""Batcher: micro-batching without a timer; concurrent calls are coalesced, and none is delayed.
 
-Short runs stay where they are, because a hop to another thread costs as much as they do. In an
-event loop the calls of different tasks in one tick are gathered and run at its end; a task that is
-alone runs at once. In threads short runs are not joined at all. Long runs, and those not measured
-yet, share one queue: while one runs the others gather, and who has run hands over to who has waited
-longest. For tasks a thread is started, which ends with the queue.
+A hop to another thread costs as much as a short run, so short runs stay on the calling thread. In
+an event loop the calls of different tasks in one iteration run at its end; the only caller runs at
+once. In threads short runs are not coalesced. Long runs, and those not measured yet, share one
+queue: calls gather in it during a run. When a thread finishes its batch it hands the queue to the
+longest-waiting caller; for asyncio tasks a worker thread is started and exits once the queue is
+empty.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 import weakref
@@ -21,56 +20,54 @@ from time import monotonic, perf_counter
 from typing import Any, Generic, TypeVar
 
 from conduit_lab.core.errors import DeadlineExceeded, Overloaded
-from conduit_lab.runtime.batching.waiting import (
-    Call,
-    Here,
-    TaskCall,
-    ThreadCall,
-    Tick,
-    Turn,
+from conduit_lab.core.forking import in_forked_child
+from conduit_lab.runtime.batching.waiters import (
+    BatchWaiter,
+    CurrentTick,
+    InlineBudget,
+    LoopTick,
+    TaskWaiter,
+    ThreadWaiter,
     first_batch,
-    wake,
-    wake_here,
+    notify,
+    notify_tasks,
 )
 
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
 
-# CPU seconds; a run below it stays where it is: a hop to a thread and back costs 50-100 µs
-SHORT = 300e-6
-# seconds of short runs until one is measured, and a task that never waits lets the others go on
-TURN = 2e-3
-_LEAST = TURN / 256  # seconds that a run counts at least, so that a turn has at most 256
-_BLOCKED = (
-    10e-3  # seconds off the CPU that are more than a wait for Python's lock: a device was at work
-)
-_SLICE = 0.2  # seconds a blocking wait may last before the kernel's interrupt is looked at
+# CPU seconds; a shorter run stays on its thread: a hop to another and back costs 50-100 µs
+SHORT_RUN_SECONDS = 300e-6
+# of short runs, until one is measured and a task that never waits yields to the others
+INLINE_BUDGET_SECONDS = 2e-3
+_MIN_RUN_SECONDS = INLINE_BUDGET_SECONDS / 256  # a budget covers at most 256 runs
+# off the CPU; more than a wait for the interpreter lock means that a device was at work
+_BLOCKED_SECONDS = 10e-3
+_WAIT_SLICE_SECONDS = 0.2  # of a blocking wait, between checks for the kernel's interrupt
 
 # Windows counts a thread's CPU time in steps of 15 ms
-_cpu_time = (
-    time.thread_time if time.get_clock_info("thread_time").resolution < SHORT else perf_counter
-)
+_resolution = time.get_clock_info("thread_time").resolution
+_cpu_time = time.thread_time if _resolution < SHORT_RUN_SECONDS else perf_counter
 _batchers: weakref.WeakSet[Batcher[Any, Any]] = weakref.WeakSet()
 
 
-class Batcher(Generic[Item, Answer]):
-    """Joins concurrent calls of one function, from any thread and from several event loops at the
-    same time.
+class Batcher(Generic[_Item, _Answer]):
+    """Coalesces concurrent calls of one function, from any threads and event loops at once.
 
-    `run` takes some items and returns their answers in the same order; several threads may be in it
-    at once. `rows` says how much an item counts. A batch has at most `max_rows` rows, or one item
-    with more. At most `queue_rows` rows wait; a call past them raises `Overloaded`. A batch that
-    fails is halved until the item that fails is alone, so each call gets its own answer or its own
-    error.
+    `run` maps items to their answers in the same order, and must be thread-safe. `rows` is the
+    weight of an item. A batch has at most `max_rows` rows, or one larger item. At most
+    `queue_rows` rows wait; a call beyond that raises `Overloaded`. A failing batch is halved until
+    the failing item is isolated, so each call gets its own answer or its own error.
 
-    `timeout` is in seconds. A call that waits past its deadline raises `DeadlineExceeded`. It is
-    not computed, nor is one whose caller has gone, unless that has begun: a run is never cut short.
+    `timeout` is in seconds. A call that waits past its deadline raises `DeadlineExceeded`. Its item
+    is not computed, nor is that of a caller that has left, unless its run has begun: a run is never
+    interrupted.
     """
 
     def __init__(
         self,
         name: str,
-        run: Callable[[Sequence[Item]], Sequence[Answer]],
+        run: Callable[[Sequence[_Item]], Sequence[_Answer]],
         *,
         max_rows: int = 256,
         queue_rows: int = 8192,
@@ -79,59 +76,61 @@ class Batcher(Generic[Item, Answer]):
         self._run = run
         self._max_rows = max_rows
         self._queue_rows = queue_rows
-        self._seconds = [
-            inf
-        ] * 64  # of a run, by rows.bit_length(); what is not measured yet counts as long
-        self._turn = Turn()  # of all threads
-        self._here = Here()
-        self._begin()
+        # of a run, by rows.bit_length(); a size that is not measured yet counts as long
+        self._seconds = [inf] * 64
+        self._budget = InlineBudget()  # of all threads
+        self._current = CurrentTick()
+        self._reset()
         _batchers.add(self)
 
-    def _begin(self) -> None:
-        """Make the queue: at the start, and anew in a forked child, which has none of the threads that run or wait."""
+    def _reset(self) -> None:
+        """Create an empty queue: at the start, and in a forked child, which has no other threads.
+
+        All of it is guarded by `_lock`.
+        """
         self._lock = threading.Lock()
-        self._queue: dict[
-            Call[Item, Answer], None
-        ] = {}  # in order; a dict, because callers leave from its middle
+        # in order; a dict, because callers leave from its middle
+        self._queue: dict[BatchWaiter[_Item, _Answer], None] = {}
         self._rows = 0  # in the queue
-        self._busy = (
-            False  # somebody runs and will hand over; while nobody does, the queue is empty
-        )
-        self._leader: Call[Item, Answer] | None = None  # its thread was told to run the next batch
+        self._busy = False  # a thread runs and will hand over; unless it does, the queue is empty
+        self._leader: BatchWaiter[_Item, _Answer] | None = None  # its thread runs the next batch
 
     @property
     def waiting(self) -> int:
         """Rows in the queue of long runs."""
         return self._rows
 
-    def call(self, item: Item, rows: int = 1, timeout: float | None = None) -> Answer:
+    def call(self, item: _Item, rows: int = 1, timeout: float | None = None) -> _Answer:
         """Return the answer to `item`; blocks the calling thread."""
         if timeout is not None and timeout <= 0:
             raise self._late()
         rows = rows or 1  # an empty item takes a place too
         cost = self._seconds[rows.bit_length()]
-        if (
-            cost < SHORT or rows >= self._max_rows
-        ):  # joining gains nothing, or nothing can be joined
-            return self._run_alone(item, rows, cost, self._turn)
-        call: ThreadCall[Item, Answer] = ThreadCall(item, rows, timeout)
+        if cost < SHORT_RUN_SECONDS or rows >= self._max_rows:  # coalescing gains nothing
+            return self._run_inline(item, rows, cost, self._budget)
+        waiter: ThreadWaiter[_Item, _Answer] = ThreadWaiter(item, rows, timeout)
         with self._lock:
-            self._enqueue(call)
+            self._enqueue(waiter)
             leads, self._busy = not self._busy, True
-        if (leads or self._is_told_to_run(call)) and self._run_first(call):
-            self._start()
-        return call.result()
+        if (leads or self._wait_to_lead(waiter)) and self._run_first(waiter):
+            self._start_thread()
+        return waiter.result()
 
-    async def acall(self, item: Item, rows: int = 1, timeout: float | None = None) -> Answer:  # noqa: ASYNC109 - as `call`
-        """Return the answer to `item`; the loop stays free while that takes long."""
+    async def acall(
+        self,
+        item: _Item,
+        rows: int = 1,
+        timeout: float | None = None,  # noqa: ASYNC109 - as `call`
+    ) -> _Answer:
+        """Return the answer to `item`; a long run does not block the loop."""
         rows = rows or 1
         cost = self._seconds[rows.bit_length()]
-        tick = self._here.tick
-        if (  # the quick way: the task that called last calls again
+        tick = self._current.tick
+        if (  # the fast path: the task that called last calls again
             tick is not None
             and id(asyncio.current_task(tick.loop)) == tick.task
             and tick.left > 0
-            and cost < SHORT
+            and cost < SHORT_RUN_SECONDS
             and (timeout is None or timeout > 0)
         ):
             tick.left -= cost
@@ -140,151 +139,149 @@ class Batcher(Generic[Item, Answer]):
             raise self._late()
         loop = asyncio.get_running_loop()
         if tick is None or tick.loop is not loop:
-            tick = self._here.tick = Tick(loop)
-        if (
-            cost < SHORT
-            and not tick.gathers
-            and await tick.is_left_to(id(asyncio.current_task(loop)))
-        ):
-            return self._run_alone(item, rows, cost, tick)
+            tick = self._current.tick = LoopTick(loop)
+        short = cost < SHORT_RUN_SECONDS and not tick.coalesces
+        if short and await tick.may_run_inline(id(asyncio.current_task(loop))):
+            return self._run_inline(item, rows, cost, tick)
         self._check_room(tick.rows + self._rows, rows)
-        call: TaskCall[Item, Answer] = TaskCall(item, rows, timeout, loop)
-        if not tick.calls:
+        waiter: TaskWaiter[_Item, _Answer] = TaskWaiter(item, rows, timeout, loop)
+        if not tick.waiters:
             loop.call_soon(self._end_tick, tick)
-        tick.calls.append(call)
+        tick.waiters.append(waiter)
         tick.rows += rows
         try:
-            await call.future
+            await waiter.future
         except BaseException:  # the caller leaves
-            self._leave(call)
+            self._leave(waiter)
             raise
         finally:
-            if call.timer is not None:
-                call.timer.cancel()
-        return call.result()
+            if waiter.timer is not None:
+                waiter.timer.cancel()
+        return waiter.result()
 
-    # What a tick has gathered
+    # The calls of a tick
 
-    def _end_tick(self, tick: Tick) -> None:
+    def _end_tick(self, tick: LoopTick) -> None:
         """Run the tick's first batch if that is short, else queue all its calls."""
-        calls, tick.calls, tick.rows = tick.calls, [], 0
-        tick.gathers = len(calls) > 1
-        batch, rows = first_batch(calls, self._max_rows)
-        if self._seconds[rows.bit_length()] >= SHORT:
-            self._submit(calls)
+        waiters, tick.waiters, tick.rows = tick.waiters, [], 0
+        tick.coalesces = len(waiters) > 1
+        batch, rows = first_batch(waiters, self._max_rows)
+        if self._seconds[rows.bit_length()] >= SHORT_RUN_SECONDS:
+            self._submit(waiters)
             return
-        self._gather(tick, calls[len(batch) :])
+        self._defer(tick, waiters[len(batch) :])
         try:
             self._compute(batch)
-        except BaseException:  # an interrupt of this thread: they wait for the next tick
-            self._gather(tick, batch)
+        except BaseException:  # an interrupt of this thread
+            self._defer(tick, batch)
             raise
-        wake_here(batch)
+        notify_tasks(batch)
 
-    def _gather(self, tick: Tick, calls: Sequence[TaskCall[Item, Answer]]) -> None:
+    def _defer(self, tick: LoopTick, waiters: Sequence[TaskWaiter[_Item, _Answer]]) -> None:
         """Leave calls to the next tick."""
-        if calls and not tick.calls:
+        if waiters and not tick.waiters:
             tick.loop.call_soon(self._end_tick, tick)
-        tick.calls.extend(calls)
-        tick.rows += sum(call.rows for call in calls)
+        tick.waiters.extend(waiters)
+        tick.rows += sum(waiter.rows for waiter in waiters)
 
-    def _submit(self, calls: Sequence[TaskCall[Item, Answer]]) -> None:
-        """Queue calls of the running loop, and start a thread for them if nobody runs."""
+    def _submit(self, waiters: Sequence[TaskWaiter[_Item, _Answer]]) -> None:
+        """Queue calls of the running loop, and start a thread for them unless one runs."""
         with self._lock:
-            for call in calls:
-                if call.gone():
+            for waiter in waiters:
+                if waiter.gone():
                     continue
                 try:
-                    self._enqueue(call)
-                except Overloaded as error:  # other loops and threads have filled it since
-                    call.error = error
-                    call.future.set_result(None)
+                    self._enqueue(waiter)
+                except Overloaded as error:  # other loops and threads have filled the queue
+                    waiter.error = error
+                    waiter.future.set_result(None)
                     continue
-                if call.deadline < inf:
-                    call.timer = call.loop.call_later(
-                        call.deadline - monotonic(), self._expire, call
-                    )
+                if waiter.deadline < inf:
+                    delay = waiter.deadline - monotonic()
+                    waiter.timer = waiter.loop.call_later(delay, self._expire, waiter)
             if starts := bool(self._queue) and not self._busy:
                 self._busy = True
         if starts:
-            self._start()
+            self._start_thread()
 
-    def _expire(self, call: TaskCall[Item, Answer]) -> None:
-        """End the wait of a task at its deadline."""
-        if not call.gone():
-            self._leave(call)
-            call.error = self._late()
-            call.future.set_result(None)
+    def _expire(self, waiter: TaskWaiter[_Item, _Answer]) -> None:
+        """Fail a task's call at its deadline."""
+        if not waiter.gone():
+            self._leave(waiter)
+            waiter.error = self._late()
+            waiter.future.set_result(None)
 
     # The queue of long runs
 
-    def _enqueue(self, call: Call[Item, Answer]) -> None:
+    def _enqueue(self, waiter: BatchWaiter[_Item, _Answer]) -> None:
         """Add a call, with the lock held."""
-        self._check_room(self._rows, call.rows)
-        self._queue[call] = None
-        self._rows += call.rows
+        self._check_room(self._rows, waiter.rows)
+        self._queue[waiter] = None
+        self._rows += waiter.rows
 
-    def _leave(self, call: Call[Item, Answer]) -> bool:
-        """Take a call out of the queue, if it is there; True if its thread was told to run."""
+    def _leave(self, waiter: BatchWaiter[_Item, _Answer]) -> bool:
+        """Remove a call from the queue; return whether its thread leads the next batch."""
         with self._lock:
-            if call in self._queue:
-                del self._queue[call]
-                self._rows -= call.rows
-            return call is self._leader
+            if waiter in self._queue:
+                del self._queue[waiter]
+                self._rows -= waiter.rows
+            return waiter is self._leader
 
-    def _is_told_to_run(self, call: ThreadCall[Item, Answer]) -> bool:
-        """Wait: False when the answer is there, True when this thread is to run a batch, with its own call in it."""
+    def _wait_to_lead(self, waiter: ThreadWaiter[_Item, _Answer]) -> bool:
+        """Block until the answer is there (False) or this thread leads the next batch (True)."""
         try:
-            while not call.bell.acquire(timeout=max(0.0, min(_SLICE, call.deadline - monotonic()))):
-                if call.deadline <= monotonic():
+            while not waiter.wakeup.acquire(
+                timeout=max(0.0, min(_WAIT_SLICE_SECONDS, waiter.deadline - monotonic()))
+            ):
+                if waiter.deadline <= monotonic():
                     raise self._late()
         except BaseException:  # the caller leaves
-            if self._leave(call) and self._hand_over():
-                self._start()
+            if self._leave(waiter) and self._hand_over():
+                self._start_thread()
             raise
-        return call is self._leader
+        return waiter is self._leader
 
-    def _run_first(self, own: Call[Item, Answer] | None = None) -> bool:
-        """Run the queue's first batch and hand over; True if tasks are next, which needs a thread."""
+    def _run_first(self, own: BatchWaiter[_Item, _Answer] | None = None) -> bool:
+        """Run the first batch and hand the queue over; return whether that needs a new thread."""
         with self._lock:
             self._leader = None
             batch, rows = first_batch(self._queue, self._max_rows)
-            for call in batch:
-                del self._queue[call]
+            for waiter in batch:
+                del self._queue[waiter]
             self._rows -= rows
         try:
             self._compute(batch)
-        except BaseException:  # an interrupt of this thread: the others wait for the next batch
+        except BaseException:  # an interrupt of this thread: the other calls are queued again
             with self._lock:
-                again = [call for call in batch if call is not own]
+                again = [waiter for waiter in batch if waiter is not own]
                 self._queue = dict.fromkeys(again) | self._queue
-                self._rows += sum(call.rows for call in again)
+                self._rows += sum(waiter.rows for waiter in again)
             if self._hand_over():
-                self._start()
+                self._start_thread()
             raise
         needs_thread = self._hand_over()
-        wake(batch)
+        notify(batch)
         return needs_thread
 
     def _hand_over(self) -> bool:
-        """Tell the thread that has waited longest to run; True if it is a task that has, which needs a thread."""
+        """Hand the queue to the longest-waiting caller; return whether that is a task.
+
+        A task needs a thread to run its batch.
+        """
         with self._lock:
             head = next(iter(self._queue), None)
             self._busy = head is not None
-            self._leader = head if isinstance(head, ThreadCall) else None
-        if isinstance(head, ThreadCall):
-            head.bell.release()
-        return isinstance(head, TaskCall)
+            self._leader = head if isinstance(head, ThreadWaiter) else None
+        if isinstance(head, ThreadWaiter):
+            head.wakeup.release()
+        return isinstance(head, TaskWaiter)
 
-    def _start(self) -> None:
+    def _start_thread(self) -> None:
         """Run batches in a new thread, until no task is next."""
+        name = f"batches of {self.name}"
         try:
-            threading.Thread(
-                target=self._drain, name=f"batches of {self.name}", daemon=False
-            ).start()
-        except (
-            RuntimeError
-        ):  # no thread is to be had, as at the exit of the process: better slow than never
+            threading.Thread(target=self._drain, name=name, daemon=False).start()
+        except RuntimeError:  # no thread starts at the exit of the process: block instead
             self._drain()
 
     def _drain(self) -> None:
@@ -293,74 +290,76 @@ class Batcher(Generic[Item, Answer]):
 
     # Running
 
-    def _run_alone(self, item: Item, rows: int, cost: float, turn: Turn) -> Answer:
-        """Run one item here, and measure it when the turn is over."""
-        if turn.left > cost:
-            turn.left -= cost
+    def _run_inline(self, item: _Item, rows: int, cost: float, budget: InlineBudget) -> _Answer:
+        """Run one item here, and measure the run if the budget is spent."""
+        if budget.left > cost:
+            budget.left -= cost
             return self._run([item])[0]
-        turn.left = TURN
+        budget.left = INLINE_BUDGET_SECONDS
         return self._measured([item], rows)[0]
 
-    def _compute(self, calls: Iterable[Call[Item, Answer]]) -> None:
-        """Give every call its answer or its own error: what fails together is halved until it is alone."""
+    def _compute(self, calls: Iterable[BatchWaiter[_Item, _Answer]]) -> None:
+        """Set the answer or the error of every call; halve a failing batch to isolate the error."""
         now = monotonic()
-        waiting: list[Call[Item, Answer]] = []
-        for call in calls:
-            if call.deadline <= now:
-                call.error = self._late()
-            elif not call.gone():
-                waiting.append(call)
-        if not waiting:
+        waiters: list[BatchWaiter[_Item, _Answer]] = []
+        for waiter in calls:
+            if waiter.deadline <= now:
+                waiter.error = self._late()
+            elif not waiter.gone():
+                waiters.append(waiter)
+        if not waiters:
             return
         try:
             answers = self._measured(
-                [call.item for call in waiting], sum([call.rows for call in waiting])
+                [waiter.item for waiter in waiters], sum([waiter.rows for waiter in waiters])
             )
-            for call, answer in zip(waiting, answers, strict=True):
-                call.answer = answer
+            for waiter, answer in zip(waiters, answers, strict=True):
+                waiter.answer = answer
             return
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # whatever it is, it is theirs, and this thread goes on
-            if len(waiting) == 1:
-                waiting[0].error = error
+        except BaseException as error:  # belongs to the call, not to this thread
+            if len(waiters) == 1:
+                waiters[0].error = error
                 return
-        half = len(waiting) // 2
-        self._compute(waiting[:half])
-        self._compute(waiting[half:])
+        half = len(waiters) // 2
+        self._compute(waiters[:half])
+        self._compute(waiters[half:])
 
-    def _measured(self, items: Sequence[Item], rows: int) -> Sequence[Answer]:
-        """Run, and learn how long so many rows take.
+    def _measured(self, items: Sequence[_Item], rows: int) -> Sequence[_Answer]:
+        """Run, and update the estimated seconds of runs of this size.
 
-        This thread's CPU time counts, which other work does not lengthen; the threads of
-        onnxruntime share the work evenly with it. If it waits for a device, the whole time counts.
+        This thread's CPU time counts, which other work does not lengthen; onnxruntime's threads
+        share the work evenly with it. If it waits for a device, the wall time counts.
         """
         wall, cpu = perf_counter(), _cpu_time()
         answers = self._run(items)
         cpu, wall = _cpu_time() - cpu, perf_counter() - wall
-        spent = wall if wall - cpu > _BLOCKED else cpu
+        spent = wall if wall - cpu > _BLOCKED_SECONDS else cpu
         size = rows.bit_length()
         known = self._seconds[size]
-        self._seconds[size] = max(_LEAST, spent if known == inf else known + (spent - known) / 4)
+        self._seconds[size] = max(
+            _MIN_RUN_SECONDS, spent if known == inf else known + (spent - known) / 4
+        )
         return answers
 
     def _check_room(self, waiting: int, rows: int) -> None:
         if waiting and waiting + rows > self._queue_rows:
             raise Overloaded(
-                f"{self.name!r} has {waiting} rows waiting and takes at most {self._queue_rows}: "
-                f"{rows} more were refused; try again later"
+                f"{self.name!r} has {waiting} rows waiting and accepts at most {self._queue_rows}: "
+                f"{rows} more were rejected; try again later"
             )
 
     def _late(self) -> DeadlineExceeded:
         return DeadlineExceeded(
-            f"{self.name!r} had no answer by the deadline: allow more time, or call less at once"
+            f"{self.name!r} had no answer by the deadline: "
+            "pass a longer timeout, or make fewer calls at once"
         )
 
 
-def _begin_all() -> None:
+def _reset_all() -> None:
     for batcher in list(_batchers):
-        batcher._begin()
+        batcher._reset()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_all)
+in_forked_child(_reset_all)

@@ -1,4 +1,4 @@
-"""Signature: what a decoder graph takes and gives, read from the session and the file."""
+"""DecoderIO: the inputs and outputs of a decoder graph, read from its session and file."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from conduit_lab.runtime.sessions.text_graph import read_text_graph
 
 _PAST = re.compile(r"past_key_values\.(\d+)\.(key|value)")
 _KEEP = ("num_logits_to_keep", "logits_to_keep")
-BRANCH = "use_cache_branch"  # of Optimum's merged decoders: whether there is a past
+BRANCH = "use_cache_branch"  # of Optimum's merged decoders: whether the KV cache holds tokens
 
 
 @dataclass(frozen=True)
-class Signature:
-    """Names, types and shapes of a decoder graph with a key/value cache.
+class DecoderIO:
+    """Names, types and shapes of a decoder graph with a KV cache.
 
-    `pasts` and `presents` are the cache's inputs and outputs, `shapes` (heads, width of a head) of
-    each. `whole` says that the graph attends by GroupQueryAttention, which reads and writes one
-    long buffer; else each run gives a new, longer one. `positions` is whether the graph takes
-    `position_ids`, `keep` the name of the input that says for how many tokens there are logits, or
-    nothing. `merged` is whether the graph is two decoders, one for whole prompts and one that adds
-    single tokens to a cache. `independent` is False where all rows of a run are scaled together, as
-    dynamic int8 does: then the other rows of a batch change a row's logits. `switches` are the
-    total lengths at which the graph changes what it computes. `embedded` is the number of ids that
-    have an embedding, or None where the graph does not show it.
+    `pasts` and `presents` are the inputs and outputs of the cache, `shapes` (heads, width of a
+    head) of each. `in_place` graphs attend by GroupQueryAttention, which reads and writes one long
+    buffer; the others return a new, longer cache. `positions` is whether the graph takes
+    `position_ids`, `keep` the name of the input that limits the logits to the last tokens, or "".
+    A `merged` graph holds two decoders, one for whole prompts and one for single tokens. In a graph
+    that is not `independent` all rows of a run are scaled together, as in dynamic int8: the other
+    rows of a batch change a row's logits. `switches` are the total lengths at which the graph
+    changes its computation. `embedded` is the number of IDs with an embedding, or None where the
+    graph does not show it.
     """
 
     pasts: tuple[str, ...]
@@ -49,7 +49,7 @@ class Signature:
     positions: bool
     keep: str
     merged: bool
-    whole: bool
+    in_place: bool
     independent: bool
     switches: Switches
     embedded: int | None
@@ -63,14 +63,11 @@ class Signature:
         *,
         context: int,
         switch: int | None = None,
-    ) -> Signature:
-        """Read it from an opened file; `heads` and `width` stand in where the graph leaves those
-        axes free.
+    ) -> DecoderIO:
+        """Read an opened file; `heads` and `width` stand in where the graph leaves those axes free.
 
-        Switch lengths are searched below `context`; `switch` is the one that the model's config
-        names.
-
-        Raises `ModelLoadError` naming the input or output that is missing or unknown.
+        Switch lengths are searched below `context`; `switch` is the one in the model's config.
+        Raises `ModelLoadError` naming the missing or unknown input or output.
         """
         where = display(shared.path)
         inputs, outputs = (
@@ -78,22 +75,22 @@ class Signature:
         )
         pasts = tuple(name for name in inputs if _PAST.fullmatch(name))
         known = {"input_ids", "attention_mask", "position_ids", BRANCH, *_KEEP, *pasts}
-        strange = [f"{name} ({spec})" for name, spec in inputs.items() if name not in known]
-        if strange:
+        unknown = [f"{name} ({spec})" for name, spec in inputs.items() if name not in known]
+        if unknown:
             raise ModelLoadError(
-                f"{where} wants {', '.join(strange[:4])}, which no text generator here has: wanted a decoder with "
-                "input_ids, attention_mask and past_key_values, exported as text-generation-with-past"
+                f"{where} takes {', '.join(unknown[:4])}: expected a decoder with input_ids, "
+                "attention_mask and past_key_values, exported as text-generation-with-past"
             )
         presents = tuple(name.replace("past_key_values", "present") for name in pasts)
-        wanted = ("input_ids", "attention_mask")
-        missing = [name for name in wanted if name not in inputs]
+        missing = [name for name in ("input_ids", "attention_mask") if name not in inputs]
         missing += [name for name in ("logits", *presents) if name not in outputs]
         if missing or not pasts:
+            names = ", ".join(missing[:4]) or "past_key_values.0.key"
             raise ModelLoadError(
-                f"{where} is no decoder with a cache: it has no {', '.join(missing[:4]) or 'past_key_values.0.key'}; "
+                f"{where} is no decoder with a KV cache: it has no {names}; "
                 "export it as text-generation-with-past"
             )
-        kinds = _kinds(shared.path, identity(shared.path), context, switch)
+        facts = _graph_facts(shared.path, identity(shared.path), context, switch)
         return cls(
             pasts=pasts,
             presents=presents,
@@ -106,24 +103,24 @@ class Signature:
             positions="position_ids" in inputs,
             keep=next((name for name in _KEEP if name in inputs), ""),
             merged=BRANCH in inputs,
-            whole=set(pasts) <= kinds.grouped,
-            independent=kinds.independent,
-            switches=kinds.switches,
-            embedded=kinds.embedded,
+            in_place=set(pasts) <= facts.grouped,
+            independent=facts.independent,
+            switches=facts.switches,
+            embedded=facts.embedded,
         )
 
 
 @dataclass(frozen=True)
-class _Kinds:
-    grouped: frozenset[str]  # the inputs of GroupQueryAttention
+class _GraphFacts:
+    grouped: frozenset[str]  # cache inputs of GroupQueryAttention
     independent: bool
     switches: Switches
     embedded: int | None
 
 
 @lru_cache(maxsize=64)
-def _kinds(path: Path, _: Identity, context: int, switch: int | None) -> _Kinds:
-    """Look through the graph's nodes, once for each state of the file."""
+def _graph_facts(path: Path, _: Identity, context: int, switch: int | None) -> _GraphFacts:
+    """Read the graph's nodes, once per state of the file."""
     import onnx
 
     grouped: set[str] = set()
@@ -135,14 +132,14 @@ def _kinds(path: Path, _: Identity, context: int, switch: int | None) -> _Kinds:
             grouped.update(node.input[3:5])
         independent = independent and node.op_type not in SCALED_TOGETHER
     switches = read_switches(model, nodes, context, switch)
-    return _Kinds(frozenset(grouped), independent, switches, read_text_graph(path).vocabulary)
+    return _GraphFacts(frozenset(grouped), independent, switches, read_text_graph(path).vocabulary)
 
 
 def _shape(where: str, spec: TensorSpec, heads: int | None, width: int | None) -> tuple[int, int]:
     """Return (heads, width) of one cache tensor, [batch, heads, tokens, width]."""
     if len(spec.shape) != 4:
         raise ModelLoadError(
-            f"{where} has a cache {spec.name} of {spec}: wanted [batch, heads, tokens, width]"
+            f"{where} expects the KV cache {spec.name} as [batch, heads, tokens, width], got {spec}"
         )
     own = spec.shape[1], spec.shape[3]
     found = [
@@ -151,12 +148,13 @@ def _shape(where: str, spec: TensorSpec, heads: int | None, width: int | None) -
     ]
     if found[0] is None or found[1] is None:
         raise ModelLoadError(
-            f"{where} leaves the heads of {spec.name} open ({spec}), and no config.json beside it says how many"
+            f"{where} leaves the heads of {spec.name} open ({spec}), and no config.json beside it "
+            "gives their number"
         )
     return found[0], found[1]
 
 
 def _float(where: str, spec: TensorSpec) -> Any:
     if spec.dtype not in ("float32", "float16"):
-        raise ModelLoadError(f"{where} has {spec.name} of {spec.dtype}: wanted float32 or float16")
+        raise ModelLoadError(f"{where}: {spec.name} expects float32 or float16, got {spec.dtype}")
     return np.dtype(spec.dtype)

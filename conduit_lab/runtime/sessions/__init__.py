@@ -1,1 +1,1 @@
-"""Sessions: one checked file in onnxruntime or NumPy, shared and cached."""
+"""Sessions: opened model files, shared between callers within a memory budget."""

@@ -1,10 +1,9 @@
-"""The session cache: one opened file for each content and options, shared by everyone who asks, within a budget."""
+"""SessionCache: one session per file content and options, shared, within a memory budget."""
 
 from __future__ import annotations
 
 import ctypes
 import logging
-import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 from weakref import WeakValueDictionary, ref
 
 from conduit_lab.core.errors import ModelLoadError
+from conduit_lab.core.forking import in_forked_child
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import TensorSpec
 from conduit_lab.core.trace import recorder
@@ -22,26 +22,27 @@ from conduit_lab.core.views import figures
 from conduit_lab.runtime.checks.content import TRIES, digest
 from conduit_lab.runtime.checks.graph import Graph, check
 from conduit_lab.runtime.hardware import devices
+from conduit_lab.runtime.sessions.memory import memory_bytes
 from conduit_lab.runtime.sessions.npz import Dense
-from conduit_lab.runtime.sessions.order import Order
-from conduit_lab.runtime.sessions.session import Options, Session, memory_bytes
+from conduit_lab.runtime.sessions.preloader import Preloader
+from conduit_lab.runtime.sessions.session import Options, Session
 
-log = logging.getLogger("conduit_lab")
+_log = logging.getLogger("conduit_lab")
 
-BUDGET_SHARE = 0.5  # of the machine's memory, for the weights of all loaded models
+WEIGHTS_MEMORY_SHARE = 0.5  # of the machine's memory, for the weights of all loaded models
 
-Key = tuple[str, ...]
+_Key = tuple[str, ...]  # the digest of the content, and how it is opened
 
 
 class Shared:
-    """One model file, opened. Its session may be evicted while nobody runs it; the next run opens
-    it again.
+    """One opened model file, shared by its users; thread-safe.
 
-    `key` begins with the digest of the content, and only a file with that content is opened again:
-    one that has changed is passed over for another known file. `path` is the file that held it
-    last. `inputs`, `outputs`, `metadata`, `labels`, `graph` (None for `.npz`) and `size` (bytes of
-    weights) stay known when it is evicted. `calls`, `rows` and `seconds` count what it ran, `loads`
-    how often it was opened, `hits` how often it was asked for and already there.
+    An idle session may be evicted, and the next run opens it again. `key` begins with the digest
+    of the content, and only a file with that content is opened again: a changed one is skipped for
+    another known file. `path` is the file that held the content last. `inputs`, `outputs`,
+    `metadata`, `labels`, `graph` (None for `.npz`) and `size` (bytes of weights) outlive an
+    eviction. `calls`, `rows` and `seconds` count its runs, `loads` how often it was opened, `hits`
+    the requests that found it loaded.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -51,18 +52,18 @@ class Shared:
     graph: Graph | None
     size: int = 0
 
-    def __init__(self, cache: SessionCache, key: Key, path: Path, options: Options) -> None:
+    def __init__(self, cache: SessionCache, key: _Key, path: Path, options: Options) -> None:
         self.key = key
         self.path = path
         self.options = options
-        self._paths = {path: None}  # every file that held the content, the most recent last
+        self._paths = {path: None}  # files that held the content, the most recent last
         self.calls = self.rows = self.running = self.loads = self.hits = 0
         self.seconds = 0.0
         self.used = perf_counter()
-        self.company: ref[Any] | None = None  # the `Joined` of everybody who uses it
+        self.batcher: ref[Any] | None = None  # the `ModelBatcher` of all its users
         self._cache = cache
         self._engine: Session | Dense | None = None
-        self._counting = threading.Lock()
+        self._counting = threading.Lock()  # guards the counters
         self._opening = threading.Lock()
 
     @property
@@ -72,42 +73,40 @@ class Shared:
 
     @property
     def device(self) -> str:
-        """What it runs on, such as `cpu` or `numpy`; opens it where it was evicted."""
+        """The device, such as `cpu` or `numpy`; opens an evicted session."""
         return (self._engine or self._open()).device
 
     @property
     def memory(self) -> str:
-        """Where outputs can stay for the next model, or nothing for the host's memory."""
+        """The device memory in which outputs can stay for the next model, or ""."""
         engine = self._engine
-        return (
-            f"{engine.memory} {engine.options.device}"
-            if isinstance(engine, Session) and engine.memory
-            else ""
-        )
+        if isinstance(engine, Session) and engine.memory:
+            return f"{engine.memory} {engine.options.device}"
+        return ""
 
     @property
     def state(self) -> str:
-        """The device, or "evicted" for what is not in memory now; opens nothing."""
+        """The device, or "evicted"; opens nothing."""
         engine = self._engine
         return engine.device if engine else "evicted"
 
     def statistics(self) -> str:
-        """Return what it ran so far in words: `1 024 calls, 3 072 samples, 41.2 µs a call`."""
+        """Return the counters in words: `1 024 calls, 3 072 samples, 41.2 µs per call`."""
         if not self.calls:
             return "none yet"
         calls, rows = figures.plural(self.calls, "call"), figures.plural(self.rows, "sample")
-        words = f"{calls}, {rows}, {figures.seconds(self.seconds / self.calls)} a call"
+        words = f"{calls}, {rows}, {figures.seconds(self.seconds / self.calls)} per call"
         return f"{words}, {self.fallbacks} on the CPU instead" if self.fallbacks else words
 
     @property
     def note(self) -> str:
-        """Why that is not the device that was wanted, or nothing."""
+        """The reason why the device is not the requested one, or ""."""
         engine = self._engine
         return engine.note if isinstance(engine, Session) else ""
 
     @property
     def fallbacks(self) -> int:
-        """How many runs the CPU did in the device's place, since the session was opened."""
+        """The number of runs on the CPU in the device's place, since the session was opened."""
         engine = self._engine
         return engine.fallbacks if isinstance(engine, Session) else 0
 
@@ -119,11 +118,11 @@ class Shared:
         keep: bool | None = None,
         count: bool = True,
     ) -> list[Any]:
-        """Run the model on `feeds`, which hold `rows` samples; raises what the session's `run`
-        raises.
+        """Run the model on `feeds`, which hold `rows` samples.
 
-        With `keep` the feeds may be `DeviceTensor`s; True leaves the outputs on the device too, as
-        such. `count=False` leaves the run out of the statistics: nobody asked for it.
+        With `keep` the feeds may be `DeviceTensor`s; True leaves the outputs on the device too.
+        `count=False` leaves a run that no user asked for out of the statistics. Raises what the
+        session's `run` raises.
         """
         with self._counting:
             engine = self._engine
@@ -132,7 +131,7 @@ class Shared:
         try:
             engine = engine or self._open()
             if current() is not None:
-                self.noted()
+                self.record_use()
             if keep is None or isinstance(engine, Dense):
                 return engine.run(feeds)
             return engine.run_bound(feeds, keep)
@@ -148,7 +147,7 @@ class Shared:
 
     @contextmanager
     def hold(self) -> Iterator[Session | Dense]:
-        """Give the session for a block in which it is in use, and so is not evicted."""
+        """Yield the session, which is not evicted until the block ends."""
         with self._counting:
             self.running += 1
         try:
@@ -158,35 +157,35 @@ class Shared:
                 self.running -= 1
                 self.used = perf_counter()
 
-    def noted(self) -> None:
-        """Put the use into the trace that is being recorded here: for the order, and where the CPU stands in."""
-        self._cache.order.used(self)
+    def record_use(self) -> None:
+        """Record a use, and a stand-in CPU, in the current trace; preload the next model."""
+        self._cache.preloader.record_use(self)
         if self.note and self.state == "cpu":
             recorder.annotate(device="cpu", device_fallback=self.note)
 
     @contextmanager
-    def told(self) -> Iterator[None]:
-        """Put into the caller's trace what a run in company, on whichever thread, cannot: its use, and its fallback."""
+    def recorded(self) -> Iterator[None]:
+        """Record a run on any thread in the caller's trace: its use, and its fallback."""
         if current() is None:
             yield
             return
-        self.noted()
+        self.record_use()
         before = self.fallbacks
         yield
         if self.fallbacks > before:
             recorder.annotate(device="cpu", device_fallback=self.note)
 
     def load(self) -> None:
-        """Open the session now where it was evicted."""
+        """Open the session unless it is loaded."""
         if self._engine is None:
             self._open()
 
     def close(self) -> None:
-        """Let go of the session; what still runs on it ends well."""
+        """Release the session; its running calls finish."""
         self._engine = None
 
     def found_at(self, path: Path) -> None:
-        """Remember `path` as a file that holds the content now."""
+        """Record `path` as the latest file with the content."""
         self._paths.pop(path, None)
         self._paths[path] = None
         self.path = path
@@ -201,7 +200,7 @@ class Shared:
         return engine
 
     def _find(self) -> Session | Dense:
-        """Open a known file that still holds the content, the most recent first."""
+        """Open the most recent known file that still holds the content."""
         for path in reversed(list(self._paths)):
             if _content(path) == self.key[0]:
                 engine = Dense(path) if path.suffix == ".npz" else Session(path, self.options)
@@ -209,10 +208,10 @@ class Shared:
                     self.path = path
                     return engine
         where = display(self.path)
-        what = "has become another model" if self.path.exists() else "is gone"
+        change = "has become another model" if self.path.exists() else "is gone"
         raise ModelLoadError(
-            f"{where} {what} since it was loaded, and its session was closed to save memory: "
-            f"load the file that is there now with load_model({where!r}), or with reload() of a Model"
+            f"{where} {change} since it was loaded, and its session was evicted: "
+            f"load the current file with load_model({where!r}) or model.reload()"
         )
 
     def _keep(self, engine: Session | Dense) -> None:
@@ -224,39 +223,38 @@ class Shared:
         self._engine = engine
 
     def abandon(self) -> None:
-        """Forget the session in a forked child, where its threads are not: even closing it would wait for them."""
+        """Drop the session in a forked child; closing it would wait for threads that are gone."""
         if self._engine is not None:
-            ctypes.pythonapi.Py_IncRef(
-                ctypes.py_object(self._engine)
-            )  # so that nothing ever closes it
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._engine))  # never closed
         self._engine = None
         self.running = 0
         self._counting, self._opening = threading.Lock(), threading.Lock()
 
     def __repr__(self) -> str:
-        return f"<Shared {display(self.path)} · {self.state} · {figures.size(self.size)} · {self.statistics()}>"
+        facts = (display(self.path), self.state, figures.size(self.size), self.statistics())
+        return f"<Shared {' · '.join(facts)}>"
 
 
 class SessionCache:
-    """All opened models of this process.
+    """All opened models of this process; thread-safe.
 
-    `budget` is what their weights may take in memory, in bytes: beyond it the sessions that were
-    not used for longest and are not running now are closed, and opened again at their next use.
-    `order` learns which model follows which, and opens one that was closed before it is asked for.
+    `budget` limits the bytes of their weights in memory: beyond it the least recently used idle
+    sessions are closed, and opened again at their next use. `preloader` learns which model follows
+    which, and opens an evicted one early.
     """
 
     def __init__(self, budget: int | None = None) -> None:
         self._budget = budget
         self.evictions = 0
-        self.order = Order()
+        self.preloader = Preloader()
         self._lock = threading.RLock()
-        self._shared: WeakValueDictionary[Key, Shared] = WeakValueDictionary()
+        self._shared: WeakValueDictionary[_Key, Shared] = WeakValueDictionary()  # guarded by _lock
 
     def open(self, path: Path, options: Options | None = None) -> Shared:
-        """Return the opened file; raises `ModelLoadError` or `DeviceError`."""
+        """Return the opened file. Raises `ModelLoadError` or `DeviceError`."""
         options = options or Options()
         key = _key(path, options)
-        for left in reversed(range(TRIES)):
+        for tries_left in reversed(range(TRIES)):
             with self._lock:
                 shared = self._shared.get(key)
                 if shared is None:
@@ -265,12 +263,12 @@ class SessionCache:
                     shared.hits += 1
                 shared.found_at(path)
             try:
-                shared.load()  # not under the lock: others may open other files meanwhile
+                shared.load()  # without the lock: other files open meanwhile
             except ModelLoadError:
                 before, key = key, _key(path, options)
-                if key == before or not left:
+                if key == before or not tries_left:
                     raise
-                continue  # the file was replaced between the two
+                continue  # the file was replaced after its digest was taken
             return shared
         raise AssertionError("the last try returns or raises")
 
@@ -280,28 +278,26 @@ class SessionCache:
 
     @property
     def size(self) -> int:
-        """The bytes of weights that are in memory now."""
+        """The bytes of weights in memory now."""
         return sum(shared.size for shared in self if shared.loaded)
 
     @property
     def budget(self) -> int:
-        """What the weights may take, in bytes: by default half of the machine's memory."""
+        """The limit in bytes; by default half of the machine's memory."""
         if self._budget is None:
-            self._budget = int(memory_bytes() * BUDGET_SHARE)
+            self._budget = int(memory_bytes() * WEIGHTS_MEMORY_SHARE)
         return self._budget
 
     @budget.setter
     def budget(self, size: int) -> None:
         if size <= 0:
-            raise ValueError(f"a memory budget is a positive number of bytes, got {size}")
+            raise ValueError(f"budget expects a positive number of bytes, got {size}")
         self._budget = size
         self.trim()
 
     def trim(self, keep: Shared | None = None) -> None:
-        """Close what was not used for longest, until the rest fits the budget or is in use."""
-        loaded = sorted(
-            (shared for shared in self if shared.loaded), key=lambda shared: shared.used
-        )
+        """Close the least recently used idle sessions until the rest fits the budget."""
+        loaded = sorted((each for each in self if each.loaded), key=lambda each: each.used)
         total = sum(shared.size for shared in loaded)
         for shared in loaded:
             if total <= self.budget:
@@ -310,15 +306,12 @@ class SessionCache:
                 shared.close()
                 self.evictions += 1
                 total -= shared.size
-                log.info(
-                    "%s was evicted: the loaded models went over %s",
-                    display(shared.path),
-                    self.budget,
-                )
+                where, limit = display(shared.path), figures.size(self.budget)
+                _log.info("%s was evicted: the loaded models exceed %s", where, limit)
 
 
-def _key(path: Path, options: Options) -> Key:
-    """Return what two requests must share to share a session: the content, and how it is opened."""
+def _key(path: Path, options: Options) -> _Key:
+    """Return the key under which requests share a session: the content, and how it is opened."""
     if path.suffix == ".npz":
         return (_npz_content(path), "npz")
     providers: list[Any] = devices.providers_for(options.device, options.fallback)
@@ -336,7 +329,7 @@ def _npz_content(path: Path) -> str:
 
 
 def _content(path: Path) -> str:
-    """Return the digest of a model file as it is now, or "" where it is gone or broken."""
+    """Return the current digest of a model file, or "" for a missing or broken one."""
     try:
         return _npz_content(path) if path.suffix == ".npz" else check(path).content
     except (ModelLoadError, OSError):
@@ -346,13 +339,12 @@ def _content(path: Path) -> str:
 sessions = SessionCache()
 
 
-def _forget() -> None:
-    """Start anew in a forked child: onnxruntime's threads did not come along. The next run opens the file again."""
+def _reset() -> None:
+    """Drop all sessions in a forked child; the next run opens the file again."""
     sessions._lock = threading.RLock()  # another thread may have held it
     for shared in sessions:
         shared.abandon()
-    sessions.order = Order()
+    sessions.preloader = Preloader()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+in_forked_child(_reset)

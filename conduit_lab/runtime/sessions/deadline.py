@@ -1,40 +1,55 @@
-"""Deadlines for runs: a graph that takes too long is cut, by one thread that lives while something is watched."""
+"""Deadlines of runs: one thread terminates overdue runs, and lives while runs are watched."""
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
-_LINGER = (
-    1.0  # seconds the watching thread outlives the last run: calls in a row do not start one each
-)
+from conduit_lab.core.errors import DeadlineExceeded
+from conduit_lab.core.forking import in_forked_child
+from conduit_lab.core.paths import display
+from conduit_lab.runtime.hardware import devices
+
+# the thread outlives the last run by this, so that successive calls do not start one each
+_LINGER_SECONDS = 1.0
 
 _numbers = count()
-_running: dict[int, tuple[float, Any]] = {}
+_running: dict[int, tuple[float, Any]] = {}  # deadline and run options; each change is atomic
 _changed = threading.Condition()
 _thread: threading.Thread | None = None
 _wakes_at = 0.0
 
 
 @contextmanager
-def cut_after(seconds: float, run_options: Any) -> Iterator[None]:
-    """Set `terminate` of onnxruntime's `run_options` when the block takes longer than `seconds`."""
+def cut_after(seconds: float, path: Path) -> Iterator[Any]:
+    """Yield onnxruntime's run options for a run of the file at `path`, which ends after `seconds`.
+
+    Raises `DeadlineExceeded` where the run was terminated.
+    """
     global _thread
-    number, ends_at = next(_numbers), monotonic() + seconds
-    _running[number] = (ends_at, run_options)
-    if _thread is None or ends_at < _wakes_at:
+    run_options = devices.onnxruntime().RunOptions()
+    number, deadline = next(_numbers), monotonic() + seconds
+    _running[number] = (deadline, run_options)
+    if _thread is None or deadline < _wakes_at:
         with _changed:
             if _thread is None:
                 _thread = threading.Thread(target=_watch, name="conduit_lab deadlines", daemon=True)
                 _thread.start()
             _changed.notify()
     try:
-        yield
+        yield run_options
+    except Exception as error:
+        if not run_options.terminate:
+            raise
+        raise DeadlineExceeded(
+            f"{display(path)} ran longer than {seconds:.3g} s and was cut: "
+            "give it a smaller input or a longer timeout="
+        ) from error
     finally:
         del _running[number]
 
@@ -45,29 +60,28 @@ def _watch() -> None:
     with _changed:
         while True:
             now = monotonic()
-            ends = list(_running.values())
-            for ends_at, run_options in ends:
-                if ends_at <= now:
+            runs = list(_running.values())
+            for deadline, run_options in runs:
+                if deadline <= now:
                     run_options.terminate = True
-            if ends:
+            if runs:
                 idle_since = now
-            elif now - idle_since >= _LINGER:
+            elif now - idle_since >= _LINGER_SECONDS:
                 _thread = None
-                if not _running:  # a run that began just now saw this thread and started none
+                if not _running:  # a run that began since saw this thread and started none
                     return
                 _thread = threading.current_thread()
-            later = [ends_at - now for ends_at, _ in ends if ends_at > now]
-            wait = min([_LINGER, *later])
+            later = [deadline - now for deadline, _ in runs if deadline > now]
+            wait = min([_LINGER_SECONDS, *later])
             _wakes_at = now + wait
             _changed.wait(wait)
 
 
-def _forget() -> None:
-    """Start anew in a forked child, where the watching thread does not live on."""
+def _reset() -> None:
+    """Start without runs and without a thread: it does not live on in a forked child."""
     global _changed, _thread
     _changed, _thread = threading.Condition(), None
     _running.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+in_forked_child(_reset)

@@ -1,18 +1,18 @@
-"""Dense networks in a `.npz` file, run by NumPy.
+"""Dense: a dense network from a `.npz` file, run by NumPy.
 
 A file holds a stack of layers or a single one, in one of these forms (`docs/models.md` has the
 table):
 
-- `W0, b0, W1, b1, …` with `activations`, one name a layer: `W` is [in, out], `b` is [out];
+- `W0, b0, W1, b1, …` with `activations`, one name per layer: `W` is [in, out], `b` is [out];
 - `W` and `b`, or `weights` and `bias`: [in, out] and [out];
-- `weight` and `bias`, as PyTorch has them: [out, in] and [out];
-- `coef_` and `intercept_`, as scikit-learn has them: [out, in] and [out].
+- `weight` and `bias`, as in PyTorch: [out, in] and [out];
+- `coef_` and `intercept_`, as in scikit-learn: [out, in] and [out].
 
-A single layer may have an `activation`, and a weight `[in]` with one output. A bias may be left
-out. `labels` or `classes_` are the class names in output order: they make `coef_` a classifier, and
-one sigmoid output with two of them becomes both probabilities. All arrays are plain: a file with
-Python objects in it is refused, since unpickling runs code, and so is one with arrays of other
-names, which would be left out of the answer without a word.
+A single layer may have an `activation`, and a weight `[in]` with one output. Biases are optional.
+`labels` or `classes_` are the class names in output order: they make `coef_` a classifier, and
+two of them turn one sigmoid output into both probabilities. A file with Python objects is refused,
+since unpickling runs code, and so is one with arrays of other names, which the answer would
+silently ignore.
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ import numpy as np
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, TensorSpec, describe
+from conduit_lab.core.text import first_line
 from conduit_lab.core.views import figures
 from conduit_lab.runtime.checks.content import TRIES, digest
+from conduit_lab.runtime.sessions.ort_errors import translate_library_errors
 
-MAX_BYTES = 2 * 2**30
-MAX_RATIO = 100  # weights are noise to a compressor; deflate makes 1000 bytes of zeros one
-_SMALL = 64 * 2**20  # bytes that do no harm at any ratio
-_MAX_HEADER = 2**16 + 16  # bytes; version 2 of the format could claim 4 GB for a header
+MAX_UNPACKED_BYTES = 2 * 2**30
+MAX_COMPRESSION_RATIO = 100  # weights hardly compress; deflate packs zeros a thousandfold
+_HARMLESS_BYTES = 64 * 2**20  # at any compression ratio
+_MAX_HEADER_BYTES = 2**16 + 16  # version 2 of the format could claim 4 GB for a header
 
 
 def _identity(x: Array) -> Array:
@@ -52,7 +54,7 @@ def _tanh(x: Array) -> Array:
 
 
 def _sigmoid(x: Array) -> Array:
-    """0.5 + 0.5 tanh(x / 2): the form without an overflow in exp."""
+    """Compute 0.5 + 0.5 tanh(x / 2), the form without an overflow in exp."""
     x *= 0.5
     np.tanh(x, out=x)
     x *= 0.5
@@ -61,7 +63,7 @@ def _sigmoid(x: Array) -> Array:
 
 
 def _gelu(x: Array) -> Array:
-    """Hendrycks and Gimpel 2016, the tanh form."""
+    """Compute the tanh form of Hendrycks and Gimpel, 2016."""
     inner = x * x
     inner *= 0.044715
     inner += 1
@@ -81,7 +83,7 @@ def _softmax(x: Array) -> Array:
     return x
 
 
-# Each works in place on float [batch, out], which the layer has just made, and returns it.
+# Each works in place on float [batch, out], the fresh output of a layer, and returns it.
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "identity": _identity,
     "relu": _relu,
@@ -90,22 +92,25 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": _gelu,
     "softmax": _softmax,
 }
-# a single layer: the names of its weight and bias, and whether the weight is [out, in]
+# a single layer by the name of its weight: the name of its bias, and whether it is [out, in]
 _SINGLE = {
     "W": ("b", False),
     "weights": ("bias", False),
     "weight": ("bias", True),
     "coef_": ("intercept_", True),
 }
-_FORMS = "W0, b0, W1, b1, … with activations, or one layer as W and b, weights and bias, or coef_ and intercept_"
+_FORMS = (
+    "W0, b0, W1, b1, … with activations, or one layer as W and b, weights and bias, "
+    "or coef_ and intercept_"
+)
 
 
 class Dense:
-    """A stack of dense layers; the same face as an ONNX `Session`, on NumPy.
+    """A stack of dense layers on NumPy, with the interface of an ONNX `Session`.
 
     `size` is the bytes of its weights as float32, `labels` the class names in output order or None,
-    `content` the digest of the file. Raises `ModelLoadError` for a file that is missing, broken,
-    too large, holds Python objects or does not follow the convention above.
+    `content` the digest of the file. Raises `ModelLoadError` for a file that is missing, broken or
+    too large, holds Python objects, or has none of the forms above.
     """
 
     device = "numpy"
@@ -125,7 +130,10 @@ class Dense:
         self.metadata: dict[str, str] = {}
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
-        """Return the one output, float32 `[batch, out]`, for `{"input": float32 [batch, in]}`; keeps the input."""
+        """Return one output, float32 `[batch, out]`, for `{"input": float32 [batch, in]}`.
+
+        The input is not modified.
+        """
         x = feeds["input"]
         for weight, bias, activate in self._layers:
             x = x.dot(weight)  # half the time of `@` for one small row
@@ -135,7 +143,7 @@ class Dense:
 
 
 def _read_unchanged(path: Path, where: str) -> tuple[str, dict[str, Array]]:
-    """Return the digest and the arrays of the same bytes, though the file may change."""
+    """Return the digest and the arrays of the same bytes, even if the file changes."""
     for _ in range(TRIES):
         if not path.is_file():
             raise ModelLoadError(
@@ -150,7 +158,8 @@ def _read_unchanged(path: Path, where: str) -> tuple[str, dict[str, Array]]:
 
 def _read(path: Path, where: str) -> dict[str, Array]:
     """Return the arrays of the file, after its directory was checked against the limits."""
-    try:
+    problem = f"{where} is not a readable .npz file"
+    with translate_library_errors(ModelLoadError, problem, _unreadable):
         with zipfile.ZipFile(path) as archive:
             _check_sizes(where, archive.infolist())
             for info in archive.infolist():
@@ -159,25 +168,24 @@ def _read(path: Path, where: str) -> dict[str, Array]:
                         f"{where} holds the member {info.filename!r}: only plain names are allowed"
                     )
                 with archive.open(info) as member:
-                    _check_header(where, info, io.BytesIO(member.read(_MAX_HEADER)))
+                    _check_header(where, info, io.BytesIO(member.read(_MAX_HEADER_BYTES)))
         with np.load(path, allow_pickle=False) as archive:
             if len(set(archive.files)) < len(archive.files):
                 raise ModelLoadError(
                     f"{where} holds two arrays of one name: save it again with numpy.savez"
                 )
             return {name: archive[name] for name in archive.files}
-    except ModelLoadError:
-        raise
-    except Exception as error:  # zipfile, zlib and NumPy each have their own
-        raise ModelLoadError(
-            f"{where} is not a readable .npz file ({error}): save it again with numpy.savez"
-        ) from error
+
+
+def _unreadable(error: Exception) -> str:
+    return f"{first_line(error)}; save it again with numpy.savez"
 
 
 def _check_sizes(where: str, members: list[zipfile.ZipInfo]) -> None:
-    """Refuse a file that unpacks to too much, in bytes or as a multiple of what it is; nothing was unpacked yet."""
+    """Refuse a file that unpacks to too many bytes, or to too many times its size."""
     claimed = sum(info.file_size for info in members)
-    limit = min(MAX_BYTES, max(_SMALL, MAX_RATIO * sum(info.compress_size for info in members)))
+    packed = sum(info.compress_size for info in members)
+    limit = min(MAX_UNPACKED_BYTES, max(_HARMLESS_BYTES, MAX_COMPRESSION_RATIO * packed))
     if claimed > limit:
         raise ModelLoadError(
             f"{where} unpacks to {figures.size(claimed)}: the limit is {figures.size(limit)}"
@@ -185,32 +193,30 @@ def _check_sizes(where: str, members: list[zipfile.ZipInfo]) -> None:
 
 
 def _check_header(where: str, info: zipfile.ZipInfo, member: Any) -> None:
-    """Refuse an array of Python objects, and one whose header claims more bytes than the member has."""
-    version = np.lib.format.read_magic(member)
-    read = (
-        np.lib.format.read_array_header_1_0
-        if version == (1, 0)
-        else np.lib.format.read_array_header_2_0
-    )
+    """Refuse an array of Python objects, or one that claims more bytes than its member has."""
+    formats = np.lib.format
+    version = formats.read_magic(member)
+    first = version == (1, 0)
+    read = formats.read_array_header_1_0 if first else formats.read_array_header_2_0
     shape, _, dtype = read(member)
     if dtype.hasobject:
         raise ModelLoadError(
-            f"{where} holds pickled Python objects in {info.filename!r}, which are refused because unpickling runs "
-            "code: save plain arrays of numbers or strings"
+            f"{where} holds pickled Python objects in {info.filename!r}: unpickling runs code; "
+            "save plain arrays of numbers or strings"
         )
-    claimed = math.prod(shape) * max(
-        dtype.itemsize, 1
-    )  # empty strings take no bytes, and a loop over them for ever
+    # empty strings take no bytes, and reading 2**62 of them never ends
+    claimed = math.prod(shape) * max(dtype.itemsize, 1)
     if claimed > info.file_size:
         raise ModelLoadError(
-            f"{where}: {info.filename!r} claims {figures.size(claimed)} and has {figures.size(info.file_size)}"
+            f"{where}: {info.filename!r} claims {figures.size(claimed)} "
+            f"and has {figures.size(info.file_size)}"
         )
 
 
 def _layers(
     where: str, arrays: dict[str, Array], labels: list[str] | None
 ) -> list[tuple[Array, Array, str]]:
-    """Return (weight [in, out], bias [out], activation) of each layer, float32, checked against each other."""
+    """Return (weight [in, out], bias [out], activation) of each layer, as float32."""
     layers: list[tuple[Array, Array]] = []
     for name, bias in _form(where, arrays):
         layers.append(_layer(where, arrays, name, bias, layers[-1][0].shape[1] if layers else None))
@@ -225,7 +231,8 @@ def _layers(
         activations = ["identity"] * len(layers)
     if len(activations) != len(layers) or not set(activations) <= ACTIVATIONS.keys():
         raise ModelLoadError(
-            f"{where} wants {len(layers)} activations out of {', '.join(ACTIVATIONS)}; got {', '.join(activations)}"
+            f"{where} expects {len(layers)} activations out of {', '.join(ACTIVATIONS)}, "
+            f"got {', '.join(activations) or 'none'}"
         )
     if labels is not None and len(labels) == 2 and outputs == 1 and activations[-1] == "sigmoid":
         # [1 - p, p] of p = sigmoid(z) is the softmax of [0, z]
@@ -235,7 +242,7 @@ def _layers(
 
 
 def _form(where: str, arrays: dict[str, Array]) -> list[tuple[str, str]]:
-    """Return the names of each layer's weight and bias; refuse a file of two forms, or with arrays of other names."""
+    """Return the names of each layer's weight and bias; refuse mixed forms and other names."""
     numbers = sorted(int(name[1:]) for name in arrays if re.fullmatch("W(0|[1-9][0-9]{0,5})", name))
     single = [name for name in _SINGLE if name in arrays]
     if numbers and not single and numbers == list(range(len(numbers))):
@@ -244,7 +251,7 @@ def _form(where: str, arrays: dict[str, Array]) -> list[tuple[str, str]]:
         names, activation = [(single[0], _SINGLE[single[0]][0])], "activation"
     else:
         raise ModelLoadError(
-            f"{where} wants arrays {_FORMS}; it has {', '.join(sorted(arrays)) or 'nothing'}"
+            f"{where} expects arrays {_FORMS}, got {', '.join(sorted(arrays)) or 'none'}"
         )
     other = sorted(
         arrays.keys()
@@ -254,8 +261,8 @@ def _form(where: str, arrays: dict[str, Array]) -> list[tuple[str, str]]:
     if other:
         known = f"{names[0][0]}, {names[0][1]}, {activation}, labels and classes_"
         raise ModelLoadError(
-            f"{where} holds {', '.join(other)}, which would have no part in the answer: "
-            f"wanted {known} at most; save it without them, a scaler folded into the first layer"
+            f"{where} holds {', '.join(other)}, which the answer would ignore: "
+            f"expected {known} at most; save it without them, a scaler folded into the first layer"
         )
     return names
 
@@ -263,18 +270,17 @@ def _form(where: str, arrays: dict[str, Array]) -> list[tuple[str, str]]:
 def _layer(
     where: str, arrays: dict[str, Array], name: str, bias_name: str, inputs: int | None
 ) -> tuple[Array, Array]:
-    """Return one layer's weight [in, out] and bias [out] as float32; `inputs` is what the layer before gives."""
+    """Return one layer's weight [in, out] and bias [out] as float32, for this many `inputs`."""
     weight, bias = arrays[name], arrays.get(bias_name)
-    shapes = f"{name} {list(weight.shape)}" + (
-        "" if bias is None else f" and {bias_name} {list(bias.shape)}"
-    )
+    given = {name: weight} if bias is None else {name: weight, bias_name: bias}
+    shapes = " and ".join(f"{key} {list(array.shape)}" for key, array in given.items())
     single, transposed = name in _SINGLE, _SINGLE.get(name, ("", False))[1]
-    if any(array.dtype.kind not in "fiu" for array in (weight, bias) if array is not None):
-        kinds = ", ".join(str(array.dtype) for array in (weight, bias) if array is not None)
-        raise ModelLoadError(f"{where} has {shapes} of {kinds}; wanted float32")
+    if any(array.dtype.kind not in "fiu" for array in given.values()):
+        kinds = ", ".join(str(array.dtype) for array in given.values())
+        raise ModelLoadError(f"{where} expects {shapes} of float32, got {kinds}")
     if name == "weight" and weight.ndim == 2 and 1 < weight.shape[0] == weight.shape[1]:
         raise ModelLoadError(
-            f"{where} has {shapes}: PyTorch's [out, in] cannot be told from [in, out] where they are equal; "
+            f"{where} has {shapes}: a square weight may be [out, in], as in PyTorch, or [in, out]; "
             "save it as W, which is [in, out]"
         )
     if single and weight.ndim == 1:
@@ -288,25 +294,26 @@ def _layer(
     fits = inputs is None or weight.shape[:1] == (inputs,)
     if weight.ndim != 2 or weight.size == 0 or not fits or bias.shape != weight.shape[1:]:
         axes = [str(inputs or "in"), "out"]
-        wanted = ", ".join(reversed(axes) if transposed else axes)
+        expected = ", ".join(reversed(axes) if transposed else axes)
         raise ModelLoadError(
-            f"{where} has {shapes}; wanted {name} [{wanted}] and {bias_name} [out]"
+            f"{where} expects {name} [{expected}] and {bias_name} [out], got {shapes}"
         )
     with np.errstate(over="ignore"):
         layer = np.ascontiguousarray(weight, np.float32), bias.astype(np.float32)
     if not all(np.isfinite(array).all() for array in layer):
         raise ModelLoadError(
-            f"{where} has {shapes} and values that are not finite in float32 (NaN, inf or too large)"
+            f"{where} has {shapes} with values that are not finite in float32 "
+            "(NaN, inf or too large)"
         )
     return layer
 
 
 def _labels(where: str, arrays: dict[str, Array]) -> list[str] | None:
-    """Return the class names, numbers as text, or None where the file has none."""
+    """Return the class names, numbers as text, or None."""
     keys = [key for key in ("labels", "classes_") if key in arrays]
     if len(keys) == 2:
         raise ModelLoadError(
-            f"{where} holds both labels and classes_: keep the one whose names a person should read"
+            f"{where} holds both labels and classes_: keep the one with readable names"
         )
     return _names(where, arrays, keys[0]) if keys else None
 
@@ -316,6 +323,6 @@ def _names(where: str, arrays: dict[str, Array], key: str) -> list[str]:
     names = arrays[key]
     if names.ndim != 1 or names.dtype.kind not in "Ubiuf":
         raise ModelLoadError(
-            f"{where} has {key} {describe(names)}; wanted a list of names or numbers"
+            f"{where} expects {key} as a list of names or numbers, got {describe(names)}"
         )
     return [str(name) for name in names]

@@ -1,13 +1,10 @@
-"""Loading an ONNX file: checked first, then one onnxruntime session, with the CPU to fall back on."""
+"""Session: one checked ONNX file in onnxruntime, with the CPU as fallback."""
 
 from __future__ import annotations
 
 import logging
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,6 @@ import numpy as np
 
 from conduit_lab.core.errors import (
     ConduitError,
-    DeadlineExceeded,
     DeviceError,
     ModelInputError,
     ModelLoadError,
@@ -23,22 +19,28 @@ from conduit_lab.core.errors import (
 )
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, TensorSpec
+from conduit_lab.core.text import first_line
 from conduit_lab.core.trace import recorder
-from conduit_lab.core.views import figures
 from conduit_lab.runtime.checks import external
 from conduit_lab.runtime.checks.content import TRIES
-from conduit_lab.runtime.checks.graph import Graph, check, first_line
+from conduit_lab.runtime.checks.graph import Graph, check
 from conduit_lab.runtime.hardware import devices
 from conduit_lab.runtime.sessions.deadline import cut_after
+from conduit_lab.runtime.sessions.memory import limit_arena
+from conduit_lab.runtime.sessions.ort_errors import (
+    input_error,
+    load_reason,
+    run_error,
+    run_reason,
+    translate_library_errors,
+)
 from conduit_lab.runtime.sessions.tensor import DeviceTensor
 
-log = logging.getLogger("conduit_lab")
+_log = logging.getLogger("conduit_lab")
 
-LOOP_SECONDS = 300.0  # a graph with a Loop is cut after this, unless its `timeout` says otherwise
-MEMORY_SHARE = 0.8  # of the machine's memory: what all runs on the CPU may ask for together
-FAILURES = 3  # runs that fail on a device in a row before the model stays on the CPU
+LOOP_TIMEOUT_SECONDS = 300.0  # of a run of a graph with a Loop, unless `timeout` is given
+MAX_DEVICE_FAILURES = 3  # in a row, before a session stays on the CPU
 
-# onnxruntime's type names that NumPy has too
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -62,29 +64,6 @@ _LEVELS = {
     "all": "ORT_ENABLE_ALL",
 }
 
-
-# Before the reason onnxruntime puts a code, the path, and a place in its own source
-_NOISE = tuple(
-    re.compile(pattern, re.DOTALL)
-    for pattern in (
-        r"^\[ONNXRuntimeError\] : \d+ : \w+ : ",
-        r"^Load model from .*? failed: ?",
-        r"^/\S+:\d+ .*?\) (?=[A-Z])",
-    )
-)
-# The words of a reason, and the next step
-_STEPS = (
-    (
-        r"No Op registered|is not a registered function|Could not find an implementation|Custom Op",
-        "update onnxruntime, or register the operator's library with register_custom_ops(path)",
-    ),
-    (
-        r"Unsupported model IR version|Opset \d+ is under development|max supported",
-        "update onnxruntime",
-    ),
-    (r"Missing opset", "it may be cut short: copy it again"),
-)
-
 _custom_ops: list[str] = []
 
 
@@ -92,27 +71,24 @@ def register_custom_ops(library: str | Path) -> None:
     """Let models that are opened from now on use the operators of a shared library.
 
     A library is code that runs in this process: only this call names one, never a model file.
-    Raises `ModelLoadError` for a file that is not there, or that onnxruntime cannot load.
+    Raises `ModelLoadError` for a missing file, or one that onnxruntime cannot load.
     """
     path = str(Path(library).resolve())
     if not Path(path).is_file():
         raise ModelLoadError(f"no library of operators at {path}: check the path")
-    try:
+    with translate_library_errors(ModelLoadError, f"{path} is no library of operators"):
         devices.onnxruntime().SessionOptions().register_custom_ops_library(path)
-    except Exception as error:
-        raise ModelLoadError(f"{path} is no library of operators: {first_line(error)}") from error
     if path not in _custom_ops:
         _custom_ops.append(path)
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a model file is opened.
+    """How to open a model file.
 
-    `device` is "auto" or a name of `devices()`, such as "cuda:1". `fallback` says whether the CPU
-    may stand in for it: by default it may for "auto" and not for a device that was asked for.
-    `threads` are those inside of one run (0: onnxruntime's choice), `graph_level` is disable,
-    basic, extended or all, `timeout` the seconds a run may take.
+    `device` is "auto" or a name of `devices()`, such as "cuda:1". `fallback` allows the CPU to
+    stand in for it: by default for "auto" only. `threads` is the number per run (0: onnxruntime's
+    choice), `graph_level` is disable, basic, extended or all, `timeout` the seconds per run.
     """
 
     device: str = "auto"
@@ -128,11 +104,11 @@ class Options:
 
 
 class Session:
-    """One ONNX graph in onnxruntime, ready to run.
+    """One ONNX graph in onnxruntime, ready to run; thread-safe.
 
-    `device` says what it really runs on, `note` why that is not what was wanted, `fallbacks` how
-    many runs the CPU did in its place. Raises `ModelLoadError` for a file that is missing, broken
-    or refused, `DeviceError` for a device that is not here.
+    `device` is the device in use, `note` the reason where it is not the requested one,
+    `fallbacks` the number of runs on the CPU in its place. Raises `ModelLoadError` for a file that
+    is missing, broken or refused, `DeviceError` for a device that is not here.
     """
 
     labels: list[str] | None = None
@@ -146,22 +122,22 @@ class Session:
         self._on_cpu: Session | None = None
         self.graph, self._session = self._open_unchanged()
         self.size, self.content = self.graph.size, self.graph.content
-        self._limit = self.options.timeout or (LOOP_SECONDS if self.graph.endless else None)
-        try:
+        self._timeout = self.options.timeout or (
+            LOOP_TIMEOUT_SECONDS if self.graph.endless else None
+        )
+        with translate_library_errors(
+            ModelLoadError, f"{display(path)} has unreadable names or metadata"
+        ):
             self.inputs = tuple(_spec(value, self.graph) for value in self._session.get_inputs())
             self.outputs = tuple(_spec(value, self.graph) for value in self._session.get_outputs())
             self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        except UnicodeDecodeError as error:
-            raise ModelLoadError(
-                f"{display(path)} has a name in it that is no text: {error}"
-            ) from error
         number = self.options.device.partition(":")[2]
-        self._number = int(number) if number.isdigit() else 0
+        self._device_number = int(number) if number.isdigit() else 0
         self._names = [spec.name for spec in self.outputs]
         self.device = devices.name_of(self._session.get_providers()[0])
 
     def _open_unchanged(self) -> tuple[Graph, Any]:
-        """Return the checked graph and the session of the same bytes, though the file may change."""
+        """Return the checked graph and the session of the same bytes, even if the file changes."""
         for _ in range(TRIES):
             graph = check(self.path)
             session = self._open(graph)
@@ -172,56 +148,56 @@ class Session:
         )
 
     def _open(self, graph: Graph) -> Any:
-        """Return onnxruntime's session on the best device that takes the model."""
-        wanted = devices.providers_for(self.options.device, self.options.fallback)
-        first = devices.name_of(wanted[0])
-        for start in range(len(wanted)):
+        """Return onnxruntime's session on the best device that accepts the model."""
+        providers = devices.providers_for(self.options.device, self.options.fallback)
+        first = devices.name_of(providers[0])
+        for start in range(len(providers)):
             try:
-                session = self._create(graph, wanted[start:])
-            except Exception as error:  # onnxruntime's own exceptions have no common base
-                self.note = self.note or f"{first} cannot load it: {first_line(error)}"
-                if start + 1 < len(wanted) and self.options.may_fall_back:
+                with translate_library_errors(
+                    ModelLoadError, f"{display(self.path)} cannot be loaded", load_reason
+                ):
+                    session = self._create(graph, providers[start:])
+            except ModelLoadError as error:
+                reason = first_line(error.__cause__ or error)
+                self.note = self.note or f"{first} cannot load it: {reason}"
+                if start + 1 < len(providers) and self.options.may_fall_back:
                     continue
-                raise ModelLoadError(
-                    f"{display(self.path)} cannot be loaded: {_refusal(error)}"
-                ) from error
-            got = devices.name_of(session.get_providers()[0])
-            if got != first:
-                self.note = (
-                    self.note or f"onnxruntime did not load {first}"
-                )  # it may leave one out without an error
-                if not self.options.may_fall_back:
-                    raise DeviceError(
-                        f"{display(self.path)} would run on {got}: {self.note}; or pass fallback=True"
-                    )
-                log.warning("%s runs on %s: %s", display(self.path), got, self.note)
-            elif got == "cpu" and self.options.device not in ("auto", "cpu"):
-                self.note = devices.why_not(self.options.device, got)
-                log.warning("%s runs on the CPU: %s", display(self.path), self.note)
-            else:
-                self.note = self.note or devices.why_not(self.options.device, got)
+                raise
+            self._explain_device(first, devices.name_of(session.get_providers()[0]))
             return session
-        raise AssertionError("there is always the CPU")
+        raise AssertionError("the CPU is always among the providers")
+
+    def _explain_device(self, first: str, got: str) -> None:
+        """Note why the session is not on the requested device; refuse that without a fallback."""
+        where = display(self.path)
+        if got != first:  # onnxruntime may leave a provider out without an error
+            self.note = self.note or f"onnxruntime did not load {first}"
+            if not self.options.may_fall_back:
+                raise DeviceError(f"{where} would run on {got}: {self.note}; or pass fallback=True")
+            _log.warning("%s runs on %s: %s", where, got, self.note)
+        elif got == "cpu" and self.options.device not in ("auto", "cpu"):
+            self.note = devices.why_not(self.options.device, got)
+            _log.warning("%s runs on the CPU: %s", where, self.note)
+        else:
+            self.note = self.note or devices.why_not(self.options.device, got)
 
     def _create(self, graph: Graph, providers: list[Any]) -> Any:
         ort = devices.onnxruntime()
-        _cap_memory()
+        limit_arena()
         options = ort.SessionOptions()
-        options.log_severity_level = 4  # what fails is raised, with its reason
+        options.log_severity_level = 4  # a failure is raised, with its reason
         options.intra_op_num_threads = self.options.threads
         options.graph_optimization_level = getattr(
             ort.GraphOptimizationLevel, _LEVELS[self.options.graph_level]
         )
         options.add_session_config_entry("session.use_env_allocators", "1")
-        options.add_session_config_entry(
-            "session.use_device_allocator_for_initializers", "1"
-        )  # freed at an unload
+        # weights outside of the arena are freed with their session
+        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         for library in _custom_ops:
             options.register_custom_ops_library(library)
-        without = list(graph.unsafe) or None
         with external.mapped(self.path, graph.parts) as files:
-            # given as bytes to copy: a file that onnxruntime maps itself changes answers when it is
-            # written to, and ends the process when it is cut; older versions have no such call
+            # Pass the bytes for copying: a file that onnxruntime maps itself changes answers when
+            # written to, and kills the process when truncated. Older versions lack the call.
             give = getattr(options, "add_external_initializers_from_files_in_memory", None)
             if files and give and [devices.name_of(provider) for provider in providers] == ["cpu"]:
                 give(list(files), list(files.values()), [len(file) for file in files.values()])
@@ -229,21 +205,22 @@ class Session:
                 str(self.path),
                 options,
                 providers=providers,
-                disabled_optimizers=without,
+                disabled_optimizers=list(graph.unsafe) or None,
                 enable_fallback=0,
             )
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
-        """Return the outputs in their order for one dict of input arrays.
+        """Return the outputs in graph order for one dict of input arrays.
 
-        Raises `ModelInputError` for what the graph does not take, `DeadlineExceeded` for a run that
-        was cut, and `ModelRunError` for one that failed, on the CPU too where it may fall back.
+        Raises `ModelInputError` for an input that the graph refuses, `DeadlineExceeded` for a run
+        past its timeout, and `ModelRunError` for a failed run, after the CPU where it may stand in.
         """
         try:
-            if self._limit is None:
+            if self._timeout is None:
                 outputs: list[Array] = self._session.run(self._names, feeds)
             else:
-                outputs = self._run_watched(self._limit, feeds)
+                with cut_after(self._timeout, self.path) as run_options:
+                    outputs = self._session.run(self._names, feeds, run_options)
         except Exception as error:
             return self._recover(feeds, error)
         self._failures = 0
@@ -251,16 +228,16 @@ class Session:
 
     @property
     def memory(self) -> str:
-        """The name that onnxruntime has for the device's own memory, where outputs can stay; or nothing."""
+        """The device memory in which outputs can stay, by onnxruntime's name, or ""."""
         return _MEMORIES.get(self.device, "")
 
     def run_bound(self, feeds: Mapping[str, Any], keep: bool) -> list[Any]:
-        """Run on arrays and `DeviceTensor`s, without copying those; `keep` leaves the outputs where
-        they are computed.
+        """Run on arrays and `DeviceTensor`s without copying those.
 
-        Raises what `run` raises.
+        `keep` leaves the outputs in device memory. Raises what `run` raises.
         """
         binding = self._session.io_binding()
+        memory, number = (self.memory, self._device_number) if keep else ("cpu", 0)
         try:
             for name, value in feeds.items():
                 if isinstance(value, DeviceTensor):
@@ -268,74 +245,51 @@ class Session:
                 else:
                     binding.bind_cpu_input(name, value)
             for name in self._names:
-                binding.bind_output(
-                    name, self.memory if keep else "cpu", self._number if keep else 0
-                )
+                binding.bind_output(name, memory, number)
             self._session.run_with_iobinding(binding)
+            self._failures = 0
         except Exception as error:
             return self._recover({name: np.asarray(value) for name, value in feeds.items()}, error)
         values = [DeviceTensor(value) for value in binding.get_outputs()]
         return values if keep else [np.asarray(value) for value in values]
 
-    def _run_watched(self, seconds: float, feeds: Mapping[str, Array]) -> list[Array]:
-        options = devices.onnxruntime().RunOptions()
-        with cut_after(seconds, options):
-            try:
-                outputs: list[Array] = self._session.run(self._names, feeds, options)
-            except Exception as error:
-                if options.terminate:
-                    raise DeadlineExceeded(
-                        f"{display(self.path)} ran longer than {seconds:.3g} s and was cut: "
-                        "give it a smaller input or a longer timeout="
-                    ) from error
-                raise
-        return outputs
-
     def _recover(self, feeds: Mapping[str, Array], error: Exception) -> list[Array]:
-        """Run once more on the CPU where a device failed, or raise what the caller can act on."""
-        state = devices.onnxruntime().capi.onnxruntime_pybind11_state
+        """Run again on the CPU after a device failure, or raise the translated error."""
         if isinstance(error, ConduitError):
             raise error
-        if isinstance(
-            error, UnicodeEncodeError | state.InvalidArgument
-        ):  # the first: a lone surrogate
-            raise ModelInputError(f"the graph refused its input: {first_line(error)}") from error
+        refused = input_error(error, self.device)
+        if refused is not None:
+            raise refused from error
         if self.device != "cpu" and self.options.may_fall_back:
             return self._run_on_cpu(feeds, error)
-        # a kernel's complaint about a value, such as an index out of range, comes as this one too
-        if (
-            isinstance(error, state.RuntimeException)
-            and self.device == "cpu"
-            and not _is_memory(error)
-        ):
-            raise ModelInputError(f"the graph refused its input: {first_line(error)}") from error
-        raise ModelRunError(
-            f"{display(self.path)} failed on {self.device}: {_reason(error)}"
-        ) from error
+        raise run_error(self.path, self.device, error) from error
 
     def _run_on_cpu(self, feeds: Mapping[str, Array], error: Exception) -> list[Array]:
         if self._on_cpu is None:
             self._on_cpu = self._same_on_cpu(error)
-        outputs = self._on_cpu.run(feeds)  # raises where the input is to blame
+        outputs = self._on_cpu.run(feeds)  # raises where the input is at fault
         self.fallbacks += 1
         self._failures += 1
-        failed_on, self.note = self.device, f"{self.device} failed: {_reason(error)}"
+        failed_on, self.note = self.device, f"{self.device} failed: {run_reason(error)}"
         recorder.annotate(device="cpu", device_fallback=self.note)
         if self.fallbacks == 1:
-            log.warning("%s was run on the CPU: %s", display(self.path), self.note)
-        if self._failures >= FAILURES:
+            _log.warning("%s was run on the CPU: %s", display(self.path), self.note)
+        if self._failures >= MAX_DEVICE_FAILURES:
             self._session, self.device = self._on_cpu._session, "cpu"
-            log.warning(
+            _log.warning(
                 "%s stays on the CPU: %s failed %d times in a row",
                 display(self.path),
                 failed_on,
-                FAILURES,
+                MAX_DEVICE_FAILURES,
             )
         return outputs
 
     def _same_on_cpu(self, error: Exception) -> Session:
-        """Return a session of the same bytes on the CPU."""
-        failed = f"{display(self.path)} failed on {self.device} ({_reason(error)}), and the CPU cannot stand in: "
+        """Open the same bytes on the CPU."""
+        failed = (
+            f"{display(self.path)} failed on {self.device} ({run_reason(error)}), "
+            "and the CPU cannot stand in: "
+        )
         try:
             session = Session(self.path, replace(self.options, device="cpu"))
         except ModelLoadError as problem:
@@ -347,59 +301,6 @@ class Session:
         return session
 
 
-@cache
-def _cap_memory() -> None:
-    """Give all sessions one arena on the CPU with a limit, so that a graph which asks for too much
-    fails by itself.
-
-    Without it the system lets a process ask for more than there is, and ends the process.
-    """
-    ort = devices.onnxruntime()
-    memory = ort.OrtMemoryInfo(
-        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
-    )
-    limit = int(memory_bytes() * MEMORY_SHARE)
-    # 1: grow by what is asked for, not by powers of two
-    ort.create_and_register_allocator(
-        memory, ort.OrtArenaCfg({"max_mem": limit, "arena_extend_strategy": 1})
-    )
-
-
-def memory_bytes() -> int:
-    """Return the memory that this process may use, in bytes: the machine's, or the container's where that is less."""
-    total = (
-        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if hasattr(os, "sysconf")
-        else 8 * 2**30
-    )
-    limit = Path("/sys/fs/cgroup/memory.max")
-    try:
-        return min(total, int(limit.read_text()))
-    except (OSError, ValueError):  # no cgroup, or "max"
-        return total
-
-
-def _is_memory(error: Exception) -> bool:
-    """Tell whether onnxruntime complains about memory; it has no exception of its own for it."""
-    text = str(error).lower()
-    return any(
-        words in text
-        for words in ("allocate memory", "memory of", "out of memory", "bad_alloc", "bad alloc")
-    )
-
-
-def _reason(error: Exception) -> str:
-    """Return why a run failed, and for want of memory how much was asked for."""
-    if not _is_memory(error):
-        return first_line(error)
-    asked = re.search(r"requested (?:bytes of|buffer of size) (\d+)", str(error))
-    return (
-        f"it asked for {figures.size(int(asked[1]))} more memory than it may have"
-        if asked
-        else "out of memory"
-    )
-
-
 def _spec(value: Any, graph: Graph) -> TensorSpec:
     """Return the spec of an onnxruntime input or output; an unnamed free axis is called `?`."""
     shape = tuple(axis if isinstance(axis, int) else axis or "?" for axis in value.shape)
@@ -407,22 +308,13 @@ def _spec(value: Any, graph: Graph) -> TensorSpec:
     return TensorSpec(value.name, _DTYPES.get(value.type, value.type), shape, not unranked)
 
 
-def _refusal(error: Exception) -> str:
-    """Return why onnxruntime refused a file, without its own codes and paths, and the next step."""
-    text = str(error).strip()
-    for noise in _NOISE:
-        text = noise.sub("", text, count=1)
-    text = " ".join(text.split())[:300].rstrip(".; ")
-    return f"{text}; {next((step for words, step in _STEPS if re.search(words, text)), 'export it again')}"
-
-
 def native(array: Array) -> Array:
-    """Return `array` in the machine's byte order; onnxruntime reads a foreign one as garbage, without an error."""
+    """Return `array` in native byte order: onnxruntime misreads another one without an error."""
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def dtype_of(spec: TensorSpec) -> np.dtype[Any]:
-    """Return NumPy's dtype for a spec; `ModelInputError` for a type that NumPy does not have."""
+    """Return NumPy's dtype for a spec; `ModelInputError` for a type that NumPy lacks."""
     if spec.dtype == "str":
         return np.dtype(object)
     try:

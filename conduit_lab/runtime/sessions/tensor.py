@@ -1,4 +1,4 @@
-"""DeviceTensor: an array that stays where it was computed."""
+"""DeviceTensor: an array that stays in the memory of the device that computed it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from conduit_lab.core.spec import Array
 
 
 class DeviceTensor:
-    """One output in the memory of a device, for the next model there; NumPy gets a copy when it
-    asks for one.
+    """One output in a device's memory, for the next model there; NumPy gets a copy on demand.
 
-    `value` is onnxruntime's OrtValue; `single` says that the one row in it is one sample. `copied`
-    says whether it has come to the host's memory.
+    `value` is onnxruntime's OrtValue. `single` marks one row that is one sample, `copied` a
+    tensor whose copy is in host memory.
     """
 
     def __init__(self, value: Any, single: bool = False) -> None:
@@ -26,7 +25,7 @@ class DeviceTensor:
 
     @property
     def copied(self) -> bool:
-        """Whether a copy lies in the host's memory."""
+        """Whether host memory holds a copy."""
         return self._array is not None
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:

@@ -1,4 +1,4 @@
-"""TextGraph: the sizes that a text model's ONNX file knows, read from its graph."""
+"""TextGraph: the sizes that the ONNX graph of a text model states."""
 
 from __future__ import annotations
 
@@ -14,28 +14,22 @@ import numpy as np
 from conduit_lab.core.spec import Array
 from conduit_lab.runtime.checks.content import Identity, identity
 from conduit_lab.runtime.hardware import devices
-from conduit_lab.runtime.sessions.session import _cap_memory
+from conduit_lab.runtime.sessions.memory import limit_arena
 
 _LOOKUPS = ("Gather", "GatherBlockQuantized")  # a row of a table per index
-_SAME_ROWS = (
-    "Identity",
-    "Cast",
-    "DequantizeLinear",
-)  # nodes that may lie between a table and its lookup
-_IDS = np.array(
-    [[1009, 907, 803, 701]]
-)  # far from the ids of padding, and never one more than the last
-_MAX_NODES = 256  # that compute the indices of one lookup: those of positions have about twenty
-_MAX_ITEMS = 2**17  # of a constant among them: more is a weight
+_SAME_ROWS = ("Identity", "Cast", "DequantizeLinear")  # allowed between a table and its lookup
+# far from the ids of padding, and no id follows the one before
+_IDS = np.array([[1009, 907, 803, 701]])
+_MAX_NODES = 256  # that compute the indices of one lookup; those of positions have about twenty
+_MAX_ELEMENTS = 2**17  # of a constant among them; a larger one is a weight
 
 
 @dataclass(frozen=True)
 class TextGraph:
-    """The outputs and tables of a graph that takes `input_ids`; None for a size that it does not
-    state.
+    """The outputs and tables of a graph that takes `input_ids`; None for a size it does not state.
 
     `inputs` are names, `outputs` (rank, width) by name: the width is the last axis where the graph
-    fixes it. `vocabulary` is the number of rows in the table of tokens, `positions` the most tokens
+    fixes it. `vocabulary` is the number of rows of the token table, `positions` the most tokens
     that the table of absolute positions has room for.
     """
 
@@ -46,7 +40,7 @@ class TextGraph:
 
 
 def read_text_graph(path: Path) -> TextGraph:
-    """Read a graph, once per state of its file; a missing or broken one states nothing."""
+    """Read a graph, once per state of its file; a missing or broken file states nothing."""
     return _read(path, identity(path)) if path.is_file() else TextGraph()
 
 
@@ -81,8 +75,8 @@ class _Lookups:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._nodes = list(model.graph.node)
-        self._makers = {
-            name: place for place, node in enumerate(self._nodes) for name in node.output
+        self._producers = {
+            name: index for index, node in enumerate(self._nodes) for name in node.output
         }
         self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         constants = (node for node in self._nodes if node.op_type == "Constant")
@@ -94,9 +88,10 @@ class _Lookups:
     def sizes(self) -> tuple[int | None, int | None]:
         """Return the rows of the token table and the room of the position table.
 
-        The tables are known by their indices, which a graph without weights computes for two short
-        texts: those of the token table are the texts' ids, those of a position table grow by one
-        per token. The first index is the offset that the tables of RoBERTa and BART begin with.
+        A table is recognized by its indices, which the graph without weights computes for two
+        short texts: those of the token table equal the token ids, those of a position table grow
+        by one per token. The first index is the offset at which the position tables of RoBERTa
+        and BART begin.
         """
         vocabulary, positions = [], []
         for rows, name in self._tables():
@@ -108,12 +103,10 @@ class _Lookups:
             elif (len(short), len(long)) == (3, 4) and {*np.diff(short), *np.diff(long)} == {1}:
                 positions.append(rows - int(long[0]))
         for node in self._nodes:
-            if (
-                node.op_type == "EmbedLayerNormalization" and len(node.input) < 9
-            ):  # onnxruntime's: counts from 0
-                tables = [
-                    self._tensors[name].dims for name in node.input[2:4] if name in self._tensors
-                ]
+            # onnxruntime's own operator counts positions from 0
+            if node.op_type == "EmbedLayerNormalization" and len(node.input) < 9:
+                names = [name for name in node.input[2:4] if name in self._tensors]
+                tables = [self._tensors[name].dims for name in names]
                 vocabulary += [dims[0] for dims in tables[:1]]
                 positions += [dims[0] for dims in tables[1:]]
         return min(vocabulary, default=None), min((n for n in positions if n > 0), default=None)
@@ -127,13 +120,15 @@ class _Lookups:
                 continue
             seen.add(tuple(node.input[:2]))
             name = node.input[0]
-            while name in self._makers and self._nodes[self._makers[name]].op_type in _SAME_ROWS:
-                name = self._nodes[self._makers[name]].input[0]
+            while (
+                name in self._producers and self._nodes[self._producers[name]].op_type in _SAME_ROWS
+            ):
+                name = self._nodes[self._producers[name]].input[0]
             if name in self._tensors and len(self._tensors[name].dims) == 2:
                 yield self._tensors[name].dims[0], node.input[1]
 
     def _indices(self, name: str, ids: Array) -> Array | None:
-        """Return the indices called `name` for a text of these ids; None where more than ids and masks makes them."""
+        """Return the indices called `name` for these token ids; None if they need other inputs."""
         part = self._part(name)
         if part is None:
             return None
@@ -144,52 +139,50 @@ class _Lookups:
         }
         try:
             session = _session(part)
-            wanted = {
+            dtypes = {
                 i.name: np.int32 if i.type == "tensor(int32)" else np.int64
                 for i in session.get_inputs()
             }
             found: Array = session.run(
-                None, {key: feeds[key].astype(dtype) for key, dtype in wanted.items()}
+                None, {key: feeds[key].astype(dtype) for key, dtype in dtypes.items()}
             )[0]
-        except Exception:  # an operator of its own, or one that does not run alone
+        except Exception:  # a custom operator, or one that does not run by itself
             return None
         return found.reshape(-1)
 
     def _part(self, name: str) -> bytes | None:
-        """Return the part of the graph that computes `name` as a model of its own; None where it holds weights."""
+        """Return the subgraph that computes `name` as a model, or None if it holds weights."""
         from onnx import ModelProto, helper
 
-        needed, names, places = [name], {name}, set()
+        needed, names, indices = [name], {name}, set()
         while needed:
-            place = self._makers.get(needed.pop())
-            if place is None or place in places:
+            index = self._producers.get(needed.pop())
+            if index is None or index in indices:
                 continue
-            places.add(place)
-            node = self._nodes[place]
-            if len(places) > _MAX_NODES or any(a.HasField("g") for a in node.attribute):
+            indices.add(index)
+            node = self._nodes[index]
+            if len(indices) > _MAX_NODES or any(a.HasField("g") for a in node.attribute):
                 return None
             needed += [i for i in node.input if i and i not in names]
             names.update(node.input)
-        tensors = [self._tensors[n] for n in names if n in self._tensors and n not in self._makers]
-        if any(prod(tensor.dims) > _MAX_ITEMS or tensor.external_data for tensor in tensors):
+        constants = [name for name in names if name not in self._producers]
+        tensors = [self._tensors[name] for name in constants if name in self._tensors]
+        if any(prod(tensor.dims) > _MAX_ELEMENTS or tensor.external_data for tensor in tensors):
             return None
         model = ModelProto(ir_version=self._model.ir_version, opset_import=self._model.opset_import)
-        order = [self._nodes[place] for place in sorted(places)]
-        inputs = [
-            value
-            for key, value in self._inputs.items()
-            if key in names and key not in self._tensors
-        ]
+        nodes = [self._nodes[index] for index in sorted(indices)]
+        used = names - self._tensors.keys()
+        inputs = [value for key, value in self._inputs.items() if key in used]
         last = helper.make_node("Identity", [name], ["indices"])
-        graph = helper.make_graph([*order, last], "part", inputs, [], tensors)
+        graph = helper.make_graph([*nodes, last], "part", inputs, [], tensors)
         graph.output.add(name="indices")
         model.graph.CopyFrom(graph)
         return bytes(model.SerializeToString())
 
 
 def _session(part: bytes) -> Any:
-    """Return a session on one thread, within the memory that all sessions share."""
-    _cap_memory()
+    """Return a session on one thread, in the arena that all sessions share."""
+    limit_arena()
     ort = devices.onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = 4

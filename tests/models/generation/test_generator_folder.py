@@ -196,7 +196,7 @@ def test_a_graph_that_is_no_decoder_is_refused(tmp_path: Path) -> None:
         node.input[:] = [name + "_x" if name == "input_ids" else name for name in node.input]
     onnx.save(model, folder / "model.onnx")
     with pytest.raises(
-        ModelLoadError, match=r"wants input_ids_x \(int64 .*which no text generator here has"
+        ModelLoadError, match=r"takes input_ids_x \(int64 .*expected a decoder with input_ids"
     ):
         Generator(folder).open()
 

@@ -66,7 +66,7 @@ def test_logprobs_are_of_the_raw_logits(writer: Generator) -> None:
     first = next(iter(writer.stream("Kettle", max_tokens=1)))
     writer.unload()
     with decoder.held():
-        logits = decoder.feed(0, text.ids).astype(np.float64)
+        logits = decoder.prefill(0, text.ids).astype(np.float64)
     assert first.logprob == pytest.approx(logits[first.id] - np.log(np.exp(logits).sum()), abs=1e-4)
 
 
@@ -118,7 +118,7 @@ def recorded(writer: Generator, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return the list that grows by the tokens of each slice of a prompt, and by 0 for each step."""
     decoder = writer._parts().decoder
     calls: list[int] = []
-    feed, step = decoder.feed, decoder.step
+    feed, step = decoder.prefill, decoder.step
 
     def feeding(row: int, ids: Sequence[int]) -> FloatArray:
         calls.append(len(ids))
@@ -128,7 +128,7 @@ def recorded(writer: Generator, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         calls.append(0)
         return step(ids)
 
-    monkeypatch.setattr(decoder, "feed", feeding)
+    monkeypatch.setattr(decoder, "prefill", feeding)
     monkeypatch.setattr(decoder, "step", stepping)
     return calls
 

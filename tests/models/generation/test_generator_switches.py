@@ -139,6 +139,6 @@ def test_long_prompt_is_read_in_chunks_where_the_mask_may_be_wider(tmp_path: Pat
     writer = Generator(folder(tmp_path, switch=150), device="cpu").open()
     decoder = writer._parts().decoder
     decoder.begin(0, 200)
-    assert decoder.least(0) == 1
+    assert decoder.min_prefill(0) == 1
     assert written(writer, prompt(200)) == reference(tmp_path, prompt(200), 12)
     writer.unload()

@@ -35,7 +35,7 @@ def recorded(writer: Generator, monkeypatch: pytest.MonkeyPatch) -> list[list[in
     """Return the list that grows by the tokens of each row, for each run that reads prompts."""
     decoder = writer._parts().decoder
     made: list[list[int]] = []
-    feed, feed_all = decoder.feed, decoder.feed_all
+    feed, feed_all = decoder.prefill, decoder.prefill_batch
 
     def feeding(row: int, ids: Sequence[int]) -> FloatArray:
         made.append([len(ids)])
@@ -45,8 +45,8 @@ def recorded(writer: Generator, monkeypatch: pytest.MonkeyPatch) -> list[list[in
         made.append([len(text) for text in texts])
         return feed_all(row, texts)
 
-    monkeypatch.setattr(decoder, "feed", feeding)
-    monkeypatch.setattr(decoder, "feed_all", feeding_all)
+    monkeypatch.setattr(decoder, "prefill", feeding)
+    monkeypatch.setattr(decoder, "prefill_batch", feeding_all)
     return made
 
 
@@ -133,7 +133,7 @@ def test_one_that_is_cancelled_leaves_the_others_of_its_run_as_they_are(
     prompts = [prompt(tokens, 0) for tokens in (100, 101, 102, 103)]
     alone = [writer.generate(ids, max_tokens=8) for ids in prompts]
     decoder = writer._parts().decoder
-    feed_all = decoder.feed_all
+    feed_all = decoder.prefill_batch
     streams: list[TokenStream] = []
 
     def cancelling(row: int, texts: Sequence[Sequence[int]]) -> FloatArray:
@@ -143,7 +143,7 @@ def test_one_that_is_cancelled_leaves_the_others_of_its_run_as_they_are(
         return logits
 
     writer._parts().scheduler._prefixes.clear()
-    monkeypatch.setattr(decoder, "feed_all", cancelling)
+    monkeypatch.setattr(decoder, "prefill_batch", cancelling)
     with writer._parts().scheduler._changed:
         streams += at_once(writer, prompts, 8)
     assert [streams[1].result(20), streams[3].result(20)] == [alone[1], alone[3]]
@@ -157,7 +157,7 @@ def test_after_a_run_of_several_that_fails_each_is_read_alone(
         raise ModelRunError("out of memory")
 
     prompts = [prompt(60 + i, i) for i in range(4)]
-    monkeypatch.setattr(writer._parts().decoder, "feed_all", fail)
+    monkeypatch.setattr(writer._parts().decoder, "prefill_batch", fail)
     texts = results(at_once(writer, prompts))
     assert runs == [[60], [61], [62], [63]]
     monkeypatch.undo()

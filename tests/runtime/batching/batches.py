@@ -1,4 +1,4 @@
-"""A function for a Batcher, which remembers what it was asked."""
+"""Batches: a function for a Batcher, which records its batches."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from contextlib import contextmanager
 
 from conduit_lab.runtime.batching.batcher import Batcher
 
-PATIENCE = 30.0  # seconds until a test that hangs fails
+PATIENCE = 30.0  # seconds until a hanging test fails
 
 
 class Batches:
-    """Doubles numbers. Negative ones are bad. Uses `seconds` of CPU time; while `held()`, it waits inside."""
+    """Doubles numbers in `seconds` of CPU time; refuses negative ones, blocks while `held()`."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
@@ -42,7 +42,7 @@ class Batches:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Let no run end."""
+        """Block every run."""
         self._held = True
         try:
             yield
@@ -52,55 +52,55 @@ class Batches:
                 self._gate.notify_all()
 
     def pass_one(self) -> None:
-        """Let one run end."""
+        """Let one run finish."""
         with self._gate:
             self._passes += 1
             self._gate.notify()
 
-    def forget(self) -> None:
-        """Begin to remember again."""
+    def reset(self) -> None:
+        """Clear the record."""
         self.seen.clear()
         self.threads.clear()
 
 
 def measured(batches: Batches, max_rows: int = 256, queue_rows: int = 8192) -> Batcher[int, int]:
-    """Return a batcher that knows that runs of any size are short."""
+    """Return a batcher that has measured runs of every size as short."""
     batcher = Batcher("doubles", batches, max_rows=max_rows, queue_rows=queue_rows)
-    for rows in (0, 1, 2, 4, 8, 16, 32, 64, 128, 256):  # what it knows is by the power of two
+    for rows in (0, 1, 2, 4, 8, 16, 32, 64, 128, 256):  # it measures by the power of two
         batcher.call(0, rows)
-    batches.forget()
+    batches.reset()
     return batcher
 
 
-def until(ready: Callable[[], object]) -> None:
-    """Wait for what another thread does."""
+def wait_until(ready: Callable[[], object]) -> None:
+    """Wait for another thread."""
     end = time.monotonic() + PATIENCE
     while not ready():
-        assert time.monotonic() < end, "it never came"
+        assert time.monotonic() < end, "timed out"
         time.sleep(1e-3)
 
 
-async def soon(ready: Callable[[], object]) -> None:
-    """Let others go on until it is so."""
+async def wait_async(ready: Callable[[], object]) -> None:
+    """Yield to other tasks until the condition holds."""
     end = time.monotonic() + PATIENCE
     while not ready():
-        assert time.monotonic() < end, "it never came"
+        assert time.monotonic() < end, "timed out"
         await asyncio.sleep(0)
 
 
-async def waiting(
+async def queue_tasks(
     batcher: Batcher[int, int], batches: Batches, items: Sequence[int]
 ) -> list[asyncio.Task[int]]:
-    """Let a task run with 100 and others wait behind it, in the queue."""
+    """Start a task with 100, and others that wait in the queue behind it."""
     tasks = [asyncio.create_task(batcher.acall(100))]
-    await soon(lambda: batches.seen)
+    await wait_async(lambda: batches.seen)
     tasks += [asyncio.create_task(batcher.acall(item)) for item in items]
-    await soon(lambda: batcher.waiting == len(items))
+    await wait_async(lambda: batcher.waiting == len(items))
     return tasks
 
 
 def script(code: str) -> str:
-    """Run Python in a process of its own, and return what it prints; it must end well and say nothing else."""
+    """Run Python in a new process; return its output, with nothing on stderr."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(code)],
         capture_output=True,

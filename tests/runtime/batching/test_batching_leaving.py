@@ -1,4 +1,4 @@
-"""Tasks that wait no longer: their deadline is past, they were cancelled, their loop or process ends."""
+"""Batcher: tasks that leave by a deadline, a cancellation or the end of their loop or process."""
 
 from __future__ import annotations
 
@@ -15,17 +15,24 @@ import uvloop
 
 from conduit_lab.core.errors import DeadlineExceeded
 from conduit_lab.runtime.batching.batcher import Batcher
-from tests.runtime.batching.batches import Batches, measured, script, soon, until, waiting
+from tests.runtime.batching.batches import (
+    Batches,
+    measured,
+    queue_tasks,
+    script,
+    wait_async,
+    wait_until,
+)
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Iterator[Run]:
-    """Runs a coroutine in a new event loop; no thread may be left afterwards."""
+    """A function that runs a coroutine in a new event loop; no thread may outlive it."""
     before = set(threading.enumerate())
     yield request.param
-    until(lambda: set(threading.enumerate()) <= before)
+    wait_until(lambda: set(threading.enumerate()) <= before)
 
 
 def test_a_call_past_its_deadline_is_not_computed(run: Run) -> None:
@@ -34,7 +41,7 @@ def test_a_call_past_its_deadline_is_not_computed(run: Run) -> None:
 
     async def main() -> list[int]:
         with batches.held():
-            tasks = await waiting(batcher, batches, [1])
+            tasks = await queue_tasks(batcher, batches, [1])
             with pytest.raises(DeadlineExceeded, match="'doubles' had no answer by the deadline"):
                 await batcher.acall(2, timeout=0.01)
             assert batcher.waiting == 1
@@ -44,7 +51,7 @@ def test_a_call_past_its_deadline_is_not_computed(run: Run) -> None:
     assert batches.seen == [[100], [1]]
 
 
-def test_a_deadline_that_passes_while_the_loop_is_blocked_counts(run: Run) -> None:
+def test_a_deadline_that_passes_on_a_blocked_loop_counts(run: Run) -> None:
     batches = Batches()
     batcher = measured(batches)
 
@@ -61,7 +68,7 @@ def test_a_deadline_that_passes_while_the_loop_is_blocked_counts(run: Run) -> No
     assert [2] not in batches.seen
 
 
-def test_a_run_under_way_is_left_at_the_deadline(run: Run) -> None:
+def test_a_task_leaves_a_run_at_its_deadline(run: Run) -> None:
     batches = Batches()
     batcher = Batcher("doubles", batches)
 
@@ -75,7 +82,7 @@ def test_a_run_under_way_is_left_at_the_deadline(run: Run) -> None:
     assert run(main()) == 4
 
 
-def test_no_time_at_all_is_too_late_even_when_nobody_runs(run: Run) -> None:
+def test_a_timeout_of_zero_is_always_exceeded(run: Run) -> None:
     batches = Batches()
     batcher = measured(batches)
 
@@ -87,15 +94,15 @@ def test_no_time_at_all_is_too_late_even_when_nobody_runs(run: Run) -> None:
     assert batches.seen == []
 
 
-def test_a_call_whose_caller_left_is_not_computed(run: Run) -> None:
+def test_a_cancelled_call_is_not_computed(run: Run) -> None:
     batches = Batches()
     batcher = Batcher("doubles", batches)
 
     async def main() -> list[int]:
         with batches.held():
-            tasks = await waiting(batcher, batches, range(4))
+            tasks = await queue_tasks(batcher, batches, range(4))
             tasks.pop(2).cancel()
-            await soon(lambda: batcher.waiting == 3)
+            await wait_async(lambda: batcher.waiting == 3)
         return await asyncio.gather(*tasks)
 
     assert run(main()) == [200, 0, 4, 6]
@@ -103,7 +110,7 @@ def test_a_call_whose_caller_left_is_not_computed(run: Run) -> None:
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["short", "long"])
-def test_a_caller_that_leaves_within_the_tick_is_not_computed(run: Run, known: bool) -> None:
+def test_a_call_cancelled_within_the_tick_is_not_computed(run: Run, known: bool) -> None:
     batches = Batches()
     batcher = measured(batches) if known else Batcher("doubles", batches)
 
@@ -118,7 +125,7 @@ def test_a_caller_that_leaves_within_the_tick_is_not_computed(run: Run, known: b
     assert batcher.waiting == 0
 
 
-def test_when_all_leave_nothing_runs(run: Run) -> None:
+def test_nothing_runs_once_all_tasks_are_cancelled(run: Run) -> None:
     batches = Batches()
     batcher = Batcher("doubles", batches)
 
@@ -133,13 +140,13 @@ def test_when_all_leave_nothing_runs(run: Run) -> None:
     assert batches.seen == [[7]]
 
 
-def test_a_loop_that_ends_during_its_run_hurts_nobody(run: Run) -> None:
+def test_a_loop_that_closes_during_its_run_does_not_block_others(run: Run) -> None:
     batches = Batches()
     batcher = Batcher("doubles", batches)
 
     async def leave() -> None:
-        asyncio.create_task(batcher.acall(1))  # noqa: RUF006 - is left alone on purpose
-        await soon(lambda: batches.seen)
+        asyncio.create_task(batcher.acall(1))  # noqa: RUF006 - abandoned on purpose
+        await wait_async(lambda: batches.seen)
 
     async def main() -> int:
         return await batcher.acall(2)
@@ -149,7 +156,7 @@ def test_a_loop_that_ends_during_its_run_hurts_nobody(run: Run) -> None:
     assert run(main()) == 4
 
 
-def test_an_interrupted_loop_answers_when_it_goes_on() -> None:
+def test_an_interrupted_loop_answers_once_it_is_resumed() -> None:
     batches = Batches()
     batcher = measured(batches)
     interrupts = iter([True])
@@ -172,7 +179,7 @@ def test_an_interrupted_loop_answers_when_it_goes_on() -> None:
         loop.close()
 
 
-def test_an_answer_keeps_nothing_alive_until_its_deadline(run: Run) -> None:
+def test_an_answered_call_does_not_keep_its_item_alive(run: Run) -> None:
     class Sample:
         pass
 
@@ -183,12 +190,12 @@ def test_an_answer_keeps_nothing_alive_until_its_deadline(run: Run) -> None:
         gone = weakref.ref(sample)
         await batcher.acall(sample, timeout=1000.0)
         del sample
-        await soon(lambda: gone() is None)
+        await wait_async(lambda: gone() is None)
 
     run(main())
 
 
-def test_an_error_keeps_nothing_alive(run: Run) -> None:
+def test_a_failed_call_does_not_keep_its_item_alive(run: Run) -> None:
     class Sample:
         pass
 
@@ -206,7 +213,7 @@ def test_an_error_keeps_nothing_alive(run: Run) -> None:
             del sample
         else:
             pytest.fail("no error")
-        await soon(lambda: gone() is None)  # the thread that ran it lets go too
+        await wait_async(lambda: gone() is None)  # the worker thread drops it too
 
     gc.disable()
     try:
@@ -215,7 +222,7 @@ def test_an_error_keeps_nothing_alive(run: Run) -> None:
         gc.enable()
 
 
-def test_a_process_ends_while_a_task_waits() -> None:
+def test_a_process_exits_while_a_task_waits() -> None:
     code = """
         import asyncio, threading, time
         from conduit_lab.runtime.batching.batcher import Batcher

@@ -1,4 +1,4 @@
-"""Thousands of interleaved callers of one real model: each gets the answer to its own item, or its own error."""
+"""Batcher: each of thousands of interleaved calls of a model gets its own answer or error."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from hypothesis import strategies as st
 
 from conduit_lab.core.errors import DeadlineExceeded, InputError, Overloaded
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.runtime.batching.batcher import SHORT, Batcher
+from conduit_lab.runtime.batching.batcher import SHORT_RUN_SECONDS, Batcher
 from conduit_lab.runtime.sessions.session import Session
 from tests.runtime import graphs
-from tests.runtime.batching.batches import PATIENCE, until
+from tests.runtime.batching.batches import PATIENCE, wait_until
 
-WEIGHT = np.array(
-    [[1, 2], [3, 5], [7, 11]], np.float32
-)  # small whole numbers: float32 is exact, in any batch
+# small integers: float32 is exact, in any batch
+WEIGHT = np.array([[1, 2], [3, 5], [7, 11]], np.float32)
 LOOPS = [asyncio.run, asyncio.run, uvloop.run]
 TASKS, THREADS, CALLS = 30, 8, 6
 
@@ -35,13 +34,13 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
 
 
 class Callers:
-    """Everybody who calls in one example, and what became of them."""
+    """The callers of one example, and their outcomes."""
 
     def __init__(self, session: Session, max_rows: int, queue_rows: int, slow: float) -> None:
         self.batcher = Batcher("linear", self.run, max_rows=max_rows, queue_rows=queue_rows)
         self.session = session
         self.max_rows = max_rows
-        self.slow = slow  # how many of the runs are long
+        self.slow = slow  # the share of long runs
         self.ends: list[str] = []
         self.faults: list[Any] = []
 
@@ -49,14 +48,14 @@ class Callers:
         if len(items) > 1 and sum(len(item) for item in items) > self.max_rows:
             self.faults.append("a batch has too many rows")
         if Random().random() < self.slow:
-            end = time.thread_time() + 2 * SHORT
+            end = time.thread_time() + 2 * SHORT_RUN_SECONDS
             while time.thread_time() < end:
                 pass
-        joined = self.session.run({"input": np.concatenate(items)})[0]
-        return np.split(joined, np.cumsum([len(item) for item in items])[:-1])
+        outputs = self.session.run({"input": np.concatenate(items)})[0]
+        return np.split(outputs, np.cumsum([len(item) for item in items])[:-1])
 
     def note(self, kind: str, item: FloatArray, outcome: Any) -> None:
-        """Remember how a call has ended; keep what must not be."""
+        """Record the outcome of a call, and a wrong one as a fault."""
         self.ends.append(type(outcome).__name__)
         if isinstance(outcome, np.ndarray):
             right = kind != "bad" and np.array_equal(outcome, item @ WEIGHT)
@@ -105,7 +104,7 @@ class Callers:
 
 
 def plan(random: Random) -> tuple[str, FloatArray, float | None]:
-    """Return what a call does, its item float32 `[rows, 3]` and its timeout."""
+    """Return the kind of a call, its item float32 `[rows, 3]` and its timeout."""
     kind = random.choices(["good", "bad", "late", "leaves"], [80, 4, 8, 8])[0]
     width = 4 if kind == "bad" else 3
     rows = random.choice([1, 2]) if kind == "bad" else random.choice([0, 1, 1, 1, 2, 5, 17])
@@ -149,4 +148,4 @@ def test_every_caller_gets_its_own_answer(
     assert len(callers.ends) == CALLS * (THREADS + TASKS * len(LOOPS))
     assert "ndarray" in callers.ends
     assert callers.batcher.waiting == 0
-    until(lambda: set(threading.enumerate()) <= before)
+    wait_until(lambda: set(threading.enumerate()) <= before)

@@ -1,4 +1,4 @@
-"""Tasks of event loops that call one batcher."""
+"""Batcher: calls from tasks of event loops."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import pytest
 import uvloop
 
 from conduit_lab.core.errors import Overloaded
-from conduit_lab.runtime.batching.batcher import SHORT, Batcher
-from tests.runtime.batching.batches import Batches, measured, soon, until, waiting
+from conduit_lab.runtime.batching.batcher import SHORT_RUN_SECONDS, Batcher
+from tests.runtime.batching.batches import Batches, measured, queue_tasks, wait_async, wait_until
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Iterator[Run]:
-    """Runs a coroutine in a new event loop; no thread may be left afterwards."""
+    """A function that runs a coroutine in a new event loop; no thread may outlive it."""
     before = set(threading.enumerate())
     yield request.param
-    until(lambda: set(threading.enumerate()) <= before)
+    wait_until(lambda: set(threading.enumerate()) <= before)
 
 
-def test_a_lone_short_call_runs_at_once(run: Run) -> None:
+def test_a_short_call_of_one_task_runs_inline(run: Run) -> None:
     batches = Batches()
     batcher = measured(batches)
 
     async def main() -> None:
-        await batcher.acall(0)  # a task's first call lets others go first
+        await batcher.acall(0)  # a task's first call yields
         others: list[int] = []
         asyncio.get_running_loop().call_soon(others.append, 1)
         assert await batcher.acall(21) == 42
@@ -41,13 +41,13 @@ def test_a_lone_short_call_runs_at_once(run: Run) -> None:
     assert set(batches.threads) == {threading.get_ident()}
 
 
-def test_what_is_not_measured_yet_runs_off_the_loop(run: Run) -> None:
+def test_an_unmeasured_run_is_off_the_loop(run: Run) -> None:
     batches = Batches()
     batcher = Batcher("doubles", batches)
 
     async def main() -> int:
         call = asyncio.create_task(batcher.acall(21))
-        await soon(lambda: batches.seen)
+        await wait_async(lambda: batches.seen)
         batches.pass_one()  # the loop is free while it runs
         return await call
 
@@ -57,7 +57,7 @@ def test_what_is_not_measured_yet_runs_off_the_loop(run: Run) -> None:
 
 
 def test_long_runs_are_off_the_loop_and_those_that_become_short_are_not(run: Run) -> None:
-    batches = Batches(4 * SHORT)
+    batches = Batches(4 * SHORT_RUN_SECONDS)
     batcher = Batcher("doubles", batches)
 
     async def main() -> None:
@@ -77,7 +77,7 @@ def test_one_slow_run_does_not_move_the_next_to_a_thread(run: Run) -> None:
     batcher = measured(batches)
 
     async def main() -> None:
-        batches.seconds = 2 * SHORT
+        batches.seconds = 2 * SHORT_RUN_SECONDS
         await batcher.acall(0)
         batches.seconds = 0.0
         await batcher.acall(0)
@@ -91,7 +91,7 @@ def test_a_run_that_waits_for_a_device_counts_as_long(run: Run) -> None:
 
     def wait(items: Sequence[int]) -> Sequence[int]:
         threads.append(threading.get_ident())
-        time.sleep(0.03)  # hardly any CPU time
+        time.sleep(0.03)  # almost no CPU time
         return items
 
     batcher = Batcher("device", wait)
@@ -104,7 +104,7 @@ def test_a_run_that_waits_for_a_device_counts_as_long(run: Run) -> None:
     assert threading.get_ident() not in threads
 
 
-def test_the_tasks_of_one_tick_are_joined(run: Run) -> None:
+def test_the_calls_of_one_tick_are_coalesced(run: Run) -> None:
     batches = Batches()
     batcher = measured(batches)
 
@@ -112,14 +112,12 @@ def test_the_tasks_of_one_tick_are_joined(run: Run) -> None:
         return await asyncio.gather(*(batcher.acall(item) for item in range(64)))
 
     assert run(main()) == list(range(0, 128, 2))
-    assert batches.seen == [
-        [0],
-        list(range(1, 64)),
-    ]  # nobody knew of the others when the first came
+    # the first call ran before the others came
+    assert batches.seen == [[0], list(range(1, 64))]
     assert set(batches.threads) == {threading.get_ident()}
 
 
-def test_joined_tasks_stay_joined_until_one_is_alone(run: Run) -> None:
+def test_tasks_are_coalesced_until_only_one_calls(run: Run) -> None:
     batches = Batches()
     batcher = measured(batches)
 
@@ -130,7 +128,7 @@ def test_joined_tasks_stay_joined_until_one_is_alone(run: Run) -> None:
     async def main() -> None:
         await asyncio.gather(*map(caller, range(5)))
         assert max(map(len, batches.seen[1:])) >= 4
-        await batcher.acall(0)  # still waits for others, in vain
+        await batcher.acall(0)  # still waits for a tick
         await batcher.acall(0)
         others: list[int] = []
         asyncio.get_running_loop().call_soon(others.append, 1)
@@ -154,20 +152,20 @@ def test_batches_of_a_tick_are_counted_in_rows(run: Run) -> None:
     assert batches.seen == [[0], [1, 2], [3], [4], [5, 6]]
 
 
-def test_calls_that_come_during_a_long_run_are_joined(run: Run) -> None:
+def test_calls_during_a_long_run_are_coalesced(run: Run) -> None:
     batches = Batches()
     batcher = Batcher("doubles", batches)
 
     async def main() -> list[int]:
         with batches.held():
-            tasks = await waiting(batcher, batches, range(5))
+            tasks = await queue_tasks(batcher, batches, range(5))
         return await asyncio.gather(*tasks)
 
     assert run(main()) == [200, 0, 2, 4, 6, 8]
     assert batches.seen == [[100], [0, 1, 2, 3, 4]]
 
 
-def test_a_task_that_never_waits_lets_the_others_go_on(run: Run) -> None:
+def test_a_task_that_never_waits_yields_to_others(run: Run) -> None:
     batches = Batches()
     batcher = measured(batches)
 
@@ -182,7 +180,7 @@ def test_a_task_that_never_waits_lets_the_others_go_on(run: Run) -> None:
     run(main())
 
 
-def test_two_tasks_that_never_wait_are_joined(run: Run) -> None:
+def test_two_tasks_that_never_wait_are_coalesced(run: Run) -> None:
     batches = Batches()
     batcher = measured(batches)
 
@@ -197,7 +195,7 @@ def test_two_tasks_that_never_wait_are_joined(run: Run) -> None:
     assert any(len(batch) == 2 for batch in batches.seen)
 
 
-def test_a_bad_item_fails_alone(run: Run) -> None:
+def test_only_a_bad_item_fails(run: Run) -> None:
     batches = Batches()
     batcher = measured(batches)
 
@@ -210,7 +208,7 @@ def test_a_bad_item_fails_alone(run: Run) -> None:
     assert answers == [0, 2, 4, 8, 12]
 
 
-def test_a_full_tick_refuses(run: Run) -> None:
+def test_a_full_tick_rejects_calls(run: Run) -> None:
     batches = Batches()
     batcher = measured(batches, queue_rows=3)
 
@@ -223,18 +221,32 @@ def test_a_full_tick_refuses(run: Run) -> None:
         assert isinstance(error, Overloaded)
 
 
-def test_a_full_queue_refuses_and_the_queued_are_answered(run: Run) -> None:
+def test_a_full_queue_rejects_calls_and_answers_the_queued_ones(run: Run) -> None:
     batches = Batches()
     batcher = Batcher("doubles", batches, queue_rows=3)
 
     async def main() -> list[int]:
         with batches.held():
-            tasks = await waiting(batcher, batches, range(3))
+            tasks = await queue_tasks(batcher, batches, range(3))
             with pytest.raises(Overloaded):
                 await batcher.acall(7)
         return [*await asyncio.gather(*tasks), await batcher.acall(7)]
 
     assert run(main()) == [200, 0, 2, 4, 14]
+
+
+def test_an_empty_item_takes_a_place_in_the_queue(run: Run) -> None:
+    batches = Batches()
+    batcher = Batcher("doubles", batches)
+
+    async def main() -> list[int]:
+        with batches.held():
+            tasks = await queue_tasks(batcher, batches, [1])
+            tasks.append(asyncio.create_task(batcher.acall(2, rows=0)))
+            await wait_async(lambda: batcher.waiting == 2)
+        return await asyncio.gather(*tasks)
+
+    assert run(main()) == [200, 2, 4]
 
 
 def test_threads_and_tasks_share_the_queue(run: Run) -> None:
@@ -246,13 +258,13 @@ def test_threads_and_tasks_share_the_queue(run: Run) -> None:
         tasks: list[asyncio.Future[int]] = []
         with batches.held():
             tasks.append(asyncio.create_task(batcher.acall(100)))
-            await soon(lambda: batches.seen)
+            await wait_async(lambda: batches.seen)
             for item in range(8):  # a thread, two tasks, a thread, …
                 if item % 3:
                     tasks.append(asyncio.create_task(batcher.acall(item)))
                 else:
                     tasks.append(loop.run_in_executor(None, batcher.call, item))
-                await soon(lambda: batcher.waiting == len(tasks) - 1)
+                await wait_async(lambda: batcher.waiting == len(tasks) - 1)
         return await asyncio.gather(*tasks)
 
     assert run(main()) == [200, *range(0, 16, 2)]
@@ -265,7 +277,7 @@ def test_a_blocking_call_on_the_loop_waits_for_the_thread(run: Run) -> None:
 
     async def main() -> list[int]:
         with batches.held():
-            tasks = await waiting(batcher, batches, [1])
+            tasks = await queue_tasks(batcher, batches, [1])
             free = threading.Timer(0.01, batches.pass_one)
             free.start()
             batches.pass_one()
@@ -290,17 +302,17 @@ def test_several_loops_share_the_queue() -> None:
     with batches.held():
         threads = [threading.Thread(target=work, args=(base,)) for base in (0, 100, 200)]
         threads[0].start()
-        until(lambda: batches.seen)
+        wait_until(lambda: batches.seen)
         for thread in threads[1:]:
             thread.start()
-        until(lambda: batcher.waiting == 20)
+        wait_until(lambda: batcher.waiting == 20)
     for thread in threads:
         thread.join()
     assert answers == {base: [2 * (base + i) for i in range(10)] for base in (0, 100, 200)}
     assert [len(batch) for batch in batches.seen] == [10, 20]
 
 
-def test_it_runs_on_the_loop_where_no_thread_is_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_runs_on_the_loop_if_no_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 

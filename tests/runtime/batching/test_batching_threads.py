@@ -1,4 +1,4 @@
-"""Threads that call one batcher."""
+"""Batcher: calls from threads."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 
 from conduit_lab.core.errors import DeadlineExceeded, Overloaded
 from conduit_lab.runtime.batching import batcher as batcher_module
-from conduit_lab.runtime.batching.batcher import SHORT, Batcher
-from tests.runtime.batching.batches import PATIENCE, Batches, measured, script, until
+from conduit_lab.runtime.batching.batcher import SHORT_RUN_SECONDS, Batcher
+from tests.runtime.batching.batches import PATIENCE, Batches, measured, script, wait_until
 
 
 @pytest.fixture
@@ -26,19 +26,19 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 def enqueue(
     pool: ThreadPoolExecutor, batcher: Batcher[int, int], items: Sequence[int]
 ) -> list[Future[int]]:
-    """Let threads call, one after the other; each waits in the queue when this returns."""
+    """Call from threads, one after the other, and return once all wait in the queue."""
     futures = []
     for item in items:
-        wanted = batcher.waiting + 1
+        expected = batcher.waiting + 1
         futures.append(pool.submit(batcher.call, item))
-        until(lambda: batcher.waiting == wanted)  # noqa: B023 - called in this round
+        wait_until(lambda: batcher.waiting == expected)  # noqa: B023 - called in this round
     return futures
 
 
 def first(pool: ThreadPoolExecutor, batches: Batches, batcher: Batcher[int, int]) -> Future[int]:
-    """Let a thread call with 100; it runs when this returns."""
+    """Call with 100 from a thread, and return once it runs."""
     future = pool.submit(batcher.call, 100)
-    until(lambda: batches.seen)
+    wait_until(lambda: batches.seen)
     return future
 
 
@@ -46,14 +46,14 @@ def results(futures: Sequence[Future[int]]) -> list[int]:
     return [future.result(PATIENCE) for future in futures]
 
 
-def test_a_lone_call_runs_in_its_own_thread() -> None:
+def test_a_call_runs_in_its_own_thread_if_none_runs() -> None:
     batches = Batches()
     assert Batcher("doubles", batches).call(21) == 42
     assert batches.seen == [[21]]
     assert batches.threads == [threading.get_ident()]
 
 
-def test_calls_that_come_during_a_run_are_joined(pool: ThreadPoolExecutor) -> None:
+def test_calls_during_a_run_are_coalesced(pool: ThreadPoolExecutor) -> None:
     batches = Batches()
     batcher = Batcher("doubles", batches)
     with batches.held():
@@ -73,7 +73,7 @@ def test_batches_are_counted_in_rows(pool: ThreadPoolExecutor) -> None:
         for item, rows in ((1, 2), (2, 2), (3, 1), (4, 3), (5, 0)):
             before = batcher.waiting
             futures.append(pool.submit(batcher.call, item, rows))
-            until(lambda: batcher.waiting > before)  # noqa: B023 - called in this round
+            wait_until(lambda: batcher.waiting > before)  # noqa: B023 - called in this round
     assert results([running, *futures]) == [200, 2, 4, 6, 8, 10]
     assert batches.seen == [[100], [1, 2], [3, 4], [5]]
 
@@ -83,13 +83,22 @@ def test_an_item_of_max_rows_does_not_wait_for_others(pool: ThreadPoolExecutor) 
     batcher = measured(batches, max_rows=4)
     with batches.held():
         running = pool.submit(batcher.call, 1, 4)
-        until(lambda: batches.seen)
+        wait_until(lambda: batches.seen)
         second = pool.submit(batcher.call, 2, 5)
-        until(lambda: len(batches.seen) == 2)
+        wait_until(lambda: len(batches.seen) == 2)
     assert results([running, second]) == [2, 4]
 
 
-def test_every_thread_runs_one_batch_at_most(pool: ThreadPoolExecutor) -> None:
+def test_a_long_item_of_max_rows_does_not_wait_for_others(pool: ThreadPoolExecutor) -> None:
+    batches = Batches()
+    batcher = Batcher("doubles", batches, max_rows=4)  # a run that is not measured counts as long
+    with batches.held():
+        calls = [pool.submit(batcher.call, item, 4) for item in (1, 2)]
+        wait_until(lambda: len(batches.seen) == 2)
+    assert results(calls) == [2, 4]
+
+
+def test_every_thread_runs_at_most_one_batch(pool: ThreadPoolExecutor) -> None:
     batches = Batches()
     batcher = Batcher("doubles", batches, max_rows=2)
     with batches.held():
@@ -100,13 +109,13 @@ def test_every_thread_runs_one_batch_at_most(pool: ThreadPoolExecutor) -> None:
     assert len(set(batches.threads)) == 5
 
 
-def test_short_runs_are_not_joined(pool: ThreadPoolExecutor) -> None:
+def test_short_runs_are_not_coalesced(pool: ThreadPoolExecutor) -> None:
     together = threading.Barrier(2)
     meet = False
 
     def run(items: Sequence[int]) -> Sequence[int]:
         if meet:
-            together.wait(PATIENCE)  # passes only while two threads are in here
+            together.wait(PATIENCE)  # passes only with two threads in here
         return items
 
     batcher = Batcher("same", run)
@@ -115,16 +124,34 @@ def test_short_runs_are_not_joined(pool: ThreadPoolExecutor) -> None:
     assert results([pool.submit(batcher.call, 1), pool.submit(batcher.call, 2)]) == [1, 2]
 
 
-def test_runs_that_become_long_are_joined(
+def test_at_most_256_short_runs_pass_between_two_measured_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batcher: Batcher[int, int] = Batcher("same", lambda items: items)
+    batcher.call(0)
+    measured_runs = []
+    measure = batcher._measured
+
+    def counted(items: Sequence[int], rows: int) -> Sequence[int]:
+        measured_runs.append(items)
+        return measure(items, rows)
+
+    monkeypatch.setattr(batcher, "_measured", counted)
+    for item in range(3 * 257):
+        batcher.call(item)
+    assert len(measured_runs) >= 2
+
+
+def test_runs_that_become_long_are_coalesced(
     pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batcher_module, "TURN", 0.0)  # every run is measured
+    monkeypatch.setattr(batcher_module, "INLINE_BUDGET_SECONDS", 0.0)  # every run is measured
     batches = Batches()
     batcher = measured(batches)
-    batches.seconds = 4 * SHORT
+    batches.seconds = 4 * SHORT_RUN_SECONDS
     for _ in range(4):
         batcher.call(0)
-    batches.forget()
+    batches.reset()
     with batches.held():
         running = first(pool, batches, batcher)
         futures = enqueue(pool, batcher, range(3))
@@ -132,21 +159,21 @@ def test_runs_that_become_long_are_joined(
     assert batches.seen == [[100], [0, 1, 2]]
 
 
-def test_a_full_queue_refuses_and_the_queued_are_answered(pool: ThreadPoolExecutor) -> None:
+def test_a_full_queue_rejects_calls_and_answers_the_queued_ones(pool: ThreadPoolExecutor) -> None:
     batches = Batches()
     batcher = Batcher("doubles", batches, queue_rows=3)
     with batches.held():
         running = first(pool, batches, batcher)
         futures = enqueue(pool, batcher, range(3))
         with pytest.raises(
-            Overloaded, match="'doubles' has 3 rows waiting and takes at most 3: 1 more"
+            Overloaded, match="'doubles' has 3 rows waiting and accepts at most 3: 1 more"
         ):
             batcher.call(7)
     assert results([running, *futures]) == [200, 0, 2, 4]
     assert batcher.call(7) == 14
 
 
-def test_an_item_larger_than_the_queue_is_taken_where_nobody_waits() -> None:
+def test_an_item_larger_than_the_queue_is_accepted_by_an_empty_one() -> None:
     batches = Batches()
     assert Batcher("doubles", batches, max_rows=64, queue_rows=8).call(1, rows=32) == 2
 
@@ -164,28 +191,28 @@ def test_a_call_past_its_deadline_is_not_computed(pool: ThreadPoolExecutor) -> N
     assert batches.seen == [[100], [1]]
 
 
-def test_a_call_that_others_compute_ends_at_its_deadline(pool: ThreadPoolExecutor) -> None:
+def test_a_call_in_another_threads_batch_ends_at_its_deadline(pool: ThreadPoolExecutor) -> None:
     batches = Batches()
     batcher = Batcher("doubles", batches)
     with batches.held():
         running = first(pool, batches, batcher)
         futures = enqueue(pool, batcher, [1])
         late = pool.submit(batcher.call, 2, 1, 0.2)
-        until(lambda: batcher.waiting == 2)
+        wait_until(lambda: batcher.waiting == 2)
         batches.pass_one()
-        until(lambda: len(batches.seen) == 2)  # it is held too, and the late one is in it
+        wait_until(lambda: len(batches.seen) == 2)  # the late call is in this batch
         assert isinstance(late.exception(PATIENCE), DeadlineExceeded)
     assert results([running, *futures]) == [200, 2]
 
 
-def test_no_time_at_all_is_too_late_even_when_nobody_runs() -> None:
+def test_a_timeout_of_zero_is_always_exceeded() -> None:
     batches = Batches()
     with pytest.raises(DeadlineExceeded):
         measured(batches).call(1, timeout=0)
     assert batches.seen == []
 
 
-def test_a_bad_item_fails_alone(pool: ThreadPoolExecutor) -> None:
+def test_only_a_bad_item_fails(pool: ThreadPoolExecutor) -> None:
     batches = Batches()
     batcher = Batcher("doubles", batches)
     with batches.held():
@@ -193,14 +220,12 @@ def test_a_bad_item_fails_alone(pool: ThreadPoolExecutor) -> None:
         futures = enqueue(pool, batcher, [1, 2, -3, 4, -5])
     errors = [future.exception(PATIENCE) for future in futures]
     assert [str(error) for error in errors if error] == ["[-3] are negative", "[-5] are negative"]
-    assert [error.__context__ for error in errors if error] == [
-        None,
-        None,
-    ]  # nobody sees another's mistake
+    contexts = [error.__context__ for error in errors if error]
+    assert contexts == [None, None]  # no call sees another's error
     assert results([running, futures[0], futures[1], futures[3]]) == [200, 2, 4, 8]
 
 
-def test_a_run_with_too_few_answers_gives_nobody_the_wrong_one(pool: ThreadPoolExecutor) -> None:
+def test_a_run_with_too_few_answers_gives_no_wrong_answer(pool: ThreadPoolExecutor) -> None:
     batches = Batches()
     batcher: Batcher[int, int] = Batcher(
         "doubles", lambda items: batches(items)[: 1 if 3 in items else None]
@@ -231,7 +256,7 @@ def test_odd_errors_stay_with_their_item(
     assert results([running, *futures]) == [200, 0, 2, 4, 8]
 
 
-def test_an_interrupted_thread_fails_nobody_else(pool: ThreadPoolExecutor) -> None:
+def test_an_interrupt_fails_only_its_own_call(pool: ThreadPoolExecutor) -> None:
     batches = Batches()
     interrupts = iter([False, True])
 
@@ -256,7 +281,7 @@ def test_an_interrupted_caller_leaves_the_queue(pool: ThreadPoolExecutor) -> Non
     here = threading.get_ident()
 
     def interrupt() -> None:
-        until(lambda: batcher.waiting)
+        wait_until(lambda: batcher.waiting)
         signal.pthread_kill(here, signal.SIGINT)  # as the kernel does
 
     with batches.held():
@@ -270,7 +295,7 @@ def test_an_interrupted_caller_leaves_the_queue(pool: ThreadPoolExecutor) -> Non
     assert batches.seen == [[100]]
 
 
-def test_an_error_keeps_nothing_alive() -> None:
+def test_a_failed_call_does_not_keep_its_item_alive() -> None:
     class Sample:
         pass
 

@@ -1,4 +1,4 @@
-"""Decoder: rows that join, go on together and leave, with the tokens that transformers gives."""
+"""Decoder: sequences that enter and leave the batch, with the tokens of transformers."""
 
 from __future__ import annotations
 
@@ -45,59 +45,61 @@ def texts(decoder: Decoder) -> list[Golden]:
     return golden(decoder.shared.path.parent.name)
 
 
-def test_a_row_alone_writes_what_transformers_writes(decoder: Decoder) -> None:
+def test_a_single_row_generates_the_tokens_of_transformers(decoder: Decoder) -> None:
     for text in texts(decoder):
-        written = [int(decoder.feed(0, text.ids).argmax())]
+        written = [int(decoder.prefill(0, text.ids).argmax())]
         while len(written) < len(text.tokens):
             written.append(int(decoder.step(written[-1:])[0].argmax()))
         assert written == text.tokens
         decoder.drop(0)
 
 
-def test_rows_of_different_lengths_that_join_on_the_way_write_the_same(decoder: Decoder) -> None:
-    wanted = texts(decoder)
+def test_rows_that_enter_a_running_batch_generate_the_same_tokens(decoder: Decoder) -> None:
+    expected = texts(decoder)
     written: list[list[int]] = []
     step = 0
     while not written or len(written[-1]) < 64:
-        if step % 7 == 0 and len(written) < len(wanted):
-            logits = decoder.feed(len(written), wanted[len(written)].ids)
+        if step % 7 == 0 and len(written) < len(expected):
+            logits = decoder.prefill(len(written), expected[len(written)].ids)
             written.append([int(logits.argmax())])
         ids = [row[-1] for row in written]
         for row, token in zip(written, decoder.step(ids).argmax(-1), strict=True):
             row.append(int(token))
         step += 1
-    assert [row[:64] for row in written] == [text.tokens for text in wanted]
+    assert [row[:64] for row in written] == [text.tokens for text in expected]
 
 
 @pytest.mark.parametrize("size", [1, 3, 16])
-def test_a_prompt_may_be_read_in_slices(decoder: Decoder, size: int) -> None:
+def test_a_prompt_may_be_prefilled_in_chunks(decoder: Decoder, size: int) -> None:
     text = texts(decoder)[3]
-    whole = decoder.feed(0, text.ids)
+    whole = decoder.prefill(0, text.ids)
     decoder.drop(0)
     for start in range(0, len(text.ids), size):
-        logits = decoder.feed(0, text.ids[start : start + size])
+        logits = decoder.prefill(0, text.ids[start : start + size])
     np.testing.assert_allclose(logits, whole, atol=1e-4)
 
 
-def test_a_row_goes_on_in_another_place(decoder: Decoder) -> None:
-    wanted = texts(decoder)[:3]
-    written = [[int(decoder.feed(row, text.ids).argmax())] for row, text in enumerate(wanted)]
+def test_a_moved_row_continues(decoder: Decoder) -> None:
+    expected = texts(decoder)[:3]
+    written = [[int(decoder.prefill(row, text.ids).argmax())] for row, text in enumerate(expected)]
     decoder.step([row[-1] for row in written])
-    for row, text in enumerate(wanted):  # what the step added is the golden text's second token
+    for row, text in enumerate(expected):  # the step added the second token
         written[row].append(text.tokens[1])
-    decoder.move(2, 0)  # the first text leaves, the last takes its place
+    decoder.move(2, 0)  # the first sequence ends, the last moves to its row
     order = [2, 1]
     while len(written[2]) < 64:
         logits = decoder.step([written[number][-1] for number in order])
         for number, token in zip(order, logits.argmax(-1), strict=True):
             written[number].append(int(token))
-    assert written[1] == wanted[1].tokens
-    assert written[2] == wanted[2].tokens
+    assert written[1] == expected[1].tokens
+    assert written[2] == expected[2].tokens
 
 
-def test_a_row_may_wait_outside_of_the_batch(decoder: Decoder) -> None:
+def test_a_row_may_skip_steps(decoder: Decoder) -> None:
     first, second = texts(decoder)[1:3]
-    tokens = [int(decoder.feed(row, text.ids).argmax()) for row, text in enumerate((first, second))]
+    tokens = [
+        int(decoder.prefill(row, text.ids).argmax()) for row, text in enumerate((first, second))
+    ]
     for token in first.tokens[:5]:
         decoder.step([token])
     assert decoder.lengths[:2].tolist() == [len(first.ids) + 5, len(second.ids)]
@@ -107,35 +109,35 @@ def test_a_row_may_wait_outside_of_the_batch(decoder: Decoder) -> None:
     ]
 
 
-def test_a_saved_prefix_begins_another_row(decoder: Decoder) -> None:
+def test_a_saved_prefix_fills_another_row(decoder: Decoder) -> None:
     text = texts(decoder)[2]
-    whole = decoder.feed(0, text.ids)
+    whole = decoder.prefill(0, text.ids)
     saved = decoder.save(0, 20)
     decoder.load(1, saved, 17)
-    np.testing.assert_allclose(decoder.feed(1, text.ids[17:]), whole, atol=1e-4)
+    np.testing.assert_allclose(decoder.prefill(1, text.ids[17:]), whole, atol=1e-4)
 
 
-def test_clear_gives_the_memory_back_and_rows_begin_anew(decoder: Decoder) -> None:
+def test_clear_empties_all_rows(decoder: Decoder) -> None:
     text = texts(decoder)[0]
-    decoder.feed(0, text.ids)
+    decoder.prefill(0, text.ids)
     decoder.step([text.tokens[0]])
     decoder.clear()
     assert not decoder.lengths.any()
-    assert int(decoder.feed(0, text.ids).argmax()) == text.tokens[0]
+    assert int(decoder.prefill(0, text.ids).argmax()) == text.tokens[0]
 
 
-def test_the_cache_is_one_buffer_where_the_graph_attends_by_group_query() -> None:
-    assert [name for name in NAMES if decoder_of(name).signature.whole] == list(WHOLE)
+def test_the_cache_is_in_place_for_group_query_attention() -> None:
+    assert [name for name in NAMES if decoder_of(name).io.in_place] == list(WHOLE)
 
 
-def test_rows_begin_together_where_the_graph_attends_by_group_query() -> None:
-    assert [name for name in NAMES if decoder_of(name).begins_together] == list(WHOLE)
+def test_prompts_are_batched_for_group_query_attention() -> None:
+    assert [name for name in NAMES if decoder_of(name).batches_prefill] == list(WHOLE)
 
 
 @pytest.mark.parametrize("name", WHOLE)
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(1, 64), min_size=1, max_size=ROWS - 1), st.integers(0, 2**16))
-def test_rows_that_begin_together_go_on_like_rows_that_were_fed_alone(
+def test_a_batched_prefill_continues_like_single_ones(
     name: str, sizes: list[int], seed: int
 ) -> None:
     decoder = decoder_of(name)
@@ -146,22 +148,22 @@ def test_rows_that_begin_together_go_on_like_rows_that_were_fed_alone(
         decoder.clear()
         alone = []
         for row, ids in enumerate([before, *texts]):
-            alone.append(decoder.feed(row, ids))
+            alone.append(decoder.prefill(row, ids))
         stepped = decoder.step([5] * len(alone)).copy()
         for row in range(len(alone)):
             decoder.drop(row)
-        decoder.feed(0, before)
-        np.testing.assert_allclose(decoder.feed_all(1, texts), alone[1:], atol=2e-5)
+        decoder.prefill(0, before)
+        np.testing.assert_allclose(decoder.prefill_batch(1, texts), alone[1:], atol=2e-5)
         assert decoder.lengths[: len(alone)].tolist() == [9, *sizes]
         np.testing.assert_allclose(decoder.step([5] * len(alone)), stepped, atol=2e-5)
         decoder.clear()
 
 
-def test_rows_whose_run_fails_stay_empty() -> None:
+def test_rows_of_a_failed_prefill_stay_empty() -> None:
     decoder = decoder_of("llama")
     with decoder.held():
         with pytest.raises(ModelRunError):
-            decoder.feed_all(0, [[5, 6, 7], [5, decoder.vocabulary]])
+            decoder.prefill_batch(0, [[5, 6, 7], [5, decoder.vocabulary]])
         assert not decoder.lengths.any()
         decoder.clear()
 
@@ -176,7 +178,7 @@ def test_rows_whose_run_fails_stay_empty() -> None:
         max_size=25,
     )
 )
-def test_in_any_order_of_joining_and_leaving_a_row_gives_the_logits_it_gives_alone(
+def test_logits_of_a_row_do_not_depend_on_the_other_rows(
     name: str, moves: list[tuple[str, int, int]]
 ) -> None:
     decoder = decoder_of(name)
@@ -187,7 +189,7 @@ def test_in_any_order_of_joining_and_leaving_a_row_gives_the_logits_it_gives_alo
         for kind, which, size in moves:
             if kind == "join" and len(rows) < ROWS:
                 ids = random.integers(3, decoder.vocabulary, size).tolist()
-                decoder.feed(len(rows), ids)
+                decoder.prefill(len(rows), ids)
                 rows.append(ids)
             elif kind == "step" and rows:
                 ids = random.integers(3, decoder.vocabulary, len(rows)).tolist()
@@ -206,5 +208,5 @@ def test_in_any_order_of_joining_and_leaving_a_row_gives_the_logits_it_gives_alo
             logits = decoder.step(ids).copy()
             for row, tokens in enumerate(rows):
                 decoder.clear()
-                np.testing.assert_allclose(logits[row], decoder.feed(0, [*tokens, 5]), atol=2e-4)
+                np.testing.assert_allclose(logits[row], decoder.prefill(0, [*tokens, 5]), atol=2e-4)
         decoder.clear()

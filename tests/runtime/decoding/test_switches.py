@@ -22,7 +22,7 @@ def read(model: onnx.ModelProto, context: int = 1000, configured: int | None = N
 
 
 def model_of(*nodes: onnx.NodeProto, **constants: Any) -> onnx.ModelProto:
-    """Return a graph of some nodes that compare lengths; `total` is the width of the mask, as a scalar."""
+    """Return a graph of nodes that compare lengths; `total` is the width of the mask, a scalar."""
     total = [
         node("Shape", ["attention_mask"], ["shape"]),
         node("Gather", ["shape", "one"], ["total"]),
@@ -44,7 +44,7 @@ def test_decoders_without_two_caches_have_no_switch(name: str) -> None:
     assert read(onnx.load(DECODERS / name / "model.onnx", load_external_data=False)) == Switches()
 
 
-def test_switch_beyond_the_context_is_none(tmp_path: Path) -> None:
+def test_switch_beyond_the_context_is_ignored(tmp_path: Path) -> None:
     model = onnx.load(folder(tmp_path) / "model.onnx")
     assert read(model, SWITCH) == Switches()
     assert read(model, CONTEXT) == Switches((SWITCH,), by_mask=True)
@@ -89,13 +89,13 @@ def test_two_switches_have_three_sides() -> None:
     assert [switches.longest(total, 500) for total in (64, 65, 256, 300)] == [64, 256, 256, 500]
 
 
-def test_comparison_of_each_token_is_no_switch() -> None:
+def test_comparison_per_token_is_no_switch() -> None:
     assert (
         read(model_of(node("Greater", ["position_ids", "limit"], ["far"]), limit=64)) == Switches()
     )
 
 
-def test_highest_position_is_not_of_the_mask() -> None:
+def test_switch_by_the_highest_position_is_not_by_mask() -> None:
     nodes = [
         node("ReduceMax", ["position_ids"], ["last"], keepdims=0),
         node("Greater", ["last", "limit"], ["long"]),
@@ -103,7 +103,7 @@ def test_highest_position_is_not_of_the_mask() -> None:
     assert read(model_of(*nodes, limit=63)) == Switches((64,), by_mask=False)
 
 
-def test_length_of_the_config_stands_in_where_the_graph_cannot_be_followed() -> None:
+def test_length_in_the_config_stands_in_for_an_unknown_comparison() -> None:
     strange = model_of(
         node("NonZero", ["attention_mask"], ["places"]),
         node("Greater", ["places", "limit"], ["long"]),

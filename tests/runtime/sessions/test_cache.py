@@ -1,4 +1,4 @@
-"""One session a content, shared; a budget that evicts what is not in use; nothing is lost by it."""
+"""SessionCache: one shared session per content, and a budget that evicts idle sessions."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 
 from conduit_lab.core.errors import DeviceError, ModelLoadError
 from conduit_lab.runtime.sessions.cache import SessionCache, sessions
+from conduit_lab.runtime.sessions.memory import memory_bytes
 from conduit_lab.runtime.sessions.session import Options
 from tests.runtime import graphs
 
@@ -44,7 +45,7 @@ def test_one_content_is_one_session(cache: SessionCache, tmp_path: Path) -> None
     assert cache.size == path.stat().st_size
 
 
-def test_auto_is_the_device_that_it_chooses(cache: SessionCache, tmp_path: Path) -> None:
+def test_auto_shares_the_session_of_the_chosen_device(cache: SessionCache, tmp_path: Path) -> None:
     path = linear(tmp_path / "a.onnx")
     assert cache.open(path, Options("cpu", fallback=True)) is cache.open(path, Options("auto"))
 
@@ -59,13 +60,23 @@ def test_other_options_are_another_session(
     assert cache.open(path, options) is not cache.open(path)
 
 
-def test_weights_of_numpy_are_shared_too(cache: SessionCache, tmp_path: Path) -> None:
+def test_only_requests_that_find_a_loaded_session_are_hits(
+    cache: SessionCache, tmp_path: Path
+) -> None:
+    path = linear(tmp_path / "a.onnx")
+    shared = cache.open(path)
+    shared.close()
+    cache.open(path)
+    assert (shared.loads, shared.hits) == (2, 0)
+
+
+def test_npz_sessions_are_shared_too(cache: SessionCache, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", W0=np.ones((3, 2), np.float32), b0=np.zeros(2, np.float32))
     assert cache.open(tmp_path / "a.npz") is cache.open(tmp_path / "a.npz")
     assert cache.open(tmp_path / "a.npz").run(X)[0].tolist() == [[3, 3]]
 
 
-def test_many_threads_that_ask_at_once_load_it_once(cache: SessionCache, tmp_path: Path) -> None:
+def test_concurrent_opens_load_a_file_once(cache: SessionCache, tmp_path: Path) -> None:
     path = linear(tmp_path / "a.onnx")
     gate = threading.Barrier(8)
 
@@ -79,7 +90,7 @@ def test_many_threads_that_ask_at_once_load_it_once(cache: SessionCache, tmp_pat
     assert cache.open(path).loads == 1
 
 
-def test_what_nobody_holds_is_freed(cache: SessionCache, tmp_path: Path) -> None:
+def test_an_unreferenced_session_is_freed(cache: SessionCache, tmp_path: Path) -> None:
     path = linear(tmp_path / "a.onnx")
     shared = cache.open(path)
     session = weakref.ref(shared._engine)
@@ -103,7 +114,7 @@ def test_a_file_that_cannot_be_opened_leaves_nothing_behind(
 # The budget
 
 
-def test_what_was_not_used_for_longest_is_evicted_and_opened_again(tmp_path: Path) -> None:
+def test_the_least_recently_used_session_is_evicted_and_opened_again(tmp_path: Path) -> None:
     paths = [linear(tmp_path / f"{i}.onnx", i) for i in range(3)]
     cache = SessionCache(2 * paths[0].stat().st_size)
     first, second = (cache.open(path) for path in paths[:2])
@@ -116,7 +127,7 @@ def test_what_was_not_used_for_longest_is_evicted_and_opened_again(tmp_path: Pat
     assert second.loads == 2
 
 
-def test_what_runs_is_not_evicted(tmp_path: Path) -> None:
+def test_a_running_session_is_not_evicted(tmp_path: Path) -> None:
     endless = graphs.endless(tmp_path / "endless.onnx")
     other = linear(tmp_path / "a.onnx")
     cache = SessionCache(1)
@@ -132,6 +143,29 @@ def test_what_runs_is_not_evicted(tmp_path: Path) -> None:
     assert not running.loaded
 
 
+def test_a_held_session_is_not_evicted(tmp_path: Path) -> None:
+    cache = SessionCache(1)
+    shared = cache.open(linear(tmp_path / "a.onnx"))
+    with shared.hold():
+        cache.trim()
+        assert shared.loaded
+    cache.trim()
+    assert not shared.loaded
+
+
+def test_loading_a_session_counts_as_its_use(cache: SessionCache, tmp_path: Path) -> None:
+    first, second = (cache.open(linear(tmp_path / f"{i}.onnx", i)) for i in (1, 2))
+    first.close()
+    second.run(X)
+    first.load()
+    cache.budget = first.size
+    assert [first.loaded, second.loaded] == [True, False]
+
+
+def test_the_default_budget_is_half_of_the_memory() -> None:
+    assert SessionCache().budget == memory_bytes() // 2
+
+
 def _run_until_cut(shared: object) -> None:
     with pytest.raises(TimeoutError):
         shared.run({"x": np.zeros(1, np.float32)})  # type: ignore[attr-defined]
@@ -140,14 +174,14 @@ def _run_until_cut(shared: object) -> None:
 def test_a_smaller_budget_takes_effect_at_once(tmp_path: Path) -> None:
     cache = SessionCache()
     held = [cache.open(linear(tmp_path / f"{i}.onnx", i)) for i in range(3)]
-    assert cache.budget > 2**28  # half of the machine's
+    assert cache.budget > 2**28  # half of the machine's memory
     cache.budget = held[0].size
     assert [shared.loaded for shared in held] == [False, False, True]
     with pytest.raises(ValueError, match="positive"):
         cache.budget = 0
 
 
-def test_answers_are_right_while_two_models_push_each_other_out(tmp_path: Path) -> None:
+def test_answers_are_right_while_models_evict_each_other(tmp_path: Path) -> None:
     cache = SessionCache(1)
     held = [cache.open(linear(tmp_path / f"{i}.onnx", i)) for i in range(3)]
 
@@ -158,13 +192,11 @@ def test_answers_are_right_while_two_models_push_each_other_out(tmp_path: Path) 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(ask, range(120)))
     assert sum(shared.calls for shared in held) == 120
-    cache.trim()  # those that ran together to the end are still there
+    cache.trim()  # the last sessions ran at once, and none was evicted
     assert cache.evictions >= 3
 
 
-def test_a_file_that_became_another_model_is_refused_when_it_is_opened_again(
-    cache: SessionCache, tmp_path: Path
-) -> None:
+def test_a_file_with_another_model_is_not_opened_again(cache: SessionCache, tmp_path: Path) -> None:
     path = linear(tmp_path / "a.onnx")
     shared = cache.open(path)
     shared.close()
@@ -182,6 +214,12 @@ def test_statistics_count_calls_and_samples(cache: SessionCache, tmp_path: Path)
     assert shared.statistics().startswith("2 calls, 5 samples, ")
 
 
+def test_an_internal_run_is_not_counted(cache: SessionCache, tmp_path: Path) -> None:
+    shared = cache.open(linear(tmp_path / "a.onnx"))
+    shared.run(X, count=False)
+    assert (shared.calls, shared.rows, shared.seconds) == (0, 0, 0.0)
+
+
 # Fork
 
 
@@ -192,9 +230,7 @@ def test_a_forked_child_opens_its_own_session(tmp_path: Path) -> None:
     fork = multiprocessing.get_context("fork")
     answers = fork.SimpleQueue()
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # Python warns of threads that do not come along
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads that the child lacks
         child = fork.Process(target=lambda: answers.put((shared.loaded, shared.run(X)[0].tolist())))
         child.start()
     child.join(60)

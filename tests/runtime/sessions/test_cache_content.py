@@ -1,4 +1,4 @@
-"""A session holds the bytes that its key names, whatever became of the files meanwhile."""
+"""A session holds the bytes that its key names, even if the files change."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def twins(cache: SessionCache, folder: Path, make: Make) -> Shared:
 
 @kinds
 @pytest.mark.parametrize("first", [True, False])
-def test_a_twin_goes_on_when_the_other_file_is_replaced(
+def test_a_session_survives_the_replacement_of_one_of_two_files(
     cache: SessionCache, tmp_path: Path, make: Make, first: bool
 ) -> None:
     shared = twins(cache, tmp_path, make)
@@ -83,7 +83,7 @@ def test_a_twin_goes_on_when_the_other_file_is_replaced(
 
 @kinds
 @pytest.mark.parametrize("first", [True, False])
-def test_a_twin_goes_on_when_the_other_file_is_deleted(
+def test_a_session_survives_the_deletion_of_one_of_two_files(
     cache: SessionCache, tmp_path: Path, make: Make, first: bool
 ) -> None:
     shared = twins(cache, tmp_path, make)
@@ -92,9 +92,7 @@ def test_a_twin_goes_on_when_the_other_file_is_deleted(
     assert answer(shared) == 2
 
 
-def test_the_path_is_that_of_the_file_which_was_asked_for_last(
-    cache: SessionCache, tmp_path: Path
-) -> None:
+def test_the_path_is_the_last_opened_file(cache: SessionCache, tmp_path: Path) -> None:
     first = plain(tmp_path / "a.onnx", 2)
     shared = cache.open(first)
     second = plain(tmp_path / "b.onnx", 2)
@@ -103,10 +101,17 @@ def test_the_path_is_that_of_the_file_which_was_asked_for_last(
     assert shared.path == second
 
 
+def test_the_most_recently_used_file_is_opened_again(cache: SessionCache, tmp_path: Path) -> None:
+    first, second = (plain(tmp_path / f"{name}.onnx", 2) for name in "ab")
+    for path in (first, second, first):
+        shared = cache.open(path)
+    shared.close()
+    shared.run(X)
+    assert shared.path == first
+
+
 @kinds
-def test_a_file_that_has_its_content_again_is_opened(
-    cache: SessionCache, tmp_path: Path, make: Make
-) -> None:
+def test_a_restored_file_is_opened_again(cache: SessionCache, tmp_path: Path, make: Make) -> None:
     path = make(tmp_path / "m.onnx", 2)
     shared = cache.open(path)
     shared.close()
@@ -117,11 +122,11 @@ def test_a_file_that_has_its_content_again_is_opened(
     assert answer(shared) == 2
 
 
-# One file, and what may become of it
+# Changes to one file
 
 
 @kinds
-def test_a_file_that_was_replaced_is_refused_and_opens_as_another(
+def test_a_replaced_file_is_refused_and_opens_as_another_session(
     cache: SessionCache, tmp_path: Path, make: Make
 ) -> None:
     path = make(tmp_path / "m.onnx", 2)
@@ -151,7 +156,7 @@ def test_a_change_that_keeps_size_and_time_is_refused(
 
 
 @kinds
-def test_a_file_that_is_gone_is_named(cache: SessionCache, tmp_path: Path, make: Make) -> None:
+def test_a_missing_file_is_named(cache: SessionCache, tmp_path: Path, make: Make) -> None:
     path = make(tmp_path / "m.onnx", 2)
     shared = cache.open(path)
     shared.close()
@@ -161,7 +166,7 @@ def test_a_file_that_is_gone_is_named(cache: SessionCache, tmp_path: Path, make:
 
 
 @kinds
-def test_a_file_that_was_cut_is_refused(cache: SessionCache, tmp_path: Path, make: Make) -> None:
+def test_a_truncated_file_is_refused(cache: SessionCache, tmp_path: Path, make: Make) -> None:
     path = make(tmp_path / "m.onnx", 2)
     shared = cache.open(path)
     shared.close()
@@ -170,7 +175,7 @@ def test_a_file_that_was_cut_is_refused(cache: SessionCache, tmp_path: Path, mak
         shared.run(X)
 
 
-def test_external_data_that_is_gone_is_refused(cache: SessionCache, tmp_path: Path) -> None:
+def test_missing_external_data_is_refused(cache: SessionCache, tmp_path: Path) -> None:
     shared = cache.open(external(tmp_path / "m.onnx", 2))
     shared.close()
     (tmp_path / "weights.bin").unlink()
@@ -178,7 +183,7 @@ def test_external_data_that_is_gone_is_refused(cache: SessionCache, tmp_path: Pa
         shared.run(X)
 
 
-def test_a_link_that_leads_elsewhere_now_is_refused(cache: SessionCache, tmp_path: Path) -> None:
+def test_a_link_with_a_new_target_is_refused(cache: SessionCache, tmp_path: Path) -> None:
     link = tmp_path / "link.onnx"
     link.symlink_to(plain(tmp_path / "two.onnx", 2))
     shared = cache.open(link)
@@ -192,7 +197,7 @@ def test_a_link_that_leads_elsewhere_now_is_refused(cache: SessionCache, tmp_pat
 
 @kinds
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_file_that_is_replaced_while_it_is_opened_is_known_by_what_was_opened(
+def test_a_file_replaced_while_it_is_opened_has_the_key_of_the_opened_content(
     cache: SessionCache, tmp_path: Path, make: Make, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make(tmp_path / "m.onnx", 2)
@@ -213,13 +218,13 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_known_by_what_was_opened(
     last = 7 if times == 2 else 5
     assert answer(shared) == last
     monkeypatch.undo()
-    assert cache.open(path) is shared  # so the key is that of the last content
+    assert cache.open(path) is shared  # the key is that of the last content
 
 
-# What is loaded does not hang on its files
+# Loaded sessions are independent of their files
 
 
-def test_external_data_that_is_written_to_does_not_change_a_loaded_session(
+def test_writing_to_external_data_does_not_change_a_loaded_session(
     cache: SessionCache, tmp_path: Path
 ) -> None:
     wide = 4096  # more than one page of memory
@@ -229,8 +234,9 @@ def test_external_data_that_is_written_to_does_not_change_a_loaded_session(
     path = graphs.save(
         tmp_path / "m.onnx",
         [
+            # a table is not repacked: the session would read the file
             graphs.node("Gather", ["W", "ids"], ["rows"])
-        ],  # a table is not packed, but used where it lies
+        ],
         [graphs.value("ids", ["n"], "int64")],
         [graphs.value("rows", ["n", wide])],
         [tensor],
@@ -249,7 +255,7 @@ def onnx_tensor(shape: tuple[int, int]) -> Any:
     return tensor
 
 
-def test_external_data_that_is_cut_does_not_end_the_process(tmp_path: Path) -> None:
+def test_truncating_external_data_does_not_end_the_process(tmp_path: Path) -> None:
     code = f"""
         import numpy as np
         from pathlib import Path
@@ -302,15 +308,13 @@ def test_the_cpu_does_not_stand_in_with_another_file(
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.parametrize("make", [plain, external])
-def test_a_forked_child_opens_the_twin_that_was_not_replaced(tmp_path: Path, make: Make) -> None:
+def test_a_forked_child_opens_the_unchanged_file(tmp_path: Path, make: Make) -> None:
     shared = twins(sessions, tmp_path, make)
     make(tmp_path / "b" / "m.onnx", 5)
     fork = multiprocessing.get_context("fork")
     answers = fork.SimpleQueue()
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # Python warns of threads that do not come along
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads that the child lacks
         child = fork.Process(target=lambda: answers.put(answer(shared)))
         child.start()
     child.join(60)

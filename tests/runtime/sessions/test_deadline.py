@@ -1,4 +1,4 @@
-"""A run that takes too long is cut, and only that one."""
+"""Deadlines: a run past its timeout is terminated, and no other."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def endless(tmp_path: Path) -> Path:
     return graphs.endless(tmp_path / "endless.onnx")
 
 
-def test_an_endless_loop_is_cut_at_the_timeout_and_the_session_lives_on(endless: Path) -> None:
+def test_an_endless_loop_is_terminated_and_the_session_stays_usable(endless: Path) -> None:
     session = Session(endless, Options(timeout=0.2))
     for _ in range(2):
         with pytest.raises(DeadlineExceeded, match=r"endless\.onnx ran longer than 0\.2 s"):
             session.run({"x": X})
 
 
-def test_a_graph_with_a_loop_has_a_deadline_of_its_own(
+def test_a_graph_with_a_loop_has_a_default_timeout(
     endless: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "LOOP_SECONDS", 0.1)
+    monkeypatch.setattr(sessions, "LOOP_TIMEOUT_SECONDS", 0.1)
     with pytest.raises(TimeoutError):
         Session(endless).run({"x": X})
 
@@ -57,10 +57,10 @@ def test_each_run_has_its_own_deadline(endless: Path, tmp_path: Path) -> None:
         assert all(took >= wait for took, wait in zip(done, waits, strict=True))
 
 
-def test_the_watching_thread_ends_by_itself(endless: Path) -> None:
+def test_the_idle_watcher_thread_exits(endless: Path) -> None:
     with pytest.raises(DeadlineExceeded):
         Session(endless, Options(timeout=0.05)).run({"x": X})
     ends = monotonic() + 10
     while any(thread.name == "conduit_lab deadlines" for thread in threading.enumerate()):
-        assert monotonic() < ends, "the thread lives on with nothing to watch"
+        assert monotonic() < ends, "the thread does not exit"
         sleep(0.05)

@@ -1,4 +1,4 @@
-"""A device that fails hands over to the CPU, says so, and is never changed in silence."""
+"""Fallback: the CPU stands in for a failing device, and every change is reported."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rows(count: int) -> dict[str, np.ndarray]:
     return {"input": np.ones((count, 3), np.float32)}
 
 
-def test_what_does_not_fit_the_device_runs_on_the_cpu_and_the_next_call_on_the_device(
+def test_a_batch_too_large_for_the_device_runs_on_the_cpu_and_the_next_call_on_the_device(
     gpu: FakeDevice, linear: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     gpu.max_rows = 10
@@ -48,7 +48,7 @@ def test_what_does_not_fit_the_device_runs_on_the_cpu_and_the_next_call_on_the_d
     assert warning.message.startswith(f"{linear} was run on the CPU: cuda failed: it asked for ")
 
 
-def test_a_lost_device_is_left_after_three_failures(
+def test_a_session_leaves_a_lost_device_after_three_failures(
     gpu: FakeDevice, linear: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     session = Session(linear)
@@ -60,7 +60,55 @@ def test_a_lost_device_is_left_after_three_failures(
     assert "stays on the CPU: cuda failed 3 times in a row" in caplog.text
 
 
-def test_a_device_that_was_asked_for_is_not_replaced(gpu: FakeDevice, linear: Path) -> None:
+def test_a_successful_run_resets_the_count_of_failures(gpu: FakeDevice, linear: Path) -> None:
+    session = Session(linear)
+    for lost in (True, True, False, True, True):
+        gpu.lost = lost
+        session.run(rows(1))
+    assert (session.device, session.fallbacks) == ("cuda", 4)
+
+
+def test_a_successful_run_on_bound_memory_resets_the_count_of_failures(
+    gpu: FakeDevice, linear: Path
+) -> None:
+    session = Session(linear)
+    for lost in (True, True, False, True, True):
+        gpu.lost = lost
+        if lost:
+            session.run(rows(1))
+        else:
+            session.run_bound(rows(1), keep=False)
+    assert (session.device, session.fallbacks) == ("cuda", 4)
+
+
+@pytest.mark.parametrize(("keep", "place"), [(True, ("cuda", 1)), (False, ("cpu", 0))])
+def test_kept_outputs_are_bound_on_their_own_device(
+    gpu: FakeDevice,
+    linear: Path,
+    keep: bool,
+    place: tuple[str, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = Session(linear, Options("cuda:1", fallback=True))
+    bound = []
+
+    class Binding:
+        def bind_cpu_input(self, name: str, value: object) -> None:
+            pass
+
+        def bind_output(self, name: str, memory: str, number: int) -> None:
+            bound.append((memory, number))
+
+        def get_outputs(self) -> list[object]:
+            return []
+
+    monkeypatch.setattr(session._session, "io_binding", Binding)
+    monkeypatch.setattr(session._session, "run_with_iobinding", lambda binding: None)
+    session.run_bound(rows(1), keep)
+    assert bound == [place]
+
+
+def test_a_requested_device_has_no_fallback(gpu: FakeDevice, linear: Path) -> None:
     session = Session(linear, Options("cuda"))
     gpu.max_rows = 10
     with pytest.raises(ModelRunError, match=r"linear\.onnx failed on cuda: it asked for"):
@@ -72,16 +120,14 @@ def test_a_device_that_was_asked_for_is_not_replaced(gpu: FakeDevice, linear: Pa
     assert session.run(rows(1))[0].shape == (1, 2)
 
 
-def test_a_device_that_was_asked_for_may_be_replaced_where_that_is_said(
-    gpu: FakeDevice, linear: Path
-) -> None:
+def test_a_requested_device_may_have_a_fallback(gpu: FakeDevice, linear: Path) -> None:
     session = Session(linear, Options("cuda:1", fallback=True))
     gpu.lost = True
     assert session.run(rows(2))[0].shape == (2, 2)
     assert session.fallbacks == 1
 
 
-def test_bad_input_is_no_failure_of_the_device(gpu: FakeDevice, linear: Path) -> None:
+def test_bad_input_is_not_a_device_failure(gpu: FakeDevice, linear: Path) -> None:
     session = Session(linear)
     with pytest.raises(ModelInputError):
         session.run({"input": np.ones((1, 4), np.float32)})
@@ -106,7 +152,7 @@ def test_a_device_that_cannot_load_the_model(
     assert Session(linear, Options("cuda", fallback=True)).device == "cpu"
 
 
-def test_a_run_on_the_cpu_instead_is_in_the_trace(gpu: FakeDevice, linear: Path) -> None:
+def test_a_fallback_is_in_the_trace(gpu: FakeDevice, linear: Path) -> None:
     shared = SessionCache().open(linear)
     gpu.max_rows = 10
     with recorder.record("call") as spans, recorder.span("linear", "predict"):
@@ -118,9 +164,19 @@ def test_a_run_on_the_cpu_instead_is_in_the_trace(gpu: FakeDevice, linear: Path)
     assert "1 on the CPU instead" in shared.statistics()
 
 
-def test_a_model_that_is_on_the_cpu_for_good_says_so_in_each_trace(
+def test_a_recorded_run_on_the_device_reports_no_earlier_fallback(
     gpu: FakeDevice, linear: Path
 ) -> None:
+    shared = SessionCache().open(linear)
+    gpu.lost = True
+    shared.run(rows(1))
+    gpu.lost = False
+    with recorder.record("call") as spans, recorder.span("linear", "predict"), shared.recorded():
+        shared.run(rows(1))
+    assert spans["linear"].attributes == {}
+
+
+def test_a_model_loaded_on_the_cpu_instead_is_in_each_trace(gpu: FakeDevice, linear: Path) -> None:
     gpu.loads = False
     shared = SessionCache().open(linear)
     with recorder.record("call") as spans, recorder.span("linear", "predict"):

@@ -1,4 +1,4 @@
-"""Whether a graph runs, onnxruntime says: what it takes is loaded, and what it refuses is named by the true reason."""
+"""Graphs are accepted or refused by onnxruntime, and a refusal gives its true reason."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(path: Path) -> Any:
     return Session(path).run({"x": X})[0]
 
 
-# What ONNX's own checker refuses, and onnxruntime runs
+# Graphs that onnxruntime runs and ONNX's own checker refuses
 
 
 @pytest.mark.parametrize("opset", [11, 13, 14, 16])
@@ -92,7 +92,7 @@ def test_a_graph_without_a_name(tmp_path: Path) -> None:
 
 
 def test_weights_in_4_bits(tmp_path: Path) -> None:
-    """MatMulNBits: two weights in a byte, the lower one first, 8 for zero."""
+    """MatMulNBits: two weights per byte, the lower one first, 8 for zero."""
     packed = np.full((3, 1, 8), 0x99, np.uint8)
     node = graphs.node(
         "MatMulNBits",
@@ -149,7 +149,7 @@ def test_an_input_of_unknown_rank_takes_any_shape(tmp_path: Path, shape: tuple[i
     assert session.run({"x": np.ones(shape, np.float32)})[0].shape == shape
 
 
-def test_an_output_whose_shape_onnxruntime_finds_has_it(tmp_path: Path) -> None:
+def test_an_output_has_the_shape_that_onnxruntime_infers(tmp_path: Path) -> None:
     path = graphs.save(
         tmp_path / "m.onnx",
         [graphs.node("Neg", ["x"], ["y"])],
@@ -165,7 +165,7 @@ def test_a_scalar_is_ranked(tmp_path: Path) -> None:
     assert not session.inputs[0].fits((1,))
 
 
-# What onnxruntime refuses
+# Graphs that onnxruntime refuses
 
 
 def node_of(kind: str, inputs: list[str], **rest: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""ONNX files: the good ones run, the bad ones are refused by name, and the process lives."""
+"""Session: good files run, bad ones are refused by name, and the process survives."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from conduit_lab.core import paths
 from conduit_lab.core.errors import DeviceError, ModelInputError, ModelLoadError, ModelRunError
 from conduit_lab.core.spec import TensorSpec
 from conduit_lab.runtime.sessions import session as sessions
+from conduit_lab.runtime.sessions.memory import memory_bytes
 from conduit_lab.runtime.sessions.session import Options, Session, dtype_of, native
 from tests.runtime import graphs
 
@@ -40,12 +41,19 @@ def test_runs_the_graph(linear: Path) -> None:
     assert output.dtype == np.float32
 
 
-def test_tells_specs_metadata_and_device(linear: Path) -> None:
+def test_has_specs_metadata_and_device(linear: Path) -> None:
     session = Session(linear, Options("cpu"))
     assert session.inputs == (TensorSpec("input", "float32", ("batch", 3)),)
     assert session.outputs == (TensorSpec("output", "float32", ("batch", 2)),)
     assert session.metadata == {"made by": "a test"}
     assert session.device == "cpu"
+
+
+def test_options_reach_onnxruntime(linear: Path) -> None:
+    session = Session(linear, Options(threads=3, graph_level="basic"))
+    options = session._session.get_session_options()
+    assert options.intra_op_num_threads == 3
+    assert options.graph_optimization_level.name == "ORT_ENABLE_BASIC"
 
 
 def test_unnamed_free_axis_is_a_question_mark(tmp_path: Path) -> None:
@@ -66,11 +74,11 @@ def test_runs_from_many_threads(linear: Path) -> None:
         np.testing.assert_array_equal(output, x @ WEIGHT)
 
 
-# Files that are refused
+# Refused files
 
 
 def refusal(path: Path) -> str:
-    """Return the message of the refusal, which names the file as a person wrote it."""
+    """Return the message of the refusal, which names the file by its relative path."""
     with paths.use_root(path.parent), pytest.raises(ModelLoadError) as caught:
         Session(path)
     assert path.name in str(caught.value)
@@ -122,7 +130,7 @@ def test_flipped_byte_is_refused_or_loads_but_never_kills(
         assert "flipped.onnx" in str(error)
 
 
-def test_axis_whose_name_is_no_text(tmp_path: Path) -> None:
+def test_axis_name_that_is_not_valid_utf8(tmp_path: Path) -> None:
     path = graphs.linear(tmp_path / "names.onnx", WEIGHT, batch="qqq")
     path.write_bytes(path.read_bytes().replace(b"qqq", b"q\xe2q"))
     refusal(path)
@@ -139,7 +147,7 @@ def test_unknown_operator(tmp_path: Path) -> None:
     refusal(path)
 
 
-def test_an_operator_is_known_once_its_library_was_registered_in_code(
+def test_an_operator_is_known_once_its_library_is_registered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from onnxruntime_extensions import get_library_path
@@ -153,11 +161,13 @@ def test_an_operator_is_known_once_its_library_was_registered_in_code(
         domains=["ai.onnx.contrib"],
     )
     refusal(path)
-    sessions.register_custom_ops(get_library_path())
+    for _ in range(2):  # a library is registered once
+        sessions.register_custom_ops(get_library_path())
+    assert sessions._custom_ops == [str(Path(get_library_path()).resolve())]
     assert Session(path).run({"x": np.array(["kettle"], object)})[0].tolist() == ["KETTLE"]
 
 
-def test_a_library_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_library_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match="no library of operators at"):
         sessions.register_custom_ops(tmp_path / "gone.so")
     (tmp_path / "text.so").write_text("no code")
@@ -230,7 +240,7 @@ def test_external_data_that_is_missing_or_short_is_refused(tmp_path: Path) -> No
     refusal(path)
 
 
-# Inputs that do not fit
+# Unsuitable inputs
 
 
 @pytest.mark.parametrize(
@@ -248,10 +258,8 @@ def test_wrong_rank_dimension_or_dtype_is_an_input_error(linear: Path, x: np.nda
     session = Session(linear)
     with pytest.raises(ModelInputError):
         session.run({"input": x})
-    assert session.run({"input": np.ones((1, 3), np.float32)})[0].shape == (
-        1,
-        2,
-    )  # the session lives on
+    output = session.run({"input": np.ones((1, 3), np.float32)})[0]
+    assert output.shape == (1, 2)  # the session stays usable
 
 
 def test_index_out_of_range_is_an_input_error(tmp_path: Path) -> None:
@@ -274,7 +282,7 @@ def test_lone_surrogate_for_a_string_input_is_an_input_error(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is enforced on Linux")
-def test_graph_that_asks_for_200_gigabytes_fails_and_the_process_lives(tmp_path: Path) -> None:
+def test_an_allocation_of_200_gigabytes_fails_and_the_process_survives(tmp_path: Path) -> None:
     path = graphs.save(
         tmp_path / "greedy.onnx",
         [graphs.node("ConstantOfShape", ["shape"], ["y"])],
@@ -305,7 +313,7 @@ def test_graph_that_asks_for_200_gigabytes_fails_and_the_process_lives(tmp_path:
     assert (done.returncode, done.stdout) == (0, "True\n[0.0, 0.0]\n"), done.stderr
 
 
-def test_runs_may_not_ask_for_more_than_the_machine_has(tmp_path: Path) -> None:
+def test_an_allocation_above_the_arena_limit_fails(tmp_path: Path) -> None:
     path = graphs.save(
         tmp_path / "greedy.onnx",
         [graphs.node("ConstantOfShape", ["shape"], ["y"])],
@@ -313,7 +321,7 @@ def test_runs_may_not_ask_for_more_than_the_machine_has(tmp_path: Path) -> None:
         [graphs.value("y", ["n"])],
     )
     session = Session(path)
-    floats = int(sessions.memory_bytes() * 0.9 / 4)
+    floats = int(memory_bytes() * 0.9 / 4)
     with pytest.raises(
         ModelRunError, match=r"greedy\.onnx failed on cpu: it asked for .* GB more memory"
     ):
@@ -321,7 +329,7 @@ def test_runs_may_not_ask_for_more_than_the_machine_has(tmp_path: Path) -> None:
     assert session.run({"shape": np.array([2])})[0].tolist() == [0, 0]
 
 
-# Around it
+# Devices and dtypes
 
 
 def test_unknown_device_is_refused(linear: Path) -> None:
@@ -330,7 +338,7 @@ def test_unknown_device_is_refused(linear: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "uint64", "complex64"])
-def test_native_gives_the_machines_byte_order_and_the_same_values(dtype: str) -> None:
+def test_native_converts_the_byte_order_and_keeps_the_values(dtype: str) -> None:
     array = np.arange(5).astype(dtype)
     foreign = array.astype(array.dtype.newbyteorder("S"))
     assert native(foreign).dtype.isnative

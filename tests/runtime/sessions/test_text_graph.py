@@ -1,4 +1,4 @@
-"""The sizes that a text model's graph states, however its nodes and tables are named."""
+"""TextGraph: the sizes that a graph states, independent of the names of nodes and tables."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def table(name: str, rows: int, dtype: Any = np.float32) -> Any:
 WORDS = node("Gather", ["t", "input_ids"], ["out"])
 
 
-def test_a_table_of_tokens_is_the_one_that_the_ids_index(tmp_path: Path) -> None:
+def test_the_token_table_is_indexed_by_the_ids(tmp_path: Path) -> None:
     stated = read(tmp_path, [WORDS], [table("t", 300)])
     assert stated == TextGraph(("input_ids", "attention_mask"), {"out": (3, 2)}, 300, None)
 
@@ -58,7 +58,7 @@ def test_tables_may_be_cast_quantised_and_constants_of_nodes(tmp_path: Path, dty
     assert read(tmp_path, inside, [], dtype=dtype).vocabulary == 200
 
 
-def test_types_of_tokens_are_no_positions(tmp_path: Path) -> None:
+def test_token_types_are_not_positions(tmp_path: Path) -> None:
     nodes = [
         node("Sub", ["input_ids", "input_ids"], ["zeros"]),
         node("Gather", ["types", "zeros"], ["y"]),
@@ -69,8 +69,8 @@ def test_types_of_tokens_are_no_positions(tmp_path: Path) -> None:
     assert (stated.vocabulary, stated.positions) == (300, None)
 
 
-def test_positions_that_are_sliced_from_a_constant_are_found(tmp_path: Path) -> None:
-    """As BERT's are exported."""
+def test_positions_sliced_from_a_constant_are_found(tmp_path: Path) -> None:
+    """As in exports of BERT."""
     nodes = [
         node("Shape", ["input_ids"], ["shape"]),
         node("Gather", ["shape", "one"], ["n"], axis=0),
@@ -92,7 +92,7 @@ def test_positions_that_are_sliced_from_a_constant_are_found(tmp_path: Path) -> 
     assert (stated.vocabulary, stated.positions) == (300, 40)
 
 
-def test_a_lookup_by_what_the_model_computes_is_left_out(tmp_path: Path) -> None:
+def test_a_lookup_by_computed_indices_is_ignored(tmp_path: Path) -> None:
     nodes = [
         node("Gather", ["t", "input_ids"], ["w"]),
         node("MatMul", ["w", "big"], ["scores"]),

@@ -1,4 +1,4 @@
-"""Callers that ask at the same time share a run, and each gets the answer it would get alone."""
+"""Coalescer and ModelBatcher: concurrent calls share a run, and no answer changes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from conduit_lab.core.errors import ModelInputError
 from conduit_lab.core.spec import Array
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.trace import described
-from conduit_lab.runtime.batching import joining
-from conduit_lab.runtime.batching.joining import Joined, Joiner
+from conduit_lab.runtime.batching import model_batcher
+from conduit_lab.runtime.batching.coalescer import REQUIRED_TRIALS, Coalescer
+from conduit_lab.runtime.batching.model_batcher import ModelBatcher
 from conduit_lab.runtime.sessions.cache import SessionCache, Shared
 from tests.runtime import fake_device, graphs
 from tests.runtime.rows import members
@@ -40,38 +41,38 @@ def item(rows: int) -> tuple[dict[str, Array], int]:
 
 
 def test_items_of_all_sizes_get_their_own_rows(linear: Shared) -> None:
-    joiner = Joiner(linear)
-    for _ in range(joining.PROOFS + 3):
+    coalescer = Coalescer(linear)
+    for _ in range(REQUIRED_TRIALS + 3):
         items = [item(rows) for rows in (1, 4, 0, 2)]
-        for (feeds, _), (output,) in zip(items, joiner(items), strict=True):
+        for (feeds, _), (output,) in zip(items, coalescer(items), strict=True):
             np.testing.assert_allclose(output, feeds["input"] @ WEIGHT, rtol=1e-5)
 
 
-def test_company_is_proved_first_and_then_costs_one_run(linear: Shared) -> None:
-    joiner = Joiner(linear)
-    for _ in range(joining.PROOFS):
-        joiner([item(1), item(1)])
-    assert linear.calls == 3 * joining.PROOFS
-    joiner([item(1), item(2), item(3)])
-    assert linear.calls == 3 * joining.PROOFS + 1
+def test_a_batch_costs_one_run_once_trials_have_passed(linear: Shared) -> None:
+    coalescer = Coalescer(linear)
+    for _ in range(REQUIRED_TRIALS):
+        coalescer([item(1), item(1)])
+    assert linear.calls == 3 * REQUIRED_TRIALS
+    coalescer([item(1), item(2), item(3)])
+    assert linear.calls == 3 * REQUIRED_TRIALS + 1
 
 
-def test_a_graph_whose_rows_change_each_other_is_never_joined(
+def test_a_graph_that_mixes_rows_is_never_coalesced(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    joiner = Joiner(opened(graphs.centred(tmp_path / "centred.onnx")))
+    coalescer = Coalescer(opened(graphs.centred(tmp_path / "centred.onnx")))
     with caplog.at_level(logging.WARNING, "conduit_lab"):
         for _ in range(3):
             items = [item(1), item(2)]
-            for (feeds, _), (output,) in zip(items, joiner(items), strict=True):
+            for (feeds, _), (output,) in zip(items, coalescer(items), strict=True):
                 alone = feeds["input"] - feeds["input"].mean(axis=0)
                 np.testing.assert_allclose(output, alone, atol=1e-6)
-    assert not joiner.possible
+    assert not coalescer.possible
     assert len(caplog.records) == 1
 
 
 def branch(path: Path, nodes: list[Any], constants: list[Any]) -> Shared:
-    """Open a graph that computes `y` from `x` in a branch, which no dataflow follows."""
+    """Open a graph that computes `y` from `x` in a branch, which the dataflow does not follow."""
     inner = helper.make_graph(nodes, "inner", [], [graphs.value("y", ["batch", 3])])
     made = [graphs.node("If", ["on"], ["out"], then_branch=inner, else_branch=inner)]
     ends = [graphs.value("x", ["batch", 3])], [graphs.value("out", ["batch", 3])]
@@ -86,9 +87,9 @@ def parts(member: members.Member, rows: Array) -> list[tuple[dict[str, Array], i
 
 
 def check_answers(
-    joiner: Joiner, shared: Shared, items: list[tuple[dict[str, Array], int]]
+    coalescer: Coalescer, shared: Shared, items: list[tuple[dict[str, Array], int]]
 ) -> None:
-    for (feeds, _), (answer,) in zip(items, joiner(items), strict=True):
+    for (feeds, _), (answer,) in zip(items, coalescer(items), strict=True):
         np.testing.assert_allclose(answer, shared.run(feeds)[0], rtol=1e-4, atol=1e-5)
 
 
@@ -99,10 +100,10 @@ def test_equal_rows_prove_nothing_of_a_graph_that_mixes_rows(
 ) -> None:
     member = members.MIXED[name]
     shared = opened(member.save(tmp_path / "m.onnx", named=True))
-    joiner, rows = Joiner(shared), member.rows(4)
-    for _ in range(joining.PROOFS + 2):
-        joiner(parts(member, np.full_like(rows, warm)))
-    check_answers(joiner, shared, parts(member, rows))
+    coalescer, rows = Coalescer(shared), member.rows(4)
+    for _ in range(REQUIRED_TRIALS + 2):
+        coalescer(parts(member, np.full_like(rows, warm)))
+    check_answers(coalescer, shared, parts(member, rows))
 
 
 HIDDEN = {
@@ -114,67 +115,113 @@ HIDDEN = {
 
 
 @pytest.mark.parametrize("name", HIDDEN)
-def test_equal_rows_prove_nothing_of_a_graph_that_is_not_followed(
-    tmp_path: Path, name: str
-) -> None:
+def test_equal_rows_prove_nothing_of_an_unknown_graph(tmp_path: Path, name: str) -> None:
     member = members.MIXED[HIDDEN[name]]
     shared = branch(tmp_path / "m.onnx", member.nodes, member.constants)
-    joiner, rows = Joiner(shared), member.rows(4)
-    for size in (1, 1, 0, 1e-12, *[1] * joining.PROOFS):
-        joiner(parts(member, np.full_like(rows, size)))
-    check_answers(joiner, shared, parts(member, rows))
+    coalescer, rows = Coalescer(shared), member.rows(4)
+    for size in (1, 1, 0, 1e-12, *[1] * REQUIRED_TRIALS):
+        coalescer(parts(member, np.full_like(rows, size)))
+    check_answers(coalescer, shared, parts(member, rows))
 
 
 def test_rows_of_one_size_do_not_hide_a_shared_scale(tmp_path: Path) -> None:
     member = members.MIXED["over the batch's maximum"]
     shared = branch(tmp_path / "m.onnx", member.nodes, member.constants)
-    joiner = Joiner(shared)
-    for seed in range(joining.PROOFS + 2):
+    coalescer = Coalescer(shared)
+    for seed in range(REQUIRED_TRIALS + 2):
         ones = np.sign(np.random.default_rng(seed).standard_normal((4, 3))).astype(np.float32)
-        joiner(parts(member, ones))  # the largest of each is 1
-    assert not joiner.possible
-    check_answers(joiner, shared, parts(member, member.rows(4)))
+        coalescer(parts(member, ones))  # the largest of each is 1
+    assert not coalescer.possible
+    check_answers(coalescer, shared, parts(member, member.rows(4)))
 
 
-def test_a_graph_that_is_not_followed_is_joined_after_trials_with_rows_that_differ(
+def test_rows_of_one_minimum_do_not_hide_a_shared_scale(tmp_path: Path) -> None:
+    nodes = [
+        graphs.node("ReduceMin", ["x"], ["least"], keepdims=1),
+        graphs.node("Div", ["x", "least"], ["y"]),
+    ]
+    shared = branch(tmp_path / "m.onnx", nodes, [])
+    coalescer = Coalescer(shared)
+    orders = [[1, 2, 3], [3, 1, 2], [2, 3, 1]]
+    for i in range(REQUIRED_TRIALS + 2):
+        rows = np.array([orders[i % 3], orders[(i + 1) % 3]], np.float32)
+        coalescer([({"x": row[None]}, 1) for row in rows])
+    assert not coalescer.possible
+
+
+def test_a_small_share_of_the_other_rows_is_noticed(tmp_path: Path) -> None:
+    nodes = [
+        graphs.node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1),
+        graphs.node("Mul", ["mean", "share"], ["small"]),
+        graphs.node("Add", ["x", "small"], ["y"]),
+    ]
+    share = graphs.constant("share", np.float32(1e-3))
+    coalescer = Coalescer(branch(tmp_path / "m.onnx", nodes, [share]))
+    coalescer([({"x": np.full((1, 3), i, np.float32)}, 1) for i in (1, 2)])
+    assert not coalescer.possible
+
+
+def test_almost_equal_rows_do_not_count_as_a_trial(tmp_path: Path) -> None:
+    shared = branch(tmp_path / "m.onnx", [graphs.node("Neg", ["x"], ["y"])], [])
+    coalescer = Coalescer(shared)
+    almost = [({"x": np.full((1, 3), size, np.float32)}, 1) for size in (1, 1.005)]
+    for _ in range(REQUIRED_TRIALS):
+        coalescer(almost)
+    before = shared.calls
+    coalescer(almost)
+    assert shared.calls - before == 2
+
+
+def test_a_probe_that_the_graph_refuses_fails_no_item(tmp_path: Path) -> None:
+    nodes = [
+        graphs.node("Cast", ["x"], ["ids"], to=7),
+        graphs.node("Gather", ["table", "ids"], ["y"]),
+    ]
+    table = graphs.constant("table", np.arange(4, dtype=np.float32))
+    shared = branch(tmp_path / "m.onnx", nodes, [table])
+    items = [({"x": np.full((1, 3), i, np.float32)}, 1) for i in (1, 2)]
+    assert [output.tolist() for (output,) in Coalescer(shared)(items)] == [[[1] * 3], [[2] * 3]]
+
+
+def test_an_unknown_graph_is_coalesced_after_trials_with_different_rows(
     tmp_path: Path,
 ) -> None:
     shared = branch(tmp_path / "m.onnx", [graphs.node("Neg", ["x"], ["y"])], [])
-    joiner = Joiner(shared)
+    coalescer = Coalescer(shared)
     same = [({"x": np.ones((1, 3), np.float32)}, 1)] * 2
-    for _ in range(joining.PROOFS + 2):
-        joiner(same)
+    for _ in range(REQUIRED_TRIALS + 2):
+        coalescer(same)
     before = shared.calls
-    joiner(same)
+    coalescer(same)
     assert shared.calls - before == 2
     different = [({"x": np.full((1, 3), i, np.float32)}, 1) for i in (1, 2)]
-    for _ in range(joining.PROOFS):
-        joiner(different)
+    for _ in range(REQUIRED_TRIALS):
+        coalescer(different)
     before = shared.calls
-    check_answers(joiner, shared, different)
+    check_answers(coalescer, shared, different)
     assert shared.calls - before == 1 + 2
 
 
 @pytest.mark.parametrize("name", members.INDEPENDENT)
-def test_rows_are_joined_along_the_axis_where_they_lie(tmp_path: Path, name: str) -> None:
+def test_rows_are_batched_along_the_batch_axis(tmp_path: Path, name: str) -> None:
     member = members.INDEPENDENT[name]
     shared = opened(member.save(tmp_path / "m.onnx", named=True))
-    joiner, rows = Joiner(shared), member.rows(4)
-    for _ in range(joining.PROOFS + 1):
-        check_answers(joiner, shared, parts(member, rows))
+    coalescer, rows = Coalescer(shared), member.rows(4)
+    for _ in range(REQUIRED_TRIALS + 1):
+        check_answers(coalescer, shared, parts(member, rows))
     before = shared.calls
-    joiner(parts(member, rows))
+    coalescer(parts(member, rows))
     assert shared.calls - before == (4 if member.out is None else 1)
 
 
-def test_maps_and_lists_of_arrays_are_joined(tmp_path: Path) -> None:
+def test_maps_and_lists_of_arrays_are_coalesced(tmp_path: Path) -> None:
     shared = opened(graphs.targets(tmp_path / "m.onnx"))
-    joiner = Joiner(shared)
+    coalescer = Coalescer(shared)
     items = [({"x": np.array([[i, 1]], np.float32)}, 1) for i in range(3)]
-    for _ in range(joining.PROOFS + 1):
-        answers = joiner(items)
+    for _ in range(REQUIRED_TRIALS + 1):
+        answers = coalescer(items)
     before = shared.calls
-    answers = joiner(items)
+    answers = coalescer(items)
     assert shared.calls - before == 1
     for (feeds, _), (label, (first, second)) in zip(items, answers, strict=True):
         own, (one, other) = shared.run(feeds)
@@ -182,55 +229,55 @@ def test_maps_and_lists_of_arrays_are_joined(tmp_path: Path) -> None:
         np.testing.assert_allclose(np.stack([first, second]), np.stack([one, other]), rtol=1e-6)
 
 
-def test_a_file_that_was_replaced_says_nothing_of_the_opened_graph(tmp_path: Path) -> None:
+def test_a_replaced_file_does_not_describe_the_opened_graph(tmp_path: Path) -> None:
     path = graphs.centred(tmp_path / "m.onnx")
     shared = opened(path)
-    joiner = Joiner(shared)
+    coalescer = Coalescer(shared)
     graphs.identity(path, "float32")
-    for _ in range(joining.PROOFS + 2):
-        joiner([item(1), item(1)])
+    for _ in range(REQUIRED_TRIALS + 2):
+        coalescer([item(1), item(1)])
     items = [item(1), item(2)]
-    for (feeds, _), (answer,) in zip(items, joiner(items), strict=True):
+    for (feeds, _), (answer,) in zip(items, coalescer(items), strict=True):
         np.testing.assert_allclose(answer, feeds["input"] - feeds["input"].mean(axis=0), atol=1e-6)
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-def test_a_fixed_batch_axis_cannot_be_joined(tmp_path: Path, batch: int) -> None:
+def test_a_fixed_batch_axis_is_not_coalesced(tmp_path: Path, batch: int) -> None:
     shared = opened(graphs.linear(tmp_path / "fixed.onnx", WEIGHT, batch=batch))
-    joiner = Joiner(shared)
-    assert not joiner.possible
-    assert [output[0].shape for output in joiner([item(batch), item(batch)])] == [(batch, 2)] * 2
+    coalescer = Coalescer(shared)
+    assert not coalescer.possible
+    assert [output[0].shape for output in coalescer([item(batch), item(batch)])] == [(batch, 2)] * 2
 
 
-def test_items_of_unequal_length_are_joined_with_their_like(tmp_path: Path) -> None:
+def test_items_are_batched_by_length(tmp_path: Path) -> None:
     shared = opened(graphs.identity(tmp_path / "texts.onnx", "float32", ["batch", "tokens"]))
-    joiner = Joiner(shared)
-    for _ in range(joining.PROOFS):
-        joiner([item(1), item(1)])
+    coalescer = Coalescer(shared)
+    for _ in range(REQUIRED_TRIALS):
+        coalescer([item(1), item(1)])
     before = shared.calls
     widths = (4, 2, 4, 7, 2)
     items = [({"input": np.full((1, width), i, np.float32)}, 1) for i, width in enumerate(widths)]
-    outputs = joiner(items)
+    outputs = coalescer(items)
     assert [(output.shape, output[0, 0]) for (output,) in outputs] == [
         ((1, w), i) for i, w in enumerate(widths)
     ]
     assert shared.calls - before == 3
 
 
-def test_everybody_who_shares_the_session_joins_the_same_runs(linear: Shared) -> None:
-    first = Joined.of(linear)
-    assert Joined.of(linear) is first
+def test_users_of_one_session_share_a_batcher(linear: Shared) -> None:
+    first = ModelBatcher.of(linear)
+    assert ModelBatcher.of(linear) is first
     del first
-    assert linear.company is not None
-    assert linear.company() is None  # and nothing is kept when all have gone
+    assert linear.batcher is not None
+    assert linear.batcher() is None  # freed with its last user
 
 
-def test_tasks_are_joined_and_a_bad_one_fails_alone(linear: Shared) -> None:
-    joined = Joined.of(linear)
+def test_tasks_are_coalesced_and_only_a_bad_one_fails(linear: Shared) -> None:
+    batcher = ModelBatcher.of(linear)
 
     async def ask(number: int) -> Any:
         wide = 4 if number == 77 else 3
-        (output,) = await joined.arun({"input": np.full((1, wide), number, np.float32)}, 1)
+        (output,) = await batcher.arun({"input": np.full((1, wide), number, np.float32)}, 1)
         return output
 
     async def all_of_them() -> list[Any]:
@@ -249,14 +296,14 @@ def test_tasks_are_joined_and_a_bad_one_fails_alone(linear: Shared) -> None:
     assert linear.calls < 3 * 200
 
 
-def test_threads_are_joined_where_a_run_is_long(
+def test_threads_are_coalesced_if_runs_are_long(
     linear: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(joining, "LONG", 0.0)  # as if every run were
-    joined = Joined.of(linear)
+    monkeypatch.setattr(model_batcher, "LONG_RUN_SECONDS", 0.0)  # as if every run were long
+    batcher = ModelBatcher.of(linear)
 
     def ask(number: int) -> None:
-        (output,) = joined.run({"input": np.full((2, 3), number, np.float32)}, 2)
+        (output,) = batcher.run({"input": np.full((2, 3), number, np.float32)}, 2)
         np.testing.assert_allclose(output, [number * WEIGHT.sum(axis=0)] * 2, rtol=1e-4, atol=1e-4)
 
     with ThreadPoolExecutor(8) as pool:
@@ -264,7 +311,7 @@ def test_threads_are_joined_where_a_run_is_long(
     assert linear.rows >= 1000
 
 
-def test_a_call_from_a_loop_is_in_the_order_and_tells_of_the_cpu(
+def test_a_call_from_a_loop_is_recorded_with_its_fallback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gpu = fake_device.plug_in(monkeypatch)
@@ -277,10 +324,10 @@ def test_a_call_from_a_loop_is_in_the_order_and_tells_of_the_cpu(
         with recorder.record("pipeline") as spans:
             for shared in (first, second):
                 with recorder.span(shared.path.stem, "predict"):
-                    await Joined.of(shared).arun(*item(1))
+                    await ModelBatcher.of(shared).arun(*item(1))
         notes.append([described(span.attributes).partition(":")[0] for span in spans])
 
     asyncio.run(call())
     asyncio.run(call())
     assert notes == [["", "cpu", "cpu"]] * 2
-    assert cache.order._expected("pipeline", first.key) is second
+    assert cache.preloader._successor("pipeline", first.key) is second

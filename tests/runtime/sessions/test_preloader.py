@@ -1,8 +1,9 @@
-"""The order of a pipeline's models is learnt, and an evicted one is there before it is asked for."""
+"""Preloader: the evicted model that usually follows in a pipeline is loaded early."""
 
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -27,22 +28,22 @@ def models(cache: SessionCache, tmp_path: Path) -> list[Shared]:
 
 
 def call(pipeline: str, *used: Shared) -> None:
-    """Use the models in this order, as one call of a pipeline would."""
+    """Use the models in this order in one call of a pipeline."""
     with recorder.record(pipeline):
         for shared in used:
             with recorder.span(shared.path.stem, "predict"):
                 shared.run(X)
 
 
-def comes(shared: Shared) -> bool:
-    """Wait until a model is loaded by somebody else."""
+def is_loaded(shared: Shared) -> bool:
+    """Wait until another thread has loaded a model."""
     ends = monotonic() + 10
     while not shared.loaded and monotonic() < ends:
         sleep(0.001)
     return shared.loaded
 
 
-def test_the_model_that_follows_is_loaded_while_the_one_before_runs(
+def test_the_successor_is_loaded_while_its_predecessor_runs(
     cache: SessionCache, models: list[Shared]
 ) -> None:
     a, b, c, _ = models
@@ -50,8 +51,8 @@ def test_the_model_that_follows_is_loaded_while_the_one_before_runs(
         call("p", a, b, c)
     b.close()
     call("p", a)
-    assert comes(b)
-    assert (cache.order.preloads, b.loads) == (1, 2)
+    assert is_loaded(b)
+    assert (cache.preloader.preloads, b.loads) == (1, 2)
 
 
 def test_the_first_model_of_the_next_call_follows_the_last(models: list[Shared]) -> None:
@@ -60,10 +61,10 @@ def test_the_first_model_of_the_next_call_follows_the_last(models: list[Shared])
         call("p", a, b)
     a.close()
     call("p", b)
-    assert comes(a)
+    assert is_loaded(a)
 
 
-def test_each_pipeline_has_its_own_order(cache: SessionCache, models: list[Shared]) -> None:
+def test_each_pipeline_has_its_own_successors(cache: SessionCache, models: list[Shared]) -> None:
     a, b, c, _ = models
     for _ in range(3):
         call("p", a, b)
@@ -71,21 +72,63 @@ def test_each_pipeline_has_its_own_order(cache: SessionCache, models: list[Share
     b.close()
     c.close()
     call("q", a)
-    assert comes(c)
+    assert is_loaded(c)
     assert not b.loaded
 
 
-def test_nothing_is_loaded_on_a_guess(cache: SessionCache, models: list[Shared]) -> None:
+def test_an_uncertain_successor_is_not_loaded(cache: SessionCache, models: list[Shared]) -> None:
     a, b, c, d = models
     for follower in (b, c, d):
         call("p", a, follower)
     for shared in (b, c, d):
         shared.close()
     call("p", a)
-    assert cache.order.preloads == 0
+    assert cache.preloader.preloads == 0
 
 
-def test_calls_outside_of_a_pipeline_teach_nothing(
+def test_a_successor_of_half_of_the_calls_is_not_loaded(
+    cache: SessionCache, models: list[Shared]
+) -> None:
+    a, b, c, _ = models
+    for follower in (b, c):
+        call("p", a, follower)
+        call("p", follower)  # so that a follows neither
+    b.close()
+    c.close()
+    call("p", a)
+    assert cache.preloader.preloads == 0
+
+
+def test_an_evicted_successor_is_loaded_once_per_eviction(
+    cache: SessionCache, models: list[Shared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b, _, _ = models
+    for _ in range(3):
+        call("p", a, b)
+    free = threading.Event()
+    load = b.load
+
+    def wait_and_load() -> None:
+        free.wait(10)
+        load()
+
+    monkeypatch.setattr(b, "load", wait_and_load)
+    b.close()
+    call("p", a)
+    call("p", a)
+    assert cache.preloader.preloads == 1
+    free.set()
+    assert is_loaded(b)
+    ends = monotonic() + 10
+    while cache.preloader._loading and monotonic() < ends:
+        sleep(0.001)
+    b.close()
+    call("p", a)
+    assert is_loaded(b)
+    assert cache.preloader.preloads == 2
+
+
+def test_calls_outside_of_a_pipeline_do_not_count(
     cache: SessionCache, models: list[Shared]
 ) -> None:
     a, b, _, _ = models
@@ -94,21 +137,19 @@ def test_calls_outside_of_a_pipeline_teach_nothing(
         b.run(X)
     b.close()
     a.run(X)
-    assert cache.order.preloads == 0
+    assert cache.preloader.preloads == 0
 
 
-def test_several_runs_of_one_model_are_one_step(models: list[Shared]) -> None:
+def test_successive_runs_of_one_model_are_one_use(models: list[Shared]) -> None:
     a, b, _, _ = models
     for _ in range(3):
         call("p", a, a, a, a, b)
     b.close()
     call("p", a)
-    assert comes(b)
+    assert is_loaded(b)
 
 
-def test_a_preload_that_fails_is_a_warning(
-    models: list[Shared], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failed_preload_is_logged(models: list[Shared], caplog: pytest.LogCaptureFixture) -> None:
     a, b, _, _ = models
     for _ in range(3):
         call("p", a, b)

@@ -1,0 +1,67 @@
+"""ModelBatcher: the runs of one opened model, with concurrent calls coalesced."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from weakref import ref
+
+from conduit_lab.core.paths import display
+from conduit_lab.core.spec import Array
+from conduit_lab.runtime.batching.batcher import Batcher
+from conduit_lab.runtime.batching.coalescer import Coalescer, FeedItem
+from conduit_lab.runtime.rows.layout import Layout
+from conduit_lab.runtime.sessions.cache import Shared
+
+MAX_BATCH_ROWS = 256  # of coalesced calls
+# a thread that waits for another's wakeup loses up to half of this
+LONG_RUN_SECONDS = 200e-6
+
+_creating = threading.Lock()
+
+
+class ModelBatcher:
+    """Runs of one opened model; concurrent calls are coalesced along the batch axis."""
+
+    def __init__(
+        self, shared: Shared, max_rows: int | None = None, layout: Layout | None = None
+    ) -> None:
+        self.shared = shared
+        self._coalescer = Coalescer(shared, layout)
+        self._batcher: Batcher[FeedItem, list[Array]] = Batcher(
+            display(shared.path), self._coalescer, max_rows=max_rows or MAX_BATCH_ROWS
+        )
+        self.acall = self._batcher.acall  # `arun` outside of a trace
+
+    @classmethod
+    def of(
+        cls, shared: Shared, max_rows: int | None = None, layout: Layout | None = None
+    ) -> ModelBatcher:
+        """Return the batcher of all users of a session; by default with 256 rows per batch."""
+        with _creating:
+            known = shared.batcher() if shared.batcher is not None else None
+            if not isinstance(known, ModelBatcher):
+                known = cls(shared, max_rows, layout)
+                shared.batcher = ref(known)  # weak: a circle would keep the session in memory
+            return known
+
+    def run(self, feeds: dict[str, Array], rows: int) -> list[Array]:
+        """Run at once, or coalesced with other calls if runs are long enough to wait for."""
+        shared = self.shared
+        if (
+            shared.running
+            and self._coalescer.possible
+            and shared.seconds > LONG_RUN_SECONDS * shared.calls
+        ):
+            with shared.recorded():
+                return self._batcher.call((feeds, rows), rows, shared.options.timeout)
+        return shared.run(feeds, rows)
+
+    def run_batch(self, items: Sequence[FeedItem]) -> list[list[Array]]:
+        """Return the outputs of one caller's items, in one run where that changes none."""
+        return self._coalescer(items)
+
+    async def arun(self, feeds: dict[str, Array], rows: int) -> list[Array]:
+        """Run from an event loop, coalesced with other calls; a long run is on a thread."""
+        with self.shared.recorded():
+            return await self._batcher.acall((feeds, rows), rows, self.shared.options.timeout)

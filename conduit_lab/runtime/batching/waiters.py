@@ -1,0 +1,151 @@
+"""Waiters: queued calls, of a thread until its wakeup, of a task until its future is set."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from math import inf
+from time import monotonic
+from typing import Any, Generic, TypeVar
+
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
+
+
+class BatchWaiter(Generic[_Item, _Answer]):
+    """A queued call: its item, the rows it counts, and its deadline on the monotonic clock."""
+
+    __slots__ = ("answer", "deadline", "error", "item", "rows")
+    answer: _Answer
+
+    def __init__(self, item: _Item, rows: int, timeout: float | None) -> None:
+        self.item = item
+        self.rows = rows
+        self.deadline = inf if timeout is None else monotonic() + timeout
+        self.error: BaseException | None = None
+
+    def gone(self) -> bool:
+        """Whether the caller has left."""
+        return False
+
+    def result(self) -> _Answer:
+        """Return the answer or raise the error, once."""
+        if self.error is None:
+            return self.answer
+        # the traceback refers to this frame: a circle would keep every item in it alive
+        error, self.error = self.error, None
+        try:
+            raise error
+        finally:
+            del error
+
+
+class ThreadWaiter(BatchWaiter[_Item, _Answer]):
+    """A call whose thread blocks until its wakeup."""
+
+    __slots__ = ("wakeup",)
+
+    def __init__(self, item: _Item, rows: int, timeout: float | None) -> None:
+        super().__init__(item, rows, timeout)
+        self.wakeup = threading.Lock()  # held until the thread is woken
+        self.wakeup.acquire()
+
+
+class TaskWaiter(BatchWaiter[_Item, _Answer]):
+    """A call whose task awaits its future."""
+
+    __slots__ = ("future", "loop", "timer")
+
+    def __init__(
+        self, item: _Item, rows: int, timeout: float | None, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(item, rows, timeout)
+        self.loop = loop
+        self.future: asyncio.Future[None] = loop.create_future()
+        self.timer: asyncio.TimerHandle | None = None  # of the deadline
+
+    def gone(self) -> bool:
+        """Whether the task was answered or has left."""
+        return self.future.done()
+
+
+_AnyWaiter = TypeVar("_AnyWaiter", bound=BatchWaiter[Any, Any])
+
+
+def first_batch(waiters: Iterable[_AnyWaiter], max_rows: int) -> tuple[list[_AnyWaiter], int]:
+    """Return the first waiters that make up a batch, and their rows."""
+    batch: list[_AnyWaiter] = []
+    total = 0
+    for waiter in waiters:
+        if batch and total + waiter.rows > max_rows:
+            break
+        batch.append(waiter)
+        total += waiter.rows
+    return batch, total
+
+
+def notify(waiters: Iterable[BatchWaiter[Any, Any]]) -> None:
+    """Wake the callers, from any thread, with one wakeup per event loop."""
+    of_loop: dict[asyncio.AbstractEventLoop, list[TaskWaiter[Any, Any]]] = {}
+    for waiter in waiters:
+        if isinstance(waiter, TaskWaiter):
+            of_loop.setdefault(waiter.loop, []).append(waiter)
+        elif isinstance(waiter, ThreadWaiter):
+            waiter.wakeup.release()
+    for loop, tasks in of_loop.items():
+        with suppress(RuntimeError):  # the loop is closed, and its tasks are gone
+            loop.call_soon_threadsafe(notify_tasks, tasks)
+
+
+def notify_tasks(waiters: Iterable[TaskWaiter[Any, Any]]) -> None:
+    """Wake tasks of the running loop."""
+    for waiter in waiters:
+        if not waiter.future.done():
+            waiter.future.set_result(None)
+
+
+class InlineBudget:
+    """The seconds of short runs left until one is measured, and a task yields to others."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = 0.0
+
+
+class LoopTick(InlineBudget):
+    """The calls of one event loop's tasks in its current iteration; only its thread writes."""
+
+    __slots__ = ("coalesces", "fresh", "loop", "rows", "task", "waiters")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self.loop = loop
+        self.waiters: list[TaskWaiter[Any, Any]] = []  # until the end of the tick
+        self.rows = 0  # of the waiters
+        self.coalesces = False  # several tasks called in the last tick
+        self.task = 0  # the ID of the last task that ran its call inline; 0 while coalescing
+        self.fresh = False  # that task came in this tick
+
+    async def may_run_inline(self, task: int) -> bool:
+        """Return whether a task is the only one that calls in this tick."""
+        if self.left <= 0:
+            await asyncio.sleep(0)
+        if task != self.task:
+            if self.coalesces or self.fresh:
+                self.coalesces, self.task = True, 0
+                return False
+            self.task, self.fresh = task, True
+            self.loop.call_soon(self._age)
+        return True
+
+    def _age(self) -> None:
+        self.fresh = False
+
+
+class CurrentTick(threading.local):
+    """The tick of this thread's event loop."""
+
+    tick: LoopTick | None = None
