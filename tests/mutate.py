@@ -36,23 +36,26 @@ Mutable = ast.expr | ast.stmt
 
 @dataclass(frozen=True)
 class Mutant:
-    """The module's source after one change, and the change as a diff."""
+    """A module's source before and after one change."""
 
+    path: str
+    original: str
     source: str
-    diff: str
+
+    @property
+    def diff(self) -> str:
+        """The change as a diff."""
+        lines = self.original.splitlines(), self.source.splitlines()
+        return "\n".join(difflib.unified_diff(*lines, self.path, self.path, n=1, lineterm=""))
 
 
 def mutants(source: str, path: str) -> list[Mutant]:
     """Return every mutant of a module, in source order, each different from the source."""
-    found = []
-    for node in _nodes(ast.parse(source)):
-        for replacement in _replacements(node):
-            changed = _spliced(source, node, replacement)
-            lines = difflib.unified_diff(
-                source.splitlines(), changed.splitlines(), path, path, n=1, lineterm=""
-            )
-            found.append(Mutant(changed, "\n".join(lines)))
-    return found
+    return [
+        Mutant(path, source, _spliced(source, node, replacement))
+        for node in _nodes(ast.parse(source))
+        for replacement in _replacements(node)
+    ]
 
 
 def _nodes(parent: ast.AST) -> Iterator[Mutable]:
