@@ -105,4 +105,4 @@ def test_checkers_report_the_wrong_lines_alone(
     pending = PENDING.get(path.stem, set())
     new = sorted(entry for entry in wrong if entry.partition("  <- ")[0] not in pending)
     assert not new, "\n".join(new)
-    assert pending - judged == set(), "judged well: remove these lines from PENDING"
+    assert pending <= judged, f"remove these lines from PENDING: {pending - judged}"
