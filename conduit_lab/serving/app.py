@@ -10,7 +10,7 @@ import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -28,7 +28,8 @@ from conduit_lab.core.views import html
 from conduit_lab.flow.ensemble import Ensemble
 from conduit_lab.flow.fallback import Fallback
 from conduit_lab.flow.rag import Rag, RagAnswer
-from conduit_lab.models.load import AnyModel, load_model
+from conduit_lab.models.callable import CallableModel
+from conduit_lab.models.load import AnyModel, LoadOptions, load_model
 from conduit_lab.models.registry import Models
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.faces.json_face import HttpFace, error_body
@@ -40,6 +41,7 @@ _log = logging.getLogger("conduit_lab")
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+M = TypeVar("M", bound=AnyModel)
 AnyEndpoint = TypeVar("AnyEndpoint", bound=Endpoint[..., Any])
 
 
@@ -89,7 +91,17 @@ class App(EndpointHost):
 
     # Resources
 
-    def load_model(self, source: str | Path | Callable[[Any], Any], **options: Any) -> Any:
+    @overload
+    def load_model(
+        self, source: Callable[[Any], Any], **options: Unpack[LoadOptions]
+    ) -> CallableModel: ...
+    @overload
+    def load_model(
+        self, source: str | Path, kind: type[M], **options: Unpack[LoadOptions]
+    ) -> M: ...
+    @overload
+    def load_model(self, source: str | Path, **options: Unpack[LoadOptions]) -> Any: ...
+    def load_model(self, source: Any, kind: Any = None, **options: Any) -> Any:
         """Declare a model: `.onnx` or `.npz` gives a `Model`, a function a `CallableModel`.
 
         A folder gives an `Embedder`, `Reranker`, `TextClassifier`, `TokenClassifier` or
@@ -97,7 +109,7 @@ class App(EndpointHost):
         those of `conduit_lab.load_model`. `models` holds the declared models. Raises
         `ModelLoadError` for a path that cannot be a model.
         """
-        model = load_model(source, root=self.root, lazy=self._lazy, **options)
+        model = load_model(source, kind, root=self.root, lazy=self._lazy, **options)
         self.models.add(model)
         return model
 

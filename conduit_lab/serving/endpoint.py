@@ -14,7 +14,7 @@ from conduit_lab.core.paths import enter_root, leave_root
 from conduit_lab.core.stage import Function, Stage
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
-from conduit_lab.core.trace.record import Values
+from conduit_lab.core.trace.call_record import Values
 from conduit_lab.core.trace.span import Observer
 from conduit_lab.core.trace.trace import Trace
 from conduit_lab.flow.ensemble import Ensemble
@@ -149,7 +149,7 @@ class Endpoint(Stage, Generic[P, R]):
         app, then = self.app, self.then
         token = enter_root(app.root)
         try:
-            with recorder.begin(self.name, self, app.values, app.observers) as span:
+            with recorder.begin_call(self.name, self, app.values, app.observers) as span:
                 call.span = span
                 span.input = call.payload
                 result = self._first(**call.kwargs)
@@ -168,7 +168,7 @@ class Endpoint(Stage, Generic[P, R]):
         app = self.app
         token = enter_root(app.root)
         try:
-            with recorder.begin(self.name, self, app.values, app.observers) as span:
+            with recorder.begin_call(self.name, self, app.values, app.observers) as span:
                 call.span = span
                 span.input = call.payload
                 result = self._first(**call.kwargs)

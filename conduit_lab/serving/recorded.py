@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 from conduit_lab.core.streams.chunk import chunk_json
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.core.trace.record import CallRecord
+from conduit_lab.core.trace.call_record import CallRecord
 from conduit_lab.serving import codec
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint

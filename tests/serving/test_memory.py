@@ -17,7 +17,7 @@ import pytest
 from conduit_lab import App, Lab
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.stage import Function
-from conduit_lab.core.trace.record import Values
+from conduit_lab.core.trace.call_record import Values
 from conduit_lab.core.trace.span import Span, current
 from conduit_lab.serving.run.thread import Server
 from tests.serving.conftest import Ask

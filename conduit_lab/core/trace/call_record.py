@@ -93,7 +93,7 @@ class Recording:
 
 
 class CallRecord:
-    """What one call touched, complete however many of its spans were dropped.
+    """The stores, files and fallbacks of one call, complete whether or not spans were dropped.
 
     A call inside another has a record of its own, and its `parent` gets the same entries.
     `spans` counts the spans begun. `read` and `written` are the stores by id, `files` the models
