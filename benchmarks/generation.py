@@ -214,7 +214,7 @@ def ragged(streams: int, step: float) -> Job:
 
 def ours(writer: Generator, job: Job) -> tuple[float, int]:
     """Return the seconds until the last text is read, and the tokens of all."""
-    writer._parts().scheduler._prefixes.clear()  # the same prompts as the round before
+    writer._parts().scheduler.prefix_cache.clear()  # the same prompts as the round before
     made: list[int] = []
 
     def read(prompt: list[int], tokens: int) -> None:

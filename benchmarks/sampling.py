@@ -19,26 +19,27 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.views.figures import seconds
-from conduit_lab.models.generation.constraint import Constraints
-from conduit_lab.models.generation.sampling import Sampler, Sampling
-from conduit_lab.models.generation.text import Text
+from conduit_lab.models.generation.constraint import GrammarCompiler
+from conduit_lab.models.generation.detokenizer import IncrementalDetokenizer
+from conduit_lab.models.generation.sampling import Sampler
+from conduit_lab.models.generation.sampling_options import SamplingOptions
 
 TEXTS = 16
 VOCABULARY = 32_000
 STEPS = 20
 RANDOM = np.random.default_rng(0)
 WAYS = (
-    ("greedy", Sampling(max_tokens=2048)),
-    ("temperature", Sampling(temperature=0.8)),
-    ("top_k 50", Sampling(temperature=0.8, top_k=50)),
-    ("top_p 0.95", Sampling(temperature=0.8, top_p=0.95)),
+    ("greedy", SamplingOptions(max_tokens=2048)),
+    ("temperature", SamplingOptions(temperature=0.8)),
+    ("top_k 50", SamplingOptions(temperature=0.8, top_k=50)),
+    ("top_p 0.95", SamplingOptions(temperature=0.8, top_p=0.95)),
     (
         "top_k 50, top_p 0.95, min_p 0.02",
-        Sampling(temperature=0.8, top_k=50, top_p=0.95, min_p=0.02),
+        SamplingOptions(temperature=0.8, top_k=50, top_p=0.95, min_p=0.02),
     ),
     (
         "greedy with penalties, 500 tokens of prompt",
-        Sampling(repetition_penalty=1.1, frequency_penalty=0.2),
+        SamplingOptions(repetition_penalty=1.1, frequency_penalty=0.2),
     ),
 )
 SCHEMA: dict[str, Any] = {
@@ -74,7 +75,7 @@ def zipf() -> FloatArray:
     return logits
 
 
-def step(name: str, sampling: Sampling, logits: FloatArray) -> Row:
+def step(name: str, sampling: SamplingOptions, logits: FloatArray) -> Row:
     """Pick for all texts, and the same by sorting, row for row."""
     sampler = Sampler(TEXTS, VOCABULARY)
     for slot in range(TEXTS):
@@ -85,7 +86,7 @@ def step(name: str, sampling: Sampling, logits: FloatArray) -> Row:
         copies = [logits.copy() for _ in range(STEPS)]  # a pick overwrites them
         begin = perf_counter()
         for copy in copies:
-            sampler.pick(copy, slots)
+            sampler.sample(copy, slots)
         return (perf_counter() - begin) / STEPS
 
     def sorted_out() -> float:
@@ -99,7 +100,7 @@ def step(name: str, sampling: Sampling, logits: FloatArray) -> Row:
     return f"{name}: a step of {TEXTS} texts", seconds(mine), seconds(other), ratio, against
 
 
-def by_sorting(row: FloatArray, sampling: Sampling) -> int:
+def by_sorting(row: FloatArray, sampling: SamplingOptions) -> int:
     """Pick as the formulas are written."""
     if sampling.greedy:
         return int(row.argmax())
@@ -134,7 +135,7 @@ def text() -> Row:
     ids = (backend.encode(__doc__).ids * 50)[:2000]
 
     def ours() -> float:
-        delta = Text(backend, ("\nUser:", "</answer>"))
+        delta = IncrementalDetokenizer(backend, ("\nUser:", "</answer>"))
         begin = perf_counter()
         for id in ids:
             delta.push(id)
@@ -160,7 +161,7 @@ def constraint() -> Row:
     """Follow a JSON schema: the first step with the grammar made, and the later ones."""
     backend = tokenizer()
     source, width = backend.to_str(), backend.get_vocab_size()
-    constraints = Constraints(source, width, [0])
+    constraints = GrammarCompiler(source, width, [0])
     constraints.choices(["a"])  # reads the tokenizer
     names = counted()
 
@@ -175,7 +176,7 @@ def constraint() -> Row:
         steps = 0
         begin = perf_counter()
         while not made.complete and steps < 40:
-            made.take(int(RANDOM.choice(np.flatnonzero(made.allowed()))))
+            made.accept(int(RANDOM.choice(np.flatnonzero(made.allowed()))))
             steps += 1
         return (perf_counter() - begin) / steps
 

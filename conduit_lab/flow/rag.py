@@ -19,7 +19,7 @@ from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.views import figures, html
 from conduit_lab.flow.packing import Counting, Packed, pack
-from conduit_lab.models.generation.sampling import Sampling
+from conduit_lab.models.generation.sampling_options import SamplingOptions
 from conduit_lab.models.generation.tainted import TaintedStr, concatenated
 from conduit_lab.vectors.search import Mode, Search
 
@@ -237,7 +237,7 @@ class Rag(Stage):
         if not isinstance(generator, Counting):
             return lambda texts: True
         most = generator.context
-        room = most - min(self.options.get("max_tokens", Sampling.max_tokens), most // 2)
+        room = most - min(self.options.get("max_tokens", SamplingOptions.max_tokens), most // 2)
         return lambda texts: self._ask(generator.count_tokens, question, texts) <= room
 
     # Generating

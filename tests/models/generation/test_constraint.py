@@ -11,18 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conduit_lab.core.errors import InputError, MissingExtra, ModelLoadError
-from conduit_lab.models.generation.constraint import Constraint, Constraints
-from conduit_lab.models.generation.sampling import Sampler, Sampling
-from conduit_lab.models.generation.text import Text
-from tests.models.generation.test_text import byte_level, sentencepiece, wordpiece
+from conduit_lab.models.generation.constraint import Constraint, GrammarCompiler
+from conduit_lab.models.generation.detokenizer import IncrementalDetokenizer
+from conduit_lab.models.generation.sampling import Sampler
+from conduit_lab.models.generation.sampling_options import SamplingOptions
+from tests.models.generation.test_detokenizer import byte_level, sentencepiece, wordpiece
 
 PADDING = 7  # logits are often wider than the tokenizer
 EOS = 1
 ALPHABET = "ab é🦉"
 
 
-def constraints(tokenizer: Any = byte_level) -> Constraints:
-    return Constraints(tokenizer().to_str(), tokenizer().get_vocab_size() + PADDING, [EOS])
+def constraints(tokenizer: Any = byte_level) -> GrammarCompiler:
+    return GrammarCompiler(tokenizer().to_str(), tokenizer().get_vocab_size() + PADDING, [EOS])
 
 
 def written(
@@ -36,13 +37,13 @@ def written(
     backend = tokenizer()
     width = backend.get_vocab_size() + PADDING
     sampler = Sampler(1, width)
-    sampler.join(0, Sampling(temperature=1, seed=seed), [], constraint)
-    text = Text(backend)
+    sampler.join(0, SamplingOptions(temperature=1, seed=seed), [], constraint)
+    text = IncrementalDetokenizer(backend)
     said = ""
     for step in range(limit):
         logits = random.normal(0, 2, (1, width)).astype(np.float32)
         logits[0, EOS] += step
-        token = int(sampler.pick(logits, [0]).ids[0])
+        token = int(sampler.sample(logits, [0]).ids[0])
         if token == EOS:
             return said + text.flush()
         said += text.push(token)
@@ -161,8 +162,8 @@ def test_white_space_of_json_has_an_end() -> None:
     )
     space = byte_level().token_to_id("Ġ")
     bracket = byte_level().token_to_id("[")
-    made.take(bracket)
-    made.take(space)
+    made.accept(bracket)
+    made.accept(space)
     assert not made.allowed()[space]
 
 
@@ -174,22 +175,24 @@ def test_text_that_matches_may_go_on_or_end() -> None:
     a, b = (byte_level().token_to_id(letter) for letter in "ab")
     assert not made.accepting
     assert not made.allowed()[EOS]
-    made.take(a)
+    made.accept(a)
     assert made.accepting
     assert not made.complete
     assert made.allowed()[[EOS, b]].all()
-    made.take(b)
+    made.accept(b)
     assert made.complete
     assert made.allowed().nonzero()[0].tolist() == [EOS]
-    made.take(EOS)
+    made.accept(EOS)
     assert made.complete
     assert not made.error
 
 
 def test_all_ends_are_allowed_where_one_is() -> None:
     tokenizer = byte_level()
-    made = Constraints(tokenizer.to_str(), tokenizer.get_vocab_size(), [1, 0]).choices(["a", "ab"])
-    made.take(tokenizer.token_to_id("a"))
+    made = GrammarCompiler(tokenizer.to_str(), tokenizer.get_vocab_size(), [1, 0]).choices(
+        ["a", "ab"]
+    )
+    made.accept(tokenizer.token_to_id("a"))
     assert made.allowed()[[0, 1]].all()
 
 
@@ -202,7 +205,7 @@ def matches(schema: Any, text: str) -> bool:
     for token in byte_level().encode(text).ids:
         if made.complete or not made.allowed()[token]:
             return False
-        made.take(token)
+        made.accept(token)
     return made.accepting
 
 
@@ -301,15 +304,15 @@ def test_no_number_out_of_its_bounds_is_written(
 def test_copy_goes_its_own_way() -> None:
     made = constraints().choices(["ab", "ba"])
     other = made.copy()
-    made.take(byte_level().token_to_id("a"))
-    other.take(byte_level().token_to_id("b"))
+    made.accept(byte_level().token_to_id("a"))
+    other.accept(byte_level().token_to_id("b"))
     assert made.allowed()[byte_level().token_to_id("b")]
     assert other.allowed()[byte_level().token_to_id("a")]
 
 
 def test_token_that_was_barred_ends_the_constraint_with_a_reason() -> None:
     made = constraints().choices(["a"])
-    made.take(byte_level().token_to_id("b"))
+    made.accept(byte_level().token_to_id("b"))
     assert made.error
     assert made.complete
     assert not made.accepting
@@ -330,12 +333,12 @@ def test_pattern_that_gets_too_costly_ends_with_a_reason() -> None:
 @pytest.mark.parametrize(
     ("choices", "told"),
     [
-        ("yes", "choices wants a list of texts"),
-        ([1], "choices wants a list of texts"),
-        ([], "choices has 0 texts: wanted 1 to 1000"),
-        (["a", ""], "choices has 2 texts: wanted 1 to 1000, none of them empty"),
-        (["a"] * 1001, "choices has 1001 texts"),
-        (["a" * 50_001], "choices has 50001 characters: wanted at most 50000"),
+        ("yes", "choices expects a list of strings"),
+        ([1], "choices expects a list of strings"),
+        ([], "choices expects 1 to 1000 strings, none of them empty, got 0"),
+        (["a", ""], "choices expects 1 to 1000 strings, none of them empty, got 2"),
+        (["a"] * 1001, "choices expects 1 to 1000 strings, none of them empty, got 1001"),
+        (["a" * 50_001], "choices expects at most 50000 characters, got 50001"),
         (["\ud800"], "choices cannot be used: "),
     ],
 )
@@ -347,14 +350,14 @@ def test_choices_that_cannot_be(choices: Any, told: str) -> None:
 @pytest.mark.parametrize(
     ("pattern", "told"),
     [
-        (5, "regex wants a pattern"),
-        ("", "regex wants a pattern, a text that is not empty"),
+        (5, "regex expects a pattern"),
+        ("", "regex expects a pattern, a string that is not empty"),
         ("(a", "regex cannot be used: .*unclosed group"),
         (r"(a)\1", "regex cannot be used: .*invalid regex"),
         ("(?=a)b", "regex cannot be used: .*invalid regex"),
         (r"[^\s\S]", "regex cannot be used: "),
         ("(" * 5000 + "a" + ")" * 5000, "regex cannot be used: "),
-        ("a" * 50_001, "regex has 50001 characters: wanted at most 50000"),
+        ("a" * 50_001, "regex expects at most 50000 characters, got 50001"),
         ("\udfff", "regex cannot be used: "),
     ],
 )
@@ -363,7 +366,7 @@ def test_pattern_that_is_wrong_or_too_costly(pattern: Any, told: str) -> None:
         constraints().regex(pattern)
 
 
-TOGETHER = "json_schema wants a text that matches more than 6 patterns at once"
+TOGETHER = "json_schema expects at most 6 patterns, formats and lengths for one string"
 
 
 def nested(depth: int) -> dict[str, Any]:
@@ -394,29 +397,35 @@ def test_schema_with_many_patterns_apart_is_taken() -> None:
     ("schema", "told"),
     [
         ("{", "json_schema is not JSON"),
-        ("[]", "json_schema is a list: wanted an object"),
+        ("[]", "json_schema expects an object, got list"),
         ({"const": float("nan")}, "json_schema is not JSON"),
         ({"const": object()}, "json_schema is not JSON"),
         ({"type": "kettle"}, "json_schema cannot be used: "),
         ({"not": {}}, "json_schema cannot be used: .*not"),
         (
             {"$ref": "http://127.0.0.1:1/schema"},
-            "json_schema refers to 'http://127.0.0.1:1/schema'",
+            "json_schema expects references to its own parts, .* got 'http://127.0.0.1:1/schema'",
         ),
         (
             {"$defs": {"a": {"$anchor": "b"}}, "$ref": "#b"},
-            "json_schema refers to '#b': wanted a part of itself",
+            "json_schema expects references to its own parts, .* got '#b'",
         ),
-        ({"$defs": {"a": {}}, "$ref": "#/$defs/%61"}, "json_schema refers to '#/.defs/%61'"),
-        ({"items": {"$id": "other:a", "$ref": "#"}}, "json_schema has an .id inside"),
+        (
+            {"$defs": {"a": {}}, "$ref": "#/$defs/%61"},
+            "json_schema expects references .* got '#/.defs/%61'",
+        ),
+        (
+            {"items": {"$id": "other:a", "$ref": "#"}},
+            "json_schema expects references within itself, got a nested .id",
+        ),
         ({"$ref": "#"}, "json_schema cannot be used: "),
         (
             {"type": "integer", "multipleOf": 999983},
-            "json_schema has multipleOf of 999983 in all: wanted at most 10000",
+            "json_schema expects a product of all multipleOf of at most 10000, got 999983",
         ),
         (
             {"allOf": [{"type": "integer", "multipleOf": m} for m in (0.97, 991)]},
-            "json_schema has multipleOf of 96127",
+            "json_schema expects a product of all multipleOf .*, got 96127",
         ),
         ({"type": "string", "allOf": [{"pattern": f"a.{{{i}}}b"} for i in range(40)]}, TOGETHER),
         (nested(40), TOGETHER),
@@ -431,7 +440,7 @@ def test_schema_with_many_patterns_apart_is_taken() -> None:
         ({"enum": []}, "json_schema cannot be used: "),
         ({"type": "string", "pattern": "(?=a)"}, "json_schema cannot be used: "),
         ({"type": "string", "maxLength": 5, "minLength": 9}, "json_schema cannot be used: "),
-        ({"description": "a" * 50_001}, "json_schema has 5.* characters: wanted at most 50000"),
+        ({"description": "a" * 50_001}, "json_schema expects at most 50000 characters, got 5"),
     ],
 )
 def test_schema_that_is_wrong_or_too_costly(schema: Any, told: str) -> None:

@@ -160,7 +160,9 @@ def test_a_graph_named_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
     folder = copy("llama", tmp_path)
     file = folder / "genai_config.json"
     file.write_text(file.read_text().replace('"model.onnx"', '"../model.onnx"'))
-    with pytest.raises(ModelLoadError, match="wanted one inside"):
+    with pytest.raises(
+        ModelLoadError, match=r"expects a graph inside the folder, got '\.\./model.onnx'"
+    ):
         Generator(folder).open()
 
 
@@ -204,7 +206,7 @@ def test_a_graph_that_is_no_decoder_is_refused(tmp_path: Path) -> None:
 def test_a_prompt_file_needs_its_two_places(tmp_path: Path) -> None:
     folder = copy("llama", tmp_path)
     (folder / "rag_prompt.txt").write_text("{query}")
-    with pytest.raises(ModelLoadError, match=r"rag_prompt.txt wants \{context\} and \{query\}"):
+    with pytest.raises(ModelLoadError, match=r"rag_prompt.txt expects \{context\} and \{query\}"):
         Generator(folder).open()
 
 

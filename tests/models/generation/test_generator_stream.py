@@ -14,6 +14,7 @@ from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.models.generation import scheduler
 from conduit_lab.models.generation.generator import Generator
+from conduit_lab.models.generation.prefill import PREFILL_CHUNK_TOKENS
 from tests.models.generation.writers import DECODERS, golden
 
 
@@ -37,7 +38,7 @@ def until(ready: object, seconds: float = 10.0) -> None:
 
 def test_each_token_has_its_place_its_id_and_its_logprob(writer: Generator) -> None:
     tokens = list(writer.stream("Kettle", max_tokens=10, logprobs=2))
-    assert [token.index for token in tokens] == list(range(10))
+    assert [token.position for token in tokens] == list(range(10))
     assert [token.id for token in tokens] == golden("llama")[0].tokens[:10]
     for token in tokens:
         assert [len(token.tops), token.tops[0][0]] == [2, token.id]
@@ -141,7 +142,7 @@ def test_a_long_prompt_is_read_in_slices_while_others_are_written(
     next(iter(first))
     writer.generate([5] * 200, max_tokens=1)
     first.cancel()
-    begin = calls.index(scheduler.SLICE)
+    begin = calls.index(PREFILL_CHUNK_TOKENS)
     assert calls[begin : begin + 7] == [64, 0, 64, 0, 64, 0, 8]
 
 
@@ -177,12 +178,12 @@ def test_logits_that_are_no_numbers_are_an_error(
     monkeypatch.setattr(
         decoder, "step", lambda ids: np.full((len(ids), decoder.vocabulary), np.nan, np.float32)
     )
-    with pytest.raises(ModelRunError, match="'llama' gave logits that are no numbers"):
+    with pytest.raises(ModelRunError, match="'llama' expects finite logits of its model, got NaN"):
         writer.generate("Kettle")
 
 
 def test_a_stream_is_of_one_text(writer: Generator) -> None:
-    with pytest.raises(InputError, match="a stream is of one text, got n=2"):
+    with pytest.raises(InputError, match="a stream expects n=1, got n=2"):
         writer.stream("Kettle", n=2)
 
 

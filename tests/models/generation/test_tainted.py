@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conduit_lab.models.generation.tainted import (
-    METHODS,
+    TEMPLATE_METHODS,
     TaintedStr,
     concatenated,
+    taint,
     taint_of,
-    tainted,
 )
 
 # In these texts, a character tells itself whether it is data.
@@ -108,7 +108,7 @@ def test_every_method_that_templates_may_call_gives_what_str_gives() -> None:
         "replace": ("a", "b"),
         "join": (["a", "b"],),
     }
-    for method in METHODS:
+    for method in TEMPLATE_METHODS:
         given = arguments.get(method, ())
         assert getattr(TaintedStr("a-b a"), method)(*given) == getattr("a-b a", method)(*given), (
             method
@@ -116,7 +116,7 @@ def test_every_method_that_templates_may_call_gives_what_str_gives() -> None:
 
 
 def test_texts_inside_of_data_are_data() -> None:
-    made = tainted({"a": ["b", 1, None, True, {"c": "d"}]})
+    made = taint({"a": ["b", 1, None, True, {"c": "d"}]})
     assert made == {"a": ["b", 1, None, True, {"c": "d"}]}
     (key,) = made
     assert taint_of(key) == taint_of(made["a"][0]) == taint_of(made["a"][4]["c"]) == b"\1"

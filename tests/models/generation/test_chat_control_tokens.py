@@ -12,7 +12,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import AddedToken, Tokenizer
 
 from conduit_lab.models.generation.chat import ChatTemplate
-from conduit_lab.models.generation.control import ControlTokens
+from conduit_lab.models.generation.control_tokens import ControlTokens
 from tests.models.generation.templates import TEMPLATES
 from tests.models.generation.tokenizers_of import byte_level
 

@@ -17,7 +17,7 @@ from tokenizers import (
     trainers,
 )
 
-from conduit_lab.models.generation.text import Pieces, Text
+from conduit_lab.models.generation.detokenizer import IncrementalDetokenizer, TokenBytes
 
 SENTENCES = [
     "the kettle is on the stove, and the pan is on the table.",
@@ -112,7 +112,7 @@ EVERY = [byte_level, sentencepiece, metaspace, wordpiece, suffixed]
 
 
 def deltas(tokenizer: Any, ids: list[int], stop: tuple[str, ...] = ()) -> list[str]:
-    text = Text(tokenizer, stop)
+    text = IncrementalDetokenizer(tokenizer, stop)
     return [*(text.push(id) for id in ids), text.flush()]
 
 
@@ -162,9 +162,9 @@ def test_text_after_a_prompt_goes_on_as_the_tokenizer_decodes_both(
         cut += 1  # a character of the prompt is whole
         if cut > len(ids):
             return
-    if not Pieces(backend).visible(ids[cut - 1]):
+    if not TokenBytes(backend).visible(ids[cut - 1]):
         return  # after a special token a text begins
-    text = Text(backend, after=ids[cut - 1])
+    text = IncrementalDetokenizer(backend, after=ids[cut - 1])
     said = "".join([*map(text.push, ids[cut:]), text.flush()])
     assert backend.decode(ids[:cut]) + said == backend.decode(ids)
 
@@ -210,9 +210,9 @@ def test_special_and_unknown_tokens_add_nothing() -> None:
 
 
 def test_pieces_serve_many_texts() -> None:
-    pieces = Pieces(byte_level())
+    pieces = TokenBytes(byte_level())
     for sentence in SENTENCES:
-        text = Text(pieces)
+        text = IncrementalDetokenizer(pieces)
         assert (
             "".join(text.push(id) for id in byte_level().encode(sentence).ids) + text.flush()
             == sentence
@@ -240,7 +240,7 @@ def test_text_ends_before_the_stop_string_however_tokens_cut_it(tokenizer: Any, 
     stops = tuple(
         data.draw(st.lists(st.text("ab é🦉.", min_size=1, max_size=4), min_size=1, max_size=3))
     )
-    text = Text(tokenizer(), stops)
+    text = IncrementalDetokenizer(tokenizer(), stops)
     got = "".join([*(text.push(id) for id in ids), text.flush()])
     assert (got, text.stopped) == before_first(tokenizer().decode(ids), stops)
 
@@ -252,7 +252,7 @@ def test_only_what_may_begin_a_stop_string_is_held_back() -> None:
 
 
 def test_nothing_is_added_after_the_stop_string() -> None:
-    text = Text(byte_level(), ("b",))
+    text = IncrementalDetokenizer(byte_level(), ("b",))
     letters = [byte_level().token_to_id(letter) for letter in "abab"]
     assert [text.push(id) for id in letters] == ["a", "", "", ""]
     assert text.stopped
@@ -275,7 +275,7 @@ def test_work_of_a_push_does_not_grow_with_the_text() -> None:
 
     counted = Counted()
     ids = metaspace().encode(SENTENCES[0] * 20).ids
-    text = Text(counted, ("never there",))
+    text = IncrementalDetokenizer(counted, ("never there",))
     decodings = []
     for id in ids:
         text.push(id)

@@ -1,26 +1,32 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.models.generation.drawing import COLUMNS, Drawing, Draws, Ids, Numbers
+from conduit_lab.models.generation.multinomial import (
+    MAXIMA_COLUMNS,
+    Multinomial,
+    RowOptions,
+    TokenIds,
+)
 
-VOCABULARIES = (3, 300, 4 * COLUMNS + 77)  # the last is searched by its columns first
+VOCABULARIES = (3, 300, 4 * MAXIMA_COLUMNS + 77)  # the last is searched by its columns first
 CLOSE = 1e-4  # of a probability: how near to a step of the running sum rounding may decide
 
 
-def draw(logits: FloatArray, how: Draws) -> Ids:
-    return Drawing(logits.shape[1]).draw(logits, how)
+def draw(logits: FloatArray, how: RowOptions) -> TokenIds:
+    return Multinomial(logits.shape[1]).sample(logits, how)
 
 
 def draws(
     count: int, temperature: float = 1, top_k: int = 0, top_p: float = 1, min_p: float = 0
-) -> Draws:
+) -> RowOptions:
     """Return one way of drawing at random numbers that are spread over (0, 1]."""
-    return Draws(
+    return RowOptions(
         np.full(count, temperature, np.float32),
         np.full(count, top_k),
         np.full(count, top_p),
@@ -29,7 +35,7 @@ def draws(
     )
 
 
-def probabilities(logits: FloatArray, how: Draws) -> Numbers:
+def probabilities(logits: FloatArray, how: RowOptions) -> npt.NDArray[np.float64]:
     """Return what the formulas say of one row, by sorting it: temperature, top_k, top_p, min_p, one after another."""
     scaled = logits.astype(np.float64) / how.temperature[0]
     kept = np.exp(scaled - scaled.max())
@@ -40,7 +46,7 @@ def probabilities(logits: FloatArray, how: Draws) -> Numbers:
         before = np.cumsum(falling) - falling
         kept[kept < falling[before < how.top_p[0] * falling.sum()][-1]] = 0
     kept[kept < how.min_p[0] * kept.max()] = 0
-    normal: Numbers = kept / kept.sum()
+    normal: npt.NDArray[np.float64] = kept / kept.sum()
     return normal
 
 
@@ -79,7 +85,9 @@ def test_tokens_are_drawn_as_the_formulas_say(
         assert chances[token] > 0 or _at_the_edge(logits, token, how, chances)
 
 
-def _at_the_edge(logits: FloatArray, token: int, how: Draws, chances: Numbers) -> bool:
+def _at_the_edge(
+    logits: FloatArray, token: int, how: RowOptions, chances: npt.NDArray[np.float64]
+) -> bool:
     """Tell whether a token is next to the last one that stays: float32 and float64 may then disagree."""
     edge = logits[chances > 0].min()
     between = np.exp((logits[logits <= edge] - logits.max()) / how.temperature[0])
@@ -112,7 +120,7 @@ def test_rows_may_be_drawn_in_different_ways() -> None:
         draws(1, 2.0),
         draws(1, 1.0, 900, 1.0, 0.01),
     ]
-    mixed = Draws(
+    mixed = RowOptions(
         *(
             np.concatenate([getattr(way, name) for way in ways])
             for name in ("temperature", "top_k", "top_p", "min_p", "uniform")
@@ -135,7 +143,7 @@ def test_equals_of_the_last_one_that_stays_stay_too(vocabulary: int) -> None:
     logits[:, 1] = 0.5
     how = draws(90, 1, 2)
     how.uniform[0] = 1e-9
-    ids: Ids = draw(logits, how)
+    ids: TokenIds = draw(logits, how)
     assert (ids[0], ids[-1]) == (0, vocabulary - 1)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer
 
-from conduit_lab.models.generation.control import ControlTokens
+from conduit_lab.models.generation.control_tokens import ControlTokens
 from conduit_lab.models.generation.tainted import TaintedStr, concatenated
 from tests.models.generation.tokenizers_of import CONTROL, KINDS, byte_level, sentence_piece
 

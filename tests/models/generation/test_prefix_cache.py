@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from conduit_lab.core.spec import Array
-from conduit_lab.models.generation.prefixes import LEAST, MOST, Prefixes
+from conduit_lab.models.generation.prefix_cache import MAX_PREFIXES, MIN_PREFIX_TOKENS, PrefixCache
 
 LONG = list(range(40))
 
@@ -15,31 +15,31 @@ def saved(tokens: int) -> list[Array]:
 
 
 def test_what_two_prompts_begin_with_alike_is_known() -> None:
-    prefixes = Prefixes()
-    prefixes.keep(LONG, saved)
+    prefixes = PrefixCache()
+    prefixes.insert(LONG, saved)
     known, cache = prefixes.find([*range(30), 7, 8])
     assert (known, cache[0].shape) == (30, (2, 40, 4))
 
 
 def test_of_the_same_prompt_all_but_the_last_token_is_known() -> None:
-    prefixes = Prefixes()
-    prefixes.keep(LONG, saved)
+    prefixes = PrefixCache()
+    prefixes.insert(LONG, saved)
     assert prefixes.find(LONG)[0] == 39
 
 
 def test_the_prompt_that_has_most_in_common_is_found() -> None:
-    prefixes = Prefixes()
-    prefixes.keep([*range(20), *[99] * 20], saved)
-    prefixes.keep([*range(35), *[98] * 5], saved)
-    prefixes.keep([*range(25), *[97] * 15], saved)
+    prefixes = PrefixCache()
+    prefixes.insert([*range(20), *[99] * 20], saved)
+    prefixes.insert([*range(35), *[98] * 5], saved)
+    prefixes.insert([*range(25), *[97] * 15], saved)
     assert prefixes.find(LONG)[0] == 35
 
 
 def test_a_few_tokens_are_not_worth_it() -> None:
-    prefixes = Prefixes()
-    prefixes.keep(LONG[: LEAST - 1], saved)
-    prefixes.keep(LONG, saved)
-    assert prefixes.find([*range(LEAST - 1), 99, 99])[0] == 0
+    prefixes = PrefixCache()
+    prefixes.insert(LONG[: MIN_PREFIX_TOKENS - 1], saved)
+    prefixes.insert(LONG, saved)
+    assert prefixes.find([*range(MIN_PREFIX_TOKENS - 1), 99, 99])[0] == 0
     assert prefixes.find([5, *LONG])[0] == 0
 
 
@@ -50,23 +50,23 @@ def test_a_longer_prompt_takes_the_place_of_its_begin() -> None:
         copies.append(tokens)
         return saved(tokens)
 
-    prefixes = Prefixes(limit=32 * 70)  # not for both
-    prefixes.keep(LONG[:30], save)
-    prefixes.keep(LONG, save)
-    prefixes.keep(LONG[:35], save)  # known already
+    prefixes = PrefixCache(limit=32 * 70)  # not for both
+    prefixes.insert(LONG[:30], save)
+    prefixes.insert(LONG, save)
+    prefixes.insert(LONG[:35], save)  # known already
     assert copies == [30, 40]
     assert prefixes.find([*LONG, 1])[0] == 40
 
 
 def test_beyond_the_limits_the_one_that_was_not_used_for_longest_goes() -> None:
-    prefixes = Prefixes(limit=32 * 100)
+    prefixes = PrefixCache(limit=32 * 100)
     first, second, third = ([number, *LONG[1:]] for number in (1, 2, 3))
-    prefixes.keep(first, saved)
-    prefixes.keep(second, saved)
+    prefixes.insert(first, saved)
+    prefixes.insert(second, saved)
     prefixes.find(first)
-    prefixes.keep(third, saved)
+    prefixes.insert(third, saved)
     assert [prefixes.find(prompt)[0] for prompt in (first, second, third)] == [39, 0, 39]
-    many = Prefixes()
-    for number in range(MOST + 1):
-        many.keep([number, *LONG[1:]], saved)
-    assert [many.find([number, *LONG[1:]])[0] for number in (0, 1, MOST)] == [0, 39, 39]
+    many = PrefixCache()
+    for number in range(MAX_PREFIXES + 1):
+        many.insert([number, *LONG[1:]], saved)
+    assert [many.find([number, *LONG[1:]])[0] for number in (0, 1, MAX_PREFIXES)] == [0, 39, 39]

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from conduit_lab.core.errors import ModelRunError
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.models.generation import scheduler
+from conduit_lab.models.generation import prefill
 from conduit_lab.models.generation.generator import Generator
+from conduit_lab.models.generation.prefill import MAX_PREFILL_PADDING_TOKENS
 from conduit_lab.models.generation.result import Generation, TokenStream
-from conduit_lab.models.generation.scheduler import PADDING
 from tests.models.generation.writers import DECODERS, NAMES, WHOLE, golden
 
 
@@ -81,7 +81,15 @@ def test_a_prompt_of_another_length_is_read_alone(writer: Generator, runs: list[
     results(
         at_once(
             writer,
-            [prompt(tokens, 0) for tokens in (20, 20 + PADDING + 1, 20 - PADDING, 20 + PADDING)],
+            [
+                prompt(tokens, 0)
+                for tokens in (
+                    20,
+                    20 + MAX_PREFILL_PADDING_TOKENS + 1,
+                    20 - MAX_PREFILL_PADDING_TOKENS,
+                    20 + MAX_PREFILL_PADDING_TOKENS,
+                )
+            ],
         )
     )
     assert runs == [[12, 20, 28], [29]]
@@ -100,7 +108,7 @@ def test_a_run_is_not_longer_than_its_limit(writer: Generator, runs: list[list[i
 
 
 def test_a_run_is_shorter_where_the_vocabulary_is_wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler, "LOGITS", 130 * 384)
+    monkeypatch.setattr(prefill, "MAX_PREFILL_RUN_LOGITS", 130 * 384)
     writer = Generator(DECODERS / "llama", device="cpu", rows=6).open()
     runs = recorded(writer, monkeypatch)
     results(at_once(writer, [prompt(60, i) for i in range(3)]))
@@ -142,7 +150,7 @@ def test_one_that_is_cancelled_leaves_the_others_of_its_run_as_they_are(
         streams[2].cancel()
         return logits
 
-    writer._parts().scheduler._prefixes.clear()
+    writer._parts().scheduler.prefix_cache.clear()
     monkeypatch.setattr(decoder, "feed_all", cancelling)
     with writer._parts().scheduler._changed:
         streams += at_once(writer, prompts, 8)
@@ -161,7 +169,7 @@ def test_after_a_run_of_several_that_fails_each_is_read_alone(
     texts = results(at_once(writer, prompts))
     assert runs == [[60], [61], [62], [63]]
     monkeypatch.undo()
-    writer._parts().scheduler._prefixes.clear()
+    writer._parts().scheduler.prefix_cache.clear()
     assert texts == results(at_once(writer, prompts))
 
 
@@ -199,7 +207,7 @@ def test_any_prompts_in_company_give_the_texts_they_give_alone(
     writer = shared_writer(name)
     prompts = [prompt(tokens, seed + number) for number, (tokens, _) in enumerate(asked)]
     limits = [limit for _, limit in asked]
-    prefixes = writer._parts().scheduler._prefixes
+    prefixes = writer._parts().scheduler.prefix_cache
     alone = []
     for ids, limit in zip(prompts, limits, strict=True):
         alone.append([token.id for token in writer.generate(ids, max_tokens=limit).tokens])
