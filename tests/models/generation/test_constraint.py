@@ -71,7 +71,7 @@ def test_text_is_one_of_the_choices(tokenizer: Any, data: Any) -> None:
     assert got in choices
 
 
-def test_every_choice_can_be_written() -> None:
+def test_every_choice_can_be_generated() -> None:
     choices = ["the", "the pan", "the kettle", "heiß 🫖", '"(.*)\\d\n"']
     made = constraints()
     assert {written(made.choices(choices), seed) for seed in range(60)} == set(choices)
@@ -152,11 +152,11 @@ def fits(value: Any, schema: dict[str, Any]) -> bool:
     return right and (schema["type"] != "string" or len(value) <= 4)
 
 
-def test_schema_may_be_a_text() -> None:
+def test_schema_may_be_a_string() -> None:
     assert written(constraints().json_schema('{"const": {"é": [1]}}'), 0) is not None
 
 
-def test_white_space_of_json_has_an_end() -> None:
+def test_white_space_of_json_is_bounded() -> None:
     made = constraints().json_schema(
         {"type": "array", "items": {"type": "null"}, "minItems": 1, "maxItems": 1}
     )
@@ -170,7 +170,7 @@ def test_white_space_of_json_has_an_end() -> None:
 # Ends
 
 
-def test_text_that_matches_may_go_on_or_end() -> None:
+def test_matching_text_may_continue_or_end() -> None:
     made = constraints().choices(["a", "ab"])
     a, b = (byte_level().token_to_id(letter) for letter in "ab")
     assert not made.accepting
@@ -272,7 +272,7 @@ def matches(schema: Any, text: str) -> bool:
         ),
     ],
 )
-def test_exclusive_bound_is_left_out(schema: Any, good: list[str], bad: list[str]) -> None:
+def test_exclusive_bound_is_excluded(schema: Any, good: list[str], bad: list[str]) -> None:
     assert [text for text in good if not matches(schema, text)] == []
     assert [text for text in bad if matches(schema, text)] == []
 
@@ -287,7 +287,7 @@ BOUNDS = st.sampled_from([-2, -1.5, -1, -0.5, 0, 0.25, 0.5, 1, 1.25, 2, 10])
     st.sampled_from(["minimum", "exclusiveMinimum"]),
     st.sampled_from(["maximum", "exclusiveMaximum"]),
 )
-def test_no_number_out_of_its_bounds_is_written(
+def test_no_number_out_of_bounds_is_generated(
     low: float, high: float, least: str, most: str
 ) -> None:
     if low >= high:
@@ -301,7 +301,7 @@ def test_no_number_out_of_its_bounds_is_written(
             assert within or not matches(schema, text)
 
 
-def test_copy_goes_its_own_way() -> None:
+def test_copy_is_independent() -> None:
     made = constraints().choices(["ab", "ba"])
     other = made.copy()
     made.accept(byte_level().token_to_id("a"))
@@ -310,7 +310,7 @@ def test_copy_goes_its_own_way() -> None:
     assert other.allowed()[byte_level().token_to_id("a")]
 
 
-def test_token_that_was_barred_ends_the_constraint_with_a_reason() -> None:
+def test_disallowed_token_ends_the_constraint_with_a_reason() -> None:
     made = constraints().choices(["a"])
     made.accept(byte_level().token_to_id("b"))
     assert made.error
@@ -319,7 +319,7 @@ def test_token_that_was_barred_ends_the_constraint_with_a_reason() -> None:
     assert made.allowed().nonzero()[0].tolist() == [EOS]
 
 
-def test_pattern_that_gets_too_costly_ends_with_a_reason() -> None:
+def test_pattern_that_becomes_too_costly_ends_with_a_reason() -> None:
     made = constraints().regex("a{2000000000}")
     assert written(made, 1) is None
     assert "too many" in made.error
@@ -342,7 +342,7 @@ def test_pattern_that_gets_too_costly_ends_with_a_reason() -> None:
         (["\ud800"], "choices cannot be used: "),
     ],
 )
-def test_choices_that_cannot_be(choices: Any, told: str) -> None:
+def test_invalid_choices(choices: Any, told: str) -> None:
     with pytest.raises(InputError, match=f"^{told}"):
         constraints().choices(choices)
 
@@ -361,7 +361,7 @@ def test_choices_that_cannot_be(choices: Any, told: str) -> None:
         ("\udfff", "regex cannot be used: "),
     ],
 )
-def test_pattern_that_is_wrong_or_too_costly(pattern: Any, told: str) -> None:
+def test_invalid_or_too_costly_pattern(pattern: Any, told: str) -> None:
     with pytest.raises(InputError, match=re.compile(f"^{told}", re.DOTALL)):
         constraints().regex(pattern)
 
@@ -381,7 +381,7 @@ def referring(depth: int) -> dict[str, Any]:
     return {"type": "string", "pattern": f"a.{{{depth}}}b", "$ref": f"#/$defs/{depth + 1}"}
 
 
-def test_schema_with_many_patterns_apart_is_taken() -> None:
+def test_schema_with_many_separate_patterns_is_accepted() -> None:
     found = {f"p{i}": {"$ref": "#/$defs/code"} for i in range(20)} | {"again": {"$ref": "#"}}
     schema = {
         "$defs": {"code": {"type": "string", "pattern": "^[A-Z]{2}$", "maxLength": 3}},
@@ -443,12 +443,12 @@ def test_schema_with_many_patterns_apart_is_taken() -> None:
         ({"description": "a" * 50_001}, "json_schema expects at most 50000 characters, got 5"),
     ],
 )
-def test_schema_that_is_wrong_or_too_costly(schema: Any, told: str) -> None:
+def test_invalid_or_too_costly_schema(schema: Any, told: str) -> None:
     with pytest.raises(InputError, match=re.compile(f"^{told}", re.DOTALL)):
         constraints().json_schema(schema)
 
 
-def test_options_of_the_library_are_not_the_callers() -> None:
+def test_schema_sets_no_options_of_the_library() -> None:
     made = constraints().json_schema(
         {"x-guidance": {"whitespace_pattern": "z*"}, "type": "array", "maxItems": 0}
     )
@@ -457,7 +457,7 @@ def test_options_of_the_library_are_not_the_callers() -> None:
     assert json.loads(got) == []
 
 
-def test_tokenizer_that_the_library_does_not_know_is_told() -> None:
+def test_unsupported_tokenizer_is_reported() -> None:
     with pytest.raises(
         ModelLoadError, match="the tokenizer of this model cannot be used for constrained text"
     ):

@@ -25,7 +25,7 @@ def draw(logits: FloatArray, how: RowOptions) -> TokenIds:
 def draws(
     count: int, temperature: float = 1, top_k: int = 0, top_p: float = 1, min_p: float = 0
 ) -> RowOptions:
-    """Return one way of drawing at random numbers that are spread over (0, 1]."""
+    """Return the same options for rows with random numbers spread over (0, 1]."""
     return RowOptions(
         np.full(count, temperature, np.float32),
         np.full(count, top_k),
@@ -36,7 +36,7 @@ def draws(
 
 
 def probabilities(logits: FloatArray, how: RowOptions) -> npt.NDArray[np.float64]:
-    """Return what the formulas say of one row, by sorting it: temperature, top_k, top_p, min_p, one after another."""
+    """Return the probabilities of a row: temperature, top_k, top_p and min_p in this order."""
     scaled = logits.astype(np.float64) / how.temperature[0]
     kept = np.exp(scaled - scaled.max())
     if how.top_k[0]:
@@ -64,7 +64,7 @@ def rows(logits: FloatArray, count: int) -> FloatArray:
     st.sampled_from([0.05, 0.5, 0.95, 0.9999, 1.0]),
     st.sampled_from([0.0, 0.05, 0.5, 1.0]),
 )
-def test_tokens_are_drawn_as_the_formulas_say(
+def test_tokens_are_sampled_as_the_formulas_say(
     vocabulary: int,
     seed: int,
     spread: float,
@@ -88,7 +88,7 @@ def test_tokens_are_drawn_as_the_formulas_say(
 def _at_the_edge(
     logits: FloatArray, token: int, how: RowOptions, chances: npt.NDArray[np.float64]
 ) -> bool:
-    """Tell whether a token is next to the last one that stays: float32 and float64 may then disagree."""
+    """Return whether a token is next to the last one kept, where float32 and float64 may differ."""
     edge = logits[chances > 0].min()
     between = np.exp((logits[logits <= edge] - logits.max()) / how.temperature[0])
     mass = np.exp((logits.astype(np.float64) - logits.max()) / how.temperature[0]).sum()
@@ -99,7 +99,7 @@ def _at_the_edge(
 @pytest.mark.parametrize(
     ("top_k", "top_p", "min_p"), [(0, 1.0, 0.0), (2, 1.0, 0.0), (0, 0.9, 0.0), (0, 1.0, 0.1)]
 )
-def test_draw_of_a_row_is_the_same_in_any_company(
+def test_token_of_a_row_does_not_depend_on_the_batch(
     vocabulary: int, top_k: int, top_p: float, min_p: float
 ) -> None:
     random = np.random.default_rng(7)
@@ -112,7 +112,7 @@ def test_draw_of_a_row_is_the_same_in_any_company(
     assert draw(logits[some], how.of(some)).tolist() == together[some].tolist()
 
 
-def test_rows_may_be_drawn_in_different_ways() -> None:
+def test_rows_may_have_different_options() -> None:
     logits = np.random.default_rng(1).normal(0, 3, (4, VOCABULARIES[-1])).astype(np.float32)
     ways = [
         draws(1, 0.5, 40, 0.9),
@@ -130,7 +130,7 @@ def test_rows_may_be_drawn_in_different_ways() -> None:
 
 
 @pytest.mark.parametrize("vocabulary", VOCABULARIES)
-def test_barred_tokens_are_never_drawn(vocabulary: int) -> None:
+def test_masked_tokens_are_never_sampled(vocabulary: int) -> None:
     logits = np.full((30, vocabulary), -np.inf, np.float32)
     logits[:, [0, vocabulary - 1]] = 1.5, 1.5
     for how in (draws(30), draws(30, 1, 50), draws(30, 1, 0, 0.9), draws(30, 1, 0, 1.0, 0.5)):
@@ -138,7 +138,7 @@ def test_barred_tokens_are_never_drawn(vocabulary: int) -> None:
 
 
 @pytest.mark.parametrize("vocabulary", VOCABULARIES)
-def test_equals_of_the_last_one_that_stays_stay_too(vocabulary: int) -> None:
+def test_ties_of_the_last_token_kept_are_kept(vocabulary: int) -> None:
     logits = np.zeros((90, vocabulary), np.float32)
     logits[:, 1] = 0.5
     how = draws(90, 1, 2)
@@ -149,7 +149,7 @@ def test_equals_of_the_last_one_that_stays_stay_too(vocabulary: int) -> None:
 
 @pytest.mark.parametrize("vocabulary", VOCABULARIES)
 @pytest.mark.parametrize("fill", [np.nan, -np.inf])
-def test_row_without_sense_gives_some_token(vocabulary: int, fill: float) -> None:
+def test_row_without_finite_logits_gives_some_token(vocabulary: int, fill: float) -> None:
     logits = np.zeros((2, vocabulary), np.float32)
     logits[0] = fill
     logits[1, 2] = 50

@@ -1,4 +1,4 @@
-"""Prefixes: which prompts are kept, and what of a new one is known."""
+"""PrefixCache: which prompts are cached, and the cached prefix of a new one."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ def saved(tokens: int) -> list[Array]:
     return [np.zeros((2, tokens, 4), np.float32)]  # 32 bytes a token
 
 
-def test_what_two_prompts_begin_with_alike_is_known() -> None:
+def test_common_prefix_is_cached() -> None:
     prefixes = PrefixCache()
     prefixes.insert(LONG, saved)
     known, cache = prefixes.find([*range(30), 7, 8])
     assert (known, cache[0].shape) == (30, (2, 40, 4))
 
 
-def test_of_the_same_prompt_all_but_the_last_token_is_known() -> None:
+def test_last_token_is_never_cached() -> None:
     prefixes = PrefixCache()
     prefixes.insert(LONG, saved)
     assert prefixes.find(LONG)[0] == 39
 
 
-def test_the_prompt_that_has_most_in_common_is_found() -> None:
+def test_longest_common_prefix_is_found() -> None:
     prefixes = PrefixCache()
     prefixes.insert([*range(20), *[99] * 20], saved)
     prefixes.insert([*range(35), *[98] * 5], saved)
@@ -35,7 +35,7 @@ def test_the_prompt_that_has_most_in_common_is_found() -> None:
     assert prefixes.find(LONG)[0] == 35
 
 
-def test_a_few_tokens_are_not_worth_it() -> None:
+def test_short_prefix_is_not_cached() -> None:
     prefixes = PrefixCache()
     prefixes.insert(LONG[: MIN_PREFIX_TOKENS - 1], saved)
     prefixes.insert(LONG, saved)
@@ -43,7 +43,7 @@ def test_a_few_tokens_are_not_worth_it() -> None:
     assert prefixes.find([5, *LONG])[0] == 0
 
 
-def test_a_longer_prompt_takes_the_place_of_its_begin() -> None:
+def test_longer_prompt_replaces_its_prefix() -> None:
     copies: list[int] = []
 
     def save(tokens: int) -> list[Array]:
@@ -58,7 +58,7 @@ def test_a_longer_prompt_takes_the_place_of_its_begin() -> None:
     assert prefixes.find([*LONG, 1])[0] == 40
 
 
-def test_beyond_the_limits_the_one_that_was_not_used_for_longest_goes() -> None:
+def test_least_recently_used_prefix_is_evicted() -> None:
     prefixes = PrefixCache(limit=32 * 100)
     first, second, third = ([number, *LONG[1:]] for number in (1, 2, 3))
     prefixes.insert(first, saved)

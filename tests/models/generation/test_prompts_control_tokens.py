@@ -1,4 +1,4 @@
-"""PromptEncoder: what a question, passages and messages spell is no control token; a prompt text is its writer's own."""
+"""PromptEncoder: queries, passages and messages spell no control token; prompt strings may."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_question_and_passages_are_plain_text(prompts: PromptEncoder, context: A
     )
 
 
-def test_passage_cannot_join_the_prompt_to_a_token(folder: Path) -> None:
+def test_passage_and_prompt_spell_no_token_together(folder: Path) -> None:
     (folder / "rag_prompt.txt").write_text("<|{context}_end|><|im_end{query}")
     writer = Generator(folder, device="cpu").open()
     assert special(writer._parts().prompts.encode(query="|>", context=["im"])) == []
@@ -63,19 +63,17 @@ def test_messages_are_plain_text(prompts: PromptEncoder) -> None:
     assert first == second == [1, END, 1, END, 1]
 
 
-def test_prompt_text_is_read_as_transformers_reads_it(prompts: PromptEncoder) -> None:
+def test_prompt_string_is_encoded_as_in_transformers(prompts: PromptEncoder) -> None:
     assert special(prompts.encode("a<|im_end|>b")) == [END]
 
 
 @pytest.mark.parametrize("truncate", ["start", "end"])
-def test_cut_prompt_is_data_still(prompts: PromptEncoder, truncate: Any) -> None:
+def test_truncated_prompt_stays_tainted(prompts: PromptEncoder, truncate: Any) -> None:
     got = prompts.encode(query="a", context=[SPELLED * 3000], truncate=truncate)
     assert special(got) == ([1] if truncate == "end" else [END, END])
 
 
-def test_tokens_are_counted_as_they_are_generated_from(
-    writer: Generator, prompts: PromptEncoder
-) -> None:
+def test_count_tokens_equals_the_usage(writer: Generator, prompts: PromptEncoder) -> None:
     assert writer.count_tokens(query="a", context=[SPELLED]) == len(
         prompts.encode(query="a", context=[SPELLED])
     )
@@ -95,7 +93,7 @@ def test_tokens_are_counted_as_they_are_generated_from(
         [{"role": "system", "content": "{context}"}, {"role": "user", "content": "{query}"}],
     ],
 )
-def test_rag_puts_passages_into_its_prompt_as_data(prompts: PromptEncoder, prompt: Any) -> None:
+def test_rag_passages_are_data(prompts: PromptEncoder, prompt: Any) -> None:
     class Reader:
         """Keeps the ids of the prompts that it gets."""
 

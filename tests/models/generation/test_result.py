@@ -34,7 +34,7 @@ def test_generation_shows_its_text_and_its_usage() -> None:
     assert repr(made) == "'a <b>'"
 
 
-def test_usage_tells_what_it_knows() -> None:
+def test_usage_as_text() -> None:
     assert str(Usage(3, 0, 1, 0.5, 0.5)) == "3 + 1 tokens, first after 500 ms"
     assert Usage(3, 0, 1, 0.5, 0.5).tokens_per_second == 0
     assert Usage(3, 0, 5, 0.5, 2.5).tokens_per_second == 2

@@ -23,7 +23,7 @@ def noise(rows: int, seed: int = 0, vocabulary: int = VOCABULARY) -> FloatArray:
 def alone(
     sampling: SamplingOptions, steps: list[FloatArray], prompt: list[int], choice: int = 0
 ) -> list[int]:
-    """Return what a text picks in the only slot of a sampler; `steps` are the logits of each step."""
+    """Return the tokens of a sequence in a sampler of one slot; `steps` are its logits."""
     sampler = Sampler(1, VOCABULARY)
     sampler.join(0, sampling, prompt, choice=choice)
     return [int(sampler.sample(logits.copy()[None], [0]).ids[0]) for logits in steps]
@@ -88,19 +88,19 @@ def test_field_out_of_range_is_named(field: str, value: Any, told: str) -> None:
         SamplingOptions(**{field: value})
 
 
-def test_one_stop_string_needs_no_list() -> None:
+def test_one_stop_sequence_needs_no_list() -> None:
     assert SamplingOptions(stop="\n").stop == ("\n",)
     assert SamplingOptions(stop=["a", "b"]).stop == ("a", "b")
 
 
-def test_biases_are_apart_from_the_callers_own() -> None:
+def test_biases_are_copied() -> None:
     bias = {3: 1.0}
     sampling = SamplingOptions(logit_bias=bias)
     bias[3] = 1000.0
     assert sampling.logit_bias == {3: 1.0}
 
 
-def test_fresh_seed_is_there_to_be_told() -> None:
+def test_random_seed_fits_a_json_number() -> None:
     fresh = [SamplingOptions().seeded().seed for _ in range(9)]
     assert len(set(fresh)) == 9
     assert all(seed is not None and 0 <= seed < 2**53 for seed in fresh)
@@ -120,7 +120,7 @@ def test_greedy_takes_the_first_of_the_best() -> None:
 
 
 @given(st.integers(0, 2**32), st.floats(-1e4, 1e4, width=32))
-def test_logprob_is_the_log_softmax_of_the_models_own_logits(seed: int, shift: float) -> None:
+def test_logprob_is_the_log_softmax_of_the_models_logits(seed: int, shift: float) -> None:
     logits = noise(3, seed) + np.float32(shift)
     sampler = Sampler(3, VOCABULARY)
     sampler.join(0, SamplingOptions(), [])
@@ -135,7 +135,7 @@ def test_logprob_is_the_log_softmax_of_the_models_own_logits(seed: int, shift: f
     assert np.allclose(picked.logprobs, wanted[range(3), picked.ids], rtol=1e-5, atol=1e-5)
 
 
-def test_tops_are_the_likeliest_where_they_are_asked_for() -> None:
+def test_tops_are_the_most_likely_tokens_if_requested() -> None:
     logits = np.log(np.array([[0.1, 0.2, 0.2, 0.5]] * 3, np.float32))
     sampler = Sampler(3, 4)
     sampler.join(0, SamplingOptions(logprobs=2), [])
@@ -152,9 +152,7 @@ def test_tops_are_the_likeliest_where_they_are_asked_for() -> None:
     [SamplingOptions(), SamplingOptions(temperature=1, top_p=0.5), SamplingOptions(logprobs=3)],
 )
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_model_that_gives_no_numbers_is_seen_in_its_row_alone(
-    sampling: SamplingOptions, wrong: float
-) -> None:
+def test_nan_logits_affect_only_their_row(sampling: SamplingOptions, wrong: float) -> None:
     logits = noise(2)
     logits[0, 7] = wrong
     sampler = Sampler(2, VOCABULARY)
@@ -173,19 +171,19 @@ def penalised(logits: list[float], prompt: list[int], steps: int, **penalties: f
     return [int(sampler.sample(np.array([logits], np.float32), [0]).ids[0]) for _ in range(steps)]
 
 
-def test_repetition_counts_the_prompt_and_the_text() -> None:
+def test_repetition_penalty_counts_prompt_and_generation() -> None:
     # 4 / 2 = 2 < 3 at first for the prompt's token, then 3 / 2 = 1.5, and 2 again
     assert penalised([4, 3, 1], [0, 0], 3, repetition_penalty=2) == [1, 0, 0]
     # of negative ones, -1 · 2 = -2 < -1.5
     assert penalised([-1, -1.5, -9], [0], 2, repetition_penalty=2) == [1, 0]
 
 
-def test_presence_and_frequency_count_the_text_alone() -> None:
+def test_presence_and_frequency_count_only_the_generation() -> None:
     assert penalised([4, 3.5, 0], [0, 0, 0], 4, presence_penalty=1) == [0, 1, 0, 0]
     assert penalised([4, 3.5, 0], [0, 0, 0], 4, frequency_penalty=1) == [0, 1, 0, 1]
 
 
-def test_tokens_of_a_prompt_that_the_model_cannot_give_are_no_matter() -> None:
+def test_prompt_tokens_without_logits_are_ignored() -> None:
     assert penalised([4, 3], [0, 99, -1], 1, repetition_penalty=2) == [1]
 
 
@@ -195,7 +193,7 @@ def test_bias_moves_the_choice() -> None:
     assert sampler.sample(np.array([[4, 3, 0]], np.float32), [0]).ids.tolist() == [2]
 
 
-def test_bias_on_a_token_that_is_not_there_is_refused() -> None:
+def test_bias_on_an_unknown_token_is_rejected() -> None:
     with pytest.raises(InputError, match="logit_bias expects tokens from 0 to 39, got 40"):
         Sampler(1, VOCABULARY).join(0, SamplingOptions(logit_bias={40: 1}), [])
 
@@ -225,7 +223,7 @@ class Evens:
         SamplingOptions(logit_bias={1: 100}),
     ],
 )
-def test_constraint_bars_tokens_and_is_told_what_was_taken(sampling: SamplingOptions) -> None:
+def test_constraint_masks_tokens_and_accepts_the_chosen_one(sampling: SamplingOptions) -> None:
     evens = Evens()
     sampler = Sampler(2, VOCABULARY)
     sampler.join(0, SamplingOptions(), [])
@@ -246,7 +244,7 @@ def test_seed_repeats_and_choices_differ() -> None:
     assert alone(warm, steps, []) != alone(SamplingOptions(temperature=1.5, seed=12), steps, [])
 
 
-def test_fresh_seed_is_returned_and_repeats() -> None:
+def test_random_seed_is_returned_and_repeats() -> None:
     steps = list(noise(30))
     sampler = Sampler(1, VOCABULARY)
     seed = sampler.join(0, SamplingOptions(temperature=1.5), [])
@@ -274,7 +272,7 @@ SAMPLINGS = st.builds(
     st.lists(st.tuples(SAMPLINGS, st.integers(0, 5), st.integers(1, 8)), min_size=2, max_size=5),
     st.randoms(),
 )
-def test_text_is_the_same_in_any_slot_and_company(
+def test_tokens_do_not_depend_on_slot_or_batch(
     texts: list[tuple[SamplingOptions, int, int]], random: Any
 ) -> None:
     slots = random.sample(range(8), len(texts))
@@ -300,7 +298,7 @@ def test_text_is_the_same_in_any_slot_and_company(
         assert got[i] == alone(sampling, steps[i], [i, 2 * i])
 
 
-def test_slot_that_was_left_keeps_nothing_of_its_text() -> None:
+def test_freed_slot_keeps_no_state() -> None:
     sampler = Sampler(1, 3)
     sampler.join(0, SamplingOptions(logit_bias={2: 50}), [])
     sampler.leave(0)
