@@ -140,7 +140,7 @@ def _choose(
         goal = options.top_p * np.where(np.isnan(total), sums[:, -1], total)
         enough = ~(sums[:, -1] < goal)
         cut = near[each, _first_reaching(weights, sums, goal)]
-        furthest = np.minimum(furthest, np.where(options.top_p < 1, np.minimum(cut, last), last))
+        furthest = np.minimum(furthest, np.where(options.top_p < 1, cut, last))
     _weights(distances, weights)
     if np.isfinite(furthest).any():
         weights *= distances <= furthest[:, None]

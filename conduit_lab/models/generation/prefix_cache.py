@@ -62,9 +62,7 @@ class PrefixCache:
             return
         ids = np.asarray(tokens, np.int64)
         same = self._on(side)
-        if any(
-            len(p.tokens) >= len(ids) and np.array_equal(p.tokens[: len(ids)], ids) for p in same
-        ):
+        if any(np.array_equal(prefix.tokens[: len(ids)], ids) for prefix in same):
             return
         for prefix in same:
             if np.array_equal(prefix.tokens, ids[: len(prefix.tokens)]):

@@ -203,6 +203,16 @@ def test_deeply_nested_data_is_rejected() -> None:
         template(CHATML).render([{"role": "user", "content": "x", "tool_calls": deep}])
 
 
+def test_data_of_32_levels_is_accepted() -> None:
+    deep: Any = 1
+    for _ in range(32):
+        deep = [deep]
+    message = {"role": "user", "content": "x", "tool_calls": deep}
+    assert "user" in template(CHATML).render([message])
+    with pytest.raises(InputError, match="at most 32 levels"):
+        template(CHATML).render([{**message, "tool_calls": [deep]}])
+
+
 def test_error_inside_a_template_is_reported() -> None:
     with pytest.raises(
         InputError,

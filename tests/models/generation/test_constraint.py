@@ -327,7 +327,26 @@ def test_pattern_that_becomes_too_costly_ends_with_a_reason() -> None:
     assert made.allowed().nonzero()[0].tolist() == [EOS]
 
 
-# What is refused
+def test_constraint_without_an_allowed_token_ends_with_a_reason() -> None:
+    class Stuck:
+        """A matcher whose masks are empty."""
+
+        def is_error(self) -> bool:
+            return False
+
+        def is_stopped(self) -> bool:
+            return False
+
+        def unsafe_compute_mask_ptr(self, address: int, size: int) -> None:
+            pass
+
+    made = Constraint(Stuck(), 40, [3, 99], 100)
+    assert made.allowed().nonzero()[0].tolist() == [3]
+    assert made.error == "no token of this model is allowed"
+    assert made.complete
+
+
+# Rejected grammars
 
 
 @pytest.mark.parametrize(
@@ -422,6 +441,10 @@ def test_schema_with_many_separate_patterns_is_accepted() -> None:
         (
             {"type": "integer", "multipleOf": 999983},
             "json_schema expects a product of all multipleOf of at most 10000, got 999983",
+        ),
+        (
+            {"type": "integer", "multipleOf": 1_000_000},
+            "json_schema expects a product of all multipleOf .*, got 1e.06",
         ),
         (
             {"allOf": [{"type": "integer", "multipleOf": m} for m in (0.97, 991)]},

@@ -251,6 +251,21 @@ def test_only_a_possible_start_of_a_stop_sequence_is_held_back() -> None:
     assert deltas(byte_level(), ids[:3], ("END",)) == ["a", "", "", "EN"]
 
 
+def test_stop_sequence_spells_the_longest_special_token() -> None:
+    tokenizer: Any = Tokenizer.from_str(byte_level().to_str())
+    tokenizer.add_special_tokens(["<e", "<e>"])
+    text = IncrementalDetokenizer(tokenizer, ("<e>",))
+    assert text.push(tokenizer.token_to_id("<e>")) == ""
+    assert text.stopped
+
+
+def test_byte_level_decoder_with_further_steps() -> None:
+    tokenizer: Any = Tokenizer.from_str(byte_level().to_str())
+    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace("t", "T")])
+    ids = tokenizer.encode("that kettle").ids
+    assert "".join(deltas(tokenizer, ids)) == tokenizer.decode(ids) == "ThaT keTTle"
+
+
 def test_nothing_is_added_after_the_stop_sequence() -> None:
     text = IncrementalDetokenizer(byte_level(), ("b",))
     letters = [byte_level().token_to_id(letter) for letter in "abab"]

@@ -12,6 +12,9 @@ from conduit_lab.models.generation.multinomial import (
     Multinomial,
     RowOptions,
     TokenIds,
+    _block_sums,
+    _first_reaching,
+    _top_values,
 )
 
 VOCABULARIES = (3, 300, 4 * MAXIMA_COLUMNS + 77)  # the last is searched by its columns first
@@ -164,3 +167,26 @@ def test_frequencies_follow_the_probabilities() -> None:
     logits = np.log(np.array([0.5, 0.3, 0.2], np.float32))
     ids = draw(rows(logits, 1000), draws(1000))
     assert np.abs(np.bincount(ids) / 1000 - [0.5, 0.3, 0.2]).max() < 0.002
+
+
+def test_rounding_of_a_block_does_not_leave_it() -> None:
+    random = np.random.default_rng(0)
+    weights = random.random((200, 128), np.float32)
+    sums = _block_sums(weights)
+    rounded_up = sums[:, -1] > weights.astype(np.float64).sum(axis=1)
+    assert rounded_up.any()
+    assert _first_reaching(weights, sums, sums[:, -1]).max() <= 127
+
+
+def test_sums_over_blocks_are_of_double_precision() -> None:
+    weights = np.full((1, 2**17), 0.1, np.float32)
+    block = float(weights[0, :128].sum())
+    assert _block_sums(weights)[0, -1] == pytest.approx(block * 2**10, rel=1e-12)
+
+
+def test_masked_tokens_are_no_candidates() -> None:
+    logits = np.full((1, VOCABULARIES[-1]), -np.inf, np.float32)
+    logits[0, [5, 9]] = 1, 2
+    values, tokens = _top_values(logits, np.array([50]))
+    assert values.shape == (1, 128)
+    assert tokens[0, np.isfinite(values[0])].tolist() == [5, 9]

@@ -70,3 +70,23 @@ def test_least_recently_used_prefix_is_evicted() -> None:
     for number in range(MAX_PREFIXES + 1):
         many.insert([number, *LONG[1:]], saved)
     assert [many.find([number, *LONG[1:]])[0] for number in (0, 1, MAX_PREFIXES)] == [0, 39, 39]
+
+
+def test_prefix_of_the_minimum_length_is_cached() -> None:
+    prefixes = PrefixCache()
+    prefixes.insert(LONG[:MIN_PREFIX_TOKENS], saved)
+    assert prefixes.find(LONG)[0] == MIN_PREFIX_TOKENS
+
+
+def test_prefix_belongs_to_one_side_of_the_switch_lengths() -> None:
+    prefixes = PrefixCache()
+    prefixes.insert(LONG, saved, side=1)
+    assert prefixes.find(LONG)[0] == 0
+    assert prefixes.find(LONG, side=1)[0] == 39
+
+
+def test_cleared_cache_is_empty() -> None:
+    prefixes = PrefixCache()
+    prefixes.insert(LONG, saved)
+    prefixes.clear()
+    assert prefixes.find(LONG)[0] == 0

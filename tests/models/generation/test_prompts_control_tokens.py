@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from conduit_lab import Rag, VectorStore
+from conduit_lab.core.errors import ModelInputError
 from conduit_lab.models.generation.generator import Generator
 from conduit_lab.models.generation.prompts import PromptEncoder
 from tests.models.generation.writers import copy
@@ -83,6 +84,26 @@ def test_count_tokens_equals_the_usage(writer: Generator, prompts: PromptEncoder
         == len(prompts.encode(chat))
         == writer.generate(chat, max_tokens=1).usage.prompt
     )
+
+
+def test_truncation_keeps_the_beginning_of_sequence(prompts: PromptEncoder) -> None:
+    ids = prompts.encode([0, *range(5, 300)], truncate="start")
+    assert (ids[0], ids[-1]) == (0, 299)
+    assert prompts.encode([9, *range(5, 300)], truncate="start")[0] != 0
+
+
+def test_empty_ids_count_as_the_beginning_of_sequence(writer: Generator) -> None:
+    assert writer.count_tokens([]) == len(writer._parts().prompts.encode([])) == 1
+
+
+def test_negative_ids_are_rejected(prompts: PromptEncoder) -> None:
+    with pytest.raises(ModelInputError, match="expects tokens from 0 to 383, got -1"):
+        prompts.encode([5, -1])
+
+
+def test_one_passage_needs_no_list(prompts: PromptEncoder) -> None:
+    one = prompts.encode(query="a", context="two words")
+    assert one == prompts.encode(query="a", context=["two words"])
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,11 @@ def test_presence_and_frequency_count_only_the_generation() -> None:
     assert penalised([4, 3.5, 0], [0, 0, 0], 4, frequency_penalty=1) == [0, 1, 0, 1]
 
 
+def test_presence_penalty_beside_a_repetition_penalty_leaves_the_prompt_out() -> None:
+    penalties = {"repetition_penalty": 1.001, "presence_penalty": 1}
+    assert penalised([4, 3.5], [0], 2, **penalties) == [0, 1]
+
+
 def test_prompt_tokens_without_logits_are_ignored() -> None:
     assert penalised([4, 3], [0, 99, -1], 1, repetition_penalty=2) == [1]
 
@@ -250,6 +255,18 @@ def test_random_seed_is_returned_and_repeats() -> None:
     seed = sampler.join(0, SamplingOptions(temperature=1.5), [])
     ids = [int(sampler.sample(logits.copy()[None], [0]).ids[0]) for logits in steps]
     assert ids == alone(SamplingOptions(temperature=1.5, seed=seed), steps, [])
+
+
+def test_random_numbers_are_above_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Zero:
+        def random(self) -> float:
+            return 0.0
+
+    monkeypatch.setattr(np.random, "Generator", lambda bits: Zero())
+    sampler = Sampler(1, 3)
+    sampler.join(0, SamplingOptions(temperature=1, seed=1, logit_bias={0: -100}), [])
+    logits = np.array([[-np.inf, 1, 2]], np.float32)
+    assert sampler.sample(logits, [0]).ids.tolist() == [2]
 
 
 SAMPLINGS = st.builds(
