@@ -7,15 +7,18 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pytest
 
-from conduit_lab.core.errors import InputError, ModelInputError, Overloaded
+from conduit_lab.core.errors import InputError, ModelInputError, ModelRunError, Overloaded
 from conduit_lab.core.trace import recorder
 from conduit_lab.models.generation.generator import Generator
 from conduit_lab.models.generation.prompts import Truncate
+from conduit_lab.models.generation.request import GenerationRequest
+from conduit_lab.models.generation.sampling_options import SamplingOptions
 from tests.models.generation.writers import DECODERS, NAMES, copy, golden
 
 
@@ -204,7 +207,42 @@ def test_trace_has_the_usage_of_every_kind_of_call(writer: Generator) -> None:
     assert [span.note for span in recorded][1:] == [str(text.usage) for text in texts]
 
 
-# What comes in
+def test_sampling_options_are_an_argument(writer: Generator) -> None:
+    warm = SamplingOptions(temperature=1.0, seed=3, max_tokens=20)
+    text = writer.generate("Kettle", sampling=warm)
+    assert text == writer.generate("Kettle", temperature=1.0, seed=3, max_tokens=20)
+    assert writer.generate("Kettle", sampling=warm, seed=4) != text
+    assert writer.stream("Kettle", sampling=warm).result(20) == text
+    chat = [{"role": "user", "content": "Why?"}]
+    assert len(writer.chat(chat, sampling=warm, max_tokens=2, choices=["ab"]).tokens) <= 2
+
+
+def test_failed_generation_of_a_closed_event_loop_is_logged(
+    writer: Generator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Held:
+        """A scheduler that fails its request after the loop is closed."""
+
+        def submit(self, requests: list[GenerationRequest]) -> None:
+            self.request = requests[0]
+
+    held = Held()
+    opened = replace(writer._parts(), scheduler=cast(Any, held))
+    monkeypatch.setattr(writer, "_opened", opened)
+
+    async def leave() -> None:
+        call = asyncio.ensure_future(writer.acall("Kettle"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        call.cancel()
+
+    asyncio.run(leave())
+    held.request.end("error", ModelRunError("out of memory"))
+    assert "'llama': generation failed" in caplog.text
+    assert "out of memory" in caplog.text
+
+
+# Arguments
 
 
 def test_prompt_longer_than_the_context_is_rejected(writer: Generator) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.models.generation.sampling import Sampler
-from conduit_lab.models.generation.sampling_options import SamplingOptions
+from conduit_lab.models.generation.sampling_options import SamplingKeywords, SamplingOptions
 
 VOCABULARY = 40
 
@@ -322,3 +322,33 @@ def test_freed_slot_keeps_no_state() -> None:
     sampler.leave(0)
     sampler.join(0, SamplingOptions(), [])
     assert sampler.sample(np.array([[4, 3, 0]], np.float32), [0]).ids.tolist() == [0]
+
+
+# Keywords
+
+
+def test_keywords_are_the_fields_with_their_types() -> None:
+    fields = {name: field.type for name, field in SamplingOptions.__dataclass_fields__.items()}
+    keywords = {
+        name: getattr(hint, "__forward_arg__", hint)
+        for name, hint in SamplingKeywords.__annotations__.items()
+    }
+    assert keywords == fields
+
+
+def test_keywords_override_the_fields_of_options() -> None:
+    base = SamplingOptions(temperature=0.5, max_tokens=7)
+    made = SamplingOptions.of(base, {"max_tokens": 9})
+    assert (made.temperature, made.max_tokens) == (0.5, 9)
+    assert SamplingOptions.of(base, {}) == base
+    assert SamplingOptions.of(None, {}) == SamplingOptions()
+
+
+def test_invalid_options_and_keywords_are_rejected() -> None:
+    wrong: Any = {"max_tokens": 9}
+    with pytest.raises(InputError, match="sampling expects SamplingOptions, got dict"):
+        SamplingOptions.of(wrong, {})
+    with pytest.raises(InputError, match="unknown sampling option temprature: expected max_tokens"):
+        SamplingOptions.of(None, {"temprature": 1})
+    with pytest.raises(InputError, match="max_tokens expects"):
+        SamplingOptions.of(SamplingOptions(), {"max_tokens": 0})
