@@ -64,8 +64,8 @@ def _prefill_group(
 ) -> list[GenerationRequest]:
     """Return the first pending request and those of similar length without a cached prefix.
 
-    A prompt with the prefix of another one waits until that prefix is cached. All prompts are on
-    one side of every switch length, as are their first chunks.
+    A prompt with the prefix of another one waits until that prefix is cached. All prompts, and
+    their first chunks, are on one side of every switch length.
     """
     switches, prompt = decoder.switches, pending[0].prompt
     size = min(PREFILL_CHUNK_TOKENS, len(prompt))
@@ -77,7 +77,7 @@ def _prefill_group(
             continue
         if max(own, longest) * (len(group) + 1) > limit:
             continue
-        if own < shortest or switches.side(len(request.prompt)) != side:
+        if switches.side(len(request.prompt)) != side:
             continue
         if start in starts or prefixes.find(request.prompt, side)[0]:
             continue

@@ -36,11 +36,11 @@ class PrefixCache:
         The last token is never cached: its logits have to be computed. Only prompts on the same
         `side` of the model's switch lengths share a KV cache.
         """
-        wanted = np.asarray(tokens, np.int64)[:-1]
+        target = np.asarray(tokens, np.int64)[:-1]
         best, found = 0, None
         for prefix in self._on(side):
-            length = min(len(wanted), len(prefix.tokens))
-            same = prefix.tokens[:length] == wanted[:length]
+            length = min(len(target), len(prefix.tokens))
+            same = prefix.tokens[:length] == target[:length]
             common = length if same.all() else int(same.argmin())
             if common > best:
                 best, found = common, prefix

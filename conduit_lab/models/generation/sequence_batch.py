@@ -99,11 +99,11 @@ class SequenceBatch:
     def prefill(self) -> int:
         """Run the next prefill chunk, of several sequences if all start; return its tokens."""
         row = len(self.running)
-        together = self.prefilling
-        if self._separately or together[0].prefilled:
-            together = together[:1]
+        chunked = self.prefilling
+        if self._separately or chunked[0].prefilled:
+            chunked = chunked[:1]
         chunks = []
-        for place, request in enumerate(together):
+        for place, request in enumerate(chunked):
             size = PREFILL_CHUNK_TOKENS - request.prefilled % PREFILL_CHUNK_TOKENS
             size = max(size, self.decoder.least(row + place))
             chunks.append(request.pending[request.prefilled : request.prefilled + size])
@@ -115,12 +115,12 @@ class SequenceBatch:
                 logits = self.decoder.feed(row, chunks[0])[None]
         except Exception as error:
             if len(chunks) > 1:
-                self._separately = True  # it may fail for one of them alone
+                self._separately = True  # one sequence alone may be the cause
             else:
                 self._drop_prefilling(0).end("error", error)
             return tokens
         finished = []
-        for request, chunk, last in zip(together, chunks, logits, strict=True):
+        for request, chunk, last in zip(chunked, chunks, logits, strict=True):
             request.prefilled += len(chunk)
             if request.prefilled == len(request.pending):
                 finished.append(last)

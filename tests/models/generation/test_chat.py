@@ -130,11 +130,11 @@ def test_assistant_may_only_call_tools_and_empty_fields_are_ignored() -> None:
     assert template(source).render([answer]) == "True look"
 
 
-# Messages that do not fit
+# Invalid messages
 
 
 @pytest.mark.parametrize(
-    ("messages", "told"),
+    ("messages", "message"),
     [
         ("hi", r"messages expects a list of \{.*, got str"),
         ({"role": "user"}, r"messages expects a list of \{.*, got dict"),
@@ -181,8 +181,8 @@ def test_assistant_may_only_call_tools_and_empty_fields_are_ignored() -> None:
         ),
     ],
 )
-def test_invalid_message_is_named(messages: Any, told: str) -> None:
-    with pytest.raises(InputError, match=f"^{told}"):
+def test_invalid_message_is_named(messages: Any, message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}"):
         template(CHATML).render(messages)
 
 
@@ -397,7 +397,7 @@ def test_folder_without_a_template_names_the_next_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "message"),
     [
         ("{", "is not JSON"),
         ("[]", "holds a list: wanted a JSON object"),
@@ -406,12 +406,12 @@ def test_folder_without_a_template_names_the_next_step(tmp_path: Path) -> None:
         ('{"chat_template": [{"name": "default"}, {"template": "x"}, 7]}', None),
     ],
 )
-def test_invalid_config_is_named(tmp_path: Path, config: str, told: str | None) -> None:
+def test_invalid_config_is_named(tmp_path: Path, config: str, message: str | None) -> None:
     (tmp_path / "tokenizer_config.json").write_text(config, encoding="utf-8")
-    if told is None:
+    if message is None:
         assert ChatTemplate.read(tmp_path).source is None
         return
-    with pytest.raises(ModelLoadError, match=rf"tokenizer_config\.json {told}"):
+    with pytest.raises(ModelLoadError, match=rf"tokenizer_config\.json {message}"):
         ChatTemplate.read(tmp_path)
 
 

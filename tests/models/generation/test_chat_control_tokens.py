@@ -75,7 +75,7 @@ def family(request: pytest.FixtureRequest) -> str:
 
 
 def plain(source: str, **given: Any) -> str:
-    """Return what Jinja gives as transformers sets it up."""
+    """Render as transformers does."""
 
     class Generation(Extension):
         tags = {"generation"}  # noqa: RUF012

@@ -137,7 +137,7 @@ def test_text_is_json_of_the_schema(schema: dict[str, Any], seed: int) -> None:
 
 
 def fits(value: Any, schema: dict[str, Any]) -> bool:
-    """Tell whether a value is what one of the schemas above describes."""
+    """Return whether a value matches one of the schemas above."""
     if "enum" in schema:
         return value in schema["enum"]
     if schema["type"] == "object":
@@ -350,7 +350,7 @@ def test_constraint_without_an_allowed_token_ends_with_a_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("choices", "told"),
+    ("choices", "message"),
     [
         ("yes", "choices expects a list of strings"),
         ([1], "choices expects a list of strings"),
@@ -361,13 +361,13 @@ def test_constraint_without_an_allowed_token_ends_with_a_reason() -> None:
         (["\ud800"], "choices cannot be used: "),
     ],
 )
-def test_invalid_choices(choices: Any, told: str) -> None:
-    with pytest.raises(InputError, match=f"^{told}"):
+def test_invalid_choices(choices: Any, message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}"):
         constraints().choices(choices)
 
 
 @pytest.mark.parametrize(
-    ("pattern", "told"),
+    ("pattern", "message"),
     [
         (5, "regex expects a pattern"),
         ("", "regex expects a pattern, a string that is not empty"),
@@ -380,8 +380,8 @@ def test_invalid_choices(choices: Any, told: str) -> None:
         ("\udfff", "regex cannot be used: "),
     ],
 )
-def test_invalid_or_too_costly_pattern(pattern: Any, told: str) -> None:
-    with pytest.raises(InputError, match=re.compile(f"^{told}", re.DOTALL)):
+def test_invalid_or_too_costly_pattern(pattern: Any, message: str) -> None:
+    with pytest.raises(InputError, match=re.compile(f"^{message}", re.DOTALL)):
         constraints().regex(pattern)
 
 
@@ -413,7 +413,7 @@ def test_schema_with_many_separate_patterns_is_accepted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "told"),
+    ("schema", "message"),
     [
         ("{", "json_schema is not JSON"),
         ("[]", "json_schema expects an object, got list"),
@@ -466,8 +466,8 @@ def test_schema_with_many_separate_patterns_is_accepted() -> None:
         ({"description": "a" * 50_001}, "json_schema expects at most 50000 characters, got 5"),
     ],
 )
-def test_invalid_or_too_costly_schema(schema: Any, told: str) -> None:
-    with pytest.raises(InputError, match=re.compile(f"^{told}", re.DOTALL)):
+def test_invalid_or_too_costly_schema(schema: Any, message: str) -> None:
+    with pytest.raises(InputError, match=re.compile(f"^{message}", re.DOTALL)):
         constraints().json_schema(schema)
 
 

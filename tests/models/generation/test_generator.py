@@ -56,11 +56,11 @@ def test_tokens_are_the_same_while_others_join_the_batch(name: str) -> None:
 
 def test_sampled_tokens_depend_on_the_seed_and_not_on_the_batch(writer: Generator) -> None:
     how: dict[str, Any] = {"temperature": 1.0, "top_k": 50, "seed": 7, "max_tokens": 40}
-    alone = writer.generate("Our return policy is", **how)
+    unbatched = writer.generate("Our return policy is", **how)
     others = [
         writer.stream("Kettle", temperature=1.5, seed=seed, max_tokens=80) for seed in range(6)
     ]
-    assert writer.generate("Our return policy is", **how) == alone
+    assert writer.generate("Our return policy is", **how) == unbatched
     assert len({stream.result(20) for stream in others}) == 6
 
 
@@ -106,8 +106,8 @@ def test_common_prefix_of_prompts_comes_from_the_prefix_cache(writer: Generator)
 def test_sequences_beyond_the_rows_are_queued() -> None:
     writer = Generator(DECODERS / "llama", device="cpu", rows=2)
     prompts = [text.prompt for text in golden("llama")] * 3
-    alone = {prompt: writer.generate(prompt) for prompt in set(prompts)}
-    assert writer.batch(prompts) == [alone[prompt] for prompt in prompts]
+    unbatched = {prompt: writer.generate(prompt) for prompt in set(prompts)}
+    assert writer.batch(prompts) == [unbatched[prompt] for prompt in prompts]
     writer.unload()
 
 

@@ -137,7 +137,7 @@ def test_cancelled_request_does_not_change_the_others_of_its_run(
     writer: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prompts = [prompt(tokens, 0) for tokens in (100, 101, 102, 103)]
-    alone = [writer.generate(ids, max_tokens=8) for ids in prompts]
+    unbatched = [writer.generate(ids, max_tokens=8) for ids in prompts]
     decoder = writer._parts().decoder
     feed_all = decoder.feed_all
     streams: list[TokenStream] = []
@@ -152,7 +152,7 @@ def test_cancelled_request_does_not_change_the_others_of_its_run(
     monkeypatch.setattr(decoder, "feed_all", cancelling)
     with writer._parts().scheduler._changed:
         streams += at_once(writer, prompts, 8)
-    assert [streams[1].result(20), streams[3].result(20)] == [alone[1], alone[3]]
+    assert [streams[1].result(20), streams[3].result(20)] == [unbatched[1], unbatched[3]]
     assert [streams[0].state, streams[2].state] == ["cancelled"] * 2
 
 
@@ -206,10 +206,10 @@ def test_tokens_of_any_prompts_do_not_depend_on_the_batch(
     prompts = [prompt(tokens, seed + number) for number, (tokens, _) in enumerate(asked)]
     limits = [limit for _, limit in asked]
     prefixes = writer._parts().scheduler.prefix_cache
-    alone = []
+    unbatched = []
     for ids, limit in zip(prompts, limits, strict=True):
-        alone.append([token.id for token in writer.generate(ids, max_tokens=limit).tokens])
+        unbatched.append([token.id for token in writer.generate(ids, max_tokens=limit).tokens])
         prefixes.clear()
-    together = results(at_once(writer, prompts, limits))
+    batched = results(at_once(writer, prompts, limits))
     prefixes.clear()
-    assert [[token.id for token in text.tokens] for text in together] == alone
+    assert [[token.id for token in text.tokens] for text in batched] == unbatched

@@ -103,9 +103,9 @@ def test_quantized_graph_gives_the_same_tokens_batched_or_not(
     quantize.convert(folder / "model.onnx", folder / f"model_{kind}.onnx", kind)
     writer = Generator(folder, device="cpu", variant=kind)
     prompts = [text.prompt for text in golden(name)]
-    alone = [writer.generate(prompt, max_tokens=24) for prompt in prompts]
+    unbatched = [writer.generate(prompt, max_tokens=24) for prompt in prompts]
     streams = [writer.stream(prompt, max_tokens=24) for prompt in prompts]
-    assert [stream.result(20) for stream in streams] == alone
+    assert [stream.result(20) for stream in streams] == unbatched
     writer.unload()
 
 

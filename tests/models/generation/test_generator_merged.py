@@ -32,10 +32,10 @@ def test_tokens_equal_those_of_transformers(writer: Generator) -> None:
 
 
 def test_batched_tokens_equal_those_of_transformers(writer: Generator) -> None:
-    wanted = golden(writer.path.name)
-    streams = [writer.stream(text.ids, max_tokens=64) for text in [*wanted, *wanted]]
+    expected = golden(writer.path.name)
+    streams = [writer.stream(text.ids, max_tokens=64) for text in [*expected, *expected]]
     got = [[token.id for token in stream.result(20).tokens] for stream in streams]
-    assert got == [text.tokens for text in [*wanted, *wanted]]
+    assert got == [text.tokens for text in [*expected, *expected]]
 
 
 def test_prompt_is_prefilled_in_one_run(writer: Generator, monkeypatch: pytest.MonkeyPatch) -> None:

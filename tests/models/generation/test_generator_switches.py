@@ -49,7 +49,7 @@ def written(writer: Generator, ids: list[int], tokens: int = 12) -> list[int]:
     return [token.id for token in writer.generate(ids, max_tokens=tokens).tokens]
 
 
-def together(writer: Generator, prompts: Sequence[list[int]], tokens: int = 12) -> list[list[int]]:
+def batched(writer: Generator, prompts: Sequence[list[int]], tokens: int = 12) -> list[list[int]]:
     with writer._parts().scheduler._changed:
         streams = [writer.stream(ids, max_tokens=tokens) for ids in prompts]
     return [[token.id for token in stream.result(20).tokens] for stream in streams]
@@ -80,27 +80,27 @@ def test_short_sequences_beside_long_ones(writer: Generator, path: Path) -> None
     prompts = [
         prompt(tokens, 1) for tokens in (8, 100, 9, SWITCH - 3, SWITCH, 70, 10, SWITCH + 1, 11)
     ]
-    assert together(writer, prompts) == [reference(path, ids, 12) for ids in prompts]
+    assert batched(writer, prompts) == [reference(path, ids, 12) for ids in prompts]
 
 
 def test_prompts_of_one_prefill_run_are_on_one_side(writer: Generator, path: Path) -> None:
     prompts = [
         prompt(tokens, 7) for tokens in (SWITCH - 3, SWITCH + 1, SWITCH - 1, SWITCH + 3, SWITCH)
     ]
-    assert together(writer, prompts) == [reference(path, ids, 12) for ids in prompts]
+    assert batched(writer, prompts) == [reference(path, ids, 12) for ids in prompts]
 
 
 @pytest.mark.parametrize("options", [GRAPHS["genai"], GRAPHS["positions"], GRAPHS["growing"]])
 def test_switch_beyond_a_chunk(options: dict[str, Any], tmp_path: Path) -> None:
     writer = Generator(folder(tmp_path, switch=100, **options), device="cpu", rows=6).open()
     prompts = [prompt(tokens, 8) for tokens in (120, 95, 123, 101, 100, 90)]
-    assert together(writer, prompts) == [reference(tmp_path, ids, 12) for ids in prompts]
+    assert batched(writer, prompts) == [reference(tmp_path, ids, 12) for ids in prompts]
     writer.unload()
 
 
 def test_sequences_cross_one_after_another(writer: Generator, path: Path) -> None:
     prompts = [prompt(SWITCH - 2 - 3 * place, 2) for place in range(5)]
-    assert together(writer, prompts, 24) == [reference(path, ids, 24) for ids in prompts]
+    assert batched(writer, prompts, 24) == [reference(path, ids, 24) for ids in prompts]
 
 
 def test_cached_prefix_is_of_one_side(writer: Generator, path: Path) -> None:

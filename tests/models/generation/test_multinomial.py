@@ -108,11 +108,11 @@ def test_token_of_a_row_does_not_depend_on_the_batch(
     random = np.random.default_rng(7)
     logits = random.normal(0, random.uniform(0.1, 5, (40, 1)), (40, vocabulary)).astype(np.float32)
     how = draws(40, 0.8, top_k, top_p, min_p)
-    together = draw(logits, how)
-    alone = [draw(logits[[row]], how.of(np.array([row])))[0] for row in range(40)]
-    assert together.tolist() == alone
+    batched = draw(logits, how)
+    unbatched = [draw(logits[[row]], how.of(np.array([row])))[0] for row in range(40)]
+    assert batched.tolist() == unbatched
     some = random.permutation(40)[:17]
-    assert draw(logits[some], how.of(some)).tolist() == together[some].tolist()
+    assert draw(logits[some], how.of(some)).tolist() == batched[some].tolist()
 
 
 def test_rows_may_have_different_options() -> None:
@@ -190,3 +190,15 @@ def test_masked_tokens_are_no_candidates() -> None:
     values, tokens = _top_values(logits, np.array([50]))
     assert values.shape == (1, 128)
     assert tokens[0, np.isfinite(values[0])].tolist() == [5, 9]
+
+
+@pytest.mark.parametrize("top_k", [128, 10**6])
+def test_top_k_of_the_vocabulary_filters_nothing(top_k: int) -> None:
+    logits = np.linspace(1, 0, 128, dtype=np.float32)  # as wide as a block: no padding
+    assert draw(logits[None], draws(1, 1, top_k)).tolist() == [127]
+
+
+def test_top_p_refers_to_the_whole_vocabulary() -> None:
+    logits = np.zeros((1, VOCABULARIES[-1]), np.float32)
+    logits[0] = np.linspace(0, -1e-3, VOCABULARIES[-1])
+    assert draw(logits, draws(1, 1, 0, 0.5))[0] == pytest.approx(VOCABULARIES[-1] / 2, rel=0.01)

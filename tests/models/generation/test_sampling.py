@@ -20,7 +20,7 @@ def noise(rows: int, seed: int = 0, vocabulary: int = VOCABULARY) -> FloatArray:
     return np.random.default_rng(seed).normal(0, 2, (rows, vocabulary)).astype(np.float32)
 
 
-def alone(
+def unbatched(
     sampling: SamplingOptions, steps: list[FloatArray], prompt: list[int], choice: int = 0
 ) -> list[int]:
     """Return the tokens of a sequence in a sampler of one slot; `steps` are its logits."""
@@ -29,11 +29,11 @@ def alone(
     return [int(sampler.sample(logits.copy()[None], [0]).ids[0]) for logits in steps]
 
 
-# What a request may ask for
+# Options
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "message"),
     [
         ("max_tokens", 0, "max_tokens expects 1 to 1000000, got 0"),
         ("max_tokens", 10**12, "max_tokens expects 1 to 1000000, got 1000000000000"),
@@ -83,8 +83,8 @@ def alone(
         ),
     ],
 )
-def test_field_out_of_range_is_named(field: str, value: Any, told: str) -> None:
-    with pytest.raises(InputError, match=f"^{told}"):
+def test_field_out_of_range_is_named(field: str, value: Any, message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}"):
         SamplingOptions(**{field: value})
 
 
@@ -114,9 +114,9 @@ def test_greedy_takes_the_first_of_the_best() -> None:
     sampler = Sampler(2, 4)
     for slot in (0, 1):
         sampler.join(slot, SamplingOptions(), [1])
-    picked = sampler.sample(np.array([[0, 3, 3, 1], [5, 1, 5, 5]], np.float32), [0, 1])
-    assert picked.ids.tolist() == [1, 0]
-    assert picked.tops == [[], []]
+    sampled = sampler.sample(np.array([[0, 3, 3, 1], [5, 1, 5, 5]], np.float32), [0, 1])
+    assert sampled.ids.tolist() == [1, 0]
+    assert sampled.tops == [[], []]
 
 
 @given(st.integers(0, 2**32), st.floats(-1e4, 1e4, width=32))
@@ -126,13 +126,13 @@ def test_logprob_is_the_log_softmax_of_the_models_logits(seed: int, shift: float
     sampler.join(0, SamplingOptions(), [])
     sampler.join(1, SamplingOptions(temperature=2, seed=1, logit_bias={5: 9}), [])
     sampler.join(2, SamplingOptions(repetition_penalty=3), [1, 2])
-    picked = sampler.sample(logits.copy(), [0, 1, 2])
+    sampled = sampler.sample(logits.copy(), [0, 1, 2])
     wide = logits.astype(np.float64)
-    wanted = wide - wide.max(1, keepdims=True)
-    wanted -= np.log(np.exp(wanted).sum(1, keepdims=True))
-    assert picked.ids.dtype == np.int64
-    assert picked.logprobs.dtype == np.float32
-    assert np.allclose(picked.logprobs, wanted[range(3), picked.ids], rtol=1e-5, atol=1e-5)
+    expected = wide - wide.max(1, keepdims=True)
+    expected -= np.log(np.exp(expected).sum(1, keepdims=True))
+    assert sampled.ids.dtype == np.int64
+    assert sampled.logprobs.dtype == np.float32
+    assert np.allclose(sampled.logprobs, expected[range(3), sampled.ids], rtol=1e-5, atol=1e-5)
 
 
 def test_tops_are_the_most_likely_tokens_if_requested() -> None:
@@ -141,10 +141,10 @@ def test_tops_are_the_most_likely_tokens_if_requested() -> None:
     sampler.join(0, SamplingOptions(logprobs=2), [])
     sampler.join(1, SamplingOptions(), [])
     sampler.join(2, SamplingOptions(logprobs=20, logit_bias={0: 50}), [])
-    picked = sampler.sample(logits, [0, 1, 2])
-    assert picked.ids.tolist() == [3, 3, 0]
-    assert [[token for token, _ in row] for row in picked.tops] == [[3, 1], [], [3, 1, 2, 0]]
-    assert np.allclose([chance for _, chance in picked.tops[2]], np.log([0.5, 0.2, 0.2, 0.1]))
+    sampled = sampler.sample(logits, [0, 1, 2])
+    assert sampled.ids.tolist() == [3, 3, 0]
+    assert [[token for token, _ in row] for row in sampled.tops] == [[3, 1], [], [3, 1, 2, 0]]
+    assert np.allclose([chance for _, chance in sampled.tops[2]], np.log([0.5, 0.2, 0.2, 0.1]))
 
 
 @pytest.mark.parametrize(
@@ -158,14 +158,14 @@ def test_nan_logits_affect_only_their_row(sampling: SamplingOptions, wrong: floa
     sampler = Sampler(2, VOCABULARY)
     for slot in (0, 1):
         sampler.join(slot, sampling, [])
-    picked = sampler.sample(logits, [0, 1])
-    assert np.isnan(picked.logprobs).tolist() == [True, False]
+    sampled = sampler.sample(logits, [0, 1])
+    assert np.isnan(sampled.logprobs).tolist() == [True, False]
 
 
 # Penalties
 
 
-def penalised(logits: list[float], prompt: list[int], steps: int, **penalties: float) -> list[int]:
+def penalized(logits: list[float], prompt: list[int], steps: int, **penalties: float) -> list[int]:
     sampler = Sampler(1, len(logits))
     sampler.join(0, SamplingOptions(**penalties), prompt)  # type: ignore[arg-type]
     return [int(sampler.sample(np.array([logits], np.float32), [0]).ids[0]) for _ in range(steps)]
@@ -173,23 +173,23 @@ def penalised(logits: list[float], prompt: list[int], steps: int, **penalties: f
 
 def test_repetition_penalty_counts_prompt_and_generation() -> None:
     # 4 / 2 = 2 < 3 at first for the prompt's token, then 3 / 2 = 1.5, and 2 again
-    assert penalised([4, 3, 1], [0, 0], 3, repetition_penalty=2) == [1, 0, 0]
+    assert penalized([4, 3, 1], [0, 0], 3, repetition_penalty=2) == [1, 0, 0]
     # of negative ones, -1 · 2 = -2 < -1.5
-    assert penalised([-1, -1.5, -9], [0], 2, repetition_penalty=2) == [1, 0]
+    assert penalized([-1, -1.5, -9], [0], 2, repetition_penalty=2) == [1, 0]
 
 
 def test_presence_and_frequency_count_only_the_generation() -> None:
-    assert penalised([4, 3.5, 0], [0, 0, 0], 4, presence_penalty=1) == [0, 1, 0, 0]
-    assert penalised([4, 3.5, 0], [0, 0, 0], 4, frequency_penalty=1) == [0, 1, 0, 1]
+    assert penalized([4, 3.5, 0], [0, 0, 0], 4, presence_penalty=1) == [0, 1, 0, 0]
+    assert penalized([4, 3.5, 0], [0, 0, 0], 4, frequency_penalty=1) == [0, 1, 0, 1]
 
 
 def test_presence_penalty_beside_a_repetition_penalty_leaves_the_prompt_out() -> None:
     penalties = {"repetition_penalty": 1.001, "presence_penalty": 1}
-    assert penalised([4, 3.5], [0], 2, **penalties) == [0, 1]
+    assert penalized([4, 3.5], [0], 2, **penalties) == [0, 1]
 
 
 def test_prompt_tokens_without_logits_are_ignored() -> None:
-    assert penalised([4, 3], [0, 99, -1], 1, repetition_penalty=2) == [1]
+    assert penalized([4, 3], [0, 99, -1], 1, repetition_penalty=2) == [1]
 
 
 def test_bias_moves_the_choice() -> None:
@@ -238,15 +238,17 @@ def test_constraint_masks_tokens_and_accepts_the_chosen_one(sampling: SamplingOp
     assert all(token % 2 == 0 for token in ids)
 
 
-# Chance
+# Random numbers
 
 
 def test_seed_repeats_and_choices_differ() -> None:
     steps = list(noise(30))
     warm = SamplingOptions(temperature=1.5, seed=11)
-    assert alone(warm, steps, []) == alone(warm, steps, [])
-    assert alone(warm, steps, []) != alone(warm, steps, [], choice=1)
-    assert alone(warm, steps, []) != alone(SamplingOptions(temperature=1.5, seed=12), steps, [])
+    assert unbatched(warm, steps, []) == unbatched(warm, steps, [])
+    assert unbatched(warm, steps, []) != unbatched(warm, steps, [], choice=1)
+    assert unbatched(warm, steps, []) != unbatched(
+        SamplingOptions(temperature=1.5, seed=12), steps, []
+    )
 
 
 def test_random_seed_is_returned_and_repeats() -> None:
@@ -254,7 +256,7 @@ def test_random_seed_is_returned_and_repeats() -> None:
     sampler = Sampler(1, VOCABULARY)
     seed = sampler.join(0, SamplingOptions(temperature=1.5), [])
     ids = [int(sampler.sample(logits.copy()[None], [0]).ids[0]) for logits in steps]
-    assert ids == alone(SamplingOptions(temperature=1.5, seed=seed), steps, [])
+    assert ids == unbatched(SamplingOptions(temperature=1.5, seed=seed), steps, [])
 
 
 def test_random_numbers_are_above_0(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,11 +310,11 @@ def test_tokens_do_not_depend_on_slot_or_batch(
         random.shuffle(here)
         if here:
             logits = np.stack([steps[i][clock - texts[i][1]] for i in here])
-            picked = sampler.sample(logits, [slots[i] for i in here])
-            for i, token in zip(here, picked.ids.tolist(), strict=True):
+            sampled = sampler.sample(logits, [slots[i] for i in here])
+            for i, token in zip(here, sampled.ids.tolist(), strict=True):
                 got[i].append(token)
     for i, (sampling, _, _) in enumerate(texts):
-        assert got[i] == alone(sampling, steps[i], [i, 2 * i])
+        assert got[i] == unbatched(sampling, steps[i], [i, 2 * i])
 
 
 def test_freed_slot_keeps_no_state() -> None:

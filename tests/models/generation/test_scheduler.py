@@ -1,4 +1,4 @@
-"""Scheduler and SequenceBatch on a decoder whose logits are a function of a row's tokens alone."""
+"""Scheduler and SequenceBatch, on a decoder whose logits depend only on the tokens of a row."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def prompt(length: int, seed: int = 0) -> list[int]:
     return ids
 
 
-def alone(start: Start, *arguments: Any, **options: Any) -> str:
+def unbatched(start: Start, *arguments: Any, **options: Any) -> str:
     return run(start(FakeDecoder(1)), Job(*arguments, **options))[0]
 
 
@@ -188,7 +188,7 @@ def many(seed: int) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
 def test_tokens_do_not_depend_on_the_batch(start: Start, seed: int) -> None:
     asked = many(seed)
     texts = run(start(), *(Job(*arguments, **options) for arguments, options in asked))
-    assert texts == [alone(start, *arguments, **options) for arguments, options in asked]
+    assert texts == [unbatched(start, *arguments, **options) for arguments, options in asked]
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -206,7 +206,7 @@ def test_cancelled_sequences_do_not_change_the_others(start: Start, seed: int) -
     decoder.on_feed = decoder.on_step = cancel
     scheduler.submit([job.request for job in jobs])
     for place, (job, (arguments, options)) in enumerate(zip(jobs, asked, strict=True)):
-        whole = alone(start, *arguments, **options)
+        whole = unbatched(start, *arguments, **options)
         assert whole.startswith(job.result())
         if place % 3:
             assert job.result() == whole
@@ -217,7 +217,7 @@ def test_sequences_that_cross_a_switch_at_once_keep_their_tokens(start: Start) -
     asked.append(((prompt(22, 7), 30), {"seed": 9, **WARM}))
     decoder = FakeDecoder(switch=30)
     texts = run(start(decoder), *(Job(*arguments, **options) for arguments, options in asked))
-    assert texts == [alone(start, *arguments, **options) for arguments, options in asked]
+    assert texts == [unbatched(start, *arguments, **options) for arguments, options in asked]
     assert [31] in decoder.runs  # prefilled again
 
 
@@ -264,7 +264,7 @@ def test_shared_runs_are_tried_again_after_a_failed_one(start: Start) -> None:
 
     decoder.on_feed = fail
     jobs = [Job(prompt(10 + place), 1) for place in range(2)]
-    assert run(scheduler, *jobs) == [alone(start, prompt(10 + place), 1) for place in range(2)]
+    assert run(scheduler, *jobs) == [unbatched(start, prompt(10 + place), 1) for place in range(2)]
     run(scheduler, *(Job(prompt(30 + place), 1) for place in range(2)))
     assert decoder.runs == [[10, 11], [10], [11], [30, 31]]
 
@@ -283,7 +283,7 @@ def test_failed_prefill_ends_only_its_request(start: Start) -> None:
     with pytest.raises(ModelRunError):
         jobs[1].result()
     for place, length in ((0, 5), (2, 45)):
-        assert jobs[place].result() == alone(start, prompt(length), 3)
+        assert jobs[place].result() == unbatched(start, prompt(length), 3)
 
 
 def test_request_with_invalid_options_ends_alone_and_frees_its_row(start: Start) -> None:
@@ -292,7 +292,7 @@ def test_request_with_invalid_options_ends_alone_and_frees_its_row(start: Start)
         wrong = Job(prompt(5), logit_bias={VOCABULARY: 1.0})
         with pytest.raises(Exception, match="logit_bias expects tokens"):
             run(scheduler, wrong)
-    assert run(scheduler, Job(prompt(5), 3)) == [alone(start, prompt(5), 3)]
+    assert run(scheduler, Job(prompt(5), 3)) == [unbatched(start, prompt(5), 3)]
 
 
 def test_failed_step_ends_all_and_the_next_request_works(start: Start) -> None:
@@ -310,7 +310,7 @@ def test_failed_step_ends_all_and_the_next_request_works(start: Start) -> None:
         with pytest.raises(ModelRunError):
             job.result()
     assert run(scheduler, Job(prompt(9), seed=1, **WARM)) == [
-        alone(start, prompt(9), seed=1, **WARM)
+        unbatched(start, prompt(9), seed=1, **WARM)
     ]
     assert len(set(scheduler._batch._free_slots)) == 4
 
@@ -325,7 +325,7 @@ def test_stopped_scheduler_starts_again(start: Start) -> None:
     scheduler.stop()
     assert job.request.result is not None
     assert job.request.result.finish_reason == "cancelled"
-    assert run(scheduler, Job(prompt(5), 3)) == [alone(start, prompt(5), 3)]
+    assert run(scheduler, Job(prompt(5), 3)) == [unbatched(start, prompt(5), 3)]
 
 
 def test_usage_has_the_time_of_the_first_token(start: Start) -> None:

@@ -81,12 +81,12 @@ def test_its_answers_do_not_depend_on_the_batch(writer: Generator) -> None:
         (f"What is the warranty of the {name}?", PASSAGE.format(name=name, months=9))
         for name in names
     ]
-    alone = [ask(writer, question, passage) for question, passage in asked]
+    unbatched = [ask(writer, question, passage) for question, passage in asked]
     streams = [
         writer.stream(query=question, context=[passage], max_tokens=64)
         for question, passage in asked
     ]
-    assert [str(stream.result(20)).strip() for stream in streams] == alone
+    assert [str(stream.result(20)).strip() for stream in streams] == unbatched
 
 
 def test_rag_answers_from_it(writer: Generator) -> None:
