@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conduit_lab.core.errors import ModelRunError
+from conduit_lab.core.errors import ModelRunError, Overloaded
 from conduit_lab.core.spec import Array, FloatArray
 from conduit_lab.models.generation.request import GenerationRequest
 from conduit_lab.models.generation.sampling_options import SamplingOptions
@@ -223,8 +223,8 @@ def test_sequences_that_cross_a_switch_at_once_keep_their_tokens(start: Start) -
 
 def test_free_rows_are_prefilled_before_the_first_step(start: Start) -> None:
     decoder = FakeDecoder()
-    run(start(decoder), *(Job(prompt(length), 2) for length in (5, 25, 45)))
-    assert decoder.runs[:4] == [[5], [25], [45], 0]
+    run(start(decoder), *(Job(prompt(length), 2) for length in (10, 64, 40)))
+    assert decoder.runs[:4] == [[10], [64], [40], 0]
 
 
 def test_one_chunk_is_prefilled_between_two_steps(start: Start) -> None:
@@ -353,3 +353,29 @@ def test_error_without_a_request_is_logged(start: Start, caplog: pytest.LogCaptu
         scheduler._abort(ModelRunError("nobody waits"))
     assert "the scheduler of 'fake' failed without a request" in caplog.text
     assert "nobody waits" in caplog.text
+
+
+def test_chunks_end_at_the_same_places_after_a_cached_prefix(start: Start) -> None:
+    decoder = FakeDecoder()
+    scheduler = start(decoder)
+    first = prompt(100)
+    run(scheduler, Job(first, 1))
+    job = Job(first + prompt(60, 1), 1)
+    texts = run(scheduler, job)
+    assert decoder.runs == [[64], [36], [28], [32]]
+    assert texts == [unbatched(start, first + prompt(60, 1), 1)]
+    assert job.request.result is not None
+    assert job.request.result.usage.cached == 100
+
+
+def test_queue_takes_all_requests_that_fit_or_none(start: Start) -> None:
+    decoder = FakeDecoder(1)
+    scheduler = start(decoder, 2)
+    with scheduler._changed:  # holds the thread back
+        scheduler.submit([Job(prompt(5), 1).request for _ in range(2)])
+        with pytest.raises(Overloaded, match="got 2 more than its 0 running and 2 queued"):
+            scheduler.submit([Job(prompt(5), 1).request for _ in range(2)])
+        last = Job(prompt(5), 1)
+        scheduler.submit([last.request])
+        assert (scheduler.running, scheduler.waiting) == (0, 3)
+    assert last.result()
