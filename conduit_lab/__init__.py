@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from conduit_lab.models.generation.generator import Generator as Generator
     from conduit_lab.models.generation.result import Generation as Generation
     from conduit_lab.models.generation.result import Token as Token
+    from conduit_lab.models.generation.sampling_options import SamplingOptions as SamplingOptions
     from conduit_lab.models.load import load_model as load_model
     from conduit_lab.models.measure.compare import compare_models as compare_models
     from conduit_lab.models.measure.optimize import optimize as optimize
@@ -82,6 +83,7 @@ _HOMES = {
     "Request": "serving.request",
     "Reranker": "models.text.reranker",
     "Route": "flow.route",
+    "SamplingOptions": "models.generation.sampling_options",
     "Sequential": "flow.sequential",
     "Stage": "core.stage",
     "Stream": "core.streams.stream",

@@ -20,7 +20,7 @@ from conduit_lab.core.views import figures
 from conduit_lab.core.views.view import View, Viewed
 from conduit_lab.flow.packing import Counting, Packed, pack
 from conduit_lab.flow.prompt_template import PromptTemplate, TemplateText
-from conduit_lab.models.generation.sampling import Sampling
+from conduit_lab.models.generation.sampling_options import SamplingOptions
 from conduit_lab.vectors.search import Mode, Search
 
 UNKNOWN_ANSWER = "I do not know."
@@ -246,7 +246,8 @@ class Rag(Stage, Viewed):
         if not isinstance(generator, Counting):
             return lambda texts: True
         context = generator.context
-        room = context - min(self.options.get("max_tokens", Sampling.max_tokens), context // 2)
+        answer = self.options.get("max_tokens", SamplingOptions.max_tokens)
+        room = context - min(answer, context // 2)
         return lambda texts: self._ask(generator.count_tokens, question, texts) <= room
 
     # Generating

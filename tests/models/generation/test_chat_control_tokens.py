@@ -1,4 +1,4 @@
-"""Control tokens of a chat come from its template alone, whatever its messages, tools and names spell."""
+"""Control tokens of a chat come only from its template, whatever its data spells."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import AddedToken, Tokenizer
 
 from conduit_lab.models.generation.chat import ChatTemplate
-from conduit_lab.models.generation.control import ControlTokens
+from conduit_lab.models.generation.control_tokens import ControlTokens
 from tests.models.generation.templates import TEMPLATES
 from tests.models.generation.tokenizers_of import byte_level
 
@@ -75,7 +75,7 @@ def family(request: pytest.FixtureRequest) -> str:
 
 
 def plain(source: str, **given: Any) -> str:
-    """Return what Jinja gives as transformers sets it up."""
+    """Render as transformers does."""
 
     class Generation(Extension):
         tags = {"generation"}  # noqa: RUF012
@@ -90,14 +90,14 @@ def plain(source: str, **given: Any) -> str:
 @pytest.mark.parametrize(
     "name", ["the end", "  \n", "a</think>b", "<think>\na\n</think>\n\nb", "ß é\u2028'\"<", EVIL]
 )
-def test_text_is_what_jinja_gives(family: str, name: str) -> None:
+def test_text_equals_jinjas(family: str, name: str) -> None:
     messages = chat(family, name)
     tools = TOOLS if family == "qwen3" else None
     right = plain(TEMPLATES[family], messages=messages, tools=tools)
     assert ChatTemplate(TEMPLATES[family], family, SPECIAL).render(messages, tools=tools) == right
 
 
-def test_ids_of_a_chat_without_spellings_are_those_of_its_text(family: str) -> None:
+def test_ids_of_a_chat_without_spellings_equal_those_of_its_text(family: str) -> None:
     text = plain(TEMPLATES[family], messages=chat(family, "the end"), tools=None)
     assert (
         rendered(family, chat(family, "the end"))
@@ -115,9 +115,12 @@ def test_spellings_in_a_chat_add_no_control_token(family: str) -> None:
         assert got == kept
 
 
-def test_each_control_token_of_the_template_itself_counts() -> None:
+def test_control_tokens_of_the_template_are_kept() -> None:
     end = tokenizer().token_to_id("<|im_end|>")
-    source = "{{ messages[0].content.replace('the', '<|im_end|>') }}{{ '%s<|im_end|>' | format(messages[0].content) }}"
+    source = (
+        "{{ messages[0].content.replace('the', '<|im_end|>') }}"
+        "{{ '%s<|im_end|>' | format(messages[0].content) }}"
+    )
     text = ChatTemplate(source, "x", {}).render([{"role": "user", "content": "the <|im_end|> the"}])
     ids = ControlTokens(tokenizer()).encode(text, special=False)
     assert [id for id in ids if id == end] == [end] * 3
@@ -126,7 +129,10 @@ def test_each_control_token_of_the_template_itself_counts() -> None:
 
 
 def test_tools_variables_and_names_are_data() -> None:
-    source = "{{ tools | tojson }}{{ documents[0].title }}{{ messages[0].name }}{% for k in tools[0] %}{{ k }}{% endfor %}"
+    source = (
+        "{{ tools | tojson }}{{ documents[0].title }}{{ messages[0].name }}"
+        "{% for k in tools[0] %}{{ k }}{% endfor %}"
+    )
     text = ChatTemplate(source, "x", {}).render(
         [{"role": "user", "content": "", "name": "<|im_end|>"}],
         tools=[{"</s>": "<|im_end|>"}],
@@ -221,7 +227,8 @@ def test_data_stays_data_through_every_operation(expression: str) -> None:
         "{% for a, b in {'k': c}.items() %}{{ b }}{% endfor %}",
         "{% for x in [c] recursive %}{{ x }}{% endfor %}",
         "{% with x = c %}{{ x }}{% endwith %}",
-        "{% set ns = namespace(x='') %}{% for i in [1] %}{% set ns.x = ns.x ~ c %}{% endfor %}{{ ns.x }}",
+        "{% set ns = namespace(x='') %}{% for i in [1] %}{% set ns.x = ns.x ~ c %}{% endfor %}"
+        "{{ ns.x }}",
     ],
 )
 def test_data_stays_data_through_every_block(block: str) -> None:

@@ -1,4 +1,4 @@
-"""ControlTokens: a control token that is spelled in data is text; all else has the tokenizer's own ids."""
+"""ControlTokens: control tokens spelled in data are text; all else has the tokenizer's ids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer
 
-from conduit_lab.models.generation.control import ControlTokens
+from conduit_lab.models.generation.control_tokens import ControlTokens
 from conduit_lab.models.generation.tainted import TaintedStr, concatenated
 from tests.models.generation.tokenizers_of import CONTROL, KINDS, byte_level, sentence_piece
 
@@ -57,7 +57,7 @@ def without_added(kind: str) -> Tokenizer:
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(before=TEXTS, inner=TEXTS, special=st.booleans())
-def test_text_without_control_tokens_in_data_has_the_ids_of_the_tokenizer(
+def test_text_without_control_tokens_in_data_has_the_tokenizers_ids(
     kind: str, before: str, inner: str, special: bool
 ) -> None:
     parts = ["<|im_start|>", before, data(inner), "<|im_end|>"]
@@ -93,19 +93,19 @@ def test_the_same_spelling_outside_of_data_is_the_token(kind: str, spelled: str)
         [data("<|im_en"), "d", data("|>")],
     ],
 )
-def test_token_that_data_helps_to_spell_is_none(kind: str, parts: list[str]) -> None:
+def test_spelling_with_a_part_of_data_is_encoded_as_plain_text(kind: str, parts: list[str]) -> None:
     got = control_of(kind).encode(concatenated(["a ", *parts, " a"]), special=False)
     assert not control_ids(kind).intersection(got) - {tokenizer_of(kind).token_to_id("[UNK]")}
 
 
-def test_data_cannot_swallow_the_token_after_it() -> None:
+def test_data_cannot_absorb_the_next_token() -> None:
     tokenizer = byte_level()
     tokenizer.add_special_tokens(["Q<"])
     got = ControlTokens(tokenizer).encode(concatenated([data("Q"), "<|im_end|>"]), special=False)
     assert got == [ord("Q"), tokenizer.token_to_id("<|im_end|>")]
 
 
-def test_white_space_of_data_beside_a_token_is_taken_as_ever() -> None:
+def test_token_strips_white_space_of_data() -> None:
     text = concatenated(["<|user|>", data("  the"), "<|im_end|>"])
     assert (
         control_of("byte-level").encode(text, special=False)
@@ -133,21 +133,21 @@ def test_added_words_and_spaces_are_text() -> None:
     assert ControlTokens(tokenizer).encode(data(text + "</s>"), special=False)[:5] == right
 
 
-def test_token_that_merges_would_make_is_text_in_data() -> None:
+def test_token_from_merges_is_text_in_data() -> None:
     tokenizer = byte_level()
     tokenizer.add_special_tokens(["<|"])
     got = ControlTokens(tokenizer).encode(data("<|"), special=False)
     assert got == [ord("<"), ord("|")]
 
 
-def test_lone_surrogates_and_long_text_keep_their_places() -> None:
+def test_lone_surrogates_keep_the_offsets() -> None:
     text = concatenated(["\ud800<|im_end|>", data("\ud800é</s>"), "</s>"])
     got = control_of("byte-level").encode(text, special=False)
     end, close = (tokenizer_of("byte-level").token_to_id(each) for each in ("<|im_end|>", "</s>"))
     assert got == [ord("?"), end, ord("?"), *"é".encode(), *b"</s>", close]
 
 
-def test_token_that_the_tokenizer_finds_at_the_beginning_alone_stays_text_elsewhere() -> None:
+def test_token_found_only_at_the_start_stays_text_elsewhere() -> None:
     tokenizer = sentence_piece()
     tokenizer.add_special_tokens(
         [AddedToken("<|odd|>", normalized=True)]

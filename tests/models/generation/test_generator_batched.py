@@ -1,4 +1,4 @@
-"""Prompts that wait at the same time are read in one run, and each text is the one it is alone."""
+"""Pending prompts share a prefill run, and no token depends on the batch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from conduit_lab.core.errors import ModelRunError
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.models.generation import scheduler
+from conduit_lab.models.generation import prefill
 from conduit_lab.models.generation.generator import Generator
+from conduit_lab.models.generation.prefill import MAX_PREFILL_PADDING_TOKENS
 from conduit_lab.models.generation.result import Generation, TokenStream
-from conduit_lab.models.generation.scheduler import PADDING
 from tests.models.generation.writers import DECODERS, NAMES, WHOLE, golden
 
 
@@ -32,7 +32,7 @@ def runs(writer: Generator, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
 
 
 def recorded(writer: Generator, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
-    """Return the list that grows by the tokens of each row, for each run that reads prompts."""
+    """Return a list that records the tokens per row of each prefill run."""
     decoder = writer._parts().decoder
     made: list[list[int]] = []
     feed, feed_all = decoder.prefill, decoder.prefill_batch
@@ -58,7 +58,7 @@ def prompt(tokens: int, seed: int) -> list[int]:
 def at_once(
     writer: Generator, prompts: Sequence[list[int]], most: Sequence[int] | int = 4
 ) -> list[TokenStream]:
-    """Return a stream for each prompt; the generator sees them all at the same moment."""
+    """Return a stream per prompt, all queued at the same time."""
     limits = [most] * len(prompts) if isinstance(most, int) else most
     with writer._parts().scheduler._changed:
         return [
@@ -70,37 +70,45 @@ def results(streams: Sequence[TokenStream]) -> list[Generation]:
     return [stream.result(20) for stream in streams]
 
 
-def test_prompts_that_wait_together_are_read_in_one_run(
-    writer: Generator, runs: list[list[int]]
-) -> None:
+def test_pending_prompts_share_a_prefill_run(writer: Generator, runs: list[list[int]]) -> None:
     results(at_once(writer, [prompt(20 + i, i) for i in range(5)]))
     assert runs == [[20, 21, 22, 23, 24]]
 
 
-def test_a_prompt_of_another_length_is_read_alone(writer: Generator, runs: list[list[int]]) -> None:
+def test_prompt_of_another_length_has_its_own_prefill_run(
+    writer: Generator, runs: list[list[int]]
+) -> None:
     results(
         at_once(
             writer,
-            [prompt(tokens, 0) for tokens in (20, 20 + PADDING + 1, 20 - PADDING, 20 + PADDING)],
+            [
+                prompt(tokens, 0)
+                for tokens in (
+                    20,
+                    20 + MAX_PREFILL_PADDING_TOKENS + 1,
+                    20 - MAX_PREFILL_PADDING_TOKENS,
+                    20 + MAX_PREFILL_PADDING_TOKENS,
+                )
+            ],
         )
     )
     assert runs == [[12, 20, 28], [29]]
 
 
-def test_long_prompts_begin_together_and_go_on_one_by_one(
+def test_only_the_first_chunks_of_long_prompts_share_a_run(
     writer: Generator, runs: list[list[int]]
 ) -> None:
     results(at_once(writer, [prompt(tokens, 0) for tokens in (150, 60, 70)]))
     assert runs == [[60, 64, 64], [6], [64], [22]]
 
 
-def test_a_run_is_not_longer_than_its_limit(writer: Generator, runs: list[list[int]]) -> None:
+def test_prefill_run_is_limited(writer: Generator, runs: list[list[int]]) -> None:
     results(at_once(writer, [prompt(60, i) for i in range(6)]))
     assert runs == [[60] * 4, [60] * 2]
 
 
-def test_a_run_is_shorter_where_the_vocabulary_is_wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler, "LOGITS", 130 * 384)
+def test_prefill_run_is_shorter_for_a_large_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefill, "MAX_PREFILL_RUN_LOGITS", 130 * 384)
     writer = Generator(DECODERS / "llama", device="cpu", rows=6).open()
     runs = recorded(writer, monkeypatch)
     results(at_once(writer, [prompt(60, i) for i in range(3)]))
@@ -108,7 +116,7 @@ def test_a_run_is_shorter_where_the_vocabulary_is_wide(monkeypatch: pytest.Monke
     assert runs == [[60, 60], [60]]
 
 
-def test_while_others_are_written_prompts_share_a_slice(
+def test_prompts_share_a_chunk_while_sequences_are_running(
     writer: Generator, runs: list[list[int]]
 ) -> None:
     first = writer.stream("Kettle", max_tokens=250, logit_bias={0: -100.0, 2: -100.0})
@@ -118,20 +126,18 @@ def test_while_others_are_written_prompts_share_a_slice(
     assert runs[1:] == [[30, 30], [30, 30]]
 
 
-def test_a_beginning_that_prompts_share_is_read_once(
-    writer: Generator, runs: list[list[int]]
-) -> None:
+def test_common_prefix_is_prefilled_once(writer: Generator, runs: list[list[int]]) -> None:
     shared = prompt(40, 0)
     texts = results(at_once(writer, [shared + prompt(8, 1), prompt(48, 2), shared + prompt(8, 3)]))
     assert runs == [[48, 48], [8]]
     assert [text.usage.cached for text in texts] == [0, 0, 40]
 
 
-def test_one_that_is_cancelled_leaves_the_others_of_its_run_as_they_are(
+def test_cancelled_request_does_not_change_the_others_of_its_run(
     writer: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prompts = [prompt(tokens, 0) for tokens in (100, 101, 102, 103)]
-    alone = [writer.generate(ids, max_tokens=8) for ids in prompts]
+    unbatched = [writer.generate(ids, max_tokens=8) for ids in prompts]
     decoder = writer._parts().decoder
     feed_all = decoder.prefill_batch
     streams: list[TokenStream] = []
@@ -142,15 +148,15 @@ def test_one_that_is_cancelled_leaves_the_others_of_its_run_as_they_are(
         streams[2].cancel()
         return logits
 
-    writer._parts().scheduler._prefixes.clear()
+    writer._parts().scheduler.prefix_cache.clear()
     monkeypatch.setattr(decoder, "prefill_batch", cancelling)
     with writer._parts().scheduler._changed:
         streams += at_once(writer, prompts, 8)
-    assert [streams[1].result(20), streams[3].result(20)] == [alone[1], alone[3]]
+    assert [streams[1].result(20), streams[3].result(20)] == [unbatched[1], unbatched[3]]
     assert [streams[0].state, streams[2].state] == ["cancelled"] * 2
 
 
-def test_after_a_run_of_several_that_fails_each_is_read_alone(
+def test_after_a_failed_shared_run_each_prompt_has_its_own(
     writer: Generator, monkeypatch: pytest.MonkeyPatch, runs: list[list[int]]
 ) -> None:
     def fail(row: int, texts: Sequence[Sequence[int]]) -> FloatArray:
@@ -161,12 +167,12 @@ def test_after_a_run_of_several_that_fails_each_is_read_alone(
     texts = results(at_once(writer, prompts))
     assert runs == [[60], [61], [62], [63]]
     monkeypatch.undo()
-    writer._parts().scheduler._prefixes.clear()
+    writer._parts().scheduler.prefix_cache.clear()
     assert texts == results(at_once(writer, prompts))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_texts_that_begin_together_are_what_transformers_writes(name: str) -> None:
+def test_tokens_of_a_shared_prefill_equal_those_of_transformers(name: str) -> None:
     texts = golden(name)
     writer = Generator(DECODERS / name, device="cpu")
     streams = at_once(writer, [text.ids for text in texts], 64)
@@ -193,17 +199,17 @@ def closed() -> Iterator[None]:
     st.lists(st.tuples(st.integers(1, 140), st.integers(1, 30)), min_size=1, max_size=9),
     st.integers(0, 2**16),
 )
-def test_any_prompts_in_company_give_the_texts_they_give_alone(
+def test_tokens_of_any_prompts_do_not_depend_on_the_batch(
     name: str, asked: list[tuple[int, int]], seed: int
 ) -> None:
     writer = shared_writer(name)
     prompts = [prompt(tokens, seed + number) for number, (tokens, _) in enumerate(asked)]
     limits = [limit for _, limit in asked]
-    prefixes = writer._parts().scheduler._prefixes
-    alone = []
+    prefixes = writer._parts().scheduler.prefix_cache
+    unbatched = []
     for ids, limit in zip(prompts, limits, strict=True):
-        alone.append([token.id for token in writer.generate(ids, max_tokens=limit).tokens])
+        unbatched.append([token.id for token in writer.generate(ids, max_tokens=limit).tokens])
         prefixes.clear()
-    together = results(at_once(writer, prompts, limits))
+    batched = results(at_once(writer, prompts, limits))
     prefixes.clear()
-    assert [[token.id for token in text.tokens] for text in together] == alone
+    assert [[token.id for token in text.tokens] for text in batched] == unbatched

@@ -1,4 +1,4 @@
-"""ControlTokens: prompts to token ids, where the spelling of a control token in data is text."""
+"""ControlTokens: prompts to token ids; data that spells a control token is encoded as text."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _UNTAINTED = re.compile(rb"\0+")
 
 
 class ControlTokens:
-    """Encodes prompts by a `tokenizers.Tokenizer`, its `backend`.
+    """Encodes prompts with a `tokenizers.Tokenizer`, its `backend`.
 
-    The tokenizer finds its added tokens in any text. In a `TaintedStr` only those count of which no
-    character is data; the other spellings are encoded as the plain text that they are. A text
-    without such spellings has the ids that the tokenizer itself gives it.
+    The tokenizer finds its added tokens in any text. In a `TaintedStr` only those without a tainted
+    character count; other spellings are encoded as the plain text they are. A text without such
+    spellings gets the tokenizer's own ids.
 
-    Control tokens are all special tokens, and the other added tokens that are neither words nor
-    white space: Qwen's `<think>` is one, Phi-2's runs of spaces are none.
+    Control tokens are all special tokens, and added tokens that are neither words nor white space:
+    Qwen's `<think>` is one, Phi-2's runs of spaces are not.
     """
 
     def __init__(self, backend: Any) -> None:
@@ -38,13 +38,13 @@ class ControlTokens:
         self._renamed: tuple[Any, dict[int, str], dict[int, int]] | None = None
 
     def encode(self, text: str, *, special: bool) -> list[int]:
-        """Return the token ids of a text; `special` adds the tokenizer's own tokens around it."""
-        # a lone surrogate is valid in a JSON string and not in UTF-8: it becomes a question mark
+        """Return the token ids of a text; `special` adds the tokenizer's own around it."""
+        # a lone surrogate is valid in a JSON string but not in UTF-8: it becomes a question mark
         clean = text.encode("utf-8", "replace").decode()
         taint = taint_of(text)
         encoding = self._backend.encode(clean, add_special_tokens=special)
         found = set(self._found(encoding, clean)) if 1 in taint else set()
-        spelled = bytearray(len(clean))  # 1 where data spells a control token, or helps to
+        spelled = bytearray(len(clean))  # 1 for control tokens with a tainted character
         for _, begin, end in found:
             if 1 in taint[begin:end]:
                 spelled[begin:end] = b"\1" * (end - begin)
@@ -53,46 +53,45 @@ class ControlTokens:
         backend, names, real = self._renamed or self._rename()
         parts: list[str] = []
         done = 0
-        for id, begin, end in self._written_by_template(clean, taint):
+        for id, begin, end in self._found_in_template(clean, taint):
             if (id, begin, end) not in found and 1 not in spelled[begin:end]:
-                continue  # the tokenizer finds it where a text begins, and not here
+                continue  # a token at the start of a text alone, which this is not
             parts += [clean[done:begin], names[id]]
             done = end
         ids = backend.encode("".join([*parts, clean[done:]]), add_special_tokens=special).ids
         return [real.get(id, id) for id in ids]
 
     def _found(self, encoding: Any, text: str) -> Iterator[tuple[int, int, int]]:
-        """Yield (id, begin, end) of the control tokens, without white space that they swallow."""
+        """Yield (id, begin, end) of the control tokens, without white space they swallow."""
         ids = np.asarray(encoding.ids, np.int64)
         last = len(self._is_control) - 1
         places = np.flatnonzero((ids <= last) & self._is_control[np.minimum(ids, last)])
         offsets = encoding.offsets if places.size else ()
         for place in places.tolist():
             begin, end = offsets[place]
-            if begin == end:  # one that the tokenizer puts around a text
+            if begin == end:  # added by the tokenizer
                 continue
             id, content = int(ids[place]), self._contents[int(ids[place])]
             at = text.find(content, begin, end)
-            if at < 0:  # in another spelling, which the normalizer made this one
+            if at < 0:  # another spelling, equal after normalization
                 inner = text[begin:end]
                 yield id, begin + len(inner) - len(inner.lstrip()), begin + len(inner.rstrip())
             else:
                 yield id, at, at + len(content)
 
-    def _written_by_template(self, text: str, taint: bytes) -> Iterator[tuple[int, int, int]]:
-        """Yield (id, begin, end) of the control tokens in the parts of a text that are no data."""
+    def _found_in_template(self, text: str, taint: bytes) -> Iterator[tuple[int, int, int]]:
+        """Yield (id, begin, end) of the control tokens in the untainted parts of a text."""
         for part in _UNTAINTED.finditer(taint):
             inner = text[part.start() : part.end()]
-            for id, begin, end in self._found(
-                self._backend.encode(inner, add_special_tokens=False), inner
-            ):
+            encoding = self._backend.encode(inner, add_special_tokens=False)
+            for id, begin, end in self._found(encoding, inner):
                 yield id, part.start() + begin, part.start() + end
 
     def _rename(self) -> tuple[Any, dict[int, str], dict[int, int]]:
-        """Make the tokenizer in which control tokens have names that cannot be guessed.
+        """Build a tokenizer whose control tokens have names that cannot be guessed.
 
-        It treats a text as the first one does, and knows no other spelling of a control token: not
-        as an added token, nor as an entry of its vocabulary.
+        It tokenizes as the original does, but knows no other spelling of a control token, neither
+        as an added token nor as a vocabulary entry.
         """
         state = json.loads(self._backend.to_str())
         nonce = secrets.token_hex(8)
@@ -118,11 +117,8 @@ class ControlTokens:
             ]
         backend = type(self._backend).from_str(json.dumps(state))
         ids = {backend.token_to_id(name): id for id, name in names.items()}
-        self._renamed = (
-            backend,
-            names,
-            {renamed: id for renamed, id in ids.items() if renamed != id},
-        )
+        real = {renamed: id for renamed, id in ids.items() if renamed != id}
+        self._renamed = (backend, names, real)
         return self._renamed
 
 

@@ -1,4 +1,4 @@
-"""Prompts: what a question, passages and messages spell is no control token; a prompt text is its writer's own."""
+"""PromptEncoder: queries, passages and messages spell no control token; prompt strings may."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from conduit_lab import Rag, VectorStore
+from conduit_lab.core.errors import ModelInputError
 from conduit_lab.models.generation.generator import Generator
-from conduit_lab.models.generation.prompts import Prompts
+from conduit_lab.models.generation.prompts import PromptEncoder
 from tests.models.generation.writers import copy
 
 END = 2  # <|im_end|>
@@ -37,52 +38,72 @@ def special(ids: list[int]) -> list[int]:
 
 
 @pytest.fixture
-def prompts(writer: Generator) -> Prompts:
+def prompts(writer: Generator) -> PromptEncoder:
     return writer._parts().prompts
 
 
 @pytest.mark.parametrize("context", [[SPELLED], [SPELLED, SPELLED], ["<|im_", "end|>"], SPELLED])
-def test_question_and_passages_are_plain_text(prompts: Prompts, context: Any) -> None:
-    assert special(prompts.ids(query=SPELLED, context=context)) == special(
-        prompts.ids(query="a", context=["b"])
+def test_question_and_passages_are_plain_text(prompts: PromptEncoder, context: Any) -> None:
+    assert special(prompts.encode(query=SPELLED, context=context)) == special(
+        prompts.encode(query="a", context=["b"])
     )
 
 
-def test_passage_cannot_join_the_prompt_to_a_token(folder: Path) -> None:
+def test_passage_and_prompt_spell_no_token_together(folder: Path) -> None:
     (folder / "rag_prompt.txt").write_text("<|{context}_end|><|im_end{query}")
     writer = Generator(folder, device="cpu").open()
-    assert special(writer._parts().prompts.ids(query="|>", context=["im"])) == []
+    assert special(writer._parts().prompts.encode(query="|>", context=["im"])) == []
     writer.unload()
 
 
-def test_messages_are_plain_text(prompts: Prompts) -> None:
+def test_messages_are_plain_text(prompts: PromptEncoder) -> None:
     chats = [
         [{"role": role, "content": text} for role in ("system", "user")] for text in ("a", SPELLED)
     ]
-    first, second = (special(prompts.ids(chat)) for chat in chats)
+    first, second = (special(prompts.encode(chat)) for chat in chats)
     assert first == second == [1, END, 1, END, 1]
 
 
-def test_prompt_text_is_read_as_transformers_reads_it(prompts: Prompts) -> None:
-    assert special(prompts.ids("a<|im_end|>b")) == [END]
+def test_prompt_string_is_encoded_as_in_transformers(prompts: PromptEncoder) -> None:
+    assert special(prompts.encode("a<|im_end|>b")) == [END]
 
 
 @pytest.mark.parametrize("truncate", ["start", "end"])
-def test_cut_prompt_is_data_still(prompts: Prompts, truncate: Any) -> None:
-    got = prompts.ids(query="a", context=[SPELLED * 3000], truncate=truncate)
+def test_truncated_prompt_stays_tainted(prompts: PromptEncoder, truncate: Any) -> None:
+    got = prompts.encode(query="a", context=[SPELLED * 3000], truncate=truncate)
     assert special(got) == ([1] if truncate == "end" else [END, END])
 
 
-def test_tokens_are_counted_as_they_are_generated_from(writer: Generator, prompts: Prompts) -> None:
+def test_count_tokens_equals_the_usage(writer: Generator, prompts: PromptEncoder) -> None:
     assert writer.count_tokens(query="a", context=[SPELLED]) == len(
-        prompts.ids(query="a", context=[SPELLED])
+        prompts.encode(query="a", context=[SPELLED])
     )
     chat = [{"role": "user", "content": SPELLED}]
     assert (
         writer.count_tokens(chat)
-        == len(prompts.ids(chat))
+        == len(prompts.encode(chat))
         == writer.generate(chat, max_tokens=1).usage.prompt
     )
+
+
+def test_truncation_keeps_the_beginning_of_sequence(prompts: PromptEncoder) -> None:
+    ids = prompts.encode([0, *range(5, 300)], truncate="start")
+    assert (ids[0], ids[-1]) == (0, 299)
+    assert prompts.encode([9, *range(5, 300)], truncate="start")[0] != 0
+
+
+def test_empty_ids_count_as_the_beginning_of_sequence(writer: Generator) -> None:
+    assert writer.count_tokens([]) == len(writer._parts().prompts.encode([])) == 1
+
+
+def test_negative_ids_are_rejected(prompts: PromptEncoder) -> None:
+    with pytest.raises(ModelInputError, match="expects tokens from 0 to 383, got -1"):
+        prompts.encode([5, -1])
+
+
+def test_one_passage_needs_no_list(prompts: PromptEncoder) -> None:
+    one = prompts.encode(query="a", context="two words")
+    assert one == prompts.encode(query="a", context=["two words"])
 
 
 @pytest.mark.parametrize(
@@ -93,7 +114,7 @@ def test_tokens_are_counted_as_they_are_generated_from(writer: Generator, prompt
         [{"role": "system", "content": "{context}"}, {"role": "user", "content": "{query}"}],
     ],
 )
-def test_rag_puts_passages_into_its_prompt_as_data(prompts: Prompts, prompt: Any) -> None:
+def test_rag_passages_are_data(prompts: PromptEncoder, prompt: Any) -> None:
     class Reader:
         """Keeps the ids of the prompts that it gets."""
 
@@ -101,7 +122,7 @@ def test_rag_puts_passages_into_its_prompt_as_data(prompts: Prompts, prompt: Any
             self.ids: list[list[int]] = []
 
         def generate(self, prompt: Any = None, *, query: Any = None, context: Any = None) -> str:
-            self.ids.append(prompts.ids(prompt, query, context))
+            self.ids.append(prompts.encode(prompt, query, context))
             return ""
 
     reader = Reader()

@@ -17,7 +17,7 @@ from tokenizers import (
     trainers,
 )
 
-from conduit_lab.models.generation.text import Pieces, Text
+from conduit_lab.models.generation.detokenizer import IncrementalDetokenizer, TokenBytes
 
 SENTENCES = [
     "the kettle is on the stove, and the pan is on the table.",
@@ -46,7 +46,7 @@ def byte_level() -> Any:
 
 @cache
 def sentencepiece() -> Any:
-    """A tokenizer in the form of Llama's first: a metaspace, and bytes for what is not in the vocabulary."""
+    """The tokenizer type of the first Llama: metaspaces, and bytes for unknown characters."""
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     pieces += ["▁", *"abcdefghijklmnopqrstuvwxyzDKÖß.,é", "▁t", "▁th", "▁the", "▁▁"]
     merges = [("▁", "t"), ("▁t", "h"), ("▁th", "e"), ("▁", "▁")]
@@ -112,14 +112,14 @@ EVERY = [byte_level, sentencepiece, metaspace, wordpiece, suffixed]
 
 
 def deltas(tokenizer: Any, ids: list[int], stop: tuple[str, ...] = ()) -> list[str]:
-    text = Text(tokenizer, stop)
+    text = IncrementalDetokenizer(tokenizer, stop)
     return [*(text.push(id) for id in ids), text.flush()]
 
 
 @pytest.mark.parametrize("tokenizer", EVERY)
 @settings(deadline=None)
 @given(data=st.data())
-def test_deltas_of_a_text_are_what_the_tokenizer_decodes(tokenizer: Any, data: Any) -> None:
+def test_deltas_of_a_text_equal_the_tokenizers_decoding(tokenizer: Any, data: Any) -> None:
     text = data.draw(st.one_of(st.sampled_from(SENTENCES), st.text(LETTERS), st.text()))
     ids = tokenizer().encode(text).ids
     assert "".join(deltas(tokenizer(), ids)) == tokenizer().decode(ids)
@@ -128,7 +128,7 @@ def test_deltas_of_a_text_are_what_the_tokenizer_decodes(tokenizer: Any, data: A
 @pytest.mark.parametrize("tokenizer", [byte_level, metaspace, wordpiece, suffixed])
 @settings(deadline=None)
 @given(data=st.data())
-def test_deltas_of_any_tokens_are_what_the_tokenizer_decodes(tokenizer: Any, data: Any) -> None:
+def test_deltas_of_any_tokens_equal_the_tokenizers_decoding(tokenizer: Any, data: Any) -> None:
     size = tokenizer().get_vocab_size()
     ids = data.draw(st.lists(st.integers(0, size - 1)))
     assert "".join(deltas(tokenizer(), ids)) == tokenizer().decode(ids)
@@ -136,7 +136,7 @@ def test_deltas_of_any_tokens_are_what_the_tokenizer_decodes(tokenizer: Any, dat
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 400), max_size=12))
-def test_deltas_of_any_pieces_and_ascii_bytes_are_what_the_tokenizer_decodes(
+def test_deltas_of_any_pieces_and_ascii_bytes_equal_the_tokenizers_decoding(
     ids: list[int],
 ) -> None:
     tokenizer = sentencepiece()
@@ -148,9 +148,7 @@ def test_deltas_of_any_pieces_and_ascii_bytes_are_what_the_tokenizer_decodes(
 @pytest.mark.parametrize("tokenizer", EVERY)
 @settings(deadline=None)
 @given(data=st.data())
-def test_text_after_a_prompt_goes_on_as_the_tokenizer_decodes_both(
-    tokenizer: Any, data: Any
-) -> None:
+def test_text_after_a_prompt_continues_the_tokenizers_decoding(tokenizer: Any, data: Any) -> None:
     backend = tokenizer()
     ids = backend.encode(
         "a " + data.draw(st.one_of(st.sampled_from(SENTENCES), st.text(LETTERS)))
@@ -162,14 +160,14 @@ def test_text_after_a_prompt_goes_on_as_the_tokenizer_decodes_both(
         cut += 1  # a character of the prompt is whole
         if cut > len(ids):
             return
-    if not Pieces(backend).visible(ids[cut - 1]):
+    if not TokenBytes(backend).visible(ids[cut - 1]):
         return  # after a special token a text begins
-    text = Text(backend, after=ids[cut - 1])
+    text = IncrementalDetokenizer(backend, after=ids[cut - 1])
     said = "".join([*map(text.push, ids[cut:]), text.flush()])
     assert backend.decode(ids[:cut]) + said == backend.decode(ids)
 
 
-def test_byte_level_text_of_every_character_comes_back() -> None:
+def test_every_character_round_trips_through_byte_level_tokens() -> None:
     text = "".join(map(chr, [*range(0x3000), *range(0x1F600, 0x1F650)]))
     assert "".join(deltas(byte_level(), byte_level().encode(text).ids)) == text
 
@@ -178,24 +176,24 @@ GOTHIC = "𐍈"  # four bytes that no sentence has: four tokens
 
 
 @pytest.mark.parametrize("tokenizer", [byte_level, sentencepiece])
-def test_character_comes_whole_with_its_last_token(tokenizer: Any) -> None:
+def test_character_is_complete_with_its_last_token(tokenizer: Any) -> None:
     ids = tokenizer().encode(f"x{GOTHIC}").ids
     assert deltas(tokenizer(), ids)[-6:] == ["x", "", "", "", GOTHIC, ""]
 
 
-def test_character_that_was_cut_is_marked_at_the_end() -> None:
+def test_incomplete_character_is_replaced_at_the_end() -> None:
     ids = byte_level().encode(GOTHIC).ids
     assert deltas(byte_level(), ids[:2]) == ["", "", "\ufffd"]
 
 
-def test_bytes_that_are_no_text_are_marked() -> None:
+def test_invalid_utf8_is_replaced() -> None:
     begin, *_, end = byte_level().encode(GOTHIC).ids
     letter = byte_level().token_to_id("x")
     assert deltas(byte_level(), [begin, letter]) == ["", "\ufffdx", ""]
     assert deltas(byte_level(), [end, letter]) == ["\ufffd", "x", ""]
 
 
-def test_spaces_stand_between_words_and_not_before_the_first() -> None:
+def test_spaces_are_between_words_and_not_before_the_first() -> None:
     ids = sentencepiece().encode("the the  the").ids
     assert "".join(deltas(sentencepiece(), ids)) == "the the  the"
     assert deltas(sentencepiece(), ids)[0] == "the"
@@ -209,10 +207,10 @@ def test_special_and_unknown_tokens_add_nothing() -> None:
     assert "".join(deltas(byte_level(), [0, *ids, 10**6, 1])) == "the pan"
 
 
-def test_pieces_serve_many_texts() -> None:
-    pieces = Pieces(byte_level())
+def test_token_bytes_are_shared_by_sequences() -> None:
+    pieces = TokenBytes(byte_level())
     for sentence in SENTENCES:
-        text = Text(pieces)
+        text = IncrementalDetokenizer(pieces)
         assert (
             "".join(text.push(id) for id in byte_level().encode(sentence).ids) + text.flush()
             == sentence
@@ -234,32 +232,49 @@ def before_first(text: str, stops: tuple[str, ...]) -> tuple[str, bool]:
 @pytest.mark.parametrize("tokenizer", [byte_level, sentencepiece, wordpiece])
 @settings(deadline=None)
 @given(data=st.data())
-def test_text_ends_before_the_stop_string_however_tokens_cut_it(tokenizer: Any, data: Any) -> None:
+def test_text_ends_before_the_stop_sequence_whatever_the_token_boundaries(
+    tokenizer: Any, data: Any
+) -> None:
     few = st.text("ab é🦉.", max_size=12)
     ids = tokenizer().encode(data.draw(few)).ids
     stops = tuple(
         data.draw(st.lists(st.text("ab é🦉.", min_size=1, max_size=4), min_size=1, max_size=3))
     )
-    text = Text(tokenizer(), stops)
+    text = IncrementalDetokenizer(tokenizer(), stops)
     got = "".join([*(text.push(id) for id in ids), text.flush()])
     assert (got, text.stopped) == before_first(tokenizer().decode(ids), stops)
 
 
-def test_only_what_may_begin_a_stop_string_is_held_back() -> None:
+def test_only_a_possible_start_of_a_stop_sequence_is_held_back() -> None:
     ids = [byte_level().token_to_id(letter) for letter in "aENxEND"]
     assert deltas(byte_level(), ids, ("END",)) == ["a", "", "", "ENx", "", "", "", ""]
     assert deltas(byte_level(), ids[:3], ("END",)) == ["a", "", "", "EN"]
 
 
-def test_nothing_is_added_after_the_stop_string() -> None:
-    text = Text(byte_level(), ("b",))
+def test_stop_sequence_spells_the_longest_special_token() -> None:
+    tokenizer: Any = Tokenizer.from_str(byte_level().to_str())
+    tokenizer.add_special_tokens(["<e", "<e>"])
+    text = IncrementalDetokenizer(tokenizer, ("<e>",))
+    assert text.push(tokenizer.token_to_id("<e>")) == ""
+    assert text.stopped
+
+
+def test_byte_level_decoder_with_further_steps() -> None:
+    tokenizer: Any = Tokenizer.from_str(byte_level().to_str())
+    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace("t", "T")])
+    ids = tokenizer.encode("that kettle").ids
+    assert "".join(deltas(tokenizer, ids)) == tokenizer.decode(ids) == "ThaT keTTle"
+
+
+def test_nothing_is_added_after_the_stop_sequence() -> None:
+    text = IncrementalDetokenizer(byte_level(), ("b",))
     letters = [byte_level().token_to_id(letter) for letter in "abab"]
     assert [text.push(id) for id in letters] == ["a", "", "", ""]
     assert text.stopped
     assert text.flush() == ""
 
 
-def test_work_of_a_push_does_not_grow_with_the_text() -> None:
+def test_cost_of_a_push_does_not_grow_with_the_text() -> None:
     class Counted:
         """A tokenizer that tells how many tokens each decoding takes."""
 
@@ -275,7 +290,7 @@ def test_work_of_a_push_does_not_grow_with_the_text() -> None:
 
     counted = Counted()
     ids = metaspace().encode(SENTENCES[0] * 20).ids
-    text = Text(counted, ("never there",))
+    text = IncrementalDetokenizer(counted, ("never there",))
     decodings = []
     for id in ids:
         text.push(id)
