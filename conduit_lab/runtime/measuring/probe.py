@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from conduit_lab import __version__
+from conduit_lab.core.version import __version__
 from conduit_lab.core.spec import Array
 from conduit_lab.core.views import figures, html
 from conduit_lab.runtime.hardware import machine
