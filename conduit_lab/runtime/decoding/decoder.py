@@ -14,7 +14,7 @@ import numpy as np
 from conduit_lab.core.errors import DeadlineExceeded, ModelLoadError, ModelRunError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, FloatArray
-from conduit_lab.runtime.checks.graph import first_line
+from conduit_lab.core.text import first_line
 from conduit_lab.runtime.decoding.decoder_io import BRANCH, Signature
 from conduit_lab.runtime.decoding.kv_cache import Saved, WholeCache, bind_in, bind_out, cache_of
 from conduit_lab.runtime.hardware import devices

@@ -13,7 +13,7 @@ import numpy as np
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import TensorSpec
-from conduit_lab.runtime.checks.content import Identity, identity
+from conduit_lab.runtime.checks.content import FileIdentity, identity
 from conduit_lab.runtime.checks.nodes import all_nodes
 from conduit_lab.runtime.decoding.switches import Switches, read_switches
 from conduit_lab.runtime.rows.rules import SCALED_TOGETHER
@@ -122,7 +122,7 @@ class _Kinds:
 
 
 @lru_cache(maxsize=64)
-def _kinds(path: Path, _: Identity, context: int, switch: int | None) -> _Kinds:
+def _kinds(path: Path, _: FileIdentity, context: int, switch: int | None) -> _Kinds:
     """Look through the graph's nodes, once for each state of the file."""
     import onnx
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from conduit_lab.runtime.checks.content import Identity
+from conduit_lab.runtime.checks.content import FileIdentity
 from conduit_lab.runtime.checks.nodes import all_nodes
 from conduit_lab.runtime.rows import dimensions
 from conduit_lab.runtime.rows.flow import (
@@ -51,7 +51,7 @@ class Dataflow:
 
 
 @lru_cache(maxsize=64)
-def read(path: Path, _: Identity, rows: tuple[tuple[str, int | None], ...]) -> Dataflow:
+def read(path: Path, _: FileIdentity, rows: tuple[tuple[str, int | None], ...]) -> Dataflow:
     """Follow the batch axis of each input, `rows`, through the graph, once for each state of the
     file.
 

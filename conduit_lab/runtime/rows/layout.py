@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from conduit_lab.core.spec import Array, TensorSpec
-from conduit_lab.runtime.checks.content import Identity, identity
+from conduit_lab.runtime.checks.content import FileIdentity, identity
 from conduit_lab.runtime.rows.dataflow import Dataflow, read
 from conduit_lab.runtime.rows.flow import INDEPENDENT, MIXED, UNCLEAR
 
 # what tf2onnx and paddle2onnx call an axis without a name, a new one each time
 _UNNAMED = re.compile(r"\?|unk__\d+|(p2o\.)?DynamicDimension\.\d+")
-_GONE: Identity = ("", 0, 0, 0)
+_GONE: FileIdentity = ("", 0, 0, 0)
 _SHORT = ("n", "b", "bs")  # names of a batch axis that does not come first
 _TIME = re.compile(r"(?i)t|l|time.*|seq.*|frames|steps|length|timesteps")
 
@@ -39,7 +39,7 @@ class Layout:
     outputs: tuple[int | None, ...]
     size: int = 0
     together: bool = True  # all inputs with rows have the same number of them
-    _source: tuple[Path, Identity] | None = field(default=None, repr=False)
+    _source: tuple[Path, FileIdentity] | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, opened: Any, path: Path | None = None) -> Layout:
@@ -61,7 +61,7 @@ class Layout:
         cls,
         inputs: Sequence[TensorSpec],
         outputs: Sequence[TensorSpec],
-        source: tuple[Path, Identity] | None = None,
+        source: tuple[Path, FileIdentity] | None = None,
     ) -> Layout:
         """Return the layout that specs say, and where they say nothing the file of `source`."""
         names = tuple(spec.name for spec in inputs)
@@ -216,7 +216,7 @@ def joined(parts: Sequence[Any], axis: int) -> Any:
 
 
 def _dataflow(
-    source: tuple[Path, Identity] | None, names: tuple[str, ...], axes: tuple[int | None, ...]
+    source: tuple[Path, FileIdentity] | None, names: tuple[str, ...], axes: tuple[int | None, ...]
 ) -> Dataflow:
     return (
         Dataflow({}, UNCLEAR)
@@ -288,7 +288,7 @@ def _fixed(
     names: tuple[str, ...],
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
-    source: tuple[Path, Identity] | None,
+    source: tuple[Path, FileIdentity] | None,
 ) -> Layout:
     """Return the layout of a graph whose batch axis is fixed, or that has none."""
     nothing = Layout(names, (None,) * len(inputs), (None,) * len(outputs), 0, True, source)

@@ -23,11 +23,12 @@ from conduit_lab.core.errors import (
 )
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, TensorSpec
+from conduit_lab.core.text import first_line
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.views import figures
 from conduit_lab.runtime.checks import external
 from conduit_lab.runtime.checks.content import TRIES
-from conduit_lab.runtime.checks.graph import Graph, check, first_line
+from conduit_lab.runtime.checks.graph import Graph, check_graph
 from conduit_lab.runtime.hardware import devices
 from conduit_lab.runtime.sessions.deadline import cut_after
 from conduit_lab.runtime.sessions.tensor import DeviceTensor
@@ -163,9 +164,9 @@ class Session:
     def _open_unchanged(self) -> tuple[Graph, Any]:
         """Return the checked graph and the session of the same bytes, though the file may change."""
         for _ in range(TRIES):
-            graph = check(self.path)
+            graph = check_graph(self.path)
             session = self._open(graph)
-            if check(self.path).content == graph.content:
+            if check_graph(self.path).content == graph.content:
                 return graph, session
         raise ModelLoadError(
             f"{display(self.path)} changes while it is loaded: load it again once it is written"
@@ -219,7 +220,7 @@ class Session:
         for library in _custom_ops:
             options.register_custom_ops_library(library)
         without = list(graph.unsafe) or None
-        with external.mapped(self.path, graph.parts) as files:
+        with external.map_files(self.path, graph.parts) as files:
             # given as bytes to copy: a file that onnxruntime maps itself changes answers when it is
             # written to, and ends the process when it is cut; older versions have no such call
             give = getattr(options, "add_external_initializers_from_files_in_memory", None)

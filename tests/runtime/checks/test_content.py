@@ -1,4 +1,4 @@
-"""A digest is that of the bytes; it is remembered only while the file's stat proves them unchanged."""
+"""A digest covers the bytes, and is cached only while the stat proves them unchanged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def digest_of(content: bytes) -> str:
 
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that were hashed, in order."""
+    """Record the names of hashed files, in order."""
     names: list[str] = []
     real = hashlib.file_digest
 
@@ -39,75 +39,73 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_digest_is_the_content_wherever_it_lies(file: Path) -> None:
+def test_digest_depends_on_the_content_alone(file: Path) -> None:
     copy = Path(shutil.copy(file, file.with_name("copy")))
-    assert content.digest((file,)) == content.digest((copy,)) == digest_of(b"one")
+    assert content.content_digest((file,)) == content.content_digest((copy,)) == digest_of(b"one")
     copy.write_bytes(b"two")
-    assert content.digest((copy,)) == digest_of(b"two")
-    assert content.digest((file, copy)) != content.digest((copy, file))
+    assert content.content_digest((copy,)) == digest_of(b"two")
+    assert content.content_digest((file, copy)) != content.content_digest((copy, file))
 
 
-def test_a_file_that_lies_still_is_hashed_once(
+def test_an_unchanged_file_is_hashed_once(
     file: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(content, "SETTLED_NS", -(10**10))  # as if two seconds had passed
-    assert content.digest((file,)) == content.digest((file,))
+    monkeypatch.setattr(content, "_STAT_SETTLED_NS", -(10**10))  # as if two seconds had passed
+    assert content.content_digest((file,)) == content.content_digest((file,))
     assert hashed == ["file"]
 
 
-def test_a_file_that_changed_just_now_is_hashed_again(file: Path, hashed: list[str]) -> None:
-    content.digest((file,))
-    content.digest((file,))
+def test_a_freshly_changed_file_is_hashed_again(file: Path, hashed: list[str]) -> None:
+    content.content_digest((file,))
+    content.content_digest((file,))
     assert hashed == ["file", "file"]
 
 
-def test_each_of_many_quick_writes_is_seen(file: Path) -> None:
+def test_each_of_many_quick_writes_changes_the_digest(file: Path) -> None:
     for number in range(200):
         file.write_bytes(b"%03d" % number)
-        assert content.digest((file,)) == digest_of(b"%03d" % number)
+        assert content.content_digest((file,)) == digest_of(b"%03d" % number)
 
 
 @pytest.mark.parametrize("replaced", [True, False])
-def test_a_change_that_keeps_size_and_time_is_seen(
+def test_a_change_with_the_same_size_and_mtime_changes_the_digest(
     file: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
 ) -> None:
-    monkeypatch.setattr(content, "SETTLED_NS", -(10**10))
+    monkeypatch.setattr(content, "_STAT_SETTLED_NS", -(10**10))
     os.utime(file, ns=(0, 0))
-    before = content.digest((file,))
+    before = content.content_digest((file,))
     other = file.with_name("other") if replaced else file
     other.write_bytes(b"two")
     os.utime(other, ns=(0, 0))
     other.replace(file)
-    assert content.digest((file,)) != before
+    assert content.content_digest((file,)) != before
 
 
 def test_a_time_in_the_future_is_not_trusted(file: Path, hashed: list[str]) -> None:
     os.utime(file, ns=(2**62, 2**62))
-    content.digest((file,))
-    content.digest((file,))
+    content.content_digest((file,))
+    content.content_digest((file,))
     assert len(hashed) == 2
 
 
-def test_a_file_that_never_lies_still_is_refused(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_keeps_changing_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = hashlib.file_digest
 
-    def while_another_writes(opened: object, name: str) -> object:
+    def during_writes(opened: object, name: str) -> object:
         file.write_bytes(file.read_bytes() + b"more")
         return real(opened, name)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(hashlib, "file_digest", while_another_writes)
-    with pytest.raises(ModelLoadError, match="file changes while it is read: load it again"):
-        content.digest((file,))
+    monkeypatch.setattr(hashlib, "file_digest", during_writes)
+    with pytest.raises(ModelLoadError, match="file changes during the read: load it again"):
+        content.content_digest((file,))
 
 
-def test_a_link_is_what_it_leads_to_now(file: Path) -> None:
+def test_a_link_has_the_digest_of_its_current_target(file: Path) -> None:
     other = file.with_name("other")
     other.write_bytes(b"two")
     link = file.with_name("link")
     link.symlink_to(file)
-    assert content.digest((link,)) == digest_of(b"one")
+    assert content.content_digest((link,)) == digest_of(b"one")
     link.unlink()
     link.symlink_to(other)
-    assert content.digest((link,)) == digest_of(b"two")
+    assert content.content_digest((link,)) == digest_of(b"two")
