@@ -220,7 +220,7 @@ def _find(table: Devices, device: str) -> tuple[Device, str]:
     row = table.chosen if device == "auto" else rows.get(name)
     if row is None:
         raise DeviceError(
-            f"unknown device: expected 'auto' or one of {', '.join(rows)}, got {device!r}"
+            f"device {device!r} is unknown: expected 'auto' or one of {', '.join(rows)}"
         )
     if not colon:
         return row, ""
@@ -231,7 +231,7 @@ def _find(table: Devices, device: str) -> tuple[Device, str]:
     expected = f"a number, such as '{name}:0'" if name in _NUMBERED else f"'{name}' alone"
     if name == "openvino":
         expected = "'openvino:cpu', 'openvino:gpu' or 'openvino:npu'"
-    raise DeviceError(f"unknown device: expected {expected}, got {device!r}")
+    raise DeviceError(f"device {device!r} is unknown: expected {expected}")
 
 
 def _problem(row: Device, which: str) -> str:

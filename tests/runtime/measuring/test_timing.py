@@ -1,4 +1,4 @@
-"""Timing: calls take turns, and a figure is the median of what was measured."""
+"""Timing: calls take turns, and a figure is the median of its measurements."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import groupby
 import numpy as np
 import pytest
 
-from conduit_lab.runtime.measuring.timing import Timing, measure, ratio, times
+from conduit_lab.runtime.measuring.timing import Timing, format_speedup, measure, speedup
 
 
 def test_calls_take_turns() -> None:
@@ -15,7 +15,7 @@ def test_calls_take_turns() -> None:
     turns = measure(
         [lambda: seen.append("A"), lambda: seen.append("B"), lambda: seen.append("C")], 0.0
     )
-    assert "".join(name for name, _ in groupby(seen)) == "ABC" * 4  # once to warm up
+    assert "".join(name for name, _ in groupby(seen)) == "ABC" * 4  # with the warm-up
     assert [len(of) for of in turns] == [3, 3, 3]
 
 
@@ -31,7 +31,7 @@ def test_more_time_is_more_rounds() -> None:
     assert len(turns) > 3
 
 
-def test_an_error_of_a_call_comes_through() -> None:
+def test_an_error_of_a_call_is_raised() -> None:
     def fail() -> None:
         raise RuntimeError("no")
 
@@ -47,15 +47,15 @@ def test_percentiles_are_over_all_turns() -> None:
     assert timing.rate == pytest.approx(8 / 0.51)
 
 
-def test_the_ratio_is_not_moved_by_one_slow_round() -> None:
+def test_the_speedup_ignores_one_slow_round() -> None:
     quick, slow = np.full(5, 1.0), np.full(5, 50.0)
     half = np.full(5, 0.5)
-    assert ratio([quick, slow, quick], [half, half, half]) == 2.0
-    assert ratio([quick, quick, quick], [half, slow, half]) == 2.0
+    assert speedup([quick, slow, quick], [half, half, half]) == 2.0
+    assert speedup([quick, quick, quick], [half, slow, half]) == 2.0
 
 
 @pytest.mark.parametrize(
     ("speed", "shown"), [(0.5, "0.50"), (2.434, "2.43"), (12.34, "12.3"), (1234.5, "1\u2009234")]
 )
-def test_speed_has_three_digits(speed: float, shown: str) -> None:
-    assert times(speed) == shown
+def test_a_speedup_has_three_digits(speed: float, shown: str) -> None:
+    assert format_speedup(speed) == shown
