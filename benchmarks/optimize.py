@@ -49,7 +49,7 @@ def fused(folder: Path, width: int, count: int) -> Row:
     """One run of a fused graph, against a run of each of its parts."""
     paths = [layer(folder / f"{width}-{count}-{i}.onnx", width) for i in range(count)]
     whole = folder / f"{width}-{count}.onnx"
-    graph_fusion.merge(paths, whole)
+    graph_fusion.merge_graphs(paths, whole)
     one, parts = Session(whole, ALONE), [Session(path, ALONE) for path in paths]
     feeds = {"input": RANDOM.standard_normal((1, width), np.float32)}
 
@@ -79,7 +79,7 @@ def sequence(folder: Path, width: int) -> Row:
     before = Sequential(*models)
     # as it would be were it fused; whether it is faster is what is measured here
     whole = folder / f"{width}-ab.onnx"
-    graph_fusion.merge([model.path for model in models], whole)
+    graph_fusion.merge_graphs([model.path for model in models], whole)
     after = Sequential(Model(whole).open())
     ours, beside, ratio = in_turn(
         lambda: per_call(lambda: after(sample), 500), lambda: per_call(lambda: before(sample), 500)
@@ -114,7 +114,7 @@ def layer(path: Path, width: int) -> Path:
 def smaller(embedder: Embedder, kind: str) -> Iterator[Row]:
     """A smaller MiniLM against float32: one sentence, 512 tokens of several, and last its size and its vectors."""
     subject = OfEmbedder(embedder)
-    path = quantize.place(subject.path, kind)
+    path = quantize.converted_path(subject.path, kind)
     begin = perf_counter()
     quantize.convert(subject.path, path, kind)
     took = perf_counter() - begin

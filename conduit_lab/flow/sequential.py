@@ -8,7 +8,7 @@ from typing import Any
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.flow.model_fusion import fused
 from conduit_lab.models.model import Model
-from conduit_lab.runtime.rewriting.graph_fusion import Fusion
+from conduit_lab.runtime.rewriting.graph_fusion import FusionReport
 
 
 class Sequential(Stage):
@@ -20,7 +20,7 @@ class Sequential(Stage):
     def __init__(self, *stages: Any, name: str = "sequence") -> None:
         self.stages = tuple(as_stage(stage) for stage in stages)
         self.name = name
-        self.fusion: tuple[Fusion, ...] = ()
+        self.fusion: tuple[FusionReport, ...] = ()
 
     def run(self, value: Any) -> Any:
         """Hand `value` through all stages; between two models of one device it stays there."""
