@@ -21,7 +21,7 @@ _MAX_DIGESTS = 1024
 _known: dict[Path, tuple[FileIdentity, bytes]] = {}
 
 
-def content_digest(files: Iterable[Path]) -> str:
+def files_digest(files: Iterable[Path]) -> str:
     """Return the SHA-256 of the files' contents; raises as `file_digest` does."""
     return combined_digest(map(file_digest, files))
 

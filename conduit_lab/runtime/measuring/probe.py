@@ -37,14 +37,14 @@ from conduit_lab.runtime.measuring.report import (
 from conduit_lab.runtime.measuring.timing import PAUSE_SECONDS, measure, median_seconds
 from conduit_lab.runtime.sessions.session import Options, Session
 
-BATCH_SIZES = (1, 8, 64, 256)
+PROBE_BATCH_SIZES = (1, 8, 64, 256)
 MEASURE_SECONDS = 0.4  # per network and batch size
 _MEMORY_LIMIT_BYTES = 128 * 2**20
 _OVERFLOW_ROWS = 32_768  # of the outer product, whose intermediate result then takes 512 MB
 
 
 def check_accelerators(
-    batches: Sequence[int] = BATCH_SIZES, seconds: float = MEASURE_SECONDS
+    batches: Sequence[int] = PROBE_BATCH_SIZES, seconds: float = MEASURE_SECONDS
 ) -> AcceleratorReport:
     """Check every accelerator that `devices()` reports as present, against this machine's CPU.
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from conduit_lab.core.files import write_atomic
 from conduit_lab.core.paths import display
-from conduit_lab.runtime.checks.content import content_digest
+from conduit_lab.runtime.checks.content import files_digest
 from conduit_lab.runtime.checks.graph import files
 from conduit_lab.runtime.hardware import devices, machine
 from conduit_lab.runtime.sessions.session import Options
@@ -70,7 +70,7 @@ def write_tuning(path: Path, tuned: Tuned) -> Path:
     """Write the options beside the model file, atomically; return the file's path."""
     target = tuning_path(path)
     content = {
-        "model": content_digest(files(path)),
+        "model": files_digest(files(path)),
         "machine": machine_facts(path),
         "best": asdict(tuned),
     }
@@ -115,7 +115,7 @@ def _read(source: Path, path: Path) -> tuple[Tuned | None, str]:
         valid = False
     if not valid:
         return None, "it is no tuning file; tune again"
-    if model != content_digest(files(path)):
+    if model != files_digest(files(path)):
         return None, f"{display(path)} has changed since it was tuned; tune again"
     here = machine_facts(path)
     if there != here:

@@ -27,7 +27,7 @@ from conduit_lab.runtime.rewriting.quantize import InputArrays
 from conduit_lab.runtime.sessions import session
 from conduit_lab.runtime.sessions.session import Options, Session, register_custom_ops
 
-_ENTRY = "from conduit_lab.runtime.rewriting.child import main; main()"
+_ENTRY = "from conduit_lab.runtime.rewriting.child import run_request; run_request()"
 
 
 def try_opening(path: Path, options: Options) -> None:
@@ -137,7 +137,7 @@ def _load(path: Path, names: Sequence[Sequence[str]]) -> list[InputArrays]:
 # In the child
 
 
-def main() -> None:
+def run_request() -> None:
     """Run the request in the folder, print each step, and write the answer beside it."""
     folder = Path(sys.argv[1])
     request = json.loads((folder / "request.json").read_text("utf-8"))

@@ -18,7 +18,7 @@ from conduit_lab.core.paths import display
 from conduit_lab.core.spec import TensorSpec
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.views import figures
-from conduit_lab.runtime.checks.content import TRIES, content_digest
+from conduit_lab.runtime.checks.content import TRIES, files_digest
 from conduit_lab.runtime.checks.graph import Graph, check_graph
 from conduit_lab.runtime.hardware import devices
 from conduit_lab.runtime.sessions.npz import Dense
@@ -331,7 +331,7 @@ def _npz_content(path: Path) -> str:
         raise ModelLoadError(
             f"no model file at {display(path)}: check the path and the root it starts from"
         )
-    return content_digest((path,))
+    return files_digest((path,))
 
 
 def _content(path: Path) -> str:

@@ -31,7 +31,7 @@ from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, TensorSpec, describe
 from conduit_lab.core.views import figures
-from conduit_lab.runtime.checks.content import TRIES, content_digest
+from conduit_lab.runtime.checks.content import TRIES, files_digest
 
 MAX_BYTES = 2 * 2**30
 MAX_RATIO = 100  # weights are noise to a compressor; deflate makes 1000 bytes of zeros one
@@ -141,9 +141,9 @@ def _read_unchanged(path: Path, where: str) -> tuple[str, dict[str, Array]]:
             raise ModelLoadError(
                 f"no model file at {where}: check the path and the root it starts from"
             )
-        content = content_digest((path,))
+        content = files_digest((path,))
         arrays = _read(path, where)
-        if content_digest((path,)) == content:
+        if files_digest((path,)) == content:
             return content, arrays
     raise ModelLoadError(f"{where} changes while it is loaded: load it again once it is written")
 

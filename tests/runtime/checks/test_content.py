@@ -41,30 +41,30 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_digest_depends_on_the_content_alone(file: Path) -> None:
     copy = Path(shutil.copy(file, file.with_name("copy")))
-    assert content.content_digest((file,)) == content.content_digest((copy,)) == digest_of(b"one")
+    assert content.files_digest((file,)) == content.files_digest((copy,)) == digest_of(b"one")
     copy.write_bytes(b"two")
-    assert content.content_digest((copy,)) == digest_of(b"two")
-    assert content.content_digest((file, copy)) != content.content_digest((copy, file))
+    assert content.files_digest((copy,)) == digest_of(b"two")
+    assert content.files_digest((file, copy)) != content.files_digest((copy, file))
 
 
 def test_an_unchanged_file_is_hashed_once(
     file: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(content, "_STAT_SETTLED_NS", -(10**10))  # as if two seconds had passed
-    assert content.content_digest((file,)) == content.content_digest((file,))
+    assert content.files_digest((file,)) == content.files_digest((file,))
     assert hashed == ["file"]
 
 
 def test_a_freshly_changed_file_is_hashed_again(file: Path, hashed: list[str]) -> None:
-    content.content_digest((file,))
-    content.content_digest((file,))
+    content.files_digest((file,))
+    content.files_digest((file,))
     assert hashed == ["file", "file"]
 
 
 def test_each_of_many_quick_writes_changes_the_digest(file: Path) -> None:
     for number in range(200):
         file.write_bytes(b"%03d" % number)
-        assert content.content_digest((file,)) == digest_of(b"%03d" % number)
+        assert content.files_digest((file,)) == digest_of(b"%03d" % number)
 
 
 @pytest.mark.parametrize("replaced", [True, False])
@@ -73,18 +73,18 @@ def test_a_change_with_the_same_size_and_mtime_changes_the_digest(
 ) -> None:
     monkeypatch.setattr(content, "_STAT_SETTLED_NS", -(10**10))
     os.utime(file, ns=(0, 0))
-    before = content.content_digest((file,))
+    before = content.files_digest((file,))
     other = file.with_name("other") if replaced else file
     other.write_bytes(b"two")
     os.utime(other, ns=(0, 0))
     other.replace(file)
-    assert content.content_digest((file,)) != before
+    assert content.files_digest((file,)) != before
 
 
 def test_a_time_in_the_future_is_not_trusted(file: Path, hashed: list[str]) -> None:
     os.utime(file, ns=(2**62, 2**62))
-    content.content_digest((file,))
-    content.content_digest((file,))
+    content.files_digest((file,))
+    content.files_digest((file,))
     assert len(hashed) == 2
 
 
@@ -97,7 +97,7 @@ def test_a_file_that_keeps_changing_is_refused(file: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(hashlib, "file_digest", during_writes)
     with pytest.raises(ModelLoadError, match="file changes during the read: load it again"):
-        content.content_digest((file,))
+        content.files_digest((file,))
 
 
 def test_a_link_has_the_digest_of_its_current_target(file: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_link_has_the_digest_of_its_current_target(file: Path) -> None:
     other.write_bytes(b"two")
     link = file.with_name("link")
     link.symlink_to(file)
-    assert content.content_digest((link,)) == digest_of(b"one")
+    assert content.files_digest((link,)) == digest_of(b"one")
     link.unlink()
     link.symlink_to(other)
-    assert content.content_digest((link,)) == digest_of(b"two")
+    assert content.files_digest((link,)) == digest_of(b"two")

@@ -10,7 +10,7 @@ import pytest
 
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.runtime.checks import graph
-from conduit_lab.runtime.checks.content import content_digest
+from conduit_lab.runtime.checks.content import files_digest
 from tests.runtime import graphs
 
 
@@ -68,7 +68,7 @@ def test_content_is_the_digest_of_the_graph_and_its_external_data(tmp_path: Path
         graph.check_graph(external(tmp_path / name, value))
         for name, value in zip("abc", (1, 1, 2), strict=True)
     )
-    assert same.content == twin.content == content_digest(same.files)
+    assert same.content == twin.content == files_digest(same.files)
     assert same.content != other.content
 
 

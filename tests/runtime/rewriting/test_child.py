@@ -172,7 +172,7 @@ def test_an_interrupt_ends_the_child_too(source: Path, hook: Hook, tmp_path: Pat
         f"""
         import os, sys, time
         from pathlib import Path
-        if any("child import main" in argument for argument in sys.orig_argv):
+        if any("child import run_request" in argument for argument in sys.orig_argv):
             Path({str(tmp_path / "pid")!r}).write_text(str(os.getpid()))
             time.sleep(60)
         """
