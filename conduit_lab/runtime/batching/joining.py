@@ -135,7 +135,7 @@ class Joiner:
 
     def _feeds(self, items: Sequence[Item]) -> dict[str, Array]:
         """Return the feeds of items as those of one run; raises `ValueError` for items of unequal length."""
-        return self._layout.together_as_one([feeds for feeds, _ in items])
+        return self._layout.coalesce([feeds for feeds, _ in items])
 
     def _together(self, items: Sequence[Item], feeds: dict[str, Array]) -> list[list[Array]]:
         """Return each item's rows of one run on `feeds`, which begin with theirs."""
