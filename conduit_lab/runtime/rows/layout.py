@@ -44,7 +44,7 @@ class Layout:
     def of(cls, opened: Any, path: Path | None = None) -> Layout:
         """Return the layout of a session, or of any object with `path`, `inputs` and `outputs`.
 
-        `path` is another file of the same content.
+        `path` replaces the session's own: another file of the same content.
         """
         path = path or opened.path
         if path.suffix != ".onnx":
