@@ -109,3 +109,57 @@ def test_a_link_has_the_digest_of_its_current_target(file: Path) -> None:
     link.unlink()
     link.symlink_to(other)
     assert content.files_digest((link,)) == digest_of(b"two")
+
+
+def test_a_fresh_file_with_an_old_mtime_is_hashed_again(file: Path, hashed: list[str]) -> None:
+    os.utime(file, ns=(0, 0))
+    content.files_digest((file,))
+    content.files_digest((file,))
+    assert len(hashed) == 2
+
+
+def test_a_file_that_changes_once_during_the_read_is_read_again(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, writes = hashlib.file_digest, [b"new content"]
+
+    def during_a_write(opened: object, name: str) -> object:
+        value = real(opened, name)  # type: ignore[arg-type]
+        if writes:
+            file.write_bytes(writes.pop())
+        return value
+
+    monkeypatch.setattr(hashlib, "file_digest", during_a_write)
+    assert content.files_digest((file,)) == digest_of(b"new content")
+
+
+def test_a_cached_digest_holds_for_one_state_and_one_value(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "_STAT_SETTLED_NS", -(10**10))
+    state, value = content.identity(file), hashlib.sha256(b"one").digest()
+    assert not content.is_cached(file, state, value)
+    content.file_digest(file)
+    assert content.is_cached(file, state, value)
+    assert not content.is_cached(file, state, b"other")
+    file.write_bytes(b"longer")
+    assert not content.is_cached(file, state, value)
+
+
+def test_the_oldest_digest_leaves_a_full_cache(
+    tmp_path: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "_STAT_SETTLED_NS", -(10**10))
+    monkeypatch.setattr(content, "_MAX_DIGESTS", 2)
+    monkeypatch.setattr(content, "_known", {})
+    for name in "abc":
+        (tmp_path / name).write_text(name)
+    for name in "abcbca":
+        content.file_digest(tmp_path / name)
+    assert hashed == [*"abca"]
+
+
+def test_two_files_have_two_identities(file: Path) -> None:
+    other = file.with_name("other")
+    other.write_bytes(b"one")
+    assert content.identity(file)[0] != content.identity(other)[0]
