@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from conduit_lab.core.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from conduit_lab.core.errors import ConduitError as ConduitError
     from conduit_lab.core.stage import Function as Function
@@ -105,7 +107,6 @@ _HOMES = {
 }
 
 __all__ = sorted(_HOMES)
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -71,9 +71,9 @@ def _devices(options: argparse.Namespace) -> int:
     print(devices(), flush=True)
     if not options.check:
         return 0
-    from conduit_lab.runtime.measuring.probe import check
+    from conduit_lab.runtime.measuring.probe import check_accelerators
 
-    report = check()
+    report = check_accelerators()
     print(f"\n{report}")
     return int(not report.good)
 

@@ -8,7 +8,7 @@ from typing import Any
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.flow.model_fusion import fused
-from conduit_lab.runtime.rewriting.graph_fusion import Fusion
+from conduit_lab.runtime.rewriting.graph_fusion import FusionReport
 
 
 class Sequential(Stage):
@@ -20,7 +20,7 @@ class Sequential(Stage):
     def __init__(self, *stages: Any, name: str = "sequential") -> None:
         self.stages = tuple(as_stage(stage) for stage in stages)
         self.name = name
-        self.fusion: tuple[Fusion, ...] = ()
+        self.fusion: tuple[FusionReport, ...] = ()
 
     @property
     def children(self) -> tuple[Stage, ...]:

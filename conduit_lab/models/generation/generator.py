@@ -24,7 +24,7 @@ from conduit_lab.models.generation.constraint import Constraint, GrammarCompiler
 from conduit_lab.models.generation.decoder_folder import DecoderFolder
 from conduit_lab.models.generation.detokenizer import IncrementalDetokenizer, TokenBytes
 from conduit_lab.models.generation.prompts import GenerationPrompt, PromptEncoder, Truncate
-from conduit_lab.models.generation.request import GenerationRequest
+from conduit_lab.models.generation.generation_request import GenerationRequest
 from conduit_lab.models.generation.result import Generation, TokenStream
 from conduit_lab.models.generation.sampling_options import SamplingKeywords, SamplingOptions
 from conduit_lab.models.generation.scheduler import Scheduler

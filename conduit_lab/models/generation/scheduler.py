@@ -17,7 +17,7 @@ from conduit_lab.models.generation.prefill import (
     plan_prefill,
 )
 from conduit_lab.models.generation.prefix_cache import PrefixCache
-from conduit_lab.models.generation.request import GenerationRequest
+from conduit_lab.models.generation.generation_request import GenerationRequest
 from conduit_lab.models.generation.sequence_batch import SequenceBatch
 from conduit_lab.runtime.decoding.decoder import Decoder
 

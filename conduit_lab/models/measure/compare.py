@@ -19,7 +19,7 @@ from conduit_lab.models.measure.difference import Difference, between
 from conduit_lab.models.prediction import Prediction, Predictions
 from conduit_lab.models.text.embedder import Embedder
 from conduit_lab.models.text.entity import Entities
-from conduit_lab.runtime.measuring.timing import CALM, Timing, measure, ratio
+from conduit_lab.runtime.measuring.timing import PAUSE_SECONDS, Timing, measure, speedup
 
 
 def compare_models(
@@ -42,7 +42,7 @@ def compare_models(
         raise InputError("compare_models wants at least one model, got none")
     made = [call_of(stage, sample) for stage in stages]
     outputs = [_outputs(call(), rows) for call, rows in made]
-    turns = measure([call for call, _ in made], seconds * len(stages), calm=CALM)
+    turns = measure([call for call, _ in made], seconds * len(stages), pause=PAUSE_SECONDS)
     compared = []
     for i, (stage, label) in enumerate(zip(stages, _labels(stages), strict=True)):
         compared.append(
@@ -52,7 +52,7 @@ def compare_models(
                 size=getattr(stage, "size", None),
                 device=device_of(stage),
                 timing=Timing.of(made[i][1], turns[i]),
-                speed=ratio(turns[0], turns[i]),
+                speed=speedup(turns[0], turns[i]),
                 difference=_difference(stages[0], outputs[0], stage, outputs[i]) if i else None,
             )
         )

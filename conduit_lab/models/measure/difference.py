@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from conduit_lab.core.spec import Array
-from conduit_lab.runtime.rows.layout import Layout, joined
+from conduit_lab.runtime.rows.layout import Layout, concatenate_parts
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ def by_sample(layout: Layout, runs: Sequence[Sequence[Any]]) -> list[Any]:
                 np.stack(flat) if len({len(row) for row in flat}) == 1 else np.concatenate(flat)
             )
         elif isinstance(parts[0], list):
-            outputs.append(joined(parts, axis))
+            outputs.append(concatenate_parts(parts, axis))
         else:
-            outputs.append(np.moveaxis(joined(parts, axis), axis, 0))
+            outputs.append(np.moveaxis(concatenate_parts(parts, axis), axis, 0))
     return outputs
 
 

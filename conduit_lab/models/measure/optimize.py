@@ -150,9 +150,9 @@ def optimize(
     compared = old.made_up() if given is None else given
     pieces = old.pieces(compared)
     scales = None if calibration is None else old.pieces(calibration)
-    target = quantize.place(old.path, kind)
+    target = quantize.converted_path(old.path, kind)
     with derived_files.draft(target) as path:
-        child.convert(
+        child.convert_in_child(
             old.path, path, kind, old.options, scales, pieces[0]
         )  # which may end a process
         before, after = Session(old.path, old.options), Session(path, old.options)

@@ -75,12 +75,14 @@ class OfModel:
 
     def made_up(self, argument: str = "samples") -> Any:
         """Return samples made of the inputs' specs; `ModelInputError` asks for others where the graph refuses them."""
-        made = dummy_inputs.made(self.path, self.model.inputs, ROWS, argument)
+        made = dummy_inputs.make_inputs(self.path, self.model.inputs, ROWS, argument)
         try:
             self.model.shared.run(self.pieces(made)[0], count=False)
         except ConduitError as error:
             reason = f"{self.model.name!r} does not take made-up inputs ({error})"
-            raise ModelInputError(dummy_inputs.ask(reason, self.model.inputs, argument)) from error
+            raise ModelInputError(
+                dummy_inputs.ask_for_samples(reason, self.model.inputs, argument)
+            ) from error
         return made
 
     def pieces(self, samples: Any) -> list[Feeds]:

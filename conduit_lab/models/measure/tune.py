@@ -23,18 +23,18 @@ from conduit_lab.models.text.classifier import Classifier
 from conduit_lab.models.text.embedder import Embedder
 from conduit_lab.runtime.hardware import devices
 from conduit_lab.runtime.measuring.timing import (
-    CALM,
-    CLEARLY,
-    Call,
+    NOISE_RATIO,
+    PAUSE_SECONDS,
+    TimedCall,
     Timing,
-    longest,
+    format_speedup,
     measure,
-    middle,
-    ratio,
+    median_seconds,
+    min_measure_seconds,
     seconds_of,
-    times,
+    speedup,
 )
-from conduit_lab.runtime.measuring.tuning import LEVELS, Tuned, write_tuning
+from conduit_lab.runtime.measuring.tuning import GRAPH_LEVELS, Tuned, write_tuning
 from conduit_lab.runtime.rows.layout import Layout
 from conduit_lab.runtime.sessions.npz import Dense
 from conduit_lab.runtime.sessions.session import Options, Session
@@ -92,7 +92,7 @@ class Tuning:
         faster = (
             "no setting is clearly faster than"
             if self.speed == 1
-            else f"{times(self.speed)} times as fast as"
+            else f"{format_speedup(self.speed)} times as fast as"
         )
         return f"best: {self.best}; {faster} onnxruntime's own choice on {_samples(self.rows)}"
 
@@ -102,7 +102,7 @@ class Tuning:
                 trial.setting,
                 "" if trial.before is None else figures.seconds(trial.before),
                 "" if trial.after is None else figures.seconds(trial.after),
-                "" if trial.speed is None else f"{times(trial.speed)} ×",
+                "" if trial.speed is None else f"{format_speedup(trial.speed)} ×",
                 "kept" if trial.kept else trial.note,
             )
             for trial in self.trials
@@ -220,7 +220,7 @@ class _Search:
     def batches(self, engine: Engine, layout: Layout, seconds: float) -> list[Timing]:
         """Return the timings of one run of the first piece, repeated to each batch size that there is time for."""
         (piece,) = self.pieces
-        calls: list[Call] = []
+        calls: list[TimedCall] = []
         for size in BATCH_SIZES:
             call = _call(engine, [layout.repeat(piece, size)])
             try:
@@ -233,7 +233,7 @@ class _Search:
             doubled = 4 * seconds_of(
                 call
             )  # the next size takes about half of it, and all before the other half
-            if longest(doubled) > max(self.end - perf_counter(), seconds / 10):
+            if min_measure_seconds(doubled) > max(self.end - perf_counter(), seconds / 10):
                 break
         turns = measure(calls, seconds / 10) if calls else []
         return [Timing.of(size, turn) for size, turn in zip(BATCH_SIZES, turns, strict=False)]
@@ -249,7 +249,7 @@ class _Search:
         """Measure the best engine against one with `options`; return the better one, and whether it is that."""
         old = _call(best, self.pieces)
         before = old()
-        if longest(seconds_of(old), 2) > self.end - perf_counter():
+        if min_measure_seconds(seconds_of(old), 2) > self.end - perf_counter():
             self.trials.append(Trial(setting, note="no time left"))
             return best, False
         try:
@@ -265,10 +265,10 @@ class _Search:
                 Trial(setting, note=f"other answers: relative difference {apart:.2g}")
             )
             return best, False
-        turns = measure([old, new], seconds, calm=CALM)
-        slow, fast = map(middle, turns)
-        speed = ratio(*turns)
-        kept = min(speed, slow / fast) > CLEARLY  # both round by round and over all
+        turns = measure([old, new], seconds, pause=PAUSE_SECONDS)
+        slow, fast = map(median_seconds, turns)
+        speed = speedup(*turns)
+        kept = min(speed, slow / fast) > NOISE_RATIO  # both round by round and over all
         self.trials.append(Trial(setting, slow, fast, speed, kept))
         return (rival, True) if kept else (best, False)
 
@@ -285,7 +285,7 @@ def _settings(asked: Options, default: Session) -> Iterator[tuple[str, dict[str,
     while threads < _cores():  # as many as there are is what onnxruntime takes
         yield f"threads {threads}", {"threads": threads}
         threads *= 2
-    for level in LEVELS[1:]:
+    for level in GRAPH_LEVELS[1:]:
         yield f"graph level {level}", {"graph_level": level}
 
 
@@ -329,14 +329,14 @@ def _made_up(model: Model | Embedder | Classifier) -> Any:
     return subject(model).made_up("sample")
 
 
-def _call(engine: Engine, pieces: Sequence[Feeds]) -> Call:
+def _call(engine: Engine, pieces: Sequence[Feeds]) -> TimedCall:
     return lambda: [engine.run(piece) for piece in pieces]
 
 
 def _smallest(batches: Sequence[Timing]) -> int:
     """Return the smallest batch size that gives about as many samples a second as any."""
     most = max(timing.rate for timing in batches)
-    return next(timing.rows for timing in batches if timing.rate * CLEARLY >= most)
+    return next(timing.rows for timing in batches if timing.rate * NOISE_RATIO >= most)
 
 
 def _samples(rows: int) -> str:

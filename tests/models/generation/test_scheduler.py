@@ -14,7 +14,7 @@ import pytest
 
 from conduit_lab.core.errors import ModelRunError, Overloaded
 from conduit_lab.core.spec import Array, FloatArray
-from conduit_lab.models.generation.request import GenerationRequest
+from conduit_lab.models.generation.generation_request import GenerationRequest
 from conduit_lab.models.generation.sampling_options import SamplingOptions
 from conduit_lab.models.generation.scheduler import Scheduler
 from conduit_lab.runtime.decoding.switches import Switches

@@ -41,7 +41,9 @@ def here(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Non
     if "children" not in request.fixturenames:
         monkeypatch.setattr(child, "try_opening", lambda *_: None)
         monkeypatch.setattr(
-            child, "convert", lambda s, t, kind, _, scales, __: quantize.convert(s, t, kind, scales)
+            child,
+            "convert_in_child",
+            lambda s, t, kind, _, scales, __: quantize.convert(s, t, kind, scales),
         )
 
 
@@ -74,7 +76,7 @@ def test_gives_a_model_that_answers_alike_from_a_file_beside_the_old(
 ) -> None:
     source = linear(tmp_path / "a.onnx")
     got = optimize(source, kind)
-    assert got.path == got.model.path == quantize.place(source, kind)
+    assert got.path == got.model.path == quantize.converted_path(source, kind)
     assert isinstance(got.model, Model)
     sample = draw(WIDE)
     np.testing.assert_allclose(got.model.predict(sample), Model(source).predict(sample), atol=2.5)
@@ -392,13 +394,13 @@ def test_a_conversion_that_ends_its_process_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "hooks").mkdir()
-    hook = "from conduit_lab.runtime import optimizers; optimizers.unsafe = lambda model: ()"
+    hook = "from conduit_lab.runtime.checks import optimizers; optimizers.unsafe = lambda model: ()"
     (tmp_path / "hooks" / "sitecustomize.py").write_text(hook)
     monkeypatch.syspath_prepend(tmp_path / "hooks")
     (tmp_path / "models").mkdir()
     source = turned(tmp_path / "models" / "a.onnx")
     with pytest.raises(
-        OptimizeError, match=r"a\.onnx cannot be made fp16: it ended the process .*SIGSEGV"
+        OptimizeError, match=r"a\.onnx cannot be converted to fp16: it ended the process .*SIGSEGV"
     ):
         optimize(Model(source).open(), "fp16", samples=draw(2, 5, WIDE))
     assert names(tmp_path / "models") == ["a.onnx"]
