@@ -142,7 +142,7 @@ class Rag(Stage):
             "sources": sources,
         }  # many begin with a space
 
-    def stream(self, question: str) -> Stream[dict[str, Any]]:
+    def stream(self, question: str) -> Stream[dict[str, Any], Answer]:
         """Return a stream of `{"chunk": text, "complete": False}` that begins at once; its result
         is the answer.
 
@@ -170,8 +170,7 @@ class Rag(Stage):
         """Answer from an event loop, which stays free; where the caller is cancelled the writing ends too."""
         stream = self.stream(value)
         try:
-            answer: Answer = await stream
-            return answer
+            return await stream
         finally:
             stream.cancel()
 

@@ -24,7 +24,7 @@ class RagEndpoint(Endpoint):
             answer: dict[str, Any] = rag(question)
             return answer
 
-        def stream(question: str) -> Stream[dict[str, Any]]:
+        def stream(question: str) -> Stream[dict[str, Any], dict[str, Any]]:
             return rag.stream(question)
 
         function, path = (stream, f"{at.rstrip('/')}/stream") if shape == "stream" else (ask, at)

@@ -137,7 +137,7 @@ class Generation(str):
         return html.bundle(str(self), shown)
 
 
-class TokenStream(PushedStream[Token]):
+class TokenStream(PushedStream[Token, Generation]):
     """A stream that the generator's own thread writes to: no thread or task of its own stands
     between.
 

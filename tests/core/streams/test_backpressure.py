@@ -14,7 +14,8 @@ import pytest
 from pydantic import BaseModel
 
 from conduit_lab.core.errors import StreamLagged
-from conduit_lab.core.streams.backpressure import Bookmark, awaiting_reader
+from conduit_lab.core.streams.backpressure import awaiting_reader
+from conduit_lab.core.streams.holders import Bookmark
 from conduit_lab.core.streams.merge import merge
 from conduit_lab.core.streams.pushed import PushedStream
 from conduit_lab.core.streams.reader import Reader

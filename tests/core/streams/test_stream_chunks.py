@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from conduit_lab.core.errors import StreamLagged
-from conduit_lab.core.streams.chunk import chunk_json, chunk_text, weight
+from conduit_lab.core.streams.chunk import chunk_json, chunk_text
 from conduit_lab.core.streams.media import image, media, png, wav
 from conduit_lab.core.streams.stream import Stream
+from conduit_lab.core.weight import weight
 from tests.core.streams.sources import WAIT
 
 

@@ -131,6 +131,7 @@ def test_map_that_is_too_slow_is_told_what_it_missed() -> None:
 def test_merge_gives_every_chunk_of_each_in_its_order() -> None:
     streams = [Stream(range(start, start + 50)) for start in (0, 100, 200)]
     merged = merge(streams).result(WAIT)
+    assert isinstance(merged, list)
     assert sorted(merged) == [n for start in (0, 100, 200) for n in range(start, start + 50)]
     for start in (0, 100, 200):
         assert [n for n in merged if start <= n < start + 50] == list(range(start, start + 50))

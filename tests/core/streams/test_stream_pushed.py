@@ -11,13 +11,13 @@ import pytest
 from conduit_lab.core.errors import StreamCancelled
 from conduit_lab.core.streams.pushed import PushedStream
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.core.streams.wakeups import Bells, block, pause
+from conduit_lab.core.streams.wakeups import Wakeups, block_until, wait_until
 from tests.core.streams.sources import WAIT, in_thread
 
 
-def pushed(*chunks: Any) -> PushedStream[Any]:
+def pushed(*chunks: Any) -> PushedStream[Any, Any]:
     """Return a stream at work that holds `chunks`."""
-    stream: PushedStream[Any] = PushedStream(name="pushed")
+    stream: PushedStream[Any, Any] = PushedStream(name="pushed")
     stream.start()
     for chunk in chunks:
         stream.append(chunk)
@@ -127,7 +127,7 @@ def test_the_producer_says_whether_chunks_come_fast(monkeypatch: pytest.MonkeyPa
     stream, fast = pushed(), []
     for chunk in "abc":
         stream.append(chunk)
-        fast.append(stream._bells.fast)
+        fast.append(stream._wakeups.fast)
     assert fast == [False, True, False]
     stream.finish()
 
@@ -137,16 +137,16 @@ def test_the_producer_says_whether_chunks_come_fast(monkeypatch: pytest.MonkeyPa
 def test_who_waits_for_what_comes_fast_looks_again_before_asking_to_be_woken(
     fast: bool, asynchronous: bool
 ) -> None:
-    bells, asked = Bells(), []
-    bells.fast = fast
+    wakeups, asked = Wakeups(), []
+    wakeups.fast = fast
 
     def ready() -> bool:
-        asked.append(len(bells.waiting))
+        asked.append(len(wakeups.waiters))
         return len(asked) >= 2
 
     if asynchronous:
-        asyncio.run(pause(ready, bells))
+        asyncio.run(wait_until(ready, wakeups))
     else:
-        assert block(bells, ready)
+        assert block_until(wakeups, ready)
     assert asked[:2] == [0, 0 if fast else 1]
-    assert not bells.waiting
+    assert not wakeups.waiters

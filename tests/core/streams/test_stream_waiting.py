@@ -20,7 +20,7 @@ def test_a_wait_that_timed_out_leaves_nothing_behind(kind: str) -> None:
     for _ in range(3):
         with pytest.raises(TimeoutError):
             stream.result(0.001)
-    assert not stream._bells.waiting
+    assert not stream._wakeups.waiters
     gate.open.set()
     assert stream.result(WAIT) == [1]
 
@@ -34,7 +34,7 @@ def test_an_async_wait_that_was_cancelled_leaves_nothing_behind() -> None:
             await stream
 
     asyncio.run(give_up())
-    assert not stream._bells.waiting
+    assert not stream._wakeups.waiters
     gate.open.set()
     assert stream.result(WAIT) == [1]
 

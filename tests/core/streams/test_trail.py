@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conduit_lab.core.streams.backpressure import Trail
+from conduit_lab.core.streams.holders import Trail
 from tests.core.streams.test_backpressure import ALL, FITS, KEEP, Make, awaited, kinds, settled
 
 
