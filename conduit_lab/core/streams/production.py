@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Iterator
 from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 from conduit_lab.core.errors import StreamCancelled
@@ -48,7 +49,8 @@ def _run(channel: Channel[Any], source: Iterable[Any]) -> None:
     try:
         iterator = iter(source)
         channel._begin()
-        append, waiters = channel._append, channel._wakeups.waiters
+        # `Channel._append` inline: at a million chunks per second a call is a tenth of the time
+        append, waiters = channel._log.append, channel._wakeups.waiters
         while channel.ended is None:
             try:
                 chunk = next(iterator)
@@ -57,8 +59,9 @@ def _run(channel: Channel[Any], source: Iterable[Any]) -> None:
                 break
             if channel.ended is not None:
                 break
+            if channel.first is None:
+                channel.first = monotonic()
             full = append(chunk)
-            append = channel._log.append  # `_append` took the time of the first chunk
             if waiters:
                 channel._wakeups.notify()
             if full:
