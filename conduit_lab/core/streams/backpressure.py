@@ -21,7 +21,7 @@ _patience: ContextVar[float] = ContextVar("conduit_lab_patience", default=0.0)
 
 @contextmanager
 def awaiting_reader(seconds: float) -> Iterator[None]:
-    """Let streams made inside wait up to `seconds` for their first reader once their log is full."""
+    """Let streams made inside wait with a full log for their first reader, up to `seconds`."""
     token = _patience.set(seconds)
     try:
         yield
@@ -107,7 +107,7 @@ class Backpressure:
         return self._until > 0 and monotonic() < self._until
 
     def _awaited(self, ended: Callable[[], bool]) -> tuple[int, Callable[[], bool]]:
-        """Return the index of the first chunk to keep, and whether the older ones may be dropped."""
+        """Return the first index to keep, and whether the older chunks may be dropped."""
         index = self._log.surplus
         trailed = any(holder.trails for holder in self._present())
         trail_index = self._log.half_from(index) if trailed else index

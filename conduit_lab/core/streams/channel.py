@@ -127,7 +127,7 @@ class Channel(Generic[_T_co]):
         return True
 
     def _block(self, ready: Callable[[], bool], deadline: float | None = None) -> bool:
-        """Block this thread until `ready()`; False at the deadline. An interrupt cancels the stream."""
+        """Block this thread until `ready()`; return False at the deadline."""
         if ready():
             return True
         if _on_package_loop():

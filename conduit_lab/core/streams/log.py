@@ -84,7 +84,7 @@ class Log(Generic[_T]):
         return base + min(dropped, len(kept) - 1)
 
     def half_from(self, index: int) -> int:
-        """Return the index up to which the chunks from `index` on weigh half the log, or the count."""
+        """Return where the chunks from `index` on weigh half the log, or the count."""
         base, kept = self.window
         half = self._reaching(self._keep // 2, index - base)
         return min(index + half, base + len(kept))

@@ -1,4 +1,4 @@
-"""Production: run a source and append its chunks to a channel, on a thread or on the package's loop."""
+"""Production: run a source on a thread or the package's loop, and append its chunks."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class PushedStream(Stream[_T, _R]):
         self._stop_producer = None
 
     def on_cancel(self, stop: Callable[[], object]) -> None:
-        """Call `stop` when the stream is cancelled, from any thread; now if it was cancelled before.
+        """Call `stop` when the stream is cancelled, from any thread; now if it was already.
 
         It must be idempotent.
         """

@@ -14,7 +14,7 @@ _T_co = TypeVar("_T_co", covariant=True)
 
 
 class Reader(Iterator[_T_co]):
-    """One reader of a stream, sync or async, with its own cursor; `index` is its next chunk's index.
+    """One reader of a stream, sync or async, with its own cursor: `index`, of its next chunk.
 
     Without `start` the first reader begins at chunk 0, a later one at the oldest kept chunk. With
     `holds` the producer waits for it instead of dropping chunks; a reader for `consumer`, a stream,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class StreamStatistics(NamedTuple):
-    """Chunks and their approximate bytes so far, seconds, chunks per second, seconds to the first."""
+    """Chunks and approximate bytes so far, seconds, chunks per second, seconds to the first."""
 
     chunks: int
     bytes: int

@@ -15,8 +15,8 @@ import anyio.to_thread
 from starlette.types import Receive, Send
 
 from conduit_lab.core.errors import StreamLagged
-from conduit_lab.core.streams.holders import Trail
 from conduit_lab.core.streams.chunk import chunk_json, is_plain_chunk
+from conduit_lab.core.streams.holders import Trail
 from conduit_lab.core.streams.reader import Reader
 from conduit_lab.core.streams.wakeups import Waiter
 from conduit_lab.core.weight import weight

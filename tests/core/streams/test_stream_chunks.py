@@ -78,7 +78,7 @@ def test_png_of_an_array_that_is_not_contiguous() -> None:
     ],
 )
 def test_png_of_anything_else_is_refused(wrong: Any) -> None:
-    with pytest.raises(ValueError, match=r"a PNG image wants uint8"):
+    with pytest.raises(ValueError, match=r"png expects a uint8 image"):
         png(wrong)
 
 
@@ -106,7 +106,7 @@ def test_wav_of_floats_is_clipped() -> None:
     "wrong", [np.zeros(3, np.int32), np.zeros((1, 1, 1), np.int16), np.zeros(3, complex)]
 )
 def test_wav_of_anything_else_is_refused(wrong: Any) -> None:
-    with pytest.raises(ValueError, match="audio wants"):
+    with pytest.raises(ValueError, match="wav expects"):
         wav(wrong, 8000)
 
 
