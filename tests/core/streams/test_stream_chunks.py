@@ -123,7 +123,7 @@ def test_wav_of_anything_else_is_refused(wrong: Any) -> None:
         (b"text", "application/octet-stream"),
     ],
 )
-def test_bytes_are_told_by_their_beginning(data: bytes, kind: str) -> None:
+def test_bytes_are_recognized_by_their_signature(data: bytes, kind: str) -> None:
     expected = {"type": kind, "base64": base64.b64encode(data).decode()}
     assert (
         chunk_json(data) == chunk_json(bytearray(data)) == chunk_json(memoryview(data)) == expected
@@ -163,7 +163,7 @@ class Moment(datetime.datetime):
         (Moment(2024, 5, 1), "2024-05-01T00:00:00"),
     ],
 )
-def test_what_json_lacks_has_a_form(chunk: Any, form: Any) -> None:
+def test_values_that_json_lacks_have_a_form(chunk: Any, form: Any) -> None:
     assert chunk_json(chunk) == form
 
 
@@ -212,7 +212,7 @@ def test_a_frame_is_streamed_row_by_row() -> None:
     assert stream.result(WAIT) == [{"city": "Bern", "1": 2.5}, {"city": "Ulm", "1": 3.5}]
 
 
-def test_who_fell_behind_is_handed_what_is_kept() -> None:
+def test_a_lag_has_the_kept_chunks_as_snapshot() -> None:
     stream = Stream((str(n).zfill(1000) for n in range(100)), keep=20_000)
     stream.wait(WAIT)
     with pytest.raises(StreamLagged) as caught:

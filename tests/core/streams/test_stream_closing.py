@@ -78,7 +78,7 @@ def test_an_error_of_a_closing_generator_is_logged_with_the_streams_name(
     assert (stream.state, stream.error) == ("cancelled", None)
 
 
-def test_a_generator_that_goes_on_while_it_is_closed_is_logged(
+def test_a_generator_that_ignores_its_close_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     stream = Stream(stubborn(), name="mule")

@@ -34,7 +34,7 @@ def test_unread_stream_of_any_length_ends_and_keeps_a_bounded_log() -> None:
     assert 1 <= len(stream.kept) <= 50_000 // 1000
 
 
-def test_reader_that_fell_behind_is_told_once_and_goes_on() -> None:
+def test_reader_that_fell_behind_gets_one_error_and_continues() -> None:
     gate = Gate(
         *(str(n).zfill(1000) for n in range(5)),
         rest=tuple(str(n).zfill(1000) for n in range(5, 100)),
@@ -51,7 +51,7 @@ def test_reader_that_fell_behind_is_told_once_and_goes_on() -> None:
     assert rest == list(range(caught.value.resume_at, 100))
 
 
-def test_async_reader_that_fell_behind_is_told_once_and_goes_on() -> None:
+def test_async_reader_that_fell_behind_gets_one_error_and_continues() -> None:
     stream = Stream((str(n).zfill(1000) for n in range(100)), keep=20_000)
     stream.wait(WAIT)
 
@@ -65,7 +65,7 @@ def test_async_reader_that_fell_behind_is_told_once_and_goes_on() -> None:
     assert rest == list(range(100 - len(stream.kept), 100))
 
 
-def test_take_of_a_reader_that_fell_behind_is_told_once() -> None:
+def test_take_of_a_reader_that_fell_behind_raises_once() -> None:
     stream = Stream((str(n).zfill(1000) for n in range(100)), keep=20_000)
     stream.wait(WAIT)
     reader = stream.reader(7)
@@ -118,7 +118,7 @@ def test_slow_reader_does_not_hold_the_producer_up() -> None:
     assert list(reader) == list(range(1, 1000))
 
 
-def test_statistics_tell_the_course() -> None:
+def test_attributes_report_the_progress() -> None:
     gate = Gate("a", "b")
     stream = gate.stream()
     assert (stream.state, stream.count, stream.ended, stream.finished) == (

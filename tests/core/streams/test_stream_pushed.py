@@ -1,4 +1,4 @@
-"""Streams that are written from outside, and how their readers are woken."""
+"""Pushed streams, and the wakeups of their readers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def pushed(*chunks: Any) -> PushedStream[Any, Any]:
     return stream
 
 
-def test_it_gives_what_is_appended_until_it_is_finished() -> None:
+def test_readers_get_the_appended_chunks_until_the_finish() -> None:
     stream: PushedStream[str] = PushedStream()
     states = [stream.state]
     stream.start()
@@ -39,7 +39,7 @@ def test_it_gives_what_is_appended_until_it_is_finished() -> None:
     assert stream.state == "done"
 
 
-def test_its_result_is_what_it_was_finished_with() -> None:
+def test_its_result_is_the_value_of_the_finish() -> None:
     stream = pushed("a")
     stream.finish(7)
     assert stream.result() == 7
@@ -54,7 +54,7 @@ def test_its_error_arrives_at_a_reader() -> None:
         next(reader)
 
 
-def test_nothing_comes_after_the_end() -> None:
+def test_chunks_and_errors_after_the_end_are_dropped() -> None:
     stream = pushed("a")
     stream.finish()
     stream.append("b")
@@ -62,28 +62,28 @@ def test_nothing_comes_after_the_end() -> None:
     assert stream.result() == "a"
 
 
-def test_the_producer_is_told_of_a_cancel() -> None:
-    stream, told = pushed("a"), []
-    stream.on_cancel(lambda: told.append(stream.state))
+def test_on_cancel_is_called_after_the_cancellation() -> None:
+    stream, calls = pushed("a"), []
+    stream.on_cancel(lambda: calls.append(stream.state))
     stream.cancel()
-    assert told == ["cancelled"]
+    assert calls == ["cancelled"]
     with pytest.raises(StreamCancelled):
         stream.result()
 
 
-def test_the_producer_is_told_of_a_cancel_that_came_before_it_asked() -> None:
-    stream, told = pushed(), []
+def test_on_cancel_of_a_cancelled_stream_calls_at_once() -> None:
+    stream, calls = pushed(), []
     stream.cancel()
-    stream.on_cancel(lambda: told.append("stop"))
-    assert told == ["stop"]
+    stream.on_cancel(lambda: calls.append("stop"))
+    assert calls == ["stop"]
 
 
-def test_the_producer_is_not_told_of_a_cancel_after_the_end() -> None:
-    stream, told = pushed(), []
-    stream.on_cancel(lambda: told.append("stop"))
+def test_on_cancel_is_not_called_after_the_end() -> None:
+    stream, calls = pushed(), []
+    stream.on_cancel(lambda: calls.append("stop"))
     stream.finish()
     stream.cancel()
-    assert told == []
+    assert calls == []
 
 
 def test_one_made_in_another_streams_generator_is_cancelled_with_it() -> None:
@@ -121,7 +121,7 @@ def test_a_chunk_that_a_pause_follows_reaches_an_async_reader() -> None:
     assert asyncio.run(asyncio.wait_for(read(), WAIT)) == list("abcde")
 
 
-def test_the_producer_says_whether_chunks_come_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wakeups_know_a_fast_producer(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([10.0, 10.0005, 10.01])
     monkeypatch.setattr("conduit_lab.core.streams.pushed.monotonic", lambda: next(times))
     stream, fast = pushed(), []
@@ -134,7 +134,7 @@ def test_the_producer_says_whether_chunks_come_fast(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("fast", [False, True])
-def test_who_waits_for_what_comes_fast_looks_again_before_asking_to_be_woken(
+def test_a_waiter_of_a_fast_producer_checks_again_before_it_asks_for_a_wakeup(
     fast: bool, asynchronous: bool
 ) -> None:
     wakeups, asked = Wakeups(), []
