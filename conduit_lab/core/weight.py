@@ -27,13 +27,13 @@ def weight(value: Any) -> int:
     """
     if isinstance(value, _TEXTS):
         return len(value)
-    if (plain := plain_weight(value)) is not None:
+    if (plain := _plain_weight(value)) is not None:
         return plain
     nbytes = getattr(value, "nbytes", None)
     return _total(value) if nbytes is None else int(nbytes)
 
 
-def plain_weight(value: Any) -> int | None:
+def _plain_weight(value: Any) -> int | None:
     """Return the weight of a number, None or a small `dict` of plain values; None for all else."""
     kind = type(value)
     if kind is dict and len(value) <= _SAMPLE_ITEMS and PLAIN.issuperset(map(type, value.values())):

@@ -15,6 +15,7 @@ import pytest
 from conduit_lab.core import paths
 from conduit_lab.core.errors import StreamLagged
 from conduit_lab.core.streams.stream import Stream, chunk_text
+from conduit_lab.core.weight import weight
 from tests.core.streams.sources import (
     WAIT,
     Gate,
@@ -242,3 +243,33 @@ def test_stream_in_an_anyio_worker_thread() -> None:
         return await anyio.to_thread.run_sync(lambda: Stream(sync_source(1)).result(WAIT))
 
     assert asyncio.run(read()) == [1]
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"chunk": 1, "complete": False},
+        {"chunk": "é" * 500, "score": 0.5, "next": None},
+        {"chunk": 10**2000},
+        {str(n): "x" * 100 for n in range(64)},
+        {str(n): "x" * 100 for n in range(65)},
+        10**2000,
+        True,
+    ],
+    ids=["flags", "text", "large integer", "64 items", "65 items", "integer", "bool"],
+)
+def test_a_plain_chunk_weighs_what_weight_says(chunk: Any) -> None:
+    stream = Stream([chunk] * 10)
+    stream.wait(WAIT)
+    # without the garbage collector's header and the small constants of a dict
+    assert stream.statistics.bytes == pytest.approx(10 * weight(chunk), rel=0.2)
+
+
+def test_texts_among_other_chunks_are_dropped_with_their_own_weights() -> None:
+    chunks = [{"n": n} if n % 3 else str(n) * 400 for n in range(300)]
+    stream: Stream[Any] = Stream(chunks, keep=20_000)
+    stream.wait(WAIT)
+    kept = stream.kept
+    assert kept == chunks[-len(kept) :]
+    held = sum(64 + (len(c) if isinstance(c, str) else c.__sizeof__() + 28) for c in kept)
+    assert stream._log._held == held
