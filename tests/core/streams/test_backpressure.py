@@ -368,3 +368,30 @@ def test_the_last_reader_cancels_before_it_releases_the_chunks(
         first.leave()
         last.leave()
     assert states == ["running", "cancelled"]
+
+
+def test_a_generator_that_reads_its_own_stream_does_not_hold_itself() -> None:
+    made: list[Stream[str]] = []
+    ready = threading.Event()
+
+    def own() -> Iterator[str]:
+        assert ready.wait(WAIT)
+        reader = made[0].reader()
+        yield from chunks()
+        reader.close()
+
+    made.append(Stream(own(), keep=KEEP))
+    ready.set()
+    made[0].wait(WAIT)
+    assert (made[0].state, made[0].count) == ("done", COUNT)
+
+
+@kinds
+def test_cancelling_wakes_a_held_producer(make: Make) -> None:
+    stream = awaited(make())
+    reader = stream.hold()
+    until(lambda: stream._pressure.room is not None and stream._pressure.room.waiters)
+    stream.cancel()
+    assert stream._pressure.room is not None
+    assert not stream._pressure.room.waiters
+    reader.close()

@@ -218,3 +218,22 @@ def test_a_lag_has_the_kept_chunks_as_snapshot() -> None:
     with pytest.raises(StreamLagged) as caught:
         next(stream.reader(0))
     assert caught.value.snapshot == stream.kept
+
+
+def test_an_older_image_is_not_the_newest() -> None:
+    picture = np.zeros((2, 2), np.uint8)
+    recent: Stream[Any] = Stream([picture, *range(99)])
+    old: Stream[Any] = Stream([picture, *range(100)])
+    for stream in (recent, old):
+        stream.wait(WAIT)
+    assert recent.newest_image() is not None
+    assert recent.newest_image(1) is None
+    assert old.newest_image() is None
+
+
+def test_an_image_above_a_megabyte_is_not_shown() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1100, 1000), np.uint8)
+    stream: Stream[Any] = Stream([noise[:900], noise])
+    stream.wait(WAIT)
+    assert stream.newest_image() is None
+    assert len(png(noise[:900])) < 2**20 < len(png(noise))

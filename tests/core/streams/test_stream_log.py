@@ -14,6 +14,7 @@ import pytest
 
 from conduit_lab.core import paths
 from conduit_lab.core.errors import StreamLagged
+from conduit_lab.core.streams.log import Log
 from conduit_lab.core.streams.stream import Stream, chunk_text
 from conduit_lab.core.weight import weight
 from tests.core.streams.sources import (
@@ -273,3 +274,13 @@ def test_texts_among_other_chunks_are_dropped_with_their_own_weights() -> None:
     assert kept == chunks[-len(kept) :]
     held = sum(64 + (len(c) if isinstance(c, str) else c.__sizeof__() + 28) for c in kept)
     assert stream._log._held == held
+
+
+def test_a_trim_drops_the_oldest_quarter_and_a_trail_spans_half() -> None:
+    log: Log[str] = Log(10_000)
+    while not log.append("x" * 36):  # 100 bytes each
+        pass
+    assert log.count == 101
+    assert (log.half_from(0), log.half_from(80)) == (50, 101)
+    log.drop(log.surplus)
+    assert (log.window[0], len(log.window[1])) == (26, 75)

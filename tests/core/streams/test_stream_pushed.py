@@ -78,10 +78,14 @@ def test_on_cancel_of_a_cancelled_stream_calls_at_once() -> None:
     assert calls == ["stop"]
 
 
-def test_on_cancel_is_not_called_after_the_end() -> None:
+@pytest.mark.parametrize("fails", [False, True])
+def test_on_cancel_is_not_called_after_the_end(fails: bool) -> None:
     stream, calls = pushed(), []
     stream.on_cancel(lambda: calls.append("stop"))
-    stream.finish()
+    if fails:
+        stream.fail(ValueError("of glass"))
+    else:
+        stream.finish()
     stream.cancel()
     assert calls == []
 
