@@ -395,3 +395,13 @@ def test_cancelling_wakes_a_held_producer(make: Make) -> None:
     assert stream._pressure.room is not None
     assert not stream._pressure.room.waiters
     reader.close()
+
+
+@kinds
+def test_the_end_of_the_wait_for_a_first_reader_wakes_the_producer(make: Make) -> None:
+    stream = awaited(make())
+    until(lambda: stream._pressure.room is not None and stream._pressure.room.waiters)
+    stream._pressure.claim()
+    assert stream._pressure.room is not None
+    assert not stream._pressure.room.waiters
+    stream.wait(WAIT)
