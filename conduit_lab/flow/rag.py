@@ -140,13 +140,13 @@ class Rag(Stage, Viewed):
             """Answer one question."""
 
     def run(self, value: Any) -> RagAnswer:
-        """RagAnswer one question, given as text; raises `InputError` for what is no question."""
+        """Answer one question; raises `InputError` for anything but a text that asks."""
         question = _question(value)
         sources = self._sources(question)
         response = self._response(question, sources).lstrip()  # many begin with a space
         return {"response": response, "sources": sources}
 
-    def stream(self, question: str, /) -> Stream[dict[str, Any]]:
+    def stream(self, question: str, /) -> Stream[dict[str, Any], RagAnswer]:
         """Return a stream of `{"chunk": text, "complete": False}`; its result is the answer.
 
         It starts at once. The first chunk has no text and the `sources`; the last one, `complete`,
@@ -179,8 +179,7 @@ class Rag(Stage, Viewed):
         """Answer from an event loop; cancelling the caller ends the generation too."""
         stream = self.stream(value)
         try:
-            answer: RagAnswer = await stream
-            return answer
+            return await stream
         finally:
             stream.cancel()
 

@@ -39,7 +39,7 @@ class Sequential(Stage):
             value = await stage.ahand_on(value, following)
         return await self.stages[-1].acall(value) if self.stages else value
 
-    def stream(self, value: Any, /) -> Stream[Any]:
+    def stream(self, value: Any, /) -> Stream[Any, Any]:
         """Run all stages but the last, and return the stream of the last."""
         for stage, following in pairwise(self.stages):
             value = stage.hand_on(value, following)

@@ -134,15 +134,20 @@ class Endpoint(Stage, Generic[P, R]):
 
     async def arun(self, value: Any) -> Any:
         """Await an `async def` endpoint; run any other one on a worker thread."""
-        return await self(value) if self.is_async else await super().arun(value)  # type: ignore
+        call: Any = self
+        return await call(value) if self.is_async else await super().arun(value)
 
     def acall(self, value: Any) -> Any:
         """Run the endpoint on one value from an event loop; it records its own span."""
         return self.arun(value)
 
-    def stream(self, value: Any, /) -> Stream[Any]:
+    def stream(self, value: Any, /) -> Stream[Any, Any]:
         """Return the stream of a stream endpoint for one value."""
-        return cast("Stream[Any]", self(value)) if self.shape == "stream" else super().stream(value)  # type: ignore
+        if self.shape != "stream":
+            return super().stream(value)
+        call: Any = self
+        stream: Stream[Any, Any] = call(value)
+        return stream
 
     def invoke(self, call: Call) -> Any:
         """Run the bound call under the app's root, with a span that `call.span` keeps."""
@@ -190,7 +195,7 @@ def _value_of_body(value: Any) -> Any:
     return value
 
 
-def _stream(result: Any, name: str) -> Stream[Any]:
+def _stream(result: Any, name: str) -> Stream[Any, Any]:
     return result if isinstance(result, Stream) else Stream(_chunks(result), name=name)
 
 

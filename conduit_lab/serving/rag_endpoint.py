@@ -18,7 +18,7 @@ class RagEndpoint(Endpoint[[str], R], Generic[R]):
     """
 
     whole: RagEndpoint[RagAnswer]
-    stream: RagEndpoint[Stream[dict[str, Any]]]
+    stream: RagEndpoint[Stream[dict[str, Any], RagAnswer]]
 
     def __init__(self, rag: Rag, at: str, shape: Shape, app: EndpointHost) -> None:
         def ask(question: str) -> str:
@@ -28,7 +28,7 @@ class RagEndpoint(Endpoint[[str], R], Generic[R]):
         ask.__doc__ = f"Answer a question from {rag.store.name}" + (
             ", as events." if shape == "stream" else "."
         )
-        answer = Stream[dict[str, Any]] if shape == "stream" else RagAnswer
+        answer = Stream[dict[str, Any], RagAnswer] if shape == "stream" else RagAnswer
         ask.__annotations__ = {"question": str, "return": answer}
         path = f"{at.rstrip('/')}/stream" if shape == "stream" else at
         super().__init__(ask, path, "POST", shape, app, then=rag)
@@ -39,7 +39,7 @@ class RagEndpoint(Endpoint[[str], R], Generic[R]):
     def pair(rag: Rag, at: str, app: EndpointHost) -> RagEndpoint[RagAnswer]:
         """Return the endpoint that answers as a whole; its `stream` is the other."""
         whole: RagEndpoint[RagAnswer] = RagEndpoint(rag, at, "value", app)
-        stream: RagEndpoint[Stream[dict[str, Any]]] = RagEndpoint(rag, at, "stream", app)
+        stream: RagEndpoint[Stream[dict[str, Any], RagAnswer]] = RagEndpoint(rag, at, "stream", app)
         whole.whole = stream.whole = whole
         whole.stream = stream.stream = stream
         return whole

@@ -23,8 +23,8 @@ from conduit_lab.models.folder_model import FolderModel
 from conduit_lab.models.generation.constraint import Constraint, GrammarCompiler
 from conduit_lab.models.generation.decoder_folder import DecoderFolder
 from conduit_lab.models.generation.detokenizer import IncrementalDetokenizer, TokenBytes
-from conduit_lab.models.generation.prompts import GenerationPrompt, PromptEncoder, Truncate
 from conduit_lab.models.generation.generation_request import GenerationRequest
+from conduit_lab.models.generation.prompts import GenerationPrompt, PromptEncoder, Truncate
 from conduit_lab.models.generation.result import Generation, TokenStream
 from conduit_lab.models.generation.sampling_options import SamplingKeywords, SamplingOptions
 from conduit_lab.models.generation.scheduler import Scheduler
@@ -330,7 +330,7 @@ def _record(opened: _Opened, made: Generation) -> None:
         recorder.annotate(usage=made.usage, tokens=made.usage.generated)
 
 
-def _record_end(span: Span, opened: _Opened, stream: Stream[Any]) -> None:
+def _record_end(span: Span, opened: _Opened, stream: Stream[Any, Any]) -> None:
     """Record the end of a stream, on the thread that ended it, in the span that follows it."""
     shared = opened.shared
     if shared.note and shared.state == "cpu":

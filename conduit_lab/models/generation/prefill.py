@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from conduit_lab.core.spec import Array
-from conduit_lab.models.generation.prefix_cache import MIN_PREFIX_TOKENS, PrefixCache
 from conduit_lab.models.generation.generation_request import GenerationRequest
+from conduit_lab.models.generation.prefix_cache import MIN_PREFIX_TOKENS, PrefixCache
 from conduit_lab.runtime.decoding.decoder import Decoder
 
 # Prompt tokens per run between two decode steps. A prompt is always cut at its multiples, so that

@@ -130,7 +130,7 @@ class Generation(str, Viewed):
         return self._view().bundle(str(self))  # the text itself, without the quotes of its repr
 
 
-class TokenStream(PushedStream[Token]):
+class TokenStream(PushedStream[Token, Generation]):
     """A stream that the scheduler's thread appends to directly; its result is the `Generation`."""
 
     def __init__(self, name: str, begin: Callable[[TokenStream], Callable[[], object]]) -> None:

@@ -11,13 +11,13 @@ from weakref import WeakSet
 
 from conduit_lab.core.errors import Overloaded
 from conduit_lab.core.forking import in_forked_child
+from conduit_lab.models.generation.generation_request import GenerationRequest
 from conduit_lab.models.generation.prefill import (
     PREFILL_CHUNK_TOKENS,
     max_run_tokens,
     plan_prefill,
 )
 from conduit_lab.models.generation.prefix_cache import PrefixCache
-from conduit_lab.models.generation.generation_request import GenerationRequest
 from conduit_lab.models.generation.sequence_batch import SequenceBatch
 from conduit_lab.runtime.decoding.decoder import Decoder
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from conduit_lab.core.errors import ModelRunError
 from conduit_lab.core.spec import FloatArray
+from conduit_lab.models.generation.generation_request import GenerationRequest
 from conduit_lab.models.generation.prefill import PREFILL_CHUNK_TOKENS, PrefillGroup
 from conduit_lab.models.generation.prefix_cache import PrefixCache
-from conduit_lab.models.generation.generation_request import GenerationRequest
 from conduit_lab.models.generation.sampling import Sampler
 from conduit_lab.runtime.decoding.decoder import Decoder
 

@@ -15,8 +15,8 @@ import anyio.to_thread
 from starlette.types import Receive, Send
 
 from conduit_lab.core.errors import StreamLagged
-from conduit_lab.core.streams.backpressure import Trail
-from conduit_lab.core.streams.chunk import chunk_json, is_plain
+from conduit_lab.core.streams.chunk import chunk_json, is_plain_chunk
+from conduit_lab.core.streams.holders import Trail
 from conduit_lab.core.streams.reader import Reader
 from conduit_lab.core.streams.wakeups import Waiter
 from conduit_lab.core.weight import weight
@@ -178,7 +178,7 @@ class _Client:
                 await self._write(self._last(), last=True)
                 return
             else:
-                await self.waiter.wait(self._ready, stream._bells)
+                await self.waiter.wait(self._ready, stream._wakeups)
                 if self.quiet:
                     # without an empty line: some clients take one for an event once they have seen
                     # an id
@@ -189,7 +189,7 @@ class _Client:
 
     async def _encoded(self, chunks: list[Any], index: int) -> tuple[bytes, bool]:
         """Return the events of `chunks`, and whether all have a form."""
-        if not all(map(is_plain, chunks)) and max(map(weight, chunks)) > _HEAVY:
+        if not all(map(is_plain_chunk, chunks)) and max(map(weight, chunks)) > _HEAVY:
             return await anyio.to_thread.run_sync(self._encode, chunks, index)
         return self._encode(chunks, index)
 

@@ -6,7 +6,7 @@ import threading
 from time import monotonic
 from typing import Any
 
-from conduit_lab.core.streams.backpressure import Bookmark
+from conduit_lab.core.streams.holders import Bookmark
 from conduit_lab.core.streams.loop import package_loop
 from conduit_lab.core.streams.reader import Reader
 from conduit_lab.core.streams.stream import Stream

@@ -16,9 +16,9 @@ import pytest
 from conduit_lab.core.errors import InputError, ModelInputError, ModelRunError, Overloaded
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.trace import described
+from conduit_lab.models.generation.generation_request import GenerationRequest
 from conduit_lab.models.generation.generator import Generator
 from conduit_lab.models.generation.prompts import Truncate
-from conduit_lab.models.generation.generation_request import GenerationRequest
 from conduit_lab.models.generation.sampling_options import SamplingOptions
 from tests.models.generation.writers import DECODERS, NAMES, copy, golden
 
