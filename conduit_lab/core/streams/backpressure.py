@@ -7,13 +7,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Protocol
 from weakref import ReferenceType, ref
 
 from conduit_lab.core.streams.log import Log
 from conduit_lab.core.streams.wakeups import Wakeups, block_until, wait_until
 
+_GIVE_WAY_SECONDS = 0.001
+_GIVE_WAY_CHECKS = 100  # per trim of the log
 POLL_SECONDS = 0.2  # between two checks of a held task, as `block_until` does on a thread
 
 _patience: ContextVar[float] = ContextVar("conduit_lab_patience", default=0.0)
@@ -37,6 +39,10 @@ class Holder(Protocol):
 
     index: int
     trails: bool
+
+    @property
+    def starved(self) -> bool:
+        """Whether its thread waits for a chunk, or was not scheduled since one came."""
 
     @property
     def holds(self) -> bool:
@@ -73,12 +79,17 @@ class Backpressure:
     def make_room(self, ended: Callable[[], bool]) -> None:
         """Drop the oldest chunks once the holders have read them; on the producer's thread.
 
-        A stream that has `ended` waits no longer.
+        A stream that has `ended` waits no longer. A starved reader gets a moment to run: it is not
+        slow, and a busy machine schedules it later than a fast producer fills the log.
         """
         index, free = self._awaited(ended)
         if not free():
             self.room = self.room or Wakeups()
             block_until(self.room, free)
+        for _ in range(_GIVE_WAY_CHECKS):
+            if not self._starving(index):
+                break
+            sleep(_GIVE_WAY_SECONDS)
         self._log.drop(index)
 
     async def make_room_async(self, ended: Callable[[], bool]) -> None:
@@ -89,7 +100,14 @@ class Backpressure:
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
                     await wait_until(free, self.room)
+        for _ in range(_GIVE_WAY_CHECKS):
+            if not self._starving(index):
+                break
+            await asyncio.sleep(_GIVE_WAY_SECONDS)
         self._log.drop(index)
+
+    def _starving(self, index: int) -> bool:
+        return any(each.starved and each.index < index for each in self._present())
 
     def claim(self) -> None:
         """Stop waiting for a first reader."""

@@ -15,6 +15,7 @@ class Bookmark:
 
     holds = True
     trails = False
+    starved = False
 
     def __init__(self, stream: Channel[Any]) -> None:
         self.index = stream._log.window[0]
@@ -28,6 +29,7 @@ class Trail:
     """
 
     trails = True
+    starved = False
 
     def __init__(self, stream: Channel[Any], index: int) -> None:
         self.index = index

@@ -36,13 +36,13 @@ class Reader(Iterator[_T_co]):
         self.index = start or 0
         if start is None and pressure.was_read:
             self.index = stream._log.window[0]
+        self.starved = False
         self._log = stream._log
         self._open = True
         self._holds = holds
         self._consumer = None if consumer is None else ref(consumer)
         stream.readers += 1
-        if holds or consumer is not None:
-            pressure.add(self)
+        pressure.add(self)
         pressure.was_read = True
         pressure.claim()
 
@@ -114,7 +114,11 @@ class Reader(Iterator[_T_co]):
                 self.index += 1
                 return chunk
             self.stream._pressure.wake()
-            self.stream._block(self.ready)
+            self.starved = True
+            try:
+                self.stream._block(self.ready)
+            finally:
+                self.starved = False
 
     def __aiter__(self) -> Reader[_T_co]:
         return self
