@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conduit_lab.export.statements import Sources
+from conduit_lab.export.statements import Statements
 from tests.export.conftest import weights
 from tests.export.session import Session, answers, loaded
 from tests.runtime import graphs
@@ -338,7 +338,7 @@ def test_any_name_of_an_app_gives_source_that_runs(tmp_path: Path, name: str) ->
     names: dict[str, object] = {"__name__": "cells", "lab": (app := App(name, root=tmp_path))}
     cell = "@lab.get('/a')\ndef a():\n    return 1\n"
     exec(cell, names)
-    source = app_source(app, Closure(app, tmp_path, [cell]))
+    source = app_source(app, Closure(app, [cell]))
     made: dict[str, object] = {"__file__": str(tmp_path / "app.py"), "__name__": "exported"}
     exec(compile(source.encode("utf-8"), "app.py", "exec"), made)
     assert made["app"].name == name  # type: ignore[attr-defined]
@@ -348,4 +348,4 @@ def test_any_name_of_an_app_gives_source_that_runs(tmp_path: Path, name: str) ->
 @given(cell=st.text(max_size=60))
 @settings(max_examples=100, deadline=None)
 def test_any_text_of_a_cell_can_be_read(cell: str) -> None:
-    Sources([cell, "K = 1"])
+    Statements([cell, "K = 1"])

@@ -163,7 +163,10 @@ def test_both_endpoints_want_a_call(session: Session) -> None:
             "Rag(handbook, writer, mode='lexical', api_key='0123456789')",
             "api_key= of 'rag' looks like a secret",
         ),
-        ("Rag(handbook, writer, mode='lexical', end=object())", "end= of 'rag' is a object"),
+        (
+            "Rag(handbook, writer, mode='lexical', end=object())",
+            "end= of 'rag' expected numbers and text, got object",
+        ),
     ],
 )
 def test_what_has_no_source_is_refused(session: Session, made: str, told: str) -> None:

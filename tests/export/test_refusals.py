@@ -26,7 +26,10 @@ def refused(session: Session) -> str:
 
 def test_a_deleted_variable_is_named_with_its_chain(session: Session) -> None:
     session.run("K = 3\ndef helper(n):\n    return K * n", ENDPOINT, "a(2)", "del K")
-    assert refused(session) == "K is not defined in this session (needed by POST /a → a → helper)"
+    assert refused(session) == (
+        "K is not defined in this session (needed by POST /a → a → helper): "
+        "run the cell that defines it"
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,7 +63,7 @@ def test_what_has_no_form_is_refused(session: Session, setup: str, words: str) -
 def test_a_function_that_no_cell_defines_is_refused(session: Session) -> None:
     session.run("def helper(n):\n    return n", ENDPOINT, "a(2)")
     session.cells[0] = "def helper(n):\n    return n + 1"
-    assert "the live helper is not what any statement of this session defines" in refused(session)
+    assert "the live helper differs from every definition in this session" in refused(session)
 
 
 def test_every_endpoint_needs_a_call(session: Session) -> None:
