@@ -74,10 +74,13 @@ class Assets:
         return new
 
     def add_value(self, name: str, suffix: str, write: Callable[[Path], object]) -> str:
-        """Reserve `data/<name><suffix>`, which `write` makes later, and return its place."""
+        """Reserve `data/<name><suffix>`, which `write` makes later, and return its place.
+
+        A file of the project keeps that place, also one that is copied later.
+        """
         place = PurePath("data", name + suffix)
         numbers = count(1)
-        while place in self._copies or place in self._writers:
+        while place in self._writers or (self.root / place).exists():
             place = PurePath("data", str(next(numbers)), name + suffix)
         self._writers[place] = write
         return place.as_posix()

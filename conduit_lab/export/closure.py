@@ -104,15 +104,13 @@ class Closure:
             )
 
     def _first_name(self, name: str, value: Any, form: Form) -> str:
-        """Return the name that makes the object: its own if it has one, else the first needed."""
+        """Return the name that makes the object; the others are set to it."""
         if value is self._app:
             return self.app_name
         if not form.aliased:
             return name
-        own = getattr(value, "__name__", None)
-        if isinstance(own, str) and self._namespace.names.get(own) is value:
-            return own
-        return self._first_names.setdefault(id(value), name)
+        first = form.first_name(name, value, self._namespace)
+        return self._first_names.setdefault(id(value), first)
 
     def _add_alias(self, name: str, first: str, chain: Chain) -> None:
         """Set a second name of an object; at the end where the object is still in the making."""

@@ -38,6 +38,17 @@ class Namespace:
         """Return the first name that holds this very object, or None."""
         return next(iter(self.names_of(value)), None)
 
+    def origin(self, name: str) -> str:
+        """Return the name that an object had first: for `b = a`, the origin of `a`."""
+        value, seen = self.names[name], {name}
+        while True:
+            statement = self.statements.newest(name)
+            other = getattr(statement.assigned, "id", None) if statement is not None else None
+            if other in seen or other not in self.names or self.names[other] is not value:
+                return name
+            name = str(other)
+            seen.add(name)
+
     def is_builtin(self, name: str) -> bool:
         """Return whether `name` means Python's builtin.
 

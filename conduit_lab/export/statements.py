@@ -60,6 +60,11 @@ class Statement:
         targets = self.node.targets if isinstance(self.node, ast.Assign) else [self.node.target]
         return [ast.unparse(target) for target in targets] == [name]
 
+    def builds_on(self, name: str) -> bool:
+        """Return whether it assigns an expression that uses the value `name` had before."""
+        nodes = [] if self.assigned is None else ast.walk(self.assigned)
+        return any(isinstance(node, ast.Name) and node.id == name for node in nodes)
+
     def gives(self, name: str, expression: str) -> bool:
         """Return whether it assigns this expression to `name`, however it is written."""
         same = ast.parse(expression, mode="eval").body

@@ -23,6 +23,13 @@ class EndpointForm(Form):
         """Return the function's own name."""
         return (value.name,)
 
+    def first_name(self, name: str, value: Any, namespace: Namespace) -> str:
+        """Return the function's own name, which its `def` binds, where that still holds it."""
+        own = str(value.name)
+        return (
+            own if namespace.names.get(own) is value else super().first_name(name, value, namespace)
+        )
+
     def is_imported(self, name: str, value: Any, namespace: Namespace) -> bool:
         """Return False: an app's endpoints are written into its own file."""
         return False

@@ -34,6 +34,10 @@ class Form:
         """Return the names that the statement binds."""
         return (name,)
 
+    def first_name(self, name: str, value: Any, namespace: Namespace) -> str:
+        """Return which of the object's names the statement binds, where `name` is one of them."""
+        return namespace.origin(name)
+
     def is_imported(self, name: str, value: Any, namespace: Namespace) -> bool:
         """Return whether the object came by an import, and is imported again."""
         statement = namespace.statements.newest(name)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from conduit_lab.export.forms.form import Draft
+from conduit_lab.export.forms.module import is_of_module
 from conduit_lab.export.forms.value import ExpressionForm
 from conduit_lab.export.namespace import Namespace
 
@@ -15,9 +15,7 @@ class MethodForm(ExpressionForm):
 
     def is_imported(self, name: str, value: Any, namespace: Namespace) -> bool:
         """Return whether it came by an import, or is a module's, such as `random.randint`."""
-        module = sys.modules.get(value.__module__)
-        of_module = getattr(module, value.__name__, None) is value
-        return of_module or super().is_imported(name, value, namespace)
+        return is_of_module(value) or super().is_imported(name, value, namespace)
 
     def expression(self, value: Any, draft: Draft) -> str | None:
         """Return the attribute of the object that the method is bound to."""

@@ -36,6 +36,12 @@ class ModuleForm(Form):
         return ""
 
 
+def is_of_module(value: Any) -> bool:
+    """Return whether the object's module offers it under its name."""
+    module = sys.modules.get(str(getattr(value, "__module__", "")))
+    return getattr(module, str(getattr(value, "__name__", "")), None) is value
+
+
 def _written(name: str, value: Any, namespace: Namespace) -> list[_Import]:
     """Return the session's import of the live object; several only for submodules of a package."""
     known: list[_Import] = [
@@ -61,8 +67,8 @@ def _made(name: str, value: Any, draft: Draft) -> tuple[str, str]:
         module, line = value.__name__, f"import {value.__name__}"
         own = module
     else:
-        module, own = str(value.__module__), str(getattr(value, "__name__", ""))
-        if getattr(sys.modules.get(module), own, None) is not value:
+        module, own = (str(getattr(value, key, "")) for key in ("__module__", "__name__"))
+        if not is_of_module(value):
             raise draft.refusal(
                 f"{name} has no known import", f"import it by name: from … import {name}"
             )

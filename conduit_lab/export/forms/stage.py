@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import Any
 
 from conduit_lab.core.stage import Function, Stage
@@ -60,6 +61,7 @@ class StageForm(ExpressionForm):
         def find(child: Any) -> str:
             found = _unnamed_function(child, draft) or draft.find(child)
             if found is None:
+                _check_current(child, draft)
                 raise _NoForm
             return found
 
@@ -70,6 +72,19 @@ class StageForm(ExpressionForm):
         if value.name != _default_name(value):
             arguments.append(f"name={quoted(value.name)}")
         return f"{draft.library(type(value))}({', '.join(arguments)})"
+
+
+def _check_current(child: Any, draft: Draft) -> None:
+    """Refuse an earlier version of a function: the user's statement would take the newer one."""
+    function = getattr(child, "function", child)
+    names = draft.namespace.names
+    if not isinstance(function, FunctionType) or function.__globals__ is not names:
+        return
+    name = function.__name__
+    if name in names and function.__closure__ is None:
+        raise draft.refusal(
+            f"{draft.name} holds an earlier {name}", f"run the cell that makes {draft.name} again"
+        )
 
 
 def _unnamed_function(child: Any, draft: Draft) -> str | None:

@@ -55,7 +55,7 @@ class ContainerForm(ObjectForm):
         if not is_literal(value):
             return super().statement(value, draft)
         if draft.own is not None and _still_gives(draft.own, draft.name, value):
-            return draft.own.text
+            return draft.repeat(draft.own)
         text = repr(value)
         if len(text) <= MAX_INLINE_CHARACTERS:
             return f"{draft.name} = {text}  # snapshot of its value at the export"
@@ -93,8 +93,12 @@ def check_secret(name: str, value: Any, draft: Draft) -> None:
 def repeat_assignment(value: Any, draft: Draft) -> str:
     """Return the statement that made a live object, to be run again in the export."""
     statement = draft.own
-    made = None if statement is None else statement.assigned
-    if statement is None or made is None or _awaits(statement.node):
+    if (
+        statement is None
+        or statement.assigned is None
+        or statement.builds_on(draft.name)
+        or _awaits(statement.node)
+    ):
         raise draft.refusal(
             f"a live {type(value).__name__} has no file form",
             f"make {draft.name} in one statement of its own, or inside the function that uses it",
