@@ -61,6 +61,13 @@ def close_stores(names: dict[str, Any]) -> None:
             value.close()
 
 
+def same(session: Session) -> str:
+    """Export, send the export the session's requests, and return its source."""
+    export = session.export()
+    assert answers(export.folder) == [None] * len(session.lab.examples)
+    return (export.folder / "app.py").read_text("utf-8")
+
+
 @contextmanager
 def loaded(folder: Path) -> Iterator[dict[str, Any]]:
     """Run the `app.py` of an export in this process, and yield its names."""
