@@ -103,7 +103,7 @@ def _module_source(names: dict[str, Any]) -> str:
     module = sys.modules.get(str(names.get("__name__")))
     try:
         return inspect.getsource(module) if module is not None else ""
-    except OSError as error:
+    except (OSError, TypeError) as error:  # typed in, or no file at all
         raise ExportError(
             "this session has no source: run it from a notebook or a file, or pass statements="
         ) from error

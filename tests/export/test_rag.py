@@ -1,4 +1,4 @@
-"""A Rag in an export: made again of its named parts, and proved."""
+"""A Rag in an export: made of its named parts and its settings, and proved."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_rag_with_a_name_keeps_it(session: Session) -> None:
     )
 
 
-def test_what_was_changed_since_is_what_is_written(session: Session) -> None:
+def test_settings_that_were_changed_are_the_live_ones(session: Session) -> None:
     source = exported(
         session,
         ECHO,
@@ -137,7 +137,7 @@ def test_the_export_of_an_app_that_serves_a_rag_alone_is_proved(session: Session
     session.names["writer"].unload()
 
 
-def test_both_endpoints_want_a_call(session: Session) -> None:
+def test_both_endpoints_need_a_call(session: Session) -> None:
     session.run(
         IMPORTS, STORE, ECHO, "ask = lab.rag('/rag/query', Rag(handbook, writer, mode='lexical'))"
     )
@@ -149,7 +149,7 @@ def test_both_endpoints_want_a_call(session: Session) -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "told"),
+    ("made", "message"),
     [
         (
             "Rag(handbook, Echo(), mode='lexical')",
@@ -169,8 +169,47 @@ def test_both_endpoints_want_a_call(session: Session) -> None:
         ),
     ],
 )
-def test_what_has_no_source_is_refused(session: Session, made: str, told: str) -> None:
+def test_a_part_without_source_is_refused(session: Session, made: str, message: str) -> None:
     cells = ECHO.replace("query, context", "query, context, **options")
     session.run(IMPORTS, STORE, cells, f"ask = lab.rag('/rag/query', {made})", TRIED)
-    with pytest.raises(ExportError, match=told):
+    with pytest.raises(ExportError, match=message):
         session.export()
+
+
+def test_every_name_of_a_served_rag_is_kept(session: Session) -> None:
+    source = exported(
+        session,
+        ECHO,
+        "ask = lab.rag('/rag/query', Rag(handbook, writer, mode='lexical'))\nagain = ask",
+        "@lab.post('/both')\ndef both(q: str):\n    return [again(q), ask is again]",
+        TRIED,
+        "both('kettle')",
+    )
+    assert "ask = again = lab.rag(" in source
+    assert source.count("lab.rag(") == 1
+
+
+def test_a_subclass_of_rag_keeps_the_users_statement(session: Session) -> None:
+    source = exported(
+        session,
+        ECHO,
+        "class Loud(Rag):\n    def run(self, value):\n"
+        "        return {**super().run(value), 'loud': True}",
+        "help = Loud(handbook, writer, mode='lexical')",
+        "@lab.post('/help')\ndef asked(q: str):\n    return help(q)",
+        "asked('kettle')",
+    )
+    assert "help = Loud(handbook, writer, mode='lexical')" in source
+    assert session.lab.examples[-1].answer["loud"] is True
+
+
+def test_a_generator_without_a_name_is_loaded_inside_the_call(session: Session) -> None:
+    shutil.copytree(WRITER, session.root / "models" / "writer")
+    session.run(IMPORTS, STORE)
+    made = "Rag(handbook, lab.load_model('models/writer'), mode='lexical', max_tokens=3)"
+    session.run(f"ask = lab.rag('/rag/query', {made})", TRIED)
+    source = session.source()
+    assert 'Rag(handbook, lab.load_model("models/writer"), mode="lexical", max_tokens=3)' in source
+    for model in session.lab.models:
+        if isinstance(model, Generator):
+            model.unload()

@@ -1,8 +1,6 @@
-"""What cannot be exported is refused, with the chain of names that needs it, and nothing is lost."""
+"""Refusals: each names the object and its chain, and leaves an older export whole."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
@@ -53,7 +51,7 @@ def test_a_deleted_variable_is_named_with_its_chain(session: Session) -> None:
         ),
     ],
 )
-def test_what_has_no_form_is_refused(session: Session, setup: str, words: str) -> None:
+def test_an_object_without_a_form_is_refused(session: Session, setup: str, words: str) -> None:
     session.run(setup, ENDPOINT, "a(2)")
     message = refused(session)
     assert words in message
@@ -76,7 +74,7 @@ def test_an_app_without_endpoints_is_nothing_to_export(session: Session) -> None
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
-def test_what_is_not_an_export_is_never_replaced(session: Session, kind: str) -> None:
+def test_a_folder_that_is_no_export_is_never_replaced(session: Session, kind: str) -> None:
     session.run("def helper(n):\n    return n", ENDPOINT, "a(2)")
     out = session.root / "out"
     letter = out / "letter.txt" if kind == "folder" else out
@@ -98,10 +96,37 @@ def test_a_failed_export_leaves_the_older_one_whole(session: Session) -> None:
     } == before
 
 
-def test_a_model_outside_the_root_is_refused_where_the_source_names_it(
-    session: Session, tmp_path: Path
+@pytest.mark.parametrize(
+    ("setup", "message"),
+    [
+        ("def helper(n):\n    return gone + n", "gone is not defined in this session (needed by POST /a → a → helper): run the cell that defines it"),
+        ("def low(n):\n    return gone\ndef mid(n):\n    return low(n)\ndef helper(n):\n    return mid(n)", "gone is not defined in this session (needed by POST /a → a → helper → mid → low): run the cell that defines it"),
+        ("class Box:\n    x = [gone for _ in ()]\ndef helper(n):\n    return Box().x", "gone is not defined in this session (needed by POST /a → a → helper → Box): run the cell that defines it"),
+        ("def deco(f):\n    gone if 0 else 1\n    return f\n@deco\ndef helper(n):\n    return n", "gone is not defined in this session (needed by POST /a → a → helper → deco): run the cell that defines it"),
+        ("from functools import partial\ndef low(k, n):\n    return gone\nhelper = partial(low, 1)", "gone is not defined in this session (needed by POST /a → a → helper → low): run the cell that defines it"),
+        ("from conduit_lab import Sequential\ndef low(n):\n    return gone\nhelper = Sequential(low)", "gone is not defined in this session (needed by POST /a → a → helper → low): run the cell that defines it"),
+        ("def low(n):\n    return gone\nagain = low\ndef helper(n):\n    return again(n)", "gone is not defined in this session (needed by POST /a → a → helper → low): run the cell that defines it"),
+        ("HERE = [1]\ndef helper(n):\n    return HERE", "HERE is a name of the exported app.py itself (needed by POST /a → a → helper): rename it"),
+        ("Path = 'x'\ndef helper(n):\n    return Path", "Path is a name of the exported app.py itself (needed by POST /a → a → helper): rename it"),
+        ("App = 'x'\ndef helper(n):\n    return App", "App is a name of the exported app.py itself (needed by POST /a → a → helper): rename it"),
+        ("app = 'kettles'\ndef helper(n):\n    return app", "app is a name of the exported app.py itself (needed by POST /a → a → helper): rename it"),
+        ("def show(n):\n    return n\nshow.__module__ = 'IPython.display'\ndef helper(n):\n    return show(n)", "show exists only in a notebook (needed by POST /a → a → helper): leave it out of served code"),
+    ],
+)  # fmt: skip
+def test_a_refusal_names_the_whole_chain_and_the_mend(
+    session: Session, setup: str, message: str
 ) -> None:
-    outside = tmp_path / "outside.npz"
-    outside.write_bytes((session.root / "models/sign.npz").read_bytes())
-    session.run(f'@lab.ml_endpoint("/m", model="{outside}")\ndef m(x):\n    return x', "m([1, 2])")
-    assert "outside the root" in refused(session)
+    session.run("gone = 1", setup, ENDPOINT, "a(2)", "del gone")
+    assert refused(session) == message
+
+
+def test_a_name_of_the_app_in_the_session_may_be_app(session: Session) -> None:
+    session.run("app = lab\ndef helper(n):\n    return app.name", ENDPOINT, "a(2)")
+    assert "app = lab" in session.source()
+
+
+def test_the_path_class_of_the_session_is_the_exports(session: Session) -> None:
+    session.run(
+        "from pathlib import Path\ndef helper(n):\n    return Path(str(n)).name", ENDPOINT, "a(2)"
+    )
+    assert session.source().count("import Path") == 1
