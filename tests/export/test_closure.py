@@ -13,16 +13,35 @@ from tests.export.session import Session, same
     [
         ("K = 3", "K * n"),
         ("def twice(x):\n    return 2 * x\ndef four(x):\n    return twice(twice(x))", "four(n)"),
-        ("class Box:\n    def __init__(self, x):\n        self.x = x\n    def get(self):\n        return self.x", "Box(n).get()"),
+        (
+            "class Box:\n    def __init__(self, x):\n        self.x = x\n"
+            "    def get(self):\n        return self.x",
+            "Box(n).get()",
+        ),
         ("import math as m\nfrom os import path as p", "[m.floor(n), p.join('a', 'b')]"),
         ("import os.path", "os.path.basename('a/b')"),
-        ("import xml.dom.minidom\nimport xml.etree.ElementTree", "[xml.dom.__name__, xml.etree.ElementTree.__name__]"),
-        ("from typing import Optional, Union\nK: Optional[int] = 4\ndef f(x: Union[int, str]) -> Optional[int]:\n    return K", "f(n)"),
+        (
+            "import xml.dom.minidom\nimport xml.etree.ElementTree",
+            "[xml.dom.__name__, xml.etree.ElementTree.__name__]",
+        ),
+        (
+            "from typing import Optional, Union\nK: Optional[int] = 4\n"
+            "def f(x: Union[int, str]) -> Optional[int]:\n    return K",
+            "f(n)",
+        ),
         ("def f(x, scale=5):\n    def g(y):\n        return y * scale\n    return g(x)", "f(n)"),
         ("START = 7\ndef f(x, start=START):\n    return x + start", "f(n)"),
         ("import functools\n@functools.lru_cache\ndef f(x):\n    return x + 1", "f(n)"),
-        ("from contextlib import contextmanager\n@contextmanager\ndef opened(x):\n    yield x + 1\ndef f(x):\n    with opened(x) as y:\n        return y", "f(n)"),
-        ("import functools\ndef plus(g):\n    @functools.wraps(g)\n    def run(x):\n        return g(x) + 1\n    return run\n@plus\ndef f(x):\n    return x", "f(n)"),
+        (
+            "from contextlib import contextmanager\n@contextmanager\ndef opened(x):\n"
+            "    yield x + 1\ndef f(x):\n    with opened(x) as y:\n        return y",
+            "f(n)",
+        ),
+        (
+            "import functools\ndef plus(g):\n    @functools.wraps(g)\n    def run(x):\n"
+            "        return g(x) + 1\n    return run\n@plus\ndef f(x):\n    return x",
+            "f(n)",
+        ),
         ("square = lambda x: x * x", "square(n)"),
         ("def f(x):\n    return x\ng = f", "g(n)"),
         ("def f(x):\n    return x if x < 1 else g(x - 1)\ng = f", "f(n)"),
@@ -34,8 +53,14 @@ from tests.export.session import Session, same
         ("from enum import Enum\nclass C(Enum):\n    RED = 1", "C.RED.value"),
         ("class A:\n    x = 1\nclass B(A):\n    pass", "B.x"),
         ("from collections import Counter\ncount = Counter('aab')", "count['a']"),
-        ("try:\n    import no_such_json as json\nexcept ImportError:\n    import json", "json.dumps([n])"),
-        ("try:\n    import json as fast\nexcept ImportError:\n    import pickle as fast", "fast.__name__"),
+        (
+            "try:\n    import no_such_json as json\nexcept ImportError:\n    import json",
+            "json.dumps([n])",
+        ),
+        (
+            "try:\n    import json as fast\nexcept ImportError:\n    import pickle as fast",
+            "fast.__name__",
+        ),
         ("from math import *", "[floor(2.5), round(pi, 3)]"),
         ("for last in range(4):\n    pass", "last"),
         ("a, b = 1, [2]", "[a, b]"),
@@ -47,7 +72,10 @@ from tests.export.session import Session, same
         ("S = {3, 1}\nF = 0.1\nN = None\nB = b'x'\nE = ()", "[sorted(S), F, N, len(B), list(E)]"),
         ("from pathlib import Path\nHERE2 = Path('a') / 'b'", "str(HERE2)"),
         ("names = {'a': 1}\ndef f(x):\n    return [names[k] for k in names if k != x]", "f(n)"),
-        ("K = 2\nclass C:\n    limit = K\n    def get(self):\n        return self.limit", "C().get()"),
+        (
+            "K = 2\nclass C:\n    limit = K\n    def get(self):\n        return self.limit",
+            "C().get()",
+        ),
         ("K = 2\ndef f(x):\n    def g():\n        return lambda: K\n    return g()()", "f(n)"),
     ],
 )  # fmt: skip

@@ -94,7 +94,8 @@ def test_a_call_that_writes_is_not_made_again(session: Session) -> None:
 def test_a_stale_stream_is_made_again(session: Session) -> None:
     session.run(
         NOTES,
-        "@lab.ml_stream('/each')\ndef each():\n    for entry in notes:\n        yield {'id': entry.id}",
+        "@lab.ml_stream('/each')\ndef each():\n"
+        "    for entry in notes:\n        yield {'id': entry.id}",
         "each().wait()",
         "notes.add('b', [0, 1])",
     )

@@ -39,8 +39,19 @@ def test_the_source_of_a_literal_gives_the_literal(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [math.nan, math.inf, [math.nan], {"a": math.inf}, {(1, 2): 3, (math.nan,): 1}, Color.RED, [Color.RED], object(), {1: object()}, {2, Color.RED}],
-)  # fmt: skip
+    [
+        math.nan,
+        math.inf,
+        [math.nan],
+        {"a": math.inf},
+        {(1, 2): 3, (math.nan,): 1},
+        Color.RED,
+        [Color.RED],
+        {2, Color.RED},
+        object(),
+        {1: object()},
+    ],
+)
 def test_other_values_are_no_literals(value: Any) -> None:
     assert not is_literal(value)
 

@@ -18,7 +18,8 @@ IMPORTS = "from conduit_lab import Rag, VectorStore"
 STORE = """
 handbook = lab.vector_store("handbook", dimension=2)
 handbook.add("lids", [1, 0], {"section": "parts"}, "A lid is sold apart.")
-handbook.add("kettles", [0, 1], {"section": "parts"}, "A kettle is descaled once a month. It has a lid.")
+kettle = "A kettle is descaled once a month. It has a lid."
+handbook.add("kettles", [0, 1], {"section": "parts"}, kettle)
 """
 ECHO = """
 class Echo:
@@ -113,7 +114,8 @@ def test_models_of_a_rag_come_along(session: Session) -> None:
         "near.add_texts(['kettle lid', 'pan', 'lid'], ids=['a', 'b', 'c'])",
         """
         prompt = [{"role": "user", "content": "{context} {query}"}]
-        help = Rag(near, writer, prompt=prompt, min_score=0.1, rerank=overlap, max_tokens=5, stop=["x"])
+        limits = {"max_tokens": 5, "stop": ["x"]}
+        help = Rag(near, writer, prompt=prompt, min_score=0.1, rerank=overlap, **limits)
         """,
         "ask = lab.rag('/rag/query', help)",
         TRIED,

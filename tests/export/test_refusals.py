@@ -34,7 +34,8 @@ def test_a_deleted_variable_is_named_with_its_chain(session: Session) -> None:
     ("setup", "words"),
     [
         (
-            "def factory(k):\n    def helper(n):\n        return k * n\n    return helper\nhelper = factory(2)",
+            "def factory(k):\n    def helper(n):\n        return k * n\n    return helper\n"
+            "helper = factory(2)",
             "holds on to its k",
         ),
         (
@@ -97,27 +98,61 @@ def test_a_failed_export_leaves_the_older_one_whole(session: Session) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setup", "message"),
+    ("setup", "chain"),
     [
-        ("def helper(n):\n    return gone + n", "gone is not defined in this session (needed by POST /a → a → helper): run the cell that defines it"),
-        ("def low(n):\n    return gone\ndef mid(n):\n    return low(n)\ndef helper(n):\n    return mid(n)", "gone is not defined in this session (needed by POST /a → a → helper → mid → low): run the cell that defines it"),
-        ("class Box:\n    x = [gone for _ in ()]\ndef helper(n):\n    return Box().x", "gone is not defined in this session (needed by POST /a → a → helper → Box): run the cell that defines it"),
-        ("def deco(f):\n    gone if 0 else 1\n    return f\n@deco\ndef helper(n):\n    return n", "gone is not defined in this session (needed by POST /a → a → helper → deco): run the cell that defines it"),
-        ("from functools import partial\ndef low(k, n):\n    return gone\nhelper = partial(low, 1)", "gone is not defined in this session (needed by POST /a → a → helper → low): run the cell that defines it"),
-        ("from conduit_lab import Sequential\ndef low(n):\n    return gone\nhelper = Sequential(low)", "gone is not defined in this session (needed by POST /a → a → helper → low): run the cell that defines it"),
-        ("def low(n):\n    return gone\nagain = low\ndef helper(n):\n    return again(n)", "gone is not defined in this session (needed by POST /a → a → helper → low): run the cell that defines it"),
-        ("HERE = [1]\ndef helper(n):\n    return HERE", "HERE is a name of the exported app.py itself (needed by POST /a → a → helper): rename it"),
-        ("Path = 'x'\ndef helper(n):\n    return Path", "Path is a name of the exported app.py itself (needed by POST /a → a → helper): rename it"),
-        ("App = 'x'\ndef helper(n):\n    return App", "App is a name of the exported app.py itself (needed by POST /a → a → helper): rename it"),
-        ("app = 'kettles'\ndef helper(n):\n    return app", "app is a name of the exported app.py itself (needed by POST /a → a → helper): rename it"),
-        ("def show(n):\n    return n\nshow.__module__ = 'IPython.display'\ndef helper(n):\n    return show(n)", "show exists only in a notebook (needed by POST /a → a → helper): leave it out of served code"),
+        ("def helper(n):\n    return gone + n", ""),
+        (
+            "def low(n):\n    return gone\ndef mid(n):\n    return low(n)\n"
+            "def helper(n):\n    return mid(n)",
+            " → mid → low",
+        ),
+        ("class Box:\n    x = [gone for _ in ()]\ndef helper(n):\n    return Box().x", " → Box"),
+        (
+            "def deco(f):\n    gone if 0 else 1\n    return f\n@deco\ndef helper(n):\n    return n",
+            " → deco",
+        ),
+        (
+            "from functools import partial\ndef low(k, n):\n    return gone\n"
+            "helper = partial(low, 1)",
+            " → low",
+        ),
+        (
+            "from conduit_lab import Sequential\ndef low(n):\n    return gone\n"
+            "helper = Sequential(low)",
+            " → low",
+        ),
+        (
+            "def low(n):\n    return gone\nagain = low\ndef helper(n):\n    return again(n)",
+            " → low",
+        ),
     ],
-)  # fmt: skip
-def test_a_refusal_names_the_whole_chain_and_the_mend(
-    session: Session, setup: str, message: str
+)
+def test_a_missing_name_is_refused_with_the_whole_chain(
+    session: Session, setup: str, chain: str
 ) -> None:
     session.run("gone = 1", setup, ENDPOINT, "a(2)", "del gone")
-    assert refused(session) == message
+    assert refused(session) == (
+        f"gone is not defined in this session (needed by POST /a → a → helper{chain}): "
+        "run the cell that defines it"
+    )
+
+
+@pytest.mark.parametrize("name", ["HERE", "Path", "App", "app"])
+def test_a_name_of_the_exported_app_is_refused(session: Session, name: str) -> None:
+    session.run(f"{name} = 'kettles'\ndef helper(n):\n    return {name}", ENDPOINT, "a(2)")
+    assert refused(session) == (
+        f"{name} is a name of the exported app.py itself (needed by POST /a → a → helper): "
+        "rename it"
+    )
+
+
+def test_an_object_of_the_notebook_is_refused(session: Session) -> None:
+    session.run("def show(n):\n    return n\nshow.__module__ = 'IPython.display'")
+    session.run("def helper(n):\n    return show(n)", ENDPOINT, "a(2)")
+    assert refused(session) == (
+        "show exists only in a notebook (needed by POST /a → a → helper): "
+        "leave it out of served code"
+    )
 
 
 def test_a_name_of_the_app_in_the_session_may_be_app(session: Session) -> None:

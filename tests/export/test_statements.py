@@ -61,7 +61,10 @@ def test_a_statement_is_known_by_its_names(text: str, names: set[str]) -> None:
         ("# apart\n\nx = 1", "x = 1"),
         ("y = 1; x = 2", "x = 2"),
         ("x = 2; y = 1", "x = 2"),
-        ("# c\n@deco\n@more\ndef x():\n    # in\n    pass\n# after", "# c\n@deco\n@more\ndef x():\n    # in\n    pass"),
+        (
+            "# c\n@deco\n@more\ndef x():\n    # in\n    pass\n# after",
+            "# c\n@deco\n@more\ndef x():\n    # in\n    pass",
+        ),
         ("x = '''a\n# no comment\nb'''", "x = '''a\n# no comment\nb'''"),
         ("if 1:\n    import x", "import x"),
         ("y = 1\r\nx = 2", "x = 2"),

@@ -38,7 +38,8 @@ def test_any_name_of_an_app_gives_source_that_runs(tmp_path: Path, name: str) ->
 
 def test_the_source_is_laid_out_as_by_hand(tmp_path: Path) -> None:
     cell = (
-        "import numpy as np\nimport json\nfrom os import getcwd\nfrom conduit_lab import load_model\n"
+        "import numpy as np\nimport json\nfrom os import getcwd\n"
+        "from conduit_lab import load_model\n"
         "A = 1\nB = 2\n\ndef f(n):\n    return [A, B, np, json, getcwd, load_model]\nC = 3\n\n"
         "@lab.post('/a')\ndef a(n):\n    return f(C)\n"
     )

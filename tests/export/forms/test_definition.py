@@ -20,7 +20,11 @@ def exported(session: Session, *cells: str, body: str = "f(n)") -> str:
     [
         ("def f(x):\n    return x", "def f(x):\n    return -x", "f(n)"),
         ("def f(a, b):\n    return a - b", "def f(b, a):\n    return b - a", "f(a=n, b=1)"),
-        ("def f(a, *, k=1):\n    return a - k", "def f(a, k=1):\n    return a - k", "[f(n), f.__code__.co_kwonlyargcount]"),
+        (
+            "def f(a, *, k=1):\n    return a - k",
+            "def f(a, k=1):\n    return a - k",
+            "[f(n), f.__code__.co_kwonlyargcount]",
+        ),
         ("def f(a, /):\n    return a", "def f(a):\n    return a", "f.__code__.co_posonlyargcount"),
         ("def f(*a):\n    return a", "def f(a):\n    return a", "f(n)"),
         ("def f(**a):\n    return a", "def f(a):\n    return a", "f(n=n)"),
@@ -28,8 +32,16 @@ def exported(session: Session, *cells: str, body: str = "f(n)") -> str:
         ("def f(x):\n    return x in (1, 2)", "def f(x):\n    return x in (1, 3)", "f(n)"),
         ("def f(x):\n    return x * 0.0", "def f(x):\n    return x * -0.0", "str(f(n))"),
         ("def f(x):\n    return sum([x])", "def f(x):\n    return max([x, 9])", "f(n)"),
-        ("def f(x):\n    return (lambda y: y + 1)(x)", "def f(x):\n    return (lambda y: y + 2)(x)", "f(n)"),
-        ("def f(x):\n    y = x\n    return lambda: y", "def f(x):\n    z = x\n    return lambda: z", "f(n).__code__.co_freevars"),
+        (
+            "def f(x):\n    return (lambda y: y + 1)(x)",
+            "def f(x):\n    return (lambda y: y + 2)(x)",
+            "f(n)",
+        ),
+        (
+            "def f(x):\n    y = x\n    return lambda: y",
+            "def f(x):\n    z = x\n    return lambda: z",
+            "f(n).__code__.co_freevars",
+        ),
         ("f = lambda x: x + 1", "f = lambda x: x + 2", None),
     ],
 )  # fmt: skip
@@ -63,12 +75,26 @@ def test_a_class_that_was_run_again_is_the_newest_one(session: Session) -> None:
     [
         ("async def f(x):\n    return x", "__import__('inspect').iscoroutinefunction(f)"),
         ("def f(x):\n    yield from range(x)", "list(f(n))"),
-        ("def f(x):\n    try:\n        return 1 // (x - 3)\n    except ZeroDivisionError:\n        return 'zero'", "f(n)"),
+        (
+            "def f(x):\n    try:\n        return 1 // (x - 3)\n"
+            "    except ZeroDivisionError:\n        return 'zero'",
+            "f(n)",
+        ),
         ("def f(x):\n    '''Says so.'''\n    return f.__doc__", "f(n)"),
         ("def f(x: 'int') -> 'str':\n    return str(x)", "f(n)"),
-        ("class C:\n    '''Doc.'''\n    def __init__(self):\n        super().__init__()\n        self.x = __class__.__name__", "C().x"),
+        (
+            "class C:\n    '''Doc.'''\n    def __init__(self):\n"
+            "        super().__init__()\n        self.x = __class__.__name__",
+            "C().x",
+        ),
         ("import functools\ndef f(x):\n    return x + 1\nf = functools.cache(f)", "f(n)"),
-        ("import functools\nclass Twice:\n    def __init__(self, g):\n        functools.update_wrapper(self, g)\n        self.g = g\n    def __call__(self, x):\n        return 2 * self.g(x)\n@Twice\ndef f(x):\n    return x", "f(n)"),
+        (
+            "import functools\nclass Twice:\n    def __init__(self, g):\n"
+            "        functools.update_wrapper(self, g)\n        self.g = g\n"
+            "    def __call__(self, x):\n        return 2 * self.g(x)\n@Twice\ndef f(x):\n"
+            "    return x",
+            "f(n)",
+        ),
         ("import datetime\nf = datetime.timedelta", "f(n).days"),
         ("f = len", "f([n])"),
         ("f = str.upper", "f('x')"),
@@ -107,7 +133,8 @@ def test_a_plain_definition_of_a_name_is_no_decorated_one(session: Session) -> N
     ("setup", "problem"),
     [
         (
-            "def factory(k, j):\n    def f(n):\n        return k * j * n\n    return f\nf = factory(2, 3)",
+            "def factory(k, j):\n    def f(n):\n        return k * j * n\n    return f\n"
+            "f = factory(2, 3)",
             "f is defined inside another function and holds on to its j, k (POST /a → a → f): "
             "define it at the top level",
         ),

@@ -240,8 +240,18 @@ def test_a_combinator_of_a_loop_of_named_stages_is_rebuilt(session: Session) -> 
 @pytest.mark.parametrize(
     ("imports", "made", "line", "kept"),
     [
-        ("import conduit_lab as cl", "cl.Sequential(double)", "import App, Sequential", "pipe = Sequential(double)"),
-        ("from conduit_lab import Sequential as Seq", "Seq(double)", "import App, Sequential as Seq", "pipe = Seq(double)"),
+        (
+            "import conduit_lab as cl",
+            "cl.Sequential(double)",
+            "import App, Sequential",
+            "pipe = Sequential(double)",
+        ),
+        (
+            "from conduit_lab import Sequential as Seq",
+            "Seq(double)",
+            "import App, Sequential as Seq",
+            "pipe = Seq(double)",
+        ),
         (
             "import conduit_lab\nclass Sequential:\n    pass",
             "conduit_lab.Sequential(double)",
