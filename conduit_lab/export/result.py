@@ -1,4 +1,4 @@
-"""Export: the result of an export, and what it shows of its proof."""
+"""Export: the result of an export, and its view."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ TRIED = "ask('kettle'), ask.stream('lid').result()"
 
 
 def exported(session: Session, *cells: str) -> str:
-    """Run the cells, export, ask the export what was asked here, and return its source."""
+    """Run the cells, export, send the export the same requests, and return its source."""
     session.run(IMPORTS, STORE, *cells)
     export = session.export()
     assert answers_of_values(export.folder) == [None] * sum(
@@ -42,7 +42,7 @@ def exported(session: Session, *cells: str) -> str:
 
 
 def answers_of_values(folder: Path) -> list[str | None]:
-    """Ask the export what was answered as a whole; streams are asked in the proof."""
+    """Send the export the requests without a stream; the proof sends the others."""
     lines = (folder / "examples.jsonl").read_text("utf-8").splitlines()
     kept = [line for line in lines if '"shape": "stream"' not in line]
     (folder / "examples.jsonl").write_text("\n".join(kept), "utf-8")

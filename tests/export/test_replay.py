@@ -1,4 +1,4 @@
-"""The replay of a folder, and what the result of an export shows."""
+"""The replay of a folder, and the view of an export."""
 
 from __future__ import annotations
 

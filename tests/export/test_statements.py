@@ -126,6 +126,7 @@ def test_a_statement_may_build_on_the_value_before(text: str, expected: bool) ->
         ("def x(a, *, b=1): return a", "def x(a, b=1): return a", False),
         ("def x(a, /): return a", "def x(a): return a", False),
         ("def x(*a): return a", "def x(a): return a", False),
+        ("def x(*a): return a", "def x(**a): return a", False),
         ("def x(): return 1", "def x(): return True", False),
         ("def x(): return (1, (2, 0.0))", "def x(): return (1, (2, -0.0))", False),
         ("def x(): return lambda: 1", "def x(): return lambda: 2", False),

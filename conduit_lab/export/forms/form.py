@@ -17,7 +17,7 @@ Chain = tuple[str, ...]
 
 
 class Form:
-    """The form of some types: a live object's source, what that source needs, and its refusal.
+    """The form of some types: the source, the needs and the files of a live object, or a refusal.
 
     A subclass writes `expression` for objects that one expression makes, else `statement`. Both
     are given a `Draft`, through which they ask for names, imports and files, and refuse.
@@ -27,7 +27,7 @@ class Form:
     aliased = True  # whether a second name of one object stays a second name
 
     def key(self, value: Any) -> str:
-        """Return what is written only once, under whatever name; empty for an ordinary object."""
+        """Return a key under which the object is written only once; empty for ordinary objects."""
         return ""
 
     def binds(self, name: str, value: Any, namespace: Namespace) -> Sequence[str]:

@@ -78,6 +78,12 @@ def test_two_names_of_one_list_stay_one_list(session: Session) -> None:
     assert source.count("[1]") == 1
 
 
+def test_two_names_without_an_alias_statement_stay_one_list(session: Session) -> None:
+    source = exported(session, "V = [1]\nW, X = V, 2", body="[V is W, X]")
+    assert session.lab.examples[-1].answer == [True, 2]
+    assert source.count("[1]") == 1
+
+
 def test_equal_lists_stay_two(session: Session) -> None:
     exported(session, "V = [1]\nW = [1]", body="V is W")
 
