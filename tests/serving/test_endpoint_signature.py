@@ -87,11 +87,11 @@ def test_typed_parameters_are_taken_by_name_and_defaults_filled_in(app: App, ask
         ({"text": 5}, "text: Input should be a valid string"),
         ({"times": 1}, "text: Field required"),
         ({"text": "a", "colour": "red"}, "colour: Extra inputs are not permitted"),
-        ([1], "the body is a JSON list: wanted an object with text, times"),
-        ("a", "the body is a JSON string: wanted an object with text, times"),
-        (None, "the body is a JSON null: wanted an object with text, times"),
-        (True, "the body is a JSON boolean: wanted an object with text, times"),
-        (5, "the body is a JSON number: wanted an object with text, times"),
+        ([1], "the body expects an object with text, times, got a JSON list"),
+        ("a", "the body expects an object with text, times, got a JSON string"),
+        (None, "the body expects an object with text, times, got a JSON null"),
+        (True, "the body expects an object with text, times, got a JSON boolean"),
+        (5, "the body expects an object with text, times, got a JSON number"),
     ],
 )
 def test_what_does_not_fit_the_types_is_a_400_that_names_the_place(
@@ -113,7 +113,7 @@ def test_arguments_that_do_not_fit_are_an_input_error_in_python(app: App) -> Non
 
     with pytest.raises(InputError, match="times: Input should be a valid integer"):
         repeat("a", times="many")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"wanted \(text: .*times: .* = 2\).*colour"):
+    with pytest.raises(InputError, match=r"expected \(text: .*times: .* = 2\).*colour"):
         repeat("a", colour="red")  # type: ignore[call-arg]
 
 
@@ -313,7 +313,7 @@ def test_an_empty_body_leaves_a_whole_parameter_at_its_default(app: App, asking:
 
 
 def test_the_path_must_start_with_a_slash(app: App) -> None:
-    with pytest.raises(EndpointError, match="starts with '/'"):
+    with pytest.raises(EndpointError, match="expects a '/' first"):
         app.get("count")(lambda: 1)
 
 

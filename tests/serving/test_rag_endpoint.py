@@ -109,7 +109,7 @@ def test_what_nothing_is_relevant_to_is_not_known(
         ({"question": "k" * (LONGEST + 1)}, "wanted at most 10000"),
         ({"question": "k" * 10**7}, "wanted at most 10000"),
         ({"question": "a", "top_k": 9}, "top_k: Extra inputs are not permitted"),
-        (["question"], "the body is a JSON list"),
+        (["question"], "got a JSON list"),
     ],
 )
 def test_what_is_no_question_is_a_400_that_says_why(

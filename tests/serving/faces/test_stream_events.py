@@ -19,18 +19,7 @@ from conduit_lab.core.streams.stream import Stream
 from conduit_lab.serving.request import Request
 from conduit_lab.serving.run import thread as server_module
 from conduit_lab.serving.run.thread import Server
-from tests.serving.conftest import Ask
-
-SECONDS = 30.0
-
-
-def until(ready: Any) -> None:
-    """Wait for something that takes a moment on another thread."""
-    for _ in range(int(SECONDS * 100)):
-        if ready():
-            return
-        sleep(0.01)
-    raise AssertionError("it did not happen")
+from tests.serving.conftest import SECONDS, Ask, until
 
 
 def read(url: str, path: str, body: Any) -> list[ServerSentEvent]:
@@ -110,7 +99,7 @@ def test_a_client_that_leaves_cancels_the_stream_and_closes_the_generator(lab: L
             assert next(source.iter_sse()).data == "1"
         until(lambda: seen and seen[0].state == "cancelled")
         assert closed.wait(SECONDS)
-        until(lambda: not lab._streams)
+        until(lambda: not lab.open_streams)
     assert lab.examples == []  # half a stream is no recorded call
 
 
@@ -160,7 +149,7 @@ def test_stop_lets_a_running_stream_finish(lab: Lab) -> None:
 def test_stop_ends_an_open_stream_with_an_event_that_says_so(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(server_module, "THREAD_GRACE_SECONDS", 0.1)
     started, go = threading.Event(), threading.Event()
 
     @lab.ml_stream("/slow")
@@ -293,7 +282,7 @@ def _watch(lab: Lab, seen: list[Stream[Any]]) -> None:
             seen.append(stream)
             super().add(stream)
 
-    lab._streams = Watched()
+    lab.open_streams = Watched()
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from conduit_lab import Lab
-from tests.serving.conftest import Ask
-from tests.serving.test_stream_resume import SECONDS, read, until
+from tests.serving.conftest import SECONDS, Ask, until
+from tests.serving.faces.counting import read
 
 
 def sync_parts() -> Iterator[dict[str, Any]]:
