@@ -71,13 +71,11 @@ class Arguments:
             return (
                 f"the body has {count:,} problems, too many to list: send fewer values to see them"
             )
-        problems = map(
-            _problem, shown.errors(include_url=False, include_context=False, include_input=False)
-        )
-        note = (
-            "" if counted else "; in a body this large each list is checked up to its first problem"
-        )
-        return _listed(problems, count) + note
+        errors = shown.errors(include_url=False, include_context=False, include_input=False)
+        listed = _listed(map(_problem, errors), count)
+        if counted:
+            return listed
+        return f"{listed}; in a body this large each list is checked up to its first problem"
 
 
 def _failing_fast(schema: Any) -> Any:

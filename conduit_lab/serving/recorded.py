@@ -53,9 +53,8 @@ class Example:
     @property
     def target(self) -> str:
         """The path with its parameters filled in, and the query of a GET."""
-        path = _PARAMETER.sub(
-            lambda found: quote(str(self.path_params.get(found[1], found[0])), "/"), self.path
-        )
+        values = self.path_params
+        path = _PARAMETER.sub(lambda name: quote(str(values.get(name[1], name[0])), "/"), self.path)
         query = urlencode(self.payload or {}, doseq=True) if self.method == "GET" else ""
         return f"{path}?{query}" if query else path
 

@@ -62,12 +62,9 @@ class Signature:
         defaults = {p.name: ... if p.default is p.empty else p.default for p in self._named}
         fields = {name: (hints.get(name, Any), default) for name, default in defaults.items()}
         self._arguments = Arguments(name, fields)
-        # the one parameter, where it takes any JSON value: there is nothing to check
-        self._only = (
-            self.whole
-            if len(parameters) == 1 and hints.get(parameters[0].name, Any) is Any
-            else None
-        )
+        # the only parameter, where every JSON value fits it: there is nothing to check
+        any_fits = len(parameters) == 1 and hints.get(parameters[0].name, Any) is Any
+        self._only = self.whole if any_fits else None
 
     @property
     def takes_body(self) -> bool:
@@ -85,12 +82,9 @@ class Signature:
                 raise InputError(
                     f"this endpoint takes one request, got {len(args) + len(kwargs)} arguments"
                 )
-            request = (
-                value
-                if isinstance(value, Request)
-                else Request(b"" if value is None else codec.dumps(value))
-            )
-            return self.from_request(request)
+            if not isinstance(value, Request):
+                value = Request(b"" if value is None else codec.dumps(value))
+            return self.from_request(value)
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -114,17 +108,15 @@ class Signature:
         body = request.body
         if self.request is not None:
             payload = codec.loads(body) if body else None
-            arguments = (
-                self._checked({**request.path_params, **request.query}) if self._named else {}
-            )
+            named = {**request.path_params, **request.query}
+            arguments = self._checked(named) if self._named else {}
             return Call({self.request: request, **arguments}, payload, request.path_params, body)
         if not self._named:
             return Call({}, None, request.path_params)
         payload = codec.loads(body) if body else dict(request.query)
         if self.whole is not None:
-            kwargs = self._checked(
-                {**({self.whole: payload} if body else {}), **request.path_params}, len(body)
-            )
+            whole = {self.whole: payload} if body else {}
+            kwargs = self._checked({**whole, **request.path_params}, len(body))
             return Call(kwargs, payload, request.path_params, body)
         if not isinstance(payload, dict):
             raise InputError(

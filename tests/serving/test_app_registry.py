@@ -1,4 +1,4 @@
-"""The registry: paths, replacing, models that are declared and opened later."""
+"""The registry: paths, replaced endpoints, models that are declared and opened later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a body, a query and a path become the arguments of a function, over HTTP and in Python."""
+"""A body, a query and a path become the arguments of a function, over HTTP and in Python."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_typed_parameters_are_taken_by_name_and_defaults_filled_in(app: App, ask
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ({"text": "a", "times": "many"}, "times: Input should be a valid integer"),
         ({"text": 5}, "text: Input should be a valid string"),
@@ -95,7 +95,7 @@ def test_typed_parameters_are_taken_by_name_and_defaults_filled_in(app: App, ask
     ],
 )
 def test_what_does_not_fit_the_types_is_a_400_that_names_the_place(
-    app: App, asking: Ask, body: Any, told: str
+    app: App, asking: Ask, body: Any, message: str
 ) -> None:
     @app.post("/repeat")
     def repeat(text: str, times: int = 2) -> str:
@@ -103,7 +103,7 @@ def test_what_does_not_fit_the_types_is_a_400_that_names_the_place(
 
     answer = asking(app).post("/repeat", content=codec.dumps(body), headers=JSON)
     assert answer.status_code == 400
-    assert told in answer.json()["error"]["message"]
+    assert message in answer.json()["error"]["message"]
 
 
 def test_arguments_that_do_not_fit_are_an_input_error_in_python(app: App) -> None:

@@ -1,4 +1,4 @@
-"""Requests with many wrong values: a short answer, in bounded work, while the server answers others."""
+"""Requests with many wrong values: a short answer, in bounded work, beside other requests."""
 
 from __future__ import annotations
 

@@ -32,5 +32,5 @@ class _Readyz:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status, code = ("ready", 200) if self._app.ready else ("leaving", 503)
+        status, code = ("ready", 200) if self._app.ready else ("draining", 503)
         await send_json(send, code, codec.dumps({"status": status}))

@@ -50,9 +50,8 @@ class _ValueFace:
             call = self._signature.from_http(scope, body)
         else:
             call = await bind_on_thread(self._signature, scope, body)
-        with awaiting_reader(
-            transport.SEND_SECONDS
-        ):  # streams that the handler makes and reads later
+        # a stream that the handler makes and reads later keeps its chunks
+        with awaiting_reader(transport.SEND_SECONDS):
             if endpoint.is_async:
                 result = await endpoint.ainvoke(call)
             else:

@@ -19,7 +19,7 @@ async def read_json_body(scope: Scope, receive: Receive, limit: int, *, required
     content_type = declared_length = b""
     for name, value in scope["headers"]:
         if name == b"content-type":
-            content_type = value
+            content_type = content_type or value
         elif name == b"content-length":
             declared_length = value
     if declared_length.isdigit() and int(declared_length) > limit:

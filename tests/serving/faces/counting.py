@@ -1,4 +1,4 @@
-"""A stream of numbers that a test lets go on step by step, and its clients."""
+"""A stream of numbers that a test releases one by one, and its clients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.serving.conftest import SECONDS
 
 
 class Steps:
-    """A generator that makes a number each time it is let go on; `closed` is set in its finally."""
+    """A generator with one number per release of `go`; it sets `closed` when it is closed."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -43,7 +43,7 @@ def serving(lab: Lab, steps: Any, **options: Any) -> Server:
 def read(
     url: str, last_event_id: str | None = None, events: int | None = None
 ) -> list[ServerSentEvent]:
-    """Ask with GET and return the first `events`, or all."""
+    """Return the first `events` of a GET, or all."""
     headers = {} if last_event_id is None else {"last-event-id": last_event_id}
     with (
         httpx.Client(timeout=SECONDS) as client,

@@ -1,4 +1,4 @@
-"""Streams that a browser asks for with GET."""
+"""Streams that answer the GET of a browser's EventSource."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fast producers over HTTP: every chunk arrives, or an event tells the loss."""
+"""Fast producers over HTTP: every chunk arrives, or an event reports the gap."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def same(chunk: str) -> str:
 
 
 def numbers(text: str) -> list[int]:
-    """Return the chunks of an answer, and fail for any other event."""
+    """Return the numbers of an answer's chunks; fail for any other event."""
     assert "event:" not in text
     return [int(json.loads(line[6:])[:6]) for line in text.split("\n") if line.startswith("data: ")]
 
@@ -137,7 +137,7 @@ def test_a_late_client_of_a_running_stream_is_told_what_it_missed(app: App, aski
 
 
 def connected(server: Server, path: str, headers: str = "") -> socket.socket:
-    """Return a connection that has asked and reads nothing yet."""
+    """Return a connection that has sent its request and reads nothing yet."""
     client = socket.create_connection((server.host, server.port), SECONDS)
     client.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\n{headers}\r\n".encode())
     return client

@@ -1,4 +1,4 @@
-"""Streams over a real connection: events as they come, errors after the start, clients that leave."""
+"""Streams over a connection: events as they come, late errors, clients that disconnect."""
 
 from __future__ import annotations
 
@@ -37,9 +37,7 @@ def test_events_arrive_one_by_one_while_the_generator_still_runs(lab: Lab) -> No
     def count(n: int) -> Iterator[dict[str, Any]]:
         for i in range(n):
             yield {"chunk": str(i), "complete": False}
-            assert go.acquire(
-                timeout=SECONDS
-            )  # the next chunk is made only after this one was read
+            assert go.acquire(timeout=SECONDS)  # once this chunk was read
         yield {"chunk": "", "complete": True}
 
     with (
@@ -265,7 +263,7 @@ def test_an_empty_stream_is_an_empty_answer(app: App, asking: Ask) -> None:
 
 
 def _events(text: str) -> list[tuple[str, Any]]:
-    """Return (event name, data) of a whole event stream."""
+    """Return (event name, data) of each event."""
     found = []
     for block in text.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.split("\n") if line)
@@ -275,7 +273,7 @@ def _events(text: str) -> list[tuple[str, Any]]:
 
 
 def _watch(lab: Lab, seen: list[Stream[Any]]) -> None:
-    """Note each stream that the lab serves."""
+    """Add each stream that the lab serves to `seen`."""
 
     class Watched(set[Stream[Any]]):
         def add(self, stream: Stream[Any]) -> None:
