@@ -38,9 +38,9 @@ from conduit_lab.vectors.store import VectorStore
 # the first route of a path and method answers: a value endpoint's GET precedes that of a stream
 _FACES = (health, values, events)
 
-P = ParamSpec("P")
-R = TypeVar("R")
-AnyEndpoint = TypeVar("AnyEndpoint", bound=Endpoint[..., Any])
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_AnyEndpoint = TypeVar("_AnyEndpoint", bound=Endpoint[..., Any])
 
 
 class App(EndpointHost, Viewed):
@@ -121,7 +121,7 @@ class App(EndpointHost, Viewed):
 
     # Endpoints
 
-    def ml_pipeline(self, path: str) -> Callable[[Callable[P, R]], Endpoint[P, R]]:
+    def ml_pipeline(self, path: str) -> Callable[[Callable[_P, _R]], Endpoint[_P, _R]]:
         """Serve a function that composes models and stores at POST `path`.
 
         Plain Python is the composition: `if` routes and `return` stops early. Its trace holds a
@@ -129,18 +129,18 @@ class App(EndpointHost, Viewed):
         """
         return self._route("POST", path)
 
-    def post(self, path: str) -> Callable[[Callable[P, R]], Endpoint[P, R]]:
+    def post(self, path: str) -> Callable[[Callable[_P, _R]], Endpoint[_P, _R]]:
         """Serve any function at POST `path`, such as a write; the JSON body is its arguments."""
         return self._route("POST", path)
 
-    def get(self, path: str) -> Callable[[Callable[P, R]], Endpoint[P, R]]:
+    def get(self, path: str) -> Callable[[Callable[_P, _R]], Endpoint[_P, _R]]:
         """Serve a function that changes nothing at GET `path`.
 
         Its arguments come from the query and the path.
         """
         return self._route("GET", path)
 
-    def _route(self, method: str, path: str) -> Callable[[Callable[P, R]], Endpoint[P, R]]:
+    def _route(self, method: str, path: str) -> Callable[[Callable[_P, _R]], Endpoint[_P, _R]]:
         return lambda function: self._register(Endpoint(function, path, method, "value", self))
 
     def ml_stream(self, path: str, *, resume: float | None = None) -> StreamDecorator:
@@ -162,7 +162,7 @@ class App(EndpointHost, Viewed):
 
     def ml_endpoint(
         self, path: str, *, model: Any, fallback: Any = None
-    ) -> Callable[[Callable[P, Any]], Endpoint[P, Any]]:
+    ) -> Callable[[Callable[_P, Any]], Endpoint[_P, Any]]:
         """Serve a model at POST `path`: the function turns the body into the model's input.
 
         `model` and `fallback` are paths or stages. The fallback answers when the model cannot be
@@ -173,7 +173,7 @@ class App(EndpointHost, Viewed):
             answer = Fallback(answer, self._stage(fallback), name=f"{answer.name} or fallback")
         files = _paths(model, fallback)
 
-        def decorate(function: Callable[P, Any]) -> Endpoint[P, Any]:
+        def decorate(function: Callable[_P, Any]) -> Endpoint[_P, Any]:
             self._refuse_async(function, path)
             return self._register(
                 Endpoint(function, path, "POST", "value", self, then=answer, files=files)
@@ -183,14 +183,14 @@ class App(EndpointHost, Viewed):
 
     def ml_ensemble(
         self, path: str, *, models: Sequence[Any]
-    ) -> Callable[[Callable[[Any], R]], Endpoint[[Any], R]]:
+    ) -> Callable[[Callable[[Any], _R]], Endpoint[[Any], _R]]:
         """Serve an ensemble at POST `path`: the function combines the models' predictions.
 
         The body is the input of every model. `models` are paths or stages.
         """
         stages, files = [self._stage(model) for model in models], _paths(*models)
 
-        def decorate(function: Callable[[Any], R]) -> Endpoint[[Any], R]:
+        def decorate(function: Callable[[Any], _R]) -> Endpoint[[Any], _R]:
             self._refuse_async(function, path)
             ensemble = Ensemble(stages, function, name=function.__name__)
             return self._register(
@@ -230,7 +230,7 @@ class App(EndpointHost, Viewed):
                 "it runs on a thread"
             )
 
-    def _register(self, endpoint: AnyEndpoint) -> AnyEndpoint:
+    def _register(self, endpoint: _AnyEndpoint) -> _AnyEndpoint:
         if not endpoint.path.startswith("/"):
             raise EndpointError(f"an endpoint's path expects a '/' first, got {endpoint.path!r}")
         key = endpoint.method, endpoint.path

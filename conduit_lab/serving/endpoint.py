@@ -24,11 +24,11 @@ from conduit_lab.serving.signature import Signature
 
 Shape = Literal["value", "stream"]
 
-P = ParamSpec("P")
-R = TypeVar("R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
-class Endpoint(Stage, Generic[P, R]):
+class Endpoint(Stage, Generic[_P, _R]):
     """A registered function; a call of it runs the same code as a request to its path.
 
     It keeps the function's signature, docstring and module. `method` and `path` are those of its
@@ -86,7 +86,7 @@ class Endpoint(Stage, Generic[P, R]):
         """The HTTP methods of its requests."""
         return ["POST", "GET"] if self.shape == "stream" else [self.method]
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """Run the endpoint with Python arguments.
 
         An endpoint that takes the request accepts the value of its JSON body. A stream endpoint
@@ -98,11 +98,11 @@ class Endpoint(Stage, Generic[P, R]):
         if self.app.records:
             call.freeze()
         if self.is_async:
-            return cast(R, self._observed(call))
+            return cast(_R, self._observed(call))
         result = self.invoke(call)
         if self.app.records:
             self.app.observe(self, call, result, b"")
-        return cast(R, result)
+        return cast(_R, result)
 
     async def _observed(self, call: Call) -> Any:
         result = await self.ainvoke(call)

@@ -9,10 +9,10 @@ from conduit_lab.flow.rag import Rag, RagAnswer
 from conduit_lab.serving.endpoint import Endpoint, Shape
 from conduit_lab.serving.host import EndpointHost
 
-R = TypeVar("R")
+_R = TypeVar("_R")
 
 
-class RagEndpoint(Endpoint[[str], R], Generic[R]):
+class RagEndpoint(Endpoint[[str], _R], Generic[_R]):
     """One of the two endpoints of a served `rag`: `whole` at the path `at`, `stream` below it."""
 
     whole: RagEndpoint[RagAnswer]

@@ -16,6 +16,7 @@ from httpx_sse import ServerSentEvent, connect_sse
 
 from conduit_lab import App, Lab
 from conduit_lab.core.streams.stream import Stream
+from conduit_lab.serving.faces import transport
 from conduit_lab.serving.request import Request
 from conduit_lab.serving.run import thread as server_module
 from conduit_lab.serving.run.thread import Server
@@ -284,7 +285,10 @@ def _watch(lab: Lab, seen: list[Stream[Any]]) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_stream_without_a_chunk_yet_tells_when_to_come_back(app: App, method: str) -> None:
+def test_a_stream_without_a_chunk_yet_says_when_to_reconnect(
+    app: App, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "HEARTBEAT_SECONDS", 3600)
     go = threading.Event()
 
     @app.ml_stream("/slow")

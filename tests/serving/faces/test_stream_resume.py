@@ -163,6 +163,49 @@ def test_the_oldest_of_too_many_abandoned_streams_goes_first(
     assert held.streams == streams[2:]
 
 
+def test_a_client_that_came_back_makes_its_stream_the_newest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resume, "MAX_ABANDONED", 1)
+    held = resume.Resumes(SECONDS)
+    streams = {name: Stream(iter([1, 2])) for name in "ab"}
+    for name, stream in streams.items():
+        stream.wait(SECONDS)
+        held.hold(name, stream)
+    held.leave("a", streams["a"].reader())
+    assert held.find("a:0") == ("a", streams["a"], 1)
+    held.leave("b", streams["b"].reader())  # now the only one without a client
+    assert held.streams == [*streams.values()]
+
+
+def test_a_stream_with_another_client_is_not_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resume, "MAX_ABANDONED", 0)
+    held = resume.Resumes(SECONDS)
+    stream = Stream(iter([1, 2]))
+    held.hold("a", stream)
+    one, other = stream.hold(), stream.hold()
+    held.leave("a", one)
+    assert held.streams == [stream]
+    held.leave("a", other)
+    assert held.streams == []
+
+
+def test_a_dropped_stream_that_others_read_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resume, "MAX_ABANDONED", 1)
+    held = resume.Resumes(SECONDS)
+    steps = Steps(2)
+    stream, other = Stream(steps()), Stream(iter([1]))
+    held.hold("a", stream)
+    held.hold("b", other)
+    held.leave("a", stream.hold())
+    reader = stream.reader(0)
+    held.leave("b", other.hold())
+    assert held.streams == [other]
+    steps.go.release()
+    steps.go.release()
+    assert list(reader) == [0, 1]
+
+
 @pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf")])
 def test_a_window_that_is_no_time_is_refused(app: App, wrong: float) -> None:
     with pytest.raises(EndpointError, match="resume="):

@@ -136,6 +136,21 @@ async def test_a_quiet_stream_gets_the_formats_heartbeat(
     assert wire.lines == [{"n": 0, "chunk": 1}, {"count": 1}]
 
 
+async def test_a_client_slower_than_the_heartbeat_is_not_cut(
+    anyio_backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "HEARTBEAT_SECONDS", 0.01)
+    wire = Wire()
+
+    async def send_slowly(message: Any) -> None:
+        await anyio.sleep(0.1)
+        await wire.send(message)
+
+    reader = Stream([1, 2]).hold()
+    await transport.send_stream(reader, Lines(), wire.receive, send_slowly, headers=[])
+    assert [line.get("chunk") for line in wire.lines] == [1, 2, None]
+
+
 async def test_a_client_that_disconnects_ends_the_stream(anyio_backend: str) -> None:
     stream, wire = Stream(_blocked()), Wire()
     async with anyio.create_task_group() as tasks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from conduit_lab import App
 from conduit_lab.core.errors import EndpointError
 from conduit_lab.core.streams.stream import Stream
+from tests.export.session import Session
 from tests.serving.asgi import ask
 from tests.serving.conftest import SECONDS, Ask, until
 
@@ -143,3 +145,10 @@ async def test_a_slow_client_of_an_answer_is_not_cut(app: App, anyio_backend: st
 def test_a_deadline_that_is_no_time_is_refused(wrong: float) -> None:
     with pytest.raises(EndpointError, match="deadline="):
         App("desk", deadline=wrong)
+
+
+def test_an_exported_app_has_the_deadline(tmp_path: Path) -> None:
+    session = Session(tmp_path)
+    session.lab.deadline = 2.5
+    session.run('@lab.post("/echo")\ndef echo(n: int): return n', "echo(1)")
+    assert "deadline=2.5)" in session.source()
