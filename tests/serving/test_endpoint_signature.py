@@ -312,6 +312,15 @@ def test_an_empty_body_leaves_a_whole_parameter_at_its_default(app: App, asking:
     assert asking(app).post("/echo").json() == "nothing" == echo()
 
 
+def test_a_typed_path_parameter_stands_beside_a_whole_body(app: App, asking: Ask) -> None:
+    @app.post("/items/{n:int}")
+    def item(n: int, body: Any) -> Any:
+        return [n, body]
+
+    assert asking(app).post("/items/3", json={"a": 1}).json() == [3, {"a": 1}] == item(3, {"a": 1})
+    assert asking(app).post("/items/x", json={"a": 1}).status_code == 404
+
+
 def test_the_path_must_start_with_a_slash(app: App) -> None:
     with pytest.raises(EndpointError, match="expects a '/' first"):
         app.get("count")(lambda: 1)
@@ -336,6 +345,9 @@ json_values = st.recursive(
 def test_a_whole_body_arrives_as_the_same_value_from_python_and_from_http(value: Any) -> None:
     signature = Signature(lambda value: value, "/")
     here = signature.from_call((value,), {})
-    there = signature.from_request(Request(codec.dumps(value)))
-    assert here.kwargs == there.kwargs == {"value": value}
-    assert here.payload == there.payload
+    body = codec.dumps(value)
+    requests = signature.from_request(Request(body)), signature.from_http({"headers": []}, body)
+    for there in requests:
+        assert here.kwargs == there.kwargs == {"value": value}
+        assert type(here.kwargs["value"]) is type(there.kwargs["value"])
+        assert here.payload == there.payload

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from conduit_lab import App, Lab, VectorStore
+from conduit_lab.core.stage import Function
 from conduit_lab.core.trace.span import Span
+from conduit_lab.flow.fallback import Fallback
 from tests.models.generation.writers import DECODERS
 from tests.runtime import fake_device
 from tests.serving.asgi import Message, ask
@@ -128,6 +130,17 @@ def test_the_fallback_of_a_nested_endpoint_is_a_header_of_the_outer_answer(
     for path in ("/outer", "/async"):
         answer = client.post(path, json={"features": [1, 1]})
         assert answer.headers["x-conduit-fallback"] == "sign"
+
+
+def test_the_headers_of_many_fallbacks_are_bounded(app: App, asking: Ask) -> None:
+    def fail(value: Any) -> Any:
+        raise ValueError("no")
+
+    stages = [Fallback(fail, Function(str, name=f"stage {n}")) for n in range(25)]
+    app.post("/many")(lambda value: [stage(value) for stage in stages])
+    answer = asking(app).post("/many", json=1)
+    names = answer.headers.get_list("x-conduit-fallback")
+    assert names == [f"stage {n}" for n in range(20)]
 
 
 @pytest.mark.parametrize("refuses", [True, False])
