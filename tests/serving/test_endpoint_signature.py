@@ -321,6 +321,14 @@ def test_a_typed_path_parameter_stands_beside_a_whole_body(app: App, asking: Ask
     assert asking(app).post("/items/x", json={"a": 1}).status_code == 404
 
 
+def test_a_post_with_path_parameters_alone_needs_no_body(app: App, asking: Ask) -> None:
+    @app.post("/items/{n}")
+    def item(n: int) -> int:
+        return n
+
+    assert asking(app).post("/items/3").json() == 3
+
+
 def test_the_path_must_start_with_a_slash(app: App) -> None:
     with pytest.raises(EndpointError, match="expects a '/' first"):
         app.get("count")(lambda: 1)

@@ -12,6 +12,7 @@ import pytest
 
 from conduit_lab import App, Lab, VectorStore
 from conduit_lab.core.stage import Function
+from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace.span import Span
 from conduit_lab.flow.fallback import Fallback
 from tests.models.generation.writers import DECODERS
@@ -74,6 +75,15 @@ def test_a_payload_that_the_handler_changes_is_recorded_as_it_was_sent(
         assert pop(payload) == 2
     (example,) = lab.examples
     assert (example.payload, example.answer) == ({"list": [1, 2]}, 2)
+
+
+def test_the_same_request_is_one_example_and_the_newest(lab: Lab, asking: Ask) -> None:
+    lab.post("/echo")(lambda value: value)
+    client = asking(lab)
+    headers = {"content-type": "application/json"}
+    for body in (b'{"a":1,"b":2}', b"3", b'{"b":2, "a":1}'):
+        client.post("/echo", content=body, headers=headers)
+    assert [example.payload for example in lab.examples] == [3, {"a": 1, "b": 2}]
 
 
 def test_an_app_records_nothing(app: App, asking: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,6 +243,18 @@ def test_a_stream_that_fails_is_no_example_and_its_span_has_the_error(lab: Lab) 
     root = break_.trace.root
     until(lambda: root.ended)
     assert "disk full" in str(root.error)
+    assert lab.examples == []
+
+
+def test_a_stream_whose_log_has_dropped_chunks_is_no_example(lab: Lab) -> None:
+    def long() -> Stream[str]:
+        return Stream((str(n).zfill(1000) for n in range(100)), keep=20_000)
+
+    lab.ml_stream("/long")(long)
+    stream = lab.endpoints[0]()
+    stream.wait(SECONDS)
+    until(lambda: not lab._recorder.running)
+    assert stream.count == 100 > len(stream.kept)
     assert lab.examples == []
 
 
