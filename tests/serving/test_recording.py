@@ -86,6 +86,16 @@ def test_the_same_request_is_one_example_and_the_newest(lab: Lab, asking: Ask) -
     assert [example.payload for example in lab.examples] == [3, {"a": 1, "b": 2}]
 
 
+def test_requests_that_differ_in_the_path_are_examples_each(lab: Lab, asking: Ask) -> None:
+    @lab.get("/items/{n}")
+    def item(n: int) -> int:
+        return n
+
+    client = asking(lab)
+    assert [client.get(f"/items/{n}").json() for n in (1, 2, 1)] == [1, 2, 1]
+    assert [example.target for example in lab.examples] == ["/items/2", "/items/1"]
+
+
 def test_an_app_records_nothing(app: App, asking: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     @app.post("/call")
     def call(n: int) -> int:

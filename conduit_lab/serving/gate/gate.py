@@ -42,7 +42,7 @@ class Gate:
 
     async def _answer_error(self, error: Exception, context: RequestContext, scope: Scope) -> None:
         answer = http_error(error)
-        if isinstance(error, HTTPException) and not _is_routed(scope):
+        if isinstance(error, HTTPException) and not self._is_routed(scope):
             answer = self._not_routed(error, scope)
         if answer is None or context.started:  # the server closes the connection of half an answer
             _log.error("request %s failed", context.id, exc_info=error)
@@ -67,8 +67,7 @@ class Gate:
         message = f"this path does not answer {scope['method']}: use {allowed}"
         return HttpError(405, "method_not_allowed", message, {"allow": allowed})
 
-
-def _is_routed(scope: Scope) -> bool:
-    """Return whether the router has handed the request to a face."""
-    route = scope.get("route")
-    return route is not None and scope["method"] in (route.methods or ())
+    def _is_routed(self, scope: Scope) -> bool:
+        """Return whether a face of this app, not an app around it, got the request."""
+        route = scope.get("route")
+        return route in self._router.routes and scope["method"] in (route.methods or ())

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.routing import Mount, Route
+from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from conduit_lab import App, Lab
@@ -75,6 +78,20 @@ def test_a_starlette_error_of_a_handler_is_a_fault_of_the_server(
 
     answer = asking(app).post("/fail")
     assert (answer.status_code, answer.json()["error"]["type"]) == (500, "internal")
+
+
+def test_an_app_mounted_in_another_one_answers_its_own_errors(app: App) -> None:
+    app.post("/echo")(lambda value: value)
+    outer = TestClient(Starlette(routes=[Mount("/api", app), Route("/one", app)]))
+    assert outer.post("/api/echo", json=1).json() == 1
+    for method, path, status in (
+        ("GET", "/api/nope", 404),
+        ("GET", "/one", 404),
+        ("GET", "/api/echo", 405),
+    ):
+        answer = outer.request(method, path)
+        assert answer.status_code == status
+        assert answer.json()["error"]["request_id"] == answer.headers["x-request-id"]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("disk full"), InputError("disk full")])
