@@ -136,7 +136,7 @@ class _Client:
                 if self.trail is not None:
                     # uvicorn waits before a write until the one before has gone out
                     await self._write(b"")
-                    if not self.gone:
+                    if not self.gone and not _is_lost(self.receive):
                         self.trail.advance(reader.index)
                 if len(chunks) == _MAX_BATCH_CHUNKS:
                     await asyncio.sleep(0)  # a write that is taken at once yields to no other task
@@ -213,6 +213,11 @@ class _Client:
 def _connection(receive: Receive) -> Any:
     """Return uvicorn's transport of the connection; None under another server."""
     return getattr(getattr(receive, "__self__", None), "transport", None)
+
+
+def _is_lost(receive: Receive) -> bool:
+    """Return whether the connection is closed: then writes return at once, with nothing sent."""
+    return (connection := _connection(receive)) is not None and connection.is_closing()
 
 
 def _bound_unsent(receive: Receive) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
 
+from conduit_lab.core.streams.backpressure import Trail
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.serving.faces import transport
 from conduit_lab.serving.faces.formats import SseFormat
@@ -149,6 +151,31 @@ async def test_a_client_slower_than_the_heartbeat_is_not_cut(
     reader = Stream([1, 2]).hold()
     await transport.send_stream(reader, Lines(), wire.receive, send_slowly, headers=[])
     assert [line.get("chunk") for line in wire.lines] == [1, 2, None]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_chunks_written_to_a_lost_connection_do_not_count_as_sent(
+    anyio_backend: str, lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Connection:
+        def get_extra_info(self, name: str) -> Any:
+            return SimpleNamespace(setsockopt=lambda *_: None)
+
+        def is_closing(self) -> bool:
+            return lost
+
+    class LostWire(Wire):
+        transport = Connection()
+
+    advanced = []
+    monkeypatch.setattr(Trail, "advance", lambda trail, index: advanced.append(index))
+    stream, wire = Stream([1, 2]), LostWire()
+    await anyio.to_thread.run_sync(stream.wait, SECONDS)
+    reader = stream.hold()
+    await transport.send_stream(
+        reader, Lines(), wire.receive, wire.send, headers=[], resumable=True
+    )
+    assert advanced == ([] if lost else [2])
 
 
 async def test_a_client_that_disconnects_ends_the_stream(anyio_backend: str) -> None:
