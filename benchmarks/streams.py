@@ -343,7 +343,7 @@ def ours() -> Any:
         return CHUNK
 
     async def left() -> int:
-        return len(app._streams)
+        return len(app.open_streams)
 
     app.get("/plain")(plain)
     app.get("/left")(left)

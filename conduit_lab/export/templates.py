@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from conduit_lab.export.closure import Closure
 from conduit_lab.serving.app import App
-from conduit_lab.serving.gate.body import BODY_BYTES
+from conduit_lab.serving.gate.body import MAX_BODY_BYTES
 from conduit_lab.serving.recorded import Example
 
 _MAX_SHOWN_BODY_CHARACTERS = 300
@@ -29,7 +29,8 @@ def app_source(app: App, closure: Closure) -> str:
     """Return `app.py`: imports, the app, its pieces in order; `app` is its last line."""
     imports = ["from pathlib import Path", "from conduit_lab import App", *closure.packages.lines]
     name = json.dumps(app.name, ensure_ascii=False)
-    limit = "" if app.body_limit == BODY_BYTES else f", body_limit={app.body_limit}"
+    limit = "" if app.body_limit == MAX_BODY_BYTES else f", body_limit={app.body_limit}"
+    limit += "" if app.deadline is None else f", deadline={app.deadline!r}"
     head = [
         f'"""{_line(app.name)}: a conduit_lab app. Run it with `uvicorn app:app`."""',
         *closure.futures,

@@ -1,4 +1,4 @@
-"""Clients that come back: to a fast stream with much on its way, and with places that are none."""
+"""Clients that reconnect: to a fast stream with unsent chunks, and with invalid event IDs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from conduit_lab import Lab
-from tests.serving.conftest import Ask
-from tests.serving.test_stream_resume import SECONDS, read, until
+from tests.serving.conftest import SECONDS, Ask, until
+from tests.serving.faces.counting import read
 
 
 def sync_parts() -> Iterator[dict[str, Any]]:
@@ -40,9 +40,7 @@ def test_what_was_on_its_way_when_the_client_left_is_there_when_it_comes_back(
                     if line.startswith(b"id: ") and line.endswith(b":3\n")
                 )
             (stream,) = lab.endpoints[0].resumes.streams
-            until(
-                lambda: stream.count > 60
-            )  # the kernel and the log are full of what the client has not read
+            until(lambda: stream.count > 60)  # the kernel and the log are full of unread chunks
         until(lambda: stream.readers == 0)
         rest = read(server.url, last.decode().removeprefix("id: ").strip())
     assert [json.loads(event.data)["n"] for event in rest] == list(range(4, 160))

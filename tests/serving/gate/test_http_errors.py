@@ -1,4 +1,4 @@
-"""Every error has a status, a short type, a message that helps, and an id to find it by."""
+"""Every error has a status, a short type, a message that helps, and a request ID."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A served folder that is told to end: not ready first, then the port is closed, and what runs ends well."""
+"""The graceful shutdown of a served folder: not ready, then a closed port, then open requests."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def served(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[bytes
 
 
 def status(url: str) -> int | None:
-    """Return the status of /readyz, or None where nobody answers."""
+    """Return the status of /readyz, or None without a server."""
     try:
         return httpx.get(f"{url}/readyz", timeout=5).status_code
     except httpx.TransportError:
@@ -80,9 +80,8 @@ def test_it_says_that_it_is_not_ready_and_answers_on(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         until(lambda: status(url) == 503)
         assert httpx.get(f"{url}/healthz").status_code == 200
-        assert (
-            httpx.post(f"{url}/count", json={"n": 2}).text.count("data:") == 2
-        )  # new requests are answered too
+        answer = httpx.post(f"{url}/count", json={"n": 2})  # new requests are answered too
+        assert answer.text.count("data:") == 2
         until(lambda: status(url) is None)
         reader.join()
         assert len(events) == 30  # longer than the listener, within the grace

@@ -1,4 +1,4 @@
-"""Fast producers over HTTP: every chunk arrives, or an event tells the loss."""
+"""Fast producers over HTTP: every chunk arrives, or an event reports the gap."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from time import monotonic, sleep
+from time import sleep
 from typing import Any
 
 import httpx
@@ -14,22 +14,14 @@ import pytest
 
 from conduit_lab import App, Lab, Stream, merge
 from conduit_lab.core.streams.pushed import PushedStream
-from conduit_lab.serving.faces import events
+from conduit_lab.serving.faces import transport
 from conduit_lab.serving.run import thread as server_module
 from conduit_lab.serving.run.thread import Server
-from tests.serving.conftest import Ask
+from tests.serving.conftest import SECONDS, Ask, until
 
-SECONDS = 30.0
 MEGABYTE = 2**20
 KEEP = 20_000
 COUNT = 400
-
-
-def until(ready: Callable[[], object]) -> None:
-    ends = monotonic() + SECONDS
-    while not ready():
-        assert monotonic() < ends, "it did not happen"
-        sleep(0.005)
 
 
 def texts(count: int = COUNT, size: int = 1000) -> Iterator[str]:
@@ -66,7 +58,7 @@ async def same(chunk: str) -> str:
 
 
 def numbers(text: str) -> list[int]:
-    """Return the chunks of an answer, and fail for any other event."""
+    """Return the numbers of an answer's chunks; fail for any other event."""
     assert "event:" not in text
     return [int(json.loads(line[6:])[:6]) for line in text.split("\n") if line.startswith("data: ")]
 
@@ -145,7 +137,7 @@ def test_a_late_client_of_a_running_stream_is_told_what_it_missed(app: App, aski
 
 
 def connected(server: Server, path: str, headers: str = "") -> socket.socket:
-    """Return a connection that has asked and reads nothing yet."""
+    """Return a connection that has sent its request and reads nothing yet."""
     client = socket.create_connection((server.host, server.port), SECONDS)
     client.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\n{headers}\r\n".encode())
     return client
@@ -206,14 +198,14 @@ def test_a_client_that_leaves_ends_a_held_producer_at_once(app: App) -> None:
         client.close()
         assert watched.closed.wait(5)
         assert made.state == "cancelled"
-        until(lambda: not app._streams)
+        until(lambda: not app.open_streams)
 
 
 def test_a_client_that_takes_nothing_is_cut_and_the_producer_ends(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "SEND_SECONDS", 0.5)
-    monkeypatch.setattr(events, "HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(transport, "SEND_SECONDS", 0.5)
+    monkeypatch.setattr(transport, "HEARTBEAT_SECONDS", 0.2)
     watched = Watched(app)
     with Server(app, port=0) as server, connected(server, "/endless"):
         assert watched.closed.wait(SECONDS)
@@ -221,7 +213,7 @@ def test_a_client_that_takes_nothing_is_cut_and_the_producer_ends(
 
 
 def test_a_stop_ends_a_held_producer(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(server_module, "THREAD_GRACE_SECONDS", 0.2)
     watched = Watched(app)
     with Server(app, port=0) as server:
         client = connected(server, "/endless")

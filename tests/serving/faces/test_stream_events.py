@@ -1,4 +1,4 @@
-"""Streams over a real connection: events as they come, errors after the start, clients that leave."""
+"""Streams over a connection: events as they come, late errors, clients that disconnect."""
 
 from __future__ import annotations
 
@@ -16,21 +16,11 @@ from httpx_sse import ServerSentEvent, connect_sse
 
 from conduit_lab import App, Lab
 from conduit_lab.core.streams.stream import Stream
+from conduit_lab.serving.faces import transport
 from conduit_lab.serving.request import Request
 from conduit_lab.serving.run import thread as server_module
 from conduit_lab.serving.run.thread import Server
-from tests.serving.conftest import Ask
-
-SECONDS = 30.0
-
-
-def until(ready: Any) -> None:
-    """Wait for something that takes a moment on another thread."""
-    for _ in range(int(SECONDS * 100)):
-        if ready():
-            return
-        sleep(0.01)
-    raise AssertionError("it did not happen")
+from tests.serving.conftest import SECONDS, Ask, until
 
 
 def read(url: str, path: str, body: Any) -> list[ServerSentEvent]:
@@ -48,9 +38,7 @@ def test_events_arrive_one_by_one_while_the_generator_still_runs(lab: Lab) -> No
     def count(n: int) -> Iterator[dict[str, Any]]:
         for i in range(n):
             yield {"chunk": str(i), "complete": False}
-            assert go.acquire(
-                timeout=SECONDS
-            )  # the next chunk is made only after this one was read
+            assert go.acquire(timeout=SECONDS)  # once this chunk was read
         yield {"chunk": "", "complete": True}
 
     with (
@@ -110,7 +98,7 @@ def test_a_client_that_leaves_cancels_the_stream_and_closes_the_generator(lab: L
             assert next(source.iter_sse()).data == "1"
         until(lambda: seen and seen[0].state == "cancelled")
         assert closed.wait(SECONDS)
-        until(lambda: not lab._streams)
+        until(lambda: not lab.open_streams)
     assert lab.examples == []  # half a stream is no recorded call
 
 
@@ -160,7 +148,7 @@ def test_stop_lets_a_running_stream_finish(lab: Lab) -> None:
 def test_stop_ends_an_open_stream_with_an_event_that_says_so(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(server_module, "THREAD_GRACE_SECONDS", 0.1)
     started, go = threading.Event(), threading.Event()
 
     @lab.ml_stream("/slow")
@@ -276,7 +264,7 @@ def test_an_empty_stream_is_an_empty_answer(app: App, asking: Ask) -> None:
 
 
 def _events(text: str) -> list[tuple[str, Any]]:
-    """Return (event name, data) of a whole event stream."""
+    """Return (event name, data) of each event."""
     found = []
     for block in text.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.split("\n") if line)
@@ -286,18 +274,21 @@ def _events(text: str) -> list[tuple[str, Any]]:
 
 
 def _watch(lab: Lab, seen: list[Stream[Any]]) -> None:
-    """Note each stream that the lab serves."""
+    """Add each stream that the lab serves to `seen`."""
 
     class Watched(set[Stream[Any]]):
         def add(self, stream: Stream[Any]) -> None:
             seen.append(stream)
             super().add(stream)
 
-    lab._streams = Watched()
+    lab.open_streams = Watched()
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_stream_without_a_chunk_yet_tells_when_to_come_back(app: App, method: str) -> None:
+def test_a_stream_without_a_chunk_yet_says_when_to_reconnect(
+    app: App, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "HEARTBEAT_SECONDS", 3600)
     go = threading.Event()
 
     @app.ml_stream("/slow")
