@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from conduit_lab.core.streams.merge import merge as merge
     from conduit_lab.core.streams.stream import Stream as Stream
     from conduit_lab.core.trace.trace import Trace as Trace
-    from conduit_lab.export.result import Export as Export
+    from conduit_lab.export.export_result import Export as Export
     from conduit_lab.export.writer import export_app as export_app
     from conduit_lab.flow.ensemble import Ensemble as Ensemble
     from conduit_lab.flow.fallback import Fallback as Fallback
@@ -69,7 +69,7 @@ _HOMES = {
     "Entities": "models.text.entity",
     "Entity": "models.text.entity",
     "Entry": "vectors.entry",
-    "Export": "export.result",
+    "Export": "export.export_result",
     "Fallback": "flow.fallback",
     "Function": "core.stage",
     "Generation": "models.generation.result",

@@ -14,7 +14,7 @@ from typing import Any
 from conduit_lab.core.errors import ExportError
 from conduit_lab.export.assets import Assets
 from conduit_lab.export.forms.form import Chain, Draft, Form, shown
-from conduit_lab.export.forms.registry import form_of, form_of_name
+from conduit_lab.export.forms.form_registry import form_of, form_of_name
 from conduit_lab.export.namespace import Namespace, is_notebook_only
 from conduit_lab.export.packages import Packages
 from conduit_lab.serving.app import App

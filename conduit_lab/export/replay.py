@@ -19,7 +19,7 @@ from typing import Any
 from conduit_lab.core.equality import first_difference
 from conduit_lab.core.errors import ExportError
 from conduit_lab.core.text import clip
-from conduit_lab.export.folder import preserved_folder
+from conduit_lab.export.target import preserved_folder
 from conduit_lab.serving.recorded import Example
 
 _START_SECONDS = 60.0

@@ -19,9 +19,9 @@ from conduit_lab.core.text import clip
 from conduit_lab.export import replay as proof
 from conduit_lab.export import templates
 from conduit_lab.export.closure import Closure
-from conduit_lab.export.folder import replaced_folder
+from conduit_lab.export.export_result import Export
 from conduit_lab.export.requirements import requirements
-from conduit_lab.export.result import Export
+from conduit_lab.export.target import replaced_folder
 from conduit_lab.export.wheel import write_wheel
 from conduit_lab.serving import codec
 from conduit_lab.serving.app import App

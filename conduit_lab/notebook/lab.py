@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from conduit_lab.core.trace.call_record import Values
-from conduit_lab.export.result import Export
+from conduit_lab.export.export_result import Export
 from conduit_lab.export.writer import export_app
 from conduit_lab.notebook import history, views
 from conduit_lab.serving.app import App

@@ -13,8 +13,8 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from conduit_lab import Lab, VectorStore, export_app
+from conduit_lab.export.export_result import Export
 from conduit_lab.export.replay import difference
-from conduit_lab.export.result import Export
 from conduit_lab.serving.app import App
 from conduit_lab.serving.recorded import Example
 

@@ -6,8 +6,6 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -20,9 +18,10 @@ from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.span import Span, current
 from conduit_lab.core.views import figures
 from conduit_lab.models.folder_model import FolderModel
-from conduit_lab.models.generation.constraint import Constraint, GrammarCompiler
+from conduit_lab.models.generation.constraint import GrammarCompiler
 from conduit_lab.models.generation.decoder_folder import DecoderFolder
-from conduit_lab.models.generation.detokenizer import IncrementalDetokenizer, TokenBytes
+from conduit_lab.models.generation.detokenizer import TokenBytes
+from conduit_lab.models.generation.generation_call import GenerationCall, OpenedGenerator
 from conduit_lab.models.generation.generation_request import GenerationRequest
 from conduit_lab.models.generation.prompts import GenerationPrompt, PromptEncoder, Truncate
 from conduit_lab.models.generation.result import Generation, TokenStream
@@ -30,7 +29,6 @@ from conduit_lab.models.generation.sampling_options import SamplingKeywords, Sam
 from conduit_lab.models.generation.scheduler import Scheduler
 from conduit_lab.models.text.tokenizer import Tokenizer
 from conduit_lab.runtime.decoding.decoder import Decoder
-from conduit_lab.runtime.sessions.cache import Shared
 
 MAX_SEQUENCES = 16  # in one batch
 MAX_QUEUED_SEQUENCES = 256
@@ -51,24 +49,7 @@ class GenerateKeywords(SamplingKeywords, total=False):
     sampling: SamplingOptions | None
 
 
-@dataclass(frozen=True)
-class _Opened:
-    folder: DecoderFolder
-    graph: Path
-    tokenizer: Tokenizer
-    prompts: PromptEncoder
-    token_bytes: TokenBytes
-    grammars: GrammarCompiler
-    decoder: Decoder
-    scheduler: Scheduler
-
-    @property
-    def shared(self) -> Shared:
-        """The opened graph."""
-        return self.decoder.shared
-
-
-class Generator(FolderModel[_Opened]):
+class Generator(FolderModel[OpenedGenerator]):
     """A text generator: a folder with a decoder graph, `tokenizer.json` and its configs.
 
     Calls from any thread or task are batched: at most `rows` sequences run and `queue` wait, each
@@ -108,7 +89,7 @@ class Generator(FolderModel[_Opened]):
         if opened is not None:
             opened.scheduler.stop()
 
-    def _open(self) -> _Opened:
+    def _open(self) -> OpenedGenerator:
         folder = DecoderFolder.read(self.path)
         graph = folder.graph(self.variant)
         tokenizer = Tokenizer(folder.tokenizer, _NO_TRUNCATION_TOKENS)
@@ -129,7 +110,9 @@ class Generator(FolderModel[_Opened]):
         scheduler = Scheduler(self.name, decoder, folder.ends, self.queue)
         token_bytes = TokenBytes(tokenizer.backend)
         grammars = GrammarCompiler(folder.tokenizer.read_text("utf-8"), logits, sorted(folder.ends))
-        return _Opened(folder, graph, tokenizer, prompts, token_bytes, grammars, decoder, scheduler)
+        return OpenedGenerator(
+            folder, graph, tokenizer, prompts, token_bytes, grammars, decoder, scheduler
+        )
 
     @property
     def context(self) -> int:
@@ -178,7 +161,7 @@ class Generator(FolderModel[_Opened]):
         `truncate` names the end to cut. Raises `InputError` for invalid options and `Overloaded`
         for a full queue.
         """
-        call = _Call(
+        call = GenerationCall(
             prompt, query, context, truncate, choices, regex, json_schema, sampling, options
         )
         given = prompt if query is None else {"query": query, "context": context}
@@ -212,7 +195,7 @@ class Generator(FolderModel[_Opened]):
         decode step.
         """
         opened = self._parts()
-        call = _Call(
+        call = GenerationCall(
             prompt, query, context, truncate, choices, regex, json_schema, sampling, options
         )
         requests = call.requests(opened)
@@ -241,25 +224,25 @@ class Generator(FolderModel[_Opened]):
 
     def run(self, value: Any) -> Generation:
         """Generate without a trace; call the stage itself, or `generate`, instead."""
-        return self._generate(_Call(value))
+        return self._generate(GenerationCall(value))
 
     def batch(self, values: Sequence[Any]) -> list[Any]:
         """Return one generation per prompt, all batched together."""
         opened = self._parts()
-        calls = [_Call(value).requests(opened) for value in values]
+        calls = [GenerationCall(value).requests(opened) for value in values]
         return [
             _first_choice([request])
             for request in self._run_all(opened, [each for call in calls for each in call])
         ]
 
-    def _generate(self, call: _Call) -> Generation:
+    def _generate(self, call: GenerationCall) -> Generation:
         opened = self._parts()
         made = _first_choice(self._run_all(opened, call.requests(opened)))
         _record(opened, made)
         return made
 
     def _run_all(
-        self, opened: _Opened, makers: Sequence[Callable[..., GenerationRequest]]
+        self, opened: OpenedGenerator, makers: Sequence[Callable[..., GenerationRequest]]
     ) -> list[GenerationRequest]:
         """Run requests and return them when all have ended; an interrupt cancels them."""
         left, done = len(makers), threading.Event()
@@ -297,7 +280,7 @@ class Generator(FolderModel[_Opened]):
                 if request.error is not None:
                     _log.error("%r: generation failed", self.name, exc_info=request.error)
 
-        requests = [make(on_end=on_end) for make in _Call(value).requests(opened)]
+        requests = [make(on_end=on_end) for make in GenerationCall(value).requests(opened)]
         opened.scheduler.submit(requests)
         try:
             await done.wait()
@@ -310,7 +293,7 @@ class Generator(FolderModel[_Opened]):
 
     # Views
 
-    def _more_facts(self, opened: _Opened) -> list[tuple[str, str]]:
+    def _more_facts(self, opened: OpenedGenerator) -> list[tuple[str, str]]:
         decoder, scheduler, io = opened.decoder, opened.scheduler, opened.decoder.io
         heads, width = io.shapes[0]
         kind = "one buffer" if io.in_place else "grows"
@@ -323,14 +306,14 @@ class Generator(FolderModel[_Opened]):
         ]
 
 
-def _record(opened: _Opened, made: Generation) -> None:
+def _record(opened: OpenedGenerator, made: Generation) -> None:
     """Record a generation in the span that is running here."""
     if current() is not None:
         opened.shared.record_use()
         recorder.annotate(usage=made.usage, tokens=made.usage.generated)
 
 
-def _record_end(span: Span, opened: _Opened, stream: Stream[Any, Any]) -> None:
+def _record_end(span: Span, opened: OpenedGenerator, stream: Stream[Any, Any]) -> None:
     """Record the end of a stream, on the thread that ended it, in the span that follows it."""
     shared = opened.shared
     if shared.note and shared.state == "cpu":
@@ -338,56 +321,6 @@ def _record_end(span: Span, opened: _Opened, stream: Stream[Any, Any]) -> None:
     if stream.state == "done":
         span.output = made = stream.result()
         span.annotate(usage=made.usage, tokens=made.usage.generated)
-
-
-@dataclass(frozen=True)
-class _Call:
-    """The arguments of one call."""
-
-    prompt: Any = None
-    query: str | None = None
-    context: Sequence[str] | None = None
-    truncate: Truncate | None = None
-    choices: Sequence[str] | None = None
-    regex: str | None = None
-    json_schema: Mapping[str, Any] | str | None = None
-    sampling: SamplingOptions | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def requests(self, opened: _Opened) -> list[Callable[..., GenerationRequest]]:
-        """Return one request per sequence, still without its callbacks; raises `InputError`."""
-        sampling = SamplingOptions.of(self.sampling, self.options)
-        ids = opened.prompts.encode(self.prompt, self.query, self.context, self.truncate, sampling)
-        sampling = sampling.seeded() if sampling.n > 1 else sampling
-        constraint = self._constraint(opened)
-        limit = min(sampling.max_tokens, opened.decoder.context - len(ids))
-        return [
-            partial(
-                GenerationRequest,
-                ids,
-                sampling,
-                IncrementalDetokenizer(opened.token_bytes, sampling.stop, after=ids[-1]),
-                limit=limit,
-                choice=choice,
-                constraint=constraint
-                if constraint is None or sampling.n == 1
-                else constraint.copy(),
-            )
-            for choice in range(sampling.n)
-        ]
-
-    def _constraint(self, opened: _Opened) -> Constraint | None:
-        given = [
-            name for name in ("choices", "regex", "json_schema") if getattr(self, name) is not None
-        ]
-        if len(given) > 1:
-            raise InputError(
-                f"expected one of choices, regex and json_schema, got {' and '.join(given)}"
-            )
-        if not given:
-            return None
-        made: Constraint = getattr(opened.grammars, given[0])(getattr(self, given[0]))
-        return made
 
 
 def _check_vocabulary(where: str, folder: DecoderFolder, tokenizer: Tokenizer, logits: int) -> None:

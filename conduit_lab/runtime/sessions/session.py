@@ -25,7 +25,7 @@ from conduit_lab.runtime.checks import external
 from conduit_lab.runtime.checks.content import TRIES
 from conduit_lab.runtime.checks.graph import Graph, check_graph
 from conduit_lab.runtime.hardware import devices
-from conduit_lab.runtime.sessions.deadline import cut_after
+from conduit_lab.runtime.sessions.cutoff import cut_after
 from conduit_lab.runtime.sessions.memory import limit_arena
 from conduit_lab.runtime.sessions.ort_errors import (
     input_error,

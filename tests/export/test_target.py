@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conduit_lab.export.folder import preserved_folder, replaced_folder
+from conduit_lab.export.target import preserved_folder, replaced_folder
 
 
 def names(folder: Path) -> list[str]:
