@@ -1,4 +1,4 @@
-"""Which kind of model a folder holds: by its architectures, sentence-transformers' files and the graph's outputs."""
+"""The kind of a model's folder: by its configs and its graph's outputs."""
 
 from __future__ import annotations
 

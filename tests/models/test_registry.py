@@ -1,4 +1,4 @@
-"""An app's models by name, with what they cost; a model that is loaded again takes the place of the older one."""
+"""An app's models by name, with their cost; a model that is loaded again replaces the older."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One sample, several, a batch and a DataFrame: each gets its own rows, wherever the graph has its batch axis."""
+"""One sample, several, a batch and a DataFrame each get their own rows, at any batch axis."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def models(tmp_path: Path) -> list[Model]:
 
 
 class Counter:
-    """Stands before onnxruntime and counts the bytes of each input that is not what was handed to it."""
+    """Counts the bytes of each input that is a copy of the array that was given."""
 
     def __init__(self, session: Any, given: list[Array]) -> None:
         self.session = session
