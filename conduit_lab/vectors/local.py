@@ -15,16 +15,16 @@ from conduit_lab.core import forking, paths
 from conduit_lab.core.errors import StoreError, VectorInputError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.views import figures
+from conduit_lab.vectors.arrays import BoolArray, IntArray
 from conduit_lab.vectors.backend import Match, Matches, Notes
 from conduit_lab.vectors.batch import Batch
-from conduit_lab.vectors.columns import BoolArray, Columns
+from conduit_lab.vectors.columns import Columns
 from conduit_lab.vectors.disk import snapshot
 from conduit_lab.vectors.disk.livefile import Deadline, check_replaceable
 from conduit_lab.vectors.disk.record import Block
 from conduit_lab.vectors.disk.storage import Storage
 from conduit_lab.vectors.entry import Entry, copy_json
 from conduit_lab.vectors.filters import Filter
-from conduit_lab.vectors.index.bound import IntArray
 from conduit_lab.vectors.index.index import Index
 from conduit_lab.vectors.interrupts import uninterrupted
 

@@ -20,8 +20,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from conduit_lab.vectors.index.bound import BoolArray
-from conduit_lab.vectors.index.bound import IntArray as IntArray
+from conduit_lab.vectors.arrays import BoolArray, IntArray
 
 Text = TypeVar("Text", str, None)
 Keep = Callable[[IntArray], BoolArray]

@@ -22,11 +22,12 @@ import numpy as np
 
 from conduit_lab.core.errors import StoreError
 from conduit_lab.core.spec import FloatArray
+from conduit_lab.vectors.arrays import IntArray
 from conduit_lab.vectors.batch import Batch
 from conduit_lab.vectors.disk import changes, format_1, lexical, livefile, record, schema
 from conduit_lab.vectors.disk.checkpoint import IdleCheckpoint
 from conduit_lab.vectors.disk.files import can_write, new_file, replaced_file, stamp
-from conduit_lab.vectors.disk.lexical import IntArray, Keep
+from conduit_lab.vectors.disk.lexical import Keep
 from conduit_lab.vectors.disk.livefile import Deadline, LiveFile
 from conduit_lab.vectors.disk.record import Block
 from conduit_lab.vectors.disk.sqlite_errors import damaged, translate_errors

@@ -24,7 +24,7 @@ def searchable(metric: str, vectors: FloatArray, names: Sequence[str]) -> FloatA
     of which a sum in float32 may overflow.
     """
     if metric == "cosine":
-        lengths = scoring.lengths(vectors)
+        lengths = scoring.row_lengths(vectors)
         units: FloatArray = (vectors / np.where(lengths == 0, 1, lengths)[:, np.newaxis]).astype(
             np.float32
         )
@@ -48,8 +48,8 @@ def best(
     metric: str, vectors: FloatArray, order: Sequence[int], query: FloatArray, top_k: int
 ) -> list[tuple[int, float]]:
     """Return the positions and scores of the best of `vectors` `[n, dimension]`, ties by `order`."""
-    scores = scoring.scores(vectors, query, metric)
-    keys = scores if scoring.is_distance(metric) else -scores
+    scores = scoring.score_rows(vectors, query, metric)
+    keys = scores if metric in scoring.DISTANCES else -scores
     return [
         (int(at), float(scores[at]))
         for at in np.lexsort((np.asarray(order, np.int64), keys))[:top_k]
