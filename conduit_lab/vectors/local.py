@@ -19,9 +19,10 @@ from conduit_lab.vectors.arrays import BoolArray, IntArray
 from conduit_lab.vectors.backend import Match, Matches, Notes
 from conduit_lab.vectors.batch import Batch
 from conduit_lab.vectors.columns import Columns
-from conduit_lab.vectors.disk import snapshot
-from conduit_lab.vectors.disk.livefile import Deadline, check_replaceable
+from conduit_lab.vectors.disk.deadline import Deadline
+from conduit_lab.vectors.disk.livefile import check_replaceable
 from conduit_lab.vectors.disk.record import Block
+from conduit_lab.vectors.disk.snapshot import write_snapshot
 from conduit_lab.vectors.disk.storage import Storage
 from conduit_lab.vectors.entry import Entry, copy_json
 from conduit_lab.vectors.filters import Filter
@@ -180,9 +181,8 @@ class Local:
         with self._fresh():
             if len(self._at) < len(self._ids) and not self._mapped:
                 self._compact()  # the index's codes are written for living rows alone
-            snapshot.write(
-                folder, self._storage, self._index, self._alive[: len(self._ids)], self._ids
-            )
+            live = self._alive[: len(self._ids)]
+            write_snapshot(folder, self._storage, self._index, live, self._ids)
 
     def facts(self) -> list[str]:
         """Return what a repr shows."""

@@ -91,7 +91,7 @@ PLACES = [
     ),
     *((Blocks, "append", times, False) for times in (1, 2, 3, 4)),
     *((np, "array", times, False) for times in (1, 2)),
-    (record, "row", 7, False),
+    (record, "to_row", 7, False),
 ]
 
 

@@ -135,7 +135,7 @@ def make_unfolded(path: Path, kind: str = "store") -> None:
             ["Ёлка", "a lamp", "éléphant", unicodedata.normalize("NFD", "한국어"), None]
         ):
             fields = (str(i), np.ones(2, np.float32), {"n": i}, text, 1.0, 1.0)
-            connection.execute(record.PUT, record.row(fields, 2 if kind == "store" else 0))
+            connection.execute(record.UPSERT, record.to_row(fields, 2 if kind == "store" else 0))
         connection.execute("UPDATE meta SET value = ? WHERE name = 'kind'", (kind,))
 
 

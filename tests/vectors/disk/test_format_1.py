@@ -47,7 +47,7 @@ def make_format_1(path: Path) -> None:
 
 def test_a_file_of_format_1_is_upgraded(path: Path) -> None:
     make_format_1(path)
-    with pytest.raises(StoreError, match="has dimension 8, wanted 9"):
+    with pytest.raises(StoreError, match="with dimension 9, got 8"):
         Storage(path, 9, "cosine")
     for _ in range(2):
         storage = Storage(path)

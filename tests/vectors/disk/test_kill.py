@@ -160,7 +160,7 @@ def check(
     if saved is not None:
         assert found(folder / "snapshot") == saved
     with closing(sqlite3.connect(folder / "index.db")) as connection:
-        lexical.register(connection)
+        lexical.register_fold(connection)
         connection.execute(lexical.CHECK)  # the words are those of the texts
     return state, saved
 

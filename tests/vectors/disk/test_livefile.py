@@ -470,7 +470,7 @@ def test_a_backup_replaces_nothing_that_is_open_or_no_store(
             (link, "is open"),
             (other, "is open"),
             (text, "is not a store's file"),
-            (tmp_path, "is no file"),
+            (tmp_path, "is not a file"),
             (orphan, "has a write-ahead log beside it"),
         ):
             with pytest.raises(

@@ -42,7 +42,7 @@ class Rows:
         assert sum(len(block.ids) for block in self.storage.load()) == count
 
     def write(self, folder: Path) -> Path:
-        return snapshot.write(folder, self.storage, self.index, self.alive, self.ids)
+        return snapshot.write_snapshot(folder, self.storage, self.index, self.alive, self.ids)
 
     def remove(self, at: int) -> None:
         self.storage.remove([self.ids[at]])
@@ -199,9 +199,9 @@ def test_a_folder_without_a_snapshot_is_told(folder: Path) -> None:
 
 def test_a_snapshot_of_another_kind_is_refused(folder: Path) -> None:
     write(folder)
-    with pytest.raises(StoreError, match="this snapshot has dimension 8, wanted 9"):
+    with pytest.raises(StoreError, match="expected a snapshot with dimension 9, got 8"):
         Snapshot.open(folder, 9)
-    with pytest.raises(StoreError, match="this snapshot has metric cosine, wanted dot"):
+    with pytest.raises(StoreError, match="with metric dot, got cosine"):
         Snapshot.open(folder, 8, "dot")
 
 
@@ -255,7 +255,7 @@ def test_a_writing_that_fails_changes_nothing(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(snapshot, "replace_file", fail)
+        patch.setattr(snapshot, "write_atomic", fail)
         with pytest.raises(StoreError, match="No space left on device"):
             write(folder, shift=1)
     assert (folder / "current").read_text().strip() == version.name
@@ -311,7 +311,7 @@ def test_two_writers_take_turns(folder: Path) -> None:
 
 def test_a_writer_does_not_wait_for_ever(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(folder)
-    monkeypatch.setattr(snapshot, "_PATIENCE", 0.01)
+    monkeypatch.setattr(snapshot, "_PATIENCE_SECONDS", 0.01)
     with sqlite3.connect(folder / ".lock", isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StoreError, match="another process is writing this snapshot: try again"):
