@@ -79,6 +79,7 @@ class Storage:
         self._file: LiveFile | None = None
         self._idle: IdleCheckpoint | None = None
         self._stamp: FileStamp | None = None
+        self._writes = 0  # begun in memory
         self._reading = translate_errors(self._where, "read")
         self._writing = translate_errors(self._where, "write")
         with translate_errors(self._where, "open"):
@@ -95,6 +96,9 @@ class Storage:
             return False
         try:
             connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            if write and path is None:
+                self._writes = (self._writes + 1) % 2**31
+                connection.execute(f"PRAGMA user_version = {self._writes}")
             if file is not None:
                 # From here on the transaction sees one state.
                 [self._version] = connection.execute("PRAGMA data_version").fetchone()
@@ -109,6 +113,12 @@ class Storage:
                 self._explain(error)
                 raise
         return True
+
+    def committed(self) -> bool:
+        """Return whether the last write in memory was committed; roll it back if it is open."""
+        self.cancel()  # an interrupt may come between the block's end and its commit
+        [number] = self._connection.execute("PRAGMA user_version").fetchone()
+        return bool(number == self._writes)
 
     def _explain(self, error: BaseException | None) -> None:
         """Raise the reason of an error of SQLite, where it is a change of the file."""

@@ -23,7 +23,7 @@ def entry(id: str, value: float = 1.0) -> Entry:
 
 
 def told(storage: Storage, most: int = 100) -> Any:
-    """What a storage tells of others: the ids removed, and of what was put the id, first value and metadata."""
+    """The changes of others: removed ids, and the id, first value and metadata of entries put."""
     found = storage.changes(most)
     if found is None:
         return None
@@ -45,7 +45,8 @@ def forget_changes(path: Path) -> None:
 
 def lag(path: Path, count: int) -> None:
     """Log `count` changes of what is not there any more."""
-    numbers = f"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) SELECT i FROM n"
+    series = f"SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}"
+    numbers = f"WITH RECURSIVE n (i) AS ({series}) SELECT i FROM n"
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(
             f"INSERT INTO changes (stamp, put) SELECT random(), 1000 FROM ({numbers})"

@@ -85,8 +85,10 @@ if os.geteuid() == 0:
     os.seteuid(65534)  # root may write everywhere
 path = Path(sys.argv[1])
 with VectorStore(path=path) as store:
-    print(len(store), [hit.id for hit in store.search([1, 0])], len(store.search("kettle", mode="lexical")))
-    for write in (lambda: store.add("c", [1, 0]), lambda: store.delete("a"), lambda: store.backup(path)):
+    words = store.search("kettle", mode="lexical")
+    print(len(store), [hit.id for hit in store.search([1, 0])], len(words))
+    writes = lambda: store.add("c", [1, 0]), lambda: store.delete("a"), lambda: store.backup(path)
+    for write in writes:
         try:
             write()
         except StoreError as error:

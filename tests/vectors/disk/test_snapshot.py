@@ -271,7 +271,7 @@ from pathlib import Path
 from conduit_lab.core.errors import StoreError
 from tests.vectors.disk.test_snapshot import Rows
 rows = Rows(5_000, shift=1)
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that a write beyond the limit fails as on a full disk
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writes beyond the limit fail as on a full disk
 for limit in map(int, sys.argv[2:]):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:

@@ -210,7 +210,8 @@ from conduit_lab.vectors.entry import Entry
 from conduit_lab.vectors.disk.storage import Storage
 storage = Storage(Path(sys.argv[1]), 8, "cosine")
 for i in range(150):
-    storage.put([Entry(f"{sys.argv[2]} {i} {k}", np.full(8, i), {}, "kettles", 1.0, 1.0) for k in range(2)])
+    ids = [f"{sys.argv[2]} {i} {k}" for k in range(2)]
+    storage.put([Entry(id, np.full(8, i), {}, "kettles", 1.0, 1.0) for id in ids])
 """
 
 
@@ -396,12 +397,15 @@ from conduit_lab.vectors.entry import Entry
 from conduit_lab.vectors.disk.storage import Storage
 path = Path(sys.argv[1])
 storage = Storage(path, 8, "cosine")
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that a write beyond the limit fails as on a full disk
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writes beyond the limit fail as on a full disk
 resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
 stored = 0
 try:
     while True:
-        storage.put([Entry(f"{stored} {i}", np.full(8, i), {}, f"word{i} " * 50, 1.0, 1.0) for i in range(10)])
+        entries = [
+            Entry(f"{stored} {i}", np.full(8, i), {}, f"word{i} " * 50, 1.0, 1.0) for i in range(10)
+        ]
+        storage.put(entries)
         stored += 1
 except StoreError as error:
     print(error)

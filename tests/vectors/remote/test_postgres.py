@@ -1,4 +1,4 @@
-"""What only a PostgreSQL store can get wrong: connections, transactions, indexes, other people's tables."""
+"""PostgreSQL alone: connections, transactions, indexes and foreign tables."""
 
 from __future__ import annotations
 
