@@ -75,7 +75,10 @@ def test_a_file_tells_its_dimension_and_metric(path: Path, tmp_path: Path, lazy:
             "expected a store file with dimension 9, got 8: use the dimension that it was created with, "
             "or choose another path",
         ),
-        ({"metric": "cosine"}, "with metric cosine, got l2: use the metric that it was created with"),
+        (
+            {"metric": "cosine"},
+            "with metric cosine, got l2: use the metric that it was created with",
+        ),
         ({"embedder": Letters()}, "with dimension 4, got 8"),
     ],
 )

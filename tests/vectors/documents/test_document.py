@@ -194,8 +194,8 @@ def test_a_tag_that_the_end_cuts_off_is_no_text(end: str) -> None:
     st.lists(
         st.sampled_from(
             ["<p>", "</p>", "<h1>", "</h1>", "<pre>", "</pre>", "<b>", "word", "two words",
-             " ", "\n", "<br>", "<svg>", "</svg>", "<svg/>", "<title>", "</title>", "&lt;", "<!--", "-->",
-             "<", ">", "&#10;", "<div>", "<li>"]
+             " ", "\n", "<br>", "<svg>", "</svg>", "<svg/>", "<title>", "</title>", "&lt;",
+             "<!--", "-->", "<", ">", "&#10;", "<div>", "<li>"]
         )
     )
 )  # fmt: skip
