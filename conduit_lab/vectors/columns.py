@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conduit_lab.core.spec import Array
-
-BoolArray = npt.NDArray[np.bool_]
+from conduit_lab.vectors.arrays import BoolArray
 
 MAX_COLUMNS = 32  # kept at once; the one that was not used for longest goes
 _BLOCK = 16_384  # values looked at together, so that other threads run in between

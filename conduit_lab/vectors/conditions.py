@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from conduit_lab.vectors.arrays import BoolArray
 from conduit_lab.vectors.columns import (
     MISSING,
-    BoolArray,
     Column,
     Columns,
     comparable,

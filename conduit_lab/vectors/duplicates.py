@@ -8,14 +8,12 @@ from textwrap import shorten
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from conduit_lab.core.errors import VectorInputError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.views import figures, html
+from conduit_lab.vectors.arrays import IntArray
 from conduit_lab.vectors.entry import Entry
-
-IntArray = npt.NDArray[np.int64]
 
 # rows a side: a tile of cosines is 4 MB, and wide enough for the product to run at full speed
 TILE = 1_024

@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from conduit_lab.core.errors import VectorInputError
-from conduit_lab.vectors.columns import BoolArray, Columns, is_number, is_text
+from conduit_lab.vectors.arrays import BoolArray
+from conduit_lab.vectors.columns import Columns, is_number, is_text
 from conduit_lab.vectors.conditions import has_operators, read
 from conduit_lab.vectors.entry import check_json, check_text
 

@@ -15,16 +15,17 @@ from conduit_lab.core import forking, paths
 from conduit_lab.core.errors import StoreError, VectorInputError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.views import figures
+from conduit_lab.vectors.arrays import BoolArray, IntArray
 from conduit_lab.vectors.backend import Match, Matches, Notes
 from conduit_lab.vectors.batch import Batch
-from conduit_lab.vectors.columns import BoolArray, Columns
-from conduit_lab.vectors.disk import snapshot
-from conduit_lab.vectors.disk.livefile import Deadline, check_replaceable
+from conduit_lab.vectors.columns import Columns
+from conduit_lab.vectors.disk.deadline import Deadline
+from conduit_lab.vectors.disk.livefile import check_replaceable
 from conduit_lab.vectors.disk.record import Block
+from conduit_lab.vectors.disk.snapshot import write_snapshot
 from conduit_lab.vectors.disk.storage import Storage
 from conduit_lab.vectors.entry import Entry, copy_json
 from conduit_lab.vectors.filters import Filter
-from conduit_lab.vectors.index.bound import IntArray
 from conduit_lab.vectors.index.index import Index
 from conduit_lab.vectors.interrupts import uninterrupted
 
@@ -180,9 +181,8 @@ class Local:
         with self._fresh():
             if len(self._at) < len(self._ids) and not self._mapped:
                 self._compact()  # the index's codes are written for living rows alone
-            snapshot.write(
-                folder, self._storage, self._index, self._alive[: len(self._ids)], self._ids
-            )
+            live = self._alive[: len(self._ids)]
+            write_snapshot(folder, self._storage, self._index, live, self._ids)
 
     def facts(self) -> list[str]:
         """Return what a repr shows."""
@@ -217,6 +217,7 @@ class Local:
         self._columns = Columns()
         self._ids: list[str] = []
         self._at: dict[str, int] = {}
+        self._deleted: dict[str, int] = {}  # rows that the last change deleted
         self._alive = np.zeros(0, np.bool_)
         self._numbers = np.zeros(
             0, np.int64
@@ -260,10 +261,18 @@ class Local:
                 grown[: len(self._alive)] = self._alive
                 self._alive = grown
 
+    def _undo(self, count: int, before: Sequence[Block]) -> None:
+        """Restore the rows of a failed change: `count`, with these old values, none deleted."""
+        self._drop(count)
+        for block in before:
+            self._put(block)
+        self._alive[list(self._deleted.values())] = True
+        self._at |= self._deleted
+
     def _bury(self, ids: Sequence[str]) -> None:
-        rows = [self._at[id] for id in ids]
+        self._deleted = {id: self._at[id] for id in ids}
         self._stale = True
-        self._alive[rows] = False
+        self._alive[list(self._deleted.values())] = False
         for id in ids:
             del self._at[id]
 
@@ -272,6 +281,7 @@ class Local:
         alive = self._alive[: len(self._ids)]
         ids = list(compress(self._ids, alive.tolist()))
         at = {id: at for at, id in enumerate(ids)}
+        # Rows move in place, so without a file an interrupt waits; a plain write never does this.
         all_alive = np.ones(len(ids), np.bool_)
         numbers = self._numbers[alive[: len(self._numbers)]]
         with nullcontext() if self._durable else uninterrupted():
@@ -395,25 +405,27 @@ class Local:
         """Change storage and rows, from their last state on, both or neither.
 
         Where it fails after rows were changed, or is interrupted, they are read again from the
-        file. Without a file they are the only copy: there the kernel's interrupt waits, and rows go
-        back to what they were, those that were replaced to what the list got of them.
+        file. Without a file they are the only copy: unless the storage has committed, they are
+        restored, replaced ones from the list.
         """
-        with nullcontext() if self._durable else uninterrupted(), self._begun(write=True):
+        with self._begun(write=True):
             count, before = len(self._ids), list[Block]()
+            self._deleted = {}
+            changed = False
             try:
                 with self._storage.ending(write=True):
                     self._catch_up()
                     yield before
+                    changed = self._stale
+                self.version += changed
+                self._stale = False
             except BaseException:
                 if self._stale and not self._durable:
-                    self._drop(count)
-                    for block in before:
-                        self._put(block)
+                    if not self._storage.committed():
+                        self._undo(count, before)
                     self._stale = False
                 raise
-            if self._stale:
-                self.version += 1
-                self._stale = False
+            if changed:
                 self._drop_dead()
 
     def _catch_up(self) -> None:

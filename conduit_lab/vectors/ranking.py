@@ -8,27 +8,24 @@ return `[n]` from 0 to 1.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
-DoubleArray = npt.NDArray[np.float64]
+from conduit_lab.vectors.arrays import BoolArray, Float64Array, IntArray
 
 
-def recall(gains: BoolArray, wanted: IntArray) -> DoubleArray:
+def recall(gains: BoolArray, wanted: IntArray) -> Float64Array:
     """Return the share of what was wanted that was found: recall@k."""
-    share: DoubleArray = gains.sum(axis=1) / wanted
+    share: Float64Array = gains.sum(axis=1) / wanted
     return share
 
 
-def reciprocal_rank(gains: BoolArray) -> DoubleArray:
+def reciprocal_rank(gains: BoolArray) -> Float64Array:
     """Return 1 / the rank of the first wanted hit, 0 without one; the mean of it is MRR@k."""
-    inverse: DoubleArray = gains / np.arange(1, gains.shape[1] + 1)
-    best: DoubleArray = inverse.max(axis=1, initial=0.0)
+    inverse: Float64Array = gains / np.arange(1, gains.shape[1] + 1)
+    best: Float64Array = inverse.max(axis=1, initial=0.0)
     return best
 
 
-def ndcg(gains: BoolArray, wanted: IntArray) -> DoubleArray:
+def ndcg(gains: BoolArray, wanted: IntArray) -> Float64Array:
     """Return the discounted gain as a share of the best possible order's: nDCG@k with gains of 0
     and 1.
 
@@ -37,5 +34,5 @@ def ndcg(gains: BoolArray, wanted: IntArray) -> DoubleArray:
     """
     discounts = 1 / np.log2(np.arange(2, gains.shape[1] + 2))
     best = np.concatenate([[0.0], np.cumsum(discounts)])[np.minimum(wanted, gains.shape[1])]
-    share: DoubleArray = (gains @ discounts) / best
+    share: Float64Array = (gains @ discounts) / best
     return share

@@ -326,7 +326,7 @@ def test_a_store_opened_again_has_all_of_it(open_store: Open) -> None:
 @pytest.mark.parametrize(("dimension", "metric"), [(DIMENSION + 1, "l2"), (DIMENSION, "dot")])
 def test_a_store_of_another_kind_is_refused(open_store: Open, dimension: int, metric: str) -> None:
     open_store(name="kept", metric="l2").close()
-    with pytest.raises(StoreError, match="wanted"):
+    with pytest.raises(StoreError, match="expected"):
         open_store(name="kept", dimension=dimension, metric=metric)
 
 

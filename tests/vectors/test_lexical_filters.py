@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from conduit_lab.vectors.arrays import BoolArray, IntArray
 from conduit_lab.vectors.disk.storage import Storage
 from conduit_lab.vectors.entry import Entry
-from conduit_lab.vectors.index.bound import BoolArray, IntArray
 from conduit_lab.vectors.store import VectorStore
 
 

@@ -195,7 +195,7 @@ def test_a_small_change_leaves_index_and_codes(path: Path) -> None:
         two.search(rows[0])
         index = two._local("test")._index
         index.codes()  # which waits for them
-        codes = index._derived.codes
+        codes = index._accelerators.codes
         assert codes is not None
         with never_loaded():
             one.add_many(["new", "id 7", "id 8"], rows[[1, 2, 3]])
@@ -208,7 +208,7 @@ def test_a_small_change_leaves_index_and_codes(path: Path) -> None:
                 rows[1], where={"n": {"$gt": 4_990}}
             )
         assert two._local("test")._index is index
-        assert index._derived.codes is codes
+        assert index._accelerators.codes is codes
 
 
 @pytest.mark.parametrize(("count", "loaded"), [(1_024, False), (1_025, True)])

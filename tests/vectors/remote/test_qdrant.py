@@ -52,7 +52,7 @@ def test_a_batch_is_one_request(qdrant: QdrantServer) -> None:
 def test_a_batch_too_large_for_one_request_is_refused(
     qdrant: QdrantServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_REQUEST", 100_000)
+    monkeypatch.setattr(module, "_MAX_REQUEST_BYTES", 100_000)
     store = connect(f"{qdrant.url}/x", DIMENSION)
     with pytest.raises(VectorInputError, match=r"batches of at most \d+"):
         store.upsert([entry(f"id {i}", content="word " * 100) for i in range(300)])
@@ -214,7 +214,7 @@ def test_points_of_an_older_version_are_found_by_their_words(
         store.upsert([entry(id, content=content) for id, content in contents.items()])
         expected = store.lexical("cafe ЕЛКА returned", 5)
     without_terms(qdrant, ["a", "b", "empty", "none"])
-    monkeypatch.setattr(module, "_PAGE", 3)
+    monkeypatch.setattr(module, "_PAGE_POINTS", 3)
     with closing(connect(f"{qdrant.url}/x", DIMENSION)) as store:
         assert store.lexical("cafe ЕЛКА returned", 5) == expected
         assert {match.id for match in expected} == {"a", "b", "new"}
