@@ -57,7 +57,7 @@ def filled(rows: FloatArray, path: Path | None = None) -> VectorStore:
 
 def settled(store: VectorStore) -> None:
     """Wait until a store has built its codes."""
-    store._opened()._index.wait()  # type: ignore[attr-defined]
+    store._opened()._rows.index.wait()  # type: ignore[attr-defined]
 
 
 def searches(store: VectorStore, rows: FloatArray, queries: FloatArray) -> Iterator[Row]:

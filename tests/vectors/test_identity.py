@@ -96,7 +96,8 @@ def test_another_embedder_of_the_same_dimension_is_refused(
     path: Path, first: Any, second: Any, lazy: bool
 ) -> None:
     fill(path, first)
-    message = rf"store 'notes' has the vectors of the embedder '{first.name}' .* got '{second.name}' .*reembed=True"
+    made, got = f"the vectors of the embedder '{first.name}'", f"got '{second.name}'"
+    message = rf"store 'notes' has {made} .* {got} .*reembed=True"
     with pytest.raises(StoreError, match=message):
         VectorStore(path=path, embedder=second, lazy=lazy).open()
     with VectorStore(path=path, embedder=first) as store, VectorStore(path=path) as plain:

@@ -1,4 +1,4 @@
-"""Words and a filter: the best of those that it keeps, in one pass, whatever was deleted or came from elsewhere."""
+"""Words with a filter: the best of the selected entries, in one pass, after any changes."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_one_ranking_keeps_its_order(rankings: list[list[int]]) -> None:
 )
 def test_wrong_weights(weights: list[float]) -> None:
     with pytest.raises(
-        VectorInputError, match=r"2 rankings want as many weights of at least 0, got \[1\.0"
+        VectorInputError, match=r"2 rankings expect as many weights of at least 0, got \[1\.0"
     ):
         reciprocal_rank_fusion([["a"], ["b"]], weights)
 
@@ -113,5 +113,5 @@ def test_one_ranking_keeps_its_order_by_score(scores: list[float], distance: boo
 
 
 def test_wrong_weights_of_scores() -> None:
-    with pytest.raises(VectorInputError, match="1 rankings want as many weights"):
+    with pytest.raises(VectorInputError, match="1 rankings expect as many weights"):
         score_fusion([[("a", 1.0)]], [-1.0])

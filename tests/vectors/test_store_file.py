@@ -72,7 +72,8 @@ def test_a_file_tells_its_dimension_and_metric(path: Path, tmp_path: Path, lazy:
     [
         (
             {"dimension": 9},
-            "expected a store file with dimension 9, got 8: use the dimension that it was created with, "
+            "expected a store file with dimension 9, got 8: "
+            "use the dimension that it was created with, "
             "or choose another path",
         ),
         (
@@ -166,7 +167,7 @@ def test_an_interrupted_write_stores_nothing(path: Path, monkeypatch: pytest.Mon
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(store._local("test")._index, "append", interrupted)
+            patch.setattr(store._local("test")._rows.index, "append", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 store.add("a", QUERY)
         assert answer(store) == before

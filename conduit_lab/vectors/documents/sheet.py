@@ -21,7 +21,7 @@ from conduit_lab.vectors.documents.document import (
     read_bytes,
     source_name,
 )
-from conduit_lab.vectors.table import plain
+from conduit_lab.vectors.table import plain_cell
 
 TEXT_COLUMNS = ("text", "content")  # the default
 INDEX = "index"  # the name given to an unnamed first column
@@ -104,7 +104,7 @@ def read_frame(frame: Any, source: str, text: str | Sequence[str] | None = None)
     return _sheet(
         source,
         [str(name) for name in names],
-        [list(map(plain, cells[name])) for name in names],
+        [list(map(plain_cell, cells[name])) for name in names],
         text,
     )
 

@@ -185,7 +185,7 @@ def test_an_hnsw_index_is_used_but_never_under_a_filter(
         for a, b in zip(found.lists, exact.lists, strict=True)
     ]
     assert sum(alike) >= 0.95 * 400
-    rare = store.search(rows[:1], 10, filters.parse({"n": {"$gte": 590}}))
+    rare = store.search(rows[:1], 10, filters.parse_filter({"n": {"$gte": 590}}))
     assert (len(rare.lists[0]), rare.plan) == (10, "exact scan in PostgreSQL")
     assert len(store.search(rows[:1], 300).lists[0]) == 300
     assert store.search(rows[:1], 5, exact=True).plan == "exact scan in PostgreSQL"
