@@ -15,7 +15,7 @@ from conduit_lab.vectors.entry import check_text
 EmbeddingLike = Sequence[float] | npt.NDArray[Any]
 """One embedding `[dimension]`, in any dtype that casts to float32."""
 
-_CHECKED_ROWS = 1_024  # at once
+_CHECKED_ROWS = 1_024  # of one temporary mask
 _FLOAT32 = np.dtype(np.float32)
 
 
@@ -38,7 +38,7 @@ def as_matrix(values: Any, dimension: int, names: Sequence[str]) -> FloatArray:
 
     `names[i]` names row i in errors. Raises as `as_vector` does.
     """
-    values = listed(values)
+    values = _as_list(values)
     if isinstance(values, (list, tuple)) and len(values) == len(names):
         # Row by row, so that the error for a ragged batch names its first wrong row.
         pairs = zip(values, names, strict=True)
@@ -84,14 +84,14 @@ def read_queries(
     """Return the queries in a user's `value`, and whether it was a single one.
 
     `value` is a text, a list of texts, an embedding `[dimension]` or a batch `[n, dimension]`.
-    Texts are embedded, all at once, unless only their `words` are searched. `what` names them in
+    Texts are embedded, as one batch, unless only their `words` are searched. `what` names them in
     errors. Raises `VectorInputError`.
     """
     # The usual query passes the checks below; this saves their calls.
     usual = type(value) is np.ndarray and value.dtype == _FLOAT32 and value.shape == (dimension,)
     if usual and np.isfinite(value).all():
         return [Query(None, value)], True
-    value = listed(value)
+    value = _as_list(value)
     single = isinstance(value, str)
     if single or (
         isinstance(value, (list, tuple)) and value and all(isinstance(item, str) for item in value)
@@ -154,7 +154,7 @@ def passage_length(embedder: EmbedderProtocol) -> Callable[[str], int] | None:
     return count if count is None or not prompt else lambda text: count(prompt + text)
 
 
-def listed(values: Any) -> Any:
+def _as_list(values: Any) -> Any:
     """Return a column of embeddings or texts, such as a Series, as a list; else `values`."""
     if isinstance(values, (str, list, tuple)):
         return values

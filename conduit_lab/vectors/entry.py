@@ -86,7 +86,7 @@ def check_content(given: Any, metadata: Mapping[str, Any], what: str) -> str | N
     return text if isinstance(text, str) else None
 
 
-def updated(known: Entry, given: Mapping[str, Any], text: str | None) -> dict[str, Any]:
+def merge_metadata(known: Entry, given: Mapping[str, Any], text: str | None) -> dict[str, Any]:
     """Return an entry's metadata with the `given` keys.
 
     `text` is its new content, None where that stays. A `content` in the metadata that repeats the

@@ -52,14 +52,14 @@ def score_fusion(
     weights = _checked(rankings, weights)
     fused: dict[_Item, float] = {}
     for ranking, weight in zip(rankings, weights, strict=True):
-        shares = stretched([score for _, score in ranking])
+        shares = scale_scores([score for _, score in ranking])
         best = dict(zip((item for item, _ in reversed(ranking)), reversed(shares), strict=True))
         for item in dict.fromkeys(item for item, _ in ranking):  # a repeated one at its better rank
             fused[item] = fused.get(item, 0.0) + weight * best[item]
     return sorted(fused.items(), key=lambda item: -item[1])
 
 
-def stretched(scores: Sequence[float]) -> list[float]:
+def scale_scores(scores: Sequence[float]) -> list[float]:
     """Return the scores of a ranking, best first, scaled from 1 for its best to 0 for its last.
 
     Either direction may be better; where the best and the last are equal, all are 1.
@@ -68,7 +68,7 @@ def stretched(scores: Sequence[float]) -> list[float]:
         return []
     last, span = scores[-1], scores[0] - scores[-1]
     if math.isinf(span):
-        return stretched([score / 2 for score in scores])
+        return scale_scores([score / 2 for score in scores])
     return [(score - last) / span if span else 1.0 for score in scores]
 
 

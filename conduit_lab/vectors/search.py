@@ -16,7 +16,7 @@ from conduit_lab.vectors.backend import Backend, Match
 from conduit_lab.vectors.diversity import mmr
 from conduit_lab.vectors.embedding import Query
 from conduit_lab.vectors.hits import Hit, Hits
-from conduit_lab.vectors.rank_fusion import reciprocal_rank_fusion, score_fusion, stretched
+from conduit_lab.vectors.rank_fusion import reciprocal_rank_fusion, score_fusion, scale_scores
 from conduit_lab.vectors.reranking import RerankerProtocol, rerank_scores
 
 Mode = Literal["dense", "lexical", "hybrid"]
@@ -163,10 +163,10 @@ class Search:
         """Pick hits that differ from each other, by `mmr`."""
         relevance = [hit.score for hit in hits]
         if self.rerank is not None:
-            first = stretched(relevance[:_CANDIDATES])
+            first = scale_scores(relevance[:_CANDIDATES])
             relevance = first + [0.0] * (len(hits) - len(first))  # the rest has no such score
         elif self.mode != "dense" or backend.metric != "cosine":
-            relevance = stretched(relevance)
+            relevance = scale_scores(relevance)
         vectors = _vectors(hits, backend)
         picked = mmr(None, vectors, int(self.top_k), float(balance), relevance)
         return [hits[i] for i in picked]

@@ -18,7 +18,13 @@ from conduit_lab.vectors.batch_reader import read_batch
 from conduit_lab.vectors.documents.reindex import Reindexed, add_documents
 from conduit_lab.vectors.duplicates import Duplicates, find_duplicates
 from conduit_lab.vectors.embedding import EmbeddingLike, read_queries
-from conduit_lab.vectors.entry import Entry, check_content, check_metadata, check_text, updated
+from conduit_lab.vectors.entry import (
+    Entry,
+    check_content,
+    check_metadata,
+    check_text,
+    merge_metadata,
+)
 from conduit_lab.vectors.filters import Where, as_mask, parse_filter
 from conduit_lab.vectors.hits import Hits
 from conduit_lab.vectors.reranking import RerankerProtocol
@@ -155,7 +161,7 @@ class VectorStore(BaseStore):
             text = check_content(content, given, f"{where} content of {id!r}")
             if content is None and text == known.content:
                 text = None  # the metadata repeats it
-            merged, vector = updated(known, given, text), embedding
+            merged, vector = merge_metadata(known, given, text), embedding
             if vector is None and (text is None or self.embedder is None):
                 vector = known.embedding
             self._write(

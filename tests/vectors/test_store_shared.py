@@ -78,10 +78,10 @@ def reopened(path: Path) -> Any:
 
 # One after the other
 
-WHO = st.integers(0, 2)
+NUMBER = st.integers(0, 2)
 SOME = st.lists(st.sampled_from(IDS), min_size=1, max_size=4, unique=True)
 STEPS = st.tuples(
-    WHO, st.sampled_from(["add", "add", "delete", "search", "fail"]), SOME, st.integers(0, 5)
+    NUMBER, st.sampled_from(["add", "add", "delete", "search", "fail"]), SOME, st.integers(0, 5)
 )
 
 
@@ -100,8 +100,8 @@ def test_stores_over_one_file_always_agree(
         stores = [stack.enter_context(VectorStore(2, "dot", path)) for _ in range(3)]
         if spare == 1_024:
             stack.enter_context(never_loaded())
-        for who, what, ids, n in steps:
-            store = stores[who]
+        for number, what, ids, n in steps:
+            store = stores[number]
             if what == "add":
                 store.add_many(
                     ids,

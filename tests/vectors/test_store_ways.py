@@ -394,3 +394,11 @@ def test_a_snapshot_that_cannot_be_opened_leaves_the_old_one_in_service(
             len([r for r in caplog.records if "goes on with the snapshot that it has" in r.message])
             == 1
         )
+
+
+def test_a_hybrid_search_weighs_meaning_above_words() -> None:
+    with VectorStore(embedder=Letters()) as store:
+        store.add("words", [0, 0, 0, 1], content="cab")
+        store.add("meaning", [1, 1, 1, 0], content="other")
+        hits = store.search("cab", mode="hybrid")
+        assert [(hit.id, hit.score) for hit in hits] == [("meaning", 0.7), ("words", 0.3)]
