@@ -16,7 +16,7 @@ from conduit_lab.vectors.backend import Backend, Match
 from conduit_lab.vectors.diversity import mmr
 from conduit_lab.vectors.embedding import Query
 from conduit_lab.vectors.hits import Hit, Hits
-from conduit_lab.vectors.rank_fusion import reciprocal_rank_fusion, score_fusion, scale_scores
+from conduit_lab.vectors.rank_fusion import reciprocal_rank_fusion, scale_scores, score_fusion
 from conduit_lab.vectors.reranking import RerankerProtocol, rerank_scores
 
 Mode = Literal["dense", "lexical", "hybrid"]
