@@ -246,6 +246,24 @@ def test_an_interrupt_undoes(store: LocalBackend, monkeypatch: Patch) -> None:
     assert store.count() == 15
 
 
+def test_an_interrupt_of_a_compaction_loses_nothing(
+    store: LocalBackend, monkeypatch: Patch
+) -> None:
+    compact, version = Index.compact, store.version
+
+    def interrupted(index: Index, live: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        compact(index, live)
+
+    monkeypatch.setattr(entry_rows, "_MIN_TOMBSTONES", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Index, "compact", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.delete([f"id {i}" for i in range(7)])
+    assert store.ids() == ["id 7", "id 8", "id 9"]
+    assert store.version > version
+
+
 def test_a_write_leaves_the_handler_of_interrupts_alone(
     store: LocalBackend, monkeypatch: Patch
 ) -> None:

@@ -115,3 +115,13 @@ def test_one_ranking_keeps_its_order_by_score(scores: list[float], distance: boo
 def test_wrong_weights_of_scores() -> None:
     with pytest.raises(VectorInputError, match="1 rankings expect as many weights"):
         score_fusion([[("a", 1.0)]], [-1.0])
+
+
+def test_scores_of_any_size_are_scaled() -> None:
+    fused = score_fusion([[("a", 1.5e308), ("b", 0.0), ("c", -1.5e308)]])
+    assert fused == [("a", 1.0), ("b", 0.5), ("c", 0.0)]
+
+
+def test_a_repeated_item_counts_at_its_better_rank() -> None:
+    fused = score_fusion([[("a", 4.0), ("b", 3.0), ("a", 2.0), ("c", 0.0)]])
+    assert fused == [("a", 1.0), ("b", 0.75), ("c", 0.0)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 import numpy as np
 import pytest
 
+from conduit_lab.core.errors import VectorInputError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.store import VectorStore
 
@@ -91,3 +92,31 @@ def test_a_query_that_is_not_finite_is_named(store: VectorStore, value: float) -
     query[7] = value
     with pytest.raises(ValueError, match=r"the query has .* at position 7"):
         store.search(query)
+
+
+def test_a_query_of_another_dimension_is_rejected(store: VectorStore) -> None:
+    with pytest.raises(VectorInputError, match=r"expects float32 \[128\], .*got float32 \[127\]"):
+        store.search(ROWS[0, :127])
+
+
+class Prompted:
+    """An embedder whose queries and documents have prompts of their own."""
+
+    name = "prompted"
+    dimension = 3
+
+    def encode(self, texts: str | Sequence[str]) -> FloatArray:
+        raise AssertionError("expected a prompt")
+
+    def encode_query(self, texts: Sequence[str]) -> FloatArray:
+        return np.array([[1, 0, 0]] * len(texts), np.float32)
+
+    def encode_document(self, texts: Sequence[str]) -> FloatArray:
+        return np.array([[0, 1, 0]] * len(texts), np.float32)
+
+
+def test_queries_and_documents_have_prompts_of_their_own() -> None:
+    with VectorStore(embedder=Prompted()) as store:
+        store.add_texts(["text"], ids=["a"])
+        assert store["a"].embedding.tolist() == [0, 1, 0]
+        assert store.search("text")[0].score == 0
