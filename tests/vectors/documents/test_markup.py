@@ -213,3 +213,7 @@ def test_a_front_matter_is_a_title_and_no_text(tmp_path: Path, front: str, title
 )
 def test_a_rule_is_no_front_matter(text: str) -> None:
     assert markdown_headings(text)[0] == 0
+
+
+def test_a_hidden_element_without_content_hides_no_text_after_it() -> None:
+    assert html_text("<p>Boil<span hidden/> slowly</p>").text == "Boil slowly"
