@@ -1,4 +1,4 @@
-"""A whole store: `.venv/bin/python benchmarks/stores.py`; benchmarks/peers.py has it beside others.
+"""Whole stores: `.venv/bin/python benchmarks/stores.py`; benchmarks/peers.py compares others.
 
 Vectors are those of benchmarks/vectors.py, 384 dimensions, on one thread. *ref* is the product of
 all unit vectors with the query in float32, and `argpartition`.
@@ -44,7 +44,7 @@ def ours(folder: Path) -> Iterator[Row]:
 
 
 def filled(rows: FloatArray, path: Path | None = None) -> VectorStore:
-    """Return a store of `rows`, with what it makes in the background."""
+    """Return a store of `rows`, with its background builds finished."""
     store = VectorStore(DIMENSION, path=path)
     numbers = np.random.default_rng(1).integers(0, 1_000, len(rows)).tolist()
     for at in range(0, len(rows), 10_000):
@@ -56,8 +56,8 @@ def filled(rows: FloatArray, path: Path | None = None) -> VectorStore:
 
 
 def settled(store: VectorStore) -> None:
-    """Wait until a store has made its codes."""
-    store._opened()._index.wait()  # type: ignore[attr-defined]
+    """Wait until a store has built its codes."""
+    store._opened()._rows.index.wait()  # type: ignore[attr-defined]
 
 
 def searches(store: VectorStore, rows: FloatArray, queries: FloatArray) -> Iterator[Row]:
@@ -120,7 +120,7 @@ def writing(folder: Path) -> Iterator[Row]:
 
 
 def shared(folder: Path) -> Iterator[Row]:
-    """Search what another store has just added to the same file, beside reading it all again."""
+    """Search after another store's add to the same file, compared to opening it again."""
     rows, queries = vectors(50_000)
     path = folder / "shared.db"
     with filled(rows, path) as store, VectorStore(DIMENSION, path=path) as other:
@@ -139,13 +139,13 @@ def shared(folder: Path) -> Iterator[Row]:
 
 
 def memory(folder: Path) -> Iterator[Row]:
-    """Resident bytes a vector, without text and metadata, each in a process of its own."""
+    """Resident bytes per vector, without text and metadata, each in a process of its own."""
     for what in ("in memory", "in a snapshot"):
         command = [sys.executable, __file__, what, str(folder / "snapshot")]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         yield (
             f"100,000 {what}",
-            f"{float(done.stdout):,.0f} B a vector",
+            f"{float(done.stdout):,.0f} B per vector",
             "–",
             "–",
             "RSS without file pages, with ids",
@@ -153,7 +153,7 @@ def memory(folder: Path) -> Iterator[Row]:
 
 
 def taken(what: str, snapshot: Path) -> float:
-    """Return the bytes per vector of a store here; the one in memory leaves a snapshot."""
+    """Return the bytes per vector of a store; the one in memory writes the other's snapshot."""
     rows, _ = vectors(100_000)
     ids = [str(i) for i in range(len(rows))]
     before = resident()
@@ -171,7 +171,7 @@ def taken(what: str, snapshot: Path) -> float:
 
 
 def resident() -> int:
-    """Return the private bytes of this process in RAM, without pages of files (Linux)."""
+    """Return the anonymous memory of this process in bytes, without pages of files (Linux)."""
     status = Path("/proc/self/status").read_text()
     return next(
         int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon")
@@ -179,7 +179,7 @@ def resident() -> int:
 
 
 def gaps() -> Iterator[Row]:
-    """How long an event loop waits while a thread works on a store."""
+    """Gaps of an event loop while a thread uses a store."""
     rows, queries = vectors(100_000)
     store = filled(rows)
 

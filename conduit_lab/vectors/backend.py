@@ -1,4 +1,4 @@
-"""Backend: where a store's entries live, here or on a server; everything else of a store stands on this."""
+"""Backend: the protocol of the place where a store's entries live, here or on a server."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Notes(Protocol):
         """Return the notes whose keys begin with `prefix`, by the rest of the key."""
 
     def write_notes(self, prefix: str, changes: Mapping[str, str | None]) -> None:
-        """Write the notes under `prefix` and a key each, all of them or none; None removes one."""
+        """Write notes under `prefix` + key, atomically; None removes one."""
 
 
 class Backend(Protocol):
-    """The entries of one store and the search over them; safe to use from several threads.
+    """The entries of one store and the search over them; thread-safe.
 
     A score is the similarity for the metrics cosine and dot, the distance for l2 and manhattan.
     Matches come best first, ties in the order of adding, and never fewer than there are, up to
@@ -59,13 +59,13 @@ class Backend(Protocol):
 
     @property
     def notes(self) -> Notes | None:
-        """Its notes, None where it keeps none."""
+        """Its notes, None if it keeps none."""
 
     def upsert(self, entries: Sequence[Entry]) -> None:
-        """Store all of `entries` or none; one with a known id is replaced, keeps `created_at` and its place."""
+        """Store `entries` atomically; a replaced one keeps its place and `created_at`."""
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove what is there of `ids`, all or nothing, and return how many there were."""
+        """Remove the entries of `ids` atomically, unknown ones ignored; return their number."""
 
     def get(self, ids: Sequence[str]) -> list[Entry | None]:
         """Return the entry of each id, embeddings as they were given, or None."""
@@ -73,19 +73,19 @@ class Backend(Protocol):
     def search(
         self, queries: FloatArray, top_k: int, where: Filter | None = None, exact: bool = False
     ) -> Matches:
-        """Return the best `top_k` for each row of `queries` `[n, dimension]` among the entries that `where` keeps."""
+        """Return the best `top_k` entries for each row of `queries` `[n, dimension]`."""
 
     def lexical(self, text: str, top_k: int, where: Filter | None = None) -> list[Match]:
-        """Return the best `top_k` entries by the words of `text`; a score is comparable within one answer only."""
+        """Return the best `top_k` entries by words; scores compare within one answer only."""
 
     def ids(self, where: Filter | None = None) -> list[str]:
         """Return the ids in the order of adding."""
 
     def count(self, where: Filter | None = None) -> int:
-        """Return how many entries there are."""
+        """Return the number of entries."""
 
     def facts(self) -> list[str]:
-        """Return what a repr shows; asks no network."""
+        """Return the facts that a repr shows, without network access."""
 
     def close(self) -> None:
-        """Let go of files, connections and memory; safe to call twice."""
+        """Free files, connections and memory; idempotent."""

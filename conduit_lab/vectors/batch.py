@@ -1,4 +1,4 @@
-"""Batch: entries that are written together, as columns."""
+"""Batch: the entries of one write, as columns."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ import numpy as np
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.entry import Entry
 
-Fields = tuple[
-    str, FloatArray, dict[str, Any], str | None, float, float
-]  # of an entry, in their order
+Fields = tuple[str, FloatArray, dict[str, Any], str | None, float, float]
+"""The fields of an `Entry`, in their order."""
 
 
 @dataclass(frozen=True, eq=False)
 class Batch(Sequence[Entry]):
-    """A sequence of entries that makes one when it is asked for; `embeddings` is float32 `[n,
-    dimension]`.
+    """A sequence that builds each entry on access; `embeddings` is float32 `[n, dimension]`.
 
-    10,000 of them take longer to make than to store in memory, and while they live together the
-    garbage collector looks at every object of the process, 28 ms in which no other thread runs.
+    Building 10,000 entries takes longer than storing them in memory, and triggers a full garbage
+    collection of the process, 28 ms in which no other thread runs.
     """
 
     ids: list[str]

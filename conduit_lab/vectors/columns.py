@@ -1,4 +1,4 @@
-"""Columns: the metadata of every row, and the columns that filters ask of it, each made when one first does."""
+"""Columns: the metadata of every row, and a column per key, built when a filter first needs it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from conduit_lab.core.spec import Array
+from conduit_lab.vectors.arrays import BoolArray
+from conduit_lab.vectors.entry import copy_json
 
-BoolArray = npt.NDArray[np.bool_]
-
-MAX_COLUMNS = 32  # kept at once; the one that was not used for longest goes
-_BLOCK = 16_384  # values looked at together, so that other threads run in between
-_SPARE = 1_024  # values that no row has any more and that are always kept
+MAX_COLUMNS = 32  # in memory; the least recently used is dropped
+_BLOCK_VALUES = 16_384  # read together, so that other threads run in between
+_MIN_UNUSED_VALUES = 1_024  # that a column may keep for no row
 
 
 class _Missing:
@@ -27,22 +27,23 @@ class _Missing:
 
 
 MISSING = _Missing()
-_PLAIN = {str, int, float}  # types whose values stand for themselves
+_PLAIN = {str, int, float}  # types whose values are their own key
 _EMPTY: dict[str, Any] = {}
+_CONTAINERS = (dict, list)
 
 
 def is_text(value: Any) -> bool:
-    """Tell whether a JSON value is text."""
+    """Return whether a JSON value is text."""
     return isinstance(value, str)
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether a JSON value is a number; `true` is none."""
+    """Return whether a JSON value is a number; `true` is none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def comparable(value: Any) -> Any:
-    """Return a hashable stand-in for a JSON value: two are equal exactly when the JSON values are."""
+    """Return a hashable key of a JSON value: keys are equal exactly when the values are."""
     if isinstance(value, bool):
         return (bool, value)  # Python's True equals 1, JSON's true does not
     if isinstance(value, dict):
@@ -52,17 +53,16 @@ def comparable(value: Any) -> Any:
     return value
 
 
-class Columns:
+class MetadataColumns:
     """The metadata of a store's rows, in the order of the rows.
 
-    Not safe for threads: the store's lock is. Metadata that was handed in or out must not be
-    changed.
+    Not thread-safe: the backend holds a lock. Callers must not change metadata given or returned.
     """
 
     def __init__(self) -> None:
         self._metadatas: list[dict[Any, Any]] = []
-        self._keys: set[str] = set()  # of all rows that are or were
-        self._made: dict[str | None, Column] = {}  # the one that was used last at the end
+        self._keys: set[str] = set()  # of all rows, deleted ones included
+        self._built: dict[str | None, Column] = {}  # the most recently used last
 
     def __len__(self) -> int:
         return len(self._metadatas)
@@ -70,82 +70,86 @@ class Columns:
     def append(self, metadatas: Sequence[dict[str, Any]]) -> None:
         """Add a row for each."""
         self._keys.update(*metadatas)
-        self._metadatas += [
-            metadata or _EMPTY for metadata in metadatas
-        ]  # one object for all that have none
+        # One object for all empty ones.
+        self._metadatas += [metadata or _EMPTY for metadata in metadatas]
 
     def replace(self, at: Sequence[int], metadatas: Sequence[dict[str, Any]]) -> None:
         """Give the rows `at` new metadata."""
         self._keys.update(*metadatas)
         for row, metadata in zip(at, metadatas, strict=True):
             self._metadatas[row] = metadata or _EMPTY
-        for key, column in self._made.items():
+        for key, column in self._built.items():
             for row in at:
                 if row < len(column):
                     column.replace(row, self._metadatas[row].get(key, MISSING))
-        self._forget_outgrown()
+        self._drop_outgrown()
 
-    def compact(self, alive: BoolArray) -> None:
-        """Keep only the rows that are `alive`, bool `[n]`."""
-        self._metadatas = list(compress(self._metadatas, alive.tolist()))
-        for column in self._made.values():
-            column.compact(alive)
-        self._forget_outgrown()
+    def compact(self, live: BoolArray) -> None:
+        """Keep only the `live` rows, bool `[n]`."""
+        self._metadatas = list(compress(self._metadatas, live.tolist()))
+        for column in self._built.values():
+            column.compact(live)
+        self._drop_outgrown()
 
     def metadata(self, at: int) -> dict[str, Any]:
         """Return the metadata of row `at`: the stored object, not a copy."""
         return self._metadatas[at]
 
+    def copies(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """Return copies of the metadata of some rows, which a caller may change."""
+        copies = []
+        for at in rows:
+            metadata = self._metadatas[at].copy()
+            for key, value in metadata.items():
+                if type(value) in _CONTAINERS:  # no call per scalar: this runs for each hit
+                    metadata[key] = copy_json(value)
+            copies.append(metadata)
+        return copies
+
     def column(self, key: str) -> Column:
         """Return the column of `key`, up to date."""
-        name = (
-            key if key in self._keys else None
-        )  # None is no row's key: one column stands for all unknown keys
-        column = self._made.pop(name, None)
+        name = key if key in self._keys else None  # one column for all unknown keys
+        column = self._built.pop(name, None)
         if column is None:
             column = Column()
-        self._made[name] = column
-        if len(self._made) > MAX_COLUMNS:
-            del self._made[next(iter(self._made))]
+        self._built[name] = column
+        if len(self._built) > MAX_COLUMNS:
+            del self._built[next(iter(self._built))]
         if len(column) < len(self):
-            rows: Iterable[Mapping[Any, Any]] = map(
-                self._metadatas.__getitem__, range(len(column), len(self))
-            )
+            new = range(len(column), len(self))
+            rows: Iterable[Mapping[Any, Any]] = map(self._metadatas.__getitem__, new)
             column.append((row.get(name, MISSING) for row in rows), len(self) - len(column))
         return column
 
-    def _forget_outgrown(self) -> None:
-        """Drop columns that mostly hold values no row has any more; the next filter makes them anew."""
-        for key in [
-            key for key, column in self._made.items() if column.size > 2 * len(column) + _SPARE
-        ]:
-            del self._made[key]
+    def _drop_outgrown(self) -> None:
+        """Drop columns of which most values belong to no row; the next filter rebuilds them."""
+        for key, column in list(self._built.items()):
+            if column.size > 2 * len(column) + _MIN_UNUSED_VALUES:
+                del self._built[key]
 
 
 class Column:
-    """The values of one key: the distinct ones, and for each row the number of its own.
+    """The distinct values of one key, and for each row the code of its value.
 
-    A test is made on the distinct values, and the rows look its answers up.
+    A test runs once per distinct value, and each row looks up the result.
     """
 
     def __init__(self) -> None:
         self._values: list[Any] = []
-        self._code_of: dict[Any, int] = {}  # by what `comparable` makes of the value
+        self._code_of: dict[Any, int] = {}  # by the value's `comparable` key
         self._codes = _Rows(np.int32)
         self._numbers = _Order(is_number, _number_keys)
         self._texts = _Order(is_text, _text_keys)
-        self._holders: dict[
-            Any, list[int]
-        ] = {}  # for each item of a list the codes of the lists that have it
+        self._holders: dict[Any, list[int]] = {}  # for each item the codes of lists with it
         self._parts: dict[int, str] = {}  # the texts by their codes
-        self._searched = 0  # values that are in these two
+        self._searched = 0  # values in these two
 
     def __len__(self) -> int:
         return len(self._codes)
 
     @property
     def size(self) -> int:
-        """Number of distinct values, those that no row has any more included."""
+        """Number of distinct values, including those of no row."""
         return len(self._values)
 
     def append(self, values: Iterable[Any], count: int) -> None:
@@ -156,53 +160,51 @@ class Column:
         """Give row `at` a new value."""
         self._codes.rows[at] = self._code(value)
 
-    def compact(self, alive: BoolArray) -> None:
-        """Keep only the rows that are `alive`, bool `[n]`; of newer rows the column does not know yet."""
-        kept = self._codes.rows[alive[: len(self)]]
+    def compact(self, live: BoolArray) -> None:
+        """Keep only the `live` rows, bool `[n]`; rows newer than the column are not in it."""
+        kept = self._codes.rows[live[: len(self)]]
         self._codes = _Rows(np.int32)
         self._codes.put(0, kept)
 
-    def among(self, wanted: Set[Any]) -> BoolArray:
-        """Return for each row whether its value is one of `wanted`, given as `comparable` makes them."""
-        codes = [self._code_of[key] for key in self._code_of.keys() & wanted]
+    def among(self, keys: Set[Any]) -> BoolArray:
+        """Return for each row whether the `comparable` key of its value is in `keys`."""
+        codes = [self._code_of[key] for key in self._code_of.keys() & keys]
         if not codes:
             return np.zeros(len(self), np.bool_)
         if len(codes) == 1:
             return np.equal(self._codes.rows, codes[0])
-        return self._looked_up(self._table(codes))
+        return self._of_rows(self._table(codes))
 
-    def ordered(self, ahead: np.ufunc, wanted: Any, test: Callable[[Any], bool]) -> BoolArray:
-        """Return for each row whether `test`, an order such as `> wanted`, holds.
+    def ordered(self, ahead: np.ufunc, operand: Any, test: Callable[[Any], bool]) -> BoolArray:
+        """Return for each row whether `test`, an order such as `> operand`, holds.
 
-        `ahead` is the same order without equality, `np.less` or `np.greater`; `wanted` is a number
+        `ahead` is the same order without equality, `np.less` or `np.greater`; `operand` is a number
         or text.
         """
-        order = self._texts if isinstance(wanted, str) else self._numbers
-        return self._looked_up(order.table(self._values, ahead, wanted, test))
+        order = self._texts if isinstance(operand, str) else self._numbers
+        return self._of_rows(order.table(self._values, ahead, operand, test))
 
-    def containing(self, wanted: Any) -> BoolArray:
-        """Return for each row whether it is a list with the item `wanted`, or text of which `wanted` is a part."""
+    def containing(self, item: Any) -> BoolArray:
+        """Return for each row whether it is a list with this item, or text with this part."""
         for code in range(self._searched, self.size):
             match self._values[code]:
                 case str() as text:
                     self._parts[code] = text
                 case list() as items:
-                    for item in set(map(comparable, items)):
-                        self._holders.setdefault(item, []).append(code)
+                    for key in set(map(comparable, items)):
+                        self._holders.setdefault(key, []).append(code)
         self._searched = self.size
-        codes = self._holders.get(comparable(wanted), [])
-        if isinstance(wanted, str):
-            codes = [*codes, *(code for code, text in self._parts.items() if wanted in text)]
-        return self._looked_up(self._table(codes))
+        codes = self._holders.get(comparable(item), [])
+        if isinstance(item, str):
+            codes = [*codes, *(code for code, text in self._parts.items() if item in text)]
+        return self._of_rows(self._table(codes))
 
     def _code(self, value: Any) -> int:
         key = value if type(value) in _PLAIN else comparable(value)
         code = self._code_of.get(key)
         if code is None:
             code = self.size
-            self._values.append(
-                value
-            )  # first, so that Ctrl-C in between leaves no code without a value
+            self._values.append(value)  # first: Ctrl-C in between leaves no code without a value
             self._code_of[key] = code
         return code
 
@@ -212,8 +214,8 @@ class Column:
         table[codes] = True
         return table
 
-    def _looked_up(self, table: BoolArray) -> BoolArray:
-        """Return for each row what `table` says of its value."""
+    def _of_rows(self, table: BoolArray) -> BoolArray:
+        """Return for each row the entry of `table` for its value."""
         mask: BoolArray = table.take(self._codes.rows)
         return mask
 
@@ -221,26 +223,26 @@ class Column:
 class _Order:
     """The order of one kind of value, numbers or text, by keys that NumPy compares.
 
-    Where the keys of two values differ, the values differ the same way. Where they do not (integers
-    beyond 2^53, text with a long beginning in common), the values themselves are asked.
+    Values whose keys differ have the order of their keys. Where keys are equal (integers beyond
+    2^53, text with a long common prefix), the values themselves are compared.
     """
 
-    def __init__(self, alike: Callable[[Any], bool], keys: Callable[[list[Any]], Array]) -> None:
-        self._is_alike = alike
+    def __init__(self, is_kind: Callable[[Any], bool], keys: Callable[[list[Any]], Array]) -> None:
+        self._is_kind = is_kind
         self._make_keys = keys
         none = keys([])
         self._keys = _Rows(none.dtype, none.shape[1])
-        self._alike = _Rows(np.bool_)  # the values that are of this kind
+        self._alike = _Rows(np.bool_)  # whether each value is of this kind
         self._seen = 0
 
     def table(
-        self, values: list[Any], ahead: np.ufunc, wanted: Any, test: Callable[[Any], bool]
+        self, values: list[Any], ahead: np.ufunc, operand: Any, test: Callable[[Any], bool]
     ) -> BoolArray:
-        """Return for each of `values`, which only ever get more, whether `test` holds."""
+        """Return for each of `values`, which only ever grows, whether `test` holds."""
         self._catch_up(values)
         found = np.zeros(len(values), np.bool_)
         same = self._alike.rows.copy()
-        for words, word in zip(self._keys.rows.T, self._make_keys([wanted])[0], strict=True):
+        for words, word in zip(self._keys.rows.T, self._make_keys([operand])[0], strict=True):
             found |= same & ahead(words, word)
             same &= words == word
         for code in np.flatnonzero(same).tolist():
@@ -248,9 +250,9 @@ class _Order:
         return found
 
     def _catch_up(self, values: list[Any]) -> None:
-        """Make the keys of the values that came since the last time."""
-        while new := values[self._seen : self._seen + _BLOCK]:
-            alike = np.fromiter(map(self._is_alike, new), np.bool_, len(new))
+        """Compute the keys of new values."""
+        while new := values[self._seen : self._seen + _BLOCK_VALUES]:
+            alike = np.fromiter(map(self._is_kind, new), np.bool_, len(new))
             keys = np.zeros((len(new), self._keys.rows.shape[1]), self._keys.rows.dtype)
             keys[alike] = self._make_keys(list(compress(new, alike)))
             self._alike.put(self._seen, alike)
@@ -271,13 +273,13 @@ def _nearest(number: float) -> float:
 
 
 def _text_keys(texts: list[Any]) -> npt.NDArray[np.uint64]:
-    """Return the first 16 bytes of each text as two numbers, `[n, 2]`; UTF-8 sorts as Python's text does."""
-    beginnings = np.array([text[:16].encode() for text in texts], "S16")
-    return beginnings.view(">u8").astype(np.uint64).reshape(-1, 2)
+    """Return the first 16 bytes of each text as two numbers `[n, 2]`; UTF-8 sorts as str does."""
+    prefixes = np.array([text[:16].encode() for text in texts], "S16")
+    return prefixes.view(">u8").astype(np.uint64).reshape(-1, 2)
 
 
 class _Rows:
-    """A NumPy array that grows at its end; capacity doubles, so that one by one stays linear."""
+    """A NumPy array that grows at its end; capacity doubles, so appends take amortized O(1)."""
 
     def __init__(self, dtype: npt.DTypeLike, *shape: int) -> None:
         self._data: Array = np.empty((0, *shape), dtype)
@@ -288,11 +290,11 @@ class _Rows:
 
     @property
     def rows(self) -> Array:
-        """What is in it, as a view."""
+        """The rows, as a view."""
         return self._data[: self._length]
 
     def put(self, at: int, rows: Array) -> None:
-        """Let `rows` begin at row `at` and end the array."""
+        """Write `rows` from row `at` on; they become the end of the array."""
         length = at + len(rows)
         if length > len(self._data):
             data = np.empty((max(length, 2 * at), *self._data.shape[1:]), self._data.dtype)

@@ -1,4 +1,4 @@
-"""Conditions: what a filter asks, of one entry's metadata or of all rows at once."""
+"""Conditions: a filter compiled to a predicate on one entry's metadata or on all rows at once."""
 
 from __future__ import annotations
 
@@ -8,56 +8,56 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from conduit_lab.vectors.arrays import BoolArray
 from conduit_lab.vectors.columns import (
     MISSING,
-    BoolArray,
     Column,
-    Columns,
+    MetadataColumns,
     comparable,
     is_number,
     is_text,
 )
 
 
-class Condition(Protocol):
-    """Something that metadata fulfils or not."""
+class Predicate(Protocol):
+    """A condition on metadata."""
 
     def __call__(self, metadata: Mapping[str, Any]) -> bool:
-        """Tell whether one entry's metadata does."""
+        """Return whether one entry's metadata matches."""
 
-    def mask(self, columns: Columns) -> BoolArray:
-        """Return for each row whether its metadata does: bool `[n]`, the caller's own."""
-
-
-def read(where: Mapping[str, Any]) -> Condition:
-    """Return the condition that a checked filter describes."""
-    return _all([_clause(key, wanted) for key, wanted in where.items()])
+    def mask(self, columns: MetadataColumns) -> BoolArray:
+        """Return for each row whether it matches: bool `[n]`, the caller's own."""
 
 
-def has_operators(wanted: Any) -> bool:
-    """Tell whether what is wanted of a key is `{operator: operand, …}` and not a plain value."""
-    return isinstance(wanted, Mapping) and any(str(name).startswith("$") for name in wanted)
+def compile_filter(where: Mapping[str, Any]) -> Predicate:
+    """Return the predicate that a checked filter describes."""
+    return _all([_clause(key, operand) for key, operand in where.items()])
 
 
-def _clause(key: str, wanted: Any) -> Condition:
+def has_operators(condition: Any) -> bool:
+    """Return whether a key's condition is `{operator: operand, …}` and not a plain value."""
+    return isinstance(condition, Mapping) and any(str(name).startswith("$") for name in condition)
+
+
+def _clause(key: str, operand: Any) -> Predicate:
     match key:
         case "$not":
-            return _Not(read(wanted))
+            return _Not(compile_filter(operand))
         case "$and":
-            return _all([read(item) for item in wanted])
+            return _all([compile_filter(item) for item in operand])
         case "$or":
-            return _any([read(item) for item in wanted])
+            return _any([compile_filter(item) for item in operand])
         case _:
-            return _of_key(key, wanted)
+            return _of_key(key, operand)
 
 
-def _of_key(key: str, wanted: Any) -> Condition:
-    if not has_operators(wanted):
-        return _Key(key, _Among([wanted]))
-    return _all([_operation(key, name, operand) for name, operand in wanted.items()])
+def _of_key(key: str, condition: Any) -> Predicate:
+    if not has_operators(condition):
+        return _Key(key, _Among([condition]))
+    return _all([_operation(key, name, operand) for name, operand in condition.items()])
 
 
-def _operation(key: str, name: str, operand: Any) -> Condition:
+def _operation(key: str, name: str, operand: Any) -> Predicate:
     match name:
         case "$eq":
             return _Key(key, _Among([operand]))
@@ -78,30 +78,31 @@ def _operation(key: str, name: str, operand: Any) -> Condition:
             return _Key(key, _Ordered(name, operand))
 
 
-def _all(parts: list[Condition]) -> Condition:
+def _all(parts: list[Predicate]) -> Predicate:
     return parts[0] if len(parts) == 1 else _All(parts)
 
 
-def _any(parts: list[Condition]) -> Condition:
-    """Return "one of `parts` holds"; equalities of one key become one look-up, however many there are."""
+def _any(parts: list[Predicate]) -> Predicate:
+    """Return "one of `parts` holds"; all equalities of one key become one lookup."""
     equal: dict[str, set[Any]] = {}
-    others: list[Condition] = []
+    others: list[Predicate] = []
     for part in parts:
         if isinstance(part, _Key) and isinstance(part.test, _Among):
-            equal.setdefault(part.key, set()).update(part.test.wanted)
+            equal.setdefault(part.key, set()).update(part.test.keys)
         else:
             others.append(part)
-    together = [*(_Key(key, _Among(wanted)) for key, wanted in equal.items()), *others]
-    return together[0] if len(together) == 1 else _Any(together)
+    # A key of `comparable` is its own key.
+    merged = [*(_Key(key, _Among(keys)) for key, keys in equal.items()), *others]
+    return merged[0] if len(merged) == 1 else _Any(merged)
 
 
 class _All(NamedTuple):
-    parts: list[Condition]
+    parts: list[Predicate]
 
     def __call__(self, metadata: Mapping[str, Any]) -> bool:
         return all(part(metadata) for part in self.parts)
 
-    def mask(self, columns: Columns) -> BoolArray:
+    def mask(self, columns: MetadataColumns) -> BoolArray:
         mask = np.ones(len(columns), np.bool_)
         for part in self.parts:
             mask &= part.mask(columns)
@@ -111,12 +112,12 @@ class _All(NamedTuple):
 
 
 class _Any(NamedTuple):
-    parts: list[Condition]
+    parts: list[Predicate]
 
     def __call__(self, metadata: Mapping[str, Any]) -> bool:
         return any(part(metadata) for part in self.parts)
 
-    def mask(self, columns: Columns) -> BoolArray:
+    def mask(self, columns: MetadataColumns) -> BoolArray:
         mask = np.zeros(len(columns), np.bool_)
         for part in self.parts:
             mask |= part.mask(columns)
@@ -126,17 +127,17 @@ class _Any(NamedTuple):
 
 
 class _Not(NamedTuple):
-    part: Condition
+    part: Predicate
 
     def __call__(self, metadata: Mapping[str, Any]) -> bool:
         return not self.part(metadata)
 
-    def mask(self, columns: Columns) -> BoolArray:
+    def mask(self, columns: MetadataColumns) -> BoolArray:
         return ~self.part.mask(columns)
 
 
 class _Key(NamedTuple):
-    """A test of one key's value, which is `MISSING` where there is none."""
+    """A test of one key's value, `MISSING` where there is none."""
 
     key: str
     test: _Among | _Ordered | _Contains
@@ -144,52 +145,52 @@ class _Key(NamedTuple):
     def __call__(self, metadata: Mapping[str, Any]) -> bool:
         return self.test(metadata.get(self.key, MISSING))
 
-    def mask(self, columns: Columns) -> BoolArray:
+    def mask(self, columns: MetadataColumns) -> BoolArray:
         return self.test.mask(columns.column(self.key))
 
 
 class _Among:
-    """The value equals one of `wanted`."""
+    """The value equals one of `values`."""
 
-    def __init__(self, wanted: Iterable[Any]) -> None:
-        self.wanted = set(map(comparable, wanted))
+    def __init__(self, values: Iterable[Any]) -> None:
+        self.keys = set(map(comparable, values))
 
     def __call__(self, value: Any) -> bool:
-        return comparable(value) in self.wanted
+        return comparable(value) in self.keys
 
     def mask(self, column: Column) -> BoolArray:
-        return column.among(self.wanted)
+        return column.among(self.keys)
 
 
 class _Ordered:
-    """The value is of the kind of `wanted`, a number or text, and stands to it as the operator says."""
+    """The value is of the operand's kind, a number or text, and compares as the operator says."""
 
-    def __init__(self, name: str, wanted: Any) -> None:
+    def __init__(self, name: str, operand: Any) -> None:
         self._compare, self._ahead = _ORDERS[name]
-        self._alike = is_text if is_text(wanted) else is_number
-        self._wanted = wanted
+        self._is_kind = is_text if is_text(operand) else is_number
+        self._operand = operand
 
     def __call__(self, value: Any) -> bool:
-        return self._alike(value) and self._compare(value, self._wanted)
+        return self._is_kind(value) and self._compare(value, self._operand)
 
     def mask(self, column: Column) -> BoolArray:
-        return column.ordered(self._ahead, self._wanted, self)
+        return column.ordered(self._ahead, self._operand, self)
 
 
 class _Contains:
-    """The value is a list with the item `wanted`, or text of which `wanted` is a part."""
+    """The value is a list with this item, or text with this part."""
 
-    def __init__(self, wanted: Any) -> None:
-        self._wanted = wanted
-        self._key = comparable(wanted)
+    def __init__(self, item: Any) -> None:
+        self._item = item
+        self._key = comparable(item)
 
     def __call__(self, value: Any) -> bool:
         if isinstance(value, list):
             return self._key in map(comparable, value)
-        return is_text(value) and is_text(self._wanted) and self._wanted in value
+        return is_text(value) and is_text(self._item) and self._item in value
 
     def mask(self, column: Column) -> BoolArray:
-        return column.containing(self._wanted)
+        return column.containing(self._item)
 
 
 _ORDERS: dict[str, tuple[Callable[[Any, Any], bool], np.ufunc]] = {

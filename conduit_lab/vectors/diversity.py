@@ -1,4 +1,4 @@
-"""Diversity: results that are like the query, and not all like each other."""
+"""Diversity: results that are similar to the query, and not all to each other."""
 
 from __future__ import annotations
 
@@ -18,35 +18,34 @@ def mmr(
     balance: float,
     relevance: Sequence[float] | None = None,
 ) -> list[int]:
-    """Return positions in `vectors` `[n, dimension]`, at most `top_k`, picked by maximal marginal
-    relevance.
+    """Return at most `top_k` rows of `vectors` `[n, dimension]`, by maximal marginal relevance.
 
-    Each pick is the one with the greatest `balance · relevance − (1 − balance) · greatest cosine to
-    what is picked already`: a `balance` of 1 orders by relevance alone, 0 by difference alone, from
-    the first vector on. `relevance` `[n]`, at most 1 so that it weighs as much as a cosine, is by
-    default the cosine to `query` `[dimension]`; a search gives the scores that ordered its hits.
-    Likeness is the cosine whatever a store's metric is. Ties go to the earlier position; a zero
-    vector is like nothing. Raises `VectorInputError` for a balance outside of 0..1. Carbonell and
-    Goldstein 1998, "The use of MMR, diversity-based reranking for reordering documents and
-    producing summaries".
+    Each pick has the greatest `balance · relevance − (1 − balance) · greatest cosine to an earlier
+    pick`: a `balance` of 1 orders by relevance alone, 0 by difference alone, from the first vector
+    on. `relevance` `[n]`, at most 1 so that it weighs as much as a cosine, is by default the cosine
+    to `query` `[dimension]`; a search passes the scores that ordered its hits. Similarity is the
+    cosine for every metric. Ties go to the earlier position; a zero vector is similar to none.
+    Raises `VectorInputError` for a balance outside of 0..1. Carbonell and Goldstein 1998, "The use
+    of MMR, diversity-based reranking for reordering documents and producing summaries".
     """
     if not 0 <= balance <= 1:
         raise VectorInputError(
-            f"the balance of mmr is a number from 0 (only variety) to 1 (only likeness), got {balance!r}"
+            "the balance of mmr is a number from 0 (only variety) to 1 (only relevance), "
+            f"got {balance!r}"
         )
     units = _normalised(np.asarray(vectors, np.float64))
     if relevance is None:
         relevance = (units @ _normalised(np.asarray(query, np.float64))).tolist()
     worth = balance * np.asarray(relevance, np.float64)
-    nearest = np.zeros(len(units))  # nothing is picked yet, so nothing is repeated
-    open_ = np.ones(len(units), dtype=bool)
+    nearest = np.zeros(len(units))  # to the picks; there is none yet
+    left = np.ones(len(units), dtype=bool)
     picked: list[int] = []
     while len(picked) < min(top_k, len(units)):
-        best = int(np.argmax(np.where(open_, worth - (1 - balance) * nearest, -np.inf)))
-        likeness = units @ units[best]
-        nearest = np.maximum(nearest, likeness) if picked else likeness
+        best = int(np.argmax(np.where(left, worth - (1 - balance) * nearest, -np.inf)))
+        similarity = units @ units[best]
+        nearest = np.maximum(nearest, similarity) if picked else similarity
         picked.append(best)
-        open_[best] = False
+        left[best] = False
     return picked
 
 

@@ -1,30 +1,32 @@
-"""Duplicates: groups of entries that say nearly the same."""
+"""Duplicates: groups of entries with nearly the same embedding."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import shorten
-from typing import Any
+from typing import overload
 
 import numpy as np
-import numpy.typing as npt
 
 from conduit_lab.core.errors import VectorInputError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.views import figures, html
+from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.vectors.arrays import IntArray
 from conduit_lab.vectors.entry import Entry
 
-IntArray = npt.NDArray[np.int64]
+# A tile of cosines is 4 MB, and wide enough for the product to run at full speed.
+_TILE_ROWS = 1_024
+_SLACK = 1e-6  # the rounding of a float32 cosine: equal vectors pass a threshold of 1
 
-# rows a side: a tile of cosines is 4 MB, and wide enough for the product to run at full speed
-TILE = 1_024
-ROUNDING = 1e-6  # what float32 loses in a cosine: equal vectors are equal
+_COLUMNS = ("entries", "cosine", "ids", "first content")
+_NUMERIC = ("entries", "cosine")
 
 
 @dataclass(frozen=True)
 class Group:
-    """Entries that are nearly the same, in the order of adding; `similarity` is the least cosine to the first."""
+    """Near-duplicates in the order of adding; `similarity` is the smallest cosine to the first."""
 
     entries: tuple[Entry, ...]
     similarity: float
@@ -35,7 +37,7 @@ class Group:
         return [entry.id for entry in self.entries]
 
 
-class Duplicates(Sequence[Group]):
+class Duplicates(Viewed, Sequence[Group]):
     """The groups of near-duplicates among `total` entries, the largest first.
 
     Two entries are in one group when a chain of cosines of at least `threshold` joins them. To keep
@@ -47,7 +49,13 @@ class Duplicates(Sequence[Group]):
         self.total = total
         self.threshold = threshold
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Group: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Group, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Group | tuple[Group, ...]:
         return self._groups[index]
 
     def __len__(self) -> int:
@@ -57,10 +65,11 @@ class Duplicates(Sequence[Group]):
     def _title(self) -> str:
         spare = sum(len(group.entries) - 1 for group in self)
         total = f"{figures.count(self.total)} {'entry' if self.total == 1 else 'entries'}"
-        return f"{figures.count(spare)} of {total} repeat{'s' * (spare == 1)} another (cosine ≥ {self.threshold:g})"
+        verb = "repeats" if spare == 1 else "repeat"
+        return f"{figures.count(spare)} of {total} {verb} another (cosine ≥ {self.threshold:g})"
 
-    def _rows(self, width: int) -> list[tuple[str, str, str, str]]:
-        return [
+    def _table(self, width: int) -> Table:
+        rows = [
             (
                 str(len(group.entries)),
                 f"{group.similarity:.3f}",
@@ -69,31 +78,21 @@ class Duplicates(Sequence[Group]):
             )
             for group in self[: html.MAX_ROWS]
         ]
+        return Table(_COLUMNS, rows, _NUMERIC, total=len(self))
+
+    def _view(self) -> View:
+        return View("Duplicates", self._title, tables=[self._table(200)])
 
     def __repr__(self) -> str:
-        if not self:
-            return self._title
-        rest = f"\n{len(self) - html.MAX_ROWS} more rows" if len(self) > html.MAX_ROWS else ""
-        return f"{self._title}\n{html.columns(_COLUMNS, self._rows(48), _NUMERIC)}{rest}"
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        body = (
-            html.table(_COLUMNS, self._rows(200), _NUMERIC) + html.more(len(self)) if self else ""
-        )
-        return html.bundle(repr(self), html.header("Duplicates", self._title) + body)
+        return f"{self._title}\n{self._table(48).plain()}" if self else self._title
 
 
-_COLUMNS = ("entries", "cosine", "ids", "first content")
-_NUMERIC = ("entries", "cosine")
+def find_duplicates(entries: Sequence[Entry], threshold: float = 0.95) -> Duplicates:
+    """Return the groups of entries joined by cosines of at least `threshold`, in (0, 1].
 
-
-def find(entries: Sequence[Entry], threshold: float = 0.95) -> Duplicates:
-    """Return the groups of entries that are joined by cosines of at least `threshold`, above 0 and
-    up to 1.
-
-    All pairs are compared, a tile at a time: so memory grows with the number of entries, and the
-    time with its square (10,000 of 384 dimensions take about two seconds on two cores). A zero
-    vector is like nothing.
+    All pairs are compared, tile by tile: memory grows with the number of entries, time with its
+    square (10,000 of 384 dimensions take about two seconds on two cores). A zero vector is similar
+    to none.
     """
     if isinstance(threshold, bool) or not 0 < threshold <= 1:
         raise VectorInputError(
@@ -102,7 +101,7 @@ def find(entries: Sequence[Entry], threshold: float = 0.95) -> Duplicates:
     if not entries:
         return Duplicates([], 0, threshold)
     units = _normalised(np.stack([entry.embedding for entry in entries]))
-    roots = _joined(len(units), _pairs(units, threshold - ROUNDING))
+    roots = _joined(len(units), _pairs(units, threshold - _SLACK))
     order = np.argsort(roots, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(roots[order])) + 1)
     groups = [
@@ -118,25 +117,24 @@ def find(entries: Sequence[Entry], threshold: float = 0.95) -> Duplicates:
 
 
 def _normalised(vectors: FloatArray) -> FloatArray:
-    lengths = np.sqrt(
-        np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
-    )  # float32 would overflow
+    # float32 would overflow
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     lengths = np.where(lengths > 0, lengths, 1.0)[:, np.newaxis]
     return np.divide(vectors, lengths, out=np.empty_like(vectors), casting="same_kind")
 
 
 def _pairs(units: FloatArray, threshold: float) -> Iterator[tuple[IntArray, IntArray]]:
-    """Yield the pairs (i, j), i < j, whose cosine is at least `threshold`, as two arrays for each tile that has any."""
-    for top in range(0, len(units), TILE):
-        for left in range(top, len(units), TILE):
-            near = units[top : top + TILE] @ units[left : left + TILE].T >= threshold
+    """Yield the pairs i < j with a cosine of at least `threshold`, as two arrays per tile."""
+    for top in range(0, len(units), _TILE_ROWS):
+        for left in range(top, len(units), _TILE_ROWS):
+            near = units[top : top + _TILE_ROWS] @ units[left : left + _TILE_ROWS].T >= threshold
             rows, columns = np.nonzero(np.triu(near, 1) if left == top else near)
             if rows.size:
                 yield rows + top, columns + left
 
 
 def _joined(count: int, pairs: Iterable[tuple[IntArray, IntArray]]) -> IntArray:
-    """Return for each of `count` things the first of its group: things joined by a chain of `pairs`."""
+    """Return for each of `count` items the first item that a chain of `pairs` joins it to."""
     root = np.arange(count)
     for a, b in pairs:
         while np.any(apart := root[a] != root[b]):

@@ -1,60 +1,62 @@
-"""Embeddings as a store takes them: finite float32 of the right length, given or made from text."""
+"""Embeddings and queries as a store takes them: finite float32, given or made from text."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from conduit_lab.core.errors import VectorInputError
 from conduit_lab.core.spec import Array, EmbedderProtocol, FloatArray, describe
 from conduit_lab.vectors.entry import check_text
 
-_LOOKED_AT = 1_024  # rows at once
+EmbeddingLike = Sequence[float] | npt.NDArray[Any]
+"""One embedding `[dimension]`, in any dtype that casts to float32."""
+
+_CHECKED_ROWS = 1_024  # of one temporary mask
+_FLOAT32 = np.dtype(np.float32)
 
 
 def as_vector(value: Any, dimension: int, what: str) -> FloatArray:
-    """Return `value` as float32 `[dimension]`, itself where it is that.
+    """Return `value` as float32 `[dimension]`, without a copy where it is that already.
 
-    `what` names it in errors. Raises `VectorInputError` for another shape, a dtype that is not a
-    real number, and a value that is not finite in float32.
+    `what` names it in errors. Raises `VectorInputError` for another shape, a dtype that is not
+    real, and a value that is not finite in float32.
     """
     array = _numbers(value, what, f"[{dimension}]")
     if array.shape != (dimension,):
         hint = ": this is a batch, pass one row of it" if array.shape[1:] == (dimension,) else ""
-        raise VectorInputError(f"{what} wants float32 [{dimension}], got {describe(array)}{hint}")
+        raise VectorInputError(f"{what} expects float32 [{dimension}], got {describe(array)}{hint}")
     vector: FloatArray = _finite(array[np.newaxis], [what])[0]
     return vector
 
 
 def as_matrix(values: Any, dimension: int, names: Sequence[str]) -> FloatArray:
-    """Return `values` as float32 `[len(names), dimension]`, themselves where they are that.
+    """Return `values` as float32 `[len(names), dimension]`, without a copy where they are that.
 
-    Row i is named `names[i]` in errors. Raises as `as_vector` does.
+    `names[i]` names row i in errors. Raises as `as_vector` does.
     """
-    values = listed(values)
+    values = _as_list(values)
     if isinstance(values, (list, tuple)) and len(values) == len(names):
-        # Row by row, so that a ragged batch is told by the name of its first wrong row.
-        rows = [
-            as_vector(value, dimension, name) for value, name in zip(values, names, strict=True)
-        ]
-        return (
-            np.concatenate(rows).reshape(-1, dimension)
-            if rows
-            else np.empty((0, dimension), np.float32)
-        )
+        # Row by row, so that the error for a ragged batch names its first wrong row.
+        pairs = zip(values, names, strict=True)
+        rows = [as_vector(value, dimension, name) for value, name in pairs]
+        if not rows:
+            return np.empty((0, dimension), np.float32)
+        return np.concatenate(rows).reshape(-1, dimension)
     array = _numbers(values, "a batch of embeddings", f"[{len(names)}, {dimension}]")
     if array.shape != (len(names), dimension):
         raise VectorInputError(
-            f"{len(names)} ids want float32 [{len(names)}, {dimension}], got {describe(array)}"
+            f"expected float32 [{len(names)}, {dimension}] for {len(names)} ids, "
+            f"got {describe(array)}"
         )
     return _finite(array, names)
 
 
 def check_dimension(dimension: int | None, embedder: EmbedderProtocol | None) -> int | None:
-    """Return the dimension that a store is asked to have, or None where nothing says it."""
+    """Return the dimension that a store is opened with, or None where neither argument sets it."""
     made = None if embedder is None else embedder.dimension
     if dimension is None:
         return made
@@ -69,9 +71,8 @@ def check_dimension(dimension: int | None, embedder: EmbedderProtocol | None) ->
     return int(dimension)
 
 
-@dataclass(frozen=True)
-class Query:
-    """One thing to look for: text, its embedding float32 `[dimension]`, or both."""
+class Query(NamedTuple):
+    """A query: text, its embedding float32 `[dimension]`, or both."""
 
     text: str | None
     vector: FloatArray | None
@@ -80,13 +81,17 @@ class Query:
 def read_queries(
     value: Any, dimension: int, embedder: EmbedderProtocol | None, what: str, *, words: bool = False
 ) -> tuple[list[Query], bool]:
-    """Return the queries that a person gave, and whether it was a single one.
+    """Return the queries in a user's `value`, and whether it was a single one.
 
-    `value` is a text, a list of them, an embedding `[dimension]` or a batch `[n, dimension]`. Texts
-    are embedded, all at once, unless `words` alone are asked for. `what` names them in errors.
-    Raises `VectorInputError`.
+    `value` is a text, a list of texts, an embedding `[dimension]` or a batch `[n, dimension]`.
+    Texts are embedded, as one batch, unless only their `words` are searched. `what` names them in
+    errors. Raises `VectorInputError`.
     """
-    value = listed(value)
+    # The usual query passes the checks below; this saves their calls.
+    usual = type(value) is np.ndarray and value.dtype == _FLOAT32 and value.shape == (dimension,)
+    if usual and np.isfinite(value).all():
+        return [Query(None, value)], True
+    value = _as_list(value)
     single = isinstance(value, str)
     if single or (
         isinstance(value, (list, tuple)) and value and all(isinstance(item, str) for item in value)
@@ -99,12 +104,11 @@ def read_queries(
                 f"{what} is text, and the store has no embedder to search by text: "
                 "make it with VectorStore(embedder=…), or pass an embedding"
             )
-        encode = getattr(
-            embedder, "encode_query", embedder.encode
-        )  # some models read queries in another way
+        # Some models have another prompt for queries.
+        encode = getattr(embedder, "encode_query", embedder.encode)
         vectors = as_matrix(encode(texts), dimension, [what] * len(texts))
-        return [Query(text, vector) for text, vector in zip(texts, vectors, strict=True)], single
-    if isinstance(value, (list, tuple)) and value and not np.isscalar(value[0]):  # a row at a time
+        return list(map(Query, texts, vectors)), single
+    if isinstance(value, (list, tuple)) and value and not np.isscalar(value[0]):  # row by row
         array = as_matrix(value, dimension, [f"{what}, row {i}," for i in range(len(value))])
     else:
         array = _numbers(value, what, f"[{dimension}]")
@@ -112,54 +116,51 @@ def read_queries(
         return [Query(None, _finite(array[np.newaxis], [what])[0])], True
     if array.ndim != 2 or array.shape[1] != dimension:
         raise VectorInputError(
-            f"{what} wants float32 [{dimension}], or a batch of such rows, got {describe(array)}"
+            f"{what} expects float32 [{dimension}], or a batch of such rows, got {describe(array)}"
         )
-    return [
-        Query(None, row) for row in _finite(array, [f"{what}, row {i}," for i in range(len(array))])
-    ], False
+    names = [f"{what}, row {i}," for i in range(len(array))]
+    return [Query(None, row) for row in _finite(array, names)], False
 
 
 def embed_contents(
     texts: Sequence[str | None], embedder: EmbedderProtocol | None, names: Sequence[str]
 ) -> Sequence[FloatArray]:
-    """Return one embedding for each text; raise `VectorInputError` without an embedder or for a missing text."""
+    """Return one embedding per text.
+
+    Raises `VectorInputError`, naming the embedding, without an embedder or for a missing text.
+    """
     for text, name in zip(texts, names, strict=True):
         if embedder is None or text is None:
-            lacking = (
-                "the store has no embedder" if embedder is None else "the entry has no content"
-            )
-            raise VectorInputError(
-                f"{name} is missing, and {lacking} to make it of: pass an embedding"
-            )
+            reason = "the store has no embedder" if embedder is None else "the entry has no content"
+            raise VectorInputError(f"{name} is missing, and {reason}: pass an embedding")
     if embedder is None or not texts:
         return []
     return list(embed_passages([text for text in texts if text is not None], embedder))
 
 
 def embed_passages(texts: Sequence[str], embedder: EmbedderProtocol) -> FloatArray:
-    """Return the embeddings of texts to store, with the model's prompt for documents where it has one."""
+    """Return the embeddings of texts to store, with the model's prompt for documents if any."""
     vectors: FloatArray = getattr(embedder, "encode_document", embedder.encode)(texts)
     return vectors
 
 
 def passage_length(embedder: EmbedderProtocol) -> Callable[[str], int] | None:
-    """Return a function that counts the tokens the embedder reads of a stored text, or None if it
-    counts none.
+    """Return a function that counts the tokens of a stored text, or None if the embedder cannot.
 
-    The prompt for documents takes its share of them, as in `embed_passages`.
+    It includes the prompt for documents, as in `embed_passages`.
     """
     count: Callable[[str], int] | None = getattr(embedder, "count_tokens", None)
     prompt = getattr(embedder, "document_prompt", "")
     return count if count is None or not prompt else lambda text: count(prompt + text)
 
 
-def listed(values: Any) -> Any:
-    """Return a column of embeddings or texts, such as a Series, as a list; anything else as it is."""
+def _as_list(values: Any) -> Any:
+    """Return a column of embeddings or texts, such as a Series, as a list; else `values`."""
     if isinstance(values, (str, list, tuple)):
         return values
     try:
         array = np.asarray(values)
-    except (TypeError, ValueError):  # reported where the numbers are read
+    except (TypeError, ValueError):  # `_numbers` reports it
         return values
     return list(array) if array.ndim == 1 and array.dtype.kind in "OUT" else values
 
@@ -170,23 +171,23 @@ def _numbers(value: Any, what: str, shape: str) -> Array:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
         raise VectorInputError(
-            f"{what} wants float32 {shape}, got {type(value).__name__}: {error}"
+            f"{what} expects float32 {shape}, got {type(value).__name__}: {error}"
         ) from None
     if array.dtype.kind not in "fiu":
         raise VectorInputError(
-            f"{what} wants float32 {shape}, got {describe(array)}: pass real numbers"
+            f"{what} expects float32 {shape}, got {describe(array)}: pass real numbers"
         )
     return array
 
 
 def _finite(array: Array, names: Sequence[str]) -> FloatArray:
-    """Return `[n, dimension]` as float32, or name the first row and position that is not finite."""
+    """Return `[n, dimension]` as float32; raise for the first value that is not finite."""
     result = array
     if array.dtype != np.float32:
         with np.errstate(over="ignore"):  # an overflow becomes inf here and an error below
             result = array.astype(np.float32)
-    for begin in range(0, len(result), _LOOKED_AT):
-        finite = np.isfinite(result[begin : begin + _LOOKED_AT])
+    for begin in range(0, len(result), _CHECKED_ROWS):
+        finite = np.isfinite(result[begin : begin + _CHECKED_ROWS])
         if not finite.all():
             row, position = np.argwhere(~finite)[0]
             raise VectorInputError(

@@ -1,4 +1,4 @@
-"""Entry: one stored thing, and what its id, metadata and content may be."""
+"""Entry: a stored embedding with id, metadata and content, and the checks of these."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_NESTING = 64
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """What a store keeps under one id.
+    """The record under one id of a store.
 
     `embedding` is float32 `[dimension]`, as it was given (not normalised). `created_at` and
     `updated_at` are Unix seconds; replacing an entry keeps the first and sets the second.
@@ -31,7 +31,10 @@ class Entry:
 
 
 def check_text(value: Any, what: str) -> str:
-    """Return `value` if it is text that UTF-8 can carry; raise `VectorInputError` naming `what` otherwise."""
+    """Return `value` if it is text that UTF-8 can carry.
+
+    Raises `VectorInputError` naming `what`.
+    """
     if not isinstance(value, str):
         raise VectorInputError(f"{what} must be text, got {reprlib.repr(value)}")
     try:
@@ -41,14 +44,16 @@ def check_text(value: Any, what: str) -> str:
             f"{what} holds a lone surrogate at position {error.start}, which UTF-8 cannot carry: "
             "read the source with the right encoding, or replace it"
         ) from None
-    return str.__str__(value)  # a subclass (NumPy's str_, an Enum) becomes what JSON gives back
+    return str.__str__(value)  # a plain str, as from JSON, for a subclass (NumPy's str_, an Enum)
 
 
 def check_ids(ids: Any, what: str) -> list[str]:
-    """Return the ids of one batch as a list; raise `VectorInputError` for one that is not text or comes twice."""
-    if isinstance(ids, (str, bytes, set, frozenset)) or not isinstance(
-        ids, Iterable
-    ):  # a set has no order
+    """Return the ids of one batch as a list.
+
+    Raises `VectorInputError` for an id that is not text or is repeated.
+    """
+    unordered = isinstance(ids, (str, bytes, set, frozenset))
+    if unordered or not isinstance(ids, Iterable):
         raise VectorInputError(f"{what} must be a list of text, got {reprlib.repr(ids)}")
     batch: list[str] = []
     seen: set[str] = set()
@@ -74,18 +79,18 @@ def check_metadata(value: Any, what: str) -> dict[str, Any]:
 
 
 def check_content(given: Any, metadata: Mapping[str, Any], what: str) -> str | None:
-    """Return the text that was given, else the text in the metadata's own `content`, else None."""
+    """Return the given text, else the text under the metadata's `content`, else None."""
     if given is not None:
         return check_text(given, what)
     text = metadata.get("content")
     return text if isinstance(text, str) else None
 
 
-def updated(known: Entry, given: Mapping[str, Any], text: str | None) -> dict[str, Any]:
-    """Return an entry's metadata with the `given` keys, for its new content `text`, None where that
-    stays.
+def merge_metadata(known: Entry, given: Mapping[str, Any], text: str | None) -> dict[str, Any]:
+    """Return an entry's metadata with the `given` keys.
 
-    A `content` in the metadata that is the entry's content stays so.
+    `text` is its new content, None where that stays. A `content` in the metadata that repeats the
+    entry's content follows it.
     """
     metadata = {**known.metadata, **given}
     if (
@@ -98,7 +103,7 @@ def updated(known: Entry, given: Mapping[str, Any], text: str | None) -> dict[st
 
 
 def check_json(value: Any, what: str, depth: int = 0) -> Any:
-    """Return a copy of `value` made of dict, list, str, int, float, bool and None only.
+    """Return a copy of `value` that consists of dict, list, str, int, float, bool and None.
 
     Raises `VectorInputError` naming the place, such as `metadata of 'a'['price']`.
     """
@@ -132,12 +137,13 @@ def check_json(value: Any, what: str, depth: int = 0) -> Any:
         case _:
             raise VectorInputError(
                 f"{what} is a {type(value).__name__}, which JSON cannot carry: "
-                "use text, numbers, True/False, None, lists or dicts (.item() or .tolist() for NumPy)"
+                "use text, numbers, True/False, None, lists or dicts "
+                "(.item() or .tolist() for NumPy)"
             )
 
 
 def copy_json(value: Any) -> Any:
-    """Return a copy of a JSON value, which a caller may change; copy.deepcopy looks for loops and is slower."""
+    """Return a copy of a JSON value; copy.deepcopy also detects cycles, and is slower."""
     if isinstance(value, dict):
         return {key: copy_json(item) for key, item in value.items()} if value else {}
     if isinstance(value, list):
@@ -146,6 +152,6 @@ def copy_json(value: Any) -> Any:
 
 
 def _is_plain(value: Any) -> bool:
-    """Tell quickly that a value needs no look: naming the place of each costs more than the look itself."""
+    """Return whether a value surely passes; formatting its place costs more than the check."""
     kind = type(value)
     return value is None or kind is int or kind is bool or (kind is str and value.isascii())

@@ -1,34 +1,37 @@
-"""Evaluation: how well a store finds the pages that answer questions."""
+"""Evaluation: the retrieval quality of a store on questions with known pages."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from textwrap import shorten
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-from conduit_lab.core.errors import MissingExtra, VectorInputError
-from conduit_lab.core.views import charts, figures, html
+from conduit_lab.core.errors import VectorInputError
+from conduit_lab.core.frames import to_frame
+from conduit_lab.core.views import charts, figures
+from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.vectors import ranking
-from conduit_lab.vectors.questions import Question, read
+from conduit_lab.vectors.questions import Question, read_questions
 from conduit_lab.vectors.store import VectorStore
 
-CLEARLY = 1e-9  # two sums of the same gains may differ in the last digit
+_MIN_GAIN = 1e-9  # of nDCG; sums of the same gains may differ in the last digit
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What one mode of search found for one question, and how good it is at k hits.
+    """The hits of one search mode for one question, and their quality.
 
     `pages` answer the question; `found` holds the page of each hit, best first, None for an entry
-    that has none; `rank` is the place of the first hit that is wanted, from 1; `score` is the first
-    hit's, NaN without hits; `seconds` is this question's share of what its mode took, embedding
-    included: all questions are asked together.
+    without one; `rank` is that of the first relevant hit, from 1; `score` is the first hit's, NaN
+    without hits; `seconds` is this question's share of its mode's time, embedding included: all
+    questions are one batch.
     """
 
     mode: str
@@ -44,11 +47,10 @@ class Judged:
 
 
 class Summary(NamedTuple):
-    """One mode over all questions: means, and the questions on which its nDCG is another than the
-    first mode's.
+    """The means of one mode over all questions.
 
-    `first` is the share of questions whose first hit is wanted; `better` and `worse` count
-    questions.
+    `first` is the share of questions whose first hit is relevant; `better` and `worse` count the
+    questions whose nDCG is above or below the first mode's.
     """
 
     mode: str
@@ -62,14 +64,20 @@ class Summary(NamedTuple):
     seconds: float
 
 
-class Evaluation(Sequence[Judged]):
-    """How well one or several modes of search answer the same questions at `k` hits: one row a question and mode."""
+class Evaluation(Viewed, Sequence[Judged]):
+    """The quality of search modes at `top_k` hits: one row per question and mode."""
 
-    def __init__(self, rows: Sequence[Judged], k: int) -> None:
+    def __init__(self, rows: Sequence[Judged], top_k: int) -> None:
         self._judged = tuple(rows)
-        self.k = k
+        self.top_k = top_k
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Judged: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Judged, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Judged | tuple[Judged, ...]:
         return self._judged[index]
 
     def __len__(self) -> int:
@@ -85,7 +93,7 @@ class Evaluation(Sequence[Judged]):
 
     @cached_property
     def summary(self) -> list[Summary]:
-        """The figures of each mode, in the order in which the modes were given."""
+        """The means of each mode, in the given order."""
         first = next(iter(self.modes.values()))
         return [_summary(mode, rows, first) for mode, rows in self.modes.items()]
 
@@ -96,46 +104,45 @@ class Evaluation(Sequence[Judged]):
 
     @property
     def missed(self) -> list[Judged]:
-        """The rows of the best mode that found none of their pages."""
+        """The rows of the best mode without a relevant hit."""
         return [row for row in self.modes[self.best.mode] if row.rank is None]
 
     @property
     def title(self) -> str:
-        """What the evaluation says, in a sentence."""
+        """The result in a sentence."""
         best = self.best
-        others = sorted(
-            (each for each in self.summary if each is not best), key=lambda each: -each.ndcg
-        )
+        others = [each for each in self.summary if each is not best]
+        others.sort(key=lambda each: -each.ndcg)
         rest = "".join(f", {other.mode} {other.recall:.0%}" for other in others[:2])
-        return f"{best.mode} finds {best.recall:.0%} of the pages in {figures.plural(self.k, 'hit')}{rest}"
+        hits = figures.plural(self.top_k, "hit")
+        return f"{best.mode} finds {best.recall:.0%} of the pages in {hits}{rest}"
 
     @cached_property
     def chart(self) -> charts.Chart:
-        """The plot: recall over the number of hits that are read, a line for each mode."""
+        """The plot: recall over the number of hits, one line per mode."""
         values = []
         for mode, rows in self.modes.items():
-            gains = np.array([_gains(row.found, row.pages, self.k) for row in rows])
+            gains = np.array([_gains(row.found, row.pages, self.top_k) for row in rows])
             reached = np.cumsum(gains, axis=1) / np.array([[len(row.pages)] for row in rows])
             values += [
                 {"mode": mode, "hits": hits, "recall": recall}
                 for hits, recall in enumerate(reached.mean(axis=0).tolist(), start=1)
             ]
-        subtitle = f"share of the pages among the first hits, {figures.plural(self.summary[0].questions, 'question')}"
+        subtitle = f"share of the pages among the first hits, {self._asked}"
         return charts.Chart(self.title, values, _LINES, subtitle=subtitle)
 
     def to_pandas(self) -> Any:
-        """Return a DataFrame, one row a question and mode; times in seconds. Needs the `[lab]` extra."""
-        try:
-            import pandas as pd
-        except ImportError:
-            raise MissingExtra("pandas", "lab", "Evaluation.to_pandas()") from None
-        return pd.DataFrame(
-            [[getattr(row, column) for column in _FRAME] for row in self], columns=list(_FRAME)
-        )
+        """Return a DataFrame, one row per question and mode, times in seconds; needs `[lab]`."""
+        rows = ([getattr(row, column) for column in _FRAME] for row in self)
+        return to_frame(rows, _FRAME, purpose="Evaluation.to_pandas()")
 
-    def _rows(self) -> list[tuple[str, ...]]:
+    @property
+    def _asked(self) -> str:
+        return figures.plural(self.summary[0].questions, "question")
+
+    def _table(self) -> Table:
         first = self.summary[0]
-        return [
+        rows = [
             (
                 each.mode,
                 f"{each.first:.3f}",
@@ -147,39 +154,25 @@ class Evaluation(Sequence[Judged]):
             )
             for each in self.summary
         ]
+        at, against = self.top_k, f"against {first.mode}" if len(rows) > 1 else ""
+        metrics = (f"recall@{at}", f"MRR@{at}", f"nDCG@{at}")
+        columns = ("mode", "first hit", *metrics, against, "time")
+        return Table(columns, rows, ("first hit", *metrics, "time"))
 
-    def _columns(self) -> tuple[str, ...]:
-        at, against = self.k, f"against {self.summary[0].mode}" if len(self.summary) > 1 else ""
-        return ("mode", "first hit", f"recall@{at}", f"MRR@{at}", f"nDCG@{at}", against, "time")
+    def _missed_table(self, width: int) -> Table:
+        rows = []
+        for row in self.missed:
+            question = shorten(row.question, width, placeholder="…")
+            rows.append((question, ", ".join(row.pages), (row.found or ("",))[0] or ""))
+        return Table(_MISSED, rows)
 
-    def _missed(self, width: int) -> list[tuple[str, str, str]]:
-        rows = [
-            (row.question, ", ".join(row.pages), (row.found or ("",))[0] or "")
-            for row in self.missed
-        ]
-        return [
-            (shorten(question, width, placeholder="…"), pages, found)
-            for question, pages, found in rows
-        ]
+    def _view(self) -> View:
+        tables = [self._table(), self._missed_table(200)]
+        return View("Evaluation", self.title, [self._asked], tables, chart=self.chart)
 
     def __repr__(self) -> str:
-        columns = self._columns()
-        shown = f"{self.title}\n{html.columns(columns, self._rows(), _numeric(columns))}"
-        missed = self._missed(60)
-        if not missed:
-            return shown
-        rest = f"\n{len(missed) - html.MAX_ROWS} more rows" if len(missed) > html.MAX_ROWS else ""
-        return f"{shown}\n\n{html.columns(_MISSED, missed[: html.MAX_ROWS])}{rest}"
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        columns = self._columns()
-        asked = figures.plural(self.summary[0].questions, "question")
-        shown = html.header("Evaluation", self.title, [asked]) + html.table(
-            columns, self._rows(), _numeric(columns)
-        )
-        if self.missed:
-            shown += html.table(_MISSED, self._missed(200))
-        return {**html.bundle(repr(self), shown), charts.MIME: self.chart.spec}
+        shown = f"{self.title}\n{self._table().plain()}"
+        return f"{shown}\n\n{self._missed_table(60).plain()}" if self.missed else shown
 
 
 _FRAME = tuple(Judged.__dataclass_fields__)
@@ -208,69 +201,65 @@ _LINES: dict[str, Any] = {
 
 def evaluate(
     store: VectorStore,
-    questions: Any,
-    k: int = 10,
+    questions: str | Path | Iterable[Any],
+    top_k: int = 10,
     modes: Sequence[str] | Mapping[str, Mapping[str, Any]] = ("dense",),
     *,
     by: str = "source",
 ) -> Evaluation:
-    """Ask `store` every question in every mode for `k` hits, and judge what it found: recall@k,
-    MRR@k and nDCG@k.
+    """Search `store` for every question in every mode, and compute recall@k, MRR@k and nDCG@k.
 
         evaluate(handbook, "data/questions.csv", modes=("dense", "lexical", "hybrid"))
         evaluate(handbook, "data/questions.csv", modes={"plain": {}, "varied": {"mmr": 0.7}})
 
     `questions` are a CSV file, a DataFrame or a list of dicts with `question` and `pages`, several
-    pages with `;` between them; a question without pages is passed over. A hit is wanted when
+    pages with `;` between them; questions without pages are ignored. A hit is relevant when
     `metadata[by]` is one of the pages; a page counts once, at its first hit, and its further hits
-    take up a place. `modes` are names of `VectorStore.search`, or names of one's own with the
-    arguments of each search. Raises `VectorInputError` for questions that do not fit, and for a
-    page that no entry of the store has.
+    take up a rank. k is `top_k`, the number of hits. `modes` are those of `VectorStore.search`, or
+    names of your own with the arguments of each search. Raises `VectorInputError` for invalid
+    questions, and for a page that no entry of the store has.
     """
-    ways = modes if isinstance(modes, Mapping) else {mode: {"mode": mode} for mode in modes}
-    asked = [question for question in read(questions) if question.pages]
-    if not asked or not ways:
-        lacking = "no question has pages that answer it" if ways else "no mode is given"
-        raise VectorInputError(f"there is nothing to evaluate: {lacking}")
+    searches = modes if isinstance(modes, Mapping) else {mode: {"mode": mode} for mode in modes}
+    asked = [question for question in read_questions(questions) if question.pages]
+    if not asked or not searches:
+        reason = "no question has pages that answer it" if searches else "no mode is given"
+        raise VectorInputError(f"there is nothing to evaluate: {reason}")
     _check_pages(store, asked, by)
-    return Evaluation(
-        [row for mode, how in ways.items() for row in _judged(store, asked, k, mode, how, by)], k
-    )
+    rows: list[Judged] = []
+    for mode, arguments in searches.items():
+        rows += _judged(store, asked, top_k, mode, arguments, by)
+    return Evaluation(rows, top_k)
 
 
 def _check_pages(store: VectorStore, questions: Sequence[Question], by: str) -> None:
-    """Refuse a page that cannot be found: a slip in it would look like a bad search."""
+    """Reject an unknown page: a typo in it would look like a bad search."""
     pages = {page for question in questions for page in question.pages}
-    there = {entry.metadata[by] for entry in store.entries({by: {"$in": sorted(pages)}})}
-    if lost := sorted(pages - there):
+    known = {entry.metadata[by] for entry in store.entries({by: {"$in": sorted(pages)}})}
+    if lost := sorted(pages - known):
         more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
         raise VectorInputError(
-            f"store {store.name!r} has no entry whose {by!r} is {lost[0]!r}{more}: add the documents, or write the "
-            "pages as the metadata has them"
+            f"store {store.name!r} has no entry whose {by!r} is {lost[0]!r}{more}: add the "
+            "documents, or write the pages as the metadata has them"
         )
 
 
 def _judged(
     store: VectorStore,
     questions: Sequence[Question],
-    k: int,
+    top_k: int,
     mode: str,
-    how: Mapping[str, Any],
+    arguments: Mapping[str, Any],
     by: str,
 ) -> list[Judged]:
     start = time.perf_counter()
-    lists = store.search([question.text for question in questions], k, **how)
+    lists = store.search([question.text for question in questions], top_k, **arguments)
     seconds = (time.perf_counter() - start) / len(questions)
     found = [tuple(hit.metadata.get(by) for hit in hits) for hits in lists]
-    gains = np.array(
-        [_gains(pages, question.pages, k) for pages, question in zip(found, questions, strict=True)]
-    )
-    wanted = np.array([len(question.pages) for question in questions])
-    recalls, ndcgs, inverses = (
-        ranking.recall(gains, wanted),
-        ranking.ndcg(gains, wanted),
-        ranking.reciprocal_rank(gains),
-    )
+    pairs = zip(found, questions, strict=True)
+    gains = np.array([_gains(pages, question.pages, top_k) for pages, question in pairs])
+    relevant = np.array([len(question.pages) for question in questions])
+    recalls, ndcgs = ranking.recall(gains, relevant), ranking.ndcg(gains, relevant)
+    inverses = ranking.reciprocal_rank(gains)
     return [
         Judged(
             mode=mode,
@@ -288,11 +277,11 @@ def _judged(
     ]
 
 
-def _gains(found: Sequence[Any], pages: Sequence[str], k: int) -> list[bool]:
-    """Return for each of `k` places whether its hit is of a wanted page that no hit before it is of."""
+def _gains(found: Sequence[Any], pages: Sequence[str], top_k: int) -> list[bool]:
+    """Return for each of `top_k` ranks whether its hit is the first one of a relevant page."""
     return [
-        place < len(found) and found[place] in pages and found[place] not in found[:place]
-        for place in range(k)
+        at < len(found) and found[at] in pages and found[at] not in found[:at]
+        for at in range(top_k)
     ]
 
 
@@ -305,11 +294,7 @@ def _summary(mode: str, rows: Sequence[Judged], first: Sequence[Judged]) -> Summ
         float(np.mean([row.recall for row in rows])),
         float(np.mean([row.reciprocal_rank for row in rows])),
         float(np.mean([row.ndcg for row in rows])),
-        int(np.sum(gain > CLEARLY)),
-        int(np.sum(gain < -CLEARLY)),
+        int(np.sum(gain > _MIN_GAIN)),
+        int(np.sum(gain < -_MIN_GAIN)),
         rows[0].seconds,
     )
-
-
-def _numeric(columns: Sequence[str]) -> tuple[str, ...]:
-    return (*columns[1:5], columns[6])

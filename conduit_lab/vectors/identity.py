@@ -1,14 +1,15 @@
-"""Identity: which embedder made a store's vectors, so that vectors of two models are never mixed.
+"""Identity of a store's embedder, so that a store never mixes the vectors of two models.
 
-It is kept in the store's file, with the notes `embedder.key`, `embedder.name` and `embedder.probe`.
-An embedder says what it is by its `fingerprint`, a text that changes with whatever changes its
-vectors; one without is known by its class, its name and the vector of one fixed text, and where
-those differ, by its vectors of some stored texts.
+The store's file records it in the notes `embedder.key`, `embedder.name` and `embedder.probe`. An
+embedder is identified by its `fingerprint`, a text that changes whenever its vectors do; without
+one by its class, its name and the vector of a fixed text, and where those differ, by its vectors of
+some stored texts.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -22,27 +23,29 @@ from conduit_lab.vectors.batch import Batch
 from conduit_lab.vectors.disk.storage import Storage
 from conduit_lab.vectors.embedding import as_matrix, embed_contents, embed_passages
 from conduit_lab.vectors.entry import Entry
-from conduit_lab.vectors.local import Local
+from conduit_lab.vectors.local_backend import LocalBackend
 
 _NOTES = "embedder."
-_TRIED, _COMPARED = 64, 4  # entries that are read, and texts that are embedded, to compare
-# of its length: how far a vector may be from the one that is stored; float16 stays below 0.001
-_SAME = 0.1
-_PAGE = 256
-_PROBE = "Which embedder made this vector?"
-_SHOWN = 12  # characters of a fingerprint in an error
+_MAX_READ_ENTRIES, _MAX_COMPARED_TEXTS = 64, 4
+# Distance of equal vectors, relative to the stored one's length; float16 stays below 0.001.
+_TOLERANCE = 0.1
+_PAGE_ENTRIES = 256
+_PROBE_TEXT = "Which embedder made this vector?"
+_SHOWN_CHARACTERS = 12  # of a fingerprint in an error
+
+_log = logging.getLogger("conduit_lab")
 
 
-class Identity(NamedTuple):
-    """What an embedder is: `key` decides, and `probe` where there is no fingerprint; `name` is for people."""
+class EmbedderIdentity(NamedTuple):
+    """The `key` of an embedder and, without a fingerprint, its `probe`; `name` is for messages."""
 
     key: str
     name: str
     probe: str = ""
 
     @classmethod
-    def of(cls, embedder: EmbedderProtocol, *, probed: bool) -> Identity:
-        """Return the identity of an embedder, `probed` where it has no fingerprint."""
+    def of(cls, embedder: EmbedderProtocol, *, probed: bool) -> EmbedderIdentity:
+        """Return the identity of an embedder; `probed` embeds the probe if it is needed."""
         kind = type(embedder)
         name = getattr(embedder, "name", None)
         shown = name if isinstance(name, str) else kind.__name__
@@ -57,97 +60,97 @@ class Identity(NamedTuple):
 
     @property
     def certain(self) -> bool:
-        """Whether another key is surely another embedder."""
+        """Whether the key is a fingerprint: another one is surely another embedder."""
         return self.key.startswith("content ")
 
-    def equals(self, other: Identity) -> bool:
+    def equals(self, other: EmbedderIdentity) -> bool:
         """Return whether both are the same embedder, by the probes where both have one."""
         if self.key != other.key or not (self.probe and other.probe):
             return self.key == other.key
         mine, theirs = np.array(json.loads(self.probe)), np.array(json.loads(other.probe))
-        return mine.shape == theirs.shape and bool(_near(mine, theirs) <= 0)
+        return mine.shape == theirs.shape and bool(_excess(mine, theirs) <= 0)
 
     def __str__(self) -> str:
-        return (
-            f"{self.name!r} ({self.key[: len('content ') + _SHOWN] if self.certain else self.key})"
-        )
+        length = len("content ") + _SHOWN_CHARACTERS
+        return f"{self.name!r} ({self.key[:length] if self.certain else self.key})"
 
 
 def verify(
     backend: Backend, embedder: EmbedderProtocol | None, store: str, again: bool = False
 ) -> None:
-    """Record `embedder` as the one of a store that has none; raise `StoreError` where another made
-    its vectors.
+    """Record the `embedder` of a store without one; check it against the recorded one.
 
-    Warns where none is recorded and the stored vectors are not what `embedder` makes of their
-    texts. `again` lets `embedder` make them again in both cases.
+    Raises `StoreError` where another embedder made the vectors. Warns where none is recorded and
+    `embedder` makes other vectors of the stored texts. `again` embeds them again in both cases.
     """
-    if not isinstance(backend, Local):
+    if not isinstance(backend, LocalBackend):
         return
     _rely(backend, None)
     if embedder is None:
         return
-    # A store in memory is seldom given another embedder: there a text less is embedded.
-    mine, known = Identity.of(embedder, probed=backend.path is not None), read(backend)
+    # No probe for a store in memory, whose embedder seldom changes.
+    mine, known = (
+        EmbedderIdentity.of(embedder, probed=backend.path is not None),
+        read_identity(backend),
+    )
     same = known is not None and known.equals(mine)
     if backend.count() and not same:
-        agree = (
-            None
-            if known is not None and known.certain and mine.certain
-            else _agree(backend, embedder)
-        )
+        certain = known is not None and known.certain and mine.certain
+        agree = None if certain else _agree(backend, embedder)
         wrong = agree is False or (known is not None and not agree)
         if wrong and again:
             reembed(backend, embedder, store)
             return
         if wrong and known is not None:
             raise StoreError(
-                f"store {store!r} has the vectors of the embedder {known}, got {mine}, which makes others: open it "
-                "with the embedder that made them, or embed its texts again with VectorStore(path=…, embedder=…, "
-                "reembed=True), or store.reembed(embedder) without one"
+                f"store {store!r} has the vectors of the embedder {known}, got {mine}, whose "
+                "vectors differ: open it with the first one, or embed its texts again with "
+                "VectorStore(path=…, embedder=…, reembed=True), or store.reembed(embedder) "
+                "without one"
             )
         if wrong:
             warnings.warn(
-                f"store {store!r} has vectors that the embedder {mine.name!r} does not make of their texts: if another "
-                "embedder made them, embed the texts again with store.reembed()",
+                f"store {store!r} has vectors that the embedder {mine.name!r} does not make of "
+                "their texts: if another embedder made them, embed the texts again with "
+                "store.reembed()",
                 stacklevel=3,
             )
             return
         if known is not None and known.certain:
             _rely(backend, known)
             return
-    with suppress(StoreError):  # a file that cannot be written
+    with suppress(StoreError):  # a read-only file
         if known is None or not same or (mine.probe and not known.probe):
-            write(backend, mine)
+            write_identity(backend, mine)
             known = mine
         _rely(backend, known)
 
 
 def reembed(backend: Backend, embedder: EmbedderProtocol | None, store: str) -> int:
-    """Embed every content again and return how many there were; all vectors change together, or none does."""
+    """Embed every content again, atomically, and return the number of entries."""
     if embedder is None:
         raise VectorInputError(
             f"store {store!r} has no embedder: give one, store.reembed(embedder)"
         )
     if embedder.dimension != backend.dimension:
         raise StoreError(
-            f"store {store!r} has dimension {backend.dimension}, got an embedder of {embedder.dimension}: "
-            "add its texts to a new store, VectorStore(path=…, embedder=…)"
+            f"store {store!r} has dimension {backend.dimension}, got an embedder of "
+            f"{embedder.dimension}: add its texts to a new store, VectorStore(path=…, embedder=…)"
         )
     entries: dict[str, Entry] = {}
     vectors: list[Any] = []
     while new := [id for id in backend.ids() if id not in entries]:
-        for at in range(0, len(new), _PAGE):
-            page = [entry for entry in backend.get(new[at : at + _PAGE]) if entry is not None]
+        for at in range(0, len(new), _PAGE_ENTRIES):
+            read = backend.get(new[at : at + _PAGE_ENTRIES])
+            page = [entry for entry in read if entry is not None]
             names = [f"store {store!r}: the embedding of {entry.id!r}" for entry in page]
             made = embed_contents([entry.content for entry in page], embedder, names)
             vectors += list(as_matrix(made, backend.dimension, names))
             entries |= {entry.id: entry for entry in page}
-        if isinstance(backend, Local):
+        if isinstance(backend, LocalBackend):
             _rely(backend, None)
-            backend.write_notes(
-                _NOTES, dict.fromkeys(Identity._fields)
-            )  # until all vectors are the new ones
+            # No identity until all vectors are new.
+            backend.write_notes(_NOTES, dict.fromkeys(EmbedderIdentity._fields))
         known = list(entries.values())
         backend.upsert(
             Batch(
@@ -159,50 +162,50 @@ def reembed(backend: Backend, embedder: EmbedderProtocol | None, store: str) -> 
                 [entry.updated_at for entry in known],
             )
         )
-    if isinstance(backend, Local):
-        mine = Identity.of(embedder, probed=backend.path is not None)
-        write(backend, mine)
+    if isinstance(backend, LocalBackend):
+        mine = EmbedderIdentity.of(embedder, probed=backend.path is not None)
+        write_identity(backend, mine)
         _rely(backend, mine)
     return len(entries)
 
 
-def _rely(backend: Local, identity: Identity | None) -> None:
-    """Let a store refuse the changes of others once these record another embedder than `identity`, None for any."""
+def _rely(backend: LocalBackend, identity: EmbedderIdentity | None) -> None:
+    """Reject changes of other processes once these record another embedder than `identity`.
+
+    None accepts any.
+    """
 
     def admit(storage: Storage) -> None:
         found = storage.read_notes(_NOTES)
-        if identity is not None and (found.get("key"), found.get("probe", "")) != (
-            identity.key,
-            identity.probe,
-        ):
+        recorded = found.get("key"), found.get("probe", "")
+        if identity is not None and recorded != (identity.key, identity.probe):
             raise StoreError(
-                f"this store was given to the embedder {found.get('name', '')!r} while it was open with {identity}: "
-                "set store.embedder to that embedder, or open the store again"
+                f"this store was given to the embedder {found.get('name', '')!r} while it was open "
+                f"with {identity}: set store.embedder to that embedder, or open the store again"
             )
 
     backend.admit = admit
 
 
-def read(backend: Local) -> Identity | None:
+def read_identity(backend: LocalBackend) -> EmbedderIdentity | None:
     """Return the identity that a store has recorded, or None."""
     notes = backend.read_notes(_NOTES)
-    return (
-        Identity(notes["key"], notes.get("name", ""), notes.get("probe", ""))
-        if "key" in notes
-        else None
-    )
+    if "key" not in notes:
+        return None
+    return EmbedderIdentity(notes["key"], notes.get("name", ""), notes.get("probe", ""))
 
 
-def write(backend: Local, identity: Identity) -> None:
+def write_identity(backend: LocalBackend, identity: EmbedderIdentity) -> None:
     """Record an identity."""
     backend.write_notes(_NOTES, identity._asdict())
 
 
-def _agree(backend: Local, embedder: EmbedderProtocol) -> bool | None:
-    """Compare stored vectors with an embedder's for the same texts; None if there is no text."""
+def _agree(backend: LocalBackend, embedder: EmbedderProtocol) -> bool | None:
+    """Return whether an embedder makes the stored vectors of some texts; None without texts."""
     ids = backend.ids()
-    tried = backend.get(ids[:: max(1, len(ids) // _TRIED)][:_TRIED])
-    found = [entry for entry in tried if entry is not None and entry.content][:_COMPARED]
+    sample = ids[:: max(1, len(ids) // _MAX_READ_ENTRIES)][:_MAX_READ_ENTRIES]
+    with_text = [entry for entry in backend.get(sample) if entry is not None and entry.content]
+    found = with_text[:_MAX_COMPARED_TEXTS]
     if not found:
         return None
     names = [f"the embedding of {entry.id!r}" for entry in found]
@@ -212,21 +215,23 @@ def _agree(backend: Local, embedder: EmbedderProtocol) -> bool | None:
         names,
     )
     stored = np.stack([entry.embedding for entry in found])
-    return bool(np.median(_near(stored, made)) <= 0)
+    return bool(np.median(_excess(stored, made)) <= 0)
 
 
-def _near(stored: Array, made: Array) -> Array:
-    """Return by how much each vector is farther from the one that is stored than two of one model are."""
-    apart: Array = np.linalg.norm(stored - made, axis=-1) - _SAME * np.linalg.norm(stored, axis=-1)
-    return apart
+def _excess(stored: Array, made: Array) -> Array:
+    """Return by how much the distance of each pair of vectors exceeds the tolerance."""
+    allowed = _TOLERANCE * np.linalg.norm(stored, axis=-1)
+    excess: Array = np.linalg.norm(stored - made, axis=-1) - allowed
+    return excess
 
 
 def _probe(embedder: EmbedderProtocol) -> str:
-    """Return the vector of a fixed text, or "" where the embedder makes none now."""
+    """Return the vector of a fixed text as JSON, or "" where the embedder fails."""
     try:
-        vector = np.asarray(embed_passages([_PROBE], embedder), np.float64)[0]
-    except Exception:  # reported where a text is embedded
+        vector = np.asarray(embed_passages([_PROBE_TEXT], embedder), np.float64)[0]
+    except Exception:
+        _log.warning("the embedder failed on the text that identifies it", exc_info=True)
         return ""
-    return (
-        json.dumps([float(f"{value:.4g}") for value in vector]) if np.isfinite(vector).all() else ""
-    )
+    if not np.isfinite(vector).all():
+        return ""
+    return json.dumps([float(f"{value:.4g}") for value in vector])

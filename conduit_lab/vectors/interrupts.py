@@ -1,4 +1,4 @@
-"""Interrupts: Ctrl-C waits for the end of a change that cannot be undone."""
+"""Interrupts: Ctrl-C waits for the end of an in-place change that cannot be undone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from types import FrameType
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the block; it only ever reaches the main thread."""
+    """Defer Ctrl-C to the end of the block; it only ever reaches the main thread.
+
+    This replaces the process-wide handler, so no plain write uses it.
+    """
     came: list[tuple[int, FrameType | None]] = []
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):

@@ -1,4 +1,4 @@
-"""Questions: what people ask of a store, and which pages answer it."""
+"""Questions: test questions for a store, with the pages that answer them."""
 
 from __future__ import annotations
 
@@ -15,25 +15,23 @@ SEPARATOR = ";"  # between the pages of one question
 
 
 class Question(NamedTuple):
-    """A question in words and the pages that answer it, the best one first; none where nothing does."""
+    """A question in words and the pages that answer it, the best first, if any do."""
 
     text: str
     pages: tuple[str, ...]
 
 
-def read(source: Any) -> list[Question]:
+def read_questions(source: Any) -> list[Question]:
     """Return the questions of a CSV file (its path), a DataFrame, or an iterable of mappings.
 
-    A row has a `question` and its `pages`: text with `;` between them, or a list; without pages it
-    is a question that should find nothing. Other columns are passed over. Raises `VectorInputError`
-    naming the row that does not fit, and for a question that comes twice.
+    A row has a `question` and its `pages`: text with `;` between them, or a list; a question
+    without pages should find nothing. Other columns are ignored. Raises `VectorInputError` naming
+    the first invalid row, and for a repeated question.
     """
     rows: Iterable[Any]
     if isinstance(source, (str, Path)):
-        rows, name = (
-            _rows(paths.resolve(source)),
-            f"questions of {paths.display(paths.resolve(source))}",
-        )
+        path = paths.resolve(source)
+        rows, name = _rows(path), f"questions of {paths.display(path)}"
     elif hasattr(source, "to_dict"):  # a DataFrame
         rows, name = source.to_dict("records"), "questions"
     elif isinstance(source, Iterable):
@@ -47,7 +45,7 @@ def read(source: Any) -> list[Question]:
         question = _question(row, f"{name}, row {number}")
         if question.text in questions:
             raise VectorInputError(
-                f"{name}, row {number}: {question.text!r} comes twice, leave one out"
+                f"{name}, row {number}: {question.text!r} comes twice: leave one out"
             )
         questions[question.text] = question
     return list(questions.values())
@@ -68,18 +66,19 @@ def _question(row: Any, what: str) -> Question:
         return row
     if not isinstance(row, Mapping) or not {"question", "pages"} <= row.keys():
         got = list(row) if isinstance(row, Mapping) else reprlib.repr(row)
-        raise VectorInputError(f"{what} wants a 'question' and its 'pages', got {got}")
+        raise VectorInputError(f"{what} expects a 'question' and its 'pages', got {got}")
     text, pages = row["question"], row["pages"]
-    pages = (
-        pages.split(SEPARATOR) if isinstance(pages, str) else [] if _is_missing(pages) else pages
-    )
+    if isinstance(pages, str):
+        pages = pages.split(SEPARATOR)
+    elif _is_missing(pages):
+        pages = []
     if not isinstance(text, str) or not text.strip():
-        raise VectorInputError(f"{what} wants a question in words, got {text!r}")
+        raise VectorInputError(f"{what} expects a question in words, got {text!r}")
     if not isinstance(pages, (list, tuple)) or not all(isinstance(page, str) for page in pages):
-        raise VectorInputError(f"{what} wants pages as text, got {reprlib.repr(pages)}")
+        raise VectorInputError(f"{what} expects pages as text, got {reprlib.repr(pages)}")
     return Question(text, tuple(dict.fromkeys(page.strip() for page in pages if page.strip())))
 
 
 def _is_missing(value: Any) -> bool:
-    """Tell None and pandas' NaN, which an empty cell of a CSV file becomes."""
+    """Return whether `value` is None or pandas' NaN, as in an empty cell of a CSV file."""
     return value is None or (isinstance(value, float) and value != value)

@@ -1,41 +1,37 @@
-"""Ranking: how good an ordered answer is, in the field's three figures.
+"""Ranking metrics: recall@k, reciprocal rank and nDCG@k of ordered answers.
 
-All take `gains`, a bool array `[n, k]`: whether the hit at each place of each answer is wanted and
-was not there before; and `wanted` `[n]`: how many things should have been found, at least 1. All
-return `[n]` from 0 to 1.
+All take `gains`, a bool array `[n, k]`: whether the hit at each rank of each answer is relevant and
+no repetition; and `relevant` `[n]`: the number of relevant items, at least 1. All return `[n]` from
+0 to 1.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
-DoubleArray = npt.NDArray[np.float64]
+from conduit_lab.vectors.arrays import BoolArray, Float64Array, IntArray
 
 
-def recall(gains: BoolArray, wanted: IntArray) -> DoubleArray:
-    """Return the share of what was wanted that was found: recall@k."""
-    share: DoubleArray = gains.sum(axis=1) / wanted
+def recall(gains: BoolArray, relevant: IntArray) -> Float64Array:
+    """Return the found share of the relevant items: recall@k."""
+    share: Float64Array = gains.sum(axis=1) / relevant
     return share
 
 
-def reciprocal_rank(gains: BoolArray) -> DoubleArray:
-    """Return 1 / the rank of the first wanted hit, 0 without one; the mean of it is MRR@k."""
-    inverse: DoubleArray = gains / np.arange(1, gains.shape[1] + 1)
-    best: DoubleArray = inverse.max(axis=1, initial=0.0)
+def reciprocal_rank(gains: BoolArray) -> Float64Array:
+    """Return 1 / the rank of the first relevant hit, 0 without one; its mean is MRR@k."""
+    inverse: Float64Array = gains / np.arange(1, gains.shape[1] + 1)
+    best: Float64Array = inverse.max(axis=1, initial=0.0)
     return best
 
 
-def ndcg(gains: BoolArray, wanted: IntArray) -> DoubleArray:
-    """Return the discounted gain as a share of the best possible order's: nDCG@k with gains of 0
-    and 1.
+def ndcg(gains: BoolArray, relevant: IntArray) -> Float64Array:
+    """Return the discounted gain divided by that of the ideal order: nDCG@k with binary gains.
 
     Järvelin and Kekäläinen 2002, "Cumulated gain-based evaluation of IR techniques"; the discount
     is 1/log2(1 + rank).
     """
     discounts = 1 / np.log2(np.arange(2, gains.shape[1] + 2))
-    best = np.concatenate([[0.0], np.cumsum(discounts)])[np.minimum(wanted, gains.shape[1])]
-    share: DoubleArray = (gains @ discounts) / best
+    best = np.concatenate([[0.0], np.cumsum(discounts)])[np.minimum(relevant, gains.shape[1])]
+    share: Float64Array = (gains @ discounts) / best
     return share

@@ -12,14 +12,16 @@ from conduit_lab.core.errors import ConduitError, ModelRunError
 from conduit_lab.core.spec import describe
 
 
-class Reranker(Protocol):
-    """Reads a query and passages together."""
+class RerankerProtocol(Protocol):
+    """A model that reads a query and a passage together."""
 
     def score(self, query: str, passages: Sequence[str]) -> npt.ArrayLike:
         """Return one score per passage, `[n]` or `[n, 1]`, higher for a better answer."""
 
 
-def scores(reranker: Reranker, query: str, passages: Sequence[str]) -> npt.NDArray[np.float64]:
+def rerank_scores(
+    reranker: RerankerProtocol, query: str, passages: Sequence[str]
+) -> npt.NDArray[np.float64]:
     """Score each passage, float64 `[n]`, all finite.
 
     Raises `ModelRunError`, which names the reranker, where it fails or returns anything but one

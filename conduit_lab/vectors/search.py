@@ -1,4 +1,4 @@
-"""Search: from a query to hits; candidates by meaning, by words or both, then a reranker, then variety."""
+"""Search: from queries to hits; dense, lexical or hybrid candidates, then a reranker, then MMR."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,53 +16,54 @@ from conduit_lab.vectors.backend import Backend, Match
 from conduit_lab.vectors.diversity import mmr
 from conduit_lab.vectors.embedding import Query
 from conduit_lab.vectors.hits import Hit, Hits
-from conduit_lab.vectors.rank_fusion import reciprocal_rank_fusion, score_fusion, stretched
-from conduit_lab.vectors.reranking import Reranker, scores
+from conduit_lab.vectors.rank_fusion import reciprocal_rank_fusion, scale_scores, score_fusion
+from conduit_lab.vectors.reranking import RerankerProtocol, rerank_scores
 
 Mode = Literal["dense", "lexical", "hybrid"]
-Fusion = Literal["score", "rank"]
+"""Search by meaning, by words, or by both."""
 
-MAX_TOP_K = 10_000
-WEIGHTS = (
-    0.7,
-    0.3,
-)  # of meaning and of words where scores are fused; docs/retrieval.md has what was measured
-CANDIDATES = 50  # that fusion, a reranker and variety choose from; more where top_k is
+FusionMethod = Literal["score", "rank"]
+"""How a hybrid search combines both: scores on one scale, or reciprocal ranks."""
+
+MAX_HITS = 10_000
+_MODES = ("dense", "lexical", "hybrid")
+_FUSIONS = ("score", "rank")
+# Of dense and lexical scores where they are fused; docs/retrieval.md has the measurements.
+_WEIGHTS = (0.7, 0.3)
+_CANDIDATES = 50  # for fusion, reranking and MMR; more where top_k is
 
 
 @dataclass(frozen=True)
 class Search:
-    """How `VectorStore.search` looks; raises `VectorInputError` for what it cannot do."""
+    """The arguments of `VectorStore.search`, checked; raises `VectorInputError`."""
 
     top_k: int = 5
     where: Any = None
     mode: Mode = "dense"
     exact: bool = False
     mmr: float | None = None
-    rerank: Reranker | None = None
-    fusion: Fusion = "score"
+    rerank: RerankerProtocol | None = None
+    fusion: FusionMethod = "score"
 
     def __post_init__(self) -> None:
         top_k = self.top_k
-        if (
-            isinstance(top_k, bool)
-            or not isinstance(top_k, (int, np.integer))
-            or not 1 <= top_k <= MAX_TOP_K
-        ):
-            raise VectorInputError(f"top_k is a whole number from 1 to {MAX_TOP_K}, got {top_k!r}")
-        if self.mode not in get_args(Mode):
+        whole = isinstance(top_k, (int, np.integer)) and not isinstance(top_k, bool)
+        if not whole or not 1 <= top_k <= MAX_HITS:
+            raise VectorInputError(f"top_k is a whole number from 1 to {MAX_HITS}, got {top_k!r}")
+        if self.mode not in _MODES:
             raise VectorInputError(
-                f"a search's mode is one of {', '.join(get_args(Mode))}, got {self.mode!r}"
+                f"a search's mode is one of {', '.join(_MODES)}, got {self.mode!r}"
             )
-        if self.fusion not in get_args(Fusion):
+        if self.fusion not in _FUSIONS:
             raise VectorInputError(
                 f"a hybrid search's fusion is 'score' or 'rank', got {self.fusion!r}"
             )
-        number = isinstance(self.mmr, Real) and not isinstance(self.mmr, bool)
-        if self.mmr is not None and not (number and 0 <= self.mmr <= 1):
-            raise VectorInputError(
-                f"mmr is a number from 0 (only variety) to 1 (only relevance), got {self.mmr!r}"
-            )
+        if self.mmr is not None:
+            number = isinstance(self.mmr, Real) and not isinstance(self.mmr, bool)
+            if not number or not 0 <= self.mmr <= 1:
+                raise VectorInputError(
+                    f"mmr is a number from 0 (only variety) to 1 (only relevance), got {self.mmr!r}"
+                )
         if self.rerank is not None and not callable(getattr(self.rerank, "score", None)):
             raise VectorInputError(
                 "rerank expects a model with score(query, passages), such as "
@@ -71,23 +72,48 @@ class Search:
 
     def run(self, store: str, backend: Backend, queries: Sequence[Query]) -> list[Hits]:
         """Return the hits of each query in a backend; `store` names it."""
-        refined = self.mode == "hybrid" or self.mmr is not None or self.rerank is not None
-        count = max(CANDIDATES, int(self.top_k)) if refined else int(self.top_k)
+        refined = self.mode != "dense" or self.mmr is not None or self.rerank is not None
+        if refined:
+            return self._refined(store, backend, queries)
+        # The usual search, in loops: each call of a function shows in its latency.
+        found: list[Hits] = []
+        if not queries:
+            return found
+        lists, plans = self._by_meaning(backend, queries, int(self.top_k))
+        for matches, plan in zip(lists, plans, strict=True):
+            hits = Hits((), store, plan, matches[0].score if matches else None)
+            for id, score, content, metadata in matches:
+                hits.append(Hit(id=id, score=score, content=content, metadata=metadata))
+            found.append(hits)
+        return found
+
+    def _refined(self, store: str, backend: Backend, queries: Sequence[Query]) -> list[Hits]:
+        """Return the hits of a search by words, of both kinds, or with a second stage."""
+        second = self.mode == "hybrid" or self.mmr is not None or self.rerank is not None
+        count = max(_CANDIDATES, int(self.top_k)) if second else int(self.top_k)
         dense: list[list[Match]] = [[] for _ in queries]
         lexical: list[list[Match]] = [[] for _ in queries]
         plans: list[list[str]] = [[] for _ in queries]
         if self.mode != "lexical" and queries:
-            vectors = np.stack([query.vector for query in queries if query.vector is not None])
-            dense, each = backend.search(vectors, count, self.where, self.exact)
+            dense, each = self._by_meaning(backend, queries, count)
             plans = [[plan] for plan in each]
         if self.mode != "dense":
-            lexical = [
-                backend.lexical(_text(query, self.mode), count, self.where) for query in queries
-            ]
+            texts = [_text(query, self.mode) for query in queries]
+            lexical = [backend.lexical(text, count, self.where) for text in texts]
         return [
             self._hits(store, backend, *found)
             for found in zip(queries, dense, lexical, plans, strict=True)
         ]
+
+    def _by_meaning(
+        self, backend: Backend, queries: Sequence[Query], count: int
+    ) -> tuple[list[list[Match]], list[str]]:
+        first = queries[0].vector
+        if len(queries) == 1 and first is not None:
+            vectors = np.ascontiguousarray(first)[np.newaxis]
+        else:
+            vectors = np.stack([query.vector for query in queries if query.vector is not None])
+        return backend.search(vectors, count, self.where, self.exact)
 
     def _hits(
         self,
@@ -98,7 +124,7 @@ class Search:
         lexical: Sequence[Match],
         plan: list[str],
     ) -> Hits:
-        """Return one query's hits: its matches fused, reranked and varied, each where asked for."""
+        """Return the hits of one query: its matches fused, reranked and diversified as asked."""
         if self.mode != "dense":
             plan.append("words")
         hits = self._fused(dense, lexical)
@@ -106,9 +132,9 @@ class Search:
             plan.append(f"fused by {self.fusion}")
         if self.rerank is not None and hits:
             hits = self._reranked(query, hits, self.rerank)
-            plan.append(f"{min(len(hits), CANDIDATES)} reranked")
+            plan.append(f"{min(len(hits), _CANDIDATES)} reranked")
         if self.mmr is not None and hits:
-            hits = self._varied(hits, backend, self.mmr)
+            hits = self._diversified(hits, backend, self.mmr)
             plan.append("varied (mmr)")
         best = dense[0].score if dense else None
         return Hits(hits[: int(self.top_k)], store, ", ".join(plan), best)
@@ -122,24 +148,25 @@ class Search:
             fused = reciprocal_rank_fusion(rankings)
         else:
             legs = [[(match.id, match.score) for match in leg] for leg in (dense, lexical)]
-            fused = score_fusion(legs, WEIGHTS)
+            fused = score_fusion(legs, _WEIGHTS)
         return [Hit(known[id]._replace(score=score)._asdict()) for id, score in fused]
 
-    def _reranked(self, query: Query, hits: list[Hit], reranker: Reranker) -> list[Hit]:
-        """Order the first candidates by a reranker's scores; the rest follow as they were."""
-        first, rest = hits[:CANDIDATES], hits[CANDIDATES:]
-        each = scores(reranker, _text(query, "rerank"), [hit.content or "" for hit in first])
+    def _reranked(self, query: Query, hits: list[Hit], reranker: RerankerProtocol) -> list[Hit]:
+        """Order the first candidates by the reranker's scores; the rest follow in their order."""
+        first, rest = hits[:_CANDIDATES], hits[_CANDIDATES:]
+        passages = [hit.content or "" for hit in first]
+        each = rerank_scores(reranker, _text(query, "rerank"), passages)
         order = np.argsort(-each, kind="stable")
         return [Hit({**first[i], "score": float(each[i])}) for i in order] + rest
 
-    def _varied(self, hits: list[Hit], backend: Backend, balance: float) -> list[Hit]:
+    def _diversified(self, hits: list[Hit], backend: Backend, balance: float) -> list[Hit]:
         """Pick hits that differ from each other, by `mmr`."""
         relevance = [hit.score for hit in hits]
         if self.rerank is not None:
-            first = stretched(relevance[:CANDIDATES])
+            first = scale_scores(relevance[:_CANDIDATES])
             relevance = first + [0.0] * (len(hits) - len(first))  # the rest has no such score
         elif self.mode != "dense" or backend.metric != "cosine":
-            relevance = stretched(relevance)
+            relevance = scale_scores(relevance)
         vectors = _vectors(hits, backend)
         picked = mmr(None, vectors, int(self.top_k), float(balance), relevance)
         return [hits[i] for i in picked]
@@ -154,8 +181,7 @@ def _text(query: Query, what: str) -> str:
 
 
 def _vectors(hits: Sequence[Hit], backend: Backend) -> FloatArray:
-    """Return the embeddings of some hits; one that was deleted meanwhile is like nothing."""
+    """Return the embeddings of some hits; zeros for an entry deleted meanwhile."""
     entries = backend.get([hit.id for hit in hits])
-    return np.stack(
-        [np.zeros(backend.dimension, np.float32) if e is None else e.embedding for e in entries]
-    )
+    zeros = np.zeros(backend.dimension, np.float32)
+    return np.stack([zeros if entry is None else entry.embedding for entry in entries])

@@ -1,4 +1,4 @@
-"""Table: a DataFrame or Arrow table as the columns of a batch, and an entry as a row of one."""
+"""Table: a DataFrame or Arrow table as the columns of a batch, and an entry as a row."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from conduit_lab.core.errors import MissingExtra, VectorInputError
+from conduit_lab.core.errors import VectorInputError
 from conduit_lab.vectors.entry import Entry
 
 _OWN = ("id", "embedding", "content")
 
-Columns = tuple[list[Any], Any, list[dict[str, Any]], list[str | None] | None]
+TableColumns = tuple[list[Any], Any, list[dict[str, Any]], list[str | None] | None]
+"""Ids, embeddings, metadatas and contents."""
 
 
 def is_table(value: Any) -> bool:
-    """Tell whether `value` is a DataFrame (pandas, polars) or an Arrow table."""
+    """Return whether `value` is a DataFrame (pandas, polars) or an Arrow table."""
     return hasattr(value, "columns") and (hasattr(value, "to_dict") or hasattr(value, "to_pydict"))
 
 
-def columns(table: Any, where: str) -> Columns:
-    """Return ids, embeddings, metadatas and contents of a table; what is missing in a cell is left
-    out.
+def read_table(table: Any, where: str) -> TableColumns:
+    """Return the columns of a table; missing cells are left out of the metadata.
 
     Raises `VectorInputError`, which begins with `where`, for a table without the column `id`, with
     neither of `embedding` and `content`, or with a column twice.
@@ -33,14 +33,14 @@ def columns(table: Any, where: str) -> Columns:
     names = _names(table)
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise VectorInputError(
-            f"{where} a table has the column {twice[0]!r} twice: rename one, or leave it out"
+            f"{where} a table has the column {twice[0]!r} twice: rename or drop one"
         )
     if "id" not in names or not {"embedding", "content"} & set(names):
         index = "id" not in names and "id" in getattr(getattr(table, "index", None), "names", ())
         hint = "; 'id' is its index: pass table.reset_index()" if index else ""
         got = f"{', '.join(names) or 'none'}{hint}"
         raise VectorInputError(
-            f"{where} a table wants the column 'id' and 'embedding', 'content' or both, got {got}"
+            f"{where} a table expects the column 'id' and 'embedding', 'content' or both, got {got}"
         )
     data = dict(zip(names, _lists(table), strict=True))
     keys = [name for name in names if name not in _OWN]
@@ -49,26 +49,25 @@ def columns(table: Any, where: str) -> Columns:
         {
             key: cell
             for key, value in zip(keys, row, strict=True)
-            if (cell := plain(value)) is not None
+            if (cell := plain_cell(value)) is not None
         }
         for row in rows
     ]
-    contents = [plain(text) for text in data["content"]] if "content" in data else None
+    contents = [plain_cell(text) for text in data["content"]] if "content" in data else None
     return data["id"], data.get("embedding"), metadatas, contents
 
 
-def column(values: Any, count: int, where: str, what: str) -> list[Any]:
-    """Return one value per id from a list or a column of a table, None for each where `values` is
-    None.
+def column_values(values: Any, count: int, where: str, what: str) -> list[Any]:
+    """Return one value per id from a list or a column of a table; all None for None.
 
     Raises `VectorInputError`, which begins with `where` and names `what`, for another number of
-    values, and for one text, dict, set or table.
+    values, and for a single text, a dict, a set or a table.
     """
     if values is None:
         return [None] * count
     listed = list(values) if isinstance(values, (list, tuple)) else _listed(values, where, what)
     if len(listed) != count:
-        raise VectorInputError(f"{where} {count} ids want {count} {what}, got {len(listed)}")
+        raise VectorInputError(f"{where} {count} ids expect {count} {what}, got {len(listed)}")
     return listed
 
 
@@ -80,15 +79,16 @@ def _listed(values: Any, where: str, what: str) -> list[Any]:
         raise VectorInputError(
             f"{where} {what} must be a list with one value per id, got {type(values).__name__}"
         )
-    return (
-        [None if _is_missing(value) else value for value in values]
-        if hasattr(values, "to_list")
-        else list(values)
-    )
+    if not hasattr(values, "to_list"):
+        return list(values)
+    return [None if _is_missing(value) else value for value in values]
 
 
-def row(entry: Entry) -> dict[str, Any]:
-    """Return an entry as the row of a DataFrame; a key of the metadata that is a column's name gets a `metadata.`."""
+def entry_row(entry: Entry) -> dict[str, Any]:
+    """Return an entry as the row of a DataFrame.
+
+    A metadata key that is also a column's name gets the prefix `metadata.`.
+    """
     own = {"id": entry.id, "content": entry.content}
     times = {
         name: datetime.datetime.fromtimestamp(getattr(entry, name), datetime.UTC)
@@ -115,22 +115,13 @@ def _lists(table: Any) -> list[list[Any]]:
     return [table[name].to_list() for name in table.columns]
 
 
-def plain(value: Any) -> Any:
-    """Return a cell as JSON carries it; what is missing (None, NaN, NaT, NA) is None, and a date its ISO text."""
+def plain_cell(value: Any) -> Any:
+    """Return a cell as a JSON value: a missing one (NaN, NaT, NA) as None, a date as ISO text."""
     if _is_missing(value):
         return None
     if hasattr(value, "tolist"):  # NumPy's
         value = value.tolist()
     return value.isoformat() if hasattr(value, "isoformat") else value
-
-
-def frame(entries: Iterable[Entry]) -> Any:
-    """Return a DataFrame with a row for each entry; raises `MissingExtra` without pandas."""
-    try:
-        import pandas as pd
-    except ImportError:
-        raise MissingExtra("pandas", "lab", "VectorStore.to_pandas()") from None
-    return pd.DataFrame([row(entry) for entry in entries])
 
 
 def _is_missing(value: Any) -> bool:

@@ -289,6 +289,6 @@ def retrieved(questions: Sequence[str], count: int) -> list[list[str]]:
     with VectorStore(embedder=Embedder(MODELS / "minilm")) as store:
         store.add_documents(HANDBOOK)
         return [
-            [hit.content for hit in store.search(question, top_k=count, mode="hybrid")]
+            [hit.content or "" for hit in store.search(question, top_k=count, mode="hybrid")]
             for question in questions
         ]

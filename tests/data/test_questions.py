@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conduit_lab.vectors.questions import Question, read
+from conduit_lab.vectors.questions import Question, read_questions
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "data" / "questions.csv"
@@ -18,7 +18,7 @@ PAGES = {
 
 @pytest.fixture(scope="module")
 def questions() -> list[Question]:
-    return read(FILE)
+    return read_questions(FILE)
 
 
 @pytest.fixture(scope="module")

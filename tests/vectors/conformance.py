@@ -1,4 +1,4 @@
-"""What every backend must do; a test class of each backend inherits it and says how one is opened."""
+"""Conformance of backends: the test class of each one inherits these and opens it."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def entry(
 
 
 def plain(entry: Entry | None) -> Any:
-    """Return all of an entry in a form that compares bit by bit, `1` apart from `1.0` and `-0.0` from `0.0`."""
+    """Return an entry in a form that compares bit by bit: `1` is not `1.0`, nor `-0.0` `0.0`."""
     assert entry is not None
     return (
         entry.id,
@@ -175,7 +175,7 @@ def oracle(metric: str, rows: FloatArray, query: FloatArray) -> list[float]:
 def assert_best(
     found: Sequence[Match], ids: Sequence[str], scores: Sequence[float], metric: str, top_k: int
 ) -> None:
-    """Check the matches against the score of every entry, given in the order of adding; equal scores keep it."""
+    """Check the matches against the score of every entry, given in the order of adding."""
     sign = 1 if metric in ("l2", "manhattan") else -1
     at = [ids.index(match.id) for match in found]
     assert len(set(at)) == min(top_k, len(ids))

@@ -1,4 +1,4 @@
-"""Columns: masks that agree with the plain reading through any order of changes, and what they cost."""
+"""Columns: masks agree with the plain reading through any order of changes; their cost."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conduit_lab.vectors import columns as module
-from conduit_lab.vectors.columns import Columns
-from conduit_lab.vectors.filters import parse
+from conduit_lab.vectors.columns import MetadataColumns
+from conduit_lab.vectors.filters import parse_filter
 from tests.vectors.wheres import ENTRIES, WHERES, plain
 
 STEPS = st.lists(
@@ -29,7 +29,7 @@ STEPS = st.lists(
 def test_a_mask_is_the_plain_reading_of_every_row(
     rows: list[Any], steps: list[Any], last: Any
 ) -> None:
-    columns = Columns()
+    columns = MetadataColumns()
     columns.append(rows)
     rows = list(rows)
     for step, value in [*steps, ("mask", last)]:
@@ -42,11 +42,11 @@ def test_a_mask_is_the_plain_reading_of_every_row(
             for at, entry in changed.items():
                 rows[at] = entry
         elif step == "compact":
-            alive = np.resize(np.array(value, np.bool_), len(rows))
-            columns.compact(alive)
-            rows = [entry for entry, kept in zip(rows, alive, strict=True) if kept]
+            live = np.resize(np.array(value, np.bool_), len(rows))
+            columns.compact(live)
+            rows = [entry for entry, kept in zip(rows, live, strict=True) if kept]
         else:
-            mask = parse(value).mask(columns)
+            mask = parse_filter(value).mask(columns)
             assert mask.dtype == np.bool_
             assert mask.tolist() == [plain(value, entry) for entry in rows]
         assert [columns.metadata(at) for at in range(len(columns))] == rows
@@ -62,7 +62,7 @@ def test_a_mask_belongs_to_the_caller() -> None:
         {"a": {"$contains": 1}},
         {"b": 1},
     ):
-        filter = parse(where)
+        filter = parse_filter(where)
         before = filter.mask(columns).tolist()
         filter.mask(columns)[:] = True
         assert filter.mask(columns).tolist() == before
@@ -101,7 +101,7 @@ def test_many_different_values(where: dict[str, Any]) -> None:
         for i in range(1_000)
     ]
     columns = filled(rows[:440])
-    filter = parse(where)
+    filter = parse_filter(where)
     for end in (440, 441, 1_000):
         columns.append(rows[len(columns) : end])
         assert filter.mask(columns).tolist() == [filter(row) for row in rows[:end]]
@@ -109,15 +109,25 @@ def test_many_different_values(where: dict[str, Any]) -> None:
 
 def test_integers_beyond_every_float() -> None:
     columns = filled([{"a": 10**400}, {"a": -(10**400)}, {"a": 0.5}, {"a": 10**400 + 1}])
-    assert parse({"a": {"$lt": 0}}).mask(columns).tolist() == [False, True, False, False]
-    assert parse({"a": {"$lte": 10**400}}).mask(columns).tolist() == [True, True, True, False]
-    assert parse({"a": {"$gt": -(10**400)}}).mask(columns).tolist() == [True, False, True, True]
+    assert parse_filter({"a": {"$lt": 0}}).mask(columns).tolist() == [False, True, False, False]
+    assert parse_filter({"a": {"$lte": 10**400}}).mask(columns).tolist() == [
+        True,
+        True,
+        True,
+        False,
+    ]
+    assert parse_filter({"a": {"$gt": -(10**400)}}).mask(columns).tolist() == [
+        True,
+        False,
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
 def test_a_row_that_is_replaced_is_found_as_it_is_now(at: int) -> None:
     columns = filled([{"a": 1}, {"a": 1}])
-    where = parse({"a": 1})
+    where = parse_filter({"a": 1})
     where.mask(columns)
     columns.append([{"a": 1}])
     columns.replace([at], [{"a": "1"}])
@@ -126,7 +136,7 @@ def test_a_row_that_is_replaced_is_found_as_it_is_now(at: int) -> None:
 
 def test_a_key_that_is_first_unknown_is_found_later() -> None:
     columns = filled([{}, {"a": 1}])
-    where = parse({"b": {"$exists": True}})
+    where = parse_filter({"b": {"$exists": True}})
     assert where.mask(columns).tolist() == [False, False]
     columns.replace([0], [{"b": None}])
     assert where.mask(columns).tolist() == [True, False]
@@ -136,10 +146,12 @@ def test_a_key_that_is_first_unknown_is_found_later() -> None:
 
 def test_unknown_keys_cost_one_column() -> None:
     columns = filled([{"a": 1}] * 10_000)
-    parse({"x": 1}).mask(columns)
+    parse_filter({"x": 1}).mask(columns)
     assert (
         grown(
-            lambda: parse({"$or": [{f"x{i}": {"$contains": 1}} for i in range(300)]}).mask(columns)
+            lambda: parse_filter({"$or": [{f"x{i}": {"$contains": 1}} for i in range(300)]}).mask(
+                columns
+            )
         )
         < 200_000
     )
@@ -148,15 +160,15 @@ def test_unknown_keys_cost_one_column() -> None:
 def test_no_more_columns_are_kept_than_the_limit() -> None:
     rows = [{f"k{j}": i for j in range(4 * module.MAX_COLUMNS)} for i in range(1_000)]
     columns = filled(rows)
-    one = grown(lambda: parse({"k0": 1}).mask(columns))
-    where = parse({"$or": [{f"k{j}": -1} for j in range(4 * module.MAX_COLUMNS)]})
+    one = grown(lambda: parse_filter({"k0": 1}).mask(columns))
+    where = parse_filter({"$or": [{f"k{j}": -1} for j in range(4 * module.MAX_COLUMNS)]})
     assert grown(lambda: where.mask(columns)) < 1.2 * one * module.MAX_COLUMNS
     assert not where.mask(columns).any()
 
 
 def test_values_that_are_gone_do_not_pile_up() -> None:
     columns = filled([{"a": 0}, {"a": 1}])
-    where = parse({"a": {"$gt": 19_000}})
+    where = parse_filter({"a": {"$gt": 19_000}})
     where.mask(columns)
 
     def update() -> None:
@@ -181,8 +193,8 @@ def test_rows_without_metadata_share_one_object() -> None:
     assert len({id(columns.metadata(at)) for at in range(3)}) == 1
 
 
-def filled(rows: list[dict[str, Any]]) -> Columns:
-    columns = Columns()
+def filled(rows: list[dict[str, Any]]) -> MetadataColumns:
+    columns = MetadataColumns()
     columns.append(rows)
     return columns
 

@@ -19,7 +19,7 @@ from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors import filters
 from conduit_lab.vectors.backend import Backend
 from conduit_lab.vectors.entry import Entry
-from conduit_lab.vectors.local import Local
+from conduit_lab.vectors.local_backend import LocalBackend
 from conduit_lab.vectors.remote.connect import connect
 from tests.vectors.conformance import (
     ANY,
@@ -43,7 +43,7 @@ Open = Callable[..., Backend]
 
 @pytest.fixture(params=["local", "qdrant", "qdrant server", "postgres"])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    """A function that opens the store of a name, made where it is missing; all are closed at the end."""
+    """A function that opens or creates the store of a name; all are closed at the end."""
     stores: list[Backend] = []
 
     def open_store(
@@ -52,7 +52,9 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]
         match request.param:
             case "local":
                 stores.append(
-                    Local(tmp_path / f"{name}.db", dimension or DIMENSION, metric or "cosine")
+                    LocalBackend(
+                        tmp_path / f"{name}.db", dimension or DIMENSION, metric or "cosine"
+                    )
                 )
             case "qdrant server":
                 url = request.getfixturevalue("qdrant").url
@@ -110,7 +112,7 @@ def test_a_replaced_entry_keeps_its_place_and_its_first_time(backend: Backend) -
     assert plain(backend.get(["a"])[0]) == plain(replace(later, created_at=1_000.5))
     assert backend.ids() == ["a", "b"]
     assert backend.count() == 2
-    assert backend.ids(filters.parse({"n": 1})) == []
+    assert backend.ids(filters.parse_filter({"n": 1})) == []
     assert backend.lexical("old", 3) == []
 
 
@@ -215,7 +217,7 @@ def test_filters_keep_what_the_predicate_keeps(
     empty(backend)
     backend.upsert([entry(f"id {i}", 1.0, metadata) for i, metadata in enumerate(metadatas)])
     for where in wheres:
-        keep = filters.parse(where)
+        keep = filters.parse_filter(where)
         wanted = [f"id {i}" for i, metadata in enumerate(metadatas) if keep(metadata)]
         assert backend.ids(keep) == wanted
         assert backend.count(keep) == len(wanted)
@@ -235,7 +237,7 @@ def test_each_value_compares_as_json_does(backend: Backend) -> None:
         if isinstance(operand, (int, float, str)) and not isinstance(operand, bool):
             wheres += [{"v": {"$lte": operand}}, {"v": {"$not": {"$gt": operand}}}]
         for where in wheres:
-            keep = filters.parse(where)
+            keep = filters.parse_filter(where)
             assert backend.ids(keep) == [
                 f"id {i}" for i, value in enumerate(values) if keep({"v": value})
             ], where
@@ -258,7 +260,7 @@ def test_a_filtered_search_finds_the_nearest_at_every_selectivity(
     for n in (2, 10, 100, 1_000):
         kept = [i for i in range(1_000) if places[i] < 1_000 // n]
         for where in ({"parts": {"$contains": n}}, {"place": {"$lt": 1_000 // n}}):
-            found = backend.search(queries, 10, filters.parse(where)).lists
+            found = backend.search(queries, 10, filters.parse_filter(where)).lists
             for query, matches in zip(queries, found, strict=True):
                 assert_best(
                     matches, [ids[i] for i in kept], oracle(metric, rows[kept], query), metric, 10
@@ -282,9 +284,9 @@ def test_lexical_finds_words_and_puts_the_rare_one_first(backend: Backend) -> No
     assert [match.score for match in found] == sorted(
         (match.score for match in found), reverse=True
     )
-    assert [match.id for match in backend.lexical("order", 5, filters.parse({"kind": "page"}))] == [
-        "kettle"
-    ]
+    assert [
+        match.id for match in backend.lexical("order", 5, filters.parse_filter({"kind": "page"}))
+    ] == ["kettle"]
     assert len(backend.lexical("order", 50)) == 21
     assert backend.lexical("zebra", 5) == []
 
@@ -326,7 +328,7 @@ def test_a_store_opened_again_has_all_of_it(open_store: Open) -> None:
 @pytest.mark.parametrize(("dimension", "metric"), [(DIMENSION + 1, "l2"), (DIMENSION, "dot")])
 def test_a_store_of_another_kind_is_refused(open_store: Open, dimension: int, metric: str) -> None:
     open_store(name="kept", metric="l2").close()
-    with pytest.raises(StoreError, match="wanted"):
+    with pytest.raises(StoreError, match="expected"):
         open_store(name="kept", dimension=dimension, metric=metric)
 
 

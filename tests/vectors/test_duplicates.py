@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from conduit_lab.core.errors import VectorInputError
 from conduit_lab.vectors import duplicates
-from conduit_lab.vectors.duplicates import Duplicates, find
+from conduit_lab.vectors.duplicates import Duplicates, find_duplicates
 from conduit_lab.vectors.entry import Entry
 
 
@@ -25,7 +25,7 @@ def ids(found: Duplicates) -> list[list[str]]:
 
 
 def test_groups_largest_first_each_in_the_order_of_adding() -> None:
-    found = find(entries([[1, 0], [0, 1], [0, 2], [1, 0.01], [3, 0.01], [-1, 1]]), 0.99)
+    found = find_duplicates(entries([[1, 0], [0, 1], [0, 2], [1, 0.01], [3, 0.01], [-1, 1]]), 0.99)
     assert ids(found) == [["id 0", "id 3", "id 4"], ["id 1", "id 2"]]
     assert found[0].similarity == pytest.approx(1 / np.hypot(1, 0.01))
     assert found[1].similarity == pytest.approx(1)
@@ -33,7 +33,7 @@ def test_groups_largest_first_each_in_the_order_of_adding() -> None:
 
 def test_a_chain_is_one_group_and_tells_how_far_its_ends_are_apart() -> None:
     angles = np.radians([0, 10, 20, 90])
-    (group,) = find(
+    (group,) = find_duplicates(
         entries(np.stack([np.cos(angles), np.sin(angles)], axis=1)), np.cos(np.radians(11))
     )
     assert group.ids == ["id 0", "id 1", "id 2"]
@@ -42,7 +42,9 @@ def test_a_chain_is_one_group_and_tells_how_far_its_ends_are_apart() -> None:
 
 def test_equal_vectors_are_equal_and_zero_vectors_are_like_nothing() -> None:
     vector = np.random.default_rng(0).normal(size=384)
-    found = find(entries([vector, 1e-20 * vector, 1e30 * vector, 0 * vector, 0 * vector]), 1.0)
+    found = find_duplicates(
+        entries([vector, 1e-20 * vector, 1e30 * vector, 0 * vector, 0 * vector]), 1.0
+    )
     assert ids(found) == [["id 0", "id 1", "id 2"]]
 
 
@@ -64,8 +66,8 @@ def test_the_same_groups_as_over_all_pairs(
         joined = [group for group in wanted if any(near[i, j] >= threshold for j in group)]
         wanted = [group for group in wanted if group not in joined] + [{i}.union(*joined)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(duplicates, "TILE", tile)
-        found = find(entries(vectors), threshold)
+        patch.setattr(duplicates, "_TILE_ROWS", tile)
+        found = find_duplicates(entries(vectors), threshold)
     groups = [[f"id {i}" for i in sorted(group)] for group in wanted if len(group) > 1]
     assert sorted(ids(found)) == sorted(groups)
     assert [len(group.ids) for group in found] == sorted(map(len, groups), reverse=True)
@@ -74,11 +76,11 @@ def test_the_same_groups_as_over_all_pairs(
 @pytest.mark.parametrize("threshold", [0, -0.5, 1.01, float("nan"), True])
 def test_a_wrong_threshold(threshold: float) -> None:
     with pytest.raises(VectorInputError, match="a cosine above 0 and up to 1"):
-        find([], threshold)
+        find_duplicates([], threshold)
 
 
 def test_views_are_bounded_and_escaped() -> None:
-    found = find(entries(np.repeat(np.eye(30), 2, axis=0)))
+    found = find_duplicates(entries(np.repeat(np.eye(30), 2, axis=0)))
     assert repr(found).startswith("30 of 60 entries repeat another (cosine ≥ 0.95)\n")
     assert repr(found).endswith("\n10 more rows")
     html = found._repr_mimebundle_()["text/html"]
@@ -88,6 +90,6 @@ def test_views_are_bounded_and_escaped() -> None:
 
 
 def test_no_duplicates() -> None:
-    assert repr(find([])) == "0 of 0 entries repeat another (cosine ≥ 0.95)"
-    assert repr(find(entries([[1.0]]))) == "0 of 1 entry repeat another (cosine ≥ 0.95)"
-    assert "<table" not in find([])._repr_mimebundle_()["text/html"]
+    assert repr(find_duplicates([])) == "0 of 0 entries repeat another (cosine ≥ 0.95)"
+    assert repr(find_duplicates(entries([[1.0]]))) == "0 of 1 entry repeat another (cosine ≥ 0.95)"
+    assert "<table" not in find_duplicates([])._repr_mimebundle_()["text/html"]

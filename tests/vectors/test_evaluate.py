@@ -1,4 +1,4 @@
-"""Evaluation: figures of a store whose answers are known, told by page."""
+"""Evaluation: metrics of a store whose answers are known by page."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def store() -> VectorStore:
 
 @pytest.fixture
 def evaluation(store: VectorStore) -> Evaluation:
-    return evaluate(store, QUESTIONS, k=3, modes=("dense", "lexical"))
+    return evaluate(store, QUESTIONS, top_k=3, modes=("dense", "lexical"))
 
 
 def test_the_figures_of_each_question(evaluation: Evaluation) -> None:
@@ -90,10 +90,10 @@ def test_the_figures_of_each_mode(evaluation: Evaluation) -> None:
 
 
 def test_what_is_not_found_is_told(store: VectorStore) -> None:
-    evaluation = evaluate(store, QUESTIONS, k=1)
+    evaluation = evaluate(store, QUESTIONS, top_k=1)
     assert [row.question for row in evaluation.missed] == ["59"]
     assert repr(evaluation).endswith("not found  its pages  first hit\n59         c")
-    assert "not found" not in repr(evaluate(store, QUESTIONS[:2], k=1))
+    assert "not found" not in repr(evaluate(store, QUESTIONS[:2], top_k=1))
 
 
 def test_no_hits_at_all(store: VectorStore) -> None:
@@ -103,7 +103,9 @@ def test_no_hits_at_all(store: VectorStore) -> None:
 
 
 def test_modes_of_ones_own(store: VectorStore) -> None:
-    evaluation = evaluate(store, QUESTIONS[:1], k=2, modes={"plain": {}, "varied": {"mmr": 0.1}})
+    evaluation = evaluate(
+        store, QUESTIONS[:1], top_k=2, modes={"plain": {}, "varied": {"mmr": 0.1}}
+    )
     assert [row.mode for row in evaluation] == ["plain", "varied"]
     assert evaluation[0].found == ("a", "a")
     assert "a" not in evaluation[1].found[1:]
@@ -124,7 +126,7 @@ def test_a_page_that_the_store_does_not_have(store: VectorStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("questions", "modes", "told"),
+    ("questions", "modes", "reason"),
     [
         ([], ["dense"], "no question has pages"),
         (QUESTIONS[3:], ["dense"], "no question"),
@@ -132,9 +134,9 @@ def test_a_page_that_the_store_does_not_have(store: VectorStore) -> None:
     ],
 )
 def test_nothing_to_evaluate(
-    store: VectorStore, questions: Any, modes: list[str], told: str
+    store: VectorStore, questions: Any, modes: list[str], reason: str
 ) -> None:
-    with pytest.raises(VectorInputError, match=f"there is nothing to evaluate: {told}"):
+    with pytest.raises(VectorInputError, match=f"there is nothing to evaluate: {reason}"):
         evaluate(store, questions, modes=modes)
 
 
@@ -142,7 +144,7 @@ def test_wrong_arguments_of_a_search_are_the_searchs_own(store: VectorStore) -> 
     with pytest.raises(VectorInputError, match="mode"):
         evaluate(store, QUESTIONS, modes=["fuzzy"])
     with pytest.raises(VectorInputError, match="top_k"):
-        evaluate(store, QUESTIONS, k=0)
+        evaluate(store, QUESTIONS, top_k=0)
 
 
 def test_to_pandas(evaluation: Evaluation) -> None:
@@ -182,7 +184,7 @@ def test_the_chart_says_what_its_title_says(evaluation: Evaluation) -> None:
 
 
 def test_views_are_escaped(store: VectorStore) -> None:
-    evaluation = evaluate(store, [{"question": "300 <b>bold</b>", "pages": "c"}], k=1)
+    evaluation = evaluate(store, [{"question": "300 <b>bold</b>", "pages": "c"}], top_k=1)
     bundle = evaluation._repr_mimebundle_()
     assert bundle["text/plain"] == repr(evaluation)
     assert bundle[charts.MIME] == evaluation.chart.spec

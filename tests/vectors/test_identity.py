@@ -16,6 +16,7 @@ import pytest
 from conduit_lab.core.errors import StoreError, VectorInputError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.models.text.embedder import Embedder
+from conduit_lab.vectors import identity
 from conduit_lab.vectors.store import VectorStore
 
 MINILM = Path(__file__).parents[2] / "data" / "models" / "minilm"
@@ -96,7 +97,8 @@ def test_another_embedder_of_the_same_dimension_is_refused(
     path: Path, first: Any, second: Any, lazy: bool
 ) -> None:
     fill(path, first)
-    message = rf"store 'notes' has the vectors of the embedder '{first.name}' .* got '{second.name}' .*reembed=True"
+    made, got = f"the vectors of the embedder '{first.name}'", f"got '{second.name}'"
+    message = rf"store 'notes' has {made} .* {got} .*reembed=True"
     with pytest.raises(StoreError, match=message):
         VectorStore(path=path, embedder=second, lazy=lazy).open()
     with VectorStore(path=path, embedder=first) as store, VectorStore(path=path) as plain:
@@ -323,6 +325,62 @@ def test_an_embedder_of_another_dimension_cannot(path: Path) -> None:
         pytest.raises(StoreError, match="has dimension 8, got an embedder of 9"),
     ):
         store.reembed(wide)
+
+
+def test_vectors_that_differ_by_rounding_are_of_one_embedder(path: Path) -> None:
+    class Rounded(Hashed):
+        def encode(self, texts: str | Sequence[str]) -> FloatArray:
+            return super().encode(texts).astype(np.float16).astype(np.float32)
+
+    Rounded.__module__, Rounded.__qualname__ = Hashed.__module__, Hashed.__qualname__
+    fill(path, Hashed(0))
+    with VectorStore(path=path, embedder=Rounded(0)) as store:
+        assert store.search("lamp", 1)[0].score == pytest.approx(1, abs=1e-5)
+
+
+def test_an_open_store_rejects_an_embedder_that_only_its_vectors_tell_apart(path: Path) -> None:
+    fill(path, Hashed(0))
+    with (
+        VectorStore(path=path, embedder=Hashed(0)) as store,
+        VectorStore(path=path) as other,
+    ):
+        other.reembed(Hashed(1))
+        with pytest.raises(StoreError, match="was given to the embedder 'hashed'"):
+            store.search("lamp", 1)
+
+
+def test_an_interrupted_reembedding_records_no_wrong_embedder(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    two = Hashed(1, "two", fingerprint="bb" * 32)
+    fill(path, Hashed(0, "one", fingerprint="aa" * 32))
+    with VectorStore(path=path) as store, monkeypatch.context() as patch:
+        patch.setattr(identity, "write_identity", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.reembed(two)
+    with VectorStore(path=path, embedder=two) as store:
+        assert store.search("lamp", 1)[0].score == pytest.approx(1)
+
+
+def test_a_failed_probe_identifies_by_name(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Picky(Hashed):
+        answer: FloatArray | None = None
+
+        def encode(self, texts: str | Sequence[str]) -> FloatArray:
+            if texts == ["Which embedder made this vector?"]:
+                if self.answer is None:
+                    raise ValueError("a text that is no kettle")
+                return self.answer
+            return super().encode(texts)
+
+    for answer in (None, np.full((1, 8), np.nan, np.float32)):
+        Picky.answer = answer
+        for _ in range(2):
+            fill(path, Picky(0, "picky"))
+    assert "the embedder failed on the text that identifies it" in caplog.text
 
 
 # The identity of an embedding model's folder

@@ -1,4 +1,4 @@
-"""Words and a filter: the best of those that it keeps, in one pass, whatever was deleted or came from elsewhere."""
+"""Words with a filter: the best of the selected entries, in one pass, after any changes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from conduit_lab.vectors.arrays import BoolArray, IntArray
 from conduit_lab.vectors.disk.storage import Storage
 from conduit_lab.vectors.entry import Entry
-from conduit_lab.vectors.index.bound import BoolArray, IntArray
 from conduit_lab.vectors.store import VectorStore
 
 

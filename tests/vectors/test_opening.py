@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conduit_lab.core.errors import StoreError
-from conduit_lab.vectors.opening import resolve
+from conduit_lab.vectors.opening import resolve_store_path
 from conduit_lab.vectors.store import VectorStore
 
 
@@ -62,7 +62,7 @@ def test_a_path_that_is_none_is_refused_and_makes_no_file(
     "path", [r"C:\notes\index.db", "C:/notes/index.db", "d:/x.db", "a b/c:d.db", "memory"]
 )
 def test_other_paths_are_paths(path: str) -> None:
-    assert str(resolve(path)).endswith(path)
+    assert str(resolve_store_path(path)).endswith(path)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")

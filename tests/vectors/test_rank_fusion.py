@@ -54,16 +54,16 @@ def test_scores_are_the_formula_and_ties_keep_the_order_of_coming(
     fused = reciprocal_rank_fusion(rankings, weights, k)
     wanted: dict[int, Fraction] = {}
     for ranking, each in zip(rankings, weights, strict=True):
-        for place, thing in enumerate(ranking):
-            wanted[thing] = wanted.get(thing, Fraction(0)) + Fraction(each) / (k + place + 1)
-    assert dict(fused) == pytest.approx({thing: float(score) for thing, score in wanted.items()})
-    came = {thing: place for place, thing in enumerate(wanted)}
+        for place, item in enumerate(ranking):
+            wanted[item] = wanted.get(item, Fraction(0)) + Fraction(each) / (k + place + 1)
+    assert dict(fused) == pytest.approx({item: float(score) for item, score in wanted.items()})
+    came = {item: place for place, item in enumerate(wanted)}
     assert fused == sorted(fused, key=lambda pair: (-pair[1], came[pair[0]]))
 
 
 @given(RANKINGS.filter(bool))
 def test_one_ranking_keeps_its_order(rankings: list[list[int]]) -> None:
-    assert [thing for thing, _ in reciprocal_rank_fusion(rankings[:1])] == rankings[0]
+    assert [item for item, _ in reciprocal_rank_fusion(rankings[:1])] == rankings[0]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_one_ranking_keeps_its_order(rankings: list[list[int]]) -> None:
 )
 def test_wrong_weights(weights: list[float]) -> None:
     with pytest.raises(
-        VectorInputError, match=r"2 rankings want as many weights of at least 0, got \[1\.0"
+        VectorInputError, match=r"2 rankings expect as many weights of at least 0, got \[1\.0"
     ):
         reciprocal_rank_fusion([["a"], ["b"]], weights)
 
@@ -82,11 +82,11 @@ def test_wrong_k(k: float) -> None:
         reciprocal_rank_fusion([["a"]], k=k)
 
 
-def test_scores_are_stretched_from_the_last_to_the_best() -> None:
+def test_scores_are_scaled_from_the_last_to_the_best() -> None:
     fused = score_fusion(
         [[("a", 0.9), ("b", 0.8), ("c", 0.5)], [("c", 12.0), ("d", 4.0)]], [0.6, 0.4]
     )
-    assert [thing for thing, _ in fused] == ["a", "b", "c", "d"]
+    assert [item for item, _ in fused] == ["a", "b", "c", "d"]
     assert dict(fused) == pytest.approx({"a": 0.6, "b": 0.45, "c": 0.4, "d": 0.0})
 
 
@@ -108,10 +108,20 @@ def test_equal_scores_all_count_fully() -> None:
 def test_one_ranking_keeps_its_order_by_score(scores: list[float], distance: bool) -> None:
     ranking = list(enumerate(sorted(scores, reverse=not distance)))
     fused = score_fusion([ranking])
-    assert [thing for thing, _ in fused] == [thing for thing, _ in ranking]
+    assert [item for item, _ in fused] == [item for item, _ in ranking]
     assert (fused[0][1], fused[-1][1]) == (1.0, 0.0)
 
 
 def test_wrong_weights_of_scores() -> None:
-    with pytest.raises(VectorInputError, match="1 rankings want as many weights"):
+    with pytest.raises(VectorInputError, match="1 rankings expect as many weights"):
         score_fusion([[("a", 1.0)]], [-1.0])
+
+
+def test_scores_of_any_size_are_scaled() -> None:
+    fused = score_fusion([[("a", 1.5e308), ("b", 0.0), ("c", -1.5e308)]])
+    assert fused == [("a", 1.0), ("b", 0.5), ("c", 0.0)]
+
+
+def test_a_repeated_item_counts_at_its_better_rank() -> None:
+    fused = score_fusion([[("a", 4.0), ("b", 3.0), ("a", 2.0), ("c", 0.0)]])
+    assert fused == [("a", 1.0), ("b", 0.75), ("c", 0.0)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conduit_lab.vectors import ranking
-from conduit_lab.vectors.ranking import BoolArray, IntArray
+from conduit_lab.vectors.arrays import BoolArray, IntArray
 
 
 @pytest.fixture(scope="module")

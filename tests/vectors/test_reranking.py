@@ -127,3 +127,9 @@ def test_several_queries_are_reranked_each_by_itself(store: VectorStore) -> None
     found = store.search(queries, 2, rerank=First())
     assert [hits[0].content for hits in found] == queries
     assert found == [store.search(query, 2, rerank=First()) for query in queries]
+
+
+def test_equal_scores_keep_the_order_of_the_search(store: VectorStore) -> None:
+    before = store.search("text", 50)
+    hits = store.search("text", 50, rerank=Reranker(lambda n: np.zeros(n)))
+    assert [hit.id for hit in hits] == [hit.id for hit in before]

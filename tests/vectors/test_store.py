@@ -1,4 +1,4 @@
-"""VectorStore: what it takes, what it answers, how it shows itself."""
+"""VectorStore: inputs, answers and views."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_an_empty_store_answers(store: VectorStore) -> None:
 @pytest.mark.parametrize(
     ("embedding", "message"),
     [
-        ([1, 2, 3], r"'x' wants float32 \[4\], got int64 \[3\]"),
+        ([1, 2, 3], r"'x' expects float32 \[4\], got int64 \[3\]"),
         ([[1, 2, 3, 4]], r"got int64 \[1, 4\]: this is a batch, pass one row"),
         ([1, 2, float("nan"), 4], r"'x' has nan at position 2"),
         ([1, float("-inf"), 3, 4], r"'x' has -inf at position 1"),
@@ -160,7 +160,7 @@ def test_an_empty_store_answers(store: VectorStore) -> None:
         ("abcd", r"got <U4 \[\]"),
         ([True, False, True, True], r"got bool \[4\]"),
         ([object()] * 4, r"got object \[4\]"),
-        ([[1], [2, 3]], r"wants float32 \[4\], got list: .*inhomogeneous"),
+        ([[1], [2, 3]], r"expects float32 \[4\], got list: .*inhomogeneous"),
         (None, "is missing, and the store has no embedder"),
     ],
 )
@@ -185,7 +185,7 @@ def test_a_wrong_row_of_a_matrix_is_named(store: VectorStore) -> None:
     ):
         store.add_many(list("abc"), matrix)
     with pytest.raises(
-        VectorInputError, match=r"2 ids want float32 \[2, 4\], got float64 \[3, 4\]"
+        VectorInputError, match=r"expected float32 \[2, 4\] for 2 ids, got float64 \[3, 4\]"
     ):
         store.add_many(list("ab"), matrix)
     assert len(store) == 0
@@ -200,8 +200,8 @@ def test_a_wrong_row_of_a_matrix_is_named(store: VectorStore) -> None:
         ({"ids": ["a", "\ud800"]}, "lone surrogate at position 0"),
         ({"contents": ["a", "b\udfff"]}, "content of 'b' holds a lone surrogate at position 1"),
         ({"contents": ["a", b"b"]}, "content of 'b' must be text, got b'b'"),
-        ({"contents": ["a"]}, "2 ids want 2 contents, got 1"),
-        ({"metadatas": [{}, {}, {}]}, "2 ids want 2 metadatas, got 3"),
+        ({"contents": ["a"]}, "2 ids expect 2 contents, got 1"),
+        ({"metadatas": [{}, {}, {}]}, "2 ids expect 2 metadatas, got 3"),
         ({"metadatas": [{}, [1]]}, r"metadata of 'b' must be a dict, got \[1\]"),
         (
             {"metadatas": [{}, {1: 2}]},
@@ -354,7 +354,8 @@ def test_repr() -> None:
     store.add_many([str(i) for i in range(1_000)], np.ones((1_000, 384)))
     assert (
         repr(store)
-        == "VectorStore '<b>hand</b>' · 1\u2009000 entries · 384 × float32 · cosine · 1.47 MB · in memory"
+        == "VectorStore '<b>hand</b>' · 1\u2009000 entries · 384 × float32 · cosine · 1.47 MB "
+        "· in memory"
     )
     bundle = store._repr_mimebundle_()
     assert bundle["text/plain"] == repr(store)

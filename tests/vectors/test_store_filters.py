@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.vectors.filters import parse
+from conduit_lab.vectors.filters import parse_filter
 from conduit_lab.vectors.hits import Hits
 from conduit_lab.vectors.store import VectorStore
 
@@ -44,7 +44,7 @@ class Collection:
         store.add_many([str(i) for i in range(COUNT)], self.vectors, self.metadatas)
 
     def kept(self, where: dict[str, Any]) -> npt.NDArray[np.int64]:
-        return np.flatnonzero([parse(where)(metadata) for metadata in self.metadatas])
+        return np.flatnonzero([parse_filter(where)(metadata) for metadata in self.metadatas])
 
     def best(self, query: FloatArray, rows: npt.NDArray[np.int64]) -> list[str]:
         """Return the ids of the best among `rows`, found in float64."""

@@ -1,4 +1,4 @@
-"""Stores that share a file, in one process and in two: each sees the others' changes, by reading no more than those."""
+"""Stores that share a file, in one process and in two, read only the others' changes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conduit_lab.core.errors import StoreError
-from conduit_lab.vectors import local
-from conduit_lab.vectors.columns import Columns
-from conduit_lab.vectors.local import Local
+from conduit_lab.vectors import entry_rows
+from conduit_lab.vectors.columns import MetadataColumns
+from conduit_lab.vectors.entry_rows import EntryRows
+from conduit_lab.vectors.local_backend import LocalBackend
 from conduit_lab.vectors.store import VectorStore
 
 Patch = pytest.MonkeyPatch
@@ -50,11 +51,11 @@ def pair(path: Path) -> Iterator[Pair]:
 def never_loaded() -> Iterator[None]:
     """Let the block read all rows of no file again."""
 
-    def load(_: Local) -> None:
+    def load(_: LocalBackend) -> None:
         raise AssertionError("all rows were read again")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Local, "_load", load)
+        patch.setattr(LocalBackend, "_load", load)
         yield
 
 
@@ -77,10 +78,10 @@ def reopened(path: Path) -> Any:
 
 # One after the other
 
-WHO = st.integers(0, 2)
+NUMBER = st.integers(0, 2)
 SOME = st.lists(st.sampled_from(IDS), min_size=1, max_size=4, unique=True)
 STEPS = st.tuples(
-    WHO, st.sampled_from(["add", "add", "delete", "search", "fail"]), SOME, st.integers(0, 5)
+    NUMBER, st.sampled_from(["add", "add", "delete", "search", "fail"]), SOME, st.integers(0, 5)
 )
 
 
@@ -94,13 +95,13 @@ def test_stores_over_one_file_always_agree(
 ) -> None:
     known: dict[str, int] = {}
     with TemporaryDirectory() as folder, Patch.context() as patch, ExitStack() as stack:
-        patch.setattr(local, "_SPARE", spare)
+        patch.setattr(entry_rows, "_MIN_TOMBSTONES", spare)
         path = Path(folder) / "index.db"
         stores = [stack.enter_context(VectorStore(2, "dot", path)) for _ in range(3)]
         if spare == 1_024:
             stack.enter_context(never_loaded())
-        for who, what, ids, n in steps:
-            store = stores[who]
+        for number, what, ids, n in steps:
+            store = stores[number]
             if what == "add":
                 store.add_many(
                     ids,
@@ -114,7 +115,7 @@ def test_stores_over_one_file_always_agree(
                 known = {id: n for id, n in known.items() if id not in ids}
             elif what == "fail" and spare < 1_024:
                 with Patch.context() as failing, pytest.raises(MemoryError):
-                    failing.setattr(Local, "_add", broken)
+                    failing.setattr(EntryRows, "add", broken)
                     store.add_many(ids, np.full((len(ids), 2), 9))
             found = [hit.id for hit in store.search(QUERY, 100)]
             assert found == sorted(
@@ -170,16 +171,16 @@ def test_what_comes_just_before_a_change_is_taken_in_first(
 
 def test_one_use_sees_one_state(pair: Pair, monkeypatch: Patch) -> None:
     one, two = pair
-    catch_up = Local._catch_up
+    catch_up = LocalBackend._catch_up
 
-    def then_another_writes(store: Local) -> None:
+    def then_another_writes(store: LocalBackend) -> None:
         catch_up(store)
         if store is one._backend:
             two.add("late", QUERY, content="kettle kettle")
             two.delete("id 0")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Local, "_catch_up", then_another_writes)
+        patch.setattr(LocalBackend, "_catch_up", then_another_writes)
         assert [hit.id for hit in one.search("kettle", 100, mode="lexical")] == IDS
     assert {hit.id for hit in one.search("kettle", 100, mode="lexical")} == {*IDS[1:], "late"}
     assert whole(one) == whole(two)
@@ -193,9 +194,9 @@ def test_a_small_change_leaves_index_and_codes(path: Path) -> None:
     with VectorStore(96, path=path) as one, VectorStore(96, path=path) as two:
         one.add_many([f"id {i}" for i in range(5_000)], rows, [{"n": i} for i in range(5_000)])
         two.search(rows[0])
-        index = two._local("test")._index
+        index = two._local("test")._rows.index
         index.codes()  # which waits for them
-        codes = index._derived.codes
+        codes = index._accelerators.codes
         assert codes is not None
         with never_loaded():
             one.add_many(["new", "id 7", "id 8"], rows[[1, 2, 3]])
@@ -207,8 +208,8 @@ def test_a_small_change_leaves_index_and_codes(path: Path) -> None:
             assert two.search(rows[1], where={"n": {"$gt": 4_990}}) == one.search(
                 rows[1], where={"n": {"$gt": 4_990}}
             )
-        assert two._local("test")._index is index
-        assert index._derived.codes is codes
+        assert two._local("test")._rows.index is index
+        assert index._accelerators.codes is codes
 
 
 @pytest.mark.parametrize(("count", "loaded"), [(1_024, False), (1_025, True)])
@@ -216,15 +217,15 @@ def test_a_great_change_is_read_as_a_whole(
     pair: Pair, monkeypatch: Patch, count: int, loaded: bool
 ) -> None:
     one, two = pair
-    index = two._local("test")._index
+    index = two._local("test")._rows.index
     one.add_many([f"more {i}" for i in range(count)], np.ones((count, 2)))
     assert len(two) == 8 + count
-    assert (two._local("test")._index is not index) == loaded
+    assert (two._local("test")._rows.index is not index) == loaded
     assert whole(two) == whole(one)
 
 
 def test_rows_that_others_delete_are_dropped(pair: Pair, monkeypatch: Patch) -> None:
-    monkeypatch.setattr(local, "_SPARE", 4)
+    monkeypatch.setattr(entry_rows, "_MIN_TOMBSTONES", 4)
     one, two = pair
     with never_loaded():
         for i in range(50):
@@ -232,18 +233,18 @@ def test_rows_that_others_delete_are_dropped(pair: Pair, monkeypatch: Patch) -> 
             assert len(two) == 9
             one.delete(f"more {i}")
             assert len(two) == 8
-            assert len(two._local("test")._ids) <= 8 + 4 + 1
+            assert len(two._local("test")._rows.ids) <= 8 + 4 + 1
         assert whole(one) == whole(two)
 
 
-def test_dead_rows_that_could_not_be_dropped_are_harmless(pair: Pair, monkeypatch: Patch) -> None:
-    monkeypatch.setattr(local, "_SPARE", 1)
+def test_tombstones_that_could_not_be_dropped_are_harmless(pair: Pair, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(entry_rows, "_MIN_TOMBSTONES", 1)
     one, two = pair
     one.delete(IDS[:2])
     assert len(two) == 6
     one.add("a", QUERY)
     with monkeypatch.context() as patch:
-        patch.setattr(Columns, "compact", broken)  # the index is compacted by then
+        patch.setattr(MetadataColumns, "compact", broken)  # the index is compacted by then
         assert whole(two) == whole(one)
 
 
@@ -266,7 +267,7 @@ def test_what_was_taken_in_halfway_is_read_again(pair: Pair, monkeypatch: Patch)
     one.add("a", QUERY)
     one.delete("id 0")
     with monkeypatch.context() as patch:
-        patch.setattr(Local, "_put", broken)
+        patch.setattr(EntryRows, "put", broken)
         with pytest.raises(MemoryError):
             two.search(QUERY)
     assert whole(two) == whole(one)
@@ -346,7 +347,8 @@ with VectorStore(2, path=path) as store:
     print("open", flush=True)
     sys.stdin.readline()
     for i in range(120):
-        store.add_many([f"{name} {i}", f"common {i % 7}"], np.ones((2, 2)), [{"by": name, "i": i}] * 2, ["kettle"] * 2)
+        ids = [f"{name} {i}", f"common {i % 7}"]
+        store.add_many(ids, np.ones((2, 2)), [{"by": name, "i": i}] * 2, ["kettle"] * 2)
         if i % 3 == 0:
             store.delete([f"{name} {i - 2}", f"common {i % 5}"])
         assert f"{name} {i}" in {hit.id for hit in store.search(np.ones(2), 1_000)}

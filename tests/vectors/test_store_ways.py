@@ -1,4 +1,4 @@
-"""What a store offers beyond add and search by embedding: many at once, update, delete by filter, words, variety."""
+"""VectorStore beyond add and search by embedding: batches, update, delete by filter, MMR."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ def test_an_arrow_table_is_a_batch(store: VectorStore) -> None:
 
 def test_a_table_without_the_columns_is_refused(store: VectorStore) -> None:
     with pytest.raises(
-        VectorInputError, match="a table wants the column 'id' and 'embedding', 'content' or both"
+        VectorInputError, match="a table expects the column 'id' and 'embedding', 'content' or both"
     ):
         store.add_many(pd.DataFrame({"id": ["a"], "text": ["b"]}))
-    with pytest.raises(VectorInputError, match="a table holds all columns itself"):
+    with pytest.raises(VectorInputError, match="expected a table alone, which holds all columns"):
         store.add_many(pd.DataFrame({"id": ["a"], "content": ["b"]}), [[1, 2, 3, 4]])
 
 
@@ -97,7 +97,7 @@ def test_many_queries_give_a_list_of_hits(store: VectorStore) -> None:
         store.search(np.array([[1, 0, 0, 0], [1, 0, np.nan, 0]]))
     with pytest.raises(
         VectorInputError,
-        match=r"wants float32 \[4\], or a batch of such rows, got float64 \[2, 3\]",
+        match=r"expects float32 \[4\], or a batch of such rows, got float64 \[2, 3\]",
     ):
         store.search(np.ones((2, 3)))
 
@@ -161,7 +161,7 @@ def test_delete_by_filter(store: VectorStore) -> None:
     assert [entry.id for entry in store] == ["1", "2"]
     both_or_none: tuple[dict[str, Any], ...] = ({}, {"ids": "1", "where": {"n": 1}})
     for arguments in both_or_none:
-        with pytest.raises(VectorInputError, match="delete wants ids or where=, one of the two"):
+        with pytest.raises(VectorInputError, match="delete expects ids or where=, got"):
             store.delete(**arguments)
 
 
@@ -187,7 +187,7 @@ def test_a_mask_is_a_filter(store: VectorStore) -> None:
     store.delete("a")
     assert ids(store.search([1, 1, 1, 1], where=store.to_pandas()["n"] > 1)) == ["c"]
     with pytest.raises(
-        VectorInputError, match="a mask wants one value for each of 2 entries, got 3"
+        VectorInputError, match=r"expects a mask with one value per entry, bool \[2\], got \[3\]"
     ):
         store.search([1, 1, 1, 1], where=[True, False, True])
     with pytest.raises(VectorInputError, match="a filter is a dict"):
@@ -394,3 +394,11 @@ def test_a_snapshot_that_cannot_be_opened_leaves_the_old_one_in_service(
             len([r for r in caplog.records if "goes on with the snapshot that it has" in r.message])
             == 1
         )
+
+
+def test_a_hybrid_search_weighs_meaning_above_words() -> None:
+    with VectorStore(embedder=Letters()) as store:
+        store.add("words", [0, 0, 0, 1], content="cab")
+        store.add("meaning", [1, 1, 1, 0], content="other")
+        hits = store.search("cab", mode="hybrid")
+        assert [(hit.id, hit.score) for hit in hits] == [("meaning", 0.7), ("words", 0.3)]

@@ -1,4 +1,4 @@
-"""Tables and columns as a notebook has them: taken for what they are, or told."""
+"""Tables and columns of notebooks: accepted, or rejected by name."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ def test_texts_are_a_column(store: VectorStore) -> None:
     texts = pd.Series(["aa", "bb"], index=[7, 0])
     store.add_texts(texts, ids=pd.Series(["x", "y"]))
     assert [entry.content for entry in store] == ["aa", "bb"]
-    for queries in (texts, texts.to_numpy(), texts.astype("category"), np.array(["aa", "bb"])):
+    columns: list[Any] = [texts, texts.to_numpy(), texts.astype("category"), np.array(["aa", "bb"])]
+    for queries in columns:
         assert [hits[0].id for hits in store.search(queries, 1)] == ["x", "y"]
         assert [hits[0].id for hits in store.search(queries, 1, mode="lexical")] == ["x", "y"]
 
@@ -145,12 +146,12 @@ def test_a_name_twice_is_told(store: VectorStore, name: Any) -> None:
         axis=1,
     )
     with pytest.raises(
-        VectorInputError, match=f"a table has the column '{name}' twice: rename one"
+        VectorInputError, match=f"a table has the column '{name}' twice: rename or drop one"
     ):
         store.add_many(twice)
     names = ["id", "embedding", str(name), str(name)]
     with pytest.raises(
-        VectorInputError, match=f"a table has the column '{name}' twice: rename one"
+        VectorInputError, match=f"a table has the column '{name}' twice: rename or drop one"
     ):
         store.add_many(Arrow(names, [["x"], [[1, 0, 0, 0]], [1], [2]]))
     assert len(store) == 0
@@ -197,7 +198,7 @@ def test_a_mask_may_be_of_pandas_own_type(store: VectorStore) -> None:
     mask = pd.Series([False, True], index=[7, 0])
     for where in (mask, mask.astype("boolean"), mask.astype(object)):
         assert [hit.id for hit in store.search(ROWS[0], where=where)] == ["y"]
-    with pytest.raises(VectorInputError, match="one bool for each entry"):
+    with pytest.raises(VectorInputError, match="one bool per entry"):
         store.search(ROWS[0], where=pd.array([True, None], dtype="boolean"))
 
 

@@ -1,4 +1,4 @@
-"""Variety among hits: for every metric and mode, by the store's own scores; at 1 it changes nothing."""
+"""MMR: for every metric and mode, by the store's own scores; at 1 it changes nothing."""
 
 from __future__ import annotations
 
@@ -97,11 +97,11 @@ def test_every_query_of_a_batch_has_its_own_plan() -> None:
     with VectorStore(96, "l2") as store:
         store.add_many([str(i) for i in range(5_000)], rng.normal(size=(5_000, 96)))
         store.search(rng.normal(size=96))
-        store._backend._index.wait()  # type: ignore[union-attr]
+        store._backend._rows.index.wait()  # type: ignore[union-attr]
         queries = rng.normal(size=(130, 96)).astype(np.float32)
         queries[[1, 129]] *= np.float32(1e20)
         alone = [store.search(query, 3).plan for query in queries]
-        assert [hits.plan for hits in store.search(queries, 3)] == alone
+        assert [hits.plan for hits in store.search(list(queries), 3)] == alone
         assert len(set(alone)) == 2
 
 

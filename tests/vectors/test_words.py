@@ -1,4 +1,4 @@
-"""A search by words finds the same entries in memory, in a file, in a snapshot, in Qdrant and in PostgreSQL."""
+"""A search by words finds the same in memory, in a file, a snapshot, Qdrant and PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Advisory locks of single bytes that belong to a descriptor, on Linux; see `livefile`. Elsewhere they do nothing."""
+"""Advisory locks on single bytes, owned by a descriptor, on Linux; no-ops elsewhere.
+
+See `livefile`.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ if sys.platform == "linux":
     import fcntl
 
     @lru_cache(maxsize=64)
-    def _asked(kind: int, at: int, count: int) -> bytes:
+    def _request(kind: int, at: int, count: int) -> bytes:
         return struct.pack("hhqqi4x", kind, os.SEEK_SET, at, count, 0)
 
     def lock(fd: int, kind: int, at: int) -> bool:
-        """Take or release the lock of one byte; False where another descriptor has it."""
+        """Take or release the lock of one byte; return False where another descriptor holds it."""
         try:
-            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _asked(kind, at, 1))
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _request(kind, at, 1))
         except (BlockingIOError, PermissionError):
             return False
         except OSError:  # a file system without locks
@@ -25,9 +28,9 @@ if sys.platform == "linux":
         return True
 
     def is_locked(fd: int, at: int, count: int) -> bool:
-        """Return whether another descriptor has a lock among `count` bytes."""
+        """Return whether another descriptor holds a lock on any of `count` bytes."""
         try:
-            found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _asked(fcntl.F_WRLCK, at, count))
+            found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _request(fcntl.F_WRLCK, at, count))
         except OSError:
             return False
         kind: int = struct.unpack_from("h", found)[0]
@@ -37,11 +40,11 @@ if sys.platform == "linux":
 else:
 
     def lock(fd: int, kind: int, at: int) -> bool:
-        """Do nothing."""
+        """Return True: there are no such locks."""
         return True
 
     def is_locked(fd: int, at: int, count: int) -> bool:
-        """Tell of no lock."""
+        """Return False: there are no such locks."""
         return False
 
     SHARED, EXCLUSIVE, FREE = range(3)

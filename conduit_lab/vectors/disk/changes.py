@@ -1,11 +1,10 @@
-"""Changes: a log in the file of which entries came, were replaced and went, so that others read no
-more than those.
+"""Changes: a log of added, replaced and removed entries in the file, for incremental updates.
 
-The file's own triggers write it, so it is in the transaction of each change whoever makes it, an
-older version of this library too. A row tells the `seq` of an entry that was put or the id of one
-that was removed. Its stamp is random: who finds the last row that it has read unchanged knows that
-nothing is missing since, neither pruned nor because another file was written over this one. The
-first row tells nothing, so that there always is a last.
+The file's own triggers write it, in the transaction of each change, even one by an older version of
+this library. A row holds the `seq` of an entry that was put or the id of one that was removed. Its
+stamp is random: a reader that finds its last row unchanged has missed nothing since, neither
+pruned rows nor another file written over this one. The first row is empty, so that there always is
+a last.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ import sqlite3
 
 from conduit_lab.vectors.disk import record
 
-KEPT = 65_536  # rows, of about 20 bytes
+MAX_CHANGES = 65_536  # rows, of about 20 bytes
 
-# A file that has some of this has it word for word; what is written in other words needs a new
-# format.
-SCHEMA = (
-    "CREATE TABLE changes (at INTEGER PRIMARY KEY, stamp INTEGER NOT NULL, put INTEGER, removed TEXT) STRICT",
+# Files are checked against these statements word for word: any edit needs a new format.
+CHANGES_SCHEMA = (
+    "CREATE TABLE changes "
+    "(at INTEGER PRIMARY KEY, stamp INTEGER NOT NULL, put INTEGER, removed TEXT) STRICT",
     """CREATE TRIGGER changes_added AFTER INSERT ON entries BEGIN
         INSERT INTO changes (stamp, put) VALUES (random(), new.seq);
     END""",
@@ -30,20 +29,24 @@ SCHEMA = (
         INSERT INTO changes (stamp, removed) VALUES (random(), old.id);
     END""",
     f"""CREATE TRIGGER changes_pruned AFTER INSERT ON changes WHEN new.at % 1024 = 0 BEGIN
-        DELETE FROM changes WHERE at <= new.at - {KEPT};
+        DELETE FROM changes WHERE at <= new.at - {MAX_CHANGES};
     END""",
 )
 LAST = "SELECT at, stamp FROM changes ORDER BY at DESC LIMIT 1"
 STANDS = "SELECT 1 FROM changes WHERE at = ? AND stamp = ?"
-# since a change, and so it as well
+# Whether the row at a number was pruned, and so later ones too.
 PRUNED = "SELECT 1 FROM (SELECT min(at) AS first FROM changes) WHERE first > ?"
-REMOVED = "SELECT DISTINCT removed FROM changes WHERE at > ? AND removed IS NOT NULL"
-PUT = f"SELECT {record.FOR_BLOCK} FROM entries WHERE seq IN (SELECT put FROM changes WHERE at > ?) ORDER BY seq"
+REMOVED_SINCE = "SELECT DISTINCT removed FROM changes WHERE at > ? AND removed IS NOT NULL"
+PUT_SINCE = (
+    f"SELECT {record.FOR_BLOCK} FROM entries "
+    "WHERE seq IN (SELECT put FROM changes WHERE at > ?) ORDER BY seq"
+)
 
 
-def begin(connection: sqlite3.Connection) -> None:
-    """Let a file keep the log from now on, in a transaction that the caller ends; another may just have done it."""
+def start_log(connection: sqlite3.Connection) -> None:
+    """Add the log to a file that has none, in a transaction that the caller commits."""
     connection.execute("BEGIN IMMEDIATE")
+    # Another process may just have added it.
     if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'changes'").fetchone() is None:
-        for statement in (*SCHEMA, "INSERT INTO changes (stamp) VALUES (random())"):
+        for statement in (*CHANGES_SCHEMA, "INSERT INTO changes (stamp) VALUES (random())"):
             connection.execute(statement)

@@ -1,4 +1,7 @@
-"""Checkpoint: the log of a quiet store moves into its file, so that a plain copy of the file has every entry."""
+"""Checkpoint: moves the write-ahead log of an idle store into its file.
+
+A plain copy of the file then has every entry.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from conduit_lab.core import forking
 from conduit_lab.core.errors import StoreError
 from conduit_lab.vectors.disk.livefile import LiveFile
 
-QUIET_SECONDS = 0.25  # without a write until the log is moved
+QUIET_SECONDS = 0.25  # without a write before a checkpoint
 
 _log = logging.getLogger("conduit_lab")
 
@@ -27,21 +30,22 @@ class IdleCheckpoint:
         self._starting = threading.Lock()
         self._torn = False
         self._working = threading.Lock()
-        forking.free_in_child(
-            self, "_starting", "_working", torn="_torn"
-        )  # no fork while a thread is in SQLite
+        # No fork while a thread is in SQLite.
+        forking.free_in_child(self, "_starting", "_working", torn="_torn")
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._writes = 0
 
-    def note_write(self) -> None:
+    def record_write(self) -> None:
         """Checkpoint once no other write follows."""
-        self._writes += 1  # only then look for the thread, which ends before it looks for writes
+        self._writes += (
+            1  # before the check below: the thread clears itself, then checks for writes
+        )
         if self._thread is None:
             self._start()
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._stop.set()
         with self._starting:
             thread = self._thread
@@ -73,7 +77,7 @@ class IdleCheckpoint:
             return
 
     def _checkpoint(self) -> bool:
-        """Move the log into the file; False where a reader or a writer is in the way."""
+        """Checkpoint; return False where a reader or a writer prevents it."""
         try:
             with closing(LiveFile(self._path)) as file:
                 if file.key != self._key:
@@ -84,8 +88,8 @@ class IdleCheckpoint:
                 if busy or pages != moved or not file.begin_write():
                     return False
                 try:
-                    # With nothing left to move this only cuts the log, so that it fits no other
-                    # file copied here.
+                    # With nothing left to move this only truncates the log, so that it fits no
+                    # other file copied here.
                     busy, *_ = file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 finally:
                     file.end_write()
@@ -94,4 +98,4 @@ class IdleCheckpoint:
             _log.debug("%s: no checkpoint yet: %s", self._path, error)
             return False
         except (StoreError, OSError):
-            return True  # the next write says why
+            return True  # the next write reports it

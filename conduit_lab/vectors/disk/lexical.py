@@ -1,12 +1,10 @@
-"""Lexical: the words of a store's texts in SQLite's FTS5, and how a user's text becomes a query of
-them.
+"""Lexical: full-text search over a store's contents in SQLite's FTS5.
 
 A word is a run of letters, digits and their marks. Texts and queries are folded alike (`fold`), so
-that a text finds itself in whatever form its characters are stored, and English endings are dropped
-(Porter 1980), so that "returning" finds "returns". Text that is written without spaces, as Chinese
-is, counts as one word. For the questions about the demo handbook the mean reciprocal rank of the
-right page is 0.62; without the stop words or without dropping endings it is less (0.58 and 0.57),
-and 0.56 with neither.
+that a text matches itself in any Unicode form, and stemmed (Porter 1980), so that "returning" finds
+"returns". Text without spaces, such as Chinese, counts as one word. For the questions about the
+demo handbook the mean reciprocal rank of the right page is 0.62; without stop words it is 0.58,
+without stemming 0.57, and with neither 0.56.
 """
 
 from __future__ import annotations
@@ -20,22 +18,21 @@ from typing import TypeVar
 
 import numpy as np
 
-from conduit_lab.vectors.index.bound import BoolArray
-from conduit_lab.vectors.index.bound import IntArray as IntArray
+from conduit_lab.vectors.arrays import BoolArray, IntArray
 
-Text = TypeVar("Text", str, None)
+_Text = TypeVar("_Text", str, None)
 Keep = Callable[[IntArray], BoolArray]
 
-# The name of `fold` in SQL. A file whose words were folded by other rules names another function,
-# so bump the number with the rules: the file is upgraded when it is opened, and an older version of
-# this library refuses to write to it.
+# The name of `fold` in SQL. A file with words folded by other rules names another function, so bump
+# the number with the rules: the file is upgraded when it is opened, and an older version of this
+# library refuses to write to it.
 FOLD = "fold_1"
 TOKENIZER = "\"porter unicode61 remove_diacritics 2 categories 'L* N* Co M*'\""
 
 
 def _schema(new: str, old: str, content: str, tokenizer: str) -> tuple[str, ...]:
-    # The texts stay in `entries` alone ("external content"), so the triggers must tell the index
-    # the very text it knew.
+    # The texts stay in `entries` alone ("external content"), so the triggers must pass the exact
+    # indexed text to delete.
     return (
         f"CREATE VIEW texts AS SELECT seq, {content} FROM entries WHERE content IS NOT NULL",
         f"""
@@ -63,13 +60,13 @@ def _schema(new: str, old: str, content: str, tokenizer: str) -> tuple[str, ...]
     )
 
 
-SCHEMA = _schema(
+WORDS_SCHEMA = _schema(
     f"{FOLD}(new.content)",
     f"{FOLD}(old.content)",
     f"{FOLD}(content) AS content",
     TOKENIZER,
 )
-# That of files whose texts were indexed as they are: read where it cannot be upgraded.
+# Of files with unfolded texts: read where they cannot be upgraded.
 UNFOLDED = _schema(
     "new.content", "old.content", "content", "'porter unicode61 remove_diacritics 2'"
 )
@@ -80,65 +77,70 @@ _DROP = (
     "DROP VIEW texts",
 )
 
-# FTS5's bm25 (k1 = 1.2, b = 0.75) is negative, the best the lowest. Equal scores come in the order
-# of adding.
+# FTS5's bm25 (k1 = 1.2, b = 0.75) is negative, the best the lowest. Ties in the order of adding.
 _SEARCH = "SELECT rowid, -bm25(words) AS score FROM words WHERE words MATCH ?"
 _BEST = f"{_SEARCH} ORDER BY score DESC, rowid LIMIT ?"
 _ID = "SELECT id FROM entries WHERE seq = ?"
 
-# Compares the index with all texts. Nothing else notices a flipped bit in it; 7 µs a text.
+# Compares the index with all texts. Nothing else finds a flipped bit in it; 7 µs per text.
 CHECK = "INSERT INTO words (words, rank) VALUES ('integrity-check', 1)"
 
-MAX_WORDS = 64  # of one query; each costs a walk through the texts that hold it
-MAX_CHARACTERS = 40_000  # of one query; FTS5 reads 32,768 bytes of a word
-_BLOCK = 4_096  # hits that a filter refuses together
+MAX_QUERY_WORDS = 64  # each costs a walk through the texts that contain it
+MAX_QUERY_CHARACTERS = 40_000  # FTS5 reads 32,768 bytes of a word
+_BLOCK_HITS = 4_096  # filtered together
 
 # Accents of Latin, Greek and Cyrillic; points of Hebrew and Arabic, tatweel; joiners, soft hyphens
 # and variation selectors. Marks of other scripts are letters there.
 _DROPPED = re.compile(
-    "[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670"
-    "\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u00ad\u200c\u200d\u2060\ufe00-\ufe0f\ufeff]"
+    "[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640"
+    "\u064b-\u065f\u0670"
+    "\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed"
+    "\u00ad\u200c\u200d\u2060\ufe00-\ufe0f\ufeff]"
 )
 
-# They stand in nearly every text, so they tell nothing and would make most of the store a
-# candidate.
+# In nearly every text, so they would make most of the store a candidate.
 _STOP_WORDS = frozenset(
     re.findall(
         r"\w+",
         """
-    a about after also am an and any are as at be because been before but by can could did do does for from had has
-    have he her him his how i if in into is it its just me my no not of off on only or our out over she should since
-    so some still than that the their them then there these they this those to up us very was we were what when where
-    which while who whom whose why will with would you your
+    a about after also am an and any are as at be because been before but by can could did do does
+    for from had has have he her him his how i if in into is it its just me my no not of off on only
+    or our out over she should since so some still than that the their them then there these they
+    this those to up us very was we were what when where which while who whom whose why will with
+    would you your
     """,
     )
 )
 
 
-def fold(text: Text) -> Text:
+def fold(text: _Text) -> _Text:
     """Return text without case, accents and compatibility forms: NFKC of its filtered NFKD.
 
     Full-width letters, ligatures and superscripts become plain, "ς" becomes "σ", "ё" becomes "е";
     composed and decomposed Hangul and kana are the same.
     """
-    if text is None or text.isascii():  # FTS5 knows the case of those itself
+    if text is None or text.isascii():  # FTS5 folds the case of those itself
         return text
     plain = _DROPPED.sub("", unicodedata.normalize("NFKD", text).casefold())
     return unicodedata.normalize("NFKC", plain)
 
 
-def register(connection: sqlite3.Connection) -> None:
-    """Let a connection write to the words of a file."""
+def register_fold(connection: sqlite3.Connection) -> None:
+    """Register `fold` on a connection, which the triggers of a file call."""
     connection.create_function(FOLD, 1, fold, deterministic=True)
 
 
-def upgrade(connection: sqlite3.Connection) -> None:
-    """Index the texts of an `UNFOLDED` file again, where it can be written: all of it or nothing."""
+def upgrade_words(connection: sqlite3.Connection) -> None:
+    """Index the texts of a writable `UNFOLDED` file again, atomically."""
     if _has(connection, UNFOLDED):
         with suppress(sqlite3.OperationalError), connection:
             connection.execute("BEGIN IMMEDIATE")
             if _has(connection, UNFOLDED):  # another process may just have done it
-                for statement in (*_DROP, *SCHEMA, "INSERT INTO words (words) VALUES ('rebuild')"):
+                for statement in (
+                    *_DROP,
+                    *WORDS_SCHEMA,
+                    "INSERT INTO words (words) VALUES ('rebuild')",
+                ):
                     connection.execute(statement)
 
 
@@ -155,11 +157,10 @@ def search(
 ) -> list[tuple[str, float]]:
     """Return ids and bm25 scores of the best entries with a word of `text`; higher is better.
 
-    `keep` reports for the numbers `seq` of some entries which of them may be found. It is asked
-    about each hit once.
+    `keep` returns a mask for the numbers `seq` of hits; it sees each hit once.
     """
-    text = text[:MAX_CHARACTERS]
-    query = match(fold(text) if _has(connection, SCHEMA) else text)
+    text = text[:MAX_QUERY_CHARACTERS]
+    query = match(fold(text) if _has(connection, WORDS_SCHEMA) else text)
     if query is None:
         return []
     if keep is None:
@@ -172,7 +173,7 @@ def search(
 
 def _kept(hits: sqlite3.Cursor, limit: int, keep: Keep) -> list[tuple[int, float]]:
     seqs, scores = [np.empty(0, np.int64)], [np.empty(0)]
-    while some := hits.fetchmany(_BLOCK):
+    while some := hits.fetchmany(_BLOCK_HITS):
         seq = np.fromiter((hit[0] for hit in some), np.int64, len(some))
         score = np.fromiter((hit[1] for hit in some), np.float64, len(some))
         here = keep(seq)
@@ -185,13 +186,9 @@ def _kept(hits: sqlite3.Cursor, limit: int, keep: Keep) -> list[tuple[int, float
 
 def numbers(connection: sqlite3.Connection, after: int = 0) -> IntArray:
     """Return the numbers `seq` of all entries beyond `after`, ascending."""
-    # Of all entries the index of ids has them on fewer pages than the table.
-    statement = (
-        "SELECT seq FROM entries WHERE seq > ?"
-        if after
-        else "SELECT seq FROM entries WHERE +seq > ?"
-    )
-    rows = connection.execute(statement, (after,)).fetchall()
+    # With "+" SQLite reads all numbers from the index of ids, on fewer pages than the table.
+    column = "seq" if after else "+seq"
+    rows = connection.execute(f"SELECT seq FROM entries WHERE {column} > ?", (after,)).fetchall()
     return np.sort(np.fromiter((seq for (seq,) in rows), np.int64, len(rows)))
 
 
@@ -204,14 +201,12 @@ def match(text: str) -> str | None:
 
 
 def query_words(text: str) -> list[str]:
-    """Return the distinct words of `text`, at most `MAX_WORDS`; stop words only where there is no other word."""
+    """Return at most `MAX_QUERY_WORDS` distinct words of `text`; stop words only without others."""
     plain = unicodedata.normalize("NFC", text)
     words = "".join(character if _is_of_word(character) else " " for character in plain).split()
     distinct = {word.lower(): word for word in words}
-    telling = [word for low, word in distinct.items() if low not in _STOP_WORDS] or list(
-        distinct.values()
-    )
-    return telling[:MAX_WORDS]
+    kept = [word for lower, word in distinct.items() if lower not in _STOP_WORDS]
+    return (kept or list(distinct.values()))[:MAX_QUERY_WORDS]
 
 
 def _is_of_word(character: str) -> bool:

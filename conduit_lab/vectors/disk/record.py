@@ -1,4 +1,4 @@
-"""Record: one entry as a row of the table `entries`, and back, with the CRC-32s that find flipped bits."""
+"""Record: an entry as a row of the table `entries`, with CRC-32s that find flipped bits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.batch import Fields
 from conduit_lab.vectors.entry import Entry
 
-# `content` stands last, so that it is not read from the disk where it is not wanted.
+# `content` is last, so that reads of other columns skip its pages.
 TABLE = """
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY,
@@ -28,44 +28,49 @@ CREATE TABLE entries (
     content TEXT
 ) STRICT
 """
-COLUMNS = "id, created_at, updated_at, metadata_checksum, embedding_checksum, content_checksum, metadata, embedding, content"
-WITHOUT_EMBEDDING = COLUMNS.replace("metadata, embedding,", "metadata, x'',")
+ENTRY_COLUMNS = (
+    "id, created_at, updated_at, metadata_checksum, embedding_checksum, content_checksum, "
+    "metadata, embedding, content"
+)
+WITHOUT_EMBEDDING = ENTRY_COLUMNS.replace("metadata, embedding,", "metadata, x'',")
 FOR_BLOCK = "id, metadata_checksum, embedding_checksum, metadata, embedding"
-INSERT = f"INSERT INTO entries ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-PUT = f"""{INSERT}
+INSERT = f"INSERT INTO entries ({ENTRY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+UPSERT = f"""{INSERT}
 ON CONFLICT (id) DO UPDATE SET updated_at = excluded.updated_at, metadata = excluded.metadata,
-    embedding = excluded.embedding, content = excluded.content, metadata_checksum = excluded.metadata_checksum,
+    embedding = excluded.embedding, content = excluded.content,
+    metadata_checksum = excluded.metadata_checksum,
     embedding_checksum = excluded.embedding_checksum, content_checksum = excluded.content_checksum
 """
 
-Row = tuple[str, float, float, int, int, int | None, str, bytes | memoryview, str | None]
+EntryRow = tuple[str, float, float, int, int, int | None, str, bytes | memoryview, str | None]
 
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Damaged(Exception):
-    """A row that is not what was written."""
+    """A row that differs from the one written."""
 
 
 class Block(NamedTuple):
-    """Some entries without their contents; `vectors` is float32 `[n, dimension]`, `[n, 0]` where none are kept."""
+    """Entries without their contents.
+
+    `vectors` is float32 `[n, dimension]`, `[n, 0]` where none are kept.
+    """
 
     ids: list[str]
     vectors: FloatArray
     metadatas: list[dict[str, Any]]
 
 
-def row(fields: Fields, width: int) -> Row:
-    """Return the row of an entry, with the embedding's `width` values or, for 0, without it.
+def to_row(fields: Fields, width: int) -> EntryRow:
+    """Return the row of an entry, with its embedding of `width` values, or for 0 without.
 
-    Each checksum starts with the id's, so that it holds for this entry alone.
+    Each checksum starts from the id's, so that it is valid for this entry alone.
     """
     id, vector, values, text, created_at, updated_at = fields
     seed = crc32(id.encode())
     metadata = _to_json(values) if values else "{}"
-    embedding = (
-        vector.astype("<f4").tobytes() if width else b""
-    )  # a copy, if the caller's changes meanwhile
+    embedding = vector.astype("<f4").tobytes() if width else b""
     return (
         id,
         created_at,
@@ -79,47 +84,30 @@ def row(fields: Fields, width: int) -> Row:
     )
 
 
-def with_embedding(row: Row, embedding: FloatArray) -> Row:
+def with_embedding(row: EntryRow, embedding: FloatArray) -> EntryRow:
     """Return `row` with another embedding."""
     data = np.ascontiguousarray(embedding, "<f4").data
     return (*row[:4], crc32(data, crc32(row[0].encode())), row[5], row[6], data, row[8])
 
 
-def entry(row: Row, width: int) -> Entry:
+def to_entry(row: EntryRow, width: int) -> Entry:
     """Return the entry of a row; raises `Damaged`."""
-    (
-        id,
-        created_at,
-        updated_at,
-        metadata_checksum,
-        embedding_checksum,
-        content_checksum,
-        metadata,
-        data,
-        text,
-    ) = row
-    one = block([(id, metadata_checksum, embedding_checksum, metadata, data)], width)
-    return Entry(
-        id,
-        one.vectors[0],
-        one.metadatas[0],
-        content(id, content_checksum, text),
-        created_at,
-        updated_at,
-    )
+    id, created_at, updated_at, metadata_sum, embedding_sum, content_sum = row[:6]
+    metadata, embedding, text = row[6:]
+    block = to_block([(id, metadata_sum, embedding_sum, metadata, embedding)], width)
+    [content] = to_contents([(id, content_sum, text)])
+    return Entry(id, block.vectors[0], block.metadatas[0], content, created_at, updated_at)
 
 
-def block(rows: Sequence[tuple[str, int, int, str, bytes | memoryview]], width: int) -> Block:
+def to_block(rows: Sequence[tuple[str, int, int, str, bytes | memoryview]], width: int) -> Block:
     """Return rows `FOR_BLOCK` as a block with writable vectors; raises `Damaged`."""
     for id, metadata_checksum, embedding_checksum, metadata, embedding in rows:
         seed = crc32(id.encode())
-        if (
-            crc32(embedding, seed) != embedding_checksum
-            or crc32(metadata.encode(), seed) != metadata_checksum
-        ):
+        intact = crc32(embedding, seed) == embedding_checksum
+        if not intact or crc32(metadata.encode(), seed) != metadata_checksum:
             raise Damaged(f"entry {id!r} has a wrong checksum")
         if len(embedding) != 4 * width:
-            raise Damaged(f"the embedding of entry {id!r} has not {width} dimensions")
+            raise Damaged(f"the embedding of entry {id!r} does not have {width} dimensions")
     ids, _, _, metadatas, embeddings = zip(*rows, strict=True)
     vectors = np.frombuffer(bytearray().join(embeddings), "<f4").astype(np.float32, copy=False)
     return Block(
@@ -129,8 +117,17 @@ def block(rows: Sequence[tuple[str, int, int, str, bytes | memoryview]], width: 
     )
 
 
-def content(id: str, checksum: int | None, text: str | None) -> str | None:
-    """Return the content of a row; raises `Damaged`."""
-    if checksum != (None if text is None else crc32(text.encode(), crc32(id.encode()))):
-        raise Damaged(f"the content of entry {id!r} has a wrong checksum")
-    return text
+def to_contents(
+    rows: Sequence[tuple[str, int | None, str | None] | None],
+) -> list[str | None]:
+    """Return the contents of rows (id, checksum, content), None for None; raises `Damaged`."""
+    contents: list[str | None] = []
+    for row in rows:
+        if row is None:
+            contents.append(None)
+            continue
+        id, checksum, text = row
+        if checksum != (None if text is None else crc32(text.encode(), crc32(id.encode()))):
+            raise Damaged(f"the content of entry {id!r} has a wrong checksum")
+        contents.append(text)
+    return contents

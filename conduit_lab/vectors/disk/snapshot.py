@@ -1,16 +1,15 @@
-"""Snapshot: a store as it was, read-only, for several processes at once, replaced as a whole while
-they serve.
+"""Snapshot: a read-only copy of a store for several processes, replaced while they serve.
 
 A folder holds versions, and its text file `current` names the one to open. A version is a folder,
 named by the first 16 hex digits of its manifest's SHA-256:
 
     manifest.json    format, dimension, metric, count, and the size and SHA-256 of each other file
     vectors.npy      float32 [count, dimension], mapped into memory, so that processes share it
-    codes-*.npy      what the index made of them, so that it need not again; mapped too
-    entries.db       SQLite without the embeddings, opened as a file that nobody changes
+    codes-*.npy      the index's codes, so that it need not rebuild them; mapped too
+    entries.db       SQLite without the embeddings, opened as immutable
 
-A new version is written beside the others and then named in `current`. The one before stays for
-whoever is about to open it; older ones are removed.
+A new version is written beside the others and then named in `current`. The previous one stays for
+readers that are about to open it; older ones are removed.
 """
 
 from __future__ import annotations
@@ -27,50 +26,44 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from conduit_lab.core.errors import StoreError
+from conduit_lab.core.files import sync_folder, synced, temporary_beside, write_atomic
 from conduit_lab.core.spec import Array, FloatArray
-from conduit_lab.vectors.disk.files import (
-    replace_file,
-    stamp,
-    sync_folder,
-    synced,
-    temporary_beside,
-)
+from conduit_lab.vectors.arrays import BoolArray
+from conduit_lab.vectors.disk.connection import FileStamp, file_stamp
 from conduit_lab.vectors.disk.storage import Storage
 
 if TYPE_CHECKING:
     from conduit_lab.vectors.index.index import Index
 
-FORMAT_VERSION = 1
+_FORMAT = 1
 
 _VERSION = re.compile(r"[0-9a-f]{16}")
 _DRAFT = re.compile(r"\.(version|current)\.[0-9a-f]{32}\.tmp")
-_BLOCK = 4_096
-_PATIENCE = 10.0  # seconds that a writer waits for another
+_BLOCK_ROWS = 4_096
+_PATIENCE_SECONDS = 10.0  # of a writer for another
 
 
-def write(
-    folder: Path, storage: Storage, index: Index, alive: npt.NDArray[np.bool_], ids: Sequence[str]
+def write_snapshot(
+    folder: Path, storage: Storage, index: Index, live: BoolArray, ids: Sequence[str]
 ) -> Path:
-    """Make what a store holds the current version of the snapshot in `folder`; return that
-    version's folder.
+    """Write the entries of a store as the current version in `folder`; return its folder.
 
-    Row i of `index` is the embedding of `ids[i]` and counts where `alive[i]`; the index's codes are
-    kept only where all rows do. What was current stays so unless everything is written. Raises
-    `StoreError` naming the file.
+    Row i of `index` is the embedding of `ids[i]`, deleted unless `live[i]`; the index's codes are
+    kept only where all rows are live. On failure the current version stays. Raises `StoreError`
+    naming the file.
     """
-    with _told(folder), _alone(folder):
+    with _translated_errors(folder), _alone(folder):
         before = _current(folder)
         draft = temporary_beside(folder / "version")
         draft.mkdir()
         try:
-            version = _fill(draft, storage, index, alive, list(compress(ids, alive)))
+            version = _fill(draft, storage, index, live, list(compress(ids, live)))
             _place(draft, folder / version)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        replace_file(folder / "current", f"{version}\n".encode())
+        write_atomic(folder / "current", f"{version}\n")
         for path in folder.iterdir():
             if _VERSION.fullmatch(path.name) and path.name not in (version, before):
                 shutil.rmtree(path, ignore_errors=True)
@@ -78,8 +71,7 @@ def write(
 
 
 class Snapshot:
-    """One version, open: `storage` without embeddings, and row i of `vectors` for the i-th entry of
-    its `load()`.
+    """One open version; row i of `vectors` is the embedding of the i-th entry in `storage.load()`.
 
     `vectors` float32 `[count, dimension]` and the arrays of `codes` are mapped: they take no memory
     of their own, and stay readable when the version is removed.
@@ -102,10 +94,10 @@ class Snapshot:
     ) -> Self:
         """Open the current version, with this dimension and metric where they are given.
 
-        `verify` reads every file to compare its SHA-256, about 2 GB a second; without it only sizes
-        are compared. Raises `StoreError` for what is missing, damaged or of another kind.
+        `verify` compares the SHA-256 of every file, at about 2 GB per second, and otherwise only
+        sizes. Raises `StoreError` for a missing or damaged file and another dimension or metric.
         """
-        with _told(folder):
+        with _translated_errors(folder):
             while True:
                 version = _current(folder)
                 if version is None:
@@ -115,7 +107,7 @@ class Snapshot:
                 try:
                     return cls(folder, version, dimension, metric, verify)
                 except (StoreError, OSError):
-                    if _current(folder) == version:  # else it was removed because newer ones came
+                    if _current(folder) == version:  # else it was removed after a newer one
                         raise
 
     def __init__(
@@ -123,17 +115,18 @@ class Snapshot:
     ) -> None:
         self._folder = folder
         self._version = version
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp: FileStamp | None = None
         path = folder / version
         manifest = _manifest(path)
-        for name, found, wanted in (
-            ("format", manifest["format"], FORMAT_VERSION),
+        for name, found, expected in (
+            ("format", manifest["format"], _FORMAT),
             ("dimension", manifest["dimension"], dimension),
             ("metric", manifest["metric"], metric),
         ):
-            if wanted not in (None, found):
+            if expected not in (None, found):
                 raise StoreError(
-                    f"{folder}: this snapshot has {name} {found}, wanted {wanted}: use another, or {found}"
+                    f"{folder}: expected a snapshot with {name} {expected}, got {found}: "
+                    f"open another, or pass {name}={found!r}"
                 )
         _compare(path, manifest["files"], verify)
         self.dimension, self.metric = manifest["dimension"], manifest["metric"]
@@ -145,37 +138,35 @@ class Snapshot:
         self.storage = Storage(path / "entries.db", self.dimension, self.metric, read_only=True)
 
     def replaced(self) -> bool:
-        """Tell whether another version is current by now; microseconds, so that every search may ask."""
-        found = stamp(self._folder / "current")
+        """Return whether another version is current; takes microseconds."""
+        found = file_stamp(self._folder / "current")
         if found != self._stamp and _current(self._folder) in (None, self._version):
             self._stamp = found
         return found != self._stamp
 
     def close(self) -> None:
-        """Close the file of the entries; the arrays go when nobody has them any more."""
+        """Close the file of the entries; the arrays are freed with their last reference."""
         self.storage.close()
 
 
-def _fill(
-    draft: Path, storage: Storage, index: Index, alive: npt.NDArray[np.bool_], ids: list[str]
-) -> str:
-    """Write all files of a version into a folder and return the name it gets."""
-    # Entries and vectors belong together: in the file must be what the index was made of.
+def _fill(draft: Path, storage: Storage, index: Index, live: BoolArray, ids: list[str]) -> str:
+    """Write all files of a version into a folder, and return the version's name."""
+    # Entries and vectors belong together: the file must match the index.
     if storage.copy_for_snapshot(draft / "entries.db") != ids or storage.changed_elsewhere():
         raise StoreError(
             f"{draft.parent}: another process changed the store meanwhile: take the snapshot again"
         )
-    rows = np.flatnonzero(alive)
+    rows = np.flatnonzero(live)
     with synced(draft / "vectors.npy") as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), storage.dimension)}
         np.lib.format.write_array_header_1_0(file, header)
-        for at in range(0, len(rows), _BLOCK):
-            file.write(np.ascontiguousarray(index.take(rows[at : at + _BLOCK]), "<f4").data)
-    for name, codes in index.codes().items() if alive.all() else ():
+        for at in range(0, len(rows), _BLOCK_ROWS):
+            file.write(np.ascontiguousarray(index.take(rows[at : at + _BLOCK_ROWS]), "<f4").data)
+    for name, codes in index.codes().items() if live.all() else ():
         with synced(draft / f"codes-{name}.npy") as file:
             np.save(file, codes, allow_pickle=False)
     manifest = {
-        "format": FORMAT_VERSION,
+        "format": _FORMAT,
         "dimension": storage.dimension,
         "metric": storage.metric,
         "count": len(rows),
@@ -192,7 +183,7 @@ def _fill(
 
 
 def _place(draft: Path, version: Path) -> None:
-    """Give a written version its name, unless it is there already, whole."""
+    """Move a written version to its name, unless an intact one is there."""
     if version.exists():
         try:
             return _compare(version, _manifest(version)["files"], verify=True)
@@ -221,10 +212,11 @@ def _manifest(version: Path) -> dict[str, Any]:
 
 
 def _compare(version: Path, files: dict[str, dict[str, Any]], verify: bool) -> None:
-    """Raise `StoreError` where a file is not as it was written."""
-    for name, wanted in files.items():
+    """Raise `StoreError` for a file that differs from the one written."""
+    for name, expected in files.items():
         path = version / name
-        if path.stat().st_size != wanted["size"] or (verify and _sha256(path) != wanted["sha256"]):
+        same = path.stat().st_size == expected["size"]
+        if not same or (verify and _sha256(path) != expected["sha256"]):
             raise _damaged(path)
 
 
@@ -234,12 +226,12 @@ def _sha256(path: Path) -> str:
 
 
 def _damaged(path: Path) -> StoreError:
-    return StoreError(f"{path} is damaged: it is not what was written; take the snapshot again")
+    return StoreError(f"{path} is damaged: take the snapshot again")
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Let one process at a time write, and remove what one that was killed has left."""
+    """Admit one writing process at a time, and remove the drafts of killed ones."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
         ours = _VERSION.fullmatch(path.name) or (path.name == "current" and _current(folder))
@@ -248,8 +240,9 @@ def _alone(folder: Path) -> Iterator[None]:
                 f"{folder} holds other files ({path.name}): give a snapshot a folder of its own"
             )
     # SQLite's lock works on every system and ends with its process.
+    lock_file = folder / ".lock"
     with closing(
-        sqlite3.connect(folder / ".lock", timeout=_PATIENCE, isolation_level=None)
+        sqlite3.connect(lock_file, timeout=_PATIENCE_SECONDS, isolation_level=None)
     ) as lock:
         lock.execute("BEGIN EXCLUSIVE")
         for path in folder.iterdir():
@@ -259,8 +252,8 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """Raise what the system says as a `StoreError` that names the folder."""
+def _translated_errors(folder: Path) -> Iterator[None]:
+    """Raise errors of the system and SQLite as `StoreError` naming the folder."""
     try:
         yield
     except OSError as error:

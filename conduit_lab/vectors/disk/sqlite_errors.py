@@ -1,4 +1,4 @@
-"""Errors of a store's file: the message of SQLite or the system as a `StoreError` that names the file."""
+"""Errors of SQLite and the system as a `StoreError` that names the store's file."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Busy(StoreError):
 
 
 def damaged(path: Path | str, problem: str) -> StoreError:
-    """Return the error for a file whose content is wrong."""
+    """Return the error for a file with wrong content."""
     return StoreError(f"{path}: the store file is damaged ({problem}): restore it from a copy")
 
 
 class translate_errors:  # a function with @contextmanager takes three times as long
-    """Raise an error of SQLite or the system as a `StoreError` that names the file and the next step."""
+    """Raise errors of SQLite and the system as `StoreError`, with the file and the next step."""
 
     __slots__ = ("_action", "_where")
 
@@ -49,7 +49,7 @@ class translate_errors:  # a function with @contextmanager takes three times as 
                 raise StoreError(f"{where}: cannot {action} the store: {error.strerror}") from error
             case Damaged():
                 raise damaged(where, str(error)) from None
-            # Python's, when a flipped byte stands in a message of SQLite
+            # From Python, when a flipped byte is in a message of SQLite.
             case UnicodeDecodeError():
                 raise damaged(where, "text that is not UTF-8") from error
             case sqlite3.Error():
@@ -68,11 +68,13 @@ def _translated(where: Path | str, action: str, error: sqlite3.Error) -> StoreEr
             )
         case ["READONLY"] if action == "upgrade":
             return StoreError(
-                f"{where} has format 1 and cannot be written, so not be upgraded: copy it to where it can"
+                f"{where} has format 1 and is read-only, so it cannot be upgraded: copy it to a "
+                "writable folder, and open it there"
             )
         case ["READONLY"]:
             return StoreError(
-                f"{where}: cannot {action} the store: {error}; write a copy with store.save_to(path) and open that"
+                f"{where}: cannot {action} the store: {error}; write a copy with "
+                "store.save_to(path) and open that"
             )
         case ["CORRUPT"]:
             return damaged(where, str(error))

@@ -1,4 +1,4 @@
-"""Chunker: a document becomes pieces that fit an embedder, each with its exact place."""
+"""Chunking: a document in chunks that fit an embedder, each with its exact place."""
 
 from __future__ import annotations
 
@@ -10,22 +10,20 @@ from conduit_lab.core.errors import InputError, MissingExtra
 from conduit_lab.vectors.documents.document import Document
 from conduit_lab.vectors.documents.markup import Heading
 
-TOKENS = 256
-CHARACTERS = 1000  # about as much English text as 256 tokens
-# A tokenizer makes one token of a word that it does not know, though it has a megabyte (an image in
-# base64).
-CHARACTERS_A_TOKEN = 16
-# The splitter counts the rest of a line for each chunk in it, so it gets this many characters per
-# unit at once.
-WINDOW = 32
+DEFAULT_TOKENS = 256
+DEFAULT_CHARACTERS = 1000  # about as much English text as 256 tokens
+# An unknown word is one token for some tokenizers, even with a megabyte (an image in base64).
+MAX_CHARACTERS_PER_TOKEN = 16
+# Per unit of size, passed to the splitter at once: it measures the rest of a line for each chunk.
+WINDOW_CHARACTERS = 32
 
 
 @dataclass(frozen=True)
 class Chunk:
     """A piece of a document: `document.text[start:end] == text`.
 
-    `line` and `page` count from 1 and tell where it starts, None where the document has none.
-    `heading` is the path of headings it stands under, `Refunds > By bank transfer`, or "".
+    `line` and `page`, from 1, are those of its start, None where the document has none. `heading`
+    is the path of headings above it, `Refunds > By bank transfer`, or "".
     """
 
     text: str
@@ -37,15 +35,14 @@ class Chunk:
 
 
 class Chunker:
-    """Cuts documents at the borders of sections, paragraphs, sentences and words, whichever still
-    fit.
+    """Splits documents at sections, paragraphs, sentences or words: the largest units that fit.
 
-    A chunk has at most `size` units and holds no more than one section; a section without text of
-    its own goes with the next. `length` counts the units of a text, such as the embedder's tokens,
-    special ones included; without it they are characters. `size` is by default 256 tokens or 1,000
-    characters. `overlap` is how many units of a chunk may come again at the begin of the next.
-    Chunks have no spaces at their ends, and what lies between them are spaces. Raises `InputError`
-    for a size or overlap that cannot be.
+    A chunk has at most `size` units, from one section; a section without text of its own is joined
+    to the next. `length` counts the units of a text, such as the embedder's tokens, special ones
+    included; without it they are characters. `size` is by default 256 tokens or 1,000 characters.
+    `overlap` is the maximum number of units that a chunk repeats from the one before. Chunks have
+    no spaces at their ends, and only spaces lie between them. Raises `InputError` for an invalid
+    size or overlap.
     """
 
     def __init__(
@@ -55,13 +52,13 @@ class Chunker:
         overlap: int = 0,
         length: Callable[[str], int] | None = None,
     ) -> None:
-        self.size = (TOKENS if length else CHARACTERS) if size is None else size
+        self.size = (DEFAULT_TOKENS if length else DEFAULT_CHARACTERS) if size is None else size
         self.overlap = overlap
         self.length = length
-        for name, value, least in (("size", self.size, 1), ("overlap", overlap, 0)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        for name, value, minimum in (("size", self.size, 1), ("overlap", overlap, 0)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
                 raise InputError(
-                    f"a chunk's {name} is a whole number of at least {least}, got {value!r}"
+                    f"a chunk's {name} is a whole number of at least {minimum}, got {value!r}"
                 )
         if overlap >= self.size:
             raise InputError(
@@ -69,7 +66,7 @@ class Chunker:
             )
 
     def chunks(self, document: Document) -> list[Chunk]:
-        """Return the chunks in the order of the text; none where it has only spaces."""
+        """Return the chunks in the order of the text; none of a text with only spaces."""
         try:
             from semantic_text_splitter import MarkdownSplitter, TextSplitter
         except ImportError:
@@ -85,7 +82,7 @@ class Chunker:
             self._chunk(document, at, text, heading)
             for start, end, heading in sections(document)
             for at, text in self._pieces(splitter, document.text, start, end)
-            if text.strip()  # control characters that are spaces here and not to the splitter
+            if text.strip()  # some control characters are spaces here but not for the splitter
         ]
 
     def fits(self, text: str) -> bool:
@@ -93,12 +90,11 @@ class Chunker:
         return (len(text) if self.length is None else self._count(text)) <= self.size
 
     def _pieces(self, splitter: Any, text: str, start: int, end: int) -> Iterator[tuple[int, str]]:
-        """Yield the offset and the text of each piece between `start` and `end`, in time linear in
-        their length.
+        """Yield the offset and text of each piece between `start` and `end`, in linear time.
 
         The last piece of a window may continue past it, so the next window starts with that piece.
         """
-        window = most = self.size * WINDOW
+        window = width = self.size * WINDOW_CHARACTERS
         while start < end:
             stop = min(start + window, end)
             pieces = [(start + at, piece) for at, piece in splitter.chunk_indices(text[start:stop])]
@@ -106,28 +102,27 @@ class Chunker:
                 yield from pieces
                 return
             if not pieces:
-                start, window = stop, most
-            elif pieces[-1][0] == start:  # one piece, or such as overlap wholly
+                start, window = stop, width
+            elif pieces[-1][0] == start:  # one piece, or fully overlapping ones
                 window *= 2
             else:
                 yield from pieces[:-1]
-                start, window = pieces[-1][0], most
+                start, window = pieces[-1][0], width
 
     def _count(self, text: str) -> int:
-        least = len(text) // CHARACTERS_A_TOKEN
-        if least > self.size:  # too long, whatever its tokens are
-            return least
+        minimum = len(text) // MAX_CHARACTERS_PER_TOKEN
+        if minimum > self.size:  # too long, whatever the tokens
+            return minimum
         assert self.length is not None
-        return max(self.length(text), least)
+        return max(self.length(text), minimum)
 
     def _chunk(self, document: Document, start: int, text: str, heading: str) -> Chunk:
-        return Chunk(
-            text, start, start + len(text), document.line(start), document.page(start), heading
-        )
+        line, page = document.line(start), document.page(start)
+        return Chunk(text, start, start + len(text), line, page, heading)
 
 
 def sections(document: Document) -> Iterator[tuple[int, int, str]]:
-    """Yield (start, end, path of headings) of the parts of a text that have words of their own, in order."""
+    """Yield (start, end, path of headings) of each section with text of its own, in order."""
     text, headings = document.text, document.headings
     ends = [heading.start for heading in headings] + [len(text)]
     start, path = document.begin, list[Heading]()

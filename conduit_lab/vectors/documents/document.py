@@ -1,4 +1,4 @@
-"""Document: the text of one file with its headings, pages and lines, and the reading of files."""
+"""Document: the text of one file with its headings, pages and lines."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ KINDS = {
     ".csv": "table",
     ".tsv": "table",
 }
-MAX_BYTES = 64 * 2**20  # of one file: a text is held whole, with its lines and its chunks
+MAX_DOCUMENT_BYTES = 64 * 2**20  # a text is held in memory, with its lines and chunks
 
-# What pages mean by these names, by the encoding standard of the WHATWG.
-_MEANT = {
+# Encodings behind these labels, by the encoding standard of the WHATWG.
+_ENCODINGS = {
     "iso-8859-1": "cp1252",
     "latin1": "cp1252",
     "us-ascii": "cp1252",
@@ -38,14 +38,13 @@ _CHARSET = re.compile(rb"""<meta[^>]{0,200}charset=["']?([\w-]{1,40})""", re.IGN
 
 @dataclass(frozen=True)
 class Document:
-    """The text of one file and where things stand in it; all places are offsets of characters in
-    `text`.
+    """The text of one file and its structure; all places are offsets of characters in `text`.
 
-    `source` is the file's path as `core.paths.display` gives it. `kind` is markdown, text, html or
-    pdf. `begin` is where the text starts after a front matter. `headings` are in the order of the
-    text. `pages` are the offsets at which the pages of a PDF start. `lines` are pairs (offset, line
-    number from 1) of the file, in order; for HTML they are lines of the file and not of `text`, and
-    a PDF has none. `problem` says how `text` differs from the text that a reader sees, or "".
+    `source` is the file's path as in `core.paths.display`. `kind` is markdown, text, html or pdf.
+    `begin` is the end of a front matter. `headings` are in the order of the text. `pages` are the
+    offsets at which the pages of a PDF start. `lines` are pairs (offset, line number from 1) of the
+    file, in order; for HTML they are lines of the file and not of `text`, and a PDF has none.
+    `problem` describes how `text` differs from the visible text, or is "".
     """
 
     source: str
@@ -59,48 +58,40 @@ class Document:
     problem: str = field(default="", repr=False)
 
     def line(self, at: int) -> int | None:
-        """Return the number, from 1, of the file's line that the character at `at` stands in."""
+        """Return the line number, from 1, of the character at `at`."""
         place = bisect_right(self.lines, at, key=lambda line: line[0])
         return self.lines[place - 1][1] if place else None
 
     def page(self, at: int) -> int | None:
-        """Return the number, from 1, of the page that the character at `at` stands on."""
+        """Return the page number, from 1, of the character at `at`."""
         return bisect_right(self.pages, at) or None
 
 
-def read(path: str | Path) -> Document:
+def read_document(path: str | Path) -> Document:
     """Read one Markdown, text, HTML or PDF file; a relative path starts at the project's root.
 
     The text of Markdown and text files is the file's own, character for character, so offsets hold
-    in the file. Raises `InputError` naming the file when it cannot be read, is larger than 64 MB,
-    is of another kind, broken, encrypted or not UTF-8 (HTML: not in the encoding that it declares),
-    and `MissingExtra` for a PDF without pypdfium2.
+    in the file. Raises `InputError` naming the file when it is unreadable, larger than 64 MB, of
+    another kind, broken, encrypted or not UTF-8 (HTML: not in its declared encoding), and
+    `MissingExtra` for a PDF without pypdfium2.
     """
     path = resolve(path)
-    kind_of(path)
-    source = source_of(path)
-    return parse(source, path, read_bytes(path, source))
+    document_kind(path)
+    source = source_name(path)
+    return parse_document(source, path, read_bytes(path, source))
 
 
-def parse(source: str, path: Path, data: bytes) -> Document:
-    """Return the document in the bytes `data` of the file at `path`; raises as `read` does."""
-    kind = kind_of(path)
+def parse_document(source: str, path: Path, data: bytes) -> Document:
+    """Return the document in the bytes of the file at `path`; raises as `read_document` does."""
+    kind = document_kind(path)
     match kind:
         case "pdf":
             return _read_pdf(source, path.stem, data)
         case "html":
             page = html_text(decode(data, source, _declared(data)))
             first = next((heading.text for heading in page.headings), "")
-            return Document(
-                source,
-                page.text,
-                kind,
-                page.title or first or path.stem,
-                0,
-                page.headings,
-                (),
-                page.lines,
-            )
+            title = page.title or first or path.stem
+            return Document(source, page.text, kind, title, 0, page.headings, (), page.lines)
         case "markdown":
             text = decode(data, source)
             begin, headings = markdown_headings(text)
@@ -110,16 +101,16 @@ def parse(source: str, path: Path, data: bytes) -> Document:
         case "text":
             text = decode(data, source)
             return Document(source, text, kind, path.stem, lines=_lines(text))
-    raise InputError(f"{source} is a table, not a text: add_documents stores its rows")
+    raise InputError(f"{source} is a table, not a text: store its rows with add_documents(path)")
 
 
-def source_of(path: Path) -> str:
-    """Return the name that `path` goes by in a store."""
+def source_name(path: Path) -> str:
+    """Return the name of the file at `path` in a store."""
     return check_name(display(path))
 
 
 def check_name(source: str) -> str:
-    """Return the name of a document, or raise `InputError` if UTF-8 cannot carry it."""
+    """Return the name of a document; raise `InputError` unless it is UTF-8."""
     try:
         source.encode()
     except UnicodeEncodeError:
@@ -127,23 +118,24 @@ def check_name(source: str) -> str:
     return source
 
 
-def kind_of(path: Path) -> str:
-    """Return what kind of document a file's name says it is."""
+def document_kind(path: Path) -> str:
+    """Return the kind of document, by the suffix of its name."""
     kind = KINDS.get(path.suffix.lower())
     if kind is None:
         raise InputError(
-            f"{display(path)} is not a kind of document that is read: {', '.join(KINDS)}"
+            f"{display(path)} is of an unsupported kind: convert it to one of {', '.join(KINDS)}"
         )
     return kind
 
 
 def read_bytes(path: Path, source: str) -> bytes:
-    """Return the bytes of a file, which errors name `source`."""
+    """Return the bytes of a file, named `source` in errors."""
     try:
         size = path.stat().st_size
-        if size > MAX_BYTES:
+        if size > MAX_DOCUMENT_BYTES:
             raise InputError(
-                f"{source} has {figures.size(size)}: the limit of a document is {figures.size(MAX_BYTES)}; split it"
+                f"{source} has {figures.size(size)}, and a document at most "
+                f"{figures.size(MAX_DOCUMENT_BYTES)}: split it"
             )
         return path.read_bytes()
     except OSError as error:
@@ -151,7 +143,7 @@ def read_bytes(path: Path, source: str) -> bytes:
 
 
 def decode(data: bytes, source: str, encoding: str = "utf-8") -> str:
-    """Return `data` as text; a byte order mark tells more than `encoding`."""
+    """Return `data` as text; a byte order mark overrides `encoding`."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         encoding = "utf-16"
     elif data.startswith(b"\xef\xbb\xbf"):
@@ -160,24 +152,26 @@ def decode(data: bytes, source: str, encoding: str = "utf-8") -> str:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{source} is not {encoding.upper()} at byte {error.start} (0x{data[error.start]:02x}): save it as UTF-8"
+            f"{source} is not {encoding.upper()} at byte {error.start} "
+            f"(0x{data[error.start]:02x}): save it as UTF-8"
         ) from None
     except (LookupError, UnicodeError):
         raise InputError(
-            f"{source} declares the encoding {encoding!r}, which is unknown: save it as UTF-8"
+            f"{source} declares the unknown encoding {encoding!r}: save it as UTF-8"
         ) from None
     if (nul := text.find("\0")) >= 0:
         raise InputError(
-            f"{source} is not text, it has a NUL at character {nul}: leave the file out, or save it as UTF-8"
+            f"{source} is not text, it has a NUL at character {nul}: leave the file out, or save "
+            "it as UTF-8"
         )
     return text
 
 
 def _declared(data: bytes) -> str:
-    """Return the encoding that a page names in its head, by default UTF-8."""
+    """Return the encoding that a page declares in its head, by default UTF-8."""
     found = _CHARSET.search(data, 0, 4096)
     name = found[1].decode().lower() if found else "utf-8"
-    return _MEANT.get(name, name)
+    return _ENCODINGS.get(name, name)
 
 
 def _lines(text: str) -> tuple[tuple[int, int], ...]:
@@ -186,12 +180,11 @@ def _lines(text: str) -> tuple[tuple[int, int], ...]:
 
 
 def _read_pdf(source: str, stem: str, data: bytes) -> Document:
-    read = pdf.read_pages(source, data)
+    result = pdf.read_pages(source, data)
     pages, at = [], 0
-    for text in read.texts:
+    for text in result.texts:
         pages.append(at)
         at += len(text) + 2
-    text = "\n\n".join(read.texts)
-    return Document(
-        source, text, "pdf", read.title or stem, pages=tuple(pages), problem=read.problem
-    )
+    text = "\n\n".join(result.texts)
+    title = result.title or stem
+    return Document(source, text, "pdf", title, pages=tuple(pages), problem=result.problem)

@@ -1,4 +1,4 @@
-"""Reader: a file becomes the texts and the metadata of its entries."""
+"""Document reader: the texts and metadata of a file's entries."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.spec import EmbedderProtocol
-from conduit_lab.vectors.documents.chunking import TOKENS, Chunk, Chunker
-from conduit_lab.vectors.documents.document import Document, kind_of, parse
-from conduit_lab.vectors.documents.records import digest
+from conduit_lab.vectors.documents.chunking import DEFAULT_TOKENS, Chunk, Chunker
+from conduit_lab.vectors.documents.document import Document, document_kind, parse_document
+from conduit_lab.vectors.documents.records import json_digest
 from conduit_lab.vectors.documents.sheet import Sheet, parse_csv
 from conduit_lab.vectors.documents.sources import Source
 from conduit_lab.vectors.embedding import passage_length
 from conduit_lab.vectors.entry import check_metadata
 
-_READER = 1  # raise it when the same file gives other entries
-_PACKAGES = ("semantic-text-splitter", "pypdfium2")  # which cut and read files too
-# Two tokenizers that count all of these alike are taken for one.
+_READER = 1  # bump it when the same file gives other entries
+_PACKAGES = ("semantic-text-splitter", "pypdfium2")  # their versions change entries too
+# Tokenizers that agree on the length of all of these are treated as the same.
 _PROBES = (
     "",
     "The kettle is descaled with citric acid.",
@@ -31,8 +31,8 @@ _PROBES = (
 Piece = tuple[str, dict[str, Any]]
 
 
-class Reader:
-    """How files become entries, with chunks for an embedder and the columns `text` of tables."""
+class DocumentReader:
+    """Converts files to entries: chunks for an embedder, or rows with the columns `text`."""
 
     def __init__(
         self,
@@ -45,71 +45,60 @@ class Reader:
         length = self.chunker.length
         tokens = None if length is None else [length(probe) for probe in _PROBES]
         columns = text if text is None or isinstance(text, str) else list(text)
-        self._settings = [
-            _READER,
-            _versions(),
-            self.chunker.size,
-            self.chunker.overlap,
-            tokens,
-            columns,
-        ]
+        limits = self.chunker.size, self.chunker.overlap
+        self._settings = [_READER, _versions(), *limits, tokens, columns]
 
     def settings(self, file: Source) -> str:
-        """Return a hash of all that a file's entries depend on, besides its bytes."""
-        return digest([*self._settings, file.name, file.section, file.path.name])
+        """Return a hash of all inputs of a file's entries besides its bytes."""
+        return json_digest([*self._settings, file.name, file.section, file.path.name])
 
     def pieces(self, file: Source, data: bytes) -> tuple[list[Piece], str]:
         """Return the text and metadata of each entry, and the problem of the text, or ""."""
-        if kind_of(file.path) == "table":
+        if document_kind(file.path) == "table":
             sheet = parse_csv(file.name, data, self.text)
             pieces, problem = self.rows(sheet, file.section), sheet.problem
         else:
-            document = parse(file.name, file.path, data)
-            pieces = [
-                _piece(document, chunk, file.section) for chunk in self.chunker.chunks(document)
-            ]
+            document = parse_document(file.name, file.path, data)
+            chunks = self.chunker.chunks(document)
+            pieces = [_piece(document, chunk, file.section) for chunk in chunks]
             problem = document.problem
         return pieces, problem or ("" if pieces else "has no text")
 
     def rows(self, sheet: Sheet, section: str | None) -> list[Piece]:
-        """Return the text and the metadata of each row that has a text; a long one is cut into several."""
+        """Return text and metadata of each row that has a text; long ones are chunked."""
         own = {"source": sheet.source} | ({} if section is None else {"section": section})
         pieces: list[Piece] = []
-        for number, (text, metadata) in enumerate(
-            zip(sheet.texts, sheet.metadatas, strict=True), 1
-        ):
+        rows = zip(sheet.texts, sheet.metadatas, strict=True)
+        for number, (text, metadata) in enumerate(rows, 1):
             if not text.strip():
                 continue
-            plain = check_metadata(
-                {**own, "row": number, **metadata}, f"{sheet.source} row {number}"
-            )
+            fields = {**own, "row": number, **metadata}
+            plain = check_metadata(fields, f"{sheet.source} row {number}")
             if self.chunker.fits(text):
                 pieces.append((text, plain))
                 continue
             for chunk in self.chunker.chunks(Document(sheet.source, text)):
-                place = (
-                    {}
-                    if {"start", "end"} & plain.keys()
-                    else {"start": chunk.start, "end": chunk.end}
-                )
+                taken = {"start", "end"} & plain.keys()
+                place = {} if taken else {"start": chunk.start, "end": chunk.end}
                 pieces.append((chunk.text, plain | place))
         return pieces
 
 
 def chunker_for(embedder: EmbedderProtocol, size: int | None, overlap: int) -> Chunker:
-    """Return a chunker that counts the embedder's tokens, or characters if it does not count them."""
-    length, most = passage_length(embedder), getattr(embedder, "max_length", None)
-    if length is not None and most is not None:
-        size = min(TOKENS, most) if size is None else size
-        if isinstance(size, int) and size > most:
+    """Return a chunker that counts the embedder's tokens, or characters if it cannot."""
+    length, limit = passage_length(embedder), getattr(embedder, "max_length", None)
+    if length is not None and limit is not None:
+        size = min(DEFAULT_TOKENS, limit) if size is None else size
+        if isinstance(size, int) and size > limit:
             raise InputError(
-                f"chunks of {size} tokens are more than the {most} that the embedder reads: make them smaller"
+                f"expected chunks of at most {limit} tokens, the embedder's limit, got {size}: "
+                "pass a smaller size"
             )
     chunker = Chunker(size, overlap=overlap, length=length)
     if length is not None and (own := length("")) >= chunker.size:
         raise InputError(
-            f"chunks of {chunker.size} tokens have no room for a text, the embedder adds {own} of its own to each: "
-            "make them larger"
+            f"chunks of {chunker.size} tokens have no room for a text, the embedder adds {own} of "
+            "its own to each: pass a larger size"
         )
     return chunker
 
@@ -131,7 +120,7 @@ def _piece(document: Document, chunk: Chunk, section: str | None) -> Piece:
 
 @cache
 def _versions() -> list[str | None]:
-    """Return the versions of the packages that read and cut, None for one that is not installed."""
+    """Return the versions of `_PACKAGES`, None for one that is not installed."""
     found: list[str | None] = []
     for name in _PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""Headings of Markdown, and the text of HTML with its headings."""
+"""Markup: the headings of Markdown, and the text and headings of HTML."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from collections import defaultdict
 from html.parser import HTMLParser
 from typing import NamedTuple
 
-MAX_HEADING = 200  # characters of a heading that are kept
+MAX_HEADING_CHARACTERS = 200
 
-# A front matter begins with a key, after comments and empty lines; else the line above it is a
-# rule.
+# Front matter starts with a key, after comments and empty lines; else the line above is a rule.
 _KEY = r"(?:[ \t]*(?:#[^\r\n]*)?\r?\n)*"
 _YAML = re.compile(
-    rf"""---[ \t]*\r?\n{_KEY}(?:[\w-]+[ \t]*:|(?:"[^"\r\n]+"|'[^'\r\n]+'|[^\s#:"'>|-][^:\r\n]*):(?=\s))"""
+    rf"""---[ \t]*\r?\n{_KEY}(?:[\w-]+[ \t]*:|"""
+    r"""(?:"[^"\r\n]+"|'[^'\r\n]+'|[^\s#:"'>|-][^:\r\n]*):(?=\s))"""
     r"[^\r\n]*\r?\n(?:[^\r\n]*\r?\n)*?(?:---|\.\.\.)[ \t]*(?:\r?\n|$)"
 )
 _TOML = re.compile(
-    rf"""\+\+\+[ \t]*\r?\n{_KEY}(?:\[|["'\w][^=\r\n]*=)[^\r\n]*\r?\n(?:[^\r\n]*\r?\n)*?\+\+\+[ \t]*(?:\r?\n|$)"""
+    rf"""\+\+\+[ \t]*\r?\n{_KEY}(?:\[|["'\w][^=\r\n]*=)"""
+    r"[^\r\n]*\r?\n(?:[^\r\n]*\r?\n)*?\+\+\+[ \t]*(?:\r?\n|$)"
 )
 _TITLE = re.compile(
     r"""^title[ \t]*[:=][ \t]*(?:"([^"\r\n]*)"|'([^'\r\n]*)'|([^\s>|"'].*?)(?=\s+#|\s*$))""",
@@ -36,33 +37,33 @@ def _tags(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
-# The elements that start and end a paragraph; everything else runs on in the line.
+# Elements that start and end a paragraph; all others are inline.
 _BLOCK = _tags(
-    "address article aside blockquote body caption dd details dialog div dl dt fieldset figcaption figure footer form "
-    "h1 h2 h3 h4 h5 h6 header hr html legend li main menu nav ol optgroup option p pre search section summary table "
-    "tbody td textarea tfoot th thead tr ul"
+    "address article aside blockquote body caption dd details dialog div dl dt fieldset figcaption "
+    "figure footer form h1 h2 h3 h4 h5 h6 header hr html legend li main menu nav ol optgroup "
+    "option p pre search section summary table tbody td textarea tfoot th thead tr ul"
 )
 _HEADINGS = _tags("h1 h2 h3 h4 h5 h6")
 _PREFORMATTED = _tags("listing plaintext pre textarea xmp")
 _UNSEEN = _tags(
-    "annotation annotation-xml audio canvas datalist iframe noembed noframes noscript script style svg template title "
-    "video"
+    "annotation annotation-xml audio canvas datalist iframe noembed noframes noscript script style "
+    "svg template title video"
 )
 _VOID = _tags("area base br col embed hr img input link meta param source track wbr")
 _MORE_BLOCKS = _tags(  # of Markdown
-    "base basefont center col colgroup dir frame frameset head iframe link menuitem noframes param title track"
+    "base basefont center col colgroup dir frame frameset head iframe link menuitem noframes param "
+    "title track"
 )
 
-_ROOMS = ("", " ", "\t", "\n", "\n\n")  # before a word, the smallest first
+_GAPS = ("", " ", "\t", "\n", "\n\n")  # before a word, the smallest first
 _CELLS = _tags("td th")
 _ROWS = _CELLS | {"tr"}
 _PARTS = _ROWS | _tags("thead tbody tfoot caption")
-_ROOM = dict.fromkeys(_PARTS | _tags("li dt dd option"), "\n") | dict.fromkeys(
-    _CELLS, "\t"
-)  # else an empty line
+# Before an element; before any other block an empty line.
+_GAP_BEFORE = dict.fromkeys(_PARTS | _tags("li dt dd option"), "\n") | dict.fromkeys(_CELLS, "\t")
 
-# Which open elements the start of another closes (HTML, 13.1.2.4: optional tags); every block
-# closes a paragraph.
+# Open elements that the start of another closes (HTML, 13.1.2.4: optional tags); every block closes
+# a paragraph.
 _CLOSES = {
     **dict.fromkeys(_CELLS, _CELLS),
     **dict.fromkeys(_PARTS - _ROWS, _PARTS),
@@ -77,8 +78,9 @@ _CLOSES = {
 _TAG = re.compile(r"<[a-zA-Z/!?]")
 _HIDING = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)\b", re.IGNORECASE)
 
-# How a block of HTML in Markdown begins and ends (CommonMark 0.31, 4.6).
+# Start and end of HTML blocks in Markdown (CommonMark 0.31, 4.6).
 _EMPTY = re.compile(r"^\s*$")
+_BLOCK_NAMES = "|".join(sorted(_BLOCK | _MORE_BLOCKS))
 _VERBATIM = "(?:script|pre|style|textarea)"
 _HTML_BLOCKS = (
     (
@@ -89,21 +91,17 @@ _HTML_BLOCKS = (
     (re.compile(r" {0,3}<\?"), re.compile(r"\?>")),
     (re.compile(r" {0,3}<![a-zA-Z]"), re.compile(">")),
     (re.compile(r" {0,3}<!\[CDATA\["), re.compile(r"\]\]>")),
-    (
-        re.compile(
-            rf" {{0,3}}</?(?:{'|'.join(sorted(_BLOCK | _MORE_BLOCKS))})(?=\s|/?>|$)", re.IGNORECASE
-        ),
-        _EMPTY,
-    ),
+    (re.compile(rf" {{0,3}}</?(?:{_BLOCK_NAMES})(?=\s|/?>|$)", re.IGNORECASE), _EMPTY),
 )
 _VALUE = r"""(?:[^\s"'=<>`]+|'[^']*'|"[^"]*")"""
 _ONE_TAG = re.compile(  # interrupts no paragraph
-    rf" {{0,3}}<(?:[a-zA-Z][\w-]*(?:\s+[a-zA-Z_:][\w.:-]*(?:\s*=\s*{_VALUE})?)*\s*/?|/[a-zA-Z][\w-]*\s*)>\s*$"
+    rf" {{0,3}}<(?:[a-zA-Z][\w-]*(?:\s+[a-zA-Z_:][\w.:-]*(?:\s*=\s*{_VALUE})?)*\s*/?"
+    r"|/[a-zA-Z][\w-]*\s*)>\s*$"
 )
 
 
 class Heading(NamedTuple):
-    """A heading: the offsets at which it starts and ends, its level from 1, and its text without marks."""
+    """A heading: its start and end offsets, its level from 1, and its text without markup."""
 
     start: int
     end: int
@@ -112,7 +110,7 @@ class Heading(NamedTuple):
 
 
 class Page(NamedTuple):
-    """The text of a page, its title and headings; `lines` are pairs (offset in `text`, line of the HTML)."""
+    """The text, title and headings of a page; `lines` are pairs (offset in `text`, HTML line)."""
 
     text: str
     title: str
@@ -121,10 +119,10 @@ class Page(NamedTuple):
 
 
 class _Element(NamedTuple):
-    """An open element: whether its text is hidden or preformatted, and its place among the open
-    elements.
+    """An open element: whether its text is hidden or preformatted.
 
-    `block` is the place of the innermost block; an end tag closes nothing before the place `wall`.
+    `block` is the place of the innermost block among the open elements; an end tag closes nothing
+    before the place `wall`.
     """
 
     tag: str = ""
@@ -135,7 +133,7 @@ class _Element(NamedTuple):
 
 
 class _Open(NamedTuple):
-    """A heading of HTML that has begun; `first` is its first part, once there is one."""
+    """An open heading of HTML; `first` is the index of its first part, once there is one."""
 
     level: int
     start: int = 0
@@ -143,20 +141,19 @@ class _Open(NamedTuple):
 
 
 def front_matter(text: str) -> int:
-    """Return where the text starts after a front matter in YAML (`---`) or TOML (`+++`), 0 without one."""
+    """Return the end of a front matter in YAML (`---`) or TOML (`+++`), 0 without one."""
     front = _YAML.match(text) or _TOML.match(text)
     return front.end() if front else 0
 
 
 def front_title(text: str, end: int) -> str:
-    """Return the title that the front matter before `end` gives, or ""."""
+    """Return the title in the front matter before `end`, or ""."""
     found = _TITLE.search(text, 0, end)
     return next((group.strip() for group in found.groups() if group), "") if found else ""
 
 
 def markdown_headings(text: str) -> tuple[int, tuple[Heading, ...]]:
-    """Return where the text starts after its front matter, and its headings by the rules of
-    CommonMark.
+    """Return the end of the front matter, and the headings by the rules of CommonMark.
 
     ATX (`## Returns`) and setext (underlined) headings at the outer level; none in fenced code or
     in blocks of HTML, such as comments.
@@ -169,7 +166,7 @@ def markdown_headings(text: str) -> tuple[int, tuple[Heading, ...]]:
         line = found[0].rstrip("\r\n")
         mark = _FENCE.match(line)
         if fence:
-            # closed by at least as many of the same marks, with nothing after them
+            # closed by at least as many of the same characters, with nothing after them
             if mark and mark[1].startswith(fence) and not line[mark.end() :].strip():
                 fence = ""
             before = ""
@@ -182,14 +179,12 @@ def markdown_headings(text: str) -> tuple[int, tuple[Heading, ...]]:
             before = ""
             end = None if end.search(line, opened) else end
         elif atx := _ATX.match(line):
-            headings.append(
-                Heading(found.start(), found.end(), len(atx[1]), _atx_text(line[atx.end() :]))
-            )
+            title = _atx_text(line[atx.end() :])
+            headings.append(Heading(found.start(), found.end(), len(atx[1]), title))
             before = ""
         elif before and (underline := _UNDERLINE.match(line)):
-            headings.append(
-                Heading(before_at, found.end(), 1 if underline[1][0] == "=" else 2, _plain(before))
-            )
+            level = 1 if underline[1][0] == "=" else 2
+            headings.append(Heading(before_at, found.end(), level, _plain(before)))
             before = ""
         else:
             before, before_at = ("", 0) if _NOT_A_PARAGRAPH.match(line) else (line, found.start())
@@ -197,18 +192,15 @@ def markdown_headings(text: str) -> tuple[int, tuple[Heading, ...]]:
 
 
 def html_text(markup: str) -> Page:
-    """Return the text that a reader of the page sees: paragraphs with blank lines between, spaces
-    collapsed.
+    """Return the visible text of a page: paragraphs separated by blank lines, spaces collapsed.
 
-    Preformatted text keeps its spaces and line breaks; the cells of a table's row stand in one line
-    with tabs between. Scripts, styles, templates and hidden elements are left out, and so is a
-    front matter.
+    Preformatted text keeps its spaces and line breaks; the cells of a table's row are on one line,
+    separated by tabs. Scripts, styles, templates, hidden elements and a front matter are left out.
     """
     markup = markup.replace("\r\n", "\n").replace("\r", "\n")
     front = front_matter(markup)
     markup = "\n" * markup.count("\n", 0, front) + markup[front:]
-    # A tag that the end cuts off is none, and the parser would look for its end again from every
-    # `<` in it.
+    # A tag cut off by the end is no tag, and the parser would search its end from every `<` in it.
     cut = _TAG.search(markup, markup.rfind(">") + 1)
     reader = _Reader()
     reader.feed(markup[: cut.start()] if cut else markup)
@@ -226,10 +218,10 @@ class _Reader(HTMLParser):
         self.headings: list[Heading] = []
         self.lines: list[tuple[int, int]] = []
         self._open = [_Element()]
-        self._places: dict[str, list[int]] = defaultdict(list)  # of the open elements by tag
+        self._places: dict[str, list[int]] = defaultdict(list)  # of the open elements, by tag
         self._at = 0  # length of the text so far
-        self._gap = ""  # the room before the next word, one of _ROOMS
-        self._blank = ""  # the spaces and line breaks of preformatted text before its next word
+        self._gap = ""  # before the next word, one of _GAPS
+        self._blank = ""  # the spaces and line breaks before the next preformatted word
         self._heading: _Open | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -247,21 +239,19 @@ class _Reader(HTMLParser):
                 self._space("\n")
         if tag in _VOID:
             return
-        hidden = (
-            above.hidden or tag in _UNSEEN or (tag not in ("html", "body") and _is_hidden(attrs))
-        )
+        root = tag in ("html", "body")
+        hidden = above.hidden or tag in _UNSEEN or (not root and _is_hidden(attrs))
+        preformatted = above.preformatted or tag in _PREFORMATTED
         place = len(self._open)
         block = place if tag in _BLOCK else above.block
         wall = place if tag in _UNSEEN else above.wall
-        self._open.append(
-            _Element(tag, hidden, above.preformatted or tag in _PREFORMATTED, block, wall)
-        )
+        self._open.append(_Element(tag, hidden, preformatted, block, wall))
         self._places[tag].append(place)
         if tag in _HEADINGS and not hidden and not above.preformatted:
             self._heading = _Open(int(tag[1]))
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in _UNSEEN and not _is_hidden(attrs):  # <svg/> has no end of its own
+        if tag not in _UNSEEN and not _is_hidden(attrs):  # <svg/> has no end tag
             self.handle_starttag(tag, attrs)
 
     def handle_endtag(self, tag: str) -> None:
@@ -274,7 +264,7 @@ class _Reader(HTMLParser):
             if self._open[element.wall].tag == "title" and not self._open[element.wall - 1].hidden:
                 self.title.append(data)
             return
-        data = data.replace("\xad", "")  # a soft hyphen is seen at the end of a line alone
+        data = data.replace("\xad", "")  # a soft hyphen is visible only at the end of a line
         first = self.getpos()[0]
         for line, piece in enumerate(data.split("\n"), first):
             if element.preformatted:
@@ -287,11 +277,11 @@ class _Reader(HTMLParser):
                 self._space(" " if piece[-1].isspace() else "")
 
     def parse_marked_section(self, i: int, report: bool = True) -> int:
-        """Take `<![…` for a comment, as a browser does; the parser raises for most."""
+        """Treat `<![…` as a comment, as browsers do; the parser raises for most."""
         return self.parse_bogus_comment(i)
 
     def end(self) -> None:
-        """Close the elements that the page leaves open."""
+        """Close the elements that the page left open."""
         while len(self._open) > 1:
             self._close(self._open[-1].tag)
 
@@ -315,8 +305,7 @@ class _Reader(HTMLParser):
             self._blank = words[len(bare) :]
 
     def _add(self, words: str, line: int) -> None:
-        # Where preformatted text begins, its empty lines are not seen, but the spaces that indent
-        # its first one are.
+        # Empty lines at the start of preformatted text are invisible, its first indentation is not.
         blank = self._blank if self.parts and not self._gap else self._blank.rpartition("\n")[2]
         gap = (self._gap if self.parts else "") + blank
         self._gap = self._blank = ""
@@ -331,27 +320,27 @@ class _Reader(HTMLParser):
         self._at += len(words)
 
     def _space(self, gap: str) -> None:
-        """Ask for at least this much room before the next word."""
-        self._gap = max(self._gap, gap, key=_ROOMS.index)
+        """Require at least this gap before the next word."""
+        self._gap = max(self._gap, gap, key=_GAPS.index)
 
     def _break(self, tag: str) -> None:
         """End the paragraph, and the heading when it has words."""
-        if self._open[-1].preformatted:  # a line of code in an element of its own
+        if self._open[-1].preformatted:  # an element per line of code
             self._blank = self._blank if "\n" in self._blank else "\n"
         else:
             self._blank = ""
-            self._space(_ROOM.get(tag, "\n\n"))
+            self._space(_GAP_BEFORE.get(tag, "\n\n"))
         if self._heading and self._heading.first is not None:
             text = " ".join("".join(self.parts[self._heading.first :]).split())
-            self.headings.append(
-                Heading(self._heading.start, self._at, self._heading.level, text[:MAX_HEADING])
-            )
+            text = text[:MAX_HEADING_CHARACTERS]
+            start, level = self._heading.start, self._heading.level
+            self.headings.append(Heading(start, self._at, level, text))
         if self._heading and (self._heading.first is not None or tag in _HEADINGS):
             self._heading = None
 
 
 def _html_block(line: str, *, interrupts: bool) -> tuple[int, re.Pattern[str]] | None:
-    """Return where the start of a block of HTML ends in its line and what ends the block, or None for other lines."""
+    """Return the end of an HTML block's start in its line and the pattern of its end, or None."""
     for start, end in _HTML_BLOCKS:
         if opened := start.match(line):
             return opened.end(), end
@@ -359,25 +348,20 @@ def _html_block(line: str, *, interrupts: bool) -> tuple[int, re.Pattern[str]] |
 
 
 def _atx_text(rest: str) -> str:
-    """Return the text of an ATX heading without its closing marks."""
+    """Return the text of an ATX heading without its closing #s."""
     text = rest.strip()
     bare = text.rstrip("#")
     return _plain(bare if not bare or bare[-1].isspace() else text)
 
 
 def _plain(text: str) -> str:
-    """Return a heading's text without the marks of links, emphasis and code."""
-    return (
-        _LINK.sub(r"\1", text[:MAX_HEADING])
-        .replace("**", "")
-        .replace("*", "")
-        .replace("`", "")
-        .strip()
-    )
+    """Return a heading's text without the markup of links, emphasis and code."""
+    plain = _LINK.sub(r"\1", text[:MAX_HEADING_CHARACTERS])
+    return plain.replace("*", "").replace("`", "").strip()
 
 
 def _is_hidden(attrs: list[tuple[str, str | None]]) -> bool:
-    """Return whether an element's own attributes keep it from being seen."""
+    """Return whether an element's own attributes hide it."""
     return any(
         (name == "hidden" and value != "until-found")
         or (name == "style" and value and _HIDING.search(value))

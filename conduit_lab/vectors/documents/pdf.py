@@ -1,8 +1,7 @@
-"""PDF: the text of each page, and the signs that it was not read as a person would read it."""
+"""PDF: the text of each page, and signs that it differs from the visible text."""
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import unicodedata
@@ -11,36 +10,32 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 from conduit_lab.core.errors import InputError, MissingExtra
+from conduit_lab.core.forking import hold_at_fork
+from conduit_lab.core.text import first_line
 from conduit_lab.core.views import figures
 
-# letters: languages with spaces have few longer words, and a clause without spaces is longer
-MAX_WORD = 30
-RUN_TOGETHER = (
-    0.2  # the share of a text's letters in longer words from which it has lost its spaces
-)
-UNKNOWN = 0.05  # the share of characters that say nothing from which a text is broken
+# Languages with spaces have few longer words, and a clause without spaces is longer.
+MAX_WORD_LETTERS = 30
+MAX_LONG_WORD_SHARE = 0.2  # of a text's letters; above, it has lost its spaces
+MAX_UNKNOWN_SHARE = 0.05  # of a text's characters; above, it is broken
 
-_lock = threading.Lock()  # pdfium is not thread-safe, whatever document it works on
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
-    )
+_lock = threading.Lock()  # pdfium is not thread-safe, even for separate documents
+hold_at_fork(_lock)
 
-_ALL = (-1e6, -1e6, 1e6, 1e6)  # points: text that the edge of its page cuts is text
-_HYPHEN = re.compile(
-    "(?<=[^\\W\\d_])[\x02\ufffe](?=[^\\W\\d_])"
-)  # pdfium's mark where a line's end parts a word
+_ALL = (-1e6, -1e6, 1e6, 1e6)  # points: includes text that the edge of its page cuts
+# pdfium's mark for a word that is hyphenated at the end of a line.
+_HYPHEN = re.compile("(?<=[^\\W\\d_])[\x02\ufffe](?=[^\\W\\d_])")
 _LIGATURES = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFB00, 0xFB07)}
 _NOTHING = re.compile(r"[\ue000-\uf8ff\ufffd\x01-\x08\x0e-\x1f]|\(cid:\d+\)")
 _LETTERS = re.compile(r"[^\W\d_]+")
-# Scripts that put no spaces between words: Thai to Myanmar, Khmer, Chinese, Japanese and Korean.
+# Scripts without spaces between words: Thai to Myanmar, Khmer, Chinese, Japanese and Korean.
 _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]"
 )
 
 
 class Pages(NamedTuple):
-    """The text of each page, the title, and how much of the text a reader would miss, or ""."""
+    """The text of each page, the title, and the problem of the text, or ""."""
 
     texts: list[str]
     title: str
@@ -68,21 +63,19 @@ def read_pages(source: str, data: bytes) -> Pages:
                         if not text.strip() and _has_image(page):
                             scanned.append(number + 1)
                     texts.append(text)
-        except (
-            Exception
-        ) as error:  # a broken file shows as anything: PdfiumError, UnicodeDecodeError …
+        except Exception as error:  # a broken file raises anything: PdfiumError, UnicodeDecodeError
             if getattr(error, "err_code", None) == pypdfium2.raw.FPDF_ERR_PASSWORD:
-                raise InputError(f"{source} wants a password: save it without one") from None
+                raise InputError(f"{source} needs a password: save it without one") from None
             raise InputError(
-                f"{source} is not a readable PDF: {type(error).__name__}: {str(error)[:200]}"
+                f"{source} is not a readable PDF: {type(error).__name__}: {first_line(error)}"
             ) from error
     return Pages(texts, clean(title).strip(), find_problem(texts, scanned))
 
 
 def clean(text: str) -> str:
-    """Return text with plain letters for ligatures and without what UTF-8 or a store cannot carry.
+    """Return text with plain letters for ligatures, and without NUL and lone surrogates.
 
-    A word that the end of a line parts becomes whole again.
+    Words hyphenated at the end of a line are joined.
     """
     text = _HYPHEN.sub("", text.replace("\r\n", "\n").replace("\0", "").translate(_LIGATURES))
     text = text.replace("\x02", "-").replace("\ufffe", "-").replace("\r", " ")
@@ -90,26 +83,29 @@ def clean(text: str) -> str:
 
 
 def find_problem(texts: Sequence[str], scanned: Sequence[int] = ()) -> str:
-    """Return the problem of a PDF's text with the next step, or ""; `scanned` are pages of images alone."""
+    """Return the problem of a PDF's text with the next step, or "".
+
+    `scanned` are the pages with images and no text.
+    """
     text = "\n".join(texts)
     if not text.strip():
-        return "has no text: scanned pages want text recognition first"
+        return "has no text: scanned pages need text recognition first"
     problems = []
     if scanned:
         named = ", ".join(map(str, scanned[:10])) + (", …" if len(scanned) > 10 else "")
         problems.append(
             f"has {figures.plural(len(scanned), 'page')} with images and no text ({named}): "
-            "scanned pages want text recognition first"
+            "scanned pages need text recognition first"
         )
     unknown = sum(len(found[0]) for found in _NOTHING.finditer(text))
-    if unknown > UNKNOWN * len("".join(text.split())):
+    if unknown > MAX_UNKNOWN_SHARE * len("".join(text.split())):
         problems.append(
             f"has {figures.plural(unknown, 'character')} that its fonts do not name: "
             "the text is broken; save it from its source again, or use text recognition"
         )
     words = [word for word in _LETTERS.findall(text) if not _UNSPACED.search(word)]
-    long = sum(len(word) for word in words if len(word) > MAX_WORD)
-    if long > max(100, RUN_TOGETHER * sum(map(len, words))):
+    long = sum(len(word) for word in words if len(word) > MAX_WORD_LETTERS)
+    if long > max(100, MAX_LONG_WORD_SHARE * sum(map(len, words))):
         problems.append(
             "has words without spaces between them: "
             "the text is broken; save it from its source again, or use text recognition"

@@ -1,4 +1,4 @@
-"""Records: the files whose chunks a store holds, so that each has one name and is cut only after a change."""
+"""Records: a store's files, so that each keeps its name and is read again only when changed."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ from conduit_lab.core.paths import has_project, resolve
 from conduit_lab.vectors.backend import Notes
 from conduit_lab.vectors.documents.sources import Source
 
-# A file that was changed this shortly before it was read may have changed again within a tick of
-# its clock.
-SETTLED_NS = 2_000_000_000
+# A file changed this shortly before it was read may change again within a tick of its clock.
+SETTLED_NANOSECONDS = 2_000_000_000
 
 _KEY = "document "
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """What the system says of a file: its size in bytes and its times in nanoseconds, and when it was asked."""
+    """A file's size in bytes and times in nanoseconds, and the time of the `stat`."""
 
     size: int
     modified: int
@@ -34,23 +33,23 @@ class Stamp:
 
     @classmethod
     def of(cls, path: Path) -> Stamp:
-        """Return the stamp of a file; raise `OSError` where there is none."""
+        """Return the stamp of a file; raise `OSError` without one."""
         seen, status = time_ns(), path.stat()
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, seen)
 
     def proves(self, now: Stamp) -> bool:
-        """Return whether a file with this stamp `now` is certain not to have changed since."""
+        """Return whether a file with this stamp `now` has certainly not changed since."""
         same = (self.size, self.modified, self.changed) == (now.size, now.modified, now.changed)
-        return same and self.seen - max(self.modified, self.changed) >= SETTLED_NS
+        return same and self.seen - max(self.modified, self.changed) >= SETTLED_NANOSECONDS
 
 
 @dataclass(frozen=True)
 class Record:
-    """One file as it was stored.
+    """One stored file.
 
     `source` is its name in the store and `folder` the outermost folder that it was found in,
-    written as the key of the note is. `content` is a hash of its bytes, `cut` one of all else that
-    its entries depend on, `entries` one of these.
+    relative like the note's key. `content` is a hash of its bytes, `cut` one of all other inputs of
+    its entries, `entries` one of these.
     """
 
     source: str
@@ -65,10 +64,10 @@ class Record:
 class Records:
     """The records of a store by the path of the file, without links.
 
-    `notes` is where the backend keeps them; without notes they last for one call. Their paths start
-    at `base`, the folder of the store's own file, so that a store moves with its project, and a
-    copy that is given away does not say where it was made. `sections` are the sections of the
-    stored documents by name, `folders` those that are given now.
+    The backend keeps them in `notes`; without notes they last for one call. Their paths are
+    relative to `base`, the folder of the store's own file, so that a store moves with its project,
+    and a shared copy does not reveal its origin. `sections` are the sections of the stored
+    documents by name, `folders` the folders of this call.
     """
 
     def __init__(
@@ -84,22 +83,21 @@ class Records:
         self._paths: dict[str, Path] = {}  # by name
         self._changes: dict[str, str | None] = {}
         for key, value in {} if notes is None else notes.read_notes(_KEY).items():
-            with suppress(ValueError, TypeError, KeyError):  # of a version that wrote other fields
+            with suppress(
+                ValueError, TypeError, KeyError
+            ):  # written by a version with other fields
                 fields = json.loads(value)
-                path, record = (
-                    self._full(key),
-                    Record(**{**fields, "stamp": Stamp(**fields["stamp"])}),
-                )
+                record = Record(**{**fields, "stamp": Stamp(**fields["stamp"])})
+                path = self._full(key)
                 self._records[path], self._paths[record.source] = record, path
         self._sections = sections
         known = (self._folder(source, section) for source, section in sections.items())
         self._folders = {*folders, *(folder for folder in known if folder is not None)}
 
     def place(self, file: Source) -> Source:
-        """Return a file with the name that it has in the store, in the outermost folder that it was
-        found in.
+        """Return a file with its name in the store and the outermost folder that it was found in.
 
-        So neither depends on the working directory, nor on the path or the folder that is given.
+        So neither depends on the working directory, or on the path of this call.
         """
         above = (folder for folder in reversed(file.real.parents) if folder in self._folders)
         return replace(file, name=self._name(file), folder=next(above, None))
@@ -115,7 +113,7 @@ class Records:
     def put(
         self, file: Source, stamp: Stamp, content: str, cut: str, entries: str, problem: str
     ) -> None:
-        """Keep the record of a file."""
+        """Record a file."""
         folder = None if file.folder is None else self._key(file.folder)
         record = Record(file.name, folder, stamp, content, cut, entries, problem)
         if self._records.get(file.real) != record:
@@ -123,7 +121,7 @@ class Records:
             self._changes[self._key(file.real)] = json.dumps(asdict(record))
 
     def drop(self, source: str) -> None:
-        """Forget the document `source`."""
+        """Remove the record of the document `source`."""
         path = self._paths.pop(source, None)
         if path is not None and self._records.pop(path, None) is not None:
             self._changes[self._key(path)] = None
@@ -131,10 +129,9 @@ class Records:
     def flush(self) -> None:
         """Write the changed records."""
         if self._notes is not None and self._changes:
-            # a path that is not UTF-8 has no note
-            self._notes.write_notes(
-                _KEY, {key: value for key, value in self._changes.items() if _is_utf8(key)}
-            )
+            # A path that is not UTF-8 has no note.
+            changes = {key: value for key, value in self._changes.items() if _is_utf8(key)}
+            self._notes.write_notes(_KEY, changes)
         self._changes = {}
 
     def _key(self, path: Path) -> str:
@@ -150,9 +147,7 @@ class Records:
         if known is not None:
             return known.source
         if self._notes is None and file.name not in self._sections and not has_project():
-            return str(
-                file.real
-            )  # the path from the working directory would name it for this call alone
+            return str(file.real)  # a relative path would be valid for this call alone
         other = self._paths.get(file.name)
         if other is None or other == file.real:
             return file.name
@@ -162,24 +157,20 @@ class Records:
         return file.name
 
     def _folder(self, source: str, section: str | None) -> Path | None:
-        """Return the folder in which a stored document was found, if its record or section names it."""
+        """Return the folder in which a stored document was found, by its record or section."""
         path = self._paths.get(source)
         if path is not None:
             folder = self._records[path].folder
             return None if folder is None else self._full(folder)
         above = Path(os.path.realpath(resolve(source))).parent
-        return next(
-            (
-                place.parent
-                for place in (above, *above.parents)
-                if section and place.name == section
-            ),
-            None,
-        )
+        if not section:
+            return None
+        places = (above, *above.parents)
+        return next((place.parent for place in places if place.name == section), None)
 
 
-def digest(parts: Collection[Any]) -> str:
-    """Return a hash of some JSON values."""
+def json_digest(parts: Collection[Any]) -> str:
+    """Return a hash of JSON values."""
     return blake2b(json.dumps(list(parts)).encode(), digest_size=16).hexdigest()
 
 

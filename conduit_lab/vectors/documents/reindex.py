@@ -1,4 +1,4 @@
-"""Reindex: documents into a store, embedding only what is new."""
+"""Reindex: store documents, and embed only new texts."""
 
 from __future__ import annotations
 
@@ -20,27 +20,28 @@ from conduit_lab.core.errors import InputError, VectorInputError
 from conduit_lab.core.spec import EmbedderProtocol, FloatArray
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.views import figures, html
+from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.vectors import table
 from conduit_lab.vectors.backend import Notes
 from conduit_lab.vectors.documents.document import check_name, read_bytes
-from conduit_lab.vectors.documents.document_reader import Piece, Reader
-from conduit_lab.vectors.documents.records import Records, Stamp, content_digest, digest
+from conduit_lab.vectors.documents.document_reader import DocumentReader, Piece
+from conduit_lab.vectors.documents.records import Records, Stamp, content_digest, json_digest
 from conduit_lab.vectors.documents.sheet import read_frame
-from conduit_lab.vectors.documents.sources import Source, Sources, find
+from conduit_lab.vectors.documents.sources import FoundSources, Source, find_sources
 from conduit_lab.vectors.embedding import embed_passages
 from conduit_lab.vectors.entry import Entry
 
-# Chunks that are embedded and committed together: an interrupt loses at most these, and the
-# progress bar moves by them. 256 are not 1 % faster with MiniLM on the handbook.
-BATCH = 64
+# Embedded and committed together: an interrupt loses at most these, and the progress bar advances
+# by them. 256 are less than 1 % faster with MiniLM on the handbook.
+BATCH_CHUNKS = 64
 
 _JSON = json.JSONEncoder(sort_keys=True)
 
-Step = Callable[[float], object]
+_Step = Callable[[float], object]
 
 
-class Store(Protocol):
-    """What a `VectorStore` does here."""
+class _Store(Protocol):
+    """The part of `VectorStore` that documents need."""
 
     name: str
     path: Path | None
@@ -59,14 +60,13 @@ class Store(Protocol):
         """Remove some entries."""
 
 
-@dataclass
-class Reindexed:
-    """What `add_documents` did, in chunks (rows, for a table).
+@dataclass(repr=False)
+class Reindexed(Viewed):
+    """The changes of `add_documents`, in chunks (rows, for a table).
 
-    `updated` chunks have a new text, place or metadata under an old id; `kept` ones were right
-    already. `embedded` counts the texts that went through the embedder. `problems` are the files
-    that gave nothing, or a text that looks broken, each with the reason; `passed_over` counts the
-    files of a folder that are no documents, by suffix.
+    `updated` chunks have a new text, place or metadata under an old id; `kept` ones are unchanged.
+    `embedded` counts the texts that were embedded. `problems` are the files without entries or with
+    a broken text, each with the reason; `passed_over` counts other files in a folder, by suffix.
     """
 
     name: str
@@ -82,39 +82,31 @@ class Reindexed:
 
     def _facts(self) -> list[str]:
         facts = [figures.plural(self.documents, "document")]
-        facts += [
-            f"{figures.count(getattr(self, what))} {what}"
-            for what in ("added", "updated", "kept", "removed")
-        ]
+        counted = ("added", "updated", "kept", "removed")
+        facts += [f"{figures.count(getattr(self, what))} {what}" for what in counted]
         facts += [
             f"{figures.plural(self.embedded, 'text')} embedded",
             figures.seconds(self.seconds),
         ]
         if self.passed_over:
-            facts.append(
-                "passed over: "
-                + ", ".join(f"{n} × {suffix}" for suffix, n in self.passed_over.items())
-            )
+            others = ", ".join(f"{n} × {suffix}" for suffix, n in self.passed_over.items())
+            facts.append(f"passed over: {others}")
         return facts
+
+    def _view(self) -> View:
+        problems = Table(("document", "problem"), list(self.problems.items()))
+        return View("Reindexed", self.name, self._facts(), [problems])
 
     def __repr__(self) -> str:
         lines = [" · ".join([f"Reindexed {self.name!r}", *self._facts()])]
-        lines += [
-            f"  {source}: {reason}"
-            for source, reason in list(self.problems.items())[: html.MAX_ROWS]
-        ]
+        shown = list(self.problems.items())[: html.MAX_ROWS]
+        lines += [f"  {source}: {reason}" for source, reason in shown]
         left = len(self.problems) - html.MAX_ROWS
         return "\n".join([*lines, f"  {left} more problems"] if left > 0 else lines)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        shown = html.header("Reindexed", self.name, self._facts())
-        if self.problems:
-            shown += html.table(("document", "problem"), list(self.problems.items()))
-        return html.bundle(repr(self), shown)
-
 
 def add_documents(
-    store: Store,
+    store: _Store,
     documents: Any,
     *,
     size: int | None = None,
@@ -123,72 +115,70 @@ def add_documents(
     source: str | None = None,
     notes: Notes | None = None,
 ) -> Reindexed:
-    """Cut documents into chunks, embed and store them; done again, only what has changed.
+    """Chunk documents, embed and store them; repeated calls process only changes.
 
     `documents` is a folder, a file, a list of either, or a DataFrame with its name in `source`.
-    Chunks have at most `size` tokens of the store's embedder (by default 256, or what it reads) and
-    `overlap` of them again from the chunk before. Each is an entry `<source>#<number>` with the
-    metadata source (the path from the project's root), section (the first folder below the given
-    one), title, heading, page, line, start and end, those that there are:
-    `read(source).text[start:end]` is its content. Of a table, CSV or DataFrame, each row is an
-    entry: `text` names the column or columns for the content, the others and `row` are its
-    metadata; rows without text are left out, and longer ones than a chunk are cut, with the `start`
-    and `end` of each piece in the row's text.
+    Chunks have at most `size` tokens of the store's embedder (by default 256, or its limit), of
+    which `overlap` repeat the chunk before. Each is an entry `<source>#<number>` with the metadata
+    source (the path from the project's root), section (the first folder below the given one),
+    title, heading, page, line, start and end, where they exist:
+    `read_document(source).text[start:end]` is its content. Each row of a table, CSV or DataFrame,
+    is an entry: `text` names the column or columns for the content, the others and `row` are its
+    metadata; rows without text are left out, and rows longer than a chunk are split, with the
+    `start` and `end` of each piece in the row's text.
 
-    A text that is stored already, under whatever number, keeps its embedding. Chunks that are gone
-    are removed, and below a given folder those of files that are gone. What is done is committed
-    every 64 chunks: after an interrupt the same call goes on. A progress bar shows where tqdm is
-    installed. Entries under other ids are left alone.
+    A stored text keeps its embedding, also under a new number. Chunks that no longer exist are
+    removed, and below a given folder those of deleted files. Every 64 chunks are committed: after
+    an interrupt the same call continues. A progress bar shows where tqdm is installed. Entries
+    under other ids are left alone.
 
-    A file that has not changed, nor its entries nor the settings, is not read again. A document is
-    its file without links: it keeps its source and, from the outermost folder that was given, its
-    section, whatever the working directory is and however it is given again. Links in a folder that
-    lead out of it are not followed.
+    A file is not read again unless it, its entries or the settings have changed. A document is its
+    file without links: it keeps its source and, from the outermost given folder, its section,
+    whatever the working directory and the path of later calls. Links in a folder that lead out of
+    it are not followed.
 
-    A file in a folder that cannot be read is told in the answer's `problems` and what was stored of
-    it stays; for one that was given by name, and for a folder, `InputError` is raised when the
-    others are stored. Raises `InputError` for chunks longer than the embedder reads,
-    `VectorInputError` for a store without an embedder, `MissingExtra` where the package that reads
-    or cuts a document is not installed. `notes` is where the store's backend keeps its records of
-    the files.
+    An unreadable file in a folder is reported in `problems`, and its stored entries stay; for one
+    given by name, and for a folder, `InputError` is raised once the others are stored. Raises
+    `InputError` for chunks longer than the embedder's limit, `VectorInputError` for a store without
+    an embedder, `MissingExtra` without the package that reads or splits a document. `notes` are the
+    notes of the store's backend, for records of the files.
     """
     begin = perf_counter()
     if table.is_table(documents):
         if not isinstance(source, str) or not source:
             raise InputError(
-                f"a DataFrame wants a name, by which the next call knows its rows: source={source!r}"
+                f"expected a name for the DataFrame, by which the next call recognizes its rows, "
+                f"got source={source!r}: pass source='catalog'"
             )
         sheet = read_frame(documents, source, text)
         with _progress(store.name, len(sheet.texts), "row") as step:
             update = _Update(store, step)
-            reader = Reader(update.embedder, size, overlap, text)
+            reader = DocumentReader(update.embedder, size, overlap, text)
             update.put(source, reader.rows(sheet, None), len(sheet.texts))
             update.finish([source])
     else:
-        sources = find(documents)
+        sources = find_sources(documents)
         with _progress(store.name, sum(file.size for file in sources.files), "B") as step:
             update = _Update(store, step)
-            update.done.passed_over = {
-                _printable(name): count for name, count in sources.passed_over.items()
-            }
-            update.done.problems = {
-                _printable(name): problem for name, problem in sources.problems.items()
-            }
-            records = Records(
-                notes, store.path and store.path.parent, update.sections, sources.folders
-            )
-            _files(update, sources, records, Reader(update.embedder, size, overlap, text))
+            done, base = update.done, store.path and store.path.parent
+            done.passed_over = {_printable(name): n for name, n in sources.passed_over.items()}
+            done.problems = {_printable(name): what for name, what in sources.problems.items()}
+            records = Records(notes, base, update.sections, sources.folders)
+            reader = DocumentReader(update.embedder, size, overlap, text)
+            _store_files(update, sources, records, reader)
     update.done.seconds = perf_counter() - begin
     return update.done
 
 
-def _files(update: _Update, sources: Sources, records: Records, reader: Reader) -> None:
-    """Store all files, remove deleted ones, and raise for folders and given files that cannot be read."""
+def _store_files(
+    update: _Update, sources: FoundSources, records: Records, reader: DocumentReader
+) -> None:
+    """Store all files, remove deleted ones, and raise for unreadable folders and given files."""
     problems, wrong, failed = update.done.problems, list(sources.locked.values()), set()
     files = [records.place(file) for file in sources.files]
     for file in files:
         try:
-            problem = _file(update, file, records, reader)
+            problem = _store_file(update, file, records, reader)
         except InputError as error:
             problem = str(error).removeprefix(f"{file.name} ")
             failed.add(file.name)
@@ -197,11 +187,8 @@ def _files(update: _Update, sources: Sources, records: Records, reader: Reader) 
         if problem:
             problems[_printable(file.name)] = problem
     found = {file.name for file in files}
-    gone = [
-        name
-        for name in update.left
-        if name not in found and sources.covers(name, records.path(name))
-    ]
+    left = [name for name in update.left if name not in found]
+    gone = [name for name in left if sources.covers(name, records.path(name))]
     update.finish([*gone, *(found - failed)])
     for name in gone:
         records.drop(name)
@@ -210,8 +197,8 @@ def _files(update: _Update, sources: Sources, records: Records, reader: Reader) 
         raise InputError("; ".join(wrong))
 
 
-def _file(update: _Update, file: Source, records: Records, reader: Reader) -> str:
-    """Store a file, unless it is stored as it is, and return the problem with its text, or ""."""
+def _store_file(update: _Update, file: Source, records: Records, reader: DocumentReader) -> str:
+    """Store a file unless it is unchanged, and return the problem with its text, or ""."""
     check_name(file.name)
     settings, known = reader.settings(file), records.get(file)
     try:
@@ -234,14 +221,14 @@ def _file(update: _Update, file: Source, records: Records, reader: Reader) -> st
                 span.output = figures.plural(len(pieces), "chunk")
         entries = update.put(file.name, pieces, file.size)
     records.put(file, stamp, content, settings, entries, problem)
-    if update.written:  # the chunks of most files before
+    if update.written:  # entries of earlier files
         records.flush()
         update.written = False
     return problem
 
 
 class _Row(NamedTuple):
-    """An entry to write; `vector` is None where its text is new, `size` is its part of the progress bar."""
+    """An entry to write, and its share `size` of the progress bar; a new text has no `vector`."""
 
     source: str
     id: str
@@ -252,54 +239,48 @@ class _Row(NamedTuple):
 
 
 class _Update:
-    """A store's document entries as they are, and the changes that wait to be written."""
+    """A store's document entries, and the pending changes."""
 
-    def __init__(self, store: Store, step: Step) -> None:
+    def __init__(self, store: _Store, step: _Step) -> None:
         if store.embedder is None:
             raise VectorInputError(
-                f"store {store.name!r} has no embedder for documents: make it with VectorStore(embedder=…)"
+                f"store {store.name!r} has no embedder for documents: open it with "
+                "VectorStore(embedder=…)"
             )
         self.store, self.embedder, self.step = store, store.embedder, step
         self.done = Reindexed(store.name)
-        self.written = False  # whether entries were written since the caller has noted it
-        self.left: dict[str, set[str]] = defaultdict(
-            set
-        )  # ids of each source that have not come again
+        self.written = False  # whether entries were written since the caller reset it
+        self.left: dict[str, set[str]] = defaultdict(set)  # stored ids not found again, by source
         self.sections: dict[str, str | None] = {}  # of the stored sources
         self._prints: dict[str, bytes] = {}  # by id
         self._texts: dict[bytes, str] = {}  # the id that has an embedding of the text
-        self._waiting: list[_Row] = []
+        self._pending: list[_Row] = []
         for entry in store.entries({"source": {"$exists": True}}):
             source, _, number = entry.id.rpartition("#")
-            # an entry that somebody added by hand is none of ours, whatever its metadata say
-            if (
-                source == entry.metadata["source"]
-                and number.isdecimal()
-                and entry.content is not None
-            ):
+            # An entry added by hand belongs to no document, whatever its metadata.
+            ours = source == entry.metadata["source"] and number.isdecimal()
+            if ours and entry.content is not None:
                 self.left[source].add(entry.id)
                 section = entry.metadata.get("section")
-                self.sections[source] = (
-                    section if isinstance(section, str) else self.sections.get(source)
-                )
+                known = self.sections.get(source)
+                self.sections[source] = section if isinstance(section, str) else known
                 self._prints[entry.id] = _print(entry.content, entry.metadata)
                 self._texts[_print(entry.content)] = entry.id
 
     def stored(self, source: str) -> str:
-        """Return a hash of the entries of a source, as they are stored."""
-        return digest(sorted((id, self._prints[id].hex()) for id in self.left.get(source, ())))
+        """Return a hash of the stored entries of a source."""
+        return json_digest(sorted((id, self._prints[id].hex()) for id in self.left.get(source, ())))
 
     def keep(self, source: str, size: float) -> None:
-        """Leave a source as it is stored."""
+        """Count a source as unchanged."""
         self.done.kept += len(self.left.pop(source, ()))
         self.done.documents += 1
         self.step(size)
 
     def put(self, source: str, pieces: Sequence[Piece], size: float) -> str:
-        """Take the pieces of one source, in order, and return a hash of its entries, as `stored`
-        does.
+        """Store the pieces of one source, in order, and return the hash of its entries.
 
-        Those that are stored as they are need no work.
+        It is the one that `stored` returns. Unchanged entries are skipped.
         """
         share = size / max(1, len(pieces))
         changed, prints = [], list[tuple[str, str]]()
@@ -312,17 +293,16 @@ class _Update:
             self.left[source].discard(id)
             self.done.kept += 1
             self.step(share)
-        # Every embedding is looked up before an entry of the source is replaced: texts change
-        # places.
-        self._waiting += [_Row(source, *row, self._stored(row[1]), share) for row in changed]
-        while len(self._waiting) >= BATCH:
-            self._write(BATCH)
+        # Look up all embeddings before an entry of the source is replaced: texts change places.
+        self._pending += [_Row(source, *row, self._stored(row[1]), share) for row in changed]
+        while len(self._pending) >= BATCH_CHUNKS:
+            self._write(BATCH_CHUNKS)
         self.done.documents += 1
-        return digest(sorted(prints))
+        return json_digest(sorted(prints))
 
     def finish(self, gone: Sequence[str]) -> None:
-        """Write what still waits, and remove what was stored of the sources in `gone` and has not come again."""
-        self._write(BATCH)
+        """Write pending entries, and remove the entries left of the sources in `gone`."""
+        self._write(BATCH_CHUNKS)
         if ids := [id for source in gone for id in self.left.get(source, ())]:
             self.done.removed += self.store.delete(ids)
 
@@ -332,7 +312,7 @@ class _Update:
         return entry.embedding if entry is not None and entry.content == text else None
 
     def _write(self, count: int) -> None:
-        rows = self._waiting[:count]
+        rows = self._pending[:count]
         if not rows:
             return
         new = list(dict.fromkeys(row.text for row in rows if row.vector is None))
@@ -344,7 +324,7 @@ class _Update:
             [row.metadata for row in rows],
             [row.text for row in rows],
         )
-        del self._waiting[:count]
+        del self._pending[:count]
         self.done.embedded += len(new)
         self.written = True
         for row in rows:
@@ -356,25 +336,24 @@ class _Update:
 
 
 def _printable(name: str) -> str:
-    """Return the name of a file with the bytes in it that are not UTF-8 escaped."""
+    """Return the name of a file with bytes that are not UTF-8 escaped."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _print(text: str, metadata: dict[str, Any] | None = None) -> bytes:
-    """Return a fingerprint of a text, or of an entry."""
+    """Return a content hash of a text, or of an entry."""
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
     if metadata is not None:
-        digest.update(b"\xff" + _JSON.encode(metadata).encode())  # a byte that no text has
+        digest.update(b"\xff" + _JSON.encode(metadata).encode())  # a byte that is in no text
     return digest.digest()
 
 
 @contextmanager
-def _progress(name: str, total: int, unit: str) -> Iterator[Step]:
-    """Yield a function that moves a progress bar, where tqdm is there and somebody sees it."""
-    # the notebook's bar does not read tqdm's own switch
-    seen = ("ipykernel" in sys.modules or sys.stderr.isatty()) and not os.environ.get(
-        "TQDM_DISABLE"
-    )
+def _progress(name: str, total: int, unit: str) -> Iterator[_Step]:
+    """Yield a function that advances a progress bar, shown where tqdm is installed."""
+    # The notebook's bar ignores TQDM_DISABLE.
+    disabled = bool(os.environ.get("TQDM_DISABLE"))
+    seen = not disabled and ("ipykernel" in sys.modules or sys.stderr.isatty())
     try:
         from tqdm.auto import tqdm
     except ImportError:
@@ -384,6 +363,5 @@ def _progress(name: str, total: int, unit: str) -> Iterator[Step]:
         return
     with tqdm(total=total, desc=name, unit=unit, unit_scale=unit == "B", unit_divisor=1024) as bar:
         yield bar.update
-        bar.update(
-            total - bar.n
-        )  # shares of a file rarely sum up to all of it, and a bar that lacks a byte turns red
+        # Shares of a file rarely sum to its size, and a bar that lacks a byte turns red.
+        bar.update(total - bar.n)

@@ -1,4 +1,4 @@
-"""Sources: the files that a folder or a list of paths stands for."""
+"""Sources: the documents in a folder or a list of paths."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from conduit_lab.vectors.documents.document import KINDS
 class Source:
     """One file: the path to open, its path without links, and its name in a store.
 
-    `folder` is the given folder that it was found in, without links; None for a file that was given
-    itself, which `named` says.
+    `folder` is the given folder that it was found in, without links; None for a file given by name,
+    which is `named`.
     """
 
     path: Path
@@ -44,11 +44,11 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Sources:
+class FoundSources:
     """The files, each once, those of a folder by name, and the given folders, without links.
 
-    `passed_over` counts the files of other kinds by suffix, `problems` names the links that are not
-    followed, with the reason. `locked` says of each folder that cannot be read why.
+    `passed_over` counts the files of other kinds by suffix, `problems` are the links that are not
+    followed, with the reason, `locked` the unreadable folders, with the reason.
     """
 
     files: list[Source]
@@ -58,52 +58,50 @@ class Sources:
     locked: dict[Path, str] = field(default_factory=dict)
 
     def covers(self, name: str, path: Path | None = None) -> bool:
-        """Return whether the document `name`, by default at that path, lies below one of the
-        folders.
+        """Return whether the document `name`, by default at that path, is below one of the folders.
 
-        The file may be deleted or a link by now, so `path` is one without links. Documents below an
-        unreadable folder may still exist.
+        The file may be deleted or a link by now, so `path` is without links. Documents below an
+        unreadable folder may still exist, and are not covered.
         """
         if path is None:
             path = Path(os.path.realpath(resolve(name).parent), Path(name).name)
-        if Path(name).suffix.lower() not in KINDS or any(
-            path.is_relative_to(folder) for folder in self.locked
-        ):
+        locked = any(path.is_relative_to(folder) for folder in self.locked)
+        if locked or Path(name).suffix.lower() not in KINDS:
             return False
         return any(path.is_relative_to(folder) for folder in self.folders)
 
     def _leads_to(self, link: Path, folder: Path) -> Path | None:
-        """Return the target of a link in `folder` that may be followed; else None, and the problem
-        is noted.
+        """Return the target of a link in `folder`; record the problem of one that is not followed.
 
-        A folder may come from a stranger, whose link must not bring other files into the store.
+        A link in an untrusted folder must not bring other files into the store.
         """
         real = Path(os.path.realpath(link))
         inside = next((given for given in self.folders if real.is_relative_to(given)), None)
         problem = None
         if inside is None:
-            problem = f"is a link out of {display(folder)}, which is not followed: add its target by its own path"
+            problem = (
+                f"is a link out of {display(folder)}, which is not followed: add its target by its "
+                "own path"
+            )
         elif any(part.startswith(".") for part in real.relative_to(inside).parts):
             problem = (
                 "is a link to a hidden file, which is not followed: add its target by its own path"
             )
         elif not real.exists():
-            problem = "is a link to nothing: remove it, or restore its target"
+            problem = "is a broken link: remove it, or restore its target"
         if problem is not None:
             self.problems[display(link)] = problem
         return real if problem is None else None
 
 
-def find(given: Any) -> Sources:
-    """Return the files of a path, or of an iterable of paths; names that begin with a dot are
-    passed over.
+def find_sources(given: Any) -> FoundSources:
+    """Return the files of a path, or of an iterable of paths, without hidden ones.
 
-    Relative paths start at the project's root. A link that is given is followed; one in a folder
-    only to a file that lies in a given folder too. Raises `InputError` for a path at which nothing
-    is.
+    Relative paths start at the project's root. A given link is followed; one in a folder only to a
+    file in a given folder. Raises `InputError` for a path that does not exist.
     """
     files: dict[Path, Source] = {}
-    sources = Sources([])
+    sources = FoundSources([])
     paths = _paths(given)
     sources.folders.extend(Path(os.path.realpath(path)) for path in paths if path.is_dir())
     for path in paths:
@@ -114,35 +112,28 @@ def find(given: Any) -> Sources:
         elif path.is_file():
             files.setdefault(real, Source(path, real, _name(path, real), None, named=True))
         else:
-            raise InputError(f"no document at {display(path)}: wanted a file or a folder")
+            raise InputError(f"no document at {display(path)}: expected a file or a folder")
     sources.files.extend(files.values())
     return sources
 
 
 def _paths(given: Any) -> list[Path]:
-    many = (
-        given
-        if isinstance(given, Iterable) and not isinstance(given, str | os.PathLike)
-        else [given]
-    )
+    single = isinstance(given, str | os.PathLike) or not isinstance(given, Iterable)
     paths = []
-    for path in many:
-        if (
-            not isinstance(path, str | os.PathLike)
-            or isinstance(os.fspath(path), bytes)
-            or "\0" in os.fspath(path)
-        ):
+    for path in [given] if single else given:
+        text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+        if not isinstance(text, str) or "\0" in text:
             raise InputError(
-                f"documents are a path, a list of paths or a DataFrame, got {path!r:.80}"
+                f"expected documents as a path, a list of paths or a DataFrame, got {path!r:.80}"
             )
         full = resolve(Path(path))
-        # `..` goes to the parent of where a link leads, which only the file system knows
+        # `..` is the parent of a link's target, which only the file system knows.
         paths.append(Path(os.path.realpath(full)) if ".." in full.parts else full)
     return paths
 
 
-def _walk(folder: Path, real_folder: Path, sources: Sources) -> Iterator[Source]:
-    """Yield the documents below a folder by name, and note what else there is."""
+def _walk(folder: Path, real_folder: Path, sources: FoundSources) -> Iterator[Source]:
+    """Yield the documents below a folder by name, and record other files and problems."""
 
     def fail(error: OSError) -> None:
         place = Path(error.filename)
@@ -153,22 +144,22 @@ def _walk(folder: Path, real_folder: Path, sources: Sources) -> Iterator[Source]
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for link in (Path(place, name) for name in folders):
             if link.is_symlink():
-                sources._leads_to(link, folder)  # one inside is walked by its own path
+                sources._leads_to(link, folder)  # a target inside is walked by its own path
         for path in (Path(place, name) for name in sorted(names) if not name.startswith(".")):
             if path.suffix.lower() not in KINDS:
                 if path.is_file():
                     sources.passed_over[path.suffix or path.name] += 1
             elif path.is_symlink():
                 target = sources._leads_to(path, folder)
-                # a document is found by its own path, and is one document
+                # A document is found by its own path, and is one document.
                 if target is not None and target.is_file() and target.suffix.lower() not in KINDS:
                     yield Source(path, target, _name(path, target), real_folder, named=False)
-            elif path.is_file():  # no pipe
+            elif path.is_file():  # not a pipe
                 real = real_folder / path.relative_to(folder)
                 yield Source(path, real, _name(path, real), real_folder, named=False)
 
 
 def _name(path: Path, real: Path) -> str:
-    """Return the path from the project's root where the file lies in it, by one path or the other."""
+    """Return the path from the project's root, where either path is inside it."""
     shown = display(path)
     return shown if shown != str(path) else display(real)

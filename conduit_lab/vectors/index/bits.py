@@ -1,4 +1,4 @@
-"""Bits: one bit a dimension, for stores whose 8-bit codes take too long to read; an estimate, checked on the data."""
+"""1-bit codes: one bit per dimension, for very large stores; an estimate, checked on the data."""
 
 from __future__ import annotations
 
@@ -10,47 +10,44 @@ import numpy as np
 import numpy.typing as npt
 
 from conduit_lab.core.spec import Array, FloatArray
-from conduit_lab.vectors.index.blocks import Blocks, chunks
-from conduit_lab.vectors.index.bound import BoolArray, Bound, Chosen, IntArray
-from conduit_lab.vectors.index.rows import Rows
-from conduit_lab.vectors.index.scan import Kept, best
+from conduit_lab.vectors.arrays import BoolArray, IntArray
+from conduit_lab.vectors.index.blocks import Blocks, block_slices
+from conduit_lab.vectors.index.bound import RowSelection, UpperBound
+from conduit_lab.vectors.index.rows import VectorRows
+from conduit_lab.vectors.index.scan import RowMask, top_rows
 from conduit_lab.vectors.index.scoring import Queries
 
-_NEAR = 1_024  # rows that are coded at once: their copies stay in the processor's cache
-_SWEPT = 32_768  # rows whose signs are compared at once, for the same reason
-_MEAN_OF = 8_192  # rows that the mean is taken of
-_ASKED = 48  # rows that the margin is measured with, and how many neighbours of each
+_CODED_ROWS = 1_024  # at once: their copies stay in the processor's cache
+_COMPARED_ROWS = 32_768  # at once, for the same reason
+_MEAN_ROWS = 8_192  # sample for the mean
+_PROBES = 48  # rows that the margin is measured with, and how many neighbours of each
 _NEIGHBOURS = 10
-# standard deviations of differing signs: 99 % of neighbours are within them, and most well within
-_SURE = 2.35
-_SHARE, _MORE = (
-    0.99,
-    1.25,
-)  # of the neighbours, and beyond what they needed, where the signs go together
-_USEFUL = 32  # codes that leave more than one row in so many to score save nothing
+_DEVIATIONS = 2.35  # of the count of differing signs: 99 % of neighbours lie within
+# Where signs are correlated: the share of neighbours to cover, and a factor on the margin measured.
+_SHARE, _SAFETY = 0.99, 1.25
+_USEFUL = 32  # codes that leave more than one row in this many as candidates save nothing
 
 
-class Bits:
-    """Each row x, less the rows' mean m, as the signs of its values; with |x - m| and x·m in
-    float32.
+class BitCodes:
+    """The signs of each row x minus the rows' mean m, with |x - m| and x·m in float32.
 
     Of two vectors at an angle, the share of signs that differ is about angle / pi (Goemans and
     Williamson 1995), so x·q is about |x - m||q - m| (pi/2 - pi differing / dimension) + x·m + q·m -
-    m·m. The count of differing signs scatters by up to sqrt(dimension) / 2; `margin` differing
-    signs fewer make a bound that nearly every rank keeps, however far the query's neighbours are.
-    It is measured on rows of the store, and 0 where these codes are no use. For cosine x and q are
-    at length 1. Not for manhattan.
+    m·m. The count of differing signs scatters by up to sqrt(dimension) / 2; subtracting `margin`
+    from it gives a bound that holds for nearly every rank, however far the query's neighbours are.
+    The margin is measured on rows of the store, and 0 where these codes are useless. For cosine x
+    and q have length 1. Not for manhattan.
     """
 
     name = "1-bit"
 
     def __init__(
-        self, rows: Rows, saved: Mapping[str, Array] | None = None, begin: int = 0
+        self, rows: VectorRows, saved: Mapping[str, Array] | None = None, begin: int = 0
     ) -> None:
         saved = saved or {}
         self._rows, self.begin = rows, begin
         self._mean: FloatArray | None = saved.get("mean")
-        # A plane is 64 dimensions of every row: whole planes are compared at the speed of memory.
+        # A plane holds 64 dimensions of every row, and is compared at the speed of memory.
         planes = saved["planes"] if "planes" in saved else [None] * ceil(rows.dimension / 64)
         self._planes = [Blocks((), np.uint64, plane) for plane in planes]
         self._spans = Blocks((), np.float32, saved.get("spans"))
@@ -65,26 +62,26 @@ class Bits:
         """Bytes in memory."""
         return sum(column.nbytes for column in self._columns())
 
-    def after(self) -> Bits:
-        """Return codes for the rows after these, that `join` takes."""
+    def after(self) -> BitCodes:
+        """Return empty codes for the rows after these, to fill and `join`."""
         assert self._mean is not None
-        return Bits(
+        return BitCodes(
             self._rows,
             {"mean": self._mean, "margin": np.array([self.margin])},
             self.begin + len(self),
         )
 
-    def join(self, more: Bits) -> None:
-        """Take in the codes of the rows that follow."""
+    def join(self, more: BitCodes) -> None:
+        """Append the codes of the next rows."""
         for column, other in zip(self._columns(), more._columns(), strict=True):
             column.join(other)
 
     def extend(self, end: int, stop: threading.Event) -> None:
-        """Code the rows up to `end`, and with the first ones measure the margin; give up when `stop` is set."""
+        """Code the rows up to `end`; the first time, measure the margin. Return early at `stop`."""
         first = self._mean is None
         if first:
-            self._mean = self._rows.near(self._rows.sample(end, _MEAN_OF)).mean(axis=0)
-        for chunk in chunks(self.begin + len(self), end, _NEAR):
+            self._mean = self._rows.prepared(self._rows.sample(end, _MEAN_ROWS)).mean(axis=0)
+        for chunk in block_slices(self.begin + len(self), end, _CODED_ROWS):
             if stop.is_set():
                 return
             for column, rows in zip(self._columns(), self._code(chunk), strict=True):
@@ -97,13 +94,13 @@ class Bits:
         for column, rows in zip(self._columns(), self._code(at), strict=True):
             column.replace(at, rows)
 
-    def keep(self, alive: BoolArray) -> None:
-        """Drop every row that is not `alive`."""
+    def keep(self, live: BoolArray) -> None:
+        """Drop every row that is not `live`."""
         for column in self._columns():
-            column.keep(alive)
+            column.keep(live)
 
     def save(self) -> dict[str, Array]:
-        """Return the arrays that make it again."""
+        """Return the arrays that restore the codes."""
         assert self._mean is not None
         every = np.arange(len(self))
         return {
@@ -115,20 +112,21 @@ class Bits:
         }
 
     def bound(self, queries: Queries) -> BitsBound:
-        """Return how to bound the ranks of rows for some queries, nearly surely."""
+        """Return the bound for some queries, which holds for nearly every row."""
         assert self._mean is not None
-        away = queries.near - self._mean
+        away = queries.prepared - self._mean
         spans = np.sqrt(np.vecdot(away, away)) * np.float32(np.pi / self._rows.dimension)
-        plus = np.vecdot(queries.near, self._mean) - np.vecdot(self._mean, self._mean)
-        none = np.float32(self._rows.dimension / 2 + self.margin)
-        return BitsBound(self._planes, self._spans, self._offsets, _signs(away), spans, plus, none)
+        slack = np.vecdot(queries.prepared, self._mean) - np.vecdot(self._mean, self._mean)
+        middle = np.float32(self._rows.dimension / 2 + self.margin)
+        columns = self._planes, self._spans, self._offsets
+        return BitsBound(*columns, _signs(away), spans, slack, middle)
 
     def _columns(self) -> tuple[Blocks, ...]:
         return (*self._planes, self._spans, self._offsets)
 
-    def _code(self, chosen: Chosen) -> tuple[Array, ...]:
+    def _code(self, chosen: RowSelection) -> tuple[Array, ...]:
         assert self._mean is not None
-        near = self._rows.near(chosen)
+        near = self._rows.prepared(chosen)
         away = near - self._mean
         offsets = np.vecdot(near, self._mean)
         if self._rows.metric == "l2":
@@ -136,40 +134,40 @@ class Bits:
         return (*_signs(away).T, np.sqrt(np.vecdot(away, away)), offsets)
 
     def _measured(self) -> float:
-        """Return the margin that finds the neighbours of some rows, 0 where it leaves too many rows to score."""
-        asked = self._rows.sample(len(self), _ASKED)
-        queries = Queries(self._rows.get(asked), self._rows.metric)
-        every = Kept(None, len(self), self._rows.odd[self._rows.odd < len(self)])
+        """Return the margin that finds the neighbours of some rows; 0 with too many candidates."""
+        probes = self._rows.sample(len(self), _PROBES)
+        queries = Queries(self._rows.get(probes), self._rows.metric)
+        every = RowMask(None, len(self), self._rows.outliers[self._rows.outliers < len(self)])
         exact = self._rows.bound(queries)
-        near = best(every.parts(exact, 0, len(self), len(asked)), exact, _NEIGHBOURS + 1, every)
+        near = top_rows(
+            every.parts(exact, 0, len(self), len(probes)), exact, _NEIGHBOURS + 1, every
+        )
         assert near is not None
-        query = np.repeat(np.arange(len(asked)), [len(rows) for rows, _ in near.found])
+        query = np.repeat(np.arange(len(probes)), [len(rows) for rows, _ in near.found])
         neighbour = np.concatenate([rows for rows, _ in near.found])
         rank = queries.ranks(np.concatenate([scores for _, scores in near.found]), query)
         row, where = np.unique(neighbour, return_inverse=True)
         bound = self.bound(queries)
-        estimate = bound.values(row)[query, where] + bound.plus[query]
-        sign = bound.spans[query] * self._spans.take(
-            neighbour
-        )  # what one more differing sign takes off
-        other = (neighbour != asked[query]) & (sign > 0)
-        short = (rank - estimate)[other] / sign[other]
-        margin = _SURE * np.sqrt(self._rows.dimension) / 2
-        if len(short):
-            margin = max(margin, _MORE * float(np.quantile(short, _SHARE)))
+        estimate = bound.values(row)[query, where] + bound.slack[query]
+        sign = bound.spans[query] * self._spans.take(neighbour)  # the weight of one sign
+        other = (neighbour != probes[query]) & (sign > 0)
+        missing = (rank - estimate)[other] / sign[other]
+        margin = _DEVIATIONS * np.sqrt(self._rows.dimension) / 2
+        if len(missing):
+            margin = max(margin, _SAFETY * float(np.quantile(missing, _SHARE)))
 
         self.margin = margin
         bound = self.bound(queries)
-        sure = np.full(len(asked), np.inf)  # each query's worst neighbour
-        np.minimum.at(sure, query, rank)
-        left = np.zeros(len(asked))
-        for _, chunk in every.parts(bound, 0, len(self), len(asked)):
-            left += np.bincount(bound.above(chunk, sure).query, minlength=len(asked))
+        lowest = np.full(len(probes), np.inf)  # the rank of each probe's last neighbour
+        np.minimum.at(lowest, query, rank)
+        left = np.zeros(len(probes))
+        for _, chunk in every.parts(bound, 0, len(self), len(probes)):
+            left += np.bincount(bound.above(chunk, lowest).query, minlength=len(probes))
         return margin if np.median(left) * _USEFUL <= len(self) else 0.0
 
 
-class BitsBound(Bound):
-    """The bound for some queries."""
+class BitsBound(UpperBound):
+    """The bound for some queries; nearly no rank exceeds it."""
 
     def __init__(
         self,
@@ -178,27 +176,27 @@ class BitsBound(Bound):
         offsets: Blocks,
         asked: npt.NDArray[np.uint64],
         asked_spans: FloatArray,
-        plus: FloatArray,
-        none: np.float32,
+        slack: FloatArray,
+        middle: np.float32,
     ) -> None:
         self._planes, self._rows_spans, self._offsets = planes, spans, offsets
-        self._asked, self.spans, self._none = asked, asked_spans, none
-        self.plus = plus
+        self._asked, self.spans, self._middle = asked, asked_spans, middle
+        self.slack = slack
 
-    def values(self, chosen: Chosen) -> Array:
-        """Return float32 `[q, m]`: nearly no row's rank for a query is above it, with `plus`."""
+    def values(self, chosen: RowSelection) -> Array:
+        """Return float32 `[q, m]`: nearly no rank exceeds it by more than `slack`."""
         spans, offsets, *planes = (
             column.view(chosen) if isinstance(chosen, slice) else column.take(chosen)
             for column in (self._rows_spans, self._offsets, *self._planes)
         )
         bounds = np.empty((len(self._asked), len(spans)), np.float32)
         for asked, span, bound in zip(self._asked, self.spans, bounds, strict=True):
-            for begin in range(0, len(spans), _SWEPT):
-                here = slice(begin, begin + _SWEPT)
+            for begin in range(0, len(spans), _COMPARED_ROWS):
+                here = slice(begin, begin + _COMPARED_ROWS)
                 differing = np.bitwise_count(planes[0][here] ^ asked[0]).astype(np.uint16)
                 for plane, word in zip(planes[1:], asked[1:], strict=True):
                     differing += np.bitwise_count(plane[here] ^ word)
-                np.subtract(self._none, differing, out=bound[here])
+                np.subtract(self._middle, differing, out=bound[here])
             bound *= spans
             bound *= span
             bound += offsets
@@ -206,7 +204,7 @@ class BitsBound(Bound):
 
 
 def _signs(away: FloatArray) -> npt.NDArray[np.uint64]:
-    """Return the signs of `[m, dimension]` as `[m, words]`, 64 in a word, the last filled up with 0."""
+    """Return the signs of `[m, dimension]` as `[m, words]`, 64 per word, padded with 0."""
     packed = np.packbits(away > 0, axis=1)
     room = np.zeros((len(away), ceil(away.shape[1] / 64) * 8), np.uint8)
     room[:, : packed.shape[1]] = packed

@@ -11,20 +11,19 @@ import numpy.typing as npt
 
 from conduit_lab.core.spec import Array
 
-# rows of a full block; 200 MB of float32 at 384 dimensions, which the system gives page by page
-ROWS = 131_072
-_SMALL = 4_096  # rows of the greatest block that is not a full one
-_MOVED = 1_024  # rows that move together
+# Of a full block: 200 MB of float32 at 384 dimensions, which the system allocates page by page.
+BLOCK_ROWS = 131_072
+_SMALL_ROWS = 4_096  # of the largest block below a full one
+_MOVED_ROWS = 1_024  # that compaction moves together
 
 
 class Blocks:
-    """Rows of one dtype and shape in blocks of `ROWS`: growing copies at most one block, and never
-    an older one.
+    """Rows of one dtype and shape in blocks of `BLOCK_ROWS`: growing copies at most the last block.
 
-    An array of millions of rows that doubled would need three times its size for a moment. A block
-    that is full stays where it is, so a thread may read rows that are there while others are added.
-    `given` are rows to begin with, used as they are; a block of them that is read-only is copied
-    when one of its rows changes.
+    Doubling an array of millions of rows would take three times its size for a moment. A full block
+    never moves, so a thread may read existing rows while others are added. `given` are the first
+    rows, used as they are; a read-only block of them is copied when one of its rows changes.
+    `count` is the number of rows.
     """
 
     def __init__(
@@ -32,71 +31,70 @@ class Blocks:
     ) -> None:
         self._shape, self._dtype = shape, np.dtype(dtype)
         self._blocks: list[Array] = []
-        self._len = 0 if given is None else len(given)
+        self.count = 0 if given is None else len(given)
         if given is not None:
-            given = np.asarray(
-                given
-            )  # a plain view of a memmap, whose own copies and slices would be memmaps too
-            self._blocks = [given[at : at + ROWS] for at in range(0, len(given), ROWS)]
+            # A plain view of a memmap, whose own copies and slices would be memmaps too.
+            given = np.asarray(given)
+            self._blocks = [given[at : at + BLOCK_ROWS] for at in range(0, len(given), BLOCK_ROWS)]
 
     def __len__(self) -> int:
-        return self._len
+        return self.count
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the rows in memory, without room for growth and without blocks that are mapped from a file."""
+        """Bytes of the rows in memory, without room for growth and without mapped blocks."""
         row = self._dtype.itemsize * int(np.prod(self._shape))
         held = (
-            min(ROWS, max(0, self._len - i * ROWS))
+            min(BLOCK_ROWS, max(0, self.count - i * BLOCK_ROWS))
             for i, block in enumerate(self._blocks)
-            if not mapped(block)
+            if not is_mapped(block)
         )
         return row * sum(held)
 
     def append(self, rows: Array) -> None:
-        """Add a copy of `rows` `[m, *shape]`, or nothing where there is no room for all of it."""
+        """Add a copy of `rows` `[m, *shape]`: all of it, or nothing where memory runs out."""
         self.reserve(len(rows))
         done = 0
         while done < len(rows):
-            block, used = divmod(self._len, ROWS)
-            more = rows[done : done + ROWS - used]
+            block, used = divmod(self.count, BLOCK_ROWS)
+            more = rows[done : done + BLOCK_ROWS - used]
             self._blocks[block][used : used + len(more)] = more
             done += len(more)
-            self._len += len(more)
+            self.count += len(more)
 
     def reserve(self, rows: int) -> None:
-        """Make room for so many more rows, after which adding them cannot fail."""
-        block, used = divmod(self._len, ROWS)
+        """Make room for this many more rows, after which adding them cannot fail."""
+        block, used = divmod(self.count, BLOCK_ROWS)
         rows += used
         while rows > used:
-            self._reserve(block, used, min(rows, ROWS))
-            block, used, rows = block + 1, 0, rows - ROWS
+            self._reserve(block, used, min(rows, BLOCK_ROWS))
+            block, used, rows = block + 1, 0, rows - BLOCK_ROWS
 
     def join(self, more: Blocks) -> None:
         """Add copies of the rows of `more`."""
-        for chunk in chunks(0, len(more), ROWS):
+        for chunk in block_slices(0, len(more), BLOCK_ROWS):
             self.append(more.view(chunk))
 
     def replace(self, at: npt.NDArray[np.int64], rows: Array) -> None:
         """Overwrite the rows `at` with a copy of `rows`."""
-        which = at // ROWS
+        which = at // BLOCK_ROWS
         for block in np.unique(which):
             self._own(block)
             here = which == block
-            self._blocks[block][at[here] - block * ROWS] = rows[here]
+            self._blocks[block][at[here] - block * BLOCK_ROWS] = rows[here]
 
-    def keep(self, alive: npt.NDArray[np.bool_]) -> None:
-        """Drop every row that is not `alive`; the others close up in their order, in the room that is there."""
-        kept = np.flatnonzero(alive)
-        for here in chunks(0, len(kept), _MOVED):
-            if kept[here.stop - 1] >= here.stop:  # else they are where they belong
+    def keep(self, live: npt.NDArray[np.bool_]) -> None:
+        """Drop every row that is not `live`; the others close up in their order, in place."""
+        kept = np.flatnonzero(live)
+        for here in block_slices(0, len(kept), _MOVED_ROWS):
+            if kept[here.stop - 1] >= here.stop:  # else they are in place already
                 rows = self.take(kept[here])
-                self._own(here.start // ROWS)
+                self._own(here.start // BLOCK_ROWS)
                 self.view(here)[:] = rows
-        self._len = len(kept)
-        del self._blocks[-(-self._len // ROWS) :]
-        if self._blocks and 4 * (used := (self._len - 1) % ROWS + 1) < len(self._blocks[-1]):
-            with suppress(MemoryError):  # it is only to give room back
+        self.count = len(kept)
+        del self._blocks[-(-self.count // BLOCK_ROWS) :]
+        if self._blocks and 4 * (used := (self.count - 1) % BLOCK_ROWS + 1) < len(self._blocks[-1]):
+            with suppress(MemoryError):  # the copy only frees room
                 self._blocks[-1] = self._blocks[-1][:used].copy()
 
     def take(self, at: npt.NDArray[np.int64]) -> Array:
@@ -105,23 +103,24 @@ class Blocks:
             taken: Array = self._blocks[0][at]
             return taken
         rows = np.empty((len(at), *self._shape), self._dtype)
-        block = at // ROWS
+        block = at // BLOCK_ROWS
         cuts = np.flatnonzero(np.diff(block)) + 1
-        if len(cuts) > len(self._blocks):  # in no order: sorted, a block's rows come in one go
+        if len(cuts) > len(self._blocks):  # sorted, the rows of a block are copied at once
             order = np.argsort(at)
             rows[order] = self.take(at[order])
             return rows
         for begin, end in pairwise([0, *cuts.tolist(), len(at)] if len(at) else []):
-            here = at[begin:end] - block[begin] * ROWS
-            self._blocks[block[begin]].take(
-                here, axis=0, out=rows[begin:end], mode="clip"
-            )  # clip: no second copy
+            here = at[begin:end] - block[begin] * BLOCK_ROWS
+            # clip: no second copy
+            self._blocks[block[begin]].take(here, axis=0, out=rows[begin:end], mode="clip")
         return rows
 
     def view(self, rows: slice) -> Array:
-        """Return rows of one block as they lie there; `chunks` gives such slices."""
-        block = rows.start // ROWS
-        view: Array = self._blocks[block][rows.start - block * ROWS : rows.stop - block * ROWS]
+        """Return a view of rows of one block; `block_slices` yields such slices."""
+        block = rows.start // BLOCK_ROWS
+        view: Array = self._blocks[block][
+            rows.start - block * BLOCK_ROWS : rows.stop - block * BLOCK_ROWS
+        ]
         return view
 
     def _own(self, block: int) -> None:
@@ -134,25 +133,27 @@ class Blocks:
         room = len(self._blocks[block]) if block < len(self._blocks) else 0
         if rows <= room and self._blocks[block].flags.writeable:
             return
-        # Untouched room costs no memory, while what malloc gave for less than 32 MB it keeps for
-        # itself when it is freed: so few and small steps, and then a whole block.
-        size = ROWS if block or rows > _SMALL else max(64, rows, min(_SMALL, 8 * room))
+        # Untouched room costs no memory, while malloc keeps freed areas of less than 32 MB: so grow
+        # in few small steps, and then by a whole block.
+        size = (
+            BLOCK_ROWS if block or rows > _SMALL_ROWS else max(64, rows, min(_SMALL_ROWS, 8 * room))
+        )
         new = np.empty((size, *self._shape), self._dtype)
         if used:
             new[:used] = self._blocks[block][:used]
         self._blocks[block:] = [new]
 
 
-def chunks(begin: int, end: int, size: int) -> Iterator[slice]:
-    """Yield slices of at most `size` rows that cover `begin` to `end`, none across the edge of a block."""
+def block_slices(begin: int, end: int, size: int) -> Iterator[slice]:
+    """Yield slices of at most `size` rows that cover `begin` to `end`, each within one block."""
     while begin < end:
-        stop = min(end, begin + size, (begin // ROWS + 1) * ROWS)
+        stop = min(end, begin + size, (begin // BLOCK_ROWS + 1) * BLOCK_ROWS)
         yield slice(begin, stop)
         begin = stop
 
 
-def mapped(array: Array) -> bool:
-    """Tell whether the bytes of `array` lie in a mapped file."""
+def is_mapped(array: Array) -> bool:
+    """Return whether the bytes of `array` lie in a mapped file."""
     base: object = array
     while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
         base = base.base

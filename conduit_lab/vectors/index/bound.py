@@ -1,4 +1,4 @@
-"""Bound: what a row's rank is at most, told of many rows at once; and how rows are named."""
+"""Upper bounds on the ranks of many rows at once, and how rows are selected."""
 
 from __future__ import annotations
 
@@ -6,55 +6,56 @@ from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from conduit_lab.core.spec import Array
+from conduit_lab.vectors.arrays import BoolArray, Float64Array, IntArray
 
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-Chosen = slice | IntArray  # rows of one block as they lie, or rows at any places in ascending order
+RowSelection = slice | IntArray  # contiguous rows of one block, or ascending row numbers
 
 
 class Pairs(NamedTuple):
-    """Pairs of a query and a row, and a number that the rank of each is not above."""
+    """Pairs of a query and a row, each with an upper bound on the row's rank."""
 
     query: IntArray
     row: IntArray
     bound: Array
 
     @classmethod
-    def of(cls, reach: BoolArray, chosen: Chosen) -> Pairs:
-        """Return the pairs for which `reach` `[q, m]` is true, their bounds not told yet."""
-        at = np.flatnonzero(reach)
-        query, at = (np.zeros_like(at), at) if len(reach) == 1 else np.divmod(at, reach.shape[1])
-        return cls(query, at + chosen.start if isinstance(chosen, slice) else chosen[at], at)
+    def of(cls, reached: BoolArray, chosen: RowSelection) -> Pairs:
+        """Return the pairs for which `reached` `[q, m]` is true, with their places as bounds."""
+        at = np.flatnonzero(reached)
+        if len(reached) == 1:
+            query, place = np.zeros_like(at), at
+        else:
+            query, place = np.divmod(at, reached.shape[1])
+        row = place + chosen.start if isinstance(chosen, slice) else chosen[place]
+        return cls(query, row, place)
 
     def where(self, keep: BoolArray | IntArray) -> Pairs:
-        """Return those that `keep` names."""
+        """Return the pairs that `keep` selects."""
         return Pairs(self.query[keep], self.row[keep], self.bound[keep])
 
 
-class Bound(ABC):
-    """Bounds the ranks of rows for some queries: none is above its value by more than its query's `plus` `[q]`."""
+class UpperBound(ABC):
+    """Bounds the ranks of rows: none exceeds its value by more than its query's `slack` `[q]`."""
 
-    plus: Array
+    slack: Array
 
     @abstractmethod
-    def values(self, chosen: Chosen) -> Array:
-        """Return the values of `m` rows, a new array float `[q, m]`."""
+    def values(self, chosen: RowSelection) -> Array:
+        """Return the values of `m` rows, a new float array `[q, m]`."""
 
-    def short(self, chosen: Chosen) -> Array | None:
-        """Return by how much a rank may be below its value `[q]`; None where that is much, or nobody knows."""
+    def looseness(self, chosen: RowSelection) -> Array | None:
+        """Return how far a rank may lie below its value `[q]`; None where far or unknown."""
         return None
 
-    def pairs(self, values: Array, chosen: Chosen, least: npt.NDArray[np.float64]) -> Pairs:
-        """Return the pairs whose values reach `least` `[q]`."""
-        floor = np.nextafter(
-            (least - self.plus).astype(values.dtype), -np.inf
-        )  # rounded down, so that none is missed
-        query, row, at = Pairs.of(values >= floor[:, np.newaxis], chosen)
-        return Pairs(query, row, values[query, at] + self.plus[query])
+    def pairs(self, values: Array, chosen: RowSelection, threshold: Float64Array) -> Pairs:
+        """Return the pairs whose values reach the query's `threshold` `[q]`."""
+        # Rounded down, so that no pair is missed.
+        floor = np.nextafter((threshold - self.slack).astype(values.dtype), -np.inf)
+        query, row, place = Pairs.of(values >= floor[:, np.newaxis], chosen)
+        return Pairs(query, row, values[query, place] + self.slack[query])
 
-    def above(self, chosen: Chosen, least: npt.NDArray[np.float64]) -> Pairs:
-        """Return every pair of a chosen row and a query whose rank may be at least the query's `least` `[q]`."""
-        return self.pairs(self.values(chosen), chosen, least)
+    def above(self, chosen: RowSelection, threshold: Float64Array) -> Pairs:
+        """Return the pairs of chosen rows and queries whose rank may reach `threshold` `[q]`."""
+        return self.pairs(self.values(chosen), chosen, threshold)

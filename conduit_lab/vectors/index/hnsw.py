@@ -1,4 +1,4 @@
-"""Graph: HNSW over the rows of a very large store, through faiss (the extra `[ann]`)."""
+"""HNSW: a graph over the rows of a very large store, through faiss (the extra `[ann]`)."""
 
 from __future__ import annotations
 
@@ -11,31 +11,26 @@ import numpy as np
 
 from conduit_lab.core import forking
 from conduit_lab.core.errors import MissingExtra
-from conduit_lab.vectors.index.blocks import chunks
-from conduit_lab.vectors.index.bound import IntArray
-from conduit_lab.vectors.index.rows import Rows
-from conduit_lab.vectors.index.scan import Kept, best
+from conduit_lab.vectors.arrays import IntArray
+from conduit_lab.vectors.index.blocks import block_slices
+from conduit_lab.vectors.index.rows import VectorRows
+from conduit_lab.vectors.index.scan import RowMask, top_rows
 from conduit_lab.vectors.index.scoring import Queries
 
-_LINKS = 16  # of a row in the graph; faiss keeps twice as many in the lowest layer
-_EFFORT = 80  # candidates looked at for a row's links
-_WIDTHS = (64, 128, 256)  # candidates looked at in a search: the first that finds enough
-_TRAINED_ON = 16_384  # rows that the range of the 8-bit codes is taken of
-_SLICE = 64  # rows that are added at once; a search meanwhile does without the graph
-_ASKED, _NEIGHBOURS, _RECALL = (
-    48,
-    10,
-    0.98,
-)  # rows whose neighbours must be found, and the share of them
-_KEPT = (
-    0.9  # the share of rows that a mask must keep: a graph walks to the nearest rows, kept or not
-)
+_LINKS = 16  # M: links per row; faiss keeps twice as many in the lowest layer
+_EF_CONSTRUCTION = 80
+_EF_SEARCH = (64, 128, 256)  # the first that finds enough neighbours is used
+_TRAINING_ROWS = 16_384  # sample for the range of the 8-bit codes
+_SLICE_ROWS = 64  # added at once; a search meanwhile does without the graph
+_PROBES, _NEIGHBOURS, _RECALL = 48, 10, 0.98  # rows whose neighbours must be found, and the share
+# Of the rows, that a mask must keep: a graph walks to the nearest rows, kept or not.
+_MIN_KEPT_SHARE = 0.9
 
 
-class Graph:
+class HnswGraph:
     """A hierarchical navigable small world (Malkov and Yashunin 2018) of the rows' 8-bit codes.
 
-    It finds candidates, which are scored in float32. Rows that were added since are linked by
+    It finds candidates, which are rescored. VectorRows that were added since are linked by
     `extend`; those that were `replaced` are candidates of every search. `width` is 0 until it is
     built, and where it does not find the neighbours of the store's own rows. Not for manhattan.
     Raises `MissingExtra` without faiss.
@@ -43,7 +38,7 @@ class Graph:
 
     begin = 0
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: VectorRows) -> None:
         if not available():
             raise MissingExtra("faiss-cpu", "ann", "an HNSW graph")
         self._rows = rows
@@ -59,93 +54,95 @@ class Graph:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory, nearly: codes, links and what faiss keeps beside them."""
+        """Approximate bytes in memory: codes, links and the bookkeeping of faiss."""
         return len(self) * (self._rows.dimension + 4 * 2 * _LINKS + 24)
 
     def extend(self, end: int, stop: threading.Event) -> None:
-        """Link the rows up to `end`, and the first time measure the width; give up when `stop` is set."""
+        """Link the rows up to `end`; the first time, measure the width. Return early at `stop`."""
         faiss = _faiss()
-        faiss.omp_set_num_threads(1)  # of this thread: the other cores belong to searches
+        faiss.omp_set_num_threads(1)  # for this thread: the other cores are for searches
         first = self._faiss is None
         if first:
             metric = faiss.METRIC_L2 if self._rows.metric == "l2" else faiss.METRIC_INNER_PRODUCT
-            made = faiss.IndexHNSWSQ(
-                self._rows.dimension, faiss.ScalarQuantizer.QT_8bit, _LINKS, metric
-            )
-            made.hnsw.efConstruction = _EFFORT
-            made.train(self._rows.near(self._rows.sample(end, _TRAINED_ON)))
-            self._faiss = made
-        for chunk in chunks(len(self), end, _SLICE):
+            bits, dimension = faiss.ScalarQuantizer.QT_8bit, self._rows.dimension
+            graph = faiss.IndexHNSWSQ(dimension, bits, _LINKS, metric)
+            graph.hnsw.efConstruction = _EF_CONSTRUCTION
+            graph.train(self._rows.prepared(self._rows.sample(end, _TRAINING_ROWS)))
+            self._faiss = graph
+        for chunk in block_slices(len(self), end, _SLICE_ROWS):
             if stop.is_set():
                 return
             with self._lock:
-                self._faiss.add(self._rows.near(chunk))
+                self._faiss.add(self._rows.prepared(chunk))
                 self._linked = chunk.stop
         if first:
             self.width = self._measured()
 
     def replace(self, at: IntArray) -> None:
-        """Remember that these rows are not what their links say."""
+        """Record that these rows no longer match their links."""
         self.replaced = np.union1d(self.replaced, at)
 
-    def search(self, queries: Queries, top_k: int, kept: Kept) -> tuple[list[IntArray], int] | None:
+    def search(
+        self, queries: Queries, top_k: int, kept: RowMask
+    ) -> tuple[list[IntArray], int] | None:
         """Return candidates for each query, ascending, and how many rows were linked.
 
-        None where a scan must be asked: while rows are linked, when the mask leaves few rows, or
-        has left too few here.
+        None where a scan is needed: while rows are being linked, and when the mask keeps too few
+        rows, of all or of these candidates.
         """
-        if not self.width or kept.count < _KEPT * kept.n:
+        if not self.width or kept.count < _MIN_KEPT_SHARE * kept.n:
             return None
         near = self._nearest(queries, top_k, self.width)
         if near is None:
             return None
         nearest, linked = near
-        found = [
-            row[row >= 0] if kept.mask is None else row[(row >= 0) & kept.mask[row]]
-            for row in nearest
-        ]
+        mask = kept.mask
+        if mask is None:
+            found = [row[row >= 0] for row in nearest]
+        else:
+            found = [row[(row >= 0) & mask[row]] for row in nearest]
         if any(len(row) < min(top_k, kept.scanned) for row in found):
             return None
         replaced = self.replaced[self.replaced < linked]
-        if kept.mask is not None:
-            replaced = replaced[kept.mask[replaced]]
+        if mask is not None:
+            replaced = replaced[mask[replaced]]
         return [np.union1d(row, replaced) for row in found], linked
 
     def _nearest(self, queries: Queries, top_k: int, width: int) -> tuple[IntArray, int] | None:
         if not self._lock.acquire(blocking=False):
             return None
         try:
-            many = 2 * top_k + 16  # the order is that of 8-bit codes
+            many = 2 * top_k + 16  # ordered by 8-bit codes, so more than top_k
             parameters = _faiss().SearchParametersHNSW(efSearch=max(width, many))
-            return self._faiss.search(queries.near, many, params=parameters)[1], self._linked
+            return self._faiss.search(queries.prepared, many, params=parameters)[1], self._linked
         finally:
             self._lock.release()
 
     def _measured(self) -> int:
-        """Return the first width that finds the neighbours of some rows, or 0."""
-        asked = self._rows.sample(len(self), _ASKED)
-        queries = Queries(self._rows.get(asked), self._rows.metric)
-        every = Kept(None, len(self), self._rows.odd[self._rows.odd < len(self)])
+        """Return the first efSearch that finds the neighbours of some rows, or 0."""
+        probes = self._rows.sample(len(self), _PROBES)
+        queries = Queries(self._rows.get(probes), self._rows.metric)
+        every = RowMask(None, len(self), self._rows.outliers[self._rows.outliers < len(self)])
         exact = self._rows.bound(queries)
-        true = best(every.parts(exact, 0, len(self), len(asked)), exact, _NEIGHBOURS, every)
+        true = top_rows(every.parts(exact, 0, len(self), len(probes)), exact, _NEIGHBOURS, every)
         assert true is not None
-        for width in _WIDTHS:
+        for width in _EF_SEARCH:
             near = self._nearest(queries, _NEIGHBOURS, width)
             if near is None:
                 continue
             hits = [
                 np.isin(rows, row).sum() for (rows, _), row in zip(true.found, near[0], strict=True)
             ]
-            if sum(hits) >= _RECALL * _NEIGHBOURS * len(asked):
+            if sum(hits) >= _RECALL * _NEIGHBOURS * len(probes):
                 return width
         return 0
 
 
 def available() -> bool:
-    """Tell whether faiss is installed."""
+    """Return whether faiss is installed."""
     return importlib.util.find_spec("faiss") is not None
 
 
 def _faiss() -> Any:
-    """Return faiss, whose own type stubs lack half of it."""
+    """Return faiss, untyped: its own type stubs are incomplete."""
     return importlib.import_module("faiss")

@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import NamedTuple, cast
 
 import numpy as np
 
 from conduit_lab.core.spec import Array, FloatArray
-from conduit_lab.vectors.index.accelerators import Derived
-from conduit_lab.vectors.index.blocks import chunks, mapped
-from conduit_lab.vectors.index.bound import BoolArray, IntArray
-from conduit_lab.vectors.index.candidates import Found
-from conduit_lab.vectors.index.codes import Int8
-from conduit_lab.vectors.index.rows import Rows, Wide
-from conduit_lab.vectors.index.scan import Kept, Parts, all_scored, best
+from conduit_lab.vectors.arrays import BoolArray, IntArray
+from conduit_lab.vectors.index.accelerators import Accelerators
+from conduit_lab.vectors.index.blocks import block_slices, is_mapped
+from conduit_lab.vectors.index.candidates import RankedRows
+from conduit_lab.vectors.index.codes import Int8Codes
+from conduit_lab.vectors.index.rows import Float64Bound, VectorRows
+from conduit_lab.vectors.index.scan import RowMask, ScanParts, score_all, top_rows
 from conduit_lab.vectors.index.scoring import METRICS, Queries
 
-__all__ = ["METRICS", "Answer", "Index"]
+__all__ = ["METRICS", "Index", "IndexResult"]
 
-_FEW = 1_024  # rows that are scanned without codes
-_RARE = 10  # and one row in so many, which are copied out sooner than all codes are multiplied
-_FEWEST = 64  # pairs of a query and a row that are scored sooner than bounded
-_TOGETHER = 64  # queries of one product
-# the greatest `top_k` of queries that go together: a chunk of theirs is a few thousand rows
-_SHALLOW = 1_000
-_APIECE = 1_024  # odd rows that are scored together
-_DEEP = 512  # a 1-bit scan looks for one row in so many at most
+_EXACT_ROWS = 1_024  # at most this many kept rows are scanned without codes
+_RARE = 10  # a mask that keeps at most one row in this many is gathered, not scanned by codes
+_UNBOUNDED_PAIRS = 64  # at most this many pairs of a query and a row are scored without bounds
+_BATCH_QUERIES = 64  # of one product
+# Up to this `top_k` queries are batched: a chunk of rows is a few thousand.
+_MAX_BATCHED_TOP_K = 1_000
+_OUTLIER_ROWS = 1_024  # outliers that are scored together
+_MIN_ROWS_PER_RESULT = 512  # kept rows for each of top_k, below which 1-bit codes gain nothing
 
 
-class Answer(NamedTuple):
-    """For each query the rows and their scores, best first; and in words how each was found."""
+class IndexResult(NamedTuple):
+    """For each query its rows and their scores, best first, and in words the plan that ran."""
 
-    found: list[Found]
+    found: list[RankedRows]
     plans: list[str]
 
     @property
@@ -43,12 +42,11 @@ class Answer(NamedTuple):
 
 
 class Index:
-    """Vectors float32 `[n, dimension]` by row number, in the order of adding, and the search over
-    them.
+    """Vectors float32 `[n, dimension]` by row number, in the order of adding, and their search.
 
     `metric` is one of `METRICS`. `vectors` are the rows of a snapshot, used as they are and perhaps
-    mapped from a file; `codes` is what `codes()` gave when it was written. Not safe for threads:
-    the caller's lock is.
+    mapped from a file; `codes` are the arrays that `codes()` returned for it. Not thread-safe: the
+    caller holds a lock.
 
     Few rows are scanned in float32. For more, a thread makes 8-bit codes, which give the same
     answers; for very many 1-bit codes, if they find the neighbours of the store's own rows. Rows
@@ -63,152 +61,161 @@ class Index:
         vectors: FloatArray | None = None,
         codes: Mapping[str, Array] | None = None,
     ) -> None:
-        saved = codes or {}
+        saved, mapped = codes or {}, vectors is not None and is_mapped(vectors)
         self.metric = metric
-        self._rows = Rows(dimension, metric, vectors, saved.get("lengths"))
-        self._derived = Derived(self._rows, saved, mapped=vectors is not None and mapped(vectors))
-        self._derived.update()
+        self._rows = VectorRows(dimension, metric, vectors, saved.get("lengths"))
+        self._accelerators = Accelerators(self._rows, saved, mapped=mapped)
+        self._accelerators.update()
 
     def __len__(self) -> int:
         return len(self._rows)
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory, without room for growth and what is mapped from a file."""
-        return self._rows.nbytes + self._derived.nbytes
+        """Bytes in memory, without room for growth and without mapped files."""
+        return self._rows.nbytes + self._accelerators.nbytes
 
     def append(self, vectors: FloatArray) -> None:
         """Add copies of finite `vectors` `[m, dimension]` as the next rows."""
         self._rows.append(vectors)
-        self._derived.update()
+        self._accelerators.update()
 
     def replace(self, at: IntArray, vectors: FloatArray) -> None:
         """Overwrite the rows `at` with copies of `vectors` `[len(at), dimension]`."""
         self._rows.replace(at, vectors)
-        self._derived.replaced(at)
+        self._accelerators.replaced(at)
 
-    def compact(self, alive: BoolArray) -> None:
-        """Drop every row that is not `alive` `[n]`; the others close up in their order."""
-        self._derived.keep(alive)
-        self._rows.keep(alive)
-        self._derived.update()
+    def compact(self, live: BoolArray) -> None:
+        """Drop every row that is not `live` `[n]`; the others close up in their order."""
+        self._accelerators.keep(live)
+        self._rows.keep(live)
+        self._accelerators.update()
 
     def take(self, at: IntArray) -> FloatArray:
         """Return a copy of the rows `at`, bit for bit as they were given."""
         return cast(FloatArray, self._rows.vectors.take(at))
 
     def codes(self) -> dict[str, Array]:
-        """Return what a snapshot keeps beside the vectors, so that it opens without reading them."""
-        self._derived.wait()
-        return {"lengths": self._rows.lengths.take(np.arange(len(self))), **self._derived.save()}
+        """Return the arrays that let a snapshot open without reading its vectors."""
+        self._accelerators.wait()
+        lengths = self._rows.lengths.take(np.arange(len(self)))
+        return {"lengths": lengths, **self._accelerators.save()}
 
     def wait(self) -> None:
-        """Wait until nothing is made in the background any more."""
-        self._derived.wait_for_graph()
+        """Wait until no build runs in the background."""
+        self._accelerators.wait_for_graph()
 
     def close(self) -> None:
-        """End what runs in the background."""
-        self._derived.close()
+        """Cancel background builds."""
+        self._accelerators.close()
 
     def search(
         self, queries: FloatArray, top_k: int, keep: BoolArray | None = None, *, exact: bool = False
-    ) -> Answer:
-        """Return the best `top_k` rows for each of `queries` `[q, dimension]`, ties in the order of
-        adding.
+    ) -> IndexResult:
+        """Return the best `top_k` rows for each of `queries` `[q, dimension]`, ties by row.
 
-        Only rows that `keep` `[n]` names, all of them where they are fewer. `exact` asks for every
-        row's float32.
+        Only rows that `keep` `[n]` selects, all of them where they are fewer. `exact` compares
+        every row in float32.
         """
-        self._derived.update()
-        kept = Kept(keep, len(self), self._rows.odd)
-        exact = exact or kept.count <= _FEW
-        together = _TOGETHER if top_k <= _SHALLOW else 1
-        # What float32 makes of an odd row is left out, so its overflow is no news.
-        with np.errstate(over="ignore", invalid="ignore") if len(self._rows.odd) else nullcontext():
-            parts = (
-                queries[begin : begin + together] for begin in range(0, len(queries), together)
-            )
-            answers = [self._together(part, top_k, kept, exact) for part in parts]
-        found = [one for each in answers for one in each.found]
-        return Answer(found, [plan for each in answers for plan in each.plans])
+        self._accelerators.update()
+        outliers = self._rows.outliers
+        kept = RowMask(keep, self._rows.vectors.count, outliers)
+        exact = exact or kept.count <= _EXACT_ROWS
+        if not len(outliers):
+            return self._search(queries, top_k, kept, exact)
+        # Float32 results of outliers are discarded, so their overflow needs no warning.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._search(queries, top_k, kept, exact)
 
-    def _together(self, vectors: FloatArray, top_k: int, kept: Kept, exact: bool) -> Answer:
+    def _search(self, vectors: FloatArray, top_k: int, kept: RowMask, exact: bool) -> IndexResult:
+        size = _BATCH_QUERIES if top_k <= _MAX_BATCHED_TOP_K else 1
+        if 0 < len(vectors) <= size:
+            return self._batch(vectors, top_k, kept, exact)
+        result = IndexResult([], [])
+        for begin in range(0, len(vectors), size):
+            part = self._batch(vectors[begin : begin + size], top_k, kept, exact)
+            result.found.extend(part.found)
+            result.plans.extend(part.plans)
+        return result
+
+    def _batch(self, vectors: FloatArray, top_k: int, kept: RowMask, exact: bool) -> IndexResult:
         queries = Queries(vectors, self.metric)
-        if queries.odd is None or queries.odd.all():
-            return self._planned(queries, top_k, kept, exact)
-        # An odd query takes the codes from no other.
-        usual, odd = (
-            self._together(vectors[some], top_k, kept, exact)
-            for some in (~queries.odd, queries.odd)
-        )
-        place = np.argsort(np.argsort(queries.odd, kind="stable")).tolist()
-        found, plans = usual.found + odd.found, usual.plans + odd.plans
-        return Answer([found[i] for i in place], [plans[i] for i in place])
+        outliers = queries.outliers
+        if outliers is not None and not outliers.all():
+            # The other queries keep their codes.
+            usual = self._batch(vectors[~outliers], top_k, kept, exact)
+            odd = self._batch(vectors[outliers], top_k, kept, exact)
+            place = np.argsort(np.argsort(outliers, kind="stable")).tolist()
+            found, plans = usual.found + odd.found, usual.plans + odd.plans
+            return IndexResult([found[i] for i in place], [plans[i] for i in place])
+        result = None
+        if not exact and outliers is None:
+            if self._accelerators.graph is not None:
+                result = self._by_graph(queries, top_k, kept)
+            if result is None and self._accelerators.codes is not None:
+                result = self._by_codes(queries, top_k, kept)
+        return self._exact(queries, top_k, kept) if result is None else result
 
-    def _planned(self, queries: Queries, top_k: int, kept: Kept, exact: bool) -> Answer:
-        if not exact and queries.odd is None:
-            found = self._linked(queries, top_k, kept) or self._coded(queries, top_k, kept)
-            if found is not None:
-                return found
-        return self._exact(queries, top_k, kept)
+    def _exact(self, queries: Queries, top_k: int, kept: RowMask) -> IndexResult:
+        rows, count = self._rows, len(queries.vectors)
+        plans = [f"exact scan of {kept.words}"] * count
+        if kept.count * count <= _UNBOUNDED_PAIRS:
+            return IndexResult(score_all(kept.rows(), rows, queries, top_k), plans)
+        bound = rows.bound(queries)
+        parts = kept.parts(bound, 0, rows.vectors.count, count)
+        if len(kept.outliers):
+            parts += self._outliers(queries, kept)
+        best = top_rows(parts, bound, top_k, kept)
+        return IndexResult([] if best is None else best.found, plans)
 
-    def _exact(self, queries: Queries, top_k: int, kept: Kept) -> Answer:
-        plans = [f"exact scan of {kept}"] * len(queries)
-        if kept.count * len(queries) <= _FEWEST:
-            return Answer(all_scored(kept.rows(), self._rows, queries, top_k), plans)
+    def _by_codes(self, queries: Queries, top_k: int, kept: RowMask) -> IndexResult | None:
+        """Search with codes, and rows without codes in float32; None where that is no gain."""
+        codes, count = self._accelerators.codes, len(queries.vectors)
+        assert codes is not None
+        end, coded = self._rows.vectors.count, len(codes)
+        new = f" and {end - coded:,} new ones" if end > coded else ""
+        plan = f"{codes.name} scan of {kept.words}{new}"
         near = self._rows.bound(queries)
-        parts = kept.parts(near, 0, len(self), len(queries)) + self._odd(queries, kept)
-        exact = best(parts, near, top_k, kept)
-        return Answer([] if exact is None else exact.found, plans)
-
-    def _coded(self, queries: Queries, top_k: int, kept: Kept) -> Answer | None:
-        """Search with codes, and without them what has none; None where that is no gain."""
-        codes = self._derived.codes
-        if codes is None:
-            return None
-        new = f" and {len(self) - len(codes):,} new ones" if len(self) > len(codes) else ""
-        plan = f"{codes.name} scan of {kept}{new}"
-        near = self._rows.bound(queries)
-        rest = kept.parts(near, len(codes), len(self), len(queries)) + self._odd(queries, kept)
-        if isinstance(codes, Int8):
+        rest = kept.parts(near, coded, end, count)
+        if len(kept.outliers):
+            rest += self._outliers(queries, kept)
+        if isinstance(codes, Int8Codes):
             if kept.scanned * _RARE <= kept.n:
                 return None
             bound = codes.bound(queries)
-            parts: Parts = [(bound, part) for part in codes.slices(len(queries))]
-            sure = best(parts + rest, near, top_k, kept, kept.count // 8)
-            return None if sure is None else Answer(sure.found, [plan] * len(queries))
-        if top_k * _DEEP > kept.count:
+            parts: ScanParts = [(bound, part) for part in codes.slices(count)]
+            best = top_rows(parts + rest, near, top_k, kept, kept.count // 8)
+            return None if best is None else IndexResult(best.found, [plan] * count)
+        if top_k * _MIN_ROWS_PER_RESULT > kept.count:
             return None
-        parts = kept.parts(codes.bound(queries), 0, len(codes), len(queries))
-        likely = best(parts + rest, near, top_k, kept, kept.count // 16)
+        parts = kept.parts(codes.bound(queries), 0, coded, count)
+        likely = top_rows(parts + rest, near, top_k, kept, kept.count // 16)
         if likely is None:
             return None
-        return Answer(likely.found, [f"{plan}, {looked:,} rescored" for looked in likely.looked])
+        plans = [f"{plan}, {rescored:,} rescored" for rescored in likely.rescored]
+        return IndexResult(likely.found, plans)
 
-    def _linked(self, queries: Queries, top_k: int, kept: Kept) -> Answer | None:
-        """Search with the graph, and without it what is not in it; None where it cannot say."""
-        graph = self._derived.graph
-        near = None if graph is None else graph.search(queries, top_k, kept)
-        if graph is None or near is None:
+    def _by_graph(self, queries: Queries, top_k: int, kept: RowMask) -> IndexResult | None:
+        """Search with the graph, and unlinked rows in float32; None where the graph cannot."""
+        graph = self._accelerators.graph
+        assert graph is not None
+        candidates = graph.search(queries, top_k, kept)
+        if candidates is None:
             return None
-        each, linked = near
-        found: list[Found] = []
-        for one, candidates in zip(queries.each(), each, strict=True):
-            bound = self._rows.bound(one)
-            parts = [
-                (bound, candidates),
-                *kept.parts(bound, linked, len(self), 1),
-                *self._odd(one, kept),
-            ]
-            exact = best(parts, bound, top_k, kept)
-            found += [] if exact is None else exact.found
+        each, linked = candidates
+        found: list[RankedRows] = []
+        for query, near in zip(queries.each(), each, strict=True):
+            bound = self._rows.bound(query)
+            parts: ScanParts = [(bound, near), *kept.parts(bound, linked, len(self), 1)]
+            if len(kept.outliers):
+                parts += self._outliers(query, kept)
+            best = top_rows(parts, bound, top_k, kept)
+            found += [] if best is None else best.found
         new = len(self) - linked + len(graph.replaced)
-        plan = f"HNSW search of {kept}" + (f" and {new:,} new ones" if new else "")
-        return Answer(found, [plan] * len(queries))
+        plan = f"HNSW search of {kept.words}" + (f" and {new:,} new ones" if new else "")
+        return IndexResult(found, [plan] * len(queries))
 
-    def _odd(self, queries: Queries, kept: Kept) -> Parts:
-        """Return the kept rows that are odd, to be scored one by one."""
-        if not len(kept.odd):
-            return []
-        wide = Wide(self._rows, queries)
-        return [(wide, kept.odd[here]) for here in chunks(0, len(kept.odd), _APIECE)]
+    def _outliers(self, queries: Queries, kept: RowMask) -> ScanParts:
+        """Return the kept rows that are outliers, to be scored one by one."""
+        bound, rows = Float64Bound(self._rows, queries), kept.outliers
+        return [(bound, rows[here]) for here in block_slices(0, len(rows), _OUTLIER_ROWS)]

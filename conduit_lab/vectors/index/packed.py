@@ -1,4 +1,4 @@
-"""Packed: 8-bit rows as numkong packs them for products, several times as fast as over rows as they lie."""
+"""Packed codes: 8-bit rows as numkong packs them, for products several times as fast."""
 
 from __future__ import annotations
 
@@ -9,42 +9,41 @@ import numpy as np
 import numpy.typing as npt
 
 from conduit_lab.core.spec import Array
-from conduit_lab.vectors.index.blocks import ROWS, chunks
-from conduit_lab.vectors.index.bound import IntArray
+from conduit_lab.vectors.arrays import IntArray
+from conduit_lab.vectors.index.blocks import BLOCK_ROWS, block_slices
 
-# rows packed together: with many queries their products stay near the processor; a part of `ROWS`
-PIECE = 8_192
-_PATCHED = 256  # rows of a piece that may be others than when it was packed
+# Packed together: with many queries their products stay near the processor. Divides `BLOCK_ROWS`.
+PIECE_ROWS = 8_192
+_MAX_PATCHED_ROWS = 256  # of a piece, before it is packed again
 
 Int8Array = npt.NDArray[np.int8]
+Int32Array = npt.NDArray[np.int32]
 
 
 class _Patch(NamedTuple):
-    """Rows of a piece that were replaced since: their places in it, and what they are now."""
+    """Rows of a piece that were replaced since: their places in it, and their new values."""
 
     at: IntArray
     rows: Int8Array
     packed: Any
 
 
-class Packed:
-    """Rows int8 `[n, width]` in pieces of `PIECE`, of which only the last may have fewer.
+class PackedCodes:
+    """Rows int8 `[n, width]` in pieces of `PIECE_ROWS`, of which only the last may have fewer.
 
-    What is packed can neither be read nor changed. A replaced row is kept beside its piece, until
-    the piece is `worn` and whoever knows its rows packs it anew.
+    Packed rows can neither be read nor changed. A replaced row is kept as a patch of its piece,
+    until the piece is `worn` and the caller `renew`s it.
     """
 
     def __init__(self, width: int, given: Array | None = None) -> None:
         self._pieces: list[Any] = []
         self._patches: dict[int, _Patch] = {}
-        self._last: Int8Array = np.empty(
-            (0, width), np.int8
-        )  # the rows of a piece that is not full yet
-        for begin in range(0, 0 if given is None else len(given), ROWS):
-            self.append(np.asarray(given)[begin : begin + ROWS])
+        self._last: Int8Array = np.empty((0, width), np.int8)  # the rows of an incomplete piece
+        for begin in range(0, 0 if given is None else len(given), BLOCK_ROWS):
+            self.append(np.asarray(given)[begin : begin + BLOCK_ROWS])
 
     def __len__(self) -> int:
-        return (len(self._pieces) - bool(len(self._last))) * PIECE + len(self._last)
+        return (len(self._pieces) - bool(len(self._last))) * PIECE_ROWS + len(self._last)
 
     @property
     def nbytes(self) -> int:
@@ -60,45 +59,54 @@ class Packed:
             self._pieces.pop()
             self._patches.pop(len(self._pieces), None)
         rows = np.concatenate([self._last, rows])
-        self._pieces += [_pack(rows[begin : begin + PIECE]) for begin in range(0, len(rows), PIECE)]
-        self._last = rows[len(rows) // PIECE * PIECE :].copy()
+        self._pieces += [
+            _pack(rows[begin : begin + PIECE_ROWS]) for begin in range(0, len(rows), PIECE_ROWS)
+        ]
+        self._last = rows[len(rows) // PIECE_ROWS * PIECE_ROWS :].copy()
 
     def replace(self, at: IntArray, rows: Array) -> None:
-        """Overwrite the rows `at`, none of which comes twice."""
-        for piece in np.unique(at // PIECE).tolist():
-            here = at // PIECE == piece
-            places, new = at[here] - piece * PIECE, rows[here]
-            if piece == len(self) // PIECE:
+        """Overwrite the distinct rows `at`."""
+        for piece in np.unique(at // PIECE_ROWS).tolist():
+            here = at // PIECE_ROWS == piece
+            places, new = at[here] - piece * PIECE_ROWS, rows[here]
+            if piece == len(self) // PIECE_ROWS:
                 self._last[places] = new
             if piece in self._patches:
                 old = self._patches[piece]
                 kept = ~np.isin(old.at, places)
-                places, new = (
-                    np.concatenate([old.at[kept], places]),
-                    np.concatenate([old.rows[kept], new]),
-                )
+                places = np.concatenate([old.at[kept], places])
+                new = np.concatenate([old.rows[kept], new])
             self._patches[piece] = _Patch(places, new, _pack(new))
 
     def worn(self) -> list[slice]:
-        """Return the rows of pieces of which many were replaced."""
-        worn = [piece * PIECE for piece, patch in self._patches.items() if len(patch.at) > _PATCHED]
-        return [slice(begin, min(begin + PIECE, len(self))) for begin in worn]
+        """Return the slices of pieces with many replaced rows."""
+        worn = [
+            piece * PIECE_ROWS
+            for piece, patch in self._patches.items()
+            if len(patch.at) > _MAX_PATCHED_ROWS
+        ]
+        return [slice(begin, min(begin + PIECE_ROWS, len(self))) for begin in worn]
 
     def renew(self, piece: slice, rows: Array) -> None:
-        """Pack one of the `worn` anew, of these `rows`."""
-        self._pieces[piece.start // PIECE] = _pack(rows)
-        del self._patches[piece.start // PIECE]
-        if len(rows) < PIECE:
+        """Pack one of the `worn` pieces again, from these `rows`."""
+        self._pieces[piece.start // PIECE_ROWS] = _pack(rows)
+        del self._patches[piece.start // PIECE_ROWS]
+        if len(rows) < PIECE_ROWS:
             self._last = rows.copy()
 
     def slices(self, size: int) -> Iterator[slice]:
-        """Return slices of `size` rows: `PIECE`, a multiple of it that divides `ROWS`, or `ROWS`."""
-        return chunks(0, len(self), size)
+        """Return slices of `size` rows.
 
-    def dots(self, asked: Int8Array, chosen: slice) -> npt.NDArray[np.int32]:
-        """Return the products int32 `[q, m]` of `asked` `[q, width]` with the rows of one of `slices`."""
-        first = chosen.start // PIECE
-        each = [_dots(asked, piece) for piece in self._pieces[first : -(-chosen.stop // PIECE)]]
+        `size` is `PIECE_ROWS`, a multiple of it that divides `BLOCK_ROWS`, or `BLOCK_ROWS`.
+        """
+        return block_slices(0, len(self), size)
+
+    def dots(self, asked: Int8Array, chosen: slice) -> Int32Array:
+        """Return the products int32 `[q, m]` of `asked` `[q, width]` with one of the `slices`."""
+        first = chosen.start // PIECE_ROWS
+        each = [
+            _dots(asked, piece) for piece in self._pieces[first : -(-chosen.stop // PIECE_ROWS)]
+        ]
         for piece, patch in self._patches.items():
             if 0 <= piece - first < len(each):
                 each[piece - first][:, patch.at] = _dots(asked, patch.packed)
@@ -111,7 +119,7 @@ def _pack(rows: Int8Array) -> Any:
     return numkong.dots_pack(np.ascontiguousarray(rows))
 
 
-def _dots(asked: Int8Array, packed: Any) -> npt.NDArray[np.int32]:
+def _dots(asked: Int8Array, packed: Any) -> Int32Array:
     import numkong
 
     return np.asarray(numkong.dots_packed(asked, packed))

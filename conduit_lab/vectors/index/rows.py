@@ -1,4 +1,4 @@
-"""Rows: the float32 vectors of an index, and a bound of every row's rank from one float32 product."""
+"""Rows: the float32 vectors of an index, and bounds on their ranks from one float32 product."""
 
 from __future__ import annotations
 
@@ -7,29 +7,28 @@ from collections.abc import Callable
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 
 from conduit_lab.core.spec import Array, FloatArray
-from conduit_lab.vectors.index import scoring
-from conduit_lab.vectors.index.blocks import Blocks, chunks
-from conduit_lab.vectors.index.bound import BoolArray, Bound, Chosen, IntArray
-from conduit_lab.vectors.index.scoring import TAME, Queries
+from conduit_lab.vectors.arrays import BoolArray, Float64Array, IntArray
+from conduit_lab.vectors.index.blocks import Blocks, block_slices
+from conduit_lab.vectors.index.bound import RowSelection, UpperBound
+from conduit_lab.vectors.index.scoring import SAFE_LENGTHS, Queries, is_outlier, row_lengths
 
-# A row this many times as long as all but one in `_RARE` is odd: the slack that its length asks for
+# A row this many times as long as all but one in `_RARE` is an outlier: the slack for its length
 # would let every other row pass.
 _LONG, _RARE = 32, 32
-_NEAR = 256  # rows of a copy: it stays in the processor's cache
-_NARROW = 256  # rows of a manhattan difference: it stays in the processor's cache
+_COPIED_ROWS = 256  # of one copy: it stays in the processor's cache
+_MANHATTAN_ROWS = 256  # of one difference: it stays in the processor's cache
 
 
-class Rows:
+class VectorRows:
     """Vectors float32 `[n, dimension]` as they were given, and the length of each.
 
-    `vectors` and `lengths` are those of a snapshot, used as they are. `odd` are the numbers,
-    ascending, of the rows that a scan leaves out, since float32 cannot bound their ranks, or only
-    at the expense of all others: their length is outside of `TAME`, or for all metrics but cosine
-    far beyond the usual. Zero vectors are not among them. `longest` is the greatest length of the
-    other rows that ever were here.
+    `vectors` and `lengths` are those of a snapshot, used as they are. `outliers` are the ascending
+    numbers of the rows that a scan leaves out, since float32 cannot bound their ranks, or only at
+    the expense of all others: their length is outside of `SAFE_LENGTHS`, or for all metrics but
+    cosine far beyond the usual. Zero vectors are not among them. `longest` is the greatest length
+    that other rows have had.
     """
 
     def __init__(
@@ -44,14 +43,14 @@ class Rows:
         if vectors is not None and (lengths is None or len(lengths) != len(vectors)):
             lengths = self._measure(vectors)
         self.lengths = Blocks((), np.float32, lengths)
-        self.odd: IntArray = np.empty(0, np.int64)
+        self.outliers: IntArray = np.empty(0, np.int64)
         self.longest = 0.0
-        self._limit = np.inf  # the usual lengths end here
-        self._judged = self._rare = 0  # rows, and odd ones, when the limit was set
+        self._limit = np.inf  # of usual lengths
+        self._judged = self._rare = 0  # rows, and outliers, when the limit was set
         self._judge()
 
     def __len__(self) -> int:
-        return len(self.vectors)
+        return self.vectors.count
 
     @property
     def nbytes(self) -> int:
@@ -65,166 +64,173 @@ class Rows:
         first = len(self)
         self.vectors.append(vectors)
         self.lengths.append(lengths)
-        self._note(np.arange(first, len(self)), lengths)
+        self._admit(np.arange(first, len(self)), lengths)
 
     def replace(self, at: IntArray, vectors: FloatArray) -> None:
         """Overwrite the rows `at`."""
         lengths = self._measure(vectors)
         self.vectors.replace(at, vectors)
         self.lengths.replace(at, lengths)
-        self._note(at, lengths)
+        self._admit(at, lengths)
 
-    def keep(self, alive: BoolArray) -> None:
-        """Drop every row that is not `alive`."""
-        self.vectors.keep(alive)
-        self.lengths.keep(alive)
+    def keep(self, live: BoolArray) -> None:
+        """Drop every row that is not `live`."""
+        self.vectors.keep(live)
+        self.lengths.keep(live)
         self._judge()
 
     def sample(self, end: int, count: int) -> IntArray:
-        """Return at most `count` of the rows below `end` that are not odd, spread evenly."""
-        rows = np.delete(np.arange(end), self.odd[self.odd < end])
-        return rows[
-            np.unique(np.linspace(0, len(rows) - 1, min(len(rows), count)).astype(np.int64))
-        ]
+        """Return at most `count` of the rows below `end` that are no outliers, spread evenly."""
+        rows = np.delete(np.arange(end), self.outliers[self.outliers < end])
+        places = np.linspace(0, len(rows) - 1, min(len(rows), count)).astype(np.int64)
+        return rows[np.unique(places)]
 
     def bound(self, queries: Queries) -> RowsBound:
-        """Return how to bound the ranks of rows for some queries."""
-        if queries.odd is not None:
-            return Wide(self, queries)
-        return Manhattan(self, queries) if self.metric == "manhattan" else Product(self, queries)
+        """Return the bound on the ranks of rows for some queries."""
+        if queries.outliers is not None:
+            return Float64Bound(self, queries)
+        if self.metric == "manhattan":
+            return ManhattanBound(self, queries)
+        return DotBound(self, queries)
 
-    def scores(self, at: IntArray, queries: Queries, query: IntArray) -> npt.NDArray[np.float64]:
+    def scores(self, at: IntArray, queries: Queries, query: IntArray) -> Float64Array:
         """Return the score of each row `at` for its own query, given by number."""
-        blocks = [slice(begin, begin + _NEAR) for begin in range(0, len(at), _NEAR)]
-        each = [queries.scores(self.get(at[here]), query[here]) for here in blocks]
-        return each[0] if len(each) == 1 else np.concatenate([*each, np.empty(0)])
+        if len(at) <= _COPIED_ROWS:
+            return queries.scores(self.vectors.take(at), query)
+        each = []
+        for begin in range(0, len(at), _COPIED_ROWS):
+            here = slice(begin, begin + _COPIED_ROWS)
+            each.append(queries.scores(self.vectors.take(at[here]), query[here]))
+        return np.concatenate(each)
+
+    def usual(self, chosen: slice, values: FloatArray) -> FloatArray:
+        """Return those of the `values` of chosen rows that belong to no outliers."""
+        begin, end = np.searchsorted(self.outliers, (chosen.start, chosen.stop)).tolist()
+        return (
+            values if begin == end else np.delete(values, self.outliers[begin:end] - chosen.start)
+        )
+
+    def length(self, chosen: RowSelection) -> FloatArray:
+        """Return the lengths of chosen rows, those outside of `SAFE_LENGTHS` as of zero vectors.
+
+        A zero vector has length 1 under cosine, so that all may be divided by.
+        """
+        every = self.lengths
+        lengths = every.view(chosen) if isinstance(chosen, slice) else every.take(chosen)
+        if len(self.outliers):
+            zero = np.float32(self.metric == "cosine")
+            lengths = np.where(is_outlier(lengths), zero, lengths)
+        return cast(FloatArray, lengths)
+
+    def prepared(self, chosen: RowSelection) -> FloatArray:
+        """Return chosen rows in the form that is coded.
+
+        Under cosine they have length 1; rows outside of `SAFE_LENGTHS` are zero vectors.
+        """
+        rows = self.get(chosen)
+        if len(self.outliers):
+            every = self.lengths
+            lengths = every.view(chosen) if isinstance(chosen, slice) else every.take(chosen)
+            rows = np.where(is_outlier(lengths)[:, np.newaxis], np.float32(0), rows)
+        return rows / self.length(chosen)[:, np.newaxis] if self.metric == "cosine" else rows
+
+    def get(self, chosen: RowSelection) -> FloatArray:
+        """Return the rows of a slice as they lie, or a copy of the rows of these numbers."""
+        vectors = self.vectors
+        rows = vectors.view(chosen) if isinstance(chosen, slice) else vectors.take(chosen)
+        return cast(FloatArray, rows)
 
     def _measure(self, vectors: FloatArray) -> FloatArray:
-        with np.errstate(over="ignore"):  # inf is odd, and never used
-            lengths = scoring.lengths(vectors).astype(np.float32)
+        with np.errstate(over="ignore"):  # inf is an outlier's, and never used
+            lengths = row_lengths(vectors).astype(np.float32)
         if self.metric == "cosine":
             lengths[lengths == 0] = 1
         return lengths
 
-    def _note(self, at: IntArray, lengths: FloatArray) -> None:
-        """Take in the lengths of the rows `at`."""
-        longest = float(lengths.max(initial=0.0))
-        if (
-            len(self.odd)
-            or longest > min(self._limit, TAME[1])
-            or lengths.min(initial=np.inf) < TAME[0]
-        ):
-            self.odd = np.setdiff1d(self.odd, at)
-            odd = scoring.odd(lengths) | (lengths > self._limit)
-            self.odd = np.union1d(self.odd, at[odd])
-            longest = float(lengths[~odd].max(initial=0.0))
+    def _admit(self, at: IntArray, lengths: FloatArray) -> None:
+        """Update outliers and the greatest length by the `lengths` of the rows `at`."""
+        longest, shortest = float(lengths.max(initial=0.0)), lengths.min(initial=np.inf)
+        low, high = SAFE_LENGTHS
+        if len(self.outliers) or longest > min(self._limit, high) or shortest < low:
+            outliers = is_outlier(lengths) | (lengths > self._limit)
+            self.outliers = np.union1d(np.setdiff1d(self.outliers, at), at[outliers])
+            longest = float(lengths[~outliers].max(initial=0.0))
         self.longest = max(self.longest, longest)
-        if len(self) > 2 * self._judged or len(self.odd) > self._rare + len(self) // _RARE:
+        many = len(self.outliers) > self._rare + len(self) // _RARE
+        if many or len(self) > 2 * self._judged:
             self._judge()
 
     def _judge(self) -> None:
-        """Recompute the odd rows."""
+        """Recompute the outliers."""
         lengths = self.lengths.take(np.arange(len(self)))
-        odd = scoring.odd(lengths)
-        if self.metric != "cosine" and not odd.all():
-            usual = np.sort(lengths[~odd])
+        outliers = is_outlier(lengths)
+        if self.metric != "cosine" and not outliers.all():
+            usual = np.sort(lengths[~outliers])
             self._limit = _LONG * float(usual[len(usual) - 1 - len(usual) // _RARE]) or np.inf
-            odd |= lengths > self._limit
-        self.odd = np.flatnonzero(odd)
-        self.longest = float(lengths[~odd].max(initial=0.0))
-        self._judged, self._rare = len(self), len(self.odd)
-
-    def usual(self, chosen: slice, values: FloatArray) -> FloatArray:
-        """Return those of the `values` of chosen rows that are not of odd ones."""
-        begin, end = np.searchsorted(self.odd, (chosen.start, chosen.stop)).tolist()
-        return values if begin == end else np.delete(values, self.odd[begin:end] - chosen.start)
-
-    def length(self, chosen: Chosen) -> FloatArray:
-        """Return the lengths of chosen rows, those outside of `TAME` as of zero vectors.
-
-        With cosine 1 for a zero vector, so that all may be divided by.
-        """
-        got = self.lengths.view(chosen) if isinstance(chosen, slice) else self.lengths.take(chosen)
-        if len(self.odd):
-            got = np.where(scoring.odd(got), np.float32(self.metric == "cosine"), got)
-        return cast(FloatArray, got)
-
-    def near(self, chosen: Chosen) -> FloatArray:
-        """Return chosen rows as codes are made of them: with cosine at length 1, outside of `TAME` as zero vectors."""
-        rows = self.get(chosen)
-        if len(self.odd):
-            lengths = (
-                self.lengths.view(chosen)
-                if isinstance(chosen, slice)
-                else self.lengths.take(chosen)
-            )
-            rows = np.where(scoring.odd(lengths)[:, np.newaxis], np.float32(0), rows)
-        return rows / self.length(chosen)[:, np.newaxis] if self.metric == "cosine" else rows
-
-    def get(self, chosen: Chosen) -> FloatArray:
-        """Return the rows of a chunk, as they lie, or a copy of those at chosen places."""
-        return cast(
-            FloatArray,
-            self.vectors.view(chosen) if isinstance(chosen, slice) else self.vectors.take(chosen),
-        )
+            outliers |= lengths > self._limit
+        self.outliers = np.flatnonzero(outliers)
+        self.longest = float(lengths[~outliers].max(initial=0.0))
+        self._judged, self._rare = len(self), len(self.outliers)
 
 
-class RowsBound(Bound):
-    """A bound that is nearly the rank itself: off by at most `plus`, up or down. Not for odd rows."""
+class RowsBound(UpperBound):
+    """A bound within `slack` of the rank itself, above or below. Not for outliers."""
 
-    def __init__(self, rows: Rows, queries: Queries) -> None:
-        self.rows, self.queries = rows, queries
+    rows: VectorRows
+    queries: Queries
 
-    def short(self, chosen: Chosen) -> Array:
-        """Return `plus`."""
-        return self.plus
+    def looseness(self, chosen: RowSelection) -> Array:
+        """Return `slack`."""
+        return self.slack
 
     def ranks(self, query: IntArray, row: IntArray) -> Array:
-        """Return the rank of each row for its query, given by number; of an odd row as `Wide` has it."""
+        """Return the rank of each row for its query, by number; of outliers in float64."""
         ranks = self._ranks(query, row)
-        if len(self.rows.odd) and len(odd := np.flatnonzero(np.isin(row, self.rows.odd))):
+        outliers = self.rows.outliers
+        if len(outliers) and len(at := np.flatnonzero(np.isin(row, outliers))):
             ranks = ranks.astype(np.float64)
-            ranks[odd] = _wide(self.rows, self.queries, query[odd], row[odd])
+            ranks[at] = _ranks64(self.rows, self.queries, query[at], row[at])
         return ranks
 
     @abstractmethod
     def _ranks(self, query: IntArray, row: IntArray) -> Array:
-        """Return the ranks of rows that are not odd."""
+        """Return the ranks of rows that are no outliers."""
 
 
-class Product(RowsBound):
+class DotBound(RowsBound):
     """Ranks by one float32 product: cosine, dot, l2.
 
     A float32 dot product is off by at most about dimension x 2^-24 x |x||q| (Higham, Accuracy and
-    Stability of Numerical Algorithms, 3.5); the lengths' own rounding is in the 16 beside it.
+    Stability of Numerical Algorithms, 3.5); 16 more allow for the rounding of the lengths.
     """
 
-    def __init__(self, rows: Rows, queries: Queries) -> None:
-        super().__init__(rows, queries)
+    def __init__(self, rows: VectorRows, queries: Queries) -> None:
+        self.rows, self.queries = rows, queries
         longest = 1.0 if rows.metric == "cosine" else rows.longest
         reach = longest * (queries.reach + (longest if rows.metric == "l2" else 0.0))
-        self.plus = np.full(len(queries), (rows.dimension + 16) * 2.0**-24 * reach, np.float32)
+        error = (rows.dimension + 16) * 2.0**-24 * reach
+        self.slack = np.full(len(queries.vectors), error, np.float32)
+
+    def values(self, chosen: RowSelection) -> FloatArray:
+        """Return the ranks float32 `[q, m]`, within `slack`."""
+        rows, asked = self.rows, self.queries.prepared
+        vectors = rows.vectors.view(chosen) if isinstance(chosen, slice) else rows.get(chosen)
+        # vecdot for one query: unlike @ it never waits for BLAS threads, which costs 10 ms where
+        # the cores are busy.
+        one = len(asked) == 1
+        ranks = np.vecdot(vectors, asked[0])[np.newaxis] if one else asked @ vectors.T
+        if rows.metric == "cosine":
+            ranks /= rows.length(chosen)
+        elif rows.metric == "l2":
+            ranks -= np.square(rows.length(chosen)) / 2
+        return cast(FloatArray, ranks)
 
     def _ranks(self, query: IntArray, row: IntArray) -> FloatArray:
-        return _in_blocks(self._pairs, query, row)
+        return _in_blocks(self._pair_ranks, query, row)
 
-    def values(self, chosen: Chosen) -> FloatArray:
-        """Return the ranks float32 `[q, m]`, nearly."""
-        rows = self.rows.get(chosen)
-        # vecdot, not @, for one: it never waits for BLAS threads, which costs 10 ms where the cores
-        # are busy.
-        one = len(self.queries.near) == 1
-        ranks = (
-            np.vecdot(rows, self.queries.near[0])[np.newaxis] if one else self.queries.near @ rows.T
-        )
-        if self.rows.metric == "cosine":
-            ranks /= self.rows.length(chosen)
-        elif self.rows.metric == "l2":
-            ranks -= np.square(self.rows.length(chosen)) / 2
-        return ranks
-
-    def _pairs(self, query: IntArray, row: IntArray) -> FloatArray:
-        asked = self.queries.near[0] if len(self.queries.near) == 1 else self.queries.near[query]
+    def _pair_ranks(self, query: IntArray, row: IntArray) -> FloatArray:
+        asked = self.queries.prepared
+        asked = asked[0] if len(asked) == 1 else asked[query]
         ranks: FloatArray = np.vecdot(self.rows.get(row), asked)
         if self.rows.metric == "cosine":
             ranks /= self.rows.length(row)
@@ -233,57 +239,59 @@ class Product(RowsBound):
         return ranks
 
 
-class Manhattan(RowsBound):
+class ManhattanBound(RowsBound):
     """Ranks by sums of float32 differences."""
 
-    def __init__(self, rows: Rows, queries: Queries) -> None:
-        super().__init__(rows, queries)
+    def __init__(self, rows: VectorRows, queries: Queries) -> None:
+        self.rows, self.queries = rows, queries
         reach = np.sqrt(rows.dimension) * (rows.longest + queries.lengths)
-        self.plus = ((rows.dimension + 16) * 2.0**-24 * reach).astype(np.float32)
+        self.slack = ((rows.dimension + 16) * 2.0**-24 * reach).astype(np.float32)
 
-    def _ranks(self, query: IntArray, row: IntArray) -> FloatArray:
-        return _in_blocks(
-            lambda q, r: -np.abs(self.rows.get(r) - self.queries.vectors[q]).sum(axis=1), query, row
-        )
-
-    def values(self, chosen: Chosen) -> FloatArray:
-        """Return the ranks float32 `[q, m]`, nearly."""
-        rows = self.rows.get(chosen)
-        ranks = np.empty((len(self.queries.vectors), len(rows)), np.float32)
-        room = np.empty((_NARROW, rows.shape[1]), np.float32)
-        for here in chunks(0, len(rows), _NARROW):
-            for i, query in enumerate(self.queries.vectors):
+    def values(self, chosen: RowSelection) -> FloatArray:
+        """Return the ranks float32 `[q, m]`, within `slack`."""
+        rows, asked = self.rows.get(chosen), self.queries.vectors
+        ranks = np.empty((len(asked), len(rows)), np.float32)
+        room = np.empty((_MANHATTAN_ROWS, rows.shape[1]), np.float32)
+        for here in block_slices(0, len(rows), _MANHATTAN_ROWS):
+            for i, query in enumerate(asked):
                 off = np.subtract(rows[here], query, out=room[: here.stop - here.start])
                 ranks[i, here] = np.abs(off, out=off).sum(axis=1)
         return np.negative(ranks, out=ranks)
 
+    def _ranks(self, query: IntArray, row: IntArray) -> FloatArray:
+        return _in_blocks(self._pair_ranks, query, row)
 
-class Wide(RowsBound):
-    """Ranks in float64, for odd rows and queries."""
+    def _pair_ranks(self, query: IntArray, row: IntArray) -> FloatArray:
+        off = self.rows.get(row) - self.queries.vectors[query]
+        return cast(FloatArray, -np.abs(off).sum(axis=1))
 
-    def __init__(self, rows: Rows, queries: Queries) -> None:
-        super().__init__(rows, queries)
-        self.plus = np.zeros(len(queries))
 
-    def _ranks(self, query: IntArray, row: IntArray) -> Array:
-        return _wide(self.rows, self.queries, query, row)
+class Float64Bound(RowsBound):
+    """Ranks in float64, for rows and queries that are outliers."""
 
-    def values(self, chosen: Chosen) -> Array:
+    def __init__(self, rows: VectorRows, queries: Queries) -> None:
+        self.rows, self.queries = rows, queries
+        self.slack = np.zeros(len(queries))
+
+    def values(self, chosen: RowSelection) -> Array:
         """Return the ranks float64 `[q, m]`."""
         at = np.arange(chosen.start, chosen.stop) if isinstance(chosen, slice) else chosen
-        each = [np.full(len(at), query) for query in range(len(self.queries))]
-        return np.stack([self._ranks(query, at) for query in each])
+        each = [self._ranks(np.full(len(at), query), at) for query in range(len(self.queries))]
+        return np.stack(each)
+
+    def _ranks(self, query: IntArray, row: IntArray) -> Array:
+        return _ranks64(self.rows, self.queries, query, row)
 
 
-def _wide(rows: Rows, queries: Queries, query: IntArray, row: IntArray) -> npt.NDArray[np.float64]:
+def _ranks64(rows: VectorRows, queries: Queries, query: IntArray, row: IntArray) -> Float64Array:
     return queries.ranks(rows.scores(row, queries, query), query)
 
 
 def _in_blocks(
     ranks: Callable[[IntArray, IntArray], FloatArray], query: IntArray, row: IntArray
 ) -> FloatArray:
-    """Call `ranks` with a few pairs at a time, so that their copies stay in the processor's cache."""
-    if len(row) <= _NEAR:
+    """Call `ranks` with few pairs at a time, so that their copies stay in the processor's cache."""
+    if len(row) <= _COPIED_ROWS:
         return ranks(query, row)
-    each = [slice(begin, begin + _NEAR) for begin in range(0, len(row), _NEAR)]
+    each = [slice(begin, begin + _COPIED_ROWS) for begin in range(0, len(row), _COPIED_ROWS)]
     return np.concatenate([ranks(query[here], row[here]) for here in each])

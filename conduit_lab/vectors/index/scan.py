@@ -1,46 +1,49 @@
-"""Scan: which rows a search goes through, part by part, and the best of them."""
+"""Scan: the rows that a search goes through, part by part, and the best of them."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from conduit_lab.vectors.index.blocks import ROWS, chunks
-from conduit_lab.vectors.index.bound import BoolArray, Bound, Chosen, IntArray
-from conduit_lab.vectors.index.candidates import Best, Candidates, Found, scored
-from conduit_lab.vectors.index.rows import Rows, RowsBound
+from conduit_lab.vectors.arrays import BoolArray, IntArray
+from conduit_lab.vectors.index.blocks import BLOCK_ROWS, block_slices
+from conduit_lab.vectors.index.bound import RowSelection, UpperBound
+from conduit_lab.vectors.index.candidates import Candidates, RankedRows, TopRows, score_pairs
+from conduit_lab.vectors.index.rows import RowsBound, VectorRows
 from conduit_lab.vectors.index.scoring import Queries
 
-Parts = list[tuple[Bound, Chosen]]
+ScanParts = list[tuple[UpperBound, RowSelection]]
 
-_CHUNK = 4_096  # rows of a product with many queries: what it makes stays near the processor
-_COPIED = 2_048  # rows of a gathered copy
-_GATHER = 4  # a mask that keeps one row in so many is answered by copying those rows out
+_CHUNK_ROWS = 4_096  # of a product with many queries: its results stay near the processor
+_GATHERED_ROWS = 2_048  # of one copy
+_GATHER = 4  # a mask that keeps at most one row in this many: copy those rows out
+_NO_ROWS: IntArray = np.empty(0, np.int64)
 
 
-class Kept:
-    """The rows of `n` that a search may give: all of them, or those of a mask.
+class RowMask:
+    """The rows of `n` that a search may return: all of them, or those of a mask.
 
-    `odd` are those of them that no scan bounds, which are scored one by one; `mask` has the others,
-    or is None where these are all rows.
+    `outliers` are those of them that no scan bounds, which are scored one by one; `mask` keeps the
+    others, and is None where these are all rows. `words` says it in a plan.
     """
 
-    def __init__(self, mask: BoolArray | None, n: int, odd: IntArray | None = None) -> None:
+    def __init__(self, mask: BoolArray | None, n: int, outliers: IntArray = _NO_ROWS) -> None:
         self.n, self._whole = n, mask is None
-        self.count = n if mask is None else int(np.count_nonzero(mask))
-        self.odd: IntArray = np.empty(0, np.int64)
-        if odd is not None and len(odd):
-            self.odd = odd if mask is None else odd[mask[odd]]
+        self.outliers = _NO_ROWS
+        if mask is None:
+            self.count, self.words = n, f"{n:,} rows"
+        else:
+            self.count = int(np.count_nonzero(mask))
+            self.words = f"{self.count:,} of {n:,} rows"
+        if len(outliers):
+            self.outliers = outliers if mask is None else outliers[mask[outliers]]
             mask = np.ones(n, np.bool_) if mask is None else mask.copy()
-            mask[odd] = False
+            mask[outliers] = False
         self.mask = mask
-
-    def __str__(self) -> str:
-        return f"{self.n:,} rows" if self._whole else f"{self.count:,} of {self.n:,} rows"
 
     @property
     def scanned(self) -> int:
-        """Number of kept rows that are not odd."""
-        return self.count - len(self.odd)
+        """Number of kept rows that are not outliers."""
+        return self.count - len(self.outliers)
 
     def rows(self) -> IntArray:
         """Return all kept rows, ascending."""
@@ -48,35 +51,39 @@ class Kept:
             return np.arange(self.n)
         assert self.mask is not None
         at = np.flatnonzero(self.mask)
-        return np.union1d(at, self.odd) if len(self.odd) else at
+        return np.union1d(at, self.outliers) if len(self.outliers) else at
 
-    def parts(self, bound: Bound, begin: int, end: int, queries: int) -> Parts:
-        """Return what a scan of the rows from `begin` to `end` goes through.
+    def parts(self, bound: UpperBound, begin: int, end: int, queries: int) -> ScanParts:
+        """Return the parts of a scan of the rows from `begin` to `end`.
 
-        Few rows of a mask are copied out and scanned by themselves; else all are, and the mask is
-        obeyed after.
+        A mask that keeps few rows has them copied out and scanned alone; with any other, all rows
+        are scanned and the mask is applied after.
         """
         if self.mask is not None and self.scanned * _GATHER <= self.n:
             at = np.flatnonzero(self.mask[begin:end]) + begin
-            return [(bound, at[i : i + _COPIED]) for i in range(0, len(at), _COPIED)]
-        return [(bound, chunk) for chunk in chunks(begin, end, ROWS if queries == 1 else _CHUNK)]
+            size = _GATHERED_ROWS
+            return [(bound, at[i : i + size]) for i in range(0, len(at), size)]
+        size = BLOCK_ROWS if queries == 1 else _CHUNK_ROWS
+        if end - begin > 0 and end <= min(begin + size, BLOCK_ROWS):
+            return [(bound, slice(begin, end))]
+        return [(bound, chunk) for chunk in block_slices(begin, end, size)]
 
 
-def best(
-    parts: Parts, near: RowsBound, top_k: int, kept: Kept, limit: float = np.inf
-) -> Best | None:
-    """Return the best `top_k` of those rows of `parts` that are `kept`, for each query of `near`.
+def top_rows(
+    parts: ScanParts, near: RowsBound, top_k: int, kept: RowMask, limit: float = np.inf
+) -> TopRows | None:
+    """Return the best `top_k` of the `kept` rows of `parts`, for each query of `near`.
 
-    None when there are more than `limit` rows a query to look at. Where the bounds are true, so is
-    the answer.
+    None when more than `limit` rows per query are candidates. The answer is as certain as the
+    bounds.
     """
     candidates = Candidates(near, top_k, kept.mask)
     for bound, chosen in parts:
-        candidates.see(bound, chosen)
+        candidates.add(bound, chosen)
     return candidates.answer(limit)
 
 
-def all_scored(at: IntArray, rows: Rows, queries: Queries, top_k: int) -> list[Found]:
+def score_all(at: IntArray, rows: VectorRows, queries: Queries, top_k: int) -> list[RankedRows]:
     """Return the best `top_k` of the rows `at` for each query, without bounds."""
     query = np.repeat(np.arange(len(queries)), len(at))
-    return scored(query, np.tile(at, len(queries)), rows, queries, top_k)
+    return score_pairs(query, np.tile(at, len(queries)), rows, queries, top_k)

@@ -1,7 +1,6 @@
-"""Scoring: what each metric says of two vectors, in float64, and the one order in which rows are
-best first.
+"""Scoring: the score of two vectors under each metric, in float64, and the scale that orders rows.
 
-A *score* is what a person gets: a similarity, or for l2 and manhattan a distance. A *rank* is the
+A *score* is the number users get: a similarity, or for l2 and manhattan a distance. A *rank* is the
 same on a scale where higher is better for every metric, linear in the dot product, so that a scan
 can bound it: cosine x·q / |x||q|, dot x·q / |q|, l2 x·q - |x|²/2 = (|q|² - distance²) / 2,
 manhattan -distance.
@@ -12,52 +11,49 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from conduit_lab.core.spec import Array, FloatArray
+from conduit_lab.vectors.arrays import BoolArray, Float64Array, IntArray
 
-Float64Array = npt.NDArray[np.float64]
 METRICS = ("cosine", "dot", "l2", "manhattan")
-_DIRECTIONS = ("cosine", "dot")  # metrics that rank by the direction of a query alone
+DISTANCES = ("l2", "manhattan")  # lower scores are better
+_DIRECTIONAL = ("cosine", "dot")  # rank by a query's direction alone
 # Lengths between which no float32 product or square over- or underflows, with room for a sum of
-# millions. Rows and queries of other lengths are odd: their ranks are computed in float64.
-TAME = (1e-12, 1e12)
+# millions. Rows and queries of other lengths are outliers: their ranks are computed in float64.
+SAFE_LENGTHS = (1e-12, 1e12)
 _BLOCK = 256  # rows of a float64 copy: it stays in the processor's cache
 
 
-def is_distance(metric: str) -> bool:
-    """Tell whether a lower score is better."""
-    return metric in ("l2", "manhattan")
-
-
-def odd(lengths: Array) -> npt.NDArray[np.bool_]:
-    """Report for each length whether it is outside of `TAME`; 0 is not."""
-    result: npt.NDArray[np.bool_] = (lengths > TAME[1]) | ((lengths < TAME[0]) & (lengths > 0))
-    return result
+def is_outlier(lengths: Array) -> BoolArray:
+    """Return for each length whether it is outside of `SAFE_LENGTHS`; 0 is not."""
+    low, high = SAFE_LENGTHS
+    outliers: BoolArray = (lengths > high) | ((lengths < low) & (lengths > 0))
+    return outliers
 
 
 class Queries:
-    """Queries `[q, dimension]` in the forms that a search needs, made once.
+    """Queries `[q, dimension]` in the forms that a search needs, computed once.
 
-    `vectors` float32 as given, `wide` float64, `lengths` float64 `[q]`; `near` float32 is what a
-    scan multiplies with: for cosine and dot each at length 1, or 0. `odd` bool `[q]` names those
-    whose ranks float32 cannot bound, or is None where it can: always where only a query's direction
-    matters.
+    `vectors` float32 as given, `vectors64` float64, `lengths` float64 `[q]`; `prepared` float32 is
+    multiplied with rows: for cosine and dot each at length 1, or 0. `reach` is an upper bound on
+    the lengths of `prepared`. `outliers` bool `[q]` marks queries whose ranks float32 cannot bound,
+    and is None where there are none: always where only a query's direction matters.
     """
 
     def __init__(self, vectors: FloatArray, metric: str) -> None:
         self.vectors, self.metric = vectors, metric
-        self.wide = vectors.astype(np.float64)
-        self.lengths = _length(self.wide)
-        self.near = vectors
-        self.odd: npt.NDArray[np.bool_] | None = None
-        # What a short query loses in float32 is less than the slack for any row between TAME.
-        if metric not in _DIRECTIONS and (long := self.lengths > TAME[1]).any():
-            self.odd = long
-        if metric in _DIRECTIONS:
-            self.near = (
-                self.wide / np.where(self.lengths == 0, 1, self.lengths)[:, np.newaxis]
-            ).astype(np.float32)
+        self.vectors64 = wide = vectors.astype(np.float64)
+        self.lengths: Float64Array = np.sqrt(np.square(wide).sum(axis=1))
+        self.prepared = vectors
+        self.reach: Float64Array | float = self.lengths
+        self.outliers: BoolArray | None = None
+        if metric in _DIRECTIONAL:
+            divisors = np.where(self.lengths == 0, 1, self.lengths)
+            self.prepared = (wide / divisors[:, np.newaxis]).astype(np.float32)
+            self.reach = 1.0
+        # A short query loses less in float32 than the slack of any row within SAFE_LENGTHS.
+        elif (long := self.lengths > SAFE_LENGTHS[1]).any():
+            self.outliers = long
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -67,36 +63,30 @@ class Queries:
         for i in range(len(self)):
             yield self if len(self) == 1 else Queries(self.vectors[i : i + 1], self.metric)
 
-    @property
-    def reach(self) -> Float64Array | float:
-        """The lengths of `near`, or a little more."""
-        return 1.0 if self.metric in _DIRECTIONS else self.lengths
+    def scores(self, rows: FloatArray, query: IntArray) -> Float64Array:
+        """Return the score of each row float32 `[m, dimension]` for its query, by number `[m]`.
 
-    def scores(self, rows: FloatArray, query: npt.NDArray[np.int64]) -> Float64Array:
-        """Return the score of each row float32 `[m, dimension]` for its own query, given by number
-        `[m]`.
-
-        A float32 product may round by where a row lies and by the machine's BLAS. Products of
-        float32 are exact in float64, and NumPy sums a row in one fixed order, so equal vectors tie
-        and every machine gives the same score.
+        A float32 product may round by a row's place and by the machine's BLAS. Products of float32
+        are exact in float64, and NumPy sums a row in one fixed order, so equal vectors tie and
+        every machine gives the same score.
         """
-        wide = rows.astype(np.float64)
-        asked, lengths = (
-            (self.wide, self.lengths) if len(self) == 1 else (self.wide[query], self.lengths[query])
-        )
+        wide, asked, lengths = rows.astype(np.float64), self.vectors64, self.lengths
+        if len(asked) > 1:
+            asked, lengths = asked[query], lengths[query]
         if self.metric == "l2":
-            return _length(np.subtract(wide, asked, out=wide))
+            return _lengths(np.subtract(wide, asked, out=wide))
         if self.metric == "manhattan":
             manhattan: Float64Array = np.abs(wide - asked).sum(axis=1)
             return manhattan
         dot: Float64Array = (wide * asked).sum(axis=1)
         if self.metric == "dot":
             return dot
-        both = _length(wide) * lengths
+        both = np.sqrt(np.square(wide).sum(axis=1)) * lengths
         both[both == 0] = 1  # a zero vector scores 0
-        return np.clip(dot / both, -1, 1)
+        cosine: Float64Array = np.clip(dot / both, -1, 1)
+        return cosine
 
-    def ranks(self, scores: Float64Array, query: npt.NDArray[np.int64]) -> Float64Array:
+    def ranks(self, scores: Float64Array, query: IntArray) -> Float64Array:
         """Return the ranks of scores for the queries of these numbers."""
         if self.metric == "l2":
             half: Float64Array = (np.square(self.lengths[query]) - np.square(scores)) / 2
@@ -108,19 +98,19 @@ class Queries:
         return -scores if self.metric == "manhattan" else scores
 
 
-def scores(rows: FloatArray, query: FloatArray, metric: str) -> Float64Array:
+def score_rows(rows: FloatArray, query: FloatArray, metric: str) -> Float64Array:
     """Return the score of each row float32 `[m, dimension]` for one query `[dimension]`."""
     return Queries(query[np.newaxis], metric).scores(rows, np.zeros(len(rows), np.int64))
 
 
-def lengths(rows: FloatArray) -> Float64Array:
-    """Return the Euclidean length of each row, in float64, where no square of a float32 overflows."""
+def row_lengths(rows: FloatArray) -> Float64Array:
+    """Return the Euclidean length of each row in float64, where no float32 square overflows."""
     result = np.empty(len(rows))
     for begin in range(0, len(rows), _BLOCK):
-        result[begin : begin + _BLOCK] = _length(rows[begin : begin + _BLOCK].astype(np.float64))
+        result[begin : begin + _BLOCK] = _lengths(rows[begin : begin + _BLOCK].astype(np.float64))
     return result
 
 
-def _length(wide: Float64Array) -> Float64Array:
+def _lengths(wide: Float64Array) -> Float64Array:
     length: Float64Array = np.sqrt(np.square(wide).sum(axis=1))
     return length

@@ -1,4 +1,4 @@
-"""From a URL to the backend that it names."""
+"""Connect: the backend on a server by its URL."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from conduit_lab.vectors.remote.qdrant import Qdrant
 def connect(
     url: str, dimension: int | None = None, metric: str | None = None, name: str = "vectors"
 ) -> Backend:
-    """Open the store that `url` names, or make it.
+    """Open the store at `url`, or create it.
 
-        postgresql://user@host:5432/database/table     PostgreSQL with pgvector; the password also
-        in PGPASSWORD qdrant://host:6333/collection                  Qdrant; qdrants:// over TLS,
-        with the key in QDRANT_API_KEY qdrant:///folder/collection                    Qdrant's local
-        mode, for trying things; also qdrant://:memory:
+        postgresql://user@host:5432/database/table    PostgreSQL with pgvector; PGPASSWORD works too
+        qdrant://host:6333/collection                 Qdrant; qdrants:// over TLS, QDRANT_API_KEY
+        qdrant:///folder/collection                   Qdrant's local mode; also qdrant://:memory:
 
     `name` is the table or collection where the URL has none. `dimension` and `metric` None are
-    those of the store that is there; a new one needs a dimension, and its metric is cosine. Raises
-    `StoreError` where the store cannot be reached or is of another kind, and `MissingExtra` without
-    its client. No password is ever shown.
+    those of an existing store; a new one needs a dimension, and its metric is cosine by default.
+    Raises `StoreError` where the store cannot be reached or is of another kind, and `MissingExtra`
+    without its client. Passwords are never shown.
     """
     match url.partition("://")[0]:
         case "postgresql" | "postgres":
@@ -29,5 +28,6 @@ def connect(
         case "qdrant" | "qdrants":
             return Qdrant(url, name, dimension, metric)
     raise StoreError(
-        "a store's URL begins with qdrant://, qdrants:// or postgresql://, and this one does not"
+        "expected a store's URL that begins with qdrant://, qdrants:// or postgresql://, "
+        "got another: pass a path to VectorStore(path=…) for a local store"
     )

@@ -1,4 +1,4 @@
-"""Connections: to one PostgreSQL server, used again, made anew where the server dropped them."""
+"""Connections: a pool for one PostgreSQL server, which replaces dropped connections."""
 
 from __future__ import annotations
 
@@ -17,25 +17,24 @@ from conduit_lab.core.errors import MissingExtra, StoreError
 if TYPE_CHECKING:
     from psycopg import Connection
 
-CONNECT_TIMEOUT = 10  # seconds
-STATEMENT_TIMEOUT = 120
-NETWORK_TIMEOUT = 60  # until what was sent must have arrived
+CONNECT_TIMEOUT_SECONDS = 10
+STATEMENT_TIMEOUT_SECONDS = 120
+NETWORK_TIMEOUT_SECONDS = 60  # until sent data must be acknowledged
 
 _URL = re.compile(
     r"(postgres(?:ql)?://[^/?#@]*(?:@[^/?#@]*)?)(?:/([^/?#]*))?(?:/([^?#]*))?(\?[^#]*)?"
 )
 
-Answer = TypeVar("Answer")
+_Result = TypeVar("_Result")
 
 
 class Connections:
-    """What a libpq URL leads to; what it leaves out comes from the environment (`PGPASSWORD`,
-    `~/.pgpass`).
+    """Connections to a libpq URL; missing parts come from `PGPASSWORD`, `~/.pgpass` and so on.
 
-    `parameters` are set in each session. `table` is what stands in the URL after the database, or
-    "". `name` is for people: the password is in it as little as in any error. Safe to use from
-    several threads, each with a connection of its own while it works. Raises `MissingExtra` without
-    psycopg, and `StoreError` for a URL that cannot be read.
+    `parameters` are set in each session. `table` is the part of the URL after the database, or "".
+    `name` is the display name, without the password, as in every error. Thread-safe: each thread
+    works with a connection of its own. Raises `MissingExtra` without psycopg, and `StoreError` for
+    an invalid URL.
     """
 
     def __init__(self, url: str, parameters: Mapping[str, Any]) -> None:
@@ -46,7 +45,7 @@ class Connections:
         self._error = psycopg.Error
         self._settings, self.table = _read(url)
         self.name = _name(self._settings)
-        self._parameters = {"statement_timeout": STATEMENT_TIMEOUT * 1_000, **parameters}
+        self._parameters = {"statement_timeout": STATEMENT_TIMEOUT_SECONDS * 1_000, **parameters}
         self.closed = False
         self._idle: list[Connection[Any]] = []
         self._process = os.getpid()
@@ -56,21 +55,20 @@ class Connections:
         # connections.
         self._close = weakref.finalize(self, _close, self._idle)
 
-    def run(self, work: Callable[[Connection[Any]], Answer]) -> Answer:
-        """Return what `work` does with a connection; again with another where the server had
-        dropped this one.
+    def run(self, work: Callable[[Connection[Any]], _Result]) -> _Result:
+        """Return the result of `work` with a connection; retry where the server had dropped it.
 
-        So `work` may run twice, and must leave the same rows then. Raises `StoreError` for what the
-        server says.
+        So `work` may run twice, and must be idempotent. Raises `StoreError` for errors of the
+        server.
         """
         while True:
             connection, fresh = self._take()
             try:
-                with self.told():
+                with self.translated():
                     answer = work(connection)
             except BaseException:
                 again = connection.broken and not fresh
-                connection.close()  # an interrupt may have left it in the middle of anything
+                connection.close()  # an interrupt may have left it in any state
                 if not again:
                     raise
             else:
@@ -78,8 +76,8 @@ class Connections:
                 return answer
 
     @contextmanager
-    def told(self, advice: str = "") -> Iterator[None]:
-        """Raise what the server or the network says as a `StoreError` that names the server and the next step."""
+    def translated(self, advice: str = "") -> Iterator[None]:
+        """Raise errors of the server or network as `StoreError` with its name and the next step."""
         try:
             yield
         except self._error as error:
@@ -89,19 +87,19 @@ class Connections:
             ) from error
 
     def close(self) -> None:
-        """Close the connections; safe to call twice."""
+        """Close the connections; idempotent."""
         with self._lock:
             self.closed = True
             self._close()
 
     def _take(self) -> tuple[Connection[Any], bool]:
-        """Return a connection for one piece of work, and whether it is new."""
+        """Return a connection, and whether it is new."""
         with self._lock:
             if self.closed:
                 raise StoreError(f"{self.name}: the store is closed: connect again")
             if self._process != os.getpid():
                 self._process = os.getpid()
-                self._idle.clear()  # a forked child must not talk over its parent's connections
+                self._idle.clear()  # a forked child must not use its parent's connections
             if self._idle:
                 return self._idle.pop(), False
         return self._connect(), True
@@ -116,8 +114,8 @@ class Connections:
     def _connect(self) -> Connection[Any]:
         import psycopg
 
-        with self.told("is the server running, and are host, port, user and password right?"):
-            # Prepared statements would not survive a pooler between here and the server.
+        with self.translated("is the server running, and are host, port, user and password right?"):
+            # Prepared statements fail behind a connection pooler.
             connection = psycopg.connect(**self._settings, autocommit=True, prepare_threshold=None)
             try:
                 for name, value in self._parameters.items():
@@ -129,7 +127,7 @@ class Connections:
 
 
 def _read(url: str) -> tuple[dict[str, Any], str]:
-    """Return the settings of a connection, and the table of `postgresql://host/database/table`."""
+    """Return the connection settings, and the table of `postgresql://host/database/table`."""
     from psycopg import ProgrammingError
     from psycopg.conninfo import conninfo_to_dict
 
@@ -137,22 +135,22 @@ def _read(url: str) -> tuple[dict[str, Any], str]:
         server, database, table, query = (part or "" for part in _match(url))
         given = conninfo_to_dict(f"{server}/{database}{query}")
     except (ProgrammingError, ValueError):
-        # Whatever is wrong, a part of the password may stand anywhere in the URL, and libpq's
-        # message quotes it.
+        # A part of the password may be anywhere in an invalid URL, which libpq's message quotes.
         raise StoreError(
-            "the PostgreSQL URL cannot be read: write postgresql://user:password@host:5432/database/table, "
-            "with special characters of the password percent-encoded"
+            "the PostgreSQL URL is invalid: write "
+            "postgresql://user:password@host:5432/database/table, with special characters of the "
+            "password percent-encoded"
         ) from None
     bounds = {
-        "connect_timeout": CONNECT_TIMEOUT,
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "keepalives_idle": 30,
-        "tcp_user_timeout": NETWORK_TIMEOUT * 1_000,
+        "tcp_user_timeout": NETWORK_TIMEOUT_SECONDS * 1_000,
     }
     return {**bounds, **given}, unquote(table)
 
 
 def _match(url: str) -> tuple[str | None, ...]:
-    """Return server, database, table and query; raise `ValueError` where a password has torn the URL apart."""
+    """Return server, database, table and query; raise `ValueError` where a password splits them."""
     match = _URL.fullmatch(url)
     if match is None or "@" in url[match.end(1) :]:
         raise ValueError

@@ -1,4 +1,4 @@
-"""Place: where a Qdrant URL leads."""
+"""Place: the parts of a Qdrant URL."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from urllib.parse import unquote
 
 from conduit_lab.core.errors import StoreError
 
-API_KEY = "QDRANT_API_KEY"  # the environment's variable
-TIMEOUT = 60  # seconds
+API_KEY_VARIABLE = "QDRANT_API_KEY"
+REQUEST_TIMEOUT_SECONDS = 60
 
-_PORT = 6333  # where the URL has none
+_DEFAULT_PORT = 6333
 _URL = re.compile(
     r"(qdrants?)://(?:(:memory:|[\w.-]+(?::\d+)?|\[[\da-fA-F:]+\](?::\d+)?)|(/.+?))(?:/([^/]*))?"
 )
@@ -20,7 +20,7 @@ _NAME = re.compile(r"[a-zA-Z0-9_-][a-zA-Z0-9_.-]*")
 
 
 class Place(NamedTuple):
-    """What a URL says: the client's settings, the collection, whether it is local, and a name for people."""
+    """The client's settings, the collection, whether it is in local mode, and a display name."""
 
     settings: dict[str, Any]
     collection: str
@@ -29,21 +29,22 @@ class Place(NamedTuple):
 
 
 def read_place(url: str, name: str) -> Place:
-    """Read a URL; its name for people has no secret in it."""
+    """Parse a URL; the display name contains no secret."""
     if "@" in url:
         raise StoreError(
-            f"a Qdrant URL has no user and no key in it: put the key into {API_KEY}, and use qdrants://"
+            f"expected a Qdrant URL without user and key: set {API_KEY_VARIABLE}, and use qdrants://"
         )
     match = _URL.fullmatch(url)
     if match is None:
         raise StoreError(
-            f"a Qdrant URL is qdrant://host:6333/collection or qdrant:///folder/collection, got {url!r}"
+            "expected a Qdrant URL, qdrant://host:6333/collection or qdrant:///folder/collection, "
+            f"got {url!r}"
         )
     scheme, server, folder, last = match.groups()
     collection = last or name
     if not _NAME.fullmatch(collection):
         raise StoreError(
-            f"a collection's name has letters, digits, . _ and - in it, got {collection!r}"
+            f"a collection's name consists of letters, digits, . _ and -, got {collection!r}"
         )
     place = server or unquote(folder)
     shown = f"{scheme}://{place} collection {collection!r}"
@@ -54,11 +55,11 @@ def read_place(url: str, name: str) -> Place:
     secure = scheme == "qdrants"
     settings = {
         "url": f"{'https' if secure else 'http'}://{place}",
-        "port": _PORT,
-        "timeout": TIMEOUT,
+        "port": _DEFAULT_PORT,
+        "timeout": REQUEST_TIMEOUT_SECONDS,
     }
     settings |= {
-        "api_key": os.environ.get(API_KEY) if secure else None,
+        "api_key": os.environ.get(API_KEY_VARIABLE) if secure else None,
         "check_compatibility": False,
     }
     return Place(settings, collection, False, shown)

@@ -1,18 +1,15 @@
 """Postgres: the backend in a PostgreSQL table, with pgvector.
 
 A table holds the entries as they were given (`id`, `embedding` as little-endian float32,
-`metadata`, `content`) and what searches look at: `nearby`, the vector that distances are taken to;
-`attributes`, the metadata for comparison (`where_sql`); the terms of the content (`terms`), how
-often each occurs, and their number, `length`. `order` counts the entries in the order of adding.
+`metadata`, `content`) and columns for search: `nearby`, the vector that distances are computed to;
+`attributes`, the metadata for comparison (`where_sql`); the terms of the content (`terms`), their
+frequencies, and their number, `length`. `order` numbers the entries in the order of adding.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import threading
-import uuid
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +23,24 @@ from conduit_lab.vectors.entry import Entry
 from conduit_lab.vectors.filters import Filter
 from conduit_lab.vectors.remote import terms_sql
 from conduit_lab.vectors.remote.connections import Connections
-from conduit_lab.vectors.remote.rescoring import MARGIN, best, searchable, searchable_entries
+from conduit_lab.vectors.remote.postgres_rows import (
+    ENTRY_SELECT,
+    MATCH_SELECT,
+    embedding_vector,
+    entry_to_row,
+    row_key,
+    row_to_entry,
+    row_to_match,
+    vector_text,
+)
+from conduit_lab.vectors.remote.rescoring import (
+    EXTRA_CANDIDATES,
+    rescore,
+    searchable,
+    searchable_entries,
+)
 from conduit_lab.vectors.remote.terms import FIELD, count_terms, query_terms
-from conduit_lab.vectors.remote.where_sql import attributes, read, to_sql, write
+from conduit_lab.vectors.remote.where_sql import decode_text, encode_text, to_sql
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -36,9 +48,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"([a-zA-Z0-9_]{1,63}\.)?[a-zA-Z0-9_]{1,63}")
 _FORMAT = "conduit-lab vector store 1, "  # then the metric; the table's comment
 _OPERATORS = {"cosine": "<#>", "dot": "<#>", "l2": "<->"}
-_EF_SEARCH = (
-    400  # how far a search in an HNSW index looks around; the most candidates that it gives
-)
+_EF_SEARCH = 400  # of an HNSW index; also the maximum number of its candidates
 _SCHEMA = """
 CREATE TABLE {table} (
     "order" bigint GENERATED ALWAYS AS IDENTITY,
@@ -55,8 +65,9 @@ CREATE TABLE {table} (
     counts integer[] NOT NULL,
     length integer
 );
-ALTER TABLE {table} ALTER COLUMN nearby SET STORAGE MAIN, ALTER COLUMN embedding SET STORAGE EXTERNAL,
-    ALTER COLUMN {terms} SET STORAGE MAIN, ALTER COLUMN counts SET STORAGE MAIN;
+ALTER TABLE {table} ALTER COLUMN nearby SET STORAGE MAIN,
+    ALTER COLUMN embedding SET STORAGE EXTERNAL, ALTER COLUMN {terms} SET STORAGE MAIN,
+    ALTER COLUMN counts SET STORAGE MAIN;
 CREATE INDEX ON {table} USING gin (attributes jsonb_path_ops);
 CREATE INDEX ON {table} USING gin ({terms});
 CREATE INDEX ON {table} (length);
@@ -64,7 +75,8 @@ COMMENT ON TABLE {table} IS {comment}
 """
 _PUT = """
 INSERT INTO {table} (
-    key, id, embedding, nearby, metadata, attributes, content, created_at, updated_at, {terms}, counts, length
+    key, id, embedding, nearby, metadata, attributes, content, created_at, updated_at, {terms},
+    counts, length
 )
 VALUES (%s, %s, %s, %s::vector, %s::json, %s::jsonb, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (key) DO UPDATE SET embedding = excluded.embedding, nearby = excluded.nearby,
@@ -72,7 +84,6 @@ ON CONFLICT (key) DO UPDATE SET embedding = excluded.embedding, nearby = exclude
     updated_at = excluded.updated_at,
     {terms} = excluded.{terms}, counts = excluded.counts, length = excluded.length
 """
-_MATCH = 'id, content, metadata::text, "order"'
 _GRAPHS = """
 SELECT 1 FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam
 WHERE indrelid = %s::regclass AND amname = 'hnsw' AND indisvalid
@@ -80,16 +91,16 @@ WHERE indrelid = %s::regclass AND amname = 'hnsw' AND indisvalid
 
 
 class Postgres:
-    """The entries of one store in the table `table`, made where it is missing; see `Backend`.
+    """The entries of one store in the table `table`, created when missing; see `Backend`.
 
-    A search looks at every row. Where that takes too long, make an index yourself, when the rows
-    are there: `CREATE INDEX ON handbook USING hnsw (nearby vector_ip_ops) WITH (m = 32,
-    ef_construction = 200)`, for l2 with `vector_l2_ops`. A search without a filter then uses it,
-    unless `exact`; one with a filter never does, for pgvector filters what the index has found, and
-    so finds too few.
+    A search scans every row. Where that takes too long, create an index once the rows are there:
+    `CREATE INDEX ON handbook USING hnsw (nearby vector_ip_ops) WITH (m = 32, ef_construction =
+    200)`, for l2 with `vector_l2_ops`. A search without a filter then uses it, unless `exact`; one
+    with a filter never does, because pgvector filters the results of the index, and so finds too
+    few.
 
     `url` is a libpq URL, perhaps with the table after the database. `dimension` and `metric` None
-    are what the table has. Every call is one transaction. Raises `MissingExtra` without psycopg,
+    are those of the table. Every call is one transaction. Raises `MissingExtra` without psycopg,
     and `StoreError` for a server that cannot be reached or lacks pgvector, and for a table of
     another kind.
     """
@@ -104,7 +115,7 @@ class Postgres:
         self._lock = threading.Lock()
         forking.free_in_child(self, "_lock")
         self.version = 0
-        self._unindexed = ""  # why the rows have no terms
+        self._unindexed = ""  # the reason why the rows have no terms
         try:
             self.dimension, self.metric = self._connections.run(
                 lambda c: self._prepare(c, table, dimension, metric)
@@ -116,30 +127,30 @@ class Postgres:
     # Writing
 
     def upsert(self, entries: Sequence[Entry]) -> None:
-        """Store all of `entries` or none."""
+        """Store `entries` atomically."""
         if not entries:
             return
         nearby = searchable_entries(self.metric, entries)
         self._check_terms()
         terms = count_terms(entry.content for entry in entries)
-        rows = [_row(*each) for each in zip(entries, nearby, terms, strict=True)]
+        rows = [entry_to_row(*each) for each in zip(entries, nearby, terms, strict=True)]
 
         def put(connection: Connection[Any]) -> None:
             with connection.transaction(), connection.cursor() as cursor:
-                self._take_turn(connection)
+                self._lock_writes(connection)
                 cursor.executemany(self._sql(_PUT), rows)
 
         self._connections.run(put)
         self._changed()
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove what is there of `ids` and return how many there were."""
+        """Remove the existing ones of `ids`, and return their number."""
         query = self._sql("DELETE FROM {table} WHERE key = ANY(%s)")
 
         def remove(connection: Connection[Any]) -> int:
             with connection.transaction():
-                self._take_turn(connection)
-                return connection.execute(query, ([_key(id) for id in ids],)).rowcount
+                self._lock_writes(connection)
+                return connection.execute(query, ([row_key(id) for id in ids],)).rowcount
 
         count = self._connections.run(remove)
         if count:
@@ -150,44 +161,39 @@ class Postgres:
 
     def get(self, ids: Sequence[str]) -> list[Entry | None]:
         """Return the entry of each id, or None."""
-        rows = self._ask(
-            "SELECT id, embedding, metadata::text, content, created_at, updated_at FROM {table} WHERE key = ANY(%s)",
-            [[_key(id) for id in ids]],
-        )
-        found = {row[0]: _entry(*row) for row in rows}
-        return [found.get(write(id)) for id in ids]
+        query = f"SELECT {ENTRY_SELECT} FROM {{table}} WHERE key = ANY(%s)"
+        rows = self._ask(query, [[row_key(id) for id in ids]])
+        found = {row[0]: row_to_entry(*row) for row in rows}
+        return [found.get(encode_text(id)) for id in ids]
 
     def ids(self, where: Filter | None = None) -> list[str]:
         """Return the ids in the order of adding."""
         keep = to_sql(where)
-        rows = self._ask(
-            'SELECT id FROM {table} WHERE {where} ORDER BY "order"', keep.values, where=keep.text
-        )
-        return [read(id) for (id,) in rows]
+        query = 'SELECT id FROM {table} WHERE {where} ORDER BY "order"'
+        rows = self._ask(query, keep.values, where=keep.text)
+        return [decode_text(id) for (id,) in rows]
 
     def count(self, where: Filter | None = None) -> int:
-        """Return how many entries there are."""
+        """Return the number of entries."""
         keep = to_sql(where)
-        return int(
-            self._ask("SELECT count(*) FROM {table} WHERE {where}", keep.values, where=keep.text)[
-                0
-            ][0]
-        )
+        query = "SELECT count(*) FROM {table} WHERE {where}"
+        [(count,)] = self._ask(query, keep.values, where=keep.text)
+        return int(count)
 
     def search(
         self, queries: FloatArray, top_k: int, where: Filter | None = None, exact: bool = False
     ) -> Matches:
         """Return the best `top_k` for each row of `queries`."""
-        wanted = top_k + MARGIN
+        count = top_k + EXTRA_CANDIDATES
         nearby = searchable(self.metric, queries, ["the query"] * len(queries))
-        scan = exact or where is not None or wanted > _EF_SEARCH or not self._has_graph()
+        scan = exact or where is not None or count > _EF_SEARCH or not self._has_graph()
         lists = []
         for query, vector in zip(queries, nearby, strict=True):
-            rows = self._nearest(vector, wanted, where, scan)
-            if len(rows) < wanted and not scan:
-                rows = self._nearest(vector, wanted, where, scan=True)
+            rows = self._nearest(vector, count, where, scan)
+            if len(rows) < count and not scan:
+                rows = self._nearest(vector, count, where, scan=True)
             lists.append(self._best(rows, query, top_k))
-        plan = "exact scan in PostgreSQL" if scan else f"HNSW in PostgreSQL, {wanted} rescored"
+        plan = "exact scan in PostgreSQL" if scan else f"HNSW in PostgreSQL, {count} rescored"
         return Matches(lists, [plan] * len(lists))
 
     def lexical(self, text: str, top_k: int, where: Filter | None = None) -> list[Match]:
@@ -198,12 +204,12 @@ class Postgres:
         self._check_terms()
         keep = to_sql(where)
         rows = self._ask(terms_sql.SEARCH, [asked, asked, *keep.values, top_k], where=keep.text)
-        return [_match(row, row[4]) for row in rows]
+        return [row_to_match(row, row[4]) for row in rows]
 
     # Life
 
     def facts(self) -> list[str]:
-        """Return what a repr shows."""
+        """Return the facts for a repr."""
         return [
             "closed" if self._connections.closed else self.name,
             f"{self.dimension} × float32",
@@ -211,33 +217,32 @@ class Postgres:
         ]
 
     def close(self) -> None:
-        """Close the connections; safe to call twice."""
+        """Close the connections; idempotent."""
         self._connections.close()
 
     def _nearest(
-        self, vector: FloatArray, wanted: int, where: Filter | None, scan: bool
+        self, vector: FloatArray, count: int, where: Filter | None, scan: bool
     ) -> list[Any]:
-        """Return candidates by what the server calculates: rows of id, content, metadata, order, embedding."""
+        """Return the server's candidates: rows of id, content, metadata, order, embedding."""
         keep = to_sql(where)
         distance = "l1_distance(nearby, %s::vector)"
         if self.metric in _OPERATORS:
             distance = f"nearby {_OPERATORS[self.metric]} %s::vector"
-        # An index cannot answer a sum, nor two columns.
+        # The planner uses no index for a sum, nor for two columns.
         ordered = f'({distance}) + 0, "order"' if scan else distance
-        query = (
-            f"SELECT {_MATCH}, embedding FROM {{table}} WHERE {{where}} ORDER BY {ordered} LIMIT %s"
-        )
-        return self._ask(query, [*keep.values, _vector(vector), wanted], where=keep.text)
+        rows = f"SELECT {MATCH_SELECT}, embedding FROM {{table}} WHERE {{where}}"
+        values = [*keep.values, vector_text(vector), count]
+        return self._ask(f"{rows} ORDER BY {ordered} LIMIT %s", values, where=keep.text)
 
     def _best(self, rows: Sequence[Any], query: FloatArray, top_k: int) -> list[Match]:
         if not rows:
             return []
-        vectors = np.stack([_floats(row[4]) for row in rows])
-        found = best(self.metric, vectors, [row[3] for row in rows], query, top_k)
-        return [_match(rows[at], score) for at, score in found]
+        vectors = np.stack([embedding_vector(row[4]) for row in rows])
+        found = rescore(self.metric, vectors, [row[3] for row in rows], query, top_k)
+        return [row_to_match(rows[at], score) for at, score in found]
 
     def _has_graph(self) -> bool:
-        """Tell whether somebody has made an HNSW index over the vectors that answers this metric."""
+        """Return whether the table has a valid HNSW index, for a metric that it supports."""
         return self.metric in _OPERATORS and bool(self._ask(_GRAPHS, [self._table]))
 
     def _ask(self, query: str, values: Sequence[Any], where: str = "TRUE") -> list[Any]:
@@ -245,26 +250,27 @@ class Postgres:
         return self._connections.run(lambda connection: connection.execute(text, values).fetchall())
 
     def _sql(self, query: str, where: str = "TRUE") -> bytes:
-        return query.format(table=self._table, terms=FIELD, match=_MATCH, where=where).encode()
+        return query.format(
+            table=self._table, terms=FIELD, match=MATCH_SELECT, where=where
+        ).encode()
 
     def _changed(self) -> None:
         with self._lock:
             self.version += 1
 
-    def _take_turn(self, connection: Connection[Any]) -> None:
-        """Let one writer in at a time, so that two batches never wait for each other's rows."""
-        connection.execute(
-            "SELECT pg_advisory_xact_lock(%s::regclass::oid::bigint)", (self._table,)
-        )
+    def _lock_writes(self, connection: Connection[Any]) -> None:
+        """Admit one writer at a time, so that two batches cannot deadlock on each other's rows."""
+        lock = "SELECT pg_advisory_xact_lock(%s::regclass::oid::bigint)"
+        connection.execute(lock, (self._table,))
 
     def _prepare(
         self, connection: Connection[Any], table: str, dimension: int | None, metric: str | None
     ) -> tuple[int, str]:
-        """Make the table where it is missing, and return the dimension and metric of the one that is there."""
+        """Create the table when missing, and return its dimension and metric."""
         encoding = connection.info.parameter_status("server_encoding")
         if encoding != "UTF8":
             raise StoreError(
-                f"{self.name}: the database's encoding is {encoding}, wanted UTF8: use another database"
+                f"{self.name}: expected a database with encoding UTF8, got {encoding}: use another"
             )
         with connection.transaction():
             connection.execute(
@@ -274,25 +280,25 @@ class Postgres:
             if found is None:
                 if dimension is None:
                     raise StoreError(
-                        f"{self.name}: there is no such table: give a dimension to make it"
+                        f"{self.name}: there is no such table: give a dimension to create it"
                     )
                 found = dimension, metric or "cosine"
                 self._create(connection, *found)
             self._upgrade(connection)
-        for what, got, wanted in zip(
-            ("dimension", "metric"), found, (dimension, metric), strict=True
-        ):
-            if wanted not in (None, got):
+        given = (("dimension", dimension), ("metric", metric))
+        for (what, expected), got in zip(given, found, strict=True):
+            if expected not in (None, got):
                 raise StoreError(
-                    f"{self.name}: the table has {what} {got}, wanted {wanted}: "
-                    f"use the {what} it was made with, or another name"
+                    f"{self.name}: expected a table with {what} {expected}, got {got}: "
+                    f"use the {what} that it was created with, or another name"
                 )
         return found
 
     def _found(self, connection: Connection[Any]) -> tuple[int, str] | None:
         row = connection.execute(
-            "SELECT obj_description(c.oid, 'pg_class'), atttypmod FROM pg_class c LEFT JOIN pg_attribute "
-            "ON attrelid = c.oid AND attname = 'nearby' WHERE c.oid = to_regclass(%s)",
+            "SELECT obj_description(c.oid, 'pg_class'), atttypmod "
+            "FROM pg_class c LEFT JOIN pg_attribute ON attrelid = c.oid AND attname = 'nearby' "
+            "WHERE c.oid = to_regclass(%s)",
             (self._table,),
         ).fetchone()
         if row is None:
@@ -300,90 +306,41 @@ class Postgres:
         comment, dimension = row
         if dimension is None or not str(comment).startswith(_FORMAT):
             raise StoreError(
-                f"{self.name}: there is a table of this name that is not a vector store: use another name"
+                f"{self.name}: the table of this name is not a vector store: use another name"
             )
         return int(dimension), comment.removeprefix(_FORMAT)
 
     def _create(self, connection: Connection[Any], dimension: int, metric: str) -> None:
-        if (
-            connection.execute("SELECT FROM pg_extension WHERE extname = 'vector'").fetchone()
-            is None
-        ):
-            with self._connections.told(
-                "pgvector is missing, and an administrator must run CREATE EXTENSION vector"
-            ):
+        installed = "SELECT FROM pg_extension WHERE extname = 'vector'"
+        if connection.execute(installed).fetchone() is None:
+            advice = "pgvector is missing, and an administrator must run CREATE EXTENSION vector"
+            with self._connections.translated(advice):
                 connection.execute("CREATE EXTENSION vector")
-        comment = f"'{_FORMAT}{metric}'"
-        connection.execute(
-            _SCHEMA.format(
-                table=self._table, terms=FIELD, dimension=dimension, comment=comment
-            ).encode()
-        )
+        names = {"table": self._table, "terms": FIELD, "comment": f"'{_FORMAT}{metric}'"}
+        connection.execute(_SCHEMA.format(dimension=dimension, **names).encode())
 
     def _upgrade(self, connection: Connection[Any]) -> None:
-        """Add the terms that a table of an older version lacks, where this user may change it."""
+        """Add the missing terms to a table of an older version, where this user may change it."""
         from psycopg import errors
 
         try:
-            terms_sql.add(connection, self._table)
+            terms_sql.add_terms(connection, self._table)
         except (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction) as error:
             self._unindexed = " ".join(str(error).split())
 
     def _check_terms(self) -> None:
         if self._unindexed:
             raise StoreError(
-                f"{self.name}: an older version made this table, and this user cannot upgrade it "
+                f"{self.name}: an older version created this table, which this user cannot upgrade "
                 f"({self._unindexed}): connect once as the owner of the table"
             )
 
 
 def _quoted(table: str) -> str:
-    """Return the name of a table as SQL has it, `schema.table` in two parts."""
+    """Return the quoted name of a table, `schema.table` in two parts."""
     if not _NAME.fullmatch(table):
         raise StoreError(
-            f"a table's name has 1 to 63 letters, digits and underscores, perhaps a schema's before it, got {table!r}"
+            "a table's name has 1 to 63 letters, digits and underscores, perhaps after a schema's, "
+            f"got {table!r}"
         )
     return ".".join(f'"{part}"' for part in table.split("."))
-
-
-def _key(id: str) -> uuid.UUID:
-    """Return the primary key of an id, which may be longer than an index can hold."""
-    return uuid.uuid5(uuid.NAMESPACE_OID, id)
-
-
-def _row(entry: Entry, nearby: FloatArray, terms: Counter[str]) -> tuple[Any, ...]:
-    return (
-        _key(entry.id),
-        write(entry.id),
-        entry.embedding.astype("<f4").tobytes(),
-        _vector(nearby),
-        json.dumps(entry.metadata),
-        attributes(entry.metadata),
-        None if entry.content is None else write(entry.content),
-        entry.created_at,
-        entry.updated_at,
-        *terms_sql.columns(entry.content, terms),
-    )
-
-
-def _entry(
-    id: str, embedding: bytes, metadata: str, content: str | None, created: float, updated: float
-) -> Entry:
-    text = None if content is None else read(content)
-    return Entry(read(id), _floats(embedding), json.loads(metadata), text, created, updated)
-
-
-def _match(row: Sequence[Any], score: Any) -> Match:
-    id, content, metadata, *_ = row
-    return Match(
-        read(id), float(score), None if content is None else read(content), json.loads(metadata)
-    )
-
-
-def _floats(embedding: bytes) -> FloatArray:
-    return np.frombuffer(embedding, "<f4").astype(np.float32)
-
-
-def _vector(vector: FloatArray) -> str:
-    """Return the text form of a vector; it is read as exactly these float32 values."""
-    return str(vector.astype(np.float64).tolist())

@@ -1,4 +1,4 @@
-"""Candidates: what a server found in float32, and the last word on them, which is said here in float64."""
+"""Rescoring: a server finds candidates in float32; their scores are computed here in float64."""
 
 from __future__ import annotations
 
@@ -11,46 +11,42 @@ from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.entry import Entry
 from conduit_lab.vectors.index import scoring
 
-MARGIN = 64  # candidates beyond top_k, for what a server's sums put in the wrong order
+EXTRA_CANDIDATES = 64  # beyond top_k, for rounding errors in a server's order
 
-_LARGEST = 1e16  # a server squares and sums in float32, which ends at 3e38
+_MAX_VALUE = 1e16  # a server squares and sums in float32, whose maximum is 3e38
 
 
 def searchable(metric: str, vectors: FloatArray, names: Sequence[str]) -> FloatArray:
-    """Return what a server compares, float32 `[n, dimension]`: rows of length 1 for cosine, else as
-    they are.
+    """Return the vectors that a server compares, float32 `[n, dimension]`, for cosine at length 1.
 
-    So its products are cosines, a zero vector's too. Raises `VectorInputError` naming the first row
-    of which a sum in float32 may overflow.
+    Its products are then cosines, a zero vector's too. Raises `VectorInputError` naming the first
+    row whose sum may overflow float32.
     """
     if metric == "cosine":
-        lengths = scoring.lengths(vectors)
-        units: FloatArray = (vectors / np.where(lengths == 0, 1, lengths)[:, np.newaxis]).astype(
-            np.float32
-        )
+        lengths = scoring.row_lengths(vectors)
+        divisors = np.where(lengths == 0, 1, lengths)[:, np.newaxis]
+        units: FloatArray = (vectors / divisors).astype(np.float32)
         return units
-    large = np.abs(vectors).max(axis=1, initial=0) > _LARGEST
+    large = np.abs(vectors).max(axis=1, initial=0) > _MAX_VALUE
     if large.any():
         raise VectorInputError(
-            f"{names[large.argmax()]} has a value beyond ±{_LARGEST:g}, and the server sums in float32, "
-            "which would overflow: scale the vectors, or use the metric cosine"
+            f"{names[large.argmax()]} has a value beyond ±{_MAX_VALUE:g}, which overflows the "
+            "server's float32 sums: scale the vectors, or use the metric cosine"
         )
     return vectors
 
 
 def searchable_entries(metric: str, entries: Sequence[Entry]) -> FloatArray:
-    """Return what a server compares of each entry; raises as `searchable` does."""
+    """Return the vectors of entries that a server compares; raises as `searchable` does."""
     vectors = np.stack([entry.embedding for entry in entries])
     return searchable(metric, vectors, [f"the embedding of {entry.id!r}" for entry in entries])
 
 
-def best(
+def rescore(
     metric: str, vectors: FloatArray, order: Sequence[int], query: FloatArray, top_k: int
 ) -> list[tuple[int, float]]:
-    """Return the positions and scores of the best of `vectors` `[n, dimension]`, ties by `order`."""
-    scores = scoring.scores(vectors, query, metric)
-    keys = scores if scoring.is_distance(metric) else -scores
-    return [
-        (int(at), float(scores[at]))
-        for at in np.lexsort((np.asarray(order, np.int64), keys))[:top_k]
-    ]
+    """Return positions and scores of the best of `vectors` `[n, dimension]`, ties by `order`."""
+    scores = scoring.score_rows(vectors, query, metric)
+    keys = scores if metric in scoring.DISTANCES else -scores
+    places = np.lexsort((np.asarray(order, np.int64), keys))[:top_k]
+    return [(int(at), float(scores[at])) for at in places]

@@ -1,9 +1,8 @@
-"""Terms: the words of texts as the local store indexes them, for servers whose text search has
-rules of its own.
+"""Terms: the words of texts as the local store indexes them, for the full-text search of servers.
 
-FTS5 cuts, folds and stems them in a table in memory, so a word finds the same texts on every
-backend. A server gets the terms in plain ASCII, which no tokenizer cuts or changes: a term that is
-long or in another script is its hash.
+FTS5 tokenizes and stems them in a table in memory, so a word finds the same texts on every backend.
+A server gets the terms in plain ASCII, which no tokenizer splits or changes: a term that is long or
+in another script is its hash.
 """
 
 from __future__ import annotations
@@ -14,13 +13,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from hashlib import blake2b
 
-from conduit_lab.vectors.disk.lexical import FOLD, MAX_CHARACTERS, TOKENIZER, fold, query_words
+from conduit_lab.vectors.disk.lexical import (
+    FOLD,
+    MAX_QUERY_CHARACTERS,
+    TOKENIZER,
+    fold,
+    query_words,
+)
 
-FIELD = f"terms_{FOLD}"  # where a server keeps the terms; terms by other rules have another name
+FIELD = f"terms_{FOLD}"  # of a server's row or point; terms by other rules have another name
 
-# characters of a hash, and of the shortest ASCII term that is hashed, so that none looks like a
-# hash
-_HASHED = 32
+# Of a hash, and of the shortest ASCII term that is hashed, so that no term looks like a hash.
+_HASH_CHARACTERS = 32
 
 _SCHEMA = f"""
 CREATE VIRTUAL TABLE words USING fts5 (content, content = '', tokenize = {TOKENIZER});
@@ -29,25 +33,21 @@ CREATE VIRTUAL TABLE terms USING fts5vocab (words, instance);
 
 
 def count_terms(texts: Iterable[str | None]) -> list[Counter[str]]:
-    """Return how often each term occurs in each text."""
+    """Return the term frequencies of each text."""
     folded = [fold(text or "") for text in texts]
     counts = [Counter[str]() for _ in folded]
-    for at, term in _cut(folded):
+    for at, term in _tokenized(folded):
         counts[at][term] += 1
     return counts
 
 
 def query_terms(text: str) -> list[str]:
-    """Return the terms that a user's text looks for; one that two of its words share comes twice, as FTS5 counts it."""
-    return [
-        term
-        for _, term in sorted(
-            _cut(query_words(fold(text[:MAX_CHARACTERS]))), key=lambda found: found[0]
-        )
-    ]
+    """Return the terms of a query; one that two of its words share comes twice, as in FTS5."""
+    words = query_words(fold(text[:MAX_QUERY_CHARACTERS]))
+    return [term for _, term in sorted(_tokenized(words), key=lambda found: found[0])]
 
 
-def _cut(texts: Iterable[str]) -> Iterator[tuple[int, str]]:
+def _tokenized(texts: Iterable[str]) -> Iterator[tuple[int, str]]:
     """Yield each term of folded texts with the position of its text, in no order."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.executescript(_SCHEMA)
@@ -57,5 +57,5 @@ def _cut(texts: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 
 def _ascii(term: str) -> str:
-    plain = term.isascii() and len(term) < _HASHED
-    return term if plain else blake2b(term.encode(), digest_size=_HASHED // 2).hexdigest()
+    plain = term.isascii() and len(term) < _HASH_CHARACTERS
+    return term if plain else blake2b(term.encode(), digest_size=_HASH_CHARACTERS // 2).hexdigest()

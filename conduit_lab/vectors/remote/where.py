@@ -1,4 +1,4 @@
-"""The `where` language, read clause by clause into the language of a server."""
+"""The `where` language, translated clause by clause to the filters of a server."""
 
 from __future__ import annotations
 
@@ -8,50 +8,50 @@ from typing import Any, Protocol, TypeVar
 
 from conduit_lab.vectors.conditions import has_operators
 
-Condition = TypeVar("Condition")
+_Condition = TypeVar("_Condition")
 
 
-class Language(Protocol[Condition]):
-    """How one server says what a filter can say; a condition must be true or false for every entry."""
+class Language(Protocol[_Condition]):
+    """The filters of one server; a condition must be true or false for every entry."""
 
-    def test(self, key: str, operator: str, operand: Any) -> Condition:
-        """Say that the value under `key` passes an operator of `vectors.filters`; `$ne` and `$nin` do not come."""
+    def test(self, key: str, operator: str, operand: Any) -> _Condition:
+        """Return the condition of an operator, never `$ne` or `$nin`, on `key`."""
 
-    def every(self, parts: Sequence[Condition]) -> Condition:
-        """Say that all of `parts` hold, of which there may be none."""
+    def every(self, parts: Sequence[_Condition]) -> _Condition:
+        """Return the conjunction of `parts`, which may be empty."""
 
-    def some(self, parts: Sequence[Condition]) -> Condition:
-        """Say that one of `parts` holds."""
+    def some(self, parts: Sequence[_Condition]) -> _Condition:
+        """Return the disjunction of `parts`."""
 
-    def negated(self, part: Condition) -> Condition:
-        """Say that `part` does not hold."""
-
-
-def translate(where: Mapping[str, Any], language: Language[Condition]) -> Condition:
-    """Return what `where`, a filter that `vectors.filters` has checked, is in `language`."""
-    return language.every([_clause(key, wanted, language) for key, wanted in where.items()])
+    def negated(self, part: _Condition) -> _Condition:
+        """Return the negation of `part`."""
 
 
-def _clause(key: str, wanted: Any, language: Language[Condition]) -> Condition:
+def translate(where: Mapping[str, Any], language: Language[_Condition]) -> _Condition:
+    """Return the condition of `where`, a filter that `vectors.filters` has checked."""
+    return language.every([_clause(key, operand, language) for key, operand in where.items()])
+
+
+def _clause(key: str, operand: Any, language: Language[_Condition]) -> _Condition:
     match key:
         case "$and":
-            return language.every([translate(part, language) for part in wanted])
+            return language.every([translate(part, language) for part in operand])
         case "$or":
-            return language.some([translate(part, language) for part in wanted])
+            return language.some([translate(part, language) for part in operand])
         case "$not":
-            return language.negated(translate(wanted, language))
+            return language.negated(translate(operand, language))
         case _:
-            return _value(key, wanted, language)
+            return _value(key, operand, language)
 
 
-def _value(key: str, wanted: Any, language: Language[Condition]) -> Condition:
-    """Return the condition on one key: a plain value that it equals, or `{operator: operand, …}`."""
-    if not has_operators(wanted):
-        return language.test(key, "$eq", wanted)
-    return language.every([_test(key, name, operand, language) for name, operand in wanted.items()])
+def _value(key: str, operand: Any, language: Language[_Condition]) -> _Condition:
+    """Return the condition on one key: a plain value to equal, or `{operator: operand, …}`."""
+    if not has_operators(operand):
+        return language.test(key, "$eq", operand)
+    return language.every([_test(key, name, value, language) for name, value in operand.items()])
 
 
-def _test(key: str, name: str, operand: Any, language: Language[Condition]) -> Condition:
+def _test(key: str, name: str, operand: Any, language: Language[_Condition]) -> _Condition:
     match name:
         case "$not":
             return language.negated(_value(key, operand, language))
@@ -64,16 +64,14 @@ def _test(key: str, name: str, operand: Any, language: Language[Condition]) -> C
 
 
 def canonical(value: Any) -> str:
-    """Return the JSON text of a value; equal values have the same text, so `1.0` is written as `1`."""
+    """Return the JSON text of a value, the same for equal values: `1.0` becomes `1`."""
     return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def _plain(value: Any) -> Any:
     match value:
         case float() if value.is_integer():
-            return int(
-                value
-            )  # exact, where 1e23 as a decimal is not the number that the float holds
+            return int(value)  # exact, where 1e23 as a decimal differs from the float's value
         case dict():
             return {key: _plain(item) for key, item in value.items()}
         case list():

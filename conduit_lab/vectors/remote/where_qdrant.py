@@ -1,10 +1,9 @@
-"""A filter as Qdrant has it, over words that are stored with each entry.
+"""Filters for Qdrant, over facets that are stored with each entry.
 
-Qdrant compares values by rules of its own: an array matches by any of its items, a float never
-equals, null is absent, and a key cannot hold a quote. So an entry carries `facets`, one word for
-each thing that a filter can ask exactly, and `numbers` for ranges. What Qdrant cannot answer (text
-in order, a part of a text) keeps too many entries; the caller asks the filter itself about each
-that comes back.
+Qdrant's comparisons differ: an array matches by any of its items, a float never equals, null is
+absent, and a key cannot contain a quote. So an entry carries `facets`, one word for each exact test
+of a filter, and `numbers` for ranges. Conditions that Qdrant lacks (order of texts, a part of a
+text) keep too many entries; the caller applies the filter itself to the results.
 """
 
 from __future__ import annotations
@@ -23,18 +22,17 @@ if TYPE_CHECKING:
 
 FACETS, NUMBERS = "facets", "numbers"
 
-_LONGEST = 100  # characters of a word; a longer one is known by its hash
+_MAX_FACET_CHARACTERS = 100  # a longer facet is stored as its hash
 _RANGES = {"$gt": "gte", "$gte": "gte", "$lt": "lte", "$lte": "lte"}
-# by which a range is wider, relative: whole numbers are rounded to float64, and JSON may be read so
+# Relative widening of ranges: whole numbers are rounded to float64, as by some JSON parsers.
 _SLACK = 1e-12
-_MOST = sys.float_info.max
+_MAX_FLOAT = sys.float_info.max
 
 
-class Kept(NamedTuple):
-    """What Qdrant is asked to keep, and whether these are exactly the entries that the filter
-    keeps.
+class QdrantCondition(NamedTuple):
+    """A condition, None for all entries, and whether it keeps exactly the entries of the filter.
 
-    `condition` is None for all entries. `ranges` are the payload fields that it orders by.
+    `ranges` are the payload fields that it compares by order.
     """
 
     condition: models.Condition | None
@@ -42,13 +40,13 @@ class Kept(NamedTuple):
     ranges: frozenset[str] = frozenset()
 
 
-def to_qdrant(where: Filter | None) -> Kept:
-    """Return a condition that holds for every entry that `where` keeps, and maybe for more."""
-    return Kept(None, True) if where is None else translate(where.where, _Qdrant())
+def to_qdrant(where: Filter | None) -> QdrantCondition:
+    """Return a condition that is true for every entry that `where` keeps, and perhaps for more."""
+    return QdrantCondition(None, True) if where is None else translate(where.where, _Qdrant())
 
 
 def payload(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the payload fields that conditions look at."""
+    """Return the payload fields that conditions test."""
     facets: list[str] = []
     numbers: dict[str, float] = {}
     for key, value in metadata.items():
@@ -64,7 +62,7 @@ def payload(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Qdrant:
-    def test(self, key: str, operator: str, operand: Any) -> Kept:
+    def test(self, key: str, operator: str, operand: Any) -> QdrantCondition:
         match operator:
             case "$eq":
                 return _has(_facet(key, "=", operand))
@@ -81,34 +79,40 @@ class _Qdrant:
             case _:
                 return _within(f"{NUMBERS}.{_name(key)}", _RANGES[operator], operand)
 
-    def every(self, parts: Sequence[Kept]) -> Kept:
+    def every(self, parts: Sequence[QdrantCondition]) -> QdrantCondition:
         conditions = [part.condition for part in parts if part.condition is not None]
         return _combined("must" if conditions else None, conditions, parts)
 
-    def some(self, parts: Sequence[Kept]) -> Kept:
+    def some(self, parts: Sequence[QdrantCondition]) -> QdrantCondition:
         conditions = [part.condition for part in parts if part.condition is not None]
         return _combined("should" if len(conditions) == len(parts) else None, conditions, parts)
 
-    def negated(self, part: Kept) -> Kept:
+    def negated(self, part: QdrantCondition) -> QdrantCondition:
         if not part.exact:
-            return Kept(None, False)  # the opposite of too many would be too few
+            return QdrantCondition(None, False)  # the negation of too many would be too few
         return _combined(
             "must_not", [_everything() if part.condition is None else part.condition], [part]
         )
 
 
-def _combined(how: str | None, conditions: list[Any], parts: Sequence[Kept]) -> Kept:
+def _combined(
+    how: str | None, conditions: list[Any], parts: Sequence[QdrantCondition]
+) -> QdrantCondition:
     from qdrant_client import models
 
     condition = None if how is None else models.Filter.model_validate({how: conditions})
     ranges = frozenset[str]().union(*(part.ranges for part in parts))
-    return Kept(condition, all(part.exact for part in parts), ranges if how else frozenset())
+    return QdrantCondition(
+        condition, all(part.exact for part in parts), ranges if how else frozenset()
+    )
 
 
-def _has(*facets: str) -> Kept:
+def _has(*facets: str) -> QdrantCondition:
     from qdrant_client import models
 
-    return Kept(models.FieldCondition(key=FACETS, match=models.MatchAny(any=list(facets))), True)
+    return QdrantCondition(
+        models.FieldCondition(key=FACETS, match=models.MatchAny(any=list(facets))), True
+    )
 
 
 def _everything() -> Any:
@@ -117,23 +121,23 @@ def _everything() -> Any:
     return models.Filter(must=[])
 
 
-def _within(field: str, border: str, operand: float) -> Kept:
+def _within(field: str, border: str, operand: float) -> QdrantCondition:
     from qdrant_client import models
 
     number = _float(operand)
     number += abs(number) * (_SLACK if border == "lte" else -_SLACK)
-    number = min(_MOST, max(-_MOST, number))
+    number = min(_MAX_FLOAT, max(-_MAX_FLOAT, number))
     condition = models.FieldCondition(key=field, range=models.Range(**{border: number}))
-    return Kept(condition, False, frozenset([field]))
+    return QdrantCondition(condition, False, frozenset([field]))
 
 
 def _facet(key: str, kind: str, *value: Any) -> str:
     text = json.dumps(key, ensure_ascii=False) + kind + "".join(map(canonical, value))
-    return text if len(text) <= _LONGEST else f"#{_hash(text)}"
+    return text if len(text) <= _MAX_FACET_CHARACTERS else f"#{_hash(text)}"
 
 
 def _name(key: str) -> str:
-    """Return a field name for a key; Qdrant's paths take no quotes, and dots mean nesting."""
+    """Return a field name for a key; paths in Qdrant allow no quotes, and dots mean nesting."""
     return f"n{_hash(key)}"
 
 
@@ -142,8 +146,8 @@ def _hash(text: str) -> str:
 
 
 def _float(number: float) -> float:
-    """Return the nearest float64, in the order of the numbers even where they are beyond it."""
+    """Return the nearest finite float64."""
     try:
         return float(number)
     except OverflowError:
-        return _MOST if number > 0 else -_MOST
+        return _MAX_FLOAT if number > 0 else -_MAX_FLOAT

@@ -1,4 +1,4 @@
-"""A filter as parametrised SQL over the column `attributes` (jsonb): the metadata, written for comparison."""
+"""Filters as parametrised SQL over the column `attributes` (jsonb), the metadata for comparison."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 from conduit_lab.vectors.filters import Filter
 from conduit_lab.vectors.remote.where import canonical, translate
 
-# PostgreSQL's text cannot hold NUL. Six control characters are written as pairs, so that order
-# stays as it is and no pair begins inside of another: what text contains, its written form contains
-# too, and nothing else.
-_WRITTEN = dict(enumerate(first + second for first in "\1\2" for second in "\3\4\5"))
-_READ = {pair: chr(code) for code, pair in _WRITTEN.items()}
+# PostgreSQL's text cannot contain NUL. Six control characters are encoded as pairs, so that the
+# order of texts is preserved, and no pair begins inside another: a text contains another exactly
+# if its encoded form does.
+_ENCODED = dict(enumerate(first + second for first in "\1\2" for second in "\3\4\5"))
+_DECODED = {pair: chr(code) for code, pair in _ENCODED.items()}
 _PAIR = re.compile("[\1\2][\3-\5]")
 
-_SHORT = 16  # values of `$in` that are looked up one by one in the index
+_MAX_LOOKUPS = 16  # values of `$in` that are looked up one by one in the index
 _COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
 
@@ -28,38 +28,38 @@ class Sql(NamedTuple):
 
 
 def to_sql(where: Filter | None) -> Sql:
-    """Return the SQL condition that holds for exactly the entries that `where` keeps."""
+    """Return the SQL condition that is true for exactly the entries that `where` keeps."""
     return Sql("TRUE", []) if where is None else translate(where.where, _Postgres())
 
 
 def attributes(metadata: Mapping[str, Any]) -> str:
-    """Return what the column `attributes` holds for an entry, as JSON text."""
-    return canonical(_written(metadata))
+    """Return the column `attributes` of an entry, as JSON text."""
+    return canonical(_encoded(metadata))
 
 
-def write(text: str) -> str:
+def encode_text(text: str) -> str:
     """Return text in a form that PostgreSQL can store."""
-    return text.translate(_WRITTEN)
+    return text.translate(_ENCODED)
 
 
-def read(text: str) -> str:
-    """Return the text that `write` was given."""
-    return _PAIR.sub(lambda pair: _READ[pair[0]], text)
+def decode_text(text: str) -> str:
+    """Return the text that `encode_text` was given."""
+    return _PAIR.sub(lambda pair: _DECODED[pair[0]], text)
 
 
 class _Postgres:
     def test(self, key: str, operator: str, operand: Any) -> Sql:
-        name = write(key)
+        name = encode_text(key)
         value = "attributes -> %s::text"
         match operator:
             case "$eq":
-                # The containment is true for every equal value, and an index answers it.
-                whole = canonical(_written({key: operand}))
+                # Containment is true for every equal value, and uses the index.
+                whole = canonical(_encoded({key: operand}))
                 return Sql(
                     f"(attributes @> %s::jsonb AND {value} = %s::jsonb)",
                     [whole, name, _json(operand)],
                 )
-            case "$in" if len(operand) <= _SHORT:
+            case "$in" if len(operand) <= _MAX_LOOKUPS:
                 return self.some([self.test(key, "$eq", item) for item in operand])
             case "$in":
                 return Sql(
@@ -89,17 +89,20 @@ class _Postgres:
             # "C" orders by code point, as Python does; the database's own collation may not.
             text = f'(attributes ->> %s::text) COLLATE "C" {comparison} %s::text'
             return Sql(
-                f"coalesce({kind} = 'string' AND {text}, FALSE)", [name, name, write(operand)]
+                f"coalesce({kind} = 'string' AND {text}, FALSE)", [name, name, encode_text(operand)]
             )
         number = f"attributes -> %s::text {comparison} %s::jsonb"
         return Sql(f"coalesce({kind} = 'number' AND {number}, FALSE)", [name, name, _json(operand)])
 
     def _contains(self, name: str, operand: Any) -> Sql:
-        item = "EXISTS (SELECT FROM jsonb_array_elements(attributes -> %s::text) AS item WHERE item = %s::jsonb)"
+        item = (
+            "EXISTS (SELECT FROM jsonb_array_elements(attributes -> %s::text) AS item "
+            "WHERE item = %s::jsonb)"
+        )
         cases, values = f"WHEN 'array' THEN {item}", [name, name, _json(operand)]
         if isinstance(operand, str):
             cases += " WHEN 'string' THEN strpos(attributes ->> %s::text, %s::text) > 0"
-            values += [name, write(operand)]
+            values += [name, encode_text(operand)]
         return Sql(f"CASE jsonb_typeof(attributes -> %s::text) {cases} ELSE FALSE END", values)
 
 
@@ -109,17 +112,17 @@ def _joined(word: str, parts: Sequence[Sql], empty: str) -> Sql:
 
 
 def _json(value: Any) -> str:
-    return canonical(_written(value))
+    return canonical(_encoded(value))
 
 
-def _written(value: Any) -> Any:
-    """Return a JSON value with all its text as PostgreSQL can store it."""
+def _encoded(value: Any) -> Any:
+    """Return a JSON value with all its text encoded for PostgreSQL."""
     match value:
         case str():
-            return write(value)
+            return encode_text(value)
         case Mapping():
-            return {write(key): _written(item) for key, item in value.items()}
+            return {encode_text(key): _encoded(item) for key, item in value.items()}
         case list():
-            return [_written(item) for item in value]
+            return [_encoded(item) for item in value]
         case _:
             return value

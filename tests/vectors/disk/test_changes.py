@@ -23,7 +23,7 @@ def entry(id: str, value: float = 1.0) -> Entry:
 
 
 def told(storage: Storage, most: int = 100) -> Any:
-    """What a storage tells of others: the ids removed, and of what was put the id, first value and metadata."""
+    """The changes of others: removed ids, and the id, first value and metadata of entries put."""
     found = storage.changes(most)
     if found is None:
         return None
@@ -45,7 +45,8 @@ def forget_changes(path: Path) -> None:
 
 def lag(path: Path, count: int) -> None:
     """Log `count` changes of what is not there any more."""
-    numbers = f"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) SELECT i FROM n"
+    series = f"SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}"
+    numbers = f"WITH RECURSIVE n (i) AS ({series}) SELECT i FROM n"
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(
             f"INSERT INTO changes (stamp, put) SELECT random(), 1000 FROM ({numbers})"
@@ -129,14 +130,14 @@ def test_what_was_pruned_is_not_told_and_the_log_stays_short(
     pair: tuple[Storage, Storage], path: Path
 ) -> None:
     one, two = pair
-    lag(path, changes.KEPT - 2_048)
+    lag(path, changes.MAX_CHANGES - 2_048)
     assert told(two, 100_000) == ([], [])
-    lag(path, changes.KEPT + 2_048)
+    lag(path, changes.MAX_CHANGES + 2_048)
     one.put([entry("f")])
     assert told(two, 1_000_000) is None
     with closing(sqlite3.connect(path)) as connection:
         [count] = connection.execute("SELECT count(*) FROM changes").fetchone()
-    assert changes.KEPT <= count < changes.KEPT + 1_024
+    assert changes.MAX_CHANGES <= count < changes.MAX_CHANGES + 1_024
 
 
 @pytest.mark.parametrize("later", [0, 1, 9])
@@ -188,7 +189,7 @@ def test_where_no_log_can_be_kept_nothing_is_told(
     Storage(path, 8).close()
     forget_changes(path)
     with monkeypatch.context() as patch:
-        patch.setattr(changes, "begin", refused)
+        patch.setattr(changes, "start_log", refused)
         two = Storage(path, 8)
     one = Storage(path, 8)  # which keeps one from now on
     one.put([entry("a")])
@@ -208,9 +209,10 @@ def test_a_writer_that_knows_of_no_log_is_told_of(
     _, two = pair
     new = entry("f", 2)
     with closing(sqlite3.connect(path)) as connection, connection:
-        lexical.register(connection)
+        lexical.register_fold(connection)
         connection.execute(
-            record.PUT, record.row((new.id, new.embedding, new.metadata, new.content, 1.0, 1.0), 8)
+            record.UPSERT,
+            record.to_row((new.id, new.embedding, new.metadata, new.content, 1.0, 1.0), 8),
         )
         connection.execute("DELETE FROM entries WHERE id = 'a'")
     assert told(two) == (["a"], [("f", 2, 2)])
@@ -225,7 +227,7 @@ def test_a_log_that_was_changed_is_refused(path: Path, statement: str) -> None:
         connection.execute(statement)
     with pytest.raises(
         StoreError,
-        match=r"index\.db: the store file is damaged \(its tables are not as they were made",
+        match=r"index\.db: the store file is damaged \(its tables are not the original ones",
     ):
         Storage(path, 8)
 

@@ -1,4 +1,4 @@
-"""Words in any script and form of Unicode: a text finds itself, and files of older versions are indexed again."""
+"""Words in any script and Unicode form match themselves; files of older versions are upgraded."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def found(storage: Storage, text: str) -> list[str]:
     [
         "éléphant", "tiếng", "Ångström", "İstanbul", "ısı", "Straße", "Łódź", "йод", "ёлка", "Їжак",
         "Ελληνικά", "ᾠδή", "한국어", "がぎぐげご", "ガギグ", "ｶﾞｷﾞ", "日本語", "हिन्दी", "ภาษาไทย",
-        "العَرَبِيَّة", "أحمد", "עִבְרִית", "ქართული", "Հայերեն", "தமிழ்", "বাংলা", "１２３", "ﬁle", "x²", "㎏",
+        "العَرَبِيَّة", "أحمد", "עִבְרִית", "ქართული", "Հայերեն", "தமிழ்", "বাংলা",
+        "１２３", "ﬁle", "x²", "㎏",
     ],
 )  # fmt: skip
 def test_a_text_finds_itself_in_every_form(storage: Storage, word: str) -> None:
@@ -135,7 +136,7 @@ def make_unfolded(path: Path, kind: str = "store") -> None:
             ["Ёлка", "a lamp", "éléphant", unicodedata.normalize("NFD", "한국어"), None]
         ):
             fields = (str(i), np.ones(2, np.float32), {"n": i}, text, 1.0, 1.0)
-            connection.execute(record.PUT, record.row(fields, 2 if kind == "store" else 0))
+            connection.execute(record.UPSERT, record.to_row(fields, 2 if kind == "store" else 0))
         connection.execute("UPDATE meta SET value = ? WHERE name = 'kind'", (kind,))
 
 

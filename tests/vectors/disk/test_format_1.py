@@ -25,13 +25,14 @@ def path(tmp_path: Path) -> Path:
 
 
 def make_format_1(path: Path) -> None:
-    """A file as the first version wrote it, with two entries of dimension 8; their checksums were computed by it."""
+    """A file of the first version, with two entries of dimension 8 and its checksums."""
     connection = sqlite3.connect(path)
     connection.executescript("""
         CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
         CREATE TABLE entries (
-            seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, embedding BLOB NOT NULL, metadata TEXT NOT NULL,
-            content TEXT, created_at REAL NOT NULL, updated_at REAL NOT NULL, checksum INTEGER NOT NULL
+            seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, embedding BLOB NOT NULL,
+            metadata TEXT NOT NULL, content TEXT, created_at REAL NOT NULL,
+            updated_at REAL NOT NULL, checksum INTEGER NOT NULL
         ) STRICT;
         INSERT INTO meta VALUES ('format', '1'), ('dimension', '8'), ('metric', 'cosine');
     """)
@@ -47,7 +48,7 @@ def make_format_1(path: Path) -> None:
 
 def test_a_file_of_format_1_is_upgraded(path: Path) -> None:
     make_format_1(path)
-    with pytest.raises(StoreError, match="has dimension 8, wanted 9"):
+    with pytest.raises(StoreError, match="with dimension 9, got 8"):
         Storage(path, 9, "cosine")
     for _ in range(2):
         storage = Storage(path)

@@ -36,7 +36,7 @@ State = dict[
 
 
 def nurse(folder: str) -> None:
-    """Fork a writer for each line that comes in, and say when it is dead: a new process for each would be slow."""
+    """Fork a writer for each input line, and report its death: new processes would be slow."""
     for line in sys.stdin:
         seed, generation = map(int, line.split())
         pid = os.fork()
@@ -95,7 +95,7 @@ def writer(folder: Path, chance: random.Random, generation: int) -> None:
 
 
 class Round:
-    """What one writer told: `acknowledged` changes, and the one that was under way when it was killed."""
+    """One writer's `acknowledged` changes, and the one in progress when it was killed."""
 
     def __init__(self, told: Iterator[str], delay: float) -> None:
         self.changes: list[list[Any]] = []
@@ -137,7 +137,7 @@ def found(path: Path) -> State:
 def check(
     folder: Path, state: State, saved: State | None, told: Round
 ) -> tuple[State, State | None]:
-    """Compare all files with what was told; return what is in the store and in the snapshot by now."""
+    """Compare all files with the reports; return the entries of the store and the snapshot."""
     for i, change in enumerate(told.changes):
         done = i < told.acknowledged
         kind, g, _ = change
@@ -160,7 +160,7 @@ def check(
     if saved is not None:
         assert found(folder / "snapshot") == saved
     with closing(sqlite3.connect(folder / "index.db")) as connection:
-        lexical.register(connection)
+        lexical.register_fold(connection)
         connection.execute(lexical.CHECK)  # the words are those of the texts
     return state, saved
 

@@ -54,7 +54,7 @@ def test_a_query_is_words_alone(text: str, query: str | None) -> None:
 def test_a_query_has_a_bound() -> None:
     query = lexical.match(" ".join(f"word{i}" for i in range(100_000)))
     assert query is not None
-    assert query.count(" OR ") == lexical.MAX_WORDS - 1
+    assert query.count(" OR ") == lexical.MAX_QUERY_WORDS - 1
 
 
 @given(st.text() | st.text(string.punctuation + string.whitespace + "aAO\0", max_size=40))

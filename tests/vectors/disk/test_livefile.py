@@ -1,4 +1,4 @@
-"""An open store's file: no lock is lost, and a file that was moved, replaced, deleted or overwritten is told."""
+"""An open store's file: no lock is lost, and a moved, replaced or overwritten file is reported."""
 
 from __future__ import annotations
 
@@ -203,7 +203,10 @@ def test_closed_stores_leave_no_descriptor(path: Path) -> None:
 
 # What happens to an open file
 
-MOVED = r"notes\.db was moved, replaced or deleted while the store had it open: .* store\.save_to\(new_path\)"
+MOVED = (
+    r"notes\.db was moved, replaced or deleted while the store had it open: "
+    r".* store\.save_to\(new_path\)"
+)
 LOST = r"notes\.db lost its write-ahead log"
 OVERWRITTEN = (
     r"notes\.db was overwritten while the store had it open: close the store and open it again"
@@ -337,7 +340,7 @@ def test_a_new_store_where_one_was_deleted(path: Path) -> None:
 def test_a_backup_that_is_copied_over_the_open_file_stays_whole(
     path: Path, store: VectorStore, older: bool
 ) -> None:
-    """An older copy of the same file has nearly the same header; the log must not be replayed over it."""
+    """An older copy of the file has nearly the same header; the log must not be replayed on it."""
     quiet(path)
     copy = path.with_name("copy.db")
     if older:
@@ -470,7 +473,7 @@ def test_a_backup_replaces_nothing_that_is_open_or_no_store(
             (link, "is open"),
             (other, "is open"),
             (text, "is not a store's file"),
-            (tmp_path, "is no file"),
+            (tmp_path, "is not a file"),
             (orphan, "has a write-ahead log beside it"),
         ):
             with pytest.raises(

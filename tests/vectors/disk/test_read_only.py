@@ -72,7 +72,7 @@ def test_a_copy_in_a_read_only_folder_is_searched(path: Path, logged: bool) -> N
     assert "index.db: cannot write the store: attempt to write a readonly database" in errors[0]
     assert "copy.db: cannot write the store: unable to open" in errors[1]
     assert "new.db: cannot open the store: unable to open" in errors[2]
-    assert "old.db has format 1 and cannot be written" in errors[3]
+    assert "old.db has format 1 and is read-only" in errors[3]
     assert last == "60"
 
 
@@ -85,8 +85,10 @@ if os.geteuid() == 0:
     os.seteuid(65534)  # root may write everywhere
 path = Path(sys.argv[1])
 with VectorStore(path=path) as store:
-    print(len(store), [hit.id for hit in store.search([1, 0])], len(store.search("kettle", mode="lexical")))
-    for write in (lambda: store.add("c", [1, 0]), lambda: store.delete("a"), lambda: store.backup(path)):
+    words = store.search("kettle", mode="lexical")
+    print(len(store), [hit.id for hit in store.search([1, 0])], len(words))
+    writes = lambda: store.add("c", [1, 0]), lambda: store.delete("a"), lambda: store.backup(path)
+    for write in writes:
         try:
             write()
         except StoreError as error:
@@ -137,7 +139,7 @@ def test_a_store_that_is_read_where_it_cannot_be_written_tells_that_it_changed(
     with VectorStore(path=path) as store:
         store.add("b", [1, 0])
     with pytest.raises(
-        StoreError, match=r"index\.db was changed while it was open to be read: open it again"
+        StoreError, match=r"index\.db was changed while it was open for reading: open it again"
     ):
         reader.search([1, 0])
     reader.close()

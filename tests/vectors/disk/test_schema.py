@@ -1,4 +1,4 @@
-"""A store's file has the schema of a store and nothing else, so that nothing changes what is written."""
+"""A store's file has exactly the schema of a store, so that nothing changes written entries."""
 
 from __future__ import annotations
 

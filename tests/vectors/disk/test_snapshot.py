@@ -42,7 +42,7 @@ class Rows:
         assert sum(len(block.ids) for block in self.storage.load()) == count
 
     def write(self, folder: Path) -> Path:
-        return snapshot.write(folder, self.storage, self.index, self.alive, self.ids)
+        return snapshot.write_snapshot(folder, self.storage, self.index, self.alive, self.ids)
 
     def remove(self, at: int) -> None:
         self.storage.remove([self.ids[at]])
@@ -199,9 +199,9 @@ def test_a_folder_without_a_snapshot_is_told(folder: Path) -> None:
 
 def test_a_snapshot_of_another_kind_is_refused(folder: Path) -> None:
     write(folder)
-    with pytest.raises(StoreError, match="this snapshot has dimension 8, wanted 9"):
+    with pytest.raises(StoreError, match="expected a snapshot with dimension 9, got 8"):
         Snapshot.open(folder, 9)
-    with pytest.raises(StoreError, match="this snapshot has metric cosine, wanted dot"):
+    with pytest.raises(StoreError, match="with metric dot, got cosine"):
         Snapshot.open(folder, 8, "dot")
 
 
@@ -255,7 +255,7 @@ def test_a_writing_that_fails_changes_nothing(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(snapshot, "replace_file", fail)
+        patch.setattr(snapshot, "write_atomic", fail)
         with pytest.raises(StoreError, match="No space left on device"):
             write(folder, shift=1)
     assert (folder / "current").read_text().strip() == version.name
@@ -271,7 +271,7 @@ from pathlib import Path
 from conduit_lab.core.errors import StoreError
 from tests.vectors.disk.test_snapshot import Rows
 rows = Rows(5_000, shift=1)
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that a write beyond the limit fails as on a full disk
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writes beyond the limit fail as on a full disk
 for limit in map(int, sys.argv[2:]):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:
@@ -311,7 +311,7 @@ def test_two_writers_take_turns(folder: Path) -> None:
 
 def test_a_writer_does_not_wait_for_ever(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(folder)
-    monkeypatch.setattr(snapshot, "_PATIENCE", 0.01)
+    monkeypatch.setattr(snapshot, "_PATIENCE_SECONDS", 0.01)
     with sqlite3.connect(folder / ".lock", isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StoreError, match="another process is writing this snapshot: try again"):

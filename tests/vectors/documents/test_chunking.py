@@ -13,7 +13,12 @@ from semantic_text_splitter import TextSplitter
 from conduit_lab.core.errors import InputError
 from conduit_lab.models.text.embedder import Embedder
 from conduit_lab.vectors.documents import chunking
-from conduit_lab.vectors.documents.chunking import CHARACTERS_A_TOKEN, WINDOW, Chunk, Chunker
+from conduit_lab.vectors.documents.chunking import (
+    MAX_CHARACTERS_PER_TOKEN,
+    WINDOW_CHARACTERS,
+    Chunk,
+    Chunker,
+)
 from conduit_lab.vectors.documents.document import Document
 from conduit_lab.vectors.documents.markup import html_text, markdown_headings
 
@@ -116,7 +121,10 @@ def test_no_chunk_is_longer_than_the_size(parts: list[str]) -> None:
 
 
 def test_a_chunk_knows_its_section_and_line() -> None:
-    text = "# Refunds\n\nIntro.\n\n## By card\n\nThree days.\n\n### Late\n\nCall.\n\n## By bank\n\nA week.\n"
+    text = (
+        "# Refunds\n\nIntro.\n\n## By card\n\nThree days.\n\n### Late\n\nCall.\n\n"
+        "## By bank\n\nA week.\n"
+    )
     document = markdown(text)
     document = Document(
         "a.md", text, "markdown", "A", 0, document.headings, lines=((0, 1), (27, 5), (31, 7))
@@ -177,7 +185,7 @@ def test_an_overlap_comes_again() -> None:
 
 def test_a_word_without_end_is_cut_though_it_is_one_token() -> None:
     chunks = Chunker(10, length=words).chunks(Document("a.txt", "x" * 1000))
-    assert max(len(chunk.text) for chunk in chunks) < 11 * CHARACTERS_A_TOKEN
+    assert max(len(chunk.text) for chunk in chunks) < 11 * MAX_CHARACTERS_PER_TOKEN
     assert "".join(chunk.text for chunk in chunks) == "x" * 1000
 
 
@@ -238,16 +246,16 @@ def test_the_splitter_never_gets_more_than_a_window(
     )  # it holds an interrupt back until it is done
     monkeypatch.setattr(Spy, "longest", 0)
     Chunker(100).chunks(Document("a.txt", STRETCHES[name] * 5_000))
-    assert Spy.longest == 100 * WINDOW
+    assert Spy.longest == 100 * WINDOW_CHARACTERS
 
 
 @given(st.lists(st.sampled_from([*STRETCHES.values(), "\n\n\n", " " * 50, "x" * 90]), max_size=40))
 def test_a_window_changes_no_chunk(parts: list[str]) -> None:
     document = Document("a.txt", "".join(parts))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunking, "WINDOW", 10**6)
+        patch.setattr(chunking, "WINDOW_CHARACTERS", 10**6)
         whole = Chunker(12).chunks(document)
-        patch.setattr(chunking, "WINDOW", 8)
+        patch.setattr(chunking, "WINDOW_CHARACTERS", 8)
         assert Chunker(12).chunks(document) == whole
 
 
@@ -260,7 +268,7 @@ def test_no_tokens_are_counted_of_a_text_that_is_surely_too_long() -> None:
         return len(text) // 4
 
     Chunker(50, length=length).chunks(Document("a.txt", ("word " * 200 + "\n") * 50))
-    assert longest < 51 * CHARACTERS_A_TOKEN
+    assert longest < 51 * MAX_CHARACTERS_PER_TOKEN
 
 
 def test_spaces_alone_are_passed_over() -> None:

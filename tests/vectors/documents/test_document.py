@@ -16,10 +16,10 @@ from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.paths import use_root
 from conduit_lab.vectors.documents import document
-from conduit_lab.vectors.documents.document import Document, decode, read
+from conduit_lab.vectors.documents.document import Document, decode, read_document
 from conduit_lab.vectors.documents.markup import html_text, markdown_headings
 from conduit_lab.vectors.documents.sheet import read_csv, read_frame
-from conduit_lab.vectors.documents.sources import find
+from conduit_lab.vectors.documents.sources import find_sources
 
 
 def write_pdf(
@@ -65,7 +65,7 @@ def make(folder: Path, name: str, content: str | bytes) -> Path:
 
 
 def test_a_text_is_the_files_own_with_its_line_ends(tmp_path: Path) -> None:
-    document = read(make(tmp_path, "a.txt", "one\r\ntwo\rthree\n\nfive é"))
+    document = read_document(make(tmp_path, "a.txt", "one\r\ntwo\rthree\n\nfive é"))
     assert document.text == "one\r\ntwo\rthree\n\nfive é"
     assert (document.kind, document.title) == ("text", "a")
     assert [
@@ -77,12 +77,12 @@ def test_a_text_is_the_files_own_with_its_line_ends(tmp_path: Path) -> None:
 def test_the_source_is_the_path_from_the_root(tmp_path: Path) -> None:
     path = make(tmp_path, "docs/a.md", "x")
     with use_root(tmp_path):
-        assert read("docs/a.md").source == read(path).source == "docs/a.md"
+        assert read_document("docs/a.md").source == read_document(path).source == "docs/a.md"
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
-    assert read(make(tmp_path, "a.txt", b"\xef\xbb\xbfone")).text == "one"
-    assert read(make(tmp_path, "b.txt", "zwei ü".encode("utf-16"))).text == "zwei ü"
+    assert read_document(make(tmp_path, "a.txt", b"\xef\xbb\xbfone")).text == "one"
+    assert read_document(make(tmp_path, "b.txt", "zwei ü".encode("utf-16"))).text == "zwei ü"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
 def test_a_markdown_title_is_the_front_matters_else_the_first_heading_else_the_name(
     tmp_path: Path, markup: str, title: str
 ) -> None:
-    assert read(make(tmp_path, "page.md", markup)).title == title
+    assert read_document(make(tmp_path, "page.md", markup)).title == title
 
 
 @pytest.mark.parametrize(
@@ -145,11 +145,12 @@ def test_a_heading_lies_in_its_own_lines(lines: list[str]) -> None:
 
 def test_html_becomes_the_paragraphs_that_a_reader_sees(tmp_path: Path) -> None:
     page = (
-        "<!doctype html>\n<head><title>The\n page</title><style>p {}</style></head>\n<h1>Kettles &amp; <b>more</b></h1>"
-        "<p>Boil   <i>slowly</i>\nnow.<br>Wait.</p><ul><li>one<li>two</ul>\n<script>if (a < b) {}</script>"
+        "<!doctype html>\n<head><title>The\n page</title><style>p {}</style></head>\n"
+        "<h1>Kettles &amp; <b>more</b></h1><p>Boil   <i>slowly</i>\nnow.<br>Wait.</p>"
+        "<ul><li>one<li>two</ul>\n<script>if (a < b) {}</script>"
         "<h2><div>Pre</div></h2><pre>a\n  b</pre> tail <!-- hidden -->"
     )
-    document = read(make(tmp_path, "a.html", page))
+    document = read_document(make(tmp_path, "a.html", page))
     assert (
         document.text
         == "Kettles & more\n\nBoil slowly now.\nWait.\n\none\ntwo\n\nPre\n\na\n  b\n\ntail"
@@ -179,7 +180,7 @@ def test_html_becomes_the_paragraphs_that_a_reader_sees(tmp_path: Path) -> None:
     ],
 )
 def test_html_is_read_in_the_encoding_that_it_declares(tmp_path: Path, page: bytes) -> None:
-    assert read(make(tmp_path, "a.htm", page)).text == "café"
+    assert read_document(make(tmp_path, "a.htm", page)).text == "café"
 
 
 @pytest.mark.parametrize("end", ["<!--", "<a ", "<![CDATA[", "</", "<?"])
@@ -192,8 +193,9 @@ def test_a_tag_that_the_end_cuts_off_is_no_text(end: str) -> None:
 @given(
     st.lists(
         st.sampled_from(
-            ["<p>", "</p>", "<h1>", "</h1>", "<pre>", "</pre>", "<b>", "word", "two words", " ", "\n", "<br>", "<svg>",
-             "</svg>", "<svg/>", "<title>", "</title>", "&lt;", "<!--", "-->", "<", ">", "&#10;", "<div>", "<li>"]
+            ["<p>", "</p>", "<h1>", "</h1>", "<pre>", "</pre>", "<b>", "word", "two words",
+             " ", "\n", "<br>", "<svg>", "</svg>", "<svg/>", "<title>", "</title>", "&lt;",
+             "<!--", "-->", "<", ">", "&#10;", "<div>", "<li>"]
         )
     )
 )  # fmt: skip
@@ -209,7 +211,9 @@ def test_any_html_gives_a_text_whose_places_are_in_order(parts: list[str]) -> No
 
 
 def test_a_pdf_has_pages_and_a_title(tmp_path: Path) -> None:
-    document = read(write_pdf(tmp_path / "a.pdf", ["First page", "", "Third page"], "Manual"))
+    document = read_document(
+        write_pdf(tmp_path / "a.pdf", ["First page", "", "Third page"], "Manual")
+    )
     assert (document.kind, document.title) == ("pdf", "Manual")
     assert [document.page(document.text.index(word)) for word in ("First", "Third")] == [1, 3]
     assert [document.text[start : start + 5] for start in document.pages] == [
@@ -221,8 +225,8 @@ def test_a_pdf_has_pages_and_a_title(tmp_path: Path) -> None:
 
 
 def test_a_pdf_with_a_password_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"a\.pdf wants a password: save it without one"):
-        read(write_pdf(tmp_path / "a.pdf", ["x"], password="secret"))
+    with pytest.raises(InputError, match=r"a\.pdf needs a password: save it without one"):
+        read_document(write_pdf(tmp_path / "a.pdf", ["x"], password="secret"))
 
 
 @given(st.data())
@@ -235,7 +239,7 @@ def test_a_broken_pdf_is_read_or_told_by_its_name(
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     path = make(folder, "b.pdf", bytes(whole[: data.draw(st.integers(0, len(whole)))]))
     try:
-        read(path).text.encode()
+        read_document(path).text.encode()
     except InputError as error:
         assert "b.pdf" in str(error)
 
@@ -256,16 +260,16 @@ def test_a_broken_pdf_is_read_or_told_by_its_name(
         (
             "a.html",
             b"<meta charset='klingon'>x",
-            r"a\.html declares the encoding 'klingon', which is unknown",
+            r"a\.html declares the unknown encoding 'klingon'",
         ),
         (
             "a.html",
             b"<meta charset='base64'>x",
-            r"a\.html declares the encoding 'base64', which is unknown",
+            r"a\.html declares the unknown encoding 'base64'",
         ),
         ("a.pdf", b"not a pdf at all", r"a\.pdf is not a readable PDF: "),
         ("a.pdf", b"", r"a\.pdf is not a readable PDF: "),
-        ("a.docx", b"PK", r"a\.docx is not a kind of document that is read: \.md, .*, \.tsv"),
+        ("a.docx", b"PK", r"a\.docx is of an unsupported kind: convert it to .*\.md, .*, \.tsv"),
         ("a.csv", b"text\nx", r"a\.csv is a table, not a text"),
     ],
 )
@@ -273,22 +277,22 @@ def test_a_file_that_is_no_document_is_named_with_the_reason(
     tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        read(make(tmp_path, name, content))
+        read_document(make(tmp_path, name, content))
 
 
 def test_a_file_over_the_limit_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     with path.open("wb") as file:
-        file.truncate(document.MAX_BYTES + 1)  # a hole: no bytes on the disk
+        file.truncate(document.MAX_DOCUMENT_BYTES + 1)  # a hole: no bytes on the disk
     with pytest.raises(
-        InputError, match=r"a\.txt has 64\.0 MB: the limit of a document is 64\.0 MB; split it"
+        InputError, match=r"a\.txt has 64\.0 MB, and a document at most 64\.0 MB: split it"
     ):
-        read(path)
+        read_document(path)
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a\.txt cannot be read: No such file"):
-        read(tmp_path / "a.txt")
+        read_document(tmp_path / "a.txt")
 
 
 @given(st.binary(max_size=200))
@@ -307,12 +311,14 @@ def test_reading_text_needs_no_optional_package(tmp_path: Path) -> None:
     make(tmp_path, "c.csv", "text\nHello")
     code = (
         "import sys\n"
-        "for name in ('pypdfium2', 'bs4', 'pandas', 'semantic_text_splitter', 'tqdm'): sys.modules[name] = None\n"
-        "from conduit_lab.vectors.documents.document import read\n"
+        "for name in ('pypdfium2', 'bs4', 'pandas', 'semantic_text_splitter', 'tqdm'):\n"
+        "    sys.modules[name] = None\n"
+        "from conduit_lab.vectors.documents.document import read_document\n"
         "from conduit_lab.vectors.documents.sheet import read_csv\n"
-        f"print(read({str(tmp_path / 'a.md')!r}).title, read({str(tmp_path / 'b.html')!r}).text,"
+        f"print(read_document({str(tmp_path / 'a.md')!r}).title,"
+        f" read_document({str(tmp_path / 'b.html')!r}).text,"
         f" read_csv({str(tmp_path / 'c.csv')!r}).texts)\n"
-        f"read({str(tmp_path / 'd.pdf')!r})\n"
+        f"read_document({str(tmp_path / 'd.pdf')!r})\n"
     )
     make(tmp_path, "d.pdf", b"%PDF-1.4")
     result = subprocess.run(
@@ -354,7 +360,8 @@ def test_several_columns_become_one_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("cell", "value"),
-    [("007", "007"), ("-0", 0), ("1e3", 1000.0), ("12345678901234567890", "12345678901234567890"), ("nan", "nan"),
+    [("007", "007"), ("-0", 0), ("1e3", 1000.0), ("12345678901234567890", "12345678901234567890"),
+     ("nan", "nan"),
      ("1_000", "1_000"), ("٣", "٣"), (" 1", " 1"), ("true", "true")],
 )  # fmt: skip
 def test_only_plain_numbers_become_numbers(tmp_path: Path, cell: str, value: object) -> None:
@@ -368,21 +375,21 @@ def test_only_plain_numbers_become_numbers(tmp_path: Path, cell: str, value: obj
         (
             "a,b\n1,2\n",
             None,
-            r"a\.csv has no column 'text' or 'content' to take the text from: pass text=; .* a, b",
+            r"a\.csv has no column 'text' or 'content' for the text: pass text=; .* a, b",
         ),
         ("a,b\n1,2\n", "c", r"a\.csv has no column 'c'"),
-        ("text,b\n1\n", None, r"a\.csv line 2 has 1 cells, its first row 2"),
-        ("text,b\n1,2,3\n", None, r"a\.csv line 2 has 3 cells, its first row 2"),
+        ("text,b\n1\n", None, r"a\.csv line 2: expected 2 cells, as in the first row, got 1"),
+        ("text,b\n1,2,3\n", None, r"a\.csv line 2: expected 2 cells, as in the first row, got 3"),
         (
             "text,text\n1,2\n",
             None,
-            r"a\.csv has a column with a name that another has, 'text': rename it",
+            r"a\.csv has a column with a repeated name, 'text': rename it",
         ),
-        ("text,\n1,2\n", None, r"a\.csv has a column with a name that is empty"),
+        ("text,\n1,2\n", None, r"a\.csv has a column with an empty name"),
         (
             "text,source\n1,2\n",
             None,
-            r"a\.csv has a column with a name of an entry's own, 'source': rename it",
+            r"a\.csv has a column with a reserved name, 'source': rename it",
         ),
         ('text\n"open\n', None, r"a\.csv line 2 is not CSV: unexpected end of data"),
     ],
@@ -427,11 +434,11 @@ def test_a_frame_gives_rows_that_json_can_carry() -> None:
 
 
 def test_a_frame_with_a_name_twice_is_refused() -> None:
-    with pytest.raises(InputError, match="shop has a column with a name that another has, 'text'"):
+    with pytest.raises(InputError, match="shop has a column with a repeated name, 'text'"):
         read_frame(pd.DataFrame([["a", "b"]], columns=["text", "text"]), "shop")
 
 
-# Sources
+# FoundSources
 
 
 def test_a_folder_is_its_documents_by_name_with_their_section(tmp_path: Path) -> None:
@@ -439,7 +446,7 @@ def test_a_folder_is_its_documents_by_name_with_their_section(tmp_path: Path) ->
         make(tmp_path, name, "x")
     (tmp_path / "gone.md").symlink_to(tmp_path / "nowhere.md")
     os.mkfifo(tmp_path / "pipe.md")  # reading it would wait for ever
-    sources = find(tmp_path)
+    sources = find_sources(tmp_path)
     found = [
         (file.path.relative_to(tmp_path).as_posix(), file.section, file.named)
         for file in sources.files
@@ -450,29 +457,31 @@ def test_a_folder_is_its_documents_by_name_with_their_section(tmp_path: Path) ->
 
 def test_a_file_that_is_named_twice_is_there_once(tmp_path: Path) -> None:
     path = make(tmp_path, "a/b.md", "x")
-    sources = find([tmp_path, str(path), tmp_path / "a" / ".." / "a" / "b.md"])
+    sources = find_sources([tmp_path, str(path), tmp_path / "a" / ".." / "a" / "b.md"])
     assert [file.path for file in sources.files] == [path]
 
 
 def test_a_folder_covers_the_documents_below_it(tmp_path: Path) -> None:
     make(tmp_path, "docs/a.md", "x")
     with use_root(tmp_path):
-        sources = find("docs")
+        sources = find_sources("docs")
         assert sources.covers("docs/gone.md")
         assert not sources.covers("docs2/gone.md")
         assert not sources.covers("docs/faq")  # a DataFrame's name
-        assert find(".").covers("docs/gone.md")
+        assert find_sources(".").covers("docs/gone.md")
 
 
 @pytest.mark.parametrize("given", [7, None, b"docs", [7], "a\0b"])
 def test_what_is_no_path_is_refused(given: object) -> None:
-    with pytest.raises(InputError, match="documents are a path, a list of paths or a DataFrame"):
-        find(given)
+    with pytest.raises(
+        InputError, match="expected documents as a path, a list of paths or a DataFrame"
+    ):
+        find_sources(given)
 
 
 def test_a_path_to_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no document at .*nothing: wanted a file or a folder"):
-        find([tmp_path, tmp_path / "nothing"])
+    with pytest.raises(InputError, match=r"no document at .*nothing: expected a file or a folder"):
+        find_sources([tmp_path, tmp_path / "nothing"])
 
 
 def test_a_name_that_is_not_utf8_is_told(tmp_path: Path) -> None:
@@ -480,7 +489,7 @@ def test_a_name_that_is_not_utf8_is_told(tmp_path: Path) -> None:
     with open(path, "wb") as file:  # noqa: PTH123 - a path of bytes
         file.write(b"x")
     with pytest.raises(InputError, match="is not UTF-8: rename the file"):
-        read(find(tmp_path).files[0].path)
+        read_document(find_sources(tmp_path).files[0].path)
 
 
 def test_the_repr_of_a_document_is_short() -> None:

@@ -16,7 +16,7 @@ from conduit_lab.core.errors import InputError
 from conduit_lab.core.paths import use_root
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.documents import document, reindex
-from conduit_lab.vectors.documents.sources import Sources, find
+from conduit_lab.vectors.documents.sources import FoundSources, find_sources
 from conduit_lab.vectors.store import VectorStore
 from tests.vectors.documents.test_document import make
 from tests.vectors.documents.test_reindex import Words, contents
@@ -29,7 +29,7 @@ def root(tmp_path: Path) -> Iterator[Path]:
 
 
 class Asymmetric(Words):
-    """An embedder with other prompts for questions and for passages, as e5, nomic and gte have them."""
+    """An embedder with different prompts for queries and passages, like e5, nomic and gte."""
 
     max_length = 8
     document_prompt = "passage in other words: "
@@ -102,7 +102,7 @@ def test_files_that_are_none_are_reported_and_the_others_stored(
     for name, data in bad.items():
         make(root, f"docs/{name}", data)
     with (root / "docs/huge.txt").open("wb") as file:
-        file.truncate(document.MAX_BYTES + 1)
+        file.truncate(document.MAX_DOCUMENT_BYTES + 1)
     for name in ("image.png", "notebook.ipynb", "data.json", "page.rst"):
         make(root, f"docs/{name}", b"x")
     (root / "docs/folder.md").mkdir()
@@ -117,7 +117,9 @@ def test_files_that_are_none_are_reported_and_the_others_stored(
         return read_bytes(path)
 
     monkeypatch.setattr(Path, "read_bytes", denied)
-    monkeypatch.setattr(reindex, "find", lambda given: _then_remove(given, root / "docs/gone.txt"))
+    monkeypatch.setattr(
+        reindex, "find_sources", lambda given: _then_remove(given, root / "docs/gone.txt")
+    )
     with VectorStore(embedder=Words()) as store:
         done = store.add_documents("docs")
         assert contents(store) == {"docs/good.html#1": "Text.", "docs/good.md#1": "# Good\n\nText."}
@@ -154,7 +156,7 @@ def test_a_folder_that_cannot_be_read_does_not_look_empty(
         assert contents(store) == {"docs/a/b.txt#1": "One.", "docs/d.txt#1": "Four."}
 
 
-def _then_remove(given: object, path: Path) -> Sources:
-    sources = find(given)
+def _then_remove(given: object, path: Path) -> FoundSources:
+    sources = find_sources(given)
     path.unlink()
     return sources

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conduit_lab.vectors.documents.document import read
+from conduit_lab.vectors.documents.document import read_document
 from conduit_lab.vectors.documents.markup import html_text, markdown_headings
 from tests.vectors.documents.test_document import make
 
@@ -99,7 +99,8 @@ def test_code_knows_its_lines() -> None:
         ("a<br>b<br/>c<br />d", "a\nb\nc\nd"),
         ("<table><caption>T<tr><th>A<th>B<tr><td>1<td>2</table>x", "T\nA\tB\n1\t2\n\nx"),
         (
-            "<table><thead><tr><td>a</td> <td>b</td></tr></thead><tbody><tr><td>c</td></tr></tbody></table>",
+            "<table><thead><tr><td>a</td> <td>b</td></tr></thead>"
+            "<tbody><tr><td>c</td></tr></tbody></table>",
             "a\tb\nc",
         ),
         ("<dl><dt>a<dd>b<dt>c<dd>d</dl>", "a\nb\nc\nd"),
@@ -193,7 +194,7 @@ def test_a_heading_of_markdown_is_none_in_code_or_in_html(markup: str, headings:
     ],
 )
 def test_a_front_matter_is_a_title_and_no_text(tmp_path: Path, front: str, title: str) -> None:
-    document = read(make(tmp_path, "a.md", f"{front}# Heading\n"))
+    document = read_document(make(tmp_path, "a.md", f"{front}# Heading\n"))
     assert (document.begin, document.title) == (len(front), title)
     assert [heading.text for heading in document.headings] == ["Heading"]
 
@@ -212,3 +213,7 @@ def test_a_front_matter_is_a_title_and_no_text(tmp_path: Path, front: str, title
 )
 def test_a_rule_is_no_front_matter(text: str) -> None:
     assert markdown_headings(text)[0] == 0
+
+
+def test_a_hidden_element_without_content_hides_no_text_after_it() -> None:
+    assert html_text("<p>Boil<span hidden/> slowly</p>").text == "Boil slowly"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conduit_lab.core.paths import use_root
-from conduit_lab.vectors.documents.document import read
+from conduit_lab.vectors.documents.document import read_document
 from conduit_lab.vectors.documents.pdf import clean, find_problem, read_pages
 from conduit_lab.vectors.store import VectorStore
 from tests.vectors.documents.test_document import make
@@ -23,7 +23,7 @@ def lines(*texts: str) -> str:
 
 
 def pdf(*pages: str, characters: dict[str, str] | None = None) -> bytes:
-    """A PDF with these operators on its pages; `characters` says what the letters of its font mean."""
+    """A PDF with these operators on its pages; `characters` maps the letters of its font."""
     font = "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"
     objects = ["<< /Type /Catalog /Pages 2 0 R >>", "", font]
     if characters is not None:
@@ -91,7 +91,7 @@ def test_pages_and_offsets_are_exact(tmp_path: Path) -> None:
     path = make(
         tmp_path, "a.pdf", pdf(lines("First", "page"), lines("Second page"), lines("Third"))
     )
-    document = read(path)
+    document = read_document(path)
     assert document.text == "First\npage\n\nSecond page\n\nThird"
     assert document.pages == (0, 12, 25)
     assert [document.page(at) for at in (0, 11, 12, 25)] == [1, 1, 2, 3]
@@ -103,7 +103,7 @@ def test_pages_and_offsets_are_exact(tmp_path: Path) -> None:
         (pdf(lines("All is well here.")), ""),
         (pdf(lines("text"), IMAGE, IMAGE), "2 pages with images and no text (2, 3)"),
         (pdf(lines("text"), ""), ""),  # a page that is only empty
-        (pdf(IMAGE), "has no text: scanned pages want text recognition first"),
+        (pdf(IMAGE), "has no text: scanned pages need text recognition first"),
         (
             pdf(lines("A", "A"), characters={"A": "\ue001"}),
             "2 characters that its fonts do not name",
@@ -117,7 +117,7 @@ def test_pages_and_offsets_are_exact(tmp_path: Path) -> None:
     ],
 )
 def test_text_that_looks_broken_is_a_problem(tmp_path: Path, data: bytes, problem: str) -> None:
-    found = read(make(tmp_path, "a.pdf", data)).problem
+    found = read_document(make(tmp_path, "a.pdf", data)).problem
     assert problem in found
     assert bool(found) == bool(problem)
 

@@ -1,4 +1,4 @@
-"""Records: one name for a file wherever it is indexed from, and no work for one that has not changed."""
+"""Records: one name for a file wherever it is indexed from, and no work for unchanged files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from conduit_lab.core.paths import use_root
 from conduit_lab.vectors.documents import document_reader, records, reindex
-from conduit_lab.vectors.documents.document import read, read_bytes
+from conduit_lab.vectors.documents.document import read_bytes, read_document
 from conduit_lab.vectors.store import VectorStore
 from tests.vectors.documents.test_document import make
 from tests.vectors.documents.test_pdf import IMAGE, pdf
@@ -153,7 +153,7 @@ def test_the_name_is_the_path_from_the_projects_root(base: Path, store: VectorSt
     with use_root(base / "project"):
         store.add_documents("data")
         assert metadata(store, "source") == {"alpha": "data/a.md"}
-        assert read("data/a.md").text == "alpha"
+        assert read_document("data/a.md").text == "alpha"
 
 
 @pytest.mark.parametrize("move", [shutil.move, shutil.copytree], ids=["moved", "copied"])
@@ -206,7 +206,7 @@ class Work:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.read: list[str] = []
         self.cut: list[str] = []
-        pieces = document_reader.Reader.pieces
+        pieces = document_reader.DocumentReader.pieces
 
         def counted_bytes(path: Path, source: str) -> bytes:
             self.read.append(path.name)
@@ -217,7 +217,7 @@ class Work:
             return pieces(self_, file, data)
 
         monkeypatch.setattr(reindex, "read_bytes", counted_bytes)
-        monkeypatch.setattr(document_reader.Reader, "pieces", counted_pieces)
+        monkeypatch.setattr(document_reader.DocumentReader, "pieces", counted_pieces)
 
     def take(self) -> tuple[list[str], list[str]]:
         taken = self.read, self.cut
@@ -233,7 +233,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """All files are old to the clock."""
-    monkeypatch.setattr(records, "SETTLED_NS", -1)
+    monkeypatch.setattr(records, "SETTLED_NANOSECONDS", -1)
 
 
 @pytest.fixture(params=["memory", "file", "reopened"])
@@ -364,7 +364,7 @@ def test_a_file_that_came_back_is_stored_again(base: Path, indexed: VectorStore)
 def test_an_interrupt_keeps_the_records_of_the_files_before(
     base: Path, work: Work, settled: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reindex, "BATCH", 1)
+    monkeypatch.setattr(reindex, "BATCH_CHUNKS", 1)
     for name in "abc":
         make(base, f"docs/{name}.txt", name)
     embedder = Words()

@@ -18,7 +18,7 @@ from conduit_lab.core.trace import recorder
 from conduit_lab.core.views import html
 from conduit_lab.models.text.embedder import Embedder
 from conduit_lab.vectors.documents import reindex
-from conduit_lab.vectors.documents.document import read
+from conduit_lab.vectors.documents.document import read_document
 from conduit_lab.vectors.store import VectorStore
 from tests.vectors.documents.test_document import make, write_pdf
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class Words:
-    """An embedder that remembers what it was asked; equal texts get equal vectors, a token is a word."""
+    """An embedder that records its texts; equal texts get equal vectors, a token is a word."""
 
     dimension = 8
     max_length = 64
@@ -76,7 +76,10 @@ def counts(done: reindex.Reindexed) -> tuple[int, int, int, int, int]:
 
 def check(store: VectorStore) -> None:
     """Every entry is an exact piece of its file, with the embedding of its own text."""
-    texts = {source: read(source).text for source in {entry.metadata["source"] for entry in store}}
+    texts = {
+        source: read_document(source).text
+        for source in {entry.metadata["source"] for entry in store}
+    }
     for entry in store:
         made = entry.metadata
         assert entry.content is not None
@@ -132,7 +135,7 @@ def test_a_chunk_has_the_size_that_the_embedder_reads(
     store.add_documents("a.txt", size=50, overlap=10)
     assert embedder.count_tokens(embedder.asked[4]) == 50
     with pytest.raises(
-        InputError, match="chunks of 65 tokens are more than the 64 that the embedder reads"
+        InputError, match=r"expected chunks of at most 64 tokens, .* got 65: pass a smaller"
     ):
         store.add_documents("a.txt", size=65)
 
@@ -173,7 +176,7 @@ def test_a_frame_is_known_by_its_source(store: VectorStore) -> None:
     assert len(store) == 5
     with pytest.raises(
         InputError,
-        match="a DataFrame wants a name, by which the next call knows its rows: source=None",
+        match=r"expected a name for the DataFrame, .* got source=None: pass source=",
     ):
         store.add_documents(frame)
 
@@ -238,7 +241,7 @@ def test_texts_that_change_their_files_keep_their_own_embeddings(
     root: Path, store: VectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        reindex, "BATCH", 1
+        reindex, "BATCH_CHUNKS", 1
     )  # the first file is written before the second is looked at
     make(root, "docs/a.txt", "One.")
     make(root, "docs/b.txt", "Two.")
@@ -325,7 +328,7 @@ def test_an_interrupt_keeps_what_was_done_and_the_next_call_goes_on(
     embedder.fail_after = 500
     with pytest.raises(KeyboardInterrupt):
         store.add_documents("docs")
-    assert len(store) == 512 == 8 * reindex.BATCH
+    assert len(store) == 512 == 8 * reindex.BATCH_CHUNKS
     embedder.fail_after = None
     assert counts(store.add_documents("docs")) == (600 - 512, 0, 512, 0, 600 - 512)
     check(store)
@@ -361,7 +364,7 @@ def test_a_bad_file_that_was_named_is_raised_when_the_others_are_stored(
     with pytest.raises(InputError, match=r"^a\.pdf is not a readable PDF"):
         store.add_documents([bad, good])
     assert contents(store) == {"b.txt#1": "Two."}
-    with pytest.raises(InputError, match=r"c\.docx is not a kind of document"):
+    with pytest.raises(InputError, match=r"c\.docx is of an unsupported kind"):
         store.add_documents(make(root, "c.docx", b""))
 
 
@@ -374,7 +377,7 @@ def test_an_empty_file_is_told_and_its_chunks_are_removed(root: Path, store: Vec
     assert done.problems == {"a.txt": "has no text"}
     scan = write_pdf(root / "b.pdf", ["", ""])
     assert store.add_documents(scan).problems == {
-        "b.pdf": "has no text: scanned pages want text recognition first"
+        "b.pdf": "has no text: scanned pages need text recognition first"
     }
 
 
@@ -396,7 +399,8 @@ def test_the_answer_tells_what_was_done(root: Path, store: VectorStore) -> None:
     done = store.add_documents("docs")
     done.seconds = 0.0124
     assert repr(done).splitlines() == [
-        "Reindexed 'docs' · 1 document · 1 added · 0 updated · 0 kept · 0 removed · 1 text embedded · 12.4 ms · "
+        "Reindexed 'docs' · 1 document · 1 added · 0 updated · 0 kept · 0 removed · "
+        "1 text embedded · 12.4 ms · "
         "passed over: 1 × .png",
         "  docs/<b>.txt: is not UTF-8 at byte 0 (0xff): save it as UTF-8",
     ]

@@ -51,14 +51,20 @@ def test_what_parts_the_cells_is_found(mark: str, quote: str) -> None:
         ("text\nhello, world\na; b\n", [("hello, world", {}), ("a; b", {})]),  # one column
         ('text\n"two\nlines, and more"\n', [("two\nlines, and more", {})]),
         ("text;a, b, c\nx;1\ny;2\n", [("x", {"a, b, c": 1}), ("y", {"a, b, c": 2})]),
-        ("text;a,b,c,d;e\nx;1;2\ny;3;4\n", [("x", {"a,b,c,d": 1, "e": 2}), ("y", {"a,b,c,d": 3, "e": 4})]),
+        (
+            "text;a,b,c,d;e\nx;1;2\ny;3;4\n",
+            [("x", {"a,b,c,d": 1, "e": 2}), ("y", {"a,b,c,d": 3, "e": 4})],
+        ),
         ("sep=;\ntext;n\nx, y, z;1\n", [("x, y, z", {"n": 1})]),
         ("sep=|\r\ntext|n\r\nx|1\r\n", [("x", {"n": 1})]),
         ("Text;Nr\nx;1\n", [("x", {"Nr": 1})]),
         ("id,CONTENT\n1,x\n", [("x", {"id": 1})]),
         ('text, note\n"a, b", "c, d"\n', [("a, b", {"note": "c, d"})]),
         ('text,note\n"say \\"hi, all\\"",x\n', [('say "hi, all"', {"note": "x"})]),
-        ('text\tn\n"Unbalanced\t1\n5" pipe\t2\n', [('"Unbalanced', {"n": 1}), ('5" pipe', {"n": 2})]),
+        (
+            'text\tn\n"Unbalanced\t1\n5" pipe\t2\n',
+            [('"Unbalanced', {"n": 1}), ('5" pipe', {"n": 2})],
+        ),
         ("text,n\n5\" pipe,1\n", [('5" pipe', {"n": 1})]),
         ("\n\ntext,n\n\nx,1\n\n\n,\n", [("x", {"n": 1}), ("", {})]),
     ],

@@ -1,4 +1,4 @@
-"""Sources: which links in a folder are followed."""
+"""FoundSources: which links in a folder are followed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conduit_lab.core.paths import use_root
-from conduit_lab.vectors.documents.sources import find
+from conduit_lab.vectors.documents.sources import find_sources
 from conduit_lab.vectors.store import VectorStore
 from tests.vectors.documents.test_document import make
 from tests.vectors.documents.test_reindex import Words
@@ -15,14 +15,14 @@ from tests.vectors.documents.test_reindex import Words
 
 def names(given: object, root: Path) -> list[str]:
     with use_root(root):
-        return [file.name for file in find(given).files]
+        return [file.name for file in find_sources(given).files]
 
 
 def problems(given: object, root: Path) -> dict[str, str]:
     with use_root(root):
         return {
             name: problem.split(",")[0].split(":")[0]
-            for name, problem in find(given).problems.items()
+            for name, problem in find_sources(given).problems.items()
         }
 
 
@@ -44,8 +44,8 @@ OUT = "is a link out of docs"
         ("docs/more", "/", OUT),
         ("docs/b.md", ".hidden/key.md", "is a link to a hidden file"),
         ("docs/b.txt", ".env", "is a link to a hidden file"),
-        ("docs/b.md", "b.md", "is a link to nothing"),
-        ("docs/b.md", "gone.md", "is a link to nothing"),
+        ("docs/b.md", "b.md", "is a broken link"),
+        ("docs/b.md", "gone.md", "is a broken link"),
     ],
 )
 def test_a_link_that_leaves_its_folder_is_a_problem(

@@ -18,7 +18,7 @@ DIMENSION = 260  # not a whole number of words
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bits begin where 8-bit codes do, whatever the dimension."""
-    monkeypatch.setattr(accelerators, "_NARROW", 1)
+    monkeypatch.setattr(accelerators, "_MIN_DIMENSIONS", 1)
     monkeypatch.setattr(accelerators, "BITS_ROWS", INT8_ROWS)
 
 
@@ -98,11 +98,11 @@ def test_added_and_replaced_rows_are_found_at_once(index: Index) -> None:
 
 
 def test_compact_keeps_the_codes(index: Index, rows: FloatArray) -> None:
-    alive = np.arange(ROWS) % 3 > 0
-    index.compact(alive)
+    live = np.arange(ROWS) % 3 > 0
+    index.compact(live)
     queries = clustered(20, seed=1)
     assert index.search(queries, 10).plan.startswith("1-bit")
-    assert recall(index, rows[alive], queries) >= 0.99
+    assert recall(index, rows[live], queries) >= 0.99
 
 
 def test_rows_that_bits_cannot_tell_apart_stay_with_the_8_bit_codes() -> None:

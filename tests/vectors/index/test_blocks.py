@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conduit_lab.vectors.index import blocks
-from conduit_lab.vectors.index.blocks import Blocks, chunks, mapped
+from conduit_lab.vectors.index.blocks import Blocks, block_slices, is_mapped
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of 8 rows, so that few rows cross many edges."""
-    monkeypatch.setattr(blocks, "ROWS", 8)
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 8)
 
 
 def numbered(begin: int, end: int) -> npt.NDArray[np.float32]:
@@ -51,18 +51,18 @@ def test_blocks_hold_what_an_array_would(data: st.DataObject) -> None:
             held.replace(at, new)
             oracle[at] = new
         elif step == "keep":
-            alive = np.array(
+            live = np.array(
                 data.draw(st.lists(st.booleans(), min_size=len(oracle), max_size=len(oracle))), bool
             )
-            held.keep(alive)
-            oracle = oracle[alive]
+            held.keep(live)
+            oracle = oracle[live]
         assert len(held) == len(oracle)
         assert every(held).tolist() == oracle.tolist()
         assert held.nbytes == oracle.nbytes
     if len(oracle):
         at = np.array(data.draw(st.lists(st.integers(0, len(oracle) - 1))), np.int64)
         assert held.take(at).tolist() == oracle[at].tolist()
-    for chunk in chunks(0, len(oracle), 5):
+    for chunk in block_slices(0, len(oracle), 5):
         assert held.view(chunk).tolist() == oracle[chunk].tolist()
 
 
@@ -75,14 +75,14 @@ def test_a_block_that_is_there_stays_where_it_is() -> None:
 
 
 def test_chunks_never_cross_the_edge_of_a_block() -> None:
-    assert list(chunks(3, 20, 6)) == [slice(3, 8), slice(8, 14), slice(14, 16), slice(16, 20)]
+    assert list(block_slices(3, 20, 6)) == [slice(3, 8), slice(8, 14), slice(14, 16), slice(16, 20)]
 
 
 def test_rows_of_a_mapped_file_are_copied_when_they_change(tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", numbered(0, 20))
     given: Any = np.load(tmp_path / "rows.npy", mmap_mode="r")
     held = Blocks((2,), np.float32, given)
-    assert mapped(held.view(slice(0, 4)))
+    assert is_mapped(held.view(slice(0, 4)))
     assert held.nbytes == 0
     held.replace(np.array([9]), numbered(50, 51))
     held.append(numbered(20, 21))

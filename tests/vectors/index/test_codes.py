@@ -15,10 +15,10 @@ from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.index import accelerators
 from conduit_lab.vectors.index import index as index_module
 from conduit_lab.vectors.index.accelerators import INT8_ROWS
-from conduit_lab.vectors.index.codes import Int8
+from conduit_lab.vectors.index.codes import Int8Codes
 from conduit_lab.vectors.index.index import Index
-from conduit_lab.vectors.index.principal_axes import Axes
-from conduit_lab.vectors.index.rows import Rows
+from conduit_lab.vectors.index.principal_axes import PrincipalAxes
+from conduit_lab.vectors.index.rows import VectorRows
 from conduit_lab.vectors.index.scoring import Queries
 from tests.vectors.index.test_index import answers, oracle, random
 
@@ -29,7 +29,7 @@ VALUES = st.floats(-1e6, 1e6, width=32) | st.sampled_from([0.0, 1.0, -127.0, 0.0
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few dimensions are coded too."""
-    monkeypatch.setattr(accelerators, "_NARROW", 1)
+    monkeypatch.setattr(accelerators, "_MIN_DIMENSIONS", 1)
 
 
 @pytest.fixture
@@ -61,15 +61,15 @@ def test_no_rank_is_above_its_bound_whatever_the_data(metric: str, data: st.Data
             np.float32, (data.draw(st.integers(1, 3)), dimension), elements=VALUES, fill=VALUES
         )
     )
-    rows, queries = Rows(dimension, metric), Queries(asked, metric)
+    rows, queries = VectorRows(dimension, metric), Queries(asked, metric)
     rows.append(given)
-    if len(rows.odd) or queries.odd is not None:
+    if len(rows.outliers) or queries.outliers is not None:
         return
     count = data.draw(st.integers(0, dimension - 1))
     axes = np.linalg.qr(np.random.default_rng(count).standard_normal((dimension, dimension)))[0][
         :count
     ]
-    int8 = Int8(rows, {"axes": Axes.of(axes).turned} if count else None)
+    int8 = Int8Codes(rows, {"axes": PrincipalAxes.of(axes).rotated} if count else None)
     int8.extend(n, threading.Event())
     bound = int8.bound(queries)
     every = bound.above(slice(0, n), np.full(len(asked), -np.inf))
@@ -81,7 +81,7 @@ def test_no_rank_is_above_its_bound_whatever_the_data(metric: str, data: st.Data
     if metric == "l2":  # less what float64 rounds
         ranks -= 2.0**-50 * (np.square(queries.lengths[every.query]) + np.square(scores))
     assert (every.bound >= ranks).all()
-    short = bound.short(slice(0, n))
+    short = bound.looseness(slice(0, n))
     if short is not None:  # nor far below it
         value = bound.values(slice(0, n))[every.query, every.row].astype(np.float64)
         assert (queries.ranks(scores, every.query) >= value - short[every.query]).all()
@@ -169,10 +169,10 @@ def test_replaced_and_compacted_rows_keep_right_codes(indexes: Callable[..., Ind
     rows[at] = random(3, 24, seed=1)
     index.replace(at, rows[at])
     assert [best[0][0] for best in answers(index.search(rows[at], 1))] == at.tolist()
-    alive = np.random.default_rng(0).random(len(rows)) < 0.9
-    index.compact(alive)
+    live = np.random.default_rng(0).random(len(rows)) < 0.9
+    index.compact(live)
     query = random(1, 24, seed=2)
-    expected = [oracle(rows[alive], query[0], "cosine")[:10]]
+    expected = [oracle(rows[live], query[0], "cosine")[:10]]
     assert answers(index.search(query, 10)) == expected
     index.wait()
     answer = index.search(query, 10)
@@ -198,15 +198,15 @@ class Held:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun, self.go = threading.Event(), threading.Event()
-        extend = Int8.extend
+        extend = Int8Codes.extend
 
-        def held(int8: Int8, end: int, stop: threading.Event) -> None:
+        def held(int8: Int8Codes, end: int, stop: threading.Event) -> None:
             extend(int8, end, stop)
             self.begun.set()
             while not self.go.wait(0.01) and not stop.is_set():
                 pass
 
-        monkeypatch.setattr(Int8, "extend", held)
+        monkeypatch.setattr(Int8Codes, "extend", held)
 
 
 def test_what_changes_during_a_build_is_right_then_and_after(
@@ -237,13 +237,13 @@ def test_compact_during_a_build_begins_again(
     rows = random(INT8_ROWS + 1_000, 24)
     index = indexes(rows, wait=False)
     assert held.begun.wait(10)
-    alive = np.arange(len(rows)) % 7 > 0
-    index.compact(alive)
+    live = np.arange(len(rows)) % 7 > 0
+    index.compact(live)
     held.go.set()
     index.wait()
     answer = index.search(rows[1:2], 5)
     assert answer.plan.startswith("int8 scan")
-    assert answers(answer) == [oracle(rows[alive], rows[1], "cosine")[:5]]
+    assert answers(answer) == [oracle(rows[live], rows[1], "cosine")[:5]]
 
 
 @pytest.mark.parametrize("end", ["close", "drop"])
@@ -266,17 +266,17 @@ def test_no_thread_outlives_the_index(monkeypatch: pytest.MonkeyPatch, end: str)
 def test_a_build_that_fails_is_told_once_and_searches_do_without(
     indexes: Callable[..., Index], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(int8: Int8, end: int, stop: threading.Event) -> None:
+    def broken(int8: Int8Codes, end: int, stop: threading.Event) -> None:
         raise MemoryError("no room")
 
-    monkeypatch.setattr(Int8, "extend", broken)
+    monkeypatch.setattr(Int8Codes, "extend", broken)
     rows = random(INT8_ROWS, 24)
     with caplog.at_level(logging.ERROR):
         index = indexes(rows)
         index.append(rows[:500])
         index.wait()
     assert [record.getMessage() for record in caplog.records] == [
-        f"no Int8 could be made for {INT8_ROWS:,} rows: searches do without".replace(",", "")
+        f"building Int8Codes for {INT8_ROWS} rows failed: searches continue without it"
     ]
     assert answers(index.search(rows[3:4], 1))[0][0][0] == 3
 
@@ -289,10 +289,10 @@ def test_codes_of_a_snapshot_are_used_as_they_are(
     saved = index.codes()
     assert all(isinstance(array, np.ndarray) for array in saved.values())
 
-    def unwanted(int8: Int8, end: int, stop: threading.Event) -> None:
+    def unwanted(int8: Int8Codes, end: int, stop: threading.Event) -> None:
         raise AssertionError("codes were made again")
 
-    monkeypatch.setattr(Int8, "extend", unwanted)
+    monkeypatch.setattr(Int8Codes, "extend", unwanted)
     again = Index(24, vectors=rows, codes=saved)
     answer = again.search(rows[:3], 5)
     assert answer.plan == f"int8 scan of {len(rows):,} rows"
@@ -313,8 +313,8 @@ def test_any_changes_in_any_order_leave_right_answers(
     monkeypatch: pytest.MonkeyPatch, metric: str, data: st.DataObject
 ) -> None:
     monkeypatch.setattr(accelerators, "INT8_ROWS", 8)
-    monkeypatch.setattr(accelerators, "_TAIL", 4)
-    monkeypatch.setattr(index_module, "_FEW", 0)
+    monkeypatch.setattr(accelerators, "_MAX_UNCODED_ROWS", 4)
+    monkeypatch.setattr(index_module, "_EXACT_ROWS", 0)
     generator = np.random.default_rng(data.draw(st.integers(0, 1_000)))
     index, rows = Index(3, metric), np.zeros((0, 3), np.float32)
     try:
@@ -333,9 +333,9 @@ def test_any_changes_in_any_order_leave_right_answers(
                 rows[at] = generator.standard_normal((len(at), 3), np.float32)
                 index.replace(at, rows[at])
             elif step == "compact":
-                alive = generator.random(len(rows)) < 0.8
-                index.compact(alive)
-                rows = rows[alive]
+                live = generator.random(len(rows)) < 0.8
+                index.compact(live)
+                rows = rows[live]
             elif step == "wait":
                 index.wait()
             queries = generator.standard_normal((data.draw(st.integers(1, 3)), 3), np.float32)

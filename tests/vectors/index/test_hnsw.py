@@ -10,9 +10,9 @@ from conduit_lab.core.errors import MissingExtra
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.index import accelerators, hnsw
 from conduit_lab.vectors.index.accelerators import INT8_ROWS
-from conduit_lab.vectors.index.hnsw import Graph
+from conduit_lab.vectors.index.hnsw import HnswGraph
 from conduit_lab.vectors.index.index import Index
-from conduit_lab.vectors.index.rows import Rows
+from conduit_lab.vectors.index.rows import VectorRows
 from tests.vectors.index.test_index import answers, oracle, random
 
 pytest.importorskip("faiss")
@@ -114,19 +114,19 @@ def test_many_new_rows_are_linked_while_searches_go_on(index: Index) -> None:
 
 def test_compact_makes_a_new_graph(index: Index) -> None:
     rows = index.take(np.arange(ROWS))
-    alive = np.arange(ROWS) % 10 > 0
-    index.compact(alive)
+    live = np.arange(ROWS) % 10 > 0
+    index.compact(live)
     query = clustered(1, seed=3)
-    expected = [oracle(rows[alive], query[0], "cosine")[:5]]
+    expected = [oracle(rows[live], query[0], "cosine")[:5]]
     assert answers(index.search(query, 5)) == expected
     index.wait()
-    assert index.search(query, 5).plan == f"HNSW search of {alive.sum():,} rows"
+    assert index.search(query, 5).plan == f"HNSW search of {live.sum():,} rows"
 
 
 def test_a_graph_that_misses_the_stores_own_neighbours_is_not_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(hnsw, "_WIDTHS", (1,))
+    monkeypatch.setattr(hnsw, "_EF_SEARCH", (1,))
     rows = random(ROWS, 200)  # no pattern: the nearest are hardly nearer than the others
     index = Index(200)
     index.append(rows)
@@ -139,7 +139,7 @@ def test_a_graph_that_misses_the_stores_own_neighbours_is_not_used(
 
 
 def test_a_search_does_not_wait_for_rows_that_are_being_linked(index: Index) -> None:
-    made = index._derived.graph
+    made = index._accelerators.graph
     assert made is not None
     with made._lock:
         answer = index.search(clustered(1), 5)
@@ -149,13 +149,13 @@ def test_a_search_does_not_wait_for_rows_that_are_being_linked(index: Index) -> 
 def test_without_faiss_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hnsw, "available", lambda: False)
     with pytest.raises(MissingExtra, match=r"conduit-lab\[ann\]"):
-        Graph(Rows(4, "cosine"))
+        HnswGraph(VectorRows(4, "cosine"))
 
 
 def test_closing_ends_the_build() -> None:
     index = Index(DIMENSION)
     index.append(clustered(ROWS))
-    index._derived.wait()
+    index._accelerators.wait()
     index.search(clustered(1), 1)  # begins the graph
     index.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "conduit-lab index"]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.vectors.index.blocks import ROWS
-from conduit_lab.vectors.index.index import METRICS, Answer, Index
+from conduit_lab.vectors.index.blocks import BLOCK_ROWS
+from conduit_lab.vectors.index.index import METRICS, Index, IndexResult
 
 MAXIMUM = float(np.finfo(np.float32).max)
 FLOATS = st.floats(-MAXIMUM, MAXIMUM, width=32, allow_nan=False) | st.sampled_from(
@@ -46,7 +46,7 @@ def oracle(
     return [(int(at), float(score[at])) for at in order[:top_k]]
 
 
-def answers(answer: Answer) -> list[list[tuple[int, float]]]:
+def answers(answer: IndexResult) -> list[list[tuple[int, float]]]:
     return [list(zip(rows.tolist(), scores.tolist(), strict=True)) for rows, scores in answer.found]
 
 
@@ -81,7 +81,7 @@ def test_a_search_answers_as_the_formulas_do_for_any_floats(
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("share", [1.0, 0.6, 0.01])
 def test_a_search_over_several_blocks_misses_nothing(metric: str, share: float) -> None:
-    rows, queries = random(ROWS + 9_000, 6), random(5, 6, seed=1)
+    rows, queries = random(BLOCK_ROWS + 9_000, 6), random(5, 6, seed=1)
     rows[::1000] = rows[0]  # ties, far apart
     queries[0] = rows[0]
     keep = None if share == 1.0 else np.random.default_rng(2).random(len(rows)) < share
@@ -145,13 +145,13 @@ def test_replaced_rows_are_found_by_what_they_are_now() -> None:
 
 
 def test_compact_closes_up_in_the_order_of_adding() -> None:
-    rows = random(ROWS + 9_000, 4)
-    alive = np.random.default_rng(1).random(len(rows)) < 0.7
+    rows = random(BLOCK_ROWS + 9_000, 4)
+    live = np.random.default_rng(1).random(len(rows)) < 0.7
     index = filled(rows)
-    index.compact(alive)
-    assert len(index) == alive.sum()
-    assert index.take(np.arange(len(index))).tobytes() == rows[alive].tobytes()
-    assert answers(index.search(rows[:1], 5)) == [oracle(rows[alive], rows[0], "cosine")[:5]]
+    index.compact(live)
+    assert len(index) == live.sum()
+    assert index.take(np.arange(len(index))).tobytes() == rows[live].tobytes()
+    assert answers(index.search(rows[:1], 5)) == [oracle(rows[live], rows[0], "cosine")[:5]]
 
 
 class Snapshot:
@@ -180,13 +180,13 @@ def test_an_index_over_mapped_vectors_answers_alike_and_holds_only_the_rest_in_m
 
 
 def test_rows_added_to_a_mapped_index_leave_its_file_alone(tmp_path: Path) -> None:
-    rows = random(ROWS + 7_000, 4)
+    rows = random(BLOCK_ROWS + 7_000, 4)
     snapshot = Snapshot(tmp_path, filled(rows))
     index = Index(4, vectors=snapshot.vectors, codes=snapshot.codes)
     more = random(10, 4, seed=1)
     index.append(more)
     index.replace(np.array([0]), more[:1])
-    assert index.take(np.array([0, ROWS + 7_009])).tobytes() == more[[0, 9]].tobytes()
+    assert index.take(np.array([0, BLOCK_ROWS + 7_009])).tobytes() == more[[0, 9]].tobytes()
     assert np.load(tmp_path / "vectors.npy").tobytes() == rows.tobytes()
 
 

@@ -90,10 +90,10 @@ def test_rows_become_odd_and_usual_again(indexes: Callable[..., Index], metric: 
         check(index, rows, queries, metric)
     rows[10:20] *= np.float32(1e20)
     index.replace(np.arange(10, 20), rows[10:20])
-    alive = np.arange(len(rows)) % 5 != 0
-    index.compact(alive)
+    live = np.arange(len(rows)) % 5 != 0
+    index.compact(live)
     index.wait()
-    check(index, rows[alive], queries, metric)
+    check(index, rows[live], queries, metric)
 
 
 @pytest.mark.parametrize("metric", METRICS)

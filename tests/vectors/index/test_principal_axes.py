@@ -11,9 +11,9 @@ from hypothesis.extra import numpy as hnp
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.index import codes
 from conduit_lab.vectors.index.accelerators import INT8_ROWS
-from conduit_lab.vectors.index.codes import Int8
+from conduit_lab.vectors.index.codes import Int8Codes
 from conduit_lab.vectors.index.index import Index
-from conduit_lab.vectors.index.principal_axes import Axes
+from conduit_lab.vectors.index.principal_axes import PrincipalAxes
 from tests.vectors.index.test_index import answers, oracle, random
 
 DIMENSION = 160
@@ -52,9 +52,9 @@ def flat(n: int, seed: int = 0) -> FloatArray:
 
 
 def width(index: Index) -> int:
-    made = index._derived.codes
-    assert isinstance(made, Int8)
-    return DIMENSION if made.axes is None else len(made.axes.turned)
+    made = index._accelerators.codes
+    assert isinstance(made, Int8Codes)
+    return DIMENSION if made.axes is None else len(made.axes.rotated)
 
 
 @settings(deadline=None)
@@ -62,7 +62,7 @@ def width(index: Index) -> int:
 def test_a_dot_product_is_never_below_and_lengths_stay(data: st.DataObject) -> None:
     dimension = data.draw(st.integers(2, 70))
     count = data.draw(st.integers(1, dimension - 1))
-    axes = Axes.of(
+    axes = PrincipalAxes.of(
         np.linalg.qr(np.random.default_rng(count).standard_normal((dimension, dimension)))[0][
             :count
         ]
@@ -76,21 +76,21 @@ def test_a_dot_product_is_never_below_and_lengths_stay(data: st.DataObject) -> N
     assert values.shape == (len(rows), count + 1)
     lengths = np.sqrt(np.square(wide).sum(axis=1))
     assert np.allclose(
-        np.sqrt(np.square(values).sum(axis=1)), lengths, rtol=2 * axes.slack, atol=1e-12
+        np.sqrt(np.square(values).sum(axis=1)), lengths, rtol=2 * axes.tolerance, atol=1e-12
     )
-    assert (values @ values.T + axes.slack * np.outer(lengths, lengths) >= wide @ wide.T).all()
+    assert (values @ values.T + axes.tolerance * np.outer(lengths, lengths) >= wide @ wide.T).all()
 
 
 def test_as_few_as_serve_are_taken() -> None:
-    axes = Axes.along(flat(2_000))
+    axes = PrincipalAxes.along(flat(2_000))
     assert axes is not None
-    assert axes.turned.shape == (64, DIMENSION + 1)
-    assert Axes.along(random(2_000, DIMENSION)) is None  # no pattern: all are needed
-    assert Axes.along(flat(20)) is None  # too few to tell
+    assert axes.rotated.shape == (64, DIMENSION + 1)
+    assert PrincipalAxes.along(random(2_000, DIMENSION)) is None  # no pattern: all are needed
+    assert PrincipalAxes.along(flat(20)) is None  # too few to tell
 
 
 def test_a_vector_among_others_is_what_it_is_alone() -> None:
-    axes, rows = Axes.along(flat(2_000)), flat(3, seed=5)
+    axes, rows = PrincipalAxes.along(flat(2_000)), flat(3, seed=5)
     assert axes is not None
     assert np.allclose(axes(rows)[1], axes(rows[1:2])[0], atol=1e-4)
 
@@ -128,16 +128,16 @@ def test_queries_and_rows_across_the_axes_are_found(indexes: Callable[..., Index
 def test_compact_and_a_snapshot_keep_the_axes(indexes: Callable[..., Index]) -> None:
     rows = flat(ROWS + 500)
     index = indexes(rows)
-    alive = np.arange(len(rows)) % 9 > 0
-    index.compact(alive)
+    live = np.arange(len(rows)) % 9 > 0
+    index.compact(live)
     index.wait()
-    again = Index(DIMENSION, vectors=rows[alive], codes=index.codes())
+    again = Index(DIMENSION, vectors=rows[live], codes=index.codes())
     query = flat(1, seed=4)
     for one in (index, again):
         assert width(one) == 64
         answer = one.search(query, 10)
         assert answer.plan.startswith("int8 scan")
-        assert answers(answer) == [oracle(rows[alive], query[0], "cosine")[:10]]
+        assert answers(answer) == [oracle(rows[live], query[0], "cosine")[:10]]
     again.close()
 
 

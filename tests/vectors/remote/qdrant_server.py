@@ -1,4 +1,4 @@
-"""A stand-in for a Qdrant server: the client's local mode behind the part of the REST API that a store uses."""
+"""A fake Qdrant server: the client's local mode behind the REST API that a store uses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qdrant_client import QdrantClient, models
 
 
 class QdrantServer(ThreadingHTTPServer):
-    """Answers on a port of this machine; `asked` keeps each request's method, path, headers and body."""
+    """Serves on a local port; `asked` records each request's method, path, headers and body."""
 
     daemon_threads = True
 

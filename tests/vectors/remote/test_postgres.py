@@ -1,4 +1,4 @@
-"""What only a PostgreSQL store can get wrong: connections, transactions, indexes, other people's tables."""
+"""PostgreSQL alone: connections, transactions, indexes and foreign tables."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_an_hnsw_index_is_used_but_never_under_a_filter(
         for a, b in zip(found.lists, exact.lists, strict=True)
     ]
     assert sum(alike) >= 0.95 * 400
-    rare = store.search(rows[:1], 10, filters.parse({"n": {"$gte": 590}}))
+    rare = store.search(rows[:1], 10, filters.parse_filter({"n": {"$gte": 590}}))
     assert (len(rare.lists[0]), rare.plan) == (10, "exact scan in PostgreSQL")
     assert len(store.search(rows[:1], 300).lists[0]) == 300
     assert store.search(rows[:1], 5, exact=True).plan == "exact scan in PostgreSQL"
@@ -238,7 +238,7 @@ def test_a_table_of_an_older_version_is_upgraded_when_it_opens(
     rows = f'SELECT id, {FIELD}, counts, length FROM "{table}" ORDER BY id'.encode()
     before, ids = admin.execute(rows).fetchall(), store.ids()
     as_an_older_version_made_it(admin, table)
-    monkeypatch.setattr(terms_sql, "_PAGE", 7)
+    monkeypatch.setattr(terms_sql, "_PAGE_ROWS", 7)
     for _ in range(2):
         again = Postgres(postgres, table, DIMENSION, "cosine")
         assert [again.lexical(query, 30) for query in ("lamps", "the cafe", "ЕЛКА")] == expected

@@ -52,7 +52,7 @@ def test_a_batch_is_one_request(qdrant: QdrantServer) -> None:
 def test_a_batch_too_large_for_one_request_is_refused(
     qdrant: QdrantServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_REQUEST", 100_000)
+    monkeypatch.setattr(module, "_MAX_REQUEST_BYTES", 100_000)
     store = connect(f"{qdrant.url}/x", DIMENSION)
     with pytest.raises(VectorInputError, match=r"batches of at most \d+"):
         store.upsert([entry(f"id {i}", content="word " * 100) for i in range(300)])
@@ -64,7 +64,7 @@ def test_a_batch_too_large_for_one_request_is_refused(
 def test_a_filter_makes_qdrant_look_at_every_entry_that_it_keeps(qdrant: QdrantServer) -> None:
     store = connect(f"{qdrant.url}/x", DIMENSION)
     store.upsert([entry("a", metadata={"n": 1})])
-    assert store.search(ONES, 3, filters.parse({"n": 1})).plan == "exact scan in Qdrant"
+    assert store.search(ONES, 3, filters.parse_filter({"n": 1})).plan == "exact scan in Qdrant"
     assert last(qdrant, "query")["params"] == {"exact": True}
     assert store.search(ONES, 3, exact=True).plan == "exact scan in Qdrant"
     assert store.search(ONES, 3).plan == "HNSW in Qdrant, ef 256"
@@ -75,9 +75,9 @@ def test_a_filter_makes_qdrant_look_at_every_entry_that_it_keeps(qdrant: QdrantS
 def test_what_qdrant_cannot_filter_is_asked_for_until_there_is_enough(qdrant: QdrantServer) -> None:
     store = connect(f"{qdrant.url}/x", DIMENSION)
     store.upsert([entry(f"id {i}", 1.0, {"name": f"name {i}"}) for i in range(400)])
-    [found] = store.search(ONES, 3, filters.parse({"name": {"$contains": "39"}})).lists
+    [found] = store.search(ONES, 3, filters.parse_filter({"name": {"$contains": "39"}})).lists
     assert [match.id for match in found] == ["id 39", "id 139", "id 239"]
-    [found] = store.search(ONES, 3, filters.parse({"name": {"$gt": "name 97"}})).lists
+    [found] = store.search(ONES, 3, filters.parse_filter({"name": {"$gt": "name 97"}})).lists
     assert [match.id for match in found] == ["id 98", "id 99"]
     store.close()
 
@@ -95,7 +95,7 @@ def test_what_the_server_refuses_is_told(qdrant: QdrantServer) -> None:
     with pytest.raises(StoreError, match=r"403.*only for managers"):
         store.upsert([entry("a")])
     with pytest.raises(StoreError, match="only for managers"):
-        store.search(ONES, 1, filters.parse({"n": {"$gt": 1}}))
+        store.search(ONES, 1, filters.parse_filter({"n": {"$gt": 1}}))
     assert store.version == 0
     store.close()
 
@@ -214,7 +214,7 @@ def test_points_of_an_older_version_are_found_by_their_words(
         store.upsert([entry(id, content=content) for id, content in contents.items()])
         expected = store.lexical("cafe ЕЛКА returned", 5)
     without_terms(qdrant, ["a", "b", "empty", "none"])
-    monkeypatch.setattr(module, "_PAGE", 3)
+    monkeypatch.setattr(module, "_PAGE_POINTS", 3)
     with closing(connect(f"{qdrant.url}/x", DIMENSION)) as store:
         assert store.lexical("cafe ЕЛКА returned", 5) == expected
         assert {match.id for match in expected} == {"a", "b", "new"}

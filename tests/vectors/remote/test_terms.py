@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conduit_lab.vectors.local import Local
+from conduit_lab.vectors.local_backend import LocalBackend
 from conduit_lab.vectors.remote.terms import count_terms, query_terms
 from tests.vectors.conformance import TEXTS, entry
 
@@ -53,7 +53,7 @@ def test_a_term_is_plain_ascii_and_never_looks_like_another() -> None:
 @given(TEXTS | st.text(st.characters(exclude_categories=["Cs"])), TEXTS)
 def test_a_text_is_found_where_a_term_is_shared(text: str, query: str) -> None:
     for asked in (query, text, f"{query} {text[1:]}"):
-        store = Local(None, 6, "cosine")
+        store = LocalBackend(None, 6, "cosine")
         store.upsert([entry("a", content=text)])
         shared = set(query_terms(asked)) & set(count_terms([text])[0])
         assert bool(store.lexical(asked, 1)) == bool(shared)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conduit_lab.vectors.remote.where_sql import read, write
+from conduit_lab.vectors.remote.where_sql import decode_text, encode_text
 
 # Mostly the characters that are written as others, or look like it.
 TEXTS = st.text(
@@ -15,16 +15,16 @@ TEXTS = st.text(
 
 @given(TEXTS)
 def test_written_text_has_no_nul_and_is_read_back(text: str) -> None:
-    assert "\0" not in write(text)
-    assert read(write(text)) == text
+    assert "\0" not in encode_text(text)
+    assert decode_text(encode_text(text)) == text
 
 
 @given(TEXTS, TEXTS)
 def test_written_text_keeps_its_order(one: str, other: str) -> None:
-    assert (write(one) < write(other)) == (one < other)
+    assert (encode_text(one) < encode_text(other)) == (one < other)
 
 
 @given(TEXTS, TEXTS, TEXTS)
 def test_written_text_contains_what_the_text_contains(text: str, other: str, part: str) -> None:
-    assert (write(part) in write(text)) == (part in text)
-    assert write(part) in write(text + part + other)
+    assert (encode_text(part) in encode_text(text)) == (part in text)
+    assert encode_text(part) in encode_text(text + part + other)

@@ -1,0 +1,94 @@
+"""Copies: new store files, empty or with the entries of an open store."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from contextlib import closing, suppress
+from itertools import chain, starmap
+from pathlib import Path
+
+import numpy as np
+
+from conduit_lab.core.errors import StoreError
+from conduit_lab.core.files import atomic_file, atomic_new_file
+from conduit_lab.core.spec import FloatArray
+from conduit_lab.vectors.disk import record, schema
+
+_NO_EMBEDDING: FloatArray = np.empty(0, np.float32)
+
+
+def create_store(path: Path, meta: Mapping[str, str]) -> None:
+    """Create the file of a new store atomically, unless there is one."""
+    log = Path(f"{path}-wal")
+    had_log = log.exists()
+    if path.exists():
+        return
+    if had_log:
+        # SQLite would replay the old log into the new file.
+        raise StoreError(
+            f"{log} is left over from a deleted store: close the store that uses it, or remove it"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        suppress(FileExistsError),
+        atomic_new_file(path) as temporary,
+        closing(sqlite3.connect(temporary)) as new,
+    ):
+        schema.create(new, meta)
+        schema.identify(new)
+        new.execute("PRAGMA journal_mode = WAL")
+
+
+def copy_store(
+    source: sqlite3.Connection,
+    path: Path,
+    meta: Mapping[str, str],
+    embeddings: Iterable[FloatArray] | None,
+    *,
+    replace: bool,
+) -> None:
+    """Write a whole copy of a store as one file; `replace` allows replacing an older copy.
+
+    `embeddings`, blocks `[n, dimension]` in the order of adding, are given for a source without
+    them; `meta` are then the first rows of the table `meta`.
+    """
+    placed = atomic_file if replace else atomic_new_file
+    with placed(path) as temporary, closing(sqlite3.connect(temporary)) as copy:
+        if embeddings is None:
+            source.backup(copy)
+        else:
+            schema.create(copy, meta)
+            _copy_entries(source, copy, chain.from_iterable(embeddings))
+            with copy:
+                notes = source.execute("SELECT name, value FROM meta")
+                copy.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", notes)
+        schema.identify(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")
+
+
+def copy_without_embeddings(
+    source: sqlite3.Connection, path: Path, meta: Mapping[str, str]
+) -> list[str]:
+    """Write a new file for a snapshot, and return its ids in the order of adding."""
+    with closing(sqlite3.connect(path)) as copy:
+        schema.create(copy, meta)
+        _copy_entries(source, copy, None)
+        with copy:
+            embedder = "SELECT name, value FROM meta WHERE name LIKE 'embedder.%'"
+            copy.executemany("INSERT INTO meta VALUES (?, ?)", source.execute(embedder))
+        return [id for (id,) in copy.execute("SELECT id FROM entries ORDER BY seq")]
+
+
+def _copy_entries(
+    source: sqlite3.Connection, copy: sqlite3.Connection, embeddings: Iterable[FloatArray] | None
+) -> None:
+    """Write every entry to `copy`, with these embeddings or none."""
+    rows = source.execute(f"SELECT {record.WITHOUT_EMBEDDING} FROM entries ORDER BY seq")
+    pairs = (
+        ((row, _NO_EMBEDDING) for row in rows)
+        if embeddings is None
+        else zip(rows, embeddings, strict=True)
+    )
+    with copy:
+        copy.executemany(record.INSERT, starmap(record.with_embedding, pairs))
