@@ -20,7 +20,8 @@ from onnx import helper, numpy_helper
 from conduit_lab.core.spec import Array
 from conduit_lab.core.views.figures import seconds, size
 from conduit_lab.flow.sequential import Sequential
-from conduit_lab.models.measure.subject import SENTENCES, OfEmbedder
+from conduit_lab.models.measure.sentences import SENTENCES
+from conduit_lab.models.measure.subject import EmbedderSubject
 from conduit_lab.models.model import Model
 from conduit_lab.models.text.embedder import Embedder
 from conduit_lab.runtime.rewriting import graph_fusion, quantize
@@ -113,7 +114,7 @@ def layer(path: Path, width: int) -> Path:
 
 def smaller(embedder: Embedder, kind: str) -> Iterator[Row]:
     """A smaller MiniLM against float32: one sentence, 512 tokens of several, and last its size and its vectors."""
-    subject = OfEmbedder(embedder)
+    subject = EmbedderSubject(embedder)
     path = quantize.place(subject.path, kind)
     begin = perf_counter()
     quantize.convert(subject.path, path, kind)

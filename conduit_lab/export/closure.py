@@ -320,8 +320,8 @@ class Closure:
             for key, value in chosen.items()
             if value not in (None, "auto")
         ]
-        if isinstance(model, Model | Classifier) and model.wanted_labels is not None:
-            options.append(f"labels={model.wanted_labels!r}")
+        if isinstance(model, Model | Classifier) and model.given_labels is not None:
+            options.append(f"labels={model.given_labels!r}")
         default = model.path.name if isinstance(model, FolderModel) else model.path.stem
         if model.name != default:
             options.append(f"name={_quoted(model.name)}")

@@ -392,7 +392,7 @@ def test_a_conversion_that_ends_its_process_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "hooks").mkdir()
-    hook = "from conduit_lab.runtime import optimizers; optimizers.unsafe = lambda model: ()"
+    hook = "from conduit_lab.runtime.checks import optimizers; optimizers.unsafe = lambda model: ()"
     (tmp_path / "hooks" / "sitecustomize.py").write_text(hook)
     monkeypatch.syspath_prepend(tmp_path / "hooks")
     (tmp_path / "models").mkdir()

@@ -86,7 +86,7 @@ def test_no_text_gives_no_vector(embedder: Embedder, nothing: Any) -> None:
 )
 def test_anything_but_text_is_refused(embedder: Embedder, value: Any, got: str) -> None:
     with pytest.raises(
-        ModelInputError, match=f"'words' wants a text or a list of texts, got {got}"
+        ModelInputError, match=f"'words' expects a text or a list of texts, got {got}"
     ):
         embedder.encode(value)
 
@@ -113,7 +113,7 @@ def test_vectors_are_those_of_the_texts_in_their_order(
 def test_order_holds_over_several_windows(
     embedder: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text_model, "WINDOW", 3)
+    monkeypatch.setattr(text_model, "MAX_WINDOW_TEXTS", 3)
     texts = TEXTS * 3
     np.testing.assert_allclose(embedder.encode(texts), [mean(text) for text in texts], rtol=1e-6)
 
@@ -134,8 +134,8 @@ def widths(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> list[tuple[in
 def test_texts_of_like_length_share_a_run(
     embedder: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(token_graph, "CPU_TOKENS", 12)
-    monkeypatch.setattr(token_graph, "CORE_TOKENS", 0)
+    monkeypatch.setattr(token_graph, "MIN_CPU_RUN_TOKENS", 12)
+    monkeypatch.setattr(token_graph, "CORE_RUN_TOKENS", 0)
     shapes = widths(embedder, monkeypatch)
     embedder.encode(["pan", "pan " * 30, "lid", "pan " * 5, "pan", "lid " * 6, "pan"])
     assert shapes == [(1, 30), (2, 6), (4, 1)]
@@ -151,7 +151,7 @@ def test_batch_size_fixes_how_many_share_a_run(
 
 @pytest.mark.parametrize("size", [0, -1, 2.5, "many"])
 def test_strange_batch_size_is_refused(embedder: Embedder, size: Any) -> None:
-    with pytest.raises(ModelInputError, match="'words' wants a batch_size of at least 1, got"):
+    with pytest.raises(ModelInputError, match="'words' expects a batch_size of at least 1, got"):
         embedder.encode(TEXTS, batch_size=size)
 
 
@@ -287,9 +287,9 @@ def test_unknown_prompt_is_refused_where_there_are_none(embedder: Embedder) -> N
 
 
 def test_prompt_is_one_text(embedder: Embedder) -> None:
-    with pytest.raises(ModelInputError, match="wants prompt_name or prompt, got both"):
+    with pytest.raises(ModelInputError, match="expects prompt_name or prompt, got both"):
         embedder.encode("pan", prompt_name="query", prompt="q")
-    with pytest.raises(ModelInputError, match="wants a text as prompt, got int"):
+    with pytest.raises(ModelInputError, match="expects a text as prompt, got int"):
         embedder.encode("pan", prompt=3)  # type: ignore[arg-type]
 
 
@@ -326,7 +326,7 @@ def test_callers_with_and_without_a_prompt_share_a_run(tmp_path: Path) -> None:
         opened.tokens(["kettle", "query"], ""),
         opened.tokens([], ""),
     ]
-    got = [vectors.tolist() for vectors in opened.encoder(items)]
+    got = [vectors.tolist() for vectors in opened.token_graph(items)]
     assert got == [[[1.5, 2.5]], [[1, 0], [-5, 12]], []]
 
 

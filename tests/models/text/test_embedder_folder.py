@@ -181,25 +181,25 @@ def refused(path: Path, reason: str, variant: str | None = None) -> None:
     [
         (
             [TRANSFORMER, (ST + "CNN", "1_CNN")],
-            r"modules\.json wants the module 'sentence_transformers\.models\.CNN'",
+            r"modules\.json lists the unknown module 'sentence_transformers\.models\.CNN'",
         ),
         (
             [("custom_st.Transformer", "")],
-            "wants the module 'custom_st.Transformer', which is unknown here",
+            "lists the unknown module 'custom_st.Transformer'",
         ),
         (
             [POOLING, TRANSFORMER],
-            "wants Pooling, Transformer: wanted a Transformer, then a Pooling",
+            "lists Pooling, Transformer: expected a Transformer, then a Pooling",
         ),
-        ([TRANSFORMER, NORMALIZE, POOLING], "wants Transformer, Normalize, Pooling"),
+        ([TRANSFORMER, NORMALIZE, POOLING], "lists Transformer, Normalize, Pooling"),
         (
             [TRANSFORMER, NORMALIZE],
-            r"gives one vector a token, and its modules\.json has no Pooling",
+            r"gives one vector per token, and its modules\.json has no Pooling",
         ),
-        ([TRANSFORMER, (ST + "Pooling", "../1_Pooling")], "wants the module folder '../1_Pooling'"),
-        ([TRANSFORMER, (ST + "Pooling", "..\\1_Pooling")], "wants the module folder"),
-        ([TRANSFORMER, (ST + "Pooling", "/etc")], "wants the module folder '/etc'"),
-        ([TRANSFORMER, (ST + "Pooling", 3)], "wants the module folder 3"),
+        ([TRANSFORMER, (ST + "Pooling", "../1_Pooling")], "lists the module folder '../1_Pooling'"),
+        ([TRANSFORMER, (ST + "Pooling", "..\\1_Pooling")], "lists the module folder"),
+        ([TRANSFORMER, (ST + "Pooling", "/etc")], "lists the module folder '/etc'"),
+        ([TRANSFORMER, (ST + "Pooling", 3)], "lists the module folder 3"),
         (
             [TRANSFORMER, (ST + "Pooling", "9_Pooling")],
             r"no .*9_Pooling/config\.json: modules\.json names it",
@@ -223,7 +223,7 @@ def test_dense_layer_of_another_width_is_refused(tmp_path: Path) -> None:
 def test_another_kind_of_model_is_refused(tmp_path: Path, kind: str) -> None:
     refused(
         folder(tmp_path, config_sentence_transformers={"model_type": kind}),
-        f"holds a {kind}: wanted",
+        f"holds a {kind}: expected",
     )
 
 
@@ -246,13 +246,13 @@ def test_broken_config_is_named(tmp_path: Path, name: str, content: bytes) -> No
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        ({"prompts": ["a"]}, "wants the prompts"),
-        ({"prompts": {"query": 3}}, "wants the prompts .*wanted a text for each name"),
+        ({"prompts": ["a"]}, "has the prompts"),
+        ({"prompts": {"query": 3}}, "has the prompts .*expected a text for each name"),
         (
             {"prompts": {"query": "q"}, "default_prompt_name": "other"},
-            "wants the prompt 'other': it has query",
+            "has the default prompt 'other': expected one of its prompts, query",
         ),
-        ({"default_prompt_name": ["query"]}, r"wants the prompt \['query'\]: it has none"),
+        ({"default_prompt_name": ["query"]}, r"has the default prompt \['query'\]: .* it has none"),
     ],
 )
 def test_strange_prompts_are_refused(tmp_path: Path, config: Any, reason: str) -> None:
@@ -315,9 +315,7 @@ def test_text_is_read_as_far_as_the_files_say(
 
 @pytest.mark.parametrize("length", ["many", -1, 0, 2.5, [1], True])
 def test_strange_length_is_refused(tmp_path: Path, length: object) -> None:
-    refused(
-        folder(tmp_path, sentence_bert_config={"max_seq_length": length}), "wants max_seq_length"
-    )
+    refused(folder(tmp_path, sentence_bert_config={"max_seq_length": length}), "has max_seq_length")
 
 
 def test_lower_case_is_read_from_the_config(tmp_path: Path) -> None:
@@ -371,7 +369,7 @@ def test_ids_have_the_graphs_own_type(tmp_path: Path, dtype: str) -> None:
     [
         (
             ("input_ids", "attention_mask", "position_ids"),
-            "is no embedding model: its graph wants position_ids",
+            "is no embedding model: its graph has the inputs position_ids",
         ),
         (("input_ids",), "its graph does not take attention_mask"),
     ],
@@ -393,7 +391,8 @@ def test_graph_that_gives_no_vectors_is_refused(tmp_path: Path) -> None:
         [graphs.value("ids", ["batch", "tokens"], "int64")],
     )
     refused(
-        tmp_path, r"has a graph that gives int64 \[32, 1\] for 32 texts of one token: wanted floats"
+        tmp_path,
+        r"has a graph that gives int64 \[32, 1\] for 32 texts of one token: expected floats",
     )
 
 

@@ -14,7 +14,8 @@ from conduit_lab.core.errors import ModelInputError, ModelLoadError
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.trace import described
 from conduit_lab.models.load import load_model
-from conduit_lab.models.text.reranker import WINDOW, Reranker
+from conduit_lab.models.text.reranker import Reranker
+from conduit_lab.models.text.tokenized_model import MAX_WINDOW_TEXTS
 from tests.models.text import embedders, rerankers
 
 words = st.lists(st.sampled_from(["kettle", "pan", "lid", "Kettle", "unknown"]), max_size=6).map(
@@ -46,8 +47,10 @@ def test_company_and_padding_change_nothing(
 
 
 def test_more_pairs_than_a_window_keep_their_places(reranker: Reranker) -> None:
-    passages = ["kettle", "lid", "pan pan"] * (WINDOW // 3 + 10)
-    assert reranker.score("kettle pan", passages).tolist() == [5, 0, 6] * (WINDOW // 3 + 10)
+    passages = ["kettle", "lid", "pan pan"] * (MAX_WINDOW_TEXTS // 3 + 10)
+    assert reranker.score("kettle pan", passages).tolist() == [5, 0, 6] * (
+        MAX_WINDOW_TEXTS // 3 + 10
+    )
 
 
 def test_pairs_run_alone_where_company_changes_a_score(tmp_path: Path) -> None:
@@ -126,8 +129,8 @@ def test_empty_texts_and_lone_surrogates_are_scored(reranker: Reranker) -> None:
         (None, ["a"], "a text as query, got NoneType"),
         ("a", "kettle", "a list of texts as passages, got str"),
         ("a", None, "a list of texts as passages, got NoneType"),
-        ("a", ["b", None], "texts as passages, got NoneType among them"),
-        ("a", ["b", 3, b"c"], "got bytes, int among them"),
+        ("a", ["b", None], "texts as passages, got a list of NoneType, str"),
+        ("a", ["b", 3, b"c"], "got a list of bytes, int, str"),
     ],
 )
 def test_what_is_no_text_is_refused(
@@ -155,11 +158,14 @@ def test_it_is_measured_with_its_passages_repeated(reranker: Reranker) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"classes": 4}, r"gives float32 \[32, 4\] for 32 pairs: wanted one score or two classes"),
+        (
+            {"classes": 4},
+            r"gives float32 \[32, 4\] for 32 pairs: expected one score or two classes",
+        ),
         ({"worth": [0, 5, 3]}, "does not take its tokenizer's tokens up to 7"),
         (
             {"inputs": ("input_ids", "attention_mask", "pixels")},
-            "no cross-encoder: its graph wants",
+            "no cross-encoder: its graph has the inputs",
         ),
         (
             {"config": {"max_position_embeddings": 3}},

@@ -148,13 +148,13 @@ def test_a_single_label_has_a_probability_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_regression_gives_numbers(tmp_path: Path) -> None:
-    one = made(
+    one: Any = made(
         tmp_path / "one", logits=LOGITS[:, :1], problem_type="regression", id2label={"0": "score"}
     )
     assert one.predict("good") == pytest.approx(2.1)
     assert isinstance(one.predict("good"), float)
     np.testing.assert_allclose(one.predict(["good", "bad"]), [2.1, -0.9], rtol=1e-6)
-    three = made(tmp_path / "three", problem_type="regression")
+    three: Any = made(tmp_path / "three", problem_type="regression")
     np.testing.assert_allclose(three.predict("good"), [2.1, -1, 0], rtol=1e-6)
     assert three.predict(["good", "bad"]).shape == (2, 3)
 
@@ -224,7 +224,7 @@ def test_it_is_a_stage(mood: TextClassifier) -> None:
 
 
 def test_calls_of_pairs_and_texts_are_joined(mood: TextClassifier) -> None:
-    logits_graph = mood._parts().logits
+    logits_graph = mood._parts().token_graph
     encode = mood._encoder(mood._parts())
     pair, text = encode([("good", "bad")]), encode(["good", "bad"])
     joined = logits_graph([text, pair])
@@ -320,7 +320,7 @@ def test_a_decoder_classifies_by_its_last_token_which_it_finds_by_the_padding(
         ],
     )
     model = TextClassifier(folder, device="cpu")
-    assert model.open()._parts().logits.independent  # so that the three share a run
+    assert model.open()._parts().token_graph.independent  # so that the three share a run
     got = model.predict(["good good good bad", "good", "bad good"])
     np.testing.assert_allclose(
         got.probabilities, classifiers.softmax([[0, 1], [1, 0], [1, 0]]), rtol=1e-6

@@ -194,8 +194,9 @@ def test_the_score_is_the_mean_of_the_words(tmp_path: Path) -> None:
         tmp_path / "model", TOKENIZER, logits, head=HEAD, by_token=True, **config
     )
     (entity,) = TokenClassifier(folder, device="cpu").predict("so annaer zoe so")
-    wanted = (1 / (1 + np.exp(-1)) + 1 / (1 + np.exp(-3))) / 2
-    assert (entity.text, entity.score) == ("annaer zoe", pytest.approx(wanted, rel=1e-6))
+    expected = (1 / (1 + np.exp(-1)) + 1 / (1 + np.exp(-3))) / 2
+    assert entity.text == "annaer zoe"
+    assert entity.score == pytest.approx(expected, rel=1e-6)
 
 
 # Long texts
@@ -403,7 +404,7 @@ def test_the_trace_holds_the_answer(ner: TokenClassifier) -> None:
 
 @pytest.mark.parametrize("value", [None, 3, ["a", 3], {"text": "anna"}, b"anna"])
 def test_anything_but_text_is_refused(ner: TokenClassifier, value: Any) -> None:
-    with pytest.raises(ModelInputError, match="'ner' wants a text or a list of texts"):
+    with pytest.raises(ModelInputError, match="'ner' expects a text or a list of texts"):
         ner.predict(value)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conduit_lab.core.errors import ModelLoadError
-from conduit_lab.models.text.tokenizer import MAX_BYTES, Tokenizer, pad
+from conduit_lab.models.text.tokenizer import MAX_TOKENIZER_BYTES, Tokenizer, pad_rows
 from tests.models.text import embedders
 
 CLS_SEP = ("[CLS]", "[SEP]")  # 6 and 7
@@ -113,7 +113,7 @@ def test_tokenizer_whose_parts_do_not_fit_is_refused(
 def test_huge_tokenizer_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     with path.open("wb") as file:
-        file.truncate(MAX_BYTES + 1)
+        file.truncate(MAX_TOKENIZER_BYTES + 1)
     with pytest.raises(
         ModelLoadError,
         match=r"tokenizer\.json has 128 MB: the limit of a tokenizer\.json is 128 MB",
@@ -123,7 +123,7 @@ def test_huge_tokenizer_is_refused_unread(tmp_path: Path) -> None:
 
 @given(st.lists(st.lists(st.integers(1, 99), max_size=7), min_size=1, max_size=6))
 def test_padding_is_at_the_end_and_marked(rows: list[list[int]]) -> None:
-    ids, mask = pad(rows)
+    ids, mask = pad_rows(rows)
     assert ids.dtype == mask.dtype == np.int64
     assert ids.shape == mask.shape == (len(rows), max(1, *map(len, rows)))
     for row, row_ids, row_mask in zip(rows, ids.tolist(), mask.tolist(), strict=True):
