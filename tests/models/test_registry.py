@@ -1,4 +1,4 @@
-"""An app's models by name, with what they cost; a model that is loaded again takes the place of the older one."""
+"""An app's models by name, with their cost; loading a model again replaces it."""
 
 from __future__ import annotations
 

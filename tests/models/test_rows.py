@@ -1,4 +1,4 @@
-"""One sample, several, a batch and a DataFrame: each gets its own rows, wherever the graph has its batch axis."""
+"""One sample, several, a batch or a DataFrame: each gets its rows, on any batch axis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models whose files have the same content share a session, and none answers from another's new file."""
+"""Models of equal files share a session, and each follows its own file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Between stages arrays are handed on by reference, and on a device as tensors that stay there."""
+"""Between stages arrays are handed on by reference, and tensors stay on their device."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def models(tmp_path: Path) -> list[Model]:
 
 
 class Counter:
-    """Stands before onnxruntime and counts the bytes of each input that is not what was handed to it."""
+    """Wraps an onnxruntime session and counts the bytes of inputs that are copies."""
 
     def __init__(self, session: Any, given: list[Array]) -> None:
         self.session = session

@@ -46,7 +46,7 @@ class Tuning(Viewed):
     batches: tuple[Timing, ...]
 
     def save(self) -> Path:
-        """Write the choice beside the model file, for `load_model` on this machine; return its path."""
+        """Write the choice beside the model file, where `load_model` finds it; return its path."""
         return write_tuning(self.path, self.best)
 
     @property

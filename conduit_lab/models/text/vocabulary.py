@@ -104,7 +104,8 @@ class Vocabulary:
         unknown = (name for name in names if name and tokenizer.backend.token_to_id(name) is None)
         missing = sorted(unknown)
         if 2 * len(missing) > len(names):
-            yield f"has no {', '.join(missing)} in tokenizer.json, which tokenizer_config.json names"
+            names_missing = ", ".join(missing)
+            yield f"has no {names_missing} in tokenizer.json, which tokenizer_config.json names"
 
 
 def _content(token: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""How far two lists of outputs are apart."""
+"""Difference: the distance between two lists of outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A smaller file beside the old one: what the report says, and that nothing worse is kept."""
+"""optimize: the report, and no file that answers differently."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WIDE = 32
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The share of the old time that the new file is found to take; no test depends on a real clock."""
+    """Fake the ratio of the new time to the old: the list's only item."""
     share = [0.5]
     monkeypatch.setattr(
         module, "in_turn", lambda before, after: Turns(1e-3, share[0] * 1e-3, share[0])
@@ -37,7 +37,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Convert in this process, except where a test asks for `children`: each takes half a second."""
+    """Convert in this process unless a test uses `children`: each takes half a second."""
     if "children" not in request.fixturenames:
         monkeypatch.setattr(child, "try_opening", lambda *_: None)
         monkeypatch.setattr(
@@ -366,7 +366,7 @@ def test_an_embedder_becomes_a_variant_of_its_folder_with_close_vectors(
 
 
 def turned(path: Path) -> Path:
-    """Write a recurrent layer's product, which in float16 ends the process that opens it with all optimizers."""
+    """Write a graph that crashes onnxruntime in float16 with all optimizers."""
     return graphs.save(
         path,
         [

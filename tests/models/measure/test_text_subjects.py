@@ -1,4 +1,4 @@
-"""Classifiers of texts are measured like embedders: by their own scores and labels, in a graph of their folder."""
+"""Text classifiers are measured by their own scores and labels, like embedders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tune: prefers what onnxruntime does by itself, measures in turn, and leaves nothing behind."""
+"""tune: prefers onnxruntime's own choice, measures in turn, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def model(tmp_path: Path) -> Model:
 
 @pytest.fixture
 def one_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the processor, and four cores of it."""
+    """Pretend to have only a CPU, with four cores."""
     monkeypatch.setattr(search, "_other_devices", lambda _: [])
     monkeypatch.setattr(search, "_cores", lambda: 4)
 
@@ -45,7 +45,7 @@ Measure = Callable[[dict[str, float]], None]
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch, one_cpu: None) -> Measure:
-    """Let a setting, by its threads and graph level, take the made-up seconds given for it (1 by default)."""
+    """Fake the seconds per call of a setting, by its threads and graph level (1 by default)."""
 
     def use(seconds: dict[str, float]) -> None:
         def measure(calls: Sequence[Any], *_: Any, **__: Any) -> list[list[Array]]:
@@ -69,7 +69,7 @@ def sessions(model: Model) -> list[Session]:
     ]
 
 
-# What is chosen
+# The choice
 
 
 def test_every_dimension_is_tried(model: Model, measured: Measure) -> None:
@@ -201,7 +201,7 @@ def test_the_smallest_batch_that_does_as_well_is_chosen(
     assert tune(model, [1, 2, 3]).best.batch_size == 8
 
 
-# What is tuned
+# Models
 
 
 def test_a_real_search(model: Model) -> None:
@@ -335,7 +335,7 @@ def test_a_function_cannot_be_tuned() -> None:
         tune(CallableModel(len), [1])  # type: ignore[arg-type]
 
 
-# What is kept and shown
+# Saving and views
 
 
 def test_a_saved_choice_is_read_again(model: Model, measured: Measure) -> None:

@@ -1,4 +1,4 @@
-"""Folders of small embedding models, made where they are needed."""
+"""Folders of small embedding models, written by each test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tests.runtime import graphs
 
 WORDS = {"[UNK]": 0, "kettle": 1, "pan": 2, "lid": 3, "query": 4, "Kettle": 5}
-# one vector a token; that of the first, which texts are padded with, must never be seen
+# one vector per token; that of the first, the padding, must never reach an answer
 TABLE = np.array([[90, -80], [1, 0], [0, 1], [3, 4], [-5, 12], [8, 6]], np.float32)
 ST = "sentence_transformers.models."
 TRANSFORMER = (ST + "Transformer", "")
@@ -57,7 +57,7 @@ def tokens_graph(
     inputs: Sequence[str] = ("input_ids", "attention_mask"),
     dtype: str = "int64",
 ) -> Path:
-    """Write a graph that gives one vector a token: `[batch, tokens, d]`."""
+    """Write a graph that gives one vector per token: `[batch, tokens, d]`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return graphs.save(
         path,
@@ -71,7 +71,7 @@ def tokens_graph(
 def pooled_graph(
     path: Path, table: npt.NDArray[np.float32] = TABLE, *, name: str = "sentence_embedding"
 ) -> Path:
-    """Write a graph that gives one vector a text, the largest value of each column: `[batch, d]`."""
+    """Write a graph that gives `[batch, d]`, the maximum of each column."""
     nodes = [
         graphs.node("Gather", ["table", "input_ids"], ["tokens"]),
         graphs.node("ReduceMax", ["tokens"], [name], axes=[1], keepdims=0),

@@ -1,4 +1,4 @@
-"""The real MiniLM, and folders that are not one."""
+"""Embedder: the real MiniLM, and folders that are no models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an embedder is called: what it takes and gives, prompts, company, its life."""
+"""Embedder calls: inputs and answers, batching, opening and unloading."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def mean(text: str) -> Any:
     return vectors(text).mean(0) if text else np.zeros(2)
 
 
-# What it takes and gives
+# Inputs and answers
 
 
 def test_one_text_gives_one_vector(embedder: Embedder) -> None:
@@ -119,7 +119,7 @@ def test_order_holds_over_several_windows(
 
 
 def widths(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """Return the list that the shapes of the runs will be put into."""
+    """Return the list to which each run appends its shape."""
     shapes: list[tuple[int, ...]] = []
     run = embedder.shared.run
 
@@ -293,7 +293,7 @@ def test_prompt_is_one_text(embedder: Embedder) -> None:
         embedder.encode("pan", prompt=3)  # type: ignore[arg-type]
 
 
-# Company
+# Batching
 
 
 def test_tasks_that_call_together_get_their_own_vectors(embedder: Embedder) -> None:
@@ -331,7 +331,7 @@ def test_callers_with_and_without_a_prompt_share_a_run(tmp_path: Path) -> None:
 
 
 def scaled_together(path: Path) -> None:
-    """Write a graph that rounds all tokens of a run by the largest of them, as dynamic int8 does."""
+    """Write a graph that rounds all tokens of a run by their maximum, like dynamic int8."""
     graphs.save(
         path,
         [
@@ -409,7 +409,7 @@ def test_interrupt_is_heard_between_runs(
     assert embedder.encode("pan").tolist() == [0, 1]
 
 
-# Life
+# Opening
 
 
 def test_trace_sees_one_call_with_its_texts(embedder: Embedder) -> None:

@@ -1,4 +1,4 @@
-"""Folders of small embedding models, made here: what their files say is done, or refused by name."""
+"""Embedder folders: each config is followed, or refused by its name."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_tokens_come_before_a_finished_vector(tmp_path: Path) -> None:
 
 
 def both(path: Path) -> None:
-    """A graph with a vector a text, the maximum, and then one a token."""
+    """A graph with a vector per text, the maximum, and then one per token."""
     graphs.save(
         path,
         [

@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 TANH = "torch.nn.modules.activation.Tanh"
 IDENTITY = "torch.nn.modules.linear.Identity"
 
-# what each mode makes of the tokens of one text, [tokens, d], without padding
+# each mode on the tokens of one text, [tokens, d], without padding
 ONE: dict[str, Any] = {
     "cls": lambda t: t[0],
     "max": lambda t: t.max(0),
@@ -30,7 +30,7 @@ ONE: dict[str, Any] = {
 
 
 def padded(texts: list[Any]) -> tuple[Any, Any]:
-    """Put texts of different length into one array; what is behind their ends is anything."""
+    """Put texts of different length into one array, with arbitrary padding."""
     width = max(len(text) for text in texts)
     tokens = RNG.uniform(-1e3, 1e3, (len(texts), width, texts[0].shape[1])).astype(np.float32)
     for row, text in zip(tokens, texts, strict=True):
@@ -82,7 +82,7 @@ def test_several_modes_stand_side_by_side_in_the_configs_order() -> None:
         ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, ("cls",)),
         ({"pooling_mode_lasttoken": True}, ("lasttoken",)),
         ({"pooling_mode_mean_tokens": False, "pooling_mode_max_tokens": False}, ("mean",)),
-        # the old switches have an order of their own, whatever that of the file
+        # the old switches have an order of their own, not that of the file
         ({"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True}, ("max", "mean")),
     ],
 )

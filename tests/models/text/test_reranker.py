@@ -1,4 +1,4 @@
-"""How well passages answer a query, by a model that reads both together."""
+"""Reranker: scores of pairs, truncation, and folders that are no cross-encoders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A text, or a pair of texts, gets a label: with the numbers of a computation in NumPy."""
+"""TextClassifier: answers equal the same computation in NumPy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labelled spans of a text: exact characters, whole words, and no part of a long text left out."""
+"""TokenClassifier: exact characters, whole words, and all of a long text."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def made(
     tokenizer: Tokenizer = TOKENIZER,
     **config: Any,
 ) -> TokenClassifier:
-    """Return a model that gives a token the logit 3 for its label, and 0 for the others; most tokens are the first."""
+    """Return a model that gives a token's label, by default the first, the logit 3."""
     logits = np.zeros((tokenizer.get_vocab_size(), len(labels)), np.float32)
     logits[:, 0] = 3
     for token, label in tagged.items():
@@ -149,7 +149,7 @@ WORDS = ["a", "b", "c", "anna", "new", "york", "in", "zoe", "good", "bad", "so"]
 
 
 def tagged(path: Path, labels: tuple[str, ...], tags: str) -> list[tuple[str, str]]:
-    """Return what is found where the words have these tags."""
+    """Return the entities of words with these tags."""
     model = made(
         path,
         {word: labels.index(tag) for word, tag in zip(WORDS, tags.split(), strict=False)},
@@ -292,7 +292,7 @@ def test_a_shared_token_has_the_label_of_the_window_where_it_is_further_inside(
 
 
 def metaspace() -> Tokenizer:
-    """Return a tokenizer as XLM-RoBERTa has it."""
+    """Return a tokenizer like XLM-RoBERTa's."""
     pieces = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -3.0), (".", -3.0)]
     pieces += [
         (piece, -2.0) for piece in ("▁anna", "▁new", "▁york", "er", "▁so", "zoe", "東", "京", "ly")
@@ -312,7 +312,7 @@ def metaspace() -> Tokenizer:
 
 
 def byte_level() -> Tokenizer:
-    """Return a tokenizer as RoBERTa has it, whose tokens hold the blank before a word."""
+    """Return a tokenizer like RoBERTa's, whose tokens hold the blank before a word."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = [
         ("Ġ", "a"),

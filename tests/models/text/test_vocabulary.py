@@ -1,4 +1,4 @@
-"""A tokenizer of another model is refused with both figures; those that real models have are not."""
+"""Vocabulary: a tokenizer of another model is refused with both sizes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MINILM = Path(__file__).parents[3] / "data" / "models" / "minilm"
 
 
 def sized(tokens: int) -> Tokenizer:
-    """Return a tokenizer of so many tokens."""
+    """Return a tokenizer of this many tokens."""
     return classifiers.bert(*(f"word{i}" for i in range(tokens - len(classifiers.PIECES))))
 
 
@@ -61,7 +61,10 @@ def test_a_table_may_have_some_rows_more(tmp_path: Path, tokens: int, rows: int)
     [(8000, 30_522), (28_996, 30_522), (30_000, 31_090), (200, 257), (30_522, 119_547)],
 )
 def test_a_smaller_vocabulary_is_another_models(tmp_path: Path, tokens: int, rows: int) -> None:
-    told = f"model has a tokenizer of {tokens} tokens and a model of {rows}: the tokenizer.json belongs to another"
+    told = (
+        f"model has a tokenizer of {tokens} tokens and a model of {rows}: "
+        "the tokenizer.json belongs to another"
+    )
     with pytest.raises(ModelLoadError, match=told):
         check(tmp_path, sized(tokens), rows=rows)
     with pytest.raises(ModelLoadError, match=told):
