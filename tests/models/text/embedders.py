@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
+from conduit_lab.core.errors import ModelLoadError
+from conduit_lab.models.text.embedder import Embedder
 from tests.runtime import graphs
 
 WORDS = {"[UNK]": 0, "kettle": 1, "pan": 2, "lid": 3, "query": 4, "Kettle": 5}
@@ -140,3 +143,40 @@ def vectors(
 def unit(vector: Any) -> Any:
     """Return the vector with length 1."""
     return np.asarray(vector, np.float32) / np.linalg.norm(vector)
+
+
+TEXTS = ["kettle", "lid pan", "query query lid kettle", "", "pan"]
+LISTED: dict[str, Any] = {"modules": [TRANSFORMER, POOLING]}
+
+
+def mean(text: str) -> Any:
+    return vectors(text).mean(0) if text else np.zeros(2)
+
+
+def refused(path: Path, reason: str, variant: str | None = None) -> None:
+    embedder = Embedder(path, variant=variant)
+    for _ in range(2):  # one that could not open stays closed
+        with pytest.raises(ModelLoadError, match=reason):
+            embedder.encode("pan")
+    assert "not opened" in repr(embedder)
+
+
+def close(got: Any, *expected: Any) -> None:
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-7)
+
+
+PROMPTS = {
+    "prompts": {"query": "query ", "double": "lid kettle ", "none": None},
+    "default_prompt_name": "query",
+}
+
+
+def prompted(
+    path: Path, *, include: bool = True, special: tuple[str, ...] = (), **more: Any
+) -> Embedder:
+    pooling = {"pooling_mode": "mean", "include_prompt": include}
+    table = np.vstack([TABLE, [[100, 0], [0, 100]]]).astype(np.float32)
+    configs = {"config_sentence_transformers": PROMPTS} | more
+    return Embedder(
+        folder(path / "words", pooling=pooling, table=table, special=special, **LISTED, **configs)
+    )

@@ -10,15 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tokenizers import (
-    AddedToken,
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    processors,
-)
 
 from conduit_lab import Entities, Entity, TokenClassifier
 from conduit_lab.core.errors import ModelInputError, ModelLoadError, ModelRunError
@@ -26,46 +17,8 @@ from conduit_lab.core.trace import recorder
 from conduit_lab.models.load import load_model
 from conduit_lab.serving import codec
 from tests.models import classifiers
+from tests.models.text.taggers import HEAD, TOKENIZER, found, made
 from tests.runtime import graphs
-
-HEAD = "BertForTokenClassification"
-BIO = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
-TOKENIZER = classifiers.bert()
-TAGGED = {
-    "anna": 1,
-    "zoe": 2,
-    "new": 3,
-    "york": 4,
-    "東": 3,
-    "京": 4,
-    "##er": 3,
-    "##ly": 3,
-    "##a": 1,
-    "bad": 2,
-}
-
-
-def made(
-    path: Path,
-    tagged: dict[str, int] = TAGGED,
-    labels: tuple[str, ...] = BIO,
-    tokenizer: Tokenizer = TOKENIZER,
-    **config: Any,
-) -> TokenClassifier:
-    """Return a model that gives a token's label, by default the first, the logit 3."""
-    logits = np.zeros((tokenizer.get_vocab_size(), len(labels)), np.float32)
-    logits[:, 0] = 3
-    for token, label in tagged.items():
-        logits[tokenizer.token_to_id(token)] = 3 * np.eye(len(labels))[label]
-    config = {"id2label": {str(i): label for i, label in enumerate(labels)}} | config
-    folder = classifiers.folder(path, tokenizer, logits, head=HEAD, by_token=True, **config)
-    model = load_model(folder, device="cpu")
-    assert isinstance(model, TokenClassifier)
-    return model
-
-
-def found(entities: Any) -> list[tuple[str, str]]:
-    return [(entity.label, entity.text) for entity in entities]
 
 
 @pytest.fixture(scope="module")
@@ -286,91 +239,6 @@ def test_a_shared_token_has_the_label_of_the_window_where_it_is_further_inside(
     (folder / "config.json").write_text(codec.dumps(config).decode())
     text = "so so so " + "anna so " * 60 + "so so so"
     assert len(TokenClassifier(folder, device="cpu").predict(text)) == 60
-
-
-# Other tokenizers
-
-
-def metaspace() -> Tokenizer:
-    """Return a tokenizer like XLM-RoBERTa's."""
-    pieces = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -3.0), (".", -3.0)]
-    pieces += [
-        (piece, -2.0) for piece in ("▁anna", "▁new", "▁york", "er", "▁so", "zoe", "東", "京", "ly")
-    ]
-    pieces += [(character, -9.0) for character in "anewyorkszl,"]
-    made = Tokenizer(models.Unigram(pieces, unk_id=3))
-    made.normalizer = normalizers.NFKC()
-    made.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
-    )
-    made.decoder = decoders.Metaspace()
-    made.add_special_tokens(["<s>", "<pad>", "</s>"])
-    made.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
-    return made
-
-
-def byte_level() -> Tokenizer:
-    """Return a tokenizer like RoBERTa's, whose tokens hold the blank before a word."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges = [
-        ("Ġ", "a"),
-        ("Ġa", "n"),
-        ("Ġan", "n"),
-        ("Ġann", "a"),
-        ("a", "n"),
-        ("an", "n"),
-        ("ann", "a"),
-    ]
-    vocabulary = {token: i for i, token in enumerate([*alphabet, *(a + b for a, b in merges)])}
-    made = Tokenizer(models.BPE(vocabulary, merges))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False)
-    made.add_special_tokens([AddedToken("<s>", special=True), AddedToken("</s>", special=True)])
-    made.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>",
-        special_tokens=[(token, made.token_to_id(token)) for token in ("<s>", "</s>")],
-    )
-    return made
-
-
-@pytest.mark.parametrize(
-    ("text", "entities"),
-    [
-        ("so anna.", [("PER", "anna")]),  # the full stop is in the same piece of text
-        ("annaer new york so", [("PER", "annaer"), ("LOC", "new york")]),
-        ("so 東京", [("LOC", "東京")]),
-        ("ａｎｎａ so", [("PER", "ａｎｎａ")]),  # full-width, which NFKC makes narrow
-        ("  anna  ", [("PER", "anna")]),
-    ],
-)
-def test_pieces_of_sentences_have_no_blanks_in_their_spans(
-    tmp_path: Path, text: str, entities: Any
-) -> None:
-    model = made(
-        tmp_path / "model",
-        {"▁anna": 1, "▁new": 3, "▁york": 4, "東": 3, "京": 4},
-        BIO,
-        metaspace(),
-        pad_token_id=1,
-    )
-    got = model.predict(text)
-    assert found(got) == entities
-    assert all(text[entity.start : entity.end] == entity.text for entity in got)
-
-
-@pytest.mark.parametrize(
-    ("text", "entities"),
-    [
-        ("anna  anna", [("PER", "anna"), ("PER", "anna")]),
-        ("é anna, anna😀", [("PER", "anna"), ("PER", "anna")]),
-        ("annaé x", [("PER", "annaé")]),  # two bytes, two tokens, one character
-    ],
-)
-def test_bytes_of_a_character_stay_together(tmp_path: Path, text: str, entities: Any) -> None:
-    got = made(tmp_path / "model", {"Ġanna": 1, "anna": 1}, BIO, byte_level()).predict(text)
-    assert found(got) == entities
-    assert all(text[entity.start : entity.end] == entity.text for entity in got)
 
 
 # Calls
