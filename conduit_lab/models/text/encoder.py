@@ -78,8 +78,8 @@ class Encoder(TokenGraph):
 
     def __call__(self, items: Sequence[TokenRows]) -> list[FloatArray]:
         """Return the vectors of several callers, batched together where rows are independent."""
-        if len(items) == 1 or not self.independent:
-            return [self.vectors(item) for item in items]
+        if len(items) == 1:
+            return [self.vectors(items[0])]
         sizes = [len(item.ids) for item in items]
         skipped = np.repeat([item.skipped for item in items], sizes)
         rows = TokenRows([row for item in items for row in item.ids])

@@ -67,8 +67,6 @@ class LogitsGraph(TokenGraph):
 
     def __call__(self, items: Sequence[TokenRows]) -> list[list[FloatArray]]:
         """Return the answers of several callers, batched together where rows are independent."""
-        if len(items) == 1 or not self.independent:
-            return [self.answers(item) for item in items]
         answers = self.answers(_concatenated(items))
         ends = np.cumsum([len(item.ids) for item in items])
         return [answers[end - len(item.ids) : end] for item, end in zip(items, ends, strict=True)]
@@ -85,11 +83,11 @@ class LogitsGraph(TokenGraph):
 
 
 def _concatenated(items: Sequence[TokenRows]) -> TokenRows:
+    """Return the rows of all items, of which all or none have types."""
+    if len(items) == 1:
+        return items[0]
     ids = [row for item in items for row in item.ids]
-    if not any(item.types for item in items):
-        return TokenRows(ids)
-    types = (item.types or [[0] * len(row) for row in item.ids] for item in items)
-    return TokenRows(ids, [row for rows in types for row in rows])
+    return TokenRows(ids, [row for item in items for row in item.types])
 
 
 def _trial_rows(tokenizer: Tokenizer, *, pairs: bool) -> TokenRows:

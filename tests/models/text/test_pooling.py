@@ -172,6 +172,13 @@ def test_residual_is_projected_where_widths_differ(tmp_path: Path) -> None:
     np.testing.assert_allclose(layer(X), X @ WEIGHT.T + X @ other.T, rtol=1e-5)
 
 
+def test_a_residual_is_used_only_where_the_config_asks_for_it(tmp_path: Path) -> None:
+    other = RNG.standard_normal((2, 3)).astype(np.float32)
+    config = {"activation_function": IDENTITY}
+    layer = dense(tmp_path, config, linear_weight=WEIGHT, residual_weight=other)
+    np.testing.assert_allclose(layer(X), X @ WEIGHT.T, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("tensors", "config", "reason"),
     [

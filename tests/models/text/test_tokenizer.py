@@ -55,6 +55,16 @@ def test_text_is_cut_and_keeps_its_last_special_token(tmp_path: Path) -> None:
     assert made(tmp_path, CLS_SEP, max_length=4).ids(["pan lid kettle"]) == [[6, 2, 3, 7]]
 
 
+def test_windows_of_a_text_overlap_by_at_most_half(tmp_path: Path) -> None:
+    file = embedders.tokenizer(tmp_path / "tokenizer.json", CLS_SEP)
+    tokenizer = Tokenizer(file, 5, stride=10)
+    assert tokenizer.stride == 1
+    (first,) = tokenizer.encode(["pan lid kettle pan lid"])
+    windows = [window.ids[1:-1] for window in (first, *first.overflowing)]
+    assert windows[0] == [2, 3, 1]
+    assert windows[1][0] == 1
+
+
 @pytest.mark.parametrize("length", [1, 2])
 def test_length_without_room_for_text_is_refused(tmp_path: Path, length: int) -> None:
     with pytest.raises(
