@@ -14,7 +14,9 @@ from conduit_lab.core.errors import InputError, ModelInputError, OptimizeError
 from conduit_lab.core.spec import Array
 from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.measure import optimize as module
+from conduit_lab.models.measure.difference import Difference
 from conduit_lab.models.measure.optimize import optimize
+from conduit_lab.models.measure.subject import ModelSubject
 from conduit_lab.models.model import Model
 from conduit_lab.models.prediction import Prediction
 from conduit_lab.models.text.embedder import Embedder
@@ -36,18 +38,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Convert in this process unless a test uses `children`: each takes half a second."""
-    if "children" not in request.fixturenames:
-        monkeypatch.setattr(child, "try_opening", lambda *_: None)
-        monkeypatch.setattr(
-            child, "convert", lambda s, t, kind, _, scales, __: quantize.convert(s, t, kind, scales)
-        )
-
-
-@pytest.fixture
-def children() -> None:
-    """Convert and open in child processes, as for users."""
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convert in this process: a child process takes half a second."""
+    monkeypatch.setattr(child, "try_opening", lambda *_: None)
+    monkeypatch.setattr(
+        child, "convert", lambda s, t, kind, _, scales, __: quantize.convert(s, t, kind, scales)
+    )
 
 
 def draw(*shape: int, seed: int = 1) -> Array:
@@ -144,6 +140,22 @@ def test_what_is_worse_than_the_tolerance_is_not_kept(tmp_path: Path, kind: str)
     ):
         optimize(linear(tmp_path / "a.onnx"), kind, tolerance=-1)
     assert names(tmp_path) == ["a.onnx"]
+
+
+def test_an_unknown_difference_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = Difference(1, relative=np.nan, largest=0)
+    monkeypatch.setattr(ModelSubject, "difference", lambda *_: unknown)
+    with pytest.raises(OptimizeError, match="answers too differently"):
+        optimize(linear(tmp_path / "a.onnx"), "fp16")
+
+
+def test_a_graph_that_is_faster_for_some_rows_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ratios = iter([1.5, 0.8, 1.0])  # one row, the batch, opening
+    monkeypatch.setattr(module, "in_turn", lambda *_: Turns(1.0, 1.0, next(ratios)))
+    got = optimize(linear(tmp_path / "a.onnx"), "graph", samples=draw(2, WIDE))
+    assert {rows: turns.ratio for rows, turns in got.times.items()} == {1: 1.5, 2: 0.8}
 
 
 def test_an_earlier_result_outlives_one_that_is_refused(tmp_path: Path) -> None:
@@ -360,45 +372,3 @@ def test_an_embedder_becomes_a_variant_of_its_folder_with_close_vectors(
     assert mean > 0.985
     old, new = minilm.encode("My kettle is dead."), got.model.encode("My kettle is dead.")
     assert old @ new > 0.97
-
-
-# In child processes
-
-
-def turned(path: Path) -> Path:
-    """Write a graph that crashes onnxruntime in float16 with all optimizers."""
-    return graphs.save(
-        path,
-        [
-            graphs.node("Transpose", ["x"], ["t"], perm=[1, 0, 2]),
-            graphs.node("MatMul", ["t", "W"], ["m"]),
-            graphs.node("Transpose", ["m"], ["y"], perm=[1, 0, 2]),
-        ],
-        [graphs.value("x", ["batch", 5, WIDE])],
-        [graphs.value("y", ["batch", 5, WIDE])],
-        [graphs.constant("W", draw(WIDE, WIDE))],
-    )
-
-
-@pytest.mark.usefixtures("children")
-def test_a_graph_that_would_be_fatal_in_float16_is_made_float16(tmp_path: Path) -> None:
-    got = optimize(turned(tmp_path / "a.onnx"), "fp16", samples=draw(2, 5, WIDE))
-    assert got.difference.relative < 0.01
-    assert names(tmp_path) == ["a.onnx", "a_fp16.onnx"]
-
-
-@pytest.mark.usefixtures("children")
-def test_a_conversion_that_ends_its_process_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "hooks").mkdir()
-    hook = "from conduit_lab.runtime.checks import optimizers; optimizers.unsafe = lambda model: ()"
-    (tmp_path / "hooks" / "sitecustomize.py").write_text(hook)
-    monkeypatch.syspath_prepend(tmp_path / "hooks")
-    (tmp_path / "models").mkdir()
-    source = turned(tmp_path / "models" / "a.onnx")
-    with pytest.raises(
-        OptimizeError, match=r"a\.onnx cannot be made fp16: it ended the process .*SIGSEGV"
-    ):
-        optimize(Model(source).open(), "fp16", samples=draw(2, 5, WIDE))
-    assert names(tmp_path / "models") == ["a.onnx"]

@@ -15,6 +15,7 @@ from conduit_lab.core.errors import InputError, ModelInputError, ModelLoadError
 from conduit_lab.core.spec import Array
 from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.measure import tuning_search as search
+from conduit_lab.models.measure.difference import Difference
 from conduit_lab.models.measure.tune import tune
 from conduit_lab.models.measure.tuning_report import Tuning
 from conduit_lab.models.model import Model
@@ -95,6 +96,26 @@ def test_five_percent_are_noise(model: Model, measured: Measure) -> None:
     assert tune(model, [1, 2, 3]).best == Tuned(batch_size=1024)
 
 
+def test_a_setting_that_is_faster_in_most_rounds_only_is_not_kept(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "_settings", lambda *_: [("threads 1", {"threads": 1})])
+    old, new = [[1.0], [1.0], [9.0] * 9], [[0.5], [0.5], [9.0] * 9]
+    turns = [[np.array(round_) for round_ in rounds] for rounds in (old, new)]
+    monkeypatch.setattr(search, "measure", lambda calls, *_, **__: turns[: len(calls)])
+    trial = tune(model, [1, 2, 3]).trials[0]
+    assert (trial.speed, trial.kept) == (2, False)
+
+
+def test_a_setting_with_an_unknown_difference_is_not_kept(
+    model: Model, measured: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured({"1 all": 0.1})
+    unknown = Difference(1, relative=np.nan, largest=0)
+    monkeypatch.setattr(search, "compare_outputs", lambda *_: unknown)
+    assert tune(model, [1, 2, 3]).best.threads == 0
+
+
 def test_what_does_not_hold_a_second_time_is_not_kept(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,16 +138,18 @@ def test_what_does_not_hold_a_second_time_is_not_kept(
     assert (tuning.best.threads, tuning.speed) == (0, 1.0)
 
 
-def test_another_device_is_tried_only_for_auto(
-    model: Model, monkeypatch: pytest.MonkeyPatch
+def test_threads_are_tried_on_a_cpu_only(
+    model: Model, measured: Measure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "_other_devices", lambda used: ["cuda"] if used == "cpu" else [])
-    default = Session(model.path, Options("cpu"))
-    assert next(search._settings(Options(), default)) == (
-        "device cuda",
-        {"device": "cuda", "fallback": False},
-    )
-    assert "device" not in next(search._settings(Options("cpu"), default))[1]
+    measured({})
+
+    def on_gpu(self: Any, options: Options) -> Session:
+        session = Session(self.path, options)
+        session.device = "cuda"
+        return session
+
+    monkeypatch.setattr(search.TuningSearch, "_open", on_gpu)
+    assert [trial.setting for trial in tune(model, [1, 2, 3]).trials] == LEVELS
 
 
 def test_a_device_that_is_not_here_is_not_kept(

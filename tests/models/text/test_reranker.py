@@ -88,6 +88,15 @@ def test_a_pair_that_is_too_long_is_cut_and_the_trace_tells(reranker: Reranker) 
     assert recorded["overlap"].output is scores
 
 
+def test_cut_pairs_are_counted_over_all_windows(
+    reranker: Reranker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conduit_lab.models.text.reranker.MAX_WINDOW_TEXTS", 2)
+    with recorder.record("cell") as recorded:
+        reranker.score("kettle", ["pan " * 30, "lid", "lid", "pan " * 30, "lid"])
+    assert described(recorded["overlap"].attributes) == "2 of 5 passages cut at 16 tokens"
+
+
 def test_a_length_is_the_tokenizers_and_no_more_than_the_model_has_positions(
     tmp_path: Path,
 ) -> None:
