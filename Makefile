@@ -1,27 +1,45 @@
-# make demo: set up, run the tour, export its app, start it and ask it.   make test: set up and run every check.
+# make demo: set up, run the tour, export its app, start it and send it requests.
+# make test: set up and run every check.   CONTRIBUTING.md describes the other targets.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-long lab notebooks lock clean
+.PHONY: demo test lint test-one test-long coverage lab notebooks lock clean
 
 demo: .venv/ready data/models/minilm/.stamp
 	@$(BIN)/conduit-lab demo
 
-test: .venv/ready data/models/minilm/.stamp .venv/browser
+test: lint data/models/minilm/.stamp .venv/browser
+	$(BIN)/pytest -m "not long and not lint"
+
+# static checks; tests marked "lint" hold the word list, the names and the types that users see
+lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest tests/test_names.py tests/test_style.py tests/test_typing.py
+
+# make test-one T=tests/core, or T="tests/core/test_stage.py -k swap"
+test-one: .venv/ready
+	$(BIN)/pytest -x $(T)
 
 test-long: .venv/ready data/models/minilm/.stamp .venv/browser
 	@$(BIN)/python -m tests.real.wheels
 	$(BIN)/pytest -m long
 
+# branch coverage of the package, in pytest's own process; takes twice the time of the tests. The
+# ignored tests switch threads every 10 µs, which the tracer slows down without end.
+coverage: .venv/ready data/models/minilm/.stamp .venv/browser
+	@mkdir -p build
+	$(BIN)/coverage run -m pytest -m "not long and not lint" \
+	  --ignore tests/core/streams/test_stream_interleaving.py
+	$(BIN)/coverage report
+
 lab: .venv/ready data/models/minilm/.stamp
 	$(BIN)/conduit-lab lab notebooks/01_tour.ipynb
 
-# runs every notebook and keeps its outputs, to be committed; a progress bar would be kept as a widget that is dead
+# execute every notebook and keep its outputs, to be committed; a progress bar would be kept as a
+# widget without a kernel
 notebooks: .venv/ready data/models/minilm/.stamp
 	TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
@@ -36,13 +54,15 @@ data/models/minilm/.stamp: data/make/minilm.py | .venv/ready
 	@$(BIN)/python data/make/minilm.py
 	@touch $@
 
-# Chromium for the browser tests: from Debian where this user may install it, else those tests are skipped and say so.
+# Chromium for the browser tests: from Debian where this user may install packages; without it those
+# tests are skipped with a reason
 .venv/browser: | .venv/ready
 	@command -v chromium >/dev/null || ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ] || { \
 	  echo "· installing Chromium from Debian"; apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; }
 	@touch $@
 
+# needs uv (pip install uv); keeps the versions that requirements.lock already pins
 lock:
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
 	  --extra lab --extra ann --extra remote --extra optimize --extra constrained --group dev pyproject.toml -o requirements.lock

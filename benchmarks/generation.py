@@ -1,18 +1,19 @@
-"""Text generation against onnxruntime-genai on the same files and threads, and against the memory's
-bandwidth.
+r"""Text generation against onnxruntime-genai on the same files, and against memory bandwidth.
 
-The peers are no dependencies of the project, and live in an environment of their own, which also
+The peers are not dependencies of the project. They have an environment of their own, which also
 makes the models:
 
-    python -m venv peer peer/bin/pip install torch==2.13.0 'transformers==5.23.*'
-    'onnxruntime-genai==0.18.*' onnxruntime==1.32.0 onnx_ir peer/bin/python data/make/decoders.py
-    --benchmark build/decoders PEER_PYTHON=peer/bin/python .venv/bin/python benchmarks/generation.py
-    build/decoders [tiny-llama-fp32 …]
+    python -m venv peer
+    peer/bin/pip install torch==2.13.0 'transformers==5.23.*' 'onnxruntime-genai==0.18.*' \
+        onnxruntime==1.32.0 onnx_ir
+    peer/bin/python data/make/decoders.py --benchmark build/decoders
+    PEER_PYTHON=peer/bin/python .venv/bin/python benchmarks/generation.py build/decoders \
+        [tiny-llama-fp32 …]
 
-All of ours is on: text decoding, streams with a reader each, requests that join while others are
-written. The peers only make tokens: `Generator` as one fixed batch, padded to the longest prompt
-and run to the longest text; `Engine` with requests as they arrive; transformers one request after
-another. Ragged requests arrive over the time that a third of the work takes.
+Our figures include detokenization and streams with one reader each. The peers only generate tokens:
+`Generator` as one fixed batch, padded to the longest prompt and run to the longest generation;
+`Engine` with requests as they arrive; transformers one request after another. Ragged requests
+arrive over the time of a third of the work.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ from conduit_lab.models.generation.generator import Generator
 
 STREAMS = (1, 8, 16)
 ROUNDS = 5
-PROMPT, TOKENS = 32, 64  # of equal requests
-TINY = 12  # times as many tokens of a tiny model, whose steps are short
+PROMPT_TOKENS, TOKENS = 32, 64  # of equal requests
+TINY_FACTOR = 12  # more tokens of a tiny model, whose steps are short
 MODELS = ("llama-125m-fp32", "llama-125m-int4", "tiny-llama-fp32")
 
 NAMES = {
@@ -49,7 +50,7 @@ NAMES = {
 
 Job = list[tuple[float, list[int], int]]  # (arrival in seconds, prompt, tokens) of each request
 
-# reads a line of JSON, answers it: the seconds a job took, and how many of its tokens it made
+# answers each line of JSON, a job, with its seconds and its number of tokens
 PEER = """
 import json, os, sys, time
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -121,7 +122,8 @@ def transformers(job):
 torch_model = None
 for line in sys.stdin:
     name, job = json.loads(line)
-    print(json.dumps({"generator": generator, "engine": engine, "transformers": transformers}[name](job)), flush=True)
+    run = {"generator": generator, "engine": engine, "transformers": transformers}[name]
+    print(json.dumps(run(job)), flush=True)
 """
 
 
@@ -133,7 +135,7 @@ def rows(folder: Path, models: Sequence[str]) -> Iterator[Row]:
             writer = Generator(source, device="cpu", queue=64)
             writer.options = replace(writer.options, threads=THREADS)
             writer.open()
-            tokens = TOKENS * (TINY if "tiny" in name else 1)
+            tokens = TOKENS * (TINY_FACTOR if "tiny" in name else 1)
             original = folder / name.rpartition("-")[0]
             with started_peer(PEER, source, original, THREADS) as peer:
                 for streams in STREAMS:
@@ -188,19 +190,19 @@ def _compared(
 
 
 def _speed(peer: Peer, which: str, job: Job) -> float:
-    """Return the tokens a second of a job."""
+    """Return the tokens per second of a job."""
     took, made = peer.ask([which, job])
     return float(made / took)
 
 
 def equal(streams: int, tokens: int = TOKENS) -> Job:
-    """Return requests of one length that come at once."""
+    """Return requests of one length that arrive at once."""
     random = np.random.default_rng(streams)
-    return [(0.0, random.integers(3, 4000, PROMPT).tolist(), tokens) for _ in range(streams)]
+    return [(0.0, random.integers(3, 4000, PROMPT_TOKENS).tolist(), tokens) for _ in range(streams)]
 
 
 def ragged(streams: int, step: float) -> Job:
-    """Return requests of 8 to 96 tokens for 16 to 128 more, one every `step` seconds."""
+    """Return requests of 8 to 96 tokens that generate 16 to 128, one every `step` seconds."""
     random = np.random.default_rng(100 + streams)
     return [
         (
@@ -213,8 +215,8 @@ def ragged(streams: int, step: float) -> Job:
 
 
 def ours(writer: Generator, job: Job) -> tuple[float, int]:
-    """Return the seconds until the last text is read, and the tokens of all."""
-    writer._parts().scheduler._prefixes.clear()  # the same prompts as the round before
+    """Return the seconds until the last stream has ended, and the number of tokens."""
+    writer._parts().scheduler.prefix_cache.clear()  # the same prompts as the round before
     made: list[int] = []
 
     def read(prompt: list[int], tokens: int) -> None:
@@ -232,9 +234,11 @@ def ours(writer: Generator, job: Job) -> tuple[float, int]:
 
 
 def bandwidth(name: str, writer: Generator, folder: Path) -> Row:
-    """The bytes of the weights that a token reads, by the time of a token, beside what the memory gives."""
+    """Return the weight bytes read per second of decoding, beside the memory's bandwidth."""
     config = json.loads((folder / "genai_config.json").read_text())["model"]
-    table = config["vocab_size"] * config["decoder"]["hidden_size"] * 4  # one row of it is read
+    table = (
+        config["vocab_size"] * config["decoder"]["hidden_size"] * 4
+    )  # of which one row is read per token
     weights = writer.shared.size - table
     pairs = []
     for _ in range(ROUNDS):
@@ -251,7 +255,7 @@ def bandwidth(name: str, writer: Generator, folder: Path) -> Row:
 
 
 def _read_bandwidth() -> float:
-    """Return bytes a second at which all threads together sum an array that no cache holds."""
+    """Return the bytes per second at which all threads read an array larger than any cache."""
     parts = np.array_split(np.ones(64 * 2**20, np.float32), THREADS)
     best = 0.0
     for _ in range(3):
@@ -266,7 +270,7 @@ def _read_bandwidth() -> float:
 
 
 def _with_threads(source: Path, target: Path) -> Path:
-    """Copy a model folder, with as many threads in genai's config and an end that no random text meets."""
+    """Copy a model folder, with this many threads and an end that random weights never reach."""
     shutil.copytree(source, target)
     file = target / "genai_config.json"
     config = json.loads(file.read_text())

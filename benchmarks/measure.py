@@ -1,4 +1,4 @@
-"""How the benchmarks measure: two ways in turn in one run (A, B, A, B, …), since this machine's speed drifts."""
+"""Measuring for the benchmarks: two calls in turn (A, B, A, B, …), since machine speed drifts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 ROUNDS = 7
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-Row = tuple[str, str, str, str, str]  # what, ours, beside it, ratio, against what
+Row = tuple[str, str, str, str, str]  # the columns of `print_table`
 
 
 def print_table(rows: Iterable[Row]) -> None:
@@ -28,15 +28,15 @@ def print_table(rows: Iterable[Row]) -> None:
 def in_turn(
     ours: Callable[[], float], other: Callable[[], float], rounds: int = ROUNDS
 ) -> tuple[float, float, str]:
-    """Return the medians of two measurements taken in turn, and their ratio round by round, in words."""
+    """Return the medians of two measurements in turn, and their ratio per round as text."""
     return compared([(ours(), other()) for _ in range(rounds)])
 
 
 def compared(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, str]:
-    """Return what `in_turn` does, for measurements that were taken in turn already."""
+    """Return the result of `in_turn` for existing measurements."""
     ratios = [a / b for a, b in pairs]
-    words = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} – {max(ratios):.2f})"
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs), words
+    text = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} – {max(ratios):.2f})"
+    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs), text
 
 
 def per_call(call: Callable[[], object], calls: int) -> float:
@@ -49,7 +49,7 @@ def per_call(call: Callable[[], object], calls: int) -> float:
 
 @contextmanager
 def on_one_core() -> Iterator[None]:
-    """Keep this thread, and those that it starts, on one core; does nothing where the system cannot."""
+    """Pin this thread, and those that it starts, to one core, where the system supports it."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -62,14 +62,14 @@ def on_one_core() -> Iterator[None]:
 
 
 class Peer:
-    """Another library in a process of its own: it tells its name, then answers each line of JSON with one."""
+    """Another library in a process of its own: prints its name, then answers JSON line by line."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         self.name = self._answer()
 
     def ask(self, job: object) -> Any:
-        """Return its answer to a job."""
+        """Return the answer to a job."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
@@ -79,7 +79,7 @@ class Peer:
         assert self._process.stdout is not None
         line = self._process.stdout.readline().strip()
         if not line:
-            raise RuntimeError("the peer's process ended: see its message above")
+            raise RuntimeError("the peer process ended: its error is printed above")
         return line
 
 
@@ -87,7 +87,7 @@ class Peer:
 def started_peer(
     program: str, *arguments: object, environment: Mapping[str, str] | None = None
 ) -> Iterator[Peer | None]:
-    """Run a program with the Python of `PEER_PYTHON` until the block ends; gives None where that is not set."""
+    """Run a program with `PEER_PYTHON` during the block; yield None where that is not set."""
     python = os.environ.get("PEER_PYTHON")
     if python is None:
         yield None

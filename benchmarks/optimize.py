@@ -1,7 +1,6 @@
-"""Fused models against their parts, and the smaller forms of an embedding model against the whole
-one.
+"""Fused models against their parts, and smaller forms of an embedding model against float32.
 
-Run it with `.venv/bin/python benchmarks/optimize.py`; the small ONNX files are made here.
+Run it with `.venv/bin/python benchmarks/optimize.py`; it generates the small ONNX files.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from conduit_lab.runtime.rewriting import graph_fusion, quantize
 from conduit_lab.runtime.sessions.session import Options, Session
 
 MINILM = Path(__file__).parents[1] / "data/models/minilm"
-ALONE = Options(threads=1)  # threads of two sessions would wait for each other
+ALONE = Options(threads=1)  # threads of two sessions would block each other
 RANDOM = np.random.default_rng(0)
 
 
@@ -47,10 +46,10 @@ def rows() -> Iterator[Row]:
 
 
 def fused(folder: Path, width: int, count: int) -> Row:
-    """One run of a fused graph, against a run of each of its parts."""
+    """Compare one run of a fused graph with a run of each of its parts."""
     paths = [layer(folder / f"{width}-{count}-{i}.onnx", width) for i in range(count)]
     whole = folder / f"{width}-{count}.onnx"
-    graph_fusion.merge(paths, whole)
+    graph_fusion.merge_graphs(paths, whole)
     one, parts = Session(whole, ALONE), [Session(path, ALONE) for path in paths]
     feeds = {"input": RANDOM.standard_normal((1, width), np.float32)}
 
@@ -61,41 +60,41 @@ def fused(folder: Path, width: int, count: int) -> Row:
         return x
 
     np.testing.assert_array_equal(one.run(feeds)[0], in_parts())
-    ours, beside, ratio = in_turn(
+    ours, other, ratio = in_turn(
         lambda: per_call(lambda: one.run(feeds), 500), lambda: per_call(in_parts, 500)
     )
     return (
         f"{count} layers of {width} as one graph",
         seconds(ours),
-        seconds(beside),
+        seconds(other),
         ratio,
         f"{count} runs",
     )
 
 
 def sequence(folder: Path, width: int) -> Row:
-    """A call of a fused `Sequence`, against the sequence as it was; Python's share of both is in it."""
+    """Compare calls of a `Sequential` with and without fusion, Python's overhead included."""
     models = [Model(layer(folder / f"{width}-{name}.onnx", width)).open() for name in "ab"]
     sample = RANDOM.standard_normal(width, np.float32)
     before = Sequential(*models)
-    # as it would be were it fused; whether it is faster is what is measured here
+    # merged by hand: `Sequential` itself fuses only where that is faster
     whole = folder / f"{width}-ab.onnx"
-    graph_fusion.merge([model.path for model in models], whole)
+    graph_fusion.merge_graphs([model.path for model in models], whole)
     after = Sequential(Model(whole).open())
-    ours, beside, ratio = in_turn(
+    ours, other, ratio = in_turn(
         lambda: per_call(lambda: after(sample), 500), lambda: per_call(lambda: before(sample), 500)
     )
     return (
-        f"Sequence of 2 models of {width}, fused",
+        f"Sequential of 2 models of {width}, fused",
         seconds(ours),
-        seconds(beside),
+        seconds(other),
         ratio,
         "the same, not fused",
     )
 
 
 def layer(path: Path, width: int) -> Path:
-    """Write a dense layer with a ReLU, float32 `[batch, width]` to the same."""
+    """Write a dense layer with ReLU, float32 `[batch, width]` to `[batch, width]`."""
     weight = (RANDOM.standard_normal((width, width)) / width**0.5).astype(np.float32)
     graph = helper.make_graph(
         [
@@ -113,9 +112,9 @@ def layer(path: Path, width: int) -> Path:
 
 
 def smaller(embedder: Embedder, kind: str) -> Iterator[Row]:
-    """A smaller MiniLM against float32: one sentence, 512 tokens of several, and last its size and its vectors."""
+    """Compare a smaller MiniLM with float32: one sentence, a batch, then its size and vectors."""
     subject = EmbedderSubject(embedder)
-    path = quantize.place(subject.path, kind)
+    path = quantize.converted_path(subject.path, kind)
     begin = perf_counter()
     quantize.convert(subject.path, path, kind)
     took = perf_counter() - begin
@@ -124,8 +123,8 @@ def smaller(embedder: Embedder, kind: str) -> Iterator[Row]:
         "1 sentence": subject.pieces(SENTENCES[7])[0],
         "a batch of sentences": subject.pieces(SENTENCES)[0],
     }
-    for what, feeds in pieces.items():
-        yield timed(f"MiniLM {kind}, {what}", after, before, feeds)
+    for name, feeds in pieces.items():
+        yield timed(f"MiniLM {kind}, {name}", after, before, feeds)
     cosine = subject.difference(before, after, SENTENCES).cosine
     assert cosine is not None
     yield (
@@ -137,15 +136,15 @@ def smaller(embedder: Embedder, kind: str) -> Iterator[Row]:
     )
 
 
-def timed(what: str, after: Session, before: Session, feeds: Mapping[str, Array]) -> Row:
-    """A run of each in turn."""
+def timed(name: str, after: Session, before: Session, feeds: Mapping[str, Array]) -> Row:
+    """Compare runs of two sessions in turn."""
 
     def best(session: Session) -> float:
-        """Return the shortest of a few runs: a machine that others use interrupts some of them."""
+        """Return the shortest of a few runs: on a shared machine some are interrupted."""
         return min(per_call(lambda: session.run(feeds), 1) for _ in range(5))
 
-    ours, beside, ratio = in_turn(lambda: best(after), lambda: best(before))
-    return what, seconds(ours), seconds(beside), ratio, "float32"
+    ours, other, ratio = in_turn(lambda: best(after), lambda: best(before))
+    return name, seconds(ours), seconds(other), ratio, "float32"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""Ten thousand vectors in other stores: `python benchmarks/peers.py`, where the peers are installed
-beside the package.
+"""Ten thousand vectors in other stores: `python benchmarks/peers.py` in an environment with them.
 
-Each is used as its own pages say, with one integer of metadata: faiss-cpu, usearch, hnswlib,
-chromadb, lancedb, qdrant-client, sqlite-vec with apsw. What is not installed is left out.
+Each peer is used as its documentation recommends, with one integer of metadata: faiss-cpu, usearch,
+hnswlib, chromadb, lancedb, qdrant-client, sqlite-vec with apsw. Missing packages are skipped.
 """
 
-# the peers are not installed where the checks run
+# The checks run without the peers.
 # mypy: ignore-errors
 # ruff: noqa: D101, D102, B023
 import os
@@ -24,9 +23,9 @@ from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.views.figures import seconds
 from conduit_lab.vectors.store import VectorStore
 
-os.environ.setdefault("LANCE_LOG", "error")  # a warning a search
+os.environ.setdefault("LANCE_LOG", "error")  # it warns on every search
 os.environ.setdefault("RUST_LOG", "error")
-BOUNDS = (500, 100, 10, 1)  # of 1,000: n below it
+BOUNDS = (500, 100, 10, 1)  # n < bound, of 1,000 values
 
 
 class Ours:
@@ -124,7 +123,7 @@ class Hnswlib:
             found = self.index.knn_query(
                 query, TOP_K, num_threads=1, filter=lambda label: numbers[label] < bound
             )
-        except RuntimeError:  # it raises where its walk finds fewer than asked for
+        except RuntimeError:  # its walk found fewer than TOP_K
             return []
         best: list[int] = found[0][0].tolist()
         return best
@@ -235,7 +234,8 @@ class SqliteVec:
         self.db.enable_load_extension(True)
         self.db.load_extension(sqlite_vec.loadable_path())
         self.db.execute(
-            f"create virtual table a using vec0(v float[{DIMENSION}] distance_metric=cosine, n integer)"
+            "create virtual table a using vec0("
+            f"v float[{DIMENSION}] distance_metric=cosine, n integer)"
         )
         with self.db:
             self.db.executemany(
@@ -275,7 +275,7 @@ PEERS = {
 
 
 def peers(folder: Path) -> Iterator[Row]:
-    """Yield the rows of each peer beside the store."""
+    """Yield the rows that compare the store with each peer."""
     rows, queries = vectors(10_000)
     numbers = np.random.default_rng(1).integers(0, 1_000, len(rows)).tolist()
     begin = perf_counter()
@@ -301,7 +301,8 @@ def peers(folder: Path) -> Iterator[Row]:
             f"{name}: search",
             lambda: mine.search(query()),
             lambda: peer.search(query()),
-            f"recall {recall(mine.search, rows, queries):.3f} and {recall(peer.search, rows, queries):.3f}",
+            f"recall {recall(mine.search, rows, queries):.3f} and "
+            f"{recall(peer.search, rows, queries):.3f}",
         )
         if hasattr(kind, "filtered"):
             for bound in BOUNDS:
@@ -310,8 +311,11 @@ def peers(folder: Path) -> Iterator[Row]:
                     f"{name}: filter that keeps {bound / 1_000:.1%}",
                     lambda bound=bound: mine.filtered(query(), bound),
                     lambda bound=bound: peer.filtered(query(), bound),
-                    f"recall {recall(lambda q, b=bound: mine.filtered(q, b), rows, queries, kept):.3f} and "
-                    f"{recall(lambda q, b=bound: peer.filtered(q, b), rows, queries, kept):.3f}",
+                    "recall "
+                    + " and ".join(
+                        f"{recall(lambda q, b=bound: s.filtered(q, b), rows, queries, kept):.3f}"
+                        for s in (mine, peer)
+                    ),
                 )
         fresh = iter(range(len(rows), 10**9))
         yield turned(
@@ -331,7 +335,7 @@ def recall(
     queries: FloatArray,
     kept: Any = slice(None),
 ) -> float:
-    """Return the share of the true best rows that a search finds, over 20 queries."""
+    """Return the recall of a search over 20 queries."""
     at = np.arange(len(rows))[kept]
     right = total = 0
     for query in queries[:20]:

@@ -1,8 +1,7 @@
-"""From logits to text: what a step costs beside the model's own run, for 16 texts and 32,000
-tokens.
+"""Cost of sampling, detokenization and constraints per step, for 16 sequences and 32,000 tokens.
 
-Run it with `.venv/bin/python benchmarks/sampling.py`. A step of a model of 125 M weights in float32
-takes about 29 ms for 16 texts on 2 cores: sampling may take 15 % of that, 4.3 ms.
+Run it with `.venv/bin/python benchmarks/sampling.py`. A decode step of a model of 125 M weights in
+float32 takes about 29 ms for 16 sequences on 2 cores; sampling may take 15 % of that, 4.3 ms.
 """
 
 from __future__ import annotations
@@ -19,26 +18,27 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.views.figures import seconds
-from conduit_lab.models.generation.constraint import Constraints
-from conduit_lab.models.generation.sampling import Sampler, Sampling
-from conduit_lab.models.generation.text import Text
+from conduit_lab.models.generation.constraint import GrammarCompiler
+from conduit_lab.models.generation.detokenizer import IncrementalDetokenizer
+from conduit_lab.models.generation.sampling import Sampler
+from conduit_lab.models.generation.sampling_options import SamplingOptions
 
-TEXTS = 16
+SEQUENCES = 16
 VOCABULARY = 32_000
 STEPS = 20
 RANDOM = np.random.default_rng(0)
 WAYS = (
-    ("greedy", Sampling(max_tokens=2048)),
-    ("temperature", Sampling(temperature=0.8)),
-    ("top_k 50", Sampling(temperature=0.8, top_k=50)),
-    ("top_p 0.95", Sampling(temperature=0.8, top_p=0.95)),
+    ("greedy", SamplingOptions(max_tokens=2048)),
+    ("temperature", SamplingOptions(temperature=0.8)),
+    ("top_k 50", SamplingOptions(temperature=0.8, top_k=50)),
+    ("top_p 0.95", SamplingOptions(temperature=0.8, top_p=0.95)),
     (
         "top_k 50, top_p 0.95, min_p 0.02",
-        Sampling(temperature=0.8, top_k=50, top_p=0.95, min_p=0.02),
+        SamplingOptions(temperature=0.8, top_k=50, top_p=0.95, min_p=0.02),
     ),
     (
         "greedy with penalties, 500 tokens of prompt",
-        Sampling(repetition_penalty=1.1, frequency_penalty=0.2),
+        SamplingOptions(repetition_penalty=1.1, frequency_penalty=0.2),
     ),
 )
 SCHEMA: dict[str, Any] = {
@@ -54,19 +54,19 @@ SCHEMA: dict[str, Any] = {
 
 
 def rows() -> Iterator[Row]:
-    """Yield the rows: sampling against sorting all logits, texts against decoding them whole, constraints."""
+    """Yield the rows of sampling, detokenization and constraints."""
     with on_one_core():
-        likely = np.stack([zipf() for _ in range(TEXTS)])
+        likely = np.stack([zipf() for _ in range(SEQUENCES)])
         for name, sampling in WAYS:
             yield step(name, sampling, likely)
         flat = RANDOM.normal(0, 1, likely.shape).astype(np.float32)
-        yield step("top_p 0.95, all tokens about as likely", WAYS[3][1], flat)
+        yield step("top_p 0.95, all tokens about equally likely", WAYS[3][1], flat)
         yield text()
         yield constraint()
 
 
 def zipf() -> FloatArray:
-    """Return logits as language has them: the r-th likeliest token has a probability of about 1 / r^1.5."""
+    """Return Zipf-like logits: the r-th most likely token has a probability of about 1 / r^1.5."""
     ranks = RANDOM.permutation(VOCABULARY) + 1
     logits: FloatArray = (-1.5 * np.log(ranks) + RANDOM.normal(0, 0.5, VOCABULARY)).astype(
         np.float32
@@ -74,33 +74,33 @@ def zipf() -> FloatArray:
     return logits
 
 
-def step(name: str, sampling: Sampling, logits: FloatArray) -> Row:
-    """Pick for all texts, and the same by sorting, row for row."""
-    sampler = Sampler(TEXTS, VOCABULARY)
-    for slot in range(TEXTS):
+def step(name: str, sampling: SamplingOptions, logits: FloatArray) -> Row:
+    """Sample for all sequences, against sorting each row."""
+    sampler = Sampler(SEQUENCES, VOCABULARY)
+    for slot in range(SEQUENCES):
         sampler.join(slot, sampling, RANDOM.integers(0, VOCABULARY, 500).tolist())
-    slots = range(TEXTS)
+    slots = range(SEQUENCES)
 
     def ours() -> float:
-        copies = [logits.copy() for _ in range(STEPS)]  # a pick overwrites them
+        copies = [logits.copy() for _ in range(STEPS)]  # sampling overwrites them
         begin = perf_counter()
         for copy in copies:
-            sampler.pick(copy, slots)
+            sampler.sample(copy, slots)
         return (perf_counter() - begin) / STEPS
 
-    def sorted_out() -> float:
+    def by_sort() -> float:
         begin = perf_counter()
         for row in logits:
             by_sorting(row, sampling)
         return perf_counter() - begin
 
-    mine, other, ratio = in_turn(ours, sorted_out)
+    mine, other, ratio = in_turn(ours, by_sort)
     against = "an argmax of each row" if sampling.greedy else "each row sorted with NumPy"
-    return f"{name}: a step of {TEXTS} texts", seconds(mine), seconds(other), ratio, against
+    return f"{name}: a step of {SEQUENCES} sequences", seconds(mine), seconds(other), ratio, against
 
 
-def by_sorting(row: FloatArray, sampling: Sampling) -> int:
-    """Pick as the formulas are written."""
+def by_sorting(row: FloatArray, sampling: SamplingOptions) -> int:
+    """Sample one token by sorting the row."""
     if sampling.greedy:
         return int(row.argmax())
     order = np.argsort(-row)
@@ -116,7 +116,7 @@ def by_sorting(row: FloatArray, sampling: Sampling) -> int:
 
 
 def tokenizer() -> Any:
-    """Return a byte-level tokenizer of the demo's own documents, or what there is of them."""
+    """Return a byte-level tokenizer trained on this page."""
     backend: Any = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -129,12 +129,12 @@ def tokenizer() -> Any:
 
 
 def text() -> Row:
-    """Turn 2,000 tokens into deltas, with two stop strings, and decode all that is there at every token."""
+    """Detokenize 2,000 tokens with two stop sequences, against decoding all text each time."""
     backend = tokenizer()
     ids = (backend.encode(__doc__).ids * 50)[:2000]
 
     def ours() -> float:
-        delta = Text(backend, ("\nUser:", "</answer>"))
+        delta = IncrementalDetokenizer(backend, ("\nUser:", "</answer>"))
         begin = perf_counter()
         for id in ids:
             delta.push(id)
@@ -148,7 +148,7 @@ def text() -> Row:
 
     mine, other, ratio = in_turn(ours, whole)
     return (
-        "text of a token, of 2,000",
+        "detokenization of one of 2,000 tokens",
         seconds(mine),
         seconds(other),
         ratio,
@@ -157,15 +157,15 @@ def text() -> Row:
 
 
 def constraint() -> Row:
-    """Follow a JSON schema: the first step with the grammar made, and the later ones."""
+    """Follow a JSON schema: compilation with the first step, and the later steps."""
     backend = tokenizer()
     source, width = backend.to_str(), backend.get_vocab_size()
-    constraints = Constraints(source, width, [0])
+    constraints = GrammarCompiler(source, width, [0])
     constraints.choices(["a"])  # reads the tokenizer
     names = counted()
 
     def first() -> float:
-        schema = {**SCHEMA, "title": f"made for the first time {next(names)}"}
+        schema = {**SCHEMA, "title": f"compiled for the first time {next(names)}"}
         begin = perf_counter()
         constraints.json_schema(schema)
         return perf_counter() - begin
@@ -175,7 +175,7 @@ def constraint() -> Row:
         steps = 0
         begin = perf_counter()
         while not made.complete and steps < 40:
-            made.take(int(RANDOM.choice(np.flatnonzero(made.allowed()))))
+            made.accept(int(RANDOM.choice(np.flatnonzero(made.allowed()))))
             steps += 1
         return (perf_counter() - begin) / steps
 

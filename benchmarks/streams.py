@@ -1,8 +1,7 @@
-"""Streams in process and over HTTP, against a bare queue and sse-starlette's plain use.
+"""Streams in process and over HTTP, against a bare queue and plain sse-starlette.
 
-Each server runs in a process of its own, so that its CPU time and memory are its own; a chunk over
-HTTP is a small dict. Figures that have a limit instead of a peer name it. Without sse-starlette its
-rows are left out.
+Each server runs in its own process, for its own CPU time and memory; a chunk over HTTP is a small
+dict. Figures with a limit instead of a peer name it. Without sse-starlette its rows are left out.
 
 Run it with `.venv/bin/python benchmarks/streams.py`.
 """
@@ -23,7 +22,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter, process_time, sleep
 from typing import Any
 
 import psutil
@@ -33,13 +32,18 @@ from conduit_lab import App, Stream
 from conduit_lab.core.views.figures import rate, seconds, size
 
 CHUNK = {"chunk": "token ", "complete": False}
-STREAMS, CHUNKS, PACE = 64, 250, 0.004  # at a time, chunks of each, seconds between two
+STREAMS, CHUNKS = 64, 250  # concurrent streams, chunks of each
+CHUNK_SECONDS = 0.004  # between two chunks of a paced stream
 CLIENTS = 1000
+PASSED = 200_000  # chunks through one stream in process
+FORMS = ("dicts", "integers", "one constant string")
 
 
 def rows() -> Iterator[Row]:
     """Yield the table's rows."""
-    yield throughput()
+    for form in FORMS:
+        yield throughput(form)
+        yield cpu_time(form)
     yield hand_over()
     yield memory()
     with (
@@ -47,54 +51,75 @@ def rows() -> Iterator[Row]:
         server("peer") if find_spec("sse_starlette") else nothing() as peer,
     ):
         if peer is not None:
-            yield per_chunk(ours, peer, "paced", f"one each {seconds(PACE)}")
+            yield per_chunk(ours, peer, "paced", f"one each {seconds(CHUNK_SECONDS)}")
             yield per_chunk(ours, peer, "flat", "as fast as they come")
         yield first_byte(ours)
     with server("ours") as ours:
         yield from idle(ours)
 
 
-def throughput(count: int = 200_000) -> Row:
-    """One reader takes a stream's chunks, against a bare queue between two threads."""
+def throughput(form: str) -> Row:
+    """One reader iterates over a stream's chunks, against a bare queue between two threads."""
+    a, b, ratio = in_turn(
+        lambda: PASSED / timed(perf_counter, through_stream, form),
+        lambda: PASSED / timed(perf_counter, through_queue, form),
+    )
+    name = f"chunks through a Stream, one reader, {form}"
+    return name, rate(a, "chunks"), rate(b, "chunks"), ratio, "queue.SimpleQueue"
 
-    def chunks() -> Iterator[str]:
-        for _ in range(count):
+
+def cpu_time(form: str) -> Row:
+    """The same in CPU time, which other work on the machine disturbs less."""
+    a, b, ratio = in_turn(
+        lambda: timed(process_time, through_stream, form) / PASSED,
+        lambda: timed(process_time, through_queue, form) / PASSED,
+    )
+    return "the same, CPU per chunk", seconds(a), seconds(b), ratio, "queue.SimpleQueue"
+
+
+def timed(clock: Callable[[], float], run: Callable[[str], int], form: str) -> float:
+    """Return the seconds of `clock` that `run` takes for all chunks."""
+    begin = clock()
+    assert run(form) == PASSED
+    return clock() - begin
+
+
+def chunks(form: str) -> Iterator[Any]:
+    """Yield `PASSED` chunks, each made when it is asked for."""
+    if form == "dicts":
+        for number in range(PASSED):
+            yield {"chunk": number, "complete": False}
+    elif form == "integers":
+        for number in range(PASSED):
+            yield number
+    else:
+        for _ in range(PASSED):
             yield "token"
 
-    def stream() -> float:
-        begin = perf_counter()
-        got = sum(1 for _ in Stream(chunks(), keep=2**30))
-        assert got == count
-        return count / (perf_counter() - begin)
 
-    def bare() -> float:
-        handed: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+def through_stream(form: str) -> int:
+    """Return the number of chunks that a loop over a stream gets."""
+    return sum(1 for _ in Stream(chunks(form), keep=2**30))
 
-        def produce() -> None:
-            for chunk in chunks():
-                handed.put(chunk)
-            handed.put(None)
 
-        begin = perf_counter()
-        thread = threading.Thread(target=produce)
-        thread.start()
-        while handed.get() is not None:
-            pass
-        thread.join()
-        return count / (perf_counter() - begin)
+def through_queue(form: str) -> int:
+    """Return the number of chunks that another thread gets from a queue."""
+    queued: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    a, b, ratio = in_turn(stream, bare)
-    return (
-        "chunks through a Stream, one reader",
-        rate(a, "chunks"),
-        rate(b, "chunks"),
-        ratio,
-        "queue.SimpleQueue",
-    )
+    def produce() -> None:
+        for chunk in chunks(form):
+            queued.put(chunk)
+        queued.put(None)
+
+    thread = threading.Thread(target=produce)
+    thread.start()
+    count = sum(1 for _ in iter(queued.get, None))
+    thread.join()
+    return count
 
 
 def hand_over(count: int = 200) -> Row:
-    """How long a lone chunk needs to a reader that waits, against a bare queue."""
+    """The time until a single chunk reaches a waiting reader, against a bare queue."""
 
     def times() -> Iterator[float]:
         for _ in range(count):
@@ -105,24 +130,24 @@ def hand_over(count: int = 200) -> Row:
         return statistics.median(perf_counter() - made for made in Stream(times()))
 
     def bare() -> float:
-        handed: queue.SimpleQueue[float] = queue.SimpleQueue()
+        queued: queue.SimpleQueue[float] = queue.SimpleQueue()
 
         def produce() -> None:
             for made in times():
-                handed.put(made)
+                queued.put(made)
 
         thread = threading.Thread(target=produce)
         thread.start()
         waits = []
         for _ in range(count):
-            made = handed.get()
+            made = queued.get()
             waits.append(perf_counter() - made)
         thread.join()
         return statistics.median(waits)
 
     a, b, ratio = in_turn(stream, bare)
     return (
-        "a lone chunk reaches a waiting reader",
+        "a single chunk reaches a waiting reader",
         seconds(a),
         seconds(b),
         ratio,
@@ -131,7 +156,7 @@ def hand_over(count: int = 200) -> Row:
 
 
 def memory(count: int = 1000) -> Row:
-    """What a stream of one chunk holds once it has ended."""
+    """The memory of an ended stream of one chunk."""
 
     def made() -> list[Stream[str]]:
         streams = [Stream(iter(("token",))) for _ in range(count)]
@@ -157,14 +182,14 @@ class Address:
         self.process = process
 
     def cpu(self) -> float:
-        """Return the seconds of CPU time that it has used."""
+        """Return its CPU seconds so far."""
         times = self.process.cpu_times()
         return float(times.user + times.system)
 
 
 @contextmanager
 def server(which: str) -> Iterator[Address]:
-    """Run one of the servers below in a process of its own."""
+    """Run one of the servers below in its own process."""
     command = [sys.executable, str(Path(__file__)), which]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -176,12 +201,12 @@ def server(which: str) -> Iterator[Address]:
 
 @contextmanager
 def nothing() -> Iterator[None]:
-    """Stand in for a server that cannot run."""
+    """Replace a server that cannot run."""
     yield None
 
 
 def per_chunk(ours: Address, peer: Address, kind: str, words: str) -> Row:
-    """CPU time of the server for each chunk of many streams that run at the same time."""
+    """CPU time of the server per chunk of many concurrent streams."""
 
     def measured(address: Address) -> float:
         begin = address.cpu()
@@ -191,7 +216,7 @@ def per_chunk(ours: Address, peer: Address, kind: str, words: str) -> Row:
 
     a, b, ratio = in_turn(lambda: measured(ours), lambda: measured(peer), 5)
     return (
-        f"CPU a chunk over HTTP, {STREAMS} streams, {words}",
+        f"CPU per chunk over HTTP, {STREAMS} streams, {words}",
         seconds(a),
         seconds(b),
         ratio,
@@ -200,7 +225,7 @@ def per_chunk(ours: Address, peer: Address, kind: str, words: str) -> Row:
 
 
 async def read_all(port: int, path: str) -> int:
-    """Read `STREAMS` streams to their ends and return how many chunks came."""
+    """Read `STREAMS` streams to their ends and return the number of chunks."""
 
     async def one() -> int:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -213,7 +238,7 @@ async def read_all(port: int, path: str) -> int:
 
 
 def first_byte(ours: Address, calls: int = 200) -> Row:
-    """Time to the first event of a stream, and to a plain response of the same app, on one connection."""
+    """Time to the first event, and to a plain response of the same app, on one connection."""
 
     async def measured() -> tuple[list[float], list[float]]:
         reader, writer = await asyncio.open_connection("127.0.0.1", ours.port)
@@ -240,7 +265,7 @@ def first_byte(ours: Address, calls: int = 200) -> Row:
 
 
 def idle(ours: Address) -> Iterator[Row]:
-    """Memory of a stream that waits; what is left when all clients have gone."""
+    """Memory of an idle stream, and the streams left after all clients disconnected."""
 
     async def measured() -> tuple[float, int]:
         await asyncio.sleep(0.5)
@@ -271,33 +296,39 @@ def idle(ours: Address) -> Iterator[Row]:
         f"{each / limit:.2f}",
         "the limit",
     )
-    yield f"streams left 0.5 s after {CLIENTS} clients left", str(left), "0", "–", "the limit"
+    yield (
+        f"streams left 0.5 s after {CLIENTS} clients disconnected",
+        str(left),
+        "0",
+        "–",
+        "the limit",
+    )
 
 
 # The servers
 
 
 async def paced() -> AsyncIterator[dict[str, Any]]:
-    """Chunks that come one by one, as tokens do."""
+    """Yield chunks one by one, as a generator of text does."""
     for _ in range(CHUNKS):
-        await asyncio.sleep(PACE)
+        await asyncio.sleep(CHUNK_SECONDS)
         yield CHUNK
 
 
 async def flat() -> AsyncIterator[dict[str, Any]]:
-    """Chunks that are there at once."""
+    """Yield chunks without a pause."""
     for _ in range(CHUNKS):
         await asyncio.sleep(0)
         yield CHUNK
 
 
 async def one() -> AsyncIterator[dict[str, Any]]:
-    """A single chunk."""
+    """Yield a single chunk."""
     yield CHUNK
 
 
 async def waiting() -> AsyncIterator[dict[str, Any]]:
-    """One chunk, and then nothing."""
+    """Yield one chunk, then wait."""
     yield CHUNK
     await asyncio.sleep(3600)
 
@@ -312,7 +343,7 @@ def ours() -> Any:
         return CHUNK
 
     async def left() -> int:
-        return len(app._streams)
+        return len(app.open_streams)
 
     app.get("/plain")(plain)
     app.get("/left")(left)
@@ -320,7 +351,7 @@ def ours() -> Any:
 
 
 def peer() -> Any:
-    """Return the same endpoints as sse-starlette's README writes them."""
+    """Return the same endpoints in the form of sse-starlette's README."""
     from sse_starlette.sse import EventSourceResponse  # type: ignore[import-not-found]
     from starlette.applications import Starlette
     from starlette.requests import Request

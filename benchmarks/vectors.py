@@ -1,10 +1,9 @@
-"""Vector search, beside NumPy and faiss: `.venv/bin/python benchmarks/vectors.py scan` (`scan
-10000` for one size).
+"""Vector search against NumPy and faiss: `.venv/bin/python benchmarks/vectors.py scan [SIZE …]`.
 
-Vectors have 384 dimensions. Up to 30,000 are real: MiniLM embeddings of texts found on this
-machine, kept in the system's temporary folder. More are drawn around those, each half a draw with
-their covariance away. *ref* is the product of all unit vectors with the query in float32, and
-`argpartition`. One thread; calls are timed in turn.
+Vectors have 384 dimensions. Up to 30,000 are MiniLM embeddings of installed docstrings, cached in
+the system's temporary folder. Larger sets add to these Gaussian noise of half their covariance's
+scale. *ref* is the float32 product of all unit vectors with the query, then `argpartition`. One
+thread; calls alternate.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ from conduit_lab.vectors.index.index import Index
 
 DIMENSION = 384
 TOP_K = 10
-ASKED = 100
-REAL = 30_000
-AROUND = 0.5
+QUERIES = 100
+REAL_ROWS = 30_000
+NOISE_SCALE = 0.5
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 SHARES = (0.5, 0.1, 0.01, 0.001)
 RANDOM = np.random.default_rng(0)
@@ -44,7 +43,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 def scan(sizes: list[int]) -> Iterator[Row]:
-    """Yield the rows about scans: each plan, batches, filters, memory, and where each plan begins to pay."""
+    """Yield the rows about plans, batches, filters, memory and the plans' break-even sizes."""
     with on_one_core():
         for size in sizes:
             rows, queries = vectors(size)
@@ -55,17 +54,17 @@ def scan(sizes: list[int]) -> Iterator[Row]:
 
 
 def vectors(size: int) -> tuple[FloatArray, FloatArray]:
-    """Return unit vectors `[size, 384]`, and queries of the same kind that are not among them."""
-    made = real(size + ASKED) if size <= REAL else drawn(size + ASKED)
+    """Return unit vectors `[size, 384]` and further ones of the same distribution as queries."""
+    made = real(size + QUERIES) if size <= REAL_ROWS else drawn(size + QUERIES)
     return made[:size], made[size:].copy()
 
 
 def real(size: int) -> FloatArray:
-    """Return MiniLM embeddings of texts on this machine, made once."""
+    """Return MiniLM embeddings of installed docstrings, computed once and cached."""
     file = Path(tempfile.gettempdir()) / "conduit-lab-benchmark-embeddings.npy"
     if not file.exists():
         made = load_model(MODEL)
-        texts = list(islice(found_texts(), REAL + ASKED))
+        texts = list(islice(found_texts(), REAL_ROWS + QUERIES))
         np.save(file, RANDOM.permutation(made.encode(texts)))
     rows = np.load(file)[:size]
     units: FloatArray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -73,7 +72,7 @@ def real(size: int) -> FloatArray:
 
 
 def found_texts() -> Iterator[str]:
-    """Yield different docstrings of installed Python files, the first 320 characters of each."""
+    """Yield distinct docstrings of installed Python files, each clipped to 320 characters."""
     seen: set[str] = set()
     for folder in dict.fromkeys([str(Path(os.__file__).parent), *sys.path]):
         for file in sorted(Path(folder).rglob("*.py")):
@@ -92,13 +91,13 @@ def found_texts() -> Iterator[str]:
 
 
 def drawn(size: int) -> FloatArray:
-    """Return unit vectors drawn around the real ones."""
-    around = real(REAL)
+    """Return unit vectors drawn around the real embeddings."""
+    around = real(REAL_ROWS)
     covariance = np.cov(around.T) + 1e-6 * np.eye(DIMENSION)
-    spread = (AROUND * np.linalg.cholesky(covariance)).astype(np.float32)
+    spread = (NOISE_SCALE * np.linalg.cholesky(covariance)).astype(np.float32)
     rows = np.empty((size, DIMENSION), np.float32)
-    for begin in range(0, size, REAL):
-        part = rows[begin : begin + REAL]
+    for begin in range(0, size, REAL_ROWS):
+        part = rows[begin : begin + REAL_ROWS]
         part[:] = around[RANDOM.integers(0, len(around), len(part))]
         part += RANDOM.standard_normal(part.shape, np.float32) @ spread.T
         part /= np.linalg.norm(part, axis=1, keepdims=True)
@@ -106,7 +105,7 @@ def drawn(size: int) -> FloatArray:
 
 
 def searches(rows: FloatArray, queries: FloatArray) -> Iterator[Row]:
-    """Search one index in every way."""
+    """Search one index with each plan, in batches and with filters."""
     begin = perf_counter()
     index = filled(rows)
     took = perf_counter() - begin
@@ -119,7 +118,8 @@ def searches(rows: FloatArray, queries: FloatArray) -> Iterator[Row]:
         f"{name}: one query",
         lambda: index.search(next(one), TOP_K),
         lambda: np.argpartition(rows @ next(ref)[0], -TOP_K)[-TOP_K:],
-        f"ref; {index.search(queries[:1], TOP_K).plan}; recall {recall(index, queries, scores, every):.4f}",
+        f"ref; {index.search(queries[:1], TOP_K).plan}; "
+        f"recall {recall(index, queries, scores, every):.4f}",
     )
     yield row(
         f"{name}: one query, exact",
@@ -137,9 +137,9 @@ def searches(rows: FloatArray, queries: FloatArray) -> Iterator[Row]:
         )
     yield from filters(index, rows, queries, scores)
     yield (
-        f"{name}: index made, codes too",
+        f"{name}: index and codes built",
         seconds(took),
-        f"{index.nbytes / len(rows):,.0f} B a vector",
+        f"{index.nbytes / len(rows):,.0f} B per vector",
         "–",
         "–",
     )
@@ -147,14 +147,14 @@ def searches(rows: FloatArray, queries: FloatArray) -> Iterator[Row]:
 
 
 def linked(rows: FloatArray, queries: FloatArray) -> Iterator[Row]:
-    """Search by the graph."""
+    """Search the HNSW graph."""
     begin = perf_counter()
     index = filled(rows, graph=True)
     took = seconds(perf_counter() - begin)
     one, ref = each(queries), each(queries)
     hit = recall(index, queries, queries @ rows.T, np.ones(len(rows), bool))
     yield row(
-        f"{len(rows):,}: one query with a graph, made in {took}",
+        f"{len(rows):,}: one query with a graph, built in {took}",
         lambda: index.search(next(one), TOP_K),
         lambda: np.argpartition(rows @ next(ref)[0], -TOP_K)[-TOP_K:],
         f"ref; {index.search(queries[:1], TOP_K).plan}; recall {hit:.4f}",
@@ -165,7 +165,7 @@ def linked(rows: FloatArray, queries: FloatArray) -> Iterator[Row]:
 def filters(
     index: Index, rows: FloatArray, queries: FloatArray, scores: FloatArray
 ) -> Iterator[Row]:
-    """Search among some rows, beside faiss with a bitmap of them."""
+    """Search a share of the rows, against faiss with a bitmap of them."""
     import faiss as installed
 
     faiss: Any = installed
@@ -190,7 +190,7 @@ def filters(
 
 
 def thresholds() -> Iterator[Row]:
-    """Each plan beside the one before it, around the size from which it is taken."""
+    """Compare each plan with the previous one around the size from which it is chosen."""
     for size in (1_000, 2_000, 4_000, 8_000):
         accelerators.INT8_ROWS = 1
         rows, queries = vectors(size)
@@ -236,7 +236,7 @@ def thresholds() -> Iterator[Row]:
 
 
 def filled(rows: FloatArray, graph: bool = False) -> Index:
-    """Return an index of `rows` with all that was made in the background."""
+    """Return an index of `rows` once its background work is complete."""
     graph_rows = accelerators.GRAPH_ROWS
     accelerators.GRAPH_ROWS = graph_rows if graph else 10 * len(rows)
     index = Index(DIMENSION)
@@ -248,12 +248,12 @@ def filled(rows: FloatArray, graph: bool = False) -> Index:
 
 
 def each(queries: FloatArray) -> Iterator[FloatArray]:
-    """Yield each query `[1, 384]`, over and over."""
+    """Yield the queries `[1, 384]` in an endless cycle."""
     return cycle(queries[:, np.newaxis])
 
 
 def recall(index: Index, queries: FloatArray, scores: FloatArray, keep: Bools) -> float:
-    """Return the share of the true best rows that a search finds."""
+    """Return the recall of a search: the share of the true best rows that it finds."""
     found = index.search(queries, TOP_K, None if keep.all() else keep).found
     right = total = 0
     for (rows, _), score in zip(found, scores, strict=False):
@@ -265,21 +265,21 @@ def recall(index: Index, queries: FloatArray, scores: FloatArray, keep: Bools) -
 
 
 def row(what: str, ours: Callable[[], object], other: Callable[[], object], against: str) -> Row:
-    """Measure two calls in turn."""
+    """Measure two calls alternately."""
     pairs = [(once(ours), once(other)) for _ in range(25)][4:]
     mine, beside, ratio = compared(pairs)
     return what, seconds(mine), seconds(beside), ratio, against
 
 
 def once(call: Callable[[], object]) -> float:
-    """Return the seconds of one call."""
+    """Return the duration of one call in seconds."""
     begin = perf_counter()
     call()
     return perf_counter() - begin
 
 
 def one_thread() -> None:
-    """Start this script again where NumPy has more than one thread: it reads their number when it is imported."""
+    """Restart this script with one NumPy thread: NumPy reads their number on import."""
     if any(os.environ.get(threads) != "1" for threads in THREADS):
         os.execve(
             sys.executable,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from conduit_lab.core.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from conduit_lab.core.errors import ConduitError as ConduitError
     from conduit_lab.core.stage import Function as Function
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from conduit_lab.core.streams.merge import merge as merge
     from conduit_lab.core.streams.stream import Stream as Stream
     from conduit_lab.core.trace.trace import Trace as Trace
-    from conduit_lab.export.writer import Export as Export
+    from conduit_lab.export.export_result import Export as Export
     from conduit_lab.export.writer import export_app as export_app
     from conduit_lab.flow.ensemble import Ensemble as Ensemble
     from conduit_lab.flow.fallback import Fallback as Fallback
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from conduit_lab.models.generation.generator import Generator as Generator
     from conduit_lab.models.generation.result import Generation as Generation
     from conduit_lab.models.generation.result import Token as Token
+    from conduit_lab.models.generation.sampling_options import SamplingOptions as SamplingOptions
     from conduit_lab.models.load import load_model as load_model
     from conduit_lab.models.measure.compare import compare_models as compare_models
     from conduit_lab.models.measure.optimize import optimize as optimize
@@ -66,7 +69,7 @@ _HOMES = {
     "Entities": "models.text.entity",
     "Entity": "models.text.entity",
     "Entry": "vectors.entry",
-    "Export": "export.writer",
+    "Export": "export.export_result",
     "Fallback": "flow.fallback",
     "Function": "core.stage",
     "Generation": "models.generation.result",
@@ -82,6 +85,7 @@ _HOMES = {
     "Request": "serving.request",
     "Reranker": "models.text.reranker",
     "Route": "flow.route",
+    "SamplingOptions": "models.generation.sampling_options",
     "Sequential": "flow.sequential",
     "Stage": "core.stage",
     "Stream": "core.streams.stream",
@@ -103,7 +107,6 @@ _HOMES = {
 }
 
 __all__ = sorted(_HOMES)
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
@@ -115,4 +118,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

@@ -14,43 +14,44 @@ from conduit_lab.core.views import figures, html
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit status; an error of the package is one line, not a traceback."""
+    """Run one command and return the exit status; the package's errors print as one line."""
     parser = argparse.ArgumentParser(
         prog="conduit-lab", description=__doc__.partition(":")[0] + "."
     )
     commands = parser.add_subparsers(required=True, metavar="command")
-    command = commands.add_parser("devices", help="what hardware is here, and what will be used")
-    command.add_argument(
-        "--check", action="store_true", help="prove that each accelerator here works"
-    )
+    command = commands.add_parser("devices", help="list the hardware and the device in use")
+    command.add_argument("--check", action="store_true", help="test each accelerator with a model")
     command.set_defaults(run=_devices)
     command = commands.add_parser("serve", help="serve an exported folder")
     command.add_argument("folder", type=Path, nargs="?", default=Path())
     command.add_argument("--host", default="127.0.0.1")
     command.add_argument("--port", type=int, default=8000)
     command.add_argument(
-        "--pre-stop", type=float, default=0.0, help="seconds to answer on after /readyz says 503"
+        "--pre-stop",
+        type=float,
+        default=0.0,
+        help="seconds between /readyz answering 503 and the shutdown",
     )
     command.set_defaults(run=_serve)
     command = commands.add_parser(
-        "check", help="start an exported folder afresh and compare its answers"
+        "check", help="start an exported folder and compare its answers with the recorded ones"
     )
     command.add_argument("folder", type=Path, nargs="?", default=Path())
     command.set_defaults(run=_check)
     command = commands.add_parser(
-        "optimize", help="write a smaller or faster form of a model beside it"
+        "optimize", help="write a smaller or faster form of a model next to it"
     )
     command.add_argument("model", help="an .onnx file or an embedding model folder")
     command.add_argument("kind", choices=("int8", "fp16", "int4", "graph"))
     command.add_argument(
-        "--tolerance", type=float, help="the largest relative difference of answers that is kept"
+        "--tolerance", type=float, help="maximum relative difference from the original's outputs"
     )
     command.set_defaults(run=_optimize)
     command = commands.add_parser("lab", help="open JupyterLab")
     command.add_argument("notebook", nargs="?", default=".")
     command.set_defaults(run=_lab)
     command = commands.add_parser(
-        "demo", help="run a notebook, export its app, start it and ask it"
+        "demo", help="run a notebook, export its app, start it and send it requests"
     )
     command.add_argument("notebook", type=Path, nargs="?", default=Path("notebooks/01_tour.ipynb"))
     command.set_defaults(run=_demo)
@@ -70,9 +71,9 @@ def _devices(options: argparse.Namespace) -> int:
     print(devices(), flush=True)
     if not options.check:
         return 0
-    from conduit_lab.runtime.measuring.probe import check
+    from conduit_lab.runtime.measuring.probe import check_accelerators
 
-    report = check()
+    report = check_accelerators()
     print(f"\n{report}")
     return int(not report.good)
 
@@ -110,9 +111,7 @@ def _optimize(options: argparse.Namespace) -> int:
 
 def _lab(options: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "jupyter", "lab", options.notebook]
-    if (
-        hasattr(os, "geteuid") and os.geteuid() == 0
-    ):  # in a container one often is; Jupyter asks to be told
+    if hasattr(os, "geteuid") and os.geteuid() == 0:  # as in most containers
         command.append("--allow-root")
     return subprocess.call(command)
 

@@ -1,4 +1,4 @@
-"""The demo: run a notebook, install the app it exports into an environment of its own, start it there and ask it."""
+"""The demo: run a notebook, install its exported app in a clean environment, send it requests."""
 
 from __future__ import annotations
 
@@ -35,40 +35,35 @@ LETTER = (
 
 
 def run(notebook: Path) -> int:
-    """Run the demo on `notebook`, whose last cell exports to `build/tour`; return the exit status."""
+    """Run the demo on `notebook`, which exports to `build/tour`, and return the exit status."""
     root = find_root()
     folder = root / "build" / "tour"
     try:
         _run_notebook(root / notebook)
         python = _environment(folder)
-        with ExitStack() as life:
+        with ExitStack() as stack:
             with _step("starting the exported app in that environment"):
-                port = life.enter_context(
-                    running(folder, python=str(python), environ=_clean_environ(python))
-                )
-            with _step("asking it"):
-                asked = _ask_everything(port, folder)
-            with _step("measuring it"):
+                server = running(folder, python=str(python), environ=_clean_environ(python))
+                port = stack.enter_context(server)
+            with _step("sending requests"):
+                answers = _ask_everything(port, folder)
+            with _step("measuring"):
                 measured = _measure(port, folder)
     except ConduitError as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
-    print("\n" + html.columns(("asked", "sent", "came back", "time"), asked, numeric=("time",)))
-    print(
-        "\n"
-        + html.columns(
-            ("target", "wanted", "measured", ""), measured, numeric=("wanted", "measured")
-        )
-    )
-    print(
-        f"\nThe app is in {folder.relative_to(root)}. Next: `make lab` opens the notebook that made it."
-    )
+    print()
+    print(html.columns(("endpoint", "request", "answer", "time"), answers, numeric=("time",)))
+    print()
+    heads = ("measurement", "target", "measured", "")
+    print(html.columns(heads, measured, numeric=("target", "measured")))
+    print(f"\nThe app is in {folder.relative_to(root)}. Next: `make lab` opens its notebook.")
     return 0
 
 
 @contextmanager
 def _step(text: str) -> Iterator[Callable[[str], None]]:
-    """Show one line for a step: replaced while it goes on where there is a terminal, finished with its time."""
+    """Print one line per step, with its duration at the end; a terminal also shows progress."""
     live = sys.stdout.isatty()
     begin = perf_counter()
 
@@ -83,7 +78,7 @@ def _step(text: str) -> Iterator[Callable[[str], None]]:
 
 
 def _run_notebook(path: Path) -> None:
-    """Execute every cell; what comes out is written to `build/`, the notebook itself stays as it is."""
+    """Execute every cell and write the executed notebook to `build/`."""
     try:
         import nbformat
         from nbclient import NotebookClient
@@ -113,20 +108,17 @@ def _run_notebook(path: Path) -> None:
 
 
 def _environment(folder: Path) -> Path:
-    """Return the Python of a new environment with just what the export requires; kept while that is unchanged."""
+    """Return the Python of an environment with the export's requirements; reuse it if unchanged."""
     place = folder.parent / f"{folder.name}-env"
     python = place / ("Scripts" if os.name == "nt" else "bin") / "python"
     wheel = next((folder / "lib").glob("*.whl"))
-    wanted = hashlib.sha256(
-        (folder / "requirements.txt").read_bytes() + wheel.read_bytes()
-    ).hexdigest()
+    requirements = (folder / "requirements.txt").read_bytes()
+    digest = hashlib.sha256(requirements + wheel.read_bytes()).hexdigest()
     stamp = place / "installed"
-    if stamp.is_file() and stamp.read_text() == wanted:
+    if stamp.is_file() and stamp.read_text() == digest:
         return python
-    with _step(f"installing {folder.name}/requirements.txt into an environment of its own"):
-        venv.create(
-            place, with_pip=True, clear=True
-        )  # made anew: pip would keep a wheel of the same version
+    with _step(f"installing {folder.name}/requirements.txt in a clean environment"):
+        venv.create(place, with_pip=True, clear=True)  # pip keeps a wheel of the same version
         command = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         done = subprocess.run(
             [*command, "-r", "requirements.txt"], cwd=folder, capture_output=True, text=True
@@ -135,22 +127,19 @@ def _environment(folder: Path) -> Path:
             raise ConduitError(
                 f"pip could not install the export's requirements:\n{done.stderr.strip()[-1500:]}"
             )
-        stamp.write_text(wanted)
+        stamp.write_text(digest)
     return python
 
 
 def _clean_environ(python: Path) -> dict[str, str]:
-    """Return an environment that knows nothing of this one: its own Python first, and nothing of the notebook's."""
-    kept = {
-        key: os.environ[key]
-        for key in ("HOME", "LANG", "TMPDIR", "SYSTEMROOT")
-        if key in os.environ
-    }
+    """Return environment variables without this process's own, with that Python first in PATH."""
+    names = ("HOME", "LANG", "TMPDIR", "SYSTEMROOT")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
     return {**kept, "PATH": os.pathsep.join([str(python.parent), os.defpath])}
 
 
 def _ask_everything(port: int, folder: Path) -> list[tuple[str, str, str, str]]:
-    """Send a new request to each kind of endpoint, and return what was asked and what came back."""
+    """Send a new request to each kind of endpoint and return endpoint, request, answer and time."""
     vector = _recorded(folder, "/vote")
     requests: list[tuple[str, str, Any, Callable[[Any], str]]] = [
         (
@@ -179,24 +168,24 @@ def _ask_everything(port: int, folder: Path) -> list[tuple[str, str, str, str]]:
         ),
     ]
     rows = []
-    for kind, path, payload, tell in requests:
+    for kind, path, payload, summary in requests:
         begin = perf_counter()
         with _connect(port) as connection:
             answer = _post(connection, path, payload)
-        rows.append((f"{kind} {path}", _short(json.dumps(payload)), tell(answer), _since(begin)))
+        rows.append((f"{kind} {path}", _short(json.dumps(payload)), summary(answer), _since(begin)))
     begin = perf_counter()
     times = [
         (event["chunk"].strip(), perf_counter() - begin)
         for event in _events(port, "/triage", {"text": LETTER})
     ]
-    for i, (text, at) in enumerate(times[:-1]):  # the last event only says that it is complete
-        asked = ("stream /triage", "a letter of four sentences") if i == 0 else ("", "")
-        rows.append((*asked, _short(text), figures.seconds(at)))
+    for i, (text, at) in enumerate(times[:-1]):  # the last event only marks the end
+        request = ("stream /triage", "a letter of four sentences") if i == 0 else ("", "")
+        rows.append((*request, _short(text), figures.seconds(at)))
     return rows
 
 
 def _recorded(folder: Path, path: str) -> Any:
-    """Return the payload of a call of `path` that the notebook made."""
+    """Return the payload of one of the notebook's calls of `path`."""
     examples = map(Example.from_json, (folder / "examples.jsonl").read_text("utf-8").splitlines())
     return next(example.payload for example in examples if example.path == path)
 
@@ -214,7 +203,7 @@ def _connect(port: int) -> closing[http.client.HTTPConnection]:
 
 
 def _post(connection: http.client.HTTPConnection, path: str, payload: Any) -> Any:
-    """Return the JSON answer of one request; `ConduitError` for any status but 200."""
+    """Return the JSON answer of one request. Raises `ConduitError` for any status but 200."""
     connection.request("POST", path, json.dumps(payload), {"content-type": "application/json"})
     response = connection.getresponse()
     content = response.read()
@@ -228,7 +217,7 @@ def _post(connection: http.client.HTTPConnection, path: str, payload: Any) -> An
 def _open_stream(
     connection: http.client.HTTPConnection, path: str, payload: Any
 ) -> http.client.HTTPResponse:
-    """Send the request of a stream and return the response, of which only the headers are read."""
+    """Request a stream and return the response after reading only its headers."""
     connection.request("POST", path, json.dumps(payload), {"content-type": "application/json"})
     response = connection.getresponse()
     if response.status != 200:
@@ -237,7 +226,7 @@ def _open_stream(
 
 
 def _events(port: int, path: str, payload: Any) -> Iterator[Any]:
-    """Yield the data of each event as it arrives."""
+    """Yield the data of each server-sent event."""
     with _connect(port) as connection, _open_stream(connection, path, payload) as response:
         for line in response:
             if line.startswith(b"data: "):
@@ -245,32 +234,25 @@ def _events(port: int, path: str, payload: Any) -> Iterator[Any]:
 
 
 def _measure(port: int, folder: Path) -> list[tuple[str, str, str, str]]:
-    """Return (target, wanted, measured, whether it was reached) for each promise of the plan."""
-    reached: dict[bool, str] = {True: "✓ reached", False: "✕ missed"}
+    """Return a row (measurement, target, measured, verdict) per performance target."""
+    verdicts: dict[bool, str] = {True: "✓ reached", False: "✕ missed"}
     rows = []
 
     def below(name: str, limit: float, value: float, unit: Callable[[float], str]) -> None:
-        rows.append((name, f"< {unit(limit)}", unit(value), reached[value < limit]))
+        rows.append((name, f"< {unit(limit)}", unit(value), verdicts[value < limit]))
 
     gaps, connects = _stream_times(port)
     below("a chunk arrives (longest wait in /triage)", 0.1, max(gaps), figures.seconds)
     begin = perf_counter()
     chunks = sum(1 for _ in _events(port, "/read", {"section": "products"}))
     rate = chunks / (perf_counter() - begin)
-    rows.append(
-        (
-            "chunks a second (/read, one client)",
-            "≥ 1 000",
-            f"{rate:,.0f}".replace(",", " "),
-            reached[rate >= 1000],
-        )
-    )
-    below(
-        "a stream opens (connection to headers)", 0.01, statistics.median(connects), figures.seconds
-    )
-    below(
-        f"memory a stream ({OPEN_STREAMS} open)", 5 * 2**20, _memory_per_stream(port), figures.size
-    )
+    shown = f"{rate:,.0f}".replace(",", " ")
+    name = "chunks per second (/read, one client)"
+    rows.append((name, "≥ 1 000", shown, verdicts[rate >= 1000]))
+    connect = statistics.median(connects)
+    below("a stream opens (connection to headers)", 0.01, connect, figures.seconds)
+    memory = _memory_per_stream(port)
+    below(f"memory per stream ({OPEN_STREAMS} open)", 5 * 2**20, memory, figures.size)
     search, add = _store_times(folder)
     below("a vector search", 0.01, search, figures.seconds)
     below("a vector added, durably", 0.001, add, figures.seconds)
@@ -279,7 +261,7 @@ def _measure(port: int, folder: Path) -> list[tuple[str, str, str, str]]:
 
 
 def _stream_times(port: int) -> tuple[list[float], list[float]]:
-    """Return the waits between chunks, and the times to open a stream, both in seconds."""
+    """Return the gaps between chunks and the times to open a stream, both in seconds."""
     gaps, connects = [], []
     for _ in range(5):
         begin = perf_counter()
@@ -298,7 +280,7 @@ def _stream_times(port: int) -> tuple[list[float], list[float]]:
 
 
 def _memory_per_stream(port: int) -> float:
-    """Return how many bytes the server grew for each of many streams that are open at once and not read."""
+    """Return the server's memory growth in bytes per open stream that no client reads."""
     import psutil  # comes with ipykernel
 
     server = next(p for p in psutil.Process().children() if "uvicorn" in p.cmdline())
@@ -312,7 +294,7 @@ def _memory_per_stream(port: int) -> float:
 
 
 def _store_times(folder: Path) -> tuple[float, float]:
-    """Return the median seconds of one search and of one durable add, on a copy of the exported index."""
+    """Return the median seconds of a search and of a durable add, on a copy of the index."""
     with tempfile.TemporaryDirectory() as place:
         copy = Path(place) / "copy.sqlite"
         shutil.copy2(folder / "indexes" / "handbook.sqlite", copy)
@@ -328,7 +310,7 @@ def _store_times(folder: Path) -> tuple[float, float]:
 
 
 def _predict_time(port: int, folder: Path) -> float:
-    """Return the median seconds of one prediction over a connection that stays open."""
+    """Return the median seconds of one prediction over a persistent connection."""
     payload = _recorded(folder, "/predict")
     with _connect(port) as connection:
         return statistics.median(

@@ -1,4 +1,4 @@
-"""What all rooms' tests share."""
+"""Fixtures that the tests of every room share."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+import nbformat
 import psycopg
 import pytest
+from nbclient import NotebookClient
 
 from conduit_lab.models.text.embedder import Embedder
 
@@ -28,10 +31,20 @@ def minilm() -> Embedder:
 
 
 @pytest.fixture(scope="session")
+def tour(tmp_path_factory: pytest.TempPathFactory, minilm: Embedder) -> tuple[Any, Path]:
+    """The executed tour and its root: a copy of the project, in which it exported its app."""
+    root = tmp_path_factory.mktemp("tour")
+    (root / "pyproject.toml").touch()  # marks the root of a project
+    (root / "data").symlink_to(ROOT / "data")
+    notebook = nbformat.read(ROOT / "notebooks" / "01_tour.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(root)}}).execute()
+    return notebook, root
+
+
+@pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The URL of a PostgreSQL with pgvector, which listens on a socket in a folder and ends with the tests."""
-    # Not in pytest's folder: as root the server runs as another user, and a second pytest would
-    # shut that one out.
+    """The URL of a PostgreSQL with pgvector; it listens on a socket in a temporary folder."""
+    # Not in pytest's folder: the server of a root user runs as another user, who may not enter it.
     with TemporaryDirectory(prefix="postgres-") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", folder)  # pgserver keeps its lock there
         import pgserver

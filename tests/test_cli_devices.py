@@ -15,9 +15,9 @@ from tests.runtime import fake_device
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "_TOO_MANY", 4_096)
-    monkeypatch.setattr(probe, "_LIMIT", 2**24)
-    monkeypatch.setattr(probe.check, "__defaults__", ((1,), 0.0))
+    monkeypatch.setattr(probe, "_OVERFLOW_ROWS", 4_096)
+    monkeypatch.setattr(probe, "_MEMORY_LIMIT_BYTES", 2**24)
+    monkeypatch.setattr(probe.check_accelerators, "__defaults__", ((1,), 0.0))
 
 
 def test_devices_prints_the_table_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""materialize: values that can be read once become values that can be read again."""
+"""materialize: replace iterators, which can be read once, by lists."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from conduit_lab.core.weight import PLAIN
 
 
 def materialize(value: Any) -> Any:
-    """Return `value` with each iterator inside it replaced by the list of its items.
+    """Return `value` with each iterator in it replaced by the list of its items.
 
-    So it can be read again. Containers, dataclasses and pydantic models that hold an iterator are
-    copied, everything else stays the same object.
+    Containers, dataclasses and pydantic models that hold an iterator are copied, everything else
+    stays the same object.
     """
-    with suppress(RecursionError):  # deeper than an answer can be; `dumps` says so
+    with suppress(RecursionError):  # deeper than JSON can be: `dumps` raises the error
         return _materialized(value)
     return value
 
@@ -33,15 +33,12 @@ def _materialized(value: Any) -> Any:
         changed = _changed(enumerate(value), PLAIN.issuperset(map(type, value)))
         items = [changed.get(place, item) for place, item in enumerate(value)] if changed else value
         return value._make(items) if changed and hasattr(value, "_make") else items  # a named tuple
-    if hasattr(
-        type(value), "model_copy"
-    ):  # a pydantic model, without importing pydantic for each stream
+    if hasattr(type(value), "model_copy"):  # a pydantic model, recognized without the import
         changed = _changed(value)
         return value.model_copy(update=changed) if changed else value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        changed = _changed(
-            (f.name, getattr(value, f.name, None)) for f in dataclasses.fields(value)
-        )
+        fields = dataclasses.fields(value)
+        changed = _changed((f.name, getattr(value, f.name, None)) for f in fields)
         value = copy.copy(value) if changed else value
         for name, new in changed.items():
             object.__setattr__(value, name, new)  # frozen ones too
@@ -49,7 +46,7 @@ def _materialized(value: Any) -> Any:
 
 
 def _changed(items: Iterable[tuple[Any, Any]], plain: bool = False) -> dict[Any, Any]:
-    """Return the items that hold an iterator, materialized; none of `plain` ones do."""
+    """Return the items that hold an iterator, materialized; `plain` ones hold none."""
     if plain:
         return {}
     materialized = ((key, item, _materialized(item)) for key, item in items)

@@ -73,7 +73,7 @@ class Stage(ABC):
         """Return one result per value, in order."""
         return [self(value) for value in values]
 
-    def stream(self, value: Any, /) -> Stream[Any]:
+    def stream(self, value: Any, /) -> Stream[Any, Any]:
         """Return a stream of the answer's chunks; `InputError` for a stage that answers whole."""
         raise InputError(
             f"{self.name!r} expects a call, not stream(): it answers whole. Use {self.name}(value)"

@@ -1,4 +1,4 @@
-"""weight: about how many bytes a value holds."""
+"""weight: the approximate bytes of a value."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 PLAIN = frozenset({str, int, float, bool, type(None)})
 
-_MAX_VISITS = 1000  # objects inside one value: a weight costs at most about a millisecond
-_SAMPLE = 64  # items of a long container, evenly spaced; the others count like them
+_MAX_VISITS = 1000  # objects in one value, so that a weight takes at most about a millisecond
+_SAMPLE_ITEMS = 64  # of a long container, evenly spaced; the others count like them
 _CODE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 _TEXTS = (str, bytes)  # as tuples: a union is built at each use
 _CONTAINERS = (list, tuple, set, frozenset, deque)
@@ -20,23 +20,23 @@ _LEAVES = (str, bytes, bytearray, int, float, *_CODE)
 
 
 def weight(value: Any) -> int:
-    """Return about how many bytes `value` holds, with everything inside it.
+    """Return the approximate bytes of `value` with everything in it.
 
     Arrays count as their `nbytes`; containers, dataclasses, pydantic models and other objects as
     the sum of their parts. Long containers are sampled. Shared parts count once.
     """
     if isinstance(value, _TEXTS):
         return len(value)
-    if (plain := plain_weight(value)) is not None:
+    if (plain := _plain_weight(value)) is not None:
         return plain
     nbytes = getattr(value, "nbytes", None)
     return _total(value) if nbytes is None else int(nbytes)
 
 
-def plain_weight(value: Any) -> int | None:
+def _plain_weight(value: Any) -> int | None:
     """Return the weight of a number, None or a small `dict` of plain values; None for all else."""
     kind = type(value)
-    if kind is dict and len(value) <= _SAMPLE and PLAIN.issuperset(map(type, value.values())):
+    if kind is dict and len(value) <= _SAMPLE_ITEMS and PLAIN.issuperset(map(type, value.values())):
         return sum(map(getsizeof, value.values()), getsizeof(value))  # the usual chunk
     return getsizeof(value) if kind in PLAIN else None
 
@@ -44,7 +44,7 @@ def plain_weight(value: Any) -> int | None:
 def _total(value: Any) -> int:
     total = visited = 0.0
     seen: set[int] = set()
-    pending = deque([(value, 1.0)])  # breadth first: unvisited parts count like their siblings
+    pending = deque([(value, 1.0)])  # breadth first: the others count like their siblings
     while pending and len(seen) < _MAX_VISITS:
         part, times = pending.popleft()
         if id(part) in seen:
@@ -57,22 +57,22 @@ def _total(value: Any) -> int:
             continue
         total += times * getsizeof(part)
         parts = [] if isinstance(part, _LEAVES) else _parts(part)
-        if len(parts) > _SAMPLE:
-            times *= len(parts) / _SAMPLE
-            parts = [parts[n * len(parts) // _SAMPLE] for n in range(_SAMPLE)]
+        if len(parts) > _SAMPLE_ITEMS:
+            times *= len(parts) / _SAMPLE_ITEMS
+            parts = [parts[n * len(parts) // _SAMPLE_ITEMS] for n in range(_SAMPLE_ITEMS)]
         pending.extend((inner, times) for inner in parts)
     left = sum(times for _, times in pending)
     return int(total * (1 + left / visited))
 
 
 def _parts(value: Any) -> list[Any]:
-    """Return the parts of a container or object, each list in one step: other threads may write."""
+    """Return the parts of a container or object, each list copied atomically: threads may write."""
     if isinstance(value, dict):
         return [*list(value.keys()), *list(value.values())]
     if isinstance(value, _CONTAINERS):
         return list(value)
     if isinstance(value, Mapping):
-        with suppress(Exception):  # the code of its class
+        with suppress(Exception):  # raised by its class
             return [*value.keys(), *value.values()]
     held = list(getattr(value, "__dict__", {}).values())
     for kind in type(value).__mro__:

@@ -1,1 +1,1 @@
-"""From a live session to a folder that runs by itself, and the proof that it answers the same."""
+"""From a live session to a folder that runs by itself, and the proof that it answers alike."""

@@ -1,11 +1,10 @@
-"""Replay: start an exported folder in a fresh process and ask it everything that was asked before."""
+"""Replay: start an exported folder in a fresh process and send it the recorded requests."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,51 +18,67 @@ from typing import Any
 
 from conduit_lab.core.equality import first_difference
 from conduit_lab.core.errors import ExportError
+from conduit_lab.core.text import clip
+from conduit_lab.export.target import preserved_folder
 from conduit_lab.serving.recorded import Example
 
-START_SECONDS = 60.0
-ANSWER_SECONDS = 120.0
+_START_SECONDS = 60.0
+_STOP_SECONDS = 10.0
+_ANSWER_SECONDS = 120.0
+_HEALTH_SECONDS = 2.0
+_POLL_SECONDS = 0.05
+_MAX_LOG_CHARACTERS = 2000
+_MAX_BODY_CHARACTERS = 300
 
-
-RELATIVE = 1e-4  # tolerance of two answers' numbers
-ABSOLUTE = 1e-5
+_RELATIVE_TOLERANCE = 1e-4  # of the numbers in two answers
+_ABSOLUTE_TOLERANCE = 1e-5
 
 
 def difference(expected: Any, got: Any) -> str | None:
-    """Return the first place where two JSON answers differ, or None.
+    """Return the first place where two JSON answers differ, in words, or None.
 
     Text, booleans and integers must be equal, other numbers close.
     """
-    return first_difference(expected, got, relative=RELATIVE, absolute=ABSOLUTE)
+    return first_difference(
+        expected, got, relative=_RELATIVE_TOLERANCE, absolute=_ABSOLUTE_TOLERANCE
+    )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One replayed example: what differed (None for the same answer), and how long it took, in seconds."""
+    """One replayed example: the `problem`, None for the same answer, and the seconds it took."""
 
     example: Example
     problem: str | None
     seconds: float
 
+    @property
+    def endpoint(self) -> str:
+        """The method and path."""
+        return f"{self.example.method} {self.example.path}"
+
+    @property
+    def verdict(self) -> str:
+        """The problem, or "same"; of a call that writes its answer is not compared."""
+        return self.problem or ("answered" if self.example.writes else "same")
+
 
 def replay(
     folder: Path, *, python: str = sys.executable, environ: dict[str, str] | None = None
 ) -> list[Outcome]:
-    """Start the app in `folder` with `python` and return the outcome of each line of its
-    `examples.jsonl`.
+    """Start the app in `folder` with `python` and replay each line of its `examples.jsonl`.
 
-    What only reads comes first, what writes after it; the stores are put back as they were. What
-    writes to a store on a server is not asked again. Raises `ExportError` with the process's own
-    words where it does not start.
+    Calls that only read come first; the stores are restored afterwards. Calls that write to a
+    store on a server are left out. Raises `ExportError` with the process's output where it does
+    not start.
     """
-    lines = (
-        (folder / "examples.jsonl").read_text("utf-8").split("\n")
-    )  # splitlines() also splits inside texts
+    # splitlines() also splits inside texts
+    lines = (folder / "examples.jsonl").read_text("utf-8").split("\n")
     found = [Example.from_json(line) for line in lines if line]
-    examples = sorted(
-        (example for example in found if not example.shared), key=lambda example: example.writes
-    )
-    with _kept(folder / "indexes"), running(folder, python=python, environ=environ) as port:
+    examples = [example for example in found if not example.shared]
+    examples.sort(key=lambda example: example.writes)
+    stores = preserved_folder(folder / "indexes")
+    with stores, running(folder, python=python, environ=environ) as port:
         return [_ask(port, example) for example in examples]
 
 
@@ -77,30 +92,32 @@ def running(
         port: int = probe.getsockname()[1]
     command = [python, "-m", "uvicorn", "app:app", "--port", str(port), "--log-level", "warning"]
     environ = {**(os.environ if environ is None else environ), "PYTHONDONTWRITEBYTECODE": "1"}
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            command, cwd=folder, env=environ, stdout=log, stderr=subprocess.STDOUT
+            command, cwd=folder, env=environ, stdout=output, stderr=subprocess.STDOUT
         )
         try:
-            deadline = monotonic() + START_SECONDS
+            deadline = monotonic() + _START_SECONDS
             while not _healthy(port):
                 if process.poll() is not None or monotonic() > deadline:
-                    log.seek(0)
-                    words = log.read().decode("utf-8", "replace").strip()[-2000:]
-                    raise ExportError(f"the exported app did not start:\n{words}")
-                sleep(0.05)
+                    output.seek(0)
+                    text = output.read().decode("utf-8", "replace").strip()
+                    raise ExportError(
+                        f"the exported app did not start:\n{text[-_MAX_LOG_CHARACTERS:]}"
+                    )
+                sleep(_POLL_SECONDS)
             yield port
         finally:
             process.terminate()
             try:
-                process.wait(timeout=10)
+                process.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
 
 
 def _healthy(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_HEALTH_SECONDS)
     try:
         connection.request("GET", "/healthz")
         return connection.getresponse().status == 200
@@ -111,49 +128,34 @@ def _healthy(port: int) -> bool:
 
 
 def _ask(port: int, example: Example) -> Outcome:
-    """Send one example and compare; of one that writes only that it is answered."""
-    begin = perf_counter()
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
+    """Send one example and compare; one that writes only has to be answered."""
+    start = perf_counter()
     try:
-        if example.method == "GET":
-            connection.request("GET", example.target)
-        else:
-            body = json.dumps(example.payload)
-            connection.request(
-                example.method, example.target, body, {"content-type": "application/json"}
-            )
-        response = connection.getresponse()
-        content = response.read()
+        status, content = _response(port, example)
     except OSError as error:
-        return Outcome(example, f"no answer: {error}", perf_counter() - begin)
+        return Outcome(example, f"no answer: {error}", perf_counter() - start)
+    seconds = perf_counter() - start
+    if status != 200:
+        body = clip(content.decode("utf-8", "replace"), _MAX_BODY_CHARACTERS)
+        return Outcome(example, f"status {status}: {body}", seconds)
+    answer = _events(content) if example.shape == "stream" else json.loads(content)
+    problem = None if example.writes else difference(example.answer, answer)
+    return Outcome(example, problem, seconds)
+
+
+def _response(port: int, example: Example) -> tuple[int, bytes]:
+    body = None if example.method == "GET" else json.dumps(example.payload)
+    headers = {} if body is None else {"content-type": "application/json"}
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS)
+    try:
+        connection.request(example.method, example.target, body, headers)
+        response = connection.getresponse()
+        return response.status, response.read()
     finally:
         connection.close()
-    spent = perf_counter() - begin
-    if response.status != 200:
-        return Outcome(
-            example, f"status {response.status}: {content.decode('utf-8', 'replace')[:300]}", spent
-        )
-    answer = events(content) if example.shape == "stream" else json.loads(content)
-    return Outcome(example, None if example.writes else difference(example.answer, answer), spent)
 
 
-def events(content: bytes) -> list[Any]:
+def _events(content: bytes) -> list[Any]:
     """Return the JSON data of each event of a whole event stream."""
     lines = content.decode("utf-8").split("\n")
     return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
-
-
-@contextmanager
-def _kept(folder: Path) -> Iterator[None]:
-    """Put `folder` back as it was, whatever happens to it inside the block."""
-    if not folder.is_dir():
-        yield
-        return
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".kept-") as aside:
-        copy = Path(aside) / folder.name
-        shutil.copytree(folder, copy)
-        try:
-            yield
-        finally:
-            shutil.rmtree(folder)
-            shutil.move(copy, folder)

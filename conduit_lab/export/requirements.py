@@ -1,4 +1,4 @@
-"""What an exported app needs, pinned to what ran here."""
+"""Requirements: the distributions of an exported app, pinned to the versions that ran here."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from importlib import metadata
 _NAME = re.compile(r"^([A-Za-z0-9._-]+)\s*(?:\[([^\]]*)\])?")
 
 
-def runtime_extra() -> str | None:
-    """Return the extra that brings the onnxruntime that is installed here: cpu, gpu, or None."""
+def _runtime_extra() -> str | None:
+    """Return the extra of the installed onnxruntime: cpu, gpu, or None."""
     for name, extra in (("onnxruntime-gpu", "gpu"), ("onnxruntime", "cpu")):
         if _installed(name):
             return extra
@@ -18,8 +18,8 @@ def runtime_extra() -> str | None:
 
 
 def requirements(wheel: str, distributions: Mapping[str, str]) -> str:
-    """Return the text of `requirements.txt`: the wheel in `lib/`, and every package below it at its version here."""
-    extra = runtime_extra()
+    """Return `requirements.txt`: the wheel in `lib/`, and each package below it, pinned."""
+    extra = _runtime_extra()
     pins = dict(distributions)
     _add("conduit-lab", extra, pins)
     lines = [f"./lib/{wheel}" + (f"[{extra}]" if extra else "")]
@@ -28,7 +28,7 @@ def requirements(wheel: str, distributions: Mapping[str, str]) -> str:
 
 
 def _add(name: str, extra: str | None, pins: dict[str, str]) -> None:
-    """Pin what a distribution requires, and what that requires; what is not installed is for another platform."""
+    """Pin the requirements of a distribution, and theirs; skip those of other platforms."""
     for requirement in metadata.requires(name) or ():
         spec, _, marker = requirement.partition(";")
         if "extra ==" in marker and (extra is None or f"'{extra}'" not in marker.replace('"', "'")):

@@ -1,4 +1,4 @@
-"""The text of the files that an export writes."""
+"""Templates: the texts of the files that an export writes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 from conduit_lab.export.closure import Closure
 from conduit_lab.serving.app import App
-from conduit_lab.serving.gate.body import BODY_BYTES
+from conduit_lab.serving.gate.body import MAX_BODY_BYTES
 from conduit_lab.serving.recorded import Example
 
-TEST_REPLAY = '''"""Starts this folder's app in a fresh process and asks it everything that the notebook asked."""
+_MAX_SHOWN_BODY_CHARACTERS = 300
+
+TEST_REPLAY = '''"""Starts this folder's app in a fresh process and replays the notebook's calls."""
 
 from pathlib import Path
 
@@ -24,25 +26,27 @@ def test_answers_are_those_of_the_notebook() -> None:
 
 
 def app_source(app: App, closure: Closure) -> str:
-    """Return `app.py`: imports, the app, then everything in the order it is needed; `app` is its last line."""
+    """Return `app.py`: imports, the app, its pieces in order; `app` is its last line."""
     imports = ["from pathlib import Path", "from conduit_lab import App", *closure.packages.lines]
     name = json.dumps(app.name, ensure_ascii=False)
-    limit = "" if app.body_limit == BODY_BYTES else f", body_limit={app.body_limit}"
+    limit = "" if app.body_limit == MAX_BODY_BYTES else f", body_limit={app.body_limit}"
+    limit += "" if app.deadline is None else f", deadline={app.deadline!r}"
     head = [
-        f'"""{_one_line(app.name)}: a conduit_lab app. Run it with `uvicorn app:app`."""',
+        f'"""{_line(app.name)}: a conduit_lab app. Run it with `uvicorn app:app`."""',
         *closure.futures,
         _merged(imports),
         f"HERE = Path(__file__).parent\n{closure.app_name} = App({name}, root=HERE{limit})",
     ]
     tail = [] if closure.app_name == "app" else [f"app = {closure.app_name}"]
-    return "\n\n".join(head) + _spaced([*closure.pieces, *tail]) + "\n"
+    pieces = [piece.source for piece in closure.pieces]
+    return "\n\n".join(head) + _spaced([*pieces, *tail]) + "\n"
 
 
 def readme(app: App, examples: Sequence[Example]) -> str:
-    """Return `README.md`: how to run it, and one request for each endpoint."""
-    shown = {(example.method, example.path): example for example in examples}
-    requests = "\n\n".join(f"```sh\n{_curl(example)}\n```" for example in shown.values())
-    return f"""# {_one_line(app.name)}
+    """Return `README.md`: how to run it, and one request per endpoint."""
+    last = {(example.method, example.path): example for example in examples}
+    requests = "\n\n".join(f"```sh\n{_curl(example)}\n```" for example in last.values())
+    return f"""# {_line(app.name)}
 
 Exported by conduit_lab. It needs Python 3.11 or newer; run these in this folder:
 
@@ -52,32 +56,29 @@ python3 -m venv .venv
 .venv/bin/uvicorn app:app --port 8000 --timeout-graceful-shutdown 10
 ```
 
-`.venv/bin/conduit-lab check .` starts it in a fresh process and compares its answers with those in `examples.jsonl`.
+`.venv/bin/conduit-lab check .` starts it in a fresh process and compares its answers with those
+in `examples.jsonl`.
 
-## What it answers
+## Requests
 
 {requests}
 """
 
 
 def _curl(example: Example) -> str:
+    url = f"'http://127.0.0.1:8000{example.target}'"
     if example.method == "GET":
-        return f"curl 'http://127.0.0.1:8000{example.target}'"
+        return f"curl {url}"
     body = json.dumps(example.payload, ensure_ascii=False).replace("'", "'\\''")
+    data = f"-d '{body}'"
+    if len(body) > _MAX_SHOWN_BODY_CHARACTERS:
+        data = "-d @body.json  # a line of examples.jsonl holds a payload"
     flag = "-N " if example.shape == "stream" else ""
-    shown = body if len(body) <= 300 else "@body.json"
-    return (
-        f"curl {flag}'http://127.0.0.1:8000{example.target}' -H 'content-type: application/json' "
-        + (
-            f"-d '{shown}'"
-            if shown == body
-            else "-d @body.json  # a line of examples.jsonl holds a payload"
-        )
-    )
+    return f"curl {flag}{url} -H 'content-type: application/json' {data}"
 
 
 def _merged(lines: Sequence[str]) -> str:
-    """Return import statements in the order a reader expects: plain ones, then one `from` line a module."""
+    """Return import statements in their usual order: plain ones, then one `from` per module."""
     plain: set[str] = set()
     members: dict[str, set[str]] = {}
     for line in lines:
@@ -95,17 +96,18 @@ def _merged(lines: Sequence[str]) -> str:
 
 
 def _spaced(pieces: Sequence[str]) -> str:
-    """Return the pieces, each after its gap: neighbouring one-liners as one block, definitions set apart."""
+    """Return the pieces with their gaps: neighboring one-liners as one block, others set apart."""
     text = ""
-    before = None  # whether the piece before is one line
+    after_line: bool | None = None
     for piece in pieces:
-        single = "\n" not in piece
-        gap = "\n\n\n" if not single or before is False else "\n" if before else "\n\n"
+        is_line = "\n" not in piece
+        gap = "\n\n\n" if not is_line or after_line is False else "\n" if after_line else "\n\n"
         text += gap + piece
-        before = single
+        after_line = is_line
     return text
 
 
-def _one_line(text: str) -> str:
+def _line(text: str) -> str:
+    """Return a name on one line, harmless inside a docstring and a heading."""
     line = " ".join(text.replace('"""', "'''").replace("\\", "/").split())
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)

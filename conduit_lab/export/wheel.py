@@ -1,4 +1,4 @@
-"""The package's own wheel, made from the files that are imported, without network (PEP 427)."""
+"""Wheel: this package as a wheel, made from the imported files without network (PEP 427)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import zipfile
 from importlib import metadata
 from pathlib import Path
 
-TAG = "py3-none-any"
+_TAG = "py3-none-any"
+_DATE = (1980, 1, 1, 0, 0, 0)  # fixed: the same package gives the same wheel
 
 
 def write_wheel(folder: Path) -> Path:
@@ -24,20 +25,18 @@ def write_wheel(folder: Path) -> Path:
     }
     files[f"{info}/METADATA"] = (distribution.read_text("METADATA") or "").encode()
     files[f"{info}/WHEEL"] = (
-        f"Wheel-Version: 1.0\nGenerator: conduit_lab\nRoot-Is-Purelib: true\nTag: {TAG}\n".encode()
+        f"Wheel-Version: 1.0\nGenerator: conduit_lab\nRoot-Is-Purelib: true\nTag: {_TAG}\n".encode()
     )
     files[f"{info}/entry_points.txt"] = (distribution.read_text("entry_points.txt") or "").encode()
     record = [f"{name},sha256={_digest(content)},{len(content)}" for name, content in files.items()]
     record.append(f"{info}/RECORD,,")
     files[f"{info}/RECORD"] = ("\n".join(record) + "\n").encode()
 
-    wheel = folder / f"conduit_lab-{distribution.version}-{TAG}.whl"
+    wheel = folder / f"conduit_lab-{distribution.version}-{_TAG}.whl"
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
-            # a fixed date, so that the same package gives the same wheel
-            archive.writestr(
-                zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED
-            )
+            member = zipfile.ZipInfo(name, _DATE)
+            archive.writestr(member, content, zipfile.ZIP_DEFLATED)
     return wheel
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from conduit_lab.core.stage import Stage, as_stage
-from conduit_lab.flow.tasks import gather
+from conduit_lab.flow.tasks import gather_stages
 
 
 class Ensemble(Stage):
@@ -32,4 +32,4 @@ class Ensemble(Stage):
 
     async def arun(self, value: Any) -> Any:
         """Await all models at once, then combine."""
-        return await self.combine.acall(await gather(self.models, value))
+        return await self.combine.acall(await gather_stages(self.models, value))

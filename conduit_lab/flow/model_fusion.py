@@ -10,12 +10,12 @@ import numpy as np
 from conduit_lab.core.spec import Array
 from conduit_lab.core.stage import Stage
 from conduit_lab.models.model import Model
-from conduit_lab.runtime.rewriting.graph_fusion import Fusion, fuse, misfit
+from conduit_lab.runtime.rewriting.graph_fusion import FusionReport, fuse, misfit
 
 
 def fused(
     stages: Sequence[Stage], samples: Sequence[Any]
-) -> tuple[list[Stage], tuple[Fusion, ...]]:
+) -> tuple[list[Stage], tuple[FusionReport, ...]]:
     """Fuse neighbouring models where possible; return the stages and a report per neighbourhood."""
     groups, report = _groups(stages)
     made: list[Stage] = []
@@ -54,10 +54,10 @@ def _arrays(model: Model, value: Any) -> dict[str, Array]:
     return model.layout.part(arrays, 0, model.layout.size) if model.layout.size else arrays
 
 
-def _groups(stages: Sequence[Stage]) -> tuple[list[list[Stage]], list[Fusion]]:
+def _groups(stages: Sequence[Stage]) -> tuple[list[list[Stage]], list[FusionReport]]:
     """Group the stages that may be fused; report why other neighbouring models may not."""
     groups: list[list[Stage]] = []
-    apart: list[Fusion] = []
+    apart: list[FusionReport] = []
     for stage in stages:
         before = groups[-1][-1] if groups else None
         if isinstance(before, Model) and isinstance(stage, Model):
@@ -65,7 +65,7 @@ def _groups(stages: Sequence[Stage]) -> tuple[list[list[Stage]], list[Fusion]]:
             if not reason:
                 groups[-1].append(stage)
                 continue
-            apart.append(Fusion((before.name, stage.name), None, reason))
+            apart.append(FusionReport((before.name, stage.name), None, reason))
         groups.append([stage])
     return groups, apart
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from conduit_lab.core.stage import Stage, as_stage
-from conduit_lab.flow.tasks import gather
+from conduit_lab.flow.tasks import gather_stages
 
 
 class Parallel(Stage):
@@ -27,5 +27,5 @@ class Parallel(Stage):
 
     async def arun(self, value: Any) -> dict[str, Any]:
         """Await all stages at once; the first failure cancels the others."""
-        results = await gather(self.children, value)
+        results = await gather_stages(self.children, value)
         return dict(zip(self.stages, results, strict=True))

@@ -20,7 +20,7 @@ from conduit_lab.core.views import figures
 from conduit_lab.core.views.view import View, Viewed
 from conduit_lab.flow.packing import Counting, Packed, pack
 from conduit_lab.flow.prompt_template import PromptTemplate, TemplateText
-from conduit_lab.models.generation.sampling import Sampling
+from conduit_lab.models.generation.sampling_options import SamplingOptions
 from conduit_lab.vectors.search import Mode, Search
 
 UNKNOWN_ANSWER = "I do not know."
@@ -140,13 +140,13 @@ class Rag(Stage, Viewed):
             """Answer one question."""
 
     def run(self, value: Any) -> RagAnswer:
-        """RagAnswer one question, given as text; raises `InputError` for what is no question."""
+        """Answer one question; raises `InputError` for anything but a text that asks."""
         question = _question(value)
         sources = self._sources(question)
         response = self._response(question, sources).lstrip()  # many begin with a space
         return {"response": response, "sources": sources}
 
-    def stream(self, question: str, /) -> Stream[dict[str, Any]]:
+    def stream(self, question: str, /) -> Stream[dict[str, Any], RagAnswer]:
         """Return a stream of `{"chunk": text, "complete": False}`; its result is the answer.
 
         It starts at once. The first chunk has no text and the `sources`; the last one, `complete`,
@@ -179,8 +179,7 @@ class Rag(Stage, Viewed):
         """Answer from an event loop; cancelling the caller ends the generation too."""
         stream = self.stream(value)
         try:
-            answer: RagAnswer = await stream
-            return answer
+            return await stream
         finally:
             stream.cancel()
 
@@ -246,7 +245,8 @@ class Rag(Stage, Viewed):
         if not isinstance(generator, Counting):
             return lambda texts: True
         context = generator.context
-        room = context - min(self.options.get("max_tokens", Sampling.max_tokens), context // 2)
+        answer = self.options.get("max_tokens", SamplingOptions.max_tokens)
+        room = context - min(answer, context // 2)
         return lambda texts: self._ask(generator.count_tokens, question, texts) <= room
 
     # Generating

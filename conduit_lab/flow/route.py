@@ -32,7 +32,7 @@ class Route(Stage):
         """Await the chosen stage."""
         return await self._chosen(value).acall(value)
 
-    def stream(self, value: Any, /) -> Stream[Any]:
+    def stream(self, value: Any, /) -> Stream[Any, Any]:
         """Return the stream of the chosen stage."""
         return self._chosen(value).stream(value)
 

@@ -8,7 +8,7 @@ from typing import Any
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.flow.model_fusion import fused
-from conduit_lab.runtime.rewriting.graph_fusion import Fusion
+from conduit_lab.runtime.rewriting.graph_fusion import FusionReport
 
 
 class Sequential(Stage):
@@ -20,7 +20,7 @@ class Sequential(Stage):
     def __init__(self, *stages: Any, name: str = "sequential") -> None:
         self.stages = tuple(as_stage(stage) for stage in stages)
         self.name = name
-        self.fusion: tuple[Fusion, ...] = ()
+        self.fusion: tuple[FusionReport, ...] = ()
 
     @property
     def children(self) -> tuple[Stage, ...]:
@@ -39,7 +39,7 @@ class Sequential(Stage):
             value = await stage.ahand_on(value, following)
         return await self.stages[-1].acall(value) if self.stages else value
 
-    def stream(self, value: Any, /) -> Stream[Any]:
+    def stream(self, value: Any, /) -> Stream[Any, Any]:
         """Run all stages but the last, and return the stream of the last."""
         for stage, following in pairwise(self.stages):
             value = stage.hand_on(value, following)

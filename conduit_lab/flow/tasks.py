@@ -10,7 +10,7 @@ import anyio
 from conduit_lab.core.stage import Stage
 
 
-async def gather(stages: Sequence[Stage], value: Any) -> list[Any]:
+async def gather_stages(stages: Sequence[Stage], value: Any) -> list[Any]:
     """Return each stage's result for `value`, in order; the first failure cancels the others.
 
     That failure is raised as it is, not in an `ExceptionGroup`.

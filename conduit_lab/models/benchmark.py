@@ -12,7 +12,13 @@ from conduit_lab.core.frames import to_frame
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.view import Table, View, Viewed
-from conduit_lab.runtime.measuring.timing import Call, Timing, longest, measure, seconds_of
+from conduit_lab.runtime.measuring.timing import (
+    TimedCall,
+    Timing,
+    measure,
+    min_measure_seconds,
+    seconds_of,
+)
 
 _BATCH_SIZES = (1, 8, 32, 128)
 BENCHMARK_SECONDS = 2.0  # for one model
@@ -86,14 +92,17 @@ def benchmark(
         fixed = layout.size or 1
         sizes = list(dict.fromkeys(fixed * max(1, size // fixed) for size in sizes))
         sizes = sizes if any(axis is not None for axis in layout.inputs) else [1]
-    calls: list[Call] = []
+    calls: list[TimedCall] = []
     left_out: list[str] = []
     for i, size in enumerate(sizes):
         call, _ = call_of(stage, sample, size)
         call()  # the first may open the file
         calls.append(call)
         following = sizes[i + 1] if i + 1 < len(sizes) else size
-        if batch_sizes is None and longest(seconds_of(call) * following / size) > seconds:
+        if (
+            batch_sizes is None
+            and min_measure_seconds(seconds_of(call) * following / size) > seconds
+        ):
             left_out = [str(rest) for rest in sizes[i + 1 :]]
             break
     timings = [
@@ -106,7 +115,7 @@ def benchmark(
     return Benchmark(stage.name, device_of(stage), timings, note)
 
 
-def call_of(stage: Stage, sample: Any, rows: int | None = None) -> tuple[Call, int]:
+def call_of(stage: Stage, sample: Any, rows: int | None = None) -> tuple[TimedCall, int]:
     """Return a call of `stage` on `sample`, repeated to `rows` or as it is, and the rows in it."""
     repeat = getattr(stage, "repeat", None)
     if repeat is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display, resolve
@@ -19,43 +19,44 @@ AnyModel = Model | AnyFolder | CallableModel
 M = TypeVar("M", bound=AnyModel)
 
 
+class LoadOptions(TypedDict, total=False):
+    """The options of `load_model`; `rows`, `queue` and `context` are those of a `Generator`."""
+
+    device: str
+    fallback: bool | None
+    labels: Sequence[str] | None
+    name: str | None
+    timeout: float | None
+    variant: str | None
+    rows: int | None
+    queue: int | None
+    context: int | None
+
+
 @overload
 def load_model(
     source: Callable[[Any], Any],
     *,
-    labels: Sequence[str] | None = None,
-    name: str | None = None,
     root: Path | None = None,
     lazy: bool = False,
+    **options: Unpack[LoadOptions],
 ) -> CallableModel: ...
 @overload
 def load_model(
     source: str | Path,
     kind: type[M],
     *,
-    device: str = "auto",
-    fallback: bool | None = None,
-    labels: Sequence[str] | None = None,
-    name: str | None = None,
-    timeout: float | None = None,
-    variant: str | None = None,
     root: Path | None = None,
     lazy: bool = False,
-    **options: Any,
+    **options: Unpack[LoadOptions],
 ) -> M: ...
 @overload
 def load_model(
     source: str | Path,
     *,
-    device: str = "auto",
-    fallback: bool | None = None,
-    labels: Sequence[str] | None = None,
-    name: str | None = None,
-    timeout: float | None = None,
-    variant: str | None = None,
     root: Path | None = None,
     lazy: bool = False,
-    **options: Any,
+    **options: Unpack[LoadOptions],
 ) -> Any: ...
 def load_model(
     source: str | Path | Callable[[Any], Any],
@@ -67,9 +68,11 @@ def load_model(
     name: str | None = None,
     timeout: float | None = None,
     variant: str | None = None,
+    rows: int | None = None,
+    queue: int | None = None,
+    context: int | None = None,
     root: Path | None = None,
     lazy: bool = False,
-    **options: Any,
 ) -> Any:
     """Load a model: a `.onnx` or `.npz` file, a folder, or a Python function of one argument.
 
@@ -83,8 +86,8 @@ def load_model(
     is "auto" or a name of `devices()`; `fallback` says whether the CPU may stand in for it
     (default: for "auto" only). `labels` are class names in output order. `timeout` limits a run, in
     seconds. `variant` chooses among the graphs of a folder, such as "int8". `lazy` only declares
-    the model: its file is opened at the first use. Other `options` are those of the class, such as
-    `rows=` and `context=` of a `Generator`. Raises `ModelLoadError` naming the file, `DeviceError`
+    the model: its file is opened at the first use. A `Generator` also takes `rows`, the sequences
+    that it decodes at once, `queue`, those that may wait, and `context`, its tokens. Raises `ModelLoadError` naming the file, `DeviceError`
     for a device that is not available.
     """
     if callable(source):
@@ -93,7 +96,14 @@ def load_model(
         return model
     where = resolve(source, root)
     with recorder.span(name or where.stem, "load", value=str(source)) as span:
-        options |= {"device": device, "fallback": fallback, "name": name, "timeout": timeout}
+        options: dict[str, Any] = {
+            "device": device,
+            "fallback": fallback,
+            "name": name,
+            "timeout": timeout,
+        }
+        given = {"rows": rows, "queue": queue, "context": context}
+        options |= {option: value for option, value in given.items() if value is not None}
         model = _declared(where, labels, variant, options)
         _check_kind(model, kind, display(where))
         if span is not None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from conduit_lab.core.trace.record import Values
-from conduit_lab.export.writer import Export, export_app
+from conduit_lab.core.trace.call_record import Values
+from conduit_lab.export.export_result import Export
+from conduit_lab.export.writer import export_app
 from conduit_lab.notebook import history, views
 from conduit_lab.serving.app import App
 from conduit_lab.serving.call import Call

@@ -84,7 +84,7 @@ class LiveWidget(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget has no
     name = traitlets.Unicode().tag(sync=True)
 
 
-def register(shell: Any, kind: type[T], form: LiveForm[T]) -> None:
+def register_live(shell: Any, kind: type[T], form: LiveForm[T]) -> None:
     """Make `shell`, the kernel's IPython shell, show values of this type live; idempotent."""
     formatter = shell.display_formatter.ipython_display_formatter
     formatter.for_type(kind, lambda value: show(value, form, shell))

@@ -1,4 +1,4 @@
-"""Arguments: JSON values checked against a function's types, in bounded work and words."""
+"""Arguments: JSON values checked against a function's types, with bounded work and messages."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import SchemaValidator
 
 from conduit_lab.core.errors import InputError
-from conduit_lab.serving.gate.body import clipped
+from conduit_lab.core.text import clip
 
-MAX_PROBLEMS = 10  # that an answer names; it counts the others
-COUNTED_BYTES = 2**18  # of a body whose problems are all counted: about 0.1 s of work at most
+MAX_PROBLEMS = 10  # per answer; it counts the others
+MAX_COUNTED_BYTES = 2**18  # of a body whose problems are all counted: at most about 0.1 s of work
 
 _MAX_LISTED = 1000  # problems that pydantic may list, at 3 µs each
-_PROBLEM_CHARACTERS = 200
+_MAX_PROBLEM_CHARACTERS = 200
 _CONTAINERS = frozenset({"list", "tuple", "set", "frozenset", "dict"})
-_VALUES = frozenset(
-    {"metadata", "default", "serialization", "expected", "config", "cls"}
-)  # no schemas
+# keys of a core schema whose values are no schemas
+_VALUES = frozenset({"metadata", "default", "serialization", "expected", "config", "cls"})
 
 
 class Arguments:
@@ -28,35 +27,32 @@ class Arguments:
 
     def __init__(self, function: str, fields: Mapping[str, tuple[Any, Any]]) -> None:
         self._names = list(fields)
-        under_aliases: dict[str, Any] = {  # a parameter may be named like a method of BaseModel
+        # under aliases: a parameter may be named like a method of BaseModel
+        aliased: dict[str, Any] = {
             f"of_{name}": (kind, Field(default, alias=name))
             for name, (kind, default) in fields.items()
         }
         config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-        self._model: type[BaseModel] = create_model(function, __config__=config, **under_aliases)
+        self._model: type[BaseModel] = create_model(function, __config__=config, **aliased)
         schema = _failing_fast(self._model.__pydantic_core_schema__)
-        self._quick = SchemaValidator(
-            schema, _use_prebuilt=False
-        )  # so that inner models fail fast too
+        # not prebuilt: inner models fail fast too
+        self._fail_fast = SchemaValidator(schema, _use_prebuilt=False)
 
     def check(self, arguments: Mapping[str, Any], size: int = 0) -> dict[str, Any]:
         """Return the arguments converted, defaults filled in; `size` is the bytes of their body.
 
         Raises `InputError` with the first ten problems and the number of the others. In a body over
-        256 KiB a list is checked up to its first problem.
+        256 KiB each list is checked up to its first problem.
         """
         if len(arguments) > len(self._names) + MAX_PROBLEMS:
             unknown = [name for name in arguments if name not in self._names]
-            raise InputError(
-                _listed(
-                    (f"{name}: Extra inputs are not permitted" for name in unknown), len(unknown)
-                )
-            )
+            problems = (f"{name}: Extra inputs are not permitted" for name in unknown)
+            raise InputError(_listed(problems, len(unknown)))
         try:
-            checked = self._quick.validate_python(arguments)
+            checked = self._fail_fast.validate_python(arguments)
         except ValidationError as error:
             raise InputError(
-                self._problems(arguments, error, counted=size <= COUNTED_BYTES)
+                self._problems(arguments, error, counted=size <= MAX_COUNTED_BYTES)
             ) from error
         return {name: getattr(checked, f"of_{name}") for name in self._names}
 
@@ -75,13 +71,11 @@ class Arguments:
             return (
                 f"the body has {count:,} problems, too many to list: send fewer values to see them"
             )
-        problems = map(
-            _problem, shown.errors(include_url=False, include_context=False, include_input=False)
-        )
-        note = (
-            "" if counted else "; in a body this large each list is checked up to its first problem"
-        )
-        return _listed(problems, count) + note
+        errors = shown.errors(include_url=False, include_context=False, include_input=False)
+        listed = _listed(map(_problem, errors), count)
+        if counted:
+            return listed
+        return f"{listed}; in a body this large each list is checked up to its first problem"
 
 
 def _failing_fast(schema: Any) -> Any:
@@ -97,7 +91,7 @@ def _failing_fast(schema: Any) -> Any:
 
 
 def _listed(problems: Iterable[str], count: int) -> str:
-    named = [clipped(problem, _PROBLEM_CHARACTERS) for problem in islice(problems, MAX_PROBLEMS)]
+    named = [clip(problem, _MAX_PROBLEM_CHARACTERS) for problem in islice(problems, MAX_PROBLEMS)]
     more = count - len(named)
     return "; ".join(named) + (f"; and {more:,} more" if more > 0 else "")
 

@@ -1,4 +1,4 @@
-"""Call: the bound arguments of one call of an endpoint, and its record."""
+"""Call: the bound arguments of one call of an endpoint, and its span."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from conduit_lab.serving import codec
 
 
 class Call:
-    """Bound arguments, and the JSON payload and path parts that give the same ones over HTTP.
+    """Bound arguments, and the JSON payload and path parameters that give the same over HTTP.
 
-    `body` is the payload as JSON text, where the call came as one. `span` is the root of what ran.
+    `body` is the payload as JSON text, where the call came with one. `span` is its root span.
     """
 
     __slots__ = ("body", "kwargs", "path_params", "payload", "span")
@@ -36,7 +36,7 @@ class Call:
         return None if self.span is None else Trace(self.span)
 
     def freeze(self) -> None:
-        """Keep the payload as JSON text: the function may change it. One without a form stays."""
+        """Keep the payload as JSON text, before the function can change it, if it has a form."""
         if not self.body:
             try:
                 self.body = codec.dumps(self.payload)

@@ -1,4 +1,4 @@
-"""JSON in and out: strict where it comes in, whole where it goes out."""
+"""JSON: parsed strictly, written for every value that has a form."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
 def loads(body: bytes) -> Any:
-    """Return the value of a JSON text; `InputError` for anything else (NaN, bad UTF-8, too deep, trailing text)."""
+    """Parse a JSON text; `InputError` for NaN, bad UTF-8, trailing text or too deep nesting."""
     try:
         return orjson.loads(body)
     except (orjson.JSONDecodeError, RecursionError) as error:
@@ -26,18 +26,15 @@ def loads(body: bytes) -> Any:
 
 
 def dumps(value: Any) -> bytes:
-    """Return `value` as JSON; NumPy arrays are lists, NaN and infinity are null, mappings are
-    objects.
+    """Return `value` as JSON: NumPy arrays as lists, NaN and infinity as null.
 
-    Raises `TypeError` naming the type of what has no JSON form.
+    Raises `TypeError` with the name of a type that has no JSON form.
     """
     try:
         return orjson.dumps(value, default=_plain, option=_OPTIONS)
     except orjson.JSONEncodeError:
         pass
-    # slower, and it knows what orjson refuses: integers over 64 bits, lone surrogates, foreign byte
-    # orders
-    try:
+    try:  # slower; takes integers above 64 bits, lone surrogates and foreign byte orders
         return json.dumps(value, default=_plain, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(
@@ -50,7 +47,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()  # arrays that orjson does not take: float16, text, not contiguous
+        return value.tolist()  # orjson takes no float16, text or non-contiguous arrays
     if isinstance(value, BaseModel):
         return value.model_dump()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

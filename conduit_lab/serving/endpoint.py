@@ -1,4 +1,4 @@
-"""Endpoint: a function with a path. One signature, the same in the notebook and over HTTP."""
+"""Endpoint: a function at a path, called the same way in the notebook and over HTTP."""
 
 from __future__ import annotations
 
@@ -14,47 +14,27 @@ from conduit_lab.core.paths import enter_root, leave_root
 from conduit_lab.core.stage import Function, Stage
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
-from conduit_lab.core.trace.record import Values
-from conduit_lab.core.trace.span import Observer
 from conduit_lab.core.trace.trace import Trace
+from conduit_lab.core.weight import PLAIN
 from conduit_lab.flow.ensemble import Ensemble
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.faces.resume import Resumes
+from conduit_lab.serving.host import EndpointHost
 from conduit_lab.serving.signature import Signature
 
 Shape = Literal["value", "stream"]
 
-P = ParamSpec("P")
-R = TypeVar("R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
-class EndpointHost:
-    """The app as an endpoint sees it.
+class Endpoint(Stage, Generic[_P, _R]):
+    """A registered function; a call of it runs the same code as a request to its path.
 
-    `values` bounds the inputs and outputs that its traces keep, `observers` see every span of its
-    calls, and `records` says whether `observe` keeps the calls.
-    """
-
-    root: Path
-    values = Values(0)
-    observers: Sequence[Observer] = ()
-    records = False
-
-    def observe(self, endpoint: Endpoint[..., Any], call: Call, result: Any, body: bytes) -> None:
-        """Record one call that ended well; a stream that it returned may still run.
-
-        `body` is the answer as it was sent, empty for one that was not.
-        """
-
-
-class Endpoint(Stage, Generic[P, R]):
-    """A registered function. Calling it runs exactly what a request to its path runs.
-
-    It keeps the function's signature, docstring and module. `method` and `path` say where it
-    answers. `shape` is "stream" where it answers with events; it then answers a GET too, and
-    clients may come back to a stream for `resume` seconds. `trace` is that of its last call (where
-    its app keeps traces). `then` is the stage that takes the function's value; its `children` are
-    the stages that it is made of.
+    It keeps the function's signature, docstring and module. `method` and `path` are those of its
+    requests. One of the `shape` "stream" answers with events, to a GET too, and clients may resume
+    a stream for `resume` seconds. `trace` is the trace of the last call, where the app keeps
+    traces. The stage `then` takes the function's value.
     """
 
     def __init__(
@@ -94,7 +74,7 @@ class Endpoint(Stage, Generic[P, R]):
 
     @property
     def children(self) -> tuple[Stage, ...]:
-        """The function and the stage that takes its value; of an ensemble its models and combine."""
+        """The function and the stage that takes its value; of an ensemble its own children."""
         if self.then is None:
             return (Function(self.function),)
         if self._first is not self.function:
@@ -103,29 +83,31 @@ class Endpoint(Stage, Generic[P, R]):
 
     @property
     def methods(self) -> list[str]:
-        """The HTTP methods that it answers."""
+        """The HTTP methods of its requests."""
         return ["POST", "GET"] if self.shape == "stream" else [self.method]
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """Run the endpoint with Python arguments.
 
         An endpoint that takes the request accepts the value of its JSON body. A stream endpoint
-        returns a `Stream`, an `async def` one an awaitable. Iterators in any other answer are read
-        to their end and become lists, as they are in JSON. Raises what the function raises;
-        `InputError` where arguments do not fit the signature.
+        returns a `Stream`, an `async def` one an awaitable. Iterators in other answers become
+        lists, as in JSON. Raises the function's own errors, and `InputError` where the arguments
+        do not fit the signature.
         """
         call = self.signature.from_call(args, kwargs)
         if self.app.records:
             call.freeze()
         if self.is_async:
-            return cast(R, self._observed(call))
+            return cast(_R, self._observed(call))
         result = self.invoke(call)
-        self.app.observe(self, call, result, b"")
-        return cast(R, result)
+        if self.app.records:
+            self.app.observe(self, call, result, b"")
+        return cast(_R, result)
 
     async def _observed(self, call: Call) -> Any:
         result = await self.ainvoke(call)
-        self.app.observe(self, call, result, b"")
+        if self.app.records:
+            self.app.observe(self, call, result, b"")
         return result
 
     def run(self, value: Any) -> Any:
@@ -134,22 +116,27 @@ class Endpoint(Stage, Generic[P, R]):
 
     async def arun(self, value: Any) -> Any:
         """Await an `async def` endpoint; run any other one on a worker thread."""
-        return await self(value) if self.is_async else await super().arun(value)  # type: ignore
+        call: Any = self
+        return await call(value) if self.is_async else await super().arun(value)
 
     def acall(self, value: Any) -> Any:
-        """Run the endpoint on one value from an event loop; it records its own span."""
+        """Run the endpoint on one value from an event loop; to be awaited."""
         return self.arun(value)
 
-    def stream(self, value: Any, /) -> Stream[Any]:
+    def stream(self, value: Any, /) -> Stream[Any, Any]:
         """Return the stream of a stream endpoint for one value."""
-        return cast("Stream[Any]", self(value)) if self.shape == "stream" else super().stream(value)  # type: ignore
+        if self.shape != "stream":
+            return super().stream(value)
+        call: Any = self
+        stream: Stream[Any, Any] = call(value)
+        return stream
 
     def invoke(self, call: Call) -> Any:
-        """Run the bound call under the app's root, with a span that `call.span` keeps."""
+        """Run the bound call under the app's root, in a span that `call.span` keeps."""
         app, then = self.app, self.then
         token = enter_root(app.root)
         try:
-            with recorder.begin(self.name, self, app.values, app.observers) as span:
+            with recorder.begin_call(self.name, self, app.values, app.observers) as span:
                 call.span = span
                 span.input = call.payload
                 result = self._first(**call.kwargs)
@@ -157,18 +144,21 @@ class Endpoint(Stage, Generic[P, R]):
                     result = then.stream(result) if then is not None else _stream(result, self.name)
                     span.follow(result)
                 else:
-                    result = materialize(result if then is None else then(result))
+                    if then is not None:
+                        result = then(result)
+                    if type(result) not in PLAIN:
+                        result = materialize(result)
                 span.output = result
         finally:
             leave_root(token)
         return result
 
     async def ainvoke(self, call: Call) -> Any:
-        """Await the bound call of an `async def` endpoint, as `invoke` runs any other one."""
+        """Await the bound call of an `async def` endpoint; `invoke` runs every other one."""
         app = self.app
         token = enter_root(app.root)
         try:
-            with recorder.begin(self.name, self, app.values, app.observers) as span:
+            with recorder.begin_call(self.name, self, app.values, app.observers) as span:
                 call.span = span
                 span.input = call.payload
                 result = self._first(**call.kwargs)
@@ -186,16 +176,16 @@ class Endpoint(Stage, Generic[P, R]):
 
 
 def _value_of_body(value: Any) -> Any:
-    """Take the JSON body as it is: the input of an ensemble's models."""
+    """Take the whole JSON body: the input of an ensemble's models."""
     return value
 
 
-def _stream(result: Any, name: str) -> Stream[Any]:
+def _stream(result: Any, name: str) -> Stream[Any, Any]:
     return result if isinstance(result, Stream) else Stream(_chunks(result), name=name)
 
 
 def _chunks(result: Any) -> Any:
-    """Return what a stream handler gave as something a `Stream` can run; an awaitable of it is awaited first."""
+    """Return the chunks of a stream handler's result for a `Stream`; an awaitable is awaited."""
     if isinstance(result, Awaitable):
 
         async def unrolled() -> Any:
@@ -210,6 +200,6 @@ def _chunks(result: Any) -> Any:
         return unrolled()
     if not hasattr(result, "__iter__") and not hasattr(result, "__aiter__"):
         raise EndpointError(
-            f"a stream endpoint yields its chunks, got {type(result).__name__}: use `yield`"
+            f"a stream endpoint expects chunks, got {type(result).__name__}: use `yield`"
         )
     return result

@@ -1,4 +1,4 @@
-"""Recorded calls: what was asked, what came back and what it touched, kept off the request path."""
+"""Recorded calls: the newest requests of each endpoint with their answers, as examples."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from urllib.parse import quote, urlencode
 
 from conduit_lab.core.streams.chunk import chunk_json
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.core.trace.record import CallRecord
+from conduit_lab.core.trace.call_record import CallRecord
 from conduit_lab.serving import codec
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint
 
-MAX_EXAMPLES = 20  # per endpoint, the newest: a lab that serves for days must not grow
-MAX_EXAMPLE_BYTES = 16 * 2**20  # per endpoint, as JSON; the newest is kept whatever its size
+MAX_EXAMPLES = 20  # per endpoint: a lab that serves for days must not grow
+MAX_EXAMPLE_BYTES = 16 * 2**20  # per endpoint, as JSON; the newest one is always kept
 
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 
 
 @dataclass
 class Example:
-    """One recorded call: what was asked, what came back, and what it touched.
+    """One recorded call: its request, its answer, and the stores and files that it used.
 
     `answer` is a JSON value, for a stream the list of its chunks. `writes` says that the call
-    changed a store, `shared` that this one is on a server, where no replay may write. `stores`
-    holds each store that it used with its version then, `files` the model files that it loaded.
+    changed a store, `shared` that this store is on a server, where no replay may write. `stores`
+    pairs each used store with its version then; `files` are the loaded model files.
     """
 
     method: str
@@ -47,49 +47,48 @@ class Example:
 
     @property
     def request(self) -> tuple[str, str, str]:
-        """What tells two examples apart: method, target and payload."""
+        """Method, target and payload; no two examples share all three."""
         return self.method, self.target, json.dumps(self.payload, sort_keys=True)
 
     @property
     def target(self) -> str:
-        """The path with its parameters filled in, and for a GET the query."""
-        path = _PARAMETER.sub(
-            lambda found: quote(str(self.path_params.get(found[1], found[0])), "/"), self.path
-        )
+        """The path with its parameters filled in, and the query of a GET."""
+        values = self.path_params
+        path = _PARAMETER.sub(lambda name: quote(str(values.get(name[1], name[0])), "/"), self.path)
         query = urlencode(self.payload or {}, doseq=True) if self.method == "GET" else ""
         return f"{path}?{query}" if query else path
 
     @property
     def stale(self) -> bool:
-        """Whether a store that it read has changed since."""
+        """Whether a store that it used has changed since."""
         return any(store.version != version for store, version in self.stores)
 
     def to_json(self) -> str:
-        """Return the line that `examples.jsonl` keeps."""
+        """Return its line of `examples.jsonl`."""
         record = asdict(replace(self, stores=[], files=[]))
         del record["stores"], record["files"]
         return json.dumps(record, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, line: str) -> Example:
-        """Return the example of one line of `examples.jsonl`."""
+        """Parse a line of `examples.jsonl`."""
         return cls(**json.loads(line))
 
 
 class _Entry(NamedTuple):
-    """One call as it was recorded: JSON texts, which become an `Example` when somebody asks."""
+    """One call as JSON texts, which become an `Example` when it is read."""
 
     number: int
     endpoint: Endpoint[..., Any]
-    asked: bytes
+    payload: bytes
     path_params: dict[str, Any]
-    answered: bytes
+    answer: bytes
     record: CallRecord
     stores: list[tuple[Any, int]]
 
     @property
     def size(self) -> int:
-        return len(self.asked) + len(self.answered)
+        return len(self.payload) + len(self.answer)
 
     def example(self) -> Example:
         endpoint, written = self.endpoint, self.record.written.values()
@@ -97,8 +96,8 @@ class _Entry(NamedTuple):
             endpoint.method,
             endpoint.path,
             endpoint.shape,
-            codec.loads(self.asked),
-            codec.loads(self.answered),
+            codec.loads(self.payload),
+            codec.loads(self.answer),
             writes=bool(written),
             shared=any(getattr(store, "url", None) is not None for store in written),
             path_params=codec.loads(codec.dumps(self.path_params)),
@@ -110,8 +109,7 @@ class _Entry(NamedTuple):
 class Recorder:
     """The newest calls of each endpoint, one per request: a bounded queue of JSON texts.
 
-    To record a call costs a few dictionary operations; the texts are parsed when `examples` is
-    read. Thread-safe.
+    Recording costs a few dictionary operations; `examples` parses the texts. Thread-safe.
     """
 
     def __init__(self) -> None:
@@ -122,15 +120,15 @@ class Recorder:
 
     @property
     def running(self) -> list[Stream[Any]]:
-        """The streams that will be recorded when they end."""
+        """The streams to be recorded when they end."""
         with self._lock:
             return list(self._running)
 
     def add(self, endpoint: Endpoint[..., Any], call: Call, result: Any, body: bytes) -> None:
-        """Record a call that ended well, once its stream has ended.
+        """Record a call that ended well; one that returned a stream once that has ended.
 
-        `body` is its answer as JSON text, or empty. A call without a JSON form, and a stream that
-        failed or lost chunks, are left out.
+        `body` is its answer as JSON text, or empty. A call without a JSON form is not recorded,
+        nor a stream that failed or dropped chunks.
         """
         if isinstance(result, Stream):
             with self._lock:
@@ -154,7 +152,7 @@ class Recorder:
             with self._lock:
                 self._running.discard(stream)
 
-    def _add(self, endpoint: Endpoint[..., Any], call: Call, answered: bytes) -> None:
+    def _add(self, endpoint: Endpoint[..., Any], call: Call, answer: bytes) -> None:
         call.freeze()
         if not call.body or call.span is None:
             return
@@ -165,14 +163,9 @@ class Recorder:
         with self._lock:
             entries = self._entries.setdefault((endpoint.method, endpoint.path), {})
             entries.pop(request, None)
+            number = next(self._numbers)
             entries[request] = _Entry(
-                next(self._numbers),
-                endpoint,
-                call.body,
-                call.path_params,
-                answered,
-                record,
-                stores,
+                number, endpoint, call.body, call.path_params, answer, record, stores
             )
             size = sum(each.size for each in entries.values())
             while len(entries) > 1 and (len(entries) > MAX_EXAMPLES or size > MAX_EXAMPLE_BYTES):
@@ -180,12 +173,12 @@ class Recorder:
                 size -= entries.pop(oldest).size
 
     def forget(self, method: str, path: str) -> None:
-        """Drop the calls of an endpoint that was replaced."""
+        """Drop the calls of a replaced endpoint."""
         with self._lock:
             self._entries.pop((method, path), None)
 
     def examples(self, endpoints: Sequence[Endpoint[..., Any]]) -> list[Example]:
-        """Return the recorded calls of these endpoints, one per request, the newest last."""
+        """Return the calls of these endpoints, one per request, the newest last."""
         with self._lock:
             entries = [entry for each in self._entries.values() for entry in each.values()]
         entries = [entry for entry in entries if entry.endpoint in endpoints]

@@ -1,10 +1,13 @@
-"""Request: an HTTP request as a handler gets it; Body, its JSON object."""
+"""Request: an HTTP request as a handler gets it; Body: its JSON object."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any
+
+from starlette.datastructures import Headers, QueryParams
+from starlette.types import Scope
 
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.text import clip
@@ -15,10 +18,10 @@ _MAX_KEY_CHARACTERS = 60
 
 
 class Request:
-    """The request of a handler with a parameter named or typed `request`.
+    """An HTTP request, for a handler with a parameter named or typed `request`.
 
-    `body` is the raw body, `query` the query parameters, `path_params` the parts of the path,
-    `headers` lower-case.
+    `body` is the raw body, `query` the query parameters, `path_params` the path parameters, and
+    `headers` have lower-case names.
     """
 
     __slots__ = ("body", "headers", "path_params", "query")
@@ -36,6 +39,16 @@ class Request:
         self.path_params = {} if path_params is None else dict(path_params)
         self.headers = {} if headers is None else dict(headers)
 
+    @classmethod
+    def from_scope(cls, scope: Scope, body: bytes) -> Request:
+        """Return the request of an ASGI scope and its body."""
+        return cls(
+            body,
+            query=dict(QueryParams(scope.get("query_string", b""))),
+            path_params={key: str(value) for key, value in scope.get("path_params", {}).items()},
+            headers=dict(Headers(scope=scope)),
+        )
+
     def parse_json(self) -> Any:
         """Return the body as a JSON value; `InputError` where it is not JSON."""
         value = codec.loads(self.body)
@@ -43,13 +56,13 @@ class Request:
 
 
 class MissingField(InputError, KeyError):
-    """A key that a handler looked up in the body and that the body does not have."""
+    """A handler looked up a key that the body does not have."""
 
     __str__ = Exception.__str__  # KeyError would show the repr
 
 
 class Body(dict[str, Any]):
-    """A JSON object as a handler gets it: a missing key is the caller's mistake, a 400."""
+    """A JSON object as a handler gets it: a missing key is the client's mistake, a 400."""
 
     def __missing__(self, key: str) -> Any:
         keys = [repr(clip(str(known), _MAX_KEY_CHARACTERS)) for known in islice(self, MAX_PROBLEMS)]

@@ -1,4 +1,4 @@
-"""Signature: how a JSON value becomes the arguments of a function."""
+"""Signature: binds a JSON value to the arguments of a function."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel
+from starlette.types import Scope
 
 from conduit_lab.core.errors import EndpointError, InputError
 from conduit_lab.core.materialize import materialize
@@ -17,11 +18,11 @@ from conduit_lab.serving.request import Body, Request
 
 
 class Signature:
-    """How a JSON value becomes the arguments of a function.
+    """Binds a JSON value to the arguments of a function.
 
     A parameter named or typed `request` takes the request. A single other parameter without a type,
-    or typed as a mapping, a model or Any, takes the JSON body as it is. All else is taken by name
-    from a JSON object, the query (all of a GET) or the path, and checked against its type.
+    or typed as a mapping, a model or Any, takes the whole JSON body. Every other one is taken by
+    name from the JSON object, the query (all of a GET) or the path, and checked against its type.
     """
 
     def __init__(
@@ -38,8 +39,8 @@ class Signature:
             hints = get_type_hints(function, include_extras=True)
         except NameError as error:
             raise EndpointError(
-                f"a type of {name}{self._signature} cannot be found ({error}): import it where the "
-                "function is defined, since its arguments are checked against it"
+                f"a type of {name}{self._signature} cannot be found ({error}): "
+                "import it in the module that defines the function"
             ) from error
         parameters = list(self._signature.parameters.values())
         if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD, p.POSITIONAL_ONLY) for p in parameters):
@@ -61,6 +62,9 @@ class Signature:
         defaults = {p.name: ... if p.default is p.empty else p.default for p in self._named}
         fields = {name: (hints.get(name, Any), default) for name, default in defaults.items()}
         self._arguments = Arguments(name, fields)
+        # the only parameter, where every JSON value fits it: there is nothing to check
+        any_fits = len(parameters) == 1 and hints.get(parameters[0].name, Any) is Any
+        self._only = self.whole if any_fits else None
 
     @property
     def takes_body(self) -> bool:
@@ -71,50 +75,53 @@ class Signature:
         return str(self._signature)
 
     def from_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        """Return the call for Python arguments."""
+        """Return the call for Python arguments; `InputError` where they do not fit."""
         if self.request is not None:
             value = kwargs.get(self.request, args[0] if args else None)
             if len(args) + len(kwargs) > 1:
                 raise InputError(
                     f"this endpoint takes one request, got {len(args) + len(kwargs)} arguments"
                 )
-            request = (
-                value
-                if isinstance(value, Request)
-                else Request(b"" if value is None else codec.dumps(value))
-            )
-            return self.from_request(request)
+            if not isinstance(value, Request):
+                value = Request(b"" if value is None else codec.dumps(value))
+            return self.from_request(value)
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise InputError(f"wanted {self._signature}: {error}") from error
+            raise InputError(f"expected {self._signature}: {error}") from error
         arguments = materialize(bound.arguments)  # the call and its recording both read them
         kwargs = self._checked(arguments)
         payload = {name: value for name, value in arguments.items() if name not in self._in_path}
         path_params = {name: arguments[name] for name in self._in_path if name in arguments}
         return Call(kwargs, payload if self.whole is None else payload.get(self.whole), path_params)
 
+    def from_http(self, scope: Scope, body: bytes) -> Call:
+        """Return the call for an ASGI scope and its body; `InputError` where they do not fit."""
+        if body and self._only is not None:
+            payload = codec.loads(body)
+            argument = Body(payload) if type(payload) is dict else payload
+            return Call({self._only: argument}, payload, {}, body)
+        return self.from_request(Request.from_scope(scope, body))
+
     def from_request(self, request: Request) -> Call:
-        """Return the call for an HTTP request; `InputError` where the body does not fit."""
+        """Return the call for a request; `InputError` where it does not fit."""
         body = request.body
         if self.request is not None:
             payload = codec.loads(body) if body else None
-            arguments = (
-                self._checked({**request.path_params, **request.query}) if self._named else {}
-            )
+            named = {**request.path_params, **request.query}
+            arguments = self._checked(named) if self._named else {}
             return Call({self.request: request, **arguments}, payload, request.path_params, body)
         if not self._named:
             return Call({}, None, request.path_params)
         payload = codec.loads(body) if body else dict(request.query)
         if self.whole is not None:
-            kwargs = self._checked(
-                {**({self.whole: payload} if body else {}), **request.path_params}, len(body)
-            )
+            whole = {self.whole: payload} if body else {}
+            kwargs = self._checked({**whole, **request.path_params}, len(body))
             return Call(kwargs, payload, request.path_params, body)
         if not isinstance(payload, dict):
             raise InputError(
-                f"the body is a JSON {_json_type(payload)}: wanted an object with "
-                f"{', '.join(p.name for p in self._named)}"
+                f"the body expects an object with {', '.join(p.name for p in self._named)}, "
+                f"got a JSON {_json_type(payload)}"
             )
         kwargs = self._checked({**payload, **request.path_params}, len(body))
         return Call(kwargs, payload, request.path_params, body)
@@ -128,7 +135,7 @@ class Signature:
 
 
 def _takes_whole(hint: Any) -> bool:
-    """Tell whether a single parameter of this type takes the JSON value as it is."""
+    """Return whether a single parameter of this type takes the whole JSON value."""
     if hint is Any:
         return True
     kind = getattr(hint, "__origin__", hint)

@@ -1,19 +1,21 @@
-"""Make tests/models/generation/decoders: tiny generators of real architectures, random weights,
-what they must say.
+"""Make tests/models/generation/decoders: tiny decoders of real architectures with random weights.
 
-Weights, tokenizer and the expected tokens come from transformers on torch, the graphs from the
-exporters that people use: onnxruntime-genai's builder (GroupQueryAttention) and optimum-onnx (past
-and present that grow). Neither is a dependency of the project, and optimum-onnx wants an older
-transformers, so each has an environment of its own:
+Weights, tokenizer and the expected tokens come from transformers on torch, the graphs from two
+widely used exporters: onnxruntime-genai's builder (GroupQueryAttention) and optimum-onnx (growing
+past and present). Neither is a dependency of the project, and optimum-onnx needs an older
+transformers, so each has its own environment:
 
-    python -m venv genai genai/bin/pip install torch==2.13.0 'transformers==5.23.*'
-    'onnxruntime-genai==0.18.*' onnxruntime==1.32.0 onnx_ir python -m venv optimum optimum/bin/pip
-    install torch==2.13.0 optimum-onnx==0.1.0 onnxruntime==1.32.0 genai/bin/python
-    data/make/decoders.py optimum/bin/python [architecture …] genai/bin/python data/make/decoders.py
-    --benchmark build/decoders      # larger ones, for benchmarks/generation.py
+    python -m venv genai
+    genai/bin/pip install torch==2.13.0 onnxruntime==1.32.0 onnx_ir
+    genai/bin/pip install 'transformers==5.23.*' 'onnxruntime-genai==0.18.*'
+    python -m venv optimum
+    optimum/bin/pip install torch==2.13.0 optimum-onnx==0.1.0 onnxruntime==1.32.0
+    genai/bin/python data/make/decoders.py optimum/bin/python [architecture …]
+
+With `--benchmark build/decoders` it makes larger ones, for benchmarks/generation.py.
 """
 
-# torch and transformers are not installed where the checks run
+# The checks run without torch and transformers.
 # mypy: ignore-errors
 import json
 import os
@@ -35,13 +37,14 @@ ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "tests" / "models" / "generation" / "decoders"
 HANDBOOK = ROOT / "data" / "handbook"
 VOCABULARY = 384
-TOKENS = 64  # that are recorded for each prompt
-MARGIN = 2e-3  # between the best and the second best logit: more than rounding moves them
+TOKENS = 64  # recorded per prompt
+MARGIN = 2e-3  # between the two best logits: above rounding errors
 PROMPTS = (
     "Kettle",
     "Our return policy is",
     "The dishwasher does not drain, and the display shows an error.",
-    "A customer who bought a fridge three years ago asks whether the guarantee still holds for the compressor.",
+    "A customer who bought a fridge three years ago asks "
+    "whether the guarantee still holds for the compressor.",
 )
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TEMPLATE = (
@@ -75,9 +78,9 @@ _PHI = {
     "num_key_value_heads": 2,
     "original_max_position_embeddings": 256,
 }
-# its rotary cache changes at 48 tokens: one prompt begins past that, the others cross it
+# the rotary cache changes at 48 tokens: one prompt starts beyond, the others cross it
 _LONG = {"rope_theta": 1e4, "short_factor": [1.0] * 8, "long_factor": [1.5 + i for i in range(8)]}
-_LONG |= {"rope_type": "longrope", "type": "longrope"}  # transformers and the builder name it so
+_LONG |= {"rope_type": "longrope", "type": "longrope"}  # the names in transformers and the builder
 _LONGROPE = {**_PHI, "original_max_position_embeddings": 48, "rope_parameters": _LONG}
 _OPT = {**_SHAPE, "ffn_dim": 64, "word_embed_proj_dim": 32}
 _SIZES = (
@@ -126,16 +129,16 @@ ARCHITECTURES = {
 }
 
 
-def main(optimum: str, *wanted: str) -> None:
-    """Make the folders of some architectures, or of all; `optimum` is the other environment's Python."""
+def main(optimum: str, *names: str) -> None:
+    """Make the folders of some or all architectures; `optimum` is the Python with optimum-onnx."""
     tokenizer = make_tokenizer(sorted(HANDBOOK.glob("*/*.md")), VOCABULARY)
-    for name in wanted or ARCHITECTURES:
+    for name in names or ARCHITECTURES:
         with tempfile.TemporaryDirectory() as place:
             make(name, tokenizer, optimum, Path(place))
 
 
 def benchmark(folder: Path) -> None:
-    """Make llama-125m-fp32, llama-125m-int4 and tiny-llama-fp32 in a folder; speed does not depend on the weights."""
+    """Make llama-125m-fp32, llama-125m-int4 and tiny-llama-fp32 with random weights in a folder."""
     texts = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))[:150]
     for name, precisions, size in BENCHMARKS:
         source = folder / name
@@ -226,7 +229,7 @@ def make(name: str, tokenizer: Any, optimum: str, place: Path) -> None:
 
 
 def build(source: Path, target: Path, precision: str, cache: Path) -> None:
-    """Export a model as onnxruntime-genai does."""
+    """Export a model with onnxruntime-genai's builder."""
     how = [
         sys.executable,
         "-m",
@@ -244,7 +247,7 @@ def build(source: Path, target: Path, precision: str, cache: Path) -> None:
 
 
 def expected(model: Any, tokenizer: Any, prompt: str) -> dict[str, Any] | None:
-    """Return the prompt's ids and the next tokens, or None where two logits are too close or the text ends."""
+    """Return prompt and generated ids, or None if two logits are too close or the text ends."""
     ids = tokenizer(prompt, return_tensors="pt").input_ids
     out = model.generate(
         ids,

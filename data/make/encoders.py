@@ -1,14 +1,13 @@
-"""Make tests/real/encoders: tiny text encoders and classifiers of real architectures, and the
-values they must give.
+"""Make tests/real/encoders: tiny text encoders and classifiers of real architectures.
 
 Weights are random; tokenizers are trained on the handbook. The expected vectors, probabilities and
-entities come from transformers on torch, the graphs from optimum-onnx, each in an environment of
-its own (see `decoders.py`):
+entities come from transformers on torch, the graphs from optimum-onnx, each in its own environment
+(see `decoders.py`):
 
     genai/bin/python data/make/encoders.py optimum/bin/python [name …]
 """
 
-# torch and transformers are not installed where the checks run
+# The checks run without torch and transformers.
 # mypy: ignore-errors
 import json
 import os
@@ -29,13 +28,14 @@ ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "tests" / "real" / "encoders"
 HANDBOOK = ROOT / "data" / "handbook"
 VOCABULARY = 400
-POSITIONS = 40  # tokens of a text that fit
+POSITIONS = 40  # maximum tokens of a text
 TEXTS = (
     "The kettle is dead.",
     "Où est ma commande? It left Zürich on Monday, they said.",
     "Refund",
-    "A customer who bought a fridge three years ago asks whether the guarantee still holds for the compressor, "
-    "the door and the light, and whether the shop in Leeds or the one in York sends somebody to look at it.",
+    "A customer who bought a fridge three years ago asks whether the guarantee still holds for the "
+    "compressor, the door and the light, and whether the shop in Leeds or the one in York sends "
+    "somebody to look at it.",
 )
 _SHAPE = {
     "vocab_size": VOCABULARY,
@@ -106,9 +106,9 @@ ARCHITECTURES = {
 }
 
 
-def main(optimum: str, *wanted: str) -> None:
-    """Make the folders of some architectures, or of all; `optimum` is the other environment's Python."""
-    for name in wanted or ARCHITECTURES:
+def main(optimum: str, *names: str) -> None:
+    """Make the folders of some or all architectures; `optimum` is the Python with optimum-onnx."""
+    for name in names or ARCHITECTURES:
         with tempfile.TemporaryDirectory() as place:
             make(name, ARCHITECTURES[name], optimum, Path(place))
 
@@ -143,7 +143,7 @@ def make(name: str, kind: Kind, optimum: str, place: Path) -> None:
 
 
 def make_tokenizer(kind: str) -> Any:
-    """Train a tokenizer as an architecture has it: WordPiece, byte-level BPE or Unigram."""
+    """Train an architecture's kind of tokenizer: WordPiece, byte-level BPE or Unigram."""
     files = [str(file) for file in sorted(HANDBOOK.glob("*/*.md"))]
     if kind == "wordpiece":
         first, pad, last, unknown, mask = "[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"
@@ -189,7 +189,7 @@ def make_tokenizer(kind: str) -> Any:
 
 
 def expected(model: Any, tokenizer: Any, task: str, text: str) -> dict[str, Any]:
-    """Return what transformers gives for a text that is cut to the model's positions."""
+    """Return the outputs of transformers for a text truncated to the model's positions."""
     inputs = tokenizer(text, return_tensors="pt", truncation=True, max_length=POSITIONS)
     inputs.pop("token_type_ids", None)
     values: dict[str, Any] = {"ids": inputs.input_ids[0].tolist()}
@@ -206,7 +206,7 @@ def expected(model: Any, tokenizer: Any, task: str, text: str) -> dict[str, Any]
             )
         }
     if len(values["ids"]) == POSITIONS:
-        return values  # the pipeline does not cut
+        return values  # the pipeline does not truncate
     pipeline = hf.pipeline(task, model=model, tokenizer=tokenizer, aggregation_strategy="first")
     found = [
         (e["entity_group"], round(float(e["score"]), 6), e["start"], e["end"])
@@ -216,7 +216,7 @@ def expected(model: Any, tokenizer: Any, task: str, text: str) -> dict[str, Any]
 
 
 def rounded(values: Any) -> list[float]:
-    """Return a tensor's numbers with six digits."""
+    """Return a tensor's numbers, rounded to six digits."""
     return [round(float(value), 6) for value in values]
 
 

@@ -1,8 +1,7 @@
-"""Train the small demo classifiers on MiniLM embeddings of data/messages.csv, and write them with
-their figures.
+"""Train the small demo classifiers on MiniLM embeddings of data/messages.csv.
 
-Into data/models go topic.onnx, mood.npz and the three voters m1.npz, m2.npz and m3.npz, and
-README.md, which states the held-out accuracy of each as measured on the files that were written.
+Writes topic.onnx, mood.npz, the three voters m1.npz, m2.npz and m3.npz, and README.md to
+data/models. The README states the held-out accuracy of each written file.
 Run data/make/minilm.py first, then ``python data/make/heads.py``.
 """
 
@@ -26,7 +25,7 @@ MESSAGES = DATA / "messages.csv"
 MODELS = DATA / "models"
 
 OPSET = 17
-IR_VERSION = 10  # the newest that onnxruntime 1.22 loads
+IR_VERSION = 10  # the newest for onnxruntime 1.22
 STEPS, LEARNING_RATE = 300, 0.01
 BARS = {"topic.onnx": 0.90, "mood.npz": 0.85}
 VOTERS = ("m1.npz", "m2.npz", "m3.npz")
@@ -38,7 +37,7 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one classifier is made: what it tells, its hidden layer, its training, and the share of rows that it sees."""
+    """One classifier: its file and label column, hidden layer, training, and share of the rows."""
 
     file: str
     column: str
@@ -50,15 +49,14 @@ class Recipe:
 
     @property
     def shape(self) -> str:
-        """The layers in words."""
+        """A description of the layers."""
         return (
             f"{self.hidden} {self.activation} units, softmax" if self.hidden else "linear, softmax"
         )
 
 
-# Weight decay: about the least cross-entropy in five folds of the training frames; held-out rows
-# had no part in it. The voters see different halves of the rows and have different shapes: voters
-# that agree always need no vote.
+# Weight decay has about the lowest cross-entropy in five folds of the training frames, without the
+# held-out rows. Voters differ in shape and training rows: if all always agree, voting is pointless.
 RECIPES = (
     Recipe("topic.onnx", "topic", 32, "relu", weight_decay=1.0, share=1.0, seed=1),
     Recipe("mood.npz", "mood", 32, "relu", weight_decay=3.0, share=1.0, seed=2),
@@ -95,7 +93,7 @@ def read_messages(split: str, path: Path = MESSAGES) -> Messages:
 
 
 class Adam:
-    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), which moves its arrays in place."""
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), updating arrays in place."""
 
     def __init__(
         self, parameters: Sequence[Floats], learning_rate: float, weight_decay: float
@@ -109,7 +107,7 @@ class Adam:
         ]
 
     def step(self, gradients: Sequence[Floats]) -> None:
-        """Move every parameter once."""
+        """Update every parameter once."""
         self.steps += 1
         for parameter, gradient, (mean, square) in zip(
             self.parameters, gradients, self.moments, strict=True
@@ -124,7 +122,7 @@ class Adam:
 
 
 def train(embeddings: Floats, classes: Integers, recipe: Recipe) -> list[Layer]:
-    """Fit the recipe's network by cross-entropy over all its rows at once; the layers are float32."""
+    """Fit the recipe's network by full-batch cross-entropy and return its float32 layers."""
     rng = np.random.default_rng(recipe.seed)
     rows = rng.permutation(len(classes))[: round(recipe.share * len(classes))]
     inputs, targets = embeddings[rows].astype(np.float64), np.eye(classes.max() + 1)[classes[rows]]
@@ -146,7 +144,7 @@ def train(embeddings: Floats, classes: Integers, recipe: Recipe) -> list[Layer]:
 
 
 def gradients(layers: Sequence[Layer], inputs: Floats, targets: Floats) -> list[Floats]:
-    """Return the gradients of the mean cross-entropy by each layer's weight and bias, in the layers' order."""
+    """Return the gradients of the mean cross-entropy, weight and bias per layer."""
     outputs = [inputs]
     for layer in layers:
         outputs.append(activate(layer.activation, outputs[-1] @ layer.weight + layer.bias))
@@ -177,7 +175,7 @@ def activate(name: str, values: Floats) -> Floats:
 
 
 def save_npz(path: Path, layers: Sequence[Layer], labels: Sequence[str]) -> None:
-    """Write W0, b0, W1, b1, …, the activations and the labels; numpy dates every member 1980, so reruns are equal."""
+    """Write W0, b0, W1, b1, …, activations and labels; reruns give equal bytes (dates are 1980)."""
     arrays: dict[str, NDArray[np.generic]] = {}
     for index, layer in enumerate(layers):
         arrays[f"W{index}"], arrays[f"b{index}"] = layer.weight, layer.bias
@@ -187,7 +185,7 @@ def save_npz(path: Path, layers: Sequence[Layer], labels: Sequence[str]) -> None
 
 
 def save_onnx(path: Path, layers: Sequence[Layer], labels: Sequence[str]) -> None:
-    """Write the layers as an ONNX graph from ``embedding`` to ``probabilities``, with the labels in its metadata."""
+    """Write the layers as an ONNX graph `embedding` → `probabilities`, labels in the metadata."""
     nodes, initializers, value = [], [], "embedding"
     for index, layer in enumerate(layers):
         last = index == len(layers) - 1
@@ -231,7 +229,7 @@ def make_heads(embeddings: Floats, messages: Messages, folder: Path = MODELS) ->
 
 
 def evaluate(embeddings: Floats, messages: Messages, folder: Path = MODELS) -> dict[str, float]:
-    """Load the written files; return the share of messages that each of them, and the voters' majority, tells right."""
+    """Return the accuracy of each written file, and of the voters' majority."""
     predictions: dict[str, list[Prediction]] = {}
     for recipe in RECIPES:
         model: Any = load_model(folder / recipe.file)
@@ -313,7 +311,7 @@ that carry the mood. Appliances, names, days and sums are shared.
 
 
 def main() -> int:
-    """Train, write, evaluate on the held-out rows, and return 1 where a bar is missed."""
+    """Train, write and evaluate on the held-out rows; return 1 if an accuracy bar is missed."""
     if not (MODELS / "minilm" / "model.onnx").exists():
         print("data/models/minilm is missing: run data/make/minilm.py first.", file=sys.stderr)
         return 1
@@ -333,7 +331,7 @@ def main() -> int:
     for name, accuracy in figures.items():
         print(f"{name:<24}{accuracy:.3f}  {f'≥ {BARS[name]:.2f}' if name in BARS else ''}".rstrip())
     missed = [
-        f"{name} reaches {figures[name]:.3f}, wanted {bar:.2f}"
+        f"{name} reaches {figures[name]:.3f}, expected at least {bar:.2f}"
         for name, bar in BARS.items()
         if figures[name] < bar
     ]

@@ -1,12 +1,10 @@
-"""Write data/messages.csv: made-up messages to a household-appliance shop, labelled by topic and
-mood.
+"""Write data/messages.csv: invented messages to an appliance shop, labelled by topic and mood.
 
 A row is a frame (what the message is about), often with an opener and a closer that carry the mood.
 Held-out rows use only frames and mood phrases that no train row uses, so that accuracy on them
-measures new wording and not memorised templates. The appliances, names and days are shared. The
-wordings of both splits were extended a few times after looking at held-out results of a linear
-head, so the held-out rows are new wording to a model, but not a blind test of this data set's
-design.
+measures new wording and not memorized templates. Appliances, names and days are shared. The
+wordings of both splits were extended a few times after inspecting held-out results of a linear
+head, so the held-out rows are new wording to a model, but not a blind test of the data's design.
 """
 
 import csv
@@ -24,7 +22,7 @@ TOPICS: Final = ("ordering", "delivery", "returns", "warranty", "repairs", "acco
 MOODS: Final = ("angry", "neutral", "pleased")
 ROWS_PER_CELL: Final = {"train": 60, "heldout": 11}
 
-# Which kinds of frame a mood may use: "any" fits every mood, "problem" is a plainly told trouble.
+# Which kinds of frame a mood may use: "any" fits every mood, "problem" states a problem plainly.
 TONES: Final = {
     "angry": ("any", "problem", "angry"),
     "neutral": ("any", "problem", "neutral"),
@@ -56,7 +54,7 @@ MONTHS: Final = (
 # How often a plain frame has both an opener and a closer; otherwise it has one of them.
 BOTH: Final = 0.5
 
-# Small slips of the kind people make when they type in a hurry.
+# Typos of hasty typing.
 SLIPS: Final = (
     ("please", "pls"), ("Please", "Pls"), ("receive", "recieve"), ("because", "becuase"), ("their", "thier"),
     ("tomorrow", "tommorow"), ("machine", "machne"), ("don't", "dont"), ("can't", "cant"), ("you are", "your"),
@@ -96,7 +94,7 @@ def parse(block: str) -> dict[tuple[str, str, str], list[str]]:
 
 
 def check_apart(found: dict[tuple[str, str, str], list[str]]) -> None:
-    """Refuse an entry that is written twice, and a sentence that stands in both splits."""
+    """Reject a duplicate entry, and a sentence that is in both splits."""
     seen: set[str] = set()
     split_of: dict[str, str] = {}
     for (_, split, _), entries in found.items():
@@ -151,7 +149,7 @@ def join(opener: str, body: str, closer: str) -> str:
 
 
 def roughen(text: str, rng: random.Random) -> str:
-    """Now and then write as people in a hurry do: slips, no capitals, no last full stop."""
+    """Sometimes imitate hasty typing: typos, no capitals, no final full stop."""
     if rng.random() < 0.15:
         for good, slip in rng.sample(SLIPS, len(SLIPS)):
             slipped = re.sub(rf"\b{good}\b", slip, text, count=1)
@@ -167,7 +165,7 @@ def roughen(text: str, rng: random.Random) -> str:
 
 
 class Deck:
-    """Deals entries in random order and starts over only when all were dealt."""
+    """Entries dealt in random order, each once per round."""
 
     def __init__(self, entries: list[str], rng: random.Random) -> None:
         """Keep the entries and the generator that shuffles them."""
@@ -206,7 +204,7 @@ def make_cell(
         tone = mood if own else rng.choices(list(size), list(size.values()))[0]
         body = decks_by_tone[tone].deal()
         opener, closer = "", ""
-        # A frame that shows the mood itself may stand alone, and so may a neutral one.
+        # A frame that shows the mood needs no phrase around it, nor does a neutral one.
         plain = not own and mood != "neutral"
         if plain or rng.random() < 0.6:
             place, both = rng.random(), BOTH if plain else BOTH / 3
@@ -226,8 +224,7 @@ def make_rows() -> list[Row]:
     taken: set[str] = set()
     rows: list[Row] = []
     for split in ROWS_PER_CELL:
-        # Each split has its own generator: wording that is added to one leaves the rows of the
-        # other as they are.
+        # Each split has its own generator: new wording in one does not change the other's rows.
         rng = random.Random(f"{SEED} {split}")
         decks = {key: Deck(entries, rng) for key, entries in phrases.items() if key[1] == split}
         part = [

@@ -39,7 +39,7 @@ MODEL_FILES = (  # with their folders: 1_Pooling/config.json must not land on co
     "README.md",  # the model card, which names the licence
 )
 OPSET = 17
-IR_VERSION = 10  # the newest that onnxruntime 1.22 loads
+IR_VERSION = 10  # the newest for onnxruntime 1.22
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -115,7 +115,7 @@ def build_model(weights: Weights, config: Mapping[str, Any]) -> Any:
 
 
 def _embeddings(graph: Graph, weights: Weights, config: Mapping[str, Any]) -> str:
-    """Append the sum of word, position and token type embeddings, normalised: [batch, sequence, hidden]."""
+    """Append the normalized sum of the three embeddings, [batch, sequence, hidden]."""
 
     def table(kind: str) -> str:
         name = f"embeddings.{kind}_embeddings.weight"
@@ -169,7 +169,7 @@ def _encoder_layer(
 
 
 def _pooling(graph: Graph, hidden: str, mask: str) -> None:
-    """Append the mean over the tokens that the mask keeps, at length 1; a row without tokens gives zeros."""
+    """Append the masked mean with L2 norm 1; a row without tokens gives zeros."""
     column = graph.node("Unsqueeze", mask, graph.integers(2))
     total = graph.node(
         "ReduceSum", graph.node("Mul", hidden, column), graph.integers(1), keepdims=0
@@ -279,7 +279,7 @@ def check(folder: Path) -> None:
 
 
 def stamp() -> str:
-    """Return what the folder was made from: the SHA-256 of this script and of the package."""
+    """Return the folder's sources: the SHA-256 of this script and of the package."""
     return hashlib.sha256(Path(__file__).read_bytes() + SHA256.encode()).hexdigest()
 
 
@@ -338,7 +338,7 @@ def make(target: Path = TARGET) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Make the folder that was asked for, by default data/models/minilm; return the exit code."""
+    """Make the given folder, by default data/models/minilm; return the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         make(Path(arguments[0]).resolve() if arguments else TARGET)

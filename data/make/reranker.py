@@ -1,11 +1,9 @@
-"""Make data/models/reranker: a model that reads a question and a passage together, of MiniLM's own
-weights.
+"""Make data/models/reranker: a reranker of question and passage from MiniLM's own weights.
 
-No trained cross-encoder comes in a package, and none is trained here. This one compares each word
-of the question with each word of the passage: its score is how similar a word of the question is to
-the most similar word of the passage, on average. That is the late interaction of ColBERT (Khattab
-and Zaharia 2020, arXiv:2004.12832), with the hidden states of all-MiniLM-L6-v2, which was not
-trained for it. The folder is like that of a trained one: pairs in, a score out.
+No package contains a trained cross-encoder, and none is trained here. The score is the similarity
+of each word of the question to the most similar word of the passage, averaged: the late interaction
+of ColBERT (Khattab and Zaharia 2020, arXiv:2004.12832), with the hidden states of all-MiniLM-L6-v2,
+which was not trained for it. The folder has the form of a trained one: pairs in, a score out.
 
 Run it as ``python data/make/reranker.py [folder]`` after data/make/minilm.py.
 """
@@ -26,7 +24,7 @@ MODELS = Path(__file__).resolve().parents[1] / "models"
 SOURCE = MODELS / "minilm"
 TARGET = MODELS / "reranker"
 MAX_LENGTH = 512  # tokens of question and passage together: MiniLM's positions
-CLS, SEP = 101, 102  # what BERT puts around a text; they are no words of it
+CLS, SEP = 101, 102  # BERT's marks around a text, not words of it
 
 README = """# Reranker of MiniLM's weights
 
@@ -36,7 +34,7 @@ card lies there. It was not trained to tell what answers a question.
 
 
 class Pairs:
-    """MiniLM's graph on its way to a model of pairs: nodes are added in the place of those that they replace."""
+    """MiniLM's graph while nodes for pairs replace some of its own."""
 
     def __init__(self, source: Any) -> None:
         self.model = onnx.ModelProto()
@@ -67,17 +65,17 @@ class Pairs:
         return self.node("Cast", name, to=TensorProto.FLOAT)
 
     def replaced(self, first_input: str) -> Any:
-        """Return the node that reads `first_input` first, before it is replaced."""
+        """Return the node with this first input, which is about to be replaced."""
         return next(node for node in self.graph.node if node.input[0] == first_input)
 
     def put(self, old: Any) -> None:
-        """Put what was added in the place of a node, whose output it makes."""
+        """Replace a node by the added nodes, which compute its output."""
         place = [node.name for node in self.graph.node].index(old.name)
         nodes = list(self.graph.node)
         self._set(nodes[:place] + self.added + nodes[place + 1 :])
 
     def end(self, last: int) -> None:
-        """Put what was added behind the node number `last`, in the place of all that followed."""
+        """Replace all nodes after index `last` by the added ones."""
         self._set(list(self.graph.node)[: last + 1] + self.added)
         used = {name for node in self.graph.node for name in node.input}
         kept = [weight for weight in self.graph.initializer if weight.name in used]
@@ -91,7 +89,7 @@ class Pairs:
 
 
 def build_model(source: Any) -> Any:
-    """Return the model of pairs that MiniLM's graph becomes.
+    """Return MiniLM's graph, turned into a model of pairs.
 
     Inputs: input_ids, attention_mask, token_type_ids (1 where a token is the passage's), int64
     [batch, sequence]; both texts have their own [CLS] and [SEP]. Output: logits, float32 [batch,
@@ -107,7 +105,7 @@ def build_model(source: Any) -> Any:
     )
     pairs.put(types)
 
-    # the passage's positions begin anew
+    # the positions of the passage start at 0 again
     positions = pairs.replaced("embeddings.position_embeddings.weight")
     length = pairs.node("Squeeze", pairs.node("Shape", "input_ids", start=1, end=2))
     asked = pairs.node("Mul", "attention_mask", pairs.node("Sub", one, "token_type_ids"))
@@ -116,7 +114,7 @@ def build_model(source: Any) -> Any:
     pairs.node("Gather", positions.input[0], places, output=positions.output[0])
     pairs.put(positions)
 
-    # a token sees those of its own text; -1e4 is what MiniLM's graph adds to the others
+    # attention within the token's own text; MiniLM's graph adds -1e4 to masked scores
     bias = next(node for node in pairs.graph.node if node.op_type == "Unsqueeze")
     columns, rows = (pairs.node("Unsqueeze", "token_type_ids", pairs.axes(axis)) for axis in (1, 2))
     there = pairs.node("Unsqueeze", pairs.floats("attention_mask"), pairs.axes(1))
@@ -137,7 +135,7 @@ def build_model(source: Any) -> Any:
 
 
 def _late_interaction(pairs: Pairs, states: str) -> None:
-    """Append the similarity of a word of the question to the most similar one of the passage, on average."""
+    """Append the mean over question words of the similarity to the nearest passage word."""
     one = pairs.constant(np.array(1, np.int64))
     around = [
         pairs.node("Equal", "input_ids", pairs.constant(np.array(token, np.int64)))
@@ -151,9 +149,8 @@ def _late_interaction(pairs: Pairs, states: str) -> None:
     similar = pairs.node("MatMul", unit, pairs.node("Transpose", unit, perm=[0, 2, 1]))
     others = pairs.node("Unsqueeze", _hidden(pairs, passage), pairs.axes(1))
     best = pairs.node("ReduceMax", pairs.node("Add", similar, others), axes=[2], keepdims=0)
-    best = pairs.node(
-        "Max", best, pairs.constant(np.array(-1, np.float32))
-    )  # of a passage without words
+    lowest = pairs.constant(np.array(-1, np.float32))  # for a passage without words
+    best = pairs.node("Max", best, lowest)
     total = pairs.node("ReduceSum", pairs.node("Mul", best, question), pairs.axes(1))
     count = pairs.node("ReduceSum", question, pairs.axes(1))
     pairs.node(
@@ -165,13 +162,13 @@ def _late_interaction(pairs: Pairs, states: str) -> None:
 
 
 def _hidden(pairs: Pairs, mask: str) -> str:
-    """Add what is 0 where the float mask is 1, and -1e4 where it is 0."""
+    """Add a bias: 0 where the float mask is 1, and -1e4 where it is 0."""
     less = pairs.node("Sub", mask, pairs.constant(np.array(1, np.float32)))
     return pairs.node("Mul", less, pairs.constant(np.array(1e4, np.float32)))
 
 
 def pair_template(tokenizer: dict[str, Any]) -> dict[str, Any]:
-    """Return MiniLM's tokenizer.json, with a passage between a [CLS] and a [SEP] of its own in a pair."""
+    """Return MiniLM's tokenizer.json, with separate [CLS] and [SEP] for the passage of a pair."""
     post = tokenizer["post_processor"]
     second = [
         {kind: {**part, "type_id": 1} for kind, part in piece.items()} for piece in post["single"]
@@ -182,7 +179,7 @@ def pair_template(tokenizer: dict[str, Any]) -> dict[str, Any]:
 
 
 def make(target: Path = TARGET, source: Path = SOURCE) -> None:
-    """Make the folder, in the place of an older one that this script made."""
+    """Make the folder; replace an older one only if this script made it."""
     if not (source / "model.onnx").is_file():
         raise SystemExit(f"{source.name} is missing: run data/make/minilm.py first")
     mark = target / "README.md"

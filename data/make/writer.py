@@ -1,5 +1,4 @@
-"""Make data/models/writer: a small text generator that answers from passages, trained from nothing
-on our own texts.
+"""Make data/models/writer: a small generator that answers from passages, trained from scratch.
 
     python -m venv build/writer
     build/writer/bin/pip install torch==2.13.0 tokenizers onnx onnxruntime==1.32.0 numpy
@@ -7,8 +6,8 @@ on our own texts.
     build/writer/bin/python data/make/writer.py export build/writer.pt
     python data/make/writer.py check
 
-`train` goes on from the file where it is there. `export` writes the folder and compares its greedy
-texts with torch's. `check` needs no torch: it measures the held-out figures with the SDK's own
+`train` continues from the file if it exists. `export` writes the folder and compares its greedy
+outputs with torch's. `check` needs no torch: it measures the held-out figures with the package's
 Generator and writes the folder's README.md.
 """
 

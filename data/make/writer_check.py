@@ -1,4 +1,4 @@
-"""Held-out figures of the demo writer, measured with the SDK's own Generator on the exported folder."""
+"""Held-out figures of the demo writer: the package's Generator on the exported folder."""
 
 import json
 import random
@@ -15,15 +15,15 @@ from conduit_lab import Embedder, Generator, VectorStore
 MODELS = Path(__file__).resolve().parents[1] / "models"
 PAGE = Path(__file__).with_name("writer_page.md")
 BEGINNING = "Our return policy"
-QUESTIONS = 300  # of each kind
-FLOOR = 0.9  # of what is right word for word with one passage, which is how the tour uses it
-TOGETHER = 16  # texts that are written at once
-LONGEST = 96  # tokens of an answer
+QUESTIONS = 300  # per kind
+FLOOR = 0.9  # minimum share of exact answers from one passage, as in the tour
+BATCH_ROWS = 16
+MAX_TOKENS = 96  # of an answer
 
 Case = tuple[list[str], str, str]  # passages, question, answer
 
-# passages and questions in words that no template has; the answer is the sentence that has the
-# words after the bar
+# passages and questions without the templates' words; the answer is the sentence with the words
+# after the bar
 OUTSIDE = (
     (
         "Our people in Harlow tested the Zindo R8 last week. It ran for 57 minutes before the battery gave up. We were "
@@ -86,66 +86,65 @@ TOUR = (
 
 
 class Row(NamedTuple):
-    """What was asked, and shares: wanted, right word for word, right in the value that was asked
-    for, the baseline's.
+    """A kind of question, and shares: the target, exact answers, right values, the baseline.
 
-    A row that is `held` makes the check fail where it is below `FLOOR`.
+    The check fails if a `held` row is below `FLOOR`.
     """
 
     words: str
     held: bool
-    wanted: float
+    target: float
     exact: float
     value: float
     chance: float
 
 
 class Writer:
-    """The exported folder, and its answers to many questions."""
+    """The exported writer, answering in batches."""
 
     def __init__(self, folder: Path) -> None:
         self._model = Generator(folder)
 
     def answers(self, cases: Sequence[Case]) -> list[str]:
-        """Return the answers, written together."""
+        """Return the answers, generated in batches."""
 
         def answer(case: Case) -> str:
             passages, question, _ = case
             return str(
-                self._model.generate(query=question, context=passages, max_tokens=LONGEST)
+                self._model.generate(query=question, context=passages, max_tokens=MAX_TOKENS)
             ).strip()
 
-        with ThreadPoolExecutor(TOGETHER) as pool:
+        with ThreadPoolExecutor(BATCH_ROWS) as pool:
             return list(pool.map(answer, cases))
 
     def exact(self, cases: Sequence[Case]) -> float:
-        """Return the share of answers that are right in every character."""
+        """Return the share of exact answers."""
         return share(
             got == answer for got, (_, _, answer) in zip(self.answers(cases), cases, strict=True)
         )
 
     def prose(self, beginning: str) -> str:
-        """Return a text with its beginning."""
-        return beginning + str(self._model.generate(beginning, max_tokens=LONGEST))
+        """Return a continuation, with its beginning."""
+        return beginning + str(self._model.generate(beginning, max_tokens=MAX_TOKENS))
 
 
 def check(folder: Path) -> None:
-    """Measure the folder and write its README.md; raises `SystemExit` where a row that is held is below `FLOOR`."""
+    """Measure the folder and write its README.md. Raises `SystemExit` for a row below `FLOOR`."""
     writer = Writer(folder)
     rows = figures(writer)
     (folder / "README.md").write_text(page(folder, writer, rows))
     for row in rows:
-        print(
-            f"{row.exact:.3f} {row.value:.3f} (wanted {row.wanted:.2f}, by attribute {row.chance:.3f}) {row.words}"
-        )
+        given = f"target {row.target:.2f}, by attribute {row.chance:.3f}"
+        print(f"{row.exact:.3f} {row.value:.3f} ({given}) {row.words}")
     if below := [row.words for row in rows if row.held and row.exact < FLOOR]:
         raise SystemExit(f"below {FLOOR}: {', '.join(below)}")
 
 
 def page(folder: Path, writer: Writer, rows: Sequence[Row]) -> str:
-    """Return the folder's README.md; the three gaps of its text are filled with what was measured."""
+    """Return the folder's README.md: its template, filled with the measurements."""
     lines = [
-        f"| {row.words} | {QUESTIONS} | {row.exact:.3f} | {row.value:.3f} | {row.chance:.3f} | {row.wanted:.2f} |"
+        f"| {row.words} | {QUESTIONS} | {row.exact:.3f} | {row.value:.3f} | {row.chance:.3f} "
+        f"| {row.target:.2f} |"
         for row in rows
     ]
     cases = outside()
@@ -190,14 +189,13 @@ def page(folder: Path, writer: Writer, rows: Sequence[Row]) -> str:
 
 
 def figures(writer: Writer) -> list[Row]:
-    """Return the share of right answers to each kind of question on made facts.
+    """Return the share of right answers to each kind of question on invented facts.
 
-    The baseline knows the attribute that is asked for, and takes any sentence of the passages that
-    tells it.
+    The baseline knows the attribute in question, and takes any sentence about it.
     """
     rng = random.Random(11)
     found = []
-    for words, wanted, sharing, case in (
+    for words, target, sharing, case in (
         ("one passage, which tells it", 0.95, 1, alone),
         ("one passage, which does not (refusal)", 0.90, 0, alone),
         ("three passages, one tells the attribute", 0.95, 1, plain),
@@ -213,7 +211,7 @@ def figures(writer: Writer) -> list[Row]:
             Row(
                 words,
                 case is alone,
-                wanted,
+                target,
                 share(got == answer for _, (_, _, answer), got in pairs),
                 share(
                     _values(one, got) == _values(one, answer) for one, (_, _, answer), got in pairs
@@ -228,13 +226,13 @@ def figures(writer: Writer) -> list[Row]:
 
 
 def share(right: Iterable[bool]) -> float:
-    """Return how many of some are true."""
+    """Return the share of true values."""
     every = list(right)
     return sum(every) / len(every)
 
 
 def _values(one: Trial, text: str) -> set[str]:
-    """Return which of the asked attribute's values are in a text; a refusal is one too."""
+    """Return the values of the attribute in a text; a refusal counts as one."""
     told = {
         fact.value
         for group in one.groups
@@ -245,17 +243,17 @@ def _values(one: Trial, text: str) -> set[str]:
 
 
 def plain(one: Trial) -> Case:
-    """Return a question on its three passages."""
+    """Return a question with its three passages."""
     return one.passages, one.question, one.answer
 
 
 def alone(one: Trial) -> Case:
-    """Return a question on the passage about its thing."""
+    """Return a question with only the passage about its thing."""
     return one.alone(), one.question, one.answer
 
 
 def swapped(one: Trial) -> Case:
-    """Return a question whose asked values have changed places in the passages."""
+    """Return a question with the values in question swapped between the passages."""
     told = [
         fact
         for group in one.groups
@@ -277,7 +275,7 @@ def swapped(one: Trial) -> Case:
 
 
 def outside() -> list[Case]:
-    """Return the hand-written questions, with words that the answer must have, or a refusal."""
+    """Return the hand-written questions with required words of the answer, or a refusal."""
     found: list[Case] = []
     for text, *questions in OUTSIDE:
         for line in questions:
@@ -287,7 +285,7 @@ def outside() -> list[Case]:
 
 
 def retrieved(questions: Sequence[str], count: int) -> list[list[str]]:
-    """Return the handbook's best chunks for each question, as `Rag` gets them."""
+    """Return the handbook's best chunks per question, as `Rag` retrieves them."""
     with VectorStore(embedder=Embedder(MODELS / "minilm")) as store:
         store.add_documents(HANDBOOK)
         return [

@@ -1,6 +1,6 @@
-"""The demo writer's folder from a trained file, and the proof that the graph in it writes what torch writes."""
+"""The demo writer's folder from a trained file, verified to generate the same texts as torch."""
 
-# torch is not installed where the checks run
+# The checks run without torch.
 # mypy: ignore-errors
 import json
 import random
@@ -18,8 +18,8 @@ from writer_network import Network, Shape, seen_by
 from writer_training import END, the_tokenizer
 
 PROMPT = "{context}\n\nQuestion: {query}\nAnswer:"
-CONTEXT = 1024  # tokens
-# prompts about made facts that are compared, besides those about the handbook and those of prose
+CONTEXT_TOKENS = 1024
+# compared prompts about invented facts, in addition to the handbook's and prose
 FACTS = 80
 PROSE = (
     "Our return policy",
@@ -34,7 +34,7 @@ LONGEST = 64  # tokens of a text that is compared
 
 
 def export(file: Path, folder: Path) -> None:
-    """Write the folder; raises `SystemExit` where a greedy text is not torch's."""
+    """Write the folder. Raises `SystemExit` if a greedy output differs from torch's."""
     saved = torch.load(file, weights_only=True)
     tokenizer = the_tokenizer()
     shape = Shape(vocabulary=tokenizer.get_vocab_size())
@@ -53,7 +53,7 @@ def export(file: Path, folder: Path) -> None:
         "num_attention_heads": shape.heads,
         "num_key_value_heads": shape.heads,
         "head_dim": shape.head,
-        "max_position_embeddings": CONTEXT,
+        "max_position_embeddings": CONTEXT_TOKENS,
         "eos_token_id": tokenizer.token_to_id(END),
         "parameters": sum(weight.size for weight in weights.values()),
         "tokens_trained_on": saved["tokens"],

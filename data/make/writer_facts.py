@@ -1,7 +1,6 @@
-"""Made facts for the demo writer: a sentence about a thing, passages of them, and questions with
-their answers.
+"""Invented facts for the demo writer: sentences, passages of them, and questions with answers.
 
-The answer to a question is the sentence of the passages that tells it, word for word, or a refusal.
+The answer to a question is the matching sentence of the passages, verbatim, or a refusal.
 """
 
 import random
@@ -16,7 +15,7 @@ _EVERY = (PRODUCT, PRODUCT, PRODUCT, PRODUCT, SHOP, ORDER)
 
 @dataclass(frozen=True)
 class Fact:
-    """A sentence about a thing, by the attribute that it tells."""
+    """A sentence about one attribute of a thing."""
 
     name: str
     kind: Kind
@@ -27,14 +26,14 @@ class Fact:
 
 @dataclass(frozen=True)
 class Exercise:
-    """Passages, and questions about them with their answers."""
+    """Passages and questions about them, with answers."""
 
     passages: list[str]
     questions: list[tuple[str, str]]
 
 
 def exercise(rng: random.Random, *, kept: bool = False, questions: int = 8) -> Exercise:
-    """Return passages about some things, most of them three, and questions of which a third cannot be answered."""
+    """Return passages about mostly three things, and questions, a third of them unanswerable."""
     kind = rng.choice(_EVERY)
     names = distinct_names(kind, rng, rng.choice((1, 1, 2, 3, 3, 3)), kept)
     size = rng.randint(1, 4)
@@ -66,7 +65,7 @@ def exercise(rng: random.Random, *, kept: bool = False, questions: int = 8) -> E
 
 
 def distinct_names(kind: Kind, rng: random.Random, count: int, kept: bool) -> list[str]:
-    """Return different names, some of them alike in one part."""
+    """Return distinct names, some of which share one part."""
     names: list[str] = []
     while len(names) < count:
         name = drawn(kind.name, rng, kept)
@@ -97,7 +96,7 @@ def fact(kind: Kind, attribute: Attribute, name: str, rng: random.Random, kept: 
 
 
 def passage(facts: Sequence[Fact], rng: random.Random) -> str:
-    """Return the facts about one thing as a paragraph, at times with an introduction."""
+    """Return the facts about one thing as a paragraph, sometimes with an introduction."""
     sentences = [one.sentence for one in facts]
     if rng.random() < 0.4:
         introduction = rng.choice(facts[0].kind.introductions)
@@ -114,7 +113,7 @@ def question(attribute: Attribute, name: str, rng: random.Random) -> str:
 def absent_question(
     kind: Kind, groups: Sequence[Sequence[Fact]], rng: random.Random, kept: bool
 ) -> str:
-    """Return a question that the passages do not answer: the thing is not there, or nothing is said of it."""
+    """Return an unanswerable question: the thing or the fact is missing from the passages."""
     names = [group[0].name for group in groups]
     told = {one.attribute for group in groups for one in group}
     if rng.random() < 0.5:
@@ -132,7 +131,7 @@ def absent_question(
 
 @dataclass(frozen=True)
 class Trial:
-    """One question of the check: its passages, the answer, and the sentences that tell the asked attribute."""
+    """One question of the check: passages, answer, and the sentences about its attribute."""
 
     passages: list[str]
     question: str
@@ -142,7 +141,7 @@ class Trial:
     asked: Fact | None
 
     def alone(self) -> list[str]:
-        """Return one passage: that about the thing, or about another where the thing is absent."""
+        """Return the passage about the thing, or about another one if the thing is absent."""
         names = [group[0].name.casefold() for group in self.groups]
         return [
             self.passages[
@@ -152,10 +151,10 @@ class Trial:
 
 
 def trial(rng: random.Random, sharing: int) -> Trial:
-    """Return a question on three passages, on kept names and values.
+    """Return a question on three passages with held-out names and values.
 
-    `sharing` of the passages tell the asked attribute; with none the answer is a refusal: the thing
-    is absent, or only the others have the attribute.
+    `sharing` of the passages state the attribute; with 0 the answer is a refusal: the thing is
+    absent, or only the others have the attribute.
     """
     kind = rng.choice(_EVERY)
     names = distinct_names(kind, rng, 3, kept=True)

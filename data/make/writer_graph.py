@@ -1,4 +1,4 @@
-"""The demo writer's network as an ONNX graph, with the inputs and outputs that Hugging Face's exports have."""
+"""The demo writer's network as an ONNX graph with the interface of Hugging Face's exports."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ _LAST = 2**31
 
 
 class Graph:
-    """A graph being made: nodes and weights in order, names given by number."""
+    """A graph under construction: nodes and weights in order, with numbered names."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -33,7 +33,7 @@ class Graph:
         return name
 
     def weight(self, name: str, value: np.ndarray) -> str:
-        """Append a weight, kept as float16 and computed with as float32 (the session casts it once)."""
+        """Append a weight, stored as float16, cast to float32 once per session."""
         self.weights.append(numpy_helper.from_array(value.astype(np.float16), name))
         return self.add("Cast", name, to=TensorProto.FLOAT)
 
@@ -66,7 +66,7 @@ def model_of(weights: Mapping[str, np.ndarray], shape: Shape) -> onnx.ModelProto
 
 
 def _distances(graph: Graph) -> tuple[str, str]:
-    """Return the distance of each key from each query, and what hides those that may not be seen."""
+    """Return the distance of each key from each query, and the attention mask."""
     mask = graph.add("Cast", "attention_mask", to=TensorProto.FLOAT)
     keys = graph.add(
         "Sub", graph.add("CumSum", mask, graph.constant(1, np.int64)), graph.constant(1.0)
@@ -122,7 +122,7 @@ def _layer(
 
 
 def _before(graph: Graph, past: str, value: str) -> list[str]:
-    """Return the values one token before each, two tokens before, …; nothing stands before the first."""
+    """Return the values shifted by one token, two tokens, …, padded with zeros."""
 
     def part(of: str, start: int, end: int) -> str:
         bounds = [graph.constant([bound], np.int64) for bound in (start, end, 2)]

@@ -1,4 +1,4 @@
-"""The handbook as exercises for the demo writer: its paragraphs as passages, its sentences as answers."""
+"""The handbook as exercises for the demo writer: paragraphs as passages, sentences as answers."""
 
 import random
 import re
@@ -47,7 +47,7 @@ _KEYWORD_FORMS = (
 
 @dataclass(frozen=True)
 class Question:
-    """A written question: its forms, the sentence that answers them and its section; `kept` is for the check."""
+    """A question: its forms, answer and section; `kept` ones are for the check."""
 
     forms: tuple[str, ...]
     answer: str
@@ -63,7 +63,7 @@ class Handbook:
 
     @cached_property
     def sections(self) -> list[list[str]]:
-        """The blocks of each section: its heading, then paragraphs, lists and tables."""
+        """The blocks per section: its heading, then paragraphs, lists and tables."""
         found: list[list[str]] = []
         for page in self.pages:
             for block in filter(None, (block.strip() for block in page.split("\n\n"))):
@@ -74,7 +74,7 @@ class Handbook:
 
     @cached_property
     def questions(self) -> list[Question]:
-        """The written questions; raises `ValueError` for words that are not in exactly one sentence."""
+        """The questions. Raises `ValueError` for words that are not in exactly one sentence."""
         every = [
             (one, number)
             for number, blocks in enumerate(self.sections)
@@ -87,7 +87,7 @@ class Handbook:
                 forms, _, words = line[2:].partition(" | ")
                 matches = [(one, number) for one, number in every if words.strip() in one]
                 if len(matches) != 1:
-                    raise ValueError(f"{words!r} is in {len(matches)} sentences: wanted one")
+                    raise ValueError(f"{words!r} is in {len(matches)} sentences, expected one")
                 found.append(Question(tuple(forms.split(" / ")), *matches[0], line[0] == "*"))
         return found
 
@@ -107,11 +107,10 @@ class Handbook:
         return found
 
     def exercise(self, rng: random.Random, count: int, most: int) -> Exercise:
-        """Return so many sections, fewer where they have more than so many characters, and
-        questions about them.
+        """Return at most `count` sections of at most `most` characters, and questions about them.
 
-        Names and numbers are exchanged in most of them, some are short of a few sentences. None is
-        to be refused: whether a section is any good for a question is what a search tells.
+        In most, names and numbers are replaced, in some, sentences dropped. None is unanswerable:
+        a search decides whether a section is relevant.
         """
         asked = rng.sample([one for one in self.questions if not one.kept], count)
         sections: list[list[list[str]]] = []
@@ -138,7 +137,7 @@ class Handbook:
         return exchanged(Exercise(passages, pairs), rng)
 
     def _shortened(self, blocks: list[str], rng: random.Random) -> list[list[str]]:
-        """Return the sentences of the blocks of a section, in half of the cases without some."""
+        """Return the sentences of a section's blocks, in half of the cases without some."""
         heading, *rest = [
             [block] if block.startswith("|") else sentences_of(block) for block in blocks
         ]
@@ -163,12 +162,12 @@ class Handbook:
 
 
 def is_sentence(text: str) -> bool:
-    """Tell whether a text can be an answer, and is not a heading or a table."""
+    """Return whether a text can be an answer: not a heading or a table."""
     return not text.startswith(("#", "|"))
 
 
 def sentences_of(paragraph: str) -> list[str]:
-    """Return the sentences of a paragraph; a heading and each item of a list is one too."""
+    """Return the sentences of a paragraph; a heading or list item counts as one."""
     if paragraph.startswith(("- ", "#")) or re.match(r"\d\. ", paragraph):
         return paragraph.splitlines()
     return _SENTENCE.split(paragraph)
@@ -181,7 +180,7 @@ def _joined(sentences: list[str]) -> str:
 def keywords(sentence: str, rng: random.Random) -> str:
     """Return a few words of a sentence, in the form of a short question."""
     words = [one.strip('.,;:!?"()') for one in sentence.split()]
-    if rng.random() < 0.5:  # a piece of it as it stands
+    if rng.random() < 0.5:  # a verbatim part
         size = min(len(words), rng.randint(2, 6))
         start = rng.randrange(len(words) - size + 1)
         chosen = words[start : start + size]
@@ -195,7 +194,7 @@ def keywords(sentence: str, rng: random.Random) -> str:
 
 
 def exchanged(made: Exercise, rng: random.Random) -> Exercise:
-    """Return the exercise with other numbers and other names of products, the same ones throughout."""
+    """Return the exercise with numbers and product names replaced consistently."""
     everything = "\n".join([*made.passages, *(text for pair in made.questions for text in pair)])
     swap: dict[str, str] = {}
     if rng.random() < 0.6:
@@ -224,7 +223,7 @@ def exchanged(made: Exercise, rng: random.Random) -> Exercise:
 
 
 def _rewritten(question: str, rng: random.Random) -> str:
-    """Return the question, at times as people type it."""
+    """Return the question, sometimes in hasty typing."""
     roll = rng.random()
     if roll < 0.1 and not _NUMBER.search(question):
         return question.lower()

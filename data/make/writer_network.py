@@ -1,6 +1,6 @@
-"""The demo writer's network: a decoder whose heads look at fixed distances, and Muon, which trains it."""
+"""The demo writer's network, a decoder with fixed distance biases, and its optimizer, Muon."""
 
-# torch is not installed where the checks run
+# The checks run without torch.
 # mypy: ignore-errors
 import math
 from collections.abc import Iterable
@@ -11,14 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 EPSILON = 1e-5
-HIDDEN = -1e4  # added to a score of what may not be seen; bfloat16 holds it
-SLOPES = (
-    0.15,
-    0.0,
-    0.0,
-    0.0,
-)  # a head's score falls by so much with each token of distance; no other position
-BACK = 2  # so many tokens before it, each token also sees as they are
+HIDDEN = -1e4  # added to masked attention scores; representable in bfloat16
+# Attention bias per head and token of distance (ALiBi); the only positional information.
+SLOPES = (0.15, 0.0, 0.0, 0.0)
+BACK = 2  # previous tokens whose values each token also receives directly
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,7 @@ class Shape:
 
 
 class Layer(nn.Module):
-    """Attention with normalised queries and keys, then SwiGLU; both add to the stream."""
+    """Attention with normalized queries and keys, then SwiGLU, both residual."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -56,11 +52,10 @@ class Layer(nn.Module):
         self.down = nn.Parameter(torch.zeros(shape.width, shape.inner))
 
     def forward(self, x: Tensor, bias: Tensor, before: Tensor) -> Tensor:
-        """Return [batch, tokens, width] of the same; `bias` [batch, heads, tokens, tokens] is added
-        to the scores.
+        """Map [batch, tokens, width] to the same shape.
 
-        `before` [BACK, batch × tokens] are the places of the tokens before each, or one past the
-        end.
+        `bias` [batch, heads, tokens, tokens] is added to the scores. `before`, [BACK, batch ×
+        tokens], holds the indices of the previous tokens, or one past the end.
         """
         batch, tokens, width = x.shape
         h = normed(x, self.attention_norm)
@@ -79,7 +74,7 @@ class Layer(nn.Module):
 
 
 class Network(nn.Module):
-    """Token ids to logits; the embedding is also the output's matrix."""
+    """Token ids to logits; input and output embeddings are shared."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -89,7 +84,7 @@ class Network(nn.Module):
         self.norm = nn.Parameter(torch.ones(shape.width))
 
     def forward(self, ids: Tensor, bias: Tensor, before: Tensor) -> Tensor:
-        """Return the stream [batch, tokens, width] before the output's matrix."""
+        """Return the hidden states [batch, tokens, width] before the output layer."""
         x = normed(self.embedding[ids], torch.ones(self.shape.width))
         for layer in self.layers:
             x = layer(x, bias, before)
@@ -101,17 +96,17 @@ class Network(nn.Module):
 
 
 def normed(x: Tensor, weight: Tensor) -> Tensor:
-    """Return x with a root mean square of one over the last axis, times a weight."""
+    """Return RMSNorm of x over the last axis, times a weight."""
     return F.rms_norm(x, (x.shape[-1],), eps=EPSILON).to(weight.dtype) * weight
 
 
 def seen_by(
     position: Tensor, document: Tensor, block: Tensor, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Return what `Network` wants besides the ids, of three arrays [batch, tokens].
+    """Return the further inputs of `Network`, from three arrays [batch, tokens].
 
-    A token sees what stands before it in its document, in block 0 (the passages) or in its own
-    block (a question).
+    A token attends to earlier tokens of its document in block 0 (the passages) or in its own block
+    (a question).
     """
     rows, tokens = position.shape
     seen = torch.ones(tokens, tokens, dtype=torch.bool).tril()
@@ -136,7 +131,7 @@ def _matrix(rows: int, columns: int) -> nn.Parameter:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum made orthogonal by Newton-Schulz steps (Jordan et al. 2024); for matrices."""
+    """Momentum orthogonalized by Newton-Schulz steps (Jordan et al. 2024), for matrices."""
 
     def __init__(
         self, parameters: Iterable[Tensor], rate: float, momentum: float = 0.95, decay: float = 0.01
@@ -145,7 +140,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:
-        """Change the matrices; those of one shape are made orthogonal together."""
+        """Update the matrices; those of one shape are orthogonalized in one batch."""
         for group in self.param_groups:
             by_shape = {}
             for weight in group["params"]:

@@ -1,4 +1,4 @@
-"""Made prose of a support desk for the demo writer: policies, answers and notes, from sentences with gaps."""
+"""Invented prose of a support desk for the demo writer, from sentences with gaps."""
 
 import random
 import re
@@ -121,7 +121,7 @@ def _some(bodies: str, rng: random.Random) -> list[str]:
 
 
 def _filled(text: str, rng: random.Random) -> str:
-    chosen: dict[str, str] = {}  # one thing and one fault a paragraph, but each number afresh
+    chosen: dict[str, str] = {}  # one thing and one fault per paragraph, but a new number each time
 
     def value(match: re.Match[str]) -> str:
         name = match[1]

@@ -1,7 +1,6 @@
-"""Things with made-up names for the demo writer: what they are called, and what can be said of and
-asked about them.
+"""Things with invented names for the demo writer, with sentences and questions about them.
 
-Names and values are drawn fresh each time; one in eight of each, chosen by a hash, is kept for the
+Names and values are drawn at random; one in eight of each, chosen by a hash, is held out for the
 check.
 """
 
@@ -10,7 +9,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-HELD_OUT = 8  # one name, and one value, in so many is kept for the check
+HELD_OUT = 8  # one name or value in this many is held out
 
 
 def _words(text: str) -> list[str]:
@@ -44,7 +43,7 @@ Draw = Callable[[random.Random], str]
 
 @dataclass(frozen=True)
 class Attribute:
-    """What can be said of a kind of thing: sentences with `{n}` and `{v}` in them, questions with `{n}`."""
+    """An attribute of a kind of thing: sentences with `{n}` and `{v}`, questions with `{n}`."""
 
     value: Draw
     sentences: tuple[str, ...]
@@ -53,7 +52,7 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of thing: how its names are drawn, what introduces one, and what can be said of it."""
+    """A kind of thing: its names, introductions and attributes."""
 
     name: Draw
     introductions: tuple[str, ...]
@@ -61,19 +60,19 @@ class Kind:
 
 
 def held_out(text: str) -> bool:
-    """Tell whether a name or a value is kept for the check."""
+    """Return whether a name or a value is held out for the check."""
     return hashlib.sha256(text.encode()).digest()[0] % HELD_OUT == 0
 
 
 def drawn(draw: Draw, rng: random.Random, kept: bool) -> str:
-    """Return a name or a value, of those for the check or of those for training."""
+    """Return a name or a value, from the held-out ones or the training ones."""
     while held_out(text := draw(rng)) != kept:
         pass
     return text
 
 
 def word(rng: random.Random, most: int = 2) -> str:
-    """Return a made-up word with a capital letter, of up to `most` syllables and an ending."""
+    """Return an invented capitalized word of up to `most` syllables and an ending."""
     made = "".join(
         rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS)
         for _ in range(rng.randint(1, most))

@@ -1,6 +1,6 @@
-"""Training of the demo writer: documents packed into rows, the loop, and a quick look at how far it is."""
+"""Training of the demo writer: documents packed into rows, the loop, and quick evaluations."""
 
-# torch is not installed where the checks run
+# The checks run without torch.
 # mypy: ignore-errors
 import random
 import time
@@ -19,11 +19,11 @@ from writer_prose import prose
 
 TOKENIZER = Path(__file__).resolve().parents[1] / "models" / "writer" / "tokenizer.json"
 END = "<|end|>"  # id 0
-FIRST = 5.0  # how much the first token of an answer counts: it chooses the sentence, or refuses
-BEGUN, HALF = 3, 0.6  # tokens of an answer that is only begun, and the share of such answers
+FIRST = 5.0  # loss weight of an answer's first token, which chooses the sentence or refuses
+BEGUN, HALF = 3, 0.6  # tokens of a truncated answer, and the share of such answers
 VOCABULARY = 2048
-LONG = 1024  # tokens of a row with sections of the handbook
-EVERY = 200  # seconds between two looks
+LONG = 1024  # tokens per row with sections of the handbook
+EVALUATION_SECONDS = 200
 _PIECES = (
     r"'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"  # digits one by one
 )
@@ -31,12 +31,11 @@ _PIECES = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """One sitting of so many minutes: rows of so many tokens, questions on a document of made
-    facts, Muon's rate.
+    """One training session: its minutes, rows, tokens per row, questions per document and rate.
 
-    `decay` is the last share of the time, in which the rate falls to nothing; `prose` and
-    `sections` are the shares of prose and of sections of the handbook among the short documents,
-    `pages` that of batches with several sections.
+    `decay` is the final share of the time, in which Muon's rate falls to 0; `prose` and `sections`
+    are the shares of prose and of handbook sections among the short documents, `pages` that of
+    batches with several sections.
     """
 
     minutes: float
@@ -51,7 +50,7 @@ class Recipe:
 
 
 def the_tokenizer() -> Tokenizer:
-    """Return the tokenizer of the folder, so that ids mean the same in each sitting; made where it is not there."""
+    """Return the folder's tokenizer, so that ids stay the same between sessions, or train one."""
     if not TOKENIZER.exists():
         TOKENIZER.parent.mkdir(parents=True, exist_ok=True)
         make_tokenizer().save(str(TOKENIZER), pretty=False)
@@ -59,7 +58,7 @@ def the_tokenizer() -> Tokenizer:
 
 
 def make_tokenizer() -> Tokenizer:
-    """Train a byte-level BPE on the handbook and on made facts."""
+    """Train a byte-level BPE on the handbook and on invented facts."""
     rng = random.Random(0)
     texts = Handbook().pages
     for _ in range(150):
@@ -85,7 +84,7 @@ def make_tokenizer() -> Tokenizer:
 
 @dataclass(frozen=True)
 class Tokens:
-    """A document: ids, the block and the position of each token, and how much it counts in the loss."""
+    """A document: token ids, blocks, positions and loss weights."""
 
     ids: list[int]
     block: list[int]
@@ -94,7 +93,7 @@ class Tokens:
 
 
 class Packer:
-    """Documents as rows of so many tokens."""
+    """Documents packed into rows of a fixed number of tokens."""
 
     def __init__(self, tokenizer: Tokenizer, tokens: int) -> None:
         self.tokenizer = tokenizer
@@ -107,11 +106,10 @@ class Packer:
         rng: random.Random,
         begun: float = 0.0,
     ) -> Tokens:
-        """Return passages as block 0, then each question and answer as a block that sees only block
-        0 and itself.
+        """Return passages as block 0, then each question and answer as a block of its own.
 
-        Of a share `begun` of the answers only the first tokens are there: to choose is harder than
-        to copy.
+        A block attends to block 0 and itself. A share `begun` of the answers is truncated: choosing
+        the sentence is harder to learn than copying it.
         """
         parts = [text for q, a in questions for text in (f"\n\nQuestion: {q}\nAnswer:", f" {a}")]
         context, *rest = (
@@ -136,7 +134,7 @@ class Packer:
         return Tokens(ids, [0] * len(ids), list(range(len(ids))), [0.4] * len(ids))
 
     def batch(self, documents: Iterator[Tokens], rows: int) -> dict[str, torch.Tensor]:
-        """Return tensors [rows, tokens], filled with whole documents, and the next token as `target`."""
+        """Return tensors [rows, tokens] of whole documents, with the next tokens as `target`."""
         shape = (rows, self.tokens)
         out = {
             name: np.zeros(shape, np.int64)
@@ -164,7 +162,7 @@ class Packer:
 
 
 def short_documents(packer: Packer, rng: random.Random, recipe: Recipe) -> Iterator[Tokens]:
-    """Yield questions on made facts, questions on a section of the handbook or two, and prose."""
+    """Yield questions on invented facts, questions on one or two handbook sections, and prose."""
     handbook = Handbook()
     while True:
         roll = rng.random()
@@ -187,7 +185,7 @@ def long_documents(packer: Packer, rng: random.Random) -> Iterator[Tokens]:
 
 
 def train(file: Path, recipe: Recipe) -> None:
-    """Train for one sitting, going on from the file where it is there."""
+    """Train for one session, continuing from the file if it exists."""
     torch.set_num_threads(2)
     rng = random.Random()
     tokenizer = the_tokenizer()
@@ -209,7 +207,7 @@ def train(file: Path, recipe: Recipe) -> None:
                 group["lr"] = group["base"] * min(1.0, (step + 1) / 50, falling)
         losses.append(_step(network, optimizers, batch))
         seen, step = seen + batch["ids"].numel(), step + 1
-        if time.time() - last > EVERY:
+        if time.time() - last > EVALUATION_SECONDS:
             _tell(done * recipe.minutes, seen, losses, network, long_packer)
             _keep(file, network, optimizers, seen)
             losses, last = [], time.time()
@@ -236,7 +234,7 @@ def _optimizers(network: Network, rate: float) -> list[torch.optim.Optimizer]:
 def _step(
     network: Network, optimizers: Sequence[torch.optim.Optimizer], batch: dict
 ) -> tuple[float, float]:
-    """Change the weights by one batch; return the loss of a token of an answer, and of another token."""
+    """Update the weights on one batch; return the loss per answer token and per other token."""
     around = seen_by(batch["position"], batch["document"], batch["block"], torch.bfloat16)
     counted = batch["weight"] > 0
     with torch.autocast("cpu", torch.bfloat16):
@@ -261,7 +259,7 @@ def _tell(minutes: float, seen: int, losses: list, network: Network, packer: Pac
 
 
 def evaluated(network: Network, packer: Packer) -> dict[str, float]:
-    """Return the share of kept questions whose answer is right in every token, by how many passages share it."""
+    """Return the share of exact answers to held-out questions, by passages with the attribute."""
     rng = random.Random(1)
     cases = {}
     for sharing in (1, 3, 0):
@@ -282,13 +280,13 @@ def _right(network: Network, packer: Packer, trials: Sequence[tuple]) -> float:
         around = seen_by(position, torch.zeros_like(ids), block, torch.bfloat16)
         with torch.autocast("cpu", torch.bfloat16):
             guess = network.logits(network(ids, *around)).argmax(-1)
-        wanted = torch.tensor([one.weight[1:]]) >= 1
-        right += bool(((guess[:, :-1] == ids[:, 1:]) | ~wanted).all())
+        counted = torch.tensor([one.weight[1:]]) >= 1
+        right += bool(((guess[:, :-1] == ids[:, 1:]) | ~counted).all())
     return right / len(made)
 
 
 def _restore(file: Path, network: Network, optimizers: Sequence[torch.optim.Optimizer]) -> int:
-    """Take what a file of `_keep` holds, with the rates of now; return the tokens seen so far."""
+    """Load a file of `_keep` with the current rates; return the number of tokens seen."""
     if not file.exists():
         return 0
     saved = torch.load(file, weights_only=True)

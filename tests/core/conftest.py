@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from conduit_lab.core.streams import stream as stream_module
+from conduit_lab.core.streams import production
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def nothing_left_running() -> Iterator[None]:
             assert not thread.is_alive(), f"{thread.name!r} still runs"
     idle = threading.Event()
     for _ in range(1000):
-        if not stream_module._tasks:
+        if not production._tasks:
             return
         idle.wait(0.01)
-    raise AssertionError(f"still on the loop: {stream_module._tasks}")
+    raise AssertionError(f"still on the loop: {production._tasks}")

@@ -77,7 +77,7 @@ def test_every_reader_gets_the_same_items(name: str) -> None:
 
 
 def test_a_named_tuple_stays_an_object_in_json() -> None:
-    (chunk,) = Stream([Row(numbers())]).result(WAIT)
+    (chunk,) = list(Stream([Row(numbers())]))
     assert chunk_json(chunk) == {"n": [0, 1, 2], "name": "a"}
 
 

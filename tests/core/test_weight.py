@@ -41,7 +41,7 @@ Row = namedtuple("Row", "text")
 @pytest.mark.parametrize(
     "kind", [Plain, Slotted, Object, Row, lambda text: Model(text=text)], ids=str
 )
-def test_objects_count_with_what_they_hold(kind: Any) -> None:
+def test_objects_count_with_their_content(kind: Any) -> None:
     assert 1000 <= weight(kind(KILO)) < 3000
     assert 1000 <= weight({"deep": [{"deeper": kind(KILO)}]}) < 4000
 
@@ -86,7 +86,7 @@ def test_a_long_container_is_estimated_from_a_sample(count: int) -> None:
     assert weight([[n] for n in range(count)]) == pytest.approx(count * (8 + 64 + 28), rel=0.3)
 
 
-def test_what_is_not_visited_counts_like_the_rest() -> None:
+def test_unvisited_parts_count_like_the_others() -> None:
     rows = [[f"{row:04}{column:04}" * 125 for column in range(60)] for row in range(60)]
     assert weight(rows) == pytest.approx(3600 * 1049, rel=0.1)
 

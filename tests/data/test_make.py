@@ -1,4 +1,4 @@
-"""The data-making scripts, and the files that they committed."""
+"""The scripts in `data/make` and the committed files that they write."""
 
 import importlib.util
 import json
@@ -51,7 +51,7 @@ def minilm() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def embedder(heads: ModuleType) -> Any:
-    """MiniLM, which CI must have made and a fresh checkout need not have."""
+    """The folder of MiniLM: required in CI, optional in a fresh checkout."""
     folder = MODELS / "minilm"
     if not (folder / "model.onnx").exists():
         reason = "data/models/minilm is missing: run data/make/minilm.py"
@@ -120,7 +120,7 @@ def test_the_graph_equals_a_forward_pass_in_numpy(minilm: ModuleType) -> None:
     got = ReferenceEvaluator(model).run(
         None, {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
     )[0]
-    for row, count in enumerate(mask.sum(axis=1)):  # NumPy sees each row alone, without its padding
+    for row, count in enumerate(mask.sum(axis=1)):  # the reference in NumPy has no padding
         want = bert_embedding(weights, config, ids[row, :count], types[row, :count])
         np.testing.assert_allclose(got[row], want, atol=1e-5)
 
@@ -159,7 +159,7 @@ def bert_embedding(
     ids: NDArray[np.int64],
     types: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """BERT as Devlin et al. (2019) describe it, for one sentence without padding, averaged and at length 1."""
+    """Return the normalized mean embedding of BERT (Devlin et al. 2019) for one sentence."""
 
     def dense(name: str, value: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(value @ weights[f"{name}.weight"].T + weights[f"{name}.bias"], np.float64)

@@ -1,4 +1,4 @@
-"""The reranker that is made of MiniLM: what its score means."""
+"""The score of the reranker made from MiniLM."""
 
 import runpy
 from pathlib import Path
@@ -33,16 +33,15 @@ def test_a_passage_that_answers_is_better_than_one_that_does_not(reranker: Reran
     assert nothing == -1
 
 
-def test_each_text_is_read_as_if_it_stood_alone(reranker: Reranker) -> None:
-    # every word of a question is most similar to itself, if neither positions nor company tell the
-    # two apart
+def test_each_text_is_encoded_independently(reranker: Reranker) -> None:
+    # without positions and context, every word of a question is most similar to itself
     texts = [QUESTION, "kettle", "A refund takes five days. Then the bank needs three more."]
     assert [float(reranker.score(text, [text])[0]) for text in texts] == pytest.approx(
         [1, 1, 1], abs=1e-5
     )
 
 
-def test_company_and_padding_change_nothing(reranker: Reranker) -> None:
+def test_batching_and_padding_change_nothing(reranker: Reranker) -> None:
     together = reranker.score(QUESTION, PASSAGES)
     alone = np.concatenate([reranker.score(QUESTION, [passage]) for passage in PASSAGES])
     np.testing.assert_allclose(together, alone, atol=1e-5)

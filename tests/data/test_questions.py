@@ -1,4 +1,4 @@
-"""data/questions.csv: what customers ask, and where the handbook says it."""
+"""data/questions.csv: customers' questions and the handbook pages that answer them."""
 
 import csv
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The code of docs/models.md runs as it stands, and its files answer as scikit-learn does."""
+"""The code of docs/models.md runs, and its saved models give scikit-learn's outputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Names = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory, minilm: Embedder) -> Iterator[Names]:
-    """What the page's code defines, run from top to bottom in a folder with the embedding model alone."""
+    """The names that the page's code defines, run in a folder with only the embedding model."""
     folder = tmp_path_factory.mktemp("page")
     shutil.copytree(minilm.path, folder / "data" / "models" / "minilm")
     names: Names = {}

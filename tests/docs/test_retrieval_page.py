@@ -1,4 +1,4 @@
-"""The code of docs/retrieval.md runs as it stands, and the figures in its table are those of the handbook."""
+"""The code of docs/retrieval.md runs, and its table has the handbook's figures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Names = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory, minilm: Embedder) -> Iterator[Names]:
-    """What the page's code defines, run from top to bottom in a folder with the handbook and the embedding model."""
+    """The names that the page's code defines, run beside the handbook and the embedding model."""
     for package in ("pandas", "qdrant_client", "semantic_text_splitter"):
         pytest.importorskip(package)
     folder = tmp_path_factory.mktemp("page")
@@ -44,7 +44,7 @@ def found(page: Names, text: str, **how: Any) -> list[str]:
     return [hit.content for hit in page["handbook"].search(text, **how)]
 
 
-def test_what_the_comments_say_is_so(page: Names) -> None:
+def test_the_comments_are_true(page: Names) -> None:
     assert (
         page["notes"].search("How long may I keep it?", top_k=1)[0].content
         == "Send it back within 30 days."
@@ -53,7 +53,7 @@ def test_what_the_comments_say_is_so(page: Names) -> None:
     assert len(page["served"]) == len(page["handbook"])
 
 
-def test_an_answer_names_where_it_is_from(page: Names) -> None:
+def test_an_answer_names_its_sources(page: Names) -> None:
     answer = page["ask"]("How long does a refund take?")
     assert answer["response"]
     first = answer["sources"][0]
@@ -65,18 +65,18 @@ def test_an_answer_names_where_it_is_from(page: Names) -> None:
     }
 
 
-def test_words_and_both_find_the_number_of_a_part(page: Names) -> None:
+def test_lexical_and_hybrid_search_find_a_part_number(page: Names) -> None:
     for mode in ("lexical", "hybrid"):
         assert "KH-12" in found(page, "hinge KH-12 for the kettle", mode=mode)[0]
 
 
-def test_the_table_of_modes_is_what_comes_out(page: Names) -> None:
+def test_the_table_of_modes_is_measured(page: Names) -> None:
     rows = re.findall(r"^\| (lexical|dense|hybrid) \|(.*)\|$", PAGE, re.MULTILINE)
     table = {mode: [float(cell.strip(" *")) for cell in cells.split("|")] for mode, cells in rows}
     assert len(page["quality"].summary) == len(table) == 3
     for each in page["quality"].summary:
         first, _, *rest = table[each.mode][:5]
-        # an embedding differs in its last digits from machine to machine, which moves a hit or two
+        # the last digits of embeddings depend on the machine, which moves a hit or two
         assert [each.first, each.recall, each.mrr, each.ndcg] == pytest.approx(
             [first, *rest], abs=0.02
         ), each.mode

@@ -13,7 +13,7 @@ from tests.export.session import Session
 
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
-    """A session whose root is a project of its own; `sign.npz` (two numbers in, up or down out) lies in `models/`."""
+    """A session with a project of its own and `models/sign.npz`: two numbers to up or down."""
     root = tmp_path / "project"
     (root / "models").mkdir(parents=True)
     weights(root / "models" / "sign.npz", ["up", "down"])

@@ -13,8 +13,8 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from conduit_lab import Lab, VectorStore, export_app
+from conduit_lab.export.export_result import Export
 from conduit_lab.export.replay import difference
-from conduit_lab.export.writer import Export
 from conduit_lab.serving.app import App
 from conduit_lab.serving.recorded import Example
 
@@ -59,6 +59,13 @@ def close_stores(names: dict[str, Any]) -> None:
     for value in list(names.values()):
         if isinstance(value, VectorStore):
             value.close()
+
+
+def same(session: Session) -> str:
+    """Export, send the export the session's requests, and return its source."""
+    export = session.export()
+    assert answers(export.folder) == [None] * len(session.lab.examples)
+    return (export.folder / "app.py").read_text("utf-8")
 
 
 @contextmanager

@@ -26,7 +26,8 @@ def test_both_are_loaded_from_their_folders_and_answer_alike(
         """
         @lab.post("/read")
         def read(input_data):
-            return {"mood": mood.predict(input_data["text"]), "people": ner.predict(input_data["text"])}
+            text = input_data["text"]
+            return {"mood": mood.predict(text), "people": ner.predict(text)}
         """,
         'answer = read({"text": "so good, Anna"})',
     )

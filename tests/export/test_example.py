@@ -1,4 +1,4 @@
-"""Comparing two answers."""
+"""The comparison of two answers, and the line of an example."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_value_does_not_differ_from_itself(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "got", "words"),
+    ("expected", "got", "message"),
     [
         (1, 2, "answer is 2, not 1"),
         (1.0, 1.001, "answer is 1.001, not 1.0"),
@@ -41,8 +41,10 @@ def test_a_value_does_not_differ_from_itself(value: Any) -> None:
         ({"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}]}, "answer.a[1].b is 3, not 2"),
     ],
 )
-def test_the_first_difference_is_told_with_its_place(wanted: Any, got: Any, words: str) -> None:
-    assert difference(wanted, got) == words
+def test_the_first_difference_is_named_with_its_place(
+    expected: Any, got: Any, message: str
+) -> None:
+    assert difference(expected, got) == message
 
 
 def test_numbers_that_only_rounding_sets_apart_are_equal() -> None:

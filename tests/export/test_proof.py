@@ -54,7 +54,7 @@ def test_the_export_answers_the_same_and_its_stores_stay_as_they_are(session: Se
         ("/sign", None),
         ("/count", None),
         ("/add", None),
-    ]  # what writes comes last
+    ]  # calls that write come last
     first = json.loads((export.folder / "examples.jsonl").read_text().splitlines()[0])
     assert [hit["id"] for hit in first["answer"]] == [
         "kettle",
@@ -67,8 +67,8 @@ def test_the_export_answers_the_same_and_its_stores_stay_as_they_are(session: Se
     assert [o.problem for o in again] == [None] * 4
     assert index.read_bytes() == before
     assert sorted(p.name for p in export.folder.iterdir()) == [
-        "README.md", "app.py", "examples.jsonl", "indexes", "lib", "manifest.json", "models", "requirements.txt",
-        "test_replay.py",
+        "README.md", "app.py", "examples.jsonl", "indexes", "lib", "manifest.json", "models",
+        "requirements.txt", "test_replay.py",
     ]  # fmt: skip
 
 
@@ -168,7 +168,8 @@ def test_an_array_of_objects_is_refused(session: Session) -> None:
 
 def test_a_future_import_of_the_session_comes_first(session: Session) -> None:
     session.run(
-        "from __future__ import annotations\n@lab.post('/x')\ndef x(n: int | None = None):\n    return n",
+        "from __future__ import annotations\n"
+        "@lab.post('/x')\ndef x(n: int | None = None):\n    return n",
         "x(1)",
     )
     export = session.export(replay=True)

@@ -1,4 +1,4 @@
-"""A Rag in an export: made again of its named parts, and proved."""
+"""A Rag in an export: made of its named parts and its settings, and proved."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ IMPORTS = "from conduit_lab import Rag, VectorStore"
 STORE = """
 handbook = lab.vector_store("handbook", dimension=2)
 handbook.add("lids", [1, 0], {"section": "parts"}, "A lid is sold apart.")
-handbook.add("kettles", [0, 1], {"section": "parts"}, "A kettle is descaled once a month. It has a lid.")
+kettle = "A kettle is descaled once a month. It has a lid."
+handbook.add("kettles", [0, 1], {"section": "parts"}, kettle)
 """
 ECHO = """
 class Echo:
@@ -31,7 +32,7 @@ TRIED = "ask('kettle'), ask.stream('lid').result()"
 
 
 def exported(session: Session, *cells: str) -> str:
-    """Run the cells, export, ask the export what was asked here, and return its source."""
+    """Run the cells, export, send the export the same requests, and return its source."""
     session.run(IMPORTS, STORE, *cells)
     export = session.export()
     assert answers_of_values(export.folder) == [None] * sum(
@@ -41,7 +42,7 @@ def exported(session: Session, *cells: str) -> str:
 
 
 def answers_of_values(folder: Path) -> list[str | None]:
-    """Ask the export what was answered as a whole; streams are asked in the proof."""
+    """Send the export the requests without a stream; the proof sends the others."""
     lines = (folder / "examples.jsonl").read_text("utf-8").splitlines()
     kept = [line for line in lines if '"shape": "stream"' not in line]
     (folder / "examples.jsonl").write_text("\n".join(kept), "utf-8")
@@ -74,7 +75,7 @@ def test_a_rag_with_a_name_keeps_it(session: Session) -> None:
     )
 
 
-def test_what_was_changed_since_is_what_is_written(session: Session) -> None:
+def test_settings_that_were_changed_are_the_live_ones(session: Session) -> None:
     source = exported(
         session,
         ECHO,
@@ -113,7 +114,8 @@ def test_models_of_a_rag_come_along(session: Session) -> None:
         "near.add_texts(['kettle lid', 'pan', 'lid'], ids=['a', 'b', 'c'])",
         """
         prompt = [{"role": "user", "content": "{context} {query}"}]
-        help = Rag(near, writer, prompt=prompt, min_score=0.1, rerank=overlap, max_tokens=5, stop=["x"])
+        limits = {"max_tokens": 5, "stop": ["x"]}
+        help = Rag(near, writer, prompt=prompt, min_score=0.1, rerank=overlap, **limits)
         """,
         "ask = lab.rag('/rag/query', help)",
         TRIED,
@@ -137,7 +139,7 @@ def test_the_export_of_an_app_that_serves_a_rag_alone_is_proved(session: Session
     session.names["writer"].unload()
 
 
-def test_both_endpoints_want_a_call(session: Session) -> None:
+def test_both_endpoints_need_a_call(session: Session) -> None:
     session.run(
         IMPORTS, STORE, ECHO, "ask = lab.rag('/rag/query', Rag(handbook, writer, mode='lexical'))"
     )
@@ -149,7 +151,7 @@ def test_both_endpoints_want_a_call(session: Session) -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "told"),
+    ("made", "message"),
     [
         (
             "Rag(handbook, Echo(), mode='lexical')",
@@ -163,11 +165,53 @@ def test_both_endpoints_want_a_call(session: Session) -> None:
             "Rag(handbook, writer, mode='lexical', api_key='0123456789')",
             "api_key= of 'rag' looks like a secret",
         ),
-        ("Rag(handbook, writer, mode='lexical', end=object())", "end= of 'rag' is a object"),
+        (
+            "Rag(handbook, writer, mode='lexical', end=object())",
+            "end= of 'rag' expected numbers and text, got object",
+        ),
     ],
 )
-def test_what_has_no_source_is_refused(session: Session, made: str, told: str) -> None:
+def test_a_part_without_source_is_refused(session: Session, made: str, message: str) -> None:
     cells = ECHO.replace("query, context", "query, context, **options")
     session.run(IMPORTS, STORE, cells, f"ask = lab.rag('/rag/query', {made})", TRIED)
-    with pytest.raises(ExportError, match=told):
+    with pytest.raises(ExportError, match=message):
         session.export()
+
+
+def test_every_name_of_a_served_rag_is_kept(session: Session) -> None:
+    source = exported(
+        session,
+        ECHO,
+        "ask = lab.rag('/rag/query', Rag(handbook, writer, mode='lexical'))\nagain = ask",
+        "@lab.post('/both')\ndef both(q: str):\n    return [again(q), ask is again]",
+        TRIED,
+        "both('kettle')",
+    )
+    assert "ask = again = lab.rag(" in source
+    assert source.count("lab.rag(") == 1
+
+
+def test_a_subclass_of_rag_keeps_the_users_statement(session: Session) -> None:
+    source = exported(
+        session,
+        ECHO,
+        "class Loud(Rag):\n    def run(self, value):\n"
+        "        return {**super().run(value), 'loud': True}",
+        "help = Loud(handbook, writer, mode='lexical')",
+        "@lab.post('/help')\ndef asked(q: str):\n    return help(q)",
+        "asked('kettle')",
+    )
+    assert "help = Loud(handbook, writer, mode='lexical')" in source
+    assert session.lab.examples[-1].answer["loud"] is True
+
+
+def test_a_generator_without_a_name_is_loaded_inside_the_call(session: Session) -> None:
+    shutil.copytree(WRITER, session.root / "models" / "writer")
+    session.run(IMPORTS, STORE)
+    made = "Rag(handbook, lab.load_model('models/writer'), mode='lexical', max_tokens=3)"
+    session.run(f"ask = lab.rag('/rag/query', {made})", TRIED)
+    source = session.source()
+    assert 'Rag(handbook, lab.load_model("models/writer"), mode="lexical", max_tokens=3)' in source
+    for model in session.lab.models:
+        if isinstance(model, Generator):
+            model.unload()

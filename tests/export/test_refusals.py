@@ -1,8 +1,6 @@
-"""What cannot be exported is refused, with the chain of names that needs it, and nothing is lost."""
+"""Refusals: each names the object and its chain, and leaves an older export whole."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
@@ -26,14 +24,18 @@ def refused(session: Session) -> str:
 
 def test_a_deleted_variable_is_named_with_its_chain(session: Session) -> None:
     session.run("K = 3\ndef helper(n):\n    return K * n", ENDPOINT, "a(2)", "del K")
-    assert refused(session) == "K is not defined in this session (needed by POST /a → a → helper)"
+    assert refused(session) == (
+        "K is not defined in this session (needed by POST /a → a → helper): "
+        "run the cell that defines it"
+    )
 
 
 @pytest.mark.parametrize(
     ("setup", "words"),
     [
         (
-            "def factory(k):\n    def helper(n):\n        return k * n\n    return helper\nhelper = factory(2)",
+            "def factory(k):\n    def helper(n):\n        return k * n\n    return helper\n"
+            "helper = factory(2)",
             "holds on to its k",
         ),
         (
@@ -50,7 +52,7 @@ def test_a_deleted_variable_is_named_with_its_chain(session: Session) -> None:
         ),
     ],
 )
-def test_what_has_no_form_is_refused(session: Session, setup: str, words: str) -> None:
+def test_an_object_without_a_form_is_refused(session: Session, setup: str, words: str) -> None:
     session.run(setup, ENDPOINT, "a(2)")
     message = refused(session)
     assert words in message
@@ -60,7 +62,7 @@ def test_what_has_no_form_is_refused(session: Session, setup: str, words: str) -
 def test_a_function_that_no_cell_defines_is_refused(session: Session) -> None:
     session.run("def helper(n):\n    return n", ENDPOINT, "a(2)")
     session.cells[0] = "def helper(n):\n    return n + 1"
-    assert "the live helper is not what any statement of this session defines" in refused(session)
+    assert "the live helper differs from every definition in this session" in refused(session)
 
 
 def test_every_endpoint_needs_a_call(session: Session) -> None:
@@ -73,7 +75,7 @@ def test_an_app_without_endpoints_is_nothing_to_export(session: Session) -> None
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
-def test_what_is_not_an_export_is_never_replaced(session: Session, kind: str) -> None:
+def test_a_folder_that_is_no_export_is_never_replaced(session: Session, kind: str) -> None:
     session.run("def helper(n):\n    return n", ENDPOINT, "a(2)")
     out = session.root / "out"
     letter = out / "letter.txt" if kind == "folder" else out
@@ -95,10 +97,71 @@ def test_a_failed_export_leaves_the_older_one_whole(session: Session) -> None:
     } == before
 
 
-def test_a_model_outside_the_root_is_refused_where_the_source_names_it(
-    session: Session, tmp_path: Path
+@pytest.mark.parametrize(
+    ("setup", "chain"),
+    [
+        ("def helper(n):\n    return gone + n", ""),
+        (
+            "def low(n):\n    return gone\ndef mid(n):\n    return low(n)\n"
+            "def helper(n):\n    return mid(n)",
+            " → mid → low",
+        ),
+        ("class Box:\n    x = [gone for _ in ()]\ndef helper(n):\n    return Box().x", " → Box"),
+        (
+            "def deco(f):\n    gone if 0 else 1\n    return f\n@deco\ndef helper(n):\n    return n",
+            " → deco",
+        ),
+        (
+            "from functools import partial\ndef low(k, n):\n    return gone\n"
+            "helper = partial(low, 1)",
+            " → low",
+        ),
+        (
+            "from conduit_lab import Sequential\ndef low(n):\n    return gone\n"
+            "helper = Sequential(low)",
+            " → low",
+        ),
+        (
+            "def low(n):\n    return gone\nagain = low\ndef helper(n):\n    return again(n)",
+            " → low",
+        ),
+    ],
+)
+def test_a_missing_name_is_refused_with_the_whole_chain(
+    session: Session, setup: str, chain: str
 ) -> None:
-    outside = tmp_path / "outside.npz"
-    outside.write_bytes((session.root / "models/sign.npz").read_bytes())
-    session.run(f'@lab.ml_endpoint("/m", model="{outside}")\ndef m(x):\n    return x', "m([1, 2])")
-    assert "outside the root" in refused(session)
+    session.run("gone = 1", setup, ENDPOINT, "a(2)", "del gone")
+    assert refused(session) == (
+        f"gone is not defined in this session (needed by POST /a → a → helper{chain}): "
+        "run the cell that defines it"
+    )
+
+
+@pytest.mark.parametrize("name", ["HERE", "Path", "App", "app"])
+def test_a_name_of_the_exported_app_is_refused(session: Session, name: str) -> None:
+    session.run(f"{name} = 'kettles'\ndef helper(n):\n    return {name}", ENDPOINT, "a(2)")
+    assert refused(session) == (
+        f"{name} is a name of the exported app.py itself (needed by POST /a → a → helper): "
+        "rename it"
+    )
+
+
+def test_an_object_of_the_notebook_is_refused(session: Session) -> None:
+    session.run("def show(n):\n    return n\nshow.__module__ = 'IPython.display'")
+    session.run("def helper(n):\n    return show(n)", ENDPOINT, "a(2)")
+    assert refused(session) == (
+        "show exists only in a notebook (needed by POST /a → a → helper): "
+        "leave it out of served code"
+    )
+
+
+def test_a_name_of_the_app_in_the_session_may_be_app(session: Session) -> None:
+    session.run("app = lab\ndef helper(n):\n    return app.name", ENDPOINT, "a(2)")
+    assert "app = lab" in session.source()
+
+
+def test_the_path_class_of_the_session_is_the_exports(session: Session) -> None:
+    session.run(
+        "from pathlib import Path\ndef helper(n):\n    return Path(str(n)).name", ENDPOINT, "a(2)"
+    )
+    assert session.source().count("import Path") == 1

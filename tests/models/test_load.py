@@ -39,6 +39,6 @@ def test_options_of_a_generator_are_passed_to_it() -> None:
 
 
 @pytest.mark.parametrize("path", ["data/models/mood.npz", "data/models/topic.onnx"])
-def test_an_unknown_option_names_the_class_and_the_option(path: str) -> None:
+def test_an_option_of_another_class_is_named_with_the_class(path: str) -> None:
     with pytest.raises(TypeError, match=r"gives a Model, which has no option 'rows'"):
         load_model(ROOT / path, rows=3)

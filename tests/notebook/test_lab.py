@@ -9,6 +9,7 @@ import pytest
 
 from conduit_lab import Lab
 from conduit_lab.notebook import history
+from conduit_lab.serving.endpoint import Endpoint
 from conduit_lab.serving.recorded import MAX_EXAMPLES
 
 
@@ -75,15 +76,20 @@ def test_a_call_that_fails_is_no_example(lab: Lab) -> None:
 
 
 def test_a_function_of_the_same_name_replaces_its_endpoint_and_forgets_its_calls(lab: Lab) -> None:
-    for _ in range(2):
-
+    def register(factor: int) -> Endpoint[[int], int]:
         @lab.post("/a")
         def a(n: int) -> int:
-            return n
+            return factor * n
 
-    a(1)
-    assert [e.path for e in lab.endpoints] == ["/a"]
-    assert len(lab.examples) == 1
+        return a
+
+    register(1)(1)
+    assert [e.answer for e in lab.examples] == [1]
+    newer = register(2)
+    assert lab.endpoints == [newer]
+    assert lab.examples == []
+    newer(2)
+    assert [(e.payload, e.answer) for e in lab.examples] == [({"n": 2}, 4)]
 
 
 def test_the_last_call_is_traced(lab: Lab) -> None:

@@ -152,7 +152,7 @@ def test_register_is_idempotent() -> None:
     shell = SimpleNamespace(display_formatter=DisplayFormatter())
     shell.events = EventManager(shell, {"post_run_cell": None})
     for _ in range(2):
-        mount.register(shell, Stream, STREAM)
+        mount.register_live(shell, Stream, STREAM)
     assert shell.events.callbacks["post_run_cell"] == [mount.settle]
     assert Stream in shell.display_formatter.ipython_display_formatter.type_printers
 

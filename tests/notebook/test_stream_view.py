@@ -15,7 +15,7 @@ from conduit_lab.notebook.views.stream import view as view_module
 from conduit_lab.notebook.views.stream.view import (
     FIRST_REPEAT_SECONDS,
     IMAGE_SECONDS,
-    MAX_MESSAGE_CHARACTERS,
+    MAX_VIEW_MESSAGE_CHARACTERS,
     StreamView,
 )
 
@@ -161,7 +161,7 @@ def test_a_message_is_bounded_and_the_rest_follows(tap: Tap) -> None:
     tap.pour(*("y" * 1000 for _ in range(100)))
     for _ in range(10):
         view.flush()
-    assert max(len(message["text"]) for message in sent) < MAX_MESSAGE_CHARACTERS + 1000
+    assert max(len(message["text"]) for message in sent) < MAX_VIEW_MESSAGE_CHARACTERS + 1000
     assert "".join(message["text"] for message in sent) == "y" * 100_000
 
 

@@ -1,4 +1,4 @@
-"""The committed tour: executed headless, and its export asked and measured as `make demo` does."""
+"""The committed tour, its run and its export, which answers and is measured as in `make demo`."""
 
 from __future__ import annotations
 
@@ -8,30 +8,18 @@ from typing import Any
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from conduit_lab import demo
 from conduit_lab.export.replay import running
-from conduit_lab.models.text.embedder import Embedder
 
 REPOSITORY = Path(__file__).parents[2]
 TOUR = REPOSITORY / "notebooks" / "01_tour.ipynb"
 
 
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory: pytest.TempPathFactory, minilm: Embedder) -> Any:
-    """The tour after a run in a copy of the project, so that the project itself stays as it is."""
-    root = tmp_path_factory.mktemp("tour")
-    (root / "pyproject.toml").touch()
-    (root / "data").symlink_to(REPOSITORY / "data")
-    notebook = nbformat.read(TOUR, as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(root)}}).execute()
-    return notebook, root
-
-
-@pytest.fixture(scope="module")
-def served(executed: Any) -> Iterator[tuple[int, Path]]:
-    folder = executed[1] / "build" / "tour"
+def served(tour: Any) -> Iterator[tuple[int, Path]]:
+    """The port and the folder of the app that the tour exported."""
+    folder = tour[1] / "build" / "tour"
     with running(folder) as port:
         yield port, folder
 
@@ -40,8 +28,8 @@ def _code_cells(notebook: Any) -> list[Any]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def test_the_tour_runs_and_its_export_answers_the_same(executed: Any) -> None:
-    notebook, root = executed
+def test_the_tour_runs_and_its_export_answers_the_same(tour: Any) -> None:
+    notebook, root = tour
     last = _code_cells(notebook)[-1].outputs[0]["data"]["text/plain"]
     assert "POST /triage" in last
     assert "same" in last
@@ -58,10 +46,10 @@ def test_the_committed_outputs_are_static_and_whole() -> None:
     assert str(REPOSITORY) not in nbformat.writes(notebook)
 
 
-def test_the_committed_notebook_is_the_one_that_was_run(executed: Any) -> None:
+def test_the_committed_notebook_is_the_one_that_was_run(tour: Any) -> None:
     committed = _code_cells(nbformat.read(TOUR, as_version=4))
     assert [bool(cell.outputs) for cell in committed] == [
-        bool(cell.outputs) for cell in _code_cells(executed[0])
+        bool(cell.outputs) for cell in _code_cells(tour[0])
     ]
     assert [cell.execution_count for cell in committed] == list(range(1, len(committed) + 1))
 

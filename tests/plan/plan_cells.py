@@ -1,4 +1,4 @@
-"""The six pieces of the plan, as the cells that a person would write; `ROOT` is set before them."""
+"""Six features as the cells that a user would write; `ROOT` is defined before them."""
 
 SETUP = """
 import numpy as np
@@ -32,7 +32,8 @@ def analyze_pipeline(input_data):
     embedding = embedder.encode(input_data["text"])
     category = category_model.predict(embedding)
     sentiment = sentiment_model.predict(embedding)
-    return {"category": category, "sentiment": sentiment, "confidence": confidence_of(category, sentiment)}
+    confidence = confidence_of(category, sentiment)
+    return {"category": category, "sentiment": sentiment, "confidence": confidence}
 """
 
 ENSEMBLE = """
@@ -62,9 +63,10 @@ def search_vectors(query: str, top_k: int = 3):
 
 RAG = """
 class BestSentence:
-    # stands for a language model: the sentence of the context that is nearest to the question
+    # in place of a language model: the sentence of the context that is nearest to the question
     def generate(self, query, context):
-        sentences = [s.strip() + "." for passage in context for s in passage.split(".") if s.strip()]
+        parts = [s.strip() for passage in context for s in passage.split(".")]
+        sentences = [part + "." for part in parts if part]
         return sentences[int(np.argmax(embedder.encode(sentences) @ embedder.encode(query)))]
 
 writer = BestSentence()
@@ -102,7 +104,9 @@ answers = {
     "rag": rag_query(query="How long does a parcel take?"),
 }
 def plain(value):
-    return dict(value) if hasattr(value, "keys") else list(value) if hasattr(value, "__iter__") else float(value)
+    if hasattr(value, "keys"):
+        return dict(value)
+    return list(value) if hasattr(value, "__iter__") else float(value)
 print(json.dumps(answers, default=plain))
 """
 )

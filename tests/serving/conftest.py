@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic, sleep
 
 import numpy as np
 import pytest
@@ -13,6 +14,15 @@ from starlette.testclient import TestClient
 from conduit_lab import App, Lab
 
 Ask = Callable[[App], TestClient]
+SECONDS = 30.0  # until a wait fails
+
+
+def until(holds: Callable[[], object]) -> None:
+    """Wait for something that another thread does."""
+    ends = monotonic() + SECONDS
+    while not holds():
+        assert monotonic() < ends, "it did not happen"
+        sleep(0.005)
 
 
 @pytest.fixture

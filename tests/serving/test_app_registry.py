@@ -1,4 +1,4 @@
-"""The registry: paths, replacing, models that are declared and opened later."""
+"""The registry: paths, replaced endpoints, models that are declared and opened later."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_store_has_one_object_per_name_and_a_file_under_the_root(
 
 @pytest.mark.parametrize("name", ["../notes", "a/b", "", ".hidden", "a b", "a\x00", "notes\n"])
 def test_a_stores_name_cannot_leave_its_folder(app: App, tmp_path: Path, name: str) -> None:
-    with pytest.raises(EndpointError, match="a store's name is"):
+    with pytest.raises(EndpointError, match="a store's name expects"):
         app.vector_store(name, dimension=2)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""How a body, a query and a path become the arguments of a function, over HTTP and in Python."""
+"""A body, a query and a path become the arguments of a function, over HTTP and in Python."""
 
 from __future__ import annotations
 
@@ -81,21 +81,21 @@ def test_typed_parameters_are_taken_by_name_and_defaults_filled_in(app: App, ask
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ({"text": "a", "times": "many"}, "times: Input should be a valid integer"),
         ({"text": 5}, "text: Input should be a valid string"),
         ({"times": 1}, "text: Field required"),
         ({"text": "a", "colour": "red"}, "colour: Extra inputs are not permitted"),
-        ([1], "the body is a JSON list: wanted an object with text, times"),
-        ("a", "the body is a JSON string: wanted an object with text, times"),
-        (None, "the body is a JSON null: wanted an object with text, times"),
-        (True, "the body is a JSON boolean: wanted an object with text, times"),
-        (5, "the body is a JSON number: wanted an object with text, times"),
+        ([1], "the body expects an object with text, times, got a JSON list"),
+        ("a", "the body expects an object with text, times, got a JSON string"),
+        (None, "the body expects an object with text, times, got a JSON null"),
+        (True, "the body expects an object with text, times, got a JSON boolean"),
+        (5, "the body expects an object with text, times, got a JSON number"),
     ],
 )
 def test_what_does_not_fit_the_types_is_a_400_that_names_the_place(
-    app: App, asking: Ask, body: Any, told: str
+    app: App, asking: Ask, body: Any, message: str
 ) -> None:
     @app.post("/repeat")
     def repeat(text: str, times: int = 2) -> str:
@@ -103,7 +103,7 @@ def test_what_does_not_fit_the_types_is_a_400_that_names_the_place(
 
     answer = asking(app).post("/repeat", content=codec.dumps(body), headers=JSON)
     assert answer.status_code == 400
-    assert told in answer.json()["error"]["message"]
+    assert message in answer.json()["error"]["message"]
 
 
 def test_arguments_that_do_not_fit_are_an_input_error_in_python(app: App) -> None:
@@ -113,7 +113,7 @@ def test_arguments_that_do_not_fit_are_an_input_error_in_python(app: App) -> Non
 
     with pytest.raises(InputError, match="times: Input should be a valid integer"):
         repeat("a", times="many")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"wanted \(text: .*times: .* = 2\).*colour"):
+    with pytest.raises(InputError, match=r"expected \(text: .*times: .* = 2\).*colour"):
         repeat("a", colour="red")  # type: ignore[call-arg]
 
 
@@ -312,8 +312,25 @@ def test_an_empty_body_leaves_a_whole_parameter_at_its_default(app: App, asking:
     assert asking(app).post("/echo").json() == "nothing" == echo()
 
 
+def test_a_typed_path_parameter_stands_beside_a_whole_body(app: App, asking: Ask) -> None:
+    @app.post("/items/{n:int}")
+    def item(n: int, body: Any) -> Any:
+        return [n, body]
+
+    assert asking(app).post("/items/3", json={"a": 1}).json() == [3, {"a": 1}] == item(3, {"a": 1})
+    assert asking(app).post("/items/x", json={"a": 1}).status_code == 404
+
+
+def test_a_post_with_path_parameters_alone_needs_no_body(app: App, asking: Ask) -> None:
+    @app.post("/items/{n}")
+    def item(n: int) -> int:
+        return n
+
+    assert asking(app).post("/items/3").json() == 3
+
+
 def test_the_path_must_start_with_a_slash(app: App) -> None:
-    with pytest.raises(EndpointError, match="starts with '/'"):
+    with pytest.raises(EndpointError, match="expects a '/' first"):
         app.get("count")(lambda: 1)
 
 
@@ -336,6 +353,9 @@ json_values = st.recursive(
 def test_a_whole_body_arrives_as_the_same_value_from_python_and_from_http(value: Any) -> None:
     signature = Signature(lambda value: value, "/")
     here = signature.from_call((value,), {})
-    there = signature.from_request(Request(codec.dumps(value)))
-    assert here.kwargs == there.kwargs == {"value": value}
-    assert here.payload == there.payload
+    body = codec.dumps(value)
+    requests = signature.from_request(Request(body)), signature.from_http({"headers": []}, body)
+    for there in requests:
+        assert here.kwargs == there.kwargs == {"value": value}
+        assert type(here.kwargs["value"]) is type(there.kwargs["value"])
+        assert here.payload == there.payload

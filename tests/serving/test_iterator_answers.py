@@ -1,4 +1,4 @@
-"""Answers that can be read once: the same list for the caller, over HTTP and in the recording."""
+"""Answers that are iterators: the same list for the caller, over HTTP and in the example."""
 
 from __future__ import annotations
 

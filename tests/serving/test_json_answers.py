@@ -1,4 +1,4 @@
-"""JSON: strict where it comes in, whole where it goes out."""
+"""JSON: parsed strictly, written for every value that has a form."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Item:
 
 
 @pytest.mark.parametrize(
-    ("value", "wanted"),
+    ("value", "expected"),
     [
         (np.float32(0.5), 0.5),
         (np.int64(3), 3),
@@ -55,9 +55,9 @@ class Item:
         ((n for n in range(3)), [0, 1, 2]),
     ],
 )
-def test_an_answer_has_its_plain_json_form(value: Any, wanted: Any) -> None:
-    assert json.loads(codec.dumps(value)) == wanted
-    assert json.loads(codec.dumps({"in": [wanted]})) == {"in": [wanted]}
+def test_an_answer_has_its_plain_json_form(value: Any, expected: Any) -> None:
+    assert json.loads(codec.dumps(value)) == expected
+    assert json.loads(codec.dumps({"in": [expected]})) == {"in": [expected]}
 
 
 @pytest.mark.parametrize("value", [object(), {"a": [object()]}, b"bytes", 1j])
@@ -106,7 +106,7 @@ def test_the_same_answer_is_given_in_python_and_over_http(app: App, asking: Ask)
 
 
 @pytest.mark.parametrize(
-    ("value", "wanted"),
+    ("value", "expected"),
     [
         ("\ud800", "\ud800"),
         (2**70, 2**70),
@@ -114,5 +114,5 @@ def test_the_same_answer_is_given_in_python_and_over_http(app: App, asking: Ask)
         ({"a": [2**70, Path("x")]}, {"a": [2**70, "x"]}),
     ],
 )
-def test_what_the_fast_encoder_refuses_is_sent_all_the_same(value: Any, wanted: Any) -> None:
-    assert json.loads(codec.dumps(value)) == wanted
+def test_what_the_fast_encoder_refuses_is_sent_all_the_same(value: Any, expected: Any) -> None:
+    assert json.loads(codec.dumps(value)) == expected

@@ -1,4 +1,4 @@
-"""Requests with many wrong values: a short answer, in bounded work, while the server answers others."""
+"""Requests with many wrong values: a short answer, in bounded work, beside other requests."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from typing_extensions import TypedDict
 
 from conduit_lab import App
 from conduit_lab.core.errors import InputError
-from conduit_lab.serving.arguments import COUNTED_BYTES, Arguments
-from conduit_lab.serving.gate.body import INLINE_BYTES
-from conduit_lab.serving.request import Request
+from conduit_lab.serving.arguments import MAX_COUNTED_BYTES, Arguments
+from conduit_lab.serving.faces.binding import INLINE_BODY_BYTES
 from conduit_lab.serving.run.thread import Server
 from conduit_lab.serving.signature import Signature
 from tests.serving.conftest import Ask
@@ -124,7 +123,9 @@ def test_a_large_body_is_checked_up_to_the_first_problem_of_each_list() -> None:
         raise ValueError("no")
 
     checked = list[Annotated[float, BeforeValidator(refuse)]]
-    message = problems({"a": [1] * MANY, "b": [2] * MANY}, COUNTED_BYTES + 1, a=checked, b=checked)
+    message = problems(
+        {"a": [1] * MANY, "b": [2] * MANY}, MAX_COUNTED_BYTES + 1, a=checked, b=checked
+    )
     assert calls == [1, 2]
     assert message.startswith("a.0: Value error, no; b.0: Value error, no; in a body this large")
 
@@ -145,7 +146,7 @@ def test_a_large_body_that_fits_is_converted_as_a_small_one() -> None:
         "f", {"item": (Strict, ...), "pairs": (dict[int, tuple[float, ...]], ...), "n": (int, 3)}
     )
     given = {"item": {"values": ["1.5"]}, "pairs": {"1": [2, 3]}}
-    for size in (0, 2 * COUNTED_BYTES):
+    for size in (0, 2 * MAX_COUNTED_BYTES):
         assert arguments.check(given, size) == {
             "item": Strict(values=[1.5]),
             "pairs": {1: (2.0, 3.0)},
@@ -153,7 +154,8 @@ def test_a_large_body_that_fits_is_converted_as_a_small_one() -> None:
         }
 
 
-def test_a_large_body_is_checked_beside_the_event_loop(app: App) -> None:
+@pytest.mark.parametrize("shape", ["value", "stream"])
+def test_a_large_body_is_checked_beside_the_event_loop(app: App, shape: str) -> None:
     asked, healthy = threading.Event(), threading.Event()
 
     def wait(text: str) -> str:
@@ -161,28 +163,34 @@ def test_a_large_body_is_checked_beside_the_event_loop(app: App) -> None:
         assert healthy.wait(20)
         return text
 
-    def handle(text: str) -> int:
-        return len(text)
+    def handle(text: str) -> Any:
+        return len(text) if shape == "value" else [len(text)]
 
     handle.__annotations__["text"] = Annotated[str, AfterValidator(wait)]
-    app.post("/large")(handle)
-    app.ml_stream("/stream")(lambda text: iter([len(text)]))
+    decorate = app.post if shape == "value" else app.ml_stream
+    decorate("/large")(handle)
     with Server(app, port=0) as server, ThreadPoolExecutor(1) as pool:
         answer = pool.submit(
-            httpx.post, f"{server.url}/large", json={"text": "x" * INLINE_BYTES}, timeout=20
+            httpx.post, f"{server.url}/large", json={"text": "x" * INLINE_BODY_BYTES}, timeout=20
         )
         assert asked.wait(20)
         assert httpx.get(f"{server.url}/healthz", timeout=20).status_code == 200
         healthy.set()
-        assert answer.result(20).json() == INLINE_BYTES
+        assert str(INLINE_BODY_BYTES) in answer.result(20).text
 
 
 def test_a_large_body_that_does_not_fit_is_still_the_callers_mistake(app: App, asking: Ask) -> None:
     app.post("/large")(_length)
     client = asking(app)
-    assert client.post("/large", content=b"x" * INLINE_BYTES * 2, headers=JSON).status_code == 400
-    assert client.post("/large", content=b"[" * INLINE_BYTES * 2, headers=JSON).status_code == 400
-    assert client.post("/large", json={"text": 5, "other": "x" * INLINE_BYTES}).status_code == 400
+    assert (
+        client.post("/large", content=b"x" * INLINE_BODY_BYTES * 2, headers=JSON).status_code == 400
+    )
+    assert (
+        client.post("/large", content=b"[" * INLINE_BODY_BYTES * 2, headers=JSON).status_code == 400
+    )
+    assert (
+        client.post("/large", json={"text": 5, "other": "x" * INLINE_BODY_BYTES}).status_code == 400
+    )
 
 
 JSON = {"content-type": "application/json"}
@@ -238,12 +246,11 @@ def test_a_parameter_that_is_repeated_in_a_query_is_a_list(app: App, asking: Ask
 def test_a_large_body_leaves_the_collector_on() -> None:
     import gc
 
-    from conduit_lab.serving.faces.json_face import _call_of_large
+    from conduit_lab.serving.faces.binding import _bind
 
     signature = Signature(_length, "/")
-    assert _call_of_large(
-        signature, Request(json.dumps({"text": "x" * INLINE_BYTES}).encode())
-    ).kwargs
+    scope: dict[str, Any] = {"headers": []}
+    assert _bind(signature, scope, b'{"text": "%b"}' % (b"x" * INLINE_BODY_BYTES)).kwargs
     with pytest.raises(InputError, match="text: Input should be a valid string"):
-        _call_of_large(signature, Request(b'{"text": [' + b"1," * INLINE_BYTES + b"1]}"))
+        _bind(signature, scope, b'{"text": [' + b"1," * INLINE_BODY_BYTES + b"1]}")
     assert gc.isenabled()

@@ -1,4 +1,4 @@
-"""A served call keeps none of the values that went through it; a lab keeps the newest, in bounds."""
+"""A served call keeps none of its values; a lab keeps the newest ones, in bounds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from conduit_lab import App, Lab
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.stage import Function
-from conduit_lab.core.trace.record import Values
+from conduit_lab.core.trace.call_record import Values
 from conduit_lab.core.trace.span import Span, current
 from conduit_lab.serving.run.thread import Server
 from tests.serving.conftest import Ask
@@ -26,7 +26,7 @@ ROWS = 2000
 
 
 class Made:
-    """Arrays that were made, and how many of them are still there."""
+    """Makes arrays and counts those that are still alive."""
 
     def __init__(self) -> None:
         self._refs: list[weakref.ref[np.ndarray]] = []
@@ -52,7 +52,7 @@ def made() -> Made:
 
 @pytest.fixture(autouse=True)
 def _unlogged() -> Iterator[None]:
-    """Log nothing: pytest keeps the records, and they keep the tracebacks."""
+    """Log nothing: pytest keeps the records, which keep the tracebacks."""
     logging.disable()
     yield
     logging.disable(logging.NOTSET)
@@ -62,7 +62,7 @@ Routes = dict[str, Callable[..., Any]]
 
 
 def routes(app: App, made: Made) -> Routes:
-    """Return handlers that predict in every way that there is."""
+    """Register handlers that predict in every way, and return those of values."""
     sign = app.load_model("sign.npz")
     passed = Function(lambda value: value, name="passed")
 
@@ -147,7 +147,7 @@ def test_a_served_call_keeps_no_values(
 ) -> None:
     routes(app, made)
     client = asking(app)
-    client.post(f"/{path}", json={"n": 1})  # what is made once is made now
+    client.post(f"/{path}", json={"n": 1})  # makes the values that are made once
     gc.collect()
     gc.disable()
     try:

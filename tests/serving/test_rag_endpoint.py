@@ -1,4 +1,4 @@
-"""A Rag over HTTP: whole answers, streamed ones, and clients that ask for too much or leave."""
+"""A Rag over HTTP: whole and streamed answers, too large requests, clients that disconnect."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SECONDS = 30.0
 
 
 class Echo:
-    """Answers with what it was given."""
+    """A generator that answers with its prompt."""
 
     def generate(self, *, query: str, context: Sequence[str]) -> str:
         return f"{query}: {' | '.join(context)}"
@@ -78,10 +78,10 @@ def test_a_stream_begins_with_the_sources_and_ends_with_the_answer(
     answer = asking(app).post("/rag/query/stream", json={"question": "refund?"})
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
     first, *middle, last = events(answer.text)
-    wanted = rag("refund?")
-    assert first == {"chunk": "", "complete": False, "sources": wanted["sources"]}
-    assert "".join(chunk["chunk"] for chunk in middle) == wanted["response"]
-    assert last == {"chunk": "", "complete": True, **wanted}
+    whole = rag("refund?")
+    assert first == {"chunk": "", "complete": False, "sources": whole["sources"]}
+    assert "".join(chunk["chunk"] for chunk in middle) == whole["response"]
+    assert last == {"chunk": "", "complete": True, **whole}
 
 
 def test_a_browser_asks_for_a_stream_with_a_get(app: App, asking: Ask, store: VectorStore) -> None:
@@ -100,7 +100,7 @@ def test_what_nothing_is_relevant_to_is_not_known(
 
 @pytest.mark.parametrize("path", ["/rag/query", "/rag/query/stream"])
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ({}, "question: Field required"),
         ({"question": 3}, "question: Input should be a valid string"),
@@ -109,16 +109,16 @@ def test_what_nothing_is_relevant_to_is_not_known(
         ({"question": "k" * (MAX_QUESTION_CHARACTERS + 1)}, "expected at most 10000"),
         ({"question": "k" * 10**7}, "expected at most 10000"),
         ({"question": "a", "top_k": 9}, "top_k: Extra inputs are not permitted"),
-        (["question"], "the body is a JSON list"),
+        (["question"], "got a JSON list"),
     ],
 )
 def test_what_is_no_question_is_a_400_that_says_why(
-    app: App, asking: Ask, store: VectorStore, path: str, body: Any, told: str
+    app: App, asking: Ask, store: VectorStore, path: str, body: Any, message: str
 ) -> None:
     app.rag("/rag/query", Rag(store, Echo(), mode="lexical"))
     answer = asking(app).post(path, json=body)
     assert answer.status_code == 400
-    assert told in answer.json()["error"]["message"]
+    assert message in answer.json()["error"]["message"]
 
 
 def test_a_question_with_a_lone_surrogate_is_answered(

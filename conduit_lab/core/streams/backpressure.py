@@ -1,31 +1,29 @@
-"""Backpressure: when the producer of a stream waits for its readers instead of dropping chunks."""
+"""Backpressure: a producer with a full log waits for its readers instead of dropping chunks."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from time import monotonic, sleep
+from typing import Any, Protocol
 from weakref import ReferenceType, ref
 
-from conduit_lab.core.streams.wakeups import Bells, block, pause
+from conduit_lab.core.streams.log import Log
+from conduit_lab.core.streams.wakeups import Wakeups, block_until, wait_until
 
-if TYPE_CHECKING:
-    from conduit_lab.core.streams.stream import Stream
-
-POLL_SECONDS = (
-    0.2  # between two checks of a held producer's task, as `block` makes them on a thread
-)
+_GIVE_WAY_SECONDS = 0.001
+_GIVE_WAY_CHECKS = 100  # per trim of the log
+POLL_SECONDS = 0.2  # between two checks of a held task, as `block_until` does on a thread
 
 _patience: ContextVar[float] = ContextVar("conduit_lab_patience", default=0.0)
 
 
 @contextmanager
 def awaiting_reader(seconds: float) -> Iterator[None]:
-    """Let streams made inside wait up to `seconds` for their first reader once their log is full."""
+    """Let streams made inside wait with a full log for their first reader, up to `seconds`."""
     token = _patience.set(seconds)
     try:
         yield
@@ -34,72 +32,38 @@ def awaiting_reader(seconds: float) -> Iterator[None]:
 
 
 class Holder(Protocol):
-    """A place in a stream's log that its producer may not outrun while it `holds`.
+    """A cursor into a stream's log that its producer may not outrun while it `holds`.
 
-    Behind one that `trails`, half a log of chunks is kept.
+    One that `trails` keeps half a log of chunks behind it.
     """
 
     index: int
     trails: bool
 
     @property
+    def starved(self) -> bool:
+        """Whether its thread waits for a chunk, or was not scheduled since one came."""
+
+    @property
     def holds(self) -> bool:
         """Whether the producer waits for it now."""
-
-
-class Bookmark:
-    """Keeps the chunks that a log holds now, for a reader that may come back.
-
-    As long as it lives, the producer waits once the log is full.
-    """
-
-    holds = True
-    trails = False
-
-    def __init__(self, stream: Stream[Any]) -> None:
-        self.index = stream._log.window[0]
-        stream._pressure.add(self)
-
-
-class Trail:
-    """Keeps half a log of chunks behind the place up to which a client was sent them.
-
-    What is on its way when a client leaves is there when it comes back.
-    """
-
-    trails = True
-
-    def __init__(self, stream: Stream[Any], index: int) -> None:
-        self.index = index
-        self.holds = True
-        self._stream = stream
-        stream._pressure.add(self)
-
-    def advance(self, index: int) -> None:
-        """Note that the chunks below `index` were sent."""
-        self.index = index
-        self._stream._pressure.wake()
-
-    def close(self) -> None:
-        """Hold the producer no longer."""
-        self.holds = False
-        self._stream._pressure.wake()
 
 
 class Backpressure:
     """The holders of one stream, referred to weakly, and the wait for its first reader.
 
-    `was_read` says whether it ever had a reader, `room` wakes a producer that is held.
+    `was_read` is True once the stream has had a reader; `room` wakes a held producer.
     """
 
-    __slots__ = ("_holders", "_lock", "_until", "room", "was_read")
+    __slots__ = ("_holders", "_lock", "_log", "_until", "room", "was_read")
 
-    def __init__(self) -> None:
+    def __init__(self, log: Log[Any]) -> None:
         patience = _patience.get()
-        self.room: Bells | None = None
+        self.room: Wakeups | None = None
         self.was_read = False
+        self._log = log
         self._until = monotonic() + patience if patience else 0.0
-        self._holders: tuple[ReferenceType[Holder], ...] = ()
+        self._holders: tuple[ReferenceType[Holder], ...] = ()  # replaced under _lock
         self._lock = threading.Lock()
 
     @property
@@ -107,42 +71,43 @@ class Backpressure:
         """Whether the producer waits once the log is full."""
         return self._unclaimed or any(holder.holds for holder in self._present())
 
-    def behind(self, place: int, beyond: int) -> bool:
-        """Return whether the chunks below `place` must be kept until who trails is at `beyond`."""
-        return place > 0 and (
-            self._unclaimed
-            or any(
-                each.index < (beyond if each.trails else place) and each.holds
-                for each in self._present()
-            )
-        )
-
     def add(self, holder: Holder) -> None:
         """Hold the producer for `holder` while that holds."""
         with self._lock:
             self._holders = (*(each for each in self._holders if each() is not None), ref(holder))
 
-    def make_room(self, stream: Stream[Any]) -> None:
-        """Drop the oldest chunks once the holders have read them; on the producer's thread."""
-        place = stream._log.surplus
-        beyond = self._beyond(stream, place)
-        if self.behind(place, beyond):
-            self.room = self.room or Bells()
-            block(self.room, lambda: stream.finished or not self.behind(place, beyond))
-        stream._log.drop(place)
+    def make_room(self, ended: Callable[[], bool]) -> None:
+        """Drop the oldest chunks once the holders have read them; on the producer's thread.
 
-    async def make_room_async(self, stream: Stream[Any]) -> None:
-        """Do the same in the task of the producer."""
-        place = stream._log.surplus
-        beyond = self._beyond(stream, place)
-        while self.behind(place, beyond) and not stream.finished:
-            self.room = self.room or Bells()
+        A stream that has `ended` waits no longer. A starved reader gets a moment to run: it is not
+        slow, and a busy machine schedules it later than a fast producer fills the log.
+        """
+        index, free = self._awaited(ended)
+        if not free():
+            self.room = self.room or Wakeups()
+            block_until(self.room, free)
+        for _ in range(_GIVE_WAY_CHECKS):
+            if not self._starving(index):
+                break
+            sleep(_GIVE_WAY_SECONDS)
+        self._log.drop(index)
+
+    async def make_room_async(self, ended: Callable[[], bool]) -> None:
+        """Do the same in the producer's task."""
+        index, free = self._awaited(ended)
+        while not free():
+            self.room = self.room or Wakeups()
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
-                    await pause(
-                        lambda: stream.finished or not self.behind(place, beyond), self.room
-                    )
-        stream._log.drop(place)
+                    await wait_until(free, self.room)
+        for _ in range(_GIVE_WAY_CHECKS):
+            if not self._starving(index):
+                break
+            await asyncio.sleep(_GIVE_WAY_SECONDS)
+        self._log.drop(index)
+
+    def _starving(self, index: int) -> bool:
+        return any(each.starved and each.index < index for each in self._present())
 
     def claim(self) -> None:
         """Stop waiting for a first reader."""
@@ -152,17 +117,33 @@ class Backpressure:
 
     def wake(self) -> None:
         """Let a held producer check its holders again."""
-        if self.room is not None and self.room.waiting:
-            self.room.ring()
+        if self.room is not None and self.room.waiters:
+            self.room.notify()
 
     @property
     def _unclaimed(self) -> bool:
         return self._until > 0 and monotonic() < self._until
 
-    def _beyond(self, stream: Stream[Any], place: int) -> int:
-        """Return where holders that trail must be for the chunks below `place` to be dropped."""
+    def _awaited(self, ended: Callable[[], bool]) -> tuple[int, Callable[[], bool]]:
+        """Return the first index to keep, and whether the older chunks may be dropped."""
+        index = self._log.surplus
         trailed = any(holder.trails for holder in self._present())
-        return stream._log.beyond(place) if trailed else place
+        trail_index = self._log.half_from(index) if trailed else index
+
+        def free() -> bool:
+            return ended() or not self._needed(index, trail_index)
+
+        return index, free
+
+    def _needed(self, index: int, trail_index: int) -> bool:
+        """Return whether a holder is below `index`, or a trailing one below `trail_index`."""
+        return index > 0 and (
+            self._unclaimed
+            or any(
+                each.index < (trail_index if each.trails else index) and each.holds
+                for each in self._present()
+            )
+        )
 
     def _present(self) -> Iterator[Holder]:
         return (holder for each in self._holders if (holder := each()) is not None)

@@ -1,23 +1,24 @@
-"""The package's own event loop, on a daemon thread that starts at its first use.
+"""The package's own event loop, on a daemon thread started at its first use.
 
-It is never the caller's loop: a notebook cell that blocks or ends does not stop what runs here.
+It is never the caller's loop: a notebook cell that blocks or ends does not stop the tasks here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
-import os
 import threading
 from concurrent.futures import Future
 
-_EXIT_SECONDS = 2.0  # a task that blocks the loop holds the exit of the process up no longer
+from conduit_lab.core.forking import in_forked_child
+
+_EXIT_SECONDS = 2.0  # that a task which blocks the loop may delay the exit of the process
 _lock = threading.Lock()
 _running: asyncio.AbstractEventLoop | None = None
 
 
 def package_loop() -> asyncio.AbstractEventLoop:
-    """Return the loop; may be called from any thread, the loop's own included."""
+    """Return the loop; thread-safe, also on the loop's own thread."""
     global _running
     with _lock:
         if _running is None:
@@ -27,7 +28,7 @@ def package_loop() -> asyncio.AbstractEventLoop:
             )
             thread.start()
             _running, stop = started.result()
-            # what still runs at the exit is cancelled while there are threads to do it
+            # cancel the remaining tasks while the interpreter still runs threads
             atexit.register(_end, _running, stop, thread)
         return _running
 
@@ -38,7 +39,7 @@ def _run(started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> No
         started.set_result((asyncio.get_running_loop(), stop))
         await stop.wait()
 
-    asyncio.run(live())  # cancels the tasks that are left when `live` ends
+    asyncio.run(live())  # cancels the remaining tasks when `live` ends
 
 
 def _end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, thread: threading.Thread) -> None:
@@ -47,11 +48,10 @@ def _end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, thread: threading
         thread.join(_EXIT_SECONDS)
 
 
-def _forget() -> None:
+def _reset() -> None:
     """Let a forked child, where only the forking thread lives on, start a loop of its own."""
     global _lock, _running
     _lock, _running = threading.Lock(), None
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+in_forked_child(_reset)

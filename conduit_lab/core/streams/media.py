@@ -1,4 +1,4 @@
-"""Media: chunks that are seen or heard, as bytes with a media type."""
+"""Media: images, audio and video in chunks, as bytes with a media type."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-# What a file of each kind begins with: (bytes, at which offset, media type)
+# The signature of each file format: (bytes, offset, media type)
 _SIGNATURES = [
     (b"\x89PNG\r\n\x1a\n", 0, "image/png"),
     (b"\xff\xd8\xff", 0, "image/jpeg"),
@@ -30,7 +30,7 @@ _SIGNATURES = [
 
 
 class Media(NamedTuple):
-    """The bytes of one encoded file, and its media type."""
+    """The bytes of one encoded file and its media type."""
 
     type: str
     data: bytes
@@ -42,31 +42,29 @@ class Media(NamedTuple):
 
     @property
     def url(self) -> str:
-        """The bytes as a data URL, which a page shows or plays as it is."""
+        """The bytes as a data URL, which a page shows or plays."""
         return f"data:{self.type};base64,{self.base64}"
 
 
 def media(chunk: Any) -> Media | None:
     """Return `chunk` as media, or None for anything else.
 
-    Bytes keep their kind, told by their first bytes; a uint8 array of shape [height, width],
-    [height, width, 3] or [height, width, 4] and an object with `_repr_png_` (a Pillow image) are
-    PNG images.
+    Bytes keep their format, recognized by its signature; a uint8 array of shape [height, width],
+    [height, width, 3] or [height, width, 4] and an object with `_repr_png_` (a Pillow image)
+    become PNG images.
     """
     if isinstance(chunk, bytes | bytearray | memoryview):
         data = bytes(chunk)
         return Media(_type_of(data), data)
     if isinstance(chunk, np.ndarray):
         return Media("image/png", png(chunk)) if is_image(chunk) else None
-    if (encode := getattr(type(chunk), "_repr_png_", None)) is not None and isinstance(
-        data := encode(chunk), bytes
-    ):
-        return Media("image/png", data)
-    return None
+    encode = getattr(type(chunk), "_repr_png_", None)
+    drawn = None if encode is None else encode(chunk)
+    return Media("image/png", drawn) if isinstance(drawn, bytes) else None
 
 
 def image(chunk: Any) -> Media | None:
-    """Return the image that `chunk`, or a value of a `dict` chunk, is; None where there is none."""
+    """Return `chunk`, or the first image among the values of a `dict`, as an image, or None."""
     for value in chunk.values() if isinstance(chunk, dict) else (chunk,):
         found = media(value) if not isinstance(value, str) else None
         if found is not None and found.type.startswith("image/"):
@@ -75,7 +73,7 @@ def image(chunk: Any) -> Media | None:
 
 
 def is_image(array: npt.NDArray[Any]) -> bool:
-    """Return whether an array is taken for an image: uint8, grey or with 3 or 4 channels last, and not empty."""
+    """Return whether an array is an image: uint8, not empty, grey or with 3 or 4 channels last."""
     shape = array.shape
     return (
         array.dtype == np.uint8
@@ -88,12 +86,12 @@ def png(array: npt.NDArray[np.uint8]) -> bytes:
     """Return a uint8 array [height, width], [height, width, 3] or [height, width, 4] as a PNG file.
 
     Each line holds its difference to the one above (filter 2 of the PNG specification, section 9),
-    at zlib's quickest level. Raises `ValueError` for any other array.
+    at zlib's fastest level. Raises `ValueError` for any other array.
     """
     if not is_image(array):
         raise ValueError(
-            f"a PNG image wants uint8 [height, width], with 3 or 4 channels last or none, got {array.dtype} "
-            f"{list(array.shape)}: convert it with array.astype('uint8')"
+            "png expects a uint8 image [height, width], optionally with 3 or 4 channels last, got "
+            f"{array.dtype} {list(array.shape)}: convert it with array.astype('uint8')"
         )
     height, width = array.shape[:2]
     lines = np.ascontiguousarray(array).reshape(height, -1)
@@ -114,16 +112,16 @@ def png(array: npt.NDArray[np.uint8]) -> bytes:
 
 
 def wav(samples: npt.NDArray[Any], rate: int) -> bytes:
-    """Return audio samples [n] or [n, channels] at `rate` Hz as a WAV file of 16 bits.
+    """Return audio samples [n] or [n, channels] at `rate` Hz as a 16-bit WAV file.
 
-    int16 samples are kept, floats are taken from -1 to 1 and clipped. Raises `ValueError` for any
-    other array.
+    int16 samples are kept, floats are clipped to -1 to 1. Raises `ValueError` for any other array.
     """
     if samples.ndim not in (1, 2) or not (
         samples.dtype == np.int16 or np.issubdtype(samples.dtype, np.floating)
     ):
         raise ValueError(
-            f"audio wants int16 or float samples [n] or [n, channels], got {samples.dtype} {list(samples.shape)}"
+            "wav expects int16 or float samples [n] or [n, channels], got "
+            f"{samples.dtype} {list(samples.shape)}"
         )
     if samples.dtype != np.int16:
         samples = np.round(np.clip(np.nan_to_num(samples), -1, 1) * 32767)

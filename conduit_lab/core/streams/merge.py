@@ -1,50 +1,42 @@
-"""merge: several streams as one, chunks in the order in which they come."""
+"""merge: several streams as one, with the chunks in their order of arrival."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from typing import TypeVar
 
-from conduit_lab.core.errors import StreamCancelled
-from conduit_lab.core.streams.chunk import joined
 from conduit_lab.core.streams.reader import Reader
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.core.streams.wakeups import pause
+from conduit_lab.core.streams.wakeups import wait_until
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
-def merge(streams: Iterable[Stream[T]], *, name: str = "merged") -> Stream[T]:
-    """Return a stream of every chunk of `streams`, in the order in which they come; it ends when
-    all have ended.
+def merge(streams: Iterable[Stream[_T]], *, name: str = "merged") -> Stream[_T]:
+    """Return a stream of every chunk of `streams` in order of arrival; it ends after the last one.
 
-    Where one fails the merged stream fails with the same error, where one is cancelled it is
-    cancelled; the others are then cancelled too, unless somebody else reads them. So they are when
-    the merged stream is cancelled.
+    When one fails the merged stream fails with the same error, when one is cancelled it is
+    cancelled; the others are then cancelled too, unless they have another reader. The same holds
+    when the merged stream is cancelled.
     """
-    readers = [stream.hold(None) for stream in streams]
-    return Stream(_merged(readers), name=name)._made_of(*readers)
+    sources = [(stream, stream.hold(None)) for stream in streams]
+    readers = [reader for _, reader in sources]
+    return Stream(_merged(sources), name=name)._read_from(*readers)
 
 
-async def _merged(readers: list[Reader[T]]) -> AsyncIterator[T]:
-    running = list(readers)
+async def _merged(sources: list[tuple[Stream[_T], Reader[_T]]]) -> AsyncIterator[_T]:
+    running = list(sources)
     while running:
-        await pause(
-            lambda: any(reader.ready() for reader in running), *(r.stream._bells for r in running)
+        await wait_until(
+            lambda: any(reader.ready() for _, reader in running),
+            *(stream._wakeups for stream, _ in running),
         )
-        for reader in list(running):
-            finished = (
-                reader.stream.finished
-            )  # looked at first: what came before the end is taken below
+        for stream, reader in list(running):
+            finished = stream.finished  # before `take`, which then gets the last chunks
             for chunk in reader.take():
                 yield chunk
             if finished:
-                running.remove(reader)
-                _raise_end(reader.stream)
-
-
-def _raise_end(stream: Stream[T]) -> None:
-    if stream.state == "failed" and stream.error is not None:
-        raise stream.error
-    if stream.state == "cancelled":
-        raise StreamCancelled(stream.name, joined(stream.kept))
+                running.remove((stream, reader))
+                if stream.state == "failed" and stream.error is not None:
+                    raise stream.error
+                stream._raise_cancelled()

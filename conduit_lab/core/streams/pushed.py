@@ -1,61 +1,67 @@
-"""PushedStream: a stream that its producer writes to, instead of a generator that is run for it."""
+"""PushedStream: a stream that its producer writes to."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable
 from time import monotonic
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from conduit_lab.core.streams.stream import KEEP_BYTES, Stream
-from conduit_lab.core.streams.wakeups import PACE
+from conduit_lab.core.streams.wakeups import FAST_SECONDS
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as _TypeVarWithDefault
+
+_T = TypeVar("_T")
+if TYPE_CHECKING:
+    _R = _TypeVarWithDefault("_R", default=str | list[_T])
+else:
+    _R = TypeVar("_R")
 
 
-class PushedStream(Stream[T]):
-    """A stream written from outside: `start`, `append` from one thread at a time, then `finish` or
-    `fail`.
+class PushedStream(Stream[_T, _R]):
+    """A stream written from outside: `start`, `append`, then `finish` or `fail`.
 
-    Readers who wait while chunks come fast are woken about once a millisecond; a chunk that a pause
-    follows reaches them within that time.
+    One thread at a time may append. Waiting readers of a fast producer are woken about once per
+    millisecond; the last chunk before a pause reaches them within that time.
     """
 
     def __init__(self, *, name: str = "stream", keep: int = KEEP_BYTES) -> None:
-        self._written = -PACE
-        super().__init__((), name=name, keep=keep)
+        self._appended = -FAST_SECONDS
+        nothing: Any = ()
+        super().__init__(nothing, name=name, keep=keep)
 
-    def _start(self, source: Iterable[T] | AsyncIterable[T]) -> None:
+    def _start(self, source: Iterable[Any] | AsyncIterable[Any]) -> None:
         """Run nothing."""
 
     def start(self) -> None:
-        """Say that the producer is at work."""
+        """Set the stream's state to running."""
         self._begin()
 
-    def append(self, chunk: T) -> None:
-        """Add a chunk; one that comes after the end is dropped."""
+    def append(self, chunk: _T) -> None:
+        """Add a chunk; one after the end is dropped."""
         now = monotonic()
-        self._bells.fast = now - self._written < PACE
-        self._written = now
+        self._wakeups.fast = now - self._appended < FAST_SECONDS
+        self._appended = now
         if self._append(chunk):
-            self._log.drop(self._log.surplus)  # a producer of several streams cannot be held
+            self._log.drop(self._log.surplus)  # a producer of several streams cannot wait
 
-    def finish(self, value: Any = None) -> None:
-        """End the stream well; its result is `value`, or as `Stream.result` says where that is None."""
+    def finish(self, value: _R | None = None) -> None:
+        """End the stream as done; `value` is its result, by default the text or list of chunks."""
         self._value = value
         self._finish("done")
-        self._stop_task = None
+        self._stop_producer = None
 
     def fail(self, error: BaseException) -> None:
-        """End the stream with an error that arrives at every reader."""
+        """End the stream with an error that every reader gets."""
         self._finish("failed", error)
-        self._stop_task = None
+        self._stop_producer = None
 
     def on_cancel(self, stop: Callable[[], object]) -> None:
-        """Call `stop`, from whatever thread cancels the stream; at once where it was cancelled
-        already.
+        """Call `stop` when the stream is cancelled, from any thread; now if it was already.
 
-        It must bear a second call.
+        It must be idempotent.
         """
-        self._stop_task = stop
+        self._stop_producer = stop
         if self.state == "cancelled":
             stop()

@@ -1,50 +1,48 @@
-"""Reader: one place in a stream's log, and the way on from it."""
+"""Reader: one cursor into a stream's log."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, TypeVar
 from weakref import ref
 
 from conduit_lab.core.errors import StreamLagged
-from conduit_lab.core.streams.wakeups import pause
+from conduit_lab.core.streams.channel import Channel
+from conduit_lab.core.streams.wakeups import wait_until
 
-if TYPE_CHECKING:
-    from conduit_lab.core.streams.stream import Stream
-
-T = TypeVar("T")
+_T_co = TypeVar("_T_co", covariant=True)
 
 
-class Reader(Iterator[T], Generic[T]):
-    """One reader of a stream, sync or async, at its own place; `index` is the next chunk's number.
+class Reader(Iterator[_T_co]):
+    """One reader of a stream, sync or async, with its own cursor: `index`, of its next chunk.
 
     Without `start` the first reader begins at chunk 0, a later one at the oldest kept chunk. With
-    `holds` the producer waits for it instead of dropping chunks; for one that reads for `consumer`,
-    a stream, as far as that one is held.
+    `holds` the producer waits for it instead of dropping chunks; a reader for `consumer`, a stream,
+    holds the producer while that stream is held.
     """
 
     trails = False
 
     def __init__(
         self,
-        stream: Stream[T],
+        stream: Channel[_T_co],
         start: int | None,
         *,
         holds: bool = False,
-        consumer: Stream[Any] | None = None,
+        consumer: Channel[Any] | None = None,
     ) -> None:
         pressure = stream._pressure
         self.stream = stream
         self.index = start or 0
         if start is None and pressure.was_read:
             self.index = stream._log.window[0]
+        self.starved = False
         self._log = stream._log
         self._open = True
         self._holds = holds
         self._consumer = None if consumer is None else ref(consumer)
         stream.readers += 1
-        if holds or consumer is not None:
-            pressure.add(self)
+        pressure.add(self)
         pressure.was_read = True
         pressure.claim()
 
@@ -61,7 +59,7 @@ class Reader(Iterator[T], Generic[T]):
             and consumer._pressure.held
         )
 
-    def read_for(self, consumer: Stream[Any]) -> None:
+    def read_for(self, consumer: Channel[Any]) -> None:
         """Hold the producer while `consumer`, a stream made from these chunks, is itself held."""
         self._consumer = ref(consumer)
 
@@ -73,62 +71,59 @@ class Reader(Iterator[T], Generic[T]):
             self.stream._pressure.wake()
 
     def leave(self) -> None:
-        """Stop reading, and cancel the stream where nobody else reads it."""
+        """Stop reading, and cancel the stream if it has no other reader."""
         if self.stream.readers == self._open:
-            # before it is closed: a stream that reads for this one must not be outrun
+            # before it is closed: else the producer drops chunks that a consumer still needs
             self.stream.cancel()
         self.close()
 
     def ready(self) -> bool:
         """Whether the next read returns, raises or ends without waiting."""
-        finished = (
-            self.stream.finished
-        )  # looked at before the log: what came before the end is never missed
+        finished = self.stream.finished  # before the log, so that the last chunks are not missed
         base, kept = self._log.window
         return finished or self.index - base < len(kept)
 
-    def take(self, limit: int | None = None) -> list[T]:
-        """Return the chunks that are there now, `limit` at most, without waiting; `StreamLagged` once per gap."""
+    def take(self, limit: int | None = None) -> list[_T_co]:
+        """Return the available chunks, at most `limit`, without waiting.
+
+        Raises `StreamLagged` once per gap.
+        """
         base, kept = self._log.window
-        if self.index < base:
-            raise self._lagged()
         begin = self.index - base
+        if begin < 0:
+            raise self._lagged()
         chunks = kept[begin : None if limit is None else begin + limit]
         self.index += len(chunks)
         self.stream._pressure.wake()
         return chunks
 
-    def _lagged(self) -> StreamLagged:
-        error = self._log.lagged(self.stream.name, self.index)
-        self.index = error.resume_at
-        return error
-
-    def _end(self) -> None:
-        self.close()
-        if self.stream.state == "failed" and self.stream.error is not None:
-            raise self.stream.error
-
-    def __iter__(self) -> Reader[T]:
+    def __iter__(self) -> Reader[_T_co]:
         return self
 
-    def __next__(self) -> T:
+    def __next__(self) -> _T_co:
         while True:
             base, kept = self._log.window
-            offset = self.index - base
-            if offset < 0:
+            if (offset := self.index - base) < 0:
                 raise self._lagged()
-            if offset < len(kept):
+            try:
+                chunk = kept[offset]
+            except IndexError:
+                if self._over():
+                    raise StopIteration from None
+            else:
                 self.index += 1
-                return kept[offset]
-            if self._over():
-                raise StopIteration
+                return chunk
             self.stream._pressure.wake()
-            self.stream._block(self.ready)
+            self.starved = True
+            try:
+                self.stream._block(self.ready)
+            finally:
+                self.starved = False
 
-    def __aiter__(self) -> Reader[T]:
+    def __aiter__(self) -> Reader[_T_co]:
         return self
 
-    async def __anext__(self) -> T:
+    async def __anext__(self) -> _T_co:
         while True:
             base, kept = self._log.window
             offset = self.index - base
@@ -141,22 +136,27 @@ class Reader(Iterator[T], Generic[T]):
                 raise StopAsyncIteration
             await self.wait()
 
+    async def wait(self) -> None:
+        """Suspend until there is a chunk to take or the stream has ended."""
+        self.stream._pressure.wake()
+        await wait_until(self.ready, self.stream._wakeups)
+
     def _over(self) -> bool:
-        """Return whether there will be nothing more to read; raises the stream's error."""
+        """Return whether nothing more will come; raises the stream's error."""
         if not self.stream.finished:
             return False
-        base, kept = (
-            self._log.window
-        )  # looked at after the end: what came just before it is read first
+        base, kept = self._log.window  # after the end: chunks from just before it are read first
         if self.index - base < len(kept):
             return False
-        self._end()
+        self.close()
+        if self.stream.state == "failed" and self.stream.error is not None:
+            raise self.stream.error
         return True
 
-    async def wait(self) -> None:
-        """Suspend until there is something to take or the stream has ended."""
-        self.stream._pressure.wake()
-        await pause(self.ready, self.stream._bells)
+    def _lagged(self) -> StreamLagged:
+        error = self._log.lagged(self.stream.name, self.index)
+        self.index = error.resume_at
+        return error
 
     def __del__(self) -> None:
         self.close()

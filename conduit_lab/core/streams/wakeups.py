@@ -1,7 +1,7 @@
-"""Bells: who waits for a stream, in threads and in event loops, and how they are woken.
+"""Wakeups: the waiters of a stream, in threads and in event loops, and their notification.
 
-A waiter puts its wake-up call among the bells and then looks again; a producer first changes what
-is looked at and then rings. Whichever order they meet in, one of the two sees the other.
+A waiter adds its wakeup and then checks its condition again; a producer changes the state first and
+notifies afterwards. In either order one of the two sees the other, so no wakeup is lost.
 """
 
 from __future__ import annotations
@@ -13,140 +13,140 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic, sleep
 
-PACE = 1e-3  # seconds between two wake-ups of one who waits for what comes fast
-_SLICE = 0.2  # seconds a blocking wait may last before the kernel's interrupt is looked at
+FAST_SECONDS = 1e-3  # between two checks of a waiter whose producer is fast
+_SLICE_SECONDS = 0.2  # of a blocking wait, after which the kernel's interrupt is handled
 
-Ready = Callable[[], bool]
+_Ready = Callable[[], bool]
 
 
-class Bells:
-    """The wake-up calls of everybody who waits for one thing; `waiting` holds them.
+class Wakeups:
+    """The wakeup calls of all waiters for one event, in `waiters`.
 
-    Where its producer says that chunks come `fast`, who waits looks once more after `PACE` before
-    asking to be woken: being woken costs both sides more than a chunk does, and what is followed by
-    a pause still comes after that time.
+    While the producer sets `fast`, a waiter sleeps for `FAST_SECONDS` and checks again before it
+    asks for a wakeup: a wakeup costs both sides more than a chunk does. So the last chunk before a
+    pause arrives within that time.
     """
 
-    __slots__ = ("fast", "waiting")
+    __slots__ = ("fast", "waiters")
 
     def __init__(self) -> None:
         self.fast = False
-        self.waiting: deque[Callable[[], object]] = deque()
+        self.waiters: deque[Callable[[], object]] = deque()
 
-    def ring(self) -> None:
-        """Wake all who wait, from any thread."""
+    def notify(self) -> None:
+        """Wake all waiters; thread-safe."""
         with suppress(IndexError):
             while True:
-                self.waiting.popleft()()
+                self.waiters.popleft()()
 
-    def forget(self, call: Callable[[], object]) -> None:
-        """Take back a wake-up call that nobody waits for any more; one that was rung is gone already."""
+    def discard(self, wakeup: Callable[[], object]) -> None:
+        """Remove a wakeup that is no longer needed; does nothing if it was called already."""
         with suppress(ValueError):
-            self.waiting.remove(call)
+            self.waiters.remove(wakeup)
 
 
-def block(bells: Bells, ready: Ready, deadline: float | None = None) -> bool:
-    """Block this thread until `ready()`; False when the deadline (seconds of the monotonic clock) passed."""
+def block_until(wakeups: Wakeups, ready: _Ready, deadline: float | None = None) -> bool:
+    """Block this thread until `ready()`; False once the monotonic clock reaches `deadline`."""
     while not ready():
-        if bells.fast:
-            sleep(PACE)
+        if wakeups.fast:
+            sleep(FAST_SECONDS)
             if ready():
                 break
-        bell = threading.Lock()
-        bell.acquire()
-        bells.waiting.append(bell.release)
-        rung = False
+        signal = threading.Lock()
+        signal.acquire()
+        wakeups.waiters.append(signal.release)
+        notified = False
         try:
-            while not rung and not ready():
-                left = _SLICE if deadline is None else min(_SLICE, deadline - monotonic())
+            while not notified and not ready():
+                left = _SLICE_SECONDS
+                if deadline is not None:
+                    left = min(left, deadline - monotonic())
                 if left <= 0:
                     return False
-                rung = bell.acquire(timeout=left)
+                notified = signal.acquire(timeout=left)
         finally:
-            if not rung:
-                bells.forget(bell.release)
+            if not notified:
+                wakeups.discard(signal.release)
     return True
 
 
-async def pause(ready: Ready, *bells: Bells) -> None:
-    """Suspend this task until `ready()`, which is looked at when one of `bells` rings."""
-    await Waiter().wait(ready, *bells)
+async def wait_until(ready: _Ready, *wakeups: Wakeups) -> None:
+    """Suspend this task until `ready()`, checked when one of `wakeups` notifies."""
+    await Waiter().wait(ready, *wakeups)
 
 
 class Waiter:
-    """One task that waits again and again on the loop it was made in; to call it, from any thread, wakes it."""
+    """A task that waits repeatedly on the loop it was made in; calling it wakes it, thread-safe."""
 
-    __slots__ = ("_doorbell", "_woken")
+    __slots__ = ("_notifier", "_woken")
 
     def __init__(self) -> None:
-        self._doorbell = _doorbell()
+        self._notifier = _loop_notifier()
         self._woken: asyncio.Future[None] | None = None
 
     def __call__(self) -> None:
-        """Make the task look whether what it waits for is there."""
-        self._doorbell.ring(self)
+        """Make the task check its condition again."""
+        self._notifier.notify(self)
 
-    async def wait(self, ready: Ready, *bells: Bells) -> None:
-        """Suspend the task until `ready()`, which is looked at when one of `bells` rings."""
+    async def wait(self, ready: _Ready, *wakeups: Wakeups) -> None:
+        """Suspend the task until `ready()`, checked when one of `wakeups` notifies."""
         while not ready():
-            if any(each.fast for each in bells):
-                await asyncio.sleep(PACE)
+            if any(each.fast for each in wakeups):
+                await asyncio.sleep(FAST_SECONDS)
                 if ready():
                     break
-            self._woken = woken = self._doorbell.loop.create_future()
-            for each in bells:
-                each.waiting.append(self)
+            self._woken = woken = self._notifier.loop.create_future()
+            for each in wakeups:
+                each.waiters.append(self)
             try:
                 if not ready():
                     await woken
             finally:
                 self._woken = None
-                for each in bells:
-                    if (
-                        self in each.waiting
-                    ):  # not rung by it: another rang, or the wait was given up
-                        each.forget(self)
+                for each in wakeups:
+                    if self in each.waiters:  # another one notified, or the wait was cancelled
+                        each.discard(self)
 
-    def answer(self) -> None:
-        """Let the task go on; on its loop."""
+    def resume(self) -> None:
+        """Resume the task; on its loop."""
         if self._woken is not None and not self._woken.done():
             self._woken.set_result(None)
 
 
-class Doorbell:
-    """The one way into an event loop from other threads: however many ring, the loop is called once a tick."""
+class _LoopNotifier:
+    """The one entry to an event loop from other threads: one call per tick for all waiters."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._thread = threading.get_ident()
-        self._rung = False
-        self._at_the_door: deque[Waiter] = deque()
+        self._scheduled = False
+        self._notified: deque[Waiter] = deque()
 
-    def ring(self, waiter: Waiter) -> None:
-        """Wake a waiter on its loop; nothing where that loop has ended, and the waiting task with it."""
-        self._at_the_door.append(waiter)
-        if self._rung:
+    def notify(self, waiter: Waiter) -> None:
+        """Wake a waiter on its loop; does nothing once that loop, and so its task, has ended."""
+        self._notified.append(waiter)
+        if self._scheduled:
             return
-        self._rung = True
+        self._scheduled = True
         with suppress(RuntimeError):
             if threading.get_ident() == self._thread:
-                self.loop.call_soon(self._answer)
+                self.loop.call_soon(self._resume_all)
             else:
-                self.loop.call_soon_threadsafe(self._answer)
+                self.loop.call_soon_threadsafe(self._resume_all)
 
-    def _answer(self) -> None:
-        self._rung = False  # before the door is looked at: who comes after that rings again
-        while self._at_the_door:
-            self._at_the_door.popleft().answer()
-
-
-_here = threading.local()
+    def _resume_all(self) -> None:
+        self._scheduled = False  # first: a waiter added from now on schedules another call
+        while self._notified:
+            self._notified.popleft().resume()
 
 
-def _doorbell() -> Doorbell:
-    """Return the doorbell of the running loop."""
+_of_thread = threading.local()
+
+
+def _loop_notifier() -> _LoopNotifier:
+    """Return the notifier of the running loop."""
     loop = asyncio.get_running_loop()
-    doorbell: Doorbell | None = getattr(_here, "doorbell", None)
-    if doorbell is None or doorbell.loop is not loop:
-        doorbell = _here.doorbell = Doorbell(loop)
-    return doorbell
+    notifier: _LoopNotifier | None = getattr(_of_thread, "notifier", None)
+    if notifier is None or notifier.loop is not loop:
+        notifier = _of_thread.notifier = _LoopNotifier(loop)
+    return notifier

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Unpack
 
-from conduit_lab.core.trace.record import CallRecord, Recording, Values
+from conduit_lab.core.trace.call_record import CallRecord, Recording, Values
 from conduit_lab.core.trace.span import Attributes, Kind, Observer, Span, current
 from conduit_lab.core.trace.trace import Trace
 
@@ -35,7 +35,7 @@ class record:
         values: Values | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
-        self._root = begin(name, target, Values() if values is None else values, observers)
+        self._root = begin_call(name, target, Values() if values is None else values, observers)
 
     def __enter__(self) -> Trace:
         return Trace(self._root.__enter__())
@@ -49,7 +49,7 @@ class record:
         self._root.__exit__(kind, error, place)
 
 
-def begin(name: str, target: Any, values: Values, observers: Sequence[Observer]) -> Span:
+def begin_call(name: str, target: Any, values: Values, observers: Sequence[Observer]) -> Span:
     """Return the span of a call with a record of its own, to be entered: what `record` does."""
     parent = current()
     if parent is None:

@@ -11,7 +11,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypedDict, Unpack
 
-from conduit_lab.core.trace.record import CallRecord, Recording
+from conduit_lab.core.trace.call_record import CallRecord, Recording
 
 Kind = Literal["call", "predict", "encode", "search", "write", "load", "generate"]
 
@@ -22,7 +22,7 @@ _log = logging.getLogger("conduit_lab")
 
 
 class Attributes(TypedDict, total=False):
-    """What a span says about its call; each key only where it is known.
+    """The attributes of a span's call; each key only where it is known.
 
     `device` ran it. `device_fallback` is the reason why the CPU ran it in place of its device,
     `fallback` the name of the stage that answered for the first one. `rows` went in, `tokens` came
@@ -59,7 +59,7 @@ class Observer(Protocol):
 
 
 class Ending(Protocol):
-    """What a span may wait for, such as a `Stream`."""
+    """Something that ends, such as a `Stream`."""
 
     error: BaseException | None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from conduit_lab.core.trace.record import CallRecord
+from conduit_lab.core.trace.call_record import CallRecord
 from conduit_lab.core.trace.span import Attributes, Span
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.view import Table, View, Viewed

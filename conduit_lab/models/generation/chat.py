@@ -1,4 +1,4 @@
-"""ChatTemplate: the messages of a chat to the prompt that a model was trained on, by the template of its folder."""
+"""ChatTemplate: the messages of a chat to a prompt, with the Jinja template of a model folder."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 from conduit_lab.core.errors import InputError, MissingExtra, ModelLoadError, ModelRunError
 from conduit_lab.core.paths import display
 from conduit_lab.models.config import read_config, read_text
-from conduit_lab.models.generation.tainted import TaintedStr, tainted
+from conduit_lab.models.generation.tainted import TaintedStr, taint
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-MAX_MESSAGES = 10_000
-MAX_CHARACTERS = 8 * 2**20  # of all messages, and of a prompt
-ROLES = ("system", "developer", "user", "assistant", "tool")
-_DEPTH = 32  # of tool calls, tools and variables
+_MAX_MESSAGES = 10_000
+_MAX_CHAT_CHARACTERS = 8 * 2**20  # of all messages, and of a prompt
+_MAX_DEPTH = 32  # of tool calls, tools and variables
+_ROLES = ("system", "developer", "user", "assistant", "tool")
 _FIELDS = ("name", "tool_calls", "tool_call_id", "reasoning_content")
+_TEMPLATE_FAULTS = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError)
 _SPECIAL = (
     "bos_token",
     "eos_token",
@@ -34,8 +35,8 @@ class ChatTemplate:
     """The chat template of a model folder, in Jinja as transformers' `apply_chat_template` runs it.
 
     It is in `chat_template.jinja`, else under `chat_template` of `tokenizer_config.json`, there
-    also as a list of named ones. Templates run in a sandbox, for a bounded time; they read nothing
-    but what they are given.
+    also as a list of named templates. Templates run in a sandbox with bounded time and memory, and
+    have no access beyond their variables.
     """
 
     def __init__(self, source: str | None, where: str, special: Mapping[str, str]) -> None:
@@ -46,10 +47,9 @@ class ChatTemplate:
 
     @classmethod
     def read(cls, folder: Path, name: str = "default") -> ChatTemplate:
-        """Read the template; a folder without one gives one that refuses chats.
+        """Read the template called `name`; without one, `render` raises `InputError`.
 
-        Raises `ModelLoadError` naming a file that is broken, or the names where there are some and
-        not this one.
+        Raises `ModelLoadError` for an invalid file or an unknown name.
         """
         file = folder / "tokenizer_config.json"
         config = read_config(file)
@@ -64,7 +64,7 @@ class ChatTemplate:
             found = _named(found, name, display(file))
         if not isinstance(found, str | None):
             raise ModelLoadError(
-                f"{display(file)} has a chat_template of type {type(found).__name__}: wanted a text"
+                f"{display(file)} expects a string as chat_template, got {type(found).__name__}"
             )
         return cls(found, display(file if found is not None else folder), special)
 
@@ -76,28 +76,27 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, Any]] | None = None,
         **variables: Any,
     ) -> TaintedStr:
-        """Return the prompt; it holds the special tokens, so that none are to be added when it is
-        tokenised.
+        """Return the prompt with its special tokens: the tokenizer must not add them again.
 
-        The prompt knows which of its characters are data, from messages, tools and variables:
-        `ControlTokens` encodes those as plain text.
+        Characters from messages, tools and variables are tainted: `ControlTokens` encodes them as
+        plain text.
 
-        A message has a `role` and a `content`, a text or a list of text parts; a URL in it is text
-        and nothing is fetched. `variables` are what a template knows besides, such as
-        `enable_thinking=False`. Raises `InputError` for messages that do not fit, `ModelLoadError`
-        for a broken template, `ModelRunError` for one that does not end, `MissingExtra` where
-        jinja2 is not installed.
+        A message has a `role` and a `content`, a string or a list of text parts; a URL in it is
+        text, nothing is fetched. `variables` are further template variables, such as
+        `enable_thinking=False`. Raises `InputError` for invalid messages, `ModelLoadError` for an
+        invalid template, `ModelRunError` for one beyond its budget, and `MissingExtra` without
+        jinja2.
         """
         if self.source is None:
             raise InputError(
-                f"{self._where} has no chat template: give a prompt text instead of messages, or save the template "
-                "of the model's family in the folder as chat_template.jinja"
+                f"{self._where} has no chat template: pass a prompt string instead of messages, or "
+                "save the template of the model family in the folder as chat_template.jinja"
             )
         given = {
             **self._special,
-            **{name: tainted(plain(name, value)) for name, value in variables.items()},
-            "messages": [_tainted(message) for message in checked(messages)],
-            "tools": tainted(plain("tools", tools)),
+            **{name: taint(_copy_json(name, value)) for name, value in variables.items()},
+            "messages": [_taint_message(each) for each in _check_messages(messages)],
+            "tools": taint(_copy_json("tools", tools)),
             "add_generation_prompt": add_generation_prompt,
         }
         return self._render(given)
@@ -106,87 +105,83 @@ class ChatTemplate:
         try:
             from jinja2 import TemplateError, TemplateSyntaxError
 
-            from conduit_lab.models.generation import budget, templating
+            from conduit_lab.models.generation import render_budget, templating
         except ImportError as error:
             raise MissingExtra("jinja2", "cpu", "a chat template") from error
         try:
             if self._template is None:
-                self._template = templating.compiled(str(self.source))
-            return templating.render(self._template, given, MAX_CHARACTERS)
-        except templating.Refused as error:
+                self._template = templating.compile_template(str(self.source))
+            return templating.render_template(self._template, given, _MAX_CHAT_CHARACTERS)
+        except templating.TemplateRefusal as error:
             raise InputError(
-                f"the chat template refuses these messages: {str(error)[:500]}"
+                f"the chat template rejects these messages: {str(error)[:500]}"
             ) from error
         except TemplateSyntaxError as error:
             raise ModelLoadError(
-                f"{self._where} has a chat template that is broken in line {error.lineno}: {error.message}"
+                f"{self._where} has an invalid chat template, line {error.lineno}: {error.message}"
             ) from error
-        except SyntaxError as error:  # Python's own limits of nesting
+        except SyntaxError as error:  # Python's own nesting limits
             raise ModelLoadError(
-                f"{self._where} has a chat template that is broken: {error.msg}"
+                f"{self._where} has an invalid chat template: {error.msg}"
             ) from error
-        except (budget.Exhausted, RecursionError, MemoryError) as error:
-            reason = (
-                str(error) if isinstance(error, budget.Exhausted) else "it calls itself without end"
-            )
-            raise ModelRunError(f"the chat template of {self._where} was cut: {reason}") from error
-        except (
-            TemplateError,
-            TypeError,
-            ValueError,
-            LookupError,
-            ArithmeticError,
-            AttributeError,
-        ) as error:
+        except (render_budget.BudgetExceeded, RecursionError, MemoryError) as error:
+            exceeded = isinstance(error, render_budget.BudgetExceeded)
+            reason = str(error) if exceeded else "unbounded recursion"
+            raise ModelRunError(
+                f"the chat template of {self._where} was stopped: {reason}"
+            ) from error
+        except (*_TEMPLATE_FAULTS, TemplateError) as error:
             raise InputError(
-                f"the chat template cannot take these messages: {type(error).__name__}: {str(error)[:500]}"
+                "the chat template cannot render these messages: "
+                f"{type(error).__name__}: {str(error)[:500]}"
             ) from error
 
 
-def _tainted(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a message whose texts are data, but for its role, which is one of `ROLES`."""
-    return {key: value if key == "role" else tainted(value) for key, value in message.items()}
+def _taint_message(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message with all its strings tainted, except the role, which is one of `_ROLES`."""
+    return {key: value if key == "role" else taint(value) for key, value in message.items()}
 
 
-def checked(messages: Any) -> list[dict[str, Any]]:
-    """Return messages as plain dicts with a text as content; `InputError` names the one that is wrong."""
+def _check_messages(messages: Any) -> list[dict[str, Any]]:
+    """Return messages as plain dicts with string contents; `InputError` names an invalid one."""
     if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence):
         raise InputError(
-            f"messages are a {type(messages).__name__}: wanted a list of {{'role': …, 'content': …}}"
+            f"messages expects a list of {{'role': …, 'content': …}}, got {type(messages).__name__}"
         )
-    if not 0 < len(messages) <= MAX_MESSAGES:
-        raise InputError(f"there are {len(messages)} messages: wanted 1 to {MAX_MESSAGES}")
+    if not 0 < len(messages) <= _MAX_MESSAGES:
+        raise InputError(f"expected 1 to {_MAX_MESSAGES} messages, got {len(messages)}")
     found = [_message(f"messages[{place}]", message) for place, message in enumerate(messages)]
     length = sum(len(message["content"] or "") for message in found)
-    if length > MAX_CHARACTERS:
-        raise InputError(f"the messages have {length} characters: wanted at most {MAX_CHARACTERS}")
+    if length > _MAX_CHAT_CHARACTERS:
+        raise InputError(
+            f"expected messages of at most {_MAX_CHAT_CHARACTERS} characters, got {length}"
+        )
     return found
 
 
 def _message(where: str, message: Any) -> dict[str, Any]:
     if not isinstance(message, Mapping):
         raise InputError(
-            f"{where} is a {type(message).__name__}: wanted {{'role': …, 'content': …}}"
+            f"{where} expects {{'role': …, 'content': …}}, got {type(message).__name__}"
         )
     role = message.get("role")
-    if role not in ROLES:
-        raise InputError(
-            f"{where} has the role {str(role)[:50]!r}: wanted one of {', '.join(ROLES)}"
-        )
+    if role not in _ROLES:
+        raise InputError(f"{where} expects a role of {', '.join(_ROLES)}, got {str(role)[:50]!r}")
     result = {"role": role, "content": _content(where, message)}
     for key, value in message.items():
         if key in ("role", "content") or value is None or value in ([], {}):
-            continue  # clients send back empty fields of answers
+            continue  # clients send back the empty fields of responses
         if key not in _FIELDS:
             raise InputError(
-                f"{where} has {str(key)[:50]!r}: wanted role, content and at most {', '.join(_FIELDS)}"
+                f"{where} expects role, content and optionally {', '.join(_FIELDS)}, "
+                f"got {str(key)[:50]!r}"
             )
-        result[key] = plain(f"{where}.{key}", value)
+        result[key] = _copy_json(f"{where}.{key}", value)
     return result
 
 
 def _content(where: str, message: Mapping[str, Any]) -> str | None:
-    """Return the content as one text; None where an assistant only calls tools."""
+    """Return the content as one string; None for an assistant that only calls tools."""
     content = message.get("content")
     if isinstance(content, str):
         return content
@@ -194,7 +189,7 @@ def _content(where: str, message: Mapping[str, Any]) -> str | None:
         return None
     if not isinstance(content, list | tuple) or not content:
         raise InputError(
-            f"{where} has a content of type {type(content).__name__}: wanted a text, or text parts"
+            f"{where} expects a string or text parts as content, got {type(content).__name__}"
         )
     texts = []
     for part in content:
@@ -202,28 +197,28 @@ def _content(where: str, message: Mapping[str, Any]) -> str | None:
         text = part.get("text") if kind == "text" else None
         if not isinstance(text, str):
             raise InputError(
-                f"{where} has a part of type {str(kind)[:50]!r}: this model reads text alone, and nothing is "
-                "fetched; wanted {'type': 'text', 'text': …}"
+                f"{where} expects parts {{'type': 'text', 'text': …}}, got type "
+                f"{str(kind)[:50]!r}: this model accepts only text, and nothing is fetched"
             )
         texts.append(text)
     return "\n".join(texts)
 
 
-def plain(where: str, value: Any, depth: int = 0) -> Any:
-    """Return JSON-like data apart from the caller's own, so that no object of theirs is in a template's reach."""
-    if depth > _DEPTH:
-        raise InputError(f"{where} is more than {_DEPTH} levels deep")
+def _copy_json(where: str, value: Any, depth: int = 0) -> Any:
+    """Return a copy of JSON-like data, so that a template reaches no object of the caller."""
+    if depth > _MAX_DEPTH:
+        raise InputError(f"{where} expects at most {_MAX_DEPTH} levels of nesting")
     if value is None or type(value) in (str, bool, int, float):
         return value
     if isinstance(value, Mapping):
-        return {str(key): plain(where, inner, depth + 1) for key, inner in value.items()}
+        return {str(key): _copy_json(where, inner, depth + 1) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(where, inner, depth + 1) for inner in value]
-    raise InputError(f"{where} holds a {type(value).__name__}: wanted what JSON knows")
+        return [_copy_json(where, inner, depth + 1) for inner in value]
+    raise InputError(f"{where} expects JSON values, got {type(value).__name__}")
 
 
 def _named(found: list[Any], name: str, where: str) -> Any:
-    """Return the template of that name; of a single one the name does not matter."""
+    """Return the template of a name; a single one is used for any name."""
     named = {
         each["name"]: each.get("template")
         for each in found
@@ -231,12 +226,13 @@ def _named(found: list[Any], name: str, where: str) -> Any:
     }
     if name not in named and len(named) != 1:
         raise ModelLoadError(
-            f"{where} has no chat template {name!r}: it has {', '.join(map(str, named)) or 'none'}"
+            f"{where} has no chat template {name!r}: expected one of "
+            f"{', '.join(map(str, named)) or 'none'}"
         )
     return named.get(name, next(iter(named.values())))
 
 
 def _text_of(token: Any) -> str | None:
-    """Return a special token's text, which is saved as it is or inside its description."""
+    """Return the string of a special token, which is saved as such or in a dict."""
     text = token.get("content") if isinstance(token, dict) else token
     return text if isinstance(text, str) else None

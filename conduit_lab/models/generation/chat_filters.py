@@ -1,4 +1,4 @@
-"""Filters of chat templates whose results know their data, and that count what they cost."""
+"""Chat filters: Jinja filters that keep the taint of their results and charge the budget."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Any
 from jinja2 import Environment, pass_environment
 from jinja2.filters import do_round
 
-from conduit_lab.models.generation.budget import Exhausted, budget
+from conduit_lab.models.generation.render_budget import BudgetExceeded, current_budget
 from conduit_lab.models.generation.tainted import TaintedStr, concatenated, taint_of
 
-_WIDE = re.compile(r"\d{4}|\*")  # in a format: a field so wide is there to fill the memory
+_WIDE = re.compile(r"\d{4}|\*")  # a format field of four digits or of variable width
 _FIELD = re.compile(r"%(?:\((\w+)\))?([-+ #0]*(?:\d+|\*)?(?:\.\d+)?[sdifr%])")
 
 
 def has_data(value: Any) -> bool:
-    """Return whether a value holds data; what cannot be looked through does."""
+    """Return whether a value contains data; unknown types count as data."""
     if isinstance(value, str):
         return isinstance(value, TaintedStr) and 1 in value._taint
     if isinstance(value, Mapping):
@@ -31,20 +31,20 @@ def has_data(value: Any) -> bool:
     return not (value is None or isinstance(value, int | float))
 
 
-def text_of(value: Any) -> str:
-    """Return a value as text, which is data where anything in it is."""
+def to_text(value: Any) -> str:
+    """Return a value as a string, tainted if the value contains data."""
     if isinstance(value, str):
         return value
-    budget.get().read(value)
+    current_budget.get().read(value)
     text = str(value)
     return TaintedStr(text) if has_data(value) else text
 
 
-def spent(parts: Iterable[Any]) -> list[Any]:
-    """Return parts of a text that is about to be joined."""
+def charge_parts(parts: Iterable[Any]) -> list[Any]:
+    """Return the parts of a join, charged before it."""
     found = []
     for part in parts:
-        budget.get().spend(len(part) if isinstance(part, str) else 1)
+        current_budget.get().spend(len(part) if isinstance(part, str) else 1)
         found.append(part)
     return found
 
@@ -52,7 +52,7 @@ def spent(parts: Iterable[Any]) -> list[Any]:
 def _attributes(
     environment: Environment, values: Iterable[Any], attribute: str | int | None
 ) -> Iterator[Any]:
-    """Yield values, or what each has under a dotted name."""
+    """Yield values, or their attribute with a dotted name."""
     for value in values:
         for name in () if attribute is None else str(attribute).split("."):
             value = environment.getitem(value, int(name) if name.isdigit() else name)
@@ -60,20 +60,20 @@ def _attributes(
 
 
 @pass_environment
-def joined(
+def join_filter(
     environment: Environment, value: Iterable[Any], d: str = "", attribute: str | int | None = None
 ) -> str:
-    """Return values as one text, `d` between them."""
-    own = budget.get()
+    """Join values with `d` between them."""
+    own = current_budget.get()
     texts = []
     for part in _attributes(environment, value, attribute):
-        texts.append(text_of(part))
+        texts.append(to_text(part))
         own.spend(len(texts[-1]) + len(d))
     return TaintedStr(d, taint_of(d)).join(texts)
 
 
-def percent(value: str, *args: Any, **kwargs: Any) -> str:
-    """Format by `%s` and its like."""
+def percent_filter(value: str, *args: Any, **kwargs: Any) -> str:
+    """Format with `%`."""
     left = list(args)
     parts: list[str] = []
     done = 0
@@ -85,16 +85,17 @@ def percent(value: str, *args: Any, **kwargs: Any) -> str:
             parts.append("%")
             continue
         given = kwargs[field[1]] if field[1] else left.pop(0)
-        parts.append(
-            text_of(given) if field[2] == "s" else _made_of(f"%{_narrow(field[2])}" % given, given)
-        )
+        if field[2] == "s":
+            parts.append(to_text(given))
+        else:
+            parts.append(_taint_like(f"%{_checked_spec(field[2])}" % given, given))
     return concatenated([*parts, template[done:]])
 
 
-def formatted(
+def format_method(
     environment: Environment, value: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> str:
-    """Format by `{}` and its like."""
+    """Format as `str.format` does."""
     template = TaintedStr(value, taint_of(value))
     taint = TaintedStr if has_data(template) else str
     parts: list[str] = []
@@ -105,30 +106,35 @@ def formatted(
             continue
         first, *rest = re.split(r"[.\[]", field.replace("]", ""))
         if "{" in (spec or ""):
-            raise Exhausted("a format whose width is another's value")
+            raise BudgetExceeded("a format with a nested field")
         given = args[int(first or count)] if first.isdigit() or not first else kwargs[first]
         count += not first
         for name in rest:
             given = environment.getitem(given, int(name) if name.isdigit() else name)
         if conversion == "r":
-            given = _made_of(repr(given), given)
-        parts.append(text_of(given) if not spec else _made_of(format(given, _narrow(spec)), given))
+            given = _taint_like(repr(given), given)
+        if spec:
+            parts.append(_taint_like(format(given, _checked_spec(spec)), given))
+        else:
+            parts.append(to_text(given))
     return concatenated(parts)
 
 
-def _narrow(spec: str) -> str:
-    """Return what says how a field is formatted, if that does not fill the memory."""
+def _checked_spec(spec: str) -> str:
+    """Return a format spec, unless its width is too large."""
     if _WIDE.search(spec):
-        raise Exhausted("a field of a format that is too wide")
+        raise BudgetExceeded("a format field of 1000 characters or more")
     return spec
 
 
-def _made_of(text: str, *values: Any) -> str:
+def _taint_like(text: str, *values: Any) -> str:
     return TaintedStr(text) if any(map(has_data, values)) else text
 
 
-def indented(value: str, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
-    """Return a text with its lines indented, but the first and empty ones."""
+def indent_filter(
+    value: str, width: int | str = 4, first: bool = False, blank: bool = False
+) -> str:
+    """Indent the lines of a text, by default not the first and empty ones."""
     indent = width if isinstance(width, str) else " " * width
     parts: list[str] = [indent] if first else []
     for place, line in enumerate(concatenated((value, "\n")).splitlines()):
@@ -139,44 +145,44 @@ def indented(value: str, width: int | str = 4, first: bool = False, blank: bool 
 
 
 @pass_environment
-def summed(
+def sum_filter(
     environment: Environment,
     value: Iterable[Any],
     attribute: str | int | None = None,
     start: Any = 0,
 ) -> Any:
-    """Return the sum of numbers."""
-    return functools.reduce(_plus, _attributes(environment, value, attribute), start)
+    """Sum numbers."""
+    return functools.reduce(_add, _attributes(environment, value, attribute), start)
 
 
-def _plus(left: Any, right: Any) -> Any:
+def _add(left: Any, right: Any) -> Any:
     if not all(isinstance(each, int | float) for each in (left, right)):
-        raise TypeError("sum is of numbers: join makes one text of several")
+        raise TypeError("sum expects numbers: use join for strings")
     return left + right
 
 
-def rounded(value: Any, precision: int = 0, method: Any = "common") -> float:
+def round_filter(value: Any, precision: int = 0, method: Any = "common") -> float:
     """Round a number."""
     if abs(precision) > 100:
-        raise Exhausted("round to more than 100 digits")
+        raise BudgetExceeded("round with more than 100 digits")
     return do_round(value, precision, method)
 
 
-def tojson(
+def tojson_filter(
     value: Any,
     ensure_ascii: bool = False,
     indent: int | None = None,
     separators: Any = None,
     sort_keys: bool = False,
 ) -> str:
-    """Return a value as JSON, not escaped for HTML as Jinja's own does it."""
+    """Return a value as JSON; unlike Jinja's own filter, without HTML escapes."""
     return json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )
 
 
 def strftime_now(format: str) -> str:
-    """Return the local time."""
+    """Format the local time."""
     if len(format) > 1000:
-        raise Exhausted("a format of a date of more than 1000 characters")
-    return datetime.now().strftime(_narrow(format))
+        raise BudgetExceeded("a date format of more than 1000 characters")
+    return datetime.now().strftime(_checked_spec(format))

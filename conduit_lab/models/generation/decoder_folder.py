@@ -1,4 +1,4 @@
-"""DecoderFolder: what the files of a text generator say, in the layouts of Hugging Face and of onnxruntime-genai."""
+"""DecoderFolder: graphs and configs of a decoder, in the Hugging Face or genai layout."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from conduit_lab.core.paths import display
 from conduit_lab.models.config import read_config
 from conduit_lab.models.graphs import choose_graph, find_graphs
 
-CONTEXT = 2048  # tokens, where no file says how many
-PROMPT_FILE = "rag_prompt.txt"
-RAG_PROMPT = "Answer the question with what the passages say.\n\nPassages:\n{context}\n\nQuestion: {query}\nAnswer:"
+_DEFAULT_CONTEXT_TOKENS = 2048  # if no config has a context length
+_RAG_PROMPT_FILE = "rag_prompt.txt"
+_DEFAULT_RAG_PROMPT = (
+    "Answer the question with what the passages say.\n\n"
+    "Passages:\n{context}\n\nQuestion: {query}\nAnswer:"
+)
 
 
 @dataclass(frozen=True)
 class DecoderFolder:
-    """A text generator's folder: its graphs by variant (`""` is the one taken without), and what
-    its configs say.
+    """A decoder's folder: its graphs by variant (`""` is the default), and its configs.
 
-    `context` is the most tokens of prompt and answer together. `ends` are the ids that end a text,
-    `begin` the one that begins it, or None: those of `generation_config.json` alone where there is
-    one. `heads` and `width` are those of the KV cache, `vocabulary` the number of tokens that the
-    model knows, or None where no file says so. `switch` is the length at which LongRoPE changes its
-    embeddings, or None. `rag_prompt` has `{context}` and `{query}` in it.
+    `context` is the maximum length of prompt and generation together, in tokens. `ends` are the
+    end-of-sequence ids and `begin` is the beginning-of-sequence id or None, both of
+    `generation_config.json` alone if there is one. `heads` and `width` are those of the KV cache
+    and `vocabulary` is the number of tokens, or None if no config has them. `switch` is the length
+    at which LongRoPE changes its embeddings, or None. `rag_prompt` contains `{context}` and
+    `{query}`.
     """
 
     path: Path
@@ -43,26 +46,27 @@ class DecoderFolder:
 
     @classmethod
     def read(cls, path: Path) -> DecoderFolder:
-        """Read the configs; `ModelLoadError` names the file that is missing or wrong."""
+        """Read the configs; raises `ModelLoadError` for a missing or invalid file."""
         genai = read_config(path / "genai_config.json").get("model", {})
         inner = genai.get("decoder", {}) if isinstance(genai, dict) else {}
         if not isinstance(genai, dict) or not isinstance(inner, dict):
             raise ModelLoadError(
-                f"{display(path / 'genai_config.json')} has no model with a decoder in it"
+                f"{display(path / 'genai_config.json')} expects a model with a decoder"
             )
         config = read_config(path / "config.json")
-        config = {**config, **_part(config, "text_config")}  # a model that sees, too
+        config = {**config, **_part(config, "text_config")}  # multimodal models
         generation = read_config(path / "generation_config.json")
         if not genai and not config:
             raise ModelLoadError(
-                f"no config.json and no genai_config.json in {display(path)}: a text generator's folder needs one"
+                f"no config.json and no genai_config.json in {display(path)}: "
+                "a decoder folder needs one of them"
             )
         if not (path / "tokenizer.json").is_file():
             raise ModelLoadError(
-                f"no tokenizer.json in {display(path)}: a text generator's folder needs it; "
-                "transformers' AutoTokenizer writes it with save_pretrained"
+                f"no tokenizer.json in {display(path)}: write it with "
+                "transformers.AutoTokenizer.from_pretrained(…).save_pretrained(…)"
             )
-        # transformers takes a generation_config.json as a whole, what is missing in it included
+        # as in transformers: keys missing in a generation_config.json are not looked up elsewhere
         sources = (generation,) if (path / "generation_config.json").is_file() else (genai, config)
         return cls(
             path=path,
@@ -71,7 +75,7 @@ class DecoderFolder:
             context=_number(
                 (genai, "context_length"), (config, "max_position_embeddings", "n_positions")
             )
-            or CONTEXT,
+            or _DEFAULT_CONTEXT_TOKENS,
             ends=frozenset(
                 token for source in sources for token in _ids(source.get("eos_token_id"))
             ),
@@ -85,14 +89,14 @@ class DecoderFolder:
             width=_number((inner, "head_size"), (config, "head_dim")) or _width(config),
             vocabulary=_number((genai, "vocab_size"), (config, "vocab_size")),
             switch=_switch(config),
-            rag_prompt=_rag_prompt(path / PROMPT_FILE),
+            rag_prompt=_rag_prompt(path / _RAG_PROMPT_FILE),
         )
 
     def graph(self, variant: str | None) -> Path:
-        """Return the graph of a variant: "int8" is `model_int8.onnx`; `ModelLoadError` tells which
-        there are.
+        """Return the graph of a variant: "int8" is `model_int8.onnx`.
 
-        Without a variant it is `model.onnx`, or the only one that is there.
+        Without a variant it is `model.onnx`, or the only graph. Raises `ModelLoadError` with the
+        known variants.
         """
         if variant is None and len(self.graphs) == 1:
             return next(iter(self.graphs.values()))
@@ -100,8 +104,8 @@ class DecoderFolder:
 
 
 def is_decoder(path: Path) -> bool:
-    """Tell whether a folder looks like a text generator's and not like an embedder's."""
-    if (path / "modules.json").is_file():  # an embedder may be made of a generator
+    """Return whether a folder looks like a decoder's rather than an embedder's."""
+    if (path / "modules.json").is_file():  # an embedder may be built from a decoder
         return False
     if (path / "genai_config.json").is_file() or (path / "generation_config.json").is_file():
         return True
@@ -112,46 +116,43 @@ def is_decoder(path: Path) -> bool:
 
 
 def _graphs(path: Path, named: Any) -> dict[str, Path]:
-    """Return the ONNX files by variant; what genai's config names comes first."""
+    """Return the ONNX files by variant; `named` of genai's config is the default."""
     found = find_graphs(path, stem="(?:decoder_)?model")
     for name, file in list(found.items()):
         variant = name.removeprefix("merged").removeprefix("_")
         if name != variant and found.get(variant, file).name.startswith("decoder_model"):
-            found[variant] = file  # decoder_model.onnx itself reads prompts alone
+            found[variant] = file  # decoder_model.onnx has no KV cache
     if isinstance(named, str):
-        inside = PureWindowsPath(named)  # it knows both kinds of slashes
+        inside = PureWindowsPath(named)  # parses both kinds of slashes
         if inside.anchor or ".." in inside.parts:
             raise ModelLoadError(
-                f"{display(path / 'genai_config.json')} wants the graph {named!r}: wanted one inside"
+                f"{display(path / 'genai_config.json')} expects a graph inside the folder, "
+                f"got {named!r}"
             )
         if not (path / named).is_file():
-            raise ModelLoadError(f"no {display(path / named)}: genai_config.json names it")
+            raise ModelLoadError(f"no {display(path / named)}, which genai_config.json names")
         found[""] = path / named
     return found
 
 
 def _rag_prompt(file: Path) -> str:
     if not file.is_file():
-        return RAG_PROMPT
+        return _DEFAULT_RAG_PROMPT
     text = file.read_text("utf-8")
     if "{context}" not in text or "{query}" not in text:
-        raise ModelLoadError(
-            f"{display(file)} wants {{context}} and {{query}} in it, where they are put"
-        )
+        raise ModelLoadError(f"{display(file)} expects {{context}} and {{query}} in the prompt")
     return text
 
 
 def _width(config: Mapping[str, Any]) -> int | None:
-    """Return the width of a head from the width of the model."""
-    hidden, heads = (
-        _number((config, "hidden_size", "n_embd")),
-        _number((config, "num_attention_heads", "n_head")),
-    )
+    """Return the head size from the hidden size."""
+    hidden = _number((config, "hidden_size", "n_embd"))
+    heads = _number((config, "num_attention_heads", "n_head"))
     return hidden // heads if hidden and heads else None
 
 
 def _switch(config: Mapping[str, Any]) -> int | None:
-    """Return the length up to which LongRoPE (`su` in old configs) takes its short factors."""
+    """Return the length up to which LongRoPE (`su` in old configs) uses its short factors."""
     scaling = {**_part(config, "rope_scaling"), **_part(config, "rope_parameters")}
     if scaling.get("rope_type", scaling.get("type")) not in ("longrope", "su"):
         return None
@@ -161,7 +162,7 @@ def _switch(config: Mapping[str, Any]) -> int | None:
 
 
 def _number(*places: tuple[Any, ...]) -> int | None:
-    """Return the first positive whole number under one of the keys of some configs."""
+    """Return the first positive integer under one of the keys of some configs."""
     for config, *keys in places:
         for key in keys:
             value = config.get(key)
@@ -171,7 +172,7 @@ def _number(*places: tuple[Any, ...]) -> int | None:
 
 
 def _ids(value: Any) -> list[int]:
-    """Return token ids that a config gives as one number or as a list."""
+    """Return the token ids of a config value, a number or a list."""
     values = value if isinstance(value, list) else [value]
     return [
         token

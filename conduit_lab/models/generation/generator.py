@@ -1,14 +1,13 @@
-"""Generator: a decoder folder that writes text, many texts at once."""
+"""Generator: a decoder folder that generates text, many sequences at once."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import anyio.to_thread
 
@@ -19,50 +18,45 @@ from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.span import Span, current
 from conduit_lab.core.views import figures
 from conduit_lab.models.folder_model import FolderModel
-from conduit_lab.models.generation.constraint import Constraint, Constraints
+from conduit_lab.models.generation.constraint import GrammarCompiler
 from conduit_lab.models.generation.decoder_folder import DecoderFolder
-from conduit_lab.models.generation.prompts import Prompt, Prompts, Truncate
-from conduit_lab.models.generation.request import Request
+from conduit_lab.models.generation.detokenizer import TokenBytes
+from conduit_lab.models.generation.generation_call import GenerationCall, OpenedGenerator
+from conduit_lab.models.generation.generation_request import GenerationRequest
+from conduit_lab.models.generation.prompts import GenerationPrompt, PromptEncoder, Truncate
 from conduit_lab.models.generation.result import Generation, TokenStream
-from conduit_lab.models.generation.sampling import Sampling
+from conduit_lab.models.generation.sampling_options import SamplingKeywords, SamplingOptions
 from conduit_lab.models.generation.scheduler import Scheduler
-from conduit_lab.models.generation.text import Pieces, Text
 from conduit_lab.models.text.tokenizer import Tokenizer
 from conduit_lab.runtime.decoding.decoder import Decoder
-from conduit_lab.runtime.sessions.cache import Shared
 
-ROWS = 16  # texts at once
-QUEUE = 256  # that wait beyond those
-_UNCUT = 2**30  # a prompt that is too long is refused, and not cut by the tokenizer
-_LEAST_OF_VOCABULARY = 0.8  # of the logits have a token; exports pad by less
-_SLICE = 0.2  # seconds a blocking wait may last before the kernel's interrupt is looked at
+MAX_SEQUENCES = 16  # in one batch
+MAX_QUEUED_SEQUENCES = 256
+_NO_TRUNCATION_TOKENS = 2**30  # the prompt encoder rejects a long prompt, the tokenizer cuts none
+_MIN_VOCABULARY_RATIO = 0.8  # tokens to logits; exports pad the logits by less
+_INTERRUPT_SECONDS = 0.2  # at most between two checks for a KeyboardInterrupt
 
-
-@dataclass(frozen=True)
-class _Opened:
-    folder: DecoderFolder
-    graph: Path
-    tokenizer: Tokenizer
-    prompts: Prompts
-    pieces: Pieces
-    constraints: Constraints
-    decoder: Decoder
-    scheduler: Scheduler
-
-    @property
-    def shared(self) -> Shared:
-        """The opened graph."""
-        return self.decoder.shared
+_log = logging.getLogger("conduit_lab")
 
 
-class Generator(FolderModel[_Opened]):
-    """A text generator: a folder with a decoder's graph, `tokenizer.json` and its configs.
+class GenerateKeywords(SamplingKeywords, total=False):
+    """The keywords of `chat`: those of `generate`, without query and context."""
 
-    Calls from any thread or task are written together, `rows` at once and `queue` waiting; each has
-    its own sampling. `variant` chooses another graph than `model.onnx`: "int8" is
-    `model_int8.onnx`. `context` is the most tokens of prompt and text together (default: what the
-    model can). `device`, `fallback` and `timeout` are those of `Options`. Opened at `open()`, or at
-    the first use.
+    truncate: Truncate | None
+    choices: Sequence[str] | None
+    regex: str | None
+    json_schema: Mapping[str, Any] | str | None
+    sampling: SamplingOptions | None
+
+
+class Generator(FolderModel[OpenedGenerator]):
+    """A text generator: a folder with a decoder graph, `tokenizer.json` and its configs.
+
+    Calls from any thread or task are batched: at most `rows` sequences run and `queue` wait, each
+    with its own sampling options. `variant` chooses another graph than `model.onnx`: "int8" is
+    `model_int8.onnx`. `context` is the maximum length of prompt and generation in tokens (default:
+    the model's). `device`, `fallback` and `timeout` are those of `load_model`. The folder is opened
+    by `open()` or at the first call.
     """
 
     kind = "generate"
@@ -76,8 +70,8 @@ class Generator(FolderModel[_Opened]):
         name: str | None = None,
         timeout: float | None = None,
         variant: str | None = None,
-        rows: int = ROWS,
-        queue: int = QUEUE,
+        rows: int = MAX_SEQUENCES,
+        queue: int = MAX_QUEUED_SEQUENCES,
         context: int | None = None,
     ) -> None:
         super().__init__(
@@ -85,21 +79,21 @@ class Generator(FolderModel[_Opened]):
         )
         self.rows = rows
         self.queue = queue
-        self.wanted_context = context
+        self.max_context = context
 
-    # Life
+    # Lifecycle
 
     def unload(self) -> None:
-        """Cancel what is being written and give the memory back; the next call opens the folder again."""
+        """Cancel all generations and free the memory; the next call opens the folder again."""
         opened, self._opened = self._opened, None
         if opened is not None:
             opened.scheduler.stop()
 
-    def _open(self) -> _Opened:
+    def _open(self) -> OpenedGenerator:
         folder = DecoderFolder.read(self.path)
         graph = folder.graph(self.variant)
-        tokenizer = Tokenizer(folder.tokenizer, _UNCUT)
-        context = min(folder.context, self.wanted_context or folder.context)
+        tokenizer = Tokenizer(folder.tokenizer, _NO_TRUNCATION_TOKENS)
+        context = min(folder.context, self.max_context or folder.context)
         decoder = Decoder.open(
             graph,
             self.options,
@@ -109,56 +103,45 @@ class Generator(FolderModel[_Opened]):
             width=folder.width,
             switch=folder.switch,
         )
-        where, tokens, logits = display(self.path), tokenizer.vocabulary_size, decoder.vocabulary
-        own = tokenizer.backend.get_vocab_size(
-            with_added_tokens=False
-        )  # added ones may have no logits
-        if not _LEAST_OF_VOCABULARY * logits <= tokens or own > logits:
-            raise ModelLoadError(
-                f"{where} has a tokenizer of {tokens} tokens and a graph of {logits}: "
-                "the tokenizer.json belongs to another model"
-            )
-        if folder.vocabulary is not None and folder.vocabulary > logits:
-            raise ModelLoadError(
-                f"{where} has a config for {folder.vocabulary} tokens and a graph of {logits}: "
-                "the two belong to different models"
-            )
+        _check_vocabulary(display(self.path), folder, tokenizer, decoder.vocabulary)
+        logits = decoder.vocabulary
         embedded = decoder.io.embedded or logits
-        prompts = Prompts(self.name, folder, tokenizer, context, logits, embedded)
+        prompts = PromptEncoder(self.name, folder, tokenizer, context, logits, embedded)
         scheduler = Scheduler(self.name, decoder, folder.ends, self.queue)
-        pieces = Pieces(tokenizer.backend)
-        constraints = Constraints(folder.tokenizer.read_text("utf-8"), logits, sorted(folder.ends))
-        return _Opened(folder, graph, tokenizer, prompts, pieces, constraints, decoder, scheduler)
+        token_bytes = TokenBytes(tokenizer.backend)
+        grammars = GrammarCompiler(folder.tokenizer.read_text("utf-8"), logits, sorted(folder.ends))
+        return OpenedGenerator(
+            folder, graph, tokenizer, prompts, token_bytes, grammars, decoder, scheduler
+        )
 
     @property
     def context(self) -> int:
-        """The most tokens of prompt and text together."""
+        """The maximum length of prompt and generation together, in tokens."""
         return self._parts().decoder.context
 
     @property
     def vocabulary(self) -> int:
-        """How many tokens the model chooses from."""
+        """The number of tokens with logits."""
         return self._parts().decoder.vocabulary
 
     def count_tokens(
         self,
-        prompt: Prompt | None = None,
+        prompt: GenerationPrompt | None = None,
         *,
         query: str | None = None,
         context: Sequence[str] | None = None,
     ) -> int:
-        """Return how many tokens a prompt has, given as to `generate`; it may be more than the
-        model can read.
+        """Return the number of tokens of a prompt, which may exceed the model's context.
 
-        Raises `ModelInputError` for what is no prompt.
+        Takes a prompt as `generate` does; raises `ModelInputError` for an invalid one.
         """
         return self._parts().prompts.count_tokens(prompt, query, context)
 
-    # Work
+    # Generation
 
     def generate(
         self,
-        prompt: Prompt | None = None,
+        prompt: GenerationPrompt | None = None,
         *,
         query: str | None = None,
         context: Sequence[str] | None = None,
@@ -166,28 +149,36 @@ class Generator(FolderModel[_Opened]):
         choices: Sequence[str] | None = None,
         regex: str | None = None,
         json_schema: Mapping[str, Any] | str | None = None,
-        **sampling: Any,
+        sampling: SamplingOptions | None = None,
+        **options: Unpack[SamplingKeywords],
     ) -> Generation:
-        """Return the text that follows a prompt, or the answer to `query` from the passages in
-        `context`.
+        """Generate the continuation of a prompt, or the answer to `query` from passages.
 
-        `prompt` is a text, the messages of a chat, or token ids. `choices`, `regex` or
-        `json_schema` is what the text keeps to. `sampling` are the fields of `Sampling`; `n` texts
-        are in the result's `choices`. A prompt longer than the model's context raises
-        `ModelInputError`, unless `truncate` says which end of it is cut away. Raises `InputError`
-        for what is out of range, `Overloaded` where too many wait.
+        `prompt` is a string, the messages of a chat, or token ids; `context` are the passages.
+        `choices`, `regex` or `json_schema` constrains the text. The fields of `SamplingOptions` are
+        keywords too and override those of `sampling`; with `n` the result's `choices` has all
+        generations. A prompt longer than the model's context raises `ModelInputError`, unless
+        `truncate` names the end to cut. Raises `InputError` for invalid options and `Overloaded`
+        for a full queue.
         """
-        asked = _Asked(prompt, query, context, truncate, choices, regex, json_schema, sampling)
+        call = GenerationCall(
+            prompt, query, context, truncate, choices, regex, json_schema, sampling, options
+        )
         given = prompt if query is None else {"query": query, "context": context}
-        return self._traced(given, lambda: self._generate(asked))
+        return self._traced(given, lambda: self._generate(call))
 
-    def chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Generation:
-        """Return the model's answer to a chat, `[{"role": "user", "content": "…"}]`; takes what `generate` takes."""
+    def chat(
+        self, messages: Sequence[Mapping[str, Any]], **options: Unpack[GenerateKeywords]
+    ) -> Generation:
+        """Generate the next message of a chat, `[{"role": "user", "content": "…"}]`.
+
+        Takes the keywords of `generate`.
+        """
         return self.generate(messages, **options)
 
     def stream(
         self,
-        prompt: Prompt | None = None,
+        prompt: GenerationPrompt | None = None,
         *,
         query: str | None = None,
         context: Sequence[str] | None = None,
@@ -195,24 +186,28 @@ class Generator(FolderModel[_Opened]):
         choices: Sequence[str] | None = None,
         regex: str | None = None,
         json_schema: Mapping[str, Any] | str | None = None,
-        **sampling: Any,
+        sampling: SamplingOptions | None = None,
+        **options: Unpack[SamplingKeywords],
     ) -> TokenStream:
-        """Return a stream of `Token`s that begins at once; its result is the `Generation`.
+        """Return a stream of `Token`s that starts at once; its result is the `Generation`.
 
-        Takes and raises what `generate` does, for one text. `cancel()` ends it before the next
-        step.
+        Takes and raises what `generate` does, for one sequence. `cancel()` ends it before the next
+        decode step.
         """
         opened = self._parts()
-        asked = _Asked(prompt, query, context, truncate, choices, regex, json_schema, sampling)
-        texts = asked.texts(opened)
-        if len(texts) != 1:
+        call = GenerationCall(
+            prompt, query, context, truncate, choices, regex, json_schema, sampling, options
+        )
+        requests = call.requests(opened)
+        if len(requests) != 1:
             raise InputError(
-                f"a stream is of one text, got n={len(texts)}: make as many streams, or use generate"
+                f"a stream expects n=1, got n={len(requests)}: start one stream per sequence, "
+                "or use generate"
             )
 
-        def begin(stream: TokenStream) -> Any:
-            request = Request(
-                **texts[0], written=stream.append, ended=lambda r: stream.end(r.result, r.error)
+        def begin(stream: TokenStream) -> Callable[[], object]:
+            request = requests[0](
+                on_token=stream.append, on_end=lambda ended: stream.end(ended.result, ended.error)
             )
             opened.scheduler.submit([request])
             return request.cancel
@@ -229,37 +224,40 @@ class Generator(FolderModel[_Opened]):
 
     def run(self, value: Any) -> Generation:
         """Generate without a trace; call the stage itself, or `generate`, instead."""
-        return self._generate(_Asked(value))
+        return self._generate(GenerationCall(value))
 
     def batch(self, values: Sequence[Any]) -> list[Any]:
-        """Return one text for each prompt, written together."""
+        """Return one generation per prompt, all batched together."""
         opened = self._parts()
-        requests = self._written(
-            opened, [text for value in values for text in _Asked(value).texts(opened)]
-        )
-        return [_outcome([request]) for request in requests]
+        calls = [GenerationCall(value).requests(opened) for value in values]
+        return [
+            _first_choice([request])
+            for request in self._run_all(opened, [each for call in calls for each in call])
+        ]
 
-    def _generate(self, asked: _Asked) -> Generation:
+    def _generate(self, call: GenerationCall) -> Generation:
         opened = self._parts()
-        made = _outcome(self._written(opened, asked.texts(opened)))
+        made = _first_choice(self._run_all(opened, call.requests(opened)))
         _record(opened, made)
         return made
 
-    def _written(self, opened: _Opened, texts: Sequence[dict[str, Any]]) -> list[Request]:
-        """Return the requests for some texts when all have ended; the kernel's interrupt cancels them."""
-        left, done = len(texts), threading.Event()
+    def _run_all(
+        self, opened: OpenedGenerator, makers: Sequence[Callable[..., GenerationRequest]]
+    ) -> list[GenerationRequest]:
+        """Run requests and return them when all have ended; an interrupt cancels them."""
+        left, done = len(makers), threading.Event()
 
-        def ended(_: Request) -> None:
+        def on_end(_: GenerationRequest) -> None:
             nonlocal left
-            left -= 1  # on one thread, the generator's
+            left -= 1  # only on the scheduler's thread
             if left == 0:
                 done.set()
 
-        requests = [Request(**text, ended=ended) for text in texts]
+        requests = [make(on_end=on_end) for make in makers]
         if requests:
             opened.scheduler.submit(requests)
         try:
-            while requests and not done.wait(_SLICE):
+            while requests and not done.wait(_INTERRUPT_SECONDS):
                 pass
         except BaseException:
             for request in requests:
@@ -268,52 +266,54 @@ class Generator(FolderModel[_Opened]):
         return requests
 
     async def arun(self, value: Any) -> Generation:
-        """Generate from an event loop, which stays free."""
+        """Generate from an event loop without blocking it."""
         if self._opened is None:
             await anyio.to_thread.run_sync(self.open)
         opened = self._parts()
         loop, done = asyncio.get_running_loop(), asyncio.Event()
 
-        def ended(_: Request) -> None:
-            with suppress(RuntimeError):  # the loop is gone: nobody waits
+        def on_end(request: GenerationRequest) -> None:
+            try:
                 loop.call_soon_threadsafe(done.set)
+            except RuntimeError:
+                _log.debug("%r: event loop closed before a generation ended", self.name)
+                if request.error is not None:
+                    _log.error("%r: generation failed", self.name, exc_info=request.error)
 
-        requests = [Request(**text, ended=ended) for text in _Asked(value).texts(opened)]
+        requests = [make(on_end=on_end) for make in GenerationCall(value).requests(opened)]
         opened.scheduler.submit(requests)
         try:
             await done.wait()
         except BaseException:
             requests[0].cancel()
             raise
-        made = _outcome(requests)
+        made = _first_choice(requests)
         _record(opened, made)
         return made
 
-    # Showing
+    # Views
 
-    def _more_facts(self, opened: _Opened) -> list[tuple[str, str]]:
-        decoder, scheduler, signature = opened.decoder, opened.scheduler, opened.decoder.io
-        heads, width = signature.shapes[0]
-        kind = "one buffer" if signature.in_place else "grows"
+    def _more_facts(self, opened: OpenedGenerator) -> list[tuple[str, str]]:
+        decoder, scheduler, io = opened.decoder, opened.scheduler, opened.decoder.io
+        heads, width = io.shapes[0]
+        kind = "one buffer" if io.in_place else "grows"
+        running = f"{scheduler.running} of {decoder.rows} running, {scheduler.waiting} waiting"
         return [
             ("context", f"{decoder.context} tokens"),
             ("vocabulary", f"{figures.count(decoder.vocabulary)} tokens"),
-            ("KV cache", f"{len(signature.pasts) // 2} layers, {heads} heads of {width}, {kind}"),
-            (
-                "texts",
-                f"{scheduler.running} of {decoder.rows} running, {scheduler.waiting} waiting",
-            ),
+            ("KV cache", f"{len(io.pasts) // 2} layers, {heads} heads of {width}, {kind}"),
+            ("sequences", running),
         ]
 
 
-def _record(opened: _Opened, made: Generation) -> None:
+def _record(opened: OpenedGenerator, made: Generation) -> None:
     """Record a generation in the span that is running here."""
     if current() is not None:
         opened.shared.record_use()
         recorder.annotate(usage=made.usage, tokens=made.usage.generated)
 
 
-def _record_end(span: Span, opened: _Opened, stream: Stream[Any]) -> None:
+def _record_end(span: Span, opened: OpenedGenerator, stream: Stream[Any, Any]) -> None:
     """Record the end of a stream, on the thread that ended it, in the span that follows it."""
     shared = opened.shared
     if shared.note and shared.state == "cpu":
@@ -323,63 +323,25 @@ def _record_end(span: Span, opened: _Opened, stream: Stream[Any]) -> None:
         span.annotate(usage=made.usage, tokens=made.usage.generated)
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What was asked for, as it was given."""
-
-    prompt: Any = None
-    query: str | None = None
-    context: Sequence[str] | None = None
-    truncate: Truncate | None = None
-    choices: Sequence[str] | None = None
-    regex: str | None = None
-    json_schema: Mapping[str, Any] | str | None = None
-    sampling: Mapping[str, Any] = field(default_factory=dict)
-
-    def texts(self, opened: _Opened) -> list[dict[str, Any]]:
-        """Return what a `Request` is made of, for each text that is wanted; raises `InputError`."""
-        how = _sampling(self.sampling)
-        ids = opened.prompts.ids(self.prompt, self.query, self.context, self.truncate, how)
-        how = how.seeded() if how.n > 1 else how
-        constraint = self._constraint(opened)
-        limit = min(how.max_tokens, opened.decoder.context - len(ids))
-        return [
-            {
-                "prompt": ids,
-                "sampling": how,
-                "text": Text(opened.pieces, how.stop, after=ids[-1]),
-                "limit": limit,
-                "choice": choice,
-                "constraint": constraint if constraint is None or how.n == 1 else constraint.copy(),
-            }
-            for choice in range(how.n)
-        ]
-
-    def _constraint(self, opened: _Opened) -> Constraint | None:
-        given = [
-            name for name in ("choices", "regex", "json_schema") if getattr(self, name) is not None
-        ]
-        if len(given) > 1:
-            raise InputError(
-                f"a text keeps to one of choices, regex and json_schema, got {' and '.join(given)}"
-            )
-        if not given:
-            return None
-        made: Constraint = getattr(opened.constraints, given[0])(getattr(self, given[0]))
-        return made
+def _check_vocabulary(where: str, folder: DecoderFolder, tokenizer: Tokenizer, logits: int) -> None:
+    """Raise `ModelLoadError` for a tokenizer or a config that belongs to another model."""
+    tokens = tokenizer.vocabulary_size
+    # added tokens may have no logits
+    own = tokenizer.backend.get_vocab_size(with_added_tokens=False)
+    if not _MIN_VOCABULARY_RATIO * logits <= tokens or own > logits:
+        raise ModelLoadError(
+            f"{where} has a tokenizer of {tokens} tokens and a graph of {logits}: "
+            "the tokenizer.json belongs to another model"
+        )
+    if folder.vocabulary is not None and folder.vocabulary > logits:
+        raise ModelLoadError(
+            f"{where} has a config for {folder.vocabulary} tokens and a graph of {logits}: "
+            "they belong to different models"
+        )
 
 
-def _sampling(given: Mapping[str, Any]) -> Sampling:
-    """Return the sampling that keywords ask for."""
-    unknown = sorted(set(given) - set(Sampling.__dataclass_fields__))
-    if unknown:
-        known = ", ".join(Sampling.__dataclass_fields__)
-        raise InputError(f"{', '.join(unknown)} is no way to sample: wanted some of {known}")
-    return Sampling(**given)
-
-
-def _outcome(requests: Sequence[Request]) -> Generation:
-    """Return the first text, with all of them as its choices."""
+def _first_choice(requests: Sequence[GenerationRequest]) -> Generation:
+    """Return the first generation, with all of them as its choices; raise the first error."""
     for request in requests:
         if request.error is not None:
             raise request.error

@@ -1,4 +1,4 @@
-"""Generation: what a text generator gives, token by token and as a whole."""
+"""Token, Generation and TokenStream: what a generator returns, token by token and as a whole."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from conduit_lab.core.streams.pushed import PushedStream
-from conduit_lab.core.views import figures, html
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.view import View, Viewed
 
-Finish = Literal["stop", "length", "cancelled", "error"]
+FinishReason = Literal["stop", "length", "cancelled", "error"]
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a text cost: tokens of the prompt, how many of them were known already, tokens made, and
-    seconds.
+    """Token counts and timings of one generation.
 
-    `first_token` is the time from the request to the first token, `seconds` to the last.
+    `cached` of the `prompt` tokens came from the prefix cache. `first_token` is the time from the
+    request to the first token in seconds, `seconds` the time to the last.
     """
 
     prompt: int
@@ -28,7 +29,7 @@ class Usage:
 
     @property
     def tokens_per_second(self) -> float:
-        """The speed after the first token; 0 where there is no second."""
+        """Decoding speed after the first token; 0 for a single token."""
         took = self.seconds - self.first_token
         return (self.generated - 1) / took if took > 0 else 0.0
 
@@ -45,63 +46,59 @@ class Usage:
 
 
 class Token(str):
-    """One token: as a string, the text that it adds, which may be none until a character is whole.
+    """One generated token; as a string, its text delta, empty until a character is complete.
 
-    `index` counts from 0, `id` is the vocabulary's, `logprob` the model's own, `tops` the likeliest
-    (id, logprob) where they were asked for, `time` the seconds since the request. The last one has
-    a `finish_reason` (stop, length, cancelled or error) and the `usage`.
+    `position` counts from 0 within the generation, `id` is the token's in the vocabulary,
+    `logprob` that of the model's own logits, `tops` the most likely (id, logprob) pairs if
+    `logprobs` were requested, `time` the seconds since the request. The last token has a
+    `finish_reason` (stop, length, cancelled or error) and the `usage`.
     """
 
-    __slots__ = ("finish_reason", "id", "index", "logprob", "time", "tops", "usage")
+    __slots__ = ("finish_reason", "id", "logprob", "position", "time", "tops", "usage")
 
-    def __new__(
-        cls,
-        text: str = "",
-        index: int = 0,
-        id: int = 0,
-        logprob: float = 0.0,
-        tops: Sequence[tuple[int, float]] = (),
-        time: float = 0.0,
-        finish_reason: Finish | None = None,
-        usage: Usage | None = None,
-    ) -> Token:
-        """Return the token."""
-        token = super().__new__(cls, text)
-        token.index, token.id, token.logprob, token.tops, token.time = (
-            index,
-            id,
-            logprob,
-            tops,
-            time,
-        )
-        token.finish_reason, token.usage = finish_reason, usage
-        return token
-
-    index: int  # type: ignore[assignment]
+    position: int
     id: int
     logprob: float
     tops: Sequence[tuple[int, float]]
     time: float
-    finish_reason: Finish | None
+    finish_reason: FinishReason | None
     usage: Usage | None
+
+    def __new__(
+        cls,
+        text: str = "",
+        position: int = 0,
+        id: int = 0,
+        logprob: float = 0.0,
+        tops: Sequence[tuple[int, float]] = (),
+        time: float = 0.0,
+        finish_reason: FinishReason | None = None,
+        usage: Usage | None = None,
+    ) -> Token:
+        """Return the token."""
+        token = super().__new__(cls, text)
+        token.position, token.id, token.logprob = position, id, logprob
+        token.tops, token.time = tops, time
+        token.finish_reason, token.usage = finish_reason, usage
+        return token
 
     @property
     def text(self) -> str:
-        """The text that this token adds."""
+        """The text delta, as a plain string."""
         return str(self)
 
 
-class Generation(str):
-    """A generated text: a string, with its `tokens`, `finish_reason` and `usage`.
+class Generation(str, Viewed):
+    """A generated text: a string with its `tokens`, `finish_reason` and `usage`.
 
-    `seed` draws the same text again. `choices` are all texts where `n` were asked for, this one the
-    first of them.
+    The same `seed` samples the same text again. `choices` are all generations of the request, `n`
+    of them; this one is the first.
     """
 
     __slots__ = ("choices", "finish_reason", "seed", "tokens", "usage")
 
     tokens: list[Token]
-    finish_reason: Finish
+    finish_reason: FinishReason
     usage: Usage
     seed: int
     choices: list[Generation]
@@ -110,18 +107,14 @@ class Generation(str):
         cls,
         text: str = "",
         tokens: Sequence[Token] = (),
-        finish_reason: Finish = "stop",
+        finish_reason: FinishReason = "stop",
         usage: Usage = Usage(0, 0, 0, 0.0, 0.0),
         seed: int = 0,
     ) -> Generation:
-        """Return the text."""
+        """Return the generation."""
         made = super().__new__(cls, text)
-        made.tokens, made.finish_reason, made.usage, made.seed = (
-            list(tokens),
-            finish_reason,
-            usage,
-            seed,
-        )
+        made.tokens, made.finish_reason = list(tokens), finish_reason
+        made.usage, made.seed = usage, seed
         made.choices = []
         return made
 
@@ -130,19 +123,15 @@ class Generation(str):
         """The text, as a plain string."""
         return str(self)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        shown = html.header("Generation", self.finish_reason, [str(self.usage)]) + html.text(
-            str(self)
-        )
-        return html.bundle(str(self), shown)
+    def _view(self) -> View:
+        return View("Generation", self.finish_reason, [str(self.usage)], text=str(self))
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return self._view().bundle(str(self))  # the text itself, without the quotes of its repr
 
 
-class TokenStream(PushedStream[Token]):
-    """A stream that the generator's own thread writes to: no thread or task of its own stands
-    between.
-
-    Its result is the `Generation`.
-    """
+class TokenStream(PushedStream[Token, Generation]):
+    """A stream that the scheduler's thread appends to directly; its result is the `Generation`."""
 
     def __init__(self, name: str, begin: Callable[[TokenStream], Callable[[], object]]) -> None:
         super().__init__(name=name)
@@ -150,7 +139,7 @@ class TokenStream(PushedStream[Token]):
         self.on_cancel(begin(self))
 
     def end(self, result: Generation | None, error: BaseException | None = None) -> None:
-        """End the stream; for the generator."""
+        """End the stream with its result or an error; called by the scheduler."""
         if error is None:
             self.finish(result)
         else:

@@ -1,8 +1,8 @@
 # ruff: noqa: D102 - the methods are those of str
-"""TaintedStr: text that knows which of its characters are data, through a whole template.
+"""TaintedStr: a string that tracks which characters are data, through a whole template.
 
-Taint tracking keeps a user's words from being read as a model's control tokens: only what a
-template itself writes may become one (see `control.py`).
+Taint tracking keeps user data from being read as control tokens of the model: only characters of
+the template itself may become one (see `control_tokens.py`).
 """
 
 from __future__ import annotations
@@ -10,33 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, SupportsIndex
 
-# The methods of a text that templates may call; each result knows its data.
-METHODS = frozenset(
-    {
-        *("strip", "lstrip", "rstrip", "removeprefix", "removesuffix", "replace", "join", "format"),
-        *("split", "rsplit", "splitlines", "partition", "rpartition"),
-        *("upper", "lower", "title", "capitalize", "casefold", "swapcase"),
-        *("center", "ljust", "rjust", "zfill", "expandtabs"),
-        *("startswith", "endswith", "find", "rfind", "index", "rindex", "count"),
-        *(
-            "isalnum",
-            "isalpha",
-            "isascii",
-            "isdecimal",
-            "isdigit",
-            "isidentifier",
-            "islower",
-            "isnumeric",
-        ),
-        *("isprintable", "isspace", "istitle", "isupper"),
-    }
-)
+# The string methods that templates may call; each result keeps its taint.
+_METHOD_NAMES = """
+    strip lstrip rstrip removeprefix removesuffix replace join format split rsplit splitlines
+    partition rpartition upper lower title capitalize casefold swapcase center ljust rjust zfill
+    expandtabs startswith endswith find rfind index rindex count isalnum isalpha isascii
+    isdecimal isdigit isidentifier islower isnumeric isprintable isspace istitle isupper
+"""
+TEMPLATE_METHODS = frozenset(_METHOD_NAMES.split())
 
 
 class TaintedStr(str):
-    """A text with one byte per character: 1 for data, 0 for template text.
+    """A string with one taint byte per character: 1 for data, 0 for template text.
 
-    Operations that move characters keep their bytes; results of any other operation are data.
+    Operations that move characters keep their taint; results of any other operation are data.
     """
 
     __slots__ = ("_taint",)
@@ -44,7 +31,7 @@ class TaintedStr(str):
     _taint: bytes
 
     def __new__(cls, text: str = "", taint: bytes | None = None) -> TaintedStr:
-        """Return a text; without `taint`, all of it is data unless it is known already."""
+        """Return a string; without `taint` all of it is data, unless `text` is tainted already."""
         made = super().__new__(cls, text)
         if taint is None:
             taint = text._taint if isinstance(text, TaintedStr) else b"\1" * len(text)
@@ -103,13 +90,13 @@ class TaintedStr(str):
         return _join(self, parts)
 
     def split(self, sep: str | None = None, maxsplit: SupportsIndex = -1) -> list[str]:
-        return self._places(super().split(sep, maxsplit), sep)
+        return self._tainted_pieces(super().split(sep, maxsplit), sep)
 
     def rsplit(self, sep: str | None = None, maxsplit: SupportsIndex = -1) -> list[str]:
-        return self._places(super().rsplit(sep, maxsplit), sep)
+        return self._tainted_pieces(super().rsplit(sep, maxsplit), sep)
 
-    def _places(self, pieces: list[str], separator: str | None) -> list[str]:
-        """Return pieces between separators, or between white space, with their taint."""
+    def _tainted_pieces(self, pieces: list[str], separator: str | None) -> list[str]:
+        """Return the pieces of a split with their taint."""
         found: list[str] = []
         start = 0
         for piece in pieces:
@@ -128,66 +115,66 @@ class TaintedStr(str):
         return found
 
     def partition(self, sep: str, /) -> tuple[str, str, str]:
-        return self._parted(self.find(sep), sep, (self, TaintedStr(), TaintedStr()))
+        return self._tainted_partition(self.find(sep), sep, (self, TaintedStr(), TaintedStr()))
 
     def rpartition(self, sep: str, /) -> tuple[str, str, str]:
-        return self._parted(self.rfind(sep), sep, (TaintedStr(), TaintedStr(), self))
+        return self._tainted_partition(self.rfind(sep), sep, (TaintedStr(), TaintedStr(), self))
 
-    def _parted(
+    def _tainted_partition(
         self, place: int, sep: str, otherwise: tuple[str, str, str]
     ) -> tuple[str, str, str]:
         if place < 0 or not sep:
-            super().partition(sep)  # raises for an empty one
+            super().partition(sep)  # raises for an empty separator
             return otherwise
         return self[:place], self[place : place + len(sep)], self[place + len(sep) :]
 
     def upper(self) -> TaintedStr:
-        return self._changed(super().upper())
+        return self._mapped(super().upper())
 
     def lower(self) -> TaintedStr:
-        return self._changed(super().lower())
+        return self._mapped(super().lower())
 
     def title(self) -> TaintedStr:
-        return self._changed(super().title())
+        return self._mapped(super().title())
 
     def capitalize(self) -> TaintedStr:
-        return self._changed(super().capitalize())
+        return self._mapped(super().capitalize())
 
     def casefold(self) -> TaintedStr:
-        return self._changed(super().casefold())
+        return self._mapped(super().casefold())
 
     def swapcase(self) -> TaintedStr:
-        return self._changed(super().swapcase())
+        return self._mapped(super().swapcase())
 
-    def _changed(self, text: str) -> TaintedStr:
-        """Return a text of changed characters; all of it is data where their number changed."""
+    def _mapped(self, text: str) -> TaintedStr:
+        """Return a string of mapped characters; all of it is data if their number changed."""
         if len(text) == len(self):
             return TaintedStr(text, self._taint)
         return TaintedStr(text) if 1 in self._taint else TaintedStr(text, bytes(len(text)))
 
     def center(self, width: SupportsIndex, fill: str = " ", /) -> TaintedStr:
-        return self._changed(super().center(width, fill))
+        return self._mapped(super().center(width, fill))
 
     def ljust(self, width: SupportsIndex, fill: str = " ", /) -> TaintedStr:
-        return self._changed(super().ljust(width, fill))
+        return self._mapped(super().ljust(width, fill))
 
     def rjust(self, width: SupportsIndex, fill: str = " ", /) -> TaintedStr:
-        return self._changed(super().rjust(width, fill))
+        return self._mapped(super().rjust(width, fill))
 
     def zfill(self, width: SupportsIndex, /) -> TaintedStr:
-        return self._changed(super().zfill(width))
+        return self._mapped(super().zfill(width))
 
     def expandtabs(self, tabsize: SupportsIndex = 8) -> TaintedStr:
-        return self._changed(super().expandtabs(tabsize))
+        return self._mapped(super().expandtabs(tabsize))
 
 
 def taint_of(text: str) -> bytes:
-    """Return one byte per character, 1 for data."""
+    """Return the taint of a string, one byte per character, 1 for data."""
     return text._taint if isinstance(text, TaintedStr) else bytes(len(text))
 
 
 def concatenated(parts: Iterable[str]) -> TaintedStr:
-    """Return the parts as one text."""
+    """Return the concatenation of the parts, each with its taint."""
     texts = list(parts)
     return TaintedStr("".join(texts), b"".join(map(taint_of, texts)))
 
@@ -197,12 +184,12 @@ def _join(separator: str, parts: Iterable[str]) -> TaintedStr:
     return TaintedStr(str.join(separator, texts), taint_of(separator).join(map(taint_of, texts)))
 
 
-def tainted(value: Any) -> Any:
-    """Return JSON-like data in which every text, keys included, is data."""
+def taint(value: Any) -> Any:
+    """Return JSON-like data with every string tainted, keys included."""
     if isinstance(value, str):
         return TaintedStr(value)
     if isinstance(value, Mapping):
-        return {tainted(key): tainted(inner) for key, inner in value.items()}
+        return {taint(key): taint(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [tainted(inner) for inner in value]
+        return [taint(inner) for inner in value]
     return value

@@ -19,7 +19,7 @@ from conduit_lab.models.measure.difference import Difference, compare_outputs
 from conduit_lab.models.prediction import Prediction, Predictions
 from conduit_lab.models.text.embedder import Embedder
 from conduit_lab.models.text.entity import Entities
-from conduit_lab.runtime.measuring.timing import CALM, Timing, measure, ratio
+from conduit_lab.runtime.measuring.timing import PAUSE_SECONDS, Timing, measure, speedup
 
 
 def compare_models(
@@ -41,7 +41,7 @@ def compare_models(
         raise InputError("compare_models expects at least one model, got none")
     calls = [call_of(stage, sample) for stage in stages]
     outputs = [_outputs(call(), rows) for call, rows in calls]
-    turns = measure([call for call, _ in calls], seconds * len(stages), calm=CALM)
+    turns = measure([call for call, _ in calls], seconds * len(stages), pause=PAUSE_SECONDS)
     compared = []
     for i, (stage, label) in enumerate(zip(stages, _labels(stages), strict=True)):
         compared.append(
@@ -51,7 +51,7 @@ def compare_models(
                 size=getattr(stage, "size", None),
                 device=device_of(stage),
                 timing=Timing.of(calls[i][1], turns[i]),
-                speed=ratio(turns[0], turns[i]),
+                speed=speedup(turns[0], turns[i]),
                 difference=_difference(stages[0], outputs[0], stage, outputs[i]) if i else None,
             )
         )

@@ -13,7 +13,7 @@ from conduit_lab.core.paths import display
 from conduit_lab.core.views import charts, figures
 from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.models.measure.difference import Difference
-from conduit_lab.runtime.measuring.timing import CLEARLY, Timing, times
+from conduit_lab.runtime.measuring.timing import NOISE_RATIO, Timing, format_speedup
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,12 @@ class Comparison(Sequence[Compared], Viewed):
         if not others:
             return f"{first.label} takes {figures.seconds(first.timing.p50)}"
         best = max(others, key=lambda row: row.speed)
-        if best.speed > CLEARLY:
-            return f"{best.label} is {times(best.speed)} times as fast as {first.label}"
-        if 1 / best.speed > CLEARLY:
-            return f"{first.label} is {times(1 / best.speed)} times as fast as {best.label}"
+        if best.speed > NOISE_RATIO:
+            return f"{best.label} is {format_speedup(best.speed)} times as fast as {first.label}"
+        if 1 / best.speed > NOISE_RATIO:
+            return (
+                f"{first.label} is {format_speedup(1 / best.speed)} times as fast as {best.label}"
+            )
         return f"{best.label} is as fast as {first.label}"
 
     @cached_property
@@ -94,7 +96,9 @@ class Comparison(Sequence[Compared], Viewed):
 
     def _against(self, row: Compared) -> tuple[str, str]:
         """Return speed and difference against the first, in words."""
-        return ("", "") if row is self[0] else (f"{times(row.speed)} ×", _words(row.difference))
+        if row is self[0]:
+            return "", ""
+        return f"{format_speedup(row.speed)} ×", _words(row.difference)
 
     def _bar_text(self, row: Compared) -> str:
         return " · ".join(filter(None, (figures.seconds(row.timing.p50), self._against(row)[0])))

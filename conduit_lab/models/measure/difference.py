@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from conduit_lab.core.spec import Array
-from conduit_lab.runtime.rows.layout import Layout, joined
+from conduit_lab.runtime.rows.layout import Layout, concatenate_parts
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ def outputs_by_sample(layout: Layout, runs: Sequence[Sequence[Any]]) -> list[Any
             same = len({len(row) for row in flat}) == 1
             outputs.append(np.stack(flat) if same else np.concatenate(flat))
         elif isinstance(parts[0], list):
-            outputs.append(joined(parts, axis))
+            outputs.append(concatenate_parts(parts, axis))
         else:
-            outputs.append(np.moveaxis(joined(parts, axis), axis, 0))
+            outputs.append(np.moveaxis(concatenate_parts(parts, axis), axis, 0))
     return outputs
 
 

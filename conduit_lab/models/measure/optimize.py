@@ -152,10 +152,10 @@ def optimize(
     compared = old.dummy_samples() if given is None else given
     pieces = old.pieces(compared)
     scales = None if calibration is None else old.pieces(calibration)
-    target = quantize.place(old.path, kind)
+    target = quantize.converted_path(old.path, kind)
     with derived_files.draft(target) as path:
         # in a child process, which onnxruntime may crash
-        child.convert(old.path, path, kind, old.options, scales, pieces[0])
+        child.convert_in_child(old.path, path, kind, old.options, scales, pieces[0])
         before, after = Session(old.path, old.options), Session(path, old.options)
         difference = old.difference(before, after, compared)
         if not difference.relative <= limit:

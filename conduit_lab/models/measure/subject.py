@@ -44,12 +44,14 @@ class ModelSubject:
 
         `argument` is the parameter that the error suggests.
         """
-        made = dummy_inputs.made(self.path, self.model.inputs, _DUMMY_ROWS, argument)
+        made = dummy_inputs.make_inputs(self.path, self.model.inputs, _DUMMY_ROWS, argument)
         try:
             self.model.shared.run(self.pieces(made)[0], count=False)
         except ConduitError as error:
             reason = f"{self.model.name!r} does not take made-up inputs ({error})"
-            raise ModelInputError(dummy_inputs.ask(reason, self.model.inputs, argument)) from error
+            raise ModelInputError(
+                dummy_inputs.ask_for_samples(reason, self.model.inputs, argument)
+            ) from error
         return made
 
     def pieces(self, samples: Any) -> list[GraphInputs]:

@@ -18,7 +18,7 @@ from conduit_lab.models.measure.tuning_search import TuningSearch
 from conduit_lab.models.model import Model
 from conduit_lab.models.text.classifier import Classifier
 from conduit_lab.models.text.embedder import Embedder
-from conduit_lab.runtime.measuring.timing import CLEARLY, Timing
+from conduit_lab.runtime.measuring.timing import NOISE_RATIO, Timing
 from conduit_lab.runtime.measuring.tuning import Tuned
 
 TUNING_SECONDS = 10.0
@@ -102,4 +102,4 @@ def _dummy_sample(model: GraphModel) -> Any:
 def _smallest(batches: Sequence[Timing]) -> int:
     """Return the smallest batch size with about as many samples per second as any."""
     most = max(timing.rate for timing in batches)
-    return next(timing.rows for timing in batches if timing.rate * CLEARLY >= most)
+    return next(timing.rows for timing in batches if timing.rate * NOISE_RATIO >= most)

@@ -8,7 +8,7 @@ from pathlib import Path
 from conduit_lab.core.paths import display
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.view import Table, View, Viewed
-from conduit_lab.runtime.measuring.timing import Timing, times
+from conduit_lab.runtime.measuring.timing import Timing, format_speedup
 from conduit_lab.runtime.measuring.tuning import Tuned, write_tuning
 
 
@@ -55,7 +55,7 @@ class Tuning(Viewed):
             return f"best: {self.best}"
         faster = "no setting is clearly faster than"
         if self.speed != 1:
-            faster = f"{times(self.speed)} times as fast as"
+            faster = f"{format_speedup(self.speed)} times as fast as"
         samples = "1 sample" if self.rows == 1 else f"{figures.count(self.rows)} samples"
         return f"best: {self.best}; {faster} onnxruntime's own choice on {samples}"
 
@@ -65,7 +65,7 @@ class Tuning(Viewed):
                 trial.setting,
                 "" if trial.before is None else figures.seconds(trial.before),
                 "" if trial.after is None else figures.seconds(trial.after),
-                "" if trial.speed is None else f"{times(trial.speed)} ×",
+                "" if trial.speed is None else f"{format_speedup(trial.speed)} ×",
                 "kept" if trial.kept else trial.note,
             )
             for trial in self.trials

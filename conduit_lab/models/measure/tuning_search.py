@@ -15,17 +15,17 @@ from conduit_lab.models.measure.subject import GraphInputs
 from conduit_lab.models.measure.tuning_report import Trial
 from conduit_lab.runtime.hardware import devices
 from conduit_lab.runtime.measuring.timing import (
-    CALM,
-    CLEARLY,
-    Call,
+    NOISE_RATIO,
+    PAUSE_SECONDS,
+    TimedCall,
     Timing,
-    longest,
     measure,
-    middle,
-    ratio,
+    median_seconds,
+    min_measure_seconds,
     seconds_of,
+    speedup,
 )
-from conduit_lab.runtime.measuring.tuning import LEVELS
+from conduit_lab.runtime.measuring.tuning import GRAPH_LEVELS
 from conduit_lab.runtime.rows.layout import Layout
 from conduit_lab.runtime.sessions.npz import Dense
 from conduit_lab.runtime.sessions.session import Options, Session
@@ -68,7 +68,7 @@ class TuningSearch:
     def batches(self, session: GraphSession, layout: Layout, seconds: float) -> list[Timing]:
         """Return timings of the first piece, repeated to each batch size that there is time for."""
         (piece,) = self.pieces
-        calls: list[Call] = []
+        calls: list[TimedCall] = []
         for size in _BATCH_SIZES:
             call = _call(session, [layout.repeat(piece, size)])
             try:
@@ -78,7 +78,7 @@ class TuningSearch:
             calls.append(call)
             # the next size takes about half of it, and all sizes before it the other half
             doubled = 4 * seconds_of(call)
-            if longest(doubled) > max(self.end - perf_counter(), seconds / 10):
+            if min_measure_seconds(doubled) > max(self.end - perf_counter(), seconds / 10):
                 break
         turns = measure(calls, seconds / 10) if calls else []
         return [Timing.of(size, turn) for size, turn in zip(_BATCH_SIZES, turns, strict=False)]
@@ -94,7 +94,7 @@ class TuningSearch:
         """Measure the best session against one with `options`; return the better, and if it won."""
         old = _call(best, self.pieces)
         before = old()
-        if longest(seconds_of(old), 2) > self.end - perf_counter():
+        if min_measure_seconds(seconds_of(old), 2) > self.end - perf_counter():
             self.trials.append(Trial(setting, note="no time left"))
             return best, False
         try:
@@ -110,10 +110,10 @@ class TuningSearch:
             note = f"other answers: relative difference {relative:.2g}"
             self.trials.append(Trial(setting, note=note))
             return best, False
-        turns = measure([old, new], seconds, calm=CALM)
-        slow, fast = map(middle, turns)
-        speed = ratio(*turns)
-        kept = min(speed, slow / fast) > CLEARLY  # both round by round and over all
+        turns = measure([old, new], seconds, pause=PAUSE_SECONDS)
+        slow, fast = map(median_seconds, turns)
+        speed = speedup(*turns)
+        kept = min(speed, slow / fast) > NOISE_RATIO  # both round by round and over all
         self.trials.append(Trial(setting, slow, fast, speed, kept))
         return (rival, True) if kept else (best, False)
 
@@ -130,7 +130,7 @@ def _settings(asked: Options, default: Session) -> Iterator[tuple[str, dict[str,
     while threads < _cores():  # all cores are onnxruntime's own choice
         yield f"threads {threads}", {"threads": threads}
         threads *= 2
-    for level in LEVELS[1:]:
+    for level in GRAPH_LEVELS[1:]:
         yield f"graph level {level}", {"graph_level": level}
 
 
@@ -144,5 +144,5 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _call(session: GraphSession, pieces: Sequence[GraphInputs]) -> Call:
+def _call(session: GraphSession, pieces: Sequence[GraphInputs]) -> TimedCall:
     return lambda: [session.run(piece) for piece in pieces]

@@ -20,10 +20,10 @@ def register() -> None:
         return
     from conduit_lab.notebook.views import charted
 
-    charted.register(shell)
+    charted.register_charted(shell)
     if find_spec("anywidget") is None:
         return
     from conduit_lab.notebook import mount
     from conduit_lab.notebook.views.stream import STREAM
 
-    mount.register(shell, Stream, STREAM)
+    mount.register_live(shell, Stream, STREAM)

@@ -10,7 +10,7 @@ _CHARTED = (
 )
 
 
-def register(shell: Any) -> None:
+def register_charted(shell: Any) -> None:
     """Make `shell`, the kernel's IPython shell, show their table and chart; idempotent.
 
     They are two outputs, since a front end shows one form of a bundle: JupyterLab the table.

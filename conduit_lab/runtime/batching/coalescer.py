@@ -81,7 +81,7 @@ class Coalescer:
 
     def _batched(self, items: Sequence[FeedItem]) -> dict[str, Array]:
         """Concatenate the feeds of items; raises `ValueError` for unequal lengths."""
-        return self._layout.together_as_one([feeds for feeds, _ in items])
+        return self._layout.coalesce([feeds for feeds, _ in items])
 
     def _run_batch(self, items: Sequence[FeedItem], feeds: dict[str, Array]) -> list[list[Array]]:
         """Run `feeds`, which begin with the rows of the items; return each item's outputs."""

@@ -1,4 +1,4 @@
-"""Content: the SHA-256 of files, remembered for as long as their stat proves them unchanged."""
+"""Content: the SHA-256 of files, cached while their stat proves them unchanged."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ from pathlib import Path
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display
 
-Identity = tuple[str, int, int, int]
+FileIdentity = tuple[str, int, int, int]  # device and inode, size, mtime and ctime in ns
 
-SETTLED_NS = 2_000_000_000  # FAT's clock tick; two writes within one tick look alike
-MAX_KNOWN = 1024  # files
-TRIES = 3  # of reading a file that changes meanwhile
+TRIES = 3  # of reading a file that changes during the read
 
-# No lock, which a forked child could inherit while it is held: each operation on a dict is atomic
-_known: dict[Path, tuple[Identity, bytes]] = {}
+_STAT_SETTLED_NS = 2_000_000_000  # FAT's clock tick: two writes within one look alike
+_MAX_DIGESTS = 1024
 
-
-def digest(files: Iterable[Path]) -> str:
-    """Return the SHA-256 of the files' contents; raises what `file_digest` raises."""
-    return combined(map(file_digest, files))
+# No lock, which a forked child could inherit locked: each operation on a dict is atomic
+_known: dict[Path, tuple[FileIdentity, bytes]] = {}
 
 
-def combined(digests: Iterable[bytes]) -> str:
+def files_digest(files: Iterable[Path]) -> str:
+    """Return the SHA-256 of the files' contents; raises as `file_digest` does."""
+    return combined_digest(map(file_digest, files))
+
+
+def combined_digest(digests: Iterable[bytes]) -> str:
     """Return the digest of several files from those of each."""
     return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def file_digest(path: Path) -> bytes:
-    """Return the SHA-256 of one file, which is hashed once for each state that it was in.
+    """Return the SHA-256 of one file, hashed once per `FileIdentity`.
 
-    A file that changed less than two seconds before it was hashed is hashed again the next time.
-    Raises `OSError` for a file that cannot be read, `ModelLoadError` for one that keeps changing.
+    A file changed less than two seconds before hashing is hashed again the next time. Raises
+    `OSError` for an unreadable file, `ModelLoadError` for one that keeps changing.
     """
     for _ in range(TRIES):
         before = identity(path)
@@ -46,22 +47,22 @@ def file_digest(path: Path) -> bytes:
             value = hashlib.file_digest(file, "sha256").digest()
         if identity(path) != before:
             continue
-        if max(before[2:]) < begin - SETTLED_NS:
-            if len(_known) >= MAX_KNOWN:
+        if max(before[2:]) < begin - _STAT_SETTLED_NS:
+            if len(_known) >= _MAX_DIGESTS:
                 _known.pop(next(iter(_known)), None)
             _known[path] = before, value
         return value
     raise ModelLoadError(
-        f"{display(path)} changes while it is read: load it again once it is written"
+        f"{display(path)} changes during the read: load it again once it is written"
     )
 
 
-def proves(path: Path, state: Identity, value: bytes) -> bool:
-    """Whether the file is still in `state`, and `value` is its remembered digest there."""
+def is_cached(path: Path, state: FileIdentity, value: bytes) -> bool:
+    """Return whether the file is still in `state` and `value` is its cached digest."""
     return _known.get(path) == (state, value) and identity(path) == state
 
 
-def identity(path: Path) -> Identity:
-    """Return what changes when a file does: its device and inode, its size and its times."""
+def identity(path: Path) -> FileIdentity:
+    """Return the stat fields that change when a file does."""
     stat = path.stat()
     return f"{stat.st_dev}:{stat.st_ino}", stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns

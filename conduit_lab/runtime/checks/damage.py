@@ -1,11 +1,11 @@
-"""Damage: why the bytes of a file are no ONNX model, from their first bytes and their lengths."""
+"""Damage: the reason that a file is no ONNX model, from its first bytes and field lengths."""
 
 from __future__ import annotations
 
 from conduit_lab.core.views import figures
 
-# First bytes of files that are often saved under the name of a model
-_OTHERS = {
+# Magic bytes of files often saved under a model's name
+_SIGNATURES = {
     b"version https://git-lfs": "is a pointer of Git LFS, not the model itself: run `git lfs pull`",
     b"<": "is a web page, not an ONNX model: download the file itself",
     b"PK\x03\x04": "is a zip archive, not an ONNX model: unpack it, or name it .npz",
@@ -16,36 +16,37 @@ _OTHERS = {
     b"\x89HDF": "is an HDF5 file, not an ONNX model: export the model as ONNX",
 }
 _AGAIN = "copy or download it again"
-_NONE = f"is not a valid ONNX model: {_AGAIN}"
-_FIRST = 0x08  # the tag of ModelProto's first field, its IR version
-_GRAPH = 7  # the number of ModelProto's field `graph`
+_INVALID = f"is not a valid ONNX model: {_AGAIN}"
+_IR_VERSION_TAG = 0x08  # of ModelProto's first field
+_GRAPH_FIELD = 7  # of ModelProto
 _MAX_FIELD = 26  # of ModelProto, with room for newer ones
 
 
 def reason(content: bytes) -> str:
-    """Return what is wrong with a file that does not read as a model, and the next step."""
-    for beginning, words in _OTHERS.items():
-        if content.startswith(beginning):
+    """Return the defect of a file that does not parse as a model, and the next step."""
+    for signature, words in _SIGNATURES.items():
+        if content.startswith(signature):
             return words
-    place = 0 if content[0] == _FIRST else len(content)
+    place = 0 if content[0] == _IR_VERSION_TAG else len(content)
     while place < len(content):
-        tag, place = _number(content, place)
+        tag, place = _varint(content, place)
         field, kind = tag >> 3, tag & 7
         if not 1 <= field <= _MAX_FIELD or kind not in (0, 1, 2, 5):
-            return _NONE
+            return _INVALID
         if kind == 0:
-            _, place = _number(content, place)
+            _, place = _varint(content, place)
         else:
-            size, place = _number(content, place) if kind == 2 else (8 if kind == 1 else 4, place)
+            size, place = _varint(content, place) if kind == 2 else (8 if kind == 1 else 4, place)
             if place + size > len(content):
-                what, ends = "its graph" if field == _GRAPH else "it", figures.count(place + size)
-                return f"is cut short: {what} ends at byte {ends}, the file at {figures.count(len(content))}; {_AGAIN}"
+                part = "its graph" if field == _GRAPH_FIELD else "it"
+                end, length = figures.count(place + size), figures.count(len(content))
+                return f"is cut short: {part} ends at byte {end}, the file at {length}; {_AGAIN}"
             place += size
-    return _NONE
+    return _INVALID
 
 
-def _number(content: bytes, place: int) -> tuple[int, int]:
-    """Return protobuf's variable-length number at `place`, and where it ends."""
+def _varint(content: bytes, place: int) -> tuple[int, int]:
+    """Return the protobuf varint at `place`, and its end."""
     value = shift = 0
     while place < len(content) and shift < 70:
         byte = content[place]

@@ -1,7 +1,7 @@
 """External data: tensors that an ONNX file keeps in other files, confined to the model's folder.
 
 A downloaded model must not choose which files of the machine are read. onnxruntime refuses most
-paths out of the folder, but reads hard links, so every file is checked here first.
+paths out of the folder but reads hard links, so every file is checked here first.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.views import figures
 
+_EXPORT_AGAIN = "export the model with its data beside it"
+
 
 class Part(NamedTuple):
-    """One external tensor: its name and its bytes in a file; `length` is None where it is not given."""
+    """One external tensor: its name and its bytes in a file; a `length` of None is not stated."""
 
     tensor: str
     location: str
@@ -28,68 +30,57 @@ class Part(NamedTuple):
 
 
 def parts(tensors: Iterable[Any]) -> tuple[Part, ...]:
-    """Return the parts of the external tensors; `ValueError` for an offset that is no number."""
+    """Return the parts of the external tensors; `ValueError` for a malformed offset."""
     return tuple(_part(tensor) for tensor in tensors if tensor.data_location == tensor.EXTERNAL)
 
 
 def _part(tensor: Any) -> Part:
-    said = {entry.key: entry.value for entry in tensor.external_data}
-    length = int(said["length"]) if "length" in said else None
-    return Part(tensor.name, said.get("location", ""), int(said.get("offset") or 0), length)
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    length = int(entries["length"]) if "length" in entries else None
+    return Part(tensor.name, entries.get("location", ""), int(entries.get("offset") or 0), length)
 
 
-def check(path: Path, parts: Sequence[Part]) -> tuple[Path, ...]:
+def check_parts(path: Path, parts: Sequence[Part]) -> tuple[Path, ...]:
     """Return the files that hold the parts of the model at `path`, each once and sorted.
 
-    Each must be a file of its own below the model's folder. Where the model is a link, as in the
-    cache of Hugging Face, it may lie below the folder of the linked file instead. Raises
-    `ModelLoadError` naming the tensor, the file and the next step.
+    Each must be a regular file below the model's folder. Where the model is a link, as in the cache
+    of Hugging Face, it may lie below the folder of the linked file instead. Raises `ModelLoadError`
+    with the tensor, the file and the next step.
     """
     homes = {path.parent.resolve(), path.resolve().parent}
     files = {}
     for part in parts:
         if part.location not in files:
-            files[part.location] = _checked(path, part, homes)
+            files[part.location] = _confined(path, part, homes)
         size = files[part.location].stat().st_size
         end = part.offset + (part.length or 0)
         if part.offset < 0 or (part.length or 0) < 0 or end > size:
-            place = f"from {figures.count(part.offset)} to {figures.count(end)}"
-            raise _refusal(
-                path,
-                part,
-                f"has {figures.count(size)} bytes, none {place}: copy or download it again",
-            )
+            span = f"from {figures.count(part.offset)} to {figures.count(end)}"
+            reason = f"has {figures.count(size)} bytes, none {span}: copy or download it again"
+            raise _refusal(path, part, reason)
     return tuple(files[location] for location in sorted(files))
 
 
-def _checked(path: Path, part: Part, homes: set[Path]) -> Path:
+def _confined(path: Path, part: Part, homes: set[Path]) -> Path:
+    """Return the file of a part; raise unless it is a regular file below one of `homes`."""
     given = Path(part.location)
     if not part.location or given.is_absolute() or ".." in given.parts:
-        raise _refusal(path, part, f"is not below the model's folder: {_AGAIN}")
+        raise _refusal(path, part, f"is not below the model's folder: {_EXPORT_AGAIN}")
     file = path.parent / given
     try:
         real = file.resolve()
         stat = real.stat() if real.is_file() else None
-    except (ValueError, RuntimeError) as error:  # a NUL in it; links in a circle
-        raise _refusal(path, part, f"is no path ({error}): {_AGAIN}") from error
+    except (ValueError, RuntimeError) as error:  # a NUL byte; a cycle of links
+        raise _refusal(path, part, f"is no path ({error}): {_EXPORT_AGAIN}") from error
     if not any(real.is_relative_to(home) for home in homes):
-        raise _refusal(
-            path,
-            part,
-            f"is a link to {real}, out of the model's folder: copy the file itself there",
-        )
-    if stat is None:
-        raise _refusal(path, part, "is not there: copy it beside the model, under this name")
-    if stat.st_nlink > 1:
-        raise _refusal(
-            path,
-            part,
-            "is a hard link, which may lead to any file: replace it by a copy (cp, then mv)",
-        )
-    return file
-
-
-_AGAIN = "export the model with its data beside it"
+        reason = f"is a link to {real}, out of the model's folder: copy the file itself there"
+    elif stat is None:
+        reason = "is not there: copy it beside the model, under this name"
+    elif stat.st_nlink > 1:
+        reason = "is a hard link, possibly to a file elsewhere: replace it by a copy (cp, then mv)"
+    else:
+        return file
+    raise _refusal(path, part, reason)
 
 
 def _refusal(path: Path, part: Part, why: str) -> ModelLoadError:
@@ -99,35 +90,31 @@ def _refusal(path: Path, part: Part, why: str) -> ModelLoadError:
 
 
 @contextmanager
-def mapped(path: Path, parts: Sequence[Part]) -> Iterator[dict[str, Any]]:
-    """Give the bytes of each file of the parts, by its location, as long as the block lasts."""
+def map_files(path: Path, parts: Sequence[Part]) -> Iterator[dict[str, Any]]:
+    """Memory-map the file of each part for the duration of the block; yield bytes by location."""
     with ExitStack() as stack:
-        held: dict[str, Any] = {}
+        maps: dict[str, Any] = {}
         for location in dict.fromkeys(part.location for part in parts):
+            maps[location] = b""
             with (path.parent / location).open("rb") as file:
-                empty = file.seek(0, 2) == 0  # which cannot be mapped
-                held[location] = (
-                    b""
-                    if empty
-                    else stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-                )
-        yield held
+                if file.seek(0, 2):  # an empty file cannot be mapped
+                    mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                    maps[location] = stack.enter_context(mapping)
+        yield maps
 
 
-def load(path: Path, tensors: Iterable[Any]) -> None:
+def load_tensors(path: Path, tensors: Iterable[Any]) -> None:
     """Read the external tensors of a checked model into its protobuf."""
     from onnx import helper
 
     outside = [tensor for tensor in tensors if tensor.data_location == tensor.EXTERNAL]
-    with mapped(path, parts(outside)) as files:
+    with map_files(path, parts(outside)) as files:
         for tensor in outside:
             part = _part(tensor)
             size = part.length
             if size is None:
-                size = (
-                    math.prod(tensor.dims)
-                    * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-                )
+                dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+                size = math.prod(tensor.dims) * dtype.itemsize
             tensor.raw_data = files[part.location][part.offset : part.offset + size]
             tensor.ClearField("data_location")
             tensor.ClearField("external_data")

@@ -1,4 +1,4 @@
-"""Graph: what an ONNX file says of itself, after it was checked."""
+"""Graph: a checked ONNX file and its facts, read before onnxruntime opens it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,25 @@ from conduit_lab.core.errors import MissingExtra, ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.views import figures
 from conduit_lab.runtime.checks import damage, external, optimizers
-from conduit_lab.runtime.checks.content import combined, file_digest, identity, proves
-from conduit_lab.runtime.checks.nodes import all_nodes, all_tensors
+from conduit_lab.runtime.checks.content import (
+    combined_digest,
+    file_digest,
+    identity,
+    is_cached,
+)
+from conduit_lab.runtime.checks.nodes import all_nodes, all_tensors, opset_of
 
-MAX_BYTES = 2**31 - 1  # of a protobuf
-MAX_KNOWN = 256  # files
+_MAX_PROTOBUF_BYTES = 2**31 - 1
+_MAX_FACTS = 256
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the bytes of one ONNX file say.
+    """The facts in the bytes of one ONNX file.
 
-    `endless` graphs have a `Loop`, which only a deadline ends for certain. `unranked` are the
-    inputs and outputs without a shape, `unsafe` the optimizers that would end the process on this
-    graph, `parts` the tensors in other files.
+    `endless`: it has a `Loop`, which only a deadline ends for certain. `unranked`: the inputs and
+    outputs without a shape. `unsafe`: the optimizers that would crash the process on this graph.
+    `parts`: the tensors in other files.
     """
 
     opset: int
@@ -37,8 +42,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Graph(Facts):
-    """A checked ONNX file: its facts, its files, their size in bytes and the digest of their
-    content.
+    """A checked ONNX file: its facts, and the size in bytes and digest of its files.
 
     `files` begins with the graph, followed by its external data.
     """
@@ -48,15 +52,14 @@ class Graph(Facts):
     content: str
 
 
-_known: dict[bytes, Facts] = {}  # by the digest of the bytes; each operation on a dict is atomic
+_known: dict[bytes, Facts] = {}  # by file digest; each operation on a dict is atomic
 
 
-def check(path: Path) -> Graph:
+def check_graph(path: Path) -> Graph:
     """Return the checked ONNX file at `path`.
 
     Raises `ModelLoadError` for a file that is missing, damaged, or keeps data outside of its
-    folder. Whether the graph can run is left to onnxruntime: it accepts more than ONNX's own
-    checker.
+    folder. Only onnxruntime decides whether the graph runs: it accepts more than ONNX's checker.
     """
     if not path.is_file():
         raise ModelLoadError(
@@ -67,16 +70,16 @@ def check(path: Path) -> Graph:
         raise ModelLoadError(
             f"{display(path)} is empty: expected an ONNX model; copy or export it again"
         )
-    if size > MAX_BYTES:
+    if size > _MAX_PROTOBUF_BYTES:
         raise ModelLoadError(
-            f"{display(path)} has {figures.size(size)}, and an ONNX file ends at 2 GB: "
-            "export the model with external data"
+            f"{display(path)} has {figures.size(size)}: expected at most 2 GB, the limit of an "
+            "ONNX file; export the model with external data"
         )
     try:
         own = file_digest(path)
         facts = _facts(path, own)
-        data = external.check(path, facts.parts)
-        files, content = (path, *data), combined([own, *map(file_digest, data)])
+        data = external.check_parts(path, facts.parts)
+        files, content = (path, *data), combined_digest([own, *map(file_digest, data)])
         size = sum(file.stat().st_size for file in files)
         return Graph(**vars(facts), files=files, size=size, content=content)
     except OSError as error:
@@ -92,9 +95,9 @@ def _facts(path: Path, own: bytes) -> Facts:
         state = identity(path)
         content = path.read_bytes()
         facts = _read(path, content)
-        if not proves(path, state, own):  # the file may have changed meanwhile
+        if not is_cached(path, state, own):  # the file may have changed since it was hashed
             own = hashlib.sha256(content).digest()
-        if len(_known) >= MAX_KNOWN:
+        if len(_known) >= _MAX_FACTS:
             _known.pop(next(iter(_known)), None)
         _known[own] = facts
     return facts
@@ -107,17 +110,14 @@ def _read(path: Path, content: bytes) -> Facts:
         raise MissingExtra("onnx", "cpu", "reading ONNX files") from error
     try:
         model: Any = onnx.ModelProto.FromString(content)
-    except Exception as error:  # protobuf's own
+    except Exception as error:  # protobuf's
         raise ModelLoadError(f"{display(path)} {damage.reason(content)}") from error
     if not model.HasField("graph"):
         raise ModelLoadError(f"{display(path)} {damage.reason(content)}")
+    values = (*model.graph.input, *model.graph.output)
     try:
-        values = (*model.graph.input, *model.graph.output)
         return Facts(
-            opset=max(
-                (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
-                default=0,
-            ),
+            opset=opset_of(model),
             producer=f"{model.producer_name} {model.producer_version}".strip(),
             endless=any(node.op_type == "Loop" for node in all_nodes(model)),
             unranked=frozenset(
@@ -126,26 +126,17 @@ def _read(path: Path, content: bytes) -> Facts:
             unsafe=optimizers.unsafe(model),
             parts=external.parts(all_tensors(model)),
         )
-    except (
-        UnicodeDecodeError,
-        ValueError,
-    ) as error:  # a name that is no text, an offset that is no number
+    except ValueError as error:  # a name that is not UTF-8, a malformed offset
         raise ModelLoadError(
             f"{display(path)} is damaged: {error}; copy or export it again"
         ) from error
 
 
 def files(path: Path) -> tuple[Path, ...]:
-    """Return a model file and the external data that it is made of; any other file, and a broken one, is itself."""
+    """Return a model file with its external data; a broken or other file alone."""
     if path.suffix != ".onnx":
         return (path,)
     try:
-        return check(path).files
+        return check_graph(path).files
     except ModelLoadError:
         return (path,)
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of a library's message, at most 200 characters."""
-    line = str(error).strip().partition("\n")[0]
-    return line[:200] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Nodes: iterate over an ONNX protobuf, its subgraphs and functions included."""
+"""Nodes: iterate over an ONNX protobuf, including its subgraphs and functions."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 
 
 def bodies(model: Any) -> Iterator[Any]:
-    """Yield the graph, the functions, and all of their subgraphs."""
-    left = [*reversed(model.functions), model.graph]
-    while left:
-        body = left.pop()
+    """Yield the graph, the functions and all their subgraphs."""
+    pending = [*reversed(model.functions), model.graph]
+    while pending:
+        body = pending.pop()
         yield body
-        left += [inner for node in reversed(body.node) for inner in reversed(list(subgraphs(node)))]
+        inner = (graph for node in body.node for graph in subgraphs(node))
+        pending += reversed(list(inner))
 
 
 def all_nodes(model: Any) -> Iterator[Any]:
@@ -30,7 +31,7 @@ def subgraphs(node: Any) -> Iterator[Any]:
 
 
 def all_tensors(model: Any) -> Iterator[Any]:
-    """Yield every constant tensor: initializers, attributes, and both parts of sparse ones."""
+    """Yield every constant tensor: initializers, attributes, and both parts of sparse tensors."""
     for body in bodies(model):
         yield from getattr(body, "initializer", ())  # a function has none
         sparse = list(getattr(body, "sparse_initializer", ()))
@@ -43,3 +44,9 @@ def all_tensors(model: Any) -> Iterator[Any]:
                 sparse += attribute.sparse_tensors
         for tensor in sparse:
             yield from (tensor.values, tensor.indices)
+
+
+def opset_of(model: Any) -> int:
+    """Return the version of ONNX's own operators that a protobuf imports, or 0."""
+    versions = (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    return max(versions, default=0)

@@ -1,4 +1,4 @@
-"""Optimizers of onnxruntime that end the process on some graphs, found before the graph is loaded."""
+"""Optimizers of onnxruntime that crash the process on some graphs, found before loading."""
 
 from __future__ import annotations
 
@@ -13,41 +13,30 @@ Perm = tuple[int, ...]
 
 _PRODUCTS = ("MatMul", "FusedMatMul", "TransposeMatMul")
 _CASTS = ("Cast", "CastLike")
-# Nodes that onnxruntime removes or merges with a neighbour before it fuses
+# Nodes that onnxruntime removes or merges with a neighbour before the fusion
 _TRANSPARENT = frozenset(
     (
-        *(
-            *_CASTS,
-            "Transpose",
-            "Identity",
-            "Dropout",
-            "Mul",
-            "Div",
-            "Add",
-            "Sub",
-            "Sum",
-            "Max",
-            "Min",
-        ),
+        *(*_CASTS, "Transpose", "Identity", "Dropout"),
+        *("Mul", "Div", "Add", "Sub", "Sum", "Max", "Min"),
         *("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Slice", "Pad", "Concat"),
         *("QuantizeLinear", "DequantizeLinear"),
     )
 )
-# It moves a Transpose past all others to merge it with a second one
+# onnxruntime moves a Transpose past all other nodes to merge it with a second one
 _OPAQUE = frozenset(
     (*_PRODUCTS, "Gemm", "Conv", "ConvTranspose", "Einsum", "Gather", "Reshape", "Flatten")
 )
-_HALF = (10, 16)  # onnx's numbers of float16 and bfloat16
+_HALF = (10, 16)  # TensorProto.FLOAT16 and BFLOAT16
 
 
 def unsafe(model: Any) -> tuple[str, ...]:
-    """Return the optimizers that a model must be loaded without.
+    """Return the optimizers to disable for a model.
 
-    MatmulTransposeFusion of onnxruntime 1.32 ends the process where a Transpose that moves the
+    MatmulTransposeFusion of onnxruntime 1.32 crashes the process where a Transpose that moves the
     first axis to the last two, [1, 0, 2] or [1, 2, 0], reaches a matrix product of another rank
     through a Cast. The CPU provider inserts Casts of its own around 16-bit floats.
     """
-    if model.functions:  # they are inlined, and only then is known what meets what
+    if model.functions:  # inlined by onnxruntime only after loading, so any Transpose counts
         found = any(
             node.op_type == "Transpose" and _moves_first(_perm(node)) for node in all_nodes(model)
         )
@@ -66,11 +55,11 @@ def _reaches(graph: Any, outer: Mapping[str, Any], half: bool) -> bool:
 
 
 def _comes_from_one(names: Sequence[str], makers: Mapping[str, Any], half: bool) -> bool:
-    """Return whether a value comes from such a Transpose through a Cast; with `half`, by any path."""
-    left: list[tuple[str, bool, Perm | None]] = [(name, half, None) for name in names]
+    """Return whether a value comes from such a Transpose through a Cast; any path with `half`."""
+    pending: list[tuple[str, bool, Perm | None]] = [(name, half, None) for name in names]
     seen = set()
-    while left:
-        state = left.pop()
+    while pending:
+        state = pending.pop()
         name, cast, after = state
         node = makers.get(name)
         if state in seen or node is None:
@@ -85,19 +74,19 @@ def _comes_from_one(names: Sequence[str], makers: Mapping[str, Any], half: bool)
             after = own if after is None or other_rank else _merged(own, after)
             if cast and (other_rank or _moves_first(own) or _moves_first(after)):
                 return True
-        left += [(above, cast, after) for above in node.input]
+        pending += [(above, cast, after) for above in node.input]
     return False
 
 
 def _perm(node: Any) -> Perm:
-    """Return the permutation of a Transpose, empty where it reverses the axes of any rank."""
+    """Return the permutation of a Transpose; empty where it reverses all axes."""
     return next(
         (tuple(attribute.ints) for attribute in node.attribute if attribute.name == "perm"), ()
     )
 
 
 def _merged(first: Perm, then: Perm) -> Perm:
-    """Return the permutation of two Transposes of one rank in a row, as onnxruntime merges them."""
+    """Return the permutation of two Transposes in a row, as onnxruntime merges them."""
     rank = len(first or then)
     first, then = (perm or tuple(reversed(range(rank))) for perm in (first, then))
     return tuple(first[axis] if 0 <= axis < rank else axis for axis in then)

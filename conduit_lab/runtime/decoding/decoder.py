@@ -23,7 +23,7 @@ from conduit_lab.runtime.decoding.kv_cache import (
     kv_cache_for,
 )
 from conduit_lab.runtime.sessions.cache import Shared, sessions
-from conduit_lab.runtime.sessions.deadline import cut_after
+from conduit_lab.runtime.sessions.cutoff import cut_after
 from conduit_lab.runtime.sessions.ort_errors import run_error
 from conduit_lab.runtime.sessions.session import Options, Session
 

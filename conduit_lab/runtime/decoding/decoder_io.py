@@ -13,7 +13,7 @@ import numpy as np
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import TensorSpec
-from conduit_lab.runtime.checks.content import Identity, identity
+from conduit_lab.runtime.checks.content import FileIdentity, identity
 from conduit_lab.runtime.checks.nodes import all_nodes
 from conduit_lab.runtime.decoding.switches import Switches, read_switches
 from conduit_lab.runtime.rows.rules import SCALED_TOGETHER
@@ -119,7 +119,7 @@ class _GraphFacts:
 
 
 @lru_cache(maxsize=64)
-def _graph_facts(path: Path, _: Identity, context: int, switch: int | None) -> _GraphFacts:
+def _graph_facts(path: Path, _: FileIdentity, context: int, switch: int | None) -> _GraphFacts:
     """Read the graph's nodes, once per state of the file."""
     import onnx
 

@@ -1,4 +1,4 @@
-"""What hardware is here, the order of choice, and the reason."""
+"""Devices: the hardware of this machine, the order of choice, and the reason for each."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from types import ModuleType
 from typing import Any
 
 from conduit_lab.core.errors import DeviceError, MissingExtra
-from conduit_lab.core.views import figures, html
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.runtime.hardware import machine
 from conduit_lab.runtime.hardware.plugins import Plugin, plugins_of
 
-# In the order of choice: the name a person uses, and onnxruntime's name of the execution provider.
+# Device names in the order of choice, with onnxruntime's execution providers.
 PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -28,8 +29,7 @@ PROVIDERS = {
     "webgpu": "WebGpuExecutionProvider",
     "cpu": "CPUExecutionProvider",
 }
-# What brings it.
-_BROUGHT_BY = {
+_PACKAGES = {
     "tensorrt": "onnxruntime-gpu",
     "cuda": "onnxruntime-gpu",
     "coreml": "onnxruntime on macOS",
@@ -39,8 +39,8 @@ _BROUGHT_BY = {
     "openvino": "onnxruntime-openvino or the plug-in onnxruntime-ep-openvino",
     "webgpu": "the plug-in onnxruntime-ep-webgpu",
 }
-_NUMBERED = ("tensorrt", "cuda", "directml", "rocm", "migraphx")  # these take device_id
-_LIMITED = ("cuda", "rocm")  # these take gpu_mem_limit
+_NUMBERED = ("tensorrt", "cuda", "directml", "rocm", "migraphx")  # take device_id
+_LIMITED = ("cuda", "rocm")  # take gpu_mem_limit
 _NO_DEVICE = "AzureExecutionProvider"  # in every build; calls a service
 
 Provider = str | tuple[str, dict[str, str]]
@@ -49,7 +49,10 @@ _memory_limit: ContextVar[int | None] = ContextVar("memory_limit", default=None)
 
 @cache
 def onnxruntime() -> ModuleType:
-    """Import onnxruntime once, with its telemetry off and only errors logged; `MissingExtra` where it is not there."""
+    """Import onnxruntime once, without telemetry and logging only errors.
+
+    Raises `MissingExtra` where it is not installed.
+    """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
@@ -63,8 +66,7 @@ def onnxruntime() -> ModuleType:
 class Device:
     """One kind of hardware: its name, onnxruntime's provider, whether it can be used, and why.
 
-    `installed` says that onnxruntime or a plug-in brings the provider, `automatic` that "auto" may
-    choose it.
+    `installed`: onnxruntime or a plug-in brings the provider. `automatic`: "auto" may choose it.
     """
 
     name: str
@@ -75,7 +77,7 @@ class Device:
     automatic: bool = True
 
 
-class Devices(Sequence[Device]):
+class Devices(Viewed, Sequence[Device]):
     """The table of devices in the order of choice; `chosen` is what `device="auto"` uses."""
 
     def __init__(self, rows: Sequence[Device], note: str = "") -> None:
@@ -96,29 +98,27 @@ class Devices(Sequence[Device]):
     def __iter__(self) -> Iterator[Device]:
         return iter(self._rows)
 
-    def _cells(self) -> list[tuple[str, str, str, str]]:
+    def _table(self) -> Table:
         use = {True: "used", False: "present"}
-        return [
+        cells = [
             (d.name, d.provider, use[d is self.chosen] if d.present else "not here", d.reason)
             for d in self._rows
         ]
+        return Table(("device", "provider", "state", "why"), cells)
 
     def __repr__(self) -> str:
-        table = html.columns(("device", "provider", "state", "why"), self._cells())
+        table = self._table().plain()
         return f"{table}\n{self.note}" if self.note else table
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        facts = [f"{self.chosen.name} is used"] if self.chosen else ["onnxruntime is not installed"]
-        shown = html.header("Devices", "onnxruntime", facts) + html.table(
-            ("device", "provider", "state", "why"), self._cells()
-        )
-        return html.bundle(repr(self), shown + (html.text(self.note) if self.note else ""))
+    def _view(self) -> View:
+        fact = f"{self.chosen.name} is used" if self.chosen else "onnxruntime is not installed"
+        return View("Devices", "onnxruntime", [fact], [self._table()], self.note)
 
 
 def devices() -> Devices:
-    """Return what is here, what will be used, and why.
+    """List every device: whether it is here, which one is used, and why.
 
-    Reads onnxruntime's own list, asks the driver and registers plug-ins (packages
+    Reads onnxruntime's providers and the driver, and registers plug-ins (packages
     `onnxruntime-ep-*`); opens no device.
     """
     note = _double_install()
@@ -136,12 +136,11 @@ def devices() -> Devices:
         for name, provider in PROVIDERS.items()
     ]
     for provider in available:
-        if provider not in PROVIDERS.values() and provider != _NO_DEVICE:
-            name = name_of(provider)
-            reason = (
-                f"{_description(ort, name, provider)}; used where it is asked for, device={name!r}"
-            )
-            rows.append(Device(name, provider, True, reason, installed=True, automatic=False))
+        if provider in PROVIDERS.values() or provider == _NO_DEVICE:
+            continue
+        name = name_of(provider)
+        reason = f"{_description(ort, name, provider)}; used only as device={name!r}"
+        rows.append(Device(name, provider, True, reason, installed=True, automatic=False))
     return Devices(rows, note)
 
 
@@ -149,9 +148,9 @@ def providers_for(device: str, fallback: bool | None = None) -> list[Provider]:
     """Return onnxruntime's providers for `device`, best first, the CPU always last.
 
     `device` is "auto", a name of `devices()`, a name with a number such as "cuda:1", or
-    "openvino:gpu". One with options is a pair (name, options), as `InferenceSession` takes them.
-    Raises `DeviceError` for a name that is unknown, and for a device that is not here; with
-    `fallback=True` that one is left out, and `why_not` tells why.
+    "openvino:gpu". A provider with options is a pair (name, options), as `InferenceSession` takes
+    it. Raises `DeviceError` for an unknown name, and for an unavailable device unless `fallback` is
+    True; `why_not` then returns the reason.
     """
     table = devices()
     if table.chosen is None:
@@ -160,13 +159,11 @@ def providers_for(device: str, fallback: bool | None = None) -> list[Provider]:
     problem = _problem(row, which)
     if problem and not fallback:
         raise DeviceError(
-            f"device {device!r} cannot be had: {problem}; use device='auto', or pass fallback=True"
+            f"device {device!r} is unavailable: {problem}; use device='auto', or pass fallback=True"
         )
     used = [] if problem or row.name == "cpu" else [row]
-    if row.name == "tensorrt":
-        used += [
-            other for other in table if other.name == "cuda" and other.present
-        ]  # for nodes it cannot do
+    if row.name == "tensorrt":  # CUDA runs the nodes that TensorRT does not support
+        used += [other for other in table if other.name == "cuda" and other.present]
     providers: list[Provider] = []
     for row in used:
         options = _options(row.name, which)
@@ -175,10 +172,9 @@ def providers_for(device: str, fallback: bool | None = None) -> list[Provider]:
 
 
 def why_not(device: str, used: str) -> str:
-    """Return why a session that wanted `device` ("auto" or a name) is on `used` (a name) instead,
-    or nothing.
+    """Return why a session for `device` ("auto" or a name) runs on `used` (a name), or nothing.
 
-    Under "auto" that is the nearest better device whose provider is installed and cannot be used.
+    For "auto" the reason is that of the nearest better device whose provider is installed.
     """
     table = devices()
     if device != "auto":
@@ -196,7 +192,7 @@ def why_not(device: str, used: str) -> str:
 
 
 def name_of(provider: Provider) -> str:
-    """Return the person's name of an onnxruntime provider, alone or with its options: `cpu`, `cuda`."""
+    """Return the device name of an onnxruntime provider, given alone or with options."""
     own = provider if isinstance(provider, str) else provider[0]
     short = own.removesuffix("ExecutionProvider").lower()
     return next((name for name, known in PROVIDERS.items() if known == own), short)
@@ -204,7 +200,7 @@ def name_of(provider: Provider) -> str:
 
 @contextmanager
 def memory_limit(limit: int) -> Iterator[None]:
-    """Give every session that this thread opens in the block at most `limit` bytes of a device's memory."""
+    """Limit the device memory of each session that this thread opens in the block, in bytes."""
     token = _memory_limit.set(limit)
     try:
         yield
@@ -213,33 +209,33 @@ def memory_limit(limit: int) -> Iterator[None]:
 
 
 def can_limit_memory(name: str) -> bool:
-    """Tell whether onnxruntime takes a `memory_limit` for the device."""
+    """Return whether `memory_limit` has an effect on the device."""
     return name in _LIMITED
 
 
 def _find(table: Devices, device: str) -> tuple[Device, str]:
-    """Return the row that `device` names, and what stands behind its colon."""
+    """Return the row that `device` names, and the part after its colon."""
     name, colon, which = device.partition(":")
-    row = (
-        table.chosen if device == "auto" else next((row for row in table if row.name == name), None)
-    )
+    rows = {row.name: row for row in table}
+    row = table.chosen if device == "auto" else rows.get(name)
     if row is None:
-        names = ", ".join(row.name for row in table)
-        raise DeviceError(f"device {device!r} is unknown: wanted 'auto' or one of {names}")
+        raise DeviceError(
+            f"device {device!r} is unknown: expected 'auto' or one of {', '.join(rows)}"
+        )
     if not colon:
         return row, ""
     if name in _NUMBERED and which.isascii() and which.isdigit():
         return row, which
     if name == "openvino" and which in ("cpu", "gpu", "npu"):
         return row, which
-    wanted = f"a number, such as '{name}:0'" if name in _NUMBERED else f"'{name}' alone"
+    expected = f"a number, such as '{name}:0'" if name in _NUMBERED else f"'{name}' alone"
     if name == "openvino":
-        wanted = "'openvino:cpu', 'openvino:gpu' or 'openvino:npu'"
-    raise DeviceError(f"device {device!r} is unknown: wanted {wanted}")
+        expected = "'openvino:cpu', 'openvino:gpu' or 'openvino:npu'"
+    raise DeviceError(f"device {device!r} is unknown: expected {expected}")
 
 
 def _problem(row: Device, which: str) -> str:
-    """Return why the device cannot be had, or nothing."""
+    """Return why the device is unavailable, or nothing."""
     if not row.present:
         return row.reason
     gpus = machine.nvidia_gpus() if which and row.name in ("tensorrt", "cuda") else None
@@ -249,7 +245,7 @@ def _problem(row: Device, which: str) -> str:
 
 
 def _options(name: str, which: str) -> dict[str, str]:
-    """Return the provider options for what stands behind the colon and for a memory limit."""
+    """Return the provider options for the part after the colon and for a memory limit."""
     options = {}
     if which:
         options["device_type" if name == "openvino" else "device_id"] = which.upper()
@@ -260,7 +256,7 @@ def _options(name: str, which: str) -> dict[str, str]:
 
 
 def _row(ort: ModuleType, name: str, available: bool, plugin: Plugin | None) -> Device:
-    """Return the table's row for one of the known devices."""
+    """Return the table row of a known device."""
     provider = PROVIDERS[name]
     problem = _hardware_problem(ort, name) if available else ""
     source = plugin.package if plugin else f"onnxruntime {ort.__version__}"
@@ -273,22 +269,15 @@ def _row(ort: ModuleType, name: str, available: bool, plugin: Plugin | None) -> 
     elif plugin:
         reason = f"{source} has it, but {plugin.problem}"
     else:
-        reason = f"{source} has no such provider; it comes with {_BROUGHT_BY[name]}"
-    # OpenVINO is made for Intel: on AMD's processor the check found it slower than the CPU's own
-    # provider
+        reason = f"{source} has no such provider; it comes with {_PACKAGES[name]}"
+    # on an AMD processor OpenVINO is slower than the CPU provider: docs/gpu.md
     automatic = name != "openvino" or plugin is not None or "Intel" in machine.processor()
-    return Device(
-        name,
-        provider,
-        available and not problem,
-        reason,
-        available or plugin is not None,
-        automatic,
-    )
+    present, installed = available and not problem, available or plugin is not None
+    return Device(name, provider, present, reason, installed, automatic)
 
 
 def _hardware_problem(ort: ModuleType, name: str) -> str:
-    """Return why the hardware or the libraries behind a provider are not here, or nothing."""
+    """Return why a provider's hardware or libraries are missing, or nothing."""
     if name == "tensorrt":
         return machine.tensorrt_problem(ort)
     if name == "cuda":
@@ -297,31 +286,27 @@ def _hardware_problem(ort: ModuleType, name: str) -> str:
 
 
 def _description(ort: ModuleType, name: str, provider: str) -> str:
-    """Return what is known of the hardware behind a device."""
+    """Return the hardware behind a device, as far as it is known."""
     if name in ("tensorrt", "cuda"):
-        gpus = machine.nvidia_gpus() or ()
+        gpus = machine.nvidia_gpus()
+        if not gpus:
+            return "an NVIDIA GPU, unknown without nvidia-smi"
         names = [f"{gpu.name}, {figures.size(gpu.memory)}" for gpu in gpus]
-        return (
-            " · ".join([*names, f"driver {gpus[0].driver}"])
-            if gpus
-            else "an NVIDIA GPU, unknown without nvidia-smi"
-        )
-    listed = (
-        ort.get_ep_devices() if hasattr(ort, "get_ep_devices") else ()
-    )  # onnxruntime 1.23; plug-ins are in it
+        return " · ".join([*names, f"driver {gpus[0].driver}"])
+    # from onnxruntime 1.23; plug-ins are listed too
+    listed = ort.get_ep_devices() if hasattr(ort, "get_ep_devices") else ()
     found = [f"{d.device.vendor} {d.device.type.name}" for d in listed if d.ep_name == provider]
     if found:
         return " · ".join(found)
     if name == "openvino":
-        choice = (
-            "" if "Intel" in machine.processor() else "made for Intel, used where it is asked for; "
-        )
-        return f"OpenVINO on this CPU; {choice}'openvino:gpu' asks for Intel's GPU"
+        intel = "Intel" in machine.processor()
+        choice = "" if intel else "made for Intel, used only as device='openvino'; "
+        return f"OpenVINO on this CPU; {choice}'openvino:gpu' selects Intel's GPU"
     return "ready"
 
 
 def _double_install() -> str:
-    """Return a warning when several onnxruntime packages overwrite each other's files, else nothing."""
+    """Return a warning where onnxruntime packages overwrite each other's files, else nothing."""
     names = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
     from importlib import metadata  # 13 ms of every import of the package
 
@@ -333,4 +318,7 @@ def _double_install() -> str:
             continue
     if len(found) < 2:
         return ""
-    return f"{' and '.join(found)} are both installed and overwrite each other: uninstall all, then install one."
+    return (
+        f"{' and '.join(found)} are both installed and overwrite each other: "
+        "uninstall all, then install one."
+    )

@@ -1,4 +1,4 @@
-"""Facts about this machine, read without opening a device: processor, NVIDIA GPUs, driver, libraries."""
+"""Facts about this machine, read without opening a device: processor, GPUs, driver, libraries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from importlib import util
 from pathlib import Path
 from types import ModuleType
 
-_SMI_SECONDS = 10  # the first answer of a driver that was asleep takes some
+_SMI_TIMEOUT_SECONDS = 10  # the first answer of a sleeping driver takes seconds
 _DRIVER = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}.get(sys.platform, "")
 _TENSORRT = {
     "linux": ("libnvinfer.so.10", "libnvonnxparser.so.10"),
@@ -25,7 +25,7 @@ _TENSORRT = {
 
 @dataclass(frozen=True)
 class Gpu:
-    """One NVIDIA GPU as the driver tells it; `memory` in bytes."""
+    """One NVIDIA GPU as the driver reports it; `memory` in bytes."""
 
     name: str
     memory: int
@@ -36,23 +36,19 @@ class Gpu:
 def processor() -> str:
     """Return the processor and the cores that this process may use: `AMD EPYC, 2 cores`."""
     name = platform.processor() or platform.machine()
-    with contextlib.suppress(
-        OSError
-    ):  # Linux alone has it, and platform.processor() says little there
+    # Linux only, where platform.processor() says little
+    with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-        name = next(
-            (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
-            name,
-        )
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+        models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        name = next(models, name)
+    affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
     return f"{name}, {cores} core{'s' * (cores != 1)}"
 
 
 @cache
 def nvidia_gpus() -> tuple[Gpu, ...] | None:
-    """Return the GPUs that `nvidia-smi` lists and CUDA_VISIBLE_DEVICES leaves; None where there is no such program."""
+    """Return the GPUs of `nvidia-smi` that CUDA_VISIBLE_DEVICES leaves; None without nvidia-smi."""
     command = [
         "nvidia-smi",
         "--query-gpu=index,uuid,name,memory.total,driver_version",
@@ -60,7 +56,7 @@ def nvidia_gpus() -> tuple[Gpu, ...] | None:
     ]
     try:
         answer = subprocess.run(
-            command, capture_output=True, text=True, timeout=_SMI_SECONDS, check=False
+            command, capture_output=True, text=True, timeout=_SMI_TIMEOUT_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -72,7 +68,7 @@ def nvidia_gpus() -> tuple[Gpu, ...] | None:
             memory = int(mebibytes) * 2**20 if mebibytes.isdigit() else 0
             gpus[index, uuid] = Gpu(name, memory, driver)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None or "MIG" in visible:  # slices of a GPU are not in this list
+    if visible is None or "MIG" in visible:  # nvidia-smi lists no MIG instances
         return tuple(gpus.values())
     chosen = []
     for entry in (entry.strip() for entry in visible.split(",")):
@@ -82,36 +78,33 @@ def nvidia_gpus() -> tuple[Gpu, ...] | None:
             if entry and (entry == index or uuid.startswith(entry))
         ]
         if not found:
-            break  # CUDA, too, stops at the first that it does not know
+            break  # as CUDA does at the first unknown entry
         chosen += found[:1]
     return tuple(chosen)
 
 
 @cache
 def cuda_problem(ort: ModuleType) -> str:
-    """Return why CUDA cannot run here, or nothing. Loads CUDA's libraries out of pip's packages where they are."""
+    """Return why CUDA cannot run here, or nothing; loads CUDA's libraries from pip's packages."""
     if not _loads(_DRIVER):
         return f"there is no NVIDIA driver here ({_DRIVER or 'CUDA'} is not found)"
     if nvidia_gpus() == ():
-        return "there is an NVIDIA driver here, but no GPU that it lists or CUDA_VISIBLE_DEVICES leaves"
+        return "the NVIDIA driver lists no GPU, or CUDA_VISIBLE_DEVICES hides them all"
     if not hasattr(ort, "preload_dlls"):  # before onnxruntime 1.21
         return ""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):  # it prints what it does not find
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):  # preload_dlls prints missing libraries
         ort.preload_dlls()
-    missing = next(
-        (line for line in said.getvalue().splitlines() if line.startswith("Failed to load")), ""
-    )
-    return (
-        f"CUDA's libraries are not here ({missing}): pip install 'onnxruntime-gpu[cuda,cudnn]'"
-        if missing
-        else ""
-    )
+    lines = printed.getvalue().splitlines()
+    missing = next((line for line in lines if line.startswith("Failed to load")), "")
+    if not missing:
+        return ""
+    return f"CUDA's libraries are not here ({missing}): pip install 'onnxruntime-gpu[cuda,cudnn]'"
 
 
 @cache
 def tensorrt_problem(ort: ModuleType) -> str:
-    """Return why TensorRT cannot run here, or nothing. Loads its libraries out of pip's package where they are."""
+    """Return why TensorRT cannot run here, or nothing; loads its libraries from pip's package."""
     problem = cuda_problem(ort)
     if problem:
         return problem
@@ -132,7 +125,7 @@ def amd_problem() -> str:
 
 
 def _loads(*names: str) -> bool:
-    """Tell whether the dynamic linker finds one of the libraries; it stays loaded."""
+    """Load the first library that the dynamic linker finds; return whether it finds one."""
     for name in filter(None, names):
         with contextlib.suppress(OSError):
             ctypes.CDLL(name)

@@ -1,17 +1,23 @@
-"""Execution providers that come in a package of their own, named `onnxruntime-ep-*`."""
+"""Execution providers in packages of their own, named `onnxruntime-ep-*`."""
 
 from __future__ import annotations
 
+import logging
 import pkgutil
+import traceback
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from types import ModuleType
 
+from conduit_lab.core.text import first_line
+
+_log = logging.getLogger("conduit_lab")
+
 
 @dataclass(frozen=True)
 class Plugin:
-    """One provider of a plug-in package: the package with its version, and why the provider may not be there."""
+    """A plug-in provider: its package with the version, and why its device may be unavailable."""
 
     package: str
     problem: str = "it finds no device of its kind here"
@@ -19,36 +25,33 @@ class Plugin:
 
 @cache
 def plugins_of(ort: ModuleType) -> dict[str, Plugin]:
-    """Register the installed plug-ins and return them by the names of their providers.
+    """Register the installed plug-ins and return them by provider name.
 
-    onnxruntime lists a provider among the available ones only if its plug-in found a device. Each
-    package has a module `onnxruntime_ep_*` with `get_ep_names()` and `get_library_path()`.
+    onnxruntime lists a plug-in's provider as available only if the plug-in found a device. Each
+    package has a module `onnxruntime_ep_*` with `get_ep_names()` and `get_library_path()`. A
+    package or a library that fails is logged.
     """
     found: dict[str, Plugin] = {}
     if not hasattr(ort, "register_execution_provider_library"):  # before onnxruntime 1.23
         return found
-    for name in sorted(
-        module.name
-        for module in pkgutil.iter_modules()
-        if module.name.startswith("onnxruntime_ep_")
-    ):
+    modules = (module.name for module in pkgutil.iter_modules())
+    for name in sorted(name for name in modules if name.startswith("onnxruntime_ep_")):
         package = f"{name.replace('_', '-')} {_version(name)}".strip()
         try:
             plugin = import_module(name)
             providers, library = plugin.get_ep_names(), plugin.get_library_path()
-        except Exception:  # the plug-in's own code; a package without these two names is none
+        except Exception as error:  # raised by the plug-in's own code
+            reason = traceback.format_exception_only(error)[-1].strip()
+            _log.warning("the plug-in %s is ignored: %s", package, reason)
             continue
         for provider in providers:
             try:
                 ort.register_execution_provider_library(provider, library)
                 found[provider] = Plugin(package)
-            except (
-                Exception
-            ) as error:  # onnxruntime's, for a library that does not fit it or cannot be loaded
-                line = str(error).strip().partition("\n")[0][:200]
-                found[provider] = Plugin(
-                    package, f"onnxruntime {ort.__version__} does not take it ({line})"
-                )
+            except Exception as error:  # onnxruntime's: the library does not load or does not fit
+                problem = f"onnxruntime {ort.__version__} rejects it ({first_line(error)})"
+                _log.warning("the provider %s of %s is unavailable: %s", provider, package, problem)
+                found[provider] = Plugin(package, problem)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Small networks with made weights, always the same: what a device is checked with."""
+"""Sample networks with fixed random weights, for the check of a device."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 
 from conduit_lab.core.spec import Array
 
-# One row of each network's input; float32.
+# one row of each network's input, float32
 _SHAPES = {"dense": (256,), "convolution": (3, 32, 32), "attention": (32, 64), "outer": (64,)}
 NETWORKS = ("dense", "convolution", "attention")
-OUTER_BYTES = 64 * 64 * 4  # what the outer product of one row takes on the way
+OUTER_BYTES = 64 * 64 * 4  # of the intermediate result of "outer", per row
 _HEADS = 4
 
 
@@ -24,19 +24,25 @@ def sample(name: str, rows: int) -> Array:
 
 
 def save_all(folder: Path) -> dict[str, Path]:
-    """Write every network as an ONNX file into the folder and return the paths by name."""
-    made = {"dense": _dense, "convolution": _convolution, "attention": _attention, "outer": _outer}
+    """Write every network as an ONNX file into the folder; return the paths by name."""
+    makers = {
+        "dense": _dense,
+        "convolution": _convolution,
+        "attention": _attention,
+        "outer": _outer,
+    }
     return {
         name: _save(folder / f"{name}.onnx", name, *make(np.random.default_rng(0)))
-        for name, make in made.items()
+        for name, make in makers.items()
     }
 
 
-Graph = tuple[list[Any], dict[str, Array], tuple[int, ...]]  # nodes, weights, one row of the output
+# nodes, weights, and the shape of one output row
+_Network = tuple[list[Any], dict[str, Array], tuple[int, ...]]
 
 
-def _dense(rng: np.random.Generator) -> Graph:
-    """256 → 1 024 → 1 024 → 10 with ReLU."""
+def _dense(rng: np.random.Generator) -> _Network:
+    """Dense layers 256 → 1 024 → 1 024 → 10 with ReLU."""
     sizes = (256, 1024, 1024, 10)
     nodes, weights, x = [], {}, "input"
     for i, (wide, narrow) in enumerate(pairwise(sizes)):
@@ -49,8 +55,8 @@ def _dense(rng: np.random.Generator) -> Graph:
     return nodes, weights, (10,)
 
 
-def _convolution(rng: np.random.Generator) -> Graph:
-    """Two 3 × 3 convolutions, the mean over the picture, ten classes."""
+def _convolution(rng: np.random.Generator) -> _Network:
+    """Two 3 × 3 convolutions, global average pooling, ten classes."""
     kernels = rng.standard_normal((16 * 3 + 32 * 16, 3, 3)).astype(np.float32) / 9
     weights = {"K0": kernels[:48].reshape(16, 3, 3, 3), "K1": kernels[48:].reshape(32, 16, 3, 3)}
     nodes = [
@@ -65,8 +71,8 @@ def _convolution(rng: np.random.Generator) -> Graph:
     return nodes, {**weights, "W": _weight(rng, 32, 10)}, (10,)
 
 
-def _attention(rng: np.random.Generator) -> Graph:
-    """One block of self-attention with four heads over 32 tokens of 64, added to its input and normalised."""
+def _attention(rng: np.random.Generator) -> _Network:
+    """Self-attention with four heads over 32 tokens of 64, with residual and layer norm."""
     tokens, wide = _SHAPES["attention"]
     weights: dict[str, Array] = {f"W{name}": _weight(rng, wide, wide) for name in "qkvo"}
     weights |= {
@@ -96,8 +102,8 @@ def _attention(rng: np.random.Generator) -> Graph:
     return nodes, weights, (tokens, wide)
 
 
-def _outer(rng: np.random.Generator) -> Graph:
-    """The largest value of each row of an outer product: 16 KB a sample on the way, and 256 bytes out."""
+def _outer(rng: np.random.Generator) -> _Network:
+    """The row maximum of an outer product: 16 KB of intermediate result per 256-byte output."""
     nodes = [
         _node("Reshape", ["input", "column"], "columns"),
         _node("MatMul", ["columns", "row"], "products"),
@@ -107,7 +113,7 @@ def _outer(rng: np.random.Generator) -> Graph:
 
 
 def _weight(rng: np.random.Generator, rows: int, columns: int) -> Array:
-    """Return float32 `[rows, columns]` that keeps the variance of what it is multiplied with."""
+    """Return float32 `[rows, columns]` that keeps the variance of its input."""
     weight: Array = rng.standard_normal((rows, columns), np.float32) / np.float32(rows**0.5)
     return weight
 

@@ -1,4 +1,4 @@
-"""Timing: how long calls take, measured in turn, so that a busy machine is unfair to none of them."""
+"""Timing: durations of calls, measured in turn, so that a busy machine slows all of them alike."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ import numpy as np
 from conduit_lab.core.spec import Array
 from conduit_lab.core.views import figures
 
-CLEARLY = 1.05  # a smaller ratio of two times is noise
-# seconds between turns: onnxruntime's threads spin on after a run and would slow another session
-# down
-CALM = 0.02
-PAIR = 1.5  # seconds for two calls in turn
+NOISE_RATIO = 1.05  # a smaller ratio of two times is noise
+# between turns: onnxruntime's threads spin after a run and would slow another session down
+PAUSE_SECONDS = 0.02
+PAIR_SECONDS = 1.5  # for two calls in turn
 
-_TURN = 0.02  # seconds that a short call is repeated for, before it is the next one's turn
-_WARM = 0.1  # share of the time that is spent before anything is measured
-_ROUNDS = 3  # at least
+_TURN_SECONDS = 0.02  # a turn repeats a short call this long
+_WARMUP_SHARE = 0.1  # of the whole time
+_MIN_ROUNDS = 3
 
-Call = Callable[[], Any]
+TimedCall = Callable[[], Any]
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How long calls of `rows` samples took: percentiles in seconds, over `calls` calls.
+    """Percentiles of the seconds of a call with `rows` samples, over `calls` calls.
 
-    `rate` is the samples a second at the median, since on a busy machine a few long waits outweigh
-    all other calls.
+    `rate` is the samples per second at the median: on a busy machine a few long waits would
+    dominate a mean.
     """
 
     rows: int
@@ -49,103 +48,98 @@ class Timing:
 
     @property
     def rate(self) -> float:
-        """Samples a second."""
+        """Samples per second."""
         return self.rows / self.p50
 
     @property
     def samples(self) -> str:
-        """The rate for people, without its unit."""
+        """The rate as short text, without its unit."""
         return figures.rate(self.rate, "").removesuffix(" /s")
 
 
 @dataclass(frozen=True)
 class Turns:
-    """Median seconds of a call `before` and `after`; `ratio` is the median, round by round, of after / before."""
+    """Median seconds of a call `before` and `after`; `ratio` is the median of after / before."""
 
     before: float
     after: float
     ratio: float
 
 
-def in_turn(before: Call, after: Call, seconds: float = PAIR) -> Turns:
-    """Measure two calls in turn (A, B, A, B, …) for about so many seconds."""
-    first, other = measure([before, after], seconds, calm=CALM)
-    return Turns(middle(first), middle(other), 1 / ratio(first, other))
+def in_turn(before: TimedCall, after: TimedCall, seconds: float = PAIR_SECONDS) -> Turns:
+    """Measure two calls in turn (A, B, A, B, …) for about `seconds`."""
+    first, other = measure([before, after], seconds, pause=PAUSE_SECONDS)
+    return Turns(median_seconds(first), median_seconds(other), 1 / speedup(first, other))
 
 
-def middle(turns: Sequence[Array]) -> float:
-    """Return the median of all calls of all turns, in seconds."""
+def median_seconds(turns: Sequence[Array]) -> float:
+    """Return the median of all calls of all turns."""
     return float(np.median(np.concatenate(turns)))
 
 
-def measure(calls: Sequence[Call], seconds: float, calm: float = 0.0) -> list[list[Array]]:
-    """Return how long each call took, in seconds, turn by turn: they take turns (A, B, C, A, B, C,
-    …).
+def measure(calls: Sequence[TimedCall], seconds: float, pause: float = 0.0) -> list[list[Array]]:
+    """Measure calls in turn (A, B, C, A, B, C, …); return the seconds of each, per turn.
 
-    A turn repeats a short call for 20 ms. Before anything is measured each is called a few times.
-    There are at least three rounds, and more until `seconds` are over. `calm` is a pause before a
-    turn; the first call after it is not counted where calls are short.
+    A turn repeats a short call for 20 ms. After a warm-up there are at least three rounds, and more
+    until `seconds` are over. `pause` precedes each turn; the first call after it is not counted
+    where calls are short.
     """
     end = perf_counter() + seconds
-    usual = [_warm(call, _WARM * seconds / len(calls)) for call in calls]
+    usual = [_warm_up(call, _WARMUP_SHARE * seconds / len(calls)) for call in calls]
     turns: list[list[Array]] = [[] for _ in calls]
-    while len(turns[-1]) < _ROUNDS or perf_counter() < end:
-        for call, alone, times in zip(calls, usual, turns, strict=True):
-            if calm:
-                sleep(calm)
-                if alone < _TURN / 4:
+    while len(turns[-1]) < _MIN_ROUNDS or perf_counter() < end:
+        for call, duration, own in zip(calls, usual, turns, strict=True):
+            if pause:
+                sleep(pause)
+                if duration < _TURN_SECONDS / 4:
                     call()
-            times.append(_turn(call))
+            own.append(_turn(call))
     return turns
 
 
-def ratio(first: Sequence[Array], other: Sequence[Array]) -> float:
-    """Return how many times as fast `other` is as `first`: the median, over the rounds, of their median times."""
+def speedup(first: Sequence[Array], other: Sequence[Array]) -> float:
+    """Return how many times as fast `other` is: the median, per round, of the ratio of medians."""
     return median(
         float(np.median(a)) / float(np.median(b)) for a, b in zip(first, other, strict=True)
     )
 
 
-def times(speed: float) -> str:
-    """Return how many times as fast for people: `2.43`, `12.4`, `1 234`."""
-    return (
-        figures.count(round(speed))
-        if speed >= 100
-        else f"{speed:.1f}"
-        if speed >= 10
-        else f"{speed:.2f}"
-    )
+def format_speedup(factor: float) -> str:
+    """Return a speed-up with three digits: `2.43`, `12.4`, `1 234`."""
+    if factor >= 100:
+        return figures.count(round(factor))
+    return f"{factor:.1f}" if factor >= 10 else f"{factor:.2f}"
 
 
-def seconds_of(call: Call) -> float:
+def seconds_of(call: TimedCall) -> float:
     """Return the seconds of one call."""
     begin = perf_counter()
     call()
     return perf_counter() - begin
 
 
-def longest(alone: float, calls: int = 1) -> float:
-    """Return what `measure` takes at least for `calls` calls that take `alone` seconds each."""
-    return (_ROUNDS + 1) * alone * calls
+def min_measure_seconds(duration: float, calls: int = 1) -> float:
+    """Return the minimum time of `measure` for `calls` calls of `duration` seconds each."""
+    return (_MIN_ROUNDS + 1) * duration * calls
 
 
-def _warm(call: Call, seconds: float) -> float:
+def _warm_up(call: TimedCall, seconds: float) -> float:
     """Call for about `seconds`, at least once, and return the seconds of the last call."""
     end = perf_counter() + seconds
-    alone = seconds_of(call)
-    while perf_counter() + alone < end:
-        alone = seconds_of(call)
-    return alone
+    duration = seconds_of(call)
+    while perf_counter() + duration < end:
+        duration = seconds_of(call)
+    return duration
 
 
-def _turn(call: Call) -> Array:
+def _turn(call: TimedCall) -> Array:
     """Return the seconds of each call of one turn."""
-    times: list[float] = []
+    durations: list[float] = []
     now = perf_counter()
-    end = now + _TURN
-    while not times or now < end:
+    end = now + _TURN_SECONDS
+    while not durations or now < end:
         begin = perf_counter()
         call()
         now = perf_counter()
-        times.append(now - begin)
-    return np.array(times)
+        durations.append(now - begin)
+    return np.array(durations)

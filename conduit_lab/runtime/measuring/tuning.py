@@ -1,37 +1,36 @@
-"""Tuning: the choice that `tune` found for a model file, kept beside it, valid for that content on that machine."""
+"""Tuning: the fastest options of a model file, kept beside it for its content and machine."""
 
 from __future__ import annotations
 
 import json
 import logging
-import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from conduit_lab.core.files import write_atomic
 from conduit_lab.core.paths import display
-from conduit_lab.runtime.checks.content import digest
+from conduit_lab.runtime.checks.content import files_digest
 from conduit_lab.runtime.checks.graph import files
 from conduit_lab.runtime.hardware import devices, machine
 from conduit_lab.runtime.sessions.session import Options
 
-log = logging.getLogger("conduit_lab")
+_log = logging.getLogger("conduit_lab")
 
-LEVELS = ("all", "extended", "basic", "disable")  # of Options.graph_level, onnxruntime's own first
-_MAX_BYTES = 64 * 2**10
+GRAPH_LEVELS = ("all", "extended", "basic", "disable")  # onnxruntime's default first
+_MAX_FILE_BYTES = 64 * 2**10
 _MAX_THREADS = 1024
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """How a model runs best on this machine.
+    """The fastest options of a model on this machine.
 
-    `asked` is the device it was tuned for, "auto" or a name; `device` what to open it with for
-    that, and `runs_on` where it then runs. `threads` and `graph_level` are those of `Options`;
-    `batch_size` is the rows of a run beyond which more samples a second are not to be had, None
-    where that was not measured.
+    `asked` is the device it was tuned for, "auto" or a name; `device` is the one to open it with,
+    and `runs_on` the one it then runs on. `threads` and `graph_level` are those of `Options`. Above
+    `batch_size` rows a run gains no more samples per second; None where that was not measured.
     """
 
     asked: str = "auto"
@@ -41,77 +40,72 @@ class Tuned:
     graph_level: str = "all"
     batch_size: int | None = None
 
-    def options(self, wanted: Options) -> Options:
-        """Return `wanted` with the choice applied; as it is where it asks for another device."""
-        if wanted.device not in (self.asked, self.runs_on):
-            return wanted
-        tuned = replace(wanted, threads=self.threads, graph_level=self.graph_level)
-        if wanted.device != self.asked or self.device == self.asked:
+    def options(self, given: Options) -> Options:
+        """Return `given` tuned, or as it is where it names another device."""
+        if given.device not in (self.asked, self.runs_on):
+            return given
+        tuned = replace(given, threads=self.threads, graph_level=self.graph_level)
+        if given.device != self.asked or self.device == self.asked:
             return tuned
-        return replace(tuned, device=self.device, fallback=wanted.may_fall_back)
+        return replace(tuned, device=self.device, fallback=given.may_fall_back)
 
     def __str__(self) -> str:
-        threads = (
-            "onnxruntime's choice of threads"
-            if self.threads == 0
-            else _count(self.threads, "thread")
-        )
-        how = (
-            [self.runs_on, threads, f"graph level {self.graph_level}"]
-            if self.runs_on != "numpy"
-            else ["numpy"]
-        )
-        return ", ".join(
-            how if self.batch_size is None else [*how, f"batches of {self.batch_size}"]
-        )
+        parts = [self.runs_on]
+        if self.runs_on != "numpy":
+            plural = "s" * (self.threads != 1)
+            threads = f"{self.threads} thread{plural}"
+            parts.append(threads if self.threads else "onnxruntime's choice of threads")
+            parts.append(f"graph level {self.graph_level}")
+        if self.batch_size is not None:
+            parts.append(f"batches of {self.batch_size}")
+        return ", ".join(parts)
 
 
-def place(path: Path) -> Path:
-    """Return where the choice for a model file is kept: `topic.onnx.tuning.json` for `topic.onnx`."""
+def tuning_path(path: Path) -> Path:
+    """Return the tuning file of a model file: `topic.onnx.tuning.json` for `topic.onnx`."""
     return path.with_name(f"{path.name}.tuning.json")
 
 
 def write_tuning(path: Path, tuned: Tuned) -> Path:
-    """Keep the choice beside the model file, whole or not at all, and return where."""
-    target = place(path)
-    content = {"model": digest(files(path)), "machine": machine_facts(path), "best": asdict(tuned)}
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
-        draft = Path(scratch) / target.name
-        draft.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-        draft.replace(target)
+    """Write the options beside the model file, atomically; return the file's path."""
+    target = tuning_path(path)
+    content = {
+        "model": files_digest(files(path)),
+        "machine": machine_facts(path),
+        "best": asdict(tuned),
+    }
+    write_atomic(target, json.dumps(content, indent=1) + "\n")
     return target
 
 
 def read_tuning(path: Path) -> Tuned | None:
-    """Return the choice kept beside a model file, or None where there is none for this content on
-    this machine.
+    """Return the options beside a model file, or None where none match its content and machine.
 
-    Where one is there and is not used, one line of the log says why.
+    A tuning file that does not apply is logged with the reason.
     """
-    source = place(path)
-    if not source.is_file() or not path.is_file():  # opening the model says what is missing
+    source = tuning_path(path)
+    if not source.is_file() or not path.is_file():  # opening the model reports a missing file
         return None
     tuned, problem = _read(source, path)
     if tuned is None:
-        log.warning("%s is not used: %s", display(source), problem)
+        _log.warning("%s is not used: %s", display(source), problem)
     return tuned
 
 
 def machine_facts(path: Path) -> dict[str, Any]:
-    """Return what a choice for the model file depends on: the processor and its cores, the devices, the library."""
+    """Return the facts that tuned options depend on: processor, devices, library version."""
     if path.suffix == ".npz":
         return {"processor": machine.processor(), "numpy": np.__version__}
-    here = [device.name for device in devices.devices() if device.present]
     return {
         "processor": machine.processor(),
-        "devices": here,
+        "devices": [device.name for device in devices.devices() if device.present],
         "onnxruntime": devices.onnxruntime().__version__,
     }
 
 
 def _read(source: Path, path: Path) -> tuple[Tuned | None, str]:
-    """Return the choice, or None and the reason."""
-    if source.stat().st_size > _MAX_BYTES:
+    """Return the options, or None and the reason."""
+    if source.stat().st_size > _MAX_FILE_BYTES:
         return None, "it is no tuning file"
     try:
         content = json.loads(source.read_text("utf-8"))
@@ -121,31 +115,24 @@ def _read(source: Path, path: Path) -> tuple[Tuned | None, str]:
         valid = False
     if not valid:
         return None, "it is no tuning file; tune again"
-    if model != digest(files(path)):
+    if model != files_digest(files(path)):
         return None, f"{display(path)} has changed since it was tuned; tune again"
     here = machine_facts(path)
     if there != here:
-        changed = [
-            name for name in here if not isinstance(there, dict) or there.get(name) != here[name]
-        ]
-        return (
-            None,
-            f"it was made on another machine ({', '.join(changed) or 'which had more'}); tune again here",
-        )
+        other = there if isinstance(there, dict) else {}
+        names = [name for name in here if other.get(name) != here[name]]
+        changed = ", ".join(names) or "which had more"
+        return None, f"it is from another machine ({changed}); tune again here"
     return best, ""
 
 
 def _is_valid(best: Tuned) -> bool:
-    """Tell whether each field is what it should be: the file may come from anywhere."""
+    """Return whether each field is valid: the file may come from anywhere."""
     size = best.batch_size
     return (
         all(isinstance(name, str) for name in (best.asked, best.device, best.runs_on))
         and type(best.threads) is int
         and 0 <= best.threads <= _MAX_THREADS
-        and best.graph_level in LEVELS
+        and best.graph_level in GRAPH_LEVELS
         and (size is None or (type(size) is int and size >= 1))
     )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"

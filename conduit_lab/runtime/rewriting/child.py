@@ -1,7 +1,6 @@
 """Child: conversions, and first loads of unknown graphs, in a process of their own.
 
-A fault of onnxruntime, or too little memory, ends that process and is an error here; the notebook
-lives.
+A crash of onnxruntime, or a lack of memory, ends only that process and is raised here as an error.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ from conduit_lab.core import errors
 from conduit_lab.core.errors import ConduitError, ModelLoadError, OptimizeError
 from conduit_lab.core.paths import current_root, display, use_root
 from conduit_lab.runtime.rewriting import derived_files, quantize
-from conduit_lab.runtime.rewriting.quantize import Feeds
+from conduit_lab.runtime.rewriting.quantize import InputArrays
 from conduit_lab.runtime.sessions import session
 from conduit_lab.runtime.sessions.session import Options, Session, register_custom_ops
 
-_ENTRY = "from conduit_lab.runtime.rewriting.child import main; main()"
+_ENTRY = "from conduit_lab.runtime.rewriting.child import run_request; run_request()"
 
 
 def try_opening(path: Path, options: Options) -> None:
-    """Open a model file once in a child; `ModelLoadError` where that ends the child.
+    """Open a model file once in a child; `ModelLoadError` where that crashes the child.
 
-    A file that is refused raises nothing here: opening it refuses it again.
+    A file that onnxruntime refuses raises nothing here: opening it later reports the reason.
     """
     with tempfile.TemporaryDirectory() as folder:
         problem, _ = _ask(Path(folder), {"source": str(path), "options": asdict(options)})
@@ -44,22 +43,20 @@ def try_opening(path: Path, options: Options) -> None:
         )
 
 
-def convert(
+def convert_in_child(
     source: Path,
     target: Path,
     kind: str,
     options: Options,
-    scales: Sequence[Feeds] | None,
-    sample: Feeds,
+    scales: Sequence[InputArrays] | None,
+    sample: InputArrays,
 ) -> None:
-    """Convert a file by `quantize.convert`, open the result and run `sample` on it, in a child.
+    """Convert a file by `quantize.convert`, open the result and run it on `sample`, in a child.
 
-    Raises what each of these raises, and `OptimizeError` where one ends the child.
+    Raises the errors of each step, and `OptimizeError` where one crashes the child.
     """
     request: dict[str, Any] = {"source": str(source), "kind": kind, "options": asdict(options)}
-    with derived_files.draft(
-        target
-    ) as path:  # so that a child that ends halfway leaves nothing behind
+    with derived_files.draft(target) as path:  # a crashed child leaves nothing behind
         request["target"] = str(path)
         request["sample"] = _save(path.with_name("sample.npz"), [sample])
         request["scales"] = None if scales is None else _save(path.with_name("scales.npz"), scales)
@@ -68,17 +65,17 @@ def convert(
             raise error
         if problem:
             raise OptimizeError(
-                f"{display(source)} cannot be made {kind}: it {problem}; no file was kept"
+                f"{display(source)} cannot be converted to {kind}: it {problem}; no file was kept"
             )
 
 
 def _ask(folder: Path, request: dict[str, Any]) -> tuple[str, ConduitError | None]:
-    """Run the request in a child; return how it ended the child, if it did, and its error."""
+    """Run the request in a child; return how the child crashed, if it did, and its error."""
     request |= {"root": str(current_root()), "libraries": session._custom_ops}
     (folder / "request.json").write_text(json.dumps(request), "utf-8")
     paths = os.pathsep.join(str(entry) for entry in sys.path if entry)
     environ = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "PYTHONPATH": paths}
-    done = subprocess.run(  # an interrupt ends it too
+    done = subprocess.run(  # an interrupt ends the child too
         [sys.executable, "-P", "-W", "ignore", "-c", _ENTRY, str(folder)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -87,7 +84,7 @@ def _ask(folder: Path, request: dict[str, Any]) -> tuple[str, ConduitError | Non
         env=environ,
     )
     step = (done.stdout.split() or ["started"])[-1]
-    if done.returncode > 0 and os.name != "nt":  # an error that is none of ours
+    if done.returncode > 0 and os.name != "nt":  # not a ConduitError
         words = (done.stderr.strip() or "without a message").splitlines()[-1]
         return f"failed when it was {step} ({words[:200]})", None
     if done.returncode:
@@ -102,20 +99,20 @@ def _signal(status: int) -> str:
         return f"exit status {status:#x}"
     with suppress(ValueError):
         name = signal.Signals(-status).name
-        return f"{name}, which the system sends when memory runs out" if name == "SIGKILL" else name
+        return f"{name}, sent by the system when memory runs out" if name == "SIGKILL" else name
     return f"signal {-status}"
 
 
 def _error(name: str, message: str) -> ConduitError:
     """Return the error that a child raised."""
     kind: type[ConduitError] = getattr(errors, name, OptimizeError)
-    error = kind.__new__(kind)  # some take other arguments than their message
+    error = kind.__new__(kind)  # the constructor may take other arguments than a message
     error.args = (message,)
     return error
 
 
-def _save(path: Path, feeds: Sequence[Feeds]) -> list[list[str]]:
-    """Write input arrays to a file without Python objects in it, and return their names."""
+def _save(path: Path, feeds: Sequence[InputArrays]) -> list[list[str]]:
+    """Write input arrays to a file without pickled objects; return their names."""
     arrays: dict[str, Any] = {
         f"{i}.{j}": array.astype(str) if array.dtype.kind == "O" else array
         for i, piece in enumerate(feeds)
@@ -125,8 +122,8 @@ def _save(path: Path, feeds: Sequence[Feeds]) -> list[list[str]]:
     return [list(piece) for piece in feeds]
 
 
-def _load(path: Path, names: Sequence[Sequence[str]]) -> list[Feeds]:
-    """Return the input arrays that `_save` wrote."""
+def _load(path: Path, names: Sequence[Sequence[str]]) -> list[InputArrays]:
+    """Return the input arrays written by `_save`."""
     with np.load(path, allow_pickle=False) as arrays:
         held = {
             key: arrays[key].astype(object) if arrays[key].dtype.kind == "U" else arrays[key]
@@ -140,16 +137,14 @@ def _load(path: Path, names: Sequence[Sequence[str]]) -> list[Feeds]:
 # In the child
 
 
-def main() -> None:
-    """Carry out the request in the folder, report each step, and write the answer beside it."""
+def run_request() -> None:
+    """Run the request in the folder, print each step, and write the answer beside it."""
     folder = Path(sys.argv[1])
     request = json.loads((folder / "request.json").read_text("utf-8"))
     with suppress(ImportError):
         import resource
 
-        resource.setrlimit(
-            resource.RLIMIT_CORE, (0, 0)
-        )  # the memory of a model is no file to leave behind
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no core dump of a model's memory
     answer = {}
     with use_root(Path(request["root"])):
         try:
@@ -164,18 +159,18 @@ def _do(folder: Path, request: dict[str, Any]) -> None:
         register_custom_ops(library)
     path, options = Path(request["source"]), Options(**request["options"])
     if "kind" not in request:
-        _tell("opened")
+        _print_step("opened")
         Session(path, options)
         return
-    _tell("converted")
+    _print_step("converted")
     scales = None if request["scales"] is None else _load(folder / "scales.npz", request["scales"])
     quantize.convert(path, Path(request["target"]), request["kind"], scales)
-    _tell("opened")
-    made = Session(Path(request["target"]), options)
-    _tell("run")
-    made.run(_load(folder / "sample.npz", request["sample"])[0])
+    _print_step("opened")
+    converted = Session(Path(request["target"]), options)
+    _print_step("run")
+    converted.run(_load(folder / "sample.npz", request["sample"])[0])
 
 
-def _tell(step: str) -> None:
+def _print_step(step: str) -> None:
     sys.stdout.write(f"{step}\n")
     sys.stdout.flush()

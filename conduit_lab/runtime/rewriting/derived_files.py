@@ -1,4 +1,4 @@
-"""Derived files: ONNX graphs that are made of others, whole or not at all, and that say what they are made of."""
+"""Derived files: ONNX graphs made of other files, written atomically with a record of origin."""
 
 from __future__ import annotations
 
@@ -9,76 +9,82 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from conduit_lab.core.errors import OptimizeError
+from conduit_lab.core.errors import MissingExtra, OptimizeError
+from conduit_lab.core.files import sync_folder
 from conduit_lab.core.paths import display
+from conduit_lab.core.text import first_line
 from conduit_lab.runtime.checks import external
-from conduit_lab.runtime.checks.graph import check
+from conduit_lab.runtime.checks.graph import check_graph
 from conduit_lab.runtime.checks.nodes import all_tensors
 from conduit_lab.runtime.hardware import devices
 from conduit_lab.runtime.sessions.session import Options, Session
 
-KEY = "conduit_lab.made_of"
-MAX_INLINE = (
-    2**30
-)  # bytes of weights; a protobuf ends at 2 GB, so more go into a side file, as Hugging Face names it
+ORIGIN_KEY = "conduit_lab.made_of"
+# of weights; a protobuf ends at 2 GB, so more go into a side file with Hugging Face's name
+MAX_INLINE_BYTES = 2**30
 
 
 @contextmanager
 def draft(target: Path) -> Iterator[Path]:
-    """Give a path of `target`'s name in a scratch folder beside it; what is there at the end moves
-    to `target`.
+    """Yield a path in a scratch folder beside `target`; move the file to `target` at the end.
 
     Where the block raises or removes the file, nothing is left behind and an earlier `target`
-    stays. Raises `OptimizeError` for a `target` that this package did not make, and for a folder
-    that cannot be written to.
+    stays. Raises `OptimizeError` for a `target` without a record of origin, and for a folder that
+    is not writable.
     """
     if target.exists() and origin(target) is None:
         raise OptimizeError(
-            f"{display(target)} is there and was not made by conduit_lab: it is not overwritten; move it away first"
+            f"{display(target)} exists and was not made by conduit_lab: it is not overwritten; "
+            "move it away first"
         )
-    with _told(target):
+    problem = f"{display(target)} cannot be written"
+    with as_optimize_error(problem):
         scratch = tempfile.TemporaryDirectory(prefix=f".{target.stem}-", dir=target.parent)
     with scratch:
         path = Path(scratch.name) / target.name
         yield path
         if not path.exists():
             return
-        with _told(target):
+        with as_optimize_error(problem):
             side = _side(path).exists()
             if side:
                 _side(path).replace(_side(target))
             path.replace(target)
             if not side:
                 _side(target).unlink(missing_ok=True)  # of an earlier file of this name
+            sync_folder(target.parent)
 
 
 @contextmanager
-def _told(target: Path) -> Iterator[None]:
+def as_optimize_error(problem: str) -> Iterator[None]:
+    """Raise any error of a converter, protobuf or the system as `OptimizeError: problem: reason`.
+
+    `OptimizeError` and `MissingExtra` pass unchanged.
+    """
     try:
         yield
-    except OSError as error:
-        raise OptimizeError(
-            f"{display(target)} cannot be written: {error.strerror or error}"
-        ) from error
+    except (OptimizeError, MissingExtra):
+        raise
+    except Exception as error:  # converters raise errors without a common base
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise OptimizeError(f"{problem}: {reason or first_line(error)}") from error
 
 
-def load(path: Path, *, weights: bool = True) -> Any:
-    """Return the protobuf of a file that was checked, with its external weights or without."""
-    check(path)
+def load_protobuf(path: Path, *, weights: bool = True) -> Any:
+    """Return the protobuf of a checked file, with its external weights or without."""
+    check_graph(path)
     import onnx
 
     model = onnx.load(str(path), load_external_data=False)
-    if weights:
-        external.load(
-            path, all_tensors(model)
-        )  # onnx's own loader refuses the links of Hugging Face's cache
+    if weights:  # onnx's own loader rejects the links of Hugging Face's cache
+        external.load_tensors(path, all_tensors(model))
     return model
 
 
-def write(
+def write_derived(
     model: Any, path: Path, sources: Sequence[Path], kind: str, metadata: Mapping[str, str]
 ) -> None:
-    """Write a graph made of `sources`, with `metadata` and a note of its origin.
+    """Write a graph derived from `sources`, with `metadata` and a record of its origin.
 
     Raises `ModelLoadError` for a graph that onnxruntime cannot open.
     """
@@ -90,34 +96,33 @@ def write(
         "with": f"onnxruntime {devices.onnxruntime().__version__}, onnx {onnx.__version__}",
     }
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, {**metadata, KEY: json.dumps(made)})
-    large = sum(tensor.ByteSize() for tensor in model.graph.initializer) > MAX_INLINE
+    onnx.helper.set_model_props(model, {**metadata, ORIGIN_KEY: json.dumps(made)})
+    large = sum(tensor.ByteSize() for tensor in model.graph.initializer) > MAX_INLINE_BYTES
     onnx.save(model, str(path), save_as_external_data=large, location=_side(path).name)
-    Session(path, Options(graph_level="disable"))  # raises where onnxruntime cannot open it
+    Session(path, Options(graph_level="disable"))
 
 
 def metadata(model: Any) -> dict[str, str]:
-    """Return a protobuf's metadata without the note of its own origin."""
-    return {entry.key: entry.value for entry in model.metadata_props if entry.key != KEY}
+    """Return a protobuf's metadata without the record of its origin."""
+    return {entry.key: entry.value for entry in model.metadata_props if entry.key != ORIGIN_KEY}
 
 
 def origin(path: Path) -> dict[str, Any] | None:
-    """Return what a file says it was made of: `kind`, `sources` and `with`; None for one that was not made here."""
+    """Return the record of a file's origin (`kind`, `sources`, `with`), or None without one."""
     import onnx
 
     try:
         model = onnx.load(str(path), load_external_data=False)
-        made = next(
-            (json.loads(entry.value) for entry in model.metadata_props if entry.key == KEY), None
-        )
-    except Exception:  # protobuf's own; and a note that another wrote
+        records = (entry.value for entry in model.metadata_props if entry.key == ORIGIN_KEY)
+        made = json.loads(next(records, "null"))
+    except Exception:  # no protobuf, or a record by another program
         return None
     return made if isinstance(made, dict) and {"kind", "sources"} <= set(made) else None
 
 
 def digests(paths: Sequence[Path]) -> list[str]:
     """Return the SHA-256 of each checked file, its external data included."""
-    return [check(path).content for path in paths]
+    return [check_graph(path).content for path in paths]
 
 
 def _side(path: Path) -> Path:

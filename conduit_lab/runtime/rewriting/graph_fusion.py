@@ -1,4 +1,4 @@
-"""Fusion: neighbouring ONNX files become one graph, proved equal and measured faster."""
+"""Fusion: merge neighbouring ONNX files into one graph with equal answers in less time."""
 
 from __future__ import annotations
 
@@ -8,28 +8,27 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from conduit_lab.core.equality import same_answer
 from conduit_lab.core.errors import ConduitError, OptimizeError
 from conduit_lab.core.spec import Array, TensorSpec
 from conduit_lab.core.views import figures
-from conduit_lab.runtime.checks.graph import check, first_line
+from conduit_lab.runtime.checks.graph import check_graph
 from conduit_lab.runtime.measuring.timing import Turns, in_turn
 from conduit_lab.runtime.rewriting import derived_files
 from conduit_lab.runtime.rows.layout import Layout
 from conduit_lab.runtime.sessions.session import Options, Session
 
 KIND = "fusion"
-FASTER = 0.97  # the share of the old time that counts as faster; above it is noise
-EQUAL = 1e-5  # relative: a fused kernel may sum in another order
-MAX_BYTES = 2**28  # of all parts: large ones gain nothing and would lie on the disk twice
+MAX_TIME_RATIO = 0.97  # of new to old: less of a gain is noise
+MAX_RELATIVE_ERROR = 1e-5  # of the largest output: a fused kernel may sum in another order
+_MAX_PARTS_BYTES = 2**28  # in all: large models gain nothing and would take the disk twice
 
 
 @dataclass(frozen=True)
-class Fusion:
-    """What became of neighbouring models: `path` of the fused file, or None and the reason.
+class FusionReport:
+    """The outcome for neighbouring models: the `path` of the fused file, or None and the reason.
 
-    `times` are those of a call, one after the other and fused, where it was measured.
+    `times` are those of a call in sequence and fused, if measured.
     """
 
     names: tuple[str, ...]
@@ -38,20 +37,20 @@ class Fusion:
     times: Turns | None = None
 
     def __repr__(self) -> str:
-        what = " + ".join(self.names)
-        return f"{what}: {'fused' if self.path else 'not fused'}, {self.reason}"
+        models = " + ".join(self.names)
+        return f"{models}: {'fused' if self.path else 'not fused'}, {self.reason}"
 
 
-def place(paths: Sequence[Path]) -> Path:
-    """Return where the fusion of files lies: `a+b.onnx` beside `a.onnx`, with a digest where that is another's."""
+def fused_path(paths: Sequence[Path]) -> Path:
+    """Return the path of a fused file: `a+b.onnx` beside `a.onnx`; a taken name gets a digest."""
     sources = derived_files.digests(paths)
     plain = paths[0].with_name("+".join(path.stem for path in paths) + ".onnx")
-    if not plain.exists() or _is_of(plain, sources):
+    if not plain.exists() or _is_fused_from(sources, plain):
         return plain
     return plain.with_stem(f"{plain.stem}-{sha256(''.join(sources).encode()).hexdigest()[:8]}")
 
 
-def _is_of(path: Path, sources: Sequence[str]) -> bool:
+def _is_fused_from(sources: Sequence[str], path: Path) -> bool:
     made = derived_files.origin(path)
     return made is not None and (made["kind"], made["sources"]) == (KIND, list(sources))
 
@@ -61,27 +60,27 @@ def fuse(
     names: Sequence[str],
     samples: Sequence[Mapping[str, Array]],
     options: Options,
-) -> Fusion:
-    """Make one file of several beside the first, where it answers the same and takes less time.
+) -> FusionReport:
+    """Fuse files into one beside the first, where it gives equal answers in less time.
 
-    `samples` are input arrays of the first file by name; the first is measured. The fused file of
-    an earlier call is used again while its parts are the same; equality and speed are seen to each
+    `samples` are input arrays of the first file by name; the first of them is timed. The fused file
+    of an earlier call is reused while its parts are unchanged; equality and speed are checked each
     time.
     """
     target: Path | None = None
     try:
-        target = place(paths)
-        if _is_of(target, derived_files.digests(paths)):
+        target = fused_path(paths)
+        if _is_fused_from(derived_files.digests(paths), target):
             kept, reason, times = _judge(target, paths, names, samples, options)
         else:
             with derived_files.draft(target) as path:
-                merge(paths, path)
+                merge_graphs(paths, path)
                 kept, reason, times = _judge(path, paths, names, samples, options)
                 if not kept:
                     path.unlink()
     except ConduitError as error:
         kept, reason, times = False, str(error), None
-    return Fusion(tuple(names), target if kept else None, reason, times)
+    return FusionReport(tuple(names), target if kept else None, reason, times)
 
 
 def _judge(
@@ -91,7 +90,7 @@ def _judge(
     samples: Sequence[Mapping[str, Array]],
     options: Options,
 ) -> tuple[bool, str, Turns | None]:
-    """Return whether the fused file is equal and faster, in words too, and the times where they were measured."""
+    """Return whether the fused file is equal and faster, the reason, and the times if measured."""
     parts = [Session(part, options) for part in paths]
     whole = Session(path, options)
     first, layout = samples[0], Layout.of(whole)
@@ -105,65 +104,53 @@ def _judge(
         return outputs
 
     for feeds in samples:
-        rows = layout.rows(feeds)
+        rows = (layout.rows(feeds),)
         *between, last = in_parts(feeds)
         for name, outputs in zip(names, between, strict=False):
-            if outputs[0].shape[:1] != (
-                rows,
-            ):  # of one sample its next would get the first row only
-                return False, f"{name} does not give one row a sample", None
-        if not all(_same(*pair) for pair in zip(last, whole.run(feeds), strict=True)):
-            return False, "as one graph they answer otherwise", None
+            if outputs[0].shape[:1] != rows:  # the next model would get only its first row
+                return False, f"{name} does not give one row per sample", None
+        if not same_answer(last, whole.run(feeds), 0.0, MAX_RELATIVE_ERROR):
+            return False, "the fused graph gives different answers", None
     times = in_turn(lambda: in_parts(first), lambda: whole.run(first))
     speed = f"{figures.seconds(times.before)} before, {figures.seconds(times.after)} as one graph"
-    return (True, speed, times) if times.ratio <= FASTER else (False, f"not faster: {speed}", times)
-
-
-def _same(one: Any, other: Any) -> bool:
-    if not isinstance(one, np.ndarray) or one.dtype.kind != "f":
-        return bool(np.array_equal(one, other))
-    near = EQUAL * float(np.abs(one[np.isfinite(one)]).max(initial=0.0))
-    return one.shape == other.shape and np.allclose(other, one, rtol=0.0, atol=near, equal_nan=True)
+    faster = times.ratio <= MAX_TIME_RATIO
+    return faster, speed if faster else f"not faster: {speed}", times
 
 
 def misfit(outputs: Sequence[TensorSpec], inputs: Sequence[TensorSpec]) -> str:
-    """Return why a graph with `inputs` cannot take what one with `outputs` gives, or nothing."""
+    """Return why a graph with `inputs` cannot follow one with `outputs`, or nothing."""
     if len(outputs) != 1 or len(inputs) != 1:
-        return f"{len(outputs)} outputs meet {len(inputs)} inputs: wanted one and one"
+        return f"expected one output and one input, got {len(outputs)} and {len(inputs)}"
     given, taken = outputs[0], inputs[0]
-    free = len(given.shape) == len(taken.shape) and all(
-        isinstance(want, str) or want == got
-        for got, want in zip(given.shape, taken.shape, strict=True)
+    # a free axis does not fit a fixed one: an error of the fused graph could not name the sample
+    fits = len(given.shape) == len(taken.shape) and all(
+        isinstance(expected, str) or expected == got
+        for got, expected in zip(given.shape, taken.shape, strict=True)
     )
-    # a free axis does not go into a fixed one: the graph alone would not say which sample is wrong
-    return "" if free and given.dtype == taken.dtype else f"{given} is given and {taken} is wanted"
+    return "" if fits and given.dtype == taken.dtype else f"expected {taken}, got {given}"
 
 
-def merge(paths: Sequence[Path], target: Path) -> None:
-    """Write the graph that runs `paths` one after the other: the first's inputs, the last's outputs
-    and metadata.
+def merge_graphs(paths: Sequence[Path], target: Path) -> None:
+    """Write the graph that runs `paths` in sequence, with the inputs of the first.
 
-    Raises `OptimizeError` for neighbours that do not fit each other, for opsets that cannot be
-    brought together, and for parts of more than 256 MB.
+    Outputs and metadata are those of the last. Raises `OptimizeError` for neighbours that do not
+    fit each other, for incompatible operator sets, and for parts of more than 256 MB.
     """
-    size = sum(check(path).size for path in paths)
-    if size > MAX_BYTES:
+    size = sum(check_graph(path).size for path in paths)
+    if size > _MAX_PARTS_BYTES:
         raise OptimizeError(
-            f"{figures.size(size)} together: above {figures.size(MAX_BYTES)} nothing would be gained"
+            f"expected at most {figures.size(_MAX_PARTS_BYTES)} together, "
+            f"got {figures.size(size)}: larger models gain nothing"
         )
-    models = [derived_files.load(path) for path in paths]
+    models = [derived_files.load_protobuf(path) for path in paths]
     metadata = derived_files.metadata(models[-1])
-    try:
+    with derived_files.as_optimize_error("they cannot be one graph"):
         whole = _chained(_aligned(models))
-    except OptimizeError:
-        raise
-    except Exception as error:  # onnx's own, protobuf's, ValueError
-        raise OptimizeError(f"they cannot be one graph: {first_line(error)}") from error
-    derived_files.write(whole, target, paths, KIND, metadata)
+    derived_files.write_derived(whole, target, paths, KIND, metadata)
 
 
 def _aligned(models: Sequence[Any]) -> list[Any]:
-    """Return the models with one IR version and one version of each operator set, the newest of theirs."""
+    """Return the models with the newest of their IR versions and operator sets."""
     import onnx
 
     versions: dict[str, set[int]] = {}
@@ -172,13 +159,12 @@ def _aligned(models: Sequence[Any]) -> list[Any]:
             versions.setdefault("" if entry.domain == "ai.onnx" else entry.domain, set()).add(
                 entry.version
             )
-    strange = [domain for domain, found in versions.items() if domain and len(found) > 1]
-    if strange:
-        raise OptimizeError(f"they use different versions of the operators {', '.join(strange)}")
+    mixed = [domain for domain, found in versions.items() if domain and len(found) > 1]
+    if mixed:
+        raise OptimizeError(f"they use different versions of the operators {', '.join(mixed)}")
     if len(versions[""]) > 1:
-        models = [
-            onnx.version_converter.convert_version(model, max(versions[""])) for model in models
-        ]
+        newest = max(versions[""])
+        models = [onnx.version_converter.convert_version(model, newest) for model in models]
     ir = max(model.ir_version for model in models)
     for model in models:
         model.ir_version = ir
@@ -187,13 +173,12 @@ def _aligned(models: Sequence[Any]) -> list[Any]:
 
 
 def _chained(models: Sequence[Any]) -> Any:
-    """Return one graph; names inside of a part get its number as a prefix, those of the outside stay."""
+    """Return one graph; its parts' inner names get the part's number as a prefix."""
     from onnx import compose
 
     last = len(models) - 1
-    if {value.name for value in models[0].graph.input} & {
-        value.name for value in models[-1].graph.output
-    }:
+    inputs = {value.name for value in models[0].graph.input}
+    if inputs & {value.name for value in models[-1].graph.output}:
         raise OptimizeError("an input of the first and an output of the last have the same name")
     whole: Any = None
     for i, model in enumerate(models):
@@ -201,20 +186,15 @@ def _chained(models: Sequence[Any]) -> Any:
         if whole is None:
             whole = part
             continue
-        constants = {
-            tensor.name for tensor in part.graph.initializer
-        }  # in old files they are inputs too
-        given, taken = (
-            list(whole.graph.output),
-            [v for v in part.graph.input if v.name not in constants],
-        )
+        constants = {tensor.name for tensor in part.graph.initializer}  # inputs too, in old files
+        given = list(whole.graph.output)
+        taken = [value for value in part.graph.input if value.name not in constants]
         wrong = misfit([_spec(value) for value in given], [_spec(value) for value in taken])
         if wrong:
             raise OptimizeError(wrong)
         _rename_axes(part.graph.output, given[0], taken[0], f"{i}/")
         whole = compose.merge_models(whole, part, io_map=[(given[0].name, taken[0].name)])
-    # free axes in them are known by their names, which mean different ones in two parts;
-    # onnxruntime infers its own
+    # one axis name can stand for different lengths in two parts; onnxruntime infers shapes itself
     del whole.graph.value_info[:]
     opsets = {(entry.domain, entry.version): entry for entry in whole.opset_import}
     del whole.opset_import[:]
@@ -234,13 +214,12 @@ def _spec(value: Any) -> TensorSpec:
 
 
 def _rename_axes(outputs: Any, given: Any, taken: Any, prefix: str) -> None:
-    """Call the free axes of a part's outputs as the part before calls them, those that it does not
-    know with a prefix.
+    """Rename the free axes of a part's outputs as in the part before, others with a prefix.
 
-    onnxruntime takes two axes of one name for equally long, and shares memory between them.
+    onnxruntime assumes that axes of one name are equally long, and shares memory between them.
     """
     pairs = zip(given.type.tensor_type.shape.dim, taken.type.tensor_type.shape.dim, strict=True)
-    known = {want.dim_param: got for got, want in pairs if want.dim_param}
+    known = {new.dim_param: old for old, new in pairs if new.dim_param}
     for output in outputs:
         for axis in output.type.tensor_type.shape.dim:
             if axis.dim_param in known:

@@ -1,4 +1,4 @@
-"""Dataflow: where an ONNX graph has its batch axis, and whether its rows are independent of each other."""
+"""Dataflow: the batch axis of an ONNX graph's outputs, and whether its rows are independent."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from conduit_lab.runtime.checks.content import Identity
-from conduit_lab.runtime.checks.nodes import all_nodes
+from conduit_lab.runtime.checks.content import FileIdentity
+from conduit_lab.runtime.checks.nodes import all_nodes, opset_of
 from conduit_lab.runtime.rows import dimensions
 from conduit_lab.runtime.rows.flow import (
     INDEPENDENT,
     LOST,
     MIXED,
-    ROWS,
+    ROWS_DIM,
     UNCLEAR,
     Dim,
     Flow,
@@ -28,17 +28,16 @@ from conduit_lab.runtime.rows.flow import (
 from conduit_lab.runtime.rows.rules import ALIKE, RANDOM, RECURRENT, RULES, SCALED_TOGETHER, SHAPES
 
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
-_SMALL = 64  # entries of a constant that may be a shape, a permutation or a list of axes
-_LARGE = 1024  # entries of a constant that shape inference does not need
+_MAX_VALUE_ENTRIES = 64  # of a constant that may be a shape, a permutation or a list of axes
+_MAX_SHAPE_ENTRIES = 1024  # of a constant that shape inference may need
 
 
 @dataclass(frozen=True)
 class Dataflow:
-    """What a graph does with the rows of a batch.
+    """The batch axes of a graph's outputs, and the dependence of its rows.
 
-    `axes` has the batch axis of each output by name: None for an output without one; an output
-    whose axis is unclear is not in it. `mixed` says how the rows depend on each other:
-    `INDEPENDENT` (proved), `UNCLEAR`, or `MIXED`.
+    `axes` maps each output to its batch axis, or to None without one; outputs with an unclear axis
+    are missing. `mixed` is `INDEPENDENT` (proved), `UNCLEAR` or `MIXED`.
     """
 
     axes: Mapping[str, int | None]
@@ -46,24 +45,24 @@ class Dataflow:
 
     @classmethod
     def unclear(cls) -> Dataflow:
-        """Return the dataflow of a graph of which nothing is known."""
+        """Return the dataflow of an unknown graph."""
         return cls({}, UNCLEAR)
 
 
 @lru_cache(maxsize=64)
-def read(path: Path, _: Identity, rows: tuple[tuple[str, int | None], ...]) -> Dataflow:
-    """Follow the batch axis of each input, `rows`, through the graph, once for each state of the
-    file.
+def read_dataflow(
+    path: Path, _: FileIdentity, rows: tuple[tuple[str, int | None], ...]
+) -> Dataflow:
+    """Follow the batch axis of each input, `rows`, through the graph, once per `FileIdentity`.
 
-    Every operator whose rule is unknown makes what depends on it unclear. Shapes are ONNX's own
-    inference, without the shapes that the file declares, which may be those of the example it was
-    exported with.
+    An operator without a rule makes everything that depends on it unclear. Shapes come from ONNX's
+    inference alone: the file may declare those of the example that it was exported with.
     """
     import onnx
 
     try:
         return _followed(onnx.load(str(path), load_external_data=False), dict(rows))
-    except Exception:  # protobuf's and onnx's own, or a graph that does not fit its operators: it runs, or says why not
+    except Exception:  # protobuf's or onnx's; running a malformed graph reports the reason
         return Dataflow.unclear()
 
 
@@ -74,10 +73,7 @@ def _followed(model: Any, axes: Mapping[str, int | None]) -> Dataflow:
     flows = _sources(model, axes, shapes)
     if any(node.op_type in RANDOM | SCALED_TOGETHER for node in _inner(model)):
         return Dataflow({}, MIXED)
-    opset = max(
-        (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
-        default=0,
-    )
+    opset = opset_of(model)
     lost = Flow(LOST, None, UNCLEAR)
     for node in model.graph.node:
         inputs = [flows.get(name, lost) if name else None for name in node.input]
@@ -93,36 +89,36 @@ def _followed(model: Any, axes: Mapping[str, int | None]) -> Dataflow:
 
 
 def _sort(graph: Any) -> None:
-    """Put each node after those whose outputs it takes, as ONNX asks for; onnxruntime takes any order."""
-    waiting, nodes = list(graph.node), []
-    pending = {name for node in waiting for name in node.output}
-    while waiting:
+    """Sort nodes topologically, as ONNX requires; onnxruntime accepts any order."""
+    unsorted, nodes = list(graph.node), []
+    pending = {name for node in unsorted for name in node.output}
+    while unsorted:
         later = []
-        for node in waiting:  # one round where they are sorted
+        for node in unsorted:  # a single round where they are sorted already
             if pending.isdisjoint(node.input):
                 nodes.append(node)
                 pending.difference_update(node.output)
             else:
                 later.append(node)
-        if len(later) == len(waiting):
-            return  # a circle
-        waiting = later
+        if len(later) == len(unsorted):
+            return  # a cycle
+        unsorted = later
     del graph.node[:]
     graph.node.extend(nodes)
 
 
 def _inner(model: Any) -> Iterator[Any]:
-    """Yield the nodes of graphs inside of nodes and of functions, which are not followed."""
-    return islice(all_nodes(model), len(model.graph.node), None)  # its own nodes come first
+    """Yield the nodes of subgraphs and functions, which are not followed."""
+    return islice(all_nodes(model), len(model.graph.node), None)  # the graph's own nodes come first
 
 
 def _shapes(model: Any, axes: Mapping[str, int | None]) -> dict[str, tuple[Dim, ...]]:
-    """Return the shapes of tensors, with the batch axis named `ROWS`; changes `model`."""
+    """Return the shapes of tensors, with `ROWS_DIM` as batch axis; changes `model`."""
     import onnx
 
     constants = {tensor.name for tensor in model.graph.initializer}
     for tensor in model.graph.initializer:
-        if int(np.prod(tensor.dims)) > _LARGE:
+        if int(np.prod(tensor.dims)) > _MAX_SHAPE_ENTRIES:
             for field in ("raw_data", "float_data", "int32_data", "int64_data", "double_data"):
                 tensor.ClearField(field)
     for value in model.graph.input:
@@ -130,7 +126,7 @@ def _shapes(model: Any, axes: Mapping[str, int | None]) -> dict[str, tuple[Dim, 
             continue
         for place, dim in enumerate(value.type.tensor_type.shape.dim):
             if place == axes.get(value.name):
-                dim.dim_param = ROWS
+                dim.dim_param = ROWS_DIM
             elif not dim.HasField("dim_value") and not dim.dim_param:
                 dim.dim_param = f"{value.name}/{place}"
     del model.graph.value_info[:]
@@ -167,13 +163,9 @@ def _constant(tensor: Any) -> Flow:
     from onnx import TensorProto, numpy_helper
 
     dims = tuple(tensor.dims)
-    whole = tensor.data_type in (
-        TensorProto.INT64,
-        TensorProto.INT32,
-        TensorProto.BOOL,
-        TensorProto.FLOAT,
-    )
-    if not whole or int(np.prod(dims)) > _SMALL or tensor.data_location == TensorProto.EXTERNAL:
+    kinds = (TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL, TensorProto.FLOAT)
+    large = int(np.prod(dims)) > _MAX_VALUE_ENTRIES
+    if large or tensor.data_type not in kinds or tensor.data_location == TensorProto.EXTERNAL:
         return Flow(shape=dims)
     return Flow(shape=dims, value=tuple(numpy_helper.to_array(tensor).ravel().tolist()))
 
@@ -192,10 +184,8 @@ def _outputs(
             elif node.op_type == "DynamicQuantizeLinear":
                 flow = Flow(None, mixed=MIXED)
         shape = shapes.get(name, None if place else flow.shape)
-        if flow.axis == LOST and shape is not None and shape.count(ROWS) == 1:
-            flow = Flow(
-                shape.index(ROWS), mixed=flow.mixed
-            )  # not by its operator, but shape inference knows it
+        if flow.axis == LOST and shape is not None and shape.count(ROWS_DIM) == 1:
+            flow = Flow(shape.index(ROWS_DIM), mixed=flow.mixed)  # found by shape inference
         yield name, replace(flow, shape=shape)
 
 
@@ -217,10 +207,10 @@ def _flow(
             return _constant(tensor)
         given: Any = next(iter(attributes.values()), None)
         return Flow(
-            value=dimensions.entries(given),
+            value=dimensions.dim_entries(given),
             shape=np.shape(given) if not isinstance(given, bytes) else (),
         )
-    made = node.domain in _DOMAINS and dimensions.value(kind, attributes, inputs)
+    made = node.domain in _DOMAINS and dimensions.fold_sizes(kind, attributes, inputs)
     if made:
         return replace(made, mixed=mixed)
     counted = any(
@@ -228,25 +218,17 @@ def _flow(
         for place, flow in enumerate(inputs)
     )
     rowless = not any(flow.has_rows or flow.counted for flow in flows)
-    inner = any(
-        hasattr(value, "node") for value in attributes.values()
-    )  # a graph, which sees all tensors around it
-    if rowless and not inner and node.domain in _DOMAINS:
+    subgraph = any(hasattr(value, "node") for value in attributes.values())  # sees all tensors
+    if rowless and not subgraph and node.domain in _DOMAINS:
         return Flow(mixed=mixed)
     lost = Flow(LOST, None, max(mixed, UNCLEAR))
-    if counted or inner or node.domain not in _DOMAINS or kind not in RULES:
+    if counted or subgraph or node.domain not in _DOMAINS or kind not in RULES:
         return lost
     if any(flow.axis == LOST for flow in flows):
-        return lost if kind not in SCALED_TOGETHER else Flow(LOST, None, MIXED)
+        return Flow(LOST, None, MIXED) if kind in SCALED_TOGETHER else lost
+    rank = len(shapes.get(node.output[0], ())) or None
     try:
-        flow = RULES[kind](
-            Node(kind, attributes, opset, len(shapes.get(node.output[0], ())) or None), inputs
-        )
-    except (
-        Unclear,
-        IndexError,
-        ValueError,
-        TypeError,
-    ):  # the last three: a graph that does not fit its operators
+        flow = RULES[kind](Node(kind, attributes, opset, rank), inputs)
+    except (Unclear, IndexError, ValueError, TypeError):  # the last three: a malformed graph
         return lost
     return replace(flow, mixed=max(mixed, flow.mixed), value=None, counted=False)

@@ -1,4 +1,4 @@
-"""Dimensions: the numbers that a graph computes from shapes, for its Reshape and Expand."""
+"""Dimensions: constant folding of the sizes that a graph computes from shapes."""
 
 from __future__ import annotations
 
@@ -8,27 +8,31 @@ from typing import Any
 
 import numpy as np
 
-from conduit_lab.runtime.rows.flow import COUNTED, LOST, ROWS, Dim, Flow
+from conduit_lab.runtime.rows.flow import COUNTED_DIM, LOST, ROWS_DIM, Dim, Flow
 
 Value = tuple[Dim, ...]
-_SMALL = 64
+_MAX_ENTRIES = 64  # of a tensor that may be a shape, a permutation or a list of axes
 
 
-def entries(value: Any) -> Value | None:
-    """Return the whole numbers of an attribute as entries."""
+def dim_entries(value: Any) -> Value | None:
+    """Return the integers of an attribute, or None for a large or non-integer one."""
     array = np.asarray(value)
-    return (
-        tuple(array.ravel().tolist()) if array.dtype.kind in "ib" and array.size <= _SMALL else None
-    )
+    if array.dtype.kind not in "ib" or array.size > _MAX_ENTRIES:
+        return None
+    return tuple(array.ravel().tolist())
 
 
-def value(kind: str, attributes: Mapping[str, Any], inputs: Sequence[Flow | None]) -> Flow | None:
-    """Return the flow of a small tensor of numbers that shapes give, or None for any other."""
+def fold_sizes(
+    kind: str, attributes: Mapping[str, Any], inputs: Sequence[Flow | None]
+) -> Flow | None:
+    """Return the flow of a small tensor computed from shapes, or None for any other."""
     first = inputs[0] if inputs else None
     if kind == "Shape" and first is not None:
         return _shape(first, attributes)
     if kind == "Size" and first is not None:
-        return Flow(shape=(), value=(COUNTED if first.has_rows else None,), counted=first.has_rows)
+        return Flow(
+            shape=(), value=(COUNTED_DIM if first.has_rows else None,), counted=first.has_rows
+        )
     flows = [flow for flow in inputs if flow is not None]
     if not flows or any(
         flow.has_rows or flow.value is None or flow.shape is None for flow in flows
@@ -41,31 +45,35 @@ def value(kind: str, attributes: Mapping[str, Any], inputs: Sequence[Flow | None
     if made is None:
         return None
     made = np.asarray(made, object)
-    if made.size > _SMALL:
+    if made.size > _MAX_ENTRIES:
         return None
     items = tuple(made.ravel().tolist())
     return Flow(
-        shape=made.shape, value=items, counted=any(item in (ROWS, COUNTED) for item in items)
+        shape=made.shape,
+        value=items,
+        counted=any(item in (ROWS_DIM, COUNTED_DIM) for item in items),
     )
 
 
 def _shape(flow: Flow, attributes: Mapping[str, Any]) -> Flow:
-    """Return the flow of a tensor's shape."""
+    """Return the flow of a Shape node's output."""
     if flow.shape is None:
         return Flow(counted=flow.has_rows or flow.counted)
-    dims: list[Dim] = [None if dim == ROWS else dim for dim in flow.shape]
+    dims: list[Dim] = [None if dim == ROWS_DIM else dim for dim in flow.shape]
     if flow.axis == LOST or flow.counted:
-        dims = [dim if isinstance(dim, int) else COUNTED for dim in dims]
+        dims = [dim if isinstance(dim, int) else COUNTED_DIM for dim in dims]
     elif flow.axis is not None:
-        dims[flow.axis] = ROWS if flow.factor == (1, ()) else COUNTED
+        dims[flow.axis] = ROWS_DIM if flow.factor == (1, ()) else COUNTED_DIM
     dims = dims[attributes.get("start", 0) : attributes.get("end", len(dims))]
     return Flow(
-        shape=(len(dims),), value=tuple(dims), counted=any(dim in (ROWS, COUNTED) for dim in dims)
+        shape=(len(dims),),
+        value=tuple(dims),
+        counted=any(dim in (ROWS_DIM, COUNTED_DIM) for dim in dims),
     )
 
 
 def _array(flow: Flow | None) -> Any:
-    """Return the entries in their shape."""
+    """Return the known entries as an array of objects."""
     if flow is None or flow.value is None or flow.shape is None:
         raise ValueError
     array = np.empty(len(flow.value), object)
@@ -79,11 +87,10 @@ def _axes(attributes: Mapping[str, Any], inputs: Sequence[Flow | None]) -> Any:
 
 
 def _computed(kind: str, attributes: Mapping[str, Any], inputs: Sequence[Flow | None]) -> Any:
-    """Return the entries that an operator gives, or None where it is not one that computes shapes."""
+    """Return the entries that an operator computes, or None for an unsupported operator."""
     array = _array(inputs[0])
     if kind in ("Identity", "Cast"):
-        # a fraction is cut, as Floor before it would
-        return array
+        return array  # a Cast truncates, as a Floor before it does
     if kind == "Gather":
         return np.take(array, _array(inputs[1]).astype(np.int64), axis=attributes.get("axis", 0))
     if kind == "Concat":
@@ -125,21 +132,21 @@ _ARITHMETIC: dict[str, Callable[[int, int], Any]] = {
 
 
 def _pair(compute: Callable[[int, int], Any]) -> Callable[[Dim, Dim], Dim]:
-    """Return arithmetic on entries of which some are known by name only."""
+    """Return arithmetic on entries, some of which are only named."""
 
     def both(a: Dim, b: Dim) -> Dim:
         if isinstance(a, int) and isinstance(b, int):
             return int(compute(a, b))
         if compute is _ARITHMETIC["Equal"] and -1 in (a, b):
-            return 0  # no size is negative
+            return 0  # sizes are not negative
         if compute is _ARITHMETIC["Mul"] and 1 in (a, b):
             return b if a == 1 else a
-        return COUNTED if {a, b} & {ROWS, COUNTED} else None
+        return COUNTED_DIM if {a, b} & {ROWS_DIM, COUNTED_DIM} else None
 
     return both
 
 
 def _reduced(items: Sequence[Dim]) -> Dim:
-    if any(item in (ROWS, COUNTED) for item in items):
-        return COUNTED
+    if any(item in (ROWS_DIM, COUNTED_DIM) for item in items):
+        return COUNTED_DIM
     return math.prod(item for item in items if isinstance(item, int)) if None not in items else None

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-ROWS = "\0rows"  # the name of the batch axis among the dimensions of a graph
-COUNTED = "\0counted"  # a number that depends on the number of rows in another way
-LOST = -1  # there may be a batch axis, but where is unknown
+ROWS_DIM = "\0rows"  # the dimension of the batch axis
+COUNTED_DIM = "\0counted"  # another number that depends on the number of rows
+LOST = -1  # the position of a batch axis that is unknown, or of one that may not exist
 
 INDEPENDENT, UNCLEAR, MIXED = range(3)  # how a tensor's rows depend on each other
 
 Dim = int | str | None  # a size, its name, or unknown
-Size = tuple[int, tuple[str, ...]]  # a product of known sizes and named ones
+Size = tuple[int, tuple[str, ...]]  # a product of known and named sizes
 
 
 class Unclear(Exception):
-    """No rule says where the batch axis goes."""
+    """No rule determines the batch axis."""
 
 
 @dataclass(frozen=True)
 class Flow:
-    """One tensor of a graph: its batch `axis` (None without one, or `LOST`) and how its rows depend
-    on each other.
+    """One tensor of a graph: its batch `axis`, None without one or `LOST`, and its dependence.
 
-    Along `axis` there are `factor` entries per sample, None for an unknown whole number. `shape`
-    and the entries of a small integer tensor, `value`, are known in part. `counted` says that the
-    numbers depend on the number of rows.
+    Along `axis` there are `factor` entries per sample, None for an unknown integer. `shape`, and
+    `value` (the entries of a small tensor), are partly known. `counted`: the entries depend
+    on the number of rows.
     """
 
     axis: int | None = None
@@ -46,8 +45,27 @@ class Flow:
 
     @property
     def has_rows(self) -> bool:
-        """Whether there is a batch axis, or may be one."""
+        """Whether there is, or may be, a batch axis."""
         return self.axis is not None
+
+    def with_dims(self, dim: Callable[[int, Dim], Dim]) -> Flow:
+        """Return the flow with each dimension mapped by `dim(axis, size)`."""
+        if self.shape is None:
+            return self
+        return replace(self, shape=tuple(dim(i, size) for i, size in enumerate(self.shape)))
+
+    def without(self, axes: Collection[int]) -> Flow:
+        """Return the flow without some axes, none of them the batch axis."""
+        axis, shape = batch_axis(self), self.shape
+        if shape is not None:
+            shape = tuple(dim for i, dim in enumerate(shape) if i not in axes)
+        return replace(self, axis=axis - sum(a < axis for a in axes), shape=shape)
+
+    def resized(self, axis: int) -> Flow:
+        """Return the flow with another size of an axis; resizing the batch axis mixes samples."""
+        if axis == self.axis:
+            return Flow(LOST, None, MIXED)
+        return self.with_dims(lambda i, dim: None if i == axis else dim)
 
 
 @dataclass(frozen=True)
@@ -64,36 +82,32 @@ class Node:
         return self.attributes.get(name, default)
 
 
-Inputs = Sequence[Flow | None]
-Rule = Callable[[Node, Inputs], Flow]
+InputFlows = Sequence[Flow | None]
+Rule = Callable[[Node, InputFlows], Flow]
 
 
-def first(inputs: Inputs) -> Flow:
-    """Return the first input; unclear where it has no batch axis or another input has one."""
-    if (
-        not inputs
-        or inputs[0] is None
-        or not inputs[0].has_rows
-        or any(f and f.has_rows for f in inputs[1:])
-    ):
+def first(inputs: InputFlows) -> Flow:
+    """Return the first input; raise `Unclear` unless it alone has a batch axis."""
+    head = inputs[0] if inputs else None
+    if head is None or not head.has_rows or any(f and f.has_rows for f in inputs[1:]):
         raise Unclear
-    return inputs[0]
+    return head
 
 
-def at(flow: Flow, axis: int) -> int:
+def from_front(flow: Flow, axis: int) -> int:
     """Return an axis counted from the front."""
     return axis if axis >= 0 else axis + flow.rank
 
 
-def axis_of(flow: Flow) -> int:
-    """Return the batch axis; unclear without one."""
+def batch_axis(flow: Flow) -> int:
+    """Return the batch axis; raise `Unclear` without one."""
     if flow.axis is None:
         raise Unclear
     return flow.axis
 
 
-def named_axes(node: Node, inputs: Inputs, place: int = 1) -> tuple[int, ...] | None:
-    """Return the axes that a node names, by an attribute in old opsets and by an input in new ones."""
+def named_axes(node: Node, inputs: InputFlows, place: int = 1) -> tuple[int, ...] | None:
+    """Return the axes in a node's attribute (old opsets) or input at `place` (new ones)."""
     if node.get("axes") is not None:
         return tuple(node.get("axes"))
     given = inputs[place] if len(inputs) > place else None
@@ -104,26 +118,26 @@ def named_axes(node: Node, inputs: Inputs, place: int = 1) -> tuple[int, ...] | 
     return tuple(axis for axis in given.value if isinstance(axis, int))
 
 
-def size(dims: Sequence[Dim]) -> Size | None:
+def size_of(dims: Sequence[Dim]) -> Size | None:
     """Return the product of dimensions, None where one is unknown."""
     number, names = 1, []
     for dim in dims:
         if isinstance(dim, int):
             number *= dim
-        elif dim is None or dim in (ROWS, COUNTED):
+        elif dim is None or dim in (ROWS_DIM, COUNTED_DIM):
             return None
         else:
             names.append(dim)
     return number, tuple(sorted(names))
 
 
-def times(a: Size | None, b: Size | None) -> Size | None:
+def multiply_sizes(a: Size | None, b: Size | None) -> Size | None:
     """Return a · b."""
     return None if a is None or b is None else (a[0] * b[0], tuple(sorted((*a[1], *b[1]))))
 
 
-def ratio(a: Size | None, b: Size | None) -> Size | None:
-    """Return a / b where that is certainly a whole number, else None."""
+def divide_sizes(a: Size | None, b: Size | None) -> Size | None:
+    """Return a / b, or None unless it is certainly an integer."""
     if a is None or b is None or b[0] == 0 or a[0] % b[0]:
         return None
     rest = list(a[1])

@@ -1,4 +1,4 @@
-"""Layout: the batch axis of each input and output of an opened model, decided once when it is opened."""
+"""Layout: the batch axis of each input and output of an opened model."""
 
 from __future__ import annotations
 
@@ -12,40 +12,39 @@ from typing import Any
 import numpy as np
 
 from conduit_lab.core.spec import Array, TensorSpec
-from conduit_lab.runtime.checks.content import Identity, identity
-from conduit_lab.runtime.rows.dataflow import Dataflow, read
-from conduit_lab.runtime.rows.flow import INDEPENDENT, MIXED, UNCLEAR
+from conduit_lab.runtime.checks.content import FileIdentity, identity
+from conduit_lab.runtime.rows.dataflow import Dataflow, read_dataflow
+from conduit_lab.runtime.rows.flow import INDEPENDENT, MIXED
 
-# what tf2onnx and paddle2onnx call an axis without a name, a new one each time
+# generated names of tf2onnx and paddle2onnx for an unnamed axis
 _UNNAMED = re.compile(r"\?|unk__\d+|(p2o\.)?DynamicDimension\.\d+")
-_GONE: Identity = ("", 0, 0, 0)
+_GONE: FileIdentity = ("", 0, 0, 0)
 _SHORT = ("n", "b", "bs")  # names of a batch axis that does not come first
 _TIME = re.compile(r"(?i)t|l|time.*|seq.*|frames|steps|length|timesteps")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a model's samples lie: the batch axis of each input and output, None for one without.
+    """The batch axis of each input and output of a model, None for one without.
 
-    The graph's symbolic dimensions say it: an input's batch axis is the one whose name says so,
-    else its first axis where that is free, and an output has its samples along the axis of the same
-    name. Where names are missing, the operators of the graph decide. `size` is the number of rows
-    that a graph fixes, 0 where any number will do; above 1 only where the operators prove that the
-    fixed axis is a batch.
+    An input's batch axis is the one with a batch's name, else its first axis where that is free. An
+    output's is the axis of the same name; where names are missing, the graph's operators decide.
+    `size` is a fixed batch size, 0 for any; above 1 only where the operators prove that the fixed
+    axis is a batch axis.
     """
 
     names: tuple[str, ...]
     inputs: tuple[int | None, ...]
     outputs: tuple[int | None, ...]
     size: int = 0
-    together: bool = True  # all inputs with rows have the same number of them
-    _source: tuple[Path, Identity] | None = field(default=None, repr=False)
+    together: bool = True  # all batched inputs have the same number of rows
+    _source: tuple[Path, FileIdentity] | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, opened: Any, path: Path | None = None) -> Layout:
-        """Return the layout of a session, or of anything with its `path`, `inputs` and `outputs`.
+        """Return the layout of a session, or of any object with `path`, `inputs` and `outputs`.
 
-        `path` is where its content was found, where that is another file of the same content.
+        `path` replaces the session's own: another file of the same content.
         """
         path = path or opened.path
         if path.suffix != ".onnx":
@@ -61,9 +60,9 @@ class Layout:
         cls,
         inputs: Sequence[TensorSpec],
         outputs: Sequence[TensorSpec],
-        source: tuple[Path, Identity] | None = None,
+        source: tuple[Path, FileIdentity] | None = None,
     ) -> Layout:
-        """Return the layout that specs say, and where they say nothing the file of `source`."""
+        """Return the layout by the specs, or by the file of `source` where they are not enough."""
         names = tuple(spec.name for spec in inputs)
         axes = _input_axes(inputs)
         if all(axis is None for axis in axes):
@@ -86,12 +85,12 @@ class Layout:
 
     @property
     def splits(self) -> bool:
-        """Whether every output has one entry per sample."""
+        """Whether every output has a batch axis."""
         return bool(self.outputs) and None not in self.outputs
 
     @property
     def joins(self) -> bool:
-        """Whether the rows of several callers can lie in one run."""
+        """Whether the rows of several callers can be coalesced into one run."""
         return (
             self.size == 0
             and self.together
@@ -103,22 +102,19 @@ class Layout:
     def mixed(self) -> int:
         """Return how the rows of a run depend on each other: `INDEPENDENT`, `UNCLEAR` or `MIXED`.
 
-        A file that has changed since it was opened says nothing of the opened graph: its rows count
-        as mixed.
+        A file that has changed since it was opened proves nothing about the opened graph: `MIXED`.
         """
         if self._source is None:
             return INDEPENDENT
         path, opened = self._source
         try:
-            return (
-                _dataflow(self._source, self.names, self.inputs).mixed
-                if identity(path) == opened
-                else MIXED
-            )
+            if identity(path) != opened:
+                return MIXED
+            return _dataflow(self._source, self.names, self.inputs).mixed
         except OSError:
             return MIXED
 
-    # Work on feeds and outputs
+    # Feeds and outputs
 
     def rows(self, feeds: Mapping[str, Any]) -> int:
         """Return the number of rows in feeds, 1 without a batch axis."""
@@ -128,10 +124,10 @@ class Layout:
         )
 
     def part(self, feeds: Mapping[str, Array], start: int, stop: int) -> dict[str, Array]:
-        """Return the rows from `start` to `stop`; inputs without a batch axis stay as they are."""
+        """Return the rows from `start` to `stop`; inputs without a batch axis stay whole."""
         axes = zip(self.names, self.inputs, strict=True)
         return {
-            name: feeds[name] if axis is None else along(feeds[name], axis, start, stop)
+            name: feeds[name] if axis is None else slice_along(feeds[name], axis, start, stop)
             for name, axis in axes
         }
 
@@ -143,7 +139,7 @@ class Layout:
         return [self.part(feeds, start, start + size) for start in range(0, rows, size)]
 
     def repeat(self, feeds: Mapping[str, Array], count: int) -> dict[str, Array]:
-        """Return the rows of feeds again and again, up to `count`."""
+        """Return the rows of feeds repeated cyclically, `count` in all."""
         places = np.arange(count) % max(self.rows(feeds), 1)
         axes = zip(self.names, self.inputs, strict=True)
         return {
@@ -151,15 +147,15 @@ class Layout:
             for name, axis in axes
         }
 
-    def together_as_one(self, items: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-        """Return the feeds of several callers as those of one run; raises `ValueError` where lengths differ."""
+    def coalesce(self, items: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+        """Concatenate the feeds of several callers; raises `ValueError` for unequal lengths."""
         axes = zip(self.names, self.inputs, strict=True)
         return {
             name: np.concatenate([feeds[name] for feeds in items], axis or 0) for name, axis in axes
         }
 
     def split(self, outputs: Sequence[Any], counts: Sequence[int]) -> list[list[Any]]:
-        """Return each caller's rows of the outputs, `counts` rows each."""
+        """Return the rows of each caller, `counts` rows each."""
         ends = list(accumulate(counts))
         spans = list(zip([0, *ends[:-1]], ends, strict=True))
         columns = [
@@ -169,7 +165,7 @@ class Layout:
         return list(map(list, zip(*columns, strict=True)))
 
     def blank(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Return feeds of the least rows that a run takes for feeds of none: zeros and empty texts."""
+        """Return feeds of the minimum batch size in place of empty ones: zeros and empty texts."""
         made = {}
         for name, axis in zip(self.names, self.inputs, strict=True):
             array = feeds[name]
@@ -180,9 +176,9 @@ class Layout:
         return made
 
     def joined(self, pieces: Sequence[Sequence[Any]]) -> list[Any]:
-        """Return the outputs of several pieces as those of one run."""
+        """Concatenate the outputs of several pieces."""
         return [
-            joined(parts, axis or 0)
+            concatenate_parts(parts, axis or 0)
             for parts, axis in zip(zip(*pieces, strict=True), self.outputs, strict=True)
         ]
 
@@ -191,23 +187,23 @@ def _cut(value: Any, axis: int, spans: Sequence[tuple[int, int]]) -> list[Any]:
     """Return the entries of an output in each span along an axis."""
     if axis == 0 and isinstance(value, np.ndarray):
         return [value[start:stop] for start, stop in spans]
-    return [along(value, axis, start, stop) for start, stop in spans]
+    return [slice_along(value, axis, start, stop) for start, stop in spans]
 
 
-def along(value: Any, axis: int, start: int, stop: int) -> Any:
+def slice_along(value: Any, axis: int, start: int, stop: int) -> Any:
     """Return the entries of an output from `start` to `stop` along an axis.
 
-    An output is an array, a list with one map per row, or a list of arrays, each of which is cut.
+    An output is an array, a list with one map per row, or a list of arrays.
     """
     if isinstance(value, list):
         if value and isinstance(value[0], np.ndarray):
-            return [along(array, axis, start, stop) for array in value]
+            return [slice_along(array, axis, start, stop) for array in value]
         return value[start:stop]
     return value[start:stop] if axis == 0 else value[(slice(None),) * axis + (slice(start, stop),)]
 
 
-def joined(parts: Sequence[Any], axis: int) -> Any:
-    """Return parts of an output, cut by `along`, as one."""
+def concatenate_parts(parts: Sequence[Any], axis: int) -> Any:
+    """Concatenate parts of an output, as cut by `slice_along`."""
     if not isinstance(parts[0], list):
         return np.concatenate(parts, axis)
     if parts[0] and isinstance(parts[0][0], np.ndarray):
@@ -216,16 +212,14 @@ def joined(parts: Sequence[Any], axis: int) -> Any:
 
 
 def _dataflow(
-    source: tuple[Path, Identity] | None, names: tuple[str, ...], axes: tuple[int | None, ...]
+    source: tuple[Path, FileIdentity] | None, names: tuple[str, ...], axes: tuple[int | None, ...]
 ) -> Dataflow:
-    return (
-        Dataflow({}, UNCLEAR)
-        if source is None
-        else read(*source, tuple(zip(names, axes, strict=True)))
-    )
+    if source is None:
+        return Dataflow.unclear()
+    return read_dataflow(*source, tuple(zip(names, axes, strict=True)))
 
 
-def _says_batch(dim: int | str) -> bool:
+def _is_batch_name(dim: int | str) -> bool:
     return isinstance(dim, str) and "batch" in dim.lower() and dim.isidentifier()
 
 
@@ -233,27 +227,21 @@ def _input_axes(specs: Sequence[TensorSpec]) -> tuple[int | None, ...]:
     """Return the free batch axis of each input, None for one without."""
     symbol = _symbol(specs)
     axes = [_own_axis(spec.shape, symbol) for spec in specs]
-    free = any(
-        axis == 0 and _UNNAMED.fullmatch(str(s.shape[0]))
-        for s, axis in zip(specs, axes, strict=True)
-    )
+    pairs = zip(specs, axes, strict=True)
+    free = any(axis == 0 and _UNNAMED.fullmatch(str(spec.shape[0])) for spec, axis in pairs)
     for place, spec in enumerate(specs):
-        unnamed = [
-            i
-            for i, dim in enumerate(spec.shape)
-            if isinstance(dim, str) and _UNNAMED.fullmatch(dim)
-        ]
+        unnamed = [i for i, dim in enumerate(spec.shape) if _UNNAMED.fullmatch(str(dim))]
         if axes[place] is None and free and len(unnamed) == 1:
             axes[place] = unnamed[0]  # a state, [layers, ?, width]
     return tuple(axes)
 
 
 def _symbol(specs: Sequence[TensorSpec]) -> str | None:
-    """Return the name of the batch axis, where it has one."""
+    """Return the name of the batch axis, or None without one."""
     dims = [dim for spec in specs for dim in spec.shape if isinstance(dim, str)]
-    said = next((dim for dim in dims if _says_batch(dim)), None)
-    if said is not None:
-        return said
+    named = next((dim for dim in dims if _is_batch_name(dim)), None)
+    if named is not None:
+        return named
     first = next(
         (spec.shape[0] for spec in specs if spec.shape and isinstance(spec.shape[0], str)), None
     )
@@ -267,19 +255,19 @@ def _symbol(specs: Sequence[TensorSpec]) -> str | None:
 
 def _own_axis(shape: tuple[int | str, ...], symbol: str | None) -> int | None:
     """Return the batch axis of one input."""
-    said = [i for i, dim in enumerate(shape) if _says_batch(dim)]
-    found = said if len(said) == 1 else [i for i, dim in enumerate(shape) if dim == symbol]
+    named = [i for i, dim in enumerate(shape) if _is_batch_name(dim)]
+    found = named if len(named) == 1 else [i for i, dim in enumerate(shape) if dim == symbol]
     if len(found) == 1:
         return found[0]
     if found or not shape or not isinstance(shape[0], str):
-        return None  # twice: a square of samples, which no single one has
+        return None  # twice, as in a similarity matrix of samples
     return None if symbol is not None and _TIME.fullmatch(shape[0]) else 0
 
 
 def _output_axis(spec: TensorSpec, symbols: set[str]) -> int | None:
-    """Return the axis of an output that is named like the batch, None where it is not one."""
+    """Return the axis of an output with the name of the batch axis, None unless there is one."""
     if spec.dtype.startswith("seq(map"):
-        return 0  # ZipMap's: one map per row
+        return 0  # of a ZipMap: one map per row
     found = [i for i, dim in enumerate(spec.shape) if dim in symbols]
     return found[0] if len(found) == 1 else None
 
@@ -288,12 +276,12 @@ def _fixed(
     names: tuple[str, ...],
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
-    source: tuple[Path, Identity] | None,
+    source: tuple[Path, FileIdentity] | None,
 ) -> Layout:
-    """Return the layout of a graph whose batch axis is fixed, or that has none."""
-    nothing = Layout(names, (None,) * len(inputs), (None,) * len(outputs), 0, True, source)
+    """Return the layout of a graph with a fixed batch axis, or with none."""
+    unbatched = Layout(names, (None,) * len(inputs), (None,) * len(outputs), 0, True, source)
     deep = [spec.shape for spec in inputs if len(spec.shape) > 1]
-    if any(shape[0] == 1 for shape in deep):  # each row runs by itself
+    if any(shape[0] == 1 for shape in deep):  # rows run one by one
         axes = tuple(_single_axis(spec.shape) if len(spec.shape) > 1 else None for spec in inputs)
         found = tuple(
             0 if s.dtype.startswith("seq(map") else _single_axis(s.shape) for s in outputs
@@ -306,24 +294,18 @@ def _fixed(
         or any(shape[0] != size for shape in deep)
         or len(deep) < len(inputs)
     ):
-        return nothing
+        return unbatched
     flow = _dataflow(source, names, (0,) * len(inputs))
     proved = flow.mixed == INDEPENDENT and all(
         flow.axes.get(spec.name) is not None for spec in outputs
     )
     if not proved:
-        return nothing
-    return Layout(
-        names,
-        (0,) * len(inputs),
-        tuple(flow.axes[spec.name] for spec in outputs),
-        size,
-        True,
-        source,
-    )
+        return unbatched
+    found = tuple(flow.axes[spec.name] for spec in outputs)
+    return Layout(names, (0,) * len(inputs), found, size, True, source)
 
 
 def _single_axis(shape: tuple[int | str, ...]) -> int | None:
-    """Return the axis of the one row that a graph takes: the first, or the only one of one entry."""
+    """Return the axis of length 1 that holds the row: the first axis, or the only such axis."""
     ones = [i for i, dim in enumerate(shape) if dim == 1]
     return ones[0] if ones and (len(ones) == 1 or ones[0] == 0) else None

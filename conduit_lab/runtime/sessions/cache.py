@@ -19,8 +19,8 @@ from conduit_lab.core.spec import TensorSpec
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.span import current
 from conduit_lab.core.views import figures
-from conduit_lab.runtime.checks.content import TRIES, digest
-from conduit_lab.runtime.checks.graph import Graph, check
+from conduit_lab.runtime.checks.content import TRIES, files_digest
+from conduit_lab.runtime.checks.graph import Graph, check_graph
 from conduit_lab.runtime.hardware import devices
 from conduit_lab.runtime.sessions.memory import memory_bytes
 from conduit_lab.runtime.sessions.npz import Dense
@@ -315,7 +315,7 @@ def _key(path: Path, options: Options) -> _Key:
     if path.suffix == ".npz":
         return (_npz_content(path), "npz")
     providers: list[Any] = devices.providers_for(options.device, options.fallback)
-    content = check(path).content
+    content = check_graph(path).content
     how = (options.may_fall_back, options.threads, options.graph_level, options.timeout)
     return (content, repr(providers), repr(how))
 
@@ -325,13 +325,13 @@ def _npz_content(path: Path) -> str:
         raise ModelLoadError(
             f"no model file at {display(path)}: check the path and the root it starts from"
         )
-    return digest((path,))
+    return files_digest((path,))
 
 
 def _content(path: Path) -> str:
     """Return the current digest of a model file, or "" for a missing or broken one."""
     try:
-        return _npz_content(path) if path.suffix == ".npz" else check(path).content
+        return _npz_content(path) if path.suffix == ".npz" else check_graph(path).content
     except (ModelLoadError, OSError):
         return ""
 

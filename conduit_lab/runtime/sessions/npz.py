@@ -32,7 +32,7 @@ from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, TensorSpec, describe
 from conduit_lab.core.text import first_line
 from conduit_lab.core.views import figures
-from conduit_lab.runtime.checks.content import TRIES, digest
+from conduit_lab.runtime.checks.content import TRIES, files_digest
 from conduit_lab.runtime.sessions.ort_errors import translate_library_errors
 
 MAX_UNPACKED_BYTES = 2 * 2**30
@@ -149,9 +149,9 @@ def _read_unchanged(path: Path, where: str) -> tuple[str, dict[str, Array]]:
             raise ModelLoadError(
                 f"no model file at {where}: check the path and the root it starts from"
             )
-        content = digest((path,))
+        content = files_digest((path,))
         arrays = _read(path, where)
-        if digest((path,)) == content:
+        if files_digest((path,)) == content:
             return content, arrays
     raise ModelLoadError(f"{where} changes while it is loaded: load it again once it is written")
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from conduit_lab.core.errors import ConduitError
-from conduit_lab.core.trace.record import Recording
+from conduit_lab.core.trace.call_record import Recording
 from conduit_lab.core.trace.span import current
 
 _log = logging.getLogger("conduit_lab")

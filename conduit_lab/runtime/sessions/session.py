@@ -23,9 +23,9 @@ from conduit_lab.core.text import first_line
 from conduit_lab.core.trace import recorder
 from conduit_lab.runtime.checks import external
 from conduit_lab.runtime.checks.content import TRIES
-from conduit_lab.runtime.checks.graph import Graph, check
+from conduit_lab.runtime.checks.graph import Graph, check_graph
 from conduit_lab.runtime.hardware import devices
-from conduit_lab.runtime.sessions.deadline import cut_after
+from conduit_lab.runtime.sessions.cutoff import cut_after
 from conduit_lab.runtime.sessions.memory import limit_arena
 from conduit_lab.runtime.sessions.ort_errors import (
     input_error,
@@ -139,9 +139,9 @@ class Session:
     def _open_unchanged(self) -> tuple[Graph, Any]:
         """Return the checked graph and the session of the same bytes, even if the file changes."""
         for _ in range(TRIES):
-            graph = check(self.path)
+            graph = check_graph(self.path)
             session = self._open(graph)
-            if check(self.path).content == graph.content:
+            if check_graph(self.path).content == graph.content:
                 return graph, session
         raise ModelLoadError(
             f"{display(self.path)} changes while it is loaded: load it again once it is written"
@@ -195,7 +195,7 @@ class Session:
         options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         for library in _custom_ops:
             options.register_custom_ops_library(library)
-        with external.mapped(self.path, graph.parts) as files:
+        with external.map_files(self.path, graph.parts) as files:
             # Pass the bytes for copying: a file that onnxruntime maps itself changes answers when
             # written to, and kills the process when truncated. Older versions lack the call.
             give = getattr(options, "add_external_initializers_from_files_in_memory", None)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from conduit_lab.core.spec import Array
-from conduit_lab.runtime.checks.content import Identity, identity
+from conduit_lab.runtime.checks.content import FileIdentity, identity
 from conduit_lab.runtime.hardware import devices
 from conduit_lab.runtime.sessions.memory import limit_arena
 
@@ -45,7 +45,7 @@ def read_text_graph(path: Path) -> TextGraph:
 
 
 @lru_cache(maxsize=256)
-def _read(path: Path, _: Identity) -> TextGraph:
+def _read(path: Path, _: FileIdentity) -> TextGraph:
     import onnx
 
     try:

@@ -1,1 +1,1 @@
-"""Faces: each protocol of the served app, as routes."""
+"""Faces: one module per protocol; its `routes` returns the routes of the endpoints."""

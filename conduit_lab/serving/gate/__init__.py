@@ -1,1 +1,1 @@
-"""The gate: what every request passes before an endpoint sees it."""
+"""The gate: limits and the request context, which every request passes before a face."""

@@ -1,4 +1,4 @@
-"""Process: the app of an exported folder in this process, which leaves in good order when it is told to."""
+"""Process: an exported folder's app in this process, with a graceful shutdown."""
 
 from __future__ import annotations
 
@@ -13,48 +13,49 @@ import uvicorn
 
 from conduit_lab.serving.app import App
 
-GRACE_SECONDS = 10  # for what is being answered, when it is time to go
+PROCESS_GRACE_SECONDS = 10  # for open requests at the stop
 
 
-class _Leaving(uvicorn.Server):
-    """A server that, told to end, first says that it is not ready, and answers for `pre_stop`
-    seconds more.
+class _DrainingServer(uvicorn.Server):
+    """A server that, at a signal, reports not ready and answers for `pre_stop` more seconds.
 
-    So a load balancer that asks /readyz has sent the next requests elsewhere before the port is
-    closed. A second signal does not wait.
+    So a load balancer that checks /readyz sends new requests elsewhere before the port closes. A
+    second signal ends the wait.
     """
 
     def __init__(self, config: uvicorn.Config, app: App, pre_stop: float) -> None:
         super().__init__(config)
         self._app = app
         self._pre_stop = pre_stop
-        self._leaves_at: float | None = None
+        self._stops_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to leave."""
+        """Start the shutdown."""
         self._app.ready = False
-        if self._leaves_at is not None or self._pre_stop <= 0:
+        if self._stops_at is not None or self._pre_stop <= 0:
             super().handle_exit(sig, frame)
             return
-        self._leaves_at = monotonic() + self._pre_stop
-        self._captured_signals.append(sig)  # uvicorn ends the process by it when all is done
+        self._stops_at = monotonic() + self._pre_stop
+        self._captured_signals.append(sig)  # uvicorn raises it again after the shutdown
 
     async def on_tick(self, counter: int) -> bool:
-        """Tell whether it is time."""
-        waited = self._leaves_at is not None and monotonic() >= self._leaves_at
+        """Return whether the server stops now."""
+        waited = self._stops_at is not None and monotonic() >= self._stops_at
         return await super().on_tick(counter) or waited
 
 
 def serve(folder: Path, host: str, port: int, pre_stop: float = 0.0) -> int:
-    """Serve `app:app` of an exported folder in this process until a signal; return the exit status."""
+    """Serve `app:app` of an exported folder until a signal; return the exit status."""
     os.chdir(folder)
     sys.path.insert(0, str(folder.resolve()))
     app: App = importlib.import_module("app").app
-    grace = GRACE_SECONDS  # else a stream that never ends would hold the stop up
-    server = _Leaving(
-        uvicorn.Config(app, host, port, lifespan="on", timeout_graceful_shutdown=grace),
+    config = uvicorn.Config(
         app,
-        pre_stop,
+        host,
+        port,
+        lifespan="on",
+        timeout_graceful_shutdown=PROCESS_GRACE_SECONDS,  # a stream may never end
     )
+    server = _DrainingServer(config, app, pre_stop)
     server.run()
     return 0 if server.started else 3

@@ -7,23 +7,22 @@ import threading
 from contextlib import suppress
 from time import monotonic, sleep
 from types import TracebackType
-from typing import Any
 
 import uvicorn
 
 from conduit_lab.core.errors import ServeError
-from conduit_lab.core.views import html
+from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.serving.app import App
 
-START_SECONDS = 60.0
-GRACE_SECONDS = 5  # for what is being answered when the server stops
-STOP_SECONDS = 10.0
+THREAD_GRACE_SECONDS = 5  # for open requests at the stop
+_MAX_START_SECONDS = 60.0
+_MAX_STOP_SECONDS = 10.0
 
 
-class Server:
-    """A running server: `url`, `stop()`, or a `with` block.
+class Server(Viewed):
+    """A running server, stopped by `stop()` or at the end of a `with` block.
 
-    Listens on `host` and `port` (0 for a free one). Raises `ServeError` where the port is taken or
+    Listens on `host` and `port`, 0 for a free one. Raises `ServeError` where the port is taken or
     the app fails to start.
     """
 
@@ -32,7 +31,7 @@ class Server:
         listener = _listen(host, port)
         self.host, self.port = listener.getsockname()[:2]
         config = uvicorn.Config(
-            app, log_level="warning", lifespan="on", timeout_graceful_shutdown=GRACE_SECONDS
+            app, log_level="warning", lifespan="on", timeout_graceful_shutdown=THREAD_GRACE_SECONDS
         )
         self._uvicorn = uvicorn.Server(config)
         self._thread = threading.Thread(
@@ -47,33 +46,38 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it listens, such as `http://127.0.0.1:8000`."""
+        """The address, such as `http://127.0.0.1:8000`."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
     @property
     def running(self) -> bool:
-        """Whether it answers."""
+        """Whether it answers requests."""
         return self._uvicorn.started and self._thread.is_alive()
 
     def _run(self, listener: socket.socket) -> None:
-        with suppress(SystemExit):  # uvicorn's way to say that the app did not start
+        with suppress(SystemExit):  # raised by uvicorn where the app does not start
             self._uvicorn.run(sockets=[listener])
 
     def _wait_started(self) -> None:
-        deadline = monotonic() + START_SECONDS
+        deadline = monotonic() + _MAX_START_SECONDS
         while not self._uvicorn.started:
             if not self._thread.is_alive():
                 raise ServeError(f"{self.app.name!r} failed to start: the log above has the reason")
             if monotonic() > deadline:
                 self.stop()
-                raise ServeError(f"{self.app.name!r} did not start within {START_SECONDS:.0f} s")
+                raise ServeError(
+                    f"{self.app.name!r} did not start within {_MAX_START_SECONDS:.0f} s"
+                )
             sleep(0.01)
 
     def stop(self) -> None:
-        """Let what is being answered finish, for at most 5 s, and free the port; a stream is then cut with an error."""
+        """Finish open requests, within 5 s, and free the port; a stream is then cut with an error.
+
+        May be called again.
+        """
         self._uvicorn.should_exit = True
-        self._thread.join(STOP_SECONDS)
+        self._thread.join(_MAX_STOP_SECONDS)
 
     def __enter__(self) -> Server:
         return self
@@ -86,20 +90,15 @@ class Server:
     ) -> None:
         self.stop()
 
-    def __repr__(self) -> str:
-        return f"<Server {self.url} · {'● running' if self.running else '■ stopped'} · {self.app.name!r}>"
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+    def _view(self) -> View:
         state = "● running" if self.running else "■ stopped"
         rows = [(e.method, f"{self.url}{e.path}", e.shape) for e in self.app.endpoints]
-        table = html.table(("method", "address", "answers"), rows)
-        return html.bundle(
-            repr(self), html.header("Server", self.url, [state, self.app.name]) + table
-        )
+        table = Table(("method", "address", "answers"), rows)
+        return View("Server", self.url, [state, self.app.name], [table])
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a bound socket; `ServeError` where that cannot be."""
+    """Return a bound socket; `ServeError` for a port in use or no port at all."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -108,6 +107,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.close()
         reason = getattr(error, "strerror", None) or error
         raise ServeError(
-            f"cannot listen on {host}:{port} ({reason}): stop what uses it, or take a free port with port=0"
+            f"cannot listen on {host}:{port} ({reason}): "
+            "stop the program that uses it, or take a free port with port=0"
         ) from error
     return listener

@@ -30,7 +30,7 @@ both = pytest.mark.parametrize("source", [sync_source, async_source])
 
 
 class Gate:
-    """A generator that makes `chunks`, then waits for `open`, then makes `rest`; `closed` is set in its finally."""
+    """A generator of `chunks`, then, once `open`, of `rest`; its finally sets `closed`."""
 
     def __init__(self, *chunks: Any, rest: tuple[Any, ...] = ()) -> None:
         self.chunks, self.rest = chunks, rest
@@ -71,7 +71,7 @@ both_gates = pytest.mark.parametrize("kind", ["sync", "async"])
 
 
 def in_thread(function: Callable[[], Any]) -> Callable[[], Any]:
-    """Start `function` on a thread; the returned call joins it and gives its result, or raises its error."""
+    """Start `function` on a thread; the returned call joins it and gives its outcome."""
     answers: list[tuple[bool, Any]] = []
 
     def run() -> None:

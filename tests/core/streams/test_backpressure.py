@@ -1,4 +1,4 @@
-"""A producer that is held back: by whom, until when, and what lets it go."""
+"""Backpressure: the holders of a producer, and the end of its wait."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import pytest
 from pydantic import BaseModel
 
 from conduit_lab.core.errors import StreamLagged
-from conduit_lab.core.streams.backpressure import Bookmark, awaiting_reader
+from conduit_lab.core.streams.backpressure import awaiting_reader
+from conduit_lab.core.streams.holders import Bookmark
 from conduit_lab.core.streams.merge import merge
 from conduit_lab.core.streams.pushed import PushedStream
 from conduit_lab.core.streams.reader import Reader
@@ -102,12 +103,12 @@ def test_an_async_reader_that_holds_gets_every_chunk() -> None:
     assert asyncio.run(read()) == ALL
 
 
-def test_chunks_larger_than_the_log_are_handed_over_one_by_one() -> None:
+def test_chunks_larger_than_the_log_pass_one_by_one() -> None:
     stream = awaited(bytes([n]) * 20_000 for n in range(20))
     assert [chunk[0] for chunk in stream.hold()] == list(range(20))
 
 
-def test_the_slowest_of_two_governs_and_both_get_everything() -> None:
+def test_the_producer_waits_for_the_slowest_of_two_holders() -> None:
     stream = awaited(chunks())
     quick, slow = stream.hold(), stream.hold()
     got: list[int] = []
@@ -156,7 +157,7 @@ def test_cancelling_ends_a_held_producer(make: Make) -> None:
 
 
 @kinds
-def test_the_last_reader_that_leaves_cancels_a_held_producer(make: Make) -> None:
+def test_the_last_reader_cancels_a_held_producer_when_it_leaves(make: Make) -> None:
     stream = awaited(make())
     reader = stream.hold()
     settled(stream)
@@ -165,7 +166,7 @@ def test_the_last_reader_that_leaves_cancels_a_held_producer(make: Make) -> None
 
 
 @kinds
-def test_a_reader_that_is_dropped_holds_nobody(make: Make) -> None:
+def test_a_garbage_collected_reader_does_not_hold_the_producer(make: Make) -> None:
     stream = awaited(make())
     reader = stream.hold()
     settled(stream)
@@ -176,7 +177,7 @@ def test_a_reader_that_is_dropped_holds_nobody(make: Make) -> None:
 
 
 @kinds
-def test_a_bookmark_keeps_what_is_there_and_holds_the_producer(make: Make) -> None:
+def test_a_bookmark_keeps_the_log_and_holds_the_producer(make: Make) -> None:
     stream = awaited(make())
     reader = stream.hold()
     settled(stream)
@@ -220,7 +221,7 @@ MADE: dict[str, Callable[[], Stream[Any]]] = {
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_a_stream_made_of_others_holds_them_back_too(name: str) -> None:
+def test_a_derived_stream_passes_backpressure_on(name: str) -> None:
     with awaiting_reader(WAIT):
         stream = MADE[name]()
     stream._log._keep = KEEP
@@ -234,7 +235,7 @@ def test_a_merge_gets_every_chunk_of_each() -> None:
     assert sorted(slowly(merged.hold())) == sorted(ALL + ALL)
 
 
-def test_a_map_that_nobody_holds_does_not_hold_its_source() -> None:
+def test_a_map_without_a_holder_does_not_hold_its_source() -> None:
     go = threading.Event()
     stream = Stream(chunks(), keep=KEEP)
     mapped = stream.map(lambda chunk: go.wait(WAIT))
@@ -244,7 +245,7 @@ def test_a_map_that_nobody_holds_does_not_hold_its_source() -> None:
     mapped.cancel()
 
 
-def test_a_map_whose_holder_has_left_lets_its_source_go() -> None:
+def test_a_map_releases_its_source_when_its_holder_leaves() -> None:
     go = threading.Event()
     stream = awaited(chunks())
     with awaiting_reader(WAIT):
@@ -267,7 +268,7 @@ def test_a_stream_that_awaits_a_reader_waits_for_its_first(make: Make) -> None:
 
 
 @kinds
-def test_a_stream_that_awaits_a_reader_goes_on_when_its_end_is_awaited(make: Make) -> None:
+def test_a_stream_that_awaits_a_reader_runs_to_an_awaited_end(make: Make) -> None:
     with awaiting_reader(WAIT):
         first, second = Stream(make(), keep=KEEP), Stream(make(), keep=KEEP)
     first.wait(WAIT / 2)
@@ -281,7 +282,7 @@ def test_a_stream_that_awaits_a_reader_goes_on_when_its_end_is_awaited(make: Mak
 
 
 @kinds
-def test_a_stream_that_awaits_a_reader_goes_on_when_none_comes(make: Make) -> None:
+def test_a_stream_that_awaits_a_reader_continues_without_one(make: Make) -> None:
     with awaiting_reader(0.3):
         stream = Stream(make(), keep=KEEP)
     until(lambda: stream.finished)
@@ -330,7 +331,7 @@ class Page(BaseModel):
     ],
     ids=["dict", "list", "dataclass", "pydantic", "mixed"],
 )
-def test_the_log_is_bounded_by_what_chunks_hold_inside(chunk: Any) -> None:
+def test_the_log_is_bounded_by_nested_content(chunk: Any) -> None:
     stream = Stream([chunk] * 100, keep=20_000)
     stream.wait(WAIT)
     assert 5 <= len(stream.kept) <= 20
@@ -350,7 +351,7 @@ def test_a_chunk_that_is_changed_later_does_not_loosen_the_bound() -> None:
     assert stream._log._held <= 20_000
 
 
-def test_the_last_reader_cancels_before_it_lets_go_of_the_chunks(
+def test_the_last_reader_cancels_before_it_releases_the_chunks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     states = []
@@ -367,3 +368,40 @@ def test_the_last_reader_cancels_before_it_lets_go_of_the_chunks(
         first.leave()
         last.leave()
     assert states == ["running", "cancelled"]
+
+
+def test_a_generator_that_reads_its_own_stream_does_not_hold_itself() -> None:
+    made: list[Stream[str]] = []
+    ready = threading.Event()
+
+    def own() -> Iterator[str]:
+        assert ready.wait(WAIT)
+        reader = made[0].reader()
+        yield from chunks()
+        reader.close()
+
+    made.append(Stream(own(), keep=KEEP))
+    ready.set()
+    made[0].wait(WAIT)
+    assert (made[0].state, made[0].count) == ("done", COUNT)
+
+
+@kinds
+def test_cancelling_wakes_a_held_producer(make: Make) -> None:
+    stream = awaited(make())
+    reader = stream.hold()
+    until(lambda: stream._pressure.room is not None and stream._pressure.room.waiters)
+    stream.cancel()
+    assert stream._pressure.room is not None
+    assert not stream._pressure.room.waiters
+    reader.close()
+
+
+@kinds
+def test_the_end_of_the_wait_for_a_first_reader_wakes_the_producer(make: Make) -> None:
+    stream = awaited(make())
+    until(lambda: stream._pressure.room is not None and stream._pressure.room.waiters)
+    stream._pressure.claim()
+    assert stream._pressure.room is not None
+    assert not stream._pressure.room.waiters
+    stream.wait(WAIT)

@@ -1,4 +1,4 @@
-"""Streams opened and closed by the hundred thousand leave nothing behind."""
+"""A hundred thousand streams leave no thread, descriptor or memory behind."""
 
 from __future__ import annotations
 

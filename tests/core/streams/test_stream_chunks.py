@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from conduit_lab.core.errors import StreamLagged
-from conduit_lab.core.streams.chunk import chunk_json, chunk_text, weight
+from conduit_lab.core.streams.chunk import chunk_json, chunk_text
 from conduit_lab.core.streams.media import image, media, png, wav
 from conduit_lab.core.streams.stream import Stream
+from conduit_lab.core.weight import weight
 from tests.core.streams.sources import WAIT
 
 
@@ -77,7 +78,7 @@ def test_png_of_an_array_that_is_not_contiguous() -> None:
     ],
 )
 def test_png_of_anything_else_is_refused(wrong: Any) -> None:
-    with pytest.raises(ValueError, match=r"a PNG image wants uint8"):
+    with pytest.raises(ValueError, match=r"png expects a uint8 image"):
         png(wrong)
 
 
@@ -105,7 +106,7 @@ def test_wav_of_floats_is_clipped() -> None:
     "wrong", [np.zeros(3, np.int32), np.zeros((1, 1, 1), np.int16), np.zeros(3, complex)]
 )
 def test_wav_of_anything_else_is_refused(wrong: Any) -> None:
-    with pytest.raises(ValueError, match="audio wants"):
+    with pytest.raises(ValueError, match="wav expects"):
         wav(wrong, 8000)
 
 
@@ -122,7 +123,7 @@ def test_wav_of_anything_else_is_refused(wrong: Any) -> None:
         (b"text", "application/octet-stream"),
     ],
 )
-def test_bytes_are_told_by_their_beginning(data: bytes, kind: str) -> None:
+def test_bytes_are_recognized_by_their_signature(data: bytes, kind: str) -> None:
     expected = {"type": kind, "base64": base64.b64encode(data).decode()}
     assert (
         chunk_json(data) == chunk_json(bytearray(data)) == chunk_json(memoryview(data)) == expected
@@ -162,7 +163,7 @@ class Moment(datetime.datetime):
         (Moment(2024, 5, 1), "2024-05-01T00:00:00"),
     ],
 )
-def test_what_json_lacks_has_a_form(chunk: Any, form: Any) -> None:
+def test_values_that_json_lacks_have_a_form(chunk: Any, form: Any) -> None:
     assert chunk_json(chunk) == form
 
 
@@ -211,9 +212,28 @@ def test_a_frame_is_streamed_row_by_row() -> None:
     assert stream.result(WAIT) == [{"city": "Bern", "1": 2.5}, {"city": "Ulm", "1": 3.5}]
 
 
-def test_who_fell_behind_is_handed_what_is_kept() -> None:
+def test_a_lag_has_the_kept_chunks_as_snapshot() -> None:
     stream = Stream((str(n).zfill(1000) for n in range(100)), keep=20_000)
     stream.wait(WAIT)
     with pytest.raises(StreamLagged) as caught:
         next(stream.reader(0))
     assert caught.value.snapshot == stream.kept
+
+
+def test_an_older_image_is_not_the_newest() -> None:
+    picture = np.zeros((2, 2), np.uint8)
+    recent: Stream[Any] = Stream([picture, *range(99)])
+    old: Stream[Any] = Stream([picture, *range(100)])
+    for stream in (recent, old):
+        stream.wait(WAIT)
+    assert recent.newest_image() is not None
+    assert recent.newest_image(1) is None
+    assert old.newest_image() is None
+
+
+def test_an_image_above_a_megabyte_is_not_shown() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1100, 1000), np.uint8)
+    stream: Stream[Any] = Stream([noise[:900], noise])
+    stream.wait(WAIT)
+    assert stream.newest_image() is None
+    assert len(png(noise[:900])) < 2**20 < len(png(noise))

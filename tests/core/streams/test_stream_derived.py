@@ -46,7 +46,7 @@ def test_map_gives_each_chunk_as_it_comes() -> None:
 
 @both_gates
 @functions
-def test_map_that_is_cancelled_cancels_what_it_is_made_of(kind: str, function: Any) -> None:
+def test_map_that_is_cancelled_cancels_its_source(kind: str, function: Any) -> None:
     gate = Gate(1)
     stream = gate.stream(kind)
     mapped = stream.map(function)
@@ -57,7 +57,7 @@ def test_map_that_is_cancelled_cancels_what_it_is_made_of(kind: str, function: A
     assert gate.closed.wait(WAIT)
 
 
-def test_map_that_is_cancelled_leaves_a_stream_that_others_read() -> None:
+def test_map_that_is_cancelled_spares_a_source_with_another_reader() -> None:
     gate = Gate(1, rest=(2,))
     stream = gate.stream()
     reader = iter(stream)
@@ -108,7 +108,7 @@ def test_error_of_the_function_fails_the_map_and_cancels_the_source(asynchronous
     gate.open.set()
 
 
-def test_map_that_is_too_slow_is_told_what_it_missed() -> None:
+def test_map_that_is_too_slow_fails_with_the_lag() -> None:
     go = threading.Event()
 
     def wait(chunk: str) -> int:
@@ -131,6 +131,7 @@ def test_map_that_is_too_slow_is_told_what_it_missed() -> None:
 def test_merge_gives_every_chunk_of_each_in_its_order() -> None:
     streams = [Stream(range(start, start + 50)) for start in (0, 100, 200)]
     merged = merge(streams).result(WAIT)
+    assert isinstance(merged, list)
     assert sorted(merged) == [n for start in (0, 100, 200) for n in range(start, start + 50)]
     for start in (0, 100, 200):
         assert [n for n in merged if start <= n < start + 50] == list(range(start, start + 50))
@@ -167,7 +168,7 @@ def test_merge_fails_with_the_first_error_and_cancels_the_rest() -> None:
     gate.open.set()
 
 
-def test_merge_that_is_cancelled_cancels_what_it_is_made_of() -> None:
+def test_merge_that_is_cancelled_cancels_its_sources() -> None:
     gates = [Gate(1), Gate(2)]
     streams = [gate.stream() for gate in gates]
     merge(streams).cancel()

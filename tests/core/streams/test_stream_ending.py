@@ -59,7 +59,7 @@ def test_error_arrives_at_every_reader_and_in_the_result(source: Source) -> None
 
 
 def test_source_that_cannot_be_iterated_fails_the_stream() -> None:
-    stream: Stream[Any] = Stream(5)  # type: ignore[arg-type]
+    stream: Stream[Any] = Stream(5)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="not iterable"):
         stream.result(WAIT)
 

@@ -95,7 +95,7 @@ def test_every_reader_sees_every_chunk_once_and_in_order(
     readers=st.integers(1, 6),
     asynchronous=st.booleans(),
 )
-def test_with_a_bounded_log_what_was_read_and_what_was_missed_make_the_whole(
+def test_with_a_bounded_log_read_and_missed_chunks_are_the_whole(
     total: int, keep: int, readers: int, asynchronous: bool
 ) -> None:
     stream = Stream(counted_async(total) if asynchronous else counted(total), keep=keep)

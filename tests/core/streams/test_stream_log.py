@@ -14,7 +14,9 @@ import pytest
 
 from conduit_lab.core import paths
 from conduit_lab.core.errors import StreamLagged
+from conduit_lab.core.streams.log import Log
 from conduit_lab.core.streams.stream import Stream, chunk_text
+from conduit_lab.core.weight import weight
 from tests.core.streams.sources import (
     WAIT,
     Gate,
@@ -34,7 +36,7 @@ def test_unread_stream_of_any_length_ends_and_keeps_a_bounded_log() -> None:
     assert 1 <= len(stream.kept) <= 50_000 // 1000
 
 
-def test_reader_that_fell_behind_is_told_once_and_goes_on() -> None:
+def test_reader_that_fell_behind_gets_one_error_and_continues() -> None:
     gate = Gate(
         *(str(n).zfill(1000) for n in range(5)),
         rest=tuple(str(n).zfill(1000) for n in range(5, 100)),
@@ -51,7 +53,7 @@ def test_reader_that_fell_behind_is_told_once_and_goes_on() -> None:
     assert rest == list(range(caught.value.resume_at, 100))
 
 
-def test_async_reader_that_fell_behind_is_told_once_and_goes_on() -> None:
+def test_async_reader_that_fell_behind_gets_one_error_and_continues() -> None:
     stream = Stream((str(n).zfill(1000) for n in range(100)), keep=20_000)
     stream.wait(WAIT)
 
@@ -65,7 +67,7 @@ def test_async_reader_that_fell_behind_is_told_once_and_goes_on() -> None:
     assert rest == list(range(100 - len(stream.kept), 100))
 
 
-def test_take_of_a_reader_that_fell_behind_is_told_once() -> None:
+def test_take_of_a_reader_that_fell_behind_raises_once() -> None:
     stream = Stream((str(n).zfill(1000) for n in range(100)), keep=20_000)
     stream.wait(WAIT)
     reader = stream.reader(7)
@@ -118,7 +120,7 @@ def test_slow_reader_does_not_hold_the_producer_up() -> None:
     assert list(reader) == list(range(1, 1000))
 
 
-def test_statistics_tell_the_course() -> None:
+def test_attributes_report_the_progress() -> None:
     gate = Gate("a", "b")
     stream = gate.stream()
     assert (stream.state, stream.count, stream.ended, stream.finished) == (
@@ -242,3 +244,43 @@ def test_stream_in_an_anyio_worker_thread() -> None:
         return await anyio.to_thread.run_sync(lambda: Stream(sync_source(1)).result(WAIT))
 
     assert asyncio.run(read()) == [1]
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"chunk": 1, "complete": False},
+        {"chunk": "é" * 500, "score": 0.5, "next": None},
+        {"chunk": 10**2000},
+        {str(n): "x" * 100 for n in range(64)},
+        {str(n): "x" * 100 for n in range(65)},
+        10**2000,
+        True,
+    ],
+    ids=["flags", "text", "large integer", "64 items", "65 items", "integer", "bool"],
+)
+def test_a_plain_chunk_weighs_what_weight_says(chunk: Any) -> None:
+    stream = Stream([chunk] * 10)
+    stream.wait(WAIT)
+    # without the garbage collector's header and the small constants of a dict
+    assert stream.statistics.bytes == pytest.approx(10 * weight(chunk), rel=0.2)
+
+
+def test_texts_among_other_chunks_are_dropped_with_their_own_weights() -> None:
+    chunks = [{"n": n} if n % 3 else str(n) * 400 for n in range(300)]
+    stream: Stream[Any] = Stream(chunks, keep=20_000)
+    stream.wait(WAIT)
+    kept = stream.kept
+    assert kept == chunks[-len(kept) :]
+    held = sum(64 + (len(c) if isinstance(c, str) else c.__sizeof__() + 28) for c in kept)
+    assert stream._log._held == held
+
+
+def test_a_trim_drops_the_oldest_quarter_and_a_trail_spans_half() -> None:
+    log: Log[str] = Log(10_000)
+    while not log.append("x" * 36):  # 100 bytes each
+        pass
+    assert log.count == 101
+    assert (log.half_from(0), log.half_from(80)) == (50, 101)
+    log.drop(log.surplus)
+    assert (log.window[0], len(log.window[1])) == (26, 75)

@@ -91,7 +91,7 @@ def test_exits_though_an_async_generator_blocks_the_loop(tmp_path: Path) -> None
     assert (status, out) == (0, "end\n")
 
 
-def test_failed_stream_that_nobody_reads_prints_nothing(tmp_path: Path) -> None:
+def test_failed_stream_without_a_reader_prints_nothing(tmp_path: Path) -> None:
     code = """
         def fail():
             raise ValueError

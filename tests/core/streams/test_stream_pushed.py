@@ -1,4 +1,4 @@
-"""Streams that are written from outside, and how their readers are woken."""
+"""Pushed streams, and the wakeups of their readers."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import pytest
 from conduit_lab.core.errors import StreamCancelled
 from conduit_lab.core.streams.pushed import PushedStream
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.core.streams.wakeups import Bells, block, pause
+from conduit_lab.core.streams.wakeups import Wakeups, block_until, wait_until
 from tests.core.streams.sources import WAIT, in_thread
 
 
-def pushed(*chunks: Any) -> PushedStream[Any]:
+def pushed(*chunks: Any) -> PushedStream[Any, Any]:
     """Return a stream at work that holds `chunks`."""
-    stream: PushedStream[Any] = PushedStream(name="pushed")
+    stream: PushedStream[Any, Any] = PushedStream(name="pushed")
     stream.start()
     for chunk in chunks:
         stream.append(chunk)
     return stream
 
 
-def test_it_gives_what_is_appended_until_it_is_finished() -> None:
+def test_readers_get_the_appended_chunks_until_the_finish() -> None:
     stream: PushedStream[str] = PushedStream()
     states = [stream.state]
     stream.start()
@@ -39,7 +39,7 @@ def test_it_gives_what_is_appended_until_it_is_finished() -> None:
     assert stream.state == "done"
 
 
-def test_its_result_is_what_it_was_finished_with() -> None:
+def test_its_result_is_the_value_of_the_finish() -> None:
     stream = pushed("a")
     stream.finish(7)
     assert stream.result() == 7
@@ -54,7 +54,7 @@ def test_its_error_arrives_at_a_reader() -> None:
         next(reader)
 
 
-def test_nothing_comes_after_the_end() -> None:
+def test_chunks_and_errors_after_the_end_are_dropped() -> None:
     stream = pushed("a")
     stream.finish()
     stream.append("b")
@@ -62,28 +62,32 @@ def test_nothing_comes_after_the_end() -> None:
     assert stream.result() == "a"
 
 
-def test_the_producer_is_told_of_a_cancel() -> None:
-    stream, told = pushed("a"), []
-    stream.on_cancel(lambda: told.append(stream.state))
+def test_on_cancel_is_called_after_the_cancellation() -> None:
+    stream, calls = pushed("a"), []
+    stream.on_cancel(lambda: calls.append(stream.state))
     stream.cancel()
-    assert told == ["cancelled"]
+    assert calls == ["cancelled"]
     with pytest.raises(StreamCancelled):
         stream.result()
 
 
-def test_the_producer_is_told_of_a_cancel_that_came_before_it_asked() -> None:
-    stream, told = pushed(), []
+def test_on_cancel_of_a_cancelled_stream_calls_at_once() -> None:
+    stream, calls = pushed(), []
     stream.cancel()
-    stream.on_cancel(lambda: told.append("stop"))
-    assert told == ["stop"]
+    stream.on_cancel(lambda: calls.append("stop"))
+    assert calls == ["stop"]
 
 
-def test_the_producer_is_not_told_of_a_cancel_after_the_end() -> None:
-    stream, told = pushed(), []
-    stream.on_cancel(lambda: told.append("stop"))
-    stream.finish()
+@pytest.mark.parametrize("fails", [False, True])
+def test_on_cancel_is_not_called_after_the_end(fails: bool) -> None:
+    stream, calls = pushed(), []
+    stream.on_cancel(lambda: calls.append("stop"))
+    if fails:
+        stream.fail(ValueError("of glass"))
+    else:
+        stream.finish()
     stream.cancel()
-    assert told == []
+    assert calls == []
 
 
 def test_one_made_in_another_streams_generator_is_cancelled_with_it() -> None:
@@ -121,32 +125,32 @@ def test_a_chunk_that_a_pause_follows_reaches_an_async_reader() -> None:
     assert asyncio.run(asyncio.wait_for(read(), WAIT)) == list("abcde")
 
 
-def test_the_producer_says_whether_chunks_come_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wakeups_know_a_fast_producer(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([10.0, 10.0005, 10.01])
     monkeypatch.setattr("conduit_lab.core.streams.pushed.monotonic", lambda: next(times))
     stream, fast = pushed(), []
     for chunk in "abc":
         stream.append(chunk)
-        fast.append(stream._bells.fast)
+        fast.append(stream._wakeups.fast)
     assert fast == [False, True, False]
     stream.finish()
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("fast", [False, True])
-def test_who_waits_for_what_comes_fast_looks_again_before_asking_to_be_woken(
+def test_a_waiter_of_a_fast_producer_checks_again_before_it_asks_for_a_wakeup(
     fast: bool, asynchronous: bool
 ) -> None:
-    bells, asked = Bells(), []
-    bells.fast = fast
+    wakeups, asked = Wakeups(), []
+    wakeups.fast = fast
 
     def ready() -> bool:
-        asked.append(len(bells.waiting))
+        asked.append(len(wakeups.waiters))
         return len(asked) >= 2
 
     if asynchronous:
-        asyncio.run(pause(ready, bells))
+        asyncio.run(wait_until(ready, wakeups))
     else:
-        assert block(bells, ready)
+        assert block_until(wakeups, ready)
     assert asked[:2] == [0, 0 if fast else 1]
-    assert not bells.waiting
+    assert not wakeups.waiters

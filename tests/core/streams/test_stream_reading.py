@@ -77,14 +77,14 @@ def test_late_reader_starts_at_the_oldest_kept_chunk(kind: str) -> None:
     assert list(stream) == ["a", "b", "c"]  # even after the end
 
 
-def test_reader_starts_where_it_is_told() -> None:
+def test_reader_starts_at_its_start() -> None:
     stream = Stream(range(5))
     stream.wait(WAIT)
     assert list(stream.reader(3)) == [3, 4]
     assert list(stream.reader(5)) == []
 
 
-def test_take_gives_what_is_there_without_waiting() -> None:
+def test_take_returns_the_available_chunks_without_waiting() -> None:
     gate = Gate(1, 2, rest=(3,))
     stream = gate.stream()
     reader = stream.reader()
@@ -147,7 +147,7 @@ def test_readers_are_counted() -> None:
     assert stream.readers == 0
 
 
-def test_cancelled_async_reader_leaves_the_stream_running() -> None:
+def test_cancelled_async_reader_does_not_cancel_the_stream() -> None:
     gate = Gate(1, rest=(2,))
     stream = gate.stream()
 
@@ -163,7 +163,7 @@ def test_cancelled_async_reader_leaves_the_stream_running() -> None:
     assert list(stream) == [1, 2]
 
 
-def test_wake_up_of_a_reader_whose_loop_is_gone_harms_nobody() -> None:
+def test_wakeup_of_a_reader_whose_loop_has_ended_is_ignored() -> None:
     gate = Gate(1, rest=(2,))
     stream = gate.stream()
 
@@ -204,7 +204,7 @@ def test_return_value_that_is_false_is_still_the_result() -> None:
 
 
 @both_gates
-def test_result_times_out_and_the_stream_goes_on(kind: str) -> None:
+def test_result_times_out_and_the_stream_continues(kind: str) -> None:
     gate = Gate("a", rest=("b",))
     stream = gate.stream(kind, name="slow one")
     with pytest.raises(TimeoutError, match=r"'slow one' is still running after 0\.01 s"):

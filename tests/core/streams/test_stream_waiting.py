@@ -1,4 +1,4 @@
-"""Streams: what a wait leaves behind, and where waiting is refused."""
+"""Streams: waits leave no waiter behind, and are refused on the package's loop."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tests.core.streams.sources import WAIT, Gate, Source, async_source, both_ga
 
 
 @both_gates
-def test_a_wait_that_timed_out_leaves_nothing_behind(kind: str) -> None:
+def test_a_wait_that_timed_out_leaves_no_waiter(kind: str) -> None:
     gate = Gate(1)
     stream = gate.stream(kind)
     for _ in range(3):
         with pytest.raises(TimeoutError):
             stream.result(0.001)
-    assert not stream._bells.waiting
+    assert not stream._wakeups.waiters
     gate.open.set()
     assert stream.result(WAIT) == [1]
 
 
-def test_an_async_wait_that_was_cancelled_leaves_nothing_behind() -> None:
+def test_an_async_wait_that_was_cancelled_leaves_no_waiter() -> None:
     gate = Gate(1)
     stream = gate.stream()
 
@@ -34,14 +34,14 @@ def test_an_async_wait_that_was_cancelled_leaves_nothing_behind() -> None:
             await stream
 
     asyncio.run(give_up())
-    assert not stream._bells.waiting
+    assert not stream._wakeups.waiters
     gate.open.set()
     assert stream.result(WAIT) == [1]
 
 
 @pytest.mark.parametrize("inner", [sync_source, async_source])
 @pytest.mark.parametrize("wait", [lambda stream: stream.result(), list], ids=["result", "for"])
-def test_blocking_inside_an_async_generator_is_refused_with_what_to_write(
+def test_blocking_inside_an_async_generator_is_refused_with_the_code_to_write(
     inner: Source, wait: Any
 ) -> None:
     gate = Gate()
@@ -73,14 +73,14 @@ def test_awaiting_inside_an_async_generator_works(inner: Source) -> None:
 def test_statistics_count_chunks_bytes_and_time() -> None:
     stream = Stream(["ab", "cde"])
     stream.wait(WAIT)
-    told = stream.statistics
-    assert (told.chunks, told.bytes) == (2, 5)
-    assert told.first is not None
-    assert 0 <= told.first <= told.seconds
-    assert told.rate == 2 / told.seconds
+    statistics = stream.statistics
+    assert (statistics.chunks, statistics.bytes) == (2, 5)
+    assert statistics.first is not None
+    assert 0 <= statistics.first <= statistics.seconds
+    assert statistics.rate == 2 / statistics.seconds
 
 
-def test_bytes_count_what_the_log_has_dropped_too() -> None:
+def test_bytes_count_dropped_chunks_too() -> None:
     stream = Stream(("x" * 1000 for _ in range(100)), keep=20_000)
     stream.wait(WAIT)
     assert stream.statistics.bytes == 100_000

@@ -1,8 +1,8 @@
-"""A trail: chunks that stay behind the place up to which a client was sent them."""
+"""A trail: the chunks kept behind the cursor of a client."""
 
 from __future__ import annotations
 
-from conduit_lab.core.streams.backpressure import Trail
+from conduit_lab.core.streams.holders import Trail
 from tests.core.streams.test_backpressure import ALL, FITS, KEEP, Make, awaited, kinds, settled
 
 
@@ -19,7 +19,7 @@ def test_half_a_log_stays_behind_a_trail(make: Make) -> None:
 
 
 @kinds
-def test_a_trail_that_does_not_advance_keeps_what_is_there(make: Make) -> None:
+def test_a_trail_that_does_not_advance_keeps_the_log(make: Make) -> None:
     stream = awaited(make())
     reader, trail = stream.hold(), Trail(stream, 0)
     settled(stream)

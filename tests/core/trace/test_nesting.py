@@ -13,7 +13,7 @@ import pytest
 from conduit_lab.core.stage import Function
 from conduit_lab.core.streams.pushed import PushedStream
 from conduit_lab.core.trace import recorder
-from conduit_lab.core.trace.record import Values
+from conduit_lab.core.trace.call_record import Values
 from conduit_lab.core.trace.span import Span
 
 STORE, OTHER = object(), object()

@@ -13,7 +13,7 @@ import pytest
 from conduit_lab.core.stage import Function
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
-from conduit_lab.core.trace.record import FIRST_SPANS, NEWEST_SPANS, Values
+from conduit_lab.core.trace.call_record import FIRST_SPANS, NEWEST_SPANS, Values
 from conduit_lab.core.views import figures
 
 identity = Function(lambda value: value, name="identity")

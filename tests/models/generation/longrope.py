@@ -1,4 +1,4 @@
-"""Decoder folders whose graph has two rotary caches and chooses one by a length, and what plain onnxruntime writes."""
+"""LongRoPE decoder folders: the graph chooses one of two rotary caches by the sequence length."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def grouped(graph: Builder, x: str, layer: int, rotary: list[str]) -> str:
 
 
 def plain(graph: Builder, x: str, layer: int, rotary: list[str]) -> str:
-    """Add attention of plain operators, whose cache grows; the heads of keys and queries are the same."""
+    """Add attention of standard operators with a growing KV cache and as many KV as query heads."""
 
     def heads(size: int) -> str:
         made = graph.add("MatMul", x, graph.weight(WIDTH, size * HEAD))
@@ -182,7 +182,10 @@ def folder(
     whole: bool = True,
     switch: int = SWITCH,
 ) -> Path:
-    """Write a decoder that changes its rotary cache beyond `switch` tokens; `whole` has GroupQueryAttention."""
+    """Write a decoder with another rotary cache beyond `switch` tokens.
+
+    `whole` has GroupQueryAttention.
+    """
     graph = Builder()
     rotary = caches(graph, comparison(graph, kind, switch), by)
     x = graph.add("Gather", graph.weight(VOCABULARY, WIDTH, scale=1.0), "input_ids")
@@ -221,7 +224,7 @@ def folder(
 
 
 def reference(path: Path, prompt: list[int], tokens: int) -> list[int]:
-    """Return what the graph writes greedily when the whole sequence is computed again for each token."""
+    """Return the greedy tokens of plain onnxruntime, without a KV cache."""
     session = onnxruntime.InferenceSession(
         str(path / "model.onnx"), providers=["CPUExecutionProvider"]
     )

@@ -1,4 +1,4 @@
-"""Merged decoders as Optimum writes them: one `If` over a graph for prompts and one that goes on from a cache."""
+"""Merged decoders as Optimum writes them: one `If` over a prefill and a decode graph."""
 
 from __future__ import annotations
 

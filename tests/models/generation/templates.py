@@ -14,7 +14,8 @@ QWEN3 = """\
 {%- for message in messages[::-1] %}
     {%- set index = (messages|length - 1) - loop.index0 %}
     {%- if ns.multi_step_tool and message.role == "user" and message.content is string
-        and not(message.content.startswith('<tool_response>') and message.content.endswith('</tool_response>')) %}
+        and not(message.content.startswith('<tool_response>')
+        and message.content.endswith('</tool_response>')) %}
         {%- set ns.multi_step_tool = false %}
         {%- set ns.last_query_index = index %}
     {%- endif %}
@@ -28,7 +29,8 @@ QWEN3 = """\
         {%- if message.reasoning_content is string %}
             {%- set reasoning_content = message.reasoning_content %}
         {%- elif '</think>' in content %}
-            {%- set reasoning_content = content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}
+            {%- set reasoning_content = content.split('</think>')[0].rstrip('\\n') %}
+            {%- set reasoning_content = reasoning_content.split('<think>')[-1].lstrip('\\n') %}
             {%- set content = content.split('</think>')[-1].lstrip('\\n') %}
         {%- endif %}
         {%- if loop.index0 > ns.last_query_index and (loop.last or reasoning_content) %}
@@ -46,12 +48,15 @@ QWEN3 = """\
         {%- endfor %}
         {{- '<|im_end|>\\n' }}
     {%- elif message.role == "tool" %}
-        {{- '<|im_start|>user\\n<tool_response>\\n' + content + '\\n</tool_response><|im_end|>\\n' }}
+        {{- '<|im_start|>user\\n<tool_response>\\n' + content }}
+        {{- '\\n</tool_response><|im_end|>\\n' }}
     {%- endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}
     {{- '<|im_start|>assistant\\n' }}
-    {%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\\n\\n</think>\\n\\n' }}
+    {%- endif %}
 {%- endif %}"""
 
 LLAMA3 = """\
@@ -69,11 +74,13 @@ LLAMA3 = """\
     {%- elif 'tool_calls' in message %}
         {%- set tool_call = message.tool_calls[0].function %}
         {{- '<|im_start|>assistant\\n\\n' -}}
-        {{- '{"name": "' + tool_call.name + '", ' }}{{- '"parameters": ' }}{{- tool_call.arguments | tojson }}{{- "}" }}
+        {{- '{"name": "' + tool_call.name + '", ' }}
+        {{- '"parameters": ' }}{{- tool_call.arguments | tojson }}{{- "}" }}
         {{- "<|im_end|>" }}
     {%- else %}
         {{- "<|im_start|>ipython\\n\\n" }}
-        {%- if message.content is mapping or message.content is iterable and message.content is not string %}
+        {%- if message.content is mapping
+            or message.content is iterable and message.content is not string %}
             {{- message.content | tojson }}
         {%- else %}
             {{- message.content }}
@@ -86,7 +93,8 @@ LLAMA3 = """\
 PHI4 = (
     "{% for message in messages %}{% if message['role'] == 'system' and 'tools' in message %}"
     "{{ '<|' + message['role'] + '|>' + message['content'] + '<|im_end|>' }}"
-    "{% else %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|im_end|>' }}{% endif %}{% endfor %}"
+    "{% else %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|im_end|>' }}"
+    "{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% else %}{{ eos_token }}{% endif %}"
 )
 
@@ -140,11 +148,13 @@ ODD = """\
 {%- macro turn(message) -%}
 {{ '<|im_start|>%s\\n%s<|im_end|>' | format(message.role, message.content | upper) }}
 {%- endmacro %}
-{%- for message in messages %}{{ turn(message) | indent(2) }}{{ ['<|im_start|>', message.content] | join(': ') }}
+{%- for message in messages %}{{ turn(message) | indent(2) }}
+{{- ['<|im_start|>', message.content] | join(': ') }}
 {{ '{}|{role}<|im_end|>'.format(message.content[:12], role=message.role) }}
 {{ message.content.replace('the', '<|im_end|>') }}
 {%- for part in message.content.split() %}{{ part ~ '<|im_end|>' }}{% endfor -%}
-{%- set block %}<|im_start|>{{ message.content | title }}{% endset %}{{ block | trim | length }}{{ block }}
+{%- set block %}<|im_start|>{{ message.content | title }}{% endset %}
+{{- block | trim | length }}{{ block }}
 {%- filter lower %}{{ message.content }}<|im_end|>{% endfilter %}
 {%- for key, value in message.items() %}{{ key }}={{ value }}{% endfor %}
 {%- endfor %}"""

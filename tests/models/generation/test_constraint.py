@@ -11,18 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conduit_lab.core.errors import InputError, MissingExtra, ModelLoadError
-from conduit_lab.models.generation.constraint import Constraint, Constraints
-from conduit_lab.models.generation.sampling import Sampler, Sampling
-from conduit_lab.models.generation.text import Text
-from tests.models.generation.test_text import byte_level, sentencepiece, wordpiece
+from conduit_lab.models.generation.constraint import Constraint, GrammarCompiler
+from conduit_lab.models.generation.detokenizer import IncrementalDetokenizer
+from conduit_lab.models.generation.sampling import Sampler
+from conduit_lab.models.generation.sampling_options import SamplingOptions
+from tests.models.generation.test_detokenizer import byte_level, sentencepiece, wordpiece
 
 PADDING = 7  # logits are often wider than the tokenizer
 EOS = 1
 ALPHABET = "ab é🦉"
 
 
-def constraints(tokenizer: Any = byte_level) -> Constraints:
-    return Constraints(tokenizer().to_str(), tokenizer().get_vocab_size() + PADDING, [EOS])
+def constraints(tokenizer: Any = byte_level) -> GrammarCompiler:
+    return GrammarCompiler(tokenizer().to_str(), tokenizer().get_vocab_size() + PADDING, [EOS])
 
 
 def written(
@@ -36,13 +37,13 @@ def written(
     backend = tokenizer()
     width = backend.get_vocab_size() + PADDING
     sampler = Sampler(1, width)
-    sampler.join(0, Sampling(temperature=1, seed=seed), [], constraint)
-    text = Text(backend)
+    sampler.join(0, SamplingOptions(temperature=1, seed=seed), [], constraint)
+    text = IncrementalDetokenizer(backend)
     said = ""
     for step in range(limit):
         logits = random.normal(0, 2, (1, width)).astype(np.float32)
         logits[0, EOS] += step
-        token = int(sampler.pick(logits, [0]).ids[0])
+        token = int(sampler.sample(logits, [0]).ids[0])
         if token == EOS:
             return said + text.flush()
         said += text.push(token)
@@ -70,7 +71,7 @@ def test_text_is_one_of_the_choices(tokenizer: Any, data: Any) -> None:
     assert got in choices
 
 
-def test_every_choice_can_be_written() -> None:
+def test_every_choice_can_be_generated() -> None:
     choices = ["the", "the pan", "the kettle", "heiß 🫖", '"(.*)\\d\n"']
     made = constraints()
     assert {written(made.choices(choices), seed) for seed in range(60)} == set(choices)
@@ -136,7 +137,7 @@ def test_text_is_json_of_the_schema(schema: dict[str, Any], seed: int) -> None:
 
 
 def fits(value: Any, schema: dict[str, Any]) -> bool:
-    """Tell whether a value is what one of the schemas above describes."""
+    """Return whether a value matches one of the schemas above."""
     if "enum" in schema:
         return value in schema["enum"]
     if schema["type"] == "object":
@@ -151,45 +152,47 @@ def fits(value: Any, schema: dict[str, Any]) -> bool:
     return right and (schema["type"] != "string" or len(value) <= 4)
 
 
-def test_schema_may_be_a_text() -> None:
+def test_schema_may_be_a_string() -> None:
     assert written(constraints().json_schema('{"const": {"é": [1]}}'), 0) is not None
 
 
-def test_white_space_of_json_has_an_end() -> None:
+def test_white_space_of_json_is_bounded() -> None:
     made = constraints().json_schema(
         {"type": "array", "items": {"type": "null"}, "minItems": 1, "maxItems": 1}
     )
     space = byte_level().token_to_id("Ġ")
     bracket = byte_level().token_to_id("[")
-    made.take(bracket)
-    made.take(space)
+    made.accept(bracket)
+    made.accept(space)
     assert not made.allowed()[space]
 
 
 # Ends
 
 
-def test_text_that_matches_may_go_on_or_end() -> None:
+def test_matching_text_may_continue_or_end() -> None:
     made = constraints().choices(["a", "ab"])
     a, b = (byte_level().token_to_id(letter) for letter in "ab")
     assert not made.accepting
     assert not made.allowed()[EOS]
-    made.take(a)
+    made.accept(a)
     assert made.accepting
     assert not made.complete
     assert made.allowed()[[EOS, b]].all()
-    made.take(b)
+    made.accept(b)
     assert made.complete
     assert made.allowed().nonzero()[0].tolist() == [EOS]
-    made.take(EOS)
+    made.accept(EOS)
     assert made.complete
     assert not made.error
 
 
 def test_all_ends_are_allowed_where_one_is() -> None:
     tokenizer = byte_level()
-    made = Constraints(tokenizer.to_str(), tokenizer.get_vocab_size(), [1, 0]).choices(["a", "ab"])
-    made.take(tokenizer.token_to_id("a"))
+    made = GrammarCompiler(tokenizer.to_str(), tokenizer.get_vocab_size(), [1, 0]).choices(
+        ["a", "ab"]
+    )
+    made.accept(tokenizer.token_to_id("a"))
     assert made.allowed()[[0, 1]].all()
 
 
@@ -202,7 +205,7 @@ def matches(schema: Any, text: str) -> bool:
     for token in byte_level().encode(text).ids:
         if made.complete or not made.allowed()[token]:
             return False
-        made.take(token)
+        made.accept(token)
     return made.accepting
 
 
@@ -269,7 +272,7 @@ def matches(schema: Any, text: str) -> bool:
         ),
     ],
 )
-def test_exclusive_bound_is_left_out(schema: Any, good: list[str], bad: list[str]) -> None:
+def test_exclusive_bound_is_excluded(schema: Any, good: list[str], bad: list[str]) -> None:
     assert [text for text in good if not matches(schema, text)] == []
     assert [text for text in bad if matches(schema, text)] == []
 
@@ -284,7 +287,7 @@ BOUNDS = st.sampled_from([-2, -1.5, -1, -0.5, 0, 0.25, 0.5, 1, 1.25, 2, 10])
     st.sampled_from(["minimum", "exclusiveMinimum"]),
     st.sampled_from(["maximum", "exclusiveMaximum"]),
 )
-def test_no_number_out_of_its_bounds_is_written(
+def test_no_number_out_of_bounds_is_generated(
     low: float, high: float, least: str, most: str
 ) -> None:
     if low >= high:
@@ -298,25 +301,25 @@ def test_no_number_out_of_its_bounds_is_written(
             assert within or not matches(schema, text)
 
 
-def test_copy_goes_its_own_way() -> None:
+def test_copy_is_independent() -> None:
     made = constraints().choices(["ab", "ba"])
     other = made.copy()
-    made.take(byte_level().token_to_id("a"))
-    other.take(byte_level().token_to_id("b"))
+    made.accept(byte_level().token_to_id("a"))
+    other.accept(byte_level().token_to_id("b"))
     assert made.allowed()[byte_level().token_to_id("b")]
     assert other.allowed()[byte_level().token_to_id("a")]
 
 
-def test_token_that_was_barred_ends_the_constraint_with_a_reason() -> None:
+def test_disallowed_token_ends_the_constraint_with_a_reason() -> None:
     made = constraints().choices(["a"])
-    made.take(byte_level().token_to_id("b"))
+    made.accept(byte_level().token_to_id("b"))
     assert made.error
     assert made.complete
     assert not made.accepting
     assert made.allowed().nonzero()[0].tolist() == [EOS]
 
 
-def test_pattern_that_gets_too_costly_ends_with_a_reason() -> None:
+def test_pattern_that_becomes_too_costly_ends_with_a_reason() -> None:
     made = constraints().regex("a{2000000000}")
     assert written(made, 1) is None
     assert "too many" in made.error
@@ -324,46 +327,65 @@ def test_pattern_that_gets_too_costly_ends_with_a_reason() -> None:
     assert made.allowed().nonzero()[0].tolist() == [EOS]
 
 
-# What is refused
+def test_constraint_without_an_allowed_token_ends_with_a_reason() -> None:
+    class Stuck:
+        """A matcher whose masks are empty."""
+
+        def is_error(self) -> bool:
+            return False
+
+        def is_stopped(self) -> bool:
+            return False
+
+        def unsafe_compute_mask_ptr(self, address: int, size: int) -> None:
+            pass
+
+    made = Constraint(Stuck(), 40, [3, 99], 100)
+    assert made.allowed().nonzero()[0].tolist() == [3]
+    assert made.error == "no token of this model is allowed"
+    assert made.complete
+
+
+# Rejected grammars
 
 
 @pytest.mark.parametrize(
-    ("choices", "told"),
+    ("choices", "message"),
     [
-        ("yes", "choices wants a list of texts"),
-        ([1], "choices wants a list of texts"),
-        ([], "choices has 0 texts: wanted 1 to 1000"),
-        (["a", ""], "choices has 2 texts: wanted 1 to 1000, none of them empty"),
-        (["a"] * 1001, "choices has 1001 texts"),
-        (["a" * 50_001], "choices has 50001 characters: wanted at most 50000"),
+        ("yes", "choices expects a list of strings"),
+        ([1], "choices expects a list of strings"),
+        ([], "choices expects 1 to 1000 strings, none of them empty, got 0"),
+        (["a", ""], "choices expects 1 to 1000 strings, none of them empty, got 2"),
+        (["a"] * 1001, "choices expects 1 to 1000 strings, none of them empty, got 1001"),
+        (["a" * 50_001], "choices expects at most 50000 characters, got 50001"),
         (["\ud800"], "choices cannot be used: "),
     ],
 )
-def test_choices_that_cannot_be(choices: Any, told: str) -> None:
-    with pytest.raises(InputError, match=f"^{told}"):
+def test_invalid_choices(choices: Any, message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}"):
         constraints().choices(choices)
 
 
 @pytest.mark.parametrize(
-    ("pattern", "told"),
+    ("pattern", "message"),
     [
-        (5, "regex wants a pattern"),
-        ("", "regex wants a pattern, a text that is not empty"),
+        (5, "regex expects a pattern"),
+        ("", "regex expects a pattern, a string that is not empty"),
         ("(a", "regex cannot be used: .*unclosed group"),
         (r"(a)\1", "regex cannot be used: .*invalid regex"),
         ("(?=a)b", "regex cannot be used: .*invalid regex"),
         (r"[^\s\S]", "regex cannot be used: "),
         ("(" * 5000 + "a" + ")" * 5000, "regex cannot be used: "),
-        ("a" * 50_001, "regex has 50001 characters: wanted at most 50000"),
+        ("a" * 50_001, "regex expects at most 50000 characters, got 50001"),
         ("\udfff", "regex cannot be used: "),
     ],
 )
-def test_pattern_that_is_wrong_or_too_costly(pattern: Any, told: str) -> None:
-    with pytest.raises(InputError, match=re.compile(f"^{told}", re.DOTALL)):
+def test_invalid_or_too_costly_pattern(pattern: Any, message: str) -> None:
+    with pytest.raises(InputError, match=re.compile(f"^{message}", re.DOTALL)):
         constraints().regex(pattern)
 
 
-TOGETHER = "json_schema wants a text that matches more than 6 patterns at once"
+TOGETHER = "json_schema expects at most 6 patterns, formats and lengths for one string"
 
 
 def nested(depth: int) -> dict[str, Any]:
@@ -378,7 +400,7 @@ def referring(depth: int) -> dict[str, Any]:
     return {"type": "string", "pattern": f"a.{{{depth}}}b", "$ref": f"#/$defs/{depth + 1}"}
 
 
-def test_schema_with_many_patterns_apart_is_taken() -> None:
+def test_schema_with_many_separate_patterns_is_accepted() -> None:
     found = {f"p{i}": {"$ref": "#/$defs/code"} for i in range(20)} | {"again": {"$ref": "#"}}
     schema = {
         "$defs": {"code": {"type": "string", "pattern": "^[A-Z]{2}$", "maxLength": 3}},
@@ -391,32 +413,42 @@ def test_schema_with_many_patterns_apart_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "told"),
+    ("schema", "message"),
     [
         ("{", "json_schema is not JSON"),
-        ("[]", "json_schema is a list: wanted an object"),
+        ("[]", "json_schema expects an object, got list"),
         ({"const": float("nan")}, "json_schema is not JSON"),
         ({"const": object()}, "json_schema is not JSON"),
         ({"type": "kettle"}, "json_schema cannot be used: "),
         ({"not": {}}, "json_schema cannot be used: .*not"),
         (
             {"$ref": "http://127.0.0.1:1/schema"},
-            "json_schema refers to 'http://127.0.0.1:1/schema'",
+            "json_schema expects references to its own parts, .* got 'http://127.0.0.1:1/schema'",
         ),
         (
             {"$defs": {"a": {"$anchor": "b"}}, "$ref": "#b"},
-            "json_schema refers to '#b': wanted a part of itself",
+            "json_schema expects references to its own parts, .* got '#b'",
         ),
-        ({"$defs": {"a": {}}, "$ref": "#/$defs/%61"}, "json_schema refers to '#/.defs/%61'"),
-        ({"items": {"$id": "other:a", "$ref": "#"}}, "json_schema has an .id inside"),
+        (
+            {"$defs": {"a": {}}, "$ref": "#/$defs/%61"},
+            "json_schema expects references .* got '#/.defs/%61'",
+        ),
+        (
+            {"items": {"$id": "other:a", "$ref": "#"}},
+            "json_schema expects references within itself, got a nested .id",
+        ),
         ({"$ref": "#"}, "json_schema cannot be used: "),
         (
             {"type": "integer", "multipleOf": 999983},
-            "json_schema has multipleOf of 999983 in all: wanted at most 10000",
+            "json_schema expects a product of all multipleOf of at most 10000, got 999983",
+        ),
+        (
+            {"type": "integer", "multipleOf": 1_000_000},
+            "json_schema expects a product of all multipleOf .*, got 1e.06",
         ),
         (
             {"allOf": [{"type": "integer", "multipleOf": m} for m in (0.97, 991)]},
-            "json_schema has multipleOf of 96127",
+            "json_schema expects a product of all multipleOf .*, got 96127",
         ),
         ({"type": "string", "allOf": [{"pattern": f"a.{{{i}}}b"} for i in range(40)]}, TOGETHER),
         (nested(40), TOGETHER),
@@ -431,15 +463,15 @@ def test_schema_with_many_patterns_apart_is_taken() -> None:
         ({"enum": []}, "json_schema cannot be used: "),
         ({"type": "string", "pattern": "(?=a)"}, "json_schema cannot be used: "),
         ({"type": "string", "maxLength": 5, "minLength": 9}, "json_schema cannot be used: "),
-        ({"description": "a" * 50_001}, "json_schema has 5.* characters: wanted at most 50000"),
+        ({"description": "a" * 50_001}, "json_schema expects at most 50000 characters, got 5"),
     ],
 )
-def test_schema_that_is_wrong_or_too_costly(schema: Any, told: str) -> None:
-    with pytest.raises(InputError, match=re.compile(f"^{told}", re.DOTALL)):
+def test_invalid_or_too_costly_schema(schema: Any, message: str) -> None:
+    with pytest.raises(InputError, match=re.compile(f"^{message}", re.DOTALL)):
         constraints().json_schema(schema)
 
 
-def test_options_of_the_library_are_not_the_callers() -> None:
+def test_schema_sets_no_options_of_the_library() -> None:
     made = constraints().json_schema(
         {"x-guidance": {"whitespace_pattern": "z*"}, "type": "array", "maxItems": 0}
     )
@@ -448,7 +480,7 @@ def test_options_of_the_library_are_not_the_callers() -> None:
     assert json.loads(got) == []
 
 
-def test_tokenizer_that_the_library_does_not_know_is_told() -> None:
+def test_unsupported_tokenizer_is_reported() -> None:
     with pytest.raises(
         ModelLoadError, match="the tokenizer of this model cannot be used for constrained text"
     ):

@@ -1,4 +1,4 @@
-"""Generator: what it writes, alone and in company."""
+"""Generator: its tokens, batched or not, and the arguments it accepts."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pytest
 
-from conduit_lab.core.errors import InputError, ModelInputError, Overloaded
+from conduit_lab.core.errors import InputError, ModelInputError, ModelRunError, Overloaded
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.trace import described
+from conduit_lab.models.generation.generation_request import GenerationRequest
 from conduit_lab.models.generation.generator import Generator
 from conduit_lab.models.generation.prompts import Truncate
+from conduit_lab.models.generation.sampling_options import SamplingOptions
 from tests.models.generation.writers import DECODERS, NAMES, copy, golden
 
 
@@ -28,7 +31,7 @@ def writer() -> Iterator[Generator]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_writes_what_transformers_writes(name: str) -> None:
+def test_tokens_equal_those_of_transformers(name: str) -> None:
     writer = Generator(DECODERS / name, device="cpu")
     for text in golden(name):
         written = writer.generate(text.prompt, max_tokens=64)
@@ -38,7 +41,7 @@ def test_it_writes_what_transformers_writes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_in_company_that_joins_on_the_way_it_writes_the_same(name: str) -> None:
+def test_tokens_are_the_same_while_others_join_the_batch(name: str) -> None:
     writer = Generator(DECODERS / name, device="cpu", rows=3)
     texts = golden(name)
     streams = []
@@ -52,17 +55,17 @@ def test_in_company_that_joins_on_the_way_it_writes_the_same(name: str) -> None:
     writer.unload()
 
 
-def test_what_is_sampled_goes_by_its_seed_and_not_by_the_company(writer: Generator) -> None:
+def test_sampled_tokens_depend_on_the_seed_and_not_on_the_batch(writer: Generator) -> None:
     how: dict[str, Any] = {"temperature": 1.0, "top_k": 50, "seed": 7, "max_tokens": 40}
-    alone = writer.generate("Our return policy is", **how)
+    unbatched = writer.generate("Our return policy is", **how)
     others = [
         writer.stream("Kettle", temperature=1.5, seed=seed, max_tokens=80) for seed in range(6)
     ]
-    assert writer.generate("Our return policy is", **how) == alone
+    assert writer.generate("Our return policy is", **how) == unbatched
     assert len({stream.result(20) for stream in others}) == 6
 
 
-def test_a_text_is_a_string_with_its_tokens_and_what_it_cost(writer: Generator) -> None:
+def test_generation_is_a_string_with_tokens_and_usage(writer: Generator) -> None:
     text = writer.run("Kettle")
     assert isinstance(text, str)
     assert text == text.text == "".join(token.text for token in text.tokens)
@@ -72,7 +75,7 @@ def test_a_text_is_a_string_with_its_tokens_and_what_it_cost(writer: Generator) 
     assert text.usage.tokens_per_second > 0
 
 
-def test_a_token_that_ends_a_text_stops_it(writer: Generator, tmp_path: Path) -> None:
+def test_end_of_sequence_token_stops_a_generation(writer: Generator, tmp_path: Path) -> None:
     tokens = golden("llama")[0].tokens
     folder = copy("llama", tmp_path)
     file = folder / "genai_config.json"
@@ -84,7 +87,7 @@ def test_a_token_that_ends_a_text_stops_it(writer: Generator, tmp_path: Path) ->
     ending.unload()
 
 
-def test_n_texts_share_one_prompt(writer: Generator) -> None:
+def test_n_sequences_share_one_prompt(writer: Generator) -> None:
     first = writer.generate(
         "A customer who bought a fridge asks", n=3, temperature=1.0, seed=1, max_tokens=20
     )
@@ -93,7 +96,7 @@ def test_n_texts_share_one_prompt(writer: Generator) -> None:
     assert [choice.usage.cached > 0 for choice in first.choices] == [False, True, True]
 
 
-def test_a_prompt_that_begins_like_one_before_is_not_computed_again(writer: Generator) -> None:
+def test_common_prefix_of_prompts_comes_from_the_prefix_cache(writer: Generator) -> None:
     text = golden("llama")[3]
     writer.generate(text.prompt + " Thanks.", max_tokens=1)
     again = writer.generate(text.prompt, max_tokens=64)
@@ -101,19 +104,20 @@ def test_a_prompt_that_begins_like_one_before_is_not_computed_again(writer: Gene
     assert [token.id for token in again.tokens] == text.tokens
 
 
-def test_more_texts_than_rows_wait_for_their_turn() -> None:
+def test_sequences_beyond_the_rows_are_queued() -> None:
     writer = Generator(DECODERS / "llama", device="cpu", rows=2)
     prompts = [text.prompt for text in golden("llama")] * 3
-    alone = {prompt: writer.generate(prompt) for prompt in set(prompts)}
-    assert writer.batch(prompts) == [alone[prompt] for prompt in prompts]
+    unbatched = {prompt: writer.generate(prompt) for prompt in set(prompts)}
+    assert writer.batch(prompts) == [unbatched[prompt] for prompt in prompts]
     writer.unload()
 
 
-def test_more_texts_than_may_wait_are_refused() -> None:
+def test_full_queue_is_overloaded() -> None:
     writer = Generator(DECODERS / "llama", device="cpu", rows=1, queue=2)
     streams = [writer.stream("Kettle", max_tokens=200) for _ in range(3)]
     with pytest.raises(
-        Overloaded, match=r"'llama' writes . texts and . wait: the limit is 1 and 2"
+        Overloaded,
+        match=r"'llama' expects at most 1 running and 2 queued .*, got 4 more .* retry later",
     ):
         writer.generate("Kettle", n=4)
     for stream in streams:
@@ -121,7 +125,7 @@ def test_more_texts_than_may_wait_are_refused() -> None:
     writer.unload()
 
 
-def test_threads_may_ask_at_the_same_time(writer: Generator) -> None:
+def test_threads_may_generate_at_the_same_time(writer: Generator) -> None:
     texts = golden("llama")
     written: dict[int, list[int]] = {}
 
@@ -137,14 +141,14 @@ def test_threads_may_ask_at_the_same_time(writer: Generator) -> None:
     assert written == {number: texts[number % 4].tokens for number in range(12)}
 
 
-def test_tasks_may_ask_at_the_same_time(writer: Generator) -> None:
+def test_tasks_may_generate_at_the_same_time(writer: Generator) -> None:
     async def ask() -> list[str]:
         return list(await asyncio.gather(*(writer.acall(text.prompt) for text in golden("llama"))))
 
     assert asyncio.run(ask()) == [writer(text.prompt) for text in golden("llama")]
 
 
-def test_a_question_is_put_into_the_prompt_of_the_folder(tmp_path: Path) -> None:
+def test_query_fills_the_prompt_of_the_folder(tmp_path: Path) -> None:
     folder = copy("llama", tmp_path)
     (folder / "rag_prompt.txt").write_text("Facts: {context}\nQ: {query}\nA:")
     writer = Generator(folder, device="cpu")
@@ -153,18 +157,18 @@ def test_a_question_is_put_into_the_prompt_of_the_folder(tmp_path: Path) -> None
     writer.unload()
 
 
-def test_the_messages_of_a_chat_go_through_the_template_of_the_folder(writer: Generator) -> None:
+def test_chat_is_rendered_with_the_template_of_the_folder(writer: Generator) -> None:
     answer = writer.chat([{"role": "user", "content": "Why?"}], max_tokens=5)
     rendered = "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n"
     assert answer == writer.generate(rendered, max_tokens=5)
 
 
-def test_token_ids_are_a_prompt_too(writer: Generator) -> None:
+def test_token_ids_are_a_prompt(writer: Generator) -> None:
     text = golden("llama")[1]
     assert [token.id for token in writer.generate(text.ids, max_tokens=64).tokens] == text.tokens
 
 
-def test_a_text_keeps_to_choices_a_pattern_or_a_schema(writer: Generator) -> None:
+def test_text_is_constrained_to_choices_a_pattern_or_a_schema(writer: Generator) -> None:
     assert writer.generate("Kettle", choices=["yes", "no"]) in ("yes", "no")
     assert re.fullmatch(
         "[0-9]{3}-x+y", writer.generate("Kettle", regex="[0-9]{3}-x{1,5}y", temperature=1.0)
@@ -178,27 +182,27 @@ def test_a_text_keeps_to_choices_a_pattern_or_a_schema(writer: Generator) -> Non
     assert set(json.loads(writer.generate("Kettle", json_schema=schema))) == {"sure"}
 
 
-def test_each_of_n_texts_keeps_to_it(writer: Generator) -> None:
+def test_each_of_n_sequences_is_constrained(writer: Generator) -> None:
     first = writer.generate("Kettle", n=5, choices=["left", "right"], temperature=2.0, seed=3)
     assert set(first.choices) == {"left", "right"}
     assert {choice.finish_reason for choice in first.choices} == {"stop"}
 
 
-def test_a_stop_string_ends_a_text_before_itself(writer: Generator) -> None:
+def test_generation_ends_before_a_stop_sequence(writer: Generator) -> None:
     whole = writer.generate("Kettle")
     stop = whole[20:23]
     text = writer.generate("Kettle", stop=[stop])
     assert (text, text.finish_reason) == (whole[: whole.index(stop)], "stop")
 
 
-def test_a_trace_shows_what_was_asked_and_written(writer: Generator) -> None:
+def test_trace_has_input_and_output(writer: Generator) -> None:
     with recorder.record("call") as recorded:
         text = writer.generate("Kettle", max_tokens=3)
     span = recorded["llama"]
     assert (span.kind, span.input, span.output) == ("generate", "Kettle", text)
 
 
-def test_a_trace_tells_what_a_text_cost_however_it_is_asked_for(writer: Generator) -> None:
+def test_trace_has_the_usage_of_every_kind_of_call(writer: Generator) -> None:
     with recorder.record("call") as recorded:
         texts = [writer.generate("Kettle"), writer("Kettle"), asyncio.run(writer.acall("Kettle"))]
     assert [described(span.attributes) for span in recorded][1:] == [
@@ -206,24 +210,59 @@ def test_a_trace_tells_what_a_text_cost_however_it_is_asked_for(writer: Generato
     ]
 
 
-# What comes in
+def test_sampling_options_are_an_argument(writer: Generator) -> None:
+    warm = SamplingOptions(temperature=1.0, seed=3, max_tokens=20)
+    text = writer.generate("Kettle", sampling=warm)
+    assert text == writer.generate("Kettle", temperature=1.0, seed=3, max_tokens=20)
+    assert writer.generate("Kettle", sampling=warm, seed=4) != text
+    assert writer.stream("Kettle", sampling=warm).result(20) == text
+    chat = [{"role": "user", "content": "Why?"}]
+    assert len(writer.chat(chat, sampling=warm, max_tokens=2, choices=["ab"]).tokens) <= 2
 
 
-def test_a_prompt_longer_than_the_context_is_refused(writer: Generator) -> None:
+def test_failed_generation_of_a_closed_event_loop_is_logged(
+    writer: Generator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Held:
+        """A scheduler that fails its request after the loop is closed."""
+
+        def submit(self, requests: list[GenerationRequest]) -> None:
+            self.request = requests[0]
+
+    held = Held()
+    opened = replace(writer._parts(), scheduler=cast(Any, held))
+    monkeypatch.setattr(writer, "_opened", opened)
+
+    async def leave() -> None:
+        call = asyncio.ensure_future(writer.acall("Kettle"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        call.cancel()
+
+    asyncio.run(leave())
+    held.request.end("error", ModelRunError("out of memory"))
+    assert "'llama': generation failed" in caplog.text
+    assert "out of memory" in caplog.text
+
+
+# Arguments
+
+
+def test_prompt_longer_than_the_context_is_rejected(writer: Generator) -> None:
     with pytest.raises(
         ModelInputError,
-        match="reads 255 tokens and the prompt has 400: shorten it, or pass truncate=",
+        match="expects a prompt of at most 255 tokens, got 400: shorten it, or pass truncate=",
     ):
         writer.generate("\n" * 400)
 
 
-def test_a_prompt_of_megabytes_is_refused_before_it_is_tokenised(writer: Generator) -> None:
-    with pytest.raises(ModelInputError, match="got a prompt of 10000000 characters"):
+def test_prompt_of_megabytes_is_rejected_before_it_is_tokenized(writer: Generator) -> None:
+    with pytest.raises(ModelInputError, match="at most 255 tokens, got 10000000 characters"):
         writer.stream("a" * 10_000_000)
 
 
 @pytest.mark.parametrize("end", get_args(Truncate))
-def test_a_long_prompt_may_be_cut_at_either_end(writer: Generator, end: Truncate) -> None:
+def test_long_prompt_is_truncated_at_either_end(writer: Generator, end: Truncate) -> None:
     words = " ".join(str(number) for number in range(300))
     cut = writer.generate(words, truncate=end, max_tokens=16)
     ids = writer._parts().tokenizer.backend.encode(words).ids
@@ -232,22 +271,24 @@ def test_a_long_prompt_may_be_cut_at_either_end(writer: Generator, end: Truncate
     assert (cut.usage.prompt, cut.usage.generated) == (240, 16)
 
 
-def test_an_empty_prompt_begins_with_the_models_own_first_token(writer: Generator) -> None:
+def test_empty_prompt_starts_with_the_beginning_of_sequence(writer: Generator) -> None:
     assert writer.generate("", max_tokens=3).usage.prompt == 1
 
 
-def test_a_model_without_a_first_token_refuses_an_empty_prompt(tmp_path: Path) -> None:
+def test_model_without_a_beginning_of_sequence_rejects_an_empty_prompt(tmp_path: Path) -> None:
     folder = copy("qwen2", tmp_path)
     for file in ("config.json", "generation_config.json"):
         (folder / file).write_text(
             (folder / file).read_text().replace('"bos_token_id": 0', '"bos_token_id": null')
         )
     writer = Generator(folder, device="cpu")
-    with pytest.raises(ModelInputError, match="'qwen2' got an empty prompt"):
+    with pytest.raises(
+        ModelInputError, match=r"'qwen2' has no beginning-of-sequence token .* got an empty prompt"
+    ):
         writer.generate("")
 
 
-def test_a_text_ends_where_the_context_does(writer: Generator) -> None:
+def test_generation_ends_with_the_context(writer: Generator) -> None:
     text = writer.generate("Kettle", max_tokens=1000, logit_bias={0: -100.0, 2: -100.0})
     assert (text.finish_reason, text.usage.prompt + text.usage.generated) == ("length", 256)
 
@@ -255,35 +296,41 @@ def test_a_text_ends_where_the_context_does(writer: Generator) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"prompt": 3}, "wants a text, token ids or the messages of a chat as its prompt, got int"),
-        ({}, "wants a prompt, or query= with context=; got neither"),
+        (
+            {"prompt": 3},
+            "expects a prompt that is a string, token ids or the messages of a chat, got int",
+        ),
+        ({}, "expects a prompt, or query= with context=; got neither"),
         ({"prompt": "a", "query": "b"}, "got both"),
-        ({"prompt": [1, 384]}, "'llama' has the tokens 0 to 383, got others"),
+        ({"prompt": [1, 384]}, "'llama' expects tokens from 0 to 383, got 384"),
         ({"prompt": ["a"]}, "got a list of str"),
         (
             {"prompt": "a", "regex": "a", "choices": ["b"]},
-            "one of choices, regex and json_schema, got choices",
+            "expected one of choices, regex and json_schema, got choices and regex",
         ),
-        ({"query": "a", "context": [1]}, "wants texts as query= and in context="),
+        ({"query": "a", "context": [1]}, "expects strings as query= and in context="),
         (
             {"prompt": "a", "temprature": 1},
-            "temprature is no way to sample: wanted some of max_tokens, temperature",
+            "unknown sampling option temprature: expected max_tokens, temperature",
         ),
-        ({"prompt": "a", "truncate": "middle"}, "truncate is 'middle': wanted 'start' or 'end'"),
+        (
+            {"prompt": "a", "truncate": "middle"},
+            "truncate expects 'start', 'end' or None, got 'middle'",
+        ),
         ({"prompt": "a", "max_tokens": 10**12}, "max_tokens"),
-        ({"prompt": "a", "n": 10**9}, "n is"),
+        ({"prompt": "a", "n": 10**9}, "^n expects"),
         (
             {"prompt": "a", "logit_bias": {384: 1.0}},
-            "logit_bias names the token 384: 'llama' has 384",
+            "logit_bias of 'llama' expects tokens from 0 to 383, got 384",
         ),
     ],
 )
-def test_what_cannot_be_asked_is_refused(
+def test_invalid_arguments_are_rejected(
     writer: Generator, arguments: dict[str, object], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
         writer.generate(**arguments)  # type: ignore[arg-type]
 
 
-def test_a_lone_surrogate_is_read_as_a_question_mark(writer: Generator) -> None:
+def test_lone_surrogate_becomes_a_question_mark(writer: Generator) -> None:
     assert writer.generate("a\ud800", max_tokens=4) == writer.generate("a?", max_tokens=4)

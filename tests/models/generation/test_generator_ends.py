@@ -1,4 +1,4 @@
-"""Where a text begins and ends: its leading space, stop strings of any spelling, models without an end."""
+"""Start and end of a generation: leading spaces, stop sequences, models without an end."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ def ids(tokenizer: Tokenizer, *tokens: str) -> list[int]:
 
 
 @pytest.mark.parametrize("tokenizer", [sentence_piece(), metaspace()])
-def test_text_that_follows_a_word_begins_with_its_space(
-    tmp_path: Path, tokenizer: Tokenizer
-) -> None:
+def test_text_after_a_word_starts_with_its_space(tmp_path: Path, tokenizer: Tokenizer) -> None:
     path = ids(tokenizer, "▁the", "▁quick", "▁fox", "</s>")
     with opened(tmp_path, tokenizer, path, eos_token_id=2) as writer:
         assert writer.generate("the") == " quick fox"
@@ -51,7 +49,7 @@ def test_text_that_follows_a_word_begins_with_its_space(
         assert writer.generate(path[:1]) == " quick fox"
 
 
-def test_text_that_a_model_begins_has_no_space(tmp_path: Path) -> None:
+def test_text_after_an_empty_prompt_has_no_space(tmp_path: Path) -> None:
     tokenizer = sentence_piece()
     path = ids(tokenizer, "<s>", "▁quick", "▁fox", "</s>")
     with opened(tmp_path, tokenizer, path, eos_token_id=2, bos_token_id=1) as writer:
@@ -59,21 +57,21 @@ def test_text_that_a_model_begins_has_no_space(tmp_path: Path) -> None:
         assert writer.generate(path[:2]) == " fox"
 
 
-def test_text_that_follows_a_control_token_begins_a_text(tmp_path: Path) -> None:
+def test_text_after_a_control_token_has_no_space(tmp_path: Path) -> None:
     tokenizer = sentence_piece()
     path = ids(tokenizer, "<|im_start|>", "▁quick", "▁fox", "</s>")
     with opened(tmp_path, tokenizer, path, eos_token_id=2) as writer:
         assert writer.generate(path[:1]) == "quick fox"
 
 
-def test_pieces_of_a_unigram_model_keep_theirs(tmp_path: Path) -> None:
+def test_pieces_of_a_unigram_model_keep_their_spaces(tmp_path: Path) -> None:
     tokenizer = unigram()
     path = ids(tokenizer, "end", "▁the", "a", "</s>")
     with opened(tmp_path, tokenizer, path, eos_token_id=path[-1]) as writer:
         assert writer.generate(path[:1]) == " thea"
 
 
-def test_line_break_before_the_text_is_no_space(tmp_path: Path) -> None:
+def test_line_break_before_the_text_is_not_a_space(tmp_path: Path) -> None:
     tokenizer = sentence_piece()
     path = ids(tokenizer, "<0x0A>", "▁quick", "</s>")
     with opened(tmp_path, tokenizer, path, eos_token_id=2) as writer:
@@ -81,7 +79,7 @@ def test_line_break_before_the_text_is_no_space(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", [" quick", " ", " quick fox", " qui"])
-def test_stop_string_may_begin_with_the_first_space(tmp_path: Path, stop: str) -> None:
+def test_stop_sequence_may_start_with_the_first_space(tmp_path: Path, stop: str) -> None:
     tokenizer = sentence_piece()
     path = ids(tokenizer, "▁the", "▁quick", "▁fox", "</s>")
     with opened(tmp_path, tokenizer, path, eos_token_id=2) as writer:
@@ -107,7 +105,7 @@ def test_stop_string_may_begin_with_the_first_space(tmp_path: Path, stop: str) -
         ("</s>", "hi\n!?"),
     ],
 )
-def test_stop_string_of_special_tokens(tmp_path: Path, stop: Any, text: str) -> None:
+def test_stop_sequence_of_special_tokens(tmp_path: Path, stop: Any, text: str) -> None:
     tokenizer = byte_level()
     tokens = [
         ord(">"),
@@ -123,7 +121,7 @@ def test_stop_string_of_special_tokens(tmp_path: Path, stop: Any, text: str) -> 
         assert result.finish_reason == ("length" if text == "hi\n!?" and stop != "</s>" else "stop")
 
 
-def test_stop_string_that_the_model_spells_in_letters(tmp_path: Path) -> None:
+def test_stop_sequence_generated_letter_by_letter(tmp_path: Path) -> None:
     tokenizer = byte_level()
     with opened(tmp_path, tokenizer, [*b"ah</s>"]) as writer:
         assert writer.generate("a", stop="</s>") == "h"
@@ -133,7 +131,7 @@ def test_stop_string_that_the_model_spells_in_letters(tmp_path: Path) -> None:
 # Ends
 
 
-def test_choices_need_no_end(tmp_path: Path) -> None:
+def test_choices_need_no_end_of_sequence(tmp_path: Path) -> None:
     tokenizer = Tokenizer.from_str(byte_level().to_str())
     with opened(tmp_path, tokenizer, [], noise=1.0) as writer:
         for seed in range(4):
@@ -146,7 +144,7 @@ def test_choices_need_no_end(tmp_path: Path) -> None:
         )
 
 
-def test_choices_need_no_special_token_either(tmp_path: Path) -> None:
+def test_choices_need_no_special_token(tmp_path: Path) -> None:
 
     tokenizer = Tokenizer(
         models.BPE(vocab={letter: byte for byte, letter in LETTER_OF.items()}, merges=[])
@@ -157,7 +155,7 @@ def test_choices_need_no_special_token_either(tmp_path: Path) -> None:
         assert writer.generate(">", choices=["yes", "no"]) in ("yes", "no")
 
 
-def test_shorter_choice_may_end_where_a_special_token_can(tmp_path: Path) -> None:
+def test_shorter_choice_may_end_at_a_special_token(tmp_path: Path) -> None:
     tokenizer = byte_level()
     with opened(
         tmp_path, tokenizer, [ord(">"), ord("a"), *ids(tokenizer, "<|im_start|>")], noise=0.1
@@ -166,9 +164,7 @@ def test_shorter_choice_may_end_where_a_special_token_can(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("given", [{"regex": "a{1000000}"}, {"regex": "(a{1000}){1000}"}])
-def test_pattern_that_costs_too_much_is_the_callers_mistake(
-    tmp_path: Path, given: dict[str, Any]
-) -> None:
+def test_too_costly_pattern_is_an_input_error(tmp_path: Path, given: dict[str, Any]) -> None:
     with (
         opened(tmp_path, byte_level(), [], noise=1.0) as writer,
         pytest.raises(InputError, match="cannot"),
@@ -179,7 +175,7 @@ def test_pattern_that_costs_too_much_is_the_callers_mistake(
 # More tokens than logits
 
 
-def test_tokens_without_logits_are_never_written(tmp_path: Path) -> None:
+def test_tokens_without_logits_are_never_generated(tmp_path: Path) -> None:
     tokenizer = byte_level()
     width = tokenizer.get_vocab_size()
     tokenizer.add_special_tokens(["<image>", "<pad>", "<video>"])
@@ -196,7 +192,7 @@ def test_tokens_without_logits_are_never_written(tmp_path: Path) -> None:
         assert writer.generate(">", choices=["yes", "no"]) in ("yes", "no")
 
 
-def test_token_beyond_the_embedding_is_refused_in_a_prompt(tmp_path: Path) -> None:
+def test_token_without_embedding_is_rejected_in_a_prompt(tmp_path: Path) -> None:
     tokenizer = byte_level()
     width = tokenizer.get_vocab_size()
     tokenizer.add_special_tokens(["<image>"])
@@ -208,7 +204,7 @@ def test_token_beyond_the_embedding_is_refused_in_a_prompt(tmp_path: Path) -> No
         assert writer.generate(query="<image>>", context=[], max_tokens=1)
 
 
-def test_token_with_an_embedding_and_no_logit_is_read(tmp_path: Path) -> None:
+def test_token_with_an_embedding_but_no_logit_is_accepted_in_a_prompt(tmp_path: Path) -> None:
     tokenizer = byte_level()
     width = tokenizer.get_vocab_size()
     tokenizer.add_special_tokens(["<image>"])
@@ -219,7 +215,7 @@ def test_token_with_an_embedding_and_no_logit_is_read(tmp_path: Path) -> None:
             writer.generate(">", logit_bias={width: 1.0})
 
 
-def test_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+def test_tokenizer_of_another_model_is_rejected(tmp_path: Path) -> None:
     folder = chain(tmp_path, byte_level(), [*b">ab"], logits=200)
     with pytest.raises(ModelLoadError, match="belongs to another model"):
         Generator(folder, device="cpu").open()

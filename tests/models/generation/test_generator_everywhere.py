@@ -1,4 +1,4 @@
-"""A generator where other models are: loaded by its folder, in the table, in a Rag, served and exported."""
+"""A generator in the other rooms: loaded by its folder, in the table, in a Rag, served."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_decoder_folder_is_a_generator(lab: Lab) -> None:
     assert repr(writer).endswith("not opened)")
 
 
-def test_it_is_in_the_table_of_models(lab: Lab) -> None:
+def test_generator_is_in_the_table_of_models(lab: Lab) -> None:
     writer = lab.load_model("writer")
     writer.generate("a", max_tokens=3)
     assert lab.models["writer"] is writer
@@ -48,7 +48,7 @@ def test_a_rag_answers_with_it(lab: Lab, minilm: Embedder) -> None:
     assert [source["page"] for source in answer["sources"]] == [1]
 
 
-def test_it_answers_over_http_without_a_word_of_its_usage_in_the_headers(lab: Lab) -> None:
+def test_usage_is_not_in_the_headers(lab: Lab) -> None:
     writer = lab.load_model("writer")
 
     @lab.post("/write")

@@ -1,4 +1,4 @@
-"""A generator's folder: the layouts that are read, and what is wrong with one."""
+"""Decoder folders: the supported layouts, and errors of invalid ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from conduit_lab.runtime.rewriting import quantize
 from tests.models.generation.writers import DECODERS, NAMES, change, copy, golden
 
 
-def test_a_genai_folder_says_everything_in_its_own_config() -> None:
+def test_genai_folder_has_one_config() -> None:
     folder = DecoderFolder.read(DECODERS / "llama")
     assert (folder.context, folder.ends, folder.begin, folder.vocabulary) == (
         256,
@@ -28,7 +28,7 @@ def test_a_genai_folder_says_everything_in_its_own_config() -> None:
     assert (folder.heads, folder.width) == (2, 16)
 
 
-def test_a_hugging_face_folder_says_it_in_two() -> None:
+def test_hugging_face_folder_has_two_configs() -> None:
     folder = DecoderFolder.read(DECODERS / "gpt2")
     assert (folder.context, folder.ends, folder.begin, folder.vocabulary) == (
         256,
@@ -40,7 +40,7 @@ def test_a_hugging_face_folder_says_it_in_two() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_generators_folder_is_told_from_an_embedders(name: str, tmp_path: Path) -> None:
+def test_decoder_folder_is_distinguished_from_an_embedder(name: str, tmp_path: Path) -> None:
     assert is_decoder(DECODERS / name)
     (tmp_path / "config.json").write_text('{"architectures": ["BertModel"]}')
     assert not is_decoder(tmp_path)
@@ -58,7 +58,7 @@ def test_a_generators_folder_is_told_from_an_embedders(name: str, tmp_path: Path
         ("llama", None, {0, 2}, 0),
     ],
 )
-def test_generation_config_alone_says_where_a_text_begins_and_ends(
+def test_generation_config_alone_has_beginning_and_end_of_sequence(
     name: str, generation: dict[str, Any] | None, ends: set[int], begin: int | None, tmp_path: Path
 ) -> None:
     folder = copy(name, tmp_path)
@@ -69,7 +69,7 @@ def test_generation_config_alone_says_where_a_text_begins_and_ends(
     assert (set(read.ends), read.begin) == (ends, begin)
 
 
-def test_the_graph_may_lie_in_the_folder_onnx(tmp_path: Path) -> None:
+def test_graph_may_be_in_the_folder_onnx(tmp_path: Path) -> None:
     folder = copy("gpt2", tmp_path)
     (folder / "onnx").mkdir()
     (folder / "model.onnx").rename(folder / "onnx" / "model.onnx")
@@ -78,13 +78,13 @@ def test_the_graph_may_lie_in_the_folder_onnx(tmp_path: Path) -> None:
     writer.unload()
 
 
-def test_the_only_graph_is_taken_whatever_its_variant(tmp_path: Path) -> None:
+def test_only_graph_is_the_default_whatever_its_variant(tmp_path: Path) -> None:
     folder = copy("gpt2", tmp_path)
     (folder / "model.onnx").rename(folder / "model_quantized.onnx")
     assert DecoderFolder.read(folder).graph(None).name == "model_quantized.onnx"
 
 
-def test_a_variant_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
+def test_missing_variant_is_named_with_the_known_ones(tmp_path: Path) -> None:
     folder = copy("gpt2", tmp_path)
     (folder / "model_q4.onnx").touch()
     with pytest.raises(
@@ -96,16 +96,16 @@ def test_a_variant_that_is_not_there_is_told_with_those_that_are(tmp_path: Path)
 
 @pytest.mark.parametrize("kind", ["fp16", "int8"])
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
-def test_a_smaller_form_writes_the_same_alone_and_in_company(
+def test_quantized_graph_gives_the_same_tokens_batched_or_not(
     name: str, kind: str, tmp_path: Path
 ) -> None:
     folder = copy(name, tmp_path)
     quantize.convert(folder / "model.onnx", folder / f"model_{kind}.onnx", kind)
     writer = Generator(folder, device="cpu", variant=kind)
     prompts = [text.prompt for text in golden(name)]
-    alone = [writer.generate(prompt, max_tokens=24) for prompt in prompts]
+    unbatched = [writer.generate(prompt, max_tokens=24) for prompt in prompts]
     streams = [writer.stream(prompt, max_tokens=24) for prompt in prompts]
-    assert [stream.result(20) for stream in streams] == alone
+    assert [stream.result(20) for stream in streams] == unbatched
     writer.unload()
 
 
@@ -127,14 +127,14 @@ def test_cache_and_logits_may_be_float16(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["tokenizer.json", "model.onnx"])
-def test_a_file_that_is_missing_is_named(file: str, tmp_path: Path) -> None:
+def test_missing_file_is_named(file: str, tmp_path: Path) -> None:
     folder = copy("llama", tmp_path)
     (folder / file).unlink()
     with pytest.raises(ModelLoadError, match=f"no .*{file}"):
         Generator(folder).open()
 
 
-def test_external_data_that_is_missing_is_named(tmp_path: Path) -> None:
+def test_missing_external_data_is_named(tmp_path: Path) -> None:
     folder = copy("llama", tmp_path)
     model = onnx.load(folder / "model.onnx")
     onnx.save(
@@ -149,29 +149,31 @@ def test_external_data_that_is_missing_is_named(tmp_path: Path) -> None:
         Generator(folder).open()
 
 
-def test_a_folder_without_configs_is_told(tmp_path: Path) -> None:
+def test_folder_without_configs_is_rejected(tmp_path: Path) -> None:
     folder = copy("llama", tmp_path)
     (folder / "genai_config.json").unlink()
     with pytest.raises(ModelLoadError, match=r"no config.json and no genai_config.json in"):
         Generator(folder).open()
 
 
-def test_a_graph_named_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
+def test_graph_outside_of_the_folder_is_rejected(tmp_path: Path) -> None:
     folder = copy("llama", tmp_path)
     file = folder / "genai_config.json"
     file.write_text(file.read_text().replace('"model.onnx"', '"../model.onnx"'))
-    with pytest.raises(ModelLoadError, match="wanted one inside"):
+    with pytest.raises(
+        ModelLoadError, match=r"expects a graph inside the folder, got '\.\./model.onnx'"
+    ):
         Generator(folder).open()
 
 
-def test_a_config_that_is_not_json_is_named(tmp_path: Path) -> None:
+def test_invalid_json_config_is_named(tmp_path: Path) -> None:
     folder = copy("gpt2", tmp_path)
     (folder / "config.json").write_text("{")
     with pytest.raises(ModelLoadError, match=r"config.json is not JSON"):
         Generator(folder).open()
 
 
-def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+def test_tokenizer_of_another_model_is_rejected(tmp_path: Path) -> None:
     folder = copy("llama", tmp_path)
     change_vocabulary(folder / "tokenizer.json", 500)
     with pytest.raises(
@@ -181,14 +183,14 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
         Generator(folder).open()
 
 
-def test_a_config_of_another_model_is_refused(tmp_path: Path) -> None:
+def test_config_of_another_model_is_rejected(tmp_path: Path) -> None:
     folder = copy("gpt2", tmp_path)
     change(folder / "config.json", vocab_size=50257)
     with pytest.raises(ModelLoadError, match="a config for 50257 tokens and a graph of 384"):
         Generator(folder).open()
 
 
-def test_a_graph_that_is_no_decoder_is_refused(tmp_path: Path) -> None:
+def test_graph_without_decoder_inputs_is_rejected(tmp_path: Path) -> None:
     folder = copy("gpt2", tmp_path)
     model = onnx.load(folder / "model.onnx")
     model.graph.input[0].name = model.graph.input[0].name + "_x"
@@ -201,15 +203,15 @@ def test_a_graph_that_is_no_decoder_is_refused(tmp_path: Path) -> None:
         Generator(folder).open()
 
 
-def test_a_prompt_file_needs_its_two_places(tmp_path: Path) -> None:
+def test_prompt_file_needs_both_placeholders(tmp_path: Path) -> None:
     folder = copy("llama", tmp_path)
     (folder / "rag_prompt.txt").write_text("{query}")
-    with pytest.raises(ModelLoadError, match=r"rag_prompt.txt wants \{context\} and \{query\}"):
+    with pytest.raises(ModelLoadError, match=r"rag_prompt.txt expects \{context\} and \{query\}"):
         Generator(folder).open()
 
 
 def change_vocabulary(file: Path, size: int) -> None:
-    """Add tokens to a tokenizer until it has so many."""
+    """Add tokens to a tokenizer up to this size."""
     content = json.loads(file.read_text())
     vocabulary = content["model"]["vocab"]
     while len(vocabulary) < size:

@@ -1,4 +1,4 @@
-"""Merged decoders write what transformers writes: whole prompts by one branch, single tokens by the other."""
+"""Merged decoders: whole prompts in one branch, single tokens in the other."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def writer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Generator
     made.unload()
 
 
-def test_text_is_that_of_transformers(writer: Generator) -> None:
+def test_tokens_equal_those_of_transformers(writer: Generator) -> None:
     for text in golden(writer.path.name):
         assert [
             token.id for token in writer.generate(text.ids, max_tokens=64).tokens
         ] == text.tokens
 
 
-def test_texts_together_are_those_of_each(writer: Generator) -> None:
-    wanted = golden(writer.path.name)
-    streams = [writer.stream(text.ids, max_tokens=64) for text in [*wanted, *wanted]]
+def test_batched_tokens_equal_those_of_transformers(writer: Generator) -> None:
+    expected = golden(writer.path.name)
+    streams = [writer.stream(text.ids, max_tokens=64) for text in [*expected, *expected]]
     got = [[token.id for token in stream.result(20).tokens] for stream in streams]
-    assert got == [text.tokens for text in [*wanted, *wanted]]
+    assert got == [text.tokens for text in [*expected, *expected]]
 
 
-def test_prompt_is_read_in_one_run(writer: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompt_is_prefilled_in_one_run(writer: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[tuple[int, bool]] = []
     decoder = writer._parts().decoder
     fill = decoder._fill
@@ -54,7 +54,7 @@ def test_prompt_is_read_in_one_run(writer: Generator, monkeypatch: pytest.Monkey
     assert [run for run in runs if run[0] > 1] == [(len(prompt), False)] * 2
 
 
-def test_merged_graph_comes_before_the_one_for_prompts_alone(tmp_path: Path) -> None:
+def test_merged_graph_takes_precedence(tmp_path: Path) -> None:
     folder = merged_folder("gpt2", tmp_path)
     for name in (
         "decoder_model.onnx",

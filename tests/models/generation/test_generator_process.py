@@ -1,4 +1,4 @@
-"""A generator and its process: it does not hold the exit up, lives on in a forked child, and gives memory back."""
+"""A generator and its process: exit, fork, eviction and garbage collection."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from tests.models.generation.writers import DECODERS, golden
 EXIT = """
 from pathlib import Path
 from conduit_lab.models.generation.generator import Generator
-streams = [Generator(Path({folder!r}), device="cpu", context=256).stream("Kettle", max_tokens=250) for _ in range(4)]
+writers = [Generator(Path({folder!r}), device="cpu", context=256) for _ in range(4)]
+streams = [writer.stream("Kettle", max_tokens=250) for writer in writers]
 next(iter(streams[0]))
 print("made")
 """
 
 
-def test_a_process_ends_while_texts_are_being_written() -> None:
+def test_process_exits_while_sequences_are_running() -> None:
     script = EXIT.format(folder=str(DECODERS / "llama"))
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-c", script], capture_output=True, timeout=60, text=True
@@ -35,7 +36,7 @@ def test_a_process_ends_while_texts_are_being_written() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_child_writes_with_a_session_of_its_own() -> None:
+def test_forked_child_generates_with_its_own_session() -> None:
     writer = Generator(DECODERS / "llama", device="cpu")
     stream = writer.stream("Kettle", max_tokens=250)
     next(iter(stream))
@@ -56,7 +57,7 @@ def test_a_forked_child_writes_with_a_session_of_its_own() -> None:
     writer.unload()
 
 
-def test_the_session_stays_while_a_text_is_written_and_comes_back_after_an_eviction() -> None:
+def test_session_is_opened_again_after_an_eviction() -> None:
     writer = Generator(DECODERS / "llama", device="cpu").open()
     text = golden("llama")[0]
     assert [token.id for token in writer.generate(text.prompt).tokens] == text.tokens
@@ -68,7 +69,7 @@ def test_the_session_stays_while_a_text_is_written_and_comes_back_after_an_evict
     writer.unload()
 
 
-def test_an_unloaded_generator_leaves_nothing_behind() -> None:
+def test_unloaded_generator_is_garbage_collected() -> None:
     writer = Generator(DECODERS / "qwen2", device="cpu")
     writer.generate("Kettle", max_tokens=4)
     decoder = weakref.ref(writer._parts().decoder)
@@ -78,7 +79,7 @@ def test_an_unloaded_generator_leaves_nothing_behind() -> None:
     assert decoder() is None
 
 
-def test_an_event_loop_stays_free_while_texts_are_written() -> None:
+def test_event_loop_is_not_blocked() -> None:
     writer = Generator(DECODERS / "qwen2", device="cpu").open()
     gaps: list[float] = []
 

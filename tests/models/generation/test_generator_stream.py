@@ -1,4 +1,4 @@
-"""Streams of tokens: what they carry, how they end, what cancelling frees."""
+"""Token streams: their tokens, their end, and cancellation."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.models.generation import scheduler
 from conduit_lab.models.generation.generator import Generator
+from conduit_lab.models.generation.prefill import PREFILL_CHUNK_TOKENS
 from tests.models.generation.writers import DECODERS, golden
 
 
@@ -35,9 +36,9 @@ def until(ready: object, seconds: float = 10.0) -> None:
         sleep(0.002)
 
 
-def test_each_token_has_its_place_its_id_and_its_logprob(writer: Generator) -> None:
+def test_token_has_position_id_and_logprob(writer: Generator) -> None:
     tokens = list(writer.stream("Kettle", max_tokens=10, logprobs=2))
-    assert [token.index for token in tokens] == list(range(10))
+    assert [token.position for token in tokens] == list(range(10))
     assert [token.id for token in tokens] == golden("llama")[0].tokens[:10]
     for token in tokens:
         assert [len(token.tops), token.tops[0][0]] == [2, token.id]
@@ -46,7 +47,7 @@ def test_each_token_has_its_place_its_id_and_its_logprob(writer: Generator) -> N
     assert [token.time for token in tokens] == sorted(token.time for token in tokens)
 
 
-def test_only_the_last_token_tells_why_it_ended_and_what_it_cost(writer: Generator) -> None:
+def test_only_the_last_token_has_finish_reason_and_usage(writer: Generator) -> None:
     *before, last = writer.stream("Kettle", max_tokens=10)
     assert {(token.finish_reason, token.usage) for token in before} == {(None, None)}
     assert last.finish_reason == "length"
@@ -54,7 +55,7 @@ def test_only_the_last_token_tells_why_it_ended_and_what_it_cost(writer: Generat
     assert last.usage.generated == 10
 
 
-def test_a_stream_is_what_generate_returns(writer: Generator) -> None:
+def test_stream_equals_generate(writer: Generator) -> None:
     stream = writer.stream("Our return policy is")
     text = writer.generate("Our return policy is")
     assert stream.result(10) == text == "".join(stream) == stream.text
@@ -81,7 +82,7 @@ def test_cancelling_frees_the_row_for_the_next(writer: Generator) -> None:
     until(lambda: writer._parts().scheduler.running == 0)
 
 
-def test_a_cancelled_one_does_not_change_the_others(writer: Generator) -> None:
+def test_cancelled_sequence_does_not_change_the_others(writer: Generator) -> None:
     texts = golden("llama")
     streams = [writer.stream(text.prompt, max_tokens=64) for text in texts]
     next(iter(streams[0]))
@@ -92,14 +93,14 @@ def test_a_cancelled_one_does_not_change_the_others(writer: Generator) -> None:
         assert [token.id for token in streams[number].result(10).tokens] == texts[number].tokens
 
 
-def test_one_that_waits_may_be_cancelled(writer: Generator) -> None:
+def test_queued_request_may_be_cancelled(writer: Generator) -> None:
     streams = [writer.stream("Kettle", max_tokens=250) for _ in range(6)]
     streams[5].cancel()
     until(lambda: all(stream.finished for stream in streams))
     assert [stream.state for stream in streams] == ["done"] * 5 + ["cancelled"]
 
 
-def test_a_stream_made_in_another_is_cancelled_with_it(writer: Generator) -> None:
+def test_stream_inside_another_is_cancelled_with_it(writer: Generator) -> None:
     made = []
 
     def source() -> Iterator[str]:
@@ -115,7 +116,7 @@ def test_a_stream_made_in_another_is_cancelled_with_it(writer: Generator) -> Non
 
 
 def recorded(writer: Generator, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return the list that grows by the tokens of each slice of a prompt, and by 0 for each step."""
+    """Return a list that records the tokens of each prefill chunk, and 0 per decode step."""
     decoder = writer._parts().decoder
     calls: list[int] = []
     feed, step = decoder.prefill, decoder.step
@@ -133,7 +134,7 @@ def recorded(writer: Generator, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-def test_a_long_prompt_is_read_in_slices_while_others_are_written(
+def test_long_prompt_is_prefilled_in_chunks_while_sequences_are_running(
     writer: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = recorded(writer, monkeypatch)
@@ -141,11 +142,11 @@ def test_a_long_prompt_is_read_in_slices_while_others_are_written(
     next(iter(first))
     writer.generate([5] * 200, max_tokens=1)
     first.cancel()
-    begin = calls.index(scheduler.SLICE)
+    begin = calls.index(PREFILL_CHUNK_TOKENS)
     assert calls[begin : begin + 7] == [64, 0, 64, 0, 64, 0, 8]
 
 
-def test_a_prompt_is_cut_at_the_same_places_whatever_is_known_of_it(
+def test_chunk_boundaries_do_not_depend_on_the_cached_prefix(
     writer: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = recorded(writer, monkeypatch)
@@ -154,7 +155,7 @@ def test_a_prompt_is_cut_at_the_same_places_whatever_is_known_of_it(
     assert calls == [64, 64, 64, 8, 28, 32]
 
 
-def test_a_run_that_fails_arrives_at_every_reader_and_the_next_is_well(
+def test_failed_step_is_raised_by_every_stream(
     writer: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoder = writer._parts().decoder
@@ -170,25 +171,21 @@ def test_a_run_that_fails_arrives_at_every_reader_and_the_next_is_well(
     assert [token.id for token in writer.generate("Kettle").tokens] == golden("llama")[0].tokens
 
 
-def test_logits_that_are_no_numbers_are_an_error(
-    writer: Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nan_logits_are_an_error(writer: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     decoder = writer._parts().decoder
     monkeypatch.setattr(
         decoder, "step", lambda ids: np.full((len(ids), decoder.vocabulary), np.nan, np.float32)
     )
-    with pytest.raises(ModelRunError, match="'llama' gave logits that are no numbers"):
+    with pytest.raises(ModelRunError, match="'llama' expects finite logits of its model, got NaN"):
         writer.generate("Kettle")
 
 
-def test_a_stream_is_of_one_text(writer: Generator) -> None:
-    with pytest.raises(InputError, match="a stream is of one text, got n=2"):
+def test_stream_expects_one_sequence(writer: Generator) -> None:
+    with pytest.raises(InputError, match="a stream expects n=1, got n=2"):
         writer.stream("Kettle", n=2)
 
 
-def test_the_thread_ends_when_there_is_nothing_to_write(
-    writer: Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_idle_thread_exits(writer: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "IDLE_SECONDS", 0.01)
     assert threads() == []
     for _ in range(5):
@@ -196,7 +193,7 @@ def test_the_thread_ends_when_there_is_nothing_to_write(
         until(lambda: threads() == [])
 
 
-def test_unloading_cancels_what_is_being_written(writer: Generator) -> None:
+def test_unloading_cancels_running_sequences(writer: Generator) -> None:
     stream = writer.stream("Kettle", max_tokens=250)
     next(iter(stream))
     writer.unload()

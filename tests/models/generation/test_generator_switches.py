@@ -1,4 +1,4 @@
-"""A graph that changes its rotary cache at a length writes, in every company, what the sequence alone would give."""
+"""Switch lengths: tokens of a graph with two rotary caches do not depend on the batch."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def written(writer: Generator, ids: list[int], tokens: int = 12) -> list[int]:
     return [token.id for token in writer.generate(ids, max_tokens=tokens).tokens]
 
 
-def together(writer: Generator, prompts: Sequence[list[int]], tokens: int = 12) -> list[list[int]]:
+def batched(writer: Generator, prompts: Sequence[list[int]], tokens: int = 12) -> list[list[int]]:
     with writer._parts().scheduler._changed:
         streams = [writer.stream(ids, max_tokens=tokens) for ids in prompts]
     return [[token.id for token in stream.result(20).tokens] for stream in streams]
@@ -62,7 +62,7 @@ def test_the_two_caches_differ(path: Path, kind: str, tmp_path: Path) -> None:
     assert reference(path, ids[: SWITCH - 12], 12) == reference(short, ids[: SWITCH - 12], 12)
 
 
-def test_the_graph_tells_its_switch(writer: Generator) -> None:
+def test_switch_length_is_found_in_the_graph(writer: Generator) -> None:
     assert writer._parts().decoder.switches.lengths == (SWITCH,)
 
 
@@ -71,39 +71,39 @@ def test_prompt_below_at_and_above_the_switch(writer: Generator, path: Path, tok
     assert written(writer, prompt(tokens)) == reference(path, prompt(tokens), 12)
 
 
-def test_text_that_crosses_the_switch_while_it_is_written(writer: Generator, path: Path) -> None:
+def test_sequence_crosses_the_switch_while_decoding(writer: Generator, path: Path) -> None:
     ids = prompt(SWITCH - 10)
     assert written(writer, ids, 30) == reference(path, ids, 30)
 
 
-def test_short_texts_beside_long_ones(writer: Generator, path: Path) -> None:
+def test_short_sequences_beside_long_ones(writer: Generator, path: Path) -> None:
     prompts = [
         prompt(tokens, 1) for tokens in (8, 100, 9, SWITCH - 3, SWITCH, 70, 10, SWITCH + 1, 11)
     ]
-    assert together(writer, prompts) == [reference(path, ids, 12) for ids in prompts]
+    assert batched(writer, prompts) == [reference(path, ids, 12) for ids in prompts]
 
 
-def test_prompts_that_begin_in_one_run_are_on_one_side(writer: Generator, path: Path) -> None:
+def test_prompts_of_one_prefill_run_are_on_one_side(writer: Generator, path: Path) -> None:
     prompts = [
         prompt(tokens, 7) for tokens in (SWITCH - 3, SWITCH + 1, SWITCH - 1, SWITCH + 3, SWITCH)
     ]
-    assert together(writer, prompts) == [reference(path, ids, 12) for ids in prompts]
+    assert batched(writer, prompts) == [reference(path, ids, 12) for ids in prompts]
 
 
 @pytest.mark.parametrize("options", [GRAPHS["genai"], GRAPHS["positions"], GRAPHS["growing"]])
 def test_switch_beyond_a_chunk(options: dict[str, Any], tmp_path: Path) -> None:
     writer = Generator(folder(tmp_path, switch=100, **options), device="cpu", rows=6).open()
     prompts = [prompt(tokens, 8) for tokens in (120, 95, 123, 101, 100, 90)]
-    assert together(writer, prompts) == [reference(tmp_path, ids, 12) for ids in prompts]
+    assert batched(writer, prompts) == [reference(tmp_path, ids, 12) for ids in prompts]
     writer.unload()
 
 
-def test_texts_that_cross_one_after_another(writer: Generator, path: Path) -> None:
+def test_sequences_cross_one_after_another(writer: Generator, path: Path) -> None:
     prompts = [prompt(SWITCH - 2 - 3 * place, 2) for place in range(5)]
-    assert together(writer, prompts, 24) == [reference(path, ids, 24) for ids in prompts]
+    assert batched(writer, prompts, 24) == [reference(path, ids, 24) for ids in prompts]
 
 
-def test_kept_beginning_is_of_one_side(writer: Generator, path: Path) -> None:
+def test_cached_prefix_is_of_one_side(writer: Generator, path: Path) -> None:
     whole = prompt(120, 3)
     for tokens in (SWITCH - 5, 120, SWITCH - 8, SWITCH + 5, 110, SWITCH - 6):
         assert written(writer, whole[:tokens], 4) == reference(path, whole[:tokens], 4)
@@ -118,14 +118,14 @@ def test_several_choices_of_one_prompt_cross(writer: Generator, path: Path) -> N
     ] * 4
 
 
-def test_penalties_count_on_across_the_switch(writer: Generator) -> None:
+def test_penalties_continue_across_the_switch(writer: Generator) -> None:
     ids = prompt(SWITCH - 4, 5)
     result = writer.generate(ids, max_tokens=30, frequency_penalty=100.0)
     tokens = [token.id for token in result.tokens]
     assert len(tokens) == len(set(tokens)) == 30
 
 
-def test_cancelled_while_it_crosses_leaves_the_others(writer: Generator, path: Path) -> None:
+def test_cancelled_while_crossing_does_not_change_the_others(writer: Generator, path: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         lasting = pool.submit(written, writer, prompt(6, 6), 60)
         for place in range(3):
@@ -135,7 +135,7 @@ def test_cancelled_while_it_crosses_leaves_the_others(writer: Generator, path: P
         assert lasting.result(20) == reference(path, prompt(6, 6), 60)
 
 
-def test_long_prompt_is_read_in_chunks_where_the_mask_may_be_wider(tmp_path: Path) -> None:
+def test_long_prompt_is_prefilled_in_chunks_if_the_mask_may_be_wider(tmp_path: Path) -> None:
     writer = Generator(folder(tmp_path, switch=150), device="cpu").open()
     decoder = writer._parts().decoder
     decoder.begin(0, 200)

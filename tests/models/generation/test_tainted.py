@@ -1,4 +1,4 @@
-"""TaintedStr: every method gives what str gives, and each character keeps whether it is data."""
+"""TaintedStr: every method equals that of str, and characters keep their taint."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conduit_lab.models.generation.tainted import (
-    METHODS,
+    TEMPLATE_METHODS,
     TaintedStr,
     concatenated,
+    taint,
     taint_of,
-    tainted,
 )
 
 # In these texts, a character tells itself whether it is data.
@@ -73,7 +73,7 @@ def test_method_moves_the_taint_with_the_characters(
 
 
 @given(TEXTS, TEXTS, TEXTS, st.integers(-1, 3))
-def test_replaced_and_joined_parts_keep_their_own(
+def test_replaced_and_joined_parts_keep_their_taint(
     text: str, old: str, new: str, count: int
 ) -> None:
     check(marked(text).replace(old, marked(new), count), text.replace(old, new, count))
@@ -82,7 +82,7 @@ def test_replaced_and_joined_parts_keep_their_own(
     check(list(marked(text)), list(text))
 
 
-def test_plain_text_beside_data_is_no_data() -> None:
+def test_plain_text_beside_data_is_not_data() -> None:
     both = "<|" + TaintedStr("end") + "|>"
     assert (both, taint_of(both)) == ("<|end|>", b"\0\0\1\1\1\0\0")
     assert taint_of(concatenated(["ab", TaintedStr("c")])) == b"\0\0\1"
@@ -98,7 +98,7 @@ def test_result_of_other_length_is_data_as_a_whole(
     assert taint_of(make(TaintedStr("a\tb", b"\0\0\1"))) == b"\1" * len(make(TaintedStr("a\tb")))
 
 
-def test_every_method_that_templates_may_call_gives_what_str_gives() -> None:
+def test_every_template_method_equals_that_of_str() -> None:
     arguments: dict[str, tuple[Any, ...]] = {
         **dict.fromkeys(("center", "ljust", "rjust", "zfill"), (9,)),
         **dict.fromkeys(
@@ -108,15 +108,15 @@ def test_every_method_that_templates_may_call_gives_what_str_gives() -> None:
         "replace": ("a", "b"),
         "join": (["a", "b"],),
     }
-    for method in METHODS:
+    for method in TEMPLATE_METHODS:
         given = arguments.get(method, ())
         assert getattr(TaintedStr("a-b a"), method)(*given) == getattr("a-b a", method)(*given), (
             method
         )
 
 
-def test_texts_inside_of_data_are_data() -> None:
-    made = tainted({"a": ["b", 1, None, True, {"c": "d"}]})
+def test_strings_inside_of_data_are_data() -> None:
+    made = taint({"a": ["b", 1, None, True, {"c": "d"}]})
     assert made == {"a": ["b", 1, None, True, {"c": "d"}]}
     (key,) = made
     assert taint_of(key) == taint_of(made["a"][0]) == taint_of(made["a"][4]["c"]) == b"\1"

@@ -1,4 +1,4 @@
-"""The demo writer of data/models/writer: what it answers from passages, and the prose that it streams."""
+"""The demo writer of data/models/writer: its answers from passages, and its prose."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def ask(writer: Generator, question: str, *passages: str) -> str:
 @pytest.mark.parametrize(
     ("name", "months"), [("Breva K3", 24), ("Tolmin S8", 31), ("Dorva P40", 58)]
 )
-def test_it_copies_what_the_passage_says_of_a_thing_that_it_never_heard_of(
+def test_it_copies_facts_of_unknown_things_from_the_passage(
     writer: Generator, name: str, months: int
 ) -> None:
     answer = ask(
@@ -54,7 +54,7 @@ def test_it_copies_what_the_passage_says_of_a_thing_that_it_never_heard_of(
     assert answer == f"The warranty of the {name} is {months} months."
 
 
-def test_it_answers_what_is_asked_of_the_thing(writer: Generator) -> None:
+def test_it_answers_the_question_about_the_thing(writer: Generator) -> None:
     passage = PASSAGE.format(name="Breva K3", months=24)
     assert ask(writer, "How much does the Breva K3 cost?", passage) == "The Breva K3 costs €67."
 
@@ -62,29 +62,31 @@ def test_it_answers_what_is_asked_of_the_thing(writer: Generator) -> None:
 @pytest.mark.parametrize(
     "question", ["How heavy is the Breva K3?", "What is the warranty of the Zindo R8?"]
 )
-def test_it_refuses_what_the_passage_does_not_say(writer: Generator, question: str) -> None:
+def test_it_refuses_questions_that_the_passage_does_not_answer(
+    writer: Generator, question: str
+) -> None:
     assert ask(writer, question, PASSAGE.format(name="Breva K3", months=24)) == REFUSAL
 
 
-def test_it_goes_on_with_a_beginning_in_whole_sentences(writer: Generator) -> None:
+def test_it_continues_a_prompt_in_whole_sentences(writer: Generator) -> None:
     stream = writer.stream("Our return policy", max_tokens=96)
     text = "".join(token.text for token in stream)
     assert text.startswith(" ") and "." in text
     assert len(set(text.split())) > 10  # it does not go round in circles
 
 
-def test_its_answers_are_the_same_in_company(writer: Generator) -> None:
+def test_its_answers_do_not_depend_on_the_batch(writer: Generator) -> None:
     names = ("Breva K3", "Tolmin S8", "Dorva P40")
     asked = [
         (f"What is the warranty of the {name}?", PASSAGE.format(name=name, months=9))
         for name in names
     ]
-    alone = [ask(writer, question, passage) for question, passage in asked]
+    unbatched = [ask(writer, question, passage) for question, passage in asked]
     streams = [
         writer.stream(query=question, context=[passage], max_tokens=64)
         for question, passage in asked
     ]
-    assert [str(stream.result(20)).strip() for stream in streams] == alone
+    assert [str(stream.result(20)).strip() for stream in streams] == unbatched
 
 
 def test_rag_answers_from_it(writer: Generator) -> None:

@@ -23,7 +23,7 @@ CONTROL = ["<|im_start|>", "<|im_end|>", "</s>"]
 
 
 def add(tokenizer: Tokenizer) -> Tokenizer:
-    """Add control tokens: special ones, one that is not special, one that takes the white space around it."""
+    """Add control tokens: special ones, one that is not, one that strips white space around it."""
     tokenizer.add_special_tokens(
         [AddedToken(each, special=True, normalized=False) for each in CONTROL]
     )
@@ -50,7 +50,7 @@ def byte_level() -> Tokenizer:
 
 
 def sentence_piece(prepended: bool = True) -> Tokenizer:
-    """Llama 2, Mistral, TinyLlama: `▁` for a space, bytes for unknown characters, a beginning-of-text token."""
+    """Llama 2, Mistral, TinyLlama: `▁` for a space, bytes for unknown characters, a BOS token."""
     vocabulary = {"<unk>": 0, "<s>": 1, "</s>": 2} | {
         f"<0x{byte:02X}>": 3 + byte for byte in range(256)
     }
@@ -90,7 +90,7 @@ def sentence_piece(prepended: bool = True) -> Tokenizer:
 
 
 def metaspace() -> Tokenizer:
-    """Newer conversions of the same: a pre-tokenizer writes the `▁`, of a text's first word alone."""
+    """Newer conversions of the same: a pre-tokenizer adds `▁` to the first word only."""
     return sentence_piece(prepended=False)
 
 

@@ -1,4 +1,4 @@
-"""Tiny text generators of real architectures, and what transformers said they must write (`data/make/decoders.py`)."""
+"""Tiny decoders of real architectures with the tokens of transformers (`data/make/decoders.py`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Golden:
 
 
 def golden(name: str) -> list[Golden]:
-    """Return what transformers wrote with the same weights: prompts of 4, 13, 32 and about 60 tokens."""
+    """Return the tokens of transformers for prompts of 4, 13, 32 and about 60 tokens."""
     return [Golden(**entry) for entry in json.loads((DECODERS / name / "golden.json").read_text())]
 
 

@@ -42,7 +42,9 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Convert in this process: a child process takes half a second."""
     monkeypatch.setattr(child, "try_opening", lambda *_: None)
     monkeypatch.setattr(
-        child, "convert", lambda s, t, kind, _, scales, __: quantize.convert(s, t, kind, scales)
+        child,
+        "convert_in_child",
+        lambda s, t, kind, _, scales, __: quantize.convert(s, t, kind, scales),
     )
 
 
@@ -70,7 +72,7 @@ def test_gives_a_model_that_answers_alike_from_a_file_beside_the_old(
 ) -> None:
     source = linear(tmp_path / "a.onnx")
     got = optimize(source, kind)
-    assert got.path == got.model.path == quantize.place(source, kind)
+    assert got.path == got.model.path == quantize.converted_path(source, kind)
     assert isinstance(got.model, Model)
     sample = draw(WIDE)
     np.testing.assert_allclose(got.model.predict(sample), Model(source).predict(sample), atol=2.5)

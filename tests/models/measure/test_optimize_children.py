@@ -56,7 +56,7 @@ def test_a_conversion_that_ends_its_process_is_an_error(
     (tmp_path / "models").mkdir()
     source = turned(tmp_path / "models" / "a.onnx")
     with pytest.raises(
-        OptimizeError, match=r"a\.onnx cannot be made fp16: it ended the process .*SIGSEGV"
+        OptimizeError, match=r"a\.onnx cannot be converted to fp16: it ended the process .*SIGSEGV"
     ):
         optimize(Model(source).open(), "fp16", samples=draw(2, 5, WIDE))
     assert names(tmp_path / "models") == ["a.onnx"]

@@ -1,4 +1,4 @@
-"""A digest is that of the bytes; it is remembered only while the file's stat proves them unchanged."""
+"""A digest covers the bytes, and is cached only while the stat proves them unchanged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def digest_of(content: bytes) -> str:
 
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that were hashed, in order."""
+    """Record the names of hashed files, in order."""
     names: list[str] = []
     real = hashlib.file_digest
 
@@ -39,75 +39,127 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_digest_is_the_content_wherever_it_lies(file: Path) -> None:
+def test_digest_depends_on_the_content_alone(file: Path) -> None:
     copy = Path(shutil.copy(file, file.with_name("copy")))
-    assert content.digest((file,)) == content.digest((copy,)) == digest_of(b"one")
+    assert content.files_digest((file,)) == content.files_digest((copy,)) == digest_of(b"one")
     copy.write_bytes(b"two")
-    assert content.digest((copy,)) == digest_of(b"two")
-    assert content.digest((file, copy)) != content.digest((copy, file))
+    assert content.files_digest((copy,)) == digest_of(b"two")
+    assert content.files_digest((file, copy)) != content.files_digest((copy, file))
 
 
-def test_a_file_that_lies_still_is_hashed_once(
+def test_an_unchanged_file_is_hashed_once(
     file: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(content, "SETTLED_NS", -(10**10))  # as if two seconds had passed
-    assert content.digest((file,)) == content.digest((file,))
+    monkeypatch.setattr(content, "_STAT_SETTLED_NS", -(10**10))  # as if two seconds had passed
+    assert content.files_digest((file,)) == content.files_digest((file,))
     assert hashed == ["file"]
 
 
-def test_a_file_that_changed_just_now_is_hashed_again(file: Path, hashed: list[str]) -> None:
-    content.digest((file,))
-    content.digest((file,))
+def test_a_freshly_changed_file_is_hashed_again(file: Path, hashed: list[str]) -> None:
+    content.files_digest((file,))
+    content.files_digest((file,))
     assert hashed == ["file", "file"]
 
 
-def test_each_of_many_quick_writes_is_seen(file: Path) -> None:
+def test_each_of_many_quick_writes_changes_the_digest(file: Path) -> None:
     for number in range(200):
         file.write_bytes(b"%03d" % number)
-        assert content.digest((file,)) == digest_of(b"%03d" % number)
+        assert content.files_digest((file,)) == digest_of(b"%03d" % number)
 
 
 @pytest.mark.parametrize("replaced", [True, False])
-def test_a_change_that_keeps_size_and_time_is_seen(
+def test_a_change_with_the_same_size_and_mtime_changes_the_digest(
     file: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
 ) -> None:
-    monkeypatch.setattr(content, "SETTLED_NS", -(10**10))
+    monkeypatch.setattr(content, "_STAT_SETTLED_NS", -(10**10))
     os.utime(file, ns=(0, 0))
-    before = content.digest((file,))
+    before = content.files_digest((file,))
     other = file.with_name("other") if replaced else file
     other.write_bytes(b"two")
     os.utime(other, ns=(0, 0))
     other.replace(file)
-    assert content.digest((file,)) != before
+    assert content.files_digest((file,)) != before
 
 
 def test_a_time_in_the_future_is_not_trusted(file: Path, hashed: list[str]) -> None:
     os.utime(file, ns=(2**62, 2**62))
-    content.digest((file,))
-    content.digest((file,))
+    content.files_digest((file,))
+    content.files_digest((file,))
     assert len(hashed) == 2
 
 
-def test_a_file_that_never_lies_still_is_refused(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_keeps_changing_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = hashlib.file_digest
 
-    def while_another_writes(opened: object, name: str) -> object:
+    def during_writes(opened: object, name: str) -> object:
         file.write_bytes(file.read_bytes() + b"more")
         return real(opened, name)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(hashlib, "file_digest", while_another_writes)
-    with pytest.raises(ModelLoadError, match="file changes while it is read: load it again"):
-        content.digest((file,))
+    monkeypatch.setattr(hashlib, "file_digest", during_writes)
+    with pytest.raises(ModelLoadError, match="file changes during the read: load it again"):
+        content.files_digest((file,))
 
 
-def test_a_link_is_what_it_leads_to_now(file: Path) -> None:
+def test_a_link_has_the_digest_of_its_current_target(file: Path) -> None:
     other = file.with_name("other")
     other.write_bytes(b"two")
     link = file.with_name("link")
     link.symlink_to(file)
-    assert content.digest((link,)) == digest_of(b"one")
+    assert content.files_digest((link,)) == digest_of(b"one")
     link.unlink()
     link.symlink_to(other)
-    assert content.digest((link,)) == digest_of(b"two")
+    assert content.files_digest((link,)) == digest_of(b"two")
+
+
+def test_a_fresh_file_with_an_old_mtime_is_hashed_again(file: Path, hashed: list[str]) -> None:
+    os.utime(file, ns=(0, 0))
+    content.files_digest((file,))
+    content.files_digest((file,))
+    assert len(hashed) == 2
+
+
+def test_a_file_that_changes_once_during_the_read_is_read_again(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, writes = hashlib.file_digest, [b"new content"]
+
+    def during_a_write(opened: object, name: str) -> object:
+        value = real(opened, name)  # type: ignore[arg-type]
+        if writes:
+            file.write_bytes(writes.pop())
+        return value
+
+    monkeypatch.setattr(hashlib, "file_digest", during_a_write)
+    assert content.files_digest((file,)) == digest_of(b"new content")
+
+
+def test_a_cached_digest_holds_for_one_state_and_one_value(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "_STAT_SETTLED_NS", -(10**10))
+    state, value = content.identity(file), hashlib.sha256(b"one").digest()
+    assert not content.is_cached(file, state, value)
+    content.file_digest(file)
+    assert content.is_cached(file, state, value)
+    assert not content.is_cached(file, state, b"other")
+    file.write_bytes(b"longer")
+    assert not content.is_cached(file, state, value)
+
+
+def test_the_oldest_digest_leaves_a_full_cache(
+    tmp_path: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "_STAT_SETTLED_NS", -(10**10))
+    monkeypatch.setattr(content, "_MAX_DIGESTS", 2)
+    monkeypatch.setattr(content, "_known", {})
+    for name in "abc":
+        (tmp_path / name).write_text(name)
+    for name in "abcbca":
+        content.file_digest(tmp_path / name)
+    assert hashed == [*"abca"]
+
+
+def test_two_files_have_two_identities(file: Path) -> None:
+    other = file.with_name("other")
+    other.write_bytes(b"one")
+    assert content.identity(file)[0] != content.identity(other)[0]

@@ -1,4 +1,4 @@
-"""External data lies in files of its own below the model's folder, and each refusal says which rule is broken."""
+"""External data is confined to files below the model's folder; a refusal names the broken rule."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def weights(path: Path, offset: int = 0) -> Path:
 
 
 def outside(name: str, location: str, array: Any, **numbers: int) -> Any:
-    """Return a tensor that lies in another file."""
+    """Return a tensor stored in another file."""
     tensor = onnx.TensorProto(
         name=name, data_type=onnx.helper.np_dtype_to_tensor_dtype(array.dtype), dims=array.shape
     )
@@ -56,7 +56,7 @@ def runs(path: Path) -> None:
     np.testing.assert_array_equal(Session(path).run({"input": X})[0], X @ WEIGHT)
 
 
-# What is read
+# Accepted
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_tensors_of_branches_and_attributes_are_read(folder: Path) -> None:
 
 
 def hub(tmp_path: Path, *, data: bool = True) -> Path:
-    """Write a model as the cache of Hugging Face keeps it: links into a folder of blobs. Return the link."""
+    """Write a model as links into blobs, as in Hugging Face's cache; return the link."""
     blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "abc" / "onnx"
     blobs.mkdir()
     snapshot.mkdir(parents=True)
@@ -144,7 +144,7 @@ def test_a_folder_that_is_a_link_itself_is_read(tmp_path: Path, folder: Path) ->
     runs(tmp_path / "current" / "m.onnx")
 
 
-# What is refused
+# Refused
 
 
 def refusal(path: Path) -> str:
@@ -159,7 +159,7 @@ def refusal(path: Path) -> str:
     "location",
     ["../secret.bin", "inner/../../secret.bin", "../model/weights.bin", "..", "", "/etc/hostname"],
 )
-def test_a_place_outside_of_the_folder_is_refused(folder: Path, location: str) -> None:
+def test_a_location_outside_of_the_folder_is_refused(folder: Path, location: str) -> None:
     weights(folder / "weights.bin")
     weights(folder.parent / "secret.bin")
     (folder / "inner").mkdir()
@@ -171,7 +171,7 @@ def test_a_link_out_of_the_folder_is_refused(folder: Path) -> None:
     assert "out of the model's folder" in refusal(linear(folder / "m.onnx", "weights.bin"))
 
 
-def test_a_folder_that_leads_out_is_refused(folder: Path) -> None:
+def test_a_linked_folder_outside_is_refused(folder: Path) -> None:
     weights(folder.parent / "elsewhere" / "secret.bin")
     (folder / "inner").symlink_to(folder.parent / "elsewhere", target_is_directory=True)
     assert "out of the model's folder" in refusal(linear(folder / "m.onnx", "inner/secret.bin"))
@@ -194,19 +194,19 @@ def test_a_link_to_a_hard_link_is_refused(folder: Path) -> None:
     assert "is a hard link" in refusal(linear(folder / "m.onnx", "weights.bin"))
 
 
-@pytest.mark.parametrize("what", ["nothing", "folder", "pipe", "lost link"])
-def test_what_is_no_file_is_refused(folder: Path, what: str) -> None:
+@pytest.mark.parametrize("kind", ["nothing", "folder", "pipe", "lost link"])
+def test_a_missing_or_irregular_file_is_refused(folder: Path, kind: str) -> None:
     place = folder / "weights.bin"
-    if what == "folder":
+    if kind == "folder":
         place.mkdir()
-    elif what == "pipe":
+    elif kind == "pipe":
         os.mkfifo(place)
-    elif what == "lost link":
+    elif kind == "lost link":
         place.symlink_to("gone")
     assert "is not there: copy it" in refusal(linear(folder / "m.onnx", "weights.bin"))
 
 
-def test_links_in_a_circle_are_refused(folder: Path) -> None:
+def test_a_cycle_of_links_is_refused(folder: Path) -> None:
     (folder / "weights.bin").symlink_to("weights.bin")
     refusal(linear(folder / "m.onnx", "weights.bin"))
 
@@ -216,9 +216,7 @@ def test_a_name_that_is_no_path_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("offset", "length"), [(0, 25), (8, 24), (2**62, 24), (-8, 24), (8, -8)])
-def test_bytes_that_the_file_does_not_have_are_refused(
-    folder: Path, offset: int, length: int
-) -> None:
+def test_bytes_beyond_the_file_are_refused(folder: Path, offset: int, length: int) -> None:
     weights(folder / "weights.bin")
     assert "has 24 bytes, none from" in refusal(
         linear(folder / "m.onnx", "weights.bin", offset=offset, length=length)
@@ -239,5 +237,5 @@ def test_a_length_that_is_no_number_is_refused(folder: Path, number: Any) -> Non
 
 
 def test_an_address_in_memory_is_refused(folder: Path) -> None:
-    """onnxruntime's own mark for a tensor that lies in memory, whose offset is an address."""
+    """This is onnxruntime's location of a tensor in memory, whose offset is an address."""
     refusal(linear(folder / "m.onnx", "*/_ORT_MEM_ADDR_/*", offset=2**40, length=24))

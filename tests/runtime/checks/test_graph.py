@@ -1,4 +1,4 @@
-"""A checked file tells its opset, its parts and whether it may run for ever; its digest is its content."""
+"""A checked file has its facts and files, and the digest of their content."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.runtime.checks import graph
-from conduit_lab.runtime.checks.content import digest
+from conduit_lab.runtime.checks.content import files_digest
 from tests.runtime import graphs
 
 
@@ -26,7 +26,7 @@ def external(folder: Path, weight: float = 1.0) -> Path:
 
 
 def test_facts_of_a_plain_graph(linear: Path) -> None:
-    facts = graph.check(linear)
+    facts = graph.check_graph(linear)
     assert (facts.opset, facts.files, facts.size, facts.endless) == (
         17,
         (linear,),
@@ -37,7 +37,7 @@ def test_facts_of_a_plain_graph(linear: Path) -> None:
 
 def test_external_data_is_part_of_the_model(tmp_path: Path) -> None:
     path = external(tmp_path / "m")
-    facts = graph.check(path)
+    facts = graph.check_graph(path)
     assert facts.files == (path, tmp_path / "m" / "weights.bin")
     assert facts.size == path.stat().st_size + 24
 
@@ -60,22 +60,22 @@ def test_external_data_of_a_constant_inside_a_branch_is_part_of_the_model(tmp_pa
 
 
 def test_a_loop_may_be_endless(tmp_path: Path) -> None:
-    assert graph.check(graphs.endless(tmp_path / "loop.onnx")).endless
+    assert graph.check_graph(graphs.endless(tmp_path / "loop.onnx")).endless
 
 
 def test_content_is_the_digest_of_the_graph_and_its_external_data(tmp_path: Path) -> None:
     same, twin, other = (
-        graph.check(external(tmp_path / name, value))
+        graph.check_graph(external(tmp_path / name, value))
         for name, value in zip("abc", (1, 1, 2), strict=True)
     )
-    assert same.content == twin.content == digest(same.files)
+    assert same.content == twin.content == files_digest(same.files)
     assert same.content != other.content
 
 
-def test_facts_are_those_of_the_bytes_and_not_of_the_path(linear: Path) -> None:
-    assert not graph.check(linear).endless
+def test_facts_follow_the_bytes_and_not_the_path(linear: Path) -> None:
+    assert not graph.check_graph(linear).endless
     graphs.endless(linear)
-    assert graph.check(linear).endless
+    assert graph.check_graph(linear).endless
 
 
 def test_a_broken_file_is_one_file(tmp_path: Path) -> None:
@@ -83,4 +83,4 @@ def test_a_broken_file_is_one_file(tmp_path: Path) -> None:
     path.write_bytes(b"broken")
     assert graph.files(path) == (path,)
     with pytest.raises(ModelLoadError, match=r"broken\.onnx is not a valid ONNX model"):
-        graph.check(path)
+        graph.check_graph(path)

@@ -1,4 +1,4 @@
-"""Graphs on which an optimizer of onnxruntime ends the process are loaded without it, and answer right."""
+"""Graphs that crash an optimizer of onnxruntime load without it, and answer correctly."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def product(
     product: str = "MatMul",
     inside: str = "",
 ) -> Path:
-    """Write `y = steps(x) @ w`, or `w @ steps(x)`; a step is a permutation, the type of a Cast, or an operator."""
+    """Write `y = steps(x) @ w`, or `w @ steps(x)`.
+
+    A step is a permutation, the type of a Cast, or an operator.
+    """
     nodes: list[Any] = []
     constants = [graphs.constant("w", np.eye(4, dtype=taken))]
     name = "x"
@@ -88,14 +91,14 @@ def product(
     )
 
 
-# Each of these ended the process: at loading, in onnxruntime 1.32
+# Each of these crashes onnxruntime 1.32 at loading
 FATAL: dict[str, dict[str, Any]] = {
     "float16, first axis last but one": {"steps": [(1, 0, 2)]},
     "float16, first axis last": {"steps": [(1, 2, 0)]},
     "float16, second input": {"steps": [(1, 0, 2)], "second": True},
     "float16, four axes": {"steps": [(1, 2, 0, 3)], "rank": 4},
     "float16, five axes": {"steps": [(1, 2, 3, 4, 0)], "rank": 5},
-    "float16 made by a Cast before": {"steps": [HALF, (1, 0, 2)], "given": "float32"},
+    "float16 after a Cast": {"steps": [HALF, (1, 0, 2)], "given": "float32"},
     "float16, a scale between": {"steps": [(1, 0, 2), "Mul"]},
     "float16, Identity between": {"steps": [(1, 0, 2), "Identity"]},
     "float16, Dropout between": {"steps": [(1, 0, 2), "Dropout"]},
@@ -141,8 +144,8 @@ SAFE: dict[str, dict[str, Any]] = {
 }
 
 
-def right(x: Any, steps: Sequence[Any], taken: str) -> Any:
-    """Return what NumPy computes; the weights are the identity."""
+def expected_answer(x: Any, steps: Sequence[Any], taken: str) -> Any:
+    """Return the answer of NumPy; the weights are the identity."""
     for step in steps:
         if isinstance(step, tuple):
             x = x.transpose(step)
@@ -159,8 +162,8 @@ def right(x: Any, steps: Sequence[Any], taken: str) -> Any:
     return x.astype(taken)
 
 
-def answers(folder: Path) -> None:
-    """Load and run each graph, and write a line for each: in a process that may end over one."""
+def report_answers(folder: Path) -> None:
+    """Load and run each graph, and write a line for each; one may crash the process."""
     for name, how in FATAL.items():
         x = (
             np.arange(4 ** how.get("rank", 3))
@@ -168,17 +171,20 @@ def answers(folder: Path) -> None:
             .astype(how.get("given", "float16"))
         )
         got = Session(product(folder / "m.onnx", **how)).run({"x": x})[0]
-        want = right(x, how["steps"], how.get("taken", "float16"))
-        os.write(1, f"{json.dumps([name, bool(np.array_equal(got, want))])}\n".encode())
+        expected = expected_answer(x, how["steps"], how.get("taken", "float16"))
+        os.write(1, f"{json.dumps([name, bool(np.array_equal(got, expected))])}\n".encode())
 
 
 @pytest.fixture(scope="module")
-def right_answers() -> dict[str, bool]:
-    """Whether the answer of each fatal graph is right, as far as the process came."""
-    code = "import sys; from pathlib import Path; from tests.runtime.checks.test_optimizers import answers; "
+def correct_answers() -> dict[str, bool]:
+    """Return whether the answer of each fatal graph is correct, up to a crash."""
+    code = (
+        "import sys; from pathlib import Path; "
+        "from tests.runtime.checks.test_optimizers import report_answers; "
+    )
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [sys.executable, "-c", f"{code}answers(Path(sys.argv[1]))", folder],
+            [sys.executable, "-c", f"{code}report_answers(Path(sys.argv[1]))", folder],
             stdout=subprocess.PIPE,
             text=True,
             timeout=120,
@@ -191,35 +197,37 @@ def right_answers() -> dict[str, bool]:
 
 
 @pytest.mark.parametrize("name", FATAL)
-def test_a_fatal_graph_loads_and_answers_right(name: str, right_answers: dict[str, bool]) -> None:
-    assert right_answers.get(name) is True
+def test_a_fatal_graph_loads_and_answers_correctly(
+    name: str, correct_answers: dict[str, bool]
+) -> None:
+    assert correct_answers.get(name) is True
 
 
 @pytest.mark.parametrize("name", FATAL)
-def test_a_fatal_graph_is_known(tmp_path: Path, name: str) -> None:
+def test_a_fatal_graph_is_detected(tmp_path: Path, name: str) -> None:
     assert unsafe(graphs.load(product(tmp_path / "m.onnx", **FATAL[name]))) == (TRANSPOSE_FUSION,)
 
 
 @pytest.mark.parametrize("inside", ["product in a branch"])
-def test_a_product_inside_of_a_branch_is_seen(tmp_path: Path, inside: str) -> None:
+def test_a_product_inside_of_a_branch_is_detected(tmp_path: Path, inside: str) -> None:
     path = product(tmp_path / "m.onnx", [(1, 0, 2)], inside=inside)
     assert unsafe(graphs.load(path)) == (TRANSPOSE_FUSION,)
 
 
 @pytest.mark.parametrize("name", SAFE)
-def test_a_graph_that_is_none_of_these_keeps_all_optimizers(tmp_path: Path, name: str) -> None:
+def test_a_safe_graph_keeps_all_optimizers(tmp_path: Path, name: str) -> None:
     path = product(tmp_path / "m.onnx", **SAFE[name])
     assert unsafe(graphs.load(path)) == ()
     rank = SAFE[name].get("rank", 3)
     x = np.arange(4**rank).reshape([4] * rank).astype(SAFE[name].get("given", "float16"))
     got = Session(path).run({"x": x})[0]
     np.testing.assert_array_equal(
-        got, right(x, SAFE[name]["steps"], SAFE[name].get("taken", "float16"))
+        got, expected_answer(x, SAFE[name]["steps"], SAFE[name].get("taken", "float16"))
     )
 
 
 @pytest.mark.parametrize("dtype", [HALF, onnx.TensorProto.BFLOAT16])
-def test_a_16_bit_float_that_a_node_makes_is_seen(tmp_path: Path, dtype: int) -> None:
+def test_a_16_bit_float_from_a_node_is_detected(tmp_path: Path, dtype: int) -> None:
     tensor = onnx.helper.make_tensor("zero", dtype, [1], [0])
     nodes = [
         graphs.node("ConstantOfShape", ["shape"], ["x"], value=tensor),
@@ -232,8 +240,8 @@ def test_a_16_bit_float_that_a_node_makes_is_seen(tmp_path: Path, dtype: int) ->
     assert unsafe(graphs.load(path)) == (TRANSPOSE_FUSION,)
 
 
-def test_a_long_chain_of_nodes_is_walked_once(tmp_path: Path) -> None:
-    """Each node doubles the number of ways to the input."""
+def test_each_node_of_a_long_chain_is_visited_once(tmp_path: Path) -> None:
+    """Each node doubles the number of paths to the input."""
     nodes = [graphs.node("Add", [f"h{i}", f"h{i}"], [f"h{i + 1}"]) for i in range(200)]
     nodes = [
         graphs.node("Cast", ["x"], ["h0"], to=HALF),

@@ -29,7 +29,7 @@ def no_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, *names: str, gpus: int = 2) -> None:
-    """Make onnxruntime's providers those of `names`, with their hardware."""
+    """Make onnxruntime list the providers of `names`, with their hardware."""
     fake_device.plug_in(monkeypatch)
     there = tuple(machine.Gpu(f"Fake GPU {n}", 80 * 2**30, "550.54") for n in range(gpus))
     monkeypatch.setattr(machine, "nvidia_gpus", lambda: there)
@@ -87,8 +87,8 @@ def test_double_install_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) 
     installed(monkeypatch, {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.0"})
     table = devices()
     assert table.note == (
-        "onnxruntime 1.32.0 and onnxruntime-gpu 1.31.0 are both installed and overwrite each other: "
-        "uninstall all, then install one."
+        "onnxruntime 1.32.0 and onnxruntime-gpu 1.31.0 are both installed and overwrite each "
+        "other: uninstall all, then install one."
     )
     assert table.note in repr(table)
     assert "overwrite each other" in table._repr_mimebundle_()["text/html"]
@@ -99,7 +99,7 @@ def test_single_install_needs_no_note(monkeypatch: pytest.MonkeyPatch) -> None:
     assert devices().note == ""
 
 
-def test_auto_is_the_best_that_is_here_and_what_stands_in_for_it(
+def test_auto_is_the_best_present_device_and_its_fallbacks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pretend(monkeypatch, "cpu", "cuda", "tensorrt", "openvino")
@@ -107,7 +107,7 @@ def test_auto_is_the_best_that_is_here_and_what_stands_in_for_it(
 
 
 @pytest.mark.parametrize("name", [name for name in PROVIDERS if name not in ("tensorrt", "cpu")])
-def test_named_device_has_the_cpu_behind_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_named_device_falls_back_to_the_cpu(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     pretend(monkeypatch, "tensorrt", name, "cpu")
     assert providers_for(name) == [PROVIDERS[name], PROVIDERS["cpu"]]
 
@@ -115,7 +115,7 @@ def test_named_device_has_the_cpu_behind_it(monkeypatch: pytest.MonkeyPatch, nam
 @pytest.mark.parametrize(
     ("processor", "chosen"), [("Intel(R) Xeon(R), 8 cores", "openvino"), ("AMD EPYC", "cpu")]
 )
-def test_openvino_is_chosen_on_intel_alone(
+def test_auto_chooses_openvino_only_on_intel(
     monkeypatch: pytest.MonkeyPatch, processor: str, chosen: str
 ) -> None:
     pretend(monkeypatch, "openvino", "cpu")
@@ -129,7 +129,7 @@ def test_cpu_alone_is_named_once() -> None:
     assert providers_for("cpu") == ["CPUExecutionProvider"]
 
 
-def test_number_is_handed_to_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_device_number_becomes_a_provider_option(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, "tensorrt", "cuda", "cpu")
     cuda = (PROVIDERS["cuda"], {"device_id": "1"})
     assert providers_for("cuda:1") == [cuda, PROVIDERS["cpu"]]
@@ -141,13 +141,13 @@ def test_number_is_handed_to_the_provider(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(("gpus", "last"), [(1, "cuda:0"), (2, "cuda:1")])
-def test_number_that_is_not_there_is_refused(
+def test_missing_gpu_number_is_refused(
     monkeypatch: pytest.MonkeyPatch, gpus: int, last: str
 ) -> None:
     pretend(monkeypatch, "cuda", "cpu", gpus=gpus)
     with pytest.raises(
         DeviceError,
-        match=f"device 'cuda:{gpus}' cannot be had: the last NVIDIA GPU here is '{last}'",
+        match=f"device 'cuda:{gpus}' is unavailable: the last NVIDIA GPU here is '{last}'",
     ):
         providers_for(f"cuda:{gpus}")
     assert providers_for(f"cuda:{gpus}", fallback=True) == [PROVIDERS["cpu"]]
@@ -166,19 +166,19 @@ def test_number_is_left_to_onnxruntime_where_the_gpus_cannot_be_counted(
 @pytest.mark.parametrize(
     "device", ["cuda:", "cuda:x", "cuda:-1", "cuda:1.0", "cuda:1:2", "cuda: 1", "cuda:²", "cuda:١"]
 )
-def test_what_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+def test_malformed_device_number_is_refused(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     pretend(monkeypatch, "cuda", "cpu")
     for fallback in (None, True):
-        with pytest.raises(DeviceError, match="wanted a number, such as 'cuda:0'"):
+        with pytest.raises(DeviceError, match="expected a number, such as 'cuda:0'"):
             providers_for(device, fallback)
 
 
-def test_device_without_numbers_takes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_device_without_numbers_rejects_one(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, "coreml", "openvino", "cpu")
-    with pytest.raises(DeviceError, match="wanted 'coreml' alone"):
+    with pytest.raises(DeviceError, match="'coreml:0' is unknown: expected 'coreml' alone"):
         providers_for("coreml:0")
     with pytest.raises(
-        DeviceError, match="wanted 'openvino:cpu', 'openvino:gpu' or 'openvino:npu'"
+        DeviceError, match="expected 'openvino:cpu', 'openvino:gpu' or 'openvino:npu'"
     ):
         providers_for("openvino:0")
 
@@ -193,28 +193,28 @@ def test_openvino_takes_the_kind_of_intel_device(monkeypatch: pytest.MonkeyPatch
 )
 def test_unknown_device_is_refused_with_the_known_ones(device: str) -> None:
     for fallback in (None, True):
-        with pytest.raises(DeviceError, match="wanted 'auto' or one of tensorrt, cuda"):
+        with pytest.raises(DeviceError, match="expected 'auto' or one of tensorrt, cuda"):
             providers_for(device, fallback)
 
 
-def test_absent_device_is_refused_with_the_reason_and_where_it_comes_from(
+def test_absent_device_is_refused_with_the_reason_and_its_package(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pretend(monkeypatch, "cpu")
     with pytest.raises(
         DeviceError,
-        match=r"device 'cuda:0' cannot be had: .* it comes with onnxruntime-gpu; use dev",
+        match=r"device 'cuda:0' is unavailable: .* it comes with onnxruntime-gpu; use dev",
     ):
         providers_for("cuda:0")
 
 
-def test_absent_device_may_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_absent_device_is_skipped_with_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, "cpu")
     assert providers_for("cuda", fallback=True) == [PROVIDERS["cpu"]]
     assert "it comes with onnxruntime-gpu" in why_not("cuda", "cpu")
 
 
-def test_memory_limit_holds_inside_the_block_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_limit_applies_only_inside_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, "tensorrt", "cuda", "cpu")
     with memory_limit(2**20):
         assert providers_for("cuda:1")[0] == (
@@ -232,7 +232,7 @@ def test_name_of_is_the_inverse_of_the_table() -> None:
     assert name_of("QNNExecutionProvider") == "qnn"
 
 
-# Hardware and libraries that are not here
+# Missing hardware and libraries
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ def driverless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "cuda_problem", lambda _: "there is no NVIDIA driver here")
 
 
-def test_provider_without_its_driver_is_not_here(driverless: None) -> None:
+def test_provider_without_its_driver_is_not_present(driverless: None) -> None:
     table = devices()
     assert table.chosen is not None
     assert table.chosen.name == "cpu"
@@ -254,7 +254,7 @@ def test_provider_without_its_driver_is_not_here(driverless: None) -> None:
     assert "has it, but there is no NVIDIA driver here" in cuda.reason
 
 
-def test_auto_without_the_driver_is_the_cpu_and_tells_why(driverless: None) -> None:
+def test_auto_without_the_driver_is_the_cpu_with_a_reason(driverless: None) -> None:
     assert providers_for("auto") == [PROVIDERS["cpu"]]
     assert why_not("auto", "cpu").startswith("cuda: onnxruntime ")
     assert why_not("auto", "cpu").endswith("there is no NVIDIA driver here")
@@ -262,7 +262,7 @@ def test_auto_without_the_driver_is_the_cpu_and_tells_why(driverless: None) -> N
 
 def test_asking_for_a_device_without_its_driver_is_refused(driverless: None) -> None:
     with pytest.raises(
-        DeviceError, match=r"device 'cuda' cannot be had: .* there is no NVIDIA driver here; use"
+        DeviceError, match=r"device 'cuda' is unavailable: .* there is no NVIDIA driver here; use"
     ):
         providers_for("cuda")
 
@@ -276,7 +276,7 @@ def test_cuda_is_chosen_where_tensorrt_is_built_in_and_not_installed(
     assert why_not("auto", "cuda") == ""
 
 
-def test_rocm_without_a_driver_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rocm_without_a_driver_is_not_present(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [PROVIDERS["rocm"], PROVIDERS["cpu"]]
     monkeypatch.setattr(room.onnxruntime(), "get_available_providers", lambda: names)
     monkeypatch.setattr(machine, "amd_problem", lambda: "there is no AMD GPU driver here")
@@ -290,10 +290,10 @@ def test_gpus_are_named_with_memory_and_driver(monkeypatch: pytest.MonkeyPatch) 
     )
 
 
-# Why a session is not where it was wanted
+# The reason for a session on another device
 
 
-def test_nothing_is_said_of_a_session_that_is_where_it_was_wanted(
+def test_session_on_its_requested_device_has_no_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert why_not("auto", "cpu") == ""
@@ -303,7 +303,7 @@ def test_nothing_is_said_of_a_session_that_is_where_it_was_wanted(
     assert why_not("cuda:1", "cuda") == ""
 
 
-def test_device_that_is_here_and_did_not_load_the_model_is_named(
+def test_present_device_that_did_not_load_the_model_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pretend(monkeypatch, "tensorrt", "cuda", "cpu")
@@ -311,10 +311,10 @@ def test_device_that_is_here_and_did_not_load_the_model_is_named(
     assert why_not("cuda:0", "cpu") == "cuda did not load this model"
 
 
-# Providers that the table does not know
+# Unknown providers
 
 
-def test_unknown_provider_is_listed_and_used_only_where_asked_for(
+def test_unknown_provider_is_listed_and_used_only_by_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pretend(monkeypatch, "FancyExecutionProvider", "cpu")
@@ -325,6 +325,6 @@ def test_unknown_provider_is_listed_and_used_only_where_asked_for(
     assert providers_for("fancy") == ["FancyExecutionProvider", PROVIDERS["cpu"]]
 
 
-def test_azure_calls_a_service_and_is_no_device() -> None:
+def test_azure_is_a_service_and_no_device() -> None:
     assert "AzureExecutionProvider" in room.onnxruntime().get_available_providers()
     assert "azure" not in repr(devices()).lower()

@@ -1,4 +1,4 @@
-"""Facts about the machine, told by real programs and libraries: some of them made for the test."""
+"""Facts about the machine, read from real programs and libraries and from fake ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="the program is a shell sc
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Forget what was found before, and after."""
+    """Clear the cached facts before and after each test."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     caches = (machine.nvidia_gpus, machine.cuda_problem, machine.tensorrt_problem)
     for cached in caches:
@@ -34,7 +34,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def nvidia_smi(monkeypatch: pytest.MonkeyPatch, folder: Path, answer: str, status: int = 0) -> None:
-    """Put a program of that name on the PATH."""
+    """Put a fake `nvidia-smi` on the PATH."""
     program = folder / "nvidia-smi"
     program.write_text(f"#!/bin/sh\ncat <<'END'\n{answer}END\nexit {status}\n")
     program.chmod(0o755)
@@ -78,15 +78,13 @@ def test_only_visible_gpus_count(
 
 
 @posix
-def test_memory_that_the_driver_does_not_tell_is_no_failure(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_unreported_gpu_memory_is_zero(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     nvidia_smi(monkeypatch, tmp_path, "0, GPU-aaaa-1, NVIDIA GB10, [N/A], 580.95\nsomething else\n")
     assert machine.nvidia_gpus() == (machine.Gpu("NVIDIA GB10", 0, "580.95"),)
 
 
 @posix
-def test_driver_that_fails_has_no_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_failing_driver_has_no_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     nvidia_smi(monkeypatch, tmp_path, "No devices were found\n", status=6)
     assert machine.nvidia_gpus() == ()
 
@@ -98,19 +96,19 @@ def test_without_nvidia_smi_the_gpus_are_unknown(
     assert machine.nvidia_gpus() is None
 
 
-# CUDA and TensorRT: `libm` stands in for a library that is there
+# CUDA and TensorRT; `libm` stands in for an installed library
 
 
-def onnxruntime(said: str = "") -> ModuleType:
-    """An onnxruntime that says this while it loads CUDA's libraries."""
+def onnxruntime(printed: str = "") -> ModuleType:
+    """Return an onnxruntime that prints this while it loads CUDA's libraries."""
     module = ModuleType("onnxruntime")
-    module.__dict__["preload_dlls"] = lambda: print(said)  # noqa: T201 - as the real one does
+    module.__dict__["preload_dlls"] = lambda: print(printed)  # noqa: T201 - as the real one does
     return module
 
 
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A driver, and a GPU that cannot be counted."""
+    """Fake a driver whose GPUs cannot be counted."""
     monkeypatch.setattr(machine, "_DRIVER", "libm.so.6")
     monkeypatch.setattr(machine, "nvidia_gpus", lambda: None)
 
@@ -127,24 +125,21 @@ def test_no_driver(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
 @linux
 def test_driver_without_a_gpu(monkeypatch: pytest.MonkeyPatch, driver: None) -> None:
     monkeypatch.setattr(machine, "nvidia_gpus", lambda: ())
-    assert "no GPU" in machine.cuda_problem(onnxruntime())
+    assert "driver lists no GPU" in machine.cuda_problem(onnxruntime())
 
 
 @linux
-def test_libraries_of_cuda_that_are_missing_are_named(
-    driver: None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    said = (
-        "Failed to load libcublasLt.so.13: cannot open\nFailed to load libcurand.so.10: cannot open"
-    )
-    problem = machine.cuda_problem(onnxruntime(said))
+def test_missing_cuda_libraries_are_named(driver: None, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = ("libcublasLt.so.13", "libcurand.so.10")
+    printed = "\n".join(f"Failed to load {name}: cannot open" for name in missing)
+    problem = machine.cuda_problem(onnxruntime(printed))
     assert "Failed to load libcublasLt.so.13: cannot open" in problem
     assert "onnxruntime-gpu[cuda,cudnn]" in problem
     assert capsys.readouterr().out == ""
 
 
 @linux
-def test_nothing_is_wrong_where_all_is_here(driver: None) -> None:
+def test_cuda_has_no_problem_where_everything_is_installed(driver: None) -> None:
     assert machine.cuda_problem(onnxruntime("all loaded")) == ""
     assert machine.cuda_problem(ModuleType("an onnxruntime without preload_dlls")) == ""
 
@@ -192,10 +187,10 @@ def test_amd_driver_is_its_device_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.amd_problem() == ""
 
 
-def test_looking_at_the_hardware_loads_no_onnxruntime() -> None:
+def test_reading_the_hardware_loads_no_onnxruntime() -> None:
     code = """
         import sys
-        from conduit_lab.runtime import hardware
+        from conduit_lab.runtime.hardware import machine
         machine.processor(), machine.nvidia_gpus(), machine.amd_problem()
         assert "onnxruntime" not in sys.modules
     """

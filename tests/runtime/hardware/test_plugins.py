@@ -1,7 +1,8 @@
-"""Plug-in packages: made ones, registered with a fake onnxruntime, and what the real one says of a broken library."""
+"""Plug-in packages, registered with a fake onnxruntime; a broken library with the real one."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,20 +64,33 @@ def test_each_plugin_is_registered_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["raise RuntimeError('broken')", "", "def get_ep_names(): raise OSError", "def ("]
+    ("code", "reason"),
+    [
+        ("raise RuntimeError('broken')", "RuntimeError: broken"),
+        ("", "AttributeError: module 'onnxruntime_ep_aaa' has no attribute 'get_ep_names'"),
+        ("def get_ep_names(): raise OSError", "OSError"),
+        ("def (", "SyntaxError: "),
+    ],
 )
-def test_package_that_is_no_plugin_is_passed_over(tmp_path: Path, code: str) -> None:
+def test_broken_plugin_is_ignored_and_logged_with_its_name_and_reason(
+    tmp_path: Path, code: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
     package(tmp_path, "aaa", code)
     package(tmp_path, "webgpu", plugin("WebGpuExecutionProvider"))
-    assert list(plugins_of(onnxruntime([]))) == ["WebGpuExecutionProvider"]
+    with caplog.at_level(logging.WARNING, "conduit_lab"):
+        assert list(plugins_of(onnxruntime([]))) == ["WebGpuExecutionProvider"]
+    (line,) = caplog.messages
+    assert line.startswith(f"the plug-in onnxruntime-ep-aaa 1.2 is ignored: {reason}")
 
 
-def test_onnxruntime_that_knows_no_plugins_gets_none(tmp_path: Path) -> None:
+def test_onnxruntime_without_plugin_support_gets_none(tmp_path: Path) -> None:
     package(tmp_path, "webgpu", plugin("WebGpuExecutionProvider"))
     assert plugins_of(ModuleType("onnxruntime")) == {}
 
 
-def test_library_that_cannot_be_loaded_is_told_in_the_table(tmp_path: Path) -> None:
+def test_library_that_cannot_be_loaded_is_reported_and_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     library = tmp_path / "broken.so"
     library.write_bytes(b"no library")
     package(tmp_path, "webgpu", plugin("WebGpuExecutionProvider", str(library)))
@@ -85,12 +99,17 @@ def test_library_that_cannot_be_loaded_is_told_in_the_table(tmp_path: Path) -> N
     assert not row.present
     version = room.onnxruntime().__version__
     assert row.reason.startswith(
-        f"onnxruntime-ep-webgpu 1.2 has it, but onnxruntime {version} does not take it ("
+        f"onnxruntime-ep-webgpu 1.2 has it, but onnxruntime {version} rejects it ("
     )
     assert why_not("auto", "cpu") == f"webgpu: {row.reason}"
+    (line,) = caplog.messages
+    assert line.startswith(
+        "the provider WebGpuExecutionProvider of onnxruntime-ep-webgpu 1.2 is unavailable: "
+        f"onnxruntime {version} rejects it ("
+    )
 
 
-def test_plugin_without_a_device_is_told_in_the_table(
+def test_plugin_without_a_device_is_reported_in_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package(tmp_path, "openvino", plugin("OpenVINOExecutionProvider"))

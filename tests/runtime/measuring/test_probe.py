@@ -1,4 +1,4 @@
-"""The check of accelerators, with a fake one that works, computes wrongly, breaks or never runs full."""
+"""The accelerator check, with a fake device that works, miscomputes, breaks or never overflows."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from conduit_lab.runtime.hardware import devices as room
 from conduit_lab.runtime.hardware import machine
 from conduit_lab.runtime.hardware.devices import Device
 from conduit_lab.runtime.measuring import probe, samples
-from conduit_lab.runtime.measuring.probe import Report, check
+from conduit_lab.runtime.measuring.probe import check_accelerators
+from conduit_lab.runtime.measuring.report import AcceleratorReport
 from tests.runtime import fake_device
 from tests.runtime.fake_device import FakeDevice
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "_TOO_MANY", 4_096)  # rows
-    monkeypatch.setattr(probe, "_LIMIT", 2**24)
+    monkeypatch.setattr(probe, "_OVERFLOW_ROWS", 4_096)
+    monkeypatch.setattr(probe, "_MEMORY_LIMIT_BYTES", 2**24)
 
 
 @pytest.fixture
@@ -37,8 +38,8 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
     return fake_device.plug_in(monkeypatch)
 
 
-def small() -> Report:
-    return check(batches=(1, 2), seconds=0.0)
+def small() -> AcceleratorReport:
+    return check_accelerators(batches=(1, 2), seconds=0.0)
 
 
 # A machine without an accelerator
@@ -46,7 +47,7 @@ def small() -> Report:
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever this machine has, only the CPU is left."""
+    """Hide every device but the CPU."""
     monkeypatch.setattr(
         room.onnxruntime(), "get_available_providers", lambda: [room.PROVIDERS["cpu"]]
     )
@@ -87,34 +88,41 @@ def test_good_device_passes(cuda: FakeDevice) -> None:
     assert report.good
     (checked,) = report.checked
     assert checked.problems == []
-    assert [(n.model, n.difference) for n in checked.numbers] == [
+    assert [(n.model, n.difference) for n in checked.agreements] == [
         (name, 0.0) for name in samples.NETWORKS
     ]
-    assert [n.nodes for n in checked.numbers] == [(5, 5), (7, 7), (18, 18)]
+    assert [n.nodes for n in checked.agreements] == [(5, 5), (7, 7), (18, 18)]
     assert repr(report).endswith("cuda: everything holds.")
-    assert "cuda: Fake GPU 0, 80.0 GB" in repr(report)
+    assert "cuda · Fake GPU 0, 80.0 GB" in repr(report)
 
 
-def test_speed_up_is_told_for_each_network_and_batch(cuda: FakeDevice) -> None:
+def test_report_has_a_static_html_form(cuda: FakeDevice) -> None:
+    report = small()
+    bundle = report._repr_mimebundle_()
+    assert bundle["text/plain"] == repr(report)
+    for words in ("Fake GPU 0, 80.0 GB", "speed-up", "cuda: everything holds."):
+        assert words in bundle["text/html"]
+
+
+def test_speed_up_is_reported_per_network_and_batch(cuda: FakeDevice) -> None:
     (checked,) = small().checked
     assert [(s.model, s.batch) for s in checked.speeds] == [
         (n, b) for n in samples.NETWORKS for b in (1, 2)
     ]
     for speed in checked.speeds:
         assert speed.device is not None
-        assert f"× {speed.cpu / speed.device:.2f}" in probe._speeds("cuda", checked.speeds)
+        assert f"× {speed.cpu / speed.device:.2f}" in checked.view().plain()
 
 
-def test_networks_run_on_the_device_and_not_on_its_stand_in(cuda: FakeDevice) -> None:
+def test_networks_run_on_the_device_and_not_on_its_fallback(cuda: FakeDevice) -> None:
     small()
     networks = len(samples.NETWORKS)
-    assert (
-        len(cuda.opened) == 3 * networks + 1
-    )  # for the numbers, the nodes, the times; and the one that runs full
+    # for the numbers, the nodes and the times; one more overflows
+    assert len(cuda.opened) == 3 * networks + 1
     assert cuda.failures == 1
 
 
-def test_full_memory_is_forced_and_the_device_serves_on(cuda: FakeDevice) -> None:
+def test_memory_overflow_is_forced_and_the_device_runs_again(cuda: FakeDevice) -> None:
     (checked,) = small().checked
     assert [options for options in cuda.opened if options] == [{"gpu_mem_limit": str(2**24)}]
     assert checked.memory.startswith("a run of 64.0 MB in 16.0 MB went to the CPU (cuda failed: ")
@@ -129,7 +137,7 @@ def test_forced_fallback_is_in_the_report_and_not_in_the_log(
     assert not logging.getLogger("conduit_lab").disabled
 
 
-def test_device_that_takes_no_limit_is_not_filled_and_the_report_says_so(
+def test_device_without_a_memory_limit_is_reported_as_not_filled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fake = fake_device.plug_in(monkeypatch, "coreml")
@@ -139,11 +147,11 @@ def test_device_that_takes_no_limit_is_not_filled_and_the_report_says_so(
     assert fake.failures == 0
 
 
-# An accelerator that does not
+# An accelerator that fails
 
 
-def failed(report: Report) -> str:
-    """Return the lines of the report that tell what failed."""
+def failed(report: AcceleratorReport) -> str:
+    """Return the lines of the report with problems."""
     assert not report.good
     assert "everything holds" not in repr(report)
     lines = [line for line in repr(report).splitlines() if line.startswith("✕ ")]
@@ -160,7 +168,7 @@ def test_device_that_computes_wrongly_is_caught(cuda: FakeDevice, factor: float)
     )
 
 
-def test_small_difference_is_within_the_tolerance_and_told(cuda: FakeDevice) -> None:
+def test_small_difference_is_within_the_tolerance_and_reported(cuda: FakeDevice) -> None:
     cuda.factor = 1.001
     report = small()
     assert report.good
@@ -182,7 +190,7 @@ def test_device_that_refuses_the_session_is_caught(cuda: FakeDevice) -> None:
     assert "the GPU is not supported" in failed(small())
 
 
-def test_device_that_takes_no_part_proves_nothing(cuda: FakeDevice) -> None:
+def test_device_that_runs_no_node_proves_nothing(cuda: FakeDevice) -> None:
     cuda.takes = False
     report = small()
     assert "cuda took no node of any network" in failed(report)
@@ -192,10 +200,10 @@ def test_device_that_takes_no_part_proves_nothing(cuda: FakeDevice) -> None:
 def test_network_that_the_device_leaves_to_the_cpu_is_named(
     cuda: FakeDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really = probe._nodes
+    real = probe._nodes
 
     def nodes(device: Device, path: Path) -> tuple[int, int] | None:
-        return (0, 7) if path.stem == "convolution" else really(device, path)
+        return (0, 7) if path.stem == "convolution" else real(device, path)
 
     monkeypatch.setattr(probe, "_nodes", nodes)
     report = small()
@@ -204,21 +212,21 @@ def test_network_that_the_device_leaves_to_the_cpu_is_named(
     assert {speed.model for speed in report.checked[0].speeds} == {"dense", "attention"}
 
 
-def test_limit_that_has_no_effect_is_no_proof(
+def test_limit_without_effect_is_no_proof(
     cuda: FakeDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "_LIMIT", 2**40)
+    monkeypatch.setattr(probe, "_MEMORY_LIMIT_BYTES", 2**40)
     assert "did not fill the memory" in failed(small())
 
 
 def test_device_that_stays_away_after_a_full_memory_is_caught(
     cuda: FakeDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really = cuda.failure
+    real = cuda.failure
 
     def failure(feeds: dict[str, np.ndarray], options: dict[str, str]) -> Exception | None:
         cuda.lost = cuda.lost or cuda.failures > 0
-        return really(feeds, options)
+        return real(feeds, options)
 
     monkeypatch.setattr(cuda, "failure", failure)
     assert (
@@ -238,7 +246,7 @@ def test_networks_are_valid_and_always_the_same(tmp_path: Path) -> None:
         assert path.read_bytes() == again[name].read_bytes()
 
 
-def test_networks_say_something_about_every_row(tmp_path: Path) -> None:
+def test_networks_answer_differently_for_each_row(tmp_path: Path) -> None:
     paths = samples.save_all(tmp_path)
     for name, path in paths.items():
         output = probe._open(path, "cpu").run({"input": samples.sample(name, 3)})[0]
@@ -251,8 +259,8 @@ def test_networks_say_something_about_every_row(tmp_path: Path) -> None:
 def test_check_leaves_no_file_behind(tmp_path: Path) -> None:
     code = """
         import json, os, tempfile
-        from conduit_lab.runtime import probe
-        probe.check(batches=(1,), seconds=0.0)
+        from conduit_lab.runtime.measuring import probe
+        probe.check_accelerators(batches=(1,), seconds=0.0)
         print(json.dumps(os.listdir(tempfile.gettempdir())))
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]

@@ -1,4 +1,4 @@
-"""A kept choice is used for the content and the machine it was made for, and for no other."""
+"""Tuned options apply only to the content and the machine they were measured on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conduit_lab.runtime.measuring import tuning
-from conduit_lab.runtime.measuring.tuning import Tuned, place, read_tuning, write_tuning
+from conduit_lab.runtime.measuring.tuning import Tuned, read_tuning, tuning_path, write_tuning
 from conduit_lab.runtime.sessions.session import Options
 from tests.runtime import graphs
 
@@ -31,7 +31,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def reason(model: Path, caplog: pytest.LogCaptureFixture) -> str:
-    """Return why the choice of `model` is not used: the one line of the log."""
+    """Return why the options of `model` are not used: the one line of the log."""
     caplog.clear()
     with caplog.at_level(logging.WARNING, "conduit_lab"):
         assert read_tuning(model) is None
@@ -40,44 +40,46 @@ def reason(model: Path, caplog: pytest.LogCaptureFixture) -> str:
     return line.partition("used: ")[2]
 
 
-def test_what_is_written_is_read(model: Path) -> None:
-    assert write_tuning(model, BEST) == place(model) == model.with_name("m.onnx.tuning.json")
+def test_written_options_are_read(model: Path) -> None:
+    assert write_tuning(model, BEST) == tuning_path(model) == model.with_name("m.onnx.tuning.json")
     assert read_tuning(model) == BEST
     assert sorted(path.name for path in model.parent.iterdir()) == ["m.onnx", "m.onnx.tuning.json"]
 
 
-def test_without_a_choice_there_is_none_and_nothing_is_said(
+def test_a_model_without_options_has_none_and_logs_nothing(
     model: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert read_tuning(model) is None
     assert not caplog.messages
 
 
-def test_a_choice_whose_model_is_gone_is_no_error(model: Path) -> None:
+def test_options_of_a_deleted_model_are_no_error(model: Path) -> None:
     write_tuning(model, BEST)
     model.unlink()
     assert read_tuning(model) is None
 
 
-def test_a_later_choice_takes_the_place(model: Path) -> None:
+def test_later_options_replace_earlier_ones(model: Path) -> None:
     write_tuning(model, BEST)
     write_tuning(model, Tuned(threads=2))
     assert read_tuning(model) == Tuned(threads=2)
 
 
-def test_weights_have_a_choice_too(tmp_path: Path) -> None:
+def test_weights_have_options_too(tmp_path: Path) -> None:
     np.savez(tmp_path / "m.npz", W0=np.ones((1, 1)))
     write_tuning(tmp_path / "m.npz", Tuned(runs_on="numpy", batch_size=64))
     assert read_tuning(tmp_path / "m.npz") == Tuned(runs_on="numpy", batch_size=64)
 
 
-def test_another_content_is_not_run_with_it(model: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_options_of_another_content_are_not_used(
+    model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write_tuning(model, BEST)
     graphs.linear(model, np.zeros((3, 2)))
     assert "m.onnx has changed since it was tuned" in reason(model, caplog)
 
 
-def test_other_external_data_is_another_content(
+def test_other_external_data_changes_the_content(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = graphs.with_external_data(tmp_path / "m.onnx", "m.bin")
@@ -93,8 +95,8 @@ def test_another_machine_is_named(
 ) -> None:
     write_tuning(model, BEST)
     there = tuning.machine_facts(model) | {what: "another"}
-    monkeypatch.setattr(tuning, "machine", lambda _: there)
-    assert f"it was made on another machine ({what})" in reason(model, caplog)
+    monkeypatch.setattr(tuning, "machine_facts", lambda _: there)
+    assert f"it is from another machine ({what})" in reason(model, caplog)
 
 
 JSON = st.recursive(
@@ -111,15 +113,15 @@ JSON = st.recursive(
 def test_any_json_is_refused_and_never_an_error(tmp_path: Path, content: Any) -> None:
     model = tmp_path / "m.npz"
     np.savez(model, W0=np.ones((1, 1)))
-    place(model).write_text(json.dumps(content))
+    tuning_path(model).write_text(json.dumps(content))
     assert read_tuning(model) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{", b"[" * 100_000])
-def test_what_is_no_json_is_refused(
+def test_malformed_json_is_refused(
     model: Path, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
-    place(model).write_bytes(content)
+    tuning_path(model).write_bytes(content)
     assert "it is no tuning file" in reason(model, caplog)
 
 
@@ -138,30 +140,30 @@ def test_what_is_no_json_is_refused(
         {"library": "/tmp/evil.so"},
     ],
 )
-def test_a_field_that_cannot_be_is_refused(
+def test_an_invalid_field_is_refused(
     model: Path, caplog: pytest.LogCaptureFixture, field: dict[str, Any]
 ) -> None:
     content = json.loads(write_tuning(model, BEST).read_text())
     content["best"] |= field
-    place(model).write_text(json.dumps(content))
+    tuning_path(model).write_text(json.dumps(content))
     assert "it is no tuning file" in reason(model, caplog)
 
 
 def test_a_very_long_file_is_not_read(model: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_tuning(model, BEST)
-    with place(model).open("a") as file:
+    with tuning_path(model).open("a") as file:
         file.write(" " * 100_000)
     assert "it is no tuning file" in reason(model, caplog)
 
 
-# What it does to the options of who loads the model
+# Options of a loaded model
 
 MOVED = Tuned(asked="auto", device="cuda", runs_on="cuda", threads=0)
 FIXED = Tuned(asked="cuda", device="cuda", runs_on="cuda", graph_level="basic")
 
 
 @pytest.mark.parametrize(
-    ("tuned", "wanted", "options"),
+    ("tuned", "asked", "options"),
     [
         (BEST, Options(), Options(threads=1, graph_level="basic")),
         (BEST, Options("cpu"), Options("cpu", threads=1, graph_level="basic")),
@@ -174,10 +176,10 @@ FIXED = Tuned(asked="cuda", device="cuda", runs_on="cuda", graph_level="basic")
         (FIXED, Options(), Options()),
     ],
 )
-def test_options_are_tuned_for_the_device_that_was_asked_for(
-    tuned: Tuned, wanted: Options, options: Options
+def test_options_are_tuned_only_for_the_requested_device(
+    tuned: Tuned, asked: Options, options: Options
 ) -> None:
-    assert tuned.options(wanted) == options
+    assert tuned.options(asked) == options
 
 
 @pytest.mark.parametrize(
@@ -188,5 +190,5 @@ def test_options_are_tuned_for_the_device_that_was_asked_for(
         (Tuned(runs_on="numpy", batch_size=8), "numpy, batches of 8"),
     ],
 )
-def test_a_choice_in_words(tuned: Tuned, words: str) -> None:
+def test_options_in_words(tuned: Tuned, words: str) -> None:
     assert str(tuned) == words

@@ -1,4 +1,4 @@
-"""What ends the child in which a file is converted or opened for the first time is an error here."""
+"""A crash of the child that converts or first opens a file is raised as an error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Hook = Callable[[str], None]
 
 @pytest.fixture
 def hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hook:
-    """Run code at the start of each child."""
+    """Return a function that makes each child run code at its start."""
     folder = tmp_path / "hooks"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
@@ -40,7 +40,7 @@ def hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hook:
 
 
 def dies(place: str, by: str = "SIGSEGV") -> str:
-    """Return code after which a call of `place` ends the process."""
+    """Return code that makes a call of `place` kill the process."""
     module, name = place.rsplit(":", 1)
     return f"""
         import os, signal
@@ -57,7 +57,7 @@ def source(tmp_path: Path) -> Path:
 
 def convert(source: Path, kind: str = "fp16", **rest: Any) -> Path:
     target = source.with_name("made.onnx")
-    child.convert(
+    child.convert_in_child(
         source,
         target,
         kind,
@@ -96,7 +96,7 @@ def test_text_and_numbers_reach_the_child(tmp_path: Path) -> None:
     ("place", "by", "words"),
     [
         (
-            "conduit_lab.runtime.rewriting.quantize:_made",
+            "conduit_lab.runtime.rewriting.quantize:_converted",
             "SIGSEGV",
             r"in which it was converted \(SIGSEGV\)",
         ),
@@ -112,19 +112,19 @@ def test_text_and_numbers_reach_the_child(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_child_that_dies_is_an_error_that_names_the_signal(
+def test_a_killed_child_is_an_error_with_the_signal(
     source: Path, hook: Hook, place: str, by: str, words: str
 ) -> None:
     hook(dies(place, by))
     with pytest.raises(
-        OptimizeError, match=rf"a\.onnx cannot be made fp16: it ended the process .*{words}"
+        OptimizeError, match=rf"a\.onnx cannot be converted to fp16: it ended the process .*{words}"
     ):
         convert(source)
     assert names(source.parent) == ["a.onnx"]
 
 
-def test_a_true_fault_of_onnxruntime_ends_the_child_alone(tmp_path: Path, hook: Hook) -> None:
-    hook("from conduit_lab.runtime import optimizers; optimizers.unsafe = lambda model: ()")
+def test_a_crash_of_onnxruntime_ends_only_the_child(tmp_path: Path, hook: Hook) -> None:
+    hook("from conduit_lab.runtime.checks import optimizers; optimizers.unsafe = lambda model: ()")
     path = product(tmp_path / "half.onnx", [(1, 0, 2)])
     with pytest.raises(
         ModelLoadError, match=r"half\.onnx cannot be loaded: it ended the process .*SIGSEGV"
@@ -133,13 +133,13 @@ def test_a_true_fault_of_onnxruntime_ends_the_child_alone(tmp_path: Path, hook: 
     assert Session(path).run({"x": np.ones((4, 4, 4), np.float16)})[0].shape == (4, 4, 4)
 
 
-def test_an_error_of_the_child_is_raised_here(source: Path) -> None:
+def test_an_error_of_the_child_is_raised(source: Path) -> None:
     with pytest.raises(ModelInputError, match="the graph refused its input"):
         convert(source, sample={"input": np.ones((1, 5), np.float32)})
     assert names(source.parent) == ["a.onnx"]
 
 
-def test_a_package_that_is_missing_in_the_child_is_named(source: Path, hook: Hook) -> None:
+def test_a_missing_package_of_the_child_is_named(source: Path, hook: Hook) -> None:
     hook("import sys; sys.modules['onnxruntime.quantization.matmul_nbits_quantizer'] = None")
     with pytest.raises(
         MissingExtra, match=r"int4 needs onnx_ir, which is not installed: pip install"
@@ -147,7 +147,7 @@ def test_a_package_that_is_missing_in_the_child_is_named(source: Path, hook: Hoo
         convert(source, "int4")
 
 
-def test_an_error_that_is_none_of_ours_is_told(source: Path, hook: Hook) -> None:
+def test_a_foreign_error_of_the_child_is_reported(source: Path, hook: Hook) -> None:
     hook(
         """
         import conduit_lab.runtime.rewriting.child as module
@@ -161,7 +161,7 @@ def test_an_error_that_is_none_of_ours_is_told(source: Path, hook: Hook) -> None
         convert(source)
 
 
-def test_a_file_that_is_refused_is_left_to_who_opens_it(tmp_path: Path) -> None:
+def test_a_refused_file_raises_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"no model")
     child.try_opening(tmp_path / "a.onnx", Options())
 
@@ -172,14 +172,14 @@ def test_an_interrupt_ends_the_child_too(source: Path, hook: Hook, tmp_path: Pat
         f"""
         import os, sys, time
         from pathlib import Path
-        if "-c" in sys.orig_argv and "child import main" in sys.orig_argv[sys.orig_argv.index("-c") + 1]:
+        if any("child import run_request" in argument for argument in sys.orig_argv):
             Path({str(tmp_path / "pid")!r}).write_text(str(os.getpid()))
             time.sleep(60)
         """
     )
     code = f"""
         from pathlib import Path
-        from conduit_lab.runtime import child
+        from conduit_lab.runtime.rewriting import child
         from conduit_lab.runtime.sessions.session import Options
         child.try_opening(Path({str(source)!r}), Options())
     """
@@ -193,7 +193,7 @@ def test_an_interrupt_ends_the_child_too(source: Path, hook: Hook, tmp_path: Pat
         pid = tmp_path / "pid"
         while not (pid.exists() and pid.read_text()):
             assert asking.poll() is None
-        asking.send_signal(signal.SIGINT)  # to it alone, as Jupyter may
+        asking.send_signal(signal.SIGINT)  # to the parent alone, as Jupyter may
         assert asking.wait(30) != 0
         with pytest.raises(ProcessLookupError):
             os.kill(int(pid.read_text()), 0)

@@ -1,4 +1,4 @@
-"""Files that are made of others: whole or not at all, and known by what they are made of."""
+"""Derived files are complete or absent, and record their sources."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WEIGHT = np.eye(3, dtype=np.float32)
 
 
 def write(path: Path, source: Path, metadata: dict[str, str] | None = None) -> None:
-    derived_files.write(graphs.load(source), path, [source], "test", metadata or {})
+    derived_files.write_derived(graphs.load(source), path, [source], "test", metadata or {})
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def source(tmp_path: Path) -> Path:
     return graphs.linear(tmp_path / "source.onnx", WEIGHT)
 
 
-def test_draft_takes_its_place_at_the_end(tmp_path: Path, source: Path) -> None:
+def test_draft_moves_to_its_target_at_the_end(tmp_path: Path, source: Path) -> None:
     target = tmp_path / "made.onnx"
     with derived_files.draft(target) as path:
         write(path, source)
@@ -34,7 +34,7 @@ def test_draft_takes_its_place_at_the_end(tmp_path: Path, source: Path) -> None:
 
 
 @pytest.mark.parametrize("removed", [True, False])
-def test_draft_that_is_removed_or_fails_leaves_what_was_there(
+def test_draft_that_is_removed_or_fails_keeps_the_earlier_file(
     tmp_path: Path, source: Path, removed: bool
 ) -> None:
     target = tmp_path / "made.onnx"
@@ -53,7 +53,7 @@ def test_draft_that_is_removed_or_fails_leaves_what_was_there(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["made.onnx", "source.onnx"]
 
 
-def test_origin_tells_the_sources_and_not_those_of_others(tmp_path: Path, source: Path) -> None:
+def test_origin_has_the_sources_and_other_files_have_none(tmp_path: Path, source: Path) -> None:
     with derived_files.draft(tmp_path / "made.onnx") as path:
         write(path, source)
     made = derived_files.origin(tmp_path / "made.onnx")
@@ -63,18 +63,18 @@ def test_origin_tells_the_sources_and_not_those_of_others(tmp_path: Path, source
     assert derived_files.origin(tmp_path / "absent.onnx") is None
 
 
-def test_metadata_is_written_as_given_and_read_without_the_origin(
-    tmp_path: Path, source: Path
-) -> None:
+def test_metadata_is_kept_and_read_without_the_origin(tmp_path: Path, source: Path) -> None:
     with derived_files.draft(tmp_path / "made.onnx") as path:
         write(path, source, {"labels": '["ä"]'})
     assert derived_files.metadata(graphs.load(tmp_path / "made.onnx")) == {"labels": '["ä"]'}
 
 
 @pytest.mark.parametrize("note", ["", "7", "[]", "{", "null", "{}"])
-def test_strange_note_of_origin_is_none(tmp_path: Path, note: str) -> None:
+def test_malformed_record_of_origin_is_none(tmp_path: Path, note: str) -> None:
     assert (
-        derived_files.origin(graphs.linear(tmp_path / "a.onnx", WEIGHT, {derived_files.KEY: note}))
+        derived_files.origin(
+            graphs.linear(tmp_path / "a.onnx", WEIGHT, {derived_files.ORIGIN_KEY: note})
+        )
         is None
     )
 
@@ -83,11 +83,11 @@ def test_graph_that_is_no_valid_onnx_is_refused(tmp_path: Path, source: Path) ->
     model = graphs.load(source)
     model.graph.node[0].op_type = "NoSuchOperator"
     with pytest.raises(ModelLoadError), derived_files.draft(tmp_path / "made.onnx") as path:
-        derived_files.write(model, path, [source], "test", {})
+        derived_files.write_derived(model, path, [source], "test", {})
     assert [file.name for file in tmp_path.iterdir()] == ["source.onnx"]
 
 
-def test_folder_where_the_draft_should_lie_must_be_there(tmp_path: Path) -> None:
+def test_missing_target_folder_is_refused(tmp_path: Path) -> None:
     with (
         pytest.raises(OptimizeError, match="cannot be written"),
         derived_files.draft(tmp_path / "none" / "made.onnx"),
@@ -101,7 +101,7 @@ def test_load_reads_external_data_through_the_links_of_hugging_face(
 ) -> None:
     path = hub(tmp_path)
     linear(path.resolve(), "model.onnx_data", **numbers)
-    (tensor,) = derived_files.load(path).graph.initializer
+    (tensor,) = derived_files.load_protobuf(path).graph.initializer
     np.testing.assert_array_equal(numpy_helper.to_array(tensor), np.arange(6).reshape(3, 2))
     assert not tensor.external_data
-    assert derived_files.load(path, weights=False).graph.initializer[0].external_data
+    assert derived_files.load_protobuf(path, weights=False).graph.initializer[0].external_data

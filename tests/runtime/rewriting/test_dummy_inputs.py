@@ -1,4 +1,4 @@
-"""Inputs made of a graph alone."""
+"""Inputs made from a graph alone."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.runtime import graphs
 
 
 def made(path: Path, rows: int = 8) -> dict[str, Array]:
-    return dummy_inputs.made(path, Session(path).inputs, rows)
+    return dummy_inputs.make_inputs(path, Session(path).inputs, rows)
 
 
 def looked_up(path: Path, *between: Any) -> Path:
-    """Write a table of 3 rows that is looked up with `ids`, as the nodes `between` hand them on as `places`."""
+    """Write a table of 3 rows, indexed by `ids`; nodes `between` map them to `places`."""
     return graphs.save(
         path,
         [*between, graphs.node("Gather", ["table", "places" if between else "ids"], ["output"])],
@@ -32,7 +32,11 @@ def looked_up(path: Path, *between: Any) -> Path:
 
 @pytest.mark.parametrize(
     ("axes", "shape"),
-    [(("batch", 3), (8, 3)), ((2, 3), (2, 3)), (("batch", "n", 3), (8, dummy_inputs.LENGTH, 3))],
+    [
+        (("batch", 3), (8, 3)),
+        ((2, 3), (2, 3)),
+        (("batch", "n", 3), (8, dummy_inputs.FREE_AXIS_LENGTH, 3)),
+    ],
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int64", "bool"])
 def test_has_the_shape_and_dtype_of_the_input(
@@ -42,7 +46,7 @@ def test_has_the_shape_and_dtype_of_the_input(
     assert (array.shape, str(array.dtype)) == (shape, dtype)
 
 
-def test_is_always_the_same(tmp_path: Path) -> None:
+def test_inputs_are_reproducible(tmp_path: Path) -> None:
     path = graphs.identity(tmp_path / "a.onnx", "float32")
     np.testing.assert_array_equal(made(path)["input"], made(path)["input"])
 
@@ -59,7 +63,7 @@ def test_ids_are_followed_through_casts(tmp_path: Path) -> None:
     assert set(ids.flat) == {0, 1, 2}
 
 
-def test_other_whole_numbers_are_a_mask(tmp_path: Path) -> None:
+def test_other_integers_are_a_mask(tmp_path: Path) -> None:
     assert set(made(graphs.identity(tmp_path / "a.onnx", "int64"))["input"].flat) == {1}
 
 

@@ -1,4 +1,4 @@
-"""Smaller forms of a file: what they are made of, what they keep, and that nothing is left of one that fails."""
+"""Smaller forms of a file: close answers, same interface, and no trace of a failed conversion."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def inputs(rows: int = 8, columns: int = WIDE) -> Array:
 
 
 def convolution(path: Path) -> Path:
-    """Write a convolution, its normalisation and ReLU: float32 `[batch, 3, 8, 8]` to `[batch, 16, 8, 8]`."""
+    """Write conv, batch norm and ReLU: float32 `[batch, 3, 8, 8]` to `[batch, 16, 8, 8]`."""
     rng = np.random.default_rng(0)
     constants = {
         "K": rng.standard_normal((16, 3, 3, 3)) / 5,
@@ -55,7 +55,7 @@ def convolution(path: Path) -> Path:
 
 
 def table(path: Path) -> Path:
-    """Write an embedding table of 50 tokens, 64 numbers each, with a product behind it."""
+    """Write an embedding table of 50 tokens by 64, followed by a matrix product."""
     return graphs.save(
         path,
         [
@@ -89,25 +89,24 @@ def operators(path: Path) -> list[str]:
         ("graph", "model_graph.onnx"),
     ],
 )
-def test_lies_beside_the_old_file_under_the_usual_name(
+def test_result_is_beside_the_source_under_the_usual_name(
     tmp_path: Path, kind: str, name: str
 ) -> None:
-    assert quantize.place(tmp_path / "model.onnx", kind) == tmp_path / name
+    assert quantize.converted_path(tmp_path / "model.onnx", kind) == tmp_path / name
 
 
 @pytest.mark.parametrize(
     ("kind", "error", "share"),
     [("int8", 0.02, 0.4), ("fp16", 0.002, 0.6), ("int4", 0.2, 0.4), ("graph", 1e-6, 1.1)],
 )
-def test_answers_alike_and_is_as_small_as_it_says(
+def test_answers_closely_and_shrinks_as_expected(
     tmp_path: Path, kind: str, error: float, share: float
 ) -> None:
     source, target = graphs.linear(tmp_path / "a.onnx", weights()), tmp_path / "b.onnx"
     quantize.convert(source, target, kind)
     assert 0 <= relative(run(source, input=inputs()), run(target, input=inputs())) < error
-    assert (
-        target.stat().st_size < share * source.stat().st_size + 700
-    )  # names, and what it was made of
+    names_and_origin = 700  # bytes
+    assert target.stat().st_size < share * source.stat().st_size + names_and_origin
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -116,10 +115,10 @@ def test_keeps_inputs_outputs_and_metadata(tmp_path: Path, kind: str) -> None:
     quantize.convert(source, target, kind)
     old, new = Session(source), Session(target)
     assert (new.inputs, new.outputs) == (old.inputs, old.outputs)
-    assert {k: v for k, v in new.metadata.items() if k != derived_files.KEY} == LABELS
+    assert {k: v for k, v in new.metadata.items() if k != derived_files.ORIGIN_KEY} == LABELS
 
 
-def test_says_what_it_was_made_of(tmp_path: Path) -> None:
+def test_result_records_its_origin(tmp_path: Path) -> None:
     source, target = graphs.linear(tmp_path / "a.onnx", weights()), tmp_path / "b.onnx"
     quantize.convert(source, target, "int8")
     made = derived_files.origin(target)
@@ -139,9 +138,8 @@ def test_embedding_tables_become_smaller_too(tmp_path: Path, kind: str) -> None:
 
 
 def test_int8_has_one_scale_for_each_channel(tmp_path: Path) -> None:
-    uneven = weights() * np.logspace(
-        -3, 0, WIDE, dtype=np.float32
-    )  # one scale would round small columns to nothing
+    # one scale per tensor would round the small columns to zero
+    uneven = weights() * np.logspace(-3, 0, WIDE, dtype=np.float32)
     source, target = graphs.linear(tmp_path / "a.onnx", uneven), tmp_path / "b.onnx"
     quantize.convert(source, target, "int8")
     old, new = run(source, input=inputs()), run(target, input=inputs())
@@ -155,14 +153,14 @@ def test_convolutions_become_int8_with_calibration(
     pictures = inputs(16, 192).reshape(16, 3, 8, 8)
     quantize.convert(source, target, "int8", [{"input": pictures[:8]}, {"input": pictures[8:]}])
     assert relative(run(source, input=pictures), run(target, input=pictures)) < 0.05
-    assert "BatchNormalization" not in operators(target)  # merged into the convolution first
+    assert "BatchNormalization" not in operators(target)  # merged into the convolution
     assert capfd.readouterr() == ("", "")
 
 
-def test_convolutions_without_calibration_are_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_convolutions_without_calibration_are_refused_with_the_next_step(tmp_path: Path) -> None:
     source = convolution(tmp_path / "a.onnx")
     with pytest.raises(
-        OptimizeError, match=r"nothing to make int8: its convolutions need calibration="
+        OptimizeError, match=r"nothing to convert to int8: its convolutions need calibration="
     ):
         quantize.convert(source, tmp_path / "b.onnx", "int8")
 
@@ -170,7 +168,7 @@ def test_convolutions_without_calibration_are_refused_with_the_way_out(tmp_path:
 @pytest.mark.parametrize("kind", ["int8", "fp16", "int4"])
 def test_file_without_weights_is_refused(tmp_path: Path, kind: str) -> None:
     source = graphs.identity(tmp_path / "a.onnx", "float32")
-    with pytest.raises(OptimizeError, match=f"has nothing to make {kind}"):
+    with pytest.raises(OptimizeError, match=f"has nothing to convert to {kind}"):
         quantize.convert(source, tmp_path / "b.onnx", kind)
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
 
@@ -191,30 +189,30 @@ def test_weights_in_a_side_file_are_read(tmp_path: Path, kind: str) -> None:
 def test_many_weights_go_into_a_side_file(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(derived_files, "MAX_INLINE", 1000)
+    monkeypatch.setattr(derived_files, "MAX_INLINE_BYTES", 1000)
     source, target = graphs.linear(tmp_path / "a.onnx", weights()), tmp_path / "b.onnx"
     quantize.convert(source, target, kind)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "b.onnx", "b.onnx_data"]
     assert relative(run(source, input=inputs()), run(target, input=inputs())) < 0.2
 
 
-def test_side_file_of_an_earlier_result_goes(
+def test_side_file_of_an_earlier_result_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target = graphs.linear(tmp_path / "a.onnx", weights()), tmp_path / "b.onnx"
     with monkeypatch.context() as context:
-        context.setattr(derived_files, "MAX_INLINE", 1000)
+        context.setattr(derived_files, "MAX_INLINE_BYTES", 1000)
         quantize.convert(source, target, "int8")
     quantize.convert(source, target, "int8")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "b.onnx"]
 
 
 class Stopped(BaseException):
-    """As KeyboardInterrupt, which a test runner would take for its own."""
+    """Stands in for KeyboardInterrupt, which would stop the test runner."""
 
 
-@pytest.mark.parametrize("error", [ValueError("strange layer"), Stopped()])
-def test_nothing_is_left_of_a_conversion_that_fails_or_is_interrupted(
+@pytest.mark.parametrize("error", [ValueError("unknown layer"), Stopped()])
+def test_failed_or_interrupted_conversion_leaves_nothing_behind(
     tmp_path: Path, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target = graphs.linear(tmp_path / "a.onnx", weights()), tmp_path / "b.onnx"
@@ -224,21 +222,21 @@ def test_nothing_is_left_of_a_conversion_that_fails_or_is_interrupted(
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(derived_files, "write", fail)
+    monkeypatch.setattr(derived_files, "write_derived", fail)
     with pytest.raises((OptimizeError, Stopped)):
         quantize.convert(source, target, "fp16")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_file_of_somebody_else_is_not_overwritten(tmp_path: Path) -> None:
+def test_foreign_file_is_not_overwritten(tmp_path: Path) -> None:
     source = graphs.linear(tmp_path / "a.onnx", weights())
     theirs = graphs.linear(tmp_path / "b.onnx", weights()).read_bytes()
-    with pytest.raises(OptimizeError, match=r"b\.onnx is there and was not made by conduit_lab"):
+    with pytest.raises(OptimizeError, match=r"b\.onnx exists and was not made by conduit_lab"):
         quantize.convert(source, tmp_path / "b.onnx", "int8")
     assert (tmp_path / "b.onnx").read_bytes() == theirs
 
 
-def test_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_folder_is_named(tmp_path: Path) -> None:
     source = graphs.linear(tmp_path / "a.onnx", weights())
     with pytest.raises(
         OptimizeError, match=r"none/b\.onnx cannot be written: No such file or directory"
@@ -262,7 +260,7 @@ def test_int4_names_the_extra_that_it_needs(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_says_nothing_and_changes_nothing_of_the_process(
+def test_conversion_prints_nothing_and_restores_the_process_state(
     tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     source = graphs.linear(tmp_path / "a.onnx", weights())
@@ -288,7 +286,7 @@ def test_a_model_in_the_cache_of_hugging_face_is_converted(tmp_path: Path, kind:
     assert relative(run(plain, input=inputs()), run(tmp_path / "made.onnx", input=inputs())) < 0.2
 
 
-def test_a_model_that_onnx_does_not_know_is_converted(tmp_path: Path) -> None:
+def test_a_model_with_an_operator_unknown_to_its_opset_is_converted(tmp_path: Path) -> None:
     path = graphs.save(
         tmp_path / "a.onnx",
         [

@@ -18,7 +18,7 @@ X3 = RANDOM.standard_normal((4, 3)).astype(np.float32)
 
 
 class Member(NamedTuple):
-    """Nodes from `x` to `y` with the axes of both; `axis` and `out` are where their samples lie."""
+    """Nodes from `x` to `y` with the axes of both; `axis` and `out` are their batch axes."""
 
     nodes: list[Any]
     constants: list[Any]
@@ -37,7 +37,7 @@ class Member(NamedTuple):
         return graphs.save(path, self.nodes, [x], [y], self.constants)
 
     def rows(self, count: int, seed: int = 0) -> Any:
-        """Return `count` rows of quite different sizes."""
+        """Return `count` rows of very different magnitudes."""
         sizes = [axis if isinstance(axis, int) else 5 for axis in self.axes]
         sizes[self.axis] = count
         array = np.random.default_rng(seed).standard_normal(sizes).astype(np.float32)
@@ -56,13 +56,13 @@ def one(
     out: int | None = 0,
     **attributes: Any,
 ) -> Member:
-    """Return a member of one node, whose further inputs are constants; `x` has its samples along axis `at`."""
+    """Return a member of one node; further inputs are constants, `at` is the batch axis of `x`."""
     made = node(kind, ["x", *(c.name for c in more)], ["y"], **attributes)
     return Member([made], list(more), shape, shape if answer is None else answer, at, out)
 
 
 def ints(name: str, *numbers: int) -> Any:
-    """Return a constant list of whole numbers."""
+    """Return a constant list of integers."""
     return constant(name, np.array(numbers, np.int64))
 
 

@@ -1,4 +1,4 @@
-"""What is proved of a graph's rows, against runs of the graph."""
+"""Proofs about a graph's rows, against runs of the graph."""
 
 from __future__ import annotations
 
@@ -19,13 +19,11 @@ from tests.runtime.rows import members
 
 
 def read(path: Path, axis: int | None = 0) -> Dataflow:
-    return dataflow.read(path, identity(path), (("x", axis),))
+    return dataflow.read_dataflow(path, identity(path), (("x", axis),))
 
 
 @pytest.mark.parametrize("name", members.INDEPENDENT)
-def test_independence_is_proved_where_a_run_of_all_rows_is_the_runs_of_each(
-    tmp_path: Path, name: str
-) -> None:
+def test_independence_is_proved_where_a_batch_equals_single_runs(tmp_path: Path, name: str) -> None:
     member = members.INDEPENDENT[name]
     path = member.save(tmp_path / "m.onnx")
     assert read(path, member.axis) == Dataflow({"y": member.out}, INDEPENDENT)
@@ -37,7 +35,7 @@ def test_independence_is_proved_where_a_run_of_all_rows_is_the_runs_of_each(
 
 
 @pytest.mark.parametrize("name", members.MIXED)
-def test_independence_is_never_claimed_where_rows_change_each_other(
+def test_independence_is_never_claimed_where_rows_affect_each_other(
     tmp_path: Path, name: str
 ) -> None:
     member = members.MIXED[name]
@@ -63,18 +61,18 @@ KNOWN = set(members.MIXED) - {"over the number of rows", "columns sorted over th
 
 
 @pytest.mark.parametrize("name", sorted(KNOWN))
-def test_operators_that_mix_rows_are_known_from_the_graph(tmp_path: Path, name: str) -> None:
+def test_operators_that_mix_rows_are_recognized(tmp_path: Path, name: str) -> None:
     member = members.MIXED[name]
     assert read(member.save(tmp_path / "m.onnx"), member.axis).mixed == MIXED
 
 
 @pytest.mark.parametrize("kind", ["RandomNormalLike", "RandomUniformLike", "Bernoulli"])
-def test_a_random_answer_is_nobodys_else(tmp_path: Path, kind: str) -> None:
+def test_a_random_answer_counts_as_mixed(tmp_path: Path, kind: str) -> None:
     assert read(members.one(kind).save(tmp_path / "m.onnx")).mixed == MIXED
 
 
 @pytest.mark.parametrize(("training", "mixed"), [(0, INDEPENDENT), (1, MIXED)])
-def test_a_batch_norm_takes_the_numbers_of_the_batch_in_training_only(
+def test_a_batch_norm_mixes_rows_only_in_training_mode(
     tmp_path: Path, training: int, mixed: int
 ) -> None:
     weights = [constant(name, np.ones(3, np.float32)) for name in "abcd"]
@@ -108,7 +106,7 @@ def test_an_operator_inside_of_a_branch_counts(tmp_path: Path) -> None:
     assert read(path).mixed == MIXED
 
 
-def test_a_branch_whose_rows_are_not_followed_is_unclear(tmp_path: Path) -> None:
+def test_a_branch_is_unclear(tmp_path: Path) -> None:
     then = helper.make_graph(
         [node("Neg", ["x"], ["r"])], "then", [], [graphs.value("r", ["batch", 3])]
     )
@@ -142,12 +140,11 @@ def test_an_old_softmax_takes_all_later_axes_together(tmp_path: Path, opset: int
     assert read(path, 1).mixed == (MIXED if opset == 11 else INDEPENDENT)
 
 
-def test_shapes_that_the_file_declares_are_not_believed(tmp_path: Path) -> None:
+def test_declared_output_shapes_are_ignored(tmp_path: Path) -> None:
     path = members.INDEPENDENT["dense"].save(tmp_path / "m.onnx")
     model = graphs.load(path)
-    model.graph.output[0].type.tensor_type.shape.dim[
-        0
-    ].dim_value = 1  # as an example of one row leaves it
+    declared = model.graph.output[0].type.tensor_type.shape
+    declared.dim[0].dim_value = 1  # as after an export with an example of one row
     path.write_bytes(model.SerializeToString())
     assert read(path).axes == {"y": 0}
 

@@ -1,4 +1,4 @@
-"""Where samples lie, by the names of the axes and, without names, by the operators."""
+"""The batch axis, by the names of the axes and, without names, by the operators."""
 
 from __future__ import annotations
 
@@ -42,7 +42,12 @@ def layout(inputs: list[Shape], outputs: list[Shape]) -> Layout:
         ([("batch", 3)], [("batch", "batch")], (0,), (None,)),
         ([("n", "n")], [("n",)], (None,), (None,)),
         ([(1, "n", 3)], [(1, "n")], (0,), (0,)),
-        ([("a_batch", 5), ("b_batch", 3)], [("a_batch", 8), ("b_batch", "a_batch")], (0, 0), (0, None)),
+        (
+            [("a_batch", 5), ("b_batch", 3)],
+            [("a_batch", 8), ("b_batch", "a_batch")],
+            (0, 0),
+            (0, None),
+        ),
         ([(1, 3)], [(1, 2)], (0,), (0,)),
         ([(1, 3)], [("k", 7)], (0,), (None,)),
         ([(1, 512), (2, 1, 64), (1,)], [(1, 1), (2, 1, 64), (20, 1, 37)], (0, 1, None), (0, 1, 1)),
@@ -50,7 +55,7 @@ def layout(inputs: list[Shape], outputs: list[Shape]) -> Layout:
         ([(4, 3)], [(4, 3)], (None,), (None,)),
     ],
 )  # fmt: skip
-def test_the_names_of_axes_say_where_samples_lie(
+def test_the_batch_axis_follows_from_axis_names(
     inputs: list[Shape],
     outputs: list[Shape],
     axes: tuple[int | None, ...],
@@ -60,7 +65,7 @@ def test_the_names_of_axes_say_where_samples_lie(
     assert (got.inputs, got.outputs) == (axes, found)
 
 
-def test_callers_are_joined_only_where_everything_has_its_rows() -> None:
+def test_callers_are_coalesced_only_where_everything_has_a_batch_axis() -> None:
     assert layout([("n", 3)], [("n", 2)]).joins
     assert layout([(9, "n", 3)], [(9, "n", 2), ("n", 1)]).joins
     assert not layout([("n", 3), ()], [("n", 2)]).joins
@@ -72,13 +77,13 @@ def test_callers_are_joined_only_where_everything_has_its_rows() -> None:
 @pytest.mark.parametrize(
     "name", [name for name, member in members.INDEPENDENT.items() if member.axis == 0]
 )
-def test_without_names_the_operators_say_it(tmp_path: Path, name: str) -> None:
+def test_without_names_the_operators_give_the_batch_axis(tmp_path: Path, name: str) -> None:
     member = members.INDEPENDENT[name]
     assert Layout.of(Session(member.save(tmp_path / "m.onnx"))).outputs == (member.out,)
 
 
 @pytest.mark.parametrize("tool", ["unk__", "DynamicDimension.", "p2o.DynamicDimension."])
-def test_an_axis_that_another_tool_numbered_has_no_name(tmp_path: Path, tool: str) -> None:
+def test_a_generated_axis_name_is_no_name(tmp_path: Path, tool: str) -> None:
     path = graphs.save(
         tmp_path / "m.onnx",
         [node("Relu", ["x"], ["y"]), node("NonZero", ["x"], ["z"])],
@@ -102,7 +107,7 @@ def test_a_fixed_axis_is_a_batch_where_the_operators_prove_it(
     assert Layout.of(Session(path)).size == size
 
 
-def test_feeds_are_cut_repeated_and_joined_along_their_own_axes() -> None:
+def test_feeds_are_sliced_repeated_and_concatenated_along_their_own_axes() -> None:
     where = layout([("n", 2), (3, "n"), ()], [("n", 2), (3, "n")])
     feeds = {"x0": np.arange(8).reshape(4, 2), "x1": np.arange(12).reshape(3, 4), "x2": np.array(7)}
     part = where.part(feeds, 1, 3)

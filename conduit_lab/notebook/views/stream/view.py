@@ -24,7 +24,7 @@ from conduit_lab.core.streams.chunk import chunk_text
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.notebook.mount import sendable
 
-MAX_MESSAGE_CHARACTERS = 32_768  # about 1.3 MB/s at the flusher's pace: a page can render that
+MAX_VIEW_MESSAGE_CHARACTERS = 32_768  # about 1.3 MB/s at the flusher's pace: a page can render that
 FACTS_SECONDS = 0.25  # figures that change faster cannot be read
 IMAGE_SECONDS = 0.25
 # characters/s: half of the Jupyter server's limit, the other half is for the text
@@ -130,7 +130,7 @@ class StreamView:
         """Return the next text, about as much as a message may carry."""
         parts: list[str] = []
         size = 0
-        while size < MAX_MESSAGE_CHARACTERS and self._reader.index < self.stream.count:
+        while size < MAX_VIEW_MESSAGE_CHARACTERS and self._reader.index < self.stream.count:
             try:
                 part = sendable(chunk_text(next(self._reader)))
             except StreamLagged as lag:

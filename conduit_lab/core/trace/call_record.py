@@ -1,0 +1,140 @@
+"""CallRecord: everything that one call touched; Values bounds the inputs and outputs kept."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, cast
+from weakref import ReferenceType, ref
+
+from conduit_lab.core.weight import weight
+
+if TYPE_CHECKING:
+    from conduit_lab.core.trace.span import Attributes, Observer, Span
+
+MAX_VALUE_BYTES = 32 * 2**20  # of the inputs and outputs that a lab keeps
+FIRST_SPANS = 100  # of a recording; the newest of the others are kept too, the rest is counted
+NEWEST_SPANS = 900
+
+_SPAN_BYTES = 1024  # of a span beside its values
+
+
+class Values:
+    """The inputs and outputs of the newest spans, at most `limit` bytes; with 0 none are kept.
+
+    It refers to spans weakly: when a trace is freed, its values are freed with it.
+    """
+
+    def __init__(self, limit: int = MAX_VALUE_BYTES) -> None:
+        self.limit = limit
+        self._bytes = 0
+        self._kept: deque[tuple[ReferenceType[Span], int]] = deque()
+        self._lock = threading.Lock()
+
+    def add(self, span: Span) -> None:
+        """Keep the values of `span`; drop those of the oldest spans above the limit."""
+        size = _SPAN_BYTES + weight(span.input) + weight(span.output)
+        with self._lock:
+            self._kept.append((ref(span), size))
+            self._bytes += size
+            while self._bytes > self.limit:
+                oldest, size = self._kept.popleft()
+                self._bytes -= size
+                if (gone := oldest()) is not None:
+                    gone.input = gone.output = None
+                    gone.forgotten = True
+
+
+class Recording:
+    """The spans of one outermost call, bounded. Spans refer to it and it refers to them weakly.
+
+    `name` is that of the outermost call, `origin` the time its spans count from.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_lock",
+        "_newest",
+        "_numbers",
+        "name",
+        "observers",
+        "origin",
+        "values",
+    )
+
+    def __init__(self, name: str, values: Values, observers: Sequence[Observer]) -> None:
+        self.name = name
+        self.values = values
+        self.observers = observers
+        self.origin = perf_counter()
+        self._numbers = count(1)
+        self._newest: deque[tuple[ReferenceType[Span], ReferenceType[Span]]] | None = None
+        self._lock = threading.Lock()
+
+    def end(self, parent: Span, span: Span) -> None:
+        """Record the end of a span; above the bound, drop the span that ended the longest ago."""
+        if next(self._numbers) < FIRST_SPANS:
+            return
+        with self._lock:
+            if self._newest is None:
+                self._newest = deque()
+            self._newest.append((ref(parent), ref(span)))
+            if len(self._newest) <= NEWEST_SPANS:
+                return
+            above, oldest = (each() for each in self._newest.popleft())
+            if above is not None and oldest is not None:
+                with suppress(ValueError):
+                    above.children.remove(oldest)
+
+
+class CallRecord:
+    """The stores, files and fallbacks of one call, complete whether or not spans were dropped.
+
+    A call inside another has a record of its own, and its `parent` gets the same entries.
+    `spans` counts the spans begun. `read` and `written` are the stores by id, `files` the models
+    loaded by path, `fallbacks` the stages that answered for others, `on_cpu` the stages that the
+    CPU ran in place of their device, with the reason.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "fallbacks",
+        "files",
+        "on_cpu",
+        "parent",
+        "read",
+        "spans",
+        "written",
+    )
+
+    def __init__(self, parent: CallRecord | None = None) -> None:
+        self.parent = parent
+        self.spans = 1
+        self.read: dict[int, Any] = {}
+        self.written: dict[int, Any] = {}
+        self.files: dict[Path, Any] = {}
+        self.fallbacks: dict[str, None] = {}
+        self.on_cpu: dict[str, str] = {}
+
+    def add(self, name: str, attributes: Attributes) -> None:
+        """Add what the span `name` touched, here and in the calls around this one."""
+        record: CallRecord | None = self
+        while record is not None:
+            for key, value in cast("dict[str, Any]", attributes).items():
+                match key:
+                    case "store_read":
+                        record.read.setdefault(id(value), value)
+                    case "store_write":
+                        record.written.setdefault(id(value), value)
+                    case "model_file":
+                        record.files.setdefault(value.path, value)
+                    case "fallback":
+                        record.fallbacks.setdefault(str(value))
+                    case "device_fallback":
+                        record.on_cpu.setdefault(name, str(value))
+            record = record.parent

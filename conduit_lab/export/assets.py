@@ -1,0 +1,128 @@
+"""Assets: the files of an export, each with its place and its origin."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from itertools import count
+from pathlib import Path, PurePath
+
+from conduit_lab.core.errors import ExportError
+from conduit_lab.runtime.checks import graph
+from conduit_lab.vectors.store import VectorStore
+
+# the writer's own files
+OWN_FILES = (
+    "app.py", "requirements.txt", "examples.jsonl", "test_replay.py", "README.md", "manifest.json",
+)  # fmt: skip
+
+
+class Assets:
+    """Files of the project, stores and large values; nothing is written before `write`.
+
+    A file below `root`, the app's root, keeps its place in the export; any other one goes to
+    `models/`. Two files never share a place.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._copies: dict[PurePath, Path] = {}  # place in the export → origin
+        self._writers: dict[PurePath, Callable[[Path], object]] = {}
+        self._stores: dict[str, VectorStore] = {}
+
+    def add(self, path: Path, needed_by: str) -> str:
+        """Copy a file or folder, and return its place in the export."""
+        path = Path(os.path.normpath(path))  # `..` must not lead out of the export
+        if not path.exists():
+            raise ExportError(f"{path} is missing (needed by {needed_by}): put it back")
+        parts = _files_below(path) if path.is_dir() else graph.files(path)
+        inside = path.is_relative_to(self.root)
+        place = path.relative_to(self.root) if inside else Path("models", path.name)
+        numbers = count(1)
+        while not self._free(places := _places(path, parts, place)):
+            place = Path("models", str(next(numbers)), path.name)
+        self._copies |= places
+        return place.as_posix()
+
+    def add_named(self, path: Path, needed_by: str) -> None:
+        """Copy a file that the source names by its path, which must lie below the root."""
+        path = Path(os.path.normpath(path))
+        if not path.is_relative_to(self.root):
+            raise ExportError(
+                f"{path} is outside the root {self.root} (needed by {needed_by}): "
+                "copy it into the project, or load it to a variable with load_model"
+            )
+        place = path.relative_to(self.root).as_posix()
+        if self.add(path, needed_by) != place:
+            raise ExportError(
+                f"{path} and another file of the export would both be {place} "
+                f"(needed by {needed_by}): rename it"
+            )
+
+    def add_module(self, source: Path) -> list[Path]:
+        """Copy a module or package of the project, and return its files that are new here."""
+        parts = _files_below(source) if source.is_dir() else (source,)
+        places = _places(source, parts, Path(source.name))
+        if not self._free(places):
+            raise ExportError(
+                f"{source} and another file of the export would both be {source.name}: "
+                "rename the module"
+            )
+        new = [origin for place, origin in places.items() if place not in self._copies]
+        self._copies |= places
+        return new
+
+    def add_value(self, name: str, suffix: str, write: Callable[[Path], object]) -> str:
+        """Reserve `data/<name><suffix>`, which `write` makes later, and return its place.
+
+        A file of the project keeps that place, also one that is copied later.
+        """
+        place = PurePath("data", name + suffix)
+        numbers = count(1)
+        while place in self._writers or (self.root / place).exists():
+            place = PurePath("data", str(next(numbers)), name + suffix)
+        self._writers[place] = write
+        return place.as_posix()
+
+    def add_store(self, store: VectorStore, label: str) -> None:
+        """Write a consistent copy of a store as `indexes/<label>.sqlite`."""
+        if self._stores.setdefault(label, store) is not store:
+            raise ExportError(
+                f"two stores would both be indexes/{label}.sqlite: give one another name"
+            )
+        self._writers[PurePath("indexes", f"{label}.sqlite")] = store.save_to
+
+    def write(self, folder: Path) -> None:
+        """Write all files below `folder`."""
+        for place, origin in self._copies.items():
+            shutil.copy2(origin, _made(folder / place))
+        for place, write in self._writers.items():
+            write(_made(folder / place))
+
+    def _free(self, places: dict[PurePath, Path]) -> bool:
+        """Return whether each of these files may have its place."""
+        return all(
+            self._copies.get(place, origin) == origin
+            and place not in self._writers
+            and place.as_posix() not in OWN_FILES
+            for place, origin in places.items()
+        )
+
+
+def _places(path: Path, parts: Iterable[Path], place: Path) -> dict[PurePath, Path]:
+    return {place.parent / part.relative_to(path.parent): part for part in parts}
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Return the files of a folder in order, without hidden ones and compiled Python."""
+    found = []
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if name[0] != "." and name != "__pycache__"]
+        found += [Path(place, name) for name in files if name[0] != "."]
+    return sorted(found)
+
+
+def _made(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

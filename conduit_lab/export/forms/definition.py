@@ -1,0 +1,99 @@
+"""The form of functions and classes: the `def` or `class` statement that made them."""
+
+from __future__ import annotations
+
+import inspect
+from types import FunctionType
+from typing import Any
+
+from conduit_lab.export.forms.form import Draft, Form
+from conduit_lab.export.forms.module import is_of_module
+from conduit_lab.export.forms.value import repeat_assignment
+from conduit_lab.export.namespace import Namespace
+from conduit_lab.export.statements import Statement
+
+
+class DefinitionForm(Form):
+    """A function or class is its own source, word for word, with decorators and comments."""
+
+    def first_name(self, name: str, value: Any, namespace: Namespace) -> str:
+        """Return the function's own name, which its `def` binds, where that still holds it."""
+        own = getattr(value, "__name__", name)
+        return (
+            own if namespace.names.get(own) is value else super().first_name(name, value, namespace)
+        )
+
+    def is_imported(self, name: str, value: Any, namespace: Namespace) -> bool:
+        """Return whether it was defined elsewhere than in the session."""
+        inner = _unwrapped(value)
+        if isinstance(inner, FunctionType):
+            return inner.__globals__ is not namespace.names
+        if isinstance(inner, type):
+            return inner.__module__ != namespace.names.get("__name__")
+        return is_of_module(inner) or super().is_imported(name, value, namespace)
+
+    def statement(self, value: Any, draft: Draft) -> str:
+        """Repeat the statement whose code is the live code."""
+        return definition(draft.name, value, draft)
+
+
+def definition(name: str, value: Any, draft: Draft, path: str = "") -> str:
+    """Return the source of a function or class; among several, the one decorated with `path`."""
+    inner = _unwrapped(value)
+    if not isinstance(inner, FunctionType | type):
+        return repeat_assignment(value, draft)
+    found = _candidates(name, value, draft.namespace)
+    layers: tuple[Any, ...] = (inner,) if found else (inner, value)
+    for layer in layers:
+        if getattr(layer, "__closure__", None):
+            free = ", ".join(layer.__code__.co_freevars)
+            raise draft.refusal(
+                f"{name} is defined inside another function and holds on to its {free}",
+                "define it at the top level",
+            )
+    if inner is not value and not found:  # decorated by a call, not by a decorator
+        own = draft.own
+        if own is None or not own.builds_on(name):
+            return repeat_assignment(value, draft)
+        return f"{definition(name, inner, draft)}\n\n\n{draft.repeat(own)}"  # f = cache(f)
+    if isinstance(inner, FunctionType):
+        found = [statement for statement in found if statement.makes(inner)]
+    found = [statement for statement in found if statement.mentions(path)] or found
+    if not found:
+        raise draft.refusal(
+            f"the live {name} differs from every definition in this session",
+            "run its cell again, without a magic around it",
+        )
+    return draft.repeat(found[0]) + _renamed(name, inner.__name__, draft)
+
+
+def _renamed(name: str, made: str, draft: Draft) -> str:
+    """Return the statement that gives a definition its only name, if that is not its own."""
+    if made in (name, "<lambda>"):
+        return ""
+    if made in draft.namespace.names:
+        raise draft.refusal(
+            f"{name} holds an earlier {made}", f"give the newer one another name than {made}"
+        )
+    return f"\n\n\n{name} = {made}"
+
+
+def is_wrapper(value: Any) -> bool:
+    """Return whether a callable keeps the function that it decorates in `__wrapped__`."""
+    if not callable(value) or inspect.getattr_static(value, "__wrapped__", None) is None:
+        return False
+    return isinstance(inspect.unwrap(value), FunctionType | type)
+
+
+def _unwrapped(value: Any) -> Any:
+    return inspect.unwrap(value) if is_wrapper(value) else value
+
+
+def _candidates(name: str, value: Any, namespace: Namespace) -> list[Statement]:
+    """Return the statements that may have made a function or class, newest first."""
+    inner = _unwrapped(value)
+    if inner.__name__ == "<lambda>":
+        newest = namespace.statements.newest(name)
+        return [] if newest is None else [newest]
+    found = namespace.statements.definitions(inner.__name__)
+    return [s for s in found if s.decorated] if inner is not value else found

@@ -1,0 +1,78 @@
+"""Registry: the form of each type. A new family is one file beside this one and one line here."""
+
+from __future__ import annotations
+
+import types
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from conduit_lab.export.forms.definition import DefinitionForm, is_wrapper
+from conduit_lab.export.forms.endpoint import EndpointForm
+from conduit_lab.export.forms.form import Form
+from conduit_lab.export.forms.method import MethodForm
+from conduit_lab.export.forms.model import ModelForm
+from conduit_lab.export.forms.module import ModuleForm
+from conduit_lab.export.forms.path import PathForm
+from conduit_lab.export.forms.rag import RagEndpointForm, RagForm
+from conduit_lab.export.forms.stage import ARGUMENTS, StageForm
+from conduit_lab.export.forms.store import StoreForm
+from conduit_lab.export.forms.value import ArrayForm, ConstantForm, ContainerForm, ObjectForm
+from conduit_lab.export.namespace import Namespace
+from conduit_lab.flow.rag import Rag
+from conduit_lab.models.file_model import FileModel
+from conduit_lab.serving.endpoint import Endpoint
+from conduit_lab.serving.rag_endpoint import RagEndpoint
+from conduit_lab.vectors.store import VectorStore
+
+_ROUTINES = (
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.MethodWrapperType,
+    types.ClassMethodDescriptorType,
+    type,
+)
+_CONSTANTS = (type(None), bool, int, float, str, bytes, tuple)
+_CONTAINERS = (list, dict, set, frozenset)
+
+_MODULE = ModuleForm()
+_DEFINITION = DefinitionForm()
+_OBJECT = ObjectForm()
+
+FORMS: dict[type, Form] = {
+    Endpoint: EndpointForm(),
+    RagEndpoint: RagEndpointForm(),
+    FileModel: ModelForm(),
+    VectorStore: StoreForm(),
+    Rag: RagForm(),
+    **dict.fromkeys(ARGUMENTS, StageForm()),
+    types.ModuleType: _MODULE,
+    types.MethodType: MethodForm(),
+    **dict.fromkeys(_ROUTINES, _DEFINITION),
+    **dict.fromkeys(_CONSTANTS, ConstantForm()),
+    **dict.fromkeys(_CONTAINERS, ContainerForm()),
+    np.ndarray: ArrayForm(),
+    PurePath: PathForm(),
+}
+
+
+def form_of(value: Any) -> Form:
+    """Return the form of a live object: that of the nearest class of its type's mro.
+
+    A callable that keeps the decorated function in `__wrapped__` has the form of a function.
+    """
+    kind = type(value)
+    for base in kind.__mro__:
+        form = FORMS.get(base)
+        if form is not None and (base is kind or not form.exact):
+            return form
+    return _DEFINITION if is_wrapper(value) else _OBJECT
+
+
+def form_of_name(name: str, value: Any, namespace: Namespace) -> Form:
+    """Return the form of the object that `name` holds; it may have come by an import."""
+    form = form_of(value)
+    return _MODULE if form.is_imported(name, value, namespace) else form

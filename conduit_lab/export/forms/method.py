@@ -1,0 +1,23 @@
+"""The form of a bound method, such as `embed = embedder.encode`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conduit_lab.export.forms.form import Draft
+from conduit_lab.export.forms.module import is_of_module
+from conduit_lab.export.forms.value import ExpressionForm
+from conduit_lab.export.namespace import Namespace
+
+
+class MethodForm(ExpressionForm):
+    """A bound method is looked up on the same object again."""
+
+    def is_imported(self, name: str, value: Any, namespace: Namespace) -> bool:
+        """Return whether it came by an import, or is a module's, such as `random.randint`."""
+        return is_of_module(value) or super().is_imported(name, value, namespace)
+
+    def expression(self, value: Any, draft: Draft) -> str | None:
+        """Return the attribute of the object that the method is bound to."""
+        owner = draft.find(value.__self__)
+        return None if owner is None else f"{owner}.{value.__name__}"

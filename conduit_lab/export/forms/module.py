@@ -1,0 +1,85 @@
+"""The form of modules and of everything that was imported: the import itself."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from types import ModuleType
+from typing import Any
+
+from conduit_lab.export.forms.form import Draft, Form
+from conduit_lab.export.namespace import Namespace
+
+_Import = tuple[ast.Import | ast.ImportFrom, ast.alias]
+
+
+class ModuleForm(Form):
+    """An imported object is imported again, by the session's own statement where it has one."""
+
+    aliased = False
+
+    def is_imported(self, name: str, value: Any, namespace: Namespace) -> bool:
+        """Return True."""
+        return True
+
+    def statement(self, value: Any, draft: Draft) -> str:
+        """Add the import lines of the object, which stand at the top of `app.py`."""
+        written = _written(draft.name, value, draft.namespace)
+        if not written:
+            draft.packages.add(*_made(draft.name, value, draft))
+        for node, alias in written:
+            if isinstance(node, ast.Import):
+                draft.packages.add(ast.unparse(ast.Import([alias])), alias.name)
+            else:
+                line = ast.unparse(ast.ImportFrom(node.module, [alias], node.level))
+                draft.packages.add(line, node.module or "")
+        return ""
+
+
+def is_of_module(value: Any) -> bool:
+    """Return whether the object's module offers it under its name."""
+    module = sys.modules.get(str(getattr(value, "__module__", "")))
+    return getattr(module, str(getattr(value, "__name__", "")), None) is value
+
+
+def _written(name: str, value: Any, namespace: Namespace) -> list[_Import]:
+    """Return the session's import of the live object; several only for submodules of a package."""
+    known: list[_Import] = [
+        (statement.node, alias)
+        for statement in namespace.statements.imports(name)
+        if isinstance(statement.node, ast.Import | ast.ImportFrom)
+        for alias in statement.node.names
+        if (alias.asname or alias.name.partition(".")[0]) == name
+    ]
+    live = [(node, alias) for node, alias in known if _brings(node, alias, value)] or known
+    # `import xml.dom` and `import xml.etree` both bind `xml`
+    submodules = [
+        (node, alias)
+        for node, alias in live[1:]
+        if isinstance(node, ast.Import) and "." in alias.name
+    ]
+    return [*live[:1], *submodules]
+
+
+def _made(name: str, value: Any, draft: Draft) -> tuple[str, str]:
+    """Return an import line for an object that no statement names, as after `import *`."""
+    if isinstance(value, ModuleType):
+        module, line = value.__name__, f"import {value.__name__}"
+        own = module
+    else:
+        module, own = (str(getattr(value, key, "")) for key in ("__module__", "__name__"))
+        if not is_of_module(value):
+            raise draft.refusal(
+                f"{name} has no known import", f"import it by name: from … import {name}"
+            )
+        line = f"from {module} import {own}"
+    return (line if own == name else f"{line} as {name}"), module
+
+
+def _brings(node: ast.Import | ast.ImportFrom, alias: ast.alias, value: Any) -> bool:
+    """Return whether this import gives the live object."""
+    if isinstance(node, ast.Import):
+        module = alias.name if alias.asname else alias.name.partition(".")[0]
+        return sys.modules.get(module) is value
+    submodule = sys.modules.get(f"{node.module}.{alias.name}")
+    return value is getattr(sys.modules.get(node.module or ""), alias.name, submodule)

@@ -1,0 +1,109 @@
+"""Namespace: the live names of a session, and the statements that bound them."""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import sys
+from typing import Any
+
+from conduit_lab.core.errors import ExportError
+from conduit_lab.export.statements import Statements
+from conduit_lab.serving.app import App
+from conduit_lab.serving.rag_endpoint import RagEndpoint
+
+
+class Namespace:
+    """The globals in which an app's functions live; `app_name` is the app's own name there.
+
+    `statements` are those of the session, by default of the module that owns the names.
+    """
+
+    def __init__(
+        self, app: App, statements: list[str] | None, names: dict[str, Any] | None
+    ) -> None:
+        self.app = app
+        self.names = _globals_of(app, names)
+        self.statements = Statements(
+            [_module_source(self.names)] if statements is None else statements
+        )
+        self.app_name = self.name_of(app) or "lab"
+
+    def names_of(self, value: Any) -> list[str]:
+        """Return the names that hold this very object, without those that begin with `_`."""
+        names = list(self.names.items())  # a running stream may bind one meanwhile
+        return [name for name, held in names if held is value and not name.startswith("_")]
+
+    def name_of(self, value: Any) -> str | None:
+        """Return the first name that holds this very object, or None."""
+        return next(iter(self.names_of(value)), None)
+
+    def origin(self, name: str) -> str:
+        """Return the name that an object had first: for `b = a`, the origin of `a`."""
+        value, seen = self.names[name], {name}
+        while True:
+            statement = self.statements.newest(name)
+            other = getattr(statement.assigned, "id", None) if statement is not None else None
+            if other in seen or other not in self.names or self.names[other] is not value:
+                return name
+            name = str(other)
+            seen.add(name)
+
+    def is_builtin(self, name: str) -> bool:
+        """Return whether `name` means Python's builtin.
+
+        IPython puts an `open`, `exit` and `quit` of its own in their place.
+        """
+        if not hasattr(builtins, name):
+            return False
+        value = self.names.get(name, getattr(builtins, name))
+        return value is getattr(builtins, name) or is_notebook_only(value)
+
+
+def is_notebook_only(value: Any) -> bool:
+    """Return whether an object is IPython's own, such as `display`."""
+    return str(getattr(value, "__module__", "")).partition(".")[0] == "IPython"
+
+
+def _globals_of(app: App, given: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the globals of the registered functions.
+
+    An app that serves only a `Rag` has no function: then the `given` names, or the module that
+    holds the app.
+    """
+    if not app.endpoints:
+        raise ExportError(
+            f"{app.name!r} has no endpoints: register a function first, "
+            f'@lab.post("/path") above its def'
+        )
+    functions = [e.function for e in app.endpoints if not isinstance(e, RagEndpoint)]
+    spaces = {id(function.__globals__): function.__globals__ for function in functions}
+    if len(spaces) > 1:
+        names = sorted(str(space.get("__name__")) for space in spaces.values())
+        raise ExportError(
+            f"{app.name!r} expected its endpoints in one module, got {', '.join(names)}: "
+            "define them in one"
+        )
+    found: dict[str, Any] | None = next(iter(spaces.values()), given)
+    return _module_of(app) if found is None else found
+
+
+def _module_of(app: App) -> dict[str, Any]:
+    for module in list(sys.modules.values()):
+        names = vars(module) if hasattr(module, "__dict__") else {}
+        if any(value is app for value in list(names.values())):
+            return names
+    raise ExportError(
+        f"no module holds {app.name!r}: assign it to a global name, lab = Lab({app.name!r})"
+    )
+
+
+def _module_source(names: dict[str, Any]) -> str:
+    """Return the source of the module that owns these names."""
+    module = sys.modules.get(str(names.get("__name__")))
+    try:
+        return inspect.getsource(module) if module is not None else ""
+    except (OSError, TypeError) as error:  # typed in, or no file at all
+        raise ExportError(
+            "this session has no source: run it from a notebook or a file, or pass statements="
+        ) from error

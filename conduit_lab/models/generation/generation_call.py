@@ -1,0 +1,90 @@
+"""GenerationCall: the arguments of one call of a generator, made into requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from conduit_lab.core.errors import InputError
+from conduit_lab.models.generation.constraint import Constraint, GrammarCompiler
+from conduit_lab.models.generation.decoder_folder import DecoderFolder
+from conduit_lab.models.generation.detokenizer import IncrementalDetokenizer, TokenBytes
+from conduit_lab.models.generation.generation_request import GenerationRequest
+from conduit_lab.models.generation.prompts import PromptEncoder, Truncate
+from conduit_lab.models.generation.sampling_options import SamplingOptions
+from conduit_lab.models.generation.scheduler import Scheduler
+from conduit_lab.models.text.tokenizer import Tokenizer
+from conduit_lab.runtime.decoding.decoder import Decoder
+from conduit_lab.runtime.sessions.cache import Shared
+
+
+@dataclass(frozen=True)
+class OpenedGenerator:
+    """The parts of an opened decoder folder."""
+
+    folder: DecoderFolder
+    graph: Path
+    tokenizer: Tokenizer
+    prompts: PromptEncoder
+    token_bytes: TokenBytes
+    grammars: GrammarCompiler
+    decoder: Decoder
+    scheduler: Scheduler
+
+    @property
+    def shared(self) -> Shared:
+        """The opened graph."""
+        return self.decoder.shared
+
+
+@dataclass(frozen=True)
+class GenerationCall:
+    """The arguments of one call."""
+
+    prompt: Any = None
+    query: str | None = None
+    context: Sequence[str] | None = None
+    truncate: Truncate | None = None
+    choices: Sequence[str] | None = None
+    regex: str | None = None
+    json_schema: Mapping[str, Any] | str | None = None
+    sampling: SamplingOptions | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def requests(self, opened: OpenedGenerator) -> list[Callable[..., GenerationRequest]]:
+        """Return one request per sequence, still without its callbacks; raises `InputError`."""
+        sampling = SamplingOptions.of(self.sampling, self.options)
+        ids = opened.prompts.encode(self.prompt, self.query, self.context, self.truncate, sampling)
+        sampling = sampling.seeded() if sampling.n > 1 else sampling
+        constraint = self._constraint(opened)
+        limit = min(sampling.max_tokens, opened.decoder.context - len(ids))
+        return [
+            partial(
+                GenerationRequest,
+                ids,
+                sampling,
+                IncrementalDetokenizer(opened.token_bytes, sampling.stop, after=ids[-1]),
+                limit=limit,
+                choice=choice,
+                constraint=constraint
+                if constraint is None or sampling.n == 1
+                else constraint.copy(),
+            )
+            for choice in range(sampling.n)
+        ]
+
+    def _constraint(self, opened: OpenedGenerator) -> Constraint | None:
+        given = [
+            name for name in ("choices", "regex", "json_schema") if getattr(self, name) is not None
+        ]
+        if len(given) > 1:
+            raise InputError(
+                f"expected one of choices, regex and json_schema, got {' and '.join(given)}"
+            )
+        if not given:
+            return None
+        made: Constraint = getattr(opened.grammars, given[0])(getattr(self, given[0]))
+        return made

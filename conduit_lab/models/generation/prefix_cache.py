@@ -1,0 +1,82 @@
+"""PrefixCache: the KV cache of recent prompts, reused by prompts with a common prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from conduit_lab.core.spec import Array
+
+MIN_PREFIX_TOKENS = 16  # a shorter prefix is computed as fast as it is copied
+MAX_PREFIXES = 32
+_MAX_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no truth value to compare by
+class _Prefix:
+    tokens: npt.NDArray[np.int64]
+    side: int
+    saved: list[Array]
+    size: int
+
+
+class PrefixCache:
+    """The most recently used prompts with their KV cache, at most `limit` bytes (LRU)."""
+
+    def __init__(self, limit: int = _MAX_BYTES) -> None:
+        self._limit = limit
+        self._prefixes: list[_Prefix] = []  # most recently used last
+
+    def find(self, tokens: Sequence[int], side: int = 0) -> tuple[int, list[Array]]:
+        """Return the length of the longest cached prefix of `tokens`, and its KV cache.
+
+        The last token is never cached: its logits have to be computed. Only prompts on the same
+        `side` of the model's switch lengths share a KV cache.
+        """
+        target = np.asarray(tokens, np.int64)[:-1]
+        best, found = 0, None
+        for prefix in self._on(side):
+            length = min(len(target), len(prefix.tokens))
+            same = prefix.tokens[:length] == target[:length]
+            common = length if same.all() else int(same.argmin())
+            if common > best:
+                best, found = common, prefix
+        if found is None or best < MIN_PREFIX_TOKENS:
+            return 0, []
+        self._prefixes.remove(found)
+        self._prefixes.append(found)
+        return best, found.saved
+
+    def insert(
+        self, tokens: Sequence[int], save: Callable[[int], list[Array]], side: int = 0
+    ) -> None:
+        """Cache a prefilled prompt, in place of all that are prefixes of it.
+
+        `save` copies the KV cache of this many tokens; a prompt that is cached already is not
+        copied.
+        """
+        if len(tokens) < MIN_PREFIX_TOKENS:
+            return
+        ids = np.asarray(tokens, np.int64)
+        same = self._on(side)
+        if any(np.array_equal(prefix.tokens[: len(ids)], ids) for prefix in same):
+            return
+        for prefix in same:
+            if np.array_equal(prefix.tokens, ids[: len(prefix.tokens)]):
+                self._prefixes.remove(prefix)
+        saved = save(len(ids))
+        self._prefixes.append(_Prefix(ids, side, saved, sum(array.nbytes for array in saved)))
+        while (
+            len(self._prefixes) > MAX_PREFIXES or sum(p.size for p in self._prefixes) > self._limit
+        ):
+            del self._prefixes[0]
+
+    def clear(self) -> None:
+        """Drop all prefixes."""
+        self._prefixes = []
+
+    def _on(self, side: int) -> list[_Prefix]:
+        return [prefix for prefix in self._prefixes if prefix.side == side]

@@ -1,0 +1,238 @@
+"""SequenceBatch: the rows of a decoder, running sequences first and then those in prefill."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from time import perf_counter
+
+import numpy as np
+
+from conduit_lab.core.errors import ModelRunError
+from conduit_lab.core.spec import FloatArray
+from conduit_lab.models.generation.generation_request import GenerationRequest
+from conduit_lab.models.generation.prefill import PREFILL_CHUNK_TOKENS, PrefillGroup
+from conduit_lab.models.generation.prefix_cache import PrefixCache
+from conduit_lab.models.generation.sampling import Sampler
+from conduit_lab.runtime.decoding.decoder import Decoder
+
+
+class SequenceBatch:
+    """The sequences of one decoder, each in a row; only the scheduler's thread changes it.
+
+    Running sequences have the rows from 0 on and a slot of the sampler each, sequences in prefill
+    the rows after them. A sequence that crosses a switch length loses its row but keeps its slot,
+    and is prefilled again. `ends` are the end-of-sequence tokens.
+    """
+
+    def __init__(self, name: str, decoder: Decoder, ends: frozenset[int]) -> None:
+        self.decoder = decoder
+        self.prefix_cache = PrefixCache()
+        self._name = name
+        self._ends = ends
+        self._sampler = Sampler(decoder.rows, decoder.vocabulary)
+        self._next = np.zeros(decoder.rows, np.int64)  # the last token of each row
+        self.reset()
+
+    def reset(self) -> None:
+        """Drop all sequences; for a decoder without any, as in a forked child."""
+        self.running: list[GenerationRequest] = []  # by row
+        self.prefilling: list[GenerationRequest] = []
+        self._slots: list[int] = []  # by row
+        self._free_slots = list(range(self.decoder.rows))
+        self._crossing: deque[GenerationRequest] = deque()
+        self._separately = False  # after a prefill run of several sequences has failed
+
+    def __len__(self) -> int:
+        return len(self.running) + len(self.prefilling) + len(self._crossing)
+
+    @property
+    def free_rows(self) -> int:
+        """Rows that a new sequence can start in."""
+        return self.decoder.rows - len(self)
+
+    def clear(self) -> list[GenerationRequest]:
+        """Drop all sequences and the prefix cache; return the requests to end."""
+        left = [*self.running, *self.prefilling, *self._crossing]
+        for slot in range(self.decoder.rows):
+            self._sampler.leave(slot)
+        self.prefix_cache.clear()
+        self.reset()
+        return left
+
+    def drop_cancelled(self) -> list[GenerationRequest]:
+        """Free the rows of cancelled requests; return the requests to end."""
+        dropped = [request for request in self._crossing if request.cancelled]
+        for request in dropped:
+            self._crossing.remove(request)
+            self._release_slot(request)
+        places = [place for place, each in enumerate(self.prefilling) if each.cancelled]
+        dropped.extend(self._drop_prefilling(place) for place in reversed(places))
+        for row in range(len(self.running) - 1, -1, -1):
+            if self.running[row].cancelled:
+                dropped.append(self.running[row])
+                self._drop_running(row)
+        return dropped
+
+    # Prefill
+
+    def resume_crossing(self) -> bool:
+        """Start the prefill of a sequence that crossed a switch length, if there is one."""
+        if not self._crossing:
+            return False
+        self.prefilling = [self._crossing.popleft()]
+        self.decoder.begin(len(self.running), len(self.prefilling[0].pending))
+        return True
+
+    def start_prefill(self, group: PrefillGroup) -> None:
+        """Give each request of a group, which is `prefilling` already, its row."""
+        row = len(self.running)
+        self._separately = False
+        for place, request in enumerate(group.requests):
+            self.decoder.begin(row + place, len(request.prompt))
+        if group.cached:
+            self.decoder.load(row, group.saved, group.cached)
+            request = group.requests[0]
+            request.prefilled = request.cached = group.cached
+
+    def prefill(self) -> int:
+        """Run the next prefill chunk, of several sequences if all start; return its tokens."""
+        row = len(self.running)
+        chunked = self.prefilling
+        if self._separately or chunked[0].prefilled:
+            chunked = chunked[:1]
+        chunks = []
+        for place, request in enumerate(chunked):
+            size = PREFILL_CHUNK_TOKENS - request.prefilled % PREFILL_CHUNK_TOKENS
+            size = max(size, self.decoder.min_prefill(row + place))
+            chunks.append(request.pending[request.prefilled : request.prefilled + size])
+        tokens = len(chunks) * max(map(len, chunks))
+        try:
+            if len(chunks) > 1:
+                logits = self.decoder.prefill_batch(row, chunks)
+            else:
+                logits = self.decoder.prefill(row, chunks[0])[None]
+        except Exception as error:
+            if len(chunks) > 1:
+                self._separately = True  # one sequence alone may be the cause
+            else:
+                self._drop_prefilling(0).end("error", error)
+            return tokens
+        finished = []
+        for request, chunk, last in zip(chunked, chunks, logits, strict=True):
+            request.prefilled += len(chunk)
+            if request.prefilled == len(request.pending):
+                finished.append(last)
+        for last in finished:
+            self._start_running(last)
+        return tokens
+
+    def _start_running(self, logits: FloatArray) -> None:
+        """Move the first prefilled sequence to the running ones and sample its next token."""
+        request, row = self.prefilling[0], len(self.running)
+        try:
+            if request.slot < 0:
+                self._take_slot(request, row)
+        except Exception as error:
+            self._drop_prefilling(0).end("error", error)
+            return
+        del self.prefilling[0]
+        self.running.append(request)
+        self._slots.append(request.slot)
+        try:
+            self._sample(logits[None], [request.slot], [row])
+        except Exception as error:
+            self._drop_running(row)
+            request.end("error", error)
+
+    def _take_slot(self, request: GenerationRequest, row: int) -> None:
+        """Cache the prompt of a row as a prefix and give its request a slot of the sampler."""
+        side = self.decoder.switches.side(len(request.prompt))
+        self.prefix_cache.insert(request.prompt, partial(self.decoder.save, row), side)
+        request.seed = self._sampler.join(
+            self._free_slots[-1],
+            request.sampling,
+            request.prompt,
+            request.constraint,
+            choice=request.choice,
+        )
+        request.slot = self._free_slots.pop()
+
+    # Decode
+
+    def decode(self) -> None:
+        """Decode one token for every running sequence."""
+        if self.decoder.switches.lengths:
+            for row in reversed(self.decoder.crossing(len(self.running))):
+                self.running[row].restart_prefill()
+                self._crossing.append(self._vacate(row))
+        rows = len(self.running)
+        if not rows:
+            return
+        try:
+            logits = self.decoder.step(self._next[:rows])
+            self._sample(logits, self._slots, range(rows))
+        except Exception as error:
+            failed = list(self.running)
+            for row in range(len(failed) - 1, -1, -1):
+                self._drop_running(row)
+            for request in failed:
+                request.end("error", error)
+
+    def _sample(self, logits: FloatArray, slots: Sequence[int], rows: Sequence[int]) -> None:
+        """Sample the next token of some neighboring rows, and drop the sequences that end."""
+        sampled = self._sampler.sample(logits, slots)
+        now = perf_counter()
+        ended = []
+        ids, logprobs = sampled.ids.tolist(), sampled.logprobs.tolist()
+        self._next[rows[0] : rows[0] + len(ids)] = sampled.ids
+        for row, token, logprob, tops in zip(rows, ids, logprobs, sampled.tops, strict=True):
+            request = self.running[row]
+            if logprob != logprob:  # NaN
+                ended.append(row)
+                error = ModelRunError(f"{self._name!r} expects finite logits of its model, got NaN")
+                request.end("error", error)
+            elif request.add(token, logprob, tops, self._ends, now):
+                ended.append(row)
+        for row in reversed(ended):
+            self._drop_running(row)
+
+    # Rows and slots
+
+    def _drop_running(self, row: int) -> None:
+        self._release_slot(self._vacate(row))
+
+    def _drop_prefilling(self, place: int) -> GenerationRequest:
+        row = len(self.running) + place
+        self.decoder.drop(row)
+        request = self.prefilling.pop(place)
+        self._release_slot(request)
+        self._close_gap(row)
+        return request
+
+    def _release_slot(self, request: GenerationRequest) -> None:
+        if request.slot >= 0:
+            self._sampler.leave(request.slot)
+            self._free_slots.append(request.slot)
+            request.slot = -1
+
+    def _vacate(self, row: int) -> GenerationRequest:
+        """Free the row of a running sequence: the last running one moves there."""
+        request = self.running[row]
+        last = len(self.running) - 1
+        if row != last:
+            self.decoder.move(last, row)
+            self.running[row], self._slots[row] = self.running[last], self._slots[last]
+            self._next[row] = self._next[last]
+        else:
+            self.decoder.drop(row)
+        del self.running[last], self._slots[last]
+        self._close_gap(last)
+        return request
+
+    def _close_gap(self, free: int) -> None:
+        """Move the sequences in prefill behind a free row down by one."""
+        for row in range(free, len(self) - len(self._crossing)):
+            if self.decoder.lengths[row + 1]:
+                self.decoder.move(row + 1, row)

@@ -1,0 +1,39 @@
+"""The ASGI messages of whole answers, and the headers that say how a call was answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.types import Send
+
+from conduit_lab.core.trace.span import Span
+
+RawHeaders = list[tuple[bytes, bytes]]
+MAX_FALLBACK_HEADERS = 20
+
+
+async def send_json(
+    send: Send, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
+    """Send one whole JSON answer."""
+    length = (b"content-length", b"%d" % len(body))
+    every = [(b"content-type", b"application/json"), length, *headers]
+    await send({"type": "http.response.start", "status": status, "headers": every})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_empty(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    """Send an answer without a body."""
+    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def fallback_headers(span: Span) -> RawHeaders:
+    """Return a header per fallback that answered and per stage that ran on the CPU instead."""
+    record = span.record
+    texts = [("fallback", name) for name in record.fallbacks]
+    texts += [("device", f"{name}: cpu") for name in record.on_cpu]
+    return [
+        (f"x-conduit-{kind}".encode(), text.encode("ascii", "replace"))
+        for kind, text in texts[:MAX_FALLBACK_HEADERS]
+    ]

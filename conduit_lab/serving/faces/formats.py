@@ -1,0 +1,75 @@
+"""EventFormat: the bytes of a stream in one protocol; SseFormat: server-sent events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from conduit_lab.core.streams.chunk import chunk_json
+from conduit_lab.serving import codec
+
+RETRY_MILLISECONDS = 1000  # until a browser reconnects
+END = "end"  # in place of a chunk's number in the last event ID
+
+
+class EventFormat(Protocol):
+    """The bytes of one stream for one client; the transport decides when they are sent."""
+
+    headers: Sequence[tuple[bytes, bytes]]
+    prelude: bytes  # precedes the first bytes that are sent
+    heartbeat: bytes  # keeps a quiet connection open; readers ignore it
+
+    def chunk(self, number: int, chunk: Any) -> bytes:
+        """Return the bytes of chunk `number`; `TypeError` for one without a form."""
+
+    def lagged(self, missed: int, resume_at: int) -> bytes:
+        """Return the bytes that report `missed` chunks; the next one is chunk `resume_at`."""
+
+    def error(self, kind: str, message: str) -> bytes:
+        """Return the last bytes of a stream that did not end well."""
+
+    def end(self, count: int) -> bytes:
+        """Return the last bytes of a stream that ended well after `count` chunks; may be empty."""
+
+
+class SseFormat:
+    """Server-sent events (WHATWG HTML, section 9.2), each with the ID `stream_id:number`.
+
+    A `browser` reconnects after the end: an empty stream sends it an `end` event with an ID, with
+    which it asks for the rest of the stream instead of a new one.
+    """
+
+    headers: Sequence[tuple[bytes, bytes]] = (
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"cache-control", b"no-store"),
+        (b"x-accel-buffering", b"no"),  # proxies that buffer would hold the events back
+    )
+    prelude = b"retry: %d\n" % RETRY_MILLISECONDS
+    # without an empty line: some clients take one for an event once they have seen an ID
+    heartbeat = b": still here\n"
+
+    def __init__(self, stream_id: str, *, browser: bool = False) -> None:
+        self._stream_id = stream_id
+        self._browser = browser
+        self._id_prefix = b"id: " + stream_id.encode() + b":"
+
+    def chunk(self, number: int, chunk: Any) -> bytes:
+        """Return one event; JSON has no line breaks, so one data line holds it."""
+        return b"%b%d\ndata: %b\n\n" % (self._id_prefix, number, codec.dumps(chunk_json(chunk)))
+
+    def lagged(self, missed: int, resume_at: int) -> bytes:
+        """Return a `lagged` event with the ID of the chunk before the next one."""
+        place = {"missed": missed, "resume_at": resume_at}
+        return self._named("lagged", str(resume_at - 1), place)
+
+    def error(self, kind: str, message: str) -> bytes:
+        """Return an `error` event."""
+        return self._named("error", END, {"type": kind, "message": message})
+
+    def end(self, count: int) -> bytes:
+        """Return an `end` event for a browser that has seen no ID yet, else nothing."""
+        return b"" if count or not self._browser else self._named(END, END, {"chunks": 0})
+
+    def _named(self, name: str, place: str, data: Any) -> bytes:
+        head = b"%b%b\nevent: %b\n" % (self._id_prefix, place.encode(), name.encode())
+        return head + b"data: " + codec.dumps(data) + b"\n\n"

@@ -1,0 +1,36 @@
+"""Health: `/healthz` says that the process answers, `/readyz` whether it takes new requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from conduit_lab.serving import codec
+from conduit_lab.serving.answer import send_json
+from conduit_lab.serving.endpoint import Endpoint
+from conduit_lab.serving.host import EndpointHost
+
+
+def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[Route]:
+    """Return the routes of the health checks; `endpoints` are not asked."""
+    return [
+        Route("/healthz", _Healthz(), methods=["GET"]),
+        Route("/readyz", _Readyz(app), methods=["GET"]),
+    ]
+
+
+class _Healthz:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send_json(send, 200, codec.dumps({"status": "ok"}))
+
+
+class _Readyz:
+    def __init__(self, app: EndpointHost) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        status, code = ("ready", 200) if self._app.ready else ("draining", 503)
+        await send_json(send, code, codec.dumps({"status": status}))

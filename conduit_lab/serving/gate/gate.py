@@ -1,0 +1,73 @@
+"""Gate: the one ASGI wrapper that every request passes before a face answers it."""
+
+from __future__ import annotations
+
+import logging
+
+from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route, Router
+from starlette.types import Receive, Scope, Send
+
+from conduit_lab.serving.answer import send_json
+from conduit_lab.serving.errors import HttpError, drop_tracebacks, http_error, internal_error
+from conduit_lab.serving.gate.context import RequestContext
+from conduit_lab.serving.gate.deadline import start_within
+from conduit_lab.serving.host import EndpointHost
+
+_log = logging.getLogger("conduit_lab")
+
+
+class Gate:
+    """Gives each HTTP request a `RequestContext` and each exception of a face its error answer."""
+
+    def __init__(self, app: EndpointHost, router: Router) -> None:
+        self._app = app
+        self._router = router
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._router(scope, receive, send)
+            return
+        app = self._app
+        scope["app"] = app  # the router then raises a 404 or 405 instead of answering it
+        context = RequestContext(app, scope, send)
+        try:
+            if app.deadline is None:
+                await self._router(scope, receive, context.send)
+            else:
+                await start_within(app.deadline, self._router, scope, receive, context)
+        except Exception as error:
+            await self._answer_error(error, context, scope)
+
+    async def _answer_error(self, error: Exception, context: RequestContext, scope: Scope) -> None:
+        answer = http_error(error)
+        if isinstance(error, HTTPException) and not self._is_routed(scope):
+            answer = self._not_routed(error, scope)
+        if answer is None or context.started:  # the server closes the connection of half an answer
+            _log.error("request %s failed", context.id, exc_info=error)
+            answer = answer or internal_error()
+        drop_tracebacks(error)
+        if not context.started:
+            headers = [(key.encode(), value.encode()) for key, value in answer.headers.items()]
+            await send_json(context.send, answer.status, answer.body(context.id), headers)
+
+    def _not_routed(self, error: HTTPException, scope: Scope) -> HttpError:
+        """Return the 404 with the app's endpoints, or the 405 with the methods of the path."""
+        if error.status_code != 405:
+            known = ", ".join(f"{e.method} {e.path}" for e in self._app.endpoints)
+            return HttpError(
+                error.status_code,
+                "not_found",
+                f"nothing is served at this path; this app has {known or 'no endpoints yet'}",
+            )
+        routes = [route for route in self._router.routes if isinstance(route, Route)]
+        here = [route.methods or () for route in routes if route.matches(scope)[0] != Match.NONE]
+        allowed = ", ".join(sorted({method for methods in here for method in methods}))
+        message = f"this path does not answer {scope['method']}: use {allowed}"
+        return HttpError(405, "method_not_allowed", message, {"allow": allowed})
+
+    def _is_routed(self, scope: Scope) -> bool:
+        """Return whether a face of this app, not an app around it, got the request."""
+        route = scope.get("route")
+        return route in self._router.routes and scope["method"] in (route.methods or ())

@@ -1,0 +1,108 @@
+"""The replay of a folder, and the view of an export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from conduit_lab import Export
+from conduit_lab.export.replay import Outcome, replay
+from conduit_lab.serving.recorded import Example
+
+APP = """
+from pathlib import Path
+from conduit_lab import App
+
+app = App("shop", root=Path(__file__).parent)
+order = []
+
+@app.post("/double")
+def double(n: int):
+    order.append("double")
+    return n * 2
+
+@app.post("/add")
+def add(name: str):
+    order.append("add")
+    (app.root / "indexes" / name).write_text("x")
+    return len(order)
+
+@app.get("/order")
+def asked():
+    return order[0]
+
+@app.post("/fail")
+def fail(n: int):
+    raise RuntimeError("out of order")
+
+@app.ml_stream("/count")
+def count(n: int):
+    for i in range(n):
+        yield {"i": i, "text": "a\\u2028b"}
+"""
+
+
+def example(path: str, payload: object, answer: object, **more: object) -> Example:
+    method = "GET" if path == "/order" else "POST"
+    shape = "stream" if path == "/count" else "value"
+    return Example(method, path, shape, payload, answer, **more)  # type: ignore[arg-type]
+
+
+def test_a_replay_compares_every_call_and_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP, "utf-8")
+    (tmp_path / "indexes").mkdir()
+    chunks = [{"i": i, "text": "a\u2028b"} for i in range(2)]
+    examples = [
+        example("/add", {"name": "b"}, 99, writes=True),
+        example("/double", {"n": 2}, 4),
+        example("/order", {}, "double"),
+        example("/double", {"n": 3}, 7),
+        example("/fail", {"n": 3}, 7),
+        example("/fail", {"n": 4}, 7, writes=True),
+        example("/count", {"n": 2}, chunks),
+        example("/count", {"n": 3}, chunks),
+        example("/add", {"name": "far"}, 1, writes=True, shared=True),
+    ]
+    lines = "".join(f"{each.to_json()}\n" for each in examples)
+    (tmp_path / "examples.jsonl").write_text(lines, "utf-8")
+    outcomes = replay(tmp_path)
+    assert [outcome.endpoint for outcome in outcomes] == [
+        "POST /double", "GET /order", "POST /double", "POST /fail", "POST /count", "POST /count",
+        "POST /add", "POST /fail",
+    ]  # fmt: skip
+    verdicts = [outcome.verdict for outcome in outcomes]
+    assert verdicts[:3] == ["same", "same", "answer is 6, not 7"]
+    assert verdicts[3].startswith("status 500: ")
+    assert verdicts[4:7] == ["same", "answer has 3 items, not 2", "answered"]
+    assert verdicts[7].startswith("status 500: ")
+    assert all(outcome.seconds > 0 for outcome in outcomes)
+    assert list((tmp_path / "indexes").iterdir()) == []
+
+
+def outcome(path: str, problem: str | None = None, **more: object) -> Outcome:
+    return Outcome(example(path, {}, 1, **more), problem, 0.0123)
+
+
+def test_the_result_shows_each_call_and_the_warnings(tmp_path: Path) -> None:
+    outcomes = [outcome("/double"), outcome("/add", writes=True)]
+    result = Export(tmp_path / "out", outcomes, ["none.npz is missing"])
+    assert repr(result).splitlines() == [
+        f"Export '{tmp_path / 'out'}' · 2 calls replayed in a fresh process",
+        "endpoint      replay       time",
+        "POST /double  same      12.3 ms",
+        "POST /add     answered  12.3 ms",
+        "none.npz is missing",
+    ]
+    bundle = result._repr_mimebundle_()
+    assert bundle["text/plain"] == repr(result)
+    assert "POST /double" in bundle["text/html"]
+    assert "none.npz is missing" in bundle["text/html"]
+
+
+@pytest.mark.parametrize(
+    ("calls", "fact"), [(0, "not replayed"), (1, "1 call replayed in a fresh process")]
+)
+def test_the_result_counts_its_calls(tmp_path: Path, calls: int, fact: str) -> None:
+    shown = repr(Export(tmp_path, [outcome("/double")] * calls, []))
+    assert shown.splitlines()[0].endswith(f" · {fact}")

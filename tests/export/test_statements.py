@@ -1,0 +1,169 @@
+"""The statements of a session, by the names that they bind."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conduit_lab.export.statements import Statement, Statements
+
+
+def newest(text: str, name: str = "x") -> Statement:
+    statement = Statements([dedent(text)]).newest(name)
+    assert statement is not None
+    return statement
+
+
+@given(cell=st.text(max_size=60))
+@settings(max_examples=100, deadline=None)
+def test_any_text_of_a_cell_can_be_read(cell: str) -> None:
+    Statements([cell, "K = 1"])
+
+
+def test_a_cell_that_never_ran_hides_no_other() -> None:
+    statements = Statements(["x = 1", "x = = 2", "y = '\0'"])
+    assert statements.newest("x") is not None
+    assert statements.newest("y") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("x = 1", {"x"}),
+        ("x = y = 1", {"x", "y"}),
+        ("x, (y, *z) = a", {"x", "y", "z"}),
+        ("x: int = 1", {"x"}),
+        ("x += 1", {"x"}),
+        ("def x(): pass", {"x"}),
+        ("async def x(): pass", {"x"}),
+        ("class x: pass", {"x"}),
+        ("import x.y", {"x"}),
+        ("import y as x, z", {"x", "z"}),
+        ("from y import a as x", {"x"}),
+        ("if True:\n    import x\n    y = 1", {"x"}),
+        ("with a:\n    from b import x", {"x"}),
+        ("for x in []: pass", set()),
+    ],
+)
+def test_a_statement_is_known_by_its_names(text: str, names: set[str]) -> None:
+    statements = Statements([text])
+    assert {name for name in "abxyz" if statements.newest(name)} == names
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("# one\n# two\nx = 1  # three\n", "# one\n# two\nx = 1  # three"),
+        ("# apart\n\nx = 1", "x = 1"),
+        ("y = 1; x = 2", "x = 2"),
+        ("x = 2; y = 1", "x = 2"),
+        (
+            "# c\n@deco\n@more\ndef x():\n    # in\n    pass\n# after",
+            "# c\n@deco\n@more\ndef x():\n    # in\n    pass",
+        ),
+        ("x = '''a\n# no comment\nb'''", "x = '''a\n# no comment\nb'''"),
+        ("if 1:\n    import x", "import x"),
+        ("y = 1\r\nx = 2", "x = 2"),
+        ("y = '\x0c\u2028'\nx = 2", "x = 2"),
+    ],
+)  # fmt: skip
+def test_a_text_has_the_comments_right_above_it(text: str, expected: str) -> None:
+    assert newest(text).text == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "free"),
+    [
+        ("x = a + b(c)", ["a", "b", "c"]),
+        ("def x(p=a):\n    q = b\n    return [c for d in p]", ["a", "b", "c"]),
+        ("@deco\ndef x(): return x", ["deco", "x"]),
+        ("class x(base):\n    y = 1\n    def f(self): return y", ["base", "y"]),
+        ("x = lambda a: a + b", ["b"]),
+        ("def x():\n    global g\n    g = 1\n    return g", ["g"]),
+        ("def x(a: T) -> U: pass", ["T", "U"]),
+        ("x = 1", []),
+    ],
+)
+def test_free_names_are_the_globals_that_it_looks_up(text: str, free: list[str]) -> None:
+    assert sorted(newest(text).free_names) == sorted(free)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("x = f(a, 'b')", True),
+        ('x = f( a,"b" )  # same', True),
+        ("x: int = f(a, 'b')", True),
+        ("x = y = f(a, 'b')", False),
+        ("x = f(a, 'c')", False),
+        ("x = f(a, b='b')", False),
+        ("def x(): pass", False),
+        ("import x", False),
+    ],
+)
+def test_a_statement_gives_an_expression_however_it_is_written(text: str, expected: bool) -> None:
+    assert newest(text).gives("x", 'f(a, "b")') is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("x = x + 1", True), ("x = f([x])", True), ("x = y", False), ("x += 1", False)],
+)
+def test_a_statement_may_build_on_the_value_before(text: str, expected: bool) -> None:
+    assert newest(text).builds_on("x") is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "same"),
+    [
+        ("def x(a, b): return a - b", "def x(a, b):  return a-b", True),
+        ("def x(a, b): return a - b", "def x(b, a): return b - a", False),
+        ("def x(a): return a.b", "def x(a): return a.c", False),
+        ("def x(a, *, b=1): return a", "def x(a, b=1): return a", False),
+        ("def x(a, /): return a", "def x(a): return a", False),
+        ("def x(*a): return a", "def x(a): return a", False),
+        ("def x(*a): return a", "def x(**a): return a", False),
+        ("def x(): return 1", "def x(): return True", False),
+        ("def x(): return (1, (2, 0.0))", "def x(): return (1, (2, -0.0))", False),
+        ("def x(): return lambda: 1", "def x(): return lambda: 2", False),
+        ("def x(a):\n    return lambda: a", "def x(b):\n    return lambda: b", False),
+        ("def x():\n    'one'", "def x():\n    'two'", False),
+    ],
+)
+def test_code_is_compared_with_its_names_and_arguments(text: str, other: str, same: bool) -> None:
+    space: dict[str, Any] = {}
+    exec(text, space)
+    assert newest(text).makes(space["x"])
+    assert newest(other).makes(space["x"]) is same
+
+
+def test_a_function_of_another_name_is_another() -> None:
+    space: dict[str, Any] = {}
+    exec("def y(): return 1", space)
+    assert not newest("def x(): return 1").makes(space["y"])
+
+
+def test_a_decorator_mentions_its_literals() -> None:
+    statement = newest("@lab.post('/a', tags=['b'])\ndef x():\n    return '/c'")
+    assert [statement.mentions(text) for text in ("/a", "b", "/c")] == [True, True, False]
+
+
+def test_future_imports_are_collected_from_every_cell() -> None:
+    statements = Statements(
+        ["from __future__ import annotations", "from __future__ import division, generators\nx = 1"]
+    )
+    assert statements.futures == {"annotations", "division", "generators"}
+    assert statements.newest("annotations") is None
+
+
+def test_definitions_and_imports_come_newest_first() -> None:
+    statements = Statements(
+        ["import x\ndef x(): return 1", "class x: pass", "import y as x\nx = 3"]
+    )
+    assert [s.text for s in statements.definitions("x")] == ["class x: pass", "def x(): return 1"]
+    assert [s.text for s in statements.imports("x")] == ["import y as x", "import x"]
+    assert statements.definitions("none") == statements.imports("none") == []

@@ -1,0 +1,59 @@
+"""The request path is short: the package's own Python calls for one small request."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import conduit_lab
+from conduit_lab import App, Lab
+from tests.serving.asgi import ask
+
+PACKAGE = str(Path(conduit_lab.__file__).parent)
+
+
+class Calls:
+    """Counts the calls of functions of the package, each resumption of a coroutine included."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> None:
+        code = frame.f_code
+        if event == "call" and code.co_filename.startswith(PACKAGE):
+            self.counts[code.co_qualname] += 1
+
+    async def of_one_request(self, app: App) -> Counter[str]:
+        """Return the calls of one request, once others have warmed the app up."""
+        threading.setprofile(self)  # for the worker thread, which the first request starts
+        sys.setprofile(self)
+        try:
+            for _ in range(3):
+                await ask(app, "/next", b'{"n": 1}')
+            self.counts.clear()
+            _, answer = await ask(app, "/next", b'{"n": 1}')
+        finally:
+            sys.setprofile(None)
+            threading.setprofile(None)
+        assert answer["body"] == b"2"
+        return self.counts
+
+
+@pytest.mark.parametrize(("kind", "limit"), [(App, 30), (Lab, 60)])
+def test_an_untyped_endpoint_takes_few_calls(kind: type[App], limit: int, tmp_path: Path) -> None:
+    app = kind("desk", root=tmp_path)
+
+    @app.post("/next")
+    def following(body):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        return body["n"] + 1
+
+    counts = asyncio.run(Calls().of_one_request(app))
+    assert counts["Endpoint.invoke"] == 1  # the thread's calls are counted too
+    assert counts.total() <= limit, counts
