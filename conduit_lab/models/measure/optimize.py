@@ -20,7 +20,7 @@ from conduit_lab.runtime.sessions.session import Session
 
 # Of the relative difference, by kind; all-MiniLM-L6-v2 has 0.12 to 0.14, 0.001, 0.24 to 0.26 and 0
 TOLERANCES = {"int8": 0.2, "fp16": 0.01, "int4": 0.3, "graph": 1e-4}
-MAX_TIME_RATIO = 1.05  # a "graph" above it is not kept; below it is noise
+MAX_SLOWDOWN = 1.05  # a "graph" above it is not kept; below it is noise
 
 _Kept = TypeVar("_Kept", bound=GraphModel)
 
@@ -49,7 +49,7 @@ class Optimized(Viewed, Generic[_Kept]):
     def notes(self) -> list[str]:
         """Warnings to read before using the model."""
         notes = []
-        slow = [rows for rows, turns in self.times.items() if turns.ratio > MAX_TIME_RATIO]
+        slow = [rows for rows, turns in self.times.items() if turns.ratio > MAX_SLOWDOWN]
         if self.kind == "fp16" and self.device == "cpu":
             notes.append("a CPU computes in float32: float16 saves disk only, it is for a GPU")
         elif slow:
@@ -164,7 +164,7 @@ def optimize(
         timed = _timed(pieces, Layout.of(before))
         times = {rows: _times(before, after, piece) for rows, piece in timed}
         slow = min(turns.ratio for turns in times.values())
-        if kind == "graph" and slow > MAX_TIME_RATIO:
+        if kind == "graph" and slow > MAX_SLOWDOWN:
             raise OptimizeError(
                 f"{display(old.path)} as a graph takes {slow:.2f} times as long as before on "
                 f"{before.device}: it was not kept"

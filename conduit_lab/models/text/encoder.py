@@ -15,7 +15,7 @@ from conduit_lab.models.text.token_graph import TRIAL_ROWS, TokenGraph, TokenRow
 from conduit_lab.models.text.tokenizer import pad_rows
 from conduit_lab.runtime.sessions.cache import Shared
 
-# of a vector's length, between alone and batched: float16 stays below 1e-3, dynamic int8 above 0.04
+# of a vector's length, unbatched to batched: float16 stays below 1e-3, dynamic int8 above 0.04
 _BATCH_TOLERANCE = 5e-3
 
 
@@ -45,12 +45,12 @@ class Encoder(TokenGraph):
         batched = self._pool(hidden, mask, np.zeros(len(mask), np.int64))
         self.dimension = int(batched.shape[1])
         places = (0, TRIAL_ROWS // 2)
-        alone = np.concatenate([self._alone(rows, np.array([place])) for place in places])
-        distances = np.linalg.norm(batched[list(places)] - alone, axis=1)
-        limits = _BATCH_TOLERANCE * np.linalg.norm(alone, axis=1)
+        unbatched = np.concatenate([self._unbatched(rows, np.array([place])) for place in places])
+        distances = np.linalg.norm(batched[list(places)] - unbatched, axis=1)
+        limits = _BATCH_TOLERANCE * np.linalg.norm(unbatched, axis=1)
         self.independent = bool(np.all(distances <= limits))
 
-    def _alone(self, rows: TokenRows, batch: Array) -> FloatArray:
+    def _unbatched(self, rows: TokenRows, batch: Array) -> FloatArray:
         feeds, mask = self._feeds(rows, batch)
         hidden = self.shared.run(feeds, len(batch), count=False)[self._output]
         return self._pool(

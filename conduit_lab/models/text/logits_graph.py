@@ -46,9 +46,9 @@ class LogitsGraph(TokenGraph):
         self.width = int(batched.shape[-1])
         for place in (0, TRIAL_ROWS // 2):
             feeds, _ = self._feeds(rows, np.array([place]))
-            alone = self._logits(self.shared.run(feeds, 1, count=False), 1)[0]
+            unbatched = self._logits(self.shared.run(feeds, 1, count=False), 1)[0]
             row = batched[place, : len(rows.ids[place])] if by_token else batched[place]
-            near = np.abs(row - alone) <= _TOLERANCE * np.maximum(1, np.abs(alone))
+            near = np.abs(row - unbatched) <= _TOLERANCE * np.maximum(1, np.abs(unbatched))
             self.independent &= bool(np.all(near))
 
     def _logits(self, outputs: list[Array], n: int) -> FloatArray:

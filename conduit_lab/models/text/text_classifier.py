@@ -35,7 +35,7 @@ class TextClassifier(Classifier):
     by_token = False
     takes_pairs = True
 
-    # Any: numbers of a regression, which the type does not tell
+    # Any is for the numbers of a regression: only the folder has the kind of the answer
     @overload
     def predict(self, texts: str | TextPair) -> Prediction | Any: ...
     @overload

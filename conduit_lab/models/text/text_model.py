@@ -23,7 +23,7 @@ from conduit_lab.models.text.tokenizer import TextOrPair
 from conduit_lab.runtime.batching.batcher import Batcher
 
 # of one call in an event loop; tokenising more would block the loop for over a millisecond
-MAX_INLINE_CHARACTERS = 8192
+MAX_LOOP_CHARACTERS = 8192
 
 
 class TextColumn(Protocol):
@@ -112,7 +112,7 @@ class TextModel(TokenizedModel[_Parts]):
         encode = self._encoder(opened)
         parts = []
         for window in self._windows(value):
-            if sum(map(_characters, window)) <= MAX_INLINE_CHARACTERS:
+            if sum(map(_characters, window)) <= MAX_LOOP_CHARACTERS:
                 rows = encode(window)
             else:
                 rows = await anyio.to_thread.run_sync(encode, window)

@@ -48,7 +48,7 @@ class TokenGraph:
 
     `where` and `kind` name the folder and its model in errors; `padding` is the id that fills the
     shorter rows of a run. `independent` says whether a row's answer is the same whatever rows are
-    batched with it; where it is not, as with dynamic int8, each row runs alone.
+    batched with it; where it is not, as with dynamic int8, each row has a run of its own.
     """
 
     def __init__(self, where: str, shared: Shared, kind: str, padding: int = 0) -> None:

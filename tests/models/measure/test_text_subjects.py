@@ -88,7 +88,7 @@ def test_several_labels_at_once_are_compared_by_their_own_scores(tmp_path: Path)
 def test_a_classifier_becomes_a_variant_of_its_folder(
     tmp_path: Path, kind: str, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("conduit_lab.models.measure.optimize.MAX_TIME_RATIO", np.inf)
+    monkeypatch.setattr("conduit_lab.models.measure.optimize.MAX_SLOWDOWN", np.inf)
     source = load_model(
         folder(tmp_path / "a", kind), labels=["none", "person", "place"], device="cpu"
     )
