@@ -24,7 +24,7 @@ OLD = np.array([[1.0, -1], [3, -3]], np.float32)  # standard deviation √5
     )
 )
 @example(np.array([[np.nan, np.inf], [-np.inf, 1]], np.float32))
-def test_an_output_is_not_apart_from_itself_whatever_is_in_it(output: Array) -> None:
+def test_any_output_equals_itself(output: Array) -> None:
     got = compare_outputs([output], [output.copy()])
     assert (got.relative, got.worst, got.largest) == (0, 0, 0)
 
@@ -57,7 +57,7 @@ def test_of_several_outputs_the_worst_counts() -> None:
 @pytest.mark.parametrize(
     "new", [OLD[:1], np.array([[1, -1], [3, np.nan]]), np.array([[1, -1], [np.inf, -3]])]
 )
-def test_what_cannot_be_compared_is_infinitely_far(new: Array) -> None:
+def test_incomparable_outputs_are_infinitely_far(new: Array) -> None:
     assert compare_outputs([OLD], [new]).relative == math.inf
 
 

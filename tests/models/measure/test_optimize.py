@@ -105,7 +105,7 @@ def test_the_report_says_size_speed_and_difference(tmp_path: Path, clock: list[f
     assert "tolerance 0.2" in page
 
 
-def test_what_is_slower_is_kept_and_told(tmp_path: Path, clock: list[float]) -> None:
+def test_a_slower_result_is_kept_and_reported(tmp_path: Path, clock: list[float]) -> None:
     clock[0] = 1.5
     got = optimize(linear(tmp_path / "a.onnx"), "int8", samples=draw(8, WIDE))
     assert got.path.is_file()
@@ -121,13 +121,13 @@ def test_a_graph_that_is_slower_is_not_kept(tmp_path: Path, clock: list[float]) 
     assert names(tmp_path) == ["a.onnx"]
 
 
-def test_float16_on_a_cpu_is_told_to_save_disk_only(tmp_path: Path) -> None:
+def test_float16_on_a_cpu_is_reported_to_save_disk_only(tmp_path: Path) -> None:
     assert any(
         "saves disk only" in note for note in optimize(linear(tmp_path / "a.onnx"), "fp16").notes
     )
 
 
-def test_made_up_samples_are_told(tmp_path: Path) -> None:
+def test_dummy_samples_are_reported(tmp_path: Path) -> None:
     source = linear(tmp_path / "a.onnx")
     assert any("made-up samples" in note for note in optimize(source, "fp16").notes)
     assert not any(
@@ -136,7 +136,7 @@ def test_made_up_samples_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", list(quantize.SUFFIXES))
-def test_what_is_worse_than_the_tolerance_is_not_kept(tmp_path: Path, kind: str) -> None:
+def test_a_result_beyond_the_tolerance_is_not_kept(tmp_path: Path, kind: str) -> None:
     with pytest.raises(
         OptimizeError, match=r"answers too differently and was not kept.*tolerance -1; .*tolerance="
     ):
@@ -173,7 +173,7 @@ def test_numbers_beyond_float16_are_refused_by_the_default_tolerance(tmp_path: P
         optimize(linear(tmp_path / "a.onnx", draw(WIDE, WIDE, seed=0) * 1e6), "fp16")
 
 
-def test_labels_stay_and_their_agreement_is_told(tmp_path: Path) -> None:
+def test_labels_stay_and_their_agreement_is_reported(tmp_path: Path) -> None:
     labels = [f"class {i}" for i in range(WIDE)]
     own = linear(tmp_path / "own.onnx", metadata={"labels": json.dumps(labels)})
     plain = linear(tmp_path / "given.onnx")
@@ -335,7 +335,7 @@ def test_inputs_that_the_graph_refuses_are_asked_for(tmp_path: Path) -> None:
         (CallableModel(abs), TypeError, "got CallableModel"),
     ],
 )
-def test_what_is_no_onnx_file_is_refused(
+def test_anything_but_an_onnx_file_is_refused(
     tmp_path: Path, model: Any, error: type[Exception], words: str
 ) -> None:
     np.savez(tmp_path / "m.npz", W0=np.eye(2, dtype=np.float32))

@@ -80,7 +80,7 @@ def test_every_dimension_is_tried(model: Model, measured: Measure) -> None:
     assert (tuning.best, tuning.speed) == (Tuned(batch_size=1024), 1.0)
 
 
-def test_what_is_clearly_faster_is_kept_and_built_on(model: Model, measured: Measure) -> None:
+def test_a_clearly_faster_setting_is_kept_and_built_on(model: Model, measured: Measure) -> None:
     measured({"1 all": 0.8, "1 basic": 0.5})
     tuning = tune(model, [1, 2, 3])
     assert [trial.setting for trial in tuning.trials if trial.kept] == [
@@ -116,7 +116,7 @@ def test_a_setting_with_an_unknown_difference_is_not_kept(
     assert tune(model, [1, 2, 3]).best.threads == 0
 
 
-def test_what_does_not_hold_a_second_time_is_not_kept(
+def test_a_speedup_that_does_not_repeat_is_not_kept(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "_settings", lambda *_: [("threads 1", {"threads": 1})])

@@ -34,7 +34,7 @@ def folder(
     often as both do.
 
     The words are those of `embedders`; a pair is `[CLS] query [SEP] passage [SEP]`. Where scores
-    are `compared`, each is told by how far it is below the best of its run."""
+    are `compared`, each is its distance below the best of its run."""
     overlap_graph(path / graph, np.asarray(worth, np.float32), classes, inputs, dtype, compared)
     words = len(embedders.WORDS)
     pair = [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}]

@@ -80,7 +80,7 @@ def test_a_repr_opens_nothing(minilm: Embedder) -> None:
     assert later.held is None
 
 
-def test_load_model_tells_files_apart(minilm: Embedder, tmp_path: Path) -> None:
+def test_load_model_distinguishes_files(minilm: Embedder, tmp_path: Path) -> None:
     assert isinstance(load_model("data/models/topic.onnx", root=ROOT), Model)
     assert isinstance(load_model("data/models/mood.npz", root=ROOT), Model)
     assert isinstance(load_model("data/models/minilm", root=ROOT, lazy=True), Embedder)

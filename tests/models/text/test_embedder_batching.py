@@ -78,7 +78,7 @@ def scaled_together(path: Path) -> None:
     )
 
 
-def test_company_changes_no_vector_where_a_graph_scales_all_texts_together(
+def test_batching_changes_no_vector_of_a_graph_that_scales_all_texts_together(
     embedder: Embedder,
 ) -> None:
     scaled_together(embedder.path / "model.onnx")

@@ -89,8 +89,8 @@ def test_vectors_are_those_of_the_texts_in_their_order(
     embedder: Embedder, texts: list[str], size: int | None
 ) -> None:
     got = embedder.encode(texts, batch_size=size)
-    wanted = np.array([mean(text) for text in texts]).reshape(-1, 2)
-    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+    expected = np.array([mean(text) for text in texts]).reshape(-1, 2)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_order_holds_over_several_windows(
@@ -133,7 +133,7 @@ def test_batch_size_fixes_how_many_share_a_run(
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.5, "many"])
-def test_strange_batch_size_is_refused(embedder: Embedder, size: Any) -> None:
+def test_invalid_batch_size_is_refused(embedder: Embedder, size: Any) -> None:
     with pytest.raises(ModelInputError, match="'words' expects a batch_size of at least 1, got"):
         embedder.encode(TEXTS, batch_size=size)
 

@@ -41,7 +41,7 @@ def test_mean_of_unit_length_is_the_default(tmp_path: Path) -> None:
     close(Embedder(folder(tmp_path)).encode(["kettle pan", "lid"]), unit([1, 1]), unit([3, 4]))
 
 
-def test_pooling_is_what_its_config_says(tmp_path: Path) -> None:
+def test_pooling_follows_its_config(tmp_path: Path) -> None:
     close(
         Embedder(folder(tmp_path, pooling={"pooling_mode": "max"})).encode(["lid query"]),
         unit([3, 12]),
@@ -120,7 +120,7 @@ def test_graph_that_pools_is_not_pooled_again_but_normalised(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("weight", "vector"), [([[1, 1], [1, 0], [0, 1]], [7, 3, 4]), ([[2, 0], [0, 2]], [3, 4])]
 )
-def test_dense_layer_after_a_graph_that_pools_is_told_by_its_width(
+def test_dense_layer_after_a_graph_that_pools_depends_on_its_width(
     tmp_path: Path, weight: Any, vector: Any
 ) -> None:
     folder(tmp_path, modules=[TRANSFORMER, POOLING, DENSE], pooling={})
@@ -242,5 +242,5 @@ def test_broken_config_is_named(tmp_path: Path, name: str, content: bytes) -> No
         ({"default_prompt_name": ["query"]}, r"has the default prompt \['query'\]: .* it has none"),
     ],
 )
-def test_strange_prompts_are_refused(tmp_path: Path, config: Any, reason: str) -> None:
+def test_invalid_prompts_are_refused(tmp_path: Path, config: Any, reason: str) -> None:
     refused(folder(tmp_path, config_sentence_transformers=config), reason)

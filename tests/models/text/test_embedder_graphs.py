@@ -76,7 +76,7 @@ def test_text_is_read_as_far_as_the_files_say(
 
 
 @pytest.mark.parametrize("length", ["many", -1, 0, 2.5, [1], True])
-def test_strange_length_is_refused(tmp_path: Path, length: object) -> None:
+def test_invalid_length_is_refused(tmp_path: Path, length: object) -> None:
     refused(folder(tmp_path, sentence_bert_config={"max_seq_length": length}), "has max_seq_length")
 
 
@@ -136,7 +136,7 @@ def test_ids_have_the_graphs_own_type(tmp_path: Path, dtype: str) -> None:
         (("input_ids",), "its graph does not take attention_mask"),
     ],
 )
-def test_graph_with_strange_inputs_is_refused(
+def test_graph_with_unknown_inputs_is_refused(
     tmp_path: Path, inputs: tuple[str, ...], reason: str
 ) -> None:
     refused(folder(tmp_path, inputs=inputs), reason)
@@ -169,7 +169,7 @@ def test_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path: Path) ->
     )
 
 
-def test_tokenizer_is_tried_on_the_graph_where_no_config_tells(tmp_path: Path) -> None:
+def test_tokenizer_is_tried_on_the_graph_without_a_config(tmp_path: Path) -> None:
     refused(
         folder(tmp_path, table=np.ones((5, 2), np.float32)),
         r"does not take its tokenizer's tokens up to 5:.*another model",

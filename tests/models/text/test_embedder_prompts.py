@@ -47,7 +47,7 @@ def test_prompt_comes_before_each_text(tmp_path: Path, how: Any, text: str) -> N
         ({"prompts": {"query": "pan "}}, ""),
     ],
 )
-def test_the_prompt_of_a_document_is_what_encode_document_puts_before_it(
+def test_document_prompt_is_the_prefix_of_encode_document(
     tmp_path: Path, config: Any, prompt: str
 ) -> None:
     embedder = prompted(tmp_path, config_sentence_transformers=config)
@@ -59,9 +59,9 @@ def test_the_prompt_of_a_document_is_what_encode_document_puts_before_it(
 def test_pooling_may_leave_the_prompt_out(tmp_path: Path, special: tuple[str, ...]) -> None:
     embedder = prompted(tmp_path, include=False, special=special)
     end = [[0, 100]] if special else []  # the last special token stays
-    wanted = [np.mean([*vectors(text), *end], axis=0) for text in ("pan", "lid pan kettle")]
+    expected = [np.mean([*vectors(text), *end], axis=0) for text in ("pan", "lid pan kettle")]
     np.testing.assert_allclose(
-        embedder.encode(["pan", "lid pan kettle"], prompt_name="double"), wanted, rtol=1e-6
+        embedder.encode(["pan", "lid pan kettle"], prompt_name="double"), expected, rtol=1e-6
     )
 
 
@@ -101,7 +101,7 @@ def test_without_such_prompts_queries_and_documents_are_texts(embedder: Embedder
         assert encode("pan").tolist() == embedder.encode("pan").tolist()
 
 
-def test_tokens_are_counted_beyond_what_is_read(tmp_path: Path) -> None:
+def test_tokens_are_counted_beyond_max_length(tmp_path: Path) -> None:
     embedder = prompted(
         tmp_path, special=("[CLS]", "[SEP]"), sentence_bert_config={"max_seq_length": 4}
     )

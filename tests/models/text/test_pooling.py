@@ -40,7 +40,7 @@ def padded(texts: list[Any]) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("mode", POOLING_MODES)
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6), seed=st.integers(0, 99))
-def test_each_text_is_pooled_as_if_it_were_alone(mode: str, lengths: list[int], seed: int) -> None:
+def test_each_text_is_pooled_independently(mode: str, lengths: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     texts = [rng.standard_normal((length, 3)).astype(np.float32) for length in lengths]
     got = Pooling((mode,))(*padded(texts))

@@ -30,7 +30,7 @@ def reranker(tmp_path_factory: pytest.TempPathFactory) -> Reranker:
     ).open()
 
 
-def test_a_passage_is_scored_by_what_it_shares_with_the_query(reranker: Reranker) -> None:
+def test_a_passage_is_scored_by_the_words_it_shares_with_the_query(reranker: Reranker) -> None:
     scores = reranker.score("kettle lid", ["pan", "lid", "a kettle and a lid"])
     assert scores.dtype == np.float32
     assert scores.tolist() == [0, 1, 6]
@@ -38,7 +38,7 @@ def test_a_passage_is_scored_by_what_it_shares_with_the_query(reranker: Reranker
 
 @settings(max_examples=60, deadline=None)
 @given(query=words, passages=st.lists(words, max_size=40))
-def test_company_and_padding_change_nothing(
+def test_batching_and_padding_change_no_score(
     reranker: Reranker, query: str, passages: list[str]
 ) -> None:
     assert reranker.score(query, passages).tolist() == [
@@ -53,7 +53,7 @@ def test_more_pairs_than_a_window_keep_their_places(reranker: Reranker) -> None:
     )
 
 
-def test_pairs_run_alone_where_company_changes_a_score(tmp_path: Path) -> None:
+def test_pairs_run_unbatched_where_batching_changes_a_score(tmp_path: Path) -> None:
     reranker = Reranker(rerankers.folder(tmp_path / "model", compared=True), device="cpu")
     assert reranker.score("kettle", ["kettle", "pan", "kettle kettle"]).tolist() == [
         0,
@@ -78,7 +78,7 @@ def test_a_graph_may_do_without_the_types_of_tokens(tmp_path: Path) -> None:
     assert Reranker(folder, device="cpu").score("kettle", ["kettle"]).tolist() == [0]
 
 
-def test_a_pair_that_is_too_long_is_cut_and_the_trace_tells(reranker: Reranker) -> None:
+def test_a_pair_that_is_too_long_is_truncated_and_the_trace_reports_it(reranker: Reranker) -> None:
     long = "pan " * 11 + "lid kettle kettle"
     with recorder.record("cell") as recorded:
         scores = reranker.score("kettle lid", [long[4:], long, "lid"])
@@ -142,7 +142,7 @@ def test_empty_texts_and_lone_surrogates_are_scored(reranker: Reranker) -> None:
         ("a", ["b", 3, b"c"], "got a list of bytes, int, str"),
     ],
 )
-def test_what_is_no_text_is_refused(
+def test_anything_but_text_is_refused(
     reranker: Reranker, query: Any, passages: Any, got: str
 ) -> None:
     with pytest.raises(ModelInputError, match=got):
@@ -165,7 +165,7 @@ def test_it_is_measured_with_its_passages_repeated(reranker: Reranker) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (
             {"classes": 4},
@@ -182,10 +182,10 @@ def test_it_is_measured_with_its_passages_repeated(reranker: Reranker) -> None:
         ),
     ],
 )
-def test_a_folder_that_is_none_is_refused(
-    tmp_path: Path, change: dict[str, Any], told: str
+def test_a_folder_of_another_model_is_refused(
+    tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ModelLoadError, match=told):
+    with pytest.raises(ModelLoadError, match=message):
         Reranker(rerankers.folder(tmp_path / "model", **change), device="cpu").open()
 
 

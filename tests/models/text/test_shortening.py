@@ -191,11 +191,11 @@ def test_of_a_pair_the_longer_text_keeps_a_token_more(
         text[: ends[0]],
         other[: ends[1]],
     )  # the backend makes windows of each part with each
-    got, wanted = own.encode([(text, other)])[0], backend.encode(text, other)
+    got, expected = own.encode([(text, other)])[0], backend.encode(text, other)
     assert (got.ids, got.type_ids, bool(got.overflowing)) == (
-        wanted.ids,
-        wanted.type_ids,
-        bool(wanted.overflowing),
+        expected.ids,
+        expected.type_ids,
+        bool(expected.overflowing),
     )
 
 
@@ -221,7 +221,7 @@ BIG = 400_000
         (unigram, "anna new " * (BIG // 9)),
     ],
 )
-def test_no_more_is_tokenised_than_a_few_times_what_is_read(
+def test_at_most_a_few_times_max_length_is_tokenised(
     kind: Callable[[], Tokenizer], text: str
 ) -> None:
     backend = kind()

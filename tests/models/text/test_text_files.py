@@ -141,7 +141,7 @@ def positions_graph(path: Path, rows: int, offset: int, *, by_padding: bool = Fa
         {"model_type": "roberta", "max_position_embeddings": 20},
     ],
 )
-def test_the_graphs_own_table_is_what_counts(
+def test_the_graphs_own_table_decides(
     tmp_path: Path, rows: int, offset: int, by_padding: bool, tokens: int, config: dict[str, Any]
 ) -> None:
     folder = embedders.folder(tmp_path / "model", config=config | {"vocab_size": 6})

@@ -254,7 +254,7 @@ def test_many_texts_are_answered_in_their_order(ner: TokenClassifier) -> None:
     assert ner(texts) == got
 
 
-def test_calls_that_come_together_are_joined(ner: TokenClassifier) -> None:
+def test_concurrent_calls_are_coalesced(ner: TokenClassifier) -> None:
     texts = ["anna", "so", "new york " * 300, "zoe", "anna zoe"]
 
     async def together() -> list[Any]:

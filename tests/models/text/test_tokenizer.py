@@ -90,7 +90,7 @@ def test_lone_surrogate_is_an_unknown_word(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("special", "tokens"), [((), 2), (CLS_SEP, 3)])
-def test_prompt_counts_what_comes_before_the_text(
+def test_prompt_tokens_include_leading_special_tokens(
     tmp_path: Path, special: tuple[str, ...], tokens: int
 ) -> None:
     assert made(tmp_path, special).prompt_tokens("query pan ") == tokens
@@ -117,7 +117,7 @@ def test_tokenizer_whose_parts_do_not_fit_is_refused(
     embedders.write(path, content)
     with pytest.raises(ModelLoadError, match=r"tokenizer\.json is not a readable"):
         Tokenizer(path, 16)
-    capfd.readouterr()  # tokenizers may have told of a panic
+    capfd.readouterr()  # tokenizers may have printed a panic
 
 
 def test_huge_tokenizer_is_refused_unread(tmp_path: Path) -> None:
