@@ -153,7 +153,7 @@ def memory(folder: Path) -> Iterator[Row]:
 
 
 def taken(what: str, snapshot: Path) -> float:
-    """Return the bytes a vector that a store takes here; the one in memory leaves a snapshot for the other."""
+    """Return the bytes per vector of a store here; the one in memory leaves a snapshot."""
     rows, _ = vectors(100_000)
     ids = [str(i) for i in range(len(rows))]
     before = resident()
@@ -171,7 +171,7 @@ def taken(what: str, snapshot: Path) -> float:
 
 
 def resident() -> int:
-    """Return the bytes that this process alone holds in RAM; pages of files do not count (Linux)."""
+    """Return the private bytes of this process in RAM, without pages of files (Linux)."""
     status = Path("/proc/self/status").read_text()
     return next(
         int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon")

@@ -1,4 +1,4 @@
-"""Every exception of the package, to be caught by name: `from conduit_lab.errors import ServeError`.
+"""Every exception of the package: `from conduit_lab.errors import ServeError`.
 
 `InputError` and its children mean that the caller's data was wrong; over HTTP they are a 400.
 """

@@ -1,1 +1,1 @@
-"""What `load_model` returns: models and embedders."""
+"""Models: the results of `load_model`."""

@@ -87,8 +87,8 @@ def load_model(
     (default: for "auto" only). `labels` are class names in output order. `timeout` limits a run, in
     seconds. `variant` chooses among the graphs of a folder, such as "int8". `lazy` only declares
     the model: its file is opened at the first use. A `Generator` also takes `rows`, the sequences
-    that it decodes at once, `queue`, those that may wait, and `context`, its tokens. Raises `ModelLoadError` naming the file, `DeviceError`
-    for a device that is not available.
+    that it decodes at once, `queue`, those that may wait, and `context`, its tokens. Raises
+    `ModelLoadError` naming the file, `DeviceError` for a device that is not available.
     """
     if callable(source):
         model: AnyModel = CallableModel(source, labels=labels, name=name)

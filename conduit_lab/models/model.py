@@ -287,8 +287,8 @@ class Model(FileModel[_Opened]):
             )
             raise ModelInputError(
                 f"{self.name!r} takes {layout.size} at a time, since it gives {whole} for the "
-                f"whole run; got {feeds.rows} rows. Pass them one by one: [model.predict(row) for row in "
-                "rows]"
+                f"whole run; got {feeds.rows} rows. Pass them one by one: "
+                "[model.predict(row) for row in rows]"
             )
         return layout.joined(
             [

@@ -19,7 +19,7 @@ STREAM_SECONDS = 60.0
 
 
 class Lab(App):
-    """An app to explore with: it opens models at once, traces and records calls, serves and exports.
+    """An app to explore with: opens models at once, traces and records calls, serves and exports.
 
     Works in a notebook and in a script. In a notebook, a `Stream` as a cell's last line is a live
     view. Running a cell again replaces its endpoint.

@@ -183,7 +183,7 @@ def _pooling(graph: Graph, hidden: str, mask: str) -> None:
 
 
 def _dense(graph: Graph, weights: Weights, name: str, value: str) -> str:
-    """Append a linear layer; the package keeps weights as [out, in], MatMul wants [in, out]."""
+    """Append a linear layer; the package keeps weights as [out, in], MatMul expects [in, out]."""
     weight = graph.weight(f"{name}.weight", weights[f"{name}.weight"].T)
     bias = graph.weight(f"{name}.bias", weights[f"{name}.bias"])
     return graph.node("Add", graph.node("MatMul", value, weight), bias)

@@ -1,4 +1,4 @@
-"""One JupyterLab server for the whole folder, a Chromium for each module, a page of its own for each test."""
+"""One JupyterLab server for the whole folder, one Chromium per module, one page per test."""
 
 from __future__ import annotations
 

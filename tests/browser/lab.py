@@ -53,7 +53,7 @@ class JupyterServer:
 
 @contextmanager
 def serve_jupyter(home: Path, root: Path) -> Iterator[JupyterServer]:
-    """Run JupyterLab for `root` on a free loopback port; whatever it writes elsewhere goes under `home`."""
+    """Run JupyterLab for `root` on a free loopback port, with `home` for its other files."""
     port, token = _free_port(), secrets.token_hex(16)
     places = ["JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "HOME"]
     places += ["JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR"]
@@ -135,7 +135,8 @@ class LabPage:
     def run(self, cell: int) -> None:
         """Start one cell, without waiting for it."""
         self._evaluate(
-            f"void (panel.content.activeCellIndex = {cell}, app.commands.execute('notebook:run-cell'))"
+            f"void (panel.content.activeCellIndex = {cell}, "
+            "app.commands.execute('notebook:run-cell'))"
         )
 
     def run_to_end(self, cell: int) -> None:

@@ -1,4 +1,4 @@
-"""A chart in a real JupyterLab: drawn once, within the page, in the colour of its text, and kept as a picture."""
+"""A chart in a real JupyterLab: drawn once, within the page, in its text colour, and saved."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from conduit_lab.models.measure.comparison import Compared, Comparison
 from conduit_lab.runtime.measuring.timing import Timing
 
 def row(label, seconds, speed):
-    return Compared(label, None, 2048, "cpu", Timing(1, 100, seconds, seconds, seconds), speed, None)
+    timing = Timing(1, 100, seconds, seconds, seconds)
+    return Compared(label, None, 2048, "cpu", timing, speed, None)
 
 comparison = Comparison([row("fp32", 12e-6, 1.0), row("int8", 5e-6, 2.4)])
 comparison.chart

@@ -1,4 +1,4 @@
-"""A stream in a real JupyterLab: live while it runs, stopped on request, static afterwards and for ever."""
+"""A stream in a real JupyterLab: live while it runs, stopped on request, static afterwards."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.browser
 SOURCE = (Path(stream_room.__file__).parent / "view.js").read_text()
 STYLE = (Path(stream_room.__file__).parent / "view.css").read_text()
 MOUNT = """async (source) => {
-    const { default: view } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+    const blob = new Blob([source], { type: "text/javascript" });
+    const { default: view } = await import(URL.createObjectURL(blob));
     window.sent = [];
     const model = {
         get: () => "<i>story</i>",
@@ -60,7 +61,7 @@ class StreamPage:
 
     @property
     def sent(self) -> list[dict[str, Any]]:
-        """What the page has sent."""
+        """The messages that the page has sent."""
         sent: list[dict[str, Any]] = self.page.evaluate("window.sent")
         return sent
 

@@ -1,4 +1,4 @@
-"""The code of docs/streaming.md runs as it stands, and each of its clients reads the page's own endpoint."""
+"""The code of docs/streaming.md runs as it stands; its clients read the page's own endpoint."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Names]:
-    """What the page's server code defines; its server takes a free port."""
+    """The names of the page's server code; its server takes a free port."""
     folder = tmp_path_factory.mktemp("page")
     names: Names = {}
     with pytest.MonkeyPatch.context() as patch, paths.use_root(folder):
@@ -50,7 +50,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Names]:
 
 
 def run(server: Server, command: list[str], code: str) -> str:
-    """Run a program that gets `code`, asking this server, on its standard input; return what it wrote."""
+    """Run a program with `code`, which asks this server, as its input; return its output."""
     done = subprocess.run(
         command,
         input=code.replace(ADDRESS, server.url),
@@ -162,7 +162,9 @@ def test_a_browser_that_comes_back_after_the_end_stops(page: Names) -> None:
     script = """() => new Promise((resolve) => {
       const source = new EventSource("/write?prompt=Hello"), got = [];
       source.onmessage = (event) => got.push(JSON.parse(event.data).chunk);
-      source.onerror = () => { if (source.readyState === EventSource.CLOSED) resolve(got.join("")); };
+      source.onerror = () => {
+        if (source.readyState === EventSource.CLOSED) resolve(got.join(""));
+      };
     })"""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)

@@ -1,4 +1,4 @@
-"""What goes into a prompt that has no room for everything."""
+"""The passages that go into a prompt without room for all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well the default threshold tells what the handbook answers from what it does not."""
+"""The default threshold separates questions that the handbook answers from the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classifiers from other tools, Python functions as models, and bad probabilities."""
+"""Classifiers of other tools, Python functions as models, and probabilities that are none."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.runtime import graphs
 
 
 def sklearn_like(path: Path, mapped: bool, classes: list[str]) -> Path:
-    """Write a label and probabilities, an array or maps, as scikit-learn's converters do."""
+    """Write a converted scikit-learn model: a label, and probabilities as an array or as maps."""
     scores = [
         graphs.node(
             "LinearClassifier",
@@ -74,7 +74,7 @@ SCORES = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8]], np.float32)
 def threshold(
     path: Path, mapped: bool, classes: list[int], *, first: str = "label", cut: float = 0.3
 ) -> Path:
-    """Write a classifier with a label output: its second class from `cut` on."""
+    """Write a classifier that chooses its second class from `cut` on."""
     nodes = [
         graphs.node("Slice", ["p", "one", "two", "one"], ["second"]),
         graphs.node("Greater", ["second", "cut"], ["over"]),

@@ -1,4 +1,4 @@
-"""The small config files of a model's folder: a broken one is named in the error."""
+"""The small files of a model's folder: a broken one is named in the error."""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uin
 FLOATS = ["float16", "float32", "float64"]
 
 
-def cast(array: Any, wanted: str) -> Any:
-    """Return what an input of the dtype `wanted` would get; opens no file."""
-    return Inputs("never", ()).array(TensorSpec("x", wanted, ("n",)), array)
+def cast(array: Any, dtype: str) -> Any:
+    """Return the array that an input of this dtype would get; opens no file."""
+    return Inputs("never", ()).array(TensorSpec("x", dtype, ("n",)), array)
 
 
 def same(a: Any, b: Any) -> bool:

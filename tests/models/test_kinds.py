@@ -1,4 +1,4 @@
-"""The kind of a model folder: by architectures, sentence-transformers' files and outputs."""
+"""The kind of a model's folder: by its configs and its graph's outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An app's models by name, with their cost; loading a model again replaces it."""
+"""An app's models by name, with their cost; a model that is loaded again replaces the older."""
 
 from __future__ import annotations
 

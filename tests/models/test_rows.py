@@ -1,4 +1,4 @@
-"""One sample, several, a batch or a DataFrame: each gets its rows, on any batch axis."""
+"""One sample, several, a batch and a DataFrame each get their own rows, at any batch axis."""
 
 from __future__ import annotations
 

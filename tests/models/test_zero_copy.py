@@ -1,4 +1,4 @@
-"""Between stages arrays are handed on by reference, and tensors stay on their device."""
+"""Between stages arrays are handed on by reference, and on a device as tensors that stay there."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def models(tmp_path: Path) -> list[Model]:
 
 
 class Counter:
-    """Wraps an onnxruntime session and counts the bytes of inputs that are copies."""
+    """Counts the bytes of each input that is a copy of the array that was given."""
 
     def __init__(self, session: Any, given: list[Array]) -> None:
         self.session = session

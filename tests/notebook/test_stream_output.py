@@ -1,4 +1,4 @@
-"""What a cell shows of a stream, without a front end."""
+"""The output of a cell that shows a stream, without a front end."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Told:
 
 
 class Publisher:
-    """Takes the place of the kernel's display publisher and, like a page, keeps outputs by display id."""
+    """Replaces the kernel's display publisher and, like a page, keeps outputs by display id."""
 
     def __init__(self) -> None:
         self.outputs: dict[str, dict[str, Any]] = {}

@@ -54,7 +54,9 @@ def begin_call(name: str, target: Any, values: Values, observers: Sequence[Obser
     parent = current()
     if parent is None:
         recording = Recording(name, values, observers)
-        return Span(name, "call", target, None, recording, CallRecord())
+        span = Span(name, "call", target, None, recording, CallRecord())
+        span.start = 0.0  # the recording's origin is its start
+        return span
     span = parent.child(name, "call", target)
     span.record = CallRecord(parent.record)
     return span

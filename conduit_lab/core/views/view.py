@@ -41,7 +41,7 @@ class Table:
 
 @dataclass(frozen=True)
 class View:
-    """What a value shows: its kind and name, the facts that matter, and the parts below.
+    """The shown form of a value: its kind and name, the facts that matter, and the parts below.
 
     The parts are shown in this order: `tables`, `text` (running text, bounded in height), `image`
     (a data URL), `children`. A `chart` is a form of its own beside text and HTML.
@@ -89,7 +89,7 @@ class Viewed(ABC):
 
     @abstractmethod
     def _view(self) -> View:
-        """Return what to show. It never runs a model, opens a file or touches a device."""
+        """Return the view. It never runs a model, opens a file or touches a device."""
 
     def __repr__(self) -> str:
         return self._view().plain()

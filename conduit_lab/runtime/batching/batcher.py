@@ -92,7 +92,7 @@ class Batcher(Generic[_Item, _Answer]):
         # in order; a dict, because callers leave from its middle
         self._queue: dict[BatchWaiter[_Item, _Answer], None] = {}
         self._rows = 0  # in the queue
-        self._busy = False  # a thread runs and will hand over; unless it does, the queue is empty
+        self._busy = False  # a thread runs and passes the queue on; without one the queue is empty
         self._leader: BatchWaiter[_Item, _Answer] | None = None  # its thread runs the next batch
 
     @property

@@ -12,7 +12,7 @@ from conduit_lab.core.streams.log import Log
 
 
 class Cursor:
-    """A reader's place in the log; `polls` counts how often the producer looks whether it starves."""
+    """A reader's place in the log; `polls` counts the producer's checks whether it starves."""
 
     index = 0
     trails = False

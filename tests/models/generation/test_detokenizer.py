@@ -276,7 +276,7 @@ def test_nothing_is_added_after_the_stop_sequence() -> None:
 
 def test_cost_of_a_push_does_not_grow_with_the_text() -> None:
     class Counted:
-        """A tokenizer that tells how many tokens each decoding takes."""
+        """A tokenizer that records the number of tokens of each decoding."""
 
         def __init__(self) -> None:
             self.lengths: list[int] = []

@@ -1,0 +1,39 @@
+"""docs/architecture.md names files that exist, and every room of the package."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+
+
+def named() -> Iterator[tuple[Path, str]]:
+    """Yield each (folder, file name) of the tree of rooms; a room itself has an empty name."""
+    folders = {0: ROOT}
+    for line in PAGE.split("```")[1].strip().splitlines():
+        if "<" in line:  # a folder for each noun
+            continue
+        indent = len(line) - len(line.lstrip())
+        folders = {depth: folder for depth, folder in folders.items() if depth < max(indent, 1)}
+        folder = folders[max(folders)]
+        if room := re.match(r"\s*(\w+)/(\s|$)", line):
+            folder = folders[max(indent, 1)] = folder / room[1]
+            yield folder, ""
+        for name in re.findall(r"\b\w+\.py\b", line):
+            yield folder, name
+
+
+def test_every_file_of_the_page_exists() -> None:
+    places = [folder / name for folder, name in named()]
+    assert len(places) > 100
+    assert [path for path in places if not path.exists()] == []
+
+
+def test_every_room_is_on_the_page() -> None:
+    shown = {folder for folder, name in named() if not name}
+    rooms = {path.parent for path in (ROOT / "conduit_lab").rglob("__init__.py")}
+    views = ROOT / "conduit_lab" / "notebook" / "views"
+    assert {room for room in rooms - shown if not room.is_relative_to(views)} == set()
