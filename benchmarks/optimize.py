@@ -19,7 +19,8 @@ from onnx import helper, numpy_helper
 from conduit_lab.core.spec import Array
 from conduit_lab.core.views.figures import seconds, size
 from conduit_lab.flow.sequential import Sequential
-from conduit_lab.models.measure.subject import SENTENCES, OfEmbedder
+from conduit_lab.models.measure.sentences import SENTENCES
+from conduit_lab.models.measure.subject import EmbedderSubject
 from conduit_lab.models.model import Model
 from conduit_lab.models.text.embedder import Embedder
 from conduit_lab.runtime.rewriting import graph_fusion, quantize
@@ -112,7 +113,7 @@ def layer(path: Path, width: int) -> Path:
 
 def smaller(embedder: Embedder, kind: str) -> Iterator[Row]:
     """Compare a smaller MiniLM with float32: one sentence, a batch, then its size and vectors."""
-    subject = OfEmbedder(embedder)
+    subject = EmbedderSubject(embedder)
     path = quantize.converted_path(subject.path, kind)
     begin = perf_counter()
     quantize.convert(subject.path, path, kind)

@@ -35,7 +35,7 @@ def fused(
                         device=options.device,
                         fallback=options.fallback,
                         timeout=options.timeout,
-                        labels=last.wanted_labels,
+                        labels=last.given_labels,
                         name=" + ".join(names),
                     ).open()
                 )

@@ -26,23 +26,23 @@ class Opened(Protocol):
         """The opened graph or weights, shared with other models."""
 
 
-Parts = TypeVar("Parts", bound=Opened)
-Result = TypeVar("Result")
+_Parts = TypeVar("_Parts", bound=Opened)
+_Result = TypeVar("_Result")
 
 
-class FileModel(Stage, Viewed, Generic[Parts]):
+class FileModel(Stage, Viewed, Generic[_Parts]):
     """A model at `path`, opened by `open()` or at its first use; equal files share a session."""
 
     def __init__(self, path: Path, name: str, options: Options) -> None:
         self.path = path
         self.name = name
         self.options = options
-        self._opened: Parts | None = None
+        self._opened: _Parts | None = None
         self._opening = threading.Lock()
         forking.free_in_child(self, "_opening")
 
     @abstractmethod
-    def _open(self) -> Parts:
+    def _open(self) -> _Parts:
         """Open the file or folder at `path`; raises `ModelLoadError` or `DeviceError`."""
 
     def open(self) -> Self:
@@ -56,7 +56,7 @@ class FileModel(Stage, Viewed, Generic[Parts]):
         """Free the memory, unless another model shares the session; the next call reopens it."""
         self._opened = None
 
-    def _parts(self) -> Parts:
+    def _parts(self) -> _Parts:
         opened = self._opened
         while opened is None:  # again where another thread unloads it meanwhile
             self.open()
@@ -103,7 +103,7 @@ class FileModel(Stage, Viewed, Generic[Parts]):
         """Measure calls on `sample` for each batch size; see `conduit_lab.models.benchmark`."""
         return benchmark(self, sample, batch_sizes=batch_sizes, seconds=seconds)
 
-    def _traced(self, value: Any, call: Callable[[], Result]) -> Result:
+    def _traced(self, value: Any, call: Callable[[], _Result]) -> _Result:
         """Make a call on `value`, in a span of its own where a trace is recorded."""
         here = current()
         if here is None:

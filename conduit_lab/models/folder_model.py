@@ -9,6 +9,8 @@ from typing import Protocol, TypeVar
 from conduit_lab.core.paths import display
 from conduit_lab.core.views import figures
 from conduit_lab.models.file_model import FileModel, Opened
+from conduit_lab.runtime.measuring.tuning import read_tuning
+from conduit_lab.runtime.sessions.cache import Shared, sessions
 from conduit_lab.runtime.sessions.session import Options
 
 
@@ -20,10 +22,10 @@ class OpenedFolder(Opened, Protocol):
         """The folder's graph; the session may have opened an equal file elsewhere."""
 
 
-Parts = TypeVar("Parts", bound=OpenedFolder)
+_Parts = TypeVar("_Parts", bound=OpenedFolder)
 
 
-class FolderModel(FileModel[Parts]):
+class FolderModel(FileModel[_Parts]):
     """A model in the folder at `path`; `variant` chooses a graph other than `model.onnx`."""
 
     def __init__(
@@ -39,6 +41,11 @@ class FolderModel(FileModel[Parts]):
         super().__init__(path, name or path.name, Options(device, fallback, timeout=timeout))
         self.variant = variant
 
+    def _open_session(self, graph: Path) -> Shared:
+        """Open a graph of the folder with the model's options, or with those that `tune` saved."""
+        tuned = read_tuning(graph)
+        return sessions.open(graph, self.options if tuned is None else tuned.options(self.options))
+
     def _facts(self) -> list[tuple[str, str]]:
         rows = [("folder", display(self.path))]
         opened = self._opened
@@ -51,5 +58,5 @@ class FolderModel(FileModel[Parts]):
         return rows + self._more_facts(opened)
 
     @abstractmethod
-    def _more_facts(self, opened: Parts) -> list[tuple[str, str]]:
-        """The rows of the repr that only this kind of model has."""
+    def _more_facts(self, opened: _Parts) -> list[tuple[str, str]]:
+        """Return the rows of the repr that only this kind of model has."""

@@ -64,7 +64,7 @@ class Model(FileModel[_Opened]):
         timeout: float | None = None,
     ) -> None:
         super().__init__(path, name or path.stem, Options(device, fallback, timeout=timeout))
-        self.wanted_labels = list(labels) if labels is not None else None
+        self.given_labels = list(labels) if labels is not None else None
 
     # Life
 
@@ -98,7 +98,7 @@ class Model(FileModel[_Opened]):
     def _open_at(self, path: Path) -> _Opened:
         tuned = read_tuning(path)
         shared = sessions.open(path, self.options if tuned is None else tuned.options(self.options))
-        labels = self.wanted_labels
+        labels = self.given_labels
         if labels is None:
             labels = (
                 shared.labels

@@ -1,4 +1,4 @@
-"""Folders of small text and token classifiers, made where they are needed."""
+"""Folders of small text and token classifiers, written by each test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Benchmark: what is called is what people call, and what is said is what was measured."""
+"""Benchmark: the public call is measured, and reported as measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every kind of model measures itself."""
+"""Every kind of model has `benchmark`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An array reaches the graph with the very values it had, or not at all."""
+"""An array reaches the graph with exactly its values, or is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""load_model: the asked kind, the options of the class, and errors that name the next step."""
+"""load_model: the requested kind, the options of the class, errors with the next step."""
 
 from __future__ import annotations
 

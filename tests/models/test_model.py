@@ -1,4 +1,4 @@
-"""A model takes what people have, refuses what does not fit, and keeps its confidence."""
+"""Model: its inputs, refused inputs, and its labels and scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model goes over to another file under load, and gives its memory back when told to."""
+"""Model.swap under load, and unload."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class ModelForm(Form):
         place = draft.assets.add(value.path, draft.shown_chain)
         chosen = {key: getattr(value.options, key) for key in _OPTIONS}
         chosen["variant"] = getattr(value, "variant", None)
-        chosen["labels"] = getattr(value, "wanted_labels", None)
+        chosen["labels"] = getattr(value, "given_labels", None)
         default = value.path.name if isinstance(value, FolderModel) else value.path.stem
         chosen["name"] = None if value.name == default else value.name
         arguments = [literal(place)]

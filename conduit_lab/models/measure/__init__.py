@@ -1,1 +1,1 @@
-"""Models beside one another: compared, optimized and tuned, each by measuring."""
+"""Models compared, optimized and tuned by measuring."""

@@ -15,7 +15,7 @@ from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.models.benchmark import BENCHMARK_SECONDS, call_of, device_of
 from conduit_lab.models.load import load_model
 from conduit_lab.models.measure.comparison import Compared, Comparison
-from conduit_lab.models.measure.difference import Difference, between
+from conduit_lab.models.measure.difference import Difference, compare_outputs
 from conduit_lab.models.prediction import Prediction, Predictions
 from conduit_lab.models.text.embedder import Embedder
 from conduit_lab.models.text.entity import Entities
@@ -28,21 +28,20 @@ def compare_models(
     *,
     seconds: float = BENCHMARK_SECONDS,
 ) -> Comparison:
-    """Measure models side by side on one `sample` or batch, in turn, and compare their answers with
-    the first's.
+    """Measure models in turn on one `sample` or batch, and compare their answers with the first's.
 
-    A model is what `load_model` returns or a path, or any stage or function; one file on two
-    devices is two models. `seconds` is the time for each. Raises what a model raises for a sample
-    that does not fit.
+    A model is one that `load_model` returns, a path, or any stage or function; one file on two
+    devices is two models. `seconds` is the time for each. A sample that does not fit raises the
+    model's own error.
     """
     stages = [
         as_stage(load_model(model) if isinstance(model, str | Path) else model) for model in models
     ]
     if not stages:
-        raise InputError("compare_models wants at least one model, got none")
-    made = [call_of(stage, sample) for stage in stages]
-    outputs = [_outputs(call(), rows) for call, rows in made]
-    turns = measure([call for call, _ in made], seconds * len(stages), pause=PAUSE_SECONDS)
+        raise InputError("compare_models expects at least one model, got none")
+    calls = [call_of(stage, sample) for stage in stages]
+    outputs = [_outputs(call(), rows) for call, rows in calls]
+    turns = measure([call for call, _ in calls], seconds * len(stages), pause=PAUSE_SECONDS)
     compared = []
     for i, (stage, label) in enumerate(zip(stages, _labels(stages), strict=True)):
         compared.append(
@@ -51,7 +50,7 @@ def compare_models(
                 path=getattr(stage, "path", None),
                 size=getattr(stage, "size", None),
                 device=device_of(stage),
-                timing=Timing.of(made[i][1], turns[i]),
+                timing=Timing.of(calls[i][1], turns[i]),
                 speed=speedup(turns[0], turns[i]),
                 difference=_difference(stages[0], outputs[0], stage, outputs[i]) if i else None,
             )
@@ -62,19 +61,17 @@ def compare_models(
 def _difference(
     first: Stage, old: list[Array], stage: Stage, new: list[Array]
 ) -> Difference | None:
-    """Return how far two models' answers are apart, or None for answers of different kinds."""
+    """Compare two models' answers, or return None for answers of different kinds."""
     labels = getattr(first, "labels", None)
-    alike = labels == getattr(stage, "labels", None) and [a.shape for a in old] == [
-        a.shape for a in new
-    ]
-    if not alike or not old:
+    same_shapes = [a.shape for a in old] == [a.shape for a in new]
+    if labels != getattr(stage, "labels", None) or not same_shapes or not old:
         return None
     vectors = isinstance(first, Embedder) and isinstance(stage, Embedder)
-    return between(old, new, labelled=labels is not None, vectors=vectors)
+    return compare_outputs(old, new, labelled=labels is not None, vectors=vectors)
 
 
 def _outputs(answer: Any, rows: int) -> list[Array]:
-    """Return an answer as arrays with one row a sample; none for one that is no array."""
+    """Return an answer as arrays with one row per sample; no arrays for anything else."""
     if isinstance(answer, Prediction):
         return [np.array([list(answer.probabilities.values())])]
     if isinstance(answer, Predictions):
@@ -83,17 +80,9 @@ def _outputs(answer: Any, rows: int) -> list[Array]:
         return [np.array([_spans(answer)])]
     if isinstance(answer, Mapping):
         return [output for value in answer.values() for output in _outputs(value, rows)]
-    if (
-        isinstance(answer, Sequence)
-        and answer
-        and all(isinstance(item, Prediction) for item in answer)
-    ):
+    if _is_list_of(answer, Prediction):
         return [np.array([list(item.probabilities.values()) for item in answer])]
-    if (
-        isinstance(answer, Sequence)
-        and answer
-        and all(isinstance(item, Entities) for item in answer)
-    ):
+    if _is_list_of(answer, Entities):
         return [np.array([_spans(item) for item in answer])]
     if not isinstance(answer, np.ndarray | np.generic | int | float):
         return []
@@ -101,20 +90,28 @@ def _outputs(answer: Any, rows: int) -> list[Array]:
     return [array if array.shape[:1] == (rows,) else array[None]]
 
 
+def _is_list_of(answer: Any, kind: type) -> bool:
+    return (
+        isinstance(answer, Sequence)
+        and len(answer) > 0
+        and all(isinstance(item, kind) for item in answer)
+    )
+
+
 def _spans(entities: Entities) -> str:
     return " ".join(f"{entity.start}-{entity.end} {entity.label}" for entity in entities)
 
 
 def _labels(stages: Sequence[Stage]) -> list[str]:
-    """Return a name for each that no other has: its own, with the device, file or number that tells it from others."""
+    """Return a unique name for each: its own, with its device, file or number where needed."""
     names = [stage.name for stage in stages]
-    for further in ([device_of(stage) for stage in stages], [_file(stage) for stage in stages]):
-        there: dict[str, set[str]] = {}
-        for name, more in zip(names, further, strict=True):
-            there.setdefault(name, set()).add(more)
+    for details in ([device_of(stage) for stage in stages], [_file(stage) for stage in stages]):
+        by_name: dict[str, set[str]] = {}
+        for name, detail in zip(names, details, strict=True):
+            by_name.setdefault(name, set()).add(detail)
         names = [
-            f"{name}, {more}" if len(there[name]) > 1 else name
-            for name, more in zip(names, further, strict=True)
+            f"{name}, {detail}" if len(by_name[name]) > 1 else name
+            for name, detail in zip(names, details, strict=True)
         ]
     numbers = [names[: i + 1].count(name) for i, name in enumerate(names)]
     return [

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from conduit_lab.core.frames import to_frame
 from conduit_lab.core.paths import display
-from conduit_lab.core.views import charts, figures, html
+from conduit_lab.core.views import charts, figures
+from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.models.measure.difference import Difference
 from conduit_lab.runtime.measuring.timing import NOISE_RATIO, Timing, format_speedup
 
@@ -19,9 +20,8 @@ from conduit_lab.runtime.measuring.timing import NOISE_RATIO, Timing, format_spe
 class Compared:
     """One model of a `Comparison`: its figures, and its `speed` and `difference` against the first.
 
-    `label` is the model's name, with what tells it from others of that name. `size` is in bytes,
-    None for what has no file; `difference` is None for the first and for answers that cannot be
-    compared with its.
+    `label` is the model's name, made unique by its device, file or number. `size` is in bytes, None
+    without a file; `difference` is None for the first, and for answers of another kind.
     """
 
     label: str
@@ -33,13 +33,17 @@ class Compared:
     difference: Difference | None
 
 
-class Comparison(Sequence[Compared]):
-    """Several models on one sample: what they weigh, how long they take, how far their answers are from the first's."""
+class Comparison(Sequence[Compared], Viewed):
+    """Several models on one sample: their sizes, times, and differences from the first."""
 
     def __init__(self, rows: Sequence[Compared]) -> None:
         self._compared = tuple(rows)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Compared: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Compared, ...]: ...
+    def __getitem__(self, index: int | slice) -> Compared | tuple[Compared, ...]:
         return self._compared[index]
 
     def __len__(self) -> int:
@@ -47,7 +51,7 @@ class Comparison(Sequence[Compared]):
 
     @property
     def title(self) -> str:
-        """What the comparison says, in a sentence."""
+        """The result in a sentence."""
         first, others = self[0], self[1:]
         if not others:
             return f"{first.label} takes {figures.seconds(first.timing.p50)}"
@@ -62,14 +66,12 @@ class Comparison(Sequence[Compared]):
 
     @cached_property
     def chart(self) -> charts.Chart:
-        """The plot: a bar for each model's median time, that of the first one quiet."""
+        """A bar per model for its median time, the first one in a quiet color."""
         values = [
             {
                 "model": row.label,
                 "seconds": row.timing.p50,
-                "figures": " · ".join(
-                    filter(None, (figures.seconds(row.timing.p50), self._against(row)[0]))
-                ),
+                "figures": self._bar_text(row),
                 "first": row is self[0],
             }
             for row in self
@@ -79,41 +81,30 @@ class Comparison(Sequence[Compared]):
         return charts.Chart(self.title, values, _BARS, subtitle=subtitle)
 
     def to_pandas(self) -> Any:
-        """Return a DataFrame, one row a model; times in seconds, sizes in bytes. Needs the `[lab]` extra."""
+        """Return a DataFrame, one row per model; times in seconds, sizes in bytes.
+
+        Needs the `[lab]` extra.
+        """
         rows = []
         for row in self:
             path, t, d = display(row.path) if row.path else None, row.timing, row.difference
-            apart = (
-                (d.largest, d.relative, d.same_label, d.cosine[0] if d.cosine else None)
-                if d
-                else (None,) * 4
-            )
-            rows.append(
-                (
-                    row.label,
-                    path,
-                    row.size,
-                    row.device,
-                    t.p50,
-                    t.p90,
-                    t.p99,
-                    t.rate,
-                    row.speed,
-                    *apart,
-                )
-            )
-        return to_frame(rows, _FRAME)
+            cosine = d.cosine[0] if d and d.cosine else None
+            apart = (d.largest, d.relative, d.same_label, cosine) if d else (None,) * 4
+            model = (row.label, path, row.size, row.device)
+            rows.append((*model, t.p50, t.p90, t.p99, t.rate, row.speed, *apart))
+        return to_frame(rows, _FRAME, purpose="Comparison.to_pandas()")
 
     def _against(self, row: Compared) -> tuple[str, str]:
         """Return speed and difference against the first, in words."""
-        return (
-            ("", "")
-            if row is self[0]
-            else (f"{format_speedup(row.speed)} ×", _words(row.difference))
-        )
+        if row is self[0]:
+            return "", ""
+        return f"{format_speedup(row.speed)} ×", _words(row.difference)
 
-    def _rows(self) -> list[tuple[str, ...]]:
-        return [
+    def _bar_text(self, row: Compared) -> str:
+        return " · ".join(filter(None, (figures.seconds(row.timing.p50), self._against(row)[0])))
+
+    def _table(self) -> Table:
+        rows = [
             (
                 row.label,
                 display(row.path) if row.path else "",
@@ -126,13 +117,13 @@ class Comparison(Sequence[Compared]):
             )
             for row in self
         ]
+        return Table(_COLUMNS, rows, numeric=_NUMERIC)
+
+    def _view(self) -> View:
+        return View("Comparison", self.title, tables=[self._table()], chart=self.chart)
 
     def __repr__(self) -> str:
-        return f"{self.title}\n{html.columns(_COLUMNS, self._rows(), _NUMERIC)}"
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        shown = html.header("Comparison", self.title) + html.table(_COLUMNS, self._rows(), _NUMERIC)
-        return {**html.bundle(repr(self), shown), charts.MIME: self.chart.spec}
+        return f"{self.title}\n{self._table().plain()}"
 
 
 _COLUMNS = ("model", "file", "size", "device", "p50", "p99", "samples/s", "speed", "difference")
@@ -140,7 +131,7 @@ _NUMERIC = ("size", "p50", "p99", "samples/s", "speed")
 _TIMES = ("p50", "p90", "p99", "samples_per_second", "speed")
 _APART = ("largest_difference", "relative_difference", "same_label", "least_cosine")
 _FRAME = ("model", "file", "size", "device", *_TIMES, *_APART)
-# Each bar lies under its model's name and figures: so it needs no axis, and fits a narrow page.
+# Each bar lies under its model's name and figures, so it needs no axis and fits a narrow page.
 _BARS: dict[str, Any] = {
     "height": {"step": 40},
     "encoding": {"y": {"field": "model", "type": "nominal", "axis": None, "sort": None}},

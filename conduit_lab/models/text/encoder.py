@@ -1,4 +1,4 @@
-"""Encoder: token ids to vectors, by one opened graph and what the folder says comes after it."""
+"""Encoder: token ids to vectors, by one opened graph and the folder's pooling and layers."""
 
 from __future__ import annotations
 
@@ -11,62 +11,58 @@ from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, FloatArray, TensorSpec, describe
 from conduit_lab.models.text.folder import Folder
 from conduit_lab.models.text.pooling import DenseLayer, Layer, Pooling
-from conduit_lab.models.text.token_graph import TRIAL_ROWS, Rows, TokenGraph
-from conduit_lab.models.text.tokenizer import pad
+from conduit_lab.models.text.token_graph import TRIAL_ROWS, TokenGraph, TokenRows
+from conduit_lab.models.text.tokenizer import pad_rows
 from conduit_lab.runtime.sessions.cache import Shared
 
-# of its length: how far a vector may move in company. float16 stays below 1e-3, dynamic int8 above
-# 0.04
-_APART = 5e-3
+# of a vector's length, unbatched to batched: float16 stays below 1e-3, dynamic int8 above 0.04
+_BATCH_TOLERANCE = 5e-3
 
 
 class Encoder(TokenGraph):
-    """One graph that is open, the pooling and the layers after it.
-
-    `dimension` is the length of a vector.
-    """
+    """An opened graph with the pooling and the layers after it; its vectors have `dimension`."""
 
     def __init__(self, folder: Folder, shared: Shared, tokens: int, padding: int = 0) -> None:
-        """Check that the graph fits the folder's configs and a tokenizer of so many `tokens`."""
+        """Check that the graph fits the folder's configs and a tokenizer of `tokens` tokens."""
         super().__init__(display(folder.path), shared, "embedding model", padding)
         self._output = _output(self.where, shared.outputs, listed=folder.listed)
         self.pooling: Pooling | None = None
         self.layers: tuple[Layer, ...] = ()
-        # the tokenizer's last token first: one of another model may have it in excess
-        rows = Rows(
-            np.linspace(max(tokens - 1, 0), 0, TRIAL_ROWS).astype(np.int64)[:, None].tolist()
-        )
-        _, mask = pad(rows.ids)
+        # the tokenizer's last token first: a graph of another model may not have it
+        trial = np.linspace(max(tokens - 1, 0), 0, TRIAL_ROWS).astype(np.int64)
+        rows = TokenRows(trial[:, None].tolist())
+        _, mask = pad_rows(rows.ids)
         hidden = self._checked(self._first_run(rows, tokens - 1)[self._output], len(mask))
         if hidden.ndim == 3:
             if folder.pooling is None:
                 raise ModelLoadError(
-                    f"{self.where} gives one vector a token, and its modules.json has no Pooling"
+                    f"{self.where} gives one vector per token, and its modules.json has no Pooling"
                 )
             self.pooling, self.layers = folder.pooling, folder.layers
         elif folder.listed:
-            self.layers = _after(hidden.shape[1], folder.layers)
+            self.layers = _remaining(hidden.shape[1], folder.layers)
         self._check_widths(hidden.shape[-1] * (len(self.pooling.modes) if self.pooling else 1))
-        company = self._finish(hidden, mask, np.zeros(len(mask), np.int64))
-        self.dimension = int(company.shape[1])
+        batched = self._pool(hidden, mask, np.zeros(len(mask), np.int64))
+        self.dimension = int(batched.shape[1])
         places = (0, TRIAL_ROWS // 2)
-        alone = np.concatenate([self._alone(rows, np.array([place])) for place in places])
-        apart = np.linalg.norm(company[list(places)] - alone, axis=1)
-        self.independent = bool(np.all(apart <= _APART * np.linalg.norm(alone, axis=1)))
+        unbatched = np.concatenate([self._unbatched(rows, np.array([place])) for place in places])
+        distances = np.linalg.norm(batched[list(places)] - unbatched, axis=1)
+        limits = _BATCH_TOLERANCE * np.linalg.norm(unbatched, axis=1)
+        self.independent = bool(np.all(distances <= limits))
 
-    def _alone(self, rows: Rows, batch: Array) -> FloatArray:
+    def _unbatched(self, rows: TokenRows, batch: Array) -> FloatArray:
         feeds, mask = self._feeds(rows, batch)
         hidden = self.shared.run(feeds, len(batch), count=False)[self._output]
-        return self._finish(
+        return self._pool(
             hidden.astype(np.float32, copy=False), mask, np.zeros(len(batch), np.int64)
         )
 
     def _checked(self, hidden: Array, n: int) -> FloatArray:
-        """Return the output for texts of one token as float32; refuse one without a vector per text or token."""
+        """Return the output as float32; refuse one without a vector per text or per token."""
         if hidden.ndim not in (2, 3) or hidden.dtype.kind != "f" or len(hidden) != n:
             raise ModelLoadError(
-                f"{self.where} has a graph that gives {describe(hidden)} for {n} texts of one token: wanted "
-                f"floats [{n}, 1, dimension] or [{n}, dimension]"
+                f"{self.where} has a graph that gives {describe(hidden)} for {n} texts of one "
+                f"token: expected floats [{n}, 1, dimension] or [{n}, dimension]"
             )
         vectors: FloatArray = hidden.astype(np.float32, copy=False)
         return vectors
@@ -80,31 +76,32 @@ class Encoder(TokenGraph):
                     )
                 width = layer.weight.shape[1]
 
-    def __call__(self, items: Sequence[Rows]) -> list[FloatArray]:
-        """Return the vectors of several callers, computed together where company changes none."""
-        if len(items) == 1 or not self.independent:
-            return [self.vectors(item) for item in items]
-        skipped = np.repeat([item.skipped for item in items], [len(item.ids) for item in items])
-        vectors = self._vectors(Rows([row for item in items for row in item.ids]), skipped, None)
-        return np.split(vectors, np.cumsum([len(item.ids) for item in items])[:-1])
+    def __call__(self, items: Sequence[TokenRows]) -> list[FloatArray]:
+        """Return the vectors of several callers, batched together where rows are independent."""
+        if len(items) == 1:
+            return [self.vectors(items[0])]
+        sizes = [len(item.ids) for item in items]
+        skipped = np.repeat([item.skipped for item in items], sizes)
+        rows = TokenRows([row for item in items for row in item.ids])
+        return np.split(self._vectors(rows, skipped, None), np.cumsum(sizes)[:-1])
 
-    def vectors(self, rows: Rows, most: int | None = None) -> FloatArray:
-        """Return float32 `[n, dimension]`; with `most`, so many texts share a run whatever their length."""
-        return self._vectors(rows, np.full(len(rows.ids), rows.skipped), most)
+    def vectors(self, rows: TokenRows, batch_size: int | None = None) -> FloatArray:
+        """Return float32 `[n, dimension]`; `batch_size` rows share a run, or a token budget."""
+        return self._vectors(rows, np.full(len(rows.ids), rows.skipped), batch_size)
 
-    def _vectors(self, rows: Rows, skipped: Array, most: int | None) -> FloatArray:
-        places = list(self.batches(rows.ids, most))
+    def _vectors(self, rows: TokenRows, skipped: Array, batch_size: int | None) -> FloatArray:
+        places = list(self.batches(rows.ids, batch_size))
         parts = [self._run(rows, batch, skipped[batch]) for batch in places]
         vectors = np.empty((len(rows.ids), parts[0].shape[1]), np.float32)
         vectors[np.concatenate(places)] = np.concatenate(parts)
         return vectors
 
-    def _run(self, rows: Rows, batch: Array, skipped: Array) -> FloatArray:
+    def _run(self, rows: TokenRows, batch: Array, skipped: Array) -> FloatArray:
         feeds, mask = self._feeds(rows, batch)
         hidden = self.shared.run(feeds, len(batch))[self._output]
-        return self._finish(hidden.astype(np.float32, copy=False), mask, skipped)
+        return self._pool(hidden.astype(np.float32, copy=False), mask, skipped)
 
-    def _finish(self, hidden: FloatArray, mask: Array, skipped: Array) -> FloatArray:
+    def _pool(self, hidden: FloatArray, mask: Array, skipped: Array) -> FloatArray:
         if self.pooling is not None:
             if skipped.any():
                 mask = mask * (np.arange(mask.shape[1]) >= skipped[:, None])
@@ -114,22 +111,21 @@ class Encoder(TokenGraph):
         return hidden
 
     def __str__(self) -> str:
-        """Return what comes out of the graph and after it: `mean, dense 384 → 128 (tanh), unit length`."""
+        """Return the pooling and its layers: `mean, dense 384 → 128 (tanh), unit length`."""
         return ", ".join(map(str, (self.pooling or "in the graph", *self.layers)))
 
 
 def _output(where: str, specs: tuple[TensorSpec, ...], *, listed: bool) -> int:
-    """Return the place of the output to go on with: tokens where `modules.json` says how, else the
-    finished vector.
+    """Return the index of the output to use: token vectors with `modules.json`, else the vector.
 
-    A BERT's second output, `pooler_output`, is none of them, and logits are no vectors.
+    Never a BERT's second output, `pooler_output`, nor logits.
     """
     names = [spec.name for spec in specs]
     places = [place for place, name in enumerate(names) if not name.endswith("logits")]
     if not places:
         raise ModelLoadError(
-            f"{where} is no embedding model: its graph gives {', '.join(names)}; export it without its head, with "
-            "optimum-cli export onnx --task feature-extraction"
+            f"{where} is no embedding model: its graph gives {', '.join(names)}; "
+            "export it without its head, with optimum-cli export onnx --task feature-extraction"
         )
     if not listed:
         return names.index("sentence_embedding") if "sentence_embedding" in names else places[0]
@@ -137,11 +133,10 @@ def _output(where: str, specs: tuple[TensorSpec, ...], *, listed: bool) -> int:
     return (tokens or places)[0]
 
 
-def _after(width: int, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """Return the layers that a graph which pools has left to do.
+def _remaining(width: int, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """Return the layers that a graph with its own pooling leaves to do.
 
-    Whether its dense layers are in it is told by the width of its vector; where that does not tell,
-    they are.
+    A vector as wide as the last dense layer's output shows that the graph has the dense layers.
     """
     dense = [layer for layer in layers if isinstance(layer, DenseLayer)]
     if not dense or width != dense[-1].weight.shape[1]:

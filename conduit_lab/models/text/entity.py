@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, overload
 
-from conduit_lab.core.views import figures, html
-
-_COLUMNS = ("text", "label", "score", "start", "end")
-_NUMERIC = ("score", "start", "end")
+from conduit_lab.core.frames import to_frame
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.view import Table, View, Viewed
 
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """The characters `start` to `end` of a text, which are `text`, with their label and its score from 0 to 1."""
+    """A labelled span: the characters `start` to `end` of a text, with a `score` from 0 to 1."""
 
     label: str
     score: float
@@ -23,16 +22,20 @@ class Entity:
     text: str
 
 
-class Entities(Sequence[Entity]):
+class Entities(Sequence[Entity], Viewed):
     """The entities of one text, in its order; in JSON a list of objects."""
 
     def __init__(self, entities: Sequence[Entity]) -> None:
         self._entities = tuple(entities)
 
-    def __getitem__(self, index: Any) -> Any:
-        return (
-            Entities(self._entities[index]) if isinstance(index, slice) else self._entities[index]
-        )
+    @overload
+    def __getitem__(self, index: int) -> Entity: ...
+    @overload
+    def __getitem__(self, index: slice) -> Entities: ...
+    def __getitem__(self, index: int | slice) -> Entity | Entities:
+        if isinstance(index, slice):
+            return Entities(self._entities[index])
+        return self._entities[index]
 
     def __len__(self) -> int:
         return len(self._entities)
@@ -44,23 +47,16 @@ class Entities(Sequence[Entity]):
         return hash(self._entities)
 
     def to_pandas(self) -> Any:
-        """Return a DataFrame, one row per entity."""
-        import pandas as pd
+        """Return a DataFrame, one row per entity. Needs the `[lab]` extra."""
+        return to_frame(map(asdict, self), Entity.__slots__, purpose="Entities.to_pandas()")
 
-        return pd.DataFrame([asdict(entity) for entity in self], columns=[*Entity.__slots__])
+    def _table(self) -> Table:
+        rows = [(e.text, e.label, f"{e.score:.3f}", str(e.start), str(e.end)) for e in self]
+        columns = ("text", "label", "score", "start", "end")
+        return Table(columns, rows, numeric=("score", "start", "end"))
 
-    def _rows(self) -> list[tuple[str, ...]]:
-        return [(e.text, e.label, f"{e.score:.3f}", str(e.start), str(e.end)) for e in self]
+    def _view(self) -> View:
+        return View("Entities", figures.count(len(self)), tables=[self._table()])
 
     def __repr__(self) -> str:
-        if not self._entities:
-            return "no entities"
-        table = html.columns(_COLUMNS, self._rows()[: html.MAX_ROWS], numeric=_NUMERIC)
-        more = len(self) - html.MAX_ROWS
-        return f"{table}\n{figures.count(more)} more rows" if more > 0 else table
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        shown = html.header("Entities", figures.count(len(self)))
-        if self._entities:
-            shown += html.table(_COLUMNS, self._rows(), numeric=_NUMERIC)
-        return html.bundle(repr(self), shown)
+        return self._table().plain() if self._entities else "no entities"

@@ -1,4 +1,4 @@
-"""Folder: what the files of an embedding model say, in the layout of sentence-transformers."""
+"""Folder: the configs of an embedding model, in the layout of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from conduit_lab.models.graphs import choose_graph, find_graphs
 from conduit_lab.models.text.pooling import DenseLayer, Layer, Normalize, Pooling
 
 _MODULES = ("Transformer", "Pooling", "Dense", "Normalize", "Dropout")
-# the name of the first has come to stand for all architectures
-_LENGTHS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+# of sentence_<name>_config.json; today "bert" is written for all architectures
+_CONFIG_NAMES = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 
 
 @dataclass(frozen=True)
 class Folder:
-    """An embedding model folder: its graphs by variant (`""` is `model.onnx`), and how text becomes
-    a vector.
+    """An embedding model folder: its graphs by variant (`""` is `model.onnx`) and its configs.
 
-    `listed` says whether there is a `modules.json`; without one the vectors are pooled as
-    `1_Pooling` says, the mean by default, and made of unit length. `pooling` is None where the
-    modules have none. `body` is the folder of the transformer's own files, `max_length` the tokens
-    of a text as sentence-transformers has them, or None.
+    `listed` is whether there is a `modules.json`; without one the vectors are pooled as in
+    `1_Pooling`, the mean by default, and scaled to unit length. `pooling` is None where the
+    modules have none. `body` is the folder of the transformer's own files, `max_length` the
+    maximum of tokens in sentence-transformers' config, or None.
     """
 
     path: Path
@@ -42,16 +41,17 @@ class Folder:
 
     @classmethod
     def read(cls, path: Path) -> Folder:
-        """Read the configs and the weights of dense layers; `ModelLoadError` names the file that is wrong."""
+        """Read the configs and the weights of dense layers; `ModelLoadError` names a bad file."""
         modules = _modules(path)
         body = path if modules is None else path / modules[0][1]
-        named = (read_config(body / f"sentence_{name}_config.json") for name in _LENGTHS)
+        named = (read_config(body / f"sentence_{name}_config.json") for name in _CONFIG_NAMES)
         lengths = next(filter(None, named), {})
         own = read_config(path / "config_sentence_transformers.json")
         kind = own.get("model_type", "SentenceTransformer")
         if kind != "SentenceTransformer":
             raise ModelLoadError(
-                f"{display(path)} holds a {kind}: wanted a SentenceTransformer, one vector a text"
+                f"{display(path)} holds a {kind}: "
+                "expected a SentenceTransformer, which gives one vector per text"
             )
         prompts, default = _prompts(own, display(path / "config_sentence_transformers.json"))
         pooling, layers = _head(path, modules)
@@ -69,47 +69,50 @@ class Folder:
         )
 
     def graph(self, variant: str | None) -> Path:
-        """Return `model.onnx`, or `model_int8.onnx` for "int8"; `ModelLoadError` tells which there are."""
+        """Return `model.onnx`, or the graph of a variant; `ModelLoadError` lists the graphs."""
         return choose_graph(self.graphs, variant, self.path)
 
 
 def _modules(path: Path) -> list[tuple[str, str]] | None:
-    """Return (kind, folder) of each entry of `modules.json`, checked, or None where there is no such file."""
+    """Return the checked (kind, folder) of each entry of `modules.json`, or None without one."""
     file = path / "modules.json"
     if not file.is_file():
         return None
     where = display(file)
     entries = read_json(file)
-    if (
-        not isinstance(entries, list)
-        or not entries
-        or not all(isinstance(entry, dict) for entry in entries)
-    ):
+    objects = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
+    if not objects or not entries:
         raise ModelLoadError(f"{where} is no list of modules: download or save the model again")
-    modules = []
-    for entry in entries:
-        named = str(entry.get("type"))[:100]
-        package, _, kind = named.rpartition(".")
-        if kind not in _MODULES or package.partition(".")[0] != "sentence_transformers":
-            raise ModelLoadError(
-                f"{where} wants the module {named!r}, which is unknown here: known are sentence-transformers' "
-                f"{', '.join(_MODULES)}; export the whole model as one graph, and leave modules.json out"
-            )
-        folder = entry.get("path")
-        inside = (
-            PureWindowsPath(folder) if isinstance(folder, str) else None
-        )  # it knows both kinds of slashes
-        if inside is None or inside.anchor or ".." in inside.parts:
-            raise ModelLoadError(
-                f"{where} wants the module folder {folder!r}: wanted one inside {display(path)}"
-            )
-        modules.append((kind, folder))
+    modules = [(_kind(entry, where), _folder(entry, where, path)) for entry in entries]
     kinds = [kind for kind, _ in modules]
     if kinds[0] != "Transformer" or "Transformer" in kinds[1:] or "Pooling" in kinds[2:]:
         raise ModelLoadError(
-            f"{where} wants {', '.join(kinds)}: wanted a Transformer, then a Pooling, then any Dense and Normalize"
+            f"{where} lists {', '.join(kinds)}: "
+            "expected a Transformer, then a Pooling, then any Dense and Normalize"
         )
     return modules
+
+
+def _kind(entry: Mapping[str, Any], where: str) -> str:
+    name = str(entry.get("type"))[:100]
+    package, _, kind = name.rpartition(".")
+    if kind not in _MODULES or package.partition(".")[0] != "sentence_transformers":
+        raise ModelLoadError(
+            f"{where} lists the unknown module {name!r}: expected one of sentence-transformers' "
+            f"{', '.join(_MODULES)}; export the whole model as one graph, and remove modules.json"
+        )
+    return kind
+
+
+def _folder(entry: Mapping[str, Any], where: str, path: Path) -> str:
+    folder = entry.get("path")
+    # a Windows path has both kinds of slashes
+    inside = PureWindowsPath(folder) if isinstance(folder, str) else None
+    if not isinstance(folder, str) or inside is None or inside.anchor or ".." in inside.parts:
+        raise ModelLoadError(
+            f"{where} lists the module folder {folder!r}: expected one inside {display(path)}"
+        )
+    return folder
 
 
 def _head(
@@ -141,18 +144,21 @@ def _prompts(config: Mapping[str, Any], where: str) -> tuple[dict[str, str], str
         isinstance(text, str | None) for text in prompts.values()
     ):
         raise ModelLoadError(
-            f"{where} wants the prompts {str(prompts)[:200]}: wanted a text for each name"
+            f"{where} has the prompts {str(prompts)[:200]}: expected a text for each name"
         )
     if default is not None and default not in list(prompts):
         raise ModelLoadError(
-            f"{where} wants the prompt {default!r}: it has {', '.join(prompts) or 'none'}"
+            f"{where} has the default prompt {default!r}: "
+            f"expected one of its prompts, {', '.join(prompts) or 'of which it has none'}"
         )
     return {name: text or "" for name, text in prompts.items()}, default
 
 
 def _max_length(body: Path, lengths: Mapping[str, Any]) -> int | None:
-    """Return how many tokens of a text are read, or None where sentence-transformers' config does not say."""
+    """Return the maximum of tokens in sentence-transformers' config, or None."""
     own = lengths.get("max_seq_length")
     if own is not None and (not isinstance(own, int) or isinstance(own, bool) or own < 1):
-        raise ModelLoadError(f"{display(body)} wants max_seq_length {own!r}: wanted a whole number")
+        raise ModelLoadError(
+            f"{display(body)} has max_seq_length {own!r}: expected a whole number of at least 1"
+        )
     return own

@@ -1,4 +1,4 @@
-"""From a graph's token vectors to one vector a text: pooling, dense layers, unit length.
+"""Pooling: a graph's token vectors to one vector per text, with dense layers and unit length.
 
 The modes and their order are those of sentence-transformers' `Pooling`, `Dense` and `Normalize`
 modules (release 6.2).
@@ -16,10 +16,10 @@ import numpy as np
 from conduit_lab.core.errors import MissingExtra, ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, FloatArray
+from conduit_lab.core.text import first_line
 from conduit_lab.runtime.sessions.npz import ACTIVATIONS
 
-# the older form of the config: one switch a mode, in the order in which several are put side by
-# side
+# the older form of the config, in the order in which several modes are concatenated
 _SWITCHES = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -28,14 +28,14 @@ _SWITCHES = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-# PyTorch's modules that NumPy computes alike; its GELU is not the tanh form that `.npz` files have
+# PyTorch's modules that NumPy computes alike; `.npz` files have GELU in its tanh form only
 _ACTIVATIONS = {"Identity": "identity", "Tanh": "tanh", "ReLU": "relu", "Sigmoid": "sigmoid"}
-_TINY = 1e-9  # a divisor where there is no token, as sentence-transformers has it
+_MIN_WEIGHT = 1e-9  # the divisor of a text without tokens, as in sentence-transformers
 
 
 @dataclass(frozen=True)
 class Pooling:
-    """One vector out of a text's token vectors; several modes are put side by side.
+    """One vector from a text's token vectors; several modes are concatenated.
 
     Without `include_prompt` the tokens of the prompt are left out.
     """
@@ -45,27 +45,30 @@ class Pooling:
 
     @classmethod
     def of(cls, config: Mapping[str, Any], where: str) -> Pooling:
-        """Return what `1_Pooling/config.json` says, in its old or its new form; `ModelLoadError` names the file."""
+        """Read `1_Pooling/config.json`, in its old or new form; `ModelLoadError` names the file."""
         given = config.get("pooling_mode")
         if given is None:
             on = [key for key, value in config.items() if key.startswith("pooling_mode_") and value]
-            strange = [key for key in on if key not in _SWITCHES]
-            given = strange or [mode for key, mode in _SWITCHES.items() if key in on] or "mean"
+            unknown = [key for key in on if key not in _SWITCHES]
+            given = unknown or [mode for key, mode in _SWITCHES.items() if key in on] or "mean"
         modes = tuple(given) if isinstance(given, list) else (given,)
-        if not modes or any(not isinstance(mode, str) or mode not in MODES for mode in modes):
+        if not modes or any(
+            not isinstance(mode, str) or mode not in POOLING_MODES for mode in modes
+        ):
             raise ModelLoadError(
-                f"{where} wants the pooling {given!r}: known are {', '.join(MODES)}"
+                f"{where} has the unknown pooling {given!r}: expected {', '.join(POOLING_MODES)}"
             )
         return cls(modes, bool(config.get("include_prompt", True)))
 
     def __call__(self, tokens: FloatArray, mask: Array) -> FloatArray:
-        """Return float32 `[n, len(modes) * d]` for float32 `[n, tokens, d]` and a mask `[n,
-        tokens]` of 0 and 1.
+        """Pool float32 `[n, tokens, d]`, with a mask `[n, tokens]`, to `[n, len(modes) * d]`.
 
-        A text without any token becomes zeros.
+        A text without tokens gives zeros.
         """
         weights = mask.astype(np.float32)
-        pooled = np.concatenate([MODES[mode](tokens, weights) for mode in self.modes], axis=1)
+        pooled = np.concatenate(
+            [POOLING_MODES[mode](tokens, weights) for mode in self.modes], axis=1
+        )
         pooled[~mask.any(axis=1)] = 0
         return pooled
 
@@ -75,7 +78,7 @@ class Pooling:
 
 @dataclass(frozen=True, eq=False)
 class DenseLayer:
-    """`activation(x @ weight + bias)`, plus `x @ residual` where there is one; weights are float32 `[in, out]`."""
+    """`activation(x @ weight + bias) + x @ residual`; weights are float32 `[in, out]`."""
 
     weight: FloatArray
     bias: FloatArray | None
@@ -84,61 +87,39 @@ class DenseLayer:
 
     @classmethod
     def read(cls, folder: Path, config: Mapping[str, Any]) -> DenseLayer:
-        """Read `model.safetensors` beside the `config` of a Dense module; `ModelLoadError` names the file."""
-        where = display(folder / "config.json")
-        activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
-        known = (
-            activation.rpartition(".")[2]
-            if isinstance(activation, str) and activation.startswith("torch.")
-            else ""
-        )
-        if known not in _ACTIVATIONS:
-            raise ModelLoadError(
-                f"{where} wants the activation {activation!r}: known are {', '.join(_ACTIVATIONS)}"
-            )
-        places = (config.get("module_input_name"), config.get("module_output_name"))
-        if any(place not in (None, "sentence_embedding") for place in places):
-            raise ModelLoadError(
-                f"{where} works on {places[0]!r}: a dense layer comes after the pooling here"
-            )
+        """Read the weights of a Dense module; `ModelLoadError` names the file."""
+        activation = _activation(config, display(folder / "config.json"))
         file = folder / "model.safetensors"
         tensors = _tensors(file)
+        shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in sorted(tensors.items()))
+        found = f"{display(file)} has {shapes or 'no tensors'}"
         weight, bias = tensors.get("linear.weight"), tensors.get("linear.bias")
-        residual = tensors.get("residual.weight")
-        shapes = (
-            ", ".join(f"{name} {list(array.shape)}" for name, array in sorted(tensors.items()))
-            or "nothing"
-        )
+        residual = tensors.get("residual.weight") if config.get("use_residual") else None
         if (
             weight is None
             or weight.ndim != 2
             or (bias is not None and bias.shape != weight.shape[:1])
         ):
-            raise ModelLoadError(
-                f"{display(file)} has {shapes}; wanted linear.weight [out, in] and linear.bias [out]"
-            )
-        if config.get("use_residual") and residual is None and weight.shape[0] == weight.shape[1]:
-            residual = np.eye(len(weight), dtype=np.float32)
-        if config.get("use_residual") and (residual is None or residual.shape != weight.shape):
-            raise ModelLoadError(
-                f"{display(file)} has {shapes}; wanted residual.weight {list(weight.shape)} too"
-            )
+            raise ModelLoadError(f"{found}; expected linear.weight [out, in] and linear.bias [out]")
+        if config.get("use_residual"):
+            if residual is None and weight.shape[0] == weight.shape[1]:
+                residual = np.eye(len(weight), dtype=np.float32)
+            if residual is None or residual.shape != weight.shape:
+                raise ModelLoadError(f"{found}; expected residual.weight {list(weight.shape)} too")
         return cls(
             np.ascontiguousarray(weight.T),
             bias,
-            _ACTIVATIONS[known],
-            np.ascontiguousarray(residual.T)
-            if config.get("use_residual") and residual is not None
-            else None,
+            activation,
+            None if residual is None else np.ascontiguousarray(residual.T),
         )
 
     def __call__(self, vectors: FloatArray) -> FloatArray:
         """Return float32 `[n, out]` for float32 `[n, in]`."""
-        made = vectors @ self.weight
+        product = vectors @ self.weight
         if self.bias is not None:
-            made += self.bias
-        made = ACTIVATIONS[self.activation](made)
-        return made if self.residual is None else made + vectors @ self.residual
+            product += self.bias
+        out = ACTIVATIONS[self.activation](product)
+        return out if self.residual is None else out + vectors @ self.residual
 
     def __str__(self) -> str:
         inputs, outputs = self.weight.shape
@@ -147,7 +128,7 @@ class DenseLayer:
 
 @dataclass(frozen=True)
 class Normalize:
-    """Vectors of length 1; a zero vector stays as it is."""
+    """Scales vectors to length 1; a zero vector stays as it is."""
 
     def __call__(self, vectors: FloatArray) -> FloatArray:
         """Return float32 `[n, d]` for float32 `[n, d]`."""
@@ -180,17 +161,17 @@ def _mean(tokens: FloatArray, weights: FloatArray) -> FloatArray:
 
 
 def _mean_sqrt(tokens: FloatArray, mask: FloatArray) -> FloatArray:
-    """The sum over the root of the count: long texts get longer vectors than with the mean."""
+    """Divide the sum by the root of the count: longer texts get longer vectors."""
     root: FloatArray = np.sqrt(_count(mask))
     return _sum(tokens, mask) / root
 
 
 def _weighted_mean(tokens: FloatArray, mask: FloatArray) -> FloatArray:
-    """The mean with the weights 1, 2, 3, …: in a decoder later tokens have seen more of the text."""
+    """Weight the tokens 1, 2, 3, …: in a decoder later tokens attend to more of the text."""
     return _mean(tokens, mask * np.arange(1, mask.shape[1] + 1, dtype=np.float32))
 
 
-MODES: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
+POOLING_MODES: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
     "cls": _cls,
     "max": _max,
     "mean": _mean,
@@ -206,14 +187,31 @@ def _pick(tokens: FloatArray, places: Array) -> FloatArray:
 
 
 def _sum(tokens: FloatArray, weights: FloatArray) -> FloatArray:
-    """As a product, which needs no weighted copy of all tokens."""
+    # a matrix product, which needs no weighted copy of all tokens
     total: FloatArray = np.matmul(weights[:, None, :], tokens)[:, 0]
     return total
 
 
 def _count(weights: FloatArray) -> FloatArray:
-    count: FloatArray = np.maximum(weights.sum(axis=1, keepdims=True), np.float32(_TINY))
+    count: FloatArray = np.maximum(weights.sum(axis=1, keepdims=True), np.float32(_MIN_WEIGHT))
     return count
+
+
+def _activation(config: Mapping[str, Any], where: str) -> str:
+    """Return NumPy's name of a Dense module's activation; refuse a module in another place."""
+    given = config.get("activation_function", "torch.nn.modules.activation.Tanh")
+    name = given.rpartition(".")[2] if str(given).startswith("torch.") else ""
+    if name not in _ACTIVATIONS:
+        raise ModelLoadError(
+            f"{where} has the unknown activation {given!r}: expected {', '.join(_ACTIVATIONS)}"
+        )
+    places = (config.get("module_input_name"), config.get("module_output_name"))
+    if any(place not in (None, "sentence_embedding") for place in places):
+        raise ModelLoadError(
+            f"{where} has a dense layer on {places[0]!r}: expected one after the pooling, "
+            "on 'sentence_embedding'"
+        )
+    return _ACTIVATIONS[name]
 
 
 def _tensors(file: Path) -> dict[str, FloatArray]:
@@ -222,24 +220,23 @@ def _tensors(file: Path) -> dict[str, FloatArray]:
         pickled = file.with_name("pytorch_model.bin")
         if pickled.is_file():
             raise ModelLoadError(
-                f"{display(pickled)} is a pickle, which is refused because unpickling runs code: save the model again "
-                "with a newer sentence-transformers, which writes model.safetensors"
+                f"{display(pickled)} is a pickle, which is refused because unpickling runs code: "
+                "save the model again with a newer sentence-transformers, which writes "
+                "model.safetensors"
             )
         raise ModelLoadError(
             f"no weights at {display(file)}: a dense layer needs its model.safetensors"
         )
     try:
-        import ml_dtypes  # noqa: F401 - comes with onnx; with it NumPy has bfloat16, which many models are saved in
+        import ml_dtypes  # noqa: F401 - gives NumPy bfloat16, in which many models are saved
         from safetensors.numpy import load_file
     except ImportError as error:
         raise MissingExtra("safetensors", "cpu", "a dense layer of an embedding model") from error
     try:
-        return {
-            name: array.astype(np.float32, copy=False) for name, array in load_file(file).items()
-        }
-    except (
-        Exception
-    ) as error:  # its own, and KeyError or TypeError for a dtype that NumPy does not have
+        tensors = load_file(file)
+        return {name: array.astype(np.float32, copy=False) for name, array in tensors.items()}
+    # its own errors, and KeyError or TypeError for a dtype that NumPy does not have
+    except Exception as error:
         raise ModelLoadError(
-            f"{display(file)} is not a readable .safetensors file: {str(error)[:200]}"
+            f"{display(file)} is not a readable .safetensors file: {first_line(error)}"
         ) from error

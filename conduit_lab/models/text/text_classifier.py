@@ -1,22 +1,22 @@
-"""TextClassifier: a sequence-classification folder that gives a text, or a pair of texts, a label."""
+"""TextClassifier: a sequence-classification folder that labels a text or a pair of texts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from conduit_lab.core.errors import ModelLoadError, ModelRunError
 from conduit_lab.core.paths import display
-from conduit_lab.core.spec import TensorSpec
-from conduit_lab.core.trace import recorder
-from conduit_lab.core.views import figures
-from conduit_lab.models.prediction import Predictions
+from conduit_lab.core.spec import FloatArray, TensorSpec
+from conduit_lab.models.prediction import Prediction, Predictions
 from conduit_lab.models.text.classifier import Classifier, OpenedClassifier
-from conduit_lab.models.text.text_model import Encode
-from conduit_lab.models.text.token_graph import Finish, Rows
-from conduit_lab.models.text.tokenizer import Text
+from conduit_lab.models.text.logits_graph import Postprocess
+from conduit_lab.models.text.text_model import Encode, TextColumn, TextPair
+from conduit_lab.models.text.token_graph import TokenRows
+from conduit_lab.models.text.tokenized_model import TruncationCount
+from conduit_lab.models.text.tokenizer import TextOrPair
 from conduit_lab.runtime.sessions.npz import ACTIVATIONS
 
 _BY_PROBLEM = {"multi_label_classification": "sigmoid", "regression": "identity"}
@@ -27,32 +27,40 @@ class TextClassifier(Classifier):
 
     `problem_type` in `config.json` chooses their activation: softmax over the labels by default,
     for `multi_label_classification` (and for a single label) a sigmoid of each, for `regression`
-    numbers as they are. A text longer than `max_length` tokens is cut at its end, a pair at the end
-    of the longer text; the trace reports it.
+    numbers as they are. A text longer than `max_length` tokens is truncated at its end, a pair at
+    the end of the longer text; the trace reports it.
     """
 
     what = "text classifier"
     by_token = False
     takes_pairs = True
 
-    def predict(self, texts: Any) -> Any:
-        """Return a `Prediction` for one text, `Predictions` for a list, tuple, 1-D array or Series
-        of texts.
+    # Any is for the numbers of a regression: only the folder has the kind of the answer
+    @overload
+    def predict(self, texts: str | TextPair) -> Prediction | Any: ...
+    @overload
+    def predict(self, texts: Sequence[str | TextPair] | TextColumn) -> Predictions | Any: ...
+    def predict(
+        self, texts: str | TextPair | Sequence[str | TextPair] | TextColumn
+    ) -> Prediction | Predictions | FloatArray | float:
+        """Classify one text, or a list, tuple, 1-D array or Series of texts.
 
-        A pair of texts, such as premise and hypothesis, is `{"text": …, "text_pair": …}`. With
-        several labels that hold at once `label` is the likeliest one, and each of `probabilities`
-        stands for itself. A regression gives a float per text, or float32 `[n]`; with several
-        outputs float32 `[outputs]` or `[n, outputs]`. Raises `ModelInputError` for anything else
-        than text, `ModelRunError` where the model gives NaN.
+        One text gives a `Prediction`, several `Predictions`. A pair of texts, such as premise and
+        hypothesis, is `{"text": …, "text_pair": …}`. With several labels that hold at once `label`
+        is the likeliest, and `probabilities` need not sum to 1. A regression gives a float per
+        text, or float32 `[n]`; with several outputs float32 `[outputs]` or `[n, outputs]`. Raises
+        `ModelInputError` for anything else than text, `ModelRunError` where the model gives NaN.
         """
-        return self._traced(texts, lambda: self.run(texts))
+        answer: Prediction | Predictions | FloatArray | float
+        answer = self._traced(texts, lambda: self.run(texts))
+        return answer
 
     def _open(self) -> OpenedClassifier:
         opened = super()._open()
         if len(set(opened.labels)) < len(opened.labels):  # `probabilities` has one entry per name
             raise ModelLoadError(
-                f"{display(self.path)} has a label twice in {', '.join(opened.labels)[:200]}: pass class names that "
-                "differ in their order, load_model(folder, labels=[…])"
+                f"{display(self.path)} has a label twice in {', '.join(opened.labels)[:200]}: "
+                "pass distinct class names in their order, load_model(folder, labels=[…])"
             )
         return opened
 
@@ -63,33 +71,22 @@ class TextClassifier(Classifier):
         name = "values" if _activation(opened.config) == "identity" else "probabilities"
         return (TensorSpec(name, "float32", ("batch", len(opened.labels))),)
 
-    def _scores(self, config: Mapping[str, Any]) -> Finish:
+    def _scores(self, config: Mapping[str, Any]) -> Postprocess:
         return lambda logits: ACTIVATIONS[_activation(config, logits.shape[-1])](logits)
 
     def _encoder(self, opened: OpenedClassifier) -> Encode:
-        read = cut = 0
+        truncations = TruncationCount("text", opened.tokenizer.max_length)
 
-        def encode(texts: Sequence[Text]) -> Rows:
-            nonlocal read, cut
+        def encode(texts: Sequence[TextOrPair]) -> TokenRows:
             encodings = opened.tokenizer.encode(texts)
-            read, cut = (
-                read + len(texts),
-                cut + sum(bool(encoding.overflowing) for encoding in encodings),
-            )
-            if cut:
-                recorder.annotate(
-                    detail=f"{cut} of {figures.plural(read, 'text')} cut at {opened.tokenizer.max_length} tokens"
-                )
-            return Rows(
-                [encoding.ids for encoding in encodings],
-                [encoding.type_ids for encoding in encodings],
-            )
+            truncations.add(encodings)
+            return TokenRows.of(encodings)
 
         return encode
 
     def _whole(
-        self, opened: OpenedClassifier, parts: Sequence[tuple[Rows, Any]], value: Any
-    ) -> Any:
+        self, opened: OpenedClassifier, parts: Sequence[tuple[Any, Any]], value: Any
+    ) -> Prediction | Predictions | FloatArray | float:
         rows = [row for _, answers in parts for row in answers]
         values = np.stack(rows) if rows else np.zeros((0, len(opened.labels)), np.float32)
         if np.isnan(values).any():
@@ -97,10 +94,11 @@ class TextClassifier(Classifier):
                 f"{self.name!r} gave NaN for a label: its weights or its input are out of range"
             )
         if _activation(opened.config) == "identity":
-            numbers = values[:, 0] if len(opened.labels) == 1 else values
+            numbers: FloatArray = values[:, 0] if len(opened.labels) == 1 else values
             if not self._is_one(value):
                 return numbers
-            return float(numbers[0]) if numbers.ndim == 1 else numbers[0]
+            first: FloatArray = numbers[0]
+            return float(first) if numbers.ndim == 1 else first
         predictions = Predictions(values, opened.labels)
         return predictions[0] if self._is_one(value) else predictions
 
@@ -110,5 +108,5 @@ class TextClassifier(Classifier):
 
 
 def _activation(config: Mapping[str, Any], width: int = 2) -> str:
-    """Return the activation of the logits by `problem_type`: as transformers has it, a single label is a sigmoid."""
+    """Return the activation's name; a single label has a sigmoid, as in transformers."""
     return _BY_PROBLEM.get(str(config.get("problem_type")), "sigmoid" if width == 1 else "softmax")

@@ -9,20 +9,19 @@ from typing import Any
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.models.text.tokenizer import Tokenizer
 
-_MULTIPLES = (8, 16, 32, 64, 128)  # to which tables are padded, for speed
-# one row in this many may have no token: multilingual MiniLM has 35 of 250 037, mDeBERTa 899 of 251
-# 000
-_SPARE = 100
+_TABLE_MULTIPLES = (8, 16, 32, 64, 128)  # embedding tables are padded to one, for speed
+# at most one row in this many has no token: multilingual MiniLM 35 of 250 037, mDeBERTa 899 of
+# 251 000
+_ROWS_PER_SPARE = 100
 _NAMES = {"pad_token": ("[PAD]", "<pad>"), "cls_token": ("[CLS]",), "sep_token": ("[SEP]",)}
 _NAMED = (*_NAMES, "unk_token", "bos_token", "eos_token", "mask_token")
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a model's files state of its tokens: `config` is config.json, `named` the tokenizer's
-    own configs.
+    """The tokens that a model's files state: in `config.json` and in the tokenizer's own configs.
 
-    `rows` is the size of the graph's table of tokens, or None.
+    `rows` is the size of the graph's embedding table, or None.
     """
 
     where: str
@@ -36,12 +35,8 @@ class Vocabulary:
         Tokens that were added to the tokenizer and have no row in the model are dropped: their text
         is plain text.
         """
-        stated = self.config.get("vocab_size")
-        known = [
-            n
-            for n in (self.rows, stated)
-            if isinstance(n, int) and not isinstance(n, bool) and n > 0
-        ]
+        sizes = (self.rows, self.config.get("vocab_size"))
+        known: list[int] = [n for n in sizes if n is not None and _is_size(n)]
         if known:
             self._check_size(tokenizer, known[0], min(known))
         for reason in (*self._other_ids(tokenizer), *self._missing(tokenizer)):
@@ -50,7 +45,7 @@ class Vocabulary:
             )
 
     def _check_size(self, tokenizer: Tokenizer, rows: int, least: int) -> None:
-        """Compare the tokenizer's ids with the `rows` of the model's table, of which `least` are sure."""
+        """Compare the tokenizer's ids with the model's table: `least` rows for sure, or `rows`."""
         own = tokenizer.backend.get_vocab(with_added_tokens=False)
         added = tokenizer.backend.get_added_tokens_decoder()
         last = max(own.values(), default=-1)
@@ -60,61 +55,68 @@ class Vocabulary:
             if self.rows == least:  # a run would fail
                 raise ModelLoadError(
                     f"{self.where} has a graph that does not take its tokenizer's tokens up to "
-                    f"{max(last, *inserted)}: its table has {least} tokens; the tokenizer.json belongs to another model"
+                    f"{max(last, *inserted)}: its table has {least} tokens; "
+                    "the tokenizer.json belongs to another model"
                 )
             self._refuse(max(last, *inserted) + 1, least)
         tokens = max([last, *(token for token in added if token < least)]) + 1
-        padded = {-(-tokens // multiple) * multiple for multiple in _MULTIPLES}
-        if rows - tokens > rows // _SPARE and rows not in padded:
+        padded = {-(-tokens // multiple) * multiple for multiple in _TABLE_MULTIPLES}
+        if rows - tokens > rows // _ROWS_PER_SPARE and rows not in padded:
             self._refuse(tokens, rows)
         if beyond:
             tokenizer.drop(beyond)
 
     def _refuse(self, tokens: int, rows: int) -> None:
         raise ModelLoadError(
-            f"{self.where} has a tokenizer of {tokens} tokens and a model of {rows}: the tokenizer.json belongs to "
-            "another model"
+            f"{self.where} has a tokenizer of {tokens} tokens and a model of {rows}: "
+            "the tokenizer.json belongs to another model"
         )
 
     def _other_ids(self, tokenizer: Tokenizer) -> Iterator[str]:
-        """Yield the special tokens that the configs give another id than the tokenizer does."""
+        """Yield the special tokens that have another id in the configs than in the tokenizer."""
         backend = tokenizer.backend
         decoder = self.named.get("added_tokens_decoder")
         for key, value in (decoder if isinstance(decoder, dict) else {}).items():
             content = _content(value)
-            there = backend.id_to_token(int(key)) if key.isdecimal() and int(key) < 2**31 else None
-            if (
-                content is not None
-                and there is not None
-                and there != content
-                and value.get("special")
-            ):
-                yield f"has the token {content!r} at {key} in tokenizer_config.json, and {there!r} in tokenizer.json"
-        for name, usual in _NAMES.items():
-            wanted = self.config.get(f"{name}_id")
-            named = _content(self.named.get(name))
-            found = [
-                backend.token_to_id(token) for token in ((named,) if named is not None else usual)
-            ]
-            ids = [token for token in found if token is not None]
-            there = (
-                backend.id_to_token(wanted) if type(wanted) is int and 0 <= wanted < 2**31 else None
+            known = key.isdecimal() and _is_id(int(key))
+            actual = backend.id_to_token(int(key)) if known else None
+            if content is None or actual is None or actual == content or not value.get("special"):
+                continue
+            yield (
+                f"has the token {content!r} at {key} in tokenizer_config.json, "
+                f"and {actual!r} in tokenizer.json"
             )
+        for name, usual in _NAMES.items():
+            expected = self.config.get(f"{name}_id")
+            named = _content(self.named.get(name))
+            found = map(backend.token_to_id, (named,) if named is not None else usual)
+            ids = [token for token in found if token is not None]
+            actual = backend.id_to_token(expected) if _is_id(expected) else None
+            if actual is None or not ids or expected in ids:
+                continue
             # a decoder may pad with its <s>, </s> or <unk>, whatever else its tokenizer has
-            if there is not None and ids and wanted not in ids and not there.startswith("<"):
-                yield f"has {name}_id {wanted} in config.json, and {ids[0]} in tokenizer.json"
+            if not actual.startswith("<"):
+                yield f"has {name}_id {expected} in config.json, and {ids[0]} in tokenizer.json"
 
     def _missing(self, tokenizer: Tokenizer) -> Iterator[str]:
-        """Yield the special tokens of the configs where the tokenizer does not know most of them."""
+        """Yield the configs' special tokens if the tokenizer does not have most of them."""
         names = {_content(self.named.get(name)) for name in _NAMED} - {None}
-        missing = sorted(
-            name for name in names if name and tokenizer.backend.token_to_id(name) is None
-        )
+        unknown = (name for name in names if name and tokenizer.backend.token_to_id(name) is None)
+        missing = sorted(unknown)
         if 2 * len(missing) > len(names):
-            yield f"has no {', '.join(missing)} in tokenizer.json, which tokenizer_config.json names"
+            names_missing = ", ".join(missing)
+            yield f"has no {names_missing} in tokenizer.json, which tokenizer_config.json names"
 
 
 def _content(token: Any) -> str | None:
     """Return the text of a token that a config gives as text or as an object."""
     content = token.get("content") if isinstance(token, dict) else token
     return content if isinstance(content, str) else None
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**31

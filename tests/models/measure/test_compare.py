@@ -1,4 +1,4 @@
-"""Models side by side: each is measured as people call it, and what is said is what was measured."""
+"""Models side by side: the public call is measured, and reported as measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classifiers of texts are measured like embedders: by their own scores and labels, in a graph of their folder."""
+"""Text classifiers are measured by their own scores and labels, like embedders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from conduit_lab import TextClassifier, TokenClassifier
 from conduit_lab.core.errors import InputError
 from conduit_lab.models.benchmark import benchmark
 from conduit_lab.models.load import load_model
-from conduit_lab.models.measure import tune as tuning
+from conduit_lab.models.measure import tuning_search
 from conduit_lab.models.measure.compare import compare_models
 from conduit_lab.models.measure.difference import Difference
 from conduit_lab.models.measure.optimize import optimize
@@ -88,7 +88,7 @@ def test_several_labels_at_once_are_compared_by_their_own_scores(tmp_path: Path)
 def test_a_classifier_becomes_a_variant_of_its_folder(
     tmp_path: Path, kind: str, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("conduit_lab.models.measure.optimize.SLOWER", np.inf)
+    monkeypatch.setattr("conduit_lab.models.measure.optimize.MAX_SLOWDOWN", np.inf)
     source = load_model(
         folder(tmp_path / "a", kind), labels=["none", "person", "place"], device="cpu"
     )
@@ -101,7 +101,7 @@ def test_a_classifier_becomes_a_variant_of_its_folder(
 
 
 def test_an_empty_list_of_texts_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="samples for 'a' are empty: wanted at least one text"):
+    with pytest.raises(InputError, match="samples for 'a' are empty: expected at least one text"):
         optimize(folder(tmp_path / "a", "text"), "fp16", samples=[])
 
 
@@ -110,7 +110,7 @@ def test_an_empty_list_of_texts_is_refused(tmp_path: Path) -> None:
 def test_a_classifier_is_tuned_and_takes_its_tuning(
     tmp_path: Path, kind: str, sample: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "_settings", lambda *_: [("threads 1", {"threads": 1})])
+    monkeypatch.setattr(tuning_search, "_settings", lambda *_: [("threads 1", {"threads": 1})])
     first = folder(tmp_path / "a", kind)
     twin = folder(tmp_path / "b", kind)
     opened = load_model(first)

@@ -1,8 +1,9 @@
-"""Tune: prefers what onnxruntime does by itself, measures in turn, and leaves nothing behind."""
+"""tune: prefers onnxruntime's own choice, measures in turn, and leaves nothing behind."""
 
 from __future__ import annotations
 
 import gc
+import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import pytest
 from conduit_lab.core.errors import InputError, ModelInputError, ModelLoadError
 from conduit_lab.core.spec import Array
 from conduit_lab.models.callable import CallableModel
-from conduit_lab.models.measure import tune as module
-from conduit_lab.models.measure.tune import Tuning, tune
+from conduit_lab.models.measure import tuning_search as search
+from conduit_lab.models.measure.difference import Difference
+from conduit_lab.models.measure.tune import tune
+from conduit_lab.models.measure.tuning_report import Tuning
 from conduit_lab.models.model import Model
 from conduit_lab.models.text.embedder import Embedder
 from conduit_lab.runtime.measuring.tuning import Tuned, read_tuning
@@ -33,9 +36,9 @@ def model(tmp_path: Path) -> Model:
 
 @pytest.fixture
 def one_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the processor, and four cores of it."""
-    monkeypatch.setattr(module, "_other_devices", lambda _: [])
-    monkeypatch.setattr(module, "_cores", lambda: 4)
+    """Pretend to have only a CPU, with four cores."""
+    monkeypatch.setattr(search, "_other_devices", lambda _: [])
+    monkeypatch.setattr(search, "_cores", lambda: 4)
 
 
 Measure = Callable[[dict[str, float]], None]
@@ -43,16 +46,14 @@ Measure = Callable[[dict[str, float]], None]
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch, one_cpu: None) -> Measure:
-    """Let a setting, by its threads and graph level, take the made-up seconds given for it (1 by default)."""
+    """Fake the seconds per call of a setting, by its threads and graph level (1 by default)."""
 
     def use(seconds: dict[str, float]) -> None:
         def measure(calls: Sequence[Any], *_: Any, **__: Any) -> list[list[Array]]:
-            engines = [
-                call.__closure__[0].cell_contents for call in calls
-            ]  # a call runs the engine in its closure
-            return [[np.full(3, seconds.get(words(engine.options), 1.0))] * 3 for engine in engines]
+            tried = [inspect.getclosurevars(call).nonlocals["session"].options for call in calls]
+            return [[np.full(3, seconds.get(words(options), 1.0))] * 3 for options in tried]
 
-        monkeypatch.setattr(module, "measure", measure)
+        monkeypatch.setattr(search, "measure", measure)
 
     return use
 
@@ -69,7 +70,7 @@ def sessions(model: Model) -> list[Session]:
     ]
 
 
-# What is chosen
+# The choice
 
 
 def test_every_dimension_is_tried(model: Model, measured: Measure) -> None:
@@ -79,7 +80,7 @@ def test_every_dimension_is_tried(model: Model, measured: Measure) -> None:
     assert (tuning.best, tuning.speed) == (Tuned(batch_size=1024), 1.0)
 
 
-def test_what_is_clearly_faster_is_kept_and_built_on(model: Model, measured: Measure) -> None:
+def test_a_clearly_faster_setting_is_kept_and_built_on(model: Model, measured: Measure) -> None:
     measured({"1 all": 0.8, "1 basic": 0.5})
     tuning = tune(model, [1, 2, 3])
     assert [trial.setting for trial in tuning.trials if trial.kept] == [
@@ -95,10 +96,30 @@ def test_five_percent_are_noise(model: Model, measured: Measure) -> None:
     assert tune(model, [1, 2, 3]).best == Tuned(batch_size=1024)
 
 
-def test_what_does_not_hold_a_second_time_is_not_kept(
+def test_a_setting_that_is_faster_in_most_rounds_only_is_not_kept(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_settings", lambda *_: [("threads 1", {"threads": 1})])
+    monkeypatch.setattr(search, "_settings", lambda *_: [("threads 1", {"threads": 1})])
+    old, new = [[1.0], [1.0], [9.0] * 9], [[0.5], [0.5], [9.0] * 9]
+    turns = [[np.array(round_) for round_ in rounds] for rounds in (old, new)]
+    monkeypatch.setattr(search, "measure", lambda calls, *_, **__: turns[: len(calls)])
+    trial = tune(model, [1, 2, 3]).trials[0]
+    assert (trial.speed, trial.kept) == (2, False)
+
+
+def test_a_setting_with_an_unknown_difference_is_not_kept(
+    model: Model, measured: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured({"1 all": 0.1})
+    unknown = Difference(1, relative=np.nan, largest=0)
+    monkeypatch.setattr(search, "compare_outputs", lambda *_: unknown)
+    assert tune(model, [1, 2, 3]).best.threads == 0
+
+
+def test_a_speedup_that_does_not_repeat_is_not_kept(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "_settings", lambda *_: [("threads 1", {"threads": 1})])
     speeds = iter([0.5, 1.0])
 
     def measure(calls: Sequence[Any], *_: Any, **__: Any) -> list[list[Array]]:
@@ -108,7 +129,7 @@ def test_what_does_not_hold_a_second_time_is_not_kept(
             else [[np.ones(3)] for _ in calls]
         )
 
-    monkeypatch.setattr(module, "measure", measure)
+    monkeypatch.setattr(search, "measure", measure)
     tuning = tune(model, [1, 2, 3])
     assert [(trial.setting, trial.kept) for trial in tuning.trials] == [
         ("threads 1", True),
@@ -117,23 +138,25 @@ def test_what_does_not_hold_a_second_time_is_not_kept(
     assert (tuning.best.threads, tuning.speed) == (0, 1.0)
 
 
-def test_another_device_is_tried_only_for_auto(
-    model: Model, monkeypatch: pytest.MonkeyPatch
+def test_threads_are_tried_on_a_cpu_only(
+    model: Model, measured: Measure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_other_devices", lambda used: ["cuda"] if used == "cpu" else [])
-    default = Session(model.path, Options("cpu"))
-    assert next(module._settings(Options(), default)) == (
-        "device cuda",
-        {"device": "cuda", "fallback": False},
-    )
-    assert "device" not in next(module._settings(Options("cpu"), default))[1]
+    measured({})
+
+    def on_gpu(self: Any, options: Options) -> Session:
+        session = Session(self.path, options)
+        session.device = "cuda"
+        return session
+
+    monkeypatch.setattr(search.TuningSearch, "_open", on_gpu)
+    assert [trial.setting for trial in tune(model, [1, 2, 3]).trials] == LEVELS
 
 
 def test_a_device_that_is_not_here_is_not_kept(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        module, "_settings", lambda *_: [("device cuda", {"device": "nowhere", "fallback": False})]
+        search, "_settings", lambda *_: [("device cuda", {"device": "nowhere", "fallback": False})]
     )
     tuning = tune(model, [1, 2, 3], seconds=SECONDS)
     assert tuning.trials[0].note.startswith("failed: device 'nowhere' is unknown")
@@ -145,9 +168,9 @@ def test_other_answers_are_not_kept(
 ) -> None:
     measured({"1 all": 0.1})
     other = graphs.linear(model.path.with_name("other.onnx"), WEIGHT + 1)
-    open_ = module._Search._open
+    open_ = search.TuningSearch._open
     monkeypatch.setattr(
-        module._Search,
+        search.TuningSearch,
         "_open",
         lambda self, options: (
             Session(other, options) if options.threads == 1 else open_(self, options)
@@ -162,14 +185,14 @@ def test_a_setting_that_fails_says_why(
     model: Model, measured: Measure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured({})
-    open_ = module._Search._open
+    open_ = search.TuningSearch._open
 
     def fail(self: Any, options: Options) -> Any:
         if options.graph_level == "basic":
             raise ModelLoadError("no such kernel")
         return open_(self, options)
 
-    monkeypatch.setattr(module._Search, "_open", fail)
+    monkeypatch.setattr(search.TuningSearch, "_open", fail)
     notes = {trial.setting: trial.note for trial in tune(model, [1, 2, 3]).trials}
     assert notes["graph level basic"] == "failed: no such kernel"
 
@@ -183,7 +206,7 @@ def test_without_time_everything_stays_as_it_is(model: Model, one_cpu: None) -> 
 def test_the_smallest_batch_that_does_as_well_is_chosen(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_settings", lambda *_: [])
+    monkeypatch.setattr(search, "_settings", lambda *_: [])
     seconds = [
         1,
         1,
@@ -197,11 +220,11 @@ def test_the_smallest_batch_that_does_as_well_is_chosen(
         64,
         128,
     ]  # 8 times the rate of one row from 8 rows on
-    monkeypatch.setattr(module, "measure", lambda *_: [[np.full(3, float(s))] for s in seconds])
+    monkeypatch.setattr(search, "measure", lambda *_: [[np.full(3, float(s))] for s in seconds])
     assert tune(model, [1, 2, 3]).best.batch_size == 8
 
 
-# What is tuned
+# Models
 
 
 def test_a_real_search(model: Model) -> None:
@@ -299,7 +322,7 @@ def test_a_batch_that_fails_is_left_out(tmp_path: Path, measured: Measure) -> No
 def test_an_embedder_is_tuned_with_its_texts(
     minilm: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_settings", lambda *_: [("threads 1", {"threads": 1})])
+    monkeypatch.setattr(search, "_settings", lambda *_: [("threads 1", {"threads": 1})])
     tuning = tune(minilm, ["a kettle", "a toaster that burns"], seconds=SECONDS)
     assert (tuning.rows, tuning.best.batch_size) == (2, None)
     assert tuning.path.name == "model.onnx"
@@ -335,7 +358,7 @@ def test_a_function_cannot_be_tuned() -> None:
         tune(CallableModel(len), [1])  # type: ignore[arg-type]
 
 
-# What is kept and shown
+# Saving and views
 
 
 def test_a_saved_choice_is_read_again(model: Model, measured: Measure) -> None:

@@ -1,4 +1,4 @@
-"""Folders of small embedding models, made where they are needed."""
+"""Folders of small embedding models, written by each test."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
+from conduit_lab.core.errors import ModelLoadError
+from conduit_lab.models.text.embedder import Embedder
 from tests.runtime import graphs
 
 WORDS = {"[UNK]": 0, "kettle": 1, "pan": 2, "lid": 3, "query": 4, "Kettle": 5}
-# one vector a token; that of the first, which texts are padded with, must never be seen
+# one vector per token; that of the first, the padding, must never reach an answer
 TABLE = np.array([[90, -80], [1, 0], [0, 1], [3, 4], [-5, 12], [8, 6]], np.float32)
 ST = "sentence_transformers.models."
 TRANSFORMER = (ST + "Transformer", "")
@@ -57,7 +60,7 @@ def tokens_graph(
     inputs: Sequence[str] = ("input_ids", "attention_mask"),
     dtype: str = "int64",
 ) -> Path:
-    """Write a graph that gives one vector a token: `[batch, tokens, d]`."""
+    """Write a graph that gives one vector per token: `[batch, tokens, d]`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return graphs.save(
         path,
@@ -71,7 +74,7 @@ def tokens_graph(
 def pooled_graph(
     path: Path, table: npt.NDArray[np.float32] = TABLE, *, name: str = "sentence_embedding"
 ) -> Path:
-    """Write a graph that gives one vector a text, the largest value of each column: `[batch, d]`."""
+    """Write a graph that gives `[batch, d]`, the maximum of each column."""
     nodes = [
         graphs.node("Gather", ["table", "input_ids"], ["tokens"]),
         graphs.node("ReduceMax", ["tokens"], [name], axes=[1], keepdims=0),
@@ -140,3 +143,40 @@ def vectors(
 def unit(vector: Any) -> Any:
     """Return the vector with length 1."""
     return np.asarray(vector, np.float32) / np.linalg.norm(vector)
+
+
+TEXTS = ["kettle", "lid pan", "query query lid kettle", "", "pan"]
+LISTED: dict[str, Any] = {"modules": [TRANSFORMER, POOLING]}
+
+
+def mean(text: str) -> Any:
+    return vectors(text).mean(0) if text else np.zeros(2)
+
+
+def refused(path: Path, reason: str, variant: str | None = None) -> None:
+    embedder = Embedder(path, variant=variant)
+    for _ in range(2):  # one that could not open stays closed
+        with pytest.raises(ModelLoadError, match=reason):
+            embedder.encode("pan")
+    assert "not opened" in repr(embedder)
+
+
+def close(got: Any, *expected: Any) -> None:
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-7)
+
+
+PROMPTS = {
+    "prompts": {"query": "query ", "double": "lid kettle ", "none": None},
+    "default_prompt_name": "query",
+}
+
+
+def prompted(
+    path: Path, *, include: bool = True, special: tuple[str, ...] = (), **more: Any
+) -> Embedder:
+    pooling = {"pooling_mode": "mean", "include_prompt": include}
+    table = np.vstack([TABLE, [[100, 0], [0, 100]]]).astype(np.float32)
+    configs = {"config_sentence_transformers": PROMPTS} | more
+    return Embedder(
+        folder(path / "words", pooling=pooling, table=table, special=special, **LISTED, **configs)
+    )

@@ -1,4 +1,4 @@
-"""Folders of small cross-encoders, made where they are needed."""
+"""Folders of small cross-encoders, written by each test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.runtime import graphs
 
 SPECIAL = ("[CLS]", "[SEP]")
 CLASSIFIER = {"architectures": ["BertForSequenceClassification"], "max_position_embeddings": 16}
-# what a word that stands in query and passage alike is worth: [UNK] kettle pan lid query Kettle
+# the worth of a word that query and passage share: [UNK] kettle pan lid query Kettle
 # [CLS] [SEP]
 WORTH = np.array([0, 5, 3, 1, 0, 2, 0, 0], np.float32)
 
@@ -34,7 +34,7 @@ def folder(
     often as both do.
 
     The words are those of `embedders`; a pair is `[CLS] query [SEP] passage [SEP]`. Where scores
-    are `compared`, each is told by how far it is below the best of its run."""
+    are `compared`, each is its distance below the best of its run."""
     overlap_graph(path / graph, np.asarray(worth, np.float32), classes, inputs, dtype, compared)
     words = len(embedders.WORDS)
     pair = [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}]
@@ -121,7 +121,7 @@ def overlap_graph(
 
 
 def score(query: str, passage: str, room: int = 16) -> float:
-    """Return what the model gives, in plain Python, for a pair that is not too long or whose passage is longest."""
+    """Return the score in plain Python, of a pair whose passage is the longer text."""
     words = [embedders.WORDS.get(word, 0) for word in query.split()]
     others = [embedders.WORDS.get(word, 0) for word in passage.split()][: room - len(words) - 3]
     return float(sum(WORTH[word] * words.count(word) * others.count(word) for word in set(words)))

@@ -1,9 +1,10 @@
-"""The real MiniLM, and folders that are not one."""
+"""Embedder: the real MiniLM, and folders that are no models."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,8 +53,8 @@ def test_a_lone_surrogate_is_a_character_like_another(minilm: Embedder) -> None:
 
 
 @pytest.mark.parametrize("value", [3, None, [1], ["a", None], {"a": 1}, b"kettle"])
-def test_anything_but_text_is_refused(minilm: Embedder, value: object) -> None:
-    with pytest.raises(ModelInputError, match="'minilm' wants a text or a list of texts, got"):
+def test_anything_but_text_is_refused(minilm: Embedder, value: Any) -> None:
+    with pytest.raises(ModelInputError, match="'minilm' expects a text or a list of texts, got"):
         minilm.encode(value)
 
 
@@ -79,7 +80,7 @@ def test_a_repr_opens_nothing(minilm: Embedder) -> None:
     assert later.held is None
 
 
-def test_load_model_tells_files_apart(minilm: Embedder, tmp_path: Path) -> None:
+def test_load_model_distinguishes_files(minilm: Embedder, tmp_path: Path) -> None:
     assert isinstance(load_model("data/models/topic.onnx", root=ROOT), Model)
     assert isinstance(load_model("data/models/mood.npz", root=ROOT), Model)
     assert isinstance(load_model("data/models/minilm", root=ROOT, lazy=True), Embedder)
@@ -87,7 +88,7 @@ def test_load_model_tells_files_apart(minilm: Embedder, tmp_path: Path) -> None:
         with pytest.raises(ModelLoadError, match=f"no model.* at .*{missing}"):
             load_model(missing, root=tmp_path)
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(ModelLoadError, match=r"wanted \.onnx, \.npz or a folder"):
+    with pytest.raises(ModelLoadError, match=r"expected \.onnx, \.npz or a folder"):
         load_model("notes.txt", root=tmp_path)
     with pytest.raises(ModelLoadError, match="has no labels"):
         load_model(minilm.path, labels=["a"])

@@ -1,10 +1,8 @@
-"""How an embedder is called: what it takes and gives, prompts, company, its life."""
+"""Embedder calls: inputs and answers, opening and unloading."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,30 +21,15 @@ from conduit_lab.models.text import text_model, token_graph
 from conduit_lab.models.text.embedder import Embedder
 from conduit_lab.runtime.sessions.cache import sessions
 from tests.models.text.embedders import (
-    POOLING,
-    TABLE,
-    TRANSFORMER,
+    TEXTS,
     WORDS,
     folder,
-    pooled_graph,
-    vectors,
+    mean,
+    prompted,
 )
-from tests.runtime import fake_device, graphs
+from tests.runtime import fake_device
 
-TEXTS = ["kettle", "lid pan", "query query lid kettle", "", "pan"]
-LISTED: dict[str, Any] = {"modules": [TRANSFORMER, POOLING]}
-
-
-@pytest.fixture
-def embedder(tmp_path: Path) -> Embedder:
-    return Embedder(folder(tmp_path / "words", pooling={}, **LISTED))
-
-
-def mean(text: str) -> Any:
-    return vectors(text).mean(0) if text else np.zeros(2)
-
-
-# What it takes and gives
+# Inputs and answers
 
 
 def test_one_text_gives_one_vector(embedder: Embedder) -> None:
@@ -86,7 +69,7 @@ def test_no_text_gives_no_vector(embedder: Embedder, nothing: Any) -> None:
 )
 def test_anything_but_text_is_refused(embedder: Embedder, value: Any, got: str) -> None:
     with pytest.raises(
-        ModelInputError, match=f"'words' wants a text or a list of texts, got {got}"
+        ModelInputError, match=f"'words' expects a text or a list of texts, got {got}"
     ):
         embedder.encode(value)
 
@@ -106,20 +89,20 @@ def test_vectors_are_those_of_the_texts_in_their_order(
     embedder: Embedder, texts: list[str], size: int | None
 ) -> None:
     got = embedder.encode(texts, batch_size=size)
-    wanted = np.array([mean(text) for text in texts]).reshape(-1, 2)
-    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+    expected = np.array([mean(text) for text in texts]).reshape(-1, 2)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_order_holds_over_several_windows(
     embedder: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text_model, "WINDOW", 3)
+    monkeypatch.setattr(text_model, "MAX_WINDOW_TEXTS", 3)
     texts = TEXTS * 3
     np.testing.assert_allclose(embedder.encode(texts), [mean(text) for text in texts], rtol=1e-6)
 
 
 def widths(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """Return the list that the shapes of the runs will be put into."""
+    """Return the list to which each run appends its shape."""
     shapes: list[tuple[int, ...]] = []
     run = embedder.shared.run
 
@@ -134,8 +117,8 @@ def widths(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> list[tuple[in
 def test_texts_of_like_length_share_a_run(
     embedder: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(token_graph, "CPU_TOKENS", 12)
-    monkeypatch.setattr(token_graph, "CORE_TOKENS", 0)
+    monkeypatch.setattr(token_graph, "MIN_CPU_RUN_TOKENS", 12)
+    monkeypatch.setattr(token_graph, "CORE_RUN_TOKENS", 0)
     shapes = widths(embedder, monkeypatch)
     embedder.encode(["pan", "pan " * 30, "lid", "pan " * 5, "pan", "lid " * 6, "pan"])
     assert shapes == [(1, 30), (2, 6), (4, 1)]
@@ -150,8 +133,8 @@ def test_batch_size_fixes_how_many_share_a_run(
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.5, "many"])
-def test_strange_batch_size_is_refused(embedder: Embedder, size: Any) -> None:
-    with pytest.raises(ModelInputError, match="'words' wants a batch_size of at least 1, got"):
+def test_invalid_batch_size_is_refused(embedder: Embedder, size: Any) -> None:
+    with pytest.raises(ModelInputError, match="'words' expects a batch_size of at least 1, got"):
         embedder.encode(TEXTS, batch_size=size)
 
 
@@ -163,253 +146,7 @@ def test_batch_encodes_texts_together(embedder: Embedder, monkeypatch: pytest.Mo
     assert [vectors.shape for vectors in embedder.batch(["pan", ["lid"]])] == [(2,), (1, 2)]
 
 
-# Prompts
-
-
-PROMPTS = {
-    "prompts": {"query": "query ", "double": "lid kettle ", "none": None},
-    "default_prompt_name": "query",
-}
-
-
-def prompted(
-    path: Path, *, include: bool = True, special: tuple[str, ...] = (), **more: Any
-) -> Embedder:
-    pooling = {"pooling_mode": "mean", "include_prompt": include}
-    table = np.vstack([TABLE, [[100, 0], [0, 100]]]).astype(np.float32)
-    configs = {"config_sentence_transformers": PROMPTS} | more
-    return Embedder(
-        folder(path / "words", pooling=pooling, table=table, special=special, **LISTED, **configs)
-    )
-
-
-@pytest.mark.parametrize(
-    ("how", "text"),
-    [
-        ({}, "query pan"),
-        ({"prompt_name": "double"}, "lid kettle pan"),
-        ({"prompt_name": "none"}, "pan"),
-        ({"prompt": "lid "}, "lid pan"),
-        ({"prompt": ""}, "pan"),
-        ({"prompt": "\ud800 "}, "spoon pan"),
-    ],
-)
-def test_prompt_comes_before_each_text(tmp_path: Path, how: Any, text: str) -> None:
-    np.testing.assert_allclose(
-        prompted(tmp_path).encode(["pan", "pan"], **how), [mean(text)] * 2, rtol=1e-6
-    )
-
-
-@pytest.mark.parametrize(
-    ("config", "prompt"),
-    [
-        ({"prompts": {"query": "pan ", "passage": "lid "}}, "lid "),
-        ({"prompts": {"passage": "lid ", "document": "kettle "}}, "kettle "),
-        ({"prompts": {"corpus": "lid ", "query": "kettle "}}, "lid "),
-        ({"prompts": {"query": "pan "}, "default_prompt_name": "query"}, "pan "),
-        ({"prompts": {"query": "pan "}}, ""),
-    ],
-)
-def test_the_prompt_of_a_document_is_what_encode_document_puts_before_it(
-    tmp_path: Path, config: Any, prompt: str
-) -> None:
-    embedder = prompted(tmp_path, config_sentence_transformers=config)
-    assert embedder.document_prompt == prompt
-    np.testing.assert_allclose(embedder.encode_document("spoon"), mean(prompt + "spoon"), rtol=1e-6)
-
-
-@pytest.mark.parametrize("special", [(), ("[CLS]", "[SEP]")])
-def test_pooling_may_leave_the_prompt_out(tmp_path: Path, special: tuple[str, ...]) -> None:
-    embedder = prompted(tmp_path, include=False, special=special)
-    end = [[0, 100]] if special else []  # the last special token stays
-    wanted = [np.mean([*vectors(text), *end], axis=0) for text in ("pan", "lid pan kettle")]
-    np.testing.assert_allclose(
-        embedder.encode(["pan", "lid pan kettle"], prompt_name="double"), wanted, rtol=1e-6
-    )
-
-
-def test_prompt_that_fills_the_length_leaves_nothing_to_pool(tmp_path: Path) -> None:
-    embedder = prompted(tmp_path, include=False, sentence_bert_config={"max_seq_length": 2})
-    assert embedder.encode("pan", prompt_name="double").tolist() == [0, 0]
-
-
-def test_graph_that_pools_takes_no_prompt_that_pooling_leaves_out(tmp_path: Path) -> None:
-    embedder = prompted(tmp_path, include=False)
-    pooled_graph(embedder.path / "model.onnx")
-    assert embedder.encode("pan", prompt="").tolist() == [0, 1]
-    with pytest.raises(ModelInputError, match="its graph pools by itself: it takes no prompt"):
-        embedder.encode("pan")
-
-
-def test_default_prompt_is_for_calls_in_every_form(tmp_path: Path) -> None:
-    embedder = prompted(tmp_path)
-    for got in (embedder("pan"), embedder.batch(["pan"])[0], asyncio.run(embedder.acall("pan"))):
-        np.testing.assert_allclose(got, mean("query pan"), rtol=1e-6)
-    assert [feed["input_ids"].tolist() for feed in embedder.feeds(["pan"])] == [
-        [[WORDS["query"], WORDS["pan"]]]
-    ]
-
-
-def test_queries_and_documents_have_prompts_of_their_own_where_the_folder_names_them(
-    tmp_path: Path,
-) -> None:
-    prompts = {"prompts": {"query": "query ", "passage": "lid "}}
-    embedder = prompted(tmp_path, config_sentence_transformers=prompts)
-    np.testing.assert_allclose(embedder.encode_query("pan"), mean("query pan"), rtol=1e-6)
-    np.testing.assert_allclose(embedder.encode_document(["pan"]), [mean("lid pan")], rtol=1e-6)
-
-
-def test_without_such_prompts_queries_and_documents_are_texts(embedder: Embedder) -> None:
-    for encode in (embedder.encode_query, embedder.encode_document):
-        assert encode("pan").tolist() == embedder.encode("pan").tolist()
-
-
-def test_tokens_are_counted_beyond_what_is_read(tmp_path: Path) -> None:
-    embedder = prompted(
-        tmp_path, special=("[CLS]", "[SEP]"), sentence_bert_config={"max_seq_length": 4}
-    )
-    assert embedder.count_tokens("pan " * 10) == 12
-    assert embedder.count_tokens("") == 2
-
-
-def test_unknown_prompt_is_refused_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(
-        ModelInputError, match="'words' has no prompt 'passage': it has query, double, none"
-    ):
-        prompted(tmp_path).encode("pan", prompt_name="passage")
-
-
-def test_unknown_prompt_is_refused_where_there_are_none(embedder: Embedder) -> None:
-    with pytest.raises(
-        ModelInputError, match="'words' has no prompt 'query': it has none of its own; pass prompt="
-    ):
-        embedder.encode("pan", prompt_name="query")
-
-
-def test_prompt_is_one_text(embedder: Embedder) -> None:
-    with pytest.raises(ModelInputError, match="wants prompt_name or prompt, got both"):
-        embedder.encode("pan", prompt_name="query", prompt="q")
-    with pytest.raises(ModelInputError, match="wants a text as prompt, got int"):
-        embedder.encode("pan", prompt=3)  # type: ignore[arg-type]
-
-
-# Company
-
-
-def test_tasks_that_call_together_get_their_own_vectors(embedder: Embedder) -> None:
-    texts = [f"{'lid ' * (i % 7)}{word}" for i in range(40) for word in ("kettle", "pan", "query")]
-
-    async def all_at_once() -> list[Any]:
-        return await asyncio.gather(
-            *map(embedder.acall, texts), embedder.acall(texts), embedder.acall([])
-        )
-
-    before = embedder.shared.calls
-    *each, whole, nothing = asyncio.run(all_at_once())
-    np.testing.assert_allclose(each, [mean(text) for text in texts], rtol=1e-5)
-    np.testing.assert_allclose(whole, each, rtol=1e-5)
-    assert nothing.shape == (0, 2)
-    assert embedder.shared.calls - before < len(texts)
-
-
-def test_threads_that_call_together_get_their_own_vectors(embedder: Embedder) -> None:
-    texts = [f"{'lid ' * (i % 7)}{word}" for i in range(40) for word in ("kettle", "pan", "query")]
-    with ThreadPoolExecutor(8) as pool:
-        got = list(pool.map(embedder.encode, texts))
-    np.testing.assert_allclose(got, [mean(text) for text in texts], rtol=1e-5)
-
-
-def test_callers_with_and_without_a_prompt_share_a_run(tmp_path: Path) -> None:
-    opened = prompted(tmp_path, include=False)._parts()
-    items = [
-        opened.tokens(["lid pan"], "lid kettle "),
-        opened.tokens(["kettle", "query"], ""),
-        opened.tokens([], ""),
-    ]
-    got = [vectors.tolist() for vectors in opened.encoder(items)]
-    assert got == [[[1.5, 2.5]], [[1, 0], [-5, 12]], []]
-
-
-def scaled_together(path: Path) -> None:
-    """Write a graph that rounds all tokens of a run by the largest of them, as dynamic int8 does."""
-    graphs.save(
-        path,
-        [
-            graphs.node("Gather", ["table", "input_ids"], ["exact"]),
-            graphs.node("DynamicQuantizeLinear", ["exact"], ["rounded", "scale", "zero"]),
-            graphs.node("DequantizeLinear", ["rounded", "scale", "zero"], ["tokens"]),
-        ],
-        [
-            graphs.value(name, ["batch", "tokens"], "int64")
-            for name in ("input_ids", "attention_mask")
-        ],
-        [graphs.value("tokens", ["batch", "tokens", 2])],
-        [
-            graphs.constant(
-                "table",
-                np.array([[0, 0.1], [1, 0], [0, 1], [3, 4], [-500, 12], [0.3, 0.7]], np.float32),
-            )
-        ],
-    )
-
-
-def test_company_changes_no_vector_where_a_graph_scales_all_texts_together(
-    embedder: Embedder,
-) -> None:
-    scaled_together(embedder.path / "model.onnx")
-    alone = [embedder.encode(text) for text in TEXTS]
-    np.testing.assert_array_equal(embedder.encode(TEXTS), alone)
-
-    async def all_at_once() -> list[Any]:
-        return await asyncio.gather(*map(embedder.acall, TEXTS))
-
-    np.testing.assert_array_equal(asyncio.run(all_at_once()), alone)
-    assert (
-        np.abs(embedder.encode(TEXTS, batch_size=9) - alone).max() > 0.1
-    )  # the company that was asked for
-
-
-def test_long_texts_do_not_hold_the_loop_up(
-    embedder: Embedder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    threads = []
-    ids = embedder.open()._parts().tokenizer.ids
-
-    def watched(texts: Any) -> Any:
-        threads.append(threading.current_thread())
-        return ids(texts)
-
-    monkeypatch.setattr(embedder._parts().tokenizer, "ids", watched)
-
-    async def both() -> None:
-        await embedder.acall("pan")
-        await embedder.acall("pan " * 3000)
-
-    asyncio.run(both())
-    assert threads[0] is threading.main_thread()
-    assert threads[1] is not threading.main_thread()
-
-
-def test_interrupt_is_heard_between_runs(
-    embedder: Embedder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runs = []
-    run = embedder.shared.run
-
-    def interrupted(feeds: Any, rows: int) -> Any:
-        runs.append(rows)
-        signal.raise_signal(signal.SIGINT)
-        return run(feeds, rows)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(embedder.shared, "run", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            embedder.encode(["pan"] * 5000)
-    assert len(runs) == 1
-    assert embedder.encode("pan").tolist() == [0, 1]
-
-
-# Life
+# Opening
 
 
 def test_trace_sees_one_call_with_its_texts(embedder: Embedder) -> None:

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from conduit_lab.core.errors import ModelLoadError
-from conduit_lab.models.text.pooling import MODES, DenseLayer, Normalize, Pooling
+from conduit_lab.models.text.pooling import POOLING_MODES, DenseLayer, Normalize, Pooling
 
 RNG = np.random.default_rng(0)
 TANH = "torch.nn.modules.activation.Tanh"
 IDENTITY = "torch.nn.modules.linear.Identity"
 
-# what each mode makes of the tokens of one text, [tokens, d], without padding
+# each mode on the tokens of one text, [tokens, d], without padding
 ONE: dict[str, Any] = {
     "cls": lambda t: t[0],
     "max": lambda t: t.max(0),
@@ -30,7 +30,7 @@ ONE: dict[str, Any] = {
 
 
 def padded(texts: list[Any]) -> tuple[Any, Any]:
-    """Put texts of different length into one array; what is behind their ends is anything."""
+    """Put texts of different length into one array, with arbitrary padding."""
     width = max(len(text) for text in texts)
     tokens = RNG.uniform(-1e3, 1e3, (len(texts), width, texts[0].shape[1])).astype(np.float32)
     for row, text in zip(tokens, texts, strict=True):
@@ -38,9 +38,9 @@ def padded(texts: list[Any]) -> tuple[Any, Any]:
     return tokens, (np.arange(width) < np.array([[len(text)] for text in texts])).astype(np.int64)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", POOLING_MODES)
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6), seed=st.integers(0, 99))
-def test_each_text_is_pooled_as_if_it_were_alone(mode: str, lengths: list[int], seed: int) -> None:
+def test_each_text_is_pooled_independently(mode: str, lengths: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     texts = [rng.standard_normal((length, 3)).astype(np.float32) for length in lengths]
     got = Pooling((mode,))(*padded(texts))
@@ -58,7 +58,7 @@ def test_tokens_at_the_begin_can_be_left_out(mode: str) -> None:
     )
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", POOLING_MODES)
 def test_text_without_a_token_is_zeros(mode: str) -> None:
     tokens = np.ones((2, 3, 4), np.float32)
     got = Pooling((mode,))(tokens, np.array([[0, 0, 0], [1, 1, 0]]))
@@ -82,7 +82,7 @@ def test_several_modes_stand_side_by_side_in_the_configs_order() -> None:
         ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, ("cls",)),
         ({"pooling_mode_lasttoken": True}, ("lasttoken",)),
         ({"pooling_mode_mean_tokens": False, "pooling_mode_max_tokens": False}, ("mean",)),
-        # the old switches have an order of their own, whatever that of the file
+        # the old switches have an order of their own, not that of the file
         ({"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True}, ("max", "mean")),
     ],
 )
@@ -106,7 +106,9 @@ def test_prompt_can_be_left_out_by_the_config() -> None:
     ],
 )
 def test_unknown_mode_is_refused(config: dict[str, Any]) -> None:
-    with pytest.raises(ModelLoadError, match=r"here wants the pooling .*known are cls, max, mean"):
+    with pytest.raises(
+        ModelLoadError, match=r"here has the unknown pooling .*expected cls, max, mean"
+    ):
         Pooling.of(config, "here")
 
 
@@ -170,32 +172,43 @@ def test_residual_is_projected_where_widths_differ(tmp_path: Path) -> None:
     np.testing.assert_allclose(layer(X), X @ WEIGHT.T + X @ other.T, rtol=1e-5)
 
 
+def test_a_residual_is_used_only_where_the_config_asks_for_it(tmp_path: Path) -> None:
+    other = RNG.standard_normal((2, 3)).astype(np.float32)
+    config = {"activation_function": IDENTITY}
+    layer = dense(tmp_path, config, linear_weight=WEIGHT, residual_weight=other)
+    np.testing.assert_allclose(layer(X), X @ WEIGHT.T, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("tensors", "config", "reason"),
     [
-        ({"linear_bias": BIAS}, {}, r"has linear.bias \[2\]; wanted linear.weight"),
-        ({"linear_weight": BIAS}, {}, r"has linear.weight \[2\]; wanted linear.weight"),
+        ({"linear_bias": BIAS}, {}, r"has linear.bias \[2\]; expected linear.weight"),
+        ({"linear_weight": BIAS}, {}, r"has linear.weight \[2\]; expected linear.weight"),
         (
             {"linear_weight": WEIGHT, "linear_bias": X[0]},
             {},
-            r"linear.bias \[3\], linear.weight \[2, 3\]; wanted",
+            r"linear.bias \[3\], linear.weight \[2, 3\]; expected",
         ),
-        ({"linear_weight": WEIGHT}, {"use_residual": True}, r"wanted residual.weight \[2, 3\] too"),
+        (
+            {"linear_weight": WEIGHT},
+            {"use_residual": True},
+            r"expected residual.weight \[2, 3\] too",
+        ),
         (
             {"linear_weight": WEIGHT},
             {"activation_function": "torch.nn.GELU"},
-            r"activation 'torch.nn.GELU': known are",
+            r"activation 'torch.nn.GELU': expected",
         ),
         (
             {"linear_weight": WEIGHT},
             {"activation_function": "evil.Tanh"},
-            "wants the activation 'evil.Tanh'",
+            "has the unknown activation 'evil.Tanh'",
         ),
-        ({"linear_weight": WEIGHT}, {"activation_function": 3}, "wants the activation 3"),
+        ({"linear_weight": WEIGHT}, {"activation_function": 3}, "has the unknown activation 3"),
         (
             {"linear_weight": WEIGHT},
             {"module_input_name": "token_embeddings"},
-            "works on 'token_embeddings'",
+            "has a dense layer on 'token_embeddings'",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""How well passages answer a query, by a model that reads both together."""
+"""Reranker: scores of pairs, truncation, and folders that are no cross-encoders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from conduit_lab.core.errors import ModelInputError, ModelLoadError
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.trace import described
 from conduit_lab.models.load import load_model
-from conduit_lab.models.text.reranker import WINDOW, Reranker
+from conduit_lab.models.text.reranker import Reranker
+from conduit_lab.models.text.tokenized_model import MAX_WINDOW_TEXTS
 from tests.models.text import embedders, rerankers
 
 words = st.lists(st.sampled_from(["kettle", "pan", "lid", "Kettle", "unknown"]), max_size=6).map(
@@ -29,7 +30,7 @@ def reranker(tmp_path_factory: pytest.TempPathFactory) -> Reranker:
     ).open()
 
 
-def test_a_passage_is_scored_by_what_it_shares_with_the_query(reranker: Reranker) -> None:
+def test_a_passage_is_scored_by_the_words_it_shares_with_the_query(reranker: Reranker) -> None:
     scores = reranker.score("kettle lid", ["pan", "lid", "a kettle and a lid"])
     assert scores.dtype == np.float32
     assert scores.tolist() == [0, 1, 6]
@@ -37,7 +38,7 @@ def test_a_passage_is_scored_by_what_it_shares_with_the_query(reranker: Reranker
 
 @settings(max_examples=60, deadline=None)
 @given(query=words, passages=st.lists(words, max_size=40))
-def test_company_and_padding_change_nothing(
+def test_batching_and_padding_change_no_score(
     reranker: Reranker, query: str, passages: list[str]
 ) -> None:
     assert reranker.score(query, passages).tolist() == [
@@ -46,11 +47,13 @@ def test_company_and_padding_change_nothing(
 
 
 def test_more_pairs_than_a_window_keep_their_places(reranker: Reranker) -> None:
-    passages = ["kettle", "lid", "pan pan"] * (WINDOW // 3 + 10)
-    assert reranker.score("kettle pan", passages).tolist() == [5, 0, 6] * (WINDOW // 3 + 10)
+    passages = ["kettle", "lid", "pan pan"] * (MAX_WINDOW_TEXTS // 3 + 10)
+    assert reranker.score("kettle pan", passages).tolist() == [5, 0, 6] * (
+        MAX_WINDOW_TEXTS // 3 + 10
+    )
 
 
-def test_pairs_run_alone_where_company_changes_a_score(tmp_path: Path) -> None:
+def test_pairs_run_unbatched_where_batching_changes_a_score(tmp_path: Path) -> None:
     reranker = Reranker(rerankers.folder(tmp_path / "model", compared=True), device="cpu")
     assert reranker.score("kettle", ["kettle", "pan", "kettle kettle"]).tolist() == [
         0,
@@ -75,7 +78,7 @@ def test_a_graph_may_do_without_the_types_of_tokens(tmp_path: Path) -> None:
     assert Reranker(folder, device="cpu").score("kettle", ["kettle"]).tolist() == [0]
 
 
-def test_a_pair_that_is_too_long_is_cut_and_the_trace_tells(reranker: Reranker) -> None:
+def test_a_pair_that_is_too_long_is_truncated_and_the_trace_reports_it(reranker: Reranker) -> None:
     long = "pan " * 11 + "lid kettle kettle"
     with recorder.record("cell") as recorded:
         scores = reranker.score("kettle lid", [long[4:], long, "lid"])
@@ -83,6 +86,15 @@ def test_a_pair_that_is_too_long_is_cut_and_the_trace_tells(reranker: Reranker) 
     assert described(recorded["overlap"].attributes) == "2 of 3 passages cut at 16 tokens"
     assert recorded["overlap"].kind == "predict"
     assert recorded["overlap"].output is scores
+
+
+def test_cut_pairs_are_counted_over_all_windows(
+    reranker: Reranker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conduit_lab.models.text.reranker.MAX_WINDOW_TEXTS", 2)
+    with recorder.record("cell") as recorded:
+        reranker.score("kettle", ["pan " * 30, "lid", "lid", "pan " * 30, "lid"])
+    assert described(recorded["overlap"].attributes) == "2 of 5 passages cut at 16 tokens"
 
 
 def test_a_length_is_the_tokenizers_and_no_more_than_the_model_has_positions(
@@ -126,11 +138,11 @@ def test_empty_texts_and_lone_surrogates_are_scored(reranker: Reranker) -> None:
         (None, ["a"], "a text as query, got NoneType"),
         ("a", "kettle", "a list of texts as passages, got str"),
         ("a", None, "a list of texts as passages, got NoneType"),
-        ("a", ["b", None], "texts as passages, got NoneType among them"),
-        ("a", ["b", 3, b"c"], "got bytes, int among them"),
+        ("a", ["b", None], "texts as passages, got a list of NoneType, str"),
+        ("a", ["b", 3, b"c"], "got a list of bytes, int, str"),
     ],
 )
-def test_what_is_no_text_is_refused(
+def test_anything_but_text_is_refused(
     reranker: Reranker, query: Any, passages: Any, got: str
 ) -> None:
     with pytest.raises(ModelInputError, match=got):
@@ -153,13 +165,16 @@ def test_it_is_measured_with_its_passages_repeated(reranker: Reranker) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        ({"classes": 4}, r"gives float32 \[32, 4\] for 32 pairs: wanted one score or two classes"),
+        (
+            {"classes": 4},
+            r"gives float32 \[32, 4\] for 32 pairs: expected one score or two classes",
+        ),
         ({"worth": [0, 5, 3]}, "does not take its tokenizer's tokens up to 7"),
         (
             {"inputs": ("input_ids", "attention_mask", "pixels")},
-            "no cross-encoder: its graph wants",
+            "no cross-encoder: its graph has the inputs",
         ),
         (
             {"config": {"max_position_embeddings": 3}},
@@ -167,10 +182,10 @@ def test_it_is_measured_with_its_passages_repeated(reranker: Reranker) -> None:
         ),
     ],
 )
-def test_a_folder_that_is_none_is_refused(
-    tmp_path: Path, change: dict[str, Any], told: str
+def test_a_folder_of_another_model_is_refused(
+    tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ModelLoadError, match=told):
+    with pytest.raises(ModelLoadError, match=message):
         Reranker(rerankers.folder(tmp_path / "model", **change), device="cpu").open()
 
 

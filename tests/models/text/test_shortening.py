@@ -1,4 +1,4 @@
-"""A long text is tokenised as far as it is read, with exactly the tokens of the whole."""
+"""Shortener: a prefix has exactly the first tokens of the whole text."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def byte_level(*, split: bool = True) -> Tokenizer:
 
 
 def whole() -> Tokenizer:
-    """Return a tokenizer as Llama 2 has it: a text is one piece for byte-pair encoding."""
+    """Return a tokenizer like Llama 2's: a text is one piece for byte-pair encoding."""
     vocabulary = {"<unk>": 0, "<s>": 1} | {f"<0x{byte:02X}>": 2 + byte for byte in range(256)}
     for piece in ("▁", "a", "b", "n", "e", "▁a", "ab", "abab", "nn"):
         vocabulary[piece] = len(vocabulary)
@@ -109,7 +109,7 @@ def whole() -> Tokenizer:
 
 
 def unigram() -> Tokenizer:
-    """Return a tokenizer as XLM-RoBERTa has it."""
+    """Return a tokenizer like XLM-RoBERTa's."""
     pieces = [
         ("<s>", 0.0),
         ("<unk>", 0.0),
@@ -141,7 +141,7 @@ TEXTS = st.lists(st.sampled_from([*WORDS, " ", "  ", "\n", ",", "'s"]) | RUNS, m
 
 
 def made(path: Path, backend: Tokenizer) -> tuple[Own, Tokenizer]:
-    """Return the package's tokenizer, and one that truncates after it has read all."""
+    """Return the package's tokenizer, and one that truncates after tokenising all."""
     backend.save(str(path / "tokenizer.json"))
     own = Own(path / "tokenizer.json", LENGTH)
     backend.enable_truncation(LENGTH)
@@ -191,11 +191,11 @@ def test_of_a_pair_the_longer_text_keeps_a_token_more(
         text[: ends[0]],
         other[: ends[1]],
     )  # the backend makes windows of each part with each
-    got, wanted = own.encode([(text, other)])[0], backend.encode(text, other)
+    got, expected = own.encode([(text, other)])[0], backend.encode(text, other)
     assert (got.ids, got.type_ids, bool(got.overflowing)) == (
-        wanted.ids,
-        wanted.type_ids,
-        bool(wanted.overflowing),
+        expected.ids,
+        expected.type_ids,
+        bool(expected.overflowing),
     )
 
 
@@ -221,7 +221,7 @@ BIG = 400_000
         (unigram, "anna new " * (BIG // 9)),
     ],
 )
-def test_no_more_is_tokenised_than_a_few_times_what_is_read(
+def test_at_most_a_few_times_max_length_is_tokenised(
     kind: Callable[[], Tokenizer], text: str
 ) -> None:
     backend = kind()

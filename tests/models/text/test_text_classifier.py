@@ -1,4 +1,4 @@
-"""A text, or a pair of texts, gets a label: with the numbers of a computation in NumPy."""
+"""TextClassifier: answers equal the same computation in NumPy."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def test_a_text_has_a_prediction_with_all_probabilities(mood: TextClassifier) ->
     prediction = mood.predict("so good")
     assert isinstance(prediction, Prediction)
     assert prediction.label == "zero"
-    wanted = classifiers.softmax(logits("so good"))
+    expected = classifiers.softmax(logits("so good"))
     assert list(prediction.probabilities) == ["zero", "two", "ten"]
-    np.testing.assert_allclose(list(prediction.probabilities.values()), wanted, rtol=1e-5)
-    assert prediction.score == pytest.approx(wanted[0], rel=1e-5)
+    np.testing.assert_allclose(list(prediction.probabilities.values()), expected, rtol=1e-5)
+    assert prediction.score == pytest.approx(expected[0], rel=1e-5)
 
 
 @settings(
@@ -102,11 +102,11 @@ def test_no_texts_have_no_predictions(mood: TextClassifier) -> None:
 
 def test_a_pair_is_read_together(mood: TextClassifier) -> None:
     pair = {"text": "good good", "text_pair": "bad"}
-    wanted = classifiers.softmax(logits("good good", "bad"))
+    expected = classifiers.softmax(logits("good good", "bad"))
     prediction = mood.predict(pair)
     assert prediction.label == "two"
     np.testing.assert_allclose(
-        list(prediction.probabilities.values()), wanted, rtol=1e-5, atol=1e-9
+        list(prediction.probabilities.values()), expected, rtol=1e-5, atol=1e-9
     )
     mixed = mood.predict([pair, "good", {"text": "bad"}])
     assert [p.label for p in mixed] == ["two", "zero", "two"]
@@ -133,8 +133,8 @@ def test_anything_but_text_is_refused(mood: TextClassifier, value: Any, got: str
 def test_several_labels_may_hold_at_once(tmp_path: Path) -> None:
     model = made(tmp_path / "model", problem_type="multi_label_classification")
     prediction = model.predict("good bad so")
-    wanted = 1 / (1 + np.exp(-logits("good bad so")))
-    np.testing.assert_allclose(list(prediction.probabilities.values()), wanted, rtol=1e-5)
+    expected = 1 / (1 + np.exp(-logits("good bad so")))
+    np.testing.assert_allclose(list(prediction.probabilities.values()), expected, rtol=1e-5)
     assert sum(prediction.probabilities.values()) > 2
     assert "sigmoid" in str(model._facts())
 
@@ -148,13 +148,13 @@ def test_a_single_label_has_a_probability_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_regression_gives_numbers(tmp_path: Path) -> None:
-    one = made(
+    one: Any = made(
         tmp_path / "one", logits=LOGITS[:, :1], problem_type="regression", id2label={"0": "score"}
     )
     assert one.predict("good") == pytest.approx(2.1)
     assert isinstance(one.predict("good"), float)
     np.testing.assert_allclose(one.predict(["good", "bad"]), [2.1, -0.9], rtol=1e-6)
-    three = made(tmp_path / "three", problem_type="regression")
+    three: Any = made(tmp_path / "three", problem_type="regression")
     np.testing.assert_allclose(three.predict("good"), [2.1, -1, 0], rtol=1e-6)
     assert three.predict(["good", "bad"]).shape == (2, 3)
 
@@ -169,7 +169,7 @@ def test_labels_may_be_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "message"),
     [
         (
             {"id2label": {"0": "a", "1": "b"}},
@@ -185,9 +185,9 @@ def test_labels_may_be_given(tmp_path: Path) -> None:
     ],
 )
 def test_labels_that_do_not_fit_are_refused(
-    tmp_path: Path, config: dict[str, Any], told: str
+    tmp_path: Path, config: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ModelLoadError, match=told):
+    with pytest.raises(ModelLoadError, match=message):
         made(tmp_path / "model", **config)
 
 
@@ -223,8 +223,8 @@ def test_it_is_a_stage(mood: TextClassifier) -> None:
     assert [p.label for p in both] == ["two", "zero"]
 
 
-def test_calls_of_pairs_and_texts_are_joined(mood: TextClassifier) -> None:
-    logits_graph = mood._parts().logits
+def test_calls_of_pairs_and_texts_are_coalesced(mood: TextClassifier) -> None:
+    logits_graph = mood._parts().token_graph
     encode = mood._encoder(mood._parts())
     pair, text = encode([("good", "bad")]), encode(["good", "bad"])
     joined = logits_graph([text, pair])
@@ -256,7 +256,7 @@ def test_nan_is_no_prediction(tmp_path: Path) -> None:
         made(tmp_path / "model", logits=logits).predict("bad")
 
 
-def test_a_graph_that_mixes_its_rows_runs_each_alone(tmp_path: Path) -> None:
+def test_a_graph_that_mixes_its_rows_runs_each_unbatched(tmp_path: Path) -> None:
     folder = classifiers.folder(tmp_path / "model", TOKENIZER, LOGITS, head=HEAD, id2label=LABELS)
     node = graphs.node
     graphs.save(
@@ -320,7 +320,7 @@ def test_a_decoder_classifies_by_its_last_token_which_it_finds_by_the_padding(
         ],
     )
     model = TextClassifier(folder, device="cpu")
-    assert model.open()._parts().logits.independent  # so that the three share a run
+    assert model.open()._parts().token_graph.independent  # so that the three share a run
     got = model.predict(["good good good bad", "good", "bad good"])
     np.testing.assert_allclose(
         got.probabilities, classifiers.softmax([[0, 1], [1, 0], [1, 0]]), rtol=1e-6

@@ -1,4 +1,4 @@
-"""How many tokens a text may have, by config, tokenizer and graph."""
+"""TextFiles: the maximum of tokens, by config, tokenizer and graph."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_the_tokenizers_limit_counts_up_to_the_positions(
 
 
 def positions_graph(path: Path, rows: int, offset: int, *, by_padding: bool = False) -> None:
-    """Write an encoder with a table of positions: from `offset` on, or from that of padding, 1, as RoBERTa has it."""
+    """Write an encoder with positions from `offset`, or from padding's, 1, like RoBERTa."""
     node = graphs.node
     if by_padding:
         nodes = [
@@ -141,7 +141,7 @@ def positions_graph(path: Path, rows: int, offset: int, *, by_padding: bool = Fa
         {"model_type": "roberta", "max_position_embeddings": 20},
     ],
 )
-def test_the_graphs_own_table_is_what_counts(
+def test_the_graphs_own_table_decides(
     tmp_path: Path, rows: int, offset: int, by_padding: bool, tokens: int, config: dict[str, Any]
 ) -> None:
     folder = embedders.folder(tmp_path / "model", config=config | {"vocab_size": 6})

@@ -1,4 +1,4 @@
-"""Labelled spans of a text: exact characters, whole words, and no part of a long text left out."""
+"""TokenClassifier: exact characters, whole words, and all of a long text."""
 
 from __future__ import annotations
 
@@ -10,15 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tokenizers import (
-    AddedToken,
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    processors,
-)
 
 from conduit_lab import Entities, Entity, TokenClassifier
 from conduit_lab.core.errors import ModelInputError, ModelLoadError, ModelRunError
@@ -26,46 +17,8 @@ from conduit_lab.core.trace import recorder
 from conduit_lab.models.load import load_model
 from conduit_lab.serving import codec
 from tests.models import classifiers
+from tests.models.text.taggers import HEAD, TOKENIZER, found, made
 from tests.runtime import graphs
-
-HEAD = "BertForTokenClassification"
-BIO = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
-TOKENIZER = classifiers.bert()
-TAGGED = {
-    "anna": 1,
-    "zoe": 2,
-    "new": 3,
-    "york": 4,
-    "東": 3,
-    "京": 4,
-    "##er": 3,
-    "##ly": 3,
-    "##a": 1,
-    "bad": 2,
-}
-
-
-def made(
-    path: Path,
-    tagged: dict[str, int] = TAGGED,
-    labels: tuple[str, ...] = BIO,
-    tokenizer: Tokenizer = TOKENIZER,
-    **config: Any,
-) -> TokenClassifier:
-    """Return a model that gives a token the logit 3 for its label, and 0 for the others; most tokens are the first."""
-    logits = np.zeros((tokenizer.get_vocab_size(), len(labels)), np.float32)
-    logits[:, 0] = 3
-    for token, label in tagged.items():
-        logits[tokenizer.token_to_id(token)] = 3 * np.eye(len(labels))[label]
-    config = {"id2label": {str(i): label for i, label in enumerate(labels)}} | config
-    folder = classifiers.folder(path, tokenizer, logits, head=HEAD, by_token=True, **config)
-    model = load_model(folder, device="cpu")
-    assert isinstance(model, TokenClassifier)
-    return model
-
-
-def found(entities: Any) -> list[tuple[str, str]]:
-    return [(entity.label, entity.text) for entity in entities]
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +102,7 @@ WORDS = ["a", "b", "c", "anna", "new", "york", "in", "zoe", "good", "bad", "so"]
 
 
 def tagged(path: Path, labels: tuple[str, ...], tags: str) -> list[tuple[str, str]]:
-    """Return what is found where the words have these tags."""
+    """Return the entities of words with these tags."""
     model = made(
         path,
         {word: labels.index(tag) for word, tag in zip(WORDS, tags.split(), strict=False)},
@@ -194,8 +147,9 @@ def test_the_score_is_the_mean_of_the_words(tmp_path: Path) -> None:
         tmp_path / "model", TOKENIZER, logits, head=HEAD, by_token=True, **config
     )
     (entity,) = TokenClassifier(folder, device="cpu").predict("so annaer zoe so")
-    wanted = (1 / (1 + np.exp(-1)) + 1 / (1 + np.exp(-3))) / 2
-    assert (entity.text, entity.score) == ("annaer zoe", pytest.approx(wanted, rel=1e-6))
+    expected = (1 / (1 + np.exp(-1)) + 1 / (1 + np.exp(-3))) / 2
+    assert entity.text == "annaer zoe"
+    assert entity.score == pytest.approx(expected, rel=1e-6)
 
 
 # Long texts
@@ -287,91 +241,6 @@ def test_a_shared_token_has_the_label_of_the_window_where_it_is_further_inside(
     assert len(TokenClassifier(folder, device="cpu").predict(text)) == 60
 
 
-# Other tokenizers
-
-
-def metaspace() -> Tokenizer:
-    """Return a tokenizer as XLM-RoBERTa has it."""
-    pieces = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -3.0), (".", -3.0)]
-    pieces += [
-        (piece, -2.0) for piece in ("▁anna", "▁new", "▁york", "er", "▁so", "zoe", "東", "京", "ly")
-    ]
-    pieces += [(character, -9.0) for character in "anewyorkszl,"]
-    made = Tokenizer(models.Unigram(pieces, unk_id=3))
-    made.normalizer = normalizers.NFKC()
-    made.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
-    )
-    made.decoder = decoders.Metaspace()
-    made.add_special_tokens(["<s>", "<pad>", "</s>"])
-    made.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
-    return made
-
-
-def byte_level() -> Tokenizer:
-    """Return a tokenizer as RoBERTa has it, whose tokens hold the blank before a word."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges = [
-        ("Ġ", "a"),
-        ("Ġa", "n"),
-        ("Ġan", "n"),
-        ("Ġann", "a"),
-        ("a", "n"),
-        ("an", "n"),
-        ("ann", "a"),
-    ]
-    vocabulary = {token: i for i, token in enumerate([*alphabet, *(a + b for a, b in merges)])}
-    made = Tokenizer(models.BPE(vocabulary, merges))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False)
-    made.add_special_tokens([AddedToken("<s>", special=True), AddedToken("</s>", special=True)])
-    made.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>",
-        special_tokens=[(token, made.token_to_id(token)) for token in ("<s>", "</s>")],
-    )
-    return made
-
-
-@pytest.mark.parametrize(
-    ("text", "entities"),
-    [
-        ("so anna.", [("PER", "anna")]),  # the full stop is in the same piece of text
-        ("annaer new york so", [("PER", "annaer"), ("LOC", "new york")]),
-        ("so 東京", [("LOC", "東京")]),
-        ("ａｎｎａ so", [("PER", "ａｎｎａ")]),  # full-width, which NFKC makes narrow
-        ("  anna  ", [("PER", "anna")]),
-    ],
-)
-def test_pieces_of_sentences_have_no_blanks_in_their_spans(
-    tmp_path: Path, text: str, entities: Any
-) -> None:
-    model = made(
-        tmp_path / "model",
-        {"▁anna": 1, "▁new": 3, "▁york": 4, "東": 3, "京": 4},
-        BIO,
-        metaspace(),
-        pad_token_id=1,
-    )
-    got = model.predict(text)
-    assert found(got) == entities
-    assert all(text[entity.start : entity.end] == entity.text for entity in got)
-
-
-@pytest.mark.parametrize(
-    ("text", "entities"),
-    [
-        ("anna  anna", [("PER", "anna"), ("PER", "anna")]),
-        ("é anna, anna😀", [("PER", "anna"), ("PER", "anna")]),
-        ("annaé x", [("PER", "annaé")]),  # two bytes, two tokens, one character
-    ],
-)
-def test_bytes_of_a_character_stay_together(tmp_path: Path, text: str, entities: Any) -> None:
-    got = made(tmp_path / "model", {"Ġanna": 1, "anna": 1}, BIO, byte_level()).predict(text)
-    assert found(got) == entities
-    assert all(text[entity.start : entity.end] == entity.text for entity in got)
-
-
 # Calls
 
 
@@ -385,7 +254,7 @@ def test_many_texts_are_answered_in_their_order(ner: TokenClassifier) -> None:
     assert ner(texts) == got
 
 
-def test_calls_that_come_together_are_joined(ner: TokenClassifier) -> None:
+def test_concurrent_calls_are_coalesced(ner: TokenClassifier) -> None:
     texts = ["anna", "so", "new york " * 300, "zoe", "anna zoe"]
 
     async def together() -> list[Any]:
@@ -403,7 +272,7 @@ def test_the_trace_holds_the_answer(ner: TokenClassifier) -> None:
 
 @pytest.mark.parametrize("value", [None, 3, ["a", 3], {"text": "anna"}, b"anna"])
 def test_anything_but_text_is_refused(ner: TokenClassifier, value: Any) -> None:
-    with pytest.raises(ModelInputError, match="'ner' wants a text or a list of texts"):
+    with pytest.raises(ModelInputError, match="'ner' expects a text or a list of texts"):
         ner.predict(value)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conduit_lab.core.errors import ModelLoadError
-from conduit_lab.models.text.tokenizer import MAX_BYTES, Tokenizer, pad
+from conduit_lab.models.text.tokenizer import MAX_TOKENIZER_BYTES, Tokenizer, pad_rows
 from tests.models.text import embedders
 
 CLS_SEP = ("[CLS]", "[SEP]")  # 6 and 7
@@ -55,6 +55,16 @@ def test_text_is_cut_and_keeps_its_last_special_token(tmp_path: Path) -> None:
     assert made(tmp_path, CLS_SEP, max_length=4).ids(["pan lid kettle"]) == [[6, 2, 3, 7]]
 
 
+def test_windows_of_a_text_overlap_by_at_most_half(tmp_path: Path) -> None:
+    file = embedders.tokenizer(tmp_path / "tokenizer.json", CLS_SEP)
+    tokenizer = Tokenizer(file, 5, stride=10)
+    assert tokenizer.stride == 1
+    (first,) = tokenizer.encode(["pan lid kettle pan lid"])
+    windows = [window.ids[1:-1] for window in (first, *first.overflowing)]
+    assert windows[0] == [2, 3, 1]
+    assert windows[1][0] == 1
+
+
 @pytest.mark.parametrize("length", [1, 2])
 def test_length_without_room_for_text_is_refused(tmp_path: Path, length: int) -> None:
     with pytest.raises(
@@ -80,7 +90,7 @@ def test_lone_surrogate_is_an_unknown_word(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("special", "tokens"), [((), 2), (CLS_SEP, 3)])
-def test_prompt_counts_what_comes_before_the_text(
+def test_prompt_tokens_include_leading_special_tokens(
     tmp_path: Path, special: tuple[str, ...], tokens: int
 ) -> None:
     assert made(tmp_path, special).prompt_tokens("query pan ") == tokens
@@ -107,13 +117,13 @@ def test_tokenizer_whose_parts_do_not_fit_is_refused(
     embedders.write(path, content)
     with pytest.raises(ModelLoadError, match=r"tokenizer\.json is not a readable"):
         Tokenizer(path, 16)
-    capfd.readouterr()  # tokenizers may have told of a panic
+    capfd.readouterr()  # tokenizers may have printed a panic
 
 
 def test_huge_tokenizer_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     with path.open("wb") as file:
-        file.truncate(MAX_BYTES + 1)
+        file.truncate(MAX_TOKENIZER_BYTES + 1)
     with pytest.raises(
         ModelLoadError,
         match=r"tokenizer\.json has 128 MB: the limit of a tokenizer\.json is 128 MB",
@@ -123,7 +133,7 @@ def test_huge_tokenizer_is_refused_unread(tmp_path: Path) -> None:
 
 @given(st.lists(st.lists(st.integers(1, 99), max_size=7), min_size=1, max_size=6))
 def test_padding_is_at_the_end_and_marked(rows: list[list[int]]) -> None:
-    ids, mask = pad(rows)
+    ids, mask = pad_rows(rows)
     assert ids.dtype == mask.dtype == np.int64
     assert ids.shape == mask.shape == (len(rows), max(1, *map(len, rows)))
     for row, row_ids, row_mask in zip(rows, ids.tolist(), mask.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""A tokenizer of another model is refused with both figures; those that real models have are not."""
+"""Vocabulary: a tokenizer of another model is refused with both sizes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MINILM = Path(__file__).parents[3] / "data" / "models" / "minilm"
 
 
 def sized(tokens: int) -> Tokenizer:
-    """Return a tokenizer of so many tokens."""
+    """Return a tokenizer of this many tokens."""
     return classifiers.bert(*(f"word{i}" for i in range(tokens - len(classifiers.PIECES))))
 
 
@@ -61,13 +61,16 @@ def test_a_table_may_have_some_rows_more(tmp_path: Path, tokens: int, rows: int)
     [(8000, 30_522), (28_996, 30_522), (30_000, 31_090), (200, 257), (30_522, 119_547)],
 )
 def test_a_smaller_vocabulary_is_another_models(tmp_path: Path, tokens: int, rows: int) -> None:
-    told = f"model has a tokenizer of {tokens} tokens and a model of {rows}: the tokenizer.json belongs to another"
-    with pytest.raises(ModelLoadError, match=told):
+    message = (
+        f"model has a tokenizer of {tokens} tokens and a model of {rows}: "
+        "the tokenizer.json belongs to another"
+    )
+    with pytest.raises(ModelLoadError, match=message):
         check(tmp_path, sized(tokens), rows=rows)
-    with pytest.raises(ModelLoadError, match=told):
+    with pytest.raises(ModelLoadError, match=message):
         check(tmp_path, sized(tokens), config={"vocab_size": rows})
     with pytest.raises(
-        ModelLoadError, match=told
+        ModelLoadError, match=message
     ):  # the table is what is looked up, whatever the config says
         check(tmp_path, sized(tokens), rows=rows, config={"vocab_size": tokens})
 
@@ -105,7 +108,7 @@ def test_added_tokens_that_each_text_needs_must_have_a_row(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("config", "named", "told"),
+    ("config", "named", "message"),
     [
         ({"pad_token_id": 4}, {}, "has pad_token_id 4 in config.json, and 0 in tokenizer.json"),
         ({"pad_token_id": 1}, {}, "has pad_token_id 1 in config.json, and 0"),
@@ -128,10 +131,10 @@ def test_added_tokens_that_each_text_needs_must_have_a_row(tmp_path: Path) -> No
     ],
 )
 def test_special_tokens_that_disagree_are_another_models(
-    tmp_path: Path, config: Any, named: Any, told: str
+    tmp_path: Path, config: Any, named: Any, message: str
 ) -> None:
     with pytest.raises(
-        ModelLoadError, match=f"model {told}.*: the tokenizer.json belongs to another model"
+        ModelLoadError, match=f"model {message}.*: the tokenizer.json belongs to another model"
     ):
         check(tmp_path, sized(25), config=config, named=named)
 
