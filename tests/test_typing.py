@@ -18,18 +18,6 @@ import pytest
 
 pytestmark = pytest.mark.lint
 
-# Lines that a checker judges wrongly so far. A line that both judge well must go from here.
-PENDING = {
-    "stores": {
-        "assert_type(hits[0].id, str)",
-        "assert_type(hits[0].score, float)",
-        'assert_type(store.search("my kettle broke")[0].id, str)',
-        'assert_type(store.search(["my kettle broke"])[0][0].id, str)',
-        "print(hits.trail)  # error",
-        "print(hits[0].trail)  # error",
-    },
-}
-
 ROOT = Path(__file__).parents[1]
 CASES = ROOT / "typing_tests"
 
@@ -74,8 +62,4 @@ def test_checkers_report_the_wrong_lines_alone(
         for i, line in enumerate(map(str.strip, lines), 1)
         if line.endswith("# error") != ((path.name, i) in found)
     }
-    judged = {entry.partition("  <- ")[0] for entry in wrong}
-    pending = PENDING.get(path.stem, set())
-    new = sorted(entry for entry in wrong if entry.partition("  <- ")[0] not in pending)
-    assert not new, "\n".join(new)
-    assert pending <= judged, f"remove these lines from PENDING: {pending - judged}"
+    assert not wrong, "\n".join(sorted(wrong))

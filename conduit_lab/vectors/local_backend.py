@@ -18,8 +18,8 @@ from conduit_lab.core.views import figures
 from conduit_lab.vectors.arrays import BoolArray
 from conduit_lab.vectors.backend import Match, Matches, Notes
 from conduit_lab.vectors.batch import Batch
-from conduit_lab.vectors.disk.deadline import Deadline
 from conduit_lab.vectors.disk.livefile import check_replaceable
+from conduit_lab.vectors.disk.patience import Deadline
 from conduit_lab.vectors.disk.record import Block
 from conduit_lab.vectors.disk.snapshot import write_snapshot
 from conduit_lab.vectors.disk.storage import Storage

@@ -1,4 +1,4 @@
-"""What every backend must do: in this process, in Qdrant and in PostgreSQL."""
+"""Every backend behaves the same: in this process, in Qdrant and in PostgreSQL."""
 
 from __future__ import annotations
 

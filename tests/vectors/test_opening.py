@@ -1,4 +1,4 @@
-"""What a store's path may be: a file or a folder, and no URL."""
+"""A store's path is a file or a folder, and no URL."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def ranx() -> Any:
 
 
 def answers(seed: int, count: int, k: int) -> tuple[BoolArray, IntArray]:
-    """Return the gains of made answers and how many pages each wanted."""
+    """Return the gains of random answers, and the number of relevant pages of each."""
     rng = np.random.default_rng(seed)
     gains = rng.random((count, k)) < rng.choice([0.0, 0.1, 0.5, 1.0], size=(count, 1))
     return gains, np.maximum(gains.sum(axis=1), 1) + rng.integers(0, 4, count)

@@ -1,4 +1,4 @@
-"""What a reranker may return, and what a search says where it returns anything else."""
+"""A reranker returns one finite score per passage; anything else is a clear error."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ ONE = [1.0, 0.0]
 
 
 def in_child(work: Callable[[], bool]) -> bool:
-    """Return what `work` says in a forked child, which is killed after 20 s."""
+    """Return the result of `work` in a forked child, which is killed after 20 s."""
     pid = os.fork()
     if pid == 0:
         signal.alarm(20)

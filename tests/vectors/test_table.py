@@ -33,7 +33,7 @@ def frame(**columns: Any) -> pd.DataFrame:
 
 
 class Arrow:
-    """What an Arrow table is known by."""
+    """The interface of an Arrow table."""
 
     def __init__(self, names: list[str], values: list[list[Any]]) -> None:
         self.column_names, self.columns = names, values

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from conduit_lab.core.errors import StoreError
 from conduit_lab.vectors.disk import lexical
-from conduit_lab.vectors.disk.deadline import PATIENCE_SECONDS
+from conduit_lab.vectors.disk.patience import PATIENCE_SECONDS
 
 FileStamp = tuple[int, int, int]
 

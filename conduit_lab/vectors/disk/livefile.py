@@ -29,7 +29,7 @@ from conduit_lab.core.forking import in_forked_child
 from conduit_lab.vectors.disk import changes
 from conduit_lab.vectors.disk.advisory import EXCLUSIVE, FREE, SHARED, is_locked, lock
 from conduit_lab.vectors.disk.connection import open_connection
-from conduit_lab.vectors.disk.deadline import Deadline
+from conduit_lab.vectors.disk.patience import Deadline
 
 # SQLite's locking bytes (fileformat2.html, 1.5), which hold no data in a file of any size.
 _PENDING = 0x4000_0000

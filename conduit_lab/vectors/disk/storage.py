@@ -30,9 +30,9 @@ from conduit_lab.vectors.disk.connection import (
     open_connection,
     open_to_read,
 )
-from conduit_lab.vectors.disk.deadline import PATIENCE_SECONDS, Deadline
 from conduit_lab.vectors.disk.lexical import Keep
 from conduit_lab.vectors.disk.livefile import LiveFile
+from conduit_lab.vectors.disk.patience import PATIENCE_SECONDS, Deadline
 from conduit_lab.vectors.disk.record import Block
 from conduit_lab.vectors.disk.sqlite_errors import damaged, translate_errors
 from conduit_lab.vectors.entry import Entry

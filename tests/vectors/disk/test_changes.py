@@ -1,4 +1,4 @@
-"""The log of changes: what another connection wrote is told, exactly or not at all."""
+"""The log of changes: a connection sees another's writes, exactly or not at all."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def pair(path: Path) -> Iterator[tuple[Storage, Storage]]:
-    """One that writes and one that is told; both know the entries a to e."""
+    """A writer and a follower; both know the entries a to e."""
     one, two = Storage(path, 8), Storage(path, 8)
     one.put([entry(id) for id in "abcde"])
     list(two.load())

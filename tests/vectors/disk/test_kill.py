@@ -125,7 +125,7 @@ def changed(state: State, kind: str, g: int, ids: list[str]) -> State:
 
 
 def found(path: Path) -> State:
-    """What is in a store or a snapshot; each entry must be of one generation."""
+    """The content of a store or a snapshot; each entry must be of one generation."""
     with VectorStore(4, path=path) as store:
         entries = list(store)
     for entry in entries:

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class Rows:
-    """What a store puts together: a storage, an index of its embeddings, and their ids."""
+    """The parts of a store: a storage, an index of its embeddings, and their ids."""
 
     def __init__(self, count: int, path: Path | None = None, shift: int = 0) -> None:
         self.storage = Storage(path, 8, "cosine")

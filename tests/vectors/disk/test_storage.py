@@ -441,7 +441,7 @@ def test_a_full_disk_loses_nothing(path: Path) -> None:
 
 
 def test_a_copy_of_files_in_use_opens(path: Path, tmp_path: Path) -> None:
-    """What a power cut leaves is a file and its log: they open together."""
+    """A power cut leaves a file and its log: they open together."""
     storage = Storage(path, 8, "cosine")
     storage.put(some())
     for file in (path, Path(f"{path}-wal")):

@@ -187,7 +187,7 @@ def test_html_is_read_in_the_encoding_that_it_declares(tmp_path: Path, page: byt
 def test_a_tag_that_the_end_cuts_off_is_no_text(end: str) -> None:
     assert (
         html_text("<p>a < b" + end * 100_000).text == "a < b"
-    )  # minutes where each is looked at to the end
+    )  # minutes where each is scanned to the end
 
 
 @given(

@@ -242,7 +242,7 @@ def test_texts_that_change_their_files_keep_their_own_embeddings(
 ) -> None:
     monkeypatch.setattr(
         reindex, "BATCH_CHUNKS", 1
-    )  # the first file is written before the second is looked at
+    )  # the first file is written before the second is read
     make(root, "docs/a.txt", "One.")
     make(root, "docs/b.txt", "Two.")
     store.add_documents("docs")

@@ -1,4 +1,4 @@
-"""What only a Qdrant store can get wrong: URLs and keys, requests, other people's collections."""
+"""Qdrant alone: URLs and keys, requests, collections of other programs."""
 
 from __future__ import annotations
 
