@@ -48,6 +48,8 @@ def test_integers_must_be_equal() -> None:
         ({"a": 1}, {"a": True}, "answer.a is true, not 1"),
         ({"a": 1}, {"b": 1}, "answer has the keys ['b'], not ['a']"),
         ([1], [1, 2], "answer has 2 items, not 1"),
+        ([1], None, "answer is null, not [1]"),
+        ({"a": 1}, [1], 'answer is [1], not {"a": 1}'),
         (1.0, 1, None),
         ("x", None, 'answer is null, not "x"'),
     ],

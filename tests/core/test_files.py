@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,20 @@ def test_a_synced_file_is_a_new_one(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("there")
     with pytest.raises(FileExistsError), synced(tmp_path / "a"):
         pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no sync of a folder")
+def test_the_content_is_synced_before_its_move_and_the_folder_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "a.json"
+    steps: list[tuple[str, bool]] = []
+
+    def record_sync(handle: int) -> None:
+        status = os.fstat(handle)
+        kind = "folder" if stat.S_ISDIR(status.st_mode) else f"{status.st_size} bytes"
+        steps.append((kind, target.exists()))
+
+    monkeypatch.setattr("os.fsync", record_sync)
+    write_atomic(target, "new")
+    assert steps == [("3 bytes", False), ("folder", True)]

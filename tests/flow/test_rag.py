@@ -274,7 +274,10 @@ def test_a_prompt_may_be_a_chat(store: VectorStore) -> None:
 
 @pytest.mark.parametrize(
     "prompt",
-    ["", "{query}", "{context}", [], [{"role": "user"}], ["{query} {context}"], [{"content": 3}]],
+    [
+        *("", "{query}", "{context}", [], [{"role": "user"}], ["{query} {context}"]),
+        *([{"content": 3}], [{"content": "{query} {context}"}, {"content": 3}]),
+    ],
 )
 def test_a_prompt_without_its_places_is_refused_when_it_is_made(
     store: VectorStore, prompt: Any
