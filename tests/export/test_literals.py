@@ -140,7 +140,7 @@ def test_a_secret_is_known_by_the_environment() -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ({"password": "0123456789"}, True),
+        ({"password": "0123456789", "user": "0123456789"}, True),
         ({"db": {"auth": [{"token": "0123456789"}]}}, True),
         ({"password": 123456789}, False),
         ({"user": "0123456789"}, False),
