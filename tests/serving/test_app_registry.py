@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from pathlib import Path
 
@@ -136,8 +137,28 @@ def test_the_repr_lists_the_endpoints_and_escapes_what_it_shows(lab: Lab) -> Non
     assert "&lt;script&gt;" in shown
 
 
+def test_an_endpoint_shows_its_request_and_signature(app: App) -> None:
+    app.post("/a/{n}")(_number)
+    assert repr(app.endpoints[0]) == "<Endpoint POST /a/{n} · _number(n: 'int') -> 'int'>"
+
+
+def test_an_endpoint_names_the_files_of_its_models(app: App, weights: Path) -> None:
+    app.ml_endpoint("/sign", model="none.npz", fallback="sign.npz")(_features)
+    app.post("/a")(_one)
+    assert [endpoint.files for endpoint in app.endpoints] == [("none.npz", "sign.npz"), ()]
+
+
+def test_an_ensemble_takes_the_value_of_the_body(app: App, weights: Path) -> None:
+    app.ml_ensemble("/vote", models=["sign.npz"])(_one)
+    assert list(inspect.signature(app.endpoints[0]).parameters) == ["value"]
+
+
 def _one() -> int:
     return 1
+
+
+def _number(n: int) -> int:
+    return n
 
 
 def _two() -> int:

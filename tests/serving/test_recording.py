@@ -129,6 +129,7 @@ def test_the_writes_of_a_nested_endpoint_are_those_of_the_outer_call(
         assert [used for used, _ in example.stores] == [store]
     assert outer.trace is not None
     assert [span.name for span in outer.trace] == ["outer", "add", "notes"]
+    assert outer.trace.root.output == 1
 
 
 def test_the_fallback_of_a_nested_endpoint_is_a_header_of_the_outer_answer(
