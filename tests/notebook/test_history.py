@@ -21,10 +21,10 @@ def test_a_session_has_its_cells_and_its_names(monkeypatch: pytest.MonkeyPatch) 
 
 def test_without_a_shell_there_is_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("IPython.get_ipython", lambda: None)
-    assert history.cells() is history.namespace() is None
+    assert (history.cells(), history.namespace()) == (None, None)
 
 
 def test_asking_for_the_session_does_not_import_ipython(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "IPython", raising=False)
-    assert history.cells() is history.namespace() is None
+    assert (history.cells(), history.namespace()) == (None, None)
     assert "IPython" not in sys.modules

@@ -149,7 +149,7 @@ def test_an_endpoint_names_the_files_of_its_models(app: App, weights: Path) -> N
 
 
 def test_an_ensemble_takes_the_value_of_the_body(app: App, weights: Path) -> None:
-    app.ml_ensemble("/vote", models=["sign.npz"])(_one)
+    app.ml_ensemble("/vote", models=["sign.npz"])(len)
     assert list(inspect.signature(app.endpoints[0]).parameters) == ["value"]
 
 
