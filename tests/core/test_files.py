@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,9 +66,15 @@ def test_a_synced_file_is_a_new_one(tmp_path: Path) -> None:
         pass
 
 
+def write_new(path: Path, content: str) -> None:
+    with atomic_new_file(path) as draft, synced(draft) as file:
+        file.write(content.encode())
+
+
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no sync of a folder")
+@pytest.mark.parametrize("write", [write_atomic, write_new])
 def test_the_content_is_synced_before_its_move_and_the_folder_after_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path, str], None]
 ) -> None:
     target = tmp_path / "a.json"
     steps: list[tuple[str, bool]] = []
@@ -78,5 +85,5 @@ def test_the_content_is_synced_before_its_move_and_the_folder_after_it(
         steps.append((kind, target.exists()))
 
     monkeypatch.setattr("os.fsync", record_sync)
-    write_atomic(target, "new")
+    write(target, "new")
     assert steps == [("3 bytes", False), ("folder", True)]

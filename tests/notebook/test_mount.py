@@ -163,3 +163,10 @@ def test_lone_surrogates_are_replaced_before_they_are_published(form: LiveForm[C
 def test_one_widget_class_per_form(form: LiveForm[Counter]) -> None:
     assert form.widget is form.widget
     assert issubclass(form.widget, LiveWidget)
+
+
+def test_a_page_is_answered_while_a_cell_blocks() -> None:
+    kernel_7, kernel_6 = SimpleNamespace(_reply_subshell_for=1), SimpleNamespace()
+    mount._answer_while_busy(kernel_7)
+    mount._answer_while_busy(kernel_6)
+    assert (vars(kernel_7), vars(kernel_6)) == ({"_reply_subshell_for": None}, {})

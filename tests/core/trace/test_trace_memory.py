@@ -51,6 +51,12 @@ def test_a_trace_is_freed_without_the_collector() -> None:
     assert [ref() for ref in spans] == [None] * 9
 
 
+def test_a_span_has_no_duration_before_its_end() -> None:
+    with recorder.record("all") as recorded:
+        assert (recorded.root.duration, recorded.root.ended) == (0.0, False)
+    assert recorded.root.ended
+
+
 @pytest.mark.usefixtures("_no_collector")
 def test_values_go_with_their_trace() -> None:
     values = Values()
