@@ -29,6 +29,7 @@ def test_floats_are_equal_within_the_size_of_the_answer(got: Any, same: bool) ->
 def test_lists_and_scores_by_class_are_compared_part_by_part() -> None:
     assert same_answer([A, A], [A, A.copy()], 0.0, 1e-6)
     assert not same_answer([A, A], [A], 0.0, 1e-6)
+    assert not same_answer([A, A], [A, A + 1], 0.0, 1e-6)
     assert same_answer({"a": 1.0, "b": 2.0}, {"a": 1.0, "b": 2.0 + 1e-7}, 0.0, 1e-6)
     assert not same_answer({"a": 1.0, "b": 2.0}, {"a": 1.0, "c": 2.0}, 0.0, 1e-6)
 
@@ -48,7 +49,10 @@ def test_integers_must_be_equal() -> None:
         ({"a": 1}, {"a": True}, "answer.a is true, not 1"),
         ({"a": 1}, {"b": 1}, "answer has the keys ['b'], not ['a']"),
         ([1], [1, 2], "answer has 2 items, not 1"),
+        ([1], None, "answer is null, not [1]"),
+        ({"a": 1}, [1], 'answer is [1], not {"a": 1}'),
         (1.0, 1, None),
+        (1.0, "x", 'answer is "x", not 1.0'),
         ("x", None, 'answer is null, not "x"'),
     ],
 )

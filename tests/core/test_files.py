@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,3 +64,26 @@ def test_a_synced_file_is_a_new_one(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("there")
     with pytest.raises(FileExistsError), synced(tmp_path / "a"):
         pass
+
+
+def write_new(path: Path, content: str) -> None:
+    with atomic_new_file(path) as draft, synced(draft) as file:
+        file.write(content.encode())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no sync of a folder")
+@pytest.mark.parametrize("write", [write_atomic, write_new])
+def test_the_content_is_synced_before_its_move_and_the_folder_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path, str], None]
+) -> None:
+    target = tmp_path / "a.json"
+    steps: list[tuple[str, bool]] = []
+
+    def record_sync(handle: int) -> None:
+        status = os.fstat(handle)
+        kind = "folder" if stat.S_ISDIR(status.st_mode) else f"{status.st_size} bytes"
+        steps.append((kind, target.exists()))
+
+    monkeypatch.setattr("os.fsync", record_sync)
+    write(target, "new")
+    assert steps == [("3 bytes", False), ("folder", True)]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 
 import pytest
 
@@ -90,3 +91,15 @@ def test_an_acall_is_one_span() -> None:
         return [span.name for span in recorded]
 
     assert asyncio.run(call()) == ["all", "double"]
+
+
+def test_a_stage_without_arun_of_its_own_runs_on_a_worker_thread() -> None:
+    class Where(Stage):
+        name = "where"
+
+        def run(self, value: int) -> tuple[int, int]:
+            return value, threading.get_ident()
+
+    value, thread = asyncio.run(Where().acall(4))
+    assert value == 4
+    assert thread != threading.get_ident()

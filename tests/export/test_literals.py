@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Any
 
@@ -62,6 +63,15 @@ def test_a_container_inside_itself_is_no_literal() -> None:
     assert not is_literal(value)
 
 
+@pytest.mark.parametrize("wrap", [lambda value: [value], lambda value: {"a": value}])
+def test_a_literal_has_at_most_twenty_levels(wrap: Callable[[Any], Any]) -> None:
+    value: Any = 1
+    for _ in range(20):
+        value = wrap(value)
+    assert is_literal(value)
+    assert not is_literal(wrap(value))
+
+
 @pytest.mark.parametrize(
     ("a", "b"),
     [
@@ -80,7 +90,7 @@ def test_a_container_inside_itself_is_no_literal() -> None:
     ],
 )
 def test_literals_of_other_type_value_or_order_differ(a: Any, b: Any) -> None:
-    assert not same_literal(a, b)
+    assert same_literal(a, b) is False
     assert same_literal(a, a)
     assert same_literal(b, b)
 
@@ -130,7 +140,7 @@ def test_a_secret_is_known_by_the_environment() -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ({"password": "0123456789"}, True),
+        ({"password": "0123456789", "user": "0123456789"}, True),
         ({"db": {"auth": [{"token": "0123456789"}]}}, True),
         ({"password": 123456789}, False),
         ({"user": "0123456789"}, False),

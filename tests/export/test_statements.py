@@ -111,6 +111,21 @@ def test_a_statement_gives_an_expression_however_it_is_written(text: str, expect
 
 @pytest.mark.parametrize(
     ("text", "expected"),
+    [
+        ("x = 1", True),
+        ("x: int = 1", True),
+        ("x = y = 1", False),
+        ("x += 1", False),
+        ("def x(): pass", False),
+        ("import x", False),
+    ],
+)
+def test_only_an_assignment_to_one_name_binds_only_that(text: str, expected: bool) -> None:
+    assert newest(text).binds_only("x") is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
     [("x = x + 1", True), ("x = f([x])", True), ("x = y", False), ("x += 1", False)],
 )
 def test_a_statement_may_build_on_the_value_before(text: str, expected: bool) -> None:

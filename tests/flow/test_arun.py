@@ -110,6 +110,14 @@ def test_a_fallback_awaits_the_next_stage() -> None:
         acall(Fallback(plus_text, fail).stages[1], 1)
 
 
+def test_an_awaited_fallback_logs_the_failure_and_its_reason(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level("WARNING", "conduit_lab"):
+        assert acall(Fallback(fail, plus, name="price"), 1) == 2
+    assert caplog.messages == ["price: fail failed, trying the next: no power"]
+
+
 def test_the_first_stage_of_a_fallback_is_no_fallback() -> None:
     with recorder.record("call") as recorded:
         Fallback(str, repr)(1)

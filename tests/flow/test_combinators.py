@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from conduit_lab.core.errors import InputError
+from conduit_lab.core.stage import Stage
 from conduit_lab.core.trace import recorder
 from conduit_lab.flow.ensemble import Ensemble
 from conduit_lab.flow.fallback import Fallback
@@ -75,6 +76,23 @@ def test_a_route_runs_the_chosen_stage() -> None:
     assert (route(1), route(2)) == (2, "2")
     with pytest.raises(KeyError, match="has no 'far': it has near"):
         Route(lambda value: "far", {"near": plus})(1)
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        Sequential(plus, name="mine"),
+        Parallel({"a": plus}, name="mine"),
+        Ensemble([plus], sum, name="mine"),
+        Fallback(plus, name="mine"),
+        Route(lambda value: "a", {"a": plus}, name="mine"),
+    ],
+    ids=lambda stage: type(stage).__name__,
+)
+def test_a_combinator_is_a_span_with_its_own_name(stage: Stage) -> None:
+    with recorder.record("call") as recorded:
+        stage(1)
+    assert [span.name for span in recorded][:3] == ["call", "mine", "plus"]
 
 
 def test_stages_nest_and_batch() -> None:

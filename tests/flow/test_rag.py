@@ -274,7 +274,10 @@ def test_a_prompt_may_be_a_chat(store: VectorStore) -> None:
 
 @pytest.mark.parametrize(
     "prompt",
-    ["", "{query}", "{context}", [], [{"role": "user"}], ["{query} {context}"], [{"content": 3}]],
+    [
+        *("", "{query}", "{context}", [], [{"role": "user"}], ["{query} {context}"]),
+        *([{"content": 3}], [{"content": "{query} {context}"}, {"content": 3}]),
+    ],
 )
 def test_a_prompt_without_its_places_is_refused_when_it_is_made(
     store: VectorStore, prompt: Any
@@ -554,6 +557,8 @@ def test_a_trace_shows_retrieval_packing_and_generation(
         "writer",
     ]
     assert recorded["handbook"].kind == "search"
+    ids = [source["id"] for source in answer["sources"]]
+    assert [hit.id for hit in recorded["retrieve"].output] == ids
     assert described(recorded["retrieve"].attributes) == "2 passages"
     assert described(recorded["pack"].attributes) == "2 whole, 0 cut, 0 left out"
     assert recorded["writer"].kind == "generate"
@@ -566,6 +571,19 @@ def test_a_trace_shows_a_generator_that_records_nothing_itself(store: VectorStor
     with recorder.record("cell") as recorded:
         Rag(store, Echo(), top_k=1)("refund")
     assert recorded["Echo"].output == f"refund: {DOCUMENT[11:]}"
+
+
+def test_a_trace_shows_the_result_of_a_stream_that_records_nothing_itself(
+    store: VectorStore,
+) -> None:
+    class Days(Echo):
+        def stream(self, **given: Any) -> Stream[str]:
+            return Stream(iter(["five ", "days"]))
+
+    days = Days()
+    with recorder.record("cell") as recorded:
+        Rag(store, days, top_k=1).stream("refund").result()
+    assert recorded["Days"].output == "five days"
 
 
 def test_a_trace_says_that_nothing_was_relevant(store: VectorStore) -> None:

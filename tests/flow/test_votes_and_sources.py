@@ -26,6 +26,10 @@ def test_members_need_not_know_the_same_labels() -> None:
     assert got.probabilities == pytest.approx({"a": 1 / 3, "b": 0.6, "c": 0.2 / 3})
 
 
+def test_a_label_without_a_probability_loses_a_tie() -> None:
+    assert majority_vote([Prediction("x", 0.9, {"a": 0.4}), vote(a=0.4)]).label == "a"
+
+
 @pytest.mark.parametrize(
     "answers",
     [[np.eye(2), np.eye(2)], [[vote(a=1.0)], [vote(a=1.0)]], [vote(a=1.0), [vote(a=1.0)]]],

@@ -14,9 +14,11 @@ WAIT = 10  # seconds that nothing here should need
 def test_the_flusher_runs_only_while_there_are_views() -> None:
     done = threading.Event()
     left = iter([True, True, False])
+    running = []
 
     class View:
         def tick(self) -> bool:
+            running.append(flusher.running)
             more = next(left)
             if not more:
                 done.set()
@@ -30,6 +32,22 @@ def test_the_flusher_runs_only_while_there_are_views() -> None:
         wait_until_idle(flusher)
         done.clear()
         left = iter([False])
+    assert running == [True] * 4
+
+
+def test_the_flusher_pauses_after_each_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("conduit_lab.notebook.flusher.sleep", pauses.append)
+    left = iter([True, True, False])
+
+    class View:
+        def tick(self) -> bool:
+            return next(left)
+
+    flusher = Flusher(period=0.5)
+    flusher.add(View())
+    wait_until_idle(flusher)
+    assert pauses == [0.5] * 3
 
 
 def test_a_view_that_raises_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:

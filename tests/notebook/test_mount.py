@@ -118,8 +118,36 @@ def test_the_flusher_ticks_what_a_watching_front_end_shows(
     )
     mount.show(counter, form, shell)
     assert not publisher.updated.is_set()
+    assert "application/vnd.jupyter.widget-view+json" in publisher.published[0][0]
     counter.ended = True
     assert publisher.updated.wait(20)
+
+
+def test_a_registered_type_is_settled_after_the_cell_in_which_it_has_ended(
+    form: LiveForm[Counter],
+) -> None:
+    shown: dict[type, Any] = {}
+    events: dict[str, Any] = {}
+    publisher = Publisher()
+    shell = SimpleNamespace(
+        display_formatter=SimpleNamespace(
+            ipython_display_formatter=SimpleNamespace(for_type=shown.__setitem__)
+        ),
+        display_pub=publisher,
+        events=SimpleNamespace(register=events.__setitem__),
+        kernel=SimpleNamespace(get_parent=dict),
+    )
+    mount.register_live(shell, Counter, form)
+    counter = Counter()
+    shown[Counter](counter)
+    events["post_run_cell"](None)
+    counter.count, counter.ended = 3, True
+    events["post_run_cell"](None)
+    events["post_run_cell"](None)
+    assert publisher.published == [
+        ({"text/plain": "0", "text/html": "<b>0</b>"}, False),
+        ({"text/plain": "3", "text/html": "<b>3</b>"}, True),
+    ]
 
 
 def test_lone_surrogates_are_replaced_before_they_are_published(form: LiveForm[Counter]) -> None:
@@ -135,3 +163,10 @@ def test_lone_surrogates_are_replaced_before_they_are_published(form: LiveForm[C
 def test_one_widget_class_per_form(form: LiveForm[Counter]) -> None:
     assert form.widget is form.widget
     assert issubclass(form.widget, LiveWidget)
+
+
+def test_a_page_is_answered_while_a_cell_blocks() -> None:
+    kernel_7, kernel_6 = SimpleNamespace(_reply_subshell_for=1), SimpleNamespace()
+    mount._answer_while_busy(kernel_7)
+    mount._answer_while_busy(kernel_6)
+    assert (vars(kernel_7), vars(kernel_6)) == ({"_reply_subshell_for": None}, {})

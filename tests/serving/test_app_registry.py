@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,8 +139,56 @@ def test_the_repr_lists_the_endpoints_and_escapes_what_it_shows(lab: Lab) -> Non
     assert "&lt;script&gt;" in shown
 
 
+def test_an_endpoint_shows_its_request_and_signature(app: App) -> None:
+    app.post("/a/{n}")(_number)
+    assert repr(app.endpoints[0]) == "<Endpoint POST /a/{n} · _number(n: 'int') -> 'int'>"
+
+
+def test_an_endpoint_names_the_files_of_its_models(app: App, weights: Path) -> None:
+    app.ml_endpoint("/sign", model="none.npz", fallback="sign.npz")(_features)
+    app.post("/a")(_one)
+    assert [endpoint.files for endpoint in app.endpoints] == [("none.npz", "sign.npz"), ()]
+
+
+def test_only_a_generator_of_a_stream_starts_at_once(app: App) -> None:
+    app.ml_stream("/a")(_ones)
+    app.ml_stream("/b")(_ones_async)
+    app.ml_stream("/c")(lambda: iter([1]))
+    app.post("/d")(_ones)
+    starts = [endpoint.starts_at_once for endpoint in app.endpoints]
+    assert starts == [True, True, False, False]
+
+
+@pytest.mark.parametrize("chunks", [lambda: [1, 1], lambda: _ones(), lambda: _ones_async()])
+def test_a_stream_awaits_a_coroutine_for_its_chunks(app: App, chunks: Callable[[], Any]) -> None:
+    async def awaited() -> Any:
+        return chunks()
+
+    app.ml_stream("/a")(awaited)
+    assert list(app.endpoints[0]()) == [1, 1]
+
+
+def test_an_ensemble_takes_the_value_of_the_body(app: App, weights: Path) -> None:
+    app.ml_ensemble("/vote", models=["sign.npz"])(len)
+    assert list(inspect.signature(app.endpoints[0]).parameters) == ["value"]
+
+
 def _one() -> int:
     return 1
+
+
+def _number(n: int) -> int:
+    return n
+
+
+def _ones() -> Iterator[int]:
+    yield 1
+    yield 1
+
+
+async def _ones_async() -> AsyncIterator[int]:
+    yield 1
+    yield 1
 
 
 def _two() -> int:

@@ -112,7 +112,18 @@ def test_the_same_answer_is_given_in_python_and_over_http(app: App, asking: Ask)
         (2**70, 2**70),
         (np.array([1, 2], ">i4"), [1, 2]),
         ({"a": [2**70, Path("x")]}, {"a": [2**70, "x"]}),
+        (Item("pan", (2**70, 3)), {"name": "pan", "size": [2**70, 3]}),
     ],
 )
 def test_what_the_fast_encoder_refuses_is_sent_all_the_same(value: Any, expected: Any) -> None:
     assert json.loads(codec.dumps(value)) == expected
+
+
+def test_a_text_that_is_no_json_is_an_input_error() -> None:
+    with pytest.raises(InputError, match="the body is not valid JSON"):
+        codec.loads(b"{")
+
+
+def test_no_answer_holds_a_nan_that_json_does_not_know() -> None:
+    with pytest.raises(TypeError, match="no JSON form: Out of range float values"):
+        codec.dumps([2**70, math.nan])

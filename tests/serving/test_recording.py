@@ -125,10 +125,11 @@ def test_the_writes_of_a_nested_endpoint_are_those_of_the_outer_call(
     inner, outermost = lab.examples
     assert (inner.path, outermost.path) == ("/add", "/outer")
     for example in (inner, outermost):
-        assert example.writes
+        assert (example.writes, example.shared) == (True, False)
         assert [used for used, _ in example.stores] == [store]
     assert outer.trace is not None
     assert [span.name for span in outer.trace] == ["outer", "add", "notes"]
+    assert outer.trace.root.output == 1
 
 
 def test_the_fallback_of_a_nested_endpoint_is_a_header_of_the_outer_answer(
@@ -233,6 +234,7 @@ def test_the_trace_of_a_stream_lasts_as_long_as_the_stream(
     assert endpoint.trace is not None
     root = endpoint.trace.root
     assert not root.ended
+    assert lab._recorder.running == [stream]
     assert lab.examples == []
     go.set()
     stream.wait(SECONDS)

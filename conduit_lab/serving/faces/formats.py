@@ -49,7 +49,6 @@ class SseFormat:
     heartbeat = b": still here\n"
 
     def __init__(self, stream_id: str, *, browser: bool = False) -> None:
-        self._stream_id = stream_id
         self._browser = browser
         self._id_prefix = b"id: " + stream_id.encode() + b":"
 

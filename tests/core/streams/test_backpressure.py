@@ -95,6 +95,22 @@ def test_the_producer_waits_with_a_full_log(make: Make) -> None:
     assert stream.count == COUNT
 
 
+def test_one_holder_among_readers_is_enough() -> None:
+    stream = Stream([1])
+    assert not stream._pressure.held
+    idle, holder = stream.reader(), stream.hold()
+    assert stream._pressure.held
+    holder.close()
+    assert not stream._pressure.held
+    idle.close()
+
+
+def test_a_first_chunk_larger_than_the_log_waits_for_no_reader() -> None:
+    with awaiting_reader(10 * WAIT):
+        stream = Stream([b"x" * 2 * KEEP], keep=KEEP)
+    until(lambda: stream.finished)  # `wait` would count as a reader
+
+
 def test_an_async_reader_that_holds_gets_every_chunk() -> None:
     async def read() -> list[int]:
         stream = awaited(chunks_async())

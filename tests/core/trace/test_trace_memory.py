@@ -13,8 +13,9 @@ import pytest
 from conduit_lab.core.stage import Function
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
-from conduit_lab.core.trace.call_record import FIRST_SPANS, NEWEST_SPANS, Values
+from conduit_lab.core.trace.call_record import _SPAN_BYTES, FIRST_SPANS, NEWEST_SPANS, Values
 from conduit_lab.core.views import figures
+from conduit_lab.core.weight import weight
 
 identity = Function(lambda value: value, name="identity")
 
@@ -48,6 +49,12 @@ def test_a_trace_is_freed_without_the_collector() -> None:
     assert len(spans) == 9
     del recorded
     assert [ref() for ref in spans] == [None] * 9
+
+
+def test_a_span_has_no_duration_before_its_end() -> None:
+    with recorder.record("all") as recorded:
+        assert (recorded.root.duration, recorded.root.ended) == (0.0, False)
+    assert recorded.root.ended
 
 
 @pytest.mark.usefixtures("_no_collector")
@@ -109,6 +116,16 @@ def test_a_value_larger_than_the_limit_is_not_kept() -> None:
     with recorder.record("all", values=Values(1000)) as recorded:
         identity(array())
     assert (recorded["identity"].input, recorded["identity"].forgotten) == (None, True)
+
+
+@pytest.mark.parametrize(("missing", "forgotten"), [(0, False), (1, True)])
+def test_values_of_exactly_the_limit_are_kept(missing: int, forgotten: bool) -> None:
+    value = array()
+    with recorder.record(
+        "all", values=Values(_SPAN_BYTES + 2 * weight(value) - missing)
+    ) as recorded:
+        identity(value)
+    assert recorded["identity"].forgotten is forgotten
 
 
 def test_of_many_spans_the_first_and_the_newest_are_kept_and_the_others_counted() -> None:

@@ -178,6 +178,16 @@ def test_a_client_that_came_back_makes_its_stream_the_newest(
     assert held.streams == [*streams.values()]
 
 
+def test_chunks_are_kept_for_a_client_until_it_comes_back() -> None:
+    held = resume.Resumes(SECONDS)
+    stream = Stream(iter([1, 2]))
+    held.hold("a", stream)
+    held.leave("a", stream.hold())
+    assert stream._pressure.held
+    held.arrive("a")
+    assert not stream._pressure.held
+
+
 def test_a_stream_with_another_client_is_not_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resume, "MAX_ABANDONED", 0)
     held = resume.Resumes(SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
@@ -157,9 +158,11 @@ async def test_a_client_slower_than_the_heartbeat_is_not_cut(
 async def test_chunks_written_to_a_lost_connection_do_not_count_as_sent(
     anyio_backend: str, lost: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    options = []
+
     class Connection:
         def get_extra_info(self, name: str) -> Any:
-            return SimpleNamespace(setsockopt=lambda *_: None)
+            return SimpleNamespace(setsockopt=lambda *option: options.append(option))
 
         def is_closing(self) -> bool:
             return lost
@@ -176,6 +179,7 @@ async def test_chunks_written_to_a_lost_connection_do_not_count_as_sent(
         reader, Lines(), wire.receive, wire.send, headers=[], resumable=True
     )
     assert advanced == ([] if lost else [2])
+    assert options == [(socket.SOL_SOCKET, socket.SO_SNDBUF, transport._MAX_UNSENT_BYTES)]
 
 
 async def test_a_client_that_disconnects_ends_the_stream(anyio_backend: str) -> None:

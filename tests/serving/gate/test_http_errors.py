@@ -57,6 +57,11 @@ def test_a_body_that_is_not_json_is_a_400(echo: App, asking: Ask, body: bytes) -
     assert answer.json()["error"]["type"] == "bad_input"
 
 
+def test_the_error_of_an_empty_body_says_so(echo: App, asking: Ask) -> None:
+    answer = asking(echo).post("/echo", content=b"", headers=JSON)
+    assert answer.json()["error"]["message"] == "the body is empty: expected JSON"
+
+
 def test_an_escaped_lone_surrogate_is_never_a_5xx(echo: App, asking: Ask) -> None:
     client = asking(echo)
     for path, body in (
