@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from conduit_lab.core.errors import InputError, MissingExtra, ModelInputError
+from conduit_lab.core.stage import Function
 from conduit_lab.models.benchmark import Benchmark, benchmark, call_of
 from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.model import Model
@@ -47,6 +48,12 @@ def test_a_sample_is_repeated_to_each_batch_size(linear: Model, sample: Any, row
 def test_one_sample_is_predicted_as_one(linear: Model) -> None:
     assert call_of(linear, [1, 2, 3], 1)[0]().shape == (2,)
     assert call_of(linear, [[1, 2, 3]], 1)[0]().shape == (1, 2)
+
+
+def test_a_sample_of_a_function_is_handed_over_as_it_is_or_as_a_list() -> None:
+    stage = Function(len)
+    assert [call_of(stage, "abc", rows)[0]() for rows in (None, 1, 2)] == [3, 3, [3, 3]]
+    assert [call_of(stage, "abc", rows)[1] for rows in (None, 1, 2)] == [1, 1, 2]
 
 
 def test_inputs_by_name_are_repeated_together(tmp_path: Path) -> None:

@@ -315,6 +315,18 @@ def test_template_beyond_its_budget_is_stopped(source: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}", "(?!unb)"),
+        ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "unbounded recursion$"),
+    ],
+)
+def test_reason_of_a_stopped_template_is_named(source: str, reason: str) -> None:
+    with pytest.raises(ModelRunError, match=f"was stopped: {reason}"):
+        template(source).render(HELLO)
+
+
+@pytest.mark.parametrize(
     "source",
     [
         "{{ ''.__class__.__mro__ }}",

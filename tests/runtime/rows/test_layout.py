@@ -122,3 +122,8 @@ def test_feeds_are_sliced_repeated_and_concatenated_along_their_own_axes() -> No
     pieces = [[piece["x0"], piece["x1"]] for piece in where.pieces(feeds, 3)]
     for whole, name in zip(where.joined(pieces), ("x0", "x1"), strict=True):
         np.testing.assert_array_equal(whole, feeds[name])
+    spans = [(0, 1), (1, 4)]
+    cut = where.split([feeds["x0"], feeds["x1"]], [1, 3])
+    for (first, second), (start, stop) in zip(cut, spans, strict=True):
+        np.testing.assert_array_equal(first, feeds["x0"][start:stop])
+        np.testing.assert_array_equal(second, feeds["x1"][:, start:stop])
