@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from conduit_lab.core.errors import ModelInputError
-from conduit_lab.runtime.sessions.ort_errors import input_error, run_reason
+from conduit_lab.core.errors import ModelInputError, ModelLoadError, ModelRunError
+from conduit_lab.runtime.sessions.ort_errors import (
+    input_error,
+    run_reason,
+    translate_library_errors,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,3 +38,16 @@ def test_a_kernels_complaint_is_about_the_input_on_the_cpu_alone(
 ) -> None:
     error = input_error(state.RuntimeException(text), device)
     assert isinstance(error, ModelInputError) is refused
+
+
+def test_own_errors_pass_unchanged_and_others_get_the_problem() -> None:
+    with (
+        pytest.raises(ModelInputError, match=r"^own$"),
+        translate_library_errors(ModelLoadError, "m.onnx cannot be loaded"),
+    ):
+        raise ModelInputError("own")
+    with (
+        pytest.raises(ModelRunError, match=r"^m\.onnx failed: broken$"),
+        translate_library_errors(ModelRunError, "m.onnx failed"),
+    ):
+        raise ValueError("broken")
