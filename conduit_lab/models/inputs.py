@@ -53,7 +53,7 @@ class Inputs:
             shape = value.shape
             if shape == self._sample:
                 return Feeds({self._only: value[None]}, 1, True)
-            if len(shape) > len(self._sample) and shape[1:] == self._sample:
+            if shape[1:] == self._sample:
                 return Feeds({self._only: value}, shape[0], False)
         if (
             isinstance(value, DeviceTensor)

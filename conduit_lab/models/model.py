@@ -219,7 +219,8 @@ class Model(FileModel[_Opened]):
             await anyio.to_thread.run_sync(self._load)
             opened = self._parts()
         feeds = opened.inputs.feeds(value)
-        if not feeds.rows or 0 < opened.layout.size < feeds.rows or _is_table(value):
+        is_whole = _is_table(value) or type(value) is DeviceTensor  # never batched with others
+        if is_whole or not feeds.rows or 0 < opened.layout.size < feeds.rows:
             return await anyio.to_thread.run_sync(self.run, value)
         if current() is None:  # each coroutine more costs a tenth of a small run
             outputs = await opened.joined.acall(

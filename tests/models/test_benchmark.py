@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from conduit_lab.core.errors import InputError, MissingExtra, ModelInputError
+from conduit_lab.core.stage import Function
 from conduit_lab.models.benchmark import Benchmark, benchmark, call_of
 from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.model import Model
@@ -47,6 +48,12 @@ def test_a_sample_is_repeated_to_each_batch_size(linear: Model, sample: Any, row
 def test_one_sample_is_predicted_as_one(linear: Model) -> None:
     assert call_of(linear, [1, 2, 3], 1)[0]().shape == (2,)
     assert call_of(linear, [[1, 2, 3]], 1)[0]().shape == (1, 2)
+
+
+def test_a_sample_of_a_function_is_handed_over_as_it_is_or_as_a_list() -> None:
+    stage = Function(len)
+    assert [call_of(stage, "abc", rows)[0]() for rows in (None, 1, 2)] == [3, 3, [3, 3]]
+    assert [call_of(stage, "abc", rows)[1] for rows in (None, 1, 2)] == [1, 1, 2]
 
 
 def test_inputs_by_name_are_repeated_together(tmp_path: Path) -> None:
@@ -192,7 +199,8 @@ def test_a_state_is_repeated_along_its_own_axis(tmp_path: Path) -> None:
     sample = {"x": np.ones(4, np.float32), "state": np.ones((2, 4), np.float32)}
     value, rows = model.repeat(sample, 3)
     assert (value["x"].shape, value["state"].shape, rows) == ((3, 4), (2, 3, 4), 3)
-    assert [timing.rows for timing in model.benchmark(sample, seconds=0.05)][:2] == [1, 8]
+    timings = model.benchmark(sample, batch_sizes=[1, 8], seconds=0.05)
+    assert [timing.rows for timing in timings] == [1, 8]
     with pytest.raises(
         ModelInputError, match=r'has 2 inputs: pass a dict with x, state, such as \{"x": np\.zeros'
     ):

@@ -72,9 +72,15 @@ SCORES = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8]], np.float32)
 
 
 def threshold(
-    path: Path, mapped: bool, classes: list[int], *, first: str = "label", cut: float = 0.3
+    path: Path,
+    mapped: bool,
+    classes: list[int],
+    *,
+    first: str = "label",
+    cut: float = 0.3,
+    shape: tuple[int | None, ...] = (None,),
 ) -> Path:
-    """Write a classifier that chooses its second class from `cut` on."""
+    """Write a classifier that chooses its second class from `cut` on; `shape` is its label's."""
     nodes = [
         graphs.node("Slice", ["p", "one", "two", "one"], ["second"]),
         graphs.node("Greater", ["second", "cut"], ["over"]),
@@ -87,7 +93,7 @@ def threshold(
         graphs.constant("cut", np.array([[cut]], np.float32)),
         graphs.constant("no", np.array([[classes[0]]])),
         graphs.constant("yes", np.array([[classes[1]]])),
-        graphs.constant("flat", np.array([-1])),
+        graphs.constant("flat", np.array([-1, *shape[1:]])),
     ]
     if mapped:
         nodes.append(
@@ -97,7 +103,7 @@ def threshold(
     else:
         nodes.append(graphs.node("Identity", ["p"], ["scores"]))
         scores = graphs.value("scores", [None, 2])
-    outputs = [graphs.value("label", [None], "int64"), scores]
+    outputs = [graphs.value("label", shape, "int64"), scores]
     if first != "label":
         outputs.reverse()
     return graphs.save(
@@ -126,6 +132,13 @@ def test_the_graphs_own_label_counts(
     frame = model.predict(pd.DataFrame(SCORES, index=list("abc")))
     assert list(frame["label"]) == [yes, no, yes]
     assert list(frame["score"]) == pytest.approx([0.4, 0.9, 0.8])
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_a_label_may_be_a_column(tmp_path: Path, mapped: bool) -> None:
+    path = threshold(tmp_path / "m.onnx", mapped, [0, 1], shape=(None, 1))
+    many = Model(path, labels=["no", "yes"]).predict(SCORES)
+    assert [p.label for p in many] == ["yes", "no", "yes"]
 
 
 def test_a_label_is_told_by_the_classes_of_the_graph_not_by_its_number(tmp_path: Path) -> None:

@@ -81,6 +81,24 @@ def test_logits_by_token_are_a_token_classifiers(
     assert type(load_model(made(tmp_path / "model", head, 5, by_token=True))) is kind
 
 
+@pytest.mark.parametrize(
+    "files",
+    [{"genai_config.json": {}}, {"config.json": {"architectures": ["LlamaForCausalLM"]}}],
+)
+def test_a_language_model_is_known_by_one_config(tmp_path: Path, files: dict[str, Any]) -> None:
+    for name, content in files.items():
+        write(tmp_path / name, content)
+    assert kind_of_folder(tmp_path) is Generator
+
+
+def test_a_language_model_with_hidden_states_beside_its_logits_is_a_generator(
+    tmp_path: Path,
+) -> None:
+    outputs = ["logits", "last_hidden_state"]
+    folder = made(tmp_path / "model", "LlamaForCausalLM", 4, by_token=True, outputs=outputs)
+    assert kind_of_folder(folder) is Generator
+
+
 @pytest.mark.parametrize("outputs", [["last_hidden_state"], ["token_embeddings"]])
 @pytest.mark.parametrize(
     "head",

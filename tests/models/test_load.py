@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from conduit_lab.core.errors import ModelLoadError
+from conduit_lab.core.trace import recorder
 from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.generation.generator import Generator
 from conduit_lab.models.load import load_model
@@ -42,3 +43,13 @@ def test_options_of_a_generator_are_passed_to_it() -> None:
 def test_an_option_of_another_class_is_named_with_the_class(path: str) -> None:
     with pytest.raises(TypeError, match=r"gives a Model, which has no option 'rows'"):
         load_model(ROOT / path, rows=3)
+
+
+@pytest.mark.parametrize(("name", "expected"), [(None, "mood"), ("own", "own")])
+def test_a_load_is_a_span_of_the_models_name_that_names_its_file(
+    name: str | None, expected: str
+) -> None:
+    with recorder.record("call") as recorded:
+        model = load_model(ROOT / "data/models/mood.npz", name=name)
+    assert recorded[expected].target is model
+    assert recorded.record.files == {model.path: model}

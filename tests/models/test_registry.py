@@ -67,6 +67,17 @@ def test_the_table_opens_nothing(path: Path) -> None:
     assert not model.loaded
 
 
+def test_evictions_and_preloads_are_shown_once_there_are_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sessions, "evictions", 0)
+    monkeypatch.setattr(sessions.preloader, "preloads", 0)
+    assert repr(Models()).endswith(" in use")
+    monkeypatch.setattr(sessions, "evictions", 2)
+    monkeypatch.setattr(sessions.preloader, "preloads", 3)
+    assert repr(Models()).endswith(" in use · 2 evictions · 3 preloads")
+
+
 def test_the_budget_is_that_of_the_process(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "_budget", None)
     models = Models()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,14 @@ def test_what_is_on_a_device_stays_there_until_the_end(
     got = Sequential(*models)(x)
     assert isinstance(got, np.ndarray)
     np.testing.assert_allclose(got, x @ WEIGHTS[0] @ WEIGHTS[1] @ WEIGHTS[2], rtol=1e-4)
+    assert [tensor.copied for tensor in on_device] == [False, False]
+
+
+def test_a_coroutine_leaves_it_there_too(
+    models: list[Model], on_device: list[DeviceTensor]
+) -> None:
+    got = asyncio.run(Sequential(*models).acall(np.ones(3, np.float32)))
+    np.testing.assert_allclose(got, np.ones(3) @ WEIGHTS[0] @ WEIGHTS[1] @ WEIGHTS[2], rtol=1e-4)
     assert [tensor.copied for tensor in on_device] == [False, False]
 
 

@@ -315,6 +315,18 @@ def test_template_beyond_its_budget_is_stopped(source: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}", "(?!unb)"),
+        ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "unbounded recursion$"),
+    ],
+)
+def test_reason_of_a_stopped_template_is_named(source: str, reason: str) -> None:
+    with pytest.raises(ModelRunError, match=f"was stopped: {reason}"):
+        template(source).render(HELLO)
+
+
+@pytest.mark.parametrize(
     "source",
     [
         "{{ ''.__class__.__mro__ }}",
@@ -389,7 +401,7 @@ def test_folder_without_a_template_names_the_next_step(tmp_path: Path) -> None:
     for config in ({}, {"chat_template": None}):
         with pytest.raises(
             InputError,
-            match=r"has no chat template: pass a prompt string instead .*chat_template\.jinja",
+            match=rf"{tmp_path.name} has no chat template: pass a prompt string instead .*chat_template\.jinja",
         ):
             ChatTemplate.read(folder(tmp_path, config)).render(HELLO)
     (tmp_path / "tokenizer_config.json").unlink()

@@ -187,6 +187,22 @@ def test_matching_text_may_continue_or_end() -> None:
     assert not made.error
 
 
+def test_token_after_the_end_is_ignored() -> None:
+    made = constraints().choices(["a"])
+    for _ in range(2):
+        made.accept(byte_level().token_to_id("a"))
+        assert (made.complete, made.error) == (True, "")
+
+
+def test_model_without_special_tokens_ends_with_an_added_one() -> None:
+    content = json.loads(byte_level().to_str()) | {"added_tokens": []}
+    made = GrammarCompiler(json.dumps(content), len(content["model"]["vocab"]), [])
+    constraint = made.choices(["a", "ab"])
+    constraint.accept(byte_level().token_to_id("a"))
+    assert (constraint.accepting, constraint.complete) == (True, False)
+    assert constraint.allowed().nonzero()[0].tolist() == [byte_level().token_to_id("b")]
+
+
 def test_all_ends_are_allowed_where_one_is() -> None:
     tokenizer = byte_level()
     made = GrammarCompiler(tokenizer.to_str(), tokenizer.get_vocab_size(), [1, 0]).choices(

@@ -108,6 +108,11 @@ def suffixed() -> Any:
     return tokenizer
 
 
+def test_special_tokens_are_found_in_any_of_the_texts() -> None:
+    token = byte_level().token_to_id("</s>")
+    assert TokenBytes(byte_level()).special_in(["a", "b</s>"]) == {token: "</s>"}
+
+
 EVERY = [byte_level, sentencepiece, metaspace, wordpiece, suffixed]
 
 

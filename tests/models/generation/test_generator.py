@@ -16,6 +16,7 @@ import pytest
 from conduit_lab.core.errors import InputError, ModelInputError, ModelRunError, Overloaded
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.trace import described
+from conduit_lab.models.generation.generation_call import GenerationCall
 from conduit_lab.models.generation.generation_request import GenerationRequest
 from conduit_lab.models.generation.generator import Generator
 from conduit_lab.models.generation.prompts import Truncate
@@ -334,3 +335,12 @@ def test_invalid_arguments_are_rejected(
 
 def test_lone_surrogate_becomes_a_question_mark(writer: Generator) -> None:
     assert writer.generate("a\ud800", max_tokens=4) == writer.generate("a?", max_tokens=4)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_several_sequences_share_a_random_seed(writer: Generator, n: int) -> None:
+    requests = GenerationCall(prompt="Kettle", options={"n": n}).requests(writer._parts())
+    seeds = {request.args[1].seed for request in requests}  # type: ignore[attr-defined]
+    assert len(requests) == n
+    assert len(seeds) == 1
+    assert (seeds == {None}) is (n == 1)  # a single one draws its seed itself

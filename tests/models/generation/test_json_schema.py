@@ -46,6 +46,11 @@ def test_items_of_lists_are_separate() -> None:
     check_json_schema({"prefixItems": [{"allOf": PATTERNS[:6]}, {"allOf": PATTERNS[:6]}]})
 
 
+def test_property_with_the_most_patterns_counts() -> None:
+    with pytest.raises(InputError, match="expects at most 6 patterns"):
+        check_json_schema({"properties": {"a": {}, "b": {"allOf": PATTERNS}}})
+
+
 def test_pointer_escapes_are_resolved() -> None:
     schema = {"$defs": {"a/b~c": {"allOf": PATTERNS}}, "$ref": "#/$defs/a~1b~0c"}
     with pytest.raises(InputError, match="expects at most 6 patterns"):

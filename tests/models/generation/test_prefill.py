@@ -102,6 +102,7 @@ def test_padding_is_limited() -> None:
 def test_tokens_of_a_run_are_limited_with_their_padding() -> None:
     assert plan([20, 24, 20], limit=48) == [20, 24]
     assert plan([20, 24, 20], limit=47) == [20, 20]
+    assert plan([20, 24, 20], limit=60) == [20, 24]  # 72 with the padding of both
 
 
 def test_long_prompts_differ_only_in_later_chunks() -> None:

@@ -65,6 +65,13 @@ def unbatched(
         ("stop", b"a", "stop expects a string or a list of strings, got bytes"),
         ("logit_bias", [1], "logit_bias expects a dict of token ids to numbers, got list"),
         ("logit_bias", {-1: 0.5}, "a token of logit_bias expects 0 to.*, got -1"),
+        (
+            "logit_bias",
+            {2**31: 1.0},
+            "a token of logit_bias expects 0 to 2147483647, got 2147483648",
+        ),
+        ("max_tokens", 10**18 - 1, "max_tokens expects 1 to.*, got 999999999999999999$"),
+        ("max_tokens", 10**18, "max_tokens expects 1 to.*, got a number of .* hex digits"),
         ("logit_bias", {"1": 0.5}, "a token of logit_bias expects an integer.*, got '1'"),
         (
             "logit_bias",

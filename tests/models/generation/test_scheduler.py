@@ -221,6 +221,15 @@ def test_sequences_that_cross_a_switch_at_once_keep_their_tokens(start: Start) -
     assert [31] in decoder.runs  # prefilled again
 
 
+def test_sequence_that_crosses_a_switch_is_prefilled_after_one_step_of_the_others(
+    start: Start,
+) -> None:
+    decoder = FakeDecoder(switch=30)
+    lengths = {28: 10, 5: 9}
+    run(start(decoder), *(Job(prompt(n), m, logit_bias={0: -100}) for n, m in lengths.items()))
+    assert decoder.runs[:6] == [[28], [5], 0, 0, 0, [31]]
+
+
 def test_free_rows_are_prefilled_before_the_first_step(start: Start) -> None:
     decoder = FakeDecoder()
     run(start(decoder), *(Job(prompt(length), 2) for length in (10, 64, 40)))
@@ -326,6 +335,21 @@ def test_stopped_scheduler_starts_again(start: Start) -> None:
     assert job.request.result is not None
     assert job.request.result.finish_reason == "cancelled"
     assert run(scheduler, Job(prompt(5), 3)) == [unbatched(start, prompt(5), 3)]
+
+
+def test_stopped_scheduler_has_no_cached_prefix(start: Start) -> None:
+    scheduler = start()
+    cached = []
+    for _ in range(2):
+        job = Job(prompt(40), 1)
+        run(scheduler, job)
+        assert job.request.result is not None
+        cached.append(job.request.result.usage.cached)
+    scheduler.stop()
+    job = Job(prompt(40), 1)
+    run(scheduler, job)
+    assert job.request.result is not None
+    assert [*cached, job.request.result.usage.cached] == [0, 39, 0]
 
 
 def test_usage_has_the_time_of_the_first_token(start: Start) -> None:

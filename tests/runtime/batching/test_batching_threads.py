@@ -345,3 +345,15 @@ def test_a_forked_child_has_a_queue_of_its_own() -> None:
         print(os.waitstatus_to_exitcode(status), batcher.waiting)
     """
     assert script(code) == "7 0"
+
+
+def test_an_empty_item_takes_one_place(pool: ThreadPoolExecutor) -> None:
+    batches = Batches()
+    batcher = Batcher("doubles", batches, max_rows=256, queue_rows=8192)
+    with batches.held():
+        first = pool.submit(batcher.call, 1)
+        wait_until(lambda: batches.seen)
+        empty = pool.submit(batcher.call, 2, 0)
+        wait_until(lambda: batcher.waiting)
+        assert batcher.waiting == 1
+    assert (first.result(), empty.result()) == (2, 4)

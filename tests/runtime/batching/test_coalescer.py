@@ -17,7 +17,7 @@ from conduit_lab.core.spec import Array
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.trace import described
 from conduit_lab.runtime.batching import model_batcher
-from conduit_lab.runtime.batching.coalescer import REQUIRED_TRIALS, Coalescer
+from conduit_lab.runtime.batching.coalescer import REQUIRED_TRIALS, Coalescer, _clearly_differ
 from conduit_lab.runtime.batching.model_batcher import ModelBatcher
 from conduit_lab.runtime.sessions.cache import SessionCache, Shared
 from tests.runtime import fake_device, graphs
@@ -60,7 +60,8 @@ def test_a_batch_costs_one_run_once_trials_have_passed(linear: Shared) -> None:
 def test_a_graph_that_mixes_rows_is_never_coalesced(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    coalescer = Coalescer(opened(graphs.centred(tmp_path / "centred.onnx")))
+    shared = opened(graphs.centred(tmp_path / "centred.onnx"))
+    coalescer = Coalescer(shared)
     with caplog.at_level(logging.WARNING, "conduit_lab"):
         for _ in range(3):
             items = [item(1), item(2)]
@@ -68,6 +69,7 @@ def test_a_graph_that_mixes_rows_is_never_coalesced(
                 alone = feeds["input"] - feeds["input"].mean(axis=0)
                 np.testing.assert_allclose(output, alone, atol=1e-6)
     assert not coalescer.possible
+    assert shared.calls == 6  # its dataflow is proof enough: nothing is tried
     assert len(caplog.records) == 1
 
 
@@ -331,3 +333,18 @@ def test_a_call_from_a_loop_is_recorded_with_its_fallback(
     asyncio.run(call())
     assert notes == [["", "cpu", "cpu"]] * 2
     assert cache.preloader._successor("pipeline", first.key) is second
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "differ"),
+    [
+        (1, 2, True),
+        (1, 1 + 1e-7, False),
+        (1, np.inf, False),
+        (np.inf, 1, False),
+        (1, np.nan, False),
+    ],
+)
+def test_only_finite_numbers_differ_clearly(a: float, b: float, differ: bool) -> None:
+    first, second = (np.array([value], np.float32) for value in (a, b))
+    assert _clearly_differ(first, second) is differ

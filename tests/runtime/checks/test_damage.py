@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from conduit_lab.core.errors import ModelLoadError
+from conduit_lab.runtime.checks import damage
 from conduit_lab.runtime.checks.graph import check_graph
 from conduit_lab.runtime.sessions.session import Session
 from tests.runtime import graphs
@@ -85,3 +86,8 @@ def test_an_unreadable_file_is_named(model: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Path, "open", refused)
     with pytest.raises(ModelLoadError, match=r"m\.onnx cannot be read: Permission denied"):
         check_graph(model)
+
+
+def test_a_number_has_at_most_ten_bytes() -> None:
+    assert damage._varint(b"\xac\x02\x01", 0) == (300, 2)
+    assert damage._varint(b"\x80" * 20, 3)[1] == 13

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from conduit_lab.core.errors import ModelLoadError
-from conduit_lab.runtime.checks import graph
+from conduit_lab.runtime.checks import external, graph
 from conduit_lab.runtime.sessions.session import Session
 from tests.runtime import graphs
 
@@ -227,6 +227,16 @@ def test_a_tensor_beyond_its_file_is_refused_without_a_length(folder: Path) -> N
     weights(folder / "weights.bin")
     with pytest.raises(ModelLoadError, match=r"m\.onnx"):
         Session(linear(folder / "m.onnx", "weights.bin", offset=8))
+
+
+def test_weights_are_loaded_with_and_without_a_length(folder: Path) -> None:
+    with weights(folder / "weights.bin", offset=4).open("ab") as file:
+        file.write(b"more")
+    for numbers in ({}, {"length": WEIGHT.nbytes}):
+        path = linear(folder / "m.onnx", "weights.bin", offset=4, **numbers)
+        tensor = onnx.load(path, load_external_data=False).graph.initializer[0]
+        external.load_tensors(path, [tensor])
+        np.testing.assert_array_equal(onnx.numpy_helper.to_array(tensor), WEIGHT)
 
 
 @pytest.mark.parametrize("number", ["one", "1e3", ""])

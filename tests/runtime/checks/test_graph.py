@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from conduit_lab.core.errors import ModelLoadError
+from conduit_lab.core.errors import MissingExtra, ModelLoadError
 from conduit_lab.runtime.checks import graph
 from conduit_lab.runtime.checks.content import files_digest
 from tests.runtime import graphs
@@ -33,6 +34,13 @@ def test_facts_of_a_plain_graph(linear: Path) -> None:
         linear.stat().st_size,
         False,
     )
+    assert facts.unranked == frozenset()
+
+
+def test_values_without_a_shape_are_unranked(tmp_path: Path) -> None:
+    ends = [graphs.value("x", None)], [graphs.value("y", ["n"])]
+    path = graphs.save(tmp_path / "m.onnx", [graphs.node("Neg", ["x"], ["y"])], *ends)
+    assert graph.check_graph(path).unranked == {"x"}
 
 
 def test_external_data_is_part_of_the_model(tmp_path: Path) -> None:
@@ -84,3 +92,10 @@ def test_a_broken_file_is_one_file(tmp_path: Path) -> None:
     assert graph.files(path) == (path,)
     with pytest.raises(ModelLoadError, match=r"broken\.onnx is not a valid ONNX model"):
         graph.check_graph(path)
+
+
+def test_a_missing_onnx_is_named(linear: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    linear.write_bytes(linear.read_bytes() + b"\x0a\x00")  # its facts are not cached
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingExtra, match="reading ONNX files needs onnx"):
+        graph.check_graph(linear)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,13 +18,18 @@ from conduit_lab.models.generation.decoder_folder import DecoderFolder
 from conduit_lab.runtime.decoding.decoder import Decoder
 from conduit_lab.runtime.sessions.session import Options
 from tests.models.generation.writers import DECODERS, NAMES, WHOLE, Golden, golden
+from tests.runtime import graphs
 
 ROWS = 4
 
 
 @cache
 def decoder_of(name: str) -> Decoder:
-    folder = DecoderFolder.read(DECODERS / name)
+    return open_decoder(DECODERS / name)
+
+
+def open_decoder(path: Path) -> Decoder:
+    folder = DecoderFolder.read(path)
     options = Options("cpu", threads=1)
     return Decoder.open(
         folder.graph(None),
@@ -210,3 +218,32 @@ def test_logits_of_a_row_do_not_depend_on_the_other_rows(
                 decoder.clear()
                 np.testing.assert_allclose(logits[row], decoder.prefill(0, [*tokens, 5]), atol=2e-4)
         decoder.clear()
+
+
+def test_a_graph_that_keeps_the_last_logits_is_asked_for_one(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(DECODERS / "llama", tmp_path / "llama"))
+    model = onnx.load(folder / "model.onnx")
+    for node in model.graph.node:
+        node.output[:] = ["every" if name == "logits" else name for name in node.output]
+    model.graph.node.extend(
+        [
+            graphs.node("Neg", ["num_logits_to_keep"], ["minus"]),
+            graphs.node("Unsqueeze", ["minus", "zero"], ["start"]),
+            graphs.node("Slice", ["every", "start", "end", "one"], ["logits"]),
+        ]
+    )
+    numbers = {"zero": [0], "one": [1], "end": [2**31]}
+    model.graph.initializer.extend(graphs.constant(n, np.array(v)) for n, v in numbers.items())
+    model.graph.input.append(graphs.value("num_logits_to_keep", [], "int64"))
+    onnx.save(model, folder / "model.onnx")
+    decoder = open_decoder(folder)
+    expected = golden("llama")[:2]
+    with decoder.held():
+        written = [
+            [int(decoder.prefill(row, text.ids).argmax())] for row, text in enumerate(expected)
+        ]
+        for _ in range(8):
+            logits = decoder.step([row[-1] for row in written])
+            for row, token in zip(written, logits.argmax(-1), strict=True):
+                row.append(int(token))
+    assert written == [text.tokens[:9] for text in expected]

@@ -39,6 +39,13 @@ def test_a_cache_in_place_keeps_every_token_when_it_grows() -> None:
     np.testing.assert_array_equal(cache.save(1, 64), part(64, 3.0))
 
 
+@pytest.mark.parametrize(("context", "limit"), [(1000, 100), (100, 1000)])
+def test_a_mask_is_no_wider_than_the_side_of_the_switch_and_the_context(
+    context: int, limit: int
+) -> None:
+    assert InPlaceCache(IO, 2, context).fit(np.array([64, 3]), limit) == 100
+
+
 def test_clearing_a_cache_in_place_voids_its_bindings() -> None:
     cache = InPlaceCache(IO, 2, 1000)
     before = cache.version

@@ -103,6 +103,22 @@ def test_switch_by_the_highest_position_is_not_by_mask() -> None:
     assert read(model_of(*nodes, limit=63)) == Switches((64,), by_mask=False)
 
 
+def test_switch_by_the_lowest_position_of_a_step() -> None:
+    nodes = [
+        node("ReduceMin", ["position_ids"], ["first"], keepdims=0),
+        node("Greater", ["first", "limit"], ["long"]),
+    ]
+    assert read(model_of(*nodes, limit=62)) == Switches((64,), by_mask=False)
+
+
+def test_switch_by_the_sum_of_the_mask() -> None:
+    nodes = [
+        node("ReduceSum", ["attention_mask"], ["sum"], keepdims=0),
+        node("Greater", ["sum", "limit"], ["long"]),
+    ]
+    assert read(model_of(*nodes, limit=64)) == Switches((64,), by_mask=False)
+
+
 def test_length_in_the_config_stands_in_for_an_unknown_comparison() -> None:
     strange = model_of(
         node("NonZero", ["attention_mask"], ["places"]),

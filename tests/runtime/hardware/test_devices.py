@@ -320,6 +320,7 @@ def test_unknown_provider_is_listed_and_used_only_by_name(
     pretend(monkeypatch, "FancyExecutionProvider", "cpu")
     row = devices()[-1]
     assert (row.name, row.present, row.automatic) == ("fancy", True, False)
+    assert row.installed
     assert "device='fancy'" in row.reason
     assert providers_for("auto") == [PROVIDERS["cpu"]]
     assert providers_for("fancy") == ["FancyExecutionProvider", PROVIDERS["cpu"]]

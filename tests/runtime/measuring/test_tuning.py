@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,11 @@ def reason(model: Path, caplog: pytest.LogCaptureFixture) -> str:
     return line.partition("used: ")[2]
 
 
-def test_written_options_are_read(model: Path) -> None:
-    assert write_tuning(model, BEST) == tuning_path(model) == model.with_name("m.onnx.tuning.json")
-    assert read_tuning(model) == BEST
+@pytest.mark.parametrize("size", [None, 1, 32])
+def test_written_options_are_read(model: Path, size: int | None) -> None:
+    best = replace(BEST, batch_size=size)
+    assert write_tuning(model, best) == tuning_path(model) == model.with_name("m.onnx.tuning.json")
+    assert read_tuning(model) == best
     assert sorted(path.name for path in model.parent.iterdir()) == ["m.onnx", "m.onnx.tuning.json"]
 
 

@@ -105,3 +105,16 @@ def test_load_reads_external_data_through_the_links_of_hugging_face(
     np.testing.assert_array_equal(numpy_helper.to_array(tensor), np.arange(6).reshape(3, 2))
     assert not tensor.external_data
     assert derived_files.load_protobuf(path, weights=False).graph.initializer[0].external_data
+
+
+def test_errors_of_a_converter_are_named_and_own_errors_pass_unchanged() -> None:
+    with (
+        pytest.raises(OptimizeError, match=r"^no draft: broken$"),
+        derived_files.as_optimize_error("no draft"),
+    ):
+        raise ValueError("broken")
+    with (
+        pytest.raises(OptimizeError, match=r"^own$"),
+        derived_files.as_optimize_error("no draft"),
+    ):
+        raise OptimizeError("own")

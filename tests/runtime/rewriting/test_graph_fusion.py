@@ -306,3 +306,20 @@ def test_foreign_file_of_that_name_is_not_overwritten(pair: list[Path], clock: l
     assert got.path is not None
     assert got.path.name != "a+b.onnx"
     assert pair[0].with_name("a+b.onnx").read_bytes() == theirs
+
+
+def test_an_input_with_the_name_of_the_last_output_is_refused(tmp_path: Path) -> None:
+    ends = [("x", "y"), ("y", "x")]
+    models = [
+        graphs.load(
+            graphs.save(
+                tmp_path / f"{start}.onnx",
+                [graphs.node("Neg", [start], [end])],
+                [graphs.value(start, ["n", 3])],
+                [graphs.value(end, ["n", 3])],
+            )
+        )
+        for start, end in ends
+    ]
+    with pytest.raises(OptimizeError, match="an output of the last have the same name"):
+        graph_fusion._chained(models)

@@ -168,7 +168,9 @@ def test_convolutions_without_calibration_are_refused_with_the_next_step(tmp_pat
 @pytest.mark.parametrize("kind", ["int8", "fp16", "int4"])
 def test_file_without_weights_is_refused(tmp_path: Path, kind: str) -> None:
     source = graphs.identity(tmp_path / "a.onnx", "float32")
-    with pytest.raises(OptimizeError, match=f"has nothing to convert to {kind}"):
+    with pytest.raises(
+        OptimizeError, match=f"nothing to convert to {kind}: it has no float32 weights"
+    ):
         quantize.convert(source, tmp_path / "b.onnx", kind)
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
 

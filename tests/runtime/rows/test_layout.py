@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from conduit_lab.core.spec import TensorSpec
+from conduit_lab.runtime.rows.flow import INDEPENDENT, MIXED
 from conduit_lab.runtime.rows.layout import Layout
 from conduit_lab.runtime.sessions.session import Session
 from tests.runtime import graphs
@@ -122,3 +123,16 @@ def test_feeds_are_sliced_repeated_and_concatenated_along_their_own_axes() -> No
     pieces = [[piece["x0"], piece["x1"]] for piece in where.pieces(feeds, 3)]
     for whole, name in zip(where.joined(pieces), ("x0", "x1"), strict=True):
         np.testing.assert_array_equal(whole, feeds[name])
+    spans = [(0, 1), (1, 4)]
+    cut = where.split([feeds["x0"], feeds["x1"]], [1, 3])
+    for (first, second), (start, stop) in zip(cut, spans, strict=True):
+        np.testing.assert_array_equal(first, feeds["x0"][start:stop])
+        np.testing.assert_array_equal(second, feeds["x1"][:, start:stop])
+
+
+def test_a_deleted_file_proves_nothing_about_its_rows(tmp_path: Path) -> None:
+    path = graphs.linear(tmp_path / "m.onnx", np.ones((3, 2)))
+    layout = Layout.of(Session(path))
+    assert layout.mixed() == INDEPENDENT
+    path.unlink()
+    assert layout.mixed() == MIXED

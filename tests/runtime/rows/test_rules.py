@@ -142,6 +142,11 @@ def test_a_reshape_to_several_entries_per_sample_counts_them() -> None:
     assert flow == Flow(0, (2, ()), shape=(None, 2))
 
 
+def test_a_reshape_by_0_keeps_the_entries_per_sample() -> None:
+    flow = Flow(0, (2, ()), shape=(None, 6))
+    assert apply("Reshape", flow, ints(0, 2, 3)) == Flow(0, (2, ()), shape=(None, 2, 3))
+
+
 @pytest.mark.parametrize(("training", "mixes"), [((0,), False), ((1,), True), (None, True)])
 def test_a_dropout_mixes_unless_training_is_off(
     training: tuple[Dim, ...] | None, mixes: bool

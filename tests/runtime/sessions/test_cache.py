@@ -127,6 +127,14 @@ def test_the_least_recently_used_session_is_evicted_and_opened_again(tmp_path: P
     assert second.loads == 2
 
 
+def test_the_device_of_an_evicted_session_is_known_again_once_it_is_opened(
+    cache: SessionCache, tmp_path: Path
+) -> None:
+    shared = cache.open(linear(tmp_path / "a.onnx"))
+    shared.close()
+    assert (shared.state, shared.device, shared.loaded) == ("evicted", "cpu", True)
+
+
 def test_a_running_session_is_not_evicted(tmp_path: Path) -> None:
     endless = graphs.endless(tmp_path / "endless.onnx")
     other = linear(tmp_path / "a.onnx")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from conduit_lab.core.errors import DeadlineExceeded
+from conduit_lab.runtime.sessions import cutoff
 from conduit_lab.runtime.sessions import session as sessions
 from conduit_lab.runtime.sessions.session import Options, Session
 from tests.runtime import graphs
@@ -60,6 +61,34 @@ def test_each_run_has_its_own_deadline(endless: Path, tmp_path: Path) -> None:
 def test_the_idle_watcher_thread_exits(endless: Path) -> None:
     with pytest.raises(DeadlineExceeded):
         Session(endless, Options(timeout=0.05)).run({"x": X})
+    no_watcher_is_left()
+
+
+def test_the_watcher_sleeps_until_the_next_deadline(
+    endless: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_watcher_is_left()
+    waits: list[float] = []
+
+    class Recorded(threading.Condition):
+        def wait(self, timeout: float | None = None) -> bool:
+            assert timeout is not None
+            waits.append(timeout)
+            return super().wait(timeout)
+
+    monkeypatch.setattr(cutoff, "_changed", Recorded())
+    with pytest.raises(DeadlineExceeded):
+        Session(endless, Options(timeout=0.2)).run({"x": X})
+    no_watcher_is_left()
+    assert 0 < waits[0] <= 0.2
+
+
+def test_another_error_of_a_run_in_time_passes_unchanged(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), cutoff.cut_after(30, tmp_path):
+        raise ZeroDivisionError
+
+
+def no_watcher_is_left() -> None:
     ends = monotonic() + 10
     while any(thread.name == "conduit_lab deadlines" for thread in threading.enumerate()):
         assert monotonic() < ends, "the thread does not exit"
