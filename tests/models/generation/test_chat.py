@@ -401,7 +401,8 @@ def test_folder_without_a_template_names_the_next_step(tmp_path: Path) -> None:
     for config in ({}, {"chat_template": None}):
         with pytest.raises(
             InputError,
-            match=rf"{tmp_path.name} has no chat template: pass a prompt string instead .*chat_template\.jinja",
+            match=rf"{tmp_path.name} has no chat template: pass a prompt string instead .*"
+            r"chat_template\.jinja",
         ):
             ChatTemplate.read(folder(tmp_path, config)).render(HELLO)
     (tmp_path / "tokenizer_config.json").unlink()
