@@ -27,11 +27,10 @@ from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.load import AnyModel, LoadOptions, load_model
 from conduit_lab.models.registry import Models
 from conduit_lab.serving.decorators import StreamDecorator
-from conduit_lab.serving.endpoint import Endpoint
+from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.faces import events, health, values
 from conduit_lab.serving.gate.body import MAX_BODY_BYTES
 from conduit_lab.serving.gate.gate import Gate
-from conduit_lab.serving.host import EndpointHost
 from conduit_lab.serving.optional import OptionalModels
 from conduit_lab.serving.rag_endpoint import RagEndpoint
 from conduit_lab.vectors.store import VectorStore

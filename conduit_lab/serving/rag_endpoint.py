@@ -6,8 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.flow.rag import Rag, RagAnswer
-from conduit_lab.serving.endpoint import Endpoint, Shape
-from conduit_lab.serving.host import EndpointHost
+from conduit_lab.serving.endpoint import Endpoint, EndpointHost, Shape
 
 _R = TypeVar("_R")
 

@@ -9,19 +9,26 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 from weakref import ReferenceType, ref
 
+from conduit_lab.core.trace.attributes import Attributes
 from conduit_lab.core.weight import weight
-
-if TYPE_CHECKING:
-    from conduit_lab.core.trace.span import Attributes, Observer, Span
 
 MAX_VALUE_BYTES = 32 * 2**20  # of the inputs and outputs that a lab keeps
 FIRST_SPANS = 100  # of a recording; the newest of the others are kept too, the rest is counted
 NEWEST_SPANS = 900
 
 _SPAN_BYTES = 1024  # of a span beside its values
+
+
+class _Span(Protocol):
+    """The part of a span that is bounded here."""
+
+    input: Any
+    output: Any
+    forgotten: bool
+    children: list[Any]
 
 
 class Values:
@@ -33,10 +40,10 @@ class Values:
     def __init__(self, limit: int = MAX_VALUE_BYTES) -> None:
         self.limit = limit
         self._bytes = 0
-        self._kept: deque[tuple[ReferenceType[Span], int]] = deque()
+        self._kept: deque[tuple[ReferenceType[_Span], int]] = deque()
         self._lock = threading.Lock()
 
-    def add(self, span: Span) -> None:
+    def add(self, span: _Span) -> None:
         """Keep the values of `span`; drop those of the oldest spans above the limit."""
         size = _SPAN_BYTES + weight(span.input) + weight(span.output)
         with self._lock:
@@ -67,16 +74,16 @@ class Recording:
         "values",
     )
 
-    def __init__(self, name: str, values: Values, observers: Sequence[Observer]) -> None:
+    def __init__(self, name: str, values: Values, observers: Sequence[Any]) -> None:
         self.name = name
         self.values = values
         self.observers = observers
         self.origin = perf_counter()
         self._numbers = count(1)
-        self._newest: deque[tuple[ReferenceType[Span], ReferenceType[Span]]] | None = None
+        self._newest: deque[tuple[ReferenceType[_Span], ReferenceType[_Span]]] | None = None
         self._lock = threading.Lock()
 
-    def end(self, parent: Span, span: Span) -> None:
+    def end(self, parent: _Span, span: _Span) -> None:
         """Record the end of a span; above the bound, drop the span that ended the longest ago."""
         if next(self._numbers) < FIRST_SPANS:
             return

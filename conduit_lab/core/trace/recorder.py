@@ -10,8 +10,9 @@ from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Unpack
 
+from conduit_lab.core.trace.attributes import Attributes
 from conduit_lab.core.trace.call_record import CallRecord, Recording, Values
-from conduit_lab.core.trace.span import Attributes, Kind, Observer, Span, current
+from conduit_lab.core.trace.span import Kind, Observer, Span, current
 from conduit_lab.core.trace.trace import Trace
 
 _NOTHING: AbstractContextManager[None] = nullcontext()

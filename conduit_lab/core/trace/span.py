@@ -9,8 +9,9 @@ from contextlib import suppress
 from contextvars import ContextVar, Token
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Literal, Protocol, TypedDict, Unpack
+from typing import Any, Literal, Protocol, Unpack
 
+from conduit_lab.core.trace.attributes import Attributes
 from conduit_lab.core.trace.call_record import CallRecord, Recording
 
 Kind = Literal["call", "predict", "encode", "search", "write", "load", "generate"]
@@ -19,30 +20,6 @@ _MAX_ERROR_CHARACTERS = 1000
 _NO_ATTRIBUTES: Attributes = {}
 
 _log = logging.getLogger("conduit_lab")
-
-
-class Attributes(TypedDict, total=False):
-    """The attributes of a span's call; each key only where it is known.
-
-    `device` ran it. `device_fallback` is the reason why the CPU ran it in place of its device,
-    `fallback` the name of the stage that answered for the first one. `rows` went in, `tokens` came
-    out. `cached` says that the result came from a cache. `store_read` and `store_write` are the
-    store, `model_file` the loaded model. `usage` is that of a generation. `plan` is how a search
-    was done, `detail` a remark for readers.
-    """
-
-    device: str
-    device_fallback: str
-    fallback: str
-    rows: int
-    tokens: int
-    cached: bool
-    store_read: Any
-    store_write: Any
-    model_file: Any
-    usage: Any
-    plan: str
-    detail: str
 
 
 class Observer(Protocol):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from conduit_lab.core.trace.attributes import Attributes
 from conduit_lab.core.trace.call_record import CallRecord
-from conduit_lab.core.trace.span import Attributes, Span
+from conduit_lab.core.trace.span import Span
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.view import Table, View, Viewed
 

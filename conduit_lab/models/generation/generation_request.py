@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from conduit_lab.core.errors import InputError
 from conduit_lab.models.generation.constraint import Constraint
 from conduit_lab.models.generation.detokenizer import IncrementalDetokenizer
 from conduit_lab.models.generation.result import FinishReason, Generation, Token, Usage
 from conduit_lab.models.generation.sampling_options import SamplingOptions
-
-if TYPE_CHECKING:
-    from conduit_lab.models.generation.scheduler import Scheduler
 
 
 class GenerationRequest:
@@ -48,7 +45,7 @@ class GenerationRequest:
         self.cached = 0  # prompt tokens from the prefix cache
         self.slot = -1  # the sampler's
         self.seed = 0
-        self.scheduler: Scheduler | None = None
+        self.wake: Callable[[], object] | None = None  # the scheduler, once it is submitted
         self._detokenizer = detokenizer
         self._limit = limit
         self._on_token = on_token
@@ -60,8 +57,8 @@ class GenerationRequest:
     def cancel(self) -> None:
         """End the request before the next decode step; its tokens so far are kept."""
         self.cancelled = True
-        if self.scheduler is not None:
-            self.scheduler.wake()
+        if self.wake is not None:
+            self.wake()
 
     def add(self, token: int, logprob: float, tops: Any, ends: frozenset[int], now: float) -> bool:
         """Add a token and return whether it was the last."""

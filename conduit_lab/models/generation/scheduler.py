@@ -82,7 +82,7 @@ class Scheduler:
                     f"{self.waiting} queued: retry later"
                 )
             for request in requests:
-                request.scheduler = self
+                request.wake = self.wake
             self._queued.extend(requests)
             if self._thread is None:
                 self._stopping = False

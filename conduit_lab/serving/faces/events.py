@@ -18,14 +18,13 @@ from conduit_lab.core.streams.stream import Stream
 from conduit_lab.serving import codec
 from conduit_lab.serving.answer import RawHeaders, fallback_headers, send_empty
 from conduit_lab.serving.call import Call
-from conduit_lab.serving.endpoint import Endpoint
+from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.errors import drop_tracebacks
 from conduit_lab.serving.faces import transport
 from conduit_lab.serving.faces.binding import INLINE_BODY_BYTES, bind_on_thread
 from conduit_lab.serving.faces.formats import SseFormat
 from conduit_lab.serving.gate.body import read_json_body
 from conduit_lab.serving.gate.context import context_of
-from conduit_lab.serving.host import EndpointHost
 
 _log = logging.getLogger("conduit_lab")
 

@@ -10,8 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from conduit_lab.serving import codec
 from conduit_lab.serving.answer import send_json
-from conduit_lab.serving.endpoint import Endpoint
-from conduit_lab.serving.host import EndpointHost
+from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 
 
 def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[Route]:

@@ -12,11 +12,10 @@ from starlette.types import Receive, Scope, Send
 from conduit_lab.core.streams.backpressure import awaiting_reader
 from conduit_lab.serving import codec
 from conduit_lab.serving.answer import fallback_headers
-from conduit_lab.serving.endpoint import Endpoint
+from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.faces import transport
 from conduit_lab.serving.faces.binding import INLINE_BODY_BYTES, bind_on_thread
 from conduit_lab.serving.gate.body import read_json_body
-from conduit_lab.serving.host import EndpointHost
 
 
 def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[Route]:

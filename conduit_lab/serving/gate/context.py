@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 from starlette.types import Message, Scope, Send
 
-from conduit_lab.serving.host import EndpointHost
+from conduit_lab.serving.endpoint import EndpointHost
 
 _SCOPE_KEY = "conduit_lab"
 

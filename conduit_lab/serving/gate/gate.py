@@ -9,10 +9,10 @@ from starlette.routing import Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from conduit_lab.serving.answer import send_json
+from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.errors import HttpError, drop_tracebacks, http_error, internal_error
 from conduit_lab.serving.gate.context import RequestContext
 from conduit_lab.serving.gate.deadline import start_within
-from conduit_lab.serving.host import EndpointHost
 
 _log = logging.getLogger("conduit_lab")
 

@@ -370,7 +370,7 @@ def test_a_chunk_that_is_changed_later_does_not_loosen_the_bound() -> None:
 def test_the_last_reader_cancels_before_it_releases_the_chunks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    states = []
+    states: list[str] = []
     close = Reader.close
 
     def closing(reader: Reader[Any]) -> None:

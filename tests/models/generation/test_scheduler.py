@@ -242,7 +242,7 @@ def test_one_chunk_is_prefilled_between_two_steps(start: Start) -> None:
     first, second = Job(prompt(5), 30, logit_bias={0: -100}), Job(prompt(150), 1)
 
     def submit() -> None:
-        if decoder.runs[-1] == 0 and second.request.scheduler is None:
+        if decoder.runs[-1] == 0 and second.request.wake is None:
             scheduler.submit([second.request])
 
     first.on_token = submit
