@@ -51,8 +51,8 @@ class UpperBound(ABC):
 
     def pairs(self, values: Array, chosen: RowSelection, threshold: Float64Array) -> Pairs:
         """Return the pairs whose values reach the query's `threshold` `[q]`."""
-        # Rounded down, so that no pair is missed.
-        floor = np.nextafter((threshold - self.slack).astype(values.dtype), -np.inf)
+        # rounded to nearest, up or down: every value of this dtype that reached it still does
+        floor = (threshold - self.slack).astype(values.dtype)
         query, row, place = Pairs.of(values >= floor[:, np.newaxis], chosen)
         return Pairs(query, row, values[query, place] + self.slack[query])
 
