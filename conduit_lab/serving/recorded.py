@@ -22,6 +22,7 @@ from conduit_lab.serving.endpoint import Endpoint
 MAX_EXAMPLES = 20  # per endpoint: a lab that serves for days must not grow
 MAX_EXAMPLE_BYTES = 16 * 2**20  # per endpoint, as JSON; the newest one is always kept
 
+_SETTLE_SECONDS = 10.0  # at most, for the thread of an ended stream to record it
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 
 
@@ -81,7 +82,7 @@ class _Entry(NamedTuple):
     number: int
     endpoint: Endpoint[..., Any]
     payload: bytes
-    path_params: dict[str, Any]
+    path_params: bytes
     answer: bytes
     record: CallRecord
     stores: list[tuple[Any, int]]
@@ -100,7 +101,7 @@ class _Entry(NamedTuple):
             codec.loads(self.answer),
             writes=bool(written),
             shared=any(getattr(store, "url", None) is not None for store in written),
-            path_params=codec.loads(codec.dumps(self.path_params)),
+            path_params=codec.loads(self.path_params),
             stores=self.stores,
             files=list(self.record.files),
         )
@@ -116,7 +117,7 @@ class Recorder:
         self._entries: dict[tuple[str, str], dict[Any, _Entry]] = {}
         self._running: set[Stream[Any]] = set()
         self._numbers = count()
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()  # notified when a running stream was recorded
 
     @property
     def running(self) -> list[Stream[Any]]:
@@ -151,6 +152,7 @@ class Recorder:
         finally:
             with self._lock:
                 self._running.discard(stream)
+                self._lock.notify_all()
 
     def _add(self, endpoint: Endpoint[..., Any], call: Call, answer: bytes) -> None:
         call.freeze()
@@ -159,18 +161,25 @@ class Recorder:
         record = call.span.record
         touched = {**record.read, **record.written}
         stores = [(store, store.version) for store in touched.values()]
-        request = (call.body, tuple(call.path_params.items()))
+        try:
+            path_params = codec.dumps(call.path_params)
+        except TypeError:
+            return
+        request = (call.body, path_params)
         with self._lock:
             entries = self._entries.setdefault((endpoint.method, endpoint.path), {})
             entries.pop(request, None)
             number = next(self._numbers)
             entries[request] = _Entry(
-                number, endpoint, call.body, call.path_params, answer, record, stores
+                number, endpoint, call.body, path_params, answer, record, stores
             )
             size = sum(each.size for each in entries.values())
             while len(entries) > 1 and (len(entries) > MAX_EXAMPLES or size > MAX_EXAMPLE_BYTES):
                 oldest = next(iter(entries))
                 size -= entries.pop(oldest).size
+
+    def _settled(self) -> bool:
+        return not any(stream.finished for stream in self._running)
 
     def forget(self, method: str, path: str) -> None:
         """Drop the calls of a replaced endpoint."""
@@ -179,7 +188,8 @@ class Recorder:
 
     def examples(self, endpoints: Sequence[Endpoint[..., Any]]) -> list[Example]:
         """Return the calls of these endpoints, one per request, the newest last."""
-        with self._lock:
+        with self._lock:  # a stream has ended a moment before its thread records it
+            self._lock.wait_for(self._settled, _SETTLE_SECONDS)
             entries = [entry for each in self._entries.values() for entry in each.values()]
         entries = [entry for entry in entries if entry.endpoint in endpoints]
         entries.sort(key=lambda entry: entry.number)

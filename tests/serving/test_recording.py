@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from conduit_lab.core.stage import Function
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace.span import Span
 from conduit_lab.flow.fallback import Fallback
+from conduit_lab.serving.recorded import Recorder
 from tests.models.generation.writers import DECODERS
 from tests.runtime import fake_device
 from tests.serving.asgi import Message, ask
@@ -338,3 +341,36 @@ def test_a_failing_observer_changes_nothing_but_the_log(
     assert [event for event, _ in seen.events] == ["start", "end"]
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
     assert "observer is broken" in caplog.text
+
+
+def test_examples_wait_for_a_stream_that_has_just_ended(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_stream = Recorder._add_stream
+
+    def late(recorder: Recorder, *args: Any) -> None:
+        sleep(0.1)  # its thread is not scheduled
+        add_stream(recorder, *args)
+
+    monkeypatch.setattr(Recorder, "_add_stream", late)
+
+    called = threading.Event()
+
+    @lab.ml_stream("/count")
+    def count(to: int) -> Iterator[int]:
+        called.wait(SECONDS)
+        yield from range(to)
+
+    stream = count(3)
+    called.set()
+    stream.wait(SECONDS)
+    assert [example.answer for example in lab.examples] == [[0, 1, 2]]
+
+
+def test_a_path_part_without_a_json_form_is_not_recorded(lab: Lab) -> None:
+    @lab.get("/price/{price}")
+    def price(price: Decimal) -> str:
+        return str(price)
+
+    assert price(Decimal("1.5")) == "1.5"
+    assert lab.examples == []
