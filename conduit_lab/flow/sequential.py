@@ -51,8 +51,8 @@ class Sequential(Stage):
         Each sample is an input of the sequence; equality is checked on all of them, speed on the
         first. A fused graph lies beside the first of its models as `a+b.onnx`, is a `Model` like
         any other, and is reused while they stay the same. Models with labels are not fused with
-        the next stage, since they give predictions. `.fusion` reports what was fused, what was not,
-        and why.
+        the next stage, since they give predictions. `.fusion` reports each fusion, or the reason
+        against it.
         """
         stages, report = fused(self.stages, (sample, *more))
         sequence = Sequential(*stages, name=self.name)

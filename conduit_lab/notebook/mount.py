@@ -35,7 +35,7 @@ _unwatched: list[Mount[Any]] = []
 
 
 class LiveView(Protocol):
-    """The kernel's half of a live view: it sends what is due to the page and takes its messages.
+    """The kernel's half of a live view: it sends due updates to the page and takes its messages.
 
     `pages` counts the pages that have opened it; a reloaded page counts again.
     """
@@ -43,7 +43,7 @@ class LiveView(Protocol):
     pages: int
 
     def flush(self) -> None:
-        """Send what is due; called again and again by the flusher's thread."""
+        """Send due updates; called every few milliseconds by the flusher's thread."""
 
     def receive(self, message: dict[str, Any]) -> None:
         """Handle a message from the page, on any thread."""
@@ -52,7 +52,7 @@ class LiveView(Protocol):
         """Send the rest, once the value has ended."""
 
     def close(self) -> None:
-        """Release what the view holds of the value."""
+        """Release the readers and buffers that the view holds."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Mount(Generic[T]):
         self._publish({widget_view: reference, "text/plain": repr(self.value)})
 
     def tick(self) -> bool:
-        """Send the page what is due; return False once the output is static for good."""
+        """Send due updates to the page; return False once the output is static for good."""
         if self.form.ended(self.value):
             self.freeze()
             return False

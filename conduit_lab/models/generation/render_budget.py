@@ -1,7 +1,7 @@
 """RenderBudget: limits of one rendering of a chat template, charged before each operation.
 
 Work is counted in characters read and written by an operation, about a byte each. The limit
-therefore bounds time as well as memory: a template holds at most what it was charged for.
+therefore bounds time as well as memory: a template holds at most as many bytes as it was charged.
 """
 
 from __future__ import annotations
