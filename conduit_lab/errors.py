@@ -3,6 +3,7 @@
 `InputError` and its children mean that the caller's data was wrong; over HTTP they are a 400.
 """
 
+from conduit_lab.core.errors import CompositionError as CompositionError
 from conduit_lab.core.errors import ConduitError as ConduitError
 from conduit_lab.core.errors import DeadlineExceeded as DeadlineExceeded
 from conduit_lab.core.errors import DeviceError as DeviceError
@@ -19,4 +20,5 @@ from conduit_lab.core.errors import ServeError as ServeError
 from conduit_lab.core.errors import StoreError as StoreError
 from conduit_lab.core.errors import StreamCancelled as StreamCancelled
 from conduit_lab.core.errors import StreamLagged as StreamLagged
+from conduit_lab.core.errors import TraceError as TraceError
 from conduit_lab.core.errors import VectorInputError as VectorInputError

@@ -54,6 +54,14 @@ class StoreError(ConduitError):
     """An index file that cannot be read or written; names the file."""
 
 
+class CompositionError(ConduitError, ValueError):
+    """Stages that do not fit together; names both sides, or the part that does not fit."""
+
+
+class TraceError(ConduitError):
+    """A trace that cannot run again, such as one whose values were dropped."""
+
+
 class EndpointError(ConduitError):
     """An endpoint that cannot be registered: a duplicate path, an unusable signature."""
 

@@ -21,11 +21,15 @@ class Stage(ABC):
     A stage has a `name`, input and output specs where they are known, and the stages it is made of
     as `children`. It is called as `stage(value)`, `stage.batch(values)`, `await stage.acall(value)`
     and, where its answer comes in chunks, `stage.stream(value)`. A subclass writes `run`, and
-    `arun` where it can await its work instead of taking a thread.
+    `arun` where it can await its work instead of taking a thread. `revision` identifies the present
+    code or weights of a stage that can change, and `last_seconds` is the time of the last recorded
+    call.
     """
 
     name: str
     kind: Kind = "call"
+    revision: Any = None
+    last_seconds: float | None = None
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:

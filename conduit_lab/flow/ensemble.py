@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from conduit_lab.core.stage import Stage, as_stage
+from conduit_lab.flow.combinator import Combinator
 from conduit_lab.flow.tasks import gather_stages
 
 
-class Ensemble(Stage):
+class Ensemble(Combinator):
     """Several models on the same value; `combine` takes the list of their answers."""
 
     def __init__(

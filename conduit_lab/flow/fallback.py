@@ -8,11 +8,12 @@ from typing import Any
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.trace import recorder
+from conduit_lab.flow.combinator import Combinator
 
 _log = logging.getLogger("conduit_lab")
 
 
-class Fallback(Stage):
+class Fallback(Combinator):
     """The first stage whose call succeeds; bad input is the caller's and is raised at once.
 
     Each failure is logged with its reason, and the trace holds the failed span beside the one that

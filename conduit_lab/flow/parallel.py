@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from conduit_lab.core.stage import Stage, as_stage
+from conduit_lab.flow.combinator import Combinator
 from conduit_lab.flow.tasks import gather_stages
 
 
-class Parallel(Stage):
+class Parallel(Combinator):
     """Several stages on the same value; gives a dict of their results by name."""
 
     def __init__(self, stages: Mapping[str, Any], *, name: str = "parallel") -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.streams.stream import Stream
+from conduit_lab.flow.combinator import Combinator
 
 
-class Route(Stage):
+class Route(Combinator):
     """One of several stages, chosen by `choose(value)`, which returns its name."""
 
     def __init__(

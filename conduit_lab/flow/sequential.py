@@ -7,11 +7,12 @@ from typing import Any
 
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.streams.stream import Stream
+from conduit_lab.flow.combinator import Combinator
 from conduit_lab.flow.model_fusion import fused
 from conduit_lab.runtime.rewriting.graph_fusion import FusionReport
 
 
-class Sequential(Stage):
+class Sequential(Combinator):
     """One stage after the other: each takes the output of the one before.
 
     `fusion` reports on each neighbourhood of models, for a sequence that `fused` made.
