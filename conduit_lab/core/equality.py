@@ -48,7 +48,7 @@ def identical(first: Any, second: Any) -> bool:
         same = first.dtype == second.dtype and first.shape == second.shape
         if not same or first.dtype.hasobject:
             return same and identical(first.tolist(), second.tolist())
-        return first.tobytes() == second.tobytes()
+        return bool(first.tobytes() == second.tobytes())
     if kind in (list, tuple):
         return len(first) == len(second) and all(map(identical, first, second))
     if kind is dict:
