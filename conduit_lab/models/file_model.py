@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 from conduit_lab.core import forking
 from conduit_lab.core.paths import display
-from conduit_lab.core.stage import Stage
+from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.trace.span import current
 from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.models.benchmark import BENCHMARK_SECONDS, Benchmark, benchmark
@@ -75,6 +75,12 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
         return None if opened is None else opened.shared
 
     @property
+    def revision(self) -> str | None:
+        """The digest of the opened file's content, or None before it is opened."""
+        opened = self._opened
+        return None if opened is None else opened.shared.key[0]
+
+    @property
     def shared(self) -> Shared:
         """The opened graph or weights; opens it at the first use."""
         return self._parts().shared
@@ -117,7 +123,7 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
             if kept is not None:
                 return cast(_Result, kept.output)
             if (other := replay.changed.get(self.name)) is not None:
-                call = partial(other.run, value)
+                call = partial(as_stage(other).run, value)
         with here.child(self.name, self.kind, self, value) as span:
             if arguments:
                 span.annotate(arguments=arguments)

@@ -126,6 +126,18 @@ class Signature:
         kwargs = self._checked({**payload, **request.path_params}, len(body))
         return Call(kwargs, payload, request.path_params, body)
 
+    def from_payload(self, payload: Any, path_params: Mapping[str, Any]) -> Call:
+        """Return the call for the payload and path parameters of an earlier one."""
+        if self.request is not None:
+            body = b"" if payload is None else codec.dumps(payload)
+            return self.from_request(Request(body, path_params=path_params))
+        arguments = dict(path_params)
+        if self.whole is not None and payload is not None:
+            arguments[self.whole] = payload
+        elif self.whole is None and isinstance(payload, Mapping):
+            arguments.update(payload)
+        return Call(self._checked(arguments), payload, dict(path_params))
+
     def _checked(self, arguments: Mapping[str, Any], size: int = 0) -> dict[str, Any]:
         """Return the arguments converted to their types, defaults filled in."""
         checked = self._arguments.check(arguments, size)

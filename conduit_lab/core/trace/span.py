@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import reprlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from time import perf_counter
 from types import TracebackType
@@ -140,11 +141,23 @@ class Span:
         self._followed = True
         ending.on_end(self._ended_with)
 
+    def rerun(self, *value: Any, model: Any = None) -> Span:
+        """Run the stage alone and return its span: `rerun()`, `rerun(value)`, `rerun(model=other)`.
+
+        Without a value it runs on the kept input. Raises `TraceError` for a span that is no call of
+        a stage, and where the input was dropped.
+        """
+        from conduit_lab.core.trace.rerun import rerun_span
+
+        return rerun_span(self, *value, model=model)
+
     def walk(self, depth: int = 0) -> Iterator[tuple[int, Span]]:
         """Yield (depth, span) for this span and all below it, in the order they began."""
-        yield depth, self
-        for child in list(self.children):
-            yield from child.walk(depth + 1)
+        pending = [(depth, self)]  # a call that calls itself is deep: no recursion
+        while pending:
+            depth, span = pending.pop()
+            yield depth, span
+            pending += [(depth + 1, child) for child in reversed(list(span.children))]
 
     def __enter__(self) -> Span:
         if (parent := self._parent) is not None:
@@ -222,6 +235,16 @@ class Span:
 _current: ContextVar[Span | None] = ContextVar("conduit_lab_span", default=None)
 
 current = _current.get  # the span that is running here, or None where nothing is being recorded
+
+
+@contextmanager
+def outside() -> Iterator[None]:
+    """Let calls inside the block be outermost ones."""
+    token = _current.set(None)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def _size(value: Any, kept: Any) -> int:
