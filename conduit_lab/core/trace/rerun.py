@@ -7,11 +7,11 @@ from typing import Any, Protocol, cast
 
 from conduit_lab.core.errors import TraceError
 from conduit_lab.core.trace.call_record import Values
-from conduit_lab.core.trace.replay import Replay
 from conduit_lab.core.trace.root_span import begin_call
-from conduit_lab.core.trace.snapshot import snapshot
 from conduit_lab.core.trace.source_hash import source_hash
 from conduit_lab.core.trace.span import Span, outside
+from conduit_lab.core.trace.trace_replay import Replay
+from conduit_lab.core.trace.value_snapshot import snapshot
 
 KEPT = object()  # stands for the kept input
 

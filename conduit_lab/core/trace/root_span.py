@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from conduit_lab.core.trace.call_record import CallRecord, Recording, Values
-from conduit_lab.core.trace.replay import replaying
 from conduit_lab.core.trace.span import Observer, Span, current
 from conduit_lab.core.trace.stage_statistics import StageStatistics
+from conduit_lab.core.trace.trace_replay import replaying
 
 
 def begin_call(

@@ -19,7 +19,7 @@ from conduit_lab.core.trace.call_record import (
     CallRecord,
     Recording,
 )
-from conduit_lab.core.trace.snapshot import IMMUTABLE, snapshot
+from conduit_lab.core.trace.value_snapshot import IMMUTABLE, snapshot
 from conduit_lab.core.weight import weight
 
 Kind = Literal["call", "predict", "encode", "search", "write", "load", "generate"]
@@ -147,9 +147,9 @@ class Span:
         Without a value it runs on the kept input. Raises `TraceError` for a span that is no call of
         a stage, and where the input was dropped.
         """
-        from conduit_lab.core.trace.rerun import rerun_span
+        from conduit_lab.core.trace.rerun import KEPT, rerun_span
 
-        return rerun_span(self, *value, model=model)
+        return rerun_span(self, value[0] if value else KEPT, model)
 
     def walk(self, depth: int = 0) -> Iterator[tuple[int, Span]]:
         """Yield (depth, span) for this span and all below it, in the order they began."""

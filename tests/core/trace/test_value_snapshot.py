@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conduit_lab.core.trace.snapshot import snapshot
+from conduit_lab.core.trace.value_snapshot import snapshot
 
 
 @pytest.mark.parametrize("value", ["text", b"bytes", 7, 1.5, True, None, object()], ids=repr)

@@ -11,8 +11,8 @@ from typing import Any
 
 from conduit_lab.core.equality import identical
 from conduit_lab.core.errors import TraceError
-from conduit_lab.core.trace.snapshot import snapshot
 from conduit_lab.core.trace.span import Kind, Span
+from conduit_lab.core.trace.value_snapshot import snapshot
 
 _replaying: ContextVar[Replay | None] = ContextVar("conduit_lab_replay", default=None)
 
