@@ -76,6 +76,10 @@ class Signature:
 
     def from_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """Return the call for Python arguments; `InputError` where they do not fit."""
+        if self._only is not None and len(args) == 1 and not kwargs:
+            payload = materialize(args[0])
+            argument = Body(payload) if type(payload) is dict else payload
+            return Call({self._only: argument}, payload)
         if self.request is not None:
             value = kwargs.get(self.request, args[0] if args else None)
             if len(args) + len(kwargs) > 1:

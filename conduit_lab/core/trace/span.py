@@ -200,8 +200,11 @@ class Span:
             self.gave = output = self.output
             if type(output) not in IMMUTABLE:
                 self.output = snapshot(output)
-            self.size = _size(self.given, self.input) + _size(output, self.output)
-            recording.pending_bytes += self.size
+            size = 0 if type(self.input) in _SMALL else _size(self.given, self.input)
+            if type(output) not in _SMALL:
+                size += _size(output, self.output)
+            self.size = size
+            recording.pending_bytes += size
         else:
             self.output = None
         pending = recording.pending
@@ -249,8 +252,6 @@ def outside() -> Iterator[None]:
 
 def _size(value: Any, kept: Any) -> int:
     """Return the bytes of a value and of its copy, which may be the value itself."""
-    if type(kept) in _SMALL:
-        return 0
     return weight(kept) if kept is value else 2 * weight(kept)
 
 
