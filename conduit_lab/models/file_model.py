@@ -32,7 +32,12 @@ _Result = TypeVar("_Result")
 
 
 class FileModel(Stage, Viewed, Generic[_Parts]):
-    """A model at `path`, opened by `open()` or at its first use; equal files share a session."""
+    """A model at `path`, opened by `open()` or at its first use; equal files share a session.
+
+    `revision` is the digest of the content that was opened last, None before.
+    """
+
+    revision: str | None = None
 
     def __init__(self, path: Path, name: str, options: Options) -> None:
         self.path = path
@@ -50,8 +55,13 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
         """Load it now; raises `ModelLoadError` or `DeviceError`. Does nothing the second time."""
         with self._opening:
             if self._opened is None:
-                self._opened = self._open()
+                self._hold(self._open())
         return self
+
+    def _hold(self, opened: _Parts) -> None:
+        """Use `opened` for the calls from now on."""
+        self._opened = opened
+        self.revision = opened.shared.key[0]  # last: a call that reads the new one runs that file
 
     def unload(self) -> None:
         """Free the memory, unless another model shares the session; the next call reopens it."""
