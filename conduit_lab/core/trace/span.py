@@ -19,7 +19,7 @@ from conduit_lab.core.trace.call_record import (
     CallRecord,
     Recording,
 )
-from conduit_lab.core.trace.value_snapshot import IMMUTABLE, snapshot
+from conduit_lab.core.trace.value_snapshot import COPIES
 from conduit_lab.core.weight import weight
 
 Kind = Literal["call", "predict", "encode", "search", "write", "load", "generate"]
@@ -110,7 +110,8 @@ class Span:
         self.gave: Any = None
         if recording.keeps:
             self.given = input
-            self.input = input if type(input) in IMMUTABLE else snapshot(input)
+            copy = COPIES.get(type(input))
+            self.input = input if copy is None else copy(input, 0)
             self.revision = getattr(target, "revision", None)
         else:
             self.given = self.input = self.revision = None
@@ -198,11 +199,14 @@ class Span:
             self.error = _bare(error)
         if recording.keeps:
             self.gave = output = self.output
-            if type(output) not in IMMUTABLE:
-                self.output = snapshot(output)
-            size = 0 if type(self.input) in _SMALL else _size(self.given, self.input)
+            copy = COPIES.get(type(output))
+            if copy is not None:
+                self.output = copy(output, 0)
+            size = 0
+            if type(given := self.given) not in _SMALL:  # the value, and its copy if there is one
+                size += weight(given) * (1 if self.input is given else 2)
             if type(output) not in _SMALL:
-                size += _size(output, self.output)
+                size += weight(output) * (1 if copy is None else 2)
             self.size = size
             recording.pending_bytes += size
         else:
@@ -248,11 +252,6 @@ def outside() -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
-
-
-def _size(value: Any, kept: Any) -> int:
-    """Return the bytes of a value and of its copy, which may be the value itself."""
-    return weight(kept) if kept is value else 2 * weight(kept)
 
 
 def _bare(error: BaseException) -> BaseException:

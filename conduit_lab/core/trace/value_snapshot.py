@@ -9,7 +9,7 @@ import numpy as np
 
 from conduit_lab.core.spec import Array
 
-IMMUTABLE = frozenset({str, bytes, int, float, complex, bool, type(None)})
+_IMMUTABLE = frozenset({str, bytes, int, float, complex, bool, type(None)})
 
 _MAX_DEPTH = 20  # of containers; deeper ones are kept as they are
 
@@ -20,12 +20,14 @@ def snapshot(value: Any, depth: int = 0) -> Any:
     Arrays and the built-in containers are copied. Any other object is kept as it is, since only its
     class knows how to copy it.
     """
-    copy = _COPIES.get(type(value))
+    copy = COPIES.get(type(value))
     return value if copy is None or depth > _MAX_DEPTH else copy(value, depth)
 
 
 def _array(value: Array, depth: int) -> Array:
-    array: Any = value
+    if value.flags.writeable:
+        return value.copy()
+    array: Any = value.base
     while isinstance(array, np.ndarray):  # a read-only view of a writable array may change
         if array.flags.writeable:
             return value.copy()
@@ -34,7 +36,7 @@ def _array(value: Array, depth: int) -> Array:
 
 
 def _list(value: list[Any], depth: int) -> list[Any]:
-    return [item if type(item) in IMMUTABLE else snapshot(item, depth + 1) for item in value]
+    return [item if type(item) in _IMMUTABLE else snapshot(item, depth + 1) for item in value]
 
 
 def _tuple(value: tuple[Any, ...], depth: int) -> tuple[Any, ...]:
@@ -43,7 +45,7 @@ def _tuple(value: tuple[Any, ...], depth: int) -> tuple[Any, ...]:
 
 def _dict(value: dict[Any, Any], depth: int) -> dict[Any, Any]:
     return {
-        key: item if type(item) in IMMUTABLE else snapshot(item, depth + 1)
+        key: item if type(item) in _IMMUTABLE else snapshot(item, depth + 1)
         for key, item in list(value.items())  # copied at once: another thread may write
     }
 
@@ -56,7 +58,7 @@ def _bytearray(value: bytearray, depth: int) -> bytearray:
     return bytearray(value)
 
 
-_COPIES: dict[type, Callable[[Any, int], Any]] = {
+COPIES: dict[type, Callable[[Any, int], Any]] = {
     np.ndarray: _array,
     list: _list,
     tuple: _tuple,

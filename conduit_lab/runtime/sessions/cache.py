@@ -177,7 +177,8 @@ class Shared:
         begin = perf_counter()
         try:
             engine = self._engine or self._open()
-            if current() is not None:
+            here = current()
+            if here is not None and (here.recording.last_model is not self.key or engine.note):
                 self.record_use()
             if keep is None or isinstance(engine, Dense):
                 return engine.run(feeds)
