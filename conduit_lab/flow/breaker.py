@@ -54,7 +54,7 @@ class CircuitBreaker:
         with self._lock:
             was_open, self._next_probe, self._failures = self.is_open, None, 0
         if was_open:
-            _log.warning("%s: answers again, its circuit is closed", self.name)
+            _log.warning("%s answers again, its circuit is closed", self.name)
 
     def fail(self) -> None:
         """Record that an admitted call failed."""
@@ -65,7 +65,7 @@ class CircuitBreaker:
             was_open, self._next_probe = self.is_open, monotonic() + self.reset_after
         if not was_open:
             _log.warning(
-                "%s: failed %d times in a row, its circuit is open: skipped for %g s, then probed",
+                "%s failed %d times in a row, its circuit is open: skipped for %g s, then probed",
                 self.name,
                 self.open_after,
                 self.reset_after,

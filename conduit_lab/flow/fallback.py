@@ -9,6 +9,7 @@ from typing import Any
 
 from conduit_lab.core.errors import CompositionError, InputError, StreamCancelled
 from conduit_lab.core.stage import Stage, as_stage
+from conduit_lab.core.streams.backpressure import awaiting_reader
 from conduit_lab.core.streams.chunk import join_chunks
 from conduit_lab.core.streams.ownership import cancelled
 from conduit_lab.core.streams.reader import Reader
@@ -20,6 +21,7 @@ from conduit_lab.flow.deadline import acall_within, call_within, exceeded, run_w
 from conduit_lab.flow.tries import Tries
 
 _RESET_SECONDS = 30.0
+_HOLD_SECONDS = 5.0  # that a stage's stream waits, with a full log, until it is held
 
 
 class Fallback(Combinator):
@@ -146,7 +148,8 @@ class Fallback(Combinator):
         for stage in stages:
             began = monotonic()
             try:
-                stream = run_within(stage, stage.stream, value, self.timeout)
+                with awaiting_reader(_HOLD_SECONDS):
+                    stream = run_within(stage, stage.stream, value, self.timeout)
             except BaseException as error:
                 if not tries.failed(error):
                     raise
