@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from time import monotonic
 from typing import Any
 
-from conduit_lab.core.errors import CompositionError, InputError, StreamCancelled
+from conduit_lab.core.errors import CompositionError, StreamCancelled
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.streams.backpressure import awaiting_reader
 from conduit_lab.core.streams.chunk import join_chunks
@@ -86,15 +86,15 @@ class Fallback(Combinator):
 
     def run(self, value: Any) -> Any:
         """Return the answer of the first stage that gives one, or raise the last one's error."""
+        tries = None
         if self._plain:
             try:
                 return self.stages[0](value)
-            except InputError:
-                raise
             except Exception as error:
-                tries = self._tries(error)
-        else:
-            tries = self._tries()
+                tries = self._tries()
+                if not tries.failed(error):
+                    raise
+        tries = tries or self._tries()
         for stage in tries:
             try:
                 answer = call_within(stage, value, self.timeout)
@@ -140,8 +140,8 @@ class Fallback(Combinator):
                 span.follow(stream)
         return stream
 
-    def _tries(self, failure: Exception | None = None) -> Tries:
-        return Tries(self.name, self.stages, self._breakers, self.retries, failure)
+    def _tries(self) -> Tries:
+        return Tries(self.name, self.stages, self._breakers, self.retries)
 
     def _open(self, tries: Tries, stages: Iterator[Stage], value: Any) -> _Opened:
         """Begin the stream of the next stage that can; raise the last error where none can."""

@@ -48,7 +48,7 @@ class ThreadPlan:
         self._runs = 0
 
     def decision(self) -> ThreadDecision:
-        """Return what is chosen now."""
+        """Return the present choice."""
         means = self._on_threads if self.threaded and self._on_threads.runs else self._in_order
         return ThreadDecision(self.threaded, dict(means.seconds), self._reason)
 

@@ -17,8 +17,8 @@ _log = logging.getLogger("conduit_lab")
 class Tries:
     """The tries of one call of the Fallback `name`; iterating gives the stage of each.
 
-    After each stage either `failed` or `succeeded` is to be called. `breakers` has None for a stage
-    without a circuit. `failure` is the error of a first stage that was tried before.
+    After each stage either `failed` or `succeeded` is to be called; a failure before the first one
+    is that of the first stage. `breakers` has None for a stage without a circuit.
     """
 
     def __init__(
@@ -27,14 +27,13 @@ class Tries:
         stages: Sequence[Stage],
         breakers: Sequence[CircuitBreaker | None],
         retries: int,
-        failure: Exception | None = None,
     ) -> None:
         self._name = name
         self._stages = stages
         self._breakers = breakers
         self._retries = retries
         self._place = 0
-        self._error = failure
+        self._error: Exception | None = None
         self._notes: dict[str, None] = {}  # each once, in order
 
     def __iter__(self) -> Iterator[Stage]:

@@ -87,7 +87,7 @@ class CallScope:
             self._released = True
             children = list(self._children)
             self._children.clear()
-        if self._outer is not None:
+        if self._outer is not None and not self.cancelled:
             for child in children:
                 self._outer.adopt(child)
 
