@@ -7,6 +7,7 @@ import inspect
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -14,7 +15,7 @@ from conduit_lab.core.errors import DeadlineExceeded, Overloaded
 from conduit_lab.core.forking import in_forked_child
 from conduit_lab.core.stage import Function, Stage
 from conduit_lab.core.streams.ownership import CallScope
-from conduit_lab.core.trace import recorder
+from conduit_lab.core.trace.span import abandon_spans, current
 from conduit_lab.flow.workers import ThreadCall, start_calls
 
 MAX_LATE_CALLS = 16  # per stage: calls past their deadline that still occupy a thread
@@ -32,20 +33,13 @@ def call_within(stage: Stage, value: Any, seconds: float | None) -> Any:
     late result is dropped. A stage with 16 such threads raises `Overloaded` at once. Without
     `seconds` the stage runs on this thread.
     """
-    if seconds is None:
-        return stage(value)
-    with recorder.span(stage.name, stage.kind, stage, value) as span:
-        own_span = type(stage).__call__ is not Stage.__call__
-        result = run_within(stage, stage if own_span else stage.run, value, seconds)
-        if span is not None:
-            span.output = result
-    return result
+    return run_within(stage, stage, value, seconds)
 
 
 def run_within(
     stage: Stage, function: Callable[[Any], Any], value: Any, seconds: float | None
 ) -> Any:
-    """Return `function(value)` of a stage, without a span, as `call_within` does for its call."""
+    """Return `function(value)` of a stage, limited as `call_within` limits its call."""
     if seconds is None:
         return function(value)
     ended: SimpleQueue[None] = SimpleQueue()
@@ -54,10 +48,10 @@ def run_within(
         try:
             ended.get(timeout=max(seconds, 0.0))
         except Empty:
-            if call.abandon():
+            if call.abandon(exceeded(stage, seconds)):
                 raise exceeded(stage, seconds) from None
-        except BaseException:
-            call.abandon()
+        except BaseException as error:
+            call.abandon(error)
             raise
         return call.outcome()
 
@@ -65,51 +59,61 @@ def run_within(
 async def acall_within(stage: Stage, value: Any, seconds: float | None) -> Any:
     """Await `stage.acall(value)`, or raise `DeadlineExceeded` once it took `seconds`.
 
-    Past the deadline everything that the call awaits is cancelled. A thread that it waits for is
-    abandoned as in `call_within`.
+    Past the deadline everything that the call awaits is cancelled, and awaited until it has ended.
+    A function on a worker thread is abandoned as in `call_within`.
     """
     if seconds is None:
         return await stage.acall(value)
-    with recorder.span(stage.name, stage.kind, stage, value) as span, CallScope():
-        try:
-            async with asyncio.timeout(seconds) as limit:
-                result = await _awaited(stage, value)
-        except TimeoutError:
-            if not limit.expired():  # the stage's own error
-                raise
-            raise exceeded(stage, seconds) from None
-        if span is not None:
-            span.output = result
-    return result
+    with CallScope():
+        takes_thread = type(stage).arun is Stage.arun
+        if isinstance(stage, Function):
+            takes_thread = not inspect.iscoroutinefunction(stage.function)
+        if takes_thread:
+            return await _await_thread(stage, value, seconds)
+        return await _await_task(stage, value, seconds)
 
 
-async def _awaited(stage: Stage, value: Any) -> Any:
-    if type(stage).acall is not Stage.acall:
-        return await stage.acall(value)
-    takes_thread = type(stage).arun is Stage.arun
-    if isinstance(stage, Function):
-        takes_thread = not inspect.iscoroutinefunction(stage.function)
-    if not takes_thread:
-        return await stage.arun(value)
+async def _await_thread(stage: Stage, value: Any, seconds: float) -> Any:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
     def end() -> None:
         with suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(ended.set)
 
-    call = _LimitedCall(stage, stage.run, value, end)  # counted, unlike the threads of anyio
+    call = _LimitedCall(stage, stage, value, end)  # counted, unlike the threads of anyio
     try:
-        await ended.wait()
-    except BaseException:
-        call.abandon()
+        async with asyncio.timeout(seconds):
+            await ended.wait()
+    except TimeoutError:
+        if call.abandon(exceeded(stage, seconds)):
+            raise exceeded(stage, seconds) from None
+    except BaseException as error:
+        call.abandon(error)
         raise
     return call.outcome()
+
+
+async def _await_task(stage: Stage, value: Any, seconds: float) -> Any:
+    context, outer = copy_context(), current()
+    task = asyncio.get_running_loop().create_task(stage.acall(value), context=context)
+    try:
+        await asyncio.wait([task], timeout=seconds)
+        if task.done():
+            return task.result()
+        abandon_spans(context, outer, exceeded(stage, seconds))
+        raise exceeded(stage, seconds)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # too late, like the result
 
 
 class _LimitedCall(ThreadCall):
     """A call that may be abandoned; its thread is then counted until it is free again."""
 
-    __slots__ = ("_on_time", "_stage", "has_ended")
+    __slots__ = ("_on_time", "_outer", "_stage", "has_ended")
 
     def __init__(
         self,
@@ -128,17 +132,20 @@ class _LimitedCall(ThreadCall):
             )
         super().__init__(function, value, self._end)
         self._stage = stage
+        self._outer = current()
         self._on_time = on_time
         self.has_ended = False
         if not start_calls([self]):
             raise Overloaded(f"{stage.name!r} needs a thread, and the system starts no more")
 
-    def abandon(self) -> bool:
-        """Drop its later result; return False if it has ended already."""
+    def abandon(self, error: BaseException) -> bool:
+        """End its span with `error` and drop its later result; False if it has ended already."""
         with _lock:
-            if not self.has_ended:
-                _late.setdefault(id(self._stage), set()).add(self)
-            return not self.has_ended
+            if self.has_ended:
+                return False
+            _late.setdefault(id(self._stage), set()).add(self)
+        abandon_spans(self.context, self._outer, error)
+        return True
 
     def _end(self, _: ThreadCall) -> None:
         with _lock:

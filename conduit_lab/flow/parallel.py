@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Mapping
 from queue import SimpleQueue
 from time import perf_counter, thread_time
@@ -11,6 +12,7 @@ from conduit_lab.core.errors import CompositionError
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.streams.ownership import CallScope
 from conduit_lab.core.streams.stream import Stream
+from conduit_lab.core.trace.span import abandon_spans, current
 from conduit_lab.flow.combinator import Combinator
 from conduit_lab.flow.tasks import gather_stages
 from conduit_lab.flow.thread_plan import ThreadDecision, ThreadPlan
@@ -25,7 +27,8 @@ class Parallel(Combinator):
     In an event loop they are awaited at once. A plain call runs them one after the other, or on
     threads where their measured times say that this is faster: `decision` has the choice, its
     reason and the times. The first failure is raised, and cancels the others with their streams and
-    generations; the thread of a function that Python cannot end runs until the function returns.
+    generations. Python cannot end a thread: there a function runs until it returns, and its result
+    is dropped.
     """
 
     def __init__(self, stages: Mapping[str, Any], *, name: str = "parallel") -> None:
@@ -86,14 +89,20 @@ class Parallel(Combinator):
         """Run every stage on a thread; None, and none is run, if there are no threads for it."""
         began = perf_counter()
         ended: SimpleQueue[ThreadCall] = SimpleQueue()
+        outer = current()
         with CallScope():
             calls = {
                 name: ThreadCall(stage, value, ended.put) for name, stage in self.stages.items()
             }
             if not start_calls(list(calls.values()), limit=MAX_BUSY_THREADS):
                 return None
-            for _ in calls:
-                ended.get().outcome()
+            try:
+                for _ in calls:
+                    ended.get().outcome()
+            except BaseException:
+                for call in calls.values():
+                    abandon_spans(call.context, outer, CancelledError())
+                raise
         seconds = {name: call.seconds for name, call in calls.items()}
         plan.ran_on_threads(seconds, perf_counter() - began)
         return {name: call.result for name, call in calls.items()}

@@ -50,6 +50,9 @@ class Route(Combinator):
         stages = tuple(self.stages.values())
         return stages if self.default is None else (*stages, self.default)
 
+    def _settings(self) -> dict[str, Any]:
+        return {} if self.default is None else {"default": self.default}
+
     def run(self, value: Any) -> Any:
         """Run the chosen stage."""
         return self._chosen(value)(value)

@@ -12,7 +12,9 @@ from queue import Empty, SimpleQueue
 from time import perf_counter, thread_time
 from typing import Any
 
+from conduit_lab.core.errors import StreamCancelled
 from conduit_lab.core.forking import in_forked_child
+from conduit_lab.core.streams.ownership import cancelled
 
 _LINGER_SECONDS = 1.0  # of an idle thread, so that successive calls do not start one each
 
@@ -29,14 +31,24 @@ class ThreadCall:
     the function uses are not part of.
     """
 
-    __slots__ = ("_context", "_ended", "cpu_seconds", "error", "function", "result", "seconds")
+    __slots__ = (
+        "_ended",
+        "_function",
+        "_value",
+        "context",
+        "cpu_seconds",
+        "error",
+        "result",
+        "seconds",
+    )
 
     def __init__(
         self, function: Callable[[Any], Any], value: Any, ended: Callable[[ThreadCall], object]
     ) -> None:
-        self._context = copy_context()
+        self.context = copy_context()
         self._ended = ended
-        self.function = lambda: function(value)
+        self._function = function
+        self._value = value
         self.result: Any = None
         self.error: BaseException | None = None
         self.seconds = self.cpu_seconds = 0.0
@@ -45,10 +57,15 @@ class ThreadCall:
         """Call the function and keep its result or error."""
         began, cpu_began = perf_counter(), thread_time()
         try:
-            self.result = self._context.run(self.function)
+            self.result = self.context.run(self._call)
         except BaseException as error:
             self.error = error
         self.seconds, self.cpu_seconds = perf_counter() - began, thread_time() - cpu_began
+
+    def _call(self) -> Any:
+        if cancelled():  # the stream or call around it, before a thread began this one
+            raise StreamCancelled(getattr(self._function, "name", "call"), None)
+        return self._function(self._value)
 
     def end(self) -> None:
         """Report that it ended."""

@@ -201,7 +201,8 @@ def test_a_stage_with_too_many_late_calls_fails_at_once(
     slow = Function(wait, "slow")
     for _ in range(2):
         with pytest.raises(DeadlineExceeded):
-            call(kind, slow, 1, 0.0)
+            call(kind, slow, 1, SOON)
+    until(lambda: len(began) == 2)
     with pytest.raises(Overloaded, match="'slow' has 2 calls that still run past their deadline"):
         call(kind, slow, 1, SECONDS)
     assert call(kind, Function(str), 1, SECONDS) == "1"

@@ -233,7 +233,7 @@ def test_an_interrupt_is_no_failure() -> None:
 def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(CompositionError, match=message):
         Fallback(plus, name="mine", **options)
-    with pytest.raises(ValueError, match="'mine' expected at least one stage, got none"):
+    with pytest.raises(CompositionError, match="'mine' expected at least one stage, got none"):
         Fallback(name="mine")
 
 

@@ -137,13 +137,23 @@ def test_a_failure_is_raised_as_it_is(make: Callable[..., Parallel]) -> None:
 def test_the_first_failure_in_time_is_raised_without_waiting_for_the_others(
     gate: threading.Event,
 ) -> None:
+    begun = threading.Event()
+
+    def fail_once_begun(value: Any) -> Any:
+        assert begun.wait(SECONDS)
+        raise RuntimeError("no power")
+
     def wait_and_fail(value: Any) -> Any:
+        begun.set()
         gate.wait(SECONDS)
         raise OSError("later")
 
-    with pytest.raises(RuntimeError, match="no power"):
-        on_threads({"a": wait_and_fail, "b": fail})(1)
+    stage = on_threads({"a": Sequential(str, wait_and_fail), "b": fail_once_begun})
+    with recorder.record("call") as trace, pytest.raises(RuntimeError, match="no power"):
+        stage(1)
     assert not gate.is_set()
+    assert all(span.ended for span in trace)
+    assert isinstance(trace["sequential"].error, asyncio.CancelledError)
     gate.set()
     until(lambda: not workers._busy)
 

@@ -49,7 +49,9 @@ async def _acall(route: Route, value: Any) -> Any:
 
 def test_the_default_stage_is_the_last_child_and_has_its_span() -> None:
     a, b, c = (Function(str, name=name) for name in "abc")
-    assert Route(same, {"x": a, "y": b}, default=c).children == (a, b, c)
+    route = Route(same, {"x": a, "y": b}, default=c)
+    assert (route.children, route._settings()) == ((a, b, c), {"default": c})
+    assert Route(same, {"x": a})._settings() == {}
     with recorder.record("call") as recorded:
         Route(same, {"x": a}, default=c)("z")
     assert [span.name for span in recorded] == ["call", "route", "c"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from contextvars import ContextVar
 from queue import SimpleQueue
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from conduit_lab.core.errors import Overloaded
 from conduit_lab.core.stage import Function
+from conduit_lab.core.streams.stream import Stream
 from conduit_lab.flow import workers
 from conduit_lab.flow.deadline import call_within
 from conduit_lab.flow.parallel import Parallel
@@ -84,3 +86,21 @@ def test_a_system_without_another_thread_is_named(monkeypatch: pytest.MonkeyPatc
     parallel._plan.threaded = True
     assert parallel(1) == {"a": "1", "b": "1"}  # one after the other
     assert workers._busy == 0
+
+
+def test_a_call_of_a_cancelled_stream_is_not_begun(caplog: pytest.LogCaptureFixture) -> None:
+    began, go_on = threading.Event(), threading.Event()
+    asked: list[Any] = []
+    call = Function(asked.append, "ask")
+
+    def source() -> Iterator[Any]:
+        began.set()
+        go_on.wait(SECONDS)
+        yield call_within(call, 1, SECONDS)
+
+    stream = Stream(source())
+    assert began.wait(SECONDS)
+    stream.cancel()
+    go_on.set()
+    until(lambda: not [t for t in threading.enumerate() if t.name == "stream stream"])
+    assert (asked, caplog.messages) == ([], [])
