@@ -6,7 +6,7 @@ import logging
 import reprlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar, Token
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Literal, Protocol, Unpack
@@ -185,7 +185,10 @@ class Span:
             pass
         del self._token  # it holds the span that was current, and a generator may hold this one
         if error is not None or not self._followed:
-            self._end(error)
+            if self.ended:  # abandoned
+                self.output = None
+            else:
+                self._end(error)
 
     def _ended_with(self, ending: Ending) -> None:
         if not self.ended:
@@ -252,6 +255,19 @@ def outside() -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+def abandon_spans(context: Context, outer: Span | None, error: BaseException) -> None:
+    """End the spans inside `outer` that run in `context`, on another thread or task, with `error`.
+
+    The later end of their own blocks changes nothing.
+    """
+    span = context.get(_current)
+    while span is not None and span is not outer:
+        parent = span._parent
+        if not span.ended:
+            span._end(error)
+        span = parent
 
 
 def _bare(error: BaseException) -> BaseException:
