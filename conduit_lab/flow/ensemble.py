@@ -62,6 +62,8 @@ class Ensemble(Combinator):
         timeout: float | None = None,
     ) -> None:
         self.models = tuple(as_stage(model) for model in models)
+        if not self.models:
+            raise ValueError(f"ensemble {name!r} expected at least one model, got none")
         self.combine = as_stage(combine)
         self.name = name
         self.min_members = min_members
@@ -121,9 +123,7 @@ class Ensemble(Combinator):
     def _check(self) -> None:
         count, least, function = len(self.models), self.min_members, self._function
         problem = None
-        if not count:
-            problem = "expected at least one model, got none"
-        elif least is not None and not (isinstance(least, int) and 0 < least <= count):
+        if least is not None and not (isinstance(least, int) and 0 < least <= count):
             problem = f"expected min_members from 1 to {count}, its models, got {least!r}"
         elif self.timeout is not None and not (0 < self.timeout < math.inf):
             problem = f"expected a timeout above 0 seconds, got {self.timeout!r}"
@@ -175,10 +175,10 @@ class Ensemble(Combinator):
     def _combine_failed(self, error: Exception) -> NoReturn:
         """Raise the error of the combine function with the names of both."""
         kind = type(error)
-        if isinstance(error, ConduitError) and kind not in (CompositionError, ModelRunError):
-            raise error
         if kind in (CompositionError, ModelRunError):
             raise kind(f"ensemble {self.name!r}: {error}") from error
+        if isinstance(error, ConduitError | RecursionError):
+            raise error
         raise CompositionError(
             f"ensemble {self.name!r}: its combine function {self.combine.name} failed: "
             f"{kind.__name__}: {first_line(error)}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from conduit_lab.core.errors import CompositionError
 from conduit_lab.core.spec import Array
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.view import Table, View
@@ -126,7 +127,7 @@ def _agreement(label: Any, members: Mapping[str, Any]) -> Any:
     """Return the share of members that vote for `label`, per row; None if votes are not alike."""
     try:
         votes = [np.asarray(ballot(answer)) for answer in members.values()]
-    except ValueError:  # lists of unequal length, no classes
+    except (ValueError, CompositionError):  # lists of unequal length, no classes
         return None
     own = np.asarray(label)
     alike = all(v.shape == own.shape and v.dtype.kind == own.dtype.kind for v in votes)

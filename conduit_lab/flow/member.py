@@ -27,8 +27,8 @@ class MemberFailure:
 class Member(Stage):
     """A stage under its name in the ensemble, with at most `timeout` seconds per call.
 
-    With `records_failures` an error other than `InputError`, a timeout and an answer with NaN
-    become a `MemberFailure`.
+    With `records_failures` an error, a timeout and an answer with NaN become a `MemberFailure`;
+    `InputError` and `RecursionError` are mistakes of the caller and of the code, and are raised.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Member(Stage):
         """Call the stage; the span is the stage's own."""
         try:
             return self._checked(call_within(self.stage, value, self.timeout))
-        except InputError:
+        except (InputError, RecursionError):
             raise
         except Exception as error:
             return self._failure(error)
@@ -52,7 +52,7 @@ class Member(Stage):
         """Await the stage."""
         try:
             return self._checked(await acall_within(self.stage, value, self.timeout))
-        except InputError:
+        except (InputError, RecursionError):
             raise
         except Exception as error:
             return self._failure(error)

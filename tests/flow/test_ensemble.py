@@ -156,6 +156,18 @@ def test_bad_input_is_raised_at_once(run: Run) -> None:
         run(Ensemble([fail, refuse, a], majority_vote, min_members=1, timeout=20), 1)
 
 
+def test_an_ensemble_that_asks_itself_is_an_error_at_once(run: Run) -> None:
+    def again(value: Any) -> Any:
+        return ensemble(value)
+
+    ensemble = Ensemble([a, again], majority_vote, min_members=1)
+    with pytest.raises(RecursionError):
+        run(ensemble, 1)
+    endless = Ensemble([a], lambda answers: endless(answers))
+    with pytest.raises(RecursionError):
+        run(endless, 1)
+
+
 def test_too_few_answers_name_each_failure(run: Run) -> None:
     ensemble = Ensemble([a, fail, nan], majority_vote, name="vote", min_members=2)
     with pytest.raises(

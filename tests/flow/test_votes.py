@@ -149,6 +149,13 @@ def test_batches_with_different_labels_are_lined_up() -> None:
     np.testing.assert_allclose(got.probabilities, np.array([[1, 0, 2], [1, 2, 0]]) / 3)
 
 
+def test_one_prediction_and_a_batch_of_one_are_a_batch() -> None:
+    for votes in ([vote(a=1.0), [vote(a=1.0)]], [[vote(a=1.0)], vote(a=1.0)]):
+        got = majority_vote(votes)
+        assert isinstance(got, Predictions)
+        assert [row.label for row in got] == ["a"]
+
+
 def test_an_empty_batch_has_no_predictions() -> None:
     got = majority_vote([Predictions(np.empty((0, 2)), ["a", "b"])] * 2)
     assert len(got) == 0
