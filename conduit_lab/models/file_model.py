@@ -85,12 +85,6 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
         return None if opened is None else opened.shared
 
     @property
-    def revision(self) -> str | None:
-        """The digest of the opened file's content, or None before it is opened."""
-        opened = self._opened
-        return None if opened is None else opened.shared.key[0]
-
-    @property
     def shared(self) -> Shared:
         """The opened graph or weights; opens it at the first use."""
         return self._parts().shared
