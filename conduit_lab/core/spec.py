@@ -44,6 +44,42 @@ class TensorSpec:
         )
 
 
+Values = tuple[TensorSpec, ...] | str | None
+
+
+@dataclass(frozen=True)
+class Interface:
+    """The values that a stage takes and gives, as far as they are known without opening a model.
+
+    A tuple of specs stands for arrays, one as it is and several as a dict by name; a text names the
+    type of any other value, such as `Prediction`; None is for values that are not known.
+    """
+
+    takes: tuple[TensorSpec, ...] | None = None
+    gives: Values = None
+
+    def __str__(self) -> str:
+        if self.takes is None and self.gives is None:
+            return ""
+        return f"{describe_values(self.takes)} → {describe_values(self.gives)}"
+
+
+TEXT_SPEC = TensorSpec("text", "str", ("batch",))  # one text, or several
+
+
+def describe_values(values: Values) -> str:
+    """Return the values of an interface for readers: `float32 [batch, 384]`, `text`, `?`."""
+    if values is None or isinstance(values, str):
+        return values or "?"
+    if len(values) == 1:
+        return _shown(values[0])
+    return ", ".join(f"{spec.name} {_shown(spec)}" for spec in values)
+
+
+def _shown(spec: TensorSpec) -> str:
+    return "text" if spec.dtype == "str" and len(spec.shape) < 2 and spec.ranked else str(spec)
+
+
 def describe(array: Array) -> str:
     """Return dtype and shape of `array` the way a `TensorSpec` prints: `float32 [1, 383]`."""
     return f"{array.dtype} [{', '.join(map(str, array.shape))}]"

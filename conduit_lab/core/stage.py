@@ -10,7 +10,7 @@ from typing import Any
 import anyio.to_thread
 
 from conduit_lab.core.errors import InputError
-from conduit_lab.core.spec import TensorSpec
+from conduit_lab.core.spec import Interface, TensorSpec
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace.span import Kind, Span, current
 
@@ -40,6 +40,11 @@ class Stage(ABC):
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Specs of the arrays that the stage gives; empty where it gives any Python value."""
         return ()
+
+    @property
+    def interface(self) -> Interface:
+        """The values that it takes and gives, as far as they are known; opens nothing."""
+        return Interface(self.inputs or None, self.outputs or None)
 
     @property
     def children(self) -> tuple[Stage, ...]:
@@ -112,6 +117,14 @@ class Function(Stage):
         if self._is_async:
             return await self.function(value)
         return await anyio.to_thread.run_sync(self.function, value)
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not Function or type(other) is not Function:
+            return NotImplemented
+        return self.name == other.name and bool(self.function == other.function)
+
+    def __hash__(self) -> int:
+        return hash((Function, self.name))  # not of the function: any callable will do
 
     def __repr__(self) -> str:
         return f"Function({self.name!r})"

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from conduit_lab.core.spec import Interface
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.flow.combinator import Combinator
+from conduit_lab.flow.fit import check_same_value, shared_inputs
 from conduit_lab.flow.tasks import gather_stages
 
 
 class Ensemble(Combinator):
     """Several models on the same value; `combine` takes the list of their answers."""
+
+    layout = "parallel"
 
     def __init__(
         self, models: Sequence[Any], combine: Callable[[list[Any]], Any], *, name: str = "ensemble"
@@ -21,6 +25,16 @@ class Ensemble(Combinator):
         self.models = tuple(as_stage(model) for model in models)
         self.combine = as_stage(combine)
         self.name = name
+        self.check()
+
+    @property
+    def interface(self) -> Interface:
+        """The values that each model takes, and those that their combination gives."""
+        return Interface(shared_inputs(self.models), self.combine.interface.gives)
+
+    def check(self) -> None:
+        """Raise `CompositionError` where two models cannot take the same value."""
+        check_same_value(type(self).__name__, self.models)
 
     @property
     def children(self) -> tuple[Stage, ...]:

@@ -20,11 +20,14 @@ class Fallback(Combinator):
     answered.
     """
 
+    layout = "fallback"
+
     def __init__(self, *stages: Any, name: str = "fallback") -> None:
         if not stages:
             raise ValueError(f"fallback {name!r} expected at least one stage, got none")
         self.stages = tuple(as_stage(stage) for stage in stages)
         self.name = name
+        self.check()
 
     @property
     def children(self) -> tuple[Stage, ...]:

@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from conduit_lab.core.spec import Interface
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.flow.combinator import Combinator
+from conduit_lab.flow.fit import named_outputs, shared_inputs
 from conduit_lab.flow.tasks import gather_stages
 
 
 class Parallel(Combinator):
     """Several stages on the same value; gives a dict of their results by name."""
 
+    layout = "parallel"
+
     def __init__(self, stages: Mapping[str, Any], *, name: str = "parallel") -> None:
         self.stages = {key: as_stage(stage) for key, stage in stages.items()}
         self.name = name
+        self.check()
+
+    @property
+    def interface(self) -> Interface:
+        """The values that each stage takes, and the dict of those that they give."""
+        return Interface(shared_inputs(self.children), named_outputs(self.stages))
 
     @property
     def children(self) -> tuple[Stage, ...]:

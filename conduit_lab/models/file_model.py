@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from conduit_lab.core import forking
 from conduit_lab.core.paths import display
+from conduit_lab.core.spec import Interface
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.trace.span import current
 from conduit_lab.core.views.view import Table, View, Viewed
@@ -77,6 +78,16 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
     def shared(self) -> Shared:
         """The opened graph or weights; opens it at the first use."""
         return self._parts().shared
+
+    @property
+    def interface(self) -> Interface:
+        """The values that it takes and gives, where it is open; opens nothing."""
+        opened = self._opened
+        return Interface() if opened is None else self._interface(opened)
+
+    def _interface(self, opened: _Parts) -> Interface:
+        """Return the values that the opened model takes and gives."""
+        return Interface()
 
     @property
     def loaded(self) -> bool:
