@@ -64,8 +64,15 @@ class Stage(ABC):
         here = current()
         if here is None:
             return self.run(value)
+        run = self.run
+        if (replay := here.recording.replay) is not None:
+            kept = replay.kept(here, self.name, self.kind, self, value)
+            if kept is not None:
+                return kept.output
+            run = replay.changed.get(self.name, self).run
         with here.child(self.name, self.kind, self, value) as span:
-            span.output = result = self.run(value)
+            span.output = result = run(value)
+        self.last_seconds = span.duration
         return result
 
     def acall(self, value: Any) -> Coroutine[Any, Any, Any]:
@@ -74,8 +81,15 @@ class Stage(ABC):
         return self.arun(value) if here is None else self._arecorded(value, here)
 
     async def _arecorded(self, value: Any, here: Span) -> Any:
+        run = self.arun
+        if (replay := here.recording.replay) is not None:
+            kept = replay.kept(here, self.name, self.kind, self, value)
+            if kept is not None:
+                return kept.output
+            run = replay.changed.get(self.name, self).arun
         with here.child(self.name, self.kind, self, value) as span:
-            span.output = result = await self.arun(value)
+            span.output = result = await run(value)
+        self.last_seconds = span.duration
         return result
 
     def batch(self, values: Sequence[Any]) -> list[Any]:

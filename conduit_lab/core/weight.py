@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from operator import attrgetter
 from sys import getsizeof
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
+
+import numpy as np
 
 PLAIN = frozenset({str, int, float, bool, type(None)})
 
@@ -16,6 +19,16 @@ _SAMPLE_ITEMS = 64  # of a long container, evenly spaced; the others count like 
 _CODE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 _TEXTS = (str, bytes)  # as tuples: a union is built at each use
 _CONTAINERS = (list, tuple, set, frozenset, deque)
+# the common types, each weighed by one call
+_QUICK: dict[type, Callable[[Any], int]] = {
+    str: len,
+    bytes: len,
+    int: getsizeof,
+    float: getsizeof,
+    bool: getsizeof,
+    type(None): getsizeof,
+    np.ndarray: attrgetter("nbytes"),
+}
 _LEAVES = (str, bytes, bytearray, int, float, *_CODE)
 
 
@@ -25,6 +38,8 @@ def weight(value: Any) -> int:
     Arrays count as their `nbytes`; containers, dataclasses, pydantic models and other objects as
     the sum of their parts. Long containers are sampled. Shared parts count once.
     """
+    if (quick := _QUICK.get(type(value))) is not None:
+        return quick(value)
     if isinstance(value, _TEXTS):
         return len(value)
     if (plain := _plain_weight(value)) is not None:

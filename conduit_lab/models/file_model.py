@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 from conduit_lab.core import forking
 from conduit_lab.core.paths import display
@@ -114,13 +115,25 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
         """Measure calls on `sample` for each batch size; see `conduit_lab.models.benchmark`."""
         return benchmark(self, sample, batch_sizes=batch_sizes, seconds=seconds)
 
-    def _traced(self, value: Any, call: Callable[[], _Result]) -> _Result:
-        """Make a call on `value`, in a span of its own where a trace is recorded."""
+    def _traced(self, value: Any, call: Callable[[], _Result], arguments: Any = ()) -> _Result:
+        """Make a call on `value`, in a span of its own where a trace is recorded.
+
+        `arguments` are those that decide the result beside the value.
+        """
         here = current()
         if here is None:
             return call()
+        if (replay := here.recording.replay) is not None:
+            kept = replay.kept(here, self.name, self.kind, self, value, arguments)
+            if kept is not None:
+                return cast(_Result, kept.output)
+            if (other := replay.changed.get(self.name)) is not None:
+                call = partial(other.run, value)
         with here.child(self.name, self.kind, self, value) as span:
+            if arguments:
+                span.annotate(arguments=arguments)
             span.output = result = call()
+        self.last_seconds = span.duration
         return result
 
     @abstractmethod

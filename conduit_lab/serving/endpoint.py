@@ -16,6 +16,7 @@ from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.call_record import Values
 from conduit_lab.core.trace.span import Observer
+from conduit_lab.core.trace.stage_statistics import StageStatistics
 from conduit_lab.core.trace.trace import Trace
 from conduit_lab.core.weight import PLAIN
 from conduit_lab.flow.ensemble import Ensemble
@@ -34,8 +35,9 @@ class EndpointHost:
     """The app as its endpoints, the gate and the faces see it.
 
     `values` bounds the inputs and outputs that its traces keep, `observers` see every span of its
-    calls, and `records` says whether `observe` keeps the calls. `body_limit` is in bytes,
-    `deadline` in seconds until an answer must have started. `open_streams` are being sent now.
+    calls, `statistics` count them, and `records` says whether `observe` keeps the calls.
+    `body_limit` is in bytes, `deadline` in seconds until an answer must have started.
+    `open_streams` are being sent now.
     """
 
     root: Path
@@ -43,6 +45,7 @@ class EndpointHost:
     open_streams: set[Stream[Any]]
     values = Values(0)
     observers: Sequence[Observer] = ()
+    statistics: StageStatistics
     records = False
     ready = False
     body_limit = MAX_BODY_BYTES
@@ -163,9 +166,10 @@ class Endpoint(Stage, Generic[_P, _R]):
         app, then = self.app, self.then
         token = enter_root(app.root)
         try:
-            with recorder.begin_call(self.name, self, app.values, app.observers) as span:
+            with recorder.begin_call(
+                self.name, self, app.values, app.observers, app.statistics, call.payload
+            ) as span:
                 call.span = span
-                span.input = call.payload
                 result = self._first(**call.kwargs)
                 if self.shape == "stream":
                     result = then.stream(result) if then is not None else _stream(result, self.name)
@@ -185,9 +189,10 @@ class Endpoint(Stage, Generic[_P, _R]):
         app = self.app
         token = enter_root(app.root)
         try:
-            with recorder.begin_call(self.name, self, app.values, app.observers) as span:
+            with recorder.begin_call(
+                self.name, self, app.values, app.observers, app.statistics, call.payload
+            ) as span:
                 call.span = span
-                span.input = call.payload
                 result = self._first(**call.kwargs)
                 if isinstance(result, Awaitable):
                     result = await result
