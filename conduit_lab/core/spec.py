@@ -44,7 +44,7 @@ class TensorSpec:
         )
 
 
-Values = tuple[TensorSpec, ...] | str | None
+ValueSpec = tuple[TensorSpec, ...] | str | None
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Interface:
     """
 
     takes: tuple[TensorSpec, ...] | None = None
-    gives: Values = None
+    gives: ValueSpec = None
 
     def __str__(self) -> str:
         if self.takes is None and self.gives is None:
@@ -67,7 +67,7 @@ class Interface:
 TEXT_SPEC = TensorSpec("text", "str", ("batch",))  # one text, or several
 
 
-def describe_values(values: Values) -> str:
+def describe_values(values: ValueSpec) -> str:
     """Return the values of an interface for readers: `float32 [batch, 384]`, `text`, `?`."""
     if values is None or isinstance(values, str):
         return values or "?"

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from conduit_lab.core.spec import Interface, TensorSpec, describe_values
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.text import one_line
-from conduit_lab.core.views.tree import Layout, TreeNode
+from conduit_lab.core.views.tree import Arrangement, TreeNode
 from conduit_lab.core.views.view import View, Viewed
 from conduit_lab.flow.fit import check_same_value, equal_outputs, shared_inputs
 from conduit_lab.flow.stage_chart import stage_chart
@@ -37,7 +37,7 @@ class Combinator(Stage, Viewed):
     child takes the combinator's own value.
     """
 
-    layout: ClassVar[Layout] = "choice"  # of the children in a drawing
+    arrangement: ClassVar[Arrangement] = "choice"  # of the children in a drawing
 
     def _settings(self) -> dict[str, Any]:
         """The keyword arguments beside its stages and its name, where they differ from defaults."""
@@ -134,7 +134,7 @@ class _Draft:
             edge=self.edge,
             children=tuple(child.node() for child in self.children),
             more=self.more,
-            layout=stage.layout if isinstance(stage, Combinator) else "chain",
+            arrangement=stage.arrangement if isinstance(stage, Combinator) else "chain",
             joins=self.joins,
         )
 

@@ -15,7 +15,7 @@ from conduit_lab.flow.tasks import gather_stages
 class Ensemble(Combinator):
     """Several models on the same value; `combine` takes the list of their answers."""
 
-    layout = "parallel"
+    arrangement = "parallel"
 
     def __init__(
         self, models: Sequence[Any], combine: Callable[[list[Any]], Any], *, name: str = "ensemble"

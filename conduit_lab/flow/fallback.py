@@ -20,7 +20,7 @@ class Fallback(Combinator):
     answered.
     """
 
-    layout = "fallback"
+    arrangement = "fallback"
 
     def __init__(self, *stages: Any, name: str = "fallback") -> None:
         if not stages:

@@ -14,7 +14,7 @@ from math import prod
 import numpy as np
 
 from conduit_lab.core.errors import CompositionError
-from conduit_lab.core.spec import TensorSpec, Values, describe_values
+from conduit_lab.core.spec import TensorSpec, ValueSpec, describe_values
 from conduit_lab.core.stage import Stage
 
 _Shape = tuple[int | str, ...]
@@ -58,13 +58,13 @@ def equal_inputs(stages: Sequence[Stage]) -> tuple[TensorSpec, ...] | None:
     return found[0] if found and all(takes == found[0] for takes in found) else None
 
 
-def equal_outputs(stages: Sequence[Stage]) -> Values:
+def equal_outputs(stages: Sequence[Stage]) -> ValueSpec:
     """Return the values that each stage gives where they are the same, else None."""
     found = [stage.interface.gives for stage in stages]
     return found[0] if len({_unnamed(gives) for gives in found}) == 1 else None
 
 
-def named_outputs(stages: dict[str, Stage]) -> Values:
+def named_outputs(stages: dict[str, Stage]) -> ValueSpec:
     """Return the specs of a dict of arrays, one per stage, else `dict`; None for a dict of one."""
     if len(stages) < 2:  # one spec alone is an array
         return None
@@ -171,7 +171,7 @@ def _shapes(shape: _Shape) -> Iterator[_Shape]:
             yield (*shape[:place], *shape[place + 1 :])
 
 
-def _unnamed(gives: Values) -> object:
+def _unnamed(gives: ValueSpec) -> object:
     if not isinstance(gives, tuple):
         return gives
     named = len(gives) > 1

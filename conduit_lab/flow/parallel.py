@@ -15,7 +15,7 @@ from conduit_lab.flow.tasks import gather_stages
 class Parallel(Combinator):
     """Several stages on the same value; gives a dict of their results by name."""
 
-    layout = "parallel"
+    arrangement = "parallel"
 
     def __init__(self, stages: Mapping[str, Any], *, name: str = "parallel") -> None:
         self.stages = {key: as_stage(stage) for key, stage in stages.items()}

@@ -24,7 +24,7 @@ class Sequential(Combinator):
     `fusion` reports on each neighbourhood of models, for a sequence that `fused` made.
     """
 
-    layout = "chain"
+    arrangement = "chain"
 
     def __init__(self, *stages: Any, name: str = "sequential") -> None:
         self.stages = tuple(as_stage(stage) for stage in stages)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.mermaid import Shape, flowchart
+from conduit_lab.core.views.mermaid import NodeShape, flowchart
 from conduit_lab.core.views.tree import TreeNode
 
 _Ends = list[tuple[str, str]]  # nodes that lead on, each with the label of its edge
@@ -18,7 +18,7 @@ def stage_chart(root: TreeNode) -> str:
 
 class _Chart:
     def __init__(self) -> None:
-        self.nodes: list[tuple[str, str, Shape]] = []
+        self.nodes: list[tuple[str, str, NodeShape]] = []
         self.edges: list[tuple[str, str, str]] = []
 
     def text(self, root: TreeNode) -> str:
@@ -33,9 +33,9 @@ class _Chart:
         if not children and not node.more:
             about = " · ".join(part for part in (node.kind, node.time) if part)
             return [(self._joined(ends, f"{node.name}\n{about}", "box"), "")]
-        if node.layout == "chain":
+        if node.arrangement == "chain":
             return self._chain(node, children, ends)
-        if node.layout == "fallback":
+        if node.arrangement == "fallback":
             return self._fallback(node, children, ends)
         return self._fork(node, children, ends)
 
@@ -50,7 +50,7 @@ class _Chart:
 
     def _fork(self, node: TreeNode, children: Sequence[TreeNode], ends: _Ends) -> _Ends:
         facts = "\n".join([node.name, *node.facts])
-        start = self._joined(ends, facts, "diamond" if node.layout == "choice" else "round")
+        start = self._joined(ends, facts, "diamond" if node.arrangement == "choice" else "round")
         out = [end for child in children for end in self._draw(child, [(start, child.edge)])]
         if node.more:
             out += self._more(node, [(start, "")])
@@ -72,7 +72,7 @@ class _Chart:
             return ends
         return [(self._joined(ends, f"… {figures.plural(node.more, 'more stage')}", "round"), "")]
 
-    def _joined(self, ends: _Ends, label: str, shape: Shape) -> str:
+    def _joined(self, ends: _Ends, label: str, shape: NodeShape) -> str:
         """Add a node, and an edge to it from each end."""
         name = self._add(label, shape)
         self._join(ends, name)
@@ -81,6 +81,6 @@ class _Chart:
     def _join(self, ends: Iterable[tuple[str, str]], name: str) -> None:
         self.edges += [(end, name, label) for end, label in ends]
 
-    def _add(self, label: str, shape: Shape) -> str:
+    def _add(self, label: str, shape: NodeShape) -> str:
         self.nodes.append((f"s{len(self.nodes)}", label, shape))
         return self.nodes[-1][0]

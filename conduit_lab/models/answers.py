@@ -10,7 +10,7 @@ import numpy as np
 
 from conduit_lab.core.errors import ModelRunError
 from conduit_lab.core.frames import pandas
-from conduit_lab.core.spec import Array, TensorSpec, Values
+from conduit_lab.core.spec import Array, TensorSpec, ValueSpec
 from conduit_lab.models.prediction import Prediction, Predictions
 
 
@@ -48,7 +48,7 @@ class Answers:
         self._row = (1, len(labels or ()))
 
     @property
-    def gives(self) -> Values:
+    def gives(self) -> ValueSpec:
         """The outputs, or `Prediction`; None where only a run decides between the two."""
         if not self._classifies:
             return with_batch(self.specs, self._axes)

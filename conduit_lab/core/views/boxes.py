@@ -37,16 +37,16 @@ def _children(node: TreeNode, whole: float | None) -> list[str]:
     drawn = [_node(child, whole) for child in node.children if not child.joins]
     if node.more:
         drawn.append(_div(f"… {figures.plural(node.more, 'more stage')}", _QUIET))
-    if node.layout == "chain":
+    if node.arrangement == "chain":
         return _chain(node.children, drawn)
     edges = [child.edge for child in node.children if not child.joins]
-    if node.layout == "fallback":
+    if node.arrangement == "fallback":
         edges = ["", *["else"] * (len(edges) - 1)]
     labels = [*edges, ""] if node.more else edges
     pairs = zip(labels, drawn, strict=True)
     rows = [_div(_label(edge) + box, f"{_ROW};{_GAP}") for edge, box in pairs]
-    side = f"1px {'solid' if node.layout == 'parallel' else 'dashed'} {_EDGE}"
-    right = f"border-right:{side};padding-right:8px;" if node.layout == "parallel" else ""
+    side = f"1px {'solid' if node.arrangement == 'parallel' else 'dashed'} {_EDGE}"
+    right = f"border-right:{side};padding-right:8px;" if node.arrangement == "parallel" else ""
     fork = f"border-left:{side};padding-left:8px;{right}{_COLUMN}"
     joined = [_node(child, whole) for child in node.children if child.joins]
     return [_div("".join(rows), fork), *(part for box in joined for part in (_arrow(), box))]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from conduit_lab.core.views import figures, html
 
 # of the children in a drawing: one after the other, all at once, one of them, the first that works
-Layout = Literal["chain", "parallel", "choice", "fallback"]
+Arrangement = Literal["chain", "parallel", "choice", "fallback"]
 
 _COLUMNS = ("stage", "kind", "values", "time")
 
@@ -32,7 +32,7 @@ class TreeNode:
     edge: str = ""
     children: Sequence[TreeNode] = field(default=())
     more: int = 0
-    layout: Layout = "chain"
+    arrangement: Arrangement = "chain"
     joins: bool = False
 
     @property

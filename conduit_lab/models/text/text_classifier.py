@@ -9,7 +9,7 @@ import numpy as np
 
 from conduit_lab.core.errors import ModelLoadError, ModelRunError
 from conduit_lab.core.paths import display
-from conduit_lab.core.spec import FloatArray, TensorSpec, Values
+from conduit_lab.core.spec import FloatArray, TensorSpec, ValueSpec
 from conduit_lab.models.prediction import Prediction, Predictions
 from conduit_lab.models.text.classifier import Classifier, OpenedClassifier
 from conduit_lab.models.text.logits_graph import Postprocess
@@ -69,7 +69,7 @@ class TextClassifier(Classifier):
         """One number per label."""
         return _numbers(self._parts())
 
-    def _gives(self, opened: OpenedClassifier) -> Values:
+    def _gives(self, opened: OpenedClassifier) -> ValueSpec:
         if _activation(opened.config) != "identity":
             return "Prediction"
         return None if len(opened.labels) == 1 else _numbers(opened)  # one number is no array

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import anyio.to_thread
 
 from conduit_lab.core.errors import ModelInputError
-from conduit_lab.core.spec import TEXT_SPEC, Array, Interface, TensorSpec, Values
+from conduit_lab.core.spec import TEXT_SPEC, Array, Interface, TensorSpec, ValueSpec
 from conduit_lab.models.text.token_graph import TokenRows
 from conduit_lab.models.text.tokenized_model import (
     MAX_WINDOW_TEXTS,
@@ -69,7 +69,7 @@ class TextModel(TokenizedModel[_Parts]):
         return Interface((TEXT_SPEC,), None if opened is None else self._gives(opened))
 
     @abstractmethod
-    def _gives(self, opened: _Parts) -> Values:
+    def _gives(self, opened: _Parts) -> ValueSpec:
         """Return the values that the opened model gives."""
 
     @abstractmethod
