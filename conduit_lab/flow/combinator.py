@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any, ClassVar
 
 from conduit_lab.core.spec import Interface, TensorSpec, describe_values
-from conduit_lab.core.stage import Stage
+from conduit_lab.core.stage import Function, Stage
 from conduit_lab.core.text import one_line
 from conduit_lab.core.views.tree import Arrangement, TreeNode
 from conduit_lab.core.views.view import View, Viewed
@@ -37,7 +37,7 @@ class Combinator(Stage, Viewed):
     child takes the combinator's own value.
     """
 
-    arrangement: ClassVar[Arrangement] = "choice"  # of the children in a drawing
+    arrangement: ClassVar[Arrangement] = "chain"  # of the children in a drawing
 
     def _settings(self) -> dict[str, Any]:
         """The keyword arguments beside its stages and its name, where they differ from defaults."""
@@ -161,7 +161,7 @@ def _tree(root: Stage) -> TreeNode:
 
 def _edges(stage: Stage) -> Iterator[tuple[str, Stage, bool]]:
     """Yield the name of each child within the stage, the child, and whether it joins the others."""
-    arguments = _arguments(stage)
+    arguments, settings = _parts(stage)
     if not arguments:
         yield from (("", child, False) for child in stage.children)
     several = False
@@ -174,25 +174,34 @@ def _edges(stage: Stage) -> Iterator[tuple[str, Stage, bool]]:
         elif isinstance(value, tuple):
             several = True
             yield from (("", child, False) for child in value)
+    for name, value in settings.items():
+        if isinstance(value, Stage):
+            yield name, value, False
 
 
 def _facts(stage: Stage) -> Iterator[str]:
-    """Yield the settings of a combinator, and the state of a model that is not open."""
+    """Yield the settings of a combinator or a function, the state of a model that is not open."""
     if isinstance(stage, FileModel) and stage.held is None:
         yield "not opened"
-    for name, value in _arguments(stage).items():
+    if isinstance(stage, Function) and is_dataclass(stage.function):
+        yield _shown(stage.function)
+    arguments, settings = _parts(stage)
+    for name, value in arguments.items():
         if not isinstance(value, Stage | Mapping | tuple):
+            yield f"{name}={_shown(value)}"
+    for name, value in settings.items():
+        if not isinstance(value, Stage):
             yield f"{name}={_shown(value)}"
 
 
-def _arguments(stage: Stage) -> dict[str, Any]:
+def _parts(stage: Stage) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the arguments and the settings of a combinator by name; of any other stage none."""
     if not isinstance(stage, Combinator):
-        return {}
+        return {}, {}
     try:
-        return stage.arguments | stage._settings()
-    except AttributeError:
-        return {}
+        return stage.arguments, stage._settings()
+    except AttributeError:  # a subclass whose arguments are not its attributes
+        return {}, {}
 
 
 def _shown(value: Any) -> str:

@@ -15,6 +15,8 @@ from conduit_lab.flow.fit import equal_inputs, equal_outputs
 class Route(Combinator):
     """One of several stages, chosen by `choose(value)`, which returns its name."""
 
+    arrangement = "choice"
+
     def __init__(
         self, choose: Callable[[Any], str], stages: Mapping[str, Any], *, name: str = "route"
     ) -> None:
