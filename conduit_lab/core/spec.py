@@ -44,31 +44,15 @@ class TensorSpec:
         )
 
 
+# a tuple of specs for arrays, one as it is and several as a dict by name; the name of a type, such
+# as `Prediction`, for any other value; None for values that are not known
 ValueSpec = tuple[TensorSpec, ...] | str | None
-
-
-@dataclass(frozen=True)
-class Interface:
-    """The values that a stage takes and gives, as far as they are known without opening a model.
-
-    A tuple of specs stands for arrays, one as it is and several as a dict by name; a text names the
-    type of any other value, such as `Prediction`; None is for values that are not known.
-    """
-
-    takes: tuple[TensorSpec, ...] | None = None
-    gives: ValueSpec = None
-
-    def __str__(self) -> str:
-        if self.takes is None and self.gives is None:
-            return ""
-        return f"{describe_values(self.takes)} → {describe_values(self.gives)}"
-
 
 TEXT_SPEC = TensorSpec("text", "str", ("batch",))  # one text, or several
 
 
 def describe_values(values: ValueSpec) -> str:
-    """Return the values of an interface for readers: `float32 [batch, 384]`, `text`, `?`."""
+    """Return values for readers: `float32 [batch, 384]`, `text`, `?`."""
     if values is None or isinstance(values, str):
         return values or "?"
     if len(values) == 1:

@@ -10,7 +10,7 @@ from typing import Any
 import anyio.to_thread
 
 from conduit_lab.core.errors import InputError
-from conduit_lab.core.spec import Interface, TensorSpec
+from conduit_lab.core.spec import TensorSpec, ValueSpec
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace.span import Kind, Span, current
 
@@ -42,9 +42,14 @@ class Stage(ABC):
         return ()
 
     @property
-    def interface(self) -> Interface:
-        """The values that it takes and gives, as far as they are known; opens nothing."""
-        return Interface(self.inputs or None, self.outputs or None)
+    def takes(self) -> tuple[TensorSpec, ...] | None:
+        """Specs of the values that it takes, None where they are not known; opens nothing."""
+        return self.inputs or None
+
+    @property
+    def gives(self) -> ValueSpec:
+        """The values that the next stage gets, None where they are not known; opens nothing."""
+        return self.outputs or None
 
     @property
     def children(self) -> tuple[Stage, ...]:

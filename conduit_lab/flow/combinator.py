@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any, ClassVar
 
-from conduit_lab.core.spec import Interface, TensorSpec, describe_values
+from conduit_lab.core.spec import TensorSpec, ValueSpec, describe_values
 from conduit_lab.core.stage import Function, Stage
 from conduit_lab.core.text import one_line
 from conduit_lab.core.views.tree import Arrangement, TreeNode
@@ -53,19 +53,24 @@ class Combinator(Stage, Viewed):
     # Specs
 
     @property
-    def interface(self) -> Interface:
-        """The values that it takes and gives, by those of its stages."""
-        return Interface(shared_inputs(self.children), equal_outputs(self.children))
+    def takes(self) -> tuple[TensorSpec, ...] | None:
+        """Specs of the values that its stages take, None where they are not known."""
+        return shared_inputs(self.children)
+
+    @property
+    def gives(self) -> ValueSpec:
+        """The values that its stages give, None where they are not known."""
+        return equal_outputs(self.children)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Specs of the arrays that it takes; empty while its models are not open."""
-        return self.interface.takes or ()
+        return self.takes or ()
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Specs of the arrays that it gives; empty while its models are not open."""
-        gives = self.interface.gives
+        gives = self.gives
         return gives if isinstance(gives, tuple) else ()
 
     def check(self) -> None:
@@ -123,12 +128,13 @@ class _Draft:
     more: int = 0
 
     def node(self) -> TreeNode:
-        stage, known = self.stage, _interface(self.stage)
+        stage = self.stage
+        takes, gives = _values(stage)
         return TreeNode(
             _printable(stage.name),
             type(stage).__name__,
-            takes=_printable(describe_values(known.takes)) if known.takes else "",
-            gives=_printable(describe_values(known.gives)) if known.gives else "",
+            takes=takes,
+            gives=gives,
             facts=tuple(_facts(stage)),
             seconds=stage.last_seconds,
             edge=self.edge,
@@ -214,8 +220,11 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
 
 
-def _interface(stage: Stage) -> Interface:
+def _values(stage: Stage) -> tuple[str, str]:
+    """Return the values that a stage takes and gives, empty where they are not known."""
     try:
-        return stage.interface
+        values = stage.takes, stage.gives
     except RecursionError:  # a pipeline that was put into itself
-        return Interface()
+        return "", ""
+    takes, gives = (_printable(describe_values(each)) if each else "" for each in values)
+    return takes, gives

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from conduit_lab.core.spec import Interface
+from conduit_lab.core.spec import TensorSpec, ValueSpec
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.flow.combinator import Combinator
 from conduit_lab.flow.fit import check_same_value, shared_inputs
@@ -28,9 +28,14 @@ class Ensemble(Combinator):
         self.check()
 
     @property
-    def interface(self) -> Interface:
-        """The values that each model takes, and those that their combination gives."""
-        return Interface(shared_inputs(self.models), self.combine.interface.gives)
+    def takes(self) -> tuple[TensorSpec, ...] | None:
+        """Specs of the values that its models take."""
+        return shared_inputs(self.models)
+
+    @property
+    def gives(self) -> ValueSpec:
+        """The values that their combination gives."""
+        return self.combine.gives
 
     def check(self) -> None:
         """Raise `CompositionError` where two models cannot take the same value."""

@@ -22,7 +22,7 @@ _Shape = tuple[int | str, ...]
 
 def check_handover(kind: str, before: Stage, after: Stage) -> None:
     """Raise `CompositionError` where `after` cannot take what `before` gives."""
-    gives, takes = before.interface.gives, after.interface.takes
+    gives, takes = before.gives, after.takes
     if gives is None or takes is None or _fits(gives, takes):
         return
     mend, function = "Convert it in between", "convert"
@@ -37,7 +37,7 @@ def check_handover(kind: str, before: Stage, after: Stage) -> None:
 
 def check_same_value(kind: str, stages: Sequence[Stage]) -> None:
     """Raise `CompositionError` where two stages cannot take the same value."""
-    known = [(stage, takes) for stage in stages if (takes := stage.interface.takes)]
+    known = [(stage, takes) for stage in stages if (takes := stage.takes)]
     for (one, first), (other, second) in combinations(known, 2):
         if not _agree(first, second):
             raise CompositionError(
@@ -49,18 +49,18 @@ def check_same_value(kind: str, stages: Sequence[Stage]) -> None:
 
 def shared_inputs(stages: Sequence[Stage]) -> tuple[TensorSpec, ...] | None:
     """Return the inputs that a value for all stages must fit: those of the first known one."""
-    return next((takes for stage in stages if (takes := stage.interface.takes)), None)
+    return next((takes for stage in stages if (takes := stage.takes)), None)
 
 
 def equal_inputs(stages: Sequence[Stage]) -> tuple[TensorSpec, ...] | None:
     """Return the inputs of each stage where they are the same, else None."""
-    found = [stage.interface.takes for stage in stages]
+    found = [stage.takes for stage in stages]
     return found[0] if found and all(takes == found[0] for takes in found) else None
 
 
 def equal_outputs(stages: Sequence[Stage]) -> ValueSpec:
     """Return the values that each stage gives where they are the same, else None."""
-    found = [stage.interface.gives for stage in stages]
+    found = [stage.gives for stage in stages]
     return found[0] if len({_unnamed(gives) for gives in found}) == 1 else None
 
 
@@ -70,7 +70,7 @@ def named_outputs(stages: dict[str, Stage]) -> ValueSpec:
         return None
     specs = []
     for name, stage in stages.items():
-        gives = stage.interface.gives
+        gives = stage.gives
         if not isinstance(gives, tuple) or len(gives) != 1:
             return "dict"
         specs.append(replace(gives[0], name=name))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from conduit_lab.core.spec import Interface
+from conduit_lab.core.spec import ValueSpec
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.flow.combinator import Combinator
-from conduit_lab.flow.fit import named_outputs, shared_inputs
+from conduit_lab.flow.fit import named_outputs
 from conduit_lab.flow.tasks import gather_stages
 
 
@@ -23,9 +23,9 @@ class Parallel(Combinator):
         self.check()
 
     @property
-    def interface(self) -> Interface:
-        """The values that each stage takes, and the dict of those that they give."""
-        return Interface(shared_inputs(self.children), named_outputs(self.stages))
+    def gives(self) -> ValueSpec:
+        """The dict of the values that its stages give."""
+        return named_outputs(self.stages)
 
     @property
     def children(self) -> tuple[Stage, ...]:

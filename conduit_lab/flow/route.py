@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from conduit_lab.core.spec import Interface
+from conduit_lab.core.spec import TensorSpec
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.flow.combinator import Combinator
-from conduit_lab.flow.fit import equal_inputs, equal_outputs
+from conduit_lab.flow.fit import equal_inputs
 
 
 class Route(Combinator):
@@ -25,9 +25,9 @@ class Route(Combinator):
         self.name = name
 
     @property
-    def interface(self) -> Interface:
-        """The values of the stages where they are the same."""
-        return Interface(equal_inputs(self.children), equal_outputs(self.children))
+    def takes(self) -> tuple[TensorSpec, ...] | None:
+        """Specs of the values that its stages take, where they are the same."""
+        return equal_inputs(self.children)
 
     def check(self) -> None:
         """Do nothing: each stage gets values of its own."""

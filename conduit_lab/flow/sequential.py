@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from conduit_lab.core.errors import InputError
-from conduit_lab.core.spec import Interface
+from conduit_lab.core.spec import TensorSpec, ValueSpec
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.flow.combinator import Combinator
@@ -38,11 +38,14 @@ class Sequential(Combinator):
             check_handover(type(self).__name__, stage, following)
 
     @property
-    def interface(self) -> Interface:
-        """The values that the first stage takes and the last one gives."""
-        if not self.stages:
-            return Interface()
-        return Interface(self.stages[0].interface.takes, self.stages[-1].interface.gives)
+    def takes(self) -> tuple[TensorSpec, ...] | None:
+        """Specs of the values that the first stage takes."""
+        return self.stages[0].takes if self.stages else None
+
+    @property
+    def gives(self) -> ValueSpec:
+        """The values that the last stage gives."""
+        return self.stages[-1].gives if self.stages else None
 
     @property
     def children(self) -> tuple[Stage, ...]:

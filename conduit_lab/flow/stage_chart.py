@@ -23,14 +23,14 @@ class _Chart:
 
     def text(self, root: TreeNode) -> str:
         start = [(self._add(root.takes or "input", "stadium"), "")]
-        ends = self._draw(root, start)
+        ends = start if root.leaf else self._draw(root, start)
         self._join(ends, self._add(root.gives or "output", "stadium"))
         return flowchart(self.nodes, self.edges)
 
     def _draw(self, node: TreeNode, ends: _Ends) -> _Ends:
         """Draw a node after `ends`; return the ends that lead on from it."""
         children = [child for child in node.children if not child.joins]
-        if not children and not node.more:
+        if node.leaf:
             about = " · ".join(part for part in (node.kind, node.time) if part)
             return [(self._joined(ends, f"{node.name}\n{about}", "box"), "")]
         if node.arrangement == "chain":

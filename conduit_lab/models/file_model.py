@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 from conduit_lab.core import forking
 from conduit_lab.core.paths import display
-from conduit_lab.core.spec import Interface
+from conduit_lab.core.spec import TensorSpec, ValueSpec
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.trace.span import current
 from conduit_lab.core.views.view import Table, View, Viewed
@@ -81,14 +81,24 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
         return self._parts().shared
 
     @property
-    def interface(self) -> Interface:
-        """The values that it takes and gives, where it is open; opens nothing."""
+    def takes(self) -> tuple[TensorSpec, ...] | None:
+        """Specs of the values that it takes, None while it is not open; opens nothing."""
         opened = self._opened
-        return Interface() if opened is None else self._interface(opened)
+        return None if opened is None else self._takes(opened)
 
-    def _interface(self, opened: _Parts) -> Interface:
-        """Return the values that the opened model takes and gives."""
-        return Interface()
+    @property
+    def gives(self) -> ValueSpec:
+        """The values that the next stage gets, None while it is not open; opens nothing."""
+        opened = self._opened
+        return None if opened is None else self._gives(opened)
+
+    def _takes(self, opened: _Parts) -> tuple[TensorSpec, ...] | None:
+        """Return the specs of the values that the opened model takes, None for other values."""
+        return None
+
+    def _gives(self, opened: _Parts) -> ValueSpec:
+        """Return the values that the opened model gives."""
+        return None
 
     @property
     def loaded(self) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from conduit_lab.core.errors import InputError, ModelInputError, ModelLoadError
 from conduit_lab.core.frames import is_frame
 from conduit_lab.core.paths import display, resolve
-from conduit_lab.core.spec import Interface, TensorSpec
+from conduit_lab.core.spec import TensorSpec, ValueSpec
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.trace.span import current
 from conduit_lab.core.views import figures
@@ -141,9 +141,11 @@ class Model(FileModel[_Opened]):
         """Specs of the outputs, the batch axis first."""
         return self.shared.outputs
 
-    def _interface(self, opened: _Opened) -> Interface:
-        takes = with_batch(opened.shared.inputs, opened.layout.inputs)
-        return Interface(takes, opened.answers.gives)
+    def _takes(self, opened: _Opened) -> tuple[TensorSpec, ...]:
+        return with_batch(opened.shared.inputs, opened.layout.inputs)
+
+    def _gives(self, opened: _Opened) -> ValueSpec:
+        return opened.answers.gives
 
     @property
     def layout(self) -> Layout:

@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from conduit_lab.core.errors import CompositionError, InputError
-from conduit_lab.core.spec import TEXT_SPEC, Interface, TensorSpec, ValueSpec
+from conduit_lab.core.spec import TEXT_SPEC, TensorSpec, ValueSpec
 from conduit_lab.core.stage import Stage
 from conduit_lab.flow.ensemble import Ensemble
 from conduit_lab.flow.fallback import Fallback
@@ -33,11 +33,16 @@ class Known(Stage):
         self, name: str, takes: tuple[TensorSpec, ...] | None = None, gives: ValueSpec = None
     ) -> None:
         self.name = name
-        self._known = Interface(takes, gives)
+        self._takes = takes
+        self._gives = gives
 
     @property
-    def interface(self) -> Interface:
-        return self._known
+    def takes(self) -> tuple[TensorSpec, ...] | None:
+        return self._takes
+
+    @property
+    def gives(self) -> ValueSpec:
+        return self._gives
 
     def run(self, value: Any) -> Any:
         return value
@@ -203,20 +208,22 @@ def test_a_combinator_takes_and_gives_what_its_stages_do() -> None:
     encode = Known("encode", (TEXT_SPEC,), (spec("batch", 4),))
     topic = Known("topic", (spec("batch", 4),), "Prediction")
     scores = Known("scores", (spec("batch", 4),), (spec("batch", 2, name="y"),))
-    assert Sequential(encode, topic).interface == Interface((TEXT_SPEC,), "Prediction")
-    assert Sequential(encode, topic).outputs == ()
+    read = Sequential(encode, topic)
+    assert (read.takes, read.gives, read.outputs) == ((TEXT_SPEC,), "Prediction", ())
     both = Sequential(encode, scores)
     assert (both.inputs, both.outputs) == ((TEXT_SPEC,), (spec("batch", 2, name="y"),))
-    assert Sequential().interface == Interface()
-    assert Fallback(topic, topic).interface.gives == "Prediction"
-    assert Fallback(topic, scores).interface.gives is None
-    assert Route(str, {"a": topic, "b": topic}).interface == topic.interface
-    named = Parallel({"a": scores, "b": scores}).interface.gives
+    assert (Sequential().takes, Sequential().gives) == (None, None)
+    assert Fallback(topic, topic).gives == "Prediction"
+    assert Fallback(topic, scores).gives is None
+    way = Route(str, {"a": topic, "b": topic})
+    assert (way.takes, way.gives) == (topic.takes, topic.gives)
+    named = Parallel({"a": scores, "b": scores}).gives
     assert named == (spec("batch", 2, name="a"), spec("batch", 2, name="b"))
-    assert Parallel({"a": scores, "b": topic}).interface.gives == "dict"
-    assert Parallel({"a": scores}).interface.gives is None
-    assert Ensemble([topic, topic], abs).interface == Interface(topic.interface.takes, None)
-    assert Parallel({"a": abs, "b": topic}).inputs == topic.interface.takes
+    assert Parallel({"a": scores, "b": topic}).gives == "dict"
+    assert Parallel({"a": scores}).gives is None
+    vote = Ensemble([topic, topic], abs)
+    assert (vote.takes, vote.gives) == (topic.takes, None)
+    assert Parallel({"a": abs, "b": topic}).inputs == topic.takes
 
 
 def test_nested_combinators_are_checked_against_their_neighbours() -> None:
@@ -232,8 +239,8 @@ def test_nested_combinators_are_checked_against_their_neighbours() -> None:
 def test_a_model_with_labels_gives_predictions(tmp_path: Path) -> None:
     topic = classifier(tmp_path / "topic.npz", 4).open()
     plain = classifier(tmp_path / "plain.npz", 2, labels=False).open()
-    assert topic.interface.gives == "Prediction"
-    assert plain.interface.gives == plain.outputs
+    assert topic.gives == "Prediction"
+    assert plain.gives == plain.outputs
     expected = (
         r"'topic' gives Prediction, 'plain' expects float32 \[batch, 2\]\. Pass its probabilities "
         r"on: Sequential\(topic, lambda answer: \[\*answer\.probabilities\.values\(\)\], plain\)"

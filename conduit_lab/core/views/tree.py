@@ -88,10 +88,10 @@ def _branches(node: TreeNode, before: str = "") -> Iterator[tuple[str, ...]]:
     for place, child in enumerate(node.children):
         branch, below = ("└─ ", "   ") if place == last else ("├─ ", "│  ")
         name = f"{before}{branch}{child.prefix}{child.name}"
-        yield name, child.kind, child.values, ", ".join(child.facts), child.time
+        yield name, " · ".join([child.kind, *child.facts]), child.values, child.time
         yield from _branches(child, before + below)
     if node.more:
-        yield f"{before}└─ … {figures.plural(node.more, 'more stage')}", "", "", "", ""
+        yield f"{before}└─ … {figures.plural(node.more, 'more stage')}", "", "", ""
 
 
 def _rows(node: TreeNode, depth: int, whole: float | None) -> Iterator[tuple[Any, ...]]:

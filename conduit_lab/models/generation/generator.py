@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from conduit_lab.core.errors import InputError, ModelLoadError
 from conduit_lab.core.paths import display
-from conduit_lab.core.spec import TEXT_SPEC, Interface
+from conduit_lab.core.spec import TEXT_SPEC, TensorSpec
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.span import Span, current
@@ -83,9 +83,14 @@ class Generator(FolderModel[OpenedGenerator]):
         self.max_context = context
 
     @property
-    def interface(self) -> Interface:
-        """Text, whether the folder is open or not."""
-        return Interface((TEXT_SPEC,), (TEXT_SPEC,))
+    def takes(self) -> tuple[TensorSpec, ...]:
+        """A text; from functions token ids and messages too."""
+        return (TEXT_SPEC,)
+
+    @property
+    def gives(self) -> tuple[TensorSpec, ...]:
+        """A text."""
+        return (TEXT_SPEC,)
 
     # Lifecycle
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from conduit_lab.core.errors import ModelInputError, ModelLoadError
 from conduit_lab.core.paths import display
-from conduit_lab.core.spec import FloatArray, Interface, TensorSpec
+from conduit_lab.core.spec import FloatArray, TensorSpec
 from conduit_lab.models.graphs import choose_graph, find_graphs
 from conduit_lab.models.text.logits_graph import LogitsGraph
 from conduit_lab.models.text.text_files import TextFiles
@@ -52,8 +52,10 @@ class Reranker(TokenizedModel[OpenedTokens["_Scorer"]]):
         """One score per passage."""
         return (TensorSpec("score", "float32", ("batch",)),)
 
-    def _interface(self, opened: OpenedTokens[_Scorer]) -> Interface:
-        return Interface(None, self.outputs)
+    @property
+    def gives(self) -> tuple[TensorSpec, ...]:
+        """One score per passage."""
+        return self.outputs
 
     def score(self, query: str, passages: Sequence[str]) -> FloatArray:
         """Score how well each passage answers the query: float32 `[n]`, higher is better.

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import anyio.to_thread
 
 from conduit_lab.core.errors import ModelInputError
-from conduit_lab.core.spec import TEXT_SPEC, Array, Interface, TensorSpec, ValueSpec
+from conduit_lab.core.spec import TEXT_SPEC, Array, TensorSpec, ValueSpec
 from conduit_lab.models.text.token_graph import TokenRows
 from conduit_lab.models.text.tokenized_model import (
     MAX_WINDOW_TEXTS,
@@ -63,10 +63,9 @@ class TextModel(TokenizedModel[_Parts]):
         return (TEXT_SPEC,)
 
     @property
-    def interface(self) -> Interface:
-        """Text, and the answer's kind where the folder is open; opens nothing."""
-        opened = self._opened
-        return Interface((TEXT_SPEC,), None if opened is None else self._gives(opened))
+    def takes(self) -> tuple[TensorSpec, ...]:
+        """One text, or several."""
+        return (TEXT_SPEC,)
 
     @abstractmethod
     def _gives(self, opened: _Parts) -> ValueSpec:
