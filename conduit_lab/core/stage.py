@@ -107,6 +107,9 @@ class Stage(ABC):
             f"{self.name!r} expects a call, not stream(): it answers whole. Use {self.name}(value)"
         )
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({getattr(self, 'name', '')!r})"
+
     def hand_on(self, value: Any, following: Stage) -> Any:
         """Run the stage for `following`, to which the result may go in a form of its own.
 
@@ -144,9 +147,6 @@ class Function(Stage):
 
     def __hash__(self) -> int:
         return hash((Function, self.name))  # not of the function: any callable will do
-
-    def __repr__(self) -> str:
-        return f"Function({self.name!r})"
 
 
 def as_stage(value: Any) -> Stage:

@@ -29,7 +29,7 @@ _POSITIONAL = (
 )
 
 
-class Combinator(Stage, Viewed):
+class Combinator(Viewed, Stage):
     """A stage made of stages; it prints as a tree, and equals another one of the same parts.
 
     A subclass keeps each positional argument as an attribute of the same name: a stage, several, a

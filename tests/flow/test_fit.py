@@ -59,8 +59,10 @@ def follow(gives: ValueSpec, *takes: TensorSpec) -> Sequential:
 def classifier(path: Path, width: int, *, labels: bool = True) -> Model:
     """A softmax of `width` inputs, opened."""
     weights = np.eye(width, 2, dtype=np.float32)
-    extra = {"labels": np.array(["a", "b"])} if labels else {}
-    np.savez(path, W=weights, b=np.zeros(2, np.float32), **extra)
+    arrays = {"W": weights, "b": np.zeros(2, np.float32)}
+    if labels:
+        arrays["labels"] = np.array(["a", "b"])
+    np.savez(path, **arrays)  # type: ignore[arg-type]
     return Model(path)
 
 
@@ -221,7 +223,7 @@ def test_a_combinator_takes_and_gives_what_its_stages_do() -> None:
     assert named == (spec("batch", 2, name="a"), spec("batch", 2, name="b"))
     assert Parallel({"a": scores, "b": topic}).gives == "dict"
     assert Parallel({"a": scores}).gives is None
-    vote = Ensemble([topic, topic], abs)
+    vote = Ensemble([topic, topic], max)
     assert (vote.takes, vote.gives) == (topic.takes, None)
     assert Parallel({"a": abs, "b": topic}).inputs == topic.takes
 

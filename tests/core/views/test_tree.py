@@ -118,7 +118,7 @@ def test_everything_is_escaped_and_an_untrusted_notebook_keeps_all_of_it() -> No
             facts=(HOSTILE,),
             children=(leaf, leaf, TreeNode(HOSTILE, joins=True)),
             more=1,
-            arrangement=arrangement,  # type: ignore[arg-type]
+            arrangement=arrangement,
         )
         root = TreeNode(HOSTILE, takes=HOSTILE, gives=HOSTILE, children=(inner, leaf), seconds=2.0)
         page = View("Sequential", HOSTILE, tree=root).html()
