@@ -44,7 +44,8 @@ class _Chart:
         for child in children:
             if before is not None:
                 values = before.gives or child.takes
-                ends = [(name, label or values) for name, label in ends]
+                if len(ends) == 1:
+                    ends = [(name, label or values) for name, label in ends]
             ends, before = self._draw(child, ends), child
         return self._more(node, ends)
 

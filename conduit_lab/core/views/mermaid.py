@@ -19,8 +19,9 @@ _BRACKETS: dict[NodeShape, tuple[str, str]] = {
 }
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 # a quote ends a label, a hash begins a character's code, a backtick makes Markdown of the label
+_SPECIAL = frozenset('"#`<>&')
+_BACKSLASH = "#92;#8203;"  # a space of no width, since a backslash and an n would begin a line
 _LIST = re.compile(r"(\d+[.)]|[-+*])(?= )")  # Mermaid draws no label that begins as a list
-_SPECIAL = frozenset('"#`<>&\\')
 
 
 def flowchart(
@@ -57,7 +58,12 @@ def _quoted(label: str) -> str:
 def _escaped(line: str) -> str:
     marker = _LIST.match(line)
     last = marker.end() - 1 if marker else -1
-    return "".join(
-        f"#{ord(c)};" if c in _SPECIAL or not c.isprintable() or place == last else c
-        for place, c in enumerate(line)
-    )
+    return "".join(_code(c, always=place == last) for place, c in enumerate(line))
+
+
+def _code(character: str, *, always: bool) -> str:
+    if character == "\\":
+        return _BACKSLASH
+    if always or character in _SPECIAL or not character.isprintable():
+        return f"#{ord(character)};"
+    return character

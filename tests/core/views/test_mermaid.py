@@ -41,7 +41,7 @@ def test_nodes_and_edges_are_lines() -> None:
         ("<b>&amp;", "#60;b#62;#38;amp;"),
         ("#35;", "#35;35;"),
         ("`code`", "#96;code#96;"),
-        ("a\\nb", "a#92;nb"),
+        ("a\\nb", "a#92;#8203;nb"),
         ("a\x1b\u202eb", "a#27;#8238;b"),
         ("größe → 中", "größe → 中"),
         ("  much   room ", "much room"),
