@@ -55,7 +55,7 @@ class Searchable(Protocol):
         """Return hits, best first, with `id`, `score`, `content`, `metadata`, and their `best`."""
 
 
-class Rag(Stage, Viewed):
+class Rag(Viewed, Stage):
     """Retrieve, then generate: a question in, `{"response": …, "sources": […]}` out.
 
         rag = Rag(handbook, writer, top_k=3, max_tokens=120)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
 
 from conduit_lab.core.errors import ModelRunError
 from conduit_lab.core.frames import pandas
-from conduit_lab.core.spec import Array, TensorSpec
+from conduit_lab.core.spec import Array, TensorSpec, ValueSpec
 from conduit_lab.models.prediction import Prediction, Predictions
 
 
@@ -45,6 +46,16 @@ class Answers:
         self._classifies = not several and (self._mapped or (labels is not None and beside))
         self._plain = self._classifies and self._own is None and not self._mapped
         self._row = (1, len(labels or ()))
+
+    @property
+    def gives(self) -> ValueSpec:
+        """The outputs, or `Prediction`; None where only a run decides between the two."""
+        if not self._classifies:
+            return with_batch(self.specs, self._axes)
+        scores = self.specs[self.probabilities]
+        if self._mapped or (scores.ranked and len(scores.shape) == 2):
+            return "Prediction"
+        return with_batch(self.specs, self._axes) if scores.ranked else None
 
     def of(self, outputs: list[Any], single: bool) -> Any:
         """Return the answer: without the batch axis for one sample, by name for several outputs."""
@@ -143,6 +154,16 @@ def classifier_outputs(specs: Sequence[TensorSpec]) -> tuple[int, int | None]:
         if (mapped or scores) and label.dtype in _LABELS and column:
             return other, own
     return (1 if len(specs) == 2 and specs[1].dtype.startswith("seq(map(") else 0), None
+
+
+def with_batch(specs: Sequence[TensorSpec], axes: Sequence[int | None]) -> tuple[TensorSpec, ...]:
+    """Return the specs with batch axes of any length: a fixed one takes more rows in pieces."""
+    return tuple(
+        spec
+        if axis is None or not spec.ranked
+        else replace(spec, shape=(*spec.shape[:axis], "batch", *spec.shape[axis + 1 :]))
+        for spec, axis in zip(specs, axes, strict=True)
+    )
 
 
 _LABELS = frozenset({"str", "bool", "int8", "int16", "int32", "int64", "uint8"})

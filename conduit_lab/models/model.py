@@ -14,11 +14,11 @@ import numpy as np
 from conduit_lab.core.errors import InputError, ModelInputError, ModelLoadError
 from conduit_lab.core.frames import is_frame
 from conduit_lab.core.paths import display, resolve
-from conduit_lab.core.spec import TensorSpec
+from conduit_lab.core.spec import TensorSpec, ValueSpec
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.trace.span import current
 from conduit_lab.core.views import figures
-from conduit_lab.models.answers import Answers, classifier_outputs
+from conduit_lab.models.answers import Answers, classifier_outputs, with_batch
 from conduit_lab.models.file_model import FileModel
 from conduit_lab.models.inputs import Feeds, Inputs
 from conduit_lab.runtime.batching.model_batcher import ModelBatcher
@@ -142,6 +142,12 @@ class Model(FileModel[_Opened]):
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Specs of the outputs, the batch axis first."""
         return self.shared.outputs
+
+    def _takes(self, opened: _Opened) -> tuple[TensorSpec, ...]:
+        return with_batch(opened.shared.inputs, opened.layout.inputs)
+
+    def _gives(self, opened: _Opened) -> ValueSpec:
+        return opened.answers.gives
 
     @property
     def layout(self) -> Layout:
