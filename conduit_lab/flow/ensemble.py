@@ -67,12 +67,12 @@ class Ensemble(Combinator):
     ) -> None:
         self.models = tuple(as_stage(model) for model in models)
         if not self.models:
-            raise ValueError(f"ensemble {name!r} expected at least one model, got none")
+            raise CompositionError(f"ensemble {name!r} expected at least one model, got none")
         self.combine = as_stage(combine)
         self.name = name
         self.min_members = min_members
         self.timeout = timeout
-        self._check()
+        self._check_arguments()
         self._names = unique_names(self.models)
         self._least = min_members or 1
         self._is_plain = min_members is None and timeout is None
@@ -139,7 +139,7 @@ class Ensemble(Combinator):
         """The function of a `combine` that is one, or None."""
         return self.combine.function if type(self.combine) is Function else None
 
-    def _check(self) -> None:
+    def _check_arguments(self) -> None:
         count, least, function = len(self.models), self.min_members, self._function
         problem = None
         if least is not None and not (isinstance(least, int) and 0 < least <= count):
