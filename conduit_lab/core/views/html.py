@@ -15,7 +15,7 @@ _LINE = "1px solid rgba(128,128,128,.35)"
 _WRAP = {"left": "normal", "right": "nowrap"}  # a number stays beside its unit
 _CELL = "padding:4px 16px 4px 0;vertical-align:top"
 _MONO = "font-family:var(--jp-code-font-family,monospace)"
-_TEXT = (
+TEXT_STYLE = (
     "font-family:var(--jp-ui-font-family,sans-serif);font-size:13px;line-height:20px;"
     "font-variant-numeric:tabular-nums"
 )
@@ -25,7 +25,9 @@ def header(kind: str, name: str, facts: Iterable[str] = ()) -> str:
     """Return the header line of a view: its kind, its name, the few facts that matter."""
     quiet = '<span style="opacity:.7">'
     rest = "".join(f"{quiet} · {escape(fact)}</span>" for fact in facts)
-    return f'<div style="{_TEXT}">{quiet}{escape(kind)}</span> <b>{escape(name)}</b>{rest}</div>'
+    return (
+        f'<div style="{TEXT_STYLE}">{quiet}{escape(kind)}</span> <b>{escape(name)}</b>{rest}</div>'
+    )
 
 
 def table(
@@ -59,7 +61,7 @@ def table(
         for row in rows[:MAX_ROWS]
     )
     return (
-        f'<table style="{_TEXT};border-collapse:collapse;margin:4px 0">'
+        f'<table style="{TEXT_STYLE};border-collapse:collapse;margin:4px 0">'
         f'<thead><tr style="background:none">{head}</tr></thead><tbody>{body}</tbody></table>'
         f"{more(len(rows))}"
     )
@@ -68,7 +70,7 @@ def table(
 def more(total: int) -> str:
     """Return a line that counts the rows left out of a table, or nothing."""
     return (
-        f'<div style="{_TEXT};opacity:.7">{total - MAX_ROWS} more rows</div>'
+        f'<div style="{TEXT_STYLE};opacity:.7">{total - MAX_ROWS} more rows</div>'
         if total > MAX_ROWS
         else ""
     )
