@@ -22,7 +22,7 @@ from conduit_lab.core.views.view import View, Viewed
 class Trace(Viewed):
     """The spans of one call; `trace["topic"]` is the first span of that name.
 
-    Of many spans the first 100 and the newest 900 are kept; its last line counts the others.
+    Of many spans the first 100 and the newest 900 are kept; the others are counted.
     `record` is complete all the same.
     """
 
@@ -49,7 +49,7 @@ class Trace(Viewed):
             names = self._ipython_key_completions_()
             near = difflib.get_close_matches(str(name), names, 1)
             meant = f"; did you mean {near[0]!r}?" if near else ""
-            raise KeyError(f"no span {name!r} in this trace: it has {', '.join(names)}{meant}")
+            raise KeyError(f"no span {name!r} in this trace; it has {', '.join(names)}{meant}")
         return found
 
     def _ipython_key_completions_(self) -> list[str]:
@@ -84,6 +84,8 @@ class Trace(Viewed):
     def _states(self) -> list[str]:
         spans = list(self)
         states = []
+        if dropped := self.record.spans - len(spans):
+            states.append(f"{figures.plural(dropped, 'span')} dropped")
         if kept := sum(bool(span.attributes.get("kept")) for span in spans):
             states.append(f"{kept} kept")
         if forgotten := sum(span.forgotten for span in spans):
