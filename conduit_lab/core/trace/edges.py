@@ -65,14 +65,19 @@ class DataFlow:
         self.edges = [
             Edge(source, span, within) for span in self.spans for source in self._sources(span)
         ]
+        self._from: dict[int, list[Span | None]] = {}
+        self._to: dict[int, list[Span]] = {}
+        for edge in self.edges:
+            self._from.setdefault(id(edge.target), []).append(edge.source)
+            self._to.setdefault(id(edge.source), []).append(edge.target)
 
     def sources(self, span: Span) -> list[Span | None]:
         """Return the spans that gave what `span` took, None for the input."""
-        return [edge.source for edge in self.edges if edge.target is span]
+        return self._from.get(id(span), [])
 
     def targets(self, span: Span) -> list[Span]:
         """Return the spans that took what `span` gave."""
-        return [edge.target for edge in self.edges if edge.source is span]
+        return self._to.get(id(span), [])
 
     def gives(self, span: Span) -> bool:
         """Return whether the output of the span around them holds what `span` gave."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 HOP_SECONDS = 1e-4  # to start a stage on another thread and to wait for it
 MIN_SHARE = 0.01  # of the call's time that a hint has to be about
 MIN_LOOP_CALLS = 3
+MAX_GROUPS = 50  # of stages that could run in parallel, among the children of one span
 
 _WORK = frozenset({"predict", "encode", "generate", "search"})  # leaves Python free for others
+_CHANGES = frozenset({"write", "load"})
 _MODELS = frozenset({"predict", "encode"})
 _NAME_CHARACTERS = 40
 _MAX_DEPTH = 20  # of containers
@@ -38,30 +40,33 @@ def hints(root: Span) -> list[str]:
     bound. Hints about less than 1 % of the call's time are left out.
     """
     found: list[_Hint] = []
-    for _, span in root.walk():
+    spans = [span for _, span in root.walk()]
+    kinds = _kinds(spans)
+    for span in spans:
         if span.children:
             flow = DataFlow(span)
-            for kind in (_parallel, _fusible, _looped):
-                found += kind(flow)
-    found += _repeated(span for _, span in root.walk())
+            found += [*_parallel(flow, kinds), *_fusible(flow), *_looped(flow)]
+    found += _repeated(spans)
     least = MIN_SHARE * elapsed(root)
     return [sentence for seconds, sentence in sorted(found, reverse=True) if seconds >= least]
 
 
-def _parallel(flow: DataFlow) -> Iterator[_Hint]:
+def _parallel(flow: DataFlow, kinds: Mapping[int, set[str]]) -> Iterator[_Hint]:
     """Find stages that ran in turn, though the input of each existed before the first began."""
     if _is_composed(flow):
         return  # a combinator has decided how its stages run
     groups: list[list[Span]] = []
-    for span in filter(_is_work, flow.spans):
+    for span in flow.spans:
+        if not _is_work(span, kinds[id(span)]):
+            continue
         ready = flow.ready(span)
         for group in groups:
-            in_turn = span.start >= max(map(_end, group))
-            if ready <= group[0].start and in_turn and span.name not in map(_name, group):
+            if ready <= group[0].start and _follows(span, group):
                 group.append(span)
                 break
         else:
-            groups.append([span])
+            if len(groups) < MAX_GROUPS:
+                groups.append([span])
     for group in groups:
         times = [span.duration for span in group]
         saved = sum(times) - max(times) - HOP_SECONDS * (len(group) - 1)
@@ -126,7 +131,7 @@ def _looped(flow: DataFlow) -> Iterator[_Hint]:
             )
 
 
-def _repeated(spans: Iterator[Span]) -> Iterator[_Hint]:
+def _repeated(spans: Sequence[Span]) -> Iterator[_Hint]:
     """Find calls of a model with an input and arguments that it had before."""
     seen: dict[int, list[Span]] = {}
     for span in spans:
@@ -169,18 +174,29 @@ def _is_composed(flow: DataFlow) -> bool:
     return any(id(span.target) in parts for span in flow.spans)
 
 
-def _is_work(span: Span) -> bool:
+def _follows(span: Span, group: Sequence[Span]) -> bool:
+    """Return whether another stage than those of the group ran after them all."""
+    return all(span.start >= _end(other) and span.name != other.name for other in group)
+
+
+def _kinds(spans: Sequence[Span]) -> dict[int, set[str]]:
+    """Return the kinds of each span and of all below it, by its id."""
+    kinds: dict[int, set[str]] = {}
+    for span in reversed(spans):  # children first
+        below = (kinds.get(id(child), set()) for child in list(span.children))
+        kinds[id(span)] = {span.kind}.union(*below)
+    return kinds
+
+
+def _is_work(span: Span, kinds: set[str]) -> bool:
     """Return whether a span ended well, and ran a model or a search, itself or below."""
-    if not span.ended or span.error is not None or span.kind in ("write", "load"):
-        return False
-    kinds = {inner.kind for _, inner in span.walk()}
-    return bool(kinds & _WORK) and "write" not in kinds
+    return span.ended and span.error is None and bool(kinds & _WORK) and not kinds & _CHANGES
 
 
 def _is_onnx(span: Span) -> bool:
     path = getattr(span.target, "path", None)
     is_file = isinstance(path, Path) and path.suffix == ".onnx"
-    return span.kind == "predict" and is_file and span.error is None and span.gave is not None
+    return span.kind == "predict" and is_file and span.ended and span.error is None
 
 
 def _is_chained(flow: DataFlow, calls: Sequence[Span]) -> bool:
@@ -200,10 +216,6 @@ def _is_chained(flow: DataFlow, calls: Sequence[Span]) -> bool:
 
 def _end(span: Span) -> float:
     return span.start + elapsed(span)
-
-
-def _name(span: Span) -> str:
-    return span.name
 
 
 def _quoted(span: Span) -> str:

@@ -40,8 +40,8 @@ def self_intervals(span: Span) -> list[Interval]:
     start, end = interval(span)
     own: list[Interval] = []
     for child_start, child_end in union(interval(child) for child in list(span.children)):
-        if child_start > start:
-            own.append((start, min(child_start, end)))
+        if start < (until := min(child_start, end)):
+            own.append((start, until))
         start = max(start, child_end)
     if start < end:
         own.append((start, end))

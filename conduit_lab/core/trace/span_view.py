@@ -33,7 +33,7 @@ def span_view(span: Span) -> View:
         ("output", _shown(span_facts.output_text(span), span.output)),
         ("error", f"✕ {error}" if (error := span_facts.error_text(span)) else ""),
     ]
-    table = Table(("fact", "value"), [row for row in rows if row[1]], wide=("value",))
+    table = Table(("property", "value"), [row for row in rows if row[1]], wide=("value",))
     return View("Span", span.name, facts, [table])
 
 

@@ -94,3 +94,7 @@ class Trace(Viewed):
 
     def _view(self) -> View:
         return trace_view(self.root, self._states())
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        view = self._view()  # once: of a running call, the text and the HTML show the same moment
+        return view.bundle(view.plain())

@@ -52,7 +52,8 @@ def trace_json(root: Span) -> str:
     spans: list[dict[str, Any]] = []
     for record in span_records(root):
         del record["path"]
-        kept = {key: _plain(value) for key, value in record.items() if value not in ("", None)}
+        known = {key: value for key, value in record.items() if value is not False}
+        kept = {key: _plain(value) for key, value in known.items() if value not in ("", None)}
         size += len(json.dumps(kept)) + 2
         if size > MAX_JSON_BYTES:
             break

@@ -179,13 +179,15 @@ def _html_bar(row: WaterfallRow, seconds: float) -> str:
     """Return the bar: its whole faint, the busy parts full, at its place on the clock."""
     left, width = (100 * part for part in _place(row.start, row.end, seconds))
     colour = _FAILED if row.failed else _ACCENT if row.critical else _QUIET
-    full, faint = f"rgba({colour},.9)", f"rgba({colour},.3)"
+    full, faint = f"rgba({colour},.9)", f"rgba({colour},.4)"
     stops = []
     length = row.end - row.start
     for start, end in _parts(row) if length > 0 else ():
         a, b = (100 * (point - row.start) / length for point in (start, end))
         stops += [f"{faint} {a:.2f}%", f"{full} {a:.2f}%", f"{full} {b:.2f}%", f"{faint} {b:.2f}%"]
-    ground = f"linear-gradient(to right,{','.join(stops)})" if stops else full
+    ground = faint if row.busy else full
+    if stops:
+        ground = f"linear-gradient(to right,{','.join(stops)})"
     return (
         f'<div style="margin:5px 0 0 {left:.2f}%;width:{width:.2f}%;min-width:2px;height:10px;'
         f'background:{ground}"></div>'
