@@ -9,7 +9,7 @@ from conduit_lab.core.trace import span_facts
 from conduit_lab.core.trace.edges import DataFlow
 from conduit_lab.core.trace.self_time import elapsed
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.mermaid import Shape, flowchart
+from conduit_lab.core.views.mermaid import NodeShape, flowchart
 
 if TYPE_CHECKING:
     from conduit_lab.core.trace.span import Span
@@ -93,7 +93,7 @@ def trace_mermaid(root: Span) -> str:
             edges[tail, head] = " · ".join(filter(None, words))
     if not graph.leaves or graph.leaves == [root]:
         return flowchart([("s0", f"{one_line(root.name, _NAME_CHARACTERS)}", "box")], [])
-    shown: list[tuple[str, str, Shape]] = [(name, name, "stadium") for name in _ENDS]
+    shown: list[tuple[str, str, NodeShape]] = [(name, name, "stadium") for name in _ENDS]
     shown[1:1] = [(name, label, "box") for name, label in labels.items()]
     return flowchart(
         shown,

@@ -13,7 +13,7 @@ from conduit_lab.core.trace.described import described
 from conduit_lab.core.views import figures
 
 EQUAL = "equal"
-MAX_DEPTH = 3  # of dicts and lists whose parts are compared by themselves
+MAX_CHANGE_DEPTH = 3  # of dicts and lists whose parts are compared by themselves
 MAX_PARTS = 4  # that are named
 
 _AROUND = 16  # characters shown after the first difference of two texts
@@ -38,7 +38,7 @@ def value_change(first: Any, second: Any, depth: int = 0) -> str:
         return _texts(first, second)
     if _is_number(first) and _is_number(second):
         return f"{described(first)} → {described(second)} ({second - first:+.4g})"
-    if type(first) is type(second) and depth < MAX_DEPTH:
+    if type(first) is type(second) and depth < MAX_CHANGE_DEPTH:
         if type(first) is dict:
             return _parts(first, second, depth)
         if type(first) in (list, tuple):

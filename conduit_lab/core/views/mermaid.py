@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
-Shape = Literal["box", "round", "stadium", "circle", "diamond", "subroutine"]
+NodeShape = Literal["box", "round", "stadium", "circle", "diamond", "subroutine"]
 Direction = Literal["LR", "TB"]
 
-_BRACKETS: dict[Shape, tuple[str, str]] = {
+_BRACKETS: dict[NodeShape, tuple[str, str]] = {
     "box": ("[", "]"),
     "round": ("(", ")"),
     "stadium": ("([", "])"),
@@ -24,7 +24,7 @@ _SPECIAL = frozenset('"#`<>&\\')
 
 
 def flowchart(
-    nodes: Iterable[tuple[str, str, Shape]],
+    nodes: Iterable[tuple[str, str, NodeShape]],
     edges: Iterable[tuple[str, str, str]],
     direction: Direction = "LR",
 ) -> str:
