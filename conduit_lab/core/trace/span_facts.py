@@ -14,13 +14,12 @@ if TYPE_CHECKING:
     from conduit_lab.core.trace.span import Span
 
 DROPPED = "dropped"
+RUNNING = "● running"
 
 
 def time_text(span: Span) -> str:
-    """Return the span's duration with its unit; a running one says so."""
-    if span.ended:
-        return figures.seconds(span.duration)
-    return f"running, {figures.seconds(elapsed(span))}"
+    """Return the span's duration with its unit, of a running one the time until now."""
+    return figures.seconds(elapsed(span))
 
 
 def device(span: Span) -> str:
@@ -61,8 +60,8 @@ def _value_text(span: Span, value: Any, place: int) -> str:
 
 def marks(span: Span) -> list[str]:
     """Return the states of a span that a reader should see, a word each."""
-    keys = ("cached", "kept")
-    return [key for key in keys if span.attributes.get(key)]
+    states = [key for key in ("cached", "kept") if span.attributes.get(key)]
+    return states if span.ended else [*states, RUNNING]
 
 
 def error_text(span: Span) -> str:

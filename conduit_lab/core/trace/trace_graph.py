@@ -78,12 +78,7 @@ def trace_mermaid(root: Span) -> str:
     labels = {}
     for group in groups:
         labels[nodes[id(group[0])]] = _label(group)
-    times = {
-        nodes[id(group[0])]: figures.seconds(sum(span.duration for span in group))
-        if all(span.ended for span in group)
-        else span_facts.time_text(group[0])
-        for group in groups
-    }
+    times = {nodes[id(group[0])]: _time(group) for group in groups}
     edges: dict[tuple[str, str], str] = {}
     for source, target, known in graph.edges:
         tail = _INPUT if source is None else nodes[id(source)]
@@ -99,6 +94,11 @@ def trace_mermaid(root: Span) -> str:
         shown,
         [(tail, head, label) for (tail, head), label in edges.items()],
     )
+
+
+def _time(group: list[Span]) -> str:
+    words = [figures.seconds(sum(map(elapsed, group)))]
+    return " ".join([*words, *([] if all(span.ended for span in group) else [span_facts.RUNNING])])
 
 
 def _label(group: list[Span]) -> str:

@@ -37,7 +37,7 @@ def trace_view(root: Span, states: Sequence[str] = ()) -> WaterfallView:
     path = {id(span) for span in critical_path(root)}
     rows = [_row(group, root, clock, path) for group in groups[: html.MAX_ROWS]]
     shown = sum(len(group.spans) for group in groups[: html.MAX_ROWS])
-    facts = [rows[0].time]
+    facts = [rows[0].time, *([] if root.ended else [span_facts.RUNNING])]
     if stages := root.record.spans - 1:
         facts.append(figures.plural(stages, "stage"))
     waterfall = Waterfall(rows, clock, root.record.spans - shown, hints(root)[:MAX_SHOWN_HINTS])
@@ -56,7 +56,7 @@ def _row(group: SpanGroup, root: Span, clock: float, path: set[int]) -> Waterfal
         start=min(start for start, _ in intervals),
         end=max(end for _, end in intervals),
         busy=union(_shifted(part, root) for span in spans for part in self_intervals(span)),
-        time=_time(spans, seconds),
+        time=figures.seconds(seconds),
         own_time=figures.seconds(own) if any(span.children for span in spans) else "",
         device=", ".join(_distinct(map(span_facts.device, spans))),
         note=" · ".join([*_marks(spans), *_note(spans, seconds)]),
@@ -65,13 +65,6 @@ def _row(group: SpanGroup, root: Span, clock: float, path: set[int]) -> Waterfal
         error=errors[0] if errors else "",
         critical=on_path > 0 and on_path >= MIN_CRITICAL_SHARE * clock,
     )
-
-
-def _time(spans: Sequence[Span], seconds: float) -> str:
-    if len(spans) == 1:
-        return span_facts.time_text(spans[0])
-    running = sum(not span.ended for span in spans)
-    return figures.seconds(seconds) + (f", {running} running" if running else "")
 
 
 def _note(spans: Sequence[Span], seconds: float) -> list[str]:

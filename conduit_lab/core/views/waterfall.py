@@ -139,7 +139,8 @@ def _html_row(row: WaterfallRow, seconds: float) -> str:
     indent = f"padding-left:{_INDENT_PIXELS * min(row.depth, _MAX_INDENTS)}px"
     tag = "b" if row.critical else "span"
     line = '<tr style="background:none;border-top:1px solid rgba(128,128,128,.2)">'
-    own = f'<div style="{_FAINT};font-size:11px;line-height:14px">self {escape(row.own_time)}</div>'
+    own_time = f"self {row.own_time}" if row.own_time else ""
+    below = " · ".join(filter(None, (own_time, row.remark)))
     facts = "".join(
         f'<span style="{style}">{escape(text)}</span>'
         for text, style in ((row.device, f"{_FAINT};min-width:52px"), (row.note, ""))
@@ -148,8 +149,7 @@ def _html_row(row: WaterfallRow, seconds: float) -> str:
         f'<td style="{_CELL}"><div style="{indent};white-space:normal">'
         f"<{tag}>{escape(_marked(row))}</{tag}></div></td>"
         f'<td style="{_CELL}">{_html_bar(row, seconds)}</td>'
-        f'<td style="{_CELL};{_RIGHT}white-space:nowrap">{escape(row.time)}'
-        f"{own if row.own_time else ''}</td>"
+        f'<td style="{_CELL};{_RIGHT}white-space:nowrap">{escape(row.time)}</td>'
         f'<td style="{_CELL}"><div style="display:flex;flex-wrap:wrap;column-gap:8px">{facts}</div>'
         "</td>"
     )
@@ -157,7 +157,7 @@ def _html_row(row: WaterfallRow, seconds: float) -> str:
         f'<tr style="background:none"><td colspan="4" style="{_CELL};padding-top:0">'
         f'<div style="{indent};{style}">{escape(text)}</div></td></tr>'
         for text, style in (
-            (row.remark, _FAINT),
+            (below, _FAINT),
             (row.error, f"color:rgb({_FAILED})"),
         )
         if text
