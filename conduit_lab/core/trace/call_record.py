@@ -60,7 +60,8 @@ class Values:
 class Recording:
     """The spans of one outermost call, bounded. Spans refer to it and it refers to them weakly.
 
-    `name` is that of the outermost call, `origin` the time its spans count from.
+    `name` is that of the outermost call, `origin` the time its spans count from. `shared` are the
+    values that stages pass to each other (`run.values`); None once the call has ended.
     """
 
     __slots__ = (
@@ -71,6 +72,7 @@ class Recording:
         "name",
         "observers",
         "origin",
+        "shared",
         "values",
     )
 
@@ -79,6 +81,7 @@ class Recording:
         self.values = values
         self.observers = observers
         self.origin = perf_counter()
+        self.shared: dict[str, Any] | None = {}
         self._numbers = count(1)
         self._newest: deque[tuple[ReferenceType[_Span], ReferenceType[_Span]]] | None = None
         self._lock = threading.Lock()

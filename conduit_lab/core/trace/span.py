@@ -153,7 +153,7 @@ class Span:
 
     def _end(self, error: BaseException | None) -> None:
         self.duration = perf_counter() - self.recording.origin - self.start
-        self.ended = True
+        again, self.ended = self.ended, True  # a stream ended it before its block raised
         if error is not None:
             self.error = _bare(error)
         values = self.recording.values
@@ -164,6 +164,8 @@ class Span:
         if self._parent is not None:
             self.recording.end(self._parent, self)
             self._parent = None  # the parent holds its children, and nothing holds a parent
+        elif not again:
+            self.recording.shared = None  # a kept trace keeps no values of its run
         if self.recording.observers:
             self._notify("span_ended")
 
