@@ -1,0 +1,261 @@
+"""Cached: a stage whose results are kept, so that an equal call does not run it again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import anyio.to_thread
+
+from conduit_lab.core.errors import CompositionError
+from conduit_lab.core.spec import TensorSpec
+from conduit_lab.core.stage import Stage, as_stage
+from conduit_lab.core.streams.stream import Stream
+from conduit_lab.core.trace import recorder
+from conduit_lab.core.views import figures
+from conduit_lab.core.weight import weight
+from conduit_lab.flow.call_key import CallKeys, NoKeyError, opens_files
+from conduit_lab.flow.combinator import Combinator
+from conduit_lab.flow.result_cache import Flight, Kept, Outcome, ResultCache, Unkept, copied
+
+MAX_CACHE_BYTES = 64 * 2**20
+
+_INLINE_BYTES = 256 * 2**10  # a larger value is hashed (0.3 ms) and copied off the event loop
+
+# the calls that this thread or task is part of: one that waits for itself would never end
+_computing: ContextVar[tuple[Flight, ...]] = ContextVar("conduit_lab_flights", default=())
+
+
+class _Key(NamedTuple):
+    """The key of a call, and the state of the stages that it was made for."""
+
+    digest: bytes
+    state: blake2b
+
+
+class Cached(Combinator):
+    """A stage whose latest used results are kept, at most `bytes` of them; thread-safe.
+
+        answer = Cached(Sequential(embedder, topic))
+
+    An equal call gets a copy of the kept result. Calls are equal where the bytes of their inputs
+    are, and the contents and devices of the models below and the `revision` of the other stages
+    have not changed. Inputs with a key are arrays, text, bytes, numbers, None, and lists, tuples
+    and dicts of them; with any other the stage just runs, and so it does for a result that cannot
+    be copied or exceeds the limit. Equal calls at the same time run the stage once. Exceptions are
+    not kept, and streams pass through.
+
+    A stage with effects has them at a miss only. A function that reads a store, a file or a model
+    by a global name has inputs that the key does not hold: `clear()` after they change.
+    """
+
+    def __init__(self, stage: Any, bytes: int = MAX_CACHE_BYTES, *, name: str = "cached") -> None:
+        if isinstance(bytes, bool) or not isinstance(bytes, int) or bytes < 1:
+            raise CompositionError(
+                f"Cached {name!r} expected bytes of at least 1, got {bytes!r}: "
+                "Cached(stage, bytes=64 * 2**20)"
+            )
+        self.stage = as_stage(stage)
+        self.bytes = bytes
+        self.name = name
+        self._keys = CallKeys()
+        self._cache = ResultCache(bytes)
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Specs of the stage's inputs."""
+        return self.stage.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Specs of the stage's outputs."""
+        return self.stage.outputs
+
+    @property
+    def children(self) -> tuple[Stage, ...]:
+        """The stage."""
+        return (self.stage,)
+
+    def _settings(self) -> dict[str, Any]:
+        return {} if self.bytes == MAX_CACHE_BYTES else {"bytes": self.bytes}
+
+    # The cache
+
+    @property
+    def hits(self) -> int:
+        """Calls that got a kept result, or that of an equal call at the same time."""
+        return self._cache.hits
+
+    @property
+    def misses(self) -> int:
+        """Calls that ran the stage, although their input has a key."""
+        return self._cache.misses
+
+    @property
+    def size(self) -> int:
+        """Bytes of the kept results."""
+        return self._cache.size
+
+    def clear(self) -> None:
+        """Drop all kept results; the counts stay."""
+        self._cache.clear()
+
+    @property
+    def statistics(self) -> str:
+        """The counts in words: `3 hits, 1 miss, 1.75 KB of 64.0 MB`, and the calls not cached."""
+        cache = self._cache
+        misses = f"{figures.count(cache.misses)} {'miss' if cache.misses == 1 else 'misses'}"
+        filled = f"{figures.size(cache.size)} of {figures.size(cache.limit)}"
+        reasons = [
+            f"{figures.plural(number, 'call')} not cacheable: {reason}"
+            for reason, number in cache.unkept.most_common(3)
+        ]
+        return ", ".join([figures.plural(cache.hits, "hit"), misses, filled, *reasons])
+
+    # Work
+
+    def run(self, value: Any) -> Any:
+        """Return a copy of the kept result, or run the stage."""
+        key = self._key(value)
+        while key is not None:
+            outcome: Flight | Outcome
+            outcome, begins = self._cache.find(key.digest, of_task=False)
+            if isinstance(outcome, Flight):
+                if begins:
+                    with self._beginning(key, outcome):
+                        result = self.stage(value)
+                        outcome.outcome = self._keepable(key, result)
+                    return result
+                self._check_ends(outcome)
+                if outcome.of_task:  # its event loop may need this thread to go on
+                    break
+                outcome.landed.result()
+                outcome = outcome.outcome
+            if isinstance(outcome, Kept):
+                recorder.annotate(cached=True)
+                return copied(outcome.value)
+            if isinstance(outcome, Exception):
+                raise outcome
+            if outcome is Unkept.ALONE:
+                break
+        return self.stage(value)
+
+    async def arun(self, value: Any) -> Any:
+        """Return a copy of the kept result, or await the stage; the event loop stays free."""
+        if opens_files(self.stage):
+            key = await anyio.to_thread.run_sync(self._key, value)
+        else:
+            key = await _off_loop(weight(value), self._key, value)
+        while key is not None:
+            outcome: Flight | Outcome
+            outcome, begins = self._cache.find(key.digest, of_task=True)
+            if isinstance(outcome, Flight):
+                if begins:
+                    with self._beginning(key, outcome):
+                        result = await self.stage.acall(value)
+                        outcome.outcome = await _off_loop(
+                            weight(result), self._keepable, key, result
+                        )
+                    return result
+                self._check_ends(outcome)
+                await asyncio.wrap_future(outcome.landed)
+                outcome = outcome.outcome
+            if isinstance(outcome, Kept):
+                recorder.annotate(cached=True)
+                return await _off_loop(outcome.size, copied, outcome.value)
+            if isinstance(outcome, Exception):
+                raise outcome
+            if outcome is Unkept.ALONE:
+                break
+        return await self.stage.acall(value)
+
+    def batch(self, values: Sequence[Any]) -> list[Any]:
+        """Return one result per value: copies of the kept ones, the others in one batch."""
+        with recorder.span(self.name, self.kind, self, values) as span:
+            keys = [self._key(value) for value in values]
+            results: list[Any] = [None] * len(values)
+            missing: dict[Any, list[int]] = {}  # the places of each distinct input
+            for place, key in enumerate(keys):
+                distinct = place if key is None else key.digest
+                kept = None if key is None or distinct in missing else self._cache.take(key.digest)
+                if kept is None:
+                    missing.setdefault(distinct, []).append(place)
+                else:
+                    results[place] = copied(kept.value)
+            firsts = [places[0] for places in missing.values()]
+            computed = self.stage.batch([values[place] for place in firsts]) if firsts else []
+            for (first, *others), result in zip(missing.values(), computed, strict=True):
+                results[first] = result
+                key = keys[first]
+                outcome = Unkept.ALONE if key is None else self._keepable(key, result)
+                if key is not None and isinstance(outcome, Kept):
+                    self._cache.put(key.digest, outcome, more_hits=len(others))
+                for place in others:
+                    results[place] = (
+                        copied(outcome.value)
+                        if isinstance(outcome, Kept)
+                        else self.stage(values[place])
+                    )
+            if span is not None:
+                found = len(values) - len(missing)
+                span.output = results
+                span.annotate(cached=not missing, detail=f"{found} of {len(values)} from the cache")
+        return results
+
+    def stream(self, value: Any, /) -> Stream[Any, Any]:
+        """Return the stream of the stage, which is not cached."""
+        return self.stage.stream(value)
+
+    def _key(self, value: Any) -> _Key | None:
+        state = self._keys.state(self.stage)
+        try:
+            return _Key(self._keys.of(state, value), state)
+        except NoKeyError as reason:
+            self._note(str(reason))
+            return None
+
+    def _keepable(self, key: _Key, result: Any) -> Kept | Unkept:
+        """Return a copy to be kept, unless a model was swapped during the call."""
+        kept: Kept | str = "a result of stages that changed during the call"
+        if self._keys.state(self.stage) is key.state:
+            kept = self._cache.copy_of(result)
+        if isinstance(kept, Kept):
+            return kept
+        self._note(kept)
+        return Unkept.ALONE
+
+    def _note(self, reason: str) -> None:
+        self._cache.count_unkept(reason)
+        recorder.annotate(detail=f"not cacheable: {reason}")
+
+    @contextmanager
+    def _beginning(self, key: _Key, flight: Flight) -> Iterator[None]:
+        """Run the call that others wait for, and end it with its outcome."""
+        token = _computing.set((*_computing.get(), flight))
+        try:
+            yield
+        except Exception as error:
+            flight.outcome = error
+            raise
+        finally:
+            _computing.reset(token)
+            self._cache.land(key.digest, flight)
+
+    def _check_ends(self, flight: Flight) -> None:
+        """Raise `CompositionError` for a call that would wait for itself."""
+        if flight in _computing.get():
+            raise CompositionError(
+                f"Cached {self.name!r} expected a stage that ends, and its stage calls it with the "
+                "same value: let the stage call what it needs, not the pipeline that it is part of"
+            )
+
+
+async def _off_loop(size: int, work: Callable[..., Any], *values: Any) -> Any:
+    """Return `work(*values)`, of a large value from a worker thread."""
+    if size > _INLINE_BYTES:
+        return await anyio.to_thread.run_sync(work, *values)
+    return work(*values)
