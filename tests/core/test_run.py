@@ -13,6 +13,7 @@ from conduit_lab.core.run import run
 from conduit_lab.core.stage import Function
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
+from conduit_lab.core.trace.call_record import Values
 from conduit_lab.core.trace.span import current
 
 
@@ -98,7 +99,7 @@ def test_the_values_last_until_the_stream_of_the_call_ends() -> None:
         returned.wait(20)
         yield run.values["seen"]
 
-    span = recorder.begin_call("call", None, recorder.Values(), ())
+    span = recorder.begin_call("call", None, Values(), ())
     with span:
         put(1)
         stream = Stream(chunks(), name="late")

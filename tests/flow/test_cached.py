@@ -156,6 +156,8 @@ def test_keys_are_equal_where_the_inputs_are(one: Any, other: Any) -> None:
         (SAMPLE, SAMPLE.view(np.int32)),
         (np.float32(1), np.ones((), np.float32)),
         ([np.zeros(1), np.zeros(2)], [np.zeros(2), np.zeros(1)]),
+        ([SAMPLE], (SAMPLE,)),
+        ([[SAMPLE], SAMPLE], [[SAMPLE, SAMPLE]]),
     ],
 )
 def test_inputs_that_differ_have_different_keys(one: Any, other: Any) -> None:
@@ -553,7 +555,7 @@ def test_a_large_value_is_hashed_and_copied_off_the_loop() -> None:
             threads.add(threading.get_ident())
             return keys(*args)
 
-        cached._keys.of = of  # type: ignore[method-assign]
+        cached._keys.of = of  # type: ignore[method-assign, assignment]
         await cached.acall(large)
         result = await cached.acall(large)
         assert threading.get_ident() not in threads
