@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
+from conduit_lab.core.forking import hold_at_fork
 from conduit_lab.core.trace.span import current
+
+_creating = threading.Lock()  # the first uses of two threads give one dict
+hold_at_fork(_creating)
 
 _NEXT_STEP = (
     "use it inside a function that an endpoint calls, or inside `with record('name'):` of "
@@ -30,19 +35,26 @@ class Run:
             raise LookupError(
                 f"run.values expects a recorded call, and none runs here: {_NEXT_STEP}"
             )
-        values = here.recording.shared
-        if values is None:
+        recording = here.recording
+        if recording.ended:
             raise LookupError(
-                f"run.values expects a running call, and {here.recording.name!r} has ended: read "
-                "the values before it returns, or inside its stream"
+                f"run.values expects a running call, and {recording.name!r} has ended: read the "
+                "values before it returns, or inside its stream"
             )
+        values = recording.shared
+        if values is None:
+            with _creating:
+                values = recording.shared
+                if values is None:
+                    values = recording.shared = {}
         return values
 
     def __repr__(self) -> str:
         here = current()
-        if here is None or (values := here.recording.shared) is None:
+        if here is None or here.recording.ended:
             return "<run: no call is being recorded here>"
-        return f"<run of {here.recording.name!r}: {', '.join(map(str, values)) or 'no values'}>"
+        names = ", ".join(map(str, here.recording.shared or ())) or "no values"
+        return f"<run of {here.recording.name!r}: {names}>"
 
 
 run = Run()

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import anyio.to_thread
 
 from conduit_lab.core.errors import CompositionError
-from conduit_lab.core.spec import TensorSpec
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
@@ -53,7 +52,7 @@ class Cached(Combinator):
     by a global name has inputs that the key does not hold: `clear()` after they change.
     """
 
-    def __init__(self, stage: Any, bytes: int = MAX_CACHE_BYTES, *, name: str = "cached") -> None:
+    def __init__(self, stage: Any, *, bytes: int = MAX_CACHE_BYTES, name: str = "cached") -> None:
         if isinstance(bytes, bool) or not isinstance(bytes, int) or bytes < 1:
             raise CompositionError(
                 f"Cached {name!r} expected bytes of at least 1, got {bytes!r}: "
@@ -64,16 +63,6 @@ class Cached(Combinator):
         self.name = name
         self._keys = CallKeys()
         self._cache = ResultCache(bytes)
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """Specs of the stage's inputs."""
-        return self.stage.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """Specs of the stage's outputs."""
-        return self.stage.outputs
 
     @property
     def children(self) -> tuple[Stage, ...]:

@@ -61,7 +61,8 @@ class Recording:
     """The spans of one outermost call, bounded. Spans refer to it and it refers to them weakly.
 
     `name` is that of the outermost call, `origin` the time its spans count from. `shared` are the
-    values that stages pass to each other (`run.values`); None once the call has ended.
+    values that stages pass to each other, None until the first use of `run.values`, and again once
+    the call has `ended`.
     """
 
     __slots__ = (
@@ -69,6 +70,7 @@ class Recording:
         "_lock",
         "_newest",
         "_numbers",
+        "ended",
         "name",
         "observers",
         "origin",
@@ -81,7 +83,8 @@ class Recording:
         self.values = values
         self.observers = observers
         self.origin = perf_counter()
-        self.shared: dict[str, Any] | None = {}
+        self.shared: dict[str, Any] | None = None
+        self.ended = False
         self._numbers = count(1)
         self._newest: deque[tuple[ReferenceType[_Span], ReferenceType[_Span]]] | None = None
         self._lock = threading.Lock()

@@ -165,6 +165,7 @@ class Span:
             self.recording.end(self._parent, self)
             self._parent = None  # the parent holds its children, and nothing holds a parent
         elif not again:
+            self.recording.ended = True
             self.recording.shared = None  # a kept trace keeps no values of its run
         if self.recording.observers:
             self._notify("span_ended")
