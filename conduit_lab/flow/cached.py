@@ -15,6 +15,7 @@ from conduit_lab.core.errors import CompositionError
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
+from conduit_lab.core.trace.span import current
 from conduit_lab.core.views import figures
 from conduit_lab.core.weight import weight
 from conduit_lab.flow.call_key import CallKeys, NoKeyError, opens_files
@@ -200,6 +201,9 @@ class Cached(Combinator):
         return self.stage.stream(value)
 
     def _key(self, value: Any) -> _Key | None:
+        here = current()
+        if here is not None and getattr(here.recording, "replay", None) is not None:
+            return None  # a trace that runs again may run other stages than these
         state = self._keys.state(self.stage)
         try:
             return _Key(self._keys.of(state, value), state)

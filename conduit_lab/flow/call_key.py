@@ -31,6 +31,7 @@ class _Tree(NamedTuple):
 
     number: int
     parts: list[Any]
+    revisions: list[Any]
     contents: list[Any]
     digest: blake2b
 
@@ -64,18 +65,16 @@ class CallKeys:
         """
         stages = list(_below(stage))
         parts = [stage, *map(_identity, stages)]
-        contents = list(map(_content, stages))
+        models = [each for each in stages if isinstance(each, FileModel)]
+        revisions = [each.revision for each in stages if not isinstance(each, FileModel)]
+        contents = [model.shared.key for model in models]
         known = self._tree
-        same = (
-            known is not None
-            and len(known.parts) == len(parts)
-            and all(map(is_, known.parts, parts))
-        )
-        if known is not None and same and known.contents == contents:
-            return known.digest
-        number = known.number if known is not None and same else next(self._numbers)
+        same = known if known is not None and _is_same(known, parts, revisions) else None
+        if same is not None and same.contents == contents:
+            return same.digest
+        number = next(self._numbers) if same is None else same.number
         digest = blake2b(repr((number, contents)).encode(), digest_size=_DIGEST_BYTES)
-        self._tree = _Tree(number, parts, contents, digest)
+        self._tree = _Tree(number, parts, revisions, contents, digest)
         return digest
 
 
@@ -97,11 +96,13 @@ def _identity(stage: Stage) -> Any:
     return stage if isinstance(stage, FileModel) else type(stage)
 
 
-def _content(stage: Stage) -> Any:
-    if isinstance(stage, FileModel):
-        return stage.shared.key
-    revision = stage.revision
-    return None if revision is None else repr(revision)
+def _is_same(known: _Tree, parts: list[Any], revisions: list[Any]) -> bool:
+    if len(known.parts) != len(parts) or not all(map(is_, known.parts, parts)):
+        return False
+    try:
+        return known.revisions == revisions
+    except Exception:  # of a class whose == gives no truth
+        return False
 
 
 def _add(digest: blake2b, value: Any) -> None:

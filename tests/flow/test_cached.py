@@ -32,6 +32,7 @@ class Counting(Stage):
     """A stage that counts its runs; `answer` makes the result."""
 
     name = "counting"
+    revision: Any = None
 
     def __init__(self, answer: Callable[[Any], Any] = lambda value: value) -> None:
         self.answer = answer
