@@ -109,8 +109,13 @@ class LazyParallel(Combinator):
 
     @property
     def children(self) -> tuple[Stage, ...]:
-        """The parallel, with all of its stages."""
-        return (self.parallel,)
+        """The stages of the parallel, in the order of their names."""
+        return self.parallel.children
+
+    @property
+    def decision(self) -> Any:
+        """The threads that the members which are read run on, as `Parallel.decision`."""
+        return getattr(self._read, "decision", None)
 
     def _settings(self) -> dict[str, Any]:
         return {"lazy": self.lazy}

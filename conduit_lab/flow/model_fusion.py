@@ -16,9 +16,13 @@ from conduit_lab.runtime.rewriting.graph_fusion import FusionReport, fuse, misfi
 def fused(
     stages: Sequence[Stage], samples: Sequence[Any]
 ) -> tuple[list[Stage], tuple[FusionReport, ...]]:
-    """Fuse neighbouring models where possible; return the stages and a report per neighbourhood."""
+    """Fuse neighbouring models where possible; return the stages and a report per neighbourhood.
+
+    Stages before the last such neighbours are called on the samples.
+    """
     groups, report = _groups(stages)
     made: list[Stage] = []
+    left = sum(len(group) > 1 for group in groups)
     for group in groups:
         first, last = group[0], group[-1]
         if isinstance(first, Model) and isinstance(last, Model) and len(group) > 1:
@@ -43,7 +47,8 @@ def fused(
                 made += group
         else:
             made += group
-        for stage in group:
+        left -= len(group) > 1
+        for stage in group if left else ():
             samples = [stage(value) for value in samples]
     return made, tuple(report)
 

@@ -56,12 +56,16 @@ class RouteTable(Combinator):
 
     def run(self, value: Any) -> Any:
         """Run the stage in the table, or the route."""
-        return (self._stages.get(table_key(value)) or self.route)(value)
+        return self._chosen(value)(value)
 
     async def arun(self, value: Any) -> Any:
         """Await the stage in the table, or the route."""
-        return await (self._stages.get(table_key(value)) or self.route).acall(value)
+        return await self._chosen(value).acall(value)
 
     def stream(self, value: Any, /) -> Stream[Any, Any]:
         """Return the stream of the stage in the table, or of the route."""
-        return (self._stages.get(table_key(value)) or self.route).stream(value)
+        return self._chosen(value).stream(value)
+
+    def _chosen(self, value: Any) -> Stage:
+        stage = self._stages.get(table_key(value))
+        return self.route if stage is None else stage
