@@ -8,6 +8,7 @@ from typing import Any
 from conduit_lab.core.errors import CompositionError
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.trace import recorder
+from conduit_lab.core.weight import weight
 from conduit_lab.flow.combinator import Combinator
 from conduit_lab.flow.parallel import Parallel
 
@@ -17,7 +18,7 @@ class LazyResults(MutableMapping[str, Any]):
 
     It is read, changed, merged and unpacked as a dict, and `isinstance` counts it as one. It is no
     subclass: C code, such as a JSON encoder, would read a dict's own storage, and miss results
-    without an error.
+    without an error. Its repr, which debuggers and event loops read, computes none; `str` does.
     """
 
     __slots__ = ("_compute", "_names", "_results")
@@ -61,6 +62,13 @@ class LazyResults(MutableMapping[str, Any]):
     def __contains__(self, name: object) -> bool:
         return name in self._names
 
+    def popitem(self) -> tuple[str, Any]:
+        """Remove and return the last item, as a dict does."""
+        if not self._names:
+            raise KeyError("popitem(): dictionary is empty")
+        name = next(reversed(self._names))
+        return name, self.pop(name)
+
     def __or__(self, other: Any) -> Any:
         return dict(self) | other
 
@@ -81,8 +89,18 @@ class LazyResults(MutableMapping[str, Any]):
     def __reduce__(self) -> Any:
         return dict, (dict(self),)
 
+    @property
+    def nbytes(self) -> int:
+        """The approximate bytes of the results so far, for `weight`, which would read all."""
+        return weight(self._results)
+
+    def __str__(self) -> str:
+        return str(dict(self))
+
     def __repr__(self) -> str:
-        return repr(dict(self))
+        results = self._results
+        items = (f"{n!r}: {results[n]!r}" if n in results else f"{n!r}: …" for n in self._names)
+        return f"{{{', '.join(items)}}}"
 
 
 class LazyParallel(Combinator):

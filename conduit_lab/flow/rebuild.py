@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from conduit_lab.core.stage import Stage
@@ -102,14 +102,16 @@ def _arguments(stage: Combinator) -> list[Any]:
 
 def _stages(stage: Combinator) -> Iterator[Stage]:
     try:
-        pending = [*_arguments(stage), *stage._settings().values()]
-    except AttributeError:
+        yield from _stages_in([*_arguments(stage), *stage._settings().values()])
+    except AttributeError:  # a subclass whose arguments are not its attributes
         return
-    while pending:
-        value = pending.pop()
+
+
+def _stages_in(values: Iterable[Any]) -> Iterator[Stage]:
+    for value in values:
         if isinstance(value, Stage):
             yield value
         elif isinstance(value, Mapping):
-            pending += value.values()
+            yield from _stages_in(value.values())
         elif isinstance(value, list | tuple):
-            pending += value
+            yield from _stages_in(value)
