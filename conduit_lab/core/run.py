@@ -11,10 +11,7 @@ from conduit_lab.core.trace.span import current
 _creating = threading.Lock()  # the first uses of two threads give one dict
 hold_at_fork(_creating)
 
-_NEXT_STEP = (
-    "use it inside a function that an endpoint calls, or inside `with record('name'):` of "
-    "conduit_lab.core.trace.recorder"
-)
+_NEXT_STEP = "use it in a stage that an endpoint calls, or inside `with record('name'):`"
 
 
 class Run:

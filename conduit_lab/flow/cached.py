@@ -20,7 +20,7 @@ from conduit_lab.core.views import figures
 from conduit_lab.core.weight import weight
 from conduit_lab.flow.call_key import CallKeys, NoKeyError, opens_files
 from conduit_lab.flow.combinator import Combinator
-from conduit_lab.flow.result_cache import Flight, Kept, Outcome, ResultCache, Unkept, copied
+from conduit_lab.flow.result_cache import Flight, FlightOutcome, Kept, ResultCache, Unkept, copied
 
 MAX_CACHE_BYTES = 64 * 2**20
 
@@ -112,7 +112,7 @@ class Cached(Combinator):
         """Return a copy of the kept result, or run the stage."""
         key = self._key(value)
         while key is not None:
-            outcome: Flight | Outcome
+            outcome: Flight | FlightOutcome
             outcome, begins = self._cache.find(key.digest, of_task=False)
             if isinstance(outcome, Flight):
                 if begins:
@@ -141,7 +141,7 @@ class Cached(Combinator):
         else:
             key = await _off_loop(weight(value), self._key, value)
         while key is not None:
-            outcome: Flight | Outcome
+            outcome: Flight | FlightOutcome
             outcome, begins = self._cache.find(key.digest, of_task=True)
             if isinstance(outcome, Flight):
                 if begins:

@@ -92,7 +92,8 @@ def _below(root: Stage) -> Iterator[tuple[int, Stage]]:
         yield depth, stage
         shown += 1
         if depth < _MAX_DEPTH:
-            pending += [(depth + 1, child) for child in reversed(stage.children)]
+            inner = stage.parallel if isinstance(stage, LazyParallel) else stage
+            pending += [(depth + 1, child) for child in reversed(inner.children)]
 
 
 def _chosen(stage: Stage) -> tuple[str, str]:

@@ -127,8 +127,8 @@ class LazyParallel(Combinator):
 
     @property
     def children(self) -> tuple[Stage, ...]:
-        """The stages of the parallel, in the order of their names."""
-        return self.parallel.children
+        """The parallel, with all of its stages."""
+        return (self.parallel,)
 
     @property
     def decision(self) -> Any:

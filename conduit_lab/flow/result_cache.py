@@ -34,7 +34,7 @@ class Unkept(Enum):
     CANCELLED = "it was cancelled"
 
 
-Outcome = Kept | Unkept | Exception
+FlightOutcome = Kept | Unkept | Exception
 
 
 class Flight:
@@ -48,7 +48,7 @@ class Flight:
 
     def __init__(self, of_task: bool) -> None:
         self.of_task = of_task
-        self.outcome: Outcome = Unkept.CANCELLED
+        self.outcome: FlightOutcome = Unkept.CANCELLED
         self.waiters = 0
         self.landed: Future[None] = Future()
         self.landed.set_running_or_notify_cancel()

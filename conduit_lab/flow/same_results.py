@@ -13,8 +13,8 @@ from conduit_lab.core.equality import same_answer
 from conduit_lab.core.frames import is_frame
 
 # fused kernels sum in another order, and later stages multiply the difference
-RELATIVE_TOLERANCE = 1e-4
-ABSOLUTE_TOLERANCE = 1e-5  # of an array's largest number
+_RELATIVE_TOLERANCE = 1e-4
+_ABSOLUTE_TOLERANCE = 1e-5  # of an array's largest number
 
 _EXACT = (str, bytes, bytearray, range)
 
@@ -37,7 +37,7 @@ def _same(a: Any, b: Any) -> bool:
     if kind is not type(b):
         return False
     if kind is float:
-        return math.isclose(a, b, rel_tol=RELATIVE_TOLERANCE) or (math.isnan(a) and math.isnan(b))
+        return math.isclose(a, b, rel_tol=_RELATIVE_TOLERANCE) or (math.isnan(a) and math.isnan(b))
     if isinstance(a, _EXACT):
         return bool(a == b)
     if isinstance(a, np.ndarray | np.generic):
@@ -63,7 +63,7 @@ def _same_arrays(a: Any, b: Any) -> bool:
         return False
     if a.dtype.hasobject:
         return _same(a.tolist(), b.tolist())
-    return same_answer(a, b, RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE)
+    return same_answer(a, b, _RELATIVE_TOLERANCE, _ABSOLUTE_TOLERANCE)
 
 
 def _attributes(value: Any) -> dict[str, Any]:
