@@ -114,11 +114,11 @@ def _chosen(stage: Stage) -> tuple[str, str]:
 
 
 def _threads(decision: Any) -> tuple[str, str]:
-    if decision is None or not decision.seconds:
-        return "not measured yet", "" if decision is None else decision.reason
+    if decision is None:
+        return "not measured yet", ""
     times = ", ".join(f"{name} {figures.seconds(s)}" for name, s in decision.seconds.items())
     choice = "on threads" if decision.threaded else "one after the other"
-    return choice, f"{decision.reason}: {times}"
+    return choice, f"{decision.reason}: {times}" if times else decision.reason
 
 
 def _chosen_for_model(shared: Shared) -> tuple[str, str]:

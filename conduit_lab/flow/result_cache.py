@@ -182,7 +182,10 @@ def copied(value: Any) -> Any:
         return tuple(copied(item) for item in value)
     if kind is dict:
         return {key: copied(item) for key, item in value.items()}
-    return copy.deepcopy(value)
+    result = copy.deepcopy(value)
+    if isinstance(value, np.ndarray):  # whose own copy drops the attributes of a subclass
+        vars(result).update({name: copied(item) for name, item in vars(value).items()})
+    return result
 
 
 def _reset_all() -> None:

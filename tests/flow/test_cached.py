@@ -127,6 +127,31 @@ def test_a_caller_that_changes_a_result_changes_no_other(answer: Any) -> None:
         array += 1
 
 
+class Named(np.ndarray[Any, Any]):
+    """An array with an attribute, which NumPy's own copy drops."""
+
+    names: list[str]
+
+    def __array_finalize__(self, source: Any) -> None:
+        self.names = []
+
+
+def test_a_copy_of_an_array_of_a_subclass_is_whole() -> None:
+    named = SAMPLE.view(Named)
+    named.names = ["a"]
+    masked = np.ma.masked_array([1.0, 2.0], [True, False])
+    cached = Cached(lambda name: named if name == "named" else masked)
+    for _ in range(2):
+        array = cached("named")
+        assert (type(array), array.names) == (Named, ["a"])
+        np.testing.assert_array_equal(array, SAMPLE)
+        assert cached("masked").mask.tolist() == [True, False]
+    cached("named").names.append("b")
+    cached("masked").mask[:] = True
+    assert cached("named").names == ["a"]
+    assert cached("masked").mask.tolist() == [True, False]
+
+
 def test_the_trace_shows_a_hit_and_runs_no_stage() -> None:
     cached = Cached(Counting(), name="memory")
     with recorder.record("call") as trace:

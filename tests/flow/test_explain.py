@@ -95,7 +95,7 @@ def test_caches_report_their_hits() -> None:
     ("decision", "choice", "reason"),
     [
         (None, "not measured yet", ""),
-        (Decision(False, "no run was measured"), "not measured yet", "no run was measured"),
+        (Decision(False, "no run was measured"), "one after the other", "no run was measured"),
         (
             Decision(True, "threads are faster", {"a": 0.002, "b": 0.01}),
             "on threads",
