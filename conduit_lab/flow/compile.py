@@ -10,14 +10,16 @@ from enum import Enum
 from typing import Any, Literal
 
 from conduit_lab.core.errors import CompositionError, InputError
-from conduit_lab.core.stage import Function, Stage
+from conduit_lab.core.stage import Stage
 from conduit_lab.core.text import first_line
+from conduit_lab.core.trace.call_record import Values
+from conduit_lab.core.trace.recorder import record
 from conduit_lab.core.trace.span import current
 from conduit_lab.core.views import figures
 from conduit_lab.flow.cached import Cached
 from conduit_lab.flow.combinator import Combinator
 from conduit_lab.flow.lazy_parallel import LazyParallel, LazyResults
-from conduit_lab.flow.model_fusion import fused
+from conduit_lab.flow.model_fusion import fuse_models, model_groups
 from conduit_lab.flow.parallel import Parallel
 from conduit_lab.flow.rebuild import Change, combinators, duplicate, rebuilt
 from conduit_lab.flow.route import Route
@@ -130,11 +132,18 @@ class _Plan:
             id(node): lambda cached: cached.stage for node in self._nodes if type(node) is Cached
         }
         self._samples = samples
+        self._needs_run = False
         self._best = self._with({})
-        self._expected = [_answer(pipeline.name, self._best, n, v) for n, v in enumerate(samples)]
-        self._inputs: dict[int, list[Any]] = {
-            id(node): [] for node in self._nodes if type(node) in (Sequential, Parallel, Route)
-        }
+        self._expected = [self._answer(number) for number in range(len(samples))]
+        tried = [node for node in self._nodes if type(node) in (Sequential, Parallel, Route)]
+        models = [
+            stage
+            for node in tried
+            if isinstance(node, Sequential)
+            for stage in node.stages
+            if isinstance(stage, Model)
+        ]
+        self._inputs: dict[int, list[Any]] = {id(stage): [] for stage in (*tried, *models)}
 
     def search(self) -> None:
         """Try every step."""
@@ -160,25 +169,26 @@ class _Plan:
     # The steps
 
     def _fuse(self, sequence: Sequential) -> None:
-        inputs = self._inputs[id(sequence)]
-        if not inputs:
+        if not self._inputs[id(sequence)]:
             return
-        parts = [self._without_caches(stage) for stage in sequence.stages]
-        stages, reports = fused(parts, inputs)
-        used = [report for report in reports if report.path is not None]
+        groups, reports = model_groups(sequence.stages)
+        places: list[int | Stage] = []  # the stages that stay by their place, and fused ones
+        fused: list[str] = []
+        begin = 0
+        for group in groups:
+            model = None
+            if len(group) > 1:
+                model, report = fuse_models(group, self._inputs[id(group[0])])
+                if model is None:
+                    reports.append(report)
+                else:
+                    fused.append(model.name)
+            places += range(begin, begin + len(group)) if model is None else [model]
+            begin += len(group)
         for report in reports:
-            if report.path is None:
-                self._decline("fusion", " + ".join(report.names), report.reason)
-        if used:
-            names = "; ".join(" + ".join(report.names) for report in used)
-            places = _places(parts, stages)
-            self._try("fusion", names, sequence, lambda new: _arranged(new, places))
-
-    def _without_caches(self, stage: Stage) -> Stage:
-        """Return a stage to be called in its place: a model itself, others without their caches."""
-        if isinstance(stage, Model):
-            return stage
-        return Function(rebuilt(stage, {**self._uncached, **self.changes}, _COMPILED), stage.name)
+            self._decline("fusion", " + ".join(report.names), report.reason)
+        if fused:
+            self._try("fusion", "; ".join(fused), sequence, lambda new: _arranged(new, places))
 
     def _leave_unread(self, parallel: Parallel) -> None:
         kind: StepKind = "unread results"
@@ -203,7 +213,8 @@ class _Plan:
         values = self._inputs[id(route)]
         if not values:
             return self._decline(kind, route.name, _UNREACHED)
-        table = {value: route.choose(value) for value in values if table_key(value) is not None}
+        plain = [value for value in values if table_key(value) is not None]
+        table = {value: self._call(route.choose, value) for value in plain}
         others = [value for value in values if table_key(value) is None]
         if others:
             name = type(others[0]).__name__
@@ -235,7 +246,10 @@ class _Plan:
         if reason:
             return self._decline(kind, parts, reason)
         samples = self._samples[:: -(-len(self._samples) // MAX_TIMED_SAMPLES)]
-        turns = in_turn(lambda: list(map(best, samples)), lambda: list(map(candidate, samples)))
+        turns = in_turn(
+            lambda: [self._call(best, sample) for sample in samples],
+            lambda: [self._call(candidate, sample) for sample in samples],
+        )
         before, after = turns.before / len(samples), turns.after / len(samples)
         used = turns.ratio <= MAX_STEP_RATIO
         times = f"{figures.seconds(before)} per call before, {figures.seconds(after)} after"
@@ -249,13 +263,44 @@ class _Plan:
     def _decline(self, kind: StepKind, parts: str, reason: str) -> None:
         self.steps.append(CompileStep(kind, parts, False, reason))
 
+    def _call(self, pipeline: Any, sample: Any) -> Any:
+        if not self._needs_run:
+            return pipeline(sample)
+        with record(self._pipeline.name, values=Values(0)):
+            return pipeline(sample)
+
+    def _answer(self, number: int) -> Any:
+        """Return the pipeline's answer to a sample, in a run where its stages use `run.values`."""
+        name, sample = self._pipeline.name, self._samples[number]
+        expected = f"compile() of {name!r} expected samples that it can answer, and sample {number}"
+        try:
+            try:
+                answer = self._call(self._best, sample)
+            except LookupError:
+                if self._needs_run:
+                    raise
+                self._needs_run = True
+                answer = self._call(self._best, sample)
+        except Exception as error:
+            raise InputError(
+                f"{expected} raised {type(error).__name__}: {first_line(error)}. "
+                f"Pass values as {name}(value) takes them"
+            ) from error
+        if inspect.iscoroutine(answer):
+            answer.close()
+            raise InputError(
+                f"{expected} gave a coroutine: compile the stages that are no `async def` "
+                "functions, without the last one"
+            )
+        return answer
+
     def _difference(self, candidate: Any) -> str:
         """Return why the candidate cannot answer for the pipeline, or an empty text."""
         for number, (sample, expected) in enumerate(
             zip(self._samples, self._expected, strict=True)
         ):
             try:
-                got = candidate(sample)
+                got = self._call(candidate, sample)
             except Exception as error:
                 return f"sample {number} raises {type(error).__name__}: {first_line(error)}"
             if not same_results(expected, got):
@@ -270,20 +315,6 @@ def _probe(inputs: list[Any]) -> Change:
 def _is_of_few(value: Any) -> bool:
     """Return whether the type of a value has few values, so that one seen once proves nothing."""
     return value is None or isinstance(value, bool | Enum)
-
-
-def _places(stages: Sequence[Stage], made: Sequence[Stage]) -> list[int | Stage]:
-    """Return the stages that were made, the kept ones by their place among `stages`."""
-    places: list[int | Stage] = []
-    place = 0
-    for stage in made:
-        try:
-            place = next(i for i in range(place, len(stages)) if stages[i] is stage)
-            places.append(place)
-            place += 1
-        except StopIteration:
-            places.append(stage)
-    return places
 
 
 def _arranged(sequence: Sequential, places: Sequence[int | Stage]) -> Sequential:
@@ -304,21 +335,3 @@ def _checked(pipeline: Combinator, samples: Any) -> list[Any]:
             f"compile() of {pipeline.name!r} expected at least one sample, got none: {example}"
         )
     return values
-
-
-def _answer(name: str, pipeline: Stage, number: int, sample: Any) -> Any:
-    expected = f"compile() of {name!r} expected samples that it can answer, and sample"
-    try:
-        answer = pipeline(sample)
-    except Exception as error:
-        raise InputError(
-            f"{expected} {number} raised {type(error).__name__}: {first_line(error)}. "
-            f"Pass values as {name}(value) takes them"
-        ) from error
-    if inspect.iscoroutine(answer):
-        answer.close()
-        raise InputError(
-            f"{expected} {number} gave a coroutine: compile the stages that are no `async def` "
-            "functions, without the last one"
-        )
-    return answer

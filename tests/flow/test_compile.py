@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from conduit_lab.core.errors import CompositionError, InputError
+from conduit_lab.core.run import run
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.trace import recorder
 from conduit_lab.flow import compile as compiling
@@ -331,6 +332,27 @@ def test_async_functions_are_not_compiled() -> None:
 
     with pytest.raises(InputError, match="sample 0 gave a coroutine"):
         Sequential(abs, later).compile([1])
+
+
+def test_stages_that_share_values_of_their_run_are_compiled_in_runs(tmp_path: Path) -> None:
+    def put(row: Any) -> Any:
+        run.values["sum"] = row.sum()
+        return row
+
+    def take(found: Any) -> Any:
+        return found["a"][0] + run.values["sum"]
+
+    pipeline = Sequential(
+        put,
+        model(tmp_path, "a"),
+        model(tmp_path, "b"),
+        Parallel({"a": lambda row: row, "b": abs}),
+        take,
+    )
+    compiled = pipeline.compile(SAMPLES)
+    assert [used for _, _, used in decisions(compiled)] == [True, True]
+    with recorder.record("call"):
+        assert compiled(SAMPLE) == pytest.approx(pipeline(SAMPLE))
 
 
 def test_inside_a_recorded_call_nothing_is_measured() -> None:
