@@ -158,13 +158,13 @@ class _Plan:
             )
             return
         for node in self._nodes:
-            if type(node) is Sequential:
-                self._fuse(node)
-        for node in self._nodes:
             if type(node) is Parallel:
                 self._leave_unread(node)
             elif type(node) is Route:
                 self._look_up(node)
+        for node in self._nodes:  # last, where its share of the time left is largest
+            if type(node) is Sequential:
+                self._fuse(node)
 
     # The steps
 
