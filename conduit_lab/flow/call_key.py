@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import marshal
+import threading
 from collections.abc import Iterator
 from hashlib import blake2b
 from itertools import count
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from conduit_lab.core import forking
 from conduit_lab.core.stage import Function, Stage
 from conduit_lab.core.weight import PLAIN
 from conduit_lab.models.file_model import FileModel
@@ -47,6 +49,8 @@ class CallKeys:
     def __init__(self) -> None:
         self._tree: _Tree | None = None
         self._numbers = count()
+        self._making = threading.Lock()
+        forking.free_in_child(self, "_making")
 
     @staticmethod
     def of(state: blake2b, value: Any) -> bytes:
@@ -69,12 +73,16 @@ class CallKeys:
         revisions = [each.revision for each in stages if not isinstance(each, FileModel)]
         contents = [model.shared.key for model in models]
         known = self._tree
-        same = known if known is not None and _is_same(known, parts, revisions) else None
-        if same is not None and same.contents == contents:
-            return same.digest
-        number = next(self._numbers) if same is None else same.number
-        digest = blake2b(repr((number, contents)).encode(), digest_size=_DIGEST_BYTES)
-        self._tree = _Tree(number, parts, revisions, contents, digest)
+        if known is not None and _is_same(known, parts, revisions) and known.contents == contents:
+            return known.digest
+        with self._making:  # threads that see one change get one digest
+            known = self._tree
+            same = known if known is not None and _is_same(known, parts, revisions) else None
+            if same is not None and same.contents == contents:
+                return same.digest
+            number = next(self._numbers) if same is None else same.number
+            digest = blake2b(repr((number, contents)).encode(), digest_size=_DIGEST_BYTES)
+            self._tree = _Tree(number, parts, revisions, contents, digest)
         return digest
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from conduit_lab.core.stage import Function
+from conduit_lab.core.stage import Function, Stage
 from conduit_lab.flow.call_key import CallKeys, NoKeyError
 from conduit_lab.flow.result_cache import copied
 
@@ -102,3 +104,23 @@ def test_a_list_in_itself_has_no_key() -> None:
     value.append(value)
     with pytest.raises(NoKeyError, match="nested"):
         key(value)
+
+
+def test_threads_that_see_a_stage_first_get_one_state() -> None:
+    both = threading.Barrier(2)
+
+    class Slow(Stage):
+        name = "slow"
+
+        @property
+        def revision(self) -> Any:
+            both.wait(20)
+            return None
+
+        def run(self, value: Any) -> Any:
+            return value
+
+    keys, stage = CallKeys(), Slow()
+    with ThreadPoolExecutor(2) as threads:
+        one, other = threads.map(keys.state, [stage, stage])
+    assert one is other
