@@ -15,12 +15,21 @@ from conduit_lab.core.errors import CompositionError
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
+from conduit_lab.core.trace.call_record import CallRecord, Values
 from conduit_lab.core.trace.span import current
 from conduit_lab.core.views import figures
 from conduit_lab.core.weight import weight
 from conduit_lab.flow.call_key import CallKeys, NoKeyError, opens_files
 from conduit_lab.flow.combinator import Combinator
-from conduit_lab.flow.result_cache import Flight, FlightOutcome, Kept, ResultCache, Unkept, copied
+from conduit_lab.flow.result_cache import (
+    Flight,
+    FlightOutcome,
+    Kept,
+    ResultCache,
+    Unkept,
+    copied,
+    touch_again,
+)
 
 MAX_CACHE_BYTES = 64 * 2**20
 
@@ -49,8 +58,10 @@ class Cached(Combinator):
     be copied or exceeds the limit. Equal calls at the same time run the stage once. Exceptions are
     not kept, and streams pass through.
 
-    A stage with effects has them at a miss only. A function that reads a store, a file or a model
-    by a global name has inputs that the key does not hold: `clear()` after they change.
+    A call that writes to a store is not cached; any other effect is one of the misses alone. A
+    function that reads a store, a file or a model by a global name has inputs that the key does not
+    hold: `clear()` after they change. A hit counts as a use of the stores and files that its miss
+    used.
     """
 
     def __init__(self, stage: Any, *, bytes: int = MAX_CACHE_BYTES, name: str = "cached") -> None:
@@ -116,9 +127,9 @@ class Cached(Combinator):
             outcome, begins = self._cache.find(key.digest, of_task=False)
             if isinstance(outcome, Flight):
                 if begins:
-                    with self._beginning(key, outcome):
+                    with self._beginning(key, outcome) as record:
                         result = self.stage(value)
-                        outcome.outcome = self._keepable(key, result)
+                        outcome.outcome = self._keepable(key, result, record)
                     return result
                 self._check_ends(outcome)
                 if outcome.of_task:  # its event loop may need this thread to go on
@@ -126,7 +137,7 @@ class Cached(Combinator):
                 outcome.landed.result()
                 outcome = outcome.outcome
             if isinstance(outcome, Kept):
-                recorder.annotate(cached=True)
+                _record_hit(outcome)
                 return copied(outcome.value)
             if isinstance(outcome, Exception):
                 raise outcome
@@ -145,17 +156,17 @@ class Cached(Combinator):
             outcome, begins = self._cache.find(key.digest, of_task=True)
             if isinstance(outcome, Flight):
                 if begins:
-                    with self._beginning(key, outcome):
+                    with self._beginning(key, outcome) as record:
                         result = await self.stage.acall(value)
                         outcome.outcome = await _off_loop(
-                            weight(result), self._keepable, key, result
+                            weight(result), self._keepable, key, result, record
                         )
                     return result
                 self._check_ends(outcome)
                 await asyncio.wrap_future(outcome.landed)
                 outcome = outcome.outcome
             if isinstance(outcome, Kept):
-                recorder.annotate(cached=True)
+                _record_hit(outcome)
                 return await _off_loop(outcome.size, copied, outcome.value)
             if isinstance(outcome, Exception):
                 raise outcome
@@ -165,7 +176,7 @@ class Cached(Combinator):
 
     def batch(self, values: Sequence[Any]) -> list[Any]:
         """Return one result per value: copies of the kept ones, the others in one batch."""
-        with recorder.span(self.name, self.kind, self, values) as span:
+        with recorder.span(self.name, self.kind, self, values) as span, self._recorded() as record:
             keys = [self._key(value) for value in values]
             results: list[Any] = [None] * len(values)
             missing: dict[Any, list[int]] = {}  # the places of each distinct input
@@ -176,12 +187,14 @@ class Cached(Combinator):
                     missing.setdefault(distinct, []).append(place)
                 else:
                     results[place] = copied(kept.value)
+                    if span is not None and kept.touched is not None:
+                        touch_again(span, kept.touched)
             firsts = [places[0] for places in missing.values()]
             computed = self.stage.batch([values[place] for place in firsts]) if firsts else []
             for (first, *others), result in zip(missing.values(), computed, strict=True):
                 results[first] = result
                 key = keys[first]
-                outcome = Unkept.ALONE if key is None else self._keepable(key, result)
+                outcome = Unkept.ALONE if key is None else self._keepable(key, result, record)
                 if key is not None and isinstance(outcome, Kept):
                     self._cache.put(key.digest, outcome, more_hits=len(others))
                 for place in others:
@@ -211,11 +224,11 @@ class Cached(Combinator):
             self._note(str(reason))
             return None
 
-    def _keepable(self, key: _Key, result: Any) -> Kept | Unkept:
+    def _keepable(self, key: _Key, result: Any, record: CallRecord) -> Kept | Unkept:
         """Return a copy to be kept, unless a model was swapped during the call."""
         kept: Kept | str = "a result of stages that changed during the call"
         if self._keys.state(self.stage) is key.state:
-            kept = self._cache.copy_of(result)
+            kept = self._cache.copy_of(result, record)
         if isinstance(kept, Kept):
             return kept
         self._note(kept)
@@ -226,17 +239,29 @@ class Cached(Combinator):
         recorder.annotate(detail=f"not cacheable: {reason}")
 
     @contextmanager
-    def _beginning(self, key: _Key, flight: Flight) -> Iterator[None]:
-        """Run the call that others wait for, and end it with its outcome."""
+    def _beginning(self, key: _Key, flight: Flight) -> Iterator[CallRecord]:
+        """Run the call that others wait for, and end it with its outcome; gives its record."""
         token = _computing.set((*_computing.get(), flight))
         try:
-            yield
+            with self._recorded() as record:
+                yield record
         except Exception as error:
             flight.outcome = error
             raise
         finally:
             _computing.reset(token)
             self._cache.land(key.digest, flight)
+
+    @contextmanager
+    def _recorded(self) -> Iterator[CallRecord]:
+        """Record what the block touches, for the calls that get its results from the cache."""
+        here = current()
+        if here is not None and here.target is self:
+            here.record = CallRecord(here.record)
+            yield here.record
+        else:
+            with recorder.record(self.name, self, values=Values(0)) as trace:
+                yield trace.record
 
     def _check_ends(self, flight: Flight) -> None:
         """Raise `CompositionError` for a call that would wait for itself."""
@@ -245,6 +270,14 @@ class Cached(Combinator):
                 f"Cached {self.name!r} expected a stage that ends, and its stage calls it with the "
                 "same value: let the stage call what it needs, not the pipeline that it is part of"
             )
+
+
+def _record_hit(kept: Kept) -> None:
+    here = current()
+    if here is not None:
+        here.annotate(cached=True)
+        if kept.touched is not None:
+            touch_again(here, kept.touched)
 
 
 async def _off_loop(size: int, work: Callable[..., Any], *values: Any) -> Any:

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from conduit_lab.core.forking import in_forked_child
+from conduit_lab.core.trace.call_record import CallRecord
+from conduit_lab.core.trace.span import Span
 from conduit_lab.core.views import figures
 from conduit_lab.core.weight import PLAIN, weight
 
@@ -21,10 +23,14 @@ _IMMUTABLE = PLAIN | {bytes}
 
 
 class Kept(NamedTuple):
-    """A copy of a result that only the cache holds, and its bytes; each reader copies it again."""
+    """A copy of a result that only the cache holds, and its bytes; each reader copies it again.
+
+    `touched` has the stores, files and fallbacks of the call that gave it.
+    """
 
     value: Any
     size: int
+    touched: CallRecord | None = None
 
 
 class Unkept(Enum):
@@ -148,13 +154,15 @@ class ResultCache:
             _, oldest = self._kept.popitem(last=False)
             self.size -= oldest.size
 
-    def copy_of(self, result: Any) -> Kept | str:
+    def copy_of(self, result: Any, record: CallRecord) -> Kept | str:
         """Return a copy of a result to be kept, or the reason why there is none."""
+        if record.written:
+            return "a call that writes to a store"
         size = _ENTRY_BYTES + weight(result)
         if size > self.limit:
             return f"a result of {figures.size(size)}"
         try:
-            return Kept(copied(result), size)
+            return Kept(copied(result), size, touched(record))
         except Exception:  # of any class's own way to copy itself
             return f"a result of the type {type(result).__name__}"
 
@@ -162,6 +170,28 @@ class ResultCache:
         """Count a call that was not cached."""
         with self._lock:
             self.unkept[reason] += 1
+
+
+def touched(record: CallRecord) -> CallRecord | None:
+    """Return a copy of the record without the calls around it, None where it is empty."""
+    if not (record.read or record.files or record.fallbacks or record.on_cpu):
+        return None
+    alone = CallRecord()
+    alone.read, alone.files = record.read.copy(), record.files.copy()
+    alone.fallbacks, alone.on_cpu = record.fallbacks.copy(), record.on_cpu.copy()
+    return alone
+
+
+def touch_again(here: Span, touched: CallRecord) -> None:
+    """Add the touched stores, files and fallbacks to the records of the span and around it."""
+    for store in touched.read.values():
+        here.record.add(here.name, {"store_read": store})
+    for file in touched.files.values():
+        here.record.add(here.name, {"model_file": file})
+    for fallback in touched.fallbacks:
+        here.record.add(here.name, {"fallback": fallback})
+    for name, reason in touched.on_cpu.items():
+        here.record.add(name, {"device_fallback": reason})
 
 
 def copied(value: Any) -> Any:

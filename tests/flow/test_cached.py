@@ -85,6 +85,10 @@ def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it did not come true")
 
 
+async def in_task(stage: Stage, value: Any) -> Any:
+    return await stage.acall(value)
+
+
 async def auntil(condition: Callable[[], bool]) -> None:
     for _ in range(10_000):
         if condition():
@@ -340,6 +344,59 @@ def test_a_changed_store_misses() -> None:
         store.add("2", content="aaa")
         assert "aaa" in cached("aa")["response"]
     assert (cached.hits, cached.misses) == (1, 2)
+
+
+def test_a_hit_touches_what_its_miss_touched() -> None:
+    device = object()
+
+    def touching(value: Any) -> Any:
+        recorder.touch(store_read=device, fallback="other")
+        return value
+
+    def records(call: Callable[[], Any]) -> tuple[list[Any], list[str]]:
+        with recorder.record("outer") as trace:
+            call()
+        return list(trace.record.read.values()), list(trace.record.fallbacks)
+
+    cached = Cached(touching)
+    cached(1)  # outside of a recorded call too
+    expected = ([device], ["other"])
+    assert records(lambda: cached(1)) == expected
+    assert records(lambda: cached(2)) == expected
+    assert records(lambda: cached.batch([3, 4])) == expected
+    assert records(lambda: cached.batch([3, 4])) == expected
+    assert records(lambda: cached.run(2)) == expected
+    assert records(lambda: asyncio.run(in_task(cached, 2))) == expected
+    assert cached.hits == 5
+
+
+def test_other_stages_of_the_call_are_not_part_of_it() -> None:
+    other, own = object(), object()
+
+    def touching(value: Any) -> Any:
+        recorder.touch(store_read=own)
+        return value
+
+    cached = Cached(touching)
+    with recorder.record("outer"):
+        recorder.touch(store_read=other)
+        cached(1)
+    with recorder.record("outer") as trace:
+        cached(1)
+    assert list(trace.record.read.values()) == [own]
+
+
+def test_a_call_that_writes_to_a_store_is_not_cached() -> None:
+    def writing(value: Any) -> Any:
+        recorder.touch(store_write=store)
+        return value
+
+    store = object()
+    cached = Cached(writing)
+    cached(1)
+    cached(1)
+    assert cached.hits == 0
+    assert "2 calls not cacheable: a call that writes to a store" in cached.statistics
 
 
 def test_another_stage_in_its_place_misses() -> None:
