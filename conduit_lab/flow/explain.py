@@ -54,22 +54,28 @@ class Explanation(Viewed):
             self.choices.append(StageChoice(depth, stage.name, *_chosen(stage), stage.last_seconds))
 
     def _view(self) -> View:
-        used = sum(step.used for step in self.steps)
         facts = ["not compiled: compile(samples) tries to make it faster"]
         if self.compiled:
-            steps = figures.plural(len(self.steps), "step")
-            facts = [f"compiled, {used} of {steps} used" if self.steps else "nothing to compile"]
+            used = [step for step in self.steps if step.used]
+            number = figures.plural(len(self.steps), "step")
+            facts = [f"{len(used)} of {number} used" if self.steps else "nothing to compile"]
+            if used and used[0].before is not None and used[-1].after is not None:
+                before, after = figures.seconds(used[0].before), figures.seconds(used[-1].after)
+                facts.insert(0, f"{after} per call compiled, {before} before")
+        timed = any(each.seconds is not None for each in self.choices)
+        rows = [
+            (
+                "\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}" * each.depth + each.name,
+                each.choice,
+                each.reason,
+                "not recorded" if each.seconds is None else figures.seconds(each.seconds),
+            )
+            for each in self.choices
+        ]
+        columns = ("stage", "choice", "why", "last time")[: 4 if timed else 3]
         stages = Table(
-            ("stage", "choice", "why", "last time"),
-            [
-                (
-                    "\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}" * each.depth + each.name,
-                    each.choice,
-                    each.reason,
-                    "not recorded" if each.seconds is None else figures.seconds(each.seconds),
-                )
-                for each in self.choices
-            ],
+            columns,
+            [row[: len(columns)] for row in rows],
             numeric=("last time",),
             wide=("why",),
         )

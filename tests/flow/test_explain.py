@@ -159,7 +159,7 @@ def test_the_steps_of_compile_are_explained(monkeypatch: pytest.MonkeyPatch) -> 
     assert isinstance(step, CompileStep)
     assert (step.used, step.before, step.after) == (True, 2e-5, 1e-5)
     text = repr(Sequential(compiled).explain())  # as a part of a larger one too
-    assert "compiled, 1 of 1 step used" in text
+    assert "10.0 µs per call compiled, 20.0 µs before · 1 of 1 step used" in text
     assert "20.0 µs per call before, 10.0 µs after" in text
     assert "nothing to compile" in repr(Sequential(abs).compile([1]).explain())
 
