@@ -113,7 +113,7 @@ class Cached(Combinator):
         filled = f"{figures.size(cache.size)} of {figures.size(cache.limit)}"
         reasons = [
             f"{figures.plural(number, 'call')} not cacheable: {reason}"
-            for reason, number in cache.unkept.most_common(3)
+            for reason, number in cache.reasons()
         ]
         return ", ".join([figures.plural(cache.hits, "hit"), misses, filled, *reasons])
 

@@ -15,7 +15,6 @@ import numpy as np
 from conduit_lab.core.forking import in_forked_child
 from conduit_lab.core.trace.call_record import CallRecord
 from conduit_lab.core.trace.span import Span
-from conduit_lab.core.views import figures
 from conduit_lab.core.weight import PLAIN, weight
 
 _ENTRY_BYTES = 256  # of a key and its place in the table
@@ -160,11 +159,16 @@ class ResultCache:
             return "a call that writes to a store"
         size = _ENTRY_BYTES + weight(result)
         if size > self.limit:
-            return f"a result of {figures.size(size)}"
+            return "a result above the limit"
         try:
             return Kept(copied(result), size, touched(record))
         except Exception:  # of any class's own way to copy itself
             return f"a result of the type {type(result).__name__}"
+
+    def reasons(self) -> list[tuple[str, int]]:
+        """Return the three most frequent reasons why a call was not cached, with their counts."""
+        with self._lock:
+            return self.unkept.most_common(3)
 
     def count_unkept(self, reason: str) -> None:
         """Count a call that was not cached."""
