@@ -54,9 +54,9 @@ class Cached(Combinator):
     An equal call gets a copy of the kept result. Calls are equal where the bytes of their inputs
     are, and the contents and devices of the models below and the `revision` of the other stages
     have not changed. Inputs with a key are arrays, text, bytes, numbers, None, and lists, tuples
-    and dicts of them; with any other the stage just runs, and so it does for a result that cannot
-    be copied or exceeds the limit. Equal calls at the same time run the stage once. Exceptions are
-    not kept, and streams pass through.
+    and dicts of them; any other input runs the stage. A result that cannot be copied or exceeds the
+    limit is not kept, nor is an exception; streams pass through. Equal calls at the same time run
+    the stage once.
 
     A call that writes to a store is not cached; any other effect is one of the misses alone. A
     function that reads a store, a file or a model by a global name has inputs that the key does not
@@ -102,7 +102,7 @@ class Cached(Combinator):
         return self._cache.size
 
     def clear(self) -> None:
-        """Drop all kept results; the counts stay."""
+        """Drop all kept results, and those of calls that are running; the counts stay."""
         self._cache.clear()
 
     @property

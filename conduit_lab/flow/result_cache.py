@@ -84,9 +84,10 @@ class ResultCache:
         self.size = 0
 
     def clear(self) -> None:
-        """Drop all kept results; running calls are kept when they end."""
+        """Drop all kept results; those of running calls, which may be old, are not kept."""
         with self._lock:
             self._kept.clear()
+            self._flights.clear()
             self.size = 0
 
     def __len__(self) -> int:
@@ -117,12 +118,14 @@ class ResultCache:
     def land(self, key: bytes, flight: Flight) -> None:
         """End a call with the outcome that is set: keep a result, and wake the waiting calls."""
         with self._lock:
-            if self._flights.get(key) is flight:
+            is_known = self._flights.get(key) is flight
+            if is_known:
                 del self._flights[key]
             outcome = flight.outcome
             if isinstance(outcome, Kept):
-                self._keep(key, outcome)
                 self.hits += flight.waiters
+                if is_known:  # not cleared since
+                    self._keep(key, outcome)
             elif isinstance(outcome, Exception) and not flight.waiters:
                 flight.outcome = Unkept.CANCELLED  # its traceback refers to the flight
         flight.landed.set_result(None)

@@ -441,6 +441,20 @@ def test_equal_calls_of_threads_run_once() -> None:
     assert not cached._cache._flights
 
 
+def test_a_call_that_was_running_at_a_clear_is_not_kept() -> None:
+    gate = Gate()
+    cached = Cached(gate)
+    thread = threading.Thread(target=cached, args=(1,))
+    thread.start()
+    assert gate.entered.wait(20)
+    cached.clear()
+    gate.opened.set()
+    thread.join(20)
+    assert cached.size == 0
+    assert cached(1) == [1]
+    assert gate.runs == 2
+
+
 def test_the_exception_of_a_running_call_is_that_of_its_waiters() -> None:
     gate = Gate(ValueError("no power"))
     cached = Cached(gate)
