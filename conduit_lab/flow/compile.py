@@ -27,7 +27,7 @@ from conduit_lab.flow.route_table import RouteTable, table_key
 from conduit_lab.flow.same_results import same_results
 from conduit_lab.flow.sequential import Sequential
 from conduit_lab.models.model import Model
-from conduit_lab.runtime.measuring.timing import in_turn
+from conduit_lab.runtime.measuring.timing import Turns, in_turn
 
 MAX_STEP_RATIO = 0.97  # of the pipeline's time with a step to that without: less is noise
 MAX_TIMED_SAMPLES = 8
@@ -44,8 +44,8 @@ _UNREACHED = "no sample reaches it"
 class CompileStep:
     """One step of `compile` on some `parts` of a pipeline: used, or declined for a reason.
 
-    `before` and `after` are the median seconds of a call of the pipeline without and with it, None
-    where they were not measured.
+    `before` and `after` are the median seconds of a call of the pipeline without and with it, or of
+    the models alone where these are not faster as one graph; None where they were not measured.
     """
 
     kind: StepKind
@@ -186,7 +186,7 @@ class _Plan:
             places += range(begin, begin + len(group)) if model is None else [model]
             begin += len(group)
         for report in reports:
-            self._decline("fusion", " + ".join(report.names), report.reason)
+            self._decline("fusion", " + ".join(report.names), report.reason, report.times)
         if fused:
             self._try("fusion", "; ".join(fused), sequence, lambda new: _arranged(new, places))
 
@@ -260,8 +260,9 @@ class _Plan:
             self.changes[id(node)] = change
         return None
 
-    def _decline(self, kind: StepKind, parts: str, reason: str) -> None:
-        self.steps.append(CompileStep(kind, parts, False, reason))
+    def _decline(self, kind: StepKind, parts: str, reason: str, times: Turns | None = None) -> None:
+        before, after = (None, None) if times is None else (times.before, times.after)
+        self.steps.append(CompileStep(kind, parts, False, reason, before, after))
 
     def _call(self, pipeline: Any, sample: Any) -> Any:
         if not self._needs_run:

@@ -116,6 +116,8 @@ def test_models_that_are_not_faster_together_stay(tmp_path: Path, clock: list[fl
     assert compiled is not pipeline
     assert compiled.stages == pipeline.stages
     assert "not faster: 10.0 µs before, 9.90 µs as one graph" in reason(compiled)
+    assert compiled.report is not None
+    assert (compiled.report[0].before, compiled.report[0].after) == (1e-5, 0.99e-5)
     assert pipeline.report is None
 
 
