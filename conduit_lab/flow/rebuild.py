@@ -7,11 +7,14 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from conduit_lab.core.errors import CompositionError
 from conduit_lab.core.stage import Stage
 from conduit_lab.flow.combinator import Combinator
 
 Change = Callable[[Any], Stage]  # from a stage, its children changed already, to the one in place
 
+# raised for a subclass whose constructor takes other arguments than the combinators here
+_OTHER_CONSTRUCTOR = (AttributeError, TypeError, ValueError, CompositionError)
 _POSITIONAL = (
     inspect.Parameter.POSITIONAL_ONLY,
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
@@ -43,7 +46,7 @@ def duplicate(stage: Combinator) -> Any:
     kind: Any = type(stage)
     try:
         return kind(*_arguments(stage), name=stage.name, **stage._settings())
-    except (AttributeError, TypeError, ValueError):
+    except _OTHER_CONSTRUCTOR:
         return copy.copy(stage)
 
 
@@ -82,7 +85,7 @@ def _with_stages(stage: Combinator, change: Callable[[Stage], Stage]) -> Combina
         arguments = [of(value) for value in _arguments(stage)]
         settings = {key: of(value) for key, value in stage._settings().items()}
         return kind(*arguments, name=stage.name, **settings)  # type: ignore[no-any-return]
-    except (AttributeError, TypeError, ValueError):  # a subclass with another constructor
+    except _OTHER_CONSTRUCTOR:
         return stage
 
 
