@@ -226,6 +226,7 @@ class Span:
             self._parent = None  # the parent holds its children, and nothing holds a parent
         else:
             recording.ended = True
+            recording.shared = None  # a kept trace keeps no values of its run
         if (
             recording.ended
             or len(pending) >= MAX_PENDING_SPANS
