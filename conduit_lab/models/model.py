@@ -201,12 +201,12 @@ class Model(FileModel[_Opened]):
 
     async def ahand_on(self, value: Any, following: Stage) -> Any:
         """Predict for the next stage from an event loop, as `hand_on` does."""
-        if not self._shares_device(following):
+        if not (self._parts().hands_on and self._shares_device(following)):
             return await self.acall(value)
         return await anyio.to_thread.run_sync(self.hand_on, value, following)
 
     def _shares_device(self, following: Stage) -> bool:
-        """Whether `following` can take this model's answer from the device's memory."""
+        """Whether `following` takes its input from the memory of the same device."""
         memory = self._parts().shared.memory
         return (
             bool(memory)
