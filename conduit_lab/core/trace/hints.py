@@ -18,7 +18,7 @@ from conduit_lab.core.views import figures
 if TYPE_CHECKING:
     from conduit_lab.core.trace.span import Span
 
-HOP_SECONDS = 1e-4  # to start a stage on another thread and to wait for it
+_HOP_SECONDS = 1e-4  # to start a stage on another thread and to wait for it
 MIN_SHARE = 0.01  # of the call's time that a hint has to be about
 MIN_LOOP_CALLS = 3
 MAX_GROUPS = 50  # of stages that could run in parallel, among the children of one span
@@ -69,7 +69,7 @@ def _parallel(flow: DataFlow, kinds: Mapping[int, set[str]]) -> Iterator[_Hint]:
                 groups.append([span])
     for group in groups:
         times = [span.duration for span in group]
-        saved = sum(times) - max(times) - HOP_SECONDS * (len(group) - 1)
+        saved = sum(times) - max(times) - _HOP_SECONDS * (len(group) - 1)
         if saved > 0:
             names = [_quoted(span) for span in group]
             yield (
