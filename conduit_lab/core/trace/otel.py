@@ -42,7 +42,9 @@ class OpenTelemetryExporter:
 
     def span_ended(self, span: Span) -> None:
         """Export the call of which `span` is the outermost one; all others wait for theirs."""
-        if span.recording.ended and span.start == 0.0 and span.record is span.recording.record:
+        if (
+            span.recording.ended and span.start == 0.0
+        ):  # a span that outlives its call has ended too
             self._export(span)
 
     def export(self, trace: Trace) -> None:
