@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from conduit_lab.core.streams.stream import Stream as Stream
     from conduit_lab.core.trace.otel import OpenTelemetryExporter as OpenTelemetryExporter
     from conduit_lab.core.trace.recorder import record as record
+    from conduit_lab.core.trace.span import Span as Span
     from conduit_lab.core.trace.trace import Trace as Trace
+    from conduit_lab.core.trace.trace_diff import TraceDiff as TraceDiff
     from conduit_lab.export.export_result import Export as Export
     from conduit_lab.export.writer import export_app as export_app
     from conduit_lab.flow.averages import average as average
@@ -103,12 +105,14 @@ _HOMES = {
     "RouteTable": "flow.route_table",
     "SamplingOptions": "models.generation.sampling_options",
     "Sequential": "flow.sequential",
+    "Span": "core.trace.span",
     "Stage": "core.stage",
     "Stream": "core.streams.stream",
     "TextClassifier": "models.text.text_classifier",
     "Token": "models.generation.result",
     "TokenClassifier": "models.text.token_classifier",
     "Trace": "core.trace.trace",
+    "TraceDiff": "core.trace.trace_diff",
     "VectorStore": "vectors.store",
     "average": "flow.averages",
     "compare_models": "models.measure.compare",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +41,10 @@ class SpanChange:
 
     @property
     def ratio(self) -> float | None:
-        """The second time divided by the first, where both spans ended."""
+        """The second time divided by the first, where both ran and ended."""
         if self.first is None or self.second is None or not self.first.duration:
+            return None
+        if _is_kept(self.first) or _is_kept(self.second):
             return None
         both = self.first.ended and self.second.ended
         return self.second.duration / self.first.duration if both else None
@@ -54,6 +56,7 @@ class TraceDiff(Viewed, Sequence[SpanChange]):
     def __init__(self, first: Span, second: Span) -> None:
         self.first, self.second = first, second
         places = [dict(_places(root)) for root in (first, second)]
+        places = [_without_kept(places[0], places[1]), _without_kept(places[1], places[0])]
         # the first trace's order, and what only the second has after what it follows there
         order: list[_Place] = list(places[0])
         for place, before in zip(places[1], [None, *places[1]], strict=False):
@@ -89,7 +92,7 @@ class TraceDiff(Viewed, Sequence[SpanChange]):
         rows = [
             (
                 "\u2003" * change.depth + change.name,
-                *("" if span is None else span_facts.time_text(span) for span in change.spans),
+                *map(_time, change.spans),
                 "" if change.ratio is None else f"{change.ratio:.2f} ×",
                 change.change,
             )
@@ -112,6 +115,26 @@ class TraceDiff(Viewed, Sequence[SpanChange]):
             if shown < MAX_TEXT_DIFFS:
                 shown += 1
                 yield View("Text of", change.name, text=text_diff(a, b))
+
+
+def _is_kept(span: Span) -> bool:
+    return bool(span.attributes.get("kept"))
+
+
+def _time(span: Span | None) -> str:
+    if span is None:
+        return ""
+    return "kept" if _is_kept(span) else span_facts.time_text(span)
+
+
+def _without_kept(places: dict[_Place, Span], others: Mapping[_Place, Span]) -> dict[_Place, Span]:
+    """Leave out the spans below those that the other trace kept: it has none there."""
+    kept = {names for (names, _), span in others.items() if _is_kept(span)}
+    return {
+        (names, number): span
+        for (names, number), span in places.items()
+        if not any(names[:depth] in kept for depth in range(1, len(names)))
+    }
 
 
 def _words(first: Span | None, second: Span | None) -> str:
