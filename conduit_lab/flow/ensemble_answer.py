@@ -96,7 +96,10 @@ class EnsembleArray(np.ndarray):
         """
         if self.dtype.kind != "f":
             return _agreement(np.asarray(self), self.members)
-        members = [np.asarray(answer) for answer in self.members.values()]
+        try:
+            members = [np.asarray(answer) for answer in self.members.values()]
+        except ValueError:  # lists of unequal length
+            return None
         if not self.ndim or self.shape[-1] < 2 or any(m.shape != self.shape for m in members):
             return None
         best = {name: m.argmax(axis=-1) for name, m in zip(self.members, members, strict=True)}
