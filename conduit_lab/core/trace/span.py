@@ -6,7 +6,7 @@ import logging
 import reprlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar, Token
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Literal, Protocol, Unpack
@@ -19,7 +19,9 @@ from conduit_lab.core.trace.call_record import (
     CallRecord,
     Recording,
 )
-from conduit_lab.core.trace.value_snapshot import IMMUTABLE, snapshot
+from conduit_lab.core.trace.described import described
+from conduit_lab.core.trace.span_view import span_line, span_view
+from conduit_lab.core.trace.value_snapshot import COPIES
 from conduit_lab.core.weight import weight
 
 Kind = Literal["call", "predict", "encode", "search", "write", "load", "generate"]
@@ -85,6 +87,7 @@ class Span:
         "record",
         "recording",
         "revision",
+        "shapes",
         "size",
         "start",
         "target",
@@ -110,7 +113,8 @@ class Span:
         self.gave: Any = None
         if recording.keeps:
             self.given = input
-            self.input = input if type(input) in IMMUTABLE else snapshot(input)
+            copy = COPIES.get(type(input))
+            self.input = input if copy is None else copy(input, 0)
             self.revision = getattr(target, "revision", None)
         else:
             self.given = self.input = self.revision = None
@@ -127,7 +131,8 @@ class Span:
         return Span(name, kind, target, input, self.recording, self.record, self)
 
     def forget(self) -> None:
-        """Drop the input and the output."""
+        """Drop the input and the output; `shapes` keeps a description of each."""
+        self.shapes = (described(self.input), described(self.output))
         self.input = self.output = self.given = self.gave = None
         self.forgotten = True
 
@@ -184,7 +189,10 @@ class Span:
             pass
         del self._token  # it holds the span that was current, and a generator may hold this one
         if error is not None or not self._followed:
-            self._end(error)
+            if self.ended:  # abandoned
+                self.output = None
+            else:
+                self._end(error)
 
     def _ended_with(self, ending: Ending) -> None:
         if not self.ended:
@@ -198,11 +206,14 @@ class Span:
             self.error = _bare(error)
         if recording.keeps:
             self.gave = output = self.output
-            if type(output) not in IMMUTABLE:
-                self.output = snapshot(output)
-            size = 0 if type(self.input) in _SMALL else _size(self.given, self.input)
+            copy = COPIES.get(type(output))
+            if copy is not None:
+                self.output = copy(output, 0)
+            size = 0
+            if type(given := self.given) not in _SMALL:  # the value, and its copy if there is one
+                size += weight(given) * (1 if self.input is given else 2)
             if type(output) not in _SMALL:
-                size += _size(output, self.output)
+                size += weight(output) * (1 if copy is None else 2)
             self.size = size
             recording.pending_bytes += size
         else:
@@ -215,6 +226,7 @@ class Span:
             self._parent = None  # the parent holds its children, and nothing holds a parent
         else:
             recording.ended = True
+            recording.shared = None  # a kept trace keeps no values of its run
         if (
             recording.ended
             or len(pending) >= MAX_PENDING_SPANS
@@ -232,7 +244,10 @@ class Span:
                 _log.exception("an observer of spans failed at %s of %r", event, self.name)
 
     def __repr__(self) -> str:
-        return f"Span({self.name!r}, {self.kind})"
+        return span_line(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return span_view(self).bundle(span_line(self))
 
 
 _current: ContextVar[Span | None] = ContextVar("conduit_lab_span", default=None)
@@ -250,9 +265,17 @@ def outside() -> Iterator[None]:
         _current.reset(token)
 
 
-def _size(value: Any, kept: Any) -> int:
-    """Return the bytes of a value and of its copy, which may be the value itself."""
-    return weight(kept) if kept is value else 2 * weight(kept)
+def abandon_spans(context: Context, outer: Span | None, error: BaseException) -> None:
+    """End the spans inside `outer` that run in `context`, on another thread or task, with `error`.
+
+    The later end of their own blocks changes nothing.
+    """
+    span = context.get(_current)
+    while span is not None and span is not outer:
+        parent = span._parent
+        if not span.ended:
+            span._end(error)
+        span = parent
 
 
 def _bare(error: BaseException) -> BaseException:

@@ -13,6 +13,8 @@ import anyio.to_thread
 
 from conduit_lab.core.errors import InputError, ModelLoadError
 from conduit_lab.core.paths import display
+from conduit_lab.core.spec import TEXT_SPEC, TensorSpec
+from conduit_lab.core.streams.ownership import adopt
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.span import Span, current
@@ -80,6 +82,16 @@ class Generator(FolderModel[OpenedGenerator]):
         self.rows = rows
         self.queue = queue
         self.max_context = context
+
+    @property
+    def takes(self) -> tuple[TensorSpec, ...]:
+        """A text; from functions token ids and messages too."""
+        return (TEXT_SPEC,)
+
+    @property
+    def gives(self) -> tuple[TensorSpec, ...]:
+        """A text."""
+        return (TEXT_SPEC,)
 
     # Lifecycle
 
@@ -259,6 +271,8 @@ class Generator(FolderModel[OpenedGenerator]):
         requests = [make(on_end=on_end) for make in makers]
         if requests:
             opened.scheduler.submit(requests)
+        for request in requests:
+            adopt(request)
         try:
             while requests and not done.wait(_INTERRUPT_SECONDS):
                 pass

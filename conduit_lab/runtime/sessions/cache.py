@@ -72,6 +72,7 @@ class Shared:
         self.batcher: ref[Any] | None = None  # the `ModelBatcher` of all its users
         self._cache = cache
         self._engine: Session | Dense | None = None
+        self._is_closed = False  # it was open before
         self._counting = threading.Lock()  # guards the sums
         self._opening = threading.Lock()
 
@@ -176,7 +177,8 @@ class Shared:
         begin = perf_counter()
         try:
             engine = self._engine or self._open()
-            if current() is not None:
+            here = current()
+            if here is not None and (here.recording.last_model is not self.key or engine.note):
                 self.record_use()
             if keep is None or isinstance(engine, Dense):
                 return engine.run(feeds)
@@ -200,8 +202,9 @@ class Shared:
     def record_use(self) -> None:
         """Record a use, and a stand-in CPU, in the current trace; preload the next model."""
         self._cache.preloader.record_use(self)
-        if self.note and self.state == "cpu":
-            recorder.annotate(device="cpu", device_fallback=self.note)
+        engine = self._engine
+        if engine is not None and engine.note and engine.device == "cpu":
+            recorder.annotate(device="cpu", device_fallback=engine.note)
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -222,7 +225,10 @@ class Shared:
 
     def close(self) -> None:
         """Release the session; its running calls finish."""
-        self._engine = None
+        if self._engine is not None:
+            self._engine = None
+            self._is_closed = True
+            self._cache.preloader.count_closed(1)
 
     def found_at(self, path: Path) -> None:
         """Record `path` as the latest file with the content."""
@@ -261,12 +267,15 @@ class Shared:
         self.loads += 1
         self.used = perf_counter()
         self._engine = engine
+        if self._is_closed:
+            self._is_closed = False
+            self._cache.preloader.count_closed(-1)
 
     def abandon(self) -> None:
         """Drop the session in a forked child; closing it would wait for threads that are gone."""
         if self._engine is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._engine))  # never closed
-        self._engine = None
+        self._engine, self._is_closed = None, False
         self.active.clear()
         self._counting, self._opening = threading.Lock(), threading.Lock()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from typing import Protocol
 from weakref import ref
 
@@ -12,6 +13,7 @@ from conduit_lab.core.trace.span import current
 
 _log = logging.getLogger("conduit_lab")
 
+_MAX_UNCOUNTED_USES = 256
 MIN_PRELOAD_SHARE = 0.5  # preload a model that follows in more than this share of the calls
 
 
@@ -63,12 +65,16 @@ class Preloader:
 
     The transition from the last model of one call to the first of the next counts too. If the
     usual successor is not in memory, a thread of its own loads it while the current model runs.
-    `preloads` counts these loads.
+    `preloads` counts these loads. As long as no model has been closed, uses are only noted, and
+    counted later.
     """
 
     def __init__(self) -> None:
         self.preloads = 0
+        # pipeline, model used before in the call, model; to append and to pop are atomic
+        self._uses: deque[tuple[str, _Key | None, _Key, ref[Loadable]]] = deque()
         self._lock = threading.Lock()  # guards everything below
+        self._closed = 0  # models that were open before
         self._pipelines: dict[str, _Pipeline] = {}
         self._known: dict[_Key, ref[Loadable]] = {}
         self._loading: set[_Key] = set()
@@ -79,23 +85,42 @@ class Preloader:
         if span is None:
             return
         call, key = span.recording, model.key
-        if call.last_model is key:  # successive runs of one model are one
+        before = call.last_model
+        if before is key:  # successive runs of one model are one
             return
+        call.last_model = key
+        self._uses.append((call.name, before, key, ref(model)))
+        if self._closed > 0:
+            self._preload_after(call.name, key)
+        elif len(self._uses) > _MAX_UNCOUNTED_USES:
+            with self._lock:
+                self._count()
+
+    def count_closed(self, change: int) -> None:
+        """Record that a model was closed (1) or opened again (-1)."""
         with self._lock:
-            pipeline = self._pipelines.get(call.name)
+            self._closed += change
+
+    def _count(self) -> None:
+        """Count the noted transitions, with the lock held."""
+        for _ in range(len(self._uses)):
+            name, before, key, model = self._uses.popleft()
+            pipeline = self._pipelines.get(name)
             if pipeline is None:
-                pipeline = self._pipelines[call.name] = _Pipeline()
-            before = call.last_model or pipeline.last
-            call.last_model = pipeline.last = key
+                pipeline = self._pipelines[name] = _Pipeline()
+            before = before or pipeline.last
+            pipeline.last = key
+            self._known[key] = model
             if before is not None and before != key:
                 successors = pipeline.successors.get(before)
                 if successors is None:
                     successors = pipeline.successors[before] = _Successors()
                 successors.add(key)
-            known = self._known.get(key)
-            if known is None or known() is not model:
-                self._known[key] = ref(model)
-            successor = self._successor(pipeline, key)
+
+    def _preload_after(self, name: str, key: _Key) -> None:
+        with self._lock:
+            self._count()
+            successor = self._successor(self._pipelines[name], key)
             if successor is None or successor.loaded or successor.key in self._loading:
                 return
             self._loading.add(successor.key)
