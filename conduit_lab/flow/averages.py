@@ -20,7 +20,8 @@ from conduit_lab.core.errors import CompositionError, InputError
 from conduit_lab.core.spec import Array, describe
 from conduit_lab.flow.decision_profile import DecisionProfile, check_no_nan, holds_predictions
 
-_Reduce = Callable[[Array], Array]  # of `[members, …]` over the members
+_Sum = Callable[[Array], Array]
+_Reduce = Callable[[Array, _Sum], Array]  # of `[members, …]` over the members
 
 
 def average(answers: Sequence[Any]) -> Any:
@@ -30,7 +31,7 @@ def average(answers: Sequence[Any]) -> Any:
     among the labels of the first member. Arrays keep their float dtype; those of integers, and
     numbers, give floats.
     """
-    return _combined("average", answers, lambda stack: order_free_sum(stack) / len(stack))
+    return _combined("average", answers, lambda stack, total: total(stack) / len(stack))
 
 
 def maximum(answers: Sequence[Any]) -> Any:
@@ -38,7 +39,7 @@ def maximum(answers: Sequence[Any]) -> Any:
 
     Ties are those of `average`.
     """
-    return _combined("maximum", answers, lambda stack: np.max(stack, axis=0))
+    return _combined("maximum", answers, lambda stack, _: np.max(stack, axis=0))
 
 
 def minimum(answers: Sequence[Any]) -> Any:
@@ -46,7 +47,7 @@ def minimum(answers: Sequence[Any]) -> Any:
 
     Ties are those of `average`.
     """
-    return _combined("minimum", answers, lambda stack: np.min(stack, axis=0))
+    return _combined("minimum", answers, lambda stack, _: np.min(stack, axis=0))
 
 
 def rank_average(answers: Sequence[Any]) -> Any:
@@ -90,9 +91,9 @@ class weighted:
             )
         return _combined("weighted", answers, self._mean)
 
-    def _mean(self, stack: Array) -> Array:
+    def _mean(self, stack: Array, total: _Sum) -> Array:
         weights = np.array(self.weights, np.float64).reshape(-1, *(1,) * (stack.ndim - 1))
-        return order_free_sum(stack * weights) / math.fsum(self.weights)
+        return total(stack * weights) / math.fsum(self.weights)
 
     def __repr__(self) -> str:
         return f"weighted({list(self.weights)!r})"
@@ -100,8 +101,10 @@ class weighted:
 
 def order_free_sum(stack: Array) -> Array:
     """Return the sum over the first axis in float64, the same for any order along it."""
-    if stack.dtype == np.float64:  # sums of narrower floats are exact in float64
-        stack = np.sort(stack, axis=0)
+    return _plain_sum(np.sort(stack, axis=0))
+
+
+def _plain_sum(stack: Array) -> Array:
     return np.asarray(stack.sum(axis=0, dtype=np.float64))
 
 
@@ -124,9 +127,9 @@ def _combined(combine: str, answers: Sequence[Any], reduce: _Reduce) -> Any:
         raise InputError(f"{combine} expected at least one answer, got none")
     if any(map(holds_predictions, answers)):
         profile = DecisionProfile(combine, answers)
-        return profile.decide(reduce(profile.scores))
+        return profile.decide(reduce(profile.scores, order_free_sum))
     stack = _stacked(combine, answers)
-    result = reduce(stack)
+    result = reduce(stack, _plain_sum)  # no tie is decided here, and a sort takes 20 times as long
     if not result.ndim:
         return result.item()
     return result.astype(stack.dtype, copy=False) if stack.dtype.kind == "f" else result
@@ -141,7 +144,7 @@ def _stacked(combine: str, answers: Sequence[Any]) -> Array:
     return np.stack(arrays)
 
 
-def _mean_ranks(stack: Array) -> Array:
+def _mean_ranks(stack: Array, total: _Sum) -> Array:
     if stack.ndim == 1:
         raise CompositionError(
             "rank_average expected predictions or arrays, whose scores have ranks, got numbers"
@@ -149,7 +152,7 @@ def _mean_ranks(stack: Array) -> Array:
     check_no_nan("rank_average", stack)
     rows = stack.reshape(-1, stack.shape[-1])
     ranks = np.array([_ranks(row) for row in rows]).reshape(stack.shape)
-    return order_free_sum(ranks) / len(stack)
+    return total(ranks) / len(stack)
 
 
 def _ranks(row: Array) -> Array:

@@ -19,13 +19,21 @@ from conduit_lab.models.prediction import Prediction, Predictions
 class EnsemblePrediction(Prediction):
     """The prediction of an ensemble. In JSON it has what every `Prediction` has, no more.
 
-    `members` are the members' answers by name, `left_out` the reasons of those without one.
+    `left_out` are the reasons of the members without an answer, by their names.
     """
 
-    __slots__ = ("left_out", "members")
+    __slots__ = ("_given", "_place", "left_out")
 
-    members: dict[str, Any]
     left_out: dict[str, str]
+    _given: dict[str, Any]  # the members' answers, to a whole batch where there is a place
+    _place: tuple[int, int] | None  # in a batch: the row, and the number of rows
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """The members' answers by name."""
+        if self._place is None:
+            return self._given
+        return {name: _rows(answer, *self._place) for name, answer in self._given.items()}
 
     @property
     def agreement(self) -> float | None:
@@ -60,8 +68,14 @@ class EnsemblePredictions(Predictions):
         return share
 
     def __getitem__(self, index: Any) -> Any:
-        rows = {name: _rows(answer, index, len(self)) for name, answer in self.members.items()}
-        return with_members(super().__getitem__(index), rows, self.left_out)
+        count = len(self)
+        if isinstance(index, slice):
+            rows = {name: _rows(answer, index, count) for name, answer in self.members.items()}
+            return with_members(super().__getitem__(index), rows, self.left_out)
+        chosen = None if self.chosen is None else self.chosen[index]
+        row = EnsemblePrediction.from_array(self.probabilities[index], self.labels, chosen)
+        row._given, row._place, row.left_out = self.members, (index, count), self.left_out
+        return row
 
 
 class EnsembleArray(np.ndarray):
@@ -82,7 +96,10 @@ class EnsembleArray(np.ndarray):
         """
         if self.dtype.kind != "f":
             return _agreement(np.asarray(self), self.members)
-        members = [np.asarray(answer) for answer in self.members.values()]
+        try:
+            members = [np.asarray(answer) for answer in self.members.values()]
+        except ValueError:  # lists of unequal length
+            return None
         if not self.ndim or self.shape[-1] < 2 or any(m.shape != self.shape for m in members):
             return None
         best = {name: m.argmax(axis=-1) for name, m in zip(self.members, members, strict=True)}
@@ -111,11 +128,13 @@ KINDS_WITH_MEMBERS: dict[type, type] = {
 def with_members(result: Any, members: dict[str, Any], left_out: dict[str, str]) -> Any:
     """Return a result of a type in `KINDS_WITH_MEMBERS` with the members' answers."""
     kind = KINDS_WITH_MEMBERS[type(result)]
-    answer: Any
     if kind is EnsemblePrediction:
-        answer = EnsemblePrediction.from_array(result.to_array(), result.labels, result.label)
-        answer.score = result.score
-    elif kind is EnsemblePredictions:
+        row = EnsemblePrediction.from_array(result.to_array(), result.labels, result.label)
+        row.score = result.score
+        row._given, row._place, row.left_out = members, None, left_out
+        return row
+    answer: EnsemblePredictions | EnsembleArray
+    if kind is EnsemblePredictions:
         answer = EnsemblePredictions(result.probabilities, result.labels, result.chosen)
     else:
         answer = result.view(EnsembleArray)

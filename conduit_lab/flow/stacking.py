@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from conduit_lab.core.errors import CompositionError, InputError
-from conduit_lab.core.spec import Array
+from conduit_lab.core.spec import Array, TensorSpec, ValueSpec
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.flow.averages import to_numbers
 from conduit_lab.flow.combinator import Combinator
@@ -33,6 +33,16 @@ class stacking(Combinator):
     def children(self) -> tuple[Stage, ...]:
         """The meta model."""
         return (self.meta_model,)
+
+    @property
+    def takes(self) -> tuple[TensorSpec, ...] | None:
+        """None: it takes the list of the members' answers."""
+        return None
+
+    @property
+    def gives(self) -> ValueSpec:
+        """The values that the meta model gives."""
+        return self.meta_model.gives
 
     def run(self, value: Sequence[Any]) -> Any:
         """Return the meta model's answer to the members' answers."""

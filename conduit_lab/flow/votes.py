@@ -58,7 +58,9 @@ def ballot(answer: Any) -> Any:
     """
     if isinstance(answer, Prediction):
         return answer.label
-    if isinstance(answer, Predictions) and answer.chosen is None and len(answer):
+    if isinstance(answer, Predictions):
+        if answer.chosen is not None:
+            return np.array(answer.chosen, str)
         return np.array(answer.labels)[np.asarray(answer.probabilities).argmax(axis=1)]
     if holds_predictions(answer):
         return np.array([prediction.label for prediction in answer])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class Prediction(Mapping[str, Any], Viewed):
     @classmethod
     def from_array(
         cls, probabilities: Array, labels: Sequence[str], label: str | None = None
-    ) -> Prediction:
+    ) -> Self:
         """Return the prediction for probabilities `[classes]`; by default the likeliest label."""
         prediction = cls.__new__(cls)
         if label is None:

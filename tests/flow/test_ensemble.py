@@ -193,7 +193,13 @@ def test_the_remaining_weights_are_used(run: Run) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [float("nan"), np.float32("nan"), np.array([1, np.nan]), [1.0, [float("nan")]], {"x": np.nan}],
+    [
+        float("nan"),
+        np.float32("nan"),
+        np.array([1, np.nan]),
+        [1.0, [float("nan")]],
+        {"x": 1.0, "y": np.nan},
+    ],
 )
 def test_nan_anywhere_in_an_answer_leaves_its_member_out(answer: Any) -> None:
     ensemble = Ensemble([lambda value: answer, abs], lambda answers: len(answers), min_members=1)

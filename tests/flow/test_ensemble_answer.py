@@ -116,6 +116,7 @@ def test_the_agreement_of_a_batch_of_arrays_is_per_row() -> None:
         ([vote(a=1.0)], lambda votes: np.ones(2)),
         ([np.ones(3)], lambda votes: np.ones(2)),
         (["a", "b"], lambda votes: np.array(2.0)),
+        ([[[1], [1, 2]]], lambda votes: np.ones(2)),
     ],
 )
 def test_an_array_of_other_numbers_has_no_agreement(members: list[Any], combine: Any) -> None:

@@ -90,6 +90,13 @@ def test_answers_without_numbers_are_an_error(answers: list[Any], message: str) 
         stacking(abs)(answers)
 
 
+def test_an_ensemble_gives_the_values_of_the_meta_model(meta: Model) -> None:
+    ensemble = Ensemble([meta, meta], stacking(meta))
+    assert stacking(meta).takes is None
+    assert ensemble.takes == meta.inputs
+    assert ensemble.gives == meta.outputs
+
+
 def test_an_empty_list_is_the_callers_mistake() -> None:
     with pytest.raises(InputError, match="at least one answer, got none"):
         stacking(abs)([])
