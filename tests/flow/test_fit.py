@@ -143,7 +143,7 @@ SPECS = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(SPECS, SPECS, st.sampled_from(["one", "batch", "frame"]), st.data())
 def test_what_a_model_takes_is_never_refused(
     gives: TensorSpec, takes: TensorSpec, form: str, data: st.DataObject

@@ -288,7 +288,8 @@ def test_a_callable_model_keeps_its_statement(session: Session) -> None:
     source = exported(
         session,
         "from conduit_lab import CallableModel",
-        "shares = CallableModel(lambda x: [0.2, 0.8], labels=['a', 'b'])",
+        "def share(x):\n    return [0.2, 0.8]",
+        "shares = CallableModel(share, labels=['a', 'b'])",
         "pipe = Sequential(shares, lambda p: p.label)",
     )
     assert "labels=['a', 'b']" in source and answer(session) == "b"
