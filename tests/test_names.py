@@ -26,6 +26,7 @@ REPEATED_NAMES = {"routes"}
 
 # The same idea in parallel rooms: the modules that may share a file name.
 PARALLEL_MODULES = {
+    "deadline.py": {"flow/deadline.py", "serving/gate/deadline.py"},
     "endpoint.py": {"serving/endpoint.py", "export/forms/endpoint.py"},
     "errors.py": {"errors.py", "core/errors.py", "serving/errors.py"},
     "model.py": {"models/model.py", "export/forms/model.py"},

@@ -2,31 +2,75 @@
 
 from __future__ import annotations
 
-import logging
+import math
+from collections.abc import Generator, Iterator
+from time import monotonic
 from typing import Any
 
-from conduit_lab.core.errors import InputError
+from conduit_lab.core.errors import CompositionError, StreamCancelled
 from conduit_lab.core.stage import Stage, as_stage
+from conduit_lab.core.streams.backpressure import awaiting_reader
+from conduit_lab.core.streams.chunk import join_chunks
+from conduit_lab.core.streams.ownership import cancelled
+from conduit_lab.core.streams.reader import Reader
+from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
+from conduit_lab.flow.breaker import CircuitBreaker
 from conduit_lab.flow.combinator import Combinator
+from conduit_lab.flow.deadline import acall_within, call_within, exceeded, run_within
+from conduit_lab.flow.tries import Tries
 
-_log = logging.getLogger("conduit_lab")
+_RESET_SECONDS = 30.0
+_HOLD_SECONDS = 5.0  # that a stage's stream waits, with a full log, until it is held
 
 
 class Fallback(Combinator):
     """The first stage whose call succeeds; bad input is the caller's and is raised at once.
 
-    Each failure is logged with its reason, and the trace holds the failed span beside the one that
-    answered.
+    Every other error goes on to the next stage: a failed run, a timeout, a provider's error. The
+    answer itself is not checked: one of NaN is an answer. Each failure is logged with its reason,
+    the trace holds the failed span beside the one that answered, and the attribute `fallback` has
+    the name of the stage that answered for the first. When all fail, the last error is raised; its
+    notes have the others.
+
+    A failed stage is tried again up to `retries` times. Each try may take `timeout` seconds, of a
+    stream until its first chunk; see `call_within` for a call past it. After `open_after` failed
+    tries in a row a stage is skipped for `reset_after` seconds, then one call probes it: it is used
+    again once a probe succeeds. The last stage is never skipped, since nothing could answer for it.
     """
 
     arrangement = "fallback"
 
-    def __init__(self, *stages: Any, name: str = "fallback") -> None:
+    def __init__(
+        self,
+        *stages: Any,
+        name: str = "fallback",
+        retries: int = 0,
+        timeout: float | None = None,
+        open_after: int | None = None,
+        reset_after: float = _RESET_SECONDS,
+    ) -> None:
         if not stages:
-            raise ValueError(f"fallback {name!r} expected at least one stage, got none")
+            raise CompositionError(f"fallback {name!r} expected at least one stage, got none")
+        _check(name, "retries", retries, isinstance(retries, int) and retries >= 0, "0 or more")
+        _check(name, "timeout", timeout, timeout is None or _positive(timeout), "seconds above 0")
+        opens = open_after is None or (isinstance(open_after, int) and open_after >= 1)
+        _check(name, "open_after", open_after, opens, "1 or more failures, or None")
+        _check(name, "reset_after", reset_after, _positive(reset_after), "seconds above 0")
         self.stages = tuple(as_stage(stage) for stage in stages)
         self.name = name
+        self.retries = retries
+        self.timeout = timeout
+        self.open_after = open_after
+        self.reset_after = reset_after
+        self._breakers: tuple[CircuitBreaker | None, ...] = (None,) * len(stages)
+        if open_after is not None:
+            breakers = (
+                CircuitBreaker(f"{name}: {stage.name}", open_after, reset_after)
+                for stage in self.stages[:-1]
+            )
+            self._breakers = (*breakers, None)
+        self._plain = retries == 0 and timeout is None and open_after is None
         self.check()
 
     @property
@@ -34,36 +78,148 @@ class Fallback(Combinator):
         """The stages, in the order in which they are tried."""
         return self.stages
 
+    def _settings(self) -> dict[str, Any]:
+        settings = {
+            "retries": (self.retries, 0),
+            "timeout": (self.timeout, None),
+            "open_after": (self.open_after, None),
+            "reset_after": (self.reset_after, _RESET_SECONDS),
+        }
+        return {name: value for name, (value, default) in settings.items() if value != default}
+
     def run(self, value: Any) -> Any:
         """Return the answer of the first stage that gives one, or raise the last one's error."""
-        for stage in self.stages[:-1]:
+        tries = None
+        if self._plain:
             try:
-                result = stage(value)
-            except InputError:
-                raise
+                return self.stages[0](value)
             except Exception as error:
-                self._failed(stage, error)
+                tries = self._tries()
+                if not tries.failed(error):
+                    raise
+        tries = tries or self._tries()
+        for stage in tries:
+            try:
+                answer = call_within(stage, value, self.timeout)
+            except BaseException as error:
+                if not tries.failed(error):
+                    raise
             else:
-                return self._answered(stage, result)
-        return self._answered(self.stages[-1], self.stages[-1](value))
+                tries.succeeded()
+                return answer
+        raise tries.error()
 
     async def arun(self, value: Any) -> Any:
         """Await the stages until one succeeds, as `run` calls them."""
-        for stage in self.stages[:-1]:
+        tries = self._tries()
+        for stage in tries:
             try:
-                result = await stage.acall(value)
-            except InputError:
-                raise
-            except Exception as error:
-                self._failed(stage, error)
+                answer = await acall_within(stage, value, self.timeout)
+            except BaseException as error:
+                if not tries.failed(error):
+                    raise
             else:
-                return self._answered(stage, result)
-        return self._answered(self.stages[-1], await self.stages[-1].acall(value))
+                tries.succeeded()
+                return answer
+        raise tries.error()
 
-    def _failed(self, stage: Stage, error: Exception) -> None:
-        _log.warning("%s: %s failed, trying the next: %s", self.name, stage.name, error)
+    def stream(self, value: Any, /) -> Stream[Any, Any]:
+        """Return a stream of the chunks of the first stage whose stream begins.
 
-    def _answered(self, stage: Stage, result: Any) -> Any:
-        if stage is not self.stages[0]:
-            recorder.annotate(fallback=stage.name)
-        return result
+        A stage that fails before its first chunk is followed by the next one; an empty stream is an
+        answer. Later errors are raised by the stream. Its chunks and its result are those of the
+        stage's stream, which ends with it, and which waits for a reader with `hold`.
+        """
+        with recorder.span(self.name, self.kind, self, value) as span:
+            tries = self._tries()
+            stages = iter(tries)
+            opened = self._open(tries, stages, value)
+            stream: Stream[Any, Any] = Stream(
+                self._relay(value, tries, stages, opened), name=self.name
+            )
+            stream.adopt(opened.reader.stream)
+            if span is not None:
+                span.output = stream
+                span.follow(stream)
+        return stream
+
+    def _tries(self) -> Tries:
+        return Tries(self.name, self.stages, self._breakers, self.retries)
+
+    def _open(self, tries: Tries, stages: Iterator[Stage], value: Any) -> _Opened:
+        """Begin the stream of the next stage that can; raise the last error where none can."""
+        for stage in stages:
+            began = monotonic()
+            try:
+                with awaiting_reader(_HOLD_SECONDS):
+                    stream = run_within(stage, stage.stream, value, self.timeout)
+            except BaseException as error:
+                if not tries.failed(error):
+                    raise
+            else:
+                return _Opened(stage, stream.hold(), self.timeout, began)
+        raise tries.error()
+
+    def _relay(
+        self, value: Any, tries: Tries, stages: Iterator[Stage], opened: _Opened
+    ) -> Generator[Any, None, Any]:
+        while True:
+            try:
+                beginning = opened.beginning()
+                break
+            except BaseException as error:
+                opened.reader.leave()
+                if not tries.failed(error):
+                    if cancelled():
+                        return None
+                    raise
+            opened = self._open(tries, stages, value)
+        tries.succeeded()
+        reader = opened.reader
+        try:
+            yield from beginning
+            result = yield from reader
+            opened.raise_cancelled()
+            return result
+        finally:
+            reader.leave()
+
+
+class _Opened:
+    """A stage's stream that has begun, and its reader; `began` is on the monotonic clock."""
+
+    def __init__(
+        self, stage: Stage, reader: Reader[Any], seconds: float | None, began: float
+    ) -> None:
+        self.stage = stage
+        self.reader = reader
+        self._seconds = seconds
+        self._deadline = None if seconds is None else began + seconds
+
+    def beginning(self) -> list[Any]:
+        """Wait for the first chunk and return it in a list; an empty one for an empty stream.
+
+        Raises the stream's error, and `DeadlineExceeded` for one that has no chunk in time.
+        """
+        if not self.reader.block(self._deadline) and self._seconds is not None:
+            raise exceeded(self.stage, self._seconds)
+        for chunk in self.reader:
+            return [chunk]
+        self.raise_cancelled()
+        return []
+
+    def raise_cancelled(self) -> None:
+        """Raise `StreamCancelled` if the stream was cancelled."""
+        if self.reader.stream.cancelled:
+            raise StreamCancelled(self.stage.name, join_chunks(self.reader.stream.kept))
+
+
+def _positive(seconds: Any) -> bool:
+    return isinstance(seconds, int | float) and 0 < seconds < math.inf
+
+
+def _check(fallback: str, argument: str, value: Any, holds: bool, expected: str) -> None:
+    if not holds:
+        raise CompositionError(
+            f"fallback {fallback!r}: {argument}= expected {expected}, got {value!r}"
+        )

@@ -119,6 +119,11 @@ class Rag(Viewed, Stage):
         return tuple(part for part in (self.rerank, self.generator) if isinstance(part, Stage))
 
     @property
+    def revision(self) -> Any:
+        """The version of the store, which grows with every change; None for one without."""
+        return getattr(self.store, "version", None)
+
+    @property
     def prompt(self) -> TemplateText | None:
         """The prompt in place of the generator's own, or None."""
         return None if self._template is None else self._template.template

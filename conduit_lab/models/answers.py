@@ -46,6 +46,8 @@ class Answers:
         self._classifies = not several and (self._mapped or (labels is not None and beside))
         self._plain = self._classifies and self._own is None and not self._mapped
         self._row = (1, len(labels or ()))
+        is_array = len(specs) == 1 and "(" not in specs[0].dtype  # no seq(…) and no map(…)
+        self._one_array = is_array and self._axes == (0,) and not self._classifies
 
     @property
     def gives(self) -> ValueSpec:
@@ -59,9 +61,10 @@ class Answers:
 
     def of(self, outputs: list[Any], single: bool) -> Any:
         """Return the answer: without the batch axis for one sample, by name for several outputs."""
-        if (
-            single and self._plain and outputs[self.probabilities].shape == self._row
-        ):  # the fast path
+        # the fast paths: an array without labels, or one labelled row
+        if self._one_array:
+            return outputs[0][0] if single else outputs[0]
+        if single and self._plain and outputs[self.probabilities].shape == self._row:
             prediction = Prediction.from_array(outputs[self.probabilities][0], self.labels or ())
             return prediction if prediction.score == prediction.score else self._refuse_nan()
         predictions = self._predictions(outputs)
@@ -100,8 +103,8 @@ class Answers:
             labels = [str(label) for label in classes]
         if rows.shape[1] == 1 and len(labels) == 2:
             rows = np.concatenate([1 - rows, rows], axis=1)  # one score is the second class's
-        total = float(rows.sum())
-        if total != total and np.isnan(rows).any():  # infinity makes the sum NaN as well
+        # argmax gives the place of the first NaN where there is one
+        if rows.size and (largest := rows.item(int(rows.argmax()))) != largest:
             self._refuse_nan()
         if self._own is None:
             return Predictions(rows, labels)

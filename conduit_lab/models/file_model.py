@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar, cast
 from conduit_lab.core import forking
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import TensorSpec, ValueSpec
-from conduit_lab.core.stage import Stage
+from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.trace.span import current
 from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.models.benchmark import BENCHMARK_SECONDS, Benchmark, benchmark
@@ -33,7 +33,12 @@ _Result = TypeVar("_Result")
 
 
 class FileModel(Stage, Viewed, Generic[_Parts]):
-    """A model at `path`, opened by `open()` or at its first use; equal files share a session."""
+    """A model at `path`, opened by `open()` or at its first use; equal files share a session.
+
+    `revision` is the digest of the content that was opened last, None before.
+    """
+
+    revision: str | None = None
 
     def __init__(self, path: Path, name: str, options: Options) -> None:
         self.path = path
@@ -51,8 +56,13 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
         """Load it now; raises `ModelLoadError` or `DeviceError`. Does nothing the second time."""
         with self._opening:
             if self._opened is None:
-                self._opened = self._open()
+                self._hold(self._open())
         return self
+
+    def _hold(self, opened: _Parts) -> None:
+        """Use `opened` for the calls from now on."""
+        self._opened = opened
+        self.revision = opened.shared.key[0]  # last: a call that reads the new one runs that file
 
     def unload(self) -> None:
         """Free the memory, unless another model shares the session; the next call reopens it."""
@@ -138,7 +148,7 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
             if kept is not None:
                 return cast(_Result, kept.output)
             if (other := replay.changed.get(self.name)) is not None:
-                call = partial(other.run, value)
+                call = partial(as_stage(other).run, value)
         with here.child(self.name, self.kind, self, value) as span:
             if arguments:
                 span.annotate(arguments=arguments)

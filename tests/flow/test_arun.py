@@ -43,6 +43,7 @@ async def plus(value: int) -> int:
 
 
 async def fail(value: Any) -> Any:
+    await asyncio.sleep(0)
     raise RuntimeError("no power")
 
 

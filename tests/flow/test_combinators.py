@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence as SequenceOf
 from typing import Any
 
 import numpy as np
 import pytest
 
-from conduit_lab.core.errors import InputError
+from conduit_lab.core.errors import CompositionError, InputError
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.trace import recorder
 from conduit_lab.flow.ensemble import Ensemble
@@ -21,14 +20,6 @@ from conduit_lab.flow.sequential import Sequential
 from conduit_lab.flow.votes import majority_vote
 from conduit_lab.models.prediction import Prediction
 from conduit_lab.vectors.store import VectorStore
-
-
-def fail(value: Any) -> Any:
-    raise RuntimeError("no power")
-
-
-def refuse(value: Any) -> Any:
-    raise InputError("no such kettle")
 
 
 def plus(value: int) -> int:
@@ -45,37 +36,8 @@ def test_parallel_gives_each_result_by_name() -> None:
 
 def test_an_ensemble_combines_what_its_members_gave() -> None:
     assert Ensemble([plus, abs], sum)(-3) == 1
-    with pytest.raises(ValueError, match="'empty' expected at least one model, got none"):
+    with pytest.raises(CompositionError, match="'empty' expected at least one model, got none"):
         Ensemble([], sum, name="empty")
-
-
-def test_a_fallback_answers_when_the_first_fails_and_the_trace_shows_both(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    stage = Fallback(fail, plus, name="price")
-    with caplog.at_level(logging.WARNING, "conduit_lab"), recorder.record("call") as recorded:
-        assert stage(1) == 2
-    assert "price: fail failed, trying the next: no power" in caplog.text
-    failed, answered = recorded["price"].children
-    assert isinstance(failed.error, RuntimeError)
-    assert answered.output == 2
-
-
-def test_bad_input_is_raised_at_once() -> None:
-    with pytest.raises(InputError, match="no such kettle"):
-        Fallback(refuse, plus)(1)
-
-
-def test_the_last_error_is_raised_when_all_fail() -> None:
-    with pytest.raises(ZeroDivisionError):
-        Fallback(fail, lambda value: value / 0)(1)
-
-
-def test_a_route_runs_the_chosen_stage() -> None:
-    route = Route(lambda value: "odd" if value % 2 else "even", {"odd": plus, "even": str})
-    assert (route(1), route(2)) == (2, "2")
-    with pytest.raises(KeyError, match="has no 'far': it has near"):
-        Route(lambda value: "far", {"near": plus})(1)
 
 
 @pytest.mark.parametrize(

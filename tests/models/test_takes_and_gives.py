@@ -1,4 +1,4 @@
-"""What each kind of model takes and gives, as composition sees it; nothing is opened for it."""
+"""The values that each kind of model takes and gives, as composition sees it; nothing is opened."""
 
 from __future__ import annotations
 

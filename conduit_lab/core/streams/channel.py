@@ -13,6 +13,7 @@ from weakref import WeakSet
 from conduit_lab.core.streams.backpressure import Backpressure
 from conduit_lab.core.streams.log import Log
 from conduit_lab.core.streams.loop import package_loop
+from conduit_lab.core.streams.ownership import Cancellable
 from conduit_lab.core.streams.wakeups import Wakeups, block_until
 
 _T_co = TypeVar("_T_co", covariant=True)
@@ -49,7 +50,7 @@ class Channel(Generic[_T_co]):
         self._wakeups = Wakeups()
         self._value: Any = None
         self._lock = threading.Lock()
-        self._children: WeakSet[Channel[Any]] | None = None
+        self._children: WeakSet[Any] | None = None
         self._inputs: tuple[_Input, ...] = ()
         self._stop_producer: Callable[[], object] | None = None
         self._callbacks: list[Callable[[Any], object]] = []
@@ -90,13 +91,18 @@ class Channel(Generic[_T_co]):
         for child in children:
             child.cancel()
 
-    def _adopt(self, child: Channel[Any]) -> None:
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self.state == "cancelled"
+
+    def adopt(self, child: Cancellable) -> None:
         """Cancel `child` with this stream, also when this one was cancelled before."""
         with self._lock:
             if self._children is None:
                 self._children = WeakSet()
             self._children.add(child)
-            cancelled = self.state == "cancelled"
+            cancelled = self.cancelled
         if cancelled:
             child.cancel()
 

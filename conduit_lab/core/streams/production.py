@@ -17,6 +17,7 @@ from conduit_lab.core.materialize import materialize
 from conduit_lab.core.streams.channel import Channel
 from conduit_lab.core.streams.chunk import frame_rows
 from conduit_lab.core.streams.loop import package_loop
+from conduit_lab.core.streams.ownership import set_owner
 
 _log = logging.getLogger("conduit_lab")
 
@@ -45,6 +46,7 @@ def produce(channel: Channel[Any], source: Iterable[Any] | AsyncIterable[Any]) -
 
 def _run(channel: Channel[Any], source: Iterable[Any]) -> None:
     _producing.set(channel)
+    set_owner(channel)
     iterator: Iterator[Any] | None = None
     try:
         iterator = iter(source)
@@ -99,6 +101,7 @@ def _start_task(channel: Channel[Any], source: AsyncIterable[Any]) -> None:
 
 async def _run_async(channel: Channel[Any], source: AsyncIterable[Any]) -> None:
     _producing.set(channel)
+    set_owner(channel)
     try:
         channel._begin()
         if channel.finished:

@@ -109,16 +109,24 @@ class Reader(Iterator[_T_co]):
                 chunk = kept[offset]
             except IndexError:
                 if self._over():
-                    raise StopIteration from None
+                    # so that `yield from` gives the stream's value
+                    raise StopIteration(self.stream._value) from None
             else:
                 self.index += 1
                 return chunk
-            self.stream._pressure.wake()
-            self.starved = True
-            try:
-                self.stream._block(self.ready)
-            finally:
-                self.starved = False
+            self.block()
+
+    def block(self, deadline: float | None = None) -> bool:
+        """Block until there is a chunk to take or the stream has ended; False at the deadline.
+
+        `deadline` is on the monotonic clock.
+        """
+        self.stream._pressure.wake()
+        self.starved = True
+        try:
+            return self.stream._block(self.ready, deadline)
+        finally:
+            self.starved = False
 
     def __aiter__(self) -> Reader[_T_co]:
         return self

@@ -26,6 +26,7 @@ from conduit_lab.core.streams.channel import Channel, State
 from conduit_lab.core.streams.chunk import chunk_text as chunk_text
 from conduit_lab.core.streams.chunk import join_chunks
 from conduit_lab.core.streams.media import Media, image
+from conduit_lab.core.streams.ownership import adopt
 from conduit_lab.core.streams.production import produce, producing
 from conduit_lab.core.streams.reader import Reader as Reader
 from conduit_lab.core.streams.statistics import StreamStatistics
@@ -103,8 +104,7 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
         keep: int = KEEP_BYTES,
     ) -> None:
         super().__init__(name, keep)
-        if (parent := producing()) is not None:
-            parent._adopt(self)
+        adopt(self)
         self._start(source)
 
     def _start(self, source: Iterable[Any] | AsyncIterable[Any]) -> None:

@@ -18,6 +18,7 @@ MAX_VALUE_BYTES = 32 * 2**20  # of the inputs and outputs that a lab keeps
 FIRST_SPANS = 100  # of a recording; the newest of the others are kept too, the rest is counted
 NEWEST_SPANS = 900
 
+SMALL_VALUE_BYTES = 256  # per span; as little as the span itself, and not counted
 MAX_PENDING_SPANS = 64
 MAX_PENDING_BYTES = 2**20  # of their inputs and outputs
 
@@ -28,8 +29,6 @@ class _Span(Protocol):
     """The part of a span that is bounded and counted here."""
 
     name: str
-    input: Any
-    output: Any
     duration: float
     error: BaseException | None
     size: int
@@ -53,10 +52,11 @@ class Values:
 
     def add(self, spans: Sequence[_Span]) -> None:
         """Keep the values of `spans`; drop those of the oldest spans above the limit."""
+        large = [span for span in spans if span.size > SMALL_VALUE_BYTES]
+        if not large:
+            return
         with self._lock:
-            for span in spans:
-                if span.input is None and span.output is None:
-                    continue
+            for span in large:
                 size = span.size + _SPAN_BYTES
                 self._kept.append((ref(span), size))
                 self._bytes += size
@@ -73,7 +73,8 @@ class Recording:
     `name` is that of the outermost call, `record` its record, `origin` the time its spans count
     from. Ended spans wait in `pending`, until a few of them are counted at once. `keeps` says
     whether spans keep their input and output. `replay` answers calls from an earlier trace.
-    `shared` holds the values of the run by name, `last_model` the key of the model that ran last.
+    `shared` are the values of `run.values`, None until their first use and once the call has
+    `ended`. `last_model` is the key of the model that ran last.
     """
 
     __slots__ = (

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 from conduit_lab.core.trace.attributes import Attributes
-from conduit_lab.core.trace.call_record import CallRecord, Recording, Values
-from conduit_lab.core.trace.replay import replaying
+from conduit_lab.core.trace.call_record import Values
+from conduit_lab.core.trace.root_span import begin_call as begin_call
 from conduit_lab.core.trace.span import Kind, Observer, Span, current
 from conduit_lab.core.trace.stage_statistics import StageStatistics
 from conduit_lab.core.trace.trace import Trace
@@ -54,26 +54,6 @@ class record:
         self._root.__exit__(kind, error, place)
 
 
-def begin_call(
-    name: str,
-    target: Any,
-    values: Values,
-    observers: Sequence[Observer],
-    statistics: StageStatistics | None = None,
-    value: Any = None,
-) -> Span:
-    """Return the span of a call with a record of its own, to be entered: what `record` does."""
-    parent = current()
-    if parent is None:
-        record = CallRecord()
-        recording = Recording(name, record, values, observers, statistics, replaying())
-        span = Span(name, "call", target, value, recording, record)
-        span.start = 0.0  # the recording's origin is its start
-        return span
-    record = CallRecord(parent.record)
-    return Span(name, "call", target, value, parent.recording, record, parent)
-
-
 def span(
     name: str,
     kind: Kind,
@@ -89,6 +69,17 @@ def span(
     if attributes:
         span.annotate(**attributes)
     return span
+
+
+def kept(name: str, kind: Kind, target: Any, value: Any, arguments: Any) -> Span | None:
+    """Return a span with the output that a rerun keeps for this call, or None where it has to run.
+
+    `arguments` are those beside the value that decide the output.
+    """
+    here = current()
+    if here is None or (replay := here.recording.replay) is None:
+        return None
+    return cast("Span | None", replay.kept(here, name, kind, target, value, arguments))
 
 
 def annotate(**attributes: Unpack[Attributes]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import reprlib
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar, Token
+from contextlib import contextmanager
+from contextvars import Context, ContextVar, Token
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Literal, Protocol, Unpack
@@ -18,7 +19,9 @@ from conduit_lab.core.trace.call_record import (
     CallRecord,
     Recording,
 )
-from conduit_lab.core.trace.snapshot import IMMUTABLE, snapshot
+from conduit_lab.core.trace.described import described
+from conduit_lab.core.trace.span_view import span_line, span_view
+from conduit_lab.core.trace.value_snapshot import COPIES
 from conduit_lab.core.weight import weight
 
 Kind = Literal["call", "predict", "encode", "search", "write", "load", "generate"]
@@ -84,6 +87,7 @@ class Span:
         "record",
         "recording",
         "revision",
+        "shapes",
         "size",
         "start",
         "target",
@@ -109,7 +113,8 @@ class Span:
         self.gave: Any = None
         if recording.keeps:
             self.given = input
-            self.input = input if type(input) in IMMUTABLE else snapshot(input)
+            copy = COPIES.get(type(input))
+            self.input = input if copy is None else copy(input, 0)
             self.revision = getattr(target, "revision", None)
         else:
             self.given = self.input = self.revision = None
@@ -126,7 +131,8 @@ class Span:
         return Span(name, kind, target, input, self.recording, self.record, self)
 
     def forget(self) -> None:
-        """Drop the input and the output."""
+        """Drop the input and the output; `shapes` keeps a description of each."""
+        self.shapes = (described(self.input), described(self.output))
         self.input = self.output = self.given = self.gave = None
         self.forgotten = True
 
@@ -140,11 +146,23 @@ class Span:
         self._followed = True
         ending.on_end(self._ended_with)
 
+    def rerun(self, *value: Any, model: Any = None) -> Span:
+        """Run the stage alone and return its span: `rerun()`, `rerun(value)`, `rerun(model=other)`.
+
+        Without a value it runs on the kept input. Raises `TraceError` for a span that is no call of
+        a stage, and where the input was dropped.
+        """
+        from conduit_lab.core.trace.rerun import KEPT, rerun_span
+
+        return rerun_span(self, value[0] if value else KEPT, model)
+
     def walk(self, depth: int = 0) -> Iterator[tuple[int, Span]]:
         """Yield (depth, span) for this span and all below it, in the order they began."""
-        yield depth, self
-        for child in list(self.children):
-            yield from child.walk(depth + 1)
+        pending = [(depth, self)]  # a call that calls itself is deep: no recursion
+        while pending:
+            depth, span = pending.pop()
+            yield depth, span
+            pending += [(depth + 1, child) for child in reversed(list(span.children))]
 
     def __enter__(self) -> Span:
         if (parent := self._parent) is not None:
@@ -171,7 +189,10 @@ class Span:
             pass
         del self._token  # it holds the span that was current, and a generator may hold this one
         if error is not None or not self._followed:
-            self._end(error)
+            if self.ended:  # abandoned
+                self.output = None
+            else:
+                self._end(error)
 
     def _ended_with(self, ending: Ending) -> None:
         if not self.ended:
@@ -185,10 +206,16 @@ class Span:
             self.error = _bare(error)
         if recording.keeps:
             self.gave = output = self.output
-            if type(output) not in IMMUTABLE:
-                self.output = snapshot(output)
-            self.size = _size(self.given, self.input) + _size(output, self.output)
-            recording.pending_bytes += self.size
+            copy = COPIES.get(type(output))
+            if copy is not None:
+                self.output = copy(output, 0)
+            size = 0
+            if type(given := self.given) not in _SMALL:  # the value, and its copy if there is one
+                size += weight(given) * (1 if self.input is given else 2)
+            if type(output) not in _SMALL:
+                size += weight(output) * (1 if copy is None else 2)
+            self.size = size
+            recording.pending_bytes += size
         else:
             self.output = None
         pending = recording.pending
@@ -199,6 +226,7 @@ class Span:
             self._parent = None  # the parent holds its children, and nothing holds a parent
         else:
             recording.ended = True
+            recording.shared = None  # a kept trace keeps no values of its run
         if (
             recording.ended
             or len(pending) >= MAX_PENDING_SPANS
@@ -216,7 +244,10 @@ class Span:
                 _log.exception("an observer of spans failed at %s of %r", event, self.name)
 
     def __repr__(self) -> str:
-        return f"Span({self.name!r}, {self.kind})"
+        return span_line(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return span_view(self).bundle(span_line(self))
 
 
 _current: ContextVar[Span | None] = ContextVar("conduit_lab_span", default=None)
@@ -224,11 +255,27 @@ _current: ContextVar[Span | None] = ContextVar("conduit_lab_span", default=None)
 current = _current.get  # the span that is running here, or None where nothing is being recorded
 
 
-def _size(value: Any, kept: Any) -> int:
-    """Return the bytes of a value and of its copy, which may be the value itself."""
-    if type(kept) in _SMALL:
-        return 0
-    return weight(kept) if kept is value else 2 * weight(kept)
+@contextmanager
+def outside() -> Iterator[None]:
+    """Let calls inside the block be outermost ones."""
+    token = _current.set(None)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def abandon_spans(context: Context, outer: Span | None, error: BaseException) -> None:
+    """End the spans inside `outer` that run in `context`, on another thread or task, with `error`.
+
+    The later end of their own blocks changes nothing.
+    """
+    span = context.get(_current)
+    while span is not None and span is not outer:
+        parent = span._parent
+        if not span.ended:
+            span._end(error)
+        span = parent
 
 
 def _bare(error: BaseException) -> BaseException:

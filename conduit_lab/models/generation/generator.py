@@ -14,6 +14,7 @@ import anyio.to_thread
 from conduit_lab.core.errors import InputError, ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import TEXT_SPEC, TensorSpec
+from conduit_lab.core.streams.ownership import adopt
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.span import Span, current
@@ -172,7 +173,10 @@ class Generator(FolderModel[OpenedGenerator]):
             prompt, query, context, truncate, choices, regex, json_schema, sampling, options
         )
         given = prompt if query is None else {"query": query, "context": context}
-        return self._traced(given, lambda: self._generate(call))
+        constraint = (choices, regex, json_schema)
+        return self._traced(
+            given, lambda: self._generate(call), (truncate, constraint, sampling, options)
+        )
 
     def chat(
         self, messages: Sequence[Mapping[str, Any]], **options: Unpack[GenerateKeywords]
@@ -263,6 +267,8 @@ class Generator(FolderModel[OpenedGenerator]):
         requests = [make(on_end=on_end) for make in makers]
         if requests:
             opened.scheduler.submit(requests)
+        for request in requests:
+            adopt(request)
         try:
             while requests and not done.wait(_INTERRUPT_SECONDS):
                 pass

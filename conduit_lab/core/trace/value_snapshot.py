@@ -20,12 +20,14 @@ def snapshot(value: Any, depth: int = 0) -> Any:
     Arrays and the built-in containers are copied. Any other object is kept as it is, since only its
     class knows how to copy it.
     """
-    copy = _COPIES.get(type(value))
+    copy = COPIES.get(type(value))
     return value if copy is None or depth > _MAX_DEPTH else copy(value, depth)
 
 
 def _array(value: Array, depth: int) -> Array:
-    array: Any = value
+    if value.flags.writeable:
+        return value.copy()
+    array: Any = value.base
     while isinstance(array, np.ndarray):  # a read-only view of a writable array may change
         if array.flags.writeable:
             return value.copy()
@@ -56,7 +58,7 @@ def _bytearray(value: bytearray, depth: int) -> bytearray:
     return bytearray(value)
 
 
-_COPIES: dict[type, Callable[[Any, int], Any]] = {
+COPIES: dict[type, Callable[[Any, int], Any]] = {
     np.ndarray: _array,
     list: _list,
     tuple: _tuple,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 from conduit_lab.core.equality import identical
 from conduit_lab.core.errors import TraceError
-from conduit_lab.core.trace.snapshot import snapshot
 from conduit_lab.core.trace.span import Kind, Span
+from conduit_lab.core.trace.value_snapshot import snapshot
 
 _replaying: ContextVar[Replay | None] = ContextVar("conduit_lab_replay", default=None)
 
@@ -22,12 +22,18 @@ replaying = _replaying.get  # the replay that the next outermost call follows, o
 class Replay:
     """The kept values of a trace, and the stages that replace others by the name of their span.
 
-    A call whose name, input and arguments equal those of an earlier span gives that span's output.
-    Every other call runs: that of a changed stage, of one around it, and of all that get another
-    input than before. Raises `TraceError` for a name without a span.
+    A call whose name, input and arguments equal those of one of the `kept` spans gives that span's
+    output. Every other call runs: that of a changed or stale stage, of one around it, and of all
+    that get another input than before. Raises `TraceError` for a changed name without a span.
     """
 
-    def __init__(self, spans: Sequence[Span], changed: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        kept: Sequence[Span],
+        spans: Sequence[Span],
+        changed: Mapping[str, Any],
+        stale: Collection[str] = (),
+    ) -> None:
         names = list(dict.fromkeys(span.name for span in spans))
         for name in changed:
             if name not in names:
@@ -37,12 +43,20 @@ class Replay:
                     f"no stage {name!r} in this trace to change: "
                     f"it has {', '.join(names) or 'none'}{meant}"
                 )
+            target = next(span.target for span in spans if span.name == name)
+            if not hasattr(target, "arun") or hasattr(target, "rerun"):
+                raise TraceError(
+                    f"{name!r} is a {type(target).__name__}, which cannot be exchanged in a rerun: "
+                    "change one of the stages that are called by it or after it"
+                )
         self.changed = changed
         self._kept: dict[str, list[Span]] = {}  # guarded by _lock
+        self._runs = {*changed, *stale}
+        self._differs = False  # later calls may get other inputs than before; guarded by _lock
         self._lock = threading.Lock()
-        for span in spans:
-            below = {inner.name for _, inner in span.walk()}
-            if span.ended and span.error is None and not below & changed.keys():
+        for span in kept:
+            names_below = {inner.name for _, inner in span.walk()}
+            if span.ended and span.error is None and names_below.isdisjoint(self._runs):
                 self._kept.setdefault(span.name, []).append(span)
 
     @contextmanager
@@ -62,7 +76,8 @@ class Replay:
         if earlier is None:
             return None
         with here.child(name, kind, target, value) as span:
-            span.attributes = {**earlier.attributes, "kept": True}
+            span.annotate(**earlier.attributes)
+            span.annotate(kept=True)
             span.output = snapshot(earlier.output)  # a copy: the caller may change it
         return span
 
@@ -75,7 +90,9 @@ class Replay:
                 same = span.given is value or identical(span.input, value)
                 if same and identical(span.attributes.get("arguments", ()), arguments):
                     return spans.pop(place)
-            if any(span.forgotten for span in spans):
+            if name in self._runs:
+                self._differs = True
+            elif not self._differs and any(span.forgotten for span in spans):
                 raise TraceError(
                     f"the values of {name!r} were dropped to make room for newer ones, so the "
                     "trace cannot run again from there: make the call again, then rerun its trace"

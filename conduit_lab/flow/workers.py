@@ -1,0 +1,138 @@
+"""Workers: daemon threads that run calls beside their caller, and are used again.
+
+An idle thread ends by itself, so nothing has to be closed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from queue import Empty, SimpleQueue
+from time import perf_counter, thread_time
+from typing import Any
+
+from conduit_lab.core.errors import StreamCancelled
+from conduit_lab.core.forking import in_forked_child
+from conduit_lab.core.streams.ownership import cancelled
+
+_LINGER_SECONDS = 1.0  # of an idle thread, so that successive calls do not start one each
+
+_lock = threading.Lock()
+_idle: list[_Worker] = []  # guarded by _lock
+_busy = 0  # guarded by _lock
+
+
+class ThreadCall:
+    """`function(value)` on a thread, in a copy of the context that made it.
+
+    `ended` is called with this object on that thread; then `result` or `error` is set, and
+    `seconds` and `cpu_seconds`, the time and the CPU time of the thread, which other threads that
+    the function uses are not part of.
+    """
+
+    __slots__ = (
+        "_ended",
+        "_function",
+        "_value",
+        "context",
+        "cpu_seconds",
+        "error",
+        "result",
+        "seconds",
+    )
+
+    def __init__(
+        self, function: Callable[[Any], Any], value: Any, ended: Callable[[ThreadCall], object]
+    ) -> None:
+        self.context = copy_context()
+        self._ended = ended
+        self._function = function
+        self._value = value
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.seconds = self.cpu_seconds = 0.0
+
+    def run(self) -> None:
+        """Call the function and keep its result or error."""
+        began, cpu_began = perf_counter(), thread_time()
+        try:
+            self.result = self.context.run(self._call)
+        except BaseException as error:
+            self.error = error
+        self.seconds, self.cpu_seconds = perf_counter() - began, thread_time() - cpu_began
+
+    def _call(self) -> Any:
+        if cancelled():  # the stream or call around it, before a thread began this one
+            raise StreamCancelled(getattr(self._function, "name", "call"), None)
+        return self._function(self._value)
+
+    def end(self) -> None:
+        """Report that it ended."""
+        self._ended(self)
+
+    def outcome(self) -> Any:
+        """Return the result, or raise the error."""
+        if self.error is None:
+            return self.result
+        try:
+            raise self.error
+        finally:
+            self.error = None  # it refers to this frame, which refers to it
+
+
+def start_calls(calls: Sequence[ThreadCall], *, limit: int | None = None) -> bool:
+    """Run each call on a thread of its own, at once; return False if no thread can be had.
+
+    Then none of them is run: more than `limit` threads of the process would be busy, or the system
+    starts no more.
+    """
+    global _busy
+    workers: list[_Worker] = []
+    with _lock:
+        if limit is not None and _busy + len(calls) > limit:
+            return False
+        try:
+            while len(workers) < len(calls):
+                workers.append(_idle.pop() if _idle else _Worker())
+        except RuntimeError:  # "can't start new thread"
+            _idle.extend(workers)
+            return False
+        _busy += len(calls)
+    for worker, call in zip(workers, calls, strict=True):
+        worker.inbox.put(call)
+    return True
+
+
+class _Worker:
+    def __init__(self) -> None:
+        self.inbox: SimpleQueue[ThreadCall] = SimpleQueue()
+        threading.Thread(target=self._live, name="conduit_lab worker", daemon=True).start()
+
+    def _live(self) -> None:
+        global _busy
+        while True:
+            try:
+                call = self.inbox.get(timeout=_LINGER_SECONDS)
+            except Empty:
+                with _lock:
+                    if self in _idle:  # else a call for it is on the way
+                        _idle.remove(self)
+                        return
+                continue
+            call.run()
+            with _lock:  # before its end is reported, so that the caller finds it idle
+                _busy -= 1
+                _idle.append(self)
+            call.end()
+            del call
+
+
+def _reset() -> None:
+    """Let a forked child, where only the forking thread lives on, start threads of its own."""
+    global _lock, _busy
+    _lock, _busy = threading.Lock(), 0
+    _idle.clear()
+
+
+in_forked_child(_reset)
