@@ -18,7 +18,7 @@ from conduit_lab.core.views import figures
 from conduit_lab.flow.averages import average, maximum, minimum, rank_average, weighted
 from conduit_lab.flow.combinator import Combinator
 from conduit_lab.flow.ensemble_answer import KINDS_WITH_MEMBERS, EnsembleArray, with_members
-from conduit_lab.flow.fit import check_same_value, shared_inputs
+from conduit_lab.flow.fit import check_same_value, equal_outputs, shared_inputs
 from conduit_lab.flow.member import Member, MemberFailure, holds_nan, unique_names
 from conduit_lab.flow.stacking import stacking
 from conduit_lab.flow.tasks import gather_stages
@@ -91,7 +91,9 @@ class Ensemble(Combinator):
 
     @property
     def gives(self) -> ValueSpec:
-        """The values that their combination gives."""
+        """The values that their combination gives; votes and means of predictions are one."""
+        if self._is_quick and equal_outputs(self.models) == "Prediction":
+            return "Prediction"
         return self.combine.gives
 
     def check(self) -> None:

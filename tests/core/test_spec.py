@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from conduit_lab.core.spec import EmbedderProtocol, GeneratorProtocol, TensorSpec, describe
+from conduit_lab.core.spec import (
+    TEXT_SPEC,
+    EmbedderProtocol,
+    GeneratorProtocol,
+    TensorSpec,
+    describe,
+    describe_values,
+)
 
 SPEC = TensorSpec("embedding", "float32", ("batch", 384))
 
@@ -27,6 +34,15 @@ def test_spec_and_array_print_alike() -> None:
 )
 def test_rank_and_fixed_axes_must_fit(shape: tuple[int, ...], fits: bool) -> None:
     assert SPEC.fits(shape) is fits
+
+
+def test_values_are_described_for_readers() -> None:
+    other = TensorSpec("mask", "int64", ("batch",))
+    assert describe_values((SPEC,)) == "float32 [batch, 384]"
+    assert describe_values((SPEC, other)) == "embedding float32 [batch, 384], mask int64 [batch]"
+    assert describe_values((TEXT_SPEC,)) == "text"
+    assert describe_values((TensorSpec("words", "str", ("batch", 3)),)) == "str [batch, 3]"
+    assert (describe_values("Prediction"), describe_values(None)) == ("Prediction", "?")
 
 
 def test_protocols_know_their_own() -> None:

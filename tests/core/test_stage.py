@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from conduit_lab.core.errors import InputError
+from conduit_lab.core.spec import TensorSpec
 from conduit_lab.core.stage import Function, Stage, as_stage
 from conduit_lab.core.trace import recorder
 
@@ -20,6 +21,27 @@ def test_function_is_a_stage_with_its_own_name() -> None:
     assert isinstance(stage, Stage)
     assert (stage.name, stage(4), stage.run(4)) == ("double", 8, 8)
     assert repr(stage) == "Function('double')"
+
+
+def test_a_stage_shows_its_class_and_name() -> None:
+    class Doubled(Stage):
+        name = "twice"
+
+        def run(self, value: int) -> int:
+            return 2 * value
+
+    assert repr(Doubled()) == "Doubled('twice')"
+
+
+def test_values_are_known_where_the_specs_are() -> None:
+    class Doubled(Stage):
+        name = "twice"
+        inputs = (TensorSpec("x", "float32", ("batch", 2)),)
+
+        def run(self, value: int) -> int:
+            return 2 * value
+
+    assert (Doubled().takes, Doubled().gives) == (Doubled.inputs, None)
 
 
 def test_name_can_be_given() -> None:

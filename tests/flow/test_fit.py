@@ -15,11 +15,15 @@ from hypothesis import strategies as st
 from conduit_lab.core.errors import CompositionError, InputError
 from conduit_lab.core.spec import TEXT_SPEC, TensorSpec, ValueSpec
 from conduit_lab.core.stage import Stage
+from conduit_lab.flow.averages import weighted
+from conduit_lab.flow.cached import Cached
 from conduit_lab.flow.ensemble import Ensemble
 from conduit_lab.flow.fallback import Fallback
 from conduit_lab.flow.parallel import Parallel
 from conduit_lab.flow.route import Route
 from conduit_lab.flow.sequential import Sequential
+from conduit_lab.flow.stacking import stacking
+from conduit_lab.flow.votes import majority_vote
 from conduit_lab.models.answers import Answers
 from conduit_lab.models.inputs import Inputs
 from conduit_lab.models.model import Model
@@ -143,7 +147,7 @@ SPECS = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(SPECS, SPECS, st.sampled_from(["one", "batch", "frame"]), st.data())
 def test_what_a_model_takes_is_never_refused(
     gives: TensorSpec, takes: TensorSpec, form: str, data: st.DataObject
@@ -223,8 +227,14 @@ def test_a_combinator_takes_and_gives_what_its_stages_do() -> None:
     assert named == (spec("batch", 2, name="a"), spec("batch", 2, name="b"))
     assert Parallel({"a": scores, "b": topic}).gives == "dict"
     assert Parallel({"a": scores}).gives is None
-    vote = Ensemble([topic, topic], max)
-    assert (vote.takes, vote.gives) == (topic.takes, None)
+    best = Ensemble([topic, topic], max)
+    assert (best.takes, best.gives) == (topic.takes, None)
+    for combine in (majority_vote, weighted([1, 2]), stacking(topic)):
+        assert Ensemble([topic, topic], combine).gives == "Prediction"
+    assert Ensemble([topic, scores], majority_vote).gives is None
+    assert stacking(topic).takes is None
+    cached = Cached(topic)
+    assert (cached.takes, cached.gives) == (topic.takes, topic.gives)
     assert Parallel({"a": abs, "b": topic}).inputs == topic.takes
 
 

@@ -12,6 +12,7 @@ from conduit_lab import Embedder, Generator, Model, Reranker, TextClassifier, To
 from conduit_lab.core.spec import TEXT_SPEC, TensorSpec
 from conduit_lab.models.answers import Answers
 from tests.models import classifiers
+from tests.models.generation import writers
 from tests.models.text import rerankers
 
 HEAD = "BertForSequenceClassification"
@@ -58,17 +59,25 @@ def test_only_a_run_decides_for_an_output_of_unknown_rank(
     assert answers.gives == expected
 
 
-def test_text_models_take_text_before_they_are_open(tmp_path: Path) -> None:
-    for kind in (Embedder, TextClassifier, TokenClassifier, Generator):
+def test_a_model_that_is_not_open_takes_and_gives_unknown_values(tmp_path: Path) -> None:
+    # it may be missing, and a fallback answer for it
+    for kind in (Embedder, TextClassifier, TokenClassifier, Reranker, Generator):
         model = kind(tmp_path / "missing")
-        assert model.takes == (TEXT_SPEC,) and model.held is None
-    assert Embedder(tmp_path / "missing").gives is None
-    assert Generator(tmp_path / "missing").gives == (TEXT_SPEC,)
+        assert (model.takes, model.gives) == (None, None)
     assert Embedder(tmp_path / "missing").inputs == (TEXT_SPEC,)
 
 
-def test_an_embedder_gives_vectors(minilm: Embedder) -> None:
+def test_an_embedder_takes_text_and_gives_vectors(minilm: Embedder) -> None:
+    assert minilm.takes == (TEXT_SPEC,)
     assert minilm.gives == minilm.outputs == (TensorSpec("embedding", "float32", ("batch", 384)),)
+
+
+def test_a_generator_takes_and_gives_text() -> None:
+    writer = Generator(writers.DECODERS / "llama", device="cpu").open()
+    try:
+        assert (writer.takes, writer.gives) == ((TEXT_SPEC,), (TEXT_SPEC,))
+    finally:
+        writer.unload()
 
 
 def test_classifiers_give_predictions_entities_or_numbers(tmp_path: Path) -> None:
@@ -80,6 +89,5 @@ def test_classifiers_give_predictions_entities_or_numbers(tmp_path: Path) -> Non
 
 
 def test_a_reranker_gives_scores_and_takes_no_arrays(tmp_path: Path) -> None:
-    model = Reranker(rerankers.folder(tmp_path / "overlap"))
+    model = Reranker(rerankers.folder(tmp_path / "overlap")).open()
     assert (model.takes, model.gives) == (None, model.outputs)
-    assert model.held is None

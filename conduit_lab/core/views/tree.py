@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from conduit_lab.core.views import figures, html
 # of the children in a drawing: one after the other, all at once, one of them, the first that works
 Arrangement = Literal["chain", "parallel", "choice", "fallback"]
 
+_UNBROKEN = re.compile("(?<!→) (?!→)")  # a shape stays on one line
 _COLUMNS = ("stage", "kind", "values", "time")
 
 
@@ -99,7 +101,8 @@ def _rows(node: TreeNode, depth: int, whole: float | None) -> Iterator[tuple[Any
     for child in node.children:
         name = html.Cell(child.name, depth, prefix=child.prefix)
         kind = html.Cell(child.kind, suffix="".join(f" · {fact}" for fact in child.facts))
-        yield name, kind, child.values, html.Cell(child.time, share=child.share(whole))
+        values = _UNBROKEN.sub("\N{NO-BREAK SPACE}", child.values)
+        yield name, kind, values, html.Cell(child.time, share=child.share(whole))
         yield from _rows(child, depth + 1, whole)
     if node.more:
         more = html.Cell("", depth, prefix=f"… {figures.plural(node.more, 'more stage')}")

@@ -83,14 +83,10 @@ class Generator(FolderModel[OpenedGenerator]):
         self.queue = queue
         self.max_context = context
 
-    @property
-    def takes(self) -> tuple[TensorSpec, ...]:
-        """A text; from functions token ids and messages too."""
-        return (TEXT_SPEC,)
+    def _takes(self, opened: OpenedGenerator) -> tuple[TensorSpec, ...]:
+        return (TEXT_SPEC,)  # token ids and messages too, which no other model gives
 
-    @property
-    def gives(self) -> tuple[TensorSpec, ...]:
-        """A text."""
+    def _gives(self, opened: OpenedGenerator) -> tuple[TensorSpec, ...]:
         return (TEXT_SPEC,)
 
     # Lifecycle

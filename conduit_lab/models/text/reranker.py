@@ -52,9 +52,7 @@ class Reranker(TokenizedModel[OpenedTokens["_Scorer"]]):
         """One score per passage."""
         return (TensorSpec("score", "float32", ("batch",)),)
 
-    @property
-    def gives(self) -> tuple[TensorSpec, ...]:
-        """One score per passage."""
+    def _gives(self, opened: OpenedTokens[_Scorer]) -> tuple[TensorSpec, ...]:
         return self.outputs
 
     def score(self, query: str, passages: Sequence[str]) -> FloatArray:

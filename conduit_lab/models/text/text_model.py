@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import anyio.to_thread
 
 from conduit_lab.core.errors import ModelInputError
-from conduit_lab.core.spec import TEXT_SPEC, Array, TensorSpec, ValueSpec
+from conduit_lab.core.spec import TEXT_SPEC, Array, TensorSpec
 from conduit_lab.models.text.token_graph import TokenRows
 from conduit_lab.models.text.tokenized_model import (
     MAX_WINDOW_TEXTS,
@@ -62,14 +62,8 @@ class TextModel(TokenizedModel[_Parts]):
         """One text, or several."""
         return (TEXT_SPEC,)
 
-    @property
-    def takes(self) -> tuple[TensorSpec, ...]:
-        """One text, or several."""
+    def _takes(self, opened: _Parts) -> tuple[TensorSpec, ...]:
         return (TEXT_SPEC,)
-
-    @abstractmethod
-    def _gives(self, opened: _Parts) -> ValueSpec:
-        """Return the values that the opened model gives."""
 
     @abstractmethod
     def _encoder(self, opened: _Parts) -> Encode:

@@ -13,7 +13,10 @@ from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.flow.combinator import Combinator
 from tests.export.session import Session, same
 
-IMPORTS = "from conduit_lab import Ensemble, Fallback, Function, Parallel, Route, Sequential"
+IMPORTS = """
+from conduit_lab import Cached, Ensemble, Fallback, Function, Parallel, Route, Sequential
+from conduit_lab import average, stacking, weighted
+"""
 FUNCTIONS = """
 def double(x):
     return 2 * x
@@ -106,6 +109,15 @@ def answer(session: Session) -> object:
         ("Fallback(failing, double)", 6),
         ("Fallback(double, failing, name='spare')", 6),
         ("Route(parity, {'odd': double, 'even': increment})", 6),
+        ("Route(parity, {'even': double}, default=increment)", 4),
+        ("Route(parity, {}, default=Fallback(double))", 6),
+        ("Fallback(failing, double, retries=1, timeout=30.0)", 6),
+        ("Ensemble([double, increment], total, min_members=1)", 10),
+        ("Ensemble([double, increment], weighted([1, 3]))", 4.5),
+        ("Ensemble([double, increment], average)", 5.0),
+        ("Ensemble([double, increment], stacking(total))", 10.0),
+        ("Cached(double, bytes=1000)", 6),
+        ("Sequential(Cached(Fallback(double, open_after=2)), increment)", 7),
         ("Route(parity, {'odd': increment, 'even': double}, name='by parity')", 4),
         ("Function(double)", 6),
         ("Function(double, name='x2')", 6),
@@ -288,7 +300,8 @@ def test_a_callable_model_keeps_its_statement(session: Session) -> None:
     source = exported(
         session,
         "from conduit_lab import CallableModel",
-        "shares = CallableModel(lambda x: [0.2, 0.8], labels=['a', 'b'])",
+        "def share(x):\n    return [0.2, 0.8]",
+        "shares = CallableModel(share, labels=['a', 'b'])",
         "pipe = Sequential(shares, lambda p: p.label)",
     )
     assert "labels=['a', 'b']" in source and answer(session) == "b"
