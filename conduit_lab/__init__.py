@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from conduit_lab.flow.averages import weighted as weighted
     from conduit_lab.flow.cached import Cached as Cached
     from conduit_lab.flow.ensemble import Ensemble as Ensemble
+    from conduit_lab.flow.ensemble_answer import EnsembleArray as EnsembleArray
+    from conduit_lab.flow.ensemble_answer import EnsemblePrediction as EnsemblePrediction
+    from conduit_lab.flow.ensemble_answer import EnsemblePredictions as EnsemblePredictions
     from conduit_lab.flow.fallback import Fallback as Fallback
     from conduit_lab.flow.lazy_parallel import LazyParallel as LazyParallel
     from conduit_lab.flow.parallel import Parallel as Parallel
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
     from conduit_lab.models.measure.tune import tune as tune
     from conduit_lab.models.model import Model as Model
     from conduit_lab.models.prediction import Prediction as Prediction
+    from conduit_lab.models.prediction import Predictions as Predictions
     from conduit_lab.models.text.embedder import Embedder as Embedder
     from conduit_lab.models.text.entity import Entities as Entities
     from conduit_lab.models.text.entity import Entity as Entity
@@ -81,6 +85,9 @@ _HOMES = {
     "Embedder": "models.text.embedder",
     "Endpoint": "serving.endpoint",
     "Ensemble": "flow.ensemble",
+    "EnsembleArray": "flow.ensemble_answer",
+    "EnsemblePrediction": "flow.ensemble_answer",
+    "EnsemblePredictions": "flow.ensemble_answer",
     "Entities": "models.text.entity",
     "Entity": "models.text.entity",
     "Entry": "vectors.entry",
@@ -97,6 +104,7 @@ _HOMES = {
     "Options": "runtime.sessions.session",
     "Parallel": "flow.parallel",
     "Prediction": "models.prediction",
+    "Predictions": "models.prediction",
     "Rag": "flow.rag",
     "RagAnswer": "flow.rag",
     "Request": "serving.request",

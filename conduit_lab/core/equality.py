@@ -44,7 +44,7 @@ def identical(first: Any, second: Any) -> bool:
     kind = type(first)
     if kind is not type(second):
         return False
-    if kind is np.ndarray:
+    if isinstance(first, np.ndarray):
         same = first.dtype == second.dtype and first.shape == second.shape
         if not same or first.dtype.hasobject:
             return same and identical(first.tolist(), second.tolist())

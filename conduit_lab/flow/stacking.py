@@ -30,11 +30,6 @@ class stacking(Combinator):
         self.name = name
 
     @property
-    def takes(self) -> None:
-        """None: it takes the members' answers, and makes its model's input of them."""
-        return None
-
-    @property
     def children(self) -> tuple[Stage, ...]:
         """The meta model."""
         return (self.meta_model,)

@@ -196,17 +196,29 @@ class App(EndpointHost, Viewed):
         return decorate
 
     def ml_ensemble(
-        self, path: str, *, models: Sequence[Any]
+        self,
+        path: str,
+        *,
+        models: Sequence[Any],
+        min_members: int | None = None,
+        timeout: float | None = None,
     ) -> Callable[[Callable[[Any], _R]], Endpoint[[Any], _R]]:
         """Serve an ensemble at POST `path`: the function combines the models' predictions.
 
-        The body is the input of every model. `models` are paths or stages.
+        The body is the input of every model. `models` are paths or stages, `min_members` and
+        `timeout` those of `Ensemble`.
         """
         stages, files = [self._stage(model) for model in models], _paths(*models)
 
         def decorate(function: Callable[[Any], _R]) -> Endpoint[[Any], _R]:
             self._refuse_async(function, path)
-            ensemble = Ensemble(stages, function, name=function.__name__)
+            ensemble = Ensemble(
+                stages,
+                function,
+                name=function.__name__,
+                min_members=min_members,
+                timeout=timeout,
+            )
             return self._register(
                 Endpoint(function, path, "POST", "value", self, then=ensemble, files=files)
             )
