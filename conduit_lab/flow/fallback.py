@@ -11,7 +11,6 @@ from conduit_lab.core.errors import CompositionError, StreamCancelled
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.streams.backpressure import awaiting_reader
 from conduit_lab.core.streams.chunk import join_chunks
-from conduit_lab.core.streams.ownership import cancelled
 from conduit_lab.core.streams.reader import Reader
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
@@ -167,8 +166,6 @@ class Fallback(Combinator):
             except BaseException as error:
                 opened.reader.leave()
                 if not tries.failed(error):
-                    if cancelled():
-                        return None
                     raise
             opened = self._open(tries, stages, value)
         tries.succeeded()

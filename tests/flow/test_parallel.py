@@ -218,9 +218,15 @@ def test_nested_ones_run_in_order_where_no_thread_is_free(
     until(lambda: not workers._busy)
     monkeypatch.setattr(parallel, "MAX_BUSY_THREADS", 4)
 
+    busy = []
+
+    def leaf(value: Any) -> Any:
+        busy.append(workers._busy)
+        return nap(value)
+
     def tree(depth: int) -> Stage:
         if depth == 0:
-            return Function(nap)
+            return Function(leaf)
         return on_threads({"l": tree(depth - 1), "r": tree(depth - 1)})
 
     stage = tree(4)
@@ -230,6 +236,7 @@ def test_nested_ones_run_in_order_where_no_thread_is_free(
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(stage, [7] * 16)) == [expected(4)] * 16
+    assert max(busy) == 4
     assert workers._busy == 0
 
 
