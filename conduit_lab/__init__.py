@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from conduit_lab.core.stage import Stage as Stage
     from conduit_lab.core.streams.merge import merge as merge
     from conduit_lab.core.streams.stream import Stream as Stream
+    from conduit_lab.core.trace.recorder import record as record
     from conduit_lab.core.trace.trace import Trace as Trace
     from conduit_lab.export.export_result import Export as Export
     from conduit_lab.export.writer import export_app as export_app
@@ -102,6 +103,7 @@ _HOMES = {
     "majority_vote": "flow.votes",
     "merge": "core.streams.merge",
     "optimize": "models.measure.optimize",
+    "record": "core.trace.recorder",
     "register_custom_ops": "runtime.sessions.session",
     "tune": "models.measure.tune",
 }

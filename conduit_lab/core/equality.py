@@ -37,6 +37,30 @@ def same_answer(expected: Any, got: Any, relative: float, absolute: float) -> bo
     return bool(np.allclose(expected, got, relative, near, equal_nan=True))
 
 
+def identical(first: Any, second: Any) -> bool:
+    """Return whether two values are of the same type and content, arrays bit by bit."""
+    if first is second:
+        return True
+    kind = type(first)
+    if kind is not type(second):
+        return False
+    if kind is np.ndarray:
+        same = first.dtype == second.dtype and first.shape == second.shape
+        if not same or first.dtype.hasobject:
+            return same and identical(first.tolist(), second.tolist())
+        return bool(first.tobytes() == second.tobytes())
+    if kind in (list, tuple):
+        return len(first) == len(second) and all(map(identical, first, second))
+    if kind is dict:
+        return first.keys() == second.keys() and all(
+            identical(item, second[key]) for key, item in first.items()
+        )
+    try:
+        return bool(first == second)
+    except Exception:  # of a class whose == gives no truth, such as a DataFrame
+        return False
+
+
 def first_difference(
     expected: Any, got: Any, *, relative: float, absolute: float, where: str = "answer"
 ) -> str | None:

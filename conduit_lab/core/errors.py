@@ -54,7 +54,7 @@ class StoreError(ConduitError):
     """An index file that cannot be read or written; names the file."""
 
 
-class CompositionError(ConduitError, ValueError):
+class CompositionError(ConduitError):
     """Stages that do not fit together; names both sides, or the part that does not fit."""
 
 

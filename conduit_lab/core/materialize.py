@@ -9,7 +9,11 @@ from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Va
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
+
 from conduit_lab.core.weight import PLAIN
+
+_LEAVES = PLAIN | {bytes, np.ndarray}
 
 
 def materialize(value: Any) -> Any:
@@ -18,6 +22,8 @@ def materialize(value: Any) -> Any:
     Containers, dataclasses and pydantic models that hold an iterator are copied, everything else
     stays the same object.
     """
+    if type(value) in _LEAVES:
+        return value
     with suppress(RecursionError):  # deeper than JSON can be: `dumps` raises the error
         return _materialized(value)
     return value

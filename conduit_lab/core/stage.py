@@ -21,15 +21,18 @@ class Stage(ABC):
     A stage has a `name`, input and output specs where they are known, and the stages it is made of
     as `children`. It is called as `stage(value)`, `stage.batch(values)`, `await stage.acall(value)`
     and, where its answer comes in chunks, `stage.stream(value)`. A subclass writes `run`, and
-    `arun` where it can await its work instead of taking a thread. `revision` identifies the present
-    code or weights of a stage that can change, and `last_seconds` is the time of the last recorded
-    call.
+    `arun` where it can await its work instead of taking a thread. `last_seconds` is the time of the
+    last recorded call.
     """
 
     name: str
     kind: Kind = "call"
-    revision: Any = None
     last_seconds: float | None = None
+
+    @property
+    def revision(self) -> Any:
+        """The present code or weights, for a stage that can change; compared with `==`."""
+        return None
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -58,9 +61,20 @@ class Stage(ABC):
         """Run the stage on one value."""
         here = current()
         if here is None:
-            return self.run(value)
-        with here.child(self.name, self.kind, self, value) as span:
-            span.output = result = self.run(value)
+            try:
+                return self.run(value)
+            except RecursionError as error:
+                raise endless(self.name, error) from None
+        run = self.run
+        if (replay := here.recording.replay) is not None:
+            kept = replay.kept(here, self.name, self.kind, self, value)
+            if kept is not None:
+                return kept.output
+            run = as_stage(replay.changed.get(self.name, self)).run
+        # `here.child(…)` without its call
+        with Span(self.name, self.kind, self, value, here.recording, here.record, here) as span:
+            span.output = result = run(value)
+        self.last_seconds = span.duration
         return result
 
     def acall(self, value: Any) -> Coroutine[Any, Any, Any]:
@@ -69,8 +83,15 @@ class Stage(ABC):
         return self.arun(value) if here is None else self._arecorded(value, here)
 
     async def _arecorded(self, value: Any, here: Span) -> Any:
+        run = self.arun
+        if (replay := here.recording.replay) is not None:
+            kept = replay.kept(here, self.name, self.kind, self, value)
+            if kept is not None:
+                return kept.output
+            run = as_stage(replay.changed.get(self.name, self)).arun
         with here.child(self.name, self.kind, self, value) as span:
-            span.output = result = await self.arun(value)
+            span.output = result = await run(value)
+        self.last_seconds = span.duration
         return result
 
     def batch(self, values: Sequence[Any]) -> list[Any]:
@@ -103,6 +124,11 @@ class Function(Stage):
         self.name = name or str(getattr(function, "__name__", type(function).__name__))
         self._is_async = inspect.iscoroutinefunction(function)
 
+    @property
+    def revision(self) -> Any:
+        """The code of the function."""
+        return getattr(self.function, "__code__", None)
+
     def run(self, value: Any) -> Any:
         """Call the function."""
         return self.function(value)
@@ -113,8 +139,28 @@ class Function(Stage):
             return await self.function(value)
         return await anyio.to_thread.run_sync(self.function, value)
 
+    def __eq__(self, other: object) -> bool:
+        return (
+            type(other) is type(self)
+            and isinstance(other, Function)
+            and (self.function, self.name) == (other.function, other.name)
+        )
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.name))
+
     def __repr__(self) -> str:
         return f"Function({self.name!r})"
+
+
+_ENDLESS = "calls itself without an end"
+
+
+def endless(name: str, error: RecursionError) -> RecursionError:
+    """Return the error for a call below which too many others are nested."""
+    if _ENDLESS in str(error):
+        return error
+    return RecursionError(f"{name}() {_ENDLESS}, or too many calls are nested: {error}")
 
 
 def as_stage(value: Any) -> Stage:

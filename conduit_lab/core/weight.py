@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from operator import attrgetter
 from sys import getsizeof
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
+
+import numpy as np
 
 PLAIN = frozenset({str, int, float, bool, type(None)})
 
@@ -16,6 +19,20 @@ _SAMPLE_ITEMS = 64  # of a long container, evenly spaced; the others count like 
 _CODE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 _TEXTS = (str, bytes)  # as tuples: a union is built at each use
 _CONTAINERS = (list, tuple, set, frozenset, deque)
+# the common types, each weighed by one call
+_QUICK: dict[type, Callable[[Any], int]] = {
+    str: len,
+    bytes: len,
+    int: getsizeof,
+    float: getsizeof,
+    bool: getsizeof,
+    type(None): getsizeof,
+    np.ndarray: attrgetter("nbytes"),
+}
+_NUMBERS = frozenset({int, float, bool, type(None)})
+_NUMBER_BYTES = 28
+_JSON_CONTAINERS = frozenset({dict, list, tuple})
+_TEXT_ONLY = frozenset({str})
 _LEAVES = (str, bytes, bytearray, int, float, *_CODE)
 
 
@@ -25,20 +42,44 @@ def weight(value: Any) -> int:
     Arrays count as their `nbytes`; containers, dataclasses, pydantic models and other objects as
     the sum of their parts. Long containers are sampled. Shared parts count once.
     """
+    if (quick := _QUICK.get(type(value))) is not None:
+        return quick(value)
     if isinstance(value, _TEXTS):
         return len(value)
-    if (plain := _plain_weight(value)) is not None:
-        return plain
+    if (small := _small_weight(value, set())) is not None:
+        return small
     nbytes = getattr(value, "nbytes", None)
     return _total(value) if nbytes is None else int(nbytes)
 
 
-def _plain_weight(value: Any) -> int | None:
-    """Return the weight of a number, None or a small `dict` of plain values; None for all else."""
+def _small_weight(value: Any, seen: set[int]) -> int | None:
+    """Return the weight of a small JSON value, the usual one, or None for all else.
+
+    `seen` are the identities of its containers that are weighed already.
+    """
     kind = type(value)
-    if kind is dict and len(value) <= _SAMPLE_ITEMS and PLAIN.issuperset(map(type, value.values())):
-        return sum(map(getsizeof, value.values()), getsizeof(value))  # the usual chunk
-    return getsizeof(value) if kind in PLAIN else None
+    if (quick := _QUICK.get(kind)) is not None:
+        return quick(value)
+    if kind not in _JSON_CONTAINERS or len(value) > _SAMPLE_ITEMS or len(seen) > _SAMPLE_ITEMS:
+        return None
+    items: Any = value
+    total = getsizeof(value)
+    if kind is dict:
+        if not _TEXT_ONLY.issuperset(map(type, value)):
+            return None
+        items = value.values()
+        total += sum(map(len, value))
+    if _NUMBERS.issuperset(map(type, items)):
+        seen.add(id(value))
+        return total + _NUMBER_BYTES * len(value)
+    seen.add(id(value))
+    for item in items:
+        if id(item) in seen:  # shared parts count once
+            continue
+        if (inner := _small_weight(item, seen)) is None:
+            return None
+        total += inner
+    return total
 
 
 def _total(value: Any) -> int:

@@ -2,25 +2,82 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
-from conduit_lab.core.stage import Stage, as_stage
+import numpy as np
+
+from conduit_lab.core.errors import CompositionError, ConduitError, ModelRunError
+from conduit_lab.core.stage import Function, Stage, as_stage
+from conduit_lab.core.text import first_line
+from conduit_lab.core.trace import recorder
+from conduit_lab.core.views import figures
+from conduit_lab.flow.averages import average, maximum, minimum, rank_average, weighted
 from conduit_lab.flow.combinator import Combinator
+from conduit_lab.flow.ensemble_answer import KINDS_WITH_MEMBERS, EnsembleArray, with_members
+from conduit_lab.flow.member import Member, MemberFailure, holds_nan, unique_names
+from conduit_lab.flow.stacking import stacking
 from conduit_lab.flow.tasks import gather_stages
+from conduit_lab.flow.votes import majority_vote
+
+_log = logging.getLogger("conduit_lab")
+
+# these take less time than waking a worker thread for them
+_QUICK = (majority_vote, average, maximum, minimum, rank_average)
+_ARRAYS = (np.ndarray, EnsembleArray)  # of numbers, where NaN may mean a missing one
+
+
+class _Answers(NamedTuple):
+    """The members with an answer, their answers, the others' reasons, the stage that combines."""
+
+    names: Sequence[str]
+    answers: list[Any]
+    left_out: dict[str, str]
+    combine: Stage
 
 
 class Ensemble(Combinator):
-    """Several models on the same value; `combine` takes the list of their answers."""
+    """Several models on the same value; `combine` takes the list of their answers.
+
+    `combine` is a function, or one of `majority_vote`, `average`, `weighted(weights)`, `maximum`,
+    `minimum`, `rank_average` and `stacking(meta_model)`. Where it gives a `Prediction`,
+    `Predictions` or an array, the answer has `members`, the answers by the models' names,
+    `agreement`, the share of them that chose the same label, and `left_out`.
+
+    `timeout` is in seconds per member. With `min_members` a member that raises, exceeds the timeout
+    or gives NaN is left out: it is logged, and its reason is in `left_out` and in the trace.
+    `InputError` is the caller's mistake and is raised at once. Fewer answers than `min_members`
+    raise `ModelRunError`, which names each failure. Without it any failure is raised as it is.
+    """
 
     def __init__(
-        self, models: Sequence[Any], combine: Callable[[list[Any]], Any], *, name: str = "ensemble"
+        self,
+        models: Sequence[Any],
+        combine: Callable[[list[Any]], Any],
+        *,
+        name: str = "ensemble",
+        min_members: int | None = None,
+        timeout: float | None = None,
     ) -> None:
-        if not models:
-            raise ValueError(f"ensemble {name!r} expected at least one model, got none")
         self.models = tuple(as_stage(model) for model in models)
+        if not self.models:
+            raise ValueError(f"ensemble {name!r} expected at least one model, got none")
         self.combine = as_stage(combine)
         self.name = name
+        self.min_members = min_members
+        self.timeout = timeout
+        self._check()
+        self._names = unique_names(self.models)
+        self._least = min_members or 1
+        self._is_plain = min_members is None and timeout is None
+        self._members = [
+            Member(stage, own, timeout, records_failures=min_members is not None)
+            for stage, own in zip(self.models, self._names, strict=True)
+        ]
+        function = self._function
+        self._is_quick = isinstance(function, weighted) or any(function is q for q in _QUICK)
 
     @property
     def children(self) -> tuple[Stage, ...]:
@@ -29,8 +86,117 @@ class Ensemble(Combinator):
 
     def run(self, value: Any) -> Any:
         """Ask every model, then combine."""
-        return self.combine([model(value) for model in self.models])
+        if self._is_plain:
+            given = self._all([model(value) for model in self.models])
+        else:
+            given = self._kept([member(value) for member in self._members])
+        try:
+            result = given.combine(given.answers)
+        except Exception as error:
+            self._combine_failed(error)
+        return self._answer(result, given)
 
     async def arun(self, value: Any) -> Any:
         """Await all models at once, then combine."""
-        return await self.combine.acall(await gather_stages(self.models, value))
+        if self._is_plain:
+            given = self._all(await gather_stages(self.models, value))
+        else:
+            given = self._kept(await gather_stages(self._members, value))
+        try:
+            if self._is_quick:
+                result = given.combine(given.answers)
+            else:
+                result = await given.combine.acall(given.answers)
+        except Exception as error:
+            self._combine_failed(error)
+        return self._answer(result, given)
+
+    def _settings(self) -> dict[str, Any]:
+        settings = {"min_members": self.min_members, "timeout": self.timeout}
+        return {key: value for key, value in settings.items() if value is not None}
+
+    @property
+    def _function(self) -> Any:
+        """The function of a `combine` that is one, or None."""
+        return self.combine.function if type(self.combine) is Function else None
+
+    def _check(self) -> None:
+        count, least, function = len(self.models), self.min_members, self._function
+        problem = None
+        if least is not None and not (isinstance(least, int) and 0 < least <= count):
+            problem = f"expected min_members from 1 to {count}, its models, got {least!r}"
+        elif self.timeout is not None and not (0 < self.timeout < math.inf):
+            problem = f"expected a timeout above 0 seconds, got {self.timeout!r}"
+        elif isinstance(function, weighted) and len(function.weights) != count:
+            problem = f"has {count} models, but {function} has {len(function.weights)} weights"
+        elif isinstance(self.combine, stacking) and least is not None and least < count:
+            problem = (
+                f"has {count} models and min_members={least}, but stacking takes the answers of "
+                "all: leave min_members out"
+            )
+        if problem is not None:
+            raise CompositionError(f"ensemble {self.name!r} {problem}")
+
+    def _all(self, answers: list[Any]) -> _Answers:
+        return _Answers(self._names, answers, {}, self.combine)
+
+    def _kept(self, answers: list[Any]) -> _Answers:
+        """Leave out the failures; `ModelRunError` where too few answers are left."""
+        failures = {
+            name: answer
+            for name, answer in zip(self._names, answers, strict=True)
+            if isinstance(answer, MemberFailure)
+        }
+        if not failures:
+            return self._all(answers)
+        left_out = {name: failure.reason for name, failure in failures.items()}
+        for name, reason in left_out.items():
+            _log.warning("%s: left out %s: %s", self.name, name, reason)
+        recorder.annotate(detail="; ".join(f"left out {n} ({r})" for n, r in left_out.items()))
+        places = [place for place, name in enumerate(self._names) if name not in failures]
+        combine, function = self.combine, self._function
+        problem = f"got {len(places)} of {len(answers)}" if len(places) < self._least else ""
+        if not problem and isinstance(function, weighted):
+            weights = [function.weights[place] for place in places]
+            if any(weights):
+                combine = Function(weighted(weights), combine.name)
+            else:
+                problem = f"and those of {len(places)} have the weight 0"
+        if problem:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+            errors = [failure.error for failure in failures.values() if failure.error is not None]
+            raise ModelRunError(
+                f"ensemble {self.name!r} expected answers of at least "
+                f"{figures.plural(self._least, 'member')}, {problem}; {reasons}"
+            ) from (errors[-1] if errors else None)
+        names = [self._names[place] for place in places]
+        return _Answers(names, [answers[place] for place in places], left_out, combine)
+
+    def _combine_failed(self, error: Exception) -> NoReturn:
+        """Raise the error of the combine function with the names of both."""
+        kind = type(error)
+        if kind in (CompositionError, ModelRunError):
+            raise kind(f"ensemble {self.name!r}: {error}") from error
+        if isinstance(error, ConduitError | RecursionError):
+            raise error
+        raise CompositionError(
+            f"ensemble {self.name!r}: its combine function {self.combine.name} failed: "
+            f"{kind.__name__}: {first_line(error)}"
+        ) from error
+
+    def _answer(self, result: Any, given: _Answers) -> Any:
+        if result is None:
+            raise CompositionError(
+                f"ensemble {self.name!r}: its combine function {self.combine.name} returned None: "
+                "did you forget `return`?"
+            )
+        kind = type(result)
+        if kind not in KINDS_WITH_MEMBERS:
+            return result
+        if not self._is_quick and kind not in _ARRAYS and holds_nan(result):
+            raise CompositionError(
+                f"ensemble {self.name!r}: its combine function {self.combine.name} gave NaN for a "
+                "probability"
+            )
+        members = dict(zip(given.names, given.answers, strict=True))
+        return with_members(result, members, given.left_out)

@@ -1,42 +1,110 @@
-"""Votes: functions that combine the predictions of an ensemble."""
+"""Votes: the label that most members of an ensemble chose."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 
-from conduit_lab.core.errors import InputError
+from conduit_lab.core.errors import CompositionError, InputError
+from conduit_lab.core.spec import Array
+from conduit_lab.flow.averages import order_free_sum
+from conduit_lab.flow.decision_profile import (
+    DecisionProfile,
+    check_no_nan,
+    holds_predictions,
+    winners,
+)
 from conduit_lab.models.prediction import Prediction, Predictions
 
 
 def majority_vote(predictions: Sequence[Any]) -> Any:
     """Return the label with the most votes; a tie goes to the one with the higher mean score.
 
-    `predictions` are `Prediction`s, plain labels, class numbers or arrays of scores, each one vote;
-    an array counts as its best class. Of `Prediction`s the result is a `Prediction` whose
-    probabilities are their mean, of other votes the most frequent one, the earliest at a tie.
-    Raises `InputError` for an empty list, and for answers to a whole batch.
+    `predictions` are `Prediction`s, arrays of scores, plain labels or class numbers, each one vote.
+    Of `Prediction`s the result is a `Prediction` whose probabilities are their mean; a label that a
+    member does not know counts as 0 there, and a tie in votes and mean goes to the label that the
+    first member has first. A float array counts as its best class, the earliest at a tie, and the
+    result is that class's number. Plain labels have no score: the earliest vote wins a tie.
+
+    Answers to a batch are combined row by row: `Predictions`, float arrays `[n, classes]`, arrays
+    of integers, booleans or text `[n]`, which hold one label per row. Raises `InputError` for an
+    empty list, `CompositionError` for answers of several kinds or sizes, `ModelRunError` for NaN.
     """
     if len(predictions) == 0:
         raise InputError("majority_vote expected at least one prediction, got none")
-    if any(isinstance(p, Predictions) or np.ndim(p) > 1 for p in predictions):
-        raise InputError(
-            "majority_vote expected answers to one sample, got those to a whole batch: "
-            "[majority_vote(votes) for votes in zip(*answers)]"
-        )
-    if not all(isinstance(p, Prediction) for p in predictions):
-        choices = [
-            np.asarray(p).item() if np.ndim(p) == 0 else int(np.argmax(p)) for p in predictions
-        ]
-        return Counter(choices).most_common(1)[0][0]
-    labels = list(dict.fromkeys(label for p in predictions for label in p.probabilities))
-    mean = {
-        label: float(np.mean([p.probabilities.get(label, 0.0) for p in predictions]))
-        for label in labels
-    }
-    votes = Counter(p.label for p in predictions)
-    winner = max(votes, key=lambda label: (votes[label], mean.get(label, 0.0)))
-    return Prediction(winner, mean[winner], mean)
+    if any(map(holds_predictions, predictions)):
+        profile = DecisionProfile("majority_vote", predictions)
+        mean = order_free_sum(profile.scores) / len(predictions)
+        return profile.decide(mean, by_votes=True)
+    arrays = [np.asarray(answer) for answer in predictions]
+    check_no_nan("majority_vote", arrays)
+    scored = [array for array in arrays if _has_scores(array)]
+    shapes = sorted({array.shape for array in scored})
+    if len(shapes) > 1:
+        got = ", ".join(str(list(shape)) for shape in shapes)
+        raise CompositionError(f"majority_vote expected scores of one shape, got {got}")
+    if len(scored) == len(arrays) and shapes[0][-1]:
+        return _best_class(np.stack(scored))
+    return _most_frequent([ballot(answer) for answer in predictions])
+
+
+def ballot(answer: Any) -> Any:
+    """Return the label that an answer votes for; of a batch an array of them, one per row.
+
+    A float array votes for its best class per row, by number.
+    """
+    if isinstance(answer, Prediction):
+        return answer.label
+    if isinstance(answer, Predictions) and answer.chosen is None and len(answer):
+        return np.array(answer.labels)[np.asarray(answer.probabilities).argmax(axis=1)]
+    if holds_predictions(answer):
+        return np.array([prediction.label for prediction in answer])
+    array = np.asarray(answer)
+    if _has_scores(array):
+        if not array.shape[-1]:
+            raise CompositionError("majority_vote expected scores of at least one class, got none")
+        array = array.argmax(axis=-1)
+    return array if array.ndim else array.item()
+
+
+def _has_scores(array: Array) -> bool:
+    """Return whether an array holds scores; one of integers, booleans or text holds labels."""
+    return array.ndim > 0 and array.dtype.kind == "f"
+
+
+def _best_class(stack: Array) -> Any:
+    """Return the class with the most votes of scores `[members, …, classes]`."""
+    classes = np.arange(stack.shape[-1])
+    votes = (stack.argmax(axis=-1)[..., None] == classes).sum(axis=0)
+    best = winners(votes, order_free_sum(stack))
+    return best if best.ndim else int(best)
+
+
+def _most_frequent(ballots: list[Any]) -> Any:
+    kinds = sorted({_kind(vote) for vote in ballots})
+    shapes = {np.shape(vote) for vote in ballots}
+    if len(kinds) > 1 or len(shapes) > 1:
+        got = ", ".join(kinds if len(kinds) > 1 else (f"shape {list(s)}" for s in sorted(shapes)))
+        raise CompositionError(f"majority_vote expected votes of one kind and shape, got {got}")
+    if shapes == {()}:
+        if not isinstance(ballots[0], Hashable) or ballots[0] is None:
+            raise CompositionError(
+                "majority_vote expected predictions, arrays of scores or labels, got "
+                f"{type(ballots[0]).__name__}"
+            )
+        return Counter(ballots).most_common(1)[0][0]
+    stack = np.stack(ballots)
+    counts = np.array([(stack == vote).sum(axis=0) for vote in stack])
+    return np.take_along_axis(stack, counts.argmax(axis=0)[None], axis=0)[0]
+
+
+def _kind(vote: Any) -> str:
+    """Return the kind of a vote; votes of two kinds are never the same label."""
+    kind = np.asarray(vote).dtype.kind
+    return _KINDS.get(kind, type(vote).__name__)
+
+
+_KINDS = {"b": "booleans", "i": "numbers", "u": "numbers", "f": "numbers", "U": "text"}

@@ -53,8 +53,7 @@ class Answers:
         ):  # the fast path
             prediction = Prediction.from_array(outputs[self.probabilities][0], self.labels or ())
             return prediction if prediction.score == prediction.score else self._refuse_nan()
-        predictions = self._predictions(outputs)
-        if predictions is not None:
+        if self._classifies and (predictions := self._predictions(outputs)) is not None:
             return predictions[0] if single and len(predictions) == 1 else predictions
         if len(outputs) == 1:
             return self._one(outputs[0], self._first[0]) if single else outputs[0]
@@ -89,8 +88,8 @@ class Answers:
             labels = [str(label) for label in classes]
         if rows.shape[1] == 1 and len(labels) == 2:
             rows = np.concatenate([1 - rows, rows], axis=1)  # one score is the second class's
-        total = float(rows.sum())
-        if total != total and np.isnan(rows).any():  # infinity makes the sum NaN as well
+        # argmax gives the place of the first NaN where there is one
+        if rows.size and (largest := rows.item(int(rows.argmax()))) != largest:
             self._refuse_nan()
         if self._own is None:
             return Predictions(rows, labels)

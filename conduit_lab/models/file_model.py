@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 from conduit_lab.core import forking
 from conduit_lab.core.paths import display
-from conduit_lab.core.stage import Stage
+from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.trace.span import current
 from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.models.benchmark import BENCHMARK_SECONDS, Benchmark, benchmark
@@ -31,7 +32,12 @@ _Result = TypeVar("_Result")
 
 
 class FileModel(Stage, Viewed, Generic[_Parts]):
-    """A model at `path`, opened by `open()` or at its first use; equal files share a session."""
+    """A model at `path`, opened by `open()` or at its first use; equal files share a session.
+
+    `revision` is the digest of the content that was opened last, None before.
+    """
+
+    revision: str | None = None
 
     def __init__(self, path: Path, name: str, options: Options) -> None:
         self.path = path
@@ -49,8 +55,13 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
         """Load it now; raises `ModelLoadError` or `DeviceError`. Does nothing the second time."""
         with self._opening:
             if self._opened is None:
-                self._opened = self._open()
+                self._hold(self._open())
         return self
+
+    def _hold(self, opened: _Parts) -> None:
+        """Use `opened` for the calls from now on."""
+        self._opened = opened
+        self.revision = opened.shared.key[0]  # last: a call that reads the new one runs that file
 
     def unload(self) -> None:
         """Free the memory, unless another model shares the session; the next call reopens it."""
@@ -103,13 +114,25 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
         """Measure calls on `sample` for each batch size; see `conduit_lab.models.benchmark`."""
         return benchmark(self, sample, batch_sizes=batch_sizes, seconds=seconds)
 
-    def _traced(self, value: Any, call: Callable[[], _Result]) -> _Result:
-        """Make a call on `value`, in a span of its own where a trace is recorded."""
+    def _traced(self, value: Any, call: Callable[[], _Result], arguments: Any = ()) -> _Result:
+        """Make a call on `value`, in a span of its own where a trace is recorded.
+
+        `arguments` are those that decide the result beside the value.
+        """
         here = current()
         if here is None:
             return call()
+        if (replay := here.recording.replay) is not None:
+            kept = replay.kept(here, self.name, self.kind, self, value, arguments)
+            if kept is not None:
+                return cast(_Result, kept.output)
+            if (other := replay.changed.get(self.name)) is not None:
+                call = partial(as_stage(other).run, value)
         with here.child(self.name, self.kind, self, value) as span:
+            if arguments:
+                span.annotate(arguments=arguments)
             span.output = result = call()
+        self.last_seconds = span.duration
         return result
 
     @abstractmethod

@@ -29,7 +29,9 @@ class Feeds(NamedTuple):
 class Inputs:
     """The inputs of one model, called `name` in errors; `layout` says where their samples are.
 
-    A batch axis that the graph fixes takes any multiple of its rows.
+    A batch axis that the graph fixes takes any multiple of its rows. Where there is one numeric
+    input, called `only`, whose samples have a fixed shape, an array of dtype `exact` and shape
+    `sample`, or rows of them, needs no other check. `exact` is None for all other models.
     """
 
     def __init__(
@@ -38,23 +40,22 @@ class Inputs:
         self.name = name
         self.specs = specs
         self.layout = layout or Layout.of_specs(specs, ())
-        # the fast path: one numeric input whose sample has a fixed shape
-        self._only: str | None = None
-        self._dtype: np.dtype[Any] | None = None
-        self._sample: tuple[int | str, ...] = ()
+        self.only = ""
+        self.sample: tuple[int | str, ...] = ()
+        self.exact: np.dtype[Any] | None = None
         if self.layout.inputs == (0,) and not self.layout.size and specs[0].dtype in _NUMBERS:
-            self._sample = specs[0].shape[1:]
-            if all(isinstance(axis, int) for axis in self._sample):
-                self._only, self._dtype = specs[0].name, dtype_of(specs[0])
+            self.sample = specs[0].shape[1:]
+            if all(isinstance(axis, int) for axis in self.sample):
+                self.only, self.exact = specs[0].name, dtype_of(specs[0])
 
     def feeds(self, value: Any) -> Feeds:
         """Return the arrays for one sample or a batch; `ModelInputError` for what does not fit."""
-        if type(value) is np.ndarray and value.dtype is self._dtype and self._only is not None:
+        if type(value) is np.ndarray and value.dtype is self.exact:
             shape = value.shape
-            if shape == self._sample:
-                return Feeds({self._only: value[None]}, 1, True)
-            if shape[1:] == self._sample:
-                return Feeds({self._only: value}, shape[0], False)
+            if shape == self.sample:
+                return Feeds({self.only: value[None]}, 1, True)
+            if shape[1:] == self.sample:
+                return Feeds({self.only: value}, shape[0], False)
         if (
             isinstance(value, DeviceTensor)
             and self.layout.inputs == (0,)

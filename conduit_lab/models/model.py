@@ -41,6 +41,7 @@ class _Opened:
     inputs: Inputs
     answers: Answers
     tuned: Tuned | None
+    hands_on: bool  # whether its output is one that a device can keep for the next model
 
 
 class Model(FileModel[_Opened]):
@@ -85,7 +86,8 @@ class Model(FileModel[_Opened]):
                 f"{display(where)} cannot replace {self.name!r}: expected {expected}, got {got}"
             )
         with self._opening:
-            self.path, self._opened = where, opened
+            self.path = where
+            self._hold(opened)
         return self
 
     def reload(self) -> Model:
@@ -127,9 +129,9 @@ class Model(FileModel[_Opened]):
                 f"{display(path)} gives {shape[-1]} classes and there are {len(labels)} labels"
             )
         joined = ModelBatcher.of(shared, tuned.batch_size if tuned is not None else None, layout)
-        return _Opened(
-            shared, layout, joined, Inputs(self.name, shared.inputs, layout), answers, tuned
-        )
+        inputs = Inputs(self.name, shared.inputs, layout)
+        hands_on = path.suffix != ".npz" and labels is None and layout.outputs == (0,)
+        return _Opened(shared, layout, joined, inputs, answers, tuned, hands_on)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -164,23 +166,32 @@ class Model(FileModel[_Opened]):
         none is handed back whole. For a DataFrame it is a DataFrame with the same index. Raises
         `ModelInputError` for what does not fit, `ModelRunError` for a run that fails.
         """
-        return self(value)
+        return self.run(value) if current() is None else self(value)
 
     def run(self, value: Any) -> Any:
         """Predict without a trace; call `predict` instead."""
+        opened = self._opened or self._parts()
+        inputs, shared = opened.inputs, opened.shared
+        # the fast path: an array that needs no conversion, for a model that nobody else runs now
+        if type(value) is np.ndarray and value.dtype is inputs.exact and not shared.active:
+            shape = value.shape
+            if shape == inputs.sample:
+                return opened.answers.of(shared.run({inputs.only: value[None]}), True)
+            if shape[1:] == inputs.sample and shape[0]:
+                return opened.answers.of(shared.run({inputs.only: value}, shape[0]), False)
         if type(value) is DeviceTensor:
             return self._bound(value, keep=False)
-        opened = self._parts()
-        feeds = opened.inputs.feeds(value)
+        feeds = inputs.feeds(value)
         if _is_table(value):
             return self._table(opened, feeds, value.index)
         return opened.answers.of(self._outputs(opened, feeds), feeds.single)
 
     def hand_on(self, value: Any, following: Stage) -> Any:
         """Predict for the next stage: between two models of one device the answer stays there."""
-        if not self._shares_device(following):
-            return self(value)
-        return self._traced(value, lambda: self._bound(value, keep=True))
+        opened = self._opened or self._parts()
+        if opened.hands_on and self._shares_device(following):
+            return self._traced(value, lambda: self._bound(value, keep=True))
+        return self.run(value) if current() is None else self(value)
 
     async def ahand_on(self, value: Any, following: Stage) -> Any:
         """Predict for the next stage from an event loop, as `hand_on` does."""
@@ -195,8 +206,6 @@ class Model(FileModel[_Opened]):
             bool(memory)
             and isinstance(following, Model)
             and following.shared.memory == memory
-            and self.labels is None
-            and self.layout.outputs == (0,)
             and following.layout.inputs == (0,)
         )
 

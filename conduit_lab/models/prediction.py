@@ -49,6 +49,15 @@ class Prediction(Mapping[str, Any], Viewed):
         """The probability of each label, in the model's order."""
         return dict(zip(self._labels, map(float, self._row), strict=True))
 
+    @property
+    def labels(self) -> list[str]:
+        """The labels with a probability, in the model's order."""
+        return list(self._labels)
+
+    def to_array(self) -> Array:
+        """Return the probabilities as float64 `[classes]`, in the order of `labels`."""
+        return np.asarray(self._row, np.float64)
+
     def __getitem__(self, key: str) -> Any:
         if key not in ("label", "score", "probabilities"):
             raise KeyError(f"a prediction has label, score and probabilities, not {key!r}")

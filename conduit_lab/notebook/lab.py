@@ -66,8 +66,7 @@ class Lab(App):
         )
 
     def observe(self, endpoint: Endpoint[..., Any], call: Call, result: Any, body: bytes) -> None:
-        """Keep the call's trace, and the call as an example for the export."""
-        endpoint.trace = call.trace
+        """Keep the call as an example for the export."""
         self._recorder.add(endpoint, call, result, body)
 
     def _replaces(self, new: Endpoint[..., Any], old: Endpoint[..., Any]) -> bool:
@@ -75,4 +74,5 @@ class Lab(App):
         if new.name != old.name:
             return False
         self._recorder.forget(old.method, old.path)
+        new.inherit(old)
         return True

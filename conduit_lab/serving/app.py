@@ -18,6 +18,7 @@ from conduit_lab.core.paths import find_root
 from conduit_lab.core.stage import Function, Stage
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace.span import Observer
+from conduit_lab.core.trace.stage_statistics import StageStatistics
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.flow.ensemble import Ensemble
@@ -51,7 +52,7 @@ class App(EndpointHost, Viewed):
     else the current one. `body_limit` is the largest request body, in bytes. An answer that has
     not started within `deadline` seconds becomes a 504. Models are declared at once and opened
     when the server starts: importing a module with an `App` opens nothing. `observers` see every
-    span of its calls start and end.
+    span of its calls start and end, and `statistics` count them by stage.
     """
 
     _lazy = True
@@ -74,6 +75,7 @@ class App(EndpointHost, Viewed):
         self.stores: dict[str, VectorStore] = {}
         self.endpoints: list[Endpoint[..., Any]] = []
         self.observers: list[Observer] = []
+        self.statistics = StageStatistics()
         self.open_streams: set[Stream[Any]] = set()
         self.ready = False  # a load balancer asks /readyz before it sends requests
         self._optional = OptionalModels()

@@ -13,6 +13,7 @@ import orjson
 from pydantic import BaseModel
 
 from conduit_lab.core.errors import InputError
+from conduit_lab.flow.ensemble_answer import EnsembleArray
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
@@ -46,6 +47,8 @@ def _plain(value: Any) -> Any:
     """Return a form of `value` that orjson knows."""
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, EnsembleArray):
+        return value.view(np.ndarray)
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()  # orjson takes no float16, text or non-contiguous arrays
     if isinstance(value, BaseModel):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast
@@ -11,11 +13,13 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast
 from conduit_lab.core.errors import EndpointError
 from conduit_lab.core.materialize import materialize
 from conduit_lab.core.paths import enter_root, leave_root
-from conduit_lab.core.stage import Function, Stage
+from conduit_lab.core.stage import Function, Stage, endless
+from conduit_lab.core.streams.loop import package_loop
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.call_record import Values
-from conduit_lab.core.trace.span import Observer
+from conduit_lab.core.trace.root_span import begin_call
+from conduit_lab.core.trace.span import Observer, Span
+from conduit_lab.core.trace.stage_statistics import StageStatistics
 from conduit_lab.core.trace.trace import Trace
 from conduit_lab.core.weight import PLAIN
 from conduit_lab.flow.ensemble import Ensemble
@@ -25,6 +29,7 @@ from conduit_lab.serving.gate.body import MAX_BODY_BYTES
 from conduit_lab.serving.signature import Signature
 
 Shape = Literal["value", "stream"]
+MAX_TRACES = 50  # per endpoint
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -34,8 +39,9 @@ class EndpointHost:
     """The app as its endpoints, the gate and the faces see it.
 
     `values` bounds the inputs and outputs that its traces keep, `observers` see every span of its
-    calls, and `records` says whether `observe` keeps the calls. `body_limit` is in bytes,
-    `deadline` in seconds until an answer must have started. `open_streams` are being sent now.
+    calls, `statistics` count them, and `records` says whether `observe` keeps the calls.
+    `body_limit` is in bytes, `deadline` in seconds until an answer must have started.
+    `open_streams` are being sent now.
     """
 
     root: Path
@@ -43,6 +49,7 @@ class EndpointHost:
     open_streams: set[Stream[Any]]
     values = Values(0)
     observers: Sequence[Observer] = ()
+    statistics: StageStatistics
     records = False
     ready = False
     body_limit = MAX_BODY_BYTES
@@ -60,8 +67,7 @@ class Endpoint(Stage, Generic[_P, _R]):
 
     It keeps the function's signature, docstring and module. `method` and `path` are those of its
     requests. One of the `shape` "stream" answers with events, to a GET too, and clients may resume
-    a stream for `resume` seconds. `trace` is the trace of the last call, where the app keeps
-    traces. The stage `then` takes the function's value.
+    a stream for `resume` seconds. The stage `then` takes the function's value.
     """
 
     def __init__(
@@ -85,7 +91,7 @@ class Endpoint(Stage, Generic[_P, _R]):
         self.app = app
         self.then = then
         self.files = tuple(files)
-        self.trace: Trace | None = None
+        self._calls: deque[Span] = deque(maxlen=MAX_TRACES)
         self.resumes = Resumes(resume)
         self._first = _value_of_body if isinstance(then, Ensemble) else function
         self.signature = Signature(self._first, path, method, name=self.name)
@@ -98,6 +104,21 @@ class Endpoint(Stage, Generic[_P, _R]):
         self.starts_at_once = shape == "stream" and (
             inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
         )
+
+    @property
+    def revision(self) -> Any:
+        """The code of the function."""
+        return getattr(self.function, "__code__", None)
+
+    @property
+    def trace(self) -> Trace | None:
+        """The trace of the last call, where the app keeps traces; one that failed has one too."""
+        return Trace(self._calls[-1]) if self._calls else None
+
+    @property
+    def history(self) -> list[Trace]:
+        """The traces of the last 50 calls, the newest last."""
+        return [Trace(span) for span in list(self._calls)]
 
     @property
     def children(self) -> tuple[Stage, ...]:
@@ -163,10 +184,11 @@ class Endpoint(Stage, Generic[_P, _R]):
         app, then = self.app, self.then
         token = enter_root(app.root)
         try:
-            with recorder.begin_call(self.name, self, app.values, app.observers) as span:
-                call.span = span
-                span.input = call.payload
-                result = self._first(**call.kwargs)
+            with self._begin(call) as span:
+                try:
+                    result = self._first(**call.kwargs)
+                except RecursionError as error:
+                    raise endless(self.name, error) from None
                 if self.shape == "stream":
                     result = then.stream(result) if then is not None else _stream(result, self.name)
                     span.follow(result)
@@ -185,9 +207,7 @@ class Endpoint(Stage, Generic[_P, _R]):
         app = self.app
         token = enter_root(app.root)
         try:
-            with recorder.begin_call(self.name, self, app.values, app.observers) as span:
-                call.span = span
-                span.input = call.payload
+            with self._begin(call) as span:
                 result = self._first(**call.kwargs)
                 if isinstance(result, Awaitable):
                     result = await result
@@ -197,6 +217,33 @@ class Endpoint(Stage, Generic[_P, _R]):
         finally:
             leave_root(token)
         return result
+
+    def _begin(self, call: Call) -> Span:
+        app = self.app
+        call.span = span = begin_call(
+            self.name, self, app.values, app.observers, app.statistics, call.payload
+        )
+        if app.records:
+            if call.path_params:
+                span.attributes = {"arguments": call.path_params}
+            if span.recording.replay is None:
+                self._calls.append(span)
+        return span
+
+    def rerun(self, root: Span) -> Span:
+        """Make an earlier call again, with its parameters; return the new root span."""
+        call = self.signature.from_payload(root.input, root.attributes.get("arguments", {}))
+        if self.is_async:  # on the package's loop: a notebook's own is running this code
+            asyncio.run_coroutine_threadsafe(self.ainvoke(call), package_loop()).result()
+        else:
+            self.invoke(call)
+        return cast(Span, call.span)
+
+    def inherit(self, replaced: Endpoint[..., Any]) -> None:
+        """Take over the traces of the endpoint that this one replaces."""
+        for span in replaced._calls:
+            span.target = self
+            self._calls.append(span)
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.method} {self.path} · {self.name}{self.signature}>"

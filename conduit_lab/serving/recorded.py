@@ -107,6 +107,25 @@ class _Entry(NamedTuple):
         )
 
 
+class _Kept:
+    """The newest calls of one endpoint by request, and their bytes."""
+
+    __slots__ = ("entries", "size")
+
+    def __init__(self) -> None:
+        self.entries: dict[tuple[bytes, bytes], _Entry] = {}
+        self.size = 0
+
+    def add(self, entry: _Entry) -> None:
+        entries, request = self.entries, (entry.payload, entry.path_params)
+        if (before := entries.pop(request, None)) is not None:
+            self.size -= before.size
+        entries[request] = entry
+        self.size += entry.size
+        while len(entries) > 1 and (len(entries) > MAX_EXAMPLES or self.size > MAX_EXAMPLE_BYTES):
+            self.size -= entries.pop(next(iter(entries))).size
+
+
 class Recorder:
     """The newest calls of each endpoint, one per request: a bounded queue of JSON texts.
 
@@ -114,7 +133,7 @@ class Recorder:
     """
 
     def __init__(self) -> None:
-        self._entries: dict[tuple[str, str], dict[Any, _Entry]] = {}
+        self._kept: dict[tuple[str, str], _Kept] = {}
         self._running: set[Stream[Any]] = set()
         self._numbers = count()
         self._lock = threading.Condition()  # notified when a running stream was recorded
@@ -159,24 +178,17 @@ class Recorder:
         if not call.body or call.span is None:
             return
         record = call.span.record
-        touched = {**record.read, **record.written}
-        stores = [(store, store.version) for store in touched.values()]
+        stores = _versions(record)
         try:
-            path_params = codec.dumps(call.path_params)
+            path_params = codec.dumps(call.path_params) if call.path_params else b"{}"
         except TypeError:
             return
-        request = (call.body, path_params)
+        key = (endpoint.method, endpoint.path)
         with self._lock:
-            entries = self._entries.setdefault((endpoint.method, endpoint.path), {})
-            entries.pop(request, None)
+            if (kept := self._kept.get(key)) is None:
+                kept = self._kept[key] = _Kept()
             number = next(self._numbers)
-            entries[request] = _Entry(
-                number, endpoint, call.body, path_params, answer, record, stores
-            )
-            size = sum(each.size for each in entries.values())
-            while len(entries) > 1 and (len(entries) > MAX_EXAMPLES or size > MAX_EXAMPLE_BYTES):
-                oldest = next(iter(entries))
-                size -= entries.pop(oldest).size
+            kept.add(_Entry(number, endpoint, call.body, path_params, answer, record, stores))
 
     def _settled(self) -> bool:
         return not any(stream.finished for stream in self._running)
@@ -184,13 +196,13 @@ class Recorder:
     def forget(self, method: str, path: str) -> None:
         """Drop the calls of a replaced endpoint."""
         with self._lock:
-            self._entries.pop((method, path), None)
+            self._kept.pop((method, path), None)
 
     def examples(self, endpoints: Sequence[Endpoint[..., Any]]) -> list[Example]:
         """Return the calls of these endpoints, one per request, the newest last."""
         with self._lock:  # a stream has ended a moment before its thread records it
             self._lock.wait_for(self._settled, _SETTLE_SECONDS)
-            entries = [entry for each in self._entries.values() for entry in each.values()]
+            entries = [entry for kept in self._kept.values() for entry in kept.entries.values()]
         entries = [entry for entry in entries if entry.endpoint in endpoints]
         entries.sort(key=lambda entry: entry.number)
         examples: dict[tuple[str, str, str], Example] = {}
@@ -199,3 +211,10 @@ class Recorder:
             examples.pop(example.request, None)
             examples[example.request] = example
         return list(examples.values())
+
+
+def _versions(record: CallRecord) -> list[tuple[Any, int]]:
+    """Return each store that the call used with its version now."""
+    if not record.read and not record.written:
+        return []
+    return [(store, store.version) for store in {**record.read, **record.written}.values()]

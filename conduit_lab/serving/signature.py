@@ -76,6 +76,10 @@ class Signature:
 
     def from_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """Return the call for Python arguments; `InputError` where they do not fit."""
+        if self._only is not None and len(args) == 1 and not kwargs:
+            payload = materialize(args[0])
+            argument = Body(payload) if type(payload) is dict else payload
+            return Call({self._only: argument}, payload)
         if self.request is not None:
             value = kwargs.get(self.request, args[0] if args else None)
             if len(args) + len(kwargs) > 1:
@@ -125,6 +129,18 @@ class Signature:
             )
         kwargs = self._checked({**payload, **request.path_params}, len(body))
         return Call(kwargs, payload, request.path_params, body)
+
+    def from_payload(self, payload: Any, path_params: Mapping[str, Any]) -> Call:
+        """Return the call for the payload and path parameters of an earlier one."""
+        if self.request is not None:
+            body = b"" if payload is None else codec.dumps(payload)
+            return self.from_request(Request(body, path_params=path_params))
+        arguments = dict(path_params)
+        if self.whole is not None and payload is not None:
+            arguments[self.whole] = payload
+        elif self.whole is None and isinstance(payload, Mapping):
+            arguments.update(payload)
+        return Call(self._checked(arguments), payload, dict(path_params))
 
     def _checked(self, arguments: Mapping[str, Any], size: int = 0) -> dict[str, Any]:
         """Return the arguments converted to their types, defaults filled in."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import numpy.typing as npt
 
@@ -272,7 +272,12 @@ class VectorStore(BaseStore):
         hits differ from each other: 1 has no effect. `exact=True` compares with every vector. The
         `plan` of the hits says how they were found.
         """
-        with recorder.span(self.name, "search", self, query, store_read=self) as span:
+        arguments = (top_k, where, mode, exact, mmr, rerank, fusion)
+        if (again := recorder.kept(self.name, "search", self, query, arguments)) is not None:
+            return cast("Hits | list[Hits]", again.output)
+        with recorder.span(
+            self.name, "search", self, query, store_read=self, arguments=arguments
+        ) as span:
             keep = None if where is None else self._filter(where)
             search, backend = Search(top_k, keep, mode, exact, mmr, rerank, fusion), self._opened()
             queries, single = read_queries(

@@ -96,3 +96,30 @@ def test_unload_leaves_a_session_that_another_model_shares(tmp_path: Path) -> No
     one.unload()
     assert other.loaded
     assert other.shared.loads == 1
+
+
+def test_the_revision_is_the_content_that_is_open(tmp_path: Path) -> None:
+    one, two = (made(tmp_path / f"v{i}.onnx", i) for i in (1, 2))
+    model = Model(one)
+    assert model.revision is None
+    model.predict(X)
+    first = model.revision
+    assert first == model.shared.key[0] == Model(one, name="same").open().revision
+    model.swap(two)
+    assert model.revision not in (None, first)
+    with pytest.raises(ModelLoadError):
+        model.swap(made(tmp_path / "v3.onnx", 1, wide=5))
+    assert model.revision == model.shared.key[0]
+    made(two, 1)  # the content of the first file
+    model.reload()
+    assert model.revision == first
+
+
+def test_an_unloaded_model_keeps_its_revision_until_it_is_opened_again(tmp_path: Path) -> None:
+    model = Model(made(tmp_path / "v.onnx", 1)).open()
+    first = model.revision
+    model.unload()
+    assert model.revision == first
+    made(model.path, 2)
+    model.open()
+    assert model.revision == model.shared.key[0] != first

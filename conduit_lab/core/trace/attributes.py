@@ -10,9 +10,10 @@ class Attributes(TypedDict, total=False):
 
     `device` ran it. `device_fallback` is the reason why the CPU ran it in place of its device,
     `fallback` the name of the stage that answered for the first one. `rows` went in, `tokens` came
-    out. `cached` says that the result came from a cache. `store_read` and `store_write` are the
-    store, `model_file` the loaded model. `usage` is that of a generation. `plan` is how a search
-    was done, `detail` a remark for readers.
+    out. `cached` says that the result came from a cache, `kept` that it came from the trace that a
+    call repeats. `arguments` are those beside the input that decide the result. `store_read` and
+    `store_write` are the store, `model_file` the loaded model. `usage` is that of a generation.
+    `plan` is how a search was done, `detail` a remark for readers.
     """
 
     device: str
@@ -21,6 +22,8 @@ class Attributes(TypedDict, total=False):
     rows: int
     tokens: int
     cached: bool
+    kept: bool
+    arguments: Any
     store_read: Any
     store_write: Any
     model_file: Any

@@ -6,29 +6,36 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol, cast
 from weakref import ReferenceType, ref
 
 from conduit_lab.core.trace.attributes import Attributes
-from conduit_lab.core.weight import weight
+from conduit_lab.core.trace.stage_statistics import StageStatistics
 
 MAX_VALUE_BYTES = 32 * 2**20  # of the inputs and outputs that a lab keeps
 FIRST_SPANS = 100  # of a recording; the newest of the others are kept too, the rest is counted
 NEWEST_SPANS = 900
 
+SMALL_VALUE_BYTES = 256  # per span; as little as the span itself, and not counted
+MAX_PENDING_SPANS = 64
+MAX_PENDING_BYTES = 2**20  # of their inputs and outputs
+
 _SPAN_BYTES = 1024  # of a span beside its values
 
 
 class _Span(Protocol):
-    """The part of a span that is bounded here."""
+    """The part of a span that is bounded and counted here."""
 
-    input: Any
-    output: Any
-    forgotten: bool
+    name: str
+    duration: float
+    error: BaseException | None
+    size: int
     children: list[Any]
+
+    def forget(self) -> None:
+        """Drop its input and output."""
 
 
 class Values:
@@ -43,50 +50,93 @@ class Values:
         self._kept: deque[tuple[ReferenceType[_Span], int]] = deque()
         self._lock = threading.Lock()
 
-    def add(self, span: _Span) -> None:
-        """Keep the values of `span`; drop those of the oldest spans above the limit."""
-        size = _SPAN_BYTES + weight(span.input) + weight(span.output)
+    def add(self, spans: Sequence[_Span]) -> None:
+        """Keep the values of `spans`; drop those of the oldest spans above the limit."""
+        large = [span for span in spans if span.size > SMALL_VALUE_BYTES]
+        if not large:
+            return
         with self._lock:
-            self._kept.append((ref(span), size))
-            self._bytes += size
+            for span in large:
+                size = span.size + _SPAN_BYTES
+                self._kept.append((ref(span), size))
+                self._bytes += size
             while self._bytes > self.limit:
                 oldest, size = self._kept.popleft()
                 self._bytes -= size
                 if (gone := oldest()) is not None:
-                    gone.input = gone.output = None
-                    gone.forgotten = True
+                    gone.forget()
 
 
 class Recording:
     """The spans of one outermost call, bounded. Spans refer to it and it refers to them weakly.
 
-    `name` is that of the outermost call, `origin` the time its spans count from.
+    `name` is that of the outermost call, `record` its record, `origin` the time its spans count
+    from. Ended spans wait in `pending`, until a few of them are counted at once. `keeps` says
+    whether spans keep their input and output. `replay` answers calls from an earlier trace.
+    `shared` holds the values of the run by name, `last_model` the key of the model that ran last.
     """
 
     __slots__ = (
         "__weakref__",
         "_lock",
         "_newest",
-        "_numbers",
+        "ended",
+        "keeps",
+        "last_model",
         "name",
         "observers",
         "origin",
+        "pending",
+        "pending_bytes",
+        "record",
+        "replay",
+        "shared",
+        "statistics",
         "values",
     )
 
-    def __init__(self, name: str, values: Values, observers: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        record: CallRecord,
+        values: Values,
+        observers: Sequence[Any],
+        statistics: StageStatistics | None,
+        replay: Any,
+    ) -> None:
         self.name = name
+        self.record = record
         self.values = values
+        self.keeps = values.limit > 0
         self.observers = observers
-        self.origin = perf_counter()
-        self._numbers = count(1)
+        self.statistics = statistics
+        self.replay = replay
+        self.shared: dict[str, Any] | None = None
+        self.last_model: Any = None
+        self.pending: deque[_Span] = deque()
+        self.pending_bytes = 0
+        self.ended = False
         self._newest: deque[tuple[ReferenceType[_Span], ReferenceType[_Span]]] | None = None
         self._lock = threading.Lock()
+        self.origin = perf_counter()
 
-    def end(self, parent: _Span, span: _Span) -> None:
-        """Record the end of a span; above the bound, drop the span that ended the longest ago."""
-        if next(self._numbers) < FIRST_SPANS:
-            return
+    def flush(self) -> None:
+        """Count the pending spans, and bound the values that are kept."""
+        pending = self.pending
+        spans: list[_Span] = []
+        try:
+            while pending:
+                spans.append(pending.popleft())
+        except IndexError:  # another thread took the last one
+            pass
+        self.pending_bytes = 0
+        if self.keeps:
+            self.values.add(spans)
+        if self.statistics is not None:
+            self.statistics.add(spans)
+
+    def bound(self, parent: _Span, span: _Span) -> None:
+        """Record the end of a span above the first ones; drop the one that ended longest ago."""
         with self._lock:
             if self._newest is None:
                 self._newest = deque()

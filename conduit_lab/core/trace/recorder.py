@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 from conduit_lab.core.trace.attributes import Attributes
-from conduit_lab.core.trace.call_record import CallRecord, Recording, Values
+from conduit_lab.core.trace.call_record import Values
+from conduit_lab.core.trace.root_span import begin_call as begin_call
 from conduit_lab.core.trace.span import Kind, Observer, Span, current
+from conduit_lab.core.trace.stage_statistics import StageStatistics
 from conduit_lab.core.trace.trace import Trace
 
 _NOTHING: AbstractContextManager[None] = nullcontext()
@@ -22,8 +24,8 @@ class record:
     """Record everything that runs inside the block, on this thread or task and those it starts.
 
     Gives the `Trace`. Inside another such block it is a span of that one, with a record of its own.
-    `values` keeps the inputs and outputs (default: the newest 32 MiB of this trace alone), and
-    `observers` see each span; both are those of the outermost block.
+    `values` keeps the inputs and outputs (default: the newest 32 MiB of this trace alone),
+    `observers` see each span, and `statistics` count them; all are those of the outermost block.
     """
 
     __slots__ = ("_root",)
@@ -35,8 +37,10 @@ class record:
         *,
         values: Values | None = None,
         observers: Sequence[Observer] = (),
+        statistics: StageStatistics | None = None,
     ) -> None:
-        self._root = begin_call(name, target, Values() if values is None else values, observers)
+        kept = Values() if values is None else values
+        self._root = begin_call(name, target, kept, observers, statistics)
 
     def __enter__(self) -> Trace:
         return Trace(self._root.__enter__())
@@ -48,19 +52,6 @@ class record:
         place: TracebackType | None,
     ) -> None:
         self._root.__exit__(kind, error, place)
-
-
-def begin_call(name: str, target: Any, values: Values, observers: Sequence[Observer]) -> Span:
-    """Return the span of a call with a record of its own, to be entered: what `record` does."""
-    parent = current()
-    if parent is None:
-        recording = Recording(name, values, observers)
-        span = Span(name, "call", target, None, recording, CallRecord())
-        span.start = 0.0  # the recording's origin is its start
-        return span
-    span = parent.child(name, "call", target)
-    span.record = CallRecord(parent.record)
-    return span
 
 
 def span(
@@ -78,6 +69,17 @@ def span(
     if attributes:
         span.annotate(**attributes)
     return span
+
+
+def kept(name: str, kind: Kind, target: Any, value: Any, arguments: Any) -> Span | None:
+    """Return a span with the output that a rerun keeps for this call, or None where it has to run.
+
+    `arguments` are those beside the value that decide the output.
+    """
+    here = current()
+    if here is None or (replay := here.recording.replay) is None:
+        return None
+    return cast("Span | None", replay.kept(here, name, kind, target, value, arguments))
 
 
 def annotate(**attributes: Unpack[Attributes]) -> None:

@@ -5,19 +5,28 @@ from __future__ import annotations
 import logging
 import reprlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from contextvars import Context, ContextVar, Token
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Literal, Protocol, Unpack
 
 from conduit_lab.core.trace.attributes import Attributes
-from conduit_lab.core.trace.call_record import CallRecord, Recording
+from conduit_lab.core.trace.call_record import (
+    FIRST_SPANS,
+    MAX_PENDING_BYTES,
+    MAX_PENDING_SPANS,
+    CallRecord,
+    Recording,
+)
+from conduit_lab.core.trace.value_snapshot import COPIES
+from conduit_lab.core.weight import weight
 
 Kind = Literal["call", "predict", "encode", "search", "write", "load", "generate"]
 
 _MAX_ERROR_CHARACTERS = 1000
 _NO_ATTRIBUTES: Attributes = {}
+_SMALL = frozenset({int, float, bool, type(None)})  # not worth weighing
 
 _log = logging.getLogger("conduit_lab")
 
@@ -48,10 +57,12 @@ class Span:
     """One call of a stage, store or loader, with its children; a context manager for its time.
 
     `start` and `duration` are seconds, `start` counted from the recording's origin; `duration` is
-    0 until it has `ended`. `target` is the live object that ran. `error` has the type and text of
-    the exception that ended the span, without its traceback, which would keep the values of every
-    frame. `forgotten` says that input and output were dropped to make room for newer spans.
-    `record` is what the endpoint or block around it touched.
+    0 until it has `ended`. `target` is the live object that ran, and `revision` that of its code or
+    weights then. `input` and `output` stay as they were in the call: arrays and containers are
+    copies, and `given` and `gave` the objects themselves. `forgotten` says that they were dropped
+    to make room for newer spans; `size` is their bytes. `error` has the type and text of the
+    exception that ended the span, without its traceback, which would keep the values of every
+    frame. `record` is what the endpoint or block around it touched.
     """
 
     __slots__ = (
@@ -65,12 +76,16 @@ class Span:
         "ended",
         "error",
         "forgotten",
+        "gave",
+        "given",
         "input",
         "kind",
         "name",
         "output",
         "record",
         "recording",
+        "revision",
+        "size",
         "start",
         "target",
     )
@@ -83,29 +98,39 @@ class Span:
         input: Any,
         recording: Recording,
         record: CallRecord,
+        parent: Span | None = None,
     ) -> None:
         self.name = name
         self.kind = kind
         self.target = target
-        self.input: Any = input if recording.values.limit else None
-        self.output: Any = None
-        self.error: BaseException | None = None
-        self.attributes = _NO_ATTRIBUTES
-        self.start = perf_counter() - recording.origin
-        self.duration = 0.0
-        self.ended = False
-        self.forgotten = False
-        self.children: list[Span] = []
         self.recording = recording
         self.record = record
-        self._parent: Span | None = None
-        self._followed = False
+        self._parent = parent
+        self.output: Any = None
+        self.gave: Any = None
+        if recording.keeps:
+            self.given = input
+            copy = COPIES.get(type(input))
+            self.input = input if copy is None else copy(input, 0)
+            self.revision = getattr(target, "revision", None)
+        else:
+            self.given = self.input = self.revision = None
+        self.error: BaseException | None = None
+        self.attributes = _NO_ATTRIBUTES
+        self.duration = 0.0
+        self.ended = self.forgotten = self._followed = False
+        self.size = 0
+        self.children: list[Span] = []
+        self.start = perf_counter() - recording.origin
 
     def child(self, name: str, kind: Kind, target: Any = None, input: Any = None) -> Span:
         """Return a new span under this one, to be entered."""
-        span = Span(name, kind, target, input, self.recording, self.record)
-        span._parent = self
-        return span
+        return Span(name, kind, target, input, self.recording, self.record, self)
+
+    def forget(self) -> None:
+        """Drop the input and the output."""
+        self.input = self.output = self.given = self.gave = None
+        self.forgotten = True
 
     def annotate(self, **attributes: Unpack[Attributes]) -> None:
         """Set attributes; stores, files and fallbacks are added to the record of the call too."""
@@ -117,19 +142,32 @@ class Span:
         self._followed = True
         ending.on_end(self._ended_with)
 
+    def rerun(self, *value: Any, model: Any = None) -> Span:
+        """Run the stage alone and return its span: `rerun()`, `rerun(value)`, `rerun(model=other)`.
+
+        Without a value it runs on the kept input. Raises `TraceError` for a span that is no call of
+        a stage, and where the input was dropped.
+        """
+        from conduit_lab.core.trace.rerun import KEPT, rerun_span
+
+        return rerun_span(self, value[0] if value else KEPT, model)
+
     def walk(self, depth: int = 0) -> Iterator[tuple[int, Span]]:
         """Yield (depth, span) for this span and all below it, in the order they began."""
-        yield depth, self
-        for child in list(self.children):
-            yield from child.walk(depth + 1)
+        pending = [(depth, self)]  # a call that calls itself is deep: no recursion
+        while pending:
+            depth, span = pending.pop()
+            yield depth, span
+            pending += [(depth + 1, child) for child in reversed(list(span.children))]
 
     def __enter__(self) -> Span:
         if (parent := self._parent) is not None:
             parent.children.append(self)
-            record: CallRecord | None = parent.record
-            while record is not None:
-                record.spans += 1
+            record = parent.record
+            record.spans += 1
+            while record.parent is not None:
                 record = record.parent
+                record.spans += 1
         self._token: Token[Span | None] = _current.set(self)
         if self.recording.observers:
             self._notify("span_started")
@@ -141,8 +179,10 @@ class Span:
         error: BaseException | None,
         place: TracebackType | None,
     ) -> None:
-        with suppress(ValueError):  # a generator that another thread closes
+        try:  # noqa: SIM105 - `suppress` takes longer than the rest of a span
             _current.reset(self._token)
+        except ValueError:  # a generator that another thread closes
+            pass
         del self._token  # it holds the span that was current, and a generator may hold this one
         if error is not None or not self._followed:
             if self.ended:  # abandoned
@@ -155,19 +195,40 @@ class Span:
             self._end(ending.error)
 
     def _end(self, error: BaseException | None) -> None:
-        self.duration = perf_counter() - self.recording.origin - self.start
+        recording = self.recording
+        self.duration = perf_counter() - recording.origin - self.start
         self.ended = True
         if error is not None:
             self.error = _bare(error)
-        values = self.recording.values
-        if not values.limit:
+        if recording.keeps:
+            self.gave = output = self.output
+            copy = COPIES.get(type(output))
+            if copy is not None:
+                self.output = copy(output, 0)
+            size = 0
+            if type(given := self.given) not in _SMALL:  # the value, and its copy if there is one
+                size += weight(given) * (1 if self.input is given else 2)
+            if type(output) not in _SMALL:
+                size += weight(output) * (1 if copy is None else 2)
+            self.size = size
+            recording.pending_bytes += size
+        else:
             self.output = None
-        elif self.input is not None or self.output is not None:
-            values.add(self)
-        if self._parent is not None:
-            self.recording.end(self._parent, self)
+        pending = recording.pending
+        pending.append(self)
+        if (parent := self._parent) is not None:
+            if recording.record.spans > FIRST_SPANS:
+                recording.bound(parent, self)
             self._parent = None  # the parent holds its children, and nothing holds a parent
-        if self.recording.observers:
+        else:
+            recording.ended = True
+        if (
+            recording.ended
+            or len(pending) >= MAX_PENDING_SPANS
+            or recording.pending_bytes > MAX_PENDING_BYTES
+        ):
+            recording.flush()
+        if recording.observers:
             self._notify("span_ended")
 
     def _notify(self, event: Literal["span_started", "span_ended"]) -> None:
@@ -184,6 +245,16 @@ class Span:
 _current: ContextVar[Span | None] = ContextVar("conduit_lab_span", default=None)
 
 current = _current.get  # the span that is running here, or None where nothing is being recorded
+
+
+@contextmanager
+def outside() -> Iterator[None]:
+    """Let calls inside the block be outermost ones."""
+    token = _current.set(None)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def abandon_spans(context: Context, outer: Span | None, error: BaseException) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from conduit_lab.core.trace.attributes import Attributes
 from conduit_lab.core.trace.call_record import CallRecord
+from conduit_lab.core.trace.rerun import rerun_trace, stale_spans
+from conduit_lab.core.trace.source_hash import source_hash
 from conduit_lab.core.trace.span import Span
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.view import Table, View, Viewed
@@ -38,6 +40,32 @@ class Trace(Viewed):
                 return span
         names = ", ".join(dict.fromkeys(span.name for span in self))
         raise KeyError(f"no span {name!r} in this trace; it has {names}")
+
+    @property
+    def parameters(self) -> Any:
+        """The input of the call: for an endpoint the JSON value of its body or query."""
+        return self.root.input
+
+    @property
+    def source_hash(self) -> str:
+        """The hash of the function's code then, 32 hex digits; empty for a block."""
+        return source_hash(self.root.revision)
+
+    @property
+    def stale(self) -> list[str]:
+        """The names of the stages whose code or model has changed since, each once."""
+        return list(dict.fromkeys(span.name for span in stale_spans(self.root)))
+
+    def rerun(self, *, changed: Mapping[str, Any] | None = None) -> Trace:
+        """Make the call again and return its trace.
+
+        `changed` maps names of spans to the stages that take their place:
+        `trace.rerun(changed={"topic": other})` runs `other` and what follows from its answer, and
+        takes every other stage's output from this trace. Without it, stale stages and what follows
+        from them run; where none is stale, all run. The code between stages always runs. Raises
+        `TraceError` where values were dropped, and for a call that wrote to a store.
+        """
+        return Trace(rerun_trace(self.root, changed or {}))
 
     def _table(self) -> Table:
         rows = [

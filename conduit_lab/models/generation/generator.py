@@ -166,7 +166,10 @@ class Generator(FolderModel[OpenedGenerator]):
             prompt, query, context, truncate, choices, regex, json_schema, sampling, options
         )
         given = prompt if query is None else {"query": query, "context": context}
-        return self._traced(given, lambda: self._generate(call))
+        constraint = (choices, regex, json_schema)
+        return self._traced(
+            given, lambda: self._generate(call), (truncate, constraint, sampling, options)
+        )
 
     def chat(
         self, messages: Sequence[Mapping[str, Any]], **options: Unpack[GenerateKeywords]

@@ -133,7 +133,11 @@ class Embedder(TextModel[_Opened]):
         more are faster there, and a little less exact. Raises `ModelInputError` for anything else
         than text and for an unknown prompt.
         """
-        return self._traced(texts, lambda: self._encode(texts, prompt_name, prompt, batch_size))
+        return self._traced(
+            texts,
+            lambda: self._encode(texts, prompt_name, prompt, batch_size),
+            (prompt_name, prompt, batch_size),
+        )
 
     def encode_query(self, texts: Texts) -> FloatArray:
         """Encode queries, with the folder's prompt "query" if it has one."""

@@ -49,7 +49,7 @@ class ModelBatcher:
         """Run at once, or coalesced with other calls if runs are long enough to wait for."""
         shared = self.shared
         if (
-            shared.running
+            shared.active
             and self._coalescer.possible
             and shared.seconds > LONG_RUN_SECONDS * shared.calls
         ):

@@ -363,10 +363,7 @@ class Decoder:
             raise
         except Exception as error:  # onnxruntime's own exceptions have no common base
             raise run_error(path, self.shared.device, error) from error
-        shared = self.shared
-        shared.calls += 1
-        shared.rows += rows
-        shared.seconds += perf_counter() - begin
+        self.shared.count(rows, perf_counter() - begin)
 
     def move(self, source: int, target: int) -> None:
         """Move a row over another one, whose sequence is dropped."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,8 @@ _log = logging.getLogger("conduit_lab")
 
 WEIGHTS_MEMORY_SHARE = 0.5  # of the machine's memory, for the weights of all loaded models
 
+_MAX_ENDED_RUNS = 64  # before they are added up
+
 _Key = tuple[str, ...]  # the digest of the content, and how it is opened
 
 
@@ -42,7 +45,10 @@ class Shared:
     another known file. `path` is the file that held the content last. `inputs`, `outputs`,
     `metadata`, `labels`, `graph` (None for `.npz`) and `size` (bytes of weights) outlive an
     eviction. `calls`, `rows` and `seconds` count its runs, `loads` how often it was opened, `hits`
-    the requests that found it loaded.
+    the requests that found it loaded. `active` has an entry for each call in progress.
+
+    A run takes no lock, which would cost a fifth of a small one: to append to a list and to pop
+    from it are atomic, and `+=` is not.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -57,13 +63,17 @@ class Shared:
         self.path = path
         self.options = options
         self._paths = {path: None}  # files that held the content, the most recent last
-        self.calls = self.rows = self.running = self.loads = self.hits = 0
-        self.seconds = 0.0
+        self.active: list[None] = []
+        self.loads = self.hits = 0
+        self._ended: deque[tuple[int, float]] = deque()  # rows and seconds, not yet in the sums
+        self._calls = self._rows = 0
+        self._seconds = 0.0
         self.used = perf_counter()
         self.batcher: ref[Any] | None = None  # the `ModelBatcher` of all its users
         self._cache = cache
         self._engine: Session | Dense | None = None
-        self._counting = threading.Lock()  # guards the counters
+        self._is_closed = False  # it was open before
+        self._counting = threading.Lock()  # guards the sums
         self._opening = threading.Lock()
 
     @property
@@ -89,6 +99,45 @@ class Shared:
         """The device, or "evicted"; opens nothing."""
         engine = self._engine
         return engine.device if engine else "evicted"
+
+    @property
+    def running(self) -> int:
+        """The number of calls in progress; a session that has any is not evicted."""
+        return len(self.active)
+
+    @property
+    def calls(self) -> int:
+        """The number of runs that ended."""
+        self._add_up()
+        return self._calls
+
+    @property
+    def rows(self) -> int:
+        """The number of their samples."""
+        self._add_up()
+        return self._rows
+
+    @property
+    def seconds(self) -> float:
+        """The sum of their times."""
+        self._add_up()
+        return self._seconds
+
+    def count(self, rows: int, seconds: float) -> None:
+        """Add a run to the statistics."""
+        self._ended.append((rows, seconds))
+        if len(self._ended) > _MAX_ENDED_RUNS:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        """Move the runs that have ended into the sums."""
+        with self._counting:
+            pop = self._ended.popleft
+            for _ in range(len(self._ended)):
+                rows, seconds = pop()
+                self._calls += 1
+                self._rows += rows
+                self._seconds += seconds
 
     def statistics(self) -> str:
         """Return the counters in words: `1 024 calls, 3 072 samples, 41.2 µs per call`."""
@@ -124,44 +173,38 @@ class Shared:
         `count=False` leaves a run that no user asked for out of the statistics. Raises what the
         session's `run` raises.
         """
-        with self._counting:
-            engine = self._engine
-            self.running += 1
+        self.active.append(None)
         begin = perf_counter()
         try:
-            engine = engine or self._open()
-            if current() is not None:
+            engine = self._engine or self._open()
+            here = current()
+            if here is not None and (here.recording.last_model is not self.key or engine.note):
                 self.record_use()
             if keep is None or isinstance(engine, Dense):
                 return engine.run(feeds)
             return engine.run_bound(feeds, keep)
         finally:
-            took = perf_counter() - begin
-            with self._counting:
-                self.running -= 1
-                if count:
-                    self.calls += 1
-                    self.rows += rows
-                    self.seconds += took
-                self.used = begin + took
+            self.used = end = perf_counter()
+            self.active.pop()
+            if count:
+                self.count(rows, end - begin)
 
     @contextmanager
     def hold(self) -> Iterator[Session | Dense]:
         """Yield the session, which is not evicted until the block ends."""
-        with self._counting:
-            self.running += 1
+        self.active.append(None)
         try:
             yield self._engine or self._open()
         finally:
-            with self._counting:
-                self.running -= 1
-                self.used = perf_counter()
+            self.active.pop()
+            self.used = perf_counter()
 
     def record_use(self) -> None:
         """Record a use, and a stand-in CPU, in the current trace; preload the next model."""
         self._cache.preloader.record_use(self)
-        if self.note and self.state == "cpu":
-            recorder.annotate(device="cpu", device_fallback=self.note)
+        engine = self._engine
+        if engine is not None and engine.note and engine.device == "cpu":
+            recorder.annotate(device="cpu", device_fallback=engine.note)
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -182,7 +225,10 @@ class Shared:
 
     def close(self) -> None:
         """Release the session; its running calls finish."""
-        self._engine = None
+        if self._engine is not None:
+            self._engine = None
+            self._is_closed = True
+            self._cache.preloader.count_closed(1)
 
     def found_at(self, path: Path) -> None:
         """Record `path` as the latest file with the content."""
@@ -221,13 +267,16 @@ class Shared:
         self.loads += 1
         self.used = perf_counter()
         self._engine = engine
+        if self._is_closed:
+            self._is_closed = False
+            self._cache.preloader.count_closed(-1)
 
     def abandon(self) -> None:
         """Drop the session in a forked child; closing it would wait for threads that are gone."""
         if self._engine is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._engine))  # never closed
-        self._engine = None
-        self.running = 0
+        self._engine, self._is_closed = None, False
+        self.active.clear()
         self._counting, self._opening = threading.Lock(), threading.Lock()
 
     def __repr__(self) -> str:

@@ -22,6 +22,7 @@ import math
 import re
 import zipfile
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,25 +41,29 @@ MAX_COMPRESSION_RATIO = 100  # weights hardly compress; deflate packs zeros a th
 _HARMLESS_BYTES = 64 * 2**20  # at any compression ratio
 _MAX_HEADER_BYTES = 2**16 + 16  # version 2 of the format could claim 4 GB for a header
 
+# a ufunc takes an array without axes in half the time of a number, which it converts each time
+_ZERO = np.zeros((), np.float32)
+_HALF = np.full((), 0.5, np.float32)
+
 
 def _identity(x: Array) -> Array:
     return x
 
 
 def _relu(x: Array) -> Array:
-    return np.maximum(x, 0, out=x)
+    return np.maximum(x, _ZERO, out=x)
 
 
 def _tanh(x: Array) -> Array:
-    return np.tanh(x, out=x)
+    return np.tanh(x, x)
 
 
 def _sigmoid(x: Array) -> Array:
     """Compute 0.5 + 0.5 tanh(x / 2), the form without an overflow in exp."""
-    x *= 0.5
-    np.tanh(x, out=x)
-    x *= 0.5
-    x += 0.5
+    x *= _HALF
+    np.tanh(x, x)
+    x *= _HALF
+    x += _HALF
     return x
 
 
@@ -69,7 +74,7 @@ def _gelu(x: Array) -> Array:
     inner += 1
     inner *= x
     inner *= math.sqrt(2 / math.pi)
-    np.tanh(inner, out=inner)
+    np.tanh(inner, inner)
     inner += 1
     inner *= 0.5
     x *= inner
@@ -77,10 +82,20 @@ def _gelu(x: Array) -> Array:
 
 
 def _softmax(x: Array) -> Array:
+    if len(x) == 1 and x.ndim == 2:  # one row in half the time: no reductions, no broadcasting
+        x -= x[0, int(x.argmax())]
+        np.exp(x, x)
+        x /= x.dot(_ones(x.shape[1]))[0, ...]
+        return x
     x -= np.maximum.reduce(x, axis=-1, keepdims=True)
-    np.exp(x, out=x)
+    np.exp(x, x)
     x /= np.add.reduce(x, axis=-1, keepdims=True)
     return x
+
+
+@lru_cache(maxsize=64)
+def _ones(size: int) -> Array:
+    return np.ones(size, np.float32)
 
 
 # Each works in place on float [batch, out], the fresh output of a layer, and returns it.
@@ -122,7 +137,9 @@ class Dense:
         self.labels = _labels(where, arrays)
         layers = _layers(where, arrays, self.labels)
         self._layers = [
-            (weight, bias, ACTIVATIONS[activation]) for weight, bias, activation in layers
+            # of the shape of one row's product, so that NumPy adds them without broadcasting
+            (weight, bias[None], ACTIVATIONS[activation])
+            for weight, bias, activation in layers
         ]
         self.size = sum(weight.nbytes + bias.nbytes for weight, bias, _ in layers)
         self.inputs = (TensorSpec("input", "float32", ("batch", layers[0][0].shape[0])),)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
+from collections import deque
 from typing import Protocol
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import ref
 
 from conduit_lab.core.errors import ConduitError
-from conduit_lab.core.trace.call_record import Recording
 from conduit_lab.core.trace.span import current
 
 _log = logging.getLogger("conduit_lab")
 
+_MAX_UNCOUNTED_USES = 256
 MIN_PRELOAD_SHARE = 0.5  # preload a model that follows in more than this share of the calls
+
+
+_Key = tuple[str, ...]
 
 
 class Loadable(Protocol):
@@ -30,37 +33,94 @@ class Loadable(Protocol):
         """Bring it into memory."""
 
 
+class _Successors:
+    """How often each model followed one model."""
+
+    __slots__ = ("counts", "total", "usual")
+
+    def __init__(self) -> None:
+        self.counts: dict[_Key, int] = {}
+        self.total = 0
+        self.usual: _Key = ()  # the most frequent one
+
+    def add(self, key: _Key) -> None:
+        count = self.counts[key] = self.counts.get(key, 0) + 1
+        self.total += 1
+        if count > self.counts.get(self.usual, 0):
+            self.usual = key
+
+
+class _Pipeline:
+    """The transitions between the models of one pipeline."""
+
+    __slots__ = ("last", "successors")
+
+    def __init__(self) -> None:
+        self.last: _Key | None = None  # the model used last in any of its calls
+        self.successors: dict[_Key, _Successors] = {}
+
+
 class Preloader:
     """Counts transitions between models per pipeline, which is known by its name.
 
     The transition from the last model of one call to the first of the next counts too. If the
     usual successor is not in memory, a thread of its own loads it while the current model runs.
-    `preloads` counts these loads.
+    `preloads` counts these loads. As long as no model has been closed, uses are only noted, and
+    counted later.
     """
 
     def __init__(self) -> None:
         self.preloads = 0
+        # pipeline, model used before in the call, model; to append and to pop are atomic
+        self._uses: deque[tuple[str, _Key | None, _Key, ref[Loadable]]] = deque()
         self._lock = threading.Lock()  # guards everything below
-        self._counts: dict[tuple[str, tuple[str, ...]], Counter[tuple[str, ...]]] = {}
-        self._known: WeakValueDictionary[tuple[str, ...], Loadable] = WeakValueDictionary()
-        # the last model used in any call of a pipeline, and in one call
-        self._last_of: dict[str, tuple[str, ...]] = {}
-        self._last_in: WeakKeyDictionary[Recording, tuple[str, ...]] = WeakKeyDictionary()
-        self._loading: set[tuple[str, ...]] = set()
+        self._closed = 0  # models that were open before
+        self._pipelines: dict[str, _Pipeline] = {}
+        self._known: dict[_Key, ref[Loadable]] = {}
+        self._loading: set[_Key] = set()
 
     def record_use(self, model: Loadable) -> None:
         """Record a use of `model` in the current call, and preload its usual successor."""
         span = current()
         if span is None:
             return
-        call = span.recording
+        call, key = span.recording, model.key
+        before = call.last_model
+        if before is key:  # successive runs of one model are one
+            return
+        call.last_model = key
+        self._uses.append((call.name, before, key, ref(model)))
+        if self._closed > 0:
+            self._preload_after(call.name, key)
+        elif len(self._uses) > _MAX_UNCOUNTED_USES:
+            with self._lock:
+                self._count()
+
+    def count_closed(self, change: int) -> None:
+        """Record that a model was closed (1) or opened again (-1)."""
         with self._lock:
-            self._known[model.key] = model
-            before = self._last_in.get(call) or self._last_of.get(call.name)
-            self._last_in[call] = self._last_of[call.name] = model.key
-            if before is not None and before != model.key:  # successive runs of one model are one
-                self._counts.setdefault((call.name, before), Counter())[model.key] += 1
-            successor = self._successor(call.name, model.key)
+            self._closed += change
+
+    def _count(self) -> None:
+        """Count the noted transitions, with the lock held."""
+        for _ in range(len(self._uses)):
+            name, before, key, model = self._uses.popleft()
+            pipeline = self._pipelines.get(name)
+            if pipeline is None:
+                pipeline = self._pipelines[name] = _Pipeline()
+            before = before or pipeline.last
+            pipeline.last = key
+            self._known[key] = model
+            if before is not None and before != key:
+                successors = pipeline.successors.get(before)
+                if successors is None:
+                    successors = pipeline.successors[before] = _Successors()
+                successors.add(key)
+
+    def _preload_after(self, name: str, key: _Key) -> None:
+        with self._lock:
+            self._count()
+            successor = self._successor(self._pipelines[name], key)
             if successor is None or successor.loaded or successor.key in self._loading:
                 return
             self._loading.add(successor.key)
@@ -69,13 +129,16 @@ class Preloader:
             target=self._load, args=(successor,), name="conduit_lab preload", daemon=True
         ).start()
 
-    def _successor(self, pipeline: str, key: tuple[str, ...]) -> Loadable | None:
+    def _successor(self, pipeline: _Pipeline, key: _Key) -> Loadable | None:
         """Return the model that usually follows `key`, or None."""
-        counts = self._counts.get((pipeline, key))
-        if not counts:
+        successors = pipeline.successors.get(key)
+        if successors is None:
             return None
-        successor, times = counts.most_common(1)[0]
-        return self._known.get(successor) if times > MIN_PRELOAD_SHARE * counts.total() else None
+        usual = successors.usual
+        if successors.counts[usual] <= MIN_PRELOAD_SHARE * successors.total:
+            return None
+        known = self._known.get(usual)
+        return None if known is None else known()
 
     def _load(self, model: Loadable) -> None:
         try:

@@ -332,7 +332,10 @@ def test_a_call_from_a_loop_is_recorded_with_its_fallback(
     asyncio.run(call())
     asyncio.run(call())
     assert notes == [["", "cpu", "cpu"]] * 2
-    assert cache.preloader._successor("pipeline", first.key) is second
+    preloader = cache.preloader
+    with preloader._lock:
+        preloader._count()
+    assert preloader._successor(preloader._pipelines["pipeline"], first.key) is second
 
 
 @pytest.mark.parametrize(

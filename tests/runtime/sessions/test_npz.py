@@ -94,10 +94,28 @@ def test_a_run_does_not_modify_its_input_or_the_weights(tmp_path: Path) -> None:
     assert np.array_equal(x, before)
 
 
+@pytest.mark.parametrize("rows", [1, 2])
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))
-def test_activations_of_large_values_are_finite(name: str) -> None:
-    x = np.array([[-1e4, -50.0, 0.0, 50.0, 1e4]], np.float32)
+def test_activations_of_large_values_are_finite(name: str, rows: int) -> None:
+    x = np.array([[-1e4, -50.0, 0.0, 50.0, 1e4]] * rows, np.float32)
     assert np.isfinite(ACTIVATIONS[name](x)).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (1, 3000), (4,), (1, 2, 4), (2, 1, 4)])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_softmax_of_any_shape_is_along_its_last_axis(shape: tuple[int, ...], dtype: Any) -> None:
+    x = (np.random.default_rng(0).standard_normal(shape) * 5).astype(dtype)
+    powers = np.exp(x.astype(np.float64))
+    expected = powers / powers.sum(axis=-1, keepdims=True)
+    got = ACTIVATIONS["softmax"](x)
+    assert got.dtype == dtype
+    np.testing.assert_allclose(got, expected, rtol=0, atol=max(2e-6, np.finfo(dtype).eps))
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_softmax_of_nan_is_nan(rows: int) -> None:
+    got = ACTIVATIONS["softmax"](np.array([[0, np.nan, 1]] * rows, np.float32))
+    assert np.isnan(got).all()
 
 
 def test_specs_device_and_labels(tmp_path: Path) -> None:

@@ -1,0 +1,105 @@
+"""StageStatistics: how often each stage of an app ran, how long it took, how often it failed."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from conduit_lab.core import forking
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.view import Table, View, Viewed
+
+MAX_STAGES = 500  # names; calls of further ones are counted together
+RECENT_CALLS = 512  # per stage, whose times give the percentiles
+
+_OTHER = "other stages"
+
+
+class _Ended(Protocol):
+    name: str
+    duration: float
+    error: BaseException | None
+
+
+class _Counts:
+    __slots__ = ("calls", "errors", "seconds")
+
+    def __init__(self) -> None:
+        self.calls = self.errors = 0
+        self.seconds: deque[float] = deque(maxlen=RECENT_CALLS)
+
+
+@dataclass(frozen=True)
+class StageSummary:
+    """One stage: its calls and failed calls, and percentiles of the newest 512 times in seconds."""
+
+    name: str
+    calls: int
+    errors: int
+    p50: float
+    p95: float
+    p99: float
+
+
+class StageStatistics(Mapping[str, StageSummary], Viewed):
+    """The statistics of the stages of an app, by name; thread-safe.
+
+    Endpoints and stores count like stages. Of more than 500 names the calls of further ones are
+    counted together.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[str, _Counts] = {}  # guarded by _lock
+        self._lock = threading.Lock()
+        forking.free_in_child(self, "_lock")
+
+    def add(self, spans: Sequence[_Ended]) -> None:
+        """Count ended spans."""
+        with self._lock:
+            for span in spans:
+                counts = self._counts.get(span.name)
+                if counts is None:
+                    name = span.name if len(self._counts) < MAX_STAGES else _OTHER
+                    counts = self._counts.setdefault(name, _Counts())
+                counts.calls += 1
+                counts.seconds.append(span.duration)
+                if span.error is not None:
+                    counts.errors += 1
+
+    def __getitem__(self, name: str) -> StageSummary:
+        with self._lock:
+            counts = self._counts.get(name)
+            if counts is None:
+                names = ", ".join(self._counts) or "none yet"
+                raise KeyError(f"no stage {name!r} has run; the stages are {names}")
+            seconds = sorted(counts.seconds)
+            calls, errors = counts.calls, counts.errors
+        p50, p95, p99 = (_percentile(seconds, part) for part in (0.5, 0.95, 0.99))
+        return StageSummary(name, calls, errors, p50, p95, p99)
+
+    def __iter__(self) -> Iterator[str]:
+        with self._lock:
+            return iter(list(self._counts))
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def _table(self) -> Table:
+        rows = [
+            (s.name, figures.count(s.calls), *map(figures.seconds, (s.p50, s.p95, s.p99)), s.errors)
+            for s in self.values()
+        ]
+        columns = ("stage", "calls", "p50", "p95", "p99", "errors")
+        return Table(columns, rows, numeric=columns[1:])
+
+    def _view(self) -> View:
+        stages = figures.plural(len(self), "stage")
+        return View("Statistics", "", [stages], [self._table()])
+
+
+def _percentile(ordered: Sequence[float], part: float) -> float:
+    """Return the nearest-rank percentile of sorted values."""
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]

@@ -1,0 +1,100 @@
+"""Replay: a call that runs again answers from an earlier trace, except for what has changed."""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from conduit_lab.core.equality import identical
+from conduit_lab.core.errors import TraceError
+from conduit_lab.core.trace.span import Kind, Span
+from conduit_lab.core.trace.value_snapshot import snapshot
+
+_replaying: ContextVar[Replay | None] = ContextVar("conduit_lab_replay", default=None)
+
+replaying = _replaying.get  # the replay that the next outermost call follows, or None
+
+
+class Replay:
+    """The kept values of a trace, and the stages that replace others by the name of their span.
+
+    A call whose name, input and arguments equal those of one of the `kept` spans gives that span's
+    output. Every other call runs: that of a changed or stale stage, of one around it, and of all
+    that get another input than before. Raises `TraceError` for a changed name without a span.
+    """
+
+    def __init__(
+        self,
+        kept: Sequence[Span],
+        spans: Sequence[Span],
+        changed: Mapping[str, Any],
+        stale: Collection[str] = (),
+    ) -> None:
+        names = list(dict.fromkeys(span.name for span in spans))
+        for name in changed:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, 1)
+                meant = f"; did you mean {near[0]!r}?" if near else ""
+                raise TraceError(
+                    f"no stage {name!r} in this trace to change: "
+                    f"it has {', '.join(names) or 'none'}{meant}"
+                )
+            target = next(span.target for span in spans if span.name == name)
+            if not hasattr(target, "arun") or hasattr(target, "rerun"):
+                raise TraceError(
+                    f"{name!r} is a {type(target).__name__}, which cannot be exchanged in a rerun: "
+                    "change one of the stages that are called by it or after it"
+                )
+        self.changed = changed
+        self._kept: dict[str, list[Span]] = {}  # guarded by _lock
+        self._runs = {*changed, *stale}
+        self._differs = False  # later calls may get other inputs than before; guarded by _lock
+        self._lock = threading.Lock()
+        for span in kept:
+            names_below = {inner.name for _, inner in span.walk()}
+            if span.ended and span.error is None and names_below.isdisjoint(self._runs):
+                self._kept.setdefault(span.name, []).append(span)
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Let the outermost call that starts inside the block follow this replay."""
+        token = _replaying.set(self)
+        try:
+            yield
+        finally:
+            _replaying.reset(token)
+
+    def kept(
+        self, here: Span, name: str, kind: Kind, target: Any, value: Any, arguments: Any = ()
+    ) -> Span | None:
+        """Return a new span with the kept output of this call, or None where it has to run."""
+        earlier = self._take(name, value, arguments)
+        if earlier is None:
+            return None
+        with here.child(name, kind, target, value) as span:
+            span.annotate(**earlier.attributes)
+            span.annotate(kept=True)
+            span.output = snapshot(earlier.output)  # a copy: the caller may change it
+        return span
+
+    def _take(self, name: str, value: Any, arguments: Any) -> Span | None:
+        with self._lock:
+            spans = self._kept.get(name, [])
+            for place, span in enumerate(spans):
+                if span.forgotten:
+                    continue
+                same = span.given is value or identical(span.input, value)
+                if same and identical(span.attributes.get("arguments", ()), arguments):
+                    return spans.pop(place)
+            if name in self._runs:
+                self._differs = True
+            elif not self._differs and any(span.forgotten for span in spans):
+                raise TraceError(
+                    f"the values of {name!r} were dropped to make room for newer ones, so the "
+                    "trace cannot run again from there: make the call again, then rerun its trace"
+                )
+        return None

@@ -1,0 +1,163 @@
+"""The answers of an ensemble: each keeps the answers of its members, and how many agree."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from conduit_lab.core.errors import CompositionError
+from conduit_lab.core.spec import Array
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.view import Table, View
+from conduit_lab.flow.votes import ballot
+from conduit_lab.models.prediction import Prediction, Predictions
+
+
+class EnsemblePrediction(Prediction):
+    """The prediction of an ensemble. In JSON it has what every `Prediction` has, no more.
+
+    `members` are the members' answers by name, `left_out` the reasons of those without one.
+    """
+
+    __slots__ = ("left_out", "members")
+
+    members: dict[str, Any]
+    left_out: dict[str, str]
+
+    @property
+    def agreement(self) -> float | None:
+        """The share of `members` that chose this label, 0 to 1; None where they give no labels."""
+        share: float | None = _agreement(self.label, self.members)
+        return share
+
+    def __repr__(self) -> str:
+        agree = "" if self.agreement is None else f", agreement={self.agreement:.2f}"
+        return f"EnsemblePrediction({self.label!r}, {self.score:.3f}{agree})"
+
+    def _view(self) -> View:
+        base = super()._view()
+        facts = [*base.facts, *_shown_agreement(self)]
+        return View("EnsemblePrediction", base.name, facts, [*base.tables, _member_table(self)])
+
+
+class EnsemblePredictions(Predictions):
+    """The predictions of an ensemble for a batch; each is an `EnsemblePrediction`.
+
+    `members` are the members' answers to the whole batch by name, `left_out` the reasons of those
+    without one.
+    """
+
+    members: dict[str, Any]
+    left_out: dict[str, str]
+
+    @property
+    def agreement(self) -> Array | None:
+        """The share of `members` that chose each row's label, float `[n]`, or None."""
+        share: Array | None = _agreement(ballot(self), self.members)
+        return share
+
+    def __getitem__(self, index: Any) -> Any:
+        rows = {name: _rows(answer, index, len(self)) for name, answer in self.members.items()}
+        return with_members(super().__getitem__(index), rows, self.left_out)
+
+
+class EnsembleArray(np.ndarray):
+    """The array of an ensemble. A slice, a copy and the result of arithmetic have no members.
+
+    `members` are the members' answers by name, `left_out` the reasons of those without one.
+    """
+
+    members: dict[str, Any]
+    left_out: dict[str, str]
+
+    @property
+    def agreement(self) -> Any:
+        """The share of `members` with the same best class along the last axis, 0 to 1.
+
+        It is a float for scores `[classes]`, an array `[n]` for `[n, classes]`. An array of labels,
+        which a vote gives, is compared label by label. None where no two classes are compared.
+        """
+        if self.dtype.kind != "f":
+            return _agreement(np.asarray(self), self.members)
+        members = [np.asarray(answer) for answer in self.members.values()]
+        if not self.ndim or self.shape[-1] < 2 or any(m.shape != self.shape for m in members):
+            return None
+        best = {name: m.argmax(axis=-1) for name, m in zip(self.members, members, strict=True)}
+        return _agreement(np.asarray(self).argmax(axis=-1), best)
+
+    def __array_finalize__(self, source: Any) -> None:
+        self.members, self.left_out = {}, {}
+
+    def __array_wrap__(
+        self, array: Any, context: Any = None, return_scalar: bool = False
+    ) -> Any:  # of a function of NumPy's
+        return array[()] if return_scalar else np.asarray(array)
+
+
+# the class of an ensemble's answer, by the type that its combine function returns
+KINDS_WITH_MEMBERS: dict[type, type] = {
+    Prediction: EnsemblePrediction,
+    EnsemblePrediction: EnsemblePrediction,
+    Predictions: EnsemblePredictions,
+    EnsemblePredictions: EnsemblePredictions,
+    np.ndarray: EnsembleArray,
+    EnsembleArray: EnsembleArray,
+}
+
+
+def with_members(result: Any, members: dict[str, Any], left_out: dict[str, str]) -> Any:
+    """Return a result of a type in `KINDS_WITH_MEMBERS` with the members' answers."""
+    kind = KINDS_WITH_MEMBERS[type(result)]
+    answer: Any
+    if kind is EnsemblePrediction:
+        answer = EnsemblePrediction.from_array(result.to_array(), result.labels, result.label)
+        answer.score = result.score
+    elif kind is EnsemblePredictions:
+        answer = EnsemblePredictions(result.probabilities, result.labels, result.chosen)
+    else:
+        answer = result.view(EnsembleArray)
+    answer.members, answer.left_out = members, left_out
+    return answer
+
+
+def _agreement(label: Any, members: Mapping[str, Any]) -> Any:
+    """Return the share of members that vote for `label`, per row; None if votes are not alike."""
+    try:
+        votes = [np.asarray(ballot(answer)) for answer in members.values()]
+    except (ValueError, CompositionError):  # lists of unequal length, no classes
+        return None
+    own = np.asarray(label)
+    alike = all(v.shape == own.shape and v.dtype.kind == own.dtype.kind for v in votes)
+    if not votes or not alike:
+        return None
+    share = np.mean([vote == own for vote in votes], axis=0)
+    return share if own.ndim else float(share)
+
+
+def _rows(answer: Any, index: Any, count: int) -> Any:
+    """Return a member's answer to the rows at `index` of a batch of `count`."""
+    is_batch = isinstance(answer, Predictions | np.ndarray | list | tuple) and len(answer) == count
+    return answer[index] if is_batch else answer
+
+
+def _shown_agreement(answer: EnsemblePrediction) -> list[str]:
+    share = answer.agreement
+    if share is None:
+        return []
+    count = len(answer.members)
+    return [f"{round(share * count)} of {figures.plural(count, 'member')} agree"]
+
+
+def _member_table(answer: EnsemblePrediction) -> Table:
+    rows = [(name, *_shown(own)) for name, own in answer.members.items()]
+    rows += [(name, f"left out: {reason}", "") for name, reason in answer.left_out.items()]
+    return Table(("member", "answer", "score"), rows, numeric=("score",))
+
+
+def _shown(answer: Any) -> tuple[str, str]:
+    if isinstance(answer, Prediction):
+        return answer.label, f"{answer.score:.3f}"
+    return reprlib.repr(answer), ""
