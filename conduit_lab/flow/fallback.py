@@ -107,7 +107,15 @@ class Fallback(Combinator):
 
     async def arun(self, value: Any) -> Any:
         """Await the stages until one succeeds, as `run` calls them."""
-        tries = self._tries()
+        tries = None
+        if self._plain:
+            try:
+                return await self.stages[0].acall(value)
+            except Exception as error:
+                tries = self._tries()
+                if not tries.failed(error):
+                    raise
+        tries = tries or self._tries()
         for stage in tries:
             try:
                 answer = await acall_within(stage, value, self.timeout)
