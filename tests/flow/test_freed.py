@@ -34,7 +34,6 @@ def give(value: Any) -> Any:
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
-    gc.collect()
     gc.disable()
     yield
     gc.enable()
