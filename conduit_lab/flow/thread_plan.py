@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from conduit_lab.core.views import figures
 
-HOP_SECONDS = 1e-4  # per member: start on another thread and come back, benchmarks/flow.py
+HOP_SECONDS = 1e-4  # per member: to another thread and back, `benchmarks/threads.py`
 MEASURE_EVERY = 256  # runs, where the members are too fast to gain
 TRIAL_RUNS = 3
 _NEWEST_WEIGHT = 0.25  # of the newest run in a mean
