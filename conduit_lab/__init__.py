@@ -13,21 +13,32 @@ from conduit_lab.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from conduit_lab.core.errors import ConduitError as ConduitError
+    from conduit_lab.core.run import run as run
     from conduit_lab.core.stage import Function as Function
     from conduit_lab.core.stage import Stage as Stage
     from conduit_lab.core.streams.merge import merge as merge
     from conduit_lab.core.streams.stream import Stream as Stream
+    from conduit_lab.core.trace.otel import OpenTelemetryExporter as OpenTelemetryExporter
     from conduit_lab.core.trace.recorder import record as record
     from conduit_lab.core.trace.trace import Trace as Trace
     from conduit_lab.export.export_result import Export as Export
     from conduit_lab.export.writer import export_app as export_app
+    from conduit_lab.flow.averages import average as average
+    from conduit_lab.flow.averages import maximum as maximum
+    from conduit_lab.flow.averages import minimum as minimum
+    from conduit_lab.flow.averages import rank_average as rank_average
+    from conduit_lab.flow.averages import weighted as weighted
+    from conduit_lab.flow.cached import Cached as Cached
     from conduit_lab.flow.ensemble import Ensemble as Ensemble
     from conduit_lab.flow.fallback import Fallback as Fallback
+    from conduit_lab.flow.lazy_parallel import LazyParallel as LazyParallel
     from conduit_lab.flow.parallel import Parallel as Parallel
     from conduit_lab.flow.rag import Rag as Rag
     from conduit_lab.flow.rag import RagAnswer as RagAnswer
     from conduit_lab.flow.route import Route as Route
+    from conduit_lab.flow.route_table import RouteTable as RouteTable
     from conduit_lab.flow.sequential import Sequential as Sequential
+    from conduit_lab.flow.stacking import stacking as stacking
     from conduit_lab.flow.votes import majority_vote as majority_vote
     from conduit_lab.models.callable import CallableModel as CallableModel
     from conduit_lab.models.generation.generator import Generator as Generator
@@ -61,6 +72,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "App": "serving.app",
+    "Cached": "flow.cached",
     "CallableModel": "models.callable",
     "ConduitError": "core.errors",
     "Devices": "runtime.hardware.devices",
@@ -77,7 +89,9 @@ _HOMES = {
     "Generator": "models.generation.generator",
     "Hits": "vectors.hits",
     "Lab": "notebook.lab",
+    "LazyParallel": "flow.lazy_parallel",
     "Model": "models.model",
+    "OpenTelemetryExporter": "core.trace.otel",
     "Options": "runtime.sessions.session",
     "Parallel": "flow.parallel",
     "Prediction": "models.prediction",
@@ -86,6 +100,7 @@ _HOMES = {
     "Request": "serving.request",
     "Reranker": "models.text.reranker",
     "Route": "flow.route",
+    "RouteTable": "flow.route_table",
     "SamplingOptions": "models.generation.sampling_options",
     "Sequential": "flow.sequential",
     "Stage": "core.stage",
@@ -95,17 +110,24 @@ _HOMES = {
     "TokenClassifier": "models.text.token_classifier",
     "Trace": "core.trace.trace",
     "VectorStore": "vectors.store",
+    "average": "flow.averages",
     "compare_models": "models.measure.compare",
     "devices": "runtime.hardware.devices",
     "evaluate": "vectors.evaluate",
     "export_app": "export.writer",
     "load_model": "models.load",
     "majority_vote": "flow.votes",
+    "maximum": "flow.averages",
     "merge": "core.streams.merge",
+    "minimum": "flow.averages",
     "optimize": "models.measure.optimize",
+    "rank_average": "flow.averages",
     "record": "core.trace.recorder",
     "register_custom_ops": "runtime.sessions.session",
+    "run": "core.run",
+    "stacking": "flow.stacking",
     "tune": "models.measure.tune",
+    "weighted": "flow.averages",
 }
 
 __all__ = sorted(_HOMES)

@@ -117,6 +117,6 @@ def _lab(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from conduit_lab.demo import run
+    from conduit_lab.demo import run_demo
 
-    return run(options.notebook)
+    return run_demo(options.notebook)

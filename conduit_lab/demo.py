@@ -34,7 +34,7 @@ LETTER = (
 )
 
 
-def run(notebook: Path) -> int:
+def run_demo(notebook: Path) -> int:
     """Run the demo on `notebook`, which exports to `build/tour`, and return the exit status."""
     root = find_root()
     folder = root / "build" / "tour"

@@ -44,6 +44,26 @@ class TensorSpec:
         )
 
 
+# a tuple of specs for arrays, one as it is and several as a dict by name; the name of a type, such
+# as `Prediction`, for any other value; None for values that are not known
+ValueSpec = tuple[TensorSpec, ...] | str | None
+
+TEXT_SPEC = TensorSpec("text", "str", ("batch",))  # one text, or several
+
+
+def describe_values(values: ValueSpec) -> str:
+    """Return values for readers: `float32 [batch, 384]`, `text`, `?`."""
+    if values is None or isinstance(values, str):
+        return values or "?"
+    if len(values) == 1:
+        return _shown(values[0])
+    return ", ".join(f"{spec.name} {_shown(spec)}" for spec in values)
+
+
+def _shown(spec: TensorSpec) -> str:
+    return "text" if spec.dtype == "str" and len(spec.shape) < 2 and spec.ranked else str(spec)
+
+
 def describe(array: Array) -> str:
     """Return dtype and shape of `array` the way a `TensorSpec` prints: `float32 [1, 383]`."""
     return f"{array.dtype} [{', '.join(map(str, array.shape))}]"

@@ -10,7 +10,7 @@ from typing import Any
 import anyio.to_thread
 
 from conduit_lab.core.errors import InputError
-from conduit_lab.core.spec import TensorSpec
+from conduit_lab.core.spec import TensorSpec, ValueSpec
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace.span import Kind, Span, current
 
@@ -43,6 +43,16 @@ class Stage(ABC):
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Specs of the arrays that the stage gives; empty where it gives any Python value."""
         return ()
+
+    @property
+    def takes(self) -> tuple[TensorSpec, ...] | None:
+        """Specs of the values that it takes, None where they are not known; opens nothing."""
+        return self.inputs or None
+
+    @property
+    def gives(self) -> ValueSpec:
+        """The values that the next stage gets, None where they are not known; opens nothing."""
+        return self.outputs or None
 
     @property
     def children(self) -> tuple[Stage, ...]:
@@ -104,6 +114,9 @@ class Stage(ABC):
             f"{self.name!r} expects a call, not stream(): it answers whole. Use {self.name}(value)"
         )
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({getattr(self, 'name', '')!r})"
+
     def hand_on(self, value: Any, following: Stage) -> Any:
         """Run the stage for `following`, to which the result may go in a form of its own.
 
@@ -140,17 +153,12 @@ class Function(Stage):
         return await anyio.to_thread.run_sync(self.function, value)
 
     def __eq__(self, other: object) -> bool:
-        return (
-            type(other) is type(self)
-            and isinstance(other, Function)
-            and (self.function, self.name) == (other.function, other.name)
-        )
+        if type(self) is not Function or type(other) is not Function:
+            return NotImplemented
+        return self.name == other.name and bool(self.function == other.function)
 
     def __hash__(self) -> int:
-        return hash((type(self), self.name))
-
-    def __repr__(self) -> str:
-        return f"Function({self.name!r})"
+        return hash((Function, self.name))  # not of the function: any callable will do
 
 
 _ENDLESS = "calls itself without an end"

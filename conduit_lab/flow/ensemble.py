@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from conduit_lab.core.errors import CompositionError, ConduitError, ModelRunError
+from conduit_lab.core.spec import TensorSpec, ValueSpec
 from conduit_lab.core.stage import Function, Stage, as_stage
 from conduit_lab.core.text import first_line
 from conduit_lab.core.trace import recorder
@@ -17,6 +18,7 @@ from conduit_lab.core.views import figures
 from conduit_lab.flow.averages import average, maximum, minimum, rank_average, weighted
 from conduit_lab.flow.combinator import Combinator
 from conduit_lab.flow.ensemble_answer import KINDS_WITH_MEMBERS, EnsembleArray, with_members
+from conduit_lab.flow.fit import check_same_value, shared_inputs
 from conduit_lab.flow.member import Member, MemberFailure, holds_nan, unique_names
 from conduit_lab.flow.stacking import stacking
 from conduit_lab.flow.tasks import gather_stages
@@ -52,6 +54,8 @@ class Ensemble(Combinator):
     raise `ModelRunError`, which names each failure. Without it any failure is raised as it is.
     """
 
+    arrangement = "parallel"
+
     def __init__(
         self,
         models: Sequence[Any],
@@ -63,12 +67,12 @@ class Ensemble(Combinator):
     ) -> None:
         self.models = tuple(as_stage(model) for model in models)
         if not self.models:
-            raise ValueError(f"ensemble {name!r} expected at least one model, got none")
+            raise CompositionError(f"ensemble {name!r} expected at least one model, got none")
         self.combine = as_stage(combine)
         self.name = name
         self.min_members = min_members
         self.timeout = timeout
-        self._check()
+        self._check_arguments()
         self._names = unique_names(self.models)
         self._least = min_members or 1
         self._is_plain = min_members is None and timeout is None
@@ -78,6 +82,21 @@ class Ensemble(Combinator):
         ]
         function = self._function
         self._is_quick = isinstance(function, weighted) or any(function is q for q in _QUICK)
+        self.check()
+
+    @property
+    def takes(self) -> tuple[TensorSpec, ...] | None:
+        """Specs of the values that its models take."""
+        return shared_inputs(self.models)
+
+    @property
+    def gives(self) -> ValueSpec:
+        """The values that their combination gives."""
+        return self.combine.gives
+
+    def check(self) -> None:
+        """Raise `CompositionError` where two models cannot take the same value."""
+        check_same_value(type(self).__name__, self.models)
 
     @property
     def children(self) -> tuple[Stage, ...]:
@@ -120,7 +139,7 @@ class Ensemble(Combinator):
         """The function of a `combine` that is one, or None."""
         return self.combine.function if type(self.combine) is Function else None
 
-    def _check(self) -> None:
+    def _check_arguments(self) -> None:
         count, least, function = len(self.models), self.min_members, self._function
         problem = None
         if least is not None and not (isinstance(least, int) and 0 < least <= count):

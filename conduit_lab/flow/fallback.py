@@ -38,6 +38,8 @@ class Fallback(Combinator):
     again once a probe succeeds. The last stage is never skipped, since nothing could answer for it.
     """
 
+    arrangement = "fallback"
+
     def __init__(
         self,
         *stages: Any,
@@ -68,6 +70,7 @@ class Fallback(Combinator):
             )
             self._breakers = (*breakers, None)
         self._plain = retries == 0 and timeout is None and open_after is None
+        self.check()
 
     @property
     def children(self) -> tuple[Stage, ...]:

@@ -16,36 +16,46 @@ from conduit_lab.runtime.rewriting.graph_fusion import FusionReport, fuse, misfi
 def fused(
     stages: Sequence[Stage], samples: Sequence[Any]
 ) -> tuple[list[Stage], tuple[FusionReport, ...]]:
-    """Fuse neighbouring models where possible; return the stages and a report per neighbourhood."""
-    groups, report = _groups(stages)
+    """Fuse neighbouring models where possible; return the stages and a report per neighbourhood.
+
+    Stages before the last such neighbours are called on the samples.
+    """
+    groups, reports = model_groups(stages)
     made: list[Stage] = []
+    left = sum(len(group) > 1 for group in groups)
     for group in groups:
-        first, last = group[0], group[-1]
-        if isinstance(first, Model) and isinstance(last, Model) and len(group) > 1:
-            arrays = [_arrays(first, value) for value in samples]
-            models = [stage for stage in group if isinstance(stage, Model)]
-            names = [model.name for model in models]
-            fusion = fuse([model.path for model in models], names, arrays, first.options)
-            report.append(fusion)
-            if fusion.path is not None:
-                options = first.options
-                made.append(
-                    Model(
-                        fusion.path,
-                        device=options.device,
-                        fallback=options.fallback,
-                        timeout=options.timeout,
-                        labels=last.given_labels,
-                        name=" + ".join(names),
-                    ).open()
-                )
-            else:
-                made += group
-        else:
-            made += group
-        for stage in group:
+        model = None
+        if len(group) > 1:
+            left -= 1
+            model, report = fuse_models(group, samples)
+            reports.append(report)
+        made += group if model is None else [model]
+        for stage in group if left else ():
             samples = [stage(value) for value in samples]
-    return made, tuple(report)
+    return made, tuple(reports)
+
+
+def fuse_models(models: Sequence[Any], samples: Sequence[Any]) -> tuple[Model | None, FusionReport]:
+    """Return models as one where that is equal and faster, and a report.
+
+    Each sample is an input of the first of them.
+    """
+    first, last = models[0], models[-1]
+    arrays = [_arrays(first, value) for value in samples]
+    names = [model.name for model in models]
+    report = fuse([model.path for model in models], names, arrays, first.options)
+    if report.path is None:
+        return None, report
+    options = first.options
+    model = Model(
+        report.path,
+        device=options.device,
+        fallback=options.fallback,
+        timeout=options.timeout,
+        labels=last.given_labels,
+        name=" + ".join(names),
+    )
+    return model.open(), report
 
 
 def _arrays(model: Model, value: Any) -> dict[str, Array]:
@@ -54,8 +64,11 @@ def _arrays(model: Model, value: Any) -> dict[str, Array]:
     return model.layout.part(arrays, 0, model.layout.size) if model.layout.size else arrays
 
 
-def _groups(stages: Sequence[Stage]) -> tuple[list[list[Stage]], list[FusionReport]]:
-    """Group the stages that may be fused; report why other neighbouring models may not."""
+def model_groups(stages: Sequence[Stage]) -> tuple[list[list[Stage]], list[FusionReport]]:
+    """Group the models that may be fused; report why other neighbouring models may not.
+
+    Any other stage is a group of one.
+    """
     groups: list[list[Stage]] = []
     apart: list[FusionReport] = []
     for stage in stages:

@@ -9,11 +9,13 @@ from time import perf_counter, thread_time
 from typing import Any
 
 from conduit_lab.core.errors import CompositionError
+from conduit_lab.core.spec import ValueSpec
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.streams.ownership import CallScope
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace.span import abandon_spans, current
 from conduit_lab.flow.combinator import Combinator
+from conduit_lab.flow.fit import named_outputs
 from conduit_lab.flow.tasks import gather_stages
 from conduit_lab.flow.thread_plan import ThreadDecision, ThreadPlan
 from conduit_lab.flow.workers import ThreadCall, start_calls
@@ -31,10 +33,18 @@ class Parallel(Combinator):
     is dropped.
     """
 
+    arrangement = "parallel"
+
     def __init__(self, stages: Mapping[str, Any], *, name: str = "parallel") -> None:
         self.stages = named_stages("parallel", name, stages)
         self.name = name
         self._plan = ThreadPlan(len(self.stages))
+        self.check()
+
+    @property
+    def gives(self) -> ValueSpec:
+        """The dict of the values that its stages give."""
+        return named_outputs(self.stages)
 
     @property
     def children(self) -> tuple[Stage, ...]:

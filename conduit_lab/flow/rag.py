@@ -55,7 +55,7 @@ class Searchable(Protocol):
         """Return hits, best first, with `id`, `score`, `content`, `metadata`, and their `best`."""
 
 
-class Rag(Stage, Viewed):
+class Rag(Viewed, Stage):
     """Retrieve, then generate: a question in, `{"response": …, "sources": […]}` out.
 
         rag = Rag(handbook, writer, top_k=3, max_tokens=120)
@@ -117,6 +117,11 @@ class Rag(Stage, Viewed):
     def children(self) -> tuple[Stage, ...]:
         """The reranker and the generator, where they are stages."""
         return tuple(part for part in (self.rerank, self.generator) if isinstance(part, Stage))
+
+    @property
+    def revision(self) -> Any:
+        """The version of the store, which grows with every change; None for one without."""
+        return getattr(self.store, "version", None)
 
     @property
     def prompt(self) -> TemplateText | None:

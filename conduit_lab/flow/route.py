@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from conduit_lab.core.errors import CompositionError
+from conduit_lab.core.spec import TensorSpec
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.flow.combinator import Combinator
+from conduit_lab.flow.fit import equal_inputs
 from conduit_lab.flow.parallel import named_stages
 
 _MAX_NAMES = 10  # in an error
@@ -22,6 +24,8 @@ class Route(Combinator):
     A name that is not in `stages` goes to the stage `default`; without one it raises
     `CompositionError`, which names the choices. An error of `choose` is raised as it is.
     """
+
+    arrangement = "choice"
 
     def __init__(
         self,
@@ -43,6 +47,14 @@ class Route(Combinator):
         self.name = name
         if not self.stages and self.default is None:
             raise CompositionError(f"route {name!r} expected at least one stage, got none")
+
+    @property
+    def takes(self) -> tuple[TensorSpec, ...] | None:
+        """Specs of the values that its stages take, where they are the same."""
+        return equal_inputs(self.children)
+
+    def check(self) -> None:
+        """Do nothing: each stage gets values of its own."""
 
     @property
     def children(self) -> tuple[Stage, ...]:

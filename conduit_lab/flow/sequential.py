@@ -5,9 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+from conduit_lab.core.errors import InputError
+from conduit_lab.core.spec import TensorSpec, ValueSpec
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.flow.combinator import Combinator
+from conduit_lab.flow.fit import check_handover
 from conduit_lab.flow.model_fusion import fused
 from conduit_lab.runtime.rewriting.graph_fusion import FusionReport
 
@@ -15,13 +18,34 @@ from conduit_lab.runtime.rewriting.graph_fusion import FusionReport
 class Sequential(Combinator):
     """One stage after the other: each takes the output of the one before.
 
+    Raises `CompositionError` where a stage cannot take that output: at once where the specs of both
+    are known, else at the first value that does not fit.
+
     `fusion` reports on each neighbourhood of models, for a sequence that `fused` made.
     """
+
+    arrangement = "chain"
 
     def __init__(self, *stages: Any, name: str = "sequential") -> None:
         self.stages = tuple(as_stage(stage) for stage in stages)
         self.name = name
         self.fusion: tuple[FusionReport, ...] = ()
+        self.check()
+
+    def check(self) -> None:
+        """Raise `CompositionError` where a stage cannot take what the one before gives."""
+        for stage, following in pairwise(self.stages):
+            check_handover(type(self).__name__, stage, following)
+
+    @property
+    def takes(self) -> tuple[TensorSpec, ...] | None:
+        """Specs of the values that the first stage takes."""
+        return self.stages[0].takes if self.stages else None
+
+    @property
+    def gives(self) -> ValueSpec:
+        """The values that the last stage gives."""
+        return self.stages[-1].gives if self.stages else None
 
     @property
     def children(self) -> tuple[Stage, ...]:
@@ -30,21 +54,33 @@ class Sequential(Combinator):
 
     def run(self, value: Any) -> Any:
         """Pass `value` through all stages; between two models of one device it stays there."""
-        for stage, following in pairwise(self.stages):
-            value = stage.hand_on(value, following)
-        return self.stages[-1](value) if self.stages else value
+        try:
+            for stage, following in pairwise(self.stages):
+                value = stage.hand_on(value, following)
+            return self.stages[-1](value) if self.stages else value
+        except InputError:
+            self.check()  # by now the models are open: the mistake may be the composition's
+            raise
 
     async def arun(self, value: Any) -> Any:
         """Await one stage after the other."""
-        for stage, following in pairwise(self.stages):
-            value = await stage.ahand_on(value, following)
-        return await self.stages[-1].acall(value) if self.stages else value
+        try:
+            for stage, following in pairwise(self.stages):
+                value = await stage.ahand_on(value, following)
+            return await self.stages[-1].acall(value) if self.stages else value
+        except InputError:
+            self.check()
+            raise
 
     def stream(self, value: Any, /) -> Stream[Any, Any]:
         """Run all stages but the last, and return the stream of the last."""
-        for stage, following in pairwise(self.stages):
-            value = stage.hand_on(value, following)
-        return self.stages[-1].stream(value) if self.stages else super().stream(value)
+        try:
+            for stage, following in pairwise(self.stages):
+                value = stage.hand_on(value, following)
+            return self.stages[-1].stream(value) if self.stages else super().stream(value)
+        except InputError:
+            self.check()
+            raise
 
     def fused(self, sample: Any, *more: Any) -> Sequential:
         """Return this sequence with neighbouring ONNX models fused where that is equal and faster.

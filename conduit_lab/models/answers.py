@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
 
 from conduit_lab.core.errors import ModelRunError
 from conduit_lab.core.frames import pandas
-from conduit_lab.core.spec import Array, TensorSpec
+from conduit_lab.core.spec import Array, TensorSpec, ValueSpec
 from conduit_lab.models.prediction import Prediction, Predictions
 
 
@@ -45,15 +46,29 @@ class Answers:
         self._classifies = not several and (self._mapped or (labels is not None and beside))
         self._plain = self._classifies and self._own is None and not self._mapped
         self._row = (1, len(labels or ()))
+        is_array = len(specs) == 1 and "(" not in specs[0].dtype  # no seq(…) and no map(…)
+        self._one_array = is_array and self._axes == (0,) and not self._classifies
+
+    @property
+    def gives(self) -> ValueSpec:
+        """The outputs, or `Prediction`; None where only a run decides between the two."""
+        if not self._classifies:
+            return with_batch(self.specs, self._axes)
+        scores = self.specs[self.probabilities]
+        if self._mapped or (scores.ranked and len(scores.shape) == 2):
+            return "Prediction"
+        return with_batch(self.specs, self._axes) if scores.ranked else None
 
     def of(self, outputs: list[Any], single: bool) -> Any:
         """Return the answer: without the batch axis for one sample, by name for several outputs."""
-        if (
-            single and self._plain and outputs[self.probabilities].shape == self._row
-        ):  # the fast path
+        # the fast paths: an array without labels, or one labelled row
+        if self._one_array:
+            return outputs[0][0] if single else outputs[0]
+        if single and self._plain and outputs[self.probabilities].shape == self._row:
             prediction = Prediction.from_array(outputs[self.probabilities][0], self.labels or ())
             return prediction if prediction.score == prediction.score else self._refuse_nan()
-        if self._classifies and (predictions := self._predictions(outputs)) is not None:
+        predictions = self._predictions(outputs)
+        if predictions is not None:
             return predictions[0] if single and len(predictions) == 1 else predictions
         if len(outputs) == 1:
             return self._one(outputs[0], self._first[0]) if single else outputs[0]
@@ -143,6 +158,16 @@ def classifier_outputs(specs: Sequence[TensorSpec]) -> tuple[int, int | None]:
         if (mapped or scores) and label.dtype in _LABELS and column:
             return other, own
     return (1 if len(specs) == 2 and specs[1].dtype.startswith("seq(map(") else 0), None
+
+
+def with_batch(specs: Sequence[TensorSpec], axes: Sequence[int | None]) -> tuple[TensorSpec, ...]:
+    """Return the specs with batch axes of any length: a fixed one takes more rows in pieces."""
+    return tuple(
+        spec
+        if axis is None or not spec.ranked
+        else replace(spec, shape=(*spec.shape[:axis], "batch", *spec.shape[axis + 1 :]))
+        for spec, axis in zip(specs, axes, strict=True)
+    )
 
 
 _LABELS = frozenset({"str", "bool", "int8", "int16", "int32", "int64", "uint8"})

@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 from conduit_lab.core import forking
 from conduit_lab.core.paths import display
+from conduit_lab.core.spec import TensorSpec, ValueSpec
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.trace.span import current
 from conduit_lab.core.views.view import Table, View, Viewed
@@ -88,6 +89,26 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
     def shared(self) -> Shared:
         """The opened graph or weights; opens it at the first use."""
         return self._parts().shared
+
+    @property
+    def takes(self) -> tuple[TensorSpec, ...] | None:
+        """Specs of the values that it takes, None while it is not open; opens nothing."""
+        opened = self._opened
+        return None if opened is None else self._takes(opened)
+
+    @property
+    def gives(self) -> ValueSpec:
+        """The values that the next stage gets, None while it is not open; opens nothing."""
+        opened = self._opened
+        return None if opened is None else self._gives(opened)
+
+    def _takes(self, opened: _Parts) -> tuple[TensorSpec, ...] | None:
+        """Return the specs of the values that the opened model takes, None for other values."""
+        return None
+
+    def _gives(self, opened: _Parts) -> ValueSpec:
+        """Return the values that the opened model gives."""
+        return None
 
     @property
     def loaded(self) -> bool:

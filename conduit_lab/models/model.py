@@ -14,11 +14,11 @@ import numpy as np
 from conduit_lab.core.errors import InputError, ModelInputError, ModelLoadError
 from conduit_lab.core.frames import is_frame
 from conduit_lab.core.paths import display, resolve
-from conduit_lab.core.spec import TensorSpec
+from conduit_lab.core.spec import TensorSpec, ValueSpec
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.trace.span import current
 from conduit_lab.core.views import figures
-from conduit_lab.models.answers import Answers, classifier_outputs
+from conduit_lab.models.answers import Answers, classifier_outputs, with_batch
 from conduit_lab.models.file_model import FileModel
 from conduit_lab.models.inputs import Feeds, Inputs
 from conduit_lab.runtime.batching.model_batcher import ModelBatcher
@@ -143,6 +143,12 @@ class Model(FileModel[_Opened]):
         """Specs of the outputs, the batch axis first."""
         return self.shared.outputs
 
+    def _takes(self, opened: _Opened) -> tuple[TensorSpec, ...]:
+        return with_batch(opened.shared.inputs, opened.layout.inputs)
+
+    def _gives(self, opened: _Opened) -> ValueSpec:
+        return opened.answers.gives
+
     @property
     def layout(self) -> Layout:
         """The batch axis of each input and output."""
@@ -195,12 +201,12 @@ class Model(FileModel[_Opened]):
 
     async def ahand_on(self, value: Any, following: Stage) -> Any:
         """Predict for the next stage from an event loop, as `hand_on` does."""
-        if not self._shares_device(following):
+        if not (self._parts().hands_on and self._shares_device(following)):
             return await self.acall(value)
         return await anyio.to_thread.run_sync(self.hand_on, value, following)
 
     def _shares_device(self, following: Stage) -> bool:
-        """Whether `following` can take this model's answer from the device's memory."""
+        """Whether `following` takes its input from the memory of the same device."""
         memory = self._parts().shared.memory
         return (
             bool(memory)

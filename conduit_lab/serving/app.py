@@ -21,6 +21,7 @@ from conduit_lab.core.trace.span import Observer
 from conduit_lab.core.trace.stage_statistics import StageStatistics
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.flow.combinator import check_composition
 from conduit_lab.flow.ensemble import Ensemble
 from conduit_lab.flow.fallback import Fallback
 from conduit_lab.flow.rag import Rag, RagAnswer
@@ -286,6 +287,8 @@ class App(EndpointHost, Viewed):
         for resource in (*self.models, *self.stores.values()):
             resource.open()
         self._optional.open()
+        for endpoint in self.endpoints:
+            check_composition(endpoint)
 
     def drain(self) -> None:
         """End the open streams; each client gets a last event that reports it."""

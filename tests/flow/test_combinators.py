@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conduit_lab.core.errors import InputError
+from conduit_lab.core.errors import CompositionError, InputError
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.trace import recorder
 from conduit_lab.flow.ensemble import Ensemble
@@ -36,7 +36,7 @@ def test_parallel_gives_each_result_by_name() -> None:
 
 def test_an_ensemble_combines_what_its_members_gave() -> None:
     assert Ensemble([plus, abs], sum)(-3) == 1
-    with pytest.raises(ValueError, match="'empty' expected at least one model, got none"):
+    with pytest.raises(CompositionError, match="'empty' expected at least one model, got none"):
         Ensemble([], sum, name="empty")
 
 

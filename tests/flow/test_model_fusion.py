@@ -74,6 +74,13 @@ def test_a_python_stage_parts_its_neighbours(tmp_path: Path) -> None:
     np.testing.assert_array_equal(fused(BATCH), sequence(BATCH))
 
 
+def test_stages_after_the_last_models_are_not_called(tmp_path: Path) -> None:
+    called: list[Any] = []
+    sequence = Sequential(model(tmp_path, "a"), model(tmp_path, "b"), called.append)
+    assert len(sequence.fused(SAMPLE).stages) == 2
+    assert called == []
+
+
 def test_the_labels_of_the_last_stay(tmp_path: Path) -> None:
     for last in (model(tmp_path, "own", LABELS), model(tmp_path, "given", labels=LABELS)):
         sequence = Sequential(model(tmp_path, "a"), last)

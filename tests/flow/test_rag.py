@@ -15,7 +15,8 @@ from conduit_lab.core.errors import InputError, ModelRunError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
-from conduit_lab.core.trace.trace import Trace, described
+from conduit_lab.core.trace.span_facts import remarks
+from conduit_lab.core.trace.trace import Trace
 from conduit_lab.flow.rag import (
     BATCH_QUESTIONS,
     MAX_QUESTION_CHARACTERS,
@@ -559,11 +560,11 @@ def test_a_trace_shows_retrieval_packing_and_generation(
     assert recorded["handbook"].kind == "search"
     ids = [source["id"] for source in answer["sources"]]
     assert [hit.id for hit in recorded["retrieve"].output] == ids
-    assert described(recorded["retrieve"].attributes) == "2 passages"
-    assert described(recorded["pack"].attributes) == "2 whole, 0 cut, 0 left out"
+    assert remarks(recorded["retrieve"].attributes) == "2 passages"
+    assert remarks(recorded["pack"].attributes) == "2 whole, 0 cut, 0 left out"
     assert recorded["writer"].kind == "generate"
     assert recorded["writer"].output == answer["response"]
-    assert "5 tokens" in described(recorded["writer"].attributes)
+    assert "5 tokens" in remarks(recorded["writer"].attributes)
     assert recorded["rag"].output == answer
 
 
@@ -589,7 +590,7 @@ def test_a_trace_shows_the_result_of_a_stream_that_records_nothing_itself(
 def test_a_trace_says_that_nothing_was_relevant(store: VectorStore) -> None:
     with recorder.record("cell") as recorded:
         Rag(store, Echo())("Paris?")
-    assert described(recorded["retrieve"].attributes) == "nothing relevant"
+    assert remarks(recorded["retrieve"].attributes) == "nothing relevant"
     assert "pack" not in spans(recorded)
 
 

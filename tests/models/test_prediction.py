@@ -18,6 +18,7 @@ from conduit_lab.models.prediction import Prediction
 def test_the_probabilities_are_an_array_in_the_order_of_the_labels(prediction: Prediction) -> None:
     assert prediction.labels == ["a", "b"]
     array = prediction.to_array()
-    assert (array.dtype, array.tolist()) == (np.float64, [0.25, 0.75])
+    assert array.dtype == np.float64
+    assert array.tolist() == [0.25, 0.75]
     prediction.labels.append("c")
     assert prediction.labels == list(prediction.probabilities)

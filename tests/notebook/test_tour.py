@@ -92,5 +92,5 @@ def test_the_demo_names_what_failed(
     )
     nbformat.write(broken, tmp_path / "broken.ipynb")
     monkeypatch.chdir(tmp_path)
-    assert demo.run(Path("broken.ipynb")) == 1
+    assert demo.run_demo(Path("broken.ipynb")) == 1
     assert "a cell of broken.ipynb failed: ValueError: no kettle" in capsys.readouterr().err

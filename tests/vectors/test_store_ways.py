@@ -14,7 +14,7 @@ import pytest
 from conduit_lab.core.errors import StoreError, VectorInputError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.trace import recorder
-from conduit_lab.core.trace.trace import described
+from conduit_lab.core.trace.span_facts import remarks
 from conduit_lab.vectors.hits import Hits
 from conduit_lab.vectors.store import VectorStore
 from tests.vectors.test_store import Letters
@@ -316,7 +316,7 @@ def test_the_plan_is_in_the_trace_and_the_hits(store: VectorStore) -> None:
     store.add("a", [1, 0, 0, 0])
     with recorder.record("call") as recorded:
         hits = store.search([1, 0, 0, 0])
-    assert hits.plan == described(recorded["letters"].attributes)
+    assert hits.plan == remarks(recorded["letters"].attributes)
     assert hits.plan in repr(hits)
 
 

@@ -73,7 +73,8 @@ class Recording:
     `name` is that of the outermost call, `record` its record, `origin` the time its spans count
     from. Ended spans wait in `pending`, until a few of them are counted at once. `keeps` says
     whether spans keep their input and output. `replay` answers calls from an earlier trace.
-    `shared` holds the values of the run by name, `last_model` the key of the model that ran last.
+    `shared` are the values of `run.values`, None until their first use and once the call has
+    `ended`. `last_model` is the key of the model that ran last.
     """
 
     __slots__ = (

@@ -19,6 +19,8 @@ from conduit_lab.core.trace.call_record import (
     CallRecord,
     Recording,
 )
+from conduit_lab.core.trace.described import described
+from conduit_lab.core.trace.span_view import span_line, span_view
 from conduit_lab.core.trace.value_snapshot import COPIES
 from conduit_lab.core.weight import weight
 
@@ -85,6 +87,7 @@ class Span:
         "record",
         "recording",
         "revision",
+        "shapes",
         "size",
         "start",
         "target",
@@ -128,7 +131,8 @@ class Span:
         return Span(name, kind, target, input, self.recording, self.record, self)
 
     def forget(self) -> None:
-        """Drop the input and the output."""
+        """Drop the input and the output; `shapes` keeps a description of each."""
+        self.shapes = (described(self.input), described(self.output))
         self.input = self.output = self.given = self.gave = None
         self.forgotten = True
 
@@ -222,6 +226,7 @@ class Span:
             self._parent = None  # the parent holds its children, and nothing holds a parent
         else:
             recording.ended = True
+            recording.shared = None  # a kept trace keeps no values of its run
         if (
             recording.ended
             or len(pending) >= MAX_PENDING_SPANS
@@ -239,7 +244,10 @@ class Span:
                 _log.exception("an observer of spans failed at %s of %r", event, self.name)
 
     def __repr__(self) -> str:
-        return f"Span({self.name!r}, {self.kind})"
+        return span_line(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return span_view(self).bundle(span_line(self))
 
 
 _current: ContextVar[Span | None] = ContextVar("conduit_lab_span", default=None)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from conduit_lab.core.trace.attributes import Attributes
+from conduit_lab.core.frames import to_frame
 from conduit_lab.core.trace.call_record import CallRecord
+from conduit_lab.core.trace.edges import Edge, edges
+from conduit_lab.core.trace.hints import hints
 from conduit_lab.core.trace.rerun import rerun_trace, stale_spans
 from conduit_lab.core.trace.source_hash import source_hash
 from conduit_lab.core.trace.span import Span
+from conduit_lab.core.trace.trace_diff import TraceDiff
+from conduit_lab.core.trace.trace_graph import trace_mermaid
+from conduit_lab.core.trace.trace_json import span_records, trace_json
+from conduit_lab.core.trace.trace_view import trace_view
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.view import View, Viewed
 
 
 class Trace(Viewed):
     """The spans of one call; `trace["topic"]` is the first span of that name.
 
-    Of many spans the first 100 and the newest 900 are kept; its last line counts the others.
+    Of many spans the first 100 and the newest 900 are kept; the others are counted.
     `record` is complete all the same.
     """
 
@@ -35,11 +42,7 @@ class Trace(Viewed):
         return (span for _, span in self.root.walk())
 
     def __getitem__(self, name: str) -> Span:
-        for span in self:
-            if span.name == name:
-                return span
-        names = ", ".join(dict.fromkeys(span.name for span in self))
-        raise KeyError(f"no span {name!r} in this trace; it has {names}")
+        return self.spans(name)[0]
 
     @property
     def parameters(self) -> Any:
@@ -67,48 +70,62 @@ class Trace(Viewed):
         """
         return Trace(rerun_trace(self.root, changed or {}))
 
-    def _table(self) -> Table:
-        rows = [
-            (
-                "  " * depth + span.name,
-                span.kind,
-                figures.seconds(span.start),
-                figures.seconds(span.duration) if span.ended else "running",
-                described(span.attributes),
-            )
-            for depth, span in self.root.walk()
-        ]
-        shown = 5 if any(row[-1] for row in rows) else 4
-        columns = ("span", "kind", "start", "time", "attributes")[:shown]
-        return Table(columns, [row[:shown] for row in rows], numeric=("start", "time"))
+    def spans(self, name: str) -> list[Span]:
+        """Return the spans of that name, in the order they began; `KeyError` where none has it."""
+        found = [span for span in self if span.name == name]
+        if not found:
+            names = self._ipython_key_completions_()
+            near = difflib.get_close_matches(str(name), names, 1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            raise KeyError(f"no span {name!r} in this trace; it has {', '.join(names)}{meant}")
+        return found
 
-    def _gaps(self) -> list[str]:
-        """Return the counts of dropped spans and values, in words."""
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(dict.fromkeys(span.name for span in self))
+
+    @property
+    def edges(self) -> list[Edge]:
+        """The edges of the data flow: which span took what another one gave."""
+        return edges(self.root)
+
+    @property
+    def hints(self) -> list[str]:
+        """Sentences about where the call could be faster, with its own measured times."""
+        return hints(self.root)
+
+    def diff(self, other: Trace) -> TraceDiff:
+        """Return both traces side by side: their times and answers, stage by stage."""
+        return TraceDiff(self.root, other.root)
+
+    def to_pandas(self) -> Any:
+        """Return a DataFrame with one row per span: its place, times in seconds, facts, values."""
+        return to_frame(span_records(self.root), purpose="Trace.to_pandas()")
+
+    def to_mermaid(self) -> str:
+        """Return a Mermaid flowchart of the data flow, with the stages' times on its edges."""
+        return trace_mermaid(self.root)
+
+    def to_json(self) -> str:
+        """Return JSON text of at most 64 KiB: facts of the spans, values only as described text."""
+        return trace_json(self.root)
+
+    def _states(self) -> list[str]:
         spans = list(self)
-        dropped = self.record.spans - len(spans)
-        forgotten = sum(span.forgotten for span in spans)
-        gaps = []
-        if dropped:
-            gaps.append(f"{figures.plural(dropped, 'more span')} between the first and the newest")
-        if forgotten:
-            gaps.append(f"input and output of {figures.plural(forgotten, 'span')} dropped")
-        return gaps
+        states = []
+        if stale := self.stale:
+            names = ", ".join(stale[:3]) + (f" and {len(stale) - 3} more" if len(stale) > 3 else "")
+            states.append(f"stale: {names} changed since")
+        if dropped := self.record.spans - len(spans):
+            states.append(f"{figures.plural(dropped, 'span')} dropped")
+        if kept := sum(bool(span.attributes.get("kept")) for span in spans):
+            states.append(f"{kept} kept")
+        if forgotten := sum(span.forgotten for span in spans):
+            states.append(f"values of {figures.plural(forgotten, 'span')} dropped")
+        return states
 
     def _view(self) -> View:
-        return View("Trace", self.root.name, self._gaps(), [self._table()])
+        return trace_view(self.root, self._states())
 
-    def __repr__(self) -> str:
-        return "\n".join([self._table().plain(), *self._gaps()])
-
-
-def described(attributes: Attributes) -> str:
-    """Return a span's attributes as one line for readers."""
-    parts: list[Any] = []
-    if reason := attributes.get("device_fallback"):
-        parts.append(f"cpu: {reason}")
-    if stage := attributes.get("fallback"):
-        parts.append(f"answered by {stage}")
-    if attributes.get("cached"):
-        parts.append("cached")
-    parts += [attributes[key] for key in ("usage", "plan", "detail") if key in attributes]
-    return " · ".join(map(str, parts))
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        view = self._view()  # once: of a running call, the text and the HTML show the same moment
+        return view.bundle(view.plain())

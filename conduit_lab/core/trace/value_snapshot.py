@@ -9,7 +9,7 @@ import numpy as np
 
 from conduit_lab.core.spec import Array
 
-_IMMUTABLE = frozenset({str, bytes, int, float, complex, bool, type(None)})
+IMMUTABLE = frozenset({str, bytes, int, float, complex, bool, type(None)})
 
 _MAX_DEPTH = 20  # of containers; deeper ones are kept as they are
 
@@ -36,7 +36,7 @@ def _array(value: Array, depth: int) -> Array:
 
 
 def _list(value: list[Any], depth: int) -> list[Any]:
-    return [item if type(item) in _IMMUTABLE else snapshot(item, depth + 1) for item in value]
+    return [item if type(item) in IMMUTABLE else snapshot(item, depth + 1) for item in value]
 
 
 def _tuple(value: tuple[Any, ...], depth: int) -> tuple[Any, ...]:
@@ -45,7 +45,7 @@ def _tuple(value: tuple[Any, ...], depth: int) -> tuple[Any, ...]:
 
 def _dict(value: dict[Any, Any], depth: int) -> dict[Any, Any]:
     return {
-        key: item if type(item) in _IMMUTABLE else snapshot(item, depth + 1)
+        key: item if type(item) in IMMUTABLE else snapshot(item, depth + 1)
         for key, item in list(value.items())  # copied at once: another thread may write
     }
 

@@ -7,6 +7,7 @@ the same in JupyterLab (light or dark), in nbconvert and where style sheets are 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -15,17 +16,38 @@ _LINE = "1px solid rgba(128,128,128,.35)"
 _WRAP = {"left": "normal", "right": "nowrap"}  # a number stays beside its unit
 _CELL = "padding:4px 16px 4px 0;vertical-align:top"
 _MONO = "font-family:var(--jp-code-font-family,monospace)"
-_TEXT = (
+_INDENT = 20  # pixels per level
+_FILL = "rgba(0,114,178,.2)"  # the first colour of `charts.OKABE_ITO`
+TEXT_STYLE = (
     "font-family:var(--jp-ui-font-family,sans-serif);font-size:13px;line-height:20px;"
     "font-variant-numeric:tabular-nums"
 )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table's cell: `depth` levels of indentation, quiet text around its own, a bar behind it.
+
+    The bar covers `share` of the width, 0 to 1.
+    """
+
+    text: str
+    depth: int = 0
+    prefix: str = ""
+    suffix: str = ""
+    share: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.prefix}{self.text}{self.suffix}"
 
 
 def header(kind: str, name: str, facts: Iterable[str] = ()) -> str:
     """Return the header line of a view: its kind, its name, the few facts that matter."""
     quiet = '<span style="opacity:.7">'
     rest = "".join(f"{quiet} · {escape(fact)}</span>" for fact in facts)
-    return f'<div style="{_TEXT}">{quiet}{escape(kind)}</span> <b>{escape(name)}</b>{rest}</div>'
+    return (
+        f'<div style="{TEXT_STYLE}">{quiet}{escape(kind)}</span> <b>{escape(name)}</b>{rest}</div>'
+    )
 
 
 def table(
@@ -33,11 +55,12 @@ def table(
     rows: Iterable[Sequence[Any]],
     numeric: Collection[str] = (),
     wide: Collection[str] = (),
+    limit: int = MAX_ROWS,
 ) -> str:
-    """Return a table with hairline rows, at most 20; a line counts the others.
+    """Return a table with hairline rows, at most 20 by default; a line counts the others.
 
     Columns named in `numeric` are right-aligned, those in `wide` get room for running text. Cells
-    are shown with `str` and escaped.
+    are shown with `str` and escaped; a `Cell` is indented, and has its bar.
     """
     rows = list(rows)
     # beside running text a long path must break somewhere, or the table grows out of the page
@@ -52,23 +75,46 @@ def table(
     body = "".join(
         f'<tr style="background:none;border-top:{_LINE}">'
         + "".join(
-            f'<td style="{width}{style}{_CELL}">{escape(str(cell))}</td>'
+            f'<td style="{width}{style}{_CELL}{_extra(cell)}">{_content(cell)}</td>'
             for cell, style, width in zip(row, styles, room, strict=True)
         )
         + "</tr>"
-        for row in rows[:MAX_ROWS]
+        for row in rows[:limit]
     )
     return (
-        f'<table style="{_TEXT};border-collapse:collapse;margin:4px 0">'
+        f'<table style="{TEXT_STYLE};border-collapse:collapse;margin:4px 0">'
         f'<thead><tr style="background:none">{head}</tr></thead><tbody>{body}</tbody></table>'
-        f"{more(len(rows))}"
+        f"{more(len(rows) - limit + MAX_ROWS)}"
     )
+
+
+def bar(share: float) -> str:
+    """Return the style of a ground that is filled from the left, by `share` from 0 to 1."""
+    end = f"{100 * min(1.0, share):.0f}%"
+    return f"background:linear-gradient(to right,{_FILL} {end},transparent {end})"
+
+
+def _extra(cell: Any) -> str:
+    if not isinstance(cell, Cell):
+        return ""
+    indent = f";padding-left:{_INDENT * cell.depth}px" if cell.depth else ""
+    return indent + (f";min-width:72px;{bar(cell.share)}" if cell.share else "")
+
+
+def _content(cell: Any) -> str:
+    if not isinstance(cell, Cell):
+        return escape(str(cell))
+    return _quiet(cell.prefix) + escape(cell.text) + _quiet(cell.suffix)
+
+
+def _quiet(content: str) -> str:
+    return f'<span style="opacity:.7">{escape(content)}</span>' if content else ""
 
 
 def more(total: int) -> str:
     """Return a line that counts the rows left out of a table, or nothing."""
     return (
-        f'<div style="{_TEXT};opacity:.7">{total - MAX_ROWS} more rows</div>'
+        f'<div style="{TEXT_STYLE};opacity:.7">{total - MAX_ROWS} more rows</div>'
         if total > MAX_ROWS
         else ""
     )

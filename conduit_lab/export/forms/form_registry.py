@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from conduit_lab.core.stage import Function
 from conduit_lab.export.forms.definition import DefinitionForm, is_wrapper
 from conduit_lab.export.forms.endpoint import EndpointForm
 from conduit_lab.export.forms.form import Form
@@ -16,10 +17,12 @@ from conduit_lab.export.forms.model import ModelForm
 from conduit_lab.export.forms.module import ModuleForm
 from conduit_lab.export.forms.path import PathForm
 from conduit_lab.export.forms.rag import RagEndpointForm, RagForm
-from conduit_lab.export.forms.stage import ARGUMENTS, StageForm
+from conduit_lab.export.forms.settled_function import SettledFunctionForm, is_settled_function
+from conduit_lab.export.forms.stage import StageForm
 from conduit_lab.export.forms.store import StoreForm
 from conduit_lab.export.forms.value import ArrayForm, ConstantForm, ContainerForm, ObjectForm
 from conduit_lab.export.namespace import Namespace
+from conduit_lab.flow.combinator import Combinator
 from conduit_lab.flow.rag import Rag
 from conduit_lab.models.file_model import FileModel
 from conduit_lab.serving.endpoint import Endpoint
@@ -41,6 +44,7 @@ _CONTAINERS = (list, dict, set, frozenset)
 _MODULE = ModuleForm()
 _DEFINITION = DefinitionForm()
 _OBJECT = ObjectForm()
+_SETTLED_FUNCTION = SettledFunctionForm()
 
 FORMS: dict[type, Form] = {
     Endpoint: EndpointForm(),
@@ -48,7 +52,7 @@ FORMS: dict[type, Form] = {
     FileModel: ModelForm(),
     VectorStore: StoreForm(),
     Rag: RagForm(),
-    **dict.fromkeys(ARGUMENTS, StageForm()),
+    **dict.fromkeys((Combinator, Function), StageForm()),
     types.ModuleType: _MODULE,
     types.MethodType: MethodForm(),
     **dict.fromkeys(_ROUTINES, _DEFINITION),
@@ -69,6 +73,8 @@ def form_of(value: Any) -> Form:
         form = FORMS.get(base)
         if form is not None and (base is kind or not form.exact):
             return form
+    if is_settled_function(value):
+        return _SETTLED_FUNCTION
     return _DEFINITION if is_wrapper(value) else _OBJECT
 
 

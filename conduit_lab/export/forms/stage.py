@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
-from conduit_lab.core.stage import Function, Stage
+from conduit_lab.core.stage import Function
 from conduit_lab.export.forms.form import Draft
 from conduit_lab.export.forms.value import ExpressionForm
-from conduit_lab.export.literals import literal, quoted
-from conduit_lab.flow.ensemble import Ensemble
-from conduit_lab.flow.fallback import Fallback
-from conduit_lab.flow.parallel import Parallel
-from conduit_lab.flow.route import Route
-from conduit_lab.flow.sequential import Sequential
+from conduit_lab.export.literals import is_literal, literal, quoted
+from conduit_lab.export.secret import looks_secret
+from conduit_lab.flow.combinator import Combinator
 
 _Find = Callable[[Any], str]
 
@@ -24,39 +21,18 @@ class _NoForm(Exception):
     """A child without a name and without an expression of its own."""
 
 
-def _in_order(stage: Any, find: _Find) -> list[str]:
-    return [find(child) for child in stage.stages]
-
-
-def _by_name(stages: Mapping[str, Stage], find: _Find) -> str:
-    return "{" + ", ".join(f"{literal(key)}: {find(child)}" for key, child in stages.items()) + "}"
-
-
-# the arguments of each combinator, without its name
-ARGUMENTS: dict[type[Stage], Callable[[Any, _Find], list[str]]] = {
-    Sequential: _in_order,
-    Fallback: _in_order,
-    Parallel: lambda stage, find: [_by_name(stage.stages, find)],
-    Route: lambda stage, find: [find(stage.choose), _by_name(stage.stages, find)],
-    Ensemble: lambda stage, find: [
-        f"[{', '.join(map(find, stage.models))}]",
-        find(stage.combine),
-    ],
-    Function: lambda stage, find: [find(stage.function)],
-}
-
-
 class StageForm(ExpressionForm):
-    """A combinator is made of the stages that it holds now, nested ones inside its own call.
+    """A combinator of this package is made of the stages that it holds now, and of its settings.
 
-    The user's statement stays where it says the same, and where a stage has no form of its own,
-    such as a lambda.
+    Nested ones are made inside its own call. The user's statement stays where it says the same,
+    where a stage has no form of its own, such as a lambda, and for a user's own class.
     """
-
-    exact = True
 
     def expression(self, value: Any, draft: Draft) -> str | None:
         """Return the call that makes the combinator; None where a stage of it has no form."""
+        kind = type(value)
+        if not is_of_package(kind) or (isinstance(value, Function) and kind is not Function):
+            return None
 
         def find(child: Any) -> str:
             found = _unnamed_function(child, draft) or draft.find(child)
@@ -66,12 +42,39 @@ class StageForm(ExpressionForm):
             return found
 
         try:
-            arguments = ARGUMENTS[type(value)](value, find)
+            arguments = list(_arguments(value, find, draft))
         except _NoForm:
             return None
         if value.name != _default_name(value):
             arguments.append(f"name={quoted(value.name)}")
-        return f"{draft.library(type(value))}({', '.join(arguments)})"
+        return f"{draft.library(kind)}({', '.join(arguments)})"
+
+
+def is_of_package(kind: type) -> bool:
+    """Return whether a class is one of this package."""
+    return kind.__module__.startswith("conduit_lab.")
+
+
+def _arguments(stage: Any, find: _Find, draft: Draft) -> Iterator[str]:
+    """Yield the arguments of the call that makes a stage, without its name."""
+    if isinstance(stage, Function):
+        yield find(stage.function)
+        return
+    parameters = inspect.signature(type(stage)).parameters
+    for name, value in stage.arguments.items():
+        if parameters[name].kind is inspect.Parameter.VAR_POSITIONAL:
+            yield from map(find, value)
+        elif isinstance(value, Mapping):
+            pairs = (f"{literal(key)}: {find(child)}" for key, child in value.items())
+            yield f"{{{', '.join(pairs)}}}"
+        elif isinstance(value, tuple):
+            yield f"[{', '.join(map(find, value))}]"
+        else:
+            yield find(value)
+    for name, value in stage._settings().items():
+        if looks_secret(name, value):
+            raise draft.refusal(f"{name}= of {stage.name!r} looks like a secret", "leave it out")
+        yield f"{name}={literal(value) if is_literal(value) else find(value)}"
 
 
 def _check_current(child: Any, draft: Draft) -> None:
@@ -95,6 +98,6 @@ def _unnamed_function(child: Any, draft: Draft) -> str | None:
 
 
 def _default_name(stage: Any) -> str:
-    if type(stage) is Function:
-        return Function(stage.function).name
-    return str(inspect.signature(type(stage)).parameters["name"].default)
+    if isinstance(stage, Combinator):
+        return str(inspect.signature(type(stage)).parameters["name"].default)
+    return Function(stage.function).name

@@ -13,6 +13,7 @@ import anyio.to_thread
 
 from conduit_lab.core.errors import InputError, ModelLoadError
 from conduit_lab.core.paths import display
+from conduit_lab.core.spec import TEXT_SPEC, TensorSpec
 from conduit_lab.core.streams.ownership import adopt
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
@@ -81,6 +82,16 @@ class Generator(FolderModel[OpenedGenerator]):
         self.rows = rows
         self.queue = queue
         self.max_context = context
+
+    @property
+    def takes(self) -> tuple[TensorSpec, ...]:
+        """A text; from functions token ids and messages too."""
+        return (TEXT_SPEC,)
+
+    @property
+    def gives(self) -> tuple[TensorSpec, ...]:
+        """A text."""
+        return (TEXT_SPEC,)
 
     # Lifecycle
 

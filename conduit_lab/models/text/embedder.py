@@ -98,7 +98,11 @@ class Embedder(TextModel[_Opened]):
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """One vector per text."""
-        return (TensorSpec("embedding", "float32", ("batch", self.dimension)),)
+        return self._gives(self._parts())
+
+    def _gives(self, opened: _Opened) -> tuple[TensorSpec, ...]:
+        dimension = opened.token_graph.dimension
+        return (TensorSpec("embedding", "float32", ("batch", dimension)),)
 
     @property
     def fingerprint(self) -> str:

@@ -52,6 +52,11 @@ class Reranker(TokenizedModel[OpenedTokens["_Scorer"]]):
         """One score per passage."""
         return (TensorSpec("score", "float32", ("batch",)),)
 
+    @property
+    def gives(self) -> tuple[TensorSpec, ...]:
+        """One score per passage."""
+        return self.outputs
+
     def score(self, query: str, passages: Sequence[str]) -> FloatArray:
         """Score how well each passage answers the query: float32 `[n]`, higher is better.
 

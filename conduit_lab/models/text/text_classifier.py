@@ -9,7 +9,7 @@ import numpy as np
 
 from conduit_lab.core.errors import ModelLoadError, ModelRunError
 from conduit_lab.core.paths import display
-from conduit_lab.core.spec import FloatArray, TensorSpec
+from conduit_lab.core.spec import FloatArray, TensorSpec, ValueSpec
 from conduit_lab.models.prediction import Prediction, Predictions
 from conduit_lab.models.text.classifier import Classifier, OpenedClassifier
 from conduit_lab.models.text.logits_graph import Postprocess
@@ -67,9 +67,12 @@ class TextClassifier(Classifier):
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """One number per label."""
-        opened = self._parts()
-        name = "values" if _activation(opened.config) == "identity" else "probabilities"
-        return (TensorSpec(name, "float32", ("batch", len(opened.labels))),)
+        return _numbers(self._parts())
+
+    def _gives(self, opened: OpenedClassifier) -> ValueSpec:
+        if _activation(opened.config) != "identity":
+            return "Prediction"
+        return None if len(opened.labels) == 1 else _numbers(opened)  # one number is no array
 
     def _scores(self, config: Mapping[str, Any]) -> Postprocess:
         return lambda logits: ACTIVATIONS[_activation(config, logits.shape[-1])](logits)
@@ -105,6 +108,11 @@ class TextClassifier(Classifier):
     def _more_facts(self, opened: OpenedClassifier) -> list[tuple[str, str]]:
         activation = _activation(opened.config, len(opened.labels))
         return [("scores", activation), *super()._more_facts(opened)]
+
+
+def _numbers(opened: OpenedClassifier) -> tuple[TensorSpec, ...]:
+    name = "values" if _activation(opened.config) == "identity" else "probabilities"
+    return (TensorSpec(name, "float32", ("batch", len(opened.labels))),)
 
 
 def _activation(config: Mapping[str, Any], width: int = 2) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import anyio.to_thread
 
 from conduit_lab.core.errors import ModelInputError
-from conduit_lab.core.spec import Array
+from conduit_lab.core.spec import TEXT_SPEC, Array, TensorSpec, ValueSpec
 from conduit_lab.models.text.token_graph import TokenRows
 from conduit_lab.models.text.tokenized_model import (
     MAX_WINDOW_TEXTS,
@@ -56,6 +56,20 @@ class TextModel(TokenizedModel[_Parts]):
     """A folder model that answers a text, or each text of a list, tuple, 1-D array or Series."""
 
     takes_pairs = False  # {"text": …, "text_pair": …} beside a text
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """One text, or several."""
+        return (TEXT_SPEC,)
+
+    @property
+    def takes(self) -> tuple[TensorSpec, ...]:
+        """One text, or several."""
+        return (TEXT_SPEC,)
+
+    @abstractmethod
+    def _gives(self, opened: _Parts) -> ValueSpec:
+        """Return the values that the opened model gives."""
 
     @abstractmethod
     def _encoder(self, opened: _Parts) -> Encode:

@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 
 from conduit_lab.core.errors import ModelRunError
-from conduit_lab.core.spec import FloatArray
+from conduit_lab.core.spec import FloatArray, ValueSpec
 from conduit_lab.models.text.classifier import Classifier, OpenedClassifier
 from conduit_lab.models.text.entity import Entities
 from conduit_lab.models.text.logits_graph import Postprocess
@@ -55,6 +55,9 @@ class TokenClassifier(Classifier):
         """
         answer: Entities | list[Entities] = self._traced(texts, lambda: self.run(texts))
         return answer
+
+    def _gives(self, opened: OpenedClassifier) -> ValueSpec:
+        return "Entities"
 
     def _scores(self, config: Mapping[str, Any]) -> Postprocess:
         return ACTIVATIONS["softmax"]

@@ -45,6 +45,21 @@ class ModelBatcher:
                 shared.batcher = ref(known)  # weak: a circle would keep the session in memory
             return known
 
+    @property
+    def coalesces(self) -> bool:
+        """Whether calls at once share a run; False for a graph without a free batch axis too."""
+        return self._coalescer.possible
+
+    @property
+    def max_rows(self) -> int:
+        """The limit of coalesced calls."""
+        return self._batcher.max_rows
+
+    @property
+    def run_seconds(self) -> dict[int, float]:
+        """The measured seconds of a run by its rows; see `Batcher.run_seconds`."""
+        return self._batcher.run_seconds
+
     def run(self, feeds: dict[str, Array], rows: int) -> list[Array]:
         """Run at once, or coalesced with other calls if runs are long enough to wait for."""
         shared = self.shared

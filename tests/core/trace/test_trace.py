@@ -134,8 +134,9 @@ def test_repr_is_a_table_with_indented_names() -> None:
     with recorder.record("all") as recorded:
         Function(str, name="<i>one</i>")(1)
     lines = repr(recorded).splitlines()
-    assert lines[0].split() == ["span", "kind", "start", "time"]
-    assert lines[2].startswith("  <i>one</i>")
+    assert lines[0].startswith("Trace 'all' · ") and lines[0].endswith(" · 1 stage")
+    assert lines[1].split() == ["span", "time", "self", "note"]
+    assert lines[3].startswith("  <i>one</i>")
     shown = recorded._repr_mimebundle_()["text/html"]
     assert "<i>" not in shown
     assert "&lt;i&gt;one" in shown

@@ -113,3 +113,18 @@ def test_no_colours_of_its_own() -> None:
     assert not re.search(
         r"#[0-9a-f]{3,6}\b", html.header("a", "b") + html.table(["n"], [[1]]) + html.text("c")
     )
+
+
+def test_a_cell_may_be_indented_and_have_quiet_text_and_a_bar() -> None:
+    cell = html.Cell("b<", depth=2, prefix="a&: ", suffix=" · c", share=0.25)
+    assert str(cell) == "a&: b< · c"
+    page = html.table(("n",), [(cell,), (html.Cell("plain"),)])
+    assert ">a&amp;: </span>b&lt;<span" in page
+    assert "padding-left:40px" in page and "transparent 25%" in page
+    assert page.count("linear-gradient") == 1
+
+
+def test_a_table_may_show_more_rows() -> None:
+    rows = [(str(n),) for n in range(30)]
+    assert html.table(("n",), rows, limit=30).count("<tr") == 31
+    assert "5 more rows" in html.table(("n",), rows, limit=25)

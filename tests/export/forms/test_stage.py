@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import pytest
 
+import conduit_lab
 from conduit_lab.core.errors import ExportError
+from conduit_lab.core.stage import Stage, as_stage
+from conduit_lab.flow.combinator import Combinator
 from tests.export.session import Session, same
 
 IMPORTS = "from conduit_lab import Ensemble, Fallback, Function, Parallel, Route, Sequential"
@@ -25,6 +31,55 @@ def total(parts):
     return sum(parts.values() if isinstance(parts, dict) else parts)
 """
 ASKED = "@lab.post('/a')\ndef asked(n: int):\n    return pipe(n)"
+
+
+class Patient(Combinator):
+    """A combinator with settings, as this package might have it."""
+
+    def __init__(
+        self,
+        stage: Any,
+        *,
+        spare: Any = None,
+        retries: int = 0,
+        api_key: str = "",
+        name: str = "patient",
+    ) -> None:
+        self.stage = as_stage(stage)
+        self.spare = None if spare is None else as_stage(spare)
+        self.retries = retries
+        self.api_key = api_key
+        self.name = name
+
+    @property
+    def children(self) -> tuple[Stage, ...]:
+        return (self.stage,) if self.spare is None else (self.stage, self.spare)
+
+    def _settings(self) -> dict[str, Any]:
+        settings = {"spare": self.spare, "retries": self.retries, "api_key": self.api_key}
+        return {key: value for key, value in settings.items() if value}
+
+    def run(self, value: Any) -> Any:
+        return self.stage(value)
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A function with settings, as this package might have it."""
+
+    factor: int
+    after: Any = None
+
+    def __call__(self, parts: Any) -> Any:
+        return self.factor * sum(parts)
+
+
+@pytest.fixture
+def own_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the two classes public names of the package."""
+    for kind in (Patient, Scaled):
+        monkeypatch.setattr(kind, "__module__", "conduit_lab.flow.of_tests")
+        monkeypatch.setattr(conduit_lab, kind.__name__, kind, raising=False)
 
 
 def exported(session: Session, *cells: str) -> str:
@@ -171,6 +226,72 @@ def test_a_combinator_that_a_decorator_names_is_exported(session: Session) -> No
     )
     same(session)
     assert answer(session) == 8
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("made", "text"),
+    [
+        ("Patient(double)", "Patient(double)"),
+        ("Patient(double, name='p', retries=2)", 'Patient(double, retries=2, name="p")'),
+        ("Patient(double, spare=increment)", "Patient(double, spare=increment)"),
+        (
+            "Sequential(Patient(double, spare=Fallback(failing)), increment)",
+            "Sequential(Patient(double, spare=Fallback(failing)), increment)",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("own_classes")
+def test_settings_are_written_where_they_are_no_defaults(
+    session: Session, made: str, text: str
+) -> None:
+    session.run("from conduit_lab import Patient")
+    # of a list, so that no statement makes it by itself
+    assert f"pipe = {text}\n" in exported(session, f"pipe = [{made}][0]")
+
+
+@pytest.mark.usefixtures("own_classes")
+def test_a_secret_among_the_settings_is_refused(session: Session) -> None:
+    session.run("from conduit_lab import Patient")
+    session.run(IMPORTS, FUNCTIONS, "pipe = Patient(double, api_key='sk-3f9a8b7c6d5e4f3a2b1c')")
+    session.run(ASKED, "asked(3)")
+    with pytest.raises(ExportError, match="api_key= of 'patient' looks like a secret"):
+        session.export()
+
+
+@pytest.mark.usefixtures("own_classes")
+def test_a_function_with_settings_is_its_call(session: Session) -> None:
+    session.run("from conduit_lab import Scaled")
+    source = exported(session, "pipe = [Ensemble([double, increment], Scaled(3, double))][0]")
+    assert "pipe = Ensemble([double, increment], Scaled(3, double))\n" in source
+    assert answer(session) == 30
+
+
+@pytest.mark.usefixtures("own_classes")
+def test_a_function_with_settings_keeps_its_name_and_the_users_statement(session: Session) -> None:
+    session.run("from conduit_lab import Scaled")
+    source = exported(session, "thrice = Scaled(3)  # of all", "pipe = Ensemble([double], thrice)")
+    assert "thrice = Scaled(3)  # of all\n" in source
+    assert "pipe = Ensemble([double], thrice)\n" in source
+
+
+@pytest.mark.usefixtures("own_classes")
+def test_a_setting_without_a_form_keeps_the_users_statement(session: Session) -> None:
+    session.run("from conduit_lab import Scaled")
+    made = "Ensemble([double], Scaled(3, object()))"
+    assert f"pipe = {made}\n" in exported(session, f"pipe = {made}")
+
+
+def test_a_callable_model_keeps_its_statement(session: Session) -> None:
+    source = exported(
+        session,
+        "from conduit_lab import CallableModel",
+        "shares = CallableModel(lambda x: [0.2, 0.8], labels=['a', 'b'])",
+        "pipe = Sequential(shares, lambda p: p.label)",
+    )
+    assert "labels=['a', 'b']" in source and answer(session) == "b"
 
 
 # Stages without a form

@@ -15,7 +15,7 @@ import pytest
 
 from conduit_lab.core.errors import InputError, ModelInputError, ModelRunError, Overloaded
 from conduit_lab.core.trace import recorder
-from conduit_lab.core.trace.trace import described
+from conduit_lab.core.trace.span_facts import remarks
 from conduit_lab.models.generation.generation_call import GenerationCall
 from conduit_lab.models.generation.generation_request import GenerationRequest
 from conduit_lab.models.generation.generator import Generator
@@ -206,7 +206,7 @@ def test_trace_has_input_and_output(writer: Generator) -> None:
 def test_trace_has_the_usage_of_every_kind_of_call(writer: Generator) -> None:
     with recorder.record("call") as recorded:
         texts = [writer.generate("Kettle"), writer("Kettle"), asyncio.run(writer.acall("Kettle"))]
-    assert [described(span.attributes) for span in recorded][1:] == [
+    assert [remarks(span.attributes) for span in recorded][1:] == [
         str(text.usage) for text in texts
     ]
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from conduit_lab.core.errors import DeviceError, ModelInputError, ModelLoadError
 from conduit_lab.core.spec import EmbedderProtocol as Protocol
 from conduit_lab.core.trace import recorder
-from conduit_lab.core.trace.trace import described
+from conduit_lab.core.trace.span_facts import remarks
 from conduit_lab.models.text import text_model, token_graph
 from conduit_lab.models.text.embedder import Embedder
 from conduit_lab.runtime.sessions.cache import sessions
@@ -265,9 +265,9 @@ def test_a_run_on_the_cpu_instead_of_the_device_is_in_the_trace_also_from_a_loop
     async def call() -> str:
         with recorder.record("pipeline") as spans:
             await embedder.acall("lid pan")
-        return described(spans[embedder.name].attributes)
+        return remarks(spans[embedder.name].attributes)
 
     assert asyncio.run(call()).startswith("cpu: cuda failed")
     with recorder.record("pipeline") as spans:
         embedder.encode("pan")
-    assert described(spans[embedder.name].attributes).startswith("cpu: cuda failed")
+    assert remarks(spans[embedder.name].attributes).startswith("cpu: cuda failed")

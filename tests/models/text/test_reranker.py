@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from conduit_lab.core.errors import ModelInputError, ModelLoadError
 from conduit_lab.core.trace import recorder
-from conduit_lab.core.trace.trace import described
+from conduit_lab.core.trace.span_facts import remarks
 from conduit_lab.models.load import load_model
 from conduit_lab.models.text.reranker import Reranker
 from conduit_lab.models.text.tokenized_model import MAX_WINDOW_TEXTS
@@ -83,7 +83,7 @@ def test_a_pair_that_is_too_long_is_truncated_and_the_trace_reports_it(reranker:
     with recorder.record("cell") as recorded:
         scores = reranker.score("kettle lid", [long[4:], long, "lid"])
     assert scores.tolist() == [1, 0, 1]
-    assert described(recorded["overlap"].attributes) == "2 of 3 passages cut at 16 tokens"
+    assert remarks(recorded["overlap"].attributes) == "2 of 3 passages cut at 16 tokens"
     assert recorded["overlap"].kind == "predict"
     assert recorded["overlap"].output is scores
 
@@ -94,7 +94,7 @@ def test_cut_pairs_are_counted_over_all_windows(
     monkeypatch.setattr("conduit_lab.models.text.reranker.MAX_WINDOW_TEXTS", 2)
     with recorder.record("cell") as recorded:
         reranker.score("kettle", ["pan " * 30, "lid", "lid", "pan " * 30, "lid"])
-    assert described(recorded["overlap"].attributes) == "2 of 5 passages cut at 16 tokens"
+    assert remarks(recorded["overlap"].attributes) == "2 of 5 passages cut at 16 tokens"
 
 
 def test_a_length_is_the_tokenizers_and_no_more_than_the_model_has_positions(

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from conduit_lab import Prediction, TextClassifier
 from conduit_lab.core.errors import ModelInputError, ModelLoadError, ModelRunError
 from conduit_lab.core.trace import recorder
-from conduit_lab.core.trace.trace import described
+from conduit_lab.core.trace.span_facts import remarks
 from conduit_lab.models.load import load_model
 from conduit_lab.serving import codec
 from tests.models import classifiers
@@ -196,7 +196,7 @@ def test_a_long_text_is_cut_and_the_trace_says_so(tmp_path: Path) -> None:
     with recorder.record("cell") as recorded:
         got = model.predict(["good " * 4 + "bad bad bad bad", "bad"])
     assert [p.label for p in got] == ["zero", "two"]
-    assert described(recorded["short"].attributes) == "1 of 2 texts cut at 6 tokens"
+    assert remarks(recorded["short"].attributes) == "1 of 2 texts cut at 6 tokens"
     assert recorded["short"].output is got
     pair = model.predict({"text": "so", "text_pair": "good " * 50 + "bad " * 50})
     assert pair.label == "zero"

@@ -15,7 +15,7 @@ from onnx import helper
 from conduit_lab.core.errors import ModelInputError
 from conduit_lab.core.spec import Array
 from conduit_lab.core.trace import recorder
-from conduit_lab.core.trace.trace import described
+from conduit_lab.core.trace.span_facts import remarks
 from conduit_lab.runtime.batching import model_batcher
 from conduit_lab.runtime.batching.coalescer import REQUIRED_TRIALS, Coalescer, _clearly_differ
 from conduit_lab.runtime.batching.model_batcher import ModelBatcher
@@ -327,7 +327,7 @@ def test_a_call_from_a_loop_is_recorded_with_its_fallback(
             for shared in (first, second):
                 with recorder.span(shared.path.stem, "predict"):
                     await ModelBatcher.of(shared).arun(*item(1))
-        notes.append([described(span.attributes).partition(":")[0] for span in spans])
+        notes.append([remarks(span.attributes).partition(":")[0] for span in spans])
 
     asyncio.run(call())
     asyncio.run(call())

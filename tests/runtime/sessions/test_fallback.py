@@ -10,7 +10,7 @@ import pytest
 
 from conduit_lab.core.errors import DeviceError, ModelInputError, ModelLoadError, ModelRunError
 from conduit_lab.core.trace import recorder
-from conduit_lab.core.trace.trace import described
+from conduit_lab.core.trace.span_facts import remarks
 from conduit_lab.runtime.sessions.cache import SessionCache
 from conduit_lab.runtime.sessions.session import Options, Session
 from tests.runtime import fake_device, graphs
@@ -157,10 +157,10 @@ def test_a_fallback_is_in_the_trace(gpu: FakeDevice, linear: Path) -> None:
     gpu.max_rows = 10
     with recorder.record("call") as spans, recorder.span("linear", "predict"):
         shared.run(rows(50), 50)
-    assert described(spans["linear"].attributes).startswith("cpu: cuda failed: it asked for")
+    assert remarks(spans["linear"].attributes).startswith("cpu: cuda failed: it asked for")
     with recorder.record("call") as spans, recorder.span("linear", "predict"):
         shared.run(rows(1))
-    assert described(spans["linear"].attributes) == ""
+    assert remarks(spans["linear"].attributes) == ""
     assert "1 on the CPU instead" in shared.statistics()
 
 
@@ -181,4 +181,4 @@ def test_a_model_loaded_on_the_cpu_instead_is_in_each_trace(gpu: FakeDevice, lin
     shared = SessionCache().open(linear)
     with recorder.record("call") as spans, recorder.span("linear", "predict"):
         shared.run(rows(1))
-    assert described(spans["linear"].attributes).startswith("cpu: ")
+    assert remarks(spans["linear"].attributes).startswith("cpu: ")

@@ -1,0 +1,57 @@
+"""run: the outermost recorded call that is running here, and the values that its stages share."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from conduit_lab.core.forking import hold_at_fork
+from conduit_lab.core.trace.span import current
+
+_creating = threading.Lock()  # the first uses of two threads give one dict
+hold_at_fork(_creating)
+
+_NEXT_STEP = "use it in a stage that an endpoint calls, or inside `with record('name'):`"
+
+
+class Run:
+    """The outermost recorded call: that of an endpoint, or a `record` block.
+
+    `run.values["embedding"] = vector` in one stage, `run.values["embedding"]` in a later one. All
+    stages, threads and tasks of the call share the values, and so do the calls inside it. They are
+    freed when the call ends, or with its stream.
+    """
+
+    __slots__ = ()
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The values of this run by name, empty at its start; `LookupError` outside of a run."""
+        here = current()
+        if here is None:
+            raise LookupError(
+                f"run.values expects a recorded call, and none runs here: {_NEXT_STEP}"
+            )
+        recording = here.recording
+        if recording.ended:
+            raise LookupError(
+                f"run.values expects a running call, and {recording.name!r} has ended: read the "
+                "values before it returns, or inside its stream"
+            )
+        values = recording.shared
+        if values is None:
+            with _creating:
+                values = recording.shared
+                if values is None:
+                    values = recording.shared = {}
+        return values
+
+    def __repr__(self) -> str:
+        here = current()
+        if here is None or here.recording.ended:
+            return "<run: no call is being recorded here>"
+        names = ", ".join(map(str, here.recording.shared or ())) or "no values"
+        return f"<run of {here.recording.name!r}: {names}>"
+
+
+run = Run()

@@ -1,0 +1,69 @@
+"""The view of one span: its facts, its input and its output in short."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conduit_lab.core.text import one_line
+from conduit_lab.core.trace import span_facts
+from conduit_lab.core.trace.described import described
+from conduit_lab.core.trace.self_time import self_seconds
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.view import Table, View
+
+if TYPE_CHECKING:
+    from conduit_lab.core.trace.span import Span
+
+MAX_PREVIEW = 200  # characters of a value
+_PREVIEW_ITEMS = 8
+
+
+def span_view(span: Span) -> View:
+    """Return the view of a span. It reads recorded values and runs nothing."""
+    facts = [span.kind, span_facts.time_text(span), *span_facts.marks(span)]
+    rows = [
+        ("self time", figures.seconds(self_seconds(span)) if span.children else ""),
+        ("device", span_facts.device(span)),
+        ("rows", "" if (rows := span_facts.rows(span)) is None else figures.count(rows)),
+        ("remark", span_facts.remarks(span.attributes)),
+        ("input", _shown(span_facts.input_text(span), span.input)),
+        ("output", _shown(span_facts.output_text(span), span.output)),
+        ("error", f"✕ {error}" if (error := span_facts.error_text(span)) else ""),
+    ]
+    table = Table(("property", "value"), [row for row in rows if row[1]], wide=("value",))
+    return View("Span", span.name, facts, [table])
+
+
+def span_line(span: Span) -> str:
+    """Return a span in one line, as its repr: `Span('topic', predict, 0.210 ms, …)`."""
+    parts = [repr(span.name), span.kind, span_facts.time_text(span), *span_facts.marks(span)]
+    flow = [span_facts.input_text(span), span_facts.output_text(span)]
+    if any(flow):
+        parts.append(" → ".join(text or "None" for text in flow))
+    if error := span_facts.error_text(span):
+        parts.append(f"✕ {error}")
+    return f"Span({', '.join(parts)})"
+
+
+def _shown(description: str, value: Any) -> str:
+    preview = _preview(value)
+    return description if preview in ("", description) else f"{description}: {preview}"
+
+
+def _preview(value: Any) -> str:
+    """Return the beginning of a value of a known type, or "" for any other."""
+    if isinstance(value, str):
+        return one_line(value, MAX_PREVIEW)
+    if type(value) is np.ndarray and value.size and value.dtype.kind in "fiub":
+        first = ", ".join(described(item) for item in value.flat[:_PREVIEW_ITEMS].tolist())
+        return first + (", …" if value.size > _PREVIEW_ITEMS else "")
+    if type(value) is dict:
+        items = (f"{key}: {_preview(item) or described(item)}" for key, item in value.items())
+        return one_line(", ".join(islice(items, _PREVIEW_ITEMS)), MAX_PREVIEW)
+    if type(value) in (list, tuple):
+        items = (_preview(item) or described(item) for item in value)
+        return one_line(", ".join(islice(items, _PREVIEW_ITEMS)), MAX_PREVIEW)
+    return ""

@@ -1,0 +1,139 @@
+"""TraceDiff: two traces side by side, their times and answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from conduit_lab.core.equality import identical
+from conduit_lab.core.trace import span_facts
+from conduit_lab.core.trace.value_change import EQUAL, text_diff, value_change
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.view import Table, View, Viewed
+
+if TYPE_CHECKING:
+    from conduit_lab.core.trace.span import Span
+
+MAX_TEXT_DIFFS = 3
+
+_Place = tuple[tuple[str, ...], int]  # the names from the root on, and which of the same
+
+
+@dataclass(frozen=True)
+class SpanChange:
+    """One stage of two traces: the span in each, None where a trace has none, and the difference.
+
+    `change` is `equal`, or says in words how the answers differ.
+    """
+
+    name: str
+    depth: int
+    first: Span | None
+    second: Span | None
+    change: str
+
+    @property
+    def spans(self) -> tuple[Span | None, Span | None]:
+        """The spans of both traces."""
+        return self.first, self.second
+
+    @property
+    def ratio(self) -> float | None:
+        """The second time divided by the first, where both spans ended."""
+        if self.first is None or self.second is None or not self.first.duration:
+            return None
+        both = self.first.ended and self.second.ended
+        return self.second.duration / self.first.duration if both else None
+
+
+class TraceDiff(Viewed, Sequence[SpanChange]):
+    """The stages of two traces, matched by their names and their order; `[0]` is the whole call."""
+
+    def __init__(self, first: Span, second: Span) -> None:
+        self.first, self.second = first, second
+        places = [dict(_places(root)) for root in (first, second)]
+        # the first trace's order, and what only the second has after what it follows there
+        order: list[_Place] = list(places[0])
+        for place, before in zip(places[1], [None, *places[1]], strict=False):
+            if place not in places[0]:
+                order.insert(order.index(before) + 1 if before else 0, place)
+        self._changes = [self._change(place, *(p.get(place) for p in places)) for place in order]
+
+    @staticmethod
+    def _change(place: _Place, first: Span | None, second: Span | None) -> SpanChange:
+        names, _ = place
+        name = names[-1] or getattr(first, "name", "")
+        return SpanChange(name, len(names) - 1, first, second, _words(first, second))
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._changes[index]
+
+    def __len__(self) -> int:
+        return len(self._changes)
+
+    @property
+    def equal(self) -> bool:
+        """Whether both traces have the same stages with equal answers."""
+        return all(change.change == EQUAL for change in self)
+
+    def _view(self) -> View:
+        stages = self._changes[1:] or self._changes
+        same = sum(change.change == EQUAL for change in stages)
+        total = f"{figures.plural(len(stages), 'stage')}"
+        times = " → ".join(map(span_facts.time_text, (self.first, self.second)))
+        facts = [times, "all answers equal" if self.equal else f"{same} of {total} equal"]
+        if not identical(self.first.input, self.second.input):
+            facts.append("other input")
+        rows = [
+            (
+                "\u2003" * change.depth + change.name,
+                *("" if span is None else span_facts.time_text(span) for span in change.spans),
+                "" if change.ratio is None else f"{change.ratio:.2f} ×",
+                change.change,
+            )
+            for change in self
+        ]
+        columns = ("stage", "first", "second", "ratio", "answer")
+        name = self.first.name
+        if self.second.name != name:
+            name = f"{name} and {self.second.name}"
+        table = Table(columns, rows, numeric=columns[1:4], wide=("answer",))
+        return View("Trace diff", name, facts, [table], children=list(self._texts()))
+
+    def _texts(self) -> Iterator[View]:
+        """Yield the diffs of the texts that differ."""
+        shown = 0
+        for change in self:
+            a, b = (None if span is None else span.output for span in change.spans)
+            if change.change == EQUAL or not isinstance(a, str) or not isinstance(b, str):
+                continue
+            if shown < MAX_TEXT_DIFFS:
+                shown += 1
+                yield View("Text of", change.name, text=text_diff(a, b))
+
+
+def _words(first: Span | None, second: Span | None) -> str:
+    if first is None or second is None:
+        return f"only in the {'second' if first is None else 'first'} trace"
+    errors = [span_facts.error_text(span) for span in (first, second)]
+    if any(errors):
+        words = [f"✕ {error}" if error else "answered" for error in errors]
+        return f"both {words[0]}" if words[0] == words[1] else " → ".join(words)
+    for span, which in ((first, "first"), (second, "second")):
+        if not span.ended:
+            return f"running in the {which} trace"
+        if span.forgotten or not span.recording.keeps:
+            return f"dropped in the {which} trace"
+    return value_change(first.output, second.output)
+
+
+def _places(root: Span) -> Iterator[tuple[_Place, Span]]:
+    path: list[str] = []
+    seen: Counter[tuple[str, ...]] = Counter()
+    for depth, span in root.walk():
+        path[depth:] = [span.name if depth else ""]  # two calls of other names are compared too
+        names = tuple(path)
+        yield (names, seen[names]), span
+        seen[names] += 1

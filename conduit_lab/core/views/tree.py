@@ -1,0 +1,106 @@
+"""Tree: nodes that are made of nodes, as text with branches and as static HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from conduit_lab.core.views import figures, html
+
+# of the children in a drawing: one after the other, all at once, one of them, the first that works
+Arrangement = Literal["chain", "parallel", "choice", "fallback"]
+
+_COLUMNS = ("stage", "kind", "values", "time")
+
+
+@dataclass(frozen=True)
+class TreeNode:
+    """One node: its name and kind, and what is known of it.
+
+    `takes` and `gives` describe its values, empty where they are not known; `facts` are its
+    settings; `seconds` is its last time. `edge` is its name within its parent. `more` of its
+    children are left out. A node that `joins` takes the results of its siblings.
+    """
+
+    name: str
+    kind: str = ""
+    takes: str = ""
+    gives: str = ""
+    facts: Sequence[str] = ()
+    seconds: float | None = None
+    edge: str = ""
+    children: Sequence[TreeNode] = field(default=())
+    more: int = 0
+    arrangement: Arrangement = "chain"
+    joins: bool = False
+
+    @property
+    def leaf(self) -> bool:
+        """Whether there is nothing below it."""
+        return not self.children and not self.more
+
+    @property
+    def values(self) -> str:
+        """The values that it takes and gives, in one text; empty where neither is known."""
+        return f"{self.takes or '?'} → {self.gives or '?'}" if self.takes or self.gives else ""
+
+    @property
+    def time(self) -> str:
+        """Its last time, empty where none was recorded."""
+        return "" if self.seconds is None else figures.seconds(self.seconds)
+
+    @property
+    def prefix(self) -> str:
+        """Its name within its parent, empty where that says nothing new."""
+        return f"{self.edge}: " if self.edge not in ("", self.name) else ""
+
+    def share(self, whole: float | None) -> float:
+        """Return the share of its time in another one, at most 1; 0 where one is not known."""
+        return min(1.0, self.seconds / whole) if self.seconds and whole else 0.0
+
+    def plain(self) -> str:
+        """Return the nodes below this one as lines with branches and aligned columns."""
+        rows = list(_branches(self))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = []
+        for *cells, time in rows:
+            padded = [cell.ljust(w) for cell, w in zip(cells, widths, strict=False) if w]
+            lines.append("   ".join([*padded, time.rjust(widths[-1])]).rstrip())
+        return "\n".join(lines)
+
+    def html(self) -> str:
+        """Return the nodes below this one as a table; bars show their shares of its time."""
+        rows = list(_rows(self, 0, self.seconds))
+        filled = [any(map(str, column)) for column in zip(*rows, strict=True)]
+        kept = [place for place, keep in enumerate(filled) if keep]
+        return html.table(
+            [_COLUMNS[place] for place in kept],
+            [[row[place] for place in kept] for row in rows],
+            numeric=("time",),
+            limit=len(rows),
+        )
+
+
+def _branches(node: TreeNode, before: str = "") -> Iterator[tuple[str, ...]]:
+    """Yield the cells of each line below a node."""
+    last = len(node.children) - (0 if node.more else 1)
+    for place, child in enumerate(node.children):
+        branch, below = ("└─ ", "   ") if place == last else ("├─ ", "│  ")
+        name = f"{before}{branch}{child.prefix}{child.name}"
+        yield name, " · ".join([child.kind, *child.facts]), child.values, child.time
+        yield from _branches(child, before + below)
+    if node.more:
+        yield f"{before}└─ … {figures.plural(node.more, 'more stage')}", "", "", ""
+
+
+def _rows(node: TreeNode, depth: int, whole: float | None) -> Iterator[tuple[Any, ...]]:
+    """Yield the cells of each row below a node."""
+    for child in node.children:
+        name = html.Cell(child.name, depth, prefix=child.prefix)
+        kind = html.Cell(child.kind, suffix="".join(f" · {fact}" for fact in child.facts))
+        yield name, kind, child.values, html.Cell(child.time, share=child.share(whole))
+        yield from _rows(child, depth + 1, whole)
+    if node.more:
+        more = html.Cell("", depth, prefix=f"… {figures.plural(node.more, 'more stage')}")
+        yield more, "", "", ""
