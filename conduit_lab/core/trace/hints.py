@@ -43,7 +43,7 @@ def hints(root: Span) -> list[str]:
     spans = [span for _, span in root.walk()]
     kinds = _kinds(spans)
     for span in spans:
-        if span.children:
+        if span.children and span.kind == "call":  # the code of a store is not the caller's
             flow = DataFlow(span)
             found += [*_parallel(flow, kinds), *_fusible(flow), *_looped(flow)]
     found += _repeated(spans)

@@ -42,7 +42,8 @@ class OpenTelemetryExporter:
 
     def span_ended(self, span: Span) -> None:
         """Export the call of which `span` is the outermost one; all others wait for theirs."""
-        if span.recording.ended and span.start == 0.0 and span.record is span.recording.record:
+        # a span that outlives its call ends after it; only the outermost one starts at 0
+        if span.recording.ended and span.start == 0.0:
             self._export(span)
 
     def export(self, trace: Trace) -> None:

@@ -144,6 +144,13 @@ def test_an_item_that_was_put_into_the_input_later_does_not_come_from_it() -> No
     assert (flow.edges, flow.ready(root.children[0])) == ([], math.inf)
 
 
+def test_a_value_that_has_lost_an_item_since_is_not_known() -> None:
+    both = [array, "a text from nowhere"]
+    use = span("use", 1, 2, given=both)
+    both.pop()
+    assert DataFlow(span("all", 0, 3, use, given=array)).ready(use) == math.inf
+
+
 def test_a_value_is_ready_since_it_was_first_seen() -> None:
     first = span("first", 1, 2, given=TEXT, gave=array)
     uses = [

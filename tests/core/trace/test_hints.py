@@ -170,6 +170,10 @@ def test_calls_that_read_the_ones_before_are_no_loop() -> None:
     assert trace(step, *calls, seconds=3).hints == []
 
 
+def test_calls_that_a_store_makes_are_no_hint() -> None:
+    assert trace(span("docs", 0, 3, *looped(3), kind="write"), seconds=3).hints == []
+
+
 def test_the_largest_comes_first() -> None:
     long = [predict(MOOD, 3 + 2 * n, 5 + 2 * n, np.full(2, n)) for n in range(3)]
     first, second = trace(*looped(3), *long, seconds=9).hints

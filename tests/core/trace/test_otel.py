@@ -15,6 +15,7 @@ import pytest
 from conduit_lab import Lab
 from conduit_lab.core.errors import MissingExtra
 from conduit_lab.core.stage import Function
+from conduit_lab.core.streams.pushed import PushedStream
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.otel import OpenTelemetryExporter
 from tests.core.trace.made import span, trace
@@ -72,6 +73,21 @@ def test_an_observer_exports_each_outermost_call_once(collected: Collected) -> N
             Function(str, name="stage")(1)
         assert collected.spans == []
     assert [each.name for each in collected.spans] == ["outer", "inner", "stage"]
+
+
+def test_a_span_that_outlives_its_call_is_no_call_of_its_own(collected: Collected) -> None:
+    exporter = OpenTelemetryExporter(collected.tracer)
+    stream: PushedStream[int] = PushedStream()
+    with (
+        recorder.record("call", observers=[exporter]),
+        recorder.span("tokens", "generate") as tokens,
+    ):
+        assert tokens is not None
+        tokens.follow(stream)
+    stream.start()
+    stream.finish()
+    assert tokens.ended
+    assert [each.name for each in collected.spans] == ["call"]
 
 
 def test_a_span_belongs_to_the_span_around_the_call(collected: Collected) -> None:

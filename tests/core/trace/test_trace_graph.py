@@ -56,6 +56,16 @@ def test_where_no_edge_is_known_the_order_of_the_calls_stands_in() -> None:
     ]
 
 
+def test_a_value_may_be_read_and_given_back() -> None:
+    encode = span("minilm", 0, 1, gave=vector)
+    recorded = trace(encode, span("topic", 1, 3, given=vector), seconds=3, gave=[vector])
+    assert edges(recorded.to_mermaid()) == [
+        "input -then-> minilm",
+        "minilm -1.00 s-> output",
+        "minilm -1.00 s-> topic",
+    ]
+
+
 def test_a_combinator_is_drawn_as_its_stages() -> None:
     members = [
         span("m1", 1, 2, given=vector, gave=answers[0]),
