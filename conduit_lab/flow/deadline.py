@@ -42,9 +42,9 @@ def run_within(
     """Return `function(value)` of a stage, limited as `call_within` limits its call."""
     if seconds is None:
         return function(value)
-    ended: SimpleQueue[None] = SimpleQueue()
+    ended: SimpleQueue[ThreadCall] = SimpleQueue()
     with CallScope():
-        call = _LimitedCall(stage, function, value, lambda: ended.put(None))
+        call = _LimitedCall(stage, function, value, ended.put)
         try:
             ended.get(timeout=max(seconds, 0.0))
         except Empty:
@@ -76,7 +76,7 @@ async def acall_within(stage: Stage, value: Any, seconds: float | None) -> Any:
 async def _await_thread(stage: Stage, value: Any, seconds: float) -> Any:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
-    def end() -> None:
+    def end(_: ThreadCall) -> None:
         with suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(ended.set)
 
@@ -113,14 +113,14 @@ async def _await_task(stage: Stage, value: Any, seconds: float) -> Any:
 class _LimitedCall(ThreadCall):
     """A call that may be abandoned; its thread is then counted until it is free again."""
 
-    __slots__ = ("_on_time", "_outer", "_stage", "has_ended")
+    __slots__ = ("_outer", "_stage", "has_ended")
 
     def __init__(
         self,
         stage: Stage,
         function: Callable[[Any], Any],
         value: Any,
-        on_time: Callable[[], object],
+        on_time: Callable[[ThreadCall], object],
     ) -> None:
         with _lock:
             late = len(_late.get(id(stage), ()))
@@ -130,10 +130,9 @@ class _LimitedCall(ThreadCall):
                 "thread: no other is started until one of them returns. Let the function itself "
                 "give up, for example with the timeout of its client"
             )
-        super().__init__(function, value, self._end)
+        super().__init__(function, value, on_time)
         self._stage = stage
         self._outer = current()
-        self._on_time = on_time
         self.has_ended = False
         if not start_calls([self]):
             raise Overloaded(f"{stage.name!r} needs a thread, and the system starts no more")
@@ -147,7 +146,8 @@ class _LimitedCall(ThreadCall):
         abandon_spans(self.context, self._outer, error)
         return True
 
-    def _end(self, _: ThreadCall) -> None:
+    def end(self) -> None:
+        """Report that it ended, unless it was abandoned."""
         with _lock:
             self.has_ended = True
             late = _late.get(id(self._stage), set())
@@ -156,7 +156,7 @@ class _LimitedCall(ThreadCall):
             if not late:
                 _late.pop(id(self._stage), None)
         if not is_late:
-            self._on_time()
+            super().end()
 
 
 def exceeded(stage: Stage, seconds: float) -> DeadlineExceeded:

@@ -11,7 +11,6 @@ from conduit_lab.core.errors import CompositionError, StreamCancelled
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.streams.backpressure import awaiting_reader
 from conduit_lab.core.streams.chunk import join_chunks
-from conduit_lab.core.streams.ownership import cancelled
 from conduit_lab.core.streams.reader import Reader
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
@@ -111,7 +110,15 @@ class Fallback(Combinator):
 
     async def arun(self, value: Any) -> Any:
         """Await the stages until one succeeds, as `run` calls them."""
-        tries = self._tries()
+        tries = None
+        if self._plain:
+            try:
+                return await self.stages[0].acall(value)
+            except Exception as error:
+                tries = self._tries()
+                if not tries.failed(error):
+                    raise
+        tries = tries or self._tries()
         for stage in tries:
             try:
                 answer = await acall_within(stage, value, self.timeout)
@@ -170,8 +177,6 @@ class Fallback(Combinator):
             except BaseException as error:
                 opened.reader.leave()
                 if not tries.failed(error):
-                    if cancelled():
-                        return None
                     raise
             opened = self._open(tries, stages, value)
         tries.succeeded()

@@ -32,12 +32,11 @@ async def gather_stages(stages: Sequence[Stage], value: Any) -> list[Any]:
             if not isinstance(error, Exception | asyncio.CancelledError):
                 raise
             failures.append(error)
-            scope.cancel()
             for task in tasks:
                 if task is not this:
                     task.cancel()
 
-    with CallScope() as scope:
+    with CallScope():
         async with asyncio.TaskGroup() as group:
             for place, stage in enumerate(stages):
                 if failures:  # an eager task has run already

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from conduit_lab.core.views import figures
 
-HOP_SECONDS = 1e-4  # per member: start on another thread and come back, benchmarks/flow.py
+HOP_SECONDS = 1e-4  # per member: to another thread and back, `benchmarks/threads.py`
 MEASURE_EVERY = 256  # runs, where the members are too fast to gain
 TRIAL_RUNS = 3
 _NEWEST_WEIGHT = 0.25  # of the newest run in a mean
-_WAITING_RATIO = 0.2  # of CPU time to time, below which members wait; a busy machine lowers it
+_WAITING_RATIO = 0.2  # of CPU time to time, below which members wait
 _TRIAL_RATIO = 0.9  # of the time on threads to that in order, below which threads are used
 
 
@@ -77,28 +77,25 @@ class ThreadPlan:
                 f"threads would save at most {figures.seconds(most)} per run and cost about "
                 f"{figures.seconds(cost)}"
             )
-        elif self._cpu_ratio < _WAITING_RATIO:
-            self.threaded = True
-            self._reason = (
-                f"the members wait: the CPU works {self._cpu_ratio:.0%} of their time, so threads "
-                f"save up to {figures.seconds(most)} per run"
-            )
         else:
             self._compare()
 
     def _compare(self) -> None:
-        """Choose for members that compute: some release the GIL, which only a trial shows."""
+        """Choose the way that was measured to be faster: the times in order do not show the GIL."""
         in_order, on_threads = self._in_order, self._on_threads
         if on_threads.runs < TRIAL_RUNS:
             self.threaded, self._reason = True, "a trial on threads is running"
             return
         faster = on_threads.whole < _TRIAL_RATIO * in_order.whole
+        waits = self._cpu_ratio < _WAITING_RATIO
         self._reason = (
             f"measured: {figures.seconds(on_threads.whole)} on threads, "
-            f"{figures.seconds(in_order.whole)} one after the other"
+            f"{figures.seconds(in_order.whole)} one after the other, "
+            f"{self._cpu_ratio:.0%} of it on the CPU"
         )
         self.threaded = faster
-        if self._runs % MEASURE_EVERY == 0:  # the next run is done the other way
+        # the next run is done the other way; not in order where the members wait: that is slow
+        if self._runs % MEASURE_EVERY == 0 and not (faster and waits):
             self.threaded = not faster
 
 

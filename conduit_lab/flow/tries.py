@@ -98,7 +98,8 @@ class Tries:
                 error.add_note(note)
 
     def _report(self, stage: Stage, error: Exception, following: str) -> None:
-        _log.warning("%s: %s failed, trying %s: %s", self._name, stage.name, following, error)
+        text = str(error)  # a log record must not keep the error's frames, and their values
+        _log.warning("%s: %s failed, trying %s: %s", self._name, stage.name, following, text)
         self._notes[f"{self._name}: {stage.name} failed before: {_described(error)}"] = None
 
 

@@ -31,45 +31,34 @@ class ThreadCall:
     the function uses are not part of.
     """
 
-    __slots__ = (
-        "_ended",
-        "_function",
-        "_value",
-        "context",
-        "cpu_seconds",
-        "error",
-        "result",
-        "seconds",
-    )
+    __slots__ = ("_ended", "_work", "context", "cpu_seconds", "error", "result", "seconds")
 
     def __init__(
         self, function: Callable[[Any], Any], value: Any, ended: Callable[[ThreadCall], object]
     ) -> None:
         self.context = copy_context()
-        self._ended = ended
-        self._function = function
-        self._value = value
+        self._ended: Callable[[ThreadCall], object] | None = ended
+        self._work: tuple[Callable[[Any], Any], Any] | None = (function, value)
         self.result: Any = None
         self.error: BaseException | None = None
         self.seconds = self.cpu_seconds = 0.0
 
     def run(self) -> None:
         """Call the function and keep its result or error."""
+        work, self._work = self._work, None
         began, cpu_began = perf_counter(), thread_time()
         try:
-            self.result = self.context.run(self._call)
+            self.result = self.context.run(_begin, work)
         except BaseException as error:
             self.error = error
         self.seconds, self.cpu_seconds = perf_counter() - began, thread_time() - cpu_began
-
-    def _call(self) -> Any:
-        if cancelled():  # the stream or call around it, before a thread began this one
-            raise StreamCancelled(getattr(self._function, "name", "call"), None)
-        return self._function(self._value)
+        del self, work  # the error refers to this frame, which must not refer to it
 
     def end(self) -> None:
         """Report that it ended."""
-        self._ended(self)
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended(self)
 
     def outcome(self) -> Any:
         """Return the result, or raise the error."""
@@ -79,6 +68,13 @@ class ThreadCall:
             raise self.error
         finally:
             self.error = None  # it refers to this frame, which refers to it
+
+
+def _begin(work: Any) -> Any:
+    function, value = work
+    if cancelled():  # the stream or call around it, before a thread began this one
+        raise StreamCancelled(getattr(function, "name", "call"), None)
+    return function(value)
 
 
 def start_calls(calls: Sequence[ThreadCall], *, limit: int | None = None) -> bool:

@@ -14,6 +14,7 @@ from conduit_lab.core.errors import DeadlineExceeded, InputError, Overloaded
 from conduit_lab.core.stage import Function, Stage
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
+from conduit_lab.core.trace.trace import Trace
 from conduit_lab.flow import deadline, workers
 from conduit_lab.flow.deadline import acall_within, call_within
 from conduit_lab.flow.sequential import Sequential
@@ -97,9 +98,14 @@ def test_an_awaited_stage_is_cancelled_at_its_deadline() -> None:
             ended.append(value)
             raise
 
-    with pytest.raises(DeadlineExceeded):
-        call("loop", Function(wait), 1, SOON)
+    async def main() -> Trace:
+        with recorder.record("call") as trace, pytest.raises(DeadlineExceeded):
+            await acall_within(Sequential(wait, name="tree"), 1, 0.2)
+        return trace
+
+    trace = asyncio.run(main())
     assert ended == [1]
+    assert [type(trace[name].error) for name in ("tree", "wait")] == [DeadlineExceeded] * 2
 
 
 def test_a_thread_inside_an_awaited_tree_is_abandoned(gate: threading.Event) -> None:

@@ -163,9 +163,18 @@ def test_a_cancelled_stream_of_a_fallback_stops_decoding(
 def test_the_stream_of_a_fallback_is_the_generator_s(
     watched: Watched, gate: threading.Event
 ) -> None:
+    class Short(Stage):
+        name = "short"
+
+        def run(self, value: Any) -> Any:
+            return watched.generator.generate(value, max_tokens=5)
+
+        def stream(self, value: Any, /) -> Any:
+            return watched.generator.stream(value, max_tokens=5)
+
     gate.set()
-    expected = watched.generator("Kettle")
-    stream = Fallback(watched.generator).stream("Kettle")
+    expected = Short()("Kettle")
+    stream = Fallback(Short()).stream("Kettle")
     assert [token.id for token in stream] == [token.id for token in expected.tokens]
     assert stream.result().usage.generated == len(expected.tokens)
 

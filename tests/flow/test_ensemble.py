@@ -148,7 +148,8 @@ def test_a_member_that_is_fast_enough_answers(run: Run) -> None:
     ensemble = Ensemble([a, b], majority_vote, timeout=20)
     with recorder.record("call") as recorded:
         assert run(ensemble, 1).label == "b"
-    assert [span.name for span in recorded["ensemble"].children] == ["a", "b", "majority_vote"]
+    *members, vote = [span.name for span in recorded["ensemble"].children]
+    assert (sorted(members), vote) == (["a", "b"], "majority_vote")  # threads begin in any order
 
 
 def test_bad_input_is_raised_at_once(run: Run) -> None:

@@ -147,7 +147,9 @@ def test_the_result_and_the_chunks_are_those_of_the_stage() -> None:
 
 
 @pytest.mark.parametrize("reads", [0, 1])
-def test_cancelling_it_cancels_the_stage_s_stream(reads: int, gate: threading.Event) -> None:
+def test_cancelling_it_cancels_the_stage_s_stream(
+    reads: int, gate: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
     def make(value: Any) -> Iterator[int]:
         if reads == 0:
             gate.wait(SECONDS)
@@ -166,8 +168,8 @@ def test_cancelling_it_cancels_the_stage_s_stream(reads: int, gate: threading.Ev
     gate.set()
     with pytest.raises(StreamCancelled):
         stream.result()
-    stage.streams[0].wait(SECONDS)
-    assert other.streams == []
+    until(lambda: not [t for t in threading.enumerate() if t.name == "stream fallback"])
+    assert (other.streams, caplog.messages) == ([], [])
 
 
 def test_cancelling_it_reaches_the_stream_of_a_later_stage(gate: threading.Event) -> None:
@@ -196,6 +198,33 @@ def test_a_stage_s_stream_that_is_cancelled_elsewhere_ends_it_as_cancelled(
     stage.streams[0].cancel()
     with pytest.raises(StreamCancelled):
         stream.result()
+
+
+def test_a_stream_that_is_cancelled_before_its_first_chunk_has_failed(
+    gate: threading.Event,
+) -> None:
+    def wait(value: Any) -> Iterator[str]:
+        gate.wait(SECONDS)
+        yield "late"
+
+    stage = Streaming("slow", wait)
+    stream = Fallback(stage, good).stream("ab")
+    stage.streams[0].cancel()
+    assert stream.result() == "ab"
+
+
+def test_its_span_ends_with_the_stream(gate: threading.Event) -> None:
+    def wait(value: Any) -> Iterator[str]:
+        yield "a"
+        gate.wait(SECONDS)
+
+    with recorder.record("call") as recorded:
+        stream = Fallback(Streaming("slow", wait), name="text").stream("ab")
+        assert next(iter(stream)) == "a"
+    assert not recorded["text"].ended
+    gate.set()
+    until(lambda: recorded["text"].ended)
+    assert recorded["text"].output is stream
 
 
 def test_the_timeout_counts_to_the_first_chunk(gate: threading.Event) -> None:

@@ -22,6 +22,7 @@ from conduit_lab.flow.fallback import Fallback
 from conduit_lab.flow.parallel import Parallel
 from conduit_lab.flow.route import Route
 from conduit_lab.flow.sequential import Sequential
+from conduit_lab.flow.thread_plan import TRIAL_RUNS
 from tests.flow.test_deadline import until
 
 SECONDS = 20.0
@@ -37,6 +38,11 @@ def fail(value: Any) -> Any:
 
 def nap(value: Any) -> Any:
     sleep(0.002)
+    return value
+
+
+def wait(value: Any) -> Any:
+    sleep(0.05)  # much longer than a busy machine takes to start three threads
     return value
 
 
@@ -87,14 +93,14 @@ def test_members_that_wait_run_at_the_same_time() -> None:
 
 
 def test_measured_waits_choose_threads() -> None:
-    stage = Parallel({"a": nap, "b": nap, "c": nap})
-    for _ in range(3):
+    stage = Parallel({"a": wait, "b": wait, "c": wait})
+    for _ in range(TRIAL_RUNS + 1):
         stage(1)
     decision = stage.decision
     assert decision.threaded
-    assert "the members wait" in decision.reason
+    assert decision.reason.startswith("measured: ")
     assert set(decision.seconds) == {"a", "b", "c"}
-    assert all(seconds >= 0.002 for seconds in decision.seconds.values())
+    assert all(seconds >= 0.05 for seconds in decision.seconds.values())
 
 
 def test_fast_members_stay_on_the_thread_of_the_caller() -> None:
@@ -115,14 +121,14 @@ def test_members_that_become_slow_are_measured_again() -> None:
     slow = threading.Event()
 
     def member(value: Any) -> Any:
-        return nap(value) if slow.is_set() else value
+        return wait(value) if slow.is_set() else value
 
     stage = Parallel({"a": member, "b": member})
     for _ in range(5):
         stage(1)
     assert not stage.decision.threaded
     slow.set()
-    for _ in range(5):
+    for _ in range(TRIAL_RUNS + 2):
         stage(1)
     assert stage.decision.threaded
 
@@ -218,9 +224,15 @@ def test_nested_ones_run_in_order_where_no_thread_is_free(
     until(lambda: not workers._busy)
     monkeypatch.setattr(parallel, "MAX_BUSY_THREADS", 4)
 
+    busy = []
+
+    def leaf(value: Any) -> Any:
+        busy.append(workers._busy)
+        return nap(value)
+
     def tree(depth: int) -> Stage:
         if depth == 0:
-            return Function(nap)
+            return Function(leaf)
         return on_threads({"l": tree(depth - 1), "r": tree(depth - 1)})
 
     stage = tree(4)
@@ -230,6 +242,7 @@ def test_nested_ones_run_in_order_where_no_thread_is_free(
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(stage, [7] * 16)) == [expected(4)] * 16
+    assert max(busy) == 4
     assert workers._busy == 0
 
 

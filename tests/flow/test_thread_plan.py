@@ -31,7 +31,7 @@ def test_members_that_compute_are_tried_on_threads_and_the_faster_way_is_kept() 
             plan.ran_on_threads(times(0.02), elapsed)
         assert plan.threaded is faster
         assert plan.decision().reason.startswith("measured: ")
-        assert plan.decision().reason.endswith("30.0 ms one after the other")
+        assert plan.decision().reason.endswith("30.0 ms one after the other, 100% of it on the CPU")
 
 
 def test_a_comparison_is_repeated_now_and_then() -> None:
@@ -45,6 +45,15 @@ def test_a_comparison_is_repeated_now_and_then() -> None:
         else:
             plan.ran_in_order(times(0.01), 0.03)
     assert ways.count(True) == TRIAL_RUNS + 3
+
+
+def test_members_that_wait_are_not_run_in_order_again() -> None:
+    plan = ThreadPlan(MEMBERS)
+    plan.ran_in_order(times(0.01), 0.0)
+    for _ in range(3 * MEASURE_EVERY):
+        assert plan.threaded
+        plan.ran_on_threads(times(0.01), 0.011)
+    assert plan.decision().reason.endswith("one after the other, 0% of it on the CPU")
 
 
 def test_a_first_run_that_loads_a_model_does_not_count() -> None:
