@@ -37,7 +37,7 @@ class RouteTable(Combinator):
         self.name = name
         self._stages: dict[Hashable, Stage] = {}
         for value, choice in table.items():
-            stage = route.stages.get(choice, getattr(route, "default", None))
+            stage = route.stages.get(choice, route.default)
             key = table_key(value)
             if stage is None or key is None:
                 raise CompositionError(

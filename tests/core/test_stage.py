@@ -125,3 +125,16 @@ def test_a_stage_without_arun_of_its_own_runs_on_a_worker_thread() -> None:
     value, thread = asyncio.run(Where().acall(4))
     assert value == 4
     assert thread != threading.get_ident()
+
+
+def test_a_stage_that_calls_itself_without_end_says_so() -> None:
+    again = Function(lambda value: again(value), name="again")
+    with pytest.raises(RecursionError, match=r"again\(\) calls itself without an end"):
+        again(1)
+
+
+def test_functions_of_one_function_and_name_are_equal() -> None:
+    assert Function(double) == Function(double)
+    assert hash(Function(double)) == hash(Function(double))
+    assert Function(double) != Function(double, name="twice")
+    assert Function(double) != Function(abs, name="double")
