@@ -191,13 +191,14 @@ class Endpoint(Stage, Generic[_P, _R]):
                     raise endless(self.name, error) from None
                 if self.shape == "stream":
                     result = then.stream(result) if then is not None else _stream(result, self.name)
+                    span.output = result  # first: the stream may end at once, and is then weighed
                     span.follow(result)
                 else:
                     if then is not None:
                         result = then(result)
                     if type(result) not in PLAIN:
                         result = materialize(result)
-                span.output = result
+                    span.output = result
         finally:
             leave_root(token)
         return result

@@ -13,6 +13,7 @@ import pytest
 
 from conduit_lab import App, Function, Lab, VectorStore
 from conduit_lab.core.errors import TraceError
+from conduit_lab.core.trace.call_record import Values
 from conduit_lab.serving.endpoint import MAX_TRACES
 from conduit_lab.serving.request import Request
 from tests.serving.asgi import ask
@@ -242,3 +243,17 @@ def test_an_endpoint_may_call_itself(lab: Lab) -> None:
         return 0 if n == 0 else n + total(n - 1)
 
     assert total(20) == 210
+
+
+def test_the_chunks_of_kept_streams_count(lab: Lab) -> None:
+    lab.values = Values(500_000)
+
+    @lab.ml_stream("/text")
+    def text(n: int) -> Iterator[str]:
+        yield "x" * 100_000
+
+    for n in range(20):
+        text(n).result(20)
+    kept = [trace.root.output is not None for trace in text.history]
+    assert kept[-1]
+    assert sum(kept) < 10
