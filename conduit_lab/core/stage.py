@@ -79,7 +79,7 @@ class Stage(ABC):
         if (replay := here.recording.replay) is not None:
             kept = replay.kept(here, self.name, self.kind, self, value)
             if kept is not None:
-                return kept.output
+                return kept.gave
             run = as_stage(replay.changed.get(self.name, self)).run
         # `here.child(…)` without its call
         with Span(self.name, self.kind, self, value, here.recording, here.record, here) as span:
@@ -97,12 +97,19 @@ class Stage(ABC):
         if (replay := here.recording.replay) is not None:
             kept = replay.kept(here, self.name, self.kind, self, value)
             if kept is not None:
-                return kept.output
+                return kept.gave
             run = as_stage(replay.changed.get(self.name, self)).arun
         with here.child(self.name, self.kind, self, value) as span:
             span.output = result = await run(value)
         self.last_seconds = span.duration
         return result
+
+    def run_again(self, value: Any, arguments: Any) -> Any:
+        """Run with the arguments of an earlier span, which decide the result beside the value.
+
+        They may be those of a stage of another kind; by default they are ignored.
+        """
+        return self.run(value)
 
     def batch(self, values: Sequence[Any]) -> list[Any]:
         """Return one result per value, in order."""

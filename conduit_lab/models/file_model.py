@@ -146,9 +146,9 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
         if (replay := here.recording.replay) is not None:
             kept = replay.kept(here, self.name, self.kind, self, value, arguments)
             if kept is not None:
-                return cast(_Result, kept.output)
+                return cast(_Result, kept.gave)
             if (other := replay.changed.get(self.name)) is not None:
-                call = partial(as_stage(other).run, value)
+                call = partial(as_stage(other).run_again, value, arguments)
         with here.child(self.name, self.kind, self, value) as span:
             if arguments:
                 span.annotate(arguments=arguments)

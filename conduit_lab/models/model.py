@@ -30,6 +30,8 @@ from conduit_lab.runtime.sessions.cache import Shared, sessions
 from conduit_lab.runtime.sessions.session import Options
 from conduit_lab.runtime.sessions.tensor import DeviceTensor
 
+_BATCH = "batch"  # the argument of a span whose value is a list of inputs
+
 
 @dataclass(frozen=True)
 class _Opened:
@@ -250,7 +252,13 @@ class Model(FileModel[_Opened]):
         opened = self._parts()
         if len(values) < 2 or not opened.layout.joins or any(_is_table(value) for value in values):
             return super().batch(values)
-        return self._traced(values, lambda: self._batch(opened, values))
+        return self._traced(values, lambda: self._batch(opened, values), _BATCH)
+
+    def run_again(self, value: Any, arguments: Any) -> Any:
+        """Predict the value of an earlier span, or each value of a batch."""
+        if arguments == _BATCH:
+            return [self.run(each) for each in value]
+        return self.run(value)
 
     @staticmethod
     def _batch(opened: _Opened, values: Sequence[Any]) -> list[Any]:

@@ -274,7 +274,7 @@ class VectorStore(BaseStore):
         """
         arguments = (top_k, where, mode, exact, mmr, rerank, fusion)
         if (again := recorder.kept(self.name, "search", self, query, arguments)) is not None:
-            return cast("Hits | list[Hits]", again.output)
+            return cast("Hits | list[Hits]", again.gave)
         with recorder.span(
             self.name, "search", self, query, store_read=self, arguments=arguments
         ) as span:

@@ -62,10 +62,14 @@ def rerun_span(span: Span, value: Any = KEPT, model: Any = None) -> Span:
                 f"pass one, trace[{span.name!r}].rerun(value)"
             )
         value = snapshot(span.input)  # a copy: the stage may change it
-    run = getattr(stage, "run", stage)
+    arguments = span.attributes.get("arguments", ())
     root = begin_call(span.name, None, Values(), ())
     with outside(), root, root.child(span.name, span.kind, stage, value) as again:
-        again.output = run(value)
+        if hasattr(stage, "run_again"):
+            again.output = stage.run_again(value, arguments)
+            again.annotate(arguments=arguments)
+        else:
+            again.output = stage(value)
     return again
 
 
@@ -77,6 +81,8 @@ def rerun_trace(root: Span, changed: Mapping[str, Any]) -> Span:
     `TraceError` for a call that cannot be made again, or that wrote to a store.
     """
     spans = [span for _, span in root.walk()][1:]
+    if not root.recording.keeps:
+        raise TraceError(f"the trace of {root.name!r} keeps no values: make the call on a Lab")
     if root.record.written:
         stores = ", ".join(str(getattr(s, "name", s)) for s in root.record.written.values())
         raise TraceError(

@@ -173,10 +173,18 @@ class Generator(FolderModel[OpenedGenerator]):
             prompt, query, context, truncate, choices, regex, json_schema, sampling, options
         )
         given = prompt if query is None else {"query": query, "context": context}
-        constraint = (choices, regex, json_schema)
-        return self._traced(
-            given, lambda: self._generate(call), (truncate, constraint, sampling, options)
-        )
+        arguments = (truncate, choices, regex, json_schema, sampling, options)
+        return self._traced(given, lambda: self._generate(call), arguments)
+
+    def run_again(self, value: Any, arguments: Any) -> Generation:
+        """Generate from the prompt of an earlier span with its options."""
+        if len(arguments) != 6:
+            return self.run(value)
+        if isinstance(value, Mapping):
+            return self._generate(
+                GenerationCall(None, value["query"], value["context"], *arguments)
+            )
+        return self._generate(GenerationCall(value, None, None, *arguments))
 
     def chat(
         self, messages: Sequence[Mapping[str, Any]], **options: Unpack[GenerateKeywords]

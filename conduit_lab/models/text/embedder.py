@@ -143,6 +143,10 @@ class Embedder(TextModel[_Opened]):
             (prompt_name, prompt, batch_size),
         )
 
+    def run_again(self, value: Any, arguments: Any) -> FloatArray:
+        """Encode the texts of an earlier span with its prompt."""
+        return self._encode(value, *arguments) if len(arguments) == 3 else self.run(value)
+
     def encode_query(self, texts: Texts) -> FloatArray:
         """Encode queries, with the folder's prompt "query" if it has one."""
         return self.encode(texts, prompt_name=self._first_prompt("query"))

@@ -258,3 +258,23 @@ def test_the_same_source_at_another_line_is_not_stale() -> None:
     recorded = trace_of(stage, 1)
     stage.function = second["f"]
     assert recorded.stale == []
+
+
+def test_a_kept_value_is_the_callers_own() -> None:
+    def fill(value: Any) -> Any:
+        value[:] = 9
+        return value
+
+    made = Function(lambda value: np.full(2, float(value)), "made")
+    recorded = trace_of(Sequential(made, Function(fill, "fill"), Function(list, "last")), 3)
+    again = recorded.rerun(changed={"fill": Function(fill, "other")})
+    assert again["made"].output.tolist() == recorded["made"].output.tolist() == [3, 3]
+    assert again["made"].gave.tolist() == [9, 9]
+    assert again["fill"].given is again["made"].gave
+
+
+def test_a_trace_without_values_cannot_run_again() -> None:
+    with recorder.record("call", values=Values(0)) as recorded:
+        Function(str)(1)
+    with pytest.raises(TraceError, match="the trace of 'call' keeps no values"):
+        recorded.rerun()
