@@ -271,9 +271,8 @@ def test_many_threads_run_one_tree_with_the_right_answers_and_whole_traces() -> 
         assert names[0] == f"call {value}"
         assert names[1:3] == ["tree", "fork"]
         assert sorted(names[3:7]) == shape[3:7]
-        assert names[7:] == [
-            *["<lambda>", "vote", "plus", "nap", "sum", "route", "plus", "end", "nap", "str"]
-        ]
+        assert names[7:15] == ["<lambda>", "vote", "plus", "nap", "sum", "route", "plus", "end"]
+        assert sorted(names[15:]) == ["nap", "str"]  # on threads where runs take long
         assert all(span.ended for span in trace)
         assert trace.record.spans == len(names)
         assert list(trace.record.fallbacks) == ["abs"]

@@ -155,7 +155,7 @@ def test_trace_sees_one_call_with_its_texts(embedder: Embedder) -> None:
         asyncio.run(embedder.acall("lid"))
     first, second = recorded.root.children
     assert (first.name, first.kind, first.input) == ("words", "encode", "pan")
-    assert first.output is vector
+    assert first.gave is vector
     assert second.output.tolist() == [3, 4]
 
 

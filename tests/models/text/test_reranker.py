@@ -85,7 +85,7 @@ def test_a_pair_that_is_too_long_is_truncated_and_the_trace_reports_it(reranker:
     assert scores.tolist() == [1, 0, 1]
     assert remarks(recorded["overlap"].attributes) == "2 of 3 passages cut at 16 tokens"
     assert recorded["overlap"].kind == "predict"
-    assert recorded["overlap"].output is scores
+    assert recorded["overlap"].gave is scores
 
 
 def test_cut_pairs_are_counted_over_all_windows(

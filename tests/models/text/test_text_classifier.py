@@ -197,7 +197,7 @@ def test_a_long_text_is_cut_and_the_trace_says_so(tmp_path: Path) -> None:
         got = model.predict(["good " * 4 + "bad bad bad bad", "bad"])
     assert [p.label for p in got] == ["zero", "two"]
     assert remarks(recorded["short"].attributes) == "1 of 2 texts cut at 6 tokens"
-    assert recorded["short"].output is got
+    assert recorded["short"].gave is got
     pair = model.predict({"text": "so", "text_pair": "good " * 50 + "bad " * 50})
     assert pair.label == "zero"
 

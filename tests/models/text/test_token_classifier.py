@@ -266,7 +266,7 @@ def test_concurrent_calls_are_coalesced(ner: TokenClassifier) -> None:
 def test_the_trace_holds_the_answer(ner: TokenClassifier) -> None:
     with recorder.record("cell") as recorded:
         got = ner.predict("anna")
-    assert recorded["ner"].output is got
+    assert recorded["ner"].gave is got
     assert recorded["ner"].kind == "predict"
 
 
