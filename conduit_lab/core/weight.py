@@ -29,8 +29,6 @@ _QUICK: dict[type, Callable[[Any], int]] = {
     type(None): getsizeof,
     np.ndarray: attrgetter("nbytes"),
 }
-_NUMBERS = frozenset({int, float, bool, type(None)})
-_NUMBER_BYTES = 28
 _JSON_CONTAINERS = frozenset({dict, list, tuple})
 _TEXT_ONLY = frozenset({str})
 _LEAVES = (str, bytes, bytearray, int, float, *_CODE)
@@ -58,21 +56,21 @@ def _small_weight(value: Any, seen: set[int]) -> int | None:
     `seen` are the identities of its containers that are weighed already.
     """
     kind = type(value)
+    if kind in PLAIN:
+        return getsizeof(value)
     if (quick := _QUICK.get(kind)) is not None:
         return quick(value)
     if kind not in _JSON_CONTAINERS or len(value) > _SAMPLE_ITEMS or len(seen) > _SAMPLE_ITEMS:
         return None
-    items: Any = value
+    seen.add(id(value))
+    items: Any = value.values() if kind is dict else value
     total = getsizeof(value)
+    if PLAIN.issuperset(map(type, items)):
+        return total + sum(map(getsizeof, items))
     if kind is dict:
         if not _TEXT_ONLY.issuperset(map(type, value)):
             return None
-        items = value.values()
         total += sum(map(len, value))
-    if _NUMBERS.issuperset(map(type, items)):
-        seen.add(id(value))
-        return total + _NUMBER_BYTES * len(value)
-    seen.add(id(value))
     for item in items:
         if id(item) in seen:  # shared parts count once
             continue
