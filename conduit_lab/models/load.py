@@ -134,9 +134,7 @@ def _missing(where: Path, root: Path) -> ModelLoadError:
         return ModelLoadError(
             f"no model at {shown(where)}: check the path and the root it starts from, {root}"
         )
-    return ModelLoadError(
-        f"no model at {shown(where)}, the nearest is {near.name}: load_model({shown(near)!r})"
-    )
+    return ModelLoadError(f"no model at {shown(where)}. Did you mean {shown(near)!r}?")
 
 
 def _declared(

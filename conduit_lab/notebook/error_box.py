@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
+import tokenize
 from collections.abc import Iterator, Sequence
 from html import escape
+from io import StringIO
+from linecache import getlines
 from pathlib import Path
+from textwrap import dedent
 from traceback import FrameSummary
 
 from conduit_lab.core.errors import ConduitError
+from conduit_lab.core.nearest import nearest
 from conduit_lab.core.text import clip
 from conduit_lab.core.views import figures, html
 
@@ -27,14 +32,19 @@ _CALL = re.compile(r"[A-Za-z_][\w.]*\(")
 _PLAIN_CODE = re.compile(
     r"pip install (?:'[^']+'|[\w\[\]-]+)|(?<![\w.])[a-z_]\w*=(?:'[^']*'|\"[^\"]*\"|[\w.]+\w|\w)"
 )
+_PROPOSED = re.compile(r"Did you mean '([^'\n]+)'\?$")
+_NAMES = (tokenize.NAME, tokenize.STRING)
 _PACKAGE = Path(html.__file__).parents[3]
 
 
-def bundle(error: ConduitError, hidden: Sequence[FrameSummary]) -> dict[str, str]:
-    """Return the MIME bundle of an error's box."""
+def error_bundle(
+    error: ConduitError, users: FrameSummary, hidden: Sequence[FrameSummary]
+) -> dict[str, str]:
+    """Return the MIME bundle of an error's box; `users` is the user's frame that raised it."""
     kind = type(error).__name__
     sentence = clip(str(error), _MAX_CHARACTERS)
     stated, fix = split_fix(sentence)
+    fix = fix or respelled(sentence, users)
     head = html.header("✕", kind)
     body = f'<div style="{html.TEXT_STYLE};max-width:720px">{_with_code(stated)}</div>'
     copied = f'<pre style="{_CODE_LINE};max-width:704px">{escape(fix)}</pre>' if fix else ""
@@ -54,6 +64,36 @@ def split_fix(sentence: str) -> tuple[str, str]:
         if alone and "…" not in sentence[start:end]:
             return sentence[:start].rstrip(), sentence[start:end]
     return sentence, ""
+
+
+def respelled(sentence: str, users: FrameSummary) -> str:
+    """Return the user's statement with the name that the sentence proposes, or an empty text.
+
+    It takes the place of the most similar of the statement's names and texts that the sentence has.
+    """
+    proposed = _PROPOSED.search(sentence)
+    lines = getlines(users.filename)[(users.lineno or 1) - 1 : users.end_lineno]
+    if proposed is None or not lines:
+        return ""
+    meant, statement = proposed[1], dedent("".join(lines)).rstrip()
+    try:
+        tokens = list(tokenize.generate_tokens(StringIO(statement).readline))
+    except (tokenize.TokenError, SyntaxError):  # only a part of a statement
+        return ""
+    named = {token: _text(token) for token in tokens if token.type in _NAMES}
+    near = nearest(meant, [each for each in named.values() if each != meant and each in sentence])
+    for token, text in named.items():
+        if text == near:
+            rows = statement.splitlines(keepends=True)
+            row, start, end = token.start[0] - 1, token.start[1], token.end[1]
+            new = token.string.replace(text, meant)
+            rows[row] = rows[row][:start] + new + rows[row][end:]
+            return "".join(rows)
+    return ""
+
+
+def _text(token: tokenize.TokenInfo) -> str:
+    return token.string if token.type == tokenize.NAME else token.string.strip("\"'")
 
 
 def code_spans(sentence: str) -> Iterator[tuple[int, int]]:

@@ -12,7 +12,7 @@ import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from traceback import FrameSummary, extract_tb
+from traceback import FrameSummary, extract_tb, print_exception
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -22,10 +22,10 @@ from conduit_lab.core.views import figures
 from conduit_lab.notebook import error_box
 
 _OURS, _LIBRARY, _USER = "ours", "library", "user"
-_PACKAGE = os.path.join(Path(errors.__file__).parents[1], "")
+_PACKAGE = f"{Path(errors.__file__).parents[1]}{os.sep}"
 _LIBRARIES = (
-    *(os.path.join(sysconfig.get_path(kind), "") for kind in ("stdlib", "purelib", "platlib")),
-    os.path.join(site.getusersitepackages(), ""),
+    *(f"{sysconfig.get_path(kind)}{os.sep}" for kind in ("stdlib", "purelib", "platlib")),
+    f"{site.getusersitepackages()}{os.sep}",
     "<frozen ",
     "<string>",  # the methods of dataclasses and named tuples
 )
@@ -49,19 +49,23 @@ def _show(
 ) -> None:
     with _users_frames(error) as hidden:
         if hidden and isinstance(error, ConduitError) and getattr(shell, "kernel", None):
-            shell.display_pub.publish(error_box.bundle(error, hidden))
-        shell.showtraceback(
-            (kind, error, error.__traceback__), tb_offset=tb_offset, running_compiled_code=True
-        )
+            users = extract_tb(error.__traceback__)
+            shell.display_pub.publish(error_box.error_bundle(error, users[-1], hidden))
+        shown = (kind, error, error.__traceback__)
+        try:
+            shell.showtraceback(shown, tb_offset=tb_offset, running_compiled_code=True)
+        except Exception:  # a message that raises, for which IPython would remove this handler
+            print_exception(*shown)
     # showtraceback stored the shortened one for %tb and %debug
     sys.last_traceback = shell.InteractiveTB.tb = traceback
 
 
 @contextmanager
 def _users_frames(error: BaseException) -> Iterator[list[FrameSummary]]:
-    """Shorten the tracebacks of an error and its chain; yield the hidden frames, restore at the end.
+    """Shorten the tracebacks of an error and its chain; yield the hidden frames.
 
-    IPython formats a traceback in many ways, and each reads it from the exception itself.
+    All is restored at the end. IPython has many ways to format a traceback, and all read it from
+    the exceptions.
     """
     chain = _chain(error)
     before = [
@@ -82,10 +86,10 @@ def _users_frames(error: BaseException) -> Iterator[list[FrameSummary]]:
         if hidden:
             count = figures.plural(len(hidden), "frame")
             verb = "is" if len(hidden) == 1 else "are"
-            error.__dict__["__notes__"] = [
-                *(notes or ()),
-                f"{count} of conduit_lab and its libraries {verb} hidden: %tb shows all",
-            ]
+            grouped = any(isinstance(each, BaseExceptionGroup) for each in chain)
+            how = "traceback.print_exception(sys.last_value)" if grouped else "%tb"
+            line = f"{count} of conduit_lab and its libraries {verb} hidden: {how} shows all"
+            error.__dict__["__notes__"] = [*(notes or ()), line]
         yield hidden
     finally:
         for each, traceback, cause, context, suppressed in before:
