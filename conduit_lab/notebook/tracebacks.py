@@ -146,7 +146,8 @@ def _unlink(error: BaseException) -> None:
 
 def _split(traceback: TracebackType | None) -> tuple[TracebackType | None, list[FrameSummary]]:
     """Return a traceback without the package's frames and those of the libraries it calls."""
-    kept, dropped = [], []
+    kept: list[TracebackType] = []
+    dropped: list[TracebackType] = []
     for each, shown in _frames(traceback):
         (kept if shown else dropped).append(each)
     shortened: TracebackType | None = None

@@ -1,4 +1,4 @@
-"""What a cell's error shows: the user's frames, and a box for the package's own errors."""
+"""Errors of a cell: the user's frames, and a box for the package's own errors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import IPython
 import nbformat
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -174,13 +175,23 @@ def test_a_message_that_raises_leaves_the_handler_in_place(
     run: Run, shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def send(kind: Any, error: BaseException, lines: list[str]) -> None:
-        print(str(error), *lines)  # as the kernel does
+        sys.stdout.write("\n".join([str(error), *lines]))  # as the kernel does
 
     monkeypatch.setattr(shell, "_showtraceback", send)
     run("class Bad(Exception):\n    def __str__(self):\n        raise TypeError")
     text = run("def fail(value):\n    raise Bad\nFunction(fail)(1)")
     assert "unregistering" not in text
     assert "hidden" in run("quote('x')")
+
+
+def test_the_extension_registers_it(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.set_custom_exc((), None)
+    monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
+    shell.extension_manager.load_extension("conduit_lab")
+    assert shell.custom_exceptions == (Exception, KeyboardInterrupt)
+    shell.extension_manager.loaded.remove("conduit_lab")
 
 
 def test_another_tools_handler_stays(shell: InteractiveShell) -> None:
@@ -203,7 +214,7 @@ def test_the_notebook_shows_a_box_and_the_output_stays_an_error(
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     client = NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}})
 
-    with pytest.raises(CellExecutionError, match="no model at topik.onnx"):
+    with pytest.raises(CellExecutionError, match=r"no model at topik\.onnx"):
         client.execute()
 
     box, error = notebook.cells[1].outputs
