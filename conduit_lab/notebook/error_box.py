@@ -46,7 +46,8 @@ def error_bundle(
     stated, fix = split_fix(sentence)
     fix = fix or respelled(sentence, users)
     head = html.header("✕", kind)
-    body = f'<div style="{html.TEXT_STYLE};max-width:720px">{_with_code(stated)}</div>'
+    wrapped = "max-width:720px;overflow-wrap:anywhere"
+    body = f'<div style="{html.TEXT_STYLE};{wrapped}">{_with_code(stated)}</div>'
     copied = f'<pre style="{_CODE_LINE};max-width:704px">{escape(fix)}</pre>' if fix else ""
     count = figures.plural(len(hidden), "hidden frame")
     folded = (

@@ -48,11 +48,11 @@ def _show(
     tb_offset: int | None = None,
 ) -> None:
     with _users_frames(error) as hidden:
-        if hidden and isinstance(error, ConduitError) and getattr(shell, "kernel", None):
-            users = extract_tb(error.__traceback__)
-            shell.display_pub.publish(error_box.error_bundle(error, users[-1], hidden))
         shown = (kind, error, error.__traceback__)
         try:
+            if hidden and isinstance(error, ConduitError) and getattr(shell, "kernel", None):
+                users = extract_tb(error.__traceback__)
+                shell.display_pub.publish(error_box.error_bundle(error, users[-1], hidden))
             shell.showtraceback(shown, tb_offset=tb_offset, running_compiled_code=True)
         except Exception:  # a message that raises, for which IPython would remove this handler
             print_exception(*shown)

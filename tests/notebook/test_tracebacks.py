@@ -98,6 +98,19 @@ def test_a_librarys_frames_below_the_users_stay(run: Run) -> None:
     assert "conduit_lab/" not in text
 
 
+def test_a_librarys_frames_below_the_packages_are_hidden(run: Run) -> None:
+    text = run("import json\nFunction(json.loads)('{')")
+    assert "JSONDecodeError: Expecting" in text
+    assert "json/decoder.py" not in text
+
+
+def test_the_context_of_an_error_stays_one(run: Run) -> None:
+    run("try:\n    quote('coffee')\nexcept KeyError:\n    quote('milk')")
+    text = run("%tb")
+    assert "During handling" in text
+    assert text.count("conduit_lab/core/stage.py") >= 2
+
+
 def test_an_awaited_stage_is_shown_the_same_way(run: Run) -> None:
     text = run("await quote.acall('coffee')")
     assert "conduit_lab/" not in text
