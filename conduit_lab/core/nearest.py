@@ -6,9 +6,10 @@ import difflib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 
-_MAX_SEARCHED = 5000  # files and folders; about 10 ms
+_MAX_SEARCHED = 5000  # files and folders, and those of one folder; 20 to 60 ms
 _SKIPPED = ("node_modules", "__pycache__")
 
 
@@ -32,7 +33,8 @@ def nearest_file(path: Path, root: Path, accepts: Callable[[Path], bool]) -> Pat
     the highest first. The search ends after 5000 entries, and leaves hidden folders out.
     """
     if path.parent.is_dir():
-        found = {each.name: each for each in path.parent.iterdir() if accepts(each)}
+        beside = islice(path.parent.iterdir(), _MAX_SEARCHED)
+        found = {each.name: each for each in beside if accepts(each)}
         near = nearest(path.name, found)
         if near is not None:
             return found[near]
@@ -51,6 +53,6 @@ def nearest_file(path: Path, root: Path, accepts: Callable[[Path], bool]) -> Pat
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda each: each.name)
+            return sorted(islice(entries, _MAX_SEARCHED), key=lambda each: each.name)
     except OSError:  # not readable, or removed meanwhile
         return []
