@@ -153,5 +153,15 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+def load_ipython_extension(_: Any) -> None:
+    """Show streams live and a cell's errors without the package's frames: `%load_ext conduit_lab`.
+
+    A `Lab` does the same.
+    """
+    from conduit_lab.notebook import views
+
+    views.register()
+
+
 def __dir__() -> list[str]:
     return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

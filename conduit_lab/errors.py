@@ -21,4 +21,6 @@ from conduit_lab.core.errors import StoreError as StoreError
 from conduit_lab.core.errors import StreamCancelled as StreamCancelled
 from conduit_lab.core.errors import StreamLagged as StreamLagged
 from conduit_lab.core.errors import TraceError as TraceError
+from conduit_lab.core.errors import UnknownName as UnknownName
+from conduit_lab.core.errors import UnknownOption as UnknownOption
 from conduit_lab.core.errors import VectorInputError as VectorInputError

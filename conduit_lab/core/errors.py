@@ -54,6 +54,16 @@ class StoreError(ConduitError):
     """An index file that cannot be read or written; names the file."""
 
 
+class UnknownName(ConduitError, KeyError):
+    """A name that a registry does not have; names the nearest one."""
+
+    __str__ = Exception.__str__  # that of a KeyError puts the message in quotes
+
+
+class UnknownOption(ConduitError, TypeError):
+    """A keyword argument that a call does not take; names the nearest one."""
+
+
 class CompositionError(ConduitError):
     """Stages that do not fit together; names both sides, or the part that does not fit."""
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
-from conduit_lab.core.errors import ModelLoadError
-from conduit_lab.core.paths import display, resolve
+from conduit_lab.core.errors import ModelLoadError, UnknownOption
+from conduit_lab.core.nearest import did_you_mean, nearest_file
+from conduit_lab.core.paths import current_root, display, resolve
 from conduit_lab.core.trace import recorder
 from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.file_model import FileModel
@@ -17,6 +18,7 @@ from conduit_lab.models.text.classifier import Classifier
 
 AnyModel = Model | AnyFolder | CallableModel
 M = TypeVar("M", bound=AnyModel)
+_FILES = (".onnx", ".npz")
 
 
 class LoadOptions(TypedDict, total=False):
@@ -73,6 +75,7 @@ def load_model(
     context: int | None = None,
     root: Path | None = None,
     lazy: bool = False,
+    **unknown: Any,
 ) -> Any:
     """Load a model: a `.onnx` or `.npz` file, a folder, or a Python function of one argument.
 
@@ -88,8 +91,12 @@ def load_model(
     seconds. `variant` chooses among the graphs of a folder, such as "int8". `lazy` only declares
     the model: its file is opened at the first use. A `Generator` also takes `rows`, the sequences
     that it decodes at once, `queue`, those that may wait, and `context`, its tokens. Raises
-    `ModelLoadError` naming the file, `DeviceError` for a device that is not available.
+    `ModelLoadError` naming the file, `DeviceError` for a device that is not available, and
+    `UnknownOption` for any other option.
     """
+    for option in unknown:
+        near = did_you_mean(option, (*LoadOptions.__annotations__, "kind", "root", "lazy"))
+        raise UnknownOption(f"load_model has no option {option!r}{near}")
     if callable(source):
         model: AnyModel = CallableModel(source, labels=labels, name=name)
         _check_kind(model, kind, str(source))
@@ -104,17 +111,38 @@ def load_model(
         }
         given = {"rows": rows, "queue": queue, "context": context}
         options |= {option: value for option, value in given.items() if value is not None}
-        model = _declared(where, labels, variant, options)
+        model = _declared(where, root, labels, variant, options)
         _check_kind(model, kind, display(where))
         if span is not None:
             span.target = model
             if isinstance(model, FileModel):
                 span.annotate(model_file=model)
+        if not lazy and not where.exists():
+            raise _missing(where, root or current_root())
         return model if lazy else model.open()
 
 
+def _missing(where: Path, root: Path) -> ModelLoadError:
+    """Return the error for a path without a model, which names the nearest one."""
+
+    def shown(path: Path) -> str:
+        inside = path.is_relative_to(root)
+        return path.relative_to(root).as_posix() if inside else str(path)
+
+    near = nearest_file(where, root, lambda path: path.suffix in _FILES or path.is_dir())
+    if near is None:
+        return ModelLoadError(
+            f"no model at {shown(where)}: check the path and the root it starts from, {root}"
+        )
+    return ModelLoadError(f"no model at {shown(where)}. Did you mean {shown(near)!r}?")
+
+
 def _declared(
-    where: Path, labels: Sequence[str] | None, variant: str | None, options: dict[str, Any]
+    where: Path,
+    root: Path | None,
+    labels: Sequence[str] | None,
+    variant: str | None,
+    options: dict[str, Any],
 ) -> Model | AnyFolder:
     """Return the model of a file or folder, not opened yet."""
     if where.is_dir():
@@ -131,13 +159,11 @@ def _declared(
         raise ModelLoadError(
             f"{display(where)} is one file: variant={variant!r} chooses among those of a folder"
         )
-    if where.suffix in (".onnx", ".npz"):
+    if where.suffix in _FILES:
         model: Model = _made(Model, where, labels=labels, **options)
         return model
     if not where.exists():
-        raise ModelLoadError(
-            f"no model at {display(where)}: check the path and the root it starts from"
-        )
+        raise _missing(where, root or current_root())
     raise ModelLoadError(f"{display(where)} is no model: expected .onnx, .npz or a folder")
 
 
@@ -148,7 +174,7 @@ def _made(kind: Any, where: Path, **options: Any) -> Any:
         if "unexpected keyword argument" not in str(error):
             raise
         unknown = str(error).rpartition("argument ")[2]
-        raise TypeError(
+        raise UnknownOption(
             f"load_model({display(where)!r}) gives a {kind.__name__}, which has no option {unknown}"
         ) from None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from conduit_lab.core.errors import UnknownName
+from conduit_lab.core.nearest import did_you_mean
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.models.callable import CallableModel
@@ -46,8 +48,9 @@ class Models(Sequence[AnyModel], Viewed):
         for model in reversed(self._models):
             if model.name == key:
                 return model
-        names = ", ".join(dict.fromkeys(model.name for model in self))
-        raise KeyError(f"no model {key!r}; there are {names or 'none yet'}")
+        names = list(dict.fromkeys(model.name for model in self))
+        known = ", ".join(names) or "none yet"
+        raise UnknownName(f"no model {key!r}; there are {known}{did_you_mean(key, names)}")
 
     def __len__(self) -> int:
         return len(self._models)

@@ -35,6 +35,7 @@ from conduit_lab.serving.gate.body import MAX_BODY_BYTES
 from conduit_lab.serving.gate.gate import Gate
 from conduit_lab.serving.optional import OptionalModels
 from conduit_lab.serving.rag_endpoint import RagEndpoint
+from conduit_lab.serving.stores import Stores
 from conduit_lab.vectors.store import VectorStore
 
 # the first route of a path and method answers: a value endpoint's GET precedes that of a stream
@@ -73,7 +74,7 @@ class App(EndpointHost, Viewed):
         self.body_limit = body_limit
         self.deadline = deadline
         self.models = Models()
-        self.stores: dict[str, VectorStore] = {}
+        self.stores: dict[str, VectorStore] = Stores()
         self.endpoints: list[Endpoint[..., Any]] = []
         self.observers: list[Observer] = []
         self.statistics = StageStatistics()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conduit_lab.core.errors import ModelLoadError
+from conduit_lab.core.errors import ModelLoadError, UnknownOption
 from conduit_lab.core.trace import recorder
 from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.generation.generator import Generator
@@ -53,3 +53,26 @@ def test_a_load_is_a_span_of_the_models_name_that_names_its_file(
         model = load_model(ROOT / "data/models/mood.npz", name=name)
     assert recorded[expected].target is model
     assert recorded.record.files == {model.path: model}
+
+
+@pytest.mark.parametrize("wrong", ["models/topik.onnx", "model/topic.onnx", "models/topic"])
+def test_a_missing_path_names_the_nearest_one(tmp_path: Path, wrong: str) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/topic.onnx").touch()
+    expected = rf"no model at {wrong}\. Did you mean 'models/topic.onnx'\?"
+    with pytest.raises(ModelLoadError, match=expected):
+        load_model(wrong, root=tmp_path)
+
+
+def test_a_missing_path_without_a_near_one_names_the_root(tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match=f"the root it starts from, {tmp_path}"):
+        load_model("topic.onnx", root=tmp_path)
+
+
+def test_a_lazy_model_of_a_missing_file_is_declared(tmp_path: Path) -> None:
+    assert not load_model("topic.onnx", root=tmp_path, lazy=True).loaded
+
+
+def test_an_unknown_option_names_the_nearest_one() -> None:
+    with pytest.raises(UnknownOption, match=r"has no option 'devise'\. Did you mean 'device'\?"):
+        load_model(len, devise="cpu")  # type: ignore[call-overload]

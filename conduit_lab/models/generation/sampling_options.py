@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from conduit_lab.core.errors import InputError
+from conduit_lab.core.nearest import did_you_mean
 
 # Limits of what one request may ask for; requests often come from strangers.
 _MAX_TOKENS = 1_000_000
@@ -107,7 +108,10 @@ class SamplingOptions:
         unknown = sorted(set(keywords) - set(cls.__dataclass_fields__))
         if unknown:
             known = ", ".join(cls.__dataclass_fields__)
-            raise InputError(f"unknown sampling option {', '.join(unknown)}: expected {known}")
+            near = did_you_mean(unknown[0], cls.__dataclass_fields__)
+            raise InputError(
+                f"unknown sampling option {', '.join(unknown)}: expected {known}{near}"
+            )
         if base is not None and not isinstance(base, SamplingOptions):
             raise InputError(f"sampling expects SamplingOptions, got {type(base).__name__}")
         return cls(**keywords) if base is None else replace(base, **keywords)

@@ -6,16 +6,21 @@ import sys
 from importlib.util import find_spec
 
 from conduit_lab.core.streams.stream import Stream
+from conduit_lab.notebook import tracebacks
 
 
 def register() -> None:
     """Show a `Stream` as a cell's value live, and values with a chart together with it; idempotent.
 
-    Does nothing outside a Jupyter kernel or, for streams, without anywidget (the `[lab]` extra):
-    their own static reprs are shown there.
+    A cell's error is shown without the package's frames, in IPython as well. All else needs a
+    Jupyter kernel and, for streams, anywidget (the `[lab]` extra): elsewhere their own static
+    reprs are shown.
     """
     ipython = sys.modules.get("IPython")  # a kernel has imported it; a script need not
     shell = ipython.get_ipython() if ipython is not None else None
+    if shell is None:
+        return
+    tracebacks.register_tracebacks(shell)
     if getattr(shell, "kernel", None) is None:
         return
     from conduit_lab.notebook.views import charted
