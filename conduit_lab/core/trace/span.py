@@ -285,8 +285,15 @@ def _bare(error: BaseException) -> BaseException:
         bare = kind.__new__(kind, *map(_clipped, error.args))
         str(bare)  # some need what their __init__ sets
     except Exception:
-        bare = Exception(f"{kind.__name__}: {error}"[:_MAX_ERROR_CHARACTERS])
+        bare = Exception(f"{kind.__name__}: {_text(error)}"[:_MAX_ERROR_CHARACTERS])
     return bare
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as inner:  # of its own class
+        return f"its text raises {type(inner).__name__}"
 
 
 def _clipped(value: Any) -> Any:

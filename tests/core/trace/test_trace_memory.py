@@ -208,3 +208,13 @@ def test_a_span_keeps_type_and_text_of_an_error(error: Exception, kind: type, te
     assert (type(kept), str(kept)) == (kind, text)
     assert kept is not None
     assert kept.__traceback__ is None
+
+
+def test_an_error_whose_text_raises_stays_the_error() -> None:
+    class Silent(Exception):
+        def __str__(self) -> str:
+            raise ZeroDivisionError
+
+    with pytest.raises(Silent), recorder.record("all") as recorded:
+        raise Silent
+    assert str(recorded.root.error) == "Silent: its text raises ZeroDivisionError"
