@@ -317,10 +317,10 @@ def rerun() -> Row:
     names = ["first", "second", "third", "fourth", "fifth"]
     runs = dict.fromkeys(names, 0)
 
-    def counted(name: str) -> Function:
+    def counted(name: str, plus: int = 1) -> Function:
         def stage(value: int) -> int:
             runs[name] += 1
-            return value + 1
+            return value + plus
 
         return Function(stage, name)
 
@@ -329,7 +329,7 @@ def rerun() -> Row:
     what = "stages run where the third of five has changed"
     assert set(runs.values()) == {1}
     runs.update(dict.fromkeys(names, 0))
-    trace.rerun(changed={"third": counted("third")})
+    trace.rerun(changed={"third": counted("third", 10)})
     again = sum(runs.values())
     return what, str(again), "5", f"{again / 5:.2f}", f"the whole run; {[*runs.values()]}"
 
