@@ -203,7 +203,7 @@ class Generator(FolderModel[OpenedGenerator]):
         """Return a stream of `Token`s that starts at once; its result is the `Generation`.
 
         Takes and raises what `generate` does, for one sequence. `cancel()` ends it before the next
-        decode step.
+        decode step. Its name is the first words of the prompt.
         """
         opened = self._parts()
         call = GenerationCall(
@@ -223,12 +223,12 @@ class Generator(FolderModel[OpenedGenerator]):
             opened.scheduler.submit([request])
             return request.cancel
 
-        here = current()
+        here, name = current(), call.title or self.name
         if here is None:
-            return TokenStream(self.name, begin)
+            return TokenStream(name, begin)
         given = prompt if query is None else {"query": query, "context": context}
         with here.child(self.name, self.kind, self, given) as span:
-            stream = TokenStream(self.name, begin)
+            stream = TokenStream(name, begin)
             stream.on_end(lambda ended: _record_end(span, opened, ended))
             span.follow(stream)
         return stream
