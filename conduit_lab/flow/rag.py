@@ -366,7 +366,10 @@ def _check(store: Any, generator: Any, options: Mapping[str, Any]) -> None:
     """Raise `InputError` for parts that do not fit together."""
     for part, name, method in ((store, "store", "search"), (generator, "generator", "generate")):
         if not callable(getattr(part, method, None)):
-            raise InputError(f"a Rag expects a {name} with {method}(…), got {type(part).__name__}")
+            raise InputError(
+                f"a Rag expects a {name} with {method}(…), got {type(part).__name__}: "
+                'Rag(store, load_model("path/to/writer")), with a VectorStore and a Generator'
+            )
     try:
         inspect.signature(generator.generate).bind(query="", context=[], **options)
     except TypeError as error:
