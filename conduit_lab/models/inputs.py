@@ -10,6 +10,7 @@ import numpy as np
 from conduit_lab.core.errors import ModelInputError
 from conduit_lab.core.frames import is_frame
 from conduit_lab.core.spec import Array, TensorSpec, describe
+from conduit_lab.core.views import figures
 from conduit_lab.runtime.rewriting.dummy_inputs import example
 from conduit_lab.runtime.rows.layout import Layout
 from conduit_lab.runtime.sessions.session import dtype_of, native
@@ -159,6 +160,8 @@ class Inputs:
             return array.astype(object)
         if array.dtype == dtype and dtype != np.dtype(object):
             return native(array)
+        if text and array.size and dtype != np.dtype(object):
+            raise ModelInputError(self._for_text(spec, array))
         numbers = array.dtype.kind in "biuf" and dtype.kind in "biuf"
         if not numbers or (array.dtype.kind == "f" and dtype.kind != "f"):
             raise ModelInputError(
@@ -176,6 +179,17 @@ class Inputs:
                 f"{dtype} cannot hold exactly: cast it yourself with .astype('{dtype}')"
             )
         return cast
+
+    def _for_text(self, spec: TensorSpec, array: Array) -> str:
+        """Return the error for text; what takes rows of floats may take those of an embedder."""
+        one = array.size == 1
+        got = "a text" if one else f"{figures.count(array.size)} texts"
+        message = f"{self.name!r} expects {spec.name} {spec}, got {got}"
+        if dtype_of(spec).kind == "f" and len(spec.shape) == 2 and len(self.specs) == 1:
+            model = self.name if self.name.isidentifier() else "model"
+            argument, noun = ("text", "it") if one else ("texts", "them")
+            message += f": encode {noun} first, {model}.predict(embedder.encode({argument}))"
+        return message
 
 
 def _exact(array: Array, cast: Array) -> bool:

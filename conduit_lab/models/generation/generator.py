@@ -62,6 +62,7 @@ class Generator(FolderModel[OpenedGenerator]):
     """
 
     kind = "generate"
+    main_call = "generate(prompt)"
 
     def __init__(
         self,

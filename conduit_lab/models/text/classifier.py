@@ -40,6 +40,7 @@ class Classifier(TextModel[OpenedClassifier]):
     """
 
     kind = "predict"
+    main_call = "predict(texts)"
     what: ClassVar[str]  # names the model in errors
     by_token: ClassVar[bool]
 

@@ -38,6 +38,7 @@ class Reranker(TokenizedModel[OpenedTokens["_Scorer"]]):
     """
 
     kind = "predict"
+    main_call = "score(query, passages)"
 
     def _open(self) -> OpenedTokens[_Scorer]:
         graph = choose_graph(find_graphs(self.path), self.variant, self.path)
