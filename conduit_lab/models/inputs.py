@@ -146,7 +146,8 @@ class Inputs:
     def array(self, spec: TensorSpec, value: Any) -> Array:
         """Return `value` as an array of the spec's dtype.
 
-        Numbers in lists are cast, arrays only where that is exact.
+        Numbers in lists are cast. An array of floats is rounded to float32; any other array is cast
+        only where that is exact.
         """
         try:
             array = np.asarray(value)
@@ -170,10 +171,18 @@ class Inputs:
         with np.errstate(over="ignore", invalid="ignore"):
             cast = array.astype(dtype)
             exact = _exact(array, cast)
-        # a list has no precision of its own, and pandas makes float64 of any number
-        loose = not isinstance(value, np.ndarray) and dtype.kind == "f"
-        overflow = dtype.kind == "f" and bool(np.any(np.isinf(cast) & np.isfinite(array)))
-        if overflow or not (exact or loose):
+        if dtype.kind == "f" and bool(np.any(np.isinf(cast) & np.isfinite(array))):
+            raise ModelInputError(
+                f"{self.name!r} expects {spec.name} {spec}, got {describe(array)} with a value "
+                f"that {dtype} cannot hold: its largest is {np.finfo(dtype).max:.3g}"
+            )
+        # a list has no precision of its own, pandas makes float64 of any number, and NumPy's own
+        # functions give float64 where a model computes in float32
+        unstated = not isinstance(value, np.ndarray)
+        loose = dtype.kind == "f" and (
+            unstated or (array.dtype.kind == "f" and dtype == np.float32)
+        )
+        if not (exact or loose):
             raise ModelInputError(
                 f"{self.name!r} expects {spec.name} {spec}, got {describe(array)} whose values "
                 f"{dtype} cannot hold exactly: cast it yourself with .astype('{dtype}')"
