@@ -150,6 +150,11 @@ class LocalBackend:
             at = [rows.row_of[id] for id, _ in found]
             return rows.matches(at, [score for _, score in found], storage.contents)
 
+    def metadata_keys(self) -> set[str]:
+        """Return the keys of the entries' metadata, and perhaps some of deleted ones."""
+        with self._fresh():
+            return self._rows.columns.keys
+
     @property
     def notes(self) -> Notes | None:
         """The storage keeps the notes."""
