@@ -139,7 +139,7 @@ class Inputs:
         if isinstance(features, int) and len(frame.columns) != features:
             raise ModelInputError(
                 f"{self.name!r} expects {names[0]} {self.specs[0]}, got a DataFrame of "
-                f"{len(frame.columns)} columns"
+                f"{figures.plural(len(frame.columns), 'column')}"
             )
         return [frame]
 
@@ -192,7 +192,7 @@ class Inputs:
     def _for_text(self, spec: TensorSpec, array: Array) -> str:
         """Return the error for text; what takes rows of floats may take those of an embedder."""
         one = array.size == 1
-        got = "a text" if one else f"{figures.count(array.size)} texts"
+        got = "a text" if one else figures.plural(array.size, "text")
         message = f"{self.name!r} expects {spec.name} {spec}, got {got}"
         if dtype_of(spec).kind == "f" and len(spec.shape) == 2 and len(self.specs) == 1:
             model = self.name if self.name.isidentifier() else "model"

@@ -192,7 +192,7 @@ class LocalBackend:
     def facts(self) -> list[str]:
         """Return the facts that a repr shows."""
         count = len(self._rows.row_of)
-        entries = f"{figures.count(count)} {'entry' if count == 1 else 'entries'}"
+        entries = figures.plural(count, "entry")
         return [
             "closed" if self._closed else entries,
             f"{self.dimension} × float32",

@@ -158,7 +158,10 @@ def test_labels_come_from_the_metadata_the_weights_or_the_argument(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("labels", "words"),
-    [(["a", "b"], "gives 3 classes and there are 2 labels"), ("no", "not a JSON list")],
+    [
+        (["a", "b"], "gives 3 classes, got 2 labels: expected one per class"),
+        ("no", "not a JSON list"),
+    ],
 )
 def test_labels_that_do_not_fit_are_refused(tmp_path: Path, labels: object, words: str) -> None:
     with pytest.raises(ModelLoadError, match=words):

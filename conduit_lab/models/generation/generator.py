@@ -310,12 +310,13 @@ class Generator(FolderModel[OpenedGenerator]):
     def _more_facts(self, opened: OpenedGenerator) -> list[tuple[str, str]]:
         decoder, scheduler, io = opened.decoder, opened.scheduler, opened.decoder.io
         heads, width = io.shapes[0]
+        layers = figures.plural(len(io.pasts) // 2, "layer")
         kind = "one buffer" if io.in_place else "grows"
         running = f"{scheduler.running} of {decoder.rows} running, {scheduler.waiting} waiting"
         return [
             ("context", f"{decoder.context} tokens"),
             ("vocabulary", f"{figures.count(decoder.vocabulary)} tokens"),
-            ("KV cache", f"{len(io.pasts) // 2} layers, {heads} heads of {width}, {kind}"),
+            ("KV cache", f"{layers}, {figures.plural(heads, 'head')} of {width}, {kind}"),
             ("sequences", running),
         ]
 
