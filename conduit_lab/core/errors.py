@@ -104,8 +104,8 @@ class StreamLagged(ConduitError):
         self, name: str, missed: int, resume_at: int, snapshot: Sequence[Any] = ()
     ) -> None:
         super().__init__(
-            f"stream {name!r} has dropped {missed} chunks that this reader had not read: its log "
-            f"is bounded; read on from chunk {resume_at}, or read faster"
+            f"stream {name!r} has dropped {missed} chunk{'s' * (missed != 1)} that this reader had "
+            f"not read: its log is bounded; read on from chunk {resume_at}, or read faster"
         )
         self.missed = missed
         self.resume_at = resume_at

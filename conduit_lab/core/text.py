@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 MAX_LINE_CHARACTERS = 200
+MAX_TITLE_CHARACTERS = 40
 
 
 def first_line(error: BaseException) -> str:
@@ -14,6 +15,11 @@ def first_line(error: BaseException) -> str:
 def clip(text: str, limit: int) -> str:
     """Return `text`, cut at `limit` characters with an ellipsis."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def first_words(text: str) -> str:
+    """Return the first words of `text`, on one line of at most 40 characters."""
+    return one_line(text.lstrip(), MAX_TITLE_CHARACTERS)
 
 
 def one_line(text: str, width: int) -> str:

@@ -109,7 +109,7 @@ class Cached(Combinator):
     def statistics(self) -> str:
         """The counts in words: `3 hits, 1 miss, 1.75 KB of 64.0 MB`, and the calls not cached."""
         cache = self._cache
-        misses = f"{figures.count(cache.misses)} {'miss' if cache.misses == 1 else 'misses'}"
+        misses = figures.plural(cache.misses, "miss")
         filled = f"{figures.size(cache.size)} of {figures.size(cache.limit)}"
         reasons = [
             f"{figures.plural(number, 'call')} not cacheable: {reason}"

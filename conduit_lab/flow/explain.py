@@ -144,4 +144,5 @@ def _chosen_for_model(shared: Shared) -> tuple[str, str]:
         f"{figures.plural(rows, 'row')} {figures.seconds(seconds)}"
         for rows, seconds in batcher.run_seconds.items()
     ]
-    return f"{shared.state}, batches of at most {batcher.max_rows} rows", ", ".join(reasons)
+    most = figures.plural(batcher.max_rows, "row")
+    return f"{shared.state}, batches of at most {most}", ", ".join(reasons)

@@ -15,6 +15,7 @@ from conduit_lab.core.spec import GeneratorProtocol
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.streams.chunk import chunk_text
 from conduit_lab.core.streams.stream import Stream
+from conduit_lab.core.text import first_words
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.view import View, Viewed
@@ -157,7 +158,7 @@ class Rag(Viewed, Stage):
         It starts at once. The first chunk has no text and the `sources`; the last one, `complete`,
         has `response` and `sources`. Raises `InputError` for anything but a text that asks.
         """
-        return Stream(self._chunks(_question(question)), name=self.name)
+        return Stream(self._chunks(_question(question)), name=first_words(question))
 
     def batch(self, values: Sequence[Any]) -> list[RagAnswer]:
         """Return one answer per question; a generator that streams decodes them as a batch."""
@@ -365,7 +366,10 @@ def _check(store: Any, generator: Any, options: Mapping[str, Any]) -> None:
     """Raise `InputError` for parts that do not fit together."""
     for part, name, method in ((store, "store", "search"), (generator, "generator", "generate")):
         if not callable(getattr(part, method, None)):
-            raise InputError(f"a Rag expects a {name} with {method}(…), got {type(part).__name__}")
+            raise InputError(
+                f"a Rag expects a {name} with {method}(…), got {type(part).__name__}: "
+                'Rag(store, load_model("path/to/writer")), with a VectorStore and a Generator'
+            )
     try:
         inspect.signature(generator.generate).bind(query="", context=[], **options)
     except TypeError as error:

@@ -9,6 +9,7 @@ import numpy as np
 
 from conduit_lab.core.errors import ModelRunError
 from conduit_lab.core.stage import Function
+from conduit_lab.core.views import figures
 from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.models.benchmark import BENCHMARK_SECONDS, Benchmark, benchmark
 from conduit_lab.models.prediction import Prediction
@@ -48,7 +49,7 @@ class CallableModel(Function, Viewed):
         if rows.ndim not in (1, 2) or rows.shape[-1] != len(self.labels) or rows.dtype.kind != "f":
             raise ModelRunError(
                 f"{self.name!r} gave {rows.dtype} {list(rows.shape)}: expected "
-                f"{len(self.labels)} probabilities, one per label"
+                f"{figures.plural(len(self.labels), 'probability')}, one per label"
             )
         if rows.ndim == 1:
             return Prediction.from_array(rows, self.labels)

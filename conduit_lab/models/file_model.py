@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
 from conduit_lab.core import forking
 from conduit_lab.core.paths import display
@@ -28,6 +28,8 @@ class Opened(Protocol):
         """The opened graph or weights, shared with other models."""
 
 
+_MAIN_METHODS = {"predict", "encode", "generate", "score"}
+
 _Parts = TypeVar("_Parts", bound=Opened)
 _Result = TypeVar("_Result")
 
@@ -39,6 +41,7 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
     """
 
     revision: str | None = None
+    main_call: ClassVar[str] = "predict(value)"  # named where another kind's method is called
 
     def __init__(self, path: Path, name: str, options: Options) -> None:
         self.path = path
@@ -155,6 +158,19 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
             span.output = result = call()
         self.last_seconds = span.duration
         return result
+
+    if not TYPE_CHECKING:  # to a type checker any attribute would exist
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise `AttributeError`; for the method of another kind of model it names the own."""
+            kind = type(self).__name__
+            message = f"{kind!r} object has no attribute {name!r}"
+            if name in _MAIN_METHODS:
+                message = (
+                    f"{kind} {self.name!r} has no {name}(): a model of this kind is called with "
+                    f"{self.main_call}"
+                )
+            raise AttributeError(message, name=name, obj=self)
 
     @abstractmethod
     def _facts(self) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ import numpy as np
 from conduit_lab.core.errors import ModelInputError
 from conduit_lab.core.frames import is_frame
 from conduit_lab.core.spec import Array, TensorSpec, describe
+from conduit_lab.core.views import figures
 from conduit_lab.runtime.rewriting.dummy_inputs import example
 from conduit_lab.runtime.rows.layout import Layout
 from conduit_lab.runtime.sessions.session import dtype_of, native
@@ -138,14 +139,15 @@ class Inputs:
         if isinstance(features, int) and len(frame.columns) != features:
             raise ModelInputError(
                 f"{self.name!r} expects {names[0]} {self.specs[0]}, got a DataFrame of "
-                f"{len(frame.columns)} columns"
+                f"{figures.plural(len(frame.columns), 'column')}"
             )
         return [frame]
 
     def array(self, spec: TensorSpec, value: Any) -> Array:
         """Return `value` as an array of the spec's dtype.
 
-        Numbers in lists are cast, arrays only where that is exact.
+        Numbers in lists are cast. An array of floats is rounded to float32; any other array is cast
+        only where that is exact.
         """
         try:
             array = np.asarray(value)
@@ -159,6 +161,8 @@ class Inputs:
             return array.astype(object)
         if array.dtype == dtype and dtype != np.dtype(object):
             return native(array)
+        if text and array.size and dtype != np.dtype(object):
+            raise ModelInputError(self._for_text(spec, array))
         numbers = array.dtype.kind in "biuf" and dtype.kind in "biuf"
         if not numbers or (array.dtype.kind == "f" and dtype.kind != "f"):
             raise ModelInputError(
@@ -167,15 +171,34 @@ class Inputs:
         with np.errstate(over="ignore", invalid="ignore"):
             cast = array.astype(dtype)
             exact = _exact(array, cast)
-        # a list has no precision of its own, and pandas makes float64 of any number
-        loose = not isinstance(value, np.ndarray) and dtype.kind == "f"
-        overflow = dtype.kind == "f" and bool(np.any(np.isinf(cast) & np.isfinite(array)))
-        if overflow or not (exact or loose):
+        if dtype.kind == "f" and bool(np.any(np.isinf(cast) & np.isfinite(array))):
+            raise ModelInputError(
+                f"{self.name!r} expects {spec.name} {spec}, got {describe(array)} with a value "
+                f"that {dtype} cannot hold: its largest is {np.finfo(dtype).max:.3g}"
+            )
+        # a list has no precision of its own, pandas makes float64 of any number, and NumPy's own
+        # functions give float64 where a model computes in float32
+        unstated = not isinstance(value, np.ndarray)
+        loose = dtype.kind == "f" and (
+            unstated or (array.dtype.kind == "f" and dtype == np.float32)
+        )
+        if not (exact or loose):
             raise ModelInputError(
                 f"{self.name!r} expects {spec.name} {spec}, got {describe(array)} whose values "
                 f"{dtype} cannot hold exactly: cast it yourself with .astype('{dtype}')"
             )
         return cast
+
+    def _for_text(self, spec: TensorSpec, array: Array) -> str:
+        """Return the error for text; what takes rows of floats may take those of an embedder."""
+        one = array.size == 1
+        got = "a text" if one else figures.plural(array.size, "text")
+        message = f"{self.name!r} expects {spec.name} {spec}, got {got}"
+        if dtype_of(spec).kind == "f" and len(spec.shape) == 2 and len(self.specs) == 1:
+            model = self.name if self.name.isidentifier() else "model"
+            argument, noun = ("text", "it") if one else ("texts", "them")
+            message += f": encode {noun} first, {model}.predict(embedder.encode({argument}))"
+        return message
 
 
 def _exact(array: Array, cast: Array) -> bool:

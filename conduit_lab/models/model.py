@@ -128,7 +128,8 @@ class Model(FileModel[_Opened]):
             and not binary
         ):
             raise ModelLoadError(
-                f"{display(path)} gives {shape[-1]} classes and there are {len(labels)} labels"
+                f"{display(path)} gives {figures.plural(shape[-1], 'class')}, got "
+                f"{figures.plural(len(labels), 'label')}: expected one per class"
             )
         joined = ModelBatcher.of(shared, tuned.batch_size if tuned is not None else None, layout)
         inputs = Inputs(self.name, shared.inputs, layout)
@@ -311,7 +312,7 @@ class Model(FileModel[_Opened]):
             )
             raise ModelInputError(
                 f"{self.name!r} takes {layout.size} at a time, since it gives {whole} for the "
-                f"whole run; got {feeds.rows} rows. Pass them one by one: "
+                f"whole run; got {figures.plural(feeds.rows, 'row')}. Pass them one by one: "
                 "[model.predict(row) for row in rows]"
             )
         return layout.joined(

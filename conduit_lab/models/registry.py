@@ -67,9 +67,11 @@ class Models(Sequence[AnyModel], Viewed):
 
     def _facts(self) -> list[str]:
         facts = [f"{figures.size(sessions.size)} of {figures.size(sessions.budget)} in use"]
-        facts += [f"{sessions.evictions} evictions"] if sessions.evictions else []
+        facts += [figures.plural(sessions.evictions, "eviction")] if sessions.evictions else []
         return facts + (
-            [f"{sessions.preloader.preloads} preloads"] if sessions.preloader.preloads else []
+            [figures.plural(sessions.preloader.preloads, "preload")]
+            if sessions.preloader.preloads
+            else []
         )
 
     def __repr__(self) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import inspect
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast
 
@@ -256,15 +256,15 @@ def _value_of_body(value: Any) -> Any:
 
 
 def _stream(result: Any, name: str) -> Stream[Any, Any]:
-    return result if isinstance(result, Stream) else Stream(_chunks(result), name=name)
+    return result if isinstance(result, Stream) else Stream(_chunks(result, name), name=name)
 
 
-def _chunks(result: Any) -> Any:
+def _chunks(result: Any, name: str) -> Any:
     """Return the chunks of a stream handler's result for a `Stream`; an awaitable is awaited."""
     if isinstance(result, Awaitable):
 
         async def unrolled() -> Any:
-            chunks = await result
+            chunks = _checked_chunks(await result, name)
             if hasattr(chunks, "__aiter__"):
                 async for chunk in chunks:
                     yield chunk
@@ -273,8 +273,15 @@ def _chunks(result: Any) -> Any:
                     yield chunk
 
         return unrolled()
-    if not hasattr(result, "__iter__") and not hasattr(result, "__aiter__"):
+    return _checked_chunks(result, name)
+
+
+def _checked_chunks(result: Any, name: str) -> Any:
+    """Return what a stream handler gave where it is made of chunks; letters and keys are none."""
+    whole = isinstance(result, str | bytes | Mapping)
+    if whole or not (hasattr(result, "__iter__") or hasattr(result, "__aiter__")):
         raise EndpointError(
-            f"a stream endpoint expects chunks, got {type(result).__name__}: use `yield`"
+            f"{name}() expects to stream chunks, and returned {type(result).__name__}: write "
+            "`yield` in place of `return`, or return an iterator such as writer.stream(prompt)"
         )
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Generic, TypeVar
 
 from conduit_lab.core.streams.stream import Stream
@@ -12,7 +13,10 @@ _R = TypeVar("_R")
 
 
 class RagEndpoint(Endpoint[[str], _R], Generic[_R]):
-    """One of the two endpoints of a served `rag`: `whole` at the path `at`, `stream` below it."""
+    """One of the two endpoints of a served `rag`: `whole` at the path `at`, `stream` below it.
+
+    Each is named after its path: `rag_query` for "/rag/query".
+    """
 
     whole: RagEndpoint[RagAnswer]
     stream: RagEndpoint[Stream[dict[str, Any], RagAnswer]]
@@ -21,12 +25,12 @@ class RagEndpoint(Endpoint[[str], _R], Generic[_R]):
         def ask(question: str) -> str:
             return question
 
-        ask.__name__ = f"{rag.name}_stream" if shape == "stream" else rag.name
+        path = f"{at.rstrip('/')}/stream" if shape == "stream" else at
+        ask.__name__ = re.sub(r"\W+", "_", path).strip("_") or rag.name
         ending = ", as events." if shape == "stream" else "."
         ask.__doc__ = f"Answer a question from {rag.store.name}{ending}"
         answer = Stream[dict[str, Any], RagAnswer] if shape == "stream" else RagAnswer
         ask.__annotations__ = {"question": str, "return": answer}
-        path = f"{at.rstrip('/')}/stream" if shape == "stream" else at
         super().__init__(ask, path, "POST", shape, app, then=rag)
         self.rag = rag
         self.at = at

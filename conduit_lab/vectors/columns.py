@@ -67,6 +67,11 @@ class MetadataColumns:
     def __len__(self) -> int:
         return len(self._metadatas)
 
+    @property
+    def keys(self) -> set[str]:
+        """A copy of the keys of all rows, deleted ones included."""
+        return self._keys.copy()
+
     def append(self, metadatas: Sequence[dict[str, Any]]) -> None:
         """Add a row for each."""
         self._keys.update(*metadatas)

@@ -64,7 +64,7 @@ class Duplicates(Viewed, Sequence[Group]):
     @property
     def _title(self) -> str:
         spare = sum(len(group.entries) - 1 for group in self)
-        total = f"{figures.count(self.total)} {'entry' if self.total == 1 else 'entries'}"
+        total = figures.plural(self.total, "entry")
         verb = "repeats" if spare == 1 else "repeat"
         return f"{figures.count(spare)} of {total} {verb} another (cosine ≥ {self.threshold:g})"
 

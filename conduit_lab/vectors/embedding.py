@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from conduit_lab.core.errors import VectorInputError
 from conduit_lab.core.spec import Array, EmbedderProtocol, FloatArray, describe
+from conduit_lab.core.views import figures
 from conduit_lab.vectors.entry import check_text
 
 EmbeddingLike = Sequence[float] | npt.NDArray[Any]
@@ -49,7 +50,7 @@ def as_matrix(values: Any, dimension: int, names: Sequence[str]) -> FloatArray:
     array = _numbers(values, "a batch of embeddings", f"[{len(names)}, {dimension}]")
     if array.shape != (len(names), dimension):
         raise VectorInputError(
-            f"expected float32 [{len(names)}, {dimension}] for {len(names)} ids, "
+            f"expected float32 [{len(names)}, {dimension}] for {figures.plural(len(names), 'id')}, "
             f"got {describe(array)}"
         )
     return _finite(array, names)

@@ -13,8 +13,9 @@ literally, dots included. An entry without the key matches only `$exists: False`
 
 from __future__ import annotations
 
+import difflib
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,8 @@ Where = Mapping[str, Any] | npt.ArrayLike
 
 MAX_DEPTH = 16
 MAX_CLAUSES = 1_000
+_MAX_NAMES = 3  # of unknown keys in a sentence
+_MAX_CANDIDATES = 1_000  # known keys that may be meant
 
 
 def parse_filter(where: Mapping[str, Any]) -> Filter:
@@ -72,8 +75,35 @@ class Filter:
         """Return for each row of `columns` whether it matches: bool `[n]`, the caller's own."""
         return self._predicate.mask(columns)
 
+    def unknown_keys(self, known: Collection[str]) -> str:
+        """Return a sentence about its keys that are not `known`; empty where all are."""
+        unknown = list(dict.fromkeys(key for key in _keys(self.where) if key not in known))
+        if not unknown:
+            return ""
+        names = ", ".join(map(reprlib.repr, unknown[:_MAX_NAMES]))
+        if len(unknown) > _MAX_NAMES:
+            return f"no entry has the keys {names} and {len(unknown) - _MAX_NAMES} more"
+        if len(unknown) > 1:
+            return f"no entry has the keys {names}"
+        candidates = sorted(known)[:_MAX_CANDIDATES]
+        near = difflib.get_close_matches(unknown[0], candidates, 1)
+        meant = f"; did you mean {reprlib.repr(near[0])}?" if near else ""
+        return f"no entry has the key {names}{meant}"
+
     def __repr__(self) -> str:
         return f"Filter({reprlib.repr(self.where)})"
+
+
+def _keys(where: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys of metadata that a checked filter tests."""
+    for key, operand in where.items():
+        if key == "$not":
+            yield from _keys(operand)
+        elif key in _LOGIC:
+            for item in operand:
+                yield from _keys(item)
+        else:
+            yield key
 
 
 def _is_list(value: Any) -> bool:

@@ -150,6 +150,11 @@ class LocalBackend:
             at = [rows.row_of[id] for id, _ in found]
             return rows.matches(at, [score for _, score in found], storage.contents)
 
+    def metadata_keys(self) -> set[str]:
+        """Return the keys of the entries' metadata, and perhaps some of deleted ones."""
+        with self._fresh():
+            return self._rows.columns.keys
+
     @property
     def notes(self) -> Notes | None:
         """The storage keeps the notes."""
@@ -187,7 +192,7 @@ class LocalBackend:
     def facts(self) -> list[str]:
         """Return the facts that a repr shows."""
         count = len(self._rows.row_of)
-        entries = f"{figures.count(count)} {'entry' if count == 1 else 'entries'}"
+        entries = figures.plural(count, "entry")
         return [
             "closed" if self._closed else entries,
             f"{self.dimension} × float32",

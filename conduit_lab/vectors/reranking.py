@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from conduit_lab.core.errors import ConduitError, ModelRunError
 from conduit_lab.core.spec import describe
+from conduit_lab.core.views import figures
 
 
 class RerankerProtocol(Protocol):
@@ -36,7 +37,7 @@ def rerank_scores(
         raise
     except Exception as error:
         raise ModelRunError(
-            f"{named} failed on {count} passages: {type(error).__name__}: {error}"
+            f"{named} failed on {figures.plural(count, 'passage')}: {type(error).__name__}: {error}"
         ) from error
     if array.dtype.kind not in "fiu" or array.size != count or array.shape[1:] not in ((), (1,)):
         got = type(answer).__name__ if array.dtype.kind == "O" else describe(array)

@@ -25,8 +25,9 @@ from conduit_lab.vectors.entry import (
     check_text,
     merge_metadata,
 )
-from conduit_lab.vectors.filters import Where, as_mask, parse_filter
+from conduit_lab.vectors.filters import Filter, Where, as_mask, parse_filter
 from conduit_lab.vectors.hits import Hits
+from conduit_lab.vectors.local_backend import LocalBackend
 from conduit_lab.vectors.reranking import RerankerProtocol
 from conduit_lab.vectors.search import MAX_HITS, FusionMethod, Mode, Search
 from conduit_lab.vectors.table import entry_row, is_table, read_table
@@ -270,7 +271,8 @@ class VectorStore(BaseStore):
         scores on one scale, or with "rank" the reciprocals of their ranks). `rerank` is a model
         that reads query and content together, and reorders the best 50. `mmr` from 0 to 1 makes the
         hits differ from each other: 1 has no effect. `exact=True` compares with every vector. The
-        `plan` of the hits says how they were found.
+        `plan` of the hits says how they were found, and of none whether the filter has a key that
+        no entry has.
         """
         arguments = (top_k, where, mode, exact, mmr, rerank, fusion)
         if (again := recorder.kept(self.name, "search", self, query, arguments)) is not None:
@@ -288,6 +290,8 @@ class VectorStore(BaseStore):
                 words=mode == "lexical",
             )
             lists = search.run(self.name, backend, queries)
+            if isinstance(keep, Filter) and not any(lists):
+                self._name_unknown_keys(keep, lists)
             found = lists[0] if single else lists
             if span is not None:
                 span.output = found
@@ -353,6 +357,14 @@ class VectorStore(BaseStore):
 
     def _ids(self, where: Where | None) -> list[str]:
         return self._opened().ids(None if where is None else self._filter(where))
+
+    def _name_unknown_keys(self, keep: Filter, lists: Sequence[Hits]) -> None:
+        """Add to the plan of empty hits that no entry has a key of the filter; it may be a typo."""
+        backend = self._opened()
+        if isinstance(backend, LocalBackend) and backend.count():
+            unknown = keep.unknown_keys(backend.metadata_keys())
+            for hits in lists:
+                hits.plan = "; ".join(filter(None, (hits.plan, unknown)))
 
     def _filter(self, where: Where) -> Any:
         """Return a filter or a mask in the form for a backend."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from conduit_lab.core.errors import VectorInputError
+from conduit_lab.core.views import figures
 from conduit_lab.vectors.entry import Entry
 
 _OWN = ("id", "embedding", "content")
@@ -67,7 +68,10 @@ def column_values(values: Any, count: int, where: str, what: str) -> list[Any]:
         return [None] * count
     listed = list(values) if isinstance(values, (list, tuple)) else _listed(values, where, what)
     if len(listed) != count:
-        raise VectorInputError(f"{where} {count} ids expect {count} {what}, got {len(listed)}")
+        raise VectorInputError(
+            f"{where} {what}: expected one per id, {count} for {figures.plural(count, 'id')}, "
+            f"got {len(listed)}"
+        )
     return listed
 
 

@@ -17,6 +17,7 @@ With `--benchmark build/decoders` it makes larger ones, for benchmarks/generatio
 
 # The checks run without torch and transformers.
 # mypy: ignore-errors
+import argparse
 import json
 import os
 import shutil
@@ -267,7 +268,16 @@ def expected(model: Any, tokenizer: Any, prompt: str) -> dict[str, Any] | None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--benchmark":
-        benchmark(Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--benchmark", type=Path, metavar="FOLDER")
+    parser.add_argument("optimum", nargs="?", help="the Python with optimum-onnx")
+    parser.add_argument("architecture", nargs="*", help=", ".join(ARCHITECTURES))
+    arguments = parser.parse_args()
+    if arguments.benchmark is not None:
+        benchmark(arguments.benchmark)
+    elif arguments.optimum is not None:
+        main(arguments.optimum, *arguments.architecture)
     else:
-        main(*sys.argv[1:])
+        parser.error("expected the Python with optimum-onnx, or --benchmark FOLDER")

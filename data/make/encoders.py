@@ -9,11 +9,11 @@ entities come from transformers on torch, the graphs from optimum-onnx, each in 
 
 # The checks run without torch and transformers.
 # mypy: ignore-errors
+import argparse
 import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -221,4 +221,10 @@ def rounded(values: Any) -> list[float]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("optimum", help="the Python with optimum-onnx")
+    parser.add_argument("name", nargs="*", help=", ".join(ARCHITECTURES))
+    arguments = parser.parse_args()
+    main(arguments.optimum, *arguments.name)

@@ -5,6 +5,7 @@ data/models. The README states the held-out accuracy of each written file.
 Run data/make/minilm.py first, then ``python data/make/heads.py``.
 """
 
+import argparse
 import csv
 import json
 import sys
@@ -341,4 +342,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     sys.exit(main())

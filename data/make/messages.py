@@ -7,6 +7,7 @@ wordings of both splits were extended a few times after inspecting held-out resu
 head, so the held-out rows are new wording to a model, but not a blind test of the data's design.
 """
 
+import argparse
 import csv
 import random
 import re
@@ -248,4 +249,7 @@ def main(path: Path = OUT) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     main()

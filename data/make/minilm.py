@@ -5,6 +5,7 @@ torch is not needed. Run it as ``python data/make/minilm.py [folder]``. A folder
 to date is left alone.
 """
 
+import argparse
 import hashlib
 import json
 import os
@@ -339,9 +340,13 @@ def make(target: Path = TARGET) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """Make the given folder, by default data/models/minilm; return the exit status."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", nargs="?", type=Path, default=TARGET)
+    folder = parser.parse_args(arguments).folder
     try:
-        make(Path(arguments[0]).resolve() if arguments else TARGET)
+        make(folder.resolve())
     except MakeError as error:
         print(error, file=sys.stderr)
         return 1

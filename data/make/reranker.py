@@ -8,9 +8,9 @@ which was not trained for it. The folder has the form of a trained one: pairs in
 Run it as ``python data/make/reranker.py [folder]`` after data/make/minilm.py.
 """
 
+import argparse
 import json
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -208,4 +208,8 @@ def make(target: Path = TARGET, source: Path = SOURCE) -> None:
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]).resolve() if sys.argv[1:] else TARGET)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", nargs="?", type=Path, default=TARGET)
+    make(parser.parse_args().folder.resolve())

@@ -21,7 +21,9 @@ FOLDER = Path(__file__).resolve().parents[1] / "models" / "writer"
 
 def main(arguments: list[str]) -> None:
     """Train, export or check."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     steps = parser.add_subparsers(dest="step", required=True)
     steps.add_parser("check")
     steps.add_parser("export").add_argument("file", type=Path)

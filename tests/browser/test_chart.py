@@ -16,7 +16,7 @@ from conduit_lab.runtime.measuring.timing import Timing
 
 def row(label, seconds, speed):
     timing = Timing(1, 100, seconds, seconds, seconds)
-    return Compared(label, None, 2048, "cpu", timing, speed, None)
+    return Compared(label, None, 2048, "cpu", timing, speed, True, None)
 
 comparison = Comparison([row("fp32", 12e-6, 1.0), row("int8", 5e-6, 2.4)])
 comparison.chart

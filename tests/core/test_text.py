@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conduit_lab.core.text import clip, first_line, one_line
+from conduit_lab.core.text import clip, first_line, first_words, one_line
 
 
 def test_the_first_line_of_an_error_or_its_type() -> None:
@@ -16,6 +16,11 @@ def test_the_first_line_of_an_error_or_its_type() -> None:
 @pytest.mark.parametrize(("text", "clipped"), [("abc", "abc"), ("abcd", "ab…")])
 def test_clipped_text_says_so(text: str, clipped: str) -> None:
     assert clip(text, 3) == clipped
+
+
+def test_the_first_words_are_one_short_line() -> None:
+    assert first_words(" Once\nupon a time ") == "Once upon a time"
+    assert first_words("word " * 10**6) == "word word word word word word word word…"
 
 
 def test_a_passage_on_one_line() -> None:

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import runpy
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -32,6 +33,37 @@ def script(name: str) -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.mark.parametrize("name", ["heads", "messages", "minilm", "reranker", "writer"])
+@pytest.mark.parametrize(("option", "status"), [("--help", 0), ("--unknown", 2)])
+def test_help_and_an_unknown_option_make_nothing(
+    name: str,
+    option: str,
+    status: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = DATA / "make" / f"{name}.py"
+    before = sorted(MODELS.iterdir()), (DATA / "messages.csv").stat().st_mtime_ns
+    monkeypatch.setattr(sys, "argv", [str(file), option])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(file), run_name="__main__")
+    assert ended.value.code == status
+    assert "usage:" in "".join(capsys.readouterr())
+    assert (sorted(MODELS.iterdir()), (DATA / "messages.csv").stat().st_mtime_ns) == before
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "file", [f for f in (DATA / "make").glob("*.py") if "__main__" in f.read_text("utf-8")], ids=str
+)
+def test_every_script_checks_its_arguments(file: Path) -> None:
+    text = file.read_text("utf-8")
+    assert "argparse.ArgumentParser(" in text
+    assert "sys.argv[1]" not in text
 
 
 @pytest.fixture(scope="module")

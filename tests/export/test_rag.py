@@ -145,7 +145,7 @@ def test_both_endpoints_need_a_call(session: Session) -> None:
     )
     session.run("ask('Paris')")
     with pytest.raises(
-        ExportError, match=r"no recorded call of POST /rag/query/stream \(rag_stream\)"
+        ExportError, match=r"no recorded call of POST /rag/query/stream \(rag_query_stream\)"
     ):
         session.export()
 

@@ -24,6 +24,7 @@ from conduit_lab.flow.rag import (
     UNKNOWN_ANSWER,
     Rag,
 )
+from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.generation.generator import Generator
 from conduit_lab.vectors.store import VectorStore
 
@@ -337,6 +338,9 @@ def test_parts_that_cannot_work_are_refused_where_they_are_put_together(store: V
         Rag(parts, Echo())
     with pytest.raises(InputError, match=r"a Rag expects a generator with generate\(…\), got str"):
         Rag(store, parts)
+    classifier: Any = CallableModel(lambda _: np.array([0.5, 0.5]), labels=["a", "b"])
+    with pytest.raises(InputError, match=r'got CallableModel: Rag\(store, load_model\("'):
+        Rag(store, classifier)
     with VectorStore(3) as bare:
         for mode in ("dense", "hybrid"):
             with pytest.raises(

@@ -188,11 +188,37 @@ def test_both_are_called_from_python_too_and_traced(lab: Lab, store: VectorStore
         ask("")
 
 
+def test_each_is_named_after_its_path_and_a_stream_after_its_question(
+    lab: Lab, store: VectorStore
+) -> None:
+    rag = Rag(store, Echo(), mode="lexical")
+    ask, help_me, root = (lab.rag(path, rag) for path in ("/ask", "/help/me/", "/"))
+    assert (ask.name, ask.stream.name) == ("ask", "ask_stream")
+    assert (help_me.name, help_me.stream.name) == ("help_me", "help_me_stream")
+    assert (root.name, root.stream.name) == ("rag", "stream")
+    stream = ask.stream("Is a refund\nquick?")
+    assert stream.name == "Is a refund quick?"
+    stream.result()
+
+
+def test_the_log_names_the_endpoint_and_not_the_question(
+    app: App, asking: Ask, store: VectorStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def generate(self, *, query: str, context: Sequence[str]) -> str:
+            raise ValueError("broken")
+
+    app.rag("/ask", Rag(store, Broken(), mode="lexical"))
+    asking(app).post("/ask/stream", json={"question": "my refund"})
+    assert "stream 'ask_stream' failed" in caplog.text
+    assert "my refund" not in caplog.text
+
+
 def test_the_table_of_an_app_shows_both(app: App, store: VectorStore) -> None:
     app.rag("/rag/query", Rag(store, Echo(), mode="lexical", name="help"))
     lines = [line.split() for line in repr(app).splitlines()]
-    assert ["POST", "/rag/query", "help(question:", "str)"] in [line[:4] for line in lines]
-    assert ["POST", "/rag/query/stream", "help_stream(question:", "str)"] in [
+    assert ["POST", "/rag/query", "rag_query(question:", "str)"] in [line[:4] for line in lines]
+    assert ["POST", "/rag/query/stream", "rag_query_stream(question:", "str)"] in [
         line[:4] for line in lines
     ]
 
@@ -208,6 +234,6 @@ def test_a_cell_that_is_run_again_replaces_both(lab: Lab, store: VectorStore) ->
 
 def test_an_app_refuses_a_path_that_is_taken(app: App, store: VectorStore) -> None:
     app.rag("/rag/query", Rag(store, Echo(), mode="lexical"))
-    with pytest.raises(EndpointError, match="already served by rag"):
+    with pytest.raises(EndpointError, match=r"already served by rag_query\(\)"):
         app.rag("/rag/query", Rag(store, Echo(), mode="lexical"))
     assert len(app.endpoints) == 2

@@ -200,8 +200,8 @@ def test_a_wrong_row_of_a_matrix_is_named(store: VectorStore) -> None:
         ({"ids": ["a", "\ud800"]}, "lone surrogate at position 0"),
         ({"contents": ["a", "b\udfff"]}, "content of 'b' holds a lone surrogate at position 1"),
         ({"contents": ["a", b"b"]}, "content of 'b' must be text, got b'b'"),
-        ({"contents": ["a"]}, "2 ids expect 2 contents, got 1"),
-        ({"metadatas": [{}, {}, {}]}, "2 ids expect 2 metadatas, got 3"),
+        ({"contents": ["a"]}, "contents: expected one per id, 2 for 2 ids, got 1"),
+        ({"metadatas": [{}, {}, {}]}, "metadatas: expected one per id, 2 for 2 ids, got 3"),
         ({"metadatas": [{}, [1]]}, r"metadata of 'b' must be a dict, got \[1\]"),
         (
             {"metadatas": [{}, {1: 2}]},

@@ -252,7 +252,7 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
         """The few figures of a header line."""
         parts = [
             f"{STATE_MARKS[self.state]} {self.state}",
-            f"{figures.count(self.count)} chunks",
+            figures.plural(self.count, "chunk"),
             figures.seconds(self.elapsed),
         ]
         if self.first is not None and self.elapsed > 0:

@@ -83,13 +83,12 @@ def _items(value: Any, name: str) -> str:
     if not value:
         return f"empty {name}"
     first = next(iter(value))
-    number = figures.count(len(value))
     if len({type(item) for item in islice(value, MAX_SAMPLED_ITEMS)}) > 1:
-        return f"{name} of {number} values"
+        return f"{name} of {figures.plural(len(value), 'value')}"
     what = "text" if isinstance(first, str) else type(first).__name__
     if isinstance(first, np.ndarray):
         what = _shaped(first, first.shape)
-    return f"{name} of {number} × {what}"
+    return f"{name} of {figures.count(len(value))} × {what}"
 
 
 def _keys(value: Mapping[Any, Any], name: str) -> str:

@@ -12,6 +12,7 @@ from conduit_lab.core.trace.source_hash import source_hash
 from conduit_lab.core.trace.span import Span, outside
 from conduit_lab.core.trace.trace_replay import Replay
 from conduit_lab.core.trace.value_snapshot import snapshot
+from conduit_lab.core.views import figures
 
 KEPT = object()  # stands for the kept input
 
@@ -91,8 +92,8 @@ def rerun_trace(root: Span, changed: Mapping[str, Any]) -> Span:
         )
     if (dropped := root.record.spans - len(spans) - 1) > 0:
         raise TraceError(
-            f"the trace of {root.name!r} keeps {len(spans)} spans and dropped {dropped}, so "
-            "the stages before a changed one are not all known: make the call again"
+            f"the trace of {root.name!r} keeps {figures.plural(len(spans), 'span')} and dropped "
+            f"{dropped}, so the stages before a changed one are not all known: make the call again"
         )
     again = _repetition(root)
     stale = {span.name for span in stale_spans(root)}

@@ -13,8 +13,13 @@ def count(number: int) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """Return `number` with its noun: `1 call`, `12 345 calls`."""
-    return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
+    """Return `number` with its noun: `1 call`, `12 345 calls`, `2 entries`, `2 batches`."""
+    if number == 1:
+        return f"1 {noun}"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{count(number)} {noun[:-1]}ies"
+    ending = "es" if noun.endswith(("s", "x", "ch", "sh")) else "s"
+    return f"{count(number)} {noun}{ending}"
 
 
 def _significant(value: float) -> str:

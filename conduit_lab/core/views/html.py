@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from conduit_lab.core.views import figures
+
 MAX_ROWS = 20
 _LINE = "1px solid rgba(128,128,128,.35)"
 _WRAP = {"left": "normal", "right": "nowrap"}  # a number stays beside its unit
@@ -114,7 +116,7 @@ def _quiet(content: str) -> str:
 def more(total: int) -> str:
     """Return a line that counts the rows left out of a table, or nothing."""
     return (
-        f'<div style="{TEXT_STYLE};opacity:.7">{total - MAX_ROWS} more rows</div>'
+        f'<div style="{TEXT_STYLE};opacity:.7">{figures.plural(total - MAX_ROWS, "more row")}</div>'
         if total > MAX_ROWS
         else ""
     )

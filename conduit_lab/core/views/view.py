@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from conduit_lab.core.views import charts, html
+from conduit_lab.core.views import charts, figures, html
 from conduit_lab.core.views.boxes import drawing
 from conduit_lab.core.views.tree import TreeNode
 
@@ -33,7 +33,7 @@ class Table:
     def plain(self) -> str:
         """Return the table as aligned text."""
         shown = html.columns(self.columns, self.rows[: html.MAX_ROWS], self.numeric)
-        return f"{shown}\n{self._more} more rows" if self._more > 0 else shown
+        return f"{shown}\n{figures.plural(self._more, 'more row')}" if self._more > 0 else shown
 
     def html(self) -> str:
         """Return the table as static HTML."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from conduit_lab.core.errors import InputError
+from conduit_lab.core.text import first_words
 from conduit_lab.models.generation.constraint import Constraint, GrammarCompiler
 from conduit_lab.models.generation.decoder_folder import DecoderFolder
 from conduit_lab.models.generation.detokenizer import IncrementalDetokenizer, TokenBytes
@@ -53,6 +54,14 @@ class GenerationCall:
     json_schema: Mapping[str, Any] | str | None = None
     sampling: SamplingOptions | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The first words of the prompt, of the query, or of a chat's last message; else empty."""
+        text = self.prompt if self.query is None else self.query
+        if isinstance(text, Sequence) and text and isinstance(text[-1], Mapping):
+            text = text[-1].get("content")
+        return first_words(text) if isinstance(text, str) else ""
 
     def requests(self, opened: OpenedGenerator) -> list[Callable[..., GenerationRequest]]:
         """Return one request per sequence, still without its callbacks; raises `InputError`."""

@@ -62,6 +62,7 @@ class Generator(FolderModel[OpenedGenerator]):
     """
 
     kind = "generate"
+    main_call = "generate(prompt)"
 
     def __init__(
         self,
@@ -211,7 +212,7 @@ class Generator(FolderModel[OpenedGenerator]):
         """Return a stream of `Token`s that starts at once; its result is the `Generation`.
 
         Takes and raises what `generate` does, for one sequence. `cancel()` ends it before the next
-        decode step.
+        decode step. Its name is the first words of the prompt.
         """
         opened = self._parts()
         call = GenerationCall(
@@ -231,12 +232,12 @@ class Generator(FolderModel[OpenedGenerator]):
             opened.scheduler.submit([request])
             return request.cancel
 
-        here = current()
+        here, name = current(), call.title or self.name
         if here is None:
-            return TokenStream(self.name, begin)
+            return TokenStream(name, begin)
         given = prompt if query is None else {"query": query, "context": context}
         with here.child(self.name, self.kind, self, given) as span:
-            stream = TokenStream(self.name, begin)
+            stream = TokenStream(name, begin)
             stream.on_end(lambda ended: _record_end(span, opened, ended))
             span.follow(stream)
         return stream
@@ -317,12 +318,13 @@ class Generator(FolderModel[OpenedGenerator]):
     def _more_facts(self, opened: OpenedGenerator) -> list[tuple[str, str]]:
         decoder, scheduler, io = opened.decoder, opened.scheduler, opened.decoder.io
         heads, width = io.shapes[0]
+        layers = figures.plural(len(io.pasts) // 2, "layer")
         kind = "one buffer" if io.in_place else "grows"
         running = f"{scheduler.running} of {decoder.rows} running, {scheduler.waiting} waiting"
         return [
             ("context", f"{decoder.context} tokens"),
             ("vocabulary", f"{figures.count(decoder.vocabulary)} tokens"),
-            ("KV cache", f"{len(io.pasts) // 2} layers, {heads} heads of {width}, {kind}"),
+            ("KV cache", f"{layers}, {figures.plural(heads, 'head')} of {width}, {kind}"),
             ("sequences", running),
         ]
 

@@ -21,7 +21,9 @@ class Compared:
     """One model of a `Comparison`: its figures, and its `speed` and `difference` against the first.
 
     `label` is the model's name, made unique by its device, file or number. `size` is in bytes, None
-    without a file; `difference` is None for the first, and for answers of another kind.
+    without a file; `difference` is None for the first, and for answers of another kind. `speed` is
+    the ratio of the two medians, and `clear` says whether it is beyond 5 %, both over all calls and
+    round by round.
     """
 
     label: str
@@ -30,6 +32,7 @@ class Compared:
     device: str
     timing: Timing
     speed: float
+    clear: bool
     difference: Difference | None
 
 
@@ -55,14 +58,15 @@ class Comparison(Sequence[Compared], Viewed):
         first, others = self[0], self[1:]
         if not others:
             return f"{first.label} takes {figures.seconds(first.timing.p50)}"
-        best = max(others, key=lambda row: row.speed)
-        if best.speed > NOISE_RATIO:
+        faster = [row for row in others if row.clear and row.speed > 1]
+        best = max(faster or others, key=lambda row: row.speed)
+        if not best.clear:
+            beyond = max(best.speed, 1 / best.speed) > NOISE_RATIO
+            relation = "not clearly faster or slower than" if beyond else "as fast as"
+            return f"{best.label} is {relation} {first.label}"
+        if best.speed > 1:
             return f"{best.label} is {format_speedup(best.speed)} times as fast as {first.label}"
-        if 1 / best.speed > NOISE_RATIO:
-            return (
-                f"{first.label} is {format_speedup(1 / best.speed)} times as fast as {best.label}"
-            )
-        return f"{best.label} is as fast as {first.label}"
+        return f"{first.label} is {format_speedup(1 / best.speed)} times as fast as {best.label}"
 
     @cached_property
     def chart(self) -> charts.Chart:
@@ -76,8 +80,8 @@ class Comparison(Sequence[Compared], Viewed):
             }
             for row in self
         ]
-        rows = self[0].timing.rows
-        subtitle = f"median time of a call with {figures.count(rows)} sample{'s' * (rows != 1)}"
+        samples = figures.plural(self[0].timing.rows, "sample")
+        subtitle = f"median time of a call with {samples}"
         return charts.Chart(self.title, values, _BARS, subtitle=subtitle)
 
     def to_pandas(self) -> Any:

@@ -219,4 +219,4 @@ def _times(before: Session, after: Session, piece: GraphInputs) -> Turns:
 
 
 def _rows(rows: int) -> str:
-    return "1 row" if rows == 1 else f"{rows} rows"
+    return figures.plural(rows, "row")

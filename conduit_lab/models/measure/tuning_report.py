@@ -16,8 +16,8 @@ from conduit_lab.runtime.measuring.tuning import Tuned, write_tuning
 class Trial:
     """One setting against the best so far: seconds per call `before` and `after`, and the `speed`.
 
-    `speed` is how many times as fast it is. `kept` says whether it became the best. One that was
-    not measured has the reason in `note`.
+    `speed` is `before / after`. `kept` says whether it is one of the best settings in the end;
+    `note` has the reason of one that was not measured, or faster only at first.
     """
 
     setting: str
@@ -56,7 +56,7 @@ class Tuning(Viewed):
         faster = "no setting is clearly faster than"
         if self.speed != 1:
             faster = f"{format_speedup(self.speed)} times as fast as"
-        samples = "1 sample" if self.rows == 1 else f"{figures.count(self.rows)} samples"
+        samples = figures.plural(self.rows, "sample")
         return f"best: {self.best}; {faster} onnxruntime's own choice on {samples}"
 
     def _tables(self) -> list[Table]:

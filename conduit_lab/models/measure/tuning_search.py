@@ -63,7 +63,13 @@ class TuningSearch:
             return options, best, 1.0
         chosen, best = best, self._open(asked)
         best, kept = self._duel("all of it, once more", best, options, share, chosen)
-        return (options, best, self.trials[-1].speed or 1.0) if kept else (asked, best, 1.0)
+        if kept:
+            return options, best, self.trials[-1].speed or 1.0
+        self.trials = [
+            replace(trial, kept=False, note="not confirmed") if trial.kept else trial
+            for trial in self.trials
+        ]
+        return asked, best, 1.0
 
     def batches(self, session: GraphSession, layout: Layout, seconds: float) -> list[Timing]:
         """Return timings of the first piece, repeated to each batch size that there is time for."""
@@ -112,9 +118,10 @@ class TuningSearch:
             return best, False
         turns = measure([old, new], seconds, pause=PAUSE_SECONDS)
         slow, fast = map(median_seconds, turns)
-        speed = speedup(*turns)
-        kept = min(speed, slow / fast) > NOISE_RATIO  # both round by round and over all
-        self.trials.append(Trial(setting, slow, fast, speed, kept))
+        speed = slow / fast
+        kept = min(speed, speedup(*turns)) > NOISE_RATIO  # both over all and round by round
+        note = "not round by round" if speed > NOISE_RATIO and not kept else ""
+        self.trials.append(Trial(setting, slow, fast, speed, kept, note))
         return (rival, True) if kept else (best, False)
 
     def _open(self, options: Options) -> GraphSession:

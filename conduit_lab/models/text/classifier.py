@@ -40,6 +40,7 @@ class Classifier(TextModel[OpenedClassifier]):
     """
 
     kind = "predict"
+    main_call = "predict(texts)"
     what: ClassVar[str]  # names the model in errors
     by_token: ClassVar[bool]
 
@@ -79,7 +80,7 @@ class Classifier(TextModel[OpenedClassifier]):
         if len(labels) != logits.width:
             raise ModelLoadError(
                 f"{where} has {figures.plural(len(labels), 'label')} and a graph that gives "
-                f"{logits.width} logits: pass the class names in their order, "
+                f"{figures.plural(logits.width, 'logit')}: pass the class names in their order, "
                 "load_model(folder, labels=[…])"
             )
         batcher = Batcher(self.name, logits)

@@ -77,6 +77,7 @@ class Embedder(TextModel[_Opened]):
     """
 
     kind = "encode"
+    main_call = "encode(texts)"
 
     # Opening
 

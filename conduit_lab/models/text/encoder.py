@@ -9,6 +9,7 @@ import numpy as np
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array, FloatArray, TensorSpec, describe
+from conduit_lab.core.views import figures
 from conduit_lab.models.text.folder import Folder
 from conduit_lab.models.text.pooling import DenseLayer, Layer, Pooling
 from conduit_lab.models.text.token_graph import TRIAL_ROWS, TokenGraph, TokenRows
@@ -61,8 +62,9 @@ class Encoder(TokenGraph):
         """Return the output as float32; refuse one without a vector per text or per token."""
         if hidden.ndim not in (2, 3) or hidden.dtype.kind != "f" or len(hidden) != n:
             raise ModelLoadError(
-                f"{self.where} has a graph that gives {describe(hidden)} for {n} texts of one "
-                f"token: expected floats [{n}, 1, dimension] or [{n}, dimension]"
+                f"{self.where} has a graph that gives {describe(hidden)} for "
+                f"{figures.plural(n, 'text')} of one token: "
+                f"expected floats [{n}, 1, dimension] or [{n}, dimension]"
             )
         vectors: FloatArray = hidden.astype(np.float32, copy=False)
         return vectors

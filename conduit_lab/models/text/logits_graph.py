@@ -8,6 +8,7 @@ import numpy as np
 
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.spec import Array, FloatArray, describe
+from conduit_lab.core.views import figures
 from conduit_lab.models.text.token_graph import TRIAL_ROWS, TokenGraph, TokenRows
 from conduit_lab.models.text.tokenizer import Tokenizer
 from conduit_lab.runtime.sessions.cache import Shared
@@ -59,8 +60,8 @@ class LogitsGraph(TokenGraph):
         if logits.ndim != rank or logits.dtype.kind != "f" or len(logits) != n:
             axes = "tokens, labels" if self._by_token else "labels"
             raise ModelLoadError(
-                f"{self.where} has a graph that gives {describe(logits)} for {n} texts: "
-                f"expected floats [{n}, {axes}]"
+                f"{self.where} has a graph that gives {describe(logits)} for "
+                f"{figures.plural(n, 'text')}: expected floats [{n}, {axes}]"
             )
         single: FloatArray = logits.astype(np.float32, copy=False)
         return single

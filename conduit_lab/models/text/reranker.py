@@ -11,6 +11,7 @@ import numpy as np
 from conduit_lab.core.errors import ModelInputError, ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import FloatArray, TensorSpec
+from conduit_lab.core.views import figures
 from conduit_lab.models.graphs import choose_graph, find_graphs
 from conduit_lab.models.text.logits_graph import LogitsGraph
 from conduit_lab.models.text.text_files import TextFiles
@@ -38,6 +39,7 @@ class Reranker(TokenizedModel[OpenedTokens["_Scorer"]]):
     """
 
     kind = "predict"
+    main_call = "score(query, passages)"
 
     def _open(self) -> OpenedTokens[_Scorer]:
         graph = choose_graph(find_graphs(self.path), self.variant, self.path)
@@ -114,7 +116,7 @@ class _Scorer(LogitsGraph):
         added = tokenizer.backend.num_special_tokens_to_add(True)
         if tokenizer.max_length <= added:
             raise ModelLoadError(
-                f"{where} adds {added} tokens to each pair: "
+                f"{where} adds {figures.plural(added, 'token')} to each pair: "
                 f"a length of {tokenizer.max_length} is too few"
             )
         super().__init__(

@@ -40,7 +40,7 @@ class Tokenizer:
         added = self.backend.num_special_tokens_to_add(False)
         if max_length <= added:  # the backend then truncates nothing, without an error
             raise ModelLoadError(
-                f"{display(path)} adds {added} tokens to each text: "
+                f"{display(path)} adds {figures.plural(added, 'token')} to each text: "
                 f"a max_seq_length of {max_length} is too few"
             )
         # files often carry a fixed padding: 128 tokens for a short sentence

@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar
 
 from conduit_lab.core.errors import DeadlineExceeded, Overloaded
 from conduit_lab.core.forking import in_forked_child
+from conduit_lab.core.views import figures
 from conduit_lab.runtime.batching.waiters import (
     BatchWaiter,
     CurrentTick,
@@ -357,7 +358,8 @@ class Batcher(Generic[_Item, _Answer]):
     def _check_room(self, waiting: int, rows: int) -> None:
         if waiting and waiting + rows > self._queue_rows:
             raise Overloaded(
-                f"{self.name!r} has {waiting} rows waiting and accepts at most {self._queue_rows}: "
+                f"{self.name!r} has {figures.plural(waiting, 'row')} waiting and accepts at most "
+                f"{self._queue_rows}: "
                 f"{rows} more were rejected; try again later"
             )
 

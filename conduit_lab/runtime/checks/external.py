@@ -56,7 +56,7 @@ def check_parts(path: Path, parts: Sequence[Part]) -> tuple[Path, ...]:
         end = part.offset + (part.length or 0)
         if part.offset < 0 or (part.length or 0) < 0 or end > size:
             span = f"from {figures.count(part.offset)} to {figures.count(end)}"
-            reason = f"has {figures.count(size)} bytes, none {span}: copy or download it again"
+            reason = f"has {figures.plural(size, 'byte')}, none {span}: copy or download it again"
             raise _refusal(path, part, reason)
     return tuple(files[location] for location in sorted(files))
 

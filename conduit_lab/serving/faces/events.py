@@ -123,6 +123,7 @@ class _EventFace:
                 receive,
                 send,
                 headers=headers,
+                name=self._endpoint.name,
                 leave=lambda reader: resumes.leave(stream_id, reader),
                 resumable=resumes.seconds is not None,
             )
@@ -132,7 +133,10 @@ class _EventFace:
             if stream.error is not None:
                 request_id = context_of(scope).id
                 _log.error(
-                    "request %s: stream %r failed", request_id, stream.name, exc_info=stream.error
+                    "request %s: stream %r failed",
+                    request_id,
+                    self._endpoint.name,
+                    exc_info=stream.error,
                 )
                 drop_tracebacks(stream.error)
 

@@ -41,6 +41,7 @@ async def send_stream(
     send: Send,
     *,
     headers: list[tuple[bytes, bytes]],
+    name: str = "stream",
     leave: Callable[[Reader[Any]], object] = Reader.leave,
     resumable: bool = False,
 ) -> None:
@@ -48,13 +49,13 @@ async def send_stream(
 
     All pending chunks go out in one write. At the end `leave` gets the reader; by default a stream
     without other readers is cancelled. Of a `resumable` stream half a log is kept behind the last
-    chunk that was sent.
+    chunk that was sent. `name` is that of the log: a stream's own may be a client's words.
     """
     trail = Trail(reader.stream, reader.index) if resumable else None
     try:
         every = [*format.headers, *headers]
         await send({"type": "http.response.start", "status": 200, "headers": every})
-        await _Client(reader, format, receive, send, trail).serve()
+        await _Client(reader, format, receive, send, trail, name).serve()
     finally:
         leave(reader)
         if trail is not None:
@@ -75,7 +76,9 @@ class _Client:
         receive: Receive,
         send: Send,
         trail: Trail | None,
+        name: str,
     ) -> None:
+        self.name = name
         self.reader = reader
         self.format = format
         self.receive = receive
@@ -111,8 +114,8 @@ class _Client:
         finally:
             self.timer.cancel()
             watch.cancel()
-        name = self.reader.stream.name
-        _log.warning("stream %r: a client that took nothing for %.3g s was cut", name, SEND_SECONDS)
+        message = "stream %r: a client that took nothing for %.3g s was cut"
+        _log.warning(message, self.name, SEND_SECONDS)
         await _abort(self.receive)
 
     async def _pump(self) -> None:
@@ -164,8 +167,7 @@ class _Client:
             for number, chunk in enumerate(chunks, index):
                 parts.append(encode(number, chunk))
         except (TypeError, ValueError, RecursionError) as error:
-            name = self.reader.stream.name
-            _log.error("stream %r has a chunk that cannot be sent: %s", name, error)
+            _log.error("stream %r has a chunk that cannot be sent: %s", self.name, error)
             return b"".join(parts), False
         return b"".join(parts), True
 

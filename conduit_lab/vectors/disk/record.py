@@ -10,6 +10,7 @@ from zlib import crc32
 import numpy as np
 
 from conduit_lab.core.spec import FloatArray
+from conduit_lab.core.views import figures
 from conduit_lab.vectors.batch import Fields
 from conduit_lab.vectors.entry import Entry
 
@@ -107,7 +108,8 @@ def to_block(rows: Sequence[tuple[str, int, int, str, bytes | memoryview]], widt
         if not intact or crc32(metadata.encode(), seed) != metadata_checksum:
             raise Damaged(f"entry {id!r} has a wrong checksum")
         if len(embedding) != 4 * width:
-            raise Damaged(f"the embedding of entry {id!r} does not have {width} dimensions")
+            dimensions = figures.plural(width, "dimension")
+            raise Damaged(f"the embedding of entry {id!r} does not have {dimensions}")
     ids, _, _, metadatas, embeddings = zip(*rows, strict=True)
     vectors = np.frombuffer(bytearray().join(embeddings), "<f4").astype(np.float32, copy=False)
     return Block(

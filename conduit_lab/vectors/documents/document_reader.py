@@ -9,6 +9,7 @@ from typing import Any
 
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.spec import EmbedderProtocol
+from conduit_lab.core.views import figures
 from conduit_lab.vectors.documents.chunking import DEFAULT_TOKENS, Chunk, Chunker
 from conduit_lab.vectors.documents.document import Document, document_kind, parse_document
 from conduit_lab.vectors.documents.records import json_digest
@@ -91,14 +92,14 @@ def chunker_for(embedder: EmbedderProtocol, size: int | None, overlap: int) -> C
         size = min(DEFAULT_TOKENS, limit) if size is None else size
         if isinstance(size, int) and size > limit:
             raise InputError(
-                f"expected chunks of at most {limit} tokens, the embedder's limit, got {size}: "
-                "pass a smaller size"
+                f"expected chunks of at most {figures.plural(limit, 'token')}, the embedder's "
+                f"limit, got {size}: pass a smaller size"
             )
     chunker = Chunker(size, overlap=overlap, length=length)
     if length is not None and (own := length("")) >= chunker.size:
         raise InputError(
-            f"chunks of {chunker.size} tokens have no room for a text, the embedder adds {own} of "
-            "its own to each: pass a larger size"
+            f"chunks of {figures.plural(chunker.size, 'token')} have no room for a text, the "
+            f"embedder adds {own} of its own to each: pass a larger size"
         )
     return chunker
 

@@ -15,6 +15,7 @@ from typing import Any
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.forking import hold_at_fork
 from conduit_lab.core.paths import resolve
+from conduit_lab.core.views import figures
 from conduit_lab.vectors.documents.document import (
     MAX_DOCUMENT_BYTES,
     decode,
@@ -184,8 +185,8 @@ def _even(source: str, lines: list[tuple[int, list[str]]]) -> list[list[str]]:
             del row[-1]
         if len(row) != len(rows[0]):
             raise InputError(
-                f"{source} line {line}: expected {len(rows[0])} cells, as in the first row, got "
-                f"{len(row)}"
+                f"{source} line {line}: expected {figures.plural(len(rows[0]), 'cell')}, as in the "
+                f"first row, got {len(row)}"
             )
     return rows
 

@@ -173,8 +173,7 @@ class Index:
         codes, count = self._accelerators.codes, len(queries.vectors)
         assert codes is not None
         end, coded = self._rows.vectors.count, len(codes)
-        new = f" and {end - coded:,} new ones" if end > coded else ""
-        plan = f"{codes.name} scan of {kept.words}{new}"
+        plan = f"{codes.name} scan of {kept.words}{_new_rows(end - coded)}"
         near = self._rows.bound(queries)
         rest = kept.parts(near, coded, end, count)
         if len(kept.outliers):
@@ -212,10 +211,15 @@ class Index:
             best = top_rows(parts, bound, top_k, kept)
             found += [] if best is None else best.found
         new = len(self) - linked + len(graph.replaced)
-        plan = f"HNSW search of {kept.words}" + (f" and {new:,} new ones" if new else "")
+        plan = f"HNSW search of {kept.words}{_new_rows(new)}"
         return IndexResult(found, [plan] * len(queries))
 
     def _outliers(self, queries: Queries, kept: RowMask) -> ScanParts:
         """Return the kept rows that are outliers, to be scored one by one."""
         bound, rows = Float64Bound(self._rows, queries), kept.outliers
         return [(bound, rows[here]) for here in block_slices(0, len(rows), _OUTLIER_ROWS)]
+
+
+def _new_rows(count: int) -> str:
+    """Return the words for the rows that are not yet in codes or graph."""
+    return f" and {count:,} new one{'s' * (count != 1)}" if count > 0 else ""

@@ -28,12 +28,13 @@ class RowMask:
 
     def __init__(self, mask: BoolArray | None, n: int, outliers: IntArray = _NO_ROWS) -> None:
         self.n, self._whole = n, mask is None
+        noun = "row" if n == 1 else "rows"
         self.outliers = _NO_ROWS
         if mask is None:
-            self.count, self.words = n, f"{n:,} rows"
+            self.count, self.words = n, f"{n:,} {noun}"
         else:
             self.count = int(np.count_nonzero(mask))
-            self.words = f"{self.count:,} of {n:,} rows"
+            self.words = f"{self.count:,} of {n:,} {noun}"
         if len(outliers):
             self.outliers = outliers if mask is None else outliers[mask[outliers]]
             mask = np.ones(n, np.bool_) if mask is None else mask.copy()

@@ -81,3 +81,21 @@ def test_count_parts_thousands_and_loses_nothing(number: int) -> None:
 )
 def test_examples(shown: str, wanted: str) -> None:
     assert shown == wanted
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "shown"),
+    [
+        (0, "row", "0 rows"),
+        (1, "row", "1 row"),
+        (2, "entry", "2 entries"),
+        (1, "entry", "1 entry"),
+        (2, "day", "2 days"),
+        (2, "class", "2 classes"),
+        (3, "batch", "3 batches"),
+        (2, "more row", "2 more rows"),
+        (12_345, "miss", "12\u2009345 misses"),
+    ],
+)
+def test_a_count_agrees_with_its_noun(number: int, noun: str, shown: str) -> None:
+    assert figures.plural(number, noun) == shown

@@ -11,6 +11,7 @@ import pytest
 
 from conduit_lab.core.errors import InputError
 from conduit_lab.models.callable import CallableModel
+from conduit_lab.models.measure import compare
 from conduit_lab.models.measure.compare import compare_models
 from conduit_lab.models.measure.comparison import Compared, Comparison
 from conduit_lab.models.measure.difference import Difference
@@ -114,6 +115,27 @@ def test_all_of_a_batch_are_compared() -> None:
     assert (difference.samples, difference.largest) == (2, 1)
 
 
+@pytest.mark.parametrize(
+    ("rounds", "speed", "title"),
+    [
+        ([[0.5], [0.5], [9.0] * 9], 1.0, "b is as fast as a"),
+        ([[0.5] * 9, [1.1], [1.1]], 2.0, "b is not clearly faster or slower than a"),
+        ([[0.5], [0.5], [0.5]], 2.0, "b is 2.00 times as fast as a"),
+        ([[2.0], [2.0], [2.0]], 0.5, "a is 2.00 times as fast as b"),
+    ],
+)
+def test_the_speed_is_that_of_the_medians_that_are_shown(
+    monkeypatch: pytest.MonkeyPatch, rounds: list[list[float]], speed: float, title: str
+) -> None:
+    first = [[9.0 if other == [9.0] * 9 else 1.0] * len(other) for other in rounds]
+    turns = [[np.array(each) for each in model] for model in (first, rounds)]
+    monkeypatch.setattr(compare, "measure", lambda *_, **__: turns)
+    models = [CallableModel(abs, name="a"), CallableModel(abs, name="b")]
+    table = compare_models(models, 1)
+    assert (table[1].speed, table.title) == (speed, title)
+    assert table[1].speed == table[0].timing.p50 / table[1].timing.p50
+
+
 def test_nothing_to_compare_is_refused() -> None:
     with pytest.raises(InputError, match="at least one model"):
         compare_models([], [1])
@@ -129,9 +151,12 @@ def apart(
 
 def row(label: str, speed: float = 1.0, difference: Difference | None = None) -> Compared:
     path = Path("/models") / f"{label}.onnx"
-    return Compared(
-        label, path, 2048, "cpu", Timing(1, 100, 1e-5 / speed, 2e-5, 3e-5), speed, difference
-    )
+    timing = Timing(1, 100, 1e-5 / speed, 2e-5, 3e-5)
+    return Compared(label, path, 2048, "cpu", timing, speed, clear(speed), difference)
+
+
+def clear(speed: float) -> bool:
+    return max(speed, 1 / speed) > 1.05
 
 
 @pytest.mark.parametrize(

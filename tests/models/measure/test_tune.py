@@ -104,7 +104,18 @@ def test_a_setting_that_is_faster_in_most_rounds_only_is_not_kept(
     turns = [[np.array(round_) for round_ in rounds] for rounds in (old, new)]
     monkeypatch.setattr(search, "measure", lambda calls, *_, **__: turns[: len(calls)])
     trial = tune(model, [1, 2, 3]).trials[0]
-    assert (trial.speed, trial.kept) == (2, False)
+    assert (trial.before, trial.after, trial.speed, trial.kept) == (9, 9, 1, False)
+
+
+def test_a_setting_that_is_faster_over_all_only_says_so(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "_settings", lambda *_: [("threads 1", {"threads": 1})])
+    old, new = [[1.0] * 9, [1.0], [1.0]], [[0.5] * 9, [1.0], [1.0]]
+    turns = [[np.array(round_) for round_ in rounds] for rounds in (old, new)]
+    monkeypatch.setattr(search, "measure", lambda calls, *_, **__: turns[: len(calls)])
+    trial = tune(model, [1, 2, 3]).trials[0]
+    assert (trial.speed, trial.kept, trial.note) == (2, False, "not round by round")
 
 
 def test_a_setting_with_an_unknown_difference_is_not_kept(
@@ -131,11 +142,12 @@ def test_a_speedup_that_does_not_repeat_is_not_kept(
 
     monkeypatch.setattr(search, "measure", measure)
     tuning = tune(model, [1, 2, 3])
-    assert [(trial.setting, trial.kept) for trial in tuning.trials] == [
-        ("threads 1", True),
-        ("all of it, once more", False),
+    assert [(trial.setting, trial.kept, trial.note) for trial in tuning.trials] == [
+        ("threads 1", False, "not confirmed"),
+        ("all of it, once more", False, ""),
     ]
     assert (tuning.best.threads, tuning.speed) == (0, 1.0)
+    assert repr(tuning).splitlines()[2].endswith("2.00 ×  not confirmed")
 
 
 def test_threads_are_tried_on_a_cpu_only(

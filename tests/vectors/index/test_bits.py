@@ -93,7 +93,7 @@ def test_added_and_replaced_rows_are_found_at_once(index: Index) -> None:
     index.append(new[:1])
     index.replace(np.array([123]), new[1:])
     answer = index.search(new, 1)
-    assert "and 1 new ones" in answer.plan
+    assert "and 1 new one" in answer.plan
     assert [best[0][0] for best in answers(answer)] == [ROWS, 123]
 
 

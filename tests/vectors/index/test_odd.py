@@ -67,7 +67,7 @@ def test_an_odd_row_leaves_the_codes_to_the_others(
     index.append(rows[:1] * np.float32(length))
     index.replace(np.array([7]), rows[7:8] * np.float32(length))
     plan = index.search(rows[1:2], 5).plan
-    assert plan == f"int8 scan of {INT8_ROWS + 1:,} rows and 1 new ones"
+    assert plan == f"int8 scan of {INT8_ROWS + 1:,} rows and 1 new one"
 
 
 @pytest.mark.parametrize("metric", METRICS)
