@@ -121,6 +121,33 @@ class Marked(Piece):
 
 
 @dataclass(frozen=True)
+class Cited(Piece):
+    """A large text with the number of a source at some of its places, each (place, number)."""
+
+    text: str
+    numbers: Sequence[tuple[int, str]] = ()
+
+    def plain(self) -> str:
+        """Return the text with the numbers in brackets."""
+        return "".join(f"{part} [{number}]" if number else part for part, number in self._parts())
+
+    def html(self) -> str:
+        """Return the text with raised numbers; line breaks stay."""
+        inner = "".join(
+            escape(part) + (f"<sup>{escape(number)}</sup>" if number else "")
+            for part, number in self._parts()
+        )
+        return block(f'<div style="white-space:pre-wrap">{inner}</div>', "large")
+
+    def _parts(self) -> list[tuple[str, str]]:
+        parts, at = [], 0
+        for place, number in self.numbers:
+            parts.append((self.text[at:place], number))
+            at = place
+        return [*parts, (self.text[at:], "")]
+
+
+@dataclass(frozen=True)
 class Strip(Piece):
     """Numbers as a strip of tinted cells: blue above zero, orange below, by size.
 
@@ -220,7 +247,7 @@ class Card(Piece):
         number = f'<span style="{_QUIET}">{escape(self.number)}</span> ' if self.number else ""
         score = (
             f'<span style="padding:0 8px;min-width:96px;margin-left:auto;text-align:right;'
-            f'white-space:nowrap;{html.bar(self.share)}">{escape(self.score)}</span>'
+            f'white-space:nowrap;{_ground(self.share, True)}">{escape(self.score)}</span>'
             if self.score
             else ""
         )
@@ -264,18 +291,22 @@ def marked(text: str, spans: Sequence[tuple[int, int]]) -> str:
 
 
 def _bar_row(bar: Bar) -> str:
-    colour = _ACCENT if bar.strong else _GREY
-    end = f"{100 * _cut(bar.share):.1f}%"
-    fill = f"rgba({colour},{'.35' if bar.strong else '.25'})"
     tag = "b" if bar.strong else "span"
     note = f' <span style="{_QUIET}">{escape(bar.note)}</span>' if bar.note else ""
     return (
         f'<div style="{html.TEXT_STYLE};display:flex;justify-content:space-between;'
         f"column-gap:16px;padding:4px 8px;margin:2px 0;"
-        f'background:linear-gradient(to right,{fill} {end},rgba({_GREY},.08) {end})">'
+        f'{_ground(bar.share, bar.strong)}">'
         f'<span style="min-width:0;{_BREAK}"><{tag}>{escape(bar.label)}</{tag}>{note}</span>'
         f'<span style="white-space:nowrap">{escape(bar.text)}</span></div>'
     )
+
+
+def _ground(share: float, strong: bool) -> str:
+    """Return the style of a faint ground that is filled from the left, by `share`."""
+    end = f"{100 * _cut(share):.1f}%"
+    fill = f"rgba({_ACCENT},.35)" if strong else f"rgba({_GREY},.25)"
+    return f"background:linear-gradient(to right,{fill} {end},rgba({_GREY},.08) {end})"
 
 
 def _cut(share: float) -> float:
