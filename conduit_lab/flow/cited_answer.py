@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from conduit_lab.core.quotation import nearest_sentence, sentence_spans, word_stems
+from conduit_lab.core.quotation import (
+    nearest_sentence,
+    sentence_spans,
+    without_marks,
+    word_stems,
+)
 from conduit_lab.core.text import one_line
+from conduit_lab.core.trace.value_snapshot import COPIES, snapshot
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.pieces import Card, Cited, Columns, Line, Marked, Piece
+from conduit_lab.core.views.pieces import Card, Cited, Columns, Folded, Line, Marked, ViewPiece
 from conduit_lab.core.views.view import View, Viewed
+from conduit_lab.flow.packing import Packed
 from conduit_lab.vectors.found_card import heading_of, metadata_facts
 
 MIN_SHARED = 0.5  # of the stems of an answer's sentence
 _OWN = ("id", "score", "span", "text", "line", "page")  # of a source, not of its document
-_PASSAGE_PIXELS = 200
+_CONTEXT_CHARACTERS = 160  # of a passage, on each side of its marks
+_WHOLE_PIXELS = 320
+_HEADING = re.compile(r"^[ \t]*#{1,6}[ \t].*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,7 @@ class CitedAnswer(Viewed, dict[str, Any]):
         response, sources, found = self["response"], self["sources"], self.citations
         numbers = [(cited.at[1], str(cited.source + 1)) for cited in found]
         lead = [Line(self.question, "quiet")] if self.question else []
-        left: list[Piece] = [*lead, Cited(response, numbers)]
+        left: list[ViewPiece] = [*lead, Cited(response, numbers)]
         if not sources:
             left.append(Line(self._nearest(), "quiet"))
         cards = [
@@ -89,17 +100,53 @@ class CitedAnswer(Viewed, dict[str, Any]):
     def _card(self, source: Mapping[str, Any], place: int, found: Sequence[Citation]) -> Card:
         similarity = self.similarities.get(source["id"])
         facts = metadata_facts({key: source[key] for key in source if key not in _OWN})
-        spans = sorted({(cited.start, cited.end) for cited in found})
+        text, spans = source["text"], sorted({(cited.start, cited.end) for cited in found})
+        whole = Folded(
+            "the whole passage" if spans else "the passage, which no sentence of the answer was found in",
+            [Marked(text, spans, _WHOLE_PIXELS), Line(" · ".join(facts), "quiet")],
+        )
         return Card(
             one_line(heading_of(source) or str(source["id"]), 160),
             similarity or 0.0,
             "" if similarity is None else f"{similarity:.3f}",
-            [
-                Marked(source["text"], spans, _PASSAGE_PIXELS),
-                *([Line(" · ".join(facts), "quiet")] if facts else []),
-            ],
+            [_excerpt(text, spans), whole] if spans else [whole],
             number=str(place + 1),
         )
+
+
+def _excerpt(text: str, spans: Sequence[tuple[int, int]]) -> Marked:
+    """Return the marked parts of a passage as they are, and the beginnings of the text around."""
+    shown, marks, at = "", [], 0
+    for start, end in spans:
+        shown += _between(text[at:start], at > 0, True)
+        marks.append((len(shown), len(shown) + end - start))
+        shown += text[start:end]
+        at = end
+    return Marked(shown + _between(text[at:], True, False), marks)
+
+
+def _between(text: str, after: bool, before: bool) -> str:
+    """Return text on one line without its Markdown, cut where it is far `after` or `before` a mark.
+
+    Its headings are left out: a card has them above.
+    """
+    line = " ".join(without_marks(_HEADING.sub("", text)).split())
+    room = _CONTEXT_CHARACTERS
+    if not line:
+        return " " if after and before else ""
+    if len(line) <= room * (after + before):
+        return f"{' ' * after}{line}{' ' * before}"
+    first = f" {line[:room].rpartition(' ')[0] or line[:room]} …" if after else "…"
+    return first + (f" {line[-room:].partition(' ')[2] or line[-room:]} " if before else "")
+
+
+def _copied(answer: CitedAnswer, depth: int) -> CitedAnswer:
+    copied = copy.copy(answer)
+    copied.update(snapshot(dict(answer), depth))
+    return copied
+
+
+COPIES[CitedAnswer] = _copied  # a trace keeps it as it was, as it does a dict
 
 
 def citations(response: str, texts: Sequence[str]) -> list[Citation]:
@@ -117,3 +164,23 @@ def citations(response: str, texts: Sequence[str]) -> list[Citation]:
         if count >= MIN_SHARED * len(stems):
             found.append(Citation(at, -place, start, end))
     return found
+
+
+def passage_source(hit: Any, part: Packed) -> dict[str, Any]:
+    """Return the hit's metadata; the source's own keys are not replaced by it."""
+    begin = _start(hit.metadata, hit.content)
+    own = {"id": hit.id, "score": hit.score}
+    return {
+        **own,
+        **hit.metadata,
+        **own,
+        "span": [begin, begin + len(part.text)],
+        "text": part.text,
+    }
+
+
+def _start(metadata: Mapping[str, Any], content: str) -> int:
+    """Return the start of a chunk in its document; 0 for an entry with a `start` of its own."""
+    start, end = metadata.get("start"), metadata.get("end")
+    offsets = all(isinstance(at, int) and not isinstance(at, bool) for at in (start, end))
+    return start if offsets and start >= 0 and end - start == len(content) else 0  # type: ignore[operator,return-value]

@@ -18,8 +18,8 @@ from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.view import View, Viewed
-from conduit_lab.flow.cited_answer import CitedAnswer
-from conduit_lab.flow.packing import Counting, Packed, pack
+from conduit_lab.flow.cited_answer import CitedAnswer, passage_source
+from conduit_lab.flow.packing import Counting, pack
 from conduit_lab.flow.prompt_template import PromptTemplate, TemplateText
 from conduit_lab.models.generation.sampling_options import SamplingOptions
 from conduit_lab.vectors.search import Mode, Search
@@ -240,7 +240,7 @@ class Rag(Viewed, Stage):
                 f"the question has {len(question)} characters and leaves no room for a passage in "
                 f"the {self.generator.context} tokens of the generator: ask a shorter one"  # type: ignore[attr-defined]
             )
-        sources = [_source(hits[part.place], part) for part in packed]
+        sources = [passage_source(hits[part.place], part) for part in packed]
         return CitedAnswer(
             "", sources, question, best, self.threshold, self._similarities(found, sources)
         )
@@ -358,26 +358,6 @@ def _question(value: Any) -> str:
             f"the question has {len(value)} characters: expected at most {MAX_QUESTION_CHARACTERS}"
         )
     return value
-
-
-def _source(hit: Any, part: Packed) -> dict[str, Any]:
-    """Return the hit's metadata; the source's own keys are not replaced by it."""
-    begin = _start(hit.metadata, hit.content)
-    own = {"id": hit.id, "score": hit.score}
-    return {
-        **own,
-        **hit.metadata,
-        **own,
-        "span": [begin, begin + len(part.text)],
-        "text": part.text,
-    }
-
-
-def _start(metadata: Mapping[str, Any], content: str) -> int:
-    """Return the start of a chunk in its document; 0 for an entry with a `start` of its own."""
-    start, end = metadata.get("start"), metadata.get("end")
-    offsets = all(isinstance(at, int) and not isinstance(at, bool) for at in (start, end))
-    return start if offsets and start >= 0 and end - start == len(content) else 0  # type: ignore[operator,return-value]
 
 
 def _check(store: Any, generator: Any, options: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from conduit_lab.core.frames import to_frame
 from conduit_lab.core.text import one_line
 from conduit_lab.core.views import figures, html
-from conduit_lab.core.views.pieces import Line, Piece
+from conduit_lab.core.views.pieces import Line, ViewPiece
 from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.vectors.found_card import found_card, metadata_facts
 
@@ -99,12 +99,12 @@ class Hits(Viewed, list[Hit]):
         lead = [Line(f"“{one_line(self.query, 200)}”", "large")] if self.query else []
         return View("Hits", self.store, facts, pieces=[*lead, *self._cards()])
 
-    def _cards(self) -> list[Piece]:
+    def _cards(self) -> list[ViewPiece]:
         shown = self[: html.MAX_ROWS]
         same = _common([hit.metadata for hit in shown])
         shares = _shares([hit.score for hit in shown])
         all_have = metadata_facts({key: shown[0].metadata[key] for key in same})
-        cards: list[Piece] = [Line(f"all: {' · '.join(all_have)}", "quiet")] if all_have else []
+        cards: list[ViewPiece] = [Line(f"all: {' · '.join(all_have)}", "quiet")] if all_have else []
         cards += [
             found_card(
                 hit.content, hit.metadata, hit.id, self.query, hit.score, share, str(place), same

@@ -21,10 +21,11 @@ _SMALL = "font-size:12px;line-height:16px"
 _ACCENT, _GREY = "0,114,178", "128,128,128"  # of charts.OKABE_ITO, and without a meaning
 _NEGATIVE = "230,159,0"  # the second of charts.OKABE_ITO
 _MARK = "background:rgba(230,159,0,.35);color:inherit"
+_SUP = "font-size:12px;line-height:0;padding-left:2px"
 _PLAIN_BAR = 20  # characters
 
 
-class Piece(ABC):
+class ViewPiece(ABC):
     """A part of a view, as text and as static HTML."""
 
     @abstractmethod
@@ -37,7 +38,7 @@ class Piece(ABC):
 
 
 @dataclass(frozen=True)
-class Line(Piece):
+class Line(ViewPiece):
     """A line of text; `size` is "large", "usual" or "quiet"."""
 
     text: str
@@ -67,7 +68,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Bars(Piece):
+class Bars(ViewPiece):
     """Labelled bars below each other, the first ten shown and the others counted as `noun`."""
 
     bars: Sequence[Bar]
@@ -98,7 +99,7 @@ class Bars(Piece):
 
 
 @dataclass(frozen=True)
-class Marked(Piece):
+class Marked(ViewPiece):
     """Running text in which the places `spans`, in order and apart, are marked.
 
     `limit` is its height in pixels, over which it scrolls.
@@ -121,7 +122,7 @@ class Marked(Piece):
 
 
 @dataclass(frozen=True)
-class Cited(Piece):
+class Cited(ViewPiece):
     """A large text with the number of a source at some of its places, each (place, number)."""
 
     text: str
@@ -134,7 +135,7 @@ class Cited(Piece):
     def html(self) -> str:
         """Return the text with raised numbers; line breaks stay."""
         inner = "".join(
-            escape(part) + (f"<sup>{escape(number)}</sup>" if number else "")
+            escape(part) + (f'<sup style="{_SUP}">{escape(number)}</sup>' if number else "")
             for part, number in self._parts()
         )
         return block(f'<div style="white-space:pre-wrap">{inner}</div>', "large")
@@ -148,7 +149,7 @@ class Cited(Piece):
 
 
 @dataclass(frozen=True)
-class Strip(Piece):
+class Strip(ViewPiece):
     """Numbers as a strip of tinted cells: blue above zero, orange below, by size.
 
     More than 128 are averaged in groups.
@@ -180,10 +181,10 @@ class Strip(Piece):
 
 
 @dataclass(frozen=True)
-class Columns(Piece):
+class Columns(ViewPiece):
     """Groups of pieces side by side where there is room, else below each other."""
 
-    groups: Sequence[Sequence[Piece]]
+    groups: Sequence[Sequence[ViewPiece]]
 
     def plain(self) -> str:
         """Return the pieces below each other."""
@@ -201,11 +202,11 @@ class Columns(Piece):
 
 
 @dataclass(frozen=True)
-class Folded(Piece):
+class Folded(ViewPiece):
     """Pieces below a line that opens them."""
 
     summary: str
-    pieces: Sequence[Piece]
+    pieces: Sequence[ViewPiece]
     opened: bool = False
 
     def plain(self) -> str:
@@ -223,7 +224,7 @@ class Folded(Piece):
 
 
 @dataclass(frozen=True)
-class Card(Piece):
+class Card(ViewPiece):
     """A found text: its heading, a bar with its score, pieces below, and quiet facts beside.
 
     `number` is its place in the list, empty where it stands alone.
@@ -232,7 +233,7 @@ class Card(Piece):
     title: str
     share: float
     score: str
-    pieces: Sequence[Piece] = ()
+    pieces: Sequence[ViewPiece] = ()
     facts: Sequence[str] = ()
     number: str = ""
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from conduit_lab.core.views import charts, html
 from conduit_lab.core.views.boxes import drawing
-from conduit_lab.core.views.pieces import Piece
+from conduit_lab.core.views.pieces import ViewPiece
 from conduit_lab.core.views.tree import TreeNode
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(ViewPiece):
     """Rows under named columns; at most `html.MAX_ROWS` are shown, and the others are counted.
 
     `numeric` columns are right-aligned, `wide` ones get room for running text. `total` is the
@@ -60,7 +60,7 @@ class View:
     chart: charts.Chart | None = None
     children: Sequence[View] = field(default=())
     tree: TreeNode | None = None
-    pieces: Sequence[Piece] = field(default=())
+    pieces: Sequence[ViewPiece] = field(default=())
 
     def plain(self) -> str:
         """Return the view as text: its header line, then each part."""
