@@ -102,7 +102,7 @@ class CitedAnswer(Viewed, dict[str, Any]):
         facts = metadata_facts({key: source[key] for key in source if key not in _OWN})
         text, spans = source["text"], sorted({(cited.start, cited.end) for cited in found})
         whole = Folded(
-            "the whole passage" if spans else "the passage, which no sentence of the answer was found in",
+            "the whole passage" if spans else "the passage, in which no sentence was found",
             [Marked(text, spans, _WHOLE_PIXELS), Line(" · ".join(facts), "quiet")],
         )
         return Card(
