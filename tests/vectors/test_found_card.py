@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
+import numpy as np
 import pytest
 
 from conduit_lab.vectors.found_card import SNIPPET_CHARACTERS, found_card, heading_of
@@ -70,6 +72,23 @@ def test_hits_know_their_query() -> None:
         entry = store["a"]._repr_mimebundle_()
         assert "The kettle boils." in entry["text/html"] and "2 values" in entry["text/html"]
         assert entry["text/plain"].startswith("Entry(id='a'")
+
+
+def test_hits_by_meaning_know_their_query_and_fused_ones_their_similarities() -> None:
+    class Lengths:
+        dimension = 2
+
+        def encode(self, texts: Any) -> Any:
+            made = [[1.0, len(text)] for text in ([texts] if isinstance(texts, str) else texts)]
+            return np.array(made[0] if isinstance(texts, str) else made, np.float32)
+
+    with VectorStore(embedder=Lengths()) as store:
+        store.add("a", None, {}, "The kettle boils.")
+        store.add("b", None, {}, "Mugs.")
+        dense = store.search("kettle")
+        fused = store.search("kettle", mode="hybrid")
+    assert (dense.query, fused.query) == ("kettle", "kettle")
+    assert fused.similarities == {hit.id: hit.score for hit in dense}
 
 
 def test_distances_have_the_longest_bar_first() -> None:

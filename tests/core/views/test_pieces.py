@@ -37,7 +37,9 @@ def every_piece(text: str) -> list[ViewPiece]:
                 [Bars([Bar(text, 0.5, text, True, text)], text)],
             ]
         ),
-        Card(text, 0.5, text, [Marked(text, [(0, 2)], 100)], [text], text),
+        Card(
+            text, 0.5, text, [Marked(text + text, [(len(text), len(text) + 2)], 100)], [text], text
+        ),
         Folded(text, [Strip([0.5, -1])], opened=True),
     ]
 
