@@ -6,6 +6,8 @@ import json
 import math
 from typing import Any
 
+from conduit_lab.flow.cited_answer import CitedAnswer
+
 _MAX_DEPTH = 20
 _SCALARS = (bool, int, str, bytes)
 
@@ -18,7 +20,7 @@ def is_literal(value: Any, depth: int = _MAX_DEPTH) -> bool:
         return math.isfinite(value)
     if type(value) in (list, tuple, set, frozenset) and depth:
         return all(is_literal(item, depth - 1) for item in value)
-    if type(value) is dict and depth:
+    if type(value) in (dict, CitedAnswer) and depth:
         return all(
             is_literal(key, 0) and is_literal(item, depth - 1) for key, item in value.items()
         )

@@ -15,6 +15,7 @@ import numpy as np
 from conduit_lab.core import forking
 from conduit_lab.core.stage import Function, Stage
 from conduit_lab.core.weight import PLAIN
+from conduit_lab.flow.cited_answer import CitedAnswer
 from conduit_lab.models.file_model import FileModel
 
 _DIGEST_BYTES = 16
@@ -126,7 +127,7 @@ def _add(digest: blake2b, value: Any) -> None:
         digest.update(_header(kind.__name__, len(value)))
         for item in value:
             _add(digest, item)
-    elif kind is dict:
+    elif kind is dict or kind is CitedAnswer:
         digest.update(_header("dict", len(value)))
         for item in value.items():
             _add(digest, item)

@@ -11,7 +11,8 @@ import numpy as np
 from conduit_lab.core.errors import CompositionError
 from conduit_lab.core.spec import Array
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.view import Table, View
+from conduit_lab.core.views.pieces import Bar, Bars, Columns, Line
+from conduit_lab.core.views.view import View
 from conduit_lab.flow.votes import ballot
 from conduit_lab.models.prediction import Prediction, Predictions
 
@@ -46,9 +47,9 @@ class EnsemblePrediction(Prediction):
         return f"EnsemblePrediction({self.label!r}, {self.score:.3f}{agree})"
 
     def _view(self) -> View:
-        base = super()._view()
-        facts = [*base.facts, *_shown_agreement(self)]
-        return View("EnsemblePrediction", base.name, facts, [*base.tables, _member_table(self)])
+        facts = [f"{self.score:.3f}", *_shown_agreement(self)]
+        columns = Columns([[self._bars()], [_member_bars(self), *_left_out(self)]])
+        return View("EnsemblePrediction", self.label, facts, pieces=[columns])
 
 
 class EnsemblePredictions(Predictions):
@@ -170,13 +171,17 @@ def _shown_agreement(answer: EnsemblePrediction) -> list[str]:
     return [f"{round(share * count)} of {figures.plural(count, 'member')} agree"]
 
 
-def _member_table(answer: EnsemblePrediction) -> Table:
-    rows = [(name, *_shown(own)) for name, own in answer.members.items()]
-    rows += [(name, f"left out: {reason}", "") for name, reason in answer.left_out.items()]
-    return Table(("member", "answer", "score"), rows, numeric=("score",))
+def _member_bars(answer: EnsemblePrediction) -> Bars:
+    bars = [_member_bar(name, own, answer.label) for name, own in answer.members.items()]
+    return Bars(bars, "members", noun="member")
 
 
-def _shown(answer: Any) -> tuple[str, str]:
-    if isinstance(answer, Prediction):
-        return answer.label, f"{answer.score:.3f}"
-    return reprlib.repr(answer), ""
+def _member_bar(name: str, own: Any, label: str) -> Bar:
+    if isinstance(own, Prediction):
+        return Bar(name, own.score, f"{own.score:.3f}", own.label == label, f"→ {own.label}")
+    return Bar(name, 0.0, "", own == label if isinstance(own, str) else False, reprlib.repr(own))
+
+
+def _left_out(answer: EnsemblePrediction) -> list[Line]:
+    reasons = answer.left_out.items()
+    return [Line(f"{name} left out: {reason}", "quiet") for name, reason in reasons]

@@ -7,11 +7,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-# A sentence ends at its mark with closing quotes and brackets, before a space and no small letter
-# ("e.g. this" goes on), or at the mark of a script without spaces; a line ends at its break.
-_SENTENCE = re.compile(
-    r"""[.!?…]+["'”’»)\]*_]*(?=\s+[^\sa-zà-ÿ]|\s*$)|[。！？]+[」』”）]*|(?=\n)|\Z"""
-)
+from conduit_lab.core.quotation import SENTENCE_END
+
 _WORD = re.compile(r"(?<=\S)(?=\s)")
 _CHARACTER = re.compile(r"\S")
 _HEADING = re.compile(r"^#{1,6}\s.*\s*", re.MULTILINE)
@@ -52,7 +49,7 @@ def pack(texts: Sequence[str], fits: Callable[[list[str]], bool]) -> list[Packed
             return fits([*before, part])
 
         if not with_others(text):
-            ends = (_SENTENCE,) if packed else (_SENTENCE, _WORD, _CHARACTER)
+            ends = (SENTENCE_END,) if packed else (SENTENCE_END, _WORD, _CHARACTER)
             text = next(filter(None, (_beginning(text, end, with_others) for end in ends)), "")
         if text.strip():
             packed.append(Packed(place, text))

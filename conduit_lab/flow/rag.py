@@ -19,7 +19,8 @@ from conduit_lab.core.text import first_words
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.view import View, Viewed
-from conduit_lab.flow.packing import Counting, Packed, pack
+from conduit_lab.flow.cited_answer import CitedAnswer, passage_source
+from conduit_lab.flow.packing import Counting, pack
 from conduit_lab.flow.prompt_template import PromptTemplate, TemplateText
 from conduit_lab.models.generation.sampling_options import SamplingOptions
 from conduit_lab.vectors.search import Mode, Search
@@ -148,9 +149,10 @@ class Rag(Viewed, Stage):
     def run(self, value: Any) -> RagAnswer:
         """Answer one question; raises `InputError` for anything but a text that asks."""
         question = _question(value)
-        sources = self._sources(question)
-        response = self._response(question, sources).lstrip()  # many begin with a space
-        return {"response": response, "sources": sources}
+        found = self._found(question)
+        sources = found["sources"]
+        found["response"] = self._response(question, sources).lstrip()  # many begin with a space
+        return cast(RagAnswer, found)
 
     def stream(self, question: str, /) -> Stream[dict[str, Any], RagAnswer]:
         """Return a stream of `{"chunk": text, "complete": False}`; its result is the answer.
@@ -191,7 +193,8 @@ class Rag(Viewed, Stage):
 
     def _chunks(self, question: str) -> Producer[dict[str, Any], None, RagAnswer]:
         with recorder.span(self.name, self.kind, self, question) as span:
-            sources = self._sources(question)
+            found = self._found(question)
+            sources = found["sources"]
             yield {"chunk": "", "complete": False, "sources": sources}
             response = ""
             # a generator that is not closed would stay alive in a trace
@@ -202,7 +205,8 @@ class Rag(Viewed, Stage):
                         continue
                     response += text
                     yield {"chunk": text, "complete": False}
-            answer: RagAnswer = {"response": response, "sources": sources}
+            found["response"] = response
+            answer = cast(RagAnswer, found)
             if span is not None:
                 span.output = answer
             yield {"chunk": "", "complete": True, **answer}
@@ -210,17 +214,21 @@ class Rag(Viewed, Stage):
 
     # Retrieving
 
-    def _sources(self, question: str) -> list[dict[str, Any]]:
-        """Return the passages to answer from, none where no passage is relevant."""
+    def _found(self, question: str) -> CitedAnswer:
+        """Return an answer without its text: the passages to answer from, if any is relevant."""
         with recorder.span("retrieve", "call", self, question) as span:
-            hits = [hit for hit in self._hits(question) if hit.content]
+            found = self.store.search(
+                question, top_k=self.top_k, mode=self.mode, rerank=self.rerank
+            )
+            hits = [hit for hit in found if hit.content] if self._is_relevant(found) else []
             if span is not None:
                 span.output = hits
                 span.annotate(
                     detail=figures.plural(len(hits), "passage") if hits else "nothing relevant"
                 )
+        best = found.best
         if not hits:
-            return []
+            return CitedAnswer("", [], question, best, self.threshold)
         with recorder.span("pack", "call", self) as span:
             packed = pack([hit.content for hit in hits], self._room(question))
             if span is not None:
@@ -233,17 +241,28 @@ class Rag(Viewed, Stage):
                 f"the question has {len(question)} characters and leaves no room for a passage in "
                 f"the {self.generator.context} tokens of the generator: ask a shorter one"  # type: ignore[attr-defined]
             )
-        return [_source(hits[part.place], part) for part in packed]
+        sources = [passage_source(hits[part.place], part) for part in packed]
+        return CitedAnswer(
+            "", sources, question, best, self.threshold, self._similarities(found, sources)
+        )
 
-    def _hits(self, question: str) -> Any:
-        """Return the hits, or none where the best passage is below the threshold."""
-        hits = self.store.search(question, top_k=self.top_k, mode=self.mode, rerank=self.rerank)
+    def _similarities(self, hits: Any, sources: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Return the cosine similarities of the sources by id, as far as they are known."""
+        if self.store.metric != "cosine":
+            return {}
+        if self.mode == "dense" and self.rerank is None:
+            return {source["id"]: source["score"] for source in sources}
+        known = getattr(hits, "similarities", {})
+        return {source["id"]: known[source["id"]] for source in sources if source["id"] in known}
+
+    def _is_relevant(self, hits: Any) -> bool:
+        """Return whether the best passage reaches the threshold."""
         # a fused or reranked score orders passages, and does not say whether any is relevant
         best, threshold = hits.best, self.threshold
         if best is None or threshold is None:
-            return hits
+            return True
         sign = -1 if self.store.metric in _DISTANCES else 1
-        return hits if sign * best >= sign * threshold else []
+        return bool(sign * best >= sign * threshold)
 
     def _room(self, question: str) -> Callable[[list[str]], bool]:
         """Return a function: do these passages fit beside the question and an answer."""
@@ -340,26 +359,6 @@ def _question(value: Any) -> str:
             f"the question has {len(value)} characters: expected at most {MAX_QUESTION_CHARACTERS}"
         )
     return value
-
-
-def _source(hit: Any, part: Packed) -> dict[str, Any]:
-    """Return the hit's metadata; the source's own keys are not replaced by it."""
-    begin = _start(hit.metadata, hit.content)
-    own = {"id": hit.id, "score": hit.score}
-    return {
-        **own,
-        **hit.metadata,
-        **own,
-        "span": [begin, begin + len(part.text)],
-        "text": part.text,
-    }
-
-
-def _start(metadata: Mapping[str, Any], content: str) -> int:
-    """Return the start of a chunk in its document; 0 for an entry with a `start` of its own."""
-    start, end = metadata.get("start"), metadata.get("end")
-    offsets = all(isinstance(at, int) and not isinstance(at, bool) for at in (start, end))
-    return start if offsets and start >= 0 and end - start == len(content) else 0  # type: ignore[operator,return-value]
 
 
 def _check(store: Any, generator: Any, options: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from conduit_lab.core.frames import pandas
 from conduit_lab.core.spec import Array
 from conduit_lab.core.views import figures, html
+from conduit_lab.core.views.pieces import Bar, Bars
 from conduit_lab.core.views.view import Table, View, Viewed
 
 
@@ -73,10 +74,11 @@ class Prediction(Mapping[str, Any], Viewed):
         return f"Prediction({self.label!r}, {self.score:.3f})"
 
     def _view(self) -> View:
+        return View("Prediction", self.label, [f"{self.score:.3f}"], pieces=[self._bars()])
+
+    def _bars(self) -> Bars:
         ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
-        rows = [(label, f"{p:.3f}") for label, p in ranked]
-        table = Table(("label", "probability"), rows, numeric=("probability",))
-        return View("Prediction", self.label, [f"{self.score:.3f}"], [table])
+        return Bars([Bar(label, p, f"{p:.3f}", label == self.label) for label, p in ranked])
 
 
 class Predictions(Sequence[Prediction], Viewed):
@@ -121,7 +123,10 @@ class Predictions(Sequence[Prediction], Viewed):
         return frame
 
     def _table(self) -> Table:
-        first = [(str(i), p.label, f"{p.score:.3f}") for i, p in enumerate(self[: html.MAX_ROWS])]
+        first = [
+            (str(row), p.label, html.Cell(f"{p.score:.3f}", share=p.score))
+            for row, p in enumerate(self[: html.MAX_ROWS])
+        ]
         return Table(("row", "label", "score"), first, numeric=("row", "score"), total=len(self))
 
     def _view(self) -> View:

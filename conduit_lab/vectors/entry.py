@@ -10,12 +10,15 @@ from typing import Any
 
 from conduit_lab.core.errors import VectorInputError
 from conduit_lab.core.spec import FloatArray
+from conduit_lab.core.views.pieces import Strip
+from conduit_lab.core.views.view import View, Viewed
+from conduit_lab.vectors.found_card import found_card
 
 MAX_NESTING = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
+class Entry(Viewed):
     """The record under one id of a store.
 
     `embedding` is float32 `[dimension]`, as it was given (not normalised). `created_at` and
@@ -28,6 +31,12 @@ class Entry:
     content: str | None
     created_at: float
     updated_at: float
+
+    def _view(self) -> View:
+        strip = Strip(self.embedding.tolist())
+        return View(
+            "Entry", self.id, pieces=[found_card(self.content, self.metadata, self.id), strip]
+        )
 
 
 def check_text(value: Any, what: str) -> str:

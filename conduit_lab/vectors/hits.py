@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from conduit_lab.core.frames import to_frame
 from conduit_lab.core.text import one_line
 from conduit_lab.core.views import figures, html
+from conduit_lab.core.views.pieces import Line, ViewPiece
 from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.vectors.found_card import found_card, metadata_facts
 
 _COLUMNS = ("id", "score", "content", "metadata")
 
 
-class Hit(dict[str, Any]):
+class Hit(Viewed, dict[str, Any]):
     """One found entry: a dict of `id`, `score`, `content` and `metadata`, also as attributes.
 
     The metadata is the hit's own copy.
@@ -43,22 +45,37 @@ class Hit(dict[str, Any]):
         """Metadata of the entry."""
         return self["metadata"]  # type: ignore[no-any-return]
 
+    def __repr__(self) -> str:
+        return dict.__repr__(self)
+
+    def _view(self) -> View:
+        card = found_card(self.content, self.metadata, self.id, score=self.score)
+        return View("Hit", self.id, pieces=[card])
+
 
 class Hits(Viewed, list[Hit]):
     """A list of `Hit`, best first, that shows itself as a table; `json.dumps` accepts it.
 
-    `plan` says in words how they were found. `best` is the score of the most similar entry where
-    embeddings were compared, whatever decided the order: a fused or a reranker's score has no
-    fixed scale.
+    `plan` says in words how they were found, `query` is their text where one was given. `best` is
+    the score of the most similar entry where embeddings were compared, whatever decided the order:
+    a fused or a reranker's score has no fixed scale. `similarities` are such scores by id, as far
+    as they are known where something else decided the order.
     """
 
     def __init__(
-        self, hits: Iterable[Hit] = (), store: str = "", plan: str = "", best: float | None = None
+        self,
+        hits: Iterable[Hit] = (),
+        store: str = "",
+        plan: str = "",
+        best: float | None = None,
+        query: str | None = None,
     ) -> None:
         super().__init__(hits)
         self.store = store
         self.plan = plan
         self.best = best
+        self.query = query
+        self.similarities: dict[str, float] = {}
 
     def to_pandas(self) -> Any:
         """Return a DataFrame with the columns id, score, content and metadata; needs `[lab]`."""
@@ -77,9 +94,52 @@ class Hits(Viewed, list[Hit]):
 
     def _view(self) -> View:
         facts = [self._count(), *([self.plan] if self.plan else [])]
-        return View("Hits", self.store, facts, [self._table(200)])
+        if self.query is None and self.plan:
+            facts.append("query: an embedding")
+        lead = [Line(f"“{one_line(self.query, 200)}”", "large")] if self.query else []
+        return View("Hits", self.store, facts, pieces=[*lead, *self._cards()])
+
+    def _cards(self) -> list[ViewPiece]:
+        shown = self[: html.MAX_ROWS]
+        same = _common([hit.metadata for hit in shown])
+        shares = _shares([hit.score for hit in shown])
+        all_have = metadata_facts({key: shown[0].metadata[key] for key in same})
+        cards: list[ViewPiece] = [Line(f"all: {' · '.join(all_have)}", "quiet")] if all_have else []
+        cards += [
+            found_card(
+                hit.content, hit.metadata, hit.id, self.query, hit.score, share, str(place), same
+            )
+            for place, (hit, share) in enumerate(zip(shown, shares, strict=True), 1)
+        ]
+        if len(self) > len(shown):
+            cards.append(Line(f"{len(self) - len(shown)} more rows", "quiet"))
+        return cards
 
     def __repr__(self) -> str:
-        head = f"{self._count()} in {self.store}" if self.store else self._count()
+        query = f" for {one_line(self.query, 60)!r}" if self.query else ""
+        head = f"{self._count()}{query}" + (f" in {self.store}" if self.store else "")
         head = f"{head} · {self.plan}" if self.plan else head
         return f"{head}\n{self._table(60).plain()}" if self else head
+
+
+def _shares(scores: Sequence[float]) -> list[float]:
+    """Return the length of each bar, 0 to 1: the score where no score exceeds 1, else its ratio.
+
+    Scores that grow are distances; the nearest has the longest bar.
+    """
+    if len(scores) > 1 and scores[0] < scores[-1]:
+        return [1.0 if score <= scores[0] else scores[0] / score for score in scores]
+    largest = max(scores, default=0.0)
+    return [max(0.0, score / max(1.0, largest)) for score in scores]
+
+
+def _common(all_metadata: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the keys with one value in all of several hits."""
+    if len(all_metadata) < 2:
+        return []
+    first, *others = all_metadata
+    return [
+        key
+        for key, value in first.items()
+        if all(key in other and other[key] == value for other in others)
+    ]

@@ -80,8 +80,9 @@ class Search:
         if not queries:
             return found
         lists, plans = self._by_meaning(backend, queries, int(self.top_k))
-        for matches, plan in zip(lists, plans, strict=True):
-            hits = Hits((), store, plan, matches[0].score if matches else None)
+        for query, matches, plan in zip(queries, lists, plans, strict=True):
+            best = matches[0].score if matches else None
+            hits = Hits((), store, plan, best, query.text)
             for id, score, content, metadata in matches:
                 hits.append(Hit(id=id, score=score, content=content, metadata=metadata))
             found.append(hits)
@@ -137,7 +138,9 @@ class Search:
             hits = self._diversified(hits, backend, self.mmr)
             plan.append("varied (mmr)")
         best = dense[0].score if dense else None
-        return Hits(hits[: int(self.top_k)], store, ", ".join(plan), best)
+        found = Hits(hits[: int(self.top_k)], store, ", ".join(plan), best, query.text)
+        found.similarities = {match.id: match.score for match in dense}
+        return found
 
     def _fused(self, dense: Sequence[Match], lexical: Sequence[Match]) -> list[Hit]:
         if self.mode != "hybrid":

@@ -17,6 +17,7 @@ from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.span_facts import remarks
 from conduit_lab.core.trace.trace import Trace
+from conduit_lab.flow.cited_answer import CitedAnswer
 from conduit_lab.flow.rag import (
     BATCH_QUESTIONS,
     MAX_QUESTION_CHARACTERS,
@@ -596,6 +597,28 @@ def test_a_trace_says_that_nothing_was_relevant(store: VectorStore) -> None:
         Rag(store, Echo())("Paris?")
     assert remarks(recorded["retrieve"].attributes) == "nothing relevant"
     assert "pack" not in spans(recorded)
+
+
+@pytest.mark.parametrize("mode", ["dense", "hybrid", "lexical"])
+def test_an_answer_shows_its_sources_with_the_cosine_where_it_is_known(
+    store: VectorStore, mode: str
+) -> None:
+    dense = {hit.id: hit.score for hit in store.search("refund?", 3)}
+    for got in (
+        (rag := Rag(store, Echo(), mode=mode))("refund?"),
+        rag.stream("refund?").result(),
+    ):
+        assert isinstance(got, CitedAnswer)
+        ids = {source["id"] for source in got["sources"]}
+        known = {} if mode == "lexical" else {id: dense[id] for id in ids}
+        assert (got.question, got.similarities) == ("refund?", pytest.approx(known))
+        assert "refund?" in got._repr_mimebundle_()["text/html"]
+
+
+def test_an_unknown_answer_knows_how_near_the_best_passage_was(store: VectorStore) -> None:
+    got: Any = Rag(store, Echo())("Who are you?")
+    assert (got.best, got.threshold) == (0.0, MIN_SCORE)
+    assert "scored 0.00; an answer needs 0.38" in got._repr_mimebundle_()["text/html"]
 
 
 def test_its_repr_says_what_it_is_made_of(store: VectorStore) -> None:

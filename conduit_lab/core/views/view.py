@@ -9,11 +9,12 @@ from typing import Any
 
 from conduit_lab.core.views import charts, figures, html
 from conduit_lab.core.views.boxes import drawing
+from conduit_lab.core.views.pieces import ViewPiece
 from conduit_lab.core.views.tree import TreeNode
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(ViewPiece):
     """Rows under named columns; at most `html.MAX_ROWS` are shown, and the others are counted.
 
     `numeric` columns are right-aligned, `wide` ones get room for running text. `total` is the
@@ -45,9 +46,9 @@ class Table:
 class View:
     """The shown form of a value: its kind and name, the facts that matter, and the parts below.
 
-    The parts are shown in this order: `tables`, `tree` (in HTML below a drawing of it), `text`
-    (running text, bounded in height), `image` (a data URL), `children`. A `chart` is a form of its
-    own beside text and HTML.
+    The parts are shown in this order: `pieces`, `tables`, `tree` (in HTML below a drawing of it),
+    `text` (running text, bounded in height), `image` (a data URL), `children`. A `chart` is a form
+    of its own beside text and HTML.
     """
 
     kind: str
@@ -59,11 +60,13 @@ class View:
     chart: charts.Chart | None = None
     children: Sequence[View] = field(default=())
     tree: TreeNode | None = None
+    pieces: Sequence[ViewPiece] = field(default=())
 
     def plain(self) -> str:
         """Return the view as text: its header line, then each part."""
         head = " · ".join([f"{self.kind} {self.name!r}" if self.name else self.kind, *self.facts])
-        parts = [head, *(table.plain() for table in self.tables if table.rows)]
+        parts = [head, *filter(None, (piece.plain() for piece in self.pieces))]
+        parts += [table.plain() for table in self.tables if table.rows]
         parts += [self.tree.plain()] if self.tree and not self.tree.leaf else []
         parts += [self.text] if self.text else []
         return "\n".join([*parts, *(child.plain() for child in self.children)])
@@ -71,6 +74,7 @@ class View:
     def html(self) -> str:
         """Return the view as static HTML; everything in it is escaped."""
         parts = [html.header(self.kind, self.name, self.facts)]
+        parts += [piece.html() for piece in self.pieces]
         parts += [table.html() for table in self.tables if table.rows]
         if self.tree and not self.tree.leaf:
             parts += [drawing(self.tree), self.tree.html()]

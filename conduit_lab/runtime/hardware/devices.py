@@ -13,6 +13,7 @@ from typing import Any
 
 from conduit_lab.core.errors import DeviceError, MissingExtra
 from conduit_lab.core.views import figures
+from conduit_lab.core.views.pieces import Folded, Line, ViewPiece
 from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.runtime.hardware import machine
 from conduit_lab.runtime.hardware.plugins import Plugin, plugins_of
@@ -99,20 +100,39 @@ class Devices(Viewed, Sequence[Device]):
         return iter(self._rows)
 
     def _table(self) -> Table:
+        """Return the devices that are here, the used one first, and those that nearly are."""
+        shown = [device for device in self._rows if device.present or device.installed]
+        shown.sort(key=lambda device: (device is not self.chosen, not device.present))
         use = {True: "used", False: "present"}
         cells = [
-            (d.name, d.provider, use[d is self.chosen] if d.present else "not here", d.reason)
-            for d in self._rows
+            (d.name, use[d is self.chosen] if d.present else "not here", d.reason, d.provider)
+            for d in shown
         ]
-        return Table(("device", "provider", "state", "why"), cells)
+        return Table(("device", "state", "why", "provider"), cells, wide=("why",))
+
+    @property
+    def _absent(self) -> list[Device]:
+        return [device for device in self._rows if not device.present and not device.installed]
+
+    def _absent_line(self) -> str:
+        """Return the names of the absent devices, with the reason where all have the same."""
+        names = ", ".join(device.name for device in self._absent)
+        reasons = {device.reason for device in self._absent}
+        return f"not here: {names}" + (f" ({reasons.pop()})" if len(reasons) == 1 else "")
 
     def __repr__(self) -> str:
-        table = self._table().plain()
-        return f"{table}\n{self.note}" if self.note else table
+        parts = [self._table().plain()] if self._table().rows else []
+        parts += [self._absent_line()] if self._absent else []
+        return "\n".join([*parts, *([self.note] if self.note else [])])
 
     def _view(self) -> View:
         fact = f"{self.chosen.name} is used" if self.chosen else "onnxruntime is not installed"
-        return View("Devices", "onnxruntime", [fact], [self._table()], self.note)
+        pieces: list[ViewPiece] = [self._table()] if self._table().rows else []
+        pieces += [Line(self.note)] if self.note else []
+        if self._absent:
+            reasons = Table(("device", "why"), [(d.name, d.reason) for d in self._absent])
+            pieces.append(Folded(self._absent_line(), [reasons]))
+        return View("Devices", "onnxruntime", [fact], pieces=pieces)
 
 
 def devices() -> Devices:

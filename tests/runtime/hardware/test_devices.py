@@ -55,8 +55,17 @@ def test_first_present_device_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None
     table = devices()
     assert table.chosen is not None
     assert table.chosen.name == "cuda"
-    states = [line.split()[2] for line in repr(table).splitlines()[1:] if " not here " not in line]
-    assert states == ["used", "present"]
+    _, *rows, last = repr(table).splitlines()
+    here = [line.split()[:2] for line in rows if " not here " not in line]
+    assert here == [["cuda", "used"], ["cpu", "present"]]
+    assert last.startswith("not here: ")
+    assert "coreml" in last and "cuda" not in last
+
+
+def test_absent_devices_are_one_line_that_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, "cpu")
+    html = devices()._repr_mimebundle_()["text/html"]
+    assert html.index("cpu") < html.index("<details") < html.index("onnxruntime-gpu")
 
 
 def test_without_onnxruntime_the_table_still_prints_and_says_why(no_onnxruntime: None) -> None:

@@ -1,0 +1,186 @@
+"""CitedAnswer: the answer of a `Rag`, a dict that shows where each of its sentences comes from."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from conduit_lab.core.quotation import (
+    nearest_sentence,
+    sentence_spans,
+    without_marks,
+    word_stems,
+)
+from conduit_lab.core.text import one_line
+from conduit_lab.core.trace.value_snapshot import COPIES, snapshot
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.pieces import Card, Cited, Columns, Folded, Line, Marked, ViewPiece
+from conduit_lab.core.views.view import View, Viewed
+from conduit_lab.flow.packing import Packed
+from conduit_lab.vectors.found_card import heading_of, metadata_facts
+
+MIN_SHARED = 0.5  # of the stems of an answer's sentence
+_OWN = ("id", "score", "span", "text", "line", "page")  # of a source, not of its document
+_CONTEXT_CHARACTERS = 160  # of a passage, on each side of its marks
+_WHOLE_PIXELS = 320
+_HEADING = re.compile(r"^[ \t]*#{1,6}[ \t].*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Citation:
+    """The sentence `response[at[0]:at[1]]` of an answer, and the place that it was taken from.
+
+    That is `sources[source]["text"][start:end]`, a sentence of the source.
+    """
+
+    at: tuple[int, int]
+    source: int
+    start: int
+    end: int
+
+
+class CitedAnswer(Viewed, dict[str, Any]):
+    """A dict of `response` and `sources` that a cell shows as an answer with its sources.
+
+    What is only shown is no part of the dict: the `question`, the `best` similarity of a passage
+    with the `threshold` that it was compared with, and the `similarities` of the sources by id.
+    """
+
+    def __init__(
+        self,
+        response: str,
+        sources: list[dict[str, Any]],
+        question: str = "",
+        best: float | None = None,
+        threshold: float | None = None,
+        similarities: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(response=response, sources=sources)
+        self.question = question
+        self.best = best
+        self.threshold = threshold
+        self.similarities = dict(similarities or {})
+
+    @property
+    def citations(self) -> list[Citation]:
+        """The sentences of the answer that are found in a source.
+
+        A sentence is that of the source which shares most word stems with it, where that is at
+        least half of its stems; the first source with as many.
+        """
+        texts = [source["text"] for source in self["sources"]]
+        return citations(self["response"], texts)
+
+    def __repr__(self) -> str:
+        return dict.__repr__(self)
+
+    def _view(self) -> View:
+        response, sources, found = self["response"], self["sources"], self.citations
+        numbers = [(cited.at[1], str(cited.source + 1)) for cited in found]
+        lead = [Line(self.question, "quiet")] if self.question else []
+        left: list[ViewPiece] = [*lead, Cited(response, numbers)]
+        if not sources:
+            left.append(Line(self._nearest(), "quiet"))
+        cards = [
+            self._card(source, place, [c for c in found if c.source == place])
+            for place, source in enumerate(sources)
+        ]
+        name = one_line(self.question, 60)
+        facts = [figures.plural(len(sources), "source")]
+        return View("Answer", "" if lead else name, facts, pieces=[Columns([left, cards])])
+
+    def _nearest(self) -> str:
+        if self.best is None or self.threshold is None:
+            return "No passage was near enough to the question."
+        return f"The nearest passage scored {self.best:.2f}; an answer needs {self.threshold:.2f}."
+
+    def _card(self, source: Mapping[str, Any], place: int, found: Sequence[Citation]) -> Card:
+        similarity = self.similarities.get(source["id"])
+        facts = metadata_facts({key: source[key] for key in source if key not in _OWN})
+        text, spans = source["text"], sorted({(cited.start, cited.end) for cited in found})
+        whole = Folded(
+            "the whole passage" if spans else "the passage, in which no sentence was found",
+            [Marked(text, spans, _WHOLE_PIXELS), Line(" · ".join(facts), "quiet")],
+        )
+        return Card(
+            one_line(heading_of(source) or str(source["id"]), 160),
+            similarity or 0.0,
+            "" if similarity is None else f"{similarity:.3f}",
+            [_excerpt(text, spans), whole] if spans else [whole],
+            number=str(place + 1),
+        )
+
+
+def _excerpt(text: str, spans: Sequence[tuple[int, int]]) -> Marked:
+    """Return the marked parts of a passage as they are, and the beginnings of the text around."""
+    shown, marks, at = "", [], 0
+    for start, end in spans:
+        shown += _between(text[at:start], at > 0, True)
+        marks.append((len(shown), len(shown) + end - start))
+        shown += text[start:end]
+        at = end
+    return Marked(shown + _between(text[at:], True, False), marks)
+
+
+def _between(text: str, after: bool, before: bool) -> str:
+    """Return text on one line without its Markdown, cut where it is far `after` or `before` a mark.
+
+    Its headings are left out: a card has them above.
+    """
+    line = " ".join(without_marks(_HEADING.sub("", text)).split())
+    room = _CONTEXT_CHARACTERS
+    if not line:
+        return " " if after and before else ""
+    if len(line) <= room * (after + before):
+        return f"{' ' * after}{line}{' ' * before}"
+    first = f" {line[:room].rpartition(' ')[0] or line[:room]} …" if after else "…"
+    return first + (f" {line[-room:].partition(' ')[2] or line[-room:]} " if before else "")
+
+
+def _copied(answer: CitedAnswer, depth: int) -> CitedAnswer:
+    copied = copy.copy(answer)
+    copied.update(snapshot(dict(answer), depth))
+    return copied
+
+
+COPIES[CitedAnswer] = _copied  # a trace keeps it as it was, as it does a dict
+
+
+def citations(response: str, texts: Sequence[str]) -> list[Citation]:
+    """Return the place in `texts` of each sentence of `response` that is found in one of them."""
+    found = []
+    for at in sentence_spans(response):
+        stems = word_stems(response[slice(*at)])
+        nearest = [(place, nearest_sentence(text, stems)) for place, text in enumerate(texts)]
+        ranked = [
+            (count, -place, span) for place, near in nearest if near for span, count in [near]
+        ]
+        if not ranked:
+            continue
+        count, place, (start, end) = max(ranked)
+        if count >= MIN_SHARED * len(stems):
+            found.append(Citation(at, -place, start, end))
+    return found
+
+
+def passage_source(hit: Any, part: Packed) -> dict[str, Any]:
+    """Return the hit's metadata; the source's own keys are not replaced by it."""
+    begin = _start(hit.metadata, hit.content)
+    own = {"id": hit.id, "score": hit.score}
+    return {
+        **own,
+        **hit.metadata,
+        **own,
+        "span": [begin, begin + len(part.text)],
+        "text": part.text,
+    }
+
+
+def _start(metadata: Mapping[str, Any], content: str) -> int:
+    """Return the start of a chunk in its document; 0 for an entry with a `start` of its own."""
+    start, end = metadata.get("start"), metadata.get("end")
+    offsets = all(isinstance(at, int) and not isinstance(at, bool) for at in (start, end))
+    return start if offsets and start >= 0 and end - start == len(content) else 0  # type: ignore[operator,return-value]

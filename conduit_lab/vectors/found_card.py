@@ -1,0 +1,90 @@
+"""found_card: a stored text as a card, its heading first and the passage around the match."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from conduit_lab.core.quotation import matching_words, nearest_sentence, without_marks, word_stems
+from conduit_lab.core.text import one_line
+from conduit_lab.core.views.pieces import Card, Line, Marked
+
+SNIPPET_CHARACTERS = 320
+
+_PLACES = ("title", "heading", "start", "end", "content")  # shown by the card itself, or offsets
+_MAX_FACTS = 6
+
+
+def found_card(
+    content: str | None,
+    metadata: Mapping[str, Any],
+    id: str,
+    query: str | None = None,
+    score: float | None = None,
+    share: float | None = None,
+    number: str = "",
+    same: Collection[str] = (),
+) -> Card:
+    """Return the card of an entry: title › heading, or its id; a snippet; the other metadata.
+
+    The snippet begins with the sentence that shares most word stems with `query`, or where the text
+    does; the query's words are marked in it. Metadata under the keys `same` is left out.
+    """
+    title = heading_of(metadata) or id
+    snippet = _snippet(_body(content or "", title), query)
+    facts = metadata_facts({key: value for key, value in metadata.items() if key not in same})
+    return Card(
+        one_line(title, 160),
+        (score or 0.0) if share is None else share,
+        "" if score is None else f"{score:.3f}",
+        [snippet] if snippet.text else [Line("no text", "quiet")],
+        facts,
+        number,
+    )
+
+
+def metadata_facts(metadata: Mapping[str, Any]) -> list[str]:
+    """Return the first six of the metadata that a card has no other place for, one text each."""
+    facts = [
+        f"{key}: {one_line(str(value), 80)}"
+        for key, value in metadata.items()
+        if key not in _PLACES and value is not None
+    ]
+    more = len(facts) - _MAX_FACTS
+    return [*facts[:_MAX_FACTS], *([f"{more} more"] if more > 0 else [])]
+
+
+def heading_of(metadata: Mapping[str, Any]) -> str:
+    """Return the title and the headings of an entry of a document, or nothing."""
+    title, heading = (metadata.get(key) for key in ("title", "heading"))
+    path = heading.split(" > ") if isinstance(heading, str) else []
+    if isinstance(title, str) and title and title not in path[:1]:
+        path.insert(0, title)
+    return " › ".join(path)
+
+
+def _body(content: str, title: str) -> str:
+    """Return a text without the Markdown marks, and without the headings of the card at its top."""
+    lines = without_marks(content).strip().split("\n")
+    headings = title.split(" › ")
+    while len(lines) > 1 and (not lines[0].strip() or lines[0].strip() in headings):
+        lines.pop(0)
+    return " ".join(" ".join(line.split()) for line in lines if line.strip())
+
+
+def _snippet(text: str, query: str | None) -> Marked:
+    stems = word_stems(query) if query else set()
+    nearest = nearest_sentence(text, stems) if stems else None
+    start, end = nearest[0] if nearest else (0, 0)
+    words = matching_words(text[start:end], stems)
+    before = SNIPPET_CHARACTERS // 4
+    if end - start > SNIPPET_CHARACTERS and words and words[0][0] > before:
+        word = start + words[0][0]
+        space = text.rfind(" ", word - before, word)
+        start = word if space < 0 else space + 1
+    part = text[start:]
+    if len(part) > SNIPPET_CHARACTERS:
+        cut = part.rfind(" ", SNIPPET_CHARACTERS // 2, SNIPPET_CHARACTERS)
+        part = part[: cut if cut > 0 else SNIPPET_CHARACTERS] + " …"
+    part = f"… {part}" if start else part
+    return Marked(part, matching_words(part, stems))
