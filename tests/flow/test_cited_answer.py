@@ -92,6 +92,13 @@ def test_unknown_says_how_near_the_best_passage_was() -> None:
     assert "No passage" in CitedAnswer("I do not know.", [])._view().plain()
 
 
+def test_it_shows_what_is_left_of_it(answer: CitedAnswer) -> None:
+    del answer["sources"]
+    assert answer._view().plain().startswith("Answer · 0 sources\nHow long?\nA refund")
+    answer.clear()
+    assert answer._repr_mimebundle_()["text/plain"] == "{}"
+
+
 @pytest.mark.parametrize("evil", EVIL)
 def test_hostile_text_is_only_text(evil: str) -> None:
     made = CitedAnswer(f"{evil} word.", [source(f"{evil} word.", title=evil, k=evil)], evil)
