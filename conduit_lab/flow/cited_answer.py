@@ -71,14 +71,16 @@ class CitedAnswer(Viewed, dict[str, Any]):
         A sentence is that of the source which shares most word stems with it, where that is at
         least half of its stems; the first source with as many.
         """
-        texts = [source["text"] for source in self["sources"]]
-        return citations(self["response"], texts)
+        texts = [source["text"] for source in self.get("sources", ())]
+        return citations(self.get("response", ""), texts)
 
     def __repr__(self) -> str:
         return dict.__repr__(self)
 
     def _view(self) -> View:
-        response, sources, found = self["response"], self["sources"], self.citations
+        # the reader may have taken a key out
+        response, sources = self.get("response", ""), self.get("sources", ())
+        found = self.citations
         numbers = [(cited.at[1], str(cited.source + 1)) for cited in found]
         lead = [Line(self.question, "quiet")] if self.question else []
         left: list[ViewPiece] = [*lead, Cited(response, numbers)]

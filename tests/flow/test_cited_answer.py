@@ -64,7 +64,7 @@ def test_the_marked_text_is_that_of_the_source(said: list[str], texts: list[list
     made = CitedAnswer(" ".join(said), sources)
     cited = [(c.source, c.start, c.end) for c in made.citations]
     wanted = [sources[place]["text"][start:end] for place, start, end in sorted(set(cited))]
-    marked = re.findall("<mark[^>]*>(.*?)</mark>", made._view().html(), re.DOTALL)
+    marked = re.findall("<em[^>]*>(.*?)</em>", made._view().html(), re.DOTALL)
     # each once around its mark and once in the whole passage
     assert sorted(marked) == sorted(wanted * 2) and all(wanted)
 
@@ -82,7 +82,7 @@ def test_it_shows_its_heading_similarity_and_mark() -> None:
     made.similarities = {"a": 0.7}
     html = made._view().html()
     assert "Refunds › How long" in html and ">0.700<" in html
-    assert html.index(">… Before.") < html.index("<mark") < html.index("…</div>")
+    assert html.index(">… Before.") < html.index("<em") < html.index("…</div>")
     assert "How long? " not in made._view().plain()
 
 
@@ -92,9 +92,16 @@ def test_unknown_says_how_near_the_best_passage_was() -> None:
     assert "No passage" in CitedAnswer("I do not know.", [])._view().plain()
 
 
+def test_it_shows_what_is_left_of_it(answer: CitedAnswer) -> None:
+    del answer["sources"]
+    assert answer._view().plain().startswith("Answer · 0 sources\nHow long?\nA refund")
+    answer.clear()
+    assert answer._repr_mimebundle_()["text/plain"] == "{}"
+
+
 @pytest.mark.parametrize("evil", EVIL)
 def test_hostile_text_is_only_text(evil: str) -> None:
     made = CitedAnswer(f"{evil} word.", [source(f"{evil} word.", title=evil, k=evil)], evil)
     seen = Seen(made._view().html())
-    assert seen.tags <= {"div", "span", "b", "sup", "mark", "details", "summary"}
+    assert seen.tags <= {"div", "span", "b", "sup", "em", "details", "summary"}
     assert seen.attributes <= {"style"}

@@ -611,7 +611,8 @@ def test_an_answer_shows_its_sources_with_the_cosine_where_it_is_known(
         assert isinstance(got, CitedAnswer)
         ids = {source["id"] for source in got["sources"]}
         known = {} if mode == "lexical" else {id: dense[id] for id in ids}
-        assert (got.question, got.similarities) == ("refund?", pytest.approx(known))
+        assert got.question == "refund?"
+        assert got.similarities == pytest.approx(known)
         assert "refund?" in got._repr_mimebundle_()["text/html"]
 
 

@@ -47,7 +47,7 @@ def test_views_are_bounded_and_escaped(hits: Hits) -> None:
 
 def test_no_hits() -> None:
     assert repr(Hits()) == "0 hits"
-    assert "<mark" not in Hits()._repr_mimebundle_()["text/html"]
+    assert "<em" not in Hits()._repr_mimebundle_()["text/html"]
 
 
 def test_long_content_is_cut_on_one_line() -> None:

@@ -20,7 +20,8 @@ _QUIET = "opacity:.7"
 _SMALL = "font-size:12px;line-height:16px"
 _ACCENT, _GREY = "0,114,178", "128,128,128"  # of charts.OKABE_ITO, and without a meaning
 _NEGATIVE = "230,159,0"  # the second of charts.OKABE_ITO
-_MARK = "background:rgba(230,159,0,.35);color:inherit"
+# of `em`: `mark` has a colour of its own, and an untrusted notebook strips color:inherit
+_MARK = "background:rgba(230,159,0,.35);font-style:normal"
 _SUP = "font-size:12px;line-height:0;padding-left:2px"
 _PLAIN_BAR = 20  # characters
 
@@ -268,7 +269,7 @@ class Card(ViewPiece):
         )
 
 
-_BREAK = "overflow-wrap:anywhere"
+_BREAK = "overflow-wrap:break-word"  # an untrusted notebook strips the value anywhere
 _SIZES = {
     "large": "font-size:20px;line-height:28px;margin:4px 0 8px 0",
     "usual": "margin:2px 0",
@@ -282,11 +283,11 @@ def block(content: str, size: str = "usual") -> str:
 
 
 def marked(text: str, spans: Sequence[tuple[int, int]]) -> str:
-    """Return escaped text with `mark` around its `spans`."""
+    """Return escaped text with its `spans` marked."""
     parts, at = [], 0
     for start, end in spans:
         parts.append(escape(text[at:start]))
-        parts.append(f'<mark style="{_MARK}">{escape(text[start:end])}</mark>')
+        parts.append(f'<em style="{_MARK}">{escape(text[start:end])}</em>')
         at = end
     return "".join([*parts, escape(text[at:])])
 
