@@ -31,10 +31,7 @@ def complete(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Complet
     names: dict[str, Any] = {"lab": lab, "ask": ask, "writer": writer, "conduit_lab": conduit_lab}
     names["embedder"] = Embedder(Path("/models/minilm"))
     completer = IPCompleter(namespace=names, use_jedi=request.param)
-    completer.disable_matchers = [
-        "IPCompleter.magic_matcher",
-        "IPCompleter.custom_completer_matcher",
-    ]
+    completer.disable_matchers = ["IPCompleter.magic_matcher"]  # it needs a shell
 
     def complete(text: str) -> set[str]:
         with provisionalcompleter():
