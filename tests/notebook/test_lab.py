@@ -116,6 +116,7 @@ def test_a_removed_endpoint_takes_its_calls_with_it(lab: Lab) -> None:
         assert client.post("/b", json={"n": 1}).json() == 1
     assert [endpoint.path for endpoint in lab.endpoints] == ["/b"]
     assert {example.path for example in lab.examples} == {"/b"}
+    assert list(lab._recorder._kept) == [("POST", "/b")]  # nothing of it stays in memory
 
     @lab.post("/a")
     def other(n: int) -> int:
