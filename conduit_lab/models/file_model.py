@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
 from conduit_lab.core import forking
 from conduit_lab.core.paths import display
@@ -159,18 +159,10 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
         self.last_seconds = span.duration
         return result
 
-    if not TYPE_CHECKING:  # to a type checker any attribute would exist
-
-        def __getattr__(self, name: str) -> Any:
-            """Raise `AttributeError`; for the method of another kind of model it names the own."""
-            kind = type(self).__name__
-            message = f"{kind!r} object has no attribute {name!r}"
-            if name in _MAIN_METHODS:
-                message = (
-                    f"{kind} {self.name!r} has no {name}(): a model of this kind is called with "
-                    f"{self.main_call}"
-                )
-            raise AttributeError(message, name=name, obj=self)
+    def __dir__(self) -> list[str]:
+        return [
+            name for name in super().__dir__() if name not in _MAIN_METHODS or hasattr(self, name)
+        ]
 
     @abstractmethod
     def _facts(self) -> list[tuple[str, str]]:
@@ -183,3 +175,24 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
     def _view(self) -> View:
         facts = Table(("property", "value"), self._facts())
         return View(type(self).__name__, self.name, tables=[facts])
+
+
+class _OtherKindsMethod:
+    """The main method of another kind of model: raises an `AttributeError` that names the own."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, model: Any, kind: type[Any]) -> Any:
+        called = kind.__name__ if model is None else f"{kind.__name__} {model.name!r}"
+        raise AttributeError(
+            f"{called} has no {self.name}(): a model of this kind is called with {kind.main_call}",
+            name=self.name,
+            obj=model,
+        )
+
+
+# set, not declared: type checkers and completion know only the methods that a kind has, and with a
+# `__getattr__` IPython would complete no call of a model's method
+for _name in _MAIN_METHODS:
+    setattr(FileModel, _name, _OtherKindsMethod(_name))

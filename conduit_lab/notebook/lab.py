@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any
 
+from conduit_lab.core.errors import EndpointError
 from conduit_lab.core.trace.call_record import Values
 from conduit_lab.export.export_result import Export
 from conduit_lab.export.writer import export_app
@@ -12,6 +14,7 @@ from conduit_lab.notebook import history, views
 from conduit_lab.serving.app import App
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint
+from conduit_lab.serving.rag_endpoint import RagEndpoint
 from conduit_lab.serving.recorded import Example, Recorder
 from conduit_lab.serving.run.thread import Server
 
@@ -38,6 +41,28 @@ class Lab(App):
     def examples(self) -> list[Example]:
         """The recorded calls, newest last: one per request, at most 20 and 16 MiB per endpoint."""
         return self._recorder.examples(self.endpoints)
+
+    def remove(self, path: str) -> None:
+        """Take back the endpoints at `path`, with their recorded calls.
+
+        Both endpoints of a `Rag` go together. A running server answers 404 from then on. Raises
+        `EndpointError` where nothing is served.
+        """
+        removed = {id(e) for e in self.endpoints if e.path == path}
+        for endpoint in self.endpoints:
+            if isinstance(endpoint, RagEndpoint) and id(endpoint) in removed:
+                removed |= {id(endpoint.whole), id(endpoint.stream)}
+        if not removed:
+            paths = list(dict.fromkeys(endpoint.path for endpoint in self.endpoints))
+            near = difflib.get_close_matches(path, paths, 1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            raise EndpointError(
+                f"no endpoint at {path!r} to remove: there are {', '.join(paths) or 'none'}{meant}"
+            )
+        for endpoint in self.endpoints:
+            if id(endpoint) in removed:
+                self._recorder.forget(endpoint.method, endpoint.path)
+        self.endpoints = [e for e in self.endpoints if id(e) not in removed]
 
     def serve(self, *, host: str = "127.0.0.1", port: int = 8000) -> Server:
         """Serve the app on a background thread and return the running `Server`.

@@ -14,6 +14,7 @@ from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
 
 from conduit_lab.core.errors import EndpointError
+from conduit_lab.core.keywords import with_keywords_of
 from conduit_lab.core.paths import find_root
 from conduit_lab.core.stage import Function, Stage
 from conduit_lab.core.streams.stream import Stream
@@ -44,6 +45,8 @@ _FACES = (health, values, events)
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _M = TypeVar("_M", bound=AnyModel)
+# the class has a `load_model` of its own
+_with_load_options = with_keywords_of(load_model, "root", "lazy")
 _AnyEndpoint = TypeVar("_AnyEndpoint", bound=Endpoint[..., Any])
 
 
@@ -95,6 +98,7 @@ class App(EndpointHost, Viewed):
     ) -> _M: ...
     @overload
     def load_model(self, source: str | Path, **options: Unpack[LoadOptions]) -> Any: ...
+    @_with_load_options
     def load_model(self, source: Any, kind: Any = None, **options: Any) -> Any:
         """Declare a model: `.onnx` or `.npz` gives a `Model`, a function a `CallableModel`.
 

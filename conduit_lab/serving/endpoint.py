@@ -277,7 +277,7 @@ def _chunks(result: Any, name: str) -> Any:
 
 
 def _checked_chunks(result: Any, name: str) -> Any:
-    """Return what a stream handler gave where it is made of chunks; letters and keys are none."""
+    """Return the iterable of a stream handler; refuse text, whose letters are no chunks."""
     whole = isinstance(result, str | bytes | Mapping)
     if whole or not (hasattr(result, "__iter__") or hasattr(result, "__aiter__")):
         raise EndpointError(

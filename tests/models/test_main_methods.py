@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ PATH = Path("/models/topic")
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_another_kinds_method_names_the_own(model: FileModel, method: str, words: str) -> None:
+def test_another_kinds_method_names_the_own(model: FileModel[Any], method: str, words: str) -> None:
     assert not hasattr(model, method)
     with pytest.raises(AttributeError, match=words):
         getattr(model, method)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
 
 import pytest
+from starlette.testclient import TestClient
 
-from conduit_lab import Lab
+from conduit_lab import Lab, Rag, VectorStore
+from conduit_lab.core.errors import EndpointError
 from conduit_lab.notebook import history
 from conduit_lab.serving.endpoint import Endpoint
 from conduit_lab.serving.recorded import MAX_EXAMPLES
@@ -90,6 +93,76 @@ def test_a_function_of_the_same_name_replaces_its_endpoint_and_forgets_its_calls
     assert lab.examples == []
     newer(2)
     assert [(e.payload, e.answer) for e in lab.examples] == [({"n": 2}, 4)]
+
+
+def test_a_removed_endpoint_takes_its_calls_with_it(lab: Lab) -> None:
+    @lab.post("/a")
+    def a(n: int) -> int:
+        return n
+
+    @lab.get("/a")
+    def read() -> int:
+        return 0
+
+    @lab.post("/b")
+    def b(n: int) -> int:
+        return n
+
+    a(1), read(), b(2)
+    with TestClient(lab) as client:
+        assert client.post("/a", json={"n": 1}).status_code == 200
+        lab.remove("/a")
+        assert client.post("/a", json={"n": 1}).status_code == 404
+        assert client.post("/b", json={"n": 1}).json() == 1
+    assert [endpoint.path for endpoint in lab.endpoints] == ["/b"]
+    assert {example.path for example in lab.examples} == {"/b"}
+    assert list(lab._recorder._kept) == [("POST", "/b")]  # nothing of it stays in memory
+
+    @lab.post("/a")
+    def other(n: int) -> int:
+        return -n
+
+    assert "/a" not in {example.path for example in lab.examples}
+    assert other(1) == -1
+
+
+def test_a_call_that_ends_after_the_removal_is_no_example(lab: Lab) -> None:
+    go = Event()
+
+    @lab.ml_stream("/s")
+    def s(n: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        go.wait(10)
+        yield n
+
+    stream = s(2)
+    lab.remove("/s")
+    go.set()
+    stream.result(10)
+    assert lab.examples == []
+
+
+@pytest.mark.parametrize("path", ["/ask", "/ask/stream"])
+def test_both_endpoints_of_a_rag_are_removed(lab: Lab, path: str) -> None:
+    class Echo:
+        def generate(self, *, query: str, context: Sequence[str]) -> str:
+            return query
+
+    with VectorStore(2) as store:
+        lab.rag("/ask", Rag(store, Echo(), mode="lexical"))
+        lab.remove(path)
+        assert lab.endpoints == []
+
+
+def test_a_path_without_an_endpoint_is_not_removed(lab: Lab) -> None:
+    with pytest.raises(EndpointError, match="no endpoint at '/b' to remove: there are none"):
+        lab.remove("/b")
+
+    @lab.post("/answers")
+    def answers(n: int) -> int:
+        return n
+
+    with pytest.raises(EndpointError, match=r"there are /answers; did you mean '/answers'\?"):
+        lab.remove("/answer")
 
 
 def test_the_last_call_is_traced(lab: Lab) -> None:

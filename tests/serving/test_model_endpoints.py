@@ -30,7 +30,7 @@ def sign(app: App, weights: Path) -> App:
     [
         ([1, 2, 3], r"float32 \[batch, 2\], got float32 \[3\]"),
         ([[[1, 2]]], r"float32 \[batch, 2\], got float32 \[1, 1, 2\]"),
-        (["a", "b"], r"float32 \[batch, 2\], got <U1 \[2\]"),
+        (["a", "b"], r"float32 \[batch, 2\], got 2 texts"),
         ([1, [2]], r"float32 \[batch, 2\], got lists of unequal length"),
         (None, r"float32 \[batch, 2\], got object \[\]"),
         ({"x": [1, 2]}, r"expects the inputs input, got x"),

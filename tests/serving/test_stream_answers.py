@@ -1,4 +1,4 @@
-"""What a stream endpoint takes from its function: chunks, and no text or dict of them."""
+"""Answers of stream endpoints: chunks are streamed, text and dicts in one piece are refused."""
 
 from __future__ import annotations
 

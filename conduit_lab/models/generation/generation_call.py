@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,9 @@ class OpenedGenerator:
         return self.decoder.shared
 
 
+_DEFAULTS = SamplingOptions()
+
+
 @dataclass(frozen=True)
 class GenerationCall:
     """The arguments of one call."""
@@ -52,8 +55,7 @@ class GenerationCall:
     choices: Sequence[str] | None = None
     regex: str | None = None
     json_schema: Mapping[str, Any] | str | None = None
-    sampling: SamplingOptions | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    sampling: SamplingOptions = _DEFAULTS
 
     @property
     def title(self) -> str:
@@ -65,7 +67,7 @@ class GenerationCall:
 
     def requests(self, opened: OpenedGenerator) -> list[Callable[..., GenerationRequest]]:
         """Return one request per sequence, still without its callbacks; raises `InputError`."""
-        sampling = SamplingOptions.of(self.sampling, self.options)
+        sampling = self.sampling
         ids = opened.prompts.encode(self.prompt, self.query, self.context, self.truncate, sampling)
         sampling = sampling.seeded() if sampling.n > 1 else sampling
         constraint = self._constraint(opened)

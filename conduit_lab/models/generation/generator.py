@@ -12,6 +12,7 @@ from typing import Any, Unpack
 import anyio.to_thread
 
 from conduit_lab.core.errors import InputError, ModelLoadError
+from conduit_lab.core.keywords import with_keywords_of
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import TEXT_SPEC, TensorSpec
 from conduit_lab.core.streams.ownership import adopt
@@ -148,6 +149,7 @@ class Generator(FolderModel[OpenedGenerator]):
 
     # Generation
 
+    @with_keywords_of(SamplingOptions)
     def generate(
         self,
         prompt: GenerationPrompt | None = None,
@@ -170,9 +172,8 @@ class Generator(FolderModel[OpenedGenerator]):
         `truncate` names the end to cut. Raises `InputError` for invalid options and `Overloaded`
         for a full queue.
         """
-        call = GenerationCall(
-            prompt, query, context, truncate, choices, regex, json_schema, sampling, options
-        )
+        chosen = SamplingOptions.of(sampling, **options)
+        call = GenerationCall(prompt, query, context, truncate, choices, regex, json_schema, chosen)
         given = prompt if query is None else {"query": query, "context": context}
         arguments = (truncate, choices, regex, json_schema, sampling, options)
         return self._traced(given, lambda: self._generate(call), arguments)
@@ -187,6 +188,7 @@ class Generator(FolderModel[OpenedGenerator]):
             )
         return self._generate(GenerationCall(value, None, None, *arguments))
 
+    @with_keywords_of(generate, "prompt", "query", "context")
     def chat(
         self, messages: Sequence[Mapping[str, Any]], **options: Unpack[GenerateKeywords]
     ) -> Generation:
@@ -196,6 +198,7 @@ class Generator(FolderModel[OpenedGenerator]):
         """
         return self.generate(messages, **options)
 
+    @with_keywords_of(SamplingOptions)
     def stream(
         self,
         prompt: GenerationPrompt | None = None,
@@ -215,9 +218,8 @@ class Generator(FolderModel[OpenedGenerator]):
         decode step. Its name is the first words of the prompt.
         """
         opened = self._parts()
-        call = GenerationCall(
-            prompt, query, context, truncate, choices, regex, json_schema, sampling, options
-        )
+        chosen = SamplingOptions.of(sampling, **options)
+        call = GenerationCall(prompt, query, context, truncate, choices, regex, json_schema, chosen)
         requests = call.requests(opened)
         if len(requests) != 1:
             raise InputError(

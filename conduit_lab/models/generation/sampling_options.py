@@ -103,7 +103,7 @@ class SamplingOptions:
         object.__setattr__(self, "logit_bias", _checked_biases(self.logit_bias))
 
     @classmethod
-    def of(cls, base: SamplingOptions | None, keywords: Mapping[str, Any]) -> SamplingOptions:
+    def of(cls, base: SamplingOptions | None, /, **keywords: Any) -> SamplingOptions:
         """Return `base`, or the defaults, with the keywords' fields; `InputError` for others."""
         unknown = sorted(set(keywords) - set(cls.__dataclass_fields__))
         if unknown:

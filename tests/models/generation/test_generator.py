@@ -339,7 +339,9 @@ def test_lone_surrogate_becomes_a_question_mark(writer: Generator) -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_several_sequences_share_a_random_seed(writer: Generator, n: int) -> None:
-    requests = GenerationCall(prompt="Kettle", options={"n": n}).requests(writer._parts())
+    requests = GenerationCall(prompt="Kettle", sampling=SamplingOptions(n=n)).requests(
+        writer._parts()
+    )
     seeds = {request.args[1].seed for request in requests}  # type: ignore[attr-defined]
     assert len(requests) == n
     assert len(seeds) == 1

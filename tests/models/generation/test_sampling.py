@@ -347,17 +347,17 @@ def test_keywords_are_the_fields_with_their_types() -> None:
 
 def test_keywords_override_the_fields_of_options() -> None:
     base = SamplingOptions(temperature=0.5, max_tokens=7)
-    made = SamplingOptions.of(base, {"max_tokens": 9})
+    made = SamplingOptions.of(base, max_tokens=9)
     assert (made.temperature, made.max_tokens) == (0.5, 9)
-    assert SamplingOptions.of(base, {}) == base
-    assert SamplingOptions.of(None, {}) == SamplingOptions()
+    assert SamplingOptions.of(base) == base
+    assert SamplingOptions.of(None) == SamplingOptions()
 
 
 def test_invalid_options_and_keywords_are_rejected() -> None:
     wrong: Any = {"max_tokens": 9}
     with pytest.raises(InputError, match="sampling expects SamplingOptions, got dict"):
-        SamplingOptions.of(wrong, {})
+        SamplingOptions.of(wrong)
     with pytest.raises(InputError, match="unknown sampling option temprature: expected max_tokens"):
-        SamplingOptions.of(None, {"temprature": 1})
+        SamplingOptions.of(None, temprature=1)
     with pytest.raises(InputError, match="max_tokens expects"):
-        SamplingOptions.of(SamplingOptions(), {"max_tokens": 0})
+        SamplingOptions.of(SamplingOptions(), max_tokens=0)
