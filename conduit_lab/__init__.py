@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from conduit_lab.flow.averages import rank_average as rank_average
     from conduit_lab.flow.averages import weighted as weighted
     from conduit_lab.flow.cached import Cached as Cached
+    from conduit_lab.flow.cited_answer import CitedAnswer as CitedAnswer
     from conduit_lab.flow.ensemble import Ensemble as Ensemble
     from conduit_lab.flow.ensemble_answer import EnsembleArray as EnsembleArray
     from conduit_lab.flow.ensemble_answer import EnsemblePrediction as EnsemblePrediction
@@ -80,6 +81,7 @@ _HOMES = {
     "App": "serving.app",
     "Cached": "flow.cached",
     "CallableModel": "models.callable",
+    "CitedAnswer": "flow.cited_answer",
     "ConduitError": "core.errors",
     "Devices": "runtime.hardware.devices",
     "Embedder": "models.text.embedder",

@@ -177,7 +177,7 @@ def _items(value: Any, then: Any) -> Iterator[tuple[Any, Any]]:
     if type(value) is not type(then):
         return
     pairs: list[tuple[Any, Any]] = []
-    if type(value) is dict:
+    if isinstance(value, dict):
         keys = list(then)[:MAX_CONTAINER_ITEMS]
         pairs = [(value[key], then[key]) for key in keys if key in value]
     elif type(value) in (list, tuple):

@@ -164,7 +164,7 @@ def _content(value: Any, depth: int = 0) -> Any:
         return type(value).__name__, value
     if type(value) in (list, tuple) and depth < _MAX_DEPTH:
         return type(value).__name__, tuple(_content(item, depth + 1) for item in value)
-    if type(value) is dict and depth < _MAX_DEPTH:
+    if isinstance(value, dict) and depth < _MAX_DEPTH:
         return "dict", tuple((key, _content(item, depth + 1)) for key, item in value.items())
     return "object", id(value)
 

@@ -60,7 +60,7 @@ def _preview(value: Any) -> str:
     if type(value) is np.ndarray and value.size and value.dtype.kind in "fiub":
         first = ", ".join(described(item) for item in value.flat[:_PREVIEW_ITEMS].tolist())
         return first + (", …" if value.size > _PREVIEW_ITEMS else "")
-    if type(value) is dict:
+    if isinstance(value, dict):
         items = (f"{key}: {_preview(item) or described(item)}" for key, item in value.items())
         return one_line(", ".join(islice(items, _PREVIEW_ITEMS)), MAX_PREVIEW)
     if type(value) in (list, tuple):

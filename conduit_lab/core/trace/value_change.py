@@ -39,7 +39,7 @@ def value_change(first: Any, second: Any, depth: int = 0) -> str:
     if _is_number(first) and _is_number(second):
         return f"{described(first)} → {described(second)} ({second - first:+.4g})"
     if type(first) is type(second) and depth < MAX_CHANGE_DEPTH:
-        if type(first) is dict:
+        if isinstance(first, dict):
             return _parts(first, second, depth)
         if type(first) in (list, tuple):
             return _items(first, second, depth)
