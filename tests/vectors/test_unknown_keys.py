@@ -33,7 +33,7 @@ SAYS = "no entry has the key 'sektion'; did you mean 'section'?"
 def test_a_misspelled_key_is_named_with_the_nearest(store: VectorStore) -> None:
     assert plan(store, {"sektion": "returns"}).endswith(f"; {SAYS}")
     hits = store.search("refund", where={"sektion": "returns"}, mode="lexical")
-    assert repr(hits) == f"0 hits in handbook · words; {SAYS}"
+    assert repr(hits) == f"0 hits for 'refund' in handbook · words; {SAYS}"
     assert SAYS in hits._repr_mimebundle_()["text/plain"]
     for each in store.search([[1, 0], [0, 1]], where={"sektion": "returns"}):
         assert each.plan.endswith(SAYS)

@@ -175,12 +175,12 @@ class Generator(FolderModel[OpenedGenerator]):
         chosen = SamplingOptions.of(sampling, **options)
         call = GenerationCall(prompt, query, context, truncate, choices, regex, json_schema, chosen)
         given = prompt if query is None else {"query": query, "context": context}
-        arguments = (truncate, choices, regex, json_schema, sampling, options)
+        arguments = (truncate, choices, regex, json_schema, chosen)
         return self._traced(given, lambda: self._generate(call), arguments)
 
     def run_again(self, value: Any, arguments: Any) -> Generation:
         """Generate from the prompt of an earlier span with its options."""
-        if len(arguments) != 6:
+        if len(arguments) != 5:
             return self.run(value)
         if isinstance(value, Mapping):
             return self._generate(
