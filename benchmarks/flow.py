@@ -7,7 +7,7 @@ which the whole script runs:
     peer/bin/pip install -e .[cpu] langchain-core "haystack-ai<3"
     peer/bin/python benchmarks/flow.py
 
-Without them their rows name what is missing. Times are CPU times of one thread, so that they
+Without them their rows name the missing package. Times are CPU times of one thread, so that they
 depend little on other processes; each is the least of 25 loops.
 """
 

@@ -268,7 +268,7 @@ class Cached(Combinator):
         if flight in _computing.get():
             raise CompositionError(
                 f"Cached {self.name!r} expected a stage that ends, and its stage calls it with the "
-                "same value: let the stage call what it needs, not the pipeline that it is part of"
+                "same value: let the stage call the stages that it needs, not its own pipeline"
             )
 
 

@@ -55,7 +55,7 @@ class DecisionProfile:
         """Return the prediction per row with `scores` `[rows, labels]` as its probabilities.
 
         It has the label with the highest score, at a tie of these the one with the most votes;
-        `by_votes` the other way round. The earlier label wins what is still a tie.
+        `by_votes` the other way round. The earlier label wins a remaining tie.
         """
         first, second = (self.votes, scores) if by_votes else (scores, self.votes)
         chosen = [self.labels[place] for place in winners(first, second).tolist()]
@@ -77,7 +77,7 @@ def holds_predictions(answer: Any) -> bool:
 def winners(first: Array, second: Array) -> Array:
     """Return the column per row with the highest `first`, at a tie of these the highest `second`.
 
-    The earlier column wins what is still a tie.
+    The earlier column wins a remaining tie.
     """
     best = first == first.max(axis=-1, keepdims=True)
     return np.asarray(np.where(best, second, -np.inf).argmax(axis=-1))

@@ -57,7 +57,7 @@ class TraceDiff(Viewed, Sequence[SpanChange]):
         self.first, self.second = first, second
         places = [dict(_places(root)) for root in (first, second)]
         places = [_without_kept(places[0], places[1]), _without_kept(places[1], places[0])]
-        # the first trace's order, and what only the second has after what it follows there
+        # in the first trace's order; a span of the second alone stands after its predecessor there
         order: list[_Place] = list(places[0])
         for place, before in zip(places[1], [None, *places[1]], strict=False):
             if place not in places[0]:

@@ -1,4 +1,4 @@
-"""Replay: a call that runs again answers from an earlier trace, except for what has changed."""
+"""Replay: a call that runs again answers from an earlier trace, except for the changed stages."""
 
 from __future__ import annotations
 

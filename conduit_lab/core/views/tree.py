@@ -18,7 +18,7 @@ _COLUMNS = ("stage", "kind", "values", "time")
 
 @dataclass(frozen=True)
 class TreeNode:
-    """One node: its name and kind, and what is known of it.
+    """One node: its name, its kind and the known facts about it.
 
     `takes` and `gives` describe its values, empty where they are not known; `facts` are its
     settings; `seconds` is its last time. `edge` is its name within its parent. `more` of its

@@ -166,7 +166,7 @@ def _html_row(row: WaterfallRow, seconds: float) -> str:
 
 
 def _sentence(text: str) -> str:
-    """Return a sentence as HTML, with what stands between backticks as code."""
+    """Return a sentence as HTML, with the text between backticks as code."""
     parts = [escape(part) for part in text.split("`")]
     return "".join(f"<code>{part}</code>" if n % 2 else part for n, part in enumerate(parts))
 
