@@ -49,7 +49,8 @@ class Benchmark(Sequence[Timing], Viewed):
         rate = f"{self.name}: {best.samples} samples/s in calls with {_samples(best)}"
         if best is first:
             return f"{rate}, no fewer than with more" if len(self) > 1 else rate
-        return f"{rate}, {format_speedup(best.rate / first.rate)} times those with {first.rows}"
+        speed = format_speedup(best.rate / first.rate)
+        return f"{rate}, {speed} times as many as with {first.rows}"
 
     @property
     def chart(self) -> BarChart:

@@ -130,7 +130,8 @@ class Evaluation(Viewed, Sequence[Judged]):
     def chart(self) -> LineChart:
         """The share of questions with a right page among the first hits, one line per mode."""
         lines = {mode: list(enumerate(found, 1)) for mode, found in self._found.items()}
-        subtitle = f"questions with a right page among the first hits, of {self._asked}"
+        asked = figures.plural(self.summary[0].questions, "question")
+        subtitle = f"share of {asked} with a right page among the first hits"
         return LineChart(
             self.title, lines, "hits", "found", name="mode", format=".0%", subtitle=subtitle
         )
@@ -157,10 +158,6 @@ class Evaluation(Viewed, Sequence[Judged]):
         """Return a DataFrame, one row per question and mode, times in seconds; needs `[lab]`."""
         rows = ([getattr(row, column) for column in _FRAME] for row in self)
         return to_frame(rows, _FRAME, purpose="Evaluation.to_pandas()")
-
-    @property
-    def _asked(self) -> str:
-        return figures.plural(self.summary[0].questions, "question")
 
     def _table(self) -> Table:
         first = self.summary[0]
@@ -207,7 +204,7 @@ class Evaluation(Viewed, Sequence[Judged]):
             count = figures.plural(len(self.missed), "question")
             summary = f"{self.best.mode} does not find the page of {count} in {self.top_k} hits"
             pieces.append(Folded(summary, self._missed_lines(), opened=True))
-        return View("Evaluation", self.title, [self._asked], pieces=pieces)
+        return View("Evaluation", self.title, pieces=pieces)
 
     def __repr__(self) -> str:
         shown = f"{self.title}\n{self._table().plain()}"

@@ -182,7 +182,7 @@ def test_a_benchmark_shows_its_figures() -> None:
         ([1e-5], "m: 100\u2009000 samples/s in calls with 1 sample"),
         (
             [1e-5, 1e-5],
-            "m: 200\u2009000 samples/s in calls with 2 samples, 2.00 times those with 1",
+            "m: 200\u2009000 samples/s in calls with 2 samples, 2.00 times as many as with 1",
         ),
         (
             [1e-5, 1.95e-5],  # within noise

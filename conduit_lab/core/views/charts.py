@@ -14,7 +14,7 @@ from html import escape
 from typing import Any
 
 from conduit_lab.core.views import html
-from conduit_lab.core.views.pieces import TEXT_WIDTH, Bar, Bars, ViewPiece, block
+from conduit_lab.core.views.pieces import Bar, Bars, ViewPiece, block
 
 # Okabe and Ito 2008, "Color Universal Design": seven that every kind of colour vision tells apart;
 # their black is the text's
@@ -30,6 +30,8 @@ class Chart(ViewPiece):
     `values` are its rows, with Python's own numbers, None for NaN and infinity; `spec` is the same
     plot as a Vega-Lite 5 dict, for Altair and other tools.
     """
+
+    max_width = 720  # pixels
 
     def __init__(self, title: str, values: Iterable[Mapping[str, Any]], subtitle: str = "") -> None:
         self.title = title
@@ -84,6 +86,8 @@ class BarChart(Chart):
     labels are in `strong` stand out.
     """
 
+    max_width = 480  # as `Bars`
+
     def __init__(
         self,
         title: str,
@@ -135,8 +139,9 @@ class Charted(ViewPiece):
         return self.table.plain()
 
     def html(self) -> str:
-        """Return both; the chart takes the rest of the width, up to 720 pixels."""
-        left, right = f"flex:1 1 380px;{TEXT_WIDTH}", "flex:0 1 auto;overflow-x:auto"
+        """Return both; the chart takes the rest of the width, up to its own."""
+        left = f"flex:1 1 380px;max-width:{self.chart.max_width}px"
+        right = "flex:0 1 auto;overflow-x:auto"
         return (
             '<div style="display:flex;flex-wrap:wrap;column-gap:32px">'
             f'<div style="min-width:0;{left}">{self.chart.body()}</div>'

@@ -26,6 +26,7 @@ _LABEL = 20  # pixels, the height of a line's label
 _MAX_NAME = 18  # characters
 _UNITS = 1000  # of the image's width, however wide it is shown
 _X_MARGIN = 24  # of these
+_MAX_DOTS = 20  # per line
 _MAX_COLUMNS = 12  # of the text form
 _TINY = 1e-200
 _ROUNDING = 1e-9  # of a tick; low / size is not exact
@@ -35,10 +36,10 @@ _ZERO_WIDTH = "display:flex;justify-content:center;width:0;white-space:nowrap"
 
 
 class LineChart(Chart):
-    """One line with dots per name over a common x; each label has the first and last number.
+    """One line per name over a common x; each label has its first and last number.
 
-    `lines` are (x, y) points by name, in order of x. `x` and `y` name the axes in `values`;
-    `format` is the y numbers' format, the same in Python and in D3, such as ".0%".
+    `lines` are (x, y) points by name, in order of x; up to 20 are dotted. `x` and `y` name the axes
+    in `values`; `format` is the y numbers' format, the same in Python and in D3, such as ".0%".
     """
 
     def __init__(
@@ -247,7 +248,8 @@ def spread_labels(places: Sequence[float]) -> list[float]:
 
 def _line(points: Points, color: str) -> str:
     path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-    dots = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in points)
+    dotted = points if len(points) <= _MAX_DOTS else ()
+    dots = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in dotted)
     return (
         f'<path style="stroke:{color};stroke-width:2" d="M{path}"/>'
         f'<path style="stroke:{color};stroke-width:7" d="{dots}"/>'

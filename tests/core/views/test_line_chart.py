@@ -57,6 +57,7 @@ def test_all_text_is_the_hosts_and_the_image_has_lines_alone() -> None:
     drawn = [path.get("style", "") for path in image.iter("{http://www.w3.org/2000/svg}path")]
     for color in colors_of(LINES).values():
         assert sum(color in style for style in drawn) == 2  # the line and its dots
+    assert "non-scaling-stroke" in "".join(image.itertext())  # no thicker in a wide cell
     assert "<svg" not in html  # an untrusted notebook strips the element
     assert shown_texts(html) == [
         "dense is first",
@@ -66,6 +67,13 @@ def test_all_text_is_the_hosts_and_the_image_has_lines_alone() -> None:
         *("●", "dense", "50% → 100%"),
         *("●", "&lt;b&gt;", "25% → 50%"),
     ]
+
+
+@pytest.mark.parametrize(("count", "dots"), [(20, 20), (21, 0)])
+def test_crowded_points_have_no_dots(count: int, dots: int) -> None:
+    image = image_of(line_chart({"a": [(x, x / count) for x in range(count)]}).html())
+    drawn = [path.get("d", "") for path in image.iter("{http://www.w3.org/2000/svg}path")]
+    assert sum(path.count("h0") for path in drawn) == dots
 
 
 def test_a_higher_number_is_drawn_higher() -> None:
