@@ -11,10 +11,13 @@ from conduit_lab.core.errors import InputError
 from conduit_lab.core.frames import to_frame
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.views import figures
+from conduit_lab.core.views.charts import BarChart, Charted
 from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.runtime.measuring.timing import (
+    NOISE_RATIO,
     TimedCall,
     Timing,
+    format_speedup,
     measure,
     min_measure_seconds,
     seconds_of,
@@ -39,6 +42,35 @@ class Benchmark(Sequence[Timing], Viewed):
     def __len__(self) -> int:
         return len(self._timings)
 
+    @property
+    def title(self) -> str:
+        """The result in a sentence."""
+        first, best = self[0], self._best
+        rate = f"{self.name}: {best.samples} samples/s in calls with {_samples(best)}"
+        if best is first:
+            return f"{rate}, no fewer than with more" if len(self) > 1 else rate
+        speed = format_speedup(best.rate / first.rate)
+        return f"{rate}, {speed} times as many as with {first.rows}"
+
+    @property
+    def chart(self) -> BarChart:
+        """A bar per batch size for its samples per second; the best size stands out."""
+        rows = [(_samples(timing), timing.rate, f"{timing.samples} /s") for timing in self]
+        return BarChart(
+            self.title,
+            rows,
+            "samples_per_second",
+            "batch",
+            strong=[_samples(self._best)],
+            subtitle="samples per second at the median time of a call",
+        )
+
+    @property
+    def _best(self) -> Timing:
+        """The smallest batch size with about as many samples per second as any."""
+        most = max(timing.rate for timing in self)
+        return next(timing for timing in self if timing.rate * NOISE_RATIO >= most)
+
     def to_pandas(self) -> Any:
         """Return a DataFrame, one row per batch size; times in seconds. Needs the `[lab]` extra."""
         rows = [(t.rows, t.calls, t.p50, t.p90, t.p99, t.rate) for t in self]
@@ -58,11 +90,15 @@ class Benchmark(Sequence[Timing], Viewed):
 
     def _view(self) -> View:
         facts = [fact for fact in (self.device, self.note) if fact]
-        return View("Benchmark", self.name, facts, [self._table()])
+        return View("Benchmark", self.title, facts, pieces=[Charted(self.chart, self._table())])
 
     def __repr__(self) -> str:
         parts = [f"{self.name} on {self.device}", self._table().plain(), self.note]
         return "\n".join(filter(None, parts))
+
+
+def _samples(timing: Timing) -> str:
+    return figures.plural(timing.rows, "sample")
 
 
 _COLUMNS = ("batch", "p50", "p90", "p99", "samples/s", "calls")

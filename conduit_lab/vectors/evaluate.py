@@ -15,12 +15,16 @@ import numpy as np
 
 from conduit_lab.core.errors import VectorInputError
 from conduit_lab.core.frames import to_frame
-from conduit_lab.core.views import charts, figures
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.charts import Charted
+from conduit_lab.core.views.line_chart import LineChart
+from conduit_lab.core.views.pieces import Folded, Line, ViewPiece
 from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.vectors import ranking
 from conduit_lab.vectors.questions import Question, read_questions
 from conduit_lab.vectors.store import VectorStore
 
+MAX_MISSED = 20  # questions that the view lists; `missed` has all
 _MIN_GAIN = 1e-9  # of nDCG; sums of the same gains may differ in the last digit
 
 
@@ -109,36 +113,51 @@ class Evaluation(Viewed, Sequence[Judged]):
 
     @property
     def title(self) -> str:
-        """The result in a sentence."""
-        best = self.best
-        others = [each for each in self.summary if each is not best]
-        others.sort(key=lambda each: -each.ndcg)
-        rest = "".join(f", {other.mode} {other.recall:.0%}" for other in others[:2])
-        hits = figures.plural(self.top_k, "hit")
-        return f"{best.mode} finds {best.recall:.0%} of the pages in {hits}{rest}"
+        """The result in a sentence, at the number of hits where the modes differ."""
+        at = self._telling
+        shares = sorted(self._found.items(), key=lambda item: -item[1][at])
+        (best, found), *others = shares
+        place = "first" if at == 0 else f"among the first {at + 1} hits"
+        share = _percent(found[at])
+        if others and all(_percent(other[at]) == share for _, other in others):
+            return f"every mode has the right page {place} for {share} of the questions"
+        rest = "".join(f", {mode} for {_percent(other[at])}" for mode, other in others[:2])
+        if not others and self.top_k > 1:
+            rest = f", among the first {self.top_k} for {_percent(found[-1])}"
+        return f"{best} has the right page {place} for {share} of the questions{rest}"
 
     @cached_property
-    def chart(self) -> charts.Chart:
-        """The plot: recall over the number of hits, one line per mode."""
-        values = []
-        for mode, rows in self.modes.items():
-            gains = np.array([_gains(row.found, row.pages, self.top_k) for row in rows])
-            reached = np.cumsum(gains, axis=1) / np.array([[len(row.pages)] for row in rows])
-            values += [
-                {"mode": mode, "hits": hits, "recall": recall}
-                for hits, recall in enumerate(reached.mean(axis=0).tolist(), start=1)
+    def chart(self) -> LineChart:
+        """The share of questions with a right page among the first hits, one line per mode."""
+        lines = {mode: list(enumerate(found, 1)) for mode, found in self._found.items()}
+        asked = figures.plural(self.summary[0].questions, "question")
+        subtitle = f"share of {asked} with a right page among the first hits"
+        return LineChart(
+            self.title, lines, "hits", "found", name="mode", format=".0%", subtitle=subtitle
+        )
+
+    @cached_property
+    def _found(self) -> dict[str, list[float]]:
+        """The share of questions with a relevant hit among the first 1, 2, … hits, per mode."""
+        return {
+            mode: [
+                float(np.mean([row.rank is not None and row.rank <= hits for row in rows]))
+                for hits in range(1, self.top_k + 1)
             ]
-        subtitle = f"share of the pages among the first hits, {self._asked}"
-        return charts.Chart(self.title, values, _LINES, subtitle=subtitle)
+            for mode, rows in self.modes.items()
+        }
+
+    @property
+    def _telling(self) -> int:
+        """The index into `_found` where the modes differ: of the first hit, else the most."""
+        best_first = zip(*self._found.values(), strict=True)
+        spreads = [round(100 * (max(shares) - min(shares))) for shares in best_first]
+        return 0 if spreads[0] else int(np.argmax(spreads))
 
     def to_pandas(self) -> Any:
         """Return a DataFrame, one row per question and mode, times in seconds; needs `[lab]`."""
         rows = ([getattr(row, column) for column in _FRAME] for row in self)
         return to_frame(rows, _FRAME, purpose="Evaluation.to_pandas()")
-
-    @property
-    def _asked(self) -> str:
-        return figures.plural(self.summary[0].questions, "question")
 
     def _table(self) -> Table:
         first = self.summary[0]
@@ -159,44 +178,41 @@ class Evaluation(Viewed, Sequence[Judged]):
         columns = ("mode", "first hit", *metrics, against, "time")
         return Table(columns, rows, ("first hit", *metrics, "time"))
 
-    def _missed_table(self, width: int) -> Table:
-        rows = []
-        for row in self.missed:
-            question = shorten(row.question, width, placeholder="…")
-            rows.append((question, ", ".join(row.pages), (row.found or ("",))[0] or ""))
+    def _missed_table(self) -> Table:
+        rows = [
+            (shorten(row.question, 60, placeholder="…"), ", ".join(row.pages), _first_page(row))
+            for row in self.missed
+        ]
         return Table(_MISSED, rows)
 
+    def _missed_lines(self) -> list[Line]:
+        """Return two lines per missed question: itself, and its pages with the first found one."""
+        lines = []
+        for row in self.missed[:MAX_MISSED]:
+            found = _first_page(row)
+            instead = f"first hit {found}" if found else "no hit"
+            lines += [
+                Line(shorten(row.question, 200, placeholder="…")),
+                Line(f"on {', '.join(row.pages)} · {instead}", "quiet"),
+            ]
+        more = len(self.missed) - MAX_MISSED
+        return [*lines, Line(figures.plural(more, "more question"), "quiet")] if more > 0 else lines
+
     def _view(self) -> View:
-        tables = [self._table(), self._missed_table(200)]
-        return View("Evaluation", self.title, [self._asked], tables, chart=self.chart)
+        pieces: list[ViewPiece] = [Charted(self.chart, self._table())]
+        if self.missed:
+            count = figures.plural(len(self.missed), "question")
+            summary = f"{self.best.mode} does not find the page of {count} in {self.top_k} hits"
+            pieces.append(Folded(summary, self._missed_lines(), opened=True))
+        return View("Evaluation", self.title, pieces=pieces)
 
     def __repr__(self) -> str:
         shown = f"{self.title}\n{self._table().plain()}"
-        return f"{shown}\n\n{self._missed_table(60).plain()}" if self.missed else shown
+        return f"{shown}\n\n{self._missed_table().plain()}" if self.missed else shown
 
 
 _FRAME = tuple(Judged.__dataclass_fields__)
 _MISSED = ("not found", "its pages", "first hit")
-_LINES: dict[str, Any] = {
-    "height": 240,
-    "mark": {"type": "line", "point": True},
-    "encoding": {
-        "x": {
-            "field": "hits",
-            "type": "quantitative",
-            "title": "hits read",
-            "axis": {"tickMinStep": 1},
-        },
-        "y": {
-            "field": "recall",
-            "type": "quantitative",
-            "title": None,
-            "axis": {"format": "%"},
-            "scale": {"zero": False},
-        },
-        "color": {"field": "mode", "type": "nominal", "title": None, "sort": None},
-    },
-}
 
 
 def evaluate(
@@ -275,6 +291,15 @@ def _judged(
         )
         for i, question in enumerate(questions)
     ]
+
+
+def _first_page(row: Judged) -> str:
+    """Return the page of the first hit, empty without one."""
+    return (row.found or ("",))[0] or ""
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}"
 
 
 def _gains(found: Sequence[Any], pages: Sequence[str], top_k: int) -> list[bool]:

@@ -176,6 +176,32 @@ def test_a_benchmark_shows_its_figures() -> None:
     assert "a note" in html
 
 
+@pytest.mark.parametrize(
+    ("seconds", "title"),
+    [
+        ([1e-5], "m: 100\u2009000 samples/s in calls with 1 sample"),
+        (
+            [1e-5, 1e-5],
+            "m: 200\u2009000 samples/s in calls with 2 samples, 2.00 times as many as with 1",
+        ),
+        (
+            [1e-5, 1.95e-5],  # within noise
+            "m: 100\u2009000 samples/s in calls with 1 sample, no fewer than with more",
+        ),
+    ],
+)
+def test_the_title_names_the_smallest_of_the_best_batch_sizes(
+    seconds: list[float], title: str
+) -> None:
+    table = Benchmark("m", "cpu", [Timing(n, 9, s, s, s) for n, s in enumerate(seconds, 1)])
+    assert table.chart.title == table.title == title
+    assert [row["samples_per_second"] for row in table.chart.values] == pytest.approx(
+        [n / s for n, s in enumerate(seconds, 1)]
+    )
+    (strong,) = [bar.label for bar in table.chart.drawing().bars if bar.strong]
+    assert f"in calls with {strong}" in title
+
+
 def test_a_benchmark_as_a_frame() -> None:
     frame = Benchmark("m", "cpu", [Timing(4, 9, 0.5, 0.6, 0.7)]).to_pandas()
     assert frame.to_dict("records") == [

@@ -12,8 +12,7 @@ import pytest
 
 from conduit_lab.core.errors import MissingExtra, VectorInputError
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.core.views import charts
-from conduit_lab.vectors.evaluate import Evaluation, evaluate
+from conduit_lab.vectors.evaluate import MAX_MISSED, Evaluation, Judged, evaluate
 from conduit_lab.vectors.store import VectorStore
 
 # Entries lie at angles, and a question is the angle it looks at.
@@ -96,6 +95,13 @@ def test_what_is_not_found_is_told(store: VectorStore) -> None:
     assert "not found" not in repr(evaluate(store, QUESTIONS[:2], top_k=1))
 
 
+def test_missed_questions_are_counted_where_they_are_not_listed() -> None:
+    shown = Evaluation(judged("dense", *[None] * (MAX_MISSED + 2)), 3)._repr_mimebundle_()
+    assert f"does not find the page of {MAX_MISSED + 2} questions" in shown["text/html"]
+    assert shown["text/html"].count("on a · no hit") == MAX_MISSED
+    assert "2 more questions" in shown["text/html"]
+
+
 def test_no_hits_at_all(store: VectorStore) -> None:
     (row,) = evaluate(store, QUESTIONS[2:3], modes=["lexical"])
     assert (row.found, row.rank, row.recall, row.reciprocal_rank, row.ndcg) == ((), None, 0, 0, 0)
@@ -173,20 +179,50 @@ def test_to_pandas_names_the_extra(evaluation: Evaluation, monkeypatch: pytest.M
 
 def test_the_chart_says_what_its_title_says(evaluation: Evaluation) -> None:
     chart = evaluation.chart
-    assert chart.title == evaluation.title == "dense finds 83% of the pages in 3 hits, lexical 50%"
+    assert chart.title == evaluation.title
+    assert evaluation.title == (
+        "dense has the right page among the first 2 hits for 100% of the questions, lexical for 67%"
+    )
     assert [(row["mode"], row["hits"]) for row in chart.values[:3]] == [
         ("dense", 1),
         ("dense", 2),
         ("dense", 3),
     ]
-    assert [row["recall"] for row in chart.values[:3]] == pytest.approx([1.5 / 3, 2.5 / 3, 2.5 / 3])
-    assert chart.values[-1]["recall"] == pytest.approx(evaluation.summary[1].recall)
+    shares = [row["found"] for row in chart.values]
+    assert shares == pytest.approx([2 / 3, 1, 1, 2 / 3, 2 / 3, 2 / 3])
+    assert (shares[0], shares[3]) == tuple(each.first for each in evaluation.summary)
+
+
+def judged(mode: str, *ranks: int | None) -> list[Judged]:
+    return [Judged(mode, "?", ("a",), (), rank, 0, 0, 0, 0, 0) for rank in ranks]
+
+
+@pytest.mark.parametrize(
+    ("rows", "title"),
+    [
+        (
+            judged("dense", 1, 3),
+            "dense has the right page first for 50% of the questions, among the first 3 for 100%",
+        ),
+        (
+            judged("dense", 1, None) + judged("lexical", 1, 2),
+            "lexical has the right page among the first 2 hits for 100% of the questions, "
+            "dense for 50%",
+        ),
+        (
+            judged("dense", 1, 2) + judged("lexical", 1, 2),
+            "every mode has the right page first for 50% of the questions",
+        ),
+    ],
+)
+def test_the_title_is_where_the_modes_differ(rows: list[Judged], title: str) -> None:
+    assert Evaluation(rows, 3).title == title
 
 
 def test_views_are_escaped(store: VectorStore) -> None:
     evaluation = evaluate(store, [{"question": "300 <b>bold</b>", "pages": "c"}], top_k=1)
     bundle = evaluation._repr_mimebundle_()
     assert bundle["text/plain"] == repr(evaluation)
-    assert bundle[charts.MIME] == evaluation.chart.spec
+    assert '<img src="data:image/svg+xml;base64,' in bundle["text/html"]
     assert "&lt;b&gt;bold" in bundle["text/html"]
     assert "<b>bold" not in bundle["text/html"]

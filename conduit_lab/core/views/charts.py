@@ -1,126 +1,163 @@
-"""Charts: Vega-Lite plots with one look, made without a plotting library.
+"""Charts: plots that support one sentence, as text and as static HTML that any front end shows.
 
-JupyterLab, VS Code and nteract draw them. Text and lines take the colour of the host's text, so
-that a chart reads the same on light and on dark.
+A chart needs no script, style sheet or plotting library, follows the width of its cell, and its
+text is the host's: the same in a trusted and an untrusted notebook, on light and on dark.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
 from typing import Any
 
-MIME = "application/vnd.vegalite.v5+json"  # JupyterLab 4 draws 3 to 5, and not 6
-TEXT = "currentColor"
-QUIET = "color-mix(in srgb, currentColor 70%, transparent)"
-FAINT = "color-mix(in srgb, currentColor 30%, transparent)"
-# Okabe and Ito 2008, "Color Universal Design": eight that every kind of colour vision tells apart;
-# black is the text's
-OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", TEXT)
-ACCENT = OKABE_ITO[0]
+from conduit_lab.core.views import html
+from conduit_lab.core.views.pieces import Bar, Bars, ViewPiece, block
 
-WIDTH = 560  # pixels, where the width below is not understood
-# Not "container": JupyterLab puts a chart into a box that is as wide as its content, 0 at first,
-# takes an empty picture of it, and then draws again and again until the page hangs (4.6). The
-# window is the nearest thing that has a width.
-WINDOW = "clamp(0.6 * windowSize()[0], 300, 720)"
-_FONT = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
-
-CONFIG: dict[str, Any] = {
-    "background": "transparent",
-    "font": _FONT,
-    "padding": {"left": 0, "top": 4, "right": 4, "bottom": 4},
-    "view": {"stroke": None},
-    "title": {
-        "anchor": "start",
-        "frame": "group",
-        "color": TEXT,
-        "fontSize": 13,
-        "fontWeight": 600,
-        "subtitleColor": QUIET,
-        "subtitleFontSize": 12,
-        "subtitlePadding": 4,
-        "offset": 12,
-    },
-    "axis": {
-        "domain": False,
-        "ticks": False,
-        "grid": False,
-        "gridColor": FAINT,
-        "gridWidth": 0.5,
-        "labelColor": QUIET,
-        "labelFontSize": 12,
-        "labelPadding": 8,
-        "titleColor": QUIET,
-        "titleFontSize": 12,
-        "titleFontWeight": 400,
-        "tickCount": 5,
-    },
-    "axisYQuantitative": {"grid": True},
-    "legend": {
-        "labelColor": QUIET,
-        "labelFontSize": 12,
-        "titleColor": QUIET,
-        "titleFontWeight": 400,
-        "orient": "top",
-    },
-    "range": {"category": list(OKABE_ITO), "ramp": "viridis", "heatmap": "viridis"},
-    "mark": {"color": ACCENT},
-    "text": {"color": TEXT, "fontSize": 12},
-    "line": {"strokeWidth": 2},
-    "point": {"size": 32, "filled": True},
-}
+# Okabe and Ito 2008, "Color Universal Design": seven that every kind of colour vision tells apart;
+# their black is the text's
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+# a search mode has one colour in every chart; each has a contrast of at least 3 on light and dark
+MODE_COLORS = {"dense": "#0072B2", "hybrid": "#009E73", "lexical": "#D55E00"}
+_OTHER_COLORS = ("#CC79A7", "#56B4E9", "#E69F00", "#808080")
 
 
-class Chart:
+class Chart(ViewPiece):
     """A plot that supports one sentence, its `title`.
 
-    `values` are its rows; `view` says how they are drawn: `mark` and `encoding`, or `layer`, of
-    Vega-Lite 5. `spec` is the whole, as a dict. Numbers that JSON does not know (NaN, infinity)
-    become null.
+    `values` are its rows, with Python's own numbers, None for NaN and infinity; `spec` is the same
+    plot as a Vega-Lite 5 dict, for Altair and other tools.
     """
 
-    def __init__(
-        self,
-        title: str,
-        values: Iterable[Mapping[str, Any]],
-        view: Mapping[str, Any],
-        *,
-        subtitle: str = "",
-    ) -> None:
+    max_width = 720  # pixels
+
+    def __init__(self, title: str, values: Iterable[Mapping[str, Any]], subtitle: str = "") -> None:
         self.title = title
         self.subtitle = subtitle
         self.values = [{key: _plain(value) for key, value in row.items()} for row in values]
-        self._view = dict(view)
+
+    @abstractmethod
+    def drawing(self) -> ViewPiece:
+        """Return the plot without its title."""
+
+    @property
+    @abstractmethod
+    def _encoding(self) -> dict[str, Any]:
+        """The mark and the encoding of the Vega-Lite specification."""
 
     @property
     def spec(self) -> dict[str, Any]:
         """The Vega-Lite specification."""
-        patch = {"op": "add", "path": "/width", "value": {"signal": WINDOW}}
         return {
             "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
-            # a title that is wider than the chart would leave no room for the rest
-            "title": {"text": self.title, "subtitle": self.subtitle, "limit": {"expr": WINDOW}},
+            "title": {"text": self.title, "subtitle": self.subtitle, "anchor": "start"},
             "data": {"values": self.values},
-            "width": WIDTH,
-            "autosize": {"type": "fit-x", "contains": "padding"},
-            **self._view,
-            "config": CONFIG,
-            # SVG, since a canvas knows no colour of its surroundings
-            "usermeta": {"embedOptions": {"renderer": "svg", "actions": False, "patch": [patch]}},
+            "width": 560,
+            **self._encoding,
         }
 
-    def __repr__(self) -> str:
-        return f"Chart: {self.title}" + (f" ({self.subtitle})" if self.subtitle else "")
+    def plain(self) -> str:
+        """Return the title, the subtitle and the values as text."""
+        parts = (self.title, self.subtitle, self.drawing().plain())
+        return "\n".join(filter(None, parts))
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+    def html(self) -> str:
+        """Return the chart as static HTML."""
+        return f"{block(f'<b>{escape(self.title)}</b>')}{self.body()}"
+
+    def body(self) -> str:
+        """Return the static HTML without the title."""
+        subtitle = block(escape(self.subtitle), "quiet") if self.subtitle else ""
+        return subtitle + self.drawing().html()
+
+    def __repr__(self) -> str:
+        return self.plain()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return html.bundle(self.plain(), self.html())
+
+
+class BarChart(Chart):
+    """One bar per row: its label, its number from 0 up, and the text of the number.
+
+    `measure` names the number in `values`, and `noun` a row that is not shown. The rows whose
+    labels are in `strong` stand out.
+    """
+
+    max_width = 480  # as `Bars`
+
+    def __init__(
+        self,
+        title: str,
+        rows: Sequence[tuple[str, float, str]],
+        measure: str,
+        noun: str,
+        *,
+        strong: Iterable[str] = (),
+        subtitle: str = "",
+    ) -> None:
+        values = [{noun: label, measure: number, "text": text} for label, number, text in rows]
+        super().__init__(title, values, subtitle)
+        self._rows, self._measure, self._noun = rows, measure, noun
+        self._strong = frozenset(strong)
+
+    def drawing(self) -> Bars:
+        """Return the bars, the longest over the whole width."""
+        numbers = [number for _, number, _ in self._rows if math.isfinite(number)]
+        largest = max(numbers, default=0) or 1
+        bars = [
+            Bar(label, number / largest, text, strong=label in self._strong)
+            for label, number, text in self._rows
+        ]
+        return Bars(bars, noun=self._noun)
+
+    @property
+    def _encoding(self) -> dict[str, Any]:
         return {
-            "text/plain": repr(self),
-            MIME: self.spec,
-        }  # no text/html: JupyterLab would show that instead
+            "mark": "bar",
+            "encoding": {
+                "y": {"field": self._noun, "type": "nominal", "sort": None},
+                "x": {"field": self._measure, "type": "quantitative"},
+            },
+        }
+
+
+@dataclass(frozen=True)
+class Charted(ViewPiece):
+    """A chart without its title, which the header has, beside the table of its numbers.
+
+    The text is the table alone. The table is below where there is no room.
+    """
+
+    chart: Chart
+    table: ViewPiece
+
+    def plain(self) -> str:
+        """Return the table."""
+        return self.table.plain()
+
+    def html(self) -> str:
+        """Return both; the chart takes the rest of the width, up to its own."""
+        left = f"flex:1 1 380px;max-width:{self.chart.max_width}px"
+        right = "flex:0 1 auto;overflow-x:auto"
+        return (
+            '<div style="display:flex;flex-wrap:wrap;column-gap:32px">'
+            f'<div style="min-width:0;{left}">{self.chart.body()}</div>'
+            f'<div style="min-width:0;{right}">{self.table.html()}</div></div>'
+        )
+
+
+def colors_of(names: Iterable[str]) -> dict[str, str]:
+    """Return the colour of each name: a search mode's own, others in turn."""
+    names = list(dict.fromkeys(names))
+    others = [name for name in names if name not in MODE_COLORS]
+    rest = {name: _OTHER_COLORS[i % len(_OTHER_COLORS)] for i, name in enumerate(others)}
+    return {name: MODE_COLORS.get(name) or rest[name] for name in names}
 
 
 def _plain(value: Any) -> Any:
-    """Return a NumPy number as Python's own, and what JSON does not know as None."""
+    """Return a NumPy number as Python's own, and NaN and infinity, which JSON lacks, as None."""
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from conduit_lab.core.views import charts, figures, html
+from conduit_lab.core.views import figures, html
 from conduit_lab.core.views.boxes import drawing
 from conduit_lab.core.views.pieces import ViewPiece
 from conduit_lab.core.views.tree import TreeNode
@@ -47,8 +47,7 @@ class View:
     """The shown form of a value: its kind and name, the facts that matter, and the parts below.
 
     The parts are shown in this order: `pieces`, `tables`, `tree` (in HTML below a drawing of it),
-    `text` (running text, bounded in height), `image` (a data URL), `children`. A `chart` is a form
-    of its own beside text and HTML.
+    `text` (running text, bounded in height), `image` (a data URL), `children`.
     """
 
     kind: str
@@ -57,7 +56,6 @@ class View:
     tables: Sequence[Table] = ()
     text: str = ""
     image: str | None = None
-    chart: charts.Chart | None = None
     children: Sequence[View] = field(default=())
     tree: TreeNode | None = None
     pieces: Sequence[ViewPiece] = field(default=())
@@ -82,12 +80,9 @@ class View:
         parts += [html.picture(self.image)] if self.image is not None else []
         return "".join([*parts, *(child.html() for child in self.children)])
 
-    def bundle(self, plain: str) -> dict[str, Any]:
-        """Return the MIME bundle: `plain` as text, the static HTML, and the chart if any."""
-        bundle: dict[str, Any] = {"text/plain": plain, "text/html": self.html()}
-        if self.chart is not None:
-            bundle[charts.MIME] = self.chart.spec
-        return bundle
+    def bundle(self, plain: str) -> dict[str, str]:
+        """Return the MIME bundle: `plain` as text, and the static HTML."""
+        return html.bundle(plain, self.html())
 
 
 class Viewed(ABC):

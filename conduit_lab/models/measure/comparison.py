@@ -10,7 +10,8 @@ from typing import Any, overload
 
 from conduit_lab.core.frames import to_frame
 from conduit_lab.core.paths import display
-from conduit_lab.core.views import charts, figures
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.charts import BarChart, Charted
 from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.models.measure.difference import Difference
 from conduit_lab.runtime.measuring.timing import NOISE_RATIO, Timing, format_speedup
@@ -58,8 +59,7 @@ class Comparison(Sequence[Compared], Viewed):
         first, others = self[0], self[1:]
         if not others:
             return f"{first.label} takes {figures.seconds(first.timing.p50)}"
-        faster = [row for row in others if row.clear and row.speed > 1]
-        best = max(faster or others, key=lambda row: row.speed)
+        best = self._best_other
         if not best.clear:
             beyond = max(best.speed, 1 / best.speed) > NOISE_RATIO
             relation = "not clearly faster or slower than" if beyond else "as fast as"
@@ -68,21 +68,22 @@ class Comparison(Sequence[Compared], Viewed):
             return f"{best.label} is {format_speedup(best.speed)} times as fast as {first.label}"
         return f"{first.label} is {format_speedup(1 / best.speed)} times as fast as {best.label}"
 
+    @property
+    def _best_other(self) -> Compared:
+        """The fastest model but the first, one that is clearly faster if there is any."""
+        faster = [row for row in self[1:] if row.clear and row.speed > 1]
+        return max(faster or self[1:], key=lambda row: row.speed)
+
     @cached_property
-    def chart(self) -> charts.Chart:
-        """A bar per model for its median time, the first one in a quiet color."""
-        values = [
-            {
-                "model": row.label,
-                "seconds": row.timing.p50,
-                "figures": self._bar_text(row),
-                "first": row is self[0],
-            }
-            for row in self
-        ]
+    def chart(self) -> BarChart:
+        """A bar per model for its median time; the faster one of the title stands out."""
+        rows = [(row.label, row.timing.p50, self._bar_text(row)) for row in self]
         samples = figures.plural(self[0].timing.rows, "sample")
         subtitle = f"median time of a call with {samples}"
-        return charts.Chart(self.title, values, _BARS, subtitle=subtitle)
+        strong = []
+        if len(self) > 1 and self._best_other.clear:
+            strong = [max(self[0], self._best_other, key=lambda row: row.speed).label]
+        return BarChart(self.title, rows, "seconds", "model", strong=strong, subtitle=subtitle)
 
     def to_pandas(self) -> Any:
         """Return a DataFrame, one row per model; times in seconds, sizes in bytes.
@@ -124,7 +125,7 @@ class Comparison(Sequence[Compared], Viewed):
         return Table(_COLUMNS, rows, numeric=_NUMERIC)
 
     def _view(self) -> View:
-        return View("Comparison", self.title, tables=[self._table()], chart=self.chart)
+        return View("Comparison", self.title, pieces=[Charted(self.chart, self._table())])
 
     def __repr__(self) -> str:
         return f"{self.title}\n{self._table().plain()}"
@@ -135,41 +136,6 @@ _NUMERIC = ("size", "p50", "p99", "samples/s", "speed")
 _TIMES = ("p50", "p90", "p99", "samples_per_second", "speed")
 _APART = ("largest_difference", "relative_difference", "same_label", "least_cosine")
 _FRAME = ("model", "file", "size", "device", *_TIMES, *_APART)
-# Each bar lies under its model's name and figures, so it needs no axis and fits a narrow page.
-_BARS: dict[str, Any] = {
-    "height": {"step": 40},
-    "encoding": {"y": {"field": "model", "type": "nominal", "axis": None, "sort": None}},
-    "layer": [
-        {
-            "mark": {"type": "bar", "height": 6, "yOffset": 12},
-            "encoding": {
-                "x": {
-                    "field": "seconds",
-                    "type": "quantitative",
-                    "axis": None,
-                    "scale": {"nice": False},
-                },
-                "color": {
-                    "condition": {"test": "datum.first", "value": charts.FAINT},
-                    "value": charts.ACCENT,
-                },
-            },
-        },
-        {
-            "mark": {
-                "type": "text",
-                "align": "left",
-                "x": 0,
-                "limit": {"expr": f"{charts.WINDOW} - 140"},
-            },
-            "encoding": {"text": {"field": "model"}},
-        },
-        {
-            "mark": {"type": "text", "align": "right", "x": "width"},
-            "encoding": {"text": {"field": "figures"}, "color": {"value": charts.QUIET}},
-        },
-    ],
-}
 
 
 def _words(difference: Difference | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conduit_lab.core.views import charts, html
+from conduit_lab.core.views import html
 from conduit_lab.core.views.view import Table, View, Viewed
 
 
@@ -37,11 +37,6 @@ def test_the_bundle_has_both_forms_and_everything_in_html_is_escaped() -> None:
     assert set(bundle) == {"text/plain", "text/html"}
     for raw in ("<i>", "<u>", "<s>", "<p>", "<script>"):
         assert raw not in bundle["text/html"]
-
-
-def test_a_chart_is_a_form_of_its_own() -> None:
-    chart = charts.Chart("title", [], {"mark": "bar"})
-    assert Shown(View("a", chart=chart))._repr_mimebundle_()[charts.MIME] == chart.spec
 
 
 def test_rows_that_are_not_shown_are_counted_in_both_forms() -> None:
