@@ -198,40 +198,67 @@ def rooms() -> list[Path]:
     return sorted(script.parent for script in _VIEWS.glob("*/view.js"))
 
 
-def joined_script() -> str:
-    """Return the hub's script with `shared.js` and the script of every view in it."""
-    shared = (_VIEWS / "shared.js").read_text("utf-8").replace("\nexport ", "\n")
+def joined_script(*, default: bool = True) -> str:
+    """Return `shared.js`, then the class of every view as `VIEWS[noun]`, then the hub's script.
+
+    Without `default` the hub's script and its default export are left out.
+    """
+    shared = _read(_VIEWS / "shared.js").replace("\nexport ", "\n")
     views = "\n".join(
         f"VIEWS[{room.name!r}] = (() => {{\n{_as_function(room)}\n}})();" for room in rooms()
     )
-    return f"{shared}\nconst VIEWS = {{}};\n{views}\n{(_VIEWS / 'hub.js').read_text('utf-8')}"
+    hub = _read(_VIEWS / "hub.js") if default else ""
+    return f"{shared}\nconst VIEWS = {{}};\n{views}\n{hub}"
 
 
 def _as_function(room: Path) -> str:
     """Return a view's script as the body of a function that returns its class.
 
-    Each of its imports is a statement on lines of its own, of `../shared.js` or of a file beside
-    it, which is joined too.
+    Each import is a statement on lines of its own: of `../shared.js`, of a file beside it, which is
+    joined too, once and before its importer, or of the class of a view whose folder comes before.
     """
+    return _joined(room / "view.js", set()).replace("\nexport default ", "\nreturn ")
+
+
+def _joined(script: Path, seen: set[str]) -> str:
     body: list[str] = []
     statement = ""
-    for line in (room / "view.js").read_text("utf-8").splitlines():
+    for line in _read(script).splitlines():
         statement += line
         if not statement.startswith("import "):
-            body.append(statement.replace("export default ", "return "))
+            body.append(statement if "export default" in statement else _unexported(statement))
         elif not statement.endswith(";"):
             continue
-        elif '"../shared.js"' not in statement:
-            part = statement.rpartition("./")[2].removesuffix('";')
-            body.append((room / part).read_text("utf-8").replace("export ", ""))
+        else:
+            body.append(_imported(script.parent, statement, seen))
         statement = ""
     return "\n".join(body)
+
+
+def _imported(room: Path, statement: str, seen: set[str]) -> str:
+    """Return the code that replaces an import."""
+    names, _, path = statement.removeprefix("import ").partition(' from "')
+    path = path.removesuffix('";')
+    if path == "../shared.js" or path in seen:
+        return ""
+    if path.startswith("../"):
+        return f"const {names} = VIEWS[{path.split('/')[1]!r}];"
+    seen.add(path)
+    return _joined(room / path, seen)
+
+
+def _unexported(statement: str) -> str:
+    return statement.removeprefix("export ")
 
 
 def joined_style() -> str:
     """Return the shared style and that of every view."""
     files = [_VIEWS / "shared.css", *(room / "view.css" for room in rooms())]
-    return "\n".join(file.read_text("utf-8") for file in files)
+    return "\n".join(map(_read, files))
+
+
+def _read(file: Path) -> str:
+    return file.read_text("utf-8")
 
 
 def _answer_while_busy(comm: Any) -> None:

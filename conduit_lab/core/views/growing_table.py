@@ -68,10 +68,15 @@ class GrowingTable(ViewPiece):
         )
 
 
+def column_room(name: str, width: int) -> float:
+    """Return the least width in em of a column whose widest cell has `width` characters."""
+    return round(min(max(width, len(name)), MAX_CELL_WIDTH) * CHARACTER_WIDTH, 1)
+
+
 def _head(column: TableColumn) -> str:
-    room = min(max(column.width, len(column.name)), MAX_CELL_WIDTH) * CHARACTER_WIDTH
+    room = column_room(column.name, column.width)
     line = (
-        f'<img src="{line_url(column.line, column.bounds, HEAD_LINE_HEIGHT, 1)}" alt="" '
+        f'<img src="{line_url(column.line, column.bounds, HEAD_LINE_HEIGHT, 1.5)}" alt="" '
         f'style="width:{max(room, _MIN_LINE_WIDTH):.1f}em;height:{HEAD_LINE_HEIGHT}px;'
         'display:block;margin-left:auto">'
         if column.line is not None

@@ -18,7 +18,7 @@ from conduit_lab.core.views.pieces import TEXT_WIDTH, ViewPiece
 LINE_HEIGHT = 120  # pixels
 _WIDTH = 600  # units of the picture, stretched to its place
 _MARGIN = 4  # pixels above and below the line, which has a width
-_COLOR = "#0072B2"  # the first of charts.OKABE_ITO
+LINE_COLOR = "#1B86C8"  # the blue of charts.OKABE_ITO, lighter: it is read on dark grounds too
 _QUIET = "font-size:12px;line-height:16px;opacity:.7;white-space:nowrap"
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _PLAIN_COLUMNS = 60
@@ -128,12 +128,12 @@ def line_url(
             under = [f"{x} {point[0]}" for x, point in zip(across, points, strict=True)]
             bands.append(f"M{'L'.join([*over, *reversed(under)])}Z")
     if bands:
-        parts.append(f'<path d="{"".join(bands)}" fill="{_COLOR}" fill-opacity=".3"/>')
+        parts.append(f'<path d="{"".join(bands)}" fill="{LINE_COLOR}" fill-opacity=".3"/>')
     for paths, width in ((lines, stroke), (dots, 3 * stroke)):
         if paths:
             parts.append(
-                f'<path d="{"".join(paths)}" fill="none" stroke="{_COLOR}" stroke-width="{width}" '
-                'stroke-linecap="round" stroke-linejoin="round" '
+                f'<path d="{"".join(paths)}" fill="none" stroke="{LINE_COLOR}" '
+                f'stroke-width="{width}" stroke-linecap="round" stroke-linejoin="round" '
                 'vector-effect="non-scaling-stroke"/>'
             )
     svg = (

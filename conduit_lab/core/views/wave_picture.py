@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 from conduit_lab.core.views import html
-from conduit_lab.core.views.line_picture import LineColumns
+from conduit_lab.core.views.line_picture import LINE_COLOR, LineColumns
 from conduit_lab.core.views.pieces import ViewPiece
 
 WAVE_HEIGHT = 72  # pixels
@@ -60,7 +60,7 @@ def wave_url(columns: LineColumns) -> str:
     wide = max(1.0, 0.7 * _WIDTH / max(count, 1))
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {WAVE_HEIGHT}" '
-        f'preserveAspectRatio="none"><path d="{strokes}" stroke="#0072B2" '
+        f'preserveAspectRatio="none"><path d="{strokes}" stroke="{LINE_COLOR}" '
         f'stroke-width="{min(wide, 8):.1f}"/></svg>'
     )
     return f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"

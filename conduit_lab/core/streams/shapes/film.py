@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from conduit_lab.core.streams.chunk import chunk_value
 from conduit_lab.core.streams.media import Media, find_media, media, png
-from conduit_lab.core.streams.shapes.shape import Shape, ShapeName
+from conduit_lab.core.streams.shapes.chunk_shape import ChunkShape, ShapeName
 from conduit_lab.core.text import one_line
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.pictures import STRIP_HEIGHT, FilmStrip, Picture
@@ -47,7 +47,7 @@ class NewestPicture:
     reason: str = ""
 
 
-class Film(Shape):
+class Film(ChunkShape):
     """The newest picture, and up to 8 frames at equal distances over all pictures."""
 
     name: ClassVar[ShapeName] = "pictures"

@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from conduit_lab.core.streams.shapes.chunk_shape import ChunkShape, ShapeName
 from conduit_lab.core.streams.shapes.envelope import Envelope
-from conduit_lab.core.streams.shapes.shape import Shape, ShapeName
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.line_picture import LineColumns, LinePicture, reading
 from conduit_lab.core.views.pieces import Line, ViewPiece
 
 
-class NumberLine(Shape):
+class NumberLine(ChunkShape):
     """All numbers in at most 512 columns."""
 
     name: ClassVar[ShapeName] = "numbers"
@@ -27,7 +27,7 @@ class NumberLine(Shape):
     @staticmethod
     def takes(chunk: Any) -> bool:
         """Return whether `chunk` is a real number; a `bool` is none."""
-        return is_number(chunk)
+        return is_real(chunk)
 
     def add(self, chunks: Sequence[Any], start: int) -> None:
         """Add numbers."""
@@ -52,6 +52,12 @@ class NumberLine(Shape):
             parts.append(f"{figures.count(line.invalid)} not finite")
         return " · ".join(parts)
 
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The texts below the ends of the horizontal axis."""
+        last = self.first + self.envelope.count - 1
+        return f"chunk {figures.count(self.first)}", f"chunk {figures.count(last)}"
+
     def pieces(self) -> list[ViewPiece]:
         """Return the line and its note."""
         if (drawn := self._drawn()) is None:
@@ -67,12 +73,11 @@ class NumberLine(Shape):
             columns,
             line.bounds,
             line.last,
-            f"chunk {figures.count(self.first)}",
-            f"chunk {figures.count(self.first + line.count - 1)}",
+            *self.ends,
         )
 
 
-def is_number(value: Any) -> bool:
+def is_real(value: Any) -> bool:
     """Return whether `value` is a real number and no `bool`."""
     kind = type(value)
     return kind is float or kind is int or (isinstance(value, Real) and kind is not bool)

@@ -11,9 +11,9 @@ import numpy as np
 
 from conduit_lab.core.frames import is_frame
 from conduit_lab.core.streams.chunk import chunk_value, frame_rows
+from conduit_lab.core.streams.shapes.chunk_shape import ChunkShape, ShapeName
 from conduit_lab.core.streams.shapes.envelope import Envelope
-from conduit_lab.core.streams.shapes.number_line import as_floats, is_number
-from conduit_lab.core.streams.shapes.shape import Shape, ShapeName
+from conduit_lab.core.streams.shapes.number_line import as_floats, is_real
 from conduit_lab.core.text import clip, one_line
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.growing_table import GrowingTable, TableColumn
@@ -21,7 +21,7 @@ from conduit_lab.core.views.html import MAX_ROWS
 from conduit_lab.core.views.line_picture import LineColumns, reading
 from conduit_lab.core.views.pieces import Line, ViewPiece
 
-MAX_COLUMNS = 12
+MAX_TABLE_COLUMNS = 12
 MAX_CELL_CHARACTERS = 48
 _MAX_NAMES = 100  # of columns without a place that are remembered, to count each once
 _NAMES_SHOWN = 3
@@ -38,8 +38,19 @@ class RecordColumn:
     width: int = 0  # characters
     line: Envelope = field(default_factory=lambda: Envelope(_LINE_COLUMNS))
 
+    @property
+    def right(self) -> bool:
+        """Whether it is aligned at the right: it has numbers only, and one at least."""
+        return self.numeric and self.line.last is not None
 
-class RecordTable(Shape):
+    @property
+    def drawn(self) -> bool:
+        """Whether its line stands in its head."""
+        low, high = self.line.bounds
+        return self.right and low < high and self.line.count >= _MIN_LINE_ROWS
+
+
+class RecordTable(ChunkShape):
     """The newest 20 rows, and a line of all values of each numeric column.
 
     The first 12 columns keep their places, in their order of appearance; further ones are counted.
@@ -117,14 +128,14 @@ class RecordTable(Shape):
         for name in row:
             if name in self.columns or name in self._others:
                 continue
-            if len(self.columns) < MAX_COLUMNS:
+            if len(self.columns) < MAX_TABLE_COLUMNS:
                 column = self.columns[name] = RecordColumn(name)
                 column.line.add(np.full(self._lined, np.nan))  # it begins late
             elif len(self._others) < _MAX_NAMES:
                 self._others.add(name)
 
     def _draw(self, column: RecordColumn, values: list[Any]) -> None:
-        column.numeric = all(value is None or is_number(value) for value in values)
+        column.numeric = all(value is None or is_real(value) for value in values)
         if column.numeric:
             column.line.add(as_floats(values))
 
@@ -133,7 +144,7 @@ def cell_text(value: Any) -> str:
     """Return the text of a cell, at most 48 characters; of a missing value none."""
     if value is None:
         return ""
-    if is_number(value):
+    if is_real(value):
         return _number(value)
     text = value if isinstance(value, str) else chunk_value(value)
     return one_line(text, MAX_CELL_CHARACTERS)
@@ -146,13 +157,10 @@ def _number(value: Any) -> str:
 
 
 def _shown(column: RecordColumn) -> TableColumn:
-    line = column.line
-    numeric = column.numeric and line.last is not None
-    bounds = line.bounds
-    if not numeric or bounds[0] == bounds[1] or line.count < _MIN_LINE_ROWS:
-        return TableColumn(column.name, numeric, column.width)
-    drawn = LineColumns(*(part.tolist() for part in line.columns()))
-    return TableColumn(column.name, numeric, column.width, drawn, bounds)
+    if not column.drawn:
+        return TableColumn(column.name, column.right, column.width)
+    drawn = LineColumns(*(part.tolist() for part in column.line.columns()))
+    return TableColumn(column.name, True, column.width, drawn, column.line.bounds)
 
 
 def _rows(chunk: Any) -> list[dict[str, Any]]:

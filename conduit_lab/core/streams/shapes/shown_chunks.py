@@ -6,14 +6,19 @@ import threading
 from typing import Any
 
 from conduit_lab.core.streams.log import Log
+from conduit_lab.core.streams.shapes.chunk_shape import ChunkShape, ShapeName, dropped_note
 from conduit_lab.core.streams.shapes.film import Film
 from conduit_lab.core.streams.shapes.number_line import NumberLine
 from conduit_lab.core.streams.shapes.record_table import RecordTable
-from conduit_lab.core.streams.shapes.recording import Recording
-from conduit_lab.core.streams.shapes.shape import Shape, ShapeName, dropped_note
+from conduit_lab.core.streams.shapes.sound_wave import SoundWave
 from conduit_lab.core.views.pieces import ViewPiece
 
-SHAPES: tuple[type[Shape], ...] = (NumberLine, Film, Recording, RecordTable)  # the first that takes
+CHUNK_SHAPES: tuple[type[ChunkShape], ...] = (
+    NumberLine,
+    Film,
+    SoundWave,
+    RecordTable,
+)  # the first that takes
 
 
 class ShownChunks:
@@ -26,7 +31,7 @@ class ShownChunks:
 
     def __init__(self, log: Log[Any]) -> None:
         self.lock = threading.RLock()  # held to update the shape and to read it
-        self.shape: Shape | None = None  # None before the first chunk, and of text
+        self.shape: ChunkShape | None = None  # None before the first chunk, and of text
         self.missed = 0
         self._log = log
         self._next = 0
@@ -48,7 +53,7 @@ class ShownChunks:
             if not chunks:
                 return
             if self.shape is None:
-                found = next((kind for kind in SHAPES if kind.takes(chunks[0])), None)
+                found = next((kind for kind in CHUNK_SHAPES if kind.takes(chunks[0])), None)
                 self.shape = None if found is None else found()
             if self.shape is None or not all(map(self.shape.takes, chunks)):
                 self.shape, self._text = None, True

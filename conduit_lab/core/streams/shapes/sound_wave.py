@@ -1,9 +1,10 @@
-"""Recording: a stream of sound as one wave with a player."""
+"""SoundWave: a stream of sound as one wave with a player."""
 
 from __future__ import annotations
 
 import io
 import wave
+from base64 import b64encode
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from conduit_lab.core.streams.media import Media, find_media, media
+from conduit_lab.core.streams.shapes.chunk_shape import ChunkShape, ShapeName
 from conduit_lab.core.streams.shapes.envelope import Envelope
-from conduit_lab.core.streams.shapes.shape import Shape, ShapeName
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.line_picture import LineColumns
 from conduit_lab.core.views.pictures import Player
@@ -42,8 +43,13 @@ class Segment:
     format: SoundFormat | None
     type: str = "audio/wav"
 
+    @property
+    def base64(self) -> str:
+        """The data in base64."""
+        return b64encode(self.data).decode()
 
-class Recording(Shape):
+
+class SoundWave(ChunkShape):
     """The wave of all uncompressed segments, and the newest 1 MB of them to play.
 
     Of compressed sound (MP3, FLAC, Ogg) the newest segment is played, and no wave is drawn.

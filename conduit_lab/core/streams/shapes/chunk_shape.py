@@ -1,4 +1,4 @@
-"""Shape: the chunks of one kind, summarized in bounded memory for a view."""
+"""ChunkShape: the chunks of one kind, summarized in bounded memory for a view."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from conduit_lab.core.views.pieces import ViewPiece
 ShapeName = Literal["text", "numbers", "records", "pictures", "sounds"]
 
 
-class Shape(ABC):
+class ChunkShape(ABC):
     """The chunks of one kind as they are shown; each is added once, in order.
 
     One thread at a time adds chunks or reads the shape: `ShownChunks` holds a lock for both.
