@@ -33,7 +33,7 @@ from conduit_lab.core.streams.shapes.film import MAX_PICTURE_BYTES
 from conduit_lab.core.streams.shapes.shown_chunks import ShownChunks
 from conduit_lab.core.streams.statistics import StreamStatistics
 from conduit_lab.core.streams.wakeups import wait_until
-from conduit_lab.core.views import figures
+from conduit_lab.core.views import figures, html
 from conduit_lab.core.views.pieces import Line, ViewPiece
 from conduit_lab.core.views.view import View, Viewed
 
@@ -292,4 +292,5 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         view = self._view()  # unlike the repr, the text form holds the chunks too
         parts = [repr(self), *(piece.plain() for piece in view.pieces), view.text]
-        return view.bundle("\n".join(filter(None, parts)))
+        bundle = view.bundle("\n".join(filter(None, parts)))
+        return bundle | {"text/html": html.whole(bundle["text/html"])}

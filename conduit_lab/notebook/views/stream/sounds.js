@@ -16,11 +16,13 @@ export class SoundsPart {
     this.audio.preload = "metadata";
     this.audio.addEventListener("ended", () => this.playOn());
     this.audio.addEventListener("pause", () => this.load());
+    for (const name of ["loadedmetadata", "error"]) this.audio.addEventListener(name, () => this.loaded());
     this.facts = styled("div", QUIET_NOTE);
     this.note = styled("div", QUIET_NOTE);
     this.segments = [];
     this.url = ""; // of an object: the sound that is loaded
     this.waiting = false; // sound came that is not loaded yet
+    this.loading = false; // a player that is given new sound before it has read the last one shows none
     this.root = styled("div", "", this.audio, this.facts);
     this.painter = new Painter(() => this.paint());
   }
@@ -31,7 +33,7 @@ export class SoundsPart {
     if (part.segments) this.append(part);
     if (part.file?.startsWith("data:audio/")) this.segments = [], this.file = part.file, this.waiting = true;
     this.part = part.drawn && !part.line ? { ...part, end: this.part?.end } : part;
-    if (this.waiting && (this.audio.paused || !this.audio.src)) this.load();
+    this.load();
     this.painter.ask();
   }
 
@@ -44,10 +46,17 @@ export class SoundsPart {
     this.waiting = true;
   }
 
+  loaded() {
+    this.loading = false;
+    this.load();
+  }
+
   // The sound so far becomes the player's; not while it plays, which would cut it off.
   load() {
-    if (!this.waiting || (!this.audio.paused && !this.audio.ended && this.audio.src)) return;
+    const playing = !this.audio.paused && !this.audio.ended;
+    if (!this.waiting || this.loading || playing) return;
     this.waiting = false;
+    this.loading = true;
     const at = this.audio.currentTime;
     URL.revokeObjectURL(this.url);
     this.url = this.segments.length ? URL.createObjectURL(wavFile(this.format, this.segments.map(([, data]) => data))) : "";
