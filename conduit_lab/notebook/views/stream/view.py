@@ -44,11 +44,19 @@ class StreamView:
     """Sends a stream's text or shape in deltas; `send` takes one message.
 
     A view never blocks the stream. If it falls out of the stream's bounded log, it starts again
-    with the kept text and says how many chunks were dropped.
+    with the kept text and says how many chunks were dropped. The header has the first `facts`
+    figures, by default all.
     """
 
-    def __init__(self, stream: Stream[Any], send: Callable[[dict[str, Any]], object]) -> None:
+    def __init__(
+        self,
+        stream: Stream[Any],
+        send: Callable[[dict[str, Any]], object],
+        *,
+        facts: int | None = None,
+    ) -> None:
         self.stream = stream
+        self._fact_count = facts
         self._send = send
         self._reader = stream.reader()
         self._dropped = self._reader.index
@@ -80,7 +88,8 @@ class StreamView:
             self._replay_asked.clear()
             self._facts = []
         message = self._shape_message(whole) or self._text_message(whole, now)
-        if now >= self._facts_at and (facts := self.stream.facts) != self._facts:
+        facts = self.stream.facts[: self._fact_count]
+        if now >= self._facts_at and facts != self._facts:
             self._facts_at = now + FACTS_SECONDS
             message |= {"facts": facts} | ({} if self._facts else {"name": self.stream.name})
             self._facts = facts

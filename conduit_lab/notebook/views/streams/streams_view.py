@@ -12,7 +12,7 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from conduit_lab.core.streams.side_by_side import SideBySide
+from conduit_lab.core.streams.side_by_side import BRIEF_FACTS, SideBySide
 from conduit_lab.notebook.views.stream.view import FACTS_SECONDS, StreamView
 
 
@@ -24,7 +24,7 @@ class StreamsView:
         self._send = send
         self._due = 0.0
         self._views = [
-            StreamView(stream, partial(self._send_of, place))
+            StreamView(stream, partial(self._send_of, place), facts=BRIEF_FACTS)
             for place, stream in enumerate(group.shown)
         ]
 
