@@ -214,22 +214,41 @@ def joined_script(*, default: bool = True) -> str:
 def _as_function(room: Path) -> str:
     """Return a view's script as the body of a function that returns its class.
 
-    Each of its imports is a statement on lines of its own, of `../shared.js` or of a file beside
-    it, which is joined too.
+    Each import is a statement on lines of its own: of `../shared.js`, of a file beside it, which is
+    joined too, once and before its importer, or of the class of a view whose folder comes before.
     """
+    return _joined(room / "view.js", set()).replace("\nexport default ", "\nreturn ")
+
+
+def _joined(script: Path, seen: set[str]) -> str:
     body: list[str] = []
     statement = ""
-    for line in _read(room / "view.js").splitlines():
+    for line in _read(script).splitlines():
         statement += line
         if not statement.startswith("import "):
-            body.append(statement.replace("export default ", "return "))
+            body.append(statement if "export default" in statement else _unexported(statement))
         elif not statement.endswith(";"):
             continue
-        elif '"../shared.js"' not in statement:
-            part = statement.rpartition("./")[2].removesuffix('";')
-            body.append(_read(room / part).replace("export ", ""))
+        else:
+            body.append(_imported(script.parent, statement, seen))
         statement = ""
     return "\n".join(body)
+
+
+def _imported(room: Path, statement: str, seen: set[str]) -> str:
+    """Return the code that replaces an import."""
+    names, _, path = statement.removeprefix("import ").partition(' from "')
+    path = path.removesuffix('";')
+    if path == "../shared.js" or path in seen:
+        return ""
+    if path.startswith("../"):
+        return f"const {names} = VIEWS[{path.split('/')[1]!r}];"
+    seen.add(path)
+    return _joined(room / path, seen)
+
+
+def _unexported(statement: str) -> str:
+    return statement.removeprefix("export ")
 
 
 def joined_style() -> str:

@@ -25,12 +25,12 @@ def chunk_text(chunk: Any) -> str:
     if isinstance(text := getattr(chunk, "text", None), str):
         return text
     if isinstance(chunk, dict):
-        items = (f"{key!r}: {_short_repr(value)}" for key, value in chunk.items())
+        items = (f"{key!r}: {chunk_value(value)}" for key, value in chunk.items())
         return "{" + ", ".join(items) + "}\n"
-    return f"{_short_repr(chunk)}\n"
+    return f"{chunk_value(chunk)}\n"
 
 
-def _short_repr(value: Any) -> str:
+def chunk_value(value: Any) -> str:
     """Return the repr of a value, of media their kind and size; nothing is encoded for it."""
     if isinstance(value, np.ndarray) and is_image(value):
         return f"[image · {value.shape[1]} × {value.shape[0]}]"

@@ -61,6 +61,11 @@ class Log(Generic[_T]):
         return held > self._keep
 
     @property
+    def keep(self) -> int:
+        """About how many bytes of the newest chunks are kept."""
+        return self._keep
+
+    @property
     def count(self) -> int:
         """Chunks added so far, dropped ones included."""
         base, kept = self.window

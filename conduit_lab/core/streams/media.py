@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from conduit_lab.core.weight import PLAIN
+
 # The signature of each file format: (bytes, offset, media type)
 _SIGNATURES = [
     (b"\x89PNG\r\n\x1a\n", 0, "image/png"),
@@ -27,6 +29,7 @@ _SIGNATURES = [
     (b"moof", 4, "video/mp4"),
     (b"\x1a\x45\xdf\xa3", 0, "video/webm"),
 ]
+_SIGNATURE_BYTES = 16  # that hold every signature
 
 
 class Media(NamedTuple):
@@ -65,10 +68,18 @@ def media(chunk: Any) -> Media | None:
 
 def image(chunk: Any) -> Media | None:
     """Return `chunk`, or the first image among the values of a `dict`, as an image, or None."""
+    found = find_media(chunk, "image/")
+    return None if found is None else media(found)
+
+
+def find_media(chunk: Any, prefix: str) -> Any:
+    """Return `chunk`, or the first such value of a `dict`, if its media type begins with `prefix`.
+
+    None where there is none; nothing is encoded.
+    """
     for value in chunk.values() if isinstance(chunk, dict) else (chunk,):
-        found = media(value) if not isinstance(value, str) else None
-        if found is not None and found.type.startswith("image/"):
-            return found
+        if _type(value).startswith(prefix):
+            return value
     return None
 
 
@@ -132,6 +143,17 @@ def wav(samples: npt.NDArray[Any], rate: int) -> bytes:
         sound.setframerate(rate)
         sound.writeframes(samples.astype("<i2").tobytes())
     return file.getvalue()
+
+
+def _type(value: Any) -> str:
+    """Return the media type of a value without encoding it, empty where it has none."""
+    if type(value) in PLAIN:
+        return ""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return _type_of(bytes(value[:_SIGNATURE_BYTES]))
+    if isinstance(value, np.ndarray):
+        return "image/png" if is_image(value) else ""
+    return "image/png" if hasattr(type(value), "_repr_png_") else ""
 
 
 def _type_of(data: bytes) -> str:

@@ -29,9 +29,12 @@ from conduit_lab.core.streams.media import Media, image
 from conduit_lab.core.streams.ownership import adopt
 from conduit_lab.core.streams.production import produce, producing
 from conduit_lab.core.streams.reader import Reader as Reader
+from conduit_lab.core.streams.shapes.film import MAX_PICTURE_BYTES
+from conduit_lab.core.streams.shapes.shown_chunks import ShownChunks
 from conduit_lab.core.streams.statistics import StreamStatistics
 from conduit_lab.core.streams.wakeups import wait_until
-from conduit_lab.core.views import figures
+from conduit_lab.core.views import figures, html
+from conduit_lab.core.views.pieces import Line, ViewPiece
 from conduit_lab.core.views.view import View, Viewed
 
 if TYPE_CHECKING:
@@ -54,8 +57,8 @@ STATE_MARKS: dict[State, str] = {
     "failed": "✕",
 }
 KEEP_BYTES = 4 * 2**20
-MAX_IMAGE_AGE_CHUNKS = 100  # an older image is not shown
-MAX_IMAGE_BYTES = 2**20  # of a shown image: a saved notebook must not grow without bound
+MAX_IMAGE_AGE_CHUNKS = 100  # an older image is not shown below text
+SHOWN_CHARACTERS = 20_000  # of a text's static form
 
 
 class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
@@ -104,6 +107,7 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
         keep: int = KEEP_BYTES,
     ) -> None:
         super().__init__(name, keep)
+        self._shown = ShownChunks(self._log)
         adopt(self)
         self._start(source)
 
@@ -245,7 +249,7 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
         base, kept = self._log.window
         begin = max(start - base, len(kept) - MAX_IMAGE_AGE_CHUNKS, 0)
         newest = next(filter(None, map(image, reversed(kept[begin:]))), None)
-        return newest if newest is not None and len(newest.data) <= MAX_IMAGE_BYTES else None
+        return newest if newest is not None and len(newest.data) <= MAX_PICTURE_BYTES else None
 
     @property
     def facts(self) -> list[str]:
@@ -260,15 +264,33 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
             parts.append(figures.rate(self.count / self.elapsed, "chunks"))
         return parts
 
+    @property
+    def shown(self) -> ShownChunks:
+        """The chunks as a view shows them: text, or the shape of their kind."""
+        return self._shown
+
     def _view(self) -> View:
-        error = "" if self.error is None else f"\n{type(self.error).__name__}: {self.error}"
-        newest = self.newest_image()
+        error = "" if self.error is None else f"{type(self.error).__name__}: {self.error}"
+        self._shown.update()
+        notes: list[ViewPiece] = [
+            Line(note, "quiet") for note in (self._shown.dropped_note,) if note
+        ]
+        if pieces := self._shown.pieces():
+            after = [Line(error)] if error else []
+            return View("Stream", self.name, self.facts, pieces=[*notes, *pieces, *after])
+        text, newest = self.text, self.newest_image()
+        if len(text) > SHOWN_CHARACTERS:
+            whole = f"all {figures.count(len(text))} characters are in stream.text"
+            notes.append(Line(f"The middle is cut out; {whole}.", "quiet"))
+        text = "\n".join(filter(None, (text, error)))
         url = None if newest is None else newest.url
-        return View("Stream", self.name, self.facts, text=self.text + error, image=url)
+        return View("Stream", self.name, self.facts, text=text, image=url, pieces=notes)
 
     def __repr__(self) -> str:
         return f"<Stream {self.name!r} · {' · '.join(self.facts)}>"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         view = self._view()  # unlike the repr, the text form holds the chunks too
-        return view.bundle(f"{self!r}\n{view.text}")
+        parts = [repr(self), *(piece.plain() for piece in view.pieces), view.text]
+        bundle = view.bundle("\n".join(filter(None, parts)))
+        return bundle | {"text/html": html.whole(bundle["text/html"])}

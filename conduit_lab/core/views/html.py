@@ -162,3 +162,8 @@ def columns(
 def bundle(plain: str, html: str) -> dict[str, str]:
     """Return the MIME bundle of a repr: text/plain and static text/html."""
     return {"text/plain": plain, "text/html": html}
+
+
+def whole(content: str) -> str:
+    """Return HTML as one element, as a live view is: pages give the last element a margin."""
+    return f"<div>{content}</div>"

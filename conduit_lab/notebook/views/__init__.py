@@ -10,7 +10,7 @@ from conduit_lab.notebook import tracebacks
 
 
 def register() -> None:
-    """Show a `Stream` as a cell's value live; idempotent.
+    """Show a `Stream`, or a list of them, as a cell's value live; idempotent.
 
     A cell's error is shown without the package's frames, in IPython as well. All else needs a
     Jupyter kernel and, for streams, anywidget (the `[lab]` extra): elsewhere their own static
@@ -27,5 +27,7 @@ def register() -> None:
         return
     from conduit_lab.notebook import mount
     from conduit_lab.notebook.views.stream import STREAM
+    from conduit_lab.notebook.views.streams import register_streams
 
     mount.register_live(shell, Stream, STREAM)
+    register_streams(shell)

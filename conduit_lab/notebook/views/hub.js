@@ -83,6 +83,7 @@ class PageHub {
     const host = view?.root.closest(".jp-OutputArea-output");
     const top = view?.scrolled?.();
     if (top) restoreScroll(host, top);
+    view?.ending?.(host);
     if (output) output.setData({ data: bundle });
     view?.close?.();
   }

@@ -8,7 +8,12 @@ The protocol. To the page go
 where `text` begins at character `o` (a code point) of the text that begins at the stream's chunk
 `d`. A page that has fewer than `o` characters, or another `d`, has missed a message and asks for a
 replay; it skips characters that it has. `facts`, the header line, and `image`, the newest one, come
-with some messages only, and the `name` with the first. From the page come `{"replay": true}` and
+with some messages only, and the `name` with the first. Of chunks that are no text goes
+
+    {"seq": n, "shape": "numbers", "whole": false, "part": {...}, "dropped_note": "..."}
+
+where `part` has the changes since message `n - 1`, or the whole shape; `shape_updates.py` has each.
+A page that has missed message `n - 1` asks for a replay. From the page come `{"replay": true}` and
 `{"stop": true}`.
 """
 
@@ -23,23 +28,35 @@ from conduit_lab.core.errors import StreamLagged
 from conduit_lab.core.streams.chunk import chunk_text
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.notebook.mount import sendable
+from conduit_lab.notebook.views.stream.shape_updates import (
+    MAX_MEDIA_RATE,
+    ShapeUpdates,
+    updates_of,
+)
 
 MAX_VIEW_MESSAGE_CHARACTERS = 32_768  # about 1.3 MB/s at the flusher's pace: a page can render that
 FACTS_SECONDS = 0.25  # figures that change faster cannot be read
 IMAGE_SECONDS = 0.25
-# characters/s: half of the Jupyter server's limit, the other half is for the text
-MAX_IMAGE_RATE = 500_000
+MAX_UPDATE_CHUNKS = 5_000  # per flush: 200,000 chunks/s
 
 
 class StreamView:
-    """Sends a stream's text in deltas; `send` takes one message.
+    """Sends a stream's text or shape in deltas; `send` takes one message.
 
     A view never blocks the stream. If it falls out of the stream's bounded log, it starts again
-    with the kept text and says how many chunks were dropped.
+    with the kept text and says how many chunks were dropped. The header has the first `facts`
+    figures, by default all.
     """
 
-    def __init__(self, stream: Stream[Any], send: Callable[[dict[str, Any]], object]) -> None:
+    def __init__(
+        self,
+        stream: Stream[Any],
+        send: Callable[[dict[str, Any]], object],
+        *,
+        facts: int | None = None,
+    ) -> None:
         self.stream = stream
+        self._fact_count = facts
         self._send = send
         self._reader = stream.reader()
         self._dropped = self._reader.index
@@ -50,6 +67,7 @@ class StreamView:
         self._image_at = 0.0
         self._looked = 0  # chunks that were searched for an image already
         self._replay_asked = threading.Event()
+        self._updates: ShapeUpdates | None = None  # of chunks that are no text
 
     def opened(self) -> None:
         """Send everything again; thread-safe."""
@@ -65,28 +83,48 @@ class StreamView:
     def flush(self) -> None:
         """Send the changes since the last flush, if any, as one message."""
         now = monotonic()
-        if self._replay_asked.is_set():
+        whole = self._replay_asked.is_set()
+        if whole:
             self._replay_asked.clear()
-            self._restart(self._dropped)
-            self._looked = 0
             self._facts = []
-        text = self._read()
-        message = {"seq": self._seq, "dropped": self._dropped, "offset": self._offset, "text": text}
-        if now >= self._facts_at and (facts := self.stream.facts) != self._facts:
+        message = self._shape_message(whole) or self._text_message(whole, now)
+        facts = self.stream.facts[: self._fact_count]
+        if now >= self._facts_at and facts != self._facts:
             self._facts_at = now + FACTS_SECONDS
             message |= {"facts": facts} | ({} if self._facts else {"name": self.stream.name})
             self._facts = facts
-        if (picture := self._image(now)) is not None:
-            message["image"] = picture
-        if not text and "facts" not in message and picture is None:
-            return
-        self._seq += 1
-        self._offset += len(text)
-        self._send(message)
+        if message.keys() & {"part", "facts", "image"} or message.get("text"):
+            self._send({"seq": self._seq} | message)
+            self._seq += 1
 
     def close(self) -> None:
         """Stop reading the stream."""
         self._reader.close()
+
+    def _shape_message(self, whole: bool) -> dict[str, Any]:
+        """Return the changes of the stream's shape; nothing where it is shown as text."""
+        shown = self.stream.shown
+        shown.update(MAX_UPDATE_CHUNKS)
+        with shown.lock:
+            if shown.shape is None:
+                return {}
+            if self._updates is None:
+                self._updates, whole = updates_of(shown.shape), True
+            message: dict[str, Any] = {"shape": shown.shape.name}
+            if (part := self._updates.changes(whole)) is not None:
+                message |= {"whole": whole, "part": part, "dropped_note": shown.dropped_note}
+            return message
+
+    def _text_message(self, whole: bool, now: float) -> dict[str, Any]:
+        """Return the next text, empty before the first chunk, with an image that is due."""
+        if whole:
+            self._restart(self._dropped)
+            self._looked = 0
+        text = self._read()
+        message = {"dropped": self._dropped, "offset": self._offset, "text": text}
+        self._offset += len(text)
+        picture = self._image(now)
+        return message if picture is None else message | {"image": picture}
 
     def _restart(self, index: int) -> None:
         """Start again with the text that begins at chunk `index`."""
@@ -105,7 +143,7 @@ class StreamView:
         if found is None:
             return None
         url = found.url
-        self._image_at = now + max(IMAGE_SECONDS, len(url) / MAX_IMAGE_RATE)
+        self._image_at = now + max(IMAGE_SECONDS, len(url) / MAX_MEDIA_RATE)
         return url
 
     def _read(self) -> str:
