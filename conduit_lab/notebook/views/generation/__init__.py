@@ -1,0 +1,29 @@
+"""The live view of a `TokenStream`: its text with probabilities, alternatives and branches.
+
+It stays after the end: a click on a token of an ended text branches from there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conduit_lab.notebook.mount import LiveForm
+from conduit_lab.notebook.views.generation.view import GenerationView, tree
+
+if TYPE_CHECKING:
+    from conduit_lab.models.generation.token_stream import TokenStream
+
+MAX_LASTING = 16  # views hold their streams and the KV cache's tokens
+
+
+def _ended(stream: TokenStream) -> bool:
+    return all(branch.finished for branch in tree(stream))
+
+
+GENERATION: LiveForm[TokenStream] = LiveForm(
+    "generation",
+    GenerationView,
+    ended=_ended,
+    running=lambda stream: not _ended(stream),
+    lasting=MAX_LASTING,
+)
