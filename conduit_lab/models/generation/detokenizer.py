@@ -33,6 +33,10 @@ class TokenBytes:
         """Return whether a token can add to a text: it is known and not special."""
         return id not in self._special and self._backend.id_to_token(id) is not None
 
+    def name(self, id: int) -> str:
+        """Return the spelling of a token in the vocabulary; its id for one that is not there."""
+        return self._backend.id_to_token(id) or f"<{id}>"
+
     def special_in(self, texts: Sequence[str]) -> dict[int, str]:
         """Return id and spelling of the special tokens that occur in `texts`."""
         return {
@@ -112,6 +116,16 @@ class IncrementalDetokenizer:
         text = self._utf8.decode(self._bytes.of(id, self._previous))
         self._previous = id
         return self._until_stop(text) if self._stops else text
+
+    def spell(self, id: int) -> str:
+        r"""Return the text that a token would add next, with the bytes held back before it.
+
+        A special token is spelled, and the bytes of an incomplete character are written `\xf0`.
+        """
+        if not self._bytes.visible(id):
+            return self._bytes.name(id)
+        held = self._utf8.getstate()[0]
+        return (held + self._bytes.of(id, self._previous)).decode("utf-8", "backslashreplace")
 
     def flush(self) -> str:
         """Return the text still held back, at the end; U+FFFD for an incomplete character."""

@@ -68,7 +68,9 @@ class GenerationCall:
     def requests(self, opened: OpenedGenerator) -> list[Callable[..., GenerationRequest]]:
         """Return one request per sequence, still without its callbacks; raises `InputError`."""
         sampling = self.sampling
-        ids = opened.prompts.encode(self.prompt, self.query, self.context, self.truncate, sampling)
+        ids, text = opened.prompts.read(
+            self.prompt, self.query, self.context, self.truncate, sampling
+        )
         sampling = sampling.seeded() if sampling.n > 1 else sampling
         constraint = self._constraint(opened)
         limit = min(sampling.max_tokens, opened.decoder.context - len(ids))
@@ -80,6 +82,7 @@ class GenerationCall:
                 IncrementalDetokenizer(opened.token_bytes, sampling.stop, after=ids[-1]),
                 limit=limit,
                 choice=choice,
+                text=text,
                 constraint=constraint
                 if constraint is None or sampling.n == 1
                 else constraint.copy(),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from conduit_lab.core.errors import InputError
+from conduit_lab.core.spec import FloatArray
 from conduit_lab.models.generation.constraint import Constraint
 from conduit_lab.models.generation.detokenizer import IncrementalDetokenizer
 from conduit_lab.models.generation.result import FinishReason, Generation, Token, Usage
@@ -18,7 +22,11 @@ class GenerationRequest:
 
     `on_token` is called with each token and `on_end` once with the request, both on the
     scheduler's thread, which they must not block. After that `result` is the generation and
-    `error` the reason of a failed one.
+    `error` the reason of a failed one. `text` is the prompt's, for readers; with `keeps` the KV
+    cache of the whole sequence is kept for branches.
+
+    A branch has a `parent`: it begins with the tokens `kept` of it, whose text the detokenizer has
+    taken already, and with the tokens `chosen` in place of the parent's next one.
     """
 
     def __init__(
@@ -30,29 +38,55 @@ class GenerationRequest:
         limit: int,
         constraint: Constraint | None = None,
         choice: int = 0,
+        text: str = "",
+        keeps: bool = False,
+        parent: GenerationRequest | None = None,
+        kept: Sequence[Token] = (),
+        chosen: Sequence[int] = (),
         on_token: Callable[[Token], object] | None = None,
         on_end: Callable[[GenerationRequest], object] | None = None,
     ) -> None:
         self.prompt = prompt
-        self.pending = prompt  # tokens to prefill before the next one is sampled
         self.sampling = sampling
         self.constraint = constraint
         self.choice = choice
+        self.text = text
+        self.keeps = keeps
+        # in its first state, for branches
+        self.grammar = constraint.copy() if keeps and constraint is not None else None
+        self.parent = parent
+        self.limit = limit  # of all tokens, kept ones included
+        self.tokens: list[Token] = list(kept)  # only appended to, by the scheduler's thread
+        # tokens to prefill before the next one is sampled
+        self.pending: Sequence[int] = [*self.ids, *chosen] if parent is not None else prompt
         self.result: Generation | None = None
         self.error: BaseException | None = None
         self.cancelled = False
         self.prefilled = 0  # of the pending tokens
-        self.cached = 0  # prompt tokens from the prefix cache
+        self.cached = 0  # pending tokens from the prefix cache
         self.slot = -1  # the sampler's
         self.seed = 0
         self.wake: Callable[[], object] | None = None  # the scheduler, once it is submitted
         self._detokenizer = detokenizer
-        self._limit = limit
+        self.given = len(kept) + len(chosen)  # tokens that were not generated
+        self.chosen = tuple(chosen)
+        self._unscored = list(chosen)  # until they are added
+        self._logprobs: list[float] = []  # of the chosen tokens
         self._on_token = on_token
         self._on_end = on_end
-        self._tokens: list[Token] = []
         self._started = perf_counter()
         self._first = 0.0
+
+    @property
+    def seeded(self) -> SamplingOptions:
+        """The sampling options with the seed that the sequence has, once it has started."""
+        own = self.sampling
+        return own if own.seed is not None else replace(own, seed=self.seed)
+
+    @property
+    def ids(self) -> list[int]:
+        """The token ids of the prompt and of the tokens so far."""
+        return [*self.prompt, *(token.id for token in self.tokens)]
 
     def cancel(self) -> None:
         """End the request before the next decode step; its tokens so far are kept."""
@@ -60,9 +94,34 @@ class GenerationRequest:
         if self.wake is not None:
             self.wake()
 
+    # Chosen tokens
+
+    @property
+    def first_scored(self) -> int:
+        """The index of the pending token whose logits score the first chosen one, or sample."""
+        return len(self.pending) - 1 - len(self._unscored)
+
+    def scored(self, tokens: int) -> int:
+        """Return how many chosen tokens the next prefill chunk, of this many tokens, scores."""
+        return len(self._unscored) if self.prefilled + tokens == len(self.pending) else 0
+
+    def score(self, logits: FloatArray) -> None:
+        """Set the logprobs of the chosen tokens, from logits `[chosen, vocabulary]`."""
+        best = logits.max(axis=1)
+        mass = np.log(np.exp(logits - best[:, None]).sum(axis=1))
+        own = logits[np.arange(len(logits)), self._unscored]
+        self._logprobs = (own - best - mass).tolist()
+
+    def take_chosen(self) -> Iterator[tuple[int, float]]:
+        """Yield the chosen tokens with their logprobs, once."""
+        chosen, self._unscored = self._unscored, []
+        yield from zip(chosen, self._logprobs, strict=bool(chosen))
+
+    # Tokens
+
     def add(self, token: int, logprob: float, tops: Any, ends: frozenset[int], now: float) -> bool:
         """Add a token and return whether it was the last."""
-        position, detokenizer = len(self._tokens), self._detokenizer
+        position, detokenizer = len(self.tokens), self._detokenizer
         finish: FinishReason | None = None
         if token in ends:
             delta = detokenizer.flush()
@@ -73,15 +132,15 @@ class GenerationRequest:
             if detokenizer.stopped or (constraint is not None and constraint.complete):
                 delta += detokenizer.flush()
                 finish = "stop"
-            elif position + 1 >= self._limit:
+            elif position + 1 >= self.limit:
                 delta += detokenizer.flush()
                 finish = "length"
         time = now - self._started
-        if position == 0:
+        if position == self.given:
             self._first = time
         usage = None if finish is None else self._usage(position + 1, time)
         made = Token(delta, position, token, logprob, tops, time, finish, usage)
-        self._tokens.append(made)
+        self.tokens.append(made)
         if self._on_token is not None:
             self._on_token(made)
         if finish is None:
@@ -95,20 +154,48 @@ class GenerationRequest:
 
     def restart_prefill(self) -> None:
         """Make the whole sequence so far, prompt and tokens, pending again."""
-        self.pending = [*self.prompt, *(token.id for token in self._tokens)]
+        self.pending = self.ids
         self.prefilled = 0
 
     def end(self, finish: FinishReason, error: BaseException | None = None) -> None:
         """Set the result from the tokens so far and call `on_end`; later calls do nothing."""
         if self.result is not None:
             return
-        tokens = self._tokens
+        tokens = self.tokens
         usage = tokens[-1].usage if tokens else None
         usage = usage or self._usage(len(tokens), perf_counter() - self._started)
         self.error = error
-        self.result = Generation("".join(tokens), tokens, finish, usage, self.seed)
+        text = "".join(tokens)
+        self.result = Generation(text, tokens, finish, usage, self.seed, self.text, self.limit)
         if self._on_end is not None:
             self._on_end(self)
 
-    def _usage(self, generated: int, seconds: float) -> Usage:
-        return Usage(len(self.prompt), self.cached, generated, self._first, seconds)
+    def _usage(self, tokens: int, seconds: float) -> Usage:
+        prompt, generated = len(self.prompt) + self.given, max(0, tokens - self.given)
+        return Usage(prompt, self.cached, generated, self._first, seconds)
+
+
+class LogitsRequest(GenerationRequest):
+    """A request for the logits after the first tokens of another one; it generates nothing."""
+
+    def __init__(
+        self,
+        parent: GenerationRequest,
+        tokens: int,
+        on_end: Callable[[GenerationRequest], object],
+    ) -> None:
+        super().__init__(
+            parent.prompt,
+            parent.sampling,
+            parent._detokenizer,
+            limit=0,
+            parent=parent,
+            kept=parent.tokens[:tokens],
+            on_end=on_end,
+        )
+        self.logits: FloatArray | None = None  # float32 [vocabulary]
+
+    def answer(self, logits: FloatArray) -> None:
+        """Set the logits and end."""
+        self.logits = logits
+        self.end("stop")

@@ -16,9 +16,8 @@ from conduit_lab.core.keywords import with_keywords_of
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import TEXT_SPEC, TensorSpec
 from conduit_lab.core.streams.ownership import adopt
-from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
-from conduit_lab.core.trace.span import Span, current
+from conduit_lab.core.trace.span import current
 from conduit_lab.core.views import figures
 from conduit_lab.models.folder_model import FolderModel
 from conduit_lab.models.generation.constraint import GrammarCompiler
@@ -27,9 +26,10 @@ from conduit_lab.models.generation.detokenizer import TokenBytes
 from conduit_lab.models.generation.generation_call import GenerationCall, OpenedGenerator
 from conduit_lab.models.generation.generation_request import GenerationRequest
 from conduit_lab.models.generation.prompts import GenerationPrompt, PromptEncoder, Truncate
-from conduit_lab.models.generation.result import Generation, TokenStream
+from conduit_lab.models.generation.result import Generation
 from conduit_lab.models.generation.sampling_options import SamplingKeywords, SamplingOptions
 from conduit_lab.models.generation.scheduler import Scheduler
+from conduit_lab.models.generation.token_stream import TokenStream, start_stream
 from conduit_lab.models.text.tokenizer import Tokenizer
 from conduit_lab.runtime.decoding.decoder import Decoder
 
@@ -215,34 +215,19 @@ class Generator(FolderModel[OpenedGenerator]):
         """Return a stream of `Token`s that starts at once; its result is the `Generation`.
 
         Takes and raises what `generate` does, for one sequence. `cancel()` ends it before the next
-        decode step. Its name is the first words of the prompt.
+        decode step. Its name is the first words of the prompt. `alternatives(position)` are the
+        tokens that could stand at a place, and `branch(position, token)` goes on from one.
         """
-        opened = self._parts()
         chosen = SamplingOptions.of(sampling, **options)
         call = GenerationCall(prompt, query, context, truncate, choices, regex, json_schema, chosen)
-        requests = call.requests(opened)
+        requests = call.requests(self._parts())
         if len(requests) != 1:
             raise InputError(
                 f"a stream expects n=1, got n={len(requests)}: start one stream per sequence, "
                 "or use generate"
             )
-
-        def begin(stream: TokenStream) -> Callable[[], object]:
-            request = requests[0](
-                on_token=stream.append, on_end=lambda ended: stream.end(ended.result, ended.error)
-            )
-            opened.scheduler.submit([request])
-            return request.cancel
-
-        here, name = current(), call.title or self.name
-        if here is None:
-            return TokenStream(name, begin)
         given = prompt if query is None else {"query": query, "context": context}
-        with here.child(self.name, self.kind, self, given) as span:
-            stream = TokenStream(name, begin)
-            stream.on_end(lambda ended: _record_end(span, opened, ended))
-            span.follow(stream)
-        return stream
+        return start_stream(self, requests[0], call.title or self.name, given)
 
     def run(self, value: Any) -> Generation:
         """Generate without a trace; call the stage itself, or `generate`, instead."""
@@ -336,16 +321,6 @@ def _record(opened: OpenedGenerator, made: Generation) -> None:
     if current() is not None:
         opened.shared.record_use()
         recorder.annotate(usage=made.usage, tokens=made.usage.generated)
-
-
-def _record_end(span: Span, opened: OpenedGenerator, stream: Stream[Any, Any]) -> None:
-    """Record the end of a stream, on the thread that ended it, in the span that follows it."""
-    shared = opened.shared
-    if shared.note and shared.state == "cpu":
-        span.annotate(device="cpu", device_fallback=shared.note)
-    if stream.state == "done":
-        span.output = made = stream.result()
-        span.annotate(usage=made.usage, tokens=made.usage.generated)
 
 
 def _check_vocabulary(where: str, folder: DecoderFolder, tokenizer: Tokenizer, logits: int) -> None:

@@ -46,6 +46,20 @@ class RowOptions:
         )
 
 
+@dataclass(frozen=True)
+class Limits:
+    """The largest distance from the best logit that each filter keeps, float64 `[n]`, or inf."""
+
+    top_k: _DoubleArray
+    top_p: _DoubleArray
+    min_p: _DoubleArray
+
+    @property
+    def nearest(self) -> _DoubleArray:
+        """The distance that all filters keep."""
+        return np.minimum(np.minimum(self.top_k, self.top_p), self.min_p)
+
+
 class Multinomial:
     """Samples tokens from rows of a vocabulary's length. Not thread-safe: it reuses its buffers.
 
@@ -66,6 +80,18 @@ class Multinomial:
             chunk = slice(begin, begin + self._chunk_rows)
             ids[chunk] = self._sample_chunk(logits[chunk], options.of(chunk))
         return ids
+
+    def probabilities(self, logits: FloatArray, options: RowOptions) -> tuple[_DoubleArray, Limits]:
+        """Return the distribution that `sample` draws from, and the filters' limits.
+
+        `logits` are one row, the probabilities float64 `[1, vocabulary]`: 0 for a token
+        that a filter cuts.
+        """
+        distances = self._distances(logits, options)
+        near, weights = (np.empty_like(distances) for _ in range(2))
+        limits, _ = _kept_weights(distances, options, np.full(1, np.nan), near, weights)
+        kept = weights[:, : self._vocabulary].astype(np.float64)
+        return kept / kept.sum(axis=1, keepdims=True), limits
 
     def _sample_chunk(self, logits: FloatArray, options: RowOptions) -> TokenIds:
         ids = np.full(len(logits), -1)
@@ -125,11 +151,30 @@ def _choose(
     `distances` float32 `[n, width]` end in infinities. `total` is the weight of the whole
     vocabulary, NaN for a row that is the whole. Overwrites `near` and `weights`.
     """
-    furthest = -np.log(np.maximum(options.min_p, np.finfo(np.float64).tiny))
-    furthest[options.min_p == 0] = np.inf
-    enough = np.ones(len(distances), np.bool_)
+    _, enough = _kept_weights(distances, options, total, near, weights)
+    sums = _block_sums(weights)
+    return _first_reaching(weights, sums, options.uniform * sums[:, -1]), enough
+
+
+def _kept_weights(
+    distances: FloatArray,
+    options: RowOptions,
+    total: _DoubleArray,
+    near: FloatArray,
+    weights: FloatArray,
+) -> tuple[Limits, npt.NDArray[np.bool_]]:
+    """Write the weight of each column, 0 where a filter cuts it; return the filters' limits.
+
+    The arguments and the second array are those of `_choose`.
+    """
+    rows = len(distances)
+    unlimited = np.full(rows, np.inf)
+    min_p = -np.log(np.maximum(options.min_p, np.finfo(np.float64).tiny))
+    min_p[options.min_p == 0] = np.inf
+    limits = Limits(unlimited, unlimited, min_p)
+    enough = np.ones(rows, np.bool_)
     if (options.top_k > 0).any() or (options.top_p < 1).any():
-        each = np.arange(len(distances))
+        each = np.arange(rows)
         near[:] = distances
         near.sort(axis=1)
         # a top_k of 0 takes the column -1: the largest distance
@@ -140,12 +185,12 @@ def _choose(
         goal = options.top_p * np.where(np.isnan(total), sums[:, -1], total)
         enough = ~(sums[:, -1] < goal)
         cut = near[each, _first_reaching(weights, sums, goal)]
-        furthest = np.minimum(furthest, np.where(options.top_p < 1, cut, last))
+        limits = Limits(last.astype(np.float64), np.where(options.top_p < 1, cut, np.inf), min_p)
     _weights(distances, weights)
+    furthest = limits.nearest
     if np.isfinite(furthest).any():
         weights *= distances <= furthest[:, None]
-    sums = _block_sums(weights)
-    return _first_reaching(weights, sums, options.uniform * sums[:, -1]), enough
+    return limits, enough
 
 
 def _top_values(logits: FloatArray, count: TokenIds) -> tuple[FloatArray, TokenIds]:

@@ -45,15 +45,17 @@ def plan_prefill(
     The run has at most `limit` tokens, padding included.
     """
     first = pending[0]
-    length, switches = len(first.prompt), decoder.switches
-    cached, saved = prefixes.find(first.prompt, switches.side(length))
+    length, switches = len(first.pending), decoder.switches
+    least = MIN_PREFIX_TOKENS if first.parent is None else 1
+    cached, saved = prefixes.find(first.pending, switches.side(length), least)
+    cached = min(cached, first.first_scored)
     if decoder.io.merged:
         cached = 0  # its decoder for a filled KV cache takes single tokens
-    if not decoder.io.independent:
+    elif not decoder.io.independent and first.parent is None:
         # dynamic quantization scales the tokens of a run together: keep the cuts of the prompt
         aligned = cached - cached % PREFILL_CHUNK_TOKENS
         cached = aligned if cached >= switches.shortest(length) else 0
-    if cached or not decoder.batches_prefill:
+    if cached or first.parent is not None or not decoder.batches_prefill:
         return PrefillGroup([first], cached, saved)
     group = _prefill_group(pending, decoder, prefixes, limit)
     return PrefillGroup(sorted(group, key=lambda request: len(request.prompt)))
@@ -72,6 +74,8 @@ def _prefill_group(
     shortest, side = switches.shortest(len(prompt)), switches.side(len(prompt))
     group, starts, longest = [pending[0]], {_start_of(pending[0])}, size
     for request in pending[1:] if size >= shortest else ():
+        if request.parent is not None:
+            continue
         own, start = min(PREFILL_CHUNK_TOKENS, len(request.prompt)), _start_of(request)
         if abs(own - size) > MAX_PREFILL_PADDING_TOKENS:
             continue

@@ -1,4 +1,4 @@
-"""PrefixCache: the KV cache of recent prompts, reused by prompts with a common prefix."""
+"""PrefixCache: the KV cache of recent sequences, reused by those with a common prefix."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ class _Prefix:
 
 
 class PrefixCache:
-    """The most recently used prompts with their KV cache, at most `limit` bytes (LRU)."""
+    """The most recently used sequences with their KV cache, at most `limit` bytes (LRU)."""
 
     def __init__(self, limit: int = _MAX_BYTES) -> None:
         self._limit = limit
         self._prefixes: list[_Prefix] = []  # most recently used last
 
-    def find(self, tokens: Sequence[int], side: int = 0) -> tuple[int, list[Array]]:
+    def find(
+        self, tokens: Sequence[int], side: int = 0, least: int = MIN_PREFIX_TOKENS
+    ) -> tuple[int, list[Array]]:
         """Return the length of the longest cached prefix of `tokens`, and its KV cache.
 
-        The last token is never cached: its logits have to be computed. Only prompts on the same
-        `side` of the model's switch lengths share a KV cache.
+        A prefix below `least` tokens is none. The last token is never cached: its logits have to be
+        computed. Only prompts on the same `side` of the model's switch lengths share a KV cache.
         """
         target = np.asarray(tokens, np.int64)[:-1]
         best, found = 0, None
@@ -44,31 +46,38 @@ class PrefixCache:
             common = length if same.all() else int(same.argmin())
             if common > best:
                 best, found = common, prefix
-        if found is None or best < MIN_PREFIX_TOKENS:
+        if found is None or best < least:
             return 0, []
         self._prefixes.remove(found)
         self._prefixes.append(found)
         return best, found.saved
 
     def insert(
-        self, tokens: Sequence[int], save: Callable[[int], list[Array]], side: int = 0
+        self,
+        tokens: Sequence[int],
+        save: Callable[[int], list[Array]],
+        side: int = 0,
+        least: int = MIN_PREFIX_TOKENS,
     ) -> None:
-        """Cache a prefilled prompt, in place of all that are prefixes of it.
+        """Cache a sequence of at least `least` tokens, in place of all that are prefixes of it.
 
-        `save` copies the KV cache of this many tokens; a prompt that is cached already is not
-        copied.
+        `save` copies the KV cache of this many tokens; a sequence that is cached already is not
+        copied, and one above the limit is not cached.
         """
-        if len(tokens) < MIN_PREFIX_TOKENS:
+        if len(tokens) < least:
             return
         ids = np.asarray(tokens, np.int64)
         same = self._on(side)
         if any(np.array_equal(prefix.tokens[: len(ids)], ids) for prefix in same):
             return
+        saved = save(len(ids))
+        size = sum(array.nbytes for array in saved)
+        if size > self._limit:
+            return
         for prefix in same:
             if np.array_equal(prefix.tokens, ids[: len(prefix.tokens)]):
                 self._prefixes.remove(prefix)
-        saved = save(len(ids))
-        self._prefixes.append(_Prefix(ids, side, saved, sum(array.nbytes for array in saved)))
+        self._prefixes.append(_Prefix(ids, side, saved, size))
         while (
             len(self._prefixes) > MAX_PREFIXES or sum(p.size for p in self._prefixes) > self._limit
         ):

@@ -55,7 +55,18 @@ class PromptEncoder:
         truncate: Truncate | None = None,
         sampling: SamplingOptions | None = None,
     ) -> list[int]:
-        """Return the token ids of a prompt, or of `query` with the passages in `context`.
+        """Return the token ids of a prompt; takes and raises what `read` does."""
+        return self.read(prompt, query, context, truncate, sampling)[0]
+
+    def read(
+        self,
+        prompt: Any = None,
+        query: str | None = None,
+        context: Sequence[str] | None = None,
+        truncate: Truncate | None = None,
+        sampling: SamplingOptions | None = None,
+    ) -> tuple[list[int], str]:
+        """Return the token ids and the text of a prompt, or of `query` with its passages.
 
         Raises `ModelInputError` for an invalid prompt, for an empty one if the model has no
         beginning-of-sequence token, and for one longer than the context unless `truncate` names the
@@ -69,7 +80,17 @@ class PromptEncoder:
                 f"logit_bias of {self._name!r} expects tokens from 0 to {self._vocabulary - 1}, "
                 f"got {max(sampling.logit_bias)}"
             )
-        ids = self._ids(prompt, query, context, truncate)
+        ids, text = self._ids(prompt, query, context, truncate)
+        return self._fitted(ids, truncate, sampling), text
+
+    def tokenize(self, text: str) -> list[int]:
+        """Return the token ids of a text that continues another one."""
+        return self._control.encode(text, special=False)
+
+    def _fitted(
+        self, ids: list[int], truncate: Truncate | None, sampling: SamplingOptions
+    ) -> list[int]:
+        """Return at least one token id, and no more than fit into the context."""
         begin = self._folder.begin
         if not ids:
             if begin is None:
@@ -106,8 +127,8 @@ class PromptEncoder:
         query: str | None,
         context: Sequence[str] | None,
         truncate: Truncate | None,
-    ) -> list[int]:
-        """Return the token ids of a prompt, all with an embedding, in full length."""
+    ) -> tuple[list[int], str]:
+        """Return the token ids of a prompt, all with an embedding, and its text, in full length."""
         if query is None and _is_ids(prompt):
             ids = [int(token) for token in prompt]
             if ids and not 0 <= min(ids) <= max(ids) < self._embedded:
@@ -115,14 +136,15 @@ class PromptEncoder:
                 raise ModelInputError(
                     f"{self._name!r} expects tokens from 0 to {self._embedded - 1}, got {wrong}"
                 )
-            return ids
-        ids = self._tokenize(*self._text(prompt, query, context), truncate)
+            return ids, self._backend.decode(ids, skip_special_tokens=False)
+        text, special = self._text(prompt, query, context)
+        ids = self._tokenize(text, special, truncate)
         if max(ids, default=0) >= self._embedded:
             raise ModelInputError(
                 f"{self._name!r} has no embedding for the token {max(ids)} of its tokenizer, "
                 f"{self._backend.id_to_token(max(ids))!r}: remove it from the prompt"
             )
-        return ids
+        return ids, text.encode("utf-8", "replace").decode()  # a plain string of valid characters
 
     def _text(
         self, prompt: Any, query: str | None, context: Sequence[str] | None

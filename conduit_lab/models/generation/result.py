@@ -1,14 +1,15 @@
-"""Token, Generation and TokenStream: what a generator returns, token by token and as a whole."""
+"""Token and Generation: the result of a generator, token by token and as a whole."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from conduit_lab.core.streams.pushed import PushedStream
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.view import View, Viewed
+from conduit_lab.models.generation.generation_view import generation_view
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 
@@ -49,9 +50,10 @@ class Token(str):
     """One generated token; as a string, its text delta, empty until a character is complete.
 
     `position` counts from 0 within the generation, `id` is the token's in the vocabulary,
-    `logprob` that of the model's own logits, `tops` the most likely (id, logprob) pairs if
-    `logprobs` were requested, `time` the seconds since the request. The last token has a
-    `finish_reason` (stop, length, cancelled or error) and the `usage`.
+    `logprob` that of the model's own logits, before bias, penalties and temperature, `tops` the
+    most likely (id, logprob) pairs if `logprobs` were requested, `time` the seconds since the
+    request. The last token has a `finish_reason` (stop, length, cancelled or error) and the
+    `usage`.
     """
 
     __slots__ = ("finish_reason", "id", "logprob", "position", "time", "tops", "usage")
@@ -87,20 +89,28 @@ class Token(str):
         """The text delta, as a plain string."""
         return str(self)
 
+    @property
+    def probability(self) -> float:
+        """The model's own probability of the token, `exp(logprob)`."""
+        return math.exp(self.logprob)
+
 
 class Generation(str, Viewed):
     """A generated text: a string with its `tokens`, `finish_reason` and `usage`.
 
     The same `seed` samples the same text again. `choices` are all generations of the request, `n`
-    of them; this one is the first.
+    of them; this one is the first. `prompt` is the text of the prompt, of a chat its rendered
+    messages, and `max_tokens` the most tokens that the generation could have.
     """
 
-    __slots__ = ("choices", "finish_reason", "seed", "tokens", "usage")
+    __slots__ = ("choices", "finish_reason", "max_tokens", "prompt", "seed", "tokens", "usage")
 
     tokens: list[Token]
     finish_reason: FinishReason
     usage: Usage
     seed: int
+    prompt: str
+    max_tokens: int
     choices: list[Generation]
 
     def __new__(
@@ -110,11 +120,14 @@ class Generation(str, Viewed):
         finish_reason: FinishReason = "stop",
         usage: Usage = Usage(0, 0, 0, 0.0, 0.0),
         seed: int = 0,
+        prompt: str = "",
+        max_tokens: int = 0,
     ) -> Generation:
         """Return the generation."""
         made = super().__new__(cls, text)
         made.tokens, made.finish_reason = list(tokens), finish_reason
         made.usage, made.seed = usage, seed
+        made.prompt, made.max_tokens = prompt, max_tokens
         made.choices = []
         return made
 
@@ -124,23 +137,8 @@ class Generation(str, Viewed):
         return str(self)
 
     def _view(self) -> View:
-        return View("Generation", self.finish_reason, [str(self.usage)], text=str(self))
+        spans = [(token.text, token.probability) for token in self.tokens] or [(str(self), 1.0)]
+        return generation_view(self.prompt, spans, self.max_tokens, self.usage, self.finish_reason)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return self._view().bundle(str(self))  # the text itself, without the quotes of its repr
-
-
-class TokenStream(PushedStream[Token, Generation]):
-    """A stream that the scheduler's thread appends to directly; its result is the `Generation`."""
-
-    def __init__(self, name: str, begin: Callable[[TokenStream], Callable[[], object]]) -> None:
-        super().__init__(name=name)
-        self.start()
-        self.on_cancel(begin(self))
-
-    def end(self, result: Generation | None, error: BaseException | None = None) -> None:
-        """End the stream with its result or an error; called by the scheduler."""
-        if error is None:
-            self.finish(result)
-        else:
-            self.fail(error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,7 +64,7 @@ class Sampler:
     def __init__(self, slots: int, vocabulary: int) -> None:
         self.vocabulary = vocabulary
         self._multinomial = Multinomial(vocabulary)
-        self._states: list[_State | None] = [None] * slots  # None: a plain argmax
+        self._states: list[SequenceState | None] = [None] * slots  # None: a plain argmax
 
     def join(
         self,
@@ -86,10 +86,16 @@ class Sampler:
                 f"logit_bias expects tokens from 0 to {self.vocabulary - 1}, got {highest}"
             )
         sampling = sampling.seeded()
-        state = _State(sampling, prompt, constraint, choice, self.vocabulary)
+        state = SequenceState(sampling, prompt, constraint, choice, self.vocabulary)
         plain = not (state.changes_logits or state.random or sampling.logprobs)
         self._states[slot] = None if plain else state
         return state.seed
+
+    def replay(self, slot: int, tokens: Sequence[int]) -> None:
+        """Advance the sequence of a slot by tokens that were chosen before, each one step."""
+        state = self._states[slot]
+        if state is not None:
+            state.replay(tokens)
 
     def leave(self, slot: int) -> None:
         """Free a slot; idempotent."""
@@ -129,7 +135,7 @@ class Sampler:
             return SampledTokens(ids, chosen - best - mass, reported)
 
 
-class _State:
+class SequenceState:
     """The sampling state of a sequence: its random numbers and its token counts."""
 
     def __init__(
@@ -147,10 +153,20 @@ class _State:
         self.logprobs = sampling.logprobs
         self._constraint = constraint
         self._penalized = sampling.penalized
-        self.changes_logits = constraint is not None or self._penalized or bool(sampling.logit_bias)
+        self._follows = constraint is not None or self._penalized
+        # the steps that change the logits, in this order, each by the name of its option
+        self.changes: dict[str, Callable[[SequenceState, FloatArray], None]] = {}
+        if sampling.logit_bias:
+            self.changes["logit_bias"] = SequenceState._bias
+        if self._penalized:
+            self.changes["penalty"] = SequenceState._penalize
+        if constraint is not None:
+            self.changes["constraint"] = SequenceState._constrain
+        self.changes_logits = bool(self.changes)
         if self.random:
             sequence = np.random.SeedSequence(self.seed % 2**64, spawn_key=(choice,))
-            self._generator = np.random.Generator(np.random.PCG64(sequence))
+            self._bits = np.random.PCG64(sequence)
+            self._generator = np.random.Generator(self._bits)
         if self._penalized:
             repeats = sampling.repetition_penalty != 1
             known = np.unique(np.asarray(prompt, np.int64)) if repeats else _NO_TOKENS
@@ -169,19 +185,32 @@ class _State:
 
     def change(self, logits: FloatArray) -> None:
         """Apply bias, penalties and constraint to one row, in place."""
-        if self._biased.size:
-            logits[self._biased] += self._biases
-        if self._penalized:
-            size, how = len(self._place), self.sampling
-            tokens, counts = self._tokens[:size], self._counts[:size]
-            values = logits[tokens]
-            values = np.where(
-                values > 0, values / how.repetition_penalty, values * how.repetition_penalty
-            )
-            values -= counts * how.frequency_penalty + (counts > 0) * how.presence_penalty
-            logits[tokens] = values
-        if self._constraint is not None:
-            np.copyto(logits, -np.inf, where=~self._constraint.allowed())
+        for step in self.changes.values():
+            step(self, logits)
+
+    def _bias(self, logits: FloatArray) -> None:
+        logits[self._biased] += self._biases
+
+    def _penalize(self, logits: FloatArray) -> None:
+        size, how = len(self._place), self.sampling
+        tokens, counts = self._tokens[:size], self._counts[:size]
+        values = logits[tokens]
+        values = np.where(
+            values > 0, values / how.repetition_penalty, values * how.repetition_penalty
+        )
+        values -= counts * how.frequency_penalty + (counts > 0) * how.presence_penalty
+        logits[tokens] = values
+
+    def _constrain(self, logits: FloatArray) -> None:
+        assert self._constraint is not None
+        np.copyto(logits, -np.inf, where=~self._constraint.allowed())
+
+    def replay(self, tokens: Sequence[int]) -> None:
+        """Advance by tokens that were chosen before, each with the random number of its step."""
+        if self.random:
+            self._bits.advance(len(tokens))
+        for token in tokens if self._follows else ():
+            self.accept(token)
 
     def accept(self, token: int) -> None:
         """Advance by the token that was chosen."""
@@ -194,7 +223,7 @@ class _State:
 
 
 def _sample_rows(
-    logits: FloatArray, ids: TokenIds, states: Mapping[int, _State], multinomial: Multinomial
+    logits: FloatArray, ids: TokenIds, states: Mapping[int, SequenceState], multinomial: Multinomial
 ) -> None:
     """Write the tokens of some rows into `ids`; `logits` stay unchanged."""
     rows = np.fromiter(states, np.int64, len(states))
@@ -209,20 +238,23 @@ def _sample_rows(
     if places.size:
         random = [state for state in states.values() if state.random]
         drawn = own if len(random) == len(own) else own[places]
-        tokens[places] = multinomial.sample(drawn, _row_options(random))
+        options = row_options(
+            [state.sampling for state in random], [state.uniform() for state in random]
+        )
+        tokens[places] = multinomial.sample(drawn, options)
     ids[rows] = tokens
     for token, state in zip(tokens.tolist(), states.values(), strict=True):
         state.accept(token)
 
 
-def _row_options(states: Sequence[_State]) -> RowOptions:
-    options = [state.sampling for state in states]
+def row_options(options: Sequence[SamplingOptions], uniform: Sequence[float]) -> RowOptions:
+    """Return the filters of some rows, each with its random number."""
     return RowOptions(
         np.array([each.temperature for each in options], np.float32),
         np.array([each.top_k for each in options]),
         np.array([each.top_p for each in options]),
         np.array([each.min_p for each in options]),
-        np.array([state.uniform() for state in states]),
+        np.array(uniform),
     )
 
 

@@ -71,6 +71,11 @@ class Scheduler:
         """Sequences that wait for a row."""
         return len(self._queued)
 
+    @property
+    def here(self) -> bool:
+        """Whether this is the scheduler's own thread, which must not wait for a request."""
+        return threading.current_thread() is self._thread
+
     def submit(self, requests: Sequence[GenerationRequest]) -> None:
         """Queue all requests or none: `Overloaded` if the queue has no room for them."""
         with self._changed:
@@ -183,6 +188,7 @@ class Scheduler:
             pending = list(self._queued)[: batch.free_rows]
         if not pending:
             return False
+        batch.share(pending[0])
         group = plan_prefill(pending, self.decoder, batch.prefix_cache, limit)
         with self._changed:
             for request in group.requests:

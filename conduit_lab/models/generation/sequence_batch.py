@@ -11,7 +11,7 @@ import numpy as np
 
 from conduit_lab.core.errors import ModelRunError
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.models.generation.generation_request import GenerationRequest
+from conduit_lab.models.generation.generation_request import GenerationRequest, LogitsRequest
 from conduit_lab.models.generation.prefill import PREFILL_CHUNK_TOKENS, PrefillGroup
 from conduit_lab.models.generation.prefix_cache import PrefixCache
 from conduit_lab.models.generation.sampling import Sampler
@@ -72,6 +72,7 @@ class SequenceBatch:
         for row in range(len(self.running) - 1, -1, -1):
             if self.running[row].cancelled:
                 dropped.append(self.running[row])
+                self._keep(row)
                 self._drop_running(row)
         return dropped
 
@@ -85,12 +86,26 @@ class SequenceBatch:
         self.decoder.begin(len(self.running), len(self.prefilling[0].pending))
         return True
 
+    def share(self, request: GenerationRequest) -> None:
+        """Cache the common beginning of a branch and its running parent."""
+        if request.parent is not None and request.parent in self.running:
+            self._keep(self.running.index(request.parent), request.first_scored)
+
+    def _keep(self, row: int, limit: int | None = None) -> None:
+        """Cache a running sequence that may be continued from any place, or its beginning."""
+        request, tokens = self.running[row], int(self.decoder.lengths[row])
+        side = self.decoder.switches.side(tokens)
+        tokens = tokens if limit is None else min(tokens, limit)
+        if request.keeps and self.decoder.switches.side(tokens) == side:
+            ids = request.ids[:tokens]
+            self.prefix_cache.insert(ids, partial(self.decoder.save, row), side, least=1)
+
     def start_prefill(self, group: PrefillGroup) -> None:
         """Give each request of a group, which is `prefilling` already, its row."""
         row = len(self.running)
         self._separately = False
         for place, request in enumerate(group.requests):
-            self.decoder.begin(row + place, len(request.prompt))
+            self.decoder.begin(row + place, len(request.pending))
         if group.cached:
             self.decoder.load(row, group.saved, group.cached)
             request = group.requests[0]
@@ -106,11 +121,17 @@ class SequenceBatch:
         for place, request in enumerate(chunked):
             size = PREFILL_CHUNK_TOKENS - request.prefilled % PREFILL_CHUNK_TOKENS
             size = max(size, self.decoder.min_prefill(row + place))
+            if request.prefilled + size > request.first_scored:
+                size = len(request.pending)  # the chosen tokens of a branch in one run
             chunks.append(request.pending[request.prefilled : request.prefilled + size])
         tokens = len(chunks) * max(map(len, chunks))
         try:
             if len(chunks) > 1:
                 logits = self.decoder.prefill_batch(row, chunks)
+            elif scored := chunked[0].scored(len(chunks[0])):
+                each = self.decoder.prefill_each(row, chunks[0], scored + 1)
+                chunked[0].score(each[:-1])
+                logits = each[-1:]
             else:
                 logits = self.decoder.prefill(row, chunks[0])[None]
         except Exception as error:
@@ -131,6 +152,10 @@ class SequenceBatch:
     def _start_running(self, logits: FloatArray) -> None:
         """Move the first prefilled sequence to the running ones and sample its next token."""
         request, row = self.prefilling[0], len(self.running)
+        if isinstance(request, LogitsRequest):
+            self._drop_prefilling(0)
+            request.answer(logits)
+            return
         try:
             if request.slot < 0:
                 self._take_slot(request, row)
@@ -141,6 +166,8 @@ class SequenceBatch:
         self.running.append(request)
         self._slots.append(request.slot)
         try:
+            if self._add_chosen(request, row):
+                return
             self._sample(logits[None], [request.slot], [row])
         except Exception as error:
             self._drop_running(row)
@@ -148,8 +175,9 @@ class SequenceBatch:
 
     def _take_slot(self, request: GenerationRequest, row: int) -> None:
         """Cache the prompt of a row as a prefix and give its request a slot of the sampler."""
-        side = self.decoder.switches.side(len(request.prompt))
-        self.prefix_cache.insert(request.prompt, partial(self.decoder.save, row), side)
+        if request.parent is None:
+            side = self.decoder.switches.side(len(request.prompt))
+            self.prefix_cache.insert(request.prompt, partial(self.decoder.save, row), side)
         request.seed = self._sampler.join(
             self._free_slots[-1],
             request.sampling,
@@ -158,6 +186,20 @@ class SequenceBatch:
             choice=request.choice,
         )
         request.slot = self._free_slots.pop()
+        self._sampler.replay(request.slot, [token.id for token in request.tokens])
+
+    def _add_chosen(self, request: GenerationRequest, row: int) -> bool:
+        """Add the chosen tokens of a branch; return whether they end it."""
+        now = perf_counter()
+        for token, logprob in request.take_chosen():
+            if logprob != logprob:  # NaN
+                raise self._no_logits()
+            self._sampler.replay(request.slot, [token])
+            if request.add(token, logprob, [], self._ends, now):
+                self._keep(row)
+                self._drop_running(row)
+                return True
+        return False
 
     # Decode
 
@@ -191,12 +233,15 @@ class SequenceBatch:
             request = self.running[row]
             if logprob != logprob:  # NaN
                 ended.append(row)
-                error = ModelRunError(f"{self._name!r} expects finite logits of its model, got NaN")
-                request.end("error", error)
+                request.end("error", self._no_logits())
             elif request.add(token, logprob, tops, self._ends, now):
                 ended.append(row)
+                self._keep(row)
         for row in reversed(ended):
             self._drop_running(row)
+
+    def _no_logits(self) -> ModelRunError:
+        return ModelRunError(f"{self._name!r} expects finite logits of its model, got NaN")
 
     # Rows and slots
 

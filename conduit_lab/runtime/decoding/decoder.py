@@ -192,6 +192,18 @@ class Decoder:
         last: FloatArray = logits[0, -1].astype(np.float32)
         return last
 
+    def prefill_each(self, row: int, ids: Sequence[int], last: int) -> FloatArray:
+        """Prefill a row; return the logits after the last tokens, float32 `[last, vocabulary]`.
+
+        These take a run each where the graph returns the last logits alone, or mixes tokens.
+        """
+        if self._last_only or not self.io.independent:
+            parts = [ids[: 1 - last or None], *([token] for token in ids[len(ids) + 1 - last :])]
+            return np.stack([self.prefill(row, part) for part in parts])
+        self.prefill(row, ids)
+        logits = self._scratch[: len(ids) * self.vocabulary].reshape(len(ids), -1)
+        return logits[-last:].astype(np.float32)
+
     def prefill_batch(self, row: int, prompts: Sequence[Sequence[int] | Array]) -> FloatArray:
         """Prefill empty rows from `row` on, one per prompt, in one run.
 
@@ -214,10 +226,8 @@ class Decoder:
         """Run tokens `[rows, added]` after this many; the next run overwrites the logits."""
         rows, added = tokens.shape
         binding = self._session.io_binding()
-        total = past + added
-        width = (
-            max(total, self.switches.shortest(int(self._totals[row]))) if self._widens else total
-        )
+        shortest = self.switches.shortest(int(self._totals[row])) if self._widens else 1
+        width = max(past + added, shortest)
         arrays = self._bind_feeds(binding, tokens, past, width)
         self._cache.bind_row(binding, row, past, width - past, rows)
         given = 1 if self._last_only else added

@@ -15,7 +15,8 @@ from conduit_lab.core.spec import FloatArray
 from conduit_lab.models.generation import prefill
 from conduit_lab.models.generation.generator import Generator
 from conduit_lab.models.generation.prefill import MAX_PREFILL_PADDING_TOKENS
-from conduit_lab.models.generation.result import Generation, TokenStream
+from conduit_lab.models.generation.result import Generation
+from conduit_lab.models.generation.token_stream import TokenStream
 from tests.models.generation.writers import DECODERS, NAMES, WHOLE, golden
 
 

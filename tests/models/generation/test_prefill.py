@@ -34,7 +34,8 @@ def decoder(
 
 
 def request(ids: Sequence[int]) -> Any:
-    return SimpleNamespace(prompt=list(ids))
+    own = list(ids)
+    return SimpleNamespace(prompt=own, pending=own, parent=None, first_scored=len(own) - 1)
 
 
 def saved(tokens: int) -> list[Array]:

@@ -29,7 +29,8 @@ def test_generation_shows_its_text_and_its_usage() -> None:
     bundle = made._repr_mimebundle_()
     assert bundle["text/plain"] == "a <b>"
     assert "a &lt;b&gt;" in bundle["text/html"]
-    assert "3 + 5 tokens, 2 cached" in bundle["text/html"]
+    for fact in ("4.00 tokens/s", "first 500 ms", "prompt 3 tokens", "2 cached"):
+        assert f" · {fact}<" in bundle["text/html"]
     assert ">length<" in bundle["text/html"]
     assert repr(made) == "'a <b>'"
 
