@@ -47,13 +47,13 @@ class GenerationPage:
     def begin(self, prompt: str = "A prompt") -> None:
         """Announce the value."""
         told = {"number": 0, "parent": None, "position": 0, "name": "writer", "prompt": prompt}
-        self.receive(streams=[told])
+        self.receive(streams=[told | {"common": 0}])
         self.figures(0, "● running")
 
     def branch(self, number: int, parent: int, position: int, name: str) -> None:
         """Announce a branch."""
         told = {"number": number, "parent": parent, "position": position, "prompt": ""}
-        self.receive(streams=[told | {"name": name}])
+        self.receive(streams=[told | {"name": name, "common": position}])
         self.figures(number, "● running")
 
     def figures(self, number: int, *facts: str, error: str = "") -> None:

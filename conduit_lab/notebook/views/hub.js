@@ -16,12 +16,13 @@ class PageHub {
     this.views = new Map();
     this.observer = new MutationObserver((records) => this.placeAdded(records));
     this.keepFocus = ({ target }) => (this.focused = target);
-    this.loseFocus = ({ target }) => (this.focused = target.isConnected ? undefined : target); // an element that goes is not left
+    this.loseFocus = ({ target }) => setTimeout(() => this.leave(target));
   }
 
   async open() {
     this.model.on("msg:custom", (content) => this.receive(content));
     this.kernel?.statusChanged?.connect(this.follow, this);
+    this.kernel?.disposed?.connect(this.lost, this);
     this.context?.saveState?.connect(this.save, this);
     this.observer.observe(document.body, { childList: true, subtree: true });
     document.addEventListener("focusin", this.keepFocus);
@@ -35,6 +36,7 @@ class PageHub {
     document.removeEventListener("focusin", this.keepFocus);
     document.removeEventListener("focusout", this.loseFocus);
     this.kernel?.statusChanged?.disconnect(this.follow, this);
+    this.kernel?.disposed?.disconnect(this.lost, this);
     this.context?.saveState?.disconnect(this.save, this);
     this.lose(GONE);
   }
@@ -69,6 +71,11 @@ class PageHub {
     element.replaceChildren(view.root);
     view.placed?.();
     if (view.root.contains(this.focused)) this.focused.focus({ preventScroll: true }); // it lost the focus with its place
+  }
+
+  // An element lost the focus: it was left, or taken out of the page and placed again.
+  leave(element) {
+    if (this.focused === element && element.isConnected && document.activeElement !== element) this.focused = undefined;
   }
 
   // Write the static form below a live view that stays.
@@ -133,6 +140,11 @@ class PageHub {
   follow(_kernel, status) {
     if (status === "restarting" || status === "autorestarting") this.lose(RESTARTED);
     if (status === "dead" || status === "terminating") this.lose(GONE);
+  }
+
+  // The session was shut down, which changes no status.
+  lost() {
+    this.lose(GONE);
   }
 
   // No more messages will come: what is shown becomes static.

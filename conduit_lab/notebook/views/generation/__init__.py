@@ -9,15 +9,23 @@ from typing import TYPE_CHECKING
 
 from conduit_lab.notebook.mount import LiveForm
 from conduit_lab.notebook.views.generation.view import GenerationView, tree
+from conduit_lab.notebook.views.stream import STREAM
 
 if TYPE_CHECKING:
     from conduit_lab.models.generation.token_stream import TokenStream
 
-MAX_LASTING = 16  # views hold their streams and the KV cache's tokens
+MAX_LASTING = 16  # each holds its stream with all branches
 
 
 def _ended(stream: TokenStream) -> bool:
     return all(branch.finished for branch in tree(stream))
+
+
+def _release(stream: TokenStream) -> None:
+    """Treat the tree like other streams whose cell runs again."""
+    if STREAM.release is not None:
+        for branch in list(tree(stream)):
+            STREAM.release(branch)
 
 
 GENERATION: LiveForm[TokenStream] = LiveForm(
@@ -25,5 +33,6 @@ GENERATION: LiveForm[TokenStream] = LiveForm(
     GenerationView,
     ended=_ended,
     running=lambda stream: not _ended(stream),
+    release=_release,
     lasting=MAX_LASTING,
 )

@@ -3,8 +3,8 @@ import { Box, button, element } from "../shared.js";
 // The page's copy of one stream of the tree, and the column that shows it.
 
 export class TokenTree {
-  constructor({ number, parent, position, name, prompt }, streams) {
-    Object.assign(this, { number, position, prompt });
+  constructor({ number, parent, position, common, name, prompt }, streams) {
+    Object.assign(this, { number, position, common, prompt });
     this.parent = parent === null ? undefined : streams.get(parent);
     this.label = this.parent ? name.slice(name.lastIndexOf(" › ") + 3) : "first text";
     this.name = name;
@@ -121,7 +121,7 @@ export class TextColumn {
       return;
     }
     const span = document.createElement("span");
-    span.className = index < this.stream.position ? "conduit-token conduit-generation-common" : "conduit-token";
+    span.className = index < this.stream.common ? "conduit-token conduit-generation-common" : "conduit-token";
     span.style.setProperty("--p", this.stream.probability(index).toFixed(2));
     span.textContent = text;
     span.index = index;

@@ -23,16 +23,19 @@ export class AlternativesPanel {
   }
 
   field() {
-    const form = element("form", "conduit-generation-form");
+    const field = element("div", "conduit-generation-form");
     this.input = element("input", "conduit-generation-input");
     this.input.placeholder = "type what comes instead";
     this.input.setAttribute("aria-label", "Type what comes instead");
-    form.append(this.input, button("Branch", "Go on from this text (Enter)", () => form.requestSubmit()));
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      if (this.input.value !== "") this.pick(this.input.value);
+    this.input.addEventListener("keydown", ({ key, isComposing }) => {
+      if (key === "Enter" && !isComposing) this.pickTyped(); // JupyterLab lets no form be submitted
     });
-    return form;
+    field.append(this.input, button("Branch", "Go on from this text (Enter)", () => this.pickTyped()));
+    return field;
+  }
+
+  pickTyped() {
+    if (this.input.value !== "") this.pick(this.input.value);
   }
 
   pick(token) {
@@ -94,5 +97,5 @@ function legend() {
 
 // A token with its spaces and line breaks made visible.
 export function visible(text) {
-  return text.replaceAll(" ", "␣").replaceAll("\n", "↵").replaceAll("\t", "⇥") || "(nothing)";
+  return text.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥") || "(nothing)";
 }

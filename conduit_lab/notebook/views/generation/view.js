@@ -25,7 +25,7 @@ class GenerationView {
     this.tintButton.setAttribute("aria-pressed", "false");
     this.stopButton = button("Stop", "Stop all texts that are running (Esc)", () => this.stop(), "conduit-stop");
     this.rate = new RateLine();
-    this.header = new Header("Generation", "", this.rate.root, this.tintButton, this.stopButton);
+    this.header = new Header("Generation", "", this.rate.root, this.stopButton, this.tintButton);
     this.rail = new BranchRail((stream) => this.pick(stream));
     this.prompt = element("div", "conduit-generation-prompt conduit-generation-block");
     this.texts = element("div", "conduit-generation-columns");
@@ -65,7 +65,7 @@ class GenerationView {
 
   begin(stream) {
     this.header.root.remove();
-    this.header = new Header("Generation", stream.name, this.rate.root, this.tintButton, this.stopButton);
+    this.header = new Header("Generation", stream.name, this.rate.root, this.stopButton, this.tintButton);
     this.root.prepend(this.header.root);
     this.root.setAttribute("aria-label", `Generation ${stream.name}`);
     this.inline = stream.prompt.length <= INLINE_PROMPT_CHARACTERS && !stream.prompt.trim().includes("\n");

@@ -3,7 +3,8 @@
 The protocol. The value and its branches are numbered in the order in which they were found, the
 value 0. To the page go messages with some of
 
-    {"streams": [{"number": n, "parent": m or null, "position": p, "name": "...", "prompt": "..."}],
+    {"streams": [{"number": n, "parent": m or null, "position": p, "common": c, "name": "...",
+                  "prompt": "..."}],
      "tokens": [[n, offset, [text, ...], [logprob, ...]], ...],
      "facts": [{"number": n, "facts": ["● running", ...], "rates": [tokens/s, ...], "error": ""}],
      "alternatives": {"number": n, "index": i, "chosen": id,
@@ -11,7 +12,8 @@ value 0. To the page go messages with some of
      "problem": {"number": n, "index": i, "sentence": "..."},
      "show": n, "look": {...}}
 
-`offset` counts a stream's own tokens, those of a branch from its position on. A page that has fewer
+The page has the tokens before `position` from the parent; the first `common` ones are quiet.
+`offset` counts the tokens that are sent for a stream, from its position on. A page that has fewer
 has missed a message and asks for a replay; it skips tokens that it has. From the page come
 `{"replay": true}`, `{"stop": n or "all"}`, `{"alternatives": [n, i]}`, `{"branch": [n, i, token]}`
 with an ID or a text, and `{"look": {...}}`, how the view was left, which a replay returns.
@@ -26,8 +28,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from conduit_lab.core.errors import ConduitError
-from conduit_lab.core.streams.stream import STATE_MARKS
-from conduit_lab.core.views import figures
 from conduit_lab.notebook.mount import sendable
 
 if TYPE_CHECKING:
@@ -48,10 +48,15 @@ class _Followed:
     number: int
     parent: int | None
     announced: bool = False
-    sent: int = 0  # own tokens
+    sent: int = 0  # tokens from `position` on
     facts: list[str] = field(default_factory=list)
     facts_at: float = 0.0
     done: bool = False
+
+    @property
+    def position(self) -> int:
+        """Index of the first token that the page does not have from the parent."""
+        return 0 if self.parent is None else self.stream.position
 
     def forget(self) -> None:
         """Send everything of it again."""
@@ -131,14 +136,14 @@ class GenerationView:
         if not followed.announced:
             followed.announced = True
             message.setdefault("streams", []).append(_announcement(followed))
-        own = stream.tokens[stream.position :]
+        own = stream.tokens[followed.position :]
         fresh = own[followed.sent : followed.sent + max(0, room)]
         if fresh:
             batch = [followed.number, followed.sent, *_columns(fresh)]
             message.setdefault("tokens", []).append(batch)
             followed.sent += len(fresh)
         now = monotonic()
-        if (finished or now >= followed.facts_at) and (facts := _facts(stream, own)):
+        if (finished or now >= followed.facts_at) and (facts := stream.facts):
             followed.facts_at = now + FIGURES_SECONDS
             if facts != followed.facts:
                 followed.facts = facts
@@ -181,8 +186,9 @@ class GenerationView:
         self._answer({"alternatives": told | {"chosen": followed.stream.tokens[index].id}})
 
     def _branch(self, followed: _Followed, index: int, token: int | str) -> None:
-        made = self._branched_before(followed.stream, index, token)
-        stream = made or followed.stream.branch(index, token)
+        stream = self._branched_before(followed.stream, index, token)
+        if stream is None:
+            stream = followed.stream.branch(index, token)
         (number,) = (found.number for found in self._discovered() if found.stream is stream)
         self._answer({"show": number})
 
@@ -205,11 +211,14 @@ def tree(stream: TokenStream) -> Iterator[TokenStream]:
 
 def _announcement(followed: _Followed) -> dict[str, Any]:
     stream = followed.stream
-    told = {"number": followed.number, "parent": followed.parent, "name": sendable(stream.name)}
-    if followed.parent is None:  # a branch that is shown by itself has its beginning as prompt
-        beginning = "".join(stream.tokens[: stream.position])
-        return told | {"position": 0, "prompt": sendable(stream.prompt + beginning)}
-    return told | {"position": stream.position, "prompt": ""}
+    return {
+        "number": followed.number,
+        "parent": followed.parent,
+        "position": followed.position,
+        "common": stream.position,
+        "name": sendable(stream.name),
+        "prompt": sendable(stream.prompt) if followed.parent is None else "",
+    }
 
 
 def _columns(tokens: Sequence[Token]) -> tuple[list[str], list[float]]:
@@ -218,16 +227,6 @@ def _columns(tokens: Sequence[Token]) -> tuple[list[str], list[float]]:
 
 def _rounded(probability: float) -> float:
     return float(f"{probability:.4g}")
-
-
-def _facts(stream: TokenStream, own: Sequence[Token]) -> list[str]:
-    facts = [f"{STATE_MARKS[stream.state]} {stream.state}"]
-    if len(own) > 1 and (took := own[-1].time - own[0].time) > 0:
-        facts.append(figures.rate((len(own) - 1) / took, "tokens"))
-    if own:
-        facts.append(f"first {figures.seconds(own[0].time)}")
-    count = stream.position + len(own)
-    return [*facts, f"{figures.count(count)} of {figures.count(stream.max_tokens)}"]
 
 
 def _rates(tokens: Sequence[Token]) -> list[float]:
