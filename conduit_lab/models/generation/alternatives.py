@@ -39,6 +39,7 @@ def explain(
 ) -> list[Alternative]:
     """Return the likeliest tokens after a sequence, and the one that was `chosen`.
 
+    They are the likeliest ones of the model, or after bias, penalties and constraint.
     `logits` are the model's, float32 `[vocabulary]`, and `state` is the sampling state of the
     sequence before that step; `spell` gives the text of a token. Tokens that can be sampled come
     first, the likeliest one at the start, then those that were cut, by their probability.
@@ -52,7 +53,8 @@ def explain(
             before[name] = changed.copy()
             change(state, changed)
         adjusted, filters = _filtered(changed, state)
-        largest = np.argsort(-np.maximum(raw, adjusted), kind="stable")[:MAX_ALTERNATIVES]
+        # filters keep the order of the changed logits, and greedy keeps one token of them
+        largest = np.argsort(-np.maximum(raw, _softmax(changed)), kind="stable")[:MAX_ALTERNATIVES]
         found = [*largest.tolist(), *([] if chosen in largest else [chosen])]
         made = [
             Alternative(
