@@ -197,7 +197,7 @@ class Mount(Generic[T]):
             self._close()
 
     def refresh(self) -> None:
-        """Replace the static form in the notebook of each page; the live view stays in its place."""
+        """Replace the static form in the notebook of each page; the live view stays there."""
         self._changed = False
         bundle = self._repeat()
         if self._hub is not None and bundle is not None:

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 MAX_VIEW_TOKENS = 20_000  # per flush, about 300 KB: half of what the Jupyter server passes on
 FIGURES_SECONDS = 0.25  # figures that change faster cannot be read
 RATE_POINTS = 36
-MAX_ALTERNATIVES = 50
 
 
 @dataclass
@@ -60,7 +59,8 @@ class _Followed:
 
     def forget(self) -> None:
         """Send everything of it again."""
-        self.announced, self.sent, self.facts, self.done = False, 0, [], False
+        self.announced = self.done = False
+        self.sent, self.facts, self.facts_at = 0, [], 0.0
 
 
 class GenerationView:
@@ -178,9 +178,14 @@ class GenerationView:
 
     def _send_alternatives(self, followed: _Followed, index: int) -> None:
         rows = [
-            [found.id, sendable(found.text), _rounded(found.probability), _rounded(found.adjusted)]
-            + [found.cut]
-            for found in followed.stream.alternatives(index)[:MAX_ALTERNATIVES]
+            [
+                found.id,
+                sendable(found.text),
+                _rounded(found.probability),
+                _rounded(found.adjusted),
+                found.cut,
+            ]
+            for found in followed.stream.alternatives(index)
         ]
         told = {"number": followed.number, "index": index, "rows": rows}
         self._answer({"alternatives": told | {"chosen": followed.stream.tokens[index].id}})
