@@ -1,4 +1,4 @@
-"""A generation in a real JupyterLab: tinted, branched, reloaded, saved, and read without a kernel."""
+"""A generation in a real JupyterLab: tinted, branched, reloaded, and read without a kernel."""
 
 from __future__ import annotations
 
@@ -46,8 +46,7 @@ def test_a_branch_from_a_click_is_there_after_a_reload_and_in_the_saved_notebook
     page.locator(".conduit-token").nth(3).click()
     page.keyboard.press("p")
     expect(page.locator(".conduit-generation-tinted")).to_have_count(1)
-    row = page.locator(".conduit-generation-row:enabled").first
-    row.click()  # not cut by a temperature of 0 alone: any token may be taken
+    page.locator(".conduit-generation-row:enabled").first.click()
     expect(page.locator(".conduit-generation-column")).to_have_count(2)
     expect(page.locator(".conduit-generation-head").nth(1)).to_contain_text("✓")
     lab_page.run_to_end(2)

@@ -48,6 +48,7 @@ class GenerationView {
   receive({ streams = [], tokens = [], facts = [], look, alternatives, problem, show }) {
     for (const told of streams) if (!this.streams.has(told.number)) this.add(told);
     if (look && this.look === undefined) this.restore(look);
+    else if (streams.length > 0 && streams[0].number > 0) this.remember(); // a branch that is new
     for (const batch of tokens) this.append(...batch);
     for (const told of facts) Object.assign(this.streams.get(told.number) ?? {}, told);
     if (alternatives) this.answer(alternatives);
