@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from conduit_lab.core.streams.stream import STATE_MARKS
+from conduit_lab.core.text import MAX_TITLE_CHARACTERS, one_line
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.pieces import Bar, Bars, Folded, Line, ViewPiece
 from conduit_lab.core.views.token_text import TokenText
@@ -56,7 +57,7 @@ def stream_view(stream: Any) -> View:
     if stream.error is not None:
         pieces.append(Line(f"{type(stream.error).__name__}: {stream.error}"))
     pieces += _alternatives(tokens, stream.known)
-    pieces += _branches(stream, iter(range(MAX_BRANCHES)))
+    pieces += _branches(stream, iter(range(MAX_BRANCHES)), "")
     return View("Generation", stream.name, stream.facts, pieces=pieces)
 
 
@@ -72,27 +73,31 @@ def _alternatives(
     unsure = sorted(places, key=lambda place: float(tokens[place].logprob))[:MAX_UNSURE_TOKENS]
     if not unsure:
         return []
-    bars = [_bars(place, tokens[place].id, known[place]) for place in sorted(unsure)]
+    bars = [_bars(place, tokens, known[place]) for place in sorted(unsure)]
     return [Folded(f"alternatives of {figures.plural(len(bars), 'token')}", bars)]
 
 
-def _bars(place: int, chosen: int, alternatives: Sequence[Alternative]) -> Bars:
+def _bars(place: int, tokens: Sequence[Any], alternatives: Sequence[Alternative]) -> Bars:
+    before = one_line("".join(tokens[max(0, place - 4) : place]), MAX_TITLE_CHARACTERS)
     bars = [
         Bar(
             _visible(each.text),
             each.probability,
             f"{each.probability:.3f} → {each.adjusted:.3f}",
-            strong=each.id == chosen,
+            strong=each.id == tokens[place].id,
             note=f"cut by {each.cut}" if each.cut else "",
         )
         for each in alternatives
     ]
-    title = f"position {place}: the model's probability → the one that is sampled from"
+    title = f"position {place}, after “{before}”: the model's probability → as sampled"
     return Bars(bars, title=title, noun="alternative")
 
 
-def _branches(stream: Any, room: Iterator[int]) -> list[ViewPiece]:
-    """Return the branches of a stream, each with its own ones, as long as there is room."""
+def _branches(stream: Any, room: Iterator[int], mark: str) -> list[ViewPiece]:
+    """Return the branches of a stream, each with its own ones, as long as there is room.
+
+    `mark` stands before those of a branch.
+    """
     pieces: list[ViewPiece] = []
     branches = stream.branches
     for place, branch in enumerate(branches):
@@ -104,8 +109,8 @@ def _branches(stream: Any, room: Iterator[int]) -> list[ViewPiece]:
         count = figures.plural(len(tokens) - at, "token")
         state = f"{STATE_MARKS[branch.state]} {branch.state}"
         text = TokenText(_spans(tokens), common=at, limit=MAX_BRANCH_CHARACTERS)
-        inner = [text, *_branches(branch, room)]
-        pieces.append(Folded(f"branch at {at}: {first} · {count} · {state}", inner))
+        inner = [text, *_branches(branch, room, f"{mark}↳ ")]
+        pieces.append(Folded(f"{mark}branch at {at}: {first} · {count} · {state}", inner))
     return pieces
 
 

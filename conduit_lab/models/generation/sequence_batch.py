@@ -96,7 +96,7 @@ class SequenceBatch:
         request, tokens = self.running[row], int(self.decoder.lengths[row])
         side = self.decoder.switches.side(tokens)
         tokens = tokens if limit is None else min(tokens, limit)
-        if request.keeps and self.decoder.switches.side(tokens) == side:
+        if request.keeps:
             ids = request.ids[:tokens]
             self.prefix_cache.insert(ids, partial(self.decoder.save, row), side, least=1)
 

@@ -65,7 +65,7 @@ def test_alternatives_that_were_asked_for_are_folded(writer: Generator) -> None:
         stream.alternatives(position)
     html = shown(stream)
     assert f"alternatives of {MAX_UNSURE_TOKENS} tokens" in words(html)
-    titles = [int(place) for place in re.findall(r"position (\d+):", words(html))]
+    titles = [int(place) for place in re.findall(r"position (\d+), after", words(html))]
     unsure = sorted(range(8), key=lambda place: stream.tokens[place].logprob)
     assert titles == sorted(unsure[:MAX_UNSURE_TOKENS])
     assert "cut by greedy" in words(html)
