@@ -9,7 +9,7 @@ To a page goes
 and from a page come `{"page": id, "open": [key, ...]}` when it begins to listen (the keys are those
 in its notebook) and `{"to": key, "message": {...}}`. A message `{"end": bundle}` ends a view: the
 page writes the static bundle into its own notebook, which works after a reload too, when it no
-longer follows the kernel's display updates.
+longer follows the kernel's display updates. `{"static": bundle}` does so while the view stays.
 """
 
 from __future__ import annotations
@@ -117,6 +117,7 @@ class Hub:
             self._outbox.setdefault(key, []).append(message)
         elif self._sender is not None:
             self._sender({"views": {key: [message]}})
+            self._wakeup.set()  # what a view answers may be a value that runs again
 
     def end(self, key: str, bundle: dict[str, Any]) -> None:
         """Send the static bundle that replaces a view, and keep it for pages that open later."""

@@ -60,6 +60,9 @@ class LiveForm(Generic[T]):
     come; the output then becomes the value's own static form. Updates of a view that is not
     `running` come only as answers to the page. `release` is called with a value whose cell runs
     again or was deleted.
+
+    With `lasting`, the live view stays in the page after the end, above the static form in the
+    notebook, until this many newer ones of the form have ended.
     """
 
     noun: str
@@ -67,10 +70,14 @@ class LiveForm(Generic[T]):
     ended: Callable[[T], bool] = _never
     running: Callable[[T], bool] = _never
     release: Callable[[T], object] | None = None
+    lasting: int = 0
 
 
-def register_live(shell: Any, kind: type[T], form: LiveForm[T]) -> None:
-    """Make `shell`, the kernel's IPython shell, show values of this type live; idempotent."""
+def register_live(shell: Any, kind: type[T] | str, form: LiveForm[T]) -> None:
+    """Make `shell`, the kernel's IPython shell, show values of this type live; idempotent.
+
+    A type may be given by its full name, so that its module is not imported.
+    """
     formatter = shell.display_formatter.ipython_display_formatter
     formatter.for_type(kind, lambda value: show(value, form, shell))
     shell.events.register("post_run_cell", settle)  # registers a function once only
@@ -81,10 +88,11 @@ def show(value: T, form: LiveForm[T], shell: Any) -> None:
     """Show `value` in the output of the cell that is running in `shell`."""
     request = shell.kernel.get_parent()
     mount = Mount(value, form, shell.display_pub, str(_metadata(request).get("cellId", "")))
-    mount.show()
-    if form.ended(value):
+    watched = _watched(request)
+    mount.show(lasting=watched and form.lasting > 0)
+    if form.ended(value) and not mount.lasting:
         return
-    if _watched(request):
+    if watched:
         mount.open(hub)
     else:
         _unwatched.append(mount)
@@ -123,29 +131,33 @@ class Mount(Generic[T]):
         self.form = form
         self.cell = cell
         self.key = f"{form.noun}-{uuid4().hex[:8]}"
+        self.lasting = False
         self._publisher = publisher
         self._hub: Hub | None = None
         self._view: LiveView | None = None
         self._repeat_at = monotonic() + REPEAT_SECONDS
         self._repeated = ""
+        self._changed = True  # since the last static form; set again by all that the view sends
 
     @property
     def running(self) -> bool:
         """Whether updates come by themselves."""
         return self.form.running(self.value)
 
-    def show(self) -> None:
-        """Show the value as it is now."""
+    def show(self, lasting: bool = False) -> None:
+        """Show the value as it is now; a `lasting` live view stays after the end."""
+        self.lasting = lasting
         self._publish(self._bundle())
 
     def open(self, hub: Hub) -> None:
         """Begin to send updates to the pages of `hub`."""
         self._hub = hub
-        self._view = self.form.view(self.value, lambda message: hub.send(self.key, message))
+        self._view = self.form.view(self.value, self._send)
         hub.add(self)
 
     def opened(self) -> None:
         """Send everything again: a page has begun to listen."""
+        self._repeated = ""
         if self._view is not None:
             self._view.opened()
 
@@ -156,15 +168,20 @@ class Mount(Generic[T]):
 
     def tick(self, watched: bool) -> bool:
         """Send due updates to the page; return False once the output is static for good."""
-        if self.form.ended(self.value):
+        ended = self.form.ended(self.value)  # read first: the last flush then sends the rest
+        if ended and not self.lasting:
             self.freeze()
             return False
         if self._view is None:
             return True
         if watched:
             self._view.flush()
-        elif monotonic() >= self._repeat_at:
+            if ended and self._changed:
+                self.refresh()
+                self._freeze_older()
+        elif self._changed and monotonic() >= self._repeat_at:
             self._repeat_at = monotonic() + REPEAT_SECONDS
+            self._changed = not ended
             self._repeat()
         return True
 
@@ -179,6 +196,13 @@ class Mount(Generic[T]):
         finally:
             self._close()
 
+    def refresh(self) -> None:
+        """Replace the static form in the notebook of each page; the live view stays there."""
+        self._changed = False
+        bundle = self._repeat()
+        if self._hub is not None and bundle is not None:
+            self._hub.send(self.key, {"static": bundle})
+
     def release(self) -> None:
         """Close the view: its output is gone."""
         if self._hub is not None:
@@ -191,16 +215,32 @@ class Mount(Generic[T]):
         if self._view is not None:
             self._view.close()
 
-    def _repeat(self) -> None:
-        bundle = self._bundle()
-        if bundle["text/html"] != self._repeated:
-            self._repeated = bundle["text/html"]
-            self._publish(bundle, update=True)
+    def _send(self, message: dict[str, Any]) -> None:
+        self._changed = True
+        if self._hub is not None:
+            self._hub.send(self.key, message)
+
+    def _freeze_older(self) -> None:
+        """Let the oldest lasting views of the form end at their next tick, above its number."""
+        views = self._hub.views if self._hub is not None else []
+        mounts = [view for view in views if isinstance(view, Mount) and view.form is self.form]
+        ended = [mount for mount in mounts if mount.lasting and self.form.ended(mount.value)]
+        for mount in ended[: -self.form.lasting]:
+            mount.lasting = False
+
+    def _repeat(self) -> dict[str, Any] | None:
+        """Publish the static form if it differs from the last one, and return it then."""
+        bundle = sendable_bundle(self._bundle())
+        if bundle["text/html"] == self._repeated:
+            return None
+        self._repeated = bundle["text/html"]
+        self._publish(bundle, update=True)
+        return bundle
 
     def _bundle(self) -> dict[str, Any]:
-        """Return the static form, marked as the place of the live one until the value ends."""
+        """Return the static form, marked as the place of the live one while there is one."""
         bundle = self._static()
-        if not self.form.ended(self.value):
+        if self.lasting or not self.form.ended(self.value):
             bundle["text/html"] = f'<div data-conduit-view="{self.key}">{bundle["text/html"]}</div>'
         return bundle
 

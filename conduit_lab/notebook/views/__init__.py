@@ -26,8 +26,11 @@ def register() -> None:
     if find_spec("anywidget") is None:
         return
     from conduit_lab.notebook import mount
+    from conduit_lab.notebook.views.generation import GENERATION
     from conduit_lab.notebook.views.stream import STREAM
     from conduit_lab.notebook.views.streams import register_streams
 
     mount.register_live(shell, Stream, STREAM)
     register_streams(shell)
+    name = "conduit_lab.models.generation.token_stream.TokenStream"
+    mount.register_live(shell, name, GENERATION)

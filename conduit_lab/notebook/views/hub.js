@@ -15,20 +15,28 @@ class PageHub {
     this.page = Math.random().toString(36).slice(2);
     this.views = new Map();
     this.observer = new MutationObserver((records) => this.placeAdded(records));
+    this.keepFocus = ({ target }) => (this.focused = target);
+    this.loseFocus = ({ target }) => setTimeout(() => this.leave(target));
   }
 
   async open() {
     this.model.on("msg:custom", (content) => this.receive(content));
     this.kernel?.statusChanged?.connect(this.follow, this);
+    this.kernel?.disposed?.connect(this.lost, this);
     this.context?.saveState?.connect(this.save, this);
     this.observer.observe(document.body, { childList: true, subtree: true });
+    document.addEventListener("focusin", this.keepFocus);
+    document.addEventListener("focusout", this.loseFocus);
     await this.context?.ready;
     this.model.send({ page: this.page, open: this.keys() });
   }
 
   close() {
     this.observer.disconnect();
+    document.removeEventListener("focusin", this.keepFocus);
+    document.removeEventListener("focusout", this.loseFocus);
     this.kernel?.statusChanged?.disconnect(this.follow, this);
+    this.kernel?.disposed?.disconnect(this.lost, this);
     this.context?.saveState?.disconnect(this.save, this);
     this.lose(GONE);
   }
@@ -37,6 +45,7 @@ class PageHub {
     for (const [key, messages] of Object.entries(views)) {
       for (const message of messages) {
         if (message.end) this.end(key, message.end);
+        else if (message.static) this.write(key, message.static);
         else this.view(key)?.receive(message);
       }
     }
@@ -61,6 +70,18 @@ class PageHub {
     if (view.root.closest(`[${MARKED}]`)?.isConnected) return;
     element.replaceChildren(view.root);
     view.placed?.();
+    if (view.root.contains(this.focused)) this.focused.focus({ preventScroll: true }); // it lost the focus with its place
+  }
+
+  // An element lost the focus: it was left, or taken out of the page and placed again.
+  leave(element) {
+    if (this.focused === element && element.isConnected && document.activeElement !== element) this.focused = undefined;
+  }
+
+  // Write the static form below a live view that stays.
+  write(key, bundle) {
+    const output = this.output(key);
+    if (output && output.data["text/html"] !== bundle["text/html"]) output.setData({ data: bundle });
   }
 
   // JupyterLab has rendered something: an output of ours again, perhaps.
@@ -120,6 +141,11 @@ class PageHub {
   follow(_kernel, status) {
     if (status === "restarting" || status === "autorestarting") this.lose(RESTARTED);
     if (status === "dead" || status === "terminating") this.lose(GONE);
+  }
+
+  // The session was shut down, which changes no status.
+  lost() {
+    this.lose(GONE);
   }
 
   // No more messages will come: what is shown becomes static.

@@ -1,0 +1,38 @@
+"""The live view of a `TokenStream`: its text with probabilities, alternatives and branches.
+
+It stays after the end: a click on a token of an ended text branches from there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conduit_lab.notebook.mount import LiveForm
+from conduit_lab.notebook.views.generation.view import GenerationView, tree
+from conduit_lab.notebook.views.stream import STREAM
+
+if TYPE_CHECKING:
+    from conduit_lab.models.generation.token_stream import TokenStream
+
+MAX_LASTING = 16  # each holds its stream with all branches
+
+
+def _ended(stream: TokenStream) -> bool:
+    return all(branch.finished for branch in tree(stream))
+
+
+def _release(stream: TokenStream) -> None:
+    """Treat the tree like other streams whose cell runs again."""
+    if STREAM.release is not None:
+        for branch in list(tree(stream)):
+            STREAM.release(branch)
+
+
+GENERATION: LiveForm[TokenStream] = LiveForm(
+    "generation",
+    GenerationView,
+    ended=_ended,
+    running=lambda stream: not _ended(stream),
+    release=_release,
+    lasting=MAX_LASTING,
+)
