@@ -26,7 +26,7 @@ from typing import Any, Protocol
 import anywidget
 
 FLUSH_SECONDS = 0.025  # a page shows 60 frames/s, and the Jupyter server drops above 1,000 messages
-IDLE_SECONDS = 0.5  # between two looks at views that only answer
+IDLE_TICK_SECONDS = 0.5  # between two looks at views that only answer
 MAX_ENDED = 64  # views whose end is kept for a page that opens later
 MAX_ENDED_BYTES = 8 * 2**20
 
@@ -164,7 +164,7 @@ class Hub:
             if any(view.running for view in views):
                 sleep(max(0.0, self._period - (monotonic() - started)))
             else:
-                self._wakeup.wait(IDLE_SECONDS)
+                self._wakeup.wait(IDLE_TICK_SECONDS)
                 self._wakeup.clear()
 
     def _current(self) -> list[HubView]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conduit_lab.notebook.mount import LiveForm
-from conduit_lab.notebook.views.generation.view import GenerationView, tree
+from conduit_lab.notebook.views.generation.view import GenerationView, with_branches
 from conduit_lab.notebook.views.stream import STREAM
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ MAX_LASTING = 16  # each holds its stream with all branches
 
 
 def _ended(stream: TokenStream) -> bool:
-    return all(branch.finished for branch in tree(stream))
+    return all(branch.finished for branch in with_branches(stream))
 
 
 def _release(stream: TokenStream) -> None:
     """Treat the tree like other streams whose cell runs again."""
     if STREAM.release is not None:
-        for branch in list(tree(stream)):
+        for branch in list(with_branches(stream)):
             STREAM.release(branch)
 
 

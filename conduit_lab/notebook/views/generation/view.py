@@ -207,11 +207,11 @@ class GenerationView:
         return None
 
 
-def tree(stream: TokenStream) -> Iterator[TokenStream]:
+def with_branches(stream: TokenStream) -> Iterator[TokenStream]:
     """Yield a stream, its branches and theirs."""
     yield stream
     for branch in stream.branches:
-        yield from tree(branch)
+        yield from with_branches(branch)
 
 
 def _announcement(followed: _Followed) -> dict[str, Any]:
