@@ -6,7 +6,7 @@ import sys
 from importlib.util import find_spec
 
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.notebook import tracebacks
+from conduit_lab.notebook import cell_streams, tracebacks
 
 
 def register() -> None:
@@ -21,11 +21,13 @@ def register() -> None:
     if shell is None:
         return
     tracebacks.register_tracebacks(shell)
+    cell_streams.register_cell_streams(shell)
     if getattr(shell, "kernel", None) is None:
         return
-    from conduit_lab.notebook.views import charted
+    from conduit_lab.notebook.views import charted, contained
 
     charted.register_charted(shell)
+    contained.register_contained(shell)
     if find_spec("anywidget") is None:
         return
     from conduit_lab.notebook import mount
