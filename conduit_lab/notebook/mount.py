@@ -1,87 +1,72 @@
 """Mount: opens, updates, freezes and releases any live view of a value in a cell's output.
 
-Every output ends as static `text/html`, so that a saved notebook holds text/html and text/plain
-only and reads the same without a kernel. Two ways lead there:
+Every output is static `text/html` from its first moment to its last, so that a notebook that is
+saved at any time reads the same without a kernel. Three ways keep it up to date:
 
-- With a watching front end (JupyterLab and others) a widget follows the value; the session's
-  flusher replaces it within 25 ms of the value's end, whether or not a cell is running.
-- Without one (nbclient, nbconvert, nbmake, papermill) there is never a widget. The output is static
-  from the start and is replaced when a cell ends after the value has ended, because nbclient takes
-  an update only from the cell that it is executing. So the saved output is the final one if that
-  cell or a later one waits for the value, as `stream.result()` does; else it shows the progress at
-  the time its cell was run.
+- In a page of JupyterLab the session's hub (`hub.py`) puts a live view in the output's place. It
+  is an element of the page only; at the end the page writes the final form into its notebook.
+- A front end whose page does not answer gets the static form again every second.
+- Without a watching front end (nbclient, nbconvert, nbmake, papermill) the output is replaced when
+  a cell ends after the value has ended, because nbclient takes an update only from the cell that
+  it is executing. So the saved output is the final one if that cell or a later one waits for the
+  value, as `stream.result()` does; else it shows the progress at the time its cell was run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import uuid4
 
-import anywidget
-import traitlets
-
-from conduit_lab.notebook.flusher import Flusher
+from conduit_lab.notebook.hub import Hub, connect_widget
 
 T = TypeVar("T")
 Send = Callable[[dict[str, Any]], object]
 
-_flusher = Flusher()
+REPEAT_SECONDS = 1.0  # between two static forms in a front end whose page does not answer
+
+hub = Hub(connect_widget)
 _unwatched: list[Mount[Any]] = []
 
 
 class LiveView(Protocol):
-    """The kernel's half of a live view: it sends due updates to the page and takes its messages.
+    """The kernel's half of a live view: it sends due updates to the page and takes its messages."""
 
-    `pages` counts the pages that have opened it; a reloaded page counts again.
-    """
-
-    pages: int
+    def opened(self) -> None:
+        """Send everything again from now on: a page has begun to listen; on any thread."""
 
     def flush(self) -> None:
-        """Send due updates; called every few milliseconds by the flusher's thread."""
+        """Send due updates; called by the hub's thread every 25 ms while the view is running."""
 
     def receive(self, message: dict[str, Any]) -> None:
         """Handle a message from the page, on any thread."""
 
-    def finish(self) -> None:
-        """Send the rest, once the value has ended."""
-
     def close(self) -> None:
         """Release the readers and buffers that the view holds."""
+
+
+def _never(_value: Any) -> bool:
+    return False
 
 
 @dataclass(frozen=True)
 class LiveForm(Generic[T]):
     """How values of one type are shown live.
 
-    `room` is the folder of `view.js` and `view.css`, the page's half. `view` makes the kernel's
+    `noun` names the folder of `view.js` and `view.css`, the page's half. `view` makes the kernel's
     half of a value and a function that sends one message. `ended` says whether nothing more will
-    come; the output then becomes the value's own static form.
+    come; the output then becomes the value's own static form. Updates of a view that is not
+    `running` come only as answers to the page. `release` is called with a value whose cell runs
+    again or was deleted.
     """
 
-    room: Path
+    noun: str
     view: Callable[[T, Send], LiveView]
-    ended: Callable[[T], bool]
-
-    @cached_property
-    def widget(self) -> type[LiveWidget]:
-        """The class of the widgets behind these views."""
-        return type(
-            "LiveWidget",
-            (LiveWidget,),
-            {"_esm": self.room / "view.js", "_css": self.room / "view.css"},
-        )
-
-
-class LiveWidget(anywidget.AnyWidget):  # type: ignore[misc]  # anywidget has no types
-    """The model behind a live view's page side."""
-
-    name = traitlets.Unicode().tag(sync=True)
+    ended: Callable[[T], bool] = _never
+    running: Callable[[T], bool] = _never
+    release: Callable[[T], object] | None = None
 
 
 def register_live(shell: Any, kind: type[T], form: LiveForm[T]) -> None:
@@ -89,92 +74,142 @@ def register_live(shell: Any, kind: type[T], form: LiveForm[T]) -> None:
     formatter = shell.display_formatter.ipython_display_formatter
     formatter.for_type(kind, lambda value: show(value, form, shell))
     shell.events.register("post_run_cell", settle)  # registers a function once only
+    shell.events.register("pre_run_cell", release_outputs)
 
 
 def show(value: T, form: LiveForm[T], shell: Any) -> None:
     """Show `value` in the output of the cell that is running in `shell`."""
-    mount = Mount(value, form, shell.display_pub)
+    request = shell.kernel.get_parent()
+    mount = Mount(value, form, shell.display_pub, str(_metadata(request).get("cellId", "")))
+    mount.show()
     if form.ended(value):
-        mount.show_static()
-    elif _watched(shell):
-        mount.show_live()
-        _flusher.add(mount)
+        return
+    if _watched(request):
+        mount.open(hub)
     else:
-        mount.show_static()
         _unwatched.append(mount)
 
 
 def settle(_result: Any = None) -> None:
     """Replace the unwatched outputs whose values have ended."""
-    _unwatched[:] = [mount for mount in _unwatched if mount.tick()]
+    _unwatched[:] = [mount for mount in _unwatched if mount.tick(True)]
+
+
+def release_outputs(info: Any) -> None:
+    """Release the views in the outputs of the cell that is about to run, and of deleted cells."""
+    gone = {getattr(info, "cell_id", None)}
+    if (kernel := _kernel()) is not None:
+        gone |= set(_metadata(kernel.get_parent()).get("deletedCells", ()))
+    for mount in hub.views:
+        if isinstance(mount, Mount) and mount.cell and mount.cell in gone:
+            mount.release()
+
+
+def _kernel() -> Any:
+    from IPython import get_ipython  # a cell runs, so IPython is loaded
+
+    return getattr(get_ipython(), "kernel", None)
 
 
 class Mount(Generic[T]):
-    """One output of one value; `publisher` is the shell's display publisher when it is shown.
+    """One output of one value, in the cell with the ID `cell` (empty where it is not known).
 
-    The publisher is kept because another cell may capture the shell's outputs when the value ends.
+    `publisher` is the shell's display publisher when the value is shown. It is kept because another
+    cell may capture the shell's outputs when the value ends.
     """
 
-    def __init__(self, value: T, form: LiveForm[T], publisher: Any) -> None:
+    def __init__(self, value: T, form: LiveForm[T], publisher: Any, cell: str = "") -> None:
         self.value = value
         self.form = form
+        self.cell = cell
+        self.key = f"{form.noun}-{uuid4().hex[:8]}"
         self._publisher = publisher
-        self._display_id = uuid4().hex
-        self._widget: LiveWidget | None = None
+        self._hub: Hub | None = None
         self._view: LiveView | None = None
+        self._repeat_at = monotonic() + REPEAT_SECONDS
+        self._repeated = ""
 
-    def show_static(self) -> None:
-        """Show the value as it is now, as static text."""
-        self._publish(self._static())
+    @property
+    def running(self) -> bool:
+        """Whether updates come by themselves."""
+        return self.form.running(self.value)
 
-    def show_live(self) -> None:
-        """Show a widget that follows the value."""
-        self._widget = widget = self.form.widget(name=str(getattr(self.value, "name", "")))
-        self._view = view = self.form.view(self.value, widget.send)
-        widget.on_msg(lambda _widget, content, _buffers: view.receive(content))
-        _answer_while_busy(widget.comm)
-        reference = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
-        widget_view = "application/vnd.jupyter.widget-view+json"
-        self._publish({widget_view: reference, "text/plain": repr(self.value)})
+    def show(self) -> None:
+        """Show the value as it is now."""
+        self._publish(self._bundle())
 
-    def tick(self) -> bool:
+    def open(self, hub: Hub) -> None:
+        """Begin to send updates to the pages of `hub`."""
+        self._hub = hub
+        self._view = self.form.view(self.value, lambda message: hub.send(self.key, message))
+        hub.add(self)
+
+    def opened(self) -> None:
+        """Send everything again: a page has begun to listen."""
+        if self._view is not None:
+            self._view.opened()
+
+    def receive(self, message: dict[str, Any]) -> None:
+        """Handle a message from a page."""
+        if self._view is not None:
+            self._view.receive(message)
+
+    def tick(self, watched: bool) -> bool:
         """Send due updates to the page; return False once the output is static for good."""
         if self.form.ended(self.value):
             self.freeze()
             return False
-        if self._view is not None:
+        if self._view is None:
+            return True
+        if watched:
             self._view.flush()
+        elif monotonic() >= self._repeat_at:
+            self._repeat_at = monotonic() + REPEAT_SECONDS
+            self._repeat()
         return True
 
     def freeze(self) -> None:
-        """Replace the output by the ended value's static form and release the widget."""
+        """Replace the output by the value's final static form and close the view."""
         try:
-            self._publish(self._static(), update=True)
+            bundle = sendable_bundle(self._static())
+            # first for front ends that follow it: the page then finds nothing left to replace
+            self._publish(bundle, update=True)
+            if self._hub is not None:
+                self._hub.end(self.key, bundle)
         finally:
-            if self._view is not None and self._widget is not None:
-                self._release(self._view, self._widget)
+            self._close()
 
-    def _static(self) -> dict[str, Any]:
-        bundle: dict[str, Any] = self.value._repr_mimebundle_()  # type: ignore[attr-defined]
+    def release(self) -> None:
+        """Close the view: its output is gone."""
+        if self._hub is not None:
+            self._hub.remove(self)
+        self._close()
+        if self.form.release is not None:
+            self.form.release(self.value)
+
+    def _close(self) -> None:
+        if self._view is not None:
+            self._view.close()
+
+    def _repeat(self) -> None:
+        bundle = self._bundle()
+        if bundle["text/html"] != self._repeated:
+            self._repeated = bundle["text/html"]
+            self._publish(bundle, update=True)
+
+    def _bundle(self) -> dict[str, Any]:
+        """Return the static form, marked as the place of the live one until the value ends."""
+        bundle = self._static()
+        if not self.form.ended(self.value):
+            bundle["text/html"] = f'<div data-conduit-view="{self.key}">{bundle["text/html"]}</div>'
         return bundle
 
-    def _release(self, view: LiveView, widget: LiveWidget) -> None:
-        if view.pages > 1:
-            # A page that was reloaded has lost the display id and will not replace its output:
-            # closing the widget would blank it. It keeps the widget for the life of the kernel.
-            view.finish()
-        else:
-            widget.layout.close()  # a model of its own, which ipywidgets would leave behind
-            widget.close()
-        view.close()
+    def _static(self) -> dict[str, Any]:
+        return dict(self.value._repr_mimebundle_())  # type: ignore[attr-defined]
 
     def _publish(self, data: dict[str, Any], update: bool = False) -> None:
-        data = {
-            mime: sendable(value) if isinstance(value, str) else value
-            for mime, value in data.items()
-        }
-        transient = {"display_id": self._display_id}
-        self._publisher.publish(data, {}, transient=transient, update=update)
+        transient = {"display_id": self.key}
+        self._publisher.publish(sendable_bundle(data), {}, transient=transient, update=update)
 
 
 def sendable(text: str) -> str:
@@ -182,22 +217,22 @@ def sendable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _watched(shell: Any) -> bool:
+def sendable_bundle(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a MIME bundle whose texts a message can carry."""
+    return {
+        mime: sendable(value) if isinstance(value, str) else value for mime, value in data.items()
+    }
+
+
+def _metadata(request: dict[str, Any]) -> dict[str, Any]:
+    metadata: dict[str, Any] = request.get("metadata") or {}
+    return metadata
+
+
+def _watched(request: dict[str, Any]) -> bool:
     """Return whether a front end shows this cell's outputs as they come.
 
     The request to execute says whether its sender can answer `input()`: notebook front ends can,
     executors cannot.
     """
-    request = shell.kernel.get_parent()
     return bool(request.get("content", {}).get("allow_stdin", False))
-
-
-def _answer_while_busy(comm: Any) -> None:
-    """Let the page's messages be handled while a cell blocks.
-
-    ipykernel 7.4 sends them to the thread that last sent on the comm, here the one that runs cells,
-    unless this private hook is off; the front end then picks a thread of its own for them.
-    """
-    with suppress(AttributeError):
-        if hasattr(comm, "_reply_subshell_for"):
-            comm._reply_subshell_for = None

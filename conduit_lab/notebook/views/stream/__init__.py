@@ -1,8 +1,14 @@
 """The live view of a `Stream`: its text as it comes, its figures, its newest image and Stop."""
 
-from pathlib import Path
+from typing import Any
 
+from conduit_lab.core.streams.stream import Stream
 from conduit_lab.notebook.mount import LiveForm
 from conduit_lab.notebook.views.stream.view import StreamView
 
-STREAM = LiveForm(Path(__file__).parent, StreamView, lambda stream: stream.finished)
+STREAM: LiveForm[Stream[Any, Any]] = LiveForm(
+    "stream",
+    StreamView,
+    ended=lambda stream: stream.finished,
+    running=lambda stream: not stream.finished,
+)

@@ -8,8 +8,8 @@ The protocol. To the page go
 where `text` begins at character `o` (a code point) of the text that begins at the stream's chunk
 `d`. A page that has fewer than `o` characters, or another `d`, has missed a message and asks for a
 replay; it skips characters that it has. `facts`, the header line, and `image`, the newest one, come
-with some messages only. From the page come `{"open": true}` when it begins to listen,
-`{"replay": true}` and `{"stop": true}`.
+with some messages only, and the `name` with the first. From the page come `{"replay": true}` and
+`{"stop": true}`.
 """
 
 from __future__ import annotations
@@ -29,54 +29,53 @@ FACTS_SECONDS = 0.25  # figures that change faster cannot be read
 IMAGE_SECONDS = 0.25
 # characters/s: half of the Jupyter server's limit, the other half is for the text
 MAX_IMAGE_RATE = 500_000
-FIRST_REPEAT_SECONDS = 0.2  # until everything is sent again to a page that has not answered
 
 
 class StreamView:
     """Sends a stream's text in deltas; `send` takes one message.
 
     A view never blocks the stream. If it falls out of the stream's bounded log, it starts again
-    with the kept text and says how many chunks were dropped. `pages` counts the pages that have
-    begun to listen; a reloaded page counts again.
+    with the kept text and says how many chunks were dropped.
     """
 
     def __init__(self, stream: Stream[Any], send: Callable[[dict[str, Any]], object]) -> None:
         self.stream = stream
-        self.pages = 0
         self._send = send
         self._reader = stream.reader()
         self._dropped = self._reader.index
         self._offset = 0
         self._seq = 0
+        self._facts: list[str] = []
         self._facts_at = 0.0
         self._image_at = 0.0
         self._looked = 0  # chunks that were searched for an image already
-        # What is sent before the page listens is lost, and its first request may wait for the end
-        # of a busy cell. Until one is heard, everything is sent again at doubling intervals: at
-        # most twice the text in total.
-        self._repeat_after = FIRST_REPEAT_SECONDS
-        self._repeat_at = monotonic() + FIRST_REPEAT_SECONDS
         self._replay_asked = threading.Event()
+
+    def opened(self) -> None:
+        """Send everything again; thread-safe."""
+        self._replay_asked.set()
 
     def receive(self, message: dict[str, Any]) -> None:
         """Handle a message from the page; thread-safe."""
         if message.get("stop"):
             self.stream.cancel()
-            return
-        self.pages += bool(message.get("open"))
-        self._replay_asked.set()
+        else:
+            self._replay_asked.set()
 
     def flush(self) -> None:
         """Send the changes since the last flush, if any, as one message."""
         now = monotonic()
-        if self._replay_due(now):
+        if self._replay_asked.is_set():
+            self._replay_asked.clear()
             self._restart(self._dropped)
             self._looked = 0
+            self._facts = []
         text = self._read()
         message = {"seq": self._seq, "dropped": self._dropped, "offset": self._offset, "text": text}
-        if now >= self._facts_at:
+        if now >= self._facts_at and (facts := self.stream.facts) != self._facts:
             self._facts_at = now + FACTS_SECONDS
-            message["facts"] = self.stream.facts
+            message |= {"facts": facts} | ({} if self._facts else {"name": self.stream.name})
+            self._facts = facts
         if (picture := self._image(now)) is not None:
             message["image"] = picture
         if not text and "facts" not in message and picture is None:
@@ -85,26 +84,9 @@ class StreamView:
         self._offset += len(text)
         self._send(message)
 
-    def finish(self) -> None:
-        """Send the rest of an ended stream, and its last facts."""
-        self._facts_at = self._image_at = 0.0
-        self.flush()
-        while self._reader.index < self.stream.count:
-            self.flush()
-
     def close(self) -> None:
         """Stop reading the stream."""
         self._reader.close()
-
-    def _replay_due(self, now: float) -> bool:
-        if self._replay_asked.is_set():
-            self._replay_asked.clear()
-            return True
-        if self.pages or now < self._repeat_at:
-            return False
-        self._repeat_after *= 2
-        self._repeat_at = now + self._repeat_after
-        return True
 
     def _restart(self, index: int) -> None:
         """Start again with the text that begins at chunk `index`."""

@@ -1,0 +1,157 @@
+// The page's end of the session's one channel; the protocol is described in hub.py.
+// Every output is static HTML in the notebook's model. While its value lives, the element that is
+// marked with the view's key holds the live view instead, in the page alone.
+
+const MARKED = "data-conduit-view";
+const RESTARTED = "■ the kernel was restarted";
+const GONE = "■ the kernel is gone";
+const SAVED = "● running when this was saved";
+
+class PageHub {
+  constructor(model) {
+    this.model = model;
+    this.context = model.widget_manager?.context; // of a notebook; other hosts have none
+    this.kernel = model.widget_manager?.kernel;
+    this.page = Math.random().toString(36).slice(2);
+    this.views = new Map();
+    this.observer = new MutationObserver((records) => this.placeAdded(records));
+  }
+
+  async open() {
+    this.model.on("msg:custom", (content) => this.receive(content));
+    this.kernel?.statusChanged?.connect(this.follow, this);
+    this.context?.saveState?.connect(this.save, this);
+    this.observer.observe(document.body, { childList: true, subtree: true });
+    await this.context?.ready;
+    this.model.send({ page: this.page, open: this.keys() });
+  }
+
+  close() {
+    this.observer.disconnect();
+    this.kernel?.statusChanged?.disconnect(this.follow, this);
+    this.context?.saveState?.disconnect(this.save, this);
+    this.lose(GONE);
+  }
+
+  receive({ views }) {
+    for (const [key, messages] of Object.entries(views)) {
+      for (const message of messages) {
+        if (message.end) this.end(key, message.end);
+        else this.view(key)?.receive(message);
+      }
+    }
+  }
+
+  // The live view with this key, which is made and placed at its first message.
+  view(key) {
+    if (!this.views.has(key)) {
+      const View = VIEWS[key.slice(0, key.lastIndexOf("-"))];
+      if (View === undefined) return undefined;
+      const send = (message) => this.model.send({ to: key, message });
+      this.views.set(key, new View({ send }));
+      for (const place of document.querySelectorAll(`[${MARKED}="${key}"]`)) this.place(place);
+    }
+    return this.views.get(key);
+  }
+
+  // Put a live view into an element that is marked for it; a second one stays static.
+  place(element) {
+    const view = this.views.get(element.getAttribute(MARKED));
+    if (view === undefined || view.root.parentElement === element) return;
+    if (view.root.closest(`[${MARKED}]`)?.isConnected) return;
+    element.replaceChildren(view.root);
+    view.placed?.();
+  }
+
+  // JupyterLab has rendered something: an output of ours again, perhaps.
+  placeAdded(records) {
+    if (this.views.size === 0) return;
+    for (const { addedNodes } of records) {
+      for (const node of addedNodes) {
+        if (node.nodeType !== Node.ELEMENT_NODE) continue;
+        if (node.hasAttribute(MARKED)) this.place(node);
+        for (const place of node.querySelectorAll(`[${MARKED}]`)) this.place(place);
+      }
+    }
+  }
+
+  // The value has ended: write its static form into the notebook, and keep the reader's place.
+  end(key, bundle) {
+    const view = this.views.get(key);
+    this.views.delete(key);
+    const output = this.output(key);
+    const host = view?.root.closest(".jp-OutputArea-output");
+    const top = view?.scrolled?.();
+    if (top) restoreScroll(host, top);
+    if (output) output.setData({ data: bundle });
+    view?.close?.();
+  }
+
+  // Each output of the notebook with a key, and that key.
+  *outputs() {
+    for (const cell of this.context?.model?.cells ?? []) {
+      for (let place = 0; place < (cell.outputs?.length ?? 0); place += 1) {
+        const output = cell.outputs.get(place);
+        const key = String(output.data?.["text/html"] ?? "").match(/^<div data-conduit-view="([\w-]+)"/)?.[1];
+        if (key) yield [key, output];
+      }
+    }
+  }
+
+  output(key) {
+    for (const [found, output] of this.outputs()) if (found === key) return output;
+    return undefined;
+  }
+
+  keys() {
+    return [...this.outputs()].map(([key]) => key);
+  }
+
+  // A save in mid-stream holds the text so far. It is written before the model is read.
+  save(_context, state) {
+    if (state !== "started") return;
+    for (const [key, output] of this.outputs()) {
+      const html = this.views.get(key)?.snapshot?.(SAVED);
+      if (html) output.setData({ data: { ...output.data, "text/html": `<div ${MARKED}="${key}">${html}</div>` } });
+    }
+  }
+
+  follow(_kernel, status) {
+    if (status === "restarting" || status === "autorestarting") this.lose(RESTARTED);
+    if (status === "dead" || status === "terminating") this.lose(GONE);
+  }
+
+  // No more messages will come: what is shown becomes static.
+  lose(reason) {
+    if (this.context?.isDisposed) return; // the notebook was closed, and its kernel may live
+    for (const [key, output] of [...this.outputs()]) {
+      const view = this.views.get(key);
+      if (view === undefined) continue;
+      this.views.delete(key);
+      const html = view.snapshot?.(reason) ?? output.data["text/html"].replace(/^<div [^>]*>/, "<div>");
+      output.setData({ data: { ...output.data, "text/html": html } });
+      view.close?.();
+    }
+  }
+}
+
+// Scroll the box that will appear in `host` to where the live one was.
+function restoreScroll(host, top) {
+  if (!host) return;
+  const observer = new MutationObserver(() => {
+    const box = [...host.querySelectorAll("div")].find((node) => node.scrollHeight > node.clientHeight + 1 && node.style.overflowY === "auto");
+    if (!box) return;
+    observer.disconnect();
+    box.scrollTop = top;
+  });
+  observer.observe(host, { childList: true, subtree: true });
+  setTimeout(() => observer.disconnect(), 2_000);
+}
+
+export default {
+  async initialize({ model }) {
+    const hub = new PageHub(model);
+    await hub.open();
+    return () => hub.close();
+  },
+};

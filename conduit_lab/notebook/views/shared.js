@@ -1,0 +1,119 @@
+// What the page side of every view is made of. Joined with the views by hub.py, without a build step.
+// What a kernel sends reaches the page through text nodes and escaped text only.
+
+export function element(tag, className = "", text = "") {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  node.textContent = text;
+  return node;
+}
+
+export function button(label, title, onClick, className = "") {
+  const node = element("button", `conduit-button ${className}`.trim(), label);
+  node.type = "button";
+  node.title = title;
+  node.addEventListener("click", onClick);
+  return node;
+}
+
+// A header line: what it is · its name · its state and figures, with actions at the right.
+export class Header {
+  constructor(kind, name, ...actions) {
+    this.kind = kind;
+    this.name = name;
+    this.facts = [];
+    this.root = element("div", "conduit-header");
+    this.mark = element("span", "conduit-mark");
+    this.mark.setAttribute("aria-hidden", "true");
+    this.figures = element("span", "conduit-quiet");
+    const title = element("div", "conduit-title");
+    title.append(
+      element("span", "conduit-quiet", `${kind} `),
+      element("b", "", name),
+      element("span", "conduit-quiet", " · "),
+      this.mark,
+      this.figures,
+    );
+    this.root.append(title, ...actions);
+  }
+
+  // `facts` are as in Python: "● running" first, then the figures.
+  show(facts) {
+    this.facts = facts;
+    const [state = "", ...rest] = facts;
+    const [mark, ...words] = state.split(" ");
+    this.state = words.join(" ");
+    this.mark.textContent = mark;
+    this.mark.dataset.state = this.state;
+    this.figures.textContent = ` ${[this.state, ...rest].join(" · ")}`;
+  }
+
+  get ended() {
+    return this.state !== undefined && this.state !== "pending" && this.state !== "running";
+  }
+}
+
+// Speaks whole sentences: a screen reader that follows tokens cannot be listened to.
+export class Speaker {
+  constructor() {
+    this.root = element("div", "conduit-spoken");
+    this.root.setAttribute("aria-live", "polite");
+    this.pending = "";
+  }
+
+  hear(text) {
+    this.pending += text;
+    const sentences = this.pending.match(/^[\s\S]*(?:[.!?…]\s|\n)/);
+    if (sentences === null) return;
+    this.root.textContent = sentences[0].trim();
+    this.pending = this.pending.slice(sentences[0].length);
+  }
+}
+
+// A box that follows its end until the reader scrolls up, and keeps its place when it is moved.
+export class Box {
+  constructor(label) {
+    this.root = element("div", "conduit-box");
+    this.root.tabIndex = 0; // so that the keyboard can scroll it
+    this.root.setAttribute("role", "region");
+    this.root.setAttribute("aria-label", label);
+    this.top = 0;
+    this.root.addEventListener("scroll", () => {
+      if (this.root.isConnected) this.top = this.root.scrollTop;
+    });
+  }
+
+  // Call `change`, then follow the end if the reader was there.
+  grow(change) {
+    const { root } = this;
+    const followed = root.scrollHeight - root.scrollTop - root.clientHeight < 8;
+    change();
+    if (followed) root.scrollTop = root.scrollHeight;
+    this.top = root.scrollTop;
+  }
+
+  placed() {
+    this.root.scrollTop = this.top;
+  }
+}
+
+// Static HTML, as conduit_lab/core/views/html.py makes it
+
+const STATIC =
+  "font-family:var(--jp-ui-font-family,sans-serif);font-size:13px;line-height:20px;font-variant-numeric:tabular-nums";
+
+export function escapeHtml(text) {
+  return String(text).replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+}
+
+export function staticHeader(kind, name, facts) {
+  const rest = facts.map((fact) => `<span style="opacity:.7"> · ${escapeHtml(fact)}</span>`).join("");
+  return `<div style="${STATIC}"><span style="opacity:.7">${escapeHtml(kind)}</span> <b>${escapeHtml(name)}</b>${rest}</div>`;
+}
+
+export function staticText(text) {
+  return (
+    `<div style="font-family:monospace;font-size:13px;line-height:20px;white-space:pre-wrap;overflow-wrap:break-word;` +
+    `max-height:320px;overflow-y:auto;border-top:1px solid rgba(128,128,128,.35);padding:4px 0;margin-top:4px">${escapeHtml(text)}</div>`
+  );
+}
