@@ -18,7 +18,7 @@ from conduit_lab.serving.call_code import call_code
 if TYPE_CHECKING:
     from conduit_lab.serving.endpoint import Endpoint
 
-_PROOFS = {"ready": "✓ ready", "running": "● running", "missing": "○ not called", "": ""}
+_PROOFS = {"ready": "✓ ready", "running": "● running", "missing": "○ missing", "": ""}
 
 
 def endpoint_cells(endpoints: Sequence[Endpoint[..., Any]]) -> list[tuple[str, str, Cell]]:

@@ -11,6 +11,7 @@ from conduit_lab.core.views.pieces import Line, ViewPiece
 from conduit_lab.core.views.sections import Code, Sections
 from conduit_lab.core.views.view import Table, View
 from conduit_lab.serving.endpoint_view import endpoint_cells
+from conduit_lab.serving.running import Streams
 from conduit_lab.serving.stores import store_cells
 
 if TYPE_CHECKING:
@@ -23,17 +24,18 @@ MAX_MISSING_CALLS = 5
 class Glance:
     """The state of an app at one moment, in words and tables.
 
-    `facts` count its parts and have the addresses of its servers, `resources` are the tables of
-    models and stores, `calls` those of endpoints and running streams. `missing` are calls to copy
-    that an export still needs, and `note` is the sentence before them; `headline` says how many
-    endpoints are ready for it.
+    `facts` count its parts, `urls` are the addresses of its servers, `headline` says how many
+    endpoints an export can prove. `groups` are the tables of endpoints, and of models and stores;
+    `streams` are the running ones. `missing` are calls to copy that an export still needs, after
+    the sentence `note`.
     """
 
     kind: str
     name: str
     facts: Sequence[str]
-    resources: Sequence[Table]
-    calls: Sequence[Table]
+    urls: Sequence[str]
+    groups: Sequence[Sequence[Table]]
+    streams: Streams
     missing: Sequence[str] = ()
     note: str = ""
     headline: str = ""
@@ -51,26 +53,33 @@ class Glance:
             (streams, "running stream"),
         ]
         facts = [figures.plural(len(part), noun) for part, noun in parts if len(part)]
-        urls = sorted(server.url for server in list(app.servers) if server.running)
-        resources = [app.models.summary(), _stores(app)]
+        groups = [[_endpoints(app)], [app.models.summary(), _stores(app)]]
         return cls(
             type(app).__name__,
             app.name,
-            [*(facts or ["nothing loaded yet"]), *(f"● {url}" for url in urls)],
-            [table for table in resources if table.rows],
-            [table for table in (_endpoints(app), streams.table()) if table.rows],
+            facts or ["nothing loaded yet"],
+            sorted(server.url for server in list(app.servers) if server.running),
+            [[table for table in group if table.rows] for group in groups],
+            streams,
             missing,
             note,
             headline,
         )
 
-    def view(self) -> View:
-        """Return the view: two columns where there is room, and the code to copy below."""
+    def pieces(self, streams: Sequence[Table] = ()) -> list[ViewPiece]:
+        """Return the parts below the header line: two columns, and the code to copy."""
+        first, *rest = self.groups
         pieces: list[ViewPiece] = [Line(self.headline, "large")] if self.headline else []
-        pieces.append(Sections([self.calls, self.resources]))
+        pieces.append(Sections([[*first, *streams], *rest]))
         if self.missing:
             pieces.append(Sections([[Code(self.missing, self.note)]]))
-        return View(self.kind, self.name, self.facts, pieces=pieces)
+        return pieces
+
+    def view(self) -> View:
+        """Return the view: two columns where there is room, and the code to copy below."""
+        facts = [*self.facts, *(f"● {url}" for url in self.urls)]
+        running = [self.streams.table()] if self.streams else []
+        return View(self.kind, self.name, facts, pieces=self.pieces(running))
 
 
 def _stores(app: App) -> Table:

@@ -11,7 +11,7 @@ from conduit_lab.core.streams.stream import STATE_MARKS, Stream
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.view import Table, View, Viewed
 
-_COLUMNS = ("stream", "state", "chunks", "time", "rate")
+STREAM_COLUMNS = ("stream", "state", "chunks", "time", "rate")
 
 
 class Streams(Viewed, list[Stream[Any]]):
@@ -45,7 +45,9 @@ class Streams(Viewed, list[Stream[Any]]):
 
     def table(self) -> Table:
         """Return name, state, chunks, seconds and rate of each."""
-        return Table(_COLUMNS, [stream_cells(each) for each in self], numeric=_COLUMNS[2:])
+        return Table(
+            STREAM_COLUMNS, [stream_cells(each) for each in self], numeric=STREAM_COLUMNS[2:]
+        )
 
     def _view(self) -> View:
         return View("Streams", "", [f"{len(self)} running"], [self.table()])

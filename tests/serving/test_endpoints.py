@@ -57,7 +57,7 @@ def test_the_table_has_the_cost_and_the_proof_of_each(lab: Lab) -> None:
     assert head == "Endpoints · 2 · 1 of 2 ready for an export"
     assert columns.split() == ["endpoint", "function", "answers", "proof", "calls", "p50"]
     assert add.startswith("POST /add   add(id: str, n: int = 1) -> int  value    ✓ ready")
-    assert items.split("  ")[-1] == "○ not called"
+    assert items.split("  ")[-1] == "○ missing"
 
 
 def test_a_served_app_has_no_proof(tmp_path: Path) -> None:

@@ -58,6 +58,12 @@ class StageStatistics(Mapping[str, StageSummary], Viewed):
         self._lock = threading.Lock()
         forking.free_in_child(self, "_lock")
 
+    @property
+    def calls(self) -> int:
+        """The calls of all stages so far."""
+        with self._lock:
+            return sum(counts.calls for counts in self._counts.values())
+
     def add(self, spans: Sequence[_Ended]) -> None:
         """Count ended spans."""
         with self._lock:

@@ -31,6 +31,9 @@ def register() -> None:
     if find_spec("anywidget") is None:
         return
     from conduit_lab.notebook import mount
+    from conduit_lab.notebook.views.session import SESSION
     from conduit_lab.notebook.views.stream import STREAM
+    from conduit_lab.serving.app import App
 
     mount.register_live(shell, Stream, STREAM)
+    mount.register_live(shell, App, SESSION)
