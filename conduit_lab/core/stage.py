@@ -10,9 +10,14 @@ from typing import Any
 import anyio.to_thread
 
 from conduit_lab.core.errors import InputError
+from conduit_lab.core.shown_signature import shown_signature
 from conduit_lab.core.spec import TensorSpec, ValueSpec
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace.span import Kind, Span, current
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.pieces import Line
+from conduit_lab.core.views.sections import Code
+from conduit_lab.core.views.view import View, Viewed
 
 
 class Stage(ABC):
@@ -136,7 +141,7 @@ class Stage(ABC):
         return await self.acall(value)
 
 
-class Function(Stage):
+class Function(Stage, Viewed):
     """A Python function of one argument as a stage; an `async def` one is for `acall` only."""
 
     def __init__(self, function: Callable[[Any], Any], name: str | None = None) -> None:
@@ -166,6 +171,15 @@ class Function(Stage):
 
     def __hash__(self) -> int:
         return hash((Function, self.name))  # not of the function: any callable will do
+
+    def _view(self) -> View:
+        signature = shown_signature(self.function)
+        last = self.last_seconds
+        facts = [] if last is None else [f"last call {figures.seconds(last)}"]
+        doc = inspect.getdoc(self.function) if inspect.isroutine(self.function) else None
+        code = Code([f"{'async ' if self._is_async else ''}def {self.name}{signature}"])
+        pieces = [code, Line(doc)] if doc else [code]
+        return View(type(self).__name__, self.name, facts, pieces=pieces)
 
 
 _ENDLESS = "calls itself without an end"

@@ -1,4 +1,4 @@
-"""Export: the result of an export, and its view."""
+"""Export: the result of an export, and its view: the proof, call by call."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conduit_lab.core.paths import display
+from conduit_lab.core.trace.stage_statistics import time_cell
 from conduit_lab.core.views import figures
+from conduit_lab.core.views.pieces import Line, ViewPiece
+from conduit_lab.core.views.sections import Code
 from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.export.replay import Outcome
+from conduit_lab.serving.codec import preview
 
-_COLUMNS = ("endpoint", "replay", "time")
+_COLUMNS = ("call", "request", "answer here", "in a fresh process", "time")
+_MAX_CELL_CHARACTERS = 60
 
 
 class Export(Viewed):
@@ -21,14 +26,35 @@ class Export(Viewed):
         self.outcomes = tuple(outcomes)
         self.warnings = tuple(warnings)
 
+    @property
+    def proof(self) -> str:
+        """The sentence that the replay supports."""
+        calls = len(self.outcomes)
+        if not calls:
+            return "Not proved: no recorded call was replayed."
+        same = sum(outcome.verdict == "same" for outcome in self.outcomes)
+        answered = sum(outcome.verdict == "answered" for outcome in self.outcomes)
+        ran = f"A fresh process gives the same answer to {same} of {figures.plural(calls, 'call')}"
+        write = "writes" if answered == 1 else "write"
+        return f"{ran}, and answers {answered} that {write}." if answered else f"{ran}."
+
     def _view(self) -> View:
-        calls = figures.plural(len(self.outcomes), "call")
-        fact = f"{calls} replayed in a fresh process" if self.outcomes else "not replayed"
-        rows = [(o.endpoint, o.verdict, figures.seconds(o.seconds)) for o in self.outcomes]
-        return View(
-            "Export",
-            display(self.folder),
-            [fact],
-            [Table(_COLUMNS, rows, numeric=("time",))],
-            text="\n".join(self.warnings),
-        )
+        place = display(self.folder)
+        paths = {outcome.endpoint for outcome in self.outcomes}
+        slowest = max((outcome.seconds for outcome in self.outcomes), default=0.0)
+        rows = [
+            (
+                outcome.endpoint,
+                preview(outcome.example.payload, _MAX_CELL_CHARACTERS),
+                outcome.example.answer_line(_MAX_CELL_CHARACTERS),
+                f"{'✓' if outcome.problem is None else '✕'} {outcome.verdict}",
+                time_cell(outcome.seconds, slowest),
+            )
+            for outcome in self.outcomes
+        ]
+        table = Table(_COLUMNS, rows, numeric=("time",), wide=_COLUMNS[1:3])
+        pieces: list[ViewPiece] = [Line(self.proof, "large"), *([table] if rows else [])]
+        pieces += [Line(f"△ {warning}") for warning in self.warnings]
+        pieces.append(Code([f"conduit-lab serve {place}"], "to serve it, on any machine:"))
+        facts = [figures.plural(len(paths), "endpoint")] if paths else []
+        return View("Export", place, facts, pieces=pieces)

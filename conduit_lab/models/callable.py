@@ -10,12 +10,12 @@ import numpy as np
 from conduit_lab.core.errors import ModelRunError
 from conduit_lab.core.stage import Function
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.view import Table, View
 from conduit_lab.models.benchmark import BENCHMARK_SECONDS, Benchmark, benchmark
 from conduit_lab.models.prediction import Prediction
 
 
-class CallableModel(Function, Viewed):
+class CallableModel(Function):
     """A function of one argument that predicts; `labels` turn its output into `Prediction`s.
 
     The function takes the argument of `predict` unchanged. With labels it returns probabilities in

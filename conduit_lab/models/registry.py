@@ -7,26 +7,31 @@ from typing import Any
 
 from conduit_lab.core.errors import UnknownName
 from conduit_lab.core.nearest import did_you_mean
+from conduit_lab.core.trace.stage_statistics import StageStatistics, cost_cells
 from conduit_lab.core.views import figures
+from conduit_lab.core.views.html import Cell
+from conduit_lab.core.views.sections import Code
 from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.load import AnyModel
 from conduit_lab.runtime.sessions.cache import sessions
 
-_COLUMNS = ("model", "device", "size", "calls", "mean time", "hits", "state")
-_NUMERIC = ("size", "calls", "mean time", "hits")
+_COLUMNS = ("model", "kind", "device", "size", "calls", "p50", "runs", "mean run", "hits", "state")
+_NUMERIC = ("size", "calls", "p50", "runs", "mean run", "hits")
 
 
 class Models(Sequence[AnyModel], Viewed):
     """The models of an app in loading order; `models["topic"]` is the newest of that name.
 
-    A model that is loaded again replaces the older one. `budget` is the memory that the weights of
-    all models of this process may take, in bytes; beyond it the least recently used are evicted,
-    and opened again at their next use.
+    A model that is loaded again replaces the older one. `calls` and `p50` are those of the app's
+    `statistics`, which count calls below an endpoint; `runs` are all of the model's session.
+    `budget` is the memory that the weights of all models of this process may take, in bytes; beyond
+    it the least recently used are evicted, and opened again at their next use.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, statistics: StageStatistics | None = None) -> None:
         self._models: list[AnyModel] = []
+        self._statistics = StageStatistics() if statistics is None else statistics
 
     def add(self, model: AnyModel) -> None:
         """Add `model`, in place of one of the same name and file."""
@@ -61,8 +66,29 @@ class Models(Sequence[AnyModel], Viewed):
     def _ipython_key_completions_(self) -> list[str]:
         return [model.name for model in self]
 
+    def summary(self) -> Table:
+        """Return a table of name, device, size, calls and p50; opens nothing.
+
+        A model without calls below an endpoint has its runs and their mean time.
+        """
+        rows: list[tuple[Any, ...]] = []
+        for model, cost in zip(self, self._costs(), strict=True):
+            device, size, runs, mean, _, state = _figures(model)
+            cells: tuple[Any, ...] = cost
+            if runs and not cost[0]:
+                noun = " run" if runs == "1" else " runs"
+                cells = Cell(runs, suffix=noun), Cell(mean, suffix=" mean")
+            rows.append((model.name, device or state, size, *cells))
+        return Table(("model", "device", "size", "calls", "p50"), rows, numeric=_NUMERIC[:3])
+
+    def _costs(self) -> list[tuple[str, Cell]]:
+        return cost_cells([self._statistics.get(model.name) for model in self])
+
     def _table(self) -> Table:
-        rows = [(model.name, *_figures(model)) for model in self]
+        rows = []
+        for model, cost in zip(self, self._costs(), strict=True):
+            device, size, *runs, state = _figures(model)
+            rows.append((model.name, type(model).__name__, device, size, *cost, *runs, state))
         return Table(_COLUMNS, rows, numeric=_NUMERIC)
 
     def _facts(self) -> list[str]:
@@ -74,31 +100,30 @@ class Models(Sequence[AnyModel], Viewed):
             else []
         )
 
-    def __repr__(self) -> str:
-        return f"{self._table().plain()}\n{' · '.join(self._facts())}"
-
     def _view(self) -> View:
-        return View("Models", str(len(self)), self._facts(), [self._table()])
+        call = Code(['model = lab.load_model("path/to/model.onnx")'], "to load one:")
+        pieces = [] if self._models else [call]
+        facts = [str(len(self)), *self._facts()]
+        return View("Models", "", facts, [self._table()], pieces=pieces)
 
 
 def _identity(model: AnyModel) -> tuple[str, Any]:
     return model.name, getattr(model, "path", None)
 
 
-def _figures(model: AnyModel) -> tuple[str, ...]:
-    """Return device, size, calls, mean time, hits and state; opens nothing."""
+def _figures(model: AnyModel) -> tuple[str, str, str, str, str, str]:
+    """Return device, size, runs, mean time of a run, hits and state; opens nothing."""
     shared = model.held
     if shared is None:
         python = isinstance(model, CallableModel)
         return ("python", "", "", "", "", "") if python else ("", "", "", "", "", "not opened")
-    mean = figures.seconds(shared.seconds / shared.calls) if shared.calls else ""
-    device = shared.state if shared.loaded else ""
+    runs = shared.calls
     state = ("loaded" if shared.loaded else "evicted") + (f": {shared.note}" if shared.note else "")
     return (
-        device,
+        shared.state if shared.loaded else "",
         figures.size(shared.size),
-        figures.count(shared.calls),
-        mean,
-        figures.count(shared.hits),
+        figures.count(runs) if runs else "",
+        figures.seconds(shared.seconds / runs) if runs else "",
+        figures.count(shared.hits) if shared.hits else "",
         state,
     )

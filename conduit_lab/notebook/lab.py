@@ -2,45 +2,76 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from weakref import WeakValueDictionary
 
 from conduit_lab.core.errors import EndpointError
+from conduit_lab.core.nearest import did_you_mean
+from conduit_lab.core.paths import find_root
 from conduit_lab.core.trace.call_record import Values
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.pieces import Line
 from conduit_lab.export.export_result import Export
 from conduit_lab.export.writer import export_app
-from conduit_lab.notebook import history, views
+from conduit_lab.notebook import cell_streams, history, views
 from conduit_lab.serving.app import App
 from conduit_lab.serving.call import Call
-from conduit_lab.serving.endpoint import Endpoint
+from conduit_lab.serving.call_code import call_code
+from conduit_lab.serving.endpoint import Endpoint, Proof
+from conduit_lab.serving.endpoints import Endpoints
+from conduit_lab.serving.examples import Examples
+from conduit_lab.serving.glance import MAX_MISSING_CALLS, Glance
 from conduit_lab.serving.rag_endpoint import RagEndpoint
-from conduit_lab.serving.recorded import Example, Recorder
+from conduit_lab.serving.recorded import Recorder
 from conduit_lab.serving.run.thread import Server
+from conduit_lab.serving.running import Streams
 
 STREAM_SECONDS = 60.0
+
+_NOTE = "call once, to export:"
+
+_Key = tuple[type[App], str, Path]
+_labs: WeakValueDictionary[_Key, Lab] = WeakValueDictionary()  # of this session
 
 
 class Lab(App):
     """An app to explore with: opens models at once, traces and records calls, serves and exports.
 
     Works in a notebook and in a script. In a notebook, a `Stream` as a cell's last line is a live
-    view. Running a cell again replaces its endpoint.
+    view. Running a cell again replaces its endpoint, and `Lab(name)` again returns the lab of that
+    name and root with all that it has, so that its endpoints and servers go on.
     """
 
     records = True
     _lazy = False
 
+    def __new__(cls, name: str, *, root: str | Path | None = None, **options: Any) -> Self:
+        """Return the session's lab of this name and root, or a new one; in a script a new one."""
+        known = _labs.get((cls, name, _root(root))) if history.namespace() is not None else None
+        return super().__new__(cls) if known is None else known  # type: ignore[return-value]
+
     def __init__(self, name: str, *, root: str | Path | None = None, **options: Any) -> None:
+        if self in _labs.values():
+            self._set_limits(**options)
+            self._say_adopted()
+            return
         super().__init__(name, root=root, **options)
         self.values = Values()
         self._recorder = Recorder()
         views.register()
+        _labs[type(self), name, self.root] = self
 
     @property
-    def examples(self) -> list[Example]:
+    def examples(self) -> Examples:
         """The recorded calls, newest last: one per request, at most 20 and 16 MiB per endpoint."""
-        return self._recorder.examples(self.endpoints)
+        return Examples(self._recorder.examples(self.endpoints))
+
+    @property
+    def streams(self) -> Streams:
+        """The streams that run now, the oldest first: those of endpoints, and those in outputs."""
+        shown = cell_streams.shown_streams()
+        return Streams([*self._recorder.running, *self.open_streams, *shown])
 
     def remove(self, path: str) -> None:
         """Take back the endpoints at `path`, with their recorded calls.
@@ -54,15 +85,14 @@ class Lab(App):
                 removed |= {id(endpoint.whole), id(endpoint.stream)}
         if not removed:
             paths = list(dict.fromkeys(endpoint.path for endpoint in self.endpoints))
-            near = difflib.get_close_matches(path, paths, 1)
-            meant = f"; did you mean {near[0]!r}?" if near else ""
             raise EndpointError(
-                f"no endpoint at {path!r} to remove: there are {', '.join(paths) or 'none'}{meant}"
+                f"no endpoint at {path!r} to remove: there are {', '.join(paths) or 'none'}"
+                f"{did_you_mean(path, paths)}"
             )
         for endpoint in self.endpoints:
             if id(endpoint) in removed:
                 self._recorder.forget(endpoint.method, endpoint.path)
-        self.endpoints = [e for e in self.endpoints if id(e) not in removed]
+        self.endpoints = Endpoints(e for e in self.endpoints if id(e) not in removed)
 
     def serve(self, *, host: str = "127.0.0.1", port: int = 8000) -> Server:
         """Serve the app on a background thread and return the running `Server`.
@@ -94,6 +124,55 @@ class Lab(App):
         """Keep the call as an example for the export."""
         self._recorder.add(endpoint, call, result, body)
 
+    def proof(self, endpoint: Endpoint[..., Any]) -> Proof:
+        """Return whether an export has a call of `endpoint` to replay, or will have one."""
+        return self._recorder.proof(endpoint)
+
+    def glance(self) -> Glance:
+        """Return the state of the session now, with the calls that an export still needs."""
+        proofs = {id(each): self.proof(each) for each in self.endpoints}
+        missing = [each for each in self.endpoints if proofs[id(each)] == "missing"]
+        ready = list(proofs.values()).count("ready")
+        if not proofs:
+            return Glance.of(self)
+        of = figures.plural(len(proofs), "endpoint")
+        if ready == len(proofs):
+            code = f'{self._own_name()}.export("{self.name}")'
+            return Glance.of(self, [code], "to export:", f"{ready} of {of} ready for an export")
+        names = self._names()
+        lines = [call_code(each, names[id(each)]) for each in missing[:MAX_MISSING_CALLS]]
+        more = len(missing) - len(lines)
+        note = f"call once, to export (and {figures.count(more)} more):" if more else _NOTE
+        return Glance.of(self, lines, note, f"{ready} of {of} ready for an export")
+
+    def _own_name(self) -> str:
+        names = history.namespace() or {}
+        return next((n for n, value in names.items() if value is self and n[:1] != "_"), "lab")
+
+    def _names(self) -> dict[int, str]:
+        """Return the code that names each endpoint in the session."""
+        names = history.namespace()
+        held = {id(value): name for name, value in (names or {}).items() if name[:1] != "_"}
+        own = self._own_name()
+        found: dict[int, str] = {}
+        for each in self.endpoints:
+            whole = each.whole if isinstance(each, RagEndpoint) else each
+            code = f'{own}.endpoints["{whole.path}"]'
+            if names is None and whole is each and not isinstance(each, RagEndpoint):
+                code = each.name  # the `def` of a script binds it
+            name = held.get(id(each)) or held.get(id(whole), code)
+            beside = id(each) not in held and whole is not each
+            found[id(each)] = f"{name}.stream" if beside else name
+        return found
+
+    def _say_adopted(self) -> None:
+        parts = [(self.endpoints, "endpoint"), (self.models, "model"), (self.stores, "store")]
+        counts = [figures.plural(len(part), noun) for part, noun in parts if len(part)]
+        if counts:
+            listed = " and ".join(filter(None, [", ".join(counts[:-1]), counts[-1]]))
+            line = f"Lab {self.name!r} goes on with {listed}; lab.remove(path) takes one back"
+            history.publish(Line(line, "quiet"))
+
     def _replaces(self, new: Endpoint[..., Any], old: Endpoint[..., Any]) -> bool:
         """Replace an endpoint by the function of the same name: its cell was run again."""
         if new.name != old.name:
@@ -101,3 +180,7 @@ class Lab(App):
         self._recorder.forget(old.method, old.path)
         new.inherit(old)
         return True
+
+
+def _root(root: str | Path | None) -> Path:
+    return find_root() if root is None else Path(root).resolve()

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
+from weakref import WeakSet
 
 from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
@@ -20,8 +21,7 @@ from conduit_lab.core.stage import Function, Stage
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace.span import Observer
 from conduit_lab.core.trace.stage_statistics import StageStatistics
-from conduit_lab.core.views import figures
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.view import View, Viewed
 from conduit_lab.flow.combinator import check_composition
 from conduit_lab.flow.ensemble import Ensemble
 from conduit_lab.flow.fallback import Fallback
@@ -31,11 +31,14 @@ from conduit_lab.models.load import AnyModel, LoadOptions, load_model
 from conduit_lab.models.registry import Models
 from conduit_lab.serving.decorators import StreamDecorator
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
+from conduit_lab.serving.endpoints import Endpoints
 from conduit_lab.serving.faces import events, health, values
 from conduit_lab.serving.gate.body import MAX_BODY_BYTES
 from conduit_lab.serving.gate.gate import Gate
+from conduit_lab.serving.glance import Glance
 from conduit_lab.serving.optional import OptionalModels
 from conduit_lab.serving.rag_endpoint import RagEndpoint
+from conduit_lab.serving.running import Streams
 from conduit_lab.serving.stores import Stores
 from conduit_lab.vectors.store import VectorStore
 
@@ -60,6 +63,7 @@ class App(EndpointHost, Viewed):
     span of its calls start and end, and `statistics` count them by stage.
     """
 
+    endpoints: Endpoints
     _lazy = True
 
     def __init__(
@@ -70,21 +74,25 @@ class App(EndpointHost, Viewed):
         body_limit: int = MAX_BODY_BYTES,
         deadline: float | None = None,
     ) -> None:
-        if deadline is not None and not 0 < deadline < math.inf:
-            raise EndpointError(f"deadline= expected seconds above 0, or None, got {deadline!r}")
+        self._set_limits(body_limit, deadline)
         self.name = name
         self.root = Path(root).resolve() if root is not None else find_root()
-        self.body_limit = body_limit
-        self.deadline = deadline
-        self.models = Models()
-        self.stores: dict[str, VectorStore] = Stores()
-        self.endpoints: list[Endpoint[..., Any]] = []
-        self.observers: list[Observer] = []
         self.statistics = StageStatistics()
+        self.models = Models(self.statistics)
+        self.stores = Stores()
+        self.endpoints = Endpoints()
+        self.observers: list[Observer] = []
+        self.servers: WeakSet[Any] = WeakSet()  # of `run/thread.py`, which is above this module
         self.open_streams: set[Stream[Any]] = set()
         self.ready = False  # a load balancer asks /readyz before it sends requests
         self._optional = OptionalModels()
         self._gate: tuple[list[Endpoint[..., Any]], Gate] | None = None
+
+    def _set_limits(self, body_limit: int = MAX_BODY_BYTES, deadline: float | None = None) -> None:
+        if deadline is not None and not 0 < deadline < math.inf:
+            raise EndpointError(f"deadline= expected seconds above 0, or None, got {deadline!r}")
+        self.body_limit = body_limit
+        self.deadline = deadline
 
     # Resources
 
@@ -272,7 +280,9 @@ class App(EndpointHost, Viewed):
                     "give this function another path, or the same name to replace it"
                 )
         others = [each for each in self.endpoints if (each.method, each.path) != key]
-        self.endpoints = [*others, endpoint]  # a new list: a server may be reading the old one
+        self.endpoints = Endpoints(
+            [*others, endpoint]
+        )  # a new list: a server may be reading the old one
         return endpoint
 
     def _replaces(self, new: Endpoint[..., Any], old: Endpoint[..., Any]) -> bool:
@@ -313,15 +323,17 @@ class App(EndpointHost, Viewed):
         for stream in (*self.open_streams, *held):
             stream.cancel()
 
+    @property
+    def streams(self) -> Streams:
+        """The streams of its endpoints that run now, the oldest first."""
+        return Streams(self.open_streams)
+
+    def glance(self) -> Glance:
+        """Return the state of the session now, as its view shows it; opens nothing."""
+        return Glance.of(self)
+
     def _view(self) -> View:
-        rows = [(f"{e.method} {e.path}", f"{e.name}{e.signature}", e.shape) for e in self.endpoints]
-        facts = [
-            figures.plural(len(self.endpoints), "endpoint"),
-            figures.plural(len(self.models), "model"),
-            figures.plural(len(self.stores), "store"),
-        ]
-        table = Table(("endpoint", "function", "answers"), rows)
-        return View(type(self).__name__, self.name, facts, [table])
+        return self.glance().view()
 
 
 def _paths(*models: Any) -> list[str | Path]:

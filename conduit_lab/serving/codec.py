@@ -13,7 +13,11 @@ import orjson
 from pydantic import BaseModel
 
 from conduit_lab.core.errors import InputError
+from conduit_lab.core.text import one_line
 from conduit_lab.flow.ensemble_answer import EnsembleArray
+
+MAX_SHOWN_CHARACTERS = 600
+MAX_SHOWN_LINES = 12
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
@@ -41,6 +45,31 @@ def dumps(value: Any) -> bytes:
         raise TypeError(
             f"the answer has no JSON form: {error}; return dicts, lists, numbers, text or arrays"
         ) from error
+
+
+def preview(value: Any, width: int) -> str:
+    """Return the beginning of a JSON value's text, on one line of at most `width` characters."""
+    return one_line(_beginning(value, 5 * width), width)
+
+
+def indented(value: Any) -> str:
+    """Return the beginning of a JSON value's indented text: at most 12 lines, 600 characters."""
+    text = _beginning(value, MAX_SHOWN_CHARACTERS + 1, indent=2)
+    lines = text[:MAX_SHOWN_CHARACTERS].split("\n")
+    cut = len(text) > MAX_SHOWN_CHARACTERS or len(lines) > MAX_SHOWN_LINES
+    return "\n".join(lines[:MAX_SHOWN_LINES]) + ("\n…" if cut else "")
+
+
+def _beginning(value: Any, characters: int, indent: int | None = None) -> str:
+    """Return the first characters of a value's text; a large one is not written to its end."""
+    parts, size = [], 0
+    encoder = json.JSONEncoder(ensure_ascii=False, default=str, indent=indent)
+    for part in encoder.iterencode(value):
+        parts.append(part[:characters])  # a long text is one part
+        size += len(parts[-1])
+        if size >= characters:
+            break
+    return "".join(parts)[:characters]
 
 
 def _plain(value: Any) -> Any:

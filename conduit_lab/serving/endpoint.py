@@ -21,14 +21,17 @@ from conduit_lab.core.trace.root_span import begin_call
 from conduit_lab.core.trace.span import Observer, Span
 from conduit_lab.core.trace.stage_statistics import StageStatistics
 from conduit_lab.core.trace.trace import Trace
+from conduit_lab.core.views.view import View, Viewed
 from conduit_lab.core.weight import PLAIN
 from conduit_lab.flow.ensemble import Ensemble
 from conduit_lab.serving.call import Call
+from conduit_lab.serving.endpoint_view import endpoint_view
 from conduit_lab.serving.faces.resume import Resumes
 from conduit_lab.serving.gate.body import MAX_BODY_BYTES
 from conduit_lab.serving.signature import Signature
 
 Shape = Literal["value", "stream"]
+Proof = Literal["ready", "running", "missing", ""]
 MAX_TRACES = 50  # per endpoint
 
 _P = ParamSpec("_P")
@@ -61,8 +64,15 @@ class EndpointHost:
         `body` is the answer as it was sent, empty for one that was not.
         """
 
+    def proof(self, endpoint: Endpoint[..., Any]) -> Proof:
+        """Return whether an export can prove `endpoint`: has it a recorded call, or one that runs.
 
-class Endpoint(Stage, Generic[_P, _R]):
+        Empty where no calls are recorded.
+        """
+        return ""
+
+
+class Endpoint(Viewed, Stage, Generic[_P, _R]):
     """A registered function; a call of it runs the same code as a request to its path.
 
     It keeps the function's signature, docstring and module. `method` and `path` are those of its
@@ -245,6 +255,9 @@ class Endpoint(Stage, Generic[_P, _R]):
         for span in replaced._calls:
             span.target = self
             self._calls.append(span)
+
+    def _view(self) -> View:
+        return endpoint_view(self)
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.method} {self.path} · {self.name}{self.signature}>"

@@ -15,9 +15,13 @@ from urllib.parse import quote, urlencode
 from conduit_lab.core.streams.chunk import chunk_json
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace.call_record import CallRecord
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.pieces import Columns, Line
+from conduit_lab.core.views.sections import Code
+from conduit_lab.core.views.view import View, Viewed
 from conduit_lab.serving import codec
 from conduit_lab.serving.call import Call
-from conduit_lab.serving.endpoint import Endpoint
+from conduit_lab.serving.endpoint import Endpoint, Proof
 
 MAX_EXAMPLES = 20  # per endpoint: a lab that serves for days must not grow
 MAX_EXAMPLE_BYTES = 16 * 2**20  # per endpoint, as JSON; the newest one is always kept
@@ -26,8 +30,8 @@ _SETTLE_SECONDS = 10.0  # at most, for the thread of an ended stream to record i
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 
 
-@dataclass
-class Example:
+@dataclass(repr=False)
+class Example(Viewed):
     """One recorded call: its request, its answer, and the stores and files that it used.
 
     `answer` is a JSON value, for a stream the list of its chunks. `writes` says that the call
@@ -63,6 +67,34 @@ class Example:
     def stale(self) -> bool:
         """Whether a store that it used has changed since."""
         return any(store.version != version for store, version in self.stores)
+
+    def answer_line(self, width: int) -> str:
+        """Return its answer on one line, after the number of chunks of a stream."""
+        line = codec.preview(self.answer, width)
+        if self.shape != "stream":
+            return line
+        return f"{figures.plural(len(self.answer), 'chunk')}: {line}"
+
+    def _view(self) -> View:
+        used = ", ".join(str(getattr(store, "name", "store")) for store, _ in self.stores)
+        facts = [
+            figures.plural(len(self.answer), "chunk") if self.shape == "stream" else "",
+            f"{'writes' if self.writes else 'reads'} {used}" if used else "",
+            figures.plural(len(self.files), "model file") if self.files else "",
+        ]
+        request, answer = (
+            [Line(title, "quiet"), Code([text])]
+            for title, text in (
+                ("request", codec.indented(self.payload)),
+                ("answer", codec.indented(self.answer)),
+            )
+        )
+        return View(
+            "Example",
+            f"{self.method} {self.target}",
+            list(filter(None, facts)),
+            pieces=[Columns([request, answer])],
+        )
 
     def to_json(self) -> str:
         """Return its line of `examples.jsonl`."""
@@ -134,7 +166,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], _Kept] = {}
-        self._running: set[Stream[Any]] = set()
+        self._running: dict[Stream[Any], Endpoint[..., Any]] = {}
         self._numbers = count()
         self._lock = threading.Condition()  # notified when a running stream was recorded
 
@@ -152,7 +184,7 @@ class Recorder:
         """
         if isinstance(result, Stream):
             with self._lock:
-                self._running.add(result)
+                self._running[result] = endpoint
             result.on_end(lambda stream: self._add_stream(endpoint, call, stream))
             return
         if not body:
@@ -170,7 +202,7 @@ class Recorder:
             return
         finally:
             with self._lock:
-                self._running.discard(stream)
+                self._running.pop(stream, None)
                 self._lock.notify_all()
 
     def _add(self, endpoint: Endpoint[..., Any], call: Call, answer: bytes) -> None:
@@ -189,6 +221,14 @@ class Recorder:
                 kept = self._kept[key] = _Kept()
             number = next(self._numbers)
             kept.add(_Entry(number, endpoint, call.body, path_params, answer, record, stores))
+
+    def proof(self, endpoint: Endpoint[..., Any]) -> Proof:
+        """Return whether `endpoint` has a recorded call, or a stream that is to be recorded."""
+        with self._lock:
+            kept = self._kept.get((endpoint.method, endpoint.path))
+            if kept and any(each.endpoint is endpoint for each in kept.entries.values()):
+                return "ready"
+            return "running" if endpoint in self._running.values() else "missing"
 
     def _settled(self) -> bool:
         return not any(stream.finished for stream in self._running)

@@ -23,6 +23,7 @@ class Signature:
     A parameter named or typed `request` takes the request. A single other parameter without a type,
     or typed as a mapping, a model or Any, takes the whole JSON body. Every other one is taken by
     name from the JSON object, the query (all of a GET) or the path, and checked against its type.
+    `types` has the type of each parameter that has one.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Signature:
                 f"a type of {name}{self._signature} cannot be found ({error}): "
                 "import it in the module that defines the function"
             ) from error
+        self.types = hints
         parameters = list(self._signature.parameters.values())
         if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD, p.POSITIONAL_ONLY) for p in parameters):
             raise EndpointError(
@@ -65,6 +67,11 @@ class Signature:
         # the only parameter, where every JSON value fits it: there is nothing to check
         any_fits = len(parameters) == 1 and hints.get(parameters[0].name, Any) is Any
         self._only = self.whole if any_fits else None
+
+    @property
+    def required(self) -> list[str]:
+        """The parameters without a default, the request apart."""
+        return [p.name for p in self._named if p.default is p.empty]
 
     @property
     def takes_body(self) -> bool:

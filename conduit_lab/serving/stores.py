@@ -6,12 +6,39 @@ from typing import NoReturn
 
 from conduit_lab.core.errors import UnknownName
 from conduit_lab.core.nearest import did_you_mean
+from conduit_lab.core.views.sections import Code
+from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.vectors.store import VectorStore
 
+_COLUMNS = ("store", "entries", "embedder", "size", "vectors", "metric", "place")
+_FACTS = 5  # of an open local store: entries, vectors, metric, size, place
 
-class Stores(dict[str, VectorStore]):
+
+class Stores(Viewed, dict[str, VectorStore]):
     """The stores of an app; an unknown name is an `UnknownName` with the nearest one."""
 
     def __missing__(self, name: str) -> NoReturn:
         known = ", ".join(self) or "none yet"
         raise UnknownName(f"no store {name!r}; there are {known}{did_you_mean(str(name), self)}")
+
+    def _view(self) -> View:
+        rows = [(store.name, *store_cells(store)) for store in self.values()]
+        call = Code(['docs = lab.vector_store("docs", embedder=embedder)'], "to create one:")
+        table = Table(_COLUMNS, rows, numeric=("entries", "size"))
+        return View("Stores", "", [str(len(self))], [table], pieces=[] if self else [call])
+
+
+def store_cells(store: VectorStore) -> tuple[str, ...]:
+    """Return entries, embedder, size, vectors, metric and place; opens nothing.
+
+    The entries of a store on a server are not known without a question to it.
+    """
+    embedder = store.embedder
+    name = "" if embedder is None else str(getattr(embedder, "name", type(embedder).__name__))
+    facts = [fact for fact in store._view().facts if fact != f"embedder {name}"]
+    if len(facts) == 1:  # closed, or not opened yet
+        return facts[0], name, "", "", "", ""
+    entries, vectors, metric, size, place = [*facts, "", store.url or ""][:_FACTS]
+    number, _, noun = entries.rpartition(" ")
+    local = noun in ("entry", "entries")
+    return (number if local else "on a server"), name, size, vectors, metric, place

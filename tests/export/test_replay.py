@@ -87,12 +87,16 @@ def outcome(path: str, problem: str | None = None, **more: object) -> Outcome:
 def test_the_result_shows_each_call_and_the_warnings(tmp_path: Path) -> None:
     outcomes = [outcome("/double"), outcome("/add", writes=True)]
     result = Export(tmp_path / "out", outcomes, ["none.npz is missing"])
+    place = tmp_path / "out"
     assert repr(result).splitlines() == [
-        f"Export '{tmp_path / 'out'}' · 2 calls replayed in a fresh process",
-        "endpoint      replay       time",
-        "POST /double  same      12.3 ms",
-        "POST /add     answered  12.3 ms",
-        "none.npz is missing",
+        f"Export '{place}' · 2 endpoints",
+        "A fresh process gives the same answer to 1 of 2 calls, and answers 1 that writes.",
+        "call          request  answer here  in a fresh process     time",
+        "POST /double  {}       1            ✓ same              12.3 ms",
+        "POST /add     {}       1            ✓ answered          12.3 ms",
+        "△ none.npz is missing",
+        "to serve it, on any machine:",
+        f"    conduit-lab serve {place}",
     ]
     bundle = result._repr_mimebundle_()
     assert bundle["text/plain"] == repr(result)
@@ -101,8 +105,13 @@ def test_the_result_shows_each_call_and_the_warnings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("calls", "fact"), [(0, "not replayed"), (1, "1 call replayed in a fresh process")]
+    ("calls", "proof"),
+    [
+        (0, "Not proved: no recorded call was replayed."),
+        (1, "A fresh process gives the same answer to 1 of 1 call."),
+        (2, "A fresh process gives the same answer to 2 of 2 calls."),
+    ],
 )
-def test_the_result_counts_its_calls(tmp_path: Path, calls: int, fact: str) -> None:
-    shown = repr(Export(tmp_path, [outcome("/double")] * calls, []))
-    assert shown.splitlines()[0].endswith(f" · {fact}")
+def test_the_result_counts_its_calls(tmp_path: Path, calls: int, proof: str) -> None:
+    shown = Export(tmp_path, [outcome("/double")] * calls, [])
+    assert repr(shown).splitlines()[1] == shown.proof == proof

@@ -47,13 +47,14 @@ def test_the_table_shows_size_device_calls_and_hits(path: Path) -> None:
     lab.load_model("sum.onnx", name="<twin>")
     lab.load_model(len)
     model.predict([1, 2, 3])
-    header, first, twin, function, footer = repr(lab.models).splitlines()
-    assert header.split() == ["model", "device", "size", "calls", "mean", "time", "hits", "state"]
-    assert first.split()[:2] == ["sum", "cpu"]
-    assert first.split()[-2:] == ["1", "loaded"]
+    head, columns, first, twin, function = repr(lab.models).splitlines()
+    assert head.startswith("Models · 3 · ")
+    assert " in use" in head
+    assert columns.split("  ")[0] == "model"
+    assert first.split()[:3] == ["sum", "Model", "cpu"]
+    assert first.split()[-2:] == ["1", "loaded"]  # the twin found it open
     assert twin.startswith("<twin>")
-    assert function.split() == ["len", "python"]
-    assert " in use" in footer
+    assert function.split() == ["len", "CallableModel", "python"]
     assert "&lt;twin&gt;" in lab.models._repr_mimebundle_()["text/html"]
 
 
@@ -72,10 +73,10 @@ def test_evictions_and_preloads_are_shown_once_there_are_some(
 ) -> None:
     monkeypatch.setattr(sessions, "evictions", 0)
     monkeypatch.setattr(sessions.preloader, "preloads", 0)
-    assert repr(Models()).endswith(" in use")
+    assert repr(Models()).splitlines()[0].endswith(" in use")
     monkeypatch.setattr(sessions, "evictions", 2)
     monkeypatch.setattr(sessions.preloader, "preloads", 3)
-    assert repr(Models()).endswith(" in use · 2 evictions · 3 preloads")
+    assert repr(Models()).splitlines()[0].endswith(" in use · 2 evictions · 3 preloads")
 
 
 def test_the_budget_is_that_of_the_process(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

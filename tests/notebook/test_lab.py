@@ -161,7 +161,7 @@ def test_a_path_without_an_endpoint_is_not_removed(lab: Lab) -> None:
     def answers(n: int) -> int:
         return n
 
-    with pytest.raises(EndpointError, match=r"there are /answers; did you mean '/answers'\?"):
+    with pytest.raises(EndpointError, match=r"there are /answers\. Did you mean '/answers'\?"):
         lab.remove("/answer")
 
 

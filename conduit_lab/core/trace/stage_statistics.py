@@ -10,12 +10,14 @@ from typing import Protocol
 
 from conduit_lab.core import forking
 from conduit_lab.core.views import figures
+from conduit_lab.core.views.html import Cell
 from conduit_lab.core.views.view import Table, View, Viewed
 
 MAX_STAGES = 500  # names; calls of further ones are counted together
 RECENT_CALLS = 512  # per stage, whose times give the percentiles
 
 _OTHER = "other stages"
+_COLUMNS = ("stage", "calls", "p50", "p95", "p99", "errors")
 
 
 class _Ended(Protocol):
@@ -56,6 +58,12 @@ class StageStatistics(Mapping[str, StageSummary], Viewed):
         self._lock = threading.Lock()
         forking.free_in_child(self, "_lock")
 
+    @property
+    def calls(self) -> int:
+        """The calls of all stages so far."""
+        with self._lock:
+            return sum(counts.calls for counts in self._counts.values())
+
     def add(self, spans: Sequence[_Ended]) -> None:
         """Count ended spans."""
         with self._lock:
@@ -88,16 +96,41 @@ class StageStatistics(Mapping[str, StageSummary], Viewed):
         return len(self._counts)
 
     def _table(self) -> Table:
+        found = sorted(self.values(), key=lambda each: -each.p50 * each.calls)
+        slowest = max((each.p99 for each in found), default=0.0)
         rows = [
-            (s.name, figures.count(s.calls), *map(figures.seconds, (s.p50, s.p95, s.p99)), s.errors)
-            for s in self.values()
+            (
+                each.name,
+                figures.count(each.calls),
+                *(time_cell(value, slowest) for value in (each.p50, each.p95, each.p99)),
+                figures.count(each.errors) if each.errors else "",
+            )
+            for each in found
         ]
-        columns = ("stage", "calls", "p50", "p95", "p99", "errors")
-        return Table(columns, rows, numeric=columns[1:])
+        columns = _COLUMNS if any(each.errors for each in found) else _COLUMNS[:-1]
+        return Table(columns, [row[: len(columns)] for row in rows], numeric=columns[1:])
 
     def _view(self) -> View:
-        stages = figures.plural(len(self), "stage")
-        return View("Statistics", "", [stages], [self._table()])
+        found = list(self.values())
+        calls = figures.plural(sum(each.calls for each in found), "call")
+        failed = sum(each.errors for each in found)
+        facts = [figures.plural(len(found), "stage"), calls]
+        facts += [f"{figures.count(failed)} failed"] if failed else []
+        return View("Statistics", "", facts, [self._table()])
+
+
+def time_cell(seconds: float, slowest: float) -> Cell:
+    """Return a table's cell of a time, with a bar for its share of the slowest one."""
+    return Cell(figures.seconds(seconds), share=seconds / slowest if slowest else 0.0)
+
+
+def cost_cells(summaries: Sequence[StageSummary | None]) -> list[tuple[str, Cell]]:
+    """Return the calls and the p50 of each stage; empty cells where it was not called."""
+    slowest = max((each.p50 for each in summaries if each), default=0.0)
+    return [
+        (figures.count(each.calls), time_cell(each.p50, slowest)) if each else ("", Cell(""))
+        for each in summaries
+    ]
 
 
 def _percentile(ordered: Sequence[float], part: float) -> float:

@@ -6,11 +6,13 @@ import sys
 from importlib.util import find_spec
 
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.notebook import tracebacks
+from conduit_lab.notebook import cell_streams, tracebacks
 
 
 def register() -> None:
-    """Show a `Stream`, or a list of them, as a cell's value live; idempotent.
+    """Show streams, generations and labs live, and containers of the package's values as cards.
+
+    It is idempotent.
 
     A cell's error is shown without the package's frames, in IPython as well. All else needs a
     Jupyter kernel and, for streams, anywidget (the `[lab]` extra): elsewhere their own static
@@ -21,16 +23,23 @@ def register() -> None:
     if shell is None:
         return
     tracebacks.register_tracebacks(shell)
+    cell_streams.register_cell_streams(shell)
     if getattr(shell, "kernel", None) is None:
         return
+    from conduit_lab.notebook.views import contained
+
+    contained.register_contained(shell)
     if find_spec("anywidget") is None:
         return
     from conduit_lab.notebook import mount
     from conduit_lab.notebook.views.generation import GENERATION
+    from conduit_lab.notebook.views.session import SESSION
     from conduit_lab.notebook.views.stream import STREAM
     from conduit_lab.notebook.views.streams import register_streams
+    from conduit_lab.serving.app import App
 
     mount.register_live(shell, Stream, STREAM)
     register_streams(shell)
     name = "conduit_lab.models.generation.token_stream.TokenStream"
     mount.register_live(shell, name, GENERATION)
+    mount.register_live(shell, App, SESSION)

@@ -11,8 +11,10 @@ from types import TracebackType
 import uvicorn
 
 from conduit_lab.core.errors import ServeError
+from conduit_lab.core.views import figures
 from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.serving.app import App
+from conduit_lab.serving.endpoint_view import endpoint_cells
 
 THREAD_GRACE_SECONDS = 5  # for open requests at the stop
 _MAX_START_SECONDS = 60.0
@@ -43,6 +45,7 @@ class Server(Viewed):
         except BaseException:
             listener.close()
             raise
+        app.servers.add(self)
 
     @property
     def url(self) -> str:
@@ -91,10 +94,19 @@ class Server(Viewed):
         self.stop()
 
     def _view(self) -> View:
-        state = "● running" if self.running else "■ stopped"
-        rows = [(e.method, f"{self.url}{e.path}", e.shape) for e in self.app.endpoints]
-        table = Table(("method", "address", "answers"), rows)
-        return View("Server", self.url, [state, self.app.name], [table])
+        endpoints = self.app.endpoints
+        cells = endpoint_cells(endpoints)
+        rows = [
+            (" ".join(each.methods), f"{self.url}{each.path}", each.shape, *costs[1:])
+            for each, costs in zip(endpoints, cells, strict=True)
+        ]
+        facts = [
+            "● running" if self.running else "■ stopped",
+            self.app.name,
+            figures.plural(len(endpoints), "endpoint"),
+        ]
+        table = Table(("method", "address", "answers", "calls", "p50"), rows, ("calls", "p50"))
+        return View("Server", self.url, facts, [table])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -82,7 +82,7 @@ def test_it_shows_a_row_per_stage() -> None:
     statistics = StageStatistics()
     statistics.add([Ended("topic", 0.0012), Ended("topic", 0.0012, ValueError())])
     assert repr(statistics).splitlines() == [
-        "Statistics · 1 stage",
+        "Statistics · 1 stage · 2 calls · 1 failed",
         "stage  calls      p50      p95      p99  errors",
         "topic      2  1.20 ms  1.20 ms  1.20 ms       1",
     ]

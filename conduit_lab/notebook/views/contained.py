@@ -1,0 +1,97 @@
+"""Plain containers and arrays as a cell's value: cards of what they hold, in place of their text.
+
+Only `text/html` is added, so code and terminals see the dict, list or array as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from conduit_lab.core.text import one_line
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.pieces import Columns, Line, Strip, ViewPiece
+from conduit_lab.core.views.sections import Named
+from conduit_lab.core.views.view import View, Viewed
+
+MAX_HELD_VALUES = 12
+MAX_STRIPS = 6
+MIN_STRIP_VALUES = 33  # a shorter array is read as numbers
+MIN_ROW_VALUES = 64
+MAX_READ_VALUES = 1_000_000
+
+_MAX_SEARCHED = 100  # values among which one with a view is looked for
+_MAX_DEPTH = 3  # of containers in containers
+_MAX_LINE_CHARACTERS = 200
+
+
+def register_contained(shell: Any) -> None:
+    """Make `shell` show plain dicts, lists, tuples and arrays of the package's values as cards."""
+    formatter = shell.display_formatter.formatters["text/html"]
+    for kind in (dict, list, tuple, np.ndarray):
+        formatter.for_type(kind, contained_html)
+
+
+def contained_html(value: Any) -> str | None:
+    """Return the cards of a plain container or an array; None where its own text is better."""
+    view = contained_view(value)
+    return None if view is None else view.html()
+
+
+def contained_view(value: Any, depth: int = 0) -> View | None:
+    """Return the view of a container that holds a value with a view, or of a long array."""
+    kind = type(value)  # a subclass has its own form
+    if kind is np.ndarray:
+        return _array_view(value)
+    if kind not in (dict, list, tuple) or not value or depth == _MAX_DEPTH:
+        return None
+    held: Iterable[Any] = value.values() if kind is dict else value
+    if not any(_view_of(each, depth) for each in islice(held, _MAX_SEARCHED)):
+        return None
+    pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
+    named = [Named(str(key), _shown(each, depth)) for key, each in islice(pairs, MAX_HELD_VALUES)]
+    more = len(value) - len(named)
+    pieces: list[ViewPiece] = [Columns([[each] for each in named])]
+    pieces += [Line(figures.plural(more, "more value"), "quiet")] if more > 0 else []
+    return View(kind.__name__, "", [figures.plural(len(value), "value")], pieces=pieces)
+
+
+def _view_of(value: Any, depth: int) -> View | None:
+    if isinstance(value, Viewed):
+        return value._view()
+    return contained_view(value, depth + 1)
+
+
+def _shown(value: Any, depth: int) -> View | Line:
+    view = _view_of(value, depth)
+    return Line(one_line(repr(value), _MAX_LINE_CHARACTERS)) if view is None else view
+
+
+def _array_view(array: Any) -> View | None:
+    """Return strips of an array's rows; None for one that reads better as numbers."""
+    if array.dtype.kind != "f" or array.size > MAX_READ_VALUES:
+        return None
+    least = {1: MIN_STRIP_VALUES, 2: MIN_ROW_VALUES}.get(array.ndim)
+    if least is None or not len(array) or array.shape[-1] < least:
+        return None
+    rows = array.reshape(-1, array.shape[-1])
+    shape = " × ".join(map(figures.count, array.shape))
+    pieces: list[ViewPiece] = [Strip(row.tolist()) for row in rows[:MAX_STRIPS]]
+    more = len(rows) - MAX_STRIPS
+    pieces += [Line(figures.plural(more, "more row"), "quiet")] if more > 0 else []
+    return View(str(array.dtype), shape, [_lengths(rows)], pieces=pieces)
+
+
+def _lengths(rows: Any) -> str:
+    """Return the Euclidean length of rows, or their number of values that have none."""
+    missing = int(rows.size - np.isfinite(rows).sum())
+    if missing:
+        return (
+            f"{figures.plural(missing, 'value')} that {'is' if missing == 1 else 'are'} not finite"
+        )
+    lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
+    shortest, longest = f"{lengths.min():.3g}", f"{lengths.max():.3g}"
+    return f"length {longest}" if shortest == longest else f"lengths {shortest} to {longest}"

@@ -1,0 +1,60 @@
+"""Endpoints: the endpoints of an app, by path or by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conduit_lab.core.errors import UnknownName
+from conduit_lab.core.nearest import did_you_mean
+from conduit_lab.core.shown_signature import shown_signature
+from conduit_lab.core.views.sections import Code
+from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.serving.endpoint import Endpoint
+from conduit_lab.serving.endpoint_view import endpoint_cells
+
+_COLUMNS = ("endpoint", "function", "answers", "proof", "calls", "p50")
+
+
+class Endpoints(Viewed, list[Endpoint[..., Any]]):
+    """The endpoints of an app, the newest last.
+
+    `endpoints["/ask"]` and `endpoints["ask"]` find one by its path or name, of several the newest;
+    an unknown one is an `UnknownName` with the nearest.
+    """
+
+    def __getitem__(self, key: Any) -> Any:
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        found = [e for e in self if e.path == key] or [e for e in self if e.name == key]
+        if found:
+            return found[-1]
+        raise unknown_endpoint(key, [*self])
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(dict.fromkeys(endpoint.path for endpoint in self))
+
+    def _table(self) -> Table:
+        rows = [
+            (f"{e.method} {e.path}", f"{e.name}{shown_signature(e)}", e.shape, *cells)
+            for e, cells in zip(self, endpoint_cells(self), strict=True)
+        ]
+        return Table(_COLUMNS, rows, numeric=("calls", "p50"))
+
+    def _view(self) -> View:
+        states = [each.app.proof(each) for each in self]
+        ready = f"{states.count('ready')} of {len(self)} ready for an export"
+        return View(
+            "Endpoints",
+            "",
+            [str(len(self)), *([ready] if any(states) else [])],
+            [self._table()],
+            pieces=[] if self else [Code(['@lab.post("/path")'], "for a function to serve:")],
+        )
+
+
+def unknown_endpoint(key: str, endpoints: list[Endpoint[..., Any]]) -> UnknownName:
+    """Return the error for a path or name that no endpoint has."""
+    paths = list(dict.fromkeys(each.path for each in endpoints))
+    names = paths if key.startswith("/") else [*(each.name for each in endpoints), *paths]
+    meant = did_you_mean(key, names)
+    return UnknownName(f"no endpoint {key!r}; there are {', '.join(paths) or 'none yet'}{meant}")

@@ -1,0 +1,102 @@
+"""`Lab("demo")` in a session again goes on with the lab of that name."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from conduit_lab import App, Lab
+from conduit_lab.core.errors import EndpointError
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The lines that a session shows; the test runs in one."""
+    lines: list[str] = []
+    publisher = SimpleNamespace(publish=lambda data: lines.append(data["text/plain"]))
+    shell = SimpleNamespace(
+        user_ns={},
+        display_pub=publisher,
+        events=SimpleNamespace(register=lambda *_: None),
+        custom_exceptions=(Exception,),
+    )
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    return lines
+
+
+def register(lab: Lab, factor: int) -> Any:
+    @lab.post("/a")
+    def a(n: int) -> int:
+        return factor * n
+
+    return a
+
+
+def test_endpoints_stores_models_and_calls_stay(tmp_path: Path, said: list[str]) -> None:
+    first = Lab("demo", root=tmp_path)
+    a = register(first, 1)
+    a(1)
+    first.vector_store("docs", dimension=2)
+    first.load_model(len)
+    again = Lab("demo", root=tmp_path)
+    assert said == [
+        "Lab 'demo' goes on with 1 endpoint, 1 model and 1 store; lab.remove(path) takes one back"
+    ]
+    assert again.endpoints == [a]
+    assert a.app is again
+    assert [example.answer for example in again.examples] == [1]
+    assert again.vector_store("docs") is first.stores["docs"]
+    assert again.models["len"] is first.models["len"]
+    again.stores["docs"].close()
+
+
+def test_a_cell_that_runs_again_replaces_its_endpoint_and_keeps_its_traces(
+    tmp_path: Path, said: list[str]
+) -> None:
+    register(Lab("demo", root=tmp_path), 1)(1)
+    again = Lab("demo", root=tmp_path)
+    a = register(again, 2)
+    assert again.endpoints == [a]
+    assert len(a.history) == 1
+    a(2)
+    assert [example.answer for example in again.examples] == [4]
+
+
+def test_a_running_server_serves_what_is_registered_later(tmp_path: Path, said: list[str]) -> None:
+    with TestClient(Lab("demo", root=tmp_path)) as client:
+        register(Lab("demo", root=tmp_path), 3)
+        assert client.post("/a", json={"n": 2}).json() == 6
+    assert said == []  # there was nothing to go on with
+
+
+def test_its_limits_are_those_of_the_new_call(tmp_path: Path, said: list[str]) -> None:
+    lab = Lab("demo", root=tmp_path, body_limit=10, deadline=2)
+    assert Lab("demo", root=tmp_path, deadline=3) is lab
+    assert (lab.body_limit, lab.deadline) == (App("app").body_limit, 3)
+    with pytest.raises(EndpointError, match="deadline="):
+        Lab("demo", root=tmp_path, deadline=-1)
+
+
+def test_another_name_root_or_class_is_another_lab(tmp_path: Path, said: list[str]) -> None:
+    class Desk(Lab):
+        pass
+
+    labs = {Lab("demo", root=tmp_path), Lab("other", root=tmp_path), Lab("demo", root="/")}
+    assert len(labs | {Desk("demo", root=tmp_path)}) == 4
+
+
+def test_a_lab_that_nothing_holds_is_gone(tmp_path: Path, said: list[str]) -> None:
+    register(Lab("demo", root=tmp_path), 1)
+    gc.collect()
+    assert Lab("demo", root=tmp_path).endpoints == []
+
+
+def test_a_script_gets_a_new_one(tmp_path: Path) -> None:
+    first = Lab("demo", root=tmp_path)
+    register(first, 1)
+    assert Lab("demo", root=tmp_path).endpoints == []
