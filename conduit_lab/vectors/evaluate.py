@@ -15,6 +15,7 @@ import numpy as np
 
 from conduit_lab.core.errors import VectorInputError
 from conduit_lab.core.frames import to_frame
+from conduit_lab.core.progress import progress
 from conduit_lab.core.views import charts, figures
 from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.vectors import ranking
@@ -226,8 +227,11 @@ def evaluate(
         raise VectorInputError(f"there is nothing to evaluate: {reason}")
     _check_pages(store, asked, by)
     rows: list[Judged] = []
-    for mode, arguments in searches.items():
-        rows += _judged(store, asked, top_k, mode, arguments, by)
+    with progress(len(searches) * len(asked), "query", f"evaluate {store.name}") as job:
+        for mode, arguments in searches.items():
+            job.phase = mode
+            rows += _judged(store, asked, top_k, mode, arguments, by)
+            job.step(len(asked))
     return Evaluation(rows, top_k)
 
 

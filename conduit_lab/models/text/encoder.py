@@ -8,6 +8,7 @@ import numpy as np
 
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display
+from conduit_lab.core.progress import inner_progress
 from conduit_lab.core.spec import Array, FloatArray, TensorSpec, describe
 from conduit_lab.core.views import figures
 from conduit_lab.models.text.folder import Folder
@@ -93,7 +94,11 @@ class Encoder(TokenGraph):
 
     def _vectors(self, rows: TokenRows, skipped: Array, batch_size: int | None) -> FloatArray:
         places = list(self.batches(rows.ids, batch_size))
-        parts = [self._run(rows, batch, skipped[batch]) for batch in places]
+        parts = []
+        with inner_progress(len(rows.ids), "text") as job:
+            for batch in places:
+                parts.append(self._run(rows, batch, skipped[batch]))
+                job.step(len(batch))
         vectors = np.empty((len(rows.ids), parts[0].shape[1]), np.float32)
         vectors[np.concatenate(places)] = np.concatenate(parts)
         return vectors

@@ -10,7 +10,7 @@ from conduit_lab.notebook import tracebacks
 
 
 def register() -> None:
-    """Show a `Stream` as a cell's value live, and values with a chart together with it; idempotent.
+    """Show a `Stream` as a cell's value live, values with their chart, and progress; idempotent.
 
     A cell's error is shown without the package's frames, in IPython as well. All else needs a
     Jupyter kernel and, for streams, anywidget (the `[lab]` extra): elsewhere their own static
@@ -23,8 +23,10 @@ def register() -> None:
     tracebacks.register_tracebacks(shell)
     if getattr(shell, "kernel", None) is None:
         return
+    from conduit_lab.notebook import progress_line
     from conduit_lab.notebook.views import charted
 
+    progress_line.register_progress(shell)
     charted.register_charted(shell)
     if find_spec("anywidget") is None:
         return
