@@ -10,6 +10,7 @@ from conduit_lab.core.progress_state import ProgressState
 from conduit_lab.core.text import clip
 
 _BAR = 20  # characters
+_DEFAULT_COLUMNS = 80
 _CLEAR = "\r\033[K"
 
 
@@ -37,9 +38,10 @@ class TerminalLine:
 
     def _width(self) -> int:
         try:
-            return max(20, os.get_terminal_size(self._stream.fileno()).columns - 1)
+            columns = os.get_terminal_size(self._stream.fileno()).columns
         except (OSError, ValueError):
-            return 79
+            columns = 0
+        return (columns or _DEFAULT_COLUMNS) - 1  # a full line would wrap
 
 
 def terminal_line() -> TerminalLine | None:

@@ -8,7 +8,8 @@ from uuid import uuid4
 from conduit_lab.core.progress import show_progress_on
 from conduit_lab.core.progress_state import ProgressState
 from conduit_lab.core.views import html
-from conduit_lab.core.views.pieces import Bar, Bars, Line, ViewPiece
+from conduit_lab.core.views.pieces import Line, ViewPiece
+from conduit_lab.core.views.progress_bar import ProgressBar
 
 
 class NotebookLine:
@@ -24,7 +25,7 @@ class NotebookLine:
 
     def show(self, state: ProgressState) -> None:
         """Show the job as a bar."""
-        self._publish(Bars([Bar(state.name, state.share or 0.0, state.amounts)]), state)
+        self._publish(ProgressBar(state.name, state.amounts, state.share), state)
 
     def end(self, state: ProgressState) -> None:
         """Leave one quiet line."""

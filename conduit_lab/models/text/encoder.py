@@ -95,10 +95,13 @@ class Encoder(TokenGraph):
     def _vectors(self, rows: TokenRows, skipped: Array, batch_size: int | None) -> FloatArray:
         places = list(self.batches(rows.ids, batch_size))
         parts = []
-        with inner_progress(len(rows.ids), "text") as job:
+        # by tokens: the longest texts come first, and their number would mislead about the rest
+        lengths = np.fromiter(map(len, rows.ids), np.int64, len(rows.ids))
+        per_token = len(lengths) / max(1, lengths.sum())
+        with inner_progress(len(lengths), "text") as job:
             for batch in places:
                 parts.append(self._run(rows, batch, skipped[batch]))
-                job.step(len(batch))
+                job.step(per_token * lengths[batch].sum())
         vectors = np.empty((len(rows.ids), parts[0].shape[1]), np.float32)
         vectors[np.concatenate(places)] = np.concatenate(parts)
         return vectors
