@@ -6,21 +6,22 @@ import sys
 from importlib.util import find_spec
 
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.notebook import tracebacks
+from conduit_lab.notebook import magics, tracebacks
 
 
 def register() -> None:
     """Show a `Stream` as a cell's value live, values with their chart, and progress; idempotent.
 
-    A cell's error is shown without the package's frames, in IPython as well. All else needs a
-    Jupyter kernel and, for streams, anywidget (the `[lab]` extra): elsewhere their own static
-    reprs are shown.
+    A cell's error is shown without the package's frames and `%%stream` streams a cell's text, in
+    IPython as well. All else needs a Jupyter kernel and, for streams, anywidget (the `[lab]`
+    extra): elsewhere their own static reprs are shown.
     """
     ipython = sys.modules.get("IPython")  # a kernel has imported it; a script need not
     shell = ipython.get_ipython() if ipython is not None else None
     if shell is None:
         return
     tracebacks.register_tracebacks(shell)
+    magics.register_magics(shell)
     if getattr(shell, "kernel", None) is None:
         return
     from conduit_lab.notebook import progress_line
