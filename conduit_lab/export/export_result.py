@@ -29,6 +29,6 @@ class Export(Viewed):
             "Export",
             display(self.folder),
             [fact],
-            [Table(_COLUMNS, rows, numeric=("time",))],
+            [Table(_COLUMNS, rows, numeric=("time",), whole="export.outcomes")],
             text="\n".join(self.warnings),
         )

@@ -11,7 +11,7 @@ from conduit_lab.core.errors import InputError
 from conduit_lab.core.frames import to_frame
 from conduit_lab.core.progress import TIME, progress
 from conduit_lab.core.stage import Stage, as_stage
-from conduit_lab.core.views import figures
+from conduit_lab.core.views import figures, html
 from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.runtime.measuring.timing import (
     TimedCall,
@@ -55,7 +55,7 @@ class Benchmark(Sequence[Timing], Viewed):
             )
             for t in self
         ]
-        return Table(_COLUMNS, rows, numeric=_COLUMNS)
+        return Table(_COLUMNS, rows, numeric=_COLUMNS, whole=f"benchmark[{html.MAX_ROWS}:]")
 
     def _view(self) -> View:
         facts = [fact for fact in (self.device, self.note) if fact]

@@ -79,7 +79,8 @@ class Duplicates(Viewed, Sequence[Group]):
             )
             for group in self[: html.MAX_ROWS]
         ]
-        return Table(_COLUMNS, rows, _NUMERIC, total=len(self))
+        more = f"duplicates[{html.MAX_ROWS}:]"
+        return Table(_COLUMNS, rows, _NUMERIC, total=len(self), whole=more)
 
     def _view(self) -> View:
         return View("Duplicates", self._title, tables=[self._table(200)])

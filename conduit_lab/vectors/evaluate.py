@@ -165,7 +165,7 @@ class Evaluation(Viewed, Sequence[Judged]):
         for row in self.missed:
             question = shorten(row.question, width, placeholder="…")
             rows.append((question, ", ".join(row.pages), (row.found or ("",))[0] or ""))
-        return Table(_MISSED, rows)
+        return Table(_MISSED, rows, whole="evaluation.missed")
 
     def _view(self) -> View:
         tables = [self._table(), self._missed_table(200)]

@@ -93,7 +93,7 @@ class StageStatistics(Mapping[str, StageSummary], Viewed):
             for s in self.values()
         ]
         columns = ("stage", "calls", "p50", "p95", "p99", "errors")
-        return Table(columns, rows, numeric=columns[1:])
+        return Table(columns, rows, numeric=columns[1:], whole="list(lab.statistics.values())")
 
     def _view(self) -> View:
         stages = figures.plural(len(self), "stage")

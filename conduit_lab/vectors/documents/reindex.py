@@ -92,7 +92,8 @@ class Reindexed(Viewed):
         return facts
 
     def _view(self) -> View:
-        problems = Table(("document", "problem"), list(self.problems.items()))
+        rows = list(self.problems.items())
+        problems = Table(("document", "problem"), rows, whole="reindexed.problems")
         return View("Reindexed", self.name, self._facts(), [problems])
 
     def __repr__(self) -> str:
@@ -100,7 +101,8 @@ class Reindexed(Viewed):
         shown = list(self.problems.items())[: html.MAX_ROWS]
         lines += [f"  {source}: {reason}" for source, reason in shown]
         left = len(self.problems) - html.MAX_ROWS
-        return "\n".join([*lines, f"  {left} more problems"] if left > 0 else lines)
+        more = f"  {figures.plural(left, 'more problem')}: reindexed.problems"
+        return "\n".join([*lines, more] if left > 0 else lines)
 
 
 def add_documents(
