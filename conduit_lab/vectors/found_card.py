@@ -52,7 +52,7 @@ def metadata_facts(metadata: Mapping[str, Any], whole: str = "hit.metadata") -> 
     `whole` is the expression that gives all of it.
     """
     facts = [
-        f"{key}: {one_line(str(value), 80)}"
+        f"{one_line(str(key), 80)}: {one_line(str(value), 80)}"
         for key, value in metadata.items()
         if key not in _PLACES and value is not None
     ]

@@ -18,8 +18,9 @@ MAX_ROWS = 20
 _LINE = "1px solid rgba(128,128,128,.35)"
 # leading spaces and lines stay; a number stays beside its unit
 _WRAP = {"left": "pre-wrap", "right": "nowrap"}
-MAX_UNBROKEN = 32  # characters of a word without a place where the line may break
-_LONG_PART = re.compile(rf"\S{{{MAX_UNBROKEN}}}(?=\S)")
+MAX_UNBROKEN = 32  # characters of a word; a longer one may break after every 16
+_LONG_WORD = re.compile(rf"\S{{{MAX_UNBROKEN + 1},}}")
+_PART_CHARACTERS = 16
 _CELL = "padding:4px 16px 4px 0;vertical-align:top"
 _MONO = "font-family:var(--jp-code-font-family,monospace)"
 _INDENT = 20  # pixels per level
@@ -132,9 +133,10 @@ def _quiet(content: str) -> str:
 def breakable(content: str) -> str:
     """Return escaped text in which a long word may break, in an untrusted notebook too."""
     parts, at = [], 0
-    for found in _LONG_PART.finditer(content):
-        parts.append(escape(content[at : found.end()]))
-        at = found.end()
+    for word in _LONG_WORD.finditer(content):
+        for end in range(word.start() + _PART_CHARACTERS, word.end(), _PART_CHARACTERS):
+            parts.append(escape(content[at:end]))
+            at = end
     return "<wbr>".join([*parts, escape(content[at:])])
 
 
