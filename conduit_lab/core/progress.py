@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from time import perf_counter, sleep
 from typing import Protocol, TypeVar
@@ -87,7 +87,7 @@ class Progress:
     def state(self) -> ProgressState:
         """Return its line now."""
         with _lock:
-            inner = list(self._inner)
+            inner = [each for each in self._inner if not each.ended]
             same = sum(each.done for each in inner if each.unit == self.unit)
             done = self.done + same
         if self.total is not None:
@@ -124,6 +124,7 @@ class _Ticker:
     def __init__(self) -> None:
         self._drawing = threading.Lock()  # guards all below
         self._jobs: list[Progress] = []
+        self._lost: list[Progress] = []  # those that had ended at the last update
         self._shown: Progress | None = None
         self._thread: threading.Thread | None = None
 
@@ -151,6 +152,7 @@ class _Ticker:
         while True:
             sleep(UPDATE_SECONDS)
             with self._drawing:
+                self._drop_lost()
                 if not self._jobs:
                     self._thread = None
                     return
@@ -158,6 +160,14 @@ class _Ticker:
                 self._shown = self._shown or next(iter(long), None)
                 if self._shown is not None:
                     _draw(self._shown, self._shown.state())
+
+    def _drop_lost(self) -> None:
+        """Drop the jobs that a second interrupt kept from being removed."""
+        lost = self._lost
+        self._jobs = [job for job in self._jobs if not job.ended or job not in lost]
+        self._lost = [job for job in self._jobs if job.ended]
+        if self._shown not in self._jobs:
+            self._shown = None
 
 
 def _draw(job: Progress, state: ProgressState, *, last: bool = False) -> None:
@@ -208,8 +218,9 @@ def progress(total: float | None, unit: str, name: str) -> Iterator[Progress]:
         error = raised
         raise
     finally:
+        with suppress(ValueError):  # an abandoned coroutine is closed in another context
+            _current.reset(token)
         job._end(error)
-        _current.reset(token)
 
 
 @contextmanager
@@ -241,7 +252,8 @@ def silenced() -> Iterator[None]:
     try:
         yield
     finally:
-        _current.reset(token)
+        with suppress(ValueError):
+            _current.reset(token)
 
 
 def show_progress_on(new_line: Callable[[], ProgressLine | None]) -> None:

@@ -49,6 +49,6 @@ def terminal_line() -> TerminalLine | None:
     stream = sys.stderr
     try:
         seen = stream is not None and stream.isatty()
-    except ValueError:  # closed
+    except (AttributeError, ValueError):  # no file, or closed
         seen = False
     return TerminalLine(stream) if seen else None

@@ -228,3 +228,19 @@ def test_a_phase_is_named_by_its_step() -> None:
     job.next_phase("converting")
     assert job.state().name == "optimize topic · converting"
     assert job.state().amounts.startswith("step 2 of 2")
+
+
+def test_a_job_that_a_second_interrupt_left_is_dropped(
+    line: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(core._ticker, "remove", interrupted)
+    with pytest.raises(KeyboardInterrupt), progress(1, "text", "encode"):
+        drawn(line)
+        thread = core._ticker._thread
+    assert thread is not None
+    thread.join(10)
+    assert not thread.is_alive()
+    assert core._running() is None
