@@ -38,10 +38,10 @@ coverage: .venv/ready data/models/minilm/.stamp .venv/browser
 lab: .venv/ready data/models/minilm/.stamp
 	$(BIN)/conduit-lab lab notebooks/01_tour.ipynb
 
-# execute every notebook and keep its outputs, to be committed; a progress bar would be kept as a
-# widget without a kernel
+# execute every notebook and keep its outputs, to be committed; the times of long jobs would differ
+# from run to run
 notebooks: .venv/ready data/models/minilm/.stamp
-	TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+	CONDUIT_LAB_PROGRESS=0 $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 .venv/ready: requirements.lock pyproject.toml
 	@echo "· making .venv from requirements.lock (a minute or two the first time)"

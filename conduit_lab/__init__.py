@@ -156,9 +156,9 @@ def __getattr__(name: str) -> Any:
 
 
 def load_ipython_extension(_: Any) -> None:
-    """Show streams live and a cell's errors without the package's frames: `%load_ext conduit_lab`.
+    """Show streams, progress and errors in their cells, and add `%%stream`.
 
-    A `Lab` does the same.
+    This is `%load_ext conduit_lab`; a `Lab` does the same.
     """
     from conduit_lab.notebook import views
 

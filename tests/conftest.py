@@ -13,6 +13,8 @@ import psycopg
 import pytest
 from nbclient import NotebookClient
 
+from conduit_lab.core import progress
+from conduit_lab.core.progress import Progress
 from conduit_lab.models.text.embedder import Embedder
 
 ROOT = Path(__file__).parents[1]
@@ -58,3 +60,25 @@ def postgres() -> Iterator[str]:
             yield url
         finally:
             server.cleanup()
+
+
+class _Watcher:
+    """Takes the place of the thread that draws: keeps each outermost job."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Progress] = []
+
+    def add(self, job: Progress) -> None:
+        self.jobs.append(job)
+
+    def remove(self, job: Progress, error: BaseException | None) -> None:
+        pass
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Progress]:
+    """The jobs that show their progress, as they begin; nothing is drawn."""
+    watcher = _Watcher()
+    monkeypatch.setattr(progress, "_new_line", object)
+    monkeypatch.setattr(progress, "_ticker", watcher)
+    return watcher.jobs

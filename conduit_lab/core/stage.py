@@ -11,6 +11,7 @@ import anyio.to_thread
 
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.shown_signature import shown_signature
+from conduit_lab.core.progress import counted, progress
 from conduit_lab.core.spec import TensorSpec, ValueSpec
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace.span import Kind, Span, current
@@ -118,7 +119,8 @@ class Stage(ABC):
 
     def batch(self, values: Sequence[Any]) -> list[Any]:
         """Return one result per value, in order."""
-        return [self(value) for value in values]
+        with progress(len(values), "value", f"{self.name}.batch"):
+            return [self(value) for value in counted(values, "value")]
 
     def stream(self, value: Any, /) -> Stream[Any, Any]:
         """Return a stream of the answer's chunks; `InputError` for a stage that answers whole."""

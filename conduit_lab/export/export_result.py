@@ -52,7 +52,9 @@ class Export(Viewed):
             )
             for outcome in self.outcomes
         ]
-        table = Table(_COLUMNS, rows, numeric=("time",), wide=_COLUMNS[1:3])
+        table = Table(
+            _COLUMNS, rows, numeric=("time",), wide=_COLUMNS[1:3], whole="export.outcomes"
+        )
         pieces: list[ViewPiece] = [Line(self.proof, "large"), *([table] if rows else [])]
         pieces += [Line(f"△ {warning}") for warning in self.warnings]
         pieces.append(Code([f"conduit-lab serve {place}"], "to serve it, on any machine:"))

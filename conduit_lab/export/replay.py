@@ -18,6 +18,7 @@ from typing import Any
 
 from conduit_lab.core.equality import first_difference
 from conduit_lab.core.errors import ExportError
+from conduit_lab.core.progress import counted, progress
 from conduit_lab.core.text import clip
 from conduit_lab.export.target import preserved_folder
 from conduit_lab.serving.recorded import Example
@@ -78,8 +79,11 @@ def replay(
     examples = [example for example in found if not example.shared]
     examples.sort(key=lambda example: example.writes)
     stores = preserved_folder(folder / "indexes")
-    with stores, running(folder, python=python, environ=environ) as port:
-        return [_ask(port, example) for example in examples]
+    with progress(len(examples), "call", "replay") as job, stores:
+        job.phase = "starting the app"
+        with running(folder, python=python, environ=environ) as port:
+            job.phase = ""
+            return [_ask(port, example) for example in counted(examples, "call")]
 
 
 @contextmanager

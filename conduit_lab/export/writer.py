@@ -14,6 +14,7 @@ from typing import Any
 
 from conduit_lab.core.errors import ExportError
 from conduit_lab.core.paths import resolve
+from conduit_lab.core.progress import STEP, progress
 from conduit_lab.core.streams.loop import package_loop
 from conduit_lab.core.text import clip
 from conduit_lab.export import replay as proof
@@ -29,6 +30,7 @@ from conduit_lab.serving.recorded import Example
 from conduit_lab.serving.request import Request
 
 _MANIFEST = "manifest.json"
+_STEPS = 4  # reading the session, writing, replaying, hashing
 _MAX_PAYLOAD_CHARACTERS = 200  # in an error
 
 
@@ -52,14 +54,20 @@ def export_app(
     target = resolve(folder, app.root)
     _check_target(target)
     _check_examples(app, examples)
-    closure = Closure(app, statements, namespace)
-    current = [_current(app, example) for example in examples]
-    _add_recorded(app, closure, current)
-    with replaced_folder(target) as made:
-        _write(app, closure, made, current)
-        outcomes = _prove(made) if replay else []
-        _write_manifest(app, made, len(outcomes))
-    return Export(target, outcomes, closure.warnings)
+    with progress(_STEPS if replay else _STEPS - 1, STEP, f"export {target.name}") as job:
+        job.phase = "reading the session"
+        closure = Closure(app, statements, namespace)
+        current = [_current(app, example) for example in examples]
+        _add_recorded(app, closure, current)
+        with replaced_folder(target) as made:
+            job.next_phase("writing files")
+            _write(app, closure, made, current)
+            if replay:
+                job.next_phase("replaying")
+            outcomes = _prove(made) if replay else []
+            job.next_phase("hashing files")
+            _write_manifest(app, made, len(outcomes))
+        return Export(target, outcomes, closure.warnings)
 
 
 def _check_target(target: Path) -> None:

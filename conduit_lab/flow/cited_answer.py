@@ -101,7 +101,8 @@ class CitedAnswer(Viewed, dict[str, Any]):
 
     def _card(self, source: Mapping[str, Any], place: int, found: Sequence[Citation]) -> Card:
         similarity = self.similarities.get(source["id"])
-        facts = metadata_facts({key: source[key] for key in source if key not in _OWN})
+        own = {key: source[key] for key in source if key not in _OWN}
+        facts = metadata_facts(own, f'answer["sources"][{place}]')
         text, spans = source["text"], sorted({(cited.start, cited.end) for cited in found})
         whole = Folded(
             "the whole passage" if spans else "the passage, in which no sentence was found",

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, Literal
 
 from conduit_lab.core.errors import CompositionError, InputError
+from conduit_lab.core.progress import STEP, progress
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.text import first_line
 from conduit_lab.core.trace.call_record import Values
@@ -77,8 +78,9 @@ def compile_pipeline(pipeline: Combinator, samples: Iterable[Any]) -> Combinator
             "compile it once, before the endpoint is called"
         )
     values = _checked(pipeline, samples)
-    plan = _Plan(pipeline, values)
-    plan.search()
+    with progress(None, STEP, f"{pipeline.name}.compile"):
+        plan = _Plan(pipeline, values)
+        plan.search()
     compiled: Combinator = rebuilt(pipeline, plan.changes, _COMPILED)
     if compiled is pipeline:
         compiled = duplicate(pipeline)

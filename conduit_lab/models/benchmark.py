@@ -9,8 +9,9 @@ import numpy as np
 
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.frames import to_frame
+from conduit_lab.core.progress import TIME, progress
 from conduit_lab.core.stage import Stage, as_stage
-from conduit_lab.core.views import figures
+from conduit_lab.core.views import figures, html
 from conduit_lab.core.views.charts import BarChart, Charted
 from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.runtime.measuring.timing import (
@@ -86,7 +87,7 @@ class Benchmark(Sequence[Timing], Viewed):
             )
             for t in self
         ]
-        return Table(_COLUMNS, rows, numeric=_COLUMNS)
+        return Table(_COLUMNS, rows, numeric=_COLUMNS, whole=f"benchmark[{html.MAX_ROWS}:]")
 
     def _view(self) -> View:
         facts = [fact for fact in (self.device, self.note) if fact]
@@ -130,20 +131,20 @@ def benchmark(
         sizes = sizes if any(axis is not None for axis in layout.inputs) else [1]
     calls: list[TimedCall] = []
     left_out: list[str] = []
-    for i, size in enumerate(sizes):
-        call, _ = call_of(stage, sample, size)
-        call()  # the first may open the file
-        calls.append(call)
-        following = sizes[i + 1] if i + 1 < len(sizes) else size
-        if (
-            batch_sizes is None
-            and min_measure_seconds(seconds_of(call) * following / size) > seconds
-        ):
-            left_out = [str(rest) for rest in sizes[i + 1 :]]
-            break
-    timings = [
-        Timing.of(size, turns) for size, turns in zip(sizes, measure(calls, seconds), strict=False)
-    ]
+    with progress(seconds, TIME, f"benchmark {stage.name}"):
+        for i, size in enumerate(sizes):
+            call, _ = call_of(stage, sample, size)
+            call()  # the first may open the file
+            calls.append(call)
+            following = sizes[i + 1] if i + 1 < len(sizes) else size
+            if (
+                batch_sizes is None
+                and min_measure_seconds(seconds_of(call) * following / size) > seconds
+            ):
+                left_out = [str(rest) for rest in sizes[i + 1 :]]
+                break
+        turns = measure(calls, seconds)
+    timings = [Timing.of(size, own) for size, own in zip(sizes, turns, strict=False)]
     note = (
         f"without batches of {', '.join(left_out)}, which take long: pass batch_sizes= for them"
         * bool(left_out)

@@ -14,6 +14,7 @@ import numpy as np
 from conduit_lab.core.errors import InputError, ModelInputError, ModelLoadError
 from conduit_lab.core.frames import is_frame
 from conduit_lab.core.paths import display, resolve
+from conduit_lab.core.progress import counted, progress
 from conduit_lab.core.spec import TensorSpec, ValueSpec
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.trace.span import current
@@ -315,18 +316,19 @@ class Model(FileModel[_Opened]):
                 f"whole run; got {figures.plural(feeds.rows, 'row')}. Pass them one by one: "
                 "[model.predict(row) for row in rows]"
             )
-        return layout.joined(
-            [
-                opened.joined.run(piece, layout.size)
-                for piece in layout.pieces(feeds.arrays, layout.size)
-            ]
-        )
+        pieces = layout.pieces(feeds.arrays, layout.size)
+        with progress(len(pieces), "run", f"{self.name}.predict"):
+            return layout.joined(
+                [opened.joined.run(piece, layout.size) for piece in counted(pieces, "run")]
+            )
 
     def _table(self, opened: _Opened, feeds: Feeds, index: Any) -> Any:
         """Return the answers to a DataFrame, row by row where an output has no entry per row."""
         if opened.layout.splits or not feeds.rows:
             return opened.answers.frame(self._outputs(opened, feeds), index)
-        alone = [opened.joined.run(piece, 1) for piece in opened.layout.pieces(feeds.arrays, 1)]
+        pieces = opened.layout.pieces(feeds.arrays, 1)
+        with progress(len(pieces), "row", f"{self.name}.predict"):
+            alone = [opened.joined.run(piece, 1) for piece in counted(pieces, "row")]
         outputs = opened.answers.rowwise(alone)
         if outputs is None:
             raise ModelInputError(

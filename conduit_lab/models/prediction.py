@@ -78,7 +78,8 @@ class Prediction(Mapping[str, Any], Viewed):
 
     def _bars(self) -> Bars:
         ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
-        return Bars([Bar(label, p, f"{p:.3f}", label == self.label) for label, p in ranked])
+        bars = [Bar(label, p, f"{p:.3f}", label == self.label) for label, p in ranked]
+        return Bars(bars, whole="prediction.probabilities")
 
 
 class Predictions(Sequence[Prediction], Viewed):
@@ -127,7 +128,8 @@ class Predictions(Sequence[Prediction], Viewed):
             (str(row), p.label, html.Cell(f"{p.score:.3f}", share=p.score))
             for row, p in enumerate(self[: html.MAX_ROWS])
         ]
-        return Table(("row", "label", "score"), first, numeric=("row", "score"), total=len(self))
+        columns, more = ("row", "label", "score"), f"predictions[{html.MAX_ROWS}:]"
+        return Table(columns, first, ("row", "score"), total=len(self), whole=more)
 
     def _view(self) -> View:
         return View("Predictions", figures.count(len(self)), tables=[self._table()])

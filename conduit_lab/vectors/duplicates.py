@@ -10,6 +10,7 @@ from typing import overload
 import numpy as np
 
 from conduit_lab.core.errors import VectorInputError
+from conduit_lab.core.progress import Progress, progress
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.views import figures, html
 from conduit_lab.core.views.view import Table, View, Viewed
@@ -78,7 +79,8 @@ class Duplicates(Viewed, Sequence[Group]):
             )
             for group in self[: html.MAX_ROWS]
         ]
-        return Table(_COLUMNS, rows, _NUMERIC, total=len(self))
+        more = f"duplicates[{html.MAX_ROWS}:]"
+        return Table(_COLUMNS, rows, _NUMERIC, total=len(self), whole=more)
 
     def _view(self) -> View:
         return View("Duplicates", self._title, tables=[self._table(200)])
@@ -101,7 +103,8 @@ def find_duplicates(entries: Sequence[Entry], threshold: float = 0.95) -> Duplic
     if not entries:
         return Duplicates([], 0, threshold)
     units = _normalised(np.stack([entry.embedding for entry in entries]))
-    roots = _joined(len(units), _pairs(units, threshold - _SLACK))
+    with progress(_tile_pairs(len(units)), "pair", "find duplicates") as job:
+        roots = _joined(len(units), _pairs(units, threshold - _SLACK, job))
     order = np.argsort(roots, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(roots[order])) + 1)
     groups = [
@@ -123,12 +126,21 @@ def _normalised(vectors: FloatArray) -> FloatArray:
     return np.divide(vectors, lengths, out=np.empty_like(vectors), casting="same_kind")
 
 
-def _pairs(units: FloatArray, threshold: float) -> Iterator[tuple[IntArray, IntArray]]:
+def _tile_pairs(count: int) -> int:
+    """Return the number of pairs in all tiles of `count` rows: those above their diagonal."""
+    sizes = np.diff([*range(0, count, _TILE_ROWS), count])
+    return int((sizes.sum() ** 2 + (sizes**2).sum()) // 2)
+
+
+def _pairs(
+    units: FloatArray, threshold: float, job: Progress
+) -> Iterator[tuple[IntArray, IntArray]]:
     """Yield the pairs i < j with a cosine of at least `threshold`, as two arrays per tile."""
     for top in range(0, len(units), _TILE_ROWS):
         for left in range(top, len(units), _TILE_ROWS):
             near = units[top : top + _TILE_ROWS] @ units[left : left + _TILE_ROWS].T >= threshold
             rows, columns = np.nonzero(np.triu(near, 1) if left == top else near)
+            job.step(near.size)
             if rows.size:
                 yield rows + top, columns + left
 

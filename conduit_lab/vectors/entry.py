@@ -12,7 +12,7 @@ from conduit_lab.core.errors import VectorInputError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.views.pieces import Strip
 from conduit_lab.core.views.view import View, Viewed
-from conduit_lab.vectors.found_card import found_card
+from conduit_lab.vectors.found_card import excerpt_note, found_card
 
 MAX_NESTING = 64
 
@@ -34,9 +34,9 @@ class Entry(Viewed):
 
     def _view(self) -> View:
         strip = Strip(self.embedding.tolist())
-        return View(
-            "Entry", self.id, pieces=[found_card(self.content, self.metadata, self.id), strip]
-        )
+        card = found_card(self.content, self.metadata, self.id, whole="entry.metadata")
+        note = excerpt_note(self.content, self.metadata, self.id, "entry.content")
+        return View("Entry", self.id, pieces=[card, *note, strip])
 
 
 def check_text(value: Any, what: str) -> str:

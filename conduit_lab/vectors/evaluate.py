@@ -15,6 +15,7 @@ import numpy as np
 
 from conduit_lab.core.errors import VectorInputError
 from conduit_lab.core.frames import to_frame
+from conduit_lab.core.progress import progress
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.charts import Charted
 from conduit_lab.core.views.line_chart import LineChart
@@ -183,7 +184,7 @@ class Evaluation(Viewed, Sequence[Judged]):
             (shorten(row.question, 60, placeholder="…"), ", ".join(row.pages), _first_page(row))
             for row in self.missed
         ]
-        return Table(_MISSED, rows)
+        return Table(_MISSED, rows, whole="evaluation.missed")
 
     def _missed_lines(self) -> list[Line]:
         """Return two lines per missed question: itself, and its pages with the first found one."""
@@ -196,7 +197,7 @@ class Evaluation(Viewed, Sequence[Judged]):
                 Line(f"on {', '.join(row.pages)} · {instead}", "quiet"),
             ]
         more = len(self.missed) - MAX_MISSED
-        return [*lines, Line(figures.plural(more, "more question"), "quiet")] if more > 0 else lines
+        return [*lines, Line(f"{figures.plural(more, 'more question')}: evaluation.missed", "quiet")] if more > 0 else lines
 
     def _view(self) -> View:
         pieces: list[ViewPiece] = [Charted(self.chart, self._table())]
@@ -242,8 +243,11 @@ def evaluate(
         raise VectorInputError(f"there is nothing to evaluate: {reason}")
     _check_pages(store, asked, by)
     rows: list[Judged] = []
-    for mode, arguments in searches.items():
-        rows += _judged(store, asked, top_k, mode, arguments, by)
+    with progress(len(searches) * len(asked), "query", f"evaluate {store.name}") as job:
+        for mode, arguments in searches.items():
+            job.phase = mode
+            rows += _judged(store, asked, top_k, mode, arguments, by)
+            job.step(len(asked))
     return Evaluation(rows, top_k)
 
 

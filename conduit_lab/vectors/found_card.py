@@ -7,6 +7,7 @@ from typing import Any
 
 from conduit_lab.core.quotation import matching_words, nearest_sentence, without_marks, word_stems
 from conduit_lab.core.text import one_line
+from conduit_lab.core.views import figures
 from conduit_lab.core.views.pieces import Card, Line, Marked
 
 SNIPPET_CHARACTERS = 320
@@ -24,6 +25,7 @@ def found_card(
     share: float | None = None,
     number: str = "",
     same: Collection[str] = (),
+    whole: str = "hit.metadata",
 ) -> Card:
     """Return the card of an entry: title › heading, or its id; a snippet; the other metadata.
 
@@ -32,7 +34,8 @@ def found_card(
     """
     title = heading_of(metadata) or id
     snippet = _snippet(_body(content or "", title), query)
-    facts = metadata_facts({key: value for key, value in metadata.items() if key not in same})
+    left = {key: value for key, value in metadata.items() if key not in same}
+    facts = metadata_facts(left, whole)
     return Card(
         one_line(title, 160),
         (score or 0.0) if share is None else share,
@@ -43,15 +46,29 @@ def found_card(
     )
 
 
-def metadata_facts(metadata: Mapping[str, Any]) -> list[str]:
-    """Return the first six of the metadata that a card has no other place for, one text each."""
+def metadata_facts(metadata: Mapping[str, Any], whole: str = "hit.metadata") -> list[str]:
+    """Return the first six of the metadata that a card has no other place for, one text each.
+
+    `whole` is the expression that gives all of it.
+    """
     facts = [
-        f"{key}: {one_line(str(value), 80)}"
+        f"{one_line(str(key), 80)}: {one_line(str(value), 80)}"
         for key, value in metadata.items()
         if key not in _PLACES and value is not None
     ]
     more = len(facts) - _MAX_FACTS
-    return [*facts[:_MAX_FACTS], *([f"{more} more"] if more > 0 else [])]
+    return [*facts[:_MAX_FACTS], *([f"{more} more: {whole}"] if more > 0 else [])]
+
+
+def excerpt_note(
+    content: str | None, metadata: Mapping[str, Any], id: str, whole: str
+) -> list[Line]:
+    """Return a line with the length of a text of which a card shows an excerpt, or nothing."""
+    body = _body(content or "", heading_of(metadata) or id)
+    if content is None or len(body) <= SNIPPET_CHARACTERS:
+        return []
+    length = figures.plural(len(content), "character")
+    return [Line(f"an excerpt of {length}, all of them: {whole}", "quiet")]
 
 
 def heading_of(metadata: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from conduit_lab.core.text import one_line
 from conduit_lab.core.views import figures, html
 from conduit_lab.core.views.pieces import Line, ViewPiece
 from conduit_lab.core.views.view import Table, View, Viewed
-from conduit_lab.vectors.found_card import found_card, metadata_facts
+from conduit_lab.vectors.found_card import excerpt_note, found_card, metadata_facts
 
 _COLUMNS = ("id", "score", "content", "metadata")
 
@@ -50,7 +50,8 @@ class Hit(Viewed, dict[str, Any]):
 
     def _view(self) -> View:
         card = found_card(self.content, self.metadata, self.id, score=self.score)
-        return View("Hit", self.id, pieces=[card])
+        note = excerpt_note(self.content, self.metadata, self.id, "hit.content")
+        return View("Hit", self.id, pieces=[card, *note])
 
 
 class Hits(Viewed, list[Hit]):
@@ -90,7 +91,8 @@ class Hits(Viewed, list[Hit]):
             metadata = " · ".join(f"{key}: {value}" for key, value in hit.metadata.items())
             id, content = one_line(hit.id, width), one_line(hit.content or "", width)
             rows.append((id, f"{hit.score:.3f}", content, one_line(metadata, width // 2)))
-        return Table(_COLUMNS, rows, ("score",), ("content",), len(self))
+        more = f"hits[{html.MAX_ROWS}:]"
+        return Table(_COLUMNS, rows, ("score",), ("content",), len(self), more)
 
     def _view(self) -> View:
         facts = [self._count(), *([self.plan] if self.plan else [])]
@@ -112,7 +114,10 @@ class Hits(Viewed, list[Hit]):
             for place, (hit, share) in enumerate(zip(shown, shares, strict=True), 1)
         ]
         if len(self) > len(shown):
-            cards.append(Line(f"{len(self) - len(shown)} more rows", "quiet"))
+            left = figures.plural(len(self) - len(shown), "more row")
+            cards.append(Line(f"{left}: hits[{html.MAX_ROWS}:]", "quiet"))
+        if any(excerpt_note(hit.content, hit.metadata, hit.id, "") for hit in shown):
+            cards.append(Line("texts are excerpts, all of one: hits[0].content", "quiet"))
         return cards
 
     def __repr__(self) -> str:

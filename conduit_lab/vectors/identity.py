@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from conduit_lab.core.errors import StoreError, VectorInputError
+from conduit_lab.core.progress import Progress, progress
 from conduit_lab.core.spec import Array, EmbedderProtocol
 from conduit_lab.vectors.backend import Backend
 from conduit_lab.vectors.batch import Batch
@@ -137,6 +138,11 @@ def reembed(backend: Backend, embedder: EmbedderProtocol | None, store: str) -> 
             f"store {store!r} has dimension {backend.dimension}, got an embedder of "
             f"{embedder.dimension}: add its texts to a new store, VectorStore(path=…, embedder=…)"
         )
+    with progress(backend.count(), "text", f"{store}.reembed") as job:
+        return _reembed(backend, embedder, store, job)
+
+
+def _reembed(backend: Backend, embedder: EmbedderProtocol, store: str, job: Progress) -> int:
     entries: dict[str, Entry] = {}
     vectors: list[Any] = []
     while new := [id for id in backend.ids() if id not in entries]:
@@ -146,6 +152,7 @@ def reembed(backend: Backend, embedder: EmbedderProtocol | None, store: str) -> 
             names = [f"store {store!r}: the embedding of {entry.id!r}" for entry in page]
             made = embed_contents([entry.content for entry in page], embedder, names)
             vectors += list(as_matrix(made, backend.dimension, names))
+            job.step(len(page))
             entries |= {entry.id: entry for entry in page}
         if isinstance(backend, LocalBackend):
             _rely(backend, None)

@@ -13,6 +13,7 @@ import numpy as np
 
 from conduit_lab.core import forking, paths
 from conduit_lab.core.errors import StoreError
+from conduit_lab.core.progress import progress
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.views import figures
 from conduit_lab.vectors.arrays import BoolArray
@@ -223,8 +224,11 @@ class LocalBackend:
         """Read every row from the storage."""
         self._stale = True
         self._rows = self._new_rows()
-        for block in self._storage.load():
-            self._rows.put(block)
+        total = self._storage.count()
+        with progress(total, "entry", f"open {self.path.stem if self.path else 'store'}") as job:
+            for block in self._storage.load():
+                self._rows.put(block)
+                job.step(len(block.ids))
         self._stale = False
 
     def _compact(self) -> None:

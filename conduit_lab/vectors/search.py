@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from conduit_lab.core.errors import VectorInputError
+from conduit_lab.core.progress import Progress, progress
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.backend import Backend, Match
 from conduit_lab.vectors.diversity import mmr
@@ -30,6 +31,7 @@ _MODES = ("dense", "lexical", "hybrid")
 _FUSIONS = ("score", "rank")
 # Of dense and lexical scores where they are fused; docs/retrieval.md has the measurements.
 _WEIGHTS = (0.7, 0.3)
+_CHUNK_QUERIES = 1_024  # searched in one state of the store, about a second's work
 _CANDIDATES = 50  # for fusion, reranking and MMR; more where top_k is
 
 
@@ -72,13 +74,22 @@ class Search:
 
     def run(self, store: str, backend: Backend, queries: Sequence[Query]) -> list[Hits]:
         """Return the hits of each query in a backend; `store` names it."""
+        if len(queries) == 1:
+            return self._found(store, backend, queries)
+        found: list[Hits] = []
+        with progress(len(queries), "query", f"{store}.search") as job:
+            for begin in range(0, len(queries), _CHUNK_QUERIES):
+                found += self._found(store, backend, queries[begin : begin + _CHUNK_QUERIES], job)
+        return found
+
+    def _found(
+        self, store: str, backend: Backend, queries: Sequence[Query], job: Progress | None = None
+    ) -> list[Hits]:
         refined = self.mode != "dense" or self.mmr is not None or self.rerank is not None
         if refined:
-            return self._refined(store, backend, queries)
+            return self._refined(store, backend, queries, job)
         # The usual search, in loops: each call of a function shows in its latency.
         found: list[Hits] = []
-        if not queries:
-            return found
         lists, plans = self._by_meaning(backend, queries, int(self.top_k))
         for query, matches, plan in zip(queries, lists, plans, strict=True):
             best = matches[0].score if matches else None
@@ -86,9 +97,13 @@ class Search:
             for id, score, content, metadata in matches:
                 hits.append(Hit(id=id, score=score, content=content, metadata=metadata))
             found.append(hits)
+        if job is not None:
+            job.step(len(queries))
         return found
 
-    def _refined(self, store: str, backend: Backend, queries: Sequence[Query]) -> list[Hits]:
+    def _refined(
+        self, store: str, backend: Backend, queries: Sequence[Query], job: Progress | None
+    ) -> list[Hits]:
         """Return the hits of a search by words, of both kinds, or with a second stage."""
         second = self.mode == "hybrid" or self.mmr is not None or self.rerank is not None
         count = max(_CANDIDATES, int(self.top_k)) if second else int(self.top_k)
@@ -101,10 +116,12 @@ class Search:
         if self.mode != "dense":
             texts = [_text(query, self.mode) for query in queries]
             lexical = [backend.lexical(text, count, self.where) for text in texts]
-        return [
-            self._hits(store, backend, *found)
-            for found in zip(queries, dense, lexical, plans, strict=True)
-        ]
+        answers = []
+        for found in zip(queries, dense, lexical, plans, strict=True):
+            answers.append(self._hits(store, backend, *found))
+            if job is not None:
+                job.step()
+        return answers
 
     def _by_meaning(
         self, backend: Backend, queries: Sequence[Query], count: int

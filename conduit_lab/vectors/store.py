@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any, cast, overload
 
 import numpy.typing as npt
 
 from conduit_lab.core.errors import VectorInputError
 from conduit_lab.core.frames import to_frame
+from conduit_lab.core.progress import counted, progress
 from conduit_lab.core.spec import EmbedderProtocol
 from conduit_lab.core.trace import recorder
 from conduit_lab.vectors import identity
@@ -97,7 +98,9 @@ class VectorStore(BaseStore):
                         "got more arguments: make them columns of it"
                     )
                 ids, embeddings, metadatas, contents = read_table(ids, f"store {self.name!r}:")
-            self._write(ids, embeddings, metadatas, contents)
+            total = len(ids) if isinstance(ids, Sized) else None
+            with progress(total, "entry", f"{self.name}.add_many"):
+                self._write(ids, embeddings, metadatas, contents)
 
     def add_texts(
         self,
@@ -335,7 +338,9 @@ class VectorStore(BaseStore):
 
         Its columns are id, content, the keys of the metadata, the times and embedding.
         """
-        return to_frame(map(entry_row, self.entries()), purpose="VectorStore.to_pandas()")
+        with progress(len(self), "entry", f"{self.name}.to_pandas"):
+            rows = map(entry_row, counted(self.entries(), "entry"))
+            return to_frame(rows, purpose="VectorStore.to_pandas()")
 
     def __len__(self) -> int:
         return self._opened().count()

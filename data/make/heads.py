@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, checker, helper, numpy_helper, save_model
 
 from conduit_lab import Prediction, load_model, majority_vote
+from conduit_lab.core.progress import progress
 
 DATA = Path(__file__).resolve().parents[1]
 MESSAGES = DATA / "messages.csv"
@@ -221,12 +222,14 @@ def save_onnx(path: Path, layers: Sequence[Layer], labels: Sequence[str]) -> Non
 
 def make_heads(embeddings: Floats, messages: Messages, folder: Path = MODELS) -> None:
     """Train every classifier on the embeddings of the training rows, and write its file."""
-    for recipe in RECIPES:
-        print(f"training {recipe.file} ({recipe.shape})", flush=True)
-        labels, classes = np.unique(messages.labels[recipe.column], return_inverse=True)
-        layers = train(embeddings, classes.astype(np.int64), recipe)
-        save = save_onnx if recipe.file.endswith(".onnx") else save_npz
-        save(folder / recipe.file, layers, labels.tolist())
+    with progress(len(RECIPES), "model", "train heads") as job:
+        for recipe in RECIPES:
+            job.phase = f"{recipe.file} ({recipe.shape})"
+            labels, classes = np.unique(messages.labels[recipe.column], return_inverse=True)
+            layers = train(embeddings, classes.astype(np.int64), recipe)
+            save = save_onnx if recipe.file.endswith(".onnx") else save_npz
+            save(folder / recipe.file, layers, labels.tolist())
+            job.step()
 
 
 def evaluate(embeddings: Floats, messages: Messages, folder: Path = MODELS) -> dict[str, float]:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from conduit_lab.core.errors import ExportError
+from conduit_lab.core.progress import Progress
 from conduit_lab.export.replay import replay
 from conduit_lab.export.wheel import write_wheel
 from tests.export.session import Session
@@ -187,3 +188,10 @@ def test_a_stale_answer_of_an_async_handler_is_made_again(session: Session) -> N
     first = json.loads((session.export().folder / "examples.jsonl").read_text().splitlines()[0])
     assert first["path"] == "/search"
     assert [hit["id"] for hit in first["answer"]] == ["kettle", "iron"]
+
+
+def test_the_progress_names_its_steps(session: Session, jobs: list[Progress]) -> None:
+    session.run(SHOP, "search([1, 0])", "add('iron', [0, 1])", "sign([1, 2])", "count(3).wait()")
+    folder = session.export(replay=False).folder
+    job = next(job for job in jobs if job.name == f"export {folder.name}")
+    assert (job.done, job.total, job.phase) == (2, 3, "hashing files")

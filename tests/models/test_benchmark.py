@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from conduit_lab.core.errors import InputError, MissingExtra, ModelInputError
+from conduit_lab.core.progress import Progress
 from conduit_lab.core.stage import Function
 from conduit_lab.models.benchmark import Benchmark, benchmark, call_of
 from conduit_lab.models.callable import CallableModel
@@ -241,3 +242,9 @@ def test_a_graph_without_a_batch_axis_is_measured_as_it_is(tmp_path: Path) -> No
         InputError, match=r"'m' has no batch axis: measure it with batch_sizes=\[1\]"
     ):
         model.benchmark(np.ones(4, np.float32), batch_sizes=[8])
+
+
+def test_the_progress_is_that_of_the_time(linear: Model, jobs: list[Progress]) -> None:
+    benchmark(linear, [1, 2, 3], seconds=SECONDS)
+    names = {job.name: (job.unit, job.total) for job in jobs}
+    assert names["benchmark linear"] == ("s", SECONDS)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conduit_lab.core.errors import VectorInputError
+from conduit_lab.core.progress import Progress
 from conduit_lab.vectors import duplicates
 from conduit_lab.vectors.duplicates import Duplicates, find_duplicates
 from conduit_lab.vectors.entry import Entry
@@ -93,3 +94,12 @@ def test_no_duplicates() -> None:
     assert repr(find_duplicates([])) == "0 of 0 entries repeat another (cosine ≥ 0.95)"
     assert repr(find_duplicates(entries([[1.0]]))) == "0 of 1 entry repeat another (cosine ≥ 0.95)"
     assert "<table" not in find_duplicates([])._repr_mimebundle_()["text/html"]
+
+
+@pytest.mark.parametrize("count", [1, 5, 7])
+def test_the_progress_counts_the_pairs(
+    jobs: list[Progress], monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(duplicates, "_TILE_ROWS", 3)
+    find_duplicates(entries(np.eye(count)))
+    assert [(job.name, job.done) for job in jobs] == [("find duplicates", jobs[0].total)]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from conduit_lab.core.errors import MissingExtra, VectorInputError
+from conduit_lab.core.progress import Progress
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.evaluate import MAX_MISSED, Evaluation, Judged, evaluate
 from conduit_lab.vectors.store import VectorStore
@@ -226,3 +227,11 @@ def test_views_are_escaped(store: VectorStore) -> None:
     assert '<img src="data:image/svg+xml;base64,' in bundle["text/html"]
     assert "&lt;b&gt;bold" in bundle["text/html"]
     assert "<b>bold" not in bundle["text/html"]
+
+
+def test_the_progress_counts_the_questions_of_every_mode(
+    store: VectorStore, jobs: list[Progress]
+) -> None:
+    evaluate(store, QUESTIONS, modes=("dense", "hybrid"))
+    [job] = jobs
+    assert (job.name, job.done, job.total) == ("evaluate fruit", 6, 6)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from conduit_lab.core.errors import StoreError, VectorInputError
+from conduit_lab.core.progress import Progress
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.models.text.embedder import Embedder
 from conduit_lab.vectors import identity
@@ -425,3 +426,11 @@ def test_nothing_is_said_of_a_store_in_order(path: Path) -> None:
         warnings.simplefilter("error")
         for _ in range(2):
             fill(path, Hashed(0))
+
+
+def test_embedding_again_counts_its_texts(jobs: list[Progress]) -> None:
+    store = VectorStore(embedder=Hashed(), name="docs")
+    store.add_texts(TEXTS)
+    store.reembed(Hashed(1))
+    job = jobs[-1]
+    assert (job.name, job.done, job.total) == ("docs.reembed", len(TEXTS), len(TEXTS))

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from conduit_lab.core.errors import StoreError, VectorInputError
+from conduit_lab.core.progress import Progress
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.trace import recorder
+from conduit_lab.vectors import search
 from conduit_lab.vectors.hits import Hits
 from conduit_lab.vectors.store import VectorStore
 
@@ -361,3 +363,29 @@ def test_repr() -> None:
     assert bundle["text/plain"] == repr(store)
     assert "&lt;b&gt;hand" in bundle["text/html"]
     assert "<b>hand" not in bundle["text/html"]
+
+
+def test_adding_many_counts_the_entries(store: VectorStore, jobs: list[Progress]) -> None:
+    store.add_many(["a", "b"], np.eye(4)[:2])
+    store.to_pandas()
+    assert [(job.name, job.done, job.total) for job in jobs] == [
+        ("handbook.add_many", 2, 2),
+        ("handbook.to_pandas", 2, 2),
+    ]
+
+
+def test_a_search_with_many_queries_counts_them(
+    store: VectorStore, jobs: list[Progress], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "_CHUNK_QUERIES", 2)
+    store.add_many(["a", "b"], np.eye(4)[:2])
+    found = store.search([[1, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 0]], 1)
+    assert [ids(hits) for hits in found] == [["a"], ["b"], ["a"]]
+    assert (jobs[-1].name, jobs[-1].done, jobs[-1].total) == ("handbook.search", 3, 3)
+
+
+def test_a_search_with_one_query_shows_no_progress(
+    store: VectorStore, jobs: list[Progress]
+) -> None:
+    store.search([1, 0, 0, 0])
+    assert jobs == []

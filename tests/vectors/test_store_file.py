@@ -11,6 +11,7 @@ import pytest
 
 from conduit_lab.core import paths
 from conduit_lab.core.errors import StoreError
+from conduit_lab.core.progress import Progress
 from conduit_lab.vectors.hits import Hits
 from conduit_lab.vectors.store import VectorStore
 from tests.vectors.test_store import Letters
@@ -173,3 +174,11 @@ def test_an_interrupted_write_stores_nothing(path: Path, monkeypatch: pytest.Mon
         assert answer(store) == before
     with VectorStore(8, path=path) as store:
         assert answer(store) == before
+
+
+def test_opening_counts_the_entries(path: Path, jobs: list[Progress]) -> None:
+    with VectorStore(8, path=path) as store:
+        fill(store)
+    with VectorStore(8, path=path):
+        job = jobs[-1]
+    assert (job.name, job.done, job.total) == ("open index", len(VECTORS), len(VECTORS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,8 @@ def span_view(span: Span) -> View:
         ("device", span_facts.device(span)),
         ("rows", "" if (rows := span_facts.rows(span)) is None else figures.count(rows)),
         ("remark", span_facts.remarks(span.attributes)),
-        ("input", _shown(span_facts.input_text(span), span.input)),
-        ("output", _shown(span_facts.output_text(span), span.output)),
+        ("input", _shown(span_facts.input_text(span), span.input, "span.input")),
+        ("output", _shown(span_facts.output_text(span), span.output, "span.output")),
         ("error", f"✕ {error}" if (error := span_facts.error_text(span)) else ""),
     ]
     table = Table(("property", "value"), [row for row in rows if row[1]], wide=("value",))
@@ -48,9 +49,12 @@ def span_line(span: Span) -> str:
     return f"Span({', '.join(parts)})"
 
 
-def _shown(description: str, value: Any) -> str:
+def _shown(description: str, value: Any, whole: str) -> str:
     preview = _preview(value)
-    return description if preview in ("", description) else f"{description}: {preview}"
+    if preview in ("", description):
+        return description
+    more = f" all of it: {whole}" if preview.endswith("…") else ""
+    return f"{description}: {preview}{more}"
 
 
 def _preview(value: Any) -> str:
@@ -62,8 +66,14 @@ def _preview(value: Any) -> str:
         return first + (", …" if value.size > _PREVIEW_ITEMS else "")
     if isinstance(value, dict):
         items = (f"{key}: {_preview(item) or described(item)}" for key, item in value.items())
-        return one_line(", ".join(islice(items, _PREVIEW_ITEMS)), MAX_PREVIEW)
+        return _joined(items, len(value))
     if type(value) in (list, tuple):
         items = (_preview(item) or described(item) for item in value)
-        return one_line(", ".join(islice(items, _PREVIEW_ITEMS)), MAX_PREVIEW)
+        return _joined(items, len(value))
     return ""
+
+
+def _joined(items: Iterable[str], count: int) -> str:
+    """Return the first items on one line, with an ellipsis where that is not all."""
+    line = one_line(", ".join(islice(items, _PREVIEW_ITEMS)), MAX_PREVIEW)
+    return line if count <= _PREVIEW_ITEMS or line.endswith("…") else f"{line}, …"

@@ -108,7 +108,9 @@ class StageStatistics(Mapping[str, StageSummary], Viewed):
             for each in found
         ]
         columns = _COLUMNS if any(each.errors for each in found) else _COLUMNS[:-1]
-        return Table(columns, [row[: len(columns)] for row in rows], numeric=columns[1:])
+        rows = [row[: len(columns)] for row in rows]
+        whole = "list(lab.statistics.values())"
+        return Table(columns, rows, numeric=columns[1:], whole=whole)
 
     def _view(self) -> View:
         found = list(self.values())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from conduit_lab.core.equality import identical
 from conduit_lab.core.trace import span_facts
 from conduit_lab.core.trace.value_change import EQUAL, text_diff, value_change
-from conduit_lab.core.views import figures
+from conduit_lab.core.views import figures, html
 from conduit_lab.core.views.view import Table, View, Viewed
 
 if TYPE_CHECKING:
@@ -102,19 +102,27 @@ class TraceDiff(Viewed, Sequence[SpanChange]):
         name = self.first.name
         if self.second.name != name:
             name = f"{name} and {self.second.name}"
-        table = Table(columns, rows, numeric=columns[1:4], wide=("answer",))
+        more = f"diff[{html.MAX_ROWS}:]"
+        table = Table(columns, rows, numeric=columns[1:4], wide=("answer",), whole=more)
         return View("Trace diff", name, facts, [table], children=list(self._texts()))
 
     def _texts(self) -> Iterator[View]:
         """Yield the diffs of the texts that differ."""
-        shown = 0
+        shown = left = 0
         for change in self:
             a, b = (None if span is None else span.output for span in change.spans)
             if change.change == EQUAL or not isinstance(a, str) or not isinstance(b, str):
                 continue
             if shown < MAX_TEXT_DIFFS:
                 shown += 1
-                yield View("Text of", change.name, text=text_diff(a, b))
+                both = "change.first.output, change.second.output"
+                yield View("Text of", change.name, text=text_diff(a, b), whole=both)
+            else:
+                left += 1
+        if left:
+            texts = figures.plural(left, "more text")
+            verb = "differs" if left == 1 else "differ"
+            yield View("Texts", "", [f"{texts} {verb}: [change.spans for change in diff]"])
 
 
 def _is_kept(span: Span) -> bool:

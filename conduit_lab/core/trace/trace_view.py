@@ -40,7 +40,11 @@ def trace_view(root: Span, states: Sequence[str] = ()) -> WaterfallView:
     facts = [rows[0].time, *([] if root.ended else [span_facts.RUNNING])]
     if stages := root.record.spans - 1:
         facts.append(figures.plural(stages, "stage"))
-    waterfall = Waterfall(rows, clock, root.record.spans - shown, hints(root)[:MAX_SHOWN_HINTS])
+    sentences = hints(root)
+    if len(sentences) > MAX_SHOWN_HINTS:
+        left = figures.plural(len(sentences) - MAX_SHOWN_HINTS, "more hint")
+        sentences = [*sentences[:MAX_SHOWN_HINTS], f"{left}: `trace.hints`"]
+    waterfall = Waterfall(rows, clock, root.record.spans - shown, sentences)
     return WaterfallView("Trace", root.name, [*facts, *states], waterfall=waterfall)
 
 
@@ -60,9 +64,9 @@ def _row(group: SpanGroup, root: Span, clock: float, path: set[int]) -> Waterfal
         own_time=figures.seconds(own) if any(span.children for span in spans) else "",
         device=", ".join(_distinct(map(span_facts.device, spans))),
         note=" · ".join([*_marks(spans), *_note(spans, seconds)]),
-        remark=" · ".join(_distinct(span_facts.remarks(span.attributes) for span in spans)[:2]),
+        remark=_first(_distinct(span_facts.remarks(span.attributes) for span in spans), 2, " · "),
         failed=any(span.error is not None for span in spans),
-        error=errors[0] if errors else "",
+        error=_first(_distinct(errors), 1, "; "),
         critical=on_path > 0 and on_path >= MIN_CRITICAL_SHARE * clock,
     )
 
@@ -91,6 +95,12 @@ def _errors(spans: Sequence[Span]) -> list[str]:
         if (text := span_facts.error_text(span))
         and text not in map(span_facts.error_text, list(span.children))
     ]
+
+
+def _first(texts: Sequence[str], count: int, between: str) -> str:
+    """Return the first texts, and the number of the others."""
+    more = [f"{len(texts) - count} more"] if len(texts) > count else []
+    return between.join([*texts[:count], *more])
 
 
 def _shifted(part: Interval, root: Span) -> Interval:

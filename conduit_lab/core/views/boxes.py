@@ -6,9 +6,9 @@ The output of a notebook that is not trusted keeps all of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from conduit_lab.core.views import figures, html
+from conduit_lab.core.views.html import breakable
 from conduit_lab.core.views.tree import TreeNode
 
 _EDGE = "rgba(128,128,128,.7)"
@@ -26,9 +26,9 @@ def drawing(root: TreeNode) -> str:
     """Return the nodes below `root` as boxes with arrows; a nested tree is in a frame."""
     parts = _children(root, root.seconds)
     if root.takes:
-        parts = [_div(escape(root.takes), _SMALL), _arrow(), *parts]
+        parts = [_div(breakable(root.takes), _SMALL), _arrow(), *parts]
     if root.gives:
-        parts = [*parts, _arrow(), _div(escape(root.gives), _SMALL)]
+        parts = [*parts, _arrow(), _div(breakable(root.gives), _SMALL)]
     return _div("".join(parts), f"{html.TEXT_STYLE};{_ROW};margin:8px 0")
 
 
@@ -65,14 +65,20 @@ def _node(node: TreeNode, whole: float | None) -> str:
     if node.leaf:
         about = " · ".join(part for part in (node.kind, node.time) if part)
         ground = f";{html.bar(share)}" if (share := node.share(whole)) else ""
-        return _div(f"<b>{escape(node.name)}</b>{_div(escape(about), _QUIET)}", _BOX + ground)
+        return _div(
+            f"<b>{breakable(node.name)}</b>{_div(breakable(about), _QUIET)}",
+            _BOX + ground,
+        )
     about = " · ".join(part for part in (node.kind, *node.facts, node.time) if part)
-    title = _div(f"<b>{escape(node.name)}</b> {escape(about)}", f"{_SMALL};padding-bottom:4px")
+    title = _div(
+        f"<b>{breakable(node.name)}</b> {breakable(about)}",
+        f"{_SMALL};padding-bottom:4px",
+    )
     return _div(title + _div("".join(_children(node, whole)), _ROW), _FRAME)
 
 
 def _label(edge: str) -> str:
-    return _div(escape(edge), f"{_QUIET};min-width:2em;padding-right:8px") if edge else ""
+    return _div(breakable(edge), f"{_QUIET};min-width:2em;padding-right:8px") if edge else ""
 
 
 def _arrow(values: str = "") -> str:
@@ -80,7 +86,7 @@ def _arrow(values: str = "") -> str:
     line = _div(_div("", _LINE) + _div("▸", "line-height:12px"), f"{_ROW};flex-wrap:nowrap")
     if values:
         # as high below as above, so that the line stays in the middle
-        line = f"{_div(escape(values), f'{_QUIET};padding:0 8px')}{line}{_div('&nbsp;', _SMALL)}"
+        line = f"{_div(breakable(values), f'{_QUIET};padding:0 8px')}{line}{_div('&nbsp;', _SMALL)}"
     return _div(line, f"{_COLUMN};padding:0 4px")
 
 

@@ -6,6 +6,7 @@ the same in JupyterLab (light or dark), in nbconvert and where style sheets are 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -15,7 +16,11 @@ from conduit_lab.core.views import figures
 
 MAX_ROWS = 20
 _LINE = "1px solid rgba(128,128,128,.35)"
-_WRAP = {"left": "normal", "right": "nowrap"}  # a number stays beside its unit
+# leading spaces and lines stay; a number stays beside its unit
+_WRAP = {"left": "pre-wrap", "right": "nowrap"}
+MAX_UNBROKEN = 32  # characters of a word; a longer one may break after every 16
+_LONG_WORD = re.compile(rf"\S{{{MAX_UNBROKEN + 1},}}")
+_PART_CHARACTERS = 16
 _CELL = "padding:4px 16px 4px 0;vertical-align:top"
 _MONO = "font-family:var(--jp-code-font-family,monospace)"
 _INDENT = 20  # pixels per level
@@ -46,9 +51,10 @@ class Cell:
 def header(kind: str, name: str, facts: Iterable[str] = ()) -> str:
     """Return the header line of a view: its kind, its name, the few facts that matter."""
     quiet = '<span style="opacity:.7">'
-    rest = "".join(f"{quiet} · {escape(fact)}</span>" for fact in facts)
+    rest = "".join(f"{quiet} · {breakable(fact)}</span>" for fact in facts)
     return (
-        f'<div style="{TEXT_STYLE}">{quiet}{escape(kind)}</span> <b>{escape(name)}</b>{rest}</div>'
+        f'<div style="{TEXT_STYLE};white-space:pre-wrap">{quiet}{breakable(kind)}</span> '
+        f"<b>{breakable(name)}</b>{rest}</div>"
     )
 
 
@@ -58,8 +64,11 @@ def table(
     numeric: Collection[str] = (),
     wide: Collection[str] = (),
     limit: int = MAX_ROWS,
+    whole: str = "",
 ) -> str:
     """Return a table with hairline rows, at most 20 by default; a line counts the others.
+
+    `whole` is the expression that gives them.
 
     Columns named in `numeric` are right-aligned, those in `wide` get room for running text. Cells
     are shown with `str` and escaped; a `Cell` is indented, and has its bar.
@@ -71,13 +80,15 @@ def table(
     align = ["right" if column in numeric else "left" for column in columns]
     styles = [f"text-align:{side};white-space:{_WRAP[side]};" for side in align]
     head = "".join(
-        f'<th scope="col" style="{style}font-weight:400;opacity:.7;{_CELL}">{escape(column)}</th>'
+        f'<th scope="col" style="{style}font-weight:400;opacity:.7;{_CELL}">'
+        f"{breakable(column)}</th>"
         for column, style in zip(columns, styles, strict=True)
     )
     body = "".join(
         f'<tr style="background:none;border-top:{_LINE}">'
         + "".join(
-            f'<td style="{width}{style}{_CELL}{_extra(cell)}">{_content(cell)}</td>'
+            f'<td style="{width}{_cell_style(cell, style)}{_CELL}{_extra(cell)}">'
+            f"{_content(cell)}</td>"
             for cell, style, width in zip(row, styles, room, strict=True)
         )
         + "</tr>"
@@ -86,7 +97,7 @@ def table(
     return (
         f'<table style="{TEXT_STYLE};border-collapse:collapse;margin:4px 0">'
         f'<thead><tr style="background:none">{head}</tr></thead><tbody>{body}</tbody></table>'
-        f"{more(len(rows) - limit + MAX_ROWS)}"
+        f"{more(len(rows) - limit + MAX_ROWS, whole)}"
     )
 
 
@@ -94,6 +105,12 @@ def bar(share: float) -> str:
     """Return the style of a ground that is filled from the left, by `share` from 0 to 1."""
     end = f"{100 * min(1.0, share):.0f}%"
     return f"background:linear-gradient(to right,{_FILL} {end},transparent {end})"
+
+
+def _cell_style(cell: Any, style: str) -> str:
+    """Return the style of a cell: a long text in a column of numbers breaks after all."""
+    long = len(str(cell)) > MAX_UNBROKEN
+    return style.replace("white-space:nowrap", "white-space:pre-wrap") if long else style
 
 
 def _extra(cell: Any) -> str:
@@ -105,28 +122,54 @@ def _extra(cell: Any) -> str:
 
 def _content(cell: Any) -> str:
     if not isinstance(cell, Cell):
-        return escape(str(cell))
-    return _quiet(cell.prefix) + escape(cell.text) + _quiet(cell.suffix)
+        return breakable(str(cell))
+    return _quiet(cell.prefix) + breakable(cell.text) + _quiet(cell.suffix)
 
 
 def _quiet(content: str) -> str:
-    return f'<span style="opacity:.7">{escape(content)}</span>' if content else ""
+    return f'<span style="opacity:.7">{breakable(content)}</span>' if content else ""
 
 
-def more(total: int) -> str:
-    """Return a line that counts the rows left out of a table, or nothing."""
-    return (
-        f'<div style="{TEXT_STYLE};opacity:.7">{figures.plural(total - MAX_ROWS, "more row")}</div>'
-        if total > MAX_ROWS
-        else ""
-    )
+def breakable(content: str) -> str:
+    """Return escaped text in which a long word may break, in an untrusted notebook too."""
+    parts, at = [], 0
+    for word in _LONG_WORD.finditer(content):
+        for end in range(word.start() + _PART_CHARACTERS, word.end(), _PART_CHARACTERS):
+            parts.append(escape(content[at:end]))
+            at = end
+    return "<wbr>".join([*parts, escape(content[at:])])
 
 
-def text(content: str, limit: int = 20_000) -> str:
-    """Return running text: escaped, wrapped, bounded in height, its middle cut out over `limit`."""
-    if len(content) > limit:
-        gap = f"\n… {len(content) - limit} characters …\n"
-        content = f"{content[: limit // 2]}{gap}{content[-limit // 2 :]}"
+def more(total: int, whole: str = "") -> str:
+    """Return a line that counts the rows left out of a table, or nothing.
+
+    `whole` is the expression that gives them, such as `hits[20:]`.
+    """
+    if total <= MAX_ROWS:
+        return ""
+    rows = figures.plural(total - MAX_ROWS, "more row")
+    code = f': <code style="{_MONO}">{breakable(whole)}</code>' if whole else ""
+    return f'<div style="{TEXT_STYLE}"><span style="opacity:.7">{rows}{code}</span></div>'
+
+
+def cut_text(content: str, limit: int, whole: str = "") -> str:
+    """Return a text with its middle cut out over `limit` characters, which the gap says.
+
+    `whole` is the expression that gives all of it, such as `hit.content`.
+    """
+    if len(content) <= limit:
+        return content
+    gap = figures.plural(len(content) - limit, "character")
+    gap += f", all of it: {whole}" if whole else ""
+    return f"{content[: limit // 2]}\n… {gap} …\n{content[len(content) - limit // 2 :]}"
+
+
+def text(content: str, limit: int = 20_000, whole: str = "") -> str:
+    """Return running text: escaped, wrapped, bounded in height, its middle cut out over `limit`.
+
+    `whole` is the expression that gives all of it.
+    """
+    content = cut_text(content, limit, whole)
     return (
         f'<div style="{_MONO};font-size:13px;line-height:20px;white-space:pre-wrap;'
         f"overflow-wrap:anywhere;max-height:320px;overflow-y:auto;border-top:{_LINE};"

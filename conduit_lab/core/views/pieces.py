@@ -70,16 +70,21 @@ class Bar:
 
 @dataclass(frozen=True)
 class Bars(ViewPiece):
-    """Labelled bars below each other, the first ten shown and the others counted as `noun`."""
+    """Labelled bars below each other, the first ten shown and the others counted as `noun`.
+
+    `whole` is the expression that gives all of them.
+    """
 
     bars: Sequence[Bar]
     title: str = ""
     noun: str = "label"
+    whole: str = ""
 
     @property
     def _more(self) -> str:
         count = len(self.bars) - MAX_BARS
-        return figures.plural(count, f"more {self.noun}") if count > 0 else ""
+        code = f": {self.whole}" if self.whole else ""
+        return f"{figures.plural(count, f'more {self.noun}')}{code}" if count > 0 else ""
 
     def plain(self) -> str:
         """Return a line per bar."""
@@ -95,7 +100,7 @@ class Bars(ViewPiece):
         """Return rows whose ground is filled by their share."""
         title = block(escape(self.title), "quiet") if self.title else ""
         rows = "".join(map(_bar_row, self.bars[:MAX_BARS]))
-        more = block(self._more, "quiet") if self._more else ""
+        more = block(escape(self._more), "quiet") if self._more else ""
         return f'{title}<div style="max-width:480px">{rows}</div>{more}'
 
 

@@ -18,7 +18,7 @@ class Table(ViewPiece):
     """Rows under named columns; at most `html.MAX_ROWS` are shown, and the others are counted.
 
     `numeric` columns are right-aligned, `wide` ones get room for running text. `total` is the
-    number of rows where `rows` holds only the first of them.
+    number of rows where `rows` holds only the first of them, `whole` the expression for the others.
     """
 
     columns: Sequence[str]
@@ -26,6 +26,7 @@ class Table(ViewPiece):
     numeric: Collection[str] = ()
     wide: Collection[str] = ()
     total: int | None = None
+    whole: str = ""
 
     @property
     def _more(self) -> int:
@@ -34,12 +35,14 @@ class Table(ViewPiece):
     def plain(self) -> str:
         """Return the table as aligned text."""
         shown = html.columns(self.columns, self.rows[: html.MAX_ROWS], self.numeric)
-        return f"{shown}\n{figures.plural(self._more, 'more row')}" if self._more > 0 else shown
+        code = f": {self.whole}" if self.whole else ""
+        more = f"{figures.plural(self._more, 'more row')}{code}"
+        return f"{shown}\n{more}" if self._more > 0 else shown
 
     def html(self) -> str:
         """Return the table as static HTML."""
         shown = html.table(self.columns, self.rows[: html.MAX_ROWS], self.numeric, self.wide)
-        return shown + html.more(self._more + html.MAX_ROWS)
+        return shown + html.more(self._more + html.MAX_ROWS, self.whole)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class View:
     """The shown form of a value: its kind and name, the facts that matter, and the parts below.
 
     The parts are shown in this order: `pieces`, `tables`, `tree` (in HTML below a drawing of it),
-    `text` (running text, bounded in height), `image` (a data URL), `children`.
+    `text` (running text, bounded in height), `image` (a data URL), `children`. `whole` is the
+    expression that gives all of a long `text`.
     """
 
     kind: str
@@ -59,6 +63,7 @@ class View:
     children: Sequence[View] = field(default=())
     tree: TreeNode | None = None
     pieces: Sequence[ViewPiece] = field(default=())
+    whole: str = ""
 
     def plain(self) -> str:
         """Return the view as text: its header line, then each part."""
@@ -76,7 +81,7 @@ class View:
         parts += [table.html() for table in self.tables if table.rows]
         if self.tree and not self.tree.leaf:
             parts += [drawing(self.tree), self.tree.html()]
-        parts += [html.text(self.text)] if self.text else []
+        parts += [html.text(self.text, whole=self.whole)] if self.text else []
         parts += [html.picture(self.image)] if self.image is not None else []
         return "".join([*parts, *(child.html() for child in self.children)])
 

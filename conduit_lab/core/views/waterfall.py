@@ -113,7 +113,8 @@ class Waterfall:
         )
 
     def _below(self) -> list[str]:
-        more = [f"{figures.plural(self.left_out, 'more span')}"] if self.left_out else []
+        more = [f"{figures.plural(self.left_out, 'more span')}: `list(trace)`"]
+        more = more if self.left_out else []
         return [*more, *self.sentences]
 
 
@@ -142,12 +143,12 @@ def _html_row(row: WaterfallRow, seconds: float) -> str:
     own_time = f"self {row.own_time}" if row.own_time else ""
     below = " · ".join(filter(None, (own_time, row.remark)))
     facts = "".join(
-        f'<span style="{style}">{escape(text)}</span>'
-        for text, style in ((row.device, f"{_FAINT};min-width:52px"), (row.note, ""))
+        f'<span style="{style};white-space:pre-wrap">{html.breakable(text)}</span>'
+        for text, style in ((row.device, f"{_FAINT};min-width:52px"), (row.note, "min-width:0"))
     )
     cells = (
-        f'<td style="{_CELL}"><div style="{indent};white-space:normal">'
-        f"<{tag}>{escape(_marked(row))}</{tag}></div></td>"
+        f'<td style="{_CELL}"><div style="{indent};white-space:pre-wrap">'
+        f"<{tag}>{html.breakable(_marked(row))}</{tag}></div></td>"
         f'<td style="{_CELL}">{_html_bar(row, seconds)}</td>'
         f'<td style="{_CELL};{_RIGHT}white-space:nowrap">{escape(row.time)}</td>'
         f'<td style="{_CELL}"><div style="display:flex;flex-wrap:wrap;column-gap:8px">{facts}</div>'
@@ -155,7 +156,7 @@ def _html_row(row: WaterfallRow, seconds: float) -> str:
     )
     more = "".join(
         f'<tr style="background:none"><td colspan="4" style="{_CELL};padding-top:0">'
-        f'<div style="{indent};{style}">{escape(text)}</div></td></tr>'
+        f'<div style="{indent};{style};white-space:pre-wrap">{html.breakable(text)}</div></td></tr>'
         for text, style in (
             (below, _FAINT),
             (row.error, f"color:rgb({_FAILED})"),
@@ -167,7 +168,7 @@ def _html_row(row: WaterfallRow, seconds: float) -> str:
 
 def _sentence(text: str) -> str:
     """Return a sentence as HTML, with the text between backticks as code."""
-    parts = [escape(part) for part in text.split("`")]
+    parts = [html.breakable(part) for part in text.split("`")]
     return "".join(f"<code>{part}</code>" if n % 2 else part for n, part in enumerate(parts))
 
 

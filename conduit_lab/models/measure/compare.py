@@ -10,8 +10,10 @@ import numpy as np
 
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.paths import display
+from conduit_lab.core.progress import TIME, progress
 from conduit_lab.core.spec import Array
 from conduit_lab.core.stage import Stage, as_stage
+from conduit_lab.core.views import figures
 from conduit_lab.models.benchmark import BENCHMARK_SECONDS, call_of, device_of
 from conduit_lab.models.load import load_model
 from conduit_lab.models.measure.comparison import Compared, Comparison
@@ -45,9 +47,11 @@ def compare_models(
     ]
     if not stages:
         raise InputError("compare_models expects at least one model, got none")
-    calls = [call_of(stage, sample) for stage in stages]
-    outputs = [_outputs(call(), rows) for call, rows in calls]
-    turns = measure([call for call, _ in calls], seconds * len(stages), pause=PAUSE_SECONDS)
+    whole = seconds * len(stages)
+    with progress(whole, TIME, f"compare {figures.plural(len(stages), 'model')}"):
+        calls = [call_of(stage, sample) for stage in stages]
+        outputs = [_outputs(call(), rows) for call, rows in calls]
+        turns = measure([call for call, _ in calls], whole, pause=PAUSE_SECONDS)
     timings = [Timing.of(rows, own) for (_, rows), own in zip(calls, turns, strict=True)]
     compared = []
     for i, (stage, label) in enumerate(zip(stages, _labels(stages), strict=True)):

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from conduit_lab.core.errors import OptimizeError
 from conduit_lab.core.paths import display
+from conduit_lab.core.progress import STEP, Progress, progress
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.models.measure.difference import Difference
@@ -20,6 +21,7 @@ from conduit_lab.runtime.sessions.session import Session
 
 # Of the relative difference, by kind; all-MiniLM-L6-v2 has 0.12 to 0.14, 0.001, 0.24 to 0.26 and 0
 TOLERANCES = {"int8": 0.2, "fp16": 0.01, "int4": 0.3, "graph": 1e-4}
+_STEPS = 5  # opening, converting, comparing, timing its calls, timing its opening
 MAX_SLOWDOWN = 1.05  # a "graph" above it is not kept; below it is noise
 
 _Kept = TypeVar("_Kept", bound=GraphModel)
@@ -147,6 +149,19 @@ def optimize(
     if calibration is not None and kind != "int8":
         raise ValueError(f"calibration= is for 'int8': {kind!r} needs none")
     limit = TOLERANCES[kind] if tolerance is None else tolerance
+    with progress(_STEPS, STEP, f"optimize {_name(model)}") as job:
+        return _optimize(model, kind, calibration, samples, limit, job)
+
+
+def _optimize(
+    model: GraphModel | str | Path,
+    kind: str,
+    calibration: Any,
+    samples: Any,
+    limit: float,
+    job: Progress,
+) -> Optimized[Any]:
+    job.phase = "opening"
     old = subject(model)
     given = calibration if samples is None else samples
     compared = old.dummy_samples() if given is None else given
@@ -154,13 +169,16 @@ def optimize(
     scales = None if calibration is None else old.pieces(calibration)
     target = quantize.converted_path(old.path, kind)
     with derived_files.draft(target) as path:
+        job.next_phase("converting")
         # in a child process, which onnxruntime may crash
         child.convert_in_child(old.path, path, kind, old.options, scales, pieces[0])
+        job.next_phase("comparing")
         before, after = Session(old.path, old.options), Session(path, old.options)
         difference = old.difference(before, after, compared)
         if not difference.relative <= limit:
             calibrated = scales is not None
             raise OptimizeError(_worse(old.path, kind, difference, limit, calibrated=calibrated))
+        job.next_phase("timing")
         timed = _timed(pieces, Layout.of(before))
         times = {rows: _times(before, after, piece) for rows, piece in timed}
         slow = min(turns.ratio for turns in times.values())
@@ -169,6 +187,7 @@ def optimize(
                 f"{display(old.path)} as a graph takes {slow:.2f} times as long as before on "
                 f"{before.device}: it was not kept"
             )
+        job.next_phase("timing the opening")
         opening = in_turn(
             lambda: Session(old.path, old.options), lambda: Session(path, old.options)
         )
@@ -187,6 +206,10 @@ def optimize(
         tolerance=limit,
         made_up=given is None,
     )
+
+
+def _name(model: GraphModel | str | Path) -> str:
+    return Path(model).name if isinstance(model, str | Path) else model.name
 
 
 def _worse(path: Path, kind: str, difference: Difference, limit: float, *, calibrated: bool) -> str:

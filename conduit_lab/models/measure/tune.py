@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from conduit_lab.core.errors import InputError
+from conduit_lab.core.progress import TIME, progress
 from conduit_lab.models.load import load_model
 from conduit_lab.models.measure.subject import GraphInputs, GraphModel, graph_of, subject
 from conduit_lab.models.measure.tuning_report import Tuning
@@ -55,11 +56,13 @@ def tune(
         if not opened:
             chosen.unload()
     asked = replace(chosen.options, threads=0, graph_level="all")
-    search = TuningSearch(path, pieces, end)
-    options, session, speed = search.climb(asked, seconds)
     batches: list[Timing] = []
-    if layout is not None and chunk == 0:
-        batches = search.batches(session, layout, seconds)
+    with progress(seconds, TIME, f"tune {chosen.name}") as job:
+        search = TuningSearch(path, pieces, end, job)
+        options, session, speed = search.climb(asked, seconds)
+        if layout is not None and chunk == 0:
+            job.phase = "batch sizes"
+            batches = search.batches(session, layout, seconds)
     best = Tuned(
         asked=asked.device,
         device=options.device,

@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from conduit_lab.core.errors import ConduitError
+from conduit_lab.core.progress import Progress
 from conduit_lab.models.measure.difference import compare_outputs
 from conduit_lab.models.measure.subject import GraphInputs
 from conduit_lab.models.measure.tuning_report import Trial
@@ -40,10 +41,11 @@ GraphSession = Session | Dense
 class TuningSearch:
     """The search for one file, until `end`; holds at most two open sessions."""
 
-    def __init__(self, path: Path, pieces: list[GraphInputs], end: float) -> None:
+    def __init__(self, path: Path, pieces: list[GraphInputs], end: float, job: Progress) -> None:
         self.path = path
         self.pieces = pieces
         self.end = end
+        self.job = job
         self.trials: list[Trial] = []
 
     def climb(self, asked: Options, seconds: float) -> tuple[Options, GraphSession, float]:
@@ -98,6 +100,7 @@ class TuningSearch:
         rival: GraphSession | None = None,
     ) -> tuple[GraphSession, bool]:
         """Measure the best session against one with `options`; return the better, and if it won."""
+        self.job.phase = setting
         old = _call(best, self.pieces)
         before = old()
         if min_measure_seconds(seconds_of(old), 2) > self.end - perf_counter():

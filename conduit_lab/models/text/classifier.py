@@ -106,7 +106,7 @@ class Classifier(TextModel[OpenedClassifier]):
 
     def _more_facts(self, opened: OpenedClassifier) -> list[tuple[str, str]]:
         shown = ", ".join(opened.labels[:_MAX_SHOWN_LABELS])
-        more = ", …" if len(opened.labels) > _MAX_SHOWN_LABELS else ""
+        more = ", … all of them: model.labels" if len(opened.labels) > _MAX_SHOWN_LABELS else ""
         labels = f"{len(opened.labels)}: {shown}{more}"
         return [("labels", labels), *super()._more_facts(opened)]
 

@@ -180,8 +180,12 @@ class Embedder(TextModel[_Opened]):
         if batch_size is None:
             parts = self._run_windows(opened, value, lambda texts: opened.tokens(texts, prefix))
         else:
-            rows = [opened.tokens(window, prefix) for window in self._windows(value)]
-            parts = [(window, opened.token_graph.vectors(window, batch_size)) for window in rows]
+            parts = []
+            with self._progress(value) as job:
+                for window in self._windows(value):
+                    rows = opened.tokens(window, prefix)
+                    parts.append((rows, opened.token_graph.vectors(rows, batch_size)))
+                    job.step(len(window))
         return self._whole(opened, parts, value)
 
     def _encoder(self, opened: _Opened) -> Encode:

@@ -8,6 +8,7 @@ import numpy as np
 
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display
+from conduit_lab.core.progress import inner_progress
 from conduit_lab.core.spec import Array, FloatArray, TensorSpec, describe
 from conduit_lab.core.views import figures
 from conduit_lab.models.text.folder import Folder
@@ -93,7 +94,14 @@ class Encoder(TokenGraph):
 
     def _vectors(self, rows: TokenRows, skipped: Array, batch_size: int | None) -> FloatArray:
         places = list(self.batches(rows.ids, batch_size))
-        parts = [self._run(rows, batch, skipped[batch]) for batch in places]
+        parts = []
+        # by tokens: the longest texts come first, and their number would mislead about the rest
+        lengths = np.fromiter(map(len, rows.ids), np.int64, len(rows.ids))
+        per_token = len(lengths) / max(1, lengths.sum())
+        with inner_progress(len(lengths), "text") as job:
+            for batch in places:
+                parts.append(self._run(rows, batch, skipped[batch]))
+                job.step(per_token * lengths[batch].sum())
         vectors = np.empty((len(rows.ids), parts[0].shape[1]), np.float32)
         vectors[np.concatenate(places)] = np.concatenate(parts)
         return vectors

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, overload
 
 from conduit_lab.core.frames import to_frame
-from conduit_lab.core.views import figures
+from conduit_lab.core.views import figures, html
 from conduit_lab.core.views.view import Table, View, Viewed
 
 
@@ -53,7 +53,8 @@ class Entities(Sequence[Entity], Viewed):
     def _table(self) -> Table:
         rows = [(e.text, e.label, f"{e.score:.3f}", str(e.start), str(e.end)) for e in self]
         columns = ("text", "label", "score", "start", "end")
-        return Table(columns, rows, numeric=("score", "start", "end"))
+        more = f"entities[{html.MAX_ROWS}:]"
+        return Table(columns, rows, numeric=("score", "start", "end"), whole=more)
 
     def _view(self) -> View:
         return View("Entities", figures.count(len(self)), tables=[self._table()])

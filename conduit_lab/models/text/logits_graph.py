@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from conduit_lab.core.errors import ModelLoadError
+from conduit_lab.core.progress import inner_progress
 from conduit_lab.core.spec import Array, FloatArray, describe
 from conduit_lab.core.views import figures
 from conduit_lab.models.text.token_graph import TRIAL_ROWS, TokenGraph, TokenRows
@@ -75,11 +76,14 @@ class LogitsGraph(TokenGraph):
     def answers(self, rows: TokenRows) -> list[FloatArray]:
         """Return the postprocessed logits of each row; by token, without those of its padding."""
         answers: list[FloatArray] = [np.empty(0, np.float32)] * len(rows.ids)
-        for batch in self.batches(rows.ids):
-            outputs = self.shared.run(self._feeds(rows, batch)[0], len(batch))
-            made = self._postprocess(self._logits(outputs, len(batch)))
-            for place, answer in zip(batch, made, strict=True):
-                answers[place] = answer[: len(rows.ids[place])] if self._by_token else answer
+        # a long text has several rows with a label per token
+        with inner_progress(len(rows.ids), "row" if self._by_token else "text") as job:
+            for batch in self.batches(rows.ids):
+                outputs = self.shared.run(self._feeds(rows, batch)[0], len(batch))
+                made = self._postprocess(self._logits(outputs, len(batch)))
+                for place, answer in zip(batch, made, strict=True):
+                    answers[place] = answer[: len(rows.ids[place])] if self._by_token else answer
+                job.step(len(batch))
         return answers
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from conduit_lab.core.errors import ModelInputError, ModelLoadError
 from conduit_lab.core.paths import display
+from conduit_lab.core.progress import progress
 from conduit_lab.core.spec import FloatArray, TensorSpec
 from conduit_lab.core.views import figures
 from conduit_lab.models.graphs import choose_graph, find_graphs
@@ -100,12 +101,14 @@ class Reranker(TokenizedModel[OpenedTokens["_Scorer"]]):
         opened = self._parts()
         scores = np.zeros(len(passages), np.float32)
         truncations = TruncationCount("passage", opened.tokenizer.max_length)
-        for start in range(0, len(passages), MAX_WINDOW_TEXTS):
-            window = passages[start : start + MAX_WINDOW_TEXTS]
-            encodings = opened.tokenizer.encode([(query, passage) for passage in window])
-            truncations.add(encodings)
-            answers = opened.token_graph.answers(TokenRows.of(encodings))
-            scores[start : start + MAX_WINDOW_TEXTS] = answers
+        with progress(len(passages), "text", f"{self.name}.score") as job:
+            for start in range(0, len(passages), MAX_WINDOW_TEXTS):
+                window = passages[start : start + MAX_WINDOW_TEXTS]
+                encodings = opened.tokenizer.encode([(query, passage) for passage in window])
+                truncations.add(encodings)
+                answers = opened.token_graph.answers(TokenRows.of(encodings))
+                scores[start : start + MAX_WINDOW_TEXTS] = answers
+                job.step(len(window))
         return scores
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Any, Protocol, TypeVar
@@ -11,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 import anyio.to_thread
 
 from conduit_lab.core.errors import ModelInputError
+from conduit_lab.core.progress import Progress, progress
 from conduit_lab.core.spec import TEXT_SPEC, Array, TensorSpec
 from conduit_lab.models.text.token_graph import TokenRows
 from conduit_lab.models.text.tokenized_model import (
@@ -105,11 +107,13 @@ class TextModel(TokenizedModel[_Parts]):
         self, opened: _Parts, value: Any, encode: Encode
     ) -> list[tuple[TokenRows, Any]]:
         parts = []
-        for window in self._windows(value):
-            rows = encode(window)
-            with opened.shared.recorded():
-                answer = opened.batcher.call(rows, len(rows.ids), self.options.timeout)
-            parts.append((rows, answer))
+        with self._progress(value) as job:
+            for window in self._windows(value):
+                rows = encode(window)
+                with opened.shared.recorded():
+                    answer = opened.batcher.call(rows, len(rows.ids), self.options.timeout)
+                parts.append((rows, answer))
+                job.step(len(window))
         return parts
 
     async def arun(self, value: Any) -> Any:
@@ -119,15 +123,27 @@ class TextModel(TokenizedModel[_Parts]):
         opened = self._parts()
         encode = self._encoder(opened)
         parts = []
-        for window in self._windows(value):
-            if sum(map(_characters, window)) <= MAX_LOOP_CHARACTERS:
-                rows = encode(window)
-            else:
-                rows = await anyio.to_thread.run_sync(encode, window)
-            with opened.shared.recorded():
-                answer = await opened.batcher.acall(rows, len(rows.ids), self.options.timeout)
-            parts.append((rows, answer))
+        with self._progress(value) as job:
+            for window in self._windows(value):
+                if sum(map(_characters, window)) <= MAX_LOOP_CHARACTERS:
+                    rows = encode(window)
+                else:
+                    rows = await anyio.to_thread.run_sync(encode, window)
+                with opened.shared.recorded():
+                    answer = await opened.batcher.acall(rows, len(rows.ids), self.options.timeout)
+                parts.append((rows, answer))
+                job.step(len(window))
         return self._whole(opened, parts, value)
+
+    @contextmanager
+    def _progress(self, value: Any) -> Iterator[Progress]:
+        """Show the progress of a call with several texts."""
+        if self._is_one(value) or not isinstance(value, Sized):
+            yield Progress(None, "text", self.name)
+            return
+        method, _, _ = self.main_call.partition("(")
+        with progress(len(value), "text", f"{self.name}.{method}") as job:
+            yield job
 
     def _is_one(self, value: Any) -> bool:
         """Return whether `value` is one text, or one pair of texts."""

@@ -6,17 +6,15 @@ import sys
 from importlib.util import find_spec
 
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.notebook import cell_streams, tracebacks
+from conduit_lab.notebook import cell_streams, magics, tracebacks
 
 
 def register() -> None:
-    """Show streams, generations and labs live, and containers of the package's values as cards.
+    """Show streams, generations and labs live, containers as cards, and progress; idempotent.
 
-    It is idempotent.
-
-    A cell's error is shown without the package's frames, in IPython as well. All else needs a
-    Jupyter kernel and, for streams, anywidget (the `[lab]` extra): elsewhere their own static
-    reprs are shown.
+    A cell's error is shown without the package's frames and `%%stream` streams a cell's text, in
+    IPython as well. All else needs a Jupyter kernel and, for streams, anywidget (the `[lab]`
+    extra): elsewhere their own static reprs are shown.
     """
     ipython = sys.modules.get("IPython")  # a kernel has imported it; a script need not
     shell = ipython.get_ipython() if ipython is not None else None
@@ -24,10 +22,13 @@ def register() -> None:
         return
     tracebacks.register_tracebacks(shell)
     cell_streams.register_cell_streams(shell)
+    magics.register_magics(shell)
     if getattr(shell, "kernel", None) is None:
         return
+    from conduit_lab.notebook import progress_line
     from conduit_lab.notebook.views import contained
 
+    progress_line.register_progress(shell)
     contained.register_contained(shell)
     if find_spec("anywidget") is None:
         return

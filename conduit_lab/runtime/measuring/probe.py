@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from conduit_lab.core.progress import STEP, counted, progress
 from conduit_lab.core.spec import Array
 from conduit_lab.core.text import first_line
 from conduit_lab.core.version import __version__
@@ -63,8 +64,10 @@ def check_accelerators(
     }
     with tempfile.TemporaryDirectory() as folder:
         paths = samples.save_all(Path(folder))
-        checked = [_check(device, paths, batches, seconds) for device in present]
-        cpu = [] if checked else list(_speeds(paths, None, batches, seconds))
+        with progress(max(1, len(present)), STEP, "check accelerators"):
+            given = counted(present, STEP)
+            checked = [_check(device, paths, batches, seconds) for device in given]
+            cpu = [] if checked else list(_speeds(paths, None, batches, seconds))
     return AcceleratorReport(f"{datetime.now(UTC):%Y-%m-%d}", facts, checked, cpu)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from conduit_lab.core.progress import TIME, inner_progress
 from conduit_lab.core.spec import Array
 from conduit_lab.core.views import figures
 
@@ -84,17 +85,18 @@ def measure(calls: Sequence[TimedCall], seconds: float, pause: float = 0.0) -> l
     until `seconds` are over. `pause` precedes each turn; the first call after it is not counted
     where calls are short.
     """
-    end = perf_counter() + seconds
-    usual = [_warm_up(call, _WARMUP_SHARE * seconds / len(calls)) for call in calls]
-    turns: list[list[Array]] = [[] for _ in calls]
-    while len(turns[-1]) < _MIN_ROUNDS or perf_counter() < end:
-        for call, duration, own in zip(calls, usual, turns, strict=True):
-            if pause:
-                sleep(pause)
-                if duration < _TURN_SECONDS / 4:
-                    call()
-            own.append(_turn(call))
-    return turns
+    with inner_progress(seconds, TIME):
+        end = perf_counter() + seconds
+        usual = [_warm_up(call, _WARMUP_SHARE * seconds / len(calls)) for call in calls]
+        turns: list[list[Array]] = [[] for _ in calls]
+        while len(turns[-1]) < _MIN_ROUNDS or perf_counter() < end:
+            for call, duration, own in zip(calls, usual, turns, strict=True):
+                if pause:
+                    sleep(pause)
+                    if duration < _TURN_SECONDS / 4:
+                        call()
+                own.append(_turn(call))
+        return turns
 
 
 def speedup(first: Sequence[Array], other: Sequence[Array]) -> float:

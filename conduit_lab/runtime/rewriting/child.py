@@ -75,17 +75,22 @@ def _ask(folder: Path, request: dict[str, Any]) -> tuple[str, ConduitError | Non
     (folder / "request.json").write_text(json.dumps(request), "utf-8")
     paths = os.pathsep.join(str(entry) for entry in sys.path if entry)
     environ = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "PYTHONPATH": paths}
-    done = subprocess.run(  # an interrupt ends the child too
-        [sys.executable, "-P", "-W", "ignore", "-c", _ENTRY, str(folder)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        env=environ,
-    )
-    step = (done.stdout.split() or ["started"])[-1]
+    # the caller removes the folder, and with it the temporary files of a child that was killed
+    environ |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
+    command = [sys.executable, "-P", "-W", "ignore", "-c", _ENTRY, str(folder)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environ
+    ) as done:
+        try:
+            output, errors_output = (text.decode("utf-8", "replace") for text in done.communicate())
+        except BaseException:  # an interrupt ends the child too
+            done.kill()
+            done.wait()
+            raise
+    step = (output.split() or ["started"])[-1]
     if done.returncode > 0 and os.name != "nt":  # not a ConduitError
-        words = (done.stderr.strip() or "without a message").splitlines()[-1]
+        words = (errors_output.strip() or "without a message").splitlines()[-1]
         return f"failed when it was {step} ({words[:200]})", None
     if done.returncode:
         return f"ended the process in which it was {step} ({_signal(done.returncode)})", None

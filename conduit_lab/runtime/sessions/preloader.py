@@ -9,6 +9,7 @@ from typing import Protocol
 from weakref import ref
 
 from conduit_lab.core.errors import ConduitError
+from conduit_lab.core.progress import silenced
 from conduit_lab.core.trace.span import current
 
 _log = logging.getLogger("conduit_lab")
@@ -142,7 +143,8 @@ class Preloader:
 
     def _load(self, model: Loadable) -> None:
         try:
-            model.load()
+            with silenced():  # nobody waits for it
+                model.load()
         except ConduitError as error:  # raised again in the call that needs the model
             _log.warning("preload: %s", error)
         finally:

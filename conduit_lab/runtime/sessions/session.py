@@ -18,6 +18,7 @@ from conduit_lab.core.errors import (
     ModelRunError,
 )
 from conduit_lab.core.paths import display
+from conduit_lab.core.progress import STEP, progress
 from conduit_lab.core.spec import Array, TensorSpec
 from conduit_lab.core.text import first_line
 from conduit_lab.core.trace import recorder
@@ -201,13 +202,14 @@ class Session:
             give = getattr(options, "add_external_initializers_from_files_in_memory", None)
             if files and give and [devices.name_of(provider) for provider in providers] == ["cpu"]:
                 give(list(files), list(files.values()), [len(file) for file in files.values()])
-            return ort.InferenceSession(
-                str(self.path),
-                options,
-                providers=providers,
-                disabled_optimizers=list(graph.unsafe) or None,
-                enable_fallback=0,
-            )
+            with progress(None, STEP, f"open {self.path.name}"):
+                return ort.InferenceSession(
+                    str(self.path),
+                    options,
+                    providers=providers,
+                    disabled_optimizers=list(graph.unsafe) or None,
+                    enable_fallback=0,
+                )
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
         """Return the outputs in graph order for one dict of input arrays.

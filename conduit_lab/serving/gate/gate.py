@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
+from conduit_lab.core.progress import silenced
 from conduit_lab.serving.answer import send_json
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.errors import HttpError, drop_tracebacks, http_error, internal_error
@@ -33,10 +34,11 @@ class Gate:
         scope["app"] = app  # the router then raises a 404 or 405 instead of answering it
         context = RequestContext(app, scope, send)
         try:
-            if app.deadline is None:
-                await self._router(scope, receive, context.send)
-            else:
-                await start_within(app.deadline, self._router, scope, receive, context)
+            with silenced():
+                if app.deadline is None:
+                    await self._router(scope, receive, context.send)
+                else:
+                    await start_within(app.deadline, self._router, scope, receive, context)
         except Exception as error:
             await self._answer_error(error, context, scope)
 

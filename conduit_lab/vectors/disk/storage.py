@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 
 from conduit_lab.core.errors import StoreError
+from conduit_lab.core.progress import counted
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.arrays import IntArray
 from conduit_lab.vectors.batch import Batch
@@ -166,6 +167,11 @@ class Storage:
         if write and self._idle is not None:
             self._idle.record_write()
 
+    def count(self) -> int:
+        """Return the number of entries."""
+        with self._reading:
+            return int(self._connection.execute("SELECT count(*) FROM entries").fetchone()[0])
+
     def load(self) -> Iterator[Block]:
         """Yield every entry in the order of adding, 4,096 at a time."""
         with self.transaction():
@@ -234,7 +240,7 @@ class Storage:
         """Add or replace `entries` atomically; a replaced one keeps its place and `created_at`."""
         with self.transaction(write=True):
             fields = Batch.of(entries).fields()
-            rows = (record.to_row(each, self._width) for each in fields)
+            rows = (record.to_row(each, self._width) for each in counted(fields, "entry"))
             self._connection.executemany(record.UPSERT, rows)
             self._last = None if self.changed_elsewhere() else self._last_change()
 

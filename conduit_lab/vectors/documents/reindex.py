@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from conduit_lab.core.errors import InputError, VectorInputError
+from conduit_lab.core.progress import BYTES, progress
 from conduit_lab.core.spec import EmbedderProtocol, FloatArray
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.views import figures, html
@@ -31,8 +29,8 @@ from conduit_lab.vectors.documents.sources import FoundSources, Source, find_sou
 from conduit_lab.vectors.embedding import embed_passages
 from conduit_lab.vectors.entry import Entry
 
-# Embedded and committed together: an interrupt loses at most these, and the progress bar advances
-# by them. 256 are less than 1 % faster with MiniLM on the handbook.
+# Embedded and committed together: an interrupt loses at most these, and the progress advances by
+# them. 256 are less than 1 % faster with MiniLM on the handbook.
 BATCH_CHUNKS = 64
 
 _JSON = json.JSONEncoder(sort_keys=True)
@@ -94,7 +92,8 @@ class Reindexed(Viewed):
         return facts
 
     def _view(self) -> View:
-        problems = Table(("document", "problem"), list(self.problems.items()))
+        rows = list(self.problems.items())
+        problems = Table(("document", "problem"), rows, whole="reindexed.problems")
         return View("Reindexed", self.name, self._facts(), [problems])
 
     def __repr__(self) -> str:
@@ -102,7 +101,8 @@ class Reindexed(Viewed):
         shown = list(self.problems.items())[: html.MAX_ROWS]
         lines += [f"  {source}: {reason}" for source, reason in shown]
         left = len(self.problems) - html.MAX_ROWS
-        return "\n".join([*lines, f"  {left} more problems"] if left > 0 else lines)
+        more = f"  {figures.plural(left, 'more problem')}: reindexed.problems"
+        return "\n".join([*lines, more] if left > 0 else lines)
 
 
 def add_documents(
@@ -129,8 +129,7 @@ def add_documents(
 
     A stored text keeps its embedding, also under a new number. Chunks that no longer exist are
     removed, and below a given folder those of deleted files. Every 64 chunks are committed: after
-    an interrupt the same call continues. A progress bar shows where tqdm is installed. Entries
-    under other ids are left alone.
+    an interrupt the same call continues. Entries under other ids are left alone.
 
     A file is not read again unless it, its entries or the settings have changed. A document is its
     file without links: it keeps its source and, from the outermost given folder, its section,
@@ -143,7 +142,7 @@ def add_documents(
     an embedder, `MissingExtra` without the package that reads or splits a document. `notes` are the
     notes of the store's backend, for records of the files.
     """
-    begin = perf_counter()
+    begin, title = perf_counter(), f"{store.name}.add_documents"
     if table.is_table(documents):
         if not isinstance(source, str) or not source:
             raise InputError(
@@ -151,15 +150,15 @@ def add_documents(
                 f"got source={source!r}: pass source='catalog'"
             )
         sheet = read_frame(documents, source, text)
-        with _progress(store.name, len(sheet.texts), "row") as step:
-            update = _Update(store, step)
+        with progress(len(sheet.texts), "row", title) as job:
+            update = _Update(store, job.step)
             reader = DocumentReader(update.embedder, size, overlap, text)
             update.put(source, reader.rows(sheet, None), len(sheet.texts))
             update.finish([source])
     else:
         sources = find_sources(documents)
-        with _progress(store.name, sum(file.size for file in sources.files), "B") as step:
-            update = _Update(store, step)
+        with progress(sum(file.size for file in sources.files), BYTES, title) as job:
+            update = _Update(store, job.step)
             done, base = update.done, store.path and store.path.parent
             done.passed_over = {_printable(name): n for name, n in sources.passed_over.items()}
             done.problems = {_printable(name): what for name, what in sources.problems.items()}
@@ -228,7 +227,7 @@ def _store_file(update: _Update, file: Source, records: Records, reader: Documen
 
 
 class _Row(NamedTuple):
-    """An entry to write, and its share `size` of the progress bar; a new text has no `vector`."""
+    """An entry to write, and its share `size` of the progress; a new text has no `vector`."""
 
     source: str
     id: str
@@ -346,22 +345,3 @@ def _print(text: str, metadata: dict[str, Any] | None = None) -> bytes:
     if metadata is not None:
         digest.update(b"\xff" + _JSON.encode(metadata).encode())  # a byte that is in no text
     return digest.digest()
-
-
-@contextmanager
-def _progress(name: str, total: int, unit: str) -> Iterator[_Step]:
-    """Yield a function that advances a progress bar, shown where tqdm is installed."""
-    # The notebook's bar ignores TQDM_DISABLE.
-    disabled = bool(os.environ.get("TQDM_DISABLE"))
-    seen = not disabled and ("ipykernel" in sys.modules or sys.stderr.isatty())
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        seen = False
-    if not seen:
-        yield lambda amount: None
-        return
-    with tqdm(total=total, desc=name, unit=unit, unit_scale=unit == "B", unit_divisor=1024) as bar:
-        yield bar.update
-        # Shares of a file rarely sum to its size, and a bar that lacks a byte turns red.
-        bar.update(total - bar.n)

@@ -9,6 +9,10 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
+from conduit_lab.core.progress import progress
+
+_JOIN_SECONDS = 0.2  # between two looks at the number of rows
+
 _log = logging.getLogger(__name__)
 
 
@@ -16,6 +20,9 @@ class Buildable(Protocol):
     """A structure derived from an index's rows."""
 
     begin: int  # the first row
+
+    def __len__(self) -> int:
+        """Return the number of rows that are in it."""
 
     def extend(self, end: int, stop: threading.Event) -> None:
         """Add the rows up to `end`; return early when `stop` is set."""
@@ -33,6 +40,7 @@ class BackgroundBuild(Generic[M]):
 
     def __init__(self, target: M, end: int, owner: object) -> None:
         self.begin, self.end = target.begin, end
+        self._target = target
         self.built: M | None = None
         self.failed = False
         self.stop = threading.Event()
@@ -50,7 +58,10 @@ class BackgroundBuild(Generic[M]):
 
     def wait(self) -> None:
         """Wait until the thread ends."""
-        self._thread.join()
+        with progress(self.end - self.begin, "row", "index") as job:
+            while self._thread.is_alive():
+                self._thread.join(_JOIN_SECONDS)
+                job.reach(self._target.begin + len(self._target) - self.begin)
 
     def cancel(self) -> None:
         """Stop the thread, within one slice of rows."""

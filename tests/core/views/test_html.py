@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
@@ -54,7 +55,7 @@ def pieces(evil: str) -> str:
 @pytest.mark.parametrize("evil", EVIL)
 def test_hostile_text_is_only_text(evil: str) -> None:
     seen = Seen(pieces(evil))
-    assert seen.tags <= {"div", "span", "b", "table", "thead", "tbody", "tr", "th", "td"}
+    assert seen.tags <= {"div", "span", "b", "table", "thead", "tbody", "tr", "th", "td", "wbr"}
     assert seen.attributes <= {"style", "scope"}
     assert evil in "".join(seen.text)
 
@@ -63,7 +64,7 @@ def test_hostile_text_is_only_text(evil: str) -> None:
 @given(st.text(alphabet="<>&\"'/=! abconerscript-", max_size=40))
 def test_any_text_is_shown_as_it_is_and_makes_no_tag(content: str) -> None:
     seen = Seen(html.header("kind", content, [content]))
-    assert seen.tags == {"div", "span", "b"}
+    assert seen.tags - {"wbr"} == {"div", "span", "b"}
     assert "".join(seen.text) == f"kind {content} · {content}"
 
 
@@ -128,3 +129,33 @@ def test_a_table_may_show_more_rows() -> None:
     rows = [(str(n),) for n in range(30)]
     assert html.table(("n",), rows, limit=30).count("<tr") == 31
     assert "5 more rows" in html.table(("n",), rows, limit=25)
+
+
+def test_a_cut_text_says_how_to_get_the_whole() -> None:
+    shown = html.text("a" * 30, limit=20, whole="hit.content")
+    assert "… 10 characters, all of it: hit.content …" in shown
+    assert html.cut_text("a" * 20, 20, "hit.content") == "a" * 20
+
+
+def test_left_out_rows_say_how_to_get_them() -> None:
+    assert "3 more rows: <code" in html.more(html.MAX_ROWS + 3, "hits[20:]")
+    assert html.more(html.MAX_ROWS, "hits[20:]") == ""
+
+
+@given(st.text(max_size=200))
+def test_a_long_word_breaks_and_nothing_else_changes(content: str) -> None:
+    seen = Seen(html.breakable(content))
+    assert seen.tags <= {"wbr"}
+    parts = html.breakable(content).split("<wbr>")
+    assert unescape("".join(parts)) == content
+    words = [word for part in parts for word in unescape(part).split()]
+    assert all(len(word) <= html.MAX_UNBROKEN for word in words)
+
+
+def test_leading_spaces_of_a_cell_stay() -> None:
+    assert "white-space:pre-wrap" in html.table(["name"], [["    indented"]])
+
+
+def test_a_long_text_in_a_column_of_numbers_breaks() -> None:
+    wide = html.table(["n"], [["x" * 99]], numeric=("n",)).partition("<tbody>")[2]
+    assert "white-space:nowrap" not in wide

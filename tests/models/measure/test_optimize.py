@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from conduit_lab.core.errors import InputError, ModelInputError, OptimizeError
+from conduit_lab.core.progress import Progress
 from conduit_lab.core.spec import Array
 from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.measure import optimize as module
@@ -374,3 +375,10 @@ def test_an_embedder_becomes_a_variant_of_its_folder_with_close_vectors(
     assert mean > 0.985
     old, new = minilm.encode("My kettle is dead."), got.model.encode("My kettle is dead.")
     assert old @ new > 0.97
+
+
+def test_the_progress_names_its_steps(tmp_path: Path, jobs: list[Progress]) -> None:
+    optimize(linear(tmp_path / "m.onnx"), "fp16")
+    job = next(job for job in jobs if job.name == "optimize m.onnx")
+    assert (job.unit, job.done, job.total) == ("step", 4, 5)
+    assert job.phase == "timing the opening"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from conduit_lab.core.errors import InputError, ModelInputError, ModelLoadError
+from conduit_lab.core.progress import Progress
 from conduit_lab.core.spec import Array
 from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.measure import tuning_search as search
@@ -400,3 +401,13 @@ def test_a_choice_like_onnxruntimes_own_says_so() -> None:
     assert repr(tuning).endswith(
         "no setting is clearly faster than onnxruntime's own choice on 2 samples"
     )
+
+
+def test_the_progress_names_the_setting(
+    model: Model, measured: Measure, jobs: list[Progress]
+) -> None:
+    measured({})
+    tune(model, [1, 2, 3], seconds=SECONDS)
+    job = next(job for job in jobs if job.name == "tune m")
+    assert (job.unit, job.total) == ("s", SECONDS)
+    assert job.phase in (*LEVELS, "batch sizes")

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conduit_lab.core.errors import ModelInputError, ModelLoadError
+from conduit_lab.core.progress import Progress
 from conduit_lab.models.load import load_model
 from conduit_lab.models.model import Model
 from conduit_lab.models.text.embedder import Embedder
@@ -92,3 +93,33 @@ def test_load_model_distinguishes_files(minilm: Embedder, tmp_path: Path) -> Non
         load_model("notes.txt", root=tmp_path)
     with pytest.raises(ModelLoadError, match="has no labels"):
         load_model(minilm.path, labels=["a"])
+
+
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_the_progress_counts_the_texts(
+    minilm: Embedder, jobs: list[Progress], batch_size: int | None
+) -> None:
+    minilm.encode(["kettle", "a parcel", "where is it?"], batch_size=batch_size)
+    [job] = jobs
+    assert (job.name, job.done, job.total) == ("minilm.encode", 3, 3)
+
+
+def test_the_texts_of_a_run_count_at_once(
+    minilm: Embedder, jobs: list[Progress], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    graph = minilm._parts().token_graph
+    run = graph._run
+
+    def watched(*arguments: Any) -> Any:
+        seen.append(jobs[0].state().share)
+        return run(*arguments)
+
+    monkeypatch.setattr(graph, "_run", watched)
+    minilm.encode(["kettle"] * 4, batch_size=1)
+    assert seen == pytest.approx([0, 0.25, 0.5, 0.75])
+
+
+def test_one_text_shows_no_progress(minilm: Embedder, jobs: list[Progress]) -> None:
+    minilm.encode("kettle")
+    assert jobs == []

@@ -200,3 +200,27 @@ def test_an_interrupt_ends_the_child_too(source: Path, hook: Hook, tmp_path: Pat
     finally:
         asking.kill()
         asking.wait()
+
+
+def test_an_interrupt_ends_the_child_and_leaves_no_file(
+    source: Path, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook(
+        """
+        import sys, tempfile, time
+        if any("run_request" in argument for argument in sys.orig_argv):
+            tempfile.mkdtemp()
+            time.sleep(600)
+        """
+    )
+    started: list[subprocess.Popen[bytes]] = []
+
+    def interrupted(process: subprocess.Popen[bytes], *_: Any) -> Any:
+        started.append(process)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        convert(source)
+    assert started[0].returncode == -signal.SIGKILL
+    assert list(source.parent.iterdir()) == [source]

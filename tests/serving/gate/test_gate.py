@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from conduit_lab import App, Lab
 from conduit_lab.core.errors import InputError
+from conduit_lab.core.progress import Progress, progress
 from conduit_lab.serving.faces import values
 from conduit_lab.serving.gate.context import context_of
 from tests.serving.asgi import ask
@@ -160,3 +161,15 @@ async def test_a_websocket_is_refused(app: App, anyio_backend: str) -> None:
 
     await app({"type": "websocket", "path": "/", "headers": []}, receive, send)
     assert [each["type"] for each in messages] == ["websocket.close"]
+
+
+def test_a_request_shows_no_progress(app: App, asking: Ask, jobs: list[Progress]) -> None:
+    @app.post("/work")
+    def work(n: int) -> int:
+        with progress(n, "text", "encode"):
+            return n
+
+    assert asking(app).post("/work", json={"n": 2}).json() == 2
+    assert jobs == []
+    work(2)
+    assert [job.name for job in jobs] == ["encode"]

@@ -311,7 +311,7 @@ def test_reading_text_needs_no_optional_package(tmp_path: Path) -> None:
     make(tmp_path, "c.csv", "text\nHello")
     code = (
         "import sys\n"
-        "for name in ('pypdfium2', 'bs4', 'pandas', 'semantic_text_splitter', 'tqdm'):\n"
+        "for name in ('pypdfium2', 'bs4', 'pandas', 'semantic_text_splitter'):\n"
         "    sys.modules[name] = None\n"
         "from conduit_lab.vectors.documents.document import read_document\n"
         "from conduit_lab.vectors.documents.sheet import read_csv\n"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from conduit_lab.core.errors import InputError, VectorInputError
 from conduit_lab.core.paths import use_root
+from conduit_lab.core.progress import BYTES, Progress
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.views import html
@@ -419,23 +419,14 @@ def test_the_trace_tells_what_was_cut_embedded_and_written(root: Path, store: Ve
     assert [span.kind for span in recorded] == ["call", "write", "call", "write"]
 
 
-def test_a_progress_bar_shows_where_somebody_sees_it(
-    root: Path,
-    store: VectorStore,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_the_progress_counts_the_bytes_of_the_files(
+    root: Path, store: VectorStore, jobs: list[Progress]
 ) -> None:
-    monkeypatch.delitem(
-        sys.modules, "ipykernel", raising=False
-    )  # other tests of this process may have loaded it
     make(root, "docs/a.txt", "x" * 1024)
     make(root, "docs/b.txt", b"\xff" * 1024)
     store.add_documents("docs")
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    store.add_documents("docs")
-    assert "docs: 100%" in (shown := capsys.readouterr().err)
-    assert "2.00k/2.00k" in shown
+    [job] = [job for job in jobs if job.unit == BYTES]
+    assert (job.name, job.done, job.total) == ("docs.add_documents", 2048, 2048)
 
 
 def test_a_folder_goes_into_a_file_and_is_found_by_its_words(root: Path, minilm: Embedder) -> None:

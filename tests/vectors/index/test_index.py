@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from conduit_lab.core.progress import Progress
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.vectors.index.blocks import BLOCK_ROWS
 from conduit_lab.vectors.index.index import METRICS, Index, IndexResult
@@ -203,3 +204,10 @@ def test_the_plan_is_told_in_words() -> None:
     assert (
         index.search(query, 3, np.arange(2_000) < 1_200).plan == "exact scan of 1,200 of 2,000 rows"
     )
+
+
+def test_waiting_for_the_codes_counts_their_rows(jobs: list[Progress]) -> None:
+    index = filled(random(5_000, 96))
+    index.wait()
+    job = jobs[0]
+    assert (job.name, job.done, job.total) == ("index", 5_000, 5_000)

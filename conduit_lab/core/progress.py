@@ -1,0 +1,268 @@
+"""Progress: one line about a long job, shown once it has run for a second.
+
+A job draws nothing itself: a thread does, four times a second, through the `ProgressLine` of the
+place where the job runs. Scripts have one on a terminal's stderr and none in a pipe; the notebook
+room sets its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar, copy_context
+from time import perf_counter, sleep
+from typing import Protocol, TypeVar
+
+from conduit_lab.core import forking
+from conduit_lab.core.progress_state import BYTES as BYTES
+from conduit_lab.core.progress_state import STEP as STEP
+from conduit_lab.core.progress_state import TIME as TIME
+from conduit_lab.core.progress_state import Pace, ProgressState, ended_state, running_state
+from conduit_lab.core.terminal_line import terminal_line
+
+SHOW_AFTER_SECONDS = 1.0
+UPDATE_SECONDS = 0.25
+SWITCH = "CONDUIT_LAB_PROGRESS"  # an environment variable; "0" shows no progress
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+_lock = threading.Lock()  # guards the amounts of all jobs and their inner jobs
+forking.hold_at_fork(_lock)
+
+
+class ProgressLine(Protocol):
+    """One line that is replaced: where a job's progress is shown."""
+
+    def show(self, state: ProgressState) -> None:
+        """Show the line, in place of its last state."""
+
+    def end(self, state: ProgressState) -> None:
+        """Leave this as the last state."""
+
+
+class Progress:
+    """One job: `done` of `total` in its unit; an inner job is shown in the line of its outermost.
+
+    `phase` names what it does now, where it has no inner job. Thread-safe.
+    """
+
+    def __init__(
+        self, total: float | None, unit: str, name: str, outer: Progress | None = None
+    ) -> None:
+        self.total, self.unit, self.name = total, unit, name
+        self.phase = ""
+        self.done = 0.0
+        self.ended = False
+        self._pace = Pace(perf_counter())
+        self._outer = outer
+        self._root: Progress = self if outer is None else outer._root
+        self._inner: list[Progress] = []  # of an outermost job: those that run, the newest last
+        self._line: ProgressLine | None = None
+        self._context = copy_context()  # a notebook shows the line in the output of this cell
+
+    def step(self, amount: float = 1.0) -> None:
+        """Count `amount` more units as done."""
+        with _lock:
+            self.done += amount
+
+    def next_phase(self, phase: str) -> None:
+        """Count a step as done, and name the next one."""
+        self.step()
+        self.phase = phase
+
+    def reach(self, done: float) -> None:
+        """Set the amount that is done."""
+        with _lock:
+            self.done = done
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since it began."""
+        return perf_counter() - self._pace.begun_at
+
+    def state(self) -> ProgressState:
+        """Return its line now."""
+        with _lock:
+            inner = [each for each in self._inner if not each.ended]
+            same = sum(each.done for each in inner if each.unit == self.unit)
+            done = self.done + same
+        if self.total is not None:
+            done = min(done, self.total)
+        return running_state(self, done, self._pace, inner)
+
+    def _begin(self) -> None:
+        if self._outer is not None:
+            with _lock:
+                self._root._inner.append(self)
+            return
+        self._line = None if os.environ.get(SWITCH) == "0" else _new_line()
+        if self._line is not None:
+            _ticker.add(self)
+
+    def _end(self, error: BaseException | None) -> None:
+        self.ended = True
+        if self._outer is not None:
+            with _lock:
+                if self in self._root._inner:
+                    self._root._inner.remove(self)
+                if error is not None and self.unit == self._outer.unit:
+                    self._outer.done += self.done  # which will not count it any more
+        elif self._line is not None:
+            _ticker.remove(self, error)
+
+
+class _Ticker:
+    """Draws the line of one outermost job at a time, the one that asked first; a thread.
+
+    The thread runs only while there are jobs, so that a job of a few microseconds can have one.
+    """
+
+    def __init__(self) -> None:
+        self._drawing = threading.Lock()  # guards all below
+        self._jobs: list[Progress] = []
+        self._lost: list[Progress] = []  # those that had ended at the last update
+        self._shown: Progress | None = None
+        self._thread: threading.Thread | None = None
+
+    def add(self, job: Progress) -> None:
+        """Show the job from its second second on."""
+        with self._drawing:
+            self._jobs.append(job)
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="conduit_lab progress", daemon=True
+                )
+                self._thread.start()
+
+    def remove(self, job: Progress, error: BaseException | None) -> None:
+        """Show the job's last line, if it was shown or the user interrupted it."""
+        with self._drawing:
+            if job not in self._jobs:  # of the process that this one was forked from
+                return
+            self._jobs.remove(job)
+            if self._shown is job or (self._shown is None and isinstance(error, KeyboardInterrupt)):
+                self._shown = None
+                _draw(job, ended_state(job, error), last=True)
+
+    def _run(self) -> None:
+        while True:
+            sleep(UPDATE_SECONDS)
+            with self._drawing:
+                self._drop_lost()
+                if not self._jobs:
+                    self._thread = None
+                    return
+                long = [job for job in self._jobs if job.seconds >= SHOW_AFTER_SECONDS]
+                self._shown = self._shown or next(iter(long), None)
+                if self._shown is not None:
+                    _draw(self._shown, self._shown.state())
+
+    def _drop_lost(self) -> None:
+        """Drop the jobs that a second interrupt kept from being removed."""
+        lost = self._lost
+        self._jobs = [job for job in self._jobs if not job.ended or job not in lost]
+        self._lost = [job for job in self._jobs if job.ended]
+        if self._shown not in self._jobs:
+            self._shown = None
+
+
+def _draw(job: Progress, state: ProgressState, *, last: bool = False) -> None:
+    line = job._line
+    if line is None:
+        return
+    try:
+        job._context.copy().run(line.end if last else line.show, state)
+    except Exception:  # a closed stderr must not end the job
+        job._line = None
+        _log.debug("the progress line could not be shown", exc_info=True)
+
+
+def _forget_jobs() -> None:
+    global _ticker
+    _ticker = _Ticker()
+
+
+_ticker = _Ticker()
+forking.in_forked_child(_forget_jobs)
+_current: ContextVar[Progress | None] = ContextVar("conduit_lab_progress", default=None)
+_silent = Progress(None, "", "")  # the outermost job of a place that shows none
+_new_line: Callable[[], ProgressLine | None] = terminal_line
+
+
+@contextmanager
+def progress(total: float | None, unit: str, name: str) -> Iterator[Progress]:
+    """Show the progress of a block that may take longer than a second; yield its `Progress`.
+
+        with progress(len(pages), "page", "handbook.add_documents") as job:
+            for page in pages:
+                ...
+                job.step()
+
+    `total` is None where it is not known. `unit` is the singular of a noun, "B" for bytes, "step"
+    for parts of unlike length, or "s" for a block that takes `total` seconds: there the clock
+    counts. A block inside another one's shares its line, and where both have one unit its steps
+    count there until it ends. An interrupt leaves a line with the amount that was done.
+    """
+    outer = _running()
+    job = Progress(total, unit, name, outer)
+    token = _current.set(job)
+    error: BaseException | None = None
+    try:
+        job._begin()
+        yield job
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        with suppress(ValueError):  # an abandoned coroutine is closed in another context
+            _current.reset(token)
+        job._end(error)
+
+
+@contextmanager
+def inner_progress(total: float, unit: str) -> Iterator[Progress]:
+    """Count the steps of a block for the job that it is a part of; without one, show nothing."""
+    if _running() is None:
+        yield Progress(total, unit, "")
+    else:
+        with progress(total, unit, "") as job:
+            yield job
+
+
+def counted(items: Iterable[T], unit: str) -> Iterable[T]:
+    """Return the items; taking one is a step of the running job, if its unit is this one."""
+    job = _running()
+    return items if job is None or job.unit != unit else _counted(items, job)
+
+
+def _counted(items: Iterable[T], job: Progress) -> Iterator[T]:
+    for item in items:
+        yield item
+        job.step()
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Show no progress of the jobs in this block: its output has other readers."""
+    token = _current.set(_silent)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            _current.reset(token)
+
+
+def show_progress_on(new_line: Callable[[], ProgressLine | None]) -> None:
+    """Show the jobs that begin from now on in lines that `new_line` makes; None shows nothing."""
+    global _new_line
+    _new_line = new_line
+
+
+def _running() -> Progress | None:
+    """Return the job that this one is a part of, unless it has ended meanwhile."""
+    job = _current.get()
+    return None if job is None or job.ended or job._root.ended else job
