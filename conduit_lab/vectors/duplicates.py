@@ -101,7 +101,7 @@ def find_duplicates(entries: Sequence[Entry], threshold: float = 0.95) -> Duplic
     if not entries:
         return Duplicates([], 0, threshold)
     units = _normalised(np.stack([entry.embedding for entry in entries]))
-    roots = _joined(len(units), _pairs(units, threshold - _SLACK))
+    roots = joined_items(len(units), _pairs(units, threshold - _SLACK))
     order = np.argsort(roots, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(roots[order])) + 1)
     groups = [
@@ -133,7 +133,7 @@ def _pairs(units: FloatArray, threshold: float) -> Iterator[tuple[IntArray, IntA
                 yield rows + top, columns + left
 
 
-def _joined(count: int, pairs: Iterable[tuple[IntArray, IntArray]]) -> IntArray:
+def joined_items(count: int, pairs: Iterable[tuple[IntArray, IntArray]]) -> IntArray:
     """Return for each of `count` items the first item that a chain of `pairs` joins it to."""
     root = np.arange(count)
     for a, b in pairs:

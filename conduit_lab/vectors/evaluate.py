@@ -65,11 +65,23 @@ class Summary(NamedTuple):
 
 
 class Evaluation(Viewed, Sequence[Judged]):
-    """The quality of search modes at `top_k` hits: one row per question and mode."""
+    """The quality of search modes at `top_k` hits: one row per question and mode.
 
-    def __init__(self, rows: Sequence[Judged], top_k: int) -> None:
+    `by` is the metadata key that names a page, `searches` the arguments of each mode.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Judged],
+        top_k: int,
+        by: str = "source",
+        searches: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         self._judged = tuple(rows)
         self.top_k = top_k
+        self.by = by
+        modes = dict.fromkeys(row.mode for row in rows)
+        self.searches = searches or {mode: {"mode": mode} for mode in modes}
 
     @overload
     def __getitem__(self, index: int) -> Judged: ...
@@ -228,7 +240,7 @@ def evaluate(
     rows: list[Judged] = []
     for mode, arguments in searches.items():
         rows += _judged(store, asked, top_k, mode, arguments, by)
-    return Evaluation(rows, top_k)
+    return Evaluation(rows, top_k, by, searches)
 
 
 def _check_pages(store: VectorStore, questions: Sequence[Question], by: str) -> None:
