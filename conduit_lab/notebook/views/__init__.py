@@ -29,6 +29,9 @@ def register() -> None:
     if find_spec("anywidget") is None:
         return
     from conduit_lab.notebook import mount
+    from conduit_lab.notebook.views.explorer import EXPLORER
     from conduit_lab.notebook.views.stream import STREAM
+    from conduit_lab.vectors.explore.explorer import Explorer
 
     mount.register_live(shell, Stream, STREAM)
+    mount.register_live(shell, Explorer, EXPLORER)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from conduit_lab.core import forking
 from conduit_lab.core.errors import VectorInputError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.views.view import View, Viewed
@@ -73,10 +71,10 @@ class Explorer(Viewed):
         backend = store._opened()
         self.map = EntryMap(backend, keep, method, limit)
         self.fields = [CLUSTERS, *colour_fields(self.map.metadatas)]
-        self._lock = threading.Lock()  # guards the state below
-        forking.free_in_child(self, "_lock")
+        # Replaced as wholes, so threads need no lock.
         self._selected: list[str] = []
         self._shown: Located | None = None
+        self._card: tuple[tuple[str, Located | None], View] | None = None  # a picture costs time
         self._color_by = self.map.check_field(color_by or CLUSTERS)
         _ = self.coloring  # a repr reads no store
         if query is not None:
@@ -211,7 +209,11 @@ class Explorer(Viewed):
         return xy
 
     def _view(self) -> View:
-        return explorer_card(self, pictured=True)
+        key = self._color_by, self._shown
+        made = self._card
+        if made is None or made[0][0] != key[0] or made[0][1] is not key[1]:
+            made = self._card = key, explorer_card(self, pictured=True)
+        return made[1]
 
     def __repr__(self) -> str:
         return explorer_card(self, pictured=False).plain()

@@ -39,6 +39,18 @@ class Frame(NamedTuple):
         return np.stack([x, y], axis=1)
 
 
+def home_box(xy: FloatArray) -> tuple[Float64Array, Float64Array]:
+    """Return the corners `[2]` of places `[n, 2]`, without a few that are far from all others."""
+    if not len(xy):
+        return np.zeros(2), np.ones(2)
+    wide = xy.astype(np.float64)
+    low, high = wide.min(axis=0), wide.max(axis=0)
+    inner_low, inner_high = np.quantile(wide, (_TRIMMED, 1 - _TRIMMED), axis=0)
+    if np.any(high - low > 2 * (inner_high - inner_low)) and np.all(inner_high > inner_low):
+        low, high = np.maximum(low, inner_low), np.minimum(high, inner_high)
+    return low, high
+
+
 def frame_of(xy: FloatArray, ratio: float = PICTURE_WIDTH / PICTURE_HEIGHT) -> Frame:
     """Return the frame of places `[n, 2]`, one axis stretched by at most a half to fill it.
 
@@ -46,11 +58,7 @@ def frame_of(xy: FloatArray, ratio: float = PICTURE_WIDTH / PICTURE_HEIGHT) -> F
     """
     if not len(xy):
         return Frame(-ratio / 2, -0.5, ratio, 1.0)
-    wide = xy.astype(np.float64)
-    low, high = wide.min(axis=0), wide.max(axis=0)
-    inner_low, inner_high = np.quantile(wide, (_TRIMMED, 1 - _TRIMMED), axis=0)
-    if np.any(high - low > 2 * (inner_high - inner_low)) and np.all(inner_high > inner_low):
-        low, high = np.maximum(low, inner_low), np.minimum(high, inner_high)
+    low, high = home_box(xy)
     middle, size = (low + high) / 2, high - low
     width, height = max(size[0], size[1] * ratio / MAX_STRETCH), size[1]
     height = max(height, width / ratio / MAX_STRETCH)
