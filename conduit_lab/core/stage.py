@@ -10,8 +10,8 @@ from typing import Any
 import anyio.to_thread
 
 from conduit_lab.core.errors import InputError
-from conduit_lab.core.shown_signature import shown_signature
 from conduit_lab.core.progress import counted, progress
+from conduit_lab.core.shown_signature import shown_signature
 from conduit_lab.core.spec import TensorSpec, ValueSpec
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace.span import Kind, Span, current

@@ -104,7 +104,7 @@ def find_duplicates(entries: Sequence[Entry], threshold: float = 0.95) -> Duplic
         return Duplicates([], 0, threshold)
     units = _normalised(np.stack([entry.embedding for entry in entries]))
     with progress(_tile_pairs(len(units)), "pair", "find duplicates") as job:
-        roots = _joined(len(units), _pairs(units, threshold - _SLACK, job))
+        roots = joined_items(len(units), _pairs(units, threshold - _SLACK, job))
     order = np.argsort(roots, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(roots[order])) + 1)
     groups = [
@@ -145,7 +145,7 @@ def _pairs(
                 yield rows + top, columns + left
 
 
-def _joined(count: int, pairs: Iterable[tuple[IntArray, IntArray]]) -> IntArray:
+def joined_items(count: int, pairs: Iterable[tuple[IntArray, IntArray]]) -> IntArray:
     """Return for each of `count` items the first item that a chain of `pairs` joins it to."""
     root = np.arange(count)
     for a, b in pairs:

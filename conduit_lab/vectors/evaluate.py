@@ -70,11 +70,23 @@ class Summary(NamedTuple):
 
 
 class Evaluation(Viewed, Sequence[Judged]):
-    """The quality of search modes at `top_k` hits: one row per question and mode."""
+    """The quality of search modes at `top_k` hits: one row per question and mode.
 
-    def __init__(self, rows: Sequence[Judged], top_k: int) -> None:
+    `by` is the metadata key that names a page, `searches` the arguments of each mode.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Judged],
+        top_k: int,
+        by: str = "source",
+        searches: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         self._judged = tuple(rows)
         self.top_k = top_k
+        self.by = by
+        modes = dict.fromkeys(row.mode for row in rows)
+        self.searches = searches or {mode: {"mode": mode} for mode in modes}
 
     @overload
     def __getitem__(self, index: int) -> Judged: ...
@@ -197,7 +209,10 @@ class Evaluation(Viewed, Sequence[Judged]):
                 Line(f"on {', '.join(row.pages)} · {instead}", "quiet"),
             ]
         more = len(self.missed) - MAX_MISSED
-        return [*lines, Line(f"{figures.plural(more, 'more question')}: evaluation.missed", "quiet")] if more > 0 else lines
+        if more > 0:
+            said = f"{figures.plural(more, 'more question')}: evaluation.missed"
+            lines.append(Line(said, "quiet"))
+        return lines
 
     def _view(self) -> View:
         pieces: list[ViewPiece] = [Charted(self.chart, self._table())]
@@ -248,7 +263,7 @@ def evaluate(
             job.phase = mode
             rows += _judged(store, asked, top_k, mode, arguments, by)
             job.step(len(asked))
-    return Evaluation(rows, top_k)
+    return Evaluation(rows, top_k, by, searches)
 
 
 def _check_pages(store: VectorStore, questions: Sequence[Question], by: str) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from conduit_lab.core.errors import StoreError
 from conduit_lab.core.progress import progress
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.views import figures
-from conduit_lab.vectors.arrays import BoolArray
+from conduit_lab.vectors.arrays import BoolArray, IntArray
 from conduit_lab.vectors.backend import Match, Matches, Notes
 from conduit_lab.vectors.batch import Batch
 from conduit_lab.vectors.disk.livefile import check_replaceable
@@ -150,6 +151,31 @@ class LocalBackend:
             found = storage.lexical(text, top_k, kept)
             at = [rows.row_of[id] for id, _ in found]
             return rows.matches(at, [score for _, score in found], storage.contents)
+
+    def rows_where(
+        self, where: Filter | BoolArray | None, choose: Callable[[int], IntArray]
+    ) -> tuple[tuple[list[str], FloatArray, list[dict[str, Any]]], int]:
+        """Return ids, vectors `[m, dimension]` and metadata of some entries, and the number of all.
+
+        `choose` gets the number of entries that `where` selects, and returns the places of those
+        to read, ascending. The metadata is the stored one: callers must not change it.
+        """
+        with self._fresh():
+            rows = self._rows
+            keep = rows.keep(where)
+            kept = np.arange(len(rows.ids)) if keep is None else np.flatnonzero(keep)
+            at = kept[choose(len(kept))]
+            places = at.tolist()
+            ids = list(map(rows.ids.__getitem__, places))
+            metadatas = list(map(rows.columns.metadata, places))
+            return (ids, rows.index.take(at), metadatas), len(kept)
+
+    def contents(self, ids: Sequence[str]) -> list[str | None]:
+        """Return the content of each id, None for an unknown one."""
+        with self._fresh():
+            known = [id for id in ids if id in self._rows.row_of]
+            texts = dict(zip(known, self._storage.contents(known), strict=True))
+            return [texts.get(id) for id in ids]
 
     def metadata_keys(self) -> set[str]:
         """Return the keys of the entries' metadata, and perhaps some of deleted ones."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from typing import Any, cast, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy.typing as npt
 
@@ -26,12 +26,17 @@ from conduit_lab.vectors.entry import (
     check_text,
     merge_metadata,
 )
+from conduit_lab.vectors.explore.explorer import SHOWN_ENTRIES, Explorer
+from conduit_lab.vectors.explore.projection import Method
 from conduit_lab.vectors.filters import Filter, Where, as_mask, parse_filter
 from conduit_lab.vectors.hits import Hits
 from conduit_lab.vectors.local_backend import LocalBackend
 from conduit_lab.vectors.reranking import RerankerProtocol
 from conduit_lab.vectors.search import MAX_HITS, FusionMethod, Mode, Search
 from conduit_lab.vectors.table import entry_row, is_table, read_table
+
+if TYPE_CHECKING:
+    from conduit_lab.vectors.evaluate import Evaluation
 
 _PAGE_ENTRIES = 256  # that iteration reads together
 
@@ -311,6 +316,24 @@ class VectorStore(BaseStore):
     def duplicates(self, threshold: float = 0.95, where: Where | None = None) -> Duplicates:
         """Return groups of entries with a cosine similarity of at least `threshold`; exact."""
         return find_duplicates(list(self.entries(where)), threshold)
+
+    def explore(
+        self,
+        query: str | EmbeddingLike | None = None,
+        *,
+        color_by: str | None = None,
+        where: Where | None = None,
+        method: Method = "pca",
+        limit: int = SHOWN_ENTRIES,
+        evaluation: Evaluation | None = None,
+    ) -> Explorer:
+        """Return a map of the entries that `where` selects, live in JupyterLab; see `Explorer`.
+
+        Entries lie along the first two principal directions, with `method="umap"` (the `[umap]`
+        extra) beside their neighbours, coloured by cluster or by the metadata key `color_by`. Above
+        `limit` entries a random sample is shown. `evaluation` opens the questions that failed.
+        """
+        return Explorer(self, query, color_by, where, method, limit, evaluation)
 
     # Reading
 

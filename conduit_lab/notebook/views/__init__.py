@@ -33,14 +33,17 @@ def register() -> None:
     if find_spec("anywidget") is None:
         return
     from conduit_lab.notebook import mount
+    from conduit_lab.notebook.views.explorer import EXPLORER
     from conduit_lab.notebook.views.generation import GENERATION
     from conduit_lab.notebook.views.session import SESSION
     from conduit_lab.notebook.views.stream import STREAM
     from conduit_lab.notebook.views.streams import register_streams
     from conduit_lab.serving.app import App
+    from conduit_lab.vectors.explore.explorer import Explorer
 
     mount.register_live(shell, Stream, STREAM)
     register_streams(shell)
     name = "conduit_lab.models.generation.token_stream.TokenStream"
     mount.register_live(shell, name, GENERATION)
     mount.register_live(shell, App, SESSION)
+    mount.register_live(shell, Explorer, EXPLORER)

@@ -1,0 +1,447 @@
+// The map: points in a pixel buffer, and above it a canvas with labels, the query, marks and the lasso.
+// Places are in parts of the map's extent, 0 to 1, y upwards; `frame` is the part that is shown.
+
+const MAX_STRETCH = 1.6; // of one axis against the other, as in the static picture
+const MARGIN = 0.06;
+const COVERS = 48; // steps of opacity: a point adds up to 8
+const POINT_OPACITY = 0.62;
+const DIM = 64; // the palette's row for points that a filter hides
+const MISSING = 63;
+const NEAR = 9; // pixels within which a point is meant
+const MAX_ZOOM = 400;
+
+export function decode(text, Type) {
+  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  return new Type(bytes.buffer);
+}
+
+export class PointMap {
+  constructor({ onPick, onHover, onLasso, onClear }) {
+    this.on = { onPick, onHover, onLasso, onClear };
+    this.root = document.createElement("div");
+    this.root.className = "conduit-explorer-map";
+    this.points = document.createElement("canvas");
+    this.overlay = document.createElement("canvas");
+    this.overlay.tabIndex = 0;
+    this.overlay.setAttribute("role", "application");
+    this.root.append(this.points, this.overlay);
+    this.count = 0;
+    this.xy = new Uint16Array(0);
+    this.codes = new Uint8Array(0);
+    this.hidden = null; // Uint8Array: 1 where a filter hides a point
+    this.picked = null; // Uint8Array: 1 where a point is selected
+    this.categories = [];
+    this.hits = [];
+    this.ring = null;
+    this.marks = []; // places with a mark
+    this.chosen = -1;
+    this.hovered = -1;
+    this.lasso = null;
+    this.lassoing = false;
+    this.frame = { x: 0, y: 0, w: 1, h: 1 };
+    this.home = [[0, 0], [1, 1]];
+    this.size = [1, 1];
+    this.scheduled = false;
+    this.listen();
+    this.observer = new ResizeObserver(() => this.resize());
+    this.observer.observe(this.root);
+  }
+
+  close() {
+    this.observer.disconnect();
+  }
+
+  load({ count, xy, home, size }) {
+    this.count = count;
+    this.xy = decode(xy, Uint16Array);
+    this.codes = new Uint8Array(count).fill(255);
+    this.home = home;
+    this.size = size;
+    this.fit();
+  }
+
+  color(codes, categories, restColor) {
+    this.codes = codes;
+    this.categories = categories;
+    this.palette = palette(categories.map(({ color }) => color), restColor);
+    this.draw();
+  }
+
+  // The frame of the static picture: the home box, one axis stretched by at most MAX_STRETCH.
+  fit() {
+    const [low, high] = this.home;
+    const ratio = this.width / this.height || 1.5;
+    const [sx, sy] = this.size; // lengths of the unit sides
+    let w = Math.max((high[0] - low[0]) * sx, ((high[1] - low[1]) * sy * ratio) / MAX_STRETCH);
+    const h = Math.max((high[1] - low[1]) * sy, w / ratio / MAX_STRETCH) / sy || 1;
+    w = w / sx || 1;
+    const grow = 1 - 2 * MARGIN;
+    const middle = [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2];
+    this.frame = { x: middle[0] - w / grow / 2, y: middle[1] - h / grow / 2, w: w / grow, h: h / grow };
+    this.fitted = { ...this.frame };
+    this.draw();
+  }
+
+  resize() {
+    const { clientWidth, clientHeight } = this.root;
+    if (!clientWidth || !clientHeight) return;
+    const fitted = !this.fitted || this.frame.w === this.fitted.w;
+    this.scale = Math.min(2, window.devicePixelRatio || 1);
+    this.width = clientWidth;
+    this.height = clientHeight;
+    for (const canvas of [this.points, this.overlay]) {
+      canvas.width = Math.round(clientWidth * this.scale);
+      canvas.height = Math.round(clientHeight * this.scale);
+    }
+    this.image = undefined;
+    if (fitted) this.fit();
+    else this.draw();
+  }
+
+  // One drawing a frame, however many changes.
+  draw() {
+    if (this.scheduled) return;
+    this.scheduled = true;
+    requestAnimationFrame(() => {
+      this.scheduled = false;
+      if (!this.width) return;
+      const begin = performance.now();
+      this.paintPoints();
+      this.paintOverlay();
+      this.milliseconds = performance.now() - begin;
+    });
+  }
+
+  paintOnly() {
+    requestAnimationFrame(() => this.width && this.paintOverlay());
+  }
+
+  radius() {
+    const zoom = Math.sqrt((this.fitted?.w ?? 1) / this.frame.w);
+    const base = this.count <= 600 ? 4 : this.count <= 6_000 ? 2.5 : this.count <= 30_000 ? 1.5 : 1;
+    return Math.min(5, base * Math.min(3, zoom)) * this.scale;
+  }
+
+  paintPoints() {
+    const { width, height } = this.points;
+    const context = this.points.getContext("2d");
+    if (!this.image || this.image.width !== width) {
+      this.image = context.createImageData(width, height);
+      this.pixels = new Uint32Array(this.image.data.buffer);
+      this.cover = new Uint16Array(width * height);
+      this.row = new Uint8Array(width * height);
+    }
+    const { pixels, cover, row, xy, codes, frame, hidden, picked } = this;
+    cover.fill(0);
+    const stamp = disc(this.radius());
+    const edge = Math.ceil(this.radius() + 1);
+    const kx = width / frame.w / 65_535;
+    const ky = height / frame.h / 65_535;
+    const ox = (-frame.x / frame.w) * width;
+    const oy = height + (frame.y / frame.h) * height;
+    const last = this.categories.length;
+    const some = hidden !== null || picked !== null;
+    for (let pass = some ? 0 : 1; pass < 2; pass += 1) {
+      for (let i = 0; i < this.count; i += 1) {
+        const dim = some && ((hidden !== null && hidden[i] === 1) || (picked !== null && picked[i] === 0));
+        if (dim === (pass === 1)) continue;
+        const x = (ox + kx * xy[2 * i]) | 0;
+        const y = (oy - ky * xy[2 * i + 1]) | 0;
+        if (x < edge || y < edge || x >= width - edge || y >= height - edge) {
+          if (x < 0 || y < 0 || x >= width || y >= height) continue;
+          cover[y * width + x] += 8;
+          row[y * width + x] = dim ? DIM : codes[i] < last ? codes[i] : MISSING;
+          continue;
+        }
+        const code = dim ? DIM : codes[i] < last ? codes[i] : MISSING;
+        const at = y * width + x;
+        for (let s = 0; s < stamp.length; s += 3) {
+          const pixel = at + stamp[s] * width + stamp[s + 1];
+          cover[pixel] += stamp[s + 2];
+          row[pixel] = code;
+        }
+      }
+    }
+    const colors = this.palette ?? palette([], "#8a8a8a");
+    for (let i = 0; i < pixels.length; i += 1) {
+      const covered = cover[i];
+      pixels[i] = covered === 0 ? 0 : colors[row[i] * COVERS + (covered < COVERS ? covered : COVERS - 1)];
+    }
+    context.putImageData(this.image, 0, 0);
+  }
+
+  toPixels([x, y]) {
+    return [((x - this.frame.x) / this.frame.w) * this.width, (1 - (y - this.frame.y) / this.frame.h) * this.height];
+  }
+
+  toPlace(px, py) {
+    return [this.frame.x + (px / this.width) * this.frame.w, this.frame.y + (1 - py / this.height) * this.frame.h];
+  }
+
+  at(place) {
+    return [this.xy[2 * place] / 65_535, this.xy[2 * place + 1] / 65_535];
+  }
+
+  paintOverlay() {
+    const context = this.overlay.getContext("2d");
+    const style = getComputedStyle(this.root);
+    const ink = style.color;
+    const ground = style.getPropertyValue("--jp-layout-color0").trim() || style.getPropertyValue("--jp-layout-color1").trim() || "Canvas";
+    context.setTransform(this.scale, 0, 0, this.scale, 0, 0);
+    context.clearRect(0, 0, this.width, this.height);
+    context.font = `600 12px ${style.fontFamily}`;
+    context.textBaseline = "middle";
+    context.textAlign = "center";
+    context.lineJoin = "round";
+    const write = (text, x, y) => {
+      context.lineWidth = 4;
+      context.strokeStyle = ground;
+      context.globalAlpha = 0.85;
+      context.strokeText(text, x, y);
+      context.globalAlpha = 1;
+      context.fillStyle = ink;
+      context.fillText(text, x, y);
+    };
+    const circle = ([x, y], radius, width) => {
+      for (const [line, color] of [[width + 2, ground], [width, ink]]) {
+        context.beginPath();
+        context.arc(x, y, radius, 0, 7);
+        context.lineWidth = line;
+        context.strokeStyle = color;
+        context.stroke();
+      }
+    };
+    for (const place of this.marks) {
+      const [x, y] = this.toPixels(this.at(place));
+      context.lineWidth = 1.5;
+      context.strokeStyle = ink;
+      context.strokeRect(x - 6, y - 6, 12, 12);
+    }
+    if (this.ring) {
+      const middle = this.toPixels(this.ring);
+      context.strokeStyle = ink;
+      context.globalAlpha = 0.5;
+      context.lineWidth = 1;
+      for (const { at } of this.hits) {
+        const [x, y] = this.toPixels(at);
+        const length = Math.hypot(x - middle[0], y - middle[1]);
+        if (length < 8) continue;
+        context.beginPath();
+        context.moveTo(middle[0] + ((x - middle[0]) * 8) / length, middle[1] + ((y - middle[1]) * 8) / length);
+        context.lineTo(x, y);
+        context.stroke();
+      }
+      context.globalAlpha = 1;
+      circle(middle, 7, 2.5);
+    }
+    this.labels(write, context);
+    context.font = `600 11px ${style.fontFamily}`;
+    this.hits.forEach(({ at }, index) => {
+      const [x, y] = this.toPixels(at);
+      write(String(index + 1), x, y - 10);
+    });
+    for (const place of [this.hovered, this.chosen]) {
+      if (place >= 0 && place < this.count) circle(this.toPixels(this.at(place)), 6, 1.5);
+    }
+    if (this.lasso) {
+      context.beginPath();
+      this.lasso.forEach((at) => context.lineTo(...this.toPixels(at)));
+      context.closePath();
+      context.lineWidth = 1.5;
+      context.strokeStyle = ink;
+      context.setLineDash([4, 3]);
+      context.stroke();
+      context.setLineDash([]);
+      context.globalAlpha = 0.06;
+      context.fillStyle = ink;
+      context.fill();
+      context.globalAlpha = 1;
+    }
+  }
+
+  // Labels on the middle of their points, moved up or down where they would cover each other.
+  labels(write, context) {
+    const placed = [];
+    for (const { label, at, hidden } of this.categories) {
+      if (hidden) continue;
+      const half = context.measureText(label).width / 2;
+      const [wantedX, wantedY] = this.toPixels(at);
+      if (wantedX < 0 || wantedY < 0 || wantedX > this.width || wantedY > this.height) continue;
+      const x = Math.min(Math.max(wantedX, half + 4), this.width - half - 4);
+      for (const move of [0, 1, -1, 2, -2, 3, -3, 4, -4]) {
+        const y = Math.min(Math.max(wantedY + 16 * move, 10), this.height - 10);
+        if (placed.some((other) => Math.abs(other.y - y) < 15 && Math.abs(other.x - x) < other.half + half + 4)) continue;
+        placed.push({ x, y, half });
+        write(label, x, y);
+        break;
+      }
+    }
+  }
+
+  zoom(factor, px = this.width / 2, py = this.height / 2) {
+    const at = this.toPlace(px, py);
+    const w = Math.min(2 * this.fitted.w, Math.max(this.fitted.w / MAX_ZOOM, this.frame.w / factor));
+    const h = (this.frame.h * w) / this.frame.w;
+    this.frame = { x: at[0] - (px / this.width) * w, y: at[1] - (1 - py / this.height) * h, w, h };
+    this.draw();
+  }
+
+  pan(dx, dy) {
+    this.frame.x -= (dx / this.width) * this.frame.w;
+    this.frame.y += (dy / this.height) * this.frame.h;
+    this.draw();
+  }
+
+  nearest(px, py) {
+    let best = -1;
+    let off = NEAR * NEAR;
+    const kx = this.width / this.frame.w / 65_535;
+    const ky = this.height / this.frame.h / 65_535;
+    const cx = px + (this.frame.x / this.frame.w) * this.width;
+    const cy = this.height + (this.frame.y / this.frame.h) * this.height - py;
+    for (let i = 0; i < this.count; i += 1) {
+      const x = kx * this.xy[2 * i] - cx;
+      const y = ky * this.xy[2 * i + 1] - cy;
+      if (x * x + y * y < off && this.hidden?.[i] !== 1) {
+        off = x * x + y * y;
+        best = i;
+      }
+    }
+    return best;
+  }
+
+  // The places inside a polygon, by the even-odd rule; those that a filter hides are left out.
+  inside(polygon) {
+    const found = [];
+    const corners = polygon.map(([x, y]) => [x * 65_535, y * 65_535]);
+    const xs = corners.map(([x]) => x);
+    const ys = corners.map(([, y]) => y);
+    const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+    for (let i = 0; i < this.count; i += 1) {
+      const x = this.xy[2 * i];
+      const y = this.xy[2 * i + 1];
+      if (x < left || x > right || y < low || y > high || this.hidden?.[i] === 1) continue;
+      let odd = false;
+      for (let a = 0, b = xs.length - 1; a < xs.length; b = a, a += 1) {
+        if (ys[a] > y !== ys[b] > y && x < ((xs[b] - xs[a]) * (y - ys[a])) / (ys[b] - ys[a]) + xs[a]) odd = !odd;
+      }
+      if (odd) found.push(i);
+    }
+    return Uint32Array.from(found);
+  }
+
+  select(places) {
+    this.picked = null;
+    if (places !== null) {
+      this.picked = new Uint8Array(this.count);
+      for (const place of places) this.picked[place] = 1;
+    }
+    this.draw();
+  }
+
+  listen() {
+    const { overlay } = this;
+    let from = null;
+    let moved = false;
+    const place = (event) => [event.offsetX, event.offsetY];
+    overlay.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0) return;
+      from = place(event);
+      moved = false;
+      overlay.setPointerCapture(event.pointerId);
+      if (this.lassoing || event.shiftKey) this.lasso = [this.toPlace(...from)];
+    });
+    overlay.addEventListener("pointermove", (event) => {
+      const [x, y] = place(event);
+      if (from === null) {
+        const found = this.nearest(x, y);
+        if (found !== this.hovered) {
+          this.hovered = found;
+          this.paintOnly();
+          this.on.onHover(found, x, y);
+        }
+        return;
+      }
+      if (!moved && Math.hypot(x - from[0], y - from[1]) < 3) return;
+      moved = true;
+      if (this.lasso) {
+        this.lasso.push(this.toPlace(x, y));
+        this.paintOnly();
+      } else {
+        this.pan(x - from[0], y - from[1]);
+        from = [x, y];
+      }
+    });
+    overlay.addEventListener("pointerup", (event) => {
+      if (from === null) return;
+      from = null;
+      if (moved && this.lasso) {
+        this.on.onLasso(this.inside(this.lasso));
+      } else if (!moved) {
+        this.lasso = null;
+        const found = this.nearest(...place(event));
+        if (found >= 0) this.on.onPick(found);
+      }
+      this.paintOnly();
+    });
+    overlay.addEventListener("pointerleave", () => {
+      if (this.hovered < 0) return;
+      this.hovered = -1;
+      this.paintOnly();
+      this.on.onHover(-1, 0, 0);
+    });
+    // Only a map that has the focus takes the wheel: the notebook scrolls past it otherwise.
+    overlay.addEventListener("wheel", (event) => {
+      if (!event.ctrlKey && document.activeElement !== overlay) return;
+      event.preventDefault();
+      this.zoom(Math.exp(-event.deltaY / 300), ...place(event));
+    }, { passive: false });
+    overlay.addEventListener("dblclick", (event) => this.zoom(2, ...place(event)));
+    overlay.addEventListener("keydown", (event) => {
+      const step = 40;
+      const actions = {
+        ArrowLeft: () => this.pan(step, 0),
+        ArrowRight: () => this.pan(-step, 0),
+        ArrowUp: () => this.pan(0, step),
+        ArrowDown: () => this.pan(0, -step),
+        "+": () => this.zoom(1.5),
+        "=": () => this.zoom(1.5),
+        "-": () => this.zoom(1 / 1.5),
+        0: () => this.fit(),
+      };
+      if (!(event.key in actions) || event.ctrlKey || event.metaKey) return;
+      event.preventDefault();
+      event.stopPropagation();
+      actions[event.key]();
+    });
+  }
+}
+
+// The pixels of a disc, [dy, dx, cover 1 to 8] each.
+function disc(radius) {
+  const reach = Math.ceil(radius);
+  const parts = [];
+  for (let dy = -reach; dy <= reach; dy += 1) {
+    for (let dx = -reach; dx <= reach; dx += 1) {
+      const cover = Math.round(8 * Math.min(1, radius + 0.5 - Math.hypot(dx, dy)));
+      if (cover > 0) parts.push(dy, dx, cover);
+    }
+  }
+  return Int16Array.from(parts);
+}
+
+// For each category and cover one pixel, as ImageData has them: not premultiplied.
+function palette(colors, restColor) {
+  const table = new Uint32Array((DIM + 1) * COVERS);
+  const fill = (row, color, most) => {
+    const [red, green, blue] = [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
+    for (let cover = 1; cover < COVERS; cover += 1) {
+      const alpha = Math.round(255 * most * (1 - (1 - POINT_OPACITY) ** (cover / 8)));
+      table[row * COVERS + cover] = ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+    }
+  };
+  colors.forEach((color, row) => fill(row, color, 1));
+  fill(MISSING, restColor, 0.8);
+  fill(DIM, "#8a8a8a", 0.25);
+  return table;
+}

@@ -1,0 +1,1 @@
+"""A map of a store's entries: projected, clustered, named, and searched."""

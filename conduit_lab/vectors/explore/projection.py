@@ -1,0 +1,154 @@
+"""Projection: places in the plane for vectors, by principal components or UMAP."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from conduit_lab.core.errors import VectorInputError
+from conduit_lab.core.spec import FloatArray
+
+Method = Literal["pca", "umap"]
+"""How a map places its entries."""
+
+METHODS = ("pca", "umap")
+COMPONENTS = 32  # that clusters and neighbours are found in
+_OVERSAMPLING = 8
+_POWER_ITERATIONS = 4
+_MAX_SAMPLE_VALUES = 8_000_000  # of the rows that the directions are found from
+_MIN_UMAP_ENTRIES = 16  # below this a graph of 15 neighbours says nothing
+_NEAREST = 8  # neighbours that a new vector is placed among, where there is no direct projection
+
+
+class PrincipalAxesOfMap(NamedTuple):
+    """The mean `[dimension]`, the first principal directions `[k, dimension]`, and shares.
+
+    `shares` `[k]` are the parts of the variance along each direction, the greatest first.
+    """
+
+    mean: FloatArray
+    directions: FloatArray
+    shares: FloatArray
+
+    def __call__(self, vectors: FloatArray) -> FloatArray:
+        """Return the components `[n, k]` of vectors `[n, dimension]`."""
+        shift = self.mean @ self.directions.T
+        components: FloatArray = vectors @ self.directions.T - shift
+        return components
+
+
+def principal_directions(vectors: FloatArray, count: int = COMPONENTS) -> PrincipalAxesOfMap:
+    """Return the first principal directions of vectors `[n, dimension]`, n at least 1.
+
+    By a randomized range finder with power iterations (Halko, Martinsson and Tropp 2011), on a
+    sample where there are many rows. The sign of a direction makes its greatest value positive.
+    """
+    dimension = vectors.shape[1]
+    step = max(1, len(vectors) * dimension // _MAX_SAMPLE_VALUES)
+    sample = vectors[::step]
+    mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
+    centred = sample - mean
+    width = min(count + _OVERSAMPLING, dimension)
+    basis = np.random.default_rng(0).standard_normal((dimension, width)).astype(np.float32)
+    for _ in range(_POWER_ITERATIONS):
+        basis = np.linalg.qr(centred.T @ (centred @ basis))[0]
+    along = centred @ basis
+    values, turn = np.linalg.eigh((along.T @ along).astype(np.float64))
+    order = np.argsort(-values)[: min(count, width)]
+    directions = (basis @ turn[:, order].astype(np.float32)).T
+    greatest = np.abs(directions).argmax(axis=1)
+    directions *= np.where(directions[np.arange(len(directions)), greatest] < 0, -1, 1)[:, None]
+    total = float(np.vdot(centred, centred))
+    # Rounding leaves a little variance where all vectors are equal.
+    floor = 1e-10 * len(sample) * max(1e-30, float(mean @ mean))
+    shares = np.maximum(values[order], 0) / total if total > floor else np.zeros(len(order))
+    if total <= floor:
+        directions[:] = 0
+    return PrincipalAxesOfMap(mean, np.ascontiguousarray(directions), shares.astype(np.float32))
+
+
+class Places(Protocol):
+    """A fitted projection to the plane."""
+
+    sentence: str
+
+    @property
+    def xy(self) -> FloatArray:
+        """The place of each entry: float32 `[n, 2]`."""
+
+    def place(self, components: FloatArray) -> FloatArray:
+        """Return the places `[m, 2]` of other vectors, given by their components `[m, k]`."""
+
+
+class PlanePlaces:
+    """Places along the first two principal directions."""
+
+    def __init__(self, axes: PrincipalAxesOfMap, components: FloatArray) -> None:
+        self.xy = _plane(components)
+        share = float(axes.shares[:2].sum())
+        self.sentence = (
+            f"2 directions hold {share:.0%} of the variance"
+            if share > 0
+            else "all vectors are equal"
+        )
+
+    def place(self, components: FloatArray) -> FloatArray:
+        """Return the first two components."""
+        return _plane(components)
+
+
+class GraphPlaces:
+    """Places by UMAP: neighbours stay neighbours, distances mean little."""
+
+    def __init__(self, components: FloatArray) -> None:
+        self._components = components
+        self.xy = _umap(components)
+        self.sentence = "UMAP: neighbours stay together, distances mean little"
+
+    def place(self, components: FloatArray) -> FloatArray:
+        """Return places among the nearest entries."""
+        rows = []
+        for each in components:
+            off = np.square(self._components - each).sum(axis=1)
+            nearest = np.argsort(off, kind="stable")[:_NEAREST]
+            weights = 1 / (off[nearest] + 1e-6)
+            rows.append(weights @ self.xy[nearest] / weights.sum())
+        return np.array(rows, np.float32).reshape(-1, 2)
+
+
+def places_of(method: str, axes: PrincipalAxesOfMap, components: FloatArray) -> Places:
+    """Return the places of entries by their components; raise for an unknown method."""
+    if method not in METHODS:
+        raise VectorInputError(f"a map's method is 'pca' or 'umap', got {method!r}")
+    if method == "umap":
+        _import_umap()
+        if len(components) >= _MIN_UMAP_ENTRIES and axes.shares.any():
+            return GraphPlaces(components)
+    return PlanePlaces(axes, components)
+
+
+def _plane(components: FloatArray) -> FloatArray:
+    """Return the first two components `[n, 2]`, zeros for a second that is not there."""
+    xy = np.zeros((len(components), 2), np.float32)
+    width = min(2, components.shape[1])
+    xy[:, :width] = components[:, :width]
+    return xy
+
+
+def _umap(components: FloatArray) -> FloatArray:
+    neighbours = min(15, len(components) - 1)
+    model = _import_umap()(n_neighbors=neighbours, min_dist=0.1, random_state=0, n_jobs=1)
+    placed: FloatArray = np.nan_to_num(model.fit_transform(components)).astype(np.float32)
+    return placed
+
+
+def _import_umap() -> Any:
+    try:
+        from umap import UMAP
+    except ImportError as error:
+        raise VectorInputError(
+            "method='umap' needs the package umap-learn, which is not installed: "
+            "pip install 'conduit-lab[umap]', or leave method= out for the principal directions"
+        ) from error
+    return UMAP
