@@ -3,9 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint test-one test-long coverage lab notebooks lock clean
+.PHONY: demo test lint test-one test-long coverage lab notebooks chat-model lock clean
 
-demo: .venv/ready data/models/minilm/.stamp
+demo: .venv/ready data/models/minilm/.stamp data/models/chat/.stamp
 	@$(BIN)/conduit-lab demo
 
 test: lint data/models/minilm/.stamp .venv/browser
@@ -23,7 +23,7 @@ lint: .venv/ready
 test-one: .venv/ready
 	$(BIN)/pytest -x $(T)
 
-test-long: .venv/ready data/models/minilm/.stamp .venv/browser
+test-long: .venv/ready data/models/minilm/.stamp data/models/chat/.stamp .venv/browser
 	@$(BIN)/python -m tests.real.wheels
 	$(BIN)/pytest -m long
 
@@ -35,12 +35,12 @@ coverage: .venv/ready data/models/minilm/.stamp .venv/browser
 	  --ignore tests/core/streams/test_stream_interleaving.py
 	$(BIN)/coverage report
 
-lab: .venv/ready data/models/minilm/.stamp
+lab: .venv/ready data/models/minilm/.stamp data/models/chat/.stamp
 	$(BIN)/conduit-lab lab notebooks/01_tour.ipynb
 
 # execute every notebook and keep its outputs, to be committed; the times of long jobs would differ
 # from run to run
-notebooks: .venv/ready data/models/minilm/.stamp
+notebooks: .venv/ready data/models/minilm/.stamp data/models/chat/.stamp
 	CONDUIT_LAB_PROGRESS=0 $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 .venv/ready: requirements.lock pyproject.toml
@@ -52,6 +52,14 @@ notebooks: .venv/ready data/models/minilm/.stamp
 
 data/models/minilm/.stamp: data/make/minilm.py | .venv/ready
 	@$(BIN)/python data/make/minilm.py
+	@touch $@
+
+# SmolLM2-135M-Instruct, 107 MiB: generation, chat and answers that people read
+chat-model: data/models/chat/.stamp
+
+CHAT_SOURCES := $(addprefix data/make/,chat.py chat_graph.py gguf_file.py chat_page.md)
+data/models/chat/.stamp: $(CHAT_SOURCES) | .venv/ready
+	@$(BIN)/python data/make/chat.py
 	@touch $@
 
 # Chromium for the browser tests: from Debian where this user may install packages; without it those
@@ -68,4 +76,4 @@ lock:
 	  --extra lab --extra ann --extra remote --extra optimize --extra constrained --extra otel --group dev pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf .venv build indexes data/models/minilm
+	rm -rf .venv build indexes data/models/minilm data/models/chat

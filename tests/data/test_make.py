@@ -1,11 +1,11 @@
 """The scripts in `data/make` and the committed files that they write."""
 
-import importlib.util
 import json
 import math
 import os
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -17,6 +17,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
+from tests.data.scripts import script
+
 DATA = Path(__file__).resolve().parents[2] / "data"
 MODELS = DATA / "models"
 VOTERS = ("m1.npz", "m2.npz", "m3.npz")
@@ -24,18 +26,7 @@ TOPICS = ["accounts", "delivery", "ordering", "products", "repairs", "returns", 
 MOODS = ["angry", "neutral", "pleased"]
 
 
-def script(name: str) -> ModuleType:
-    """Import data/make/<name>.py, which is not in a package."""
-    spec = importlib.util.spec_from_file_location(f"data_make_{name}", DATA / "make" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize("name", ["heads", "messages", "minilm", "reranker", "writer"])
+@pytest.mark.parametrize("name", ["chat", "heads", "messages", "minilm", "reranker", "writer"])
 @pytest.mark.parametrize(("option", "status"), [("--help", 0), ("--unknown", 2)])
 def test_help_and_an_unknown_option_make_nothing(
     name: str,
@@ -62,7 +53,7 @@ def test_help_and_an_unknown_option_make_nothing(
 )
 def test_every_script_checks_its_arguments(file: Path) -> None:
     text = file.read_text("utf-8")
-    assert "argparse.ArgumentParser(" in text
+    assert "argparse.ArgumentParser(" in text or "MODEL.run(__doc__, arguments)" in text
     assert "sys.argv[1]" not in text
 
 
@@ -238,7 +229,7 @@ def test_a_failed_download_is_told_in_a_sentence(
     failed = SimpleNamespace(
         returncode=1, stderr="WARNING: slow\nERROR: No matching distribution found\n"
     )
-    monkeypatch.setattr(minilm.subprocess, "run", lambda *_args, **_options: failed)
+    monkeypatch.setattr(subprocess, "run", lambda *_args, **_options: failed)
     assert minilm.main([str(tmp_path / "minilm")]) == 1
     assert (
         "could not be downloaded: ERROR: No matching distribution found" in capsys.readouterr().err
@@ -250,7 +241,7 @@ def test_a_folder_that_is_up_to_date_is_left_alone(
     minilm: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "model.onnx").write_bytes(b"")
-    (tmp_path / ".stamp").write_text(minilm.stamp(), encoding="utf-8")
+    (tmp_path / ".stamp").write_text(minilm.MODEL.stamp(), encoding="utf-8")
     assert minilm.main([str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"{tmp_path.name} is up to date\n"
 

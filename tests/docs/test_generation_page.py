@@ -1,4 +1,7 @@
-"""The code of docs/generation.md runs as written, on a small model with random weights."""
+"""The code of docs/generation.md runs as written, on a small model with random weights.
+
+The page points at data/models/chat, which tests/real runs; its place is taken here.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ WRITER = Path(__file__).parents[1] / "models" / "generation" / "decoders" / "lla
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("page")
-    shutil.copytree(WRITER, folder / "models" / "writer")
+    shutil.copytree(WRITER, folder / "data" / "models" / "chat")
     names: dict[str, Any] = {"print": lambda *_, **__: None}
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     with paths.use_root(folder):
