@@ -16,6 +16,7 @@ from nbclient import NotebookClient
 from conduit_lab.core import progress
 from conduit_lab.core.progress import Progress
 from conduit_lab.models.text.embedder import Embedder
+from tests.project import make_project
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,8 +37,7 @@ def minilm() -> Embedder:
 def tour(tmp_path_factory: pytest.TempPathFactory, minilm: Embedder) -> tuple[Any, Path]:
     """The executed tour and its root: a copy of the project, in which it exported its app."""
     root = tmp_path_factory.mktemp("tour")
-    (root / "pyproject.toml").touch()  # marks the root of a project
-    (root / "data").symlink_to(ROOT / "data")
+    make_project(root)
     notebook = nbformat.read(ROOT / "notebooks" / "01_tour.ipynb", as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(root)}}).execute()
     return notebook, root

@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 from conduit_lab.models.text.embedder import Embedder
 from tests.browser.lab import REPOSITORY, JupyterServer, LabPage
 from tests.browser.test_stream_cell import WATCH
+from tests.project import make_project
 
 pytestmark = pytest.mark.browser
 
@@ -21,8 +22,7 @@ def test_the_stream_of_the_tour_grows_live_and_survives(
     for cell in tour.cells:
         if cell.cell_type == "code":
             cell.outputs = []
-    (jupyter.root / "pyproject.toml").touch()  # what makes the folder a project's root
-    (jupyter.root / "data").symlink_to(REPOSITORY / "data")
+    make_project(jupyter.root)
     nbformat.write(tour, jupyter.root / "tour.ipynb")
 
     lab_page.open("tour.ipynb")

@@ -40,7 +40,7 @@ def test_the_committed_outputs_are_static_and_whole() -> None:
     notebook = nbformat.read(TOUR, as_version=4)
     outputs = [output for cell in _code_cells(notebook) for output in cell.outputs]
     kinds = {kind for output in outputs for kind in output.get("data", {})}
-    assert kinds == {"text/plain", "text/html", "application/vnd.vegalite.v5+json"}
+    assert kinds == {"text/plain", "text/html"}
     assert not [output for output in outputs if output.output_type in ("error", "stream")]
     assert "widgets" not in notebook.metadata
     assert str(REPOSITORY) not in nbformat.writes(notebook)
