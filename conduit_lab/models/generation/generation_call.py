@@ -65,12 +65,25 @@ class GenerationCall:
             text = text[-1].get("content")
         return first_words(text) if isinstance(text, str) else ""
 
+    @property
+    def _conversation(self) -> str:
+        """A chat's messages, one per line, without the tokens of its template; else empty."""
+        messages = self.prompt if self.query is None else None
+        if not isinstance(messages, Sequence) or isinstance(messages, str):
+            return ""
+        if not all(isinstance(each, Mapping) for each in messages):
+            return ""
+        said = [(str(each.get("role", "")), _content(each)) for each in messages]
+        lines = [f"{role}: {text}" if len(said) > 1 else text for role, text in said]
+        return "".join(f"{line}\n" for line in lines)
+
     def requests(self, opened: OpenedGenerator) -> list[Callable[..., GenerationRequest]]:
         """Return one request per sequence, still without its callbacks; raises `InputError`."""
         sampling = self.sampling
         ids, text = opened.prompts.read(
             self.prompt, self.query, self.context, self.truncate, sampling
         )
+        text = self._conversation or text
         sampling = sampling.seeded() if sampling.n > 1 else sampling
         constraint = self._constraint(opened)
         limit = min(sampling.max_tokens, opened.decoder.context - len(ids))
@@ -102,3 +115,13 @@ class GenerationCall:
             return None
         made: Constraint = getattr(opened.grammars, given[0])(getattr(self, given[0]))
         return made
+
+
+def _content(message: Mapping[str, Any]) -> str:
+    """Return the text of a message, whose content may be a list of parts."""
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [content]
+    return " ".join(
+        str(part.get("text", "")) if isinstance(part, Mapping) else str(part or "")
+        for part in parts
+    )

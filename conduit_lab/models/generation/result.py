@@ -99,8 +99,8 @@ class Generation(str, Viewed):
     """A generated text: a string with its `tokens`, `finish_reason` and `usage`.
 
     The same `seed` samples the same text again. `choices` are all generations of the request, `n`
-    of them; this one is the first. `prompt` is the text of the prompt, of a chat its rendered
-    messages, and `max_tokens` the most tokens that the generation could have.
+    of them; this one is the first. `prompt` is the text of the prompt, of a chat its messages,
+    one per line, and `max_tokens` the most tokens that the generation could have.
     """
 
     __slots__ = ("choices", "finish_reason", "max_tokens", "prompt", "seed", "tokens", "usage")

@@ -34,8 +34,8 @@ class TokenStream(PushedStream[Token, Generation]):
     and its branches run and are cancelled independently.
 
     Attributes: `parent`, the stream that a branch left, or None; `position`, the index of the first
-    token that is the branch's own; `prompt`, the text of the prompt, of a chat its rendered
-    messages; `max_tokens`, the most tokens that the whole generation can have; `known`, the
+    token that is the branch's own; `prompt`, the text of the prompt, of a chat its messages,
+    one per line; `max_tokens`, the most tokens that the whole generation can have; `known`, the
     alternatives that were asked for so far, by position.
     """
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from conduit_lab.models.generation.generation_call import GenerationCall
 from conduit_lab.models.generation.generation_view import MAX_BRANCHES, MAX_UNSURE_TOKENS
 from conduit_lab.models.generation.generator import Generator
 from conduit_lab.models.generation.token_stream import TokenStream
@@ -100,3 +102,24 @@ def test_a_failed_stream_shows_its_error(
     monkeypatch.setattr(writer._parts().decoder, "step", fail)
     stream = ended(writer.stream("Our return policy", max_tokens=9))
     assert "RuntimeError: &lt;out of memory&gt;" in words(shown(stream))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "shown"),
+    [
+        ("as it is", ""),
+        ([1, 2, 3], ""),
+        ([{"role": "user", "content": "Hello?"}], "Hello?\n"),
+        (
+            [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": [{"type": "text", "text": "Hello?"}]},
+            ],
+            "system: Be brief.\nuser: Hello?\n",
+        ),
+    ],
+)
+def test_a_chat_is_shown_as_its_messages_without_the_tokens_of_its_template(
+    prompt: Any, shown: str
+) -> None:
+    assert GenerationCall(prompt)._conversation == shown
