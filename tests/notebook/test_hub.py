@@ -178,7 +178,7 @@ def test_idle_views_are_looked_at_twice_a_second(
     monkeypatch.setattr(wire.hub._wakeup, "wait", waits.append)
     wire.hub.add(view)
     wait_until_idle(wire.hub)
-    assert waits == [hub_module.IDLE_SECONDS] * 3
+    assert waits == [hub_module.IDLE_TICK_SECONDS] * 3
 
 
 def test_the_scripts_are_joined_without_imports() -> None:
