@@ -199,9 +199,10 @@ class Mount(Generic[T]):
     def refresh(self) -> None:
         """Replace the static form in the notebook of each page; the live view stays there."""
         self._changed = False
-        bundle = self._repeat()
-        if self._hub is not None and bundle is not None:
-            self._hub.send(self.key, {"static": bundle})
+        bundle = sendable_bundle(self._bundle())
+        if self._hub is not None and bundle["text/html"] != self._repeated:
+            self._repeated = bundle["text/html"]
+            self._hub.refresh(self.key, bundle)
 
     def release(self) -> None:
         """Close the view: its output is gone."""
@@ -228,14 +229,11 @@ class Mount(Generic[T]):
         for mount in ended[: -self.form.lasting]:
             mount.lasting = False
 
-    def _repeat(self) -> dict[str, Any] | None:
-        """Publish the static form if it differs from the last one, and return it then."""
-        bundle = sendable_bundle(self._bundle())
-        if bundle["text/html"] == self._repeated:
-            return None
-        self._repeated = bundle["text/html"]
-        self._publish(bundle, update=True)
-        return bundle
+    def _repeat(self) -> None:
+        bundle = self._bundle()
+        if bundle["text/html"] != self._repeated:
+            self._repeated = bundle["text/html"]
+            self._publish(bundle, update=True)
 
     def _bundle(self) -> dict[str, Any]:
         """Return the static form, marked as the place of the live one while there is one."""

@@ -302,6 +302,7 @@ def opened(tale: Tale, messages: list[Any], hub: Hub | None = None) -> Mount[Any
     shown.show(lasting=True)
     held: Any = hub or SimpleNamespace(add=lambda view: None, views=[])
     held.send = lambda key, message: messages.append(message)
+    held.refresh = lambda key, bundle: messages.append({"static": bundle})
     shown.open(held)
     return shown
 

@@ -78,8 +78,13 @@ class PageHub {
     if (this.focused === element && element.isConnected && document.activeElement !== element) this.focused = undefined;
   }
 
-  // Write the static form below a live view that stays.
-  write(key, bundle) {
+  // Write the static form below a live view that stays; one after the other.
+  async write(key, packed) {
+    const before = this.written;
+    const unpacked = unpack(packed);
+    this.written = unpacked.then(() => before);
+    await before;
+    const bundle = await unpacked;
     const output = this.output(key);
     if (output && output.data["text/html"] !== bundle["text/html"]) output.setData({ data: bundle });
   }
@@ -160,6 +165,12 @@ class PageHub {
       view.close?.();
     }
   }
+}
+
+async function unpack(packed) {
+  const bytes = Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
+  const unzipped = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(unzipped).json();
 }
 
 // Scroll the box that will appear in `host` to where the live one was.
