@@ -95,6 +95,7 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         functools.update_wrapper(self, function, updated=())
         self.function = function
         self.name = function.__name__
+        self.__doc__ = self.__doc__ or f"Answer {method} {path}."  # else help() shows the class
         self.path = path
         self.method = method
         self.shape = shape
