@@ -77,7 +77,7 @@ def test_path_parameters_count_and_a_name_can_be_given(tmp_path: Path) -> None:
 
 def test_a_function_without_a_name_is_called_by_its_path(tmp_path: Path) -> None:
     app = App("desk", root=tmp_path)
-    endpoint = app.post("/a")(lambda value: value)  # type: ignore[misc]
+    endpoint = app.post("/a")(lambda value: value)
     assert call_code(endpoint) == 'lab.endpoints["/a"]({...})'
 
 
