@@ -14,7 +14,7 @@ from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.export.replay import Outcome
 from conduit_lab.serving.codec import preview
 
-_COLUMNS = ("call", "request", "answer here", "in a fresh process", "time")
+_COLUMNS = ("call", "in a fresh process", "time", "request", "answer here")
 _MAX_CELL_CHARACTERS = 60
 
 
@@ -45,16 +45,14 @@ class Export(Viewed):
         rows = [
             (
                 outcome.endpoint,
-                preview(outcome.example.payload, _MAX_CELL_CHARACTERS),
-                outcome.example.answer_line(_MAX_CELL_CHARACTERS),
                 f"{'✓' if outcome.problem is None else '✕'} {outcome.verdict}",
                 time_cell(outcome.seconds, slowest),
+                preview(outcome.example.payload, _MAX_CELL_CHARACTERS),
+                outcome.example.answer_line(_MAX_CELL_CHARACTERS),
             )
             for outcome in self.outcomes
         ]
-        table = Table(
-            _COLUMNS, rows, numeric=("time",), wide=_COLUMNS[1:3], whole="export.outcomes"
-        )
+        table = Table(_COLUMNS, rows, numeric=("time",), whole="export.outcomes")
         pieces: list[ViewPiece] = [Line(self.proof, "large"), *([table] if rows else [])]
         pieces += [Line(f"△ {warning}") for warning in self.warnings]
         pieces.append(Code([f"conduit-lab serve {place}"], "to serve it, on any machine:"))

@@ -17,7 +17,7 @@ from conduit_lab.export.writer import export_app
 from conduit_lab.notebook import cell_streams, history, views
 from conduit_lab.serving.app import App
 from conduit_lab.serving.call import Call
-from conduit_lab.serving.call_code import call_code
+from conduit_lab.serving.call_code import call_code, code_name
 from conduit_lab.serving.endpoint import Endpoint, Proof
 from conduit_lab.serving.endpoints import Endpoints
 from conduit_lab.serving.examples import Examples
@@ -158,8 +158,8 @@ class Lab(App):
         for each in self.endpoints:
             whole = each.whole if isinstance(each, RagEndpoint) else each
             code = f'{own}.endpoints["{whole.path}"]'
-            if names is None and whole is each and not isinstance(each, RagEndpoint):
-                code = each.name  # the `def` of a script binds it
+            if names is None:
+                code = code_name(whole)
             name = held.get(id(each)) or held.get(id(whole), code)
             beside = id(each) not in held and whole is not each
             found[id(each)] = f"{name}.stream" if beside else name

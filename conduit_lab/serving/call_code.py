@@ -17,7 +17,7 @@ _MAX_DEPTH = 3  # of models in models
 
 
 def call_code(endpoint: Endpoint[..., Any], name: str = "") -> str:
-    """Return a call of `endpoint` to copy, such as `ask("…")`; `name` is by default its own.
+    """Return a call of `endpoint` to copy, such as `ask("…")`; `name` is the code that names it.
 
     The arguments are those without a default: a sample of the type, `{...}` for a body to fill in.
     """
@@ -29,8 +29,14 @@ def call_code(endpoint: Endpoint[..., Any], name: str = "") -> str:
         samples = {each: _sample(endpoint, each) for each in names}
         alone = len(samples) == 1
         arguments = [text if alone else f"{each}={text}" for each, text in samples.items()]
-    call = f"{name or endpoint.name}({', '.join(arguments)})"
+    call = f"{name or code_name(endpoint)}({', '.join(arguments)})"
     return f"await {call}" if endpoint.is_async else call
+
+
+def code_name(endpoint: Endpoint[..., Any], app: str = "lab") -> str:
+    """Return the name that its `def` binds, else its place in the endpoints of `app`."""
+    named = endpoint.is_bound and endpoint.name.isidentifier()
+    return endpoint.name if named else f'{app}.endpoints["{endpoint.path}"]'
 
 
 def _sample(endpoint: Endpoint[..., Any], name: str) -> str:

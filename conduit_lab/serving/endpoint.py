@@ -77,8 +77,11 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
 
     It keeps the function's signature, docstring and module. `method` and `path` are those of its
     requests. One of the `shape` "stream" answers with events, to a GET too, and clients may resume
-    a stream for `resume` seconds. The stage `then` takes the function's value.
+    a stream for `resume` seconds. The stage `then` takes the function's value. `is_bound` says
+    whether a `def` binds the function's name to it.
     """
+
+    is_bound = True
 
     def __init__(
         self,
@@ -95,6 +98,7 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         functools.update_wrapper(self, function, updated=())
         self.function = function
         self.name = function.__name__
+        self.__doc__ = self.__doc__ or f"Answer {method} {path}."  # else help() shows the class
         self.path = path
         self.method = method
         self.shape = shape

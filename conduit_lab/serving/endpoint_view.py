@@ -37,7 +37,7 @@ def endpoint_view(endpoint: Endpoint[..., Any]) -> View:
         else []
     )
     facts = [f"answers with a {endpoint.shape}", *cost, _PROOFS[endpoint.app.proof(endpoint)]]
-    doc = inspect.cleandoc(endpoint.__doc__ or "")
+    doc = inspect.cleandoc(endpoint.function.__doc__ or "")
     return View(
         "Endpoint",
         f"{endpoint.method} {endpoint.path}",

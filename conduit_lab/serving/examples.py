@@ -50,7 +50,6 @@ class Examples(Viewed, list[Example]):
         return Table(
             columns,
             [row[: len(columns)] for row in rows],
-            wide=("request", "answer"),
             total=len(self),
         )
 

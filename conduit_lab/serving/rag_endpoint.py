@@ -18,6 +18,7 @@ class RagEndpoint(Endpoint[[str], _R], Generic[_R]):
     Each is named after its path: `rag_query` for "/rag/query".
     """
 
+    is_bound = False
     whole: RagEndpoint[RagAnswer]
     stream: RagEndpoint[Stream[dict[str, Any], RagAnswer]]
 

@@ -26,6 +26,7 @@ from conduit_lab.serving.endpoint import Endpoint, Proof
 MAX_EXAMPLES = 20  # per endpoint: a lab that serves for days must not grow
 MAX_EXAMPLE_BYTES = 16 * 2**20  # per endpoint, as JSON; the newest one is always kept
 
+_MAX_CHUNK_CHARACTERS = 80  # shown
 _SETTLE_SECONDS = 10.0  # at most, for the thread of an ended stream to record it
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 
@@ -75,6 +76,14 @@ class Example(Viewed):
             return line
         return f"{figures.plural(len(self.answer), 'chunk')}: {line}"
 
+    def _answer_lines(self) -> list[str]:
+        """Return the beginning of its answer, of a stream a line per chunk."""
+        if self.shape != "stream":
+            return [codec.indented(self.answer)]
+        chunks = self.answer[: codec.MAX_SHOWN_LINES]
+        more = [] if len(chunks) == len(self.answer) else ["…"]
+        return [codec.preview(chunk, _MAX_CHUNK_CHARACTERS) for chunk in chunks] + more
+
     def _view(self) -> View:
         used = ", ".join(str(getattr(store, "name", "store")) for store, _ in self.stores)
         facts = [
@@ -82,13 +91,8 @@ class Example(Viewed):
             f"{'writes' if self.writes else 'reads'} {used}" if used else "",
             figures.plural(len(self.files), "model file") if self.files else "",
         ]
-        request, answer = (
-            [Line(title, "quiet"), Code([text])]
-            for title, text in (
-                ("request", codec.indented(self.payload)),
-                ("answer", codec.indented(self.answer)),
-            )
-        )
+        request = [Line("request", "quiet"), Code([codec.indented(self.payload)])]
+        answer = [Line("answer", "quiet"), Code(self._answer_lines())]
         return View(
             "Example",
             f"{self.method} {self.target}",

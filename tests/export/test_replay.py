@@ -91,9 +91,9 @@ def test_the_result_shows_each_call_and_the_warnings(tmp_path: Path) -> None:
     assert repr(result).splitlines() == [
         f"Export '{place}' · 2 endpoints",
         "A fresh process gives the same answer to 1 of 2 calls, and answers 1 that writes.",
-        "call          request  answer here  in a fresh process     time",
-        "POST /double  {}       1            ✓ same              12.3 ms",
-        "POST /add     {}       1            ✓ answered          12.3 ms",
+        "call          in a fresh process     time  request  answer here",
+        "POST /double  ✓ same              12.3 ms  {}       1",
+        "POST /add     ✓ answered          12.3 ms  {}       1",
         "△ none.npz is missing",
         "to serve it, on any machine:",
         f"    conduit-lab serve {place}",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import pydoc
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 from IPython.core.completer import IPCompleter, provisionalcompleter
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 import conduit_lab
-from conduit_lab import Embedder, Generator, Lab, SamplingOptions
+from conduit_lab import Embedder, Generator, Lab, SamplingOptions, Stream
 
 Complete = Callable[[str], set[str]]
 
@@ -27,8 +31,12 @@ def complete(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Complet
     def ask(question: str, top_k: int = 3) -> str:
         return question
 
+    ask("a")
+    go = Event()
+    lab.open_streams.add(Stream((go.wait(10) for _ in range(1)), name="begun"))
     writer = Generator(Path("/models/writer"))
     names: dict[str, Any] = {"lab": lab, "ask": ask, "writer": writer, "conduit_lab": conduit_lab}
+    names |= {"examples": lab.examples, "streams": lab.streams, "trace": ask.trace}
     names["embedder"] = Embedder(Path("/models/minilm"))
     completer = IPCompleter(namespace=names, use_jedi=request.param)
     completer.disable_matchers = ["IPCompleter.magic_matcher"]  # it needs a shell
@@ -38,6 +46,7 @@ def complete(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Complet
             return {each.text.lstrip(".") for each in completer.completions(text, len(text))}
 
     yield complete
+    go.set()
     lab.stores["handbook"].close()
 
 
@@ -60,9 +69,42 @@ def test_a_call_offers_its_keywords(complete: Complete, text: str, keywords: set
     assert not offered & {"options=", "root=", "lazy=", "args=", "kwargs="}
 
 
-def test_a_lab_completes_its_keys(complete: Complete) -> None:
-    assert complete('lab.models["') == {"length"}
-    assert complete('lab.stores["') == {"handbook"}
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ('lab.models["', {"length"}),
+        ('lab.stores["', {"handbook"}),
+        ('lab.endpoints["', {"/ask"}),
+        ('examples["', {"/ask"}),  # IPython reads no property
+        ('streams["', {"begun"}),
+        ('trace["', {"ask"}),
+    ],
+)
+def test_a_lab_completes_its_keys(complete: Complete, text: str, keys: set[str]) -> None:
+    assert complete(text) == keys
+
+
+def test_an_endpoint_is_documented_as_its_function(tmp_path: Path) -> None:
+    lab = Lab("demo", root=tmp_path)
+
+    @lab.post("/ask")
+    def ask(question: str, top_k: int = 3) -> str:
+        """Answer a question."""
+        return question
+
+    @lab.get("/bare")
+    def bare(n: int) -> int:
+        return n
+
+    shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+    found = shell.inspector.info(ask, oname="ask")
+    assert found["definition"].replace("'", "") == "ask(question: str, top_k: int = 3) -> str"
+    assert found["docstring"] == "Answer a question."
+    for endpoint, doc in ((ask, "Answer a question."), (bare, "Answer GET /bare.")):
+        shown = pydoc.plain(pydoc.render_doc(endpoint))
+        assert repr(endpoint) in shown
+        assert doc in shown
+        assert "class Endpoint" not in shown
 
 
 def test_the_package_completes_its_public_names(complete: Complete) -> None:

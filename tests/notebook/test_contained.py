@@ -11,7 +11,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from conduit_lab import Parallel, Prediction, VectorStore
+from conduit_lab import Parallel, Prediction, Token, VectorStore
 from conduit_lab.notebook.views.contained import contained_html, contained_view, register_contained
 
 MOOD = Prediction("calm", 0.75, {"calm": 0.75, "angry": 0.25})
@@ -86,6 +86,20 @@ def test_many_values_are_counted_and_nesting_ends() -> None:
     loop: list[Any] = [MOOD]
     loop.append(loop)
     assert "calm" in contained_view(loop).plain()  # type: ignore[union-attr]
+
+
+def test_tokens_are_rows_with_their_probability() -> None:
+    tokens = [
+        Token(text, n, n + 7, -0.5, time=0.01 * n) for n, text in enumerate([" <a", "\n"] * 15)
+    ]
+    view = contained_view(tokens)
+    assert view is not None
+    lines = view.plain().splitlines()
+    assert lines[0] == "tokens · 30 tokens"
+    assert any(line.split() == ["'", "<a'", "9", "0.607", "20.0", "ms"] for line in lines)
+    assert lines[-1] == "10 more rows"
+    assert "&lt;a" in view.html()
+    assert contained_view([*tokens, "text"]) is None
 
 
 def test_an_embedding_is_a_strip(form: Callable[[Any], dict[str, Any]]) -> None:

@@ -75,6 +75,12 @@ def test_path_parameters_count_and_a_name_can_be_given(tmp_path: Path) -> None:
     assert call_code(item, "mine.item") == "mine.item(1)"
 
 
+def test_a_function_without_a_name_is_called_by_its_path(tmp_path: Path) -> None:
+    app = App("desk", root=tmp_path)
+    endpoint = app.post("/a")(lambda value: value)
+    assert call_code(endpoint) == 'lab.endpoints["/a"]({...})'
+
+
 def test_samples_of_scalars_run(tmp_path: Path) -> None:
     app = App("desk", root=tmp_path)
 

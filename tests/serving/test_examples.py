@@ -67,10 +67,8 @@ def test_a_card_has_the_request_and_the_answer_beside_each_other(lab: Lab) -> No
         '      "n": 2',
         "    }",
         "answer",
-        "    [",
-        "      0,",
-        "      1",
-        "    ]",
+        "    0",
+        "    1",
     ]
 
 

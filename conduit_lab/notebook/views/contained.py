@@ -5,27 +5,32 @@ Only `text/html` is added, so code and terminals see the dict, list or array as 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from conduit_lab.core.text import one_line
-from conduit_lab.core.views import figures
+from conduit_lab.core.text import clip, one_line
+from conduit_lab.core.views import figures, html
 from conduit_lab.core.views.pieces import Columns, Line, Strip, ViewPiece
 from conduit_lab.core.views.sections import Named
-from conduit_lab.core.views.view import View, Viewed
+from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.models.generation.result import Token
 
 MAX_HELD_VALUES = 12
 MAX_STRIPS = 6
 MIN_STRIP_VALUES = 33  # a shorter array is read as numbers
 MIN_ROW_VALUES = 64
 MAX_READ_VALUES = 1_000_000
+MAX_READ_TOKENS = 2_000
+MAX_TOKEN_CHARACTERS = 1_000
 
 _MAX_SEARCHED = 100  # values among which one with a view is looked for
 _MAX_DEPTH = 3  # of containers in containers
 _MAX_LINE_CHARACTERS = 200
+_TOKEN_COLUMNS = ("token", "id", "probability", "after")
 
 
 def register_contained(shell: Any) -> None:
@@ -49,6 +54,8 @@ def contained_view(value: Any, depth: int = 0) -> View | None:
     if kind not in (dict, list, tuple) or not value or depth == _MAX_DEPTH:
         return None
     held: Iterable[Any] = value.values() if kind is dict else value
+    if all(isinstance(each, Token) for each in islice(held, _MAX_SEARCHED)):
+        return _tokens_view(list(islice(held, MAX_READ_TOKENS)), len(value))
     if not any(_view_of(each, depth) for each in islice(held, _MAX_SEARCHED)):
         return None
     pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
@@ -57,6 +64,18 @@ def contained_view(value: Any, depth: int = 0) -> View | None:
     pieces: list[ViewPiece] = [Columns([[each] for each in named])]
     pieces += [Line(figures.plural(more, "more value"), "quiet")] if more > 0 else []
     return View(kind.__name__, "", [figures.plural(len(value), "value")], pieces=pieces)
+
+
+def _tokens_view(tokens: Sequence[Token], total: int) -> View:
+    """Return a row per token, with its probability under the model's own logits as a bar."""
+    rows = []
+    for token in tokens[: html.MAX_ROWS]:
+        share = math.exp(min(0.0, token.logprob))
+        cell = html.Cell(f"{share:.3f}", share=share)
+        rows.append((repr(str(token)), token.id, cell, figures.seconds(token.time)))
+    table = Table(_TOKEN_COLUMNS, rows, numeric=_TOKEN_COLUMNS[1:], total=total)
+    text = Line(clip("".join(tokens), MAX_TOKEN_CHARACTERS))
+    return View("tokens", "", [figures.plural(total, "token")], pieces=[text, table])
 
 
 def _view_of(value: Any, depth: int) -> View | None:

@@ -97,7 +97,7 @@ class Server(Viewed):
         endpoints = self.app.endpoints
         cells = endpoint_cells(endpoints)
         rows = [
-            (" ".join(each.methods), f"{self.url}{each.path}", each.shape, *costs[1:])
+            (" ".join(each.methods), each.path, each.shape, *costs[1:])
             for each, costs in zip(endpoints, cells, strict=True)
         ]
         facts = [
@@ -105,7 +105,7 @@ class Server(Viewed):
             self.app.name,
             figures.plural(len(endpoints), "endpoint"),
         ]
-        table = Table(("method", "address", "answers", "calls", "p50"), rows, ("calls", "p50"))
+        table = Table(("method", "path", "answers", "calls", "p50"), rows, ("calls", "p50"))
         return View("Server", self.url, facts, [table])
 
 
