@@ -83,7 +83,7 @@ def test_a_wrong_threshold(threshold: float) -> None:
 def test_views_are_bounded_and_escaped() -> None:
     found = find_duplicates(entries(np.repeat(np.eye(30), 2, axis=0)))
     assert repr(found).startswith("30 of 60 entries repeat another (cosine ≥ 0.95)\n")
-    assert repr(found).endswith("\n10 more rows")
+    assert repr(found).endswith("\n10 more rows: duplicates[20:]")
     html = found._repr_mimebundle_()["text/html"]
     assert "&lt;i&gt;text 0" in html
     assert "<i>" not in html

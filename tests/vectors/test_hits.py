@@ -37,7 +37,7 @@ def test_views_are_bounded_and_escaped(hits: Hits) -> None:
     plain, html = bundle["text/plain"], bundle["text/html"]
     assert plain == repr(hits)
     assert plain.startswith("25 hits in handbook\n")
-    assert plain.endswith("\n5 more rows")
+    assert plain.endswith("\n5 more rows: hits[20:]")
     assert "<i>text</i> 0" in plain
     assert "&lt;i&gt;text" in html
     assert "<i>" not in html

@@ -59,8 +59,10 @@ class BackgroundBuild(Generic[M]):
     def wait(self) -> None:
         """Wait until the thread ends."""
         with progress(self.end - self.begin, "row", "index") as job:
-            while self._thread.is_alive():
+            waits = True
+            while waits:
                 self._thread.join(_JOIN_SECONDS)
+                waits = self._thread.is_alive()
                 job.reach(self._target.begin + len(self._target) - self.begin)
 
     def cancel(self) -> None:

@@ -30,7 +30,7 @@ def test_a_span_shows_its_facts_and_values_in_short() -> None:
         ["device", "cuda"],
         ["rows", "3"],
         ["remark", "2 cut"],
-        ["input", "float32 [12]: 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, …"],
+        ["input", "float32 [12]: 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, … all of it: span.input"],
         ["output", "Prediction(returns, 0.93)"],
     ]
 

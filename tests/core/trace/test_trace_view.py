@@ -84,7 +84,7 @@ def test_many_repeated_stages_are_counted_in_a_row() -> None:
 
 def test_spans_without_a_row_are_counted() -> None:
     recorded = trace(*(span(f"n{n}", n, n + 1) for n in range(30)), seconds=30)
-    assert repr(recorded).splitlines()[-1] == "11 more spans"
+    assert repr(recorded).splitlines()[-1] == "11 more spans: `list(trace)`"
     assert "11 more spans" in page(recorded)
 
 

@@ -408,7 +408,7 @@ def test_the_answer_tells_what_was_done(root: Path, store: VectorStore) -> None:
     assert shown["text/plain"] == repr(done)
     assert "docs/&lt;b&gt;.txt" in shown["text/html"]
     done.problems = {str(n): "x" for n in range(html.MAX_ROWS + 3)}
-    assert repr(done).splitlines()[-1] == "  3 more problems"
+    assert repr(done).splitlines()[-1] == "  3 more problems: reindexed.problems"
 
 
 def test_the_trace_tells_what_was_cut_embedded_and_written(root: Path, store: VectorStore) -> None:
