@@ -116,11 +116,11 @@ def test_a_stream_of_images_shows_the_newest_live_and_keeps_the_last(
     lab_page.run(1)
     live = lab_page.page.locator(".conduit-stream")
     lab_page.page.locator(".conduit-stream-picture").wait_for()
-    assert "[image · 200 × 120]" in live.locator(".conduit-stream-text").inner_text()
+    assert "200 × 120 · PNG" in live.locator("summary").inner_text()
     live.wait_for(state="detached")
 
     seen: list[str] = lab_page.page.evaluate("[...window.images]")
     assert len(seen) >= 2
     assert all(url.startswith("data:image/png;base64,") for url in seen)
-    image = lab_page.output(1).locator("img")
+    image = lab_page.output(1).locator("img").first  # then the strip
     assert image.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [200, 120]

@@ -187,7 +187,7 @@ def test_a_large_image_delays_the_next_by_its_size(tap: Tap, clock: Clock) -> No
     sent: list[Message] = []
     view = StreamView(tap.stream, sent.append)
     view.opened()
-    tap.pour(b"\x89PNG\r\n\x1a\n" + bytes(750_000))
+    tap.pour("text ", b"\x89PNG\r\n\x1a\n" + bytes(750_000))
     view.flush()
     tap.pour(b"\x89PNG\r\n\x1a\n")
     clock.now += 1.9  # a million characters take 2 s
@@ -201,7 +201,7 @@ def test_a_large_image_delays_the_next_by_its_size(tap: Tap, clock: Clock) -> No
 def test_an_image_above_a_megabyte_is_not_sent(tap: Tap) -> None:
     sent: list[Message] = []
     view = StreamView(tap.stream, sent.append)
-    tap.pour(b"\x89PNG\r\n\x1a\n" + bytes(2**20))
+    tap.pour("text ", b"\x89PNG\r\n\x1a\n" + bytes(2**20))
     view.flush()
     assert pictures(sent) == []
 
@@ -209,7 +209,7 @@ def test_an_image_above_a_megabyte_is_not_sent(tap: Tap) -> None:
 def test_a_page_that_opens_is_sent_the_image_again(tap: Tap, clock: Clock) -> None:
     sent: list[Message] = []
     view = StreamView(tap.stream, sent.append)
-    tap.pour(np.zeros((2, 2), np.uint8))
+    tap.pour("text ", np.zeros((2, 2), np.uint8))
     view.flush()
     view.opened()
     clock.now += IMAGE_SECONDS

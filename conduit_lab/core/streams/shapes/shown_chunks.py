@@ -63,11 +63,6 @@ class ShownChunks:
             self._next = base + place + len(chunks)
 
     @property
-    def complete(self) -> bool:
-        """Whether every chunk so far is in the shape, or shown as text."""
-        return self._text or self._next >= self._log.count
-
-    @property
     def dropped_note(self) -> str:
         """The sentence about the chunks that no view has."""
         base, _ = self._log.window

@@ -5,6 +5,7 @@ import { BODY, QUIET, QUIET_NOTE, USUAL_NOTE, staticHtml, styled } from "./line.
 export class PicturesPart {
   constructor() {
     this.image = styled("img", "");
+    this.image.className = "conduit-stream-picture";
     this.reason = styled("div", QUIET_NOTE);
     this.shown = styled("div", "margin:4px 0", this.image);
     this.title = styled("summary", "opacity:.7;cursor:pointer");

@@ -25,13 +25,13 @@ PICTURE_SECONDS = 0.25  # between two pictures: more cannot be seen
 # characters/s: half of the Jupyter server's limit, the other half is for the text
 MAX_MEDIA_RATE = 500_000
 
-Part = dict[str, Any]
+ShapePart = dict[str, Any]
 
 
 class ShapeUpdates(Protocol):
     """Makes the messages of one shape."""
 
-    def changes(self, whole: bool) -> Part | None:
+    def changes(self, whole: bool) -> ShapePart | None:
         """Return the changes since the last call, or all; None where nothing is due."""
 
 
@@ -42,13 +42,13 @@ class LineUpdates:
         self.envelope = envelope
         self._per = self._length = 0
 
-    def changes(self, whole: bool) -> Part:
+    def changes(self, whole: bool) -> ShapePart:
         """Return the columns from column `at` on; `low` and `high` where they differ from it."""
         line = self.envelope
         at = 0 if whole or line.per != self._per else max(self._length - 1, 0)
         self._per, self._length = line.per, line.length
         columns = line.columns(at)
-        part: Part = {"at": at, "mean": _sendable(columns.mean), "bounds": line.bounds}
+        part: ShapePart = {"at": at, "mean": _sendable(columns.mean), "bounds": line.bounds}
         if line.per > 1:
             part |= {"low": _sendable(columns.low), "high": _sendable(columns.high)}
         return part
@@ -62,13 +62,13 @@ class NumberUpdates:
         self._line = LineUpdates(shape.envelope)
         self._count = 0
 
-    def changes(self, whole: bool) -> Part | None:
+    def changes(self, whole: bool) -> ShapePart | None:
         """Return the changed columns with every text around them."""
         line = self._shape.envelope
         if line.count == self._count and not whole:
             return None
         self._count = line.count
-        part: Part = {"line": self._line.changes(whole), "note": self._shape.note}
+        part: ShapePart = {"line": self._line.changes(whole), "note": self._shape.note}
         if line.last is not None:
             part |= {
                 "sides": [reading(bound) for bound in line.bounds],
@@ -87,7 +87,7 @@ class RecordUpdates:
         self._lines: dict[str, LineUpdates] = {}
         self._count = 0
 
-    def changes(self, whole: bool) -> Part | None:
+    def changes(self, whole: bool) -> ShapePart | None:
         """Return the rows that came since, at most 20, each with its number."""
         shape = self._shape
         if shape.count == self._count and not whole:
@@ -102,9 +102,9 @@ class RecordUpdates:
         heads = [self._head(column, whole) for column in shape.columns.values()]
         return {"columns": heads, "rows": rows, "note": shape.note}
 
-    def _head(self, column: RecordColumn, whole: bool) -> Part:
+    def _head(self, column: RecordColumn, whole: bool) -> ShapePart:
         room = column_room(column.name, column.width)
-        head: Part = {"name": column.name, "right": column.right, "room": room}
+        head: ShapePart = {"name": column.name, "right": column.right, "room": room}
         if column.drawn:
             known = self._lines.get(column.name)
             line = self._lines.setdefault(column.name, known or LineUpdates(column.line))
@@ -122,7 +122,7 @@ class FilmUpdates:
         self._due = 0.0
         self._frames: set[int] = set()
 
-    def changes(self, whole: bool) -> Part | None:
+    def changes(self, whole: bool) -> ShapePart | None:
         """Return the picture with its facts, the strip's numbers, and the frames new to it."""
         shape, now = self._shape, self._clock()
         if not whole and (shape.count == self._count or now < self._due):
@@ -156,26 +156,26 @@ class SoundUpdates:
         self._next = 0  # the number of the first segment that was not sent
         self._due = 0.0
 
-    def changes(self, whole: bool) -> Part | None:
+    def changes(self, whole: bool) -> ShapePart | None:
         """Return the changed columns of the wave and, where they are due, new segments."""
         shape = self._shape
         pending = shape.segments[-1].number >= self._next and self._clock() >= self._due
         if shape.count == self._count and not whole and not pending:
             return None
         self._count = shape.count
-        part: Part = {"facts": shape.facts, "note": shape.note, "drawn": shape.drawn}
+        part: ShapePart = {"facts": shape.facts, "note": shape.note, "drawn": shape.drawn}
         if shape.drawn and shape.seconds is not None:
             part |= {"line": self._wave.changes(whole), "end": figures.seconds(shape.seconds)}
         if whole:
             self._next, pending = 0, True
         return part | self._sound() if pending else part
 
-    def _sound(self) -> Part:
+    def _sound(self) -> ShapePart:
         """Return the new sound: uncompressed samples to append, or the newest file."""
         shape = self._shape
         new = [segment for segment in shape.segments if segment.number >= self._next]
         if shape.drawn and shape.format is not None:
-            sent: Part = {
+            sent: ShapePart = {
                 "format": shape.format,
                 "first": shape.segments[0].number,  # older ones leave the player
                 "segments": [[segment.number, segment.base64] for segment in new],

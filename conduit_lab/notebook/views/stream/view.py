@@ -86,7 +86,7 @@ class StreamView:
         whole = self._replay_asked.is_set()
         if whole:
             self._replay_asked.clear()
-            self._facts = []
+            self._facts, self._facts_at = [], 0.0
         message = self._shape_message(whole) or self._text_message(whole, now)
         facts = self.stream.facts[: self._fact_count]
         if now >= self._facts_at and facts != self._facts:
