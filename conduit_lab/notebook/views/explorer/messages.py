@@ -198,7 +198,9 @@ def marks_message(explorer: Explorer) -> Message:
     }
 
 
-def ranks_message(question: Misplaced, ranks: Mapping[str, int | None], pages: list[int]) -> Message:
+def ranks_message(
+    question: Misplaced, ranks: Mapping[str, int | None], pages: list[int]
+) -> Message:
     """Return where the right page of a question was in each mode, and its entries."""
     words = rank_words(ranks, 1_000)
     return {"kind": "ranks", "question": question.question, "words": words, "places": pages}
