@@ -198,13 +198,17 @@ def rooms() -> list[Path]:
     return sorted(script.parent for script in _VIEWS.glob("*/view.js"))
 
 
-def joined_script() -> str:
-    """Return the hub's script with `shared.js` and the script of every view in it."""
-    shared = (_VIEWS / "shared.js").read_text("utf-8").replace("\nexport ", "\n")
+def joined_script(*, default: bool = True) -> str:
+    """Return `shared.js`, then the class of every view as `VIEWS[noun]`, then the hub's script.
+
+    Without `default` the hub's script and its default export are left out.
+    """
+    shared = _read(_VIEWS / "shared.js").replace("\nexport ", "\n")
     views = "\n".join(
         f"VIEWS[{room.name!r}] = (() => {{\n{_as_function(room)}\n}})();" for room in rooms()
     )
-    return f"{shared}\nconst VIEWS = {{}};\n{views}\n{(_VIEWS / 'hub.js').read_text('utf-8')}"
+    hub = _read(_VIEWS / "hub.js") if default else ""
+    return f"{shared}\nconst VIEWS = {{}};\n{views}\n{hub}"
 
 
 def _as_function(room: Path) -> str:
@@ -215,7 +219,7 @@ def _as_function(room: Path) -> str:
     """
     body: list[str] = []
     statement = ""
-    for line in (room / "view.js").read_text("utf-8").splitlines():
+    for line in _read(room / "view.js").splitlines():
         statement += line
         if not statement.startswith("import "):
             body.append(statement.replace("export default ", "return "))
@@ -223,7 +227,7 @@ def _as_function(room: Path) -> str:
             continue
         elif '"../shared.js"' not in statement:
             part = statement.rpartition("./")[2].removesuffix('";')
-            body.append((room / part).read_text("utf-8").replace("export ", ""))
+            body.append(_read(room / part).replace("export ", ""))
         statement = ""
     return "\n".join(body)
 
@@ -231,7 +235,11 @@ def _as_function(room: Path) -> str:
 def joined_style() -> str:
     """Return the shared style and that of every view."""
     files = [_VIEWS / "shared.css", *(room / "view.css" for room in rooms())]
-    return "\n".join(file.read_text("utf-8") for file in files)
+    return "\n".join(map(_read, files))
+
+
+def _read(file: Path) -> str:
+    return file.read_text("utf-8")
 
 
 def _answer_while_busy(comm: Any) -> None:

@@ -34,7 +34,7 @@ PRESS = """() => new Promise((resolve) => {
         observer.disconnect();
         resolve(performance.now() - pressed);
     }).observe(document, { childList: true, subtree: true });
-    document.querySelector(".conduit-stream-stop").click();
+    document.querySelector(".conduit-stop").click();
 })"""
 STOP_LIMIT = 1_000  # milliseconds; about 70 on an idle machine
 
@@ -81,7 +81,7 @@ def test_stop_ends_the_stream_quickly(
     lab_page.open("stop.ipynb")
     lab_page.run_to_end(0)
     lab_page.run(1)
-    lab_page.page.get_by_text("chunk 9</b>").wait_for()
+    lab_page.page.locator(".conduit-stream-text").get_by_text("chunk 9</b>").wait_for()
     assert lab_page.page.evaluate(PRESS) < STOP_LIMIT
     assert "■ cancelled" in lab_page.output(1).inner_text()
     lab_page.shut_kernel_down()

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page
 
-import conduit_lab.notebook.views.stream as stream_room
+from conduit_lab.notebook.hub import joined_script, joined_style
 
 pytestmark = pytest.mark.browser
 
-SOURCE = (Path(stream_room.__file__).parent / "view.js").read_text()
-STYLE = (Path(stream_room.__file__).parent / "view.css").read_text()
+STYLE = joined_style()
 MOUNT = """async (source) => {
     const blob = new Blob([source], { type: "text/javascript" });
-    const { default: view } = await import(URL.createObjectURL(blob));
+    const { default: View } = await import(URL.createObjectURL(blob));
     window.sent = [];
-    const model = {
-        get: () => "<i>story</i>",
-        send: (content) => window.sent.push(content),
-        on: (_, receive) => { window.receive = receive; },
-        off: () => {},
-    };
-    view.render({ model, el: document.body });
+    const view = new View({ send: (content) => window.sent.push(content) });
+    document.body.append(view.root);
+    window.receive = (message) => view.receive(message);
+    window.view = view;
 }"""
+SOURCE = f"{joined_script(default=False)}\nexport default VIEWS.stream;"
 
 DELIVER = """(message) => {
     window.receive(message);
@@ -67,7 +63,7 @@ class StreamPage:
 
     def scroll_top(self) -> float:
         """How far the text is scrolled, in pixels."""
-        return float(self.page.evaluate("document.querySelector('.conduit-stream-box').scrollTop"))
+        return float(self.page.evaluate("document.querySelector('.conduit-box').scrollTop"))
 
 
 @pytest.fixture
@@ -82,7 +78,7 @@ def test_deltas_are_appended_and_known_characters_skipped(shown: StreamPage) -> 
     shown.receive("two ", offset=6)
     shown.receive("one 😀 two three", offset=0)  # a replay
     assert shown.text == "one 😀 two three"
-    assert shown.sent == [{"open": True}]
+    assert shown.sent == []
 
 
 def test_a_gap_is_noticed_and_filled_by_a_replay(shown: StreamPage) -> None:
@@ -90,7 +86,7 @@ def test_a_gap_is_noticed_and_filled_by_a_replay(shown: StreamPage) -> None:
     shown.receive("three ", offset=8)  # "two " was lost
     shown.receive("four ", offset=14)
     assert shown.text == "one "
-    assert shown.sent == [{"open": True}, {"replay": True}]  # asked once
+    assert shown.sent == [{"replay": True}]  # asked once
     shown.receive("one two three four ", offset=0)
     assert shown.text == "one two three four "
 
@@ -104,7 +100,7 @@ def test_a_snapshot_replaces_the_text_and_says_what_is_missing(shown: StreamPage
 
 def test_text_is_never_markup(shown: StreamPage) -> None:
     attack = "<img src=x onerror='window.broken = true'><script>window.broken = true</script>"
-    shown.receive(attack, offset=0, facts=["● running", "<b>1</b> chunks"])
+    shown.receive(attack, offset=0, facts=["● running", "<b>1</b> chunks"], name="<i>story</i>")
     assert shown.text == attack
     assert shown.page.locator("img, script, i").count() == 0
     assert shown.page.evaluate("window.broken") is None
@@ -126,7 +122,7 @@ def test_the_text_is_followed_until_the_reader_scrolls_up(shown: StreamPage) -> 
     assert followed > 0
     shown.receive("line\n" * 10, offset=500)
     assert shown.scroll_top() > followed
-    shown.page.evaluate("document.querySelector('.conduit-stream-box').scrollTop = 40")
+    shown.page.evaluate("document.querySelector('.conduit-box').scrollTop = 40")
     shown.receive("line\n" * 10, offset=550)
     assert shown.scroll_top() == 40
 

@@ -12,15 +12,13 @@ from typing import Any
 import pytest
 from IPython.core.events import EventManager
 from IPython.core.formatters import DisplayFormatter
-from ipywidgets.widgets import widget as ipywidget
 
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.notebook import mount
-from conduit_lab.notebook.mount import LiveWidget, Mount
+from conduit_lab.notebook.hub import Hub
 from conduit_lab.notebook.views import register
 from conduit_lab.notebook.views.stream import STREAM
 
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WAIT = 10  # seconds that nothing here should need
 TEXT = "<script>alert(1)</script>"
 
@@ -85,48 +83,31 @@ def shell_of(publisher: Publisher, *, watched: bool) -> Any:
     )
 
 
+@pytest.fixture(autouse=True)
+def _own_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mount, "hub", Hub(lambda receive: lambda message: None))
+
+
 def test_a_live_output_becomes_static_when_the_stream_ends(told: Told) -> None:
     publisher = Publisher()
     mount.show(told.stream, STREAM, shell_of(publisher, watched=True))
-    assert set(publisher.only) == {WIDGET_VIEW, "text/plain"}
+    assert set(publisher.only) == {"text/html", "text/plain"}
+    assert "data-conduit-view" in publisher.only["text/html"]
     told.end()
     assert publisher.published.wait(WAIT)
     assert publisher.only == told.stream._repr_mimebundle_()
     assert "&lt;script&gt;" in publisher.only["text/html"]
 
 
-def test_an_ended_view_leaves_no_model_behind(told: Told) -> None:
-    publisher = Publisher()
-    before = set(ipywidget._instances)
-    output = Mount(told.stream, STREAM, publisher)
-    output.show_live()
-    assert len(set(ipywidget._instances) - before) == 2  # the view's and its layout's
-    told.end()
-    assert output.tick() is False
-    assert set(ipywidget._instances) == before
+def test_a_stream_whose_cell_runs_again_is_left_by_its_view(told: Told) -> None:
+    mount.show(told.stream, STREAM, shell_of(Publisher(), watched=True))
+    (shown,) = mount.hub.views
+    shown.release()  # type: ignore[attr-defined]
     assert told.stream.readers == 0
+    assert mount.hub.views == []
 
 
-def test_a_reloaded_page_keeps_its_view_with_the_whole_text(
-    told: Told, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent: list[dict[str, Any]] = []
-    monkeypatch.setattr(LiveWidget, "send", lambda self, content: sent.append(content))
-    output = Mount(told.stream, STREAM, Publisher())
-    output.show_live()
-    assert output._widget is not None and output._view is not None
-    for _ in range(2):
-        output._view.receive({"open": True})
-    told.end()
-    output.tick()
-    assert sent[-1]["text"] == TEXT
-    assert sent[-1]["facts"][0] == "✓ done"
-    assert output._widget.comm is not None
-    output._widget.layout.close()
-    output._widget.close()
-
-
-def test_an_ended_stream_is_shown_without_a_widget(told: Told) -> None:
+def test_an_ended_stream_is_static_at_once(told: Told) -> None:
     told.end()
     publisher = Publisher()
     mount.show(told.stream, STREAM, shell_of(publisher, watched=True))
@@ -150,7 +131,7 @@ def test_register_does_nothing_outside_a_kernel() -> None:
 
 def test_register_is_idempotent() -> None:
     shell = SimpleNamespace(display_formatter=DisplayFormatter())
-    shell.events = EventManager(shell, {"post_run_cell": None})
+    shell.events = EventManager(shell, {"pre_run_cell": None, "post_run_cell": None})
     for _ in range(2):
         mount.register_live(shell, Stream, STREAM)
     assert shell.events.callbacks["post_run_cell"] == [mount.settle]

@@ -13,7 +13,6 @@ from conduit_lab.core.streams.media import Media, png
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.notebook.views.stream import view as view_module
 from conduit_lab.notebook.views.stream.view import (
-    FIRST_REPEAT_SECONDS,
     IMAGE_SECONDS,
     MAX_VIEW_MESSAGE_CHARACTERS,
     StreamView,
@@ -104,8 +103,9 @@ def test_chunks_are_coalesced_and_silence_sends_nothing(tap: Tap, clock: Clock) 
         view.flush()
     assert [message["text"] for message in sent] == ["x" * 1000]
     clock.now += 1
-    view.receive({"open": True})
+    view.opened()
     view.flush()
+    assert sent[-1]["name"] == "tap"
     assert sent[-1]["facts"][:2] == ["● running", "1\u2009000 chunks"]
 
 
@@ -124,23 +124,6 @@ def test_a_page_gets_a_replay_on_request(tap: Tap, clock: Clock) -> None:
         (1, 0, "one two "),
         (2, 8, "three"),
     ]
-
-
-def test_an_unheard_page_gets_replays_at_doubling_intervals(tap: Tap, clock: Clock) -> None:
-    sent: list[Message] = []
-    view = StreamView(tap.stream, sent.append)
-    tap.pour("text")
-    for _ in range(700):
-        view.flush()
-        clock.now += FIRST_REPEAT_SECONDS / 100
-    assert [message["text"] for message in sent if message["text"]] == [
-        "text"
-    ] * 3  # at 0, 0.2 and 0.6 s of 1.4 s
-    view.receive({"open": True})
-    for _ in range(10):
-        view.flush()
-        clock.now += 10
-    assert [message["text"] for message in sent if message["text"]] == ["text"] * 4
 
 
 def test_a_view_that_fell_behind_starts_again_with_what_is_kept() -> None:
@@ -181,7 +164,7 @@ def pictures(sent: list[Message]) -> list[str]:
 def test_the_newest_image_is_sent_a_few_times_a_second(tap: Tap, clock: Clock) -> None:
     sent: list[Message] = []
     view = StreamView(tap.stream, sent.append)
-    view.receive({"open": True})
+    view.opened()
     images = [np.full((2, 2), shade, np.uint8) for shade in range(4)]
     tap.pour("a", images[0], {"step": 1, "image": images[1]}, "b")
     view.flush()
@@ -203,7 +186,7 @@ def test_the_newest_image_is_sent_a_few_times_a_second(tap: Tap, clock: Clock) -
 def test_a_large_image_delays_the_next_by_its_size(tap: Tap, clock: Clock) -> None:
     sent: list[Message] = []
     view = StreamView(tap.stream, sent.append)
-    view.receive({"open": True})
+    view.opened()
     tap.pour(b"\x89PNG\r\n\x1a\n" + bytes(750_000))
     view.flush()
     tap.pour(b"\x89PNG\r\n\x1a\n")
@@ -228,7 +211,7 @@ def test_a_page_that_opens_is_sent_the_image_again(tap: Tap, clock: Clock) -> No
     view = StreamView(tap.stream, sent.append)
     tap.pour(np.zeros((2, 2), np.uint8))
     view.flush()
-    view.receive({"open": True})
+    view.opened()
     clock.now += IMAGE_SECONDS
     view.flush()
     assert len(pictures(sent)) == 2
