@@ -12,7 +12,7 @@ from conduit_lab.vectors.arrays import IntArray
 
 MAX_CLUSTERS = 7  # the data colours without the text's own
 _SEED_ROWS = 2_048  # that the first centres are chosen from
-_FIT_ROWS = 16_384
+_FIT_ROWS = 8_192
 _ITERATIONS = 12
 _TRIES = 4  # of different seeds; the tightest stays
 _BLOCK_ROWS = 16_384  # assigned together: 0.5 MB of distances
@@ -41,7 +41,7 @@ def cluster_count(entries: int) -> int:
 def k_means(points: FloatArray, count: int) -> Clusters:
     """Return at most `count` clusters of points `[n, m]`, n at least 1.
 
-    Centres are seeded by k-means++ (Arthur and Vassilvitskii 2007) and moved on at most 16,384 of
+    Centres are seeded by k-means++ (Arthur and Vassilvitskii 2007) and moved on at most 8,192 of
     the points; all points are then assigned. Fewer distinct points make fewer clusters.
     """
     random = np.random.default_rng(0)

@@ -24,6 +24,7 @@ RAMP = ("#414487", "#2f6c8e", "#21918c", "#2fb47c", "#6ccd59", "#b8c832")
 REST = 254  # the code of an entry with another value than the shown ones
 MISSING_CODE = 255
 MAX_FIELDS = 12
+_READ_ENTRIES = 5_000
 _LABEL_CHARACTERS = 40
 _HIDDEN = ("content", "start", "end")  # no one colours by an offset
 _MAX_VALUES_SHARE = 0.5  # of distinct texts to entries, above which a field is not offered
@@ -95,8 +96,10 @@ def by_field(metadatas: Sequence[Mapping[str, Any]], field: str) -> Coloring:
 def colour_fields(metadatas: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the keys worth a colour: first those with the fewest values, at most 12.
 
-    A key with one value, or with a text of its own in most entries, is none.
+    A key with one value, or with a text of its own in most entries, is none. Of many entries 5,000
+    are read.
     """
+    metadatas = metadatas[:: max(1, len(metadatas) // _READ_ENTRIES)]
     distinct: dict[str, set[Hashable]] = {}
     held: Counter[str] = Counter()
     for metadata in metadatas:

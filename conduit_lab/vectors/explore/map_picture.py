@@ -17,7 +17,8 @@ PICTURE_WIDTH, PICTURE_HEIGHT = 1_200, 800  # pixels, shown at half the size: sh
 MARGIN = 0.06  # of each side
 MAX_STRETCH = 1.6
 _ALPHAS = 16  # steps of opacity for each colour
-_POINT_ALPHA = 0.62
+_POINT_ALPHAS = ((6_000, 0.85), (30_000, 0.7))  # up to a number of points
+_SMALLEST_ALPHA = 0.6
 _DOT_RADII = ((600, 8.0), (6_000, 5.0), (30_000, 3.0))  # pixels up to a number of points
 _SMALLEST = 2.0
 _LINE_WIDTH, _RING_RADIUS, _RING_WIDTH = 2.0, 15.0, 4.0
@@ -88,11 +89,15 @@ def map_picture(
     radius = next((size for count, size in _DOT_RADII if len(xy) <= count), _SMALLEST)
     offsets, weights = _disc(radius)
     cells, covers = _covered(places, offsets, weights)
-    painted = np.unique(cells)
-    columns = np.searchsorted(painted, cells) * len(colors) + groups[:, np.newaxis]
+    touched = np.zeros(PICTURE_HEIGHT * PICTURE_WIDTH, np.bool_)
+    touched[cells[covers > 0]] = True
+    painted = np.flatnonzero(touched)
+    number = np.cumsum(touched) - 1
+    columns = number[cells] * len(colors) + groups[:, np.newaxis]
     room = len(painted) * len(colors)
     each = np.bincount(columns[covers > 0], covers[covers > 0], room).reshape(-1, len(colors))
-    opacity = 1 - (1 - _POINT_ALPHA) ** each.sum(axis=1)
+    alpha = next((own for count, own in _POINT_ALPHAS if len(xy) <= count), _SMALLEST_ALPHA)
+    opacity = 1 - (1 - alpha) ** each.sum(axis=1)
     levels = np.ceil(opacity * _ALPHAS - 1e-3).clip(1, _ALPHAS).astype(np.int64)
     pixels = np.zeros(PICTURE_HEIGHT * PICTURE_WIDTH, np.uint8)
     pixels[painted] = each.argmax(axis=1) * _ALPHAS + levels

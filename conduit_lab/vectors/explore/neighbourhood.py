@@ -8,16 +8,18 @@ from typing import NamedTuple
 import numpy as np
 
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.vectors.arrays import BoolArray, Float64Array, IntArray
+from conduit_lab.vectors.arrays import Float64Array, IntArray
 from conduit_lab.vectors.duplicates import joined_items
 
 DUPLICATE_COSINE = 0.95  # as `VectorStore.duplicates` has it
-EXACT_ENTRIES = 4_096  # up to this many, all pairs are compared
+EXACT_ENTRIES = 2_048  # up to this many, all pairs are compared
 MAX_OUTLIERS = 50
 _NEIGHBOURS = 10  # whose last one's distance says how alone an entry is
 _CELL_ENTRIES = 512
 _PASSES = 2  # cells of different borders: a pair that one separates is found in the other
-_CHECKED = 96  # the most alone by their cells, compared with all entries
+_NEAREST = 4  # of a cell, compared with each entry in all dimensions
+_PAIRS = 16_384  # compared together
+_CHECKED = 64  # most alone by their cells, and as many others, compared with all entries
 _FENCE = 3.0  # interquartile ranges above the upper quartile: Tukey's "far out"
 _MIN_DISTANCE = 0.05  # below this nothing is far
 _SLACK = 1e-6  # rounding of a float32 cosine
@@ -26,8 +28,9 @@ _SLACK = 1e-6  # rounding of a float32 cosine
 class Neighbourhood(NamedTuple):
     """Groups of near duplicates, the largest first, and outliers, the most alone first.
 
-    Both hold places of entries. `exact` says whether all pairs were compared; else an entry was
-    compared with the 512 nearest along principal directions, and outliers with all entries.
+    Both hold places of entries. `exact` says whether all pairs were compared; else each entry was
+    compared with the nearest of its cell, a few hundred entries that are near along the principal
+    directions, and outliers with all entries.
     """
 
     groups: list[IntArray]
@@ -40,38 +43,52 @@ def find_neighbourhood(units: FloatArray, components: FloatArray) -> Neighbourho
 
     `components` `[n, k]` are the same rows along principal directions.
     """
-    count = len(units)
     present = np.flatnonzero(np.vecdot(units, units) > 0.5)
-    exact = len(present) <= EXACT_ENTRIES
-    distances = np.full(count, np.inf)
-    first: list[IntArray] = []
-    second: list[IntArray] = []
-    for cell in _cells(components, present, exact):
-        cosines = units[cell] @ units[cell].T
+    if len(present) <= EXACT_ENTRIES:
+        cosines = units[present] @ units[present].T
         np.fill_diagonal(cosines, -2.0)
         rows, columns = np.nonzero(np.triu(cosines >= DUPLICATE_COSINE - _SLACK))
-        first.append(cell[rows])
-        second.append(cell[columns])
-        distances[cell] = np.minimum(distances[cell], _kth_distance(cosines))
-    pairs = [(np.concatenate(first), np.concatenate(second))] if first else []
+        groups = _groups(len(units), [(present[rows], present[columns])])
+        distances = _kth_distances(cosines)
+        return Neighbourhood(groups, _far(present, distances, distances), True)
+    pairs = []
+    alone = np.full(len(units), np.inf)
+    for cell in _cells(components, present):
+        near, kth = _near_in_cell(components[cell])
+        alone[cell] = np.minimum(alone[cell], kth)
+        first = np.repeat(cell, near.shape[1])
+        second = cell[near.ravel()]
+        pairs.append((first, second))
+    kept = [_near_pairs(units, *pair) for pair in pairs]
+    return Neighbourhood(_groups(len(units), kept), _checked_outliers(units, present, alone), False)
+
+
+def _near_pairs(units: FloatArray, first: IntArray, second: IntArray) -> tuple[IntArray, IntArray]:
+    """Return those pairs of rows that are near duplicates."""
+    kept = np.zeros(len(first), np.bool_)
+    for at in range(0, len(first), _PAIRS):
+        here = slice(at, at + _PAIRS)
+        cosines = np.vecdot(units[first[here]], units[second[here]])
+        kept[here] = cosines >= DUPLICATE_COSINE - _SLACK
+    kept &= first != second
+    return first[kept], second[kept]
+
+
+def _groups(count: int, pairs: list[tuple[IntArray, IntArray]]) -> list[IntArray]:
+    """Return the groups that chains of pairs join, the largest first."""
     roots = joined_items(count, pairs)
     order = np.argsort(roots, kind="stable")
-    groups = [
-        each for each in np.split(order, np.flatnonzero(np.diff(roots[order])) + 1) if len(each) > 1
-    ]
-    groups.sort(key=len, reverse=True)
-    return Neighbourhood(groups, _outliers(units, present, distances, exact), exact)
+    _, starts, sizes = np.unique(roots[order], return_index=True, return_counts=True)
+    several = np.flatnonzero(sizes > 1)
+    spans = zip(starts[several].tolist(), sizes[several].tolist(), strict=True)
+    return sorted((order[at : at + size] for at, size in spans), key=len, reverse=True)
 
 
-def _cells(components: FloatArray, present: IntArray, exact: bool) -> Iterator[IntArray]:
-    """Yield groups of at most 512 near entries; with `exact` one of all."""
-    if exact:
-        if len(present) > 1:
-            yield present
-        return
+def _cells(components: FloatArray, present: IntArray) -> Iterator[IntArray]:
+    """Yield groups of at most 512 near entries, of each entry two."""
+    width = components.shape[1]
     for turn in range(_PASSES):
         # Another rotation has other borders.
-        width = components.shape[1]
         rotation = np.linalg.qr(np.random.default_rng(turn).standard_normal((width, width)))[0]
         turned = components[present] @ rotation.astype(np.float32)
         parts = [np.arange(len(present))]
@@ -85,32 +102,53 @@ def _cells(components: FloatArray, present: IntArray, exact: bool) -> Iterator[I
             parts += [part[half[: len(part) // 2]], part[half[len(part) // 2 :]]]
 
 
-def _kth_distance(cosines: FloatArray) -> Float64Array:
+def _near_in_cell(points: FloatArray) -> tuple[IntArray, Float64Array]:
+    """Return for each row the places of its nearest rows and of the first, and the tenth distance.
+
+    Distances are squared, along the principal directions alone: a lower bound.
+    """
+    squares = np.vecdot(points, points)
+    off = squares[:, np.newaxis] + squares - 2 * (points @ points.T)
+    np.fill_diagonal(off, np.inf)
+    # equal entries, of which no four nearest are the nearest, meet at the first
+    near = np.zeros((len(points), _NEAREST + 1), np.int64)
+    order = np.argpartition(off, (_NEAREST, _NEIGHBOURS - 1), axis=1)
+    near[:, 1:] = order[:, :_NEAREST]
+    kth = np.take_along_axis(off, order[:, _NEIGHBOURS - 1 : _NEIGHBOURS], axis=1)[:, 0]
+    return near, np.maximum(0.0, kth.astype(np.float64))
+
+
+def _kth_distances(cosines: FloatArray) -> Float64Array:
     """Return 1 - the cosine of the tenth nearest other row, of the farthest where there are fewer.
 
-    The diagonal of `cosines` is below every cosine.
+    The row itself has a cosine below all others, or comes as one neighbour more.
     """
-    count = len(cosines)
+    count = cosines.shape[1]
+    if count < 2:
+        return np.zeros(len(cosines))
     at = count - min(_NEIGHBOURS, count - 1)
-    kth = np.partition(cosines, at, axis=1)[:, at]
-    return np.maximum(0.0, 1 - kth.astype(np.float64))
+    return np.maximum(0.0, 1 - np.partition(cosines, at, axis=1)[:, at].astype(np.float64))
 
 
-def _outliers(
-    units: FloatArray, present: IntArray, distances: Float64Array, exact: bool
-) -> IntArray:
-    if len(present) <= _NEIGHBOURS:
+def _far(places: IntArray, distances: Float64Array, usual: Float64Array) -> IntArray:
+    """Return the places with a distance far above the usual ones, the farthest first."""
+    if len(usual) <= _NEIGHBOURS:
         return np.zeros(0, np.int64)
-    own = distances[present]
-    low, high = np.quantile(own, (0.25, 0.75))
-    fence = max(_MIN_DISTANCE, high + _FENCE * (high - low))
-    far: BoolArray = own > fence
-    alone = present[far][np.argsort(-own[far], kind="stable")]
-    if not exact:
-        alone = alone[:_CHECKED]
-        for place in alone.tolist():
-            near = np.partition(units @ units[place], -_NEIGHBOURS - 1)[-_NEIGHBOURS - 1]
-            distances[place] = 1 - float(near)
-        alone = alone[distances[alone] > fence]
-        alone = alone[np.argsort(-distances[alone], kind="stable")]
-    return alone[:MAX_OUTLIERS]
+    low, high = np.quantile(usual, (0.25, 0.75))
+    far = np.flatnonzero(distances > max(_MIN_DISTANCE, high + _FENCE * (high - low)))
+    return places[far[np.argsort(-distances[far], kind="stable")]][:MAX_OUTLIERS]
+
+
+def _checked_outliers(units: FloatArray, present: IntArray, alone: Float64Array) -> IntArray:
+    """Return outliers among the entries that are most alone in their cells.
+
+    They and as many random others are compared with all entries.
+    """
+    most = present[np.argsort(-alone[present], kind="stable")[:_CHECKED]]
+    others = np.random.default_rng(0).choice(present, _CHECKED, replace=False)
+    own = np.arange(2 * _CHECKED)
+    asked = np.concatenate([most, others])
+    cosines = units[asked] @ units.T
+    cosines[own, asked] = -2.0
+    distances = _kth_distances(cosines)
+    return _far(most, distances[:_CHECKED], distances[_CHECKED:])

@@ -14,6 +14,7 @@ from conduit_lab.vectors.local_backend import LocalBackend
 
 _PAGE_ENTRIES = 512  # read together from a server
 _MAX_RELATIVE_LENGTH = 32.0  # of a vector to the median, for metrics that compare lengths
+_UNIT_SLACK = 1e-5
 # Squares of lengths between these neither overflow nor vanish in float32.
 _MIN_SQUARE, _MAX_SQUARE = 1e-30, 1e30
 
@@ -75,6 +76,8 @@ class VectorScale:
         if self._metric != "cosine":
             most = self._middle * _MAX_RELATIVE_LENGTH
             divisors = self._middle * np.maximum(1.0, lengths / most)
+        if np.abs(divisors - 1).max(initial=0.0) < _UNIT_SLACK:
+            return vectors  # already of length 1: many models give such
         factors = 1 / divisors
         factors[odd] = 0  # float32 has no such factor
         scaled: FloatArray = vectors * factors.astype(np.float32)[:, np.newaxis]

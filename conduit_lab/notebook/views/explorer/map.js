@@ -4,7 +4,6 @@
 const MAX_STRETCH = 1.6; // of one axis against the other, as in the static picture
 const MARGIN = 0.06;
 const COVERS = 48; // steps of opacity: a point adds up to 8
-const POINT_OPACITY = 0.62;
 const DIM = 64; // the palette's row for points that a filter hides
 const MISSING = 63;
 const NEAR = 9; // pixels within which a point is meant
@@ -63,7 +62,8 @@ export class PointMap {
   color(codes, categories, restColor) {
     this.codes = codes;
     this.categories = categories;
-    this.palette = palette(categories.map(({ color }) => color), restColor);
+    const opacity = this.count <= 6_000 ? 0.85 : this.count <= 30_000 ? 0.7 : 0.6; // as in the static picture
+    this.palette = palette(categories.map(({ color }) => color), restColor, opacity);
     this.draw();
   }
 
@@ -162,7 +162,7 @@ export class PointMap {
         }
       }
     }
-    const colors = this.palette ?? palette([], "#8a8a8a");
+    const colors = this.palette ?? palette([], "#8a8a8a", 0.6);
     for (let i = 0; i < pixels.length; i += 1) {
       const covered = cover[i];
       pixels[i] = covered === 0 ? 0 : colors[row[i] * COVERS + (covered < COVERS ? covered : COVERS - 1)];
@@ -431,12 +431,12 @@ function disc(radius) {
 }
 
 // For each category and cover one pixel, as ImageData has them: not premultiplied.
-function palette(colors, restColor) {
+function palette(colors, restColor, opacity) {
   const table = new Uint32Array((DIM + 1) * COVERS);
   const fill = (row, color, most) => {
     const [red, green, blue] = [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
     for (let cover = 1; cover < COVERS; cover += 1) {
-      const alpha = Math.round(255 * most * (1 - (1 - POINT_OPACITY) ** (cover / 8)));
+      const alpha = Math.round(255 * most * (1 - (1 - opacity) ** (cover / 8)));
       table[row * COVERS + cover] = ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0;
     }
   };

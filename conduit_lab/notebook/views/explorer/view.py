@@ -41,7 +41,7 @@ _MODES = ("dense", "lexical", "hybrid")
 
 
 class ExplorerView:
-    """Answers the page of one explorer; `send` takes one message and may be called on any thread."""
+    """Answers the page of one explorer; `send` takes one message, on any thread."""
 
     def __init__(self, explorer: Explorer, send: Callable[[dict[str, Any]], object]) -> None:
         self.explorer = explorer

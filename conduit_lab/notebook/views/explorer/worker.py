@@ -1,4 +1,4 @@
-"""Worker: a thread that does the newest job of each kind, so that a page never waits for old ones."""
+"""Worker: a thread that does the newest job of each kind and skips older ones."""
 
 from __future__ import annotations
 
