@@ -216,7 +216,7 @@ def test_the_log_names_the_endpoint_and_not_the_question(
 
 def test_the_table_of_an_app_shows_both(app: App, store: VectorStore) -> None:
     app.rag("/rag/query", Rag(store, Echo(), mode="lexical", name="help"))
-    lines = [line.split() for line in repr(app).splitlines()]
+    lines = [line.split() for line in repr(app.endpoints).splitlines()]
     assert ["POST", "/rag/query", "rag_query(question:", "str)"] in [line[:4] for line in lines]
     assert ["POST", "/rag/query/stream", "rag_query_stream(question:", "str)"] in [
         line[:4] for line in lines
