@@ -157,7 +157,7 @@ class _Ticker:
                     self._thread = None
                     return
                 long = [job for job in self._jobs if job.seconds >= SHOW_AFTER_SECONDS]
-                self._shown = self._shown or next(iter(long), None)
+                self._shown = next(iter(long), None)  # the oldest, until it ends
                 if self._shown is not None:
                     _draw(self._shown, self._shown.state())
 
@@ -166,8 +166,6 @@ class _Ticker:
         lost = self._lost
         self._jobs = [job for job in self._jobs if not job.ended or job not in lost]
         self._lost = [job for job in self._jobs if job.ended]
-        if self._shown not in self._jobs:
-            self._shown = None
 
 
 def _draw(job: Progress, state: ProgressState, *, last: bool = False) -> None:

@@ -244,3 +244,15 @@ def test_a_job_that_a_second_interrupt_left_is_dropped(
     thread.join(10)
     assert not thread.is_alive()
     assert core._running() is None
+
+
+def test_a_part_that_outlives_its_job_begins_a_new_one(line: Written) -> None:
+    def outlive() -> None:
+        inner = progress(1, "text", "inner")
+        with progress(1, "text", "outer"):
+            inner.__enter__()
+            context = copy_context()
+        assert context.run(core._running) is None
+        inner.__exit__(None, None, None)
+
+    copy_context().run(outlive)  # the two end in the wrong order, which a context remembers

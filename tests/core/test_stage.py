@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from conduit_lab.core.errors import InputError
+from conduit_lab.core.progress import Progress
 from conduit_lab.core.spec import TensorSpec
 from conduit_lab.core.stage import Function, Stage, as_stage
 from conduit_lab.core.trace import recorder
@@ -138,3 +139,8 @@ def test_functions_of_one_function_and_name_are_equal() -> None:
     assert hash(Function(double)) == hash(Function(double))
     assert Function(double) != Function(double, name="twice")
     assert Function(double) != Function(abs, name="double")
+
+
+def test_a_batch_counts_its_values(jobs: list[Progress]) -> None:
+    assert Function(len, name="length").batch(["a", "bc"]) == [1, 2]
+    assert [(job.name, job.done, job.total) for job in jobs] == [("length.batch", 2, 2)]
