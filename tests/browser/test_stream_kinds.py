@@ -113,6 +113,28 @@ def test_the_live_form_has_the_words_and_the_height_of_the_static_one(
     assert shown.page.locator("#live b, #live script").count() <= 2  # the name, the last number
 
 
+@pytest.mark.parametrize("words", [40, 9000])
+def test_a_text_keeps_its_height_with_what_is_left_out(
+    show: Callable[[str], Shown], words: int
+) -> None:
+    stream = Stream((f"word {n} " for n in range(words)), keep=2**19)
+    stream.wait(WAIT)
+    shown = show("stream")
+    view = StreamView(stream, shown.messages.append)
+    for _ in range(4):
+        view.flush()
+        view._facts_at = 0.0  # the notes come a few times a second
+    view.flush()
+    shown.deliver()
+    shown.show_static(stream)
+    live, static = shown.page.evaluate(HEIGHTS)
+    assert live == static
+    left_out = shown.page.locator("#live").get_by_text("left out here; all")
+    assert left_out.count() == (words == 9000)
+    dropped = shown.page.locator("#live").get_by_text("are no longer kept")
+    assert dropped.count() == (words == 9000)
+
+
 def test_the_lines_of_both_forms_are_the_same(show: Callable[[str], Shown]) -> None:
     stream: Stream[Any] = Stream(KINDS["numbers with gaps"])
     stream.wait(WAIT)
@@ -154,7 +176,7 @@ def test_a_lost_message_is_asked_for(show: Callable[[str], Shown]) -> None:
     view = StreamView(stream, shown.messages.append)
     view.flush()
     shown.deliver()
-    lost = {"seq": 2, "shape": "numbers", "whole": False, "part": {}, "dropped_note": ""}
+    lost = {"seq": 2, "shape": "numbers", "whole": False, "part": {}}
     shown.page.evaluate(DELIVER, [lost])
     assert shown.page.evaluate("window.sent") == [{"replay": True}]
 

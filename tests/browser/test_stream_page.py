@@ -93,7 +93,7 @@ def test_a_gap_is_noticed_and_filled_by_a_replay(shown: StreamPage) -> None:
 
 def test_a_snapshot_replaces_the_text_and_says_what_is_missing(shown: StreamPage) -> None:
     shown.receive("one ", offset=0)
-    shown.receive("late", offset=0, dropped=12)
+    shown.receive("late", offset=0, dropped=12, notes=["The first 12 chunks are no longer kept."])
     assert shown.text == "late"
     assert shown.page.get_by_text("The first 12 chunks are no longer kept.").is_visible()
 

@@ -34,7 +34,7 @@ from conduit_lab.core.streams.shapes.shown_chunks import ShownChunks
 from conduit_lab.core.streams.statistics import StreamStatistics
 from conduit_lab.core.streams.wakeups import wait_until
 from conduit_lab.core.views import figures, html
-from conduit_lab.core.views.pieces import Line, ViewPiece
+from conduit_lab.core.views.pieces import Line
 from conduit_lab.core.views.view import View, Viewed
 
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ STATE_MARKS: dict[State, str] = {
 }
 KEEP_BYTES = 4 * 2**20
 MAX_IMAGE_AGE_CHUNKS = 100  # an older image is not shown below text
-SHOWN_CHARACTERS = 20_000  # of a text's static form
 
 
 class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
@@ -272,18 +271,15 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
     def _view(self) -> View:
         error = "" if self.error is None else f"{type(self.error).__name__}: {self.error}"
         self._shown.update()
-        notes: list[ViewPiece] = [
-            Line(note, "quiet") for note in (self._shown.dropped_note,) if note
-        ]
-        if pieces := self._shown.pieces():
+        pieces = self._shown.pieces()
+        text = "" if pieces else self.text
+        notes = [Line(note, "quiet") for note in self._shown.notes(len(text))]
+        if pieces:
             after = [Line(error)] if error else []
             return View("Stream", self.name, self.facts, pieces=[*notes, *pieces, *after])
-        text, newest = self.text, self.newest_image()
-        if len(text) > SHOWN_CHARACTERS:
-            whole = f"all {figures.count(len(text))} characters are in stream.text"
-            notes.append(Line(f"The middle is cut out; {whole}.", "quiet"))
-        text = "\n".join(filter(None, (text, error)))
+        newest = self.newest_image()
         url = None if newest is None else newest.url
+        text = "\n".join(filter(None, (text, error)))
         return View("Stream", self.name, self.facts, text=text, image=url, pieces=notes)
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.pieces import ViewPiece
 
+SHOWN_CHARACTERS = 20_000  # of a text's static form
 ShapeName = Literal["text", "numbers", "records", "pictures", "sounds"]
 
 
@@ -43,4 +44,13 @@ def dropped_note(missed: int, keep: int) -> str:
         f"The {first} no longer kept: the stream keeps its newest {figures.size(keep)}. "
         f"Keep more with Stream(…, keep=2**{(16 * keep).bit_length() - 1}), or read them as they "
         "come with for chunk in stream."
+    )
+
+
+def cut_note(characters: int) -> str:
+    """Return the sentence about a text of this many characters, if a view leaves a part out."""
+    if characters <= SHOWN_CHARACTERS:
+        return ""
+    return (
+        f"A part is left out here; all {figures.count(characters)} characters are in stream.text."
     )

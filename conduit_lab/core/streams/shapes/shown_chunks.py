@@ -6,7 +6,12 @@ import threading
 from typing import Any
 
 from conduit_lab.core.streams.log import Log
-from conduit_lab.core.streams.shapes.chunk_shape import ChunkShape, ShapeName, dropped_note
+from conduit_lab.core.streams.shapes.chunk_shape import (
+    ChunkShape,
+    ShapeName,
+    cut_note,
+    dropped_note,
+)
 from conduit_lab.core.streams.shapes.film import Film
 from conduit_lab.core.streams.shapes.number_line import NumberLine
 from conduit_lab.core.streams.shapes.record_table import RecordTable
@@ -62,11 +67,12 @@ class ShownChunks:
             self.shape.add(chunks, base + place)
             self._next = base + place + len(chunks)
 
-    @property
-    def dropped_note(self) -> str:
-        """The sentence about the chunks that no view has."""
+    def notes(self, characters: int = 0) -> list[str]:
+        """Return the sentences about what a view leaves out, of a text with `characters`."""
         base, _ = self._log.window
-        return dropped_note(base if self._text else self.missed, self._log.keep)
+        missed = self.missed if self.shape is not None else base
+        cut = "" if self.shape is not None else cut_note(characters)
+        return [note for note in (dropped_note(missed, self._log.keep), cut) if note]
 
     def pieces(self) -> list[ViewPiece]:
         """Return the pieces of the static form; none of text."""

@@ -65,12 +65,7 @@ export class TextPart {
   }
 
   noteMissing() {
-    const notes = [];
-    if (this.dropped > 0) {
-      notes.push(this.dropped === 1 ? "The first chunk is no longer kept." : `The first ${this.dropped} chunks are no longer kept.`);
-    }
-    if (this.hidden > 0) notes.push(hiddenNote(this.hidden));
-    this.missing.textContent = notes.join(" ");
+    this.missing.textContent = this.hidden > 0 ? hiddenNote(this.hidden) : "";
   }
 
   append(characters) {

@@ -18,7 +18,7 @@ class StreamView {
     this.root = element("div", "conduit-view conduit-stream");
     this.root.setAttribute("role", "group");
     this.stopButton = button("Stop", "Stop this stream (Esc)", () => this.stop(), "conduit-stop");
-    this.dropped = styled("div", QUIET_NOTE);
+    this.notes = element("div");
     this.named("");
     this.root.addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
@@ -59,8 +59,7 @@ class StreamView {
   }
 
   snapshot(state) {
-    const dropped = this.dropped.textContent ? this.dropped.outerHTML : "";
-    return staticHeader("Stream", this.header.name, [state, ...this.header.facts.slice(1)]) + dropped + (this.part?.snapshot() ?? "");
+    return staticHeader("Stream", this.header.name, [state, ...this.header.facts.slice(1)]) + this.notes.innerHTML + (this.part?.snapshot() ?? "");
   }
 
   askForReplay() {
@@ -75,6 +74,7 @@ class StreamView {
     this.seq = message.seq;
     if (message.name !== undefined && message.name !== this.header.name) this.named(message.name);
     if (message.facts) this.showFacts(message.facts);
+    if (message.notes) this.showNotes(message.notes);
     if (message.part) this.receivePart(message, gap);
     else if (message.shape && gap) this.askForReplay();
     else if (message.text || message.image) {
@@ -82,15 +82,13 @@ class StreamView {
     }
   }
 
-  receivePart({ shape, whole, part, dropped_note: dropped }, gap) {
+  receivePart({ shape, whole, part }, gap) {
     if (PARTS[shape] === undefined) return;
     if (gap && !whole) {
       this.askForReplay();
       return;
     }
     this.partOf(shape).receive(part, whole);
-    this.dropped.textContent = dropped;
-    if (dropped && !this.dropped.isConnected) this.header.root.after(this.dropped);
   }
 
   // The part of this kind; one of another kind gives its place up.
@@ -98,11 +96,16 @@ class StreamView {
     if (this.kind === kind) return this.part;
     this.part?.close?.();
     this.part?.root.remove();
-    this.dropped.remove();
     this.kind = kind;
     this.part = new PARTS[kind]();
     this.root.append(this.part.root);
     return this.part;
+  }
+
+  // Sentences about chunks and text that are left out, above the part as in the static form.
+  showNotes(notes) {
+    this.notes.replaceChildren(...notes.map((note) => styled("div", QUIET_NOTE, note)));
+    if (!this.notes.isConnected) this.header.root.after(this.notes);
   }
 
   showFacts(facts) {

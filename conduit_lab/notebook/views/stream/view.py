@@ -10,10 +10,11 @@ where `text` begins at character `o` (a code point) of the text that begins at t
 replay; it skips characters that it has. `facts`, the header line, and `image`, the newest one, come
 with some messages only, and the `name` with the first. Of chunks that are no text goes
 
-    {"seq": n, "shape": "numbers", "whole": false, "part": {...}, "dropped_note": "..."}
+    {"seq": n, "shape": "numbers", "whole": false, "part": {...}}
 
 where `part` has the changes since message `n - 1`, or the whole shape; `shape_updates.py` has each.
-A page that has missed message `n - 1` asks for a replay. From the page come `{"replay": true}` and
+A page that has missed message `n - 1` asks for a replay. `notes`, sentences about chunks and text
+that the view leaves out, come with the facts. From the page come `{"replay": true}` and
 `{"stop": true}`.
 """
 
@@ -62,7 +63,7 @@ class StreamView:
         self._dropped = self._reader.index
         self._offset = 0
         self._seq = 0
-        self._facts: list[str] = []
+        self._head: dict[str, list[str]] = {}
         self._facts_at = 0.0
         self._image_at = 0.0
         self._looked = 0  # chunks that were searched for an image already
@@ -86,13 +87,17 @@ class StreamView:
         whole = self._replay_asked.is_set()
         if whole:
             self._replay_asked.clear()
-            self._facts, self._facts_at = [], 0.0
+            self._head, self._facts_at = {}, 0.0
         message = self._shape_message(whole) or self._text_message(whole, now)
-        facts = self.stream.facts[: self._fact_count]
-        if now >= self._facts_at and facts != self._facts:
-            self._facts_at = now + FACTS_SECONDS
-            message |= {"facts": facts} | ({} if self._facts else {"name": self.stream.name})
-            self._facts = facts
+        if now >= self._facts_at:
+            head = {
+                "facts": self.stream.facts[: self._fact_count],
+                "notes": self.stream.shown.notes(self._offset),
+            }
+            if head != self._head:
+                self._facts_at = now + FACTS_SECONDS
+                message |= head | ({} if self._head else {"name": self.stream.name})
+                self._head = head
         if message.keys() & {"part", "facts", "image"} or message.get("text"):
             self._send({"seq": self._seq} | message)
             self._seq += 1
@@ -112,7 +117,7 @@ class StreamView:
                 self._updates, whole = updates_of(shown.shape), True
             message: dict[str, Any] = {"shape": shown.shape.name}
             if (part := self._updates.changes(whole)) is not None:
-                message |= {"whole": whole, "part": part, "dropped_note": shown.dropped_note}
+                message |= {"whole": whole, "part": part}
             return message
 
     def _text_message(self, whole: bool, now: float) -> dict[str, Any]:

@@ -118,7 +118,8 @@ def test_chunks_dropped_before_an_update_are_counted_and_said() -> None:
     log.drop(8)  # after they were added
     found.update()
     assert found.missed == 4
-    assert found.dropped_note.startswith("The first 4 chunks are no longer kept")
+    (note,) = found.notes(99_999)  # of no text
+    assert note.startswith("The first 4 chunks are no longer kept")
     assert isinstance(found.shape, NumberLine)
     assert found.shape.ends == ("chunk 4", "chunk 10")
 
@@ -137,7 +138,10 @@ def test_a_stream_says_what_its_log_dropped_and_what_its_text_leaves_out() -> No
     first = stream.count - len(stream.kept)
     assert first > 0
     assert f"The first {first:,} chunks are".replace(",", "\u2009") in html
-    assert "characters are in stream.text" in html
+    assert f"all {len(stream.text):,} characters are in".replace(",", "\u2009") in html
+    (note,) = Stream(["x"]).shown.notes(20_001)
+    assert "all 20\u2009001 characters" in note
+    assert Stream(["x"]).shown.notes(20_000) == []
 
 
 def test_a_running_stream_shows_its_chunks_so_far() -> None:
