@@ -36,6 +36,14 @@ def test_stream_equals_generate(page: dict[str, Any]) -> None:
     assert page["answer"].finish_reason in ("length", "stop")
 
 
+def test_branches_leave_at_their_position(page: dict[str, Any]) -> None:
+    draft = page["draft"]
+    assert draft.branches == [page["other"], page["typed"]]
+    for branch in draft.branches:
+        assert branch.result().tokens[:3] == draft.tokens[:3]
+    assert page["typed"].text.startswith("".join(draft.tokens[:3]) + " never")
+
+
 def test_choices_and_patterns_are_kept(page: dict[str, Any]) -> None:
     writer = page["writer"]
     assert writer.generate("Is the kettle broken?", choices=["yes", "no"]) in ("yes", "no")
