@@ -2,7 +2,7 @@ import { Box, button, element } from "../shared.js";
 
 // The page's copy of one stream of the tree, and the column that shows it.
 
-export class TokenTree {
+export class TreeText {
   constructor({ number, parent, position, common, name, prompt }, streams) {
     Object.assign(this, { number, position, common, prompt });
     this.parent = parent === null ? undefined : streams.get(parent);
@@ -21,10 +21,6 @@ export class TokenTree {
 
   get running() {
     return /pending|running/.test(this.facts[0]);
-  }
-
-  get depth() {
-    return this.parent ? this.parent.depth + 1 : 0;
   }
 
   // The stream that holds the token at `index`: itself, or the one that it branched from.

@@ -1,5 +1,5 @@
 import { Header, Speaker, button, element, escapeHtml, staticHeader } from "../shared.js";
-import { TextColumn, TokenTree } from "./column.js";
+import { TextColumn, TreeText } from "./column.js";
 import { AlternativesPanel } from "./panel.js";
 import { BranchRail, RateLine } from "./rail.js";
 
@@ -39,7 +39,7 @@ class GenerationView {
     this.resized.observe(this.root);
   }
 
-  get root0() {
+  get first() {
     return this.streams.get(0);
   }
 
@@ -58,7 +58,7 @@ class GenerationView {
   }
 
   add(told) {
-    const stream = new TokenTree(told, this.streams);
+    const stream = new TreeText(told, this.streams);
     this.streams.set(told.number, stream);
     if (told.number === 0) this.begin(stream);
     else this.show(stream);
@@ -122,7 +122,7 @@ class GenerationView {
   // The streams of the tree, each after its parent and before the next branch of that.
   ordered() {
     const under = (stream) => [stream, ...[...this.streams.values()].filter((other) => other.parent === stream).flatMap(under)];
-    return this.root0 ? under(this.root0) : [];
+    return this.first ? under(this.first) : [];
   }
 
   // Columns
@@ -160,7 +160,7 @@ class GenerationView {
 
   column(stream) {
     return new TextColumn(stream, {
-      inlinePrompt: this.inline ? this.root0.prompt : "",
+      inlinePrompt: this.inline ? this.first.prompt : "",
       onOpen: (index) => this.ask(stream, index),
       onStop: () => this.send({ stop: stream.number }),
       onHide: () => this.hide(stream),
@@ -307,7 +307,7 @@ class GenerationView {
     const streams = this.ordered();
     if (!streams.some((stream) => stream.running)) return undefined;
     const [first, ...branches] = streams.map((stream) => staticTokens(stream));
-    const head = staticHeader("Generation", this.root0.name, [state, ...this.root0.facts.slice(1)]);
+    const head = staticHeader("Generation", this.first.name, [state, ...this.first.facts.slice(1)]);
     const folded = branches.map((html, place) => `<details><summary>${escapeHtml(streams[place + 1].name)}</summary>${html}</details>`);
     return head + first + folded.join("");
   }
