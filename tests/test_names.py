@@ -33,7 +33,11 @@ PARALLEL_MODULES = {
     "rag.py": {"flow/rag.py", "export/forms/rag.py"},
     "stage.py": {"core/stage.py", "export/forms/stage.py"},
     "store.py": {"vectors/store.py", "export/forms/store.py"},
-    "view.py": {"core/views/view.py", "notebook/views/stream/view.py"},
+    "view.py": {
+        "core/views/view.py",
+        "notebook/views/explorer/view.py",
+        "notebook/views/stream/view.py",
+    },
 }
 
 
