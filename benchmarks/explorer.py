@@ -64,9 +64,10 @@ LASSO = """async (share) => {
   const canvas = document.querySelectorAll(".conduit-explorer-map canvas")[1];
   const title = document.querySelector(".conduit-explorer-list-title");
   const { width, height, left, top } = canvas.getBoundingClientRect();
-  const send = (type, x, y) => canvas.dispatchEvent(new PointerEvent(type, {
-    clientX: left + x * width, clientY: top + y * height, shiftKey: true, bubbles: true, pointerId: 1,
-  }));
+  const send = (type, x, y) => {
+    const at = { clientX: left + x * width, clientY: top + y * height };
+    canvas.dispatchEvent(new PointerEvent(type, { ...at, shiftKey: true, bubbles: true }));
+  };
   canvas.setPointerCapture = () => {};
   send("pointerdown", 0.5 + share, 0.5);
   for (let turn = 1; turn <= 40; turn += 1) {

@@ -37,6 +37,7 @@ PARALLEL_MODULES = {
         "core/views/view.py",
         "notebook/views/generation/view.py",
         "notebook/views/session/view.py",
+        "notebook/views/explorer/view.py",
         "notebook/views/stream/view.py",
     },
 }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from conduit_lab.core.text import one_line
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.indexed_png import png_url
 from conduit_lab.core.views.labelled_picture import ColorLine, LabelledPicture, PictureLabel
-from conduit_lab.core.views.pieces import Columns, Line, ViewPiece
+from conduit_lab.core.views.pieces import Card, Columns, Line, ViewPiece
 from conduit_lab.core.views.view import View
 from conduit_lab.vectors.explore.coloring import MISSING_CODE, REST, REST_COLOR
 from conduit_lab.vectors.explore.map_picture import frame_of, label_places, map_picture
@@ -44,7 +45,8 @@ def explorer_card(explorer: Explorer, *, pictured: bool) -> View:
     right = _found(explorer) if explorer.shown is not None else []
     right = right or (_questions(explorer) if explorer.misplaced else [])
     picture = [_picture(explorer)] if pictured else []
-    columns = Columns([picture, [*right, *_colors(explorer, brief=bool(right))]])
+    colors = _colors(explorer, brief=bool(right))
+    columns = Columns([[*picture, *colors], right] if right else [picture, colors])
     return View("Explorer", explorer.store.name, facts, pieces=[columns])
 
 
@@ -52,12 +54,12 @@ def _picture(explorer: Explorer) -> LabelledPicture:
     shown, coloring, xy = explorer.shown, explorer.coloring, explorer.map.xy
     frame = frame_of(xy)
     ring, hits = (None, None) if shown is None else (shown.ring, shown.xy[:MAX_SHOWN_HITS])
-    url = png_url(map_picture(xy, coloring, frame, ring, hits))
     places = label_places(xy, coloring, frame)
     labels = [
         PictureLabel(category.label, x, y)
         for category, (x, y) in zip(coloring.categories, places, strict=True)
     ]
+    url = png_url(map_picture(xy, coloring, frame, ring, hits, labels))
     if ring is not None and hits is not None:
         for number, (x, y) in enumerate(frame(hits).tolist(), 1):
             if 0 <= x <= 1 and 0 <= y <= 1:
@@ -73,7 +75,12 @@ def _found(explorer: Explorer) -> list[ViewPiece]:
     hits = explorer.shown.hits
     shown = Hits(hits[:MAX_SHOWN_HITS], hits.store, hits.plan, hits.best, hits.query)
     more = len(hits) - len(shown)
-    pieces = list(shown._view().pieces)
+    # without the other metadata, for which a column has no room
+    pieces = [
+        replace(piece, facts=()) if isinstance(piece, Card) else piece
+        for piece in shown._view().pieces
+        if isinstance(piece, Card) or hits.query is not None
+    ]
     if hits.query is None:
         pieces.insert(0, Line("query: an embedding", "quiet"))
     return [*pieces, *([Line(f"{more} more: explorer.shown.hits", "quiet")] if more > 0 else [])]

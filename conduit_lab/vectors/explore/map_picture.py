@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.views.indexed_png import indexed_png
-from conduit_lab.vectors.arrays import Float64Array, IntArray
+from conduit_lab.core.views.labelled_picture import PictureLabel
+from conduit_lab.vectors.arrays import BoolArray, Float64Array, IntArray
 from conduit_lab.vectors.explore.coloring import REST_COLOR, Coloring
 
 PICTURE_WIDTH, PICTURE_HEIGHT = 1_200, 800  # pixels, shown at half the size: sharp on dense screens
@@ -21,6 +22,8 @@ _POINT_ALPHAS = ((6_000, 0.85), (30_000, 0.7))  # up to a number of points
 _SMALLEST_ALPHA = 0.6
 _DOT_RADII = ((600, 8.0), (6_000, 5.0), (30_000, 3.0))  # pixels up to a number of points
 _SMALLEST = 2.0
+_FAINT_LEVEL = 5
+_CHARACTER_WIDTH, _TEXT_HEIGHT = 12.0, 26.0  # of a label in pixels, where a picture is 720 wide
 _LINE_WIDTH, _RING_RADIUS, _RING_WIDTH = 2.0, 15.0, 4.0
 _TRIMMED = 0.002  # at each side, where a few far points would shrink all others
 
@@ -77,10 +80,12 @@ def map_picture(
     frame: Frame,
     ring: FloatArray | None = None,
     hits: FloatArray | None = None,
+    labels: Sequence[PictureLabel] = (),
 ) -> bytes:
     """Return a PNG file of points in the colours of their categories.
 
-    `ring` `[2]` is the place of the query, with lines to the places of its `hits` `[m, 2]`.
+    `ring` `[2]` is the place of the query, with lines to the places of its `hits` `[m, 2]`. Points
+    are fainter behind `labels`.
     """
     colors = [category.color for category in coloring.categories] + [REST_COLOR]
     last = len(colors) - 1
@@ -100,6 +105,7 @@ def map_picture(
     opacity = 1 - (1 - alpha) ** each.sum(axis=1)
     levels = np.ceil(opacity * _ALPHAS - 1e-3).clip(1, _ALPHAS).astype(np.int64)
     pixels = np.zeros(PICTURE_HEIGHT * PICTURE_WIDTH, np.uint8)
+    levels = np.where(_behind(labels)[painted], np.minimum(levels, _FAINT_LEVEL), levels)
     pixels[painted] = each.argmax(axis=1) * _ALPHAS + levels
     palette = [(0, 0, 0, 0)]
     for color in colors:
@@ -146,6 +152,17 @@ def _apart(
         placed.append((x, y, widths[i]))
         found[i] = (x, y)
     return [found[i] for i in range(len(places))]
+
+
+def _behind(labels: Sequence[PictureLabel]) -> BoolArray:
+    """Return the pixels behind labels, `[height × width]`."""
+    behind = np.zeros((PICTURE_HEIGHT, PICTURE_WIDTH), np.bool_)
+    for label in labels:
+        x, y = label.x * PICTURE_WIDTH, label.y * PICTURE_HEIGHT
+        wide, high = _CHARACTER_WIDTH * len(label.text) / 2, _TEXT_HEIGHT / 2
+        top, left = max(0, int(y - high)), max(0, int(x - wide))
+        behind[top : max(0, int(y + high)), left : max(0, int(x + wide))] = True
+    return behind.ravel()
 
 
 def _disc(radius: float) -> tuple[IntArray, npt.NDArray[np.float32]]:

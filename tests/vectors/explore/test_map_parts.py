@@ -144,7 +144,8 @@ def test_an_entry_far_from_all_is_an_outlier(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_values_have_colours_by_frequency_and_filters() -> None:
-    metadatas = [{"kind": "b"}, {"kind": "a"}, {"kind": "b"}, {}, {"kind": True}, {"kind": 1}]
+    kinds: list[object] = ["b", "a", "b", None, True, 1]
+    metadatas = [{} if kind is None else {"kind": kind} for kind in kinds]
     found = by_field(metadatas, "kind")
     assert [category.label for category in found.categories] == ["b", "1", "True", "a"]
     assert found.codes.tolist() == [0, 3, 0, MISSING_CODE, 2, 1]

@@ -24,23 +24,12 @@ export class PointMap {
     this.overlay.tabIndex = 0;
     this.overlay.setAttribute("role", "application");
     this.root.append(this.points, this.overlay);
-    this.count = 0;
-    this.xy = new Uint16Array(0);
-    this.codes = new Uint8Array(0);
+    Object.assign(this, { count: 0, xy: [], codes: [], categories: [], hits: [], ring: null, lasso: null, lassoing: false });
+    Object.assign(this, { home: [[0, 0], [1, 1]], size: [1, 1], chosen: -1, hovered: -1, scheduled: false });
     this.hidden = null; // Uint8Array: 1 where a filter hides a point
     this.picked = null; // Uint8Array: 1 where a point is selected
-    this.categories = [];
-    this.hits = [];
-    this.ring = null;
-    this.marks = []; // places with a mark
-    this.chosen = -1;
-    this.hovered = -1;
-    this.lasso = null;
-    this.lassoing = false;
-    this.frame = { x: 0, y: 0, w: 1, h: 1 };
-    this.home = [[0, 0], [1, 1]];
-    this.size = [1, 1];
-    this.scheduled = false;
+    this.marks = []; // places with a square
+    this.fit();
     this.listen();
     this.observer = new ResizeObserver(() => this.resize());
     this.observer.observe(this.root);
@@ -105,10 +94,8 @@ export class PointMap {
     requestAnimationFrame(() => {
       this.scheduled = false;
       if (!this.width) return;
-      const begin = performance.now();
       this.paintPoints();
       this.paintOverlay();
-      this.milliseconds = performance.now() - begin;
     });
   }
 
@@ -147,12 +134,7 @@ export class PointMap {
         if (dim === (pass === 1)) continue;
         const x = (ox + kx * xy[2 * i]) | 0;
         const y = (oy - ky * xy[2 * i + 1]) | 0;
-        if (x < edge || y < edge || x >= width - edge || y >= height - edge) {
-          if (x < 0 || y < 0 || x >= width || y >= height) continue;
-          cover[y * width + x] += 8;
-          row[y * width + x] = dim ? DIM : codes[i] < last ? codes[i] : MISSING;
-          continue;
-        }
+        if (x < edge || y < edge || x >= width - edge || y >= height - edge) continue;
         const code = dim ? DIM : codes[i] < last ? codes[i] : MISSING;
         const at = y * width + x;
         for (let s = 0; s < stamp.length; s += 3) {
@@ -186,52 +168,43 @@ export class PointMap {
     const context = this.overlay.getContext("2d");
     const style = getComputedStyle(this.root);
     const ink = style.color;
-    const ground = style.getPropertyValue("--jp-layout-color0").trim() || style.getPropertyValue("--jp-layout-color1").trim() || "Canvas";
+    const ground = style.getPropertyValue("--jp-layout-color0").trim() || "Canvas";
     context.setTransform(this.scale, 0, 0, this.scale, 0, 0);
     context.clearRect(0, 0, this.width, this.height);
     context.font = `600 12px ${style.fontFamily}`;
     context.textBaseline = "middle";
     context.textAlign = "center";
     context.lineJoin = "round";
+    context.fillStyle = ink;
+    const line = (width, color = ink, alpha = 1) => Object.assign(context, { lineWidth: width, strokeStyle: color, globalAlpha: alpha });
     const write = (text, x, y) => {
-      context.lineWidth = 4;
-      context.strokeStyle = ground;
-      context.globalAlpha = 0.85;
+      line(4, ground, 0.85);
       context.strokeText(text, x, y);
-      context.globalAlpha = 1;
-      context.fillStyle = ink;
+      line(1);
       context.fillText(text, x, y);
     };
     const circle = ([x, y], radius, width) => {
-      for (const [line, color] of [[width + 2, ground], [width, ink]]) {
-        context.beginPath();
-        context.arc(x, y, radius, 0, 7);
-        context.lineWidth = line;
-        context.strokeStyle = color;
-        context.stroke();
-      }
+      context.beginPath();
+      context.arc(x, y, radius, 0, 7);
+      line(width + 2, ground);
+      context.stroke();
+      line(width);
+      context.stroke();
     };
+    line(1.5);
     for (const place of this.marks) {
       const [x, y] = this.toPixels(this.at(place));
-      context.lineWidth = 1.5;
-      context.strokeStyle = ink;
       context.strokeRect(x - 6, y - 6, 12, 12);
     }
     if (this.ring) {
       const middle = this.toPixels(this.ring);
-      context.strokeStyle = ink;
-      context.globalAlpha = 0.5;
-      context.lineWidth = 1;
+      line(1, ink, 0.5);
+      context.beginPath();
       for (const { at } of this.hits) {
-        const [x, y] = this.toPixels(at);
-        const length = Math.hypot(x - middle[0], y - middle[1]);
-        if (length < 8) continue;
-        context.beginPath();
-        context.moveTo(middle[0] + ((x - middle[0]) * 8) / length, middle[1] + ((y - middle[1]) * 8) / length);
-        context.lineTo(x, y);
-        context.stroke();
+        context.moveTo(...middle);
+        context.lineTo(...this.toPixels(at));
       }
-      context.globalAlpha = 1;
+      context.stroke();
       circle(middle, 7, 2.5);
     }
     this.labels(write, context);
@@ -247,15 +220,13 @@ export class PointMap {
       context.beginPath();
       this.lasso.forEach((at) => context.lineTo(...this.toPixels(at)));
       context.closePath();
-      context.lineWidth = 1.5;
-      context.strokeStyle = ink;
+      line(1.5);
       context.setLineDash([4, 3]);
       context.stroke();
       context.setLineDash([]);
-      context.globalAlpha = 0.06;
-      context.fillStyle = ink;
+      line(1, ink, 0.06);
       context.fill();
-      context.globalAlpha = 1;
+      line(1);
     }
   }
 
@@ -295,13 +266,12 @@ export class PointMap {
   nearest(px, py) {
     let best = -1;
     let off = NEAR * NEAR;
+    const [cx, cy] = this.toPlace(px, py).map((part) => part * 65_535);
     const kx = this.width / this.frame.w / 65_535;
     const ky = this.height / this.frame.h / 65_535;
-    const cx = px + (this.frame.x / this.frame.w) * this.width;
-    const cy = this.height + (this.frame.y / this.frame.h) * this.height - py;
     for (let i = 0; i < this.count; i += 1) {
-      const x = kx * this.xy[2 * i] - cx;
-      const y = ky * this.xy[2 * i + 1] - cy;
+      const x = kx * (this.xy[2 * i] - cx);
+      const y = ky * (this.xy[2 * i + 1] - cy);
       if (x * x + y * y < off && this.hidden?.[i] !== 1) {
         off = x * x + y * y;
         best = i;
@@ -313,9 +283,7 @@ export class PointMap {
   // The places inside a polygon, by the even-odd rule; those that a filter hides are left out.
   inside(polygon) {
     const found = [];
-    const corners = polygon.map(([x, y]) => [x * 65_535, y * 65_535]);
-    const xs = corners.map(([x]) => x);
-    const ys = corners.map(([, y]) => y);
+    const [xs, ys] = [0, 1].map((axis) => polygon.map((at) => at[axis] * 65_535));
     const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
     for (let i = 0; i < this.count; i += 1) {
       const x = this.xy[2 * i];
@@ -399,20 +367,14 @@ export class PointMap {
     overlay.addEventListener("dblclick", (event) => this.zoom(2, ...place(event)));
     overlay.addEventListener("keydown", (event) => {
       const step = 40;
-      const actions = {
-        ArrowLeft: () => this.pan(step, 0),
-        ArrowRight: () => this.pan(-step, 0),
-        ArrowUp: () => this.pan(0, step),
-        ArrowDown: () => this.pan(0, -step),
-        "+": () => this.zoom(1.5),
-        "=": () => this.zoom(1.5),
-        "-": () => this.zoom(1 / 1.5),
-        0: () => this.fit(),
-      };
-      if (!(event.key in actions) || event.ctrlKey || event.metaKey) return;
+      const arrow = { ArrowLeft: [step, 0], ArrowRight: [-step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] }[event.key];
+      const factor = { "+": 1.5, "=": 1.5, "-": 1 / 1.5 }[event.key];
+      if (event.ctrlKey || event.metaKey || !(arrow || factor || event.key === "0")) return;
       event.preventDefault();
       event.stopPropagation();
-      actions[event.key]();
+      if (arrow) this.pan(...arrow);
+      else if (factor) this.zoom(factor);
+      else this.fit();
     });
   }
 }

@@ -54,15 +54,16 @@ class UnitSquare:
 
 def map_message(explorer: Explorer, square: UnitSquare) -> Message:
     """Return all that does not change: the places, the fields, the facts and the questions."""
-    entry_map, evaluation = explorer.map, explorer.evaluation
+    entry_map = explorer.map
+    limit = 0 if explorer.evaluation is None else explorer.evaluation.top_k
     low, high = home_box(entry_map.xy)
     questions = [
         {
             "question": each.question,
-            "words": rank_words(each.ranks, evaluation.top_k),
+            "words": rank_words(each.ranks, limit),
             "pages": ", ".join(each.pages),
         }
-        for each in (explorer.misplaced[:LISTED_QUESTIONS] if evaluation else ())
+        for each in explorer.misplaced[:LISTED_QUESTIONS]
     ]
     return {
         "kind": "map",

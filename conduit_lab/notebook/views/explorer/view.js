@@ -20,8 +20,7 @@ class ExplorerView {
   }
 
   build() {
-    this.root = element("div", "conduit-view conduit-explorer");
-    this.root.setAttribute("role", "group");
+    this.root = labelled(element("div", "conduit-view conduit-explorer"), "group");
     this.root.addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
       event.stopPropagation();
@@ -33,13 +32,12 @@ class ExplorerView {
       onHover: (place, x, y) => this.hover(place, x, y),
       onLasso: (places) => this.select(places),
     });
-    this.peek = element("div", "conduit-explorer-peek");
+    this.peek = part("div", "peek");
     this.peek.hidden = true;
     this.map.root.append(this.peek);
     this.lassoButton = button("Lasso", "Draw around entries to select them (or drag with Shift)", () => this.toggleLasso());
     this.lassoButton.setAttribute("aria-pressed", "false");
-    this.field = element("select", "conduit-explorer-select");
-    this.field.setAttribute("aria-label", "Colour by");
+    this.field = labelled(part("select", "select"), null, "Colour by");
     this.field.addEventListener("change", () => this.chooseField());
     const by = element("label", "conduit-quiet", "colour ");
     by.append(this.field);
@@ -47,40 +45,38 @@ class ExplorerView {
     this.outliers = button("", "Entries far from their nearest neighbours; select them", () => this.mark("outliers"));
     this.duplicates.hidden = true;
     this.outliers.hidden = true;
-    const bar = element("div", "conduit-explorer-bar");
-    const zoom = [
+    const bar = part("div", "bar");
+    bar.append(
+      by,
+      this.lassoButton,
       button("+", "Zoom in (+)", () => this.map.zoom(1.5)),
       button("−", "Zoom out (-)", () => this.map.zoom(1 / 1.5)),
       button("Fit", "Show the whole map (0)", () => this.map.fit()),
-    ];
-    bar.append(by, this.lassoButton, ...zoom, this.duplicates, this.outliers);
-    this.chips = element("div", "conduit-explorer-chips");
-    this.chips.setAttribute("role", "group");
-    this.chips.setAttribute("aria-label", "Filter by value");
-    this.whereLine = element("div", "conduit-explorer-where");
-    const left = element("div", "conduit-explorer-left");
+      this.duplicates,
+      this.outliers,
+    );
+    this.chips = labelled(part("div", "chips"), "group", "Filter by value");
+    this.whereLine = part("div", "where");
+    const left = part("div", "left");
     left.append(bar, this.map.root, this.chips, this.whereLine);
 
-    this.box = element("input", "conduit-explorer-query");
+    this.box = labelled(part("input", "query"), null, "Search the store");
     this.box.type = "search";
-    this.box.setAttribute("aria-label", "Search the store");
     this.box.addEventListener("input", () => this.type());
     this.box.addEventListener("keydown", (event) => this.boxKey(event));
-    this.mode = element("select", "conduit-explorer-select");
-    this.mode.setAttribute("aria-label", "Search mode");
+    this.mode = labelled(part("select", "select"), null, "Search mode");
     this.mode.addEventListener("change", () => this.search());
-    const ask = element("div", "conduit-explorer-ask");
+    const ask = part("div", "ask");
     ask.append(this.box, this.mode);
-    this.listTitle = element("div", "conduit-quiet conduit-explorer-list-title");
+    this.listTitle = part("div", "list-title");
     this.listTitle.setAttribute("aria-live", "polite");
-    this.list = element("div", "conduit-explorer-list");
-    this.list.setAttribute("role", "list");
+    this.list = labelled(part("div", "list"), "list");
     this.list.addEventListener("keydown", (event) => this.listKey(event));
-    this.entry = element("div", "conduit-explorer-entry");
+    this.entry = part("div", "entry");
     this.entry.setAttribute("aria-live", "polite");
-    const right = element("div", "conduit-explorer-right");
+    const right = part("div", "right");
     right.append(ask, this.listTitle, this.list, this.entry);
-    const columns = element("div", "conduit-explorer-columns");
+    const columns = part("div", "columns");
     columns.append(left, right);
     this.root.append(this.header.root, columns);
   }
@@ -101,28 +97,14 @@ class ExplorerView {
   }
 
   receive(message) {
-    const shown = {
-      map: () => this.showMap(message),
-      colors: () => this.showColors(message),
-      hits: () => this.showHits(message),
-      problem: () => this.showProblem(message),
-      selection: () => this.showSelection(message),
-      entry: () => this.showEntry(message),
-      peek: () => this.showPeek(message),
-      where: () => this.showWhere(message.text),
-      marks: () => this.showMarks(message),
-      ranks: () => this.showRanks(message),
-      static: () => (this.staticHtml = message.html),
-    };
-    shown[message.kind]?.();
+    const { kind } = message;
+    this[`show${kind[0].toUpperCase()}${kind.slice(1)}`]?.(message);
   }
 
   // What does not change
 
   showMap(message) {
     const header = new Header("Explorer", message.name);
-    header.show(message.facts);
-    header.mark.textContent = "";
     header.figures.textContent = message.facts.join(" · ");
     this.header.root.replaceWith(header.root);
     this.header = header;
@@ -148,18 +130,18 @@ class ExplorerView {
     message.codes = decode(message.codes, Uint8Array);
     this.colors.set(message.field, message);
     this.field.value = message.field;
-    this.current = message;
-    this.map.color(message.codes, message.categories, message.restColor);
+    this.paint(message);
+  }
+
+  paint(colors) {
+    this.current = colors;
+    this.map.color(colors.codes, colors.categories, colors.restColor);
     this.showChips();
   }
 
   chooseField() {
     const known = this.colors.get(this.field.value);
-    if (known) {
-      this.current = known;
-      this.map.color(known.codes, known.categories, known.restColor);
-      this.showChips();
-    }
+    if (known) this.paint(known);
     this.send({ do: "color", field: this.field.value });
   }
 
@@ -171,10 +153,10 @@ class ExplorerView {
     categories.forEach((category, code) => (category.hidden = chosen.size > 0 && !chosen.has(code)));
     const chips = categories.map(({ label, color, entries, where }, code) => {
       const chip = button("", where ? `Show only ${label}` : `Show only ${label}; a cluster is no filter of a search`, () => this.toggleChip(code), "conduit-explorer-chip");
-      const square = element("span", "conduit-explorer-square");
+      const square = part("span", "square");
       square.style.background = color;
       square.setAttribute("aria-hidden", "true");
-      chip.append(square, element("span", "", label), element("span", "conduit-quiet", entries.toLocaleString("en").replaceAll(",", "\u2009")));
+      chip.append(square, element("span", "", label), element("span", "conduit-quiet", counted(entries, "", "").trim()));
       chip.setAttribute("aria-pressed", String(chosen.has(code)));
       return chip;
     });
@@ -182,7 +164,7 @@ class ExplorerView {
     for (const [other, codes] of this.filters) {
       if (other === field || codes.size === 0) continue;
       const labels = [...codes].map((code) => this.colors.get(other).categories[code].label).join(", ");
-      chips.push(button(`${other}: ${labels} ×`, "Remove this filter", () => this.removeFilter(other), "conduit-explorer-chip"));
+      chips.push(button(`${other}: ${labels} ×`, "Remove this filter", () => this.setFilter(other, new Set()), "conduit-explorer-chip"));
     }
     this.chips.replaceChildren(...chips);
   }
@@ -192,10 +174,6 @@ class ExplorerView {
     const chosen = new Set(this.filters.get(field));
     if (!chosen.delete(code)) chosen.add(code);
     this.setFilter(field, chosen);
-  }
-
-  removeFilter(field) {
-    this.setFilter(field, new Set());
   }
 
   setFilter(field, codes) {
@@ -218,7 +196,11 @@ class ExplorerView {
     return hidden;
   }
 
-  showWhere(text) {
+  showStatic({ html }) {
+    this.staticHtml = html;
+  }
+
+  showWhere({ text }) {
     this.whereLine.replaceChildren();
     if (!text) return;
     const copy = button("Copy", "Copy this filter", async () => {
@@ -271,9 +253,8 @@ class ExplorerView {
       this.listTitle.textContent = "";
       return;
     }
-    const count = hits.length === 1 ? "1 hit" : `${hits.length} hits`;
     const time = message.milliseconds ? ` · ${message.milliseconds} ms` : "";
-    this.listTitle.textContent = `${count} · ${message.plan}${time}`;
+    this.listTitle.textContent = `${counted(hits.length, "hit", "hits")} · ${message.plan}${time}`;
     this.list.replaceChildren(...hits.map((hit, index) => this.row(hit, String(index + 1))));
     if (hits[0]) this.open(hits[0]);
     else this.entry.replaceChildren();
@@ -296,27 +277,24 @@ class ExplorerView {
   // A row of the list: number, heading, score behind a bar, and the passage
   row({ id, place, title, text, spans, score, share }, number = "") {
     const row = button("", title, () => this.open({ id, place }), "conduit-explorer-row");
-    const head = element("div", "conduit-explorer-row-head");
+    const head = part("div", "row-head");
     if (number) head.append(element("span", "conduit-quiet", number));
     head.append(element("b", "", title));
     if (score) {
-      const bar = element("span", "conduit-explorer-score", score);
+      const bar = part("span", "score", score);
       bar.style.setProperty("--share", `${100 * Math.min(1, Math.max(0, share))}%`);
       head.append(bar);
     }
-    const body = element("div", "conduit-explorer-snippet");
+    const body = part("div", "snippet");
     body.append(...marked(text, spans));
     row.append(head, body);
-    for (const [event, shown] of [["mouseenter", place], ["focus", place], ["mouseleave", -1], ["blur", -1]]) {
+    for (const event of ["mouseenter", "focus"]) {
       row.addEventListener(event, () => {
-        this.map.hovered = shown;
+        this.map.hovered = place;
         this.map.paintOnly();
       });
     }
-    const item = element("div");
-    item.setAttribute("role", "listitem");
-    item.append(row);
-    return item;
+    return listed(row);
   }
 
   // An entry in its document
@@ -328,7 +306,7 @@ class ExplorerView {
   }
 
   showEntry({ title, facts, parts }) {
-    const head = element("div", "conduit-explorer-entry-head");
+    const head = part("div", "entry-head");
     head.append(element("b", "", title));
     const chunks = parts.map(({ id, text, cut, own }) => {
       const body = text + (cut ? ` (${cut} more characters: store[${JSON.stringify(id)}].content)` : "");
@@ -381,8 +359,7 @@ class ExplorerView {
       return;
     }
     const more = count > rows.length ? ` · the first ${rows.length} are listed` : "";
-    const counted = count === 1 ? "1 entry" : `${count.toLocaleString("en").replaceAll(",", "\u2009")} entries`;
-    this.listTitle.replaceChildren(`${counted} selected: `, element("code", "", "explorer.selection"), more);
+    this.listTitle.replaceChildren(`${counted(count, "entry", "entries")} selected: `, element("code", "", "explorer.selection"), more);
     this.list.replaceChildren(...rows.map((row) => this.row(row)));
     this.entry.replaceChildren();
   }
@@ -403,12 +380,10 @@ class ExplorerView {
 
   showMarks(message) {
     this.found = message;
-    const groups = message.group_count;
-    this.duplicates.textContent = groups === 1 ? "1 near duplicate" : `${groups} near duplicates`;
-    this.duplicates.hidden = groups === 0;
-    const few = message.outliers.length;
-    this.outliers.textContent = few === 1 ? "1 outlier" : `${few} outliers`;
-    this.outliers.hidden = few === 0;
+    this.duplicates.textContent = counted(message.group_count, "group of near duplicates", "groups of near duplicates");
+    this.outliers.textContent = counted(message.outliers.length, "outlier", "outliers");
+    this.duplicates.hidden = message.group_count === 0;
+    this.outliers.hidden = message.outliers.length === 0;
   }
 
   mark(kind) {
@@ -421,16 +396,12 @@ class ExplorerView {
   // The questions of an evaluation whose right page was not first
 
   showQuestions({ questions, more_questions: more }) {
-    const total = questions.length + more;
-    this.listTitle.textContent = `${total === 1 ? "1 question" : `${total} questions`} with the right page not first in every mode`;
+    this.listTitle.textContent = `${counted(questions.length + more, "question", "questions")} with the right page not first in every mode`;
     this.list.replaceChildren(
       ...questions.map(({ question, words, pages }, number) => {
         const row = button("", question, () => this.ask(number), "conduit-explorer-row");
         row.append(element("div", "", question), element("div", "conduit-quiet", `${words} · ${pages}`));
-        const item = element("div");
-        item.setAttribute("role", "listitem");
-        item.append(row);
-        return item;
+        return listed(row);
       }),
     );
   }
@@ -450,13 +421,34 @@ class ExplorerView {
   }
 }
 
+function part(tag, name, text) {
+  return element(tag, `conduit-explorer-${name}`, text);
+}
+
+function labelled(node, role, label) {
+  if (role) node.setAttribute("role", role);
+  if (label) node.setAttribute("aria-label", label);
+  return node;
+}
+
+function listed(row) {
+  const item = labelled(element("div"), "listitem");
+  item.append(row);
+  return item;
+}
+
+// 12 345 with its noun
+function counted(number, one, several) {
+  return `${number.toLocaleString("en").replaceAll(",", "\u2009")} ${number === 1 ? one : several}`;
+}
+
 // Text with its marked spans, which count code points as Python does
 function marked(text, spans) {
   const characters = Array.from(text);
   const parts = [];
   let at = 0;
   for (const [start, end] of spans) {
-    parts.push(characters.slice(at, start).join(""), element("mark", "conduit-explorer-mark", characters.slice(start, end).join("")));
+    parts.push(characters.slice(at, start).join(""), part("mark", "mark", characters.slice(start, end).join("")));
     at = end;
   }
   parts.push(characters.slice(at).join(""));
