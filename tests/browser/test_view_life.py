@@ -80,15 +80,24 @@ def test_a_notebook_closed_in_mid_stream_is_final_when_it_is_opened_after_the_en
     lab_page.shut_kernel_down()
 
 
-def test_a_restarted_kernel_leaves_the_text_and_says_so(
-    lab_page: LabPage, jupyter: JupyterServer
+@pytest.mark.parametrize(
+    ("end", "word"),
+    [
+        ("panel.sessionContext.session.kernel.restart()", "■ the kernel was restarted"),
+        ("panel.sessionContext.shutdown()", "■ the kernel is gone"),
+    ],
+    ids=["restarted", "shut down"],
+)
+def test_a_kernel_that_ends_leaves_the_text_and_says_so(
+    lab_page: LabPage, jupyter: JupyterServer, end: str, word: str
 ) -> None:
-    begin(lab_page, jupyter, "restarted.ipynb")
-    lab_page.wait_for("panel.sessionContext.session.kernel.restart()")
-    expect(lab_page.output(1)).to_contain_text("■ the kernel was restarted · 20 chunks")
+    begin(lab_page, jupyter, "ended.ipynb")
+    lab_page.page.evaluate(f"() => {{ const panel = jupyterapp.shell.currentWidget; void {end}; }}")
+    expect(lab_page.output(1)).to_contain_text(f"{word} · 20 chunks")
     expect(lab_page.output(1)).to_contain_text("chunk 19.")
     expect(lab_page.page.locator(".conduit-view")).to_have_count(0)
     lab_page.save()
-    html = jupyter.read_outputs("restarted.ipynb")[1][0]["data"]["text/html"]
+    html = jupyter.read_outputs("ended.ipynb")[1][0]["data"]["text/html"]
     assert "data-conduit-view" not in html
+    lab_page.wait_for("(panel.sessionContext.session?.kernel?.status ?? 'idle') === 'idle'")
     lab_page.shut_kernel_down()
