@@ -39,10 +39,13 @@ from conduit_lab.models.measure.tuning_report import Trial, Tuning
 from conduit_lab.runtime.hardware.devices import Device, Devices
 from conduit_lab.runtime.measuring.timing import Timing
 from conduit_lab.runtime.measuring.tuning import Tuned
+from conduit_lab.serving.examples import Examples
 from conduit_lab.serving.recorded import Example
+from conduit_lab.serving.stores import Stores
 from conduit_lab.vectors.documents.reindex import Reindexed
 from conduit_lab.vectors.duplicates import Duplicates, Group
 from conduit_lab.vectors.evaluate import Evaluation, Judged
+from conduit_lab.vectors.explore.explorer import Explorer
 from conduit_lab.vectors.hits import Hit, Hits
 from tests.core.trace import made
 
@@ -96,16 +99,24 @@ def store() -> VectorStore:
     return VectorStore(4, name=EVIL)
 
 
-def app() -> App:
+def app(endpoints: int = 1) -> App:
     made = App(EVIL[:60])
-    made.post("/a")(lambda text: text)
+    for number in range(endpoints):
+        made.post(f"/{number}{LONG}")(lambda text: text)
     return made
+
+
+def explorer() -> Explorer:
+    made = VectorStore(4, name=EVIL)
+    for number, row in enumerate(np.eye(4, dtype=np.float32)):
+        made.add(f"{number}{EVIL}", row, {EVIL: EVIL}, 9 * EVIL)
+    return made.explore(np.ones(4, np.float32))
 
 
 _LABELS = [f"{n}{EVIL}" for n in range(50)]
 VIEWS: dict[str, Callable[[], Any]] = {
     "App": app,
-    "Benchmark": lambda: Benchmark(EVIL, EVIL, [Timing(n, 9, 1, 1, 1) for n in range(99)], EVIL),
+    "Benchmark": lambda: Benchmark(EVIL, EVIL, [Timing(n, 9, 1, 1, 1) for n in range(1, 99)], EVIL),
     "CallableModel": lambda: CallableModel(len, name=EVIL),
     "CitedAnswer": lambda: CitedAnswer(
         f"{EVIL}.",
@@ -115,9 +126,14 @@ VIEWS: dict[str, Callable[[], Any]] = {
     "Comparison": lambda: Comparison([compared(n) for n in range(99)]),
     "Devices": lambda: Devices([Device(EVIL, EVIL, True, EVIL)], EVIL),
     "Duplicates": lambda: Duplicates([Group((entry(0), entry(1)), 1.0)] * MANY, MANY, 0.9),
+    "Endpoint": lambda: app().endpoints[0],
+    "Endpoints": lambda: app(99).endpoints,
     "Entities": lambda: Entities([Entity(EVIL, 0.5, 0, 9, EVIL)] * MANY),
     "Entry": lambda: entry(0),
     "Evaluation": lambda: Evaluation([judged(n) for n in range(2_000)], 5),
+    "Example": lambda: outcome(0).example,
+    "Examples": lambda: Examples([outcome(n).example for n in range(99)]),
+    "Explorer": explorer,
     "Export": lambda: Export(Path(EVIL[:50]), [outcome(n) for n in range(99)], [EVIL] * 99),
     "Generation": lambda: Generation(EVIL * 200),
     "Hit": lambda: hit(0),
@@ -128,6 +144,7 @@ VIEWS: dict[str, Callable[[], Any]] = {
     "Reindexed": lambda: Reindexed(EVIL, problems={f"{n}{EVIL}": EVIL for n in range(MANY)}),
     "Span": lambda: made.span(EVIL, 0.0, 1.0, given=EVIL * 99, gave=[EVIL] * MANY),
     "Statistics": statistics,
+    "Stores": lambda: Stores({f"{n}{EVIL}": store() for n in range(99)}),
     "Trace": trace,
     "TraceDiff": lambda: TraceDiff(trace().root, trace("x").root),
     "Tuning": lambda: Tuning(
@@ -223,7 +240,7 @@ def test_every_view_is_in_the_table() -> None:
     shown = {type(make()) for make in VIEWS.values()}
     # views of running things, and of opened files, have tests of their own
     others = {"FileModel", "Server", "Stream", "Explanation", "AcceleratorReport", "Optimized"}
-    others |= {"Models", "Rag"}
+    others |= {"Models", "Rag", "Streams"}
     missing = [
         kind.__name__
         for kind in Viewed.__subclasses__()

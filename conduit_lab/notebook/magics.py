@@ -29,14 +29,14 @@ def register_magics(shell: Any) -> None:
         The stream is the cell's value, so it is shown live, and is `_` in the next cell. Anything
         with a method `stream` will do, such as an endpoint.
         """
-        return start_stream(line, cell, shell.user_ns)
+        return stream_cell(line, cell, shell.user_ns)
 
     shell.register_magic_function(stream, magic_kind="cell", magic_name="stream")
     completer = lambda _, event: completions(event.line, shell.user_ns)  # noqa: E731
     shell.set_hook("complete_command", completer, str_key="%%stream")
 
 
-def start_stream(line: str, cell: str, namespace: dict[str, Any]) -> Any:
+def stream_cell(line: str, cell: str, namespace: dict[str, Any]) -> Any:
     """Return the stream that a cell asks for; `line` follows `%%stream`.
 
     Raises `InputError` for a name without a method `stream`, an unknown option, an option without a

@@ -15,7 +15,7 @@ from conduit_lab.core.errors import InputError
 from conduit_lab.core.keywords import with_keywords_of
 from conduit_lab.core.stage import Function
 from conduit_lab.models.generation.sampling_options import SamplingOptions
-from conduit_lab.notebook.magics import register_magics, start_stream
+from conduit_lab.notebook.magics import register_magics, stream_cell
 
 
 class Writer:
@@ -40,7 +40,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InteractiveShell
 
 
 def started(line: str, cell: str = "Once\n", **names: Any) -> Any:
-    return start_stream(line, cell, {"writer": Writer(), "number": 3, **names})
+    return stream_cell(line, cell, {"writer": Writer(), "number": 3, **names})
 
 
 def test_the_text_of_the_cell_is_the_prompt(shell: InteractiveShell) -> None:

@@ -224,7 +224,7 @@ class Folded(ViewPiece):
         """Return a `details` element."""
         return (
             f'<details style="{html.TEXT_STYLE};margin:4px 0"{" open" if self.opened else ""}>'
-            f'<summary style="{_QUIET};cursor:pointer">{escape(self.summary)}</summary>'
+            f'<summary style="{_QUIET};cursor:pointer;{_BREAK}">{escape(self.summary)}</summary>'
             f"{''.join(piece.html() for piece in self.pieces)}</details>"
         )
 

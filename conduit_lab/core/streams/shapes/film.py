@@ -26,7 +26,7 @@ _MAX_FACT_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
-class Frame:
+class FilmFrame:
     """A picture of the stream: the number of its chunk and its data URL."""
 
     number: int
@@ -54,7 +54,7 @@ class Film(ChunkShape):
 
     def __init__(self) -> None:
         self.count = 0
-        self.frames: list[Frame] = []
+        self.frames: list[FilmFrame] = []
         self._every = 1  # a frame per this many pictures; doubles when the strip is full
         self._chunk: Any = None
         self._number = 0
@@ -111,7 +111,7 @@ class Film(ChunkShape):
             if self.count % self._every:
                 return
         if (url := _small(find_media(chunk, "image/"))) is not None:
-            self.frames.append(Frame(number, url))
+            self.frames.append(FilmFrame(number, url))
 
 
 def picture_size(data: bytes) -> tuple[int, int]:
