@@ -67,7 +67,7 @@ class Shown:
 
 @pytest.fixture
 def show(browser: Browser) -> Iterator[Callable[[str], Shown]]:
-    context = browser.new_context(viewport={"width": 1000, "height": 900})
+    context = browser.new_context(viewport={"width": 480, "height": 900})
     yield lambda noun: Shown(context.new_page(), noun)
     context.close()
 
@@ -215,6 +215,7 @@ def test_streams_side_by_side_keep_their_height(show: Callable[[str], Shown]) ->
         stream.wait(WAIT)
     group = SideBySide(streams)
     shown = show("streams")
+    shown.page.set_viewport_size({"width": 1000, "height": 900})
     StreamsView(group, shown.messages.append).flush()
     shown.deliver()
     shown.show_static(group)

@@ -48,7 +48,7 @@ class View:
 
     The parts are shown in this order: `pieces`, `tables`, `tree` (in HTML below a drawing of it),
     `text` (running text, bounded in height), `image` (a data URL), `children`. A `chart` is a form
-    of its own beside text and HTML.
+    of its own beside text and HTML. The header of a view that is live before is `one_line`.
     """
 
     kind: str
@@ -61,6 +61,7 @@ class View:
     children: Sequence[View] = field(default=())
     tree: TreeNode | None = None
     pieces: Sequence[ViewPiece] = field(default=())
+    one_line: bool = False
 
     def plain(self) -> str:
         """Return the view as text: its header line, then each part."""
@@ -73,7 +74,8 @@ class View:
 
     def html(self) -> str:
         """Return the view as static HTML; everything in it is escaped."""
-        parts = [html.header(self.kind, self.name, self.facts)]
+        head = html.header(self.kind, self.name, self.facts)
+        parts = [html.one_line(head) if self.one_line else head]
         parts += [piece.html() for piece in self.pieces]
         parts += [table.html() for table in self.tables if table.rows]
         if self.tree and not self.tree.leaf:
