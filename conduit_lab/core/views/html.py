@@ -169,6 +169,6 @@ def whole(content: str) -> str:
     return f"<div>{content}</div>"
 
 
-def one_line(element: str) -> str:
+def unwrapped(element: str) -> str:
     """Return a styled element, such as a header, cut where its line ends, as a live view's is."""
     return element.replace('">', ';overflow:hidden;text-overflow:ellipsis;white-space:nowrap">', 1)

@@ -75,7 +75,7 @@ class View:
     def html(self) -> str:
         """Return the view as static HTML; everything in it is escaped."""
         head = html.header(self.kind, self.name, self.facts)
-        parts = [html.one_line(head) if self.one_line else head]
+        parts = [html.unwrapped(head) if self.one_line else head]
         parts += [piece.html() for piece in self.pieces]
         parts += [table.html() for table in self.tables if table.rows]
         if self.tree and not self.tree.leaf:
