@@ -67,7 +67,7 @@ class Shown:
 
 @pytest.fixture
 def show(browser: Browser) -> Iterator[Callable[[str], Shown]]:
-    context = browser.new_context(viewport={"width": 1000, "height": 900})
+    context = browser.new_context(viewport={"width": 480, "height": 900})
     yield lambda noun: Shown(context.new_page(), noun)
     context.close()
 
@@ -193,6 +193,29 @@ def test_sound_is_played_from_the_page_itself(show: Callable[[str], Shown]) -> N
     )
 
 
+def test_a_listener_goes_on_where_the_static_form_takes_over(show: Callable[[str], Shown]) -> None:
+    stream: Stream[Any] = Stream([wav(np.zeros(8000 * 60, np.int16), 8000)])
+    stream.wait(WAIT)
+    shown = show("stream")
+    StreamView(stream, shown.messages.append).flush()
+    shown.deliver()
+    play = """async () => {
+        const audio = document.querySelector("#live audio");
+        audio.muted = true; // a page may play no sound before a click
+        audio.currentTime = 30;
+        await audio.play();
+        HTMLMediaElement.prototype.play = function () {
+            this.asked = true;
+            return Promise.resolve();
+        };
+        window.view.ending(document.querySelector("#static"));
+    }"""
+    shown.page.evaluate(play)
+    shown.show_static(stream)
+    shown.page.wait_for_function("document.querySelector('#static audio')?.asked")
+    assert shown.page.evaluate("document.querySelector('#static audio').currentTime") >= 30
+
+
 def test_a_snapshot_holds_pictures_that_every_host_keeps(show: Callable[[str], Shown]) -> None:
     stream: Stream[Any] = Stream(rows(30), name="<i>training</i>")
     stream.wait(WAIT)
@@ -215,6 +238,7 @@ def test_streams_side_by_side_keep_their_height(show: Callable[[str], Shown]) ->
         stream.wait(WAIT)
     group = SideBySide(streams)
     shown = show("streams")
+    shown.page.set_viewport_size({"width": 1000, "height": 900})
     StreamsView(group, shown.messages.append).flush()
     shown.deliver()
     shown.show_static(group)

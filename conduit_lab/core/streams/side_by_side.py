@@ -137,7 +137,7 @@ class SideBySide(Viewed):
         columns = ViewColumns([_column(stream._view()) for stream in self.shown])
         pieces = [self.strips, columns, *([Line(self.note, "quiet")] if self.note else [])]
         name = figures.plural(len(self.streams), "stream")
-        return View("Side by side", name, self.facts, pieces=pieces)
+        return View("Side by side", name, self.facts, pieces=pieces, one_line=True)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         view = self._view()

@@ -18,6 +18,7 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
@@ -274,13 +275,14 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
         pieces = self._shown.pieces()
         text = "" if pieces else self.text
         notes = [Line(note, "quiet") for note in self._shown.notes(len(text))]
+        view = View("Stream", self.name, self.facts, one_line=True)
         if pieces:
             after = [Line(error)] if error else []
-            return View("Stream", self.name, self.facts, pieces=[*notes, *pieces, *after])
+            return replace(view, pieces=[*notes, *pieces, *after])
         newest = self.newest_image()
         url = None if newest is None else newest.url
         text = "\n".join(filter(None, (text, error)))
-        return View("Stream", self.name, self.facts, text=text, image=url, pieces=notes)
+        return replace(view, text=text, image=url, pieces=notes)
 
     def __repr__(self) -> str:
         return f"<Stream {self.name!r} · {' · '.join(self.facts)}>"

@@ -210,3 +210,8 @@ def bundle(plain: str, html: str) -> dict[str, str]:
 def whole(content: str) -> str:
     """Return HTML as one element, as a live view is: pages give the last element a margin."""
     return f"<div>{content}</div>"
+
+
+def unwrapped(element: str) -> str:
+    """Return a styled element, such as a header, cut where its line ends, as a live view's is."""
+    return element.replace('">', ';overflow:hidden;text-overflow:ellipsis;white-space:nowrap">', 1)

@@ -51,7 +51,8 @@ class View:
 
     The parts are shown in this order: `pieces`, `tables`, `tree` (in HTML below a drawing of it),
     `text` (running text, bounded in height), `image` (a data URL), `children`. `whole` is the
-    expression that gives all of a long `text`.
+    expression that gives all of a long `text`. The header of a view that is live before is
+    `one_line`.
     """
 
     kind: str
@@ -64,6 +65,7 @@ class View:
     tree: TreeNode | None = None
     pieces: Sequence[ViewPiece] = field(default=())
     whole: str = ""
+    one_line: bool = False
 
     def plain(self) -> str:
         """Return the view as text: its header line, then each part."""
@@ -76,7 +78,8 @@ class View:
 
     def html(self) -> str:
         """Return the view as static HTML; everything in it is escaped."""
-        parts = [html.header(self.kind, self.name, self.facts)]
+        head = html.header(self.kind, self.name, self.facts)
+        parts = [html.unwrapped(head) if self.one_line else head]
         parts += [piece.html() for piece in self.pieces]
         parts += [table.html() for table in self.tables if table.rows]
         if self.tree and not self.tree.leaf:

@@ -61,6 +61,13 @@ def test_strips_as_text_and_with_escaped_names() -> None:
     assert "&lt;a&gt;" in strips.html()
 
 
+def test_the_header_of_a_live_view_stays_one_line() -> None:
+    html = View("Stream", 'a">b', one_line=True).html()
+    assert html.count("white-space:nowrap") == 1
+    assert html.index("white-space:nowrap") < html.index("<b>a&quot;&gt;b</b>")
+    assert "nowrap" not in View("Stream", "a").html()
+
+
 def test_views_stand_in_columns() -> None:
     columns = ViewColumns([View("Stream", "a"), View("Stream", "b")])
     assert columns.plain() == "Stream 'a'\nStream 'b'"

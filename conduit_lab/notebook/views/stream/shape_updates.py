@@ -203,5 +203,8 @@ def updates_of(shape: ChunkShape) -> ShapeUpdates:
 
 
 def _sendable(values: Floats) -> list[float | None]:
-    """Return floats with None where JSON has no number."""
-    return [value if math.isfinite(value) else None for value in values.tolist()]
+    """Return floats with None where JSON has no number.
+
+    Twelve digits keep 512 columns of three below 32 KB, and times since 1970 to the millisecond.
+    """
+    return [float(f"{v:.12g}") if math.isfinite(v) else None for v in values.tolist()]
