@@ -59,11 +59,11 @@ def _picture(explorer: Explorer) -> LabelledPicture:
         PictureLabel(category.label, x, y)
         for category, (x, y) in zip(coloring.categories, places, strict=True)
     ]
-    url = png_url(map_picture(xy, coloring, frame, ring, hits, labels))
     if ring is not None and hits is not None:
         for number, (x, y) in enumerate(frame(hits).tolist(), 1):
             if 0 <= x <= 1 and 0 <= y <= 1:
                 labels.append(PictureLabel(str(number), x, y - 0.03))
+    url = png_url(map_picture(xy, coloring, frame, ring, hits, labels))
     names = ", ".join(category.label for category in coloring.categories)
     description = f"{figures.plural(len(xy), 'entry')} by {coloring.field}: {names}"
     return LabelledPicture(url, labels, description)

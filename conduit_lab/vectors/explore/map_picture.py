@@ -24,7 +24,8 @@ _DOT_RADII = ((600, 8.0), (6_000, 5.0), (30_000, 3.0))  # pixels up to a number 
 _SMALLEST = 2.0
 _FAINT_LEVEL = 5
 _CHARACTER_WIDTH, _TEXT_HEIGHT = 12.0, 26.0  # of a label in pixels, where a picture is 720 wide
-_LINE_WIDTH, _RING_RADIUS, _RING_WIDTH = 2.0, 15.0, 4.0
+_LINE_WIDTH, _RING_RADIUS, _RING_WIDTH = 2.0, 16.0, 5.0
+_RING_ROOM = 6.0  # left free around it, so that it shows among many points
 _TRIMMED = 0.002  # at each side, where a few far points would shrink all others
 
 
@@ -207,9 +208,10 @@ def _draw_query(
             for off in range(int(_LINE_WIDTH)):
                 _paint(picture, line + off, first)
     turn = np.linspace(0, 2 * np.pi, 400)
-    for radius in np.arange(_RING_RADIUS - _RING_WIDTH / 2, _RING_RADIUS + _RING_WIDTH / 2, 0.5):
-        circle = middle + radius * np.stack([np.cos(turn), np.sin(turn)], axis=1)
-        _paint(picture, circle, first + 1)
+    circle = np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    for width, color in ((_RING_WIDTH + _RING_ROOM, 0), (_RING_WIDTH, first + 1)):
+        for radius in np.arange(_RING_RADIUS - width / 2, _RING_RADIUS + width / 2, 0.5):
+            _paint(picture, middle + radius * circle, color)
 
 
 def _paint(picture: npt.NDArray[np.uint8], places: Float64Array, value: int) -> None:

@@ -70,7 +70,6 @@ def _near_pairs(units: FloatArray, first: IntArray, second: IntArray) -> tuple[I
         here = slice(at, at + _PAIRS)
         cosines = np.vecdot(units[first[here]], units[second[here]])
         kept[here] = cosines >= DUPLICATE_COSINE - _SLACK
-    kept &= first != second
     return first[kept], second[kept]
 
 

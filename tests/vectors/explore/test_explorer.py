@@ -306,7 +306,7 @@ def test_threads_search_and_select_at_once() -> None:
 
     def work(number: int) -> None:
         try:
-            for _ in range(10):
+            for _ in range(3):
                 explorer.search("ab"[number % 2] * 4)
                 explorer.select([f"doc#{number}"])
                 _ = explorer.map.neighbourhood
