@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from threading import Event
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -42,8 +42,7 @@ class Writing:
         if self._error is not None:
             raise self._error
         self.found["response"] = self.draft.text
-        answer: Any = self.found
-        return answer
+        return cast(RagAnswer, self.found)
 
 
 def after_header(value: Any) -> str:
@@ -107,7 +106,7 @@ def test_a_failed_one_says_why() -> None:
 def test_its_speed_counts_tokens_where_the_generator_gives_them() -> None:
     draft = AnswerDraft("Q?")
     assert draft.rate == ""
-    draft.add(Token("a", 0, 0, 0.0, 0.0), "a")
+    draft.add(Token("a", 0, 0, 0.0), "a")
     draft.add("", "")
     draft._last = (draft.first or 0) + 0.5
     assert draft.rate == "2.00 tokens/s"

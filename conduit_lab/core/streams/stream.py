@@ -277,14 +277,28 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
         ]
         if pieces := self._shown.pieces():
             after = [Line(error)] if error else []
-            return View("Stream", self.name, self.facts, pieces=[*notes, *pieces, *after])
+            pieces = [*notes, *pieces, *after]
+            return View("Stream", self.name, self.facts, pieces=pieces, children=self._results())
         text, newest = self.text, self.newest_image()
         if len(text) > SHOWN_CHARACTERS:
             whole = f"all {figures.count(len(text))} characters are in stream.text"
             notes.append(Line(f"The middle is cut out; {whole}.", "quiet"))
         text = "\n".join(filter(None, (text, error)))
         url = None if newest is None else newest.url
-        return View("Stream", self.name, self.facts, text=text, image=url, pieces=notes)
+        return View(
+            "Stream",
+            self.name,
+            self.facts,
+            text=text,
+            image=url,
+            pieces=notes,
+            children=self._results(),
+        )
+
+    def _results(self) -> list[View]:
+        """Return the view of the generator's return value, where it has one."""
+        value = self._value
+        return [value._view()] if isinstance(value, Viewed) and value is not self else []
 
     def __repr__(self) -> str:
         return f"<Stream {self.name!r} · {' · '.join(self.facts)}>"
@@ -292,5 +306,6 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         view = self._view()  # unlike the repr, the text form holds the chunks too
         parts = [repr(self), *(piece.plain() for piece in view.pieces), view.text]
+        parts += [child.plain() for child in view.children]
         bundle = view.bundle("\n".join(filter(None, parts)))
         return bundle | {"text/html": html.whole(bundle["text/html"])}

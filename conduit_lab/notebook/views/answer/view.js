@@ -95,17 +95,23 @@ class AnswerView {
     if (this.header.ended) this.stopButton.style.visibility = "hidden";
   }
 
-  // The passages that the reader has opened stay open in the static form.
-  ending(host) {
+  placed() {
+    this.host = this.root.closest(".jp-OutputArea-output");
+  }
+
+  // The passages that the reader has opened stay open in the static form, which may be there already.
+  ending() {
     const opened = this.cards.map((card) => card.folded.open);
-    if (!host || !opened.includes(true)) return;
-    const observer = new MutationObserver(() => {
-      const folded = [...host.querySelectorAll("details")];
-      if (folded.length !== opened.length || this.root.isConnected) return;
-      observer.disconnect();
+    if (!this.host || !opened.includes(true)) return;
+    const reopen = () => {
+      const folded = [...this.host.querySelectorAll("details")];
+      if (this.root.isConnected || folded.length !== opened.length) return false;
       folded.forEach((node, place) => (node.open = opened[place]));
-    });
-    observer.observe(host, { childList: true, subtree: true });
+      return true;
+    };
+    if (reopen()) return;
+    const observer = new MutationObserver(() => reopen() && observer.disconnect());
+    observer.observe(this.host, { childList: true, subtree: true });
     setTimeout(() => observer.disconnect(), 2_000);
   }
 
@@ -119,6 +125,7 @@ class NumberedText {
   constructor() {
     this.root = styled("div", LARGE);
     this.line = styled("div", "white-space:pre-wrap");
+    this.line.className = "conduit-answer-text";
     this.root.append(this.line);
     this.text = "";
     this.numbers = [];
