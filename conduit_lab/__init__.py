@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from conduit_lab.flow.averages import weighted as weighted
     from conduit_lab.flow.cached import Cached as Cached
     from conduit_lab.flow.cited_answer import CitedAnswer as CitedAnswer
+    from conduit_lab.flow.cited_answer import RagAnswer as RagAnswer
     from conduit_lab.flow.ensemble import Ensemble as Ensemble
     from conduit_lab.flow.ensemble_answer import EnsembleArray as EnsembleArray
     from conduit_lab.flow.ensemble_answer import EnsemblePrediction as EnsemblePrediction
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from conduit_lab.flow.lazy_parallel import LazyParallel as LazyParallel
     from conduit_lab.flow.parallel import Parallel as Parallel
     from conduit_lab.flow.rag import Rag as Rag
-    from conduit_lab.flow.rag import RagAnswer as RagAnswer
     from conduit_lab.flow.route import Route as Route
     from conduit_lab.flow.route_table import RouteTable as RouteTable
     from conduit_lab.flow.sequential import Sequential as Sequential
@@ -108,7 +108,7 @@ _HOMES = {
     "Prediction": "models.prediction",
     "Predictions": "models.prediction",
     "Rag": "flow.rag",
-    "RagAnswer": "flow.rag",
+    "RagAnswer": "flow.cited_answer",
     "Request": "serving.request",
     "Reranker": "models.text.reranker",
     "Route": "flow.route",

@@ -35,6 +35,7 @@ PARALLEL_MODULES = {
     "store.py": {"vectors/store.py", "export/forms/store.py"},
     "view.py": {
         "core/views/view.py",
+        "notebook/views/answer/view.py",
         "notebook/views/generation/view.py",
         "notebook/views/session/view.py",
         "notebook/views/explorer/view.py",

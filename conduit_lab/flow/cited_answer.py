@@ -5,41 +5,29 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
-from conduit_lab.core.quotation import (
-    nearest_sentence,
-    sentence_spans,
-    without_marks,
-    word_stems,
-)
+from conduit_lab.core.quotation import without_marks
 from conduit_lab.core.text import one_line
 from conduit_lab.core.trace.value_snapshot import COPIES, snapshot
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.pieces import Card, Cited, Columns, Folded, Line, Marked, ViewPiece
 from conduit_lab.core.views.view import View, Viewed
+from conduit_lab.flow.citation import Citation, citations
 from conduit_lab.flow.packing import Packed
 from conduit_lab.vectors.found_card import heading_of, metadata_facts
 
-MIN_SHARED = 0.5  # of the stems of an answer's sentence
 _OWN = ("id", "score", "span", "text", "line", "page")  # of a source, not of its document
 _CONTEXT_CHARACTERS = 160  # of a passage, on each side of its marks
 _WHOLE_PIXELS = 320
 _HEADING = re.compile(r"^[ \t]*#{1,6}[ \t].*$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Citation:
-    """The sentence `response[at[0]:at[1]]` of an answer, and the place that it was taken from.
+class RagAnswer(TypedDict):
+    """The generator's text, and the passages that it was given."""
 
-    That is `sources[source]["text"][start:end]`, a sentence of the source.
-    """
-
-    at: tuple[int, int]
-    source: int
-    start: int
-    end: int
+    response: str
+    sources: list[dict[str, Any]]
 
 
 class CitedAnswer(Viewed, dict[str, Any]):
@@ -78,47 +66,68 @@ class CitedAnswer(Viewed, dict[str, Any]):
         return dict.__repr__(self)
 
     def _view(self) -> View:
-        # the reader may have taken a key out
-        response, sources = self.get("response", ""), self.get("sources", ())
-        found = self.citations
+        facts = [figures.plural(len(self.get("sources", ())), "source")]
+        return View("Answer", "", facts, pieces=[self.columns(self.citations, self.nearest)])
+
+    def columns(self, found: Sequence[Citation], *notes: str, ended: bool = True) -> Columns:
+        """Return the question, the answer with its citations `found` and `notes`; then the sources.
+
+        While the answer is being written it has not `ended`.
+        """
         numbers = [(cited.at[1], str(cited.source + 1)) for cited in found]
         lead = [Line(self.question, "quiet")] if self.question else []
-        left: list[ViewPiece] = [*lead, Cited(response, numbers)]
-        if not sources:
-            left.append(Line(self._nearest(), "quiet"))
-        cards = [
-            self._card(source, place, [c for c in found if c.source == place])
-            for place, source in enumerate(sources)
-        ]
-        name = one_line(self.question, 60)
-        facts = [figures.plural(len(sources), "source")]
-        return View("Answer", "" if lead else name, facts, pieces=[Columns([left, cards])])
+        # the reader may have taken a key out
+        left: list[ViewPiece] = [*lead, Cited(self.get("response", ""), numbers)]
+        left += [Line(note, "quiet") for note in notes if note]
+        return Columns([left, self.source_cards(found, ended=ended)])
 
-    def _nearest(self) -> str:
+    def source_cards(self, found: Sequence[Citation], *, ended: bool = True) -> list[Card]:
+        """Return a card per source, in which the sentences that are cited are marked."""
+        return [
+            self._card(source, place, [c for c in found if c.source == place], ended)
+            for place, source in enumerate(self.get("sources", ()))
+        ]
+
+    @property
+    def nearest(self) -> str:
+        """How near the best passage came, of an answer without sources; else empty."""
+        if self.get("sources"):
+            return ""
         if self.best is None or self.threshold is None:
             return "No passage was near enough to the question."
         return f"The nearest passage scored {self.best:.2f}; an answer needs {self.threshold:.2f}."
 
-    def _card(self, source: Mapping[str, Any], place: int, found: Sequence[Citation]) -> Card:
+    def _card(
+        self, source: Mapping[str, Any], place: int, found: Sequence[Citation], ended: bool
+    ) -> Card:
         similarity = self.similarities.get(source["id"])
         own = {key: source[key] for key in source if key not in _OWN}
         facts = metadata_facts(own, f'answer["sources"][{place}]')
         text, spans = source["text"], sorted({(cited.start, cited.end) for cited in found})
+        unused = "; no sentence of the answer was found in it" if ended and not spans else ""
         whole = Folded(
-            "the whole passage" if spans else "the passage, in which no sentence was found",
+            f"the whole passage{unused}",
             [Marked(text, spans, _WHOLE_PIXELS), Line(" · ".join(facts), "quiet")],
         )
         return Card(
             one_line(heading_of(source) or str(source["id"]), 160),
             similarity or 0.0,
             "" if similarity is None else f"{similarity:.3f}",
-            [_excerpt(text, spans), whole] if spans else [whole],
+            [_excerpt(text, spans), whole],
             number=str(place + 1),
         )
 
 
 def _excerpt(text: str, spans: Sequence[tuple[int, int]]) -> Marked:
-    """Return the marked parts of a passage as they are, and the beginnings of the text around."""
+    """Return the marked parts of a passage as they are, and the beginnings of the text around.
+
+    Without marks it is the beginning of the passage, about as long as an excerpt around one: little
+    moves when the mark of a sentence that was just written is found.
+    """
+    if not spans:
+        line = _plain_line(text)
+        room = 2 * _CONTEXT_CHARACTERS
+        return Marked(line if len(line) <= room else f"{_first_words(line, room)} …")
     shown, marks, at = "", [], 0
     for start, end in spans:
         shown += _between(text[at:start], at > 0, True)
@@ -129,18 +138,24 @@ def _excerpt(text: str, spans: Sequence[tuple[int, int]]) -> Marked:
 
 
 def _between(text: str, after: bool, before: bool) -> str:
-    """Return text on one line without its Markdown, cut where it is far `after` or `before` a mark.
-
-    Its headings are left out: a card has them above.
-    """
-    line = " ".join(without_marks(_HEADING.sub("", text)).split())
+    """Return text as a plain line, cut where it is far `after` or `before` a mark."""
+    line = _plain_line(text)
     room = _CONTEXT_CHARACTERS
     if not line:
         return " " if after and before else ""
     if len(line) <= room * (after + before):
         return f"{' ' * after}{line}{' ' * before}"
-    first = f" {line[:room].rpartition(' ')[0] or line[:room]} …" if after else "…"
+    first = f" {_first_words(line, room)} …" if after else "…"
     return first + (f" {line[-room:].partition(' ')[2] or line[-room:]} " if before else "")
+
+
+def _plain_line(text: str) -> str:
+    """Return text on one line without its Markdown and its headings, which a card has above."""
+    return " ".join(without_marks(_HEADING.sub("", text)).split())
+
+
+def _first_words(line: str, room: int) -> str:
+    return line[:room].rpartition(" ")[0] or line[:room]
 
 
 def _copied(answer: CitedAnswer, depth: int) -> CitedAnswer:
@@ -150,23 +165,6 @@ def _copied(answer: CitedAnswer, depth: int) -> CitedAnswer:
 
 
 COPIES[CitedAnswer] = _copied  # a trace keeps it as it was, as it does a dict
-
-
-def citations(response: str, texts: Sequence[str]) -> list[Citation]:
-    """Return the place in `texts` of each sentence of `response` that is found in one of them."""
-    found = []
-    for at in sentence_spans(response):
-        stems = word_stems(response[slice(*at)])
-        nearest = [(place, nearest_sentence(text, stems)) for place, text in enumerate(texts)]
-        ranked = [
-            (count, -place, span) for place, near in nearest if near for span, count in [near]
-        ]
-        if not ranked:
-            continue
-        count, place, (start, end) = max(ranked)
-        if count >= MIN_SHARED * len(stems):
-            found.append(Citation(at, -place, start, end))
-    return found
 
 
 def passage_source(hit: Any, part: Packed) -> dict[str, Any]:

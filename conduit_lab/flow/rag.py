@@ -8,18 +8,18 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from collections.abc import Generator as Producer
 from contextlib import closing, nullcontext
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.spec import GeneratorProtocol
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.streams.chunk import chunk_text
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.core.text import first_words
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.view import View, Viewed
-from conduit_lab.flow.cited_answer import CitedAnswer, passage_source
+from conduit_lab.flow.answer_stream import AnswerDraft, AnswerStream
+from conduit_lab.flow.cited_answer import CitedAnswer, RagAnswer, passage_source
 from conduit_lab.flow.packing import Counting, pack
 from conduit_lab.flow.prompt_template import PromptTemplate, TemplateText
 from conduit_lab.models.generation.sampling_options import SamplingOptions
@@ -35,13 +35,6 @@ MAX_QUESTION_CHARACTERS = 10_000
 BATCH_QUESTIONS = 16  # answered at once: the sequences that a generator batches by default
 
 _DISTANCES = ("l2", "manhattan")  # metrics whose better scores are lower
-
-
-class RagAnswer(TypedDict):
-    """The generator's text, and the passages that it was given."""
-
-    response: str
-    sources: list[dict[str, Any]]
 
 
 class Searchable(Protocol):
@@ -154,13 +147,14 @@ class Rag(Viewed, Stage):
         found["response"] = self._response(question, sources).lstrip()  # many begin with a space
         return cast(RagAnswer, found)
 
-    def stream(self, question: str, /) -> Stream[dict[str, Any], RagAnswer]:
+    def stream(self, question: str, /) -> AnswerStream:
         """Return a stream of `{"chunk": text, "complete": False}`; its result is the answer.
 
         It starts at once. The first chunk has no text and the `sources`; the last one, `complete`,
         has `response` and `sources`. Raises `InputError` for anything but a text that asks.
         """
-        return Stream(self._chunks(_question(question)), name=first_words(question))
+        draft = AnswerDraft(_question(question))
+        return AnswerStream(self._chunks(question, draft), draft)
 
     def batch(self, values: Sequence[Any]) -> list[RagAnswer]:
         """Return one answer per question; a generator that streams decodes them as a batch."""
@@ -191,16 +185,21 @@ class Rag(Viewed, Stage):
         finally:
             stream.cancel()
 
-    def _chunks(self, question: str) -> Producer[dict[str, Any], None, RagAnswer]:
+    def _chunks(
+        self, question: str, draft: AnswerDraft
+    ) -> Producer[dict[str, Any], None, RagAnswer]:
         with recorder.span(self.name, self.kind, self, question) as span:
             found = self._found(question)
             sources = found["sources"]
+            draft.found = found
             yield {"chunk": "", "complete": False, "sources": sources}
             response = ""
             # a generator that is not closed would stay alive in a trace
-            with closing(self._texts(question, sources)) as texts:
-                for text in texts:
+            with closing(self._written(question, sources)) as chunks:
+                for chunk in chunks:
+                    text = chunk_text(chunk)
                     text = text if response else text.lstrip()
+                    draft.add(chunk, text)
                     if not text:
                         continue
                     response += text
@@ -288,10 +287,10 @@ class Rag(Viewed, Stage):
                 span.output = response
             return response
 
-    def _texts(
+    def _written(
         self, question: str, sources: Sequence[Mapping[str, Any]]
-    ) -> Producer[str, None, None]:
-        """Yield the answer's text as it is generated, whole where the generator does not stream."""
+    ) -> Producer[Any, None, None]:
+        """Yield the generator's chunks; the whole text of one that does not stream."""
         stream = getattr(self.generator, "stream", None)
         if stream is None or not sources:
             yield self._response(question, sources)
@@ -305,9 +304,7 @@ class Rag(Viewed, Stage):
         with own as span:
             tokens = self._ask(stream, question, texts, **self.options)
             try:
-                for token in tokens:
-                    if text := chunk_text(token):
-                        yield text
+                yield from tokens
             finally:
                 if isinstance(tokens, Producer):
                     tokens.close()

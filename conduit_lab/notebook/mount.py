@@ -89,8 +89,9 @@ def show(value: T, form: LiveForm[T], shell: Any) -> None:
     request = shell.kernel.get_parent()
     mount = Mount(value, form, shell.display_pub, str(_metadata(request).get("cellId", "")))
     watched = _watched(request)
+    ended = form.ended(value)  # read first: a value may end while it is shown
     mount.show(lasting=watched and form.lasting > 0)
-    if form.ended(value) and not mount.lasting:
+    if ended and not mount.lasting:
         return
     if watched:
         mount.open(hub)
@@ -237,8 +238,9 @@ class Mount(Generic[T]):
 
     def _bundle(self) -> dict[str, Any]:
         """Return the static form, marked as the place of the live one while there is one."""
+        live = self.lasting or not self.form.ended(self.value)  # before the value may end
         bundle = self._static()
-        if self.lasting or not self.form.ended(self.value):
+        if live:
             bundle["text/html"] = f'<div data-conduit-view="{self.key}">{bundle["text/html"]}</div>'
         return bundle
 

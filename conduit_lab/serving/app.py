@@ -22,10 +22,11 @@ from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace.span import Observer
 from conduit_lab.core.trace.stage_statistics import StageStatistics
 from conduit_lab.core.views.view import View, Viewed
+from conduit_lab.flow.cited_answer import RagAnswer
 from conduit_lab.flow.combinator import check_composition
 from conduit_lab.flow.ensemble import Ensemble
 from conduit_lab.flow.fallback import Fallback
-from conduit_lab.flow.rag import Rag, RagAnswer
+from conduit_lab.flow.rag import Rag
 from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.load import AnyModel, LoadOptions, load_model
 from conduit_lab.models.registry import Models

@@ -6,7 +6,8 @@ import re
 from typing import Any, Generic, TypeVar
 
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.flow.rag import Rag, RagAnswer
+from conduit_lab.flow.cited_answer import RagAnswer
+from conduit_lab.flow.rag import Rag
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost, Shape
 
 _R = TypeVar("_R")

@@ -362,8 +362,7 @@ class VectorStore(BaseStore):
         Its columns are id, content, the keys of the metadata, the times and embedding.
         """
         with progress(len(self), "entry", f"{self.name}.to_pandas"):
-            rows = map(entry_row, counted(self.entries(), "entry"))
-            return to_frame(rows, purpose="VectorStore.to_pandas()")
+            return to_frame(map(entry_row, counted(self, "entry")), purpose="VectorStore.to_pandas()")
 
     def __len__(self) -> int:
         return self._opened().count()
@@ -372,13 +371,11 @@ class VectorStore(BaseStore):
         return isinstance(id, str) and self._opened().get([id])[0] is not None
 
     def __getitem__(self, id: str) -> Entry:
-        entry = self.get(id)
-        if entry is None:
+        if (entry := self.get(id)) is None:
             raise KeyError(f"store {self.name!r} has no entry {id!r}")
         return entry
 
-    def __iter__(self) -> Iterator[Entry]:
-        return self.entries()
+    __iter__ = entries
 
     def _ipython_key_completions_(self) -> list[str]:
         return self._opened().ids()

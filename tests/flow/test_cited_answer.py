@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from conduit_lab.core.trace.value_snapshot import snapshot
 from conduit_lab.export.literals import is_literal, literal
 from conduit_lab.flow.call_key import CallKeys
-from conduit_lab.flow.cited_answer import CitedAnswer, citations
+from conduit_lab.flow.citation import citations
+from conduit_lab.flow.cited_answer import CitedAnswer
 from conduit_lab.serving import codec
 from tests.core.views.test_html import EVIL, Seen
 

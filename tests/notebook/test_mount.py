@@ -101,6 +101,21 @@ def shell(publisher: Publisher, *, watched: bool, cell: str = "cell 1", **more: 
     )
 
 
+def test_a_value_that_ends_while_it_is_shown_is_frozen(sent: list[Any]) -> None:
+    class Quick(Counter):
+        def _repr_mimebundle_(self) -> dict[str, Any]:
+            bundle = super()._repr_mimebundle_()
+            self.count, self.ended = 1, True
+            return bundle
+
+    publisher = Publisher()
+    mount.show(Quick(), FORM, shell(publisher, watched=True))
+    publisher.wait_for(lambda published: len(published) == 2)
+    (first, _), (last, update) = publisher.published
+    assert "data-conduit-view" in first["text/html"] and "<b>0</b>" in first["text/html"]
+    assert update and last["text/html"] == "<b>1</b>"
+
+
 def test_a_live_output_is_static_html_with_the_views_key(sent: list[Any]) -> None:
     publisher = Publisher()
     mount.show(Counter(), FORM, shell(publisher, watched=True))

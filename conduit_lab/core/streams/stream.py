@@ -278,11 +278,17 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
         view = View("Stream", self.name, self.facts, one_line=True)
         if pieces:
             after = [Line(error)] if error else []
-            return replace(view, pieces=[*notes, *pieces, *after])
+            pieces = [*notes, *pieces, *after]
+            return replace(view, pieces=pieces, children=self._results())
         newest = self.newest_image()
         url = None if newest is None else newest.url
         text = "\n".join(filter(None, (text, error)))
-        return replace(view, text=text, image=url, pieces=notes)
+        return replace(view, text=text, image=url, pieces=notes, children=self._results())
+
+    def _results(self) -> list[View]:
+        """Return the view of the generator's return value, where it has one."""
+        value = self._value
+        return [value._view()] if isinstance(value, Viewed) and value is not self else []
 
     def __repr__(self) -> str:
         return f"<Stream {self.name!r} · {' · '.join(self.facts)}>"
@@ -290,5 +296,6 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         view = self._view()  # unlike the repr, the text form holds the chunks too
         parts = [repr(self), *(piece.plain() for piece in view.pieces), view.text]
+        parts += [child.plain() for child in view.children]
         bundle = view.bundle("\n".join(filter(None, parts)))
         return bundle | {"text/html": html.whole(bundle["text/html"])}

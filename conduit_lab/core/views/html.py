@@ -51,10 +51,11 @@ class Cell:
 def header(kind: str, name: str, facts: Iterable[str] = ()) -> str:
     """Return the header line of a view: its kind, its name, the few facts that matter."""
     quiet = '<span style="opacity:.7">'
+    space = " " if name else ""
     rest = "".join(f"{quiet} · {breakable(fact)}</span>" for fact in facts)
     return (
-        f'<div style="{TEXT_STYLE};white-space:pre-wrap">{quiet}{breakable(kind)}</span> '
-        f"<b>{breakable(name)}</b>{rest}</div>"
+        f'<div style="{TEXT_STYLE};white-space:pre-wrap">{quiet}{breakable(kind)}</span>'
+        f"{space}<b>{breakable(name)}</b>{rest}</div>"
     )
 
 

@@ -10,7 +10,7 @@ from conduit_lab.notebook import cell_streams, magics, tracebacks
 
 
 def register() -> None:
-    """Show streams, generations and labs live, containers as cards, and progress; idempotent.
+    """Show streams, generations, answers and labs live, containers as cards, progress; idempotent.
 
     A cell's error is shown without the package's frames and `%%stream` streams a cell's text, in
     IPython as well. All else needs a Jupyter kernel and, for streams, anywidget (the `[lab]`
@@ -33,6 +33,7 @@ def register() -> None:
     if find_spec("anywidget") is None:
         return
     from conduit_lab.notebook import mount
+    from conduit_lab.notebook.views.answer import ANSWER
     from conduit_lab.notebook.views.explorer import EXPLORER
     from conduit_lab.notebook.views.generation import GENERATION
     from conduit_lab.notebook.views.session import SESSION
@@ -45,5 +46,6 @@ def register() -> None:
     register_streams(shell)
     name = "conduit_lab.models.generation.token_stream.TokenStream"
     mount.register_live(shell, name, GENERATION)
+    mount.register_live(shell, "conduit_lab.flow.answer_stream.AnswerStream", ANSWER)
     mount.register_live(shell, App, SESSION)
     mount.register_live(shell, Explorer, EXPLORER)

@@ -108,7 +108,7 @@ export function escapeHtml(text) {
 
 export function staticHeader(kind, name, facts) {
   const rest = facts.map((fact) => `<span style="opacity:.7"> · ${escapeHtml(fact)}</span>`).join("");
-  return `<div style="${STATIC}"><span style="opacity:.7">${escapeHtml(kind)}</span> <b>${escapeHtml(name)}</b>${rest}</div>`;
+  return `<div style="${STATIC}"><span style="opacity:.7">${escapeHtml(kind)}</span>${name && " "}<b>${escapeHtml(name)}</b>${rest}</div>`;
 }
 
 export function staticText(text) {

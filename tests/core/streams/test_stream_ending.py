@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any
 
 import pytest
 
 from conduit_lab.core.errors import StreamCancelled
 from conduit_lab.core.streams.stream import Stream
+from conduit_lab.core.views.view import View, Viewed
 from tests.core.streams.sources import (
     WAIT,
     Gate,
@@ -288,3 +289,22 @@ def test_interrupt_of_a_waiting_result_cancels(monkeypatch: pytest.MonkeyPatch) 
     assert stream.state == "cancelled"
     gate.open.set()
     assert gate.closed.wait(WAIT)
+
+
+def test_a_result_with_a_view_is_shown_below_the_chunks() -> None:
+    class Verdict(Viewed):
+        def _view(self) -> View:
+            return View("Verdict", "<b>fine</b>")
+
+    def judged(verdict: Verdict | str) -> Generator[str, None, Verdict | str]:
+        yield "It is "
+        return verdict
+
+    stream = Stream(judged(Verdict()))
+    assert isinstance(stream.result(WAIT), Verdict)
+    html = stream._repr_mimebundle_()["text/html"]
+    assert html.index("It is ") < html.index("Verdict") and "&lt;b&gt;fine" in html
+    assert stream._repr_mimebundle_()["text/plain"].endswith("It is \nVerdict '<b>fine</b>'")
+    plain = Stream(judged("good"))
+    plain.wait(WAIT)
+    assert "good" not in plain._repr_mimebundle_()["text/html"]

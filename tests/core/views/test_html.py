@@ -65,7 +65,7 @@ def test_hostile_text_is_only_text(evil: str) -> None:
 def test_any_text_is_shown_as_it_is_and_makes_no_tag(content: str) -> None:
     seen = Seen(html.header("kind", content, [content]))
     assert seen.tags - {"wbr"} == {"div", "span", "b"}
-    assert "".join(seen.text) == f"kind {content} · {content}"
+    assert "".join(seen.text) == f"kind{' ' * bool(content)}{content} · {content}"
 
 
 def test_table_shows_twenty_rows_and_says_the_rest() -> None:
