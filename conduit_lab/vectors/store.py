@@ -362,7 +362,9 @@ class VectorStore(BaseStore):
         Its columns are id, content, the keys of the metadata, the times and embedding.
         """
         with progress(len(self), "entry", f"{self.name}.to_pandas"):
-            return to_frame(map(entry_row, counted(self, "entry")), purpose="VectorStore.to_pandas()")
+            return to_frame(
+                map(entry_row, counted(self, "entry")), purpose="VectorStore.to_pandas()"
+            )
 
     def __len__(self) -> int:
         return self._opened().count()
