@@ -134,13 +134,13 @@ def _excerpt(text: str, spans: Sequence[tuple[int, int]]) -> Marked:
         marks.append((len(shown), len(shown) + end - start))
         shown += text[start:end]
         at = end
-    return Marked(shown + _between(text[at:], True, False), marks)
+    room = max(_CONTEXT_CHARACTERS, 2 * _CONTEXT_CHARACTERS - len(shown))
+    return Marked(shown + _between(text[at:], True, False, room), marks)
 
 
-def _between(text: str, after: bool, before: bool) -> str:
-    """Return text as a plain line, cut where it is far `after` or `before` a mark."""
+def _between(text: str, after: bool, before: bool, room: int = _CONTEXT_CHARACTERS) -> str:
+    """Return text as a plain line, cut over `room` from a mark `after` or `before` it."""
     line = _plain_line(text)
-    room = _CONTEXT_CHARACTERS
     if not line:
         return " " if after and before else ""
     if len(line) <= room * (after + before):
