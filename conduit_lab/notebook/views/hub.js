@@ -14,6 +14,7 @@ class PageHub {
     this.kernel = model.widget_manager?.kernel;
     this.page = Math.random().toString(36).slice(2);
     this.views = new Map();
+    this.hosts = new WeakMap(); // the output that holds a view; the view is taken out before its end is told
     this.observer = new MutationObserver((records) => this.placeAdded(records));
     this.keepFocus = ({ target }) => (this.focused = target);
     this.loseFocus = ({ target }) => setTimeout(() => this.leave(target));
@@ -69,6 +70,7 @@ class PageHub {
     if (view === undefined || view.root.parentElement === element) return;
     if (view.root.closest(`[${MARKED}]`)?.isConnected) return;
     element.replaceChildren(view.root);
+    this.hosts.set(view, element.closest(".jp-OutputArea-output"));
     view.placed?.();
     if (view.root.contains(this.focused)) this.focused.focus({ preventScroll: true }); // it lost the focus with its place
   }
@@ -106,9 +108,9 @@ class PageHub {
     const view = this.views.get(key);
     this.views.delete(key);
     const output = this.output(key);
-    const host = view?.root.closest(".jp-OutputArea-output");
+    const host = view && this.hosts.get(view);
     const top = view?.scrolled?.();
-    if (top) restoreScroll(host, top);
+    if (host && top) restoreScroll(host, top);
     view?.ending?.(host);
     if (output) output.setData({ data: bundle });
     view?.close?.();
@@ -175,14 +177,15 @@ async function unpack(packed) {
 
 // Scroll the box that will appear in `host` to where the live one was.
 function restoreScroll(host, top) {
-  if (!host) return;
-  const observer = new MutationObserver(() => {
+  const restore = () => {
     const box = [...host.querySelectorAll("div")].find((node) => node.scrollHeight > node.clientHeight + 1 && node.style.overflowY === "auto");
     if (!box) return;
     observer.disconnect();
     box.scrollTop = top;
-  });
+  };
+  const observer = new MutationObserver(restore);
   observer.observe(host, { childList: true, subtree: true });
+  restore(); // the kernel's own update may have come first
   setTimeout(() => observer.disconnect(), 2_000);
 }
 
