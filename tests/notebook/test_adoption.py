@@ -24,6 +24,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         display_pub=publisher,
         events=SimpleNamespace(register=lambda *_: None),
         register_magic_function=lambda *_, **__: None,
+        set_hook=lambda *_, **__: None,
         custom_exceptions=(Exception,),
     )
     monkeypatch.setattr("IPython.get_ipython", lambda: shell)
