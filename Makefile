@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint test-one test-long coverage lab notebooks chat-model lock clean
+.PHONY: demo test lint test-one test-long coverage lab notebooks pictures chat-model lock clean
 
 demo: .venv/ready data/models/minilm/.stamp data/models/chat/.stamp
 	@$(BIN)/conduit-lab demo
@@ -42,6 +42,11 @@ lab: .venv/ready data/models/minilm/.stamp data/models/chat/.stamp
 # from run to run
 notebooks: .venv/ready data/models/minilm/.stamp data/models/chat/.stamp
 	CONDUIT_LAB_PROGRESS=0 $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+
+# every view in a real JupyterLab, into build/pictures; docs/images keeps the shown ones
+pictures: .venv/ready data/models/minilm/.stamp data/models/chat/.stamp .venv/browser
+	@CONDUIT_LAB_PROGRESS=0 $(BIN)/python -m tests.browser.pictures
+	@echo "✓ build/pictures has every view, docs/images the shown ones"
 
 .venv/ready: requirements.lock pyproject.toml
 	@echo "· making .venv from requirements.lock (a minute or two the first time)"
