@@ -1,12 +1,12 @@
-// The map: points in a pixel buffer, and above it a canvas with labels, the query, marks and the lasso.
-// Places are in parts of the map's extent, 0 to 1, y upwards; `frame` is the part that is shown.
+// Points in a pixel buffer; above it a canvas with labels, query, marks and lasso. Places are in
+// parts of the map's extent, 0 to 1, y upwards; `frame` is the part that is shown.
 
-const MAX_STRETCH = 1.6; // of one axis against the other, as in the static picture
-const MARGIN = 0.06;
-const COVERS = 48; // steps of opacity: a point adds up to 8
-const DIM = 64; // the palette's row for points that a filter hides
+const MAX_STRETCH = 1.6; // of one axis
+const SHOWN = 0.88; // of the frame, without its margins
+const COVERS = 48; // steps; a point adds up to 8
+const DIM = 64; // the palette's row for hidden points
 const MISSING = 63;
-const NEAR = 9; // pixels within which a point is meant
+const NEAR = 9; // pixels
 const MAX_ZOOM = 400;
 
 export function decode(text, Type) {
@@ -15,8 +15,8 @@ export function decode(text, Type) {
 }
 
 export class PointMap {
-  constructor({ onPick, onHover, onLasso, onClear }) {
-    this.on = { onPick, onHover, onLasso, onClear };
+  constructor(on) {
+    this.on = on;
     this.root = document.createElement("div");
     this.root.className = "conduit-explorer-map";
     this.points = document.createElement("canvas");
@@ -26,17 +26,13 @@ export class PointMap {
     this.root.append(this.points, this.overlay);
     Object.assign(this, { count: 0, xy: [], codes: [], categories: [], hits: [], ring: null, lasso: null, lassoing: false });
     Object.assign(this, { home: [[0, 0], [1, 1]], size: [1, 1], chosen: -1, hovered: -1, scheduled: false });
-    this.hidden = null; // Uint8Array: 1 where a filter hides a point
-    this.picked = null; // Uint8Array: 1 where a point is selected
+    this.hidden = null; // 1 for each point that a filter hides
+    this.picked = null; // 1 for each selected point
     this.marks = []; // places with a square
     this.fit();
     this.listen();
     this.observer = new ResizeObserver(() => this.resize());
     this.observer.observe(this.root);
-  }
-
-  close() {
-    this.observer.disconnect();
   }
 
   load({ count, xy, home, size }) {
@@ -56,17 +52,15 @@ export class PointMap {
     this.draw();
   }
 
-  // The frame of the static picture: the home box, one axis stretched by at most MAX_STRETCH.
+  // As the static picture does
   fit() {
     const [low, high] = this.home;
     const ratio = this.width / this.height || 1.5;
     const [sx, sy] = this.size; // lengths of the unit sides
-    let w = Math.max((high[0] - low[0]) * sx, ((high[1] - low[1]) * sy * ratio) / MAX_STRETCH);
-    const h = Math.max((high[1] - low[1]) * sy, w / ratio / MAX_STRETCH) / sy || 1;
-    w = w / sx || 1;
-    const grow = 1 - 2 * MARGIN;
-    const middle = [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2];
-    this.frame = { x: middle[0] - w / grow / 2, y: middle[1] - h / grow / 2, w: w / grow, h: h / grow };
+    const wide = Math.max((high[0] - low[0]) * sx, ((high[1] - low[1]) * sy * ratio) / MAX_STRETCH);
+    const w = (wide / sx || 1) / SHOWN;
+    const h = (Math.max((high[1] - low[1]) * sy, wide / ratio / MAX_STRETCH) / sy || 1) / SHOWN;
+    this.frame = { x: (low[0] + high[0] - w) / 2, y: (low[1] + high[1] - h) / 2, w, h };
     this.fitted = { ...this.frame };
     this.draw();
   }
@@ -87,7 +81,6 @@ export class PointMap {
     else this.draw();
   }
 
-  // One drawing a frame, however many changes.
   draw() {
     if (this.scheduled) return;
     this.scheduled = true;
@@ -130,7 +123,7 @@ export class PointMap {
     const some = hidden !== null || picked !== null;
     for (let pass = some ? 0 : 1; pass < 2; pass += 1) {
       for (let i = 0; i < this.count; i += 1) {
-        const dim = some && ((hidden !== null && hidden[i] === 1) || (picked !== null && picked[i] === 0));
+        const dim = some && (hidden?.[i] === 1 || picked?.[i] === 0);
         if (dim === (pass === 1)) continue;
         const x = (ox + kx * xy[2 * i]) | 0;
         const y = (oy - ky * xy[2 * i + 1]) | 0;
@@ -230,17 +223,17 @@ export class PointMap {
     }
   }
 
-  // Labels on the middle of their points, moved up or down where they would cover each other.
+  // Moved up or down where they would cover each other
   labels(write, context) {
     const placed = [];
     for (const { label, at, hidden } of this.categories) {
       if (hidden) continue;
       const half = context.measureText(label).width / 2;
-      const [wantedX, wantedY] = this.toPixels(at);
-      if (wantedX < 0 || wantedY < 0 || wantedX > this.width || wantedY > this.height) continue;
-      const x = Math.min(Math.max(wantedX, half + 4), this.width - half - 4);
+      const [left, top] = this.toPixels(at);
+      if (left < 0 || top < 0 || left > this.width || top > this.height) continue;
+      const x = Math.min(Math.max(left, half + 4), this.width - half - 4);
       for (const move of [0, 1, -1, 2, -2, 3, -3, 4, -4]) {
-        const y = Math.min(Math.max(wantedY + 16 * move, 10), this.height - 10);
+        const y = Math.min(Math.max(top + 16 * move, 10), this.height - 10);
         if (placed.some((other) => Math.abs(other.y - y) < 15 && Math.abs(other.x - x) < other.half + half + 4)) continue;
         placed.push({ x, y, half });
         write(label, x, y);
@@ -280,7 +273,7 @@ export class PointMap {
     return best;
   }
 
-  // The places inside a polygon, by the even-odd rule; those that a filter hides are left out.
+  // By the even-odd rule
   inside(polygon) {
     const found = [];
     const [xs, ys] = [0, 1].map((axis) => polygon.map((at) => at[axis] * 65_535));
@@ -343,28 +336,23 @@ export class PointMap {
     overlay.addEventListener("pointerup", (event) => {
       if (from === null) return;
       from = null;
-      if (moved && this.lasso) {
-        this.on.onLasso(this.inside(this.lasso));
-      } else if (!moved) {
-        this.lasso = null;
-        const found = this.nearest(...place(event));
-        if (found >= 0) this.on.onPick(found);
-      }
+      const found = moved ? -1 : this.nearest(...place(event));
+      if (!moved) this.lasso = null;
+      if (this.lasso && moved) this.on.onLasso(this.inside(this.lasso));
+      if (found >= 0) this.on.onPick(found);
       this.paintOnly();
     });
     overlay.addEventListener("pointerleave", () => {
-      if (this.hovered < 0) return;
       this.hovered = -1;
       this.paintOnly();
-      this.on.onHover(-1, 0, 0);
+      this.on.onHover(-1);
     });
-    // Only a map that has the focus takes the wheel: the notebook scrolls past it otherwise.
+    // without the focus the notebook scrolls past
     overlay.addEventListener("wheel", (event) => {
       if (!event.ctrlKey && document.activeElement !== overlay) return;
       event.preventDefault();
       this.zoom(Math.exp(-event.deltaY / 300), ...place(event));
     }, { passive: false });
-    overlay.addEventListener("dblclick", (event) => this.zoom(2, ...place(event)));
     overlay.addEventListener("keydown", (event) => {
       const step = 40;
       const arrow = { ArrowLeft: [step, 0], ArrowRight: [-step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] }[event.key];
@@ -379,7 +367,7 @@ export class PointMap {
   }
 }
 
-// The pixels of a disc, [dy, dx, cover 1 to 8] each.
+// [dy, dx, cover 1 to 8] of each pixel
 function disc(radius) {
   const reach = Math.ceil(radius);
   const parts = [];
@@ -392,7 +380,7 @@ function disc(radius) {
   return Int16Array.from(parts);
 }
 
-// For each category and cover one pixel, as ImageData has them: not premultiplied.
+// One pixel for each category and cover, not premultiplied
 function palette(colors, restColor, opacity) {
   const table = new Uint32Array((DIM + 1) * COVERS);
   const fill = (row, color, most) => {

@@ -3,7 +3,7 @@ import { PointMap, decode } from "./map.js";
 
 // The page side of an explorer; the protocol is described in view.py.
 
-const TYPING_MS = 30; // after the last key, until the query is sent
+const TYPING_MS = 30;
 const HOVER_MS = 80;
 const MODES = { dense: "by meaning", lexical: "by words", hybrid: "by both" };
 
@@ -36,25 +36,19 @@ class ExplorerView {
     this.peek.hidden = true;
     this.map.root.append(this.peek);
     this.lassoButton = button("Lasso", "Draw around entries to select them (or drag with Shift)", () => this.toggleLasso());
-    this.lassoButton.setAttribute("aria-pressed", "false");
     this.field = labelled(part("select", "select"), null, "Colour by");
     this.field.addEventListener("change", () => this.chooseField());
     const by = element("label", "conduit-quiet", "colour ");
     by.append(this.field);
-    this.duplicates = button("", "Entries with a cosine of 0.95 or more to another; select them", () => this.mark("groups"));
-    this.outliers = button("", "Entries far from their nearest neighbours; select them", () => this.mark("outliers"));
+    this.duplicates = button("", "Select entries with a cosine of 0.95 or more to another", () => this.mark("groups"));
+    this.outliers = button("", "Select entries far from their nearest neighbours", () => this.mark("outliers"));
     this.duplicates.hidden = true;
     this.outliers.hidden = true;
+    const zoomIn = button("+", "Zoom in (+)", () => this.map.zoom(1.5));
+    const zoomOut = button("−", "Zoom out (-)", () => this.map.zoom(1 / 1.5));
+    const fit = button("Fit", "Show the whole map (0)", () => this.map.fit());
     const bar = part("div", "bar");
-    bar.append(
-      by,
-      this.lassoButton,
-      button("+", "Zoom in (+)", () => this.map.zoom(1.5)),
-      button("−", "Zoom out (-)", () => this.map.zoom(1 / 1.5)),
-      button("Fit", "Show the whole map (0)", () => this.map.fit()),
-      this.duplicates,
-      this.outliers,
-    );
+    bar.append(by, this.lassoButton, zoomIn, zoomOut, fit, this.duplicates, this.outliers);
     this.chips = labelled(part("div", "chips"), "group", "Filter by value");
     this.whereLine = part("div", "where");
     const left = part("div", "left");
@@ -83,13 +77,11 @@ class ExplorerView {
 
   placed() {
     this.map.resize();
-    this.map.draw();
   }
 
   close() {
-    this.map.close();
+    this.map.observer.disconnect();
     clearTimeout(this.typing);
-    clearTimeout(this.hovering);
   }
 
   snapshot() {
@@ -101,8 +93,6 @@ class ExplorerView {
     this[`show${kind[0].toUpperCase()}${kind.slice(1)}`]?.(message);
   }
 
-  // What does not change
-
   showMap(message) {
     const header = new Header("Explorer", message.name);
     header.figures.textContent = message.facts.join(" · ");
@@ -112,14 +102,11 @@ class ExplorerView {
     this.info = message;
     this.colors.clear();
     this.map.load(message);
-    this.map.overlay.setAttribute(
-      "aria-label",
-      `Map of ${message.facts.join(", ")}. Arrow keys move it, plus and minus zoom, 0 shows all. The list beside it has the entries.`,
-    );
+    labelled(this.map.overlay, null, `Map of ${message.facts.join(", ")}: arrows move it, plus and minus zoom, 0 shows all`);
     this.field.replaceChildren(...message.fields.map((field) => new Option(field, field)));
     const modes = message.text ? Object.keys(MODES) : ["lexical"];
     this.mode.replaceChildren(...modes.map((mode) => new Option(MODES[mode], mode)));
-    this.box.placeholder = message.text ? "search as you type" : "search by words: the store has no embedder, so meaning takes a vector";
+    this.box.placeholder = message.text ? "search as you type" : "by words: without an embedder, meaning takes a vector";
     this.box.disabled = message.count === 0;
     if (message.count === 0) this.say("There is nothing to show yet: store.add_texts([…]), then store.explore()");
     else if (message.questions.length > 0) this.showQuestions(message);
@@ -145,14 +132,12 @@ class ExplorerView {
     this.send({ do: "color", field: this.field.value });
   }
 
-  // Chips, each with the colour, the value and its entries
-
   showChips() {
     const { field, categories, rest } = this.current;
     const chosen = this.filters.get(field) ?? new Set();
     categories.forEach((category, code) => (category.hidden = chosen.size > 0 && !chosen.has(code)));
     const chips = categories.map(({ label, color, entries, where }, code) => {
-      const chip = button("", where ? `Show only ${label}` : `Show only ${label}; a cluster is no filter of a search`, () => this.toggleChip(code), "conduit-explorer-chip");
+      const chip = button("", `Show only ${label}${where ? "" : "; a cluster filters no search"}`, () => this.toggleChip(code), "conduit-explorer-chip");
       const square = part("span", "square");
       square.style.background = color;
       square.setAttribute("aria-hidden", "true");
@@ -162,7 +147,7 @@ class ExplorerView {
     });
     if (rest) chips.push(element("span", "conduit-quiet", rest));
     for (const [other, codes] of this.filters) {
-      if (other === field || codes.size === 0) continue;
+      if (other === field) continue;
       const labels = [...codes].map((code) => this.colors.get(other).categories[code].label).join(", ");
       chips.push(button(`${other}: ${labels} ×`, "Remove this filter", () => this.setFilter(other, new Set()), "conduit-explorer-chip"));
     }
@@ -206,12 +191,9 @@ class ExplorerView {
     const copy = button("Copy", "Copy this filter", async () => {
       await navigator.clipboard?.writeText(text);
       copy.textContent = "Copied";
-      setTimeout(() => (copy.textContent = "Copy"), 1_500);
     });
     this.whereLine.append(element("code", "conduit-code", text), copy);
   }
-
-  // The search: the newest query wins, and an older answer is dropped
 
   type() {
     clearTimeout(this.typing);
@@ -249,8 +231,7 @@ class ExplorerView {
     this.map.ring = ring;
     this.map.draw();
     if (hits.length === 0 && !query) {
-      this.list.replaceChildren();
-      this.listTitle.textContent = "";
+      this.say("");
       return;
     }
     const time = message.milliseconds ? ` · ${message.milliseconds} ms` : "";
@@ -261,7 +242,7 @@ class ExplorerView {
   }
 
   showProblem({ text, serial }) {
-    if (serial !== null && serial !== undefined && serial < this.serial) return;
+    if ((serial ?? Infinity) < this.serial) return;
     this.map.hits = [];
     this.map.ring = null;
     this.map.draw();
@@ -274,7 +255,6 @@ class ExplorerView {
     this.listTitle.textContent = text;
   }
 
-  // A row of the list: number, heading, score behind a bar, and the passage
   row({ id, place, title, text, spans, score, share }, number = "") {
     const row = button("", title, () => this.open({ id, place }), "conduit-explorer-row");
     const head = part("div", "row-head");
@@ -288,16 +268,14 @@ class ExplorerView {
     const body = part("div", "snippet");
     body.append(...marked(text, spans));
     row.append(head, body);
-    for (const event of ["mouseenter", "focus"]) {
-      row.addEventListener(event, () => {
-        this.map.hovered = place;
-        this.map.paintOnly();
-      });
-    }
+    const point = () => {
+      this.map.hovered = place;
+      this.map.paintOnly();
+    };
+    row.addEventListener("mouseenter", point);
+    row.addEventListener("focus", point);
     return listed(row);
   }
-
-  // An entry in its document
 
   open({ id, place }) {
     this.map.chosen = place ?? -1;
@@ -311,13 +289,11 @@ class ExplorerView {
     const chunks = parts.map(({ id, text, cut, own }) => {
       const body = text + (cut ? ` (${cut} more characters: store[${JSON.stringify(id)}].content)` : "");
       if (own) return element("div", "conduit-explorer-chunk conduit-explorer-own", body || "no text");
-      const near = button("", `Open ${id}`, () => this.open({ id }), "conduit-explorer-chunk conduit-explorer-near");
-      near.textContent = body;
-      return near;
+      return button(body, `Open ${id}`, () => this.open({ id }), "conduit-explorer-chunk conduit-explorer-near");
     });
     this.entry.replaceChildren(head, ...chunks, element("div", "conduit-quiet", facts.join(" · ")));
     const own = this.entry.querySelector(".conduit-explorer-own");
-    if (own) this.entry.scrollTop = Math.max(0, own.offsetTop - this.entry.offsetTop - 48);
+    if (own) this.entry.scrollTop = own.offsetTop - this.entry.offsetTop - 48;
   }
 
   hover(place, x, y) {
@@ -338,12 +314,10 @@ class ExplorerView {
     this.peek.style.top = `${y + 16 > this.map.height - 60 ? y - 60 : y + 16}px`;
   }
 
-  // The selection
-
   toggleLasso() {
     this.map.lassoing = !this.map.lassoing;
     this.lassoButton.setAttribute("aria-pressed", String(this.map.lassoing));
-    this.map.overlay.classList.toggle("conduit-explorer-lassoing", this.map.lassoing);
+    this.map.overlay.style.cursor = this.map.lassoing ? "crosshair" : "";
   }
 
   select(places) {
@@ -393,8 +367,6 @@ class ExplorerView {
     this.select(places);
   }
 
-  // The questions of an evaluation whose right page was not first
-
   showQuestions({ questions, more_questions: more }) {
     this.listTitle.textContent = `${counted(questions.length + more, "question", "questions")} with the right page not first in every mode`;
     this.list.replaceChildren(
@@ -437,12 +409,11 @@ function listed(row) {
   return item;
 }
 
-// 12 345 with its noun
 function counted(number, one, several) {
   return `${number.toLocaleString("en").replaceAll(",", "\u2009")} ${number === 1 ? one : several}`;
 }
 
-// Text with its marked spans, which count code points as Python does
+// spans count code points, as in Python
 function marked(text, spans) {
   const characters = Array.from(text);
   const parts = [];
@@ -456,10 +427,7 @@ function marked(text, spans) {
 }
 
 function encode(places) {
-  const bytes = new Uint8Array(places.buffer, places.byteOffset, places.byteLength);
-  let text = "";
-  for (let at = 0; at < bytes.length; at += 8_192) text += String.fromCharCode(...bytes.subarray(at, at + 8_192));
-  return btoa(text);
+  return btoa(Array.from(new Uint8Array(places.buffer), (byte) => String.fromCharCode(byte)).join(""));
 }
 
 export default ExplorerView;
