@@ -31,13 +31,14 @@ NOTEBOOK = "pictures.ipynb"
 class Picture:
     """One view: the code of its cell, what a person does in it, and its places in `docs/images`.
 
-    `shown` are the themes whose wide picture a page shows.
+    `shown` are the themes whose wide picture a page shows; `output` is the cell's output to take.
     """
 
     name: str
     code: str
     act: Callable[[Page, Locator], None] | None = None
     shown: tuple[str, ...] = ()
+    output: int = -1
 
 
 def take(pictures: list[Picture], setup: str) -> None:
@@ -71,7 +72,7 @@ def _take_live(
     page.run_to_end(0)
     for number, picture in enumerate(pictures, 1):
         page.run_to_end(number)
-        output = page.output(number).last
+        output = page.output(number).nth(picture.output)
         output.wait_for()
         output.scroll_into_view_if_needed()
         if picture.act is not None:
@@ -87,7 +88,7 @@ def _take_live(
     page.page.reload()
     page.wait_for("panel?.sessionContext.session?.kernel?.status === 'idle'")
     for number, picture in enumerate(pictures, 1):
-        output = page.output(number).last
+        output = page.output(number).nth(picture.output)
         output.scroll_into_view_if_needed()
         _shoot(output, f"{picture.name}-{theme}-reloaded")
     page.shut_kernel_down()
@@ -105,7 +106,7 @@ def _take_saved(browser: Browser, server: JupyterServer, pictures: list[Picture]
             page.open_without_kernel(notebook)
             _prepare(page, theme)
             for number, picture in enumerate(pictures, 1):
-                output = page.output(number).last
+                output = page.output(number).nth(picture.output)
                 output.scroll_into_view_if_needed()
                 _shoot(output, f"{picture.name}-{theme}-{kind}")
             page.page.context.close()
@@ -118,7 +119,8 @@ def _take_converted(browser: Browser, root: Path, pictures: list[Picture]) -> No
     page.goto((root / NOTEBOOK).with_suffix(".html").as_uri())
     cells = page.locator(".jp-CodeCell")
     for number, picture in enumerate(pictures, 1):
-        _shoot(cells.nth(number).locator(".jp-OutputArea-output").last, f"{picture.name}-nbconvert")
+        outputs = cells.nth(number).locator(".jp-OutputArea-output")
+        _shoot(outputs.nth(picture.output), f"{picture.name}-nbconvert")
 
 
 def _page(browser: Browser, server: JupyterServer) -> LabPage:
@@ -244,7 +246,7 @@ PICTURES = [
         ("light",),
     ),
     Picture("lab", "count(30).result(); counting = count(2_000); lab", None, ("light",)),
-    Picture("error", "lab.load_model('data/models/topik.onnx')"),
+    Picture("error", "lab.load_model('data/models/topik.onnx')", output=0),
     Picture("export", "counting.cancel(); lab.remove('/count'); lab.export('build/desk')"),
 ]
 
