@@ -6,7 +6,6 @@ import json
 import threading
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from queue import Queue
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.notebook.views.explorer import EXPLORER, view
+from conduit_lab.notebook.views.explorer import EXPLORER
 from conduit_lab.notebook.views.explorer.view import ExplorerView, where_of
 from conduit_lab.notebook.views.explorer.worker import NewestJobs
 from conduit_lab.vectors.evaluate import evaluate
@@ -271,8 +270,3 @@ def test_jobs_after_the_end_are_dropped_and_a_failing_job_ends_nothing(
     late = threading.Event()
     jobs.give("late", late.set)
     assert not late.is_set()
-
-
-def test_the_page_side_is_at_most_30_kilobytes() -> None:
-    room = Path(view.__file__).parent
-    assert sum(len((room / name).read_bytes()) for name in ("view.js", "map.js")) <= 30 * 1024

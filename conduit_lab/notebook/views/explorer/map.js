@@ -52,7 +52,6 @@ export class PointMap {
     this.draw();
   }
 
-  // As the static picture does
   fit() {
     const [low, high] = this.home;
     const ratio = this.width / this.height || 1.5;
@@ -347,7 +346,6 @@ export class PointMap {
       this.paintOnly();
       this.on.onHover(-1);
     });
-    // without the focus the notebook scrolls past
     overlay.addEventListener("wheel", (event) => {
       if (!event.ctrlKey && document.activeElement !== overlay) return;
       event.preventDefault();
