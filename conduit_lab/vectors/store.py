@@ -352,9 +352,8 @@ class VectorStore(BaseStore):
         """
         ids = self._ids(where)
         for at in range(0, len(ids), _PAGE_ENTRIES):
-            for entry in self._opened().get(ids[at : at + _PAGE_ENTRIES]):
-                if entry is not None:
-                    yield entry
+            page = self._opened().get(ids[at : at + _PAGE_ENTRIES])
+            yield from (entry for entry in page if entry is not None)
 
     def to_pandas(self) -> Any:
         """Return a DataFrame of all entries; needs the `[lab]` extra.
@@ -387,8 +386,7 @@ class VectorStore(BaseStore):
 
     def _name_unknown_keys(self, keep: Filter, lists: Sequence[Hits]) -> None:
         """Add to the plan of empty hits that no entry has a key of the filter; it may be a typo."""
-        backend = self._opened()
-        if isinstance(backend, LocalBackend) and backend.count():
+        if isinstance(backend := self._opened(), LocalBackend) and backend.count():
             unknown = keep.unknown_keys(backend.metadata_keys())
             for hits in lists:
                 hits.plan = "; ".join(filter(None, (hits.plan, unknown)))

@@ -40,7 +40,6 @@ def register() -> None:
     from conduit_lab.notebook.views.stream import STREAM
     from conduit_lab.notebook.views.streams import register_streams
     from conduit_lab.serving.app import App
-    from conduit_lab.vectors.explore.explorer import Explorer
 
     mount.register_live(shell, Stream, STREAM)
     register_streams(shell)
@@ -48,4 +47,4 @@ def register() -> None:
     mount.register_live(shell, name, GENERATION)
     mount.register_live(shell, "conduit_lab.flow.answer_stream.AnswerStream", ANSWER)
     mount.register_live(shell, App, SESSION)
-    mount.register_live(shell, Explorer, EXPLORER)
+    mount.register_live(shell, "conduit_lab.vectors.explore.explorer.Explorer", EXPLORER)
