@@ -1,7 +1,7 @@
 """make pictures: every view in a real JupyterLab, as PNG files.
 
 `docs/images` gets the pictures that the pages show; `build/pictures` gets each view in light and
-dark, at 480 and 1,400 pixels, untrusted, without a kernel, and from nbconvert, to be looked at.
+dark, at 480 and 1,400 pixels, untrusted, without a kernel, and from nbconvert, for review.
 """
 
 from __future__ import annotations
