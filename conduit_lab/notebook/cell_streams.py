@@ -24,12 +24,17 @@ def shown_streams() -> list[Stream[Any]]:
     return [each for streams in _shown.values() for each in streams if not each.finished]
 
 
+def stop_unnamed(stream: Stream[Any, Any]) -> None:
+    """Stop a stream whose output is gone, unless a name of the session keeps it."""
+    if not stream.finished and _name_of(stream) is None:
+        stream.cancel()
+
+
 def _before(info: Any) -> None:
     """Stop the streams of the cell's earlier run that no name keeps."""
     if info.cell_id is not None:  # a terminal's lines have none
         for stream in _running(info.cell_id):
-            if _name_of(stream) is None:
-                stream.cancel()
+            stop_unnamed(stream)
 
 
 def _after(result: Any) -> None:
@@ -54,7 +59,7 @@ def _running(cell: str | None) -> list[Stream[Any]]:
     return [each for each in _shown.get(cell or "", ()) if not each.finished]
 
 
-def _name_of(stream: Stream[Any]) -> str | None:
+def _name_of(stream: Stream[Any, Any]) -> str | None:
     """Return the code of the session's name that keeps a stream, IPython's own names apart."""
     for name, value in list((history.namespace() or {}).items()):
         if name.startswith("_") or name == "Out":
@@ -66,7 +71,7 @@ def _name_of(stream: Stream[Any]) -> str | None:
     return None
 
 
-def _places(name: str, value: Any, stream: Stream[Any]) -> Iterator[str]:
+def _places(name: str, value: Any, stream: Stream[Any, Any]) -> Iterator[str]:
     pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
     yield from (f"{name}[{key!r}]" for key, each in pairs if each is stream)
 

@@ -99,10 +99,11 @@ def test_a_live_output_becomes_static_when_the_stream_ends(told: Told) -> None:
     assert "&lt;script&gt;" in publisher.only["text/html"]
 
 
-def test_a_stream_whose_cell_runs_again_is_left_by_its_view(told: Told) -> None:
+def test_a_shown_stream_is_stopped_when_its_cell_runs_again(told: Told) -> None:
     mount.show(told.stream, STREAM, shell_of(Publisher(), watched=True))
     (shown,) = mount.hub.views
     shown.release()  # type: ignore[attr-defined]
+    assert told.stream.state == "cancelled"
     assert told.stream.readers == 0
     assert mount.hub.views == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from conduit_lab.notebook.cell_streams import stop_unnamed
 from conduit_lab.notebook.mount import LiveForm
 from conduit_lab.notebook.views.answer.view import AnswerView
 
@@ -15,4 +16,5 @@ ANSWER: LiveForm[AnswerStream] = LiveForm(
     AnswerView,
     ended=lambda stream: stream.finished,
     running=lambda stream: not stream.finished,
+    release=stop_unnamed,
 )

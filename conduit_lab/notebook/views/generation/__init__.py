@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from conduit_lab.notebook.cell_streams import stop_unnamed
 from conduit_lab.notebook.mount import LiveForm
 from conduit_lab.notebook.views.generation.view import GenerationView, with_branches
-from conduit_lab.notebook.views.stream import STREAM
 
 if TYPE_CHECKING:
     from conduit_lab.models.generation.token_stream import TokenStream
@@ -22,10 +22,8 @@ def _ended(stream: TokenStream) -> bool:
 
 
 def _release(stream: TokenStream) -> None:
-    """Treat the tree like other streams whose cell runs again."""
-    if STREAM.release is not None:
-        for branch in list(with_branches(stream)):
-            STREAM.release(branch)
+    for branch in list(with_branches(stream)):
+        stop_unnamed(branch)
 
 
 GENERATION: LiveForm[TokenStream] = LiveForm(

@@ -3,6 +3,7 @@
 from typing import Any
 
 from conduit_lab.core.streams.stream import Stream
+from conduit_lab.notebook.cell_streams import stop_unnamed
 from conduit_lab.notebook.mount import LiveForm
 from conduit_lab.notebook.views.stream.view import StreamView
 
@@ -11,4 +12,5 @@ STREAM: LiveForm[Stream[Any, Any]] = LiveForm(
     StreamView,
     ended=lambda stream: stream.finished,
     running=lambda stream: not stream.finished,
+    release=stop_unnamed,
 )

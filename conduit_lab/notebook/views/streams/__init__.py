@@ -6,14 +6,22 @@ from typing import Any
 
 from conduit_lab.core.streams.side_by_side import SideBySide
 from conduit_lab.core.streams.stream import Stream
+from conduit_lab.notebook.cell_streams import stop_unnamed
 from conduit_lab.notebook.mount import LiveForm, register_live, show
 from conduit_lab.notebook.views.streams.streams_view import StreamsView
+
+
+def _release(group: SideBySide) -> None:
+    for stream in group.streams:
+        stop_unnamed(stream)
+
 
 STREAMS: LiveForm[SideBySide] = LiveForm(
     "streams",
     StreamsView,
     ended=lambda group: group.finished,
     running=lambda group: not group.finished,
+    release=_release,
 )
 
 
