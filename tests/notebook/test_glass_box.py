@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,15 @@ def outputs_of(notebook: Any) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory: pytest.TempPathFactory, minilm: Embedder) -> list[str]:
+def executed(tmp_path_factory: pytest.TempPathFactory, minilm: Embedder) -> Iterator[list[str]]:
     root = tmp_path_factory.mktemp("glass_box")
     (root / "pyproject.toml").touch()  # marks the root of a project
     (root / "data").symlink_to(REPOSITORY / "data")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(root)}}).execute()
-    return outputs_of(notebook)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONDUIT_LAB_PROGRESS", "0")  # as in `make notebooks`
+        NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(root)}}).execute()
+    yield outputs_of(notebook)
 
 
 def test_a_misfit_names_both_sides(executed: list[str]) -> None:

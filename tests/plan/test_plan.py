@@ -167,7 +167,7 @@ def test_rag_answers_from_its_sources(client: httpx.Client, answers: dict[str, A
 
 def test_the_export_was_proved_and_is_readable(kernel: tuple[dict[str, Any], Path, str]) -> None:
     _, folder, shown = kernel
-    assert "calls replayed" in shown
+    assert "A fresh process gives the same answer to" in shown
     assert "POST /rag/query" in shown
     source = (folder / "app.py").read_text("utf-8")
     assert "# how much the category weighs in the confidence\nCATEGORY_WEIGHT = 0.6" in source

@@ -34,7 +34,7 @@ def test_generator_is_in_the_table_of_models(lab: Lab) -> None:
     writer = lab.load_model("writer")
     writer.generate("a", max_tokens=3)
     assert lab.models["writer"] is writer
-    assert "writer  cpu" in repr(lab.models)
+    assert "writer  Generator  cpu" in repr(lab.models)
 
 
 def test_a_rag_answers_with_it(lab: Lab, minilm: Embedder) -> None:
