@@ -247,7 +247,13 @@ PICTURES = [
     ),
     Picture("lab", "count(30).result(); counting = count(2_000); lab", None, ("light",)),
     Picture("error", "lab.load_model('data/models/topik.onnx')", output=0),
-    Picture("export", "counting.cancel(); lab.remove('/count'); lab.export('build/desk')"),
+    Picture(
+        "export",
+        "ask('How long does a refund take?'); counting.cancel(); lab.remove('/count')\n"
+        "lab.export('build/desk')",
+        None,
+        ("light",),
+    ),
 ]
 
 if __name__ == "__main__":
