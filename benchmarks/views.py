@@ -4,7 +4,8 @@
 
 Each chunk carries the time at which it was made; an observer in the page compares it with the
 time at which its text node was added. Everything runs on one machine, so the clocks agree. It also
-counts the frames and bytes that the page received.
+counts the frames and bytes that the page received. The hub is open already: the first view of a
+session waits for it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ def paced(rate, seconds):
         yield f"{time() * 1000:.1f} "
         if (ahead := begin + (number + 1) / rate - monotonic()) > 0.001:
             sleep(ahead)
+
+display(Stream(paced(50, 1)))  # the first view of a session opens the hub
+sleep(1.5)
 """
 WATCH = """() => {
     window.delays = [];
