@@ -2,8 +2,7 @@ import { Box, Speaker, element, staticText } from "../shared.js";
 
 // A stream's text, as it comes, in a box that follows its end; below it the newest image.
 
-const KEPT_CHARACTERS = 50_000; // in the page, laid out again each frame; the output that stays shows 20,000
-const STATIC_CHARACTERS = 20_000;
+const KEPT_CHARACTERS = 20_000; // in the page, laid out again each frame; the output that stays shows as many
 
 export class TextPart {
   constructor() {
@@ -32,10 +31,8 @@ export class TextPart {
   }
 
   snapshot() {
-    const text = this.text.textContent + this.unpainted;
-    const cut = this.hidden + Math.max(0, text.length - STATIC_CHARACTERS);
-    const notes = [this.missing.textContent, cut > this.hidden ? hiddenNote(cut) : ""].filter(Boolean).join("\n");
-    return staticText(`${notes && `${notes}\n`}${text.slice(-STATIC_CHARACTERS)}`);
+    const note = this.missing.textContent;
+    return staticText(`${note && `${note}\n`}${this.text.textContent}${this.unpainted}`);
   }
 
   // Returns whether text before this message is missing.
