@@ -47,7 +47,7 @@ class ProgressLine(Protocol):
 class Progress:
     """One job: `done` of `total` in its unit; an inner job is shown in the line of its outermost.
 
-    `phase` names what it does now, where it has no inner job. Thread-safe.
+    `phase` names its current step where it has no inner job. Thread-safe.
     """
 
     def __init__(

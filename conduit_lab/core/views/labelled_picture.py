@@ -34,7 +34,7 @@ class LabelledPicture(ViewPiece):
     description: str = ""
 
     def plain(self) -> str:
-        """Return nothing: the view's facts say what is in it."""
+        """Return nothing: the facts of the view describe the picture."""
         return ""
 
     def html(self) -> str:

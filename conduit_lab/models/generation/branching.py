@@ -46,19 +46,19 @@ def _logits_at(opened: OpenedGenerator, request: GenerationRequest, position: in
             "call them from another thread than that of a stream's callback"
         )
     done = threading.Event()
-    wanted = LogitsRequest(request, position, on_end=lambda _: done.set())
-    opened.scheduler.submit([wanted])
+    pending = LogitsRequest(request, position, on_end=lambda _: done.set())
+    opened.scheduler.submit([pending])
     try:
         while not done.wait(_INTERRUPT_SECONDS):
             pass
     except BaseException:
-        wanted.cancel()
+        pending.cancel()
         raise
-    if wanted.error is not None:
-        raise wanted.error
-    if wanted.logits is None:
+    if pending.error is not None:
+        raise pending.error
+    if pending.logits is None:
         raise ModelRunError("the model was unloaded meanwhile: ask for the alternatives again")
-    return wanted.logits
+    return pending.logits
 
 
 def branch_request(

@@ -1,4 +1,4 @@
-"""Plain containers and arrays as a cell's value: cards of what they hold, in place of their text.
+"""Plain containers and arrays as a cell's value: cards of their items in place of their text.
 
 Only `text/html` is added, so code and terminals see the dict, list or array as before.
 """

@@ -14,7 +14,7 @@ class PageHub {
     this.kernel = model.widget_manager?.kernel;
     this.page = Math.random().toString(36).slice(2);
     this.views = new Map();
-    this.hosts = new WeakMap(); // the output that holds a view; the view is taken out before its end is told
+    this.hosts = new WeakMap(); // the output that holds a view, which is detached before its end is reported
     this.observer = new MutationObserver((records) => this.placeAdded(records));
     this.keepFocus = ({ target }) => (this.focused = target);
     this.loseFocus = ({ target }) => setTimeout(() => this.leave(target));

@@ -8,6 +8,12 @@ export function element(tag, className = "", text = "") {
   return node;
 }
 
+export function labelled(node, role, label) {
+  if (role) node.setAttribute("role", role);
+  if (label) node.setAttribute("aria-label", label);
+  return node;
+}
+
 export function button(label, title, onClick, className = "") {
   const node = element("button", `conduit-button ${className}`.trim(), label);
   node.type = "button";

@@ -109,19 +109,19 @@ class AnswerView:
 
 def _card(card: Card) -> dict[str, Any]:
     """Return a source's card as the page takes it."""
-    told: dict[str, Any] = {"number": card.number, "title": sendable(card.title)}
-    told |= {"share": card.share, "score": card.score}
+    shown: dict[str, Any] = {"number": card.number, "title": sendable(card.title)}
+    shown |= {"share": card.share, "score": card.score}
     for piece in card.pieces:
         if isinstance(piece, Marked):
-            told["excerpt"] = _parts(piece)
+            shown["excerpt"] = _parts(piece)
         elif isinstance(piece, Folded):
-            told["summary"] = piece.summary
+            shown["summary"] = piece.summary
             for inner in piece.pieces:
                 if isinstance(inner, Marked):
-                    told["passage"] = _parts(inner)
+                    shown["passage"] = _parts(inner)
                 elif isinstance(inner, Line):
-                    told["facts"] = sendable(inner.text)
-    return told
+                    shown["facts"] = sendable(inner.text)
+    return shown
 
 
 def _parts(piece: Marked) -> list[tuple[str, bool]]:

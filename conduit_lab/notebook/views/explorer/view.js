@@ -1,5 +1,6 @@
-import { Header, button, element } from "../shared.js";
+import { Header, button, element, labelled } from "../shared.js";
 import { PointMap, decode } from "./map.js";
+import { counted, encode, listed, marked, part } from "./parts.js";
 
 // The page side of an explorer; the protocol is described in view.py.
 
@@ -391,43 +392,6 @@ class ExplorerView {
     const back = button("All questions", "Back to the list of questions", () => this.showQuestions(this.info));
     this.listTitle.append(element("div", "", `right page: ${words} (squares on the map) `), back);
   }
-}
-
-function part(tag, name, text) {
-  return element(tag, `conduit-explorer-${name}`, text);
-}
-
-function labelled(node, role, label) {
-  if (role) node.setAttribute("role", role);
-  if (label) node.setAttribute("aria-label", label);
-  return node;
-}
-
-function listed(row) {
-  const item = labelled(element("div"), "listitem");
-  item.append(row);
-  return item;
-}
-
-function counted(number, one, several) {
-  return `${number.toLocaleString("en").replaceAll(",", "\u2009")} ${number === 1 ? one : several}`;
-}
-
-// spans count code points, as in Python
-function marked(text, spans) {
-  const characters = Array.from(text);
-  const parts = [];
-  let at = 0;
-  for (const [start, end] of spans) {
-    parts.push(characters.slice(at, start).join(""), part("mark", "mark", characters.slice(start, end).join("")));
-    at = end;
-  }
-  parts.push(characters.slice(at).join(""));
-  return parts;
-}
-
-function encode(places) {
-  return btoa(Array.from(new Uint8Array(places.buffer), (byte) => String.fromCharCode(byte)).join(""));
 }
 
 export default ExplorerView;
