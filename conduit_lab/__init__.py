@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from conduit_lab.runtime.sessions.session import register_custom_ops as register_custom_ops
     from conduit_lab.serving.app import App as App
     from conduit_lab.serving.endpoint import Endpoint as Endpoint
+    from conduit_lab.serving.limits import Limits as Limits
     from conduit_lab.serving.request import Request as Request
     from conduit_lab.vectors.entry import Entry as Entry
     from conduit_lab.vectors.evaluate import evaluate as evaluate
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "App": "serving.app",
+    "Limits": "serving.limits",
     "Cached": "flow.cached",
     "CallableModel": "models.callable",
     "CitedAnswer": "flow.cited_answer",

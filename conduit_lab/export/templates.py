@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from conduit_lab.export.closure import Closure
 from conduit_lab.serving.app import App
-from conduit_lab.serving.gate.body import MAX_BODY_BYTES
+from conduit_lab.serving.limits import Limits
 from conduit_lab.serving.recorded import Example
 
 _MAX_SHOWN_BODY_CHARACTERS = 300
@@ -27,19 +27,32 @@ def test_answers_are_those_of_the_notebook() -> None:
 
 def app_source(app: App, closure: Closure) -> str:
     """Return `app.py`: imports, the app, its pieces in order; `app` is its last line."""
-    imports = ["from pathlib import Path", "from conduit_lab import App", *closure.packages.lines]
+    names = "App" if app.limits == Limits() else "App, Limits"
+    imports = [
+        "from pathlib import Path",
+        f"from conduit_lab import {names}",
+        *closure.packages.lines,
+    ]
     name = json.dumps(app.name, ensure_ascii=False)
-    limit = "" if app.body_limit == MAX_BODY_BYTES else f", body_limit={app.body_limit}"
-    limit += "" if app.deadline is None else f", deadline={app.deadline!r}"
+    options = app_options(app)
     head = [
         f'"""{_line(app.name)}: a conduit_lab app. Run it with `uvicorn app:app`."""',
         *closure.futures,
         _merged(imports),
-        f"HERE = Path(__file__).parent\n{closure.app_name} = App({name}, root=HERE{limit})",
+        f"HERE = Path(__file__).parent\n{closure.app_name} = App({name}, root=HERE{options})",
     ]
     tail = [] if closure.app_name == "app" else [f"app = {closure.app_name}"]
     pieces = [piece.source for piece in closure.pieces]
     return "\n\n".join(head) + _spaced([*pieces, *tail]) + "\n"
+
+
+def app_options(app: App) -> str:
+    """Return the source of the arguments of `App` that differ from their defaults."""
+    parts = (
+        "" if app.limits == Limits() else f", limits={app.limits!r}",
+        "" if not app.protocols else f", protocols={list(app.protocols)!r}",
+    )
+    return "".join(parts)
 
 
 def readme(app: App, examples: Sequence[Example]) -> str:

@@ -53,7 +53,7 @@ class Lab(App):
 
     def __init__(self, name: str, *, root: str | Path | None = None, **options: Any) -> None:
         if self in _labs.values():
-            self._set_limits(**options)
+            self._set_options(**options)
             self._say_adopted()
             return
         super().__init__(name, root=root, **options)

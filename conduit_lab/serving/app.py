@@ -6,12 +6,12 @@ import inspect
 import math
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 from weakref import WeakSet
 
-from starlette.routing import Router
+from starlette.routing import BaseRoute, Router
 from starlette.types import Receive, Scope, Send
 
 from conduit_lab.core.errors import EndpointError
@@ -34,12 +34,14 @@ from conduit_lab.serving.decorators import StreamDecorator
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.endpoints import Endpoints
 from conduit_lab.serving.faces import events, health, values
-from conduit_lab.serving.gate.body import MAX_BODY_BYTES
+from conduit_lab.serving.faces.protocols import check_protocols, protocol_lifespans, protocol_routes
 from conduit_lab.serving.gate.gate import Gate
 from conduit_lab.serving.glance import Glance
+from conduit_lab.serving.limits import Limits
 from conduit_lab.serving.optional import OptionalModels
 from conduit_lab.serving.rag_endpoint import RagEndpoint
 from conduit_lab.serving.running import Streams
+from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.stores import Stores
 from conduit_lab.vectors.store import VectorStore
 
@@ -58,8 +60,8 @@ class App(EndpointHost, Viewed):
     """Models, stores and endpoints under one root; itself an ASGI app.
 
     Relative paths start at `root`: by default the nearest parent folder with a `pyproject.toml`,
-    else the current one. `body_limit` is the largest request body, in bytes. An answer that has
-    not started within `deadline` seconds becomes a 504. Models are declared at once and opened
+    else the current one. `limits` bounds its requests, and `protocols` names the protocols that it
+    speaks beside its own. Models are declared at once and opened
     when the server starts: importing a module with an `App` opens nothing. `observers` see every
     span of its calls start and end, and `statistics` count them by stage.
     """
@@ -72,10 +74,10 @@ class App(EndpointHost, Viewed):
         name: str,
         *,
         root: str | Path | None = None,
-        body_limit: int = MAX_BODY_BYTES,
-        deadline: float | None = None,
+        limits: Limits | None = None,
+        protocols: Sequence[str] = (),
     ) -> None:
-        self._set_limits(body_limit, deadline)
+        self._set_options(limits, protocols)
         self.name = name
         self.root = Path(root).resolve() if root is not None else find_root()
         self.statistics = StageStatistics()
@@ -84,16 +86,15 @@ class App(EndpointHost, Viewed):
         self.endpoints = Endpoints()
         self.observers: list[Observer] = []
         self.servers: WeakSet[Any] = WeakSet()  # of `run/thread.py`, which is above this module
-        self.open_streams: set[Stream[Any]] = set()
-        self.ready = False  # a load balancer asks /readyz before it sends requests
+        self._state_key = f"conduit_lab:{id(self)}"  # in ASGI's lifespan state
+        self._states: WeakSet[ServerState] = WeakSet()  # of the running servers
+        self._outside = ServerState()  # for requests of a server that runs no lifespan
         self._optional = OptionalModels()
         self._gate: tuple[list[Endpoint[..., Any]], Gate] | None = None
 
-    def _set_limits(self, body_limit: int = MAX_BODY_BYTES, deadline: float | None = None) -> None:
-        if deadline is not None and not 0 < deadline < math.inf:
-            raise EndpointError(f"deadline= expected seconds above 0, or None, got {deadline!r}")
-        self.body_limit = body_limit
-        self.deadline = deadline
+    def _set_options(self, limits: Limits | None = None, protocols: Sequence[str] = ()) -> None:
+        self.limits = Limits() if limits is None else limits
+        self.protocols = check_protocols(protocols)
 
     # Resources
 
@@ -297,18 +298,37 @@ class App(EndpointHost, Viewed):
         built = self._gate
         if built is None or built[0] is not self.endpoints:
             endpoints = self.endpoints
-            routes = [route for face in _FACES for route in face.routes(self, endpoints)]
+            routes: list[BaseRoute] = [
+                route for face in _FACES for route in face.routes(self, endpoints)
+            ]
+            routes += protocol_routes(self)
             router = Router(routes, lifespan=self._lifespan)
             self._gate = built = endpoints, Gate(self, router)
         await built[1](scope, receive, send)
 
     @asynccontextmanager
-    async def _lifespan(self, _: Any) -> AsyncIterator[None]:
-        self.open()
-        self.ready = True
-        yield
-        self.ready = False
-        self.drain()
+    async def _lifespan(self, _: Any) -> AsyncIterator[dict[str, ServerState]]:
+        state = ServerState()
+        self._states.add(state)
+        async with AsyncExitStack() as stack:
+            self.open()
+            for each in protocol_lifespans(self):
+                await stack.enter_async_context(each)
+            state.ready = True
+            yield {self._state_key: state}
+            state.ready = False
+            self.drain(state)
+        self._states.discard(state)
+
+    def server_of(self, scope: Scope) -> ServerState:
+        """Return the state of the server that got a request: that of its lifespan."""
+        state: ServerState = scope.get("state", {}).get(self._state_key, self._outside)
+        return state
+
+    @property
+    def open_streams(self) -> set[Stream[Any]]:
+        """The streams that its servers are sending now."""
+        return set().union(*(state.open_streams for state in (*self._states, self._outside)))
 
     def open(self) -> None:
         """Open every declared model and store; one with a fallback may fail, with a warning."""
@@ -318,10 +338,19 @@ class App(EndpointHost, Viewed):
         for endpoint in self.endpoints:
             check_composition(endpoint)
 
-    def drain(self) -> None:
-        """End the open streams; each client gets a last event that reports it."""
+    def refuse_new(self) -> None:
+        """Report every server of it as not ready, so that a load balancer sends no new requests."""
+        for state in (*self._states, self._outside):
+            state.ready = False
+
+    def drain(self, state: ServerState | None = None) -> None:
+        """End the open streams of one server, or of all; clients get a last event that reports it.
+
+        A stream that waits for its client belongs to no server, and ends too.
+        """
+        sent = self.open_streams if state is None else state.open_streams
         held = [stream for endpoint in self.endpoints for stream in endpoint.resumes.streams]
-        for stream in (*self.open_streams, *held):
+        for stream in (*sent, *held):
             stream.cancel()
 
     @property

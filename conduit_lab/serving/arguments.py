@@ -38,6 +38,10 @@ class Arguments:
         # not prebuilt: inner models fail fast too
         self._fail_fast = SchemaValidator(schema, _use_prebuilt=False)
 
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of the arguments, an object."""
+        return self._model.model_json_schema(by_alias=True)
+
     def check(self, arguments: Mapping[str, Any], size: int = 0) -> dict[str, Any]:
         """Return the arguments converted, defaults filled in; `size` is the bytes of their body.
 

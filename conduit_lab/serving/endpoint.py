@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from pathlib import Path
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast
 
+from starlette.types import Scope
+
 from conduit_lab.core.errors import EndpointError
 from conduit_lab.core.materialize import materialize
 from conduit_lab.core.paths import enter_root, leave_root
@@ -24,11 +26,14 @@ from conduit_lab.core.trace.trace import Trace
 from conduit_lab.core.views.view import View, Viewed
 from conduit_lab.core.weight import PLAIN
 from conduit_lab.flow.ensemble import Ensemble
+from conduit_lab.models.registry import Models
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint_view import endpoint_view
 from conduit_lab.serving.faces.resume import Resumes
-from conduit_lab.serving.gate.body import MAX_BODY_BYTES
+from conduit_lab.serving.limits import Limits
+from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.signature import Signature
+from conduit_lab.serving.stores import Stores
 
 Shape = Literal["value", "stream"]
 Proof = Literal["ready", "running", "missing", ""]
@@ -43,20 +48,24 @@ class EndpointHost:
 
     `values` bounds the inputs and outputs that its traces keep, `observers` see every span of its
     calls, `statistics` count them, and `records` says whether `observe` keeps the calls.
-    `body_limit` is in bytes, `deadline` in seconds until an answer must have started.
-    `open_streams` are being sent now.
+    `protocols` are the names of those that it speaks beside its own.
     """
 
+    name: str
     root: Path
     endpoints: Sequence[Endpoint[..., Any]]
-    open_streams: set[Stream[Any]]
+    models: Models
+    stores: Stores
+    limits: Limits
+    protocols: Sequence[str] = ()
     values = Values(0)
     observers: Sequence[Observer] = ()
     statistics: StageStatistics
     records = False
-    ready = False
-    body_limit = MAX_BODY_BYTES
-    deadline: float | None = None
+
+    def server_of(self, scope: Scope) -> ServerState:
+        """Return the state of the server that got a request."""
+        raise NotImplementedError
 
     def observe(self, endpoint: Endpoint[..., Any], call: Call, result: Any, body: bytes) -> None:
         """Record one call that ended well; a stream that it returned may still run.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.text import clip
@@ -22,16 +22,24 @@ class HttpError(Exception):
         self.kind = kind
         self.headers = dict(headers or {})
 
-    def body(self, request_id: str) -> bytes:
-        """Return the JSON body; the request ID finds the error in the server's log."""
-        message = clip(str(self), MAX_MESSAGE_CHARACTERS)
-        error = {
-            "status": self.status,
-            "type": self.kind,
-            "message": message,
-            "request_id": request_id,
-        }
-        return json.dumps({"error": error}).encode()
+    @property
+    def message(self) -> str:
+        """The message that the client sees, of bounded length."""
+        return clip(str(self), MAX_MESSAGE_CHARACTERS)
+
+
+ErrorBody = Callable[[HttpError, str], bytes]  # the body of an error answer, with the request ID
+
+
+def error_body(error: HttpError, request_id: str) -> bytes:
+    """Return the JSON body of an error; the request ID finds the error in the server's log."""
+    facts = {
+        "status": error.status,
+        "type": error.kind,
+        "message": error.message,
+        "request_id": request_id,
+    }
+    return json.dumps({"error": facts}).encode()
 
 
 def http_error(error: Exception) -> HttpError | None:

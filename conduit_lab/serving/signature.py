@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
-from pydantic import BaseModel
+from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 from starlette.types import Scope
 
 from conduit_lab.core.errors import EndpointError, InputError
@@ -77,6 +77,20 @@ class Signature:
     def takes_body(self) -> bool:
         """Whether a request must have a body."""
         return any(p.default is p.empty for p in self._named if p.name not in self._in_path)
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON Schema (2020-12) of its arguments, an object; the request is left out."""
+        return self._arguments.schema()
+
+    def answer_schema(self) -> dict[str, Any] | None:
+        """Return the JSON Schema of its answer; None where the return type does not give one."""
+        hint = self.types.get("return", Any)
+        if hint is Any:
+            return None
+        try:
+            return TypeAdapter(hint).json_schema(mode="serialization")
+        except (PydanticUserError, PydanticSchemaGenerationError, NameError):
+            return None
 
     def __str__(self) -> str:
         return str(self._signature)

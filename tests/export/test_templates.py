@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from conduit_lab import App
 from conduit_lab.export.closure import Closure
 from conduit_lab.export.templates import app_source, readme
+from conduit_lab.serving.limits import Limits
 from conduit_lab.serving.recorded import Example
 
 CELL = "@lab.get('/a')\ndef a():\n    return 1\n"
@@ -54,11 +55,13 @@ def test_the_source_is_laid_out_as_by_hand(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(("limit", "option"), [(None, ""), (1234, ", body_limit=1234")])
+@pytest.mark.parametrize(
+    ("limit", "option"), [(None, ""), (1234, ", limits=Limits(body_bytes=1234)")]
+)
 def test_a_body_limit_that_is_no_default_is_kept(
     tmp_path: Path, limit: int | None, option: str
 ) -> None:
-    options: dict[str, Any] = {} if limit is None else {"body_limit": limit}
+    options: dict[str, Any] = {} if limit is None else {"limits": Limits(body_bytes=limit)}
     _, source = made("desk", tmp_path, **options)
     assert f'App("desk", root=HERE{option})' in source
 

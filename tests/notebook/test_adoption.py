@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from conduit_lab import App, Lab
+from conduit_lab import Lab
 from conduit_lab.core.errors import EndpointError
+from conduit_lab.serving.limits import Limits
 
 
 @pytest.fixture
@@ -77,11 +78,11 @@ def test_a_running_server_serves_what_is_registered_later(tmp_path: Path, said: 
 
 
 def test_its_limits_are_those_of_the_new_call(tmp_path: Path, said: list[str]) -> None:
-    lab = Lab("demo", root=tmp_path, body_limit=10, deadline=2)
-    assert Lab("demo", root=tmp_path, deadline=3) is lab
-    assert (lab.body_limit, lab.deadline) == (App("app").body_limit, 3)
+    lab = Lab("demo", root=tmp_path, limits=Limits(body_bytes=10, deadline=2))
+    assert Lab("demo", root=tmp_path, limits=Limits(deadline=3)) is lab
+    assert lab.limits == Limits(deadline=3)
     with pytest.raises(EndpointError, match="deadline="):
-        Lab("demo", root=tmp_path, deadline=-1)
+        Lab("demo", root=tmp_path, limits=Limits(deadline=-1))
 
 
 def test_another_name_root_or_class_is_another_lab(tmp_path: Path, said: list[str]) -> None:

@@ -33,7 +33,7 @@ def complete(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Complet
 
     ask("a")
     go = Event()
-    lab.open_streams.add(Stream((go.wait(10) for _ in range(1)), name="begun"))
+    lab._outside.open_streams.add(Stream((go.wait(10) for _ in range(1)), name="begun"))
     writer = Generator(Path("/models/writer"))
     names: dict[str, Any] = {"lab": lab, "ask": ask, "writer": writer, "conduit_lab": conduit_lab}
     names |= {"examples": lab.examples, "streams": lab.streams, "trace": ask.trace}

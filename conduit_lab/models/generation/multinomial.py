@@ -47,7 +47,7 @@ class RowOptions:
 
 
 @dataclass(frozen=True)
-class Limits:
+class FilterLimits:
     """The largest distance from the best logit that each filter keeps, float64 `[n]`, or inf."""
 
     top_k: _DoubleArray
@@ -81,7 +81,9 @@ class Multinomial:
             ids[chunk] = self._sample_chunk(logits[chunk], options.of(chunk))
         return ids
 
-    def probabilities(self, logits: FloatArray, options: RowOptions) -> tuple[_DoubleArray, Limits]:
+    def probabilities(
+        self, logits: FloatArray, options: RowOptions
+    ) -> tuple[_DoubleArray, FilterLimits]:
         """Return the distribution that `sample` draws from, and the filters' limits.
 
         `logits` are one row, the probabilities float64 `[1, vocabulary]`: 0 for a token
@@ -162,7 +164,7 @@ def _kept_weights(
     total: _DoubleArray,
     near: FloatArray,
     weights: FloatArray,
-) -> tuple[Limits, npt.NDArray[np.bool_]]:
+) -> tuple[FilterLimits, npt.NDArray[np.bool_]]:
     """Write the weight of each column, 0 where a filter cuts it; return the filters' limits.
 
     The arguments and the second array are those of `_choose`.
@@ -171,7 +173,7 @@ def _kept_weights(
     unlimited = np.full(rows, np.inf)
     min_p = -np.log(np.maximum(options.min_p, np.finfo(np.float64).tiny))
     min_p[options.min_p == 0] = np.inf
-    limits = Limits(unlimited, unlimited, min_p)
+    limits = FilterLimits(unlimited, unlimited, min_p)
     enough = np.ones(rows, np.bool_)
     if (options.top_k > 0).any() or (options.top_p < 1).any():
         each = np.arange(rows)
@@ -185,7 +187,9 @@ def _kept_weights(
         goal = options.top_p * np.where(np.isnan(total), sums[:, -1], total)
         enough = ~(sums[:, -1] < goal)
         cut = near[each, _first_reaching(weights, sums, goal)]
-        limits = Limits(last.astype(np.float64), np.where(options.top_p < 1, cut, np.inf), min_p)
+        limits = FilterLimits(
+            last.astype(np.float64), np.where(options.top_p < 1, cut, np.inf), min_p
+        )
     _weights(distances, weights)
     furthest = limits.nearest
     if np.isfinite(furthest).any():

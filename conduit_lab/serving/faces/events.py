@@ -77,7 +77,7 @@ class _EventFace:
                     "the query is empty: expected the fields of the JSON body as ?name=value"
                 )
         else:
-            limit, required = self._app.body_limit, signature.takes_body
+            limit, required = self._app.limits.body_bytes, signature.takes_body
             body = await read_json_body(scope, receive, limit, required=required)
         if len(body) > INLINE_BODY_BYTES:
             return await bind_on_thread(signature, scope, body)
@@ -94,7 +94,9 @@ class _EventFace:
                 started[0].cancel()
 
         try:
-            await anyio.to_thread.run_sync(start, abandon_on_cancel=self._app.deadline is not None)
+            await anyio.to_thread.run_sync(
+                start, abandon_on_cancel=self._app.limits.deadline is not None
+            )
         except BaseException:  # cancelled: nobody will read the stream, started already or not yet
             abandoned.append(True)
             for stream in started:
@@ -112,7 +114,8 @@ class _EventFace:
         receive: Receive,
         send: Send,
     ) -> None:
-        resumes, open_streams = self._endpoint.resumes, self._app.open_streams
+        resumes = self._endpoint.resumes
+        open_streams = context_of(scope).server.open_streams
         reader = stream.hold(start)
         resumes.arrive(stream_id)
         open_streams.add(stream)

@@ -11,13 +11,14 @@ from starlette.types import Receive, Scope, Send
 from conduit_lab.serving import codec
 from conduit_lab.serving.answer import send_json
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
+from conduit_lab.serving.gate.context import context_of
 
 
 def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[Route]:
     """Return the routes of the health checks; `endpoints` are not asked."""
     return [
         Route("/healthz", _Healthz(), methods=["GET"]),
-        Route("/readyz", _Readyz(app), methods=["GET"]),
+        Route("/readyz", _Readyz(), methods=["GET"]),
     ]
 
 
@@ -27,9 +28,6 @@ class _Healthz:
 
 
 class _Readyz:
-    def __init__(self, app: EndpointHost) -> None:
-        self._app = app
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status, code = ("ready", 200) if self._app.ready else ("draining", 503)
+        status, code = ("ready", 200) if context_of(scope).server.ready else ("draining", 503)
         await send_json(send, code, codec.dumps({"status": status}))

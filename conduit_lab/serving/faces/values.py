@@ -44,7 +44,9 @@ class _ValueFace:
         app, endpoint = self._app, self._endpoint
         body = b""
         if self._has_body:
-            body = await read_json_body(scope, receive, app.body_limit, required=self._needs_body)
+            body = await read_json_body(
+                scope, receive, app.limits.body_bytes, required=self._needs_body
+            )
         if len(body) <= INLINE_BODY_BYTES:
             call = self._signature.from_http(scope, body)
         else:
@@ -55,7 +57,7 @@ class _ValueFace:
                 result = await endpoint.ainvoke(call)
             else:
                 result = await anyio.to_thread.run_sync(
-                    endpoint.invoke, call, abandon_on_cancel=app.deadline is not None
+                    endpoint.invoke, call, abandon_on_cancel=app.limits.deadline is not None
                 )
         answer = codec.dumps(result)
         headers = [

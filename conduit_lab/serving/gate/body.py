@@ -7,8 +7,6 @@ from starlette.types import Receive, Scope
 from conduit_lab.core.errors import InputError
 from conduit_lab.serving.errors import HttpError
 
-MAX_BODY_BYTES = 16 * 2**20
-
 
 async def read_json_body(scope: Scope, receive: Receive, limit: int, *, required: bool) -> bytes:
     """Read the whole body; 413 as soon as its declared or its real length exceeds `limit` bytes.

@@ -13,27 +13,54 @@ import anyio.lowlevel
 from starlette.types import Message, Scope, Send
 
 from conduit_lab.serving.endpoint import EndpointHost
+from conduit_lab.serving.errors import ErrorBody, error_body
+from conduit_lab.serving.server_state import ServerState
 
 _SCOPE_KEY = "conduit_lab"
 
 
 class RequestContext:
-    """One HTTP request: its ID, its app, and its start in seconds of the monotonic clock.
+    """One HTTP request: its ID, its app and server, its start in seconds of the monotonic clock.
 
-    `started` says whether its answer has begun. `start_scope` is cancelled where that takes too
-    long; it is None without a deadline.
+    `status` is that of its answer, 0 until that has `started`. `error_body` writes its error
+    answers. `start_scope` is cancelled where the answer does not start in time; it is None without
+    a deadline. `prompt_tokens` and `generated_tokens` are counted for the key of its caller.
     """
 
-    __slots__ = ("_send", "app", "begun_at", "id", "start_scope", "started")
+    __slots__ = (
+        "_send",
+        "app",
+        "begun_at",
+        "error_body",
+        "generated_tokens",
+        "id",
+        "prompt_tokens",
+        "server",
+        "start_scope",
+        "status",
+    )
 
-    def __init__(self, app: EndpointHost, scope: Scope, send: Send) -> None:
+    def __init__(self, app: EndpointHost, server: ServerState, scope: Scope, send: Send) -> None:
         self.app = app
+        self.server = server
         self.id = token_hex(8)
         self.begun_at = monotonic()
-        self.started = False
+        self.status = 0
+        self.error_body: ErrorBody = error_body
+        self.prompt_tokens = self.generated_tokens = 0
         self.start_scope: anyio.CancelScope | None = None
         self._send = send
         scope[_SCOPE_KEY] = self
+
+    @property
+    def started(self) -> bool:
+        """Whether the answer has begun."""
+        return self.status > 0
+
+    def count_tokens(self, prompt: int, generated: int) -> None:
+        """Count tokens of this request, for the usage and the quota of its caller."""
+        self.prompt_tokens += prompt
+        self.generated_tokens += generated
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send one ASGI message; the one that starts the answer gets the request ID as a header."""
@@ -42,7 +69,7 @@ class RequestContext:
                 if self.start_scope.cancel_called:
                     return anyio.lowlevel.checkpoint()  # raises: a 504 is sent instead
                 self.start_scope.deadline = math.inf
-            self.started = True
+            self.status = message["status"]
             request_id = (b"x-request-id", self.id.encode())
             message["headers"] = [*message.get("headers", ()), request_id]
         return self._send(message)

@@ -32,13 +32,13 @@ class Gate:
             return
         app = self._app
         scope["app"] = app  # the router then raises a 404 or 405 instead of answering it
-        context = RequestContext(app, scope, send)
+        context = RequestContext(app, app.server_of(scope), scope, send)
         try:
             with silenced():
-                if app.deadline is None:
+                if app.limits.deadline is None:
                     await self._router(scope, receive, context.send)
                 else:
-                    await start_within(app.deadline, self._router, scope, receive, context)
+                    await start_within(app.limits.deadline, self._router, scope, receive, context)
         except Exception as error:
             await self._answer_error(error, context, scope)
 
@@ -52,7 +52,9 @@ class Gate:
         drop_tracebacks(error)
         if not context.started:
             headers = [(key.encode(), value.encode()) for key, value in answer.headers.items()]
-            await send_json(context.send, answer.status, answer.body(context.id), headers)
+            await send_json(
+                context.send, answer.status, context.error_body(answer, context.id), headers
+            )
 
     def _not_routed(self, error: HTTPException, scope: Scope) -> HttpError:
         """Return the 404 with the app's endpoints, or the 405 with the methods of the path."""

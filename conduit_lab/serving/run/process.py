@@ -31,7 +31,7 @@ class _DrainingServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Start the shutdown."""
-        self._app.ready = False
+        self._app.refuse_new()
         if self._stops_at is not None or self._pre_stop <= 0:
             super().handle_exit(sig, frame)
             return

@@ -89,8 +89,8 @@ def test_a_client_that_leaves_cancels_the_stream_and_closes_the_generator(lab: L
             closed.set()
 
     seen: list[Stream[Any]] = []
-    _watch(lab, seen)
     with lab.serve(port=0) as server:
+        _watch(lab, seen)
         with (
             httpx.Client(timeout=SECONDS) as client,
             connect_sse(client, "POST", f"{server.url}/endless") as source,
@@ -274,14 +274,15 @@ def _events(text: str) -> list[tuple[str, Any]]:
 
 
 def _watch(lab: Lab, seen: list[Stream[Any]]) -> None:
-    """Add each stream that the lab serves to `seen`."""
+    """Add each stream that the lab's server sends to `seen`."""
 
     class Watched(set[Stream[Any]]):
         def add(self, stream: Stream[Any]) -> None:
             seen.append(stream)
             super().add(stream)
 
-    lab.open_streams = Watched()
+    (state,) = lab._states
+    state.open_streams = Watched()
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

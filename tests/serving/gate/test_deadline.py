@@ -13,6 +13,7 @@ import pytest
 from conduit_lab import App
 from conduit_lab.core.errors import EndpointError
 from conduit_lab.core.streams.stream import Stream
+from conduit_lab.serving.limits import Limits
 from tests.export.session import Session
 from tests.serving.asgi import ask
 from tests.serving.conftest import SECONDS, Ask, until
@@ -22,7 +23,7 @@ SOON = 0.05
 
 @pytest.fixture
 def app(app: App) -> App:
-    app.deadline = SOON
+    app.limits = Limits(deadline=SOON)
     return app
 
 
@@ -78,7 +79,7 @@ def test_a_thread_past_the_deadline_is_abandoned_and_ends_by_itself(app: App, as
 
 
 def test_an_answer_in_time_is_whole(app: App, asking: Ask) -> None:
-    app.deadline = SECONDS
+    app.limits = Limits(deadline=SECONDS)
     app.post("/echo")(lambda value: value)
     answer = asking(app).post("/echo", json=[1])
     assert (answer.status_code, answer.json()) == (200, [1])
@@ -136,7 +137,7 @@ async def test_a_body_that_does_not_arrive_is_a_504(app: App, anyio_backend: str
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_slow_client_of_an_answer_is_not_cut(app: App, anyio_backend: str) -> None:
     app.post("/echo")(lambda value: value)
-    app.deadline = SECONDS
+    app.limits = Limits(deadline=SECONDS)
     messages = await ask(app, "/echo", b"1")
     assert [each["type"] for each in messages] == ["http.response.start", "http.response.body"]
 
@@ -144,11 +145,11 @@ async def test_a_slow_client_of_an_answer_is_not_cut(app: App, anyio_backend: st
 @pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf")])
 def test_a_deadline_that_is_no_time_is_refused(wrong: float) -> None:
     with pytest.raises(EndpointError, match="deadline="):
-        App("desk", deadline=wrong)
+        Limits(deadline=wrong)
 
 
 def test_an_exported_app_has_the_deadline(tmp_path: Path) -> None:
     session = Session(tmp_path)
-    session.lab.deadline = 2.5
+    session.lab.limits = Limits(deadline=2.5)
     session.run('@lab.post("/echo")\ndef echo(n: int): return n', "echo(1)")
     assert "deadline=2.5)" in session.source()

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from conduit_lab import App
+from conduit_lab.serving.limits import Limits
 from tests.serving.conftest import Ask
 
 JSON = {"content-type": "application/json"}
@@ -139,7 +140,7 @@ def test_each_error_carries_its_request_id_in_the_header_too(echo: App, asking: 
 
 
 def test_a_declared_length_over_the_limit_is_a_413_before_the_body(app: App, asking: Ask) -> None:
-    app.body_limit = 100
+    app.limits = Limits(body_bytes=100)
     app.post("/echo")(lambda value: value)
     answer = asking(app).post(
         "/echo", content=b"1", headers={**JSON, "content-length": str(100 * 2**30)}
@@ -149,7 +150,7 @@ def test_a_declared_length_over_the_limit_is_a_413_before_the_body(app: App, ask
 
 
 def test_a_body_of_exactly_the_limit_is_taken(app: App, asking: Ask) -> None:
-    app.body_limit = 100
+    app.limits = Limits(body_bytes=100)
     app.post("/size")(lambda value: len(value))
     client = asking(app)
     assert client.post("/size", content=b'"' + b"a" * 98 + b'"', headers=JSON).json() == 98
@@ -167,7 +168,7 @@ async def _never_ending(read: list[int]) -> Any:
 async def test_a_chunked_body_is_a_413_as_soon_as_it_passes_the_limit(
     app: App, anyio_backend: str
 ) -> None:
-    app.body_limit = 10_000
+    app.limits = Limits(body_bytes=10_000)
     app.post("/echo")(lambda value: value)
     read: list[int] = []
     transport = httpx.ASGITransport(app=app)

@@ -1,0 +1,44 @@
+"""The protocols of an app by name, each imported when an app asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from importlib import import_module
+from types import ModuleType
+
+from starlette.routing import BaseRoute
+
+from conduit_lab.core.errors import EndpointError
+from conduit_lab.core.nearest import did_you_mean
+from conduit_lab.serving.endpoint import EndpointHost
+
+# The module of each protocol. It has `routes(app)`, which returns the routes of the protocol, and
+# may have `lifespan(app)`, an async context manager around the life of each server.
+PROTOCOLS: dict[str, str] = {}
+
+
+def check_protocols(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of known protocols; `EndpointError` for any other name."""
+    for name in names:
+        if name not in PROTOCOLS:
+            known = ", ".join(PROTOCOLS)
+            raise EndpointError(
+                f"no protocol {name!r}; there are {known}{did_you_mean(name, PROTOCOLS)}"
+            )
+    return tuple(dict.fromkeys(names))
+
+
+def protocol_routes(app: EndpointHost) -> list[BaseRoute]:
+    """Return the routes of the protocols of an app, in the order in which it names them."""
+    return [route for name in app.protocols for route in _module(name).routes(app)]
+
+
+def protocol_lifespans(app: EndpointHost) -> list[AbstractAsyncContextManager[None]]:
+    """Return the lifespans of the protocols of an app, to be entered by one server."""
+    modules = [_module(name) for name in app.protocols]
+    return [module.lifespan(app) for module in modules if hasattr(module, "lifespan")]
+
+
+def _module(name: str) -> ModuleType:
+    return import_module(PROTOCOLS[name])
