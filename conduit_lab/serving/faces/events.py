@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from secrets import token_urlsafe
 from typing import Any
 
 import anyio
 import anyio.to_thread
-from starlette.datastructures import Headers, QueryParams
+from starlette.datastructures import QueryParams
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.streams.backpressure import awaiting_reader
+from conduit_lab.core.streams.loop import ProducingHere
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.serving import codec
 from conduit_lab.serving.answer import RawHeaders, fallback_headers, send_empty
@@ -50,7 +52,7 @@ class _EventFace:
             await send_empty(send, 200, SseFormat.headers)
             return
         endpoint = self._endpoint
-        if last_event_id := Headers(scope=scope).get("last-event-id"):
+        if last_event_id := _last_event_id(scope):
             found = endpoint.resumes.find(last_event_id)
             if found is None:  # the client has it all; 204 ends a browser's reconnects
                 await send_empty(send, 204)
@@ -60,11 +62,15 @@ class _EventFace:
             return
         call = await self._bind(scope, receive)
         with awaiting_reader(transport.SEND_SECONDS):
-            stream = endpoint.invoke(call) if endpoint.starts_at_once else await self._start(call)
+            if endpoint.starts_at_once:
+                with ProducingHere():
+                    stream = endpoint.invoke(call)
+            else:
+                stream = await self._start(call)
         headers = [] if call.span is None else fallback_headers(call.span)
         if self._app.records:
             self._app.observe(endpoint, call, stream, b"")
-        stream_id = context_of(scope).id
+        stream_id = token_urlsafe(16)  # not the logged request ID: it gives access to the chunks
         endpoint.resumes.hold(stream_id, stream)
         await self._send(stream, 0, stream_id, headers, scope, receive, send)
 
@@ -133,19 +139,27 @@ class _EventFace:
         finally:
             if stream.readers == 0:
                 open_streams.discard(stream)
-            if stream.error is not None:
-                request_id = context_of(scope).id
+            context = context_of(scope)
+            if stream.error is not None and context.started:  # else the gate answers with it
                 _log.error(
                     "request %s: stream %r failed",
-                    request_id,
+                    context.id,
                     self._endpoint.name,
                     exc_info=stream.error,
                 )
                 drop_tracebacks(stream.error)
 
 
+def _last_event_id(scope: Scope) -> str:
+    """Return the ID of the last event that a client which reconnects has; empty for a new one."""
+    values = (value for name, value in scope["headers"] if name == b"last-event-id")
+    return next(values, b"").decode("latin-1")
+
+
 def _query_as_body(scope: Scope) -> bytes:
     """Return the query as the JSON body of a POST: an EventSource cannot send a body."""
+    if not scope.get("query_string"):
+        return b""
     values: dict[str, list[str]] = {}
     for key, value in QueryParams(scope.get("query_string", b"")).multi_items():
         values.setdefault(key, []).append(value)
