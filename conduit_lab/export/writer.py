@@ -22,6 +22,7 @@ from conduit_lab.export import templates
 from conduit_lab.export.closure import Closure
 from conduit_lab.export.export_result import Export
 from conduit_lab.export.requirements import requirements
+from conduit_lab.export.secret import check_files
 from conduit_lab.export.state.compared import app_state, state_difference
 from conduit_lab.export.state.walk import StateLine
 from conduit_lab.export.target import replaced_folder
@@ -140,6 +141,7 @@ def _write(app: App, closure: Closure, folder: Path, examples: Sequence[Example]
     }
     for name, text in texts.items():
         (folder / name).write_text(text, "utf-8")
+    check_files(folder)
 
 
 def _prove(app: App, closure: Closure, folder: Path) -> tuple[list[proof.Outcome], int]:

@@ -137,7 +137,7 @@ class Walk:
         elif isinstance(value, types.ModuleType):
             yield from self._module(place, value)
         elif isinstance(value, _ROUTINES):
-            self._write(place, f"built-in {_qualified(value)}")
+            self._write(place, f"built-in {_qualified(value, self._own)}")
         elif isinstance(value, types.MethodType):
             self._write(place, f"method {value.__func__.__name__}")
             yield f"{place}, its object", value.__self__
@@ -203,7 +203,7 @@ class Walk:
 
     def _function(self, place: str, function: types.FunctionType) -> Iterator[tuple[str, Any]]:
         if not self._is_own_function(function):
-            self._write(place, f"function {_qualified(function)}")
+            self._write(place, f"function {_qualified(function, self._own)}")
             wrapped = function.__dict__.get("__wrapped__")
             if wrapped is not None or function.__closure__:  # made by a library for the session
                 yield from self._held_by(place, function)
@@ -275,7 +275,7 @@ class Walk:
         own = kind.__module__ == self._own
         module = sys.modules.get(str(kind.__module__))
         if not own and not (module is not None and self._is_own_module(module)):
-            self._write(place, f"class {_qualified(kind)}")
+            self._write(place, f"class {_qualified(kind, self._own)}")
             return
         self._write(place, f"class {kind.__qualname__}")
         for number, base in enumerate(kind.__bases__):
@@ -294,9 +294,9 @@ class Walk:
         """Describe any other object by what it would be made of again."""
         made = reduced(value, kind)
         if made is None:
-            self._write(place, f"a {_qualified(kind)}")
+            self._write(place, f"a {_qualified(kind, self._own)}")
         elif isinstance(made, str):
-            self._write(place, f"{_qualified(kind)} {made}")
+            self._write(place, f"{_qualified(kind, self._own)} {made}")
         else:
             self._write(place, f"a {kind.__name__}")
             yield f"{place}, its class", kind
@@ -313,10 +313,12 @@ def _is_noise(name: str) -> bool:
     return name in _CLASS_NOISE
 
 
-def _qualified(value: Any) -> str:
+def _qualified(value: Any, own: Any) -> str:
+    """Return the full name of a library's object; one of the session's module has no prefix."""
     module = getattr(value, "__module__", None) or getattr(type(value), "__module__", "")
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", "")
-    return f"{module}.{name}" if isinstance(module, str) and module != "builtins" else str(name)
+    named = isinstance(module, str) and module not in ("builtins", own)
+    return f"{module}.{name}" if named else str(name)
 
 
 def _hint_text(hint: Any, own: str) -> str:
