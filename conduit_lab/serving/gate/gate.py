@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from conduit_lab.core.progress import silenced
 from conduit_lab.serving.answer import send_json
+from conduit_lab.serving.body_mistakes import body_mistake
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.errors import HttpError, drop_tracebacks, http_error, internal_error
+from conduit_lab.serving.failures import log_failure, route_of
 from conduit_lab.serving.gate.context import RequestContext
 from conduit_lab.serving.gate.deadline import start_within
-
-_log = logging.getLogger("conduit_lab")
 
 
 class Gate:
@@ -32,7 +30,9 @@ class Gate:
             return
         app = self._app
         scope["app"] = app  # the router then raises a 404 or 405 instead of answering it
-        context = RequestContext(app, app.server_of(scope), scope, send)
+        server = app.server_of(scope)
+        context = RequestContext(app, server, scope, send)
+        server.in_flight += 1
         try:
             with silenced():
                 if app.limits.deadline is None:
@@ -41,14 +41,19 @@ class Gate:
                     await start_within(app.limits.deadline, self._router, scope, receive, context)
         except Exception as error:
             await self._answer_error(error, context, scope)
+        finally:
+            server.in_flight -= 1
+            server.count(scope["method"], route_of(scope), context.status, context.begun_at)
 
     async def _answer_error(self, error: Exception, context: RequestContext, scope: Scope) -> None:
-        answer = http_error(error)
+        app = self._app
+        answer = http_error(body_mistake(error, app.endpoints) or error)
         if isinstance(error, HTTPException) and not self._is_routed(scope):
             answer = self._not_routed(error, scope)
-        if answer is None or context.started:  # the server closes the connection of half an answer
-            _log.error("request %s failed", context.id, exc_info=error)
-            answer = answer or internal_error()
+        if answer is None or answer.status >= 500 or context.started:
+            # the server closes the connection of half an answer
+            log_failure(error, None if context.started else answer, scope)
+        answer = answer or internal_error()
         drop_tracebacks(error)
         if not context.started:
             headers = [(key.encode(), value.encode()) for key, value in answer.headers.items()]
