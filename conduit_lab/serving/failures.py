@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 
-from starlette.types import Scope
-
 from conduit_lab.serving.errors import HttpError
-from conduit_lab.serving.gate.context import context_of
+from conduit_lab.serving.gate.context import RequestContext
 from conduit_lab.serving.server_state import UNMATCHED
 
 _log = logging.getLogger("conduit_lab")
 
 
-def log_failure(error: BaseException, answer: HttpError | None, scope: Scope) -> None:
+def log_failure(error: BaseException, answer: HttpError | None, context: RequestContext) -> None:
     """Write one log record about a failed request, and keep it among the server's failures.
 
     The record has `request_id`, `endpoint` and `status`. A fault that no answer of the table
@@ -23,7 +21,7 @@ def log_failure(error: BaseException, answer: HttpError | None, scope: Scope) ->
     status = 500 if answer is None else answer.status
     if status == 429:
         return
-    context, route = context_of(scope), route_of(scope)
+    route = context.template or UNMATCHED
     facts = {"request_id": context.id, "endpoint": route, "status": status}
     if answer is None:
         _log.error("request %s: %s failed", context.id, route, exc_info=error, extra=facts)
@@ -31,9 +29,3 @@ def log_failure(error: BaseException, answer: HttpError | None, scope: Scope) ->
         message = "request %s: %s answered %s: %s"
         _log.error(message, context.id, route, status, error, extra=facts)
     context.server.fail(context.id, route, status, error)
-
-
-def route_of(scope: Scope) -> str:
-    """Return the path of the route that took a request, with its parameters as a template."""
-    route: str = getattr(scope.get("route"), "path", UNMATCHED)
-    return route

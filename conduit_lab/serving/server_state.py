@@ -72,6 +72,7 @@ class ServerState:
         seconds = now - begun_at
         if method not in _METHODS:  # a client may send any
             method = "OTHER"
+        route = route or UNMATCHED
         key = method, route, status or CLIENT_LEFT
         self.requests[key] = self.requests.get(key, 0) + 1
         if (latency := self.latencies.get((method, route))) is None:

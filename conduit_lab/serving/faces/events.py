@@ -137,7 +137,7 @@ class _EventFace:
             if stream.readers == 0:
                 open_streams.discard(stream)
             if stream.error is not None and context_of(scope).started:
-                log_failure(stream.error, http_error(stream.error), scope)
+                log_failure(stream.error, http_error(stream.error), context_of(scope))
                 drop_tracebacks(stream.error)
 
 
