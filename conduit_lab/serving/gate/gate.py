@@ -6,9 +6,9 @@ import logging
 
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route, Router
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from conduit_lab.core.progress import silenced
+from conduit_lab.core.progress import end_silence, silence
 from conduit_lab.serving.answer import send_json
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.errors import HttpError, drop_tracebacks, http_error, internal_error
@@ -19,11 +19,20 @@ _log = logging.getLogger("conduit_lab")
 
 
 class Gate:
-    """Gives each HTTP request a `RequestContext` and each exception of a face its error answer."""
+    """Gives each HTTP request a `RequestContext` and each exception of a face its error answer.
+
+    A path without parameters is found in a dict, before any route of the router: it wins over a
+    path with parameters that would match too.
+    """
 
     def __init__(self, app: EndpointHost, router: Router) -> None:
         self._app = app
         self._router = router
+        self._faces: dict[tuple[str, str], ASGIApp] = {}
+        for route in router.routes:
+            if isinstance(route, Route) and not route.param_convertors:
+                for method in route.methods or ():
+                    self._faces.setdefault((method, route.path), route.app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -31,20 +40,33 @@ class Gate:
             await self._router(scope, receive, send)
             return
         app = self._app
-        scope["app"] = app  # the router then raises a 404 or 405 instead of answering it
         context = RequestContext(app, app.server_of(scope), scope, send)
+        face = None
+        if not scope.get("root_path"):  # else the path begins with it, and the router takes it off
+            face = self._faces.get((scope["method"], scope["path"]))
+        if face is not None:
+            context.template = scope["path"]
+        else:
+            face = self._router
+            scope["app"] = app  # the router then raises a 404 or 405 instead of answering it
+        token = silence()
         try:
-            with silenced():
-                if app.limits.deadline is None:
-                    await self._router(scope, receive, context.send)
-                else:
-                    await start_within(app.limits.deadline, self._router, scope, receive, context)
+            # what a request must pass first is checked here: it may raise an `HttpError`
+            if app.limits.deadline is None:
+                await face(scope, receive, context.send)
+            else:
+                await start_within(app.limits.deadline, face, scope, receive, context)
         except Exception as error:
             await self._answer_error(error, context, scope)
+        finally:
+            end_silence(token)
+            if not context.template and self._is_routed(context, scope):
+                context.template = scope["route"].path
+            # the end of a request: its template, status and seconds are known here
 
     async def _answer_error(self, error: Exception, context: RequestContext, scope: Scope) -> None:
         answer = http_error(error)
-        if isinstance(error, HTTPException) and not self._is_routed(scope):
+        if isinstance(error, HTTPException) and not self._is_routed(context, scope):
             answer = self._not_routed(error, scope)
         if answer is None or context.started:  # the server closes the connection of half an answer
             _log.error("request %s failed", context.id, exc_info=error)
@@ -71,7 +93,9 @@ class Gate:
         message = f"this path does not answer {scope['method']}: use {allowed}"
         return HttpError(405, "method_not_allowed", message, {"allow": allowed})
 
-    def _is_routed(self, scope: Scope) -> bool:
+    def _is_routed(self, context: RequestContext, scope: Scope) -> bool:
         """Return whether a face of this app, not an app around it, got the request."""
+        if context.template:
+            return True
         route = scope.get("route")
         return route in self._router.routes and scope["method"] in (route.methods or ())
