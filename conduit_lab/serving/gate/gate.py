@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from conduit_lab.core.progress import end_silence, silence
 from conduit_lab.serving.answer import send_json
+from conduit_lab.serving.body_mistakes import body_mistake
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.errors import HttpError, drop_tracebacks, http_error, internal_error
+from conduit_lab.serving.failures import log_failure
 from conduit_lab.serving.gate.context import RequestContext
 from conduit_lab.serving.gate.deadline import start_within
-
-_log = logging.getLogger("conduit_lab")
 
 
 class Gate:
@@ -40,7 +38,9 @@ class Gate:
             await self._router(scope, receive, send)
             return
         app = self._app
-        context = RequestContext(app, app.server_of(scope), scope, send)
+        server = app.server_of(scope)
+        context = RequestContext(app, server, scope, send)
+        server.in_flight += 1
         face = None
         if not scope.get("root_path"):  # else the path begins with it, and the router takes it off
             face = self._faces.get((scope["method"], scope["path"]))
@@ -60,17 +60,22 @@ class Gate:
             await self._answer_error(error, context, scope)
         finally:
             end_silence(token)
+            server.in_flight -= 1
             if not context.template and self._is_routed(context, scope):
                 context.template = scope["route"].path
             # the end of a request: its template, status and seconds are known here
+            server.count(scope["method"], context.template, context.status, context.begun_at)
 
     async def _answer_error(self, error: Exception, context: RequestContext, scope: Scope) -> None:
-        answer = http_error(error)
-        if isinstance(error, HTTPException) and not self._is_routed(context, scope):
+        if not context.template and self._is_routed(context, scope):
+            context.template = scope["route"].path
+        answer = http_error(body_mistake(error, self._app.endpoints) or error)
+        if isinstance(error, HTTPException) and not context.template:
             answer = self._not_routed(error, scope)
-        if answer is None or context.started:  # the server closes the connection of half an answer
-            _log.error("request %s failed", context.id, exc_info=error)
-            answer = answer or internal_error()
+        if answer is None or answer.status >= 500 or context.started:
+            # the server closes the connection of half an answer
+            log_failure(error, None if context.started else answer, context)
+        answer = answer or internal_error()
         drop_tracebacks(error)
         if not context.started:
             headers = [(key.encode(), value.encode()) for key, value in answer.headers.items()]
