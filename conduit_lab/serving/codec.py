@@ -15,19 +15,41 @@ from pydantic import BaseModel
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.text import one_line
 from conduit_lab.flow.ensemble_answer import EnsembleArray
+from conduit_lab.serving.file import File
 
 MAX_SHOWN_CHARACTERS = 600
 MAX_SHOWN_LINES = 12
 
+_DIGITS = b"0" * 19  # as many as the shortest integer above 64 bits has
+_DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
 def loads(body: bytes) -> Any:
-    """Parse a JSON text; `InputError` for NaN, bad UTF-8, trailing text or too deep nesting."""
+    """Parse a JSON text; `InputError` for NaN, bad UTF-8, trailing text or too deep nesting.
+
+    An integer stays one however long it is; one of more than 4,300 digits is an `InputError`.
+    """
     try:
-        return orjson.loads(body)
-    except (orjson.JSONDecodeError, RecursionError) as error:
+        value = orjson.loads(body)
+        # orjson makes floats of integers above 64 bits
+        return _exact(body, value) if _DIGITS in body.translate(_DIGITS_AS_ZERO) else value
+    except (orjson.JSONDecodeError, RecursionError, ValueError) as error:
         raise InputError(f"the body is not valid JSON: {error}") from error
+
+
+def _exact(body: bytes, value: Any) -> Any:
+    """Return the value of a text that has a long run of digits, parsed with exact integers."""
+    digits = body.translate(_DIGITS_AS_ZERO)
+    at = digits.find(_DIGITS)
+    while at >= 0:
+        if digits[at - 1 : at] != b".":  # not the decimals of a float
+            return json.loads(body)
+        ends = at + len(_DIGITS)
+        while digits[ends : ends + 1] == b"0":
+            ends += 1
+        at = digits.find(_DIGITS, ends)
+    return value
 
 
 def dumps(value: Any) -> bytes:
@@ -80,6 +102,8 @@ def _plain(value: Any) -> Any:
         return value.view(np.ndarray)
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()  # orjson takes no float16, text or non-contiguous arrays
+    if isinstance(value, File):
+        return value.to_json()
     if isinstance(value, BaseModel):
         return value.model_dump()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
