@@ -27,8 +27,7 @@ def answer_schema(hint: Any) -> dict[str, Any] | None:
         return None
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(checkable(hint))
-        # by the names of fields, as they are written into answers
-        schema = json_schema(adapter.core_schema, "serialization", by_alias=False)
+        schema: dict[str, Any] = json_schema(adapter.core_schema, "serialization")
     except (PydanticUserError, PydanticSchemaGenerationError, NameError, TypeError):
         return None
     return schema or None

@@ -143,8 +143,8 @@ class ArgumentsSchema(GenerateJsonSchema):
         return {key: value for key, value in schema.items() if key != "uniqueItems"}
 
 
-def json_schema(core: Any, mode: JsonSchemaMode = "validation", *, by_alias: bool = True) -> Any:
+def json_schema(core: Any, mode: JsonSchemaMode = "validation") -> Any:
     """Return the JSON Schema of a core schema; its own title is dropped."""
-    schema = ArgumentsSchema(by_alias=by_alias).generate(core, mode=mode)
+    schema = ArgumentsSchema().generate(core, mode=mode)
     schema.pop("title", None)
     return schema
