@@ -8,11 +8,14 @@ from conduit_lab.core.errors import InputError
 from conduit_lab.serving.errors import HttpError
 
 
-async def read_json_body(scope: Scope, receive: Receive, limit: int, *, required: bool) -> bytes:
+async def read_json_body(
+    scope: Scope, receive: Receive, limit: int, *, required: bool, any_type: bool = False
+) -> bytes:
     """Read the whole body; 413 as soon as its declared or its real length exceeds `limit` bytes.
 
     415 unless it is declared as JSON: a browser sends any other content type across sites without
-    a preflight. `InputError` for an empty body that is `required`.
+    a preflight. `InputError` for an empty body that is `required`. With `any_type` the caller
+    checks its type and its content.
     """
     content_type = declared_length = b""
     for name, value in scope["headers"]:
@@ -36,6 +39,8 @@ async def read_json_body(scope: Scope, receive: Receive, limit: int, *, required
         if length > limit:
             raise _too_large(limit)
     body = b"".join(parts)
+    if any_type:
+        return body
     if not body:
         if required:
             raise InputError("the body is empty: expected JSON")
