@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import tracemalloc
 import zlib
 from collections.abc import Iterator
@@ -70,7 +71,7 @@ def test_row_10_a_compressed_bomb_is_a_413_after_the_inflated_limit(
     [
         ("gzip", b"no gzip", 400),
         ("gzip", gzip.compress(b"{}")[:-5], 400),
-        ("gzip", gzip.compress(b"{}") + b"more", 400),
+        ("gzip", gzip.compress(json.dumps(linear_request()).encode()) + b"more", 400),
         ("deflate", gzip.compress(b"{}"), 400),
         ("br", b"{}", 415),
         ("gzip, gzip", gzip.compress(gzip.compress(b"{}")), 415),
@@ -286,6 +287,14 @@ def test_row_25_a_wrong_binary_size_is_a_400(client: TestClient, size: Any) -> N
     still_right(client)
 
 
+def test_row_25_bytes_after_the_last_input_are_a_400(client: TestClient) -> None:
+    size = {"binary_data_size": 12}
+    request = {"inputs": [tensor("input", [1, 3], "FP32", parameters=size)]}
+    body, headers = binary_body(request, bytes(13))
+    answer = client.post("/v2/models/linear/infer", content=body, headers=headers)
+    assert "1 bytes follow" in error_of(answer, 400)
+
+
 _A = tensor("a", [1, 2], "INT64", [1, 2])
 _B = tensor("b", [1, 2], "INT64", [3, 4])
 
@@ -310,7 +319,8 @@ _B = tensor("b", [1, 2], "INT64", [3, 4])
     ],
 )
 def test_row_26_a_missing_extra_or_doubled_input_is_a_400(client: TestClient, inputs: Any) -> None:
-    error_of(infer(client, "pair", {"inputs": inputs}), 400)
+    error = error_of(infer(client, "pair", {"inputs": inputs}), 400)
+    assert ("twice" in error) == (inputs == [_A, _A])
     still_right(client)
 
 

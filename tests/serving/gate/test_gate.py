@@ -111,7 +111,7 @@ def test_a_failed_record_of_a_call_changes_nothing_but_the_log(
     monkeypatch.setattr(lab, "observe", fail)
     answer = asking(lab).post("/echo", json=1)
     assert (answer.status_code, answer.json()) == (200, 1)
-    assert f"request {answer.headers['x-request-id']} failed" in caplog.text
+    assert f"request {answer.headers['x-request-id']}: /echo failed" in caplog.text
     assert "disk full" in caplog.text
 
 
