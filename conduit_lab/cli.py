@@ -1,4 +1,4 @@
-"""The command line: `conduit-lab devices | serve | check | optimize | lab | demo`."""
+"""The command line: `conduit-lab devices | serve | mcp | check | optimize | lab | demo`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="seconds between /readyz answering 503 and the shutdown",
     )
     command.set_defaults(run=_serve)
+    command = commands.add_parser(
+        "mcp", help="serve an exported folder to the agent that started this command, by stdio"
+    )
+    command.add_argument("folder", type=Path, nargs="?", default=Path())
+    command.set_defaults(run=_mcp)
     command = commands.add_parser(
         "check", help="start an exported folder and compare its answers with the recorded ones"
     )
@@ -84,6 +89,14 @@ def _serve(options: argparse.Namespace) -> int:
     if not (options.folder / "app.py").is_file():
         raise ServeError(f"no app.py in {options.folder}: serve a folder that an export wrote")
     return serve(options.folder.resolve(), options.host, options.port, options.pre_stop)
+
+
+def _mcp(options: argparse.Namespace) -> int:
+    from conduit_lab.serving.run.stdio import serve_stdio
+
+    if not (options.folder / "app.py").is_file():
+        raise ServeError(f"no app.py in {options.folder}: name a folder that an export wrote")
+    return serve_stdio(options.folder.resolve())
 
 
 def _check(options: argparse.Namespace) -> int:

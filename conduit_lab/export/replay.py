@@ -22,6 +22,7 @@ from conduit_lab.core.progress import counted, progress
 from conduit_lab.core.text import clip
 from conduit_lab.export.target import preserved_folder
 from conduit_lab.serving.recorded import Example
+from conduit_lab.serving.tool import TOOL_METHOD, as_object, tool_answer, tool_request
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
@@ -139,6 +140,11 @@ def _ask(port: int, example: Example) -> Outcome:
     except OSError as error:
         return Outcome(example, f"no answer: {error}", perf_counter() - start)
     seconds = perf_counter() - start
+    if status == 200 and example.method == TOOL_METHOD:
+        got, failed = tool_answer(content)
+        if failed or example.writes:
+            return Outcome(example, failed or None, seconds)
+        return Outcome(example, difference(as_object(example.answer), got), seconds)
     if status != 200:
         body = clip(content.decode("utf-8", "replace"), _MAX_BODY_CHARACTERS)
         return Outcome(example, f"status {status}: {body}", seconds)
@@ -148,11 +154,16 @@ def _ask(port: int, example: Example) -> Outcome:
 
 
 def _response(port: int, example: Example) -> tuple[int, bytes]:
-    body = None if example.method == "GET" else json.dumps(example.payload)
-    headers = {} if body is None else {"content-type": "application/json"}
+    method, target, body = example.method, example.target, json.dumps(example.payload).encode()
+    headers = {"content-type": "application/json"}
+    if method == "GET":
+        body, headers = b"", {}
+    elif method == TOOL_METHOD:
+        method = "POST"
+        target, headers, body = tool_request(example.path, example.payload)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS)
     try:
-        connection.request(example.method, example.target, body, headers)
+        connection.request(method, target, body or None, headers)
         response = connection.getresponse()
         return response.status, response.read()
     finally:
