@@ -352,7 +352,7 @@ def ours() -> Any:
 
 def peer() -> Any:
     """Return the same endpoints in the form of sse-starlette's README."""
-    from sse_starlette.sse import EventSourceResponse  # type: ignore[import-not-found]
+    from sse_starlette.sse import EventSourceResponse
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.routing import Route
