@@ -23,6 +23,7 @@ from conduit_lab.core.text import clip
 from conduit_lab.export.state.walk import StateLine
 from conduit_lab.export.target import preserved_folder
 from conduit_lab.serving.recorded import Example
+from conduit_lab.serving.tool import TOOL_METHOD, as_object, tool_answer, tool_request
 
 _STATE_PROCESS = "conduit_lab.export.state.state_process"
 _START_SECONDS = 60.0
@@ -163,6 +164,11 @@ def _ask(port: int, example: Example) -> Outcome:
     except OSError as error:
         return Outcome(example, f"no answer: {error}", perf_counter() - start)
     seconds = perf_counter() - start
+    if status == 200 and example.method == TOOL_METHOD:
+        got, failed = tool_answer(content)
+        if failed or example.writes:
+            return Outcome(example, failed or None, seconds)
+        return Outcome(example, difference(as_object(example.answer), got), seconds)
     if status != 200:
         body = clip(content.decode("utf-8", "replace"), _MAX_BODY_CHARACTERS)
         return Outcome(example, f"status {status}: {body}", seconds)
@@ -172,11 +178,16 @@ def _ask(port: int, example: Example) -> Outcome:
 
 
 def _response(port: int, example: Example) -> tuple[int, bytes]:
-    body = None if example.method == "GET" else json.dumps(example.payload)
-    headers = {} if body is None else {"content-type": "application/json"}
+    method, target, body = example.method, example.target, json.dumps(example.payload).encode()
+    headers = {"content-type": "application/json"}
+    if method == "GET":
+        body, headers = b"", {}
+    elif method == TOOL_METHOD:
+        method = "POST"
+        target, headers, body = tool_request(example.path, example.payload)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS)
     try:
-        connection.request(example.method, example.target, body, headers)
+        connection.request(method, target, body or None, headers)
         response = connection.getresponse()
         return response.status, response.read()
     finally:

@@ -134,7 +134,7 @@ def _write(app: App, closure: Closure, folder: Path, examples: Sequence[Example]
     wheel = write_wheel(folder / "lib")
     texts = {
         "app.py": templates.app_source(app, closure),
-        "requirements.txt": requirements(wheel.name, closure.packages.distributions),
+        "requirements.txt": requirements(wheel.name, closure.packages.distributions, app.spoken),
         "examples.jsonl": "".join(f"{example.to_json()}\n" for example in examples),
         "test_replay.py": templates.TEST_REPLAY,
         "README.md": templates.readme(app, examples),

@@ -46,6 +46,7 @@ from conduit_lab.serving.rag_endpoint import RagEndpoint
 from conduit_lab.serving.running import Streams
 from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.stores import Stores
+from conduit_lab.serving.tool import Tool
 from conduit_lab.vectors.store import VectorStore
 
 # the first route of a path and method answers: a value endpoint's GET precedes that of a stream
@@ -264,6 +265,20 @@ class App(EndpointHost, Viewed):
         self._register(endpoint.stream)
         return endpoint
 
+    def tool(
+        self, name: str = "", description: str = ""
+    ) -> Callable[[Callable[_P, _R]], Tool[_P, _R]]:
+        """Offer a function to agents, by MCP alone; its app then speaks that protocol.
+
+        By default the tool has the function's name, and its docstring as description.
+        """
+
+        def decorate(function: Callable[_P, _R]) -> Tool[_P, _R]:
+            tool: Tool[_P, _R] = Tool(function, name or function.__name__, description, self)
+            return self._register(tool)
+
+        return decorate
+
     def _stage(self, model: Any, *, required: bool = True) -> Stage:
         """Return `model` as a stage; one that is not required may fail to load."""
         if not isinstance(model, str | Path):
@@ -285,7 +300,7 @@ class App(EndpointHost, Viewed):
             )
 
     def _register(self, endpoint: _AnyEndpoint) -> _AnyEndpoint:
-        if not endpoint.path.startswith("/"):
+        if endpoint.shape != "tool" and not endpoint.path.startswith("/"):
             raise EndpointError(f"an endpoint's path expects a '/' first, got {endpoint.path!r}")
         key = endpoint.method, endpoint.path
         for known in self.endpoints:
@@ -326,7 +341,7 @@ class App(EndpointHost, Viewed):
         hide_queries()
         async with AsyncExitStack() as stack:
             self.open()
-            for each in protocol_lifespans(self):
+            for each in protocol_lifespans(self, state):
                 await stack.enter_async_context(each)
             state.ready = True
             yield {self._state_key: state}

@@ -40,7 +40,7 @@ from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.signature import Signature
 from conduit_lab.serving.stores import Stores
 
-Shape = Literal["value", "stream"]
+Shape = Literal["value", "stream", "tool"]
 Proof = Literal["ready", "running", "missing", ""]
 MAX_TRACES = 50  # per endpoint
 
@@ -53,8 +53,9 @@ class EndpointHost:
 
     `values` bounds the inputs and outputs that its traces keep, `observers` see every span of its
     calls, `statistics` count them, and `records` says whether `observe` keeps the calls.
-    `protocols` are the names of those that it speaks beside its own. `keys`, `hosts` and `origins`
-    say who may call it, and `metering` counts the use of each key.
+    `protocols` are the names of those that it speaks beside its own, and `mcp` is the server object
+    of one of them, once that is in use. `keys`, `hosts` and `origins` say who may call it, and
+    `metering` counts the use of each key.
     """
 
     name: str
@@ -68,6 +69,7 @@ class EndpointHost:
     origins: Origins
     metering: Metering
     protocols: Sequence[str] = ()
+    mcp: Any = None
     values = Values(0)
     observers: Sequence[Observer] = ()
     statistics: StageStatistics
@@ -82,6 +84,16 @@ class EndpointHost:
 
         `body` is the answer as it was sent, empty for one that was not.
         """
+
+    @property
+    def spoken(self) -> Sequence[str]:
+        """The protocols that its servers speak: those it names, and MCP where it has tools."""
+        has_tools = any(endpoint.shape == "tool" for endpoint in self.endpoints)
+        return [*self.protocols, *({"mcp"} - {*self.protocols} if has_tools else ())]
+
+    def session_tools(self) -> Sequence[Endpoint[..., Any]]:
+        """Return the tools with which an agent sees a notebook's session; empty for other apps."""
+        return ()
 
     def proof(self, endpoint: Endpoint[..., Any]) -> Proof:
         """Return whether an export can prove `endpoint`: has it a recorded call, or one that runs.

@@ -73,6 +73,13 @@ class Exchange:
         root = str(scope.get("root_path", "")).rstrip("/")
         return f"{scope['scheme']}://{host}{root}" if _HOST.fullmatch(host) else root
 
+    async def body(self) -> bytes:
+        """Read the body, of whatever type it is declared; 413 above its limit."""
+        limit = self.app.limits.body_bytes
+        return await read_json_body(
+            self._scope, self._receive, limit, required=False, any_type=True
+        )
+
     async def json(self) -> Any:
         """Read the body as a JSON value; 400, 413 or 415 where it is none."""
         limit = self.app.limits.body_bytes
