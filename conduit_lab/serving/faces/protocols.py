@@ -15,7 +15,9 @@ from conduit_lab.serving.endpoint import EndpointHost
 
 # The module of each protocol. It has `routes(app)`, which returns the routes of the protocol, and
 # may have `lifespan(app)`, an async context manager around the life of each server.
-PROTOCOLS: dict[str, str] = {}
+PROTOCOLS: dict[str, str] = {
+    "stores": "conduit_lab.serving.faces.store_search",
+}
 
 
 def check_protocols(names: Sequence[str]) -> tuple[str, ...]:
