@@ -62,6 +62,7 @@ class Connection:
         self._headers = httpx.Headers(
             {"user-agent": f"conduit-lab/{__version__}", "accept-encoding": "identity"}
         )
+        self.has_key = key is not None
         if key is not None:
             if not key or not key.isascii() or not key.isprintable():
                 raise InputError("key expects printable ASCII text, got other characters or none")

@@ -10,10 +10,11 @@ from typing import Any
 from urllib.parse import quote
 
 from conduit_lab.client.json_types import python_type, resolved
+from conduit_lab.client.request_body import json_body
 from conduit_lab.core.errors import InputError
 
 _EXTENSION = "x-conduit-endpoint"
-_BODY = "body"  # the parameter of a whole body that has no name
+_REQUEST = "request"  # the parameter of a body of which nothing is known
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ class RequestParts:
 class Contract:
     """The name, the place and the Python signature of an endpoint.
 
-    `in_path` and `in_query` name the parameters that are no part of the body. The parameter `whole`
-    is the body itself. A stream may be resumed for `resume` seconds.
+    `in_path` and `in_query` name the parameters that are no part of the body; those of the latter
+    in `as_json` are sent as JSON texts. The parameter `whole` is the body itself. A stream may be
+    resumed for `resume` seconds.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Contract:
     signature: inspect.Signature
     in_path: frozenset[str]
     in_query: frozenset[str]
+    as_json: frozenset[str]
     whole: str | None
     resume: float | None
 
@@ -58,6 +61,8 @@ class Contract:
                 raise InputError(f"{self.name}: {name} expects a part of a path, got {value!r}")
             path = path.replace("{" + name + "}", quote(value, safe=""))
         query = {name: given.pop(name) for name in self.in_query & given.keys()}
+        for name in self.as_json & query.keys():
+            query[name] = json_body(query[name], self.name).decode()
         if self.whole is not None:
             return RequestParts(path, query, given.get(self.whole), self.whole in given)
         return RequestParts(path, query, given, self.method != "GET" and bool(given))
@@ -81,13 +86,15 @@ def _contract(
 ) -> Contract:
     places: dict[str, set[str]] = {"path": set(), "query": set()}
     parameters: dict[str, Parameter] = {}
+    as_json: set[str] = set()
     for each in operation.get("parameters") or ():
         found = resolved(each, document)
         if found.get("in") in places:
             name = str(found["name"])
             places[found["in"]].add(name)
-            required = bool(found.get("required"))
-            parameters[name] = _parameter(name, found.get("schema"), required, document)
+            schema = _json_schema(found, document) if "content" in found else found.get("schema")
+            as_json |= {name} if "content" in found else set()
+            parameters[name] = _parameter(name, schema, bool(found.get("required")), document)
     whole, in_body = _body(operation, extension, document)
     parameters |= in_body
     resume = extension.get("resume")
@@ -99,12 +106,15 @@ def _contract(
         path,
         str(extension["method"]).upper(),
         str(extension.get("shape", "value")),
-        str(operation.get("description") or operation.get("summary") or ""),
+        "\n\n".join(
+            text for key in ("summary", "description") if (text := str(operation.get(key) or ""))
+        ),
         inspect.Signature(
             ordered, return_annotation=inspect.Signature.empty if gives is Any else gives
         ),
         frozenset(places["path"]),
         frozenset(places["query"]),
+        frozenset(as_json),
         whole,
         float(resume) if isinstance(resume, int | float) else None,
     )
@@ -125,7 +135,7 @@ def _body(
             name: _parameter(name, field, name in required, document)
             for name, field in fields.items()
         }
-    name = whole if isinstance(whole, str) else _BODY
+    name = whole if isinstance(whole, str) else _REQUEST
     return name, {name: _parameter(name, schema, bool(body.get("required")), document)}
 
 

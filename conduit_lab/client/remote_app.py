@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from conduit_lab.client.app_connection import Connection
 from conduit_lab.client.contract import read_contracts
@@ -20,36 +20,64 @@ _INFO_PATH = "/v1/info"
 _EXTENSION = "x-conduit-lab"
 
 
+DEFAULT_TIMEOUT = 300.0  # seconds until an answer, which a large model may take
+
+
 class RemoteApp(Viewed):
     """A served app; its endpoints are attributes and in `endpoints`, its stores in `stores`.
 
-    `name` and `version` are those of the app and of its conduit_lab. The description of the app is
-    read when it is connected; `refresh` reads it again. Thread-safe. In a `with` block its
-    connections are closed at the end.
+    `name` is that of the app, `version` that of its conduit_lab. The description of the app is read
+    when it is connected, or where it is `lazy` at the first use; `refresh` reads it again.
+    Thread-safe. In a `with` block its connections are closed at the end.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    default_timeout = DEFAULT_TIMEOUT
+
+    def __init__(self, connection: Connection, *, lazy: bool = False) -> None:
         self._connection = connection
-        self.refresh()
+        self._read: _Description | None = None
+        if not lazy:
+            self.refresh()
 
     def refresh(self) -> None:
         """Read again which endpoints and stores there are, such as after a deployment."""
-        document = self._connection.ask("GET", _DOCUMENT_PATH, repeatable=True)
-        info = document.get("info") if isinstance(document, dict) else None
-        own = info.get(_EXTENSION) if isinstance(info, dict) else None
-        if not isinstance(info, dict) or not isinstance(own, dict):
-            raise RemoteError(
-                f"{_DOCUMENT_PATH} of {self.url} is not that of a conduit_lab app: "
-                "connect() expects the address of an app that conduit_lab serves"
-            )
-        stores = RemoteStores(self._connection)
-        contracts = read_contracts(document)
-        self.name = str(info.get("title", ""))
-        self.version = str(own.get("version", ""))
-        self.endpoints = RemoteEndpoints(
-            [RemoteEndpoint(each, self._connection) for each in contracts], self.url
-        )
-        self.stores = stores
+        self._read = _describe(self._connection)
+
+    def _described(self) -> _Description:
+        if self._read is None:
+            self.refresh()
+        assert self._read is not None
+        return self._read
+
+    @property
+    def name(self) -> str:
+        """The name of the app."""
+        return self._described().name
+
+    @property
+    def version(self) -> str:
+        """The version of its conduit_lab."""
+        return self._described().version
+
+    @property
+    def endpoints(self) -> RemoteEndpoints:
+        """Its endpoints, by path or name."""
+        return self._described().endpoints
+
+    @property
+    def stores(self) -> RemoteStores:
+        """Its stores, by name."""
+        return self._described().stores
+
+    @property
+    def has_key(self) -> bool:
+        """Whether requests are sent with a key."""
+        return self._connection.has_key
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds until an answer must start, or None."""
+        return self._connection.timeout
 
     @property
     def url(self) -> str:
@@ -84,7 +112,7 @@ class RemoteApp(Viewed):
         self.close()
 
     def __getattr__(self, name: str) -> RemoteEndpoint:
-        if name.startswith("_") or "endpoints" not in self.__dict__:
+        if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         found = [each for each in self.endpoints if each.name == name]
         if not found:
@@ -97,9 +125,12 @@ class RemoteApp(Viewed):
         return found[-1]
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *(each.name for each in self.endpoints)})
+        endpoints = self.endpoints if self._read is not None else ()
+        return sorted({*super().__dir__(), *(each.name for each in endpoints)})
 
     def _view(self) -> View:
+        if self._read is None:
+            return View("Remote app", "", [self.url, "not read yet"])
         facts = [
             f"● {self.url}",
             *([f"conduit_lab {self.version}"] if self.version else []),
@@ -110,7 +141,36 @@ class RemoteApp(Viewed):
         return View("Remote app", self.name, facts, tables)
 
     def __repr__(self) -> str:
-        return f"<RemoteApp {self.name!r} · {' · '.join(self._view().facts)}>"
+        view = self._view()
+        return f"<{' · '.join([f'RemoteApp {view.name!r}', *view.facts])}>"
+
+
+class _Description(NamedTuple):
+    """A served app as it was when it was read."""
+
+    name: str
+    version: str
+    endpoints: RemoteEndpoints
+    stores: RemoteStores
+
+
+def _describe(connection: Connection) -> _Description:
+    document = connection.ask("GET", _DOCUMENT_PATH, repeatable=True)
+    info = document.get("info") if isinstance(document, dict) else None
+    own = info.get(_EXTENSION) if isinstance(info, dict) else None
+    if not isinstance(info, dict) or not isinstance(own, dict):
+        raise RemoteError(
+            f"{_DOCUMENT_PATH} of {connection.url} is not that of a conduit_lab app: "
+            "connect() expects the address of an app that conduit_lab serves"
+        )
+    return _Description(
+        str(info.get("title", "")),
+        str(own.get("version", "")),
+        RemoteEndpoints(
+            [RemoteEndpoint(each, connection) for each in read_contracts(document)], connection.url
+        ),
+        RemoteStores(connection),
+    )
 
 
 class RemoteModels(Viewed, list[dict[str, Any]]):
@@ -123,14 +183,21 @@ class RemoteModels(Viewed, list[dict[str, Any]]):
         return View("Remote models", "", [figures.plural(len(self), "model")], [table])
 
 
-def connect(url: str, *, key: str | None = None, timeout: float | None = 300.0) -> RemoteApp:
+def connect(
+    url: str,
+    *,
+    key: str | None = None,
+    timeout: float | None = DEFAULT_TIMEOUT,
+    lazy: bool = False,
+) -> RemoteApp:
     """Connect to a served app: its endpoints become callables, its stores can be searched.
 
     `url` is the app's address, `key` the one that it asks for; it is sent there and nowhere else.
     A call fails after `timeout` seconds without an answer, None waits for ever; a stream has no
-    limit, but is lost after 60 s without a byte. Proxies are those of the environment. Needs the
-    `[client]` extra, which `[lab]` has. Raises `RemoteError` where no app of conduit_lab answers.
+    limit, but is lost after 60 s without a byte. With `lazy` the app is first asked when it is
+    used. Proxies are those of the environment. Needs the `[client]` extra, which `[lab]` has.
+    Raises `RemoteError` where no app of conduit_lab answers.
     """
     if timeout is not None and not 0 < timeout < math.inf:
         raise InputError(f"timeout= expected seconds above 0, or None, got {timeout!r}")
-    return RemoteApp(Connection(url, key, timeout))
+    return RemoteApp(Connection(url, key, timeout), lazy=lazy)

@@ -21,7 +21,7 @@ def json_body(value: Any, name: str) -> bytes:
     """Return `value` as JSON for the endpoint `name`; `InputError` where it has no JSON form.
 
     Arrays and iterators become lists, a DataFrame the list of its rows, bytes and images
-    `{"type", "base64"}`, a time its ISO 8601 text.
+    `{"type", "base64"}`, a `File` its own form, a time its ISO 8601 text.
     """
     try:
         return orjson.dumps(value, default=_plain, option=_OPTIONS)
@@ -43,8 +43,12 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if (found := chunk_json(value)) is not value:
         return found
-    if hasattr(value, "model_dump"):  # a pydantic model; this room does not import pydantic
-        return value.model_dump()
+    for method in (
+        "to_json",
+        "model_dump",
+    ):  # a `File`; a pydantic model, which is not imported here
+        if (form := getattr(type(value), method, None)) is not None:
+            return form(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     if isinstance(value, Path):
