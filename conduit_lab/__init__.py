@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from conduit_lab.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from conduit_lab.client.remote_app import RemoteApp as RemoteApp
+    from conduit_lab.client.remote_app import connect as connect
     from conduit_lab.core.errors import ConduitError as ConduitError
     from conduit_lab.core.run import run as run
     from conduit_lab.core.stage import Function as Function
@@ -115,6 +117,7 @@ _HOMES = {
     "Predictions": "models.prediction",
     "Rag": "flow.rag",
     "RagAnswer": "flow.cited_answer",
+    "RemoteApp": "client.remote_app",
     "Request": "serving.request",
     "Reranker": "models.text.reranker",
     "Route": "flow.route",
@@ -131,6 +134,7 @@ _HOMES = {
     "TraceDiff": "core.trace.trace_diff",
     "VectorStore": "vectors.store",
     "average": "flow.averages",
+    "connect": "client.remote_app",
     "compare_models": "models.measure.compare",
     "devices": "runtime.hardware.devices",
     "evaluate": "vectors.evaluate",

@@ -22,6 +22,7 @@ PROTOCOLS: dict[str, str] = {
     "rerank": "conduit_lab.serving.faces.rerank",
     "inference": "conduit_lab.serving.faces.inference",
     "mcp": "conduit_lab.serving.faces.mcp",
+    "stores": "conduit_lab.serving.faces.store_search",
 }
 
 
