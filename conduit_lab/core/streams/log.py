@@ -107,6 +107,16 @@ class Log(Generic[_T]):
         self._dropped += dropped
         self.window = (index, kept[count:])
 
+    def skip(self, index: int) -> None:
+        """Go on with chunk `index`: those below it, the kept ones too, count as dropped.
+
+        A log has no gaps, and the chunks before `index` never arrived here.
+        """
+        self._dropped += self._held + _ENTRY_BYTES * (index - self.count)
+        self._held = 0
+        self._weights = []
+        self.window = (index, [])
+
     def lagged(self, name: str, index: int) -> StreamLagged:
         """Return the error of a reader of stream `name` whose next chunk, `index`, was dropped."""
         base, kept = self.window

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from secrets import token_urlsafe
 from typing import Any
 
 import anyio
 import anyio.to_thread
-from starlette.datastructures import QueryParams
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -17,18 +15,17 @@ from conduit_lab.core.errors import InputError
 from conduit_lab.core.streams.backpressure import awaiting_reader
 from conduit_lab.core.streams.loop import ProducingHere
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.serving import codec
 from conduit_lab.serving.answer import RawHeaders, fallback_headers, send_empty
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
-from conduit_lab.serving.errors import drop_tracebacks
+from conduit_lab.serving.errors import drop_tracebacks, http_error
 from conduit_lab.serving.faces import transport
 from conduit_lab.serving.faces.binding import INLINE_BODY_BYTES, bind_on_thread
 from conduit_lab.serving.faces.formats import SseFormat
+from conduit_lab.serving.failures import log_failure
+from conduit_lab.serving.gate.admission import admit_stream
 from conduit_lab.serving.gate.body import read_json_body
 from conduit_lab.serving.gate.context import context_of
-
-_log = logging.getLogger("conduit_lab")
 
 
 def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[Route]:
@@ -52,6 +49,7 @@ class _EventFace:
             await send_empty(send, 200, SseFormat.headers)
             return
         endpoint = self._endpoint
+        admit_stream(context_of(scope))
         if last_event_id := _last_event_id(scope):
             found = endpoint.resumes.find(last_event_id)
             if found is None:  # the client has it all; 204 ends a browser's reconnects
@@ -77,14 +75,13 @@ class _EventFace:
     async def _bind(self, scope: Scope, receive: Receive) -> Call:
         signature = self._endpoint.signature
         if scope["method"] == "GET":
-            body = _query_as_body(scope)
-            if not body and signature.takes_body:
+            if not scope.get("query_string") and signature.takes_body:
                 raise InputError(
                     "the query is empty: expected the fields of the JSON body as ?name=value"
                 )
-        else:
-            limit, required = self._app.limits.body_bytes, signature.takes_body
-            body = await read_json_body(scope, receive, limit, required=required)
+            return signature.from_http(scope, b"")
+        limit, required = self._app.limits.body_bytes, signature.takes_body
+        body = await read_json_body(scope, receive, limit, required=required)
         if len(body) > INLINE_BODY_BYTES:
             return await bind_on_thread(signature, scope, body)
         return signature.from_http(scope, body)
@@ -141,12 +138,7 @@ class _EventFace:
                 open_streams.discard(stream)
             context = context_of(scope)
             if stream.error is not None and context.started:  # else the gate answers with it
-                _log.error(
-                    "request %s: stream %r failed",
-                    context.id,
-                    self._endpoint.name,
-                    exc_info=stream.error,
-                )
+                log_failure(stream.error, http_error(stream.error), context)
                 drop_tracebacks(stream.error)
 
 
@@ -154,14 +146,3 @@ def _last_event_id(scope: Scope) -> str:
     """Return the ID of the last event that a client which reconnects has; empty for a new one."""
     values = (value for name, value in scope["headers"] if name == b"last-event-id")
     return next(values, b"").decode("latin-1")
-
-
-def _query_as_body(scope: Scope) -> bytes:
-    """Return the query as the JSON body of a POST: an EventSource cannot send a body."""
-    if not scope.get("query_string"):
-        return b""
-    values: dict[str, list[str]] = {}
-    for key, value in QueryParams(scope.get("query_string", b"")).multi_items():
-        values.setdefault(key, []).append(value)
-    fields = {key: each[0] if len(each) == 1 else each for key, each in values.items()}
-    return codec.dumps(fields) if fields else b""

@@ -35,7 +35,7 @@ def test_what_was_on_its_way_when_the_client_left_is_there_when_it_comes_back(
             # else this kernel may take more than the half log that is kept
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**18)
             client.connect(("127.0.0.1", server.port))
-            client.sendall(b"GET /count HTTP/1.1\r\nhost: x\r\n\r\n")
+            client.sendall(b"GET /count HTTP/1.1\r\nhost: localhost\r\n\r\n")
             with client.makefile("rb") as lines:
                 last = next(
                     line for line in lines if line.startswith(b"id: ") and line.endswith(b":3\n")
