@@ -1,4 +1,4 @@
-"""Who may ask: the rows 66 to 75 and 80 of the faults that a served app survives."""
+"""Callers and pages of other sites: the rows 66 to 75 and 80 of the faults that an app survives."""
 
 from __future__ import annotations
 
