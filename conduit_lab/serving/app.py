@@ -41,6 +41,7 @@ from conduit_lab.serving.gate.access_log import hide_queries
 from conduit_lab.serving.gate.gate import Gate
 from conduit_lab.serving.gate.metering import Metering
 from conduit_lab.serving.glance import Glance
+from conduit_lab.serving.handler_threads import HandlerThreads
 from conduit_lab.serving.optional import OptionalModels
 from conduit_lab.serving.rag_endpoint import RagEndpoint
 from conduit_lab.serving.running import Streams
@@ -67,19 +68,19 @@ class App(EndpointHost, Viewed):
     speaks beside its own. With `keys` a request needs one; `hosts` are the names that it answers
     to, and pages of the `origins` may call it (docs/security.md). The environment replaces limits,
     hosts and origins, and has keys where none are given. Models are declared at once and opened
-    when the server starts: importing a module with an `App` opens nothing. `observers` see every
-    span of its calls start and end, and `statistics` count them by stage.
+    when the server starts: importing a module with an `App` opens nothing. `statistics` count the
+    calls by stage, and `observers` see every span start and end.
+
+    `trace` says which served calls have spans, with their times: "always" all; "sample" the first
+    16 of each endpoint and then one of 64, and all where there are observers; "errors" those alone
+    that fail. A call that fails always has one. The default is "sample", in a `Lab` "always".
     """
 
     endpoints: Endpoints
     _lazy = True
 
     def __init__(
-        self,
-        name: str,
-        *,
-        root: str | Path | None = None,
-        **options: Unpack[AppOptions],
+        self, name: str, *, root: str | Path | None = None, **options: Unpack[AppOptions]
     ) -> None:
         self._set_options(**options)
         self.name = name
@@ -90,6 +91,7 @@ class App(EndpointHost, Viewed):
         self.stores = Stores()
         self.endpoints = Endpoints()
         self.observers: list[Observer] = []
+        self.handler_threads = HandlerThreads()
         self.servers: WeakSet[Any] = WeakSet()  # of `run/thread.py`, which is above this module
         self._state_key = f"conduit_lab:{id(self)}"  # in ASGI's lifespan state
         self._states: WeakSet[ServerState] = WeakSet()  # of the running servers

@@ -127,6 +127,9 @@ class _Queued:
         slots = self._context.server.slots
         await slots.wait(self._queued)
         self._context.slots = slots
+        # uvicorn's request; its body is not read yet, so `receive` cannot be asked
+        if getattr(getattr(receive, "__self__", None), "disconnected", False):
+            raise HttpError(499, "client_left", "the client disconnected before its turn")
         await self._face(scope, receive, send)
 
 

@@ -30,6 +30,7 @@ from conduit_lab.serving.run.thread import Server
 from tests.export.session import Session
 from tests.serving.asgi import ask
 from tests.serving.conftest import SECONDS, Ask, until
+from tests.serving.faults.raw import connect, read_answer, request
 
 
 def bearer(secret: str) -> dict[str, str]:
@@ -65,6 +66,30 @@ def test_a_full_server_queues_then_answers_429_and_health_is_answered(tmp_path: 
         assert sorted(each.result().json() for each in answers) == [0, 1, 2, 3, 4]
         until(lambda: state.slots.taken == 0)
     assert 9 not in entered
+
+
+def test_a_client_that_leaves_while_it_waits_is_not_answered(tmp_path: Path) -> None:
+    app = App("desk", root=tmp_path, limits=Limits(concurrent_requests=1))
+    go, ran = threading.Event(), []
+
+    @app.post("/slow")
+    def slow(n: int) -> None:
+        ran.append(n)
+        assert go.wait(SECONDS)
+
+    with Server(app, port=0) as server:
+        (state,) = app._states
+        with connect(server) as first, connect(server) as second:
+            first.sendall(request("/slow", b'{"n": 1}'))
+            until(lambda: ran)
+            second.sendall(request("/slow", b'{"n": 2}'))
+            until(lambda: len(state.slots.waiting) == 1)
+            second.close()
+            until(lambda: len(server._uvicorn.server_state.connections) == 1)
+            go.set()
+            assert read_answer(first).status == 200
+            until(lambda: state.slots.taken == 0)
+    assert ran == [1]
 
 
 @pytest.mark.anyio
