@@ -32,6 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=0.0,
         help="seconds between /readyz answering 503 and the shutdown",
     )
+    command.add_argument(
+        "--grace",
+        type=float,
+        default=10.0,
+        help="seconds for open requests at the shutdown; then streams end with an error event",
+    )
+    command.add_argument("--workers", type=int, default=1, help="processes that share the port")
+    command.add_argument("--log", choices=("text", "json"), default="text", help="form of the log")
     command.set_defaults(run=_serve)
     command = commands.add_parser(
         "check", help="start an exported folder and compare its answers with the recorded ones"
@@ -83,7 +91,17 @@ def _serve(options: argparse.Namespace) -> int:
 
     if not (options.folder / "app.py").is_file():
         raise ServeError(f"no app.py in {options.folder}: serve a folder that an export wrote")
-    return serve(options.folder.resolve(), options.host, options.port, options.pre_stop)
+    if options.workers < 1:
+        raise ServeError(f"--workers expected 1 or more, got {options.workers}")
+    return serve(
+        options.folder.resolve(),
+        options.host,
+        options.port,
+        pre_stop=options.pre_stop,
+        grace=options.grace,
+        workers=options.workers,
+        log=options.log,
+    )
 
 
 def _check(options: argparse.Namespace) -> int:
