@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
-from conduit_lab.core.streams.chunk import chunk_json
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace.call_record import CallRecord
 from conduit_lab.core.views import figures
@@ -104,7 +103,12 @@ class Example(Viewed):
         """Return its line of `examples.jsonl`."""
         record = asdict(replace(self, stores=[], files=[]))
         del record["stores"], record["files"]
-        return json.dumps(record, ensure_ascii=False)
+        line = json.dumps(record, ensure_ascii=False)
+        try:
+            line.encode()
+        except UnicodeEncodeError:  # a lone surrogate has no UTF-8
+            return json.dumps(record)
+        return line
 
     @classmethod
     def from_json(cls, line: str) -> Example:
@@ -133,11 +137,11 @@ class _Entry(NamedTuple):
             endpoint.method,
             endpoint.path,
             endpoint.shape,
-            codec.loads(self.payload),
-            codec.loads(self.answer),
+            json.loads(self.payload),  # not orjson: it refuses lone surrogates, and rounds
+            json.loads(self.answer),  # integers above 64 bits
             writes=bool(written),
             shared=any(getattr(store, "url", None) is not None for store in written),
-            path_params=codec.loads(self.path_params),
+            path_params=json.loads(self.path_params),
             stores=self.stores,
             files=list(self.record.files),
         )
@@ -201,7 +205,7 @@ class Recorder:
     def _add_stream(self, endpoint: Endpoint[..., Any], call: Call, stream: Stream[Any]) -> None:
         try:
             if stream.state == "done" and stream.count == len(stream.kept):
-                self._add(endpoint, call, codec.dumps([*map(chunk_json, stream.kept)]))
+                self._add(endpoint, call, codec.dumps(stream.kept))
         except TypeError:
             return
         finally:
