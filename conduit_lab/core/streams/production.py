@@ -22,6 +22,7 @@ from conduit_lab.core.streams.ownership import set_owner
 _log = logging.getLogger("conduit_lab")
 
 _TURN_SECONDS = 1e-3  # that a generator which never suspends may hold its loop
+_UNCHECKED_CHUNKS = 15
 
 _tasks: set[asyncio.Task[None]] = set()  # a loop refers to its tasks weakly
 _producing: contextvars.ContextVar[Channel[Any] | None] = contextvars.ContextVar(
@@ -139,22 +140,33 @@ async def _run_async(channel: Channel[Any], source: AsyncIterable[Any]) -> None:
 
 
 class _Turn:
-    """The time that a generator has held its loop: since the loop last ran anything else."""
+    """The time that a generator has held its loop: since the loop last ran anything else.
 
-    __slots__ = ("_begun_at", "_loop", "_others_ran")
+    A generator that was found to suspend between two chunks is checked again after a few more.
+    """
+
+    __slots__ = ("_begun_at", "_loop", "_others_ran", "_unchecked")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._begun_at = 0.0
-        self._others_ran = True
+        self._begun_at = 0.0  # of the check that runs, 0 without one
+        self._others_ran = False
+        self._unchecked = 0
 
     def is_over(self) -> bool:
         """Return whether the generator has held the loop for too long."""
-        if not self._others_ran:
-            return monotonic() - self._begun_at > _TURN_SECONDS
-        self._others_ran = False
-        self._begun_at = monotonic()
-        self._loop.call_soon(self._end)
+        if self._unchecked:
+            self._unchecked -= 1
+        elif not self._begun_at:
+            self._others_ran = False
+            self._begun_at = monotonic()
+            self._loop.call_soon(self._end)
+        elif self._others_ran:
+            self._begun_at = 0.0
+            self._unchecked = _UNCHECKED_CHUNKS
+        elif monotonic() - self._begun_at > _TURN_SECONDS:
+            self._begun_at = 0.0
+            return True
         return False
 
     def _end(self) -> None:

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import anyio.to_thread
@@ -101,6 +101,7 @@ class _Client:
         self.pending = False  # chunks that `push` has left to the client's task
         self.sending = False
         self.cut = False
+        self.watch: asyncio.Task[None] | None = None  # for its disconnect
         self.failure: Exception | None = None
         self.loop = asyncio.get_running_loop()
         self.since = monotonic()
@@ -110,15 +111,13 @@ class _Client:
         """Send the whole stream; return at its end, or once the client has left or was cut."""
         if self.trail is not None:
             _bound_unsent(self.connection)
-        self.task = asyncio.current_task()
-        watch = asyncio.ensure_future(self._watch())
+        self.task = cast("asyncio.Task[None]", asyncio.current_task())
         self.timer = self.loop.call_later(PRELUDE_SECONDS, self._check)
         try:
             await self._pump()
             return
         except asyncio.CancelledError:
             if self.cut:
-                assert self.task is not None
                 self.task.uncancel()
             elif self.headers is not None:
                 raise
@@ -132,7 +131,8 @@ class _Client:
                 return
         finally:
             self.timer.cancel()
-            watch.cancel()
+            if self.watch is not None:
+                self.watch.cancel()
         message = "stream %r: a client that took nothing for %.3g s was cut"
         _log.warning(message, self.name, SEND_SECONDS)
         await self._abort()
@@ -150,7 +150,10 @@ class _Client:
                 await self._write(self.format.lagged(lag.missed, lag.resume_at))
                 continue
             if chunks:
-                body, error = await self._encoded(chunks, index)
+                if _is_heavy(chunks):
+                    body, error = await anyio.to_thread.run_sync(self._encode, chunks, index)
+                else:
+                    body, error = self._encode(chunks, index)
                 if error is not None:
                     message = "stream %r has a chunk that cannot be sent: %s"
                     _log.error(message, self.name, error)
@@ -161,7 +164,8 @@ class _Client:
                 if self.trail is not None:
                     # uvicorn waits before a write until the one before has gone out
                     await self._write(b"")
-                    self._advance(self.trail)
+                    if not self.gone and not _is_closing(self.connection):
+                        self.trail.advance(reader.index)
                 if len(chunks) == _MAX_BATCH_CHUNKS:
                     await asyncio.sleep(0)  # a write that is taken at once yields to no other task
             elif finished:
@@ -199,26 +203,29 @@ class _Client:
         """Begin to write the pending chunks, or leave them to the client's task."""
         if self.pending or self.sending:
             return None
-        if self.headers is None and monotonic() - self.since < _BURST_SECONDS:
+        now = monotonic()
+        if self.headers is None and now - self.since < _BURST_SECONDS:
             self.pending = True
             self.loop.call_later(_BURST_SECONDS, self.waiter.resume)
             return None
         reader, unsent = self.reader, self.connection.get_write_buffer_size()
         index = reader.index
-        if unsent > _MAX_BUFFERED_BYTES or reader.lags or _is_heavy(chunks := reader.take()):
-            reader.index = index
-            self.pending = True
-            self.waiter.resume()
-            return None
-        if self.trail is not None and not unsent:
-            self._advance(self.trail)  # the chunks before these have gone out
-        body, error = self._encode(chunks, index)
-        if error is not None:  # the client's task ends the stream
-            reader.index = index
-            self.pending = True
-            self.waiter.resume()
-            return None
-        return self._write_pushed(body)
+        try:
+            chunks = reader.take()
+            if unsent < _MAX_BUFFERED_BYTES and not _is_heavy(chunks):
+                body, error = self._encode(chunks, index)
+                if error is None:
+                    if self.trail is not None and not unsent:
+                        self.trail.advance(index)  # the chunks before have gone out
+                    self.since = now
+                    self.sending = True
+                    return self._write_pushed(body)
+        except StreamLagged:
+            pass
+        reader.index = index
+        self.pending = True
+        self.waiter.resume()
+        return None
 
     def wake(self) -> None:
         """Notice that the stream has ended."""
@@ -226,16 +233,17 @@ class _Client:
 
     async def _write_pushed(self, body: bytes) -> None:
         try:
-            await self._write(body)
+            if self.headers is None and not self.prelude:
+                message = {"type": "http.response.body", "body": body, "more_body": True}
+                await self.send(message)
+            else:
+                await self._write(body)
         except Exception as error:  # of the connection, not of the generator that awaits this
             self.failure = error
-            self.pending, self.sending = True, False
-        if self._called():  # since this write began
+            self.pending = True
+        self.sending = False
+        if self.gone or self.quiet or self.pending:  # since this write began
             self.waiter.resume()
-
-    def _advance(self, trail: Trail) -> None:
-        if not self.gone and not (self.connection and self.connection.is_closing()):
-            trail.advance(self.reader.index)
 
     def _raise_failure(self) -> None:
         """Raise why the stream has ended before its first chunk, if it did not end well."""
@@ -245,13 +253,8 @@ class _Client:
         if stream.cancelled:
             raise HttpError(503, "stream_cancelled", "the stream was cancelled on the server")
 
-    async def _encoded(self, chunks: list[Any], index: int) -> tuple[bytes, Exception | None]:
-        """Return the bytes of `chunks` up to the first without a form, and the error of that."""
-        if _is_heavy(chunks):
-            return await anyio.to_thread.run_sync(self._encode, chunks, index)
-        return self._encode(chunks, index)
-
     def _encode(self, chunks: list[Any], index: int) -> tuple[bytes, Exception | None]:
+        """Return the bytes of `chunks` up to the first without a form, and the error of that."""
         parts = []
         encode = self.format.chunk
         try:
@@ -300,6 +303,8 @@ class _Client:
 
     def _check(self) -> None:
         """Cut a client that takes nothing, or wake the pump for a heartbeat; then set the timer."""
+        if self.watch is None:  # a short stream needs none
+            self.watch = self.loop.create_task(self._watch())
         spent = monotonic() - self.since
         if self.sending:
             limit = SEND_SECONDS
@@ -309,8 +314,7 @@ class _Client:
             self.timer = self.loop.call_later(limit - spent, self._check)
         elif self.sending:
             self.cut = True
-            if self.task is not None:
-                self.task.cancel()
+            self.task.cancel()
         else:
             self.quiet = True
             self.waiter.resume()
@@ -320,6 +324,11 @@ class _Client:
 def _connection(receive: Receive) -> Any:
     """Return uvicorn's transport of the connection; None under another server."""
     return getattr(getattr(receive, "__self__", None), "transport", None)
+
+
+def _is_closing(connection: Any) -> bool:
+    """Return whether the connection is lost: then writes return at once, with nothing sent."""
+    return connection is not None and connection.is_closing()
 
 
 def _bound_unsent(connection: Any) -> None:
@@ -333,4 +342,6 @@ def _bound_unsent(connection: Any) -> None:
 
 def _is_heavy(chunks: list[Any]) -> bool:
     """Return whether the chunks are to be encoded on a thread."""
+    if len(chunks) == 1 and is_plain_chunk(chunks[0]):
+        return False
     return not all(map(is_plain_chunk, chunks)) and max(map(weight, chunks)) > _HEAVY_CHUNK_BYTES
