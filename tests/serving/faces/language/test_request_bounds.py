@@ -1,4 +1,4 @@
-"""What strangers send to the protocols: rows 27 to 31 of the faults, and bodies made at random."""
+"""Hostile requests to the protocols: rows 27 to 31 of the faults, and bodies made at random."""
 
 from __future__ import annotations
 
