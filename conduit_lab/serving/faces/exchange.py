@@ -18,9 +18,16 @@ from conduit_lab.core.streams.stream import Stream
 from conduit_lab.serving import codec
 from conduit_lab.serving.answer import RawHeaders, send_json
 from conduit_lab.serving.endpoint import EndpointHost
-from conduit_lab.serving.errors import ErrorBody, HttpError
+from conduit_lab.serving.errors import (
+    ErrorBody,
+    HttpError,
+    await_first_chunk,
+    drop_tracebacks,
+    http_error,
+)
 from conduit_lab.serving.faces import transport
 from conduit_lab.serving.faces.formats import EventFormat
+from conduit_lab.serving.failures import log_failure
 from conduit_lab.serving.gate.admission import admit_stream
 from conduit_lab.serving.gate.body import read_json_body
 from conduit_lab.serving.gate.context import RequestContext, context_of
@@ -149,11 +156,19 @@ class Exchange:
         reader = stream.hold(0)
         open_streams.add(stream)
         try:
+            try:
+                await await_first_chunk(reader)
+            except BaseException:
+                reader.leave()
+                raise
             await transport.send_stream(
                 reader, format, self._receive, self.context.send, headers=headers or []
             )
         finally:
             open_streams.discard(stream)
+            if stream.error is not None and self.context.started:
+                log_failure(stream.error, http_error(stream.error), self.context)
+                drop_tracebacks(stream.error)
 
 
 def protocol_route(

@@ -15,6 +15,7 @@ from conduit_lab.serving.errors import HttpError
 from conduit_lab.serving.faces.passage_index import PassageIndex, passage_hash
 from conduit_lab.serving.faces.passage_page import PAGE_HEADERS, missing_page, passage_page
 from conduit_lab.serving.gate.context import RequestContext, context_of
+from conduit_lab.serving.gate.tenants import may_see
 from conduit_lab.serving.rag_endpoint import RagEndpoint
 from conduit_lab.vectors.store import VectorStore
 
@@ -62,8 +63,9 @@ class _PassageFace:
 
 
 def _readable_stores(context: RequestContext, rags: Sequence[RagEndpoint[Any]]) -> list[Any]:
-    """Return the stores whose passages the caller may read: those of the served `Rag`s."""
-    return list({id(each.rag.store): each.rag.store for each in rags}.values())
+    """Return the stores whose passages the caller may read, of those of the served `Rag`s."""
+    stores = {id(each.rag.store): each.rag.store for each in rags}.values()
+    return [store for store in stores if may_see(context, store)]
 
 
 def _find(stores: Sequence[Any], digest: str) -> bytes | None:
