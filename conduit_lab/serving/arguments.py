@@ -1,4 +1,4 @@
-"""Arguments: values checked against a function's types, with in_bounded_time work and messages."""
+"""Arguments: values checked against a function's types, with bounded work and messages."""
 
 from __future__ import annotations
 
