@@ -22,8 +22,8 @@ from conduit_lab.core.text import clip
 from conduit_lab.serving.array_shape import array_type
 from conduit_lab.serving.checkable import checkable
 from conduit_lab.serving.json_validation import (
-    in_bounded_time,
     failing_fast,
+    in_bounded_time,
     json_schema,
     of_json,
     with_whole_floats,

@@ -70,6 +70,8 @@ class _EventFace:
             self._app.observe(endpoint, call, stream, b"")
         stream_id = token_urlsafe(16)  # not the logged request ID: it gives access to the chunks
         endpoint.resumes.hold(stream_id, stream)
+        if endpoint.resumes.seconds is not None:
+            context_of(scope).server.held_streams.add(stream)
         await self._send(stream, 0, stream_id, headers, scope, receive, send)
 
     async def _bind(self, scope: Scope, receive: Receive) -> Call:

@@ -21,7 +21,6 @@ from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.errors import (
     ErrorBody,
     HttpError,
-    await_first_chunk,
     drop_tracebacks,
     http_error,
 )
@@ -156,11 +155,6 @@ class Exchange:
         reader = stream.hold(0)
         open_streams.add(stream)
         try:
-            try:
-                await await_first_chunk(reader)
-            except BaseException:
-                reader.leave()
-                raise
             await transport.send_stream(
                 reader, format, self._receive, self.context.send, headers=headers or []
             )
