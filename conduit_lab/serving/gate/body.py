@@ -7,6 +7,8 @@ from starlette.types import Receive, Scope
 from conduit_lab.core.errors import InputError
 from conduit_lab.serving.errors import HttpError
 
+BODY_TYPES = ("application/json",)  # that a body may have, as the OpenAPI document lists them
+
 
 async def read_json_body(scope: Scope, receive: Receive, limit: int, *, required: bool) -> bytes:
     """Read the whole body; 413 as soon as its declared or its real length exceeds `limit` bytes.
