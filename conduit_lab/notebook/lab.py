@@ -98,17 +98,25 @@ class Lab(App):
                 self._recorder.forget(endpoint.method, endpoint.path)
         self.endpoints = Endpoints(e for e in self.endpoints if id(e) not in removed)
 
-    def serve(self, *, host: str = "127.0.0.1", port: int = 8000, mcp: bool = False) -> Server:
+    def serve(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        mcp: bool = False,
+        insecure: bool = False,
+    ) -> Server:
         """Serve the app on a background thread and return the running `Server`.
 
         `port=0` takes a free one. Endpoints that are registered or replaced later are served too.
         With `mcp` an agent may pair with this session at `/mcp`: beside the endpoints it has tools
-        that show the session's objects and traces. Raises `ServeError` for a port in use.
+        that show the session's objects and traces. Raises `ServeError` for a port in use, and for a
+        `host` that others can reach where the lab has no keys, unless `insecure`.
         """
         if mcp and not self._session_tools:
             self._session_tools = session_tools(self)
             self._gate = None  # built again, with the route of that protocol
-        return Server(self, host=host, port=port)
+        return Server(self, host=host, port=port, insecure=insecure)
 
     @property
     def spoken(self) -> Sequence[str]:

@@ -8,6 +8,7 @@ from time import monotonic, time
 from typing import Any, NamedTuple
 
 from conduit_lab.core.streams.stream import Stream
+from conduit_lab.serving.gate.slots import Slots
 
 # upper bounds of the latency histogram, in seconds; the last bucket has none
 LATENCY_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -59,6 +60,7 @@ class ServerState:
         self.started_at = monotonic()
         self.open_streams: set[Stream[Any]] = set()
         self.in_flight = 0
+        self.slots = Slots()
         self.requests: dict[tuple[str, str, int], int] = {}  # by method, route and status
         self.latencies: dict[tuple[str, str], Latency] = {}  # by method and route
         self.recent: deque[RequestRecord] = deque(maxlen=MAX_RECENT_REQUESTS)

@@ -23,6 +23,7 @@ from conduit_lab.serving.faces import transport
 from conduit_lab.serving.faces.binding import INLINE_BODY_BYTES, bind_on_thread
 from conduit_lab.serving.faces.formats import SseFormat
 from conduit_lab.serving.failures import log_failure
+from conduit_lab.serving.gate.admission import admit_stream
 from conduit_lab.serving.gate.body import read_json_body
 from conduit_lab.serving.gate.context import context_of
 
@@ -48,6 +49,7 @@ class _EventFace:
             await send_empty(send, 200, SseFormat.headers)
             return
         endpoint = self._endpoint
+        admit_stream(context_of(scope))
         if last_event_id := Headers(scope=scope).get("last-event-id"):
             found = endpoint.resumes.find(last_event_id)
             if found is None:  # the client has it all; 204 ends a browser's reconnects

@@ -13,6 +13,7 @@ from mcp.types import Resource, ResourceTemplate
 
 from conduit_lab.serving import codec
 from conduit_lab.serving.endpoint import EndpointHost
+from conduit_lab.serving.faces.mcp_caller import stores_of_caller
 from conduit_lab.serving.faces.mcp_search import STORE_SCHEME
 from conduit_lab.vectors.store import VectorStore
 
@@ -29,7 +30,7 @@ def listed(app: EndpointHost) -> list[Resource]:
             description=f"The facts of the store {name!r}: entries, embedder, size",
             mime_type=_JSON,
         )
-        for name in app.stores
+        for name in stores_of_caller(app)
     ]
 
 
@@ -43,7 +44,7 @@ def templates(app: EndpointHost) -> list[ResourceTemplate]:
             description=f"The text and metadata of an entry of the store {name!r}",
             mime_type=_JSON,
         )
-        for name in app.stores
+        for name in stores_of_caller(app)
     ]
 
 
@@ -52,7 +53,7 @@ async def read(app: EndpointHost, uri: str) -> Iterable[ReadResourceContents] | 
     if not uri.startswith(STORE_SCHEME):
         return None
     name, _, identity = uri.removeprefix(STORE_SCHEME).partition("/")
-    store = app.stores.get(name)
+    store = stores_of_caller(app).get(name)
     if store is None:
         raise ResourceNotFoundError(f"no store {name[:80]!r}")
     found: Any = await anyio.to_thread.run_sync(_facts, store, unquote(identity))

@@ -20,6 +20,7 @@ from mcp.types import (
 from conduit_lab.core.version import __version__
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.faces import mcp_resources
+from conduit_lab.serving.faces.mcp_caller import remember_request
 from conduit_lab.serving.faces.mcp_tools import AppTools
 
 
@@ -37,6 +38,7 @@ class AppServer(MCPServer[Any]):
         # the class configures the root logger, which belongs to the program
         root.handlers[:] = handlers
         root.setLevel(level)
+        self.middleware.append(remember_request)
         self._app = app
         self._app_tools = AppTools(app)
 
