@@ -20,7 +20,7 @@ from conduit_lab.vectors.store import VectorStore
 _JSON = "application/json"
 
 
-def listed(app: EndpointHost) -> list[Resource]:
+def store_resources(app: EndpointHost) -> list[Resource]:
     """Return a resource per store: its facts."""
     return [
         Resource(
@@ -34,7 +34,7 @@ def listed(app: EndpointHost) -> list[Resource]:
     ]
 
 
-def templates(app: EndpointHost) -> list[ResourceTemplate]:
+def entry_templates(app: EndpointHost) -> list[ResourceTemplate]:
     """Return a template per store: the entry of an ID."""
     return [
         ResourceTemplate(
@@ -48,7 +48,7 @@ def templates(app: EndpointHost) -> list[ResourceTemplate]:
     ]
 
 
-async def read(app: EndpointHost, uri: str) -> Iterable[ReadResourceContents] | None:
+async def read_store(app: EndpointHost, uri: str) -> Iterable[ReadResourceContents] | None:
     """Return the content of a store or an entry; None for a URI of another scheme."""
     if not uri.startswith(STORE_SCHEME):
         return None

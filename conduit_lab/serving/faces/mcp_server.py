@@ -63,16 +63,16 @@ class AppServer(MCPServer[Any]):
 
     async def list_resources(self) -> list[Resource]:
         """Return the stores of the app and the resources that were added."""
-        return [*await super().list_resources(), *mcp_resources.listed(self._app)]
+        return [*await super().list_resources(), *mcp_resources.store_resources(self._app)]
 
     async def list_resource_templates(self) -> list[ResourceTemplate]:
         """Return a template per store, for its entries, and those that were added."""
         added = await super().list_resource_templates()
-        return [*added, *mcp_resources.templates(self._app)]
+        return [*added, *mcp_resources.entry_templates(self._app)]
 
     async def read_resource(
         self, uri: Any, context: Context[Any, Any] | None = None
     ) -> Iterable[ReadResourceContents] | InputRequiredResult:
         """Read a store, an entry of it, or a resource that was added."""
-        found = await mcp_resources.read(self._app, str(uri))
+        found = await mcp_resources.read_store(self._app, str(uri))
         return await super().read_resource(uri, context) if found is None else found

@@ -97,12 +97,6 @@ def app(tmp_path: Path) -> App:
     return app
 
 
-async def until_async(holds: Callable[[], bool]) -> None:
-    with anyio.fail_after(30):
-        while not holds():
-            await anyio.sleep(0.01)
-
-
 def talk(
     app: App,
     use: Callable[[Client], Awaitable[Any]],
@@ -363,7 +357,9 @@ def test_listeners_take_no_slot_and_are_bounded(tmp_path: Path) -> None:
         async with AsyncExitStack() as stack:
             for count in (1, 2, 2):  # each listens, with a GET
                 client = await stack.enter_async_context(Client(url, mode="legacy"))
-                await until_async(lambda count=count: listeners() == count)
+                with anyio.fail_after(30):
+                    while listeners() != count:
+                        await anyio.sleep(0.01)
                 assert (await client.list_tools()).tools == []
 
     with Server(app, port=0) as server:
