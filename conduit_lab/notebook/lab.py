@@ -103,8 +103,8 @@ class Lab(App):
         *,
         host: str = "127.0.0.1",
         port: int = 8000,
-        insecure: bool = False,
         mcp: bool = False,
+        insecure: bool = False,
     ) -> Server:
         """Serve the app on a background thread and return the running `Server`.
 

@@ -20,6 +20,7 @@ from mcp.types import (
 from conduit_lab.core.version import __version__
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.faces import mcp_resources
+from conduit_lab.serving.faces.mcp_caller import remember_request
 from conduit_lab.serving.faces.mcp_tools import AppTools
 
 
@@ -37,6 +38,7 @@ class AppServer(MCPServer[Any]):
         # the class configures the root logger, which belongs to the program
         root.handlers[:] = handlers
         root.setLevel(level)
+        self.middleware.append(remember_request)
         self._app = app
         self._app_tools = AppTools(app)
 
@@ -61,16 +63,16 @@ class AppServer(MCPServer[Any]):
 
     async def list_resources(self) -> list[Resource]:
         """Return the stores of the app and the resources that were added."""
-        return [*await super().list_resources(), *mcp_resources.listed(self._app)]
+        return [*await super().list_resources(), *mcp_resources.store_resources(self._app)]
 
     async def list_resource_templates(self) -> list[ResourceTemplate]:
         """Return a template per store, for its entries, and those that were added."""
         added = await super().list_resource_templates()
-        return [*added, *mcp_resources.templates(self._app)]
+        return [*added, *mcp_resources.entry_templates(self._app)]
 
     async def read_resource(
         self, uri: Any, context: Context[Any, Any] | None = None
     ) -> Iterable[ReadResourceContents] | InputRequiredResult:
         """Read a store, an entry of it, or a resource that was added."""
-        found = await mcp_resources.read(self._app, str(uri))
+        found = await mcp_resources.read_store(self._app, str(uri))
         return await super().read_resource(uri, context) if found is None else found

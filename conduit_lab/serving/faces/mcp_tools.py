@@ -26,6 +26,7 @@ from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.errors import drop_tracebacks, http_error
 from conduit_lab.serving.faces import transport
+from conduit_lab.serving.faces.mcp_caller import stores_of_caller
 from conduit_lab.serving.faces.mcp_schema import object_schema
 from conduit_lab.serving.faces.mcp_search import SearchTool
 from conduit_lab.serving.tool import MAX_TOOL_NAME_CHARACTERS, Tool, as_object
@@ -71,7 +72,7 @@ class AppTools:
             name: EndpointTool(name, endpoint, app)
             for name, endpoint in zip(tool_names(endpoints), endpoints, strict=True)
         }
-        for store in app.stores.values():
+        for store in stores_of_caller(app).values():
             if store.embedder is not None:
                 search = SearchTool(store)
                 tools.setdefault(search.name, search)
