@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar, copy_context
+from contextvars import ContextVar, Token, copy_context
 from time import perf_counter, sleep
 from typing import Protocol, TypeVar
 
@@ -243,15 +243,25 @@ def _counted(items: Iterable[T], job: Progress) -> Iterator[T]:
         job.step()
 
 
+def silence() -> Token[Progress | None]:
+    """Show no progress of the jobs of this task until `end_silence`; of a request, each has it."""
+    return _current.set(_silent)
+
+
+def end_silence(token: Token[Progress | None]) -> None:
+    """Show progress again, as before the `silence` that gave the token."""
+    with suppress(ValueError):  # an abandoned coroutine is closed in another context
+        _current.reset(token)
+
+
 @contextmanager
 def silenced() -> Iterator[None]:
     """Show no progress of the jobs in this block: its output has other readers."""
-    token = _current.set(_silent)
+    token = silence()
     try:
         yield
     finally:
-        with suppress(ValueError):
-            _current.reset(token)
+        end_silence(token)
 
 
 def show_progress_on(new_line: Callable[[], ProgressLine | None]) -> None:

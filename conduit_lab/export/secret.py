@@ -10,10 +10,11 @@ from typing import Any
 MIN_SECRET_CHARACTERS = 8
 
 _SECRET_NAME = re.compile(r"(api_?key|secret|password|passwd|token|credential)s?$", re.IGNORECASE)
+_APP_KEY = re.compile(r"clk_[\w-]{20}", re.ASCII)  # of `new_key`
 
 
 def looks_secret(name: str, value: Any, environ: Mapping[str, str] | None = None) -> bool:
-    """Return whether a text in `value` is named like a secret.
+    """Return whether a text in `value` is named like a secret, or begins like a key of an app.
 
     A text that an environment variable with such a name holds is a secret too.
     """
@@ -24,6 +25,7 @@ def looks_secret(name: str, value: Any, environ: Mapping[str, str] | None = None
     if not isinstance(value, str) or len(value) < MIN_SECRET_CHARACTERS:
         return False
     environ = os.environ if environ is None else environ
-    return bool(_SECRET_NAME.search(name)) or any(
+    named = _SECRET_NAME.search(name) or _APP_KEY.match(value)
+    return bool(named) or any(
         value == known for key, known in environ.items() if _SECRET_NAME.search(key)
     )

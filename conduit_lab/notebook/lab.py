@@ -94,13 +94,14 @@ class Lab(App):
                 self._recorder.forget(endpoint.method, endpoint.path)
         self.endpoints = Endpoints(e for e in self.endpoints if id(e) not in removed)
 
-    def serve(self, *, host: str = "127.0.0.1", port: int = 8000) -> Server:
+    def serve(self, *, host: str = "127.0.0.1", port: int = 8000, insecure: bool = False) -> Server:
         """Serve the app on a background thread and return the running `Server`.
 
         `port=0` takes a free one. Endpoints that are registered or replaced later are served too.
-        Raises `ServeError` for a port in use.
+        Raises `ServeError` for a port in use, and for a `host` that others can reach where the lab
+        has no keys, unless `insecure`.
         """
-        return Server(self, host=host, port=port)
+        return Server(self, host=host, port=port, insecure=insecure)
 
     def export(self, folder: str | Path, *, replay: bool = True) -> Export:
         """Write the app as a folder that runs by itself, and prove that it answers as it did here.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -30,14 +31,16 @@ from conduit_lab.flow.rag import Rag
 from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.load import AnyModel, LoadOptions, load_model
 from conduit_lab.models.registry import Models
+from conduit_lab.serving.app_options import AppOptions, set_options
 from conduit_lab.serving.decorators import StreamDecorator
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.endpoints import Endpoints
-from conduit_lab.serving.faces import events, health, values
-from conduit_lab.serving.faces.protocols import check_protocols, protocol_lifespans, protocol_routes
+from conduit_lab.serving.faces import events, health, usage, values
+from conduit_lab.serving.faces.protocols import protocol_lifespans, protocol_routes
+from conduit_lab.serving.gate.access_log import hide_queries
 from conduit_lab.serving.gate.gate import Gate
+from conduit_lab.serving.gate.metering import Metering
 from conduit_lab.serving.glance import Glance
-from conduit_lab.serving.limits import Limits
 from conduit_lab.serving.optional import OptionalModels
 from conduit_lab.serving.rag_endpoint import RagEndpoint
 from conduit_lab.serving.running import Streams
@@ -46,7 +49,7 @@ from conduit_lab.serving.stores import Stores
 from conduit_lab.vectors.store import VectorStore
 
 # the first route of a path and method answers: a value endpoint's GET precedes that of a stream
-_FACES = (health, values, events)
+_FACES = (health, usage, values, events)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -61,7 +64,9 @@ class App(EndpointHost, Viewed):
 
     Relative paths start at `root`: by default the nearest parent folder with a `pyproject.toml`,
     else the current one. `limits` bounds its requests, and `protocols` names the protocols that it
-    speaks beside its own. Models are declared at once and opened
+    speaks beside its own. With `keys` a request needs one; `hosts` are the names that it answers
+    to, and pages of the `origins` may call it (docs/security.md). The environment replaces limits,
+    hosts and origins, and has keys where none are given. Models are declared at once and opened
     when the server starts: importing a module with an `App` opens nothing. `observers` see every
     span of its calls start and end, and `statistics` count them by stage.
     """
@@ -74,13 +79,13 @@ class App(EndpointHost, Viewed):
         name: str,
         *,
         root: str | Path | None = None,
-        limits: Limits | None = None,
-        protocols: Sequence[str] = (),
+        **options: Unpack[AppOptions],
     ) -> None:
-        self._set_options(limits, protocols)
+        self._set_options(**options)
         self.name = name
         self.root = Path(root).resolve() if root is not None else find_root()
         self.statistics = StageStatistics()
+        self.metering = Metering()
         self.models = Models(self.statistics)
         self.stores = Stores()
         self.endpoints = Endpoints()
@@ -90,11 +95,11 @@ class App(EndpointHost, Viewed):
         self._states: WeakSet[ServerState] = WeakSet()  # of the running servers
         self._outside = ServerState()  # for requests of a server that runs no lifespan
         self._optional = OptionalModels()
-        self._gate: tuple[list[Endpoint[..., Any]], Gate] | None = None
 
-    def _set_options(self, limits: Limits | None = None, protocols: Sequence[str] = ()) -> None:
-        self.limits = Limits() if limits is None else limits
-        self.protocols = check_protocols(protocols)
+    def _set_options(self, **options: Unpack[AppOptions]) -> None:
+        environ = os.environ if self._lazy else {}  # else an export would write what it says here
+        set_options(self, options, environ)
+        self._gate: tuple[list[Endpoint[..., Any]], Gate] | None = None
 
     # Resources
 
@@ -128,12 +133,14 @@ class App(EndpointHost, Viewed):
         metric: str | None = None,
         embedder: Any = None,
         url: str | None = None,
+        tenant: str | None = None,
     ) -> VectorStore:
         """Open or create the durable store `indexes/<name>.sqlite` under the root.
 
         `dimension` and `metric` default to those of the existing store; for a new one to the
         embedder's dimension, or 384 without an embedder, and cosine. With `url` the store is on a
-        server instead: see `VectorStore.connect`. The same name returns the same store.
+        server instead: see `VectorStore.connect`. The same name returns the same store. The keys of
+        other tenants do not see the store of a `tenant` (docs/security.md).
         """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
             raise EndpointError(f"a store's name expects letters, digits, - and _, got {name!r}")
@@ -145,7 +152,13 @@ class App(EndpointHost, Viewed):
                 store = VectorStore(dimension, metric, path, **options)
             else:
                 store = VectorStore.connect(url, dimension, metric, **options)
+            store.tenant = tenant
             self.stores[name] = store
+        if tenant is not None and self.stores[name].tenant != tenant:
+            raise EndpointError(
+                f"store {name!r} is of another tenant: choose another name, such as "
+                f"{f'{tenant}-{name}'!r}"
+            )
         return self.stores[name]
 
     # Endpoints
@@ -302,7 +315,7 @@ class App(EndpointHost, Viewed):
                 route for face in _FACES for route in face.routes(self, endpoints)
             ]
             routes += protocol_routes(self)
-            router = Router(routes, lifespan=self._lifespan)
+            router = Router(routes, lifespan=self._lifespan, redirect_slashes=False)
             self._gate = built = endpoints, Gate(self, router)
         await built[1](scope, receive, send)
 
@@ -310,6 +323,7 @@ class App(EndpointHost, Viewed):
     async def _lifespan(self, _: Any) -> AsyncIterator[dict[str, ServerState]]:
         state = ServerState()
         self._states.add(state)
+        hide_queries()
         async with AsyncExitStack() as stack:
             self.open()
             for each in protocol_lifespans(self):

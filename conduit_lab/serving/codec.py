@@ -91,3 +91,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray):
         return list(value)
     raise TypeError(f"{type(value).__name__} is not JSON serializable")
+
+
+def json_type(value: Any) -> str:
+    """Return the name of a parsed JSON value's type."""
+    names: dict[type, str] = {str: "text", bool: "boolean", type(None): "null"}
+    if isinstance(value, dict):
+        return "object"
+    return "list" if isinstance(value, list) else names.get(type(value), "number")

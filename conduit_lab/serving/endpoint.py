@@ -30,6 +30,10 @@ from conduit_lab.models.registry import Models
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint_view import endpoint_view
 from conduit_lab.serving.faces.resume import Resumes
+from conduit_lab.serving.gate.hosts import Hosts
+from conduit_lab.serving.gate.keys import Keys
+from conduit_lab.serving.gate.metering import Metering
+from conduit_lab.serving.gate.origins import Origins
 from conduit_lab.serving.limits import Limits
 from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.signature import Signature
@@ -48,7 +52,8 @@ class EndpointHost:
 
     `values` bounds the inputs and outputs that its traces keep, `observers` see every span of its
     calls, `statistics` count them, and `records` says whether `observe` keeps the calls.
-    `protocols` are the names of those that it speaks beside its own.
+    `protocols` are the names of those that it speaks beside its own. `keys`, `hosts` and `origins`
+    say who may call it, and `metering` counts the use of each key.
     """
 
     name: str
@@ -57,6 +62,10 @@ class EndpointHost:
     models: Models
     stores: Stores
     limits: Limits
+    keys: Keys
+    hosts: Hosts
+    origins: Origins
+    metering: Metering
     protocols: Sequence[str] = ()
     values = Values(0)
     observers: Sequence[Observer] = ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,14 +18,14 @@ from conduit_lab.serving import codec
 from conduit_lab.serving.answer import RawHeaders, fallback_headers, send_empty
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
-from conduit_lab.serving.errors import drop_tracebacks
+from conduit_lab.serving.errors import await_first_chunk, drop_tracebacks, http_error
 from conduit_lab.serving.faces import transport
 from conduit_lab.serving.faces.binding import INLINE_BODY_BYTES, bind_on_thread
 from conduit_lab.serving.faces.formats import SseFormat
+from conduit_lab.serving.failures import log_failure
+from conduit_lab.serving.gate.admission import admit_stream
 from conduit_lab.serving.gate.body import read_json_body
 from conduit_lab.serving.gate.context import context_of
-
-_log = logging.getLogger("conduit_lab")
 
 
 def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[Route]:
@@ -50,6 +49,7 @@ class _EventFace:
             await send_empty(send, 200, SseFormat.headers)
             return
         endpoint = self._endpoint
+        admit_stream(context_of(scope))
         if last_event_id := Headers(scope=scope).get("last-event-id"):
             found = endpoint.resumes.find(last_event_id)
             if found is None:  # the client has it all; 204 ends a browser's reconnects
@@ -120,6 +120,11 @@ class _EventFace:
         resumes.arrive(stream_id)
         open_streams.add(stream)
         try:
+            try:
+                await await_first_chunk(reader)
+            except BaseException:
+                resumes.leave(stream_id, reader)
+                raise
             await transport.send_stream(
                 reader,
                 SseFormat(stream_id, browser=scope["method"] == "GET"),
@@ -133,14 +138,8 @@ class _EventFace:
         finally:
             if stream.readers == 0:
                 open_streams.discard(stream)
-            if stream.error is not None:
-                request_id = context_of(scope).id
-                _log.error(
-                    "request %s: stream %r failed",
-                    request_id,
-                    self._endpoint.name,
-                    exc_info=stream.error,
-                )
+            if stream.error is not None and context_of(scope).started:
+                log_failure(stream.error, http_error(stream.error), context_of(scope))
                 drop_tracebacks(stream.error)
 
 

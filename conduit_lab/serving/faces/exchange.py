@@ -15,9 +15,10 @@ from conduit_lab.core.streams.stream import Stream
 from conduit_lab.serving import codec
 from conduit_lab.serving.answer import RawHeaders, send_json
 from conduit_lab.serving.endpoint import EndpointHost
-from conduit_lab.serving.errors import ErrorBody
+from conduit_lab.serving.errors import ErrorBody, HttpError
 from conduit_lab.serving.faces import transport
 from conduit_lab.serving.faces.formats import EventFormat
+from conduit_lab.serving.gate.admission import admit_stream
 from conduit_lab.serving.gate.body import read_json_body
 from conduit_lab.serving.gate.context import RequestContext, context_of
 
@@ -79,6 +80,11 @@ class Exchange:
         self, stream: Stream[Any], format: EventFormat, headers: RawHeaders | None = None
     ) -> None:
         """Answer with the chunks of a stream; it is cancelled when the client disconnects."""
+        try:
+            admit_stream(self.context)
+        except HttpError:
+            stream.cancel()
+            raise
         open_streams = self.context.server.open_streams
         reader = stream.hold(0)
         open_streams.add(stream)

@@ -19,6 +19,7 @@ from conduit_lab.core.streams.holders import Trail
 from conduit_lab.core.streams.reader import Reader
 from conduit_lab.core.streams.wakeups import Waiter
 from conduit_lab.core.weight import weight
+from conduit_lab.serving.errors import http_error
 from conduit_lab.serving.faces.formats import EventFormat
 
 HEARTBEAT_SECONDS = 15.0
@@ -175,6 +176,9 @@ class _Client:
         """Return the last bytes of the stream."""
         stream = self.reader.stream
         if stream.state == "failed":
+            known = None if stream.error is None else http_error(stream.error)
+            if known is not None:
+                return self.format.error(known.kind, known.message)
             return self.format.error("stream_failed", _FAILED)
         if stream.state == "cancelled":
             return self.format.error("stream_cancelled", "the stream was cancelled on the server")

@@ -12,6 +12,8 @@ from types import FrameType
 import uvicorn
 
 from conduit_lab.serving.app import App
+from conduit_lab.serving.gate.bind_rules import check_bind
+from conduit_lab.serving.gate.http_protocol import BoundedHttp
 
 PROCESS_GRACE_SECONDS = 10  # for open requests at the stop
 
@@ -44,15 +46,20 @@ class _DrainingServer(uvicorn.Server):
         return await super().on_tick(counter) or waited
 
 
-def serve(folder: Path, host: str, port: int, pre_stop: float = 0.0) -> int:
+def serve(
+    folder: Path, host: str, port: int, pre_stop: float = 0.0, *, insecure: bool = False
+) -> int:
     """Serve `app:app` of an exported folder until a signal; return the exit status."""
     os.chdir(folder)
     sys.path.insert(0, str(folder.resolve()))
     app: App = importlib.import_module("app").app
+    check_bind(app, host, insecure=insecure)
     config = uvicorn.Config(
         app,
         host,
         port,
+        http=BoundedHttp,
+        ws="none",
         lifespan="on",
         timeout_graceful_shutdown=PROCESS_GRACE_SECONDS,  # a stream may never end
     )

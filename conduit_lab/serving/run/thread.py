@@ -15,6 +15,8 @@ from conduit_lab.core.views import figures
 from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint_view import endpoint_cells
+from conduit_lab.serving.gate.bind_rules import check_bind
+from conduit_lab.serving.gate.http_protocol import BoundedHttp
 
 THREAD_GRACE_SECONDS = 5  # for open requests at the stop
 _MAX_START_SECONDS = 60.0
@@ -25,15 +27,29 @@ class Server(Viewed):
     """A running server, stopped by `stop()` or at the end of a `with` block.
 
     Listens on `host` and `port`, 0 for a free one. Raises `ServeError` where the port is taken or
-    the app fails to start.
+    the app fails to start, and for a host that others can reach where the app has no keys, unless
+    `insecure`.
     """
 
-    def __init__(self, app: App, *, host: str = "127.0.0.1", port: int = 8000) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        insecure: bool = False,
+    ) -> None:
+        check_bind(app, host, insecure=insecure)
         self.app = app
         listener = _listen(host, port)
         self.host, self.port = listener.getsockname()[:2]
         config = uvicorn.Config(
-            app, log_level="warning", lifespan="on", timeout_graceful_shutdown=THREAD_GRACE_SECONDS
+            app,
+            http=BoundedHttp,
+            ws="none",
+            log_level="warning",
+            lifespan="on",
+            timeout_graceful_shutdown=THREAD_GRACE_SECONDS,
         )
         self._uvicorn = uvicorn.Server(config)
         self._thread = threading.Thread(

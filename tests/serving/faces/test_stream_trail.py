@@ -32,7 +32,7 @@ def test_what_was_on_its_way_when_the_client_left_is_there_when_it_comes_back(
     lab.ml_stream("/count", resume=SECONDS)(parts)
     with lab.serve(port=0) as server:
         with socket.create_connection(("127.0.0.1", server.port), SECONDS) as client:
-            client.sendall(b"GET /count HTTP/1.1\r\nhost: x\r\n\r\n")
+            client.sendall(b"GET /count HTTP/1.1\r\nhost: localhost\r\n\r\n")
             with client.makefile("rb") as lines:
                 (last,) = (
                     line

@@ -1,0 +1,35 @@
+"""The options of an app: its limits, protocols, and who may call it; an export reads some again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypedDict
+
+from conduit_lab.serving.endpoint import EndpointHost
+from conduit_lab.serving.faces.protocols import check_protocols
+from conduit_lab.serving.gate.hosts import HOSTS_VARIABLE, Hosts
+from conduit_lab.serving.gate.keys import Key, given_keys
+from conduit_lab.serving.gate.origins import ORIGINS_VARIABLE, Origins
+from conduit_lab.serving.limits import Limits, listed
+
+
+class AppOptions(TypedDict, total=False):
+    """The options of `App` that say what it answers, and to whom."""
+
+    limits: Limits | None
+    protocols: Sequence[str]
+    keys: Iterable[Key] | None
+    hosts: Sequence[str] | None
+    origins: Sequence[str]
+
+
+def set_options(app: EndpointHost, options: AppOptions, environ: Mapping[str, str]) -> None:
+    """Set the options of an app; the environment replaces limits, hosts and origins.
+
+    Keys that are not given are those of the process's environment.
+    """
+    app.limits = Limits.from_environment(options.get("limits"), environ)
+    app.protocols = check_protocols(options.get("protocols", ()))
+    app.keys = given_keys(options.get("keys"))
+    app.hosts = Hosts(listed(HOSTS_VARIABLE, options.get("hosts"), environ))
+    app.origins = Origins(listed(ORIGINS_VARIABLE, options.get("origins"), environ))
