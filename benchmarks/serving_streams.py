@@ -117,7 +117,9 @@ async def read_all(port: int, path: str) -> int:
 
     async def one() -> int:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(f"GET /{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+        writer.write(
+            f"GET /{path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n".encode()
+        )
         got = (await reader.read(-1)).count(b"data: ")
         writer.close()
         return got
@@ -134,7 +136,7 @@ def first_event(name: str, address: Address, rounds: int) -> Row:
         for _ in range(FIRST_EVENTS):
             for path, mark, end in (("one", b"data: ", b"0\r\n\r\n"), ("plain", b"\r\n\r\n", b"}")):
                 begin = perf_counter()
-                writer.write(f"GET /{path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+                writer.write(f"GET /{path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode())
                 await reader.readuntil(mark)
                 waits[path].append(perf_counter() - begin)
                 await reader.readuntil(end)
@@ -159,7 +161,7 @@ def idle(ours: Address) -> Iterator[Row]:
             await asyncio.open_connection("127.0.0.1", ours.port) for _ in range(CLIENTS)
         ]
         for _, writer in connections:
-            writer.write(b"GET /idle HTTP/1.1\r\nhost: x\r\n\r\n")
+            writer.write(b"GET /idle HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
         for reader, _ in connections:
             await reader.readuntil(b"data: ")
         each = (ours.process.memory_info().rss - before) / CLIENTS
@@ -167,7 +169,7 @@ def idle(ours: Address) -> Iterator[Row]:
             writer.transport.abort()
         await asyncio.sleep(0.5)
         reader, writer = await asyncio.open_connection("127.0.0.1", ours.port)
-        writer.write(b"GET /left HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        writer.write(b"GET /left HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")
         left = json.loads((await reader.read(-1)).rpartition(b"\r\n\r\n")[2])
         writer.close()
         return each, left

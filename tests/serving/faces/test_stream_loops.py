@@ -21,7 +21,7 @@ from conduit_lab.core.streams.loop import package_loop
 from tests.serving.conftest import SECONDS, until
 from tests.serving.faces.counting import data, read
 
-GET = b"GET %b HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+GET = b"GET %b HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"
 
 
 class Gate:

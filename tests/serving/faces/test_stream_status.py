@@ -74,7 +74,8 @@ def test_an_error_before_the_first_chunk_has_its_own_status(
         facts = answer.json()["error"]
         assert (answer.status_code, facts["type"]) == (expected.status, expected.kind)
         assert answer.headers["content-type"] == "application/json"
-        assert (REASON in facts["message"]) == (http_error(error) is not None)
+        assert facts["message"] == expected.message
+        assert (REASON in facts["message"]) == isinstance(error, InputError | HttpError)
         logged = [r for r in caplog.records if answer.headers["x-request-id"] in r.getMessage()]
         assert len(logged) == (http_error(error) is None)
 
@@ -120,4 +121,3 @@ def test_an_error_after_a_chunk_is_an_event_for_whoever_comes_back(lab: Lab) -> 
     for answer in (first, back):
         assert answer.status_code == 200
         assert "event: error" in answer.text
-        assert REASON not in answer.text

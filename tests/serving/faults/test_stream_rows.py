@@ -169,7 +169,7 @@ def test_row_78_a_fast_producer_loses_nothing(lab: Lab, source: Any) -> None:
         client.settimeout(SECONDS)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**14)
         client.connect(("127.0.0.1", server.port))
-        client.sendall(b"GET /large HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        client.sendall(b"GET /large HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")
         with client.makefile("rb") as lines:
             got = [line[7:8] for line in lines if line.startswith(b"data: ")]
     assert got == [b"%d" % number for number in range(8)]
