@@ -21,7 +21,6 @@ from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.errors import (
     ErrorBody,
     HttpError,
-    await_first_chunk,
     drop_tracebacks,
     http_error,
 )
@@ -79,6 +78,13 @@ class Exchange:
         scope, host = self._scope, self.headers.get("host", "")
         root = str(scope.get("root_path", "")).rstrip("/")
         return f"{scope['scheme']}://{host}{root}" if _HOST.fullmatch(host) else root
+
+    async def body(self) -> bytes:
+        """Read the body, of whatever type it is declared; 413 above its limit."""
+        limit = self.app.limits.body_bytes
+        return await read_json_body(
+            self._scope, self._receive, limit, required=False, any_type=True
+        )
 
     async def json(self) -> Any:
         """Read the body as a JSON value; 400, 413 or 415 where it is none."""
@@ -149,11 +155,6 @@ class Exchange:
         reader = stream.hold(0)
         open_streams.add(stream)
         try:
-            try:
-                await await_first_chunk(reader)
-            except BaseException:
-                reader.leave()
-                raise
             await transport.send_stream(
                 reader, format, self._receive, self.context.send, headers=headers or []
             )
