@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 import re
@@ -33,7 +32,7 @@ from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.load import AnyModel, LoadOptions, load_model
 from conduit_lab.models.registry import Models
 from conduit_lab.serving.app_options import AppOptions, set_options
-from conduit_lab.serving.decorators import StreamDecorator
+from conduit_lab.serving.decorators import StreamDecorator, file_paths, refuse_async
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.endpoint_path import check_path
 from conduit_lab.serving.endpoints import Endpoints
@@ -43,6 +42,7 @@ from conduit_lab.serving.gate.access_log import hide_queries
 from conduit_lab.serving.gate.gate import Gate
 from conduit_lab.serving.gate.metering import Metering
 from conduit_lab.serving.glance import Glance
+from conduit_lab.serving.handler_threads import HandlerThreads
 from conduit_lab.serving.life import Lives, Resource, serve_lifespan
 from conduit_lab.serving.optional import OptionalModels
 from conduit_lab.serving.rag_endpoint import RagEndpoint
@@ -50,6 +50,7 @@ from conduit_lab.serving.running import Streams
 from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.stores import Stores
 from conduit_lab.serving.tool import Tool
+from conduit_lab.serving.trace_sampling import TraceMode
 from conduit_lab.vectors.store import VectorStore
 
 # the first route of a path and method answers: a value endpoint's GET precedes that of a stream
@@ -72,12 +73,16 @@ class App(EndpointHost, Viewed):
     speaks beside its own. With `keys` a request needs one; `hosts` are the names that it answers
     to, and pages of the `origins` may call it (docs/security.md). The environment replaces limits,
     hosts and origins, and has keys where none are given. Models are declared at once and opened
-    when the server starts: importing a module with an `App` opens nothing. `observers` see every
-    span of its calls start and end, and `statistics` count them by stage.
+    when the server starts: importing a module with an `App` opens nothing. `statistics` count the
+    calls by stage, and `observers` see every span start and end.
+
+    `trace` says which served calls have spans: "always", "sample" (the default: the first ones, then
+    one of 64, all where there are observers) or "errors". A call that fails always has one.
     """
 
     endpoints: Endpoints
     _lazy = True
+    default_trace: TraceMode = "sample"
 
     def __init__(
         self,
@@ -95,6 +100,7 @@ class App(EndpointHost, Viewed):
         self.stores = Stores()
         self.endpoints = Endpoints()
         self.observers: list[Observer] = []
+        self.handler_threads = HandlerThreads()
         self.servers: WeakSet[Any] = WeakSet()  # of `run/thread.py`, which is above this module
         self._lives = Lives(f"conduit_lab:{id(self)}")
         self._optional = OptionalModels()
@@ -216,10 +222,10 @@ class App(EndpointHost, Viewed):
         answer = self._stage(model, required=fallback is None)
         if fallback is not None:
             answer = Fallback(answer, self._stage(fallback), name=f"{answer.name} or fallback")
-        files = _paths(model, fallback)
+        files = file_paths(model, fallback)
 
         def decorate(function: Callable[_P, Any]) -> Endpoint[_P, Any]:
-            self._refuse_async(function, path)
+            refuse_async(function, path)
             return self._register(
                 Endpoint(function, path, "POST", "value", self, then=answer, files=files)
             )
@@ -239,10 +245,10 @@ class App(EndpointHost, Viewed):
         The body is the input of every model. `models` are paths or stages, `min_members` and
         `timeout` those of `Ensemble`.
         """
-        stages, files = [self._stage(model) for model in models], _paths(*models)
+        stages, files = [self._stage(model) for model in models], file_paths(*models)
 
         def decorate(function: Callable[[Any], _R]) -> Endpoint[[Any], _R]:
-            self._refuse_async(function, path)
+            refuse_async(function, path)
             ensemble = Ensemble(
                 stages,
                 function,
@@ -292,14 +298,6 @@ class App(EndpointHost, Viewed):
         if not self._lazy:
             self._optional.open()
         return stage
-
-    @staticmethod
-    def _refuse_async(function: Callable[..., Any], path: str) -> None:
-        if inspect.iscoroutinefunction(function):
-            raise EndpointError(
-                f"{path}: {function.__name__} is async: write it with plain `def`, "
-                "it runs on a thread"
-            )
 
     def _register(self, endpoint: _AnyEndpoint) -> _AnyEndpoint:
         if endpoint.shape != "tool":
@@ -391,8 +389,3 @@ class App(EndpointHost, Viewed):
 
     def _view(self) -> View:
         return self.glance().view()
-
-
-def _paths(*models: Any) -> list[str | Path]:
-    """Return the models that are named by their paths."""
-    return [model for model in models if isinstance(model, str | Path)]

@@ -19,6 +19,7 @@ from conduit_lab.core.paths import display
 from conduit_lab.core.spec import TensorSpec
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.span import current
+from conduit_lab.core.trace.tally import is_observed
 from conduit_lab.core.views import figures
 from conduit_lab.runtime.checks.content import TRIES, files_digest
 from conduit_lab.runtime.checks.graph import Graph, check_graph
@@ -178,7 +179,7 @@ class Shared:
         try:
             engine = self._engine or self._open()
             here = current()
-            if here is not None and (here.recording.last_model is not self.key or engine.note):
+            if engine.note or (here is not None and here.recording.last_model is not self.key):
                 self.record_use()
             if keep is None or isinstance(engine, Dense):
                 return engine.run(feeds)
@@ -209,7 +210,7 @@ class Shared:
     @contextmanager
     def recorded(self) -> Iterator[None]:
         """Record a run on any thread in the caller's trace: its use, and its fallback."""
-        if current() is None:
+        if not is_observed():
             yield
             return
         self.record_use()
@@ -220,8 +221,7 @@ class Shared:
 
     def load(self) -> None:
         """Open the session unless it is loaded."""
-        if self._engine is None:
-            self._open()
+        _ = self._engine or self._open()
 
     def close(self) -> None:
         """Release the session; its running calls finish."""
