@@ -50,7 +50,6 @@ from conduit_lab.serving.running import Streams
 from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.stores import Stores
 from conduit_lab.serving.tool import Tool
-from conduit_lab.serving.trace_sampling import TraceMode
 from conduit_lab.vectors.store import VectorStore
 
 # the first route of a path and method answers: a value endpoint's GET precedes that of a stream
@@ -76,20 +75,15 @@ class App(EndpointHost, Viewed):
     when the server starts: importing a module with an `App` opens nothing. `statistics` count the
     calls by stage, and `observers` see every span start and end.
 
-    `trace` says which served calls have spans: "always", "sample" (the default: the first ones, then
-    one of 64, all where there are observers) or "errors". A call that fails always has one.
+    `trace` says which served calls have spans: "always", "sample" (the default: the first ones,
+    then one of 64, all where there are observers) or "errors". A failed call always has one.
     """
 
     endpoints: Endpoints
     _lazy = True
-    default_trace: TraceMode = "sample"
 
     def __init__(
-        self,
-        name: str,
-        *,
-        root: str | Path | None = None,
-        **options: Unpack[AppOptions],
+        self, name: str, *, root: str | Path | None = None, **options: Unpack[AppOptions]
     ) -> None:
         self._set_options(**options)
         self.name = name

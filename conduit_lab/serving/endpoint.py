@@ -73,7 +73,7 @@ class EndpointHost:
     metering: Metering
     protocols: Sequence[str] = ()
     mcp: Any = None
-    default_trace: TraceMode = "always"
+    default_trace: TraceMode = "sample"
     trace: TraceMode = "always"
     handler_threads: HandlerThreads
     values = Values(0)

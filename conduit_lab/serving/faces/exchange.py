@@ -183,8 +183,8 @@ class _ProtocolFace:
     def __init__(self, app: EndpointHost, handler: Handler, error_body: ErrorBody) -> None:
         self._app = app
         self._handler = handler
-        self._error_body = error_body
+        self.error_body = error_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context_of(scope).error_body = self._error_body
+        context_of(scope).error_body = self.error_body
         await self._handler(Exchange(self._app, scope, receive))
