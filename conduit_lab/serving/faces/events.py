@@ -60,8 +60,6 @@ class _EventFace:
         with awaiting_reader(transport.SEND_SECONDS):
             stream = endpoint.invoke(call) if endpoint.starts_at_once else await self._start(call)
         headers = [] if call.span is None else fallback_headers(call.span)
-        if self._app.records:
-            self._app.observe(endpoint, call, stream, b"")
         stream_id = context_of(scope).id
         endpoint.resumes.hold(stream_id, stream)
         if endpoint.resumes.seconds is not None:

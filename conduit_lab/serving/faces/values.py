@@ -69,5 +69,3 @@ class _ValueFace:
             headers += fallback_headers(span)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
-        if app.records:
-            app.observe(endpoint, call, result, answer)
