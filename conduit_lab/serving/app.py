@@ -330,7 +330,7 @@ class App(EndpointHost, Viewed):
             await serve_lifespan(self.lifespan(), scope, receive, send)
             return
         if scope["type"] == "http" and self._lives.key not in scope.get("state", ()):
-            await self._lives.enter(self, self._resources(), scope)
+            await self._lives.enter(self, self._resources, scope)
         await built[1](scope, receive, send)
 
     @asynccontextmanager
