@@ -55,7 +55,7 @@ def read_request(
         body = inflate(body, encoding, limit)
     view = memoryview(body)
     length = _json_length(headers, len(body))
-    request = codec.loads(view[:length])  # type: ignore[arg-type]  # orjson takes any buffer
+    request = codec.loads(bytes(view[:length]))
     if not isinstance(request, dict):
         raise InputError("the body expects a JSON object with inputs")
     identity = request.get("id", "")

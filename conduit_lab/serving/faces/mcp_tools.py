@@ -16,7 +16,6 @@ from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
 
 from conduit_lab.core.streams.backpressure import awaiting_reader
-from conduit_lab.core.streams.chunk import chunk_json
 from conduit_lab.core.streams.media import media
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.text import clip, one_line
@@ -184,7 +183,7 @@ async def _collect(stream: Stream[Any], context: Context[Any, Any] | None) -> di
     chunks: list[Any] = []
     size = 0
     async for chunk in stream:
-        value = chunk_json(chunk)
+        value = codec.loads(codec.dumps(chunk))
         chunks.append(value)
         size += weight(value)
         await _report(context, len(chunks), one_line(_text(value), _MAX_PROGRESS_CHARACTERS))

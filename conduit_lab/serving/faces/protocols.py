@@ -17,8 +17,12 @@ from conduit_lab.serving.server_state import ServerState
 # The module of each protocol. It has `routes(app)`, which returns the routes of the protocol, and
 # may have `lifespan(app, state)`, an async context manager around the life of each server.
 PROTOCOLS: dict[str, str] = {
+    "openai": "conduit_lab.serving.faces.openai.openai_routes",
+    "anthropic": "conduit_lab.serving.faces.anthropic_messages",
+    "rerank": "conduit_lab.serving.faces.rerank",
     "inference": "conduit_lab.serving.faces.inference",
     "mcp": "conduit_lab.serving.faces.mcp",
+    "stores": "conduit_lab.serving.faces.store_search",
 }
 
 
