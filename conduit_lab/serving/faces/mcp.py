@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 MAX_SESSIONS = 1000  # of clients of the older revisions
 SESSION_IDLE_SECONDS = 15 * 60.0
+_CHANGE_SECONDS = 1.0  # between two looks at the endpoints
 _READY_SECONDS = 0.5  # between two looks at a server that may be stopping
 
 _sessions: WeakKeyDictionary[ServerState, _Sessions] = WeakKeyDictionary()
@@ -57,11 +58,14 @@ async def lifespan(app: EndpointHost, state: ServerState) -> AsyncIterator[None]
         session_idle_timeout=SESSION_IDLE_SECONDS,
         max_sessions=MAX_SESSIONS,
     )
-    async with manager.run():
-        _sessions[state] = _Sessions(manager)
+    async with manager.run(), anyio.create_task_group() as group:
+        sessions = _sessions[state] = _Sessions(manager)
+        group.start_soon(_announce_changes, app, server, sessions)
         try:
             yield
         finally:
+            group.cancel_scope.cancel()
+            server.tasks.stop()
             del _sessions[state]
 
 
@@ -95,6 +99,8 @@ class _McpFace:
                 "not_started",
                 "MCP was not enabled when this server started: start it again, with its lifespan",
             )
+        # uvicorn keeps the whitespace at the end of a value (RFC 9110, section 5.5)
+        scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
         if _is_listening(scope):
             await _listen(sessions, context, scope, receive)
         else:
@@ -109,6 +115,17 @@ class _Sessions:
     def __init__(self, manager: StreamableHTTPSessionManager) -> None:
         self.manager = manager
         self.listeners = 0
+
+
+async def _announce_changes(app: EndpointHost, server: AppServer, sessions: _Sessions) -> None:
+    """Tell the clients that listen when endpoints or tools have changed."""
+    known = app.endpoints
+    while True:
+        await anyio.sleep(_CHANGE_SECONDS)
+        if app.endpoints is not known:  # a new list for each change
+            known = app.endpoints
+            if sessions.listeners:
+                await server.announce_tools()
 
 
 async def _listen(

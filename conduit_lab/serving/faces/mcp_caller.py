@@ -32,3 +32,9 @@ def stores_of_caller(app: EndpointHost) -> Mapping[str, VectorStore]:
     """Return the stores that the caller of this message may see."""
     context = _request.get()
     return app.stores if context is None else visible_stores(context)
+
+
+def caller_name() -> str:
+    """Return the name of the key of this message's caller, empty without keys."""
+    context = _request.get()
+    return "" if context is None or context.caller is None else context.caller.name

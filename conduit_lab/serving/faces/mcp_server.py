@@ -9,6 +9,7 @@ from typing import Any
 from mcp.server.lowlevel import Server
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.shared.subscriptions import ToolsListChanged
 from mcp.types import (
     CallToolResult,
     InputRequiredResult,
@@ -21,6 +22,7 @@ from conduit_lab.core.version import __version__
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.faces import mcp_resources
 from conduit_lab.serving.faces.mcp_caller import remember_request
+from conduit_lab.serving.faces.mcp_tasks import Tasks
 from conduit_lab.serving.faces.mcp_tools import AppTools
 
 
@@ -34,7 +36,10 @@ class AppServer(MCPServer[Any]):
     def __init__(self, app: EndpointHost) -> None:
         root = logging.getLogger()
         handlers, level = root.handlers[:], root.level
-        super().__init__(app.name, version=__version__, log_level="WARNING")
+        self.tasks = Tasks()
+        super().__init__(
+            app.name, version=__version__, log_level="WARNING", extensions=[self.tasks]
+        )
         # the class configures the root logger, which belongs to the program
         root.handlers[:] = handlers
         root.setLevel(level)
@@ -46,6 +51,10 @@ class AppServer(MCPServer[Any]):
     def lowlevel(self) -> Server[Any]:
         """The server that its transports run."""
         return self._lowlevel_server
+
+    async def announce_tools(self) -> None:
+        """Tell the clients that subscribed to it that the list of tools has changed."""
+        await self._subscriptions.publish(ToolsListChanged())
 
     async def list_tools(self) -> list[Tool]:
         """Return the tools of the app and those that were added."""

@@ -248,6 +248,24 @@ def test_endpoints_and_tools_that_are_registered_later_are_live(app: App) -> Non
     talk(app, use)
 
 
+def test_clients_that_listen_are_told_of_new_tools(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mcp, "_CHANGE_SECONDS", 0.02)
+
+    async def use(client: Client) -> str:
+        async with client.listen(tools_list_changed=True) as changes:
+
+            @app.tool()
+            def later() -> str:
+                return "here"
+
+            with anyio.fail_after(30):
+                return type(await anext(aiter(changes))).__name__
+
+    assert talk(app, use) == "ToolsListChanged"
+
+
 def test_endpoints_of_one_name_are_told_apart_by_their_paths(tmp_path: Path) -> None:
     app = App("desk", root=tmp_path, protocols=["mcp"])
     for path in ("/a/ask", "/b/ask"):
