@@ -48,7 +48,7 @@ def test_a_full_server_queues_then_answers_429_and_health_is_answered(tmp_path: 
         return n
 
     with Server(app, port=0) as server, ThreadPoolExecutor(5) as pool:
-        (state,) = app._states
+        (state,) = app._lives.states
 
         def post(n: int) -> httpx.Response:
             return httpx.post(f"{server.url}/slow", json={"n": n}, timeout=SECONDS)
@@ -78,7 +78,7 @@ def test_a_client_that_leaves_while_it_waits_is_not_answered(tmp_path: Path) -> 
         assert go.wait(SECONDS)
 
     with Server(app, port=0) as server:
-        (state,) = app._states
+        (state,) = app._lives.states
         with connect(server) as first, connect(server) as second:
             first.sendall(request("/slow", b'{"n": 1}'))
             until(lambda: ran)
@@ -153,7 +153,7 @@ def test_a_request_waits_for_its_slot_within_the_deadline(app: App, asking: Ask)
     app.limits = Limits(concurrent_requests=1, deadline=0.1)
     app.get("/read")(lambda: 1)
     client = asking(app)
-    (state,) = app._states
+    (state,) = app._lives.states
     state.slots.taken = 1
     assert client.get("/read").status_code == 504
     assert len(state.slots.waiting) == 0
