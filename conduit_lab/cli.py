@@ -1,4 +1,4 @@
-"""The command line: `conduit-lab devices | serve | key | check | optimize | lab | demo`."""
+"""The command line: `conduit-lab devices | serve | key | mcp | check | optimize | lab | demo`."""
 
 from __future__ import annotations
 
@@ -50,6 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--requests-per-minute", type=int)
     command.add_argument("--tokens-per-day", type=int)
     command.set_defaults(run=_key)
+    command = commands.add_parser(
+        "mcp", help="serve an exported folder to the agent that started this command, by stdio"
+    )
+    command.add_argument("folder", type=Path, nargs="?", default=Path())
+    command.set_defaults(run=_mcp)
     command = commands.add_parser(
         "check", help="start an exported folder and compare its answers with the recorded ones"
     )
@@ -127,6 +132,14 @@ def _key(options: argparse.Namespace) -> int:
     print("its hash, for the server's environment, after other keys and a space:")
     print(f"  {KEYS_VARIABLE}='{key.line()}'")
     return 0
+
+
+def _mcp(options: argparse.Namespace) -> int:
+    from conduit_lab.serving.run.stdio import serve_stdio
+
+    if not (options.folder / "app.py").is_file():
+        raise ServeError(f"no app.py in {options.folder}: name a folder that an export wrote")
+    return serve_stdio(options.folder.resolve())
 
 
 def _check(options: argparse.Namespace) -> int:

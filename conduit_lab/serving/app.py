@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 import re
@@ -33,11 +32,11 @@ from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.load import AnyModel, LoadOptions, load_model
 from conduit_lab.models.registry import Models
 from conduit_lab.serving.app_options import AppOptions, set_options
-from conduit_lab.serving.decorators import StreamDecorator
+from conduit_lab.serving.decorators import StreamDecorator, file_paths, refuse_async
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.endpoint_path import check_path
 from conduit_lab.serving.endpoints import Endpoints
-from conduit_lab.serving.faces import events, health, usage, values
+from conduit_lab.serving.faces import events, health, openapi, passage_links, usage, values
 from conduit_lab.serving.faces.protocols import protocol_routes
 from conduit_lab.serving.gate.access_log import hide_queries
 from conduit_lab.serving.gate.gate import Gate
@@ -50,10 +49,12 @@ from conduit_lab.serving.rag_endpoint import RagEndpoint
 from conduit_lab.serving.running import Streams
 from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.stores import Stores
+from conduit_lab.serving.tool import Tool
 from conduit_lab.vectors.store import VectorStore
 
 # the first route of a path and method answers: a value endpoint's GET precedes that of a stream
-_FACES = (health, usage, values, events)
+# of an endpoint that precedes those of the package
+_FACES = (health, usage, values, events, passage_links, openapi)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -74,9 +75,8 @@ class App(EndpointHost, Viewed):
     when the server starts: importing a module with an `App` opens nothing. `statistics` count the
     calls by stage, and `observers` see every span start and end.
 
-    `trace` says which served calls have spans, with their times: "always" all; "sample" the first
-    16 of each endpoint and then one of 64, and all where there are observers; "errors" those alone
-    that fail. A call that fails always has one. The default is "sample", in a `Lab` "always".
+    `trace` says which served calls have spans: "always", "sample" (the default: the first ones,
+    then one of 64, all where there are observers) or "errors". A failed call always has one.
     """
 
     endpoints: Endpoints
@@ -216,10 +216,10 @@ class App(EndpointHost, Viewed):
         answer = self._stage(model, required=fallback is None)
         if fallback is not None:
             answer = Fallback(answer, self._stage(fallback), name=f"{answer.name} or fallback")
-        files = _paths(model, fallback)
+        files = file_paths(model, fallback)
 
         def decorate(function: Callable[_P, Any]) -> Endpoint[_P, Any]:
-            self._refuse_async(function, path)
+            refuse_async(function, path)
             return self._register(
                 Endpoint(function, path, "POST", "value", self, then=answer, files=files)
             )
@@ -239,10 +239,10 @@ class App(EndpointHost, Viewed):
         The body is the input of every model. `models` are paths or stages, `min_members` and
         `timeout` those of `Ensemble`.
         """
-        stages, files = [self._stage(model) for model in models], _paths(*models)
+        stages, files = [self._stage(model) for model in models], file_paths(*models)
 
         def decorate(function: Callable[[Any], _R]) -> Endpoint[[Any], _R]:
-            self._refuse_async(function, path)
+            refuse_async(function, path)
             ensemble = Ensemble(
                 stages,
                 function,
@@ -267,6 +267,20 @@ class App(EndpointHost, Viewed):
         self._register(endpoint.stream)
         return endpoint
 
+    def tool(
+        self, name: str = "", description: str = ""
+    ) -> Callable[[Callable[_P, _R]], Tool[_P, _R]]:
+        """Offer a function to agents, by MCP alone; its app then speaks that protocol.
+
+        By default the tool has the function's name, and its docstring as description.
+        """
+
+        def decorate(function: Callable[_P, _R]) -> Tool[_P, _R]:
+            tool: Tool[_P, _R] = Tool(function, name or function.__name__, description, self)
+            return self._register(tool)
+
+        return decorate
+
     def _stage(self, model: Any, *, required: bool = True) -> Stage:
         """Return `model` as a stage; one that is not required may fail to load."""
         if not isinstance(model, str | Path):
@@ -279,16 +293,9 @@ class App(EndpointHost, Viewed):
             self._optional.open()
         return stage
 
-    @staticmethod
-    def _refuse_async(function: Callable[..., Any], path: str) -> None:
-        if inspect.iscoroutinefunction(function):
-            raise EndpointError(
-                f"{path}: {function.__name__} is async: write it with plain `def`, "
-                "it runs on a thread"
-            )
-
     def _register(self, endpoint: _AnyEndpoint) -> _AnyEndpoint:
-        check_path(endpoint)
+        if endpoint.shape != "tool":
+            check_path(endpoint)
         key = endpoint.method, endpoint.path
         for known in self.endpoints:
             if (known.method, known.path) == key and not self._replaces(endpoint, known):
@@ -317,12 +324,13 @@ class App(EndpointHost, Viewed):
                 route for face in _FACES for route in face.routes(self, endpoints)
             ]
             routes += protocol_routes(self)
-            self._gate = built = endpoints, Gate(self, Router(routes, redirect_slashes=False))
+            router = Router(routes, redirect_slashes=False)
+            self._gate = built = endpoints, Gate(self, router)
         if scope["type"] == "lifespan":
             await serve_lifespan(self.lifespan(), scope, receive, send)
             return
         if scope["type"] == "http" and self._lives.key not in scope.get("state", ()):
-            await self._lives.enter(self, self._resources(), scope)
+            await self._lives.enter(self, self._resources, scope)
         await built[1](scope, receive, send)
 
     @asynccontextmanager
@@ -375,8 +383,3 @@ class App(EndpointHost, Viewed):
 
     def _view(self) -> View:
         return self.glance().view()
-
-
-def _paths(*models: Any) -> list[str | Path]:
-    """Return the models that are named by their paths."""
-    return [model for model in models if isinstance(model, str | Path)]

@@ -24,10 +24,13 @@ from conduit_lab.core.streams.chunk import frame_rows
 from conduit_lab.core.streams.media import is_image, media
 from conduit_lab.core.text import clip, one_line
 from conduit_lab.flow.ensemble_answer import EnsembleArray
+from conduit_lab.serving.file import File
 
 MAX_SHOWN_CHARACTERS = 600
 MAX_SHOWN_LINES = 12
 
+_DIGITS = b"0" * 19  # as many as the shortest integer above 64 bits has
+_DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _MAX_KEY_CHARACTERS = 60
 _OPTIONS = orjson.OPT_NON_STR_KEYS  # without its own arrays: some of them are images
 # orjson writes these itself; a uint8 array may be an image
@@ -38,11 +41,30 @@ _NUMBERS = frozenset(
 
 
 def loads(body: bytes) -> Any:
-    """Parse a JSON text; `InputError` for NaN, bad UTF-8, trailing text or too deep nesting."""
+    """Parse a JSON text; `InputError` for NaN, bad UTF-8, trailing text or too deep nesting.
+
+    An integer stays one however long it is; one of more than 4,300 digits is an `InputError`.
+    """
     try:
-        return orjson.loads(body)
-    except (orjson.JSONDecodeError, RecursionError) as error:
+        value = orjson.loads(body)
+        # orjson makes floats of integers above 64 bits
+        return _exact(body, value) if _DIGITS in body.translate(_DIGITS_AS_ZERO) else value
+    except (orjson.JSONDecodeError, RecursionError, ValueError) as error:
         raise InputError(f"the body is not valid JSON: {error}") from error
+
+
+def _exact(body: bytes, value: Any) -> Any:
+    """Return the value of a text that has a long run of digits, parsed with exact integers."""
+    digits = body.translate(_DIGITS_AS_ZERO)
+    at = digits.find(_DIGITS)
+    while at >= 0:
+        if digits[at - 1 : at] != b".":  # not the decimals of a float
+            return json.loads(body)
+        ends = at + len(_DIGITS)
+        while digits[ends : ends + 1] == b"0":
+            ends += 1
+        at = digits.find(_DIGITS, ends)
+    return value
 
 
 def dumps(value: Any) -> bytes:
@@ -137,6 +159,8 @@ def _form(value: Any) -> Any:
     """Return a simpler value with the same JSON form, for any type that JSON lacks."""
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, File):
+        return value.to_json()
     if isinstance(value, bytes | bytearray | memoryview):
         return _media_form(value)
     if isinstance(value, BaseModel):

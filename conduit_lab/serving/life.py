@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from traceback import format_exc
 from typing import Any, Protocol
@@ -51,7 +51,7 @@ class Lives:
         signals = StopSignals(state.begin_drain)
         try:
             async with AsyncExitStack() as stack:
-                for each in protocol_lifespans(app):
+                for each in protocol_lifespans(app, state):
                     await stack.enter_async_context(each)
                 signals.chain()
                 state.ready = True
@@ -63,7 +63,9 @@ class Lives:
             signals.restore()
             self.states.discard(state)
 
-    async def enter(self, app: EndpointHost, resources: list[Resource], scope: Scope) -> None:
+    async def enter(
+        self, app: EndpointHost, resources: Callable[[], list[Resource]], scope: Scope
+    ) -> None:
         """Put the state of a server without a lifespan into a request's scope.
 
         Its first request opens the models and stores, on a thread; one that fails is logged, and
@@ -74,7 +76,7 @@ class Lives:
         if found is None:
             state = ServerState()
             found = self._by_loop[loop] = state, asyncio.Event()
-            task = asyncio.ensure_future(self._live(app, resources, *found))
+            task = asyncio.ensure_future(self._live(app, resources(), *found))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         state, opened = found

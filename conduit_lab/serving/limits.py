@@ -73,7 +73,7 @@ class Limits:
         return f"Limits({', '.join(shown)})"
 
 
-def listed(
+def setting(
     variable: str, declared: Sequence[str] | None, environ: Mapping[str, str]
 ) -> Sequence[str] | None:
     """Return the words of an environment variable, or those declared where it is not set."""

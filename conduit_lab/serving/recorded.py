@@ -21,6 +21,7 @@ from conduit_lab.core.views.view import View, Viewed
 from conduit_lab.serving import codec
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint, Proof
+from conduit_lab.serving.text_values import query_pairs, query_text
 
 MAX_EXAMPLES = 20  # per endpoint: a lab that serves for days must not grow
 MAX_EXAMPLE_BYTES = 16 * 2**20  # per endpoint, as JSON; the newest one is always kept
@@ -59,8 +60,10 @@ class Example(Viewed):
     def target(self) -> str:
         """The path with its parameters filled in, and the query of a GET."""
         values = self.path_params
-        path = _PARAMETER.sub(lambda name: quote(str(values.get(name[1], name[0])), "/"), self.path)
-        query = urlencode(self.payload or {}, doseq=True) if self.method == "GET" else ""
+        path = _PARAMETER.sub(
+            lambda name: quote(query_text(values.get(name[1], name[0])), "/"), self.path
+        )
+        query = urlencode(query_pairs(self.payload or {})) if self.method == "GET" else ""
         return f"{path}?{query}" if query else path
 
     @property

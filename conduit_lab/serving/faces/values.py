@@ -66,5 +66,3 @@ class _ValueFace:
             headers += record_headers(record)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
-        if app.records:
-            app.observe(self._endpoint, call, result, answer)

@@ -110,6 +110,11 @@ def admit_stream(context: RequestContext) -> None:
     limit = context.app.limits.concurrent_streams
     if limit is not None and len(context.server.open_streams) >= limit:
         raise too_busy("too many streams are open")
+    leave_slot(context)
+
+
+def leave_slot(context: RequestContext) -> None:
+    """Give the slot of a request to others: it has become a stream."""
     if context.slots is not None:
         context.slots.release()
         context.slots = None

@@ -51,10 +51,10 @@ class _Watch:
         self._watcher = self._loop.create_task(self._wait())
 
     async def _wait(self) -> None:
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            self.has_left = True
-            self.task.cancel()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass  # the empty body of a GET
+        self.has_left = True
+        self.task.cancel()
 
     def end(self) -> None:
         """Watch no longer."""

@@ -14,7 +14,6 @@ from uvicorn.supervisors.multiprocess import Multiprocess
 from conduit_lab.core.errors import ServeError
 from conduit_lab.serving.app import App
 from conduit_lab.serving.gate.bind_rules import check_bind
-from conduit_lab.serving.gate.hosts import is_loopback
 from conduit_lab.serving.gate.http_protocol import BoundedHttp
 from conduit_lab.serving.run.log_lines import LogForm, log_config
 from conduit_lab.serving.run.thread import listen
@@ -38,15 +37,15 @@ def serve(
 
     At the signal /readyz answers 503; the port is closed `pre_stop` seconds later, and what still
     runs `grace` seconds after that is cut. Several `workers` share the port, and each drains by
-    itself. Raises `ServeError` for a port that cannot be used, a folder without an app, and a host
-    that others can reach where the app has no keys, unless `insecure`; and
-    `ModelLoadError` or `StoreError` for a resource that cannot be opened.
+    itself. Raises `ServeError` for a port that cannot be used, a folder without an app, and for a
+    `host` that others can reach where the app has no keys, unless `insecure`; `ModelLoadError` or
+    `StoreError` for a resource that cannot be opened.
     """
     os.chdir(folder)
     sys.path.insert(0, str(folder.resolve()))
     os.environ[GRACE_VARIABLE], os.environ[PRE_STOP_VARIABLE] = str(grace), str(pre_stop)
-    if not is_loopback(host):
-        check_bind(_app(folder), host, insecure=insecure)
+    app = _app(folder)
+    check_bind(app, host, insecure=insecure)
     listener = listen(host, port)
     config = uvicorn.Config(
         "app:app",
@@ -65,7 +64,7 @@ def serve(
         listener.set_inheritable(True)
         Multiprocess(config, sockets=[listener]).run()
         return 0
-    _app(folder).open()
+    app.open()
     server: Any = uvicorn.Server(config)
     server.run(sockets=[listener])
     return 0 if server.started else 3

@@ -32,13 +32,13 @@ async def until(holds: Any) -> None:
 class Client:
     """One request whose client can disconnect."""
 
-    def __init__(self, app: App, path: str, body: bytes = b"1") -> None:
+    def __init__(self, app: App, path: str, body: bytes = b"1", method: str = "POST") -> None:
         self.messages: list[Message] = []
         self._gone = asyncio.Event()
         self._body: bytes | None = body
         scope = {
             "type": "http",
-            "method": "POST",
+            "method": method,
             "path": path,
             "query_string": b"",
             "headers": [JSON],
@@ -80,6 +80,23 @@ def test_an_async_handler_is_cancelled(app: App) -> None:
         assert log == ["began", "cancelled"]
         assert client.messages[0]["status"] == 499
         assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(main())
+
+
+def test_the_handler_of_a_get_is_cancelled_too(app: App) -> None:
+    log: list[str] = []
+
+    @app.get("/slow")
+    async def slow() -> None:
+        log.append("began")
+        await asyncio.sleep(SECONDS)
+
+    async def main() -> None:
+        client = Client(app, "/slow", b"", "GET")
+        await until(lambda: log)
+        await client.leave()
+        assert client.messages[0]["status"] == 499
 
     asyncio.run(main())
 
