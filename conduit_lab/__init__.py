@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from conduit_lab.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from conduit_lab.client.remote_app import RemoteApp as RemoteApp
+    from conduit_lab.client.remote_app import connect as connect
     from conduit_lab.core.errors import ConduitError as ConduitError
     from conduit_lab.core.run import run as run
     from conduit_lab.core.stage import Function as Function
@@ -70,7 +72,9 @@ if TYPE_CHECKING:
     from conduit_lab.runtime.sessions.session import Options as Options
     from conduit_lab.runtime.sessions.session import register_custom_ops as register_custom_ops
     from conduit_lab.serving.app import App as App
+    from conduit_lab.serving.array_shape import ArrayShape as ArrayShape
     from conduit_lab.serving.endpoint import Endpoint as Endpoint
+    from conduit_lab.serving.file import File as File
     from conduit_lab.serving.limits import Limits as Limits
     from conduit_lab.serving.request import Request as Request
     from conduit_lab.vectors.entry import Entry as Entry
@@ -80,6 +84,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "App": "serving.app",
+    "ArrayShape": "serving.array_shape",
     "Limits": "serving.limits",
     "Cached": "flow.cached",
     "CallableModel": "models.callable",
@@ -97,6 +102,7 @@ _HOMES = {
     "Entry": "vectors.entry",
     "Export": "export.export_result",
     "Fallback": "flow.fallback",
+    "File": "serving.file",
     "Function": "core.stage",
     "Generation": "models.generation.result",
     "Generator": "models.generation.generator",
@@ -111,6 +117,7 @@ _HOMES = {
     "Predictions": "models.prediction",
     "Rag": "flow.rag",
     "RagAnswer": "flow.cited_answer",
+    "RemoteApp": "client.remote_app",
     "Request": "serving.request",
     "Reranker": "models.text.reranker",
     "Route": "flow.route",
@@ -127,6 +134,7 @@ _HOMES = {
     "TraceDiff": "core.trace.trace_diff",
     "VectorStore": "vectors.store",
     "average": "flow.averages",
+    "connect": "client.remote_app",
     "compare_models": "models.measure.compare",
     "devices": "runtime.hardware.devices",
     "evaluate": "vectors.evaluate",

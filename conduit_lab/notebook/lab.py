@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 from weakref import WeakValueDictionary
@@ -15,6 +16,7 @@ from conduit_lab.core.views.pieces import Line
 from conduit_lab.export.export_result import Export
 from conduit_lab.export.writer import export_app
 from conduit_lab.notebook import cell_streams, history, views
+from conduit_lab.notebook.agent import session_tools
 from conduit_lab.serving.app import App
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.call_code import call_code, code_name
@@ -26,6 +28,7 @@ from conduit_lab.serving.rag_endpoint import RagEndpoint
 from conduit_lab.serving.recorded import Recorder
 from conduit_lab.serving.run.thread import Server
 from conduit_lab.serving.running import Streams
+from conduit_lab.serving.tool import Tool
 
 STREAM_SECONDS = 60.0
 
@@ -46,6 +49,7 @@ class Lab(App):
     records = True
     _lazy = False
     default_trace = "always"
+    _session_tools: Sequence[Tool[..., Any]] = ()
 
     def __new__(cls, name: str, *, root: str | Path | None = None, **options: Any) -> Self:
         """Return the session's lab of this name and root, or a new one; in a script a new one."""
@@ -95,13 +99,35 @@ class Lab(App):
                 self._recorder.forget(endpoint.method, endpoint.path)
         self.endpoints = Endpoints(e for e in self.endpoints if id(e) not in removed)
 
-    def serve(self, *, host: str = "127.0.0.1", port: int = 8000) -> Server:
+    def serve(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        mcp: bool = False,
+        insecure: bool = False,
+    ) -> Server:
         """Serve the app on a background thread and return the running `Server`.
 
         `port=0` takes a free one. Endpoints that are registered or replaced later are served too.
-        Raises `ServeError` for a port in use.
+        With `mcp` an agent may pair with this session at `/mcp`: beside the endpoints it has tools
+        that show the session's objects and traces. Raises `ServeError` for a port in use, and for a
+        `host` that others can reach where the lab has no keys, unless `insecure`.
         """
-        return Server(self, host=host, port=port)
+        if mcp and not self._session_tools:
+            self._session_tools = session_tools(self)
+            self._gate = None  # built again, with the route of that protocol
+        return Server(self, host=host, port=port, insecure=insecure)
+
+    @property
+    def spoken(self) -> Sequence[str]:
+        """The protocols that its servers speak."""
+        spoken = super().spoken
+        return [*spoken, "mcp"] if self._session_tools and "mcp" not in spoken else spoken
+
+    def session_tools(self) -> Sequence[Endpoint[..., Any]]:
+        """Return the tools with which a paired agent reads the session."""
+        return self._session_tools
 
     def export(self, folder: str | Path, *, replay: bool = True) -> Export:
         """Write the app as a folder that runs by itself, and prove that it answers as it did here.

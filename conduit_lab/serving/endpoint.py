@@ -8,7 +8,7 @@ import inspect
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, get_type_hints
 
 from starlette.types import Scope
 
@@ -26,10 +26,15 @@ from conduit_lab.core.trace.trace import Trace
 from conduit_lab.core.views.view import View, Viewed
 from conduit_lab.core.weight import PLAIN
 from conduit_lab.flow.ensemble import Ensemble
+from conduit_lab.flow.rag import Rag
 from conduit_lab.models.registry import Models
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint_view import endpoint_view
 from conduit_lab.serving.faces.resume import Resumes
+from conduit_lab.serving.gate.hosts import Hosts
+from conduit_lab.serving.gate.keys import Keys
+from conduit_lab.serving.gate.metering import Metering
+from conduit_lab.serving.gate.origins import Origins
 from conduit_lab.serving.handler_threads import HandlerThreads
 from conduit_lab.serving.limits import Limits
 from conduit_lab.serving.server_state import ServerState
@@ -37,7 +42,7 @@ from conduit_lab.serving.signature import Signature
 from conduit_lab.serving.stores import Stores
 from conduit_lab.serving.trace_sampling import TraceMode
 
-Shape = Literal["value", "stream"]
+Shape = Literal["value", "stream", "tool"]
 Proof = Literal["ready", "running", "missing", ""]
 MAX_TRACES = 50  # per endpoint
 
@@ -50,8 +55,10 @@ class EndpointHost:
 
     `values` bounds the inputs and outputs that its traces keep, `observers` see every span of its
     calls, `statistics` count them, and `records` says whether `observe` keeps the calls.
-    `protocols` are the names of those that it speaks beside its own. `trace` says which served
-    calls are traced, and `handler_threads` run those that would block the event loop.
+    `protocols` are the names of those that it speaks beside its own, and `mcp` is the server object
+    of one of them, once that is in use. `keys`, `hosts` and `origins` say who may call it, and
+    `metering` counts the use of each key. `trace` says which served calls are traced, and
+    `handler_threads` run those that would block the event loop.
     """
 
     name: str
@@ -60,13 +67,23 @@ class EndpointHost:
     models: Models
     stores: Stores
     limits: Limits
+    keys: Keys
+    hosts: Hosts
+    origins: Origins
+    metering: Metering
     protocols: Sequence[str] = ()
+    mcp: Any = None
     trace: TraceMode = "always"
-    handler_threads: HandlerThreads
+    default_trace: TraceMode = "sample"  # where `trace` is not given
     values = Values(0)
     observers: Sequence[Observer] = ()
     statistics: StageStatistics
     records = False
+
+    @functools.cached_property
+    def handler_threads(self) -> HandlerThreads:
+        """The worker threads of its handlers."""
+        return HandlerThreads()
 
     def server_of(self, scope: Scope) -> ServerState:
         """Return the state of the server that got a request."""
@@ -77,6 +94,16 @@ class EndpointHost:
 
         `body` is the answer as it was sent, empty for one that was not.
         """
+
+    @property
+    def spoken(self) -> Sequence[str]:
+        """The protocols that its servers speak: those it names, and MCP where it has tools."""
+        has_tools = any(endpoint.shape == "tool" for endpoint in self.endpoints)
+        return [*self.protocols, *({"mcp"} - {*self.protocols} if has_tools else ())]
+
+    def session_tools(self) -> Sequence[Endpoint[..., Any]]:
+        """Return the tools with which an agent sees a notebook's session; empty for other apps."""
+        return ()
 
     def proof(self, endpoint: Endpoint[..., Any]) -> Proof:
         """Return whether an export can prove `endpoint`: has it a recorded call, or one that runs.
@@ -122,9 +149,11 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         self.files = tuple(files)
         self._calls: deque[Span] = deque(maxlen=MAX_TRACES)
         self.resumes = Resumes(resume)
-        self.first = _value_of_body if isinstance(then, Ensemble) else function
         self.plan: Any = None  # a `Plan`, which knows this class
-        self.signature = Signature(self.first, path, method, name=self.name)
+        self.first = _value_of_body if isinstance(then, Ensemble) else function
+        self.signature = Signature(
+            self.first, path, method, name=self.name, answer=_answer_type(function, then)
+        )
         if self.first is not function:
             self.__signature__ = inspect.signature(self.first)
         self.is_async = shape == "value" and (
@@ -282,6 +311,16 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.method} {self.path} · {self.name}{self.signature}>"
+
+
+def _answer_type(function: Callable[..., Any], then: Stage | None) -> Any:
+    """Return the type of the answer; Any for that of a model, Ellipsis for the function's own."""
+    if isinstance(then, Ensemble):
+        try:
+            return get_type_hints(function, include_extras=True).get("return", Any)
+        except NameError:
+            return Any
+    return ... if then is None or isinstance(then, Rag) else Any
 
 
 def _value_of_body(value: Any) -> Any:

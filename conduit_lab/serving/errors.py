@@ -1,26 +1,47 @@
-"""The error answers of the served app: status, type, message and request ID, as JSON."""
+"""Error answers: one table from exceptions to a status, a type, a message and a hint, as JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-from conduit_lab.core.errors import InputError
+from conduit_lab.core.errors import (
+    DeadlineExceeded,
+    DeviceError,
+    InputError,
+    MissingExtra,
+    ModelLoadError,
+    Overloaded,
+    StoreError,
+    StreamCancelled,
+)
 from conduit_lab.core.text import clip
 
 MAX_MESSAGE_CHARACTERS = 4000  # an error may quote the request
+RETRY_SECONDS = 1  # of an overloaded server
 
 
 class HttpError(Exception):
-    """An error answer: its status, a short type, and a message that the client sees."""
+    """An error answer: its status, a short type, and a message that the client sees.
+
+    The `hint` is the client's next step.
+    """
 
     def __init__(
-        self, status: int, kind: str, message: str, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        kind: str,
+        message: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        hint: str = "",
     ) -> None:
         super().__init__(message)
         self.status = status
         self.kind = kind
         self.headers = dict(headers or {})
+        self.hint = hint
 
     @property
     def message(self) -> str:
@@ -31,31 +52,77 @@ class HttpError(Exception):
 ErrorBody = Callable[[HttpError, str], bytes]  # the body of an error answer, with the request ID
 
 
+class _Row(NamedTuple):
+    """The answer to one class of exceptions; without a `message` the client sees its own."""
+
+    status: int
+    kind: str
+    message: str = ""
+    hint: str = ""
+    retry_after: int | None = None
+
+
+_REASON = "the server's log has the reason under this id"
+
+# The nearest class of an exception counts; a class that is not here is a fault of the server, 500.
+# Only the text of an `InputError` is meant for clients: others name files, paths and stages.
+_TABLE: dict[type[BaseException], _Row] = {
+    InputError: _Row(400, "bad_input"),
+    Overloaded: _Row(
+        429,
+        "overloaded",
+        "too many calls wait on this server",
+        "send the request again after the seconds of the header retry-after",
+        RETRY_SECONDS,
+    ),
+    DeadlineExceeded: _Row(
+        504, "deadline_exceeded", "the call did not finish by its deadline", "try again later"
+    ),
+    ModelLoadError: _Row(
+        503, "model_unavailable", f"a model of this endpoint cannot be loaded; {_REASON}"
+    ),
+    DeviceError: _Row(
+        503, "model_unavailable", f"a device of this endpoint is not available; {_REASON}"
+    ),
+    MissingExtra: _Row(
+        503, "model_unavailable", f"a package of this endpoint is not installed; {_REASON}"
+    ),
+    StoreError: _Row(
+        503, "store_unavailable", f"a store of this endpoint is not available; {_REASON}"
+    ),
+    StreamCancelled: _Row(
+        503, "stream_cancelled", "a stream of this call was cancelled on the server"
+    ),
+}
+
+
+def http_error(error: BaseException) -> HttpError | None:
+    """Return the answer to an exception of an endpoint; None for a fault of the server, a 500."""
+    if isinstance(error, HttpError):
+        return error
+    row = next((_TABLE[kind] for kind in type(error).__mro__ if kind in _TABLE), None)
+    if row is None:
+        return None
+    headers = None if row.retry_after is None else {"retry-after": str(row.retry_after)}
+    return HttpError(row.status, row.kind, row.message or str(error), headers, hint=row.hint)
+
+
+def internal_error() -> HttpError:
+    """Return the answer for a fault of the server."""
+    return HttpError(500, "internal", f"the endpoint failed; {_REASON}")
+
+
 def error_body(error: HttpError, request_id: str) -> bytes:
     """Return the JSON body of an error; the request ID finds the error in the server's log."""
-    facts = {
+    facts: dict[str, Any] = {
         "status": error.status,
         "type": error.kind,
         "message": error.message,
         "request_id": request_id,
     }
+    if error.hint:
+        facts["hint"] = error.hint
     return json.dumps({"error": facts}).encode()
-
-
-def http_error(error: Exception) -> HttpError | None:
-    """Return the answer for a mistake of the client; None for a fault of the server.
-
-    The client sees the message of an `InputError`. A fault stays in the server's log.
-    """
-    if isinstance(error, HttpError):
-        return error
-    return HttpError(400, "bad_input", str(error)) if isinstance(error, InputError) else None
-
-
-def internal_error() -> HttpError:
-    """Return the answer for a fault of the server."""
-    message = "the endpoint failed; the server's log has the reason under this id"
-    return HttpError(500, "internal", message)
 
 
 def drop_tracebacks(error: BaseException | None) -> None:

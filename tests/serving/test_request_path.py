@@ -47,7 +47,7 @@ class Calls:
         return self.counts
 
 
-@pytest.mark.parametrize(("kind", "limit"), [(App, 36), (Lab, 60)])
+@pytest.mark.parametrize(("kind", "limit"), [(App, 39), (Lab, 63)])
 def test_an_untyped_endpoint_takes_few_calls(kind: type[App], limit: int, tmp_path: Path) -> None:
     app = kind("desk", root=tmp_path)
 

@@ -1,0 +1,46 @@
+"""Bounds: every number, list and text of a request has an upper bound."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import Any, TypeVar, overload
+
+from conduit_lab.core.errors import InputError
+from conduit_lab.core.text import clip
+
+_S = TypeVar("_S", bound=Sized)
+_MAX_SHOWN_CHARACTERS = 40
+
+
+@overload
+def bounded(value: Any, name: str, low: int, high: int) -> int: ...
+@overload
+def bounded(value: Any, name: str, low: float, high: float) -> float: ...
+def bounded(value: Any, name: str, low: float, high: float) -> float:
+    """Return a number of a request that is within `low` and `high`; `InputError` for any other.
+
+    With two `int` bounds the value must be an integer. NaN is within no bounds.
+    """
+    if isinstance(low, int) and isinstance(high, int):
+        fits, kind = type(value) is int, "an integer"
+    else:
+        fits, kind = type(value) in (int, float), "a number"
+    if not fits or not low <= value <= high:
+        got = clip(repr(value), _MAX_SHOWN_CHARACTERS) if _is_short(value) else type(value).__name__
+        raise InputError(f"{name} expects {kind} from {low} to {high}, got {got}")
+    return value if kind == "an integer" else float(value)
+
+
+def bounded_length(value: _S, name: str, high: int, low: int = 0) -> _S:
+    """Return a list or text of a request with `low` to `high` items; `InputError` for any other."""
+    if not low <= len(value) <= high:
+        noun = "characters" if isinstance(value, str) else "items"
+        raise InputError(f"{name} expects {low} to {high:,} {noun}, got {len(value):,}")
+    return value
+
+
+def _is_short(value: Any) -> bool:
+    """Return whether the repr is short: that of a long integer raises, that of a list is long."""
+    if isinstance(value, int):
+        return value.bit_length() <= 128
+    return value is None or isinstance(value, float) or (isinstance(value, str) and len(value) < 99)
