@@ -35,7 +35,7 @@ from conduit_lab.serving.decorators import StreamDecorator
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.endpoint_path import check_path
 from conduit_lab.serving.endpoints import Endpoints
-from conduit_lab.serving.faces import events, health, values
+from conduit_lab.serving.faces import events, health, metrics, values
 from conduit_lab.serving.faces.protocols import check_protocols, protocol_routes
 from conduit_lab.serving.gate.gate import Gate
 from conduit_lab.serving.glance import Glance
@@ -49,7 +49,7 @@ from conduit_lab.serving.stores import Stores
 from conduit_lab.vectors.store import VectorStore
 
 # the first route of a path and method answers: a value endpoint's GET precedes that of a stream
-_FACES = (health, values, events)
+_FACES = (health, metrics, values, events)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

@@ -87,6 +87,7 @@ class Exchange:
                 reader, format, self._receive, self.context.send, headers=headers or []
             )
         finally:
+            self.context.server.stream_chunks += reader.index
             open_streams.discard(stream)
 
 

@@ -16,6 +16,7 @@ from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.faces import transport
 from conduit_lab.serving.faces.binding import INLINE_BODY_BYTES, bind_on_thread
 from conduit_lab.serving.gate.body import read_json_body
+from conduit_lab.serving.gate.context import context_of
 
 
 def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[Route]:
@@ -67,5 +68,6 @@ class _ValueFace:
         span = call.span
         if span is not None and (span.record.fallbacks or span.record.on_cpu):
             headers += fallback_headers(span)
+            context_of(scope).server.fallbacks += bool(span.record.fallbacks)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})

@@ -65,6 +65,8 @@ class Gate:
                 context.template = scope["route"].path
             # the end of a request: its template, status and seconds are known here
             server.count(scope["method"], context.template, context.status, context.begun_at)
+            server.prompt_tokens += context.prompt_tokens
+            server.generated_tokens += context.generated_tokens
 
     async def _answer_error(self, error: Exception, context: RequestContext, scope: Scope) -> None:
         if not context.template and self._is_routed(context, scope):
