@@ -50,6 +50,7 @@ def app_options(app: App) -> str:
     """Return the source of the arguments of `App` that differ from their defaults."""
     parts = (
         "" if app.limits == Limits() else f", limits={app.limits!r}",
+        "" if app.trace == app.default_trace else f", trace={app.trace!r}",
         "" if not app.protocols else f", protocols={list(app.protocols)!r}",
     )
     return "".join(parts)

@@ -46,6 +46,7 @@ class Lab(App):
 
     records = True
     _lazy = False
+    default_trace = "always"
 
     def __new__(cls, name: str, *, root: str | Path | None = None, **options: Any) -> Self:
         """Return the session's lab of this name and root, or a new one; in a script a new one."""

@@ -39,6 +39,7 @@ from conduit_lab.serving.faces import events, health, metrics, values
 from conduit_lab.serving.faces.protocols import check_protocols, protocol_routes
 from conduit_lab.serving.gate.gate import Gate
 from conduit_lab.serving.glance import Glance
+from conduit_lab.serving.handler_threads import HandlerThreads
 from conduit_lab.serving.life import Lives, Resource, serve_lifespan
 from conduit_lab.serving.limits import Limits
 from conduit_lab.serving.optional import OptionalModels
@@ -46,6 +47,7 @@ from conduit_lab.serving.rag_endpoint import RagEndpoint
 from conduit_lab.serving.running import Streams
 from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.stores import Stores
+from conduit_lab.serving.trace_sampling import TraceMode, check_trace_mode
 from conduit_lab.vectors.store import VectorStore
 
 # the first route of a path and method answers: a value endpoint's GET precedes that of a stream
@@ -65,12 +67,17 @@ class App(EndpointHost, Viewed):
     Relative paths start at `root`: by default the nearest parent folder with a `pyproject.toml`,
     else the current one. `limits` bounds its requests, and `protocols` names the protocols that it
     speaks beside its own. Models are declared at once and opened
-    when the server starts: importing a module with an `App` opens nothing. `observers` see every
-    span of its calls start and end, and `statistics` count them by stage.
+    when the server starts: importing a module with an `App` opens nothing. `statistics` count the
+    calls by stage, and `observers` see every span start and end.
+
+    `trace` says which served calls have spans, with their times: "always" all; "sample" the first
+    16 of each endpoint and then one of 64, and all where there are observers; "errors" those alone
+    that fail. A call that fails always has one. The default is "sample", in a `Lab` "always".
     """
 
     endpoints: Endpoints
     _lazy = True
+    default_trace: TraceMode = "sample"
 
     def __init__(
         self,
@@ -79,8 +86,9 @@ class App(EndpointHost, Viewed):
         root: str | Path | None = None,
         limits: Limits | None = None,
         protocols: Sequence[str] = (),
+        trace: TraceMode | None = None,
     ) -> None:
-        self._set_options(limits, protocols)
+        self._set_options(limits, protocols, trace)
         self.name = name
         self.root = Path(root).resolve() if root is not None else find_root()
         self.statistics = StageStatistics()
@@ -88,12 +96,19 @@ class App(EndpointHost, Viewed):
         self.stores = Stores()
         self.endpoints = Endpoints()
         self.observers: list[Observer] = []
+        self.handler_threads = HandlerThreads()
         self.servers: WeakSet[Any] = WeakSet()  # of `run/thread.py`, which is above this module
         self._lives = Lives(f"conduit_lab:{id(self)}")
         self._optional = OptionalModels()
         self._gate: tuple[list[Endpoint[..., Any]], Gate] | None = None
 
-    def _set_options(self, limits: Limits | None = None, protocols: Sequence[str] = ()) -> None:
+    def _set_options(
+        self,
+        limits: Limits | None = None,
+        protocols: Sequence[str] = (),
+        trace: TraceMode | None = None,
+    ) -> None:
+        self.trace = self.default_trace if trace is None else check_trace_mode(trace)
         self.limits = Limits() if limits is None else limits
         self.protocols = check_protocols(protocols)
 

@@ -30,10 +30,12 @@ from conduit_lab.models.registry import Models
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint_view import endpoint_view
 from conduit_lab.serving.faces.resume import Resumes
+from conduit_lab.serving.handler_threads import HandlerThreads
 from conduit_lab.serving.limits import Limits
 from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.signature import Signature
 from conduit_lab.serving.stores import Stores
+from conduit_lab.serving.trace_sampling import TraceMode
 
 Shape = Literal["value", "stream"]
 Proof = Literal["ready", "running", "missing", ""]
@@ -48,7 +50,8 @@ class EndpointHost:
 
     `values` bounds the inputs and outputs that its traces keep, `observers` see every span of its
     calls, `statistics` count them, and `records` says whether `observe` keeps the calls.
-    `protocols` are the names of those that it speaks beside its own.
+    `protocols` are the names of those that it speaks beside its own. `trace` says which served
+    calls are traced, and `handler_threads` run those that would block the event loop.
     """
 
     name: str
@@ -58,6 +61,8 @@ class EndpointHost:
     stores: Stores
     limits: Limits
     protocols: Sequence[str] = ()
+    trace: TraceMode = "always"
+    handler_threads: HandlerThreads
     values = Values(0)
     observers: Sequence[Observer] = ()
     statistics: StageStatistics
@@ -84,10 +89,11 @@ class EndpointHost:
 class Endpoint(Viewed, Stage, Generic[_P, _R]):
     """A registered function; a call of it runs the same code as a request to its path.
 
-    It keeps the function's signature, docstring and module. `method` and `path` are those of its
-    requests. One of the `shape` "stream" answers with events, to a GET too, and clients may resume
-    a stream for `resume` seconds. The stage `then` takes the function's value. `is_bound` says
-    whether a `def` binds the function's name to it.
+    It keeps the function's signature, docstring and module. `first` is called with the arguments:
+    the function, unless an ensemble calls that. `plan` is how requests are answered. `method` and
+    `path` are those of its requests. One of the `shape` "stream" answers with events, to a GET too,
+    and clients may resume a stream for `resume` seconds. The stage `then` takes the function's
+    value. `is_bound` says whether a `def` binds the function's name to it.
     """
 
     is_bound = True
@@ -116,10 +122,11 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         self.files = tuple(files)
         self._calls: deque[Span] = deque(maxlen=MAX_TRACES)
         self.resumes = Resumes(resume)
-        self._first = _value_of_body if isinstance(then, Ensemble) else function
-        self.signature = Signature(self._first, path, method, name=self.name)
-        if self._first is not function:
-            self.__signature__ = inspect.signature(self._first)
+        self.first = _value_of_body if isinstance(then, Ensemble) else function
+        self.plan: Any = None  # a `Plan`, which knows this class
+        self.signature = Signature(self.first, path, method, name=self.name)
+        if self.first is not function:
+            self.__signature__ = inspect.signature(self.first)
         self.is_async = shape == "value" and (
             inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
         )
@@ -148,7 +155,7 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         """The function and the stage that takes its value; of an ensemble its own children."""
         if self.then is None:
             return (Function(self.function),)
-        if self._first is not self.function:
+        if self.first is not self.function:
             return self.then.children
         return (Function(self.function), self.then)
 
@@ -207,9 +214,9 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         app, then = self.app, self.then
         token = enter_root(app.root)
         try:
-            with self._begin(call) as span:
+            with self.begin(call) as span:
                 try:
-                    result = self._first(**call.kwargs)
+                    result = self.first(**call.kwargs)
                 except RecursionError as error:
                     raise endless(self.name, error) from None
                 if self.shape == "stream":
@@ -231,8 +238,8 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         app = self.app
         token = enter_root(app.root)
         try:
-            with self._begin(call) as span:
-                result = self._first(**call.kwargs)
+            with self.begin(call) as span:
+                result = self.first(**call.kwargs)
                 if isinstance(result, Awaitable):
                     result = await result
                 if isinstance(result, AsyncIterator):
@@ -242,7 +249,8 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
             leave_root(token)
         return result
 
-    def _begin(self, call: Call) -> Span:
+    def begin(self, call: Call) -> Span:
+        """Return the root span of a call, to be entered."""
         app = self.app
         call.span = span = begin_call(
             self.name, self, app.values, app.observers, app.statistics, call.payload

@@ -17,7 +17,7 @@ from conduit_lab.core.paths import display
 from conduit_lab.core.spec import TEXT_SPEC, TensorSpec
 from conduit_lab.core.streams.ownership import adopt
 from conduit_lab.core.trace import recorder
-from conduit_lab.core.trace.span import current
+from conduit_lab.core.trace.tally import is_observed
 from conduit_lab.core.views import figures
 from conduit_lab.models.folder_model import FolderModel
 from conduit_lab.models.generation.constraint import GrammarCompiler
@@ -318,7 +318,7 @@ class Generator(FolderModel[OpenedGenerator]):
 
 def _record(opened: OpenedGenerator, made: Generation) -> None:
     """Record a generation in the span that is running here."""
-    if current() is not None:
+    if is_observed():
         opened.shared.record_use()
         recorder.annotate(usage=made.usage, tokens=made.usage.generated)
 

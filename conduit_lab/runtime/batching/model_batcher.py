@@ -17,6 +17,7 @@ MAX_BATCH_ROWS = 256  # of coalesced calls
 # a thread that waits for another's wakeup loses up to half of this
 LONG_RUN_SECONDS = 200e-6
 
+_LAST_DEVICES = ("cpu", "numpy")  # nothing stands in for these
 _creating = threading.Lock()
 
 
@@ -49,6 +50,12 @@ class ModelBatcher:
     def coalesces(self) -> bool:
         """Whether calls at once share a run; False for a graph without a free batch axis too."""
         return self._coalescer.possible
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is loaded, and no other device can run it in place of its own."""
+        shared = self.shared
+        return shared.state in _LAST_DEVICES and not shared.note
 
     @property
     def max_rows(self) -> int:

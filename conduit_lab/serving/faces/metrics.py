@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from conduit_lab.core.version import __version__
 from conduit_lab.runtime.sessions.cache import Shared, sessions
+from conduit_lab.runtime.sessions.run_counts import BATCH_BOUNDS
 from conduit_lab.serving import codec
 from conduit_lab.serving.answer import send_json
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
@@ -199,8 +200,8 @@ class _Text:
         """Add the batch sizes of each model."""
         self._head(name, "histogram", meaning)
         for model, shared in held:
-            rows, counts = shared.rows, shared.batch_counts()  # the sums come first
-            self._buckets(name, {"model": model}, shared.BATCH_BOUNDS, counts, rows)
+            rows, counts = shared.rows, shared.batches
+            self._buckets(name, {"model": model}, BATCH_BOUNDS, counts, rows)
 
     def _buckets(
         self, name: str, labels: _Labels, bounds: Sequence[float], counts: list[int], total: float
