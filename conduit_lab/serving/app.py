@@ -36,7 +36,15 @@ from conduit_lab.serving.decorators import StreamDecorator, file_paths, refuse_a
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.endpoint_path import check_path
 from conduit_lab.serving.endpoints import Endpoints
-from conduit_lab.serving.faces import events, health, openapi, passage_links, usage, values
+from conduit_lab.serving.faces import (
+    events,
+    health,
+    metrics,
+    openapi,
+    passage_links,
+    usage,
+    values,
+)
 from conduit_lab.serving.faces.protocols import protocol_routes
 from conduit_lab.serving.gate.access_log import hide_queries
 from conduit_lab.serving.gate.gate import Gate
@@ -53,7 +61,7 @@ from conduit_lab.vectors.store import VectorStore
 
 # the first route of a path and method answers: a value endpoint's GET precedes that of a stream
 # of an endpoint that precedes those of the package
-_FACES = (health, usage, values, events, passage_links, openapi)
+_FACES = (health, metrics, usage, values, events, passage_links, openapi)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
