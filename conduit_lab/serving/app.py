@@ -33,7 +33,7 @@ from conduit_lab.models.registry import Models
 from conduit_lab.serving.decorators import StreamDecorator
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.endpoints import Endpoints
-from conduit_lab.serving.faces import events, health, openapi, values
+from conduit_lab.serving.faces import docs, events, health, openapi, values
 from conduit_lab.serving.faces.protocols import check_protocols, protocol_lifespans, protocol_routes
 from conduit_lab.serving.gate.gate import Gate
 from conduit_lab.serving.glance import Glance
@@ -47,7 +47,7 @@ from conduit_lab.vectors.store import VectorStore
 
 # the first route of a path and method answers: a value endpoint's GET precedes that of a stream
 # of an endpoint that precedes those of the package
-_FACES = (health, values, events, openapi)
+_FACES = (health, values, events, openapi, docs)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
