@@ -37,6 +37,7 @@ from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.endpoint_path import check_path
 from conduit_lab.serving.endpoints import Endpoints
 from conduit_lab.serving.faces import (
+    docs,
     events,
     health,
     metrics,
@@ -61,7 +62,7 @@ from conduit_lab.vectors.store import VectorStore
 
 # the first route of a path and method answers: a value endpoint's GET precedes that of a stream
 # of an endpoint that precedes those of the package
-_FACES = (health, metrics, usage, values, events, passage_links, openapi)
+_FACES = (health, metrics, usage, values, events, passage_links, openapi, docs)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
