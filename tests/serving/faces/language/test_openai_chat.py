@@ -295,3 +295,29 @@ def test_the_streaming_helper_of_the_client_reads_a_schema(openai: OpenAI) -> No
         parsed = stream.get_final_completion().choices[0].message.parsed
     assert parsed is not None
     assert parsed.city in ("Rome", "Oslo")
+
+
+def test_a_drain_ends_open_generations(
+    client: httpx.Client, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = server.app.models["chat"]._parts().scheduler
+    decode = scheduler._batch.decode
+
+    def slow() -> None:
+        sleep(0.05)
+        decode()
+
+    monkeypatch.setattr(scheduler._batch, "decode", slow)
+    body = {"model": "chat", "messages": HELLO, "logit_bias": {"0": -100, "2": -100}}
+    with ThreadPoolExecutor(2) as pool:
+        streamed, whole = (
+            pool.submit(client.post, "/v1/chat/completions", json={**body, "stream": stream})
+            for stream in (True, False)
+        )
+        until(lambda: len(server.app.open_streams) == 2)
+        until(lambda: scheduler.running == 2)
+        server.app.drain()
+        lines = streamed.result(30).text.strip().splitlines()
+        assert json.loads(lines[-1].removeprefix("data: "))["error"]["code"] == "stream_cancelled"
+        assert "data: [DONE]" not in lines
+        assert whole.result(30).status_code == 503
