@@ -72,7 +72,9 @@ if TYPE_CHECKING:
     from conduit_lab.runtime.sessions.session import Options as Options
     from conduit_lab.runtime.sessions.session import register_custom_ops as register_custom_ops
     from conduit_lab.serving.app import App as App
+    from conduit_lab.serving.array_shape import ArrayShape as ArrayShape
     from conduit_lab.serving.endpoint import Endpoint as Endpoint
+    from conduit_lab.serving.file import File as File
     from conduit_lab.serving.limits import Limits as Limits
     from conduit_lab.serving.request import Request as Request
     from conduit_lab.vectors.entry import Entry as Entry
@@ -82,6 +84,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "App": "serving.app",
+    "ArrayShape": "serving.array_shape",
     "Limits": "serving.limits",
     "Cached": "flow.cached",
     "CallableModel": "models.callable",
@@ -99,6 +102,7 @@ _HOMES = {
     "Entry": "vectors.entry",
     "Export": "export.export_result",
     "Fallback": "flow.fallback",
+    "File": "serving.file",
     "Function": "core.stage",
     "Generation": "models.generation.result",
     "Generator": "models.generation.generator",

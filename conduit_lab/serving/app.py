@@ -35,7 +35,7 @@ from conduit_lab.serving.app_options import AppOptions, set_options
 from conduit_lab.serving.decorators import StreamDecorator
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.endpoints import Endpoints
-from conduit_lab.serving.faces import events, health, usage, values
+from conduit_lab.serving.faces import events, health, openapi, usage, values
 from conduit_lab.serving.faces.protocols import protocol_lifespans, protocol_routes
 from conduit_lab.serving.gate.access_log import hide_queries
 from conduit_lab.serving.gate.gate import Gate
@@ -49,7 +49,8 @@ from conduit_lab.serving.stores import Stores
 from conduit_lab.vectors.store import VectorStore
 
 # the first route of a path and method answers: a value endpoint's GET precedes that of a stream
-_FACES = (health, usage, values, events)
+# of an endpoint that precedes those of the package
+_FACES = (health, usage, values, events, openapi)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

@@ -4,47 +4,89 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from decimal import Decimal
+from enum import Enum
+from math import isfinite
+from pathlib import PurePath
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import orjson
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from conduit_lab.core.errors import InputError
-from conduit_lab.core.text import one_line
+from conduit_lab.core.frames import is_frame
+from conduit_lab.core.streams.chunk import frame_rows
+from conduit_lab.core.streams.media import is_image, media
+from conduit_lab.core.text import clip, one_line
 from conduit_lab.flow.ensemble_answer import EnsembleArray
+from conduit_lab.serving.file import File
 
 MAX_SHOWN_CHARACTERS = 600
 MAX_SHOWN_LINES = 12
 
-_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+_DIGITS = b"0" * 19  # as many as the shortest integer above 64 bits has
+_DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"000000000")
+_MAX_KEY_CHARACTERS = 60
+_OPTIONS = orjson.OPT_NON_STR_KEYS  # without its own arrays: some of them are images
+# orjson writes these itself; a uint8 array may be an image
+_ARRAYS = frozenset({np.ndarray, np.float32, np.float64, np.int64, np.bool_})
+_NUMBERS = frozenset(
+    map(np.dtype, ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u2", "u4", "u8", "?"))
+)
 
 
 def loads(body: bytes) -> Any:
-    """Parse a JSON text; `InputError` for NaN, bad UTF-8, trailing text or too deep nesting."""
+    """Parse a JSON text; `InputError` for NaN, bad UTF-8, trailing text or too deep nesting.
+
+    An integer stays one however long it is; one of more than 4,300 digits is an `InputError`.
+    """
     try:
-        return orjson.loads(body)
-    except (orjson.JSONDecodeError, RecursionError) as error:
+        value = orjson.loads(body)
+        # orjson makes floats of integers above 64 bits
+        return _exact(body, value) if _DIGITS in body.translate(_DIGITS_AS_ZERO) else value
+    except (orjson.JSONDecodeError, RecursionError, ValueError) as error:
         raise InputError(f"the body is not valid JSON: {error}") from error
 
 
-def dumps(value: Any) -> bytes:
-    """Return `value` as JSON: NumPy arrays as lists, NaN and infinity as null.
+def _exact(body: bytes, value: Any) -> Any:
+    """Return the value of a text that has a long run of digits, parsed with exact integers."""
+    digits = body.translate(_DIGITS_AS_ZERO)
+    at = digits.find(_DIGITS)
+    while at >= 0:
+        if digits[at - 1 : at] != b".":  # not the decimals of a float
+            return json.loads(body)
+        ends = at + len(_DIGITS)
+        while digits[ends : ends + 1] == b"0":
+            ends += 1
+        at = digits.find(_DIGITS, ends)
+    return value
 
-    Raises `TypeError` with the name of a type that has no JSON form.
+
+def dumps(value: Any) -> bytes:
+    """Return `value` as JSON, the one form of an answer, a chunk of a stream and an example.
+
+    DataFrames are lists of rows; Series, named tuples, dataclasses and pydantic models (by alias)
+    are objects; arrays and iterators are lists; times are ISO 8601 text, durations too; a `Decimal`
+    is text; bytes, uint8 images and objects with `_repr_png_` are `{"type": …, "base64": …}`. NaN,
+    infinity, NaT and NA are null. Raises `TypeError` with the place of a value without a form.
     """
     try:
-        return orjson.dumps(value, default=_plain, option=_OPTIONS)
+        return orjson.dumps(value, default=_form_or_fragment, option=_OPTIONS)
     except orjson.JSONEncodeError:
         pass
-    try:  # slower; takes integers above 64 bits, lone surrogates and foreign byte orders
-        return json.dumps(value, default=_plain, allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise TypeError(
-            f"the answer has no JSON form: {error}; return dicts, lists, numbers, text or arrays"
-        ) from error
+    try:  # slower; takes iterators and any key, and names the place of a wrong value
+        plain = _plain(value, ())
+        try:
+            return orjson.dumps(plain)
+        except orjson.JSONEncodeError:  # integers above 64 bits, lone surrogates
+            return json.dumps(plain, allow_nan=False, separators=(",", ":")).encode()
+    except RecursionError as error:
+        raise TypeError("no JSON form: the value is nested too deep, or contains itself") from error
 
 
 def preview(value: Any, width: int) -> str:
@@ -72,25 +114,152 @@ def _beginning(value: Any, characters: int, indent: int | None = None) -> str:
     return "".join(parts)[:characters]
 
 
-def _plain(value: Any) -> Any:
-    """Return a form of `value` that orjson knows."""
+def _form_or_fragment(value: Any) -> Any:
+    """Return a form of `value` for orjson; refuse an iterator, which could not be read again."""
+    if type(value) in _ARRAYS and value.dtype in _NUMBERS and value.flags.c_contiguous:
+        return orjson.Fragment(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
+    if isinstance(value, Iterator):
+        raise TypeError
+    if isinstance(value, np.ndarray | np.generic):
+        form = _array_form(value)
+        return orjson.Fragment(form) if type(form) is bytes else form
+    return _form(value)
+
+
+def _array_form(array: Any) -> Any:
+    """Return the JSON text of an array or scalar of numbers; of any other kind a simpler value."""
+    if isinstance(array, EnsembleArray):
+        array = array.view(np.ndarray)
+    if isinstance(array, np.ndarray) and not array.ndim:
+        array = array[()]
+    kind = array.dtype.kind
+    if kind in "biuf":
+        if array.dtype == np.uint8 and isinstance(array, np.ndarray) and is_image(array):
+            return _media_form(array)
+        if array.dtype.itemsize > 8 or not array.dtype.isnative:
+            array = array.astype(np.float64 if kind == "f" else array.dtype.newbyteorder("="))
+        array = np.ascontiguousarray(array) if array.ndim else array
+        return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
+    if kind in "mM":
+        return array.astype(f"{kind}8[us]").tolist()  # nanoseconds would become integers
+    if kind == "c":
+        raise TypeError
+    if (names := array.dtype.names) is not None and array.ndim < 2:
+        rows = [dict(zip(names, row, strict=True)) for row in np.atleast_1d(array).tolist()]
+        return rows if array.ndim else rows[0]
+    return array.tolist()
+
+
+def _media_form(value: Any) -> Any:
+    found = media(value)
+    return None if found is None else {"type": found.type, "base64": found.base64}
+
+
+def _form(value: Any) -> Any:
+    """Return a simpler value with the same JSON form, for any type that JSON lacks."""
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, EnsembleArray):
-        return value.view(np.ndarray)
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()  # orjson takes no float16, text or non-contiguous arrays
+    if isinstance(value, File):
+        return value.to_json()
+    if isinstance(value, bytes | bytearray | memoryview):
+        return _media_form(value)
     if isinstance(value, BaseModel):
-        return value.model_dump()
+        return value.model_dump(by_alias=True)
+    if hasattr(value, "_asdict"):
+        return value._asdict()
+    if is_frame(value):
+        return list(frame_rows(value))
+    if hasattr(value, "to_dict") and hasattr(value, "index"):  # a Series
+        return {str(key): item for key, item in value.to_dict().items()}
+    if isinstance(value, timedelta):
+        return to_jsonable_python(timedelta(seconds=0) + value) if value == value else None
+    if hasattr(value, "isoformat"):  # a datetime or Timestamp; only NaT differs from itself
+        return value.isoformat() if value == value else None
+    return _object_form(value)
+
+
+def _object_form(value: Any) -> Any:
+    """Return the form of a rarer type; `TypeError` where it has none."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    if isinstance(value, Path):
+        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    if isinstance(value, Decimal):
+        return str(value) if value.is_finite() else None
+    if isinstance(value, UUID | PurePath):
         return str(value)
+    if isinstance(value, float):
+        return float(value)
     if isinstance(value, set | frozenset):
-        return sorted(value)
-    if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray):
+        return _sorted(value)
+    if type(value).__name__ == "NAType":
+        return None
+    if (drawn := _media_form(value)) is not None:
+        return drawn
+    if hasattr(type(value), "__array__"):  # a tensor of another library
+        return np.asarray(value)
+    if isinstance(value, Iterable) and not isinstance(value, type):
         return list(value)
-    raise TypeError(f"{type(value).__name__} is not JSON serializable")
+    raise TypeError
+
+
+def _sorted(values: Iterable[Any]) -> list[Any]:
+    try:
+        return sorted(values)
+    except TypeError:  # of several types
+        return sorted(values, key=lambda each: (type(each).__name__, repr(each)))
+
+
+_Place = tuple[Any, ...]
+
+
+def _plain(value: Any, place: _Place) -> Any:
+    """Return `value` made of what JSON has; `TypeError` with the place of a value without a form.
+
+    The forms are those of orjson's own types and of `_form`.
+    """
+    if value is None or isinstance(value, bool) or type(value) in (str, int):
+        return value
+    if isinstance(value, Enum):
+        return _plain(value.value, place)
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float) and not isinstance(value, np.generic):
+        return float(value) if isfinite(value) else None
+    if isinstance(value, dict):
+        return {_key(key, place): _plain(item, (*place, key)) for key, item in value.items()}
+    if isinstance(value, list | Iterator) or type(value) is tuple:
+        return [_plain(item, (*place, number)) for number, item in enumerate(value)]
+    try:
+        if isinstance(value, np.ndarray | np.generic):
+            form = _array_form(value)
+            return orjson.loads(form) if type(form) is bytes else _plain(form, place)
+        form = _form(value)
+    except TypeError as error:
+        if error.args:  # from the code of a user's class, or of a value inside
+            raise
+        raise TypeError(
+            f"no JSON form for {type(value).__name__} at value{_shown(place)}: return dicts, "
+            "lists, numbers, text, bytes, times, arrays or frames"
+        ) from None
+    return _plain(form, place)
+
+
+def _key(key: Any, place: _Place) -> str:
+    """Return the text of a key of an object, as orjson writes it."""
+    plain = _plain(key, place) if not isinstance(key, tuple | bytes | Mapping) else key
+    if isinstance(plain, str):
+        return plain
+    if plain is None or isinstance(plain, bool | int | float):
+        return json.dumps(plain)
+    raise TypeError(
+        f"no JSON form for the key {clip(repr(key), _MAX_KEY_CHARACTERS)} in value{_shown(place)}: "
+        "the keys of an object are text"
+    )
+
+
+def _shown(place: _Place) -> str:
+    return "".join(f"[{clip(repr(key), _MAX_KEY_CHARACTERS)}]" for key in place)
 
 
 def json_type(value: Any) -> str:

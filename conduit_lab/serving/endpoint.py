@@ -8,7 +8,7 @@ import inspect
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, get_type_hints
 
 from starlette.types import Scope
 
@@ -26,6 +26,7 @@ from conduit_lab.core.trace.trace import Trace
 from conduit_lab.core.views.view import View, Viewed
 from conduit_lab.core.weight import PLAIN
 from conduit_lab.flow.ensemble import Ensemble
+from conduit_lab.flow.rag import Rag
 from conduit_lab.models.registry import Models
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint_view import endpoint_view
@@ -126,7 +127,9 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         self._calls: deque[Span] = deque(maxlen=MAX_TRACES)
         self.resumes = Resumes(resume)
         self._first = _value_of_body if isinstance(then, Ensemble) else function
-        self.signature = Signature(self._first, path, method, name=self.name)
+        self.signature = Signature(
+            self._first, path, method, name=self.name, answer=_answer_type(function, then)
+        )
         if self._first is not function:
             self.__signature__ = inspect.signature(self._first)
         self.is_async = shape == "value" and (
@@ -283,6 +286,16 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.method} {self.path} · {self.name}{self.signature}>"
+
+
+def _answer_type(function: Callable[..., Any], then: Stage | None) -> Any:
+    """Return the type of the answer; Any for that of a model, Ellipsis for the function's own."""
+    if isinstance(then, Ensemble):
+        try:
+            return get_type_hints(function, include_extras=True).get("return", Any)
+        except NameError:
+            return Any
+    return ... if then is None or isinstance(then, Rag) else Any
 
 
 def _value_of_body(value: Any) -> Any:

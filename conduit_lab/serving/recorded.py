@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
-from conduit_lab.core.streams.chunk import chunk_json
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace.call_record import CallRecord
 from conduit_lab.core.views import figures
@@ -22,6 +21,7 @@ from conduit_lab.core.views.view import View, Viewed
 from conduit_lab.serving import codec
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint, Proof
+from conduit_lab.serving.text_values import query_pairs, query_text
 
 MAX_EXAMPLES = 20  # per endpoint: a lab that serves for days must not grow
 MAX_EXAMPLE_BYTES = 16 * 2**20  # per endpoint, as JSON; the newest one is always kept
@@ -60,8 +60,10 @@ class Example(Viewed):
     def target(self) -> str:
         """The path with its parameters filled in, and the query of a GET."""
         values = self.path_params
-        path = _PARAMETER.sub(lambda name: quote(str(values.get(name[1], name[0])), "/"), self.path)
-        query = urlencode(self.payload or {}, doseq=True) if self.method == "GET" else ""
+        path = _PARAMETER.sub(
+            lambda name: quote(query_text(values.get(name[1], name[0])), "/"), self.path
+        )
+        query = urlencode(query_pairs(self.payload or {})) if self.method == "GET" else ""
         return f"{path}?{query}" if query else path
 
     @property
@@ -104,7 +106,12 @@ class Example(Viewed):
         """Return its line of `examples.jsonl`."""
         record = asdict(replace(self, stores=[], files=[]))
         del record["stores"], record["files"]
-        return json.dumps(record, ensure_ascii=False)
+        line = json.dumps(record, ensure_ascii=False)
+        try:
+            line.encode()
+        except UnicodeEncodeError:  # a lone surrogate has no UTF-8
+            return json.dumps(record)
+        return line
 
     @classmethod
     def from_json(cls, line: str) -> Example:
@@ -133,11 +140,11 @@ class _Entry(NamedTuple):
             endpoint.method,
             endpoint.path,
             endpoint.shape,
-            codec.loads(self.payload),
-            codec.loads(self.answer),
+            json.loads(self.payload),  # not orjson: it refuses lone surrogates, and rounds
+            json.loads(self.answer),  # integers above 64 bits
             writes=bool(written),
             shared=any(getattr(store, "url", None) is not None for store in written),
-            path_params=codec.loads(self.path_params),
+            path_params=json.loads(self.path_params),
             stores=self.stores,
             files=list(self.record.files),
         )
@@ -201,7 +208,7 @@ class Recorder:
     def _add_stream(self, endpoint: Endpoint[..., Any], call: Call, stream: Stream[Any]) -> None:
         try:
             if stream.state == "done" and stream.count == len(stream.kept):
-                self._add(endpoint, call, codec.dumps([*map(chunk_json, stream.kept)]))
+                self._add(endpoint, call, codec.dumps(stream.kept))
         except TypeError:
             return
         finally:

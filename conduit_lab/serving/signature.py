@@ -1,29 +1,51 @@
-"""Signature: binds a JSON value to the arguments of a function."""
+"""Signature: the contract of a function; binds requests and calls to its arguments."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+from urllib.parse import parse_qsl
 
-from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
+from pydantic import BaseModel
 from starlette.types import Scope
 
 from conduit_lab.core.errors import EndpointError, InputError
 from conduit_lab.core.materialize import materialize
 from conduit_lab.serving import codec
+from conduit_lab.serving.answer_schema import answer_schema
 from conduit_lab.serving.arguments import Arguments
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.request import Body, Request
+from conduit_lab.serving.text_values import TextReader, alternatives
+
+_JSON_VALUES = (str, int, float, list, dict, type(None))
+
+
+class Parameter(NamedTuple):
+    """One parameter of an endpoint: its JSON Schema, and the place of it in a request.
+
+    The place is "path", "query", "body" (a key of the JSON object) or "whole" (all of the body).
+    `texts` says how a query has it: "text", a text per item of a "list", or one "json" text.
+    """
+
+    name: str
+    place: str
+    required: bool
+    schema: dict[str, Any]
+    texts: str
 
 
 class Signature:
-    """Binds a JSON value to the arguments of a function.
+    """Binds requests and calls to the arguments of a function.
 
     A parameter named or typed `request` takes the request. A single other parameter without a type,
-    or typed as a mapping, a model or Any, takes the whole JSON body. Every other one is taken by
-    name from the JSON object, the query (all of a GET) or the path, and checked against its type.
-    `types` has the type of each parameter that has one.
+    or typed as a mapping, a model, a dataclass or Any, takes the whole JSON body. Every other one
+    is taken by name from the JSON object, the query (all of a GET) or the path, and checked against
+    its type. `types` has the type of each parameter that has one. `answer` is the type of the
+    answer, where it is not what the function returns.
     """
 
     def __init__(
@@ -33,6 +55,7 @@ class Signature:
         method: str = "POST",
         *,
         name: str | None = None,
+        answer: Any = ...,
     ) -> None:
         name = name or function.__name__
         self._signature = inspect.signature(function)
@@ -44,6 +67,7 @@ class Signature:
                 "import it in the module that defines the function"
             ) from error
         self.types = hints
+        self._answer = hints.get("return", Any) if answer is ... else answer
         parameters = list(self._signature.parameters.values())
         if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD, p.POSITIONAL_ONLY) for p in parameters):
             raise EndpointError(
@@ -59,6 +83,8 @@ class Signature:
             p.name for p in self._named if "{" + p.name + "}" in path or "{" + p.name + ":" in path
         ]
         free = [p for p in self._named if p.name not in self._in_path]
+        self._free = frozenset(p.name for p in free)
+        self._in_query = method == "GET"
         whole = len(free) == 1 and method != "GET" and _takes_whole(hints.get(free[0].name, Any))
         self.whole = free[0].name if whole else None
         defaults = {p.name: ... if p.default is p.empty else p.default for p in self._named}
@@ -83,14 +109,38 @@ class Signature:
         return self._arguments.schema()
 
     def answer_schema(self) -> dict[str, Any] | None:
-        """Return the JSON Schema of its answer; None where the return type does not give one."""
-        hint = self.types.get("return", Any)
-        if hint is Any:
-            return None
-        try:
-            return TypeAdapter(hint).json_schema(mode="serialization")
-        except (PydanticUserError, PydanticSchemaGenerationError, NameError):
-            return None
+        """Return the JSON Schema of its answer, of a stream that of a chunk.
+
+        None where the return type does not give one.
+        """
+        return answer_schema(self._answer)
+
+    @functools.cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Its parameters in the order of the function, the request left out."""
+        schema = self.schema()
+        places = dict.fromkeys(self._in_path, "path")
+        other = "query" if self._in_query or self.request is not None else "body"
+        return tuple(
+            Parameter(
+                p.name,
+                "whole" if p.name == self.whole else places.get(p.name, other),
+                p.default is p.empty,
+                schema["properties"][p.name],
+                "json" if p.name == self.whole else self._readers[p.name].style,
+            )
+            for p in self._named
+        )
+
+    @functools.cached_property
+    def _readers(self) -> dict[str, TextReader]:
+        schema = self.schema()
+        definitions = schema.get("$defs", {})
+        fields = dict(schema.get("properties", {}))
+        if self.whole is not None:
+            for each in alternatives(fields.pop(self.whole), definitions):
+                fields = {**each.get("properties", {}), **fields}
+        return {name: TextReader(each, definitions) for name, each in fields.items()}
 
     def __str__(self) -> str:
         return str(self._signature)
@@ -121,35 +171,101 @@ class Signature:
         return Call(kwargs, payload if self.whole is None else payload.get(self.whole), path_params)
 
     def from_http(self, scope: Scope, body: bytes) -> Call:
-        """Return the call for an ASGI scope and its body; `InputError` where they do not fit."""
+        """Return the call for an ASGI scope and its JSON body; `InputError` where it does not fit.
+
+        Without a body, a GET takes the query.
+        """
         if body and self._only is not None:
             payload = codec.loads(body)
             argument = Body(payload) if type(payload) is dict else payload
             return Call({self._only: argument}, payload, {}, body)
-        return self.from_request(Request.from_scope(scope, body))
+        if self.request is not None:
+            if not body and scope.get("method") == "GET" and not self._in_query:
+                texts = _by_name(scope.get("query_string", b""))  # the fields of the JSON body
+                body = codec.dumps(self._of_texts(texts)) if texts else b""
+            return self.from_request(Request.from_scope(scope, body))
+        path_params = scope.get("path_params") or {}
+        if not body and scope.get("method") == "GET":
+            return self.from_query(scope.get("query_string", b""), path_params)
+        return self.from_value(codec.loads(body) if body else {}, path_params, body)
 
     def from_request(self, request: Request) -> Call:
         """Return the call for a request; `InputError` where it does not fit."""
         body = request.body
         if self.request is not None:
             payload = codec.loads(body) if body else None
-            named = {**request.path_params, **request.query}
-            arguments = self._checked(named) if self._named else {}
-            return Call({self.request: request, **arguments}, payload, request.path_params, body)
+            texts = {name: [text] for name, text in request.query.items()}
+            arguments = self._of_texts(texts) | self._of_path(request.path_params)
+            checked = self._arguments.check_json(arguments) if self._named else {}
+            return Call({self.request: request, **checked}, payload, request.path_params, body)
+        if body or not self._in_query:
+            value = codec.loads(body) if body else {}
+            return self.from_value(value, request.path_params, body)
+        return self._from_texts(
+            {name: [text] for name, text in request.query.items()}, request.path_params
+        )
+
+    def from_query(self, query: bytes, path_params: Mapping[str, Any]) -> Call:
+        """Return the call for the query of a GET; a key that is repeated gives a list."""
+        return self._from_texts(_by_name(query), path_params)
+
+    def from_form(self, fields: Mapping[str, Any], path_params: Mapping[str, Any]) -> Call:
+        """Return the call for the fields of a form: a text or a `File` each, or a list of them."""
+        texts: dict[str, list[Any]] = {
+            name: value if isinstance(value, list) else [value] for name, value in fields.items()
+        }
+        return self._from_texts(texts, path_params)
+
+    def from_value(
+        self, value: Any, path_params: Mapping[str, Any] | None = None, body: bytes = b""
+    ) -> Call:
+        """Return the call for the decoded value of a body; `body` is its JSON text, if it has one.
+
+        A value that is no object, such as an array, is that of the only parameter.
+        """
+        params = self._of_path(path_params) if path_params else {}
         if not self._named:
-            return Call({}, None, request.path_params)
-        payload = codec.loads(body) if body else dict(request.query)
+            return Call({}, None, params)
         if self.whole is not None:
-            whole = {self.whole: payload} if body else {}
-            kwargs = self._checked({**whole, **request.path_params}, len(body))
-            return Call(kwargs, payload, request.path_params, body)
-        if not isinstance(payload, dict):
-            raise InputError(
-                f"the body expects an object with {', '.join(p.name for p in self._named)}, "
-                f"got a JSON {_json_type(payload)}"
-            )
-        kwargs = self._checked({**payload, **request.path_params}, len(body))
-        return Call(kwargs, payload, request.path_params, body)
+            whole = {self.whole: value} if body or value != {} else {}
+            return Call(self._of_json({**whole, **params}, len(body)), value, params, body)
+        if not isinstance(value, dict):
+            if len(self._free) == 1 and not isinstance(value, _JSON_VALUES):
+                value = dict.fromkeys(self._free, value)
+            else:
+                raise InputError(
+                    f"the body expects an object with {', '.join(p.name for p in self._named)}, "
+                    f"got a JSON {_json_type(value)}"
+                )
+        return Call(self._of_json({**value, **params}, len(body)), value, params, body)
+
+    def _from_texts(self, texts: Mapping[str, list[Any]], path_params: Mapping[str, Any]) -> Call:
+        payload, params = self._of_texts(texts), self._of_path(path_params)
+        if self.whole is not None:  # an object, such as a model: the texts are its fields
+            whole = {self.whole: payload} if payload else {}
+            return Call(self._of_json({**whole, **params}), payload, params)
+        return Call(self._of_json({**payload, **params}), payload, params)
+
+    def _of_texts(self, texts: Mapping[str, list[Any]]) -> dict[str, Any]:
+        """Return the JSON values of texts; a text of an unknown name stays one, to be named."""
+        readers = self._readers
+        return {
+            name: readers[name].read(each)
+            if name in readers
+            else (each[0] if len(each) == 1 else each)
+            for name, each in texts.items()
+        }
+
+    def _of_path(self, path_params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the JSON values of path parameters, which their convertors may have parsed."""
+        return {
+            name: self._readers[name].read([value])
+            if isinstance(value, str) and name in self._readers
+            else value
+            if isinstance(value, str | int | float)
+            else str(value)
+            for name, value in path_params.items()
+        }
 
     def from_payload(self, payload: Any, path_params: Mapping[str, Any]) -> Call:
         """Return the call for the payload and path parameters of an earlier one."""
@@ -163,9 +279,15 @@ class Signature:
             arguments.update(payload)
         return Call(self._checked(arguments), payload, dict(path_params))
 
-    def _checked(self, arguments: Mapping[str, Any], size: int = 0) -> dict[str, Any]:
-        """Return the arguments converted to their types, defaults filled in."""
-        checked = self._arguments.check(arguments, size)
+    def _checked(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return Python arguments converted to their types, defaults filled in."""
+        return self._with_body(self._arguments.check(arguments))
+
+    def _of_json(self, arguments: Mapping[str, Any], size: int = 0) -> dict[str, Any]:
+        """Return arguments from JSON converted to their types, defaults filled in."""
+        return self._with_body(self._arguments.check_json(arguments, size))
+
+    def _with_body(self, checked: dict[str, Any]) -> dict[str, Any]:
         if self.whole is not None and type(checked[self.whole]) is dict:
             checked[self.whole] = Body(checked[self.whole])
         return checked
@@ -173,10 +295,22 @@ class Signature:
 
 def _takes_whole(hint: Any) -> bool:
     """Return whether a single parameter of this type takes the whole JSON value."""
+    if get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
     if hint is Any:
         return True
-    kind = getattr(hint, "__origin__", hint)
-    return isinstance(kind, type) and issubclass(kind, Mapping | BaseModel)
+    kind = get_origin(hint) or hint
+    return isinstance(kind, type) and (
+        issubclass(kind, Mapping | BaseModel) or dataclasses.is_dataclass(kind)
+    )
+
+
+def _by_name(query: bytes) -> dict[str, list[str]]:
+    """Return the texts of a query by name."""
+    texts: dict[str, list[str]] = {}
+    for name, text in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        texts.setdefault(name, []).append(text)
+    return texts
 
 
 def _json_type(value: Any) -> str:

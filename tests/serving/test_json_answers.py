@@ -60,14 +60,6 @@ def test_an_answer_has_its_plain_json_form(value: Any, expected: Any) -> None:
     assert json.loads(codec.dumps({"in": [expected]})) == {"in": [expected]}
 
 
-@pytest.mark.parametrize("value", [object(), {"a": [object()]}, b"bytes", 1j])
-def test_what_has_no_json_form_is_refused_with_its_type(value: Any) -> None:
-    with pytest.raises(
-        TypeError, match=r"no JSON form: (object|bytes|complex) is not JSON serializable"
-    ):
-        codec.dumps(value)
-
-
 @given(
     body=st.binary(max_size=40)
     | st.text(max_size=20).map(lambda text: text.encode("utf-8", "surrogatepass"))
@@ -125,5 +117,4 @@ def test_a_text_that_is_no_json_is_an_input_error() -> None:
 
 
 def test_no_answer_holds_a_nan_that_json_does_not_know() -> None:
-    with pytest.raises(TypeError, match="no JSON form: Out of range float values"):
-        codec.dumps([2**70, math.nan])
+    assert codec.dumps([2**70, math.nan, -math.inf]) == b"[%d,null,null]" % 2**70

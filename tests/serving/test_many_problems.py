@@ -79,7 +79,7 @@ def test_the_answer_to_many_wrong_values_is_short(app: App, asking: Ask, name: s
 
 def problems(arguments: dict[str, Any], size: int = 0, **types: Any) -> str:
     with pytest.raises(InputError) as caught:
-        Arguments("check", {name: (kind, ...) for name, kind in types.items()}).check(
+        Arguments("check", {name: (kind, ...) for name, kind in types.items()}).check_json(
             arguments, size
         )
     return str(caught.value)
@@ -97,7 +97,7 @@ def problems(arguments: dict[str, Any], size: int = 0, **types: Any) -> str:
 )
 def test_a_few_problems_are_named_and_the_others_counted(count: int, named: int, more: str) -> None:
     message = problems({"values": ["a"] * count}, values=list[float])
-    text = "Input should be a valid number, unable to parse string as a number"
+    text = "Input should be a valid number"
     assert message == "; ".join(f"values.{n}: {text}" for n in range(named)) + more
 
 
@@ -145,9 +145,9 @@ def test_a_large_body_that_fits_is_converted_as_a_small_one() -> None:
     arguments = Arguments(
         "f", {"item": (Strict, ...), "pairs": (dict[int, tuple[float, ...]], ...), "n": (int, 3)}
     )
-    given = {"item": {"values": ["1.5"]}, "pairs": {"1": [2, 3]}}
+    given = {"item": {"values": [1.5]}, "pairs": {"1": [2, 3]}}
     for size in (0, 2 * MAX_COUNTED_BYTES):
-        assert arguments.check(given, size) == {
+        assert arguments.check_json(given, size) == {
             "item": Strict(values=[1.5]),
             "pairs": {1: (2.0, 3.0)},
             "n": 3,

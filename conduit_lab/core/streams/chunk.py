@@ -1,4 +1,4 @@
-"""One chunk of a stream: as running text, and as JSON."""
+"""One chunk of a stream as running text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from conduit_lab.core.frames import is_frame
 from conduit_lab.core.streams.media import is_image, media
 from conduit_lab.core.views import figures
 from conduit_lab.core.weight import PLAIN
@@ -37,35 +36,6 @@ def chunk_value(value: Any) -> str:
     if isinstance(value, bytes) and (found := media(value)) is not None:
         return f"[{found.type} · {figures.size(len(value))}]"
     return repr(value)
-
-
-def chunk_json(chunk: Any) -> Any:
-    """Return `chunk` with every value that JSON lacks replaced by a JSON form.
-
-    Images, audio and other bytes become `{"type": media type, "base64": text}`, a DataFrame a list
-    of its rows, a row (a Series, a named tuple) an object, a missing value null, a time its ISO
-    8601 text. All other values stay the same objects.
-    """
-    if is_plain_chunk(chunk):
-        return chunk
-    kind = type(chunk)
-    if kind is dict:
-        return {key: chunk_json(value) for key, value in chunk.items()}
-    if kind is list or kind is tuple:
-        return [chunk_json(item) for item in chunk]
-    if (found := media(chunk)) is not None:
-        return {"type": found.type, "base64": found.base64}
-    if is_frame(chunk):
-        return [chunk_json(row) for row in frame_rows(chunk)]
-    if hasattr(chunk, "_asdict"):
-        return {key: chunk_json(value) for key, value in chunk._asdict().items()}
-    if hasattr(chunk, "to_dict") and hasattr(chunk, "index"):  # a Series
-        return {str(key): chunk_json(value) for key, value in chunk.to_dict().items()}
-    if hasattr(chunk, "isoformat"):  # a datetime or Timestamp; only NaT differs from itself
-        return chunk.isoformat() if chunk == chunk else None
-    if kind.__name__ == "NAType":
-        return None
-    return chunk
 
 
 def is_plain_chunk(chunk: Any) -> bool:

@@ -7,14 +7,13 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
-from starlette.datastructures import Headers, QueryParams
+from starlette.datastructures import Headers
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.streams.backpressure import awaiting_reader
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.serving import codec
 from conduit_lab.serving.answer import RawHeaders, fallback_headers, send_empty
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
@@ -71,14 +70,13 @@ class _EventFace:
     async def _bind(self, scope: Scope, receive: Receive) -> Call:
         signature = self._endpoint.signature
         if scope["method"] == "GET":
-            body = _query_as_body(scope)
-            if not body and signature.takes_body:
+            if not scope.get("query_string") and signature.takes_body:
                 raise InputError(
                     "the query is empty: expected the fields of the JSON body as ?name=value"
                 )
-        else:
-            limit, required = self._app.limits.body_bytes, signature.takes_body
-            body = await read_json_body(scope, receive, limit, required=required)
+            return signature.from_http(scope, b"")
+        limit, required = self._app.limits.body_bytes, signature.takes_body
+        body = await read_json_body(scope, receive, limit, required=required)
         if len(body) > INLINE_BODY_BYTES:
             return await bind_on_thread(signature, scope, body)
         return signature.from_http(scope, body)
@@ -141,12 +139,3 @@ class _EventFace:
             if stream.error is not None and context_of(scope).started:
                 log_failure(stream.error, http_error(stream.error), context_of(scope))
                 drop_tracebacks(stream.error)
-
-
-def _query_as_body(scope: Scope) -> bytes:
-    """Return the query as the JSON body of a POST: an EventSource cannot send a body."""
-    values: dict[str, list[str]] = {}
-    for key, value in QueryParams(scope.get("query_string", b"")).multi_items():
-        values.setdefault(key, []).append(value)
-    fields = {key: each[0] if len(each) == 1 else each for key, each in values.items()}
-    return codec.dumps(fields) if fields else b""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from conduit_lab.core.streams.chunk import chunk_json
 from conduit_lab.serving import codec
 
 RETRY_MILLISECONDS = 1000  # until a browser reconnects
@@ -54,7 +53,7 @@ class SseFormat:
 
     def chunk(self, number: int, chunk: Any) -> bytes:
         """Return one event; JSON has no line breaks, so one data line holds it."""
-        return b"%b%d\ndata: %b\n\n" % (self._id_prefix, number, codec.dumps(chunk_json(chunk)))
+        return b"%b%d\ndata: %b\n\n" % (self._id_prefix, number, codec.dumps(chunk))
 
     def lagged(self, missed: int, resume_at: int) -> bytes:
         """Return a `lagged` event with the ID of the chunk before the next one."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import datetime
 import io
 import struct
 import wave
@@ -19,8 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from conduit_lab.core.errors import StreamLagged
-from conduit_lab.core.streams.chunk import chunk_json, chunk_text
-from conduit_lab.core.streams.media import image, media, png, wav
+from conduit_lab.core.streams.chunk import chunk_text
+from conduit_lab.core.streams.media import Media, image, media, png, wav
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.weight import weight
 from tests.core.streams.sources import WAIT
@@ -124,10 +123,9 @@ def test_wav_of_anything_else_is_refused(wrong: Any) -> None:
     ],
 )
 def test_bytes_are_recognized_by_their_signature(data: bytes, kind: str) -> None:
-    expected = {"type": kind, "base64": base64.b64encode(data).decode()}
-    assert (
-        chunk_json(data) == chunk_json(bytearray(data)) == chunk_json(memoryview(data)) == expected
-    )
+    expected = Media(kind, data)
+    assert media(data) == media(bytearray(data)) == media(memoryview(data)) == expected
+    assert expected.base64 == base64.b64encode(data).decode()
 
 
 def test_an_object_that_draws_itself_is_an_image() -> None:
@@ -142,34 +140,7 @@ def test_an_object_that_draws_itself_is_an_image() -> None:
 
 def test_small_integers_that_are_no_image_stay_numbers() -> None:
     for array in (np.zeros(3, np.uint8), np.zeros((2, 2), np.int64), np.zeros((2, 2, 5), np.uint8)):
-        assert chunk_json(array) is array
-
-
-class Moment(datetime.datetime):
-    pass
-
-
-@pytest.mark.parametrize(
-    ("chunk", "form"),
-    [
-        ({"a": 1, "b": [np.float32(2), {"c": None}]}, {"a": 1, "b": [2, {"c": None}]}),
-        ([1, {"c": b"\0"}], [1, {"c": {"type": "application/octet-stream", "base64": "AA=="}}]),
-        (pd.Series({"a": 1, "b": "x"}), {"a": 1, "b": "x"}),
-        (
-            pd.DataFrame({"t": [pd.Timestamp("2024-05-01"), pd.NaT]}),
-            [{"t": "2024-05-01T00:00:00"}, {"t": None}],
-        ),
-        (pd.NA, None),
-        (Moment(2024, 5, 1), "2024-05-01T00:00:00"),
-    ],
-)
-def test_values_that_json_lacks_have_a_form(chunk: Any, form: Any) -> None:
-    assert chunk_json(chunk) == form
-
-
-def test_a_plain_chunk_is_not_copied() -> None:
-    chunk = {"chunk": "a", "complete": False}
-    assert chunk_json(chunk) is chunk
+        assert media(array) is None
 
 
 def test_media_is_read_as_its_kind_and_size() -> None:

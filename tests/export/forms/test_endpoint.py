@@ -70,7 +70,7 @@ def test_path_parameters_and_queries_are_recorded_and_sent_again(session: Sessio
         "item(7); item(8, exact=True); put('top left', [1]); put('x', None)",
     )
     same(session)
-    assert "/items/8?exact=True" in (session.root / "out/README.md").read_text("utf-8")
+    assert "/items/8?exact=true" in (session.root / "out/README.md").read_text("utf-8")
 
 
 def test_each_kind_of_endpoint_answers_the_same(session: Session) -> None:
