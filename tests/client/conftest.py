@@ -142,8 +142,11 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(tmp_path)
+    yield desk
+    desk.go.release(1000)  # its generators end, those too that wait for a client
+    desk.app.stores["notes"].close()
 
 
 @pytest.fixture
