@@ -48,6 +48,7 @@ def test_each_operation_names_its_endpoint(tmp_path: Path) -> None:
     made = document(described_app(tmp_path))
     count = made["paths"]["/count"]
     facts = {"name": "count", "shape": "stream", "method": "POST", "resume": 0.5}
+    facts |= {"parameters": ["to"], "whole": None}
     assert count["post"]["x-conduit-endpoint"] == count["get"]["x-conduit-endpoint"] == facts
     order = made["paths"]["/order"]["post"]
     assert (order["summary"], order["description"]) == ("Take an order.", "It is not kept.")
