@@ -76,6 +76,9 @@ if TYPE_CHECKING:
     from conduit_lab.serving.endpoint import Endpoint as Endpoint
     from conduit_lab.serving.event_source import events as events
     from conduit_lab.serving.file import File as File
+    from conduit_lab.serving.gate.keys import Key as Key
+    from conduit_lab.serving.gate.keys import Keys as Keys
+    from conduit_lab.serving.gate.keys import new_key as new_key
     from conduit_lab.serving.limits import Limits as Limits
     from conduit_lab.serving.request import Request as Request
     from conduit_lab.vectors.entry import Entry as Entry
@@ -108,6 +111,8 @@ _HOMES = {
     "Generation": "models.generation.result",
     "Generator": "models.generation.generator",
     "Hits": "vectors.hits",
+    "Key": "serving.gate.keys",
+    "Keys": "serving.gate.keys",
     "Lab": "notebook.lab",
     "LazyParallel": "flow.lazy_parallel",
     "Model": "models.model",
@@ -146,6 +151,7 @@ _HOMES = {
     "maximum": "flow.averages",
     "merge": "core.streams.merge",
     "minimum": "flow.averages",
+    "new_key": "serving.gate.keys",
     "optimize": "models.measure.optimize",
     "rank_average": "flow.averages",
     "record": "core.trace.recorder",

@@ -35,6 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument(
         "--insecure", action="store_true", help="let others call it at --host without a key"
     )
+    command.add_argument(
+        "--grace",
+        type=float,
+        default=10.0,
+        help="seconds for open requests at the shutdown; then streams end with an error event",
+    )
+    command.add_argument("--workers", type=int, default=1, help="processes that share the port")
+    command.add_argument("--log", choices=("text", "json"), default="text", help="form of the log")
     command.set_defaults(run=_serve)
     command = commands.add_parser("key", help="make a key for callers of a served app")
     command.add_argument("name", help="who gets it, such as a team or a program")
@@ -97,11 +105,16 @@ def _serve(options: argparse.Namespace) -> int:
 
     if not (options.folder / "app.py").is_file():
         raise ServeError(f"no app.py in {options.folder}: serve a folder that an export wrote")
+    if options.workers < 1:
+        raise ServeError(f"--workers expected 1 or more, got {options.workers}")
     return serve(
         options.folder.resolve(),
         options.host,
         options.port,
-        options.pre_stop,
+        pre_stop=options.pre_stop,
+        grace=options.grace,
+        workers=options.workers,
+        log=options.log,
         insecure=options.insecure,
     )
 

@@ -27,9 +27,9 @@ _PLAIN_NAME = re.compile(
     r"_?(of_\w+_)?tokens?$",
     re.IGNORECASE,
 )
-# the forms that common services give their keys
+# the keys of an app (`new_key`), and those of common services
 _SECRET_TEXT = re.compile(
-    r"\bsk-[A-Za-z0-9_-]{20,}|\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_[A-Za-z0-9_]{50}"
+    r"\bclk_[A-Za-z0-9_-]{20}|\bsk-[A-Za-z0-9_-]{20,}|\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_[A-Za-z0-9_]{50}"
     r"|\bhf_[A-Za-z0-9]{30}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bxox[abprs]-[A-Za-z0-9-]{10}"
     r"|\bAIza[A-Za-z0-9_-]{35}|-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"

@@ -22,7 +22,7 @@ from conduit_lab.core.text import clip
 from conduit_lab.serving.array_shape import array_type
 from conduit_lab.serving.checkable import checkable
 from conduit_lab.serving.json_validation import (
-    bounded,
+    bounded_core,
     failing_fast,
     json_schema,
     of_json,
@@ -59,7 +59,7 @@ class Arguments:
         config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
         try:
             model: type[BaseModel] = create_model(function, __config__=config, **aliased)
-            core = bounded(model.__pydantic_core_schema__)
+            core = bounded_core(model.__pydantic_core_schema__)
             json_core = of_json(core)
             self._here = _Validators(core)
             self._there = _Validators(json_core)

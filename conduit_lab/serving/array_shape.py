@@ -167,9 +167,11 @@ class ArrayType:
         if self.dtype.kind in "iu":
             bounds = np.iinfo(self.dtype)
             numbers |= {"minimum": int(bounds.min), "maximum": int(bounds.max)}
-        elif self._is_float:
-            bound = float(np.finfo(self.dtype).max)
-            numbers |= {"minimum": -bound, "maximum": bound} if self.dtype.itemsize < 8 else {}
+        elif self._is_float and self.dtype.itemsize < 8:
+            limits = np.finfo(self.dtype)
+            # the first number that does not round to a finite one
+            bound = 2.0**limits.maxexp - 2.0 ** (limits.maxexp - limits.nmant - 2)
+            numbers |= {"exclusiveMinimum": -bound, "exclusiveMaximum": bound}
         facts = {"x-dtype": str(self.dtype), "x-shape": None if self.axes is None else [*self.axes]}
         if self.axes is None:
             return {"type": "array", **facts}

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic_core import PydanticCustomError, core_schema
 
 OCTETS = "application/octet-stream"
+FORM_TYPE = "multipart/form-data"  # the content type of a body with files
 _MAX_NAME_CHARACTERS = 255
 _BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 

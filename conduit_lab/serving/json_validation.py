@@ -21,7 +21,7 @@ _TEXT = core_schema.str_schema(strict=True)
 _STRICT: dict[type, Any] = {int: core_schema.int_schema(strict=True), str: _TEXT}
 
 
-def bounded(schema: Any) -> Any:
+def bounded_core(schema: Any) -> Any:
     """Return a core schema whose patterns cost linear time, each on a text of bounded length.
 
     `EndpointError` for patterns of Python's `re`, which may take exponential time.

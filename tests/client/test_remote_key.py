@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conduit_lab import connect, record
+from conduit_lab import App, connect, record
 from conduit_lab.core.errors import ConduitError, InputError, RemoteError
+from conduit_lab.serving.gate.keys import new_key
 from conduit_lab.serving.run.thread import Server
 from tests.client.conftest import SECONDS, Connect, Desk
 
@@ -83,3 +85,19 @@ def test_a_redirect_is_not_followed(connecting: Connect) -> None:
         server.shutdown()
         answering.join(SECONDS)
     assert asked == ["/openapi.json"]
+
+
+def test_an_app_with_keys_answers_to_the_right_one(tmp_path: Path, connecting: Connect) -> None:
+    secret, key = new_key("notebook")
+    app = App("desk", root=tmp_path, keys=[key], protocols=["stores"])
+    app.get("/one")(_one)
+    with Server(app, port=0) as server:
+        assert connecting(server.url, key=secret).endpoints["/one"]() == 1
+        for wrong in (None, "clk_wrong"):
+            with pytest.raises(RemoteError, match=r"key.*\[401\]") as caught:
+                connecting(server.url, key=wrong)
+            assert (caught.value.status, caught.value.kind) == (401, "unauthorized")
+
+
+def _one() -> int:
+    return 1

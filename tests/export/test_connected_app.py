@@ -11,8 +11,8 @@ import pytest
 
 from conduit_lab import App
 from conduit_lab.core.errors import ExportError
+from conduit_lab.serving.gate.keys import new_key
 from conduit_lab.serving.run.thread import Server
-from tests.client.described import describe
 from tests.export.session import Session
 
 KEY = "0123456789-desk"
@@ -32,7 +32,6 @@ def url(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
     def double(n: int) -> int:
         return 2 * n
 
-    describe(app)
     with Server(app, port=0) as server:
         yield server.url
 
@@ -110,3 +109,11 @@ def test_a_lazy_app_asks_nothing_before_its_first_use(url: str) -> None:
     with connect(url, lazy=True) as remote:
         assert remote.double(3) == 6
         assert remote.name == "far"
+
+
+def test_the_key_of_an_app_is_a_secret_under_any_name(session: Session) -> None:
+    secret, _ = new_key("notebook")
+    session.run(f"k = {secret!r}", '@lab.post("/ask")\ndef ask(n: int):\n    return len(k) + n')
+    session.run("ask(4)")
+    with pytest.raises(ExportError, match="k looks like a secret"):
+        session.export()

@@ -100,7 +100,7 @@ async def create_message(exchange: Exchange) -> None:
 async def count_message_tokens(exchange: Exchange) -> None:
     """Answer POST /v1/messages/count_tokens."""
     fields = RequestFields(await exchange.json())
-    model = named_model(text_models(exchange.app), fields.text("model"), "model")
+    model = named_model(text_models(exchange.context), fields.text("model"), "model")
     request = TextRequest(SamplingOptions(), _messages(fields), tools=_read_tools(fields))
     await exchange.send({"input_tokens": await exchange.run(model.count, request)})
 

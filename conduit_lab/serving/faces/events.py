@@ -58,10 +58,10 @@ class _EventFace:
         call = await self._bind(scope, receive)
         stream = await begin_stream(self._app, endpoint, call)
         headers = [] if call.span is None else fallback_headers(call.span)
-        if self._app.records:
-            self._app.observe(endpoint, call, stream, b"")
         stream_id = token_urlsafe(16)  # not the logged request ID: it gives access to the chunks
         endpoint.resumes.hold(stream_id, stream)
+        if endpoint.resumes.seconds is not None:
+            context_of(scope).server.held_streams.add(stream)
         await self._send(stream, 0, stream_id, headers, scope, receive, send)
 
     async def _bind(self, scope: Scope, receive: Receive) -> Call:
@@ -105,6 +105,7 @@ class _EventFace:
                 resumable=resumes.seconds is not None,
             )
         finally:
+            context_of(scope).server.stream_chunks += reader.index - start
             if stream.readers == 0:
                 open_streams.discard(stream)
             context = context_of(scope)

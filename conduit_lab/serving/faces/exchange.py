@@ -18,9 +18,15 @@ from conduit_lab.core.streams.stream import Stream
 from conduit_lab.serving import codec
 from conduit_lab.serving.answer import RawHeaders, send_json
 from conduit_lab.serving.endpoint import EndpointHost
-from conduit_lab.serving.errors import ErrorBody, HttpError
+from conduit_lab.serving.errors import (
+    ErrorBody,
+    HttpError,
+    drop_tracebacks,
+    http_error,
+)
 from conduit_lab.serving.faces import transport
 from conduit_lab.serving.faces.formats import EventFormat
+from conduit_lab.serving.failures import log_failure
 from conduit_lab.serving.gate.admission import admit_stream
 from conduit_lab.serving.gate.body import read_json_body
 from conduit_lab.serving.gate.context import RequestContext, context_of
@@ -153,7 +159,11 @@ class Exchange:
                 reader, format, self._receive, self.context.send, headers=headers or []
             )
         finally:
+            self.context.server.stream_chunks += reader.index
             open_streams.discard(stream)
+            if stream.error is not None and self.context.started:
+                log_failure(stream.error, http_error(stream.error), self.context)
+                drop_tracebacks(stream.error)
 
 
 def protocol_route(
@@ -174,8 +184,8 @@ class _ProtocolFace:
     def __init__(self, app: EndpointHost, handler: Handler, error_body: ErrorBody) -> None:
         self._app = app
         self._handler = handler
-        self._error_body = error_body
+        self.error_body = error_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context_of(scope).error_body = self._error_body
+        context_of(scope).error_body = self.error_body
         await self._handler(Exchange(self._app, scope, receive))

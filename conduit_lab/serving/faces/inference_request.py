@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.spec import Array
 from conduit_lab.core.text import clip
+from conduit_lab.core.views import figures
 from conduit_lab.serving import codec
 from conduit_lab.serving.errors import HttpError
 from conduit_lab.serving.faces.inference_model import InferenceModel
@@ -54,7 +55,7 @@ def read_request(
         body = inflate(body, encoding, limit)
     view = memoryview(body)
     length = _json_length(headers, len(body))
-    request = codec.loads(view[:length])  # type: ignore[arg-type]  # orjson takes any buffer
+    request = codec.loads(body[:length])
     if not isinstance(request, dict):
         raise InputError("the body expects a JSON object with inputs")
     identity = request.get("id", "")
@@ -123,7 +124,8 @@ def _arrays(given: Any, data: memoryview, model: InferenceModel) -> dict[str, Ar
         arrays[name] = from_binary(specs[name], shape, data[:size])
         data = data[size:]
     if len(data):
-        raise InputError(f"{len(data)} bytes follow the binary data of the last input")
+        more = figures.plural(len(data), "byte")
+        raise InputError(f"the body has {more} after the binary data of the last input")
     return arrays
 
 

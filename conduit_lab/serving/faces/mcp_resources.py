@@ -13,13 +13,14 @@ from mcp.types import Resource, ResourceTemplate
 
 from conduit_lab.serving import codec
 from conduit_lab.serving.endpoint import EndpointHost
+from conduit_lab.serving.faces.mcp_caller import stores_of_caller
 from conduit_lab.serving.faces.mcp_search import STORE_SCHEME
 from conduit_lab.vectors.store import VectorStore
 
 _JSON = "application/json"
 
 
-def listed(app: EndpointHost) -> list[Resource]:
+def store_resources(app: EndpointHost) -> list[Resource]:
     """Return a resource per store: its facts."""
     return [
         Resource(
@@ -29,11 +30,11 @@ def listed(app: EndpointHost) -> list[Resource]:
             description=f"The facts of the store {name!r}: entries, embedder, size",
             mime_type=_JSON,
         )
-        for name in app.stores
+        for name in stores_of_caller(app)
     ]
 
 
-def templates(app: EndpointHost) -> list[ResourceTemplate]:
+def entry_templates(app: EndpointHost) -> list[ResourceTemplate]:
     """Return a template per store: the entry of an ID."""
     return [
         ResourceTemplate(
@@ -43,16 +44,16 @@ def templates(app: EndpointHost) -> list[ResourceTemplate]:
             description=f"The text and metadata of an entry of the store {name!r}",
             mime_type=_JSON,
         )
-        for name in app.stores
+        for name in stores_of_caller(app)
     ]
 
 
-async def read(app: EndpointHost, uri: str) -> Iterable[ReadResourceContents] | None:
+async def read_store(app: EndpointHost, uri: str) -> Iterable[ReadResourceContents] | None:
     """Return the content of a store or an entry; None for a URI of another scheme."""
     if not uri.startswith(STORE_SCHEME):
         return None
     name, _, identity = uri.removeprefix(STORE_SCHEME).partition("/")
-    store = app.stores.get(name)
+    store = stores_of_caller(app).get(name)
     if store is None:
         raise ResourceNotFoundError(f"no store {name[:80]!r}")
     found: Any = await anyio.to_thread.run_sync(_facts, store, unquote(identity))

@@ -26,8 +26,10 @@ from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.errors import drop_tracebacks, http_error
 from conduit_lab.serving.faces import transport
+from conduit_lab.serving.faces.mcp_caller import stores_of_caller
 from conduit_lab.serving.faces.mcp_schema import object_schema
 from conduit_lab.serving.faces.mcp_search import SearchTool
+from conduit_lab.serving.faces.mcp_tasks import progress_of_call
 from conduit_lab.serving.tool import MAX_TOOL_NAME_CHARACTERS, Tool, as_object
 
 MAX_ANSWER_CHUNKS = 10_000
@@ -71,7 +73,7 @@ class AppTools:
             name: EndpointTool(name, endpoint, app)
             for name, endpoint in zip(tool_names(endpoints), endpoints, strict=True)
         }
-        for store in app.stores.values():
+        for store in stores_of_caller(app).values():
             if store.embedder is not None:
                 search = SearchTool(store)
                 tools.setdefault(search.name, search)
@@ -184,12 +186,18 @@ async def _collect(stream: Stream[Any], context: Context[Any, Any] | None) -> di
         value = codec.loads(codec.dumps(chunk))
         chunks.append(value)
         size += weight(value)
-        if context is not None:
-            message = one_line(_text(value), _MAX_PROGRESS_CHARACTERS)
-            await context.report_progress(len(chunks), None, message)
+        await _report(context, len(chunks), one_line(_text(value), _MAX_PROGRESS_CHARACTERS))
         if len(chunks) >= MAX_ANSWER_CHUNKS or size >= MAX_ANSWER_BYTES:
             return {"chunks": chunks, "cut": True}
     return {"chunks": chunks}
+
+
+async def _report(context: Context[Any, Any] | None, count: int, message: str) -> None:
+    progress = progress_of_call.get()
+    if progress is not None:
+        progress.message = message
+    if context is not None and (progress is None or not progress.is_task):
+        await context.report_progress(count, None, message)
 
 
 def _text(value: Any) -> str:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from conduit_lab.core.nearest import did_you_mean
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.errors import HttpError, error_body
 from conduit_lab.serving.faces.exchange import Exchange, protocol_route
+from conduit_lab.serving.gate.tenants import visible_stores
 from conduit_lab.vectors.store import VectorStore
 
 MAX_SEARCH_HITS = 1_000  # per request; each brings its content
@@ -34,18 +34,13 @@ def routes(app: EndpointHost) -> list[BaseRoute]:
     ]
 
 
-def _visible(exchange: Exchange) -> Mapping[str, VectorStore]:
-    """Return the stores that the caller may search."""
-    return exchange.app.stores
-
-
 async def _list(exchange: Exchange) -> None:
-    stores = [*_visible(exchange).items()]
+    stores = [*visible_stores(exchange.context).items()]
     await exchange.send({"stores": await exchange.run(_facts, stores)})
 
 
 async def _search(exchange: Exchange) -> None:
-    stores, name = _visible(exchange), str(exchange.path["name"])
+    stores, name = visible_stores(exchange.context), str(exchange.path["name"])
     if name not in stores:
         known = ", ".join(stores) or "none"
         raise HttpError(

@@ -64,6 +64,20 @@ def _add_own_tools(app: App) -> None:
     def failing() -> str:
         raise RuntimeError("This tool intentionally returns an error for testing")
 
+    @app.tool("greet", "Greet somebody.")
+    def greet(name: str) -> str:
+        return f"Hello, {name}!"
+
+    @app.tool("slow_compute", "Take some seconds.")
+    async def slow(seconds: float, label: str = "") -> str:
+        await anyio.sleep(seconds)
+        return f"{label} took {seconds} s"
+
+    @app.tool("failing_job", "Fail after some seconds.")
+    async def failing_job() -> str:
+        await anyio.sleep(2)
+        raise RuntimeError("This tool intentionally returns an error for testing")
+
     @app.ml_stream("/progress")
     def test_tool_with_progress() -> Iterator[str]:
         """Report three steps as progress."""
@@ -157,6 +171,11 @@ def _add_questions(server: AppServer) -> None:
     @server.tool(description=TEXT)
     async def test_elicitation_sep1330_enums(ctx: Ctx) -> str:
         return f"Elicitation completed: {await ask(ctx, 'Your choices', _Choices)}"
+
+    @server.tool(description=TEXT)
+    async def protocol_error_job() -> str:
+        await anyio.sleep(2)
+        raise MCPError(code=types.INTERNAL_ERROR, message="this tool is a fault of the server")
 
     @server.tool(description=TEXT)
     async def test_missing_capability(ctx: Ctx) -> str:

@@ -191,7 +191,8 @@ def test_the_protocol_is_served_only_where_the_app_names_it(tmp_path: Path, aski
 def test_a_draining_server_is_live_and_not_ready(tmp_path: Path, asking: Ask) -> None:
     app = make_app(tmp_path)
     client = asking(app)
-    app.refuse_new()
+    for state in app._lives.states:
+        state.ready = False
     assert client.get("/v2/health/live").status_code == 200
     for path in ("/v2/health/ready", "/v2/models/linear/ready"):
         answer = client.get(path)

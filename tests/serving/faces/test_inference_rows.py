@@ -292,7 +292,7 @@ def test_row_25_bytes_after_the_last_input_are_a_400(client: TestClient) -> None
     request = {"inputs": [tensor("input", [1, 3], "FP32", parameters=size)]}
     body, headers = binary_body(request, bytes(13))
     answer = client.post("/v2/models/linear/infer", content=body, headers=headers)
-    assert "1 bytes follow" in error_of(answer, 400)
+    assert "has 1 byte after" in error_of(answer, 400)
 
 
 _A = tensor("a", [1, 2], "INT64", [1, 2])

@@ -5,20 +5,26 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Literal
 
+import anyio
+import httpx
 import numpy as np
 import pytest
 from mcp import Client, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel
 
-from conduit_lab import App, Lab
+from conduit_lab import App, Lab, Limits
 from conduit_lab.core.errors import EndpointError
 from conduit_lab.core.streams.media import png
-from conduit_lab.serving.faces import mcp_tools
+from conduit_lab.serving.faces import mcp, mcp_tools
 from conduit_lab.serving.faces.mcp import mcp_server
+from conduit_lab.serving.gate.keys import new_key
 from conduit_lab.serving.run.thread import Server
 from tests.serving.conftest import Ask
 
@@ -91,12 +97,19 @@ def app(tmp_path: Path) -> App:
     return app
 
 
-def talk(app: App, use: Callable[[Client], Awaitable[Any]], mode: Mode = "auto") -> Any:
+def talk(
+    app: App,
+    use: Callable[[Client], Awaitable[Any]],
+    mode: Mode = "auto",
+    headers: dict[str, str] | None = None,
+) -> Any:
     """Serve `app`, connect a client, and return the value of `use`."""
 
     async def run(url: str) -> Any:
-        async with Client(url, mode=mode) as client:
-            return await use(client)
+        async with create_mcp_http_client(headers=headers) as http:
+            transport = streamable_http_client(url, http_client=http)
+            async with Client(transport, mode=mode) as client:
+                return await use(client)
 
     with Server(app, port=0) as server:
         return asyncio.run(run(f"{server.url}/mcp"))
@@ -235,6 +248,24 @@ def test_endpoints_and_tools_that_are_registered_later_are_live(app: App) -> Non
     talk(app, use)
 
 
+def test_clients_that_listen_are_told_of_new_tools(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mcp, "_CHANGE_SECONDS", 0.02)
+
+    async def use(client: Client) -> str:
+        async with client.listen(tools_list_changed=True) as changes:
+
+            @app.tool()
+            def later() -> str:
+                return "here"
+
+            with anyio.fail_after(30):
+                return type(await anext(aiter(changes))).__name__
+
+    assert talk(app, use) == "ToolsListChanged"
+
+
 def test_endpoints_of_one_name_are_told_apart_by_their_paths(tmp_path: Path) -> None:
     app = App("desk", root=tmp_path, protocols=["mcp"])
     for path in ("/a/ask", "/b/ask"):
@@ -270,6 +301,88 @@ def test_a_store_is_searched_and_its_entries_are_resources(app: App) -> None:
             assert (await client.call_tool("search_notes", wrong)).is_error
 
     talk(app, use)
+
+
+def test_a_tenant_sees_its_own_stores_and_those_of_none(tmp_path: Path) -> None:
+    secret, key = new_key("team", tenant="blue")
+    app = App("desk", root=tmp_path, protocols=["mcp"], keys=[key])
+    for name, tenant in (("ours", "blue"), ("theirs", "red"), ("all", None)):
+        app.vector_store(name, embedder=Letters(), tenant=tenant)
+
+    async def use(client: Client) -> None:
+        tools = [tool.name for tool in (await client.list_tools()).tools]
+        assert tools == ["search_ours", "search_all"]
+        resources = [each.name for each in (await client.list_resources()).resources]
+        assert resources == ["ours", "all"]
+        assert (await client.call_tool("search_theirs", {"query": "a"})).is_error
+        with pytest.raises(MCPError):
+            await client.read_resource("store://theirs")
+
+    talk(app, use, headers={"authorization": f"Bearer {secret}"})
+    talk(app, use, "legacy", headers={"authorization": f"Bearer {secret}"})
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_row_69_a_request_without_a_key_is_a_401(tmp_path: Path, asking: Ask, mode: Mode) -> None:
+    _, key = new_key("team")
+    app = App("desk", root=tmp_path, protocols=["mcp"], keys=[key])
+    answer = asking(app).post("/mcp", json={})
+    assert answer.status_code == 401
+    assert answer.json()["jsonrpc"] == "2.0"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "elsewhere.example"}, 421),
+        ({"origin": "https://elsewhere.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
+def test_rows_66_and_67_another_host_or_origin_is_refused(
+    app: App, headers: dict[str, str], status: int, method: str
+) -> None:
+    with Server(app, port=0) as server:
+        answer = httpx.request(method, f"{server.url}/mcp", headers=headers)
+    assert answer.status_code == status
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_row_68_a_body_that_needs_no_preflight_is_refused(app: App, asking: Ask) -> None:
+    client = asking(app)
+    for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
+        answer = client.post("/mcp", content=b"{}", headers={"content-type": kind})
+        assert answer.status_code in (400, 406, 415), kind
+
+
+def test_row_8_a_body_above_the_limit_is_a_413(tmp_path: Path, asking: Ask) -> None:
+    app = App("desk", root=tmp_path, protocols=["mcp"], limits=Limits(body_bytes=1000))
+    headers = {"content-type": "application/json"}
+    answer = asking(app).post("/mcp", content=b" " * 1001, headers=headers)
+    assert answer.status_code == 413
+
+
+def test_listeners_take_no_slot_and_are_bounded(tmp_path: Path) -> None:
+    limits = Limits(concurrent_requests=1, queued_requests=0, concurrent_streams=2)
+    app = App("desk", root=tmp_path, protocols=["mcp"], limits=limits)
+
+    def listeners() -> int:
+        return sum(each.listeners for each in mcp._sessions.values())
+
+    async def run(url: str) -> None:
+        async with AsyncExitStack() as stack:
+            for count in (1, 2, 2):  # each listens, with a GET
+                client = await stack.enter_async_context(Client(url, mode="legacy"))
+                with anyio.fail_after(30):
+                    while listeners() != count:
+                        await anyio.sleep(0.01)
+                assert (await client.list_tools()).tools == []
+
+    with Server(app, port=0) as server:
+        asyncio.run(run(f"{server.url}/mcp"))
+    assert listeners() == 0
 
 
 def test_prompts_are_added_to_the_server_object(app: App) -> None:

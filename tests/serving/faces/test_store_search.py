@@ -18,6 +18,7 @@ from conduit_lab import App, VectorStore
 from conduit_lab.core.errors import EndpointError
 from conduit_lab.serving.faces import store_search
 from conduit_lab.serving.faces.store_search import MAX_SEARCH_CHARACTERS, MAX_SEARCH_HITS
+from conduit_lab.serving.gate.keys import new_key
 
 Ask = Callable[[App], TestClient]
 
@@ -230,3 +231,33 @@ def test_a_slow_search_leaves_the_loop_free(
     go.set()
     thread.join(20)
     assert done == [200]
+
+
+def test_a_tenant_sees_its_own_stores_and_those_of_all(tmp_path: Path, asking: Ask) -> None:
+    made = {tenant: new_key(tenant, tenant=tenant) for tenant in ("north", "south")}
+    everyone, admin = new_key("admin")
+    keys = [*(key for _, key in made.values()), admin]
+    app = App("desk", root=tmp_path, protocols=["stores"], keys=keys)
+    for name, tenant in (("shared", None), ("a", "north"), ("b", "south")):
+        app.vector_store(name, dimension=2, tenant=tenant).open().add("x", [1, 0])
+    client = asking(app)
+
+    def seen(secret: str) -> tuple[list[str], list[int]]:
+        headers = {"authorization": f"Bearer {secret}"}
+        listed = client.get("/v1/stores", headers=headers).json()["stores"]
+        searched = [
+            client.post(f"/v1/stores/{name}/search", json={"query": [1, 0]}, headers=headers)
+            for name in ("shared", "a", "b")
+        ]
+        return [each["name"] for each in listed], [each.status_code for each in searched]
+
+    assert seen(made["north"][0]) == (["shared", "a"], [200, 200, 404])
+    assert seen(made["south"][0]) == (["shared", "b"], [200, 404, 200])
+    assert seen(everyone) == (["shared", "a", "b"], [200, 200, 200])
+    hidden = client.post(
+        "/v1/stores/b/search",
+        json={"query": [1, 0]},
+        headers={"authorization": f"Bearer {made['north'][0]}"},
+    )
+    assert hidden.json()["error"]["message"] == "no store 'b'; there are shared, a"
+    assert client.get("/v1/stores").status_code == 401

@@ -27,7 +27,7 @@ class RunningAnswer:
     ) -> None:
         self.id = exchange.context.id
         self.model = model
-        self.reader = PartReader(model, request, exchange.base_url)
+        self.reader = PartReader(model, request, exchange.base_url, exchange.context.caller)
         self._exchange = exchange
         self._stream: Stream[Any, Any] = stream
 
@@ -57,7 +57,7 @@ async def running_answer(
     exchange: Exchange, name: str, request: TextRequest
 ) -> AsyncIterator[RunningAnswer]:
     """Start the answer of the model with a name, and count its tokens at the end."""
-    model = named_model(text_models(exchange.app), name, "model")
+    model = named_model(text_models(exchange.context), name, "model")
     stream: Stream[Any, Any] = await exchange.start(model.start, request)
     answer = RunningAnswer(exchange, model, request, stream)
     try:

@@ -15,10 +15,13 @@ from conduit_lab.models.generation.generation_call import GenerationCall
 from conduit_lab.models.generation.generator import Generator
 from conduit_lab.models.generation.prompts import Truncate
 from conduit_lab.models.generation.sampling_options import SamplingOptions
+from conduit_lab.serving.answer import RawHeaders
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.errors import HttpError
 from conduit_lab.serving.faces.language.request_fields import FieldError
 from conduit_lab.serving.faces.language.tool_calls import ToolUse
+from conduit_lab.serving.gate.context import RequestContext
+from conduit_lab.serving.gate.tenants import may_see
 from conduit_lab.serving.rag_endpoint import RagEndpoint
 
 _M = TypeVar("_M")
@@ -153,15 +156,17 @@ class ServedRag:
 ServedModel = ServedGenerator | ServedRag
 
 
-def text_models(app: EndpointHost) -> dict[str, ServedModel]:
+def text_models(context: RequestContext) -> dict[str, ServedModel]:
     """Return the models that write text: every `Generator` by its name, every `Rag` by its path's.
 
-    A generator precedes a `Rag` of the same name.
+    A `Rag` on a store that the caller may not see is left out, and a generator precedes a `Rag` of
+    the same name.
     """
+    app = context.app
     found: dict[str, ServedModel] = {
         each.name: ServedRag(each.name, each.rag)
         for each in app.endpoints
-        if isinstance(each, RagEndpoint) and each is each.whole
+        if isinstance(each, RagEndpoint) and each is each.whole and may_see(context, each.rag.store)
     }
     generators = models_of(app, Generator)
     return found | {name: ServedGenerator(name, each) for name, each in generators.items()}
@@ -180,6 +185,14 @@ def named_model(models: Mapping[str, _M], name: str, kind: str) -> _M:
             404, "model_not_found", f"no {kind} {shown!r} is served{did_you_mean(shown, models)}"
         )
     return models[name]
+
+
+def truncation_headers(truncated: int) -> RawHeaders:
+    """Return the header that counts the texts of a request which were longer than the model reads.
+
+    It is left out where none was.
+    """
+    return [(b"x-conduit-truncated", b"%d" % truncated)] if truncated else []
 
 
 def _question(request: TextRequest) -> str:

@@ -150,11 +150,12 @@ class ToolCallReader:
         return [] if None in calls else [call for call in calls if call is not None]
 
     def _call(self, value: Any) -> ToolCall | None:
-        if not isinstance(value, dict) or value.get("name") not in self._names:
+        name = value.get("name") if isinstance(value, dict) else None
+        if not isinstance(name, str) or name not in self._names:
             return None
         arguments = value.get("arguments", value.get("parameters", {}))
         if isinstance(arguments, str):
-            return ToolCall(value["name"], arguments)
+            return ToolCall(name, arguments)
         if not isinstance(arguments, dict):
             return None
-        return ToolCall(value["name"], json.dumps(arguments, ensure_ascii=False))
+        return ToolCall(name, json.dumps(arguments, ensure_ascii=False))

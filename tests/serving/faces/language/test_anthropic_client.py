@@ -94,7 +94,7 @@ def test_a_tool_is_used_and_its_result_given_back(anthropic: Anthropic, choice: 
         },
     ]
     again = anthropic.messages.create(model="tooled", max_tokens=3, messages=back, tools=TOOLS)
-    assert again.content[0].type == "text"
+    assert again.stop_reason in ("max_tokens", "end_turn")
     with anthropic.messages.stream(
         model="tooled", max_tokens=100, messages=HELLO, tools=TOOLS, tool_choice=choice
     ) as stream:
