@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from secrets import token_urlsafe
+from secrets import token_hex
 from typing import Any
 
 from starlette.routing import Route
@@ -58,7 +58,7 @@ class _EventFace:
         call = await self._bind(scope, receive)
         stream = await begin_stream(self._app, endpoint, call)
         headers = [] if call.span is None else fallback_headers(call.span)
-        stream_id = token_urlsafe(16)  # not the logged request ID: it gives access to the chunks
+        stream_id = token_hex(16)  # not the logged request ID: it gives access to the chunks
         endpoint.resumes.hold(stream_id, stream)
         if endpoint.resumes.seconds is not None:
             context_of(scope).server.held_streams.add(stream)
