@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from conduit_lab.core.streams.chunk import is_plain_chunk
 from conduit_lab.serving import codec
 from conduit_lab.serving.faces.server_sent_event import event_bytes, is_server_sent_event
 
@@ -58,7 +57,8 @@ class SseFormat:
 
         A `ServerSentEvent` of sse-starlette is sent as it says.
         """
-        if not is_plain_chunk(chunk) and is_server_sent_event(chunk):
+        kind = type(chunk)
+        if kind is not dict and kind is not str and is_server_sent_event(chunk):
             return event_bytes(chunk, b"%b%d\n" % (self._id_prefix, number))
         return b"%b%d\ndata: %b\n\n" % (self._id_prefix, number, codec.dumps(chunk))
 
