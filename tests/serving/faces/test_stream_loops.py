@@ -18,6 +18,7 @@ from httpx_sse import connect_sse
 from conduit_lab import Lab, Stream
 from conduit_lab.core.paths import find_root
 from conduit_lab.core.streams.loop import package_loop
+from conduit_lab.serving.faces import transport
 from tests.serving.conftest import SECONDS, until
 from tests.serving.faces.counting import data, read
 
@@ -93,7 +94,10 @@ def test_only_a_served_generator_runs_on_the_servers_loop(lab: Lab) -> None:
     assert loops == [package_loop()] * 2
 
 
-def test_each_chunk_is_sent_before_the_next_one_is_asked_for(lab: Lab, gate: Gate) -> None:
+def test_each_chunk_is_sent_before_the_next_one_is_asked_for(
+    lab: Lab, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "HEARTBEAT_SECONDS", 3600)  # nothing else wakes the end
     with (
         lab.serve(port=0) as server,
         httpx.Client(timeout=SECONDS) as client,
