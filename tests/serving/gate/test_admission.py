@@ -337,6 +337,11 @@ def test_the_name_of_a_store_belongs_to_one_tenant(app: App) -> None:
     store.close()
 
 
+def test_the_repr_of_an_app_shows_its_limits_and_counts_its_keys(tmp_path: Path) -> None:
+    app = App("desk", root=tmp_path, limits=Limits(body_bytes=9), keys=[new_key("ann")[1]])
+    assert "1 key · Limits(body_bytes=9)" in repr(app)
+
+
 def test_an_app_without_keys_has_no_usage(app: App, asking: Ask) -> None:
     assert asking(app).get("/v1/usage").status_code == 404
 
