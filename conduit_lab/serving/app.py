@@ -36,13 +36,21 @@ from conduit_lab.serving.decorators import StreamDecorator, file_paths, refuse_a
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.endpoint_path import check_path
 from conduit_lab.serving.endpoints import Endpoints
-from conduit_lab.serving.faces import events, health, openapi, passage_links, usage, values
+from conduit_lab.serving.faces import (
+    docs,
+    events,
+    health,
+    metrics,
+    openapi,
+    passage_links,
+    usage,
+    values,
+)
 from conduit_lab.serving.faces.protocols import protocol_routes
 from conduit_lab.serving.gate.access_log import hide_queries
 from conduit_lab.serving.gate.gate import Gate
 from conduit_lab.serving.gate.metering import Metering
 from conduit_lab.serving.glance import Glance
-from conduit_lab.serving.handler_threads import HandlerThreads
 from conduit_lab.serving.life import Lives, Resource, serve_lifespan
 from conduit_lab.serving.optional import OptionalModels
 from conduit_lab.serving.rag_endpoint import RagEndpoint
@@ -54,7 +62,7 @@ from conduit_lab.vectors.store import VectorStore
 
 # the first route of a path and method answers: a value endpoint's GET precedes that of a stream
 # of an endpoint that precedes those of the package
-_FACES = (health, usage, values, events, passage_links, openapi)
+_FACES = (health, metrics, usage, values, events, passage_links, openapi, docs)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -73,10 +81,8 @@ class App(EndpointHost, Viewed):
     to, and pages of the `origins` may call it (docs/security.md). The environment replaces limits,
     hosts and origins, and has keys where none are given. Models are declared at once and opened
     when the server starts: importing a module with an `App` opens nothing. `statistics` count the
-    calls by stage, and `observers` see every span start and end.
-
-    `trace` says which served calls have spans: "always", "sample" (the default: the first ones,
-    then one of 64, all where there are observers) or "errors". A failed call always has one.
+    calls by stage, and `observers` see every span start and end. Served calls have one as `trace`
+    says, "always", "sample" (the default: 16 per endpoint, then one of 64) or "errors".
     """
 
     endpoints: Endpoints
@@ -94,7 +100,6 @@ class App(EndpointHost, Viewed):
         self.stores = Stores()
         self.endpoints = Endpoints()
         self.observers: list[Observer] = []
-        self.handler_threads = HandlerThreads()
         self.servers: WeakSet[Any] = WeakSet()  # of `run/thread.py`, which is above this module
         self._lives = Lives(f"conduit_lab:{id(self)}")
         self._optional = OptionalModels()

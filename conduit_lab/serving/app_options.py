@@ -33,6 +33,8 @@ def set_options(app: EndpointHost, options: AppOptions, environ: Mapping[str, st
     trace = options.get("trace")
     app.trace = app.default_trace if trace is None else check_trace_mode(trace)
     app.limits = Limits.from_environment(options.get("limits"), environ)
+    trace = options.get("trace")
+    app.trace = app.default_trace if trace is None else check_trace_mode(trace)
     app.protocols = check_protocols(options.get("protocols", ()))
     app.keys = given_keys(options.get("keys"))
     app.hosts = Hosts(setting(HOSTS_VARIABLE, options.get("hosts"), environ))

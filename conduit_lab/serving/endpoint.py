@@ -73,13 +73,17 @@ class EndpointHost:
     metering: Metering
     protocols: Sequence[str] = ()
     mcp: Any = None
-    default_trace: TraceMode = "sample"
     trace: TraceMode = "always"
-    handler_threads: HandlerThreads
+    default_trace: TraceMode = "sample"  # where `trace` is not given
     values = Values(0)
     observers: Sequence[Observer] = ()
     statistics: StageStatistics
     records = False
+
+    @functools.cached_property
+    def handler_threads(self) -> HandlerThreads:
+        """The worker threads of its handlers."""
+        return HandlerThreads()
 
     def server_of(self, scope: Scope) -> ServerState:
         """Return the state of the server that got a request."""
@@ -145,8 +149,8 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         self.files = tuple(files)
         self._calls: deque[Span] = deque(maxlen=MAX_TRACES)
         self.resumes = Resumes(resume)
-        self.first = _value_of_body if isinstance(then, Ensemble) else function
         self.plan: Any = None  # a `Plan`, which knows this class
+        self.first = _value_of_body if isinstance(then, Ensemble) else function
         self.signature = Signature(
             self.first, path, method, name=self.name, answer=_answer_type(function, then)
         )

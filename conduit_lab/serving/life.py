@@ -80,7 +80,7 @@ class Lives:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         state, opened = found
-        if not opened.is_set() and not scope["path"].endswith("/healthz"):
+        if opened is not None and not scope["path"].endswith("/healthz"):
             await opened.wait()
         scope["state"] = {**scope.get("state", {}), self.key: state}
 
@@ -91,17 +91,24 @@ class Lives:
         state: ServerState,
         opened: asyncio.Event,
     ) -> None:
-        """Live until the event loop ends, which cancels this task."""
+        """Open everything; with protocols, live on until the event loop ends and cancels this."""
+        loop = asyncio.get_running_loop()
         try:
             await anyio.to_thread.run_sync(_open_each, resources)
+            self._by_loop[loop] = state, None  # an event would keep the loop
+            if not app.protocols:
+                self.states.add(state)
+                StopSignals(state.begin_drain).chain()
+                state.ready = True
+                return
             async with self.run(app, state):
                 opened.set()
                 await anyio.sleep_forever()
         except Exception:
+            self._by_loop.pop(loop, None)
             _log.exception("%r failed to start", app.name)
         finally:
             opened.set()
-            self._by_loop.pop(asyncio.get_running_loop(), None)
 
 
 def _open_each(resources: list[Resource]) -> None:

@@ -63,6 +63,11 @@ class ModelBatcher:
         return self._batcher.max_rows
 
     @property
+    def waiting(self) -> int:
+        """Rows in the queue of long runs."""
+        return self._batcher.waiting
+
+    @property
     def run_seconds(self) -> dict[int, float]:
         """The measured seconds of a run by its rows; see `Batcher.run_seconds`."""
         return self._batcher.run_seconds

@@ -134,6 +134,7 @@ class _EventFace:
                 resumable=resumes.seconds is not None,
             )
         finally:
+            context_of(scope).server.stream_chunks += reader.index - start
             if stream.readers == 0:
                 open_streams.discard(stream)
             context = context_of(scope)

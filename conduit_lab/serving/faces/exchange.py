@@ -159,6 +159,7 @@ class Exchange:
                 reader, format, self._receive, self.context.send, headers=headers or []
             )
         finally:
+            self.context.server.stream_chunks += reader.index
             open_streams.discard(stream)
             if stream.error is not None and self.context.started:
                 log_failure(stream.error, http_error(stream.error), self.context)

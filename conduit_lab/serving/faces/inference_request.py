@@ -55,7 +55,7 @@ def read_request(
         body = inflate(body, encoding, limit)
     view = memoryview(body)
     length = _json_length(headers, len(body))
-    request = codec.loads(bytes(view[:length]))
+    request = codec.loads(body[:length])
     if not isinstance(request, dict):
         raise InputError("the body expects a JSON object with inputs")
     identity = request.get("id", "")

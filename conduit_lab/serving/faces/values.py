@@ -13,6 +13,7 @@ from conduit_lab.serving.answer import record_headers
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.faces.binding import INLINE_BODY_BYTES, bind_on_thread
 from conduit_lab.serving.gate.body import read_json_body
+from conduit_lab.serving.gate.context import context_of
 from conduit_lab.serving.gate.departure import while_connected
 from conduit_lab.serving.plan import Plan
 
@@ -64,5 +65,6 @@ class _ValueFace:
         headers = [_JSON, (b"content-length", b"%d" % len(answer))]
         if record.fallbacks or record.on_cpu:
             headers += record_headers(record)
+            context_of(scope).server.fallbacks += bool(record.fallbacks)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})

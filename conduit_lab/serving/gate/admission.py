@@ -13,6 +13,7 @@ from conduit_lab.serving.errors import HttpError
 from conduit_lab.serving.gate.context import RequestContext
 from conduit_lab.serving.gate.keys import CREDENTIAL_HEADERS, Keys
 from conduit_lab.serving.gate.origins import Preflight, is_preflight
+from conduit_lab.serving.gate.signed_links import signed_caller
 from conduit_lab.serving.gate.slots import too_busy
 
 # ASGI's lifespan state has it where the server itself bounds the heads of requests
@@ -63,7 +64,11 @@ class Admission:
         if root := scope.get("root_path"):
             path = path.removeprefix(root)
         if self._keys is not None and path not in self._keys.open_paths:
-            self._identify(self._keys, scope, context, values)
+            signed = signed_caller(self._keys, path, scope.get("query_string", b""))
+            if signed is not None and scope["method"] == "GET":
+                context.caller = signed
+            else:
+                self._identify(self._keys, scope, context, values)
         if limits.concurrent_requests is None or path in UNCOUNTED_PATHS:
             return face
         slots = context.server.slots

@@ -77,6 +77,8 @@ class Gate:
                 context.template = scope["route"].path
             # the end of a request: its template, status and seconds are known here
             server.count(scope["method"], context.template, context.status, context.begun_at)
+            server.prompt_tokens += context.prompt_tokens
+            server.generated_tokens += context.generated_tokens
             if ACCESS_LOG.isEnabledFor(INFO):
                 record_access(context, scope)
 

@@ -192,7 +192,7 @@ def test_a_draining_server_is_live_and_not_ready(tmp_path: Path, asking: Ask) ->
     app = make_app(tmp_path)
     client = asking(app)
     for state in app._lives.states:
-        state.begin_drain(0)
+        state.ready = False
     assert client.get("/v2/health/live").status_code == 200
     for path in ("/v2/health/ready", "/v2/models/linear/ready"):
         answer = client.get(path)
