@@ -13,9 +13,9 @@ from typing import Any
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from conduit_lab.serving.gate.origins import page
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.errors import HttpError
+from conduit_lab.serving.gate.origins import page
 
 DOCS_PATH = "/docs"
 

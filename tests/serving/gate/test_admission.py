@@ -54,8 +54,7 @@ def test_a_full_server_queues_then_answers_429_and_health_is_answered(tmp_path: 
             return httpx.post(f"{server.url}/slow", json={"n": n}, timeout=SECONDS)
 
         answers = [pool.submit(post, n) for n in range(5)]
-        until(lambda: len(state.slots.waiting) == 3)
-        assert len(entered) == 2
+        until(lambda: len(state.slots.waiting) == 3 and len(entered) == 2)
         rejected = post(9)
         assert rejected.status_code == 429
         assert rejected.json()["error"]["type"] == "too_busy"
