@@ -18,6 +18,7 @@ from conduit_lab.serving.answer import send_json
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.file import FORM_TYPE, OCTETS
 from conduit_lab.serving.gate.body import BODY_TYPES
+from conduit_lab.serving.gate.origins import page
 from conduit_lab.serving.signature import Parameter
 
 OPENAPI_PATH = "/openapi.json"
@@ -64,7 +65,7 @@ _STREAM_NOTICE = {
 
 def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[Route]:
     """Return the route of the document."""
-    return [Route(OPENAPI_PATH, _OpenApiFace(app, endpoints), methods=["GET"])]
+    return [page(Route(OPENAPI_PATH, _OpenApiFace(app, endpoints), methods=["GET"]))]
 
 
 class _OpenApiFace:

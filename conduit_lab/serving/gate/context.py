@@ -43,7 +43,8 @@ class RequestContext:
     that has `started`. `error_body` writes its error answers. `start_scope` is cancelled where the
     answer does not start in time; it is None without a deadline. `prompt_tokens` and
     `generated_tokens` are counted for its `caller`, which is None for an app without keys. It holds
-    a place in the `slots` of its server. `origin` is that of a page of another site, where allowed.
+    a place in the `slots` of its server, unless it `is_stream`. `origin` is that of a page of
+    another site, where allowed.
     """
 
     __slots__ = (
@@ -54,6 +55,7 @@ class RequestContext:
         "error_body",
         "generated_tokens",
         "id",
+        "is_stream",
         "origin",
         "prompt_tokens",
         "server",
@@ -74,6 +76,7 @@ class RequestContext:
         self.prompt_tokens = self.generated_tokens = 0
         self.caller: Key | None = None
         self.slots: Slots | None = None
+        self.is_stream = False
         self.origin: bytes | None = None
         self.start_scope: anyio.CancelScope | None = None
         self._send = send
