@@ -98,7 +98,8 @@ def openapi(
     """Return the OpenAPI 3.1 document of an app's endpoints, served below `prefix`.
 
     Each operation has `x-conduit-endpoint`: the name, shape and main method of its endpoint, and
-    the seconds in which a stream can be resumed. `x-conduit-examples` are its recorded calls.
+    the seconds in which a stream can be resumed, and the parameter that takes the whole body, if
+    there is one. `x-conduit-examples` are its recorded calls.
     """
     components = _Components()
     paths: dict[str, Any] = {}
@@ -169,6 +170,7 @@ class _DescribedEndpoint:
                 "shape": endpoint.shape,
                 "method": endpoint.method,
                 "resume": endpoint.resumes.seconds,
+                **({"whole": whole} if (whole := endpoint.signature.whole) else {}),
             },
         }
         if self._examples and is_main:
