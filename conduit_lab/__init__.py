@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from conduit_lab.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from conduit_lab.client.remote_app import RemoteApp as RemoteApp
+    from conduit_lab.client.remote_app import connect as connect
     from conduit_lab.core.errors import ConduitError as ConduitError
     from conduit_lab.core.run import run as run
     from conduit_lab.core.stage import Function as Function
@@ -73,6 +75,9 @@ if TYPE_CHECKING:
     from conduit_lab.serving.array_shape import ArrayShape as ArrayShape
     from conduit_lab.serving.endpoint import Endpoint as Endpoint
     from conduit_lab.serving.file import File as File
+    from conduit_lab.serving.gate.keys import Key as Key
+    from conduit_lab.serving.gate.keys import Keys as Keys
+    from conduit_lab.serving.gate.keys import new_key as new_key
     from conduit_lab.serving.limits import Limits as Limits
     from conduit_lab.serving.request import Request as Request
     from conduit_lab.vectors.entry import Entry as Entry
@@ -105,6 +110,8 @@ _HOMES = {
     "Generation": "models.generation.result",
     "Generator": "models.generation.generator",
     "Hits": "vectors.hits",
+    "Key": "serving.gate.keys",
+    "Keys": "serving.gate.keys",
     "Lab": "notebook.lab",
     "LazyParallel": "flow.lazy_parallel",
     "Model": "models.model",
@@ -115,6 +122,7 @@ _HOMES = {
     "Predictions": "models.prediction",
     "Rag": "flow.rag",
     "RagAnswer": "flow.cited_answer",
+    "RemoteApp": "client.remote_app",
     "Request": "serving.request",
     "Reranker": "models.text.reranker",
     "Route": "flow.route",
@@ -131,6 +139,7 @@ _HOMES = {
     "TraceDiff": "core.trace.trace_diff",
     "VectorStore": "vectors.store",
     "average": "flow.averages",
+    "connect": "client.remote_app",
     "compare_models": "models.measure.compare",
     "devices": "runtime.hardware.devices",
     "evaluate": "vectors.evaluate",
@@ -140,6 +149,7 @@ _HOMES = {
     "maximum": "flow.averages",
     "merge": "core.streams.merge",
     "minimum": "flow.averages",
+    "new_key": "serving.gate.keys",
     "optimize": "models.measure.optimize",
     "rank_average": "flow.averages",
     "record": "core.trace.recorder",

@@ -16,6 +16,12 @@ from conduit_lab.core.errors import ModelLoadError as ModelLoadError
 from conduit_lab.core.errors import ModelRunError as ModelRunError
 from conduit_lab.core.errors import OptimizeError as OptimizeError
 from conduit_lab.core.errors import Overloaded as Overloaded
+from conduit_lab.core.errors import RemoteDeadlineExceeded as RemoteDeadlineExceeded
+from conduit_lab.core.errors import RemoteError as RemoteError
+from conduit_lab.core.errors import RemoteInputError as RemoteInputError
+from conduit_lab.core.errors import RemoteOverloaded as RemoteOverloaded
+from conduit_lab.core.errors import RemoteUnknownName as RemoteUnknownName
+from conduit_lab.core.errors import RemoteUnreachable as RemoteUnreachable
 from conduit_lab.core.errors import ServeError as ServeError
 from conduit_lab.core.errors import StoreError as StoreError
 from conduit_lab.core.errors import StreamCancelled as StreamCancelled

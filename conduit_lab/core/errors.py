@@ -120,3 +120,48 @@ class StreamCancelled(ConduitError):
             f"stream {name!r} was cancelled before its end; .partial holds the chunks until then"
         )
         self.partial = partial
+
+
+class RemoteError(ConduitError):
+    """A request to a served app that failed.
+
+    `status` is that of the answer, 0 where there was none. `kind` is the error's type and `hint`
+    the next step, as the server names them; `request_id` finds the error in the server's log.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        kind: str = "",
+        hint: str = "",
+        request_id: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.kind = kind
+        self.hint = hint
+        self.request_id = request_id
+
+    __str__ = Exception.__str__  # also beside a KeyError, which would put the message in quotes
+
+
+class RemoteInputError(RemoteError, InputError):
+    """A request whose data does not fit the endpoint: a 400, 413, 415 or 422."""
+
+
+class RemoteOverloaded(RemoteError, Overloaded):
+    """A request that a full server or a quota has rejected: a 429."""
+
+
+class RemoteDeadlineExceeded(RemoteError, DeadlineExceeded):
+    """A request without an answer in time: a 408 or 504, or the `timeout` of the client."""
+
+
+class RemoteUnknownName(RemoteError, UnknownName):
+    """A path, store or stream that the served app does not have: a 404 or 410."""
+
+
+class RemoteUnreachable(RemoteError, ConnectionError):
+    """A connection that could not be made, or was lost before the answer was whole."""

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.models.config import read_config
 from conduit_lab.models.generation.decoder_folder import is_decoder
-from conduit_lab.models.generation.generator import Generator
 from conduit_lab.models.graphs import find_graphs
-from conduit_lab.models.text.embedder import Embedder
-from conduit_lab.models.text.reranker import Reranker
-from conduit_lab.models.text.text_classifier import TextClassifier
-from conduit_lab.models.text.token_classifier import TokenClassifier
 from conduit_lab.runtime.sessions.text_graph import TextGraph, read_text_graph
 
-AnyFolder = Embedder | Generator | Reranker | TextClassifier | TokenClassifier
+if TYPE_CHECKING:
+    from conduit_lab.models.generation.generator import Generator
+    from conduit_lab.models.text.embedder import Embedder
+    from conduit_lab.models.text.reranker import Reranker
+    from conduit_lab.models.text.text_classifier import TextClassifier
+    from conduit_lab.models.text.token_classifier import TokenClassifier
+
+AnyFolder: TypeAlias = "Embedder | Generator | Reranker | TextClassifier | TokenClassifier"
 
 _EMBEDDING, _GENERATION, _SEQUENCE, _TOKEN = "embedding", "generation", "sequence", "token"
+_SCORE, _TEXT = "score", "text"  # the two heads of a sequence
+_CLASSES = {
+    _EMBEDDING: "text.embedder.Embedder",
+    _GENERATION: "generation.generator.Generator",
+    _SCORE: "text.reranker.Reranker",
+    _TEXT: "text.text_classifier.TextClassifier",
+    _TOKEN: "text.token_classifier.TokenClassifier",
+}
 _CLASSIFIERS = (_SEQUENCE, _TOKEN)
 _ENCODE = (
     "export the encoder alone, with optimum-cli export onnx --task feature-extraction, for an "
@@ -93,9 +104,9 @@ def kind_of_folder(path: Path, variant: str | None = None) -> type[AnyFolder]:
     head = _architecture(config) or (_SEQUENCE if crossed else None)
     sentences = not crossed and any(_SENTENCES.fullmatch(file.name) for file in path.iterdir())
     if sentences and head not in _CLASSIFIERS:  # an embedder may be made of any language model
-        return Embedder
+        return _class(_EMBEDDING)
     if (path / "genai_config.json").is_file() or head == _GENERATION:
-        return Generator
+        return _class(_GENERATION)
     graph = _graph(path, variant)
     if any(name in graph.outputs for name in _BODY) and (
         "logits" not in graph.outputs or head not in _CLASSIFIERS
@@ -106,7 +117,7 @@ def kind_of_folder(path: Path, variant: str | None = None) -> type[AnyFolder]:
     if head == _SEQUENCE:
         return _classifier(config, graph, crossed=crossed)
     if head in _CLASSES:
-        return _CLASSES[head]
+        return _class(head)
     raise ModelLoadError(
         f"{display(path)} holds {head}. Folders that load are those of embedders, rerankers, text "
         "and token classifiers and text generators; load_model(folder / 'model.onnx') runs any "
@@ -114,11 +125,11 @@ def kind_of_folder(path: Path, variant: str | None = None) -> type[AnyFolder]:
     )
 
 
-_CLASSES: dict[str, type[AnyFolder]] = {
-    _EMBEDDING: Embedder,
-    _GENERATION: Generator,
-    _TOKEN: TokenClassifier,
-}
+def _class(head: str) -> type[AnyFolder]:
+    """Return the class of a head; its module, a part of the start-up time, is imported here."""
+    module, _, name = _CLASSES[head].rpartition(".")
+    kind: type[AnyFolder] = getattr(import_module(f"conduit_lab.models.{module}"), name)
+    return kind
 
 
 def _architecture(config: Mapping[str, Any]) -> str | None:
@@ -164,4 +175,4 @@ def _classifier(config: Mapping[str, Any], graph: TextGraph, *, crossed: bool) -
     alone = (
         config.get("problem_type") in ("regression", "multi_label_classification") and not crossed
     )
-    return Reranker if count == 1 and not alone else TextClassifier
+    return _class(_SCORE if count == 1 and not alone else _TEXT)

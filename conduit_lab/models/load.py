@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from conduit_lab.core.errors import ModelLoadError, UnknownOption
 from conduit_lab.core.nearest import did_you_mean, nearest_file
 from conduit_lab.core.paths import current_root, display, resolve
 from conduit_lab.core.trace import recorder
-from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.file_model import FileModel
 from conduit_lab.models.kinds import AnyFolder, kind_of_folder
-from conduit_lab.models.model import Model
-from conduit_lab.models.text.classifier import Classifier
 
-AnyModel = Model | AnyFolder | CallableModel
-M = TypeVar("M", bound=AnyModel)
+if TYPE_CHECKING:
+    from conduit_lab.models.callable import CallableModel
+    from conduit_lab.models.model import Model
+
+AnyModel: TypeAlias = "Model | AnyFolder | CallableModel"
+M = TypeVar("M", bound="AnyModel")
 _FILES = (".onnx", ".npz")
 
 
@@ -98,6 +99,8 @@ def load_model(
         near = did_you_mean(option, (*LoadOptions.__annotations__, "kind", "root", "lazy"))
         raise UnknownOption(f"load_model has no option {option!r}{near}")
     if callable(source):
+        from conduit_lab.models.callable import CallableModel  # each kind is imported at its use
+
         model: AnyModel = CallableModel(source, labels=labels, name=name)
         _check_kind(model, kind, str(source))
         return model
@@ -146,6 +149,8 @@ def _declared(
 ) -> Model | AnyFolder:
     """Return the model of a file or folder, not opened yet."""
     if where.is_dir():
+        from conduit_lab.models.text.classifier import Classifier
+
         kind = kind_of_folder(where, variant)
         if issubclass(kind, Classifier):
             options["labels"] = labels
@@ -160,6 +165,8 @@ def _declared(
             f"{display(where)} is one file: variant={variant!r} chooses among those of a folder"
         )
     if where.suffix in _FILES:
+        from conduit_lab.models.model import Model
+
         model: Model = _made(Model, where, labels=labels, **options)
         return model
     if not where.exists():

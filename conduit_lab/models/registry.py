@@ -12,7 +12,6 @@ from conduit_lab.core.views import figures
 from conduit_lab.core.views.html import Cell
 from conduit_lab.core.views.sections import Code
 from conduit_lab.core.views.view import Table, View, Viewed
-from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.load import AnyModel
 from conduit_lab.runtime.sessions.cache import sessions
 
@@ -115,8 +114,9 @@ def _figures(model: AnyModel) -> tuple[str, str, str, str, str, str]:
     """Return device, size, runs, mean time of a run, hits and state; opens nothing."""
     shared = model.held
     if shared is None:
-        python = isinstance(model, CallableModel)
-        return ("python", "", "", "", "", "") if python else ("", "", "", "", "", "not opened")
+        if getattr(model, "path", None) is None:  # a Python function
+            return "python", "", "", "", "", ""
+        return "", "", "", "", "", "not opened"
     runs = shared.calls
     state = ("loaded" if shared.loaded else "evicted") + (f": {shared.note}" if shared.note else "")
     return (

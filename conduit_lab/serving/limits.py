@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import Field, dataclass, fields, replace
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from conduit_lab.core.errors import EndpointError
 
 MAX_BODY_BYTES = 16 * 2**20
-MAX_JSON_DEPTH = 500  # an answer that holds the body again is written with recursion
+MAX_JSON_DEPTH = 200  # an answer that holds the body again is written with recursion
 ENVIRONMENT_PREFIX = "CONDUIT_LAB_"
 
 
@@ -71,6 +71,14 @@ class Limits:
         given = [(each, getattr(self, each.name)) for each in fields(self)]
         shown = [f"{each.name}={value!r}" for each, value in given if value != each.default]
         return f"Limits({', '.join(shown)})"
+
+
+def setting(
+    variable: str, declared: Sequence[str] | None, environ: Mapping[str, str]
+) -> Sequence[str] | None:
+    """Return the words of an environment variable, or those declared where it is not set."""
+    words = environ.get(variable, "").replace(",", " ").split()
+    return words or declared
 
 
 def _read(field: Field[Any], text: str, variable: str) -> Any:

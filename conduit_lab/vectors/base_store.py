@@ -44,6 +44,7 @@ class BaseStore(Viewed):
             raise VectorInputError(f"durability is 'normal' or 'full', got {durability!r}")
         self.path = None if path is None else resolve_store_path(path)
         self.url: str | None = None
+        self.tenant: str | None = None  # whose keys see it in a served app; None for all
         self.embedder = embedder
         self.name = name or (self.path.stem if self.path else "vectors")
         self.durability = durability

@@ -59,9 +59,9 @@ def open_backend(
     dimension = check_dimension(dimension, embedder)
     backend: Backend
     if url is not None:
-        from conduit_lab.vectors.remote.connect import connect  # the drivers are an extra
+        from conduit_lab.vectors.remote.connect import connect_backend  # the drivers are an extra
 
-        backend = connect(url, dimension, metric, name)
+        backend = connect_backend(url, dimension, metric, name)
     elif path is not None and path.is_dir():
         backend = SnapshotBackend(path, dimension, metric)
     else:

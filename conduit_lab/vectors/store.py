@@ -16,7 +16,6 @@ from conduit_lab.core.trace import recorder
 from conduit_lab.vectors import identity
 from conduit_lab.vectors.base_store import BaseStore
 from conduit_lab.vectors.batch_reader import read_batch
-from conduit_lab.vectors.documents.reindex import Reindexed, add_documents
 from conduit_lab.vectors.duplicates import Duplicates, find_duplicates
 from conduit_lab.vectors.embedding import EmbeddingLike, read_queries
 from conduit_lab.vectors.entry import (
@@ -26,8 +25,7 @@ from conduit_lab.vectors.entry import (
     check_text,
     merge_metadata,
 )
-from conduit_lab.vectors.explore.explorer import SHOWN_ENTRIES, Explorer
-from conduit_lab.vectors.explore.projection import Method
+from conduit_lab.vectors.explore import SHOWN_ENTRIES
 from conduit_lab.vectors.filters import Filter, Where, as_mask, parse_filter
 from conduit_lab.vectors.hits import Hits
 from conduit_lab.vectors.local_backend import LocalBackend
@@ -36,7 +34,10 @@ from conduit_lab.vectors.search import MAX_HITS, FusionMethod, Mode, Search
 from conduit_lab.vectors.table import entry_row, is_table, read_table
 
 if TYPE_CHECKING:
+    from conduit_lab.vectors.documents.reindex import Reindexed
     from conduit_lab.vectors.evaluate import Evaluation
+    from conduit_lab.vectors.explore.explorer import Explorer
+    from conduit_lab.vectors.explore.projection import Method
 
 _PAGE_ENTRIES = 256  # that iteration reads together
 
@@ -138,16 +139,12 @@ class VectorStore(BaseStore):
         `vectors.documents.reindex.add_documents` documents the options. Entries of deleted files of
         a folder are removed. An interrupt keeps the finished part.
         """
+        from conduit_lab.vectors.documents.reindex import add_documents
+
         with recorder.span(self.name, "write", self, documents, store_write=self):
-            return add_documents(
-                self,
-                documents,
-                size=size,
-                overlap=overlap,
-                text=text,
-                source=source,
-                notes=self._opened().notes,
-            )
+            options: dict[str, Any] = {"size": size, "overlap": overlap, "text": text}
+            notes = self._opened().notes
+            return add_documents(self, documents, source=source, notes=notes, **options)
 
     def update(
         self,
@@ -333,6 +330,8 @@ class VectorStore(BaseStore):
         extra) beside their neighbours, coloured by cluster or by the metadata key `color_by`. Above
         `limit` entries a random sample is shown. `evaluation` opens the questions that failed.
         """
+        from conduit_lab.vectors.explore.explorer import Explorer
+
         return Explorer(self, query, color_by, where, method, limit, evaluation)
 
     # Reading

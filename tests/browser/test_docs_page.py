@@ -7,18 +7,17 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-import uvicorn
 from playwright.sync_api import Browser, Page, expect
 from pydantic import BaseModel, Field
-from starlette.types import Receive, Scope, Send
 
 from conduit_lab import App, ArrayShape, File, Lab
+from conduit_lab.serving.gate.keys import Keys, new_key
 from conduit_lab.serving.run.thread import Server
 
 pytestmark = pytest.mark.browser
@@ -301,50 +300,29 @@ def test_the_page_fits_its_width(app: App, visit: Open, width: int) -> None:
             assert here.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-class Guarded:
-    """An app behind a key, with its page open; that of a gate is tested with the gate."""
-
-    def __init__(self, app: App) -> None:
-        app.keys = ["one"]  # type: ignore[attr-defined]
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_open = scope["type"] != "http" or scope["path"] == "/docs"
-        if not is_open and (b"authorization", b"Bearer right") not in scope["headers"]:
-            await send({"type": "http.response.start", "status": 401, "headers": []})
-            await send({"type": "http.response.body", "body": b""})
-            return
-        await self._app(scope, receive, send)
-
-
 @pytest.fixture
-def guarded(app: App) -> Iterator[str]:
-    config = uvicorn.Config(Guarded(app), host="127.0.0.1", port=0, log_level="critical")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    ends = monotonic() + 20
-    while not server.started and monotonic() < ends:
-        sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join(20)
-    assert not thread.is_alive()
+def guarded(app: App) -> Iterator[tuple[str, str]]:
+    """Serve the app with a key; give its address and the key."""
+    secret, key = new_key("desk")
+    app.keys = Keys([key])
+    with Server(app, port=0) as server:
+        yield server.url, secret
 
 
-def test_a_key_is_asked_for_and_kept_in_memory_alone(guarded: str, visit: Open) -> None:
-    here = visit(guarded)
+def test_a_key_is_asked_for_and_kept_in_memory_alone(guarded: tuple[str, str], visit: Open) -> None:
+    url, secret = guarded
+    here = visit(url)
     key = here.page.locator("input[type=password]")
     key.fill("wrong")
     key.press("Enter")
     expect(here.page.locator(".page-note")).to_contain_text("refused this key")
-    key.fill("right")
+    key.fill(secret)
     key.press("Enter")
     here.open("echo")
     here.field("value").fill("[1]")
     assert here.run() == "[1]"
     assert "CONDUIT_LAB_KEY" in here.page.locator(".conduit-form-source").inner_text()
-    assert "right" not in here.page.locator(".conduit-form-source").inner_text()
+    assert secret not in here.page.locator(".conduit-form-source").inner_text()
     stored = "JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie])"
     assert here.page.evaluate(stored) == '[{},{},""]'
     here.page.reload()

@@ -20,7 +20,7 @@ from conduit_lab.vectors import filters
 from conduit_lab.vectors.backend import Backend
 from conduit_lab.vectors.entry import Entry
 from conduit_lab.vectors.local_backend import LocalBackend
-from conduit_lab.vectors.remote.connect import connect
+from conduit_lab.vectors.remote.connect import connect_backend
 from tests.vectors.conformance import (
     ANY,
     DIMENSION,
@@ -58,15 +58,15 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]
                 )
             case "qdrant server":
                 url = request.getfixturevalue("qdrant").url
-                stores.append(connect(f"{url}/{tmp_path.name}_{name}", dimension, metric))
+                stores.append(connect_backend(f"{url}/{tmp_path.name}_{name}", dimension, metric))
             case "qdrant":
                 place = (
                     ":memory:" if name == "store" else tmp_path
                 )  # a file is synced for each point
-                stores.append(connect(f"qdrant://{place}/{name}", dimension, metric))
+                stores.append(connect_backend(f"qdrant://{place}/{name}", dimension, metric))
             case _:
                 url = request.getfixturevalue("postgres")
-                stores.append(connect(url, dimension, metric, f"{tmp_path.name}_{name}"))
+                stores.append(connect_backend(url, dimension, metric, f"{tmp_path.name}_{name}"))
         return stores[-1]
 
     yield open_store

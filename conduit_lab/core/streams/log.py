@@ -53,7 +53,8 @@ class Log(Generic[_T]):
             elif kind in PLAIN:
                 size = _ENTRY_BYTES + chunk.__sizeof__()
             if not size:
-                chunk = materialize(chunk)  # any number of readers read it
+                if not isinstance(chunk, str):  # such as a token
+                    chunk = materialize(chunk)  # any number of readers read it
                 size = _ENTRY_BYTES + weight(chunk)
             self._weights.append(size)
         self.window[1].append(chunk)
@@ -105,6 +106,16 @@ class Log(Generic[_T]):
         self._held -= dropped
         self._dropped += dropped
         self.window = (index, kept[count:])
+
+    def skip(self, index: int) -> None:
+        """Go on with chunk `index`: those below it, the kept ones too, count as dropped.
+
+        A log has no gaps, and the chunks before `index` never arrived here.
+        """
+        self._dropped += self._held + _ENTRY_BYTES * (index - self.count)
+        self._held = 0
+        self._weights = []
+        self.window = (index, [])
 
     def lagged(self, name: str, index: int) -> StreamLagged:
         """Return the error of a reader of stream `name` whose next chunk, `index`, was dropped."""

@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from conduit_lab.client.remote_app import RemoteApp
+from conduit_lab.client.remote_endpoint import RemoteEndpoint
+from conduit_lab.client.remote_store import RemoteStore
 from conduit_lab.core.stage import Function
+from conduit_lab.export.forms.connected_app import ConnectedAppForm, ConnectedPartForm
 from conduit_lab.export.forms.definition import DefinitionForm, is_wrapper
 from conduit_lab.export.forms.endpoint import EndpointForm
 from conduit_lab.export.forms.form import Form
@@ -52,6 +56,8 @@ FORMS: dict[type, Form] = {
     FileModel: ModelForm(),
     VectorStore: StoreForm(),
     Rag: RagForm(),
+    RemoteApp: ConnectedAppForm(),
+    **dict.fromkeys((RemoteEndpoint, RemoteStore), ConnectedPartForm()),
     **dict.fromkeys((Combinator, Function), StageForm()),
     types.ModuleType: _MODULE,
     types.MethodType: MethodForm(),

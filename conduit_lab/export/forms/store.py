@@ -37,6 +37,8 @@ def _call(store: Any, label: str, draft: Draft) -> str:
     options = [quoted(label), f"dimension={store.dimension}"]
     if store.metric != "cosine":
         options.append(f"metric={quoted(store.metric)}")
+    if store.tenant is not None:
+        options.append(f"tenant={quoted(store.tenant)}")
     if store.embedder is not None:
         options.append(f"embedder={draft.reference(store.embedder)}")
     if store.url is None:

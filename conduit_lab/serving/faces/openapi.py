@@ -97,9 +97,9 @@ def openapi(
 ) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of an app's endpoints, served below `prefix`.
 
-    Each operation has `x-conduit-endpoint`: the name, shape and main method of its endpoint, and
-    the seconds in which a stream can be resumed, and the parameter that takes the whole body, if
-    there is one. `x-conduit-examples` are its recorded calls.
+    Each operation has `x-conduit-endpoint`: the name, shape and main method of its endpoint, the
+    seconds in which a stream can be resumed, the parameters in their order, and the one that takes
+    the whole body, or the request. `x-conduit-examples` are its recorded calls.
     """
     components = _Components()
     paths: dict[str, Any] = {}
@@ -170,7 +170,8 @@ class _DescribedEndpoint:
                 "shape": endpoint.shape,
                 "method": endpoint.method,
                 "resume": endpoint.resumes.seconds,
-                **({"whole": whole} if (whole := endpoint.signature.whole) else {}),
+                "parameters": list(inspect.signature(endpoint).parameters),
+                "whole": endpoint.signature.whole or endpoint.signature.request,
             },
         }
         if self._examples and is_main:

@@ -16,6 +16,9 @@ from starlette.types import Message, Scope, Send
 from conduit_lab.core.forking import in_forked_child
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.errors import ErrorBody, error_body
+from conduit_lab.serving.gate.keys import Key
+from conduit_lab.serving.gate.origins import origin_headers
+from conduit_lab.serving.gate.slots import Slots
 from conduit_lab.serving.server_state import ServerState
 
 _SCOPE_KEY = "conduit_lab"
@@ -39,18 +42,22 @@ class RequestContext:
     values of its parameters, empty where there is none. `status` is that of its answer, 0 until
     that has `started`. `error_body` writes its error answers. `start_scope` is cancelled where the
     answer does not start in time; it is None without a deadline. `prompt_tokens` and
-    `generated_tokens` are counted for the key of its caller.
+    `generated_tokens` are counted for its `caller`, which is None for an app without keys. It holds
+    a place in the `slots` of its server. `origin` is that of a page of another site, where allowed.
     """
 
     __slots__ = (
         "_send",
         "app",
         "begun_at",
+        "caller",
         "error_body",
         "generated_tokens",
         "id",
+        "origin",
         "prompt_tokens",
         "server",
+        "slots",
         "start_scope",
         "status",
         "template",
@@ -65,6 +72,9 @@ class RequestContext:
         self.template = ""
         self.error_body: ErrorBody = error_body
         self.prompt_tokens = self.generated_tokens = 0
+        self.caller: Key | None = None
+        self.slots: Slots | None = None
+        self.origin: bytes | None = None
         self.start_scope: anyio.CancelScope | None = None
         self._send = send
         scope[_SCOPE_KEY] = self
@@ -89,6 +99,8 @@ class RequestContext:
             self.status = message["status"]
             request_id = (b"x-request-id", self.id.encode())
             message["headers"] = [*message.get("headers", ()), request_id]
+            if self.origin is not None:
+                message["headers"] += origin_headers(self.origin)
         return self._send(message)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from logging import INFO
+
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -10,8 +12,16 @@ from conduit_lab.core.progress import end_silence, silence
 from conduit_lab.serving.answer import send_json
 from conduit_lab.serving.body_mistakes import body_mistake
 from conduit_lab.serving.endpoint import EndpointHost
-from conduit_lab.serving.errors import HttpError, drop_tracebacks, http_error, internal_error
+from conduit_lab.serving.errors import (
+    HttpError,
+    drop_tracebacks,
+    error_body,
+    http_error,
+    internal_error,
+)
 from conduit_lab.serving.failures import log_failure
+from conduit_lab.serving.gate.access_log import ACCESS_LOG, record_access
+from conduit_lab.serving.gate.admission import Admission
 from conduit_lab.serving.gate.context import RequestContext
 from conduit_lab.serving.gate.deadline import start_within
 
@@ -26,6 +36,7 @@ class Gate:
     def __init__(self, app: EndpointHost, router: Router) -> None:
         self._app = app
         self._router = router
+        self._admission = Admission(app, router)
         self._faces: dict[tuple[str, str], ASGIApp] = {}
         for route in router.routes:
             if isinstance(route, Route) and not route.param_convertors:
@@ -51,7 +62,7 @@ class Gate:
             scope["app"] = app  # the router then raises a 404 or 405 instead of answering it
         token = silence()
         try:
-            # what a request must pass first is checked here: it may raise an `HttpError`
+            face = self._admission.admit(scope, context, face)
             if app.limits.deadline is None:
                 await face(scope, receive, context.send)
             else:
@@ -60,43 +71,58 @@ class Gate:
             await self._answer_error(error, context, scope)
         finally:
             end_silence(token)
+            self._admission.leave(context)
             server.in_flight -= 1
             if not context.template and self._is_routed(context, scope):
                 context.template = scope["route"].path
             # the end of a request: its template, status and seconds are known here
             server.count(scope["method"], context.template, context.status, context.begun_at)
+            server.prompt_tokens += context.prompt_tokens
+            server.generated_tokens += context.generated_tokens
+            if ACCESS_LOG.isEnabledFor(INFO):
+                record_access(context, scope)
 
     async def _answer_error(self, error: Exception, context: RequestContext, scope: Scope) -> None:
         if not context.template and self._is_routed(context, scope):
             context.template = scope["route"].path
         answer = http_error(body_mistake(error, self._app.endpoints) or error)
         if isinstance(error, HTTPException) and not context.template:
-            answer = self._not_routed(error, scope)
+            answer = self._not_routed(error, context, scope)
         if answer is None or answer.status >= 500 or context.started:
             # the server closes the connection of half an answer
             log_failure(error, None if context.started else answer, context)
         answer = answer or internal_error()
         drop_tracebacks(error)
         if not context.started:
+            if context.error_body is error_body:
+                self._admission.take_form(scope, context)
             headers = [(key.encode(), value.encode()) for key, value in answer.headers.items()]
             await send_json(
                 context.send, answer.status, context.error_body(answer, context.id), headers
             )
 
-    def _not_routed(self, error: HTTPException, scope: Scope) -> HttpError:
-        """Return the 404 with the app's endpoints, or the 405 with the methods of the path."""
+    def _not_routed(self, error: HTTPException, context: RequestContext, scope: Scope) -> HttpError:
+        """Return the 404, or the 405 with the methods of the path."""
         if error.status_code != 405:
-            known = ", ".join(f"{e.method} {e.path}" for e in self._app.endpoints)
-            return HttpError(
-                error.status_code,
-                "not_found",
-                f"nothing is served at this path; this app has {known or 'no endpoints yet'}",
-            )
+            return HttpError(404, "not_found", self._nothing_here(context, scope))
         routes = [route for route in self._router.routes if isinstance(route, Route)]
         here = [route.methods or () for route in routes if route.matches(scope)[0] != Match.NONE]
         allowed = ", ".join(sorted({method for methods in here for method in methods}))
         message = f"this path does not answer {scope['method']}: use {allowed}"
         return HttpError(405, "method_not_allowed", message, {"allow": allowed})
+
+    def _nothing_here(self, context: RequestContext, scope: Scope) -> str:
+        """Return the message of a 404; it names the endpoints to those only who may call them."""
+        text = "nothing is served at this path"
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        routes = [route.path for route in self._router.routes if isinstance(route, Route)]
+        for other in (path.rstrip("/"), f"{path}/"):
+            if other != path and other in routes:
+                return f"{text}; {other} is"
+        if self._app.records or context.caller is not None:
+            known = ", ".join(f"{each.method} {each.path}" for each in self._app.endpoints)
+            return f"{text}; this app has {known or 'no endpoints yet'}"
+        return text
 
     def _is_routed(self, context: RequestContext, scope: Scope) -> bool:
         """Return whether a face of this app, not an app around it, got the request."""

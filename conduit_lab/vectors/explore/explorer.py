@@ -12,6 +12,7 @@ from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.views.view import View, Viewed
 from conduit_lab.vectors.embedding import EmbeddingLike, read_queries
 from conduit_lab.vectors.entry import Entry
+from conduit_lab.vectors.explore import SHOWN_ENTRIES
 from conduit_lab.vectors.explore.coloring import CLUSTERS, Coloring, colour_fields
 from conduit_lab.vectors.explore.entry_map import EntryMap
 from conduit_lab.vectors.explore.explorer_card import explorer_card
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from conduit_lab.vectors.evaluate import Evaluation
     from conduit_lab.vectors.store import VectorStore
 
-SHOWN_ENTRIES = 100_000
 _PAGE_ENTRIES = 256
 
 

@@ -8,7 +8,7 @@ from conduit_lab.vectors.remote.postgres import Postgres
 from conduit_lab.vectors.remote.qdrant import Qdrant
 
 
-def connect(
+def connect_backend(
     url: str, dimension: int | None = None, metric: str | None = None, name: str = "vectors"
 ) -> Backend:
     """Open the store at `url`, or create it.

@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from conduit_lab import App, Lab
 from conduit_lab.serving.faces import openapi as face
 from conduit_lab.serving.faces.openapi import openapi
+from conduit_lab.serving.gate.keys import Keys, new_key
 from tests.serving.conftest import Ask
 from tests.serving.faces.described_app import described_app
 
@@ -47,6 +48,7 @@ def test_each_operation_names_its_endpoint(tmp_path: Path) -> None:
     made = document(described_app(tmp_path))
     count = made["paths"]["/count"]
     facts = {"name": "count", "shape": "stream", "method": "POST", "resume": 0.5}
+    facts |= {"parameters": ["to"], "whole": None}
     assert count["post"]["x-conduit-endpoint"] == count["get"]["x-conduit-endpoint"] == facts
     order = made["paths"]["/order"]["post"]
     assert (order["summary"], order["description"]) == ("Take an order.", "It is not kept.")
@@ -159,7 +161,7 @@ def test_an_app_served_below_a_prefix_says_so(tmp_path: Path) -> None:
 def test_an_app_with_keys_declares_them(tmp_path: Path) -> None:
     app = described_app(tmp_path)
     assert "security" not in document(app)
-    app.keys = ["any"]  # type: ignore[attr-defined]
+    app.keys = Keys([new_key("desk")[1]])
     made = document(app)
     assert made["security"] == [{"key": []}]
     assert made["components"]["securitySchemes"]["key"]["scheme"] == "bearer"

@@ -139,7 +139,7 @@ def test_a_late_client_of_a_running_stream_is_told_what_it_missed(app: App, aski
 def connected(server: Server, path: str, headers: str = "") -> socket.socket:
     """Return a connection that has sent its request and reads nothing yet."""
     client = socket.create_connection((server.host, server.port), SECONDS)
-    client.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\n{headers}\r\n".encode())
+    client.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n".encode())
     return client
 
 

@@ -64,7 +64,7 @@ def test_a_client_that_takes_nothing_is_cut_and_others_go_on(
         ):
             events = source.iter_sse()
             assert next(events).data == "0"
-            slow.sendall(b"GET /flood HTTP/1.1\r\nhost: x\r\n\r\n")
+            slow.sendall(b"GET /flood HTTP/1.1\r\nhost: localhost\r\n\r\n")
             assert closed.wait(
                 SECONDS
             )  # the generation has ended though its client is still connected
@@ -95,7 +95,7 @@ def test_many_clients_that_leave_at_once_leave_nothing(lab: Lab) -> None:
     with lab.serve(port=0) as server:
         connections = [socket.create_connection((server.host, server.port)) for _ in range(clients)]
         for connection in connections:
-            connection.sendall(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n")
+            connection.sendall(b"GET /wait HTTP/1.1\r\nhost: localhost\r\n\r\n")
         for connection in connections:
             connection.settimeout(SECONDS)
             assert b"200" in connection.recv(1000)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from conduit_lab import App
+from conduit_lab import App, Lab
 from conduit_lab.serving.limits import Limits
 from tests.serving.conftest import Ask
 
@@ -96,10 +96,25 @@ def test_every_way_to_declare_json_is_taken(echo: App, asking: Ask, kind: str) -
     }
 
 
-def test_an_unknown_path_is_a_404_that_lists_what_is_served(echo: App, asking: Ask) -> None:
+def test_an_unknown_path_of_a_served_app_is_a_404_that_names_no_endpoint(
+    echo: App, asking: Ask
+) -> None:
     answer = asking(echo).post("/nope", json=1)
     assert answer.status_code == 404
-    assert "POST /echo" in answer.json()["error"]["message"]
+    assert answer.json()["error"]["message"] == "nothing is served at this path"
+
+
+def test_an_unknown_path_of_a_lab_is_a_404_that_lists_its_endpoints(lab: Lab, asking: Ask) -> None:
+    lab.post("/echo")(lambda value: value)
+    answer = asking(lab).post("/nope", json=1)
+    assert "this app has POST /echo" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/echo/", "/healthz/"])
+def test_a_trailing_slash_is_a_404_with_the_right_path(echo: App, asking: Ask, path: str) -> None:
+    answer = asking(echo).post(path, json=1, follow_redirects=False)
+    assert answer.status_code == 404
+    assert answer.json()["error"]["message"].endswith(f"; {path[:-1]} is")
 
 
 @pytest.mark.parametrize(

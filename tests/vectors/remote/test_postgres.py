@@ -17,7 +17,7 @@ from conduit_lab.core.errors import StoreError
 from conduit_lab.vectors import filters
 from conduit_lab.vectors.entry import Entry
 from conduit_lab.vectors.remote import terms_sql
-from conduit_lab.vectors.remote.connect import connect
+from conduit_lab.vectors.remote.connect import connect_backend
 from conduit_lab.vectors.remote.connections import Connections
 from conduit_lab.vectors.remote.postgres import Postgres
 from conduit_lab.vectors.remote.terms import FIELD
@@ -99,7 +99,7 @@ def test_a_store_that_is_only_dropped_closes_its_connections(postgres: str, tabl
 
 def test_a_server_that_is_not_there_is_named_without_the_password(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is the server running") as raised:
-        connect(f"postgresql://ann:s3cret@/shop/handbook?host={tmp_path}", DIMENSION)
+        connect_backend(f"postgresql://ann:s3cret@/shop/handbook?host={tmp_path}", DIMENSION)
     assert f"postgresql://ann@{tmp_path}/shop: " in str(raised.value)
     assert "s3cret" not in f"{raised.value!r} {raised.value.__cause__!r}"
 
@@ -109,7 +109,7 @@ def test_a_server_that_is_not_there_is_named_without_the_password(tmp_path: Path
 )
 def test_a_url_that_cannot_be_read_is_not_shown(password: str, tmp_path: Path) -> None:
     with pytest.raises(StoreError) as raised:
-        connect(f"postgresql://ann:{password}@/shop/handbook?host={tmp_path}", DIMENSION)
+        connect_backend(f"postgresql://ann:{password}@/shop/handbook?host={tmp_path}", DIMENSION)
     shown = f"{raised.value!r} {raised.value.__cause__!r}"
     assert "s3c" not in shown
     assert "r3t" not in shown
@@ -121,18 +121,20 @@ def test_a_url_without_a_host_is_the_servers_socket() -> None:
 
 
 def test_facts_have_no_password(postgres: str, table: str) -> None:
-    store = connect(postgres.replace("postgres:@", "postgres:s3cret@"), DIMENSION, name=table)
+    store = connect_backend(
+        postgres.replace("postgres:@", "postgres:s3cret@"), DIMENSION, name=table
+    )
     assert "s3cret" not in f"{store.facts()} {store!r}"
     assert f"table {table!r}" in store.facts()[0]
     store.close()
 
 
 def test_the_table_stands_in_the_url(postgres: str, table: str) -> None:
-    first = connect(
+    first = connect_backend(
         postgres.replace("/postgres?", f"/postgres/{table}?"), DIMENSION, "dot", name="other"
     )
     first.upsert([entry("a")])
-    second = connect(postgres, name=table)
+    second = connect_backend(postgres, name=table)
     assert (second.dimension, second.metric, second.ids()) == (DIMENSION, "dot", ["a"])
     first.close()
     second.close()
@@ -140,7 +142,7 @@ def test_the_table_stands_in_the_url(postgres: str, table: str) -> None:
 
 def test_a_new_table_needs_a_dimension(postgres: str, table: str) -> None:
     with pytest.raises(StoreError, match="no such table: give a dimension"):
-        connect(postgres, name=table)
+        connect_backend(postgres, name=table)
 
 
 @pytest.mark.parametrize("columns", ["n int", "nearby vector(6)"])
@@ -149,20 +151,20 @@ def test_a_table_of_another_program_is_left_alone(
 ) -> None:
     admin.execute(f'CREATE TABLE "{table}_other" ({columns})'.encode())
     with pytest.raises(StoreError, match="not a vector store"):
-        connect(postgres, DIMENSION, name=f"{table}_other")
+        connect_backend(postgres, DIMENSION, name=f"{table}_other")
 
 
 @pytest.mark.parametrize("name", ["", "a b", 'a"; DROP TABLE x --', "x" * 64, "a.b.c", "é"])
 def test_a_name_that_is_no_table_is_refused(postgres: str, name: str) -> None:
     with pytest.raises(StoreError, match="letters, digits"):
-        connect(postgres, DIMENSION, name=name)
+        connect_backend(postgres, DIMENSION, name=name)
 
 
 def test_a_table_in_another_schema(
     postgres: str, table: str, admin: psycopg.Connection[Any]
 ) -> None:
     admin.execute(f'CREATE SCHEMA "{table}"'.encode())
-    store = connect(postgres, DIMENSION, name=f"{table}.handbook")
+    store = connect_backend(postgres, DIMENSION, name=f"{table}.handbook")
     store.upsert([entry("a")])
     assert admin.execute(f'SELECT id FROM "{table}".handbook'.encode()).fetchall() == [("a",)]
     store.close()
@@ -192,7 +194,7 @@ def test_an_hnsw_index_is_used_but_never_under_a_filter(
 
 
 def test_a_value_that_would_overflow_is_refused(postgres: str, table: str) -> None:
-    store = connect(postgres, DIMENSION, "l2", name=table)
+    store = connect_backend(postgres, DIMENSION, "l2", name=table)
     with pytest.raises(ValueError, match="the embedding of 'b' has a value beyond"):
         store.upsert([entry("a"), entry("b", 1e30)])
     with pytest.raises(ValueError, match="the query has a value beyond"):

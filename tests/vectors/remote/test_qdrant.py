@@ -16,7 +16,7 @@ from qdrant_client import QdrantClient, models
 from conduit_lab.core.errors import StoreError, VectorInputError
 from conduit_lab.vectors import filters
 from conduit_lab.vectors.remote import qdrant as module
-from conduit_lab.vectors.remote.connect import connect
+from conduit_lab.vectors.remote.connect import connect_backend
 from conduit_lab.vectors.remote.place import read_place
 from conduit_lab.vectors.remote.terms import FIELD
 from tests.vectors.conformance import DIMENSION, entry
@@ -38,7 +38,7 @@ def last(server: QdrantServer, call: str) -> Any:
 
 
 def test_a_batch_is_one_request(qdrant: QdrantServer) -> None:
-    store = connect(f"{qdrant.url}/x", DIMENSION)
+    store = connect_backend(f"{qdrant.url}/x", DIMENSION)
     store.upsert([entry(f"id {i}") for i in range(300)])
     writes = [
         body
@@ -53,7 +53,7 @@ def test_a_batch_too_large_for_one_request_is_refused(
     qdrant: QdrantServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_MAX_REQUEST_BYTES", 100_000)
-    store = connect(f"{qdrant.url}/x", DIMENSION)
+    store = connect_backend(f"{qdrant.url}/x", DIMENSION)
     with pytest.raises(VectorInputError, match=r"batches of at most \d+"):
         store.upsert([entry(f"id {i}", content="word " * 100) for i in range(300)])
     assert store.count() == 0
@@ -62,7 +62,7 @@ def test_a_batch_too_large_for_one_request_is_refused(
 
 
 def test_a_filter_makes_qdrant_look_at_every_entry_that_it_keeps(qdrant: QdrantServer) -> None:
-    store = connect(f"{qdrant.url}/x", DIMENSION)
+    store = connect_backend(f"{qdrant.url}/x", DIMENSION)
     store.upsert([entry("a", metadata={"n": 1})])
     assert store.search(ONES, 3, filters.parse_filter({"n": 1})).plan == "exact scan in Qdrant"
     assert last(qdrant, "query")["params"] == {"exact": True}
@@ -73,7 +73,7 @@ def test_a_filter_makes_qdrant_look_at_every_entry_that_it_keeps(qdrant: QdrantS
 
 
 def test_what_qdrant_cannot_filter_is_asked_for_until_there_is_enough(qdrant: QdrantServer) -> None:
-    store = connect(f"{qdrant.url}/x", DIMENSION)
+    store = connect_backend(f"{qdrant.url}/x", DIMENSION)
     store.upsert([entry(f"id {i}", 1.0, {"name": f"name {i}"}) for i in range(400)])
     [found] = store.search(ONES, 3, filters.parse_filter({"name": {"$contains": "39"}})).lists
     assert [match.id for match in found] == ["id 39", "id 139", "id 239"]
@@ -86,11 +86,11 @@ def test_a_server_that_is_down_is_named(closed_port: int) -> None:
     with pytest.raises(
         StoreError, match=f"127.0.0.1:{closed_port} collection 'x'.*is the server running"
     ):
-        connect(f"qdrant://127.0.0.1:{closed_port}/x", DIMENSION)
+        connect_backend(f"qdrant://127.0.0.1:{closed_port}/x", DIMENSION)
 
 
 def test_what_the_server_refuses_is_told(qdrant: QdrantServer) -> None:
-    store = connect(f"{qdrant.url}/x", DIMENSION)
+    store = connect_backend(f"{qdrant.url}/x", DIMENSION)
     qdrant.refuse = 403, "only for managers"
     with pytest.raises(StoreError, match=r"403.*only for managers"):
         store.upsert([entry("a")])
@@ -104,7 +104,7 @@ def test_a_key_is_never_sent_in_the_open(
     qdrant: QdrantServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QDRANT_API_KEY", "s3cret")
-    store = connect(f"{qdrant.url}/x", DIMENSION)
+    store = connect_backend(f"{qdrant.url}/x", DIMENSION)
     assert "s3cret" not in f"{qdrant.asked} {store.facts()} {store!r}"
     store.close()
 
@@ -120,31 +120,31 @@ def test_a_key_goes_over_tls_and_is_in_no_error(
     )
     assert "s3cret" not in place.name
     with pytest.raises(StoreError) as raised:
-        connect(f"qdrants://127.0.0.1:{closed_port}/x", DIMENSION)
+        connect_backend(f"qdrants://127.0.0.1:{closed_port}/x", DIMENSION)
     assert "s3cret" not in f"{raised.value!r} {raised.value.__cause__!r}"
 
 
 def test_a_key_in_the_url_is_refused_and_not_shown() -> None:
     with pytest.raises(StoreError, match="QDRANT_API_KEY") as raised:
-        connect("qdrants://ann:s3cret@shop.example/x", DIMENSION)
+        connect_backend("qdrants://ann:s3cret@shop.example/x", DIMENSION)
     assert "s3cret" not in str(raised.value)
 
 
 def test_the_collection_stands_in_the_url_or_is_the_name(tmp_path: Path) -> None:
-    first = connect(f"qdrant://{tmp_path}/handbook", DIMENSION, name="other")
+    first = connect_backend(f"qdrant://{tmp_path}/handbook", DIMENSION, name="other")
     assert first.facts()[0] == f"qdrant://{tmp_path} collection 'handbook'"
     first.close()
-    second = connect("qdrant://:memory:", DIMENSION, name="other")
+    second = connect_backend("qdrant://:memory:", DIMENSION, name="other")
     assert second.facts()[0] == "qdrant://:memory: collection 'other'"
     second.close()
 
 
 def test_a_folder_that_is_open_already_is_named(tmp_path: Path) -> None:
-    first = connect(f"qdrant://{tmp_path}/x", DIMENSION)
+    first = connect_backend(f"qdrant://{tmp_path}/x", DIMENSION)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # the client forgets its lock file
         with pytest.raises(StoreError, match="already accessed") as raised:
-            connect(f"qdrant://{tmp_path}/x", DIMENSION)
+            connect_backend(f"qdrant://{tmp_path}/x", DIMENSION)
         del raised
         gc.collect()
     first.close()
@@ -152,12 +152,12 @@ def test_a_folder_that_is_open_already_is_named(tmp_path: Path) -> None:
 
 def test_a_new_collection_needs_a_dimension() -> None:
     with pytest.raises(StoreError, match="no such collection: give a dimension"):
-        connect("qdrant://:memory:/x")
+        connect_backend("qdrant://:memory:/x")
 
 
 def test_what_is_there_tells_dimension_and_metric(tmp_path: Path) -> None:
-    connect(f"qdrant://{tmp_path}/x", DIMENSION, "manhattan").close()
-    store = connect(f"qdrant://{tmp_path}/x")
+    connect_backend(f"qdrant://{tmp_path}/x", DIMENSION, "manhattan").close()
+    store = connect_backend(f"qdrant://{tmp_path}/x")
     assert (store.dimension, store.metric) == (DIMENSION, "manhattan")
     store.close()
 
@@ -174,7 +174,7 @@ def test_a_collection_of_another_program_is_left_alone(tmp_path: Path, named: bo
     )
     other.close()
     with pytest.raises(StoreError, match="not a vector store"):
-        connect(f"qdrant://{tmp_path}/x", DIMENSION)
+        connect_backend(f"qdrant://{tmp_path}/x", DIMENSION)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_collection_of_another_program_is_left_alone(tmp_path: Path, named: bo
 )
 def test_a_url_of_something_else_is_refused(url: str) -> None:
     with pytest.raises(StoreError, match="qdrant://, qdrants:// or postgresql://") as raised:
-        connect(url, DIMENSION)
+        connect_backend(url, DIMENSION)
     assert "s3cret" not in str(raised.value)
 
 
@@ -191,13 +191,13 @@ def test_a_url_of_something_else_is_refused(url: str) -> None:
 )
 def test_a_qdrant_url_that_cannot_be_read_is_refused(url: str) -> None:
     with pytest.raises(StoreError, match="qdrant://host:6333/collection"):
-        connect(url, DIMENSION)
+        connect_backend(url, DIMENSION)
 
 
 @pytest.mark.parametrize("name", ["..", "a b", "a%2Fb", "é"])
 def test_a_name_that_is_no_collection_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(StoreError, match="a collection's name"):
-        connect(f"qdrant://{tmp_path}/{name}", DIMENSION)
+        connect_backend(f"qdrant://{tmp_path}/{name}", DIMENSION)
 
 
 def without_terms(qdrant: QdrantServer, ids: list[str]) -> None:
@@ -210,12 +210,12 @@ def test_points_of_an_older_version_are_found_by_their_words(
     qdrant: QdrantServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contents = {"a": "The Café returns", "b": "ёлка", "empty": "", "none": None, "new": "cafés"}
-    with closing(connect(f"{qdrant.url}/x", DIMENSION)) as store:
+    with closing(connect_backend(f"{qdrant.url}/x", DIMENSION)) as store:
         store.upsert([entry(id, content=content) for id, content in contents.items()])
         expected = store.lexical("cafe ЕЛКА returned", 5)
     without_terms(qdrant, ["a", "b", "empty", "none"])
     monkeypatch.setattr(module, "_PAGE_POINTS", 3)
-    with closing(connect(f"{qdrant.url}/x", DIMENSION)) as store:
+    with closing(connect_backend(f"{qdrant.url}/x", DIMENSION)) as store:
         assert store.lexical("cafe ЕЛКА returned", 5) == expected
         assert {match.id for match in expected} == {"a", "b", "new"}
         asked = len(qdrant.asked)
@@ -224,10 +224,10 @@ def test_points_of_an_older_version_are_found_by_their_words(
 
 
 def test_a_key_that_cannot_write_does_not_search_half_of_the_words(qdrant: QdrantServer) -> None:
-    with closing(connect(f"{qdrant.url}/x", DIMENSION)) as store:
+    with closing(connect_backend(f"{qdrant.url}/x", DIMENSION)) as store:
         store.upsert([entry("a", content="kettle"), entry("b", content="kettle")])
     without_terms(qdrant, ["a"])
-    with closing(connect(f"{qdrant.url}/x", DIMENSION)) as store:
+    with closing(connect_backend(f"{qdrant.url}/x", DIMENSION)) as store:
         qdrant.refuse, qdrant.refused = (403, "only for managers"), "points/batch"
         for _ in range(2):
             with pytest.raises(
@@ -240,9 +240,9 @@ def test_a_key_that_cannot_write_does_not_search_half_of_the_words(qdrant: Qdran
 
 
 def test_the_local_mode_completes_older_points_too(tmp_path: Path) -> None:
-    with closing(connect(f"qdrant://{tmp_path}/x", DIMENSION)) as store:
+    with closing(connect_backend(f"qdrant://{tmp_path}/x", DIMENSION)) as store:
         store.upsert([entry("a", content="Café"), entry("b", content="cafe"), entry("none")])
     with closing(QdrantClient(path=str(tmp_path))) as client:
         client.delete_payload("x", [FIELD], models.FilterSelector(filter=models.Filter(must=[])))
-    with closing(connect(f"qdrant://{tmp_path}/x", DIMENSION)) as store:
+    with closing(connect_backend(f"qdrant://{tmp_path}/x", DIMENSION)) as store:
         assert [match.id for match in store.lexical("cafés", 5)] == ["a", "b"]

@@ -1,0 +1,203 @@
+"""RemoteApp: a served app as Python objects, over HTTP."""
+
+from __future__ import annotations
+
+import math
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from conduit_lab.client.app_connection import Connection
+from conduit_lab.client.contract import read_contracts
+from conduit_lab.client.remote_endpoint import RemoteEndpoint, RemoteEndpoints
+from conduit_lab.client.remote_store import RemoteStores
+from conduit_lab.core.errors import InputError, RemoteError, RemoteUnknownName
+from conduit_lab.core.nearest import did_you_mean
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.view import Table, View, Viewed
+
+_DOCUMENT_PATH = "/openapi.json"
+_INFO_PATH = "/v1/info"
+_EXTENSION = "x-conduit-lab"
+
+
+DEFAULT_TIMEOUT = 300.0  # seconds until an answer, which a large model may take
+
+
+class RemoteApp(Viewed):
+    """A served app; its endpoints are attributes and in `endpoints`, its stores in `stores`.
+
+    `name` is that of the app, `version` that of its conduit_lab. The description of the app is read
+    when it is connected, or where it is `lazy` at the first use; `refresh` reads it again.
+    Thread-safe. In a `with` block its connections are closed at the end.
+    """
+
+    default_timeout = DEFAULT_TIMEOUT
+
+    def __init__(self, connection: Connection, *, lazy: bool = False) -> None:
+        self._connection = connection
+        self._read: _Description | None = None
+        if not lazy:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Read again which endpoints and stores there are, such as after a deployment."""
+        self._read = _describe(self._connection)
+
+    def _described(self) -> _Description:
+        if self._read is None:
+            self.refresh()
+        assert self._read is not None
+        return self._read
+
+    @property
+    def name(self) -> str:
+        """The name of the app."""
+        return self._described().name
+
+    @property
+    def version(self) -> str:
+        """The version of its conduit_lab."""
+        return self._described().version
+
+    @property
+    def endpoints(self) -> RemoteEndpoints:
+        """Its endpoints, by path or name."""
+        return self._described().endpoints
+
+    @property
+    def stores(self) -> RemoteStores:
+        """Its stores, by name."""
+        return self._described().stores
+
+    @property
+    def has_key(self) -> bool:
+        """Whether requests are sent with a key."""
+        return self._connection.has_key
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds until an answer must start, or None."""
+        return self._connection.timeout
+
+    @property
+    def url(self) -> str:
+        """The address of the app."""
+        return self._connection.url
+
+    @property
+    def models(self) -> RemoteModels:
+        """The models of the app now, as `GET /v1/info` lists them."""
+        try:
+            info = self._connection.ask("GET", _INFO_PATH, repeatable=True)
+        except RemoteUnknownName:
+            raise RemoteUnknownName(
+                f"the app at {self.url} does not list its models: it has no {_INFO_PATH}"
+            ) from None
+        found = info.get("models") if isinstance(info, dict) else None
+        return RemoteModels(each for each in found or () if isinstance(each, dict))
+
+    def close(self) -> None:
+        """Close the connections; a later call opens them again."""
+        self._connection.close()
+
+    def __enter__(self) -> RemoteApp:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        place: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __getattr__(self, name: str) -> RemoteEndpoint:
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        found = [each for each in self.endpoints if each.name == name]
+        if not found:
+            names = dir(self)
+            raise AttributeError(
+                f"the app at {self.url} has no endpoint {name!r}; its endpoints are "
+                f"{', '.join(each.name for each in self.endpoints) or 'none'}"
+                f"{did_you_mean(name, names)}"
+            )
+        return found[-1]
+
+    def __dir__(self) -> list[str]:
+        endpoints = self.endpoints if self._read is not None else ()
+        return sorted({*super().__dir__(), *(each.name for each in endpoints)})
+
+    def _view(self) -> View:
+        if self._read is None:
+            return View("Remote app", "", [self.url, "not read yet"])
+        facts = [
+            f"● {self.url}",
+            *([f"conduit_lab {self.version}"] if self.version else []),
+            figures.plural(len(self.endpoints), "endpoint"),
+            *([figures.plural(len(self.stores), "store")] if self.stores else []),
+        ]
+        tables = [self.endpoints.table(), *([self.stores.table()] if self.stores else [])]
+        return View("Remote app", self.name, facts, tables)
+
+    def __repr__(self) -> str:
+        view = self._view()
+        return f"<{' · '.join([f'RemoteApp {view.name!r}', *view.facts])}>"
+
+
+class _Description(NamedTuple):
+    """A served app as it was when it was read."""
+
+    name: str
+    version: str
+    endpoints: RemoteEndpoints
+    stores: RemoteStores
+
+
+def _describe(connection: Connection) -> _Description:
+    document = connection.ask("GET", _DOCUMENT_PATH, repeatable=True)
+    info = document.get("info") if isinstance(document, dict) else None
+    own = info.get(_EXTENSION) if isinstance(info, dict) else None
+    if not isinstance(info, dict) or not isinstance(own, dict):
+        raise RemoteError(
+            f"{_DOCUMENT_PATH} of {connection.url} is not that of a conduit_lab app: "
+            "connect() expects the address of an app that conduit_lab serves"
+        )
+    return _Description(
+        str(info.get("title", "")),
+        str(own.get("version", "")),
+        RemoteEndpoints(
+            [RemoteEndpoint(each, connection) for each in read_contracts(document)], connection.url
+        ),
+        RemoteStores(connection),
+    )
+
+
+class RemoteModels(Viewed, list[dict[str, Any]]):
+    """The models of a served app, a dict of facts each."""
+
+    def _view(self) -> View:
+        columns = list(dict.fromkeys(str(key) for model in self for key in model))
+        rows = [tuple(str(model.get(key, "")) for key in columns) for model in self]
+        table = Table(tuple(columns), rows)
+        return View("Remote models", "", [figures.plural(len(self), "model")], [table])
+
+
+def connect(
+    url: str,
+    *,
+    key: str | None = None,
+    timeout: float | None = DEFAULT_TIMEOUT,
+    lazy: bool = False,
+) -> RemoteApp:
+    """Connect to a served app: its endpoints become callables, its stores can be searched.
+
+    `url` is the app's address, `key` the one that it asks for; it is sent there and nowhere else.
+    A call fails after `timeout` seconds without an answer, None waits for ever; a stream has no
+    limit, but is lost after 60 s without a byte. With `lazy` the app is first asked when it is
+    used. Proxies are those of the environment. Needs the `[client]` extra, which `[lab]` has.
+    Raises `RemoteError` where no app of conduit_lab answers.
+    """
+    if timeout is not None and not 0 < timeout < math.inf:
+        raise InputError(f"timeout= expected seconds above 0, or None, got {timeout!r}")
+    return RemoteApp(Connection(url, key, timeout), lazy=lazy)

@@ -1,0 +1,147 @@
+"""Admission: the checks of a request's head, before its body is read and anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.routing import Match, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from conduit_lab.serving.endpoint import EndpointHost
+from conduit_lab.serving.errors import HttpError
+from conduit_lab.serving.gate.context import RequestContext
+from conduit_lab.serving.gate.keys import CREDENTIAL_HEADERS, Keys
+from conduit_lab.serving.gate.origins import Preflight, is_preflight
+from conduit_lab.serving.gate.signed_links import signed_caller
+from conduit_lab.serving.gate.slots import too_busy
+
+# ASGI's lifespan state has it where the server itself bounds the heads of requests
+BOUNDED_HEAD = "conduit_lab:bounded_head"
+UNCOUNTED_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})  # answered by a full server too
+
+
+class Admission:
+    """The checks of an app's hosts, origins, keys and limits, in this order.
+
+    Few attribute reads where nothing is configured: every request takes this path.
+    """
+
+    def __init__(self, app: EndpointHost, router: Router) -> None:
+        self._app = app
+        self._router = router
+        self._hosts = app.hosts
+        self._origins = app.origins
+        self._keys = app.keys or None
+        self._metering = app.metering
+
+    def admit(self, scope: Scope, context: RequestContext, face: ASGIApp) -> ASGIApp:
+        """Return the ASGI app that answers a request: `face`, or one that waits for its turn first.
+
+        Raises an `HttpError` for a request that is not admitted.
+        """
+        headers = scope["headers"]
+        limits = self._app.limits
+        if len(headers) > limits.header_count:
+            raise _large_head(f"{limits.header_count} headers")
+        values: dict[bytes, bytes] = dict(headers)
+        if BOUNDED_HEAD not in scope.get("state", ()):
+            size = sum(map(len, values.values())) + len(scope.get("query_string", b""))
+            if len(values) < len(headers):  # a name that is repeated
+                size = sum(len(value) for _, value in headers)
+            if size > limits.header_bytes:
+                raise _large_head(f"{limits.header_bytes} bytes")
+        if (host := values.get(b"host")) not in self._hosts.passed:
+            server = scope.get("server")
+            self._hosts.check(host, server[0] if server else None)
+        if b"origin" in values or b"sec-fetch-site" in values:
+            context.origin = self._origins.check(
+                values, lambda: getattr(self._answering(scope), "is_page", False)
+            )
+            if context.origin is not None and is_preflight(scope, values):
+                return Preflight(values)
+        path = scope["path"]
+        if root := scope.get("root_path"):
+            path = path.removeprefix(root)
+        if self._keys is not None and path not in self._keys.open_paths:
+            signed = signed_caller(self._keys, path, scope.get("query_string", b""))
+            if signed is not None and scope["method"] == "GET":
+                context.caller = signed
+            else:
+                self._identify(self._keys, scope, context, values)
+        if limits.concurrent_requests is None or path in UNCOUNTED_PATHS:
+            return face
+        slots = context.server.slots
+        if slots.taken >= limits.concurrent_requests:
+            return _Queued(face, context, limits.queued_requests)
+        slots.taken += 1
+        context.slots = slots
+        return face
+
+    def leave(self, context: RequestContext) -> None:
+        """Account for a request that has been answered."""
+        if (slots := context.slots) is not None:
+            if slots.waiting:
+                slots.release()
+            else:
+                slots.taken -= 1
+        if context.caller is not None:
+            tokens = context.prompt_tokens, context.generated_tokens
+            self._metering.count(context.caller, *tokens)
+
+    def take_form(self, scope: Scope, context: RequestContext) -> None:
+        """Let the protocol of a request that its face has not seen write the error answer."""
+        context.error_body = getattr(self._answering(scope), "error_body", context.error_body)
+
+    def _identify(
+        self, keys: Keys, scope: Scope, context: RequestContext, headers: Mapping[bytes, bytes]
+    ) -> None:
+        """Find the caller by its key, and take the key off the request."""
+        context.caller = keys.caller(headers)
+        # neither handlers nor logs see it
+        scope["headers"] = [each for each in scope["headers"] if each[0] not in CREDENTIAL_HEADERS]
+        self._metering.begin(context.caller, self._app.limits)
+
+    def _answering(self, scope: Scope) -> Any:
+        """Return the app of the route that would answer; None without one."""
+        for route in self._router.routes:
+            if isinstance(route, Route) and route.matches(scope)[0] == Match.FULL:
+                return route.app
+        return None
+
+
+def admit_stream(context: RequestContext) -> None:
+    """Let a request send a stream: a 429 where too many are sent, else it frees its slot."""
+    limit = context.app.limits.concurrent_streams
+    if limit is not None and len(context.server.open_streams) >= limit:
+        raise too_busy("too many streams are open")
+    leave_slot(context)
+
+
+def leave_slot(context: RequestContext) -> None:
+    """Give the slot of a request to others: it has become a stream."""
+    if context.slots is not None:
+        context.slots.release()
+        context.slots = None
+
+
+class _Queued:
+    """An ASGI app that answers a request once it is its turn."""
+
+    def __init__(self, face: ASGIApp, context: RequestContext, queued: int) -> None:
+        self._face = face
+        self._context = context
+        self._queued = queued
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        slots = self._context.server.slots
+        await slots.wait(self._queued)
+        self._context.slots = slots
+        # uvicorn's request; its body is not read yet, so `receive` cannot be asked
+        if getattr(getattr(receive, "__self__", None), "disconnected", False):
+            raise HttpError(499, "client_left", "the client disconnected before its turn")
+        await self._face(scope, receive, send)
+
+
+def _large_head(limit: str) -> HttpError:
+    return HttpError(431, "head_too_large", f"the head of the request has more than {limit}")
