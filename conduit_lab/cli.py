@@ -1,4 +1,4 @@
-"""The command line: `conduit-lab devices | serve | key | check | optimize | lab | demo`."""
+"""The command line: `conduit-lab devices | serve | key | mcp | check | optimize | lab | demo`."""
 
 from __future__ import annotations
 
@@ -35,6 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument(
         "--insecure", action="store_true", help="let others call it at --host without a key"
     )
+    command.add_argument(
+        "--grace",
+        type=float,
+        default=10.0,
+        help="seconds for open requests at the shutdown; then streams end with an error event",
+    )
+    command.add_argument("--workers", type=int, default=1, help="processes that share the port")
+    command.add_argument("--log", choices=("text", "json"), default="text", help="form of the log")
     command.set_defaults(run=_serve)
     command = commands.add_parser("key", help="make a key for callers of a served app")
     command.add_argument("name", help="who gets it, such as a team or a program")
@@ -42,6 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--requests-per-minute", type=int)
     command.add_argument("--tokens-per-day", type=int)
     command.set_defaults(run=_key)
+    command = commands.add_parser(
+        "mcp", help="serve an exported folder to the agent that started this command, by stdio"
+    )
+    command.add_argument("folder", type=Path, nargs="?", default=Path())
+    command.set_defaults(run=_mcp)
     command = commands.add_parser(
         "check", help="start an exported folder and compare its answers with the recorded ones"
     )
@@ -92,11 +105,16 @@ def _serve(options: argparse.Namespace) -> int:
 
     if not (options.folder / "app.py").is_file():
         raise ServeError(f"no app.py in {options.folder}: serve a folder that an export wrote")
+    if options.workers < 1:
+        raise ServeError(f"--workers expected 1 or more, got {options.workers}")
     return serve(
         options.folder.resolve(),
         options.host,
         options.port,
-        options.pre_stop,
+        pre_stop=options.pre_stop,
+        grace=options.grace,
+        workers=options.workers,
+        log=options.log,
         insecure=options.insecure,
     )
 
@@ -114,6 +132,14 @@ def _key(options: argparse.Namespace) -> int:
     print("its hash, for the server's environment, after other keys and a space:")
     print(f"  {KEYS_VARIABLE}='{key.line()}'")
     return 0
+
+
+def _mcp(options: argparse.Namespace) -> int:
+    from conduit_lab.serving.run.stdio import serve_stdio
+
+    if not (options.folder / "app.py").is_file():
+        raise ServeError(f"no app.py in {options.folder}: name a folder that an export wrote")
+    return serve_stdio(options.folder.resolve())
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -9,7 +9,10 @@ from conduit_lab.serving import codec
 
 
 def json_body(value: Any, name: str) -> bytes:
-    """Return `value` as JSON for the endpoint `name`; `InputError` where it has no JSON form."""
+    """Return `value` as JSON for the endpoint `name`; `InputError` where it has no JSON form.
+
+    The form of a value is that of an app's answers, see `serving/codec.py`.
+    """
     try:
         return codec.dumps(value)
     except TypeError as error:

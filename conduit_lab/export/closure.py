@@ -63,6 +63,11 @@ class Closure:
         return self._namespace.app_name
 
     @property
+    def namespace(self) -> Namespace:
+        """The live names of the session."""
+        return self._namespace
+
+    @property
     def futures(self) -> list[str]:
         """The `from __future__` line, which must come first, or none."""
         names = ", ".join(sorted(self._namespace.statements.futures))

@@ -19,12 +19,22 @@ _MAX_CELL_CHARACTERS = 60
 
 
 class Export(Viewed):
-    """A finished export: its `folder`, the `outcomes` of the replay, and `warnings`."""
+    """A finished export: its `folder`, the `outcomes` of the replay, and `warnings`.
 
-    def __init__(self, folder: Path, outcomes: Sequence[Outcome], warnings: Sequence[str]) -> None:
+    `objects` are those that the endpoints reach, equal here and in the started export.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        outcomes: Sequence[Outcome],
+        warnings: Sequence[str],
+        objects: int = 0,
+    ) -> None:
         self.folder = folder
         self.outcomes = tuple(outcomes)
         self.warnings = tuple(warnings)
+        self.objects = objects
 
     @property
     def proof(self) -> str:
@@ -36,7 +46,11 @@ class Export(Viewed):
         answered = sum(outcome.verdict == "answered" for outcome in self.outcomes)
         ran = f"A fresh process gives the same answer to {same} of {figures.plural(calls, 'call')}"
         write = "writes" if answered == 1 else "write"
-        return f"{ran}, and answers {answered} that {write}." if answered else f"{ran}."
+        ran += f", and answers {answered} that {write}" if answered else ""
+        if not self.objects:
+            return f"{ran}."
+        reached = figures.plural(self.objects, "object")
+        return f"{ran}. The {reached} that the endpoints reach are equal there."
 
     def _view(self) -> View:
         place = display(self.folder)

@@ -57,7 +57,9 @@ class Namespace:
         if not hasattr(builtins, name):
             return False
         value = self.names.get(name, getattr(builtins, name))
-        return value is getattr(builtins, name) or is_notebook_only(value)
+        own = getattr(builtins, name)
+        wrapped = inspect.getattr_static(value, "__wrapped__", None)  # of IPython's `open`
+        return value is own or wrapped is own or is_notebook_only(value)
 
 
 def is_notebook_only(value: Any) -> bool:

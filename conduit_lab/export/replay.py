@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,12 @@ from conduit_lab.core.equality import first_difference
 from conduit_lab.core.errors import ExportError
 from conduit_lab.core.progress import counted, progress
 from conduit_lab.core.text import clip
+from conduit_lab.export.state.walk import StateLine
 from conduit_lab.export.target import preserved_folder
 from conduit_lab.serving.recorded import Example
+from conduit_lab.serving.tool import TOOL_METHOD, as_object, tool_answer, tool_request
 
+_STATE_PROCESS = "conduit_lab.export.state.state_process"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
 _ANSWER_SECONDS = 120.0
@@ -65,13 +68,17 @@ class Outcome:
 
 
 def replay(
-    folder: Path, *, python: str = sys.executable, environ: dict[str, str] | None = None
+    folder: Path,
+    *,
+    python: str = sys.executable,
+    environ: dict[str, str] | None = None,
+    on_state: Callable[[list[StateLine]], None] | None = None,
 ) -> list[Outcome]:
     """Start the app in `folder` with `python` and replay each line of its `examples.jsonl`.
 
-    Calls that only read come first; the stores are restored afterwards. Calls that write to a
-    store on a server are left out. Raises `ExportError` with the process's output where it does
-    not start.
+    `on_state` gets the state of the started app before the first call. Calls that only read come
+    first; the stores are restored afterwards. Calls that write to a store on a server are left out.
+    Raises `ExportError` with the process's output where it does not start.
     """
     # splitlines() also splits inside texts
     lines = (folder / "examples.jsonl").read_text("utf-8").split("\n")
@@ -81,20 +88,34 @@ def replay(
     stores = preserved_folder(folder / "indexes")
     with progress(len(examples), "call", "replay") as job, stores:
         job.phase = "starting the app"
-        with running(folder, python=python, environ=environ) as port:
+        with (
+            tempfile.TemporaryDirectory() as place,
+            running(folder, python=python, environ=environ, state=Path(place, "state")) as port,
+        ):
             job.phase = ""
+            if on_state is not None:
+                on_state(_read_state(Path(place, "state")))
             return [_ask(port, example) for example in counted(examples, "call")]
 
 
 @contextmanager
 def running(
-    folder: Path, *, python: str = sys.executable, environ: dict[str, str] | None = None
+    folder: Path,
+    *,
+    python: str = sys.executable,
+    environ: dict[str, str] | None = None,
+    state: Path | None = None,
 ) -> Iterator[int]:
-    """Run the app in `folder` on a free loopback port, and yield the port once it answers."""
+    """Run the app in `folder` on a free loopback port, and yield the port once it answers.
+
+    With `state` it writes its state there before it answers.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
-    command = [python, "-m", "uvicorn", "app:app", "--port", str(port), "--log-level", "warning"]
+    program = ["uvicorn"] if state is None else [_STATE_PROCESS, str(state)]
+    arguments = ["app:app", "--port", str(port), "--log-level", "warning"]
+    command = [python, "-m", *program, *arguments]
     environ = {**(os.environ if environ is None else environ), "PYTHONDONTWRITEBYTECODE": "1"}
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
@@ -120,6 +141,10 @@ def running(
                 process.wait()
 
 
+def _read_state(path: Path) -> list[StateLine]:
+    return [StateLine(*line) for line in json.loads(path.read_text("utf-8"))]
+
+
 def _healthy(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_HEALTH_SECONDS)
     try:
@@ -139,6 +164,11 @@ def _ask(port: int, example: Example) -> Outcome:
     except OSError as error:
         return Outcome(example, f"no answer: {error}", perf_counter() - start)
     seconds = perf_counter() - start
+    if status == 200 and example.method == TOOL_METHOD:
+        got, failed = tool_answer(content)
+        if failed or example.writes:
+            return Outcome(example, failed or None, seconds)
+        return Outcome(example, difference(as_object(example.answer), got), seconds)
     if status != 200:
         body = clip(content.decode("utf-8", "replace"), _MAX_BODY_CHARACTERS)
         return Outcome(example, f"status {status}: {body}", seconds)
@@ -148,11 +178,16 @@ def _ask(port: int, example: Example) -> Outcome:
 
 
 def _response(port: int, example: Example) -> tuple[int, bytes]:
-    body = None if example.method == "GET" else json.dumps(example.payload)
-    headers = {} if body is None else {"content-type": "application/json"}
+    method, target, body = example.method, example.target, json.dumps(example.payload).encode()
+    headers = {"content-type": "application/json"}
+    if method == "GET":
+        body, headers = b"", {}
+    elif method == TOOL_METHOD:
+        method = "POST"
+        target, headers, body = tool_request(example.path, example.payload)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS)
     try:
-        connection.request(example.method, example.target, body, headers)
+        connection.request(method, target, body or None, headers)
         response = connection.getresponse()
         return response.status, response.read()
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 
 _NAME = re.compile(r"^([A-Za-z0-9._-]+)\s*(?:\[([^\]]*)\])?")
@@ -17,10 +17,18 @@ def _runtime_extra() -> str | None:
     return None
 
 
-def requirements(wheel: str, distributions: Mapping[str, str]) -> str:
-    """Return `requirements.txt`: the wheel in `lib/`, and each package below it, pinned."""
+def requirements(
+    wheel: str, distributions: Mapping[str, str], protocols: Sequence[str] = ()
+) -> str:
+    """Return `requirements.txt`: the wheel in `lib/`, and each package below it, pinned.
+
+    `protocols` are those that the app speaks.
+    """
     extra = _runtime_extra()
     pins = dict(distributions)
+    if "mcp" in protocols and _installed("mcp"):  # the package of that protocol has its name
+        pins["mcp"] = metadata.version("mcp")
+        _add("mcp", None, pins)
     _add("conduit-lab", extra, pins)
     lines = [f"./lib/{wheel}" + (f"[{extra}]" if extra else "")]
     lines += sorted(f"{name}=={version}" for name, version in pins.items() if name != "conduit-lab")

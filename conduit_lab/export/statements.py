@@ -17,6 +17,7 @@ _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _Import = ast.Import | ast.ImportFrom
 _Block = ast.If | ast.Try | ast.With
 
+_RUNNING_MAGICS = frozenset({"time", "capture", "prun"})  # they run their code as it is
 _LINE_END = re.compile("\r\n|\r|\n")  # Python's; str.splitlines() knows more
 _ARGUMENT_FLAGS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
@@ -111,6 +112,9 @@ class Statements:
         lines = _LINE_END.split(text)
         beside = tuple(node for node in tree.body if isinstance(node, _Import))
         for node in _top_level(tree.body):
+            if (inner := _code_in_magic(node)) is not None:
+                self._read(inner)
+                continue
             if isinstance(node, ast.ImportFrom) and node.module == "__future__":
                 self.futures |= {alias.name for alias in node.names}
                 continue
@@ -135,12 +139,37 @@ class Statements:
 
 
 def _top_level(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield the statements of a module; of an `if`, `try` or `with` only its imports."""
+    """Yield the statements of a module; of an `if`, `try` or `with` its imports and definitions."""
     for node in body:
         if isinstance(node, _Block):
-            yield from [child for child in ast.walk(node) if isinstance(child, _Import)]
+            yield from _in_block(node)
         else:
             yield node
+
+
+def _in_block(node: ast.AST) -> Iterator[ast.stmt]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, _Import | _Definition):
+            yield child
+        elif isinstance(child, _Block | ast.ExceptHandler):
+            yield from _in_block(child)
+
+
+def _code_in_magic(node: ast.stmt) -> str | None:
+    """Return the code that a magic such as `%%time` ran among the session's names, or None.
+
+    IPython hands a cell magic on as `get_ipython().run_cell_magic(name, line, code)`.
+    """
+    call = node.value if isinstance(node, ast.Expr) else None
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+        return None
+    values = [each.value if isinstance(each, ast.Constant) else None for each in call.args]
+    texts = [value for value in values if isinstance(value, str)]
+    if len(texts) != len(call.args) or not texts or texts[0] not in _RUNNING_MAGICS:
+        return None
+    if call.func.attr == "run_line_magic" and len(texts) == 2:
+        return texts[1]
+    return texts[2] if call.func.attr == "run_cell_magic" and len(texts) == 3 else None
 
 
 def _text(node: ast.stmt, lines: list[str]) -> str:
@@ -163,7 +192,8 @@ def _bound(node: ast.stmt) -> Iterator[str]:
             yield alias.asname or alias.name.partition(".")[0]
     elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
         for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-            yield from (part.id for part in ast.walk(target) if isinstance(part, ast.Name))
+            parts = (part for part in ast.walk(target) if isinstance(part, ast.Name))
+            yield from (part.id for part in parts if isinstance(part.ctx, ast.Store))
 
 
 def _globals(table: symtable.SymbolTable) -> Iterator[str]:

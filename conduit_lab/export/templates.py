@@ -9,6 +9,7 @@ from conduit_lab.export.closure import Closure
 from conduit_lab.serving.app import App
 from conduit_lab.serving.limits import Limits
 from conduit_lab.serving.recorded import Example
+from conduit_lab.serving.tool import MCP_PATH, TOOL_METHOD
 
 _MAX_SHOWN_BODY_CHARACTERS = 300
 
@@ -50,7 +51,10 @@ def app_options(app: App) -> str:
     """Return the source of the arguments of `App` that differ from their defaults."""
     parts = (
         "" if app.limits == Limits() else f", limits={app.limits!r}",
+        "" if app.trace == app.default_trace else f", trace={app.trace!r}",
         "" if not app.protocols else f", protocols={list(app.protocols)!r}",
+        "" if app.hosts.names is None else f", hosts={list(app.hosts.names)!r}",
+        "" if not app.origins.allowed else f", origins={list(app.origins.allowed)!r}",
     )
     return "".join(parts)
 
@@ -58,7 +62,10 @@ def app_options(app: App) -> str:
 def readme(app: App, examples: Sequence[Example]) -> str:
     """Return `README.md`: how to run it, and one request per endpoint."""
     last = {(example.method, example.path): example for example in examples}
-    requests = "\n\n".join(f"```sh\n{_curl(example)}\n```" for example in last.values())
+    shown = [_curl(each) for each in last.values() if each.method != TOOL_METHOD]
+    requests = "\n\n".join(f"```sh\n{curl}\n```" for curl in shown)
+    if tools := [example.path for example in last.values() if example.method == TOOL_METHOD]:
+        requests += f"\n\nAgents call {', '.join(map(_line, tools))} by MCP, at `{MCP_PATH}`."
     return f"""# {_line(app.name)}
 
 Exported by conduit_lab. It needs Python 3.11 or newer; run these in this folder:

@@ -22,6 +22,9 @@ from conduit_lab.export import templates
 from conduit_lab.export.closure import Closure
 from conduit_lab.export.export_result import Export
 from conduit_lab.export.requirements import requirements
+from conduit_lab.export.secret import check_files
+from conduit_lab.export.state.compared import app_state, state_difference
+from conduit_lab.export.state.walk import StateLine
 from conduit_lab.export.target import replaced_folder
 from conduit_lab.export.wheel import write_wheel
 from conduit_lab.serving import codec
@@ -64,10 +67,10 @@ def export_app(
             _write(app, closure, made, current)
             if replay:
                 job.next_phase("replaying")
-            outcomes = _prove(made) if replay else []
+            outcomes, objects = _prove(app, closure, made) if replay else ([], 0)
             job.next_phase("hashing files")
             _write_manifest(app, made, len(outcomes))
-        return Export(target, outcomes, closure.warnings)
+        return Export(target, outcomes, closure.warnings, objects)
 
 
 def _check_target(target: Path) -> None:
@@ -131,22 +134,34 @@ def _write(app: App, closure: Closure, folder: Path, examples: Sequence[Example]
     wheel = write_wheel(folder / "lib")
     texts = {
         "app.py": templates.app_source(app, closure),
-        "requirements.txt": requirements(wheel.name, closure.packages.distributions),
+        "requirements.txt": requirements(wheel.name, closure.packages.distributions, app.spoken),
         "examples.jsonl": "".join(f"{example.to_json()}\n" for example in examples),
         "test_replay.py": templates.TEST_REPLAY,
         "README.md": templates.readme(app, examples),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, "utf-8")
+    check_files(folder)
 
 
-def _prove(folder: Path) -> list[proof.Outcome]:
-    """Replay with the wheel in `lib/` in front of everything installed.
+def _prove(app: App, closure: Closure, folder: Path) -> tuple[list[proof.Outcome], int]:
+    """Compare the state and replay, with the wheel in `lib/` in front of everything installed.
 
-    Raises `ExportError` for the first difference.
+    Returns the outcomes and the number of compared objects. Raises `ExportError` for the first
+    difference.
     """
+    names = closure.namespace
+    here = app_state(app, names.names, app.root, names.is_builtin)
+
+    def compare(there: list[StateLine]) -> None:
+        if (problem := state_difference(here, there)) is not None:
+            raise ExportError(
+                f"the exported app is not this session. {problem}. Nothing was written"
+            )
+
     wheel = next((folder / "lib").glob("*.whl"))
-    outcomes = proof.replay(folder, environ={**os.environ, "PYTHONPATH": str(wheel)})
+    environ = {**os.environ, "PYTHONPATH": str(wheel)}
+    outcomes = proof.replay(folder, environ=environ, on_state=compare)
     for outcome in outcomes:
         if outcome.problem is not None:
             payload = clip(json.dumps(outcome.example.payload), _MAX_PAYLOAD_CHARACTERS)
@@ -154,7 +169,7 @@ def _prove(folder: Path) -> list[proof.Outcome]:
                 f"the exported app answers {outcome.endpoint} differently: {outcome.problem}. "
                 f"The request was {payload}. Nothing was written"
             )
-    return outcomes
+    return outcomes, len(here)
 
 
 def _write_manifest(app: App, folder: Path, replayed: int) -> None:

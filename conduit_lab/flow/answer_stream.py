@@ -55,6 +55,11 @@ class AnswerDraft:
         return CitedAnswer(self.text, sources, *about)
 
     @property
+    def tokens(self) -> int:
+        """The tokens that the generator gave; the chunks of one whose tokens are not known."""
+        return self._count
+
+    @property
     def rate(self) -> str:
         """The generator's speed, empty before the second chunk."""
         if self.first is None or self._last <= self.first:

@@ -156,6 +156,12 @@ class Rag(Viewed, Stage):
         draft = AnswerDraft(_question(question))
         return AnswerStream(self._chunks(question, draft), draft)
 
+    def prompt_tokens(self, answer: CitedAnswer) -> int:
+        """Return the tokens of the prompt of an answer; 0 without sources or a known number."""
+        texts = [source["text"] for source in answer.get("sources", ())]
+        count = getattr(self.generator, "count_tokens", None) if texts else None
+        return 0 if count is None else int(self._ask(count, answer.question, texts))
+
     def batch(self, values: Sequence[Any]) -> list[RagAnswer]:
         """Return one answer per question; a generator that streams decodes them as a batch."""
         questions = [_question(value) for value in values]

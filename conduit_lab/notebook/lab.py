@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 from weakref import WeakValueDictionary
@@ -9,12 +10,14 @@ from weakref import WeakValueDictionary
 from conduit_lab.core.errors import EndpointError
 from conduit_lab.core.nearest import did_you_mean
 from conduit_lab.core.paths import find_root
+from conduit_lab.core.progress import is_silenced
 from conduit_lab.core.trace.call_record import Values
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.pieces import Line
 from conduit_lab.export.export_result import Export
 from conduit_lab.export.writer import export_app
 from conduit_lab.notebook import cell_streams, history, views
+from conduit_lab.notebook.agent import session_tools
 from conduit_lab.serving.app import App
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.call_code import call_code, code_name
@@ -26,6 +29,7 @@ from conduit_lab.serving.rag_endpoint import RagEndpoint
 from conduit_lab.serving.recorded import Recorder
 from conduit_lab.serving.run.thread import Server
 from conduit_lab.serving.running import Streams
+from conduit_lab.serving.tool import Tool
 
 STREAM_SECONDS = 60.0
 
@@ -45,6 +49,8 @@ class Lab(App):
 
     records = True
     _lazy = False
+    _session_tools: Sequence[Tool[..., Any]] = ()
+    default_trace = "always"
 
     def __new__(cls, name: str, *, root: str | Path | None = None, **options: Any) -> Self:
         """Return the session's lab of this name and root, or a new one; in a script a new one."""
@@ -64,7 +70,10 @@ class Lab(App):
 
     @property
     def examples(self) -> Examples:
-        """The recorded calls, newest last: one per request, at most 20 and 16 MiB per endpoint."""
+        """The recorded calls of this session, newest last; requests over HTTP are not among them.
+
+        One per request, at most 20 and 16 MiB per endpoint.
+        """
         return Examples(self._recorder.examples(self.endpoints))
 
     @property
@@ -94,14 +103,35 @@ class Lab(App):
                 self._recorder.forget(endpoint.method, endpoint.path)
         self.endpoints = Endpoints(e for e in self.endpoints if id(e) not in removed)
 
-    def serve(self, *, host: str = "127.0.0.1", port: int = 8000, insecure: bool = False) -> Server:
+    def serve(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        mcp: bool = False,
+        insecure: bool = False,
+    ) -> Server:
         """Serve the app on a background thread and return the running `Server`.
 
         `port=0` takes a free one. Endpoints that are registered or replaced later are served too.
-        Raises `ServeError` for a port in use, and for a `host` that others can reach where the lab
-        has no keys, unless `insecure`.
+        With `mcp` an agent may pair with this session at `/mcp`: beside the endpoints it has tools
+        that show the session's objects and traces. Raises `ServeError` for a port in use, and for a
+        `host` that others can reach where the lab has no keys, unless `insecure`.
         """
+        if mcp and not self._session_tools:
+            self._session_tools = session_tools(self)
+            self._gate = None  # built again, with the route of that protocol
         return Server(self, host=host, port=port, insecure=insecure)
+
+    @property
+    def spoken(self) -> Sequence[str]:
+        """The protocols that its servers speak."""
+        spoken = super().spoken
+        return [*spoken, "mcp"] if self._session_tools and "mcp" not in spoken else spoken
+
+    def session_tools(self) -> Sequence[Endpoint[..., Any]]:
+        """Return the tools with which a paired agent reads the session."""
+        return self._session_tools
 
     def export(self, folder: str | Path, *, replay: bool = True) -> Export:
         """Write the app as a folder that runs by itself, and prove that it answers as it did here.
@@ -122,8 +152,12 @@ class Lab(App):
         )
 
     def observe(self, endpoint: Endpoint[..., Any], call: Call, result: Any, body: bytes) -> None:
-        """Keep the call as an example for the export."""
-        self._recorder.add(endpoint, call, result, body)
+        """Keep a call of the session as an example for the export.
+
+        What clients send is not an example: it is theirs, and would push out the author's.
+        """
+        if not is_silenced():
+            self._recorder.add(endpoint, call, result, body)
 
     def proof(self, endpoint: Endpoint[..., Any]) -> Proof:
         """Return whether an export has a call of `endpoint` to replay, or will have one."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 from weakref import WeakSet
 
+import anyio.to_thread
 from starlette.routing import BaseRoute, Router
 from starlette.types import Receive, Scope, Send
 
@@ -32,25 +32,37 @@ from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.load import AnyModel, LoadOptions, load_model
 from conduit_lab.models.registry import Models
 from conduit_lab.serving.app_options import AppOptions, set_options
-from conduit_lab.serving.decorators import StreamDecorator
+from conduit_lab.serving.decorators import StreamDecorator, file_paths, refuse_async
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
+from conduit_lab.serving.endpoint_path import check_path
 from conduit_lab.serving.endpoints import Endpoints
-from conduit_lab.serving.faces import events, health, openapi, usage, values
-from conduit_lab.serving.faces.protocols import protocol_lifespans, protocol_routes
+from conduit_lab.serving.faces import (
+    docs,
+    events,
+    health,
+    metrics,
+    openapi,
+    passage_links,
+    usage,
+    values,
+)
+from conduit_lab.serving.faces.protocols import protocol_routes
 from conduit_lab.serving.gate.access_log import hide_queries
 from conduit_lab.serving.gate.gate import Gate
 from conduit_lab.serving.gate.metering import Metering
 from conduit_lab.serving.glance import Glance
+from conduit_lab.serving.life import Lives, Resource, serve_lifespan
 from conduit_lab.serving.optional import OptionalModels
 from conduit_lab.serving.rag_endpoint import RagEndpoint
 from conduit_lab.serving.running import Streams
 from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.stores import Stores
+from conduit_lab.serving.tool import Tool
 from conduit_lab.vectors.store import VectorStore
 
 # the first route of a path and method answers: a value endpoint's GET precedes that of a stream
 # of an endpoint that precedes those of the package
-_FACES = (health, usage, values, events, openapi)
+_FACES = (health, metrics, usage, values, events, passage_links, openapi, docs)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -68,19 +80,16 @@ class App(EndpointHost, Viewed):
     speaks beside its own. With `keys` a request needs one; `hosts` are the names that it answers
     to, and pages of the `origins` may call it (docs/security.md). The environment replaces limits,
     hosts and origins, and has keys where none are given. Models are declared at once and opened
-    when the server starts: importing a module with an `App` opens nothing. `observers` see every
-    span of its calls start and end, and `statistics` count them by stage.
+    when the server starts: importing a module with an `App` opens nothing. `statistics` count the
+    calls by stage, and `observers` see every span start and end. Served calls have one as `trace`
+    says, "always", "sample" (the default: 16 per endpoint, then one of 64) or "errors".
     """
 
     endpoints: Endpoints
     _lazy = True
 
     def __init__(
-        self,
-        name: str,
-        *,
-        root: str | Path | None = None,
-        **options: Unpack[AppOptions],
+        self, name: str, *, root: str | Path | None = None, **options: Unpack[AppOptions]
     ) -> None:
         self._set_options(**options)
         self.name = name
@@ -92,9 +101,7 @@ class App(EndpointHost, Viewed):
         self.endpoints = Endpoints()
         self.observers: list[Observer] = []
         self.servers: WeakSet[Any] = WeakSet()  # of `run/thread.py`, which is above this module
-        self._state_key = f"conduit_lab:{id(self)}"  # in ASGI's lifespan state
-        self._states: WeakSet[ServerState] = WeakSet()  # of the running servers
-        self._outside = ServerState()  # for requests of a server that runs no lifespan
+        self._lives = Lives(f"conduit_lab:{id(self)}")
         self._optional = OptionalModels()
 
     def _set_options(self, **options: Unpack[AppOptions]) -> None:
@@ -214,10 +221,10 @@ class App(EndpointHost, Viewed):
         answer = self._stage(model, required=fallback is None)
         if fallback is not None:
             answer = Fallback(answer, self._stage(fallback), name=f"{answer.name} or fallback")
-        files = _paths(model, fallback)
+        files = file_paths(model, fallback)
 
         def decorate(function: Callable[_P, Any]) -> Endpoint[_P, Any]:
-            self._refuse_async(function, path)
+            refuse_async(function, path)
             return self._register(
                 Endpoint(function, path, "POST", "value", self, then=answer, files=files)
             )
@@ -237,10 +244,10 @@ class App(EndpointHost, Viewed):
         The body is the input of every model. `models` are paths or stages, `min_members` and
         `timeout` those of `Ensemble`.
         """
-        stages, files = [self._stage(model) for model in models], _paths(*models)
+        stages, files = [self._stage(model) for model in models], file_paths(*models)
 
         def decorate(function: Callable[[Any], _R]) -> Endpoint[[Any], _R]:
-            self._refuse_async(function, path)
+            refuse_async(function, path)
             ensemble = Ensemble(
                 stages,
                 function,
@@ -265,6 +272,20 @@ class App(EndpointHost, Viewed):
         self._register(endpoint.stream)
         return endpoint
 
+    def tool(
+        self, name: str = "", description: str = ""
+    ) -> Callable[[Callable[_P, _R]], Tool[_P, _R]]:
+        """Offer a function to agents, by MCP alone; its app then speaks that protocol.
+
+        By default the tool has the function's name, and its docstring as description.
+        """
+
+        def decorate(function: Callable[_P, _R]) -> Tool[_P, _R]:
+            tool: Tool[_P, _R] = Tool(function, name or function.__name__, description, self)
+            return self._register(tool)
+
+        return decorate
+
     def _stage(self, model: Any, *, required: bool = True) -> Stage:
         """Return `model` as a stage; one that is not required may fail to load."""
         if not isinstance(model, str | Path):
@@ -277,17 +298,9 @@ class App(EndpointHost, Viewed):
             self._optional.open()
         return stage
 
-    @staticmethod
-    def _refuse_async(function: Callable[..., Any], path: str) -> None:
-        if inspect.iscoroutinefunction(function):
-            raise EndpointError(
-                f"{path}: {function.__name__} is async: write it with plain `def`, "
-                "it runs on a thread"
-            )
-
     def _register(self, endpoint: _AnyEndpoint) -> _AnyEndpoint:
-        if not endpoint.path.startswith("/"):
-            raise EndpointError(f"an endpoint's path expects a '/' first, got {endpoint.path!r}")
+        if endpoint.shape != "tool":
+            check_path(endpoint)
         key = endpoint.method, endpoint.path
         for known in self.endpoints:
             if (known.method, known.path) == key and not self._replaces(endpoint, known):
@@ -316,57 +329,53 @@ class App(EndpointHost, Viewed):
                 route for face in _FACES for route in face.routes(self, endpoints)
             ]
             routes += protocol_routes(self)
-            router = Router(routes, lifespan=self._lifespan, redirect_slashes=False)
+            router = Router(routes, redirect_slashes=False)
             self._gate = built = endpoints, Gate(self, router)
+        if scope["type"] == "lifespan":
+            await serve_lifespan(self.lifespan(), scope, receive, send)
+            return
+        if scope["type"] == "http" and self._lives.key not in scope.get("state", ()):
+            await self._lives.enter(self, self._resources, scope)
         await built[1](scope, receive, send)
 
     @asynccontextmanager
-    async def _lifespan(self, _: Any) -> AsyncIterator[dict[str, ServerState]]:
+    async def lifespan(self, parent: Any = None) -> AsyncIterator[dict[str, ServerState]]:
+        """Open the models and stores, serve, and end the streams.
+
+        An app in which this one is mounted may have it as its own: `FastAPI(lifespan=app.lifespan)`
+        opens them before the first request instead of at it. Raises `ModelLoadError` or
+        `StoreError` where one cannot be opened.
+        """
+        await anyio.to_thread.run_sync(self.open)
         state = ServerState()
-        self._states.add(state)
         hide_queries()
-        async with AsyncExitStack() as stack:
-            self.open()
-            for each in protocol_lifespans(self):
-                await stack.enter_async_context(each)
-            state.ready = True
-            yield {self._state_key: state}
-            state.ready = False
-            self.drain(state)
-        self._states.discard(state)
+        async with self._lives.run(self, state):
+            yield {self._lives.key: state}
 
     def server_of(self, scope: Scope) -> ServerState:
-        """Return the state of the server that got a request: that of its lifespan."""
-        state: ServerState = scope.get("state", {}).get(self._state_key, self._outside)
+        """Return the state of the server that got a request."""
+        state: ServerState = scope["state"][self._lives.key]
         return state
 
     @property
     def open_streams(self) -> set[Stream[Any]]:
         """The streams that its servers are sending now."""
-        return set().union(*(state.open_streams for state in (*self._states, self._outside)))
+        return set().union(*(state.open_streams for state in list(self._lives.states)))
 
     def open(self) -> None:
         """Open every declared model and store; one with a fallback may fail, with a warning."""
-        for resource in (*self.models, *self.stores.values()):
+        for resource in self._resources():
             resource.open()
-        self._optional.open()
         for endpoint in self.endpoints:
             check_composition(endpoint)
 
-    def refuse_new(self) -> None:
-        """Report every server of it as not ready, so that a load balancer sends no new requests."""
-        for state in (*self._states, self._outside):
-            state.ready = False
+    def _resources(self) -> list[Resource]:
+        return [*self.models, *self.stores.values(), self._optional]
 
-    def drain(self, state: ServerState | None = None) -> None:
-        """End the open streams of one server, or of all; clients get a last event that reports it.
-
-        A stream that waits for its client belongs to no server, and ends too.
-        """
-        sent = self.open_streams if state is None else state.open_streams
-        held = [stream for endpoint in self.endpoints for stream in endpoint.resumes.streams]
-        for stream in (*sent, *held):
-            stream.cancel()
+    def drain(self) -> None:
+        """End the open streams of all its servers; clients get a last event that reports it."""
+        for state in list(self._lives.states):
+            state.end_streams()
 
     @property
     def streams(self) -> Streams:
@@ -379,8 +388,3 @@ class App(EndpointHost, Viewed):
 
     def _view(self) -> View:
         return self.glance().view()
-
-
-def _paths(*models: Any) -> list[str | Path]:
-    """Return the models that are named by their paths."""
-    return [model for model in models if isinstance(model, str | Path)]

@@ -6,8 +6,6 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import anyio
-
 from conduit_lab.core.errors import (
     DeadlineExceeded,
     DeviceError,
@@ -18,13 +16,10 @@ from conduit_lab.core.errors import (
     StoreError,
     StreamCancelled,
 )
-from conduit_lab.core.streams.reader import Reader
-from conduit_lab.core.streams.wakeups import wait_until
 from conduit_lab.core.text import clip
 
 MAX_MESSAGE_CHARACTERS = 4000  # an error may quote the request
 RETRY_SECONDS = 1  # of an overloaded server
-FIRST_CHUNK_SECONDS = 0.05  # without a chunk until the headers of a stream are sent
 
 
 class HttpError(Exception):
@@ -128,20 +123,6 @@ def error_body(error: HttpError, request_id: str) -> bytes:
     if error.hint:
         facts["hint"] = error.hint
     return json.dumps({"error": facts}).encode()
-
-
-async def await_first_chunk(reader: Reader[Any], seconds: float = FIRST_CHUNK_SECONDS) -> None:
-    """Wait for a stream's first chunk or its end, at most `seconds`, before its headers are sent.
-
-    Raises the error of a stream that failed before its first chunk: it becomes an error answer,
-    while a 200 could not be taken back.
-    """
-    stream = reader.stream
-    if not reader.ready():
-        with anyio.move_on_after(seconds):
-            await wait_until(reader.ready, stream._wakeups)
-    if stream.state == "failed" and stream.count == 0 and stream.error is not None:
-        raise stream.error
 
 
 def drop_tracebacks(error: BaseException | None) -> None:

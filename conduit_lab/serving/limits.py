@@ -12,7 +12,7 @@ from typing import Any
 from conduit_lab.core.errors import EndpointError
 
 MAX_BODY_BYTES = 16 * 2**20
-MAX_JSON_DEPTH = 500  # an answer that holds the body again is written with recursion
+MAX_JSON_DEPTH = 200  # an answer that holds the body again is written with recursion
 ENVIRONMENT_PREFIX = "CONDUIT_LAB_"
 
 
@@ -73,7 +73,7 @@ class Limits:
         return f"Limits({', '.join(shown)})"
 
 
-def listed(
+def setting(
     variable: str, declared: Sequence[str] | None, environ: Mapping[str, str]
 ) -> Sequence[str] | None:
     """Return the words of an environment variable, or those declared where it is not set."""

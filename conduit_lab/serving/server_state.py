@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left
 from collections import deque
 from time import monotonic, time
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.serving.gate.slots import Slots
@@ -59,14 +61,31 @@ class ServerState:
         self.ready = ready
         self.started_at = monotonic()
         self.open_streams: set[Stream[Any]] = set()
+        self.held_streams: WeakSet[Stream[Any]] = WeakSet()  # wait for their client to return
+        self._drain: asyncio.TimerHandle | None = None
         self.in_flight = 0
         self.slots = Slots()
         self.requests: dict[tuple[str, str, int], int] = {}  # by method, route and status
         self.latencies: dict[tuple[str, str], Latency] = {}  # by method and route
         self.recent: deque[RequestRecord] = deque(maxlen=MAX_RECENT_REQUESTS)
         self.failures: deque[Failure] = deque(maxlen=MAX_FAILURES)
-        self.stream_chunks = 0
+        self.stream_chunks = self.fallbacks = 0
         self.prompt_tokens = self.generated_tokens = 0
+
+    def begin_drain(self, seconds: float) -> None:
+        """Report not ready from now on, and end the open streams after `seconds`; on its loop."""
+        self.ready = False
+        if self._drain is None:
+            loop = asyncio.get_running_loop()
+            self._drain = loop.call_later(seconds, self.end_streams)
+
+    def end_streams(self) -> None:
+        """End the streams of this server now; each client gets a last event that reports it."""
+        self.ready = False
+        if self._drain is not None:
+            self._drain.cancel()
+        for stream in (*self.open_streams, *self.held_streams):
+            stream.cancel()
 
     def count(self, method: str, route: str, status: int, begun_at: float) -> None:
         """Count one ended request; `begun_at` is in seconds of the monotonic clock."""

@@ -85,7 +85,8 @@ class Signature:
         free = [p for p in self._named if p.name not in self._in_path]
         self._free = frozenset(p.name for p in free)
         self._in_query = method == "GET"
-        whole = len(free) == 1 and method != "GET" and _takes_whole(hints.get(free[0].name, Any))
+        named = method in ("GET", "TOOL")
+        whole = len(free) == 1 and not named and _takes_whole(hints.get(free[0].name, Any))
         self.whole = free[0].name if whole else None
         defaults = {p.name: ... if p.default is p.empty else p.default for p in self._named}
         fields = {name: (hints.get(name, Any), default) for name, default in defaults.items()}

@@ -139,18 +139,12 @@ class VectorStore(BaseStore):
         `vectors.documents.reindex.add_documents` documents the options. Entries of deleted files of
         a folder are removed. An interrupt keeps the finished part.
         """
-        from conduit_lab.vectors.documents.reindex import add_documents  # no part of a start-up
+        from conduit_lab.vectors.documents.reindex import add_documents
 
         with recorder.span(self.name, "write", self, documents, store_write=self):
-            return add_documents(
-                self,
-                documents,
-                size=size,
-                overlap=overlap,
-                text=text,
-                source=source,
-                notes=self._opened().notes,
-            )
+            options: dict[str, Any] = {"size": size, "overlap": overlap, "text": text}
+            notes = self._opened().notes
+            return add_documents(self, documents, source=source, notes=notes, **options)
 
     def update(
         self,
@@ -336,7 +330,7 @@ class VectorStore(BaseStore):
         extra) beside their neighbours, coloured by cluster or by the metadata key `color_by`. Above
         `limit` entries a random sample is shown. `evaluation` opens the questions that failed.
         """
-        from conduit_lab.vectors.explore.explorer import Explorer  # no part of a start-up
+        from conduit_lab.vectors.explore.explorer import Explorer
 
         return Explorer(self, query, color_by, where, method, limit, evaluation)
 

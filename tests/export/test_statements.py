@@ -182,3 +182,39 @@ def test_definitions_and_imports_come_newest_first() -> None:
     assert [s.text for s in statements.definitions("x")] == ["class x: pass", "def x(): return 1"]
     assert [s.text for s in statements.imports("x")] == ["import y as x", "import x"]
     assert statements.definitions("none") == statements.imports("none") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "bound"),
+    [
+        ('df["c"] = 1', False),
+        ("df.x = 1", False),
+        ("df, other = 1, 2", True),
+        ("[df, *rest] = names", True),
+        ("names[df] = 1", False),
+    ],
+)
+def test_a_change_of_an_object_does_not_bind_its_name(text: str, bound: bool) -> None:
+    assert (Statements([text]).newest("df") is not None) is bound
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "if True:\n    def f(): return 1\nelse:\n    pass",
+        "try:\n    import fast\nexcept ImportError:\n    def f(): return 1",
+        "with open('x') as file:\n    if file:\n        class f: pass",
+        "get_ipython().run_cell_magic('time', '', 'def f(): return 1\\n')",
+        "get_ipython().run_cell_magic('capture', 'out', 'x = 1\\ndef f(): return x')",
+        "get_ipython().run_line_magic('time', 'f = make()')",
+    ],
+)
+def test_definitions_in_blocks_and_magics_are_statements(text: str) -> None:
+    found = Statements([text]).newest("f")
+    assert found is not None
+    assert found.text.startswith(("def f", "class f", "f = "))
+
+
+def test_other_magics_hold_no_statements() -> None:
+    cell = "get_ipython().run_cell_magic('writefile', 'f.py', 'def f(): return 1')"
+    assert Statements([cell]).newest("f") is None

@@ -16,6 +16,7 @@ from traitlets.config import Config
 
 import conduit_lab
 from conduit_lab import Embedder, Generator, Lab, SamplingOptions, Stream
+from conduit_lab.serving.server_state import ServerState
 
 Complete = Callable[[str], set[str]]
 
@@ -33,7 +34,9 @@ def complete(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Complet
 
     ask("a")
     go = Event()
-    lab._outside.open_streams.add(Stream((go.wait(10) for _ in range(1)), name="begun"))
+    server = ServerState()
+    server.open_streams.add(Stream((go.wait(10) for _ in range(1)), name="begun"))
+    lab._lives.states.add(server)
     writer = Generator(Path("/models/writer"))
     names: dict[str, Any] = {"lab": lab, "ask": ask, "writer": writer, "conduit_lab": conduit_lab}
     names |= {"examples": lab.examples, "streams": lab.streams, "trace": ask.trace}

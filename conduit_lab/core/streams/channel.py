@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 from weakref import WeakSet
 
 from conduit_lab.core.streams.backpressure import Backpressure
 from conduit_lab.core.streams.log import Log
-from conduit_lab.core.streams.loop import package_loop
+from conduit_lab.core.streams.loop import package_loop, producer_loop
 from conduit_lab.core.streams.ownership import Cancellable
 from conduit_lab.core.streams.wakeups import Wakeups, block_until
 
@@ -27,6 +27,19 @@ class _Input(Protocol):
     """A reader of another stream, left when the stream made from its chunks ends."""
 
     def leave(self) -> None: ...
+
+
+class Sink(Protocol):
+    """A reader on the loop of an async generator, which writes each chunk inside `push`."""
+
+    def push(self) -> Awaitable[None] | None:
+        """Begin to write the pending chunks; on the loop of the generator, which awaits it.
+
+        What it returns raises nothing but a cancellation.
+        """
+
+    def wake(self) -> None:
+        """Notice that the stream has ended; thread-safe."""
 
 
 class Channel(Generic[_T_co]):
@@ -53,6 +66,8 @@ class Channel(Generic[_T_co]):
         self._children: WeakSet[Any] | None = None
         self._inputs: tuple[_Input, ...] = ()
         self._stop_producer: Callable[[], object] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # of an async generator
+        self._sink: Sink | None = None  # set on that loop
         self._callbacks: list[Callable[[Any], object]] = []
 
     def on_end(self, callback: Callable[[Self], object]) -> None:
@@ -80,6 +95,20 @@ class Channel(Generic[_T_co]):
     def kept(self) -> list[_T_co]:
         """The chunks that the log still keeps, the newest last."""
         return list(self._log.window[1])
+
+    def attach(self, sink: Sink, loop: asyncio.AbstractEventLoop) -> bool:
+        """Let an async generator on `loop`, the running one, push each chunk to `sink`.
+
+        False where the generator runs elsewhere, or has another sink.
+        """
+        if self._loop is not loop or self._sink is not None:
+            return False
+        self._sink = sink
+        return True
+
+    def detach(self) -> None:
+        """Stop pushing chunks to the sink."""
+        self._sink = None
 
     def cancel(self) -> None:
         """End the stream now: readers end at once, the generator is closed at its next chunk."""
@@ -144,6 +173,8 @@ class Channel(Generic[_T_co]):
             self.ended = monotonic()
             callbacks, self._callbacks = self._callbacks, []
         self._wakeups.notify()
+        if (sink := self._sink) is not None:
+            sink.wake()
         self._pressure.wake()
         self._leave_inputs()
         for callback in callbacks:
@@ -160,9 +191,9 @@ class Channel(Generic[_T_co]):
         """Block this thread until `ready()`; return False at the deadline."""
         if ready():
             return True
-        if _on_package_loop():
+        if _on_producer_loop():
             raise RuntimeError(
-                f"stream {self.name!r} would block the loop that runs every async generator, "
+                f"stream {self.name!r} would block the loop that runs async generators, "
                 "this one too: inside an async generator write `await stream` or "
                 "`async for chunk in stream`"
             )
@@ -173,9 +204,9 @@ class Channel(Generic[_T_co]):
             raise
 
 
-def _on_package_loop() -> bool:
+def _on_producer_loop() -> bool:
     try:
         running = asyncio.get_running_loop()
     except RuntimeError:
         return False
-    return running is package_loop()
+    return running is producer_loop.get() or running is package_loop()

@@ -41,7 +41,11 @@ def chunk_value(value: Any) -> str:
 def is_plain_chunk(chunk: Any) -> bool:
     """Return whether `chunk` is text, a number, None or a `dict` of those."""
     kind = type(chunk)
-    return kind in PLAIN or (kind is dict and PLAIN.issuperset(map(type, chunk.values())))
+    return (
+        kind in PLAIN
+        or (kind is dict and PLAIN.issuperset(map(type, chunk.values())))
+        or isinstance(chunk, str)
+    )
 
 
 def frame_rows(frame: Any) -> Iterator[dict[str, Any]]:

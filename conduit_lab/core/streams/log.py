@@ -53,7 +53,8 @@ class Log(Generic[_T]):
             elif kind in PLAIN:
                 size = _ENTRY_BYTES + chunk.__sizeof__()
             if not size:
-                chunk = materialize(chunk)  # any number of readers read it
+                if not isinstance(chunk, str):  # such as a token
+                    chunk = materialize(chunk)  # any number of readers read it
                 size = _ENTRY_BYTES + weight(chunk)
             self._weights.append(size)
         self.window[1].append(chunk)

@@ -1,6 +1,7 @@
-"""The package's own event loop, on a daemon thread started at its first use.
+"""The loops that run async generators: the package's own, or a server's for its own endpoints.
 
-It is never the caller's loop: a notebook cell that blocks or ends does not stop the tasks here.
+The package's is on a daemon thread started at its first use. It is never the caller's loop: a
+notebook cell that blocks or ends does not stop the tasks here.
 """
 
 from __future__ import annotations
@@ -9,12 +10,47 @@ import asyncio
 import atexit
 import threading
 from concurrent.futures import Future
+from contextvars import ContextVar
 
 from conduit_lab.core.forking import in_forked_child
 
 _EXIT_SECONDS = 2.0  # that a task which blocks the loop may delay the exit of the process
+
+# the loop of the async generator that runs here
+producer_loop: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar(
+    "conduit_lab_producer_loop", default=None
+)
+_chosen: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar(
+    "conduit_lab_chosen_loop", default=None
+)
 _lock = threading.Lock()
 _running: asyncio.AbstractEventLoop | None = None
+
+
+class ProducingHere:
+    """A block whose streams run their async generators on the running loop.
+
+    A stream that such a generator makes itself runs on the package's loop again.
+    """
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> None:
+        self._token = _chosen.set(asyncio.get_running_loop())
+
+    def __exit__(self, *error: object) -> None:
+        _chosen.reset(self._token)
+
+
+def loop_for_producer() -> asyncio.AbstractEventLoop:
+    """Return the loop for the async generator of a new stream."""
+    return _chosen.get() or package_loop()
+
+
+def begin_producer(loop: asyncio.AbstractEventLoop | None) -> None:
+    """Record in this context that a generator runs on `loop`, or on a thread."""
+    producer_loop.set(loop)
+    _chosen.set(None)
 
 
 def package_loop() -> asyncio.AbstractEventLoop:

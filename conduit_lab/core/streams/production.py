@@ -1,4 +1,4 @@
-"""Production: run a source on a thread or the package's loop, and append its chunks."""
+"""Production: run a source on a thread or an event loop, and append its chunks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from conduit_lab.core.frames import is_frame
 from conduit_lab.core.materialize import materialize
 from conduit_lab.core.streams.channel import Channel
 from conduit_lab.core.streams.chunk import frame_rows
-from conduit_lab.core.streams.loop import package_loop
+from conduit_lab.core.streams.loop import begin_producer, loop_for_producer
 from conduit_lab.core.streams.ownership import set_owner
 
 _log = logging.getLogger("conduit_lab")
+
+_TURN_SECONDS = 1e-3  # that a generator which never suspends may hold its loop
+_UNCHECKED_CHUNKS = 15
 
 _tasks: set[asyncio.Task[None]] = set()  # a loop refers to its tasks weakly
 _producing: contextvars.ContextVar[Channel[Any] | None] = contextvars.ContextVar(
@@ -36,8 +39,11 @@ def produce(channel: Channel[Any], source: Iterable[Any] | AsyncIterable[Any]) -
     """Run `source` in the background, in a copy of this context."""
     context = contextvars.copy_context()
     if isinstance(source, AsyncIterable):
-        loop = package_loop()
-        loop.call_soon_threadsafe(_start_task, channel, source, context=context)
+        channel._loop = loop = loop_for_producer()
+        if _is_running(loop):
+            context.run(_start_task, channel, source)
+        else:
+            loop.call_soon_threadsafe(_start_task, channel, source, context=context)
         return
     rows = frame_rows(source) if is_frame(source) else source
     arguments, name = (_run, channel, rows), f"stream {channel.name}"
@@ -47,6 +53,7 @@ def produce(channel: Channel[Any], source: Iterable[Any] | AsyncIterable[Any]) -
 def _run(channel: Channel[Any], source: Iterable[Any]) -> None:
     _producing.set(channel)
     set_owner(channel)
+    begin_producer(None)
     iterator: Iterator[Any] | None = None
     try:
         iterator = iter(source)
@@ -102,6 +109,8 @@ def _start_task(channel: Channel[Any], source: AsyncIterable[Any]) -> None:
 async def _run_async(channel: Channel[Any], source: AsyncIterable[Any]) -> None:
     _producing.set(channel)
     set_owner(channel)
+    begin_producer(channel._loop)
+    turn = _Turn(asyncio.get_running_loop())
     try:
         channel._begin()
         if channel.finished:
@@ -109,8 +118,13 @@ async def _run_async(channel: Channel[Any], source: AsyncIterable[Any]) -> None:
         async for chunk in source:
             if channel.ended is not None:
                 break
-            if channel._append(chunk):
+            full = channel._append(chunk)
+            if (sink := channel._sink) is not None and (written := sink.push()) is not None:
+                await written
+            if full:
                 await channel._pressure.make_room_async(lambda: channel.finished)
+            if turn.is_over():
+                await asyncio.sleep(0)
     except (asyncio.CancelledError, StreamCancelled):
         channel._finish("cancelled")
     except BaseException as error:
@@ -123,6 +137,47 @@ async def _run_async(channel: Channel[Any], source: AsyncIterable[Any]) -> None:
                 await source.aclose()
             except Exception as error:
                 _log_late(channel, error)
+
+
+class _Turn:
+    """The time that a generator has held its loop: since the loop last ran anything else.
+
+    A generator that was found to suspend between two chunks is checked again after a few more.
+    """
+
+    __slots__ = ("_begun_at", "_loop", "_others_ran", "_unchecked")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._begun_at = 0.0  # of the check that runs, 0 without one
+        self._others_ran = False
+        self._unchecked = 0
+
+    def is_over(self) -> bool:
+        """Return whether the generator has held the loop for too long."""
+        if self._unchecked:
+            self._unchecked -= 1
+        elif not self._begun_at:
+            self._others_ran = False
+            self._begun_at = monotonic()
+            self._loop.call_soon(self._end)
+        elif self._others_ran:
+            self._begun_at = 0.0
+            self._unchecked = _UNCHECKED_CHUNKS
+        elif monotonic() - self._begun_at > _TURN_SECONDS:
+            self._begun_at = 0.0
+            return True
+        return False
+
+    def _end(self) -> None:
+        self._others_ran = True
+
+
+def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 def _fail(channel: Channel[Any], error: BaseException) -> None:

@@ -83,6 +83,11 @@ class Reader(Iterator[_T_co]):
         base, kept = self._log.window
         return finished or self.index - base < len(kept)
 
+    @property
+    def lags(self) -> bool:
+        """Whether its next chunk was dropped."""
+        return self.index < self._log.window[0]
+
     def take(self, limit: int | None = None) -> list[_T_co]:
         """Return the available chunks, at most `limit`, without waiting.
 

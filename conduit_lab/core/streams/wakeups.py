@@ -91,7 +91,10 @@ class Waiter:
     async def wait(self, ready: _Ready, *wakeups: Wakeups) -> None:
         """Suspend the task until `ready()`, checked when one of `wakeups` notifies."""
         while not ready():
-            if any(each.fast for each in wakeups):
+            fast = False
+            for each in wakeups:
+                fast = fast or each.fast
+            if fast:
                 await asyncio.sleep(FAST_SECONDS)
                 if ready():
                     break

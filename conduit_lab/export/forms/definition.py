@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 from types import FunctionType
 from typing import Any
@@ -43,6 +44,8 @@ def definition(name: str, value: Any, draft: Draft, path: str = "") -> str:
     if not isinstance(inner, FunctionType | type):
         return repeat_assignment(value, draft)
     found = _candidates(name, value, draft.namespace)
+    if not found and isinstance(inner, type) and _is_called(draft.own):
+        return repeat_assignment(value, draft)  # namedtuple(…), Enum("Color", …)
     layers: tuple[Any, ...] = (inner,) if found else (inner, value)
     for layer in layers:
         if getattr(layer, "__closure__", None):
@@ -65,6 +68,11 @@ def definition(name: str, value: Any, draft: Draft, path: str = "") -> str:
             "run its cell again, without a magic around it",
         )
     return draft.repeat(found[0]) + _renamed(name, inner.__name__, draft)
+
+
+def _is_called(statement: Statement | None) -> bool:
+    """Return whether a statement assigns the result of a call."""
+    return statement is not None and isinstance(statement.assigned, ast.Call)
 
 
 def _renamed(name: str, made: str, draft: Draft) -> str:

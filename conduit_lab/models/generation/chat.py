@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ _MAX_CHAT_CHARACTERS = 8 * 2**20  # of all messages, and of a prompt
 _MAX_DEPTH = 32  # of tool calls, tools and variables
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 _FIELDS = ("name", "tool_calls", "tool_call_id", "reasoning_content")
+_TOOLS = re.compile(r"\btools\b")
 _TEMPLATE_FAULTS = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError)
 _SPECIAL = (
     "bos_token",
@@ -44,6 +46,11 @@ class ChatTemplate:
         self._where = where
         self._special = dict(special)
         self._template: Template | None = None
+
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the template writes the `tools` that it is given into the prompt."""
+        return self.source is not None and _TOOLS.search(self.source) is not None
 
     @classmethod
     def read(cls, folder: Path, name: str = "default") -> ChatTemplate:

@@ -72,9 +72,9 @@ class IncrementalDetokenizer:
     """The text of one sequence: complete characters only, cut before the first stop sequence.
 
     All deltas joined equal the tokenizer's decoding of all tokens, up to the stop sequence that is
-    complete first; `stopped` is then set and later tokens add nothing. Invalid UTF-8 becomes
-    U+FFFD. The cost of a push does not grow with the text. Stop sequences may spell special
-    tokens, which add nothing to the text themselves.
+    complete first; `stopped` and `stop_sequence` are then set and later tokens add nothing. Invalid
+    UTF-8 becomes U+FFFD. The cost of a push does not grow with the text. Stop sequences may spell
+    special tokens, which add nothing to the text themselves.
     """
 
     def __init__(
@@ -82,6 +82,8 @@ class IncrementalDetokenizer:
     ) -> None:
         """Start after a prompt's last token; `token_bytes` may be a `tokenizers.Tokenizer` too."""
         self.stopped = False
+        self.stop_sequence: str | None = None  # the one that was complete first
+        self._spelled: dict[str, str] = {}  # the stop sequence of each one with marks
         self._bytes = (
             token_bytes if isinstance(token_bytes, TokenBytes) else TokenBytes(token_bytes)
         )
@@ -105,6 +107,7 @@ class IncrementalDetokenizer:
             return tuple(stop)
         spelled = re.compile("|".join(map(re.escape, sorted(marks, key=len, reverse=True))))
         marked = [spelled.sub(lambda found: marks[found[0]], each) for each in stop]
+        self._spelled = dict(zip(marked, stop, strict=True))
         return tuple(dict.fromkeys([*stop, *marked]))
 
     def push(self, id: int) -> str:
@@ -143,12 +146,16 @@ class IncrementalDetokenizer:
             return ""
         held = self._held + text
         found = [
-            (begin + len(stop), begin) for stop in self._stops if (begin := held.find(stop)) >= 0
+            (begin + len(stop), begin, stop)
+            for stop in self._stops
+            if (begin := held.find(stop)) >= 0
         ]
         if found:
+            _, begin, stop = min(found)
             self.stopped = True
+            self.stop_sequence = self._spelled.get(stop, stop)
             self._held = ""
-            return self._without_marks(held[: min(found)[1]])
+            return self._without_marks(held[:begin])
         keep = min((_partial_stop(held, stop) for stop in self._stops), default=len(held))
         self._held = held[keep:]
         return self._without_marks(held[:keep])

@@ -56,6 +56,7 @@ class GenerationCall:
     regex: str | None = None
     json_schema: Mapping[str, Any] | str | None = None
     sampling: SamplingOptions = _DEFAULTS
+    tools: Sequence[Mapping[str, Any]] | None = None
 
     @property
     def title(self) -> str:
@@ -81,7 +82,7 @@ class GenerationCall:
         """Return one request per sequence, still without its callbacks; raises `InputError`."""
         sampling = self.sampling
         ids, text = opened.prompts.read(
-            self.prompt, self.query, self.context, self.truncate, sampling
+            self.prompt, self.query, self.context, self.truncate, sampling, self.tools
         )
         text = self._conversation or text
         sampling = sampling.seeded() if sampling.n > 1 else sampling

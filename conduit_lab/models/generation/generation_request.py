@@ -88,6 +88,11 @@ class GenerationRequest:
         """The token ids of the prompt and of the tokens so far."""
         return [*self.prompt, *(token.id for token in self.tokens)]
 
+    @property
+    def stop_sequence(self) -> str | None:
+        """The stop sequence that ended it, or None."""
+        return self._detokenizer.stop_sequence
+
     def cancel(self) -> None:
         """End the request before the next decode step; its tokens so far are kept."""
         self.cancelled = True

@@ -40,7 +40,7 @@ class PromptEncoder:
     ) -> None:
         self._name = name
         self._folder = folder
-        self._chat = ChatTemplate.read(folder.path)
+        self.chat = ChatTemplate.read(folder.path)
         self._control = ControlTokens(tokenizer.backend)
         self._max_tokens = context - 1  # room for one generated token
         self._vocabulary = vocabulary
@@ -65,8 +65,11 @@ class PromptEncoder:
         context: Sequence[str] | None = None,
         truncate: Truncate | None = None,
         sampling: SamplingOptions | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> tuple[list[int], str]:
         """Return the token ids and the text of a prompt, or of `query` with its passages.
+
+        `tools` are those of a chat, for its template.
 
         Raises `ModelInputError` for an invalid prompt, for an empty one if the model has no
         beginning-of-sequence token, and for one longer than the context unless `truncate` names the
@@ -80,7 +83,7 @@ class PromptEncoder:
                 f"logit_bias of {self._name!r} expects tokens from 0 to {self._vocabulary - 1}, "
                 f"got {max(sampling.logit_bias)}"
             )
-        ids, text = self._ids(prompt, query, context, truncate)
+        ids, text = self._ids(prompt, query, context, truncate, tools)
         return self._fitted(ids, truncate, sampling), text
 
     def tokenize(self, text: str) -> list[int]:
@@ -114,12 +117,16 @@ class PromptEncoder:
         return [begin, *kept[1:]] if begin is not None and ids[0] == begin else kept
 
     def count_tokens(
-        self, prompt: Any = None, query: str | None = None, context: Sequence[str] | None = None
+        self,
+        prompt: Any = None,
+        query: str | None = None,
+        context: Sequence[str] | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> int:
         """Return the number of tokens of a prompt; of a far too long one, those of its start."""
         if query is None and _is_ids(prompt):
             return max(1, len(prompt))
-        return max(1, len(self._tokenize(*self._text(prompt, query, context), "end")))
+        return max(1, len(self._tokenize(*self._text(prompt, query, context, tools), "end")))
 
     def _ids(
         self,
@@ -127,6 +134,7 @@ class PromptEncoder:
         query: str | None,
         context: Sequence[str] | None,
         truncate: Truncate | None,
+        tools: Sequence[Mapping[str, Any]] | None,
     ) -> tuple[list[int], str]:
         """Return the token ids of a prompt, all with an embedding, and its text, in full length."""
         if query is None and _is_ids(prompt):
@@ -137,7 +145,7 @@ class PromptEncoder:
                     f"{self._name!r} expects tokens from 0 to {self._embedded - 1}, got {wrong}"
                 )
             return ids, self._backend.decode(ids, skip_special_tokens=False)
-        text, special = self._text(prompt, query, context)
+        text, special = self._text(prompt, query, context, tools)
         ids = self._tokenize(text, special, truncate)
         if max(ids, default=0) >= self._embedded:
             raise ModelInputError(
@@ -147,7 +155,11 @@ class PromptEncoder:
         return ids, text.encode("utf-8", "replace").decode()  # a plain string of valid characters
 
     def _text(
-        self, prompt: Any, query: str | None, context: Sequence[str] | None
+        self,
+        prompt: Any,
+        query: str | None,
+        context: Sequence[str] | None,
+        tools: Sequence[Mapping[str, Any]] | None,
     ) -> tuple[str, bool]:
         """Return the text of a prompt, and whether the tokenizer adds its special tokens to it."""
         if (prompt is None) == (query is None):
@@ -159,7 +171,8 @@ class PromptEncoder:
             if isinstance(prompt, str):
                 return prompt, True
             if isinstance(prompt, Sequence) and all(isinstance(each, Mapping) for each in prompt):
-                return self._chat.render(prompt), False  # the template writes the special tokens
+                # the template writes the special tokens
+                return self.chat.render(prompt, tools=tools), False
             raise ModelInputError(
                 f"{self._name!r} expects a prompt that is a string, token ids or the messages of "
                 f"a chat, got {_type_of(prompt)}"

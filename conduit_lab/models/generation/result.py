@@ -52,11 +52,12 @@ class Token(str):
     `position` counts from 0 within the generation, `id` is the token's in the vocabulary,
     `logprob` that of the model's own logits, before bias, penalties and temperature, `tops` the
     most likely (id, logprob) pairs if `logprobs` were requested, `time` the seconds since the
-    request. The last token has a `finish_reason` (stop, length, cancelled or error) and the
+    request, `choice` the index of its generation among those of one call. The last token has a
+    `finish_reason` (stop, length, cancelled or error) and the
     `usage`.
     """
 
-    __slots__ = ("finish_reason", "id", "logprob", "position", "time", "tops", "usage")
+    __slots__ = ("choice", "finish_reason", "id", "logprob", "position", "time", "tops", "usage")
 
     position: int
     id: int
@@ -65,6 +66,7 @@ class Token(str):
     time: float
     finish_reason: FinishReason | None
     usage: Usage | None
+    choice: int
 
     def __new__(
         cls,
@@ -76,12 +78,13 @@ class Token(str):
         time: float = 0.0,
         finish_reason: FinishReason | None = None,
         usage: Usage | None = None,
+        choice: int = 0,
     ) -> Token:
         """Return the token."""
         token = super().__new__(cls, text)
         token.position, token.id, token.logprob = position, id, logprob
         token.tops, token.time = tops, time
-        token.finish_reason, token.usage = finish_reason, usage
+        token.finish_reason, token.usage, token.choice = finish_reason, usage, choice
         return token
 
     @property

@@ -119,6 +119,12 @@ class Embedder(TextModel[_Opened]):
         """Return the number of tokens of a text of any length, special tokens included."""
         return len(self._parts().counter.ids([text])[0])
 
+    def count_read(self, texts: Sequence[str]) -> tuple[int, int]:
+        """Return the number of tokens that `encode` reads of texts, and of those that it cuts."""
+        encodings = self._parts().tokenizer.encode(texts)
+        tokens = sum(len(encoding.ids) for encoding in encodings)
+        return tokens, sum(bool(encoding.overflowing) for encoding in encodings)
+
     # Encoding
 
     def encode(

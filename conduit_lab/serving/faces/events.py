@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from secrets import token_urlsafe
 from typing import Any
 
 import anyio
 import anyio.to_thread
-from starlette.datastructures import Headers
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.streams.backpressure import awaiting_reader
+from conduit_lab.core.streams.loop import ProducingHere
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.serving.answer import RawHeaders, fallback_headers, send_empty
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
-from conduit_lab.serving.errors import await_first_chunk, drop_tracebacks, http_error
+from conduit_lab.serving.errors import drop_tracebacks, http_error
 from conduit_lab.serving.faces import transport
 from conduit_lab.serving.faces.binding import INLINE_BODY_BYTES, bind_on_thread
 from conduit_lab.serving.faces.formats import SseFormat
@@ -49,7 +50,7 @@ class _EventFace:
             return
         endpoint = self._endpoint
         admit_stream(context_of(scope))
-        if last_event_id := Headers(scope=scope).get("last-event-id"):
+        if last_event_id := _last_event_id(scope):
             found = endpoint.resumes.find(last_event_id)
             if found is None:  # the client has it all; 204 ends a browser's reconnects
                 await send_empty(send, 204)
@@ -59,12 +60,16 @@ class _EventFace:
             return
         call = await self._bind(scope, receive)
         with awaiting_reader(transport.SEND_SECONDS):
-            stream = endpoint.invoke(call) if endpoint.starts_at_once else await self._start(call)
+            if endpoint.starts_at_once:
+                with ProducingHere():
+                    stream = endpoint.invoke(call)
+            else:
+                stream = await self._start(call)
         headers = [] if call.span is None else fallback_headers(call.span)
-        if self._app.records:
-            self._app.observe(endpoint, call, stream, b"")
-        stream_id = context_of(scope).id
+        stream_id = token_urlsafe(16)  # not the logged request ID: it gives access to the chunks
         endpoint.resumes.hold(stream_id, stream)
+        if endpoint.resumes.seconds is not None:
+            context_of(scope).server.held_streams.add(stream)
         await self._send(stream, 0, stream_id, headers, scope, receive, send)
 
     async def _bind(self, scope: Scope, receive: Receive) -> Call:
@@ -118,11 +123,6 @@ class _EventFace:
         resumes.arrive(stream_id)
         open_streams.add(stream)
         try:
-            try:
-                await await_first_chunk(reader)
-            except BaseException:
-                resumes.leave(stream_id, reader)
-                raise
             await transport.send_stream(
                 reader,
                 SseFormat(stream_id, browser=scope["method"] == "GET"),
@@ -134,8 +134,16 @@ class _EventFace:
                 resumable=resumes.seconds is not None,
             )
         finally:
+            context_of(scope).server.stream_chunks += reader.index - start
             if stream.readers == 0:
                 open_streams.discard(stream)
-            if stream.error is not None and context_of(scope).started:
-                log_failure(stream.error, http_error(stream.error), context_of(scope))
+            context = context_of(scope)
+            if stream.error is not None and context.started:  # else the gate answers with it
+                log_failure(stream.error, http_error(stream.error), context)
                 drop_tracebacks(stream.error)
+
+
+def _last_event_id(scope: Scope) -> str:
+    """Return the ID of the last event that a client which reconnects has; empty for a new one."""
+    values = (value for name, value in scope["headers"] if name == b"last-event-id")
+    return next(values, b"").decode("latin-1")

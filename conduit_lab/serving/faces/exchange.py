@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio.to_thread
 from starlette.datastructures import Headers, QueryParams
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from conduit_lab.core.errors import StreamCancelled
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.serving import codec
 from conduit_lab.serving.answer import RawHeaders, send_json
 from conduit_lab.serving.endpoint import EndpointHost
-from conduit_lab.serving.errors import ErrorBody, HttpError
+from conduit_lab.serving.errors import (
+    ErrorBody,
+    HttpError,
+    drop_tracebacks,
+    http_error,
+)
 from conduit_lab.serving.faces import transport
 from conduit_lab.serving.faces.formats import EventFormat
+from conduit_lab.serving.failures import log_failure
 from conduit_lab.serving.gate.admission import admit_stream
 from conduit_lab.serving.gate.body import read_json_body
 from conduit_lab.serving.gate.context import RequestContext, context_of
+
+_S = TypeVar("_S", bound=Stream[Any, Any])
+_HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?")
 
 Handler = Callable[["Exchange"], Awaitable[None]]
 
@@ -60,6 +72,20 @@ class Exchange:
         """The headers; their names are compared without case."""
         return Headers(scope=self._scope)
 
+    @property
+    def base_url(self) -> str:
+        """The address of the app as the client wrote it, without a slash at its end."""
+        scope, host = self._scope, self.headers.get("host", "")
+        root = str(scope.get("root_path", "")).rstrip("/")
+        return f"{scope['scheme']}://{host}{root}" if _HOST.fullmatch(host) else root
+
+    async def body(self) -> bytes:
+        """Read the body, of whatever type it is declared; 413 above its limit."""
+        limit = self.app.limits.body_bytes
+        return await read_json_body(
+            self._scope, self._receive, limit, required=False, any_type=True
+        )
+
     async def json(self) -> Any:
         """Read the body as a JSON value; 400, 413 or 415 where it is none."""
         limit = self.app.limits.body_bytes
@@ -71,6 +97,46 @@ class Exchange:
         return await anyio.to_thread.run_sync(
             partial(function, *args, **kwargs), abandon_on_cancel=True
         )
+
+    async def start(self, function: Callable[..., _S], *args: Any) -> _S:
+        """Start a stream on a worker thread; it is cancelled where nobody will read it."""
+        started: list[_S] = []
+        abandoned: list[bool] = []
+
+        def run() -> None:
+            started.append(function(*args))
+            if abandoned:
+                started[0].cancel()
+
+        try:
+            await anyio.to_thread.run_sync(run, abandon_on_cancel=True)
+        except BaseException:  # cancelled, before or after the stream has started
+            abandoned.append(True)
+            for stream in started:
+                stream.cancel()
+            raise
+        return started[0]
+
+    async def result(self, stream: Stream[Any, Any]) -> Any:
+        """Wait for the result of a stream; it is cancelled when the client disconnects."""
+        open_streams = self.context.server.open_streams
+        watch = asyncio.ensure_future(self._watch(stream))
+        open_streams.add(stream)
+        try:
+            return await stream
+        except StreamCancelled:
+            raise HttpError(
+                503, "stream_cancelled", "the generation was cancelled: try again later"
+            ) from None
+        finally:
+            stream.cancel()
+            watch.cancel()
+            open_streams.discard(stream)
+
+    async def _watch(self, stream: Stream[Any, Any]) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        stream.cancel()
 
     async def send(self, value: Any, status: int = 200, headers: RawHeaders | None = None) -> None:
         """Answer with a JSON value."""
@@ -93,7 +159,11 @@ class Exchange:
                 reader, format, self._receive, self.context.send, headers=headers or []
             )
         finally:
+            self.context.server.stream_chunks += reader.index
             open_streams.discard(stream)
+            if stream.error is not None and self.context.started:
+                log_failure(stream.error, http_error(stream.error), self.context)
+                drop_tracebacks(stream.error)
 
 
 def protocol_route(
@@ -114,8 +184,8 @@ class _ProtocolFace:
     def __init__(self, app: EndpointHost, handler: Handler, error_body: ErrorBody) -> None:
         self._app = app
         self._handler = handler
-        self._error_body = error_body
+        self.error_body = error_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context_of(scope).error_body = self._error_body
+        context_of(scope).error_body = self.error_body
         await self._handler(Exchange(self._app, scope, receive))

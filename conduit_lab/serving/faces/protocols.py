@@ -12,10 +12,16 @@ from starlette.routing import BaseRoute
 from conduit_lab.core.errors import EndpointError
 from conduit_lab.core.nearest import did_you_mean
 from conduit_lab.serving.endpoint import EndpointHost
+from conduit_lab.serving.server_state import ServerState
 
 # The module of each protocol. It has `routes(app)`, which returns the routes of the protocol, and
-# may have `lifespan(app)`, an async context manager around the life of each server.
+# may have `lifespan(app, state)`, an async context manager around the life of each server.
 PROTOCOLS: dict[str, str] = {
+    "openai": "conduit_lab.serving.faces.openai.openai_routes",
+    "anthropic": "conduit_lab.serving.faces.anthropic_messages",
+    "rerank": "conduit_lab.serving.faces.rerank",
+    "inference": "conduit_lab.serving.faces.inference",
+    "mcp": "conduit_lab.serving.faces.mcp",
     "stores": "conduit_lab.serving.faces.store_search",
 }
 
@@ -33,13 +39,15 @@ def check_protocols(names: Sequence[str]) -> tuple[str, ...]:
 
 def protocol_routes(app: EndpointHost) -> list[BaseRoute]:
     """Return the routes of the protocols of an app, in the order in which it names them."""
-    return [route for name in app.protocols for route in _module(name).routes(app)]
+    return [route for name in app.spoken for route in _module(name).routes(app)]
 
 
-def protocol_lifespans(app: EndpointHost) -> list[AbstractAsyncContextManager[None]]:
+def protocol_lifespans(
+    app: EndpointHost, state: ServerState
+) -> list[AbstractAsyncContextManager[None]]:
     """Return the lifespans of the protocols of an app, to be entered by one server."""
-    modules = [_module(name) for name in app.protocols]
-    return [module.lifespan(app) for module in modules if hasattr(module, "lifespan")]
+    modules = [_module(name) for name in app.spoken]
+    return [module.lifespan(app, state) for module in modules if hasattr(module, "lifespan")]
 
 
 def _module(name: str) -> ModuleType:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from time import monotonic
+from typing import Any, cast
 
 import anyio
 import anyio.to_thread
@@ -19,17 +20,19 @@ from conduit_lab.core.streams.holders import Trail
 from conduit_lab.core.streams.reader import Reader
 from conduit_lab.core.streams.wakeups import Waiter
 from conduit_lab.core.weight import weight
-from conduit_lab.serving.errors import http_error
+from conduit_lab.serving.errors import HttpError, http_error
 from conduit_lab.serving.faces.formats import EventFormat
 
 HEARTBEAT_SECONDS = 15.0
-PRELUDE_SECONDS = 0.05  # without a chunk until the prelude is sent on its own
+PRELUDE_SECONDS = 0.05  # without a chunk until the headers and the prelude are sent on their own
 SEND_SECONDS = 30.0  # a client that takes nothing for this long is cut
 
 _LAST_EVENT_SECONDS = 0.5  # for the last event of a stream that the server's stop cuts
 _MAX_BATCH_CHUNKS = 512  # per write: as long as one client may hold the event loop
 _HEAVY_CHUNK_BYTES = 2**16  # from here a chunk is encoded on a thread
 _MAX_UNSENT_BYTES = 2**18  # in the kernel, for one client of a resumable stream
+_BURST_SECONDS = 2e-3  # between two writes; benchmarks/serving_streams.py
+_MAX_BUFFERED_BYTES = 2**14  # in the server: below, uvicorn takes a write without a wait
 _FAILED = "the stream failed; the server's log says why"
 
 _log = logging.getLogger("conduit_lab")
@@ -48,15 +51,16 @@ async def send_stream(
 ) -> None:
     """Send the reader's chunks until its stream ends or the client disconnects.
 
-    All pending chunks go out in one write. At the end `leave` gets the reader; by default a stream
+    All pending chunks go out in one write. The headers precede the first chunk, or follow the
+    request by `PRELUDE_SECONDS`; a stream that fails before them raises its own error, for an
+    answer with the status of that. At the end `leave` gets the reader; by default a stream
     without other readers is cancelled. Of a `resumable` stream half a log is kept behind the last
     chunk that was sent. `name` is that of the log: a stream's own may be a client's words.
     """
     trail = Trail(reader.stream, reader.index) if resumable else None
     try:
         every = [*format.headers, *headers]
-        await send({"type": "http.response.start", "status": 200, "headers": every})
-        await _Client(reader, format, receive, send, trail, name).serve()
+        await _Client(reader, format, receive, send, trail, name, every).serve()
     finally:
         leave(reader)
         if trail is not None:
@@ -66,6 +70,9 @@ async def send_stream(
 class _Client:
     """One client of a stream.
 
+    Its own task writes the pending chunks, then parks. While it is parked, the task of an async
+    generator on the same loop writes each chunk as it comes (`push`), so that a chunk costs no
+    wakeup. Chunks that come faster than every 2 ms are left to the client's task, for one write.
     `since` is the time of the last write, or the start of one that the client has not taken yet.
     One timer per client checks it, at no cost per chunk.
     """
@@ -78,6 +85,7 @@ class _Client:
         send: Send,
         trail: Trail | None,
         name: str,
+        headers: list[tuple[bytes, bytes]],
     ) -> None:
         self.name = name
         self.reader = reader
@@ -85,39 +93,49 @@ class _Client:
         self.receive = receive
         self.send = send
         self.trail = trail
+        self.headers: list[tuple[bytes, bytes]] | None = headers  # None once they are sent
+        self.connection = _connection(receive)
         self.waiter = Waiter()
         self.gone = False
         self.quiet = False
+        self.pending = False  # chunks that `push` has left to the client's task
         self.sending = False
+        self.cut = False
+        self.watch: asyncio.Task[None] | None = None  # for its disconnect
+        self.failure: Exception | None = None
         self.loop = asyncio.get_running_loop()
-        self.since = self.loop.time()
-        self.scope = anyio.CancelScope()
+        self.since = monotonic()
         self.prelude = format.prelude
 
     async def serve(self) -> None:
         """Send the whole stream; return at its end, or once the client has left or was cut."""
         if self.trail is not None:
-            _bound_unsent(self.receive)
-        watch = asyncio.ensure_future(self._watch())
+            _bound_unsent(self.connection)
+        self.task = cast("asyncio.Task[None]", asyncio.current_task())
         self.timer = self.loop.call_later(PRELUDE_SECONDS, self._check)
         try:
-            with self.scope:
-                await self._pump()
+            await self._pump()
+            return
+        except asyncio.CancelledError:
+            if self.cut:
+                self.task.uncancel()
+            elif self.headers is not None:
+                raise
+            elif self.sending:  # the server stops, and its grace is over; the client does not read
+                await self._abort()
                 return
-        except asyncio.CancelledError:  # the server stops, and its grace is over
-            if self.sending:  # the client does not read: a last event would not reach it
-                await _abort(self.receive)
             else:
                 with anyio.move_on_after(_LAST_EVENT_SECONDS):
                     last = self.format.error("stream_cancelled", "the server has stopped")
                     await self._write(last, last=True)
-            return
+                return
         finally:
             self.timer.cancel()
-            watch.cancel()
+            if self.watch is not None:
+                self.watch.cancel()
         message = "stream %r: a client that took nothing for %.3g s was cut"
         _log.warning(message, self.name, SEND_SECONDS)
-        await _abort(self.receive)
+        await self._abort()
 
     async def _pump(self) -> None:
         reader = self.reader
@@ -125,14 +143,20 @@ class _Client:
         while not self.gone:
             finished = stream.finished  # read before the chunks: none before the end is missed
             index = reader.index
+            self.pending = False
             try:
                 chunks = reader.take(_MAX_BATCH_CHUNKS)
             except StreamLagged as lag:
                 await self._write(self.format.lagged(lag.missed, lag.resume_at))
                 continue
             if chunks:
-                body, whole = await self._encoded(chunks, index)
-                if not whole:
+                if _is_heavy(chunks):
+                    body, error = await anyio.to_thread.run_sync(self._encode, chunks, index)
+                else:
+                    body, error = self._encode(chunks, index)
+                if error is not None:
+                    message = "stream %r has a chunk that cannot be sent: %s"
+                    _log.error(message, self.name, error)
                     body += self.format.error("stream_failed", _FAILED)
                     await self._write(body, last=True)
                     return
@@ -140,37 +164,105 @@ class _Client:
                 if self.trail is not None:
                     # uvicorn waits before a write until the one before has gone out
                     await self._write(b"")
-                    if not self.gone and not _is_lost(self.receive):
+                    if not self.gone and not _is_closing(self.connection):
                         self.trail.advance(reader.index)
                 if len(chunks) == _MAX_BATCH_CHUNKS:
                     await asyncio.sleep(0)  # a write that is taken at once yields to no other task
             elif finished:
+                if self.headers is not None and not stream.count:
+                    self._raise_failure()
                 await self._write(self._last(), last=True)
                 return
             else:
-                await self.waiter.wait(self._ready, stream._wakeups)
+                await self._park()
                 if self.quiet:
                     await self._write(self.format.heartbeat)
+
+    async def _park(self) -> None:
+        """Wait until there is something to do for this task."""
+        stream = self.reader.stream
+        if self.connection is None or not stream.attach(self, self.loop):
+            await self.waiter.wait(self._ready, stream._wakeups)
+            return
+        try:
+            await self.waiter.wait(self._called)
+        finally:
+            stream.detach()
+        if self.failure is not None:
+            raise self.failure
 
     def _ready(self) -> bool:
         return self.gone or self.quiet or self.reader.ready()
 
-    async def _encoded(self, chunks: list[Any], index: int) -> tuple[bytes, bool]:
-        """Return the bytes of `chunks` up to the first without a form, and whether all have one."""
-        if not all(map(is_plain_chunk, chunks)) and max(map(weight, chunks)) > _HEAVY_CHUNK_BYTES:
-            return await anyio.to_thread.run_sync(self._encode, chunks, index)
-        return self._encode(chunks, index)
+    def _called(self) -> bool:
+        return not self.sending and (
+            self.gone or self.quiet or self.pending or self.reader.stream.finished
+        )
 
-    def _encode(self, chunks: list[Any], index: int) -> tuple[bytes, bool]:
+    def push(self) -> Awaitable[None] | None:
+        """Begin to write the pending chunks, or leave them to the client's task."""
+        if self.pending or self.sending:
+            return None
+        now = monotonic()
+        if self.headers is None and now - self.since < _BURST_SECONDS:
+            self.pending = True
+            self.loop.call_later(_BURST_SECONDS, self.waiter.resume)
+            return None
+        reader, unsent = self.reader, self.connection.get_write_buffer_size()
+        index = reader.index
+        try:
+            chunks = reader.take()
+            if unsent < _MAX_BUFFERED_BYTES and not _is_heavy(chunks):
+                body, error = self._encode(chunks, index)
+                if error is None:
+                    if self.trail is not None and not unsent:
+                        self.trail.advance(index)  # the chunks before have gone out
+                    self.since = now
+                    self.sending = True
+                    return self._write_pushed(body)
+        except StreamLagged:
+            pass
+        reader.index = index
+        self.pending = True
+        self.waiter.resume()
+        return None
+
+    def wake(self) -> None:
+        """Notice that the stream has ended."""
+        self.waiter()
+
+    async def _write_pushed(self, body: bytes) -> None:
+        try:
+            if self.headers is None and not self.prelude:
+                message = {"type": "http.response.body", "body": body, "more_body": True}
+                await self.send(message)
+            else:
+                await self._write(body)
+        except Exception as error:  # of the connection, not of the generator that awaits this
+            self.failure = error
+            self.pending = True
+        self.sending = False
+        if self.gone or self.quiet or self.pending:  # since this write began
+            self.waiter.resume()
+
+    def _raise_failure(self) -> None:
+        """Raise why the stream has ended before its first chunk, if it did not end well."""
+        stream = self.reader.stream
+        if stream.error is not None:
+            raise stream.error
+        if stream.cancelled:
+            raise HttpError(503, "stream_cancelled", "the stream was cancelled on the server")
+
+    def _encode(self, chunks: list[Any], index: int) -> tuple[bytes, Exception | None]:
+        """Return the bytes of `chunks` up to the first without a form, and the error of that."""
         parts = []
         encode = self.format.chunk
         try:
             for number, chunk in enumerate(chunks, index):
                 parts.append(encode(number, chunk))
         except (TypeError, ValueError, RecursionError) as error:
-            _log.error("stream %r has a chunk that cannot be sent: %s", self.name, error)
-            return b"".join(parts), False
-        return b"".join(parts), True
+            return b"".join(parts), error
+        return b"".join(parts), None
 
     def _last(self) -> bytes:
         """Return the last bytes of the stream."""
@@ -185,9 +277,13 @@ class _Client:
         return self.format.end(stream.count)
 
     async def _write(self, body: bytes, last: bool = False) -> None:
-        self.since = self.loop.time()
+        self.since = monotonic()
         self.quiet = False
         self.sending = True
+        if self.headers is not None:
+            start = {"type": "http.response.start", "status": 200, "headers": self.headers}
+            self.headers = None
+            await self.send(start)
         if body and self.prelude:
             body, self.prelude = self.prelude + body, b""
         await self.send({"type": "http.response.body", "body": body, "more_body": not last})
@@ -197,22 +293,31 @@ class _Client:
         while (await self.receive())["type"] != "http.disconnect":
             pass
         self.gone = True
-        self.waiter()
+        self.waiter.resume()
+
+    async def _abort(self) -> None:
+        """Close the connection now: uvicorn would first wait for the client to read."""
+        if self.connection is not None:
+            self.connection.abort()
+            await asyncio.sleep(0)  # uvicorn notices
 
     def _check(self) -> None:
         """Cut a client that takes nothing, or wake the pump for a heartbeat; then set the timer."""
-        spent = self.loop.time() - self.since
+        if self.watch is None:  # a short stream needs none
+            self.watch = self.loop.create_task(self._watch())
+        spent = monotonic() - self.since
         if self.sending:
             limit = SEND_SECONDS
         else:
-            limit = PRELUDE_SECONDS if self.prelude else HEARTBEAT_SECONDS
+            limit = HEARTBEAT_SECONDS if self.headers is None else PRELUDE_SECONDS
         if spent < limit:
             self.timer = self.loop.call_later(limit - spent, self._check)
         elif self.sending:
-            self.scope.cancel()
+            self.cut = True
+            self.task.cancel()
         else:
             self.quiet = True
-            self.waiter()
+            self.waiter.resume()
             self.timer = self.loop.call_later(HEARTBEAT_SECONDS, self._check)
 
 
@@ -221,22 +326,22 @@ def _connection(receive: Receive) -> Any:
     return getattr(getattr(receive, "__self__", None), "transport", None)
 
 
-def _is_lost(receive: Receive) -> bool:
-    """Return whether the connection is closed: then writes return at once, with nothing sent."""
-    return (connection := _connection(receive)) is not None and connection.is_closing()
+def _is_closing(connection: Any) -> bool:
+    """Return whether the connection is lost: then writes return at once, with nothing sent."""
+    return connection is not None and connection.is_closing()
 
 
-def _bound_unsent(receive: Receive) -> None:
+def _bound_unsent(connection: Any) -> None:
     """Bound the bytes that the kernel holds for the client: they are lost when it disconnects."""
-    if (connection := _connection(receive)) is not None:
+    if connection is not None:
         with suppress(OSError):  # the client has left
             connection.get_extra_info("socket").setsockopt(
                 socket.SOL_SOCKET, socket.SO_SNDBUF, _MAX_UNSENT_BYTES
             )
 
 
-async def _abort(receive: Receive) -> None:
-    """Close the connection now: uvicorn would first wait for the client to read."""
-    if (connection := _connection(receive)) is not None:
-        connection.abort()
-        await asyncio.sleep(0)  # uvicorn notices
+def _is_heavy(chunks: list[Any]) -> bool:
+    """Return whether the chunks are to be encoded on a thread."""
+    if len(chunks) == 1 and is_plain_chunk(chunks[0]):
+        return False
+    return not all(map(is_plain_chunk, chunks)) and max(map(weight, chunks)) > _HEAVY_CHUNK_BYTES

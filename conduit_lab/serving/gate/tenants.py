@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from conduit_lab.serving.gate.context import RequestContext
 from conduit_lab.vectors.store import VectorStore
 
@@ -12,8 +14,13 @@ def visible_stores(context: RequestContext) -> dict[str, VectorStore]:
     A key of a tenant sees the stores of that tenant and those of none. A key without a tenant, and
     a caller of an app without keys, see every store.
     """
-    stores, caller = context.app.stores, context.caller
+    stores = context.app.stores
+    return {name: each for name, each in stores.items() if may_see(context, each)}
+
+
+def may_see(context: RequestContext, store: Any) -> bool:
+    """Return whether the caller of a request may see a store, one that no app has named too."""
+    caller = context.caller
     if caller is None or caller.tenant is None:
-        return dict(stores)
-    allowed = (None, caller.tenant)
-    return {name: each for name, each in stores.items() if each.tenant in allowed}
+        return True
+    return getattr(store, "tenant", None) in (None, caller.tenant)

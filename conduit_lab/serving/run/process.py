@@ -1,4 +1,4 @@
-"""Process: an exported folder's app in this process, with a graceful shutdown."""
+"""Process: an exported folder's app in this process or in worker processes."""
 
 from __future__ import annotations
 
@@ -6,63 +6,75 @@ import importlib
 import os
 import sys
 from pathlib import Path
-from time import monotonic
-from types import FrameType
+from typing import Any
 
 import uvicorn
+from uvicorn.supervisors.multiprocess import Multiprocess
 
+from conduit_lab.core.errors import ServeError
 from conduit_lab.serving.app import App
 from conduit_lab.serving.gate.bind_rules import check_bind
 from conduit_lab.serving.gate.http_protocol import BoundedHttp
+from conduit_lab.serving.run.log_lines import LogForm, log_config
+from conduit_lab.serving.run.thread import listen
+from conduit_lab.serving.stop_signals import GRACE_VARIABLE, PRE_STOP_VARIABLE
 
-PROCESS_GRACE_SECONDS = 10  # for open requests at the stop
-
-
-class _DrainingServer(uvicorn.Server):
-    """A server that, at a signal, reports not ready and answers for `pre_stop` more seconds.
-
-    So a load balancer that checks /readyz sends new requests elsewhere before the port closes. A
-    second signal ends the wait.
-    """
-
-    def __init__(self, config: uvicorn.Config, app: App, pre_stop: float) -> None:
-        super().__init__(config)
-        self._app = app
-        self._pre_stop = pre_stop
-        self._stops_at: float | None = None
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Start the shutdown."""
-        self._app.refuse_new()
-        if self._stops_at is not None or self._pre_stop <= 0:
-            super().handle_exit(sig, frame)
-            return
-        self._stops_at = monotonic() + self._pre_stop
-        self._captured_signals.append(sig)  # uvicorn raises it again after the shutdown
-
-    async def on_tick(self, counter: int) -> bool:
-        """Return whether the server stops now."""
-        waited = self._stops_at is not None and monotonic() >= self._stops_at
-        return await super().on_tick(counter) or waited
+PROCESS_GRACE_SECONDS = 10.0  # for open requests at the stop
 
 
 def serve(
-    folder: Path, host: str, port: int, pre_stop: float = 0.0, *, insecure: bool = False
+    folder: Path,
+    host: str,
+    port: int,
+    *,
+    pre_stop: float = 0.0,
+    grace: float = PROCESS_GRACE_SECONDS,
+    workers: int = 1,
+    log: LogForm = "text",
+    insecure: bool = False,
 ) -> int:
-    """Serve `app:app` of an exported folder until a signal; return the exit status."""
+    """Serve `app:app` of an exported folder until a signal; return the exit status.
+
+    At the signal /readyz answers 503; the port is closed `pre_stop` seconds later, and what still
+    runs `grace` seconds after that is cut. Several `workers` share the port, and each drains by
+    itself. Raises `ServeError` for a port that cannot be used, a folder without an app, and for a
+    `host` that others can reach where the app has no keys, unless `insecure`; `ModelLoadError` or
+    `StoreError` for a resource that cannot be opened.
+    """
     os.chdir(folder)
     sys.path.insert(0, str(folder.resolve()))
-    app: App = importlib.import_module("app").app
+    os.environ[GRACE_VARIABLE], os.environ[PRE_STOP_VARIABLE] = str(grace), str(pre_stop)
+    app = _app(folder)
     check_bind(app, host, insecure=insecure)
+    listener = listen(host, port)
     config = uvicorn.Config(
-        app,
+        "app:app",
         host,
-        port,
+        listener.getsockname()[1],
         http=BoundedHttp,
         ws="none",
         lifespan="on",
-        timeout_graceful_shutdown=PROCESS_GRACE_SECONDS,  # a stream may never end
+        workers=workers,
+        access_log=False,
+        log_config=log_config(log),
     )
-    server = _DrainingServer(config, app, pre_stop)
-    server.run()
+    if workers > 1:
+        # spawned, they import and open everything themselves, and share the mapped files
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+        listener.set_inheritable(True)
+        Multiprocess(config, sockets=[listener]).run()
+        return 0
+    app.open()
+    server: Any = uvicorn.Server(config)
+    server.run(sockets=[listener])
     return 0 if server.started else 3
+
+
+def _app(folder: Path) -> App:
+    app: Any = getattr(importlib.import_module("app"), "app", None)
+    if not isinstance(app, App):
+        got = "no `app`" if app is None else f"`app`, a {type(app).__name__}"
+        raise ServeError(
+            f"{folder / 'app.py'} has {got}: it expects `app = App(...)`, as an export writes it"
+        )
+    return app

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from contextlib import suppress
 from time import monotonic, sleep
 from types import TracebackType
+from typing import Any
 
 import uvicorn
 
@@ -17,6 +19,8 @@ from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint_view import endpoint_cells
 from conduit_lab.serving.gate.bind_rules import check_bind
 from conduit_lab.serving.gate.http_protocol import BoundedHttp
+from conduit_lab.serving.server_state import ServerState
+from conduit_lab.serving.stop_signals import CUT_SECONDS
 
 THREAD_GRACE_SECONDS = 5  # for open requests at the stop
 _MAX_START_SECONDS = 60.0
@@ -41,17 +45,13 @@ class Server(Viewed):
     ) -> None:
         check_bind(app, host, insecure=insecure)
         self.app = app
-        listener = _listen(host, port)
+        listener = listen(host, port)
         self.host, self.port = listener.getsockname()[:2]
-        config = uvicorn.Config(
-            app,
-            http=BoundedHttp,
-            ws="none",
-            log_level="warning",
-            lifespan="on",
-            timeout_graceful_shutdown=THREAD_GRACE_SECONDS,
+        config: Any = uvicorn.Config(
+            app, http=BoundedHttp, ws="none", log_level="warning", lifespan="on", access_log=False
         )
-        self._uvicorn = uvicorn.Server(config)
+        config.timeout_graceful_shutdown = THREAD_GRACE_SECONDS + CUT_SECONDS
+        self._uvicorn = _ThreadServer(config)
         self._thread = threading.Thread(
             target=self._run, args=(listener,), name=f"server :{self.port}", daemon=True
         )
@@ -93,9 +93,9 @@ class Server(Viewed):
     def stop(self) -> None:
         """Finish open requests, within 5 s, and free the port; a stream is then cut with an error.
 
-        May be called again.
+        /readyz answers 503 meanwhile. May be called again.
         """
-        self._uvicorn.should_exit = True
+        self._uvicorn.drain()
         self._thread.join(_MAX_STOP_SECONDS)
 
     def __enter__(self) -> Server:
@@ -125,7 +125,31 @@ class Server(Viewed):
         return View("Server", self.url, facts, [table])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+class _ThreadServer(uvicorn.Server):
+    """A server that is stopped from another thread."""
+
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and keep the event loop."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    @property
+    def state(self) -> ServerState | None:
+        """The state of the app on this server, once it has started."""
+        values = self.lifespan.state.values() if self.started else ()
+        return next((each for each in values if isinstance(each, ServerState)), None)
+
+    def drain(self) -> None:
+        """Stop taking requests; streams end after the grace."""
+        if (state := self.state) is not None and self._loop is not None:
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(state.begin_drain, THREAD_GRACE_SECONDS)
+        self.should_exit = True
+
+
+def listen(host: str, port: int) -> socket.socket:
     """Return a bound socket; `ServeError` for a port in use or no port at all."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -153,11 +153,6 @@ def test_a_plain_definition_of_a_name_is_no_decorated_one(session: Session) -> N
             "the live f differs from every definition in this session (POST /a → a → f): "
             "run its cell again, without a magic around it",
         ),
-        (
-            "f = type('F', (), {'__module__': 'cells'})",
-            "the live f differs from every definition in this session (POST /a → a → f): "
-            "run its cell again, without a magic around it",
-        ),
     ],
 )  # fmt: skip
 def test_a_function_without_a_definition_is_refused(

@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from conduit_lab import App, Lab
 from conduit_lab.serving.faces import openapi as face
 from conduit_lab.serving.faces.openapi import openapi
+from conduit_lab.serving.gate.keys import Keys, new_key
 from tests.serving.conftest import Ask
 from tests.serving.faces.described_app import described_app
 
@@ -138,13 +139,16 @@ def test_recorded_calls_are_examples(lab: Lab) -> None:
     paths = document(lab)["paths"]
 
     def examples(path: str) -> Any:
-        return paths[path]["post"]["requestBody"]["content"]["application/json"].get("examples", {})
+        operation = paths[path]["post"]
+        body = operation["requestBody"]["content"]["application/json"].get("examples", {})
+        calls = operation.get("x-conduit-examples", [])
+        assert [each["value"] for each in body.values()] == [each["arguments"] for each in calls]
+        return calls
 
-    shown = list(examples("/double/{by}").values())
-    assert [each["value"] for each in shown] == [{"n": n} for n in (6, 5, 4, 3, 2)]
-    assert shown[0]["x-conduit-path"] == {"by": 3}
-    assert shown[0]["summary"] == '{"n": 6}'
-    assert examples("/long") == {}
+    shown = examples("/double/{by}")
+    assert [each["arguments"] for each in shown] == [{"n": n} for n in (6, 5, 4, 3, 2)]
+    assert (shown[0]["path"], shown[0]["summary"]) == ({"by": 3}, '{"n": 6}')
+    assert examples("/long") == []
 
 
 def test_an_app_served_below_a_prefix_says_so(tmp_path: Path) -> None:
@@ -157,7 +161,7 @@ def test_an_app_served_below_a_prefix_says_so(tmp_path: Path) -> None:
 def test_an_app_with_keys_declares_them(tmp_path: Path) -> None:
     app = described_app(tmp_path)
     assert "security" not in document(app)
-    app.keys = ["any"]  # type: ignore[assignment]
+    app.keys = Keys([new_key("desk")[1]])
     made = document(app)
     assert made["security"] == [{"key": []}]
     assert made["components"]["securitySchemes"]["key"]["scheme"] == "bearer"

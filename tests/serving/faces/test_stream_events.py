@@ -281,7 +281,7 @@ def _watch(lab: Lab, seen: list[Stream[Any]]) -> None:
             seen.append(stream)
             super().add(stream)
 
-    (state,) = lab._states
+    (state,) = lab._lives.states
     state.open_streams = Watched()
 
 

@@ -22,7 +22,11 @@ def test_each_event_has_the_id_of_its_stream_and_its_number(app: App, asking: As
     app.ml_stream("/count")(lambda: iter("abc"))
     answer = asking(app).post("/count")
     ids = [line.removeprefix("id: ") for line in answer.text.split("\n") if line.startswith("id: ")]
-    assert ids == [f"{answer.headers['x-request-id']}:{n}" for n in range(3)]
+    (stream_id,) = {each.partition(":")[0] for each in ids}
+    assert ids == [f"{stream_id}:{n}" for n in range(3)]
+    # whoever knows it may read the stream: it is long, and no log has it
+    assert len(stream_id) >= 22
+    assert stream_id != answer.headers["x-request-id"]
 
 
 def test_a_client_that_comes_back_gets_the_same_events_from_there(lab: Lab) -> None:

@@ -13,6 +13,7 @@ from starlette.types import Message, Scope, Send
 from conduit_lab import App
 from conduit_lab.serving.gate import gate
 from conduit_lab.serving.gate.context import RequestContext
+from conduit_lab.serving.server_state import ServerState
 from tests.serving.conftest import Ask
 
 
@@ -79,7 +80,7 @@ def test_a_forked_worker_makes_other_ids(app: App) -> None:
 
     def ids() -> str:
         scope: Scope = {"type": "http", "state": {}}
-        return RequestContext(app, app.server_of(scope), scope, send).id
+        return RequestContext(app, ServerState(), scope, send).id
 
     reader, writer = os.pipe()
     child = os.fork()

@@ -1,0 +1,58 @@
+"""The code of a function as text that is equal wherever equal source was compiled."""
+
+from __future__ import annotations
+
+import dis
+from collections.abc import Iterator
+from types import CodeType
+
+_FLAGS = 0xFF  # arguments, generator, coroutine: those that change what a call does
+# Python compiles a call on an imported name with other operations than one on any name
+_UNSTABLE = frozenset({"CACHE", "PRECALL", "PUSH_NULL", "NOP", "RESUME", "EXTENDED_ARG"})
+_SAME = {"LOAD_METHOD": "LOAD_ATTR", "CALL_FUNCTION": "CALL", "CALL_METHOD": "CALL"}
+
+
+def code_text(code: CodeType) -> str:
+    """Return the operations of `code` and of the code in it, without places in a file."""
+    return "\n".join(_lines(code))
+
+
+def global_names(code: CodeType) -> list[str]:
+    """Return the global names that running `code` may look up, in order, each once."""
+    return list(dict.fromkeys(_global_names(code)))
+
+
+def _lines(code: CodeType) -> Iterator[str]:
+    kept = [each for each in dis.get_instructions(code) if each.opname not in _UNSTABLE]
+    numbers = {each.offset: number for number, each in enumerate(kept)}
+    yield (
+        f"{code.co_name} {code.co_varnames} {code.co_freevars} {code.co_argcount} "
+        f"{code.co_posonlyargcount} {code.co_kwonlyargcount} {code.co_flags & _FLAGS}"
+    )
+    for each in kept:
+        name = _SAME.get(each.opname, each.opname)
+        if each.opcode in dis.hasjrel or each.opcode in dis.hasjabs:
+            later = (offset for offset in numbers if offset >= each.argval)
+            yield f"{name} to {numbers.get(next(later, -1), 'end')}"
+        elif isinstance(each.argval, CodeType):
+            yield name
+            yield from _lines(each.argval)
+        elif isinstance(each.argval, tuple | frozenset):
+            yield f"{name} {_constant(each.argval)}"
+        else:
+            yield f"{name} {type(each.argval).__name__} {each.argrepr.removeprefix('NULL + ')}"
+
+
+def _constant(value: object) -> str:
+    """Return a constant as text; the order of a set of texts differs from process to process."""
+    if isinstance(value, frozenset):
+        return f"frozenset({sorted(map(_constant, value))})"
+    return f"({', '.join(map(_constant, value))})" if isinstance(value, tuple) else repr(value)
+
+
+def _global_names(code: CodeType) -> Iterator[str]:
+    for each in dis.get_instructions(code):
+        if each.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            yield str(each.argval)
+        elif isinstance(each.argval, CodeType):
+            yield from _global_names(each.argval)

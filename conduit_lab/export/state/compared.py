@@ -1,0 +1,62 @@
+"""The state of an app, and the first difference between that of two processes, as a sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from conduit_lab.export.state.walk import StateLine, Walk
+from conduit_lab.serving.app import App
+
+_NAME = re.compile(r"→ (\w+)")
+
+
+def app_state(
+    app: App,
+    names: dict[str, Any],
+    root: Path,
+    is_hidden: Callable[[str], bool] = lambda name: False,
+) -> list[StateLine]:
+    """Return a line for each object that the app's endpoints reach; opens its models and stores.
+
+    `names` are the globals that the endpoints live in.
+    """
+    walk = Walk(names, root, is_hidden)
+    for endpoint in app.endpoints:
+        place = f"{endpoint.method} {endpoint.path} → {endpoint.name}"
+        walk.add(place, endpoint)
+    return walk.lines
+
+
+def state_difference(here: Sequence[StateLine], there: Sequence[StateLine]) -> str | None:
+    """Return the first difference as a sentence with its mend; None for equal states."""
+    for mine, other in zip(here, there, strict=False):
+        if mine == other:
+            continue
+        if mine.place == other.place:
+            return f"{mine.place}: {_both(mine.text, other.text)}. {_mend(mine.place)}"
+        places = {line.place for line in there}
+        if mine.place not in places:
+            return f"{mine.place}: {mine.text} here, missing in the export. {_mend(mine.place)}"
+        return f"{other.place}: missing here, {other.text} in the export. {_mend(other.place)}"
+    if len(here) == len(there):
+        return None
+    longer = here if len(here) > len(there) else there
+    line = longer[min(len(here), len(there))]
+    only = "here" if longer is here else "in the export"
+    return f"{line.place}: {line.text} only {only}. {_mend(line.place)}"
+
+
+def _both(here: str, there: str) -> str:
+    code = re.compile(r"function (\w+), code")
+    if code.match(here) and code.match(there):
+        return "the code here is not that of the export"
+    return f"{here} here, {there} in the export"
+
+
+def _mend(place: str) -> str:
+    found = _NAME.findall(place)
+    name = found[-1] if found else "the endpoint"
+    return f"Run the cell that defines {name} again, and then the cells that use it"

@@ -1,0 +1,45 @@
+"""Plain values as text: exact, short, and the same in every process."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+_MAX_CHARACTERS = 80  # of a value; of a longer one a digest is compared
+_SMALL_ITEMS = 64  # of a container of plain values; a larger one is one digest
+_DIGEST_BYTES = 8
+
+SCALARS = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented))
+
+
+def scalar_text(value: Any, *, typed: bool = True) -> str:
+    """Return a plain value with its type; of a long one the beginning and a digest."""
+    text = repr(value)
+    if len(text) > _MAX_CHARACTERS:
+        text = f"{text[:_MAX_CHARACTERS]}… {digest(text.encode('utf-8', 'surrogatepass'))}"
+    if value is None or value is Ellipsis or value is NotImplemented or not typed:
+        return text
+    return f"{type(value).__name__} {text}"
+
+
+def digest(content: bytes) -> str:
+    """Return a short digest of `content`."""
+    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def flat_text(value: Any) -> str | None:
+    """Return the text of a container of plain values alone, or None; large ones as a digest."""
+    items = [*value.keys(), *value.values()] if isinstance(value, dict) else list(value)
+    if not all(type(item) in SCALARS for item in items):
+        return None
+    shown = [scalar_text(item) for item in items]
+    if isinstance(value, set | frozenset):
+        shown.sort()
+    elif isinstance(value, dict):
+        half = len(value)
+        pairs = zip(shown[:half], shown[half:], strict=True)
+        shown = [f"{key}: {item}" for key, item in pairs]
+    text = f"{type(value).__name__} of {', '.join(shown) or 'nothing'}"
+    if len(value) <= _SMALL_ITEMS:
+        return text
+    return f"{type(value).__name__} of {len(value)}: {digest(text.encode())}"

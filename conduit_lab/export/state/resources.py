@@ -1,0 +1,105 @@
+"""The parts of this package's own objects that belong to an app's state."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from conduit_lab.core.frames import is_frame
+from conduit_lab.core.stage import Function
+from conduit_lab.core.streams.stream import Stream
+from conduit_lab.flow.combinator import Combinator
+from conduit_lab.flow.rag import Rag
+from conduit_lab.models.file_model import FileModel
+from conduit_lab.models.folder_model import FolderModel
+from conduit_lab.runtime.checks.content import file_digest
+from conduit_lab.serving.app import App
+from conduit_lab.serving.endpoint import Endpoint
+from conduit_lab.vectors.store import VectorStore
+
+if TYPE_CHECKING:
+    from conduit_lab.export.state.walk import Walk
+
+MAX_ENTRIES = 20_000  # of a store whose entries are compared; of a larger one their number
+_MODEL_OPTIONS = ("device", "fallback", "timeout")
+_RAG_SETTINGS = ("top_k", "mode", "min_score", "name", "options")
+
+_Parts = tuple[str, list[tuple[str, Any]]]
+
+
+def resource_parts(value: Any, walk: Walk) -> _Parts | None:
+    """Return the line and the parts of an object of this package or a table; None for others."""
+    if isinstance(value, App):
+        return "the app", []
+    if isinstance(value, Endpoint):
+        below = [("", value.function)]
+        below += [] if value.then is None else [("its stage", value.then)]
+        return f"endpoint {value.method} {value.path} ({value.shape})", below
+    if isinstance(value, FileModel):
+        return _model(value)
+    if isinstance(value, VectorStore):
+        return _store(value)
+    if isinstance(value, Rag):
+        settings = {name: getattr(value, name) for name in _RAG_SETTINGS}
+        parts = [("its store", value.store), ("its generator", value.generator)]
+        prompt = value._template
+        return "Rag", [
+            *parts,
+            ("its reranker", value.rerank),
+            ("its settings", settings),
+            ("its prompt", None if prompt is None else vars(prompt)),
+        ]
+    if type(value) is Function:
+        return f"stage {value.name}", [("its function", value.function)]
+    if isinstance(value, Combinator) and type(value).__module__.startswith("conduit_lab."):
+        parts = [*value.arguments.items(), ("its settings", value._settings())]
+        return f"{type(value).__name__} {value.name}", [(str(name), part) for name, part in parts]
+    if isinstance(value, Stream):
+        return "a Stream", []
+    return _frame(value) if is_frame(value) else None
+
+
+def _model(model: Any) -> _Parts:
+    """Describe a model by the content that it opened, not by its file: that may have changed."""
+    held = model.shared
+    content = [held.key[0]]
+    if isinstance(model, FolderModel):
+        content += list(_other_files(model))
+    options = {name: getattr(model.options, name) for name in _MODEL_OPTIONS}
+    options["variant"] = getattr(model, "variant", None)
+    mark = hashlib.blake2b("".join(content).encode(), digest_size=8).hexdigest()
+    return f"{type(model).__name__} {model.name}, content {mark}", [
+        ("its options", {name: value for name, value in options.items() if value is not None}),
+        ("its labels", getattr(model, "labels", None)),
+    ]
+
+
+def _other_files(model: FolderModel[Any]) -> Iterator[str]:
+    """Yield the digests of a folder's files beside its graphs: tokenizer, configs."""
+    for path in sorted(model.path.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(model.path).parts)
+        if path.suffix in (".json", ".txt", ".jinja", ".model") and not hidden and path.is_file():
+            yield path.name + file_digest(path).hex()
+
+
+def _store(store: VectorStore) -> _Parts:
+    """Describe a store by its entries, or by their number where there are many or it is remote."""
+    shown = f"store of {len(store)} entries, {store.dimension} × {store.metric}"
+    if store.url is None and len(store) <= MAX_ENTRIES:
+        mark = hashlib.blake2b(digest_size=8)
+        for entry in store:
+            mark.update(repr((entry.id, entry.metadata, entry.content)).encode("utf-8", "replace"))
+            mark.update(entry.embedding.tobytes())
+        shown += f", content {mark.hexdigest()}"
+    return shown, [("its embedder", store.embedder)]
+
+
+def _frame(frame: Any) -> _Parts:
+    columns = [(f"column {name}", frame[name].to_numpy()) for name in frame.columns]
+    return f"DataFrame of {len(frame)} rows", [
+        ("its columns", list(frame.columns)),
+        ("its types", [str(kind) for kind in frame.dtypes]),
+        ("its index", frame.index.to_numpy()),
+        *columns,
+    ]

@@ -1,0 +1,123 @@
+"""An agent beside the notebook: tools that show it the session, and no secret of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import reprlib
+from collections.abc import Iterator, Mapping
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from conduit_lab.core.errors import InputError
+from conduit_lab.core.nearest import did_you_mean
+from conduit_lab.core.text import clip, one_line
+from conduit_lab.core.views.view import Viewed
+from conduit_lab.export.secret import looks_secret
+from conduit_lab.notebook import history
+from conduit_lab.serving.tool import Tool
+
+if TYPE_CHECKING:
+    from conduit_lab.notebook.lab import Lab
+
+MAX_FORM_CHARACTERS = 16_000  # of one object
+MAX_LISTED_NAMES = 200
+MAX_READ_TRACES = 20
+_MAX_LINE_CHARACTERS = 120
+_HIDDEN = "[secret]"
+# a name as `looks_secret` knows them, and its text in quotes, which a short form may have cut
+_NAMED = re.compile(
+    r"((?:api_?key|secret|password|passwd|token|credential)s?[\"']?\s*[:=]\s*)([\"'])(.+?)(?:\2|$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def session_tools(lab: Lab) -> list[Tool[..., Any]]:
+    """Return the tools with which an agent reads the session of a lab.
+
+    Their answers are Markdown of bounded length. Texts that are named as a secret, in the
+    environment or in the session, are left out of them.
+    """
+
+    def lab_overview() -> str:
+        """Show the session: its models, stores, endpoints, running streams and servers."""
+        return _markdown(lab)
+
+    def lab_names() -> str:
+        """List the objects of the session by name: the notebook's, and the lab's own."""
+        rows = [
+            f"- `{name}`: {type(value).__name__}"
+            for name, value in sorted(_objects(lab).items())[:MAX_LISTED_NAMES]
+        ]
+        return "\n".join(rows) or "nothing yet"
+
+    def lab_show(name: str) -> str:
+        """Show one object of the session by a name that `lab_names` lists."""
+        objects = _objects(lab)
+        if name not in objects:
+            raise InputError(f"nothing is named {clip(name, 80)!r}{did_you_mean(name, objects)}")
+        return _markdown(objects[name])
+
+    def lab_traces(endpoint: str, count: int = 3) -> str:
+        """Show the traces of the newest calls of an endpoint or tool, the newest first.
+
+        `endpoint` is its path or its name, `count` at most 20.
+        """
+        if not 0 < count <= MAX_READ_TRACES:
+            raise InputError(f"count expects 1 to {MAX_READ_TRACES}, got {count}")
+        known = [each.path for each in lab.endpoints] + [each.name for each in lab.endpoints]
+        if endpoint not in known:
+            shown = clip(endpoint, 80)
+            raise InputError(f"no endpoint {shown!r}{did_you_mean(endpoint, known)}")
+        traces = lab.endpoints[endpoint].history[-count:]
+        parts = [_markdown(trace, MAX_FORM_CHARACTERS // count) for trace in reversed(traces)]
+        return "\n\n".join(parts) or f"{endpoint} has not been called"
+
+    functions = (lab_overview, lab_names, lab_show, lab_traces)
+    return [Tool(each, each.__name__, "", lab) for each in functions]
+
+
+def _objects(lab: Lab) -> dict[str, Any]:
+    """Return the objects that an agent may see, by name; the notebook's go before the lab's."""
+    own = {
+        **{each.name: each for each in lab.models},
+        **lab.stores,
+        **{each.name: each for each in lab.endpoints},
+    }
+    return {**own, **dict(_public(history.namespace() or {}))}
+
+
+def _public(names: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the names that users gave: no module, class or function of others, and no secret."""
+    own = names.get("__name__")
+    for name, value in names.items():
+        hidden = name.startswith("_") or name in ("In", "Out", "exit", "quit", "open")
+        foreign = isinstance(value, ModuleType) or (
+            isinstance(value, FunctionType | BuiltinFunctionType | type) and value.__module__ != own
+        )
+        if not (hidden or foreign or looks_secret(name, value)):
+            yield name, value
+
+
+def _markdown(value: Any, limit: int = MAX_FORM_CHARACTERS) -> str:
+    """Return the static form of a value as Markdown, without secrets, of bounded length."""
+    text = value._view().plain() if isinstance(value, Viewed) else reprlib.repr(value)
+    head, _, rest = redacted(text).partition("\n")
+    title = f"**{one_line(head, _MAX_LINE_CHARACTERS)}**"
+    if not rest and len(head) <= _MAX_LINE_CHARACTERS:
+        return title
+    body = clip(rest or head, limit).replace("```", "'''")
+    return f"{title}\n\n```text\n{body}\n```"
+
+
+def redacted(text: str) -> str:
+    """Return `text` without secrets.
+
+    They are the texts that the environment or the session names so, and what follows such a name
+    in quotes.
+    """
+    names: list[tuple[str, Any]] = [*os.environ.items(), *(history.namespace() or {}).items()]
+    for name, value in names:
+        if isinstance(value, str) and looks_secret(name, value, {}):
+            text = text.replace(value, _HIDDEN)
+    return _NAMED.sub(rf"\1\2{_HIDDEN}\2", text)

@@ -1,0 +1,67 @@
+"""RunningAnswer: one request for text while a model answers it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from conduit_lab.core.streams.stream import Stream
+from conduit_lab.serving.faces.exchange import Exchange
+from conduit_lab.serving.faces.formats import EventFormat
+from conduit_lab.serving.faces.language.answer_parts import AnswerPart, PartReader
+from conduit_lab.serving.faces.language.served_models import (
+    ServedModel,
+    TextRequest,
+    TokenCounts,
+    named_model,
+    text_models,
+)
+
+
+class RunningAnswer:
+    """One request for text while `model` answers it; `reader` reads its chunks."""
+
+    def __init__(
+        self, exchange: Exchange, model: ServedModel, request: TextRequest, stream: Any
+    ) -> None:
+        self.id = exchange.context.id
+        self.model = model
+        self.reader = PartReader(model, request, exchange.base_url, exchange.context.caller)
+        self._exchange = exchange
+        self._stream: Stream[Any, Any] = stream
+
+    def usage(self) -> TokenCounts:
+        """Return the tokens so far."""
+        usage: Any = self.model.usage
+        counts: TokenCounts = usage(self._stream)
+        return counts
+
+    def stop_sequence(self) -> str | None:
+        """Return the stop sequence that ended it, or None."""
+        find = getattr(self._stream, "stop_sequence", None)
+        return None if find is None else find(0)
+
+    async def send(self, format: EventFormat) -> None:
+        """Answer the request with a stream of events."""
+        await self._exchange.send_stream(self._stream, format)
+
+    async def parts(self) -> list[AnswerPart]:
+        """Wait for the whole answer."""
+        result = await self._exchange.result(self._stream)
+        return self.reader.read_all(self._stream, result)
+
+
+@asynccontextmanager
+async def running_answer(
+    exchange: Exchange, name: str, request: TextRequest
+) -> AsyncIterator[RunningAnswer]:
+    """Start the answer of the model with a name, and count its tokens at the end."""
+    model = named_model(text_models(exchange.context), name, "model")
+    stream: Stream[Any, Any] = await exchange.start(model.start, request)
+    answer = RunningAnswer(exchange, model, request, stream)
+    try:
+        yield answer
+    finally:
+        counts = answer.usage()
+        exchange.context.count_tokens(counts.prompt, counts.generated)

@@ -1,0 +1,205 @@
+"""Served models: the models of an app that a protocol can name, and the ones that write text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+from conduit_lab.core.errors import InputError, MissingExtra
+from conduit_lab.core.nearest import did_you_mean
+from conduit_lab.flow.answer_stream import AnswerStream
+from conduit_lab.flow.rag import Rag
+from conduit_lab.models.generation.choice_stream import ChoiceStream
+from conduit_lab.models.generation.generation_call import GenerationCall
+from conduit_lab.models.generation.generator import Generator
+from conduit_lab.models.generation.prompts import Truncate
+from conduit_lab.models.generation.sampling_options import SamplingOptions
+from conduit_lab.serving.answer import RawHeaders
+from conduit_lab.serving.endpoint import EndpointHost
+from conduit_lab.serving.errors import HttpError
+from conduit_lab.serving.faces.language.request_fields import FieldError
+from conduit_lab.serving.faces.language.tool_calls import ToolUse
+from conduit_lab.serving.gate.context import RequestContext
+from conduit_lab.serving.gate.tenants import may_see
+from conduit_lab.serving.rag_endpoint import RagEndpoint
+
+_M = TypeVar("_M")
+
+
+class TokenCounts(NamedTuple):
+    """The tokens of one request; `cached` of the `prompt` ones came from the prefix cache."""
+
+    prompt: int
+    cached: int
+    generated: int
+
+
+@dataclass(frozen=True)
+class TextRequest:
+    """A request for text: the `messages` of a chat, or `prompts` that are continued.
+
+    `json_schema` constrains the text.
+    """
+
+    sampling: SamplingOptions
+    messages: Sequence[Mapping[str, Any]] | None = None
+    prompts: Sequence[str | list[int]] = ()
+    json_schema: Mapping[str, Any] | None = None
+    tools: ToolUse | None = None
+    truncate: Truncate | None = None
+
+
+class ServedGenerator:
+    """A `Generator` as a served model."""
+
+    def __init__(self, name: str, generator: Generator) -> None:
+        self.name = name
+        self._generator = generator
+
+    def start(self, request: TextRequest) -> ChoiceStream:
+        """Start the generations of a request; raises `HttpError` and `InputError`."""
+        self._check(request)
+        tools = request.tools
+        schema = request.json_schema if tools is None else tools.schema or request.json_schema
+        prompts = [request.messages] if request.messages is not None else request.prompts
+        calls = [
+            GenerationCall(
+                prompt,
+                truncate=request.truncate,
+                json_schema=schema,
+                sampling=request.sampling,
+                tools=None if tools is None else tools.template_tools,
+            )
+            for prompt in prompts
+        ]
+        try:
+            return ChoiceStream(self._generator, calls, name=self.name)
+        except MissingExtra:
+            raise HttpError(
+                400, "unsupported_parameter", "this server cannot constrain a generation"
+            ) from None
+
+    def count(self, request: TextRequest) -> int:
+        """Return the number of tokens of a chat."""
+        self._check(request)
+        tools = None if request.tools is None else request.tools.template_tools
+        return self._generator._parts().prompts.count_tokens(request.messages, tools=tools)
+
+    def token_bytes(self, id: int) -> bytes:
+        """Return the bytes of a token within a text; the spelling of one that adds none."""
+        texts = self._generator._parts().token_bytes
+        return texts.of(id, id) if texts.visible(id) else texts.name(id).encode()
+
+    @property
+    def template(self) -> str:
+        """The source of its chat template; empty without one."""
+        return self._generator._parts().prompts.chat.source or ""
+
+    def usage(self, stream: ChoiceStream) -> TokenCounts:
+        """Return the tokens of a stream so far."""
+        return TokenCounts(stream.prompt_tokens, stream.cached_tokens, stream.generated_tokens)
+
+    def _check(self, request: TextRequest) -> None:
+        if request.messages is None:
+            return
+        chat = self._generator._parts().prompts.chat
+        if chat.source is None:
+            raise FieldError(
+                "model", f"the model {self.name!r} has no chat template: ask for a completion"
+            )
+        if request.tools is not None and not chat.takes_tools:
+            raise FieldError(
+                "tools", f"the chat template of the model {self.name!r} takes no tools"
+            )
+
+
+class ServedRag:
+    """A `Rag` as a chat model: it answers the last message of the user, with its own settings."""
+
+    template = ""  # of a chat with tools, which it has not
+
+    def __init__(self, name: str, rag: Rag) -> None:
+        self.name = name
+        self._rag = rag
+
+    def start(self, request: TextRequest) -> AnswerStream:
+        """Start the answer to the last message; raises `HttpError` and `InputError`."""
+        if request.messages is None:
+            raise FieldError("model", f"the model {self.name!r} answers a chat alone")
+        sampling = request.sampling
+        given = {
+            "tools": request.tools,
+            "response_format": request.json_schema,
+            "logprobs": sampling.logprobs,
+            "n": sampling.n > 1,
+        }
+        for field, value in given.items():
+            if value:
+                raise FieldError(field, f"{self.name!r} answers from documents, without {field}")
+        return self._rag.stream(_question(request))
+
+    def count(self, request: TextRequest) -> int:
+        """Return the number of tokens of the question; those of the passages are not known yet."""
+        count = getattr(self._rag.generator, "count_tokens", None)
+        return 0 if count is None else int(count(_question(request)))
+
+    def token_bytes(self, id: int) -> bytes:
+        """Raise: its tokens are not known."""
+        raise InputError(f"the tokens of {self.name!r} are not known")
+
+    def usage(self, stream: AnswerStream) -> TokenCounts:
+        """Return the tokens of a stream so far."""
+        return TokenCounts(self._rag.prompt_tokens(stream.draft.answer), 0, stream.draft.tokens)
+
+
+ServedModel = ServedGenerator | ServedRag
+
+
+def text_models(context: RequestContext) -> dict[str, ServedModel]:
+    """Return the models that write text: every `Generator` by its name, every `Rag` by its path's.
+
+    A `Rag` on a store that the caller may not see is left out, and a generator precedes a `Rag` of
+    the same name.
+    """
+    app = context.app
+    found: dict[str, ServedModel] = {
+        each.name: ServedRag(each.name, each.rag)
+        for each in app.endpoints
+        if isinstance(each, RagEndpoint) and each is each.whole and may_see(context, each.rag.store)
+    }
+    generators = models_of(app, Generator)
+    return found | {name: ServedGenerator(name, each) for name, each in generators.items()}
+
+
+def models_of(app: EndpointHost, kind: type[_M]) -> dict[str, _M]:
+    """Return the models of a kind by name, of several with one name the newest."""
+    return {each.name: each for each in app.models if isinstance(each, kind)}
+
+
+def named_model(models: Mapping[str, _M], name: str, kind: str) -> _M:
+    """Return the model with a name; a 404 that names the nearest otherwise."""
+    if name not in models:
+        shown = name if len(name) <= 100 else f"{name[:99]}…"
+        raise HttpError(
+            404, "model_not_found", f"no {kind} {shown!r} is served{did_you_mean(shown, models)}"
+        )
+    return models[name]
+
+
+def truncation_headers(truncated: int) -> RawHeaders:
+    """Return the header that counts the texts of a request which were longer than the model reads.
+
+    It is left out where none was.
+    """
+    return [(b"x-conduit-truncated", b"%d" % truncated)] if truncated else []
+
+
+def _question(request: TextRequest) -> str:
+    """Return the text of the last message of the user."""
+    for message in reversed(request.messages or ()):
+        if message.get("role") == "user":
+            content = message["content"]
+            parts = [content] if isinstance(content, str) else [part["text"] for part in content]
+            return "\n".join(parts)
+    raise InputError("expected a message of the user, got none")

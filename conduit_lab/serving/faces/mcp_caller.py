@@ -1,0 +1,40 @@
+"""The HTTP request of a message of MCP, and what its caller may see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+
+from conduit_lab.serving.endpoint import EndpointHost
+from conduit_lab.serving.gate.context import RequestContext, context_of
+from conduit_lab.serving.gate.tenants import visible_stores
+from conduit_lab.vectors.store import VectorStore
+
+_request: ContextVar[RequestContext | None] = ContextVar("mcp_request", default=None)
+
+
+async def remember_request(
+    ctx: ServerRequestContext[Any, Any], call_next: CallNext
+) -> HandlerResult:
+    """Handle one message with its request at hand; there is none on the standard streams."""
+    request: Any = ctx.request
+    token = _request.set(None if request is None else context_of(request.scope))
+    try:
+        return await call_next(ctx)
+    finally:
+        _request.reset(token)
+
+
+def stores_of_caller(app: EndpointHost) -> Mapping[str, VectorStore]:
+    """Return the stores that the caller of this message may see."""
+    context = _request.get()
+    return app.stores if context is None else visible_stores(context)
+
+
+def caller_name() -> str:
+    """Return the name of the key of this message's caller, empty without keys."""
+    context = _request.get()
+    return "" if context is None or context.caller is None else context.caller.name

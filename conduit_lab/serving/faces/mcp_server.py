@@ -1,0 +1,87 @@
+"""AppServer: the server object of the package `mcp`, with the tools and resources of an app."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from mcp.server.lowlevel import Server
+from mcp.server.lowlevel.helper_types import ReadResourceContents
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.shared.subscriptions import ToolsListChanged
+from mcp.types import (
+    CallToolResult,
+    InputRequiredResult,
+    Resource,
+    ResourceTemplate,
+    Tool,
+)
+
+from conduit_lab.core.version import __version__
+from conduit_lab.serving.endpoint import EndpointHost
+from conduit_lab.serving.faces import mcp_resources
+from conduit_lab.serving.faces.mcp_caller import remember_request
+from conduit_lab.serving.faces.mcp_tasks import Tasks
+from conduit_lab.serving.faces.mcp_tools import AppTools
+
+
+class AppServer(MCPServer[Any]):
+    """An `MCPServer` whose tools are the endpoints and tools of an app, and its resources stores.
+
+    They are looked up per request, so one that is registered later is live at once. Tools, prompts
+    and resources that are added with the decorators of `MCPServer` are served beside them.
+    """
+
+    def __init__(self, app: EndpointHost) -> None:
+        root = logging.getLogger()
+        handlers, level = root.handlers[:], root.level
+        self.tasks = Tasks()
+        super().__init__(
+            app.name, version=__version__, log_level="WARNING", extensions=[self.tasks]
+        )
+        # the class configures the root logger, which belongs to the program
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        self.middleware.append(remember_request)
+        self._app = app
+        self._app_tools = AppTools(app)
+
+    @property
+    def lowlevel(self) -> Server[Any]:
+        """The server that its transports run."""
+        return self._lowlevel_server
+
+    async def announce_tools(self) -> None:
+        """Tell the clients that subscribed to it that the list of tools has changed."""
+        await self._subscriptions.publish(ToolsListChanged())
+
+    async def list_tools(self) -> list[Tool]:
+        """Return the tools of the app and those that were added."""
+        added = await super().list_tools()
+        names = {tool.name for tool in added}
+        return [*added, *(tool for tool in self._app_tools.listed() if tool.name not in names)]
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """Call a tool; an error that the caller caused is a result that says so."""
+        if self._tool_manager.get_tool(name) is None and (tool := self._app_tools.get(name)):
+            return await tool.call(arguments, context)
+        return await super().call_tool(name, arguments, context)
+
+    async def list_resources(self) -> list[Resource]:
+        """Return the stores of the app and the resources that were added."""
+        return [*await super().list_resources(), *mcp_resources.store_resources(self._app)]
+
+    async def list_resource_templates(self) -> list[ResourceTemplate]:
+        """Return a template per store, for its entries, and those that were added."""
+        added = await super().list_resource_templates()
+        return [*added, *mcp_resources.entry_templates(self._app)]
+
+    async def read_resource(
+        self, uri: Any, context: Context[Any, Any] | None = None
+    ) -> Iterable[ReadResourceContents] | InputRequiredResult:
+        """Read a store, an entry of it, or a resource that was added."""
+        found = await mcp_resources.read_store(self._app, str(uri))
+        return await super().read_resource(uri, context) if found is None else found

@@ -1,0 +1,220 @@
+"""Tasks: calls of tools that take long, which a client asks for instead of waiting.
+
+The extension `io.modelcontextprotocol/tasks` of MCP (SEP-2663), for clients that declare it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from secrets import token_hex
+from time import monotonic
+from typing import Any
+
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.extension import Extension, MethodBinding
+from mcp.shared.exceptions import MCPError
+from mcp.types import (
+    HEADER_MISMATCH,
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    MISSING_REQUIRED_CLIENT_CAPABILITY,
+    CallToolRequestParams,
+    CallToolResult,
+    RequestParams,
+)
+
+from conduit_lab.serving.faces.mcp_caller import caller_name
+from conduit_lab.serving.tool import MCP_REVISION
+
+TASK_AFTER_SECONDS = 1.0  # a call that takes longer becomes a task
+TASK_SECONDS = 15 * 60.0  # until a task is forgotten
+MAX_TASKS = 256  # running, and ended but not forgotten
+_POLL_SECONDS = 1.0
+_TERMINAL = frozenset({"completed", "failed", "cancelled"})
+
+# where the running call reports its progress
+progress_of_call: ContextVar[CallProgress | None] = ContextVar("progress_of_call", default=None)
+
+_Ctx = ServerRequestContext[Any, Any]
+
+
+class CallProgress:
+    """The progress of one call: sent to the client, or kept for it once the call is a task."""
+
+    __slots__ = ("is_task", "message")
+
+    def __init__(self) -> None:
+        self.is_task = False
+        self.message = ""
+
+
+class TaskParams(RequestParams):
+    """The parameters of a method about one task."""
+
+    task_id: str
+
+
+class _Task:
+    """One call that became a task."""
+
+    def __init__(self, job: asyncio.Task[Any], progress: CallProgress, owner: str) -> None:
+        self.id = token_hex(16)
+        self.job = job
+        self.progress = progress
+        self.owner = owner
+        self.began = monotonic()
+        self.created = self.updated = _now()
+        self.is_cancelled = False
+        job.add_done_callback(self._end)
+
+    def _end(self, job: asyncio.Task[Any]) -> None:
+        self.updated = _now()
+        if not job.cancelled():
+            job.exception()  # it is read by `described`
+
+    @property
+    def status(self) -> str:
+        if self.is_cancelled or (self.job.done() and self.job.cancelled()):
+            return "cancelled"
+        if not self.job.done():
+            return "working"
+        return "completed" if self.job.exception() is None else "failed"
+
+    def cancel(self) -> None:
+        """Cancel the call on its event loop, which may be that of another server."""
+        if self.status not in _TERMINAL:
+            self.is_cancelled = True
+            self.updated = _now()
+            self.job.get_loop().call_soon_threadsafe(self.job.cancel)
+
+    def described(self) -> dict[str, Any]:
+        """Return its fields as the protocol writes them."""
+        fields: dict[str, Any] = {
+            "taskId": self.id,
+            "status": self.status,
+            "createdAt": self.created,
+            "lastUpdatedAt": self.updated,
+            "ttlMs": int(TASK_SECONDS * 1000),
+            "pollIntervalMs": int(_POLL_SECONDS * 1000),
+        }
+        if self.progress.message:
+            fields["statusMessage"] = self.progress.message
+        return fields
+
+    def outcome(self) -> dict[str, Any]:
+        """Return its result or its error, where it has ended with one."""
+        if self.status == "completed":
+            return {"result": _dumped(self.job.result())}
+        if self.status == "failed":
+            error = self.job.exception()
+            facts = {"code": INTERNAL_ERROR, "message": "the tool failed"}
+            if isinstance(error, MCPError):
+                facts = {"code": error.error.code, "message": error.error.message}
+            return {"error": facts}
+        return {}
+
+
+class Tasks(Extension):
+    """The tasks of one app, in the memory of its process; a task belongs to the caller's key."""
+
+    identifier = "io.modelcontextprotocol/tasks"
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, _Task] = {}
+
+    def methods(self) -> Sequence[MethodBinding]:
+        """Return the methods of the extension."""
+        revisions = frozenset({MCP_REVISION})
+        return [
+            MethodBinding("tasks/get", TaskParams, self._get, revisions),
+            MethodBinding("tasks/update", TaskParams, self._update, revisions),
+            MethodBinding("tasks/cancel", TaskParams, self._cancel, revisions),
+        ]
+
+    async def intercept_tool_call(
+        self, params: CallToolRequestParams, ctx: _Ctx, call_next: CallNext
+    ) -> HandlerResult:
+        """Return the result of a call, or the task that it becomes where it takes long."""
+        if not self._is_declared(ctx):
+            return await call_next(ctx)
+        progress = CallProgress()
+        token = progress_of_call.set(progress)
+        try:
+            job: asyncio.Task[Any] = asyncio.ensure_future(call_next(ctx))
+        finally:
+            progress_of_call.reset(token)
+        try:
+            await asyncio.wait({job}, timeout=TASK_AFTER_SECONDS)
+            if job.done() or not self._has_room():
+                return await job  # type: ignore[no-any-return]
+        except asyncio.CancelledError:
+            job.cancel()
+            raise
+        progress.is_task = True
+        task = _Task(job, progress, caller_name())
+        self._tasks[task.id] = task
+        return {"resultType": "task", **task.described()}
+
+    def stop(self) -> None:
+        """Cancel the tasks of the event loop that runs, whose server stops."""
+        loop = asyncio.get_running_loop()
+        for task in self._tasks.values():
+            if task.job.get_loop() is loop:
+                task.job.cancel()
+
+    def _has_room(self) -> bool:
+        """Forget tasks whose time is over; return whether there may be one more."""
+        for task in list(self._tasks.values()):
+            if monotonic() - task.began > TASK_SECONDS:
+                task.cancel()
+                del self._tasks[task.id]
+        return len(self._tasks) < MAX_TASKS
+
+    def _find(self, ctx: _Ctx, params: TaskParams) -> _Task:
+        if not self._is_declared(ctx):
+            raise MCPError(
+                code=MISSING_REQUIRED_CLIENT_CAPABILITY,
+                message=f"the client does not declare the extension {self.identifier}",
+                data={"requiredCapabilities": {"extensions": {self.identifier: {}}}},
+            )
+        request: Any = ctx.request
+        named = None if request is None else request.headers.get("mcp-name")
+        if named is not None and named != params.task_id:
+            raise MCPError(
+                code=HEADER_MISMATCH, message="the header mcp-name differs from the body's taskId"
+            )
+        self._has_room()
+        task = self._tasks.get(params.task_id)
+        if task is None or task.owner != caller_name():
+            raise MCPError(code=INVALID_PARAMS, message="there is no task of this ID")
+        return task
+
+    async def _get(self, ctx: _Ctx, params: TaskParams) -> dict[str, Any]:
+        task = self._find(ctx, params)
+        return {"resultType": "complete", **task.described(), **task.outcome()}
+
+    async def _update(self, ctx: _Ctx, params: TaskParams) -> dict[str, Any]:
+        self._find(ctx, params)  # a task of an app asks its client for nothing
+        return {"resultType": "complete"}
+
+    async def _cancel(self, ctx: _Ctx, params: TaskParams) -> dict[str, Any]:
+        self._find(ctx, params).cancel()
+        return {"resultType": "complete"}
+
+    def _is_declared(self, ctx: _Ctx) -> bool:
+        known = ctx.session.client_capabilities
+        extensions = None if known is None else known.extensions
+        return ctx.protocol_version == MCP_REVISION and self.identifier in (extensions or ())
+
+
+def _dumped(result: Any) -> Any:
+    if isinstance(result, CallToolResult):
+        return result.model_dump(by_alias=True, exclude_none=True, mode="json")
+    return result
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

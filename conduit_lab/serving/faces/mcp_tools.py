@@ -1,0 +1,246 @@
+"""The tools of an app for MCP: its endpoints, and a search per store."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import re
+from collections.abc import Sequence
+from secrets import token_hex
+from typing import Any, Protocol
+
+import anyio.to_thread
+import numpy as np
+from mcp import types
+from mcp.server.mcpserver import Context
+from mcp.types import CallToolResult, TextContent, ToolAnnotations
+
+from conduit_lab.core.streams.backpressure import awaiting_reader
+from conduit_lab.core.streams.media import media
+from conduit_lab.core.streams.stream import Stream
+from conduit_lab.core.text import clip, one_line
+from conduit_lab.core.weight import PLAIN, weight
+from conduit_lab.serving import codec
+from conduit_lab.serving.body_mistakes import body_mistake
+from conduit_lab.serving.call import Call
+from conduit_lab.serving.endpoint import Endpoint, EndpointHost
+from conduit_lab.serving.errors import drop_tracebacks, http_error
+from conduit_lab.serving.faces import transport
+from conduit_lab.serving.faces.mcp_caller import stores_of_caller
+from conduit_lab.serving.faces.mcp_schema import object_schema
+from conduit_lab.serving.faces.mcp_search import SearchTool
+from conduit_lab.serving.faces.mcp_tasks import progress_of_call
+from conduit_lab.serving.tool import MAX_TOOL_NAME_CHARACTERS, Tool, as_object
+
+MAX_ANSWER_CHUNKS = 10_000
+MAX_ANSWER_BYTES = 2**20  # of the chunks of one answer
+_MAX_PROGRESS_CHARACTERS = 200
+_MAX_DESCRIPTION_CHARACTERS = 4000
+
+_log = logging.getLogger("conduit_lab")
+
+
+class AppTool(Protocol):
+    """One tool that an app has of its own."""
+
+    def described(self) -> types.Tool:
+        """Return its name, description and schemas."""
+
+    async def call(
+        self, arguments: dict[str, Any], context: Context[Any, Any] | None
+    ) -> CallToolResult:
+        """Return the result of one call."""
+
+
+class AppTools:
+    """The tools of an app by name, as they are now."""
+
+    def __init__(self, app: EndpointHost) -> None:
+        self._app = app
+
+    def listed(self) -> list[types.Tool]:
+        """Return the description of each tool."""
+        return [tool.described() for tool in self._by_name().values()]
+
+    def get(self, name: str) -> AppTool | None:
+        """Return a tool, or None for an unknown name."""
+        return self._by_name().get(name)
+
+    def _by_name(self) -> dict[str, AppTool]:
+        app = self._app
+        endpoints = [*app.endpoints, *app.session_tools()]
+        tools: dict[str, AppTool] = {
+            name: EndpointTool(name, endpoint, app)
+            for name, endpoint in zip(tool_names(endpoints), endpoints, strict=True)
+        }
+        for store in stores_of_caller(app).values():
+            if store.embedder is not None:
+                search = SearchTool(store)
+                tools.setdefault(search.name, search)
+        return tools
+
+
+def tool_names(endpoints: Sequence[Endpoint[..., Any]]) -> list[str]:
+    """Return a name per endpoint: that of its function, or of its path where others share it.
+
+    A tool keeps its own.
+    """
+    own = [each.path if isinstance(each, Tool) else _named(each.name) for each in endpoints]
+    names: list[str] = []
+    for each, name in zip(endpoints, own, strict=True):
+        if own.count(name) > 1:
+            name = _named(each.path)
+        number, first = 2, name
+        while name in names:
+            name, number = f"{first}_{number}", number + 1
+        names.append(name)
+    return names
+
+
+def _named(text: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", text).strip("_")[:MAX_TOOL_NAME_CHARACTERS]
+    return name or "endpoint"
+
+
+class EndpointTool:
+    """An endpoint as a tool: its signature gives the schemas, and a call runs the endpoint."""
+
+    def __init__(self, name: str, endpoint: Endpoint[..., Any], app: EndpointHost) -> None:
+        self.name = name
+        self._endpoint = endpoint
+        self._app = app
+
+    def described(self) -> types.Tool:
+        """Return its name, description and schemas; a stream gives an object with its chunks."""
+        endpoint = self._endpoint
+        signature = endpoint.signature
+        answer = signature.answer_schema()
+        if answer is not None and answer.get("format") in ("binary", "base64"):
+            answer = None  # a file is content of its own kind
+        if endpoint.shape == "stream":
+            answer = None if answer is None else _chunks_schema(answer)
+        given = {"type": "object"} if signature.request is not None else signature.schema()
+        return types.Tool(
+            name=self.name,
+            title=endpoint.name,
+            description=clip(self._description(), _MAX_DESCRIPTION_CHARACTERS),
+            input_schema={"type": "object", **given},
+            output_schema=None if answer is None else object_schema(answer),
+            annotations=ToolAnnotations(read_only_hint=True) if endpoint.method == "GET" else None,
+        )
+
+    def _description(self) -> str:
+        endpoint = self._endpoint
+        return (
+            endpoint.description if isinstance(endpoint, Tool) else inspect.getdoc(endpoint) or ""
+        )
+
+    async def call(
+        self, arguments: dict[str, Any], context: Context[Any, Any] | None
+    ) -> CallToolResult:
+        """Run the endpoint; the caller's mistakes are results that say so."""
+        try:
+            call = self._bind(arguments)
+            with awaiting_reader(transport.SEND_SECONDS):
+                answer = await self._answer(call, context)
+        except Exception as error:
+            return self._failed(error)
+        return result_of(answer)
+
+    def _bind(self, arguments: dict[str, Any]) -> Call:
+        signature = self._endpoint.signature
+        if signature.request is not None:
+            return signature.from_call((arguments,), {})
+        return signature.from_call((), arguments)
+
+    async def _answer(self, call: Call, context: Context[Any, Any] | None) -> Any:
+        endpoint = self._endpoint
+        if endpoint.is_async:
+            return await endpoint.ainvoke(call)
+        if endpoint.shape != "stream":
+            return await anyio.to_thread.run_sync(endpoint.invoke, call, abandon_on_cancel=True)
+        stream = await anyio.to_thread.run_sync(endpoint.invoke, call)
+        try:
+            return await _collect(stream, context)
+        finally:
+            stream.cancel()
+
+    def _failed(self, error: Exception) -> CallToolResult:
+        answer = http_error(body_mistake(error, [self._endpoint]) or error)
+        if answer is None or answer.status >= 500:
+            identity = token_hex(8)
+            _log.error("call %s of the tool %s failed", identity, self.name, exc_info=error)
+            told = answer.message if answer is not None else "the tool failed"
+            text = f"{told}; the server's log has the reason under the ID {identity}"
+        else:
+            text = answer.message
+        drop_tracebacks(error)
+        return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
+
+
+async def _collect(stream: Stream[Any], context: Context[Any, Any] | None) -> dict[str, Any]:
+    """Return the chunks of a stream, up to a bound, and report each as progress."""
+    chunks: list[Any] = []
+    size = 0
+    async for chunk in stream:
+        value = codec.loads(codec.dumps(chunk))
+        chunks.append(value)
+        size += weight(value)
+        await _report(context, len(chunks), one_line(_text(value), _MAX_PROGRESS_CHARACTERS))
+        if len(chunks) >= MAX_ANSWER_CHUNKS or size >= MAX_ANSWER_BYTES:
+            return {"chunks": chunks, "cut": True}
+    return {"chunks": chunks}
+
+
+async def _report(context: Context[Any, Any] | None, count: int, message: str) -> None:
+    progress = progress_of_call.get()
+    if progress is not None:
+        progress.message = message
+    if context is not None and (progress is None or not progress.is_task):
+        await context.report_progress(count, None, message)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else codec.preview(value, _MAX_PROGRESS_CHARACTERS)
+
+
+def result_of(answer: Any) -> CallToolResult:
+    """Return an answer as text and as structured content; a file, such as an image, as it is."""
+    if (found := _media(answer)) is not None:
+        return CallToolResult(content=[found])
+    value = codec.loads(codec.dumps(answer))
+    text = value if isinstance(value, str) else codec.dumps(value).decode()
+    shown = TextContent(type="text", text=text)
+    return CallToolResult(content=[shown], structured_content=as_object(value))
+
+
+def _media(answer: Any) -> types.ContentBlock | None:
+    """Return encoded bytes, or an object that draws itself as PNG, as content; None for others."""
+    if type(answer) in PLAIN or isinstance(answer, np.ndarray):
+        return None
+    found = media(answer)
+    if found is None:
+        return None
+    kind = found.type.partition("/")[0]
+    if kind == "image":
+        return types.ImageContent(type="image", data=found.base64, mime_type=found.type)
+    if kind == "audio":
+        return types.AudioContent(type="audio", data=found.base64, mime_type=found.type)
+    blob = types.BlobResourceContents(
+        uri=f"file:///{token_hex(8)}", mime_type=found.type, blob=found.base64
+    )
+    return types.EmbeddedResource(type="resource", resource=blob)
+
+
+def _chunks_schema(chunk: dict[str, Any]) -> dict[str, Any]:
+    definitions = {"$defs": chunk["$defs"]} if "$defs" in chunk else {}
+    items = {key: value for key, value in chunk.items() if key != "$defs"}
+    return {
+        **definitions,
+        "type": "object",
+        "properties": {
+            "chunks": {"type": "array", "items": items},
+            "cut": {"type": "boolean", "description": "whether more chunks followed"},
+        },
+        "required": ["chunks"],
+    }

@@ -1,0 +1,1 @@
+"""The API of OpenAI: models, chat completions, completions, embeddings and responses."""

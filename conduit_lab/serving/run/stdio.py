@@ -1,0 +1,29 @@
+"""Stdio: an exported folder's app for the agent that started this process, by MCP."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import anyio
+
+from conduit_lab.serving.app import App
+from conduit_lab.serving.faces.mcp import mcp_server
+
+
+def serve_stdio(folder: Path) -> int:
+    """Serve `app:app` of an exported folder on the standard streams until the input ends.
+
+    What the app prints goes to the standard error: the output belongs to the protocol.
+    """
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    with redirect_stdout(sys.stderr):
+        app: App = importlib.import_module("app").app
+        server = mcp_server(app)
+        app.open()
+    anyio.run(server.run_stdio_async)  # diverts the output of prints itself
+    return 0
