@@ -250,7 +250,7 @@ REQUESTS: dict[Callable[[Client], str | None], int] = {
 def half_sent(client: Client) -> str | None:
     """Send a part of a request, wait, and leave."""
     with client.connect() as connection:
-        head = b"POST /double HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        head = b"POST /double HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
         whole = head + b'content-length: 10\r\n\r\n{"n": 12}'
         connection.sendall(whole[: client.random.randrange(1, len(whole))])
         sleep(client.random.uniform(0.0, 0.5))
@@ -260,7 +260,7 @@ def half_sent(client: Client) -> str | None:
 def held_half(client: Client) -> str | None:
     """Send a part of a request on a connection that stays open until the end."""
     HELD.append(client.connect())
-    HELD[-1].sendall(b"POST /double HTTP/1.1\r\nhost: x\r\ncontent-le")
+    HELD[-1].sendall(b"POST /double HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-le")
     return None
 
 
@@ -290,11 +290,19 @@ def aborted(client: Client) -> str | None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         body = b'{"n": 1000000}'
         connection.sendall(
-            b"POST /count HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            b"POST /count HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
             b"content-length: %d\r\n\r\n%b" % (len(body), body)
         )
         first = connection.recv(1000)
     return None if b" 200 " in first else f"expected a stream, got {first[:100]!r}"
+
+
+def foreign(client: Client) -> str | None:
+    """Ask under the name of another site, as a page there would after a change of its DNS entry."""
+    with client.connect() as connection:
+        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nhost: example.com\r\n\r\n")
+        first = connection.recv(1000)
+    return None if b" 421 " in first else f"expected a 421, got {first[:100]!r}"
 
 
 def garbage(client: Client) -> str | None:
@@ -312,6 +320,7 @@ FAULTS: list[Callable[[Client], str | None]] = [
     wrong_place,
     failing,
     aborted,
+    foreign,
     garbage,
 ]
 ENTRIES = 500

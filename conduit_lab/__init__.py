@@ -75,6 +75,9 @@ if TYPE_CHECKING:
     from conduit_lab.serving.array_shape import ArrayShape as ArrayShape
     from conduit_lab.serving.endpoint import Endpoint as Endpoint
     from conduit_lab.serving.file import File as File
+    from conduit_lab.serving.gate.keys import Key as Key
+    from conduit_lab.serving.gate.keys import Keys as Keys
+    from conduit_lab.serving.gate.keys import new_key as new_key
     from conduit_lab.serving.limits import Limits as Limits
     from conduit_lab.serving.request import Request as Request
     from conduit_lab.vectors.entry import Entry as Entry
@@ -107,6 +110,8 @@ _HOMES = {
     "Generation": "models.generation.result",
     "Generator": "models.generation.generator",
     "Hits": "vectors.hits",
+    "Key": "serving.gate.keys",
+    "Keys": "serving.gate.keys",
     "Lab": "notebook.lab",
     "LazyParallel": "flow.lazy_parallel",
     "Model": "models.model",
@@ -144,6 +149,7 @@ _HOMES = {
     "maximum": "flow.averages",
     "merge": "core.streams.merge",
     "minimum": "flow.averages",
+    "new_key": "serving.gate.keys",
     "optimize": "models.measure.optimize",
     "rank_average": "flow.averages",
     "record": "core.trace.recorder",

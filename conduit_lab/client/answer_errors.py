@@ -52,7 +52,7 @@ def answer_error(status: int, body: bytes, request_id: str, what: str) -> Remote
     )
 
 
-def event_error(data: str, request_id: str, what: str) -> RemoteError:
+def event_error(data: bytes, request_id: str, what: str) -> RemoteError:
     """Return the exception for the `error` event of a stream, which ends it."""
     try:
         facts = json.loads(data)

@@ -9,7 +9,6 @@ anything else, and a timeout, are final.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import threading
 import weakref
@@ -29,6 +28,7 @@ from conduit_lab.core.errors import (
 )
 from conduit_lab.core.text import first_line
 from conduit_lab.core.version import __version__
+from conduit_lab.serving import codec
 
 if TYPE_CHECKING:
     import httpx
@@ -140,8 +140,8 @@ class Connection:
                 what,
             )
         try:
-            return json.loads(response.content)
-        except (ValueError, RecursionError):
+            return codec.loads(response.content)
+        except InputError:
             kind = response.headers.get("content-type", "no type")
             raise RemoteError(
                 f"{what} expected a JSON answer from {self.url}, got {kind[:100]}: "

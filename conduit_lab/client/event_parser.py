@@ -14,10 +14,10 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Event(NamedTuple):
-    """One event: its type, its data, and the last ID that was sent, its own or an earlier one."""
+    """One event: its type, its data in UTF-8, and the last ID so far, its own or an earlier one."""
 
     type: str
-    data: str
+    data: bytes
     id: str
 
 
@@ -31,7 +31,7 @@ class EventParser:
         self._size = 0  # bytes of the event that is incomplete
         self._id = ""
         self._type = ""
-        self._data: list[str] = []
+        self._data: list[bytes] = []
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that `data` completes."""
@@ -57,11 +57,13 @@ class EventParser:
         if not line:
             return self._dispatch()
         name, _, value = line.partition(b":")
-        text = value.removeprefix(b" ").decode("utf-8", "replace")
+        value = value.removeprefix(b" ")
         self._size += len(line)
         if name == b"data":
-            self._data.append(text)
-        elif name == b"event":
+            self._data.append(value)
+            return None
+        text = value.decode("utf-8", "replace")
+        if name == b"event":
             self._type = text
         elif name == b"id" and "\0" not in text:
             self._id = text
@@ -70,7 +72,7 @@ class EventParser:
         return None
 
     def _dispatch(self) -> Event | None:
-        event = Event(self._type or "message", "\n".join(self._data), self._id)
+        event = Event(self._type or "message", b"\n".join(self._data), self._id)
         has_data = bool(self._data)
         self._type, self._data, self._size = "", [], 0
         return event if has_data else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from time import monotonic
@@ -15,8 +14,9 @@ from conduit_lab.client.contract import Contract, RequestParts
 from conduit_lab.client.event_parser import Event, EventParser
 from conduit_lab.client.request_body import json_body
 from conduit_lab.client.shown_values import shown_value
-from conduit_lab.core.errors import RemoteError
+from conduit_lab.core.errors import InputError, RemoteError
 from conduit_lab.core.streams.production import producing
+from conduit_lab.serving import codec
 
 if TYPE_CHECKING:
     import httpx
@@ -100,14 +100,14 @@ class RemoteChunks:
             raise RemoteError(f"{self._what} expected server-sent events, got {kind[:100]!r}")
 
 
-def _loads(data: str) -> Any:
+def _loads(data: bytes) -> Any:
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
+        return codec.loads(data)
+    except InputError:
         raise RemoteError("a chunk of the stream expected JSON, got other text") from None
 
 
-def _skip(data: str) -> None:
+def _skip(data: bytes) -> None:
     """Leave the dropped chunks out of the stream's log: its readers get `StreamLagged` once."""
     facts = _loads(data)
     resume_at = facts.get("resume_at") if isinstance(facts, dict) else None

@@ -1,4 +1,4 @@
-"""The JSON of a request: what a served app takes for Python values."""
+"""The JSON of a request, in the one form that served apps answer in too."""
 
 from __future__ import annotations
 
@@ -17,6 +17,5 @@ def json_body(value: Any, name: str) -> bytes:
         return codec.dumps(value)
     except TypeError as error:
         raise InputError(
-            f"{name}: an argument has no JSON form ({error}): "
-            "pass text, numbers, lists, dicts or arrays"
+            f"{name}: an argument has {error}: pass text, numbers, lists, dicts or arrays"
         ) from error

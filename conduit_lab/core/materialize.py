@@ -30,6 +30,9 @@ def materialize(value: Any) -> Any:
 
 
 def _materialized(value: Any) -> Any:
+    kind = type(value)
+    if kind in _LEAVES or (kind is list and PLAIN.issuperset(map(type, value))):
+        return value
     if isinstance(value, Iterator):
         return [_materialized(item) for item in value]
     if isinstance(value, Mapping):

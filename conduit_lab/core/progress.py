@@ -248,6 +248,11 @@ def silence() -> Token[Progress | None]:
     return _current.set(_silent)
 
 
+def is_silenced() -> bool:
+    """Whether this code runs for another reader than the session's, such as a request."""
+    return _current.get() is _silent
+
+
 def end_silence(token: Token[Progress | None]) -> None:
     """Show progress again, as before the `silence` that gave the token."""
     with suppress(ValueError):  # an abandoned coroutine is closed in another context

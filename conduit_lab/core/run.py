@@ -6,7 +6,9 @@ import threading
 from typing import Any
 
 from conduit_lab.core.forking import hold_at_fork
+from conduit_lab.core.trace.call_record import Recording
 from conduit_lab.core.trace.span import current
+from conduit_lab.core.trace.tally import Tally, tallying
 
 _creating = threading.Lock()  # the first uses of two threads give one dict
 hold_at_fork(_creating)
@@ -27,12 +29,11 @@ class Run:
     @property
     def values(self) -> dict[str, Any]:
         """The values of this run by name, empty at its start; `LookupError` outside of a run."""
-        here = current()
-        if here is None:
+        recording = _outermost()
+        if recording is None:
             raise LookupError(
                 f"run.values expects a recorded call, and none runs here: {_NEXT_STEP}"
             )
-        recording = here.recording
         if recording.ended:
             raise LookupError(
                 f"run.values expects a running call, and {recording.name!r} has ended: read the "
@@ -47,11 +48,17 @@ class Run:
         return values
 
     def __repr__(self) -> str:
-        here = current()
-        if here is None or here.recording.ended:
+        recording = _outermost()
+        if recording is None or recording.ended:
             return "<run: no call is being recorded here>"
-        names = ", ".join(map(str, here.recording.shared or ())) or "no values"
-        return f"<run of {here.recording.name!r}: {names}>"
+        names = ", ".join(map(str, recording.shared or ())) or "no values"
+        return f"<run of {recording.name!r}: {names}>"
+
+
+def _outermost() -> Recording | Tally | None:
+    """Return the outermost call, traced or not, or None."""
+    here = current()
+    return tallying() if here is None else here.recording
 
 
 run = Run()

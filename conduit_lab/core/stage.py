@@ -15,6 +15,7 @@ from conduit_lab.core.shown_signature import shown_signature
 from conduit_lab.core.spec import TensorSpec, ValueSpec
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace.span import Kind, Span, current
+from conduit_lab.core.trace.tally import tallying
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.pieces import Line
 from conduit_lab.core.views.sections import Code
@@ -78,6 +79,8 @@ class Stage(ABC):
         here = current()
         if here is None:
             try:
+                if (tally := tallying()) is not None:
+                    return tally.call(self.name, self.run, value)
                 return self.run(value)
             except RecursionError as error:
                 raise endless(self.name, error) from None
@@ -96,7 +99,10 @@ class Stage(ABC):
     def acall(self, value: Any) -> Coroutine[Any, Any, Any]:
         """Run the stage on one value from an event loop, which stays free; to be awaited."""
         here = current()  # a coroutine of its own would cost a tenth of a small model's run
-        return self.arun(value) if here is None else self._arecorded(value, here)
+        if here is not None:
+            return self._arecorded(value, here)
+        tally = tallying()
+        return self.arun(value) if tally is None else tally.acall(self.name, self.arun, value)
 
     async def _arecorded(self, value: Any, here: Span) -> Any:
         run = self.arun

@@ -51,7 +51,10 @@ def app_options(app: App) -> str:
     """Return the source of the arguments of `App` that differ from their defaults."""
     parts = (
         "" if app.limits == Limits() else f", limits={app.limits!r}",
+        "" if app.trace == app.default_trace else f", trace={app.trace!r}",
         "" if not app.protocols else f", protocols={list(app.protocols)!r}",
+        "" if app.hosts.names is None else f", hosts={list(app.hosts.names)!r}",
+        "" if not app.origins.allowed else f", origins={list(app.origins.allowed)!r}",
     )
     return "".join(parts)
 

@@ -70,18 +70,28 @@ class Tries:
             return False
         if breaker is not None:
             breaker.fail()
+        self._drop_error()
         self._error = error
         return True
 
     def succeeded(self) -> None:
         """Record that the present try gave the answer."""
-        self._error = None
+        self._drop_error()
         if (breaker := self._breakers[self._place]) is not None:
             breaker.succeed()
         if self._place > 0:
             name = self._stages[self._place].name
             recorder.annotate(fallback=name)
             _log.info("%s: %s answered", self._name, name)
+
+    def _drop_error(self) -> None:
+        """Forget an error that another try makes up for.
+
+        Its frames hold the values of the call, and the future of a thread that holds the error.
+        """
+        if self._error is not None:
+            self._error.__traceback__ = None
+            self._error = None
 
     def error(self) -> Exception:
         """Return the last error, with a note on each earlier one; `self` no longer holds it."""

@@ -14,6 +14,7 @@ from conduit_lab.core.paths import display
 from conduit_lab.core.spec import TensorSpec, ValueSpec
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.trace.span import current
+from conduit_lab.core.trace.tally import tallying
 from conduit_lab.core.views.view import Table, View, Viewed
 from conduit_lab.models.benchmark import BENCHMARK_SECONDS, Benchmark, benchmark
 from conduit_lab.runtime.sessions.cache import Shared
@@ -145,7 +146,8 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
         """
         here = current()
         if here is None:
-            return call()
+            tally = tallying()
+            return call() if tally is None else tally.call(self.name, lambda _: call(), None)
         if (replay := here.recording.replay) is not None:
             kept = replay.kept(here, self.name, self.kind, self, value, arguments)
             if kept is not None:

@@ -16,6 +16,8 @@ from conduit_lab.runtime.rows.layout import Layout
 from conduit_lab.runtime.sessions.session import dtype_of, native
 from conduit_lab.runtime.sessions.tensor import DeviceTensor
 
+_FLOAT32, _FLOAT64, _INT64 = map(np.dtype, (np.float32, np.float64, np.int64))
+_MAX_SQUARES = 1e76  # the square of 1e38, which float32 holds
 _NUMBERS = {str(np.dtype(code)) for code in "?bhilqBHILQefd"}
 
 
@@ -57,6 +59,13 @@ class Inputs:
                 return Feeds({self.only: value[None]}, 1, True)
             if shape[1:] == self.sample:
                 return Feeds({self.only: value}, shape[0], False)
+        elif type(value) is list and self.exact is _FLOAT32:
+            array = _of_numbers(value)
+            if array is not None:
+                if array.shape == self.sample:
+                    return Feeds({self.only: array[None]}, 1, True)
+                if array.shape[1:] == self.sample:
+                    return Feeds({self.only: array}, array.shape[0], False)
         if (
             isinstance(value, DeviceTensor)
             and self.layout.inputs == (0,)
@@ -168,21 +177,21 @@ class Inputs:
             raise ModelInputError(
                 f"{self.name!r} expects {spec.name} {spec}, got {describe(array)}"
             )
-        with np.errstate(over="ignore", invalid="ignore"):
-            cast = array.astype(dtype)
-            exact = _exact(array, cast)
-        if dtype.kind == "f" and bool(np.any(np.isinf(cast) & np.isfinite(array))):
-            raise ModelInputError(
-                f"{self.name!r} expects {spec.name} {spec}, got {describe(array)} with a value "
-                f"that {dtype} cannot hold: its largest is {np.finfo(dtype).max:.3g}"
-            )
         # a list has no precision of its own, pandas makes float64 of any number, and NumPy's own
         # functions give float64 where a model computes in float32
         unstated = not isinstance(value, np.ndarray)
         loose = dtype.kind == "f" and (
             unstated or (array.dtype.kind == "f" and dtype == np.float32)
         )
-        if not (exact or loose):
+        with np.errstate(over="ignore", invalid="ignore"):
+            cast = array.astype(dtype)
+            held = loose or _exact(array, cast)
+        if dtype.kind == "f" and bool(np.any(np.isinf(cast) & np.isfinite(array))):
+            raise ModelInputError(
+                f"{self.name!r} expects {spec.name} {spec}, got {describe(array)} with a value "
+                f"that {dtype} cannot hold: its largest is {np.finfo(dtype).max:.3g}"
+            )
+        if not held:
             raise ModelInputError(
                 f"{self.name!r} expects {spec.name} {spec}, got {describe(array)} whose values "
                 f"{dtype} cannot hold exactly: cast it yourself with .astype('{dtype}')"
@@ -199,6 +208,20 @@ class Inputs:
             argument, noun = ("text", "it") if one else ("texts", "them")
             message += f": encode {noun} first, {model}.predict(embedder.encode({argument}))"
         return message
+
+
+def _of_numbers(values: list[Any]) -> Array | None:
+    """Return lists of numbers as float32, or None where only the full check can decide.
+
+    Below the bound no square overflows, so that no number becomes infinite.
+    """
+    try:
+        array = np.array(values)
+    except (ValueError, OverflowError):
+        return None
+    if array.dtype is _FLOAT64:
+        return array.astype(_FLOAT32) if np.vdot(array, array) < _MAX_SQUARES else None
+    return array.astype(_FLOAT32) if array.dtype is _INT64 else None
 
 
 def _exact(array: Array, cast: Array) -> bool:

@@ -18,6 +18,7 @@ from conduit_lab.core.progress import counted, progress
 from conduit_lab.core.spec import TensorSpec, ValueSpec
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.trace.span import current
+from conduit_lab.core.trace.tally import tallying
 from conduit_lab.core.views import figures
 from conduit_lab.models.answers import Answers, classifier_outputs, with_batch
 from conduit_lab.models.file_model import FileModel
@@ -176,7 +177,7 @@ class Model(FileModel[_Opened]):
         none is handed back whole. For a DataFrame it is a DataFrame with the same index. Raises
         `ModelInputError` for what does not fit, `ModelRunError` for a run that fails.
         """
-        return self.run(value) if current() is None else self(value)
+        return self.run(value) if current() is None and tallying() is None else self(value)
 
     def run(self, value: Any) -> Any:
         """Predict without a trace; call `predict` instead."""
@@ -201,7 +202,7 @@ class Model(FileModel[_Opened]):
         opened = self._opened or self._parts()
         if opened.hands_on and self._shares_device(following):
             return self._traced(value, lambda: self._bound(value, keep=True))
-        return self.run(value) if current() is None else self(value)
+        return self.run(value) if current() is None and tallying() is None else self(value)
 
     async def ahand_on(self, value: Any, following: Stage) -> Any:
         """Predict for the next stage from an event loop, as `hand_on` does."""
@@ -241,7 +242,8 @@ class Model(FileModel[_Opened]):
         is_whole = _is_table(value) or type(value) is DeviceTensor  # never batched with others
         if is_whole or not feeds.rows or 0 < opened.layout.size < feeds.rows:
             return await anyio.to_thread.run_sync(self.run, value)
-        if current() is None:  # each coroutine more costs a tenth of a small run
+        # each coroutine more costs a tenth of a small run
+        if current() is None and opened.joined.is_settled:
             outputs = await opened.joined.acall(
                 (feeds.arrays, feeds.rows), feeds.rows, self.options.timeout
             )

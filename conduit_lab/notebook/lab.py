@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 from conduit_lab.core.errors import EndpointError
 from conduit_lab.core.nearest import did_you_mean
 from conduit_lab.core.paths import find_root
+from conduit_lab.core.progress import is_silenced
 from conduit_lab.core.trace.call_record import Values
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.pieces import Line
@@ -49,6 +50,7 @@ class Lab(App):
     records = True
     _lazy = False
     _session_tools: Sequence[Tool[..., Any]] = ()
+    default_trace = "always"
 
     def __new__(cls, name: str, *, root: str | Path | None = None, **options: Any) -> Self:
         """Return the session's lab of this name and root, or a new one; in a script a new one."""
@@ -68,7 +70,10 @@ class Lab(App):
 
     @property
     def examples(self) -> Examples:
-        """The recorded calls, newest last: one per request, at most 20 and 16 MiB per endpoint."""
+        """The recorded calls of this session, newest last; requests over HTTP are not among them.
+
+        One per request, at most 20 and 16 MiB per endpoint.
+        """
         return Examples(self._recorder.examples(self.endpoints))
 
     @property
@@ -147,8 +152,12 @@ class Lab(App):
         )
 
     def observe(self, endpoint: Endpoint[..., Any], call: Call, result: Any, body: bytes) -> None:
-        """Keep the call as an example for the export."""
-        self._recorder.add(endpoint, call, result, body)
+        """Keep a call of the session as an example for the export.
+
+        What clients send is not an example: it is theirs, and would push out the author's.
+        """
+        if not is_silenced():
+            self._recorder.add(endpoint, call, result, body)
 
     def proof(self, endpoint: Endpoint[..., Any]) -> Proof:
         """Return whether an export has a call of `endpoint` to replay, or will have one."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from starlette.types import Send
 
+from conduit_lab.core.trace.call_record import CallRecord
 from conduit_lab.core.trace.span import Span
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -29,8 +30,12 @@ async def send_empty(send: Send, status: int, headers: Sequence[tuple[bytes, byt
 
 
 def fallback_headers(span: Span) -> RawHeaders:
+    """Return the headers of a traced call."""
+    return record_headers(span.record)
+
+
+def record_headers(record: CallRecord) -> RawHeaders:
     """Return a header per fallback that answered and per stage that ran on the CPU instead."""
-    record = span.record
     texts = [("fallback", name) for name in record.fallbacks]
     texts += [("device", f"{name}: cpu") for name in record.on_cpu]
     return [

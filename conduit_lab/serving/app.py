@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 import re
@@ -33,11 +32,20 @@ from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.load import AnyModel, LoadOptions, load_model
 from conduit_lab.models.registry import Models
 from conduit_lab.serving.app_options import AppOptions, set_options
-from conduit_lab.serving.decorators import StreamDecorator
+from conduit_lab.serving.decorators import StreamDecorator, file_paths, refuse_async
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.endpoint_path import check_path
 from conduit_lab.serving.endpoints import Endpoints
-from conduit_lab.serving.faces import events, health, openapi, passage_links, usage, values
+from conduit_lab.serving.faces import (
+    docs,
+    events,
+    health,
+    metrics,
+    openapi,
+    passage_links,
+    usage,
+    values,
+)
 from conduit_lab.serving.faces.protocols import protocol_routes
 from conduit_lab.serving.gate.access_log import hide_queries
 from conduit_lab.serving.gate.gate import Gate
@@ -54,7 +62,7 @@ from conduit_lab.vectors.store import VectorStore
 
 # the first route of a path and method answers: a value endpoint's GET precedes that of a stream
 # of an endpoint that precedes those of the package
-_FACES = (health, usage, values, events, passage_links, openapi)
+_FACES = (health, metrics, usage, values, events, passage_links, openapi, docs)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -72,19 +80,16 @@ class App(EndpointHost, Viewed):
     speaks beside its own. With `keys` a request needs one; `hosts` are the names that it answers
     to, and pages of the `origins` may call it (docs/security.md). The environment replaces limits,
     hosts and origins, and has keys where none are given. Models are declared at once and opened
-    when the server starts: importing a module with an `App` opens nothing. `observers` see every
-    span of its calls start and end, and `statistics` count them by stage.
+    when the server starts: importing a module with an `App` opens nothing. `statistics` count the
+    calls by stage, and `observers` see every span start and end. Served calls have one as `trace`
+    says, "always", "sample" (the default: 16 per endpoint, then one of 64) or "errors".
     """
 
     endpoints: Endpoints
     _lazy = True
 
     def __init__(
-        self,
-        name: str,
-        *,
-        root: str | Path | None = None,
-        **options: Unpack[AppOptions],
+        self, name: str, *, root: str | Path | None = None, **options: Unpack[AppOptions]
     ) -> None:
         self._set_options(**options)
         self.name = name
@@ -216,10 +221,10 @@ class App(EndpointHost, Viewed):
         answer = self._stage(model, required=fallback is None)
         if fallback is not None:
             answer = Fallback(answer, self._stage(fallback), name=f"{answer.name} or fallback")
-        files = _paths(model, fallback)
+        files = file_paths(model, fallback)
 
         def decorate(function: Callable[_P, Any]) -> Endpoint[_P, Any]:
-            self._refuse_async(function, path)
+            refuse_async(function, path)
             return self._register(
                 Endpoint(function, path, "POST", "value", self, then=answer, files=files)
             )
@@ -239,10 +244,10 @@ class App(EndpointHost, Viewed):
         The body is the input of every model. `models` are paths or stages, `min_members` and
         `timeout` those of `Ensemble`.
         """
-        stages, files = [self._stage(model) for model in models], _paths(*models)
+        stages, files = [self._stage(model) for model in models], file_paths(*models)
 
         def decorate(function: Callable[[Any], _R]) -> Endpoint[[Any], _R]:
-            self._refuse_async(function, path)
+            refuse_async(function, path)
             ensemble = Ensemble(
                 stages,
                 function,
@@ -293,14 +298,6 @@ class App(EndpointHost, Viewed):
             self._optional.open()
         return stage
 
-    @staticmethod
-    def _refuse_async(function: Callable[..., Any], path: str) -> None:
-        if inspect.iscoroutinefunction(function):
-            raise EndpointError(
-                f"{path}: {function.__name__} is async: write it with plain `def`, "
-                "it runs on a thread"
-            )
-
     def _register(self, endpoint: _AnyEndpoint) -> _AnyEndpoint:
         if endpoint.shape != "tool":
             check_path(endpoint)
@@ -338,7 +335,7 @@ class App(EndpointHost, Viewed):
             await serve_lifespan(self.lifespan(), scope, receive, send)
             return
         if scope["type"] == "http" and self._lives.key not in scope.get("state", ()):
-            await self._lives.enter(self, self._resources(), scope)
+            await self._lives.enter(self, self._resources, scope)
         await built[1](scope, receive, send)
 
     @asynccontextmanager
@@ -391,8 +388,3 @@ class App(EndpointHost, Viewed):
 
     def _view(self) -> View:
         return self.glance().view()
-
-
-def _paths(*models: Any) -> list[str | Path]:
-    """Return the models that are named by their paths."""
-    return [model for model in models if isinstance(model, str | Path)]

@@ -1,10 +1,13 @@
-"""The types of the decorators that `App` returns."""
+"""The types of the decorators that `App` returns, and the checks of what they decorate."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
-from typing import ParamSpec, Protocol, TypeVar, overload
+from pathlib import Path
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
+from conduit_lab.core.errors import EndpointError
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.serving.endpoint import Endpoint
 
@@ -27,3 +30,16 @@ class StreamDecorator(Protocol):
     def __call__(
         self, function: Callable[_P, Awaitable[AsyncIterable[_T]]]
     ) -> Endpoint[_P, Stream[_T]]: ...
+
+
+def refuse_async(function: Callable[..., Any], path: str) -> None:
+    """Raise `EndpointError` for an `async def` function, where a model takes its value."""
+    if inspect.iscoroutinefunction(function):
+        raise EndpointError(
+            f"{path}: {function.__name__} is async: write it with plain `def`, it runs on a thread"
+        )
+
+
+def file_paths(*models: Any) -> list[str | Path]:
+    """Return the models that are named by their paths."""
+    return [model for model in models if isinstance(model, str | Path)]

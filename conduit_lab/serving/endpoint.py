@@ -35,10 +35,12 @@ from conduit_lab.serving.gate.hosts import Hosts
 from conduit_lab.serving.gate.keys import Keys
 from conduit_lab.serving.gate.metering import Metering
 from conduit_lab.serving.gate.origins import Origins
+from conduit_lab.serving.handler_threads import HandlerThreads
 from conduit_lab.serving.limits import Limits
 from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.signature import Signature
 from conduit_lab.serving.stores import Stores
+from conduit_lab.serving.trace_sampling import TraceMode
 
 Shape = Literal["value", "stream", "tool"]
 Proof = Literal["ready", "running", "missing", ""]
@@ -55,7 +57,8 @@ class EndpointHost:
     calls, `statistics` count them, and `records` says whether `observe` keeps the calls.
     `protocols` are the names of those that it speaks beside its own, and `mcp` is the server object
     of one of them, once that is in use. `keys`, `hosts` and `origins` say who may call it, and
-    `metering` counts the use of each key.
+    `metering` counts the use of each key. `trace` says which served calls are traced, and
+    `handler_threads` run those that would block the event loop.
     """
 
     name: str
@@ -70,10 +73,17 @@ class EndpointHost:
     metering: Metering
     protocols: Sequence[str] = ()
     mcp: Any = None
+    trace: TraceMode = "always"
+    default_trace: TraceMode = "sample"  # where `trace` is not given
     values = Values(0)
     observers: Sequence[Observer] = ()
     statistics: StageStatistics
     records = False
+
+    @functools.cached_property
+    def handler_threads(self) -> HandlerThreads:
+        """The worker threads of its handlers."""
+        return HandlerThreads()
 
     def server_of(self, scope: Scope) -> ServerState:
         """Return the state of the server that got a request."""
@@ -106,10 +116,11 @@ class EndpointHost:
 class Endpoint(Viewed, Stage, Generic[_P, _R]):
     """A registered function; a call of it runs the same code as a request to its path.
 
-    It keeps the function's signature, docstring and module. `method` and `path` are those of its
-    requests. One of the `shape` "stream" answers with events, to a GET too, and clients may resume
-    a stream for `resume` seconds. The stage `then` takes the function's value. `is_bound` says
-    whether a `def` binds the function's name to it.
+    It keeps the function's signature, docstring and module. `first` is called with the arguments:
+    the function, unless an ensemble calls that. `plan` is how requests are answered. `method` and
+    `path` are those of its requests. One of the `shape` "stream" answers with events, to a GET too,
+    and clients may resume a stream for `resume` seconds. The stage `then` takes the function's
+    value. `is_bound` says whether a `def` binds the function's name to it.
     """
 
     is_bound = True
@@ -138,12 +149,13 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         self.files = tuple(files)
         self._calls: deque[Span] = deque(maxlen=MAX_TRACES)
         self.resumes = Resumes(resume)
-        self._first = _value_of_body if isinstance(then, Ensemble) else function
+        self.plan: Any = None  # a `Plan`, which knows this class
+        self.first = _value_of_body if isinstance(then, Ensemble) else function
         self.signature = Signature(
-            self._first, path, method, name=self.name, answer=_answer_type(function, then)
+            self.first, path, method, name=self.name, answer=_answer_type(function, then)
         )
-        if self._first is not function:
-            self.__signature__ = inspect.signature(self._first)
+        if self.first is not function:
+            self.__signature__ = inspect.signature(self.first)
         self.is_async = shape == "value" and (
             inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
         )
@@ -172,7 +184,7 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         """The function and the stage that takes its value; of an ensemble its own children."""
         if self.then is None:
             return (Function(self.function),)
-        if self._first is not self.function:
+        if self.first is not self.function:
             return self.then.children
         return (Function(self.function), self.then)
 
@@ -231,9 +243,9 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         app, then = self.app, self.then
         token = enter_root(app.root)
         try:
-            with self._begin(call) as span:
+            with self.begin(call) as span:
                 try:
-                    result = self._first(**call.kwargs)
+                    result = self.first(**call.kwargs)
                 except RecursionError as error:
                     raise endless(self.name, error) from None
                 if self.shape == "stream":
@@ -255,8 +267,8 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         app = self.app
         token = enter_root(app.root)
         try:
-            with self._begin(call) as span:
-                result = self._first(**call.kwargs)
+            with self.begin(call) as span:
+                result = self.first(**call.kwargs)
                 if isinstance(result, Awaitable):
                     result = await result
                 if isinstance(result, AsyncIterator):
@@ -266,7 +278,8 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
             leave_root(token)
         return result
 
-    def _begin(self, call: Call) -> Span:
+    def begin(self, call: Call) -> Span:
+        """Return the root span of a call, to be entered."""
         app = self.app
         call.span = span = begin_call(
             self.name, self, app.values, app.observers, app.statistics, call.payload

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from traceback import format_exc
 from typing import Any, Protocol
@@ -63,7 +63,9 @@ class Lives:
             signals.restore()
             self.states.discard(state)
 
-    async def enter(self, app: EndpointHost, resources: list[Resource], scope: Scope) -> None:
+    async def enter(
+        self, app: EndpointHost, resources: Callable[[], list[Resource]], scope: Scope
+    ) -> None:
         """Put the state of a server without a lifespan into a request's scope.
 
         Its first request opens the models and stores, on a thread; one that fails is logged, and
@@ -74,11 +76,11 @@ class Lives:
         if found is None:
             state = ServerState()
             found = self._by_loop[loop] = state, asyncio.Event()
-            task = asyncio.ensure_future(self._live(app, resources, *found))
+            task = asyncio.ensure_future(self._live(app, resources(), *found))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         state, opened = found
-        if not opened.is_set() and not scope["path"].endswith("/healthz"):
+        if opened is not None and not scope["path"].endswith("/healthz"):
             await opened.wait()
         scope["state"] = {**scope.get("state", {}), self.key: state}
 
@@ -89,17 +91,24 @@ class Lives:
         state: ServerState,
         opened: asyncio.Event,
     ) -> None:
-        """Live until the event loop ends, which cancels this task."""
+        """Open everything; with protocols, live on until the event loop ends and cancels this."""
+        loop = asyncio.get_running_loop()
         try:
             await anyio.to_thread.run_sync(_open_each, resources)
+            self._by_loop[loop] = state, None  # an event would keep the loop
+            if not app.protocols:
+                self.states.add(state)
+                StopSignals(state.begin_drain).chain()
+                state.ready = True
+                return
             async with self.run(app, state):
                 opened.set()
                 await anyio.sleep_forever()
         except Exception:
+            self._by_loop.pop(loop, None)
             _log.exception("%r failed to start", app.name)
         finally:
             opened.set()
-            self._by_loop.pop(asyncio.get_running_loop(), None)
 
 
 def _open_each(resources: list[Resource]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from conduit_lab.core.errors import EndpointError
 
 MAX_BODY_BYTES = 16 * 2**20
-MAX_JSON_DEPTH = 500  # an answer that holds the body again is written with recursion
+MAX_JSON_DEPTH = 200  # an answer that holds the body again is written with recursion
 ENVIRONMENT_PREFIX = "CONDUIT_LAB_"
 
 

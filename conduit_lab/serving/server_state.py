@@ -69,7 +69,7 @@ class ServerState:
         self.latencies: dict[tuple[str, str], Latency] = {}  # by method and route
         self.recent: deque[RequestRecord] = deque(maxlen=MAX_RECENT_REQUESTS)
         self.failures: deque[Failure] = deque(maxlen=MAX_FAILURES)
-        self.stream_chunks = 0
+        self.stream_chunks = self.fallbacks = 0
         self.prompt_tokens = self.generated_tokens = 0
 
     def begin_drain(self, seconds: float) -> None:

@@ -12,9 +12,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from conduit_lab import App, Prediction, RemoteApp, Stream, connect
+from conduit_lab import App, File, Prediction, RemoteApp, Stream, connect
 from conduit_lab.serving.run.thread import Server
-from tests.client.described import describe
 
 Connect = Callable[..., RemoteApp]
 SECONDS = 20.0
@@ -37,7 +36,6 @@ class Desk:
         self.closed = threading.Event()
         self._add_values()
         self._add_streams()
-        describe(self.app)
         store = self.app.vector_store("notes", dimension=3)
         store.open()
         for n in range(10):
@@ -83,6 +81,18 @@ class Desk:
         @app.post("/echo")
         def echo(value: Any) -> Any:
             return value
+
+        @app.get("/many")
+        def many(ids: list[int], names: dict[str, int] | None = None) -> list[Any]:
+            return [ids, names]
+
+        @app.post("/file")
+        def file(file: File, n: int = 1) -> dict[str, Any]:
+            return {"name": file.name, "bytes": file.data * n}
+
+        @app.post("/asked/{place}")
+        def asked(request: Any, place: str) -> list[Any]:
+            return [place, request.parse_json()]
 
         @app.post("/broken")
         def broken() -> None:
@@ -132,8 +142,11 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(tmp_path)
+    yield desk
+    desk.go.release(1000)  # its generators end, those too that wait for a client
+    desk.app.stores["notes"].close()
 
 
 @pytest.fixture

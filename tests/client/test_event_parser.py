@@ -35,7 +35,7 @@ def test_events_come_back_however_they_are_cut(
     for kind, data, id in sent:
         lines += [f"event: {kind}", f"id: {id}", ": a comment", *(f"data: {d}" for d in data), ""]
         last = id
-        expected.append(Event(kind or "message", "\n".join(data), last))
+        expected.append(Event(kind or "message", "\n".join(data).encode(), last))
     text = ("\ufeff" if mark else "") + "".join(line + end for line in lines)
     # a CR at the very end may be half of a CRLF: the next byte decides
     assert parse(text.encode() + b"x", cuts) == expected
@@ -43,12 +43,12 @@ def test_events_come_back_however_they_are_cut(
 
 def test_an_id_stays_until_the_next_one() -> None:
     events = parse(b"id: 1\ndata: a\n\ndata: b\n\nid\ndata: c\n\nid: x\0\ndata: d\n\n")
-    assert [(e.data, e.id) for e in events] == [("a", "1"), ("b", "1"), ("c", ""), ("d", "")]
+    assert [(e.data, e.id) for e in events] == [(b"a", "1"), (b"b", "1"), (b"c", ""), (b"d", "")]
 
 
 def test_an_event_without_data_is_none_and_a_half_one_never_comes() -> None:
     assert parse(b"event: ping\n\ndata: half\n") == []
-    assert parse(b"data\n\ndata:\n\n") == [Event("message", "", "")] * 2
+    assert parse(b"data\n\ndata:\n\n") == [Event("message", b"", "")] * 2
 
 
 @pytest.mark.parametrize(("line", "seconds"), [("1500", 1.5), ("x", None), ("9" * 50, 3600.0)])

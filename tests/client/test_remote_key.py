@@ -15,7 +15,6 @@ from conduit_lab.core.errors import ConduitError, InputError, RemoteError
 from conduit_lab.serving.gate.keys import new_key
 from conduit_lab.serving.run.thread import Server
 from tests.client.conftest import SECONDS, Connect, Desk
-from tests.client.described import describe
 
 KEY = "sk-0123456789abcdef"
 
@@ -92,7 +91,6 @@ def test_an_app_with_keys_answers_to_the_right_one(tmp_path: Path, connecting: C
     secret, key = new_key("notebook")
     app = App("desk", root=tmp_path, keys=[key], protocols=["stores"])
     app.get("/one")(_one)
-    describe(app)
     with Server(app, port=0) as server:
         assert connecting(server.url, key=secret).endpoints["/one"]() == 1
         for wrong in (None, "clk_wrong"):

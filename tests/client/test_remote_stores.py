@@ -12,7 +12,6 @@ from conduit_lab import App, Hits, RemoteApp
 from conduit_lab.core.errors import InputError, RemoteInputError, UnknownName
 from conduit_lab.serving.run.thread import Server
 from tests.client.conftest import Connect, Desk
-from tests.client.described import describe
 
 
 @pytest.mark.parametrize(
@@ -65,7 +64,6 @@ def test_mistakes_are_those_of_the_store(remote: RemoteApp) -> None:
 
 def test_an_app_that_serves_no_stores_says_how_to(tmp_path: Path, connecting: Connect) -> None:
     app = App("bare", root=tmp_path)
-    describe(app)
     with Server(app, port=0) as server:
         remote = connecting(server.url)
         assert remote.stores == {}

@@ -25,7 +25,6 @@ from tests.serving.conftest import until
 WORKER = """
 import os
 from conduit_lab import App
-from tests.client.described import describe
 
 app = App("worker", root=".", protocols=["stores"])
 store = app.vector_store("notes", dimension=2)
@@ -38,7 +37,6 @@ def pid() -> int:
 def double(n: int) -> int:
     return 2 * n
 
-describe(app)
 """
 
 

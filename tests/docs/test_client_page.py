@@ -17,7 +17,6 @@ from conduit_lab import Prediction
 from conduit_lab.core import paths
 from conduit_lab.core.errors import RemoteInputError
 from conduit_lab.serving.run.thread import Server
-from tests.client.described import describe
 
 PAGE = (Path(__file__).parents[2] / "docs" / "client.md").read_text("utf-8")
 ADDRESS = "http://127.0.0.1:8000"
@@ -38,7 +37,6 @@ def served(tmp_path: Path) -> Iterator[tuple[Server, Names]]:
         (code,) = blocks("python server")
         exec(compile(code, "client.md", "exec"), names)
     names["handbook"].add_many(["a", "b", "c"], [[1, 0, 0], [1, 1, 0], [0, 0, 1]])
-    describe(names["app"])
     with Server(names["app"], port=0) as server:
         yield server, names
     names["handbook"].close()

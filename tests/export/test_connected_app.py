@@ -13,7 +13,6 @@ from conduit_lab import App
 from conduit_lab.core.errors import ExportError
 from conduit_lab.serving.gate.keys import new_key
 from conduit_lab.serving.run.thread import Server
-from tests.client.described import describe
 from tests.export.session import Session
 
 KEY = "0123456789-desk"
@@ -33,7 +32,6 @@ def url(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
     def double(n: int) -> int:
         return 2 * n
 
-    describe(app)
     with Server(app, port=0) as server:
         yield server.url
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
+import re
+from typing import Any
 
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conduit_lab.core.errors import ModelInputError
 from conduit_lab.core.spec import TensorSpec
 from conduit_lab.models.inputs import Inputs
 
@@ -25,3 +32,45 @@ def test_numbers_are_a_batch_of_samples_without_axes() -> None:
     one, many = (inputs.feeds(np.ones(shape, np.float32)) for shape in ((), (3,)))
     assert (one.arrays["x"].shape, one.rows, one.single) == ((1,), 1, True)
     assert (many.arrays["x"].shape, many.rows, many.single) == ((3,), 3, False)
+
+
+NUMBER = st.one_of(
+    st.floats(width=64),
+    st.floats(-1e3, 1e3),
+    st.integers(-(2**70), 2**70),
+    st.integers(-5, 5),
+    st.booleans(),
+    st.none(),
+    st.just("1.5"),
+)
+
+
+@given(
+    value=st.one_of(
+        st.lists(NUMBER, min_size=3, max_size=5),
+        st.lists(st.floats(-1e30, 1e30), min_size=4, max_size=4),
+        st.lists(st.lists(NUMBER, min_size=4, max_size=4), max_size=3),
+        st.lists(st.lists(st.floats(-1e30, 1e30), min_size=4, max_size=4), max_size=3),
+    ),
+    dtype=st.sampled_from(["float32", "float64", "int64"]),
+)
+def test_lists_take_the_short_path_only_where_the_full_check_gives_the_same(
+    value: list[Any], dtype: str
+) -> None:
+    inputs = Inputs("m", (TensorSpec("x", dtype, ("n", 4)),))
+    try:
+        expected = inputs._checked(value)
+    except ModelInputError as error:
+        with pytest.raises(ModelInputError, match=re.escape(str(error))):
+            inputs.feeds(value)
+        return
+    got = inputs.feeds(value)
+    assert (got.rows, got.single) == (expected.rows, expected.single)
+    np.testing.assert_array_equal(got.arrays["x"], expected.arrays["x"], strict=True)
+
+
+def test_a_list_of_floats_takes_the_short_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = Inputs("m", (X,))
+    monkeypatch.setattr(inputs, "_checked", None)
+    assert inputs.feeds([0.5, 1, 2, 3.5]).arrays["x"].tolist() == [[0.5, 1, 2, 3.5]]
+    assert inputs.feeds([[1, 2, 3, 4]] * 2).rows == 2

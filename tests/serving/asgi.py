@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from conduit_lab import App
@@ -20,8 +20,9 @@ async def ask(
     headers: Sequence[tuple[bytes, bytes]] = (JSON,),
     query: bytes = b"",
     sent: Callable[[Message], None] = lambda message: None,
+    state: Mapping[str, Any] | None = None,
 ) -> list[Message]:
-    """Return the messages of the answer; `sent` sees each one as it is sent."""
+    """Return the messages of the answer; `sent` sees each one, `state` is that of a lifespan."""
     messages: list[Message] = []
     incoming: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -47,6 +48,7 @@ async def ask(
         "headers": list(headers),
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 2),
+        "state": dict(state or {}),
     }
     await app(scope, receive, send)
     return messages

@@ -51,6 +51,8 @@ def test_running_a_cell_again_replaces_the_endpoint_and_its_recorded_calls(
         return 2 * n
 
     assert client.post("/price", json={"n": 5}).json() == 10
+    assert lab.examples == []
+    assert price(5) == 10
     assert old not in lab.endpoints
     assert [example.answer for example in lab.examples] == [10]
 

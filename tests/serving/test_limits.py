@@ -12,7 +12,7 @@ from conduit_lab.core.errors import EndpointError
 
 WRONG: dict[str, list[Any]] = {
     "body_bytes": [0, -1, None, 1.5, "9", True],
-    "json_depth": [0, 501],
+    "json_depth": [0, 201],
     "receive_seconds": [0, None, float("nan"), float("inf")],
     "concurrent_requests": [0, 0.5],
     "queued_requests": [-1, None],

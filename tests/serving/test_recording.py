@@ -1,4 +1,4 @@
-"""The record of a call: made after its answer was sent, complete however calls nest."""
+"""The record of a call of the session: complete however calls nest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from conduit_lab.flow.fallback import Fallback
 from conduit_lab.serving.recorded import Recorder
 from tests.models.generation.writers import DECODERS
 from tests.runtime import fake_device
-from tests.serving.asgi import Message, ask
 from tests.serving.conftest import SECONDS, Ask, until
 
 
@@ -34,67 +33,65 @@ def store(lab: Lab) -> Iterator[VectorStore]:
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-def test_a_call_is_recorded_after_its_answer_was_sent(
-    lab: Lab, is_async: bool, monkeypatch: pytest.MonkeyPatch
+def test_the_calls_of_clients_are_no_examples_and_push_none_out(
+    lab: Lab, asking: Ask, is_async: bool
 ) -> None:
-    def plain(n: int) -> int:
-        return n
+    """Case 08: the author's examples go into the export, a client's data do not."""
 
-    async def asynchronous(n: int) -> int:
-        return n
+    @lab.post("/inner")
+    def inner(user: str) -> str:
+        return user
 
-    lab.post("/call")(asynchronous if is_async else plain)
-    order: list[str] = []
-    record = lab.observe
+    def plain(user: str) -> str:
+        return inner(user)
 
-    def observe(*arguments: Any) -> None:
-        order.append("recorded")
-        record(*arguments)
+    async def asynchronous(user: str) -> str:
+        return inner(user)
 
-    def sent(message: Message) -> None:
-        order.append(message["type"])
-        assert lab.examples == []
+    @lab.ml_stream("/stream")
+    def stream(user: str) -> Iterator[str]:
+        yield inner(user)
 
-    monkeypatch.setattr(lab, "observe", observe)
-    asyncio.run(ask(lab, "/call", b'{"n": 1}', sent=sent))
-    assert order == ["http.response.start", "http.response.body", "recorded"]
-    assert [example.answer for example in lab.examples] == [1]
+    outer: Any = lab.post("/outer")(asynchronous if is_async else plain)
+    if is_async:
+        asyncio.run(outer("author"))
+    else:
+        outer("author")
+    stream("author").wait(SECONDS)
+    client = asking(lab)
+    for n in range(25):
+        for path in ("/outer", "/stream", "/inner"):
+            assert client.post(path, json={"user": f"client {n}"}).status_code == 200
+    assert outer.trace is not None
+    assert outer.trace.root.output == "client 24"  # a trace of the call is kept
+    found = [(each.path, each.payload) for each in lab.examples]
+    assert sorted(found) == [(path, {"user": "author"}) for path in ("/inner", "/outer", "/stream")]
 
 
-@pytest.mark.parametrize("over_http", [False, True])
-def test_a_payload_that_the_handler_changes_is_recorded_as_it_was_sent(
-    lab: Lab, asking: Ask, over_http: bool
-) -> None:
+def test_a_payload_that_the_handler_changes_is_recorded_as_it_was_given(lab: Lab) -> None:
     @lab.post("/pop")
     def pop(body: Any) -> Any:
         body["more"] = True
         return body["list"].pop()
 
-    payload = {"list": [1, 2]}
-    if over_http:
-        assert asking(lab).post("/pop", json=payload).json() == 2
-    else:
-        assert pop(payload) == 2
+    assert pop({"list": [1, 2]}) == 2
     (example,) = lab.examples
     assert (example.payload, example.answer) == ({"list": [1, 2]}, 2)
 
 
-def test_the_same_request_is_one_example_and_the_newest(lab: Lab, asking: Ask) -> None:
-    lab.post("/echo")(lambda value: value)
-    client = asking(lab)
-    headers = {"content-type": "application/json"}
-    for body in (b'{"a":1,"b":2}', b"3", b'{"b":2, "a":1}'):
-        client.post("/echo", content=body, headers=headers)
+def test_the_same_request_is_one_example_and_the_newest(lab: Lab) -> None:
+    echo = lab.post("/echo")(lambda value: value)
+    for body in ({"a": 1, "b": 2}, 3, {"b": 2, "a": 1}):
+        echo(body)
     assert [example.payload for example in lab.examples] == [3, {"a": 1, "b": 2}]
 
 
-def test_requests_that_differ_in_the_path_are_examples_each(lab: Lab, asking: Ask) -> None:
+def test_requests_that_differ_in_the_path_are_examples_each(lab: Lab) -> None:
     @lab.get("/items/{n}")
     def item(n: int) -> int:
         return n
 
-    client = asking(lab)
-    assert [client.get(f"/items/{n}").json() for n in (1, 2, 1)] == [1, 2, 1]
+    assert [item(n) for n in (1, 2, 1)] == [1, 2, 1]
     assert [example.target for example in lab.examples] == ["/items/2", "/items/1"]
 
 
@@ -112,7 +109,7 @@ def test_an_app_records_nothing(app: App, asking: Ask, monkeypatch: pytest.Monke
 
 
 def test_the_writes_of_a_nested_endpoint_are_those_of_the_outer_call(
-    lab: Lab, asking: Ask, store: VectorStore
+    lab: Lab, store: VectorStore
 ) -> None:
     @lab.post("/add")
     def add(id: str) -> int:
@@ -123,7 +120,7 @@ def test_the_writes_of_a_nested_endpoint_are_those_of_the_outer_call(
     def outer(id: str) -> int:
         return add(id)
 
-    asking(lab).post("/outer", json={"id": "b"})
+    assert outer("b") == 1
     inner, outermost = lab.examples
     assert (inner.path, outermost.path) == ("/add", "/outer")
     for example in (inner, outermost):

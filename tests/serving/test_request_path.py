@@ -17,6 +17,7 @@ from conduit_lab import App, Lab
 from tests.serving.asgi import ask
 
 PACKAGE = str(Path(conduit_lab.__file__).parent)
+WARM_CALLS = 20  # until the handler runs on the event loop, and calls are sampled
 
 
 class Calls:
@@ -35,18 +36,20 @@ class Calls:
         threading.setprofile(self)  # for the worker thread, which the first request starts
         sys.setprofile(self)
         try:
-            for _ in range(3):
-                await ask(app, "/next", b'{"n": 1}')
-            self.counts.clear()
-            _, answer = await ask(app, "/next", b'{"n": 1}')
+            async with app.lifespan() as state:
+                for _ in range(WARM_CALLS):
+                    await ask(app, "/next", b'{"n": 1}', state=state)
+                self.counts.clear()
+                _, answer = await ask(app, "/next", b'{"n": 1}', state=state)
+                counts = self.counts.copy()
         finally:
             sys.setprofile(None)
             threading.setprofile(None)
         assert answer["body"] == b"2"
-        return self.counts
+        return counts
 
 
-@pytest.mark.parametrize(("kind", "limit"), [(App, 39), (Lab, 63)])
+@pytest.mark.parametrize(("kind", "limit"), [(App, 39), (Lab, 55)])
 def test_an_untyped_endpoint_takes_few_calls(kind: type[App], limit: int, tmp_path: Path) -> None:
     app = kind("desk", root=tmp_path)
 
@@ -55,5 +58,4 @@ def test_an_untyped_endpoint_takes_few_calls(kind: type[App], limit: int, tmp_pa
         return body["n"] + 1
 
     counts = asyncio.run(Calls().of_one_request(app))
-    assert counts["Endpoint.invoke"] == 1  # the thread's calls are counted too
     assert counts.total() <= limit, counts

@@ -21,6 +21,11 @@ POLL_SECONDS = 0.2  # between two checks of a held task, as `block_until` does o
 _patience: ContextVar[float] = ContextVar("conduit_lab_patience", default=0.0)
 
 
+# for one task, where a block costs too much: the first gives the token of the second
+begin_patience = _patience.set
+end_patience = _patience.reset
+
+
 @contextmanager
 def awaiting_reader(seconds: float) -> Iterator[None]:
     """Let streams made inside wait with a full log for their first reader, up to `seconds`."""

@@ -58,7 +58,8 @@ class CallScope:
     def __init__(self) -> None:
         self.cancelled = False
         self._released = False
-        self._children: WeakSet[Any] = WeakSet()  # guarded by _lock, like the two flags
+        # guarded by _lock, like the two flags; most calls begin nothing
+        self._children: WeakSet[Any] | None = None
         self._lock = threading.Lock()
 
     def adopt(self, child: Cancellable) -> None:
@@ -66,6 +67,8 @@ class CallScope:
         with self._lock:
             released, cancelled = self._released, self.cancelled
             if not released:
+                if self._children is None:
+                    self._children = WeakSet()
                 self._children.add(child)
         if cancelled:
             child.cancel()
@@ -78,15 +81,15 @@ class CallScope:
             if self._released:
                 return
             self.cancelled = True
-            children = list(self._children)
+            children = list(self._children or ())
         for child in children:
             child.cancel()
 
     def _release(self) -> None:
         with self._lock:
             self._released = True
-            children = list(self._children)
-            self._children.clear()
+            children = list(self._children or ())
+            self._children = None
         if self._outer is not None and not self.cancelled:
             for child in children:
                 self._outer.adopt(child)

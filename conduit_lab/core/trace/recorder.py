@@ -15,6 +15,7 @@ from conduit_lab.core.trace.call_record import Values
 from conduit_lab.core.trace.root_span import begin_call as begin_call
 from conduit_lab.core.trace.span import Kind, Observer, Span, current
 from conduit_lab.core.trace.stage_statistics import StageStatistics
+from conduit_lab.core.trace.tally import tallying
 from conduit_lab.core.trace.trace import Trace
 
 _NOTHING: AbstractContextManager[None] = nullcontext()
@@ -64,7 +65,8 @@ def span(
     """Return a block that is one span under the current one; without one it gives None."""
     parent = current()
     if parent is None:
-        return _NOTHING
+        tally = tallying()
+        return _NOTHING if tally is None else tally.counted(name)
     span = parent.child(name, kind, target, value)
     if attributes:
         span.annotate(**attributes)
@@ -82,10 +84,18 @@ def kept(name: str, kind: Kind, target: Any, value: Any, arguments: Any) -> Span
     return cast("Span | None", replay.kept(here, name, kind, target, value, arguments))
 
 
+def count_stage(name: str) -> None:
+    """Count a call of the stage `name` inside a call that is not traced."""
+    if (tally := tallying()) is not None:
+        tally.statistics.count(name)
+
+
 def annotate(**attributes: Unpack[Attributes]) -> None:
     """Set attributes of the span that is running here, if there is one."""
     if (here := current()) is not None:
         here.annotate(**attributes)
+    elif (tally := tallying()) is not None:
+        tally.record.add(tally.stage, attributes)
 
 
 def touch(**attributes: Unpack[Attributes]) -> None:

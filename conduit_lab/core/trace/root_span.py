@@ -8,6 +8,7 @@ from typing import Any
 from conduit_lab.core.trace.call_record import CallRecord, Recording, Values
 from conduit_lab.core.trace.span import Observer, Span, current
 from conduit_lab.core.trace.stage_statistics import StageStatistics
+from conduit_lab.core.trace.tally import tallying
 from conduit_lab.core.trace.trace_replay import replaying
 
 
@@ -26,6 +27,9 @@ def begin_call(
     parent = current()
     if parent is None:
         record = CallRecord()
+        if (tally := tallying()) is not None:  # a trace inside a call that has none
+            record.parent = tally.record
+            statistics = statistics or tally.statistics
         recording = Recording(name, record, values, observers, statistics, replaying())
         span = Span(name, "call", target, value, recording, record)
         span.start = 0.0  # the recording's origin is its start

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 from typing import Protocol
 
 from conduit_lab.core import forking
@@ -16,6 +17,7 @@ from conduit_lab.core.views.view import Table, View, Viewed
 MAX_STAGES = 500  # names; calls of further ones are counted together
 RECENT_CALLS = 512  # per stage, whose times give the percentiles
 
+_MAX_UNTIMED = 1024  # calls without a trace, before they are added up
 _OTHER = "other stages"
 _COLUMNS = ("stage", "calls", "p50", "p95", "p99", "errors")
 
@@ -36,7 +38,10 @@ class _Counts:
 
 @dataclass(frozen=True)
 class StageSummary:
-    """One stage: its calls and failed calls, and percentiles of the newest 512 times in seconds."""
+    """One stage: its calls and failed calls, and percentiles of the newest 512 times in seconds.
+
+    A sampled trace times a part of the calls: where none was timed, the percentiles are NaN.
+    """
 
     name: str
     calls: int
@@ -49,36 +54,64 @@ class StageSummary:
 class StageStatistics(Mapping[str, StageSummary], Viewed):
     """The statistics of the stages of an app, by name; thread-safe.
 
-    Endpoints and stores count like stages. Of more than 500 names the calls of further ones are
-    counted together.
+    Endpoints and stores count like stages. Every call counts, and the times are those of the calls
+    with a trace: see `App(trace=)`. Of more than 500 names the calls of further ones are counted
+    together.
     """
 
     def __init__(self) -> None:
         self._counts: dict[str, _Counts] = {}  # guarded by _lock
         self._lock = threading.Lock()
+        # names of calls without a trace, not yet in the counts: to append takes no lock
+        self._untimed: deque[str] = deque()
+        self._failed: deque[str] = deque()
         forking.free_in_child(self, "_lock")
 
     @property
     def calls(self) -> int:
         """The calls of all stages so far."""
         with self._lock:
+            self._add_up()
             return sum(counts.calls for counts in self._counts.values())
+
+    def count(self, name: str) -> None:
+        """Count a call of a stage without its time."""
+        self._untimed.append(name)
+        if len(self._untimed) > _MAX_UNTIMED:
+            with self._lock:
+                self._add_up()
+
+    def count_error(self, name: str) -> None:
+        """Count the failure of a call that `count` has counted."""
+        self._failed.append(name)
 
     def add(self, spans: Sequence[_Ended]) -> None:
         """Count ended spans."""
         with self._lock:
             for span in spans:
-                counts = self._counts.get(span.name)
-                if counts is None:
-                    name = span.name if len(self._counts) < MAX_STAGES else _OTHER
-                    counts = self._counts.setdefault(name, _Counts())
+                counts = self._of(span.name)
                 counts.calls += 1
                 counts.seconds.append(span.duration)
                 if span.error is not None:
                     counts.errors += 1
 
+    def _of(self, name: str) -> _Counts:
+        counts = self._counts.get(name)
+        if counts is None:
+            kept = name if len(self._counts) < MAX_STAGES else _OTHER
+            counts = self._counts.setdefault(kept, _Counts())
+        return counts
+
+    def _add_up(self) -> None:
+        """Move the calls without a trace into the counts; the lock is held."""
+        for _ in range(len(self._untimed)):
+            self._of(self._untimed.popleft()).calls += 1
+        for _ in range(len(self._failed)):
+            self._of(self._failed.popleft()).errors += 1
+
     def __getitem__(self, name: str) -> StageSummary:
         with self._lock:
+            self._add_up()
             counts = self._counts.get(name)
             if counts is None:
                 names = ", ".join(self._counts) or "none yet"
@@ -90,14 +123,17 @@ class StageStatistics(Mapping[str, StageSummary], Viewed):
 
     def __iter__(self) -> Iterator[str]:
         with self._lock:
+            self._add_up()
             return iter(list(self._counts))
 
     def __len__(self) -> int:
-        return len(self._counts)
+        with self._lock:
+            self._add_up()
+            return len(self._counts)
 
     def _table(self) -> Table:
-        found = sorted(self.values(), key=lambda each: -each.p50 * each.calls)
-        slowest = max((each.p99 for each in found), default=0.0)
+        found = sorted(self.values(), key=lambda each: -_known(each.p50) * each.calls)
+        slowest = max((_known(each.p99) for each in found), default=0.0)
         rows = [
             (
                 each.name,
@@ -122,13 +158,15 @@ class StageStatistics(Mapping[str, StageSummary], Viewed):
 
 
 def time_cell(seconds: float, slowest: float) -> Cell:
-    """Return a table's cell of a time, with a bar for its share of the slowest one."""
+    """Return a table's cell of a time, with a bar for its share of the slowest one; "" for NaN."""
+    if seconds != seconds:
+        return Cell("")
     return Cell(figures.seconds(seconds), share=seconds / slowest if slowest else 0.0)
 
 
 def cost_cells(summaries: Sequence[StageSummary | None]) -> list[tuple[str, Cell]]:
     """Return the calls and the p50 of each stage; empty cells where it was not called."""
-    slowest = max((each.p50 for each in summaries if each), default=0.0)
+    slowest = max((_known(each.p50) for each in summaries if each), default=0.0)
     return [
         (figures.count(each.calls), time_cell(each.p50, slowest)) if each else ("", Cell(""))
         for each in summaries
@@ -136,5 +174,12 @@ def cost_cells(summaries: Sequence[StageSummary | None]) -> list[tuple[str, Cell
 
 
 def _percentile(ordered: Sequence[float], part: float) -> float:
-    """Return the nearest-rank percentile of sorted values."""
+    """Return the nearest-rank percentile of sorted values, NaN where there are none."""
+    if not ordered:
+        return nan
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
+def _known(seconds: float) -> float:
+    """Return a time, 0 for one that was not measured."""
+    return seconds if seconds == seconds else 0.0

@@ -17,7 +17,7 @@ from conduit_lab.core.paths import display
 from conduit_lab.core.spec import TEXT_SPEC, TensorSpec
 from conduit_lab.core.streams.ownership import adopt
 from conduit_lab.core.trace import recorder
-from conduit_lab.core.trace.span import current
+from conduit_lab.core.trace.tally import is_observed
 from conduit_lab.core.views import figures
 from conduit_lab.models.folder_model import FolderModel
 from conduit_lab.models.generation.constraint import GrammarCompiler
@@ -49,6 +49,7 @@ class GenerateKeywords(SamplingKeywords, total=False):
     choices: Sequence[str] | None
     regex: str | None
     json_schema: Mapping[str, Any] | str | None
+    tools: Sequence[Mapping[str, Any]] | None
     sampling: SamplingOptions | None
 
 
@@ -160,27 +161,29 @@ class Generator(FolderModel[OpenedGenerator]):
         choices: Sequence[str] | None = None,
         regex: str | None = None,
         json_schema: Mapping[str, Any] | str | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
         sampling: SamplingOptions | None = None,
         **options: Unpack[SamplingKeywords],
     ) -> Generation:
         """Generate the continuation of a prompt, or the answer to `query` from passages.
 
         `prompt` is a string, the messages of a chat, or token ids; `context` are the passages.
-        `choices`, `regex` or `json_schema` constrains the text. The fields of `SamplingOptions` are
+        `choices`, `regex` or `json_schema` constrains the text, and `tools` are given to the
+        template of a chat. The fields of `SamplingOptions` are
         keywords too and override those of `sampling`; with `n` the result's `choices` has all
         generations. A prompt longer than the model's context raises `ModelInputError`, unless
         `truncate` names the end to cut. Raises `InputError` for invalid options and `Overloaded`
         for a full queue.
         """
         chosen = SamplingOptions.of(sampling, **options)
-        call = GenerationCall(prompt, query, context, truncate, choices, regex, json_schema, chosen)
+        arguments = (truncate, choices, regex, json_schema, chosen, tools)
+        call = GenerationCall(prompt, query, context, *arguments)
         given = prompt if query is None else {"query": query, "context": context}
-        arguments = (truncate, choices, regex, json_schema, chosen)
         return self._traced(given, lambda: self._generate(call), arguments)
 
     def run_again(self, value: Any, arguments: Any) -> Generation:
         """Generate from the prompt of an earlier span with its options."""
-        if len(arguments) != 5:
+        if len(arguments) != 6:
             return self.run(value)
         if isinstance(value, Mapping):
             return self._generate(
@@ -209,6 +212,7 @@ class Generator(FolderModel[OpenedGenerator]):
         choices: Sequence[str] | None = None,
         regex: str | None = None,
         json_schema: Mapping[str, Any] | str | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
         sampling: SamplingOptions | None = None,
         **options: Unpack[SamplingKeywords],
     ) -> TokenStream:
@@ -219,7 +223,8 @@ class Generator(FolderModel[OpenedGenerator]):
         tokens that could stand at a place, and `branch(position, token)` goes on from one.
         """
         chosen = SamplingOptions.of(sampling, **options)
-        call = GenerationCall(prompt, query, context, truncate, choices, regex, json_schema, chosen)
+        arguments = (truncate, choices, regex, json_schema, chosen, tools)
+        call = GenerationCall(prompt, query, context, *arguments)
         requests = call.requests(self._parts())
         if len(requests) != 1:
             raise InputError(
@@ -318,7 +323,7 @@ class Generator(FolderModel[OpenedGenerator]):
 
 def _record(opened: OpenedGenerator, made: Generation) -> None:
     """Record a generation in the span that is running here."""
-    if current() is not None:
+    if is_observed():
         opened.shared.record_use()
         recorder.annotate(usage=made.usage, tokens=made.usage.generated)
 

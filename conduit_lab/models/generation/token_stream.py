@@ -11,6 +11,7 @@ from conduit_lab.core.errors import InputError, StreamCancelled
 from conduit_lab.core.streams.pushed import PushedStream
 from conduit_lab.core.streams.stream import STATE_MARKS, Stream
 from conduit_lab.core.text import first_words
+from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.span import Span, current
 from conduit_lab.core.views.view import View
 from conduit_lab.models.folder_model import FolderModel
@@ -218,6 +219,7 @@ def start_stream(
     """Start a stream, in a span of its own where a trace is recorded; `given` is its input."""
     here = current()
     if here is None:
+        recorder.count_stage(model.name)
         return TokenStream(name, model, make, parent, position)
     with here.child(model.name, model.kind, model, given) as span:
         stream = TokenStream(name, model, make, parent, position)

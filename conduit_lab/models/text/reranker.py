@@ -70,6 +70,11 @@ class Reranker(TokenizedModel[OpenedTokens["_Scorer"]]):
             {"query": query, "passages": passages}, lambda: self._score(query, passages)
         )
 
+    def count_truncated(self, query: str, passages: Sequence[str]) -> int:
+        """Return the number of pairs that `score` truncates."""
+        pairs = [(query, passage) for passage in passages]
+        return sum(bool(each.overflowing) for each in self._parts().tokenizer.encode(pairs))
+
     def run(self, value: Any) -> FloatArray:
         """Score `{"query": …, "passages": […]}` without a trace; call `score` instead."""
         if not isinstance(value, Mapping) or set(value) != {"query", "passages"}:

@@ -4,8 +4,8 @@ A hop to another thread costs as much as a short run, so short runs stay on the 
 an event loop the calls of different tasks in one iteration run at its end; the only caller runs at
 once. In threads short runs are not coalesced. Long runs, and those not measured yet, share one
 queue: calls gather in it during a run. When a thread finishes its batch it hands the queue to the
-longest-waiting caller; for asyncio tasks a worker thread is started and exits once the queue is
-empty.
+longest-waiting caller; for asyncio tasks a worker thread runs until the queue is empty, and is used
+again while calls keep coming.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ INLINE_BUDGET_SECONDS = 2e-3
 _MIN_RUN_SECONDS = INLINE_BUDGET_SECONDS / 256  # a budget covers at most 256 runs
 # off the CPU; more than a wait for the interpreter lock means that a device was at work
 _BLOCKED_SECONDS = 10e-3
+_LINGER_SECONDS = 0.1  # of an idle thread; the exit of the process waits for it
 _WAIT_SLICE_SECONDS = 0.2  # of a blocking wait, between checks for the kernel's interrupt
 
 # Windows counts a thread's CPU time in steps of 15 ms
@@ -94,6 +95,7 @@ class Batcher(Generic[_Item, _Answer]):
         self._queue: dict[BatchWaiter[_Item, _Answer], None] = {}
         self._rows = 0  # in the queue
         self._busy = False  # a thread runs and passes the queue on; without one the queue is empty
+        self._idle: threading.Lock | None = None  # wakes a thread that waits for tasks
         self._leader: BatchWaiter[_Item, _Answer] | None = None  # its thread runs the next batch
 
     @property
@@ -289,7 +291,12 @@ class Batcher(Generic[_Item, _Answer]):
         return isinstance(head, TaskWaiter)
 
     def _start_thread(self) -> None:
-        """Run batches in a new thread, until no task is next."""
+        """Run batches in another thread, until no task is next."""
+        with self._lock:
+            idle, self._idle = self._idle, None
+        if idle is not None:
+            idle.release()
+            return
         name = f"batches of {self.name}"
         try:
             threading.Thread(target=self._drain, name=name, daemon=False).start()
@@ -297,8 +304,23 @@ class Batcher(Generic[_Item, _Answer]):
             self._drain()
 
     def _drain(self) -> None:
-        while self._run_first():
-            pass
+        """Run batches as long as tasks are next, and wait a moment for more: a start costs more."""
+        wakeup = threading.Lock()  # held until this idle thread is needed
+        wakeup.acquire()
+        while True:
+            while self._run_first():
+                pass
+            with self._lock:
+                if self._idle is not None:  # one is enough
+                    return
+                self._idle = wakeup
+            if wakeup.acquire(timeout=_LINGER_SECONDS):
+                continue
+            with self._lock:
+                if self._idle is wakeup:
+                    self._idle = None
+                    return
+            wakeup.acquire()  # it is needed after all
 
     # Running
 

@@ -17,6 +17,7 @@ MAX_BATCH_ROWS = 256  # of coalesced calls
 # a thread that waits for another's wakeup loses up to half of this
 LONG_RUN_SECONDS = 200e-6
 
+_LAST_DEVICES = ("cpu", "numpy")  # nothing stands in for these
 _creating = threading.Lock()
 
 
@@ -51,9 +52,20 @@ class ModelBatcher:
         return self._coalescer.possible
 
     @property
+    def is_settled(self) -> bool:
+        """Whether it is loaded, and no other device can run it in place of its own."""
+        shared = self.shared
+        return shared.state in _LAST_DEVICES and not shared.note
+
+    @property
     def max_rows(self) -> int:
         """The limit of coalesced calls."""
         return self._batcher.max_rows
+
+    @property
+    def waiting(self) -> int:
+        """Rows in the queue of long runs."""
+        return self._batcher.waiting
 
     @property
     def run_seconds(self) -> dict[int, float]:

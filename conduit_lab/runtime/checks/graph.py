@@ -21,20 +21,25 @@ from conduit_lab.runtime.checks.nodes import all_nodes, all_tensors, opset_of
 
 _MAX_PROTOBUF_BYTES = 2**31 - 1
 _MAX_FACTS = 256
+# operators that use a weight once per pixel, step or token
+_REPEATING = frozenset({"Attention", "GroupQueryAttention", "MultiHeadAttention"})
+_REPEATING |= {"Conv", "ConvInteger", "ConvTranspose", "QLinearConv", "LayerNormalization"}
+_REPEATING |= {"GRU", "If", "LSTM", "Loop", "RNN", "Scan"}
 
 
 @dataclass(frozen=True)
 class Facts:
     """The facts in the bytes of one ONNX file.
 
-    `endless`: it has a `Loop`, which only a deadline ends for certain. `unranked`: the inputs and
-    outputs without a shape. `unsafe`: the optimizers that would crash the process on this graph.
-    `parts`: the tensors in other files.
+    `endless`: it has a `Loop`, which only a deadline ends for certain. `repeats`: it uses a weight
+    more than once per sample. `unranked`: the inputs and outputs without a shape. `unsafe`: the
+    optimizers that would crash the process on this graph. `parts`: the tensors in other files.
     """
 
     opset: int
     producer: str
     endless: bool
+    repeats: bool
     unranked: frozenset[str]
     unsafe: tuple[str, ...]
     parts: tuple[external.Part, ...]
@@ -115,11 +120,13 @@ def _read(path: Path, content: bytes) -> Facts:
     if not model.HasField("graph"):
         raise ModelLoadError(f"{display(path)} {damage.reason(content)}")
     values = (*model.graph.input, *model.graph.output)
+    operators = {node.op_type for node in all_nodes(model)}
     try:
         return Facts(
             opset=opset_of(model),
             producer=f"{model.producer_name} {model.producer_version}".strip(),
-            endless=any(node.op_type == "Loop" for node in all_nodes(model)),
+            endless="Loop" in operators,
+            repeats=not _REPEATING.isdisjoint(operators),
             unranked=frozenset(
                 value.name for value in values if not value.type.tensor_type.HasField("shape")
             ),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
-from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from conduit_lab.core.paths import display
 from conduit_lab.core.spec import TensorSpec
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.span import current
+from conduit_lab.core.trace.tally import is_observed
 from conduit_lab.core.views import figures
 from conduit_lab.runtime.checks.content import TRIES, files_digest
 from conduit_lab.runtime.checks.graph import Graph, check_graph
@@ -26,29 +26,25 @@ from conduit_lab.runtime.hardware import devices
 from conduit_lab.runtime.sessions.memory import memory_bytes
 from conduit_lab.runtime.sessions.npz import Dense
 from conduit_lab.runtime.sessions.preloader import Preloader
+from conduit_lab.runtime.sessions.run_counts import RunCounts
 from conduit_lab.runtime.sessions.session import Options, Session
 
 _log = logging.getLogger("conduit_lab")
 
 WEIGHTS_MEMORY_SHARE = 0.5  # of the machine's memory, for the weights of all loaded models
 
-_MAX_ENDED_RUNS = 64  # before they are added up
-
 _Key = tuple[str, ...]  # the digest of the content, and how it is opened
 
 
-class Shared:
+class Shared(RunCounts):
     """One opened model file, shared by its users; thread-safe.
 
     An idle session may be evicted, and the next run opens it again. `key` begins with the digest
     of the content, and only a file with that content is opened again: a changed one is skipped for
     another known file. `path` is the file that held the content last. `inputs`, `outputs`,
     `metadata`, `labels`, `graph` (None for `.npz`) and `size` (bytes of weights) outlive an
-    eviction. `calls`, `rows` and `seconds` count its runs, `loads` how often it was opened, `hits`
-    the requests that found it loaded. `active` has an entry for each call in progress.
-
-    A run takes no lock, which would cost a fifth of a small one: to append to a list and to pop
-    from it are atomic, and `+=` is not.
+    eviction. `loads` counts how often it was opened, `hits` the requests that found it loaded.
+    `active` has an entry for each call in progress; a run takes no lock for it.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -59,21 +55,18 @@ class Shared:
     size: int = 0
 
     def __init__(self, cache: SessionCache, key: _Key, path: Path, options: Options) -> None:
+        super().__init__()
         self.key = key
         self.path = path
         self.options = options
         self._paths = {path: None}  # files that held the content, the most recent last
         self.active: list[None] = []
         self.loads = self.hits = 0
-        self._ended: deque[tuple[int, float]] = deque()  # rows and seconds, not yet in the sums
-        self._calls = self._rows = 0
-        self._seconds = 0.0
         self.used = perf_counter()
         self.batcher: ref[Any] | None = None  # the `ModelBatcher` of all its users
         self._cache = cache
         self._engine: Session | Dense | None = None
         self._is_closed = False  # it was open before
-        self._counting = threading.Lock()  # guards the sums
         self._opening = threading.Lock()
 
     @property
@@ -104,40 +97,6 @@ class Shared:
     def running(self) -> int:
         """The number of calls in progress; a session that has any is not evicted."""
         return len(self.active)
-
-    @property
-    def calls(self) -> int:
-        """The number of runs that ended."""
-        self._add_up()
-        return self._calls
-
-    @property
-    def rows(self) -> int:
-        """The number of their samples."""
-        self._add_up()
-        return self._rows
-
-    @property
-    def seconds(self) -> float:
-        """The sum of their times."""
-        self._add_up()
-        return self._seconds
-
-    def count(self, rows: int, seconds: float) -> None:
-        """Add a run to the statistics."""
-        self._ended.append((rows, seconds))
-        if len(self._ended) > _MAX_ENDED_RUNS:
-            self._add_up()
-
-    def _add_up(self) -> None:
-        """Move the runs that have ended into the sums."""
-        with self._counting:
-            pop = self._ended.popleft
-            for _ in range(len(self._ended)):
-                rows, seconds = pop()
-                self._calls += 1
-                self._rows += rows
-                self._seconds += seconds
 
     def statistics(self) -> str:
         """Return the counters in words: `1 024 calls, 3 072 samples, 41.2 µs per call`."""
@@ -178,7 +137,7 @@ class Shared:
         try:
             engine = self._engine or self._open()
             here = current()
-            if here is not None and (here.recording.last_model is not self.key or engine.note):
+            if engine.note or (here is not None and here.recording.last_model is not self.key):
                 self.record_use()
             if keep is None or isinstance(engine, Dense):
                 return engine.run(feeds)
@@ -209,7 +168,7 @@ class Shared:
     @contextmanager
     def recorded(self) -> Iterator[None]:
         """Record a run on any thread in the caller's trace: its use, and its fallback."""
-        if current() is None:
+        if not is_observed():
             yield
             return
         self.record_use()
@@ -220,8 +179,7 @@ class Shared:
 
     def load(self) -> None:
         """Open the session unless it is loaded."""
-        if self._engine is None:
-            self._open()
+        _ = self._engine or self._open()
 
     def close(self) -> None:
         """Release the session; its running calls finish."""
@@ -277,7 +235,8 @@ class Shared:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._engine))  # never closed
         self._engine, self._is_closed = None, False
         self.active.clear()
-        self._counting, self._opening = threading.Lock(), threading.Lock()
+        self.abandon_lock()
+        self._opening = threading.Lock()
 
     def __repr__(self) -> str:
         facts = (display(self.path), self.state, figures.size(self.size), self.statistics())

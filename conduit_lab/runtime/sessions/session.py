@@ -40,6 +40,7 @@ from conduit_lab.runtime.sessions.tensor import DeviceTensor
 _log = logging.getLogger("conduit_lab")
 
 LOOP_TIMEOUT_SECONDS = 300.0  # of a run of a graph with a Loop, unless `timeout` is given
+SMALL_MODEL_BYTES = 2**20  # of the file, without convolutions or the like: benchmarks/serving.py
 MAX_DEVICE_FAILURES = 3  # in a row, before a session stays on the CPU
 
 _DTYPES = {
@@ -88,8 +89,9 @@ class Options:
     """How to open a model file.
 
     `device` is "auto" or a name of `devices()`, such as "cuda:1". `fallback` allows the CPU to
-    stand in for it: by default for "auto" only. `threads` is the number per run (0: onnxruntime's
-    choice), `graph_level` is disable, basic, extended or all, `timeout` the seconds per run.
+    stand in for it: by default for "auto" only. `threads` is the number per run (0: one for a small
+    model, else onnxruntime's choice), `graph_level` is disable, basic, extended or all, `timeout`
+    the seconds per run.
     """
 
     device: str = "auto"
@@ -188,6 +190,10 @@ class Session:
         options = ort.SessionOptions()
         options.log_severity_level = 4  # a failure is raised, with its reason
         options.intra_op_num_threads = self.options.threads
+        if graph.size <= SMALL_MODEL_BYTES and not graph.repeats:
+            # a second thread gains nothing, and it spins: it costs CPU time between the runs
+            options.intra_op_num_threads = self.options.threads or 1
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.graph_optimization_level = getattr(
             ort.GraphOptimizationLevel, _LEVELS[self.options.graph_level]
         )

@@ -66,8 +66,6 @@ class _EventFace:
             else:
                 stream = await self._start(call)
         headers = [] if call.span is None else fallback_headers(call.span)
-        if self._app.records:
-            self._app.observe(endpoint, call, stream, b"")
         stream_id = token_urlsafe(16)  # not the logged request ID: it gives access to the chunks
         endpoint.resumes.hold(stream_id, stream)
         if endpoint.resumes.seconds is not None:
@@ -136,6 +134,7 @@ class _EventFace:
                 resumable=resumes.seconds is not None,
             )
         finally:
+            context_of(scope).server.stream_chunks += reader.index - start
             if stream.readers == 0:
                 open_streams.discard(stream)
             context = context_of(scope)

@@ -159,6 +159,7 @@ class Exchange:
                 reader, format, self._receive, self.context.send, headers=headers or []
             )
         finally:
+            self.context.server.stream_chunks += reader.index
             open_streams.discard(stream)
             if stream.error is not None and self.context.started:
                 log_failure(stream.error, http_error(stream.error), self.context)
@@ -183,8 +184,8 @@ class _ProtocolFace:
     def __init__(self, app: EndpointHost, handler: Handler, error_body: ErrorBody) -> None:
         self._app = app
         self._handler = handler
-        self._error_body = error_body
+        self.error_body = error_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context_of(scope).error_body = self._error_body
+        context_of(scope).error_body = self.error_body
         await self._handler(Exchange(self._app, scope, receive))

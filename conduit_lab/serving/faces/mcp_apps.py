@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
+from importlib.resources import files
 from typing import Any
 
 from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
@@ -18,7 +18,7 @@ from mcp.server.mcpserver.resources import TextResource
 EXPLORER_PAGE = "ui://conduit-lab/explorer.html"
 STREAM_PAGE = "ui://conduit-lab/stream.html"
 
-_FOLDER = Path(__file__).parent / "mcp_pages"
+_FOLDER = files(__package__).joinpath("mcp_pages")  # in an export's proof inside the wheel
 _PAGES = {EXPLORER_PAGE: "A map of a store's entries", STREAM_PAGE: "The text of a stream"}
 
 
@@ -46,9 +46,9 @@ class AppPages(Extension):
 @cache
 def page_html(uri: str) -> str:
     """Return the document of a page, with its style and script inside."""
-    text = (_FOLDER / uri.rpartition("/")[2]).read_text("utf-8")
+    text = _FOLDER.joinpath(uri.rpartition("/")[2]).read_text("utf-8")
     for part in ("page.css", "bridge.js"):
-        text = text.replace(f"/*{part}*/", (_FOLDER / part).read_text("utf-8"))
+        text = text.replace(f"/*{part}*/", _FOLDER.joinpath(part).read_text("utf-8"))
     return text
 
 

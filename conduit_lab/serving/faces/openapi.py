@@ -97,8 +97,9 @@ def openapi(
 ) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of an app's endpoints, served below `prefix`.
 
-    Each operation has `x-conduit-endpoint`: the name, shape and main method of its endpoint, and
-    the seconds in which a stream can be resumed.
+    Each operation has `x-conduit-endpoint`: the name, shape and main method of its endpoint, the
+    seconds in which a stream can be resumed, the parameters in their order, and the one that takes
+    the whole body, or the request. `x-conduit-examples` are its recorded calls.
     """
     components = _Components()
     paths: dict[str, Any] = {}
@@ -137,7 +138,7 @@ class _DescribedEndpoint:
     """The operations of one endpoint."""
 
     def __init__(
-        self, endpoint: Endpoint[..., Any], components: _Components, examples: dict[str, Any]
+        self, endpoint: Endpoint[..., Any], components: _Components, examples: list[Any]
     ) -> None:
         self._endpoint = endpoint
         self._components = components
@@ -157,8 +158,9 @@ class _DescribedEndpoint:
         doc = inspect.cleandoc(endpoint.function.__doc__ or "")
         summary, _, description = doc.partition("\n")
         is_main = method == endpoint.method
+        name = re.sub(r"\W+", "_", endpoint.name, flags=re.ASCII).strip("_") or "endpoint"
         operation: dict[str, Any] = {
-            "operationId": endpoint.name if is_main else f"{endpoint.name}_{method.lower()}",
+            "operationId": name if is_main else f"{name}_{method.lower()}",
             **({"summary": summary} if summary else {}),
             **({"description": description.strip()} if description.strip() else {}),
             "parameters": self._in_url(method),
@@ -168,8 +170,12 @@ class _DescribedEndpoint:
                 "shape": endpoint.shape,
                 "method": endpoint.method,
                 "resume": endpoint.resumes.seconds,
+                "parameters": list(inspect.signature(endpoint).parameters),
+                "whole": endpoint.signature.whole or endpoint.signature.request,
             },
         }
+        if self._examples and is_main:
+            operation["x-conduit-examples"] = self._examples
         if endpoint.resumes.seconds is not None:
             operation["responses"]["204"] = {
                 "description": "The stream of the header last-event-id has ended"
@@ -200,7 +206,10 @@ class _DescribedEndpoint:
             }
         content = _json(schema)
         if self._examples:
-            content["application/json"]["examples"] = self._examples
+            content["application/json"]["examples"] = {
+                f"recorded_{number}": {"summary": each["summary"], "value": each["arguments"]}
+                for number, each in enumerate(self._examples, 1)
+            }
         files = [each for each in parameters if _is_file(each.schema)]
         if files and FORM_TYPE in BODY_TYPES:
             form = {each.name: _form_schema(each) for each in parameters}
@@ -315,17 +324,18 @@ def _form_schema(parameter: Parameter) -> Any:
     return part
 
 
-def _examples(app: EndpointHost, endpoint: Endpoint[..., Any]) -> dict[str, Any]:
-    """Return the newest recorded requests of an endpoint that are short, by their first words."""
+def _examples(app: EndpointHost, endpoint: Endpoint[..., Any]) -> list[Any]:
+    """Return the newest recorded calls of an endpoint with a short request, the newest first."""
     recorded = [each for each in getattr(app, "examples", ()) if _is_of(each, endpoint)]
-    shown: dict[str, Any] = {}
-    for number, each in enumerate(reversed(recorded[-MAX_DOCUMENT_EXAMPLES:]), 1):
-        if len(codec.dumps(each.payload)) <= MAX_EXAMPLE_CHARACTERS:
-            summary = codec.preview(each.payload, _MAX_SUMMARY_CHARACTERS)
-            shown[f"recorded_{number}"] = {"summary": summary, "value": each.payload}
-            if each.path_params:
-                shown[f"recorded_{number}"]["x-conduit-path"] = each.path_params
-    return shown
+    return [
+        {
+            "summary": codec.preview(each.payload, _MAX_SUMMARY_CHARACTERS),
+            "arguments": each.payload,
+            "path": each.path_params,
+        }
+        for each in reversed(recorded[-MAX_DOCUMENT_EXAMPLES:])
+        if len(codec.dumps(each.payload)) <= MAX_EXAMPLE_CHARACTERS
+    ]
 
 
 def _is_of(example: Any, endpoint: Endpoint[..., Any]) -> bool:

@@ -15,6 +15,8 @@ from conduit_lab.serving.errors import HttpError
 from conduit_lab.serving.faces.passage_index import PassageIndex, passage_hash
 from conduit_lab.serving.faces.passage_page import PAGE_HEADERS, missing_page, passage_page
 from conduit_lab.serving.gate.context import RequestContext, context_of
+from conduit_lab.serving.gate.keys import Key
+from conduit_lab.serving.gate.signed_links import SIGNED_PREFIX, signed_query
 from conduit_lab.serving.gate.tenants import may_see
 from conduit_lab.serving.rag_endpoint import RagEndpoint
 from conduit_lab.vectors.store import VectorStore
@@ -23,18 +25,26 @@ _HASH = re.compile(r"[0-9a-f]{32}")
 
 
 def citation_url(
-    base_path: str, source: Mapping[str, Any], start: int | None = None, end: int | None = None
+    base_path: str,
+    source: Mapping[str, Any],
+    start: int | None = None,
+    end: int | None = None,
+    *,
+    caller: Key | None = None,
 ) -> str:
     """Return the URL at which the passage of `source` is shown, a source of a `Rag`'s answer.
 
     `base_path` is the address of the app: "" for its own root, or the prefix or the whole URL that
     clients reach it under. `start` and `end` are offsets in the source's text that the page marks,
     in characters; by default all of the text. The same text has the same URL after a restart.
+    `caller` is the key of the request that is answered (`RequestContext.caller`), if the app has
+    keys: the link is signed with it, since a browser that follows it sends none.
     """
     text = str(source.get("text", ""))
     begin = 0 if start is None else start
     stop = len(text) if end is None else end
-    return f"{base_path.rstrip('/')}/sources/{passage_hash(text)}#{begin}-{stop}"
+    path = f"{SIGNED_PREFIX}{passage_hash(text)}"
+    return f"{base_path.rstrip('/')}{path}{signed_query(caller, path)}#{begin}-{stop}"
 
 
 def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[Route]:

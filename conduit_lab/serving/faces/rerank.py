@@ -7,12 +7,17 @@ from typing import Any
 import numpy as np
 from starlette.routing import Route
 
+from conduit_lab.core.spec import FloatArray
 from conduit_lab.models.text.reranker import Reranker
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.errors import HttpError
 from conduit_lab.serving.faces.exchange import Exchange, protocol_route
 from conduit_lab.serving.faces.language.request_fields import FieldError, RequestFields
-from conduit_lab.serving.faces.language.served_models import models_of, named_model
+from conduit_lab.serving.faces.language.served_models import (
+    models_of,
+    named_model,
+    truncation_headers,
+)
 from conduit_lab.serving.faces.openai.openai_errors import openai_error_body
 
 MAX_DOCUMENTS = 1_000
@@ -40,7 +45,7 @@ async def rerank(exchange: Exchange) -> None:
     texts = [_text(each, place) for place, each in enumerate(_documents(fields))]
     top_n = fields.integer("top_n", 1, 2**31, len(texts))
     shows_documents = fields.flag("return_documents")
-    scores = await exchange.run(model.score, query, texts)
+    scores, truncated = await exchange.run(_score, model, query, texts)
     relevance = 1 / (1 + np.exp(-scores.astype(np.float64)))
     order = np.argsort(-scores, kind="stable")[:top_n]
     results: list[dict[str, Any]] = [
@@ -49,7 +54,12 @@ async def rerank(exchange: Exchange) -> None:
     if shows_documents:
         for result in results:
             result["document"] = {"text": texts[result["index"]]}
-    await exchange.send({"id": exchange.context.id, "model": model.name, "results": results})
+    answer = {"id": exchange.context.id, "model": model.name, "results": results}
+    await exchange.send(answer, headers=truncation_headers(truncated))
+
+
+def _score(model: Reranker, query: str, texts: list[str]) -> tuple[FloatArray, int]:
+    return model.score(query, texts), model.count_truncated(query, texts)
 
 
 def _model(rerankers: dict[str, Reranker], fields: RequestFields) -> Reranker:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import anyio.to_thread
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from conduit_lab.core.streams.backpressure import awaiting_reader
 from conduit_lab.serving import codec
-from conduit_lab.serving.answer import fallback_headers
+from conduit_lab.serving.answer import record_headers
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
-from conduit_lab.serving.faces import transport
 from conduit_lab.serving.faces.binding import INLINE_BODY_BYTES, bind_on_thread
 from conduit_lab.serving.gate.body import read_json_body
+from conduit_lab.serving.gate.context import context_of
+from conduit_lab.serving.gate.departure import while_connected
+from conduit_lab.serving.plan import Plan
+
+_JSON = (b"content-type", b"application/json")
 
 
 def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[Route]:
@@ -39,35 +41,30 @@ class _ValueFace:
         self._signature = endpoint.signature
         self._has_body = endpoint.method != "GET"
         self._needs_body = endpoint.signature.takes_body
+        if endpoint.plan is None:  # measured from its first request on, in each server
+            endpoint.plan = Plan(app, endpoint)
+        self._plan: Plan = endpoint.plan
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app, endpoint = self._app, self._endpoint
+        app, plan = self._app, self._plan
         body = b""
         if self._has_body:
             body = await read_json_body(
                 scope, receive, app.limits.body_bytes, required=self._needs_body
             )
-        if len(body) <= INLINE_BODY_BYTES:
+        size = len(body)
+        if size <= INLINE_BODY_BYTES:
             call = self._signature.from_http(scope, body)
         else:
             call = await bind_on_thread(self._signature, scope, body)
-        # a stream that the handler makes and reads later keeps its chunks
-        with awaiting_reader(transport.SEND_SECONDS):
-            if endpoint.is_async:
-                result = await endpoint.ainvoke(call)
-            else:
-                result = await anyio.to_thread.run_sync(
-                    endpoint.invoke, call, abandon_on_cancel=app.limits.deadline is not None
-                )
-        answer = codec.dumps(result)
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(answer)),
-        ]
-        span = call.span
-        if span is not None and (span.record.fallbacks or span.record.on_cpu):
-            headers += fallback_headers(span)
+        result, small, record = await plan.run(call, size or len(scope["query_string"]), receive)
+        if small:
+            answer = codec.dumps(result)
+        else:
+            answer = await while_connected(receive, plan.threads.run(codec.dumps, result))
+        headers = [_JSON, (b"content-length", b"%d" % len(answer))]
+        if record.fallbacks or record.on_cpu:
+            headers += record_headers(record)
+            context_of(scope).server.fallbacks += bool(record.fallbacks)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
-        if app.records:
-            app.observe(endpoint, call, result, answer)

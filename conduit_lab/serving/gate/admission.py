@@ -13,6 +13,7 @@ from conduit_lab.serving.errors import HttpError
 from conduit_lab.serving.gate.context import RequestContext
 from conduit_lab.serving.gate.keys import CREDENTIAL_HEADERS, Keys
 from conduit_lab.serving.gate.origins import Preflight, is_preflight
+from conduit_lab.serving.gate.signed_links import signed_caller
 from conduit_lab.serving.gate.slots import too_busy
 
 # ASGI's lifespan state has it where the server itself bounds the heads of requests
@@ -54,14 +55,20 @@ class Admission:
             server = scope.get("server")
             self._hosts.check(host, server[0] if server else None)
         if b"origin" in values or b"sec-fetch-site" in values:
-            context.origin = self._origins.check(values, self._answering(scope, face))
+            context.origin = self._origins.check(
+                values, lambda: getattr(self._answering(scope), "is_page", False)
+            )
             if context.origin is not None and is_preflight(scope, values):
                 return Preflight(values)
         path = scope["path"]
         if root := scope.get("root_path"):
             path = path.removeprefix(root)
         if self._keys is not None and path not in self._keys.open_paths:
-            self._identify(self._keys, scope, context, face, values)
+            signed = signed_caller(self._keys, path, scope.get("query_string", b""))
+            if signed is not None and scope["method"] == "GET":
+                context.caller = signed
+            else:
+                self._identify(self._keys, scope, context, values)
         if limits.concurrent_requests is None or path in UNCOUNTED_PATHS:
             return face
         slots = context.server.slots
@@ -82,35 +89,25 @@ class Admission:
             tokens = context.prompt_tokens, context.generated_tokens
             self._metering.count(context.caller, *tokens)
 
+    def take_form(self, scope: Scope, context: RequestContext) -> None:
+        """Let the protocol of a request that its face has not seen write the error answer."""
+        context.error_body = getattr(self._answering(scope), "error_body", context.error_body)
+
     def _identify(
-        self,
-        keys: Keys,
-        scope: Scope,
-        context: RequestContext,
-        face: ASGIApp,
-        headers: Mapping[bytes, bytes],
+        self, keys: Keys, scope: Scope, context: RequestContext, headers: Mapping[bytes, bytes]
     ) -> None:
         """Find the caller by its key, and take the key off the request."""
-        try:
-            context.caller = keys.caller(headers)
-            self._metering.begin(context.caller, self._app.limits)
-        except HttpError:
-            # in the form of the protocol, which sets it only once its face has the request
-            answering: Any = self._answering(scope, face)
-            context.error_body = getattr(answering, "error_body", context.error_body)
-            raise
-        finally:  # neither handlers nor logs see it
-            scope["headers"] = [
-                each for each in scope["headers"] if each[0] not in CREDENTIAL_HEADERS
-            ]
+        context.caller = keys.caller(headers)
+        # neither handlers nor logs see it
+        scope["headers"] = [each for each in scope["headers"] if each[0] not in CREDENTIAL_HEADERS]
+        self._metering.begin(context.caller, self._app.limits)
 
-    def _answering(self, scope: Scope, face: ASGIApp) -> Any:
-        """Return the app of the route that will answer."""
-        if face is self._router:
-            for route in self._router.routes:
-                if isinstance(route, Route) and route.matches(scope)[0] == Match.FULL:
-                    return route.app
-        return face
+    def _answering(self, scope: Scope) -> Any:
+        """Return the app of the route that would answer; None without one."""
+        for route in self._router.routes:
+            if isinstance(route, Route) and route.matches(scope)[0] == Match.FULL:
+                return route.app
+        return None
 
 
 def admit_stream(context: RequestContext) -> None:
@@ -140,6 +137,9 @@ class _Queued:
         slots = self._context.server.slots
         await slots.wait(self._queued)
         self._context.slots = slots
+        # uvicorn's request; its body is not read yet, so `receive` cannot be asked
+        if getattr(getattr(receive, "__self__", None), "disconnected", False):
+            raise HttpError(499, "client_left", "the client disconnected before its turn")
         await self._face(scope, receive, send)
 
 

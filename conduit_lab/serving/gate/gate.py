@@ -12,7 +12,13 @@ from conduit_lab.core.progress import end_silence, silence
 from conduit_lab.serving.answer import send_json
 from conduit_lab.serving.body_mistakes import body_mistake
 from conduit_lab.serving.endpoint import EndpointHost
-from conduit_lab.serving.errors import HttpError, drop_tracebacks, http_error, internal_error
+from conduit_lab.serving.errors import (
+    HttpError,
+    drop_tracebacks,
+    error_body,
+    http_error,
+    internal_error,
+)
 from conduit_lab.serving.failures import log_failure
 from conduit_lab.serving.gate.access_log import ACCESS_LOG, record_access
 from conduit_lab.serving.gate.admission import Admission
@@ -71,6 +77,8 @@ class Gate:
                 context.template = scope["route"].path
             # the end of a request: its template, status and seconds are known here
             server.count(scope["method"], context.template, context.status, context.begun_at)
+            server.prompt_tokens += context.prompt_tokens
+            server.generated_tokens += context.generated_tokens
             if ACCESS_LOG.isEnabledFor(INFO):
                 record_access(context, scope)
 
@@ -86,6 +94,8 @@ class Gate:
         answer = answer or internal_error()
         drop_tracebacks(error)
         if not context.started:
+            if context.error_body is error_body:
+                self._admission.take_form(scope, context)
             headers = [(key.encode(), value.encode()) for key, value in answer.headers.items()]
             await send_json(
                 context.send, answer.status, context.error_body(answer, context.id), headers

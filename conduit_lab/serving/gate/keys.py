@@ -83,18 +83,22 @@ class Key:
         return cls(name, digest, **given)
 
 
+_OPEN_PATHS = ("/healthz", "/readyz", "/docs")
+
+
 class Keys(Sequence[Key]):
     """The keys of an app; a request without one of them is a 401.
 
         App("desk", keys=Keys.from_environment())
 
-    /healthz and /readyz are open, and so are the `open_paths`, such as "/metrics" or "/docs".
+    /healthz, /readyz and the page /docs, which is the same for every app, are open, and so are the
+    `open_paths`, such as "/metrics".
     """
 
     def __init__(self, keys: Iterable[Key] = (), *, open_paths: Iterable[str] = ()) -> None:
         self._keys = tuple(keys)
         self._digests = [(key.hash.encode(), key) for key in self._keys]
-        self.open_paths = frozenset({"/healthz", "/readyz", *open_paths})
+        self.open_paths = frozenset({*_OPEN_PATHS, *open_paths})
         names = [key.name for key in self._keys]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:

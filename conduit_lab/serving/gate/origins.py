@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from starlette.routing import Route
@@ -41,10 +40,12 @@ class Origins:
                 )
         self._allowed = frozenset(origin.encode() for origin in self.allowed)
 
-    def check(self, headers: Mapping[bytes, bytes], face: Any) -> bytes | None:
+    def check(
+        self, headers: Mapping[bytes, bytes], is_for_page: Callable[[], bool]
+    ) -> bytes | None:
         """Return the allowed origin of a request of another site, None for any other request.
 
-        Raises a 403 for a site that is not allowed. `face` answers the request.
+        Raises a 403 for a site that is not allowed. `is_for_page` says whether a page answers.
         """
         origin, site = headers.get(b"origin"), headers.get(b"sec-fetch-site")
         if origin is not None and (origin in self._allowed or (self._any and origin != b"null")):
@@ -52,8 +53,7 @@ class Origins:
         if site in (b"same-origin", b"none"):
             return None
         if origin is None:
-            opens_page = headers.get(b"sec-fetch-dest") == b"document" and is_page(face)
-            if site is None or opens_page:
+            if site is None or (headers.get(b"sec-fetch-dest") == b"document" and is_for_page()):
                 return None
         elif site is None and _is_of_host(origin, headers.get(b"host", b"")):
             return None
@@ -100,11 +100,6 @@ def page(route: Route) -> Route:
     """Mark a route whose GET runs nothing, so that links of other sites may open it."""
     route.app.is_page = True  # type: ignore[attr-defined]
     return route
-
-
-def is_page(face: Any) -> bool:
-    """Return whether a face, the ASGI app of a route, is marked as a page."""
-    return bool(getattr(face, "is_page", False))
 
 
 def _is_of_host(origin: bytes, host: bytes) -> bool:

@@ -346,3 +346,18 @@ def test_several_sequences_share_a_random_seed(writer: Generator, n: int) -> Non
     assert len(requests) == n
     assert len(seeds) == 1
     assert (seeds == {None}) is (n == 1)  # a single one draws its seed itself
+
+
+def test_tools_reach_the_template(tmp_path: Path) -> None:
+    folder = copy("llama", tmp_path)
+    source = (
+        "{% for tool in tools or [] %}{{ tool.function.name }}{% endfor %}{{ messages[0].content }}"
+    )
+    (folder / "chat_template.jinja").write_text(source)
+    tools = [{"type": "function", "function": {"name": "weather"}}]
+    writer = Generator(folder, device="cpu")
+    asked = [{"role": "user", "content": " in Oslo"}]
+    with_tools = writer.chat(asked, tools=tools, max_tokens=4)
+    assert with_tools.tokens == writer.generate("weather in Oslo", max_tokens=4).tokens
+    assert writer.stream(asked, tools=tools, max_tokens=4).result() == with_tools
+    writer.unload()

@@ -48,6 +48,7 @@ def test_each_operation_names_its_endpoint(tmp_path: Path) -> None:
     made = document(described_app(tmp_path))
     count = made["paths"]["/count"]
     facts = {"name": "count", "shape": "stream", "method": "POST", "resume": 0.5}
+    facts |= {"parameters": ["to"], "whole": None}
     assert count["post"]["x-conduit-endpoint"] == count["get"]["x-conduit-endpoint"] == facts
     order = made["paths"]["/order"]["post"]
     assert (order["summary"], order["description"]) == ("Take an order.", "It is not kept.")
@@ -138,13 +139,16 @@ def test_recorded_calls_are_examples(lab: Lab) -> None:
     paths = document(lab)["paths"]
 
     def examples(path: str) -> Any:
-        return paths[path]["post"]["requestBody"]["content"]["application/json"].get("examples", {})
+        operation = paths[path]["post"]
+        body = operation["requestBody"]["content"]["application/json"].get("examples", {})
+        calls = operation.get("x-conduit-examples", [])
+        assert [each["value"] for each in body.values()] == [each["arguments"] for each in calls]
+        return calls
 
-    shown = list(examples("/double/{by}").values())
-    assert [each["value"] for each in shown] == [{"n": n} for n in (6, 5, 4, 3, 2)]
-    assert shown[0]["x-conduit-path"] == {"by": 3}
-    assert shown[0]["summary"] == '{"n": 6}'
-    assert examples("/long") == {}
+    shown = examples("/double/{by}")
+    assert [each["arguments"] for each in shown] == [{"n": n} for n in (6, 5, 4, 3, 2)]
+    assert (shown[0]["path"], shown[0]["summary"]) == ({"by": 3}, '{"n": 6}')
+    assert examples("/long") == []
 
 
 def test_an_app_served_below_a_prefix_says_so(tmp_path: Path) -> None:

@@ -13,8 +13,7 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
-from conduit_lab import App, Lab
-from conduit_lab.core.errors import InputError
+from conduit_lab import App
 from conduit_lab.core.progress import Progress, progress
 from conduit_lab.serving.faces import values
 from conduit_lab.serving.gate.context import context_of
@@ -94,26 +93,6 @@ def test_an_app_mounted_in_another_one_answers_its_own_errors(app: App) -> None:
         answer = outer.request(method, path)
         assert answer.status_code == status
         assert answer.json()["error"]["request_id"] == answer.headers["x-request-id"]
-
-
-@pytest.mark.parametrize("error", [RuntimeError("disk full"), InputError("disk full")])
-def test_a_failed_record_of_a_call_changes_nothing_but_the_log(
-    lab: Lab,
-    asking: Ask,
-    error: Exception,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    lab.post("/echo")(lambda value: value)
-
-    def fail(*_: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(lab, "observe", fail)
-    answer = asking(lab).post("/echo", json=1)
-    assert (answer.status_code, answer.json()) == (200, 1)
-    assert f"request {answer.headers['x-request-id']}: /echo failed" in caplog.text
-    assert "disk full" in caplog.text
 
 
 def test_the_clients_mistakes_are_not_logged(

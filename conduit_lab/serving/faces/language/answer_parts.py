@@ -12,6 +12,7 @@ from conduit_lab.models.generation.result import Token
 from conduit_lab.serving.faces.language.served_models import ServedModel, TextRequest
 from conduit_lab.serving.faces.language.tool_calls import ToolCall, ToolCallReader
 from conduit_lab.serving.faces.passage_links import citation_url
+from conduit_lab.serving.gate.keys import Key
 from conduit_lab.vectors.found_card import heading_of
 
 
@@ -42,11 +43,19 @@ class UrlCitation(NamedTuple):
 class PartReader:
     """Reads the chunks of one stream to the parts of its generations.
 
-    `base_url` is the address of the app, for the links of the sources.
+    `base_url` is the address of the app and `caller` the key of the request, for the links of the
+    sources.
     """
 
-    def __init__(self, model: ServedModel, request: TextRequest, base_url: str) -> None:
+    def __init__(
+        self,
+        model: ServedModel,
+        request: TextRequest,
+        base_url: str,
+        caller: Key | None = None,
+    ) -> None:
         self._base_url = base_url
+        self._caller = caller
         self._sources: Sequence[Mapping[str, Any]] = ()
         self._response = ""
         self._tools = request.tools
@@ -110,7 +119,7 @@ class PartReader:
     def _citation(
         self, source: Mapping[str, Any], start: int, end: int, begin: int, stop: int
     ) -> UrlCitation:
-        url = citation_url(self._base_url, source, begin, stop)
+        url = citation_url(self._base_url, source, begin, stop, caller=self._caller)
         title = heading_of(source) or str(source["id"])
         return UrlCitation(url, title, start, end, source["text"][begin:stop])
 

@@ -27,7 +27,7 @@ class RunningAnswer:
     ) -> None:
         self.id = exchange.context.id
         self.model = model
-        self.reader = PartReader(model, request, exchange.base_url)
+        self.reader = PartReader(model, request, exchange.base_url, exchange.context.caller)
         self._exchange = exchange
         self._stream: Stream[Any, Any] = stream
 

@@ -15,6 +15,7 @@ from conduit_lab.models.generation.generation_call import GenerationCall
 from conduit_lab.models.generation.generator import Generator
 from conduit_lab.models.generation.prompts import Truncate
 from conduit_lab.models.generation.sampling_options import SamplingOptions
+from conduit_lab.serving.answer import RawHeaders
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.errors import HttpError
 from conduit_lab.serving.faces.language.request_fields import FieldError
@@ -184,6 +185,14 @@ def named_model(models: Mapping[str, _M], name: str, kind: str) -> _M:
             404, "model_not_found", f"no {kind} {shown!r} is served{did_you_mean(shown, models)}"
         )
     return models[name]
+
+
+def truncation_headers(truncated: int) -> RawHeaders:
+    """Return the header that counts the texts of a request which were longer than the model reads.
+
+    It is left out where none was.
+    """
+    return [(b"x-conduit-truncated", b"%d" % truncated)] if truncated else []
 
 
 def _question(request: TextRequest) -> str:

@@ -11,11 +11,14 @@ from conduit_lab.core.spec import FloatArray
 from conduit_lab.models.text.embedder import Embedder
 from conduit_lab.serving.faces.exchange import Exchange
 from conduit_lab.serving.faces.language.request_fields import FieldError, RequestFields
-from conduit_lab.serving.faces.language.served_models import models_of, named_model
+from conduit_lab.serving.faces.language.served_models import (
+    models_of,
+    named_model,
+    truncation_headers,
+)
 
 MAX_INPUTS = 2048  # OpenAI's
 _MAX_DIMENSIONS = 1_000_000
-_TRUNCATED = b"x-conduit-truncated"
 
 
 async def create_embeddings(exchange: Exchange) -> None:
@@ -35,10 +38,9 @@ async def create_embeddings(exchange: Exchange) -> None:
         {"object": "embedding", "index": place, "embedding": _encoded(vector, encoding)}
         for place, vector in enumerate(vectors)
     ]
-    headers = [(_TRUNCATED, b"%d" % truncated)] if truncated else []
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     answer = {"object": "list", "data": data, "model": embedder.name, "usage": usage}
-    await exchange.send(answer, headers=headers)
+    await exchange.send(answer, headers=truncation_headers(truncated))
 
 
 def _texts(given: Any) -> list[str]:

@@ -6,13 +6,15 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from time import sleep
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
+from pydantic import BaseModel, ConfigDict
 
 from conduit_lab.serving.run.thread import Server
+from tests.models.generation.writers import DECODERS
 from tests.serving.conftest import until
 from tests.serving.faces.language.desks import PASSAGE, QUESTION, WEATHER
 
@@ -266,3 +268,56 @@ def test_a_generator_that_fails_ends_its_stream_without_done(
     assert set(last["error"]) == {"message", "type", "param", "code"}
     assert "[DONE]" not in text
     assert "/root" not in text
+
+
+def test_a_full_queue_is_a_429_in_openais_form(server: Server, client: httpx.Client) -> None:
+    generator = server.app.load_model(DECODERS / "llama", name="narrow", rows=1, queue=1)
+    try:
+        body = {"model": "narrow", "messages": HELLO, "n": 3, "max_tokens": 2}
+        answer = client.post("/v1/chat/completions", json=body)
+        assert answer.status_code == 429
+        assert int(answer.headers["retry-after"]) >= 1
+        assert answer.json()["error"]["type"] == "rate_limit_error"
+        assert client.post("/v1/chat/completions", json={**body, "n": 2}).status_code == 200
+    finally:
+        server.app.models._models.remove(generator)
+        generator.unload()
+
+
+def test_the_streaming_helper_of_the_client_reads_a_schema(openai: OpenAI) -> None:
+    class City(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+        city: Literal["Rome", "Oslo"]
+
+    with openai.chat.completions.stream(
+        model="chat", messages=HELLO, response_format=City
+    ) as stream:
+        parsed = stream.get_final_completion().choices[0].message.parsed
+    assert parsed is not None
+    assert parsed.city in ("Rome", "Oslo")
+
+
+def test_a_drain_ends_open_generations(
+    client: httpx.Client, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = server.app.models["chat"]._parts().scheduler
+    decode = scheduler._batch.decode
+
+    def slow() -> None:
+        sleep(0.05)
+        decode()
+
+    monkeypatch.setattr(scheduler._batch, "decode", slow)
+    body = {"model": "chat", "messages": HELLO, "logit_bias": {"0": -100, "2": -100}}
+    with ThreadPoolExecutor(2) as pool:
+        streamed, whole = (
+            pool.submit(client.post, "/v1/chat/completions", json={**body, "stream": stream})
+            for stream in (True, False)
+        )
+        until(lambda: len(server.app.open_streams) == 2)
+        until(lambda: scheduler.running == 2)
+        server.app.drain()
+        lines = streamed.result(30).text.strip().splitlines()
+        assert json.loads(lines[-1].removeprefix("data: "))["error"]["code"] == "stream_cancelled"
+        assert "data: [DONE]" not in lines
+        assert whole.result(30).status_code == 503

@@ -67,3 +67,9 @@ def test_anything_else_is_a_400(client: httpx.Client, change: dict[str, Any]) ->
     answer = client.post("/v1/rerank", json=BODY | change)
     assert answer.status_code == 400
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_a_pair_that_is_cut_is_reported(client: httpx.Client) -> None:
+    assert "x-conduit-truncated" not in client.post("/v1/rerank", json=BODY).headers
+    body = {**BODY, "documents": ["pan", "lid " * 100_000]}
+    assert client.post("/v1/rerank", json=body).headers["x-conduit-truncated"] == "1"

@@ -48,6 +48,7 @@ def read(template: str, text: str, tools: ToolUse = TOOLS, step: int = 1) -> tup
         (QWEN, CALL, None, []),
         (QWEN, "a < b <tool", None, []),
         (LLAMA, "[1, 2] is a list", None, []),
+        (PHI, f"<|tool_call|>no<|/tool_call|>{CALL}", None, []),
         (LLAMA, f"Sure: {CALL}", None, []),
         (LLAMA, '{"name": ["weather"]}', None, []),
         (LLAMA, "[" * 5000, None, []),

@@ -1,0 +1,283 @@
+"""Predictions over HTTP: the CPU time of a request, against FastAPI and bare constants.
+
+Each server is a process on one core, the load is on the other; its CPU time is that of the whole
+process. The model is a dense network 64 → 256 → 256 → 10, as ONNX and as `.npz`. FastAPI is
+measured where `PEER_PYTHON` names a Python that has fastapi, uvicorn, uvloop, httptools and
+onnxruntime.
+
+Run it with `PEER_PYTHON=… .venv/bin/python benchmarks/serving.py [rounds] [part of a row's name]`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
+from pathlib import Path
+from time import monotonic, perf_counter, sleep
+from typing import Any, cast
+
+import numpy as np
+import psutil
+from measure import Row, compared, print_table
+
+from conduit_lab.core.spec import Array
+from conduit_lab.core.views.figures import rate, seconds
+
+CLIENTS = 64
+WIDTHS = (64, 256, 256, 10)
+ROUNDS = 5
+MEASURE_SECONDS = 1.0
+WARM_SECONDS = 0.5
+BATCH = 256  # samples per request
+JSON, RAW = "application/json", "application/octet-stream"
+
+_PROGRAM = str(Path(__file__).with_name("serving_apps.py"))
+_START_SECONDS = 60.0
+
+
+class Served:
+    """A server in a process of its own, on the first core of this one."""
+
+    def __init__(self, name: str, python: str, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.process = subprocess.Popen([python, _PROGRAM, name, str(self.port), str(folder)])
+        self._usage = psutil.Process(self.process.pid)
+        self._usage.cpu_affinity([SERVER_CORE])
+        deadline = monotonic() + _START_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                break
+            except OSError:
+                if self.process.poll() is not None or monotonic() > deadline:
+                    raise RuntimeError(f"the server {name!r} did not start") from None
+                sleep(0.05)
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of the process so far."""
+        times = self._usage.cpu_times()
+        return float(times.user + times.system)
+
+
+class Load(asyncio.Protocol):
+    """One client: sends its request again as soon as the answer is complete."""
+
+    def __init__(self, request: bytes) -> None:
+        self._request = request
+        self._buffer = b""
+        self.answers = 0
+        self.going = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the first request."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        """Count the answer once all of it has come."""
+        self._buffer += data
+        head, found, rest = self._buffer.partition(b"\r\n\r\n")
+        if not found:
+            return
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(f"the server answered {self._buffer[:400]!r}")
+        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r")[0])
+        if len(rest) < length:
+            return
+        self._buffer = b""
+        self.answers += 1
+        if self.going:
+            self.transport.write(self._request)
+
+
+async def _loaded(server: Served, request: bytes, clients: int) -> float:
+    """Return the server's CPU seconds per request under the load."""
+    loop = asyncio.get_running_loop()
+    loads = [
+        (await loop.create_connection(lambda: Load(request), "127.0.0.1", server.port))[1]
+        for _ in range(clients)
+    ]
+    await asyncio.sleep(WARM_SECONDS)
+    before, cpu = sum(load.answers for load in loads), server.cpu_seconds()
+    await asyncio.sleep(MEASURE_SECONDS)
+    answers, cpu = sum(load.answers for load in loads) - before, server.cpu_seconds() - cpu
+    for load in loads:
+        load.going = False
+    await asyncio.sleep(0.05)
+    for load in loads:
+        load.transport.close()
+    return cpu / answers
+
+
+def cost(server: Served, request: bytes, clients: int = CLIENTS) -> float:
+    """Return the server's CPU seconds per request under the load."""
+    import uvloop
+
+    return uvloop.run(_loaded(server, request, clients))
+
+
+def request(path: str, body: bytes = b"", content_type: str = JSON) -> bytes:
+    """Return the bytes of a request."""
+    method = "POST" if body else "GET"
+    return (
+        f"{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {content_type}\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+@contextmanager
+def served(names: Sequence[tuple[str, str]], folder: Path) -> Iterator[dict[str, Served]]:
+    """Run the servers `(name, Python)` during the block."""
+    with ExitStack() as stack:
+        servers = {}
+        for name, python in names:
+            server = servers[name] = Served(name, python, folder)
+            stack.callback(server.process.wait)
+            stack.callback(server.process.terminate)
+        yield servers
+
+
+def write_models(folder: Path) -> None:
+    """Write the network as `mlp.onnx` and `mlp.npz`."""
+    random = np.random.default_rng(0)
+    arrays: dict[str, Array] = {}
+    for i, (wide, narrow) in enumerate(pairwise(WIDTHS)):
+        arrays[f"W{i}"] = (random.standard_normal((wide, narrow)) / np.sqrt(wide)).astype("f4")
+        arrays[f"b{i}"] = np.zeros(narrow, np.float32)
+    names = ["relu"] * (len(WIDTHS) - 2) + ["identity"]
+    parts: dict[str, Any] = {"activations": np.array(names), **arrays}
+    np.savez(folder / "mlp.npz", **parts)
+    (folder / "mlp.onnx").write_bytes(mlp_bytes(arrays))
+
+
+def mlp_bytes(arrays: dict[str, Array]) -> bytes:
+    """Return the network as an ONNX file."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    nodes, last, layers = [], "input", len(WIDTHS) - 1
+    for i in range(layers):
+        nodes += [
+            helper.make_node("MatMul", [last, f"W{i}"], [f"product{i}"]),
+            helper.make_node("Add", [f"product{i}", f"b{i}"], [f"sum{i}"]),
+        ]
+        last = f"sum{i}"
+        if i < layers - 1:
+            nodes.append(helper.make_node("Relu", [last], [f"relu{i}"]))
+            last = f"relu{i}"
+    ends = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", wide])
+        for name, wide in (("input", WIDTHS[0]), (last, WIDTHS[-1]))
+    ]
+    weights = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    graph = helper.make_graph(nodes, "mlp", ends[:1], ends[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return bytes(model.SerializeToString())
+
+
+def rows(folder: Path, rounds: int) -> Iterator[Row]:
+    """Yield the table's rows."""
+    write_models(folder)
+    random = np.random.default_rng(1)
+    sample = random.standard_normal(WIDTHS[0]).astype(np.float32)
+    many = random.standard_normal((BATCH, WIDTHS[0])).astype(np.float32)
+    one, batch = (json.dumps(array.tolist()).encode() for array in (sample, many))
+    python, peer = sys.executable, os.environ.get("PEER_PYTHON")
+    names = [("ours", python), ("starlette", python), ("raw", python)]
+    names += [("fastapi", peer)] if peer else []
+    constant = request("/constant", one)
+    with served(names, folder) as servers:
+        ours = servers["ours"]
+        others = [
+            ("raw", constant, "a raw ASGI constant"),
+            ("starlette", constant, "a Starlette constant"),
+        ]
+        if peer:
+            others += [
+                ("fastapi", request("/async", one), "FastAPI async"),
+                ("fastapi", request("/sync", one), "FastAPI sync"),
+            ]
+        yield from table(servers, "constant, async", request("/constant"), others[:2], rounds)
+        yield from table(servers, "constant, sync", request("/sync-constant"), others[:2], rounds)
+        for kind in ("onnx", "npz"):
+            for way in ("endpoint", "async", "sync"):
+                what = f"one sample, .{kind}, {way}"
+                yield from table(servers, what, request(f"/{kind}/{way}", one), others, rounds)
+        if peer:
+            large = [("fastapi", request("/batch", batch), "FastAPI async")]
+            what = f"{BATCH} samples, JSON, .onnx, endpoint"
+            yield from table(servers, what, request("/onnx/endpoint", batch), large, rounds)
+        yield from direct(ours, folder, many, rounds)
+
+
+def table(
+    servers: dict[str, Served],
+    what: str,
+    asked: bytes,
+    others: Sequence[tuple[str, bytes, str]],
+    rounds: int,
+) -> Iterator[Row]:
+    """Yield a row per other server, each measured in turn with ours."""
+    if ONLY not in what:
+        return
+    costs = [
+        [cost(servers["ours"], asked), *(cost(servers[name], other) for name, other, _ in others)]
+        for _ in range(rounds)
+    ]
+    for place, (_, _, against) in enumerate(others, 1):
+        a, b, ratio = compared([(each[0], each[place]) for each in costs])
+        yield f"{what}, {CLIENTS} clients", seconds(a), seconds(b), ratio, against
+
+
+def direct(ours: Served, folder: Path, many: Array, rounds: int) -> Iterator[Row]:
+    """Yield the cost of many samples per request in binary form, against onnxruntime itself."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(folder / "mlp.onnx"), options)
+
+    def alone() -> float:
+        begin, calls = perf_counter(), 0
+        while perf_counter() - begin < MEASURE_SECONDS / 2:
+            session.run(None, {"input": many})
+            calls += 1
+        return (perf_counter() - begin) / calls
+
+    npy = io.BytesIO()
+    np.save(npy, many)
+    bodies = [("raw float32", RAW, many.tobytes()), (".npy", "application/x-npy", npy.getvalue())]
+    for name, content_type, body in bodies:
+        if ONLY not in name:
+            continue
+        asked = request("/onnx/endpoint", body, content_type)
+        a, b, ratio = compared([(cost(ours, asked), alone()) for _ in range(rounds)])
+        what = f"{BATCH} samples, {name}, .onnx, endpoint"
+        yield what, rate(BATCH / a, "predictions"), rate(BATCH / b, "predictions"), ratio, "ORT"
+
+
+def main() -> None:
+    """Print the table."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    os.sched_setaffinity(0, {LOAD_CORE})
+    with tempfile.TemporaryDirectory() as folder:
+        print_table(rows(Path(folder), rounds))
+
+
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
+ONLY = sys.argv[2] if len(sys.argv) > 2 else ""  # measure these rows alone
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""The servers that `benchmarks/serving.py` measures, each in a process: `NAME PORT FOLDER`.
+
+A server of ours, a constant as a raw ASGI app and as a Starlette route, and FastAPI with
+onnxruntime as its documentation shows both. `FOLDER` holds the models.
+"""
+
+# The checks run without the peers.
+# mypy: ignore-errors
+import gc
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uvicorn
+
+MODELS = ("mlp.onnx", "mlp.npz")
+WIDTH = 64
+RAW = "application/octet-stream"
+NUMPY = "application/x-npy"
+
+
+def ours(folder: Path) -> Any:
+    """Serve both models, by `ml_endpoint` and by handlers, and a constant."""
+    from conduit_lab import App
+
+    app = App("serving", root=folder)
+    for name in MODELS:
+        kind = name.partition(".")[2]
+        model = app.load_model(name)
+        app.ml_endpoint(f"/{kind}/endpoint", model=model)(_same)
+        app.post(f"/{kind}/async")(_awaiting(model))
+        app.post(f"/{kind}/sync")(_calling(model))
+
+    async def constant() -> Any:
+        return {"constant": 1}
+
+    def sync_constant() -> Any:
+        return {"constant": 1}
+
+    app.get("/constant")(constant)
+    app.get("/sync-constant")(sync_constant)
+    return app
+
+
+def _same(body: Any) -> Any:
+    return body
+
+
+def _awaiting(model: Any) -> Any:
+    async def awaiting(body: Any) -> Any:
+        return await model.acall(body)
+
+    return awaiting
+
+
+def _calling(model: Any) -> Any:
+    def calling(body: Any) -> Any:
+        return model.predict(body)
+
+    return calling
+
+
+def starlette(folder: Path) -> Any:
+    """Answer a constant by a route of Starlette; the body is read, and not parsed."""
+    from starlette.applications import Starlette
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+
+    async def constant(request: Any) -> Any:
+        await request.body()
+        return JSONResponse({"constant": 1})
+
+    return Starlette(routes=[Route("/constant", constant, methods=["GET", "POST"])])
+
+
+def raw(folder: Path) -> Any:
+    """Answer a constant by a raw ASGI app."""
+    body = json.dumps({"constant": 1}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            for answer in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{answer}.complete"})
+            return
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+def fastapi(folder: Path) -> Any:
+    """Serve a session of onnxruntime by FastAPI: one handler is async, one is not."""
+    import onnxruntime
+    from fastapi import FastAPI, Request
+
+    app = FastAPI()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # its threads would spin, at twice the cost
+    session = onnxruntime.InferenceSession(
+        str(folder / "mlp.onnx"), options, providers=["CPUExecutionProvider"]
+    )
+
+    def predict(array: np.ndarray) -> list[Any]:
+        return session.run(None, {"input": array})[0].tolist()
+
+    @app.post("/async")
+    async def awaited(features: list[float]) -> Any:
+        return predict(np.array([features], np.float32))[0]
+
+    @app.post("/sync")
+    def called(features: list[float]) -> Any:
+        return predict(np.array([features], np.float32))[0]
+
+    @app.post("/batch")
+    async def batch(features: list[list[float]]) -> Any:
+        return predict(np.array(features, np.float32))
+
+    @app.post("/raw")
+    async def raw_batch(request: Request) -> Any:
+        body = await request.body()
+        return predict(np.frombuffer(body, np.float32).reshape(-1, WIDTH))
+
+    return app
+
+
+def main(name: str, port: str, folder: str) -> None:
+    """Serve one of them on a port until the process is ended."""
+    app = globals()[name](Path(folder))
+    config = uvicorn.Config(
+        app, port=int(port), log_level="warning", access_log=False, lifespan="on", loop="uvloop"
+    )
+    server = uvicorn.Server(config)
+    if name == "ours":  # as `conduit-lab serve` does
+        startup = server.startup
+
+        async def frozen(sockets: Any = None) -> None:
+            await startup(sockets)
+            gc.collect()
+            gc.freeze()
+
+        server.startup = frozen
+    server.run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,72 @@
+// The same call as code: Python, curl and JavaScript. A key is named by its variable, never shown.
+
+const KEY = "CONDUIT_LAB_KEY";
+
+export const LANGUAGES = { Python: pythonCall, curl: curlCall, JavaScript: scriptCall };
+
+// The URL of a call; a list of scalars is a repeated key, any other list and object JSON.
+export function urlOf(base, facts, { path, query }) {
+  const filled = facts.path.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(queryText(path[name] ?? "")));
+  const pairs = Object.entries(query).flatMap(([name, value]) => {
+    const isRepeated = Array.isArray(value) && value.every((each) => typeof each !== "object");
+    return (isRepeated ? value : [value]).map((each) => `${encodeURIComponent(name)}=${encodeURIComponent(queryText(each))}`);
+  });
+  return base.replace(/\/$/, "") + filled + (pairs.length > 0 ? `?${pairs.join("&")}` : "");
+}
+
+function queryText(value) {
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+function pythonCall(call) {
+  const { facts, url, body, hasKeys } = call;
+  const method = facts.method.toLowerCase();
+  const options = [JSON.stringify(url)];
+  if (body !== undefined) options.push(`json=${pythonOf(body, 1)}`);
+  if (hasKeys) options.push(`headers={"authorization": f"Bearer {os.environ['${KEY}']}"}`);
+  const imports = [...(facts.isStream ? ["import json"] : []), ...(hasKeys ? ["import os"] : []), "import httpx"];
+  const head = imports.join("\n").replace(/\n?import httpx$/, (text) => (imports.length > 1 ? `\n${text}` : text));
+  const lines = (parts) => parts.map((part) => `    ${part},\n`).join("");
+  if (!facts.isStream) return `${head}\n\nanswer = httpx.${method}(\n${lines(options)})\nprint(answer.json())`;
+  return (
+    `${head}\n\nwith httpx.stream(\n${lines([`"${facts.method}"`, ...options, "timeout=None"])}) as answer:\n` +
+    `    for line in answer.iter_lines():\n        if line.startswith("data: "):\n            print(json.loads(line[6:]))`
+  );
+}
+
+function curlCall({ facts, url, body, hasKeys }) {
+  const parts = [`curl ${facts.isStream ? "-N " : ""}${quoted(url)}`];
+  if (hasKeys) parts.push(`-H "authorization: Bearer $${KEY}"`);
+  if (body !== undefined) parts.push("-H 'content-type: application/json'", `-d ${quoted(JSON.stringify(body))}`);
+  return parts.join(" \\\n  ");
+}
+
+function scriptCall({ facts, url, body, hasKeys }) {
+  const headers = [...(body === undefined ? [] : ['"content-type": "application/json"']), ...(hasKeys ? [`authorization: \`Bearer \${key}\``] : [])];
+  const options = [`method: "${facts.method}"`];
+  if (headers.length > 0) options.push(`headers: { ${headers.join(", ")} }`);
+  if (body !== undefined) options.push(`body: JSON.stringify(${JSON.stringify(body, undefined, 2).replaceAll("\n", "\n  ")})`);
+  const call = `const answer = await fetch(${JSON.stringify(url)}, {\n${options.map((each) => `  ${each},\n`).join("")}});`;
+  if (!facts.isStream) return `${call}\nconsole.log(await answer.json());`;
+  return `${call}\nconst reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();\nfor (let part; !(part = await reader.read()).done; ) console.log(part.value);`;
+}
+
+function quoted(text) {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+// A JSON value as a Python literal; long ones on several lines.
+function pythonOf(value, depth) {
+  if (value === null) return "None";
+  if (typeof value === "boolean") return value ? "True" : "False";
+  if (typeof value !== "object") return JSON.stringify(value);
+  const isList = Array.isArray(value);
+  const parts = isList
+    ? value.map((each) => pythonOf(each, depth + 1))
+    : Object.entries(value).map(([key, each]) => `${JSON.stringify(key)}: ${pythonOf(each, depth + 1)}`);
+  const [open, close] = isList ? "[]" : "{}";
+  const flat = `${open}${parts.join(", ")}${close}`;
+  if (flat.length <= 72 || parts.length === 0) return flat;
+  const space = "    ".repeat(depth);
+  return `${open}\n${parts.map((part) => `${space}    ${part},\n`).join("")}${space}${close}`;
+}

@@ -1,0 +1,165 @@
+"""Plan: how the requests of one endpoint are answered, made once and adjusted by measuring."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from time import perf_counter, thread_time
+from typing import Any
+
+import numpy as np
+from starlette.types import Receive
+
+from conduit_lab.core.materialize import materialize
+from conduit_lab.core.paths import enter_root, leave_root
+from conduit_lab.core.stage import Stage, endless
+from conduit_lab.core.streams.backpressure import begin_patience, end_patience
+from conduit_lab.core.streams.ownership import CallScope
+from conduit_lab.core.trace.call_record import CallRecord
+from conduit_lab.core.trace.tally import Tally, begin_tally, end_tally
+from conduit_lab.models.model import Model
+from conduit_lab.models.prediction import Predictions
+from conduit_lab.serving.answer_size import is_small
+from conduit_lab.serving.call import Call
+from conduit_lab.serving.endpoint import Endpoint, EndpointHost
+from conduit_lab.serving.faces.transport import SEND_SECONDS
+from conduit_lab.serving.gate.departure import while_connected
+from conduit_lab.serving.handler_pace import HandlerPace
+from conduit_lab.serving.handler_threads import HandlerThreads
+from conduit_lab.serving.trace_sampling import TraceSampler
+
+
+class Plan:
+    """Runs the calls of an endpoint that answers with a value, from the event loop.
+
+    An `async def` handler is awaited. Any other one runs on a thread until its calls are measured
+    short, then on the loop: see `HandlerPace`. The stage `then` is awaited, so that calls of
+    different requests share a batch. Work that waits is cancelled when the client disconnects.
+    """
+
+    __slots__ = ("_app", "_endpoint", "_first", "_kind", "_pace", "_sampler", "_then", "threads")
+
+    def __init__(self, app: EndpointHost, endpoint: Endpoint[..., Any]) -> None:
+        self._app = app
+        self._endpoint = endpoint
+        self._first = endpoint.first
+        self._then = endpoint.then
+        self._kind = _kind(endpoint)
+        self._pace = HandlerPace()
+        self._sampler = TraceSampler()
+        self.threads: HandlerThreads = app.handler_threads
+
+    async def run(self, call: Call, size: int, receive: Receive) -> tuple[Any, bool, CallRecord]:
+        """Return the answer of a call, whether it is small, and the record of what it touched.
+
+        `size` is the bytes of its request. Iterators in the answer have become lists.
+        """
+        app, endpoint = self._app, self._endpoint
+        root = enter_root(app.root)
+        # a stream that the handler makes and reads later keeps its chunks
+        patience = begin_patience(SEND_SECONDS)
+        try:
+            if self._sampler.takes(app.trace, observed=bool(app.observers)):
+                with endpoint.begin(call) as span:
+                    result, small = await self._answer(call, size, receive)
+                    span.output = result
+                return result, small, span.record
+            begun = perf_counter()
+            tally = Tally(endpoint.name, app.statistics)
+            token = begin_tally(tally)
+            try:
+                result, small = await self._answer(call, size, receive)
+            except BaseException as error:
+                end_tally(token)
+                self._record_failure(call, begun, error)
+                raise
+            end_tally(token)
+            tally.ended = True
+            app.statistics.count(endpoint.name)
+            return result, small, tally.record
+        finally:
+            end_patience(patience)
+            leave_root(root)
+
+    def _record_failure(self, call: Call, begun: float, error: BaseException) -> None:
+        """Record a span of a call that failed without a trace."""
+        span = self._endpoint.begin(call)
+        span.recording.origin = begun
+        span.__enter__()
+        span.__exit__(type(error), error, None)
+
+    async def _answer(self, call: Call, size: int, receive: Receive) -> tuple[Any, bool]:
+        kind, then = self._kind, self._then
+        if kind == _ASYNC:
+            result = await while_connected(receive, self._await(call))
+        elif kind == _VALUE or self._pace.is_short(size):
+            result = self._call_here(call, size)
+        else:
+            result = await while_connected(receive, self._call_on_thread(call, size))
+        if then is not None:
+            result = await while_connected(receive, self._then_answer(then, result))
+        if small := is_small(result):
+            return result, small
+        if type(result) not in _WHOLE:
+            result = await while_connected(receive, self.threads.run(materialize, result))
+        return result, small
+
+    async def _await(self, call: Call) -> Any:
+        with CallScope():
+            result = self._first(**call.kwargs)
+            if isinstance(result, Awaitable):
+                result = await result
+            if isinstance(result, AsyncIterator):
+                result = [item async for item in result]
+            return result
+
+    async def _then_answer(self, then: Stage, value: Any) -> Any:
+        if type(then) is Model:  # cancelled by leaving its queue
+            return await then.acall(value)
+        if type(then).arun is Stage.arun:
+            return await self.threads.run(then, value)
+        with CallScope():
+            return await then.acall(value)
+
+    def _call_here(self, call: Call, size: int) -> Any:
+        """Call the handler on the event loop's thread, where it sees no loop, as on another one."""
+        loop = asyncio.get_running_loop()
+        asyncio._set_running_loop(None)
+        begun = perf_counter()
+        try:
+            return self._first(**call.kwargs)
+        except RecursionError as error:
+            raise endless(self._endpoint.name, error) from None
+        finally:
+            asyncio._set_running_loop(loop)
+            self._pace.ran_on_loop(size, perf_counter() - begun)
+
+    async def _call_on_thread(self, call: Call, size: int) -> Any:
+        begun = perf_counter()
+        times: list[float] = []
+        try:
+            return await self.threads.run(self._call_timed, call, times)
+        finally:
+            cpu, wall = times or (0.0, perf_counter() - begun)
+            self._pace.ran_on_thread(size, cpu, wall)
+
+    def _call_timed(self, call: Call, times: list[float]) -> Any:
+        wall, cpu = perf_counter(), thread_time()
+        try:
+            result = self._first(**call.kwargs)
+            return materialize(result) if self._then is None else result
+        except RecursionError as error:
+            raise endless(self._endpoint.name, error) from None
+        finally:
+            times += (thread_time() - cpu, perf_counter() - wall)
+
+
+_ASYNC, _FUNCTION, _VALUE = range(3)
+_WHOLE = (np.ndarray, Predictions)  # hold no iterator
+
+
+def _kind(endpoint: Endpoint[..., Any]) -> int:
+    """Return how the first function of an endpoint is called."""
+    if endpoint.is_async:
+        return _ASYNC
+    return _FUNCTION if endpoint.first is endpoint.function else _VALUE

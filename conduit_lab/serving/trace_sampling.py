@@ -1,0 +1,35 @@
+"""TraceSampler: which served calls are traced."""
+
+from __future__ import annotations
+
+from typing import Literal, cast, get_args
+
+from conduit_lab.core.errors import EndpointError
+
+TraceMode = Literal["always", "sample", "errors"]
+FIRST_TRACED_CALLS = 16  # of each endpoint, under "sample"
+SAMPLE_EVERY = 64  # then one of so many
+
+
+def check_trace_mode(mode: str) -> TraceMode:
+    """Return a known mode; `EndpointError` for any other text."""
+    if mode not in get_args(TraceMode):
+        known = ", ".join(map(repr, get_args(TraceMode)))
+        raise EndpointError(f"App(trace=) expected one of {known}, got {mode!r}")
+    return cast(TraceMode, mode)
+
+
+class TraceSampler:
+    """Chooses which calls of one endpoint are traced; a call that fails has a span in any mode."""
+
+    __slots__ = ("_calls",)
+
+    def __init__(self) -> None:
+        self._calls = 0
+
+    def takes(self, mode: TraceMode, *, observed: bool) -> bool:
+        """Return whether the next call is traced; observers see all, or errors alone."""
+        if mode != "sample":
+            return mode == "always"
+        self._calls = calls = self._calls + 1
+        return observed or calls <= FIRST_TRACED_CALLS or calls % SAMPLE_EVERY == 0
