@@ -481,6 +481,15 @@ def test_a_tool_has_no_http_route(app: App, asking: Ask) -> None:
     client = asking(app)
     for path in ("/order_status", "order_status"):
         assert client.post(path, json={"order": "a"}).status_code == 404
+    assert "order_status" not in client.get("/openapi.json").json()["paths"]
+
+
+def test_the_facts_of_an_app_name_the_protocol_of_its_tools(lab: Lab, asking: Ask) -> None:
+    @lab.tool()
+    def later() -> str:
+        return ""
+
+    assert asking(lab).get("/v1/info").json()["protocols"] == ["mcp"]
 
 
 def test_a_server_that_started_without_the_protocol_says_so(lab: Lab, asking: Ask) -> None:
