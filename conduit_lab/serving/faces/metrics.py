@@ -92,7 +92,7 @@ def app_info(app: EndpointHost) -> dict[str, Any]:
     return {
         "name": app.name,
         "versions": {"conduit_lab": __version__, "python": python_version(), **_versions()},
-        "protocols": list(app.protocols),
+        "protocols": list(app.spoken),
         "models": models,
         "stores": stores,
         "endpoints": endpoints,
