@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -64,7 +66,8 @@ class Gate:
             if not context.template and self._is_routed(context, scope):
                 context.template = scope["route"].path
             # the end of a request: its template, status and seconds are known here
-            server.count(scope["method"], context.template, context.status, context.begun_at)
+            seconds = (context.answered_at or monotonic()) - context.begun_at
+            server.count(scope["method"], context.template, context.status, seconds)
             server.prompt_tokens += context.prompt_tokens
             server.generated_tokens += context.generated_tokens
 
