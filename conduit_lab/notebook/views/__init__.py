@@ -10,9 +10,9 @@ from conduit_lab.notebook import cell_streams, magics, tracebacks
 
 
 def register() -> None:
-    """Show streams, generations, answers, endpoints and labs live, containers as cards; idempotent.
+    """Show streams, generations, answers, endpoints, labs and servers live; idempotent.
 
-    Progress of long jobs is shown as well.
+    Containers are shown as cards, and the progress of long jobs as a line.
     A cell's error is shown without the package's frames and `%%stream` streams a cell's text, in
     IPython as well. All else needs a Jupyter kernel and, for streams, anywidget (the `[lab]`
     extra): elsewhere their own static reprs are shown.
@@ -38,11 +38,13 @@ def register() -> None:
     from conduit_lab.notebook.views.endpoint import ENDPOINT
     from conduit_lab.notebook.views.explorer import EXPLORER
     from conduit_lab.notebook.views.generation import GENERATION
+    from conduit_lab.notebook.views.server import SERVER
     from conduit_lab.notebook.views.session import SESSION
     from conduit_lab.notebook.views.stream import STREAM
     from conduit_lab.notebook.views.streams import register_streams
     from conduit_lab.serving.app import App
     from conduit_lab.serving.endpoint import Endpoint
+    from conduit_lab.serving.run.thread import Server
 
     mount.register_live(shell, Stream, STREAM)
     register_streams(shell)
@@ -51,4 +53,5 @@ def register() -> None:
     mount.register_live(shell, "conduit_lab.flow.answer_stream.AnswerStream", ANSWER)
     mount.register_live(shell, App, SESSION)
     mount.register_live(shell, Endpoint, ENDPOINT)
+    mount.register_live(shell, Server, SERVER)
     mount.register_live(shell, "conduit_lab.vectors.explore.explorer.Explorer", EXPLORER)
