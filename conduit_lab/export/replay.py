@@ -22,6 +22,7 @@ from conduit_lab.core.progress import counted, progress
 from conduit_lab.core.text import clip
 from conduit_lab.export.state.walk import StateLine
 from conduit_lab.export.target import preserved_folder
+from conduit_lab.serving.gate.keys import KEYS_VARIABLE
 from conduit_lab.serving.recorded import Example
 from conduit_lab.serving.tool import TOOL_METHOD, as_object, tool_answer, tool_request
 
@@ -117,6 +118,7 @@ def running(
     arguments = ["app:app", "--port", str(port), "--log-level", "warning"]
     command = [python, "-m", *program, *arguments]
     environ = {**(os.environ if environ is None else environ), "PYTHONDONTWRITEBYTECODE": "1"}
+    environ.pop(KEYS_VARIABLE, None)  # the replay has none of their secrets
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             command, cwd=folder, env=environ, stdout=output, stderr=subprocess.STDOUT

@@ -73,8 +73,11 @@ Exported by conduit_lab. It needs Python 3.11 or newer; run these in this folder
 ```sh
 python3 -m venv .venv
 .venv/bin/pip install -r requirements.txt
-.venv/bin/uvicorn app:app --port 8000 --timeout-graceful-shutdown 10
+.venv/bin/conduit-lab serve . --port 8000
 ```
+
+It listens on 127.0.0.1. Other machines may call it (`--host 0.0.0.0`) once it has a key:
+`.venv/bin/conduit-lab key NAME` makes one, and prints the line for the environment.
 
 `.venv/bin/conduit-lab check .` starts it in a fresh process and compares its answers with those
 in `examples.jsonl`.

@@ -11,6 +11,7 @@ from conduit_lab.core.views.pieces import Line, ViewPiece
 from conduit_lab.core.views.sections import Code, Sections
 from conduit_lab.core.views.view import Table, View
 from conduit_lab.serving.endpoint_view import endpoint_cells
+from conduit_lab.serving.limits import Limits
 from conduit_lab.serving.running import Streams
 from conduit_lab.serving.stores import store_cells
 
@@ -53,6 +54,10 @@ class Glance:
             (streams, "running stream"),
         ]
         facts = [figures.plural(len(part), noun) for part, noun in parts if len(part)]
+        if len(app.keys):
+            facts.append(figures.plural(len(app.keys), "key"))
+        if app.limits != Limits():
+            facts.append(repr(app.limits))
         groups = [[_endpoints(app)], [app.models.summary(), _stores(app)]]
         return cls(
             type(app).__name__,

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.errors import HttpError
+from conduit_lab.serving.gate.origins import page
 
 DOCS_PATH = "/docs"
 
@@ -26,8 +27,8 @@ _IMPORT = re.compile(r"^import .*;\n", re.MULTILINE)
 def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[Route]:
     """Return the routes of the page; it reads the endpoints from /openapi.json."""
     return [
-        Route(DOCS_PATH, _DocsFace(), methods=["GET"]),
-        Route("/", _FrontFace(), methods=["GET"]),
+        page(Route(DOCS_PATH, _DocsFace(), methods=["GET"])),
+        page(Route("/", _FrontFace(), methods=["GET"])),
     ]
 
 

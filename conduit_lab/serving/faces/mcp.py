@@ -19,6 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from conduit_lab.core.errors import MissingExtra
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.errors import HttpError
+from conduit_lab.serving.faces.mcp_message import ERROR_CODES, checked_receive
 from conduit_lab.serving.gate.admission import leave_slot
 from conduit_lab.serving.gate.context import RequestContext, context_of
 from conduit_lab.serving.gate.slots import too_busy
@@ -99,6 +100,8 @@ class _McpFace:
                 "not_started",
                 "MCP was not enabled when this server started: start it again, with its lifespan",
             )
+        if scope["method"] == "POST":
+            receive = await checked_receive(scope, receive, context.app.limits.body_bytes)
         # uvicorn keeps the whitespace at the end of a value (RFC 9110, section 5.5)
         scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
         if _is_listening(scope):
@@ -173,5 +176,6 @@ async def _end_with_server(context: RequestContext, listening: anyio.CancelScope
 
 def mcp_error(error: HttpError, request_id: str) -> bytes:
     """Return a JSON-RPC error for a request that was not read."""
-    facts = {"code": -32603, "message": error.message, "data": {"request_id": request_id}}
+    code = ERROR_CODES.get(error.kind, -32603)
+    facts = {"code": code, "message": error.message, "data": {"request_id": request_id}}
     return json.dumps({"jsonrpc": "2.0", "id": None, "error": facts}).encode()

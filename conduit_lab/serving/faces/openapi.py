@@ -18,6 +18,7 @@ from conduit_lab.serving.answer import send_json
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.file import FORM_TYPE, OCTETS
 from conduit_lab.serving.gate.body import BODY_TYPES
+from conduit_lab.serving.gate.origins import page
 from conduit_lab.serving.signature import Parameter
 
 OPENAPI_PATH = "/openapi.json"
@@ -64,7 +65,7 @@ _STREAM_NOTICE = {
 
 def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[Route]:
     """Return the route of the document."""
-    return [Route(OPENAPI_PATH, _OpenApiFace(app, endpoints), methods=["GET"])]
+    return [page(Route(OPENAPI_PATH, _OpenApiFace(app, endpoints), methods=["GET"]))]
 
 
 class _OpenApiFace:
@@ -104,6 +105,8 @@ def openapi(
     components = _Components()
     paths: dict[str, Any] = {}
     for endpoint in endpoints:
+        if endpoint.shape == "tool":  # it has no path: MCP describes it
+            continue
         described = _DescribedEndpoint(endpoint, components, _examples(app, endpoint))
         item = paths.setdefault(_CONVERTOR.sub(r"{\1}", endpoint.path), {})
         for method in endpoint.methods:  # the first one of a path and method answers

@@ -16,6 +16,7 @@ from conduit_lab.serving.faces.passage_index import PassageIndex, passage_hash
 from conduit_lab.serving.faces.passage_page import PAGE_HEADERS, missing_page, passage_page
 from conduit_lab.serving.gate.context import RequestContext, context_of
 from conduit_lab.serving.gate.keys import Key
+from conduit_lab.serving.gate.origins import page
 from conduit_lab.serving.gate.signed_links import SIGNED_PREFIX, signed_query
 from conduit_lab.serving.gate.tenants import may_see
 from conduit_lab.serving.rag_endpoint import RagEndpoint
@@ -50,7 +51,7 @@ def citation_url(
 def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[Route]:
     """Return the route of the cited passages of an app that serves a `Rag`."""
     rags = [each for each in endpoints if isinstance(each, RagEndpoint)]
-    return [Route("/sources/{hash}", _PassageFace(rags), methods=["GET"])] if rags else []
+    return [page(Route("/sources/{hash}", _PassageFace(rags), methods=["GET"]))] if rags else []
 
 
 class _PassageFace:

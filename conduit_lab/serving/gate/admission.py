@@ -85,6 +85,8 @@ class Admission:
                 slots.release()
             else:
                 slots.taken -= 1
+        if context.is_stream:
+            context.server.slots.streams -= 1
         if context.caller is not None:
             tokens = context.prompt_tokens, context.generated_tokens
             self._metering.count(context.caller, *tokens)
@@ -112,9 +114,11 @@ class Admission:
 
 def admit_stream(context: RequestContext) -> None:
     """Let a request send a stream: a 429 where too many are sent, else it frees its slot."""
-    limit = context.app.limits.concurrent_streams
-    if limit is not None and len(context.server.open_streams) >= limit:
+    limit, slots = context.app.limits.concurrent_streams, context.server.slots
+    if limit is not None and slots.streams >= limit:
         raise too_busy("too many streams are open")
+    slots.streams += 1
+    context.is_stream = True
     leave_slot(context)
 
 

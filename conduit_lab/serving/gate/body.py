@@ -65,7 +65,8 @@ async def read_json_body(
     if any_type:
         return body
     if encoding and encoding != b"identity":
-        body = inflate(body, encoding.decode("latin-1").strip().lower(), limit)
+        coding = encoding.decode("latin-1").strip().lower()
+        body = await anyio.to_thread.run_sync(inflate, body, coding, limit)
     if not body:
         if required:
             raise InputError("the body is empty: expected JSON")

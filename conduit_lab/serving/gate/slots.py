@@ -13,13 +13,13 @@ _RETRY_SECONDS = 1  # until a rejected client may try again
 class Slots:
     """The requests that one server answers now, and those that wait, oldest first.
 
-    Only the server's event loop uses it.
+    `streams` have been admitted, and hold no slot. Only the server's event loop uses it.
     """
 
-    __slots__ = ("taken", "waiting")
+    __slots__ = ("streams", "taken", "waiting")
 
     def __init__(self) -> None:
-        self.taken = 0
+        self.taken = self.streams = 0
         self.waiting: deque[asyncio.Future[None]] = deque()
 
     async def wait(self, queued: int) -> None:

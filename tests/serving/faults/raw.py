@@ -84,10 +84,10 @@ def read_answer(client: socket.socket, *, has_body: bool = True) -> Answer:
     return Answer(int(lines[0].split()[1]), headers, body)
 
 
-def is_well(server: HasPort) -> bool:
+def is_well(server: HasPort, key: bytes = b"") -> bool:
     """Return whether the server is healthy, and answers the next good request rightly."""
     health = ask(server, request("/healthz", method="GET"))
-    echo = ask(server, request(body=b'{"n": 1}'))
+    echo = ask(server, request(body=b'{"n": 1}', headers=HOST + JSON + key))
     return (health.status, echo.status, echo.body) == (200, 200, b'{"n":1}')
 
 

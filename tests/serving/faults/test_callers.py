@@ -338,6 +338,7 @@ def test_row_73_a_secret_of_the_session_stops_the_export(
     with pytest.raises(ExportError, match="api_key"):
         session.export()
     session.run('@lab.post("/a")\ndef a(n: int): return n', "a(1)")
+    session.export(replay=True)  # which calls the app without the keys of the environment
     source = session.source()  # the keys of the lab are in its environment alone
     assert KEY.hash not in source
     assert "keys" not in source

@@ -381,7 +381,7 @@ def test_row_15_a_client_that_reads_nothing_is_cut(
         ("DELETE", "/read", 405),
         ("POST", "/healthz", 405),
         ("GET", "/nothing", 404),
-        ("POST", "/", 404),
+        ("POST", "/", 405),
         ("OPTIONS", "/nothing", 404),
     ],
 )

@@ -54,8 +54,7 @@ def test_a_full_server_queues_then_answers_429_and_health_is_answered(tmp_path: 
             return httpx.post(f"{server.url}/slow", json={"n": n}, timeout=SECONDS)
 
         answers = [pool.submit(post, n) for n in range(5)]
-        until(lambda: len(state.slots.waiting) == 3)
-        assert len(entered) == 2
+        until(lambda: len(state.slots.waiting) == 3 and len(entered) == 2)
         rejected = post(9)
         assert rejected.status_code == 429
         assert rejected.json()["error"]["type"] == "too_busy"
@@ -335,6 +334,11 @@ def test_the_name_of_a_store_belongs_to_one_tenant(app: App) -> None:
     with pytest.raises(EndpointError, match="'other-notes'"):
         app.vector_store("notes", tenant="other")
     store.close()
+
+
+def test_the_repr_of_an_app_shows_its_limits_and_counts_its_keys(tmp_path: Path) -> None:
+    app = App("desk", root=tmp_path, limits=Limits(body_bytes=9), keys=[new_key("ann")[1]])
+    assert "1 key · Limits(body_bytes=9)" in repr(app)
 
 
 def test_an_app_without_keys_has_no_usage(app: App, asking: Ask) -> None:

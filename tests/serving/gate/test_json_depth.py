@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conduit_lab.core.errors import InputError
@@ -31,6 +31,7 @@ def depth(value: Any) -> int:
     return 1 + max(map(depth, items), default=0)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=200)
 @given(VALUES, st.integers(1, 24), st.booleans())
 def test_the_depth_of_a_text_is_that_of_its_value(value: Any, most: int, ascii_only: bool) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only).encode()
