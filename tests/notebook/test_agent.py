@@ -13,7 +13,7 @@ import pytest
 from mcp import Client
 
 from conduit_lab import Lab
-from conduit_lab.notebook.agent import MAX_FORM_CHARACTERS
+from conduit_lab.notebook.agent import MAX_FORM_CHARACTERS, redacted
 
 SECRET = "sk-a-secret-of-the-session"
 
@@ -120,6 +120,19 @@ def test_a_secret_argument_is_not_shown_where_nothing_else_holds_it(
     assert "Ada" in read(lab, "lab_traces", endpoint="greet")
     assert SECRET not in read(lab, "lab_traces", endpoint="greet")
     assert "config" not in read(lab, "lab_names")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("{'password': 'abc def', 'n': 1}", "{'password': '[secret]', 'n': 1}"),
+        ('{"API_KEY":"abc", "token": "x"}', '{"API_KEY":"[secret]", "token": "[secret]"}'),
+        ("greet(api_key='abc…", "greet(api_key='[secret]'"),
+        ("{'max_token_count': 12, 'author': 'Ada'}", "{'max_token_count': 12, 'author': 'Ada'}"),
+    ],
+)
+def test_a_text_in_quotes_after_the_name_of_a_secret_is_left_out(text: str, shown: str) -> None:
+    assert redacted(text) == shown
 
 
 def test_what_is_shown_is_bounded(lab: Lab, names: dict[str, Any]) -> None:
