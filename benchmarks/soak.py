@@ -463,6 +463,12 @@ def report(
         statistics.median(each.memory for each in some) for some in (warm[:part], warm[-part:])
     )
     growth = last - first
+    fifths = [samples[len(samples) * n // 5 : len(samples) * (n + 1) // 5] for n in range(5)]
+    course = ", ".join(
+        figures.size(int(statistics.median(each.memory for each in some)))
+        for some in fifths
+        if some
+    )
     peak = max(each.memory for each in samples)
     total = sum(counts.values())
     print(
@@ -470,7 +476,7 @@ def report(
         f"({faults / total:.2%}); {figures.seconds(cpu)} of the server's CPU"
         f"\nwrong answers: {len(wrong)}, clients that hang: {hanging}"
         f"\nmemory: {figures.size(int(first))} after the warm-up, {figures.size(int(last))} at the "
-        f"end, {figures.size(peak)} at most"
+        f"end, {figures.size(peak)} at most; medians of each fifth: {course}"
         f"\ndescriptors: {before.descriptors} before, {after.descriptors} after"
         f"\nthreads: {before.threads} before, {after.threads} after, "
         f"{max(each.threads for each in samples)} at most"

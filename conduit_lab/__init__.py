@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from conduit_lab.serving.app import App as App
     from conduit_lab.serving.array_shape import ArrayShape as ArrayShape
     from conduit_lab.serving.endpoint import Endpoint as Endpoint
+    from conduit_lab.serving.event_source import events as events
     from conduit_lab.serving.file import File as File
     from conduit_lab.serving.gate.keys import Key as Key
     from conduit_lab.serving.gate.keys import Keys as Keys
@@ -143,6 +144,7 @@ _HOMES = {
     "compare_models": "models.measure.compare",
     "devices": "runtime.hardware.devices",
     "evaluate": "vectors.evaluate",
+    "events": "serving.event_source",
     "export_app": "export.writer",
     "load_model": "models.load",
     "majority_vote": "flow.votes",

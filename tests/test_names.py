@@ -36,6 +36,7 @@ PARALLEL_MODULES = {
     "view.py": {
         "core/views/view.py",
         "notebook/views/answer/view.py",
+        "notebook/views/endpoint/view.py",
         "notebook/views/generation/view.py",
         "notebook/views/session/view.py",
         "notebook/views/explorer/view.py",

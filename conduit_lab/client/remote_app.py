@@ -12,12 +12,14 @@ from conduit_lab.client.remote_endpoint import RemoteEndpoint, RemoteEndpoints
 from conduit_lab.client.remote_store import RemoteStores
 from conduit_lab.core.errors import InputError, RemoteError, RemoteUnknownName
 from conduit_lab.core.nearest import did_you_mean
+from conduit_lab.core.text import one_line
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.view import Table, View, Viewed
 
 _DOCUMENT_PATH = "/openapi.json"
 _INFO_PATH = "/v1/info"
 _EXTENSION = "x-conduit-lab"
+_HASH_CHARACTERS = 16
 
 
 DEFAULT_TIMEOUT = 300.0  # seconds until an answer, which a large model may take
@@ -174,12 +176,20 @@ def _describe(connection: Connection) -> _Description:
 
 
 class RemoteModels(Viewed, list[dict[str, Any]]):
-    """The models of a served app, a dict of facts each."""
+    """The models of a served app: a dict of `name`, `kind`, `device`, `bytes` and `hash` each."""
 
     def _view(self) -> View:
-        columns = list(dict.fromkeys(str(key) for model in self for key in model))
-        rows = [tuple(str(model.get(key, "")) for key in columns) for model in self]
-        table = Table(tuple(columns), rows)
+        rows = [
+            (
+                str(model.get("name", "")),
+                str(model.get("kind", "")),
+                str(model.get("device") or "not open"),
+                figures.size(held) if isinstance(held := model.get("bytes"), int) else "",
+                one_line(str(model.get("hash") or ""), _HASH_CHARACTERS),
+            )
+            for model in self
+        ]
+        table = Table(("model", "kind", "device", "size", "hash"), rows, numeric=("size",))
         return View("Remote models", "", [figures.plural(len(self), "model")], [table])
 
 

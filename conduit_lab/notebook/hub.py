@@ -29,6 +29,8 @@ from typing import Any, Protocol
 
 import anywidget
 
+from conduit_lab.serving.faces.docs import form_style
+
 FLUSH_SECONDS = 0.025  # a page shows 60 frames/s, and the Jupyter server drops above 1,000 messages
 IDLE_TICK_SECONDS = 0.5  # between two looks at views that only answer
 MAX_ENDED = 64  # views whose end is kept for a page that opens later
@@ -224,13 +226,14 @@ def joined_script(*, default: bool = True) -> str:
 def _as_function(room: Path) -> str:
     """Return a view's script as the body of a function that returns its class.
 
-    Each import is a statement on lines of its own: of `../shared.js`, of a file beside it, which is
-    joined too, once and before its importer, or of the class of a view whose folder comes before.
+    Each import is a statement on lines of its own: of `../shared.js`, of a file that is no view's,
+    which is joined too, once and before its importer, or of the class of a view whose folder comes
+    before.
     """
     return _joined(room / "view.js", set()).replace("\nexport default ", "\nreturn ")
 
 
-def _joined(script: Path, seen: set[str]) -> str:
+def _joined(script: Path, seen: set[Path]) -> str:
     body: list[str] = []
     statement = ""
     for line in _read(script).splitlines():
@@ -245,16 +248,17 @@ def _joined(script: Path, seen: set[str]) -> str:
     return "\n".join(body)
 
 
-def _imported(room: Path, statement: str, seen: set[str]) -> str:
+def _imported(room: Path, statement: str, seen: set[Path]) -> str:
     """Return the code that replaces an import."""
     names, _, path = statement.removeprefix("import ").partition(' from "')
     path = path.removesuffix('";')
-    if path == "../shared.js" or path in seen:
+    file = (room / path).resolve()
+    if path == "../shared.js" or file in seen:
         return ""
-    if path.startswith("../"):
+    if path.startswith("../") and not path.startswith("../../"):  # another view
         return f"const {names} = VIEWS[{path.split('/')[1]!r}];"
-    seen.add(path)
-    return _joined(room / path, seen)
+    seen.add(file)
+    return _joined(file, seen)
 
 
 def _unexported(statement: str) -> str:
@@ -264,7 +268,7 @@ def _unexported(statement: str) -> str:
 def joined_style() -> str:
     """Return the shared style and that of every view."""
     files = [_VIEWS / "shared.css", *(room / "view.css" for room in rooms())]
-    return "\n".join(map(_read, files))
+    return "\n".join([form_style(), *map(_read, files)])
 
 
 def _read(file: Path) -> str:

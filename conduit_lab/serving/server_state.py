@@ -23,7 +23,7 @@ _METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"
 
 
 class RequestRecord(NamedTuple):
-    """One ended request: when, by the monotonic clock, for how many seconds, and its status."""
+    """One ended request: when, by the monotonic clock, the seconds to its answer, its status."""
 
     ended_at: float
     seconds: float
@@ -87,10 +87,8 @@ class ServerState:
         for stream in (*self.open_streams, *self.held_streams):
             stream.cancel()
 
-    def count(self, method: str, route: str, status: int, begun_at: float) -> None:
-        """Count one ended request; `begun_at` is in seconds of the monotonic clock."""
-        now = monotonic()
-        seconds = now - begun_at
+    def count(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one ended request, whose answer started after `seconds`."""
         if method not in _METHODS:  # a client may send any
             method = "OTHER"
         route = route or UNMATCHED
@@ -100,7 +98,7 @@ class ServerState:
             latency = self.latencies[method, route] = Latency()
         latency.counts[bisect_left(LATENCY_BOUNDS, seconds)] += 1
         latency.seconds += seconds
-        self.recent.append(RequestRecord(now, seconds, status))
+        self.recent.append(RequestRecord(monotonic(), seconds, status))
 
     def fail(self, request_id: str, route: str, status: int, error: BaseException) -> None:
         """Keep one failure among the newest; its text stays in the log."""

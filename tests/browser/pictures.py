@@ -148,6 +148,7 @@ def _target(picture: Picture, theme: str) -> Path:
 
 SETTING_UP = """
 import math, random
+import httpx
 from time import sleep
 import numpy as np
 from conduit_lab import Lab, Rag, Stream, evaluate, majority_vote
@@ -246,6 +247,11 @@ PICTURES = [
         ("light",),
     ),
     Picture("lab", "count(30).result(); counting = count(2_000); lab", None, ("light",)),
+    Picture(
+        "server",
+        "server = lab.serve(port=0)\nfor word in 'kettle refund parcel'.split() * 20:\n"
+        "    httpx.post(f'{server.url}/analyze', json={'text': word}, timeout=60)\nserver",
+    ),
     Picture("error", "lab.load_model('data/models/topik.onnx')", output=0),
     Picture(
         "export",

@@ -190,7 +190,7 @@ def test_an_answer_has_the_view_of_its_kind(app: App, visit: Open, value: Any, s
     with Server(app, port=0) as server:
         here = visit(server.url)
         here.open("echo")
-        here.field("body").fill(json.dumps(value))
+        here.field("value").fill(json.dumps(value))
         here.run()
         expect(here.page.locator(f".conduit-form-answer {shown}").first).to_be_visible()
         if shown == ".conduit-form-bars":
@@ -283,7 +283,7 @@ def test_hostile_names_docs_and_answers_are_text(tmp_path: Path, visit: Open) ->
         here.page.locator(".conduit-form-chip").click()
         assert HOSTILE in here.run()
         here.open("fail")
-        here.field("body").fill("1")
+        here.field("value").fill("1")
         assert HOSTILE in here.run(re.compile("✕ failed"))
         here.open("lambda")
         assert HOSTILE in here.run()
@@ -319,7 +319,7 @@ def test_a_key_is_asked_for_and_kept_in_memory_alone(guarded: tuple[str, str], v
     key.fill(secret)
     key.press("Enter")
     here.open("echo")
-    here.field("body").fill("[1]")
+    here.field("value").fill("[1]")
     assert here.run() == "[1]"
     assert "CONDUIT_LAB_KEY" in here.page.locator(".conduit-form-source").inner_text()
     assert secret not in here.page.locator(".conduit-form-source").inner_text()

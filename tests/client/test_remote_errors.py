@@ -184,10 +184,28 @@ def test_no_answer_in_time(remote: RemoteApp, connecting: Connect) -> None:
     assert isinstance(caught.value, TimeoutError)
 
 
-def test_an_app_that_does_not_list_its_models(remote: RemoteApp) -> None:
-    try:
-        models = remote.models
-    except RemoteUnknownName as error:
-        assert "does not list its models" in str(error)
-    else:
-        assert models == []
+def test_the_models_of_an_app_are_a_table(page: Any) -> None:
+    url, handler = page
+    models = [
+        {"name": "topic", "kind": "Model", "device": "cpu", "bytes": 2_000, "hash": "ab" * 32},
+        {"name": "writer", "kind": "Generator", "device": None, "bytes": None, "hash": None},
+        "no model",
+    ]
+    info = {"title": "x", "x-conduit-lab": {}}
+    handler.body = json.dumps({"info": info, "stores": [], "models": models}).encode()
+    with connect(url) as remote:
+        assert remote.models == models[:2]
+        text = repr(remote.models)
+    assert "topic   Model" in text
+    assert "1.95 KB" in text
+    assert "abababababababa…" in text
+    assert "writer  Generator  not open" in text
+
+
+def test_an_app_that_does_not_list_its_models(page: Any) -> None:
+    url, handler = page
+    handler.body = b'{"info": {"title": "x", "x-conduit-lab": {}}, "stores": []}'
+    with connect(url) as remote:
+        handler.status = 404
+        with pytest.raises(RemoteUnknownName, match="does not list its models: it has no /v1/info"):
+            _ = remote.models

@@ -80,10 +80,12 @@ def test_a_redirect_is_not_followed(connecting: Connect) -> None:
     with HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
         answering = threading.Thread(target=server.serve_forever, args=(0.01,))
         answering.start()
-        with pytest.raises(RemoteError, match=r"\[307\]"):
-            connecting(f"http://127.0.0.1:{server.server_port}", key=KEY)
-        server.shutdown()
-        answering.join(SECONDS)
+        try:
+            with pytest.raises(RemoteError, match=r"\[307\]"):
+                connecting(f"http://127.0.0.1:{server.server_port}", key=KEY)
+        finally:
+            server.shutdown()
+            answering.join(SECONDS)
     assert asked == ["/openapi.json"]
 
 

@@ -90,6 +90,20 @@ def test_curl(page: Names) -> None:
     assert 'data: {"chunk":"Hello 1. ","complete":false}' in output
 
 
+def test_sse_starlette_both_ways(page: Names) -> None:
+    import httpx
+    from starlette.testclient import TestClient
+
+    text = httpx.post(f"{page['server'].url}/steps", json={"prompt": "hello"}).text
+    assert "event: step\ndata: reading\n\n" in text
+    assert 'data: {"chunk":"HELLO","complete":true}' in text
+    client = TestClient(page["other"])
+    first = client.get("/count", params={"name": "a"}).text
+    assert re.findall(r'^data: "(\d) "', first, re.MULTILINE) == ["0", "1", "2"]
+    rest = client.get("/count", headers={"last-event-id": "a:0"}).text
+    assert re.findall(r'^data: "(\d) "', rest, re.MULTILINE) == ["1", "2"]
+
+
 def test_python(page: Names) -> None:
     (code,) = blocks("python client")
     assert run(page["server"], [sys.executable, "-"], code) == TEXT + "\n"

@@ -10,8 +10,9 @@ from conduit_lab.notebook import cell_streams, magics, tracebacks
 
 
 def register() -> None:
-    """Show streams, generations, answers and labs live, containers as cards, progress; idempotent.
+    """Show streams, generations, answers, endpoints, labs and servers live; idempotent.
 
+    Containers are shown as cards, and the progress of long jobs as a line.
     A cell's error is shown without the package's frames and `%%stream` streams a cell's text, in
     IPython as well. All else needs a Jupyter kernel and, for streams, anywidget (the `[lab]`
     extra): elsewhere their own static reprs are shown.
@@ -34,12 +35,16 @@ def register() -> None:
         return
     from conduit_lab.notebook import mount
     from conduit_lab.notebook.views.answer import ANSWER
+    from conduit_lab.notebook.views.endpoint import ENDPOINT
     from conduit_lab.notebook.views.explorer import EXPLORER
     from conduit_lab.notebook.views.generation import GENERATION
+    from conduit_lab.notebook.views.server import SERVER
     from conduit_lab.notebook.views.session import SESSION
     from conduit_lab.notebook.views.stream import STREAM
     from conduit_lab.notebook.views.streams import register_streams
     from conduit_lab.serving.app import App
+    from conduit_lab.serving.endpoint import Endpoint
+    from conduit_lab.serving.run.thread import Server
 
     mount.register_live(shell, Stream, STREAM)
     register_streams(shell)
@@ -47,4 +52,6 @@ def register() -> None:
     mount.register_live(shell, name, GENERATION)
     mount.register_live(shell, "conduit_lab.flow.answer_stream.AnswerStream", ANSWER)
     mount.register_live(shell, App, SESSION)
+    mount.register_live(shell, Endpoint, ENDPOINT)
+    mount.register_live(shell, Server, SERVER)
     mount.register_live(shell, "conduit_lab.vectors.explore.explorer.Explorer", EXPLORER)

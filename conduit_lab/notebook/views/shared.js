@@ -103,6 +103,54 @@ export class Box {
   }
 }
 
+// Tables, whose cells have text, a quiet suffix and a bar behind them
+
+const FILL = "rgba(0,114,178,.2)";
+
+export function table({ columns, numeric, rows }) {
+  const root = element("table");
+  const head = element("tr");
+  columns.forEach((column, place) => {
+    const cell = element("th", numeric[place] ? "conduit-table-number" : "", column);
+    cell.scope = "col";
+    head.append(cell);
+  });
+  const top = element("thead");
+  const body = element("tbody");
+  top.append(head);
+  for (const row of rows) {
+    const line = element("tr");
+    row.forEach((cell, place) => line.append(tableCell(cell, numeric[place])));
+    body.append(line);
+  }
+  root.append(top, body);
+  return root;
+}
+
+function tableCell({ text, suffix = "", share = 0 }, isNumber) {
+  const cell = element("td", isNumber ? "conduit-table-number" : "", text);
+  if (suffix) cell.append(element("span", "conduit-quiet", suffix));
+  if (share > 0) {
+    const end = `${Math.round(100 * Math.min(1, share))}%`;
+    cell.classList.add("conduit-table-bar");
+    cell.style.background = `linear-gradient(to right, ${FILL} ${end}, transparent ${end})`;
+  }
+  return cell;
+}
+
+export function more(text) {
+  return text ? [element("div", "conduit-quiet", text)] : [];
+}
+
+export function link(url) {
+  if (!url.startsWith("http://")) return element("span", "", url);
+  const anchor = element("a", "", url);
+  anchor.href = url;
+  anchor.target = "_blank";
+  anchor.rel = "noopener";
+  return anchor;
+}
+
 // Static HTML, as conduit_lab/core/views/html.py makes it
 
 const STATIC =

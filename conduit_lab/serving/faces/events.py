@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from secrets import token_urlsafe
+from secrets import token_hex
 from typing import Any
 
-import anyio
-import anyio.to_thread
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from conduit_lab.core.errors import InputError
-from conduit_lab.core.streams.backpressure import awaiting_reader
-from conduit_lab.core.streams.loop import ProducingHere
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.serving.answer import RawHeaders, fallback_headers, send_empty
 from conduit_lab.serving.call import Call
@@ -22,6 +18,7 @@ from conduit_lab.serving.errors import drop_tracebacks, http_error
 from conduit_lab.serving.faces import transport
 from conduit_lab.serving.faces.binding import INLINE_BODY_BYTES, bind_on_thread
 from conduit_lab.serving.faces.formats import SseFormat
+from conduit_lab.serving.faces.stream_start import begin_stream
 from conduit_lab.serving.failures import log_failure
 from conduit_lab.serving.gate.admission import admit_stream
 from conduit_lab.serving.gate.body import read_json_body
@@ -59,14 +56,9 @@ class _EventFace:
             await self._send(stream, start, stream_id, [], scope, receive, send)
             return
         call = await self._bind(scope, receive)
-        with awaiting_reader(transport.SEND_SECONDS):
-            if endpoint.starts_at_once:
-                with ProducingHere():
-                    stream = endpoint.invoke(call)
-            else:
-                stream = await self._start(call)
+        stream = await begin_stream(self._app, endpoint, call)
         headers = [] if call.span is None else fallback_headers(call.span)
-        stream_id = token_urlsafe(16)  # not the logged request ID: it gives access to the chunks
+        stream_id = token_hex(16)  # not the logged request ID: it gives access to the chunks
         endpoint.resumes.hold(stream_id, stream)
         if endpoint.resumes.seconds is not None:
             context_of(scope).server.held_streams.add(stream)
@@ -85,27 +77,6 @@ class _EventFace:
         if len(body) > INLINE_BODY_BYTES:
             return await bind_on_thread(signature, scope, body)
         return signature.from_http(scope, body)
-
-    async def _start(self, call: Call) -> Stream[Any]:
-        """Run a handler that returns its stream, on a thread."""
-        started: list[Stream[Any]] = []
-        abandoned: list[bool] = []
-
-        def start() -> None:
-            started.append(self._endpoint.invoke(call))
-            if abandoned:
-                started[0].cancel()
-
-        try:
-            await anyio.to_thread.run_sync(
-                start, abandon_on_cancel=self._app.limits.deadline is not None
-            )
-        except BaseException:  # cancelled: nobody will read the stream, started already or not yet
-            abandoned.append(True)
-            for stream in started:
-                stream.cancel()
-            raise
-        return started[0]
 
     async def _send(
         self,

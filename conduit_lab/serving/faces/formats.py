@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from conduit_lab.serving import codec
+from conduit_lab.serving.faces.server_sent_event import event_bytes, is_server_sent_event
 
 RETRY_MILLISECONDS = 1000  # until a browser reconnects
 END = "end"  # in place of a chunk's number in the last event ID
@@ -52,7 +53,13 @@ class SseFormat:
         self._id_prefix = b"id: " + stream_id.encode() + b":"
 
     def chunk(self, number: int, chunk: Any) -> bytes:
-        """Return one event; JSON has no line breaks, so one data line holds it."""
+        """Return one event; JSON has no line breaks, so one data line holds it.
+
+        A `ServerSentEvent` of sse-starlette is sent as it says.
+        """
+        kind = type(chunk)
+        if kind is not dict and kind is not str and is_server_sent_event(chunk):
+            return event_bytes(chunk, b"%b%d\n" % (self._id_prefix, number))
         return b"%b%d\ndata: %b\n\n" % (self._id_prefix, number, codec.dumps(chunk))
 
     def lagged(self, missed: int, resume_at: int) -> bytes:

@@ -21,6 +21,7 @@ from mcp.types import (
 from conduit_lab.core.version import __version__
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.faces import mcp_resources
+from conduit_lab.serving.faces.mcp_apps import AppPages
 from conduit_lab.serving.faces.mcp_caller import remember_request
 from conduit_lab.serving.faces.mcp_tasks import Tasks
 from conduit_lab.serving.faces.mcp_tools import AppTools
@@ -38,7 +39,7 @@ class AppServer(MCPServer[Any]):
         handlers, level = root.handlers[:], root.level
         self.tasks = Tasks()
         super().__init__(
-            app.name, version=__version__, log_level="WARNING", extensions=[self.tasks]
+            app.name, version=__version__, log_level="WARNING", extensions=[self.tasks, AppPages()]
         )
         # the class configures the root logger, which belongs to the program
         root.handlers[:] = handlers

@@ -26,7 +26,9 @@ from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.errors import drop_tracebacks, http_error
 from conduit_lab.serving.faces import transport
+from conduit_lab.serving.faces.mcp_apps import STREAM_PAGE, shown_on
 from conduit_lab.serving.faces.mcp_caller import stores_of_caller
+from conduit_lab.serving.faces.mcp_explore import ExploreTool, Maps
 from conduit_lab.serving.faces.mcp_schema import object_schema
 from conduit_lab.serving.faces.mcp_search import SearchTool
 from conduit_lab.serving.faces.mcp_tasks import progress_of_call
@@ -57,6 +59,7 @@ class AppTools:
 
     def __init__(self, app: EndpointHost) -> None:
         self._app = app
+        self._maps: Maps = {}
 
     def listed(self) -> list[types.Tool]:
         """Return the description of each tool."""
@@ -75,8 +78,8 @@ class AppTools:
         }
         for store in stores_of_caller(app).values():
             if store.embedder is not None:
-                search = SearchTool(store)
-                tools.setdefault(search.name, search)
+                for tool in (SearchTool(store), ExploreTool(store, self._maps)):
+                    tools.setdefault(tool.name, tool)
         return tools
 
 
@@ -127,6 +130,7 @@ class EndpointTool:
             input_schema={"type": "object", **given},
             output_schema=None if answer is None else object_schema(answer),
             annotations=ToolAnnotations(read_only_hint=True) if endpoint.method == "GET" else None,
+            _meta=shown_on(STREAM_PAGE) if endpoint.shape == "stream" else None,
         )
 
     def _description(self) -> str:

@@ -21,6 +21,7 @@ from conduit_lab.serving.answer import send_json
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.gate.context import context_of
 from conduit_lab.serving.server_state import LATENCY_BOUNDS, ServerState
+from conduit_lab.serving.traffic import batcher_rows
 
 # https://prometheus.io/docs/instrumenting/exposition_formats, version 0.0.4
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -92,7 +93,7 @@ def app_info(app: EndpointHost) -> dict[str, Any]:
     return {
         "name": app.name,
         "versions": {"conduit_lab": __version__, "python": python_version(), **_versions()},
-        "protocols": list(app.protocols),
+        "protocols": list(app.spoken),
         "models": models,
         "stores": stores,
         "endpoints": endpoints,
@@ -124,7 +125,7 @@ def metrics_text(app: EndpointHost, server: ServerState) -> str:
             for (method, route, status), number in requests.items()
         ),
     )
-    text.histogram("request_seconds", "Seconds from a request to the end of its answer.", server)
+    text.histogram("request_seconds", "Seconds from a request to the start of its answer.", server)
     rejected = sum(number for (*_, status), number in requests.items() if status == 429)
     for name, kind, meaning, value in (
         ("requests_in_flight", "gauge", "Requests being answered now.", server.in_flight),
@@ -165,16 +166,16 @@ def _add_models(text: _Text, app: EndpointHost) -> None:
         ("model_rows_total", "counter", "Samples of its runs.", lambda each: each.rows),
         ("model_seconds_total", "counter", "Seconds of its runs.", lambda each: each.seconds),
         ("model_on_cpu_total", "counter", "Runs on the CPU instead.", lambda each: each.fallbacks),
-        ("model_queue_rows", "gauge", "Samples that wait for a batch.", _waiting),
     )
     for name, kind, meaning, value in columns:
         text.add(name, kind, meaning, [({"model": model}, value(each)) for model, each in held])
+    text.add(
+        "model_queue_rows",
+        "gauge",
+        "Samples that wait for a batch.",
+        [({"model": each.name}, batcher_rows(each)) for each in app.models],
+    )
     text.batches("model_batch_rows", "Samples per run of a model.", held)
-
-
-def _waiting(shared: Shared) -> float:
-    batcher = None if shared.batcher is None else shared.batcher()
-    return 0 if batcher is None else float(batcher.waiting)
 
 
 class _Text:

@@ -105,6 +105,8 @@ def openapi(
     components = _Components()
     paths: dict[str, Any] = {}
     for endpoint in endpoints:
+        if endpoint.shape == "tool":  # it has no path: MCP describes it
+            continue
         described = _DescribedEndpoint(endpoint, components, _examples(app, endpoint))
         item = paths.setdefault(_CONVERTOR.sub(r"{\1}", endpoint.path), {})
         for method in endpoint.methods:  # the first one of a path and method answers

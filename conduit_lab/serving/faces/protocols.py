@@ -20,6 +20,8 @@ PROTOCOLS: dict[str, str] = {
     "openai": "conduit_lab.serving.faces.openai.openai_routes",
     "anthropic": "conduit_lab.serving.faces.anthropic_messages",
     "rerank": "conduit_lab.serving.faces.rerank",
+    "aisdk": "conduit_lab.serving.faces.dialects.ai_sdk",
+    "agui": "conduit_lab.serving.faces.dialects.ag_ui",
     "inference": "conduit_lab.serving.faces.inference",
     "mcp": "conduit_lab.serving.faces.mcp",
     "stores": "conduit_lab.serving.faces.store_search",

@@ -8,13 +8,14 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import anyio
 import anyio.to_thread
 from starlette.types import Receive, Send
 
 from conduit_lab.core.errors import StreamLagged
+from conduit_lab.core.streams.channel import Channel
 from conduit_lab.core.streams.chunk import is_plain_chunk
 from conduit_lab.core.streams.holders import Trail
 from conduit_lab.core.streams.reader import Reader
@@ -67,6 +68,25 @@ async def send_stream(
             trail.close()
 
 
+class StreamFailure(NamedTuple):
+    """Why a stream did not end well, as its client may know it."""
+
+    kind: str
+    message: str
+
+
+def stream_failure(stream: Channel[Any]) -> StreamFailure | None:
+    """Return why an ended stream failed or was cancelled; None where it ended well."""
+    if stream.state == "failed":
+        known = None if stream.error is None else http_error(stream.error)
+        if known is not None:
+            return StreamFailure(known.kind, known.message)
+        return StreamFailure("stream_failed", _FAILED)
+    if stream.state == "cancelled":
+        return StreamFailure("stream_cancelled", "the stream was cancelled on the server")
+    return None
+
+
 class _Client:
     """One client of a stream.
 
@@ -103,6 +123,8 @@ class _Client:
         self.cut = False
         self.watch: asyncio.Task[None] | None = None  # for its disconnect
         self.failure: Exception | None = None
+        self.unsendable: Exception | None = None  # of a chunk that `push` could not encode
+        self.unsent = b""  # the chunks before it
         self.loop = asyncio.get_running_loop()
         self.since = monotonic()
         self.prelude = format.prelude
@@ -155,10 +177,7 @@ class _Client:
                 else:
                     body, error = self._encode(chunks, index)
                 if error is not None:
-                    message = "stream %r has a chunk that cannot be sent: %s"
-                    _log.error(message, self.name, error)
-                    body += self.format.error("stream_failed", _FAILED)
-                    await self._write(body, last=True)
+                    await self._end_with(body, error)
                     return
                 await self._write(body)
                 if self.trail is not None:
@@ -175,8 +194,16 @@ class _Client:
                 return
             else:
                 await self._park()
+                if self.unsendable is not None:
+                    await self._end_with(self.unsent, self.unsendable)
+                    return
                 if self.quiet:
                     await self._write(self.format.heartbeat)
+
+    async def _end_with(self, body: bytes, error: Exception) -> None:
+        """Send `body` and the end of a stream whose next chunk has no form."""
+        _log.error("stream %r has a chunk that cannot be sent: %s", self.name, error)
+        await self._write(body + self.format.error("stream_failed", _FAILED), last=True)
 
     async def _park(self) -> None:
         """Wait until there is something to do for this task."""
@@ -213,8 +240,11 @@ class _Client:
         try:
             chunks = reader.take()
             if unsent < _MAX_BUFFERED_BYTES and not _is_heavy(chunks):
-                body, error = self._encode(chunks, index)
-                if error is None:
+                body, self.unsendable = self._encode(chunks, index)
+                if self.unsendable is not None:
+                    self.unsent = body  # the client's task ends the stream
+                    index = reader.index
+                else:
                     if self.trail is not None and not unsent:
                         self.trail.advance(index)  # the chunks before have gone out
                     self.since = now
@@ -267,13 +297,8 @@ class _Client:
     def _last(self) -> bytes:
         """Return the last bytes of the stream."""
         stream = self.reader.stream
-        if stream.state == "failed":
-            known = None if stream.error is None else http_error(stream.error)
-            if known is not None:
-                return self.format.error(known.kind, known.message)
-            return self.format.error("stream_failed", _FAILED)
-        if stream.state == "cancelled":
-            return self.format.error("stream_cancelled", "the stream was cancelled on the server")
+        if (failure := stream_failure(stream)) is not None:
+            return self.format.error(failure.kind, failure.message)
         return self.format.end(stream.count)
 
     async def _write(self, body: bytes, last: bool = False) -> None:

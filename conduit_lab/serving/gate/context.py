@@ -40,15 +40,16 @@ class RequestContext:
 
     The ID is unique, and not secret. `template` is the path of the route that answers, without the
     values of its parameters, empty where there is none. `status` is that of its answer, 0 until
-    that has `started`. `error_body` writes its error answers. `start_scope` is cancelled where the
-    answer does not start in time; it is None without a deadline. `prompt_tokens` and
-    `generated_tokens` are counted for its `caller`, which is None for an app without keys. It holds
-    a place in the `slots` of its server, unless it `is_stream`. `origin` is that of a page of
-    another site, where allowed.
+    that has `started`, at `answered_at`. `error_body` writes its error answers. `start_scope` is
+    cancelled where the answer does not start in time; it is None without a deadline.
+    `prompt_tokens` and `generated_tokens` are counted for its `caller`, which is None for an app
+    without keys. It holds a place in the `slots` of its server, unless it `is_stream`. `origin` is
+    that of a page of another site, where allowed.
     """
 
     __slots__ = (
         "_send",
+        "answered_at",
         "app",
         "begun_at",
         "caller",
@@ -71,6 +72,7 @@ class RequestContext:
         self.id = f"{_prefix}{next(_request_numbers):08x}"
         self.begun_at = monotonic()
         self.status = 0
+        self.answered_at = 0.0
         self.template = ""
         self.error_body: ErrorBody = error_body
         self.prompt_tokens = self.generated_tokens = 0
@@ -100,6 +102,7 @@ class RequestContext:
                     return anyio.lowlevel.checkpoint()  # raises: a 504 is sent instead
                 self.start_scope.deadline = math.inf
             self.status = message["status"]
+            self.answered_at = monotonic()
             request_id = (b"x-request-id", self.id.encode())
             message["headers"] = [*message.get("headers", ()), request_id]
             if self.origin is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from logging import INFO
+from time import monotonic
 
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route, Router
@@ -76,7 +77,8 @@ class Gate:
             if not context.template and self._is_routed(context, scope):
                 context.template = scope["route"].path
             # the end of a request: its template, status and seconds are known here
-            server.count(scope["method"], context.template, context.status, context.begun_at)
+            seconds = (context.answered_at or monotonic()) - context.begun_at
+            server.count(scope["method"], context.template, context.status, seconds)
             server.prompt_tokens += context.prompt_tokens
             server.generated_tokens += context.generated_tokens
             if ACCESS_LOG.isEnabledFor(INFO):

@@ -14,13 +14,13 @@ import uvicorn
 
 from conduit_lab.core.errors import ServeError
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.view import View, Viewed
 from conduit_lab.serving.app import App
-from conduit_lab.serving.endpoint_view import endpoint_cells
 from conduit_lab.serving.gate.bind_rules import check_bind
 from conduit_lab.serving.gate.http_protocol import BoundedHttp
 from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.stop_signals import CUT_SECONDS
+from conduit_lab.serving.traffic import Traffic, traffic_pieces
 
 THREAD_GRACE_SECONDS = 5  # for open requests at the stop
 _MAX_START_SECONDS = 60.0
@@ -109,20 +109,24 @@ class Server(Viewed):
     ) -> None:
         self.stop()
 
-    def _view(self) -> View:
-        endpoints = self.app.endpoints
-        cells = endpoint_cells(endpoints)
-        rows = [
-            (" ".join(each.methods), each.path, each.shape, *costs[1:])
-            for each, costs in zip(endpoints, cells, strict=True)
-        ]
-        facts = [
+    @property
+    def state(self) -> ServerState | None:
+        """The counts of its requests; None before it has started."""
+        return self._uvicorn.state
+
+    @property
+    def facts(self) -> list[str]:
+        """Whether it runs, the name of its app, the number of endpoints."""
+        return [
             "● running" if self.running else "■ stopped",
             self.app.name,
-            figures.plural(len(endpoints), "endpoint"),
+            figures.plural(len(self.app.endpoints), "endpoint"),
         ]
-        table = Table(("method", "path", "answers", "calls", "p50"), rows, ("calls", "p50"))
-        return View("Server", self.url, facts, [table])
+
+    def _view(self) -> View:
+        state, app = self.state, self.app
+        pieces = [] if state is None else traffic_pieces(app, state, Traffic.of(app, state))
+        return View("Server", self.url, self.facts, pieces=pieces)
 
 
 class _ThreadServer(uvicorn.Server):

@@ -17,6 +17,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp.shared.exceptions import MCPError
+from mcp.types import TextResourceContents
 from pydantic import BaseModel
 
 from conduit_lab import App, Lab, Limits
@@ -24,6 +25,7 @@ from conduit_lab.core.errors import EndpointError
 from conduit_lab.core.streams.media import png
 from conduit_lab.serving.faces import mcp, mcp_tools
 from conduit_lab.serving.faces.mcp import mcp_server
+from conduit_lab.serving.faces.mcp_apps import EXPLORER_PAGE, STREAM_PAGE
 from conduit_lab.serving.gate.keys import new_key
 from conduit_lab.serving.run.thread import Server
 from tests.serving.conftest import Ask
@@ -289,7 +291,7 @@ def test_a_store_is_searched_and_its_entries_are_resources(app: App) -> None:
         assert result.content[1].uri == hit["uri"]
         entry: Any = await client.read_resource(hit["uri"])
         assert '"content":"a broken kettle"' in entry.contents[0].text
-        (listed,) = (await client.list_resources()).resources
+        listed = (await client.list_resources()).resources[-1]
         facts: Any = await client.read_resource(listed.uri)
         assert "2 entries" in facts.contents[0].text
         (template,) = (await client.list_resource_templates()).resource_templates
@@ -303,6 +305,37 @@ def test_a_store_is_searched_and_its_entries_are_resources(app: App) -> None:
     talk(app, use)
 
 
+def test_a_map_of_a_store_has_a_page_and_says_the_same_as_text(app: App) -> None:
+    store = app.vector_store("notes", embedder=Letters())
+    store.add_texts([f"{word} {number}" for word in ("kettle", "zoo") for number in range(20)])
+
+    async def use(client: Client) -> None:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        for name, uri in (("explore_notes", EXPLORER_PAGE), ("count", STREAM_PAGE)):
+            meta = tools[name].meta
+            assert meta is not None
+            assert meta["ui"]["resourceUri"] == uri
+            (content,) = (await client.read_resource(uri)).contents
+            assert content.mime_type == "text/html;profile=mcp-app"
+            assert isinstance(content, TextResourceContents)
+            assert "/*" not in content.text.partition("<script>")[0]
+            assert "http://" not in content.text.replace("http://www.w3.org/2000/svg", "")
+            assert "https://" not in content.text
+        result: Any = await client.call_tool("explore_notes", {"query": "zoo"})
+        data = result.structured_content
+        assert len(data["points"]) == 40
+        assert sum(each["entries"] for each in data["clusters"]) == 40
+        assert {hit["content"][:3] for hit in data["hits"]} == {"zoo"}
+        assert result.content[0].text.startswith("Map of notes · 40 entries")
+        store.add("new", [1.0] * 26, content="new")  # the kept map is not of this version
+        again: Any = await client.call_tool("explore_notes", {})
+        assert len(again.structured_content["points"]) == 41
+        for wrong in ({"query": ""}, {"query": 1}, {"x": 1}):
+            assert (await client.call_tool("explore_notes", wrong)).is_error
+
+    talk(app, use)
+
+
 def test_a_tenant_sees_its_own_stores_and_those_of_none(tmp_path: Path) -> None:
     secret, key = new_key("team", tenant="blue")
     app = App("desk", root=tmp_path, protocols=["mcp"], keys=[key])
@@ -311,8 +344,9 @@ def test_a_tenant_sees_its_own_stores_and_those_of_none(tmp_path: Path) -> None:
 
     async def use(client: Client) -> None:
         tools = [tool.name for tool in (await client.list_tools()).tools]
-        assert tools == ["search_ours", "search_all"]
-        resources = [each.name for each in (await client.list_resources()).resources]
+        assert tools == ["search_ours", "explore_ours", "search_all", "explore_all"]
+        listed = (await client.list_resources()).resources
+        resources = [each.name for each in listed if each.uri.startswith("store:")]
         assert resources == ["ours", "all"]
         assert (await client.call_tool("search_theirs", {"query": "a"})).is_error
         with pytest.raises(MCPError):
@@ -447,6 +481,15 @@ def test_a_tool_has_no_http_route(app: App, asking: Ask) -> None:
     client = asking(app)
     for path in ("/order_status", "order_status"):
         assert client.post(path, json={"order": "a"}).status_code == 404
+    assert "order_status" not in client.get("/openapi.json").json()["paths"]
+
+
+def test_the_facts_of_an_app_name_the_protocol_of_its_tools(lab: Lab, asking: Ask) -> None:
+    @lab.tool()
+    def later() -> str:
+        return ""
+
+    assert asking(lab).get("/v1/info").json()["protocols"] == ["mcp"]
 
 
 def test_a_server_that_started_without_the_protocol_says_so(lab: Lab, asking: Ask) -> None:

@@ -1,13 +1,11 @@
-import { button, element, staticHeader } from "../shared.js";
+import { button, element, link, more, staticHeader, table } from "../shared.js";
 
 // The page side of a session at a glance; the protocol is described in view.py.
-
-const FILL = "rgba(0,114,178,.2)";
 
 class SessionView {
   constructor({ send }) {
     this.send = send;
-    this.root = element("div", "conduit-view conduit-session");
+    this.root = element("div", "conduit-view conduit-session conduit-tables");
     this.root.setAttribute("role", "group");
     this.header = element("div", "conduit-header");
     this.title = element("div", "conduit-title");
@@ -100,7 +98,7 @@ class StreamTable {
 
   add(key, cells) {
     const row = element("tr");
-    cells.forEach((text, place) => row.append(element("td", place > 1 ? "conduit-session-number" : "", text)));
+    cells.forEach((text, place) => row.append(element("td", place > 1 ? "conduit-table-number" : "", text)));
     const stop = button("Stop", `Stop the stream ${cells[0]}`, () => {
       stop.disabled = true;
       stop.textContent = "Stopping";
@@ -113,50 +111,6 @@ class StreamTable {
     this.rows.set(key, row);
     return row;
   }
-}
-
-function table({ columns, numeric, rows }) {
-  const root = element("table");
-  const head = element("tr");
-  columns.forEach((column, place) => {
-    const cell = element("th", numeric[place] ? "conduit-session-number" : "", column);
-    cell.scope = "col";
-    head.append(cell);
-  });
-  const top = element("thead");
-  const body = element("tbody");
-  top.append(head);
-  for (const row of rows) {
-    const line = element("tr");
-    row.forEach((cell, place) => line.append(tableCell(cell, numeric[place])));
-    body.append(line);
-  }
-  root.append(top, body);
-  return root;
-}
-
-function tableCell({ text, suffix = "", share = 0 }, isNumber) {
-  const cell = element("td", isNumber ? "conduit-session-number" : "", text);
-  if (suffix) cell.append(element("span", "conduit-quiet", suffix));
-  if (share > 0) {
-    const end = `${Math.round(100 * Math.min(1, share))}%`;
-    cell.classList.add("conduit-session-bar");
-    cell.style.background = `linear-gradient(to right, ${FILL} ${end}, transparent ${end})`;
-  }
-  return cell;
-}
-
-function more(text) {
-  return text ? [element("div", "conduit-quiet", text)] : [];
-}
-
-function link(url) {
-  if (!url.startsWith("http://")) return element("span", "", url);
-  const anchor = element("a", "", url);
-  anchor.href = url;
-  anchor.target = "_blank";
-  anchor.rel = "noopener";
-  return anchor;
 }
 
 export default SessionView;

@@ -98,7 +98,7 @@ class SessionView:
             "facts": list(glance.facts),
             "urls": list(glance.urls),
             "headline": glance.headline,
-            "groups": [[_as_json(table) for table in group] for group in glance.groups],
+            "groups": [[table_message(table) for table in group] for group in glance.groups],
             "note": glance.note,
             "missing": [sendable(line) for line in glance.missing],
             "streams": [
@@ -116,7 +116,8 @@ class SessionView:
         return key
 
 
-def _as_json(table: Table) -> dict[str, Any]:
+def table_message(table: Table) -> dict[str, Any]:
+    """Return a table as the page takes it."""
     return {
         "columns": list(table.columns),
         "numeric": [column in table.numeric for column in table.columns],

@@ -2,7 +2,22 @@
 
 const KEY = "CONDUIT_LAB_KEY";
 
-export const LANGUAGES = { Python: pythonCall, curl: curlCall, JavaScript: scriptCall };
+// `code` names the endpoint in a notebook: there, Python calls it itself.
+export const LANGUAGES = {
+  Python: (call) => (call.code === undefined ? pythonCall(call) : ownCall(call)),
+  curl: curlCall,
+  JavaScript: scriptCall,
+};
+
+function ownCall({ facts, code, isAsync, path, query, body }) {
+  const isKeyed = facts.whole === undefined;
+  const named = Object.entries({ ...path, ...query, ...(isKeyed ? body : {}) }).map(([name, value]) => `${name}=${pythonOf(value, 1)}`);
+  const whole = isKeyed || body === undefined ? [] : [pythonOf(body, 1)];
+  const parts = Object.keys(path).length > 0 && whole.length > 0 ? [...named, `${facts.wholeName}=${whole[0]}`] : [...whole, ...named];
+  const flat = parts.join(", ");
+  const call = flat.length <= 72 ? `${code}(${flat})` : `${code}(\n${parts.map((part) => `    ${part},\n`).join("")})`;
+  return isAsync ? `await ${call}` : call;
+}
 
 // The URL of a call; a list of scalars is a repeated key, any other list and object JSON.
 export function urlOf(base, facts, { path, query }) {

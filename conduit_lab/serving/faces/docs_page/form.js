@@ -10,8 +10,8 @@ import { Field } from "./fields.js";
 // `sink.ended(figures)` and `sink.failed({ type, message, hint }, figures)`. `sink.shown(node,
 // figures)` has an answer that is an element. The figures are { status, milliseconds, bytes, id }.
 export class EndpointForm {
-  constructor(facts, run, { base = "", hasKeys = false } = {}) {
-    Object.assign(this, { facts, run, base, hasKeys });
+  constructor(facts, run, { base = "", hasKeys = false, code, isAsync } = {}) {
+    Object.assign(this, { facts, run, base, hasKeys, code, isAsync });
     this.fields = facts.parameters.map((each) => new Field(each, facts));
     this.root = make("section", "conduit-form");
     this.root.setAttribute("aria-label", `${facts.method} ${facts.path}`);
@@ -44,8 +44,8 @@ export class EndpointForm {
 
   right() {
     const copy = makeButton("Copy", () => this.copy(copy), "conduit-form-copy");
-    this.code = make("pre", "conduit-form-source");
-    this.code.tabIndex = 0;
+    this.source = make("pre", "conduit-form-source");
+    this.source.tabIndex = 0;
     this.language = "Python";
     this.tabs = Object.keys(LANGUAGES).map((name) => {
       const tab = makeButton(name, () => this.choose(name), "conduit-form-tab");
@@ -54,7 +54,7 @@ export class EndpointForm {
     });
     const tabs = make("div", "conduit-form-tabs", ...this.tabs, copy);
     tabs.setAttribute("role", "tablist");
-    return make("div", "conduit-form-right", this.answer, this.status, tabs, this.code);
+    return make("div", "conduit-form-right", this.answer, this.status, tabs, this.source);
   }
 
   chips() {
@@ -194,13 +194,13 @@ export class EndpointForm {
       else call[parameter.place][parameter.name] = value;
     }
     if (this.facts.method !== "GET" && this.facts.whole === undefined) call.body ??= {};
-    const { facts, hasKeys } = this;
-    this.code.textContent = LANGUAGES[this.language]({ facts, hasKeys, url: urlOf(this.base, facts, call), body: call.body });
+    const { facts, hasKeys, code, isAsync } = this;
+    this.source.textContent = LANGUAGES[this.language]({ facts, hasKeys, code, isAsync, url: urlOf(this.base, facts, call), ...call });
     for (const tab of this.tabs) tab.setAttribute("aria-selected", String(tab.textContent === this.language));
   }
 
   async copy(button) {
-    await navigator.clipboard.writeText(this.code.textContent);
+    await navigator.clipboard.writeText(this.source.textContent);
     button.textContent = "Copied";
     setTimeout(() => (button.textContent = "Copy"), 1500);
   }

@@ -26,6 +26,7 @@ class EndpointFacts {
     this.examples = operation["x-conduit-examples"] ?? [];
     this.parameters = (operation.parameters ?? []).map((each) => this.inUrl(each));
     this.whole = undefined; // the schema of a body that is one value
+    this.wholeName = facts.whole ?? "body"; // of its parameter
     this.readBody(content?.schema, operation.requestBody?.required ?? false);
   }
 
@@ -49,7 +50,7 @@ class EndpointFacts {
     for (const [name, each] of fields) {
       this.parameters.push({ name, place: "body", required: (inner.required ?? []).includes(name), schema: each });
     }
-    if (fields.length === 0) this.parameters.push({ name: "body", place: "whole", required, schema });
+    if (fields.length === 0) this.parameters.push({ name: this.wholeName, place: "whole", required, schema });
   }
 
   // The schema without references, and without null; `nullable` says whether null fits.

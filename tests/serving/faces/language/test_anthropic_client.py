@@ -31,9 +31,13 @@ def test_a_message_is_what_the_generator_writes(anthropic: Anthropic, server: Se
     assert block.type == "text"
     assert block.text == expected.text
     assert made.stop_reason == "max_tokens"
-    usage = made.usage
-    assert usage.input_tokens + (usage.cache_read_input_tokens or 0) == expected.usage.prompt
-    assert usage.output_tokens == 8
+    again = anthropic.messages.create(
+        model="chat", max_tokens=8, extra_body=GREEDY, messages=HELLO, system="Be kind."
+    )
+    for usage in (made.usage, again.usage):
+        assert usage.input_tokens + (usage.cache_read_input_tokens or 0) == expected.usage.prompt
+    assert again.usage.cache_read_input_tokens
+    assert made.usage.output_tokens == 8
     counted = anthropic.messages.count_tokens(model="chat", system="Be kind.", messages=HELLO)
     assert counted.input_tokens == expected.usage.prompt
 

@@ -119,6 +119,13 @@ def test_a_value_out_of_bounds_is_a_400_in_the_form_of_the_protocol(
     assert client.get("/healthz").status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_an_image_is_named_and_not_fetched(client: httpx.Client, path: str) -> None:
+    message = client.post(path, json=BODIES[path] | content(IMAGE)).json()["error"]["message"]
+    assert "messages[0].content[0]" in message
+    assert "got 'image_url': the models of this server read text alone" in message
+
+
 def check_error(path: str, body: dict[str, Any]) -> None:
     error = body["error"]
     if path.startswith("/v1/messages"):

@@ -1,0 +1,12 @@
+"""The live view of a server: its traffic, its endpoints and models, its newest failures."""
+
+from conduit_lab.notebook.mount import LiveForm
+from conduit_lab.notebook.views.server.dashboard import Dashboard
+from conduit_lab.serving.run.thread import Server
+
+SERVER: LiveForm[Server] = LiveForm(
+    "server",
+    Dashboard,
+    ended=lambda server: not server.running,
+    running=lambda server: server.running,
+)

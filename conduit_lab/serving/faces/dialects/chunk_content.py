@@ -1,0 +1,57 @@
+"""ChunkContent: a chunk of any stream as chat front ends show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from conduit_lab.core.streams.media import Media, media
+from conduit_lab.serving.faces.passage_links import citation_url
+from conduit_lab.serving.faces.server_sent_event import is_server_sent_event
+from conduit_lab.vectors.found_card import heading_of
+
+
+class SourceLink(NamedTuple):
+    """A source of an answer; `url` is that of its page, None where the app serves none."""
+
+    id: str
+    title: str
+    url: str | None
+
+
+class ChunkContent(NamedTuple):
+    """The content of one chunk: text that continues the message, sources, a file, or data."""
+
+    text: str = ""
+    sources: Sequence[Mapping[str, Any]] = ()
+    file: Media | None = None
+    data: Any = None
+
+
+def chunk_content(chunk: Any) -> ChunkContent:
+    """Return the content of a chunk; a value that is no text, file or source is data."""
+    if isinstance(chunk, str):
+        return ChunkContent(str(chunk))
+    if isinstance(chunk, dict):
+        if isinstance(text := chunk.get("chunk"), str):
+            sources = chunk.get("sources")
+            return ChunkContent(text, sources if isinstance(sources, list) else ())
+        return ChunkContent(data=chunk)
+    if is_server_sent_event(chunk):
+        return ChunkContent("" if chunk.data is None else str(chunk.data))
+    if isinstance(text := getattr(chunk, "text", None), str):
+        return ChunkContent(text)
+    if (found := media(chunk)) is not None:
+        return ChunkContent(file=found)
+    return ChunkContent() if chunk is None else ChunkContent(data=chunk)
+
+
+def source_links(sources: Sequence[Mapping[str, Any]], base: str | None) -> list[SourceLink]:
+    """Return the links of sources; without the address of an app that shows them, no URL."""
+    links = []
+    for place, source in enumerate(sources):
+        name = str(source.get("id", place))
+        title = heading_of(source) or name
+        url = None if base is None else citation_url(base, source)
+        links.append(SourceLink(name, title, url))
+    return links

@@ -1,0 +1,181 @@
+"""Dialect: one protocol of chat front ends, for every stream endpoint and generator of an app."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from starlette.routing import Route
+
+from conduit_lab.core.errors import InputError
+from conduit_lab.core.streams.stream import Stream
+from conduit_lab.models.generation.generator import Generator
+from conduit_lab.models.generation.sampling_options import SamplingOptions
+from conduit_lab.serving.call import Call
+from conduit_lab.serving.endpoint import Endpoint, EndpointHost
+from conduit_lab.serving.errors import error_body
+from conduit_lab.serving.faces.exchange import Exchange, Handler, protocol_route
+from conduit_lab.serving.faces.formats import EventFormat
+from conduit_lab.serving.faces.language.chat_messages import MAX_MESSAGES
+from conduit_lab.serving.faces.language.served_models import (
+    ServedGenerator,
+    TextRequest,
+    models_of,
+)
+from conduit_lab.serving.faces.stream_start import begin_stream
+from conduit_lab.serving.rag_endpoint import RagEndpoint
+
+
+class ChatTurn(NamedTuple):
+    """The request of a chat front end: the `messages` so far, each a role and its text.
+
+    `fields` are the further values that it sent, `ids` those that the events repeat.
+    """
+
+    messages: list[dict[str, str]]
+    fields: Mapping[str, Any] = {}
+    ids: Mapping[str, str] = {}
+
+    @property
+    def text(self) -> str:
+        """The last text of the user."""
+        for message in reversed(self.messages):
+            if message["role"] == "user":
+                return message["content"]
+        raise InputError("expected a message of the user, got none")
+
+
+class Answered(NamedTuple):
+    """The endpoint or model of an answer: its `name`, and the address of its sources' pages."""
+
+    name: str
+    source_base: str | None = None
+
+
+class Dialect(NamedTuple):
+    """One protocol: where its routes begin, how it reads a request, how it writes a stream."""
+
+    prefix: str
+    read: Callable[[Any], ChatTurn]
+    format: Callable[[ChatTurn, Answered], EventFormat]
+
+    def routes(self, app: EndpointHost) -> list[Route]:
+        """Return a route per stream endpoint, per `Rag` and per `Generator` of an app.
+
+        An endpoint is asked at the prefix and its path, a `Rag` at the path of its whole answer, a
+        generator at the prefix and its name.
+        """
+        handlers: dict[str, Handler] = {}
+        for endpoint in app.endpoints:
+            if endpoint.shape == "stream":
+                path = endpoint.at if isinstance(endpoint, RagEndpoint) else endpoint.path
+                handlers[path] = self._endpoint_handler(endpoint)
+        for name, generator in models_of(app, Generator).items():
+            handlers.setdefault(f"/{name}", self._model_handler(ServedGenerator(name, generator)))
+        return [
+            protocol_route(app, f"{self.prefix}{path}", handler, error_body=error_body)
+            for path, handler in handlers.items()
+        ]
+
+    def _endpoint_handler(self, endpoint: Endpoint[..., Any]) -> Handler:
+        async def answer(exchange: Exchange) -> None:
+            turn = self.read(await exchange.json())
+            call = bind_turn(endpoint, turn, exchange.path)
+            stream = await begin_stream(exchange.app, endpoint, call)
+            base = exchange.base_url if isinstance(endpoint, RagEndpoint) else None
+            await self._send(exchange, stream, turn, Answered(endpoint.name, base))
+
+        return answer
+
+    def _model_handler(self, model: ServedGenerator) -> Handler:
+        async def answer(exchange: Exchange) -> None:
+            turn = self.read(await exchange.json())
+            request = TextRequest(SamplingOptions(), messages=turn.messages)
+            stream = await exchange.start(model.start, request)
+            try:
+                await self._send(exchange, stream, turn, Answered(model.name))
+            finally:
+                counts = model.usage(stream)
+                exchange.context.count_tokens(counts.prompt, counts.generated)
+
+        return answer
+
+    async def _send(
+        self, exchange: Exchange, stream: Stream[Any], turn: ChatTurn, answered: Answered
+    ) -> None:
+        await exchange.send_stream(stream, self.format(turn, answered))
+
+
+def bind_turn(endpoint: Endpoint[..., Any], turn: ChatTurn, path: Mapping[str, Any]) -> Call:
+    """Return the call of an endpoint for a turn.
+
+    A parameter named `messages` takes all messages; else the first one that nothing else fills
+    takes the last text of the user. A field of the request fills the parameter of its name. A
+    handler of the request gets `messages` and the fields as its JSON body.
+    """
+    signature = endpoint.signature
+    if signature.request is not None:
+        return signature.from_call(({**turn.fields, "messages": turn.messages},), {})
+    names = list(inspect.signature(endpoint).parameters)
+    arguments = {name: turn.fields[name] for name in names if name in turn.fields}
+    arguments |= {name: value for name, value in path.items() if name in names}
+    if "messages" in names:
+        arguments["messages"] = turn.messages
+    else:
+        free = [name for name in signature.required if name not in arguments]
+        free = free or [name for name in names if name not in arguments]
+        if free:
+            arguments[free[0]] = turn.text
+    return signature.from_call((), arguments)
+
+
+def read_object(value: Any, where: str) -> Mapping[str, Any]:
+    """Return `value`, a JSON object; `InputError` for any other value."""
+    if not isinstance(value, dict):
+        raise InputError(f"{where} expects an object, got {type(value).__name__}")
+    return value
+
+
+def read_turns(
+    body: Mapping[str, Any], text: Callable[[Mapping[str, Any], str], str]
+) -> list[dict[str, str]]:
+    """Return the `messages` of a request, each with the `text` of its content."""
+    items = body.get("messages")
+    if not isinstance(items, list) or not items:
+        raise InputError("messages expects a list of at least one message")
+    if len(items) > MAX_MESSAGES:
+        raise InputError(f"messages expects at most {MAX_MESSAGES}, got {len(items)}")
+    messages = []
+    for place, item in enumerate(items):
+        where = f"messages[{place}]"
+        message = read_object(item, where)
+        role = message.get("role")
+        if role not in ("system", "developer", "user", "assistant", "tool"):
+            raise InputError(f"{where}.role expects user, assistant or system")
+        role = "system" if role == "developer" else role
+        messages.append({"role": role, "content": text(message, where)})
+    return messages
+
+
+def read_text_parts(parts: Any, where: str, *, skip: bool) -> str:
+    """Return the joined text of a list of parts; skip others, or refuse them."""
+    if not isinstance(parts, list):
+        raise InputError(f"{where} expects a list of parts")
+    texts: list[str] = []
+    for place, item in enumerate(parts):
+        part = read_object(item, f"{where}[{place}]")
+        text = part.get("text")
+        if part.get("type") == "text" and isinstance(text, str):
+            texts.append(text)
+        elif not skip:
+            raise InputError(
+                f"{where}[{place}] expects a text: this endpoint reads text alone, and nothing is "
+                "fetched"
+            )
+    return "\n".join(texts)
+
+
+def read_ids(body: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
+    """Return the texts of a request that its events repeat."""
+    return {name: value for name in names if isinstance(value := body.get(name), str)}
