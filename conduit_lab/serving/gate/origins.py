@@ -103,4 +103,4 @@ def page(route: Route) -> Route:
 
 
 def _is_of_host(origin: bytes, host: bytes) -> bool:
-    return origin.partition(b"://")[2].lower() == host.lower()
+    return host != b"" and origin.partition(b"://")[2].lower() == host.lower()

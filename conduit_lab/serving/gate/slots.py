@@ -33,7 +33,7 @@ class Slots:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.release()
-            else:
+            elif turn in self.waiting:  # `release` may have skipped it
                 self.waiting.remove(turn)
             raise
 

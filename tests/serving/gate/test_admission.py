@@ -21,9 +21,10 @@ from conduit_lab.serving.errors import HttpError
 from conduit_lab.serving.faces import protocols
 from conduit_lab.serving.faces.exchange import Exchange, protocol_route
 from conduit_lab.serving.gate.context import context_of
+from conduit_lab.serving.gate.hosts import Hosts
 from conduit_lab.serving.gate.keys import Key, Keys, new_key
 from conduit_lab.serving.gate.metering import DAY_SECONDS, Metering
-from conduit_lab.serving.gate.origins import page
+from conduit_lab.serving.gate.origins import Origins, page
 from conduit_lab.serving.gate.slots import Slots
 from conduit_lab.serving.gate.tenants import visible_stores
 from conduit_lab.serving.run.thread import Server
@@ -115,6 +116,21 @@ async def test_slots_go_to_the_oldest_and_survive_cancelled_waiters(anyio_backen
     assert (slots.taken, len(slots.waiting)) == (-1, 0)  # one release more than was taken here
     with pytest.raises(HttpError, match="wait for their turn"):
         await slots.wait(0)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_slot_is_not_given_to_a_waiter_that_is_being_cancelled(anyio_backend: str) -> None:
+    slots = Slots()
+    slots.taken = 1
+    first, second = (asyncio.create_task(slots.wait(8)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    slots.release()
+    await asyncio.wait_for(second, SECONDS)
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert (slots.taken, len(slots.waiting)) == (1, 0)
 
 
 def test_a_failed_and_a_refused_request_free_their_slot(app: App, asking: Ask) -> None:
@@ -346,6 +362,24 @@ def test_an_app_without_keys_has_no_usage(app: App, asking: Ask) -> None:
 
 
 # Pages
+
+
+def test_every_origin_may_be_allowed_and_null_is_none() -> None:
+    origins = Origins(["*"])
+    assert origins.check({b"origin": b"https://a.example"}, bool) == b"https://a.example"
+    with pytest.raises(HttpError, match="another site"):
+        origins.check({b"origin": b"null"}, bool)
+    for wrong in ("a.example", "https://a.example/", "https://A.example", ""):
+        with pytest.raises(EndpointError, match="origins= expects"):
+            Origins([wrong])
+
+
+@pytest.mark.parametrize(
+    "wrong", ["http://a.example", "a.example:80", "a.example/x", "", "*.", "a b"]
+)
+def test_a_host_that_is_no_name_is_refused(wrong: str) -> None:
+    with pytest.raises(EndpointError, match="hosts= expects names"):
+        Hosts([wrong])
 
 
 @pytest.mark.anyio
