@@ -107,12 +107,21 @@ class RenderBudget:
             if sizes != [left, right]:
                 self.spend(product)
 
+    def _visit(self, name: str, value: Any) -> None:
+        """Charge a visit of each element of a value that a filter iterates over in Python."""
+        if name in _ITERATING and (isinstance(value, str) or name in _LAZY):
+            self.spend(_VISIT * len(value) if hasattr(value, "__len__") else 0)
+
     def call(self, name: str, value: Any, arguments: Sequence[Any]) -> None:
         """Charge a call of a filter, a test or a method (its name starts with a dot)."""
         self.step()
         numbers = [abs(each) for each in arguments if isinstance(each, int)]
         if any(number > self.limit for number in numbers):
             raise BudgetExceeded(f"a number beyond {self.limit}")
+        if isinstance(value, str) or name in _LAZY:
+            self._visit(name, value)
+        if name == ".join" and arguments:
+            self._visit("join", arguments[0])
         if name in _CHEAP:
             return
         extra = sum(numbers)
@@ -152,6 +161,10 @@ _CHEAP_NAMES = """
     filter test
 """
 _CHEAP = frozenset(_CHEAP_NAMES.split())
+# Filters that read elements only when their result is read, and may drop them uncharged.
+_LAZY = frozenset({"map", "select", "reject", "selectattr", "rejectattr"})
+# Filters that visit each element; the characters of a string are its elements.
+_ITERATING = _LAZY | {"join", "sort", "unique", "groupby", "min", "max", "list", "batch", "slice"}
 
 
 def _replace_work(value: Any, arguments: Sequence[Any], work: int, _: int) -> int:

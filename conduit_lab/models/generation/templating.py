@@ -152,6 +152,10 @@ def _rewrite(template: nodes.Template) -> None:
     """Charge the template's own operations: loops, output, comparisons, keys, slices."""
     for loop in template.find_all(nodes.For):
         loop.iter = _with_filter(loop.iter, "_charge_steps")
+    called: Any
+    for called in template.find_all((nodes.Call, nodes.Filter, nodes.Test)):
+        if called.dyn_args is not None:
+            called.dyn_args = _with_filter(called.dyn_args, "_charge_steps")
     for compared in template.find_all(nodes.Compare):
         compared.expr = _with_read(compared.expr)
         for operand in compared.ops:

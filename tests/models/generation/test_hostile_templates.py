@@ -40,6 +40,21 @@ TEMPLATES = {
     "{% set ns.x = [ns.x, ns.x] %}{% set ns.y = [ns.y, ns.y] %}{% endfor %}{{ ns.x == ns.y }}",
     "sorted texts": "{{ (('a' * 1000 ~ ' ') * 4000).split() | sort | unique | list | length }}"
     "{% for i in range(9999) %}{{ (('a' * 1000 ~ ' ') * 4000).split() | sort }}{% endfor %}",
+    "dropped characters": "{{ ('a ' * 4000000) | selectattr('role') | list }}",
+    "rejected characters": "{{ ('a ' * 4000000) | rejectattr('role') | first }}",
+    "dropped elements": "{% set x = [1] * 900000 %}{% for i in range(9999) %}"
+    "{{ x | selectattr('role') | list }}{% endfor %}",
+    "joined characters": "{{ ('a ' * 4000000) | join(', ') | length }}",
+    "joined by a method": "{{ ', '.join('a ' * 4000000) | length }}",
+    "sorted characters": "{{ ('ab' * 1250000) | sort | length }}",
+    "unique characters": "{{ ('ab' * 1250000) | unique | list | length }}",
+    "grouped characters": "{{ ('ab' * 1250000) | groupby('role') | length }}",
+    "largest character": "{{ ('ab' * 1250000) | max }}",
+    "spread characters": "{{ dict(*('ab' * 4000000)) }}",
+    "spread into a macro": "{% macro m() %}{{ varargs | length }}{% endmacro %}"
+    "{{ m(*('ab' * 4000000)) }}",
+    "spread into a filter": "{{ 'a' | format(*('ab' * 4000000)) }}",
+    "a member of a lazy filter": "{{ 3 in (('ab' * 4000000) | map(attribute='x')) }}",
     "json": "{% for i in range(99999) %}{{ ([[]] * 100000) | tojson | length }}{% endfor %}",
     "joined": "{% for i in range(99999) %}{{ range(99999) | join('x' * 80) | length }}{% endfor %}",
 }
