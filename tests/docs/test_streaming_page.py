@@ -84,7 +84,7 @@ def test_curl(page: Names) -> None:
     found("curl")
     (commands,) = blocks("sh")
     output = run(page["server"], ["sh", "-e"], commands)
-    ids = re.findall(r"^id: (\w+):(\d+)$", output, re.MULTILINE)
+    ids = re.findall(r"^id: ([\w-]+):(\d+)$", output, re.MULTILINE)
     assert [int(number) for _, number in ids] == [*range(6), *range(3)]
     assert len({stream for stream, _ in ids}) == 2
     assert 'data: {"chunk":"Hello 1. ","complete":false}' in output

@@ -129,7 +129,7 @@ def test_an_answer_with_a_view_has_its_own_form_and_a_large_one_a_beginning(lab:
     form = Form(lab.post("/self")(lambda: lab.endpoints))
     form.flush()
     assert "Endpoints" in form.call()["html"]
-    large = Form(lab.post("/large")(lambda: "x" * (view_module.MAX_ANSWER_BYTES + 10)))
+    large = Form(lab.post("/large")(lambda: "x" * (view_module.MAX_FORM_ANSWER_BYTES + 10)))
     large.flush()
     value = large.call()["value"]
     assert value.endswith("bytes of JSON)")

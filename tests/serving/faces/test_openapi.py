@@ -179,14 +179,6 @@ def test_a_file_is_a_part_of_a_form_where_forms_are_read(
     assert content["application/json"]["schema"]["properties"]["photo"]["required"] == ["data"]
 
 
-def test_an_endpoint_of_the_user_at_its_path_answers_first(app: App, asking: Ask) -> None:
-    @app.get("/openapi.json")
-    def own() -> str:
-        return "mine"
-
-    assert asking(app).get("/openapi.json").json() == "mine"
-
-
 def test_an_endpoint_that_is_registered_later_is_there(app: App, asking: Ask) -> None:
     client = asking(app)
     assert client.get("/openapi.json").json()["paths"] == {}

@@ -40,7 +40,7 @@ from conduit_lab.serving.endpoint import Endpoint
 from conduit_lab.serving.faces.openapi import openapi
 
 MAX_SHOWN_CHUNKS = 5000  # of one stream; its count goes on
-MAX_ANSWER_BYTES = 2**20  # of a message to the page
+MAX_FORM_ANSWER_BYTES = 2**20  # of a message to the page
 DEFAULT_URL = "http://127.0.0.1:8000"  # in the code of a call, while the lab is not served
 
 _MAX_MESSAGE_CHARACTERS = 2000
@@ -176,7 +176,7 @@ class _FormCall:
         if isinstance(result, Viewed):
             return {"html": sendable(result._repr_mimebundle_()["text/html"])}
         text = codec.dumps(result)
-        if len(text) > MAX_ANSWER_BYTES:
+        if len(text) > MAX_FORM_ANSWER_BYTES:
             return {"value": f"{codec.preview(result, 2000)} ({len(text):,} bytes of JSON)"}
         return {"value": orjson.loads(text)}
 
