@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from conduit_lab.client.remote_app import RemoteApp
 from conduit_lab.core.frames import is_frame
 from conduit_lab.core.stage import Function
 from conduit_lab.core.streams.stream import Stream
@@ -57,6 +58,9 @@ def resource_parts(value: Any, walk: Walk) -> _Parts | None:
         return f"{type(value).__name__} {value.name}", [(str(name), part) for name, part in parts]
     if isinstance(value, Stream):
         return "a Stream", []
+    if isinstance(value, RemoteApp):  # not its connection, which holds the key
+        key = "with" if value.has_key else "without"
+        return f"connected app {value.url} {key} a key", [("its timeout", value.timeout)]
     return _frame(value) if is_frame(value) else None
 
 
