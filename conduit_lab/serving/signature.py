@@ -228,7 +228,7 @@ class Signature:
         if not self._named:
             return Call({}, None, params)
         if self.whole is not None:
-            whole = {self.whole: value} if body or value != {} else {}
+            whole = {self.whole: value} if body or type(value) is not dict or value else {}
             return Call(self._of_json({**whole, **params}, len(body)), value, params, body)
         if not isinstance(value, dict):
             if len(self._free) == 1 and not isinstance(value, _JSON_VALUES):
