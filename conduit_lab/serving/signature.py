@@ -100,7 +100,7 @@ class Signature:
         """The parameters without a default, the request apart."""
         return [p.name for p in self._named if p.default is p.empty]
 
-    @property
+    @functools.cached_property
     def takes_body(self) -> bool:
         """Whether a request must have a body."""
         return any(p.default is p.empty for p in self._named if p.name not in self._in_path)
