@@ -256,14 +256,9 @@ class Batcher(Generic[_Item, _Answer]):
         return waiter is self._leader
 
     def _run_first(
-        self,
-        own: BatchWaiter[_Item, _Answer] | None = None,
-        idle: threading.Lock | None = None,
+        self, own: BatchWaiter[_Item, _Answer] | None = None, idle: threading.Lock | None = None
     ) -> bool:
-        """Run the first batch and hand the queue over; return whether that needs another thread.
-
-        `idle` wakes this thread, where it is one for the calls of tasks.
-        """
+        """Run the first batch and hand the queue over; return whether that needs another thread."""
         with self._lock:
             self._leader = None
             batch, rows = first_batch(self._queue, self._max_rows)
@@ -313,7 +308,7 @@ class Batcher(Generic[_Item, _Answer]):
             self._drain()
 
     def _drain(self) -> None:
-        """Run batches as long as tasks are next, and wait a moment for more: a start costs more."""
+        """Run batches as long as tasks are next, then wait a moment: a start costs more."""
         wakeup = threading.Lock()  # held until this idle thread is needed
         wakeup.acquire()
         while True:
@@ -322,10 +317,8 @@ class Batcher(Generic[_Item, _Answer]):
             if wakeup.acquire(timeout=_LINGER_SECONDS if self._idle is wakeup else 0):
                 continue
             with self._lock:
-                if self._idle is wakeup:
-                    self._idle = None
-                    return
-            if not wakeup.acquire(timeout=0):  # another thread is idle, or a caller leads
+                self._idle = None if self._idle is wakeup else self._idle
+            if not wakeup.acquire(timeout=0):  # nothing came, another is idle, or a caller leads
                 return
 
     # Running
