@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
-from time import monotonic, perf_counter, sleep
+from time import monotonic, process_time, sleep
 from typing import Any, cast
 
 import numpy as np
@@ -38,6 +38,7 @@ ROUNDS = 5
 MEASURE_SECONDS = 1.0
 WARM_SECONDS = 0.5
 BATCH = 256  # samples per request
+BATCH_CLIENTS = 16  # more would fill the queue of the model, which then refuses them
 JSON, RAW = "application/json", "application/octet-stream"
 
 _PROGRAM = str(Path(__file__).with_name("serving_apps.py"))
@@ -217,7 +218,10 @@ def rows(folder: Path, rounds: int) -> Iterator[Row]:
         if peer:
             large = [("fastapi", request("/batch", batch), "FastAPI async")]
             what = f"{BATCH} samples, JSON, .onnx, endpoint"
-            yield from table(servers, what, request("/onnx/endpoint", batch), large, rounds)
+            yield from table(
+                servers, what, request("/onnx/endpoint", batch), large, rounds, BATCH_CLIENTS
+            )
+        yield from one_client(ours, one, rounds)
         yield from direct(ours, folder, many, rounds)
 
 
@@ -227,21 +231,36 @@ def table(
     asked: bytes,
     others: Sequence[tuple[str, bytes, str]],
     rounds: int,
+    clients: int = CLIENTS,
 ) -> Iterator[Row]:
     """Yield a row per other server, each measured in turn with ours."""
     if ONLY not in what:
         return
     costs = [
-        [cost(servers["ours"], asked), *(cost(servers[name], other) for name, other, _ in others)]
+        [
+            cost(servers["ours"], asked, clients),
+            *(cost(servers[name], other, clients) for name, other, _ in others),
+        ]
         for _ in range(rounds)
     ]
     for place, (_, _, against) in enumerate(others, 1):
         a, b, ratio = compared([(each[0], each[place]) for each in costs])
-        yield f"{what}, {CLIENTS} clients", seconds(a), seconds(b), ratio, against
+        yield f"{what}, {clients} clients", seconds(a), seconds(b), ratio, against
+
+
+def one_client(ours: Served, one: bytes, rounds: int) -> Iterator[Row]:
+    """Yield what batching costs a single client: an awaited model against a call of its own."""
+    what = "one sample, .npz, endpoint, one client"
+    if ONLY in what:
+        batched, alone = request("/npz/endpoint", one), request("/npz/sync", one)
+        a, b, ratio = compared(
+            [(cost(ours, batched, 1), cost(ours, alone, 1)) for _ in range(rounds)]
+        )
+        yield what, seconds(a), seconds(b), ratio, "a handler that calls the model"
 
 
 def direct(ours: Served, folder: Path, many: Array, rounds: int) -> Iterator[Row]:
-    """Yield the cost of many samples per request in binary form, against onnxruntime itself."""
+    """Yield the rate of many samples per request in binary form, against onnxruntime itself."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -249,22 +268,24 @@ def direct(ours: Served, folder: Path, many: Array, rounds: int) -> Iterator[Row
     session = onnxruntime.InferenceSession(str(folder / "mlp.onnx"), options)
 
     def alone() -> float:
-        begin, calls = perf_counter(), 0
-        while perf_counter() - begin < MEASURE_SECONDS / 2:
+        begin, calls = process_time(), 0
+        while process_time() - begin < MEASURE_SECONDS / 2:
             session.run(None, {"input": many})
             calls += 1
-        return (perf_counter() - begin) / calls
+        return (process_time() - begin) / calls
 
     npy = io.BytesIO()
     np.save(npy, many)
     bodies = [("raw float32", RAW, many.tobytes()), (".npy", "application/x-npy", npy.getvalue())]
     for name, content_type, body in bodies:
-        if ONLY not in name:
+        what = f"{BATCH} samples, {name}, .onnx, endpoint"
+        if ONLY not in what:
             continue
         asked = request("/onnx/endpoint", body, content_type)
-        a, b, ratio = compared([(cost(ours, asked), alone()) for _ in range(rounds)])
-        what = f"{BATCH} samples, {name}, .onnx, endpoint"
-        yield what, rate(BATCH / a, "predictions"), rate(BATCH / b, "predictions"), ratio, "ORT"
+        a, b, ratio = compared(
+            [(BATCH / cost(ours, asked, BATCH_CLIENTS), BATCH / alone()) for _ in range(rounds)]
+        )
+        yield what, rate(a, "predictions"), rate(b, "predictions"), ratio, "onnxruntime, CPU time"
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ onnxruntime as its documentation shows both. `FOLDER` holds the models.
 
 # The checks run without the peers.
 # mypy: ignore-errors
-import gc
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -132,20 +132,15 @@ def fastapi(folder: Path) -> Any:
 def main(name: str, port: str, folder: str) -> None:
     """Serve one of them on a port until the process is ended."""
     app = globals()[name](Path(folder))
-    config = uvicorn.Config(
-        app, port=int(port), log_level="warning", access_log=False, lifespan="on", loop="uvloop"
-    )
-    server = uvicorn.Server(config)
+    options: Any = {"http": "httptools"}
     if name == "ours":  # as `conduit-lab serve` does
-        startup = server.startup
+        from conduit_lab.serving.gate.http_protocol import BoundedHttp
+        from conduit_lab.serving.life import ALONE_VARIABLE
 
-        async def frozen(sockets: Any = None) -> None:
-            await startup(sockets)
-            gc.collect()
-            gc.freeze()
-
-        server.startup = frozen
-    server.run()
+        os.environ[ALONE_VARIABLE] = "1"
+        options = {"http": BoundedHttp}
+    options |= {"port": int(port), "log_level": "warning", "access_log": False, "loop": "uvloop"}
+    uvicorn.run(app, lifespan="on", ws="none", **options)
 
 
 if __name__ == "__main__":

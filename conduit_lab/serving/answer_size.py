@@ -23,7 +23,10 @@ def is_small(value: Any) -> bool:
 
     It reads at most 4,096 values, and nothing of an iterator.
     """
-    return type(value) in _NUMBERS or _left(value, MAX_SMALL_VALUES) > 0
+    kind = type(value)
+    if kind is np.ndarray:
+        return bool(value.size < MAX_SMALL_VALUES)
+    return kind in _NUMBERS or _left(value, MAX_SMALL_VALUES) > 0
 
 
 def _left(value: Any, room: int) -> int:

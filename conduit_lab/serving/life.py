@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from traceback import format_exc
@@ -19,6 +21,8 @@ from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.faces.protocols import protocol_lifespans
 from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.stop_signals import StopSignals
+
+ALONE_VARIABLE = "CONDUIT_LAB_ALONE"  # set where the process only serves an app
 
 _log = logging.getLogger("conduit_lab")
 
@@ -54,6 +58,9 @@ class Lives:
                 for each in protocol_lifespans(app, state):
                     await stack.enter_async_context(each)
                 signals.chain()
+                if ALONE_VARIABLE in os.environ:
+                    gc.collect()
+                    gc.freeze()  # the collector read all modules and models again and again
                 state.ready = True
                 try:
                     yield

@@ -97,7 +97,9 @@ class Plan:
         else:
             result = await while_connected(receive, self._call_on_thread(call, size))
         if then is not None:
-            result = await while_connected(receive, self._then_answer(then, result))
+            # a model's call is cancelled by leaving its queue
+            work = then.acall(result) if type(then) is Model else self._then_answer(then, result)
+            result = await while_connected(receive, work)
         if small := is_small(result):
             return result, small
         if type(result) not in _WHOLE:
@@ -114,8 +116,6 @@ class Plan:
             return result
 
     async def _then_answer(self, then: Stage, value: Any) -> Any:
-        if type(then) is Model:  # cancelled by leaving its queue
-            return await then.acall(value)
         if type(then).arun is Stage.arun:
             return await self.threads.run(then, value)
         with CallScope():

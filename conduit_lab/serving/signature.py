@@ -100,7 +100,7 @@ class Signature:
         """The parameters without a default, the request apart."""
         return [p.name for p in self._named if p.default is p.empty]
 
-    @property
+    @functools.cached_property
     def takes_body(self) -> bool:
         """Whether a request must have a body."""
         return any(p.default is p.empty for p in self._named if p.name not in self._in_path)
@@ -228,7 +228,7 @@ class Signature:
         if not self._named:
             return Call({}, None, params)
         if self.whole is not None:
-            whole = {self.whole: value} if body or value != {} else {}
+            whole = {self.whole: value} if body or type(value) is not dict or value else {}
             return Call(self._of_json({**whole, **params}, len(body)), value, params, body)
         if not isinstance(value, dict):
             if len(self._free) == 1 and not isinstance(value, _JSON_VALUES):

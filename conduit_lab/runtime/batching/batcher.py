@@ -255,8 +255,10 @@ class Batcher(Generic[_Item, _Answer]):
             raise
         return waiter is self._leader
 
-    def _run_first(self, own: BatchWaiter[_Item, _Answer] | None = None) -> bool:
-        """Run the first batch and hand the queue over; return whether that needs a new thread."""
+    def _run_first(
+        self, own: BatchWaiter[_Item, _Answer] | None = None, idle: threading.Lock | None = None
+    ) -> bool:
+        """Run the first batch and hand the queue over; return whether that needs another thread."""
         with self._lock:
             self._leader = None
             batch, rows = first_batch(self._queue, self._max_rows)
@@ -273,11 +275,11 @@ class Batcher(Generic[_Item, _Answer]):
             if self._hand_over():
                 self._start_thread()
             raise
-        needs_thread = self._hand_over()
+        needs_thread = self._hand_over(idle)
         notify(batch)
         return needs_thread
 
-    def _hand_over(self) -> bool:
+    def _hand_over(self, idle: threading.Lock | None = None) -> bool:
         """Hand the queue to the longest-waiting caller; return whether that is a task.
 
         A task needs a thread to run its batch.
@@ -286,6 +288,8 @@ class Batcher(Generic[_Item, _Answer]):
             head = next(iter(self._queue), None)
             self._busy = head is not None
             self._leader = head if isinstance(head, ThreadWaiter) else None
+            if head is None and self._idle is None:
+                self._idle = idle  # before the answers: the next call may follow at once
         if isinstance(head, ThreadWaiter):
             head.wakeup.release()
         return isinstance(head, TaskWaiter)
@@ -294,9 +298,9 @@ class Batcher(Generic[_Item, _Answer]):
         """Run batches in another thread, until no task is next."""
         with self._lock:
             idle, self._idle = self._idle, None
-        if idle is not None:
-            idle.release()
-            return
+            if idle is not None:
+                idle.release()  # under the lock: its thread may be about to end
+                return
         name = f"batches of {self.name}"
         try:
             threading.Thread(target=self._drain, name=name, daemon=False).start()
@@ -304,23 +308,18 @@ class Batcher(Generic[_Item, _Answer]):
             self._drain()
 
     def _drain(self) -> None:
-        """Run batches as long as tasks are next, and wait a moment for more: a start costs more."""
+        """Run batches as long as tasks are next, then wait a moment: a start costs more."""
         wakeup = threading.Lock()  # held until this idle thread is needed
         wakeup.acquire()
         while True:
-            while self._run_first():
+            while self._run_first(idle=wakeup):
                 pass
-            with self._lock:
-                if self._idle is not None:  # one is enough
-                    return
-                self._idle = wakeup
-            if wakeup.acquire(timeout=_LINGER_SECONDS):
+            if wakeup.acquire(timeout=_LINGER_SECONDS if self._idle is wakeup else 0):
                 continue
             with self._lock:
-                if self._idle is wakeup:
-                    self._idle = None
-                    return
-            wakeup.acquire()  # it is needed after all
+                self._idle = None if self._idle is wakeup else self._idle
+            if not wakeup.acquire(timeout=0):  # nothing came, another is idle, or a caller leads
+                return
 
     # Running
 

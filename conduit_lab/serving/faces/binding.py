@@ -1,21 +1,99 @@
-"""Large bodies: bound to a function's arguments on a thread, so that the event loop stays free."""
+"""Binding: the body of a request, decoded by its content type, becomes the call of an endpoint."""
 
 from __future__ import annotations
 
 import gc
+from functools import partial
+from typing import Any
 
 import anyio.to_thread
-from starlette.types import Scope
+from starlette.types import Receive, Scope
 
 from conduit_lab.core.errors import InputError
 from conduit_lab.serving.call import Call
+from conduit_lab.serving.endpoint import Endpoint
+from conduit_lab.serving.errors import HttpError
+from conduit_lab.serving.faces.decoding import BodyDecoder, decoder_of
+from conduit_lab.serving.faces.form_fields import FormFields
+from conduit_lab.serving.gate.body import read_json_body
+from conduit_lab.serving.gate.inflate import inflate
 from conduit_lab.serving.signature import Signature
 
 INLINE_BODY_BYTES = 2**16  # parsed and checked on the event loop
 
+_JSON = b"application/json"
+
+
+async def read_call(
+    endpoint: Endpoint[..., Any], scope: Scope, receive: Receive, limit: int
+) -> tuple[Call, int]:
+    """Read a body of at most `limit` bytes; return the call of `endpoint` and its size.
+
+    JSON is parsed, any other content type is that of one of the `DECODERS`: else 415.
+    """
+    signature = endpoint.signature
+    for name, content_type in scope["headers"]:
+        if name == b"content-type":
+            if content_type != _JSON and (decoder := decoder_of(content_type)) is not None:
+                return await _decoded(decoder, content_type, endpoint, scope, receive, limit)
+            break
+    body = await read_json_body(scope, receive, limit, required=signature.takes_body)
+    size = len(body)
+    if size <= INLINE_BODY_BYTES:
+        return signature.from_http(scope, body), size
+    return await bind_on_thread(signature, scope, body), size
+
+
+async def _decoded(
+    decoder: BodyDecoder,
+    content_type: bytes,
+    endpoint: Endpoint[..., Any],
+    scope: Scope,
+    receive: Receive,
+    limit: int,
+) -> tuple[Call, int]:
+    if endpoint.signature.request is not None:
+        raise HttpError(
+            415, "unsupported_media_type", "this endpoint takes the request itself: send JSON"
+        )
+    body = await read_json_body(scope, receive, limit, required=False, any_type=True)
+    size = len(body)
+    encoding = _encoding(scope)
+    work = partial(_bind_decoded, decoder, content_type, endpoint, scope, body, encoding, limit)
+    if size <= INLINE_BODY_BYTES or not (decoder.copies or encoding):
+        return work(), size
+    return await anyio.to_thread.run_sync(work), size
+
+
+def _bind_decoded(
+    decoder: BodyDecoder,
+    content_type: bytes,
+    endpoint: Endpoint[..., Any],
+    scope: Scope,
+    body: bytes,
+    encoding: str,
+    limit: int,
+) -> Call:
+    signature, path_params = endpoint.signature, scope.get("path_params") or {}
+    value = decoder.decode(
+        inflate(body, encoding, limit) if encoding else body, content_type, endpoint, limit
+    )
+    if isinstance(value, FormFields):
+        return signature.from_form(value, path_params)
+    return signature.from_value(value, path_params)
+
+
+def _encoding(scope: Scope) -> str:
+    """Return the content encoding of a body, "" for none."""
+    for name, value in scope["headers"]:
+        if name == b"content-encoding":
+            encoding = str(value.decode("latin-1")).strip().lower()
+            return "" if encoding == "identity" else encoding
+    return ""
+
 
 async def bind_on_thread(signature: Signature, scope: Scope, body: bytes) -> Call:
-    """Return the call for a request with a large body."""
+    """Return the call for a request with a large JSON body."""
     return await anyio.to_thread.run_sync(_bind, signature, scope, body)
 
 

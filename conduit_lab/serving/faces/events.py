@@ -16,12 +16,11 @@ from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.errors import drop_tracebacks, http_error
 from conduit_lab.serving.faces import transport
-from conduit_lab.serving.faces.binding import INLINE_BODY_BYTES, bind_on_thread
+from conduit_lab.serving.faces.binding import read_call
 from conduit_lab.serving.faces.formats import SseFormat
 from conduit_lab.serving.faces.stream_start import begin_stream
 from conduit_lab.serving.failures import log_failure
 from conduit_lab.serving.gate.admission import admit_stream
-from conduit_lab.serving.gate.body import read_json_body
 from conduit_lab.serving.gate.context import context_of
 
 
@@ -72,11 +71,8 @@ class _EventFace:
                     "the query is empty: expected the fields of the JSON body as ?name=value"
                 )
             return signature.from_http(scope, b"")
-        limit, required = self._app.limits.body_bytes, signature.takes_body
-        body = await read_json_body(scope, receive, limit, required=required)
-        if len(body) > INLINE_BODY_BYTES:
-            return await bind_on_thread(signature, scope, body)
-        return signature.from_http(scope, body)
+        call, _ = await read_call(self._endpoint, scope, receive, self._app.limits.body_bytes)
+        return call
 
     async def _send(
         self,

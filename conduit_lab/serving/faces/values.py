@@ -11,8 +11,7 @@ from starlette.types import Receive, Scope, Send
 from conduit_lab.serving import codec
 from conduit_lab.serving.answer import record_headers
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
-from conduit_lab.serving.faces.binding import INLINE_BODY_BYTES, bind_on_thread
-from conduit_lab.serving.gate.body import read_json_body
+from conduit_lab.serving.faces.binding import read_call
 from conduit_lab.serving.gate.context import context_of
 from conduit_lab.serving.gate.departure import while_connected
 from conduit_lab.serving.plan import Plan
@@ -40,24 +39,18 @@ class _ValueFace:
         self._endpoint = endpoint
         self._signature = endpoint.signature
         self._has_body = endpoint.method != "GET"
-        self._needs_body = endpoint.signature.takes_body
         if endpoint.plan is None:  # measured from its first request on, in each server
             endpoint.plan = Plan(app, endpoint)
         self._plan: Plan = endpoint.plan
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app, plan = self._app, self._plan
-        body = b""
         if self._has_body:
-            body = await read_json_body(
-                scope, receive, app.limits.body_bytes, required=self._needs_body
-            )
-        size = len(body)
-        if size <= INLINE_BODY_BYTES:
-            call = self._signature.from_http(scope, body)
+            call, size = await read_call(self._endpoint, scope, receive, app.limits.body_bytes)
         else:
-            call = await bind_on_thread(self._signature, scope, body)
-        result, small, record = await plan.run(call, size or len(scope["query_string"]), receive)
+            call = self._signature.from_http(scope, b"")
+            size = len(scope.get("query_string", b""))
+        result, small, record = await plan.run(call, size, receive)
         if small:
             answer = codec.dumps(result)
         else:

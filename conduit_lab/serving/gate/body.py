@@ -20,7 +20,8 @@ _STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
 _SHORT_BYTES = 256  # too short for a depth that harms
 _INLINE_BYTES = 2**16  # a longer body is checked on a thread
 
-BODY_TYPES = ("application/json",)  # that a body may have, as the OpenAPI document lists them
+# of JSON bodies and of forms, as the OpenAPI document lists them
+BODY_TYPES = ("application/json", "multipart/form-data")
 
 
 async def read_json_body(

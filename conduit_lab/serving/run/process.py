@@ -15,6 +15,7 @@ from conduit_lab.core.errors import ServeError
 from conduit_lab.serving.app import App
 from conduit_lab.serving.gate.bind_rules import check_bind
 from conduit_lab.serving.gate.http_protocol import BoundedHttp
+from conduit_lab.serving.life import ALONE_VARIABLE
 from conduit_lab.serving.run.log_lines import LogForm, log_config
 from conduit_lab.serving.run.thread import listen
 from conduit_lab.serving.stop_signals import GRACE_VARIABLE, PRE_STOP_VARIABLE
@@ -44,6 +45,7 @@ def serve(
     os.chdir(folder)
     sys.path.insert(0, str(folder.resolve()))
     os.environ[GRACE_VARIABLE], os.environ[PRE_STOP_VARIABLE] = str(grace), str(pre_stop)
+    os.environ[ALONE_VARIABLE] = "1"
     app = _app(folder)
     check_bind(app, host, insecure=insecure)
     listener = listen(host, port)

@@ -12,6 +12,7 @@ import pytest
 import uvloop
 
 from conduit_lab.core.errors import Overloaded
+from conduit_lab.runtime.batching import batcher as batcher_module
 from conduit_lab.runtime.batching.batcher import SHORT_RUN_SECONDS, Batcher
 from tests.runtime.batching.batches import Batches, measured, queue_tasks, wait_async, wait_until
 
@@ -320,3 +321,21 @@ def test_a_batch_runs_on_the_loop_if_no_thread_starts(monkeypatch: pytest.Monkey
     batcher = Batcher("doubles", batches)
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert asyncio.run(batcher.acall(21)) == 42
+
+
+def test_long_batches_that_follow_each_other_use_one_thread(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batcher_module, "_LINGER_SECONDS", 2.0)
+    batches = Batches(4 * SHORT_RUN_SECONDS)
+    batcher = measured(batches)
+
+    async def main() -> None:
+        for _ in range(20):
+            await batcher.acall(1)
+
+    batches.threads.clear()
+    run(main())
+    others = set(batches.threads) - {threading.get_ident()}
+    assert len(batches.threads) == 20
+    assert len(others) == 1

@@ -360,3 +360,19 @@ def test_dtypes_keep_their_names(tmp_path: Path, dtype: str) -> None:
 def test_type_that_numpy_lacks_is_an_input_error() -> None:
     with pytest.raises(ModelInputError, match="bfloat16"):
         dtype_of(TensorSpec("x", "tensor(bfloat16)", ("n",)))
+
+
+def test_a_small_model_runs_on_one_thread_unless_it_repeats_its_weights(
+    linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def threads(path: Path, options: Options | None = None) -> int:
+        opened = Session(path, options)._session.get_session_options()
+        return int(opened.intra_op_num_threads)
+
+    key = "session.intra_op.allow_spinning"
+    assert Session(linear)._session.get_session_options().get_session_config_entry(key) == "0"
+    assert threads(linear) == 1
+    assert threads(linear, Options(threads=2)) == 2
+    assert threads(graphs.endless(tmp_path / "loop.onnx")) == 0
+    monkeypatch.setattr(sessions, "SMALL_MODEL_BYTES", 10)
+    assert threads(linear) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,9 @@ import pytest
 
 from conduit_lab import App, Lab
 from conduit_lab.core.errors import ServeError
+from conduit_lab.serving.life import ALONE_VARIABLE
 from conduit_lab.serving.run.thread import Server
+from tests.serving.conftest import Ask
 
 SECONDS = 30.0
 
@@ -111,3 +114,17 @@ def test_the_repr_shows_the_addresses_and_listens_only_at_home(lab: Lab) -> None
         assert server.host == "127.0.0.1"
         assert server.url in repr(server)
         assert "/one" in server._repr_mimebundle_()["text/html"]
+
+
+def test_a_process_that_only_serves_frees_the_collector_of_its_modules(
+    app: App, asking: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking(app).get("/healthz")
+    assert gc.get_freeze_count() == 0
+    other = App("other", root=app.root)
+    monkeypatch.setenv(ALONE_VARIABLE, "1")
+    try:
+        asking(other).get("/healthz")
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        gc.unfreeze()
