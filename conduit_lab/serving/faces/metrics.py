@@ -20,8 +20,10 @@ from conduit_lab.serving import codec
 from conduit_lab.serving.answer import send_json
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.gate.context import context_of
+from conduit_lab.serving.gate.tenants import visible_stores
 from conduit_lab.serving.server_state import LATENCY_BOUNDS, ServerState
 from conduit_lab.serving.traffic import batcher_rows
+from conduit_lab.vectors.store import VectorStore
 
 # https://prometheus.io/docs/instrumenting/exposition_formats, version 0.0.4
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -57,12 +59,15 @@ class _Info:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # on a thread: the number of a store's entries may be read from its file
-        facts = await anyio.to_thread.run_sync(app_info, self._app)
+        stores = visible_stores(context_of(scope))
+        facts = await anyio.to_thread.run_sync(app_info, self._app, stores)
         await send_json(send, 200, codec.dumps(facts))
 
 
-def app_info(app: EndpointHost) -> dict[str, Any]:
-    """Return the app's versions, models, stores, endpoints and limits; no path, key or address.
+def app_info(app: EndpointHost, visible: Mapping[str, VectorStore]) -> dict[str, Any]:
+    """Return the app's versions, models, endpoints, limits and the `visible` stores.
+
+    It holds no path, key or address.
 
     The hash of a model is that of its content, None until it is open.
     """
@@ -83,7 +88,7 @@ def app_info(app: EndpointHost) -> dict[str, Any]:
             "dimension": store.dimension,
             "metric": store.metric,
         }
-        for store in app.stores.values()
+        for store in visible.values()
     ]
     endpoints = [
         {"methods": each.methods, "path": each.path, "name": each.name, "answers": each.shape}

@@ -58,7 +58,7 @@ class RunFormat:
         self.prelude = self._event("RUN_STARTED", self._run) + self._event(
             "STEP_STARTED", self._step
         )
-        self._source_base = answered.source_base
+        self._source_url = answered.source_url
         self._message: dict[str, str] | None = None  # the one that is written now
         self._has_sources = False
 
@@ -68,7 +68,7 @@ class RunFormat:
         events: list[bytes] = []
         if content.sources and not self._has_sources:
             self._has_sources = True
-            links = source_links(content.sources, self._source_base)
+            links = source_links(content.sources, self._source_url)
             state = {"sources": [each._asdict() for each in links]}
             events.append(self._event("STATE_SNAPSHOT", {"snapshot": state}))
         if content.text:

@@ -55,7 +55,7 @@ class UiMessageFormat:
 
     def __init__(self, turn: ChatTurn, answered: Answered) -> None:
         self.prelude = data_event({"type": "start"})
-        self._source_base = answered.source_base
+        self._source_url = answered.source_url
         self._texts = 0  # text parts begun so far
         self._in_text = False
         self._has_sources = False
@@ -113,7 +113,7 @@ class UiMessageFormat:
     def _sources(self, sources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return a part per source: a link where the app has a page of it, else a document."""
         parts: list[dict[str, Any]] = []
-        for link in source_links(sources, self._source_base):
+        for link in source_links(sources, self._source_url):
             about = {"sourceId": link.id, "title": link.title}
             if link.url is None:
                 about |= {"type": "source-document", "mediaType": "text/plain"}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from conduit_lab.core.streams.media import Media, media
-from conduit_lab.serving.faces.passage_links import citation_url
 from conduit_lab.serving.faces.server_sent_event import is_server_sent_event
 from conduit_lab.vectors.found_card import heading_of
 
@@ -46,12 +45,14 @@ def chunk_content(chunk: Any) -> ChunkContent:
     return ChunkContent() if chunk is None else ChunkContent(data=chunk)
 
 
-def source_links(sources: Sequence[Mapping[str, Any]], base: str | None) -> list[SourceLink]:
-    """Return the links of sources; without the address of an app that shows them, no URL."""
+def source_links(
+    sources: Sequence[Mapping[str, Any]], url_of: Callable[[Mapping[str, Any]], str] | None
+) -> list[SourceLink]:
+    """Return the links of sources; without `url_of`, for sources of no `Rag`, no URL."""
     links = []
     for place, source in enumerate(sources):
         name = str(source.get("id", place))
         title = heading_of(source) or name
-        url = None if base is None else citation_url(base, source)
+        url = None if url_of is None else url_of(source)
         links.append(SourceLink(name, title, url))
     return links

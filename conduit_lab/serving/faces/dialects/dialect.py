@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from starlette.routing import Route
@@ -23,6 +24,7 @@ from conduit_lab.serving.faces.language.served_models import (
     TextRequest,
     models_of,
 )
+from conduit_lab.serving.faces.passage_links import citation_url
 from conduit_lab.serving.faces.stream_start import begin_stream
 from conduit_lab.serving.rag_endpoint import RagEndpoint
 
@@ -47,10 +49,10 @@ class ChatTurn(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """The endpoint or model of an answer: its `name`, and the address of its sources' pages."""
+    """The endpoint or model of an answer: its `name`, and the URL of the page of a source."""
 
     name: str
-    source_base: str | None = None
+    source_url: Callable[[Mapping[str, Any]], str] | None = None
 
 
 class Dialect(NamedTuple):
@@ -83,8 +85,10 @@ class Dialect(NamedTuple):
             turn = self.read(await exchange.json())
             call = bind_turn(endpoint, turn, exchange.path)
             stream = await begin_stream(exchange.app, endpoint, call)
-            base = exchange.base_url if isinstance(endpoint, RagEndpoint) else None
-            await self._send(exchange, stream, turn, Answered(endpoint.name, base))
+            caller = exchange.context.caller
+            shows = isinstance(endpoint, RagEndpoint)
+            url = partial(citation_url, exchange.base_url, caller=caller) if shows else None
+            await self._send(exchange, stream, turn, Answered(endpoint.name, url))
 
         return answer
 
