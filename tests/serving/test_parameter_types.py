@@ -62,6 +62,10 @@ def levels(level: Level, kind: Literal[1, 2] = 1, n: int | None = None) -> Any:
     return [level, kind, n]
 
 
+def mixed(kind: Literal["a", 1, True]) -> Any:
+    return [kind]
+
+
 def matrix(rows: Rows) -> Any:
     return rows
 
@@ -79,6 +83,9 @@ def order(order: Order, name: str = "") -> Any:
         (numbers, "n=1&n=2&exact=true", [[1, 2], True]),
         (numbers, "n=[1,2]", [[1, 2], False]),
         (levels, "level=2&kind=2&n=7", [2, 2, 7]),
+        (mixed, "kind=a", ["a"]),
+        (mixed, "kind=1", [1]),
+        (mixed, "kind=true", [True]),
         (matrix, "rows=[[1,2],[3,4]]", [[1, 2], [3, 4]]),
         (order, 'order={"item":"pan"}&name=a%20b', [{"item": "pan", "count": 1}, "a b"]),
     ],
