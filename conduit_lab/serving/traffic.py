@@ -108,7 +108,7 @@ class RateStrip(ViewPiece):
 
     @property
     def caption(self) -> str:
-        """The name of the bars, with their maximum."""
+        """The label of the bars, with their maximum."""
         most = figures.count(max(self.per_second, default=0))
         return f"requests per second in the last minute, at most {most}"
 

@@ -83,7 +83,9 @@ def test_an_overloaded_answer_has_a_hint_and_a_bad_input_its_own_words(
     assert "hint" not in error
 
 
-def test_an_error_after_the_first_chunk_is_an_event_of_the_same_type(app: App, asking: Ask) -> None:
+def test_an_error_after_the_first_chunk_is_an_event_of_the_same_type(
+    app: App, asking: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
     @app.ml_stream("/stream")
     def stream() -> Iterator[int]:
         yield 1
@@ -92,6 +94,7 @@ def test_an_error_after_the_first_chunk_is_an_event_of_the_same_type(app: App, a
     answer = asking(app).post("/stream")
     assert answer.status_code == 200
     assert '"type":"overloaded"' in answer.text
+    assert not caplog.records  # a rejected call is counted, not logged
 
 
 def test_a_failure_is_one_record_with_its_facts_and_a_rejected_call_none(

@@ -215,6 +215,28 @@ def test_a_stop_signal_is_chained_and_given_back(
     assert calls == [*expected, signal.SIGTERM]
 
 
+def test_the_lifespan_drains_at_a_signal_and_gives_the_handler_back(app: App) -> None:
+    calls: list[int] = []
+
+    def servers(number: int, frame: Any) -> None:
+        calls.append(number)
+
+    async def main() -> None:
+        async with app.lifespan():
+            (state,) = app._lives.states
+            signal.raise_signal(signal.SIGTERM)
+            while state.ready:
+                await asyncio.sleep(0.001)
+
+    before = signal.signal(signal.SIGTERM, servers)
+    try:
+        asyncio.run(main())
+        assert signal.getsignal(signal.SIGTERM) is servers
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert calls == [signal.SIGTERM]
+
+
 def test_a_signal_that_no_server_handles_is_left_alone() -> None:
     async def main() -> None:
         before = signal.getsignal(signal.SIGTERM)
