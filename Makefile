@@ -86,7 +86,7 @@ data/models/chat/.stamp: $(CHAT_SOURCES) | .venv/ready
 # needs uv (pip install uv); keeps the versions that requirements.lock already pins
 lock:
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
-	  --extra lab --extra ann --extra remote --extra optimize --extra constrained --extra otel --extra mcp --group dev pyproject.toml -o requirements.lock
+	  --extra lab --extra ann --extra remote --extra optimize --extra constrained --extra otel --extra mcp --extra arrow --group dev pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf .venv build indexes data/models/minilm data/models/chat
