@@ -80,7 +80,7 @@ def _mistake(frame: FrameType, offset: int, whole: str) -> InputError | None:
     if expected is None:
         return None
     place = "the body" + "".join(f"[{clip(repr(step), _MAX_KEY_CHARACTERS)}]" for step in steps)
-    return InputError(f"{place} expects {expected}, got a JSON {json_type(value)}")
+    return InputError(f"{place} expects {expected}, got {json_type(value)}")
 
 
 def _expected(value: Any, key: Any, *, subscript: bool) -> str | None:

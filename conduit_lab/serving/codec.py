@@ -263,8 +263,10 @@ def _shown(place: _Place) -> str:
 
 
 def json_type(value: Any) -> str:
-    """Return the name of a parsed JSON value's type."""
-    names: dict[type, str] = {str: "text", bool: "boolean", type(None): "null"}
+    """Return the name of a body's type, with its article: that of a JSON value, or an array."""
+    names: dict[type, str] = {str: "a JSON string", bool: "a JSON boolean", type(None): "null"}
     if isinstance(value, dict):
-        return "object"
-    return "list" if isinstance(value, list) else names.get(type(value), "number")
+        return "a JSON object"
+    if isinstance(value, np.ndarray):
+        return "an array"
+    return "a JSON list" if isinstance(value, list) else names.get(type(value), "a JSON number")

@@ -236,7 +236,7 @@ class Signature:
             else:
                 raise InputError(
                     f"the body expects an object with {', '.join(p.name for p in self._named)}, "
-                    f"got a JSON {_json_type(value)}"
+                    f"got {codec.json_type(value)}"
                 )
         return Call(self._of_json({**value, **params}, len(body)), value, params, body)
 
@@ -312,8 +312,3 @@ def _by_name(query: bytes) -> dict[str, list[str]]:
     for name, text in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
         texts.setdefault(name, []).append(text)
     return texts
-
-
-def _json_type(value: Any) -> str:
-    names: dict[type, str] = {list: "list", str: "string", bool: "boolean", type(None): "null"}
-    return names.get(type(value), "number")

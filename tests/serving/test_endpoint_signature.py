@@ -89,7 +89,7 @@ def test_typed_parameters_are_taken_by_name_and_defaults_filled_in(app: App, ask
         ({"text": "a", "colour": "red"}, "colour: Extra inputs are not permitted"),
         ([1], "the body expects an object with text, times, got a JSON list"),
         ("a", "the body expects an object with text, times, got a JSON string"),
-        (None, "the body expects an object with text, times, got a JSON null"),
+        (None, "the body expects an object with text, times, got null"),
         (True, "the body expects an object with text, times, got a JSON boolean"),
         (5, "the body expects an object with text, times, got a JSON number"),
     ],
