@@ -241,6 +241,8 @@ def test_every_view_is_in_the_table() -> None:
     # views of running things, and of opened files, have tests of their own
     others = {"FileModel", "Server", "Stream", "Explanation", "AcceleratorReport", "Optimized"}
     others |= {"Models", "Rag", "Streams", "SideBySide"}
+    others |= {"RemoteApp", "RemoteEndpoint", "RemoteEndpoints", "RemoteModels", "RemoteStore"}
+    others |= {"RemoteStores"}
     missing = [
         kind.__name__
         for kind in Viewed.__subclasses__()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import mimetypes
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,10 @@ def _schema() -> dict[str, Any]:
         "additionalProperties": False,
         "x-file": True,
     }
+
+
+def is_of_file(schema: Any) -> bool:
+    """Return whether a JSON Schema has a file in it."""
+    if isinstance(schema, Mapping):
+        return "x-file" in schema or any(map(is_of_file, schema.values()))
+    return isinstance(schema, list) and any(map(is_of_file, schema))

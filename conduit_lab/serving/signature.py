@@ -18,6 +18,7 @@ from conduit_lab.serving import codec
 from conduit_lab.serving.answer_schema import answer_schema
 from conduit_lab.serving.arguments import Arguments
 from conduit_lab.serving.call import Call
+from conduit_lab.serving.file import is_of_file
 from conduit_lab.serving.request import Body, Request
 from conduit_lab.serving.text_values import TextReader, alternatives
 
@@ -104,6 +105,11 @@ class Signature:
     def takes_body(self) -> bool:
         """Whether a request must have a body."""
         return any(p.default is p.empty for p in self._named if p.name not in self._in_path)
+
+    @functools.cached_property
+    def takes_files(self) -> bool:
+        """Whether a parameter is a file, or has one in it."""
+        return is_of_file(self.schema())
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON Schema (2020-12) of its arguments, an object; the request is left out."""

@@ -34,6 +34,7 @@ def test_input_errors_are_these() -> None:
     assert {e.__name__ for e in ALL if issubclass(e, InputError)} == {
         "InputError",
         "ModelInputError",
+        "RemoteInputError",
         "VectorInputError",
     }
 

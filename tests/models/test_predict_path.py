@@ -85,7 +85,7 @@ def test_a_small_network_takes_few_calls(value: Any, tmp_path: Path) -> None:
         "Dense.run": 1,
         "_relu": 1,
         "_identity": 1,
-        "Shared.count": 1,
+        "RunCounts.count": 1,
         "Answers.of": 1,
     }
 

@@ -15,6 +15,7 @@ from conduit_lab.serving.endpoint import Endpoint
 from conduit_lab.serving.errors import HttpError
 from conduit_lab.serving.faces.decoding import BodyDecoder, decoder_of
 from conduit_lab.serving.faces.form_fields import FormFields
+from conduit_lab.serving.file import FORM_TYPE
 from conduit_lab.serving.gate.body import read_json_body
 from conduit_lab.serving.gate.inflate import inflate
 from conduit_lab.serving.signature import Signature
@@ -22,6 +23,7 @@ from conduit_lab.serving.signature import Signature
 INLINE_BODY_BYTES = 2**16  # parsed and checked on the event loop
 
 _JSON = b"application/json"
+_FORM = FORM_TYPE.encode()
 
 
 async def read_call(
@@ -55,6 +57,10 @@ async def _decoded(
     if endpoint.signature.request is not None:
         raise HttpError(
             415, "unsupported_media_type", "this endpoint takes the request itself: send JSON"
+        )
+    if content_type.startswith(_FORM) and not endpoint.signature.takes_files:
+        raise HttpError(  # a page of another site may send a form without a preflight
+            415, "unsupported_media_type", "this endpoint takes no files: send JSON"
         )
     body = await read_json_body(scope, receive, limit, required=False, any_type=True)
     size = len(body)

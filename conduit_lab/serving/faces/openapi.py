@@ -16,7 +16,7 @@ from conduit_lab.core.version import __version__
 from conduit_lab.serving import codec
 from conduit_lab.serving.answer import send_json
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
-from conduit_lab.serving.file import FORM_TYPE, OCTETS
+from conduit_lab.serving.file import FORM_TYPE, OCTETS, is_of_file
 from conduit_lab.serving.gate.body import BODY_TYPES
 from conduit_lab.serving.gate.origins import page
 from conduit_lab.serving.signature import Parameter
@@ -213,7 +213,7 @@ class _DescribedEndpoint:
                 f"recorded_{number}": {"summary": each["summary"], "value": each["arguments"]}
                 for number, each in enumerate(self._examples, 1)
             }
-        files = [each for each in parameters if _is_file(each.schema)]
+        files = [each for each in parameters if is_of_file(each.schema)]
         if files and FORM_TYPE in BODY_TYPES:
             form = {each.name: _form_schema(each) for each in parameters}
             content[FORM_TYPE] = {"schema": {**schema, "properties": form}}
@@ -311,15 +311,9 @@ def _json(schema: Any) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
 
 
-def _is_file(schema: Any) -> bool:
-    if isinstance(schema, Mapping):
-        return "x-file" in schema or any(map(_is_file, schema.values()))
-    return isinstance(schema, list) and any(map(_is_file, schema))
-
-
 def _form_schema(parameter: Parameter) -> Any:
     """Return the schema of a parameter as a part of a form."""
-    if not _is_file(parameter.schema):
+    if not is_of_file(parameter.schema):
         return parameter.schema
     part = {"type": "string", "contentMediaType": OCTETS}
     if parameter.schema.get("type") == "array":

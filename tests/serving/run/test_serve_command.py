@@ -32,7 +32,7 @@ def pid():
     return os.getpid()
 
 @app.get("/fail")
-def fail():
+def fail(secret=0):
     raise RuntimeError("wrong")
 
 @app.post("/echo")
