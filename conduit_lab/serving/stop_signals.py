@@ -48,7 +48,7 @@ class StopSignals:
         self._pre_stop = seconds_from(PRE_STOP_VARIABLE, 0.0)
         self._loop = asyncio.get_running_loop()
         self._chained: dict[int, Any] = {}
-        self._begun = False
+        self._begun = self._ended = False
 
     def chain(self) -> None:
         """Handle the signals that the server handles."""
@@ -61,7 +61,11 @@ class StopSignals:
                 signal.signal(each, self._handle)
 
     def restore(self) -> None:
-        """Put the server's handlers back; does nothing where they were replaced meanwhile."""
+        """Put the server's handlers back.
+
+        Where another app has chained this one's meanwhile, they stay and only pass signals on.
+        """
+        self._ended = True
         for each, handler in self._chained.items():
             if threading.current_thread() is threading.main_thread():
                 current = signal.getsignal(each)
@@ -70,6 +74,9 @@ class StopSignals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         handler = self._chained[number]
+        if self._ended:
+            handler(number, frame)
+            return
         first, self._begun = not self._begun, True
         if first:
             _bound_shutdown(handler, self._grace)

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from conduit_lab import Prediction
-from conduit_lab.core import paths
 from conduit_lab.core.errors import RemoteInputError
 from conduit_lab.serving.run.thread import Server
 
@@ -30,12 +29,12 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[Server, Names]]:
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Server, Names]]:
     """The page's app on a free port, and the names of its code."""
     names: Names = {}
-    with paths.use_root(tmp_path):
-        (code,) = blocks("python server")
-        exec(compile(code, "client.md", "exec"), names)
+    monkeypatch.chdir(tmp_path)  # the root of the app: no project is around it
+    (code,) = blocks("python server")
+    exec(compile(code, "client.md", "exec"), names)
     names["handbook"].add_many(["a", "b", "c"], [[1, 0, 0], [1, 1, 0], [0, 0, 1]])
     with Server(names["app"], port=0) as server:
         yield server, names

@@ -253,3 +253,25 @@ def test_seconds_that_are_none_are_refused(text: str, monkeypatch: pytest.Monkey
     monkeypatch.setenv(stop_signals.GRACE_VARIABLE, text)
     with pytest.raises(ServeError, match=f"CONDUIT_LAB_GRACE expected seconds .* got '{text}'"):
         seconds_from(stop_signals.GRACE_VARIABLE, 1.0)
+
+
+def test_an_ended_app_between_a_signal_and_its_server_passes_it_on() -> None:
+    seen: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    begun: list[str] = []
+
+    async def two_apps() -> None:
+        first = StopSignals(lambda seconds: begun.append("first"))
+        first.chain()
+        second = StopSignals(lambda seconds: begun.append("second"))
+        second.chain()
+        first.restore()
+        second.restore()
+
+    try:
+        asyncio.run(two_apps())
+        signal.raise_signal(signal.SIGTERM)  # the loop of both is closed
+        assert seen == [signal.SIGTERM]
+        assert begun == []
+    finally:
+        signal.signal(signal.SIGTERM, before)

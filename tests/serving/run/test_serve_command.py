@@ -95,6 +95,7 @@ def test_a_port_that_cannot_be_used_is_one_line(
     (tmp_path / "app.py").write_text(APP)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)  # and take back what the command adds
+    monkeypatch.delitem(sys.modules, "app", raising=False)
     for variable in (GRACE_VARIABLE, PRE_STOP_VARIABLE):
         monkeypatch.setenv(variable, "1")
     with socket.create_server(("127.0.0.1", 0)) as busy:
