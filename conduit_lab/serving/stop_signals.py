@@ -56,7 +56,7 @@ class StopSignals:
             return
         for each in _SIGNALS:
             handler = signal.getsignal(each)
-            if callable(handler) and handler is not signal.default_int_handler:
+            if _is_of_server(handler):
                 self._chained[each] = handler
                 signal.signal(each, self._handle)
 
@@ -87,6 +87,14 @@ class StopSignals:
             self._loop.call_soon_threadsafe(self._loop.call_later, *later)
         else:
             handler(number, frame)
+
+
+def _is_of_server(handler: Any) -> bool:
+    """Return whether a server has set a handler: neither Python nor `asyncio.run` did."""
+    if not callable(handler) or handler is signal.default_int_handler:
+        return False
+    own = getattr(handler, "func", None)  # of Ctrl-C in `asyncio.run`, which is no server
+    return not isinstance(getattr(own, "__self__", None), asyncio.Runner)
 
 
 def _bound_shutdown(handler: Any, grace: float) -> None:

@@ -23,6 +23,7 @@ from conduit_lab.serving import stop_signals
 from conduit_lab.serving.run import thread
 from conduit_lab.serving.run.thread import Server
 from conduit_lab.serving.stop_signals import StopSignals, seconds_from
+from tests.serving.asgi import ask
 from tests.serving.conftest import SECONDS, until
 
 
@@ -275,3 +276,14 @@ def test_an_ended_app_between_a_signal_and_its_server_passes_it_on() -> None:
         assert begun == []
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_an_app_in_asyncio_run_leaves_ctrl_c_alone(app: App) -> None:
+    app.get("/read")(lambda: 1)
+    before = signal.getsignal(signal.SIGINT)
+    for _ in range(2):
+        _, answer = asyncio.run(ask(app, "/read", method="GET"))
+        assert answer["body"] == b"1"
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)

@@ -119,6 +119,7 @@ def test_the_repr_shows_the_addresses_and_listens_only_at_home(lab: Lab) -> None
 def test_a_process_that_only_serves_frees_the_collector_of_its_modules(
     app: App, asking: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv(ALONE_VARIABLE, raising=False)
     gc.unfreeze()
     asking(app).get("/healthz")
     assert gc.get_freeze_count() == 0
