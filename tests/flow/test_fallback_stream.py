@@ -265,8 +265,10 @@ def test_a_stage_whose_stream_does_not_begin_is_left_at_its_timeout(gate: thread
 
 def test_it_waits_for_a_reader_that_holds() -> None:
     made = []
+    held = threading.Event()
 
     def count(value: int) -> Iterator[bytes]:
+        assert held.wait(10)  # without a reader it would drop chunks
         for number in range(value):
             made.append(number)
             yield bytes(100_000)
@@ -274,6 +276,7 @@ def test_it_waits_for_a_reader_that_holds() -> None:
     stage = Streaming("many", count, keep=10**6)
     stream = Fallback(stage, good).stream(200)
     reader = stream.hold()
+    held.set()
     next(reader)
     until(lambda: len(made) > 40)
     threading.Event().wait(0.05)
