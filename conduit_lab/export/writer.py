@@ -24,7 +24,7 @@ from conduit_lab.export.export_result import Export
 from conduit_lab.export.requirements import requirements
 from conduit_lab.export.secret import check_files
 from conduit_lab.export.state.compared import app_state, state_difference
-from conduit_lab.export.state.walk import StateLine
+from conduit_lab.export.state.walk import MAX_LINES, StateLine
 from conduit_lab.export.target import replaced_folder
 from conduit_lab.export.wheel import write_wheel
 from conduit_lab.serving import codec
@@ -152,6 +152,10 @@ def _prove(app: App, closure: Closure, folder: Path) -> tuple[list[proof.Outcome
     """
     names = closure.namespace
     here = app_state(app, names.names, app.root, names.is_builtin)
+    if len(here) >= MAX_LINES:
+        closure.warnings.append(
+            f"the endpoints reach more than {MAX_LINES:,} objects; only these were compared"
+        )
 
     def compare(there: list[StateLine]) -> None:
         if (problem := state_difference(here, there)) is not None:

@@ -105,7 +105,7 @@ class App(EndpointHost, Viewed):
         self._optional = OptionalModels()
 
     def _set_options(self, **options: Unpack[AppOptions]) -> None:
-        environ = os.environ if self._lazy else {}  # else an export would write what it says here
+        environ = os.environ if self._lazy else {}  # else an export would repeat its settings
         set_options(self, options, environ)
         self._gate: tuple[list[Endpoint[..., Any]], Gate] | None = None
 

@@ -15,7 +15,7 @@ from conduit_lab.serving.trace_sampling import TraceMode, check_trace_mode
 
 
 class AppOptions(TypedDict, total=False):
-    """The options of `App` that say what it answers, and to whom."""
+    """The options of `App`: its limits, its protocols, and its callers."""
 
     limits: Limits | None
     protocols: Sequence[str]

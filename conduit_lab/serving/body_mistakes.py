@@ -24,10 +24,10 @@ def body_mistake(
 ) -> InputError | None:
     """Return the client's mistake where a handler indexed its body and the body was no object.
 
-    An untyped handler says what it expects by what it does: `body["text"]` and `body.get("text")`
-    expect an object. A `TypeError` or `AttributeError` counts if it was raised by just that
-    instruction, in the handler's own frame, on the parameter that holds the body or on an item of
-    it; a handler that assigns to them has no such mistakes. Anything else is a fault: None.
+    The code of an untyped handler shows the body that it expects: `body["text"]` and
+    `body.get("text")` expect an object. A `TypeError` or `AttributeError` counts if just that
+    instruction raised it, in the handler's own frame, on the parameter that holds the body or on an
+    item of it; a handler that assigns to them has no such mistakes. Anything else is a fault: None.
     """
     if type(error) not in (TypeError, AttributeError) or error.__traceback__ is None:
         return None

@@ -1,4 +1,4 @@
-"""The types of the decorators that `App` returns, and the checks of what they decorate."""
+"""The types of the decorators that `App` returns, and the checks of decorated functions."""
 
 from __future__ import annotations
 

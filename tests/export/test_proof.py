@@ -15,6 +15,7 @@ import pytest
 
 from conduit_lab.core.errors import ExportError
 from conduit_lab.core.progress import Progress
+from conduit_lab.export import writer
 from conduit_lab.export.replay import replay
 from conduit_lab.export.wheel import write_wheel
 from tests.export.session import Session
@@ -195,3 +196,11 @@ def test_the_progress_names_its_steps(session: Session, jobs: list[Progress]) ->
     folder = session.export(replay=False).folder
     job = next(job for job in jobs if job.name == f"export {folder.name}")
     assert (job.done, job.total, job.phase) == (2, 3, "hashing files")
+
+
+def test_a_state_that_is_cut_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session(tmp_path).run('@lab.post("/a")\ndef a(x): return x', "a(1)")
+    monkeypatch.setattr(writer, "MAX_LINES", 1)
+    assert (
+        "more than 1 objects; only these were compared" in session.export(replay=True).warnings[0]
+    )

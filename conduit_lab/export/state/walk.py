@@ -23,7 +23,7 @@ from conduit_lab.export.state.code import code_text, global_names
 from conduit_lab.export.state.plain_values import SCALARS, digest, flat_text, scalar_text
 from conduit_lab.export.state.reduced import reduced
 
-MAX_LINES = 200_000  # of one app; what lies beyond is not compared
+MAX_LINES = 200_000  # of one app; further objects are not compared, and a warning says so
 
 _ROUTINES = (
     types.BuiltinFunctionType,
@@ -291,7 +291,7 @@ class Walk:
                 yield f"{place}.{name}", value
 
     def _instance(self, place: str, value: Any, kind: type) -> Iterator[tuple[str, Any]]:
-        """Describe any other object by what it would be made of again."""
+        """Describe any other object by the parts from which `copy` would make it again."""
         made = reduced(value, kind)
         if made is None:
             self._write(place, f"a {_qualified(kind, self._own)}")

@@ -52,7 +52,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has arrived."""
+        """Parse the bytes that have arrived."""
         if self._since is None:
             self._since = self.loop.time()
         self._read = len(data)
