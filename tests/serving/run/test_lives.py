@@ -280,10 +280,14 @@ def test_an_ended_app_between_a_signal_and_its_server_passes_it_on() -> None:
 
 def test_an_app_in_asyncio_run_leaves_ctrl_c_alone(app: App) -> None:
     app.get("/read")(lambda: 1)
-    before = signal.getsignal(signal.SIGINT)
-    for _ in range(2):
-        _, answer = asyncio.run(ask(app, "/read", method="GET"))
-        assert answer["body"] == b"1"
-    assert signal.getsignal(signal.SIGINT) is before
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
+    # a shell starts a process in the background with the signal ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        for _ in range(2):
+            _, answer = asyncio.run(ask(app, "/read", method="GET"))
+            assert answer["body"] == b"1"
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
