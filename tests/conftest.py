@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -85,3 +86,9 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Progress]:
     monkeypatch.setattr(progress, "_new_line", object)
     monkeypatch.setattr(progress, "_ticker", watcher)
     return watcher.jobs
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, which a shell lets processes in the background ignore."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
