@@ -13,6 +13,15 @@ pytestmark = pytest.mark.browser
 
 LINES = {"dense": [(1, 0.6), (2, 0.8), (3, 1.0)], "lexical": [(1, 0.4), (2, 0.5), (3, 0.6)]}
 
+# JupyterLab lays its panels out some frames after the window has its new size.
+SETTLED = """() => {
+  const place = document.querySelector(".jp-OutputArea-output img").getBoundingClientRect();
+  const now = `${innerWidth} ${place.x} ${place.width}`;
+  const frames = window.sameFrames?.now === now ? window.sameFrames.count + 1 : 0;
+  window.sameFrames = { now, count: frames };
+  return frames > 15;
+}"""
+
 
 def test_a_chart_of_an_untrusted_notebook_follows_its_page(
     lab_page: LabPage, jupyter: JupyterServer
@@ -31,6 +40,7 @@ def test_a_chart_of_an_untrusted_notebook_follows_its_page(
     wide = box(image)["width"]
     for width in (1400, 480):
         lab_page.page.set_viewport_size({"width": width, "height": 900})
+        lab_page.page.wait_for_function(SETTLED)
         drawn, cell_box = box(image), box(output)
         assert image.evaluate("image => image.complete && image.naturalWidth > 0")
         assert drawn["height"] == 224

@@ -206,7 +206,10 @@ class LiveFile:
             return
         with closing(open_connection(self._real)) as connection:
             prepare(connection)
-            connection.execute("PRAGMA journal_mode = WAL")
+            # SQLite never waits here, though another opener of the same copy may read it right now.
+            until = Deadline(self.path)
+            while not _switched_to_log(connection):
+                until.pause()
 
     def _take_name(self) -> None:
         fd, at, end = self._fds[0], self._at, _NAMES + _MAX_NAMES
@@ -299,6 +302,16 @@ def check_replaceable(path: Path) -> None:
         problem = "has a write-ahead log beside it: it is open, or was not closed properly"
     if problem:
         raise StoreError(f"{path} {problem}: write the copy to another path")
+
+
+def _switched_to_log(connection: sqlite3.Connection) -> bool:
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        return False
+    return True
 
 
 def _header(fd: int) -> bytes:
