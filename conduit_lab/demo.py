@@ -120,9 +120,8 @@ def _environment(folder: Path) -> Path:
     with _step(f"installing {folder.name}/requirements.txt in a clean environment"):
         venv.create(place, with_pip=True, clear=True)  # pip keeps a wheel of the same version
         command = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        done = subprocess.run(
-            [*command, "-r", "requirements.txt"], cwd=folder, capture_output=True, text=True
-        )
+        command += ["--no-deps", "--requirement", "requirements.txt"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         if done.returncode:
             raise ConduitError(
                 f"pip could not install the export's requirements:\n{done.stderr.strip()[-1500:]}"

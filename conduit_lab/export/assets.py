@@ -9,12 +9,15 @@ from itertools import count
 from pathlib import Path, PurePath
 
 from conduit_lab.core.errors import ExportError
+from conduit_lab.export.deployment.deployment import FILES
 from conduit_lab.runtime.checks import graph
+from conduit_lab.vectors.index.accelerators import INT8_ROWS
 from conduit_lab.vectors.store import VectorStore
 
 # the writer's own files
 OWN_FILES = (
     "app.py", "requirements.txt", "examples.jsonl", "test_replay.py", "README.md", "manifest.json",
+    *FILES,
 )  # fmt: skip
 
 
@@ -92,6 +95,16 @@ class Assets:
                 f"two stores would both be indexes/{label}.sqlite: give one another name"
             )
         self._writers[PurePath("indexes", f"{label}.sqlite")] = store.save_to
+
+    @property
+    def places(self) -> list[PurePath]:
+        """The places of all files in the export."""
+        return [*self._copies, *self._writers]
+
+    @property
+    def large_stores(self) -> bool:
+        """Whether a store has so many entries that codes speed its searches up."""
+        return any(len(store) >= INT8_ROWS for store in self._stores.values())
 
     def write(self, folder: Path) -> None:
         """Write all files below `folder`."""

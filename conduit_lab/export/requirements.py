@@ -3,57 +3,147 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable
 from importlib import metadata
+from pathlib import PurePath
+from typing import TYPE_CHECKING
 
-_NAME = re.compile(r"^([A-Za-z0-9._-]+)\s*(?:\[([^\]]*)\])?")
+from conduit_lab.core.errors import MissingExtra
 
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
-def _runtime_extra() -> str | None:
-    """Return the extra of the installed onnxruntime: cpu, gpu, or None."""
-    for name, extra in (("onnxruntime-gpu", "gpu"), ("onnxruntime", "cpu")):
-        if _installed(name):
-            return extra
-    return None
+_OWN = "conduit-lab"
+_HEAD = """\
+# pip install --no-deps --requirement requirements.txt
+# Each package is listed with everything that it requires, so that nothing else is installed.
+"""
+_RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
+# the packages of this one that only some files need, by the files' names
+_READERS = {
+    "*.onnx": ("onnx", *_RUNTIMES),
+    "tokenizer.json": ("tokenizers",),
+    "tokenizer_config.json": ("jinja2",),
+    "*.jinja": ("jinja2",),
+    "*.safetensors": ("safetensors",),
+}
+_CODES = "numkong"  # 8-bit codes of large stores
+_OPTIONAL = frozenset({_CODES, *(name for names in _READERS.values() for name in names)})
+_DOWNLOADS = ("tokenizers", "huggingface-hub")  # required by the first for downloads alone
+_SEPARATORS = re.compile(r"[-_.]+")
 
 
 def requirements(
-    wheel: str, distributions: Mapping[str, str], protocols: Sequence[str] = ()
+    wheel: str,
+    distributions: Collection[str],
+    files: Collection[PurePath],
+    protocols: Collection[str] = (),
+    *,
+    large_stores: bool = False,
 ) -> str:
-    """Return `requirements.txt`: the wheel in `lib/`, and each package below it, pinned.
+    """Return `requirements.txt`: the wheel in `lib/`, and every package that the app needs, pinned.
 
-    `protocols` are those that the app speaks.
+    `distributions` are those that the app's own code imports, `files` the app's, `protocols` those
+    that it speaks; `large_stores` have codes.
     """
-    extra = _runtime_extra()
-    pins = dict(distributions)
-    if "mcp" in protocols and _installed("mcp"):  # the package of that protocol has its name
-        pins["mcp"] = metadata.version("mcp")
-        _add("mcp", None, pins)
-    _add("conduit-lab", extra, pins)
-    lines = [f"./lib/{wheel}" + (f"[{extra}]" if extra else "")]
-    lines += sorted(f"{name}=={version}" for name, version in pins.items() if name != "conduit-lab")
-    return "\n".join(lines) + "\n"
+    needed = {
+        name
+        for pattern, names in _READERS.items()
+        if any(file.match(pattern) for file in files)
+        for name in names
+    }
+    needed |= {_CODES} if large_stores else set()
+    left_out = {(_OWN, name) for name in _OPTIONAL - needed} | {_DOWNLOADS}
+    if _DOWNLOADS[0] in distributions:  # the app's own code may download
+        left_out.discard(_DOWNLOADS)
+    pins = _Pins(left_out)
+    pins.add_required(_OWN, _runtime_extra())
+    for name in distributions:
+        pins.add(name)
+    if "mcp" in protocols:  # the package of that protocol has its name
+        pins.add("mcp")
+    return f"{_HEAD}./lib/{wheel}\n" + "".join(f"{line}\n" for line in pins.lines())
 
 
-def _add(name: str, extra: str | None, pins: dict[str, str]) -> None:
-    """Pin the requirements of a distribution, and theirs; skip those of other platforms."""
-    for requirement in metadata.requires(name) or ():
-        spec, _, marker = requirement.partition(";")
-        if "extra ==" in marker and (extra is None or f"'{extra}'" not in marker.replace('"', "'")):
-            continue
-        match = _NAME.match(spec.strip())
-        if match is None or not _installed(match[1]):
-            continue
-        found = metadata.distribution(match[1])
-        canonical = re.sub(r"[-_.]+", "-", found.metadata["Name"]).lower()
-        if canonical not in pins and canonical != "conduit-lab":
-            pins[canonical] = found.version
-            _add(canonical, None, pins)
+def pinned_version(text: str, names: Iterable[str] = _RUNTIMES) -> str | None:
+    """Return the version of the first of `names` that a `requirements.txt` pins, or None."""
+    for name in names:
+        if found := re.search(rf"^{re.escape(name)}==([^\s;]+)", text, re.MULTILINE):
+            return found[1]
+    return None
 
 
-def _installed(name: str) -> bool:
+class _Pins:
+    """The pinned distributions, each with a marker of the platforms that need it.
+
+    `left_out` are pairs of a distribution and one that it requires for something unused here.
+    """
+
+    def __init__(self, left_out: Collection[tuple[str, str]]) -> None:
+        self._left_out = left_out
+        self._versions: dict[str, str] = {}
+        self._markers: dict[str, str] = {}  # empty for every platform
+        self._done: set[tuple[str, frozenset[str], str]] = set()
+
+    def lines(self) -> list[str]:
+        return sorted(
+            f"{name}=={version}" + (f"; {self._markers[name]}" if self._markers[name] else "")
+            for name, version in self._versions.items()
+        )
+
+    def add(self, name: str, extras: Collection[str] = (), marker: str = "") -> None:
+        """Pin a distribution and everything that it requires; skip one that is not installed."""
+        try:
+            found = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            return
+        canonical = _canonical(found.metadata["Name"])
+        if canonical != _OWN:
+            self._versions[canonical] = found.version
+            marker = marker and self._markers.get(canonical, marker)
+            self._markers[canonical] = marker
+            self.add_required(canonical, extras, marker)
+
+    def add_required(self, name: str, extras: Collection[str] = (), marker: str = "") -> None:
+        """Pin everything that a distribution requires with its `extras`."""
+        job = (name, frozenset(extras), marker)
+        if job in self._done:
+            return
+        self._done.add(job)
+        for each in _required(name, extras):
+            if (name, _canonical(each.name)) not in self._left_out:
+                self.add(each.name, each.extras, marker or _platforms(each))
+
+
+def _required(name: str, extras: Collection[str]) -> Iterable[Requirement]:
+    """Yield the requirements of a distribution that hold on this platform."""
     try:
-        metadata.distribution(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+        from packaging.requirements import Requirement
+    except ImportError as error:
+        raise MissingExtra("packaging", "lab", "an export") from error
+    for text in metadata.requires(name) or ():
+        requirement = Requirement(text)
+        marker = requirement.marker
+        if marker is None or any(marker.evaluate({"extra": each}) for each in ("", *extras)):
+            yield requirement
+
+
+def _platforms(requirement: Requirement) -> str:
+    """Return the marker of a requirement that other platforms do not have, else nothing."""
+    text = str(requirement.marker or "")
+    return text if "platform" in text and "extra" not in text else ""
+
+
+def _runtime_extra() -> Collection[str]:
+    """Return the extra of the installed onnxruntime, if there is one."""
+    for name, extra in zip(_RUNTIMES, ("gpu", "cpu"), strict=True):
+        try:
+            metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue
+        return (extra,)
+    return ()
+
+
+def _canonical(name: str) -> str:
+    return _SEPARATORS.sub("-", name).lower()

@@ -8,10 +8,6 @@ from collections.abc import Sequence
 from conduit_lab.export.closure import Closure
 from conduit_lab.serving.app import App
 from conduit_lab.serving.limits import Limits
-from conduit_lab.serving.recorded import Example
-from conduit_lab.serving.tool import MCP_PATH, TOOL_METHOD
-
-_MAX_SHOWN_BODY_CHARACTERS = 300
 
 TEST_REPLAY = '''"""Starts this folder's app in a fresh process and replays the notebook's calls."""
 
@@ -37,7 +33,7 @@ def app_source(app: App, closure: Closure) -> str:
     name = json.dumps(app.name, ensure_ascii=False)
     options = app_options(app)
     head = [
-        f'"""{_line(app.name)}: a conduit_lab app. Run it with `uvicorn app:app`."""',
+        f'"""{harmless_line(app.name)}: a conduit_lab app. Run it with `uvicorn app:app`."""',
         *closure.futures,
         _merged(imports),
         f"HERE = Path(__file__).parent\n{closure.app_name} = App({name}, root=HERE{options})",
@@ -57,47 +53,6 @@ def app_options(app: App) -> str:
         "" if not app.origins.allowed else f", origins={list(app.origins.allowed)!r}",
     )
     return "".join(parts)
-
-
-def readme(app: App, examples: Sequence[Example]) -> str:
-    """Return `README.md`: how to run it, and one request per endpoint."""
-    last = {(example.method, example.path): example for example in examples}
-    shown = [_curl(each) for each in last.values() if each.method != TOOL_METHOD]
-    requests = "\n\n".join(f"```sh\n{curl}\n```" for curl in shown)
-    if tools := [example.path for example in last.values() if example.method == TOOL_METHOD]:
-        requests += f"\n\nAgents call {', '.join(map(_line, tools))} by MCP, at `{MCP_PATH}`."
-    return f"""# {_line(app.name)}
-
-Exported by conduit_lab. It needs Python 3.11 or newer; run these in this folder:
-
-```sh
-python3 -m venv .venv
-.venv/bin/pip install -r requirements.txt
-.venv/bin/conduit-lab serve . --port 8000
-```
-
-It listens on 127.0.0.1. Other machines may call it (`--host 0.0.0.0`) once it has a key:
-`.venv/bin/conduit-lab key NAME` makes one, and prints the line for the environment.
-
-`.venv/bin/conduit-lab check .` starts it in a fresh process and compares its answers with those
-in `examples.jsonl`.
-
-## Requests
-
-{requests}
-"""
-
-
-def _curl(example: Example) -> str:
-    url = f"'http://127.0.0.1:8000{example.target}'"
-    if example.method == "GET":
-        return f"curl {url}"
-    body = json.dumps(example.payload, ensure_ascii=False).replace("'", "'\\''")
-    data = f"-d '{body}'"
-    if len(body) > _MAX_SHOWN_BODY_CHARACTERS:
-        data = "-d @body.json  # a line of examples.jsonl holds a payload"
-    flag = "-N " if example.shape == "stream" else ""
-    return f"curl {flag}{url} -H 'content-type: application/json' {data}"
 
 
 def _merged(lines: Sequence[str]) -> str:
@@ -130,7 +85,7 @@ def _spaced(pieces: Sequence[str]) -> str:
     return text
 
 
-def _line(text: str) -> str:
+def harmless_line(text: str) -> str:
     """Return a name on one line, harmless inside a docstring and a heading."""
     line = " ".join(text.replace('"""', "'''").replace("\\", "/").split())
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)

@@ -20,8 +20,10 @@ from conduit_lab.core.text import clip
 from conduit_lab.export import replay as proof
 from conduit_lab.export import templates
 from conduit_lab.export.closure import Closure
+from conduit_lab.export.deployment.deployment import Deployment
 from conduit_lab.export.export_result import Export
-from conduit_lab.export.requirements import requirements
+from conduit_lab.export.readme import readme
+from conduit_lab.export.requirements import pinned_version, requirements
 from conduit_lab.export.secret import check_files
 from conduit_lab.export.state.compared import app_state, state_difference
 from conduit_lab.export.state.walk import MAX_LINES, StateLine
@@ -131,13 +133,21 @@ def _add_recorded(app: App, closure: Closure, examples: Sequence[Example]) -> No
 
 def _write(app: App, closure: Closure, folder: Path, examples: Sequence[Example]) -> None:
     closure.assets.write(folder)
-    wheel = write_wheel(folder / "lib")
+    packages = requirements(
+        write_wheel(folder / "lib").name,
+        closure.packages.distributions,
+        closure.assets.places,
+        app.spoken,
+        large_stores=closure.assets.large_stores,
+    )
+    deployment = Deployment.of(app, folder, pinned_version(packages))
     texts = {
         "app.py": templates.app_source(app, closure),
-        "requirements.txt": requirements(wheel.name, closure.packages.distributions, app.spoken),
+        "requirements.txt": packages,
         "examples.jsonl": "".join(f"{example.to_json()}\n" for example in examples),
         "test_replay.py": templates.TEST_REPLAY,
-        "README.md": templates.readme(app, examples),
+        "README.md": readme(app, examples, deployment),
+        **deployment.files(),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, "utf-8")

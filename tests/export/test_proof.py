@@ -16,6 +16,7 @@ import pytest
 from conduit_lab.core.errors import ExportError
 from conduit_lab.core.progress import Progress
 from conduit_lab.export import writer
+from conduit_lab.export.deployment.deployment import FILES
 from conduit_lab.export.replay import replay
 from conduit_lab.export.wheel import write_wheel
 from tests.export.session import Session
@@ -68,10 +69,10 @@ def test_the_export_answers_the_same_and_its_stores_stay_as_they_are(session: Se
     again = replay(export.folder)
     assert [o.problem for o in again] == [None] * 4
     assert index.read_bytes() == before
-    assert sorted(p.name for p in export.folder.iterdir()) == [
-        "README.md", "app.py", "examples.jsonl", "indexes", "lib", "manifest.json", "models",
-        "requirements.txt", "test_replay.py",
-    ]  # fmt: skip
+    assert sorted(p.name for p in export.folder.iterdir()) == sorted([
+        *FILES, "README.md", "app.py", "examples.jsonl", "indexes", "lib", "manifest.json",
+        "models", "requirements.txt", "test_replay.py",
+    ])  # fmt: skip
 
 
 def test_streams_of_images_and_bytes_answer_the_same(session: Session) -> None:

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from conduit_lab import App
 from conduit_lab.export.closure import Closure
-from conduit_lab.export.templates import app_source, readme
+from conduit_lab.export.templates import app_source
 from conduit_lab.serving.limits import Limits
-from conduit_lab.serving.recorded import Example
 
 CELL = "@lab.get('/a')\ndef a():\n    return 1\n"
 
@@ -30,11 +29,10 @@ def made(name: str, root: Path, cell: str = CELL, **options: Any) -> tuple[App, 
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_any_name_of_an_app_gives_source_that_runs(tmp_path: Path, name: str) -> None:
-    app, source = made(name, tmp_path)
+    _app, source = made(name, tmp_path)
     names: dict[str, Any] = {"__file__": str(tmp_path / "app.py"), "__name__": "exported"}
     exec(compile(source.encode("utf-8"), "app.py", "exec"), names)
     assert names["app"].name == name
-    assert readme(app, []).splitlines()[0].startswith("#")
 
 
 def test_the_source_is_laid_out_as_by_hand(tmp_path: Path) -> None:
@@ -72,38 +70,3 @@ def test_an_app_named_app_is_not_set_again(tmp_path: Path) -> None:
     source = app_source(app, Closure(app, [CELL.replace("lab", "app")]))
     assert 'app = App("x", root=HERE)' in source
     assert "app = app" not in source
-
-
-@pytest.mark.parametrize(
-    ("example", "command"),
-    [
-        (Example("GET", "/a", "value", {"n": 1}, 1), "curl 'http://127.0.0.1:8000/a?n=1'"),
-        (
-            Example("POST", "/a", "value", {"t": "it's ä"}, 1),
-            "curl 'http://127.0.0.1:8000/a' -H 'content-type: application/json' "
-            """-d '{"t": "it'\\''s ä"}'""",
-        ),
-        (
-            Example("POST", "/a", "stream", [1], []),
-            "curl -N 'http://127.0.0.1:8000/a' -H 'content-type: application/json' -d '[1]'",
-        ),
-        (
-            Example("POST", "/a", "value", "x" * 299, 1),
-            "curl 'http://127.0.0.1:8000/a' -H 'content-type: application/json' "
-            "-d @body.json  # a line of examples.jsonl holds a payload",
-        ),
-        (
-            Example("POST", "/a", "value", "x" * 298, 1),
-            "curl 'http://127.0.0.1:8000/a' -H 'content-type: application/json' "
-            f"-d '\"{'x' * 298}\"'",
-        ),
-    ],
-)
-def test_the_readme_shows_one_request_per_endpoint(
-    tmp_path: Path, example: Example, command: str
-) -> None:
-    app, _ = made("desk", tmp_path)
-    first = Example(example.method, example.path, example.shape, {"first": 1}, 1)
-    text = readme(app, [first, example])
-    assert f"```sh\n{command}\n```" in text
-    assert text.count("```sh") == 2

@@ -8,7 +8,7 @@ import numpy as np
 
 from conduit_lab.core.spec import Array
 from conduit_lab.vectors.arrays import BoolArray, IntArray
-from conduit_lab.vectors.index import hnsw
+from conduit_lab.vectors.index import hnsw, packed
 from conduit_lab.vectors.index.bits import BitCodes
 from conduit_lab.vectors.index.building import BackgroundBuild, M
 from conduit_lab.vectors.index.codes import Int8Codes
@@ -40,7 +40,7 @@ class Accelerators:
     def __init__(self, rows: VectorRows, saved: Mapping[str, Array], mapped: bool) -> None:
         self._rows = rows
         self.codes: Int8Codes | BitCodes | None = None
-        if "codes" in saved:
+        if "codes" in saved and packed.can_pack():
             self.codes = Int8Codes(rows, saved)
         elif "planes" in saved:
             self.codes = BitCodes(rows, saved)
@@ -50,7 +50,7 @@ class Accelerators:
         self._changed: list[IntArray] = []  # rows replaced during a build
         self._bits_from = BITS_ROWS
         self._graph_from = np.inf if mapped or not hnsw.available() else GRAPH_ROWS
-        self._able = rows.metric != "manhattan"
+        self._able = rows.metric != "manhattan" and packed.can_pack()
 
     @property
     def nbytes(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,11 @@ _MAX_PATCHED_ROWS = 256  # of a piece, before it is packed again
 
 Int8Array = npt.NDArray[np.int8]
 Int32Array = npt.NDArray[np.int32]
+
+
+def can_pack() -> bool:
+    """Return whether numkong is installed, without which the float32 rows are scanned."""
+    return find_spec("numkong") is not None
 
 
 class _Patch(NamedTuple):

@@ -211,3 +211,13 @@ def test_waiting_for_the_codes_counts_their_rows(jobs: list[Progress]) -> None:
     index.wait()
     job = jobs[0]
     assert (job.name, job.done, job.total) == ("index", 5_000, 5_000)
+
+
+def test_without_numkong_large_indexes_are_scanned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("conduit_lab.vectors.index.packed.find_spec", lambda name: None)
+    rows = random(5_000, 96)
+    index = filled(rows)
+    index.wait()
+    found = index.search(rows[7:8], 1)
+    assert found.plan == "exact scan of 5,000 rows"
+    assert answers(found)[0][0][0] == 7

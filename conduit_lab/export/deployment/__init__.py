@@ -1,0 +1,1 @@
+"""Deployment: the files that run an exported folder in containers and on clusters."""

@@ -1,0 +1,72 @@
+"""Deployment: what the files for containers and clusters say about one exported app."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from conduit_lab.export.deployment import compose, container, kubernetes, ray_serve
+from conduit_lab.serving.app import App
+
+PORT = 8000
+
+_NOT_IN_A_LABEL = re.compile(r"[^a-z0-9]+")
+_MAX_LABEL_CHARACTERS = 40  # of the 63 of a DNS label; a suffix follows
+_BASE_MEMORY_MIB = 256
+_MEMORY_PER_FILE_BYTE = 2.5  # a model's file, its weights in memory, the buffers of its runs
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The facts of one exported app: its name as a DNS label, and what a container needs.
+
+    `memory_mib` is an estimate from the size of the folder, `stores` whether the app writes below
+    `indexes/`, and `onnxruntime` the pinned version, or None where no model needs it.
+    """
+
+    label: str
+    python: str
+    memory_mib: int
+    stores: bool
+    onnxruntime: str | None
+    body_bytes: int
+    header_bytes: int
+
+    @classmethod
+    def of(cls, app: App, folder: Path, onnxruntime: str | None) -> Deployment:
+        """Return the facts of `app`, whose files are in `folder`."""
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        limits = app.limits
+        return cls(
+            label=label_of(app.name),
+            python=".".join(platform.python_version_tuple()[:2]),
+            memory_mib=_BASE_MEMORY_MIB + round(size * _MEMORY_PER_FILE_BYTE / 2**20),
+            stores=(folder / "indexes").is_dir(),
+            onnxruntime=onnxruntime,
+            body_bytes=limits.body_bytes,
+            header_bytes=limits.header_bytes,
+        )
+
+    def files(self) -> dict[str, str]:
+        """Return the text of each file by its name in the folder."""
+        return {name: text(self) for name, text in FILES.items()}
+
+
+FILES: Mapping[str, Callable[[Deployment], str]] = {
+    "Dockerfile": container.dockerfile,
+    ".dockerignore": container.dockerignore,
+    "compose.yaml": compose.compose,
+    "nginx.conf": compose.nginx,
+    "k8s.yaml": kubernetes.manifests,
+    "serve_app.py": ray_serve.serve_app,
+    "serve.yaml": ray_serve.serve_config,
+}
+
+
+def label_of(name: str) -> str:
+    """Return a name as a DNS label (RFC 1123): lower-case letters, digits and hyphens."""
+    label = _NOT_IN_A_LABEL.sub("-", name.lower()).strip("-")[:_MAX_LABEL_CHARACTERS].strip("-")
+    return label if label[:1].isalpha() else f"app-{label}".strip("-")

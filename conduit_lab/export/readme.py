@@ -1,0 +1,104 @@
+"""The README of an exported folder: how to run, test, deploy and call the app."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from conduit_lab.export.deployment.deployment import Deployment
+from conduit_lab.export.templates import harmless_line
+from conduit_lab.serving.app import App
+from conduit_lab.serving.recorded import Example
+from conduit_lab.serving.tool import MCP_PATH, TOOL_METHOD
+
+_MAX_SHOWN_BODY_CHARACTERS = 300
+
+
+def readme(app: App, examples: Sequence[Example], deployment: Deployment) -> str:
+    """Return `README.md`; each command in it is run in the folder."""
+    name = deployment.label
+    stores = _STORES if deployment.stores else ""
+    gpu = _GPU.format(name=name) if deployment.onnxruntime is not None else ""
+    return f"""# {harmless_line(app.name)}
+
+Exported by conduit_lab. It needs Python {deployment.python} or newer; run these in this folder:
+
+```sh
+python3 -m venv .venv
+.venv/bin/pip install --no-deps --requirement requirements.txt
+.venv/bin/conduit-lab serve . --port 8000
+```
+
+It listens on 127.0.0.1, and `.venv/bin/uvicorn app:app` serves it as well. Other machines may call
+it (`--host 0.0.0.0`) once it has a key: `.venv/bin/conduit-lab key NAME` makes one, and prints the
+line for the environment.
+
+## Test
+
+`.venv/bin/conduit-lab check .` starts it in a fresh process and compares its answers with those
+in `examples.jsonl`; so does `python -m pytest`, with pytest in that environment.
+
+## Deploy
+
+Write the line that `.venv/bin/conduit-lab key NAME` prints into a file `.env`, without its quotes;
+no image contains that file.
+
+A container, alone or behind a proxy that bounds slow and numerous clients:
+
+```sh
+docker build --tag {name} .
+docker run --rm --publish 127.0.0.1:8000:8000 --env-file .env {name}
+docker compose up --build
+```
+
+{gpu}Kubernetes, once its nodes can pull the image:
+
+```sh
+kubectl create secret generic {name} --from-env-file .env
+kubectl apply --filename k8s.yaml
+```
+
+Ray Serve, with `pip install "ray[serve]"` in that environment:
+
+```sh
+.venv/bin/serve run serve.yaml
+```
+
+{stores}## Requests
+
+{_requests(examples)}
+"""
+
+
+_GPU = """With an NVIDIA GPU: `docker build --build-arg RUNTIME=gpu --tag {name} .`, and
+`docker run --gpus all` with the rest as above.
+
+"""
+
+_STORES = """Each replica has its own copy of the stores in `indexes/`: what one of them writes, the
+others do not see. A store that several write to belongs on a server: `vector_store(…, url=…)`.
+
+"""
+
+
+def _requests(examples: Sequence[Example]) -> str:
+    last = {(example.method, example.path): example for example in examples}
+    shown = [_curl(each) for each in last.values() if each.method != TOOL_METHOD]
+    requests = "\n\n".join(f"```sh\n{curl}\n```" for curl in shown)
+    if tools := [example.path for example in last.values() if example.method == TOOL_METHOD]:
+        requests += (
+            f"\n\nAgents call {', '.join(map(harmless_line, tools))} by MCP, at `{MCP_PATH}`."
+        )
+    return requests
+
+
+def _curl(example: Example) -> str:
+    url = f"'http://127.0.0.1:8000{example.target}'"
+    if example.method == "GET":
+        return f"curl {url}"
+    body = json.dumps(example.payload, ensure_ascii=False).replace("'", "'\\''")
+    data = f"-d '{body}'"
+    if len(body) > _MAX_SHOWN_BODY_CHARACTERS:
+        data = "-d @body.json  # a line of examples.jsonl holds a payload"
+    flag = "-N " if example.shape == "stream" else ""
+    return f"curl {flag}{url} -H 'content-type: application/json' {data}"

@@ -1,0 +1,112 @@
+"""The files that deploy an export: valid by the tools of their formats, and true of the app."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conduit_lab.export.deployment.deployment import FILES, Deployment, label_of
+from conduit_lab.serving.limits import Limits
+from tests.export.session import Session
+
+PLAIN = Deployment("desk", "3.11", 300, False, None, 2**24, 2**15)
+FULL = replace(PLAIN, label="support-desk", stores=True, onnxruntime="1.32.0")
+DEPLOYMENTS = [pytest.param(PLAIN, id="plain"), pytest.param(FULL, id="model and stores")]
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_the_dockerfile_has_no_finding(tmp_path: Path, deployment: Deployment) -> None:
+    file = tmp_path / "Dockerfile"
+    file.write_text(deployment.files()["Dockerfile"])
+    tool = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([tool, file], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_the_manifests_are_strictly_valid(tmp_path: Path, deployment: Deployment) -> None:
+    file = tmp_path / "k8s.yaml"
+    file.write_text(deployment.files()["k8s.yaml"])
+    tool = Path(sys.executable).with_name("kubernetes-validate")
+    done = subprocess.run([tool, "--strict", file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    kinds = [each["kind"] for each in yaml.safe_load_all(file.read_text())]
+    assert kinds == ["Deployment", "Service", "PodDisruptionBudget"]
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_the_yaml_files_name_what_the_others_make(deployment: Deployment) -> None:
+    files = deployment.files()
+    compose = yaml.safe_load(files["compose.yaml"])
+    assert set(compose["services"]) == {"app", "proxy"}
+    assert "./nginx.conf:/etc/nginx/nginx.conf:ro" in compose["services"]["proxy"]["volumes"]
+    serve = yaml.safe_load(files["serve.yaml"])["applications"][0]
+    module, name = serve["import_path"].split(":")
+    assert re.search(rf"^{name} = ", files[f"{module}.py"], re.MULTILINE)
+    assert serve["deployments"][0]["name"] == deployment.label
+    compile(files["serve_app.py"], "serve_app.py", "exec")
+
+
+def test_stores_are_copied_out_of_the_read_only_image() -> None:
+    pod = next(yaml.safe_load_all(FULL.files()["k8s.yaml"]))["spec"]["template"]["spec"]
+    assert pod["initContainers"][0]["volumeMounts"] == [
+        {"name": "indexes", "mountPath": "/indexes"}
+    ]
+    assert {"name": "indexes", "mountPath": "/app/indexes"} in pod["containers"][0]["volumeMounts"]
+    assert "indexes" in yaml.safe_load(FULL.files()["compose.yaml"])["volumes"]
+    assert "indexes" not in "".join(PLAIN.files().values())
+
+
+def test_gpus_are_one_argument_where_a_model_needs_onnxruntime() -> None:
+    dockerfile = FULL.files()["Dockerfile"]
+    assert "ARG RUNTIME=cpu" in dockerfile
+    assert '"onnxruntime-gpu[cuda,cudnn]==1.32.0"' in dockerfile
+    assert "onnxruntime" not in PLAIN.files()["Dockerfile"]
+
+
+def test_the_proxy_has_the_limits_of_the_app(session: Session) -> None:
+    session.lab.limits = Limits(body_bytes=12_345, header_bytes=16_384)
+    deployment = Deployment.of(session.lab, session.root, None)
+    proxy = deployment.files()["nginx.conf"]
+    assert "client_max_body_size 12345;" in proxy
+    assert "large_client_header_buffers 8 2048;" in proxy
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("support-desk", "support-desk"),
+        ("Desk of Ada", "desk-of-ada"),
+        ("größe", "gr-e"),
+        ("7 seas", "app-7-seas"),
+        ("日本", "app"),
+        ("a" * 60, "a" * 40),
+    ],
+)
+def test_a_name_becomes_a_label_of_dns(name: str, label: str) -> None:
+    assert label_of(name) == label
+
+
+@given(st.text())
+def test_every_name_becomes_a_label_of_dns(name: str) -> None:
+    assert re.fullmatch(
+        r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?|app(-[a-z0-9-]{0,39}[a-z0-9])?", label_of(name)
+    )
+
+
+def test_an_export_has_each_file_that_its_readme_names(session: Session) -> None:
+    session.run("@lab.get('/a')\ndef a():\n    return 1", "a()")
+    folder = session.export().folder
+    readme = (folder / "README.md").read_text("utf-8")
+    named = set(re.findall(r"[\w/-]+\.(?:yaml|txt|py|jsonl|conf|svg)\b", readme))
+    assert named >= {"requirements.txt", "k8s.yaml", "serve.yaml", "examples.jsonl"}
+    assert {name for name in named if not (folder / name).is_file()} == set()
+    assert set(FILES) <= {path.name for path in folder.iterdir()}
