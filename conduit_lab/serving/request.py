@@ -12,7 +12,7 @@ from starlette.types import Scope
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.text import clip
 from conduit_lab.serving import codec
-from conduit_lab.serving.arguments import MAX_PROBLEMS
+from conduit_lab.serving.argument_problems import MAX_PROBLEMS
 
 _MAX_KEY_CHARACTERS = 60
 
