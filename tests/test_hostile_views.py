@@ -31,7 +31,7 @@ from conduit_lab import (
 from conduit_lab.core.trace.stage_statistics import StageStatistics
 from conduit_lab.core.trace.trace_diff import TraceDiff
 from conduit_lab.core.views import html
-from conduit_lab.core.views.view import Viewed
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.export.replay import Outcome
 from conduit_lab.models.benchmark import Benchmark
 from conduit_lab.models.measure.comparison import Compared, Comparison

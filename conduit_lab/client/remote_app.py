@@ -14,7 +14,8 @@ from conduit_lab.core.errors import InputError, RemoteError, RemoteUnknownName
 from conduit_lab.core.nearest import did_you_mean
 from conduit_lab.core.text import one_line
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.view import Table, View
+from conduit_lab.core.views.viewed import Viewed
 
 _DOCUMENT_PATH = "/openapi.json"
 _INFO_PATH = "/v1/info"

@@ -20,7 +20,8 @@ from conduit_lab.core.trace import recorder
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.pieces import Line
 from conduit_lab.core.views.sections import Code
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.view import Table, View
+from conduit_lab.core.views.viewed import Viewed
 
 _COLUMNS = ("endpoint", "function", "answers")
 

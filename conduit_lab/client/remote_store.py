@@ -16,7 +16,8 @@ from conduit_lab.core.nearest import did_you_mean
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.sections import Code
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.view import Table, View
+from conduit_lab.core.views.viewed import Viewed
 
 STORES_PATH = "/v1/stores"
 _COLUMNS = ("store", "entries", "vectors", "metric", "takes text")

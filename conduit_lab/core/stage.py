@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio.to_thread
 
+from conduit_lab.core import views
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.progress import counted, progress
 from conduit_lab.core.shown_signature import shown_signature
@@ -17,9 +18,7 @@ from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace.span import Kind, Span, current
 from conduit_lab.core.trace.tally import tallying
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.pieces import Line
-from conduit_lab.core.views.sections import Code
-from conduit_lab.core.views.view import View, Viewed
+from conduit_lab.core.views.viewed import Viewed
 
 
 class Stage(ABC):
@@ -180,14 +179,14 @@ class Function(Stage, Viewed):
     def __hash__(self) -> int:
         return hash((Function, self.name))  # not of the function: any callable will do
 
-    def _view(self) -> View:
+    def _view(self) -> views.View:
         signature = shown_signature(self.function)
         last = self.last_seconds
         facts = [] if last is None else [f"last call {figures.seconds(last)}"]
         doc = inspect.getdoc(self.function) if inspect.isroutine(self.function) else None
-        code = Code([f"{'async ' if self._is_async else ''}def {self.name}{signature}"])
-        pieces = [code, Line(doc)] if doc else [code]
-        return View(type(self).__name__, self.name, facts, pieces=pieces)
+        code = views.Code([f"{'async ' if self._is_async else ''}def {self.name}{signature}"])
+        pieces = [code, views.Line(doc)] if doc else [code]
+        return views.View(type(self).__name__, self.name, facts, pieces=pieces)
 
 
 _ENDLESS = "calls itself without an end"

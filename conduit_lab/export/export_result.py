@@ -10,7 +10,8 @@ from conduit_lab.core.trace.stage_statistics import time_cell
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.pieces import Line, ViewPiece
 from conduit_lab.core.views.sections import Code
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.view import Table, View
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.export.replay import Outcome
 from conduit_lab.serving.codec import preview
 

@@ -12,7 +12,8 @@ from conduit_lab.core.text import one_line
 from conduit_lab.core.trace.value_snapshot import COPIES, snapshot
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.pieces import Card, Cited, Columns, Folded, Line, Marked, ViewPiece
-from conduit_lab.core.views.view import View, Viewed
+from conduit_lab.core.views.view import View
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.flow.citation import Citation, citations
 from conduit_lab.flow.packing import Packed
 from conduit_lab.vectors.found_card import heading_of, metadata_facts

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from conduit_lab.core import views
 from conduit_lab.core.spec import TensorSpec, ValueSpec, describe_values
 from conduit_lab.core.stage import Function, Stage
 from conduit_lab.core.text import one_line
-from conduit_lab.core.views.tree import Arrangement, TreeNode
-from conduit_lab.core.views.view import View, Viewed
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.flow.fit import check_same_value, equal_outputs, shared_inputs
 from conduit_lab.flow.stage_chart import stage_chart
 from conduit_lab.models.file_model import FileModel
@@ -41,7 +41,7 @@ class Combinator(Viewed, Stage):
     child takes the combinator's own value.
     """
 
-    arrangement: ClassVar[Arrangement] = "chain"  # of the children in a drawing
+    arrangement: ClassVar[views.Arrangement] = "chain"  # of the children in a drawing
 
     report: Sequence[CompileStep] | None = None  # of the combinator that `compile` made
 
@@ -120,11 +120,11 @@ class Combinator(Viewed, Stage):
         """Return the text of a Mermaid flowchart of its stages, with specs and last times."""
         return stage_chart(_tree(self))
 
-    def _view(self) -> View:
+    def _view(self) -> views.View:
         tree = _tree(self)
         default = self.name == type(self).__name__.lower()
         facts = [part for part in (tree.values, *tree.facts, tree.time) if part]
-        return View(tree.kind, "" if default else tree.name, facts, tree=tree)
+        return views.View(tree.kind, "" if default else tree.name, facts, tree=tree)
 
 
 def check_composition(stage: Stage) -> None:
@@ -148,10 +148,10 @@ class _Draft:
     children: list[_Draft] = field(default_factory=list)
     more: int = 0
 
-    def node(self) -> TreeNode:
+    def node(self) -> views.TreeNode:
         stage = self.stage
         takes, gives = _values(stage)
-        return TreeNode(
+        return views.TreeNode(
             _printable(stage.name),
             type(stage).__name__,
             takes=takes,
@@ -166,7 +166,7 @@ class _Draft:
         )
 
 
-def _tree(root: Stage) -> TreeNode:
+def _tree(root: Stage) -> views.TreeNode:
     """Return the tree below a stage: the stages that are nearest to it, at most 30."""
     first, left = _Draft(root), _MAX_STAGES
     queue = deque([first])

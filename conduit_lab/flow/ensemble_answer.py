@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from conduit_lab.core import views
 from conduit_lab.core.errors import CompositionError
 from conduit_lab.core.spec import Array
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.pieces import Bar, Bars, Columns, Line
-from conduit_lab.core.views.view import View
 from conduit_lab.flow.votes import ballot
 from conduit_lab.models.prediction import Prediction, Predictions
 
@@ -46,10 +45,10 @@ class EnsemblePrediction(Prediction):
         agree = "" if self.agreement is None else f", agreement={self.agreement:.2f}"
         return f"EnsemblePrediction({self.label!r}, {self.score:.3f}{agree})"
 
-    def _view(self) -> View:
+    def _view(self) -> views.View:
         facts = [f"{self.score:.3f}", *_shown_agreement(self)]
-        columns = Columns([[self._bars()], [_member_bars(self), *_left_out(self)]])
-        return View("EnsemblePrediction", self.label, facts, pieces=[columns])
+        columns = views.Columns([[self._bars()], [_member_bars(self), *_left_out(self)]])
+        return views.View("EnsemblePrediction", self.label, facts, pieces=[columns])
 
 
 class EnsemblePredictions(Predictions):
@@ -171,17 +170,19 @@ def _shown_agreement(answer: EnsemblePrediction) -> list[str]:
     return [f"{round(share * count)} of {figures.plural(count, 'member')} agree"]
 
 
-def _member_bars(answer: EnsemblePrediction) -> Bars:
+def _member_bars(answer: EnsemblePrediction) -> views.Bars:
     bars = [_member_bar(name, own, answer.label) for name, own in answer.members.items()]
-    return Bars(bars, "members", noun="member")
+    return views.Bars(bars, "members", noun="member")
 
 
-def _member_bar(name: str, own: Any, label: str) -> Bar:
+def _member_bar(name: str, own: Any, label: str) -> views.Bar:
     if isinstance(own, Prediction):
-        return Bar(name, own.score, f"{own.score:.3f}", own.label == label, f"→ {own.label}")
-    return Bar(name, 0.0, "", own == label if isinstance(own, str) else False, reprlib.repr(own))
+        return views.Bar(name, own.score, f"{own.score:.3f}", own.label == label, f"→ {own.label}")
+    return views.Bar(
+        name, 0.0, "", own == label if isinstance(own, str) else False, reprlib.repr(own)
+    )
 
 
-def _left_out(answer: EnsemblePrediction) -> list[Line]:
+def _left_out(answer: EnsemblePrediction) -> list[views.Line]:
     reasons = answer.left_out.items()
-    return [Line(f"{name} left out: {reason}", "quiet") for name, reason in reasons]
+    return [views.Line(f"{name} left out: {reason}", "quiet") for name, reason in reasons]

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from conduit_lab.core.stage import Stage
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.view import Table, View
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.flow.cached import Cached
 from conduit_lab.flow.combinator import Combinator
 from conduit_lab.flow.compile import CompileStep

@@ -16,8 +16,8 @@ from conduit_lab.core.stage import Stage
 from conduit_lab.core.streams.chunk import chunk_text
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace import recorder
-from conduit_lab.core.views import figures
-from conduit_lab.core.views.view import View, Viewed
+from conduit_lab.core.views import View, figures
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.flow.answer_stream import AnswerDraft, AnswerStream
 from conduit_lab.flow.cited_answer import CitedAnswer, RagAnswer, passage_source
 from conduit_lab.flow.packing import Counting, pack

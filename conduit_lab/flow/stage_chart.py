@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from conduit_lab.core import views
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.mermaid import NodeShape, flowchart
-from conduit_lab.core.views.tree import TreeNode
 
 _Ends = list[tuple[str, str]]  # nodes that lead on, each with the label of its edge
 
 
-def stage_chart(root: TreeNode) -> str:
+def stage_chart(root: views.TreeNode) -> str:
     """Return the text of the flowchart: the values that come in and go out, the stages between."""
     return _Chart().text(root)
 
@@ -21,13 +21,13 @@ class _Chart:
         self.nodes: list[tuple[str, str, NodeShape]] = []
         self.edges: list[tuple[str, str, str]] = []
 
-    def text(self, root: TreeNode) -> str:
+    def text(self, root: views.TreeNode) -> str:
         start = [(self._add(root.takes or "input", "stadium"), "")]
         ends = start if root.leaf else self._draw(root, start)
         self._join(ends, self._add(root.gives or "output", "stadium"))
         return flowchart(self.nodes, self.edges)
 
-    def _draw(self, node: TreeNode, ends: _Ends) -> _Ends:
+    def _draw(self, node: views.TreeNode, ends: _Ends) -> _Ends:
         """Draw a node after `ends`; return the ends that lead on from it."""
         children = [child for child in node.children if not child.joins]
         if node.leaf:
@@ -39,8 +39,10 @@ class _Chart:
             return self._fallback(node, children, ends)
         return self._fork(node, children, ends)
 
-    def _chain(self, node: TreeNode, children: Sequence[TreeNode], ends: _Ends) -> _Ends:
-        before: TreeNode | None = None
+    def _chain(
+        self, node: views.TreeNode, children: Sequence[views.TreeNode], ends: _Ends
+    ) -> _Ends:
+        before: views.TreeNode | None = None
         for child in children:
             if before is not None:
                 values = before.gives or child.takes
@@ -49,7 +51,7 @@ class _Chart:
             ends, before = self._draw(child, ends), child
         return self._more(node, ends)
 
-    def _fork(self, node: TreeNode, children: Sequence[TreeNode], ends: _Ends) -> _Ends:
+    def _fork(self, node: views.TreeNode, children: Sequence[views.TreeNode], ends: _Ends) -> _Ends:
         facts = "\n".join([node.name, *node.facts])
         start = self._joined(ends, facts, "diamond" if node.arrangement == "choice" else "round")
         out = [end for child in children for end in self._draw(child, [(start, child.edge)])]
@@ -60,7 +62,9 @@ class _Chart:
                 out = self._draw(child, out)
         return out
 
-    def _fallback(self, node: TreeNode, children: Sequence[TreeNode], ends: _Ends) -> _Ends:
+    def _fallback(
+        self, node: views.TreeNode, children: Sequence[views.TreeNode], ends: _Ends
+    ) -> _Ends:
         out: _Ends = []
         for child in children:
             made = self._draw(child, ends)
@@ -68,7 +72,7 @@ class _Chart:
             ends = [(made[-1][0], "else")]
         return out if not node.more else out + self._more(node, ends)
 
-    def _more(self, node: TreeNode, ends: _Ends) -> _Ends:
+    def _more(self, node: views.TreeNode, ends: _Ends) -> _Ends:
         if not node.more:
             return ends
         return [(self._joined(ends, f"… {figures.plural(node.more, 'more stage')}", "round"), "")]

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from conduit_lab.core import views
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.frames import to_frame
 from conduit_lab.core.progress import TIME, progress
 from conduit_lab.core.stage import Stage, as_stage
-from conduit_lab.core.views import figures, html
-from conduit_lab.core.views.charts import BarChart, Charted
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.runtime.measuring.timing import (
     NOISE_RATIO,
     TimedCall,
@@ -54,10 +54,10 @@ class Benchmark(Sequence[Timing], Viewed):
         return f"{rate}, {speed} times as many as with {first.rows}"
 
     @property
-    def chart(self) -> BarChart:
+    def chart(self) -> views.BarChart:
         """A bar per batch size for its samples per second; the best size stands out."""
         rows = [(_samples(timing), timing.rate, f"{timing.samples} /s") for timing in self]
-        return BarChart(
+        return views.BarChart(
             self.title,
             rows,
             "samples_per_second",
@@ -77,7 +77,7 @@ class Benchmark(Sequence[Timing], Viewed):
         rows = [(t.rows, t.calls, t.p50, t.p90, t.p99, t.rate) for t in self]
         return to_frame(rows, ("batch", "calls", "p50", "p90", "p99", "samples_per_second"))
 
-    def _table(self) -> Table:
+    def _table(self) -> views.Table:
         rows = [
             (
                 figures.count(t.rows),
@@ -87,11 +87,15 @@ class Benchmark(Sequence[Timing], Viewed):
             )
             for t in self
         ]
-        return Table(_COLUMNS, rows, numeric=_COLUMNS, whole=f"benchmark[{html.MAX_ROWS}:]")
+        return views.Table(
+            _COLUMNS, rows, numeric=_COLUMNS, whole=f"benchmark[{views.html.MAX_ROWS}:]"
+        )
 
-    def _view(self) -> View:
+    def _view(self) -> views.View:
         facts = [fact for fact in (self.device, self.note) if fact]
-        return View("Benchmark", self.title, facts, pieces=[Charted(self.chart, self._table())])
+        return views.View(
+            "Benchmark", self.title, facts, pieces=[views.Charted(self.chart, self._table())]
+        )
 
     def __repr__(self) -> str:
         parts = [f"{self.name} on {self.device}", self._table().plain(), self.note]

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from conduit_lab.core import views
 from conduit_lab.core.errors import ModelRunError
 from conduit_lab.core.stage import Function
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.view import Table, View
 from conduit_lab.models.benchmark import BENCHMARK_SECONDS, Benchmark, benchmark
 from conduit_lab.models.prediction import Prediction
 
@@ -72,7 +72,9 @@ class CallableModel(Function):
     def __repr__(self) -> str:
         return f"CallableModel({self.name!r}, python)"
 
-    def _view(self) -> View:
+    def _view(self) -> views.View:
         labels = [("labels", ", ".join(self.labels))] if self.labels else []
         rows = [("device", "python"), *labels]
-        return View("CallableModel", self.name, tables=[Table(("property", "value"), rows)])
+        return views.View(
+            "CallableModel", self.name, tables=[views.Table(("property", "value"), rows)]
+        )

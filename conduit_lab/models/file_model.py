@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
-from conduit_lab.core import forking
+from conduit_lab.core import forking, views
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import TensorSpec, ValueSpec
 from conduit_lab.core.stage import Stage, as_stage
 from conduit_lab.core.trace.span import current
 from conduit_lab.core.trace.tally import tallying
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.models.benchmark import BENCHMARK_SECONDS, Benchmark, benchmark
 from conduit_lab.runtime.sessions.cache import Shared
 from conduit_lab.runtime.sessions.session import Options
@@ -174,9 +174,9 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
         state = "not opened" if self.held is None else self.held.state
         return f"{type(self).__name__}({display(self.path)!r}, {state})"
 
-    def _view(self) -> View:
-        facts = Table(("property", "value"), self._facts())
-        return View(type(self).__name__, self.name, tables=[facts])
+    def _view(self) -> views.View:
+        facts = views.Table(("property", "value"), self._facts())
+        return views.View(type(self).__name__, self.name, tables=[facts])
 
 
 class _OtherKindsMethod:

@@ -7,11 +7,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from conduit_lab.core import views
 from conduit_lab.core.frames import pandas
 from conduit_lab.core.spec import Array
-from conduit_lab.core.views import figures, html
-from conduit_lab.core.views.pieces import Bar, Bars
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.viewed import Viewed
 
 
 class Prediction(Mapping[str, Any], Viewed):
@@ -73,13 +73,13 @@ class Prediction(Mapping[str, Any], Viewed):
     def __repr__(self) -> str:
         return f"Prediction({self.label!r}, {self.score:.3f})"
 
-    def _view(self) -> View:
-        return View("Prediction", self.label, [f"{self.score:.3f}"], pieces=[self._bars()])
+    def _view(self) -> views.View:
+        return views.View("Prediction", self.label, [f"{self.score:.3f}"], pieces=[self._bars()])
 
-    def _bars(self) -> Bars:
+    def _bars(self) -> views.Bars:
         ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
-        bars = [Bar(label, p, f"{p:.3f}", label == self.label) for label, p in ranked]
-        return Bars(bars, whole="prediction.probabilities")
+        bars = [views.Bar(label, p, f"{p:.3f}", label == self.label) for label, p in ranked]
+        return views.Bars(bars, whole="prediction.probabilities")
 
 
 class Predictions(Sequence[Prediction], Viewed):
@@ -123,16 +123,16 @@ class Predictions(Sequence[Prediction], Viewed):
         frame.insert(0, "label", labels)
         return frame
 
-    def _table(self) -> Table:
+    def _table(self) -> views.Table:
         first = [
-            (str(row), p.label, html.Cell(f"{p.score:.3f}", share=p.score))
-            for row, p in enumerate(self[: html.MAX_ROWS])
+            (str(row), p.label, views.html.Cell(f"{p.score:.3f}", share=p.score))
+            for row, p in enumerate(self[: views.html.MAX_ROWS])
         ]
-        columns, more = ("row", "label", "score"), f"predictions[{html.MAX_ROWS}:]"
-        return Table(columns, first, ("row", "score"), total=len(self), whole=more)
+        columns, more = ("row", "label", "score"), f"predictions[{views.html.MAX_ROWS}:]"
+        return views.Table(columns, first, ("row", "score"), total=len(self), whole=more)
 
-    def _view(self) -> View:
-        return View("Predictions", figures.count(len(self)), tables=[self._table()])
+    def _view(self) -> views.View:
+        return views.View("Predictions", figures.count(len(self)), tables=[self._table()])
 
     def __repr__(self) -> str:
         return self._table().plain()

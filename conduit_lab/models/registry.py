@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from conduit_lab.core import views
 from conduit_lab.core.errors import UnknownName
 from conduit_lab.core.nearest import did_you_mean
 from conduit_lab.core.trace.stage_statistics import StageStatistics, cost_cells
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.html import Cell
-from conduit_lab.core.views.sections import Code
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.models.load import AnyModel
 from conduit_lab.runtime.sessions.cache import sessions
 
@@ -65,7 +64,7 @@ class Models(Sequence[AnyModel], Viewed):
     def _ipython_key_completions_(self) -> list[str]:
         return [model.name for model in self]
 
-    def summary(self) -> Table:
+    def summary(self) -> views.Table:
         """Return a table of name, device, size, calls and p50; opens nothing.
 
         A model without calls below an endpoint has its runs and their mean time.
@@ -76,19 +75,19 @@ class Models(Sequence[AnyModel], Viewed):
             cells: tuple[Any, ...] = cost
             if runs and not cost[0]:
                 noun = " run" if runs == "1" else " runs"
-                cells = Cell(runs, suffix=noun), Cell(mean, suffix=" mean")
+                cells = views.Cell(runs, suffix=noun), views.Cell(mean, suffix=" mean")
             rows.append((model.name, device or state, size, *cells))
-        return Table(("model", "device", "size", "calls", "p50"), rows, numeric=_NUMERIC[:3])
+        return views.Table(("model", "device", "size", "calls", "p50"), rows, numeric=_NUMERIC[:3])
 
-    def _costs(self) -> list[tuple[str, Cell]]:
+    def _costs(self) -> list[tuple[str, views.Cell]]:
         return cost_cells([self._statistics.get(model.name) for model in self])
 
-    def _table(self) -> Table:
+    def _table(self) -> views.Table:
         rows = []
         for model, cost in zip(self, self._costs(), strict=True):
             device, size, *runs, state = _figures(model)
             rows.append((model.name, type(model).__name__, device, size, *cost, *runs, state))
-        return Table(_COLUMNS, rows, numeric=_NUMERIC)
+        return views.Table(_COLUMNS, rows, numeric=_NUMERIC)
 
     def _facts(self) -> list[str]:
         facts = [f"{figures.size(sessions.size)} of {figures.size(sessions.budget)} in use"]
@@ -99,11 +98,11 @@ class Models(Sequence[AnyModel], Viewed):
             else []
         )
 
-    def _view(self) -> View:
-        call = Code(['model = lab.load_model("path/to/model.onnx")'], "to load one:")
+    def _view(self) -> views.View:
+        call = views.Code(['model = lab.load_model("path/to/model.onnx")'], "to load one:")
         pieces = [] if self._models else [call]
         facts = [str(len(self)), *self._facts()]
-        return View("Models", "", facts, [self._table()], pieces=pieces)
+        return views.View("Models", "", facts, [self._table()], pieces=pieces)
 
 
 def _identity(model: AnyModel) -> tuple[str, Any]:

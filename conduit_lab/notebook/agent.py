@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.nearest import did_you_mean
 from conduit_lab.core.text import clip, one_line
-from conduit_lab.core.views.view import Viewed
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.export.secret import looks_secret
 from conduit_lab.notebook import history
 from conduit_lab.serving.tool import Tool

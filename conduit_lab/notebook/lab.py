@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakValueDictionary
 
 from conduit_lab.core.errors import EndpointError
@@ -13,23 +13,22 @@ from conduit_lab.core.paths import find_root
 from conduit_lab.core.progress import is_silenced
 from conduit_lab.core.trace.call_record import Values
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.pieces import Line
-from conduit_lab.export.export_result import Export
-from conduit_lab.export.writer import export_app
 from conduit_lab.notebook import cell_streams, history, views
-from conduit_lab.notebook.agent import session_tools
 from conduit_lab.serving.app import App
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.call_code import call_code, code_name
 from conduit_lab.serving.endpoint import Endpoint, Proof
 from conduit_lab.serving.endpoints import Endpoints
 from conduit_lab.serving.examples import Examples
-from conduit_lab.serving.glance import MAX_MISSING_CALLS, Glance
 from conduit_lab.serving.rag_endpoint import RagEndpoint
 from conduit_lab.serving.recorded import Recorder
-from conduit_lab.serving.run.thread import Server
 from conduit_lab.serving.running import Streams
 from conduit_lab.serving.tool import Tool
+
+if TYPE_CHECKING:
+    from conduit_lab.export.export_result import Export
+    from conduit_lab.serving.glance import Glance
+    from conduit_lab.serving.run.thread import Server
 
 STREAM_SECONDS = 60.0
 
@@ -118,7 +117,11 @@ class Lab(App):
         that show the session's objects and traces. Raises `ServeError` for a port in use, and for a
         `host` that others can reach where the lab has no keys, unless `insecure`.
         """
+        from conduit_lab.serving.run.thread import Server
+
         if mcp and not self._session_tools:
+            from conduit_lab.notebook.agent import session_tools
+
             self._session_tools = session_tools(self)
             self._gate = None  # built again, with the route of that protocol
         return Server(self, host=host, port=port, insecure=insecure)
@@ -140,6 +143,8 @@ class Lab(App):
         receives the recorded requests; a different answer is an `ExportError`, and then an older
         export in `folder` stays. Running streams are awaited, 60 s each.
         """
+        from conduit_lab.export.writer import export_app
+
         for stream in self._recorder.running:
             stream.wait(STREAM_SECONDS)
         return export_app(
@@ -165,6 +170,8 @@ class Lab(App):
 
     def glance(self) -> Glance:
         """Return the state of the session now, with the calls that an export still needs."""
+        from conduit_lab.serving.glance import MAX_MISSING_CALLS, Glance
+
         proofs = {id(each): self.proof(each) for each in self.endpoints}
         missing = [each for each in self.endpoints if proofs[id(each)] == "missing"]
         ready = list(proofs.values()).count("ready")
@@ -204,6 +211,8 @@ class Lab(App):
         parts = [(self.endpoints, "endpoint"), (self.models, "model"), (self.stores, "store")]
         counts = [figures.plural(len(part), noun) for part, noun in parts if len(part)]
         if counts:
+            from conduit_lab.core.views.pieces import Line
+
             listed = " and ".join(filter(None, [", ".join(counts[:-1]), counts[-1]]))
             line = f"Lab {self.name!r} goes on with {listed}; lab.remove(path) takes one back"
             history.publish(Line(line, "quiet"))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from starlette.types import Send
+from typing import TYPE_CHECKING
 
 from conduit_lab.core.trace.call_record import CallRecord
 from conduit_lab.core.trace.span import Span
+
+if TYPE_CHECKING:
+    from starlette.types import Send
 
 RawHeaders = list[tuple[bytes, bytes]]
 MAX_FALLBACK_HEADERS = 20

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel
 
 from conduit_lab.core.weight import PLAIN
 from conduit_lab.models.prediction import Prediction, Predictions
+from conduit_lab.serving.pydantic_models import is_model
 
 MAX_SMALL_VALUES = 4096  # numbers, or 16 characters: about 0.1 ms to encode
 
@@ -48,7 +48,7 @@ def _left(value: Any, room: int) -> int:
         return room - len(value) * (2 + len(value.labels))
     elif isinstance(value, str | bytes | bytearray):
         return room - 1 - len(value) // _CHARACTERS
-    elif isinstance(value, BaseModel):
+    elif is_model(value):
         parts = value.__dict__.values()
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         parts = [getattr(value, field.name, None) for field in dataclasses.fields(value)]

@@ -8,13 +8,12 @@ import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, cast, overload
 from weakref import WeakSet
 
 import anyio.to_thread
-from starlette.routing import BaseRoute, Router
-from starlette.types import Receive, Scope, Send
 
+from conduit_lab.core import views
 from conduit_lab.core.errors import EndpointError
 from conduit_lab.core.keywords import with_keywords_of
 from conduit_lab.core.paths import find_root
@@ -22,12 +21,10 @@ from conduit_lab.core.stage import Function, Stage
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.trace.span import Observer
 from conduit_lab.core.trace.stage_statistics import StageStatistics
-from conduit_lab.core.views.view import View, Viewed
-from conduit_lab.flow.cited_answer import RagAnswer
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.flow.combinator import check_composition
 from conduit_lab.flow.ensemble import Ensemble
 from conduit_lab.flow.fallback import Fallback
-from conduit_lab.flow.rag import Rag
 from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.load import AnyModel, LoadOptions, load_model
 from conduit_lab.models.registry import Models
@@ -36,21 +33,8 @@ from conduit_lab.serving.decorators import StreamDecorator, file_paths, refuse_a
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.endpoint_path import check_path
 from conduit_lab.serving.endpoints import Endpoints
-from conduit_lab.serving.faces import (
-    docs,
-    events,
-    health,
-    metrics,
-    openapi,
-    passage_links,
-    usage,
-    values,
-)
-from conduit_lab.serving.faces.protocols import protocol_routes
 from conduit_lab.serving.gate.access_log import hide_queries
-from conduit_lab.serving.gate.gate import Gate
 from conduit_lab.serving.gate.metering import Metering
-from conduit_lab.serving.glance import Glance
 from conduit_lab.serving.life import Lives, Resource, serve_lifespan
 from conduit_lab.serving.optional import OptionalModels
 from conduit_lab.serving.rag_endpoint import RagEndpoint
@@ -58,11 +42,15 @@ from conduit_lab.serving.running import Streams
 from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.stores import Stores
 from conduit_lab.serving.tool import Tool
-from conduit_lab.vectors.store import VectorStore
 
-# the first route of a path and method answers: a value endpoint's GET precedes that of a stream
-# of an endpoint that precedes those of the package
-_FACES = (health, metrics, usage, values, events, passage_links, openapi, docs)
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from conduit_lab.flow.cited_answer import RagAnswer
+    from conduit_lab.flow.rag import Rag
+    from conduit_lab.serving.gate.gate import Gate
+    from conduit_lab.serving.glance import Glance
+    from conduit_lab.vectors.store import VectorStore
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -153,6 +141,8 @@ class App(EndpointHost, Viewed):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
             raise EndpointError(f"a store's name expects letters, digits, - and _, got {name!r}")
         if name not in self.stores:
+            from conduit_lab.vectors.store import VectorStore
+
             options: dict[str, Any] = {"embedder": embedder, "name": name, "lazy": self._lazy}
             if url is None:
                 path = self.root / "indexes" / f"{name}.sqlite"
@@ -324,13 +314,10 @@ class App(EndpointHost, Viewed):
         """Serve one connection; endpoints registered later are served from then on."""
         built = self._gate
         if built is None or built[0] is not self.endpoints:
+            from conduit_lab.serving.routes import gated_routes
+
             endpoints = self.endpoints
-            routes: list[BaseRoute] = [
-                route for face in _FACES for route in face.routes(self, endpoints)
-            ]
-            routes += protocol_routes(self)
-            router = Router(routes, redirect_slashes=False)
-            self._gate = built = endpoints, Gate(self, router)
+            self._gate = built = endpoints, gated_routes(self, endpoints)
         if scope["type"] == "lifespan":
             await serve_lifespan(self.lifespan(), scope, receive, send)
             return
@@ -384,7 +371,9 @@ class App(EndpointHost, Viewed):
 
     def glance(self) -> Glance:
         """Return the state of the session now, as its view shows it; opens nothing."""
+        from conduit_lab.serving.glance import Glance
+
         return Glance.of(self)
 
-    def _view(self) -> View:
+    def _view(self) -> views.View:
         return self.glance().view()

@@ -2,88 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import islice
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PydanticSchemaGenerationError,
-    PydanticUserError,
-    ValidationError,
-    create_model,
-)
-from pydantic_core import SchemaError, SchemaValidator
-
-from conduit_lab.core.errors import EndpointError, InputError
-from conduit_lab.core.text import clip
-from conduit_lab.serving.array_shape import array_type
-from conduit_lab.serving.checkable import checkable
-from conduit_lab.serving.json_validation import (
-    bounded_core,
-    failing_fast,
-    json_schema,
-    of_json,
-    with_whole_floats,
-)
-
-MAX_PROBLEMS = 10  # per answer; it counts the others
-MAX_COUNTED_BYTES = 2**18  # of a body whose problems are all counted: at most about 0.1 s of work
-
-_MAX_LISTED = 1000  # problems that pydantic may list, at 3 µs each
-_MAX_PROBLEM_CHARACTERS = 200
+from conduit_lab.serving.plain_arguments import PlainArguments, is_plain
 
 
-class Arguments:
-    """Converts arguments to the types in `fields`: name to (type, default or `...`).
-
-    Raises `EndpointError` for types that cannot be validated in bounded time.
-    """
-
-    def __init__(self, function: str, fields: Mapping[str, tuple[Any, Any]]) -> None:
-        self._names = list(fields)
-        self._required = [name for name, (_, default) in fields.items() if default is ...]
-        arrays = {name: array_type(kind) for name, (kind, _) in fields.items()}
-        # arrays alone need no pydantic
-        self._arrays = {name: each for name, each in arrays.items() if each is not None}
-        self._only_arrays = bool(fields) and (
-            len(fields) == len(self._arrays) == len(self._required)
-        )
-        # under aliases: a parameter may be named like a method of BaseModel
-        aliased: dict[str, Any] = {
-            f"of_{name}": (checkable(kind), Field(default, alias=name))
-            for name, (kind, default) in fields.items()
-        }
-        config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-        try:
-            model: type[BaseModel] = create_model(function, __config__=config, **aliased)
-            core = bounded_core(model.__pydantic_core_schema__)
-            json_core = of_json(core)
-            self._here = _Validators(core)
-            self._there = _Validators(json_core)
-            self._whole_floats = SchemaValidator(
-                failing_fast(with_whole_floats(json_core)), _use_prebuilt=False
-            )
-        except (PydanticUserError, PydanticSchemaGenerationError, SchemaError) as error:
-            reason = str(error).partition("\n")[0]
-            raise EndpointError(
-                f"{function} has a type that cannot be checked: {reason}"
-            ) from error
-        self._core = core
+class Arguments(Protocol):
+    """Converts the arguments of one function to the types of its parameters."""
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON Schema of the arguments, an object."""
-        schema: dict[str, Any] = json_schema(self._core)
-        return schema
 
     def check(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return Python arguments converted, defaults filled in.
 
         Raises `InputError` with the first ten problems and the number of the others.
         """
-        return self._checked(arguments, self._here, 0)
 
     def check_json(self, arguments: Mapping[str, Any], size: int = 0) -> dict[str, Any]:
         """Return arguments from JSON converted; `size` is the bytes of their body.
@@ -91,88 +26,16 @@ class Arguments:
         What fits is what validates against `schema()`. In a body over 256 KiB each list is checked
         up to its first problem.
         """
-        if self._only_arrays and arguments.keys() == self._arrays.keys():
-            return {name: self._array(name, arguments[name]) for name in self._names}
-        return self._checked(arguments, self._there, size)
-
-    def _array(self, name: str, value: Any) -> Any:
-        try:
-            return self._arrays[name].convert(value)
-        except InputError as error:
-            raise InputError(f"{name}: {error}") from None
-
-    def _checked(
-        self, arguments: Mapping[str, Any], validators: _Validators, size: int
-    ) -> dict[str, Any]:
-        if len(arguments) > len(self._names) + MAX_PROBLEMS:
-            unknown = [name for name in arguments if name not in self._names]
-            problems = (f"{name}: Extra inputs are not permitted" for name in unknown)
-            raise InputError(_listed(problems, len(unknown)))
-        try:
-            checked = validators.fail_fast.validate_python(arguments)
-        except ValidationError as error:
-            checked = self._with_whole_floats(arguments, validators, error)
-            if checked is None:
-                counted = size <= MAX_COUNTED_BYTES
-                raise InputError(
-                    _problems(arguments, error, validators.all_problems if counted else None)
-                ) from error
-        return {name: getattr(checked, f"of_{name}") for name in self._names}
-
-    def _with_whole_floats(
-        self, arguments: Mapping[str, Any], validators: _Validators, error: ValidationError
-    ) -> Any:
-        """Return the checked arguments where 1.0 was given for an integer; None for other errors.
-
-        JSON Schema counts it as one, and the validator of integers does not.
-        """
-        known = validators is self._there and error.error_count() <= _MAX_LISTED
-        if not known or not any(
-            each["type"] == "int_type" and isinstance(each["input"], float)
-            for each in error.errors(include_url=False, include_context=False)
-        ):
-            return None
-        try:
-            return self._whole_floats.validate_python(arguments)
-        except ValidationError:
-            return None
 
 
-class _Validators:
-    """The validators of one core schema: one stops early, one finds every problem."""
+def arguments_of(function: str, fields: Mapping[str, tuple[Any, Any]]) -> Arguments:
+    """Return the arguments of a function with these `fields`: name to (type, default or `...`).
 
-    def __init__(self, core: Any) -> None:
-        # not prebuilt: inner models are changed too
-        self.fail_fast = SchemaValidator(failing_fast(core), _use_prebuilt=False)
-        self.all_problems = SchemaValidator(core, _use_prebuilt=False)
+    The first function with another type than an array's loads pydantic. Raises `EndpointError` for
+    a type that cannot be validated in bounded time.
+    """
+    if all(is_plain(kind) for kind, _ in fields.values()):
+        return PlainArguments(fields)
+    from conduit_lab.serving.typed_arguments import TypedArguments
 
-
-def _problems(
-    arguments: Mapping[str, Any], first: ValidationError, all_problems: SchemaValidator | None
-) -> str:
-    every = first
-    if all_problems is not None:
-        try:
-            all_problems.validate_python(arguments)
-        except ValidationError as error:
-            every = error
-    count = every.error_count()
-    shown = every if count <= _MAX_LISTED else first
-    if shown.error_count() > _MAX_LISTED:
-        return f"the body has {count:,} problems, too many to list: send fewer values to see them"
-    errors = shown.errors(include_url=False, include_context=False, include_input=False)
-    listed = _listed(map(_problem, errors), count)
-    if all_problems is not None:
-        return listed
-    return f"{listed}; in a body this large each list is checked up to its first problem"
-
-
-def _listed(problems: Iterable[str], count: int) -> str:
-    named = [clip(problem, _MAX_PROBLEM_CHARACTERS) for problem in islice(problems, MAX_PROBLEMS)]
-    more = count - len(named)
-    return "; ".join(named) + (f"; and {more:,} more" if more > 0 else "")
-
-
-def _problem(problem: Any) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
-    return f"{where}: {problem['msg']}" if where else str(problem["msg"])
+    return TypedArguments(function, fields)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import numpy as np
-from pydantic_core import PydanticCustomError, core_schema
 
 from conduit_lab.core.errors import EndpointError, InputError
 from conduit_lab.core.spec import Array, describe
+
+if TYPE_CHECKING:
+    from pydantic_core.core_schema import CoreSchema
 
 _NUMBERS = frozenset({float, int})
 _JSON_TYPES = {"f": "number", "i": "integer", "u": "integer", "b": "boolean"}
@@ -39,7 +41,7 @@ class ArrayShape:
     def __hash__(self) -> int:
         return hash(self.axes)
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
         """Return the validator of an array type with this shape."""
         return ArrayType.of(source, self).core_schema()
 
@@ -146,8 +148,9 @@ class ArrayType:
             raise InputError(f"expected {self}, got numbers that {dtype} cannot hold exactly")
         return cast
 
-    def core_schema(self) -> core_schema.CoreSchema:
+    def core_schema(self) -> CoreSchema:
         """Return pydantic's form: `convert` with its errors, and the JSON Schema."""
+        from pydantic_core import PydanticCustomError, core_schema
 
         def validate(value: Any) -> Array:
             try:

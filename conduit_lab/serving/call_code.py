@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from conduit_lab.serving.pydantic_models import is_model_type
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from conduit_lab.serving.endpoint import Endpoint
 
 _SAMPLES = {str: '"…"', int: "1", float: "1.0", bool: "True", bytes: 'b"…"', type(None): "None"}
@@ -62,7 +64,7 @@ def sample_code(kind: Any, depth: int = 0) -> str:
         return "..."
     if issubclass(kind, Enum):
         return repr(next(iter(kind)).value)
-    if issubclass(kind, BaseModel):
+    if is_model_type(kind):
         return _model(kind, depth)
     if issubclass(kind, Mapping):
         return "{...}"

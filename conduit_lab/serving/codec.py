@@ -15,8 +15,6 @@ from uuid import UUID
 
 import numpy as np
 import orjson
-from pydantic import BaseModel
-from pydantic_core import to_jsonable_python
 
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.frames import is_frame
@@ -25,6 +23,7 @@ from conduit_lab.core.streams.media import is_image, media
 from conduit_lab.core.text import clip, one_line
 from conduit_lab.flow.ensemble_answer import EnsembleArray
 from conduit_lab.serving.file import File
+from conduit_lab.serving.pydantic_models import is_model
 
 MAX_SHOWN_CHARACTERS = 600
 MAX_SHOWN_LINES = 12
@@ -163,7 +162,7 @@ def _form(value: Any) -> Any:
         return value.to_json()
     if isinstance(value, bytes | bytearray | memoryview):
         return _media_form(value)
-    if isinstance(value, BaseModel):
+    if is_model(value):
         return value.model_dump(by_alias=True)
     if hasattr(value, "_asdict"):
         return value._asdict()
@@ -172,10 +171,16 @@ def _form(value: Any) -> Any:
     if hasattr(value, "to_dict") and hasattr(value, "index"):  # a Series
         return {str(key): item for key, item in value.to_dict().items()}
     if isinstance(value, timedelta):
-        return to_jsonable_python(timedelta(seconds=0) + value) if value == value else None
+        return _iso_duration(timedelta(0) + value) if value == value else None
     if hasattr(value, "isoformat"):  # a datetime or Timestamp; only NaT differs from itself
         return value.isoformat() if value == value else None
     return _object_form(value)
+
+
+def _iso_duration(value: timedelta) -> Any:
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(value)
 
 
 def _object_form(value: Any) -> Any:

@@ -8,10 +8,9 @@ import inspect
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, get_type_hints
 
-from starlette.types import Scope
-
+from conduit_lab.core import views
 from conduit_lab.core.errors import EndpointError
 from conduit_lab.core.materialize import materialize
 from conduit_lab.core.paths import enter_root, leave_root
@@ -23,13 +22,11 @@ from conduit_lab.core.trace.root_span import begin_call
 from conduit_lab.core.trace.span import Observer, Span
 from conduit_lab.core.trace.stage_statistics import StageStatistics
 from conduit_lab.core.trace.trace import Trace
-from conduit_lab.core.views.view import View, Viewed
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.core.weight import PLAIN
 from conduit_lab.flow.ensemble import Ensemble
-from conduit_lab.flow.rag import Rag
 from conduit_lab.models.registry import Models
 from conduit_lab.serving.call import Call
-from conduit_lab.serving.endpoint_view import endpoint_view
 from conduit_lab.serving.faces.resume import Resumes
 from conduit_lab.serving.gate.hosts import Hosts
 from conduit_lab.serving.gate.keys import Keys
@@ -41,6 +38,9 @@ from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.signature import Signature
 from conduit_lab.serving.stores import Stores
 from conduit_lab.serving.trace_sampling import TraceMode
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
 
 Shape = Literal["value", "stream", "tool"]
 Proof = Literal["ready", "running", "missing", ""]
@@ -152,7 +152,7 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         self.plan: Any = None  # a `Plan`, which knows this class
         self.first = _value_of_body if isinstance(then, Ensemble) else function
         self.signature = Signature(
-            self.first, path, method, name=self.name, answer=_answer_type(function, then)
+            self.first, path, method, name=self.name, answer=self._answer_type()
         )
         if self.first is not function:
             self.__signature__ = inspect.signature(self.first)
@@ -306,21 +306,22 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
             span.target = self
             self._calls.append(span)
 
-    def _view(self) -> View:
+    def _answer_type(self) -> Any:
+        """Return the answer's type: Any for that of a model, Ellipsis for the function's own."""
+        if isinstance(self.then, Ensemble):
+            try:
+                return get_type_hints(self.function, include_extras=True).get("return", Any)
+            except NameError:
+                return Any
+        return ... if self.then is None else Any
+
+    def _view(self) -> views.View:
+        from conduit_lab.serving.endpoint_view import endpoint_view
+
         return endpoint_view(self)
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.method} {self.path} · {self.name}{self.signature}>"
-
-
-def _answer_type(function: Callable[..., Any], then: Stage | None) -> Any:
-    """Return the type of the answer; Any for that of a model, Ellipsis for the function's own."""
-    if isinstance(then, Ensemble):
-        try:
-            return get_type_hints(function, include_extras=True).get("return", Any)
-        except NameError:
-            return Any
-    return ... if then is None or isinstance(then, Rag) else Any
 
 
 def _value_of_body(value: Any) -> Any:

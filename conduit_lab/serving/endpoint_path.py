@@ -6,9 +6,6 @@ import inspect
 import re
 from typing import Any
 
-from starlette.convertors import CONVERTOR_TYPES
-from starlette.routing import compile_path
-
 from conduit_lab.core.errors import EndpointError
 from conduit_lab.core.nearest import did_you_mean
 from conduit_lab.serving.endpoint import Endpoint
@@ -38,11 +35,8 @@ def check_path(endpoint: Endpoint[..., Any]) -> None:
                 f"{path}: a parameter of a path expects a name, such as {{id}} or {{id:int}}, "
                 f"got {{{inside}}}"
             )
-        if ":" in inside and convertor not in CONVERTOR_TYPES:
-            raise EndpointError(
-                f"{path}: no type {convertor!r} of a path's parameter; there are "
-                f"{', '.join(CONVERTOR_TYPES)}{did_you_mean(convertor, CONVERTOR_TYPES)}"
-            )
+        if ":" in inside:
+            _check_convertor(path, convertor)
         if parameter in seen:
             raise EndpointError(f"{path} has the parameter {parameter!r} twice")
         seen.append(parameter)
@@ -55,4 +49,13 @@ def check_path(endpoint: Endpoint[..., Any]) -> None:
                 f"{path}: {name}{endpoint.signature} has no parameter {parameter!r}"
                 f"{did_you_mean(parameter, known)} Add it to the function, or take it off the path"
             )
-    compile_path(path)
+
+
+def _check_convertor(path: str, convertor: str) -> None:
+    from starlette.convertors import CONVERTOR_TYPES
+
+    if convertor not in CONVERTOR_TYPES:
+        raise EndpointError(
+            f"{path}: no type {convertor!r} of a path's parameter; there are "
+            f"{', '.join(CONVERTOR_TYPES)}{did_you_mean(convertor, CONVERTOR_TYPES)}"
+        )

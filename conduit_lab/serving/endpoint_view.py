@@ -6,13 +6,10 @@ import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from conduit_lab.core import views
 from conduit_lab.core.shown_signature import shown_signature
 from conduit_lab.core.trace.stage_statistics import cost_cells
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.html import Cell
-from conduit_lab.core.views.pieces import Line
-from conduit_lab.core.views.sections import Code
-from conduit_lab.core.views.view import View
 from conduit_lab.serving.call_code import call_code
 
 if TYPE_CHECKING:
@@ -21,14 +18,14 @@ if TYPE_CHECKING:
 _PROOFS = {"ready": "✓ ready", "running": "● running", "missing": "○ missing", "": ""}
 
 
-def endpoint_cells(endpoints: Sequence[Endpoint[..., Any]]) -> list[tuple[str, str, Cell]]:
+def endpoint_cells(endpoints: Sequence[Endpoint[..., Any]]) -> list[tuple[str, str, views.Cell]]:
     """Return the state of the proof, the calls, and the p50 with a bar of each endpoint."""
     costs = cost_cells([each.app.statistics.get(each.name) for each in endpoints])
     states = [_PROOFS[each.app.proof(each)] for each in endpoints]
     return [(state, *cost) for cost, state in zip(costs, states, strict=True)]
 
 
-def endpoint_view(endpoint: Endpoint[..., Any]) -> View:
+def endpoint_view(endpoint: Endpoint[..., Any]) -> views.View:
     """Return the view of one endpoint: its signature, docstring and cost, and a call to copy."""
     summary = endpoint.app.statistics.get(endpoint.name)
     cost = (
@@ -38,13 +35,13 @@ def endpoint_view(endpoint: Endpoint[..., Any]) -> View:
     )
     facts = [f"answers with a {endpoint.shape}", *cost, _PROOFS[endpoint.app.proof(endpoint)]]
     doc = inspect.cleandoc(endpoint.function.__doc__ or "")
-    return View(
+    return views.View(
         "Endpoint",
         f"{endpoint.method} {endpoint.path}",
         [fact for fact in facts if fact],
         pieces=[
-            Code([f"{endpoint.name}{shown_signature(endpoint)}"]),
-            *([Line(doc)] if doc else []),
-            Code([call_code(endpoint)], "to call it:"),
+            views.Code([f"{endpoint.name}{shown_signature(endpoint)}"]),
+            *([views.Line(doc)] if doc else []),
+            views.Code([call_code(endpoint)], "to call it:"),
         ],
     )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from conduit_lab.core import views
 from conduit_lab.core.errors import UnknownName
 from conduit_lab.core.nearest import did_you_mean
 from conduit_lab.core.shown_signature import shown_signature
-from conduit_lab.core.views.sections import Code
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.serving.endpoint import Endpoint
-from conduit_lab.serving.endpoint_view import endpoint_cells
 
 _COLUMNS = ("endpoint", "function", "answers", "proof", "calls", "p50")
 
@@ -33,22 +32,24 @@ class Endpoints(Viewed, list[Endpoint[..., Any]]):
     def _ipython_key_completions_(self) -> list[str]:
         return list(dict.fromkeys(endpoint.path for endpoint in self))
 
-    def _table(self) -> Table:
+    def _table(self) -> views.Table:
+        from conduit_lab.serving.endpoint_view import endpoint_cells
+
         rows = [
             (f"{e.method} {e.path}", f"{e.name}{shown_signature(e)}", e.shape, *cells)
             for e, cells in zip(self, endpoint_cells(self), strict=True)
         ]
-        return Table(_COLUMNS, rows, numeric=("calls", "p50"))
+        return views.Table(_COLUMNS, rows, numeric=("calls", "p50"))
 
-    def _view(self) -> View:
+    def _view(self) -> views.View:
         states = [each.app.proof(each) for each in self]
         ready = f"{states.count('ready')} of {len(self)} ready for an export"
-        return View(
+        return views.View(
             "Endpoints",
             "",
             [str(len(self)), *([ready] if any(states) else [])],
             [self._table()],
-            pieces=[] if self else [Code(['@lab.post("/path")'], "for a function to serve:")],
+            pieces=[] if self else [views.Code(['@lab.post("/path")'], "for a function to serve:")],
         )
 
 

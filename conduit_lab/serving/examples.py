@@ -7,7 +7,8 @@ from typing import Any
 from conduit_lab.core.errors import UnknownName
 from conduit_lab.core.nearest import did_you_mean
 from conduit_lab.core.views import figures, html
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.view import Table, View
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.serving.codec import preview
 from conduit_lab.serving.recorded import Example
 

@@ -7,9 +7,10 @@ import binascii
 import mimetypes
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic_core import PydanticCustomError, core_schema
+if TYPE_CHECKING:
+    from pydantic_core.core_schema import CoreSchema
 
 OCTETS = "application/octet-stream"
 FORM_TYPE = "multipart/form-data"  # the content type of a body with files
@@ -58,8 +59,10 @@ class File:
         return self.name, self.content_type, self.data
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
         """Return the validator: takes a `File`, or its form in JSON."""
+        from pydantic_core import core_schema
+
         text = core_schema.str_schema(max_length=_MAX_NAME_CHARACTERS)
         fields = {
             "name": core_schema.typed_dict_field(text, required=False),
@@ -78,6 +81,8 @@ class File:
 
 
 def _from_json(value: dict[str, str]) -> File:
+    from pydantic_core import PydanticCustomError
+
     try:
         data = base64.b64decode(value["data"], validate=True)
     except (binascii.Error, ValueError):

@@ -9,18 +9,20 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from traceback import format_exc
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
 import anyio
 import anyio.to_thread
-from starlette.types import Receive, Scope, Send
 
 from conduit_lab.core.errors import ConduitError
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.faces.protocols import protocol_lifespans
 from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.stop_signals import StopSignals
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
 
 ALONE_VARIABLE = "CONDUIT_LAB_ALONE"  # set where the process only serves an app
 

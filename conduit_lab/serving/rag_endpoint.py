@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.flow.cited_answer import RagAnswer
-from conduit_lab.flow.rag import Rag
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost, Shape
+
+if TYPE_CHECKING:
+    from conduit_lab.flow.cited_answer import RagAnswer
+    from conduit_lab.flow.rag import Rag
 
 _R = TypeVar("_R")
 
@@ -24,6 +26,8 @@ class RagEndpoint(Endpoint[[str], _R], Generic[_R]):
     stream: RagEndpoint[Stream[dict[str, Any], RagAnswer]]
 
     def __init__(self, rag: Rag, at: str, shape: Shape, app: EndpointHost) -> None:
+        from conduit_lab.flow.cited_answer import RagAnswer
+
         def ask(question: str) -> str:
             return question
 
@@ -36,6 +40,9 @@ class RagEndpoint(Endpoint[[str], _R], Generic[_R]):
         super().__init__(ask, path, "POST", shape, app, then=rag)
         self.rag = rag
         self.at = at
+
+    def _answer_type(self) -> Any:
+        return ...  # that of `ask`, above
 
     @staticmethod
     def pair(rag: Rag, at: str, app: EndpointHost) -> RagEndpoint[RagAnswer]:

@@ -17,7 +17,8 @@ from conduit_lab.core.trace.call_record import CallRecord
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.pieces import Columns, Line
 from conduit_lab.core.views.sections import Code
-from conduit_lab.core.views.view import View, Viewed
+from conduit_lab.core.views.view import View
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.serving import codec
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint, Proof

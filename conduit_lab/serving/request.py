@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import islice
-from typing import Any
-
-from starlette.datastructures import Headers, QueryParams
-from starlette.types import Scope
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.text import clip
 from conduit_lab.serving import codec
-from conduit_lab.serving.arguments import MAX_PROBLEMS
+from conduit_lab.serving.argument_problems import MAX_PROBLEMS
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
 
 _MAX_KEY_CHARACTERS = 60
 
@@ -42,11 +43,15 @@ class Request:
     @classmethod
     def from_scope(cls, scope: Scope, body: bytes) -> Request:
         """Return the request of an ASGI scope and its body."""
+        query: bytes = scope.get("query_string", b"")
+        headers: dict[str, str] = {}
+        for name, value in scope["headers"]:  # of a name that is repeated the first
+            headers.setdefault(name.decode("latin-1"), value.decode("latin-1"))
         return cls(
             body,
-            query=dict(QueryParams(scope.get("query_string", b""))),
+            query=dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)),
             path_params={key: str(value) for key, value in scope.get("path_params", {}).items()},
-            headers=dict(Headers(scope=scope)),
+            headers=headers,
         )
 
     def parse_json(self) -> Any:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from conduit_lab.core import views
 from conduit_lab.core.errors import UnknownName
 from conduit_lab.core.nearest import did_you_mean
 from conduit_lab.core.streams.stream import STATE_MARKS, Stream
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.viewed import Viewed
 
 STREAM_COLUMNS = ("stream", "state", "chunks", "time", "rate")
 
@@ -43,14 +44,14 @@ class Streams(Viewed, list[Stream[Any]]):
     def _ipython_key_completions_(self) -> list[str]:
         return list(dict.fromkeys(stream.name for stream in self))
 
-    def table(self) -> Table:
+    def table(self) -> views.Table:
         """Return name, state, chunks, seconds and rate of each."""
-        return Table(
+        return views.Table(
             STREAM_COLUMNS, [stream_cells(each) for each in self], numeric=STREAM_COLUMNS[2:]
         )
 
-    def _view(self) -> View:
-        return View("Streams", "", [f"{len(self)} running"], [self.table()])
+    def _view(self) -> views.View:
+        return views.View("Streams", "", [f"{len(self)} running"], [self.table()])
 
 
 def stream_cells(stream: Stream[Any]) -> tuple[str, ...]:

@@ -6,21 +6,21 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl
-
-from pydantic import BaseModel
-from starlette.types import Scope
 
 from conduit_lab.core.errors import EndpointError, InputError
 from conduit_lab.core.materialize import materialize
 from conduit_lab.serving import codec
-from conduit_lab.serving.answer_schema import answer_schema
-from conduit_lab.serving.arguments import Arguments
+from conduit_lab.serving.arguments import arguments_of
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.file import is_of_file
+from conduit_lab.serving.pydantic_models import is_model_type
 from conduit_lab.serving.request import Body, Request
 from conduit_lab.serving.text_values import TextReader, alternatives
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
 
 _JSON_VALUES = (str, int, float, list, dict, type(None))
 
@@ -91,7 +91,7 @@ class Signature:
         self.whole = free[0].name if whole else None
         defaults = {p.name: ... if p.default is p.empty else p.default for p in self._named}
         fields = {name: (hints.get(name, Any), default) for name, default in defaults.items()}
-        self._arguments = Arguments(name, fields)
+        self._arguments = arguments_of(name, fields)
         # the only parameter, where every JSON value fits it: there is nothing to check
         any_fits = len(parameters) == 1 and hints.get(parameters[0].name, Any) is Any
         self._only = self.whole if any_fits else None
@@ -120,6 +120,8 @@ class Signature:
 
         None where the return type does not give one.
         """
+        from conduit_lab.serving.answer_schema import answer_schema  # loads pydantic
+
         return answer_schema(self._answer)
 
     @functools.cached_property
@@ -308,7 +310,7 @@ def _takes_whole(hint: Any) -> bool:
         return True
     kind = get_origin(hint) or hint
     return isinstance(kind, type) and (
-        issubclass(kind, Mapping | BaseModel) or dataclasses.is_dataclass(kind)
+        issubclass(kind, Mapping) or dataclasses.is_dataclass(kind) or is_model_type(kind)
     )
 
 

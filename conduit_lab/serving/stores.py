@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+from conduit_lab.core import views
 from conduit_lab.core.errors import UnknownName
 from conduit_lab.core.nearest import did_you_mean
-from conduit_lab.core.views.sections import Code
-from conduit_lab.core.views.view import Table, View, Viewed
-from conduit_lab.vectors.store import VectorStore
+from conduit_lab.core.views.viewed import Viewed
+
+if TYPE_CHECKING:
+    from conduit_lab.vectors.store import VectorStore
 
 _COLUMNS = ("store", "entries", "embedder", "size", "vectors", "metric", "place")
 _FACTS = 5  # of an open local store: entries, vectors, metric, size, place
 
 
-class Stores(Viewed, dict[str, VectorStore]):
+class Stores(Viewed, dict[str, "VectorStore"]):
     """The stores of an app; an unknown name is an `UnknownName` with the nearest one."""
 
     def __missing__(self, name: str) -> NoReturn:
         known = ", ".join(self) or "none yet"
         raise UnknownName(f"no store {name!r}; there are {known}{did_you_mean(str(name), self)}")
 
-    def _view(self) -> View:
+    def _view(self) -> views.View:
         rows = [(store.name, *store_cells(store)) for store in self.values()]
-        call = Code(['docs = lab.vector_store("docs", embedder=embedder)'], "to create one:")
-        table = Table(_COLUMNS, rows, numeric=("entries", "size"))
-        return View("Stores", "", [str(len(self))], [table], pieces=[] if self else [call])
+        call = views.Code(['docs = lab.vector_store("docs", embedder=embedder)'], "to create one:")
+        table = views.Table(_COLUMNS, rows, numeric=("entries", "size"))
+        return views.View("Stores", "", [str(len(self))], [table], pieces=[] if self else [call])
 
 
 def store_cells(store: VectorStore) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from conduit_lab.core.errors import StoreError, VectorInputError
 from conduit_lab.core.spec import EmbedderProtocol
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.span import current
-from conduit_lab.core.views.view import View, Viewed
+from conduit_lab.core.views.view import View
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.vectors import identity
 from conduit_lab.vectors.backend import Backend
 from conduit_lab.vectors.index.index import METRICS

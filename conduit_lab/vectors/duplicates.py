@@ -13,7 +13,8 @@ from conduit_lab.core.errors import VectorInputError
 from conduit_lab.core.progress import Progress, progress
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.views import figures, html
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.view import Table, View
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.vectors.arrays import IntArray
 from conduit_lab.vectors.entry import Entry
 

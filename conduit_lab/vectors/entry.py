@@ -11,7 +11,8 @@ from typing import Any
 from conduit_lab.core.errors import VectorInputError
 from conduit_lab.core.spec import FloatArray
 from conduit_lab.core.views.pieces import Strip
-from conduit_lab.core.views.view import View, Viewed
+from conduit_lab.core.views.view import View
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.vectors.found_card import excerpt_note, found_card
 
 MAX_NESTING = 64

@@ -20,7 +20,8 @@ from conduit_lab.core.views import figures
 from conduit_lab.core.views.charts import Charted
 from conduit_lab.core.views.line_chart import LineChart
 from conduit_lab.core.views.pieces import Folded, Line, ViewPiece
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.view import Table, View
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.vectors import ranking
 from conduit_lab.vectors.questions import Question, read_questions
 from conduit_lab.vectors.store import VectorStore

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from conduit_lab.core import views
 from conduit_lab.core.quotation import matching_words, nearest_sentence, without_marks, word_stems
 from conduit_lab.core.text import one_line
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.pieces import Card, Line, Marked
 
 SNIPPET_CHARACTERS = 320
 
@@ -26,7 +26,7 @@ def found_card(
     number: str = "",
     same: Collection[str] = (),
     whole: str = "hit.metadata",
-) -> Card:
+) -> views.Card:
     """Return the card of an entry: title › heading, or its id; a snippet; the other metadata.
 
     The snippet begins with the sentence that shares most word stems with `query`, or where the text
@@ -36,11 +36,11 @@ def found_card(
     snippet = _snippet(_body(content or "", title), query)
     left = {key: value for key, value in metadata.items() if key not in same}
     facts = metadata_facts(left, whole)
-    return Card(
+    return views.Card(
         one_line(title, 160),
         (score or 0.0) if share is None else share,
         "" if score is None else f"{score:.3f}",
-        [snippet] if snippet.text else [Line("no text", "quiet")],
+        [snippet] if snippet.text else [views.Line("no text", "quiet")],
         facts,
         number,
     )
@@ -62,13 +62,13 @@ def metadata_facts(metadata: Mapping[str, Any], whole: str = "hit.metadata") -> 
 
 def excerpt_note(
     content: str | None, metadata: Mapping[str, Any], id: str, whole: str
-) -> list[Line]:
+) -> list[views.Line]:
     """Return a line with the length of a text of which a card shows an excerpt, or nothing."""
     body = _body(content or "", heading_of(metadata) or id)
     if content is None or len(body) <= SNIPPET_CHARACTERS:
         return []
     length = figures.plural(len(content), "character")
-    return [Line(f"an excerpt of {length}, all of them: {whole}", "quiet")]
+    return [views.Line(f"an excerpt of {length}, all of them: {whole}", "quiet")]
 
 
 def heading_of(metadata: Mapping[str, Any]) -> str:
@@ -89,7 +89,7 @@ def _body(content: str, title: str) -> str:
     return " ".join(" ".join(line.split()) for line in lines if line.strip())
 
 
-def _snippet(text: str, query: str | None) -> Marked:
+def _snippet(text: str, query: str | None) -> views.Marked:
     stems = word_stems(query) if query else set()
     nearest = nearest_sentence(text, stems) if stems else None
     start, end = nearest[0] if nearest else (0, 0)
@@ -104,4 +104,4 @@ def _snippet(text: str, query: str | None) -> Marked:
         cut = part.rfind(" ", SNIPPET_CHARACTERS // 2, SNIPPET_CHARACTERS)
         part = part[: cut if cut > 0 else SNIPPET_CHARACTERS] + " …"
     part = f"… {part}" if start else part
-    return Marked(part, matching_words(part, stems))
+    return views.Marked(part, matching_words(part, stems))

@@ -9,7 +9,8 @@ from conduit_lab.core.frames import to_frame
 from conduit_lab.core.text import one_line
 from conduit_lab.core.views import figures, html
 from conduit_lab.core.views.pieces import Line, ViewPiece
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.view import Table, View
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.vectors.found_card import excerpt_note, found_card, metadata_facts
 
 _COLUMNS = ("id", "score", "content", "metadata")

@@ -16,10 +16,10 @@ from typing_extensions import TypedDict
 
 from conduit_lab import App
 from conduit_lab.core.errors import InputError
-from conduit_lab.serving.arguments import MAX_COUNTED_BYTES, Arguments
 from conduit_lab.serving.faces.binding import INLINE_BODY_BYTES
 from conduit_lab.serving.run.thread import Server
 from conduit_lab.serving.signature import Signature
+from conduit_lab.serving.typed_arguments import MAX_COUNTED_BYTES, TypedArguments
 from tests.serving.conftest import Ask
 
 MANY = 100_000
@@ -79,7 +79,7 @@ def test_the_answer_to_many_wrong_values_is_short(app: App, asking: Ask, name: s
 
 def problems(arguments: dict[str, Any], size: int = 0, **types: Any) -> str:
     with pytest.raises(InputError) as caught:
-        Arguments("check", {name: (kind, ...) for name, kind in types.items()}).check_json(
+        TypedArguments("check", {name: (kind, ...) for name, kind in types.items()}).check_json(
             arguments, size
         )
     return str(caught.value)
@@ -142,7 +142,7 @@ def test_each_problem_is_cut() -> None:
 
 
 def test_a_large_body_that_fits_is_converted_as_a_small_one() -> None:
-    arguments = Arguments(
+    arguments = TypedArguments(
         "f", {"item": (Strict, ...), "pairs": (dict[int, tuple[float, ...]], ...), "n": (int, 3)}
     )
     given = {"item": {"values": [1.5]}, "pairs": {"1": [2, 3]}}

@@ -16,7 +16,8 @@ from conduit_lab.core.text import clip
 from conduit_lab.core.views import figures, html
 from conduit_lab.core.views.clock_strips import ClockStrips, ViewColumns
 from conduit_lab.core.views.pieces import Line
-from conduit_lab.core.views.view import View, Viewed
+from conduit_lab.core.views.view import View
+from conduit_lab.core.views.viewed import Viewed
 
 MAX_SIDE_BY_SIDE = 8  # columns; further streams are counted
 MAX_NAME_CHARACTERS = 24  # in a column's header

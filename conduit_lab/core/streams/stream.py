@@ -22,6 +22,7 @@ from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
+from conduit_lab.core import views
 from conduit_lab.core.errors import StreamCancelled
 from conduit_lab.core.streams.channel import Channel, State
 from conduit_lab.core.streams.chunk import chunk_text as chunk_text
@@ -30,16 +31,15 @@ from conduit_lab.core.streams.media import Media, image
 from conduit_lab.core.streams.ownership import adopt
 from conduit_lab.core.streams.production import produce, producing
 from conduit_lab.core.streams.reader import Reader as Reader
-from conduit_lab.core.streams.shapes.film import MAX_PICTURE_BYTES
-from conduit_lab.core.streams.shapes.shown_chunks import ShownChunks
 from conduit_lab.core.streams.statistics import StreamStatistics
 from conduit_lab.core.streams.wakeups import wait_until
-from conduit_lab.core.views import figures, html
-from conduit_lab.core.views.pieces import Line
-from conduit_lab.core.views.view import View, Viewed
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.viewed import Viewed
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as _TypeVarWithDefault
+
+    from conduit_lab.core.streams.shapes.shown_chunks import ShownChunks
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -107,7 +107,6 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
         keep: int = KEEP_BYTES,
     ) -> None:
         super().__init__(name, keep)
-        self._shown = ShownChunks(self._log)
         adopt(self)
         self._start(source)
 
@@ -249,7 +248,11 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
         base, kept = self._log.window
         begin = max(start - base, len(kept) - MAX_IMAGE_AGE_CHUNKS, 0)
         newest = next(filter(None, map(image, reversed(kept[begin:]))), None)
-        return newest if newest is not None and len(newest.data) <= MAX_PICTURE_BYTES else None
+        if newest is None:
+            return None
+        from conduit_lab.core.streams.shapes.film import MAX_PICTURE_BYTES
+
+        return newest if len(newest.data) <= MAX_PICTURE_BYTES else None
 
     @property
     def facts(self) -> list[str]:
@@ -267,17 +270,22 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
     @property
     def shown(self) -> ShownChunks:
         """The chunks as a view shows them: text, or the shape of their kind."""
-        return self._shown
+        from conduit_lab.core.streams.shapes.shown_chunks import ShownChunks
 
-    def _view(self) -> View:
+        # made when the stream is first shown; atomic, since several threads may show it
+        made: ShownChunks = self.__dict__.setdefault("_shown", ShownChunks(self._log))
+        return made
+
+    def _view(self) -> views.View:
         error = "" if self.error is None else f"{type(self.error).__name__}: {self.error}"
-        self._shown.update()
-        pieces = self._shown.pieces()
+        shown = self.shown
+        shown.update()
+        pieces = shown.pieces()
         text = "" if pieces else self.text
-        notes = [Line(note, "quiet") for note in self._shown.notes(len(text))]
-        view = View("Stream", self.name, self.facts, one_line=True)
+        notes = [views.Line(note, "quiet") for note in shown.notes(len(text))]
+        view = views.View("Stream", self.name, self.facts, one_line=True)
         if pieces:
-            after = [Line(error)] if error else []
+            after = [views.Line(error)] if error else []
             pieces = [*notes, *pieces, *after]
             return replace(view, pieces=pieces, children=self._results())
         newest = self.newest_image()
@@ -285,7 +293,7 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
         text = "\n".join(filter(None, (text, error)))
         return replace(view, text=text, image=url, pieces=notes, children=self._results())
 
-    def _results(self) -> list[View]:
+    def _results(self) -> list[views.View]:
         """Return the view of the generator's return value, where it has one."""
         value = self._value
         return [value._view()] if isinstance(value, Viewed) and value is not self else []
@@ -298,4 +306,4 @@ class Stream(Channel[_T_co], Viewed, Generic[_T_co, _R_co]):
         parts = [repr(self), *(piece.plain() for piece in view.pieces), view.text]
         parts += [child.plain() for child in view.children]
         bundle = view.bundle("\n".join(filter(None, parts)))
-        return bundle | {"text/html": html.whole(bundle["text/html"])}
+        return bundle | {"text/html": views.html.whole(bundle["text/html"])}

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conduit_lab.core import views
 from conduit_lab.core.text import one_line
 from conduit_lab.core.trace import span_facts
 from conduit_lab.core.trace.described import described
 from conduit_lab.core.trace.self_time import self_seconds
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.view import Table, View
 
 if TYPE_CHECKING:
     from conduit_lab.core.trace.span import Span
@@ -22,7 +22,7 @@ MAX_PREVIEW = 200  # characters of a value
 _PREVIEW_ITEMS = 8
 
 
-def span_view(span: Span) -> View:
+def span_view(span: Span) -> views.View:
     """Return the view of a span. It reads recorded values and runs nothing."""
     facts = [span.kind, span_facts.time_text(span), *span_facts.marks(span)]
     rows = [
@@ -34,8 +34,8 @@ def span_view(span: Span) -> View:
         ("output", _shown(span_facts.output_text(span), span.output, "span.output")),
         ("error", f"✕ {error}" if (error := span_facts.error_text(span)) else ""),
     ]
-    table = Table(("property", "value"), [row for row in rows if row[1]], wide=("value",))
-    return View("Span", span.name, facts, [table])
+    table = views.Table(("property", "value"), [row for row in rows if row[1]], wide=("value",))
+    return views.View("Span", span.name, facts, [table])
 
 
 def span_line(span: Span) -> str:

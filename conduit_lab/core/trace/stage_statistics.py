@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from math import nan
 from typing import Protocol
 
-from conduit_lab.core import forking
+from conduit_lab.core import forking, views
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.html import Cell
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.viewed import Viewed
 
 MAX_STAGES = 500  # names; calls of further ones are counted together
 RECENT_CALLS = 512  # per stage, whose times give the percentiles
@@ -131,7 +130,7 @@ class StageStatistics(Mapping[str, StageSummary], Viewed):
             self._add_up()
             return len(self._counts)
 
-    def _table(self) -> Table:
+    def _table(self) -> views.Table:
         found = sorted(self.values(), key=lambda each: -_known(each.p50) * each.calls)
         slowest = max((_known(each.p99) for each in found), default=0.0)
         rows = [
@@ -146,29 +145,29 @@ class StageStatistics(Mapping[str, StageSummary], Viewed):
         columns = _COLUMNS if any(each.errors for each in found) else _COLUMNS[:-1]
         rows = [row[: len(columns)] for row in rows]
         whole = "list(lab.statistics.values())"
-        return Table(columns, rows, numeric=columns[1:], whole=whole)
+        return views.Table(columns, rows, numeric=columns[1:], whole=whole)
 
-    def _view(self) -> View:
+    def _view(self) -> views.View:
         found = list(self.values())
         calls = figures.plural(sum(each.calls for each in found), "call")
         failed = sum(each.errors for each in found)
         facts = [figures.plural(len(found), "stage"), calls]
         facts += [f"{figures.count(failed)} failed"] if failed else []
-        return View("Statistics", "", facts, [self._table()])
+        return views.View("Statistics", "", facts, [self._table()])
 
 
-def time_cell(seconds: float, slowest: float) -> Cell:
+def time_cell(seconds: float, slowest: float) -> views.Cell:
     """Return a table's cell of a time, with a bar for its share of the slowest one; "" for NaN."""
     if seconds != seconds:
-        return Cell("")
-    return Cell(figures.seconds(seconds), share=seconds / slowest if slowest else 0.0)
+        return views.Cell("")
+    return views.Cell(figures.seconds(seconds), share=seconds / slowest if slowest else 0.0)
 
 
-def cost_cells(summaries: Sequence[StageSummary | None]) -> list[tuple[str, Cell]]:
+def cost_cells(summaries: Sequence[StageSummary | None]) -> list[tuple[str, views.Cell]]:
     """Return the calls and the p50 of each stage; empty cells where it was not called."""
     slowest = max((_known(each.p50) for each in summaries if each), default=0.0)
     return [
-        (figures.count(each.calls), time_cell(each.p50, slowest)) if each else ("", Cell(""))
+        (figures.count(each.calls), time_cell(each.p50, slowest)) if each else ("", views.Cell(""))
         for each in summaries
     ]
 

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from conduit_lab.core import views
 from conduit_lab.core.frames import to_frame
 from conduit_lab.core.trace.call_record import CallRecord
 from conduit_lab.core.trace.edges import Edge, edges
@@ -16,9 +17,8 @@ from conduit_lab.core.trace.span import Span
 from conduit_lab.core.trace.trace_diff import TraceDiff
 from conduit_lab.core.trace.trace_graph import trace_mermaid
 from conduit_lab.core.trace.trace_json import span_records, trace_json
-from conduit_lab.core.trace.trace_view import trace_view
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.view import View, Viewed
+from conduit_lab.core.views.viewed import Viewed
 
 
 class Trace(Viewed):
@@ -123,7 +123,9 @@ class Trace(Viewed):
             states.append(f"values of {figures.plural(forgotten, 'span')} dropped")
         return states
 
-    def _view(self) -> View:
+    def _view(self) -> views.View:
+        from conduit_lab.core.trace.trace_view import trace_view
+
         return trace_view(self.root, self._states())
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from conduit_lab.core import views
 from conduit_lab.core.equality import identical
 from conduit_lab.core.trace import span_facts
 from conduit_lab.core.trace.value_change import EQUAL, text_diff, value_change
-from conduit_lab.core.views import figures, html
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.viewed import Viewed
 
 if TYPE_CHECKING:
     from conduit_lab.core.trace.span import Span
@@ -81,7 +82,7 @@ class TraceDiff(Viewed, Sequence[SpanChange]):
         """Whether both traces have the same stages with equal answers."""
         return all(change.change == EQUAL for change in self)
 
-    def _view(self) -> View:
+    def _view(self) -> views.View:
         stages = self._changes[1:] or self._changes
         same = sum(change.change == EQUAL for change in stages)
         total = f"{figures.plural(len(stages), 'stage')}"
@@ -102,11 +103,11 @@ class TraceDiff(Viewed, Sequence[SpanChange]):
         name = self.first.name
         if self.second.name != name:
             name = f"{name} and {self.second.name}"
-        more = f"diff[{html.MAX_ROWS}:]"
-        table = Table(columns, rows, numeric=columns[1:4], wide=("answer",), whole=more)
-        return View("Trace diff", name, facts, [table], children=list(self._texts()))
+        more = f"diff[{views.html.MAX_ROWS}:]"
+        table = views.Table(columns, rows, numeric=columns[1:4], wide=("answer",), whole=more)
+        return views.View("Trace diff", name, facts, [table], children=list(self._texts()))
 
-    def _texts(self) -> Iterator[View]:
+    def _texts(self) -> Iterator[views.View]:
         """Yield the diffs of the texts that differ."""
         shown = left = 0
         for change in self:
@@ -116,13 +117,13 @@ class TraceDiff(Viewed, Sequence[SpanChange]):
             if shown < MAX_TEXT_DIFFS:
                 shown += 1
                 both = "change.first.output, change.second.output"
-                yield View("Text of", change.name, text=text_diff(a, b), whole=both)
+                yield views.View("Text of", change.name, text=text_diff(a, b), whole=both)
             else:
                 left += 1
         if left:
             texts = figures.plural(left, "more text")
             verb = "differs" if left == 1 else "differ"
-            yield View("Texts", "", [f"{texts} {verb}: [change.spans for change in diff]"])
+            yield views.View("Texts", "", [f"{texts} {verb}: [change.spans for change in diff]"])
 
 
 def _is_kept(span: Span) -> bool:

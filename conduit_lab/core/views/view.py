@@ -1,8 +1,7 @@
-"""View: what a value shows of itself, and the mixin that turns it into text and static HTML."""
+"""View: what a value shows of itself, as text and as static HTML."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -91,22 +90,3 @@ class View:
     def bundle(self, plain: str) -> dict[str, str]:
         """Return the MIME bundle: `plain` as text, and the static HTML."""
         return html.bundle(plain, self.html())
-
-
-class Viewed(ABC):
-    """Gives a class its repr and its MIME bundle, both made of its `View`.
-
-    A class with a shorter repr of its own overrides `__repr__`; the bundle then has that as text.
-    """
-
-    __slots__ = ()
-
-    @abstractmethod
-    def _view(self) -> View:
-        """Return the view. It never runs a model, opens a file or touches a device."""
-
-    def __repr__(self) -> str:
-        return self._view().plain()
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return self._view().bundle(repr(self))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.view import View, Viewed
+from conduit_lab.core.views.view import View
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.models.generation.generation_view import generation_view
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]

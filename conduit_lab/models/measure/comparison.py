@@ -12,7 +12,8 @@ from conduit_lab.core.frames import to_frame
 from conduit_lab.core.paths import display
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.charts import BarChart, Charted
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.view import Table, View
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.models.measure.difference import Difference
 from conduit_lab.runtime.measuring.timing import NOISE_RATIO, Timing, format_speedup
 

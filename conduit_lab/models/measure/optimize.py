@@ -11,7 +11,8 @@ from conduit_lab.core.errors import OptimizeError
 from conduit_lab.core.paths import display
 from conduit_lab.core.progress import STEP, Progress, progress
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.view import Table, View
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.models.measure.difference import Difference
 from conduit_lab.models.measure.subject import GraphInputs, GraphModel, subject
 from conduit_lab.runtime.measuring.timing import Turns, in_turn

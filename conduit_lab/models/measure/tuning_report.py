@@ -7,7 +7,8 @@ from pathlib import Path
 
 from conduit_lab.core.paths import display
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.view import Table, View
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.runtime.measuring.timing import Timing, format_speedup
 from conduit_lab.runtime.measuring.tuning import Tuned, write_tuning
 

@@ -8,7 +8,8 @@ from typing import Any, overload
 
 from conduit_lab.core.frames import to_frame
 from conduit_lab.core.views import figures, html
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.view import Table, View
+from conduit_lab.core.views.viewed import Viewed
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from conduit_lab.core.text import clip, one_line
 from conduit_lab.core.views import figures, html
 from conduit_lab.core.views.pieces import Columns, Line, Strip, ViewPiece
 from conduit_lab.core.views.sections import Named
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.view import Table, View
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.models.generation.result import Token
 
 MAX_HELD_VALUES = 12

@@ -11,10 +11,10 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+from conduit_lab.core import views
 from conduit_lab.core.errors import DeviceError, MissingExtra
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.pieces import Folded, Line, ViewPiece
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.runtime.hardware import machine
 from conduit_lab.runtime.hardware.plugins import Plugin, plugins_of
 
@@ -99,7 +99,7 @@ class Devices(Viewed, Sequence[Device]):
     def __iter__(self) -> Iterator[Device]:
         return iter(self._rows)
 
-    def _table(self) -> Table:
+    def _table(self) -> views.Table:
         """Return the devices that are here, the used one first, and those that nearly are."""
         shown = [device for device in self._rows if device.present or device.installed]
         shown.sort(key=lambda device: (device is not self.chosen, not device.present))
@@ -108,7 +108,7 @@ class Devices(Viewed, Sequence[Device]):
             (d.name, use[d is self.chosen] if d.present else "not here", d.reason, d.provider)
             for d in shown
         ]
-        return Table(("device", "state", "why", "provider"), cells, wide=("why",))
+        return views.Table(("device", "state", "why", "provider"), cells, wide=("why",))
 
     @property
     def _absent(self) -> list[Device]:
@@ -125,14 +125,14 @@ class Devices(Viewed, Sequence[Device]):
         parts += [self._absent_line()] if self._absent else []
         return "\n".join([*parts, *([self.note] if self.note else [])])
 
-    def _view(self) -> View:
+    def _view(self) -> views.View:
         fact = f"{self.chosen.name} is used" if self.chosen else "onnxruntime is not installed"
-        pieces: list[ViewPiece] = [self._table()] if self._table().rows else []
-        pieces += [Line(self.note)] if self.note else []
+        pieces: list[views.ViewPiece] = [self._table()] if self._table().rows else []
+        pieces += [views.Line(self.note)] if self.note else []
         if self._absent:
-            reasons = Table(("device", "why"), [(d.name, d.reason) for d in self._absent])
-            pieces.append(Folded(self._absent_line(), [reasons]))
-        return View("Devices", "onnxruntime", [fact], pieces=pieces)
+            reasons = views.Table(("device", "why"), [(d.name, d.reason) for d in self._absent])
+            pieces.append(views.Folded(self._absent_line(), [reasons]))
+        return views.View("Devices", "onnxruntime", [fact], pieces=pieces)
 
 
 def devices() -> Devices:

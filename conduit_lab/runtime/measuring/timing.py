@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
 from time import perf_counter, sleep
 from typing import Any
 
@@ -101,6 +100,8 @@ def measure(calls: Sequence[TimedCall], seconds: float, pause: float = 0.0) -> l
 
 def speedup(first: Sequence[Array], other: Sequence[Array]) -> float:
     """Return how many times as fast `other` is: the median, per round, of the ratio of medians."""
+    from statistics import median  # 5 ms to import
+
     return median(
         float(np.median(a)) / float(np.median(b)) for a, b in zip(first, other, strict=True)
     )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
-from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 from starlette.routing import Route
@@ -18,12 +17,13 @@ from conduit_lab.runtime.sessions.cache import Shared, sessions
 from conduit_lab.runtime.sessions.run_counts import BATCH_BOUNDS
 from conduit_lab.serving import codec
 from conduit_lab.serving.answer import send_json
-from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.gate.context import context_of
 from conduit_lab.serving.gate.tenants import visible_stores
 from conduit_lab.serving.server_state import LATENCY_BOUNDS, ServerState
-from conduit_lab.serving.traffic import batcher_rows
-from conduit_lab.vectors.store import VectorStore
+
+if TYPE_CHECKING:
+    from conduit_lab.serving.endpoint import Endpoint, EndpointHost
+    from conduit_lab.vectors.store import VectorStore
 
 # https://prometheus.io/docs/instrumenting/exposition_formats, version 0.0.4
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -108,6 +108,8 @@ def app_info(app: EndpointHost, visible: Mapping[str, VectorStore]) -> dict[str,
 
 
 def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
     found = {}
     for name in _PACKAGES:
         try:
@@ -152,6 +154,8 @@ def metrics_text(app: EndpointHost, server: ServerState) -> str:
 
 
 def _add_models(text: _Text, app: EndpointHost) -> None:
+    from conduit_lab.serving.traffic import batcher_rows
+
     held: list[tuple[str, Shared]] = []
     for model in app.models:
         shared = model.held

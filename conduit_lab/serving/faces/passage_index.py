@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from hashlib import sha256
 from itertools import islice
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from conduit_lab.core.quotation import SENTENCE_END
-from conduit_lab.vectors.entry import Entry
+
+if TYPE_CHECKING:
+    from conduit_lab.vectors.entry import Entry
 
 _HASH_BYTES = 16  # of SHA-256
 _KEY_BYTES = 8  # of the hash, in the index; a match is checked with all of it

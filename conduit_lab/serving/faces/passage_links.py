@@ -20,7 +20,6 @@ from conduit_lab.serving.gate.origins import page
 from conduit_lab.serving.gate.signed_links import SIGNED_PREFIX, signed_query
 from conduit_lab.serving.gate.tenants import may_see
 from conduit_lab.serving.rag_endpoint import RagEndpoint
-from conduit_lab.vectors.store import VectorStore
 
 _HASH = re.compile(r"[0-9a-f]{32}")
 
@@ -81,6 +80,8 @@ def _readable_stores(context: RequestContext, rags: Sequence[RagEndpoint[Any]]) 
 
 def _find(stores: Sequence[Any], digest: str) -> bytes | None:
     """Return the page of the passage with this hash, or None."""
+    from conduit_lab.vectors.store import VectorStore
+
     for store in stores:
         if not isinstance(store, VectorStore):  # nothing else gives its entries
             continue

@@ -6,11 +6,13 @@ from base64 import b64encode
 from collections.abc import Mapping
 from hashlib import sha256
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conduit_lab.core.text import clip
-from conduit_lab.vectors.entry import Entry
 from conduit_lab.vectors.found_card import heading_of, metadata_facts
+
+if TYPE_CHECKING:
+    from conduit_lab.vectors.entry import Entry
 
 _MAX_PASSAGE_CHARACTERS = 500_000
 _MAX_FACTS = 6

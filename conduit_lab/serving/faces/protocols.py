@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from types import ModuleType
-
-from starlette.routing import BaseRoute
+from typing import TYPE_CHECKING
 
 from conduit_lab.core.errors import EndpointError
 from conduit_lab.core.nearest import did_you_mean
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.server_state import ServerState
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
 
 # The module of each protocol. It has `routes(app)`, which returns the routes of the protocol, and
 # may have `lifespan(app, state)`, an async context manager around the life of each server.

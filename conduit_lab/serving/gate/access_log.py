@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from time import monotonic
-
-from starlette.types import Scope
+from typing import TYPE_CHECKING
 
 from conduit_lab.core.text import clip
 from conduit_lab.serving.gate.context import RequestContext
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
 
 ACCESS_LOG = logging.getLogger("conduit_lab.access")
 _MAX_PATH_CHARACTERS = 200

@@ -7,11 +7,10 @@ from collections.abc import Awaitable
 from itertools import count
 from secrets import token_hex
 from time import monotonic
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import anyio
 import anyio.lowlevel
-from starlette.types import Message, Scope, Send
 
 from conduit_lab.core.forking import in_forked_child
 from conduit_lab.serving.endpoint import EndpointHost
@@ -20,6 +19,9 @@ from conduit_lab.serving.gate.keys import Key
 from conduit_lab.serving.gate.origins import origin_headers
 from conduit_lab.serving.gate.slots import Slots
 from conduit_lab.serving.server_state import ServerState
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Scope, Send
 
 _SCOPE_KEY = "conduit_lab"
 _request_numbers = count()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from conduit_lab.core.errors import EndpointError
 from conduit_lab.serving.answer import RawHeaders, send_empty
 from conduit_lab.serving.errors import HttpError
+
+if TYPE_CHECKING:
+    from starlette.routing import Route
+    from starlette.types import Receive, Scope, Send
 
 ORIGINS_VARIABLE = "CONDUIT_LAB_ORIGINS"
 PREFLIGHT_SECONDS = 600  # that a browser keeps the answer

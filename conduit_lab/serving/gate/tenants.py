@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from conduit_lab.serving.gate.context import RequestContext
-from conduit_lab.vectors.store import VectorStore
+if TYPE_CHECKING:
+    from conduit_lab.serving.gate.context import RequestContext
+    from conduit_lab.vectors.store import VectorStore
 
 
 def visible_stores(context: RequestContext) -> dict[str, VectorStore]:

@@ -12,15 +12,15 @@ from typing import Any
 
 import uvicorn
 
+from conduit_lab.core import views
 from conduit_lab.core.errors import ServeError
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.view import View, Viewed
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.serving.app import App
 from conduit_lab.serving.gate.bind_rules import check_bind
 from conduit_lab.serving.gate.http_protocol import BoundedHttp
 from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.stop_signals import CUT_SECONDS
-from conduit_lab.serving.traffic import Traffic, traffic_pieces
 
 THREAD_GRACE_SECONDS = 5  # for open requests at the stop
 _MAX_START_SECONDS = 60.0
@@ -123,10 +123,12 @@ class Server(Viewed):
             figures.plural(len(self.app.endpoints), "endpoint"),
         ]
 
-    def _view(self) -> View:
+    def _view(self) -> views.View:
+        from conduit_lab.serving.traffic import Traffic, traffic_pieces
+
         state, app = self.state, self.app
         pieces = [] if state is None else traffic_pieces(app, state, Traffic.of(app, state))
-        return View("Server", self.url, self.facts, pieces=pieces)
+        return views.View("Server", self.url, self.facts, pieces=pieces)
 
 
 class _ThreadServer(uvicorn.Server):

@@ -18,7 +18,8 @@ from conduit_lab.core.progress import BYTES, progress
 from conduit_lab.core.spec import EmbedderProtocol, FloatArray
 from conduit_lab.core.trace import recorder
 from conduit_lab.core.views import figures, html
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.view import Table, View
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.vectors import table
 from conduit_lab.vectors.backend import Notes
 from conduit_lab.vectors.documents.document import check_name, read_bytes

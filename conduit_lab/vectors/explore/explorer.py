@@ -9,7 +9,8 @@ import numpy as np
 
 from conduit_lab.core.errors import VectorInputError
 from conduit_lab.core.spec import FloatArray
-from conduit_lab.core.views.view import View, Viewed
+from conduit_lab.core.views.view import View
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.vectors.embedding import EmbeddingLike, read_queries
 from conduit_lab.vectors.entry import Entry
 from conduit_lab.vectors.explore import SHOWN_ENTRIES

@@ -11,7 +11,8 @@ import pytest
 
 from conduit_lab.core.errors import StreamCancelled
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.core.views.view import View, Viewed
+from conduit_lab.core.views.view import View
+from conduit_lab.core.views.viewed import Viewed
 from tests.core.streams.sources import (
     WAIT,
     Gate,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from conduit_lab.core.views import html
-from conduit_lab.core.views.view import Table, View, Viewed
+from conduit_lab.core.views.view import Table, View
+from conduit_lab.core.views.viewed import Viewed
 
 
 class Shown(Viewed):

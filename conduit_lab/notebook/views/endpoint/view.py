@@ -32,7 +32,7 @@ from conduit_lab.core.errors import ConduitError
 from conduit_lab.core.streams.loop import package_loop
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.text import clip
-from conduit_lab.core.views.view import Viewed
+from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.notebook.mount import sendable
 from conduit_lab.serving import codec
 from conduit_lab.serving.call_code import code_name

@@ -1,0 +1,26 @@
+"""Is a value or type a pydantic model; pydantic is not imported to find out."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+
+def is_model(value: Any) -> TypeGuard[BaseModel]:
+    """Return whether `value` is a pydantic model; there is one only where pydantic is loaded."""
+    base = _base_model()
+    return base is not None and isinstance(value, base)
+
+
+def is_model_type(kind: type) -> TypeGuard[type[BaseModel]]:
+    """Return whether `kind` is a class of pydantic models."""
+    base = _base_model()
+    return base is not None and issubclass(kind, base)
+
+
+def _base_model() -> type | None:
+    # None while another thread imports that module
+    return getattr(sys.modules.get("pydantic.main"), "BaseModel", None)
