@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 from weakref import WeakSet
 
 import anyio.to_thread
-from starlette.routing import BaseRoute, Router
+from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
 
 from conduit_lab.core.errors import EndpointError
@@ -60,9 +60,9 @@ from conduit_lab.serving.stores import Stores
 from conduit_lab.serving.tool import Tool
 from conduit_lab.vectors.store import VectorStore
 
-# the first route of a path and method answers: a value endpoint's GET precedes that of a stream
-# of an endpoint that precedes those of the package
-_FACES = (health, metrics, usage, values, events, passage_links, openapi, docs)
+# The first route of a path and method answers. Those of the package and its protocols precede
+# endpoints at patterns such as "/{name}", and a value endpoint's GET that of a stream.
+_FACES = (health, metrics, usage, passage_links, values, events, openapi, docs)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -78,11 +78,12 @@ class App(EndpointHost, Viewed):
     Relative paths start at `root`: by default the nearest parent folder with a `pyproject.toml`,
     else the current one. `limits` bounds its requests, and `protocols` names the protocols that it
     speaks beside its own. With `keys` a request needs one; `hosts` are the names that it answers
-    to, and pages of the `origins` may call it (docs/security.md). The environment replaces limits,
-    hosts and origins, and has keys where none are given. Models are declared at once and opened
-    when the server starts: importing a module with an `App` opens nothing. `statistics` count the
-    calls by stage, and `observers` see every span start and end. Served calls have one as `trace`
-    says, "always", "sample" (the default: 16 per endpoint, then one of 64) or "errors".
+    to, pages of the `origins` may call it, and its links begin with `public_url`
+    (docs/security.md). The environment replaces limits and these three, and has keys where none are
+    given. Models are declared at once and opened when the server starts: importing a module with an
+    `App` opens nothing. `statistics` count the calls by stage, and `observers` see every span start
+    and end. Served calls have one as `trace` says, "always", "sample" (the default: 16 per
+    endpoint, then one of 64) or "errors".
     """
 
     endpoints: Endpoints
@@ -299,8 +300,7 @@ class App(EndpointHost, Viewed):
         return stage
 
     def _register(self, endpoint: _AnyEndpoint) -> _AnyEndpoint:
-        if endpoint.shape != "tool":
-            check_path(endpoint)
+        check_path(endpoint)
         key = endpoint.method, endpoint.path
         for known in self.endpoints:
             if (known.method, known.path) == key and not self._replaces(endpoint, known):
@@ -325,10 +325,8 @@ class App(EndpointHost, Viewed):
         built = self._gate
         if built is None or built[0] is not self.endpoints:
             endpoints = self.endpoints
-            routes: list[BaseRoute] = [
-                route for face in _FACES for route in face.routes(self, endpoints)
-            ]
-            routes += protocol_routes(self)
+            routes = protocol_routes(self)
+            routes += [route for face in _FACES for route in face.routes(self, endpoints)]
             router = Router(routes, redirect_slashes=False)
             self._gate = built = endpoints, Gate(self, router)
         if scope["type"] == "lifespan":
@@ -367,6 +365,7 @@ class App(EndpointHost, Viewed):
         for resource in self._resources():
             resource.open()
         for endpoint in self.endpoints:
+            check_path(endpoint)  # again: a protocol may have come after it
             check_composition(endpoint)
 
     def _resources(self) -> list[Resource]:
