@@ -14,6 +14,8 @@ from conduit_lab.core.version import __version__ as __version__
 if TYPE_CHECKING:
     from conduit_lab.client.remote_app import RemoteApp as RemoteApp
     from conduit_lab.client.remote_app import connect as connect
+    from conduit_lab.core.caller import Caller as Caller
+    from conduit_lab.core.caller import current_caller as current_caller
     from conduit_lab.core.errors import ConduitError as ConduitError
     from conduit_lab.core.run import run as run
     from conduit_lab.core.stage import Function as Function
@@ -92,6 +94,7 @@ _HOMES = {
     "Limits": "serving.limits",
     "Cached": "flow.cached",
     "CallableModel": "models.callable",
+    "Caller": "core.caller",
     "CitedAnswer": "flow.cited_answer",
     "ConduitError": "core.errors",
     "Devices": "runtime.hardware.devices",
@@ -142,6 +145,7 @@ _HOMES = {
     "average": "flow.averages",
     "connect": "client.remote_app",
     "compare_models": "models.measure.compare",
+    "current_caller": "core.caller",
     "devices": "runtime.hardware.devices",
     "evaluate": "vectors.evaluate",
     "events": "serving.event_source",

@@ -26,6 +26,7 @@ from conduit_lab.core.errors import ServeError as ServeError
 from conduit_lab.core.errors import StoreError as StoreError
 from conduit_lab.core.errors import StreamCancelled as StreamCancelled
 from conduit_lab.core.errors import StreamLagged as StreamLagged
+from conduit_lab.core.errors import TenantError as TenantError
 from conduit_lab.core.errors import TraceError as TraceError
 from conduit_lab.core.errors import UnknownName as UnknownName
 from conduit_lab.core.errors import UnknownOption as UnknownOption

@@ -54,6 +54,10 @@ class StoreError(ConduitError):
     """An index file that cannot be read or written; names the file."""
 
 
+class TenantError(ConduitError):
+    """A store of another tenant than that of the caller; over HTTP a 404."""
+
+
 class UnknownName(ConduitError, KeyError):
     """A name that a registry does not have; names the nearest one."""
 

@@ -51,6 +51,7 @@ def app_options(app: App) -> str:
         "" if not app.protocols else f", protocols={list(app.protocols)!r}",
         "" if app.hosts.names is None else f", hosts={list(app.hosts.names)!r}",
         "" if not app.origins.allowed else f", origins={list(app.origins.allowed)!r}",
+        "" if not app.public_url else f", public_url={app.public_url!r}",
     )
     return "".join(parts)
 

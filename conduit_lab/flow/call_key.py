@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from conduit_lab.core import forking
+from conduit_lab.core.caller import current_caller
 from conduit_lab.core.stage import Function, Stage
 from conduit_lab.core.weight import PLAIN
 from conduit_lab.flow.cited_answer import CitedAnswer
@@ -42,9 +43,9 @@ class _Tree(NamedTuple):
 class CallKeys:
     """The keys of one stage's calls; thread-safe.
 
-    Two calls have one key where the contents and devices of the stage's models, the revisions of
-    its other stages and the bytes of the input are equal. An input is an array, text, bytes, a
-    number, None, or a list, tuple or dict of them.
+    Two calls of one tenant have one key where the contents and devices of the stage's models, the
+    revisions of its other stages and the bytes of the input are equal. An input is an array, text,
+    bytes, a number, None, or a list, tuple or dict of them.
     """
 
     def __init__(self) -> None:
@@ -57,6 +58,9 @@ class CallKeys:
     def of(state: blake2b, value: Any) -> bytes:
         """Return the key of a call with `value`; `NoKeyError` for any other input."""
         digest = state.copy()
+        caller = current_caller()
+        if caller is not None and caller.tenant is not None:  # its stores are its own
+            _add(digest, caller.tenant)
         try:
             _add(digest, value)
         except RecursionError:

@@ -66,11 +66,12 @@ class App(EndpointHost, Viewed):
     Relative paths start at `root`: by default the nearest parent folder with a `pyproject.toml`,
     else the current one. `limits` bounds its requests, and `protocols` names the protocols that it
     speaks beside its own. With `keys` a request needs one; `hosts` are the names that it answers
-    to, and pages of the `origins` may call it (docs/security.md). The environment replaces limits,
-    hosts and origins, and has keys where none are given. Models are declared at once and opened
-    when the server starts: importing a module with an `App` opens nothing. `statistics` count the
-    calls by stage, and `observers` see every span start and end. Served calls have one as `trace`
-    says, "always", "sample" (the default: 16 per endpoint, then one of 64) or "errors".
+    to, pages of the `origins` may call it, and its links begin with `public_url`
+    (docs/security.md). The environment replaces limits and these three, and has keys where none are
+    given. Models are declared at once and opened when the server starts: importing a module with an
+    `App` opens nothing. `statistics` count the calls by stage, and `observers` see every span start
+    and end. Served calls have one as `trace` says, "always", "sample" (the default: 16 per
+    endpoint, then one of 64) or "errors".
     """
 
     endpoints: Endpoints
@@ -289,8 +290,7 @@ class App(EndpointHost, Viewed):
         return stage
 
     def _register(self, endpoint: _AnyEndpoint) -> _AnyEndpoint:
-        if endpoint.shape != "tool":
-            check_path(endpoint)
+        check_path(endpoint)
         key = endpoint.method, endpoint.path
         for known in self.endpoints:
             if (known.method, known.path) == key and not self._replaces(endpoint, known):
@@ -354,6 +354,7 @@ class App(EndpointHost, Viewed):
         for resource in self._resources():
             resource.open()
         for endpoint in self.endpoints:
+            check_path(endpoint)  # again: a protocol may have come after it
             check_composition(endpoint)
 
     def _resources(self) -> list[Resource]:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict
+from urllib.parse import urlsplit
 
+from conduit_lab.core.errors import EndpointError
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.faces.protocols import check_protocols
 from conduit_lab.serving.gate.hosts import HOSTS_VARIABLE, Hosts
 from conduit_lab.serving.gate.keys import Key, given_keys
 from conduit_lab.serving.gate.origins import ORIGINS_VARIABLE, Origins
+from conduit_lab.serving.gate.signed_links import check_link_secret
 from conduit_lab.serving.limits import Limits, setting
 from conduit_lab.serving.trace_sampling import TraceMode, check_trace_mode
+
+PUBLIC_URL_VARIABLE = "CONDUIT_LAB_PUBLIC_URL"
 
 
 class AppOptions(TypedDict, total=False):
@@ -22,16 +27,16 @@ class AppOptions(TypedDict, total=False):
     keys: Iterable[Key] | None
     hosts: Sequence[str] | None
     origins: Sequence[str]
+    public_url: str
     trace: TraceMode | None
 
 
 def set_options(app: EndpointHost, options: AppOptions, environ: Mapping[str, str]) -> None:
-    """Set the options of an app; the environment replaces limits, hosts and origins.
+    """Set the options of an app; the environment replaces limits, hosts, origins and public URL.
 
     Keys that are not given are those of the process's environment.
     """
-    trace = options.get("trace")
-    app.trace = app.default_trace if trace is None else check_trace_mode(trace)
+    check_link_secret()
     app.limits = Limits.from_environment(options.get("limits"), environ)
     trace = options.get("trace")
     app.trace = app.default_trace if trace is None else check_trace_mode(trace)
@@ -39,3 +44,24 @@ def set_options(app: EndpointHost, options: AppOptions, environ: Mapping[str, st
     app.keys = given_keys(options.get("keys"))
     app.hosts = Hosts(setting(HOSTS_VARIABLE, options.get("hosts"), environ))
     app.origins = Origins(setting(ORIGINS_VARIABLE, options.get("origins"), environ))
+    app.public_url = check_public_url(
+        environ.get(PUBLIC_URL_VARIABLE, "") or options.get("public_url", "")
+    )
+
+
+def check_public_url(url: str) -> str:
+    """Return the address of an app without a slash at its end; `EndpointError` for no address."""
+    if url == "":
+        return url
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises for a port that is none
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in url
+    except ValueError:
+        fits = False
+    if not fits or not url.isascii() or set(url) & set('?#\\ "<>') or not url.isprintable():
+        raise EndpointError(
+            "public_url= expects the address that clients use, such as "
+            f"'https://desk.example.org/app', without query and fragment, got {url!r}"
+        )
+    return url.rstrip("/")

@@ -57,7 +57,8 @@ class EndpointHost:
     calls, `statistics` count them, and `records` says whether `observe` keeps the calls.
     `protocols` are the names of those that it speaks beside its own, and `mcp` is the server object
     of one of them, once that is in use. `keys`, `hosts` and `origins` say who may call it, and
-    `metering` counts the use of each key. `trace` says which served calls are traced, and
+    `metering` counts the use of each key. `public_url` is its address in the links that it writes,
+    empty for that of each request. `trace` says which served calls are traced, and
     `handler_threads` run those that would block the event loop.
     """
 
@@ -70,6 +71,7 @@ class EndpointHost:
     keys: Keys
     hosts: Hosts
     origins: Origins
+    public_url: str = ""
     metering: Metering
     protocols: Sequence[str] = ()
     mcp: Any = None

@@ -15,6 +15,7 @@ from conduit_lab.core.errors import (
     Overloaded,
     StoreError,
     StreamCancelled,
+    TenantError,
 )
 from conduit_lab.core.text import clip
 
@@ -90,6 +91,7 @@ _TABLE: dict[type[BaseException], _Row] = {
     StoreError: _Row(
         503, "store_unavailable", f"a store of this endpoint is not available; {_REASON}"
     ),
+    TenantError: _Row(404, "not_found", "nothing here is open to the tenant of this key"),
     StreamCancelled: _Row(
         503, "stream_cancelled", "a stream of this call was cancelled on the server"
     ),

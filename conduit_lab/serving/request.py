@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from conduit_lab.core.caller import Caller, current_caller
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.text import clip
 from conduit_lab.serving import codec
@@ -22,10 +23,11 @@ class Request:
     """An HTTP request, for a handler with a parameter named or typed `request`.
 
     `body` is the raw body, `query` the query parameters, `path_params` the path parameters, and
-    `headers` have lower-case names.
+    `headers` have lower-case names. `caller` has the name and the tenant of the key that it was
+    sent with, None for an app without keys; by default it is the current one.
     """
 
-    __slots__ = ("body", "headers", "path_params", "query")
+    __slots__ = ("body", "caller", "headers", "path_params", "query")
 
     def __init__(
         self,
@@ -34,8 +36,10 @@ class Request:
         query: Mapping[str, str] | None = None,
         path_params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        caller: Caller | None = None,
     ) -> None:
         self.body = body
+        self.caller = current_caller() if caller is None else caller
         self.query = {} if query is None else dict(query)
         self.path_params = {} if path_params is None else dict(path_params)
         self.headers = {} if headers is None else dict(headers)

@@ -24,13 +24,13 @@ from conduit_lab.serving.faces import (
 from conduit_lab.serving.faces.protocols import protocol_routes
 from conduit_lab.serving.gate.gate import Gate
 
-# the first route of a path and method answers: a value endpoint's GET precedes that of a stream
-# of an endpoint that precedes those of the package
-_FACES = (health, metrics, usage, values, events, passage_links, openapi, docs)
+# The first route of a path and method answers. Those of the package and its protocols precede
+# endpoints at patterns such as "/{name}", and a value endpoint's GET that of a stream.
+_FACES = (health, metrics, usage, passage_links, values, events, openapi, docs)
 
 
 def gated_routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> Gate:
     """Return the ASGI app that serves these endpoints of an app."""
-    routes: list[BaseRoute] = [route for face in _FACES for route in face.routes(app, endpoints)]
-    router = Router([*routes, *protocol_routes(app)], redirect_slashes=False)
-    return Gate(app, router)
+    routes: list[BaseRoute] = [*protocol_routes(app)]
+    routes += [route for face in _FACES for route in face.routes(app, endpoints)]
+    return Gate(app, Router(routes, redirect_slashes=False))

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from conduit_lab.core import forking
+from conduit_lab.core.caller import check_tenant
 from conduit_lab.core.errors import StoreError, VectorInputError
 from conduit_lab.core.spec import EmbedderProtocol
 from conduit_lab.core.trace import recorder
@@ -45,7 +46,7 @@ class BaseStore(Viewed):
             raise VectorInputError(f"durability is 'normal' or 'full', got {durability!r}")
         self.path = None if path is None else resolve_store_path(path)
         self.url: str | None = None
-        self.tenant: str | None = None  # whose keys see it in a served app; None for all
+        self.tenant: str | None = None  # whose callers may use it in a served app; None for all
         self.embedder = embedder
         self.name = name or (self.path.stem if self.path else "vectors")
         self.durability = durability
@@ -158,6 +159,8 @@ class BaseStore(Viewed):
     # The backend
 
     def _opened(self) -> Backend:
+        if self.tenant is not None:
+            check_tenant(self.tenant, f"store {self.name!r}")
         if (here := current()) is not None:
             here.record.add(here.name, {"store_read": self})
         if self._closed:

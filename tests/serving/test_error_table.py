@@ -27,6 +27,7 @@ ANSWERS = [
     (DeadlineExceeded(SECRET), 504, "deadline_exceeded"),
     (ModelLoadError(SECRET), 503, "model_unavailable"),
     (StoreError(SECRET), 503, "store_unavailable"),
+    (errors.TenantError(SECRET), 404, "not_found"),
     (errors.DeviceError(SECRET), 503, "model_unavailable"),
     (errors.MissingExtra(SECRET, "gpu", "it"), 503, "model_unavailable"),
     (errors.ModelRunError(SECRET), 500, "internal"),

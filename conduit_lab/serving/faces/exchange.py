@@ -74,7 +74,9 @@ class Exchange:
 
     @property
     def base_url(self) -> str:
-        """The address of the app as the client wrote it, without a slash at its end."""
+        """The address of the app, without a slash: its public one, or as the client wrote it."""
+        if self.app.public_url:
+            return self.app.public_url
         scope, host = self._scope, self.headers.get("host", "")
         root = str(scope.get("root_path", "")).rstrip("/")
         return f"{scope['scheme']}://{host}{root}" if _HOST.fullmatch(host) else root

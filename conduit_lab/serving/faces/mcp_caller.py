@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
-from conduit_lab.serving.endpoint import EndpointHost
+from conduit_lab.core.caller import called_by
+from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.gate.context import RequestContext, context_of
-from conduit_lab.serving.gate.tenants import visible_stores
+from conduit_lab.serving.gate.tenants import caller_of, visible_endpoints, visible_stores
 from conduit_lab.vectors.store import VectorStore
 
 _request: ContextVar[RequestContext | None] = ContextVar("mcp_request", default=None)
@@ -21,9 +22,11 @@ async def remember_request(
 ) -> HandlerResult:
     """Handle one message with its request at hand; there is none on the standard streams."""
     request: Any = ctx.request
-    token = _request.set(None if request is None else context_of(request.scope))
+    context = None if request is None else context_of(request.scope)
+    token = _request.set(context)
     try:
-        return await call_next(ctx)
+        with called_by(None if context is None else caller_of(context)):
+            return await call_next(ctx)
     finally:
         _request.reset(token)
 
@@ -32,6 +35,12 @@ def stores_of_caller(app: EndpointHost) -> Mapping[str, VectorStore]:
     """Return the stores that the caller of this message may see."""
     context = _request.get()
     return app.stores if context is None else visible_stores(context)
+
+
+def endpoints_of_caller(app: EndpointHost) -> Sequence[Endpoint[..., Any]]:
+    """Return the endpoints that the caller of this message may see."""
+    context = _request.get()
+    return app.endpoints if context is None else visible_endpoints(context)
 
 
 def caller_name() -> str:

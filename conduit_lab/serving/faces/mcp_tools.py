@@ -27,7 +27,7 @@ from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.errors import drop_tracebacks, http_error
 from conduit_lab.serving.faces import transport
 from conduit_lab.serving.faces.mcp_apps import STREAM_PAGE, shown_on
-from conduit_lab.serving.faces.mcp_caller import stores_of_caller
+from conduit_lab.serving.faces.mcp_caller import endpoints_of_caller, stores_of_caller
 from conduit_lab.serving.faces.mcp_explore import ExploreTool, Maps
 from conduit_lab.serving.faces.mcp_schema import object_schema
 from conduit_lab.serving.faces.mcp_search import SearchTool
@@ -71,7 +71,7 @@ class AppTools:
 
     def _by_name(self) -> dict[str, AppTool]:
         app = self._app
-        endpoints = [*app.endpoints, *app.session_tools()]
+        endpoints = [*endpoints_of_caller(app), *app.session_tools()]
         tools: dict[str, AppTool] = {
             name: EndpointTool(name, endpoint, app)
             for name, endpoint in zip(tool_names(endpoints), endpoints, strict=True)

@@ -18,7 +18,7 @@ from conduit_lab.runtime.sessions.run_counts import BATCH_BOUNDS
 from conduit_lab.serving import codec
 from conduit_lab.serving.answer import send_json
 from conduit_lab.serving.gate.context import context_of
-from conduit_lab.serving.gate.tenants import visible_stores
+from conduit_lab.serving.gate.tenants import visible_endpoints, visible_stores
 from conduit_lab.serving.server_state import LATENCY_BOUNDS, ServerState
 
 if TYPE_CHECKING:
@@ -60,12 +60,17 @@ class _Info:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # on a thread: the number of a store's entries may be read from its file
         stores = visible_stores(context_of(scope))
-        facts = await anyio.to_thread.run_sync(app_info, self._app, stores)
+        endpoints = visible_endpoints(context_of(scope))
+        facts = await anyio.to_thread.run_sync(app_info, self._app, stores, endpoints)
         await send_json(send, 200, codec.dumps(facts))
 
 
-def app_info(app: EndpointHost, visible: Mapping[str, VectorStore]) -> dict[str, Any]:
-    """Return the app's versions, models, endpoints, limits and the `visible` stores.
+def app_info(
+    app: EndpointHost,
+    visible: Mapping[str, VectorStore],
+    served: Sequence[Endpoint[..., Any]],
+) -> dict[str, Any]:
+    """Return the app's versions, models, limits, the `visible` stores and `served` endpoints.
 
     It holds no path, key or address.
 
@@ -92,7 +97,7 @@ def app_info(app: EndpointHost, visible: Mapping[str, VectorStore]) -> dict[str,
     ]
     endpoints = [
         {"methods": each.methods, "path": each.path, "name": each.name, "answers": each.shape}
-        for each in app.endpoints
+        for each in served
     ]
     limits = {each.name: getattr(app.limits, each.name) for each in fields(app.limits)}
     return {

@@ -18,7 +18,9 @@ from conduit_lab.serving.answer import send_json
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.file import FORM_TYPE, OCTETS, is_of_file
 from conduit_lab.serving.gate.body import BODY_TYPES
+from conduit_lab.serving.gate.context import context_of
 from conduit_lab.serving.gate.origins import page
+from conduit_lab.serving.gate.tenants import visible_endpoints
 from conduit_lab.serving.signature import Parameter
 
 OPENAPI_PATH = "/openapi.json"
@@ -26,7 +28,7 @@ MAX_DOCUMENT_EXAMPLES = 5  # per endpoint, the newest
 MAX_EXAMPLE_CHARACTERS = 4000  # of a request or an answer; a longer one is left out
 
 _MAX_SUMMARY_CHARACTERS = 60
-_MAX_PREFIXES = 8  # for which the document is kept
+_MAX_DOCUMENTS = 8  # that are kept
 _CONVERTOR = re.compile(r"\{(\w+)(?::\w+)?\}")
 _VALUE_KEYWORDS = frozenset({"default", "const", "enum", "examples"})
 _SCHEMAS = "#/components/schemas/"
@@ -64,33 +66,35 @@ _STREAM_NOTICE = {
 
 
 def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[Route]:
-    """Return the route of the document."""
-    return [page(Route(OPENAPI_PATH, _OpenApiFace(app, endpoints), methods=["GET"]))]
+    """Return the route of the document; `endpoints` are those of the caller."""
+    return [page(Route(OPENAPI_PATH, _OpenApiFace(app), methods=["GET"]))]
 
 
 class _OpenApiFace:
-    """An ASGI app that answers with the document, made once for these endpoints.
+    """An ASGI app that answers with the document, made once for the endpoints of each tenant.
 
     That of an app with recorded calls is made for each request, since it shows the newest.
     """
 
-    def __init__(self, app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> None:
+    def __init__(self, app: EndpointHost) -> None:
         self._app = app
-        self._endpoints = endpoints
-        self._made: dict[str, bytes] = {}  # by the prefix of the app
+        self._made: dict[tuple[str, str | None], bytes] = {}  # by prefix of the app, and tenant
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        context = context_of(scope)
         prefix = scope.get("root_path", "")
-        body = self._made.get(prefix)
+        key = prefix, None if context.caller is None else context.caller.tenant
+        body = self._made.get(key)
         if body is None:
+            shown = visible_endpoints(context)
             # on a thread: recorded calls are awaited
-            body = await anyio.to_thread.run_sync(self._document, prefix)
-            if not self._app.records and len(self._made) < _MAX_PREFIXES:
-                self._made[prefix] = body
+            body = await anyio.to_thread.run_sync(self._document, shown, prefix)
+            if not self._app.records and len(self._made) < _MAX_DOCUMENTS:
+                self._made[key] = body
         await send_json(send, 200, body)
 
-    def _document(self, prefix: str) -> bytes:
-        return codec.dumps(openapi(self._app, self._endpoints, prefix=prefix))
+    def _document(self, endpoints: Sequence[Endpoint[..., Any]], prefix: str) -> bytes:
+        return codec.dumps(openapi(self._app, endpoints, prefix=prefix))
 
 
 def openapi(

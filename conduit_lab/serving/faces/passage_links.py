@@ -36,9 +36,10 @@ def citation_url(
 
     `base_path` is the address of the app: "" for its own root, or the prefix or the whole URL that
     clients reach it under. `start` and `end` are offsets in the source's text that the page marks,
-    in characters; by default all of the text. The same text has the same URL after a restart.
+    in characters; by default all of the text. The same text has the same path after a restart.
     `caller` is the key of the request that is answered (`RequestContext.caller`), if the app has
-    keys: the link is signed with it, since a browser that follows it sends none.
+    keys: the link then has the rights of that key for this page, for some days, since a browser
+    that follows it sends none.
     """
     text = str(source.get("text", ""))
     begin = 0 if start is None else start

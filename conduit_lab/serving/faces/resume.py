@@ -6,6 +6,7 @@ import threading
 from time import monotonic
 from typing import Any
 
+from conduit_lab.core.caller import Caller, current_caller
 from conduit_lab.core.streams.holders import Bookmark
 from conduit_lab.core.streams.loop import package_loop
 from conduit_lab.core.streams.reader import Reader
@@ -28,6 +29,7 @@ class Resumes:
         self.seconds = seconds
         self._lock = threading.Lock()  # guards all below
         self._held: dict[str, Stream[Any]] = {}
+        self._callers: dict[str, Caller | None] = {}  # who began each
         self._left_at: dict[str, float] = {}  # of streams without a client, the oldest first
         self._bookmarks: dict[str, Bookmark] = {}  # keep the chunks of those for the client
 
@@ -42,6 +44,7 @@ class Resumes:
         if self.seconds is not None:
             with self._lock:
                 self._held[stream_id] = stream
+                self._callers[stream_id] = current_caller()
 
     def arrive(self, stream_id: str) -> None:
         """Record that a client of a stream reads it."""
@@ -72,7 +75,7 @@ class Resumes:
         """Return (stream ID, stream, number of the next chunk) for the ID of a client's last event.
 
         None where the client has every chunk. Raises an `HttpError` 410 where the stream is gone,
-        or its log no longer keeps the next chunk.
+        another caller began it, or its log no longer keeps the next chunk.
         """
         stream_id, _, place = last_event_id.rpartition(":")
         if place == END:
@@ -80,7 +83,8 @@ class Resumes:
         is_number = place.isascii() and place.isdigit() and len(place) <= _MAX_DIGITS
         with self._lock:
             stream = self._held.get(stream_id)
-        if stream is None or not is_number:
+            is_own = self._callers.get(stream_id) == current_caller()
+        if stream is None or not is_own or not is_number:
             raise HttpError(410, "stream_gone", self._gone())
         start = int(place) + 1
         if stream.state == "done" and start >= stream.count:
@@ -118,6 +122,7 @@ class Resumes:
         with self._lock:
             self._left_at.pop(stream_id, None)
             self._bookmarks.pop(stream_id, None)
+            self._callers.pop(stream_id, None)
             stream = self._held.pop(stream_id, None)
         if stream is not None and stream.readers == 0:
             stream.cancel()

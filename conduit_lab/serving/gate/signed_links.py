@@ -1,40 +1,86 @@
 """Signed links: the right of a key to read one page, for a browser that sends no key.
 
-A signature is an HMAC-SHA256 of the page's path with the hash of the key, so it holds for that page
-alone, after a restart too, and ends with the key.
+A signature is an HMAC-SHA256, with the link secret, of the page's path, the time at which the link
+ends, and the key. So it holds for that page alone, ends with the key, and cannot be made by those
+who read the hashes of the keys.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from time import time
 from urllib.parse import parse_qs, urlencode
 
+from conduit_lab.core.errors import EndpointError
 from conduit_lab.serving.gate.keys import Key
 
 SIGNED_PREFIX = "/sources/"  # of the paths that may be signed
+LINK_SECRET_VARIABLE = "CONDUIT_LAB_LINK_SECRET"
+LINK_DAYS = 7  # that a link works, at least; the same link is given all day
+
+_DAY_SECONDS = 86400
+_MIN_SECRET_CHARACTERS = 32
 _SIGNATURE_CHARACTERS = 32
 _MAX_QUERY_BYTES = 512
+_MAX_TIME_DIGITS = 12
+
+_process_secret = secrets.token_urlsafe(_MIN_SECRET_CHARACTERS)  # forked workers share it
+
+
+def check_link_secret(environ: Mapping[str, str] = os.environ) -> None:
+    """Raise `EndpointError` for a link secret of the environment that could be guessed."""
+    given = environ.get(LINK_SECRET_VARIABLE, "")
+    if given and len(given) < _MIN_SECRET_CHARACTERS:
+        raise EndpointError(
+            f"{LINK_SECRET_VARIABLE} expected at least {_MIN_SECRET_CHARACTERS} random characters, "
+            f"got {len(given)}: "
+            "`python -c 'import secrets; print(secrets.token_urlsafe(32))'` makes one"
+        )
+
+
+def share_link_secret() -> None:
+    """Put the link secret into the environment, for the worker processes that are started next."""
+    os.environ[LINK_SECRET_VARIABLE] = _secret()
 
 
 def signed_query(key: Key | None, path: str) -> str:
     """Return the query of a link to `path` with the rights of `key`, or nothing without a key."""
-    return "" if key is None else "?" + urlencode({"key": key.name, "signature": _sign(key, path)})
+    if key is None:
+        return ""
+    expires = (int(time()) // _DAY_SECONDS + 1 + LINK_DAYS) * _DAY_SECONDS
+    signature = _sign(key, path, expires)
+    return "?" + urlencode({"key": key.name, "expires": expires, "signature": signature})
 
 
 def signed_caller(keys: Iterable[Key], path: str, query: bytes) -> Key | None:
-    """Return the key that has signed a link, or None."""
+    """Return the key that has signed a link which has not ended, or None."""
     if not path.startswith(SIGNED_PREFIX) or not 0 < len(query) <= _MAX_QUERY_BYTES:
         return None
     given = parse_qs(query.decode("latin-1"))
-    name, signature = (given.get(each, [""])[0] for each in ("key", "signature"))
+    name, expires, signature = (
+        given.get(each, [""])[0] for each in ("key", "expires", "signature")
+    )
+    if not (expires.isascii() and expires.isdigit() and len(expires) <= _MAX_TIME_DIGITS):
+        return None
+    if int(expires) <= time():
+        return None
     for key in keys:
-        if key.name == name and hmac.compare_digest(_sign(key, path).encode(), signature.encode()):
+        if key.name == name and hmac.compare_digest(
+            _sign(key, path, int(expires)).encode(), signature.encode()
+        ):
             return key
     return None
 
 
-def _sign(key: Key, path: str) -> str:
-    signature = hmac.new(key.hash.encode(), path.encode("utf-8", "replace"), hashlib.sha256)
+def _secret() -> str:
+    return os.environ.get(LINK_SECRET_VARIABLE) or _process_secret
+
+
+def _sign(key: Key, path: str, expires: int) -> str:
+    signed = "\n".join((key.name, key.hash, key.tenant or "", str(expires), path))
+    signature = hmac.new(_secret().encode(), signed.encode("utf-8", "replace"), hashlib.sha256)
     return signature.hexdigest()[:_SIGNATURE_CHARACTERS]

@@ -1,12 +1,37 @@
-"""Tenants: the stores that a caller may see."""
+"""Tenants: who calls, for the code below a face, and the stores and endpoints they may see."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from conduit_lab.core.caller import Caller, called_by
+from conduit_lab.serving.rag_endpoint import RagEndpoint
+
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from conduit_lab.serving.endpoint import Endpoint
     from conduit_lab.serving.gate.context import RequestContext
     from conduit_lab.vectors.store import VectorStore
+
+
+class CalledFace:
+    """An ASGI app that answers a request of a known caller."""
+
+    def __init__(self, face: ASGIApp, context: RequestContext) -> None:
+        self._face = face
+        self._context = context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; the code below has the `current_caller`."""
+        with called_by(caller_of(self._context)):
+            await self._face(scope, receive, send)
+
+
+def caller_of(context: RequestContext) -> Caller | None:
+    """Return the caller of a request as its handler may know it."""
+    key = context.caller
+    return None if key is None else Caller(key.name, key.tenant)
 
 
 def visible_stores(context: RequestContext) -> dict[str, VectorStore]:
@@ -17,6 +42,15 @@ def visible_stores(context: RequestContext) -> dict[str, VectorStore]:
     """
     stores = context.app.stores
     return {name: each for name, each in stores.items() if may_see(context, each)}
+
+
+def visible_endpoints(context: RequestContext) -> list[Endpoint[..., Any]]:
+    """Return the endpoints without each `Rag` on a store that the caller may not see."""
+    return [
+        each
+        for each in context.app.endpoints
+        if not isinstance(each, RagEndpoint) or may_see(context, each.rag.store)
+    ]
 
 
 def may_see(context: RequestContext, store: Any) -> bool:

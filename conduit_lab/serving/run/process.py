@@ -15,6 +15,7 @@ from conduit_lab.core.errors import ServeError
 from conduit_lab.serving.app import App
 from conduit_lab.serving.gate.bind_rules import check_bind
 from conduit_lab.serving.gate.http_protocol import BoundedHttp
+from conduit_lab.serving.gate.signed_links import share_link_secret
 from conduit_lab.serving.life import ALONE_VARIABLE
 from conduit_lab.serving.run.log_lines import LogForm, log_config
 from conduit_lab.serving.run.thread import listen
@@ -62,6 +63,7 @@ def serve(
     )
     if workers > 1:
         # spawned, they import and open everything themselves, and share the mapped files
+        share_link_secret()
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         listener.set_inheritable(True)
         Multiprocess(config, sockets=[listener]).run()

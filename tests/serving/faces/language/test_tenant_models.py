@@ -69,7 +69,8 @@ def test_a_browser_follows_a_signed_link_and_no_other(tmp_path: Path, asking: As
     path, _, query = url.partition("?")
     other = citation_url("", {"text": f"{PASSAGE} Only for blue."}).partition("#")[0]
     forged = signed_query(Key("red", sha256(b"another").hexdigest()), path)
-    for refused in (path, f"{path}?{query[:-1]}0", f"{other}?{query}", path + forged):
+    flipped = query[:-1] + ("0" if query[-1] == "1" else "1")
+    for refused in (path, f"{path}?{flipped}", f"{other}?{query}", path + forged):
         assert client.get(refused).status_code == 401
     assert client.get(f"/v1/models?{query}").status_code == 401
     assert client.post(url).status_code == 401
