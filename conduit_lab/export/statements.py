@@ -1,126 +1,68 @@
-"""Statements: the top-level statements of a session, by the names that they bind."""
+"""Statements: the top-level statements of a session, by the names that they bind and change."""
 
 from __future__ import annotations
 
 import ast
-import inspect
 import re
-import symtable
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from types import CodeType, FunctionType
 
-from conduit_lab.export.literals import same_literal
+from conduit_lab.export.cell import Cell
+from conduit_lab.export.statement import Statement
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _Import = ast.Import | ast.ImportFrom
 _Block = ast.If | ast.Try | ast.With
+_Compound = _Block | ast.For | ast.While
 
-_RUNNING_MAGICS = frozenset({"time", "capture", "prun"})  # they run their code as it is
+_RUNNING_MAGICS = frozenset({"time", "prun"})  # they run their line as it is
 _LINE_END = re.compile("\r\n|\r|\n")  # Python's; str.splitlines() knows more
-_ARGUMENT_FLAGS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
-
-
-@dataclass(frozen=True)
-class Statement:
-    """One top-level statement: its syntax tree, and its text with the comment lines right above it.
-
-    `beside` are the imports of the same cell: Python compiles a call on a name differently where it
-    sees that name imported.
-    """
-
-    node: ast.stmt
-    text: str
-    beside: tuple[ast.stmt, ...] = ()
-
-    @property
-    def free_names(self) -> list[str]:
-        """The global names that running it, or calling its function, looks up."""
-        return list(dict.fromkeys(_globals(symtable.symtable(self.text, "statement", "exec"))))
-
-    @property
-    def decorated(self) -> bool:
-        """Whether it is a definition below a decorator."""
-        return bool(getattr(self.node, "decorator_list", []))
-
-    @property
-    def is_import(self) -> bool:
-        """Whether it is an import."""
-        return isinstance(self.node, _Import)
-
-    @property
-    def assigned(self) -> ast.expr | None:
-        """The expression that it assigns; None for any other statement, and for `+=`."""
-        return self.node.value if isinstance(self.node, ast.Assign | ast.AnnAssign) else None
-
-    def binds_only(self, name: str) -> bool:
-        """Return whether it assigns one expression to `name` and to nothing else."""
-        if not isinstance(self.node, ast.Assign | ast.AnnAssign):
-            return False
-        targets = self.node.targets if isinstance(self.node, ast.Assign) else [self.node.target]
-        return [ast.unparse(target) for target in targets] == [name]
-
-    def builds_on(self, name: str) -> bool:
-        """Return whether it assigns an expression that uses the value `name` had before."""
-        nodes = [] if self.assigned is None else ast.walk(self.assigned)
-        return any(isinstance(node, ast.Name) and node.id == name for node in nodes)
-
-    def gives(self, name: str, expression: str) -> bool:
-        """Return whether it assigns this expression to `name`, however it is written."""
-        same = ast.parse(expression, mode="eval").body
-        return self.binds_only(name) and ast.dump(self.assigned or self.node) == ast.dump(same)
-
-    def mentions(self, text: str) -> bool:
-        """Return whether a decorator of this definition holds the literal `text`."""
-        decorators = getattr(self.node, "decorator_list", [])
-        nodes = [node for decorator in decorators for node in ast.walk(decorator)]
-        return any(isinstance(node, ast.Constant) and node.value == text for node in nodes)
-
-    def makes(self, function: FunctionType) -> bool:
-        """Return whether running this statement gives the code of `function`."""
-        codes = [
-            compile(ast.Module([*before, self.node], []), "statement", "exec", dont_inherit=True)
-            for before in ((), self.beside)
-        ]
-        return any(
-            isinstance(const, CodeType)
-            and const.co_name == function.__name__
-            and _same_code(const, function.__code__)
-            for code in codes
-            for const in code.co_consts
-        )
 
 
 class Statements:
-    """All top-level statements of some cells or modules, by the names they bind, newest last.
+    """All top-level statements of some cells or modules, in the order in which they ran.
 
-    `futures` are the names of `from __future__ import`.
+    A text stands for a cell that ran whole. The statement at which a cell stopped is left out: it
+    bound nothing, and what it changed is unknown. `all` are the statements, `futures` the names of
+    `from __future__ import`.
     """
 
-    def __init__(self, texts: Iterable[str]) -> None:
+    def __init__(self, cells: Iterable[Cell | str]) -> None:
         self.futures: set[str] = set()
+        self.all: list[Statement] = []
         self._bindings: dict[str, list[Statement]] = defaultdict(list)
-        for text in texts:
-            self._read(text)
+        self._changes: dict[str, list[Statement]] = defaultdict(list)
+        places = _Places()
+        for number, cell in enumerate(cells, 1):
+            cell = Cell(number, cell) if isinstance(cell, str) else cell
+            self._read(cell, places)
 
-    def _read(self, text: str) -> None:
-        try:
-            tree = ast.parse(text)
-        except (SyntaxError, ValueError):  # a cell that never ran; a null byte is a ValueError
-            return
-        lines = _LINE_END.split(text)
-        beside = tuple(node for node in tree.body if isinstance(node, _Import))
-        for node in _top_level(tree.body):
-            if (inner := _code_in_magic(node)) is not None:
-                self._read(inner)
-                continue
+    def _read(self, cell: Cell, places: _Places) -> None:
+        body = _parsed(cell.source)
+        beside = tuple(node for node in body if isinstance(node, _Import))
+        slot = places.slot(cell, body)
+        for number, (above, node, lines) in enumerate(_opened(body, cell.source)):
+            if cell.stopped_at is not None and _first_line(above) > cell.stopped_at:
+                break
             if isinstance(node, ast.ImportFrom) and node.module == "__future__":
                 self.futures |= {alias.name for alias in node.names}
                 continue
-            statement = Statement(node, _text(node, lines), beside)
-            for name in _bound(node):
-                self._bindings[name].append(statement)
+            for part in [node, *(_in_block(node) if isinstance(node, _Block) else ())]:
+                last = _last_line(part if above is node else above)
+                if cell.stopped_at is not None and last >= cell.stopped_at:
+                    continue
+                order, place = len(self.all), (slot, number)
+                statement = Statement(part, _text(part, lines), beside, cell.number, order, place)
+                self._add(statement, is_inner=part is not node)
+
+    def _add(self, statement: Statement, *, is_inner: bool) -> None:
+        """Add a statement; the changes of one inside a block are those of the block."""
+        self.all.append(statement)
+        for name in statement.bound_names:
+            self._bindings[name].append(statement)
+        for name in () if is_inner else statement.changes:
+            self._changes[name].append(statement)
 
     def definitions(self, name: str) -> list[Statement]:
         """Return the `def` and `class` statements of that name, newest first."""
@@ -134,20 +76,59 @@ class Statements:
         """Return the last statement that bound `name`, or None."""
         return next(iter(self._newest_first(name)), None)
 
+    def maker(self, name: str) -> Statement | None:
+        """Return the statement that made what `name` holds, before it was changed, or None."""
+        found = self._newest_first(name)
+        for statement in found:
+            if not statement.builds_on(name):
+                return statement
+        first = found[-1] if found else None
+        return first if first is not None and isinstance(first.node, _Compound) else None
+
+    def changes_since(self, name: str, made: Statement) -> list[Statement]:
+        """Return the statements after `made` that bound `name` again or changed its object."""
+        found = [*self._bindings.get(name, ()), *self._changes.get(name, ())]
+        later = {s.order: s for s in found}
+        return [later[order] for order in sorted(later) if order > made.order]
+
     def _newest_first(self, name: str) -> list[Statement]:
         return self._bindings.get(name, [])[::-1]
 
 
-def _top_level(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield the statements of a module; of an `if`, `try` or `with` its imports and definitions."""
-    for node in body:
-        if isinstance(node, _Block):
-            yield from _in_block(node)
-        else:
-            yield node
+class _Places:
+    """The place of each cell in its notebook: that of its first run.
+
+    Without a key, a cell is the earlier one that has its text, or defines a function of it.
+    """
+
+    def __init__(self) -> None:
+        self._slots: dict[str, int] = {}
+        self._count = 0
+
+    def slot(self, cell: Cell, body: Iterable[ast.stmt]) -> int:
+        """Return the number of the cell, counted by first runs."""
+        defined = [f"def {node.name}" for node in body if isinstance(node, _Definition)]
+        marks = [f"key {cell.key}"] if cell.key else [*defined, f"text {cell.source}"]
+        known = [self._slots[mark] for mark in marks if mark in self._slots]
+        if not known:
+            self._count += 1
+        slot = known[0] if known else self._count
+        self._slots |= dict.fromkeys(marks, slot)
+        return slot
+
+
+def _first_line(node: ast.stmt) -> int:
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(decorator.lineno for decorator in decorators)])
+
+
+def _last_line(node: ast.stmt) -> int:
+    assert node.end_lineno is not None
+    return node.end_lineno
 
 
 def _in_block(node: ast.AST) -> Iterator[ast.stmt]:
+    """Yield the imports and definitions inside of an `if`, `try` or `with`."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, _Import | _Definition):
             yield child
@@ -155,84 +136,45 @@ def _in_block(node: ast.AST) -> Iterator[ast.stmt]:
             yield from _in_block(child)
 
 
-def _code_in_magic(node: ast.stmt) -> str | None:
-    """Return the code that a magic such as `%%time` ran among the session's names, or None.
+def _opened(body: Iterable[ast.stmt], text: str) -> Iterator[tuple[ast.stmt, ast.stmt, list[str]]]:
+    """Yield each statement with that of the cell which holds it, and the lines that it is in.
 
-    IPython hands a cell magic on as `get_ipython().run_cell_magic(name, line, code)`.
+    The code of a line magic such as `%time x = f()` counts as statements. IPython turns it into
+    `get_ipython().run_line_magic(name, code)`.
     """
-    call = node.value if isinstance(node, ast.Expr) else None
-    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
-        return None
-    values = [each.value if isinstance(each, ast.Constant) else None for each in call.args]
-    texts = [value for value in values if isinstance(value, str)]
-    if len(texts) != len(call.args) or not texts or texts[0] not in _RUNNING_MAGICS:
-        return None
-    if call.func.attr == "run_line_magic" and len(texts) == 2:
-        return texts[1]
-    return texts[2] if call.func.attr == "run_cell_magic" and len(texts) == 3 else None
+    lines = _LINE_END.split(text)
+    for node in body:
+        match node:
+            case ast.Expr(
+                ast.Call(ast.Attribute(attr="run_line_magic"), [ast.Constant(name), code])
+            ) if name in _RUNNING_MAGICS and isinstance(code, ast.Constant):
+                inner = str(code.value)
+                for each in _parsed(inner):
+                    yield node, each, _LINE_END.split(inner)
+            case _:
+                yield node, node, lines
+
+
+def _parsed(text: str) -> list[ast.stmt]:
+    try:
+        return ast.parse(text).body
+    except (SyntaxError, ValueError):  # a cell that never ran; a null byte is a ValueError
+        return []
 
 
 def _text(node: ast.stmt, lines: list[str]) -> str:
-    first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-    while first > 1 and lines[first - 2].startswith("#"):
+    """Return a statement word for word, with the comment lines right above it."""
+    first, last = _first_line(node), _last_line(node)
+    behind = lines[last - 1].encode()[node.end_col_offset :].strip()
+    before = lines[first - 1].encode()[: node.col_offset].strip()
+    if before or behind.startswith(b";"):  # beside another statement
+        return ast.get_source_segment("\n".join(lines), node) or ast.unparse(node)
+    indent = lines[first - 1][: node.col_offset]
+    while first > 1 and lines[first - 2].startswith(f"{indent}#"):
         first -= 1
-    assert node.end_lineno is not None
-    behind = lines[node.end_lineno - 1].encode()[node.end_col_offset :].strip()
-    if node.col_offset or behind.startswith(b";"):  # inside a block, or beside another statement
-        return ast.unparse(node)
-    return "\n".join(lines[first - 1 : node.end_lineno])
-
-
-def _bound(node: ast.stmt) -> Iterator[str]:
-    """Yield the names that a statement binds."""
-    if isinstance(node, _Definition):
-        yield node.name
-    elif isinstance(node, _Import):
-        for alias in node.names:
-            yield alias.asname or alias.name.partition(".")[0]
-    elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-            parts = (part for part in ast.walk(target) if isinstance(part, ast.Name))
-            yield from (part.id for part in parts if isinstance(part.ctx, ast.Store))
-
-
-def _globals(table: symtable.SymbolTable) -> Iterator[str]:
-    """Yield the names that a piece of code looks up outside of itself."""
-    at_top = table.get_type() == "module"
-    for symbol in table.get_symbols():
-        free = not symbol.is_assigned() if at_top else symbol.is_global()
-        if symbol.is_referenced() and free:
-            yield symbol.get_name()
-    for child in table.get_children():
-        yield from _globals(child)
-
-
-def _same_code(a: CodeType, b: CodeType) -> bool:
-    """Return whether two code objects do the same, wherever they were compiled."""
-    return (
-        _shape(a) == _shape(b)
-        and len(a.co_consts) == len(b.co_consts)
-        and all(
-            _same_code(x, y)
-            if isinstance(x, CodeType) and isinstance(y, CodeType)
-            else same_literal(x, y)
-            for x, y in zip(a.co_consts, b.co_consts, strict=True)
-        )
-    )
-
-
-def _shape(code: CodeType) -> tuple[object, ...]:
-    """Return everything of a code object that its constants do not hold, and no position of it.
-
-    The variables' names and the counts of arguments are part of it: they are how it is called.
-    """
-    return (
-        code.co_code,
-        code.co_names,
-        code.co_varnames,
-        code.co_freevars,
-        code.co_cellvars,
-        code.co_exceptiontable,
-        (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount),
-        code.co_flags & _ARGUMENT_FLAGS,
-    )
+    text = "\n".join(lines[first - 1 : last])
+    if not indent:
+        return text
+    inner = textwrap.dedent(text)
+    same = ast.dump(ast.parse(inner)) == ast.dump(ast.Module([node], []))
+    return inner if same else ast.unparse(node)

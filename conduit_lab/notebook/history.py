@@ -1,4 +1,4 @@
-"""The session: the source of its cells, and its names."""
+"""The session: its cells, and its names."""
 
 from __future__ import annotations
 
@@ -7,12 +7,21 @@ from typing import Any
 
 from conduit_lab.core.views import html
 from conduit_lab.core.views.pieces import ViewPiece
+from conduit_lab.export.cell import Cell
+from conduit_lab.notebook.cell_recorder import CellRecorder
 
 
-def cells() -> list[str] | None:
-    """Return the cells that were run, oldest first, magics as calls; None outside of IPython."""
+def record_cells() -> None:
+    """Record the cells of the session from now on; idempotent, does nothing outside of IPython."""
     shell = _shell()
-    return None if shell is None else list(shell.history_manager.input_hist_parsed)
+    if shell is not None:
+        CellRecorder.of(shell)
+
+
+def cells() -> list[Cell] | None:
+    """Return the cells that ran, oldest first; None outside of IPython."""
+    shell = _shell()
+    return None if shell is None else CellRecorder.of(shell).cells
 
 
 def namespace() -> dict[str, Any] | None:

@@ -65,6 +65,7 @@ class Lab(App):
         self.values = Values()
         self._recorder = Recorder()
         views.register()
+        history.record_cells()
         _labs[type(self), name, self.root] = self
 
     @property

@@ -15,15 +15,22 @@ from conduit_lab.core.errors import EndpointError
 from conduit_lab.serving.limits import Limits
 
 
+class Shell(SimpleNamespace):
+    """IPython's shell, as far as a lab needs it."""
+
+    __hash__ = object.__hash__
+
+
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The lines that a session shows; the test runs in one."""
     lines: list[str] = []
     publisher = SimpleNamespace(publish=lambda data: lines.append(data["text/plain"]))
-    shell = SimpleNamespace(
+    shell = Shell(
         user_ns={},
         display_pub=publisher,
         events=SimpleNamespace(register=lambda *_: None),
+        history_manager=SimpleNamespace(input_hist_parsed=[""], input_hist_raw=[""]),
         register_magic_function=lambda *_, **__: None,
         set_hook=lambda *_, **__: None,
         custom_exceptions=(Exception,),

@@ -18,13 +18,20 @@ from conduit_lab.notebook.agent import MAX_FORM_CHARACTERS, redacted
 SECRET = "sk-a-secret-of-the-session"
 
 
+class Shell(SimpleNamespace):
+    """IPython's shell, as far as a lab needs it."""
+
+    __hash__ = object.__hash__
+
+
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The names of a session, in which the test runs."""
     names: dict[str, Any] = {"__name__": "__main__"}
-    shell = SimpleNamespace(
+    shell = Shell(
         user_ns=names,
         events=SimpleNamespace(register=lambda *_: None),
+        history_manager=SimpleNamespace(input_hist_parsed=[""], input_hist_raw=[""]),
         register_magic_function=lambda *_, **__: None,
         set_hook=lambda *_, **__: None,
         custom_exceptions=(Exception,),

@@ -11,7 +11,7 @@ from conduit_lab.export.forms.form import Draft, Form
 from conduit_lab.export.forms.module import is_of_module
 from conduit_lab.export.forms.value import repeat_assignment
 from conduit_lab.export.namespace import Namespace
-from conduit_lab.export.statements import Statement
+from conduit_lab.export.statement import Statement
 
 
 class DefinitionForm(Form):

@@ -11,7 +11,7 @@ from conduit_lab.core.errors import ExportError
 from conduit_lab.export.assets import Assets
 from conduit_lab.export.namespace import Namespace
 from conduit_lab.export.packages import Packages
-from conduit_lab.export.statements import Statement
+from conduit_lab.export.statement import Statement
 
 Chain = tuple[str, ...]
 

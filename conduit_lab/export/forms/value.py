@@ -14,7 +14,7 @@ from conduit_lab.export.forms.form import Draft, Form
 from conduit_lab.export.literals import is_literal, same_literal
 from conduit_lab.export.namespace import Namespace
 from conduit_lab.export.secret import looks_secret
-from conduit_lab.export.statements import Statement
+from conduit_lab.export.statement import Statement
 
 MAX_INLINE_CHARACTERS = 4096
 

@@ -1,0 +1,25 @@
+"""Cell: one run of a notebook's cell, as the export reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a cell: its Python source, without a magic around it.
+
+    `number` is its execution count. `stopped_at` is the line that raised, or that runs now: the
+    statements below it did not run. `key` names the cell in its notebook, the same for every run;
+    empty where the front end has none.
+    """
+
+    number: int
+    source: str
+    stopped_at: int | None = None
+    key: str = ""
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether all of its statements ran."""
+        return self.stopped_at is None

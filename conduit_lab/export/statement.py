@@ -1,0 +1,168 @@
+"""Statement: one top-level statement of a session, with its text and its place."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import symtable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from types import CodeType, FunctionType
+
+from conduit_lab.export import effects
+from conduit_lab.export.effects import Change
+from conduit_lab.export.literals import same_literal
+
+_Import = ast.Import | ast.ImportFrom
+
+_ARGUMENT_FLAGS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+
+
+@dataclass(frozen=True, eq=False)
+class Statement:
+    """One top-level statement: its syntax tree, and its text with the comment lines right above it.
+
+    `beside` are the imports of the same cell: Python compiles a call on a name differently where it
+    sees that name imported. `cell` is the execution count, `order` counts the statements as they
+    ran, and `place` orders them as the notebook does, where a cell that ran again keeps its place.
+    """
+
+    node: ast.stmt
+    text: str
+    beside: tuple[ast.stmt, ...] = ()
+    cell: int = 0
+    order: int = 0
+    place: tuple[int, int] = (0, 0)
+
+    @cached_property
+    def bound_names(self) -> frozenset[str]:
+        """The names that it binds."""
+        return frozenset(effects.bound_names(self.node))
+
+    @cached_property
+    def changes(self) -> dict[str, Change]:
+        """The names whose objects it changes, and how."""
+        return effects.changes(self.node)
+
+    @cached_property
+    def free_names(self) -> list[str]:
+        """The global names that running it, or calling its function, looks up."""
+        return list(dict.fromkeys(_globals(symtable.symtable(self.text, "statement", "exec"))))
+
+    @property
+    def first_line(self) -> str:
+        """Its first line of code, as errors name it."""
+        return next(line for line in self.text.split("\n") if not line.startswith("#"))
+
+    @property
+    def decorated(self) -> bool:
+        """Whether it is a definition below a decorator."""
+        return bool(getattr(self.node, "decorator_list", []))
+
+    @property
+    def is_import(self) -> bool:
+        """Whether it is an import."""
+        return isinstance(self.node, _Import)
+
+    @property
+    def awaits(self) -> bool:
+        """Whether it awaits, which a module cannot."""
+        return any(isinstance(part, ast.Await) for part in effects.run_at_once(self.node))
+
+    @property
+    def assigned(self) -> ast.expr | None:
+        """The expression that it assigns; None for any other statement, and for `+=`."""
+        return self.node.value if isinstance(self.node, ast.Assign | ast.AnnAssign) else None
+
+    def binds_only(self, name: str) -> bool:
+        """Return whether it assigns one expression to `name` and to nothing else."""
+        if not isinstance(self.node, ast.Assign | ast.AnnAssign):
+            return False
+        targets = self.node.targets if isinstance(self.node, ast.Assign) else [self.node.target]
+        return [ast.unparse(target) for target in targets] == [name]
+
+    def builds_on(self, name: str) -> bool:
+        """Return whether the object that it binds to `name` may go on from the one before.
+
+        So do `x += 1`, `x = f(x)` and an assignment inside an `if` or a loop.
+        """
+        if isinstance(self.node, ast.AugAssign | ast.If | ast.While | ast.Try):
+            return name in self.bound_names
+        if isinstance(self.node, ast.For):
+            return name in self.bound_names and name not in _names(self.node.target)
+        if isinstance(self.node, ast.With):
+            return name in self.bound_names and name in _names(self.node, ast.Load)
+        return self.assigned is not None and name in _names(self.assigned)
+
+    def gives(self, name: str, expression: str) -> bool:
+        """Return whether it assigns this expression to `name`, however it is written."""
+        same = ast.parse(expression, mode="eval").body
+        return self.binds_only(name) and ast.dump(self.assigned or self.node) == ast.dump(same)
+
+    def mentions(self, text: str) -> bool:
+        """Return whether a decorator of this definition holds the literal `text`."""
+        decorators = getattr(self.node, "decorator_list", [])
+        nodes = [node for decorator in decorators for node in ast.walk(decorator)]
+        return any(isinstance(node, ast.Constant) and node.value == text for node in nodes)
+
+    def makes(self, function: FunctionType) -> bool:
+        """Return whether running this statement gives the code of `function`."""
+        codes = [
+            compile(ast.Module([*before, self.node], []), "statement", "exec", dont_inherit=True)
+            for before in ((), self.beside)
+        ]
+        return any(
+            isinstance(const, CodeType)
+            and const.co_name == function.__name__
+            and _same_code(const, function.__code__)
+            for code in codes
+            for const in code.co_consts
+        )
+
+
+def _names(node: ast.AST, context: type[ast.expr_context] = ast.expr_context) -> set[str]:
+    found = (part for part in ast.walk(node) if isinstance(part, ast.Name))
+    return {part.id for part in found if isinstance(part.ctx, context)}
+
+
+def _globals(table: symtable.SymbolTable) -> Iterator[str]:
+    """Yield the names that a piece of code looks up outside of itself."""
+    at_top = table.get_type() == "module"
+    for symbol in table.get_symbols():
+        free = not symbol.is_assigned() if at_top else symbol.is_global()
+        if symbol.is_referenced() and free:
+            yield symbol.get_name()
+    for child in table.get_children():
+        yield from _globals(child)
+
+
+def _same_code(a: CodeType, b: CodeType) -> bool:
+    """Return whether two code objects do the same, wherever they were compiled."""
+    return (
+        _shape(a) == _shape(b)
+        and len(a.co_consts) == len(b.co_consts)
+        and all(
+            _same_code(x, y)
+            if isinstance(x, CodeType) and isinstance(y, CodeType)
+            else same_literal(x, y)
+            for x, y in zip(a.co_consts, b.co_consts, strict=True)
+        )
+    )
+
+
+def _shape(code: CodeType) -> tuple[object, ...]:
+    """Return everything of a code object that its constants do not hold, and no position of it.
+
+    The variables' names and the counts of arguments are part of it: they are how it is called.
+    """
+    return (
+        code.co_code,
+        code.co_names,
+        code.co_varnames,
+        code.co_freevars,
+        code.co_cellvars,
+        code.co_exceptiontable,
+        (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount),
+        code.co_flags & _ARGUMENT_FLAGS,
+    )

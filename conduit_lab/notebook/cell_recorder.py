@@ -1,0 +1,175 @@
+"""CellRecorder: the cells that ran in a session, in order, and where each stopped."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import re
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import Any
+from weakref import WeakKeyDictionary, ref
+
+from conduit_lab.export.cell import Cell
+
+_RUNNING_MAGICS = frozenset({"time", "capture", "prun"})  # they run their cell as it is
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_MARKED_LINE = re.compile(r"^-+> (\d+)", re.MULTILINE)  # the outermost frame's comes first
+
+_Frame = tuple[CodeType, int]  # with its line
+_recorders: WeakKeyDictionary[Any, CellRecorder] = WeakKeyDictionary()  # by shell
+
+
+@dataclass(eq=False)
+class _Run:
+    """A cell that runs now: its raw text, its Python source and the cells that it runs itself."""
+
+    raw: str
+    source: str
+    key: str = ""
+    inner: list[str] = field(default_factory=list)
+
+
+class CellRecorder:
+    """The runs of a shell's cells, oldest first: texts alone, no object of the user.
+
+    The cells that ran before it was made come from the input history.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = ref(shell)
+        self._cells: list[Cell] = []
+        self._running: list[_Run] = []
+        self._read_history(shell)
+        shell.events.register("pre_run_cell", self._before)
+        shell.events.register("post_run_cell", self._after)
+
+    @classmethod
+    def of(cls, shell: Any) -> CellRecorder:
+        """Return the recorder of `shell`, which starts at the first call."""
+        found = _recorders.get(shell)
+        if found is None:
+            found = _recorders[shell] = cls(shell)
+        return found
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The cells so far; the ones that run now end at the statement that runs."""
+        running = [self._cell(0, run, list(_frames())) for run in list(self._running)]
+        return [*self._cells, *running]
+
+    def _read_history(self, shell: Any) -> None:
+        sources = list(shell.history_manager.input_hist_parsed)
+        errors = getattr(shell.history_manager, "exceptions", {})
+        running = len(sources) - 1 if self._is_running(shell, len(sources)) else None
+        for number, source in enumerate(sources):
+            if number == running:
+                self._running.append(_Run(shell.history_manager.input_hist_raw[-1], source))
+            elif source.strip():
+                line = _recorded_line(errors.get(number))
+                self._cells.append(
+                    Cell(number, (_body(shell, source) or source).rstrip("\n"), line)
+                )
+
+    @staticmethod
+    def _is_running(shell: Any, inputs: int) -> bool:
+        """Return whether the newest input is still running: its output is not counted yet."""
+        frames = list(_frames())
+        newest = shell.history_manager.input_hist_parsed[-1] if inputs > 1 else ""
+        return bool(newest.strip()) and _line_in(frames, newest, wrapped=False) is not None
+
+    def _before(self, info: Any) -> None:
+        source = getattr(info, "transformed_cell", None)
+        if source is None:
+            source = _transformed(self._shell(), info.raw_cell)
+        self._running.append(_Run(info.raw_cell, source, str(info.cell_id or "")))
+
+    def _after(self, result: Any) -> None:
+        raw = result.info.raw_cell if result.info is not None else None
+        run = next((each for each in reversed(self._running) if each.raw == raw), None)
+        if run is None:  # an empty cell
+            return
+        self._running.remove(run)
+        for outer in self._running:
+            outer.inner.append(run.raw.strip())
+        body = _magic_body(run.source)
+        if result.error_before_exec is not None or (body and body.strip() in run.inner):
+            return  # nothing ran, or its magic ran it as a cell
+        error = result.error_in_exec
+        tb = [] if error is None else list(traceback.walk_tb(error.__traceback__))
+        frames = [(frame.f_code, line) for frame, line in tb]
+        cell = self._cell(result.execution_count or 0, run, frames)
+        if error is not None and cell.succeeded:  # raised outside of the cell's own code
+            cell = Cell(cell.number, cell.source, 1, cell.key)
+        self._cells.append(cell)
+
+    def _cell(self, number: int, run: _Run, frames: list[_Frame]) -> Cell:
+        shell = self._shell()
+        body = _body(shell, run.source)
+        stopped_at = _line_in(frames, run.source, wrapped=body is not None)
+        number = number or getattr(shell, "execution_count", 0)
+        source = run.source if body is None else body
+        return Cell(number, source.rstrip("\n"), stopped_at, run.key)
+
+
+def _frames() -> Iterator[_Frame]:
+    """Yield the frames of this thread, the outermost first."""
+    found = [(frame.f_code, line) for frame, line in traceback.walk_stack(sys._getframe())]
+    yield from reversed(found)
+
+
+def _line_in(frames: Iterable[_Frame], source: str, *, wrapped: bool) -> int | None:
+    """Return the line at which a cell is, None for frames outside of it.
+
+    That of a cell `wrapped` in a magic is the line of the code below the magic.
+    """
+    modules = iter([each for each in frames if each[0].co_name == "<module>"])
+    lines = source.splitlines()
+    for code, line in modules:
+        if [text.rstrip("\n") for text in linecache.getlines(code.co_filename)] == lines:
+            return next((inner for _, inner in modules), 1) if wrapped else line
+    return None
+
+
+def _recorded_line(error: Any) -> int | None:
+    """Return the line of an input of which IPython kept the traceback, None where it has none."""
+    if not error:
+        return None
+    text = _ANSI.sub("", "\n".join(map(str, error.get("traceback", ()))))
+    found = _MARKED_LINE.search(text)
+    return int(found[1]) if found else 1
+
+
+def _body(shell: Any, source: str) -> str | None:
+    """Return the Python source below a magic such as `%%time`, None without such a magic."""
+    body = _magic_body(source)
+    if body is None:
+        return None
+    inner = _transformed(shell, body)
+    return _body(shell, inner) or inner
+
+
+def _magic_body(source: str) -> str | None:
+    """Return the text below a magic that runs it, None without one.
+
+    IPython turns a cell magic into `get_ipython().run_cell_magic(name, line, text)`.
+    """
+    if "run_cell_magic" not in source:
+        return None
+    with suppress(SyntaxError, ValueError):
+        match ast.parse(source).body:
+            case [ast.Expr(ast.Call(ast.Attribute(attr="run_cell_magic"), arguments))]:
+                name, _, text = map(ast.literal_eval, arguments)
+                return str(text) if name in _RUNNING_MAGICS else None
+    return None
+
+
+def _transformed(shell: Any, text: str) -> str:
+    try:
+        return str(shell.transform_cell(text))
+    except Exception:  # raised by the user's own transformer
+        return text
