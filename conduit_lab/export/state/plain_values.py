@@ -11,6 +11,13 @@ _DIGEST_BYTES = 8
 
 SCALARS = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented))
 
+_SCALAR_IDS = frozenset(map(id, SCALARS))  # a metaclass may have an `==` of its own
+
+
+def is_scalar(kind: type) -> bool:
+    """Return whether values of this very type are plain."""
+    return id(kind) in _SCALAR_IDS
+
 
 def scalar_text(value: Any, *, typed: bool = True) -> str:
     """Return a plain value with its type; of a long one the beginning and a digest."""
@@ -30,7 +37,7 @@ def digest(content: bytes) -> str:
 def flat_text(value: Any) -> str | None:
     """Return the text of a container of plain values alone, or None; large ones as a digest."""
     items = [*value.keys(), *value.values()] if isinstance(value, dict) else list(value)
-    if not all(type(item) in SCALARS for item in items):
+    if not all(is_scalar(type(item)) for item in items):
         return None
     shown = [scalar_text(item) for item in items]
     if isinstance(value, set | frozenset):

@@ -1,11 +1,14 @@
-"""The parts of an object, as `copy` and `pickle` see them."""
+"""The parts of an object from which it could be made again."""
 
 from __future__ import annotations
 
 import copyreg
 import types
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
+
+from conduit_lab.export.state.anatomy import attributes_of, instance_parts, is_kind, mro_of
 
 _ONLY_KIND = (  # running, or emptied at any time
     types.GeneratorType,
@@ -16,33 +19,61 @@ _ONLY_KIND = (  # running, or emptied at any time
     WeakValueDictionary,
     WeakSet,
 )
+_HOOKS = ("__reduce_ex__", "__reduce__")
+
+Parts = list[tuple[str, Any]]
 
 
-def reduced(value: Any, kind: type) -> list[tuple[str, Any]] | str | None:
-    """Return the parts of an object as `copy` and `pickle` see them; None where it has none."""
-    if isinstance(value, _ONLY_KIND):
+def parts_of(value: Any, kind: type, is_own: Callable[[type], bool]) -> Parts | str | None:
+    """Return the parts of an object; None for one without any, a text for one that has a name.
+
+    Those of the session's own classes (`is_own`) are their attributes, slots and content, and the
+    parts that a library's base gives: no method of theirs runs. Those of a library's class are the
+    ones that `copy` and `pickle` see.
+    """
+    if is_kind(kind, _ONLY_KIND):
         return None
+    bases = mro_of(kind)
+    if not any(is_own(base) for base in bases):
+        return _reduced(value, kind, kind)
+    parts = list(instance_parts(value))
+    library = next((base for base in bases if not is_own(base) and _has_hook(base)), None)
+    if library is not None:
+        made = _reduced(value, kind, library)
+        known = {name for name, _ in parts}
+        if isinstance(made, list):
+            parts += [part for part in made if part[0] not in known]
+    return parts
+
+
+def _has_hook(base: type) -> bool:
+    return base is not object and any(hook in attributes_of(base) for hook in _HOOKS)
+
+
+def _reduced(value: Any, kind: type, base: type) -> Parts | str | None:
+    """Return the parts as `copy` and `pickle` see them, by the methods of `base`."""
     registered = copyreg.dispatch_table.get(kind)
+    method: Any = base
     try:
-        made: Any = registered(value) if registered else cast("Any", kind).__reduce_ex__(value, 4)
+        made: Any = registered(value) if registered else method.__reduce_ex__(value, 4)
     except Exception:  # a lock, a socket, an object that refuses to be copied
         return None
-    if isinstance(made, str):
+    if type(made) is str:
         return made
-    if not isinstance(made, tuple) or len(made) < 2:
+    if type(made) is not tuple or len(made) < 2:
         return None
     call, arguments, state, items, pairs = (*made, None, None, None)[:5]
-    parts: list[tuple[str, Any]] = []
+    parts: Parts = []
     if getattr(call, "__name__", "") not in ("__newobj__", "__newobj_ex__", "_reconstructor"):
         parts.append((", made by", call))
     rest = [part for part in arguments if part is not kind]
     if rest:
         parts.append((", made of", rest))
     slots = None
-    if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict):
+    if type(state) is tuple and len(state) == 2 and type(state[1]) is dict:
         state, slots = state
     for held in (state, slots):
-        if isinstance(held, dict):
+        if type(held) is dict:
             parts += [(f".{name}", part) for name, part in held.items()]
         elif held is not None:
             parts.append((", its state", held))

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from conduit_lab.client.remote_app import RemoteApp
-from conduit_lab.core.frames import is_frame
 from conduit_lab.core.stage import Function
 from conduit_lab.core.streams.stream import Stream
+from conduit_lab.export.state.anatomy import class_name, is_kind, module_of
 from conduit_lab.flow.combinator import Combinator
 from conduit_lab.flow.rag import Rag
 from conduit_lab.models.file_model import FileModel
@@ -26,11 +26,17 @@ MAX_ENTRIES = 20_000  # of a store whose entries are compared; of a larger one t
 _MODEL_OPTIONS = ("device", "fallback", "timeout")
 _RAG_SETTINGS = ("top_k", "mode", "min_score", "name", "options")
 
+_PACKAGES = ("conduit_lab", "pandas")
+_RESOURCES = (App, Endpoint, FileModel, VectorStore, Rag, Combinator, Stream, RemoteApp)
+
 _Parts = tuple[str, list[tuple[str, Any]]]
 
 
 def resource_parts(value: Any, walk: Walk) -> _Parts | None:
     """Return the line and the parts of an object of this package or a table; None for others."""
+    kind = type(value)
+    if module_of(kind).partition(".")[0] not in _PACKAGES and not is_kind(kind, _RESOURCES):
+        return None  # without a look at its attributes, which may be code of the session
     if isinstance(value, App):
         return "the app", []
     if isinstance(value, Endpoint):
@@ -61,7 +67,8 @@ def resource_parts(value: Any, walk: Walk) -> _Parts | None:
     if isinstance(value, RemoteApp):  # not its connection, which holds the key
         key = "with" if value.has_key else "without"
         return f"connected app {value.url} {key} a key", [("its timeout", value.timeout)]
-    return _frame(value) if is_frame(value) else None
+    is_frame = module_of(kind).startswith("pandas.") and class_name(kind) == "DataFrame"
+    return _frame(value) if is_frame else None
 
 
 def _model(model: Any) -> _Parts:

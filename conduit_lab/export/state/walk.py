@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import inspect
 import re
 import sys
 import types
@@ -19,10 +18,20 @@ from uuid import UUID
 
 import numpy as np
 
+from conduit_lab.export.state.anatomy import (
+    attributes_of,
+    bases_of,
+    class_name,
+    instance_parts,
+    is_kind,
+    module_of,
+    qualname_of,
+)
 from conduit_lab.export.state.code import code_text, global_names
-from conduit_lab.export.state.plain_values import SCALARS, digest, flat_text, scalar_text
-from conduit_lab.export.state.reduced import reduced
+from conduit_lab.export.state.plain_values import digest, flat_text, is_scalar, scalar_text
+from conduit_lab.export.state.reduced import parts_of
 
+MAX_PLACE_CHARACTERS = 400  # of a line; deep places would add up to gigabytes
 MAX_LINES = 200_000  # of one app; further objects are not compared, and a warning says so
 
 _ROUTINES = (
@@ -51,6 +60,7 @@ _IMMUTABLE = (
     np.generic,
     Enum,
 )
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 # attributes of a class that say nothing about its behaviour, or hold the process's own objects
 _CLASS_NOISE = frozenset(
@@ -91,28 +101,31 @@ class Walk:
         self.lines: list[StateLine] = []
         self._own = names.get("__name__")
         self._seen: dict[int, tuple[str, Any]] = {}  # the first place of each object; keeps it
-        self._pending: list[Iterator[tuple[str, Any]]] = []
+        self._pending: list[tuple[str, Iterator[tuple[str, Any]]]] = []
 
     def add(self, place: str, value: Any) -> None:
         """Add the lines of `value` and of everything below it, depth first."""
-        self._pending = [iter([(place, value)])]
+        self._pending = [(place, iter([(place, value)]))]
         while self._pending and len(self.lines) < MAX_LINES:
+            above, parts = self._pending[-1]
             try:
-                step = next(self._pending[-1], None)
-            except Exception:  # an object whose own code raises
+                step = next(parts, None)
+            except Exception as error:  # code of an object, or a value that changes meanwhile
+                self._write(above, f"not readable: {class_name(type(error))}")
                 step = None
             if step is None:
                 self._pending.pop()
             else:
-                self._pending.append(self._visit(*step))
+                where = _bounded(step[0])
+                self._pending.append((where, self._visit(where, step[1])))
 
     def _visit(self, place: str, value: Any) -> Iterator[tuple[str, Any]]:
         """Write the line of one object; yield the objects below it."""
         kind = type(value)
-        if kind in SCALARS:
+        if is_scalar(kind):
             self._write(place, scalar_text(value))
             return
-        if not isinstance(value, _IMMUTABLE):  # two names of an equal one are the same
+        if not is_kind(kind, _IMMUTABLE):  # two names of an equal one are the same
             known = self._seen.get(id(value))
             if known is not None:
                 self._write(place, f"the same object as {known[0]}")
@@ -128,35 +141,35 @@ class Walk:
             text, below = parts
             self._write(place, text)
             yield from ((f"{place}, {name}" if name else place, part) for name, part in below)
-        elif kind in _CONTAINERS:
+        elif any(kind is one for one in _CONTAINERS):
             yield from self._container(place, value)
-        elif isinstance(value, types.FunctionType):
+        elif kind is types.FunctionType:
             yield from self._function(place, value)
-        elif isinstance(value, type):
+        elif is_kind(kind, type):
             yield from self._class(place, value)
-        elif isinstance(value, types.ModuleType):
+        elif is_kind(kind, types.ModuleType):
             yield from self._module(place, value)
-        elif isinstance(value, _ROUTINES):
+        elif any(kind is one for one in _ROUTINES):
             self._write(place, f"built-in {_qualified(value, self._own)}")
-        elif isinstance(value, types.MethodType):
-            self._write(place, f"method {value.__func__.__name__}")
+        elif kind is types.MethodType:
+            self._write(place, f"method {_name_of(value.__func__)}")
             yield f"{place}, its object", value.__self__
             yield f"{place}, its function", value.__func__
-        elif isinstance(value, partial):
+        elif is_kind(kind, partial):
             self._write(place, "functools.partial")
             yield f"{place}, its function", value.func
             yield f"{place}, its arguments", value.args
             yield f"{place}, its keyword arguments", value.keywords
-        elif isinstance(value, staticmethod | classmethod):
+        elif kind is staticmethod or kind is classmethod:
             self._write(place, kind.__name__)
             yield place, value.__func__
-        elif isinstance(value, property):
+        elif is_kind(kind, property):
             self._write(place, "property")
             accessors = ("fget", value.fget), ("fset", value.fset), ("fdel", value.fdel)
             yield from ((f"{place}, {name}", each) for name, each in accessors if each is not None)
-        elif isinstance(value, np.ndarray | np.generic):
+        elif is_kind(kind, (np.ndarray, np.generic)):
             yield from self._array(place, value)
-        elif isinstance(value, PurePath):
+        elif is_kind(kind, PurePath):
             self._write(place, f"path {self.path_text(value)}")
         else:
             yield from self._instance(place, value, kind)
@@ -178,23 +191,29 @@ class Walk:
         self._write(place, f"{type(value).__name__} of {len(value)}")
         if isinstance(value, dict):
             for number, (key, item) in enumerate(value.items()):
-                if type(key) in SCALARS:
+                if is_scalar(type(key)):
                     yield f"{place}[{scalar_text(key, typed=False)}]", item
                 else:
                     yield f"{place}, key {number}", key
                     yield f"{place}, value {number}", item
         elif isinstance(value, set | frozenset):
-            ordered = sorted(value, key=lambda item: (type(item).__qualname__, _safe_repr(item)))
+            ordered = sorted(value, key=self._order)
             yield from ((f"{place}, item {number}", item) for number, item in enumerate(ordered))
         else:
             yield from ((f"{place}[{number}]", item) for number, item in enumerate(value))
 
+    def _order(self, item: Any) -> tuple[str, list[StateLine]]:
+        """Return the sort key of an item of a set: its own lines, without running its code."""
+        walk = Walk(self.names, self.root, self._is_hidden)
+        walk.add("", item)
+        return qualname_of(type(item)), walk.lines
+
     def _array(self, place: str, value: Any) -> Iterator[tuple[str, Any]]:
         array = np.asarray(value)
-        kind = "array" if isinstance(value, np.ndarray) else "NumPy scalar"
+        kind = "array" if is_kind(type(value), np.ndarray) else "NumPy scalar"
         shown = f"{kind} {array.dtype.str} {list(array.shape)}"
         if type(value) not in (np.ndarray, array.dtype.type):
-            shown += f" of {type(value).__name__}"
+            shown += f" of {class_name(type(value))}"
         if array.dtype.hasobject:
             self._write(place, shown)
             yield f"{place}, its items", array.ravel().tolist()
@@ -241,7 +260,7 @@ class Walk:
             yield from self._annotation(f"{place}, annotation of {name}", hint)
 
     def _annotation(self, place: str, hint: Any) -> Iterator[tuple[str, Any]]:
-        if isinstance(hint, type):
+        if is_kind(type(hint), type):
             yield place, hint
         else:
             self._write(place, _hint_text(hint, str(self._own)))
@@ -251,58 +270,68 @@ class Walk:
         if function.__globals__ is self.names or generated:
             return True
         module = sys.modules.get(str(function.__module__))
-        return module is not None and self._is_own_module(module)
+        return type(module) is types.ModuleType and self._is_own_module(module)
 
     def _is_own_module(self, module: types.ModuleType) -> bool:
         """Return whether a module is one of the project's files, which the user may change."""
         if vars(module) is self.names:
             return True
-        file = getattr(module, "__file__", None)
-        if not isinstance(file, str) or module.__name__.partition(".")[0] == "conduit_lab":
+        names = vars(module)
+        file, own = names.get("__file__"), str(names.get("__name__")).partition(".")[0]
+        if type(file) is not str or own == "conduit_lab":
             return False
         path = Path(file)
         return path.is_relative_to(self.root) and "site-packages" not in path.parts
 
     def _module(self, place: str, module: types.ModuleType) -> Iterator[tuple[str, Any]]:
-        self._write(place, f"module {module.__name__}")
-        if not self._is_own_module(module) or vars(module) is self.names:
+        held = types.ModuleType.__getattribute__(module, "__dict__")
+        title = held.get("__name__")
+        self._write(place, f"module {title}")
+        if not self._is_own_module(module) or held is self.names:
             return
-        for name, value in sorted(vars(module).items()):
+        for name, value in sorted(held.items()):
             if name not in _MODULE_NOISE:
-                yield f"{module.__name__}.{name}", value
+                yield f"{title}.{name}", value
+
+    def _is_own_class(self, kind: type) -> bool:
+        """Return whether a class is of the session or of the project's files."""
+        name = module_of(kind)
+        if name == self._own:
+            return True
+        module = sys.modules.get(name)
+        return type(module) is types.ModuleType and self._is_own_module(module)
 
     def _class(self, place: str, kind: type) -> Iterator[tuple[str, Any]]:
-        own = kind.__module__ == self._own
-        module = sys.modules.get(str(kind.__module__))
-        if not own and not (module is not None and self._is_own_module(module)):
-            self._write(place, f"class {_qualified(kind, self._own)}")
+        if not self._is_own_class(kind):
+            self._write(place, f"class {_class_title(kind, self._own)}")
             return
-        self._write(place, f"class {kind.__qualname__}")
-        for number, base in enumerate(kind.__bases__):
+        self._write(place, f"class {qualname_of(kind)}")
+        for number, base in enumerate(bases_of(kind)):
             if base is not object:
                 yield f"{place}, base {number + 1}", base
         if type(kind) is not type:
             yield f"{place}, metaclass", type(kind)
-        for name, value in sorted(vars(kind).items()):
-            if name == "__annotations__":
+        for name, value in sorted(attributes_of(kind).items(), key=lambda item: str(item[0])):
+            if name == "__annotations__" and type(value) is dict:
                 for field, hint in value.items():
                     yield from self._annotation(f"{place}, annotation of {field}", hint)
-            elif not _is_noise(name) and not isinstance(value, types.GetSetDescriptorType):
+            elif not _is_noise(name) and type(value) is not types.GetSetDescriptorType:
                 yield f"{place}.{name}", value
 
     def _instance(self, place: str, value: Any, kind: type) -> Iterator[tuple[str, Any]]:
-        """Describe any other object by the parts from which `copy` would make it again."""
-        made = reduced(value, kind)
+        """Describe any other object by the parts from which it could be made again."""
+        made = parts_of(value, kind, self._is_own_class)
+        title = _class_title(kind, self._own)
         if made is None:
-            self._write(place, f"a {_qualified(kind, self._own)}")
+            self._write(place, f"a {title}")
         elif isinstance(made, str):
-            self._write(place, f"{_qualified(kind, self._own)} {made}")
+            self._write(place, f"{title} {made}")
         else:
-            self._write(place, f"a {kind.__name__}")
+            self._write(place, f"a {class_name(kind)}")
             yield f"{place}, its class", kind
             yield from ((f"{place}{name}", part) for name, part in made)
-        wrapped = inspect.getattr_static(value, "__wrapped__", None)
-        if isinstance(wrapped, types.FunctionType):
+        wrapped = dict(instance_parts(value)).get(".__wrapped__")
+        if type(wrapped) is types.FunctionType:
             yield f"{place}, its function", wrapped
 
 
@@ -313,20 +342,38 @@ def _is_noise(name: str) -> bool:
     return name in _CLASS_NOISE
 
 
+def _bounded(place: str) -> str:
+    """Return a place; of one deep inside a nested value the beginning and the end."""
+    if len(place) <= MAX_PLACE_CHARACTERS:
+        return place
+    half = MAX_PLACE_CHARACTERS // 2
+    return f"{place[:half]}…{place[-half:]}"
+
+
+def _class_title(kind: type, own: Any) -> str:
+    """Return the full name of a library's class; one of the session's module has no prefix."""
+    module = module_of(kind)
+    return qualname_of(kind) if module in ("", "builtins", own) else f"{module}.{qualname_of(kind)}"
+
+
 def _qualified(value: Any, own: Any) -> str:
-    """Return the full name of a library's object; one of the session's module has no prefix."""
-    module = getattr(value, "__module__", None) or getattr(type(value), "__module__", "")
+    """Return the full name of a function; one of the session's module has no prefix."""
+    module = getattr(value, "__module__", None) or module_of(type(value))
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", "")
     named = isinstance(module, str) and module not in ("builtins", own)
     return f"{module}.{name}" if named else str(name)
 
 
+def _name_of(function: Any) -> str:
+    """Return the name of the function of a method, which may be any callable."""
+    plain = types.FunctionType, *_ROUTINES
+    return str(function.__name__) if type(function) in plain else class_name(type(function))
+
+
 def _hint_text(hint: Any, own: str) -> str:
-    return _safe_repr(hint).replace(f"{own}.", "")
-
-
-def _safe_repr(value: Any) -> str:
+    """Return an annotation as text, without the addresses of objects in it."""
     try:
-        return repr(value)
-    except Exception:
-        return type(value).__name__
+        text = repr(hint)
+    except Exception:  # code of the session in an annotation
+        text = class_name(type(hint))
+    return _ADDRESS.sub("", text).replace(f"{own}.", "")

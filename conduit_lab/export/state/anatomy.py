@@ -1,0 +1,95 @@
+"""Anatomy: the parts of classes and instances, read without running any code of theirs.
+
+A class may answer every attribute with a dict, lie about its `__class__`, or raise; its metaclass
+may too. So these functions use the descriptors of `type` and of built-in types alone.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from typing import Any
+
+_BASES = type.__dict__["__bases__"]
+_MRO = type.__dict__["__mro__"]
+_DICT = type.__dict__["__dict__"]
+_QUALNAME = type.__dict__["__qualname__"]
+_NAME = type.__dict__["__name__"]
+
+# the content of an instance of a subclass of these, beside its attributes
+_CONTENTS: tuple[tuple[type, Any], ...] = (
+    (dict, lambda value: dict(dict.items(value))),
+    (list, lambda value: list(list.__iter__(value))),
+    (tuple, lambda value: tuple(tuple.__iter__(value))),
+    (set, lambda value: set(set.__iter__(value))),
+    (frozenset, lambda value: frozenset(frozenset.__iter__(value))),
+    (str, str.__str__),
+    (bytes, lambda value: bytes.__getitem__(value, slice(None))),
+    (bytearray, lambda value: bytes(bytearray.__iter__(value))),
+    (int, int.__int__),
+    (float, float.__float__),
+    (complex, lambda value: complex.__pos__(value)),
+)
+
+
+def bases_of(kind: type) -> tuple[type, ...]:
+    """Return the direct bases of a class."""
+    found: tuple[type, ...] = _BASES.__get__(kind)
+    return found
+
+
+def mro_of(kind: type) -> tuple[type, ...]:
+    """Return a class and its bases in the order of attribute look-up."""
+    found: tuple[type, ...] = _MRO.__get__(kind)
+    return found
+
+
+def attributes_of(kind: type) -> dict[str, Any]:
+    """Return the attributes in the body of a class."""
+    return dict(_DICT.__get__(kind))
+
+
+def qualname_of(kind: type) -> str:
+    """Return the qualified name of a class."""
+    return str(_QUALNAME.__get__(kind))
+
+
+def class_name(kind: type) -> str:
+    """Return the name of a class."""
+    return str(_NAME.__get__(kind))
+
+
+def module_of(kind: type) -> str:
+    """Return the name of the module of a class, empty where it has none."""
+    found = _DICT.__get__(kind).get("__module__", "builtins")
+    return found if type(found) is str else ""
+
+
+def is_kind(kind: type, known: type | tuple[type, ...]) -> bool:
+    """Return whether `kind` is one of `known` or a subclass, by its bases alone."""
+    choices = known if isinstance(known, tuple) else (known,)
+    return any(base is one for base in mro_of(kind) for one in choices)
+
+
+def instance_parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the attributes and slots of an instance, and the content of a built-in base."""
+    kind = type(value)
+    bases = mro_of(kind)
+    for base in bases:
+        held = _DICT.__get__(base).get("__dict__")
+        if type(held) is types.GetSetDescriptorType:
+            attributes = held.__get__(value)
+            if type(attributes) is dict:
+                yield from ((f".{name}", part) for name, part in list(attributes.items()))
+            break
+    for base in bases:
+        for name, member in _DICT.__get__(base).items():
+            if type(member) is types.MemberDescriptorType and type(name) is str:
+                try:
+                    yield f".{name}", member.__get__(value)
+                except AttributeError:  # a slot that is not set
+                    continue
+    for base, content in _CONTENTS:
+        if kind is not base and any(each is base for each in bases):
+            yield ", its content", content(value)
+            break
