@@ -1,0 +1,1 @@
+"""Hostile notebooks: what each must come to when its app is exported."""

@@ -1,0 +1,57 @@
+"""Every notebook, by its kind."""
+
+from __future__ import annotations
+
+from tests.export.notebooks import (
+    aliases,
+    blocks,
+    changed_objects,
+    classes,
+    closures,
+    data_tutorials,
+    defaults,
+    environment,
+    hints,
+    magics,
+    model_tutorials,
+    models_and_stores,
+    modules,
+    names,
+    odd_objects,
+    old_versions,
+    opened_files,
+    registrations,
+    secret_values,
+    tables,
+    values,
+)
+from tests.export.notebooks.notebook import Notebook
+
+_MODULES = (
+    changed_objects,
+    defaults,
+    classes,
+    old_versions,
+    registrations,
+    aliases,
+    names,
+    modules,
+    environment,
+    secret_values,
+    opened_files,
+    tables,
+    magics,
+    blocks,
+    hints,
+    odd_objects,
+    closures,
+    values,
+    models_and_stores,
+    model_tutorials,
+    data_tutorials,
+)
+
+KINDS: dict[str, tuple[Notebook, ...]] = {
+    module.__name__.rpartition(".")[2]: module.NOTEBOOKS for module in _MODULES
+}
+NOTEBOOKS = {each.name: each for notebooks in KINDS.values() for each in notebooks}

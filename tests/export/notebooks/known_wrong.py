@@ -1,0 +1,67 @@
+"""Notebooks whose export does not yet have the right verdict: the name, and the cause."""
+
+_FILLED = "one statement repeated: an object filled afterwards is made empty, and then refused"
+_FRAME = "a table assigned to in parts has no form of its own"
+_MAIN = "a method of a session's object counts as an import from `__main__`"
+_CHAIN = "the state of a module has no chain of names, and the mend is not to run a cell again"
+_NOTEBOOK = "get_ipython and display count as builtins; the mend to define them is not true"
+_DYNAMIC = "no static check of globals(), eval and __main__"
+_GENERATED = "the state takes functions that a library generates for a class as the session's"
+_MODULE_NAME = "the state compares the name of the module, `__main__` here and `app` there"
+_ALIAS = "a snapshot of a container loses the names of the objects in it"
+_SETTING = "no static check of settings that a call changes"
+
+KNOWN_WRONG: dict[str, str] = {
+    "a counter filled in a loop": _FILLED,
+    "a defaultdict, a deque and an ordered dict": _FILLED,
+    "a recommender of neighbours": _FILLED,
+    "a base that names its children": "names in the bodies of methods are written before the class",
+    "a bound method of an object that was replaced": _MAIN,
+    "bound methods of live objects": _MAIN,
+    "a script run by %run": "a name bound by %run counts as an import from `__main__`",
+    "an abstract class with a registered type": "the state leaves out what an ABC registered",
+    "a nested list under a name of its own": _ALIAS,
+    "names swapped and unpacked": _ALIAS,
+    "a list that holds itself": "comparing such a list recurses without end",
+    "a name looked up in globals()": _DYNAMIC,
+    "an expression of names for eval": _DYNAMIC,
+    "names of the main module": _DYNAMIC,
+    "an import of the main module": _DYNAMIC,
+    "display in a branch that was not tried": _NOTEBOOK,
+    "get_ipython in a helper": _NOTEBOOK,
+    "a shell line inside the endpoint": _NOTEBOOK,
+    "a magic inside a helper that was not called": _NOTEBOOK,
+    "a setting of a module changed in memory": _CHAIN,
+    "a module written again without a reload": _CHAIN,
+    "a function of a module replaced by hand": _CHAIN,
+    "a package with relative imports and data beside it": "`__file__` is compared as a text",
+    "a namespace package": "a package without `__init__.py` is not copied",
+    "a module of the project imported inside a function": "it is copied only if it was imported",
+    "an absolute path of a file in the project": "a text that is a path is not told from others",
+    "the precision of decimals": _SETTING,
+    "a time of making and an id of the session": "date and UUID have no form: made again",
+    "dates, decimals and fractions": "Decimal has no form",
+    "a key in an attribute of a class": "`secret_key` is not among the names of secrets",
+    "a key in a file of the project without a suffix": "only files with a known suffix are read",
+    "a key in an entry of a store": "the texts of a store are not read",
+    "a key in an array of texts": "the texts of an array are not read",
+    "columns assigned to a table": _FRAME,
+    "a table changed in place": _FRAME,
+    "groups, a merge and a pivot": _FRAME,
+    "a table read from a file and cleaned in steps": _FRAME,
+    "an analysis of a table behind an endpoint": _FRAME,
+    "a view of another array": "an array and its view become two arrays",
+    "the output of a shell line": "IPython's list of lines counts as the notebook's own",
+    "an enum, a date and a dataclass as parameters": _GENERATED,
+    "named tuples and dataclasses of every kind": _GENERATED,
+    "an async endpoint with async helpers": _GENERATED,
+    "context managers, match and exceptions of its own": _GENERATED,
+    "decorators with arguments, wraps and caches": _MODULE_NAME,
+    "a decorator that is a class": _MODULE_NAME,
+    "models of pydantic and of attrs": "the state holds an address of pydantic",
+    "an object that claims another class": "isinstance believes `__class__`",
+    "an object that refuses to be reduced, changed since": "such an object has no state",
+    "a generator in the middle": "a generator has no state",
+    "deep nesting": "literals deeper than 20 are made again by the last statement",
+    "a model inside an object": "the file of a model that only an object holds is not copied",
+}
