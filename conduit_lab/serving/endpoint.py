@@ -246,15 +246,12 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         token = enter_root(app.root)
         try:
             with self.begin(call) as span:
-                try:
-                    result = self.first(**call.kwargs)
-                except RecursionError as error:
-                    raise endless(self.name, error) from None
                 if self.shape == "stream":
-                    result = then.stream(result) if then is not None else _stream(result, self.name)
+                    result = self.open_stream(call)
                     span.output = result  # first: the stream may end at once, and is then weighed
                     span.follow(result)
                 else:
+                    result = self._first_of(call)
                     if then is not None:
                         result = then(result)
                     if type(result) not in PLAIN:
@@ -263,6 +260,17 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         finally:
             leave_root(token)
         return result
+
+    def open_stream(self, call: Call) -> Stream[Any, Any]:
+        """Start the stream of the bound call of a stream endpoint, without a span."""
+        result, then = self._first_of(call), self.then
+        return then.stream(result) if then is not None else _stream(result, self.name)
+
+    def _first_of(self, call: Call) -> Any:
+        try:
+            return self.first(**call.kwargs)
+        except RecursionError as error:
+            raise endless(self.name, error) from None
 
     async def ainvoke(self, call: Call) -> Any:
         """Await the bound call of an `async def` endpoint; `invoke` runs every other one."""

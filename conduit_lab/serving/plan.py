@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
+from functools import partial
 from time import perf_counter, thread_time
 from typing import Any
 
@@ -16,17 +17,37 @@ from conduit_lab.core.stage import Stage, endless
 from conduit_lab.core.streams.backpressure import begin_patience, end_patience
 from conduit_lab.core.streams.ownership import CallScope
 from conduit_lab.core.trace.call_record import CallRecord
-from conduit_lab.core.trace.tally import Tally, begin_tally, end_tally
+from conduit_lab.core.trace.span import current
+from conduit_lab.core.trace.tally import Tally, begin_tally, end_tally, tallying
 from conduit_lab.models.model import Model
 from conduit_lab.models.prediction import Predictions
 from conduit_lab.serving.answer_size import is_small
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
+from conduit_lab.serving.faces.stream_start import begin_stream
 from conduit_lab.serving.faces.transport import SEND_SECONDS
 from conduit_lab.serving.gate.departure import while_connected
 from conduit_lab.serving.handler_pace import HandlerPace
 from conduit_lab.serving.handler_threads import HandlerThreads
 from conduit_lab.serving.trace_sampling import TraceSampler
+
+
+async def serve_call(
+    app: EndpointHost, endpoint: Endpoint[..., Any], call: Call, size: int, receive: Receive
+) -> tuple[Any, bool]:
+    """Return the answer to a call that a protocol makes, and whether it is small.
+
+    The endpoint runs as for a request to its path: at the same pace, abandoned in the same way,
+    and as a part of the protocol's call in its trace. That of a stream endpoint is its running
+    stream. `size` is the bytes of the request.
+    """
+    if endpoint.shape == "stream":
+        stream, _ = await begin_stream(app, endpoint, call, size, receive)
+        return stream, True
+    if endpoint.plan is None:
+        endpoint.plan = Plan(app, endpoint)
+    plan: Plan = endpoint.plan
+    return await plan.run_inside(call, size, receive)
 
 
 class Plan:
@@ -77,6 +98,26 @@ class Plan:
             tally.ended = True
             app.statistics.count(endpoint.name)
             return result, small, tally.record
+        finally:
+            end_patience(patience)
+            leave_root(root)
+
+    async def run_inside(self, call: Call, size: int, receive: Receive) -> tuple[Any, bool]:
+        """Return the answer of a call inside that of a protocol, and whether it is small.
+
+        It joins the trace of that, or is counted with it.
+        """
+        endpoint, tally = self._endpoint, tallying()
+        root = enter_root(self._app.root)
+        patience = begin_patience(SEND_SECONDS)
+        try:
+            if current() is None and tally is not None:
+                answer = partial(self._answer, size=size, receive=receive)
+                return await tally.acall(endpoint.name, answer, call)
+            with endpoint.begin(call) as span:
+                result, small = await self._answer(call, size, receive)
+                span.output = result
+            return result, small
         finally:
             end_patience(patience)
             leave_root(root)

@@ -1,4 +1,4 @@
-"""begin_call: the span of a call, alone or inside another."""
+"""begin_call: the span of a call, alone or inside another; of one that failed without a trace."""
 
 from __future__ import annotations
 
@@ -36,3 +36,10 @@ def begin_call(
         return span
     record = CallRecord(parent.record)
     return Span(name, "call", target, value, parent.recording, record, parent)
+
+
+def record_failure(span: Span, begun: float, error: BaseException) -> None:
+    """Record `span` for a call that failed without a trace; it began at `begun`, in seconds."""
+    span.recording.origin = begun
+    span.__enter__()
+    span.__exit__(type(error), error, None)

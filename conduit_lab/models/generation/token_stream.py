@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from conduit_lab.core.errors import InputError, StreamCancelled
 from conduit_lab.core.streams.pushed import PushedStream
 from conduit_lab.core.streams.stream import STATE_MARKS, Stream
 from conduit_lab.core.text import first_words
-from conduit_lab.core.trace import recorder
 from conduit_lab.core.trace.span import Span, current
+from conduit_lab.core.trace.tally import tallying
 from conduit_lab.core.views.view import View
 from conduit_lab.models.folder_model import FolderModel
 from conduit_lab.models.generation.alternatives import Alternative
@@ -24,6 +24,7 @@ from conduit_lab.models.generation.result import Generation, Token
 
 _GeneratorModel = FolderModel[OpenedGenerator]
 _MakeRequest = Callable[..., GenerationRequest]
+_S = TypeVar("_S", bound=Stream[Any, Any])
 
 
 class TokenStream(PushedStream[Token, Generation]):
@@ -217,12 +218,27 @@ def start_stream(
     position: int = 0,
 ) -> TokenStream:
     """Start a stream, in a span of its own where a trace is recorded; `given` is its input."""
+    return start_generation(model, given, lambda: TokenStream(name, model, make, parent, position))
+
+
+def start_generation(model: _GeneratorModel, given: Any, start: Callable[[], _S]) -> _S:
+    """Start the stream of a call of a generator as `start` does: a span, or counted without one."""
     here = current()
     if here is None:
-        recorder.count_stage(model.name)
-        return TokenStream(name, model, make, parent, position)
+        tally = tallying()
+        stream = start()
+        if tally is not None:
+            statistics = tally.statistics
+            statistics.count(model.name)
+
+            def count_error(ended: Stream[Any, Any]) -> None:
+                if ended.error is not None:
+                    statistics.count_error(model.name)
+
+            stream.on_end(count_error)
+        return stream
     with here.child(model.name, model.kind, model, given) as span:
-        stream = TokenStream(name, model, make, parent, position)
+        stream = start()
         opened = model._parts()
         stream.on_end(lambda ended: _record_end(span, opened, ended))
         span.follow(stream)
@@ -236,4 +252,7 @@ def _record_end(span: Span, opened: OpenedGenerator, stream: Stream[Any, Any]) -
         span.annotate(device="cpu", device_fallback=shared.note)
     if stream.state == "done":
         span.output = made = stream.result()
-        span.annotate(usage=made.usage, tokens=made.usage.generated)
+        if isinstance(made, Generation):
+            span.annotate(usage=made.usage, tokens=made.usage.generated)
+        else:  # of several choices
+            span.annotate(tokens=sum(each.usage.generated for each in made))

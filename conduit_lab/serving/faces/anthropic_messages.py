@@ -49,7 +49,7 @@ def routes(app: EndpointHost) -> list[Route]:
     """Return the routes of the protocol."""
     handlers = {"/v1/messages": create_message, "/v1/messages/count_tokens": count_message_tokens}
     return [
-        protocol_route(app, path, handler, error_body=anthropic_error_body)
+        protocol_route(app, "anthropic", path, handler, error_body=anthropic_error_body)
         for path, handler in handlers.items()
     ]
 
@@ -86,7 +86,8 @@ async def create_message(exchange: Exchange) -> None:
         tools=_read_tools(fields),
     )
     streamed = fields.flag("stream")
-    async with running_answer(exchange, fields.text("model"), request) as running:
+    name = fields.text("model")
+    async with running_answer(exchange, name, request, streamed=streamed) as running:
         writer = MessageWriter(running)
         if streamed:
             await running.send(MessageFormat(writer))
@@ -102,7 +103,7 @@ async def count_message_tokens(exchange: Exchange) -> None:
     fields = RequestFields(await exchange.json())
     model = named_model(text_models(exchange.context), fields.text("model"), "model")
     request = TextRequest(SamplingOptions(), _messages(fields), tools=_read_tools(fields))
-    await exchange.send({"input_tokens": await exchange.run(model.count, request)})
+    await exchange.send({"input_tokens": await exchange.run(model.count, request, of=model.name)})
 
 
 def _messages(fields: RequestFields) -> list[dict[str, Any]]:

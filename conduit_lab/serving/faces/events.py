@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.serving.answer import RawHeaders, fallback_headers, send_empty
+from conduit_lab.serving.answer import RawHeaders, record_headers, send_empty
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.errors import drop_tracebacks, http_error
@@ -54,25 +54,25 @@ class _EventFace:
             stream_id, stream, start = found
             await self._send(stream, start, stream_id, [], scope, receive, send)
             return
-        call = await self._bind(scope, receive)
-        stream = await begin_stream(self._app, endpoint, call)
-        headers = [] if call.span is None else fallback_headers(call.span)
+        call, size = await self._bind(scope, receive)
+        stream, record = await begin_stream(self._app, endpoint, call, size, receive)
+        headers = record_headers(record) if record.fallbacks or record.on_cpu else []
         stream_id = token_hex(16)  # not the logged request ID: it gives access to the chunks
         endpoint.resumes.hold(stream_id, stream)
         if endpoint.resumes.seconds is not None:
             context_of(scope).server.held_streams.add(stream)
         await self._send(stream, 0, stream_id, headers, scope, receive, send)
 
-    async def _bind(self, scope: Scope, receive: Receive) -> Call:
+    async def _bind(self, scope: Scope, receive: Receive) -> tuple[Call, int]:
         signature = self._endpoint.signature
         if scope["method"] == "GET":
-            if not scope.get("query_string") and signature.takes_body:
+            query = scope.get("query_string", b"")
+            if not query and signature.takes_body:
                 raise InputError(
                     "the query is empty: expected the fields of the JSON body as ?name=value"
                 )
-            return signature.from_http(scope, b"")
-        call, _ = await read_call(self._endpoint, scope, receive, self._app.limits.body_bytes)
-        return call
+            return signature.from_http(scope, b""), len(query)
+        return await read_call(self._endpoint, scope, receive, self._app.limits.body_bytes)
 
     async def _send(
         self,

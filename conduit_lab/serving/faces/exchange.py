@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-import anyio.to_thread
 from starlette.datastructures import Headers, QueryParams
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from conduit_lab.core.errors import StreamCancelled
+from conduit_lab.core.streams.backpressure import awaiting_reader
 from conduit_lab.core.streams.stream import Stream
+from conduit_lab.core.trace.call_record import CallRecord
 from conduit_lab.serving import codec
-from conduit_lab.serving.answer import RawHeaders, send_json
-from conduit_lab.serving.endpoint import EndpointHost
+from conduit_lab.serving.answer import RawHeaders, record_headers, send_json
+from conduit_lab.serving.answer_size import is_small
+from conduit_lab.serving.call import Call
+from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.errors import (
     ErrorBody,
     HttpError,
@@ -25,12 +26,18 @@ from conduit_lab.serving.errors import (
     http_error,
 )
 from conduit_lab.serving.faces import transport
+from conduit_lab.serving.faces.binding import INLINE_BODY_BYTES
 from conduit_lab.serving.faces.formats import EventFormat
 from conduit_lab.serving.failures import log_failure
 from conduit_lab.serving.gate.admission import admit_stream
 from conduit_lab.serving.gate.body import read_json_body
 from conduit_lab.serving.gate.context import RequestContext, context_of
+from conduit_lab.serving.gate.departure import while_connected
+from conduit_lab.serving.paced_calls import PacedCalls
+from conduit_lab.serving.plan import serve_call
+from conduit_lab.serving.served_calls import ServedCalls
 
+_R = TypeVar("_R")
 _S = TypeVar("_S", bound=Stream[Any, Any])
 _HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?")
 
@@ -40,17 +47,23 @@ Handler = Callable[["Exchange"], Awaitable[None]]
 class Exchange:
     """One request of a protocol and its answer.
 
-    `path` has the path parameters. The handler calls one of the `send` methods, or raises: an
-    exception becomes an error answer in the protocol's own form.
+    `path` has the path parameters, and `record` everything that the call has touched so far. The
+    handler calls one of the `send` methods, or raises: an exception becomes an error answer in the
+    protocol's own form. Work that it waits for is cancelled when the client disconnects.
     """
 
-    __slots__ = ("_receive", "_scope", "app", "context")
+    __slots__ = ("_paced", "_receive", "_scope", "_size", "app", "context", "record")
 
-    def __init__(self, app: EndpointHost, scope: Scope, receive: Receive) -> None:
+    def __init__(
+        self, app: EndpointHost, scope: Scope, receive: Receive, paced: PacedCalls
+    ) -> None:
         self.app = app
         self.context: RequestContext = context_of(scope)
+        self.record = CallRecord()
         self._scope = scope
         self._receive = receive
+        self._paced = paced
+        self._size = 0  # of the body
 
     @property
     def method(self) -> str:
@@ -84,81 +97,91 @@ class Exchange:
     async def body(self) -> bytes:
         """Read the body, of whatever type it is declared; 413 above its limit."""
         limit = self.app.limits.body_bytes
-        return await read_json_body(
+        body = await read_json_body(
             self._scope, self._receive, limit, required=False, any_type=True
         )
+        self._size = len(body)
+        return body
 
     async def json(self) -> Any:
         """Read the body as a JSON value; 400, 413 or 415 where it is none."""
         limit = self.app.limits.body_bytes
         body = await read_json_body(self._scope, self._receive, limit, required=True)
+        self._size = len(body)
+        if len(body) > INLINE_BODY_BYTES:
+            return await self.hop(codec.loads, body)
         return codec.loads(body)
 
-    async def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Run a function on a worker thread, so that the event loop stays free."""
-        return await anyio.to_thread.run_sync(
-            partial(function, *args, **kwargs), abandon_on_cancel=True
-        )
+    async def run(self, function: Callable[..., _R], *args: Any, of: str) -> _R:
+        """Return `function(*args)`, called as the handler of an endpoint is.
 
-    async def start(self, function: Callable[..., _S], *args: Any) -> _S:
-        """Start a stream on a worker thread; it is cancelled where nobody will read it."""
-        started: list[_S] = []
-        abandoned: list[bool] = []
+        `of` is the name of the model or store that works.
+        """
+        return await self._paced.run(of, self._size, self._receive, function, *args)
 
-        def run() -> None:
-            started.append(function(*args))
-            if abandoned:
-                started[0].cancel()
+    async def hop(self, function: Callable[..., _R], *args: Any) -> _R:
+        """Return `function(*args)`, called on a worker thread: its time grows with the request."""
+        return await self.wait(self.app.handler_threads.run(function, *args))
 
-        try:
-            await anyio.to_thread.run_sync(run, abandon_on_cancel=True)
-        except BaseException:  # cancelled, before or after the stream has started
-            abandoned.append(True)
-            for stream in started:
-                stream.cancel()
-            raise
-        return started[0]
+    async def wait(self, work: Coroutine[Any, Any, _R]) -> _R:
+        """Await `work`; it is cancelled when the client disconnects."""
+        return await while_connected(self._receive, work)
+
+    async def start(self, function: Callable[..., _S], *args: Any, of: str, streamed: bool) -> _S:
+        """Start a stream as `run` runs a function; 429 where too many are `streamed` to clients.
+
+        Its producer waits with a full log until the stream is read.
+        """
+        if streamed:
+            admit_stream(self.context)
+        with awaiting_reader(transport.SEND_SECONDS):
+            return await self.run(function, *args, of=of)
+
+    async def call(self, endpoint: Endpoint[..., Any], call: Call) -> Any:
+        """Return the answer to a call of an endpoint, as a request to its path gets it.
+
+        That of a stream endpoint is its running stream; 429 where too many are open.
+        """
+        if endpoint.shape == "stream":
+            admit_stream(self.context)
+        answer, _ = await serve_call(self.app, endpoint, call, self._size, self._receive)
+        return answer
 
     async def result(self, stream: Stream[Any, Any]) -> Any:
         """Wait for the result of a stream; it is cancelled when the client disconnects."""
         open_streams = self.context.server.open_streams
-        watch = asyncio.ensure_future(self._watch(stream))
         open_streams.add(stream)
         try:
-            return await stream
+            return await self.wait(_result(stream))
         except StreamCancelled:
             raise HttpError(
                 503, "stream_cancelled", "the generation was cancelled: try again later"
             ) from None
         finally:
             stream.cancel()
-            watch.cancel()
             open_streams.discard(stream)
-
-    async def _watch(self, stream: Stream[Any, Any]) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        stream.cancel()
 
     async def send(self, value: Any, status: int = 200, headers: RawHeaders | None = None) -> None:
         """Answer with a JSON value."""
-        await send_json(self.context.send, status, codec.dumps(value), headers or ())
+        body = codec.dumps(value) if is_small(value) else await self.hop(codec.dumps, value)
+        await send_json(
+            self.context.send, status, body, [*(headers or ()), *self.fallback_headers()]
+        )
 
     async def send_stream(
         self, stream: Stream[Any], format: EventFormat, headers: RawHeaders | None = None
     ) -> None:
         """Answer with the chunks of a stream; it is cancelled when the client disconnects."""
-        try:
-            admit_stream(self.context)
-        except HttpError:
-            stream.cancel()
-            raise
         open_streams = self.context.server.open_streams
         reader = stream.hold(0)
         open_streams.add(stream)
         try:
             await transport.send_stream(
-                reader, format, self._receive, self.context.send, headers=headers or []
+                reader,
+                format,
+                self._receive,
+                self.context.send,
+                headers=[*(headers or ()), *self.fallback_headers()],
             )
         finally:
             self.context.server.stream_chunks += reader.index
@@ -167,27 +190,60 @@ class Exchange:
                 log_failure(stream.error, http_error(stream.error), self.context)
                 drop_tracebacks(stream.error)
 
+    def fallback_headers(self) -> RawHeaders:
+        """Return the headers that name the fallbacks and devices of the call; count them."""
+        record = self.record
+        self.context.server.fallbacks += bool(record.fallbacks)
+        return record_headers(record) if record.fallbacks or record.on_cpu else []
+
 
 def protocol_route(
     app: EndpointHost,
+    protocol: str,
     path: str,
     handler: Handler,
     *,
     methods: Sequence[str] = ("POST",),
     error_body: ErrorBody,
 ) -> Route:
-    """Return the route of one handler of a protocol, whose errors have the form of `error_body`."""
-    return Route(path, _ProtocolFace(app, handler, error_body), methods=list(methods))
+    """Return the route of one handler of a protocol, whose errors have the form of `error_body`.
+
+    A POST is a call: a span named after the protocol and the path, and a row of the app's
+    statistics. Other methods read what the app has.
+    """
+    calls = ServedCalls(app, f"{protocol} {path}") if tuple(methods) == ("POST",) else None
+    return Route(path, _ProtocolFace(app, handler, error_body, calls), methods=list(methods))
 
 
 class _ProtocolFace:
     """An ASGI app that gives each request to a handler as an `Exchange`."""
 
-    def __init__(self, app: EndpointHost, handler: Handler, error_body: ErrorBody) -> None:
+    def __init__(
+        self,
+        app: EndpointHost,
+        handler: Handler,
+        error_body: ErrorBody,
+        calls: ServedCalls | None,
+    ) -> None:
         self._app = app
         self._handler = handler
+        self._calls = calls
+        self._paced = PacedCalls(app.handler_threads)
         self.error_body = error_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         context_of(scope).error_body = self.error_body
-        await self._handler(Exchange(self._app, scope, receive))
+        exchange = Exchange(self._app, scope, receive, self._paced)
+        if self._calls is None:
+            await self._handler(exchange)
+            return
+
+        async def answer(record: CallRecord) -> None:
+            exchange.record = record
+            await self._handler(exchange)
+
+        await self._calls.run(answer)
+
+
+async def _result(stream: Stream[Any, Any]) -> Any:
+    return await stream

@@ -13,15 +13,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import anyio.to_thread
 from starlette.routing import BaseRoute, Route
 
 from conduit_lab.core.errors import InputError, UnknownName
 from conduit_lab.core.text import clip
-from conduit_lab.core.trace.root_span import begin_call
 from conduit_lab.core.version import __version__
 from conduit_lab.serving import codec
-from conduit_lab.serving.answer import fallback_headers
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.errors import HttpError
 from conduit_lab.serving.faces.binding import INLINE_BODY_BYTES
@@ -52,7 +49,9 @@ def routes(app: EndpointHost) -> list[BaseRoute]:
 
     def add(path: str, handler: Handler, *methods: str) -> None:
         found.append(
-            protocol_route(app, path, handler, methods=methods, error_body=inference_error)
+            protocol_route(
+                app, "inference", path, handler, methods=methods, error_body=inference_error
+            )
         )
 
     add("/v2", _server, "GET")
@@ -138,22 +137,16 @@ async def _infer(exchange: Exchange) -> None:
     limit = exchange.app.limits.body_bytes
     read = (body, headers, model, limit)
     if len(body) > INLINE_BODY_BYTES or "content-encoding" in headers:
-        request = await exchange.run(read_request, *read)
+        request = await exchange.hop(read_request, *read)
     else:
         request = read_request(*read)
-    app = exchange.app
-    with begin_call(
-        "infer", model.model, app.values, app.observers, app.statistics, request.arrays
-    ) as span:
-        outputs = await model.infer(request.arrays)
-        span.output = outputs.arrays
+    outputs = await exchange.wait(model.infer(request.arrays))
     answered = _Answered(model, request, outputs)
     if sum(array.nbytes for array in outputs.arrays.values()) > INLINE_BODY_BYTES:
-        parts = await exchange.run(answered.parts)
+        parts = await exchange.hop(answered.parts)
     else:
         parts = answered.parts()
-    sent_headers = fallback_headers(span) if span.record.fallbacks or span.record.on_cpu else []
-    await _send(exchange, parts, sent_headers)
+    await _send(exchange, parts)
 
 
 async def _model(exchange: Exchange) -> InferenceModel:
@@ -167,7 +160,7 @@ async def _model(exchange: Exchange) -> InferenceModel:
     if version != VERSION:
         raise HttpError(404, "version_not_found", f"model {name!r} has no version but {VERSION}")
     if getattr(model, "takes", None) is None:  # not open yet
-        await anyio.to_thread.run_sync(model.open)
+        await exchange.hop(model.open)
     return inference_model(model)
 
 
@@ -212,14 +205,12 @@ class _Answered:
         return output
 
 
-async def _send(
-    exchange: Exchange, parts: Sequence[bytes | memoryview], headers: list[tuple[bytes, bytes]]
-) -> None:
+async def _send(exchange: Exchange, parts: Sequence[bytes | memoryview]) -> None:
     """Send the JSON and then each output from its own memory."""
     is_binary = len(parts) > 1
     kind = b"application/octet-stream" if is_binary else b"application/json"
     length = b"%d" % sum(map(len, parts))
-    every = [(b"content-type", kind), (b"content-length", length), *headers]
+    every = [(b"content-type", kind), (b"content-length", length), *exchange.fallback_headers()]
     if is_binary:
         every.append((_LENGTH_HEADER, b"%d" % len(parts[0])))
     send = exchange.context.send

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
+import anyio
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from starlette.types import Message
 
 from conduit_lab.core.caller import called_by
+from conduit_lab.core.trace.call_record import CallRecord
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.gate.context import RequestContext, context_of
 from conduit_lab.serving.gate.tenants import caller_of, visible_endpoints, visible_stores
@@ -29,6 +32,19 @@ async def remember_request(
             return await call_next(ctx)
     finally:
         _request.reset(token)
+
+
+async def no_disconnect() -> Message:
+    """Wait for ever, in place of an ASGI `receive`: the package `mcp` cancels a call itself."""
+    await anyio.sleep_forever()
+    return {"type": "http.disconnect"}
+
+
+def count_fallbacks(record: CallRecord) -> None:
+    """Count the fallbacks that a call used, where it came by HTTP."""
+    context = _request.get()
+    if context is not None:
+        context.server.fallbacks += bool(record.fallbacks)
 
 
 def stores_of_caller(app: EndpointHost) -> Mapping[str, VectorStore]:

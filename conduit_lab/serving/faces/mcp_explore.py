@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import anyio.to_thread
 import numpy as np
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult, TextContent, Tool, ToolAnnotations
@@ -15,7 +14,9 @@ from conduit_lab.core.text import clip
 from conduit_lab.core.views import figures
 from conduit_lab.serving import codec
 from conduit_lab.serving.faces.mcp_apps import EXPLORER_PAGE, shown_on
+from conduit_lab.serving.faces.mcp_caller import no_disconnect
 from conduit_lab.serving.faces.mcp_search import MAX_TOOL_QUERY_CHARACTERS, entry_uri
+from conduit_lab.serving.paced_calls import PacedCalls
 from conduit_lab.vectors.explore.explorer import Explorer
 from conduit_lab.vectors.explore.explorer_card import map_facts
 from conduit_lab.vectors.explore.map_picture import (
@@ -39,9 +40,10 @@ class ExploreTool:
     `maps` keeps the maps of an app until their stores change: a map takes longer than a search.
     """
 
-    def __init__(self, store: VectorStore, maps: Maps) -> None:
+    def __init__(self, store: VectorStore, maps: Maps, paced: PacedCalls) -> None:
         self._store = store
         self._maps = maps
+        self._paced = paced
         self.name = f"explore_{re.sub(r'[^A-Za-z0-9_-]', '_', store.name)}"
 
     def described(self) -> Tool:
@@ -67,15 +69,15 @@ class ExploreTool:
         self, arguments: dict[str, Any], context: Context[Any, Any] | None
     ) -> CallToolResult:
         """Return the map as structured content, and its clusters and hits as text."""
-        try:
-            query = arguments.get("query")
-            fits = isinstance(query, str) and 0 < len(query) <= MAX_TOOL_QUERY_CHARACTERS
-            if set(arguments) - {"query"} or not (query is None or fits):
-                raise InputError(f"expects a query of 1 to {MAX_TOOL_QUERY_CHARACTERS} characters")
-            data = await anyio.to_thread.run_sync(self._map, query, abandon_on_cancel=True)
-        except InputError as error:
-            wrong = TextContent(type="text", text=str(error))
-            return CallToolResult(content=[wrong], is_error=True)
+        query = arguments.get("query")
+        fits = isinstance(query, str) and 0 < len(query) <= MAX_TOOL_QUERY_CHARACTERS
+        if set(arguments) - {"query"} or not (query is None or fits):
+            raise InputError(f"expects a query of 1 to {MAX_TOOL_QUERY_CHARACTERS} characters")
+        size = len(query or "")
+        return await self._paced.run(self.name, size, no_disconnect, self._shown, query)
+
+    def _shown(self, query: str | None) -> CallToolResult:
+        data = self._map(query)
         text = TextContent(type="text", text=_text(data))
         return CallToolResult(content=[text], structured_content=codec.loads(codec.dumps(data)))
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote
 
-import anyio.to_thread
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError
 from mcp.types import Resource, ResourceTemplate
@@ -56,7 +55,7 @@ async def read_store(app: EndpointHost, uri: str) -> Iterable[ReadResourceConten
     store = stores_of_caller(app).get(name)
     if store is None:
         raise ResourceNotFoundError(f"no store {name[:80]!r}")
-    found: Any = await anyio.to_thread.run_sync(_facts, store, unquote(identity))
+    found: Any = await app.handler_threads.run(_facts, store, unquote(identity))
     if found is None:
         raise ResourceNotFoundError(f"the store {name!r} has no entry {unquote(identity)[:80]!r}")
     return [ReadResourceContents(content=codec.dumps(found).decode(), mime_type=_JSON)]

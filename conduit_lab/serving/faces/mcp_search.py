@@ -12,6 +12,8 @@ from mcp.types import CallToolResult, ResourceLink, TextContent, Tool, ToolAnnot
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.text import one_line
 from conduit_lab.serving import codec
+from conduit_lab.serving.faces.mcp_caller import no_disconnect
+from conduit_lab.serving.paced_calls import PacedCalls
 from conduit_lab.vectors.store import VectorStore
 
 STORE_SCHEME = "store://"
@@ -50,8 +52,9 @@ def entry_uri(store: str, entry: str) -> str:
 class SearchTool:
     """The search of one store, by the meaning of a text."""
 
-    def __init__(self, store: VectorStore) -> None:
+    def __init__(self, store: VectorStore, paced: PacedCalls) -> None:
         self._store = store
+        self._paced = paced
         self.name = f"search_{re.sub(r'[^A-Za-z0-9_-]', '_', store.name)}"
 
     def described(self) -> Tool:
@@ -82,25 +85,19 @@ class SearchTool:
     async def call(
         self, arguments: dict[str, Any], context: Context[Any, Any] | None
     ) -> CallToolResult:
-        """Search the store; a wrong argument is a result that says so."""
-        try:
-            query, top_k, where = _checked(arguments)
-            hits = await self._search(query, top_k, where)
-        except InputError as error:
-            text = TextContent(type="text", text=str(error))
-            return CallToolResult(content=[text], is_error=True)
+        """Search the store; `InputError` for a wrong argument."""
+        query, top_k, where = _checked(arguments)
+        return await self._paced.run(
+            self.name, len(query), no_disconnect, self._found, query, top_k, where
+        )
+
+    def _found(self, query: str, top_k: int, where: Any) -> CallToolResult:
+        hits: Any = self._store.search(query, top_k=top_k, where=where)
         found = [{**hit, "uri": entry_uri(self._store.name, hit["id"])} for hit in hits]
         value = codec.loads(codec.dumps({"hits": found}))
         text = TextContent(type="text", text=codec.dumps(value).decode())
         links = [_link(hit) for hit in value["hits"]]
         return CallToolResult(content=[text, *links], structured_content=value)
-
-    async def _search(self, query: str, top_k: int, where: Any) -> Any:
-        import anyio.to_thread
-
-        return await anyio.to_thread.run_sync(
-            lambda: self._store.search(query, top_k=top_k, where=where), abandon_on_cancel=True
-        )
 
 
 def _checked(arguments: dict[str, Any]) -> tuple[str, int, Any]:

@@ -18,13 +18,15 @@ from mcp.types import (
     Tool,
 )
 
+from conduit_lab.core.trace.call_record import CallRecord
 from conduit_lab.core.version import __version__
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.faces import mcp_resources
 from conduit_lab.serving.faces.mcp_apps import AppPages
-from conduit_lab.serving.faces.mcp_caller import remember_request
+from conduit_lab.serving.faces.mcp_caller import count_fallbacks, remember_request
 from conduit_lab.serving.faces.mcp_tasks import Tasks
-from conduit_lab.serving.faces.mcp_tools import AppTools
+from conduit_lab.serving.faces.mcp_tools import AppTools, failed_result
+from conduit_lab.serving.served_calls import ServedCalls
 
 
 class AppServer(MCPServer[Any]):
@@ -47,6 +49,8 @@ class AppServer(MCPServer[Any]):
         self.middleware.append(remember_request)
         self._app = app
         self._app_tools = AppTools(app)
+        self._calls = ServedCalls(app, "mcp tools/call")
+        self._reads = ServedCalls(app, "mcp resources/read")
 
     @property
     def lowlevel(self) -> Server[Any]:
@@ -66,10 +70,24 @@ class AppServer(MCPServer[Any]):
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
-        """Call a tool; an error that the caller caused is a result that says so."""
-        if self._tool_manager.get_tool(name) is None and (tool := self._app_tools.get(name)):
-            return await tool.call(arguments, context)
-        return await super().call_tool(name, arguments, context)
+        """Call a tool; an error of one of the app's is a result that says so."""
+        tool = None if self._tool_manager.get_tool(name) is not None else self._app_tools.get(name)
+        added = super().call_tool
+
+        async def call(record: CallRecord) -> CallToolResult | InputRequiredResult:
+            if tool is None:
+                return await added(name, arguments, context)
+            try:
+                return await tool.call(arguments, context)
+            finally:
+                count_fallbacks(record)
+
+        try:
+            return await self._calls.run(call)
+        except Exception as error:
+            if tool is None:
+                raise
+            return failed_result(error, tool)
 
     async def list_resources(self) -> list[Resource]:
         """Return the stores of the app and the resources that were added."""
@@ -84,5 +102,12 @@ class AppServer(MCPServer[Any]):
         self, uri: Any, context: Context[Any, Any] | None = None
     ) -> Iterable[ReadResourceContents] | InputRequiredResult:
         """Read a store, an entry of it, or a resource that was added."""
-        found = await mcp_resources.read_store(self._app, str(uri))
-        return await super().read_resource(uri, context) if found is None else found
+        added = super().read_resource
+
+        async def read(
+            record: CallRecord,
+        ) -> Iterable[ReadResourceContents] | InputRequiredResult:
+            found = await mcp_resources.read_store(self._app, str(uri))
+            return await added(uri, context) if found is None else found
+
+        return await self._reads.run(read)

@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from secrets import token_hex
 from typing import Any, Protocol
 
-import anyio.to_thread
+import anyio
 import numpy as np
 from mcp import types
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
 
-from conduit_lab.core.streams.backpressure import awaiting_reader
 from conduit_lab.core.streams.media import media
 from conduit_lab.core.streams.stream import Stream
 from conduit_lab.core.text import clip, one_line
@@ -24,14 +23,19 @@ from conduit_lab.serving import codec
 from conduit_lab.serving.body_mistakes import body_mistake
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
-from conduit_lab.serving.errors import drop_tracebacks, http_error
-from conduit_lab.serving.faces import transport
+from conduit_lab.serving.errors import HttpError, drop_tracebacks, http_error
 from conduit_lab.serving.faces.mcp_apps import STREAM_PAGE, shown_on
-from conduit_lab.serving.faces.mcp_caller import endpoints_of_caller, stores_of_caller
+from conduit_lab.serving.faces.mcp_caller import (
+    endpoints_of_caller,
+    no_disconnect,
+    stores_of_caller,
+)
 from conduit_lab.serving.faces.mcp_explore import ExploreTool, Maps
 from conduit_lab.serving.faces.mcp_schema import object_schema
 from conduit_lab.serving.faces.mcp_search import SearchTool
 from conduit_lab.serving.faces.mcp_tasks import progress_of_call
+from conduit_lab.serving.paced_calls import PacedCalls
+from conduit_lab.serving.plan import serve_call
 from conduit_lab.serving.tool import MAX_TOOL_NAME_CHARACTERS, Tool, as_object
 
 MAX_ANSWER_CHUNKS = 10_000
@@ -45,13 +49,15 @@ _log = logging.getLogger("conduit_lab")
 class AppTool(Protocol):
     """One tool that an app has of its own."""
 
+    name: str
+
     def described(self) -> types.Tool:
         """Return its name, description and schemas."""
 
     async def call(
         self, arguments: dict[str, Any], context: Context[Any, Any] | None
     ) -> CallToolResult:
-        """Return the result of one call."""
+        """Return the result of one call; raises what goes wrong."""
 
 
 class AppTools:
@@ -60,6 +66,7 @@ class AppTools:
     def __init__(self, app: EndpointHost) -> None:
         self._app = app
         self._maps: Maps = {}
+        self._paced = PacedCalls(app.handler_threads)
 
     def listed(self) -> list[types.Tool]:
         """Return the description of each tool."""
@@ -78,7 +85,8 @@ class AppTools:
         }
         for store in stores_of_caller(app).values():
             if store.embedder is not None:
-                for tool in (SearchTool(store), ExploreTool(store, self._maps)):
+                paced = self._paced
+                for tool in (SearchTool(store, paced), ExploreTool(store, self._maps, paced)):
                     tools.setdefault(tool.name, tool)
         return tools
 
@@ -110,12 +118,12 @@ class EndpointTool:
 
     def __init__(self, name: str, endpoint: Endpoint[..., Any], app: EndpointHost) -> None:
         self.name = name
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._app = app
 
     def described(self) -> types.Tool:
         """Return its name, description and schemas; a stream gives an object with its chunks."""
-        endpoint = self._endpoint
+        endpoint = self.endpoint
         signature = endpoint.signature
         answer = signature.answer_schema()
         if answer is not None and answer.get("format") in ("binary", "base64"):
@@ -134,7 +142,7 @@ class EndpointTool:
         )
 
     def _description(self) -> str:
-        endpoint = self._endpoint
+        endpoint = self.endpoint
         return (
             endpoint.description if isinstance(endpoint, Tool) else inspect.getdoc(endpoint) or ""
         )
@@ -142,44 +150,47 @@ class EndpointTool:
     async def call(
         self, arguments: dict[str, Any], context: Context[Any, Any] | None
     ) -> CallToolResult:
-        """Run the endpoint; the caller's mistakes are results that say so."""
+        """Run the endpoint as a request to its path does.
+
+        The deadline of the app is that of a client which cannot have a task in place of the answer.
+        """
+        call = self._bind(arguments)
+        seconds = self._app.limits.deadline if progress_of_call.get() is None else None
+        with anyio.move_on_after(seconds) as scope:
+            answer, small = await serve_call(
+                self._app, self.endpoint, call, weight(arguments), no_disconnect
+            )
+            if not isinstance(answer, Stream):
+                if small:
+                    return result_of(answer)
+                return await self._app.handler_threads.run(result_of, answer)
+        if scope.cancelled_caught:
+            raise HttpError(504, "deadline_exceeded", f"the tool took longer than {seconds:g} s")
         try:
-            call = self._bind(arguments)
-            with awaiting_reader(transport.SEND_SECONDS):
-                answer = await self._answer(call, context)
-        except Exception as error:
-            return self._failed(error)
-        return result_of(answer)
+            return result_of(await _collect(answer, context))
+        finally:
+            answer.cancel()
 
     def _bind(self, arguments: dict[str, Any]) -> Call:
-        signature = self._endpoint.signature
+        signature = self.endpoint.signature
         if signature.request is not None:
             return signature.from_call((arguments,), {})
         return signature.from_call((), arguments)
 
-    async def _answer(self, call: Call, context: Context[Any, Any] | None) -> Any:
-        endpoint = self._endpoint
-        if endpoint.is_async:
-            return await endpoint.ainvoke(call)
-        if endpoint.shape != "stream":
-            return await anyio.to_thread.run_sync(endpoint.invoke, call, abandon_on_cancel=True)
-        stream = await anyio.to_thread.run_sync(endpoint.invoke, call)
-        try:
-            return await _collect(stream, context)
-        finally:
-            stream.cancel()
 
-    def _failed(self, error: Exception) -> CallToolResult:
-        answer = http_error(body_mistake(error, [self._endpoint]) or error)
-        if answer is None or answer.status >= 500:
-            identity = token_hex(8)
-            _log.error("call %s of the tool %s failed", identity, self.name, exc_info=error)
-            told = answer.message if answer is not None else "the tool failed"
-            text = f"{told}; the server's log has the reason under the ID {identity}"
-        else:
-            text = answer.message
-        drop_tracebacks(error)
-        return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
+def failed_result(error: Exception, tool: AppTool) -> CallToolResult:
+    """Return an error as the result of a call of a tool; its reason is logged, or the caller's."""
+    endpoints = [tool.endpoint] if isinstance(tool, EndpointTool) else []
+    answer = http_error(body_mistake(error, endpoints) or error)
+    if answer is None or answer.status >= 500:
+        identity = token_hex(8)
+        _log.error("call %s of the tool %s failed", identity, tool.name, exc_info=error)
+        told = answer.message if answer is not None else "the tool failed"
+        text = f"{told}; the server's log has the reason under the ID {identity}"
+    else:
+        text = answer.message
+    drop_tracebacks(error)
+    return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
 
 
 async def _collect(stream: Stream[Any], context: Context[Any, Any] | None) -> dict[str, Any]:

@@ -26,7 +26,7 @@ _MAX_QUERY_CHARACTERS = 100_000
 
 def routes(app: EndpointHost) -> list[Route]:
     """Return the route of the protocol."""
-    return [protocol_route(app, "/v1/rerank", rerank, error_body=openai_error_body)]
+    return [protocol_route(app, "rerank", "/v1/rerank", rerank, error_body=openai_error_body)]
 
 
 async def rerank(exchange: Exchange) -> None:
@@ -45,7 +45,7 @@ async def rerank(exchange: Exchange) -> None:
     texts = [_text(each, place) for place, each in enumerate(_documents(fields))]
     top_n = fields.integer("top_n", 1, 2**31, len(texts))
     shows_documents = fields.flag("return_documents")
-    scores, truncated = await exchange.run(_score, model, query, texts)
+    scores, truncated = await exchange.run(_score, model, query, texts, of=model.name)
     relevance = 1 / (1 + np.exp(-scores.astype(np.float64)))
     order = np.argsort(-scores, kind="stable")[:top_n]
     results: list[dict[str, Any]] = [

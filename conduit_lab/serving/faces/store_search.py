@@ -29,14 +29,14 @@ _FIELDS = ("query", *_OPTIONS)
 def routes(app: EndpointHost) -> list[BaseRoute]:
     """Return the routes of the list and of the search."""
     return [
-        protocol_route(app, "/v1/stores", _list, methods=("GET",), error_body=error_body),
-        protocol_route(app, "/v1/stores/{name}/search", _search, error_body=error_body),
+        protocol_route(app, "stores", "/v1/stores", _list, methods=("GET",), error_body=error_body),
+        protocol_route(app, "stores", "/v1/stores/{name}/search", _search, error_body=error_body),
     ]
 
 
 async def _list(exchange: Exchange) -> None:
     stores = [*visible_stores(exchange.context).items()]
-    await exchange.send({"stores": await exchange.run(_facts, stores)})
+    await exchange.send({"stores": await exchange.run(_facts, stores, of="")})
 
 
 async def _search(exchange: Exchange) -> None:
@@ -47,7 +47,7 @@ async def _search(exchange: Exchange) -> None:
             404, "not_found", f"no store {name!r}; there are {known}{did_you_mean(name, stores)}"
         )
     body = await exchange.json()
-    await exchange.send(await exchange.run(_answer, stores[name], body))
+    await exchange.send(await exchange.run(_answer, stores[name], body, of=name))
 
 
 def _facts(stores: list[tuple[str, VectorStore]]) -> list[dict[str, Any]]:

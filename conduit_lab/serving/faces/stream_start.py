@@ -1,43 +1,122 @@
-"""begin_stream: the stream of one call of a stream endpoint, for a client that reads it now."""
+"""StreamPlan: how a stream endpoint starts the stream of a call, for a client that reads it now."""
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import Any
 
-import anyio.to_thread
+from starlette.types import Receive
 
+from conduit_lab.core.paths import enter_root, leave_root
 from conduit_lab.core.streams.backpressure import awaiting_reader
 from conduit_lab.core.streams.loop import ProducingHere
 from conduit_lab.core.streams.stream import Stream
+from conduit_lab.core.trace.call_record import CallRecord
+from conduit_lab.core.trace.root_span import record_failure
+from conduit_lab.core.trace.span import Span, current
+from conduit_lab.core.trace.tally import Tally, begin_tally, end_tally, tallying
 from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.faces import transport
+from conduit_lab.serving.paced_calls import PacedCalls
+from conduit_lab.serving.trace_sampling import TraceSampler
 
 
-async def begin_stream(app: EndpointHost, endpoint: Endpoint[..., Any], call: Call) -> Stream[Any]:
-    """Start the stream of a call: an async generator on the running loop, a handler on a thread.
+async def begin_stream(
+    app: EndpointHost, endpoint: Endpoint[..., Any], call: Call, size: int, receive: Receive
+) -> tuple[Stream[Any], CallRecord]:
+    """Start the stream of a call; return it with the record of what it has touched.
 
-    Until its client reads it, its producer waits with a full log. It is cancelled where the start
-    is: nobody will read it then.
+    `size` is the bytes of its request.
     """
-    with awaiting_reader(transport.SEND_SECONDS):
-        if endpoint.starts_at_once:
-            with ProducingHere():
-                stream: Stream[Any] = endpoint.invoke(call)
-            return stream
-        started: list[Stream[Any]] = []
-        abandoned: list[bool] = []
+    if endpoint.plan is None:
+        endpoint.plan = StreamPlan(app, endpoint)
+    plan: StreamPlan = endpoint.plan
+    return await plan.start(call, size, receive)
 
-        def start() -> None:
-            started.append(endpoint.invoke(call))
-            if abandoned:
-                started[0].cancel()
 
+class StreamPlan:
+    """Starts the streams of one endpoint: a generator here, any other handler as a value's is.
+
+    An async generator runs on the running loop. A stream is traced as `App(trace=)` says; inside
+    the call of a protocol it joins the trace of that, or is counted with it. Until its client reads
+    it, its producer waits with a full log. It is cancelled where the start is.
+    """
+
+    __slots__ = ("_app", "_endpoint", "_paced", "_sampler")
+
+    def __init__(self, app: EndpointHost, endpoint: Endpoint[..., Any]) -> None:
+        self._app = app
+        self._endpoint = endpoint
+        self._paced = PacedCalls(app.handler_threads)
+        self._sampler = TraceSampler()
+
+    async def start(
+        self, call: Call, size: int, receive: Receive
+    ) -> tuple[Stream[Any], CallRecord]:
+        """Start the stream of a call; return it with the record of what it has touched."""
+        app, outer = self._app, tallying()
+        if current() is not None or (
+            outer is None and self._sampler.takes(app.trace, observed=bool(app.observers))
+        ):
+            stream = await self._begun(self._endpoint.invoke, call, size, receive)
+            span: Span = call.span  # type: ignore[assignment]  # `invoke` sets it
+            return stream, span.record
+        counted = _Counted(app, self._endpoint, call, outer)
+        token = begin_tally(counted.tally)
         try:
-            await anyio.to_thread.run_sync(start, abandon_on_cancel=app.limits.deadline is not None)
-        except BaseException:
-            abandoned.append(True)
-            for stream in started:
-                stream.cancel()
+            stream = await self._begun(self._open, call, size, receive)
+        except BaseException as error:
+            end_tally(token)
+            counted.end(error)
             raise
-        return started[0]
+        end_tally(token)
+        stream.on_end(lambda ended: counted.end(ended.error))
+        return stream, counted.tally.record
+
+    async def _begun(self, start: Any, call: Call, size: int, receive: Receive) -> Stream[Any]:
+        endpoint = self._endpoint
+        with awaiting_reader(transport.SEND_SECONDS):
+            if endpoint.starts_at_once:
+                with ProducingHere():
+                    stream: Stream[Any] = start(call)
+                return stream
+            return await self._paced.run(endpoint.name, size, receive, start, call)
+
+    def _open(self, call: Call) -> Stream[Any]:
+        root = enter_root(self._app.root)
+        try:
+            return self._endpoint.open_stream(call)
+        finally:
+            leave_root(root)
+
+
+class _Counted:
+    """A stream without a span: it counts at its end, and has a span if it fails.
+
+    Inside the call of a protocol that has none, it counts with that, whose failure has the span.
+    """
+
+    __slots__ = ("_app", "_begun", "_call", "_endpoint", "_is_outermost", "tally")
+
+    def __init__(
+        self, app: EndpointHost, endpoint: Endpoint[..., Any], call: Call, outer: Tally | None
+    ) -> None:
+        self._app = app
+        self._endpoint = endpoint
+        self._call = call
+        self._begun = perf_counter()
+        self._is_outermost = outer is None
+        self.tally = Tally(endpoint.name, app.statistics) if outer is None else outer
+
+    def end(self, error: BaseException | None) -> None:
+        """Count the stream, which has ended."""
+        if self._is_outermost:
+            self.tally.ended = True
+            if error is not None:
+                record_failure(self._endpoint.begin(self._call), self._begun, error)
+                return
+        statistics = self._app.statistics
+        statistics.count(self._endpoint.name)
+        if error is not None:
+            statistics.count_error(self._endpoint.name)

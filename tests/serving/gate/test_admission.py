@@ -301,7 +301,7 @@ def _protocol(app: EndpointHost) -> list[Any]:
     def shouted(error: HttpError, request_id: str) -> bytes:
         return b'"%d!"' % error.status
 
-    return [protocol_route(app, "/spend/{n}", spend, error_body=shouted)]
+    return [protocol_route(app, "spend", "/spend/{n}", spend, error_body=shouted)]
 
 
 def test_a_tenant_sees_its_own_stores_and_usage(
@@ -392,7 +392,7 @@ async def test_a_link_of_another_site_opens_a_page(
         async def show(exchange: Exchange) -> None:
             await exchange.send(context_of(exchange._scope).id)
 
-        made = protocol_route(app, path, show, methods=["GET"], error_body=lambda *_: b"")
+        made = protocol_route(app, "show", path, show, methods=["GET"], error_body=lambda *_: b"")
         return [page(made)]
 
     monkeypatch.setattr("conduit_lab.serving.app.protocol_routes", routes)

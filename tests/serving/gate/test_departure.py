@@ -37,7 +37,9 @@ def watches() -> list[Any]:
 class Client:
     """One request whose client can disconnect."""
 
-    def __init__(self, app: App, path: str, body: bytes = b"1", method: str = "POST") -> None:
+    def __init__(
+        self, app: App, path: str, body: bytes = b"1", method: str = "POST", **scoped: Any
+    ) -> None:
         self.messages: list[Message] = []
         self._gone = asyncio.Event()
         self._body: bytes | None = body
@@ -47,6 +49,7 @@ class Client:
             "path": path,
             "query_string": b"",
             "headers": [JSON],
+            **scoped,
         }
         self.task = asyncio.create_task(app(scope, self._receive, self._send))
 

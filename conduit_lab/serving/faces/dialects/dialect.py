@@ -25,7 +25,6 @@ from conduit_lab.serving.faces.language.served_models import (
     models_of,
 )
 from conduit_lab.serving.faces.passage_links import citation_url
-from conduit_lab.serving.faces.stream_start import begin_stream
 from conduit_lab.serving.rag_endpoint import RagEndpoint
 
 
@@ -76,7 +75,9 @@ class Dialect(NamedTuple):
         for name, generator in models_of(app, Generator).items():
             handlers.setdefault(f"/{name}", self._model_handler(ServedGenerator(name, generator)))
         return [
-            protocol_route(app, f"{self.prefix}{path}", handler, error_body=error_body)
+            protocol_route(
+                app, self.prefix[1:], f"{self.prefix}{path}", handler, error_body=error_body
+            )
             for path, handler in handlers.items()
         ]
 
@@ -84,7 +85,7 @@ class Dialect(NamedTuple):
         async def answer(exchange: Exchange) -> None:
             turn = self.read(await exchange.json())
             call = bind_turn(endpoint, turn, exchange.path)
-            stream = await begin_stream(exchange.app, endpoint, call)
+            stream = await exchange.call(endpoint, call)
             caller = exchange.context.caller
             shows = isinstance(endpoint, RagEndpoint)
             url = partial(citation_url, exchange.base_url, caller=caller) if shows else None
@@ -96,7 +97,7 @@ class Dialect(NamedTuple):
         async def answer(exchange: Exchange) -> None:
             turn = self.read(await exchange.json())
             request = TextRequest(SamplingOptions(), messages=turn.messages)
-            stream = await exchange.start(model.start, request)
+            stream = await exchange.start(model.start, request, of=model.name, streamed=True)
             try:
                 await self._send(exchange, stream, turn, Answered(model.name))
             finally:

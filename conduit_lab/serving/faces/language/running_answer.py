@@ -54,11 +54,13 @@ class RunningAnswer:
 
 @asynccontextmanager
 async def running_answer(
-    exchange: Exchange, name: str, request: TextRequest
+    exchange: Exchange, name: str, request: TextRequest, *, streamed: bool
 ) -> AsyncIterator[RunningAnswer]:
     """Start the answer of the model with a name, and count its tokens at the end."""
     model = named_model(text_models(exchange.context), name, "model")
-    stream: Stream[Any, Any] = await exchange.start(model.start, request)
+    stream: Stream[Any, Any] = await exchange.start(
+        model.start, request, of=name, streamed=streamed
+    )
     answer = RunningAnswer(exchange, model, request, stream)
     try:
         yield answer

@@ -15,6 +15,7 @@ from conduit_lab.models.generation.generation_call import GenerationCall
 from conduit_lab.models.generation.generator import Generator
 from conduit_lab.models.generation.prompts import Truncate
 from conduit_lab.models.generation.sampling_options import SamplingOptions
+from conduit_lab.models.generation.token_stream import start_generation
 from conduit_lab.serving.answer import RawHeaders
 from conduit_lab.serving.endpoint import EndpointHost
 from conduit_lab.serving.errors import HttpError
@@ -74,7 +75,11 @@ class ServedGenerator:
             for prompt in prompts
         ]
         try:
-            return ChoiceStream(self._generator, calls, name=self.name)
+            return start_generation(
+                self._generator,
+                prompts[0] if len(prompts) == 1 else prompts,
+                lambda: ChoiceStream(self._generator, calls, name=self.name),
+            )
         except MissingExtra:
             raise HttpError(
                 400, "unsupported_parameter", "this server cannot constrain a generation"

@@ -42,7 +42,8 @@ async def create_chat_completion(exchange: Exchange) -> None:
     has_logprobs = fields.flag("logprobs")
     streamed = fields.flag("stream")
     has_usage = fields.object("stream_options").flag("include_usage")
-    async with running_answer(exchange, fields.text("model"), request) as running:
+    name = fields.text("model")
+    async with running_answer(exchange, name, request, streamed=streamed) as running:
         answer = _Answer(running, has_logprobs)
         if streamed:
             await running.send(_ChatFormat(answer, has_usage))

@@ -32,7 +32,9 @@ async def create_embeddings(exchange: Exchange) -> None:
     texts = _texts(fields.value("input"))
     encoding = fields.one_of("encoding_format", ("float", "base64"), "float")
     given = fields.integer("dimensions", 1, _MAX_DIMENSIONS) if fields.has("dimensions") else None
-    vectors, tokens, truncated = await exchange.run(_embed, embedder, texts, given)
+    vectors, tokens, truncated = await exchange.run(
+        _embed, embedder, texts, given, of=embedder.name
+    )
     exchange.context.count_tokens(tokens, 0)
     data = [
         {"object": "embedding", "index": place, "embedding": _encoded(vector, encoding)}

@@ -25,11 +25,13 @@ def routes(app: EndpointHost) -> list[Route]:
     }
     return [
         *(
-            protocol_route(app, path, handler, methods=("GET",), error_body=openai_error_body)
+            protocol_route(
+                app, "openai", path, handler, methods=("GET",), error_body=openai_error_body
+            )
             for path, handler in reads.items()
         ),
         *(
-            protocol_route(app, path, handler, error_body=openai_error_body)
+            protocol_route(app, "openai", path, handler, error_body=openai_error_body)
             for path, handler in writes.items()
         ),
     ]

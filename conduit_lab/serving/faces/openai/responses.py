@@ -40,7 +40,8 @@ async def create_response(exchange: Exchange) -> None:
     sampling = request.sampling
     echoed |= {"temperature": sampling.temperature, "top_p": sampling.top_p}
     echoed["truncation"] = "disabled" if request.truncate is None else "auto"
-    async with running_answer(exchange, fields.text("model"), request) as running:
+    name = fields.text("model")
+    async with running_answer(exchange, name, request, streamed=streamed) as running:
         writer = ResponseWriter(running, echoed)
         if streamed:
             await running.send(ResponseFormat(writer))

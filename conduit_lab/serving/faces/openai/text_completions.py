@@ -33,7 +33,8 @@ async def create_completion(exchange: Exchange) -> None:
     request = _read(fields)
     streamed = fields.flag("stream")
     has_usage = fields.object("stream_options").flag("include_usage")
-    async with running_answer(exchange, fields.text("model"), request) as running:
+    name = fields.text("model")
+    async with running_answer(exchange, name, request, streamed=streamed) as running:
         answer = _Completion(running, fields.has("logprobs"))
         if streamed:
             await running.send(_CompletionFormat(answer, has_usage))
