@@ -7,8 +7,10 @@ import shutil
 from collections.abc import Callable, Iterable
 from itertools import count
 from pathlib import Path, PurePath
+from typing import Any
 
 from conduit_lab.core.errors import ExportError
+from conduit_lab.core.weight import weight
 from conduit_lab.runtime.checks import graph
 from conduit_lab.vectors.store import VectorStore
 
@@ -16,6 +18,9 @@ from conduit_lab.vectors.store import VectorStore
 OWN_FILES = (
     "app.py", "requirements.txt", "examples.jsonl", "test_replay.py", "README.md", "manifest.json",
 )  # fmt: skip
+
+
+_FLOAT_BYTES = 4
 
 
 class Assets:
@@ -93,6 +98,18 @@ class Assets:
             )
         self._writers[PurePath("indexes", f"{label}.sqlite")] = store.save_to
 
+    @property
+    def places(self) -> frozenset[PurePath]:
+        """The places of all files."""
+        return frozenset([*self._copies, *self._writers])
+
+    def sizes(self, places: Iterable[PurePath], value: Any) -> dict[PurePath, int]:
+        """Return the bytes of files; of those that are yet to be made about those of `value`."""
+        return {
+            place: self._copies[place].stat().st_size if place in self._copies else _bytes(value)
+            for place in sorted(places)
+        }
+
     def write(self, folder: Path) -> None:
         """Write all files below `folder`."""
         for place, origin in self._copies.items():
@@ -108,6 +125,14 @@ class Assets:
             and place.as_posix() not in OWN_FILES
             for place, origin in places.items()
         )
+
+
+def _bytes(value: Any) -> int:
+    if not isinstance(value, VectorStore):
+        return weight(value)
+    if value.path is not None and value.path.exists():
+        return value.path.stat().st_size
+    return len(value) * value.dimension * _FLOAT_BYTES
 
 
 def _places(path: Path, parts: Iterable[Path], place: Path) -> dict[PurePath, Path]:

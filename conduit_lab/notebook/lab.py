@@ -15,6 +15,7 @@ from conduit_lab.core.trace.call_record import Values
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.pieces import Line
 from conduit_lab.export.export_result import Export
+from conduit_lab.export.part import Selection
 from conduit_lab.export.writer import export_app
 from conduit_lab.notebook import cell_streams, history, views
 from conduit_lab.notebook.agent import session_tools
@@ -134,12 +135,15 @@ class Lab(App):
         """Return the tools with which a paired agent reads the session."""
         return self._session_tools
 
-    def export(self, folder: str | Path, *, replay: bool = True) -> Export:
+    def export(
+        self, folder: str | Path, *, endpoints: Selection | None = None, replay: bool = True
+    ) -> Export:
         """Write the app as a folder that runs by itself, and prove that it answers as it did here.
 
         Every endpoint must have been called once. The folder is started in a fresh process and
         receives the recorded requests; a different answer is an `ExportError`, and then an older
-        export in `folder` stays. Running streams are awaited, 60 s each.
+        export in `folder` stays. With `endpoints`, paths or decorated functions, only these are
+        exported, with what they reach. Running streams are awaited, 60 s each.
         """
         for stream in self._recorder.running:
             stream.wait(STREAM_SECONDS)
@@ -149,6 +153,7 @@ class Lab(App):
             examples=self.examples,
             statements=history.cells(),
             namespace=history.namespace(),
+            endpoints=endpoints,
             replay=replay,
         )
 
