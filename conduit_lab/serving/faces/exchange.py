@@ -25,6 +25,7 @@ from conduit_lab.serving.errors import (
     http_error,
 )
 from conduit_lab.serving.faces import transport
+from conduit_lab.serving.faces.binding import INLINE_BODY_BYTES
 from conduit_lab.serving.faces.formats import EventFormat
 from conduit_lab.serving.failures import log_failure
 from conduit_lab.serving.gate.admission import admit_stream
@@ -92,7 +93,9 @@ class Exchange:
         """Read the body as a JSON value; 400, 413 or 415 where it is none."""
         limit = self.app.limits.body_bytes
         body = await read_json_body(self._scope, self._receive, limit, required=True)
-        return codec.loads(body)
+        if len(body) <= INLINE_BODY_BYTES:
+            return codec.loads(body)
+        return await anyio.to_thread.run_sync(codec.loads, body)
 
     async def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run a function on a worker thread, so that the event loop stays free."""
