@@ -23,6 +23,7 @@ from conduit_lab.core.streams.media import is_image, media
 from conduit_lab.core.text import clip, one_line
 from conduit_lab.flow.ensemble_answer import EnsembleArray
 from conduit_lab.serving.file import File
+from conduit_lab.serving.json_pieces import LARGE_BYTES, parse_in_pieces
 from conduit_lab.serving.pydantic_models import is_model
 
 MAX_SHOWN_CHARACTERS = 600
@@ -45,11 +46,15 @@ def loads(body: bytes) -> Any:
     An integer stays one however long it is; one of more than 4,300 digits is an `InputError`.
     """
     try:
-        value = orjson.loads(body)
-        # orjson makes floats of integers above 64 bits
-        return _exact(body, value) if _DIGITS in body.translate(_DIGITS_AS_ZERO) else value
+        return _parsed(body) if len(body) < LARGE_BYTES else parse_in_pieces(body, _parsed)
     except (orjson.JSONDecodeError, RecursionError, ValueError) as error:
         raise InputError(f"the body is not valid JSON: {error}") from error
+
+
+def _parsed(body: bytes) -> Any:
+    value = orjson.loads(body)
+    # orjson makes floats of integers above 64 bits
+    return _exact(body, value) if _DIGITS in body.translate(_DIGITS_AS_ZERO) else value
 
 
 def _exact(body: bytes, value: Any) -> Any:
