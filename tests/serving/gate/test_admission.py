@@ -308,7 +308,7 @@ def test_a_tenant_sees_its_own_stores_and_usage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocols, "protocol_routes", _protocol)
-    monkeypatch.setattr("conduit_lab.serving.app.protocol_routes", _protocol)
+    monkeypatch.setattr("conduit_lab.serving.routes.protocol_routes", _protocol)
     made = {
         "ann": new_key("ann", tenant="acme"),
         "abe": new_key("abe", tenant="acme", requests_per_minute=1),
@@ -395,7 +395,7 @@ async def test_a_link_of_another_site_opens_a_page(
         made = protocol_route(app, "show", path, show, methods=["GET"], error_body=lambda *_: b"")
         return [page(made)]
 
-    monkeypatch.setattr("conduit_lab.serving.app.protocol_routes", routes)
+    monkeypatch.setattr("conduit_lab.serving.routes.protocol_routes", routes)
     link = [(b"sec-fetch-site", b"cross-site"), (b"sec-fetch-dest", b"document")]
     target = path.replace("{n}", "1")
     (answer, _) = await ask(app, target, method="GET", headers=link)
