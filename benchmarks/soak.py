@@ -2,7 +2,8 @@
 
 The app runs in a process of its own, by `conduit-lab serve`; its memory, descriptors and threads
 are sampled each second. Clients send values, predictions, large bodies, searches and streams, come
-back to streams that they left, and leave streams for good. The faults are half-sent requests, wrong
+back to streams that they left, and leave streams for good; by the API of OpenAI they ask for
+embeddings and chats, streamed to the end or left. The faults are half-sent requests, wrong
 bodies and aborted streams. The exit status is 1 where an answer was wrong or a figure grew.
 
 Run it with `.venv/bin/python benchmarks/soak.py [--seconds 600]`.
@@ -43,7 +44,13 @@ MAX_GROWTH_BYTES = 12 * 2**20  # of the median memory, from the first to the las
 MAX_GROWTH_SHARE = 0.05
 SETTLE_SECONDS = 40.0  # after the load, until every descriptor and thread must have gone
 TIMEOUT = 30.0  # of one answer
+IDLE_SECONDS = 3.0  # until a connection is opened again: the server closes it after 5
 WORKER_THREADS = 40  # of anyio's pool, which keeps idle ones
+TOKENS = 12  # of a completion
+MODELS = Path(__file__).parents[1] / "data" / "models"
+TEXTS = ["A kettle", "The refund of an order", "Once upon a time", "Where is my parcel?"]
+EMBEDDINGS: dict[str, list[float]] = {}  # as they were before the load
+COMPLETIONS: dict[str, str] = {}
 
 APP = """
 import time
@@ -51,7 +58,9 @@ from pathlib import Path
 
 from conduit_lab import App
 
-app = App("soak", root=Path(__file__).parent, protocols=["stores"])
+app = App("soak", root=Path(__file__).parent, protocols=["stores", "openai"])
+app.load_model(MODELS + "/minilm", device="cpu")
+app.load_model(MODELS + "/writer", device="cpu")
 store = app.vector_store("notes", dimension=8)
 
 @app.post("/double")
@@ -114,6 +123,7 @@ class Client(threading.Thread):
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
         self._connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+        self._used = monotonic()
 
     def run(self) -> None:
         """Send requests of every kind by their weights."""
@@ -136,9 +146,12 @@ class Client(threading.Thread):
         """Return the JSON answer to a POST."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"content-type": "application/json"}
+        if monotonic() - self._used > IDLE_SECONDS:
+            self._connection.close()
         self._connection.request("POST", path, data, headers)
         answer = self._connection.getresponse()
         text = answer.read()
+        self._used = monotonic()
         if answer.status != status:
             raise ValueError(f"{path} expected {status}, got {answer.status}: {text[:200]!r}")
         return json.loads(text)
@@ -233,6 +246,51 @@ def left_stream(client: Client) -> str | None:
     return _same(seen, [0, 1, 2, 3])
 
 
+def embedding(client: Client) -> str | None:
+    """Ask for the embedding of one of the texts, by the API of OpenAI."""
+    text = client.random.choice(TEXTS)
+    return _same_vector(ask_embedding(client, text), EMBEDDINGS[text])
+
+
+def completion(client: Client) -> str | None:
+    """Read a streamed completion to its end, by the API of OpenAI."""
+    prompt = client.random.choice(TEXTS)
+    return _same("".join(completion_parts(client, prompt)), COMPLETIONS[prompt])
+
+
+def left_completion(client: Client) -> str | None:
+    """Leave a streamed completion after its first part."""
+    prompt = client.random.choice(TEXTS)
+    first = next(part for part in completion_parts(client, prompt, tokens=400) if part)
+    return _same(COMPLETIONS[prompt].startswith(first), True)
+
+
+def ask_embedding(client: Client, text: str) -> list[float]:
+    """Return the embedding of a text."""
+    answer = client.ask("/v1/embeddings", {"model": "minilm", "input": text})
+    vector: list[float] = answer["data"][0]["embedding"]
+    return vector
+
+
+def completion_parts(client: Client, prompt: str, tokens: int = TOKENS) -> Iterator[str]:
+    """Yield the texts of the chunks of a completion; with temperature 0 they are the same again."""
+    body = {"model": "writer", "prompt": prompt, "max_tokens": tokens, "temperature": 0}
+    with client.stream("/v1/completions", {**body, "stream": True}) as answer:
+        if answer.status != 200:
+            raise ValueError(f"expected a stream, got {answer.status}")
+        lines = (line[6:].strip() for line in answer if line.startswith(b"data: "))
+        for line in lines:
+            if line == b"[DONE]":
+                return
+            yield json.loads(line)["choices"][0]["text"]
+    raise ValueError("the stream ended without [DONE]")
+
+
+def _same_vector(got: list[float], expected: list[float]) -> str | None:
+    near = len(got) == len(expected) and np.allclose(got, expected, atol=1e-5)
+    return None if near else f"another vector: {got[:3]} for {expected[:3]}"
+
+
 REQUESTS: dict[Callable[[Client], str | None], int] = {
     double: 30,
     later: 15,
@@ -242,6 +300,9 @@ REQUESTS: dict[Callable[[Client], str | None], int] = {
     whole_stream: 10,
     resumed_stream: 3,
     left_stream: 3,
+    embedding: 8,
+    completion: 4,
+    left_completion: 2,
 }
 
 # Faults
@@ -352,7 +413,7 @@ def events(answer: HTTPResponse) -> Iterator[tuple[str, int]]:
 @contextmanager
 def serving(folder: Path) -> Iterator[tuple[psutil.Process, int]]:
     """Serve the app of a folder in a process of its own."""
-    (folder / "app.py").write_text(APP)
+    (folder / "app.py").write_text(f"MODELS = {str(MODELS)!r}\n{APP}")
     np.savez(
         folder / "sign.npz",
         W0=np.array([[1, -1], [1, -1]], np.float32),
@@ -420,6 +481,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of load")
     seconds = parser.parse_args().seconds
     with TemporaryDirectory() as folder, serving(Path(folder)) as (server, port):
+        first = Client(-2, port, 0.0)
+        for text in TEXTS:
+            EMBEDDINGS[text] = ask_embedding(first, text)
+            COMPLETIONS[text] = "".join(completion_parts(first, text))
         warm = Client(-1, port, monotonic() + 2.0)  # opens what the first requests open
         warm.start()
         warm.join()

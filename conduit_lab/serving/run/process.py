@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn.supervisors.multiprocess import Multiprocess
 
 from conduit_lab.core.collector import resume_collector
 from conduit_lab.core.errors import ServeError
@@ -20,9 +19,11 @@ from conduit_lab.serving.gate.signed_links import share_link_secret
 from conduit_lab.serving.life import ALONE_VARIABLE
 from conduit_lab.serving.run.log_lines import LogForm, log_config
 from conduit_lab.serving.run.thread import listen
+from conduit_lab.serving.run.worker_processes import Workers
 from conduit_lab.serving.stop_signals import GRACE_VARIABLE, PRE_STOP_VARIABLE
 
 PROCESS_GRACE_SECONDS = 10.0  # for open requests at the stop
+WORKER_SECONDS = 30  # for a worker to import the package on a busy machine; then it is replaced
 
 
 def serve(
@@ -59,6 +60,7 @@ def serve(
         ws="none",
         lifespan="on",
         workers=workers,
+        timeout_worker_healthcheck=WORKER_SECONDS,
         access_log=False,
         log_config=log_config(log),
     )
@@ -68,7 +70,7 @@ def serve(
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         listener.set_inheritable(True)
         resume_collector()
-        Multiprocess(config, sockets=[listener]).run()
+        Workers(config, [listener]).run()
         return 0
     app.open()
     import_module("conduit_lab.serving.routes")  # else the event loop would wait for it

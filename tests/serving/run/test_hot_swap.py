@@ -5,12 +5,14 @@ Rows 35 and 54.
 
 from __future__ import annotations
 
+import gc
 import socket
 import statistics
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -20,7 +22,7 @@ import httpx
 import numpy as np
 import pytest
 
-from conduit_lab import Lab
+from conduit_lab import Lab, VectorStore
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.serving.run.thread import Server
 from tests.serving.conftest import until
@@ -37,7 +39,15 @@ def server(lab: Lab) -> Iterator[Server]:
         yield server
 
 
-def under_load(server: Server, path: str, body: Any, change: Callable[[int], object]) -> list[Any]:
+def under_load(
+    server: Server,
+    path: str,
+    body: Any,
+    change: Callable[[int], object],
+    *,
+    clients: int = CLIENTS,
+    swaps: int = SWAPS,
+) -> list[Any]:
     """Return the answers that several clients got while `change` was called again and again."""
     done = threading.Event()
     answers: list[Any] = []
@@ -52,10 +62,10 @@ def under_load(server: Server, path: str, body: Any, change: Callable[[int], obj
     def answered(known: int) -> bool:
         return len(answers) > known or any(each.done() for each in asked)
 
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        asked = [pool.submit(ask) for _ in range(CLIENTS)]
+    with ThreadPoolExecutor(clients) as pool:
+        asked = [pool.submit(ask) for _ in range(clients)]
         try:
-            for number in range(SWAPS):
+            for number in range(swaps):
                 known = len(answers)
                 change(number)
                 until(partial(answered, known))
@@ -117,6 +127,51 @@ def test_an_entry_is_replaced_under_load(lab: Lab, server: Server) -> None:
         assert answer["score"] == pytest.approx(1 - answer["version"] % 2)
     assert len({answer["version"] for answer in answers}) > 1
     store.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the mapped files of the process")
+def test_a_snapshot_is_replaced_under_load(lab: Lab, server: Server, tmp_path: Path) -> None:
+    folder, ids = tmp_path / "snapshot", ["a", "b", "c"]
+    vectors = np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32)
+    writer = VectorStore(2, path=tmp_path / "notes.sqlite")
+
+    def write(version: int) -> None:
+        """Replace all entries, each with the vector of another, and then the snapshot."""
+        metadatas = [{"version": version}] * len(ids)
+        writer.add_many(ids, np.roll(vectors, version, axis=0), metadatas)
+        writer.snapshot(folder)
+
+    write(0)
+    reader = VectorStore(path=folder)
+
+    @lab.post("/search")
+    def search(query: list[float]) -> Any:
+        return [[hit.id, hit.metadata["version"], hit.score] for hit in reader.search(query)]
+
+    answers = under_load(
+        server, "/search", {"query": [1.0, 0.0]}, lambda n: write(n + 1), clients=2, swaps=12
+    )
+    for answer in answers:
+        (version,) = {version for _, version, _ in answer}  # a whole one
+        places = np.roll(vectors, version, axis=0)
+        expected = {id: float(vector[0]) for id, vector in zip(ids, places, strict=True)}
+        assert {id: score for id, _, score in answer} == pytest.approx(expected, abs=1e-6)
+    assert len({answer[0][1] for answer in answers}) > 1
+    assert httpx.post(f"{server.url}/search", json={"query": [1.0, 0.0]}).json()[0][1] == 12
+    until(lambda: mapped_versions(folder) == {(folder / "current").read_text().strip()})
+    reader.close()
+    writer.close()
+
+
+def mapped_versions(folder: Path) -> set[str]:
+    """Return the versions of a snapshot whose files this process has mapped or open."""
+    gc.collect()
+    lines = Path("/proc/self/maps").read_text("utf-8").splitlines()
+    places = [line.split(maxsplit=5)[-1] for line in lines if str(folder) in line]
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            places.append(str(link.readlink()))
+    return {Path(each).relative_to(folder).parts[0] for each in places if str(folder) in each}
 
 
 @pytest.mark.long

@@ -17,6 +17,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGTERM")
 
+START_SECONDS = 60.0
 CLI = (sys.executable, "-c", "from conduit_lab.cli import main; raise SystemExit(main())")
 APP = """
 import time
@@ -43,11 +44,16 @@ def served(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[bytes
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
-        until(lambda: status(url) == 200)
+        until(lambda: status(url) == 200, START_SECONDS)
         yield process, url
     finally:
-        process.kill()
-        process.wait()
+        for _ in range(2):  # the second does not wait; workers get them from their parent
+            process.terminate()
+        try:
+            process.wait(20)
+        finally:
+            process.kill()
+            process.wait()
 
 
 def status(url: str) -> int | None:

@@ -1,0 +1,94 @@
+"""The stop of worker processes: each gets the signal at once, drains by itself, and ends."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from conduit_lab.serving.run.worker_processes import Workers, _Event
+from tests.serving.run.test_process import served
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGTERM")
+
+SECONDS = 30.0
+GRACE = 1.0
+
+
+@pytest.fixture
+def workers() -> Iterator[Workers]:
+    """Two workers that sleep; the handlers of signals are given back."""
+    before = {each: signal.getsignal(each) for each in signal.valid_signals()}
+    workers = Workers(uvicorn.Config("app:app", workers=2), [])
+    command = [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+    for child in children:
+        assert child.stdout is not None
+        child.stdout.readline()
+    processes: Any = [SimpleNamespace(pid=child.pid, child=child) for child in children]
+    workers.processes = processes
+    try:
+        yield workers
+    finally:
+        for each, handler in before.items():
+            if signal.getsignal(each) != handler:
+                signal.signal(each, handler)
+        for child in children:
+            child.kill()
+            child.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_signal_reaches_each_worker_at_once_and_once(workers: Any, number: int) -> None:
+    stopped: list[int] = []
+    signal.raise_signal(number)
+    assert [each.child.wait(SECONDS) for each in workers.processes] == [-signal.SIGTERM] * 2
+    assert workers.should_exit.is_set()
+    late = SimpleNamespace(pid=-1, terminate=lambda: stopped.append(-1))
+    workers.processes.append(late)  # it began while the signal came
+    workers.terminate_all()
+    assert stopped == [-1]
+
+
+def test_another_signal_wakes_the_parent_and_stops_no_worker(workers: Any) -> None:
+    signal.raise_signal(signal.SIGHUP)
+    assert workers.should_exit.wait(SECONDS) is False  # woken
+    assert workers.signal_queue == [signal.SIGHUP]
+    assert [each.child.poll() for each in workers.processes] == [None, None]
+
+
+def test_an_event_ends_each_wait() -> None:
+    event = _Event()
+    assert event.wait(0.001) is False
+    event.wake()
+    assert event.wait(SECONDS) is False
+    event.set()
+    assert event.wait(SECONDS)
+    assert event.wait(SECONDS)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one", "workers"])
+def test_open_streams_end_with_the_grace_and_then_the_processes(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    with served(tmp_path, "--grace", str(GRACE), *options) as (process, url):
+        client = httpx.Client(timeout=SECONDS)
+        with client, client.stream("POST", f"{url}/count", json={"n": 10**6}) as stream:
+            lines = (line for line in stream.iter_lines() if line)
+            next(lines)
+            process.send_signal(signal.SIGTERM)
+            begun = monotonic()
+            last = list(lines)[-1]
+        assert "stream_cancelled" in last
+        assert process.wait(SECONDS) in (0, -signal.SIGTERM)
+        assert monotonic() - begun < GRACE + 0.5 + 6.0  # slack for a busy machine
