@@ -125,7 +125,7 @@ class Connection:
         self, method: str, path: str, query: Mapping[str, Any] | None, body: bytes | None
     ) -> httpx.Response:
         headers = {"accept": "application/json"}
-        if body is not None:
+        if body is not None or method == "POST":  # an empty one is declared too
             headers["content-type"] = "application/json"
         return self._open().request(
             method, self.url + path, params=query or None, content=body, headers=headers
@@ -174,7 +174,7 @@ class Connection:
         client = self._by_loop.get(loop)
         if client is None:
             client = self._by_loop[loop] = self._made(self._httpx.AsyncClient, SILENT_SECONDS)
-        kind = {} if body is None else {"content-type": "application/json"}
+        kind = {"content-type": "application/json"} if body is not None or method == "POST" else {}
         async with client.stream(
             method,
             self.url + path,

@@ -107,6 +107,11 @@ class Signature:
         return any(p.default is p.empty for p in self._named if p.name not in self._in_path)
 
     @functools.cached_property
+    def may_have_body(self) -> bool:
+        """Whether a request may have arguments in its body."""
+        return any(p.name not in self._in_path for p in self._named)
+
+    @functools.cached_property
     def takes_files(self) -> bool:
         """Whether a parameter is a file, or has one in it."""
         return is_of_file(self.schema())

@@ -31,19 +31,42 @@ async def read_call(
 ) -> tuple[Call, int]:
     """Read a body of at most `limit` bytes; return the call of `endpoint` and its size.
 
-    JSON is parsed, any other content type is that of one of the `DECODERS`: else 415.
+    JSON is parsed, any other content type is that of one of the `DECODERS`: else 415. So is an
+    empty body without a content type, unless the endpoint reads none and no browser sends it.
     """
     signature = endpoint.signature
     content_type = content_type_of(scope)
     if content_type != JSON_TYPE and (decoder := decoder_of(content_type)) is not None:
         return await _decoded(decoder, content_type, endpoint, scope, receive, limit)
-    body = await read_json_body(
-        scope, receive, limit, required=signature.takes_body, content_type=content_type
-    )
+    body = await read_json_body(scope, receive, limit, required=False, content_type=content_type)
     size = len(body)
+    if not size:
+        _check_empty(endpoint, scope, content_type.strip() != b"")
     if size <= INLINE_BODY_BYTES:
         return signature.from_http(scope, body), size
     return await bind_on_thread(signature, scope, body), size
+
+
+def _check_empty(endpoint: Endpoint[..., Any], scope: Scope, is_declared: bool) -> None:
+    """Refuse an empty body that is missing, or that a page of another site may have sent.
+
+    A browser sends one without a content type anywhere, without asking first.
+    """
+    signature = endpoint.signature
+    if is_declared:
+        if signature.takes_body:
+            raise InputError("the body is empty: expected JSON")
+    elif signature.may_have_body or any(
+        name == b"origin" or name.startswith(b"sec-fetch-") for name, _ in scope["headers"]
+    ):
+        path = scope["path"]
+        raise HttpError(
+            415,
+            "unsupported_media_type",
+            "the body is empty and has no content type: send JSON with the header "
+            "content-type: application/json",
+            hint=f"curl -X POST -H 'content-type: application/json' -d '{{}}' http://…{path}",
+        )
 
 
 async def _decoded(

@@ -226,15 +226,15 @@ async def test_fast_chunks_of_a_loop_with_many_clients_share_a_write(
     stream.start()
     wire = Wire()
     monkeypatch.setattr(transport, "pause_seconds", lambda: 0.1)
-    paused: list[float] = []
+    paused: list[bool] = []
     known = transport._Client._pause
 
     async def pause(client: Any) -> bool:
         if paused:  # the chunk has been written, and the next has come
             stream.append("c")
             stream.append("d")
-        paused.append(1)
-        return await known(client)
+        paused.append(await known(client))
+        return paused[-1]
 
     monkeypatch.setattr(transport._Client, "_pause", pause)
 
@@ -252,6 +252,7 @@ async def test_fast_chunks_of_a_loop_with_many_clients_share_a_write(
         await send(stream, wire)
     texts = [[line.get("chunk") for line in each] for each in _writes(wire)]
     assert texts[:2] == [["a"], ["b", "c", "d"]]
+    assert any(paused)  # the second write waited
 
 
 def _writes(wire: Wire) -> list[list[Any]]:

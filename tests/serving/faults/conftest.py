@@ -21,6 +21,8 @@ class Desk(App):
         self.post("/echo")(self._echo)
         self.post("/typed")(self._typed)
         self.post("/reset")(self._reset)
+        self.post("/now")(self._now)
+        self.post("/now/{zone}")(self._in_zone)
         self.get("/read")(self._read)
         self.ml_stream("/write")(self._write)
 
@@ -33,6 +35,14 @@ class Desk(App):
     def _reset(self, sure: bool = False) -> str:
         self.ran.append(f"reset {sure}")
         return "done"
+
+    def _now(self) -> str:
+        self.ran.append("now")
+        return "noon"
+
+    def _in_zone(self, zone: str) -> str:
+        self.ran.append(zone)
+        return "noon"
 
     def _read(self, name: str = "all") -> str:
         self.ran.append("read")

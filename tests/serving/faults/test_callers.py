@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hmac
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -385,6 +386,49 @@ def test_row_80_an_empty_post_of_another_site_runs_nothing(
     server: Server, desk: Desk, headers: bytes, target: str
 ) -> None:
     assert ask(server, raw_request(target, b"", HOST + headers)).status in (403, 415)
+    assert desk.ran == []
+
+
+BROWSERS = [
+    b"origin: http://127.0.0.1\r\nsec-fetch-site: same-origin\r\n",
+    b"sec-fetch-site: none\r\n",
+    b"sec-fetch-mode: navigate\r\n",
+]
+_SIMPLE_TYPES = (
+    b"",
+    b"text/plain",
+    b"application/x-www-form-urlencoded",
+    b"multipart/form-data; boundary=x",
+)
+
+
+@pytest.mark.parametrize("browser", [b"", *BROWSERS])
+@pytest.mark.parametrize("kind", _SIMPLE_TYPES)
+def test_row_80_an_empty_post_that_needs_no_preflight_runs_nothing(
+    server: Server, desk: Desk, kind: bytes, browser: bytes
+) -> None:
+    headers = HOST + browser + (b"content-type: " + kind + b"\r\n" if kind else b"")
+    paths = ["/echo", "/typed", "/reset", "/reset?sure=true", "/write"]
+    if kind or browser:
+        paths += ["/now", "/now/utc"]
+    for path in paths:
+        answer = ask(server, raw_request(path, b"", headers))
+        assert answer.status == 415, (path, answer.body)
+        assert b"send JSON" in answer.body
+    assert desk.ran == []
+
+
+def test_row_80_a_declared_or_a_bare_empty_post_runs(server: Server, desk: Desk) -> None:
+    for path, ran in (("/now", "now"), ("/now/utc", "utc"), ("/reset", "reset False")):
+        for browser in BROWSERS:
+            assert ask(server, raw_request(path, b"", HOST + browser + JSON)).status == 200
+            assert desk.ran.pop() == ran
+    for path, ran in (("/now", "now"), ("/now/utc", "utc")):
+        assert ask(server, raw_request(path, b"", HOST)).status == 200  # curl -X POST
+        assert desk.ran.pop() == ran
+    hint = json.loads(ask(server, raw_request("/reset", b"", HOST)).body)["error"]["hint"]
+    assert hint.startswith("curl -X POST -H 'content-type: application/json' -d '{}' ")
+    assert ask(server, raw_request("/typed", b"", HOST + JSON)).status == 400
     assert desk.ran == []
 
 

@@ -38,7 +38,9 @@ function pythonCall(call) {
   const method = facts.method.toLowerCase();
   const options = [JSON.stringify(url)];
   if (body !== undefined) options.push(`json=${pythonOf(body, 1)}`);
-  if (hasKeys) options.push(`headers={"authorization": f"Bearer {os.environ['${KEY}']}"}`);
+  const headers = isDeclared(call) ? [`"content-type": "application/json"`] : [];
+  if (hasKeys) headers.push(`"authorization": f"Bearer {os.environ['${KEY}']}"`);
+  if (headers.length > 0) options.push(`headers={${headers.join(", ")}}`);
   const imports = [...(facts.isStream ? ["import json"] : []), ...(hasKeys ? ["import os"] : []), "import httpx"];
   const head = imports.join("\n").replace(/\n?import httpx$/, (text) => (imports.length > 1 ? `\n${text}` : text));
   const lines = (parts) => parts.map((part) => `    ${part},\n`).join("");
@@ -52,18 +54,24 @@ function pythonCall(call) {
 function curlCall({ facts, url, body, hasKeys }) {
   const parts = [`curl ${facts.isStream ? "-N " : ""}${quoted(url)}`];
   if (hasKeys) parts.push(`-H "authorization: Bearer $${KEY}"`);
+  if (isDeclared({ facts, body })) parts.push(`-X ${facts.method}`, "-H 'content-type: application/json'");
   if (body !== undefined) parts.push("-H 'content-type: application/json'", `-d ${quoted(JSON.stringify(body))}`);
   return parts.join(" \\\n  ");
 }
 
 function scriptCall({ facts, url, body, hasKeys }) {
-  const headers = [...(body === undefined ? [] : ['"content-type": "application/json"']), ...(hasKeys ? [`authorization: \`Bearer \${key}\``] : [])];
+  const headers = [...(facts.method === "GET" ? [] : ['"content-type": "application/json"']), ...(hasKeys ? [`authorization: \`Bearer \${key}\``] : [])];
   const options = [`method: "${facts.method}"`];
   if (headers.length > 0) options.push(`headers: { ${headers.join(", ")} }`);
   if (body !== undefined) options.push(`body: JSON.stringify(${JSON.stringify(body, undefined, 2).replaceAll("\n", "\n  ")})`);
   const call = `const answer = await fetch(${JSON.stringify(url)}, {\n${options.map((each) => `  ${each},\n`).join("")}});`;
   if (!facts.isStream) return `${call}\nconsole.log(await answer.json());`;
   return `${call}\nconst reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();\nfor (let part; !(part = await reader.read()).done; ) console.log(part.value);`;
+}
+
+// An empty body is declared as JSON by a header of its own.
+function isDeclared({ facts, body }) {
+  return body === undefined && facts.method !== "GET";
 }
 
 function quoted(text) {

@@ -90,7 +90,7 @@ function request(facts, call, sink) {
   const control = new AbortController();
   const begun = performance.now();
   const figures = { isStopped: false };
-  const headers = { ...authorization(), ...(call.body === undefined ? {} : { "content-type": "application/json" }) };
+  const headers = { ...authorization(), ...(facts.method === "GET" ? {} : { "content-type": "application/json" }) }; // an empty body is declared too
   const body = call.body === undefined ? undefined : JSON.stringify(call.body);
   const taken = () => ({ ...figures, milliseconds: performance.now() - begun });
   const run = async () => {
