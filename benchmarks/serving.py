@@ -3,7 +3,8 @@
 Each server is a process on one core, the load is on the other; its CPU time is that of the whole
 process. The model is a dense network 64 → 256 → 256 → 10, as ONNX and as `.npz`. FastAPI is
 measured where `PEER_PYTHON` names a Python that has fastapi, uvicorn, uvloop, httptools and
-onnxruntime.
+onnxruntime; LitServe and BentoML where it has litserve or bentoml too. Their CPU time is that of
+all their processes.
 
 Run it with `PEER_PYTHON=… .venv/bin/python benchmarks/serving.py [rounds] [part of a row's name]`.
 """
@@ -20,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection, HTTPException
 from itertools import pairwise
 from pathlib import Path
 from time import monotonic, process_time, sleep
@@ -42,33 +44,66 @@ BATCH_CLIENTS = 16  # more would fill the queue of the model, which then refuses
 JSON, RAW = "application/json", "application/octet-stream"
 
 _PROGRAM = str(Path(__file__).with_name("serving_apps.py"))
+_WORKERS_PROGRAM = str(Path(__file__).with_name("serving_workers.py"))
+_WITH_WORKERS = {"litserve": "LitServe", "bentoml": "BentoML"}
+_READY = {"litserve": "/health", "bentoml": "/readyz"}  # they listen before their workers run
+_MAX_STOP_SECONDS = 10.0
 _START_SECONDS = 60.0
 
 
 class Served:
-    """A server in a process of its own, on the first core of this one."""
+    """A server in a process of its own, with its workers, on the first core of this one."""
 
     def __init__(self, name: str, python: str, folder: Path) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self.process = subprocess.Popen([python, _PROGRAM, name, str(self.port), str(folder)])
-        self._usage = psutil.Process(self.process.pid)
-        self._usage.cpu_affinity([SERVER_CORE])
+        program = _WORKERS_PROGRAM if name in _WITH_WORKERS else _PROGRAM
+        self.process = subprocess.Popen([python, program, name, str(self.port), str(folder)])
+        usage = psutil.Process(self.process.pid)
+        usage.cpu_affinity([SERVER_CORE])
         deadline = monotonic() + _START_SECONDS
         while True:
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                self._probe(_READY.get(name, ""))
                 break
-            except OSError:
+            except (OSError, HTTPException):
                 if self.process.poll() is not None or monotonic() > deadline:
+                    self.stop()
                     raise RuntimeError(f"the server {name!r} did not start") from None
                 sleep(0.05)
+        self._usages = [usage, *usage.children(recursive=True)]
+        for each in self._usages:
+            each.cpu_affinity([SERVER_CORE])
+
+    def _probe(self, path: str) -> None:
+        """Raise `OSError` unless it listens, and answers at `path`, if one is given."""
+        client = HTTPConnection("127.0.0.1", self.port, timeout=1)
+        try:
+            client.connect()
+            if path:
+                client.request("GET", path)
+                if client.getresponse().status != 200:
+                    raise OSError(path)
+        finally:
+            client.close()
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time of the process so far."""
-        times = self._usage.cpu_times()
-        return float(times.user + times.system)
+        """Return the CPU time of its processes so far."""
+        times = [each.cpu_times() for each in self._usages]
+        return float(sum(each.user + each.system for each in times))
+
+    def stop(self) -> None:
+        """End its processes."""
+        if self.process.poll() is not None:
+            return
+        usage = psutil.Process(self.process.pid)
+        processes = [usage, *usage.children(recursive=True)]
+        self.process.terminate()
+        _, alive = psutil.wait_procs(processes, _MAX_STOP_SECONDS)
+        for each in alive:
+            each.kill()
+        self.process.wait()
 
 
 class Load(asyncio.Protocol):
@@ -144,8 +179,7 @@ def served(names: Sequence[tuple[str, str]], folder: Path) -> Iterator[dict[str,
         servers = {}
         for name, python in names:
             server = servers[name] = Served(name, python, folder)
-            stack.callback(server.process.wait)
-            stack.callback(server.process.terminate)
+            stack.callback(server.stop)
         yield servers
 
 
@@ -197,6 +231,8 @@ def rows(folder: Path, rounds: int) -> Iterator[Row]:
     python, peer = sys.executable, os.environ.get("PEER_PYTHON")
     names = [("ours", python), ("starlette", python), ("raw", python)]
     names += [("fastapi", peer)] if peer else []
+    workers = [each for each in _WITH_WORKERS if peer and _has(peer, each)]
+    names += [(each, peer) for each in workers if peer]
     constant = request("/constant", one)
     with served(names, folder) as servers:
         ours = servers["ours"]
@@ -209,6 +245,8 @@ def rows(folder: Path, rounds: int) -> Iterator[Row]:
                 ("fastapi", request("/async", one), "FastAPI async"),
                 ("fastapi", request("/sync", one), "FastAPI sync"),
             ]
+        features = request("/predict", b'{"features": %b}' % one)
+        others += [(each, features, _WITH_WORKERS[each]) for each in workers]
         yield from table(servers, "constant, async", request("/constant"), others[:2], rounds)
         yield from table(servers, "constant, sync", request("/sync-constant"), others[:2], rounds)
         for kind in ("onnx", "npz"):
@@ -223,6 +261,15 @@ def rows(folder: Path, rounds: int) -> Iterator[Row]:
             )
         yield from one_client(ours, one, rounds)
         yield from direct(ours, folder, many, rounds)
+
+
+def _has(python: str, package: str) -> bool:
+    """Return whether a Python can import a package; say so where it cannot."""
+    tried = subprocess.run([python, "-c", f"import {package}"], capture_output=True, check=False)
+    if tried.returncode:
+        reason = tried.stderr.decode().strip().rpartition("\n")[2]
+        print(f"{_WITH_WORKERS[package]} is left out: {reason}", file=sys.stderr)
+    return not tried.returncode
 
 
 def table(

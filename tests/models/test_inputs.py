@@ -74,3 +74,29 @@ def test_a_list_of_floats_takes_the_short_path(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(inputs, "_checked", None)
     assert inputs.feeds([0.5, 1, 2, 3.5]).arrays["x"].tolist() == [[0.5, 1, 2, 3.5]]
     assert inputs.feeds([[1, 2, 3, 4]] * 2).rows == 2
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[1, 2, 3], {4.0, 5.0, 6.0}],
+        [{1.0: 0, 2.0: 0, 3.0: 0}],
+        [[1, 2, 3], "abc"],
+        [[1, 2, 3], [[4], [5], [6]]],
+        [1, 2, [3]],
+        [1, 2, "3"],
+        [[1, 2, 3], [4, 5, 3.5e38]],
+    ],
+    ids=repr,
+)
+def test_lists_with_anything_but_numbers_that_fit_are_refused(rows: Any) -> None:
+    with pytest.raises(ModelInputError):
+        Inputs("m", (TensorSpec("x", "float32", ("batch", 3)),)).feeds(rows)
+
+
+@pytest.mark.parametrize("value", [[1, 2.5, True], [[1, 2.5, True]], [[1e-50, 3.4e38, -0.0]] * 2])
+def test_lists_of_numbers_are_rounded_to_float32(value: Any) -> None:
+    feeds = Inputs("m", (TensorSpec("x", "float32", ("batch", 3)),)).feeds(value)
+    expected = np.array(value, np.float64).astype(np.float32).reshape(-1, 3)
+    assert feeds.arrays["x"].tobytes() == expected.tobytes()
+    assert feeds.single == (type(value[0]) is not list)

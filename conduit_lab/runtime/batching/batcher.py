@@ -142,6 +142,7 @@ class Batcher(Generic[_Item, _Answer]):
         tick = self._current.tick
         if (  # the fast path: the task that called last calls again
             tick is not None
+            and not tick.coalesces
             and id(asyncio.current_task(tick.loop)) == tick.task
             and tick.left > 0
             and cost < SHORT_RUN_SECONDS

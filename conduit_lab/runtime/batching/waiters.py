@@ -61,7 +61,10 @@ class TaskWaiter(BatchWaiter[_Item, _Answer]):
     def __init__(
         self, item: _Item, rows: int, timeout: float | None, loop: asyncio.AbstractEventLoop
     ) -> None:
-        super().__init__(item, rows, timeout)
+        self.item = item  # without a call of the base class, which every request would pay for
+        self.rows = rows
+        self.deadline = inf if timeout is None else monotonic() + timeout
+        self.error = None
         self.loop = loop
         self.future: asyncio.Future[None] = loop.create_future()
         self.timer: asyncio.TimerHandle | None = None  # of the deadline

@@ -16,9 +16,15 @@ from conduit_lab.serving.errors import HttpError
 from conduit_lab.serving.faces.decoding import BodyDecoder, decoder_of
 from conduit_lab.serving.faces.form_fields import FormFields
 from conduit_lab.serving.file import FORM_TYPE
-from conduit_lab.serving.gate.body import JSON_TYPE, content_type_of, read_json_body
+from conduit_lab.serving.gate.body import (
+    JSON_TYPE,
+    check_json_depth,
+    content_type_of,
+    read_json_body,
+)
 from conduit_lab.serving.gate.context import context_of
 from conduit_lab.serving.gate.inflate import inflate
+from conduit_lab.serving.limits import MAX_JSON_DEPTH
 from conduit_lab.serving.signature import Signature
 
 INLINE_BODY_BYTES = 2**16  # parsed and checked on the event loop
@@ -38,13 +44,21 @@ async def read_call(
     content_type = content_type_of(scope)
     if content_type != JSON_TYPE and (decoder := decoder_of(content_type)) is not None:
         return await _decoded(decoder, content_type, endpoint, scope, receive, limit)
-    body = await read_json_body(scope, receive, limit, required=False, content_type=content_type)
+    body = await read_json_body(
+        scope,
+        receive,
+        limit,
+        required=False,
+        content_type=content_type,
+        unchecked_bytes=INLINE_BODY_BYTES,
+    )
     size = len(body)
     if not size:
         _check_empty(endpoint, scope, content_type.strip() != b"")
     if size <= INLINE_BODY_BYTES:
         return signature.from_http(scope, body), size
-    return await bind_on_thread(signature, scope, body), size
+    depth = context_of(scope).app.limits.json_depth
+    return await bind_on_thread(signature, scope, body, depth), size
 
 
 def _check_empty(endpoint: Endpoint[..., Any], scope: Scope, is_declared: bool) -> None:
@@ -119,12 +133,14 @@ def _encoding(scope: Scope) -> str:
     return "" if text == "identity" else text
 
 
-async def bind_on_thread(signature: Signature, scope: Scope, body: bytes) -> Call:
-    """Return the call for a request with a large JSON body."""
-    return await anyio.to_thread.run_sync(_bind, signature, scope, body)
+async def bind_on_thread(
+    signature: Signature, scope: Scope, body: bytes, depth: int = MAX_JSON_DEPTH
+) -> Call:
+    """Return the call for a request with a large JSON body, nested at most this deep."""
+    return await anyio.to_thread.run_sync(_bind, signature, scope, body, depth)
 
 
-def _bind(signature: Signature, scope: Scope, body: bytes) -> Call:
+def _bind(signature: Signature, scope: Scope, body: bytes, depth: int = MAX_JSON_DEPTH) -> Call:
     """Bind while the garbage collector pauses.
 
     Each of its passes over the new values, which have no cycles, would hold the GIL for seconds.
@@ -134,6 +150,7 @@ def _bind(signature: Signature, scope: Scope, body: bytes) -> Call:
     gc.disable()
     try:
         try:
+            check_json_depth(body, depth)
             return signature.from_http(scope, body)
         except InputError as error:
             problem = str(error)

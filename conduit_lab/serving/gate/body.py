@@ -33,13 +33,15 @@ async def read_json_body(
     required: bool,
     any_type: bool = False,
     content_type: bytes | None = None,
+    unchecked_bytes: int | None = None,
 ) -> bytes:
     """Read the whole body; 413 as soon as its declared or its real length exceeds `limit` bytes.
 
     415 for a body that is not declared as JSON, and for an empty one that is declared as anything
     else: a browser sends other content types across sites without a preflight. `InputError` for an
     empty body that is `required`, and for one nested too deeply. With `any_type` the caller checks
-    its type, its content encoding and its content.
+    its type, its content encoding and its content; with `unchecked_bytes` the nesting of a larger
+    one.
     """
     headers = context_of(scope).headers
     kind = content_type_of(scope) if content_type is None else content_type
@@ -70,7 +72,7 @@ async def read_json_body(
         return body
     if not is_json:
         raise _no_json(kind)
-    if len(body) > _SHORT_BYTES:
+    if len(body) > _SHORT_BYTES and (unchecked_bytes is None or len(body) <= unchecked_bytes):
         most = context_of(scope).app.limits.json_depth
         if len(body) <= _INLINE_BYTES:
             check_json_depth(body, most)

@@ -11,11 +11,13 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from conduit_lab import App
 from conduit_lab.serving.gate.http_protocol import BoundedHttp
 from tests.serving.asgi import Message
 from tests.serving.conftest import SECONDS
 
 GET = b"GET /a?b=1 HTTP/1.1\r\nhost: here\r\n\r\n"
+HOME = b"GET /a HTTP/1.1\r\nhost: localhost\r\n\r\n"
 START = {"type": "http.response.start", "status": 200}
 BODY = {"type": "http.response.body", "body": b"hello"}
 LENGTH = {**START, "headers": [(b"content-length", b"5")]}
@@ -367,6 +369,34 @@ def test_the_answer_in_progress_ends_with_its_connection() -> None:
             assert not client.wire.sent
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("pipelined", [False, True])
+def test_the_work_for_a_client_that_leaves_is_cancelled_at_once(pipelined: bool) -> None:
+    log: list[str] = []
+    app = App("desk")
+
+    @app.get("/a")
+    async def slow() -> None:
+        log.append("began")
+        try:
+            await asyncio.sleep(SECONDS)
+        except asyncio.CancelledError:
+            log.append("cancelled")
+            raise
+
+    async def main() -> None:
+        client = Client(app)
+        client.protocol.data_received(HOME + HOME * pipelined)
+        async with asyncio.timeout(SECONDS):
+            while not log:
+                await asyncio.sleep(0)
+        client.wire.close()
+        client.protocol.connection_lost(None)
+        await client.ends()
+
+    asyncio.run(main())
+    assert log == ["began", "cancelled"]
 
 
 def test_an_idle_connection_is_closed_and_a_busy_one_is_not() -> None:
