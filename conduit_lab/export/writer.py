@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from conduit_lab.core.errors import ExportError
 from conduit_lab.core.paths import resolve
 from conduit_lab.core.progress import STEP, progress
-from conduit_lab.core.streams.loop import package_loop
-from conduit_lab.core.text import clip
-from conduit_lab.export import replay as proof
 from conduit_lab.export import templates
 from conduit_lab.export.closure import Closure
+from conduit_lab.export.environment_keys import (
+    ENVIRONMENT_FILE,
+    environment_file,
+    environment_keys,
+)
 from conduit_lab.export.export_result import Export
+from conduit_lab.export.proof import ProofKind, ProofRun, check_kind, prove
 from conduit_lab.export.requirements import requirements
 from conduit_lab.export.secret import check_files
-from conduit_lab.export.state.compared import app_state, state_difference
-from conduit_lab.export.state.walk import MAX_LINES, StateLine
+from conduit_lab.export.session_answers import asked_again, refreshed
+from conduit_lab.export.state.compared import app_state
+from conduit_lab.export.state.saved import save_state
+from conduit_lab.export.state.walk import MAX_LINES
 from conduit_lab.export.target import replaced_folder
 from conduit_lab.export.wheel import write_wheel
-from conduit_lab.serving import codec
 from conduit_lab.serving.app import App
 from conduit_lab.serving.recorded import Example
-from conduit_lab.serving.request import Request
 
 _MANIFEST = "manifest.json"
-_STEPS = 4  # reading the session, writing, replaying, hashing
-_MAX_PAYLOAD_CHARACTERS = 200  # in an error
+_STEPS = 4  # reading the session, writing, proving, hashing
 
 
 def export_app(
@@ -44,33 +43,38 @@ def export_app(
     examples: Sequence[Example],
     statements: list[str] | None = None,
     namespace: dict[str, Any] | None = None,
-    replay: bool = True,
+    proof: ProofKind | None = "process",
 ) -> Export:
     """Write `app` as a folder that runs by itself, and prove that it answers as the `examples` say.
 
     `statements` is the source of the session and `namespace` its names, by default those of the
     module that the endpoints live in. A relative `folder` starts at the app's root; it must be new,
-    empty, or an older export, which is replaced as a whole at the end. Raises `ExportError` for a
-    folder that holds something else, an endpoint without an example, an object that cannot be
-    exported (with the chain of names that needs it), and a different answer.
+    empty, or an older export, which is replaced as a whole at the end. The `proof` runs in a
+    process of this Python, in a new environment of its requirements ("venv"), or not at all (None).
+    Raises `ExportError` for a folder that holds something else, an endpoint without an example, an
+    object that cannot be exported (with the chain of names that needs it), and a different answer.
     """
+    check_kind(proof)
     target = resolve(folder, app.root)
     _check_target(target)
     _check_examples(app, examples)
-    with progress(_STEPS if replay else _STEPS - 1, STEP, f"export {target.name}") as job:
+    with progress(_STEPS if proof else _STEPS - 1, STEP, f"export {target.name}") as job:
         job.phase = "reading the session"
         closure = Closure(app, statements, namespace)
-        current = [_current(app, example) for example in examples]
-        _add_recorded(app, closure, current)
         with replaced_folder(target) as made:
             job.next_phase("writing files")
-            _write(app, closure, made, current)
-            if replay:
-                job.next_phase("replaying")
-            outcomes, objects = _prove(app, closure, made) if replay else ([], 0)
+            _add_recorded(app, closure, examples)
+            _write(app, closure, made, examples)
+            if proof is None:
+                proved = ProofRun()
+                _write_examples(made, [refreshed(app, example) for example in examples])
+            else:
+                job.next_phase("proving")
+                proved = _prove(app, closure, made, examples, proof)
+            check_files(made)
             job.next_phase("hashing files")
-            _write_manifest(app, made, len(outcomes))
-        return Export(target, outcomes, closure.warnings, objects)
+            _write_manifest(app, made, len(proved.outcomes))
+        return Export(target, proved.outcomes, closure.warnings, proved.objects)
 
 
 def _check_target(target: Path) -> None:
@@ -100,25 +104,6 @@ def _check_examples(app: App, examples: Sequence[Example]) -> None:
         )
 
 
-def _current(app: App, example: Example) -> Example:
-    """Return the example with the session's answer now, if a store that it read has changed."""
-    if example.writes or not example.stale:
-        return example
-    endpoint = next(
-        e for e in app.endpoints if (e.method, e.path) == (example.method, example.path)
-    )
-    request = Request(codec.dumps(example.payload), path_params=example.path_params)
-    call = endpoint.signature.from_request(request)
-    if endpoint.is_async:  # on the package's loop: a notebook's own is busy with the export
-        result = asyncio.run_coroutine_threadsafe(endpoint.ainvoke(call), package_loop()).result()
-    else:
-        result = endpoint.invoke(call)
-    if example.shape == "stream":
-        result.result()
-        result = result.kept
-    return replace(example, answer=codec.loads(codec.dumps(result)))
-
-
 def _add_recorded(app: App, closure: Closure, examples: Sequence[Example]) -> None:
     """Add the files and stores that the recorded calls used without a global name."""
     for example in examples:
@@ -135,20 +120,39 @@ def _write(app: App, closure: Closure, folder: Path, examples: Sequence[Example]
     texts = {
         "app.py": templates.app_source(app, closure),
         "requirements.txt": requirements(wheel.name, closure.packages.distributions, app.spoken),
-        "examples.jsonl": "".join(f"{example.to_json()}\n" for example in examples),
         "test_replay.py": templates.TEST_REPLAY,
         "README.md": templates.readme(app, examples),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, "utf-8")
+    if keys := environment_keys(folder):
+        (folder / ENVIRONMENT_FILE).write_text(environment_file(keys), "utf-8")
+        closure.warnings.append(
+            f"the app reads {', '.join(keys)} from its environment: set {_them(keys)} where it "
+            f"runs ({ENVIRONMENT_FILE} lists the names)"
+        )
     check_files(folder)
 
 
-def _prove(app: App, closure: Closure, folder: Path) -> tuple[list[proof.Outcome], int]:
-    """Compare the state and replay, with the wheel in `lib/` in front of everything installed.
+def _them(names: Sequence[str]) -> str:
+    return "it" if len(names) == 1 else "them"
 
-    Returns the outcomes and the number of compared objects. Raises `ExportError` for the first
-    difference.
+
+def _write_examples(folder: Path, examples: Sequence[Example]) -> None:
+    text = "".join(f"{example.to_json()}\n" for example in examples)
+    (folder / "examples.jsonl").write_text(text, "utf-8")
+
+
+def _prove(
+    app: App,
+    closure: Closure,
+    folder: Path,
+    examples: Sequence[Example],
+    kind: ProofKind,
+) -> ProofRun:
+    """Ask the session again, write its answers and its state, and prove the folder by them.
+
+    The state comes first: a call of the session may change it, as the same call does there.
     """
     names = closure.namespace
     here = app_state(app, names.names, app.root, names.is_builtin)
@@ -156,24 +160,11 @@ def _prove(app: App, closure: Closure, folder: Path) -> tuple[list[proof.Outcome
         closure.warnings.append(
             f"the endpoints reach more than {MAX_LINES:,} objects; only these were compared"
         )
-
-    def compare(there: list[StateLine]) -> None:
-        if (problem := state_difference(here, there)) is not None:
-            raise ExportError(
-                f"the exported app is not this session. {problem}. Nothing was written"
-            )
-
-    wheel = next((folder / "lib").glob("*.whl"))
-    environ = {**os.environ, "PYTHONPATH": str(wheel)}
-    outcomes = proof.replay(folder, environ=environ, on_state=compare)
-    for outcome in outcomes:
-        if outcome.problem is not None:
-            payload = clip(json.dumps(outcome.example.payload), _MAX_PAYLOAD_CHARACTERS)
-            raise ExportError(
-                f"the exported app answers {outcome.endpoint} differently: {outcome.problem}. "
-                f"The request was {payload}. Nothing was written"
-            )
-    return outcomes, len(here)
+    save_state(folder, here)
+    answered = asked_again(app, examples, closure.warnings)
+    _write_examples(folder, answered)
+    check_files(folder)
+    return prove(app, folder, answered, here, kind)
 
 
 def _write_manifest(app: App, folder: Path, replayed: int) -> None:

@@ -10,11 +10,12 @@ from weakref import WeakValueDictionary
 from conduit_lab.core.errors import EndpointError
 from conduit_lab.core.nearest import did_you_mean
 from conduit_lab.core.paths import find_root
-from conduit_lab.core.progress import is_silenced
+from conduit_lab.core.progress import is_silenced, progress
 from conduit_lab.core.trace.call_record import Values
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.pieces import Line
 from conduit_lab.export.export_result import Export
+from conduit_lab.export.proof import ProofKind
 from conduit_lab.export.writer import export_app
 from conduit_lab.notebook import cell_streams, history, views
 from conduit_lab.notebook.agent import session_tools
@@ -133,22 +134,26 @@ class Lab(App):
         """Return the tools with which a paired agent reads the session."""
         return self._session_tools
 
-    def export(self, folder: str | Path, *, replay: bool = True) -> Export:
+    def export(self, folder: str | Path, *, proof: ProofKind | None = "process") -> Export:
         """Write the app as a folder that runs by itself, and prove that it answers as it did here.
 
         Every endpoint must have been called once. The folder is started in a fresh process and
         receives the recorded requests; a different answer is an `ExportError`, and then an older
-        export in `folder` stays. Running streams are awaited, 60 s each.
+        export in `folder` stays. With `proof="venv"` it runs in a new environment of its
+        requirements, with None not at all. Running streams are awaited, 60 s each.
         """
-        for stream in self._recorder.running:
-            stream.wait(STREAM_SECONDS)
+        if running := self._recorder.running:
+            with progress(len(running), "stream", "export: waiting for running streams") as job:
+                for stream in running:
+                    stream.wait(STREAM_SECONDS)
+                    job.step()
         return export_app(
             self,
             folder,
             examples=self.examples,
             statements=history.cells(),
             namespace=history.namespace(),
-            replay=replay,
+            proof=proof,
         )
 
     def observe(self, endpoint: Endpoint[..., Any], call: Call, result: Any, body: bytes) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from conduit_lab import Lab, VectorStore, export_app
+from conduit_lab.export.agreement import difference
 from conduit_lab.export.export_result import Export
-from conduit_lab.export.replay import difference
+from conduit_lab.export.replay import comparison
 from conduit_lab.serving.app import App
 from conduit_lab.serving.recorded import Example
 
@@ -43,7 +44,7 @@ class Session:
             examples=self.lab.examples,
             statements=["lab = Lab('desk')", *self.cells],
             namespace=self.names,
-            replay=replay,
+            proof="process" if replay else None,
         )
 
     def source(self) -> str:
@@ -98,5 +99,5 @@ def answers(folder: Path) -> list[str | None]:
                     headers={"content-type": "application/json"},
                 )
             assert answer.status_code == 200, answer.text
-            found.append(difference(example.answer, answer.json()))
+            found.append(difference(example.answer, answer.json(), comparison(example)))
     return found
