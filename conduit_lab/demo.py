@@ -8,10 +8,8 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import venv
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
@@ -22,7 +20,8 @@ from typing import Any
 from conduit_lab.core.errors import ConduitError, MissingExtra
 from conduit_lab.core.paths import find_root
 from conduit_lab.core.views import figures, html
-from conduit_lab.export.replay import running
+from conduit_lab.export.clean_world import running
+from conduit_lab.export.environment import make_environment
 from conduit_lab.serving.recorded import Example
 from conduit_lab.vectors.store import VectorStore
 
@@ -118,14 +117,7 @@ def _environment(folder: Path) -> Path:
     if stamp.is_file() and stamp.read_text() == digest:
         return python
     with _step(f"installing {folder.name}/requirements.txt in a clean environment"):
-        venv.create(place, with_pip=True, clear=True)  # pip keeps a wheel of the same version
-        command = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        command += ["--no-deps", "--requirement", "requirements.txt"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-        if done.returncode:
-            raise ConduitError(
-                f"pip could not install the export's requirements:\n{done.stderr.strip()[-1500:]}"
-            )
+        make_environment(folder, place)  # in place, pip would keep a wheel of the same version
         stamp.write_text(digest)
     return python
 

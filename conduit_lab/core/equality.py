@@ -66,7 +66,7 @@ def first_difference(
 ) -> str | None:
     """Return the first place where two JSON values differ, in words, or None.
 
-    Text, booleans and integers must be equal, other numbers close:
+    Types must be equal: 1 is neither 1.0 nor true. So must text and integers; floats must be close:
     |a - b| ≤ max(`absolute`, `relative` · max(|a|, |b|)).
     """
     if isinstance(expected, dict) and isinstance(got, dict):
@@ -89,11 +89,14 @@ def first_difference(
             first_difference(e, g, relative=relative, absolute=absolute, where=f"{where}[{i}]")
             for i, (e, g) in enumerate(zip(expected, got, strict=True))
         )
-    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (expected, got))
-    if numbers and (isinstance(expected, float) or isinstance(got, float)):
-        same = math.isclose(expected, got, rel_tol=relative, abs_tol=absolute)
-    else:
-        same = type(expected) is type(got) and expected == got
+    same = type(expected) is type(got)
+    if same and isinstance(expected, float):
+        close = math.isclose(expected, got, rel_tol=relative, abs_tol=absolute)
+        same = close or repr(expected) == repr(got)  # NaN
+        if not relative and not absolute:
+            same = repr(expected) == repr(got)  # -0.0 is not 0.0
+    elif same:
+        same = expected == got
     return None if same else f"{where} is {_quoted(got)}, not {_quoted(expected)}"
 
 

@@ -19,7 +19,7 @@ from conduit_lab.vectors.store import VectorStore
 # the writer's own files
 OWN_FILES = (
     "app.py", "requirements.txt", "examples.jsonl", "test_replay.py", "README.md", "manifest.json",
-    *FILES,
+    ".env.example", "state.json", "proof.svg", *FILES,
 )  # fmt: skip
 
 

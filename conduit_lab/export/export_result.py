@@ -43,9 +43,10 @@ class Export(Viewed):
         calls = len(self.outcomes)
         if not calls:
             return "Not proved: no recorded call was replayed."
-        same = sum(outcome.verdict == "same" for outcome in self.outcomes)
-        answered = sum(outcome.verdict == "answered" for outcome in self.outcomes)
+        verdicts = [outcome.verdict for outcome in self.outcomes]
+        same, alike, answered = map(verdicts.count, ("same", "same shape", "answered"))
         ran = f"A fresh process gives the same answer to {same} of {figures.plural(calls, 'call')}"
+        ran += f", one of the same shape to {alike}" if alike else ""
         write = "writes" if answered == 1 else "write"
         ran += f", and answers {answered} that {write}" if answered else ""
         if not self.objects:

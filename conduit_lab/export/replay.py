@@ -1,61 +1,51 @@
-"""Replay: start an exported folder in a fresh process and send it the recorded requests."""
+"""Replay: send recorded requests to a running app, and compare its answers."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import os
-import socket
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from time import monotonic, perf_counter, sleep
+from time import perf_counter
 from typing import Any
+from urllib.parse import urlsplit
 
-from conduit_lab.core.equality import first_difference
 from conduit_lab.core.errors import ExportError
 from conduit_lab.core.progress import counted, progress
 from conduit_lab.core.text import clip
-from conduit_lab.export.state.walk import StateLine
-from conduit_lab.export.target import preserved_folder
-from conduit_lab.serving.gate.keys import KEYS_VARIABLE
+from conduit_lab.export.agreement import Comparing, difference
+from conduit_lab.export.clean_world import World, clean_world, explained
+from conduit_lab.export.state.compared import state_difference
+from conduit_lab.export.state.saved import saved_state
 from conduit_lab.serving.recorded import Example
 from conduit_lab.serving.tool import TOOL_METHOD, as_object, tool_answer, tool_request
 
-_STATE_PROCESS = "conduit_lab.export.state.state_process"
-_START_SECONDS = 60.0
-_STOP_SECONDS = 10.0
+SECOND_ROUND_SECONDS = 1.0  # of calls that are made twice; the longest are made once
+
 _ANSWER_SECONDS = 120.0
-_HEALTH_SECONDS = 2.0
-_POLL_SECONDS = 0.05
-_MAX_LOG_CHARACTERS = 2000
 _MAX_BODY_CHARACTERS = 300
-
-_RELATIVE_TOLERANCE = 1e-4  # of the numbers in two answers
-_ABSOLUTE_TOLERANCE = 1e-5
-
-
-def difference(expected: Any, got: Any) -> str | None:
-    """Return the first place where two JSON answers differ, in words, or None.
-
-    Text, booleans and integers must be equal, other numbers close.
-    """
-    return first_difference(
-        expected, got, relative=_RELATIVE_TOLERANCE, absolute=_ABSOLUTE_TOLERANCE
-    )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One replayed example: the `problem`, None for the same answer, and the seconds it took."""
+    """One replayed example: the `problem`, None for an equal answer, and the seconds it took.
+
+    `how` the answer `got` was compared, `times` it was asked for; `second` is the other answer.
+    `log` is the traceback of the
+    app's process, `reasons` are sentences about files and packages that it does not have there.
+    """
 
     example: Example
     problem: str | None
     seconds: float
+    how: Comparing = "exact"
+    got: Any = None
+    times: int = 1
+    second: Any = None
+    log: str = ""
+    reasons: Sequence[str] = field(default=())
 
     @property
     def endpoint(self) -> str:
@@ -64,136 +54,164 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """The problem, or "same"; of a call that writes its answer is not compared."""
-        return self.problem or ("answered" if self.example.writes else "same")
+        """The problem, or "same"; of a call that writes the answer is not compared."""
+        if self.problem or self.example.writes:
+            return self.problem or "answered"
+        return "same shape" if self.how == "shape" else "same"
 
 
-def replay(
-    folder: Path,
-    *,
-    python: str = sys.executable,
-    environ: dict[str, str] | None = None,
-    on_state: Callable[[list[StateLine]], None] | None = None,
-) -> list[Outcome]:
-    """Start the app in `folder` with `python` and replay each line of its `examples.jsonl`.
+def comparison(example: Example) -> Comparing:
+    """Return how the answer of an example is compared.
 
-    `on_state` gets the state of the started app before the first call. Calls that only read come
-    first; the stores are restored afterwards. Calls that write to a store on a server are left out.
-    Raises `ExportError` with the process's output where it does not start.
+    Floats have a tolerance only where a model took part in the call.
     """
+    if example.writes:
+        return "answered"
+    if example.varies:
+        return "shape"
+    return "tolerance" if example.by_model else "exact"
+
+
+def recorded_examples(folder: Path) -> list[Example]:
+    """Return the examples of an exported folder, without those that write to a store elsewhere."""
     # splitlines() also splits inside texts
     lines = (folder / "examples.jsonl").read_text("utf-8").split("\n")
     found = [Example.from_json(line) for line in lines if line]
-    examples = [example for example in found if not example.shared]
-    examples.sort(key=lambda example: example.writes)
-    stores = preserved_folder(folder / "indexes")
-    with progress(len(examples), "call", "replay") as job, stores:
-        job.phase = "starting the app"
-        with (
-            tempfile.TemporaryDirectory() as place,
-            running(folder, python=python, environ=environ, state=Path(place, "state")) as port,
-        ):
-            job.phase = ""
-            if on_state is not None:
-                on_state(_read_state(Path(place, "state")))
-            return [_ask(port, example) for example in counted(examples, "call")]
+    return in_order([example for example in found if not example.shared])
 
 
-@contextmanager
-def running(
-    folder: Path,
-    *,
-    python: str = sys.executable,
-    environ: dict[str, str] | None = None,
-    state: Path | None = None,
-) -> Iterator[int]:
-    """Run the app in `folder` on a free loopback port, and yield the port once it answers.
+def in_order(examples: Sequence[Example]) -> list[Example]:
+    """Return the calls that only read, then those that write."""
+    return sorted(examples, key=lambda example: example.writes)
 
-    With `state` it writes its state there before it answers.
+
+def replay(folder: Path, *, python: str = sys.executable) -> list[Outcome]:
+    """Start a copy of the app in `folder` and replay each line of its `examples.jsonl`.
+
+    It runs in a clean world: no variables, files and packages but those of the export. The folder
+    stays as it is. Raises `ExportError` where the app does not start, or has another state than
+    the session had.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    program = ["uvicorn"] if state is None else [_STATE_PROCESS, str(state)]
-    arguments = ["app:app", "--port", str(port), "--log-level", "warning"]
-    command = [python, "-m", *program, *arguments]
-    environ = {**(os.environ if environ is None else environ), "PYTHONDONTWRITEBYTECODE": "1"}
-    environ.pop(KEYS_VARIABLE, None)  # the replay has none of their secrets
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            command, cwd=folder, env=environ, stdout=output, stderr=subprocess.STDOUT
-        )
+    examples = recorded_examples(folder)
+    with progress(len(examples), "call", "replay") as job:
+        job.phase = "starting the app"
+        saved = saved_state(folder)
+        with clean_world(folder, python=python, with_state=saved is not None) as world:
+            if saved is not None and (problem := state_difference(saved, world.state)):
+                raise ExportError(f"{folder.name} is not the exported session. {problem}")
+            job.phase = ""
+            caller = Caller(f"http://127.0.0.1:{world.port}")
+            return [ask(caller, example, world) for example in counted(examples, "call")]
+
+
+def replay_at(
+    url: str, examples: Sequence[Example], *, key: str = "", writes: bool = False
+) -> list[Outcome]:
+    """Send the examples to the app at `url`; those that write only with `writes`."""
+    caller = Caller(url, key)
+    chosen = [each for each in in_order(examples) if writes or not each.writes]
+    with progress(len(chosen), "call", "replay"):
+        return [ask(caller, example) for example in counted(chosen, "call")]
+
+
+class Caller:
+    """Sends the requests of examples to the app at a URL, with a key where it needs one."""
+
+    def __init__(self, url: str, key: str = "") -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ExportError(f"expected a URL such as https://desk.example.com, got {url!r}")
+        self._secure = parts.scheme == "https"
+        self._host, self._port = parts.hostname, parts.port
+        self._prefix = parts.path.rstrip("/")
+        self._headers = {"authorization": f"Bearer {key}"} if key else {}
+
+    def response(self, example: Example) -> tuple[int, bytes, str]:
+        """Return the status, the body and the request ID of one answer."""
+        method, target, body = example.method, example.target, json.dumps(example.payload).encode()
+        headers: Mapping[str, str] = {"content-type": "application/json"}
+        if method == "GET":
+            body, headers = b"", {}
+        elif method == TOOL_METHOD:
+            method = "POST"
+            target, headers, body = tool_request(example.path, example.payload)
+        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+        connection = kind(self._host, self._port, timeout=_ANSWER_SECONDS)
         try:
-            deadline = monotonic() + _START_SECONDS
-            while not _healthy(port):
-                if process.poll() is not None or monotonic() > deadline:
-                    output.seek(0)
-                    text = output.read().decode("utf-8", "replace").strip()
-                    raise ExportError(
-                        f"the exported app did not start:\n{text[-_MAX_LOG_CHARACTERS:]}"
-                    )
-                sleep(_POLL_SECONDS)
-            yield port
+            all_headers = {**headers, **self._headers}
+            connection.request(method, self._prefix + target, body or None, all_headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read(), answer.headers.get("x-request-id", "")
         finally:
-            process.terminate()
-            try:
-                process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            connection.close()
 
 
-def _read_state(path: Path) -> list[StateLine]:
-    return [StateLine(*line) for line in json.loads(path.read_text("utf-8"))]
-
-
-def _healthy(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_HEALTH_SECONDS)
-    try:
-        connection.request("GET", "/healthz")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
-
-
-def _ask(port: int, example: Example) -> Outcome:
-    """Send one example and compare; one that writes only has to be answered."""
+def ask(caller: Caller, example: Example, world: World | None = None) -> Outcome:
+    """Send one example and compare the answer; `world` explains one that differs."""
     start = perf_counter()
+    how = comparison(example)
     try:
-        status, content = _response(port, example)
-    except OSError as error:
-        return Outcome(example, f"no answer: {error}", perf_counter() - start)
+        status, content, request = caller.response(example)
+    except (OSError, http.client.HTTPException) as error:
+        return Outcome(example, f"no answer: {error}", perf_counter() - start, how)
     seconds = perf_counter() - start
-    if status == 200 and example.method == TOOL_METHOD:
-        got, failed = tool_answer(content)
-        if failed or example.writes:
-            return Outcome(example, failed or None, seconds)
-        return Outcome(example, difference(as_object(example.answer), got), seconds)
+    got, problem = _read(example, status, content)
+    if problem is None:
+        expected = example.answer
+        expected = as_object(expected) if example.method == TOOL_METHOD else expected
+        problem = difference(expected, got, how)
+    reports = [] if world is None else world.new_reports()
+    if problem is None:
+        return Outcome(example, None, seconds, how, got)
+    logs = [each["text"] for each in reports if each.get("request") == request and request]
+    log = "\n".join(logs)
+    reasons = explained(reports, log)
+    return Outcome(example, problem, seconds, how, got, log=log, reasons=reasons)
+
+
+def asked_twice(outcomes: Sequence[Outcome], again: Callable[[Example], Outcome]) -> list[Outcome]:
+    """Ask each reading call that answered well once more, short ones first, for a second at most.
+
+    The second answer is compared with the first one.
+    """
+    left = SECOND_ROUND_SECONDS
+    second: dict[int, Outcome] = {}
+    for number, outcome in sorted(enumerate(outcomes), key=lambda item: item[1].seconds):
+        left -= outcome.seconds
+        if left < 0:
+            break
+        if outcome.problem is None and not outcome.example.writes:
+            second[number] = again(replace(outcome.example, answer=outcome.got))
+    found = []
+    for number, outcome in enumerate(outcomes):
+        if number in second:
+            other = second[number]
+            outcome = replace(
+                outcome,
+                problem=other.problem,
+                times=2,
+                second=other.got,
+                log=other.log,
+                reasons=other.reasons,
+            )
+        found.append(outcome)
+    return found
+
+
+def _read(example: Example, status: int, content: bytes) -> tuple[Any, str | None]:
+    """Return the JSON value of an answer, and the problem of one that is no answer."""
     if status != 200:
         body = clip(content.decode("utf-8", "replace"), _MAX_BODY_CHARACTERS)
-        return Outcome(example, f"status {status}: {body}", seconds)
-    answer = _events(content) if example.shape == "stream" else json.loads(content)
-    problem = None if example.writes else difference(example.answer, answer)
-    return Outcome(example, problem, seconds)
-
-
-def _response(port: int, example: Example) -> tuple[int, bytes]:
-    method, target, body = example.method, example.target, json.dumps(example.payload).encode()
-    headers = {"content-type": "application/json"}
-    if method == "GET":
-        body, headers = b"", {}
-    elif method == TOOL_METHOD:
-        method = "POST"
-        target, headers, body = tool_request(example.path, example.payload)
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS)
+        return None, f"status {status}: {body}"
+    if example.method == TOOL_METHOD:
+        got, failed = tool_answer(content)
+        return got, failed or None
+    if example.shape == "stream":
+        return _events(content), None
     try:
-        connection.request(method, target, body or None, headers)
-        response = connection.getresponse()
-        return response.status, response.read()
-    finally:
-        connection.close()
+        return json.loads(content), None
+    except ValueError:
+        return None, f"no JSON: {clip(content.decode('utf-8', 'replace'), _MAX_BODY_CHARACTERS)}"
 
 
 def _events(content: bytes) -> list[Any]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import base64
+import io
+import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+import tokenize
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +17,53 @@ from conduit_lab.core.errors import ExportError
 
 MIN_SECRET_CHARACTERS = 8
 
-_MAX_BYTES = 2**21  # of a text file that is read
-_TEXT_SUFFIXES = frozenset(
-    {".py", ".json", ".jsonl", ".md", ".txt", ".toml", ".yaml", ".yml", ".cfg", ".ini", ".env"}
-)
+_MAX_BYTES = 2**24  # of a text file that is read
+_HEAD_BYTES = 4096
+_PROSE = (".md", ".txt", ".toml", ".yaml", ".yml", ".cfg", ".ini", ".env", "")
 
 _SECRET_NAME = re.compile(
-    r"(api_?key|secret|password|passwd|token|credential|access_?key|private_?key)s?$", re.IGNORECASE
+    r"(api_?key|secret|secret_?key|passw(or)?d|passphrase|pwd|token|credential|access_?key"
+    r"|private_?key|auth_?key|client_?secret|bearer)s?$",
+    re.IGNORECASE,
 )
-# names of a tokenizer's and a generator's own
+# names of a tokenizer's and a generator's own, and of counts
 _PLAIN_NAME = re.compile(
-    r"(special|stop|bos|eos|pad|unk|mask|sep|cls|start|end|begin|added|extra|first|last|next)"
-    r"_?(of_\w+_)?tokens?$",
+    r"((special|stop|bos|eos|pad|unk|mask|sep|cls|start|end|begin|added|extra|first|last|next|max"
+    r"|min|num|prompt|image|new|generated|total|count|chat|additional_special)"
+    r"_?(of_\w+_)?tokens?|tokens?_per_\w+)$",
     re.IGNORECASE,
 )
 # the keys of an app (`new_key`), and those of common services
 _SECRET_TEXT = re.compile(
-    r"\bclk_[A-Za-z0-9_-]{20}|\bsk-[A-Za-z0-9_-]{20,}|\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_[A-Za-z0-9_]{50}"
-    r"|\bhf_[A-Za-z0-9]{30}|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bxox[abprs]-[A-Za-z0-9-]{10}"
-    r"|\bAIza[A-Za-z0-9_-]{35}|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"\bclk_[A-Za-z0-9_-]{20}|\bsk-[A-Za-z0-9_-]{20,}|\b[sr]k_live_[A-Za-z0-9]{16,}"
+    r"|\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_[A-Za-z0-9_]{50}|\bglpat-[A-Za-z0-9_-]{20}"
+    r"|\bhf_[A-Za-z0-9]{30}|\bnpm_[A-Za-z0-9]{36}|\bpypi-AgEI[A-Za-z0-9_-]{16}"
+    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bxox[abeprs]-[A-Za-z0-9-]{10}|\bAIza[A-Za-z0-9_-]{35}"
+    r"|\bya29\.[A-Za-z0-9_-]{20}|\bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"
+    r"|\bAccountKey=[A-Za-z0-9+/=]{40}|\bhooks\.slack\.com/services/T\w+/B\w+/\w+"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"
-    r"|://[^/\s:@\"']+:[^/\s:@\"'{}]{3,}@"
+    r"|://[^/\s:@\"']*:[^/\s:@\"'{}$<>]{3,}@"
+    r"|(?i:\bauthorization[\"']?\s*[:=]\s*[\"']?(?:bearer|basic)\s+[A-Za-z0-9+/=_.-]{16,})"
 )
+_ASSIGNED = re.compile(  # in prose, comments and settings
+    r"(?<![\w-])([A-Za-z][\w-]*)[\"'`]?[ \t]*[:=][ \t]*[\"'`]?([^\s\"'`,;(){}\[\]<>$]{8,})"
+)
+_PRINTABLE = re.compile(r"[!-~]+")
+_PLACEHOLDER = re.compile(
+    r"^<.*>$|^\[.*\]$|^\{.*\}$|\$\{|\$\(|\*{4}|\.\.\.|^os\.|environ"
+    r"|(?i:^your|change_?me|example)"
+)
+_WIDE_LETTER = re.compile(rb"([\x01-\x7f])\0\0\0")  # of texts in an array
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,4096}={0,2}")
+_JOINED = re.compile(r"[\"']\s*\\?\s*\+?\s*\\?\n\s*[rbf]?[\"']|\\\n\s*")  # of a text on two lines
 
 
 def looks_secret(name: str, value: Any, environ: Mapping[str, str] | None = None) -> bool:
     """Return whether a text in `value` is named like a secret, or is one.
 
     A text in the form of a service's keys is one, and one that an environment variable with such a
-    name holds.
+    name holds. A text with spaces, or a placeholder, is none by its name.
     """
     if isinstance(value, Mapping):
         return any(looks_secret(str(key), item, environ) for key, item in value.items())
@@ -49,41 +71,150 @@ def looks_secret(name: str, value: Any, environ: Mapping[str, str] | None = None
         return any(looks_secret(name, item, environ) for item in value)
     if not isinstance(value, str) or len(value) < MIN_SECRET_CHARACTERS:
         return False
-    return _is_secret_name(name) or _secret_in(value, os.environ if environ is None else environ)
+    if _is_secret_name(name) and _is_credential(name, value):
+        return True
+    return _found(value, _known_secrets(os.environ if environ is None else environ)) is not None
 
 
 def check_files(folder: Path) -> None:
     """Raise `ExportError` for a text file below `folder` that holds a secret.
 
-    The secret itself is not shown.
+    Whether a file is text is seen by its content. The secret itself is not shown.
     """
+    known = _known_secrets(os.environ)
     for path in sorted(folder.rglob("*")):
-        if path.suffix in _TEXT_SUFFIXES and path.is_file() and path.stat().st_size <= _MAX_BYTES:
-            text = path.read_text("utf-8", "replace")
-            where = _line_of_secret(text)
-            if where is None and path.suffix == ".py":
-                where = _name_of_secret(text)
-            if where is not None:
-                raise ExportError(
-                    f"{path.relative_to(folder).as_posix()}, {where}: this looks like a secret, "
-                    'and would be written into the export; read it with os.environ["NAME"] '
-                    "inside the function, and leave it out of recorded calls"
-                )
+        if not path.is_file() or path.stat().st_size > _MAX_BYTES:
+            continue
+        text = _text_of(path)
+        if text is None:
+            continue
+        where = _place_of_secret(text, path.suffix, known)
+        if where is not None:
+            raise ExportError(
+                f"{path.relative_to(folder).as_posix()}, {where}: this looks like a secret, "
+                'and would be written into the export; read it with os.environ["NAME"] '
+                "inside the function, and leave it out of recorded calls"
+            )
 
 
-def _line_of_secret(text: str) -> str | None:
-    if not _secret_in(text, os.environ):
-        return None
-    lines = enumerate(text.splitlines(), 1)
-    return next((f"line {number}" for number, line in lines if _secret_in(line, os.environ)), "")
+def _text_of(path: Path) -> str | None:
+    """Return the text of a file; None for one that is no text, such as a model or an archive."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+        if b"\0" in head:
+            if not head.startswith(b"\x93NUMPY"):
+                return None
+            letters = _WIDE_LETTER.sub(rb"\1", head + file.read())
+            return letters.replace(b"\0", b" ").decode("utf-8", "ignore")
+        return (head + file.read()).decode("utf-8", "replace")
+
+
+def _place_of_secret(text: str, suffix: str, known: Sequence[str]) -> str | None:
+    """Return where a text holds a secret: as it is, in base64, over two lines, or by its name."""
+    place = _found(text, known)
+    if place is None:
+        place = _encoded(text)
+    if place is not None:
+        return f"line {text.count(chr(10), 0, place) + 1}"
+    joined = _JOINED.sub("", text)
+    if joined != text and _found(joined, known) is not None:
+        return "a text over several lines"
+    if suffix == ".py":
+        return _name_of_secret(text)
+    if suffix in (".json", ".jsonl"):
+        return _named_in_json(text)
+    return _assigned(text) if suffix in _PROSE else None
+
+
+def _found(text: str, known: Sequence[str]) -> int | None:
+    """Return the place of a service's key, or of a known secret as a word; None without one."""
+    if (match := _SECRET_TEXT.search(text)) is not None:
+        return match.start()
+    for secret in known:
+        if secret in text and (secret == text or not secret.isalpha()):
+            match = re.search(rf"(?<!\w){re.escape(secret)}(?!\w)", text)
+            if match is not None:
+                return match.start()
+    return None
+
+
+def _known_secrets(environ: Mapping[str, str]) -> list[str]:
+    """Return the values of the variables that are named like secrets."""
+    return [
+        value
+        for name, value in environ.items()
+        if len(value) >= MIN_SECRET_CHARACTERS and _is_secret_name(name)
+    ]
+
+
+def _is_secret_name(name: str) -> bool:
+    return bool(_SECRET_NAME.search(name)) and not _PLAIN_NAME.search(name)
+
+
+def _is_credential(name: str, value: str) -> bool:
+    """Return whether a text may be the secret that its name promises."""
+    if not _PRINTABLE.fullmatch(value) or _PLACEHOLDER.search(value):
+        return False
+    is_token = name.lower().rstrip("s").endswith("token")  # generated text has tokens too
+    return any(c.isdigit() for c in value) if is_token else True
+
+
+def _is_mixed(value: str) -> bool:
+    return any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
+
+
+def _encoded(text: str) -> int | None:
+    """Return the place of the base64 form of a service's key, or None."""
+    for match in _BASE64.finditer(text):
+        packed = match[0].rstrip("=").replace("-", "+").replace("_", "/")
+        try:
+            plain = base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
+            if _SECRET_TEXT.search(plain.decode("ascii")):
+                return match.start()
+        except ValueError:
+            continue
+    return None
+
+
+def _assigned(text: str) -> str | None:
+    """Return the first name in prose or settings that is named like a secret and has a value."""
+    for match in _ASSIGNED.finditer(text):
+        name, value = match[1].replace("-", "_"), match[2]
+        if _is_mixed(value) and _is_secret_name(name) and _is_credential(name, value):
+            return f"line {text.count(chr(10), 0, match.start()) + 1}, the value of {match[1]}"
+    return None
+
+
+def _named_in_json(text: str) -> str | None:
+    """Return the first key of a JSON text that is named like a secret and holds a text."""
+    for number, line in enumerate(text.split("\n") if "\n{" in text else [text], 1):
+        try:
+            pending: list[Any] = [json.loads(line)] if line.strip() else []
+        except (ValueError, RecursionError):
+            continue
+        while pending:
+            value = pending.pop()
+            if isinstance(value, dict):
+                for key, held in value.items():
+                    if looks_secret(str(key), held if isinstance(held, str) else "", {}):
+                        return f"the value of {key} (record {number})"
+            pending += value.values() if isinstance(value, dict) else ()
+            pending += value if isinstance(value, list) else ()
+    return None
 
 
 def _name_of_secret(source: str) -> str | None:
     try:
         name = next(_secret_names(ast.parse(source)), None)
-    except (SyntaxError, ValueError):  # no code of this Python, such as a template
+        tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+    except (SyntaxError, ValueError, tokenize.TokenError):  # no code of this Python
         return None
-    return None if name is None else f"the value of {name}"
+    if name is not None:
+        return f"the value of {name}"
+    for token in tokens:
+        if token.type == tokenize.COMMENT and (found := _assigned(token.string)) is not None:
+            return f"line {token.start[0]}, {found.partition(', ')[2]}"
+    return None
 
 
 def _secret_names(tree: ast.AST) -> Iterator[str]:
@@ -128,19 +259,3 @@ def _target_names(target: ast.expr) -> Iterator[str]:
         yield target.attr
     elif isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant):
         yield str(target.slice.value)
-
-
-def _is_secret_name(name: str) -> bool:
-    return bool(_SECRET_NAME.search(name)) and not _PLAIN_NAME.search(name)
-
-
-def _secret_in(text: str, environ: Mapping[str, str]) -> bool:
-    """Return whether a text holds a service's key, or a secret of the environment as a word."""
-    if _SECRET_TEXT.search(text):
-        return True
-    known = [value for key, value in environ.items() if _is_secret_name(key) and value in text]
-    return any(
-        re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text)
-        for value in known
-        if len(value) >= MIN_SECRET_CHARACTERS and (value == text or not value.isalpha())
-    )

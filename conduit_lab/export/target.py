@@ -1,12 +1,14 @@
-"""Folders that are complete or absent: a new one replaces the old, a used one is put back."""
+"""Target: a folder that is complete or absent, and that one export at a time replaces."""
 
 from __future__ import annotations
 
-import shutil
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from conduit_lab.core.errors import ExportError
 
 
 @contextmanager
@@ -14,9 +16,13 @@ def replaced_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside `target`, then move it into the place of `target`.
 
     Where the block raises, or the move fails, `target` stays and nothing else is left behind.
+    Raises `ExportError` where another export to `target` is running.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as place:
+    with (
+        _only_export(target),
+        tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as place,
+    ):
         made, old = Path(place) / "new", Path(place) / "old"
         made.mkdir()
         yield made
@@ -31,16 +37,35 @@ def replaced_folder(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def preserved_folder(folder: Path) -> Iterator[None]:
-    """Put `folder` back as it was at the end of the block, whatever happens to it inside."""
-    if not folder.is_dir():
-        yield
-        return
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as place:
-        copy = Path(place) / folder.name
-        shutil.copytree(folder, copy)
+def _only_export(target: Path) -> Iterator[None]:
+    """Hold the advisory lock of `target`; `ExportError` where another export holds it."""
+    place = target.parent / f".{target.name}.lock"
+    while True:
+        file = os.open(place, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            yield
+            if not _lock(file):
+                raise ExportError(
+                    f"another export to {target} is running: wait for its end, or choose another "
+                    "folder"
+                )
+            if place.exists() and os.path.samestat(os.fstat(file), place.stat()):
+                try:
+                    yield
+                finally:
+                    place.unlink(missing_ok=True)  # while it is held
+                return
         finally:
-            shutil.rmtree(folder)
-            copy.rename(folder)
+            os.close(file)
+
+
+def _lock(file: int) -> bool:
+    """Lock an open file, unless another one has it locked; the system unlocks it when closed."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, where a renamed folder in use fails anyway
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -2,44 +2,43 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from conduit_lab.core.errors import ExportError
 from conduit_lab.core.paths import resolve
 from conduit_lab.core.progress import STEP, progress
-from conduit_lab.core.streams.loop import package_loop
-from conduit_lab.core.text import clip
-from conduit_lab.export import replay as proof
 from conduit_lab.export import templates
 from conduit_lab.export.cell_run import CellRun
 from conduit_lab.export.closure import Closure
 from conduit_lab.export.deployment.deployment import Deployment
+from conduit_lab.export.environment_keys import (
+    ENVIRONMENT_FILE,
+    environment_file,
+    environment_keys,
+)
 from conduit_lab.export.export_result import Export
 from conduit_lab.export.part import Selection, chosen_endpoints
+from conduit_lab.export.proof import ProofKind, ProofRun, check_kind, prove
 from conduit_lab.export.readme import readme
 from conduit_lab.export.requirements import pinned_version, requirements
 from conduit_lab.export.secret import check_files
-from conduit_lab.export.state.compared import app_state, state_difference
-from conduit_lab.export.state.walk import MAX_LINES, StateLine
+from conduit_lab.export.session_answers import asked_again, refreshed
+from conduit_lab.export.state.compared import app_state
+from conduit_lab.export.state.saved import save_state
+from conduit_lab.export.state.walk import MAX_LINES
 from conduit_lab.export.target import replaced_folder
 from conduit_lab.export.wheel import write_wheel
-from conduit_lab.serving import codec
 from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
 from conduit_lab.serving.recorded import Example
-from conduit_lab.serving.request import Request
 
 _MANIFEST = "manifest.json"
-_STEPS = 4  # reading the session, writing, replaying, hashing
-_MAX_PAYLOAD_CHARACTERS = 200  # in an error
+_STEPS = 4  # reading the session, writing, proving, hashing
 
 
 def export_app(
@@ -50,35 +49,40 @@ def export_app(
     statements: Sequence[CellRun | str] | None = None,
     namespace: dict[str, Any] | None = None,
     endpoints: Selection | None = None,
-    replay: bool = True,
+    proof: ProofKind | None = "process",
 ) -> Export:
     """Write `app` as a folder that runs by itself, and prove that it answers as the `examples` say.
 
     `statements` is the source of the session and `namespace` its names, by default those of the
     module that the endpoints live in. `endpoints` are paths, names or functions: only these are
     exported, with what they reach. A relative `folder` starts at the app's root; it must be new,
-    empty, or an older export, which is replaced as a whole at the end. Raises `ExportError` for a
-    folder that holds something else, an endpoint without an example, an object that cannot be
-    exported (with the chain of names that needs it), and a different answer.
+    empty, or an older export, which is replaced as a whole at the end. The `proof` runs in a
+    process of this Python, in a new environment of its requirements ("venv"), or not at all (None).
+    Raises `ExportError` for a folder that holds something else, an endpoint without an example, an
+    object that cannot be exported (with the chain of names that needs it), and a different answer.
     """
+    check_kind(proof)
     target = resolve(folder, app.root)
     _check_target(target)
     chosen = chosen_endpoints(app, endpoints)
     examples = _of_endpoints(examples, chosen)
-    with progress(_STEPS if replay else _STEPS - 1, STEP, f"export {target.name}") as job:
+    with progress(_STEPS if proof else _STEPS - 1, STEP, f"export {target.name}") as job:
         job.phase = "reading the session"
         closure = Closure(app, statements, namespace, endpoints=chosen)
-        current = [_current(app, example) for example in examples]
-        _add_recorded(app, closure, current)
         with replaced_folder(target) as made:
             job.next_phase("writing files")
-            _write(app, closure, made, current)
-            if replay:
-                job.next_phase("replaying")
-            outcomes, objects = _prove(app, closure, made) if replay else ([], 0)
+            _add_recorded(app, closure, examples)
+            _write(app, closure, made, examples)
+            if proof is None:
+                proved = ProofRun()
+                _write_examples(made, [refreshed(app, example) for example in examples])
+            else:
+                job.next_phase("proving")
+                proved = _prove(app, closure, made, examples, proof)
+            check_files(made)
             job.next_phase("hashing files")
-            _write_manifest(closure, made, len(outcomes))
-        return Export(target, outcomes, closure.warnings, objects)
+            _write_manifest(closure, made, len(proved.outcomes))
+        return Export(target, proved.outcomes, closure.warnings, proved.objects)
 
 
 def _check_target(target: Path) -> None:
@@ -101,9 +105,9 @@ def _is_export(folder: Path) -> bool:
 def _of_endpoints(
     examples: Sequence[Example], endpoints: Sequence[Endpoint[..., Any]]
 ) -> list[Example]:
-    """Return the examples of these endpoints, in their order; each must have one."""
-    order = {(e.method, e.path): number for number, e in enumerate(endpoints)}
-    found = [each for each in examples if (each.method, each.path) in order]
+    """Return the examples of these endpoints; each must have one."""
+    served = {(e.method, e.path) for e in endpoints}
+    found = [each for each in examples if (each.method, each.path) in served]
     tried = {(example.method, example.path) for example in found}
     missing = [e for e in endpoints if (e.method, e.path) not in tried]
     if missing:
@@ -111,26 +115,7 @@ def _of_endpoints(
         raise ExportError(
             f"no recorded call of {names}: call each once, so that the export can be proved"
         )
-    return sorted(found, key=lambda example: order[example.method, example.path])
-
-
-def _current(app: App, example: Example) -> Example:
-    """Return the example with the session's answer now, if a store that it read has changed."""
-    if example.writes or not example.stale:
-        return example
-    endpoint = next(
-        e for e in app.endpoints if (e.method, e.path) == (example.method, example.path)
-    )
-    request = Request(codec.dumps(example.payload), path_params=example.path_params)
-    call = endpoint.signature.from_request(request)
-    if endpoint.is_async:  # on the package's loop: a notebook's own is busy with the export
-        result = asyncio.run_coroutine_threadsafe(endpoint.ainvoke(call), package_loop()).result()
-    else:
-        result = endpoint.invoke(call)
-    if example.shape == "stream":
-        result.result()
-        result = result.kept
-    return replace(example, answer=codec.loads(codec.dumps(result)))
+    return found
 
 
 def _add_recorded(app: App, closure: Closure, examples: Sequence[Example]) -> None:
@@ -156,21 +141,40 @@ def _write(app: App, closure: Closure, folder: Path, examples: Sequence[Example]
     texts = {
         "app.py": templates.app_source(app, closure),
         "requirements.txt": packages,
-        "examples.jsonl": "".join(f"{example.to_json()}\n" for example in examples),
         "test_replay.py": templates.TEST_REPLAY,
         "README.md": readme(app, examples, deployment),
         **deployment.files(),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, "utf-8")
+    if keys := environment_keys(folder):
+        (folder / ENVIRONMENT_FILE).write_text(environment_file(keys), "utf-8")
+        closure.warnings.append(
+            f"the app reads {', '.join(keys)} from its environment: set {_them(keys)} where it "
+            f"runs ({ENVIRONMENT_FILE} lists the names)"
+        )
     check_files(folder)
 
 
-def _prove(app: App, closure: Closure, folder: Path) -> tuple[list[proof.Outcome], int]:
-    """Compare the state and replay, with the wheel in `lib/` in front of everything installed.
+def _them(names: Sequence[str]) -> str:
+    return "it" if len(names) == 1 else "them"
 
-    Returns the outcomes and the number of compared objects. Raises `ExportError` for the first
-    difference.
+
+def _write_examples(folder: Path, examples: Sequence[Example]) -> None:
+    text = "".join(f"{example.to_json()}\n" for example in examples)
+    (folder / "examples.jsonl").write_text(text, "utf-8")
+
+
+def _prove(
+    app: App,
+    closure: Closure,
+    folder: Path,
+    examples: Sequence[Example],
+    kind: ProofKind,
+) -> ProofRun:
+    """Ask the session again, write its answers and its state, and prove the folder by them.
+
+    The state comes first: a call of the session may change it, as the same call does there.
     """
     names = closure.namespace
     here = app_state(app, names.names, app.root, names.is_builtin, closure.endpoints)
@@ -178,24 +182,11 @@ def _prove(app: App, closure: Closure, folder: Path) -> tuple[list[proof.Outcome
         closure.warnings.append(
             f"the endpoints reach more than {MAX_LINES:,} objects; only these were compared"
         )
-
-    def compare(there: list[StateLine]) -> None:
-        if (problem := state_difference(here, there)) is not None:
-            raise ExportError(
-                f"the exported app is not this session. {problem}. Nothing was written"
-            )
-
-    wheel = next((folder / "lib").glob("*.whl"))
-    environ = {**os.environ, "PYTHONPATH": str(wheel)}
-    outcomes = proof.replay(folder, environ=environ, on_state=compare)
-    for outcome in outcomes:
-        if outcome.problem is not None:
-            payload = clip(json.dumps(outcome.example.payload), _MAX_PAYLOAD_CHARACTERS)
-            raise ExportError(
-                f"the exported app answers {outcome.endpoint} differently: {outcome.problem}. "
-                f"The request was {payload}. Nothing was written"
-            )
-    return outcomes, len(here)
+    save_state(folder, here)
+    answered = asked_again(app, examples, closure.warnings)
+    _write_examples(folder, answered)
+    check_files(folder)
+    return prove(app, folder, answered, here, kind)
 
 
 def _write_manifest(closure: Closure, folder: Path, replayed: int) -> None:

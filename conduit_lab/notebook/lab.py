@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 from conduit_lab.core.errors import EndpointError
 from conduit_lab.core.nearest import did_you_mean
 from conduit_lab.core.paths import find_root
-from conduit_lab.core.progress import is_silenced
+from conduit_lab.core.progress import is_silenced, progress
 from conduit_lab.core.trace.call_record import Values
 from conduit_lab.core.views import figures
 from conduit_lab.notebook import cell_streams, history, views
@@ -28,6 +28,7 @@ from conduit_lab.serving.tool import Tool
 if TYPE_CHECKING:
     from conduit_lab.export.export_result import Export
     from conduit_lab.export.part import Selection
+    from conduit_lab.export.proof import ProofKind
     from conduit_lab.serving.glance import Glance
     from conduit_lab.serving.run.thread import Server
 
@@ -139,19 +140,27 @@ class Lab(App):
         return self._session_tools
 
     def export(
-        self, folder: str | Path, *, endpoints: Selection | None = None, replay: bool = True
+        self,
+        folder: str | Path,
+        *,
+        endpoints: Selection | None = None,
+        proof: ProofKind | None = "process",
     ) -> Export:
         """Write the app as a folder that runs by itself, and prove that it answers as it did here.
 
         Every endpoint must have been called once. The folder is started in a fresh process and
         receives the recorded requests; a different answer is an `ExportError`, and then an older
-        export in `folder` stays. With `endpoints`, paths or decorated functions, only these are
-        exported, with what they reach. Running streams are awaited, 60 s each.
+        export in `folder` stays. With `proof="venv"` it runs in a new environment of its
+        requirements, with None not at all. With `endpoints`, paths or decorated functions, only
+        these are exported, with what they reach. Running streams are awaited, 60 s each.
         """
         from conduit_lab.export.writer import export_app
 
-        for stream in self._recorder.running:
-            stream.wait(STREAM_SECONDS)
+        if running := self._recorder.running:
+            with progress(len(running), "stream", "export: waiting for running streams") as job:
+                for stream in running:
+                    stream.wait(STREAM_SECONDS)
+                    job.step()
         return export_app(
             self,
             folder,
@@ -159,7 +168,7 @@ class Lab(App):
             statements=history.cells(),
             namespace=history.namespace(),
             endpoints=endpoints,
-            replay=replay,
+            proof=proof,
         )
 
     def observe(self, endpoint: Endpoint[..., Any], call: Call, result: Any, body: bytes) -> None:

@@ -277,6 +277,14 @@ class App(EndpointHost, Viewed):
 
         return decorate
 
+    def varies(self, path: str) -> None:
+        """Let the endpoints at `path` answer equal requests differently: an export compares shapes.
+
+        For a clock, or a generator without a seed. `UnknownName` where nothing is served.
+        """
+        for endpoint in self.endpoints.at(path):
+            endpoint.varies = True
+
     def _stage(self, model: Any, *, required: bool = True) -> Stage:
         """Return `model` as a stage; one that is not required may fail to load."""
         if not isinstance(model, str | Path):

@@ -122,10 +122,12 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
     the function, unless an ensemble calls that. `plan` is how requests are answered. `method` and
     `path` are those of its requests. One of the `shape` "stream" answers with events, to a GET too,
     and clients may resume a stream for `resume` seconds. The stage `then` takes the function's
-    value. `is_bound` says whether a `def` binds the function's name to it.
+    value. `is_bound` says whether a `def` binds the function's name to it. `varies` says that equal
+    requests may get different answers, of one shape.
     """
 
     is_bound = True
+    varies = False
 
     def __init__(
         self,
@@ -311,7 +313,8 @@ class Endpoint(Viewed, Stage, Generic[_P, _R]):
         return cast(Span, call.span)
 
     def inherit(self, replaced: Endpoint[..., Any]) -> None:
-        """Take over the traces of the endpoint that this one replaces."""
+        """Take over the traces of the endpoint that this one replaces, and whether it varies."""
+        self.varies = replaced.varies
         for span in replaced._calls:
             span.target = self
             self._calls.append(span)

@@ -29,6 +29,13 @@ class Endpoints(Viewed, list[Endpoint[..., Any]]):
             return found[-1]
         raise unknown_endpoint(key, [*self])
 
+    def at(self, path: str) -> list[Endpoint[..., Any]]:
+        """Return the endpoints at a path; `UnknownName` where there is none."""
+        found = [each for each in self if each.path == path]
+        if not found:
+            raise unknown_endpoint(path, [*self])
+        return found
+
     def _ipython_key_completions_(self) -> list[str]:
         return list(dict.fromkeys(endpoint.path for endpoint in self))
 

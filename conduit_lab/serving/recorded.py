@@ -29,6 +29,9 @@ MAX_EXAMPLE_BYTES = 16 * 2**20  # per endpoint, as JSON; the newest one is alway
 
 _MAX_CHUNK_CHARACTERS = 80  # shown
 _SETTLE_SECONDS = 10.0  # at most, for the thread of an ended stream to record it
+_KEPT_HERE = ("stores", "files", "seconds")  # not written to a line
+_FLAGS = ("by_model", "sampled", "varies")  # written where they are true
+_MODEL_KINDS = frozenset({"predict", "encode", "generate"})  # of spans
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 
 
@@ -37,8 +40,10 @@ class Example(Viewed):
     """One recorded call: its request, its answer, and the stores and files that it used.
 
     `answer` is a JSON value, for a stream the list of its chunks. `writes` says that the call
-    changed a store, `shared` that this store is on a server, where no replay may write. `stores`
-    pairs each used store with its version then; `files` are the loaded model files.
+    changed a store, `shared` that this store is on a server, where no replay may write. `by_model`
+    says that a model took part, `sampled` that it generated text, and `varies` that the answer
+    differs from call to call. `stores` pairs each used store with its version then; `files` are the
+    loaded model files, and `seconds` is how long the call took.
     """
 
     method: str
@@ -48,9 +53,13 @@ class Example(Viewed):
     answer: Any
     writes: bool = False
     shared: bool = False
+    by_model: bool = False
+    sampled: bool = False
+    varies: bool = False
     path_params: dict[str, Any] = field(default_factory=dict)
     stores: list[tuple[Any, int]] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+    seconds: float = 0.0
 
     @property
     def request(self) -> tuple[str, str, str]:
@@ -106,7 +115,11 @@ class Example(Viewed):
     def to_json(self) -> str:
         """Return its line of `examples.jsonl`."""
         record = asdict(replace(self, stores=[], files=[]))
-        del record["stores"], record["files"]
+        for name in _KEPT_HERE:
+            del record[name]
+        for name in _FLAGS:
+            if not record[name]:
+                del record[name]
         line = json.dumps(record, ensure_ascii=False)
         try:
             line.encode()
@@ -130,6 +143,8 @@ class _Entry(NamedTuple):
     answer: bytes
     record: CallRecord
     stores: list[tuple[Any, int]]
+    kinds: frozenset[str]
+    seconds: float
 
     @property
     def size(self) -> int:
@@ -145,9 +160,13 @@ class _Entry(NamedTuple):
             json.loads(self.answer),  # integers above 64 bits
             writes=bool(written),
             shared=any(getattr(store, "url", None) is not None for store in written),
+            by_model=bool(self.record.files) or bool(self.kinds & _MODEL_KINDS),
+            sampled="generate" in self.kinds,
+            varies=endpoint.varies,
             path_params=json.loads(self.path_params),
             stores=self.stores,
             files=list(self.record.files),
+            seconds=self.seconds,
         )
 
 
@@ -227,12 +246,14 @@ class Recorder:
             path_params = codec.dumps(call.path_params) if call.path_params else b"{}"
         except TypeError:
             return
+        kinds = frozenset(span.kind for _, span in call.span.walk())
+        facts = (call.body, path_params, answer, record, stores, kinds, call.span.duration)
         key = (endpoint.method, endpoint.path)
         with self._lock:
             if (kept := self._kept.get(key)) is None:
                 kept = self._kept[key] = _Kept()
             number = next(self._numbers)
-            kept.add(_Entry(number, endpoint, call.body, path_params, answer, record, stores))
+            kept.add(_Entry(number, endpoint, *facts))
 
     def proof(self, endpoint: Endpoint[..., Any]) -> Proof:
         """Return whether `endpoint` has a recorded call, or a stream that is to be recorded."""

@@ -51,7 +51,9 @@ def test_integers_must_be_equal() -> None:
         ([1], [1, 2], "answer has 2 items, not 1"),
         ([1], None, "answer is null, not [1]"),
         ({"a": 1}, [1], 'answer is [1], not {"a": 1}'),
-        (1.0, 1, None),
+        (1.0, 1, "answer is 1, not 1.0"),
+        (1, True, "answer is true, not 1"),
+        (1e-9, 2e-9, None),
         (1.0, "x", 'answer is "x", not 1.0'),
         ("x", None, 'answer is null, not "x"'),
     ],
@@ -60,3 +62,20 @@ def test_the_first_difference_of_json_values(
     expected: Any, got: Any, difference: str | None
 ) -> None:
     assert first_difference(expected, got, relative=1e-4, absolute=1e-5) == difference
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "same"),
+    [
+        (0.1 + 0.2, 0.3, False),
+        (0.3, 0.3, True),
+        (0.0, -0.0, False),
+        (float("nan"), float("nan"), True),
+        ([1, "a", None], [1, "a", None], True),
+        ([True], [1], False),
+    ],
+)
+def test_without_a_tolerance_values_are_equal_bit_by_bit(
+    expected: Any, got: Any, same: bool
+) -> None:
+    assert (first_difference(expected, got, relative=0, absolute=0) is None) is same

@@ -14,10 +14,11 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from conduit_lab import Lab, VectorStore, export_app
+from conduit_lab.export.agreement import difference
 from conduit_lab.export.cell_run import CellRun
 from conduit_lab.export.export_result import Export
 from conduit_lab.export.part import Selection
-from conduit_lab.export.replay import difference
+from conduit_lab.export.replay import comparison
 from conduit_lab.serving.app import App
 from conduit_lab.serving.recorded import Example
 
@@ -62,7 +63,7 @@ class Session:
             statements=["lab = Lab('desk')", *self.cells],
             namespace=self.names,
             endpoints=endpoints,
-            replay=replay,
+            proof="process" if replay else None,
         )
 
     def source(self) -> str:
@@ -117,5 +118,5 @@ def answers(folder: Path) -> list[str | None]:
                     headers={"content-type": "application/json"},
                 )
             assert answer.status_code == 200, answer.text
-            found.append(difference(example.answer, answer.json()))
+            found.append(difference(example.answer, answer.json(), comparison(example)))
     return found

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conduit_lab.export.replay import difference
+from conduit_lab.export.agreement import difference
 from conduit_lab.serving.recorded import Example
 
 json_values = st.recursive(
@@ -47,8 +47,32 @@ def test_the_first_difference_is_named_with_its_place(
     assert difference(expected, got) == message
 
 
-def test_numbers_that_only_rounding_sets_apart_are_equal() -> None:
-    assert difference([0.1, 1.0, 1], [0.1 + 1e-7, 1, 1.0]) is None
+def test_only_a_model_gives_floats_a_tolerance() -> None:
+    assert difference([0.1, 1], [0.1 + 1e-7, 1], "tolerance") is None
+    assert difference([0.1], [0.125]) == "answer[0] is 0.125, not 0.1"
+    assert difference([0.1 + 0.2], [0.3]) is not None
+    assert difference(1.0, 1, "tolerance") == "answer is 1, not 1.0"
+    assert difference(5, 6, "tolerance") == "answer is 6, not 5"
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "message"),
+    [
+        ("ten past two", "noon", None),
+        ({"at": 1.5, "n": [1, 2]}, {"at": 2.5, "n": [3]}, None),
+        ([], ["a"], None),
+        (None, "a", None),
+        ({"at": 1}, {"on": 1}, "answer has the keys ['on'], not ['at']"),
+        ({"at": 1.5}, {"at": "x"}, 'answer.at is str "x", not float 1.5'),
+        ([{"a": 1}], [{"a": "b"}], 'answer[0].a is str "b", not int 1'),
+    ],
+)
+def test_answers_that_vary_have_one_shape(expected: Any, got: Any, message: str | None) -> None:
+    assert difference(expected, got, "shape") == message
+
+
+def test_the_answer_of_a_write_is_not_compared() -> None:
+    assert difference(1, "x", "answered") is None
 
 
 @settings(max_examples=50, deadline=None)

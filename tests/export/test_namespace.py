@@ -40,7 +40,7 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTy
 
 def test_a_script_is_exported_from_its_own_source(script: ModuleType) -> None:
     script.a(2)
-    export = export_app(script.desk, "out", examples=script.desk.examples, replay=False)
+    export = export_app(script.desk, "out", examples=script.desk.examples, proof=None)
     source = (export.folder / "app.py").read_text("utf-8")
     assert 'desk = App("desk", root=HERE)' in source
     assert "RATE = 3\n\n\n@desk.post" in source

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conduit_lab.core.errors import ExportError
+from conduit_lab.core.errors import ExportError, UnknownName
 from conduit_lab.core.progress import Progress
 from conduit_lab.export import writer
 from conduit_lab.export.deployment.deployment import FILES
@@ -77,7 +77,7 @@ def test_the_export_answers_the_same_and_its_stores_stay_as_they_are(session: Se
     assert index.read_bytes() == before
     assert sorted(p.name for p in export.folder.iterdir()) == sorted([
         *FILES, "README.md", "app.py", "examples.jsonl", "indexes", "lib", "manifest.json",
-        "models", "requirements.txt", "test_replay.py",
+        "models", "requirements.txt", "state.json", "test_replay.py",
     ])  # fmt: skip
 
 
@@ -120,7 +120,9 @@ def test_another_answer_is_an_error_and_the_older_export_stays(session: Session)
         "import random\n@lab.get('/dice')\ndef dice():\n    return random.random()", "dice()"
     )
     with pytest.raises(
-        ExportError, match=r"answers GET /dice differently: answer is 0\.\d+, not 0\.\d+"
+        ExportError,
+        match=r"GET /dice does not answer the same twice: it draws from an unseeded generator "
+        r"\(random\.random\) \(answer is 0\.\d+, not 0\.\d+\)(?s:.*)lab\.varies\(\"/dice\"\)",
     ):
         session.export(replay=True)
     assert (session.root / "out" / "app.py").read_text() == older
@@ -210,3 +212,81 @@ def test_a_state_that_is_cut_is_a_warning(tmp_path: Path, monkeypatch: pytest.Mo
     assert (
         "more than 1 objects; only these were compared" in session.export(replay=True).warnings[0]
     )
+
+
+COUNTER = """
+import random
+seen = {"a": 0, "b": 0}
+
+@lab.post("/count")
+def count(name: str):
+    seen[name] += 1
+    return seen[name]
+
+@lab.post("/third")
+def third(x: float):
+    return x / 3
+
+@lab.get("/pick")
+def pick():
+    return {"n": random.random(), "of": ["a", "b"]}
+"""
+
+
+def test_calls_that_change_the_state_are_compared_in_their_order(session: Session) -> None:
+    session.run(COUNTER, "count('a'); count('b'); third(1); pick()", "lab.varies('/pick')")
+    export = session.export(replay=True)
+    assert {o.endpoint: (o.how, o.times, o.problem) for o in export.outcomes} == {
+        "POST /count": ("exact", 2, None),
+        "POST /third": ("exact", 2, None),
+        "GET /pick": ("shape", 2, None),
+    }
+    first, *others = [text for text in export.warnings if "answers differently now" in text]
+    assert len(others) == 1
+    assert first.startswith("POST /count answers differently now than when it was called (answer")
+    lines = (export.folder / "examples.jsonl").read_text("utf-8").splitlines()
+    varies = {json.loads(line)["path"]: json.loads(line).get("varies") for line in lines}
+    assert varies == {"/count": None, "/third": None, "/pick": True}
+    assert json.loads(lines[0])["answer"] == 2  # the next one of that state
+    session.run(COUNTER)
+    assert session.lab.endpoints["/pick"].varies  # its cell ran again
+    with pytest.raises(UnknownName, match=r"no endpoint '/pik'.*pick"):
+        session.lab.varies("/pik")
+    assert len(session.lab.endpoints["/third"].history) == 1  # the user's own call
+
+
+def test_a_session_that_fails_now_is_no_fault_of_the_export(session: Session) -> None:
+    session.run("K = {'a': 1}\n@lab.post('/k')\ndef k(x): return K[x]", "k('a')", "K.clear()")
+    with pytest.raises(ExportError, match=r"POST /k answered when it was called, and fails in"):
+        session.export(replay=True)
+
+
+def test_a_wrong_answer_shows_both_sides_and_the_traceback(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (session.root / "rates.csv").write_text("7")
+    session.run(
+        "from pathlib import Path",
+        f"PLACE = {str(session.root / 'rates.csv')!r}",
+        "@lab.post('/rate')\ndef rate(n: int):\n    return n * int(Path(PLACE).read_text())",
+        "rate(2)",
+    )
+    session.export()
+    with pytest.raises(ExportError) as refused:
+        session.export(replay=True)
+    text = str(refused.value)
+    assert text.startswith("the exported app answers POST /rate differently: status 500")
+    assert '\n  request          {"n": 2}\n  this session     14\n' in text
+    assert f"It opened {session.root / 'rates.csv'}, which is not in the export" in text
+    assert "\nIn the exported app:\n  Traceback" in text
+    assert "in rate" in text
+    assert text.endswith(
+        "FileNotFoundError: [Errno 2] not in the export: "
+        f"'{session.root / 'rates.csv'}'\nNothing was written"
+    )
+
+
+@pytest.mark.parametrize("proof", ["Process", True, "docker"])
+def test_a_proof_that_there_is_not_is_refused(session: Session, proof: Any) -> None:
+    with pytest.raises(ExportError, match='proof= expected "process", "venv" or None'):
+        session.lab.export("out", proof=proof)

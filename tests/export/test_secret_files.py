@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
+import tempfile
 from pathlib import Path
+from uuid import UUID
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from conduit_lab.core.errors import ExportError
 from conduit_lab.export.secret import check_files, looks_secret
@@ -63,6 +71,111 @@ def test_a_secret_in_a_module_of_the_project_is_refused(
     )
     with pytest.raises(ExportError, match=r"own_shop\.py, the value of token"):
         session.export()
+
+
+def write(folder: Path, name: str, content: str | bytes) -> None:
+    data = content.encode() if isinstance(content, str) else content
+    (folder / name).write_bytes(data)
+
+
+CLOUD = "AKIA" + "ABCDEFGH12345678"
+JWT = f"eyJ{'hbGciOiJI' * 2}.eyJ{'zdWIiOiIx' * 2}.{'SflKxwRJSM' * 2}"
+PRIVATE = "-----BEGIN RSA " + "PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("app.py", f"def f(x='{KEY[:10]}'\n      '{KEY[10:]}'): pass"),
+        ("app.py", f"A = ('{KEY[:10]}' +\n     '{KEY[10:]}')"),
+        ("app.py", f'A = """{KEY[:10]}\\\n{KEY[10:]}"""'),
+        ("app.py", f"B = '{base64.b64encode(KEY.encode()).decode()}'"),
+        ("app.py", f"B = '{base64.urlsafe_b64encode(b'key: ' + CLOUD.encode()).decode()}'"),
+        ("app.py", "# the password: kettle-pan-9\nx = 1"),
+        ("app.py", "class C:\n    api_key: str = 'kettle-pan-9'"),
+        ("app.py", "c.client_secret = 'kettle-pan-9'"),
+        ("app.py", "f(passphrase='kettle-pan-9')"),
+        ("app.py", f"U = 'redis://:{'pan' * 4}@cache/0'"),
+        ("README.md", "Log in with password=kettle-pan-9."),
+        ("README.md", f"curl -H 'Authorization: Bearer {'abc123' * 4}'"),
+        ("models/card.md", f"Made with {CLOUD}."),
+        ("data/settings.yaml", "db:\n  password: kettle-pan-9"),
+        ("data/settings.toml", "secret_key = 'kettle-pan-9'"),
+        ("data/a.json", '{"a": [{"access_token": "kettle-pan-9"}]}'),
+        ("data/words.npy", None),
+        ("data/key.pem", PRIVATE),
+        ("data/unknown", JWT),
+        ("examples.jsonl", '{"payload": 1}\n{"payload": {"password": "kettle-pan"}}'),
+        ("examples.jsonl", f'{{"answer": ["{JWT}"]}}'),
+        ("state.json", f'["place", "str {KEY!r}"]'),
+        ("compose.yaml", f"image: {'gh' + 'p_' + 'a1' * 18}"),
+        ("a.txt", "sk_" + "live_" + "a1b2c3d4e5f6g7h8"),
+        ("a.txt", "AccountKey=" + "Ab1+" * 12),
+    ],
+)
+def test_every_file_is_searched(name: str, content: str | None, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    if content is None:
+        np.save(tmp_path / name, np.array(["kettle", KEY]))
+    else:
+        write(tmp_path, name, content)
+    with pytest.raises(ExportError, match=f"^{name}, .*looks like a secret") as refused:
+        check_files(tmp_path)
+    assert "kettle" not in str(refused.value)
+    assert KEY not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tokenizer.json", '{"unk_token": "<unknown>", "vocab": {"password": 1, "secret": 2}}'),
+        ("tokenizer.json", '{"added_tokens": [{"content": "[SEPARATOR]"}], "token": "<|end1|>"}'),
+        ("examples.jsonl", '{"answer": [{"token": " refrigerator"}, {"token": "refrigerator"}]}'),
+        ("examples.jsonl", '{"payload": {"max_tokens": 12, "password": "", "secret": null}}'),
+        ("examples.jsonl", '{"payload": {"text": "My password is wrong, what can I do?"}}'),
+        ("manifest.json", json.dumps({"sha256": {"a": hashlib.sha256(b"a").hexdigest()}})),
+        (
+            "data/ids.json",
+            '{"id": "8f14e45f-ceea-467f-a0e6-1f5b6c1d2e3f", "max_token": "1234a678"}',
+        ),
+        ("data/ids.txt", base64.b64encode(bytes(range(64))).decode()),
+        ("app.py", "token = tokens[0]\nsecret = make_secret(1)\nkey = os.environ['SHOP_KEY']"),
+        ("app.py", "def f(stop_token='<|endoftext1|>', tokens_per_minute='1200000a'): pass"),
+        ("app.py", "# the token: 12 characters at most\n# password: ask your administrator"),
+        ("README.md", "Set `API_KEY=<your key>` or `password: ${PASSWORD_1}`."),
+        ("README.md", "https://desk.example.com:8000/a@b, me@example.com, http://127.0.0.1:8000/"),
+        (".env.example", "SHOP_TOKEN=\nDB_PASSWORD=\n"),
+        ("requirements.txt", "numpy==2.1 --hash=sha256:" + "a1" * 32),
+        ("models/a.onnx", b"\0\1" + KEY.encode()),
+    ],
+)
+def test_ordinary_files_are_no_alarm(name: str, content: str | bytes, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    write(tmp_path, name, content)
+    check_files(tmp_path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.text(max_size=40),
+    st.sampled_from([KEY, CLOUD, JWT, PRIVATE]),
+    st.text(max_size=40),
+    st.sampled_from(["a.py", "README.md", "x.json", "x.csv", "notes"]),
+)
+def test_a_key_is_found_wherever_it_stands(before: str, key: str, after: str, name: str) -> None:
+    before, after = f"{before} ".replace("\0", ""), f" {after}".replace("\0", "")
+    assert looks_secret("any", f"{before}{key}{after}", {})
+    with tempfile.TemporaryDirectory() as place:
+        Path(place, name).write_bytes(f"{before}{key}{after}".encode("utf-8", "replace"))
+        with pytest.raises(ExportError):
+            check_files(Path(place))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.uuids(), st.binary(min_size=16, max_size=64), st.lists(st.integers(), max_size=5))
+def test_hashes_ids_and_numbers_are_no_secrets(one: UUID, data: bytes, ids: list[int]) -> None:
+    texts = [str(one), one.hex, data.hex(), base64.b64encode(data).decode(), str(ids)]
+    assert not any(looks_secret(name, text, {}) for text in texts for name in ("id", "sha256"))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from conduit_lab.export.target import preserved_folder, replaced_folder
+from conduit_lab.core.errors import ExportError
+from conduit_lab.export.target import replaced_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -64,25 +65,19 @@ def test_a_failed_move_brings_the_older_folder_back(
     assert names(tmp_path) == ["out"]
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_a_used_folder_is_put_back(tmp_path: Path, fails: bool) -> None:
-    folder = tmp_path / "indexes"
-    (folder / "sub").mkdir(parents=True)
-    (folder / "sub/a.txt").write_text("before")
-    try:
-        with preserved_folder(folder):
-            (folder / "sub/a.txt").write_text("after")
-            (folder / "b.txt").write_text("more")
-            if fails:
-                raise ValueError
-    except ValueError:
-        assert fails
-    assert names(folder) == ["sub"]
-    assert (folder / "sub/a.txt").read_text() == "before"
-    assert names(tmp_path) == ["indexes"]
-
-
-def test_an_absent_folder_is_nothing_to_preserve(tmp_path: Path) -> None:
-    with preserved_folder(tmp_path / "indexes"):
-        pass
-    assert names(tmp_path) == []
+def test_one_export_at_a_time_makes_a_folder(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with replaced_folder(target) as made:
+        (made / "a").write_text("first")
+        with (
+            pytest.raises(ExportError, match=r"another export to .*out is running: wait"),
+            replaced_folder(target),
+        ):
+            pass
+        with replaced_folder(tmp_path / "other"):  # which does not wait
+            pass
+    assert (target / "a").read_text() == "first"
+    with replaced_folder(target) as made:
+        (made / "b").write_text("second")
+    assert [path.name for path in target.iterdir()] == ["b"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "out"]

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from conduit_lab import demo
-from conduit_lab.export.replay import running
+from conduit_lab.export.clean_world import running
 
 REPOSITORY = Path(__file__).parents[2]
 TOUR = REPOSITORY / "notebooks" / "01_tour.ipynb"

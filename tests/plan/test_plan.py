@@ -14,7 +14,8 @@ from httpx_sse import connect_sse
 from nbclient import NotebookClient
 
 from conduit_lab import Lab, VectorStore
-from conduit_lab.export.replay import difference, running
+from conduit_lab.export.agreement import difference
+from conduit_lab.export.clean_world import running
 from conduit_lab.models.text.embedder import Embedder
 from tests.plan.plan_cells import CELLS, PASSAGES, TRIED
 
@@ -98,7 +99,7 @@ def features(minilm: Embedder) -> list[float]:
 
 def same(wanted: Any, answer: httpx.Response) -> None:
     assert answer.status_code == 200, answer.text
-    assert difference(wanted, answer.json()) is None
+    assert difference(wanted, answer.json(), "tolerance") is None
 
 
 def test_the_stream_ends_with_a_complete_chunk(

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from conduit_lab.export.replay import running
+from conduit_lab.export.clean_world import running
 from tests.export.session import Session
 
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"

@@ -16,7 +16,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
 from conduit_lab.core.errors import ExportError
-from conduit_lab.export.replay import running
+from conduit_lab.export.clean_world import running
 from tests.export.notebooks.notebook import FAILS, Answer, Ask, Notebook, environment_of
 from tests.export.notebooks.verdict import Observed, Verdict, leaked, verdict
 from tests.project import ROOT

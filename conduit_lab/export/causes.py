@@ -1,0 +1,75 @@
+"""Causes: why the answers of an endpoint differ from call to call, by a look at its code."""
+
+from __future__ import annotations
+
+import random
+import sys
+import types
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conduit_lab.export.reach import Use, reached
+from conduit_lab.export.state.anatomy import is_kind
+from conduit_lab.serving.app import App
+from conduit_lab.serving.endpoint import Endpoint
+from conduit_lab.serving.recorded import Example
+
+_CLOCKS = {
+    ("time", name) for name in ("time", "time_ns", "localtime", "gmtime", "ctime", "strftime")
+}
+_RANDOM = {("uuid", "uuid1"), ("uuid", "uuid4"), ("posix", "urandom"), ("nt", "urandom")}
+_GENERATORS = (random.Random, np.random.Generator, np.random.RandomState)
+
+
+def causes(app: App, example: Example) -> list[str]:
+    """Return why the answers of an example's endpoint may differ, each as a verb phrase."""
+    found = (e for e in app.endpoints if (e.method, e.path) == (example.method, example.path))
+    endpoint = next(found, None)
+    return [] if endpoint is None else list(varying(app, endpoint))
+
+
+def varying(app: App, endpoint: Endpoint[..., Any]) -> dict[str, None]:
+    """Return the clocks and the generators without a seed that the code of an endpoint uses."""
+    function = getattr(endpoint, "function", None)
+    own = getattr(function, "__module__", "")
+    root = app.root
+
+    def is_own(module: Any) -> bool:
+        if module == own:
+            return True
+        file = getattr(sys.modules.get(str(module)), "__file__", None)
+        path = Path(file) if isinstance(file, str) else None
+        return path is not None and path.is_relative_to(root) and "site-packages" not in path.parts
+
+    return dict.fromkeys(_phrases(reached(endpoint, is_own)))
+
+
+def _phrases(uses: Iterator[Use]) -> Iterator[str]:
+    for use in uses:
+        value = use.value
+        holder = getattr(value, "__self__", None) if _is_routine(value) else None
+        module, name = getattr(holder, "__name__", ""), getattr(value, "__name__", "")
+        if isinstance(holder, types.ModuleType) or type(value) is types.FunctionType:
+            place = module or str(value.__module__), str(name)
+            if place in _CLOCKS:
+                yield f"reads the clock ({use.name})"
+            elif place in _RANDOM or place[0] == "secrets":
+                yield f"draws random numbers ({use.name})"
+            elif use.is_bare_call and name == "default_rng":
+                yield f"draws from an unseeded generator ({use.name}())"
+        elif isinstance(holder, type):
+            if is_kind(holder, date) and name in ("now", "utcnow", "today"):
+                yield f"reads the clock ({use.name})"
+        elif holder is not None and is_kind(type(holder), _GENERATORS):
+            yield f"draws from an unseeded generator ({use.name})"
+        elif use.is_bare_call and isinstance(value, type) and is_kind(value, _GENERATORS):
+            yield f"draws from an unseeded generator ({use.name}())"
+
+
+def _is_routine(value: Any) -> bool:
+    kinds = types.BuiltinFunctionType, types.MethodType
+    return type(value) in kinds or type(value).__name__ == "cython_function_or_method"

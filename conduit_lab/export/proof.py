@@ -1,0 +1,164 @@
+"""ProofRun: an exported folder, started in a clean world, is the session and answers as it does."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from conduit_lab.core.errors import ExportError
+from conduit_lab.core.progress import counted, progress
+from conduit_lab.core.text import clip
+from conduit_lab.export.agreement import difference
+from conduit_lab.export.causes import causes
+from conduit_lab.export.clean_world import World, clean_world
+from conduit_lab.export.environment import environment
+from conduit_lab.export.replay import Caller, Outcome, ask, asked_twice, in_order
+from conduit_lab.export.session_answers import answer_now
+from conduit_lab.export.state.compared import state_difference
+from conduit_lab.export.state.walk import StateLine
+from conduit_lab.serving.app import App
+from conduit_lab.serving.recorded import Example
+
+ProofKind = Literal["process", "venv"]
+
+_MAX_SHOWN_CHARACTERS = 300  # of a request and of an answer in an error
+_NOTHING = "Nothing was written"
+
+
+@dataclass(frozen=True)
+class ProofRun:
+    """The outcome of each call, and the number of objects that are equal in both processes."""
+
+    outcomes: Sequence[Outcome] = ()
+    objects: int = 0
+
+
+def check_kind(proof: str | None) -> None:
+    """Raise `ExportError` for a `proof=` that there is not."""
+    if proof not in ("process", "venv", None):
+        raise ExportError(f'proof= expected "process", "venv" or None, got {proof!r}')
+
+
+def prove(
+    app: App,
+    folder: Path,
+    examples: Sequence[Example],
+    here: Sequence[StateLine],
+    kind: ProofKind = "process",
+) -> ProofRun:
+    """Start the app of `folder`, compare its state with `here` and its answers with the examples.
+
+    Each short call is made twice. Raises `ExportError` for the first difference: with both answers,
+    the traceback of the other process, and the cause of an answer that is never the same.
+    """
+    examples = in_order([example for example in examples if not example.shared])
+    with progress(len(examples), "call", "replay") as job:
+        job.phase = "installing the requirements" if kind == "venv" else "starting the app"
+        with (
+            environment(folder) if kind == "venv" else _this_python() as python,
+            clean_world(
+                folder, python=python, has_wheel=kind == "venv", hidden=[app.root]
+            ) as world,
+        ):
+            if (problem := state_difference(here, world.state)) is not None:
+                raise ExportError(f"the exported app is not this session. {problem}. {_NOTHING}")
+            job.phase = ""
+            outcomes = _outcomes(app, examples, world)
+    return ProofRun(outcomes, len(here))
+
+
+class _this_python:
+    def __enter__(self) -> str:
+        return sys.executable
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+
+def _outcomes(app: App, examples: Sequence[Example], world: World) -> list[Outcome]:
+    caller = Caller(f"http://127.0.0.1:{world.port}")
+    reads = [example for example in examples if not example.writes]
+    writes = [example for example in examples if example.writes]
+    first = [_judged(app, ask(caller, example, world)) for example in counted(reads, "call")]
+    both = asked_twice(first, lambda example: ask(caller, example, world))
+    done = [_judged_again(app, outcome) for outcome in both]
+    return done + [_judged(app, ask(caller, example, world)) for example in counted(writes, "call")]
+
+
+def _judged(app: App, outcome: Outcome) -> Outcome:
+    """Return the outcome; raise `ExportError` where the export is wrong, or the call unstable."""
+    example = outcome.example
+    if outcome.problem is None:
+        return outcome
+    if outcome.got is None or example.writes:
+        raise ExportError(_wrong(outcome))
+    now = answer_now(app, example)
+    if difference(example.answer, now, outcome.how) is None:  # the session answers the same again
+        raise ExportError(_wrong(outcome))
+    return _by_shape(app, outcome)
+
+
+def _judged_again(app: App, outcome: Outcome) -> Outcome:
+    """Judge a call whose second answer differs from its first one, which was right."""
+    if outcome.problem is None:
+        return outcome
+    example, how = outcome.example, outcome.how
+    second = answer_now(app, example)
+    if outcome.second is not None and difference(second, outcome.second, how) is None:
+        return replace(outcome, problem=None)  # it counts its calls, in the session as there
+    outcome = replace(outcome, got=outcome.second)
+    if difference(example.answer, second, how) is None:
+        raise ExportError(_wrong(outcome))
+    return _by_shape(app, outcome)
+
+
+def _by_shape(app: App, outcome: Outcome) -> Outcome:
+    """Compare the shape of a sampled text; refuse any other answer that is never the same."""
+    example = outcome.example
+    if not example.sampled:
+        raise ExportError(_unstable(app, outcome))
+    problem = difference(example.answer, outcome.got, "shape")
+    found = replace(outcome, how="shape", problem=problem)
+    if problem is not None:
+        raise ExportError(_wrong(found))
+    return found
+
+
+def _wrong(outcome: Outcome) -> str:
+    lines = [f"the exported app answers {outcome.endpoint} differently: {outcome.problem}."]
+    lines += [f"  {name:<16} {value}" for name, value in _sides(outcome)]
+    lines += [f"{reason}." for reason in outcome.reasons]
+    if outcome.log:
+        lines += ["In the exported app:", *(f"  {line}" for line in outcome.log.splitlines())]
+    return "\n".join([*lines, _NOTHING])
+
+
+def _sides(outcome: Outcome) -> list[tuple[str, str]]:
+    example = outcome.example
+    sides = [("request", example.payload)]
+    if not example.writes:
+        sides += [("this session", example.answer), ("the exported app", outcome.got)]
+    return [
+        (name, _short(value)) for name, value in sides if name == "request" or value is not None
+    ]
+
+
+def _unstable(app: App, outcome: Outcome) -> str:
+    example = outcome.example
+    found = causes(app, example)
+    why = f": it {' and '.join(found)}" if found else ""
+    code = f'lab.varies("{example.path}")'
+    lines = [
+        f"{outcome.endpoint} does not answer the same twice{why} ({outcome.problem}).",
+        *(f"  {name:<16} {value}" for name, value in _sides(outcome)),
+        f"Seed it inside the function, or let the export compare shapes: {code}",
+    ]
+    return "\n".join([*lines, _NOTHING])
+
+
+def _short(value: Any) -> str:
+    return clip(json.dumps(value, ensure_ascii=False), _MAX_SHOWN_CHARACTERS)

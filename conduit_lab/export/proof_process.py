@@ -1,0 +1,71 @@
+"""`python -m conduit_lab.export.proof_process SETTINGS`: an exported app in its clean world.
+
+The working directory is the exported folder. SETTINGS is a JSON file with the `port`, the file of
+the `reports`, the file for the `state`, and the folders that are `hidden` and `shown`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from conduit_lab.export.hidden_files import Report, hide_files, reporter
+from conduit_lab.export.required_packages import refuse_others
+
+
+def serve_proof(settings: dict[str, Any]) -> None:
+    """Show the state of the app in the working directory, then serve it until a signal."""
+    folder = str(Path.cwd())
+    report = reporter(settings["reports"])
+    requirements = Path("requirements.txt")
+    if requirements.is_file():
+        refuse_others(requirements.read_text("utf-8"), folder, report)
+    sys.path.insert(0, folder)
+    hide_files([folder, *settings["shown"]], settings["hidden"], report)
+    _report_failures(folder, report)
+
+    import importlib
+
+    app: Any = importlib.import_module("app").app
+    if settings["state"]:
+        from conduit_lab.export.state.compared import app_state
+
+        app.open()
+        names = vars(sys.modules["app"])
+        Path(settings["state"]).write_text(json.dumps(app_state(app, names, Path(folder))), "utf-8")
+
+    import runpy
+
+    sys.argv = ["uvicorn", "app:app", "--port", str(settings["port"]), "--log-level", "warning"]
+    runpy.run_module("uvicorn", run_name="__main__")
+
+
+def _report_failures(folder: str, report: Report) -> None:
+    """Report the traceback of each request that fails, with its ID."""
+    import logging
+    import traceback
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            error = record.exc_info[1] if record.exc_info else None
+            if error is None:
+                return
+            shown = traceback.TracebackException.from_exception(error)
+            places = [frame.filename for frame in shown.stack]
+            own = [
+                place.startswith(f"{folder}{os.sep}") and ".whl" not in place for place in places
+            ]
+            first = own.index(True) if any(own) else 0
+            shown.stack[:] = shown.stack[first:]
+            text = "".join(shown.format()).replace(f"{folder}{os.sep}", "")
+            request = str(getattr(record, "request_id", ""))
+            report({"kind": "failure", "request": request, "text": text.strip()})
+
+    logging.getLogger("conduit_lab").addHandler(Handler())
+
+
+if __name__ == "__main__":
+    serve_proof(json.loads(Path(sys.argv[1]).read_text("utf-8")))
