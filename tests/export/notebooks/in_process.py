@@ -137,7 +137,7 @@ def _world(place: Path) -> Iterator[pytest.MonkeyPatch]:
         patch.syspath_prepend(str(place / "project"))
         # files that depend on no notebook, and take most of the time
         patch.setattr(writer, "write_wheel", _copy_wheel, raising=False)
-        patch.setattr(writer, "requirements", lambda *parts: "", raising=False)
+        patch.setattr(writer, "requirements", lambda *parts, **options: "", raising=False)
         try:
             yield patch
         finally:

@@ -48,9 +48,13 @@ def run_in_kernel(notebook: Notebook, place: Path) -> Verdict:
         elsewhere.parent.mkdir()
         (project / "out").rename(elsewhere)
         seen.leaked = leaked(elsewhere, "", notebook.secrets)
+        pinned = (elsewhere / "requirements.txt").read_text("utf-8")
+        missing = [name for name in notebook.packages if f"{name}==" not in pinned]
         project.rename(place / "gone")
         home.rename(place / "gone home")
         _ask_export(notebook, elsewhere, known["environment"], seen)
+        if missing:
+            seen.broken = f"its requirements lack {', '.join(missing)}"
     seen.leaked += leaked(place / "none", seen.error, notebook.secrets)
     return verdict(notebook, seen)
 

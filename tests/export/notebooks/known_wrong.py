@@ -10,6 +10,10 @@ _GENERATED = "the state takes functions that a library generates for a class as 
 _MODULE_NAME = "the state compares the name of the module, `__main__` here and `app` there"
 _ALIAS = "a snapshot of a container loses the names of the objects in it"
 _SETTING = "no static check of settings that a call changes"
+_ENVIRONMENT = "the replay has the session's environment, and no `.env.example` names the keys"
+_FOLDERS = "the replay sees the folders of the session, and its error names no file"
+_VARIES = "an answer that is never the same is not told from a wrong export"
+_HANDLE = "an object without a file form is made again, and the error does not name it"
 
 KNOWN_WRONG: dict[str, str] = {
     "a counter filled in a loop": _FILLED,
@@ -60,8 +64,26 @@ KNOWN_WRONG: dict[str, str] = {
     "a decorator that is a class": _MODULE_NAME,
     "models of pydantic and of attrs": "the state holds an address of pydantic",
     "an object that claims another class": "isinstance believes `__class__`",
-    "an object that refuses to be reduced, changed since": "such an object has no state",
     "a generator in the middle": "a generator has no state",
     "deep nesting": "literals deeper than 20 are made again by the last statement",
     "a model inside an object": "the file of a model that only an object holds is not copied",
+    "an encoder registered in a library": "what a library keeps for the session is no state",
+    "a variable set by %env and read in the endpoint": _ENVIRONMENT,
+    "a variable set in os.environ, read with a default": _ENVIRONMENT,
+    "a key read from the environment inside the function": _ENVIRONMENT,
+    "the home folder": _FOLDERS,
+    "the current folder": _FOLDERS,
+    "a function that opens a file by a name in the code": _FOLDERS,
+    "a file that a cell wrote for a function to read": _FOLDERS,
+    "an option of pandas": _SETTING,
+    "the recursion limit": _SETTING,
+    "a seed set once for the session": _VARIES,
+    "NumPy seeded once, drawn from in an endpoint": _VARIES,
+    "a pick without a seed": _VARIES,
+    "the clock": _VARIES,
+    "a new id per request": _VARIES,
+    "a recorded answer that became stale": _VARIES,
+    "a file that stays open": _HANDLE,
+    "a connection to a database in memory": _HANDLE,
+    "a context variable that was set": _HANDLE,
 }
