@@ -75,7 +75,7 @@ def run_in_process(notebook: Notebook, place: Path) -> Verdict:
 def _exported(lab: Any) -> tuple[Path, list[StateLine]]:
     """Export without the replay; return the folder and the state of the session."""
     folder = lab.export("out", replay=False).folder
-    names = Namespace(lab, history.cells(), history.namespace())
+    names = Namespace(lab, [], history.namespace())
     return folder, app_state(lab, names.names, lab.root, names.is_builtin)
 
 
