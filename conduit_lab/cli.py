@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from conduit_lab.core.collector import paused_collector
 from conduit_lab.core.errors import ConduitError, ServeError
 from conduit_lab.core.views import figures, html
 
@@ -101,22 +102,23 @@ def _devices(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from conduit_lab.serving.run.process import serve
-
     if not (options.folder / "app.py").is_file():
         raise ServeError(f"no app.py in {options.folder}: serve a folder that an export wrote")
     if options.workers < 1:
         raise ServeError(f"--workers expected 1 or more, got {options.workers}")
-    return serve(
-        options.folder.resolve(),
-        options.host,
-        options.port,
-        pre_stop=options.pre_stop,
-        grace=options.grace,
-        workers=options.workers,
-        log=options.log,
-        insecure=options.insecure,
-    )
+    with paused_collector():  # until it serves
+        from conduit_lab.serving.run.process import serve
+
+        return serve(
+            options.folder.resolve(),
+            options.host,
+            options.port,
+            pre_stop=options.pre_stop,
+            grace=options.grace,
+            workers=options.workers,
+            log=options.log,
+            insecure=options.insecure,
+        )
 
 
 def _key(options: argparse.Namespace) -> int:

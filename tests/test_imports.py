@@ -20,7 +20,7 @@ TYPED = ("pydantic", "pydantic_core", "typing_extensions")
 MODELS = ("onnxruntime", "onnx", "tokenizers", "jinja2", "safetensors")
 STORES = ("sqlite3", "numkong", "conduit_lab.vectors.store")
 SHOWN = ("IPython", "ipywidgets", "anywidget", "pandas")
-ROOMS = ("conduit_lab.client", "conduit_lab.export")
+ROOMS = ("conduit_lab.client", "conduit_lab.export.writer")
 OTHERS = ("httpx", "statistics", "importlib.metadata", "multiprocessing")
 LATER = (*SERVED, *TYPED, *MODELS, *STORES, *SHOWN, *ROOMS, *OTHERS)
 

@@ -7,8 +7,10 @@ import shutil
 from collections.abc import Callable, Iterable
 from itertools import count
 from pathlib import Path, PurePath
+from typing import Any
 
 from conduit_lab.core.errors import ExportError
+from conduit_lab.core.weight import weight
 from conduit_lab.export.deployment.deployment import FILES
 from conduit_lab.runtime.checks import graph
 from conduit_lab.vectors.index.accelerators import INT8_ROWS
@@ -19,6 +21,9 @@ OWN_FILES = (
     "app.py", "requirements.txt", "examples.jsonl", "test_replay.py", "README.md", "manifest.json",
     *FILES,
 )  # fmt: skip
+
+
+_FLOAT_BYTES = 4
 
 
 class Assets:
@@ -97,14 +102,21 @@ class Assets:
         self._writers[PurePath("indexes", f"{label}.sqlite")] = store.save_to
 
     @property
-    def places(self) -> list[PurePath]:
-        """The places of all files in the export."""
-        return [*self._copies, *self._writers]
+    def places(self) -> frozenset[PurePath]:
+        """The places of all files."""
+        return frozenset([*self._copies, *self._writers])
 
     @property
     def large_stores(self) -> bool:
         """Whether a store has so many entries that codes speed its searches up."""
         return any(len(store) >= INT8_ROWS for store in self._stores.values())
+
+    def sizes(self, places: Iterable[PurePath], value: Any) -> dict[PurePath, int]:
+        """Return the bytes of files; of those that are yet to be made about those of `value`."""
+        return {
+            place: self._copies[place].stat().st_size if place in self._copies else _bytes(value)
+            for place in sorted(places)
+        }
 
     def write(self, folder: Path) -> None:
         """Write all files below `folder`."""
@@ -121,6 +133,14 @@ class Assets:
             and place.as_posix() not in OWN_FILES
             for place, origin in places.items()
         )
+
+
+def _bytes(value: Any) -> int:
+    if not isinstance(value, VectorStore):
+        return weight(value)
+    if value.path is not None and value.path.exists():
+        return value.path.stat().st_size
+    return len(value) * value.dimension * _FLOAT_BYTES
 
 
 def _places(path: Path, parts: Iterable[Path], place: Path) -> dict[PurePath, Path]:

@@ -7,55 +7,65 @@ with the chain of names that needs it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from conduit_lab.core.errors import ExportError
 from conduit_lab.export.assets import Assets
+from conduit_lab.export.cell_run import CellRun
 from conduit_lab.export.forms.form import Chain, Draft, Form, shown
 from conduit_lab.export.forms.form_registry import form_of, form_of_name
 from conduit_lab.export.namespace import Namespace, is_notebook_only
+from conduit_lab.export.order import in_order
 from conduit_lab.export.packages import Packages
+from conduit_lab.export.plan_node import PlanNode
+from conduit_lab.export.source_piece import SourcePiece
+from conduit_lab.export.statement import Statement
 from conduit_lab.serving.app import App
+from conduit_lab.serving.endpoint import Endpoint
+
+MAX_SHOWN_REFUSALS = 10
 
 _MODULE_NAMES = ("__file__", "__name__")
-
-
-@dataclass(frozen=True)
-class SourcePiece:
-    """One block of source: the statement for `name`, and the chain of names that needs it."""
-
-    name: str
-    source: str
-    chain: Chain
 
 
 class Closure:
     """The source of `app.py`, and the files beside it; nothing is written yet.
 
     `pieces` are the blocks of source in the order in which they run, `packages` their imports,
-    `assets` their files, `warnings` the messages for the user.
+    `assets` their files, `nodes` the objects in the order in which they were reached, `warnings`
+    the messages for the user. By default all `endpoints`. Raises `ExportError` with all `refusals`
+    unless `keeps_refusals`.
     """
 
     def __init__(
-        self, app: App, statements: list[str] | None, names: dict[str, Any] | None = None
+        self,
+        app: App,
+        statements: Sequence[CellRun | str] | None,
+        names: dict[str, Any] | None = None,
+        *,
+        endpoints: Sequence[Endpoint[..., Any]] | None = None,
+        keeps_refusals: bool = False,
     ) -> None:
-        self.pieces: list[SourcePiece] = []
+        self.endpoints = list(app.endpoints if endpoints is None else endpoints)
         self.warnings: list[str] = []
+        self.refusals: list[str] = []
+        self.nodes: list[PlanNode] = []
         self.assets = Assets(app.root)
         self.packages = Packages(self.assets)
         self._app = app
-        self._namespace = Namespace(app, statements, names)
+        self._namespace = Namespace(app, statements, names, self.endpoints)
         self._reserved = {"App": App, "Path": Path, "HERE": None, "app": app}
         self._done: set[str] = set()  # names and keys of forms, also those in the making
-        self._ready: set[str] = set()  # names whose piece is written
         self._first_names: dict[int, str] = {}  # of each live object, by its id
-        self._late: list[SourcePiece] = []
-        for endpoint in app.endpoints:
+        self._pieces: dict[int | str, SourcePiece] = {}
+        for endpoint in self.endpoints:
             form, start = form_of(endpoint), f"{endpoint.method} {endpoint.path}"
             self._make(endpoint.name, endpoint, form, (start,))
-        self.pieces += self._late
+        self.pieces = in_order(list(self._pieces.values()))
+        if self.refusals and not keeps_refusals:
+            raise ExportError(_listed(self.refusals))
 
     @property
     def app_name(self) -> str:
@@ -79,14 +89,12 @@ class Closure:
             return
         if self._namespace.is_builtin(name):
             return
-        if name not in self._namespace.names:
-            raise ExportError(
-                f"{name} is not defined in this session (needed by {shown(chain)}): "
-                "run the cell that defines it"
-            )
-        value = self._namespace.names[name]
-        self._check_name(name, value, chain)
         self._done.add(name)
+        value = self._namespace.names.get(name)
+        problem = self._problem_of_name(name, value, chain)
+        if problem is not None:
+            self._refuse(name, value, (*chain, name), problem)
+            return
         form = form_of_name(name, value, self._namespace)
         first = self._first_name(name, value, form)
         if first == name:
@@ -94,19 +102,29 @@ class Closure:
         else:
             self._need(first, chain)
             self._add_alias(name, first, chain)
-        self._ready.add(name)
 
-    def _check_name(self, name: str, value: Any, chain: Chain) -> None:
+    def _problem_of_name(self, name: str, value: Any, chain: Chain) -> str | None:
+        if name not in self._namespace.names:
+            return (
+                f"{name} is not defined in this session (needed by {shown(chain)}): "
+                "run the cell that defines it"
+            )
         if name in self._reserved and value is not self._reserved[name]:
-            raise ExportError(
+            return (
                 f"{name} is a name of the exported app.py itself (needed by {shown(chain)}): "
                 "rename it"
             )
         if is_notebook_only(value):
-            raise ExportError(
+            return (
                 f"{name} exists only in a notebook (needed by {shown(chain)}): "
                 "leave it out of served code"
             )
+        return None
+
+    def _refuse(self, name: str, value: Any, chain: Chain, problem: str) -> None:
+        if problem not in self.refusals:
+            self.refusals.append(problem)
+            self.nodes.append(PlanNode.refused(name, value, chain, problem, self._newest(name)))
 
     def _first_name(self, name: str, value: Any, form: Form) -> str:
         """Return the name that makes the object; the others are set to it."""
@@ -118,13 +136,21 @@ class Closure:
         return self._first_names.setdefault(id(value), first)
 
     def _add_alias(self, name: str, first: str, chain: Chain) -> None:
-        """Set a second name of an object; at the end where the object is still in the making."""
-        written = first in self._ready or first == self.app_name
-        alias = SourcePiece(name, f"{name} = {first}", (*chain, name))
-        (self.pieces if written else self._late).append(alias)
+        """Set a second name of an object."""
+        piece = SourcePiece(
+            name,
+            f"{name} = {first}",
+            (*chain, name),
+            frozenset({name}),
+            frozenset({first}),
+            self._newest(name),
+            -1,  # before any change, which may use it
+        )
+        self._add(piece)
+        self.nodes.append(PlanNode.of(piece, self._namespace.names[name], "second name"))
 
     def _make(self, name: str, value: Any, form: Form, chain: Chain) -> None:
-        """Add the piece that makes a live object, after the pieces that it needs."""
+        """Add the piece that makes a live object, and those that it needs."""
         key, binds = form.key(value), form.binds(name, value, self._namespace)
         if key in self._done:
             return
@@ -133,10 +159,77 @@ class Closure:
         draft = Draft(
             name, here, self._namespace, self.assets, self.packages, self.warnings, form_of
         )
-        source = form.statement(value, draft)
+        before = self.assets.places
+        try:
+            source = form.statement(value, draft)
+        except ExportError as error:
+            source = None
+            self._refuse(name, value, here, str(error))
         for needed in draft.needs:
             self._need(needed, here)
-        written = {piece.source for piece in self.pieces}  # one statement may make several names
-        if source and source not in written:
-            self.pieces.append(SourcePiece(name, source, here))
-        self._ready |= set(binds)
+        if source is None:
+            return
+        origin = self._origin(name, value, source)
+        repeated = origin is not None and origin.text in source
+        piece = SourcePiece(
+            name,
+            source if origin is None or repeated else origin.commented(source),
+            here,
+            frozenset({name, *binds}),
+            frozenset(draft.needs),
+            origin,
+            origin.order if origin is not None and repeated else None,
+        )
+        if source:
+            self._add(piece)
+        files = self.assets.sizes(self.assets.places - before, value)
+        self.nodes.append(PlanNode.of(piece, value, files=files))
+        for statement in draft.follows:
+            self._add_change(statement, name, value, here)
+
+    def _add_change(self, statement: Statement, name: str, value: Any, chain: Chain) -> None:
+        """Add a statement that changed the object of `name` after it was made."""
+        here = (*chain, f"{statement.first_line} (cell {statement.cell})")
+        self.packages.pin_below(statement.node)
+        for needed in statement.free_names:
+            self._need(needed, here)
+        changed = statement.changes.keys() & {*self._namespace.names_of(value)}
+        piece = SourcePiece(
+            name,
+            statement.text,
+            here,
+            frozenset({name, *statement.bound_names, *changed}),
+            frozenset(statement.free_names),
+            statement,
+            statement.order,
+            True,
+        )
+        self._add(piece)
+        self.nodes.append(PlanNode.of(piece, value))
+
+    def _add(self, piece: SourcePiece) -> None:
+        known = self._pieces.get(piece.key)
+        self._pieces[piece.key] = piece if known is None else known.joined(piece)
+
+    def _origin(self, name: str, value: Any, source: str) -> Statement | None:
+        """Return the session's statement that the source repeats, else the one for the name."""
+        statements = self._namespace.statements
+        for statement in statements.binding(name):
+            if statement.text in source:
+                return statement
+        if isinstance(value, Endpoint):
+            return statements.holding(value.path) or self._newest(name)
+        return self._newest(name)
+
+    def _newest(self, name: str) -> Statement | None:
+        return self._namespace.statements.newest(name)
+
+
+def _listed(refusals: Sequence[str]) -> str:
+    """Return one refusal as it is, several as a list of at most ten."""
+    if len(refusals) == 1:
+        return refusals[0]
+    shown_ones = [f"{n}. {text}" for n, text in enumerate(refusals[:MAX_SHOWN_REFUSALS], 1)]
+    more = len(refusals) - len(shown_ones)
+    rest = [f"and {more} more; lab.export_plan() has them all"] if more else []
+    return "\n".join([f"{len(refusals)} objects cannot be exported:", *shown_ones, *rest])

@@ -9,7 +9,7 @@ from typing import Literal
 
 # "store": sets or deletes a part of the object, or decorates a function with it
 # "method": calls a method of the object and drops the result; "argument": hands it to such a call
-Change = Literal["store", "method", "argument"]
+ChangeKind = Literal["store", "method", "argument"]
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _Definition = _Function | ast.ClassDef
@@ -17,7 +17,9 @@ _Scope = _Definition | ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | 
 
 # builtins that change an argument of theirs; `print`, `len` and the like do not
 _CHANGING_BUILTINS = frozenset({"setattr", "delattr", "next", "exec", "eval"})
-_TAKING = frozenset({"pop", "popitem", "popleft", "setdefault"})  # return what they change
+_TAKING = frozenset(
+    {"pop", "popitem", "popleft", "setdefault"}
+)  # the result was part of the object
 _SHOWING_NAMES = frozenset(
     {"display", "pprint", "head", "tail", "info", "describe", "show", "plot", "print", "summary"}
 )
@@ -37,12 +39,12 @@ def bound_names(node: ast.stmt) -> Iterator[str]:
             yield part.name
 
 
-def changes(node: ast.stmt) -> dict[str, Change]:
+def changes(node: ast.stmt) -> dict[str, ChangeKind]:
     """Return the names whose objects running a statement changes, each with the surest change.
 
     A result that is used, as in `total = add(items)`, counts as no change of `items`.
     """
-    found: dict[str, Change] = {}
+    found: dict[str, ChangeKind] = {}
     rank = ("argument", "method", "store")
     for name, change in _changes(node):
         if name not in found or rank.index(change) > rank.index(found[name]):
@@ -86,7 +88,7 @@ def _annotations(node: _Function) -> list[ast.expr]:
     return [each for each in found if each is not None]
 
 
-def _changes(node: ast.stmt) -> Iterator[tuple[str, Change]]:
+def _changes(node: ast.stmt) -> Iterator[tuple[str, ChangeKind]]:
     for part in run_at_once(node):
         if isinstance(part, ast.Attribute | ast.Subscript):
             if not isinstance(part.ctx, ast.Load):
@@ -108,7 +110,7 @@ def _changes(node: ast.stmt) -> Iterator[tuple[str, Change]]:
                     yield from _of(owner, "method")
 
 
-def _call_changes(call: ast.Call) -> Iterator[tuple[str, Change]]:
+def _call_changes(call: ast.Call) -> Iterator[tuple[str, ChangeKind]]:
     called = call.func
     name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
     if name in _SHOWING_NAMES:
@@ -121,7 +123,7 @@ def _call_changes(call: ast.Call) -> Iterator[tuple[str, Change]]:
         yield from _of(argument, "argument")
 
 
-def _of(node: ast.expr, change: Change) -> Iterator[tuple[str, Change]]:
+def _of(node: ast.expr, change: ChangeKind) -> Iterator[tuple[str, ChangeKind]]:
     """Yield the name at the root of `name`, `name.x` or `name[key]`, with the change."""
     while isinstance(node, ast.Attribute | ast.Subscript | ast.Starred):
         node = node.value

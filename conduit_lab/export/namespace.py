@@ -5,11 +5,16 @@ from __future__ import annotations
 import builtins
 import inspect
 import sys
+from collections.abc import Iterator, Sequence
+from types import FunctionType
 from typing import Any
 
 from conduit_lab.core.errors import ExportError
+from conduit_lab.export.cell_run import CellRun
+from conduit_lab.export.statement import Statement
 from conduit_lab.export.statements import Statements
 from conduit_lab.serving.app import App
+from conduit_lab.serving.endpoint import Endpoint
 from conduit_lab.serving.rag_endpoint import RagEndpoint
 
 
@@ -20,13 +25,15 @@ class Namespace:
     """
 
     def __init__(
-        self, app: App, statements: list[str] | None, names: dict[str, Any] | None
+        self,
+        app: App,
+        statements: Sequence[CellRun | str] | None,
+        names: dict[str, Any] | None,
+        endpoints: Sequence[Endpoint[..., Any]] | None = None,
     ) -> None:
         self.app = app
-        self.names = _globals_of(app, names)
-        self.statements = Statements(
-            [_module_source(self.names)] if statements is None else statements
-        )
+        self.names = _globals_of(app, names, app.endpoints if endpoints is None else endpoints)
+        self.statements = Statements(_cells(self.names, statements))
         self.app_name = self.name_of(app) or "lab"
 
     def names_of(self, value: Any) -> list[str]:
@@ -49,6 +56,42 @@ class Namespace:
             name = str(other)
             seen.add(name)
 
+    def changes_since(self, name: str, made: Statement, chain: str) -> list[Statement]:
+        """Return the statements that changed what `name` holds since it was `made`, in order.
+
+        It may have been changed by any of its names. `ExportError` for a change that awaits, which
+        a module cannot repeat.
+        """
+        value = self.names.get(name)
+        found = {s.order: s for s in self._changes(name, made)}
+        for other in self.names_of(value):
+            alias = self.statements.maker(other)
+            if alias is not None and alias.order > made.order:
+                found |= {s.order: s for s in self._changes(other, alias)}
+        for statement in found.values():
+            if statement.awaits:
+                raise ExportError(
+                    f"{name} was changed by {statement.first_line} in cell {statement.cell}, which "
+                    f"app.py cannot await ({chain}): change it inside the function that uses it"
+                )
+        return [found[order] for order in sorted(found)]
+
+    def _changes(self, name: str, made: Statement) -> Iterator[Statement]:
+        """Yield the statements that changed an object by this name.
+
+        A function is changed by its attributes alone, and a call with a function of this app is
+        one that the author tried, no change.
+        """
+        is_code = isinstance(self.names.get(name), FunctionType | type | Endpoint)
+        for statement in self.statements.changes_since(name, made):
+            change = statement.changes.get(name)
+            if change == "store" or (change is None and not is_code):
+                yield statement
+            elif change is not None and not (is_code and change == "argument"):
+                values = [self.names.get(each) for each in statement.free_names]
+                if not any(isinstance(value, Endpoint | App) for value in values):
+                    yield statement
+
     def is_builtin(self, name: str) -> bool:
         """Return whether `name` means Python's builtin.
 
@@ -67,7 +110,19 @@ def is_notebook_only(value: Any) -> bool:
     return str(getattr(value, "__module__", "")).partition(".")[0] == "IPython"
 
 
-def _globals_of(app: App, given: dict[str, Any] | None) -> dict[str, Any]:
+def _cells(names: dict[str, Any], given: Sequence[CellRun | str] | None) -> Sequence[CellRun | str]:
+    """Return the cells of a session, behind the source of the module in which they ran, if any."""
+    if given is None:
+        return [_module_source(names)]
+    module = sys.modules.get(str(names.get("__name__")))
+    if module is None or vars(module) is not names or getattr(module, "__file__", None) is None:
+        return given
+    return [_module_source(names), *given]  # `IPython.embed`, or an app that the cells import
+
+
+def _globals_of(
+    app: App, given: dict[str, Any] | None, endpoints: Sequence[Endpoint[..., Any]]
+) -> dict[str, Any]:
     """Return the globals of the registered functions.
 
     An app that serves only a `Rag` has no function: then the `given` names, or the module that
@@ -78,7 +133,7 @@ def _globals_of(app: App, given: dict[str, Any] | None) -> dict[str, Any]:
             f"{app.name!r} has no endpoints: register a function first, "
             f'@lab.post("/path") above its def'
         )
-    functions = [e.function for e in app.endpoints if not isinstance(e, RagEndpoint)]
+    functions = [e.function for e in endpoints if not isinstance(e, RagEndpoint)]
     spaces = {id(function.__globals__): function.__globals__ for function in functions}
     if len(spaces) > 1:
         names = sorted(str(space.get("__name__")) for space in spaces.values())

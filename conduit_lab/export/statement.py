@@ -11,10 +11,12 @@ from functools import cached_property
 from types import CodeType, FunctionType
 
 from conduit_lab.export import effects
-from conduit_lab.export.effects import Change
+from conduit_lab.export.effects import ChangeKind
 from conduit_lab.export.literals import same_literal
 
 _Import = ast.Import | ast.ImportFrom
+
+MAX_LINE = 88  # characters, ruff's default
 
 _ARGUMENT_FLAGS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
@@ -41,7 +43,7 @@ class Statement:
         return frozenset(effects.bound_names(self.node))
 
     @cached_property
-    def changes(self) -> dict[str, Change]:
+    def changes(self) -> dict[str, ChangeKind]:
         """The names whose objects it changes, and how."""
         return effects.changes(self.node)
 
@@ -105,6 +107,25 @@ class Statement:
         decorators = getattr(self.node, "decorator_list", [])
         nodes = [node for decorator in decorators for node in ast.walk(decorator)]
         return any(isinstance(node, ast.Constant) and node.value == text for node in nodes)
+
+    def holds(self, text: str) -> bool:
+        """Return whether it has the literal `text` anywhere."""
+        nodes = ast.walk(self.node)
+        return any(isinstance(node, ast.Constant) and node.value == text for node in nodes)
+
+    def commented(self, source: str) -> str:
+        """Return another source for the same name, with the comments of this statement.
+
+        The one at its end stays where the line remains short.
+        """
+        *above, last = self.text.split("\n")
+        comments = [line for line in above if line.startswith("#")]
+        behind = last.encode()[self.node.end_col_offset or 0 :].decode().strip()
+        if not comments and not behind.startswith("#"):
+            return source
+        whole = f"{source}  {behind}"
+        is_short = behind.startswith("#") and "\n" not in whole and len(whole) <= MAX_LINE
+        return "\n".join([*comments, whole if is_short and "#" not in source else source])
 
     def makes(self, function: FunctionType) -> bool:
         """Return whether running this statement gives the code of `function`."""

@@ -8,7 +8,7 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from conduit_lab.export.cell import Cell
+from conduit_lab.export.cell_run import CellRun
 from conduit_lab.export.statement import Statement
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -28,17 +28,17 @@ class Statements:
     `from __future__ import`.
     """
 
-    def __init__(self, cells: Iterable[Cell | str]) -> None:
+    def __init__(self, cells: Iterable[CellRun | str]) -> None:
         self.futures: set[str] = set()
         self.all: list[Statement] = []
         self._bindings: dict[str, list[Statement]] = defaultdict(list)
         self._changes: dict[str, list[Statement]] = defaultdict(list)
         places = _Places()
         for number, cell in enumerate(cells, 1):
-            cell = Cell(number, cell) if isinstance(cell, str) else cell
+            cell = CellRun(number, cell) if isinstance(cell, str) else cell
             self._read(cell, places)
 
-    def _read(self, cell: Cell, places: _Places) -> None:
+    def _read(self, cell: CellRun, places: _Places) -> None:
         body = _parsed(cell.source)
         beside = tuple(node for node in body if isinstance(node, _Import))
         slot = places.slot(cell, body)
@@ -66,19 +66,27 @@ class Statements:
 
     def definitions(self, name: str) -> list[Statement]:
         """Return the `def` and `class` statements of that name, newest first."""
-        return [s for s in self._newest_first(name) if isinstance(s.node, _Definition)]
+        return [s for s in self.binding(name) if isinstance(s.node, _Definition)]
 
     def imports(self, name: str) -> list[Statement]:
         """Return the import statements that bound `name`, newest first."""
-        return [s for s in self._newest_first(name) if s.is_import]
+        return [s for s in self.binding(name) if s.is_import]
 
     def newest(self, name: str) -> Statement | None:
         """Return the last statement that bound `name`, or None."""
-        return next(iter(self._newest_first(name)), None)
+        return next(iter(self.binding(name)), None)
+
+    def binding(self, name: str) -> list[Statement]:
+        """Return the statements that bound `name`, newest first."""
+        return self._bindings.get(name, [])[::-1]
+
+    def holding(self, text: str) -> Statement | None:
+        """Return the last statement with the literal `text`, or None."""
+        return next((s for s in reversed(self.all) if s.holds(text)), None)
 
     def maker(self, name: str) -> Statement | None:
         """Return the statement that made what `name` holds, before it was changed, or None."""
-        found = self._newest_first(name)
+        found = self.binding(name)
         for statement in found:
             if not statement.builds_on(name):
                 return statement
@@ -91,9 +99,6 @@ class Statements:
         later = {s.order: s for s in found}
         return [later[order] for order in sorted(later) if order > made.order]
 
-    def _newest_first(self, name: str) -> list[Statement]:
-        return self._bindings.get(name, [])[::-1]
-
 
 class _Places:
     """The place of each cell in its notebook: that of its first run.
@@ -105,7 +110,7 @@ class _Places:
         self._slots: dict[str, int] = {}
         self._count = 0
 
-    def slot(self, cell: Cell, body: Iterable[ast.stmt]) -> int:
+    def slot(self, cell: CellRun, body: Iterable[ast.stmt]) -> int:
         """Return the number of the cell, counted by first runs."""
         defined = [f"def {node.name}" for node in body if isinstance(node, _Definition)]
         marks = [f"key {cell.key}"] if cell.key else [*defined, f"text {cell.source}"]

@@ -19,9 +19,11 @@ from conduit_lab.core.streams.loop import package_loop
 from conduit_lab.core.text import clip
 from conduit_lab.export import replay as proof
 from conduit_lab.export import templates
+from conduit_lab.export.cell_run import CellRun
 from conduit_lab.export.closure import Closure
 from conduit_lab.export.deployment.deployment import Deployment
 from conduit_lab.export.export_result import Export
+from conduit_lab.export.part import Selection, chosen_endpoints
 from conduit_lab.export.readme import readme
 from conduit_lab.export.requirements import pinned_version, requirements
 from conduit_lab.export.secret import check_files
@@ -31,6 +33,7 @@ from conduit_lab.export.target import replaced_folder
 from conduit_lab.export.wheel import write_wheel
 from conduit_lab.serving import codec
 from conduit_lab.serving.app import App
+from conduit_lab.serving.endpoint import Endpoint
 from conduit_lab.serving.recorded import Example
 from conduit_lab.serving.request import Request
 
@@ -44,24 +47,27 @@ def export_app(
     folder: str | Path,
     *,
     examples: Sequence[Example],
-    statements: list[str] | None = None,
+    statements: Sequence[CellRun | str] | None = None,
     namespace: dict[str, Any] | None = None,
+    endpoints: Selection | None = None,
     replay: bool = True,
 ) -> Export:
     """Write `app` as a folder that runs by itself, and prove that it answers as the `examples` say.
 
     `statements` is the source of the session and `namespace` its names, by default those of the
-    module that the endpoints live in. A relative `folder` starts at the app's root; it must be new,
+    module that the endpoints live in. `endpoints` are paths, names or functions: only these are
+    exported, with what they reach. A relative `folder` starts at the app's root; it must be new,
     empty, or an older export, which is replaced as a whole at the end. Raises `ExportError` for a
     folder that holds something else, an endpoint without an example, an object that cannot be
     exported (with the chain of names that needs it), and a different answer.
     """
     target = resolve(folder, app.root)
     _check_target(target)
-    _check_examples(app, examples)
+    chosen = chosen_endpoints(app, endpoints)
+    examples = _of_endpoints(examples, chosen)
     with progress(_STEPS if replay else _STEPS - 1, STEP, f"export {target.name}") as job:
         job.phase = "reading the session"
-        closure = Closure(app, statements, namespace)
+        closure = Closure(app, statements, namespace, endpoints=chosen)
         current = [_current(app, example) for example in examples]
         _add_recorded(app, closure, current)
         with replaced_folder(target) as made:
@@ -71,7 +77,7 @@ def export_app(
                 job.next_phase("replaying")
             outcomes, objects = _prove(app, closure, made) if replay else ([], 0)
             job.next_phase("hashing files")
-            _write_manifest(app, made, len(outcomes))
+            _write_manifest(closure, made, len(outcomes))
         return Export(target, outcomes, closure.warnings, objects)
 
 
@@ -92,14 +98,20 @@ def _is_export(folder: Path) -> bool:
     return isinstance(manifest, dict) and {"conduit_lab", "sha256"} <= manifest.keys()
 
 
-def _check_examples(app: App, examples: Sequence[Example]) -> None:
-    tried = {(example.method, example.path) for example in examples}
-    missing = [e for e in app.endpoints if (e.method, e.path) not in tried]
+def _of_endpoints(
+    examples: Sequence[Example], endpoints: Sequence[Endpoint[..., Any]]
+) -> list[Example]:
+    """Return the examples of these endpoints, in their order; each must have one."""
+    order = {(e.method, e.path): number for number, e in enumerate(endpoints)}
+    found = [each for each in examples if (each.method, each.path) in order]
+    tried = {(example.method, example.path) for example in found}
+    missing = [e for e in endpoints if (e.method, e.path) not in tried]
     if missing:
         names = ", ".join(f"{e.method} {e.path} ({e.name})" for e in missing)
         raise ExportError(
             f"no recorded call of {names}: call each once, so that the export can be proved"
         )
+    return sorted(found, key=lambda example: order[example.method, example.path])
 
 
 def _current(app: App, example: Example) -> Example:
@@ -161,7 +173,7 @@ def _prove(app: App, closure: Closure, folder: Path) -> tuple[list[proof.Outcome
     difference.
     """
     names = closure.namespace
-    here = app_state(app, names.names, app.root, names.is_builtin)
+    here = app_state(app, names.names, app.root, names.is_builtin, closure.endpoints)
     if len(here) >= MAX_LINES:
         closure.warnings.append(
             f"the endpoints reach more than {MAX_LINES:,} objects; only these were compared"
@@ -186,13 +198,13 @@ def _prove(app: App, closure: Closure, folder: Path) -> tuple[list[proof.Outcome
     return outcomes, len(here)
 
 
-def _write_manifest(app: App, folder: Path, replayed: int) -> None:
+def _write_manifest(closure: Closure, folder: Path, replayed: int) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = {
         "conduit_lab": next((folder / "lib").glob("*.whl")).name.split("-")[1],
-        "name": app.name,
+        "name": closure.namespace.app.name,
         "python": platform.python_version(),
-        "endpoints": [f"{e.method} {e.path}" for e in app.endpoints],
+        "endpoints": [f"{e.method} {e.path}" for e in closure.endpoints],
         "replayed": replayed,
         "sha256": {path.relative_to(folder).as_posix(): _sha256(path) for path in files},
     }

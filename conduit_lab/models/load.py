@@ -11,10 +11,10 @@ from conduit_lab.core.nearest import did_you_mean, nearest_file
 from conduit_lab.core.paths import current_root, display, resolve
 from conduit_lab.core.trace import recorder
 from conduit_lab.models.file_model import FileModel
-from conduit_lab.models.kinds import AnyFolder, kind_of_folder
 
 if TYPE_CHECKING:
     from conduit_lab.models.callable import CallableModel
+    from conduit_lab.models.kinds import AnyFolder
     from conduit_lab.models.model import Model
 
 AnyModel: TypeAlias = "Model | AnyFolder | CallableModel"
@@ -149,6 +149,7 @@ def _declared(
 ) -> Model | AnyFolder:
     """Return the model of a file or folder, not opened yet."""
     if where.is_dir():
+        from conduit_lab.models.kinds import kind_of_folder
         from conduit_lab.models.text.classifier import Classifier
 
         kind = kind_of_folder(where, variant)

@@ -14,7 +14,7 @@ from types import CodeType
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
-from conduit_lab.export.cell import Cell
+from conduit_lab.export.cell_run import CellRun
 
 _RUNNING_MAGICS = frozenset({"time", "capture", "prun"})  # they run their cell as it is
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -42,7 +42,7 @@ class CellRecorder:
 
     def __init__(self, shell: Any) -> None:
         self._shell = ref(shell)
-        self._cells: list[Cell] = []
+        self._cells: list[CellRun] = []
         self._running: list[_Run] = []
         self._read_history(shell)
         shell.events.register("pre_run_cell", self._before)
@@ -57,7 +57,7 @@ class CellRecorder:
         return found
 
     @property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[CellRun]:
         """The cells so far; the ones that run now end at the statement that runs."""
         running = [self._cell(0, run, list(_frames())) for run in list(self._running)]
         return [*self._cells, *running]
@@ -72,7 +72,7 @@ class CellRecorder:
             elif source.strip():
                 line = _recorded_line(errors.get(number))
                 self._cells.append(
-                    Cell(number, (_body(shell, source) or source).rstrip("\n"), line)
+                    CellRun(number, (_body(shell, source) or source).rstrip("\n"), line)
                 )
 
     @staticmethod
@@ -104,16 +104,16 @@ class CellRecorder:
         frames = [(frame.f_code, line) for frame, line in tb]
         cell = self._cell(result.execution_count or 0, run, frames)
         if error is not None and cell.succeeded:  # raised outside of the cell's own code
-            cell = Cell(cell.number, cell.source, 1, cell.key)
+            cell = CellRun(cell.number, cell.source, 1, cell.key)
         self._cells.append(cell)
 
-    def _cell(self, number: int, run: _Run, frames: list[_Frame]) -> Cell:
+    def _cell(self, number: int, run: _Run, frames: list[_Frame]) -> CellRun:
         shell = self._shell()
         body = _body(shell, run.source)
         stopped_at = _line_in(frames, run.source, wrapped=body is not None)
         number = number or getattr(shell, "execution_count", 0)
         source = run.source if body is None else body
-        return Cell(number, source.rstrip("\n"), stopped_at, run.key)
+        return CellRun(number, source.rstrip("\n"), stopped_at, run.key)
 
 
 def _frames() -> Iterator[_Frame]:

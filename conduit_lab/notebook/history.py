@@ -7,7 +7,7 @@ from typing import Any
 
 from conduit_lab.core.views import html
 from conduit_lab.core.views.pieces import ViewPiece
-from conduit_lab.export.cell import Cell
+from conduit_lab.export.cell_run import CellRun
 from conduit_lab.notebook.cell_recorder import CellRecorder
 
 
@@ -18,7 +18,7 @@ def record_cells() -> None:
         CellRecorder.of(shell)
 
 
-def cells() -> list[Cell] | None:
+def cells() -> list[CellRun] | None:
     """Return the cells that ran, oldest first; None outside of IPython."""
     shell = _shell()
     return None if shell is None else CellRecorder.of(shell).cells

@@ -27,6 +27,7 @@ from conduit_lab.serving.tool import Tool
 
 if TYPE_CHECKING:
     from conduit_lab.export.export_result import Export
+    from conduit_lab.export.part import Selection
     from conduit_lab.serving.glance import Glance
     from conduit_lab.serving.run.thread import Server
 
@@ -137,12 +138,15 @@ class Lab(App):
         """Return the tools with which a paired agent reads the session."""
         return self._session_tools
 
-    def export(self, folder: str | Path, *, replay: bool = True) -> Export:
+    def export(
+        self, folder: str | Path, *, endpoints: Selection | None = None, replay: bool = True
+    ) -> Export:
         """Write the app as a folder that runs by itself, and prove that it answers as it did here.
 
         Every endpoint must have been called once. The folder is started in a fresh process and
         receives the recorded requests; a different answer is an `ExportError`, and then an older
-        export in `folder` stays. Running streams are awaited, 60 s each.
+        export in `folder` stays. With `endpoints`, paths or decorated functions, only these are
+        exported, with what they reach. Running streams are awaited, 60 s each.
         """
         from conduit_lab.export.writer import export_app
 
@@ -154,6 +158,7 @@ class Lab(App):
             examples=self.examples,
             statements=history.cells(),
             namespace=history.namespace(),
+            endpoints=endpoints,
             replay=replay,
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from enum import Enum
-from math import isfinite
+from math import hypot, isfinite
 from pathlib import PurePath
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,7 @@ from conduit_lab.core.streams.media import is_image, media
 from conduit_lab.core.text import clip, one_line
 from conduit_lab.flow.ensemble_answer import EnsembleArray
 from conduit_lab.serving.file import File
+from conduit_lab.serving.json_pieces import LARGE_BYTES, parse_in_pieces
 from conduit_lab.serving.pydantic_models import is_model
 
 MAX_SHOWN_CHARACTERS = 600
@@ -30,6 +31,8 @@ MAX_SHOWN_LINES = 12
 
 _DIGITS = b"0" * 19  # as many as the shortest integer above 64 bits has
 _DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"000000000")
+_UNSURE = 2.0**63  # a float from here on may be an integer of the text
+_MAX_FIELDS = 8
 _MAX_KEY_CHARACTERS = 60
 _OPTIONS = orjson.OPT_NON_STR_KEYS  # without its own arrays: some of them are images
 # orjson writes these itself; a uint8 array may be an image
@@ -45,11 +48,31 @@ def loads(body: bytes) -> Any:
     An integer stays one however long it is; one of more than 4,300 digits is an `InputError`.
     """
     try:
-        value = orjson.loads(body)
-        # orjson makes floats of integers above 64 bits
-        return _exact(body, value) if _DIGITS in body.translate(_DIGITS_AS_ZERO) else value
+        return _parsed(body) if len(body) < LARGE_BYTES else parse_in_pieces(body, _parsed)
     except (orjson.JSONDecodeError, RecursionError, ValueError) as error:
         raise InputError(f"the body is not valid JSON: {error}") from error
+
+
+def _parsed(body: bytes) -> Any:
+    value = orjson.loads(body)
+    # orjson makes floats of integers above 64 bits
+    if _is_below(value) or _DIGITS not in body.translate(_DIGITS_AS_ZERO):
+        return value
+    return _exact(body, value)
+
+
+def _is_below(value: Any) -> bool:
+    """Return whether these are lists of numbers below 63 bits, in a quarter of a digit scan."""
+    if type(value) is not list:
+        return (
+            type(value) is dict and len(value) < _MAX_FIELDS and all(map(_is_below, value.values()))
+        )
+    try:
+        if value and type(value[0]) is list:
+            return all(type(row) is list and hypot(*row) < _UNSURE for row in value)
+        return hypot(*value) < _UNSURE
+    except (TypeError, OverflowError):
+        return False
 
 
 def _exact(body: bytes, value: Any) -> Any:
@@ -75,6 +98,8 @@ def dumps(value: Any) -> bytes:
     infinity, NaT and NA are null. Raises `TypeError` with the place of a value without a form.
     """
     try:
+        if type(value) is np.ndarray and value.dtype in _NUMBERS and value.flags.c_contiguous:
+            return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
         return orjson.dumps(value, default=_form_or_fragment, option=_OPTIONS)
     except orjson.JSONEncodeError:
         pass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import mimetypes
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +34,8 @@ class File:
     @classmethod
     def read(cls, path: str | Path) -> File:
         """Read a file of this machine, to call an endpoint with it."""
+        import mimetypes
+
         path = Path(path)
         return cls(path.name, mimetypes.guess_type(path.name)[0] or OCTETS, path.read_bytes())
 

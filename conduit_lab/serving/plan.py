@@ -26,7 +26,7 @@ from conduit_lab.serving.call import Call
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
 from conduit_lab.serving.faces.stream_start import begin_stream
 from conduit_lab.serving.faces.transport import SEND_SECONDS
-from conduit_lab.serving.gate.departure import while_connected
+from conduit_lab.serving.gate.departure import Watch, while_connected
 from conduit_lab.serving.handler_pace import HandlerPace
 from conduit_lab.serving.handler_threads import HandlerThreads
 from conduit_lab.serving.trace_sampling import TraceSampler
@@ -137,10 +137,17 @@ class Plan:
             result = self._call_here(call, size)
         else:
             result = await while_connected(receive, self._call_on_thread(call, size))
-        if then is not None:
-            # a model's call is cancelled by leaving its queue
-            work = then.acall(result) if type(then) is Model else self._then_answer(then, result)
-            result = await while_connected(receive, work)
+        if type(then) is Model:
+            watch = Watch(receive)  # a model's call is cancelled by leaving its queue
+            try:
+                result = await then.acall(result)
+            except asyncio.CancelledError:
+                watch.check()
+                raise
+            finally:
+                watch.end()
+        elif then is not None:
+            result = await while_connected(receive, self._then_answer(then, result))
         if small := is_small(result):
             return result, small
         if type(result) not in _WHOLE:

@@ -89,13 +89,16 @@ class ServerState:
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one ended request, whose answer started after `seconds`."""
-        if method not in _METHODS:  # a client may send any
-            method = "OTHER"
-        route = route or UNMATCHED
-        key = method, route, status or CLIENT_LEFT
-        self.requests[key] = self.requests.get(key, 0) + 1
-        if (latency := self.latencies.get((method, route))) is None:
-            latency = self.latencies[method, route] = Latency()
+        key = method, route, status
+        try:
+            self.requests[key] += 1
+            latency = self.latencies[method, route]
+        except KeyError:  # the first such request, or one under another name
+            if method not in _METHODS:  # a client may send any
+                method = "OTHER"
+            key = method, route or UNMATCHED, status or CLIENT_LEFT
+            self.requests[key] = self.requests.get(key, 0) + 1
+            latency = self.latencies.setdefault(key[:2], Latency())
         latency.counts[bisect_left(LATENCY_BOUNDS, seconds)] += 1
         latency.seconds += seconds
         self.recent.append(RequestRecord(monotonic(), seconds, status))

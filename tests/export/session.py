@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,18 +14,23 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from conduit_lab import Lab, VectorStore, export_app
+from conduit_lab.export.cell_run import CellRun
 from conduit_lab.export.export_result import Export
+from conduit_lab.export.part import Selection
 from conduit_lab.export.replay import difference
 from conduit_lab.serving.app import App
 from conduit_lab.serving.recorded import Example
 
 
 class Session:
-    """Cells that were run; `lab` is their app, `names` their namespace."""
+    """Cells that were run; `lab` is their app, `names` their namespace.
+
+    `cells` are texts, and where one failed a `CellRun` with its line.
+    """
 
     def __init__(self, root: Path, name: str = "desk") -> None:
         self.root = root
-        self.cells: list[str] = []
+        self.cells: list[CellRun | str] = []
         self.lab = Lab(name, root=root)
         self.names: dict[str, Any] = {"__name__": "cells", "lab": self.lab}
 
@@ -35,7 +41,19 @@ class Session:
             self.cells.append(cell)
         return self
 
-    def export(self, *, replay: bool = False) -> Export:
+    def fail(self, cell: str) -> Session:
+        """Run a cell that raises, as a notebook does."""
+        cell = dedent(cell)
+        try:
+            exec(compile(cell, "<cell>", "exec", dont_inherit=True), self.names)
+        except Exception as error:
+            frames = traceback.walk_tb(error.__traceback__)
+            line = next(n for frame, n in frames if frame.f_code.co_filename == "<cell>")
+            self.cells.append(CellRun(len(self.cells) + 2, cell, stopped_at=line))
+            return self
+        raise AssertionError("the cell did not fail")
+
+    def export(self, *, replay: bool = False, endpoints: Selection | None = None) -> Export:
         """Export to `root/out`, by default without the proof in a fresh process."""
         return export_app(
             self.lab,
@@ -43,6 +61,7 @@ class Session:
             examples=self.lab.examples,
             statements=["lab = Lab('desk')", *self.cells],
             namespace=self.names,
+            endpoints=endpoints,
             replay=replay,
         )
 

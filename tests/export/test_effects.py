@@ -1,4 +1,4 @@
-"""What a statement binds and changes."""
+"""The names that a statement binds, and those whose objects it changes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from conduit_lab.export.effects import Change, changes
+from conduit_lab.export.effects import ChangeKind, changes
 
 
 @pytest.mark.parametrize(
@@ -49,5 +49,5 @@ from conduit_lab.export.effects import Change, changes
         ("import cfg", {}),
     ],
 )
-def test_a_change_is_of_the_object_at_the_root(text: str, expected: dict[str, Change]) -> None:
+def test_a_change_is_of_the_object_at_the_root(text: str, expected: dict[str, ChangeKind]) -> None:
     assert changes(ast.parse(text).body[0]) == expected

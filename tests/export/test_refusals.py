@@ -47,7 +47,7 @@ def test_a_deleted_variable_is_named_with_its_chain(session: Session) -> None:
             "HERE is a name of the exported app.py itself",
         ),
         (
-            "for x in [object()]:\n    pass\ndef helper(n):\n    return str(type(x))",
+            "globals()['x'] = object()\ndef helper(n):\n    return str(type(x))",
             "a live object has no file form",
         ),
     ],
@@ -165,3 +165,35 @@ def test_the_path_class_of_the_session_is_the_exports(session: Session) -> None:
         "from pathlib import Path\ndef helper(n):\n    return Path(str(n)).name", ENDPOINT, "a(2)"
     )
     assert session.source().count("import Path") == 1
+
+
+def test_every_refusal_is_listed_with_its_chain(session: Session) -> None:
+    session.run(
+        "gone = lost = 1\nclass Box:\n    x = lost",
+        "def helper(n):\n    return gone + Box.x",
+        ENDPOINT,
+        "a(2)",
+        "del gone, lost",
+    )
+    assert refused(session) == (
+        "2 objects cannot be exported:\n"
+        "1. gone is not defined in this session (needed by POST /a → a → helper): "
+        "run the cell that defines it\n"
+        "2. lost is not defined in this session (needed by POST /a → a → helper → Box): "
+        "run the cell that defines it"
+    )
+
+
+def test_at_most_ten_refusals_are_listed(session: Session) -> None:
+    names = [f"gone{number}" for number in range(12)]
+    session.run(
+        " = ".join(names) + " = 1",
+        f"def helper(n):\n    return {' + '.join(names)}",
+        ENDPOINT,
+        "a(2)",
+        f"del {', '.join(names)}",
+    )
+    lines = refused(session).splitlines()
+    assert lines[0] == "12 objects cannot be exported:"
+    assert len(lines) == 12
+    assert lines[-1] == "and 2 more; lab.export_plan() has them all"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conduit_lab.export.cell import Cell
+from conduit_lab.export.cell_run import CellRun
 from conduit_lab.export.statement import Statement
 from conduit_lab.export.statements import Statements
 
@@ -231,7 +231,7 @@ def test_other_magics_hold_no_statements() -> None:
 
 
 def test_the_statements_of_a_failed_cell_end_before_its_line() -> None:
-    cell = Cell(3, "a = 1\nif a:\n    import b\n    c = 1 / 0\nd = 2", stopped_at=4)
+    cell = CellRun(3, "a = 1\nif a:\n    import b\n    c = 1 / 0\nd = 2", stopped_at=4)
     statements = Statements([cell])
     assert {name for name in "abcd" if statements.newest(name)} == {"a", "b"}
     assert statements.newest("a") is not None
@@ -279,7 +279,7 @@ def test_changes_come_in_the_order_in_which_they_ran() -> None:
     ],
 )
 def test_a_cell_that_ran_again_keeps_its_place(runs: list[tuple[str, str]], order: str) -> None:
-    statements = Statements(Cell(n, text, key=key) for n, (text, key) in enumerate(runs))
+    statements = Statements(CellRun(n, text, key=key) for n, (text, key) in enumerate(runs))
     newest = [(name, statements.newest(name)) for name in sorted(order)]
     places = {name: found.place for name, found in newest if found is not None}
     assert "".join(sorted(places, key=places.__getitem__)) == order

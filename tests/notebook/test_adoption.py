@@ -15,10 +15,11 @@ from conduit_lab.core.errors import EndpointError
 from conduit_lab.serving.limits import Limits
 
 
-class Shell(SimpleNamespace):
+class Shell:
     """IPython's shell, as far as a lab needs it."""
 
-    __hash__ = object.__hash__
+    def __init__(self, **attributes: Any) -> None:
+        vars(self).update(attributes)
 
 
 @pytest.fixture

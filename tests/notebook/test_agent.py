@@ -18,10 +18,11 @@ from conduit_lab.notebook.agent import MAX_FORM_CHARACTERS, redacted
 SECRET = "sk-a-secret-of-the-session"
 
 
-class Shell(SimpleNamespace):
+class Shell:
     """IPython's shell, as far as a lab needs it."""
 
-    __hash__ = object.__hash__
+    def __init__(self, **attributes: Any) -> None:
+        vars(self).update(attributes)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conduit_lab.core import views
 from conduit_lab.core.frames import to_frame
@@ -14,11 +14,13 @@ from conduit_lab.core.trace.hints import hints
 from conduit_lab.core.trace.rerun import rerun_trace, stale_spans
 from conduit_lab.core.trace.source_hash import source_hash
 from conduit_lab.core.trace.span import Span
-from conduit_lab.core.trace.trace_diff import TraceDiff
 from conduit_lab.core.trace.trace_graph import trace_mermaid
 from conduit_lab.core.trace.trace_json import span_records, trace_json
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.viewed import Viewed
+
+if TYPE_CHECKING:
+    from conduit_lab.core.trace.trace_diff import TraceDiff
 
 
 class Trace(Viewed):
@@ -95,6 +97,8 @@ class Trace(Viewed):
 
     def diff(self, other: Trace) -> TraceDiff:
         """Return both traces side by side: their times and answers, stage by stage."""
+        from conduit_lab.core.trace.trace_diff import TraceDiff
+
         return TraceDiff(self.root, other.root)
 
     def to_pandas(self) -> Any:

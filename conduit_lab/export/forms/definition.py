@@ -67,7 +67,7 @@ def definition(name: str, value: Any, draft: Draft, path: str = "") -> str:
             f"the live {name} differs from every definition in this session",
             "run its cell again, without a magic around it",
         )
-    return draft.repeat(found[0]) + _renamed(name, inner.__name__, draft)
+    return draft.remake(found[0]) + _renamed(name, inner.__name__, draft)
 
 
 def _is_called(statement: Statement | None) -> bool:

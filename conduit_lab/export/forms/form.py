@@ -74,6 +74,7 @@ class Draft:
     warnings: list[str]
     form_of: Callable[[Any], Form]
     needs: list[str] = field(default_factory=list)
+    follows: list[Statement] = field(default_factory=list)  # they run after its own
 
     @property
     def shown_chain(self) -> str:
@@ -117,6 +118,11 @@ class Draft:
         self.needs += [name for name in statement.free_names if name != self.name]
         self.packages.pin_below(statement.node)  # imports inside a function bring packages too
         return statement.text
+
+    def remake(self, made: Statement) -> str:
+        """Return the statement that made the object; those that changed it since follow it."""
+        self.follows += self.namespace.changes_since(self.name, made, self.shown_chain)
+        return self.repeat(made)
 
     def refusal(self, problem: str, mend: str) -> ExportError:
         """Return the error for an object without a form."""

@@ -92,13 +92,8 @@ def check_secret(name: str, value: Any, draft: Draft) -> None:
 
 def repeat_assignment(value: Any, draft: Draft) -> str:
     """Return the statement that made a live object, to be run again in the export."""
-    statement = draft.own
-    if (
-        statement is None
-        or statement.assigned is None
-        or statement.builds_on(draft.name)
-        or _awaits(statement.node)
-    ):
+    statement = draft.namespace.statements.maker(draft.name)
+    if statement is None or statement.awaits:
         raise draft.refusal(
             f"a live {type(value).__name__} has no file form",
             f"make {draft.name} in one statement of its own, or inside the function that uses it",
@@ -106,17 +101,13 @@ def repeat_assignment(value: Any, draft: Draft) -> str:
     for part in _parts(value):
         for path in draft.form_of(part).files(part):
             draft.assets.add_named(path, draft.shown_chain)
-    return draft.repeat(statement)
+    return draft.remake(statement)
 
 
 def _parts(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
         return list(value.values())
     return value if isinstance(value, list | tuple) else ()
-
-
-def _awaits(node: ast.AST) -> bool:
-    return any(isinstance(part, ast.Await) for part in ast.walk(node))
 
 
 def _still_gives(statement: Statement, name: str, value: Any) -> bool:

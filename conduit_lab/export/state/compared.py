@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from conduit_lab.export.state.walk import StateLine, Walk
 from conduit_lab.serving.app import App
+from conduit_lab.serving.endpoint import Endpoint
 
 _NAME = re.compile(r"→ (\w+)")
 
@@ -18,13 +19,14 @@ def app_state(
     names: dict[str, Any],
     root: Path,
     is_hidden: Callable[[str], bool] = lambda name: False,
+    endpoints: Iterable[Endpoint[..., Any]] | None = None,
 ) -> list[StateLine]:
     """Return a line for each object that the app's endpoints reach; opens its models and stores.
 
-    `names` are the globals that the endpoints live in.
+    `names` are the globals that the endpoints live in; by default all `endpoints` are walked.
     """
     walk = Walk(names, root, is_hidden)
-    for endpoint in app.endpoints:
+    for endpoint in app.endpoints if endpoints is None else endpoints:
         place = f"{endpoint.method} {endpoint.path} → {endpoint.name}"
         walk.add(place, endpoint)
     return walk.lines

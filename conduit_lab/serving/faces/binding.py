@@ -16,13 +16,13 @@ from conduit_lab.serving.errors import HttpError
 from conduit_lab.serving.faces.decoding import BodyDecoder, decoder_of
 from conduit_lab.serving.faces.form_fields import FormFields
 from conduit_lab.serving.file import FORM_TYPE
-from conduit_lab.serving.gate.body import read_json_body
+from conduit_lab.serving.gate.body import JSON_TYPE, content_type_of, read_json_body
+from conduit_lab.serving.gate.context import context_of
 from conduit_lab.serving.gate.inflate import inflate
 from conduit_lab.serving.signature import Signature
 
 INLINE_BODY_BYTES = 2**16  # parsed and checked on the event loop
 
-_JSON = b"application/json"
 _FORM = FORM_TYPE.encode()
 
 
@@ -34,12 +34,12 @@ async def read_call(
     JSON is parsed, any other content type is that of one of the `DECODERS`: else 415.
     """
     signature = endpoint.signature
-    for name, content_type in scope["headers"]:
-        if name == b"content-type":
-            if content_type != _JSON and (decoder := decoder_of(content_type)) is not None:
-                return await _decoded(decoder, content_type, endpoint, scope, receive, limit)
-            break
-    body = await read_json_body(scope, receive, limit, required=signature.takes_body)
+    content_type = content_type_of(scope)
+    if content_type != JSON_TYPE and (decoder := decoder_of(content_type)) is not None:
+        return await _decoded(decoder, content_type, endpoint, scope, receive, limit)
+    body = await read_json_body(
+        scope, receive, limit, required=signature.takes_body, content_type=content_type
+    )
     size = len(body)
     if size <= INLINE_BODY_BYTES:
         return signature.from_http(scope, body), size
@@ -91,11 +91,9 @@ def _bind_decoded(
 
 def _encoding(scope: Scope) -> str:
     """Return the content encoding of a body, "" for none."""
-    for name, value in scope["headers"]:
-        if name == b"content-encoding":
-            encoding = str(value.decode("latin-1")).strip().lower()
-            return "" if encoding == "identity" else encoding
-    return ""
+    encoding = context_of(scope).headers.get(b"content-encoding", b"")
+    text = encoding.decode("latin-1").strip().lower()
+    return "" if text == "identity" else text
 
 
 async def bind_on_thread(signature: Signature, scope: Scope, body: bytes) -> Call:

@@ -23,6 +23,7 @@ from conduit_lab.core.streams.wakeups import Waiter
 from conduit_lab.core.weight import weight
 from conduit_lab.serving.errors import HttpError, http_error
 from conduit_lab.serving.faces.formats import EventFormat
+from conduit_lab.serving.faces.write_pace import join_loop, leave_loop, pause_seconds
 
 HEARTBEAT_SECONDS = 15.0
 PRELUDE_SECONDS = 0.05  # without a chunk until the headers and the prelude are sent on their own
@@ -32,7 +33,6 @@ _LAST_EVENT_SECONDS = 0.5  # for the last event of a stream that the server's st
 _MAX_BATCH_CHUNKS = 512  # per write: as long as one client may hold the event loop
 _HEAVY_CHUNK_BYTES = 2**16  # from here a chunk is encoded on a thread
 _MAX_UNSENT_BYTES = 2**18  # in the kernel, for one client of a resumable stream
-_BURST_SECONDS = 2e-3  # between two writes; benchmarks/serving_streams.py
 _MAX_BUFFERED_BYTES = 2**14  # in the server: below, uvicorn takes a write without a wait
 _FAILED = "the stream failed; the server's log says why"
 
@@ -92,7 +92,8 @@ class _Client:
 
     Its own task writes the pending chunks, then parks. While it is parked, the task of an async
     generator on the same loop writes each chunk as it comes (`push`), so that a chunk costs no
-    wakeup. Chunks that come faster than every 2 ms are left to the client's task, for one write.
+    wakeup. Where a loop has many clients, fast chunks wait up to 16 ms, for one write by the
+    client's task.
     `since` is the time of the last write, or the start of one that the client has not taken yet.
     One timer per client checks it, at no cost per chunk.
     """
@@ -118,6 +119,7 @@ class _Client:
         self.waiter = Waiter()
         self.gone = False
         self.quiet = False
+        self.is_fast = False  # chunks came before the last write was long enough ago
         self.pending = False  # chunks that `push` has left to the client's task
         self.sending = False
         self.cut = False
@@ -134,6 +136,7 @@ class _Client:
         if self.trail is not None:
             _bound_unsent(self.connection)
         self.task = cast("asyncio.Task[None]", asyncio.current_task())
+        join_loop()
         self.timer = self.loop.call_later(PRELUDE_SECONDS, self._check)
         try:
             await self._pump()
@@ -152,6 +155,7 @@ class _Client:
                     await self._write(last, last=True)
                 return
         finally:
+            leave_loop()
             self.timer.cancel()
             if self.watch is not None:
                 self.watch.cancel()
@@ -162,6 +166,8 @@ class _Client:
     async def _pump(self) -> None:
         reader = self.reader
         stream = reader.stream
+        if stream._loop is self.loop and not reader.ready():
+            await asyncio.sleep(0)  # the generator's task begins: it may have a chunk at once
         while not self.gone:
             finished = stream.finished  # read before the chunks: none before the end is missed
             index = reader.index
@@ -178,6 +184,9 @@ class _Client:
                     body, error = self._encode(chunks, index)
                 if error is not None:
                     await self._end_with(body, error)
+                    return
+                if finished and self.trail is None and reader.index == stream.count:
+                    await self._write(body + self._last(), last=True)
                     return
                 await self._write(body)
                 if self.trail is not None:
@@ -206,17 +215,32 @@ class _Client:
         await self._write(body + self.format.error("stream_failed", _FAILED), last=True)
 
     async def _park(self) -> None:
-        """Wait until there is something to do for this task."""
+        """Wait until there is something to do for this task, and the next write is due."""
         stream = self.reader.stream
+        if self.is_fast:
+            await self._pause()
+            if self._ready():
+                return
+            self.is_fast = False
         if self.connection is None or not stream.attach(self, self.loop):
             await self.waiter.wait(self._ready, stream._wakeups)
+            self.is_fast = await self._pause()
             return
         try:
             await self.waiter.wait(self._called)
         finally:
             stream.detach()
+        self.is_fast = self.pending
         if self.failure is not None:
             raise self.failure
+
+    async def _pause(self) -> bool:
+        """Wait until the next write is due; return whether it was not."""
+        left = self.since + pause_seconds() - monotonic()
+        if left <= 0 or self.headers is not None or self.reader.stream.finished:
+            return False
+        await asyncio.sleep(left)
+        return True
 
     def _ready(self) -> bool:
         return self.gone or self.quiet or self.reader.ready()
@@ -231,9 +255,10 @@ class _Client:
         if self.pending or self.sending:
             return None
         now = monotonic()
-        if self.headers is None and now - self.since < _BURST_SECONDS:
+        left = self.since + pause_seconds() - now
+        if left > 0 and self.headers is None:
             self.pending = True
-            self.loop.call_later(_BURST_SECONDS, self.waiter.resume)
+            self.loop.call_later(left, self.waiter.resume)
             return None
         reader, unsent = self.reader, self.connection.get_write_buffer_size()
         index = reader.index

@@ -45,7 +45,7 @@ class Admission:
         limits = self._app.limits
         if len(headers) > limits.header_count:
             raise _large_head(f"{limits.header_count} headers")
-        values: dict[bytes, bytes] = dict(headers)
+        context.headers = values = dict(headers)
         if BOUNDED_HEAD not in scope.get("state", ()):
             size = sum(map(len, values.values())) + len(scope.get("query_string", b""))
             if len(values) < len(headers):  # a name that is repeated
@@ -103,6 +103,7 @@ class Admission:
         """Find the caller by its key, and take the key off the request."""
         context.caller = keys.caller(headers)
         # neither handlers nor logs see it
+        context.headers = {k: v for k, v in headers.items() if k not in CREDENTIAL_HEADERS}
         scope["headers"] = [each for each in scope["headers"] if each[0] not in CREDENTIAL_HEADERS]
         self._metering.begin(context.caller, self._app.limits)
 

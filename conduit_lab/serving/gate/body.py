@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio.to_thread
 import numpy as np
 import numpy.typing as npt
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 
 from conduit_lab.core.errors import InputError
 from conduit_lab.serving.errors import HttpError
@@ -20,12 +20,19 @@ _STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
 _SHORT_BYTES = 256  # too short for a depth that harms
 _INLINE_BYTES = 2**16  # a longer body is checked on a thread
 
+JSON_TYPE = b"application/json"
 # of JSON bodies and of forms, as the OpenAPI document lists them
-BODY_TYPES = ("application/json", "multipart/form-data")
+BODY_TYPES = (JSON_TYPE.decode(), "multipart/form-data")
 
 
 async def read_json_body(
-    scope: Scope, receive: Receive, limit: int, *, required: bool, any_type: bool = False
+    scope: Scope,
+    receive: Receive,
+    limit: int,
+    *,
+    required: bool,
+    any_type: bool = False,
+    content_type: bytes | None = None,
 ) -> bytes:
     """Read the whole body; 413 as soon as its declared or its real length exceeds `limit` bytes.
 
@@ -34,37 +41,26 @@ async def read_json_body(
     empty body that is `required`, and for one nested too deeply. With `any_type` the caller checks
     its type, its content encoding and its content.
     """
-    content_type = declared_length = encoding = b""
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            content_type = content_type or value
-        elif name == b"content-length":
-            declared_length = value
-        elif name == b"content-encoding":
-            encoding = value
-    kind = content_type.partition(b";")[0].strip().lower()
-    is_json = kind == b"application/json" or kind.endswith(b"+json")
-    if kind and not is_json and not any_type:
-        raise _no_json(kind)
-    if declared_length.isdigit() and int(declared_length) > limit:
+    headers = context_of(scope).headers
+    kind = content_type_of(scope) if content_type is None else content_type
+    is_json = kind == JSON_TYPE
+    if not is_json:
+        kind = kind.partition(b";")[0].strip().lower()
+        is_json = kind == JSON_TYPE or kind.endswith(b"+json")
+        if kind and not is_json and not any_type:
+            raise _no_json(kind)
+    declared = headers.get(b"content-length", b"")
+    if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
-    parts: list[bytes] = []
-    length, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise HttpError(
-                400, "client_left", "the client disconnected before the body was complete"
-            )
-        if part := message.get("body", b""):
-            parts.append(part)
-            length += len(part)
-            if length > limit:
-                raise _too_large(limit)
-        more = message.get("more_body", False)
-    body = b"".join(parts)
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body") or message["type"] == "http.disconnect":
+        body = await _read_rest(message, receive, limit)
+    elif len(body) > limit:
+        raise _too_large(limit)
     if any_type:
         return body
+    encoding = headers.get(b"content-encoding", b"")
     if encoding and encoding != b"identity":
         coding = encoding.decode("latin-1").strip().lower()
         body = await anyio.to_thread.run_sync(inflate, body, coding, limit)
@@ -83,13 +79,50 @@ async def read_json_body(
     return body
 
 
+async def _read_rest(message: Message, receive: Receive, limit: int) -> bytes:
+    """Return the whole body of a request whose first message has come."""
+    parts: list[bytes] = []
+    length = 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise HttpError(
+                400, "client_left", "the client disconnected before the body was complete"
+            )
+        if part := message.get("body", b""):
+            parts.append(part)
+            length += len(part)
+            if length > limit:
+                raise _too_large(limit)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+        message = await receive()
+
+
+def content_type_of(scope: Scope) -> bytes:
+    """Return the content type of a request: the first one, where there are several."""
+    values, headers = context_of(scope).headers, scope["headers"]
+    if len(values) == len(headers):
+        return values.get(b"content-type", b"")
+    return next((value for name, value in headers if name == b"content-type" and value), b"")
+
+
 def check_json_depth(body: bytes, most: int) -> None:
     """Raise `InputError` for JSON text with more than `most` arrays and objects in one another.
 
     A pass over the bytes in C for most bodies, and a byte of memory per byte for any other.
     """
-    if len(body) <= 2 * most:
+    opened = body.count(b"[") + body.count(b"{")
+    if opened <= most:
         return
+    if b'"' not in body and b"{" not in body:  # arrays of numbers
+        depth = 0
+        for piece in body.split(b"[")[1:]:
+            depth += 1
+            if depth > most:
+                break
+            depth -= piece.count(b"]")
+        else:
+            return
     marks = body.translate(None, _NOT_MARKS)
     if len(marks) <= 2 * most:
         return

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from itertools import count
 from secrets import token_hex
 from time import monotonic
+from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 import anyio
@@ -46,43 +47,28 @@ class RequestContext:
     cancelled where the answer does not start in time; it is None without a deadline.
     `prompt_tokens` and `generated_tokens` are counted for its `caller`, which is None for an app
     without keys. It holds a place in the `slots` of its server, unless it `is_stream`. `origin` is
-    that of a page of another site, where allowed.
+    that of a page of another site, where allowed. `headers` are those of the request by name, the
+    last one of each, without the key.
     """
 
-    __slots__ = (
-        "_send",
-        "answered_at",
-        "app",
-        "begun_at",
-        "caller",
-        "error_body",
-        "generated_tokens",
-        "id",
-        "is_stream",
-        "origin",
-        "prompt_tokens",
-        "server",
-        "slots",
-        "start_scope",
-        "status",
-        "template",
-    )
+    # on the class, since most requests change few of them
+    status = 0
+    answered_at = 0.0
+    template = ""
+    prompt_tokens = generated_tokens = 0
+    caller: Key | None = None
+    slots: Slots | None = None
+    is_stream = False
+    origin: bytes | None = None
+    start_scope: anyio.CancelScope | None = None
+    error_body: ErrorBody = staticmethod(error_body)
+    headers: Mapping[bytes, bytes] = MappingProxyType({})
 
     def __init__(self, app: EndpointHost, server: ServerState, scope: Scope, send: Send) -> None:
         self.app = app
         self.server = server
         self.id = f"{_prefix}{next(_request_numbers):08x}"
         self.begun_at = monotonic()
-        self.status = 0
-        self.answered_at = 0.0
-        self.template = ""
-        self.error_body: ErrorBody = error_body
-        self.prompt_tokens = self.generated_tokens = 0
-        self.caller: Key | None = None
-        self.slots: Slots | None = None
-        self.is_stream = False
-        self.origin: bytes | None = None
-        self.start_scope: anyio.CancelScope | None = None
         self._send = send
         scope[_SCOPE_KEY] = self
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from starlette.types import Receive
 
 from conduit_lab.serving.errors import HttpError
+from conduit_lab.serving.gate.request_cycle import RequestCycle
 
 WATCH_AFTER_SECONDS = 0.05  # at least; most answers are sent by then, and a watch costs a task
 
@@ -19,35 +20,67 @@ _Result = TypeVar("_Result")
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, _Result]) -> _Result:
     """Await `work`; cancel it when the client disconnects, and raise a 499 that nobody reads.
 
-    The body of the request has been read before. Work of less than 0.05 s is not watched.
+    The body of the request has been read before.
     """
-    loop = asyncio.get_running_loop()
-    watches = _here.watches
-    if watches is None or watches.loop is not loop:
-        watches = _here.watches = _Watches(loop)
-    watch = _Watch(receive, asyncio.current_task(loop))
-    watches.add(watch)
+    watch = Watch(receive)
     try:
         return await work
     except asyncio.CancelledError:
-        if not watch.has_left or watch.task is None:
-            raise
-        watch.task.uncancel()
+        watch.check()
+        raise
     finally:
-        watches.drop(watch)
-    raise HttpError(499, "client_left", "the client disconnected before the answer was complete")
+        watch.end()
 
 
-class _Watch:
-    """Cancels a task once its client has disconnected."""
+class Watch:
+    """Cancels the current task once its client has disconnected, until `end`.
 
-    __slots__ = ("_receive", "_watcher", "has_left", "task")
+    A connection of `BoundedHttp` reports that itself. Under another server a task waits for it,
+    where the answer takes more than 0.05 s.
+    """
 
-    def __init__(self, receive: Receive, task: asyncio.Task[Any] | None) -> None:
-        self.task = task
-        self.has_left = False
+    __slots__ = ("_cycle", "_has_left", "_receive", "_task", "_watcher", "_watches")
+
+    def __init__(self, receive: Receive) -> None:
+        loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task(loop)
+        self._has_left = False
+        cycle = getattr(receive, "__self__", None)
+        if type(cycle) is RequestCycle:
+            self._cycle: RequestCycle | None = cycle
+            cycle.departure = self.leave
+            if cycle.disconnected:
+                self.leave()
+            return
+        self._cycle = None
         self._receive = receive
         self._watcher: asyncio.Task[None] | None = None
+        watches = _here.watches
+        if watches is None or watches.loop is not loop:
+            watches = _here.watches = _Watches(loop)
+        self._watches = watches
+        watches.add(self)
+
+    def leave(self) -> None:
+        """Cancel the task: the client has left."""
+        self._has_left = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def check(self) -> None:
+        """Raise a 499 where the task was cancelled because its client has left."""
+        if self._has_left and self._task is not None:
+            self._task.uncancel()
+            raise HttpError(
+                499, "client_left", "the client disconnected before the answer was complete"
+            ) from None
+
+    def end(self) -> None:
+        """Watch no more."""
+        if self._cycle is not None:
+            self._cycle.departure = None
+        else:
+            self._watches.drop(self)
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wait for the client to disconnect."""
@@ -56,11 +89,9 @@ class _Watch:
     async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass  # the empty body of a GET
-        self.has_left = True
-        if self.task is not None:
-            self.task.cancel()
+        self.leave()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Wait no longer."""
         if self._watcher is not None:
             self._watcher.cancel()
@@ -71,25 +102,25 @@ class _Watches:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._new: dict[_Watch, None] = {}  # since the last tick
-        self._old: dict[_Watch, None] = {}  # since the one before
+        self._new: dict[Watch, None] = {}  # since the last tick
+        self._old: dict[Watch, None] = {}  # since the one before
         self._ticks = False
 
-    def add(self, watch: _Watch) -> None:
+    def add(self, watch: Watch) -> None:
         """Begin `watch` at the second tick from now."""
         self._new[watch] = None
         if not self._ticks:
             self._ticks = True
             self.loop.call_later(WATCH_AFTER_SECONDS, self._tick)
 
-    def drop(self, watch: _Watch) -> None:
+    def drop(self, watch: Watch) -> None:
         """End `watch`, begun or not."""
         if watch in self._new:
             del self._new[watch]
         elif watch in self._old:
             del self._old[watch]
         else:
-            watch.end()
+            watch.stop()
 
     def _tick(self) -> None:
         for watch in self._old:

@@ -8,13 +8,21 @@ uvicorn waits for the rest of a request for ever, and takes heads of any size. `
 from __future__ import annotations
 
 import asyncio
+import contextvars
+from functools import lru_cache
 from secrets import token_hex
 from typing import Any
+from urllib.parse import unquote
 
+import httptools
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 
 from conduit_lab.serving.errors import HttpError, error_body
 from conduit_lab.serving.gate.admission import BOUNDED_HEAD
+from conduit_lab.serving.gate.request_cycle import HeadLines, RequestCycle, head_lines
 from conduit_lab.serving.limits import Limits
 
 BODY_BYTES_PER_SECOND = 4096  # a body that comes faster may take longer than `receive_seconds`
@@ -25,31 +33,49 @@ class BoundedHttp(HttpToolsProtocol):
     """One connection: each request arrives in time, within the app's limits.
 
     A late request is answered with 408, a large head with 431, and the connection is closed. One
-    timer per connection checks it, at no cost per request.
+    timer per connection checks it, and ends an idle one, at no cost per request.
     """
+
+    # other classes than uvicorn's
+    scope: Any
+    cycle: Any
+    pipeline: Any
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
         self._limits = _limits_of(config.loaded_app)
+        # uvicorn's proxy middleware changes requests with a proxy's headers alone
+        behind = isinstance(self.app, ProxyHeadersMiddleware)
+        self._unproxied: Any = self.app.app if behind else self.app
         self.app_state[BOUNDED_HEAD] = True
         self._since: float | None = None  # the time at which the request in progress began
+        self._idle_since = self.loop.time()
         self._received = self._read = 0  # its bytes, and those of the last read
-        self._in_head = False
+        self._in_head = self._upgrades = False
         self._refusal: HttpError | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._answering: Any = None  # a cycle; `cycle` is that of the last request
+        self._default_headers: Any = None
+        self._default_head = HeadLines(b"", None, False, False)
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for a request."""
         super().connection_made(transport)
         self._since = self.loop.time()
         self._in_head = True
-        self._check_later(self._limits.receive_seconds)
+        self._check_later(min(self._limits.receive_seconds, self.timeout_keep_alive))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the timer."""
+        """End the timer, and the request in progress."""
         if self._timer is not None:
             self._timer.cancel()
+        last, self.cycle = self.cycle, None  # which uvicorn would disconnect itself
         super().connection_lost(exc)
+        self.cycle = last
+        for cycle in {last, self._answering} - {None}:
+            cycle.disconnect()
+
+    # The request
 
     def data_received(self, data: bytes) -> None:
         """Parse the bytes that have arrived."""
@@ -68,27 +94,99 @@ class BoundedHttp(HttpToolsProtocol):
         self._in_head = True
         self._received = max(self._received, self._read)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header."""
+        self.headers.append((name.lower(), value))
+
     def on_headers_complete(self) -> None:
-        """Check the head before the app sees the request."""
-        limits = self._limits
+        """Check the head, and let the app answer."""
+        limits, parser, scope = self._limits, self.parser, self.scope
         self._in_head = False
         if len(self.headers) > limits.header_count or (
             self._received > limits.header_bytes and self._head_bytes() > limits.header_bytes
         ):
             self._refusal = _large_head(limits)
             raise ValueError  # httptools reports it as an error of the request
-        super().on_headers_complete()
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version = parser.get_http_version()
+        self._upgrades = parser.should_upgrade() and self._should_upgrade()
+        if self._upgrades:
+            return
+        path, raw_path, scope["query_string"] = _target(self.url)
+        if root := self.root_path:
+            path, raw_path = root + path, root.encode("ascii") + raw_path
+        scope["path"], scope["raw_path"] = path, raw_path
+        names = dict(self.headers)
+        app = self._unproxied
+        if b"x-forwarded-for" in names or b"x-forwarded-proto" in names:
+            app = self.app
+        if self.limit_concurrency is not None and (
+            max(len(self.connections), len(self.tasks)) >= self.limit_concurrency
+        ):
+            app = service_unavailable
+            self.logger.warning("Exceeded concurrency limit.")
+        before = self.cycle
+        keep_alive = version != "1.0" and parser.should_keep_alive()
+        expects_continue = names.get(b"expect", b"").lower() == b"100-continue"
+        self.cycle = cycle = RequestCycle(self, scope, keep_alive, expects_continue)
+        if before is None or before.response_complete:
+            self._start_asgi_task(cycle, app)
+        else:  # the client sent it before the answer to another
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, app))
+
+    def on_body(self, body: bytes) -> None:
+        """Hand a part of the body to the app."""
+        if not self._upgrades and not self.cycle.response_complete:
+            self.cycle.feed(body)
 
     def on_message_complete(self) -> None:
         """End the wait: the request is whole."""
         self._since = None
         self._received = 0
-        super().on_message_complete()
+        if not self._upgrades and not self.cycle.response_complete:
+            self.cycle.more_body = False
+            self.cycle.wake()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        context = contextvars.Context() if self.config.reset_contextvars else None
+        self._answering = cycle
+        cycle.task = task = self.loop.create_task(cycle.run(app), context=context)
+        self.tasks.add(task)
+
+    # The response
+
+    def default_head(self) -> HeadLines:
+        """Return the headers of every response, which uvicorn makes each second."""
+        headers = self.server_state.default_headers
+        if headers is not self._default_headers:
+            self._default_head, self._default_headers = head_lines(headers), headers
+        return self._default_head
+
+    def on_response_start(self, cycle: RequestCycle, status: int) -> None:
+        """Log the access as uvicorn does, where its access log is on."""
+        if self.access_log:
+            scope: Any = cycle.scope
+            self.access_logger.info(
+                '%s - "%s %s HTTP/%s" %d',
+                get_client_addr(scope),
+                scope["method"],
+                get_path_with_query_string(scope),
+                scope["http_version"],
+                status,
+            )
 
     def on_response_complete(self) -> None:
-        """Read the rest of a body that nobody needs for a short time only."""
-        super().on_response_complete()
-        if self._since is not None and not self.transport.is_closing():
+        """Answer the next request, and read the rest of an unneeded body for a short time only."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self._idle_since = self.loop.time()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        if self._since is not None:
             self.loop.call_later(LINGER_SECONDS, self._end_rest, self._since)
 
     def send_400_response(self, msg: str) -> None:
@@ -103,15 +201,22 @@ class BoundedHttp(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         limit, now = self._limits.receive_seconds, self.loop.time()
-        if self._since is None:  # idle, or busy with an answer
-            self._check_later(limit)
+        if self._since is None:
+            if self.cycle is None or self.cycle.response_complete:
+                idle = now - self._idle_since
+                if idle >= self.timeout_keep_alive:
+                    self.transport.close()
+                else:
+                    self._check_later(self.timeout_keep_alive - idle)
+            else:  # busy with an answer
+                self._check_later(min(limit, self.timeout_keep_alive))
             return
         busy = self.cycle is not None and self.cycle.waiting_for_100_continue
         if self.flow.read_paused or busy:  # this server reads nothing yet: the client is not late
             self._since = now
         allowed = limit + (0 if self._in_head else self._received / BODY_BYTES_PER_SECOND)
-        if now - self._since < allowed:
-            self._check_later(self._since + allowed - now)
+        if (late_in := self._since + allowed - now) > 0:
+            self._check_later(min(late_in, self.timeout_keep_alive))
             return
         message = f"the request did not arrive within {limit:g} s"
         self._refuse(HttpError(408, "request_timeout", message))
@@ -132,13 +237,20 @@ class BoundedHttp(HttpToolsProtocol):
             if cycle.response_started or not cycle.more_body:  # the next answer is that of another
                 self.transport.abort()
                 return
-            cycle.disconnected = True  # the app answers no more
-            cycle.message_event.set()
+            cycle.disconnect()  # the app answers no more
         body = error_body(error, token_hex(8))
         length = b"content-length: %d\r\n" % len(body)
         head = STATUS_LINE[error.status] + b"content-type: application/json\r\n" + length
         self.transport.write(head + b"connection: close\r\n\r\n" + body)
         self.transport.close()
+
+
+@lru_cache(maxsize=256)
+def _target(url: bytes) -> tuple[str, bytes, bytes]:
+    """Return the path of a request's target, its bytes, and the query."""
+    parsed = httptools.parse_url(url)
+    path = parsed.path.decode("ascii")
+    return unquote(path) if "%" in path else path, parsed.path, parsed.query or b""
 
 
 def _large_head(limits: Limits) -> HttpError:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from uvicorn.supervisors.multiprocess import Multiprocess
 
+from conduit_lab.core.collector import resume_collector
 from conduit_lab.core.errors import ServeError
 from conduit_lab.serving.app import App
 from conduit_lab.serving.gate.bind_rules import check_bind
@@ -66,16 +67,19 @@ def serve(
         share_link_secret()
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         listener.set_inheritable(True)
+        resume_collector()
         Multiprocess(config, sockets=[listener]).run()
         return 0
     app.open()
+    import_module("conduit_lab.serving.routes")  # else the event loop would wait for it
+    resume_collector()
     server: Any = uvicorn.Server(config)
     server.run(sockets=[listener])
     return 0 if server.started else 3
 
 
 def _app(folder: Path) -> App:
-    app: Any = getattr(importlib.import_module("app"), "app", None)
+    app: Any = getattr(import_module("app"), "app", None)
     if not isinstance(app, App):
         got = "no `app`" if app is None else f"`app`, a {type(app).__name__}"
         raise ServeError(

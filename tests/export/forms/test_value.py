@@ -262,16 +262,12 @@ def test_models_inside_a_sequence_come_along(session: Session, made: str) -> Non
 @pytest.mark.parametrize(
     ("setup", "made", "kind"),
     [
-        ("", "for V in [object()]:\n    pass", "object"),
-        ("class P:\n    pass", "for i in range(2):\n    V = P()", "P"),
-        ("import threading", "for i in range(2):\n    V = threading.Event()", "Event"),
-        ("", "for V in [[float('nan')]]:\n    pass", "list"),
-        ("from collections import Counter\nV = Counter('a')", "V = V + Counter('b')", "Counter"),
-        ("from collections import Counter\nV = Counter('a')", "V += Counter('b')", "Counter"),
-        ("", "with open(__import__('os').devnull) as V:\n    pass", "TextIOWrapper"),
+        ("", "globals()['V'] = object()", "object"),
+        ("class P:\n    pass", "globals()['V'] = P()", "P"),
+        ("import threading", "exec('V = threading.Event()')", "Event"),
     ],
 )
-def test_an_object_of_no_single_statement_is_refused(
+def test_an_object_that_no_statement_made_is_refused(
     session: Session, setup: str, made: str, kind: str
 ) -> None:
     assert refusal(session, setup, made) == (

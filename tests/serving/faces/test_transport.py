@@ -10,11 +10,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from conduit_lab.core.streams.holders import Trail
+from conduit_lab.core.streams.loop import ProducingHere
+from conduit_lab.core.streams.pushed import PushedStream
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.serving.faces import transport
+from conduit_lab.serving.faces import transport, write_pace
 from conduit_lab.serving.faces.formats import SseFormat
 from tests.serving.conftest import SECONDS
 
@@ -81,7 +84,8 @@ async def test_pending_chunks_go_out_in_one_write(anyio_backend: str) -> None:
     await anyio.to_thread.run_sync(stream.wait, SECONDS)
     await send(stream, wire)
     counts = [each["body"].count(b"chunk") for each in wire.messages[1:]]
-    assert counts == [512, 88, 0]
+    assert counts == [512, 88]
+    assert wire.lines[-1] == {"count": 600}  # in the last of them
 
 
 async def test_a_stream_that_fails_ends_with_the_formats_error(anyio_backend: str) -> None:
@@ -213,3 +217,100 @@ async def test_the_bytes_of_server_sent_events(anyio_backend: str) -> None:
     assert browser.end(3) == b""
     assert browser.end(0) == b'id: abc:end\nevent: end\ndata: {"chunks":0}\n\n'
     assert (events.prelude, events.heartbeat) == (b"retry: 1000\n", b": still here\n")
+
+
+async def test_fast_chunks_of_a_loop_with_many_clients_share_a_write(
+    anyio_backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream: PushedStream[str] = PushedStream()
+    stream.start()
+    wire = Wire()
+    monkeypatch.setattr(transport, "pause_seconds", lambda: 0.1)
+    paused: list[float] = []
+    known = transport._Client._pause
+
+    async def pause(client: Any) -> bool:
+        if paused:  # the chunk has been written, and the next has come
+            stream.append("c")
+            stream.append("d")
+        paused.append(1)
+        return await known(client)
+
+    monkeypatch.setattr(transport._Client, "_pause", pause)
+
+    async def write() -> None:
+        stream.append("a")
+        while len(wire.messages) < 2:
+            await anyio.sleep(0.001)
+        stream.append("b")
+        while len(wire.messages) < 3:
+            await anyio.sleep(0.001)
+        stream.finish()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(write)
+        await send(stream, wire)
+    texts = [[line.get("chunk") for line in each] for each in _writes(wire)]
+    assert texts[:2] == [["a"], ["b", "c", "d"]]
+
+
+def _writes(wire: Wire) -> list[list[Any]]:
+    bodies = [each["body"] for each in wire.messages if each.get("body")]
+    return [[json.loads(line) for line in body.split(b"\n") if line] for body in bodies]
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+async def test_a_generator_on_the_loop_shares_writes_at_the_same_pace(
+    anyio_backend: str, pause: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "pause_seconds", lambda: pause)
+
+    class Pushed(Wire):
+        transport = SimpleNamespace(get_write_buffer_size=lambda: 0)
+
+    async def chunks() -> Any:
+        for number in range(6):
+            await anyio.sleep(0.0001)  # the client is parked
+            yield number
+
+    wire = Pushed()
+    with ProducingHere():
+        stream = Stream(chunks())
+    await send(stream, wire)
+    writes = _writes(wire)
+    assert [line.get("chunk") for each in writes for line in each] == [*range(6), None]
+    assert writes[0][0]["chunk"] == 0
+    assert (len(writes) <= 3) == (pause > 0)
+
+
+async def test_the_pause_grows_with_the_clients_of_the_loop(anyio_backend: str) -> None:
+    seconds: list[float] = []
+    streams = [PushedStream[str]() for _ in range(32)]
+
+    async def end() -> None:
+        await anyio.lowlevel.checkpoint()
+        seconds.append(write_pace.pause_seconds())
+        for stream in streams:
+            stream.finish()
+
+    assert write_pace.pause_seconds() == write_pace.MIN_PAUSE_SECONDS
+    async with anyio.create_task_group() as group:
+        for stream in streams:
+            stream.start()
+            group.start_soon(send, stream, Wire())
+        group.start_soon(end)
+    assert seconds == [32 / write_pace.WRITES_PER_SECOND]
+    assert write_pace.pause_seconds() == write_pace.MIN_PAUSE_SECONDS
+
+
+async def test_a_generator_that_has_all_at_once_is_one_write(anyio_backend: str) -> None:
+    async def chunks() -> Any:
+        yield "a"
+        yield "b"
+
+    wire = Wire()
+    with ProducingHere():
+        stream = Stream(chunks())
+    await send(stream, wire)
+    assert _writes(wire) == [[{"n": 0, "chunk": "a"}, {"n": 1, "chunk": "b"}, {"count": 2}]]
+    assert [each.get("more_body") for each in wire.messages] == [None, False]

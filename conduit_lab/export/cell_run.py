@@ -1,4 +1,4 @@
-"""Cell: one run of a notebook's cell, as the export reads it."""
+"""CellRun: one run of a notebook's cell, as the export reads it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Cell:
+class CellRun:
     """One run of a cell: its Python source, without a magic around it.
 
     `number` is its execution count. `stopped_at` is the line that raised, or that runs now: the

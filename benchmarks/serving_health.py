@@ -1,0 +1,194 @@
+"""Health checks of a busy server: how long /healthz waits while a model runs or a body is parsed.
+
+The app runs in a process of its own on one core, by `conduit-lab serve`; the checks and the load
+come from the other one. 200 half-sent requests hang all the while. The exit status is 1 where the
+99th percentile of a load is above its bound.
+
+Run it with `.venv/bin/python benchmarks/serving_health.py [--seconds 5]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic, perf_counter, sleep
+from typing import NamedTuple
+
+import psutil
+
+from conduit_lab.core.views import figures
+from conduit_lab.core.views.html import columns
+
+SECONDS = 5.0
+HALF_SENT = 200
+PAUSE_SECONDS = 0.005  # between two checks
+BOUND_SECONDS = 0.1
+TIMEOUT = 60.0
+
+APP = """
+import time
+from pathlib import Path
+
+import numpy as np
+
+from conduit_lab import App
+
+app = App("busy", root=Path(__file__).parent)
+weights = np.random.default_rng(0).random((1200, 1200))
+
+@app.post("/model")
+def model(seconds: float) -> float:
+    ends, total = time.perf_counter() + seconds, 0.0
+    while time.perf_counter() < ends:
+        total += float((weights @ weights)[0, 0])
+    return total
+
+@app.post("/python")
+def python(seconds: float) -> int:
+    ends, count = time.perf_counter() + seconds, 0
+    while time.perf_counter() < ends:
+        count += 1
+    return count
+
+@app.post("/echo")
+def echo(body):
+    return body
+
+@app.post("/typed")
+def typed(rows: list[list[int]]) -> int:
+    return len(rows)
+"""
+
+
+class Waits(NamedTuple):
+    """The seconds that the checks of one load waited, in order."""
+
+    load: str
+    seconds: list[float]
+
+    def share(self, part: float) -> float:
+        """Return the wait that this part of the checks does not exceed."""
+        return self.seconds[min(int(part * len(self.seconds)), len(self.seconds) - 1)]
+
+
+@contextmanager
+def serving(folder: Path, core: int) -> Iterator[int]:
+    """Serve the app in a process of its own on one core; give its port."""
+    (folder / "app.py").write_text(APP)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    code = "from conduit_lab.cli import main; raise SystemExit(main())"
+    command = [sys.executable, "-c", code, "serve", str(folder), "--port", str(port), "--grace=1"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    psutil.Process(process.pid).cpu_affinity([core])
+    try:
+        ends = monotonic() + TIMEOUT
+        while monotonic() < ends and process.poll() is None:
+            with suppress(OSError, HTTPException):
+                check(port)
+                break
+            sleep(0.1)
+        yield port
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def check(port: int) -> float:
+    """Return the seconds that one health check took, on a connection of its own."""
+    begun = perf_counter()
+    connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+    connection.request("GET", "/healthz")
+    if connection.getresponse().status != 200:
+        raise OSError("the server is not well")
+    connection.close()
+    return perf_counter() - begun
+
+
+def post(port: int, path: str, body: bytes) -> None:
+    """Send one request and read its answer."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+    connection.request("POST", path, body, {"content-type": "application/json"})
+    answer = connection.getresponse()
+    answer.read()
+    if answer.status != 200:
+        raise OSError(f"{path} answered {answer.status}")
+
+
+def waits_during(name: str, port: int, load: Callable[[], object]) -> Waits:
+    """Return the waits of the health checks while `load` runs."""
+    thread = threading.Thread(target=load, name=name)
+    waits = []
+    thread.start()
+    while thread.is_alive():
+        waits.append(check(port))
+        sleep(PAUSE_SECONDS)
+    thread.join()
+    return Waits(name, sorted(waits))
+
+
+def half_sent(port: int, stack: ExitStack) -> None:
+    """Open connections that stay, each with a part of a request."""
+    for number in range(HALF_SENT):
+        half = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        head = b"POST /echo HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        half.sendall(head if number % 2 else head + b"content-length: 9\r\n\r\n[1,")
+
+
+def main() -> int:
+    """Run the loads, print the table and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="that the handlers run")
+    seconds = parser.parse_args().seconds
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[-1]})
+    pairs = json.dumps([[1, 2]] * 1_200_000).encode()
+    members = json.dumps({f"k{n}": n for n in range(600_000)}).encode()
+    argument = json.dumps({"seconds": seconds}).encode()
+    rows = b'{"rows": ' + pairs + b"}"
+    with (
+        TemporaryDirectory() as folder,
+        serving(Path(folder), cores[0]) as port,
+        ExitStack() as stack,
+    ):
+        half_sent(port, stack)
+        measured = [
+            waits_during("nothing", port, lambda: sleep(seconds / 2)),
+            waits_during("a model of NumPy", port, lambda: post(port, "/model", argument)),
+            waits_during("a handler of Python", port, lambda: post(port, "/python", argument)),
+            waits_during("pairs, 9.6 MB, echoed", port, lambda: post(port, "/echo", pairs)),
+            waits_during("members, 9.6 MB, echoed", port, lambda: post(port, "/echo", members)),
+            waits_during("pairs, checked", port, lambda: post(port, "/typed", rows)),
+        ]
+    table = [
+        (
+            each.load,
+            str(len(each.seconds)),
+            *map(figures.seconds, (each.share(0.5), each.share(0.99), each.seconds[-1])),
+        )
+        for each in measured
+    ]
+    head = ("load", "checks", "p50", "p99", "worst")
+    print(columns(head, table, numeric=head[1:]))
+    print(f"load average {os.getloadavg()[0]:.1f}, {HALF_SENT} half-sent requests")
+    return int(any(each.share(0.99) > BOUND_SECONDS for each in measured[:3]))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
