@@ -15,6 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -74,7 +75,8 @@ def run_in_process(notebook: Notebook, place: Path) -> Verdict:
 
 def _exported(lab: Any) -> tuple[Path, list[StateLine]]:
     """Export without the replay; return the folder and the state of the session."""
-    folder = lab.export("out", replay=False).folder
+    unproved = {"proof": None} if "proof" in signature(lab.export).parameters else {"replay": False}
+    folder = lab.export("out", **unproved).folder
     names = Namespace(lab, [], history.namespace())
     return folder, app_state(lab, names.names, lab.root, names.is_builtin)
 

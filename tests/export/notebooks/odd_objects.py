@@ -191,7 +191,7 @@ NOTEBOOKS = (
         ask(0)
         """,
         asks=('POST /ask {"x": 5}',),
-        refused=r"/ask.*worker",
+        refused=r"/ask.*(worker|ticks)",
     ),
     Notebook(
         "a connection to a database in memory",
