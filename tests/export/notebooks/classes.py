@@ -292,4 +292,32 @@ NOTEBOOKS = (
         refused=r"/ask.*Point",
         or_equal=True,
     ),
+    Notebook(
+        "methods that call super(), mixins and class methods",
+        """
+        class Base:
+            def __init__(self, x):
+                self.x = x
+            def value(self):
+                return self.x
+        class Doubled:
+            def value(self):
+                return 2 * super().value()
+        class Both(Doubled, Base):
+            made = 0
+            def __init__(self, x):
+                super().__init__(x)
+                self.parts = [x]
+            @classmethod
+            def of(cls, text):
+                return cls(int(text))
+        # %%
+        @lab.post("/ask")
+        def ask(text: str):
+            both = Both.of(text)
+            return [both.value(), both.parts, [kind.__name__ for kind in Both.__mro__]]
+        ask("1")
+        """,
+        asks=('POST /ask {"text": "21"}',),
+    ),
 )

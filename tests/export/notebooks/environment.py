@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.export.notebooks.notebook import Notebook
 
 _SETTING = r"(getcontext|prec|seed|seterr|set_option|setlocale|options|setting)[\s\S]*"
-_VARIES = r"/(ask|pick|now|new)[\s\S]*(unseeded|random|clock|uuid|not the same twice|differ|varies)"
+_VARIES = r"/(ask|pick|now|new)[\s\S]*(unseeded|draws|clock|not answer the same twice)"
 
 NOTEBOOKS = (
     Notebook(
@@ -309,6 +309,22 @@ NOTEBOOKS = (
         """,
         asks=('POST /ask {"n": 3000}',),
         refused=r"setrecursionlimit[\s\S]*/ask|/ask[\s\S]*setrecursionlimit",
+        in_kernel=True,
+    ),
+    Notebook(
+        "a locale",
+        """
+        import locale
+        locale.setlocale(locale.LC_ALL, "C.UTF-8")
+        # %%
+        @lab.post("/ask")
+        def ask(x: float):
+            return locale.format_string("%.2f", x, grouping=True)
+        ask(1)
+        """,
+        asks=('POST /ask {"x": 1234567.891}',),
+        refused=rf"/ask{_SETTING}|{_SETTING}/ask",
+        or_equal=True,
         in_kernel=True,
     ),
 )

@@ -15,6 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -74,8 +75,9 @@ def run_in_process(notebook: Notebook, place: Path) -> Verdict:
 
 def _exported(lab: Any) -> tuple[Path, list[StateLine]]:
     """Export without the replay; return the folder and the state of the session."""
-    folder = lab.export("out", replay=False).folder
-    names = Namespace(lab, history.cells(), history.namespace())
+    unproved = {"proof": None} if "proof" in signature(lab.export).parameters else {"replay": False}
+    folder = lab.export("out", **unproved).folder
+    names = Namespace(lab, [], history.namespace())
     return folder, app_state(lab, names.names, lab.root, names.is_builtin)
 
 
@@ -137,7 +139,7 @@ def _world(place: Path) -> Iterator[pytest.MonkeyPatch]:
         patch.syspath_prepend(str(place / "project"))
         # files that depend on no notebook, and take most of the time
         patch.setattr(writer, "write_wheel", _copy_wheel, raising=False)
-        patch.setattr(writer, "requirements", lambda *parts: "", raising=False)
+        patch.setattr(writer, "requirements", lambda *parts, **options: "", raising=False)
         try:
             yield patch
         finally:

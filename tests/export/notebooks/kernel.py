@@ -5,24 +5,25 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from subprocess import DEVNULL
+from time import sleep
 from typing import Any
 
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
-from conduit_lab.core.errors import ExportError
-from conduit_lab.export.clean_world import running
 from tests.export.notebooks.notebook import FAILS, Answer, Ask, Notebook, environment_of
 from tests.export.notebooks.verdict import Observed, Verdict, leaked, verdict
 from tests.project import ROOT
 
 _CELL_SECONDS = 120.0
 _ANSWER_SECONDS = 60.0
+_POLL_SECONDS = 0.05
 
 
 def run_in_kernel(notebook: Notebook, place: Path) -> Verdict:
@@ -48,9 +49,13 @@ def run_in_kernel(notebook: Notebook, place: Path) -> Verdict:
         elsewhere.parent.mkdir()
         (project / "out").rename(elsewhere)
         seen.leaked = leaked(elsewhere, "", notebook.secrets)
+        pinned = (elsewhere / "requirements.txt").read_text("utf-8")
+        missing = [name for name in notebook.packages if f"{name}==" not in pinned]
         project.rename(place / "gone")
         home.rename(place / "gone home")
         _ask_export(notebook, elsewhere, known["environment"], seen)
+        if missing:
+            seen.broken = f"its requirements lack {', '.join(missing)}"
     seen.leaked += leaked(place / "none", seen.error, notebook.secrets)
     return verdict(notebook, seen)
 
@@ -71,13 +76,32 @@ def _ask_export(notebook: Notebook, folder: Path, session: dict[str, str], seen:
     """Start the export with nothing but its own files and the variables that it asks for."""
     wheel = next((folder / "lib").glob("*.whl"))
     environ = {"PATH": os.defpath, "PYTHONPATH": str(wheel), **environment_of(folder, session)}
-    try:
-        with running(folder, environ=environ) as port:
-            seen.there = _answers(port, notebook.requests)
-    except ExportError as error:
-        seen.broken = str(error)
-    except OSError as error:
-        seen.broken = f"no answer: {error}"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port)]
+    with (folder.parent / "log").open("w+b") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environ, stdout=log, stderr=log)
+        try:
+            if _is_up(process, port):
+                seen.there = _answers(port, notebook.requests)
+            else:
+                log.seek(0)
+                seen.broken = log.read().decode("utf-8", "replace")
+        except (OSError, http.client.HTTPException) as error:
+            seen.broken = f"no answer: {error!r}"
+        finally:
+            process.terminate()
+            process.wait(_CELL_SECONDS)
+
+
+def _is_up(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until the app answers; return whether it does."""
+    while process.poll() is None:
+        with suppress(OSError):
+            return _answer(port, Ask("GET", "/healthz", b"")).status == 200
+        sleep(_POLL_SECONDS)
+    return False
 
 
 def _answers(port: int, asks: Sequence[Ask]) -> list[Answer]:
@@ -106,7 +130,9 @@ def _kernel(place: Path, project: Path, home: Path) -> Iterator[BlockingKernelCl
         "PYTHONPATH": str(ROOT),
         "CONDUIT_LAB_PROGRESS": "0",
     }
-    manager.start_kernel(cwd=str(project), env=environ, stdout=DEVNULL, stderr=DEVNULL)
+    manager.start_kernel(
+        cwd=str(project), env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     client = manager.client()
     client.start_channels()
     try:

@@ -279,4 +279,23 @@ NOTEBOOKS = (
         asks=_SIGN,
         refused=r"/ask.*sign|sign[\s\S]*changed",
     ),
+    Notebook(
+        "an estimator of scikit-learn, fitted in its own cell",
+        """
+        from sklearn.linear_model import LogisticRegression
+        X, y = [[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1]
+        clf = LogisticRegression()
+        # %%
+        clf.fit(X, y)
+        # %%
+        @lab.post("/ask")
+        def ask(x: float):
+            return [int(clf.predict([[x]])[0]), clf.coef_.round(6).tolist()]
+        ask(0)
+        """,
+        asks=('POST /ask {"x": 2.5}', 'POST /ask {"x": -1}'),
+        refused=r"/ask.*clf",
+        or_equal=True,
+        packages=("scikit-learn",),
+    ),
 )

@@ -63,8 +63,9 @@ class Notebook:
     `cells` are separated by lines `# %%`; the imports and the `Lab` come before them. `asks` are
     requests that no cell made. The export must be equal, or where `refused` is given, raise an
     error that matches this pattern; with `or_equal` both are right. `files` lie in the project.
-    None of the `secrets` may be found in the folder. `in_kernel` notebooks need a real kernel, or
-    the replay in a process of its own; with `embedder` the project has a small one.
+    None of the `secrets` may be found in the folder, and its requirements hold the `packages`.
+    `in_kernel` notebooks need a real kernel, or the replay in a process of its own; with `embedder`
+    the project has a small one.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Notebook:
     or_equal: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
     in_kernel: bool = False
     embedder: bool = False
     first: str = _FIRST_CELL

@@ -191,7 +191,7 @@ NOTEBOOKS = (
         ask(0)
         """,
         asks=('POST /ask {"x": 5}',),
-        refused=r"/ask.*worker",
+        refused=r"/ask.*(worker|ticks)",
     ),
     Notebook(
         "a connection to a database in memory",
@@ -255,6 +255,45 @@ NOTEBOOKS = (
         """,
         asks=('POST /ask {"x": 5}',),
         refused=r"/ask.*mode",
+        in_kernel=True,
+    ),
+    Notebook(
+        "a logger with a level of its own, and prints",
+        """
+        import logging
+        import sys
+        log = logging.getLogger("desk.shop")
+        log.setLevel(logging.DEBUG)
+        # %%
+        @lab.post("/ask")
+        def ask(x: int):
+            log.debug("asked for %s", x)
+            print("asked", x, file=sys.stderr)
+            return {"x": x, "name": log.name, "debug": x > 0 and log.isEnabledFor(10)}
+        ask(0)
+        """,
+        asks=('POST /ask {"x": 5}',),
+        refused=r"/ask.*log",
+        or_equal=True,
+        in_kernel=True,
+    ),
+    Notebook(
+        "a global that each call counts up",
+        """
+        calls = 0
+        history = []
+        # %%
+        @lab.post("/ask")
+        def ask(x: int):
+            global calls
+            calls += 1
+            history.append(x)
+            return {"calls": calls, "last": history[-2:]}
+        ask(7)
+        """,
+        asks=('POST /ask {"x": 5}', 'POST /ask {"x": 6}'),
+        refused=r"/ask.*(calls|history)|/ask does not answer the same twice",
+        or_equal=True,
         in_kernel=True,
     ),
 )

@@ -139,7 +139,7 @@ NOTEBOOKS = (
         ask(1)
         """,
         asks=('POST /ask {"x": 5}',),
-        refused=r"/ask|copyreg",
+        refused=r"/ask[\s\S]*(copyreg|Money)",
         or_equal=True,
         in_kernel=True,
     ),

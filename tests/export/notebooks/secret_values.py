@@ -225,6 +225,19 @@ NOTEBOOKS = (
         """,
     ),
     _notebook(
+        "a key in the card of a model",
+        """
+        embedder = lab.load_model("models/embedder")
+        # %%
+        @lab.post("/ask")
+        def ask(x: int):
+            return len(embedder.encode("kettle")) + x
+        ask(1)
+        """,
+        files={"models/embedder/README.md": f"# Kettles\n\nDownload it with {_KEY}.\n"},
+        embedder=True,
+    ),
+    _notebook(
         "a key in an array of texts",
         """
         import numpy as np

@@ -222,4 +222,24 @@ NOTEBOOKS = (
         refused=r"/ask.*readings",
         or_equal=True,
     ),
+    Notebook(
+        "a function of pandas that needs a package no cell imports",
+        """
+        import io
+        import pandas as pd
+        df = pd.DataFrame({"name": ["cup", "pot"], "price": [3.0, 7.5]})
+        # %%
+        @lab.post("/ask")
+        def ask(n: int):
+            buffer = io.BytesIO()
+            df.head(n).to_parquet(buffer)
+            return pd.read_parquet(io.BytesIO(buffer.getvalue())).to_dict("records")
+        ask(1)
+        """,
+        asks=('POST /ask {"n": 2}',),
+        refused=r"/ask[\s\S]*pyarrow",
+        or_equal=True,
+        packages=("pandas", "pyarrow"),
+        in_kernel=True,
+    ),
 )
