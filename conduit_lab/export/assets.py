@@ -103,6 +103,12 @@ class Assets:
         """The places of all files."""
         return frozenset([*self._copies, *self._writers])
 
+    @property
+    def modules(self) -> set[str]:
+        """The names of the project's modules and packages among them."""
+        python = [place for place in self._copies if place.suffix == ".py"]
+        return {place.parts[0].removesuffix(".py") for place in python}
+
     def sizes(self, places: Iterable[PurePath], value: Any) -> dict[PurePath, int]:
         """Return the bytes of files; of those that are yet to be made about those of `value`."""
         return {

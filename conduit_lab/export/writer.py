@@ -21,6 +21,7 @@ from conduit_lab.export import replay as proof
 from conduit_lab.export import templates
 from conduit_lab.export.cell_run import CellRun
 from conduit_lab.export.closure import Closure
+from conduit_lab.export.export_plan import ExportPlan
 from conduit_lab.export.export_result import Export
 from conduit_lab.export.part import Selection, chosen_endpoints
 from conduit_lab.export.requirements import requirements
@@ -65,9 +66,10 @@ def export_app(
     examples = _of_endpoints(examples, chosen)
     with progress(_STEPS if replay else _STEPS - 1, STEP, f"export {target.name}") as job:
         job.phase = "reading the session"
-        closure = Closure(app, statements, namespace, endpoints=chosen)
+        closure = Closure(app, statements, namespace, endpoints=chosen, examples=examples)
+        order = [(each.method, each.path) for each in closure.endpoints]
+        examples.sort(key=lambda example: order.index((example.method, example.path)))
         current = [_current(app, example) for example in examples]
-        _add_recorded(app, closure, current)
         with replaced_folder(target) as made:
             job.next_phase("writing files")
             _write(app, closure, made, current)
@@ -76,7 +78,7 @@ def export_app(
             outcomes, objects = _prove(app, closure, made) if replay else ([], 0)
             job.next_phase("hashing files")
             _write_manifest(closure, made, len(outcomes))
-        return Export(target, outcomes, closure.warnings, objects)
+        return Export(target, outcomes, closure.warnings, objects, ExportPlan.of(closure))
 
 
 def _check_target(target: Path) -> None:
@@ -99,9 +101,9 @@ def _is_export(folder: Path) -> bool:
 def _of_endpoints(
     examples: Sequence[Example], endpoints: Sequence[Endpoint[..., Any]]
 ) -> list[Example]:
-    """Return the examples of these endpoints, in their order; each must have one."""
-    order = {(e.method, e.path): number for number, e in enumerate(endpoints)}
-    found = [each for each in examples if (each.method, each.path) in order]
+    """Return the examples of these endpoints; each must have one."""
+    served = {(e.method, e.path) for e in endpoints}
+    found = [each for each in examples if (each.method, each.path) in served]
     tried = {(example.method, example.path) for example in found}
     missing = [e for e in endpoints if (e.method, e.path) not in tried]
     if missing:
@@ -109,7 +111,7 @@ def _of_endpoints(
         raise ExportError(
             f"no recorded call of {names}: call each once, so that the export can be proved"
         )
-    return sorted(found, key=lambda example: order[example.method, example.path])
+    return found
 
 
 def _current(app: App, example: Example) -> Example:
@@ -129,16 +131,6 @@ def _current(app: App, example: Example) -> Example:
         result.result()
         result = result.kept
     return replace(example, answer=codec.loads(codec.dumps(result)))
-
-
-def _add_recorded(app: App, closure: Closure, examples: Sequence[Example]) -> None:
-    """Add the files and stores that the recorded calls used without a global name."""
-    for example in examples:
-        for path in example.files:
-            closure.assets.add_named(path, f"a recorded call of {example.method} {example.path}")
-        for store, _ in example.stores:
-            if store in app.stores.values() and store.url is None:
-                closure.assets.add_store(store, store.name)
 
 
 def _write(app: App, closure: Closure, folder: Path, examples: Sequence[Example]) -> None:

@@ -14,6 +14,7 @@ from conduit_lab.core.progress import is_silenced
 from conduit_lab.core.trace.call_record import Values
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.pieces import Line
+from conduit_lab.export.export_plan import ExportPlan, plan_app
 from conduit_lab.export.export_result import Export
 from conduit_lab.export.part import Selection
 from conduit_lab.export.writer import export_app
@@ -155,6 +156,19 @@ class Lab(App):
             namespace=history.namespace(),
             endpoints=endpoints,
             replay=replay,
+        )
+
+    def export_plan(self, endpoints: Selection | None = None) -> ExportPlan:
+        """Return the plan of an export: each object that it would write or refuse; writes nothing.
+
+        With `endpoints`, paths or decorated functions, only for these.
+        """
+        return plan_app(
+            self,
+            examples=self.examples,
+            statements=history.cells(),
+            namespace=history.namespace(),
+            endpoints=endpoints,
         )
 
     def observe(self, endpoint: Endpoint[..., Any], call: Call, result: Any, body: bytes) -> None:
