@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from conduit_lab.core.trace.span import Span as Span
     from conduit_lab.core.trace.trace import Trace as Trace
     from conduit_lab.core.trace.trace_diff import TraceDiff as TraceDiff
+    from conduit_lab.export.export_plan import plan_app as plan_app
     from conduit_lab.export.export_result import Export as Export
     from conduit_lab.export.writer import export_app as export_app
     from conduit_lab.flow.averages import average as average
@@ -152,6 +153,7 @@ _HOMES = {
     "export_app": "export.writer",
     "load_model": "models.load",
     "majority_vote": "flow.votes",
+    "plan_app": "export.export_plan",
     "maximum": "flow.averages",
     "merge": "core.streams.merge",
     "minimum": "flow.averages",

@@ -111,6 +111,12 @@ class Assets:
         """Whether a store has so many entries that codes speed its searches up."""
         return any(len(store) >= INT8_ROWS for store in self._stores.values())
 
+    @property
+    def modules(self) -> set[str]:
+        """The names of the project's modules and packages among them."""
+        python = [place for place in self._copies if place.suffix == ".py"]
+        return {place.parts[0].removesuffix(".py") for place in python}
+
     def sizes(self, places: Iterable[PurePath], value: Any) -> dict[PurePath, int]:
         """Return the bytes of files; of those that are yet to be made about those of `value`."""
         return {

@@ -8,7 +8,7 @@ with the chain of names that needs it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from conduit_lab.core.errors import ExportError
@@ -24,6 +24,7 @@ from conduit_lab.export.source_piece import SourcePiece
 from conduit_lab.export.statement import Statement
 from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
+from conduit_lab.serving.recorded import Example
 
 MAX_SHOWN_REFUSALS = 10
 
@@ -35,8 +36,9 @@ class Closure:
 
     `pieces` are the blocks of source in the order in which they run, `packages` their imports,
     `assets` their files, `nodes` the objects in the order in which they were reached, `warnings`
-    the messages for the user. By default all `endpoints`. Raises `ExportError` with all `refusals`
-    unless `keeps_refusals`.
+    the messages for the user. `endpoints`, by default all of the app, are in the order of the
+    pieces. Of the `examples` come the files and stores that the recorded calls used without a
+    global name. Raises `ExportError` with all `refusals`, unless `keeps_refusals`.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Closure:
         names: dict[str, Any] | None = None,
         *,
         endpoints: Sequence[Endpoint[..., Any]] | None = None,
+        examples: Sequence[Example] = (),
         keeps_refusals: bool = False,
     ) -> None:
         self.endpoints = list(app.endpoints if endpoints is None else endpoints)
@@ -60,10 +63,14 @@ class Closure:
         self._done: set[str] = set()  # names and keys of forms, also those in the making
         self._first_names: dict[int, str] = {}  # of each live object, by its id
         self._pieces: dict[int | str, SourcePiece] = {}
+        self._by_form_key: dict[str, int | str] = {}  # the piece of each key of a form
         for endpoint in self.endpoints:
             form, start = form_of(endpoint), f"{endpoint.method} {endpoint.path}"
             self._make(endpoint.name, endpoint, form, (start,))
+        for example in examples:
+            self._add_recorded(example)
         self.pieces = in_order(list(self._pieces.values()))
+        self.endpoints.sort(key=self._place_of)
         if self.refusals and not keeps_refusals:
             raise ExportError(_listed(self.refusals))
 
@@ -165,6 +172,7 @@ class Closure:
         except ExportError as error:
             source = None
             self._refuse(name, value, here, str(error))
+        new = self.assets.places - before
         for needed in draft.needs:
             self._need(needed, here)
         if source is None:
@@ -182,8 +190,8 @@ class Closure:
         )
         if source:
             self._add(piece)
-        files = self.assets.sizes(self.assets.places - before, value)
-        self.nodes.append(PlanNode.of(piece, value, files=files))
+            self._by_form_key[key] = piece.key
+        self.nodes.append(PlanNode.of(piece, value, files=self.assets.sizes(new, value)))
         for statement in draft.follows:
             self._add_change(statement, name, value, here)
 
@@ -207,6 +215,29 @@ class Closure:
         self._add(piece)
         self.nodes.append(PlanNode.of(piece, value))
 
+    def _add_recorded(self, example: Example) -> None:
+        """Add the files and stores that a recorded call used without a global name."""
+        call = f"a recorded call of {example.method} {example.path}"
+        for path in example.files:
+            before = self.assets.places
+            try:
+                self.assets.add_named(path, call)
+            except ExportError as error:
+                self._refuse(path.name, path, (call, path.name), str(error))
+            self._add_files(path.name, path, call, before)
+        for store, _ in example.stores:
+            if store in self._app.stores.values() and store.url is None:
+                before = self.assets.places
+                self.assets.add_store(store, store.name)
+                self._add_files(store.name, store, call, before)
+
+    def _add_files(self, name: str, value: Any, call: str, before: frozenset[PurePath]) -> None:
+        """Note the files that came since `before`."""
+        files = self.assets.sizes(self.assets.places - before, value)
+        if files:
+            piece = SourcePiece(name, "", (call, name), frozenset())
+            self.nodes.append(PlanNode.of(piece, value, files=files))
+
     def _add(self, piece: SourcePiece) -> None:
         known = self._pieces.get(piece.key)
         self._pieces[piece.key] = piece if known is None else known.joined(piece)
@@ -220,6 +251,11 @@ class Closure:
         if isinstance(value, Endpoint):
             return statements.holding(value.path) or self._newest(name)
         return self._newest(name)
+
+    def _place_of(self, endpoint: Endpoint[..., Any]) -> int:
+        """Return the place of an endpoint among the pieces; first without a piece."""
+        key = self._by_form_key.get(form_of(endpoint).key(endpoint))
+        return next((n for n, piece in enumerate(self.pieces) if piece.key == key), -1)
 
     def _newest(self, name: str) -> Statement | None:
         return self._namespace.statements.newest(name)

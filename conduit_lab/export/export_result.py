@@ -8,10 +8,11 @@ from pathlib import Path
 from conduit_lab.core.paths import display
 from conduit_lab.core.trace.stage_statistics import time_cell
 from conduit_lab.core.views import figures
-from conduit_lab.core.views.pieces import Line, ViewPiece
+from conduit_lab.core.views.pieces import Folded, Line, ViewPiece
 from conduit_lab.core.views.sections import Code
 from conduit_lab.core.views.view import Table, View
 from conduit_lab.core.views.viewed import Viewed
+from conduit_lab.export.export_plan import ExportPlan
 from conduit_lab.export.replay import Outcome
 from conduit_lab.serving.codec import preview
 
@@ -22,7 +23,8 @@ _MAX_CELL_CHARACTERS = 60
 class Export(Viewed):
     """A finished export: its `folder`, the `outcomes` of the replay, and `warnings`.
 
-    `objects` are those that the endpoints reach, equal here and in the started export.
+    `objects` are those that the endpoints reach, equal here and in the started export, and `plan`
+    has the form and the size of each.
     """
 
     def __init__(
@@ -31,11 +33,13 @@ class Export(Viewed):
         outcomes: Sequence[Outcome],
         warnings: Sequence[str],
         objects: int = 0,
+        plan: ExportPlan | None = None,
     ) -> None:
         self.folder = folder
         self.outcomes = tuple(outcomes)
         self.warnings = tuple(warnings)
         self.objects = objects
+        self.plan = plan
 
     @property
     def proof(self) -> str:
@@ -71,6 +75,10 @@ class Export(Viewed):
         table = Table(_COLUMNS, rows, numeric=("time",), whole="export.outcomes")
         pieces: list[ViewPiece] = [Line(self.proof, "large"), *([table] if rows else [])]
         pieces += [Line(f"△ {warning}") for warning in self.warnings]
+        if self.plan is not None:
+            pieces.append(
+                Folded(self.plan.summary.replace("to export", "exported"), [self.plan.table])
+            )
         pieces.append(Code([f"conduit-lab serve {place}"], "to serve it, on any machine:"))
         facts = [figures.plural(len(paths), "endpoint")] if paths else []
         return View("Export", place, facts, pieces=pieces)

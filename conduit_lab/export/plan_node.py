@@ -9,12 +9,14 @@ from pathlib import PurePath
 from types import FunctionType, ModuleType
 from typing import Any, Self
 
+from conduit_lab.core.text import clip
 from conduit_lab.export.literals import is_literal
 from conduit_lab.export.source_piece import SourcePiece
 from conduit_lab.export.statement import Statement
 from conduit_lab.serving.endpoint import Endpoint
 
 _SNAPSHOT = "# snapshot"
+_MAX_NAME = 40  # characters
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,10 @@ class PlanNode:
         shown = form or _files_shown(list(sizes)) or _form(piece, value)
         size = len(piece.source.encode()) + sum(sizes.values())
         cell = 0 if piece.origin is None else piece.origin.cell
-        return cls(piece.name, _kind(value), shown, size, cell, piece.chain)
+        name = piece.name
+        if piece.changes and piece.origin is not None:
+            name = clip(piece.origin.first_line, _MAX_NAME)
+        return cls(name, _kind(value), shown, size, cell, piece.chain)
 
     @classmethod
     def refused(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
+from conduit_lab.export import source_layout
 from conduit_lab.export.closure import Closure
 from conduit_lab.serving.app import App
 from conduit_lab.serving.limits import Limits
@@ -24,23 +24,26 @@ def test_answers_are_those_of_the_notebook() -> None:
 
 def app_source(app: App, closure: Closure) -> str:
     """Return `app.py`: imports, the app, its pieces in order; `app` is its last line."""
-    names = "App" if app.limits == Limits() else "App, Limits"
-    imports = [
+    names = ["App"] if app.limits == Limits() else ["App", "Limits"]
+    lines = [
         "from pathlib import Path",
-        f"from conduit_lab import {names}",
+        *(f"from conduit_lab import {name}" for name in names),
         *closure.packages.lines,
     ]
     name = json.dumps(app.name, ensure_ascii=False)
-    options = app_options(app)
     head = [
         f'"""{harmless_line(app.name)}: a conduit_lab app. Run it with `uvicorn app:app`."""',
         *closure.futures,
-        _merged(imports),
-        f"HERE = Path(__file__).parent\n{closure.app_name} = App({name}, root=HERE{options})",
+        source_layout.imports(lines, closure.assets.modules),
+        "HERE = Path(__file__).parent\n"
+        + source_layout.formatted(f"{closure.app_name} = App({name}, root=HERE{app_options(app)})"),
     ]
     tail = [] if closure.app_name == "app" else [f"app = {closure.app_name}"]
-    pieces = [piece.source for piece in closure.pieces]
-    return "\n\n".join(head) + _spaced([*pieces, *tail]) + "\n"
+    pieces = [
+        source_layout.formatted(piece.source) if piece.order is None else piece.source
+        for piece in closure.pieces
+    ]
+    return "\n\n".join(head) + source_layout.spaced([*pieces, *tail]) + "\n"
 
 
 def app_options(app: App) -> str:
@@ -54,36 +57,6 @@ def app_options(app: App) -> str:
         "" if not app.public_url else f", public_url={app.public_url!r}",
     )
     return "".join(parts)
-
-
-def _merged(lines: Sequence[str]) -> str:
-    """Return import statements in their usual order: plain ones, then one `from` per module."""
-    plain: set[str] = set()
-    members: dict[str, set[str]] = {}
-    for line in lines:
-        if line.startswith("from "):
-            module, _, names = line.removeprefix("from ").partition(" import ")
-            members.setdefault(module, set()).add(names)
-        else:
-            plain.add(line)
-    froms = [
-        f"from {module} import {', '.join(sorted(names))}"
-        for module, names in sorted(members.items())
-    ]
-    own = [line for line in froms if line.startswith("from conduit_lab")]
-    return "\n".join([*sorted(plain), *(line for line in froms if line not in own), "", *own])
-
-
-def _spaced(pieces: Sequence[str]) -> str:
-    """Return the pieces with their gaps: neighboring one-liners as one block, others set apart."""
-    text = ""
-    after_line: bool | None = None
-    for piece in pieces:
-        is_line = "\n" not in piece
-        gap = "\n\n\n" if not is_line or after_line is False else "\n" if after_line else "\n\n"
-        text += gap + piece
-        after_line = is_line
-    return text
 
 
 def harmless_line(text: str) -> str:

@@ -21,6 +21,7 @@ from conduit_lab.export.environment_keys import (
     environment_file,
     environment_keys,
 )
+from conduit_lab.export.export_plan import ExportPlan
 from conduit_lab.export.export_result import Export
 from conduit_lab.export.part import Selection, chosen_endpoints
 from conduit_lab.export.proof import ProofKind, ProofRun, check_kind, prove
@@ -68,10 +69,11 @@ def export_app(
     examples = _of_endpoints(examples, chosen)
     with progress(_STEPS if proof else _STEPS - 1, STEP, f"export {target.name}") as job:
         job.phase = "reading the session"
-        closure = Closure(app, statements, namespace, endpoints=chosen)
+        closure = Closure(app, statements, namespace, endpoints=chosen, examples=examples)
+        order = [(each.method, each.path) for each in closure.endpoints]
+        examples.sort(key=lambda example: order.index((example.method, example.path)))
         with replaced_folder(target) as made:
             job.next_phase("writing files")
-            _add_recorded(app, closure, examples)
             _write(app, closure, made, examples)
             if proof is None:
                 proved = ProofRun()
@@ -82,7 +84,8 @@ def export_app(
             check_files(made)
             job.next_phase("hashing files")
             _write_manifest(closure, made, len(proved.outcomes))
-        return Export(target, proved.outcomes, closure.warnings, proved.objects)
+        plan = ExportPlan.of(closure)
+        return Export(target, proved.outcomes, closure.warnings, proved.objects, plan)
 
 
 def _check_target(target: Path) -> None:
@@ -116,16 +119,6 @@ def _of_endpoints(
             f"no recorded call of {names}: call each once, so that the export can be proved"
         )
     return found
-
-
-def _add_recorded(app: App, closure: Closure, examples: Sequence[Example]) -> None:
-    """Add the files and stores that the recorded calls used without a global name."""
-    for example in examples:
-        for path in example.files:
-            closure.assets.add_named(path, f"a recorded call of {example.method} {example.path}")
-        for store, _ in example.stores:
-            if store in app.stores.values() and store.url is None:
-                closure.assets.add_store(store, store.name)
 
 
 def _write(app: App, closure: Closure, folder: Path, examples: Sequence[Example]) -> None:

@@ -28,6 +28,7 @@ _recorders: WeakKeyDictionary[Any, CellRecorder] = WeakKeyDictionary()  # by she
 class _Run:
     """A cell that runs now: its raw text, its Python source and the cells that it runs itself."""
 
+    number: int
     raw: str
     source: str
     key: str = ""
@@ -59,7 +60,7 @@ class CellRecorder:
     @property
     def cells(self) -> list[CellRun]:
         """The cells so far; the ones that run now end at the statement that runs."""
-        running = [self._cell(0, run, list(_frames())) for run in list(self._running)]
+        running = [self._cell(run, list(_frames())) for run in list(self._running)]
         return [*self._cells, *running]
 
     def _read_history(self, shell: Any) -> None:
@@ -68,7 +69,7 @@ class CellRecorder:
         running = len(sources) - 1 if self._is_running(shell, len(sources)) else None
         for number, source in enumerate(sources):
             if number == running:
-                self._running.append(_Run(shell.history_manager.input_hist_raw[-1], source))
+                self._running.append(_Run(number, shell.history_manager.input_hist_raw[-1], source))
             elif source.strip():
                 line = _recorded_line(errors.get(number))
                 self._cells.append(
@@ -83,10 +84,11 @@ class CellRecorder:
         return bool(newest.strip()) and _line_in(frames, newest, wrapped=False) is not None
 
     def _before(self, info: Any) -> None:
-        source = getattr(info, "transformed_cell", None)
-        if source is None:
-            source = _transformed(self._shell(), info.raw_cell)
-        self._running.append(_Run(info.raw_cell, source, str(info.cell_id or "")))
+        shell = self._shell()
+        source = getattr(info, "transformed_cell", None) or _transformed(shell, info.raw_cell)
+        inputs = [] if shell is None else shell.history_manager.input_hist_parsed
+        number = self._running[0].number if self._running else len(inputs)
+        self._running.append(_Run(number, info.raw_cell, source, str(info.cell_id or "")))
 
     def _after(self, result: Any) -> None:
         raw = result.info.raw_cell if result.info is not None else None
@@ -102,18 +104,16 @@ class CellRecorder:
         error = result.error_in_exec
         tb = [] if error is None else list(traceback.walk_tb(error.__traceback__))
         frames = [(frame.f_code, line) for frame, line in tb]
-        cell = self._cell(result.execution_count or 0, run, frames)
+        cell = self._cell(run, frames)
         if error is not None and cell.succeeded:  # raised outside of the cell's own code
             cell = CellRun(cell.number, cell.source, 1, cell.key)
         self._cells.append(cell)
 
-    def _cell(self, number: int, run: _Run, frames: list[_Frame]) -> CellRun:
-        shell = self._shell()
-        body = _body(shell, run.source)
+    def _cell(self, run: _Run, frames: list[_Frame]) -> CellRun:
+        body = _body(self._shell(), run.source)
         stopped_at = _line_in(frames, run.source, wrapped=body is not None)
-        number = number or getattr(shell, "execution_count", 0)
         source = run.source if body is None else body
-        return CellRun(number, source.rstrip("\n"), stopped_at, run.key)
+        return CellRun(run.number, source.rstrip("\n"), stopped_at, run.key)
 
 
 def _frames() -> Iterator[_Frame]:

@@ -26,6 +26,7 @@ from conduit_lab.serving.running import Streams
 from conduit_lab.serving.tool import Tool
 
 if TYPE_CHECKING:
+    from conduit_lab.export.export_plan import ExportPlan
     from conduit_lab.export.export_result import Export
     from conduit_lab.export.part import Selection
     from conduit_lab.export.proof import ProofKind
@@ -169,6 +170,21 @@ class Lab(App):
             namespace=history.namespace(),
             endpoints=endpoints,
             proof=proof,
+        )
+
+    def export_plan(self, endpoints: Selection | None = None) -> ExportPlan:
+        """Return the plan of an export: each object that it would write or refuse; writes nothing.
+
+        With `endpoints`, paths or decorated functions, only for these.
+        """
+        from conduit_lab.export.export_plan import plan_app
+
+        return plan_app(
+            self,
+            examples=self.examples,
+            statements=history.cells(),
+            namespace=history.namespace(),
+            endpoints=endpoints,
         )
 
     def observe(self, endpoint: Endpoint[..., Any], call: Call, result: Any, body: bytes) -> None:

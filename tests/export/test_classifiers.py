@@ -36,6 +36,6 @@ def test_both_are_loaded_from_their_folders_and_answer_alike(
     export = session.export(replay=True)
     assert [outcome.problem for outcome in export.outcomes] == [None]
     source = (export.folder / "app.py").read_text("utf-8")
-    assert "mood = lab.load_model(\"mood\", device=\"cpu\", labels=['down', 'up'])" in source
+    assert 'mood = lab.load_model("mood", device="cpu", labels=["down", "up"])' in source
     assert 'ner = lab.load_model("ner", name="people")' in source
     assert answers(export.folder) == [None]

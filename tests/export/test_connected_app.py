@@ -11,6 +11,7 @@ import pytest
 
 from conduit_lab import App
 from conduit_lab.core.errors import ExportError
+from conduit_lab.export.source_layout import formatted
 from conduit_lab.serving.gate.keys import new_key
 from conduit_lab.serving.run.thread import Server
 from tests.export.session import Session
@@ -53,7 +54,7 @@ def test_the_key_becomes_a_read_of_the_environment(
     export = session.export(replay=replay)
     source = (export.folder / "app.py").read_text("utf-8")
     line = f'remote = connect("{url}", key=os.environ["DESK_ACCESS"], timeout=20, lazy=True)'
-    assert line in source
+    assert formatted(line) in source
     assert re.search(r"^httpx==", (export.folder / "requirements.txt").read_text("utf-8"), re.M)
     assert KEY.encode() not in files(export.folder)
     session.names["remote"].close()

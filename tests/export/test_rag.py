@@ -120,9 +120,11 @@ def test_models_of_a_rag_come_along(session: Session) -> None:
         "ask = lab.rag('/rag/query', help)",
         TRIED,
     )
-    prompt = "[{'role': 'user', 'content': '{context} {query}'}]"
-    given = f"rerank=overlap, prompt={prompt}, min_score=0.1, max_tokens=5, stop=['x']"
-    assert f"help = Rag(near, writer, {given})" in source
+    assert (
+        "help = Rag(\n    near,\n    writer,\n    rerank=overlap,\n"
+        '    prompt=[{"role": "user", "content": "{context} {query}"}],\n'
+        '    min_score=0.1,\n    max_tokens=5,\n    stop=["x"],\n)\n'
+    ) in source
     for model in session.lab.models:
         if isinstance(model, Generator):
             model.unload()

@@ -45,8 +45,8 @@ def test_the_source_is_laid_out_as_by_hand(tmp_path: Path) -> None:
     _, source = made("desk", tmp_path, cell)
     assert source == (
         '"""desk: a conduit_lab app. Run it with `uvicorn app:app`."""\n\n'
-        "import json\nimport numpy as np\nfrom os import getcwd\nfrom pathlib import Path\n\n"
-        "from conduit_lab import App, load_model\n\n"
+        "import json\nfrom os import getcwd\nfrom pathlib import Path\n\n"
+        "import numpy as np\nfrom conduit_lab import App, load_model\n\n"
         'HERE = Path(__file__).parent\nlab = App("desk", root=HERE)\n\n'
         "A = 1\nB = 2\n\n\ndef f(n):\n    return [A, B, np, json, getcwd, load_model]\n\n\n"
         "C = 3\n\n\n@lab.post('/a')\ndef a(n):\n    return f(C)\n\n\napp = lab\n"

@@ -133,3 +133,11 @@ def test_a_notebook_that_ran_is_recorded(tmp_path: Path, monkeypatch: pytest.Mon
         repr(("d = 4", None)),
         repr((cells[4], 2)),
     ]
+
+
+def test_a_cell_inside_a_cell_has_its_number(recorded: RealShell) -> None:
+    recorded.run("%%capture\nx = 1", "y = 2")
+    assert [(cell.number, cell.source) for cell in (history.cells() or [])[1:]] == [
+        (2, "x = 1"),
+        (3, "y = 2"),
+    ]

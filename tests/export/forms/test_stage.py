@@ -197,7 +197,7 @@ def test_models_of_a_combinator_come_along(session: Session) -> None:
         "a([1, 1])",
     )
     source = same(session)
-    assert "Fallback(lab.load_model(\"models/sign.npz\", labels=['a', 'b']), sign)" in source
+    assert 'Fallback(lab.load_model("models/sign.npz", labels=["a", "b"]), sign)' in source
     assert (session.root / "out/models/sign.npz").is_file()
 
 

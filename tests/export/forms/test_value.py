@@ -9,6 +9,7 @@ import pytest
 
 from conduit_lab.core.errors import ExportError
 from conduit_lab.export.forms.value import MAX_INLINE_CHARACTERS
+from conduit_lab.export.source_layout import formatted
 from tests.export.session import Session, loaded, same
 
 
@@ -70,7 +71,7 @@ def test_a_changed_value_is_a_snapshot(
     session: Session, made: str, changed: str, expected: str
 ) -> None:
     source = exported(session, made, changed)
-    assert f"{expected}  # snapshot of its value at the export\n" in source
+    assert f"{formatted(expected)}  # snapshot of its value at the export\n" in source
 
 
 def test_two_names_of_one_list_stay_one_list(session: Session) -> None:

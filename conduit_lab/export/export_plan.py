@@ -1,0 +1,131 @@
+"""ExportPlan: all that an export would write or refuse, before anything is written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from conduit_lab.core.views import figures, html
+from conduit_lab.core.views.pieces import Line, ViewPiece
+from conduit_lab.core.views.sections import Code
+from conduit_lab.core.views.view import Table, View
+from conduit_lab.core.views.viewed import Viewed
+from conduit_lab.export.cell_run import CellRun
+from conduit_lab.export.closure import MAX_SHOWN_REFUSALS, Closure
+from conduit_lab.export.part import Selection, chosen_endpoints
+from conduit_lab.export.plan_node import PlanNode
+from conduit_lab.serving.app import App
+from conduit_lab.serving.call_code import call_code
+from conduit_lab.serving.recorded import Example
+
+_COLUMNS = ("object", "exported as", "size", "cell", "needed by")
+# a refusal's sentence: its problem, the chain in parentheses, and the mend
+_REFUSAL = re.compile(r"(?P<problem>.+?) \((?:needed by )?(?P<chain>[^()]* → .*)\): (?P<mend>.+)")
+
+
+class ExportPlan(Viewed):
+    """The dry run of an export: its `nodes`, and the sentences of its `refusals` and `warnings`.
+
+    `nodes` are all objects that the endpoints reach, each with its form, its size in bytes and the
+    names that need it. The sizes of files that are yet to be made are estimates. `missing` are the
+    calls, as code, that the proof needs before an export.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        endpoints: Sequence[str],
+        nodes: Sequence[PlanNode],
+        refusals: Sequence[str] = (),
+        warnings: Sequence[str] = (),
+        missing: Sequence[str] = (),
+    ) -> None:
+        self.name = name
+        self.endpoints = tuple(endpoints)
+        self.nodes = tuple(nodes)
+        self.refusals = tuple(refusals)
+        self.warnings = tuple(warnings)
+        self.missing = tuple(missing)
+
+    @classmethod
+    def of(cls, closure: Closure, missing: Sequence[str] = ()) -> ExportPlan:
+        """Return the plan of a closure."""
+        endpoints = [f"{each.method} {each.path}" for each in closure.endpoints]
+        name = closure.namespace.app.name
+        return cls(name, endpoints, closure.nodes, closure.refusals, closure.warnings, missing)
+
+    @property
+    def size(self) -> int:
+        """The bytes of all source and files."""
+        return sum(node.size for node in self.nodes)
+
+    @property
+    def summary(self) -> str:
+        """The sentence that the plan supports."""
+        objects = figures.plural(len(self.nodes) - len(self.refusals), "object")
+        if self.refusals:
+            refused = figures.plural(len(self.refusals), "object")
+            return f"{refused} cannot be exported; {objects} can."
+        return f"{objects} to export, {figures.size(self.size)} in all."
+
+    @property
+    def table(self) -> Table:
+        """A row per object that can be exported, the largest first."""
+        nodes = sorted(self.nodes, key=lambda node: -node.size)
+        largest = max((node.size for node in nodes), default=0)
+        rows = [_row(node, largest) for node in nodes if not node.problem]
+        return Table(_COLUMNS, rows, numeric=("size", "cell"), whole="plan.nodes")
+
+    def _view(self) -> View:
+        pieces: list[ViewPiece] = [Line(self.summary, "large")]
+        for refusal in self.refusals[:MAX_SHOWN_REFUSALS]:
+            pieces += _refusal_pieces(refusal)
+        more = len(self.refusals) - MAX_SHOWN_REFUSALS
+        pieces += [Line(f"and {more} more: plan.refusals", "quiet")] if more > 0 else []
+        pieces += [Line(f"△ {warning}") for warning in self.warnings]
+        if self.missing:
+            pieces.append(Code(self.missing, "call once, to prove the export:"))
+        if self.table.rows:
+            pieces.append(self.table)
+        facts = [figures.plural(len(self.endpoints), "endpoint")]
+        return View("Export plan", self.name, facts, pieces=pieces)
+
+
+def plan_app(
+    app: App,
+    *,
+    examples: Sequence[Example] = (),
+    statements: Sequence[CellRun | str] | None = None,
+    namespace: dict[str, Any] | None = None,
+    endpoints: Selection | None = None,
+) -> ExportPlan:
+    """Return the plan of an export of `app`; nothing is written, and every refusal is in it.
+
+    The arguments are those of `export_app`. Raises `ExportError` for an app without endpoints, and
+    `UnknownName` for an unknown one in `endpoints`.
+    """
+    chosen = chosen_endpoints(app, endpoints)
+    closure = Closure(
+        app, statements, namespace, endpoints=chosen, examples=examples, keeps_refusals=True
+    )
+    tried = {(example.method, example.path) for example in examples}
+    missing = [call_code(each) for each in chosen if (each.method, each.path) not in tried]
+    return ExportPlan.of(closure, missing)
+
+
+def _row(node: PlanNode, largest: int) -> tuple[Any, ...]:
+    share = node.size / largest if largest else 0.0
+    size = html.Cell(figures.size(node.size) if node.size else "", share=share)
+    needed_by = " → ".join(node.chain[:-1])
+    name = html.Cell(node.name, suffix=f" {node.kind}")
+    return (name, node.form, size, str(node.cell or ""), needed_by)
+
+
+def _refusal_pieces(refusal: str) -> list[ViewPiece]:
+    """Return a refusal as its problem, the names that need the object, and the mend."""
+    found = _REFUSAL.fullmatch(refusal)
+    if found is None:
+        return [Line(f"✕ {refusal}")]
+    needed_by = f"needed by {found['chain']}"
+    return [Line(f"✕ {found['problem']}: {found['mend']}"), Line(needed_by, "quiet")]
