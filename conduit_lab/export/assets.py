@@ -93,6 +93,10 @@ class Assets:
             )
         self._writers[PurePath("indexes", f"{label}.sqlite")] = store.save_to
 
+    def drop_value(self, place: str) -> None:
+        """Take back a place that `add_value` reserved."""
+        del self._writers[PurePath(place)]
+
     def write(self, folder: Path) -> None:
         """Write all files below `folder`."""
         for place, origin in self._copies.items():

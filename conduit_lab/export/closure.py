@@ -15,6 +15,7 @@ from conduit_lab.core.errors import ExportError
 from conduit_lab.export.assets import Assets
 from conduit_lab.export.forms.form import Chain, Draft, Form, shown
 from conduit_lab.export.forms.form_registry import form_of, form_of_name
+from conduit_lab.export.forms.places import ObjectPlaces
 from conduit_lab.export.namespace import Namespace, is_notebook_only
 from conduit_lab.export.packages import Packages
 from conduit_lab.serving.app import App
@@ -52,6 +53,7 @@ class Closure:
         self._ready: set[str] = set()  # names whose piece is written
         self._first_names: dict[int, str] = {}  # of each live object, by its id
         self._late: list[SourcePiece] = []
+        self._places = ObjectPlaces(str(self._namespace.names.get("__name__")))
         for endpoint in app.endpoints:
             form, start = form_of(endpoint), f"{endpoint.method} {endpoint.path}"
             self._make(endpoint.name, endpoint, form, (start,))
@@ -131,7 +133,14 @@ class Closure:
         self._done |= {*binds, key} - {""}
         here = (*chain, name)
         draft = Draft(
-            name, here, self._namespace, self.assets, self.packages, self.warnings, form_of
+            name,
+            here,
+            self._namespace,
+            self.assets,
+            self.packages,
+            self.warnings,
+            form_of,
+            self._places,
         )
         source = form.statement(value, draft)
         for needed in draft.needs:
@@ -140,3 +149,5 @@ class Closure:
         if source and source not in written:
             self.pieces.append(SourcePiece(name, source, here))
         self._ready |= set(binds)
+        if source:
+            self._places.record(name, value)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from conduit_lab.export.assets import Assets
 
@@ -23,6 +25,11 @@ class Packages:
         self.lines: dict[str, None] = {}
         self.distributions: dict[str, str] = {}
         self._assets = assets
+
+    @property
+    def held(self) -> list[dict[str, Any]]:
+        """The tables of the imports, which a draft restores where it fails."""
+        return [self.lines, self.distributions]
 
     def add(self, line: str, module: str) -> None:
         """Import `module` by the statement `line`."""
@@ -49,7 +56,7 @@ class Packages:
             source = own.parent if own.name == "__init__.py" else own
             self._pin_files(self._assets.add_module(source))
             return
-        for name in metadata.packages_distributions().get(top, ()):
+        for name in _distributions_of(_installed_state()).get(top, ()):
             self.distributions[name] = metadata.version(name)
 
     def _is_own(self, file: Path) -> bool:
@@ -60,3 +67,15 @@ class Packages:
             if file.suffix == ".py":
                 with suppress(SyntaxError):  # no code of this Python, such as a template
                     self.pin_below(ast.parse(file.read_bytes()))
+
+
+def _installed_state() -> tuple[tuple[str, int], ...]:
+    """Return the folders of installed packages with the times of their last changes."""
+    folders = [Path(place) for place in sys.path]
+    return tuple((str(each), each.stat().st_mtime_ns) for each in folders if each.is_dir())
+
+
+@lru_cache(maxsize=1)
+def _distributions_of(state: tuple[tuple[str, int], ...]) -> Mapping[str, list[str]]:
+    """Return the distributions of each module; reading them takes a second of CPU time."""
+    return metadata.packages_distributions()
