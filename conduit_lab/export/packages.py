@@ -51,7 +51,12 @@ class Packages:
         if top in sys.stdlib_module_names or top == "conduit_lab":
             return
         file = getattr(sys.modules.get(top), "__file__", None)
-        if file and self._is_own(Path(file)):
+        folders = getattr(sys.modules.get(top), "__path__", ()) if file is None else ()
+        for folder in map(Path, folders):
+            if self.is_own(folder):  # a package without an `__init__.py`
+                self._pin_files(self._assets.add_module(folder))
+                return
+        if file and self.is_own(Path(file)):
             own = Path(file)
             source = own.parent if own.name == "__init__.py" else own
             self._pin_files(self._assets.add_module(source))
@@ -59,7 +64,8 @@ class Packages:
         for name in _distributions_of(_installed_state()).get(top, ()):
             self.distributions[name] = metadata.version(name)
 
-    def _is_own(self, file: Path) -> bool:
+    def is_own(self, file: Path) -> bool:
+        """Return whether a module's file is one of the project."""
         return file.is_relative_to(self._assets.root) and "site-packages" not in file.parts
 
     def _pin_files(self, files: Iterable[Path]) -> None:

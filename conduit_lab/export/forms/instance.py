@@ -1,8 +1,10 @@
-"""The form of instances of the session's own classes: made empty, then given their attributes."""
+"""The form of instances of the project's own classes: made empty, then given their attributes."""
 
 from __future__ import annotations
 
 import copyreg
+import sys
+from pathlib import Path
 from typing import Any
 
 from conduit_lab.export.forms.form import Draft, is_name
@@ -21,7 +23,7 @@ class InstanceForm(ObjectForm):
     def expression(self, value: Any, draft: Draft) -> str:
         """Return a name of the instance, which the statements in front of it make."""
         kind = type(value)
-        if not is_plain_class(kind, draft.namespace.names):
+        if not _is_of_project(kind, draft) or not _is_plain(kind):
             raise draft.no_form(
                 f"{draft.name} holds a {kind.__name__}, which has no form of its own",
                 "make it in one statement of its own",
@@ -48,12 +50,18 @@ class InstanceForm(ObjectForm):
         return name
 
 
-def is_plain_class(kind: type, names: dict[str, Any]) -> bool:
-    """Return whether a class is the session's, and copies as every class does."""
+def _is_of_project(kind: type, draft: Draft) -> bool:
+    """Return whether a class is the session's, or of a module of its project."""
+    if kind.__module__ == draft.namespace.names.get("__name__"):
+        return True
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return isinstance(file, str) and draft.packages.is_own(Path(file))
+
+
+def _is_plain(kind: type) -> bool:
+    """Return whether instances of a class are copied as those of every class are."""
     base = _builtin_base(kind)
-    return kind.__module__ == names.get("__name__") and all(
-        getattr(kind, hook, None) is getattr(base, hook, None) for hook in _HOOKS
-    )
+    return all(getattr(kind, hook, None) is getattr(base, hook, None) for hook in _HOOKS)
 
 
 def _builtin_base(kind: type) -> type:
