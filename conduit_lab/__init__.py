@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from conduit_lab.core.caller import Caller as Caller
     from conduit_lab.core.caller import current_caller as current_caller
     from conduit_lab.core.errors import ConduitError as ConduitError
+    from conduit_lab.core.frame_file import load_frame as load_frame
     from conduit_lab.core.run import run as run
     from conduit_lab.core.stage import Function as Function
     from conduit_lab.core.stage import Stage as Stage
@@ -151,6 +152,7 @@ _HOMES = {
     "evaluate": "vectors.evaluate",
     "events": "serving.event_source",
     "export_app": "export.writer",
+    "load_frame": "core.frame_file",
     "load_model": "models.load",
     "majority_vote": "flow.votes",
     "plan_app": "export.export_plan",

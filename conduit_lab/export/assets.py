@@ -124,6 +124,10 @@ class Assets:
             for place in sorted(places)
         }
 
+    def drop_value(self, place: str) -> None:
+        """Take back a place that `add_value` reserved."""
+        del self._writers[PurePath(place)]
+
     def write(self, folder: Path) -> None:
         """Write all files below `folder`."""
         for place, origin in self._copies.items():

@@ -16,6 +16,7 @@ from conduit_lab.export.assets import Assets
 from conduit_lab.export.cell_run import CellRun
 from conduit_lab.export.forms.form import Chain, Draft, Form, shown
 from conduit_lab.export.forms.form_registry import form_of, form_of_name
+from conduit_lab.export.forms.places import ObjectPlaces
 from conduit_lab.export.namespace import Namespace, is_notebook_only
 from conduit_lab.export.order import in_order
 from conduit_lab.export.packages import Packages
@@ -64,6 +65,7 @@ class Closure:
         self._first_names: dict[int, str] = {}  # of each live object, by its id
         self._pieces: dict[int | str, SourcePiece] = {}
         self._by_form_key: dict[str, int | str] = {}  # the piece of each key of a form
+        self._places = ObjectPlaces(str(self._namespace.names.get("__name__")))
         for endpoint in self.endpoints:
             form, start = form_of(endpoint), f"{endpoint.method} {endpoint.path}"
             self._make(endpoint.name, endpoint, form, (start,))
@@ -164,7 +166,14 @@ class Closure:
         self._done |= {*binds, key} - {""}
         here = (*chain, name)
         draft = Draft(
-            name, here, self._namespace, self.assets, self.packages, self.warnings, form_of
+            name,
+            here,
+            self._namespace,
+            self.assets,
+            self.packages,
+            self.warnings,
+            form_of,
+            self._places,
         )
         before = self.assets.places
         try:
@@ -191,6 +200,7 @@ class Closure:
         if source:
             self._add(piece)
             self._by_form_key[key] = piece.key
+            self._places.record(name, value)
         self.nodes.append(PlanNode.of(piece, value, files=self.assets.sizes(new, value)))
         for statement in draft.follows:
             self._add_change(statement, name, value, here)

@@ -14,7 +14,7 @@ _SCALARS = (bool, int, str, bytes)
 
 def is_literal(value: Any, depth: int = _MAX_DEPTH) -> bool:
     """Return whether `value` consists of numbers, text, None and the standard containers alone."""
-    if value is None or type(value) in _SCALARS:
+    if value is None or value is Ellipsis or type(value) in _SCALARS:
         return True
     if type(value) is float:
         return math.isfinite(value)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from conduit_lab.export.assets import Assets
 
@@ -23,6 +25,11 @@ class Packages:
         self.lines: dict[str, None] = {}
         self.distributions: dict[str, str] = {}
         self._assets = assets
+
+    @property
+    def held(self) -> list[dict[str, Any]]:
+        """The tables of the imports, which a draft restores where it fails."""
+        return [self.lines, self.distributions]
 
     def add(self, line: str, module: str) -> None:
         """Import `module` by the statement `line`."""
@@ -44,15 +51,21 @@ class Packages:
         if top in sys.stdlib_module_names or top == "conduit_lab":
             return
         file = getattr(sys.modules.get(top), "__file__", None)
-        if file and self._is_own(Path(file)):
+        folders = getattr(sys.modules.get(top), "__path__", ()) if file is None else ()
+        for folder in map(Path, folders):
+            if self.is_own(folder):  # a package without an `__init__.py`
+                self._pin_files(self._assets.add_module(folder))
+                return
+        if file and self.is_own(Path(file)):
             own = Path(file)
             source = own.parent if own.name == "__init__.py" else own
             self._pin_files(self._assets.add_module(source))
             return
-        for name in metadata.packages_distributions().get(top, ()):
+        for name in _distributions_of(_installed_state()).get(top, ()):
             self.distributions[name] = metadata.version(name)
 
-    def _is_own(self, file: Path) -> bool:
+    def is_own(self, file: Path) -> bool:
+        """Return whether a module's file is one of the project."""
         return file.is_relative_to(self._assets.root) and "site-packages" not in file.parts
 
     def _pin_files(self, files: Iterable[Path]) -> None:
@@ -60,3 +73,15 @@ class Packages:
             if file.suffix == ".py":
                 with suppress(SyntaxError):  # no code of this Python, such as a template
                     self.pin_below(ast.parse(file.read_bytes()))
+
+
+def _installed_state() -> tuple[tuple[str, int], ...]:
+    """Return the folders of installed packages with the times of their last changes."""
+    folders = [Path(place) for place in sys.path]
+    return tuple((str(each), each.stat().st_mtime_ns) for each in folders if each.is_dir())
+
+
+@lru_cache(maxsize=1)
+def _distributions_of(state: tuple[tuple[str, int], ...]) -> Mapping[str, list[str]]:
+    """Return the distributions of each module; reading them takes a second of CPU time."""
+    return metadata.packages_distributions()

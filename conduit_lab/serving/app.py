@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, cast, overload
 from weakref import WeakSet
 
+import anyio
 import anyio.to_thread
 
 from conduit_lab.core import views
@@ -38,6 +39,7 @@ from conduit_lab.serving.gate.metering import Metering
 from conduit_lab.serving.life import Lives, Resource, serve_lifespan
 from conduit_lab.serving.optional import OptionalModels
 from conduit_lab.serving.rag_endpoint import RagEndpoint
+from conduit_lab.serving.resource import AppResources, ResourceHost
 from conduit_lab.serving.running import Streams
 from conduit_lab.serving.server_state import ServerState
 from conduit_lab.serving.stores import Stores
@@ -60,7 +62,7 @@ _with_load_options = with_keywords_of(load_model, "root", "lazy")
 _AnyEndpoint = TypeVar("_AnyEndpoint", bound=Endpoint[..., Any])
 
 
-class App(EndpointHost, Viewed):
+class App(EndpointHost, ResourceHost, Viewed):
     """Models, stores and endpoints under one root; itself an ASGI app.
 
     Relative paths start at `root`: by default the nearest parent folder with a `pyproject.toml`,
@@ -88,6 +90,7 @@ class App(EndpointHost, Viewed):
         self.models = Models(self.statistics)
         self.stores = Stores()
         self.endpoints = Endpoints()
+        self.resources = AppResources()
         self.observers: list[Observer] = []
         self.servers: WeakSet[Any] = WeakSet()  # of `run/thread.py`, which is above this module
         self._lives = Lives(f"conduit_lab:{id(self)}")
@@ -344,8 +347,13 @@ class App(EndpointHost, Viewed):
         await anyio.to_thread.run_sync(self.open)
         state = ServerState()
         hide_queries()
-        async with self._lives.run(self, state):
-            yield {self._lives.key: state}
+        try:
+            async with self._lives.run(self, state):
+                yield {self._lives.key: state}
+        finally:
+            if self._lazy and not self._lives.states:  # a session goes on without its servers
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(self.resources.close)
 
     def server_of(self, scope: Scope) -> ServerState:
         """Return the state of the server that got a request."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import inspect
+import sys
 from types import FunctionType
 from typing import Any
 
+from conduit_lab.core.errors import ExportError
 from conduit_lab.export.forms.form import Draft, Form
 from conduit_lab.export.forms.module import is_of_module
 from conduit_lab.export.forms.value import repeat_assignment
@@ -30,12 +32,55 @@ class DefinitionForm(Form):
         if isinstance(inner, FunctionType):
             return inner.__globals__ is not namespace.names
         if isinstance(inner, type):
-            return inner.__module__ != namespace.names.get("__name__")
+            made = _is_called(namespace.statements.newest(name)) and not is_of_module(inner)
+            return inner.__module__ != namespace.names.get("__name__") and not made
         return is_of_module(inner) or super().is_imported(name, value, namespace)
+
+    def expression(self, value: Any, draft: Draft) -> str:
+        """Return the public name of a library's object, or the attribute of a session's class."""
+        found = _public_name(value)
+        if found is not None:
+            return draft.imported(*found)
+        first, *rest = str(getattr(value, "__qualname__", "")).split(".")
+        owner = draft.namespace.names.get(first)
+        if isinstance(owner, type) and rest and _attribute(owner, rest) is value:
+            return ".".join([draft.find(owner), *rest])
+        raise _unnamed(value, draft)
 
     def statement(self, value: Any, draft: Draft) -> str:
         """Repeat the statement whose code is the live code."""
         return definition(draft.name, value, draft)
+
+
+def _public_name(value: Any) -> tuple[str, str] | None:
+    """Return the module that offers an object, and the name there; None for others."""
+    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+    for module in (getattr(value, "__module__", None), "builtins", "types"):
+        home = sys.modules.get(str(module))
+        if isinstance(name, str) and _attribute(home, name.split(".")) is value:
+            return (home.__name__, name) if home is not None else None
+    return None
+
+
+def _attribute(owner: Any, names: list[str]) -> Any:
+    for name in names:
+        owner = getattr(owner, name, None)
+    return owner
+
+
+def _unnamed(value: Any, draft: Draft) -> ExportError:
+    """Return the error for a function without a name: hard for an earlier version of one."""
+    inner = _unwrapped(value)
+    name = str(getattr(inner, "__name__", ""))
+    names = draft.namespace.names
+    of_session = getattr(inner, "__globals__", None) is names or (
+        isinstance(inner, type) and inner.__module__ == names.get("__name__")
+    )
+    if of_session and name in names and not getattr(inner, "__closure__", None):
+        return draft.refusal(
+            f"{draft.name} holds an earlier {name}", f"run the cell that makes {draft.name} again"
+        )
+    return draft.nameless(value)
 
 
 def definition(name: str, value: Any, draft: Draft, path: str = "") -> str:

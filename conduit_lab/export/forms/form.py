@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import ast
+import importlib
+import keyword
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from conduit_lab.core.errors import ExportError
 from conduit_lab.export.assets import Assets
+from conduit_lab.export.forms.places import ObjectPlaces
 from conduit_lab.export.namespace import Namespace
 from conduit_lab.export.packages import Packages
+from conduit_lab.export.secret import looks_secret
 from conduit_lab.export.statement import Statement
 
+MAX_LEVELS = 50  # of nested expressions; Python's own parser ends at about 200
+
 Chain = tuple[str, ...]
+
+# modules that readers know by the module's name; of others the object itself is imported
+_MODULE_NAMES = {
+    "ast": "ast",
+    "json": "json",
+    "logging": "logging",
+    "numpy": "np",
+    "pandas": "pd",
+    "random": "random",
+    "re": "re",
+}
+
+
+class NoForm(ExportError):
+    """An object that no expression makes; the message says which, and what to do."""
 
 
 class Form:
@@ -25,6 +48,7 @@ class Form:
 
     exact = False  # whether instances of a subclass have another form
     aliased = True  # whether a second name of one object stays a second name
+    named = True  # whether other objects refer to it by its name in the session
 
     def key(self, value: Any) -> str:
         """Return a key under which the object is written only once; empty for ordinary objects."""
@@ -47,23 +71,21 @@ class Form:
         """Return the files that a user's own statement reads when it makes such an object."""
         return ()
 
-    def expression(self, value: Any, draft: Draft) -> str | None:
-        """Return an expression that makes the object; None where it needs a name of its own."""
-        return None
+    def expression(self, value: Any, draft: Draft) -> str:
+        """Return an expression that makes the object; `NoForm` where it needs a name of its own."""
+        raise draft.nameless(value)
 
     def statement(self, value: Any, draft: Draft) -> str:
         """Return the statement that binds the object to `draft.name`; empty for an import."""
-        expression = self.expression(value, draft)
-        if expression is None:
-            raise draft.nameless(value)
-        return f"{draft.name} = {expression}"
+        return f"{draft.name} = {self.expression(value, draft)}"
 
 
 @dataclass
 class Draft:
     """One piece of source in the making: its context, and the names that it needs before it.
 
-    `chain` are the names that lead to it, from the endpoint to `name`.
+    `chain` are the names that lead to it, from the endpoint to `name`, and `places` the objects
+    that earlier pieces hold. `before` are the statements in front of its own.
     """
 
     name: str
@@ -73,8 +95,19 @@ class Draft:
     packages: Packages
     warnings: list[str]
     form_of: Callable[[Any], Form]
+    places: ObjectPlaces = field(default_factory=ObjectPlaces)
     needs: list[str] = field(default_factory=list)
     follows: list[Statement] = field(default_factory=list)  # they run after its own
+    before: list[str] = field(default_factory=list)
+    _data: list[str] = field(default_factory=list)  # the places of its data files
+    _labels: list[str] = field(default_factory=list)
+    _open: list[int] = field(
+        default_factory=list
+    )  # the objects whose expressions are in the making
+    _met: dict[int, Any] = field(default_factory=dict)
+    _shared: set[int] = field(default_factory=set)  # the objects that appear more than once
+    _needed: ObjectPlaces = field(default_factory=ObjectPlaces)  # in pieces that come before
+    _parts: dict[int, str] = field(default_factory=dict)  # their names, once they are written
 
     @property
     def shown_chain(self) -> str:
@@ -86,32 +119,166 @@ class Draft:
         """The session's last statement that bound the name, or None."""
         return self.namespace.statements.newest(self.name)
 
-    def find(self, value: Any) -> str | None:
-        """Return an expression for another object: a name that holds it, else its form's own."""
+    @property
+    def has_file(self) -> bool:
+        """Whether it reads a data file."""
+        return bool(self._data)
+
+    @property
+    def is_part(self) -> bool:
+        """Whether the expression in the making is that of a part of the object."""
+        return len(self._open) > 1
+
+    def find(self, value: Any, label: str = "") -> str:
+        """Return an expression for another object: a name that holds it, else its form's own.
+
+        `label` is the key or attribute under which the object is held. Raises `NoForm` for an
+        object without a name and without an expression.
+        """
+        form = self.form_of(value)
+        self.check_secret(label or self.name, value)
+        if not form.aliased:
+            return self._expression(value, form, label)
+        name = self._parts.get(id(value))
+        if name is not None:
+            return name
+        if id(value) in self._open:
+            raise self.no_form(f"{self.name} holds itself", "hold a key or a name in its place")
+        name = self.place(value) or (self._named(value) if form.named else None)
+        if name is not None:
+            return name
+        if id(value) in self._met:
+            self._shared.add(id(value))
+        self._met[id(value)] = value
+        expression = self._expression(value, form, label)
+        if id(value) not in self._shared or id(value) in self._parts:
+            return expression
+        return self.add_part(value, expression)
+
+    def is_elsewhere(self, value: Any) -> bool:
+        """Return whether an object has a place, or is known to be in another part of this one."""
+        known = id(value) in self._met or id(value) in self._shared
+        return known or self.places.of(value) is not None or self._needed.of(value) is not None
+
+    def meet(self, values: dict[int, Any]) -> None:
+        """Keep objects, by their ids, that the expression in the making holds."""
+        self._met |= values
+
+    def _named(self, value: Any) -> str | None:
         name = self.namespace.name_of(value)
-        if name is None:
-            return self.form_of(value).expression(value, self)
-        self.needs.append(name)
+        if name is not None:
+            self.needs.append(name)
+            self._needed.record(name, value)
         return name
 
-    def reference(self, value: Any) -> str:
-        """Return an expression for another object; `ExportError` where it has none."""
-        found = self.find(value)
-        if found is None:
-            raise self.nameless(value)
-        return found
+    def _expression(self, value: Any, form: Form, label: str) -> str:
+        if len(self._open) > MAX_LEVELS:
+            raise self.no_form(f"{self.name} has more than {MAX_LEVELS} levels", "nest it less")
+        self._open.append(id(value))
+        self._labels.append(label)
+        try:
+            return form.expression(value, self)
+        finally:
+            self._open.pop()
+            self._labels.pop()
+
+    def add_part(self, value: Any, expression: str) -> str:
+        """Bind an object in front of the statement, and return its name, for what follows.
+
+        The object of this piece itself has the name of the piece.
+        """
+        name = self.name if self._open == [id(value)] else self._part_name()
+        self.before.append(f"{name} = {expression}")
+        self._parts[id(value)] = name
+        return name
+
+    def _part_name(self) -> str:
+        number = len(self._parts) + 1
+        while (name := f"_{self.name}_{number}") in self.namespace.names:
+            number += 1
+        return name
+
+    def place(self, value: Any) -> str | None:
+        """Return the expression by which an earlier piece holds this very object, or None."""
+        found = self.places.of(value) or self._needed.of(value)
+        if found is None or found.name == self.name:
+            return None
+        self.needs.append(found.name)
+        return found.expression
+
+    def composed(self, value: Any, expression: Callable[[Any, Draft], str]) -> str:
+        """Return the expression of the object; what it holds twice is in `before`, once.
+
+        Raises `NoForm`, and then leaves no trace of the needs and files of its parts.
+        """
+        with self._undone_by(NoForm):
+            while True:
+                known = set(self._shared)
+                with self._undone_by(_Again):
+                    self._open, self._met, self._parts = [id(value)], {}, {}
+                    self._needed = ObjectPlaces(str(self.namespace.names.get("__name__")))
+                    text = expression(value, self)
+                    if self._shared <= known:
+                        return text
+                    raise _Again
+
+    @contextmanager
+    def _undone_by(self, kind: type[Exception]) -> Iterator[None]:
+        """Take back what the body asked for where it raises an error of this kind.
+
+        Copies of models and stores stay: the session's own statement needs them too.
+        """
+        held: list[Any] = [self.needs, self.before, self._labels, *self.packages.held]
+        copies = [each.copy() for each in held]
+        data = len(self._data)
+        try:
+            yield
+        except kind as error:
+            for each, copy in zip(held, copies, strict=True):
+                each.clear()
+                each.extend(copy) if isinstance(each, list) else each.update(copy)
+            while len(self._data) > data:
+                self.assets.drop_value(self._data.pop())
+            if not isinstance(error, _Again):
+                raise
 
     def library(self, kind: type) -> str:
         """Return the name of a public class of this package, and import it."""
-        name = self.namespace.name_of(kind)
-        if name is not None:
-            self.needs.append(name)
+        return self.imported("conduit_lab", kind.__name__)
+
+    def imported(self, module: str, name: str) -> str:
+        """Return an expression for a public object of a library, and import what it needs."""
+        home = importlib.import_module(module)
+        first, dot, rest = name.partition(".")
+        held = self.namespace.name_of(getattr(home, first))
+        if held is not None:
+            self.needs.append(held)
+            return f"{held}{dot}{rest}"
+        if module == "builtins" and first not in self.namespace.names:
             return name
-        public = kind.__name__
-        taken = public in self.namespace.names
-        line = f"from conduit_lab import {public}" + (f" as _{public}" if taken else "")
-        self.packages.add(line, "conduit_lab")
-        return f"_{public}" if taken else public
+        held = self.namespace.name_of(home)
+        if held is not None:
+            self.needs.append(held)
+            return f"{held}.{name}"
+        if module in _MODULE_NAMES:
+            short = _MODULE_NAMES[module]
+            alias = self._free(short, home)
+            self.packages.add(f"import {module}" + _renamed(module, alias), module)
+            return f"{alias}.{name}"
+        alias = self._free(first, getattr(home, first))
+        self.packages.add(f"from {module} import {first}" + _renamed(first, alias), module)
+        return f"{alias}{dot}{rest}"
+
+    def _free(self, name: str, value: Any) -> str:
+        """Return a name for an import that no object of the session has."""
+        return name if self.namespace.names.get(name, value) is value else f"_{name}"
+
+    def data_file(self, suffix: str, write: Callable[[Path], object]) -> str:
+        """Reserve a data file, which `write` makes later; return the expression of its path."""
+        labels = [label for label in self._labels if label.isidentifier()]
+        place = self.assets.add_value("_".join([self.name, *labels[-1:]]), suffix, write)
+        self._data.append(place)
+        return f'HERE / "{place}"'
 
     def repeat(self, statement: Statement) -> str:
         """Return a statement of the session word for word, and ask for the names it looks up."""
@@ -124,16 +291,56 @@ class Draft:
         self.follows += self.namespace.changes_since(self.name, made, self.shown_chain)
         return self.repeat(made)
 
+    def check_secret(self, name: str, value: Any) -> None:
+        """Refuse a value that looks like a secret."""
+        try:
+            secret = looks_secret(name, value)
+        except RecursionError:  # it holds itself; its parts are checked one by one
+            secret = False
+        if secret:
+            raise self.refusal(
+                f"{name} looks like a secret", "read it with os.environ[...] inside the function"
+            )
+
+    @property
+    def resource_mend(self) -> str:
+        """How to build the object in an `@lab.resource` function, as code."""
+        own, name = self.own, self.name
+        made = "…"
+        if own is not None and own.assigned is not None and not own.builds_on(name):
+            made = ast.unparse(own.assigned)
+        return (
+            f"build it in a function, and call {name}() in place of {name}:\n\n"
+            f"    @{self.namespace.app_name}.resource\n    def {name}():\n        return {made}"
+        )
+
     def refusal(self, problem: str, mend: str) -> ExportError:
         """Return the error for an object without a form."""
         return ExportError(f"{problem} ({self.shown_chain}): {mend}")
 
-    def nameless(self, value: Any) -> ExportError:
+    def no_form(self, problem: str, mend: str) -> NoForm:
+        """Return the error for an object that no expression makes."""
+        return NoForm(f"{problem} ({self.shown_chain}): {mend}")
+
+    def nameless(self, value: Any) -> NoForm:
         """Return the error for an object that only a name could refer to."""
         kind = type(value).__name__
-        return self.refusal(f"a {kind} has no name in this session", "give it one")
+        return self.no_form(f"a {kind} has no name in this session", "give it one")
+
+
+class _Again(Exception):
+    """An object appeared a second time: the expression is made again, with a name for it."""
 
 
 def shown(chain: Chain) -> str:
     """Return a chain of names as errors show it."""
     return " → ".join(chain)
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text can be a name in Python source."""
+    return text.isidentifier() and not keyword.iskeyword(text)
+
+
+def _renamed(own: str, alias: str) -> str:
+    return "" if own == alias else f" as {alias}"

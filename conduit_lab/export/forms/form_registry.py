@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import types
+from enum import Enum
 from pathlib import PurePath
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -11,20 +14,29 @@ import numpy as np
 from conduit_lab.client.remote_app import RemoteApp
 from conduit_lab.client.remote_endpoint import RemoteEndpoint
 from conduit_lab.client.remote_store import RemoteStore
+from conduit_lab.core.frame_file import is_pandas_table
 from conduit_lab.core.stage import Function
+from conduit_lab.export.forms.array import ArrayForm, DtypeForm, MaskedArrayForm, NumberForm
 from conduit_lab.export.forms.connected_app import ConnectedAppForm, ConnectedPartForm
+from conduit_lab.export.forms.constructed import CONSTRUCTED
 from conduit_lab.export.forms.definition import DefinitionForm, is_wrapper
 from conduit_lab.export.forms.endpoint import EndpointForm
 from conduit_lab.export.forms.form import Form
+from conduit_lab.export.forms.instance import InstanceForm
+from conduit_lab.export.forms.live import LIVE, ProcessBoundForm
 from conduit_lab.export.forms.method import MethodForm
 from conduit_lab.export.forms.model import ModelForm
 from conduit_lab.export.forms.module import ModuleForm
+from conduit_lab.export.forms.pandas_table import TableForm, TimestampForm, is_timestamp
 from conduit_lab.export.forms.path import PathForm
+from conduit_lab.export.forms.pattern import PatternForm
 from conduit_lab.export.forms.rag import RagEndpointForm, RagForm
+from conduit_lab.export.forms.random_state import NumpyRandomForm, RandomForm
+from conduit_lab.export.forms.record_form import MemberForm, RecordForm, is_record
 from conduit_lab.export.forms.settled_function import SettledFunctionForm, is_settled_function
 from conduit_lab.export.forms.stage import StageForm
 from conduit_lab.export.forms.store import StoreForm
-from conduit_lab.export.forms.value import ArrayForm, ConstantForm, ContainerForm, ObjectForm
+from conduit_lab.export.forms.value import ConstantForm, ContainerForm
 from conduit_lab.export.namespace import Namespace
 from conduit_lab.flow.combinator import Combinator
 from conduit_lab.flow.rag import Rag
@@ -42,12 +54,15 @@ _ROUTINES = (
     types.ClassMethodDescriptorType,
     type,
 )
-_CONSTANTS = (type(None), bool, int, float, str, bytes, tuple)
+_CONSTANTS = (type(None), bool, int, float, str, bytes, tuple, type(...), type(NotImplemented))
 _CONTAINERS = (list, dict, set, frozenset)
 
 _MODULE = ModuleForm()
 _DEFINITION = DefinitionForm()
-_OBJECT = ObjectForm()
+_OBJECT = InstanceForm()
+_RECORD = RecordForm()
+_TABLE = TableForm()
+_TIMESTAMP = TimestampForm()
 _SETTLED_FUNCTION = SettledFunctionForm()
 
 FORMS: dict[type, Form] = {
@@ -65,6 +80,15 @@ FORMS: dict[type, Form] = {
     **dict.fromkeys(_CONSTANTS, ConstantForm()),
     **dict.fromkeys(_CONTAINERS, ContainerForm()),
     np.ndarray: ArrayForm(),
+    np.ma.MaskedArray: MaskedArrayForm(),
+    np.generic: NumberForm(),
+    np.dtype: DtypeForm(),
+    re.Pattern: PatternForm(),
+    Enum: MemberForm(),
+    **CONSTRUCTED,
+    **dict.fromkeys(LIVE, ProcessBoundForm()),
+    Random: RandomForm(),
+    **dict.fromkeys((np.random.Generator, np.random.RandomState), NumpyRandomForm()),
     PurePath: PathForm(),
 }
 
@@ -79,8 +103,14 @@ def form_of(value: Any) -> Form:
         form = FORMS.get(base)
         if form is not None and (base is kind or not form.exact):
             return form
+    if is_pandas_table(value):
+        return _TABLE
+    if is_timestamp(value):
+        return _TIMESTAMP
     if is_settled_function(value):
         return _SETTLED_FUNCTION
+    if is_record(value):
+        return _RECORD
     return _DEFINITION if is_wrapper(value) else _OBJECT
 
 

@@ -17,7 +17,6 @@ class MethodForm(ExpressionForm):
         """Return whether it came by an import, or is a module's, such as `random.randint`."""
         return is_of_module(value) or super().is_imported(name, value, namespace)
 
-    def expression(self, value: Any, draft: Draft) -> str | None:
+    def expression(self, value: Any, draft: Draft) -> str:
         """Return the attribute of the object that the method is bound to."""
-        owner = draft.find(value.__self__)
-        return None if owner is None else f"{owner}.{value.__name__}"
+        return f"{draft.find(value.__self__)}.{value.__name__}"

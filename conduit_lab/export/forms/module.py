@@ -22,6 +22,17 @@ class ModuleForm(Form):
         """Return True."""
         return True
 
+    def expression(self, value: Any, draft: Draft) -> str:
+        """Return the session's name of a module, or import it by its own."""
+        name = draft.namespace.name_of(value)
+        if name is not None:
+            draft.needs.append(name)
+            return name
+        if not isinstance(value, ModuleType):
+            raise draft.nameless(value)
+        draft.packages.add(f"import {value.__name__}", value.__name__)
+        return value.__name__
+
     def statement(self, value: Any, draft: Draft) -> str:
         """Add the import lines of the object, which stand at the top of `app.py`."""
         written = _written(draft.name, value, draft.namespace)
@@ -68,12 +79,24 @@ def _made(name: str, value: Any, draft: Draft) -> tuple[str, str]:
         own = module
     else:
         module, own = (str(getattr(value, key, "")) for key in ("__module__", "__name__"))
+        home = _starred(name, value, draft.namespace)
+        if home is not None:
+            return f"from {home} import {name}", home
         if not is_of_module(value):
             raise draft.refusal(
                 f"{name} has no known import", f"import it by name: from … import {name}"
             )
         line = f"from {module} import {own}"
     return (line if own == name else f"{line} as {name}"), module
+
+
+def _starred(name: str, value: Any, namespace: Namespace) -> str | None:
+    """Return the module of the session's `import *` that brought an object, or None."""
+    for statement in namespace.statements.imports("*"):
+        module = str(getattr(statement.node, "module", ""))
+        if getattr(sys.modules.get(module), name, None) is value:
+            return module
+    return None
 
 
 def _brings(node: ast.Import | ast.ImportFrom, alias: ast.alias, value: Any) -> bool:

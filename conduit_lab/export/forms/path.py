@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from conduit_lab.export.forms.form import Draft, Form
 from conduit_lab.export.literals import quoted
@@ -11,12 +11,17 @@ from conduit_lab.export.literals import quoted
 class PathForm(Form):
     """A path below the root starts at the exported folder, and a file there is copied."""
 
-    def statement(self, value: PurePath, draft: Draft) -> str:
+    def expression(self, value: PurePath, draft: Draft) -> str:
         """Return the path in terms of `HERE` or `Path`."""
         root = draft.assets.root
         if (root / value).is_relative_to(root) and (root / value).is_file():
             draft.assets.add_named(root / value, draft.shown_chain)
         if not value.is_relative_to(root):
-            return f"{draft.name} = Path({quoted(value.as_posix())})"
+            return f"{draft.imported('pathlib', _kind(value))}({quoted(str(value))})"
         inside = value.relative_to(root).as_posix()
-        return f"{draft.name} = HERE" + ("" if inside == "." else f" / {quoted(inside)}")
+        return "HERE" if inside == "." else f"HERE / {quoted(inside)}"
+
+
+def _kind(path: PurePath) -> str:
+    """Return the class of a path; one of this system's files is a `Path` on every system."""
+    return "Path" if isinstance(path, Path) else type(path).__name__

@@ -28,9 +28,9 @@ class RagForm(Form):
     def expression(self, value: Any, draft: Draft) -> str:
         """Return the call of `Rag`, with the settings as they are now."""
         kind = draft.library(Rag)
-        parts = [draft.reference(value.store), draft.reference(value.generator)]
+        parts = [draft.find(value.store), draft.find(value.generator)]
         if value.rerank is not None:
-            parts.append(f"rerank={draft.reference(value.rerank)}")
+            parts.append(f"rerank={draft.find(value.rerank)}")
         defaults = inspect.signature(Rag).parameters
         chosen = {key: getattr(value, key) for key in _SETTINGS}
         changed = {key: item for key, item in chosen.items() if item != defaults[key].default}
@@ -68,6 +68,6 @@ class RagEndpointForm(Form):
     def statement(self, value: Any, draft: Draft) -> str:
         """Return the call of `rag`, with every name that its endpoint has."""
         check_app(value, draft)
-        rag = draft.reference(value.rag)
+        rag = draft.find(value.rag)
         names = "".join(f"{name} = " for name in draft.namespace.names_of(value.whole))
         return f"{names}{draft.namespace.app_name}.rag({quoted(value.at)}, {rag})"

@@ -17,16 +17,10 @@ class SettledFunctionForm(ObjectForm):
     One with a name is made by the user's own statement, as any other object.
     """
 
-    def expression(self, value: Any, draft: Draft) -> str | None:
-        """Return the call of its class; None where a field has no form."""
-        arguments = []
-        for each in fields(value):
-            if each.init:
-                item = getattr(value, each.name)
-                found = literal(item) if is_literal(item) else draft.find(item)
-                if found is None:
-                    return None
-                arguments.append(found)
+    def expression(self, value: Any, draft: Draft) -> str:
+        """Return the call of its class."""
+        items = [getattr(value, each.name) for each in fields(value) if each.init]
+        arguments = [literal(item) if is_literal(item) else draft.find(item) for item in items]
         return f"{draft.library(type(value))}({', '.join(arguments)})"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from types import FunctionType
 from typing import Any
 
 from conduit_lab.core.stage import Function
@@ -17,10 +16,6 @@ from conduit_lab.flow.combinator import Combinator
 _Find = Callable[[Any], str]
 
 
-class _NoForm(Exception):
-    """A child without a name and without an expression of its own."""
-
-
 class StageForm(ExpressionForm):
     """A combinator of this package is made of the stages that it holds now, and of its settings.
 
@@ -28,23 +23,16 @@ class StageForm(ExpressionForm):
     where a stage has no form of its own, such as a lambda, and for a user's own class.
     """
 
-    def expression(self, value: Any, draft: Draft) -> str | None:
-        """Return the call that makes the combinator; None where a stage of it has no form."""
+    def expression(self, value: Any, draft: Draft) -> str:
+        """Return the call that makes the combinator."""
         kind = type(value)
         if not is_of_package(kind) or (isinstance(value, Function) and kind is not Function):
-            return None
+            raise draft.nameless(value)
 
         def find(child: Any) -> str:
-            found = _unnamed_function(child, draft) or draft.find(child)
-            if found is None:
-                _check_current(child, draft)
-                raise _NoForm
-            return found
+            return _unnamed_function(child, draft) or draft.find(child)
 
-        try:
-            arguments = list(_arguments(value, find, draft))
-        except _NoForm:
-            return None
+        arguments = list(_arguments(value, find, draft))
         if value.name != _default_name(value):
             arguments.append(f"name={quoted(value.name)}")
         return f"{draft.library(kind)}({', '.join(arguments)})"
@@ -75,19 +63,6 @@ def _arguments(stage: Any, find: _Find, draft: Draft) -> Iterator[str]:
         if looks_secret(name, value):
             raise draft.refusal(f"{name}= of {stage.name!r} looks like a secret", "leave it out")
         yield f"{name}={literal(value) if is_literal(value) else find(value)}"
-
-
-def _check_current(child: Any, draft: Draft) -> None:
-    """Refuse an earlier version of a function: the user's statement would take the newer one."""
-    function = getattr(child, "function", child)
-    names = draft.namespace.names
-    if not isinstance(function, FunctionType) or function.__globals__ is not names:
-        return
-    name = function.__name__
-    if name in names and function.__closure__ is None:
-        raise draft.refusal(
-            f"{draft.name} holds an earlier {name}", f"run the cell that makes {draft.name} again"
-        )
 
 
 def _unnamed_function(child: Any, draft: Draft) -> str | None:

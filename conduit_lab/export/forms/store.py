@@ -21,16 +21,21 @@ class StoreForm(Form):
         """Return False: a store is its entries, wherever it was opened."""
         return False
 
-    def expression(self, value: Any, draft: Draft) -> str | None:
-        """Return the call of `vector_store` for one of the app's stores, else None."""
-        if value not in draft.namespace.app.stores.values():
-            return None
+    def expression(self, value: Any, draft: Draft) -> str:
+        """Return the call of `vector_store` for one of the app's stores."""
+        if not _is_of_app(value, draft):
+            raise draft.nameless(value)
         return _call(value, value.name, draft)
 
     def statement(self, value: Any, draft: Draft) -> str:
         """Return the call of `vector_store`; a store of no app is named by its variable."""
         label = _NOT_IN_A_LABEL.sub("", draft.name).lstrip("_-") or "store"
-        return f"{draft.name} = {self.expression(value, draft) or _call(value, label, draft)}"
+        label = value.name if _is_of_app(value, draft) else label
+        return f"{draft.name} = {_call(value, label, draft)}"
+
+
+def _is_of_app(store: Any, draft: Draft) -> bool:
+    return any(store is each for each in draft.namespace.app.stores.values())
 
 
 def _call(store: Any, label: str, draft: Draft) -> str:
@@ -40,7 +45,7 @@ def _call(store: Any, label: str, draft: Draft) -> str:
     if store.tenant is not None:
         options.append(f"tenant={quoted(store.tenant)}")
     if store.embedder is not None:
-        options.append(f"embedder={draft.reference(store.embedder)}")
+        options.append(f"embedder={draft.find(store.embedder)}")
     if store.url is None:
         draft.assets.add_store(store, label)
     else:

@@ -1,65 +1,89 @@
-"""The forms of values: a literal, a data file, or the statement that made the object."""
+"""The forms of values: the user's own statement, a snapshot, a data file."""
 
 from __future__ import annotations
 
-import ast
 import json
+import math
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from conduit_lab.export.forms.form import Draft, Form
-from conduit_lab.export.literals import is_literal, same_literal
+from conduit_lab.export.forms.evaluation import evaluated
+from conduit_lab.export.forms.form import Draft, Form, NoForm
+from conduit_lab.export.forms.likeness import Likeness
+from conduit_lab.export.literals import is_literal, literal, same_literal
 from conduit_lab.export.namespace import Namespace
-from conduit_lab.export.secret import looks_secret
 from conduit_lab.export.statement import Statement
 
 MAX_INLINE_CHARACTERS = 4096
 
+_SNAPSHOT = "  # snapshot of its value at the export"
+
 
 class ObjectForm(Form):
-    """Any other object is made by the session's own statement, run again."""
+    """An object is the user's own statement where that gives it, else its form's expression.
+
+    One without an expression is made by the session's own statement, run again.
+    """
 
     def statement(self, value: Any, draft: Draft) -> str:
-        """Repeat the statement that made the object."""
-        check_secret(draft.name, value, draft)
-        return repeat_assignment(value, draft)
+        """Return the user's own statement, a snapshot, or the statement again."""
+        draft.check_secret(draft.name, value)
+        place = draft.place(value) if self.aliased else None
+        if place is not None:
+            return f"{draft.name} = {place}"
+        own = draft.own
+        if own is not None and still_gives(own, value, draft):
+            return draft.repeat(own)
+        try:
+            expression = draft.composed(value, self.expression)
+        except NoForm as reason:
+            return repeat_assignment(value, draft, reason)
+        if own is not None and not draft.before and own.gives(draft.name, expression):
+            return own.text
+        return self.bound(expression, draft)
+
+    def bound(self, expression: str, draft: Draft) -> str:
+        """Return the statements that bind the expression, marked as a snapshot."""
+        lines = [*draft.before]
+        if expression != draft.name:
+            lines.append(f"{draft.name} = {expression}")
+        return "\n".join(lines) + ("" if draft.has_file else _SNAPSHOT)
 
 
 class ExpressionForm(ObjectForm):
     """An object that is made of others: by its expression, or where it has none as any object."""
 
-    def statement(self, value: Any, draft: Draft) -> str:
-        """Return the user's own statement where it says the same, or no expression does."""
-        expression, own = self.expression(value, draft), draft.own
-        if expression is None:
-            return super().statement(value, draft)
-        same = own is not None and own.gives(draft.name, expression)
-        return own.text if own is not None and same else f"{draft.name} = {expression}"
+    def bound(self, expression: str, draft: Draft) -> str:
+        """Return the statement: it is no snapshot, as it is made of live objects again."""
+        return "\n".join([*draft.before, f"{draft.name} = {expression}"])
 
 
 class ContainerForm(ObjectForm):
-    """A list, dict or set of literals is written as it is now; any other is made again."""
+    """A list, dict or set is written as it is now, with an expression per item."""
 
     exact = True
+    named = False
 
     def is_imported(self, name: str, value: Any, namespace: Namespace) -> bool:
         """Return whether it came by an import and is no literal."""
         return not is_literal(value) and super().is_imported(name, value, namespace)
 
-    def statement(self, value: Any, draft: Draft) -> str:
-        """Return the user's own literal where it still holds, else a snapshot or a JSON file."""
-        check_secret(draft.name, value, draft)
-        if not is_literal(value):
-            return super().statement(value, draft)
-        if draft.own is not None and _still_gives(draft.own, draft.name, value):
-            return draft.repeat(draft.own)
-        text = repr(value)
-        if len(text) <= MAX_INLINE_CHARACTERS:
-            return f"{draft.name} = {text}  # snapshot of its value at the export"
-        return f"{draft.name} = {_json_file(value, draft)}"
+    def expression(self, value: Any, draft: Draft) -> str:
+        """Return a literal, the call that reads it from a file, or its items' expressions."""
+        if is_literal(value) and _is_tree(value, draft):
+            return _literal_or_file(value, draft)
+        if isinstance(value, dict):
+            pairs = (
+                f"{draft.find(key)}: {draft.find(item, key if isinstance(key, str) else '')}"
+                for key, item in value.items()
+            )
+            return f"{{{', '.join(pairs)}}}"
+        items = ", ".join(draft.find(item) for item in value)
+        if isinstance(value, list):
+            return f"[{items}]"
+        if isinstance(value, tuple):
+            return f"({items},)" if len(value) == 1 else f"({items})"
+        return f"frozenset({{{items}}})" if isinstance(value, frozenset) else f"{{{items}}}"
 
 
 class ConstantForm(ContainerForm):
@@ -67,37 +91,43 @@ class ConstantForm(ContainerForm):
 
     aliased = False
 
-
-class ArrayForm(Form):
-    """An array becomes an `.npy` file; a subclass, such as a masked array, would lose its rest."""
-
-    exact = True
-
-    def statement(self, value: Any, draft: Draft) -> str:
-        """Return the call that reads the file."""
-        if value.dtype.hasobject:
-            raise _no_file_form(draft, "use an array of numbers or text")
-        draft.packages.add("import numpy", "numpy")
-        place = draft.assets.add_value(draft.name, ".npy", lambda path: _save_array(path, value))
-        return f'{draft.name} = numpy.load(HERE / "{place}")'
+    def expression(self, value: Any, draft: Draft) -> str:
+        """Return its literal; infinities and NaN are made of their names."""
+        if isinstance(value, float) and not math.isfinite(value):
+            return f'{draft.imported("builtins", "float")}("{value}")'
+        if value is NotImplemented:
+            return "NotImplemented"
+        if isinstance(value, str) and draft.is_part and len(value) <= MAX_INLINE_CHARACTERS:
+            return literal(value)
+        return super().expression(value, draft)
 
 
-def check_secret(name: str, value: Any, draft: Draft) -> None:
-    """Refuse a value that looks like a secret."""
-    if looks_secret(name, value):
-        raise draft.refusal(
-            f"{name} looks like a secret", "read it with os.environ[...] inside the function"
-        )
+def still_gives(statement: Statement, value: Any, draft: Draft) -> bool:
+    """Return whether a session's statement assigns exactly this value, by what its names hold now.
+
+    Only an expression that changes nothing is evaluated.
+    """
+    node, name = statement.assigned, draft.name
+    if node is None or not statement.binds_only(name) or statement.builds_on(name):
+        return False
+    try:
+        made = evaluated(node, draft.namespace.names)
+    except Exception:  # it may change something, or no longer works
+        return False
+    return Likeness(draft.places).same(made, value)
 
 
-def repeat_assignment(value: Any, draft: Draft) -> str:
-    """Return the statement that made a live object, to be run again in the export."""
+def repeat_assignment(value: Any, draft: Draft, reason: NoForm | None = None) -> str:
+    """Return the statement that made a live object, to be run again in the export.
+
+    `reason` says why no expression makes it.
+    """
     statement = draft.namespace.statements.maker(draft.name)
     if statement is None or statement.awaits:
         raise draft.refusal(
             f"a live {type(value).__name__} has no file form",
-            f"make {draft.name} in one statement of its own, or inside the function that uses it",
-        )
+            f"make {draft.name} in one statement of its own, or {draft.resource_mend}",
+        ) from reason
     for part in _parts(value):
         for path in draft.form_of(part).files(part):
             draft.assets.add_named(path, draft.shown_chain)
@@ -110,33 +140,45 @@ def _parts(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list | tuple) else ()
 
 
-def _still_gives(statement: Statement, name: str, value: Any) -> bool:
-    """Return whether the statement assigns exactly this literal."""
-    if statement.assigned is None or not statement.binds_only(name):
-        return False
-    try:
-        return same_literal(ast.literal_eval(statement.assigned), value)
-    except ValueError:
-        return False
+def _is_tree(value: Any, draft: Draft) -> bool:
+    """Return whether no mutable part of a literal is a part of anything else."""
+    met: dict[int, Any] = {}
+    pending = list(value.values()) if isinstance(value, dict) else _items(value)
+    while pending:
+        part = pending.pop()
+        if isinstance(part, list | dict | set):
+            if id(part) in met or draft.is_elsewhere(part):
+                return False
+            met[id(part)] = part
+        pending += part.values() if isinstance(part, dict) else _items(part)
+    draft.meet(met)
+    return True
 
 
-def _json_file(value: Any, draft: Draft) -> str:
-    """Return the expression that reads a long literal from a JSON file, unless JSON changes it."""
-    mend = "use lists, and dicts with text as keys"
+def _items(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _literal_or_file(value: Any, draft: Draft) -> str:
+    """Return a literal, or where it is long the expression that reads it from a data file."""
+    text = repr(value)
+    if len(text) <= MAX_INLINE_CHARACTERS:
+        return text
+    as_json = _json(value)
+    suffix, call = (
+        (".txt", draft.imported("ast", "literal_eval"))
+        if as_json is None
+        else (".json", draft.imported("json", "loads"))
+    )
+    content = text if as_json is None else as_json
+    place = draft.data_file(suffix, lambda path: path.write_text(content, "utf-8"))
+    return f'{call}(({place}).read_text("utf-8"))'
+
+
+def _json(value: Any) -> str | None:
+    """Return a literal as JSON, or None where JSON would change it."""
     try:
         text = json.dumps(value)
     except (TypeError, ValueError):
-        raise _no_file_form(draft, mend) from None
-    if not same_literal(json.loads(text), value):
-        raise _no_file_form(draft, mend)
-    draft.packages.add("import json", "json")
-    place = draft.assets.add_value(draft.name, ".json", lambda path: path.write_text(text, "utf-8"))
-    return f'json.loads((HERE / "{place}").read_text("utf-8"))'
-
-
-def _save_array(path: Path, array: Any) -> None:
-    np.save(path, array, allow_pickle=False)
-
-
-def _no_file_form(draft: Draft, mend: str) -> Exception:
-    return draft.refusal(f"{draft.name} has no file form without pickle", mend)
+        return None
+    return text if same_literal(json.loads(text), value) else None

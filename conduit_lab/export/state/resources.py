@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from conduit_lab.client.remote_app import RemoteApp
 from conduit_lab.core.stage import Function
 from conduit_lab.core.streams.stream import Stream
-from conduit_lab.export.state.anatomy import class_name, is_kind, module_of
+from conduit_lab.export.state.anatomy import is_kind, module_of
+from conduit_lab.export.state.tables import table_parts
 from conduit_lab.flow.combinator import Combinator
 from conduit_lab.flow.rag import Rag
 from conduit_lab.models.file_model import FileModel
@@ -17,6 +18,7 @@ from conduit_lab.models.folder_model import FolderModel
 from conduit_lab.runtime.checks.content import file_digest
 from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
+from conduit_lab.serving.resource import AppResource
 from conduit_lab.vectors.store import VectorStore
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ def resource_parts(value: Any, walk: Walk) -> _Parts | None:
         return None  # without a look at its attributes, which may be code of the session
     if isinstance(value, App):
         return "the app", []
+    if isinstance(value, AppResource):  # not what it built: that belongs to its process
+        return f"resource {value.name}", [("", value.function)]
     if isinstance(value, Endpoint):
         below = [("", value.function)]
         below += [] if value.then is None else [("its stage", value.then)]
@@ -67,8 +71,7 @@ def resource_parts(value: Any, walk: Walk) -> _Parts | None:
     if isinstance(value, RemoteApp):  # not its connection, which holds the key
         key = "with" if value.has_key else "without"
         return f"connected app {value.url} {key} a key", [("its timeout", value.timeout)]
-    is_frame = module_of(kind).startswith("pandas.") and class_name(kind) == "DataFrame"
-    return _frame(value) if is_frame else None
+    return table_parts(value)
 
 
 def _model(model: Any) -> _Parts:
@@ -104,13 +107,3 @@ def _store(store: VectorStore) -> _Parts:
             mark.update(entry.embedding.tobytes())
         shown += f", content {mark.hexdigest()}"
     return shown, [("its embedder", store.embedder)]
-
-
-def _frame(frame: Any) -> _Parts:
-    columns = [(f"column {name}", frame[name].to_numpy()) for name in frame.columns]
-    return f"DataFrame of {len(frame)} rows", [
-        ("its columns", list(frame.columns)),
-        ("its types", [str(kind) for kind in frame.dtypes]),
-        ("its index", frame.index.to_numpy()),
-        *columns,
-    ]

@@ -54,7 +54,7 @@ def exported(session: Session, cell: str, body: str) -> str:
         ("from math import floor as down", "down(2.5)", "from math import floor as down"),
         ("from math import floor, ceil", "floor(2.5)", "from math import floor"),
         ("from math import *", "ceil(2.5)", "from math import ceil"),
-        ("from os.path import *", "basename('a/b')", "from posixpath import basename"),
+        ("from os.path import *", "basename('a/b')", "from os.path import basename"),
         ("import json, math", "json.dumps(n)", "import json"),
         ("if True:\n    import json", "json.dumps(n)", "import json"),
         (

@@ -377,8 +377,8 @@ def test_a_combinator_of_a_loop_of_named_stages_is_rebuilt(session: Session) -> 
         (
             "import conduit_lab as cl",
             "cl.Sequential(double)",
-            "import App, Sequential",
-            "pipe = Sequential(double)",
+            "import App",
+            "pipe = cl.Sequential(double)",
         ),
         (
             "from conduit_lab import Sequential as Seq",
@@ -389,6 +389,12 @@ def test_a_combinator_of_a_loop_of_named_stages_is_rebuilt(session: Session) -> 
         (
             "import conduit_lab\nclass Sequential:\n    pass",
             "conduit_lab.Sequential(double)",
+            "import App",
+            "pipe = conduit_lab.Sequential(double)",
+        ),
+        (
+            "class Sequential:\n    pass",
+            "__import__('conduit_lab').Sequential(double)",
             "import App, Sequential as _Sequential",
             "pipe = _Sequential(double)",
         ),

@@ -13,7 +13,11 @@ from tests.export.session import Session, close_stores
 
 def difference(session: Session) -> str | None:
     """Export, import `app.py`, and return the first difference between the two states."""
-    folder = session.export().folder
+    return difference_of(session, session.export().folder)
+
+
+def difference_of(session: Session, folder: Path) -> str | None:
+    """Import the `app.py` of a folder, and return the first difference between the two states."""
     here = app_state(session.lab, session.names, session.root)
     spec = importlib.util.spec_from_file_location("app", folder / "app.py")
     assert spec is not None and spec.loader is not None

@@ -15,18 +15,6 @@ from tests.project import ROOT
 
 # name: (cells before the endpoint, its body, cells after it, words of the difference)
 DIFFERENT = {
-    "a container filled in a loop": (
-        "from collections import Counter\nseen = Counter()",
-        "return seen['a']",
-        "for letter in 'aab':\n    seen[letter] += 1",
-        "POST /ask → ask → seen, made of",
-    ),
-    "an object changed by a function": (
-        "from types import SimpleNamespace\ncfg = SimpleNamespace(top=2)",
-        "return cfg.top",
-        "def apply(config, **options):\n    vars(config).update(options)\napply(cfg, top=5)",
-        "cfg.top: int 5 here, int 2 in the export",
-    ),
     "a stale default": (
         "K = 3\ndef clip(x, limit=K):\n    return min(x, limit)\nK = 99",
         "return clip(100)",
@@ -64,23 +52,11 @@ DIFFERENT = {
         "class A(Base): pass",
         "Base.known",
     ),
-    "an instance of an old class": (
-        "class Tax:\n    def rate(self): return 1\ntax = Tax()",
-        "return tax.rate()",
-        "class Tax:\n    def rate(self): return 2",
-        "tax, its class",
-    ),
     "a base that was run again": (
         "class Base:\n    def rate(self): return 1\nclass Shop(Base): pass",
         "return Shop().rate()",
         "class Base:\n    def rate(self): return 2",
         "Shop, base 1",
-    ),
-    "a partial of an old function": (
-        "from functools import partial\ndef add(a, b): return a + b\nplus = partial(add, 1)",
-        "return plus(1)",
-        "def add(a, b): return a - b",
-        "plus, its function: the code here is not that of the export",
     ),
     "registrations": (
         "from functools import singledispatch\n@singledispatch\ndef show(x): return 'any'",
@@ -93,26 +69,6 @@ DIFFERENT = {
         "return tally()",
         "",
         "tally, attribute total",
-    ),
-    "a pattern of a word that changed": (
-        "import re\nWORD = 'cat'\npattern = re.compile(WORD)\nWORD = 'dog'",
-        "return bool(pattern.search('cat'))",
-        "",
-        "pattern",
-    ),
-    "an unseeded array in an object": (
-        "import numpy as np\nfrom types import SimpleNamespace\n"
-        "model = SimpleNamespace(w=np.random.default_rng().normal(size=3))",
-        "return float(model.w[0])",
-        "",
-        "model.w: array <f8 [3]",
-    ),
-    "a time of making": (
-        "from datetime import datetime\nfrom types import SimpleNamespace\n"
-        "info = SimpleNamespace(at=datetime.now())",
-        "return info.at.isoformat()",
-        "",
-        "info.at",
     ),
 }
 

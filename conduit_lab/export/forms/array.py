@@ -1,0 +1,95 @@
+"""The forms of NumPy's values: arrays are files, scalars and dtypes their own calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conduit_lab.export.forms.form import Draft
+from conduit_lab.export.forms.value import ObjectForm
+
+_SUBCLASS_MEND = "make it a plain array: numpy.asarray(…)"
+
+
+class ArrayForm(ObjectForm):
+    """An array becomes an `.npy` file."""
+
+    exact = True
+
+    def expression(self, value: Any, draft: Draft) -> str:
+        """Return the call that reads the file."""
+        if value.dtype.hasobject:
+            raise draft.refusal(
+                f"{draft.name} has no file form without pickle", "use an array of numbers or text"
+            )
+        load = draft.imported("numpy", "load")
+        return f"{load}({draft.data_file('.npy', lambda path: _save(path, value))})"
+
+
+class MaskedArrayForm(ObjectForm):
+    """A masked array is made of its data, its mask and its fill value."""
+
+    exact = True
+
+    def expression(self, value: Any, draft: Draft) -> str:
+        """Return the call that masks the data."""
+        make = draft.imported("numpy", "ma.masked_array")
+        arguments = [draft.find(np.asarray(value.data), "data")]
+        if value.mask is not np.ma.nomask:
+            arguments.append(draft.find(np.asarray(value.mask), "mask"))
+        if value._fill_value is not None:
+            arguments.append(f"fill_value={draft.find(value.fill_value, 'fill')}")
+        if value.hardmask:
+            arguments.append("hard_mask=True")
+        return f"{make}({', '.join(arguments)})"
+
+
+class NumberForm(ObjectForm):
+    """A NumPy scalar is its class, called with the nearest Python value."""
+
+    aliased = False
+
+    def expression(self, value: Any, draft: Draft) -> str:
+        """Return the call; a record is an item of an array of one."""
+        kind = type(value)
+        if isinstance(value, np.void) or kind.__name__ in ("longdouble", "clongdouble"):
+            return f"{draft.find(np.asarray(value), 'scalar')}[()]"
+        call = draft.imported("numpy", kind.__name__)
+        if isinstance(value, np.datetime64 | np.timedelta64):
+            unit = np.datetime_data(value.dtype)
+            step = unit[0] if unit[1] == 1 else f"{unit[1]}{unit[0]}"
+            shown: Any = int(value.astype("i8"))
+            if np.isnat(value):
+                shown = "NaT"
+            elif isinstance(value, np.datetime64):
+                shown = str(value)
+            return f"{call}({draft.find(shown)}" + (
+                ")" if step == "generic" else f", {draft.find(step)})"
+            )
+        plain = value.item()
+        if isinstance(value, np.floating) and np.isfinite(value) and kind(str(value)) == value:
+            plain = float(str(value))  # 0.1, not 0.10000000149011612
+        return f"{call}({draft.find(plain)})"
+
+
+class DtypeForm(ObjectForm):
+    """A dtype is made of its description."""
+
+    aliased = False
+
+    def expression(self, value: Any, draft: Draft) -> str:
+        """Return the call of `numpy.dtype`."""
+        made: Any = value.str if value.names is None else value.descr
+        if np.dtype(made) != value or value.metadata:
+            raise draft.no_form(f"{draft.name} is a dtype with a layout of its own", "simplify it")
+        if value.hasobject:
+            made = "O"
+        elif value.names is None and value.kind in "biufc" and value.isnative:
+            made = value.name
+        return f"{draft.imported('numpy', 'dtype')}({draft.find(made)})"
+
+
+def _save(path: Path, array: Any) -> None:
+    np.save(path, array, allow_pickle=False)

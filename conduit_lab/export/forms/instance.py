@@ -1,0 +1,75 @@
+"""The form of instances of the project's own classes: made empty, then given their attributes."""
+
+from __future__ import annotations
+
+import copyreg
+import sys
+from pathlib import Path
+from typing import Any
+
+from conduit_lab.export.forms.form import Draft, is_name
+from conduit_lab.export.forms.value import ObjectForm
+
+_HOOKS = ("__reduce_ex__", "__reduce__", "__getstate__", "__getattribute__")
+
+
+class InstanceForm(ObjectForm):
+    """An instance is written with the attributes and items that it holds now.
+
+    Its `__init__` does not run: that may have read a file, counted or printed. A class that says
+    itself how it is copied, or that a library made, is made again by the session's statement.
+    """
+
+    def expression(self, value: Any, draft: Draft) -> str:
+        """Return a name of the instance, which the statements in front of it make."""
+        kind = type(value)
+        if not _is_of_project(kind, draft) or not _is_plain(kind):
+            raise draft.no_form(
+                f"{draft.name} holds a {kind.__name__}, which has no form of its own",
+                "make it in one statement of its own",
+            )
+        made = value.__reduce_ex__(4)
+        call, arguments, state, items, pairs = (*made, None, None, None)[:5]
+        if call is not copyreg.__newobj__:  # type: ignore[attr-defined]
+            raise draft.nameless(value)
+        own = draft.find(kind)
+        new = ", ".join([own, *(draft.find(each) for each in arguments[1:])])
+        name = draft.add_part(value, f"{own}.__new__({new})")
+        attributes, slots = state if isinstance(state, tuple) else (state, None)
+        if items is not None:
+            base = draft.imported("builtins", "list")
+            draft.before.append(f"{base}.extend({name}, {draft.find(list(items))})")
+        if pairs is not None:
+            base = draft.imported("builtins", "dict")
+            draft.before.append(f"{base}.update({name}, {draft.find(dict(pairs))})")
+        if attributes:
+            shown = ", ".join(_pairs(attributes, draft))
+            draft.before.append(f"vars({name}).update({shown})")
+        for each, part in (slots or {}).items():
+            draft.before.append(f"{name}.{each} = {draft.find(part, each)}")
+        return name
+
+
+def _is_of_project(kind: type, draft: Draft) -> bool:
+    """Return whether a class is the session's, or of a module of its project."""
+    if kind.__module__ == draft.namespace.names.get("__name__"):
+        return True
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return isinstance(file, str) and draft.packages.is_own(Path(file))
+
+
+def _is_plain(kind: type) -> bool:
+    """Return whether instances of a class are copied as those of every class are."""
+    base = _builtin_base(kind)
+    return all(getattr(kind, hook, None) is getattr(base, hook, None) for hook in _HOOKS)
+
+
+def _builtin_base(kind: type) -> type:
+    return next(base for base in kind.__mro__ if base.__module__ == "builtins")
+
+
+def _pairs(attributes: dict[str, Any], draft: Draft) -> list[str]:
+    if all(map(is_name, attributes)):
+        return [f"{key}={draft.find(part, key)}" for key, part in attributes.items()]
+    pairs = (f"{key!r}: {draft.find(part, key)}" for key, part in attributes.items())
+    return [f"{{{', '.join(pairs)}}}"]

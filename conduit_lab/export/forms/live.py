@@ -1,0 +1,70 @@
+"""The form of objects that live in this process alone: refused, with the mend."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import queue
+import socket
+import sqlite3
+import subprocess
+import threading
+import types
+from concurrent.futures import Executor, Future
+from typing import Any
+
+from conduit_lab.export.forms.form import Draft
+from conduit_lab.export.forms.value import ObjectForm, repeat_assignment, still_gives
+
+_LOCKS = (type(threading.Lock()), type(threading.RLock()))
+_QUEUES = (queue.Queue, queue.SimpleQueue, asyncio.Queue)
+LIVE = (
+    threading.Thread,
+    socket.socket,
+    io.FileIO,
+    io.BufferedReader,
+    io.BufferedWriter,
+    io.BufferedRandom,
+    io.TextIOWrapper,
+    sqlite3.Connection,
+    sqlite3.Cursor,
+    Executor,
+    Future,
+    asyncio.Future,
+    subprocess.Popen,
+    types.GeneratorType,
+    types.CoroutineType,
+    types.AsyncGeneratorType,
+    *_LOCKS,
+    *_QUEUES,
+)
+
+
+class ProcessBoundForm(ObjectForm):
+    """A thread, a file, a connection or a generator belongs to its process.
+
+    A free lock and an empty queue are like new ones: the session's statement makes them.
+    """
+
+    def expression(self, value: Any, draft: Draft) -> str:
+        """Raise `NoForm` for a free lock or an empty queue, else refuse."""
+        problem = f"{draft.name} holds a live {type(value).__name__}, which has no file form"
+        if _is_like_new(value):
+            raise draft.no_form(problem, draft.resource_mend)
+        raise draft.refusal(problem, draft.resource_mend)
+
+    def statement(self, value: Any, draft: Draft) -> str:
+        """Repeat the statement of a free lock or an empty queue, else refuse."""
+        own = draft.own
+        if _is_like_new(value) or (own is not None and still_gives(own, value, draft)):
+            return repeat_assignment(value, draft)
+        kind = type(value).__name__
+        raise draft.refusal(
+            f"{draft.name} is a live {kind}, which has no file form", draft.resource_mend
+        )
+
+
+def _is_like_new(value: Any) -> bool:
+    if isinstance(value, _QUEUES):
+        return bool(value.empty())
+    return isinstance(value, _LOCKS) and "unlocked" in repr(value)

@@ -1,0 +1,28 @@
+"""The form of compiled patterns: `re.compile`, with the live pattern and its flags."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from conduit_lab.export.forms.form import Draft
+from conduit_lab.export.forms.value import ObjectForm
+
+_IMPLIED = re.UNICODE  # every pattern of a text has it
+
+
+class PatternForm(ObjectForm):
+    """A compiled pattern is compiled again."""
+
+    aliased = False
+
+    def expression(self, value: Any, draft: Draft) -> str:
+        """Return the call of `re.compile`; its flags by their names."""
+        arguments = [draft.find(value.pattern)]
+        flags = re.RegexFlag(
+            value.flags & ~_IMPLIED if isinstance(value.pattern, str) else value.flags
+        )
+        arguments += (
+            [" | ".join(draft.imported("re", str(each.name)) for each in flags)] if flags else []
+        )
+        return f"{draft.imported('re', 'compile')}({', '.join(arguments)})"

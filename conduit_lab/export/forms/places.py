@@ -1,0 +1,58 @@
+"""ObjectPlaces: where the pieces that are written hold each mutable object."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+_SEQUENCES = (list, tuple, deque)
+_MAPPINGS = (dict, OrderedDict, defaultdict)
+_KEYS = (str, int, bytes, bool, type(None))
+_FIXED = (str, int, float, complex, bytes, type(None), type(Ellipsis), type)
+
+
+class ObjectPlace(NamedTuple):
+    """Where an object is: an expression that begins with a name of the session."""
+
+    name: str
+    expression: str
+
+
+class ObjectPlaces:
+    """The objects below the names that are written, each with its first place.
+
+    A list that two containers hold is written into the first of them; the second refers to it.
+    """
+
+    def __init__(self, own: str = "__main__") -> None:
+        self._own = own  # the module of the session's classes
+        self._found: dict[
+            int, tuple[ObjectPlace, Any]
+        ] = {}  # holds the objects, so that no id is reused
+
+    def of(self, value: Any) -> ObjectPlace | None:
+        """Return the place of this very object, or None."""
+        found = self._found.get(id(value))
+        return None if found is None else found[0]
+
+    def record(self, name: str, value: Any) -> None:
+        """Keep the places of an object and of everything inside it."""
+        pending = [(name, value)]
+        while pending:
+            expression, each = pending.pop()
+            if isinstance(each, _FIXED) or (id(each) in self._found and expression != name):
+                continue
+            self._found.setdefault(id(each), (ObjectPlace(name, expression), each))
+            pending += ((expression + step, part) for step, part in self.parts(each))
+
+    def parts(self, value: Any) -> Iterator[tuple[str, Any]]:
+        """Yield the parts of a container or a plain object, each with its index or attribute."""
+        if type(value) in _SEQUENCES:
+            yield from ((f"[{number}]", part) for number, part in enumerate(value))
+        elif type(value) in _MAPPINGS:
+            yield from ((f"[{key!r}]", part) for key, part in value.items() if type(key) in _KEYS)
+        elif type(value) is SimpleNamespace or type(value).__module__ == self._own:
+            attributes = getattr(value, "__dict__", {})
+            yield from ((f".{key}", part) for key, part in attributes.items() if key.isidentifier())

@@ -1,0 +1,70 @@
+"""Modules and packages of the project: copied whole; what differs in memory is a difference."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.export.forms.carried import SNAPSHOT, carried
+from tests.export.session import Session
+from tests.export.state.exported import difference
+
+FILES = {
+    "shopkit/__init__.py": "from . import rates\nfrom .rates import RATE\n",
+    "shopkit/rates.py": "RATE = 2\nclass Box:\n    def __init__(self, x):\n        self.x = x\n",
+    "spacekit/inner.py": "K = 3\n",
+    "shopconfig.py": "MAX = 1\nTABLE = {'a': [1]}\n",
+}
+
+
+@pytest.fixture
+def project(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
+    for name, text in FILES.items():
+        place = session.root / name
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(text, "utf-8")
+    monkeypatch.syspath_prepend(str(session.root))
+    yield session
+    for name in list(sys.modules):
+        if name.partition(".")[0] in ("shopkit", "spacekit", "shopconfig"):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("cells", "body"),
+    [
+        (("import shopkit\nV = shopkit.rates",), "V.RATE"),
+        (("from shopkit import rates\nV = rates.Box(3)",), "V.x"),
+        (("import shopkit\nV = [shopkit, shopkit.rates.Box]",), "V[0].RATE"),
+        (("import shopconfig\nV = {'table': shopconfig.TABLE}",), "V['table']"),
+    ],
+)
+def test_a_package_comes_whole(project: Session, cells: tuple[str, ...], body: str) -> None:
+    carried(project, *cells, body=body)
+
+
+def test_a_package_without_init_is_copied(project: Session) -> None:
+    carried(project, "import spacekit.inner\nV = 1", body="spacekit.inner.K + V")
+    assert (project.root / "out" / "spacekit" / "inner.py").is_file()
+
+
+def test_a_changed_instance_of_its_class_is_written(project: Session) -> None:
+    source = carried(project, "from shopkit import rates\nV = rates.Box(3)", "V.x = 4", body="V.x")
+    assert source == f"V = rates.Box.__new__(rates.Box)\nvars(V).update(x=4){SNAPSHOT}"
+
+
+@pytest.mark.parametrize(
+    ("setup", "change", "body", "words"),
+    [
+        ("import shopconfig", "shopconfig.MAX = 9", "shopconfig.MAX", "MAX: int 9 here"),
+        ("import shopconfig", "shopconfig.TABLE['b'] = 1", "len(shopconfig.TABLE)", "TABLE"),
+        ("import shopkit", "shopkit.rates.RATE = 9", "shopkit.rates.RATE", "RATE: int 9 here"),
+    ],
+)  # fmt: skip
+def test_a_module_changed_in_memory_is_named(
+    project: Session, setup: str, change: str, body: str, words: str
+) -> None:
+    project.run(setup, change, f"@lab.get('/v')\ndef v():\n    return {body}", "v()")
+    assert words in str(difference(project))
