@@ -49,6 +49,7 @@ def prove(
     examples: Sequence[Example],
     here: Sequence[StateLine],
     kind: ProofKind = "process",
+    cells: Sequence[str] = (),
 ) -> ProofRun:
     """Start the app of `folder`, compare its state with `here` and its answers with the examples.
 
@@ -64,7 +65,7 @@ def prove(
                 folder, python=python, has_wheel=kind == "venv", hidden=[app.root]
             ) as world,
         ):
-            if (problem := state_difference(here, world.state)) is not None:
+            if (problem := state_difference(here, world.state, cells)) is not None:
                 raise ExportError(f"the exported app is not this session. {problem}. {_NOTHING}")
             job.phase = ""
             outcomes = _outcomes(app, examples, world)

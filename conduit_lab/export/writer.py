@@ -13,6 +13,7 @@ from conduit_lab.core.errors import ExportError
 from conduit_lab.core.paths import resolve
 from conduit_lab.core.progress import STEP, progress
 from conduit_lab.export import templates
+from conduit_lab.export.checks import check_source
 from conduit_lab.export.closure import Closure
 from conduit_lab.export.environment_keys import (
     ENVIRONMENT_FILE,
@@ -61,6 +62,7 @@ def export_app(
     with progress(_STEPS if proof else _STEPS - 1, STEP, f"export {target.name}") as job:
         job.phase = "reading the session"
         closure = Closure(app, statements, namespace)
+        closure.warnings += check_source(app, closure)
         with replaced_folder(target) as made:
             job.next_phase("writing files")
             _add_recorded(app, closure, examples)
@@ -70,7 +72,7 @@ def export_app(
                 _write_examples(made, [refreshed(app, example) for example in examples])
             else:
                 job.next_phase("proving")
-                proved = _prove(app, closure, made, examples, proof)
+                proved = _prove(app, closure, made, examples, proof, statements or ())
             check_files(made)
             job.next_phase("hashing files")
             _write_manifest(app, made, len(proved.outcomes))
@@ -149,6 +151,7 @@ def _prove(
     folder: Path,
     examples: Sequence[Example],
     kind: ProofKind,
+    cells: Sequence[str],
 ) -> ProofRun:
     """Ask the session again, write its answers and its state, and prove the folder by them.
 
@@ -164,7 +167,7 @@ def _prove(
     answered = asked_again(app, examples, closure.warnings)
     _write_examples(folder, answered)
     check_files(folder)
-    return prove(app, folder, answered, here, kind)
+    return prove(app, folder, answered, here, kind, cells)
 
 
 def _write_manifest(app: App, folder: Path, replayed: int) -> None:
