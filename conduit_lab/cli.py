@@ -60,6 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "check", help="start an exported folder and compare its answers with the recorded ones"
     )
     command.add_argument("folder", type=Path, nargs="?", default=Path())
+    command.add_argument("--url", help="ask the app that runs there, and start none")
+    command.add_argument(
+        "--key",
+        default=os.environ.get("CONDUIT_LAB_KEY", ""),
+        help="the key for --url; by default that of the variable CONDUIT_LAB_KEY",
+    )
+    command.add_argument(
+        "--writes", action="store_true", help="with --url, make the calls that write too"
+    )
     command.set_defaults(run=_check)
     command = commands.add_parser(
         "optimize", help="write a smaller or faster form of a model next to it"
@@ -145,13 +154,18 @@ def _mcp(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from conduit_lab.export.replay import replay
+    from conduit_lab.export.replay import recorded_examples, replay, replay_at
 
-    outcomes = replay(options.folder.resolve())
+    folder = options.folder.resolve()
+    if options.url:
+        examples = recorded_examples(folder)
+        outcomes = replay_at(options.url, examples, key=options.key, writes=options.writes)
+    else:
+        outcomes = replay(folder)
     rows = [
         (
             f"{o.example.method} {o.example.path}",
-            o.problem or ("answered" if o.example.writes else "same"),
+            o.verdict,
             figures.seconds(o.seconds),
         )
         for o in outcomes

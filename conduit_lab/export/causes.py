@@ -52,9 +52,13 @@ def _phrases(uses: Iterator[Use]) -> Iterator[str]:
     for use in uses:
         value = use.value
         holder = getattr(value, "__self__", None) if _is_routine(value) else None
-        module, name = getattr(holder, "__name__", ""), getattr(value, "__name__", "")
-        if isinstance(holder, types.ModuleType) or type(value) is types.FunctionType:
-            place = module or str(value.__module__), str(name)
+        name = getattr(value, "__name__", "")
+        is_module = isinstance(holder, types.ModuleType)
+        if is_module or (holder is None and _is_callable(value)):
+            place = (
+                str(getattr(holder, "__name__", "") if is_module else value.__module__),
+                str(name),
+            )
             if place in _CLOCKS:
                 yield f"reads the clock ({use.name})"
             elif place in _RANDOM or place[0] == "secrets":
@@ -68,6 +72,10 @@ def _phrases(uses: Iterator[Use]) -> Iterator[str]:
             yield f"draws from an unseeded generator ({use.name})"
         elif use.is_bare_call and isinstance(value, type) and is_kind(value, _GENERATORS):
             yield f"draws from an unseeded generator ({use.name}())"
+
+
+def _is_callable(value: Any) -> bool:
+    return _is_routine(value) or type(value) is types.FunctionType
 
 
 def _is_routine(value: Any) -> bool:

@@ -16,7 +16,7 @@ from conduit_lab.export.agreement import difference
 from conduit_lab.export.causes import causes
 from conduit_lab.export.clean_world import World, clean_world
 from conduit_lab.export.environment import environment
-from conduit_lab.export.replay import Caller, Outcome, ask, asked_twice, in_order
+from conduit_lab.export.replay import Outcome, ReplayClient, ask, asked_twice, reads_first
 from conduit_lab.export.session_answers import answer_now
 from conduit_lab.export.state.compared import state_difference
 from conduit_lab.export.state.walk import StateLine
@@ -49,13 +49,14 @@ def prove(
     examples: Sequence[Example],
     here: Sequence[StateLine],
     kind: ProofKind = "process",
+    cells: Sequence[str] = (),
 ) -> ProofRun:
     """Start the app of `folder`, compare its state with `here` and its answers with the examples.
 
     Each short call is made twice. Raises `ExportError` for the first difference: with both answers,
     the traceback of the other process, and the cause of an answer that is never the same.
     """
-    examples = in_order([example for example in examples if not example.shared])
+    examples = reads_first([example for example in examples if not example.shared])
     with progress(len(examples), "call", "replay") as job:
         job.phase = "installing the requirements" if kind == "venv" else "starting the app"
         with (
@@ -64,7 +65,7 @@ def prove(
                 folder, python=python, has_wheel=kind == "venv", hidden=[app.root]
             ) as world,
         ):
-            if (problem := state_difference(here, world.state)) is not None:
+            if (problem := state_difference(here, world.state, cells)) is not None:
                 raise ExportError(f"the exported app is not this session. {problem}. {_NOTHING}")
             job.phase = ""
             outcomes = _outcomes(app, examples, world)
@@ -80,7 +81,7 @@ class _this_python:
 
 
 def _outcomes(app: App, examples: Sequence[Example], world: World) -> list[Outcome]:
-    caller = Caller(f"http://127.0.0.1:{world.port}")
+    caller = ReplayClient(f"http://127.0.0.1:{world.port}")
     reads = [example for example in examples if not example.writes]
     writes = [example for example in examples if example.writes]
     first = [_judged(app, ask(caller, example, world)) for example in counted(reads, "call")]

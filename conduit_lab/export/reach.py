@@ -71,6 +71,8 @@ def uses(code: types.CodeType, names: Mapping[str, Any]) -> Iterator[Use]:
         if operation in _LOADS:
             chain = [str(each.argval)]
             value = names.get(chain[0], getattr(builtins, chain[0], _MISSING))
+            if value is not _MISSING:  # also where an attribute of it cannot be known
+                yield Use(chain[0], value, False)
         elif operation in _LOCALS and each.argval in imported:
             chain, value = [str(each.argval)], imported[each.argval]
         elif operation == "IMPORT_NAME":

@@ -77,10 +77,10 @@ def recorded_examples(folder: Path) -> list[Example]:
     # splitlines() also splits inside texts
     lines = (folder / "examples.jsonl").read_text("utf-8").split("\n")
     found = [Example.from_json(line) for line in lines if line]
-    return in_order([example for example in found if not example.shared])
+    return reads_first([example for example in found if not example.shared])
 
 
-def in_order(examples: Sequence[Example]) -> list[Example]:
+def reads_first(examples: Sequence[Example]) -> list[Example]:
     """Return the calls that only read, then those that write."""
     return sorted(examples, key=lambda example: example.writes)
 
@@ -100,7 +100,7 @@ def replay(folder: Path, *, python: str = sys.executable) -> list[Outcome]:
             if saved is not None and (problem := state_difference(saved, world.state)):
                 raise ExportError(f"{folder.name} is not the exported session. {problem}")
             job.phase = ""
-            caller = Caller(f"http://127.0.0.1:{world.port}")
+            caller = ReplayClient(f"http://127.0.0.1:{world.port}")
             return [ask(caller, example, world) for example in counted(examples, "call")]
 
 
@@ -108,13 +108,13 @@ def replay_at(
     url: str, examples: Sequence[Example], *, key: str = "", writes: bool = False
 ) -> list[Outcome]:
     """Send the examples to the app at `url`; those that write only with `writes`."""
-    caller = Caller(url, key)
-    chosen = [each for each in in_order(examples) if writes or not each.writes]
+    caller = ReplayClient(url, key)
+    chosen = [each for each in reads_first(examples) if writes or not each.writes]
     with progress(len(chosen), "call", "replay"):
         return [ask(caller, example) for example in counted(chosen, "call")]
 
 
-class Caller:
+class ReplayClient:
     """Sends the requests of examples to the app at a URL, with a key where it needs one."""
 
     def __init__(self, url: str, key: str = "") -> None:
@@ -146,7 +146,7 @@ class Caller:
             connection.close()
 
 
-def ask(caller: Caller, example: Example, world: World | None = None) -> Outcome:
+def ask(caller: ReplayClient, example: Example, world: World | None = None) -> Outcome:
     """Send one example and compare the answer; `world` explains one that differs."""
     start = perf_counter()
     how = comparison(example)

@@ -14,6 +14,7 @@ from conduit_lab.core.paths import resolve
 from conduit_lab.core.progress import STEP, progress
 from conduit_lab.export import templates
 from conduit_lab.export.cell_run import CellRun
+from conduit_lab.export.checks import check_source
 from conduit_lab.export.closure import Closure
 from conduit_lab.export.deployment.deployment import Deployment
 from conduit_lab.export.environment_keys import (
@@ -72,6 +73,7 @@ def export_app(
         closure = Closure(app, statements, namespace, endpoints=chosen, examples=examples)
         order = [(each.method, each.path) for each in closure.endpoints]
         examples.sort(key=lambda example: order.index((example.method, example.path)))
+        closure.warnings += check_source(app, closure)
         with replaced_folder(target) as made:
             job.next_phase("writing files")
             _write(app, closure, made, examples)
@@ -80,7 +82,10 @@ def export_app(
                 _write_examples(made, [refreshed(app, example) for example in examples])
             else:
                 job.next_phase("proving")
-                proved = _prove(app, closure, made, examples, proof)
+                cells = [
+                    each if isinstance(each, str) else each.source for each in statements or ()
+                ]
+                proved = _prove(app, closure, made, examples, proof, cells)
             check_files(made)
             job.next_phase("hashing files")
             _write_manifest(closure, made, len(proved.outcomes))
@@ -164,6 +169,7 @@ def _prove(
     folder: Path,
     examples: Sequence[Example],
     kind: ProofKind,
+    cells: Sequence[str],
 ) -> ProofRun:
     """Ask the session again, write its answers and its state, and prove the folder by them.
 
@@ -179,7 +185,7 @@ def _prove(
     answered = asked_again(app, examples, closure.warnings)
     _write_examples(folder, answered)
     check_files(folder)
-    return prove(app, folder, answered, here, kind)
+    return prove(app, folder, answered, here, kind, cells)
 
 
 def _write_manifest(closure: Closure, folder: Path, replayed: int) -> None:

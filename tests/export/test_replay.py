@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from conduit_lab import Export
-from conduit_lab.export.replay import Outcome, replay
+from conduit_lab import Export, Lab
+from conduit_lab.cli import main
+from conduit_lab.core.errors import ExportError
+from conduit_lab.export.replay import Outcome, replay, replay_at
 from conduit_lab.serving.recorded import Example
 
 APP = """
@@ -115,3 +117,40 @@ def test_the_result_shows_each_call_and_the_warnings(tmp_path: Path) -> None:
 def test_the_result_counts_its_calls(tmp_path: Path, calls: int, proof: str) -> None:
     shown = Export(tmp_path, [outcome("/double")] * calls, [])
     assert repr(shown).splitlines()[1] == shown.proof == proof
+
+
+def test_a_running_app_is_asked_at_its_url(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab = Lab("shop", root=tmp_path)
+    added: list[int] = []
+
+    @lab.post("/double")
+    def double(n: int) -> int:
+        return n * 2
+
+    @lab.post("/add")
+    def add(n: int) -> int:
+        added.append(n)
+        return len(added)
+
+    examples = [
+        example("/add", {"n": 1}, 7, writes=True),
+        example("/double", {"n": 2}, 4),
+        example("/double", {"n": 3}, 7),
+    ]
+    lines = "".join(f"{each.to_json()}\n" for each in examples)
+    (tmp_path / "examples.jsonl").write_text(lines, "utf-8")
+    server = lab.serve(port=0)
+    try:
+        assert main(["check", str(tmp_path), "--url", server.url]) == 1
+        assert not added
+        shown = capsys.readouterr().out
+        assert "answer is 6, not 7" in shown and "/add" not in shown
+        outcomes = replay_at(server.url, examples[:2], writes=True)
+    finally:
+        server.stop()
+    assert [outcome.verdict for outcome in outcomes] == ["same", "answered"]
+    assert added == [1]
+    with pytest.raises(ExportError, match="expected a URL such as https"):
+        replay_at("desk.example.com", examples)

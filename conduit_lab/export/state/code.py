@@ -22,6 +22,15 @@ def global_names(code: CodeType) -> list[str]:
     return list(dict.fromkeys(_global_names(code)))
 
 
+def imported_modules(code: CodeType) -> set[str]:
+    """Return the modules that running `code` imports."""
+    found = {
+        str(each.argval) for each in dis.get_instructions(code) if each.opname == "IMPORT_NAME"
+    }
+    inner = (const for const in code.co_consts if isinstance(const, CodeType))
+    return found.union(*map(imported_modules, inner))
+
+
 def _lines(code: CodeType) -> Iterator[str]:
     kept = [each for each in dis.get_instructions(code) if each.opname not in _UNSTABLE]
     numbers = {each.offset: number for number, each in enumerate(kept)}

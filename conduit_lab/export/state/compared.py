@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from conduit_lab.export.state.settings import SETTING, setting_mend, settings_of
 from conduit_lab.export.state.walk import StateLine, Walk
 from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
@@ -29,14 +30,24 @@ def app_state(
     for endpoint in app.endpoints if endpoints is None else endpoints:
         place = f"{endpoint.method} {endpoint.path} → {endpoint.name}"
         walk.add(place, endpoint)
-    return walk.lines
+    settings = settings_of(walk.packages)
+    return [*walk.lines, *(StateLine(f"{SETTING}{name}", value) for name, value in settings)]
 
 
-def state_difference(here: Sequence[StateLine], there: Sequence[StateLine]) -> str | None:
-    """Return the first difference as a sentence with its mend; None for equal states."""
+def state_difference(
+    here: Sequence[StateLine], there: Sequence[StateLine], cells: Sequence[str] = ()
+) -> str | None:
+    """Return the first difference as a sentence with its mend; None for equal states.
+
+    `cells` are those of the session, in which a setting is found.
+    """
     for mine, other in zip(here, there, strict=False):
         if mine == other:
             continue
+        if mine.place == other.place and mine.place.startswith(SETTING):
+            return f"{mine.place}: {mine.text} here, {other.text} in the export. " + setting_mend(
+                mine.place, cells
+            )
         if mine.place == other.place:
             return f"{mine.place}: {_both(mine.text, other.text)}. {_mend(mine.place)}"
         places = {line.place for line in there}

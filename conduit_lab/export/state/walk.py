@@ -27,7 +27,7 @@ from conduit_lab.export.state.anatomy import (
     module_of,
     qualname_of,
 )
-from conduit_lab.export.state.code import code_text, global_names
+from conduit_lab.export.state.code import code_text, global_names, imported_modules
 from conduit_lab.export.state.plain_values import digest, flat_text, is_scalar, scalar_text
 from conduit_lab.export.state.reduced import parts_of
 
@@ -99,6 +99,7 @@ class Walk:
         self.root = root
         self._is_hidden = is_hidden
         self.lines: list[StateLine] = []
+        self.packages: set[str] = set()  # the modules of the libraries that are reached
         self._own = names.get("__name__")
         self._seen: dict[int, tuple[str, Any]] = {}  # the first place of each object; keeps it
         self._pending: list[tuple[str, Iterator[tuple[str, Any]]]] = []
@@ -151,6 +152,7 @@ class Walk:
             yield from self._module(place, value)
         elif any(kind is one for one in _ROUTINES):
             self._write(place, f"built-in {_qualified(value, self._own)}")
+            self.packages.add(str(getattr(value, "__module__", "")))
         elif kind is types.MethodType:
             self._write(place, f"method {_name_of(value.__func__)}")
             yield f"{place}, its object", value.__self__
@@ -209,6 +211,7 @@ class Walk:
         return qualname_of(type(item)), walk.lines
 
     def _array(self, place: str, value: Any) -> Iterator[tuple[str, Any]]:
+        self.packages.add("numpy")
         array = np.asarray(value)
         kind = "array" if is_kind(type(value), np.ndarray) else "NumPy scalar"
         shown = f"{kind} {array.dtype.str} {list(array.shape)}"
@@ -222,12 +225,14 @@ class Walk:
 
     def _function(self, place: str, function: types.FunctionType) -> Iterator[tuple[str, Any]]:
         if not self._is_own_function(function):
+            self.packages.add(str(function.__module__))
             self._write(place, f"function {_qualified(function, self._own)}")
             wrapped = function.__dict__.get("__wrapped__")
             if wrapped is not None or function.__closure__:  # made by a library for the session
                 yield from self._held_by(place, function)
             return
         code = function.__code__
+        self.packages |= imported_modules(code)
         self._write(place, f"function {function.__name__}, code {digest(code_text(code).encode())}")
         yield from self._held_by(place, function)
         for name in global_names(code):
@@ -287,6 +292,7 @@ class Walk:
         held = types.ModuleType.__getattribute__(module, "__dict__")
         title = held.get("__name__")
         self._write(place, f"module {title}")
+        self.packages.add(str(title))
         if not self._is_own_module(module) or held is self.names:
             return
         for name, value in sorted(held.items()):
@@ -303,6 +309,7 @@ class Walk:
 
     def _class(self, place: str, kind: type) -> Iterator[tuple[str, Any]]:
         if not self._is_own_class(kind):
+            self.packages.add(module_of(kind))
             self._write(place, f"class {_class_title(kind, self._own)}")
             return
         self._write(place, f"class {qualname_of(kind)}")

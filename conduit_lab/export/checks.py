@@ -1,0 +1,128 @@
+"""Checks: code that no comparison of states can prove, found in the source of an export."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from conduit_lab.core.errors import ExportError
+from conduit_lab.export.causes import varying
+from conduit_lab.export.closure import Closure
+from conduit_lab.export.forms.form import shown
+from conduit_lab.export.source_piece import SourcePiece
+from conduit_lab.serving.app import App
+
+_NOTEBOOK = frozenset({"display", "get_ipython"})
+_DYNAMIC = {
+    "globals": "looks names up in globals(), which the export cannot follow",
+    "__import__": "imports a module by a computed name, which the export cannot follow",
+}
+
+
+def check_source(app: App, closure: Closure) -> list[str]:
+    """Return warnings about the source of an export.
+
+    They name what differs from process to process: clocks, generators without a seed, and global
+    names that a function sets. Raises `ExportError` for code that needs the notebook in any branch,
+    or names that no reader of the source can know.
+    """
+    warnings: list[str] = []
+    for piece in closure.pieces:
+        for problem in _problems(piece, closure):
+            if problem.refused:
+                raise ExportError(f"{piece.name} {problem.text} (needed by {shown(piece.chain)})")
+            warnings.append(f"{piece.name} {problem.text}")
+    warnings += [
+        f"{endpoint.method} {endpoint.path} {' and '.join(found)}: where its answers differ by "
+        f'that, lab.varies("{endpoint.path}") lets the proof compare their shape'
+        for endpoint in closure.endpoints
+        if not endpoint.varies and (found := varying(app, endpoint))
+    ]
+    return list(dict.fromkeys(warnings))
+
+
+@dataclass(frozen=True)
+class _Problem:
+    text: str
+    refused: bool = True
+
+
+def _problems(piece: SourcePiece, closure: Closure) -> Iterator[_Problem]:
+    try:
+        tree = ast.parse(piece.source)
+    except SyntaxError:  # a piece that is no Python by itself
+        return
+    bound = _bound_names(tree) | (closure.namespace.names.keys() - vars(builtins).keys())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            if node.id in _NOTEBOOK and _is_notebooks(node.id, bound, closure):
+                yield _Problem(
+                    f"uses {node.id}, which exists only in a notebook: leave it out of served "
+                    "code, in every branch"
+                )
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            name = node.func.id
+            if name in bound:
+                continue
+            if name in _DYNAMIC and not (name == "__import__" and _is_constant(node.args)):
+                yield _Problem(f"{_DYNAMIC[name]}: use the names themselves")
+            elif name in ("eval", "exec"):
+                alone = len(node.args) == 1 and not node.keywords
+                yield _Problem(
+                    f"runs a text by {name}(), which may use any name of the session: "
+                    + ("give it its names, as in " if alone else "it has those of ")
+                    + f'{name}(text, {{"x": x}})',
+                    refused=alone,
+                )
+        elif _is_main(node):
+            yield _Problem("looks names up in __main__, the notebook: use the names themselves")
+        elif isinstance(node, ast.Global):
+            yield _Problem(
+                f"sets the global {', '.join(node.names)}: each worker process has its own, and "
+                "none outlives a restart",
+                refused=False,
+            )
+
+
+def _is_notebooks(name: str, bound: frozenset[str] | set[str], closure: Closure) -> bool:
+    """Return whether a name means IPython's object, and not one of the user's own."""
+    if name in bound and name not in closure.namespace.names:
+        return False
+    value = closure.namespace.names.get(name, getattr(builtins, name, None))
+    module = str(getattr(value, "__module__", "IPython"))
+    return module.partition(".")[0] in ("IPython", "ipykernel")
+
+
+def _is_constant(arguments: Sequence[ast.expr]) -> bool:
+    return bool(arguments) and isinstance(arguments[0], ast.Constant)
+
+
+def _is_main(node: ast.AST) -> bool:
+    """Return whether a piece of source imports or looks up the module `__main__`."""
+    if isinstance(node, ast.Import):
+        return any(alias.name == "__main__" for alias in node.names)
+    if isinstance(node, ast.ImportFrom):
+        return node.module == "__main__"
+    keys: list[ast.expr] = []
+    if isinstance(node, ast.Subscript):
+        keys = [node.slice]
+    elif isinstance(node, ast.Call):
+        keys = node.args[:1]
+    return any(isinstance(key, ast.Constant) and key.value == "__main__" for key in keys)
+
+
+def _bound_names(tree: ast.AST) -> set[str]:
+    """Return the names that a piece of source binds anywhere: parameters, variables, imports."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            found.add(node.id)
+        elif isinstance(node, ast.arg):
+            found.add(node.arg)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.alias):
+            found.add(node.asname or node.name.partition(".")[0])
+    return found
