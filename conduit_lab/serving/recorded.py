@@ -68,11 +68,11 @@ class Example(Viewed):
 
     @property
     def target(self) -> str:
-        """The path with its parameters filled in, and the query of a GET."""
+        """The percent-encoded path with its parameters filled in, and the query of a GET."""
         values = self.path_params
-        path = _PARAMETER.sub(
-            lambda name: quote(query_text(values.get(name[1], name[0])), "/"), self.path
-        )
+        parts = _PARAMETER.split(self.path)  # literal texts, and names at the odd places
+        parts[1::2] = [query_text(values.get(name, f"{{{name}}}")) for name in parts[1::2]]
+        path = quote("".join(parts), "/")
         query = urlencode(query_pairs(self.payload or {})) if self.method == "GET" else ""
         return f"{path}?{query}" if query else path
 

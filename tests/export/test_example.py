@@ -81,3 +81,9 @@ def test_an_example_survives_its_line(payload: Any, answer: Any) -> None:
     example = Example("POST", "/a", "value", payload, answer, writes=True)
     assert "\n" not in example.to_json()
     assert Example.from_json(example.to_json()) == example
+
+
+def test_a_path_that_is_not_ascii_is_asked_for_percent_encoded() -> None:
+    example = Example("POST", "/größe/{wort}", "value", {}, 1, path_params={"wort": "naïv/é"})
+    assert example.target == "/gr%C3%B6%C3%9Fe/na%C3%AFv/%C3%A9"
+    assert Example("GET", "/a%b", "value", {"q": "é"}, 1).target == "/a%25b?q=%C3%A9"

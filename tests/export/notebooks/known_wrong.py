@@ -76,7 +76,6 @@ KNOWN_WRONG: dict[str, str] = {
     "a connection to a database in memory": _HANDLE,
     "a context variable that was set": _HANDLE,
     "questions over pages of markdown": "a Rag of a name of its own comes after its endpoints",
-    "names and an endpoint that are not ASCII": "the replay does not percent-encode a path",
     "a function of pandas that needs a package no cell imports": "its package is not required",
     "a logger with a level of its own, and prints": _SETTING,
 }
