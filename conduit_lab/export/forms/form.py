@@ -100,6 +100,7 @@ class Draft:
     follows: list[Statement] = field(default_factory=list)  # they run after its own
     before: list[str] = field(default_factory=list)
     _data: list[str] = field(default_factory=list)  # the places of its data files
+    _composing: bool = False
     _labels: list[str] = field(default_factory=list)
     _open: list[int] = field(
         default_factory=list
@@ -187,6 +188,8 @@ class Draft:
 
         The object of this piece itself has the name of the piece.
         """
+        if not self._composing:  # its statement has no lines in front
+            raise self.nameless(value)
         name = self.name if self._open == [id(value)] else self._part_name()
         self.before.append(f"{name} = {expression}")
         self._parts[id(value)] = name
@@ -211,6 +214,7 @@ class Draft:
 
         Raises `NoForm`, and then leaves no trace of the needs and files of its parts.
         """
+        self._composing = True
         with self._undone_by(NoForm):
             while True:
                 known = set(self._shared)

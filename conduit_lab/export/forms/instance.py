@@ -23,7 +23,7 @@ class InstanceForm(ObjectForm):
     def expression(self, value: Any, draft: Draft) -> str:
         """Return a name of the instance, which the statements in front of it make."""
         kind = type(value)
-        if not _is_of_project(kind, draft) or not _is_plain(kind):
+        if not all(_is_of_project(base, draft) for base in _own_bases(kind)) or not _is_plain(kind):
             raise draft.no_form(
                 f"{draft.name} holds a {kind.__name__}, which has no form of its own",
                 "make it in one statement of its own",
@@ -56,6 +56,13 @@ def _is_of_project(kind: type, draft: Draft) -> bool:
         return True
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
     return isinstance(file, str) and draft.packages.is_own(Path(file))
+
+
+def _own_bases(kind: type) -> list[type]:
+    """Return a class and its bases without those of Python; a library's base has its own ways."""
+    known = sys.stdlib_module_names - {"__main__"}
+    bases = [base for base in kind.__mro__ if base.__module__.partition(".")[0] not in known]
+    return bases if kind in bases else [kind, *bases]
 
 
 def _is_plain(kind: type) -> bool:
