@@ -190,7 +190,7 @@ def test_settings_of_libraries_belong_to_the_state(
     before = lines()
     with decimal.localcontext():
         session.run("getcontext().prec = 4")
-        found = str(state_difference(lines(), before, session.cells))
+        found = str(state_difference(lines(), before, [str(cell) for cell in session.cells]))
     assert "setting decimal.getcontext().prec: 4 here, 28 in the export" in found
     assert "Cell 4 sets it for the whole session: getcontext().prec = 4" in found
     with np.errstate(over="raise"):
