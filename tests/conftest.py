@@ -12,6 +12,7 @@ from typing import Any
 import nbformat
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from nbclient import NotebookClient
 
 from conduit_lab.core import progress
@@ -20,6 +21,11 @@ from conduit_lab.models.text.embedder import Embedder
 from tests.project import make_project
 
 ROOT = Path(__file__).parents[1]
+
+# The first draw of a session reads the constants of the whole package, in seconds on a busy
+# machine: no property fails for its time.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

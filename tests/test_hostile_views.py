@@ -32,6 +32,8 @@ from conduit_lab.core.trace.stage_statistics import StageStatistics
 from conduit_lab.core.trace.trace_diff import TraceDiff
 from conduit_lab.core.views import html
 from conduit_lab.core.views.viewed import Viewed
+from conduit_lab.export.export_plan import ExportPlan
+from conduit_lab.export.plan_node import PlanNode
 from conduit_lab.export.replay import Outcome
 from conduit_lab.models.benchmark import Benchmark
 from conduit_lab.models.measure.comparison import Compared, Comparison
@@ -41,6 +43,7 @@ from conduit_lab.runtime.measuring.timing import Timing
 from conduit_lab.runtime.measuring.tuning import Tuned
 from conduit_lab.serving.examples import Examples
 from conduit_lab.serving.recorded import Example
+from conduit_lab.serving.resource import AppResource
 from conduit_lab.serving.stores import Stores
 from conduit_lab.vectors.documents.reindex import Reindexed
 from conduit_lab.vectors.duplicates import Duplicates, Group
@@ -106,6 +109,22 @@ def app(endpoints: int = 1) -> App:
     return made
 
 
+def resource() -> AppResource[Any]:
+    def build() -> str:
+        return EVIL
+
+    build.__name__ = EVIL
+    made = App(EVIL[:60]).resource(build)
+    made()
+    return made
+
+
+def plan() -> ExportPlan:
+    nodes = [PlanNode(f"{n}{EVIL}", EVIL, EVIL, n, n, (EVIL, f"{n}{EVIL}")) for n in range(900)]
+    refusals = [f"{n}{EVIL} (needed by {EVIL} → {EVIL}): {EVIL}" for n in range(99)]
+    return ExportPlan(EVIL, [EVIL] * 99, nodes, refusals, [EVIL] * 99, [EVIL] * 99)
+
+
 def explorer() -> Explorer:
     made = VectorStore(4, name=EVIL)
     for number, row in enumerate(np.eye(4, dtype=np.float32)):
@@ -116,6 +135,7 @@ def explorer() -> Explorer:
 _LABELS = [f"{n}{EVIL}" for n in range(50)]
 VIEWS: dict[str, Callable[[], Any]] = {
     "App": app,
+    "AppResource": resource,
     "Benchmark": lambda: Benchmark(EVIL, EVIL, [Timing(n, 9, 1, 1, 1) for n in range(1, 99)], EVIL),
     "CallableModel": lambda: CallableModel(len, name=EVIL),
     "CitedAnswer": lambda: CitedAnswer(
@@ -135,6 +155,7 @@ VIEWS: dict[str, Callable[[], Any]] = {
     "Examples": lambda: Examples([outcome(n).example for n in range(99)]),
     "Explorer": explorer,
     "Export": lambda: Export(Path(EVIL[:50]), [outcome(n) for n in range(99)], [EVIL] * 99),
+    "ExportPlan": plan,
     "Generation": lambda: Generation(EVIL * 200),
     "Hit": lambda: hit(0),
     "Hits": lambda: Hits([hit(n) for n in range(50)] * (MANY // 50), EVIL, EVIL, 0.5, EVIL),
@@ -161,6 +182,7 @@ WHOLE = {
     "Entry": "entry.content",
     "Evaluation": "evaluation.missed",
     "Export": "export.outcomes",
+    "ExportPlan": "plan.refusals",
     "Hit": "hit.content",
     "Hits": "hits[20:]",
     "Prediction": "prediction.probabilities",

@@ -52,7 +52,7 @@ def _phrases(uses: Iterator[Use]) -> Iterator[str]:
     for use in uses:
         value = use.value
         holder = getattr(value, "__self__", None) if _is_routine(value) else None
-        name = getattr(value, "__name__", "")
+        name = value.__name__ if _is_callable(value) else ""
         is_module = isinstance(holder, types.ModuleType)
         if is_module or (holder is None and _is_callable(value)):
             place = (

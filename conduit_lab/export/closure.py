@@ -192,7 +192,7 @@ class Closure:
             name,
             source if origin is None or repeated else origin.commented(source),
             here,
-            frozenset({name, *binds}),
+            frozenset(binds),
             frozenset(draft.needs),
             origin,
             origin.order if origin is not None and repeated else None,

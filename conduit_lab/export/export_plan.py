@@ -19,6 +19,7 @@ from conduit_lab.serving.app import App
 from conduit_lab.serving.call_code import call_code
 from conduit_lab.serving.recorded import Example
 
+_MAX_SHOWN_WARNINGS = 10
 _COLUMNS = ("object", "exported as", "size", "cell", "needed by")
 # a refusal's sentence: its problem, the chain in parentheses, and the mend
 _REFUSAL = re.compile(r"(?P<problem>.+?) \((?:needed by )?(?P<chain>[^()]* → .*)\): (?P<mend>.+)")
@@ -81,9 +82,9 @@ class ExportPlan(Viewed):
         pieces: list[ViewPiece] = [Line(self.summary, "large")]
         for refusal in self.refusals[:MAX_SHOWN_REFUSALS]:
             pieces += _refusal_pieces(refusal)
-        more = len(self.refusals) - MAX_SHOWN_REFUSALS
-        pieces += [Line(f"and {more} more: plan.refusals", "quiet")] if more > 0 else []
-        pieces += [Line(f"△ {warning}") for warning in self.warnings]
+        pieces += _more(self.refusals, MAX_SHOWN_REFUSALS, "plan.refusals")
+        pieces += [Line(f"△ {warning}") for warning in self.warnings[:_MAX_SHOWN_WARNINGS]]
+        pieces += _more(self.warnings, _MAX_SHOWN_WARNINGS, "plan.warnings")
         if self.missing:
             pieces.append(Code(self.missing, "call once, to prove the export:"))
         if self.table.rows:
@@ -120,6 +121,12 @@ def _row(node: PlanNode, largest: int) -> tuple[Any, ...]:
     needed_by = " → ".join(node.chain[:-1])
     name = html.Cell(node.name, suffix=f" {node.kind}")
     return (name, node.form, size, str(node.cell or ""), needed_by)
+
+
+def _more(lines: Sequence[str], shown: int, whole: str) -> list[ViewPiece]:
+    """Return the count of the lines that are not shown, with the expression that gives all."""
+    more = len(lines) - shown
+    return [Line(f"and {more} more: {whole}", "quiet")] if more > 0 else []
 
 
 def _refusal_pieces(refusal: str) -> list[ViewPiece]:

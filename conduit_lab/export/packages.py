@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,7 @@ class Packages:
         top = module.partition(".")[0]
         if top in sys.stdlib_module_names or top == "conduit_lab":
             return
-        file = getattr(sys.modules.get(top), "__file__", None)
-        folders = getattr(sys.modules.get(top), "__path__", ()) if file is None else ()
+        file, folders = _places_of(top)
         for folder in map(Path, folders):
             if self.is_own(folder):  # a package without an `__init__.py`
                 self._pin_files(self._assets.add_module(folder))
@@ -75,10 +75,29 @@ class Packages:
                     self.pin_below(ast.parse(file.read_bytes()))
 
 
+def _places_of(module: str) -> tuple[str | None, Iterable[str]]:
+    """Return the file of a top-level module, or the folders of a package without a file.
+
+    A module that only a function imports may not be loaded yet.
+    """
+    loaded = sys.modules.get(module)
+    if loaded is not None:
+        file = getattr(loaded, "__file__", None)
+        return file, getattr(loaded, "__path__", ()) if file is None else ()
+    spec = find_spec(module)
+    if spec is None:
+        return None, ()
+    return spec.origin, spec.submodule_search_locations or () if spec.origin is None else ()
+
+
 def _installed_state() -> tuple[tuple[str, int], ...]:
     """Return the folders of installed packages with the times of their last changes."""
     folders = [Path(place) for place in sys.path]
-    return tuple((str(each), each.stat().st_mtime_ns) for each in folders if each.is_dir())
+    return tuple(
+        (str(each), each.stat().st_mtime_ns)
+        for each in folders
+        if any(each.glob("*.*-info"))  # not the project, which each saved file changes
+    )
 
 
 @lru_cache(maxsize=1)

@@ -36,7 +36,8 @@ line for the environment.
 ## Test
 
 `.venv/bin/conduit-lab check .` starts it in a fresh process and compares its answers with those
-in `examples.jsonl`; so does `python -m pytest`, with pytest in that environment.
+in `examples.jsonl`; so does `python -m pytest`, with pytest in that environment. `proof.svg` shows
+the proof of the export, where there was one.
 
 ## Deploy
 

@@ -32,9 +32,9 @@ _MAX_BODY_CHARACTERS = 300
 class Outcome:
     """One replayed example: the `problem`, None for an equal answer, and the seconds it took.
 
-    `how` the answer `got` was compared, `times` it was asked for; `second` is the other answer.
-    `log` is the traceback of the
-    app's process, `reasons` are sentences about files and packages that it does not have there.
+    `how` says how the answer `got` was compared, and `times` how often the call was made; `second`
+    is an answer that differs from the first. `log` is the traceback of the app's process, `reasons`
+    are sentences about files and packages that it does not have there.
     """
 
     example: Example

@@ -19,6 +19,7 @@ MIN_SECRET_CHARACTERS = 8
 
 _MAX_BYTES = 2**24  # of a text file that is read
 _HEAD_BYTES = 4096
+_SQLITE = b"SQLite format 3\0"
 _PROSE = (".md", ".txt", ".toml", ".yaml", ".yml", ".cfg", ".ini", ".env", "")
 
 _SECRET_NAME = re.compile(
@@ -65,9 +66,9 @@ def looks_secret(name: str, value: Any, environ: Mapping[str, str] | None = None
     A text in the form of a service's keys is one, and one that an environment variable with such a
     name holds. A text with spaces, or a placeholder, is none by its name.
     """
-    if isinstance(value, Mapping):
+    if issubclass(type(value), Mapping):  # a class may lie about its instances' `__class__`
         return any(looks_secret(str(key), item, environ) for key, item in value.items())
-    if isinstance(value, list | tuple | set | frozenset):
+    if issubclass(type(value), list | tuple | set | frozenset):
         return any(looks_secret(name, item, environ) for item in value)
     if not isinstance(value, str) or len(value) < MIN_SECRET_CHARACTERS:
         return False
@@ -102,6 +103,8 @@ def _text_of(path: Path) -> str | None:
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
         if b"\0" in head:
+            if head.startswith(_SQLITE):  # the texts of a store lie in it as they are
+                return (head + file.read()).replace(b"\0", b" ").decode("utf-8", "ignore")
             if not head.startswith(b"\x93NUMPY"):
                 return None
             letters = _WIDE_LETTER.sub(rb"\1", head + file.read())

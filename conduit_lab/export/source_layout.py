@@ -21,22 +21,23 @@ _BRACKETS: dict[type[ast.expr], tuple[str, str]] = {
 
 
 def formatted(source: str) -> str:
-    """Return generated assignments in double quotes, a long one with an item per line.
+    """Return generated assignments and calls in double quotes, a long one with an item per line.
 
     A comment at the end of a long line goes above it. Other statements stay as they are.
     """
     tree = ast.parse(source)
-    if not all(isinstance(node, ast.Assign) for node in tree.body):
+    if not all(isinstance(node, ast.Assign | ast.Expr) for node in tree.body):
         return source
     lines = source.split("\n")
     parts, done = [], 0
     for node in tree.body:
-        assert isinstance(node, ast.Assign)
+        assert isinstance(node, ast.Assign | ast.Expr)
         assert node.end_lineno is not None
         parts += lines[done : node.lineno - 1]  # the comments above it
         done = node.end_lineno
         comment = lines[done - 1].encode()[node.end_col_offset :].decode().strip()
-        target = "".join(f"{_flat(each)} = " for each in node.targets)
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        target = "".join(f"{_flat(each)} = " for each in targets)
         line = f"{target}{_flat(node.value)}  {comment}".rstrip()
         if len(line) > MAX_LINE:
             parts += [comment] if comment else []

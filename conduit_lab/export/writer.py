@@ -26,6 +26,7 @@ from conduit_lab.export.export_plan import ExportPlan
 from conduit_lab.export.export_result import Export
 from conduit_lab.export.part import Selection, chosen_endpoints
 from conduit_lab.export.proof import ProofKind, ProofRun, check_kind, prove
+from conduit_lab.export.proof_picture import proof_picture
 from conduit_lab.export.readme import readme
 from conduit_lab.export.requirements import pinned_version, requirements
 from conduit_lab.export.secret import check_files
@@ -40,6 +41,7 @@ from conduit_lab.serving.endpoint import Endpoint
 from conduit_lab.serving.recorded import Example
 
 _MANIFEST = "manifest.json"
+_PICTURE = "proof.svg"
 _STEPS = 4  # reading the session, writing, proving, hashing
 
 
@@ -88,7 +90,7 @@ def export_app(
                 proved = _prove(app, closure, made, examples, proof, cells)
             check_files(made)
             job.next_phase("hashing files")
-            _write_manifest(closure, made, len(proved.outcomes))
+            _write_manifest(closure, made, proved)
         plan = ExportPlan.of(closure)
         return Export(target, proved.outcomes, closure.warnings, proved.objects, plan)
 
@@ -188,15 +190,29 @@ def _prove(
     return prove(app, folder, answered, here, kind, cells)
 
 
-def _write_manifest(closure: Closure, folder: Path, replayed: int) -> None:
+def _write_manifest(closure: Closure, folder: Path, proved: ProofRun) -> None:
+    """Write the picture of the proof, and the manifest with the digest of every other file."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
+    digests = {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
+    name = closure.namespace.app.name
+    own = next((folder / "lib").glob("*.whl")).name.split("-")[1]
+    if proved.outcomes:
+        packages = (folder / "requirements.txt").read_text("utf-8")
+        versions = {"Python": platform.python_version(), "conduit_lab": own}
+        for package in ("numpy", "onnxruntime-gpu", "onnxruntime"):
+            if version := pinned_version(packages, [package]):
+                versions[package] = version
+        total = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+        picture = proof_picture(name, proved.outcomes, proved.objects, versions, total)
+        (folder / _PICTURE).write_text(picture, "utf-8")
+        digests[_PICTURE] = _sha256(folder / _PICTURE)
     manifest = {
-        "conduit_lab": next((folder / "lib").glob("*.whl")).name.split("-")[1],
-        "name": closure.namespace.app.name,
+        "conduit_lab": own,
+        "name": name,
         "python": platform.python_version(),
         "endpoints": [f"{e.method} {e.path}" for e in closure.endpoints],
-        "replayed": replayed,
-        "sha256": {path.relative_to(folder).as_posix(): _sha256(path) for path in files},
+        "replayed": len(proved.outcomes),
+        "sha256": digests,
     }
     (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
 

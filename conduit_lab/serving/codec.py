@@ -31,6 +31,7 @@ MAX_SHOWN_LINES = 12
 
 _DIGITS = b"0" * 19  # as many as the shortest integer above 64 bits has
 _DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"000000000")
+_SHORT_BYTES = 64  # up to here a digit scan costs about as much as a look at the values
 _UNSURE = 2.0**63  # a float from here on may be an integer of the text
 _MAX_FIELDS = 8
 _MAX_KEY_CHARACTERS = 60
@@ -56,9 +57,9 @@ def loads(body: bytes) -> Any:
 def _parsed(body: bytes) -> Any:
     value = orjson.loads(body)
     # orjson makes floats of integers above 64 bits
-    if _is_below(value) or _DIGITS not in body.translate(_DIGITS_AS_ZERO):
+    if len(body) > _SHORT_BYTES and _is_below(value):
         return value
-    return _exact(body, value)
+    return _exact(body, value) if _DIGITS in body.translate(_DIGITS_AS_ZERO) else value
 
 
 def _is_below(value: Any) -> bool:

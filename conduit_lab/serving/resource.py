@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, overload
 from weakref import WeakSet
 
+from conduit_lab.core import views
 from conduit_lab.core.errors import EndpointError
 from conduit_lab.core.forking import free_in_child
 from conduit_lab.core.text import clip
-from conduit_lab.core.views.view import View
 from conduit_lab.core.views.viewed import Viewed
 
 _R = TypeVar("_R")
@@ -100,16 +100,12 @@ class AppResource(Viewed, Generic[_R_co]):
             self._building = False
         raise EndpointError(f"{self.name} expected one yield, got none: yield the object")
 
-    def __repr__(self) -> str:
-        return self._view().plain()
-
-    def _view(self) -> View:
+    def _view(self) -> views.View:
         held = self._held
         if held is None or not self.is_built:
-            return View("Resource", self.name, ["not built"])
-        return View(
-            "Resource", self.name, [f"built: {clip(_shown(held[1]), _MAX_SHOWN_CHARACTERS)}"]
-        )
+            return views.View("Resource", self.name, ["not built"])
+        built = clip(_shown(held[1]), _MAX_SHOWN_CHARACTERS)
+        return views.View("Resource", self.name, [f"built: {built}"])
 
 
 class AppResources:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,14 @@ PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text("utf-8")
 
 
 @pytest.fixture
-def client() -> Iterator[TestClient]:
-    """A client of the page's app."""
-    (code,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    """A client of the page's app, in a folder with the orders that it counts."""
+    (tmp_path / "data").mkdir()
+    with closing(sqlite3.connect(tmp_path / "data" / "orders.sqlite")) as orders, orders:
+        orders.execute("create table orders (id)")
+        orders.execute("insert into orders values (1), (2)")
+    monkeypatch.chdir(tmp_path)
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
     names: dict[str, object] = {}
     exec(compile(code, "serving.md", "exec", dont_inherit=True), names)
     with TestClient(names["app"], base_url="http://localhost") as client:  # type: ignore[arg-type]
@@ -35,6 +42,10 @@ def test_the_types_validate(client: TestClient) -> None:
     assert "top_k" in message
     assert client.post("/score", json={"features": rows, "top_k": "3"}).status_code == 400
     assert client.post("/score?mode=max", json={"features": rows}).json() == {"score": 1.0}
+
+
+def test_a_resource_is_built_at_the_first_call(client: TestClient) -> None:
+    assert client.get("/orders/count").json() == 2
 
 
 def test_a_file_comes_as_a_form(client: TestClient) -> None:
@@ -55,7 +66,7 @@ def test_another_body_is_refused(client: TestClient) -> None:
 def test_the_server_s_own_pages(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
-    assert set(document["paths"]) == {"/score", "/scan"}
+    assert set(document["paths"]) == {"/score", "/scan", "/orders/count"}
     assert "text/html" in client.get("/docs").headers["content-type"]
     assert "# TYPE" in client.get("/metrics").text
     assert client.get("/v1/info").json()["name"] == "desk"

@@ -14,9 +14,9 @@ CELLS = (
     "sign = lab.load_model('models/sign.npz')",
     "shelf = lab.vector_store('shelf', dimension=2)\nshelf.add('kettle', [1, 0])",
     "TABLE = np.arange(1000.0)\nRATE, WORDS = 2, ['a']",
-    "class Box:\n    def __init__(self):\n        self.items = []\n"
-    "    def add(self, item):\n        self.items.append(item)",
-    "box = Box()\nWORDS.append('b')",
+    "from threading import Lock\nclass Box:\n    def __init__(self):\n        self.lock = Lock()\n"
+    "        self.items = []\n    def add(self, item):\n        self.items.append(item)",
+    "box = Box()\nWORDS.append('b')\nTABLE[0] = 9",
     "box.add('b')",
     "def price(n):\n    return math.ceil(n * RATE) + TABLE[n]",
     "@lab.post('/price')\ndef ask(n: int):\n    return [price(n), WORDS, box.items]",
@@ -49,6 +49,8 @@ def test_a_plan_has_a_row_per_object(session: Session) -> None:
         "WORDS": ("list", "snapshot", 5),
         "box": ("Box", "repeated statement", 7),
         "Box": ("class", "source", 6),
+        "Lock": ("builtin_function_or_method", "import", 6),
+        "np": ("module", "import", 2),
         "box.add('b')": ("Box", "repeated change", 8),
         "tell": ("endpoint", "source", 11),
         "sign": ("Model", "models/sign.npz", 3),
@@ -70,7 +72,7 @@ def test_a_plan_shows_its_objects_and_the_calls_that_are_missing(session: Sessio
     made = plan(session)
     text, html = repr(made), made._view().html()
     assert text.startswith("Export plan 'desk' · 2 endpoints\n")
-    assert "12 objects to export, " in text
+    assert "14 objects to export, " in text
     assert "call once, to prove the export:\n    tell(" in text
     assert re.search(r"^TABLE ndarray +data/TABLE.npy +\S+ KB +5 +POST /price → ask", text, re.M)
     assert "POST /price → ask → price" in html
@@ -87,7 +89,7 @@ def test_a_plan_has_every_refusal_with_its_chain_and_mend(session: Session) -> N
         "run the cell that defines it",
     )
     text = repr(made)
-    assert "2 objects cannot be exported; 10 objects can." in text
+    assert "2 objects cannot be exported; 12 objects can." in text
     assert (
         "✕ RATE is not defined in this session: run the cell that defines it\n"
         "needed by POST /price → ask → price\n"
@@ -119,4 +121,4 @@ def test_an_export_has_its_plan(session: Session) -> None:
     export = session.export()
     assert export.plan is not None
     assert [node.name for node in export.plan.nodes] == [node.name for node in plan(session).nodes]
-    assert "12 objects exported, " in repr(export)
+    assert "14 objects exported, " in repr(export)

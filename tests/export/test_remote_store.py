@@ -41,7 +41,7 @@ def test_an_export_asks_the_same_server_and_writes_nothing_there(
     assert [outcome.example.path for outcome in export.outcomes] == ["/search"]
     assert [entry.id for entry in store] == ["near", "far"]
     source = (export.folder / "app.py").read_text("utf-8")
-    assert '"notes", dimension=2, metric="l2", url="postgresql://' in source
+    assert '"notes",dimension=2,metric="l2",url="postgresql://' in "".join(source.split())
     assert not list(export.folder.glob("indexes/*"))
     needed = (export.folder / "requirements.txt").read_text("utf-8")
     assert "psycopg==" in needed

@@ -51,7 +51,7 @@ class Calls:
         return counts
 
 
-@pytest.mark.parametrize(("kind", "limit"), [(App, 33), (Lab, 48)])
+@pytest.mark.parametrize(("kind", "limit"), [(App, 32), (Lab, 47)])
 def test_an_untyped_endpoint_takes_few_calls(kind: type[App], limit: int, tmp_path: Path) -> None:
     app = kind("desk", root=tmp_path)
 

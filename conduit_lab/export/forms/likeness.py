@@ -117,7 +117,10 @@ def _sorted(items: Any) -> list[Any]:
 def _copied(value: Any) -> list[Any] | None:
     """Return the parts from which `copy` makes an object again, or None where it refuses."""
     registered = copyreg.dispatch_table.get(type(value))
-    made = registered(value) if registered else value.__reduce_ex__(4)
+    try:
+        made = registered(value) if registered else value.__reduce_ex__(4)
+    except Exception:  # the object's own
+        return None
     if not isinstance(made, tuple):
         return None
     call, arguments, state, items, pairs = (*made, None, None, None)[:5]

@@ -15,7 +15,10 @@ class MethodForm(ExpressionForm):
 
     def is_imported(self, name: str, value: Any, namespace: Namespace) -> bool:
         """Return whether it came by an import, or is a module's, such as `random.randint`."""
-        return is_of_module(value) or super().is_imported(name, value, namespace)
+        of_session = value.__module__ == namespace.names.get("__name__")
+        return (is_of_module(value) and not of_session) or super().is_imported(
+            name, value, namespace
+        )
 
     def expression(self, value: Any, draft: Draft) -> str:
         """Return the attribute of the object that the method is bound to."""

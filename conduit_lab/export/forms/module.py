@@ -86,6 +86,11 @@ def _made(name: str, value: Any, draft: Draft) -> tuple[str, str]:
             raise draft.refusal(
                 f"{name} has no known import", f"import it by name: from … import {name}"
             )
+        if module == draft.namespace.names.get("__name__"):
+            raise draft.refusal(
+                f"{name} was defined by no cell, as by %run",
+                "import it from a module, or define it in a cell",
+            )
         line = f"from {module} import {own}"
     return (line if own == name else f"{line} as {name}"), module
 

@@ -11,7 +11,7 @@ from conduit_lab.export.forms.evaluation import evaluated
 from conduit_lab.export.forms.form import Draft, Form, NoForm
 from conduit_lab.export.forms.likeness import Likeness
 from conduit_lab.export.literals import is_literal, literal, same_literal
-from conduit_lab.export.namespace import Namespace
+from conduit_lab.export.namespace import Namespace, is_notebook_only
 from conduit_lab.export.statement import Statement
 
 MAX_INLINE_CHARACTERS = 4096
@@ -110,6 +110,8 @@ def still_gives(statement: Statement, value: Any, draft: Draft) -> bool:
     node, name = statement.assigned, draft.name
     if node is None or not statement.binds_only(name) or statement.builds_on(name):
         return False
+    if any(is_notebook_only(draft.namespace.names.get(each)) for each in statement.free_names):
+        return False  # what the notebook gave can become a snapshot
     try:
         made = evaluated(node, draft.namespace.names)
     except Exception:  # it may change something, or no longer works

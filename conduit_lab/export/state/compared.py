@@ -13,6 +13,7 @@ from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
 
 _NAME = re.compile(r"→ (\w+)")
+_MODULE = "module "  # before the title, as the text of its line
 
 
 def app_state(
@@ -49,17 +50,21 @@ def state_difference(
                 mine.place, cells
             )
         if mine.place == other.place:
-            return f"{mine.place}: {_both(mine.text, other.text)}. {_mend(mine.place)}"
+            return f"{mine.place}: {_both(mine.text, other.text)}. {_mend(mine.place, here)}"
         places = {line.place for line in there}
         if mine.place not in places:
-            return f"{mine.place}: {mine.text} here, missing in the export. {_mend(mine.place)}"
-        return f"{other.place}: missing here, {other.text} in the export. {_mend(other.place)}"
+            return (
+                f"{mine.place}: {mine.text} here, missing in the export. {_mend(mine.place, here)}"
+            )
+        return (
+            f"{other.place}: missing here, {other.text} in the export. {_mend(other.place, there)}"
+        )
     if len(here) == len(there):
         return None
     longer = here if len(here) > len(there) else there
     line = longer[min(len(here), len(there))]
     only = "here" if longer is here else "in the export"
-    return f"{line.place}: {line.text} only {only}. {_mend(line.place)}"
+    return f"{line.place}: {line.text} only {only}. {_mend(line.place, longer)}"
 
 
 def _both(here: str, there: str) -> str:
@@ -69,7 +74,14 @@ def _both(here: str, there: str) -> str:
     return f"{here} here, {there} in the export"
 
 
-def _mend(place: str) -> str:
+def _mend(place: str, lines: Sequence[StateLine]) -> str:
+    for line in lines:
+        title = line.text.removeprefix(_MODULE)
+        if title != line.text and place.startswith(f"{title}."):
+            return (
+                f"Needed by {line.place}: write the change into the file of {title}, "
+                "or restart the kernel where the file is right"
+            )
     found = _NAME.findall(place)
     name = found[-1] if found else "the endpoint"
     return f"Run the cell that defines {name} again, and then the cells that use it"

@@ -66,7 +66,8 @@ _CONTAINERS = (list, tuple, set, frozenset, dict)
 _CLASS_NOISE = frozenset(
     {"__module__", "__dict__", "__weakref__", "__doc__", "__firstlineno__", "__static_attributes__",
      "__abstractmethods__", "_abc_impl", "__orig_bases__", "__parameters__",
-     "__annotations_cache__", "__subclasshook__", "__signature__"}
+     "__annotations_cache__", "__subclasshook__", "__signature__",
+     "__slotnames__"}  # which copyreg keeps once an instance was copied
 )  # fmt: skip
 _MODULE_NOISE = frozenset(
     {"__builtins__", "__cached__", "__doc__", "__file__", "__loader__", "__name__", "__package__",
@@ -124,7 +125,8 @@ class Walk:
         """Write the line of one object; yield the objects below it."""
         kind = type(value)
         if is_scalar(kind):
-            self._write(place, scalar_text(value))
+            is_own = place.endswith("__module__") and value == self._own  # by functools.wraps
+            self._write(place, "this module" if is_own else scalar_text(value))
             return
         if not is_kind(kind, _IMMUTABLE):  # two names of an equal one are the same
             known = self._seen.get(id(value))
@@ -236,6 +238,8 @@ class Walk:
         self._write(place, f"function {function.__name__}, code {digest(code_text(code).encode())}")
         yield from self._held_by(place, function)
         for name in global_names(code):
+            if name == "__file__":  # of a file that lies elsewhere there
+                continue
             if name in function.__globals__ and not (
                 function.__globals__ is self.names and self._is_hidden(name)
             ):
@@ -344,8 +348,8 @@ class Walk:
 
 def _is_noise(name: str) -> bool:
     """Return whether an attribute of a class says nothing of its own."""
-    if name.startswith("__pydantic_"):  # built from the fields; it holds addresses
-        return name not in ("__pydantic_fields__", "__pydantic_decorators__")
+    if name.startswith("__pydantic_"):  # built from the fields and methods; it holds addresses
+        return name != "__pydantic_fields__"
     return name in _CLASS_NOISE
 
 
@@ -367,7 +371,7 @@ def _qualified(value: Any, own: Any) -> str:
     """Return the full name of a function; one of the session's module has no prefix."""
     module = getattr(value, "__module__", None) or module_of(type(value))
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", "")
-    named = isinstance(module, str) and module not in ("builtins", own)
+    named = isinstance(module, str) and module not in ("", "builtins", own)
     return f"{module}.{name}" if named else str(name)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from conduit_lab.core.errors import ExportError
 from conduit_lab.export.closure import Closure
+from conduit_lab.export.source_layout import formatted
 from conduit_lab.export.templates import app_source
 from tests.export.session import Session
 from tests.export.state.exported import difference_of
@@ -29,6 +30,11 @@ def carried(session: Session, *cells: str, body: str = "V is None") -> str:
     (folder / "app.py").write_text(source, "utf-8")
     assert difference_of(session, folder) is None
     return source.partition("root=HERE)\n")[2].partition("\n@lab.get")[0].strip()
+
+
+def snapshot(source: str) -> str:
+    """Return a statement that an export makes, with its comment, as `app.py` has it."""
+    return formatted(source + SNAPSHOT)
 
 
 def refusal(session: Session, *cells: str) -> str:

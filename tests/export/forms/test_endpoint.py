@@ -20,14 +20,14 @@ def test_an_endpoint_that_calls_another_brings_it(session: Session) -> None:
     assert same(session).count("@lab.post('/b')") == 1
 
 
-def test_an_endpoint_is_written_before_the_one_that_calls_it(session: Session) -> None:
+def test_an_endpoint_keeps_its_place_before_the_one_that_it_calls(session: Session) -> None:
     session.run(
         "@lab.post('/a')\ndef a(n: int):\n    return b(n) * 2",
         "@lab.post('/b')\ndef b(n: int):\n    return n + 1",
         "a(2); b(1)",
     )
     source = same(session)
-    assert source.index("def b(") < source.index("def a(")
+    assert source.index("def a(") < source.index("def b(")  # `b` is looked up at the call
     assert source.count("def a(") == source.count("def b(") == 1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.export.forms.carried import MADE, SNAPSHOT, carried
+from tests.export.forms.carried import MADE, carried, snapshot
 from tests.export.session import Session
 
 CLASSES = """
@@ -130,7 +130,7 @@ def test_a_changed_instance_is_written_as_it_is(
     session: Session, cell: str, later: str, expected: str
 ) -> None:
     source = carried(session, CLASSES, MADE, cell, later)
-    assert source.endswith(expected + SNAPSHOT)
+    assert source.endswith(snapshot(expected))
 
 
 def test_the_parts_of_an_instance_have_their_forms(session: Session) -> None:

@@ -80,7 +80,7 @@ def exported(session: Session, cell: str, body: str) -> str:
         ),
         ("import numpy as np\nimport numpy", "np is numpy", "import numpy\nimport numpy as np"),
         ("from math import pi", "pi", "pi = 3.14"),
-        ("from string import ascii_letters as L", "L[0]", "L = 'abc"),
+        ("from string import ascii_letters as L", "L[0]", 'L = "abc'),
         ("from os import environ", "'PATH' in environ", "from os import environ"),
         ("from typing import Any\nV: Any = 1", "V", "from typing import Any"),
     ],
@@ -200,7 +200,7 @@ def test_a_module_in_the_place_of_the_app_is_refused(
     session.run("import app as shop", "@lab.post('/a')\ndef a(n):\n    return shop.PRICE", "a(2)")
     with pytest.raises(ExportError, match=r"would both be app\.py: rename the module"):
         session.export()
-    monkeypatch.delitem(sys.modules, "app")
+    del sys.modules["app"]
 
 
 def test_a_module_of_an_environment_inside_the_project_is_pinned(
@@ -214,7 +214,7 @@ def test_a_module_of_an_environment_inside_the_project_is_pinned(
         "import kettle_lib", "@lab.post('/a')\ndef a(n):\n    return kettle_lib.PRICE", "a(2)"
     )
     assert not (session.export().folder / "kettle_lib.py").exists()
-    monkeypatch.delitem(sys.modules, "kettle_lib")
+    del sys.modules["kettle_lib"]
 
 
 def test_a_module_outside_the_project_is_not_copied(
@@ -226,4 +226,4 @@ def test_a_module_outside_the_project_is_not_copied(
         "import kettle_far", "@lab.post('/a')\ndef a(n):\n    return kettle_far.PRICE", "a(2)"
     )
     assert not (session.export().folder / "kettle_far.py").exists()
-    monkeypatch.delitem(sys.modules, "kettle_far")
+    del sys.modules["kettle_far"]

@@ -354,12 +354,10 @@ def test_an_earlier_version_of_a_function_is_refused(session: Session) -> None:
         session.export()
 
 
-def test_a_combinator_of_a_loop_without_a_form_is_refused(session: Session) -> None:
-    session.run(
-        IMPORTS, "for k in (2, 3):\n    pipe = Sequential(lambda x: x * k)", ASKED, "asked(3)"
-    )
-    with pytest.raises(ExportError, match=r"a live Sequential has no file form \(POST /a → asked"):
-        session.export()
+def test_a_combinator_of_a_loop_without_a_form_is_made_by_the_loop(session: Session) -> None:
+    loop = "for k in (2, 3):\n    pipe = Sequential(lambda x: x * k)"
+    assert f"\n{loop}\n" in exported(session, loop)
+    assert answer(session) == 9
 
 
 def test_a_combinator_of_a_loop_of_named_stages_is_rebuilt(session: Session) -> None:

@@ -1,4 +1,4 @@
-"""A notebook in this process: a shell of its own, the export without replay, and its state."""
+"""A notebook in this process: a shell of its own, the export without its proof, and its state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
-from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -74,9 +73,8 @@ def run_in_process(notebook: Notebook, place: Path) -> Verdict:
 
 
 def _exported(lab: Any) -> tuple[Path, list[StateLine]]:
-    """Export without the replay; return the folder and the state of the session."""
-    unproved = {"proof": None} if "proof" in signature(lab.export).parameters else {"replay": False}
-    folder = lab.export("out", **unproved).folder
+    """Export without the proof; return the folder and the state of the session."""
+    folder = lab.export("out", proof=None).folder
     names = Namespace(lab, [], history.namespace())
     return folder, app_state(lab, names.names, lab.root, names.is_builtin)
 
@@ -96,7 +94,7 @@ def _ask_export(
     sys.modules["__main__"] = ModuleType("__main__")  # the shell puts the cells' names there
     spec = importlib.util.spec_from_file_location("app", folder / "app.py")
     assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules["app"] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
         module.app.open()
@@ -109,6 +107,7 @@ def _ask_export(
         seen.broken = f"{type(error).__name__}: {error}"
     finally:
         close_stores(vars(module))
+        del sys.modules["app"]
 
 
 def _answers(app: Any, asks: Sequence[Ask]) -> list[Answer]:

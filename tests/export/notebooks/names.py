@@ -156,7 +156,7 @@ NOTEBOOKS = (
         ask(0)
         """,
         asks=('POST /ask {"x": 9}',),
-        refused=r"display exists only in a notebook.*/ask",
+        refused=r"display, which exists only in a notebook.*/ask",
     ),
     Notebook(
         "get_ipython in a helper",

@@ -250,7 +250,7 @@ def test_an_export_has_hosts_and_origins_and_no_keys(tmp_path: Path) -> None:
     )
     session.run('@lab.post("/echo")\ndef echo(n: int): return n', "echo(1)")
     source = session.source()
-    assert "hosts=['desk.example'], origins=['https://a.example'])" in source
+    assert 'hosts=["desk.example"], origins=["https://a.example"])' in source
     assert "ann" not in source
 
 
