@@ -8,8 +8,10 @@ import io
 import json
 import os
 import re
+import sqlite3
 import tokenize
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ MIN_SECRET_CHARACTERS = 8
 _MAX_BYTES = 2**24  # of a text file that is read
 _HEAD_BYTES = 4096
 _SQLITE = b"SQLite format 3\0"
+_SHELLS = ("PWD", "OLDPWD")  # working directories, not passwords
 _PROSE = (".md", ".txt", ".toml", ".yaml", ".yml", ".cfg", ".ini", ".env", "")
 
 _SECRET_NAME = re.compile(
@@ -103,13 +106,27 @@ def _text_of(path: Path) -> str | None:
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
         if b"\0" in head:
-            if head.startswith(_SQLITE):  # the texts of a store lie in it as they are
-                return (head + file.read()).replace(b"\0", b" ").decode("utf-8", "ignore")
+            if head.startswith(_SQLITE):
+                return _texts_of_database(path)
             if not head.startswith(b"\x93NUMPY"):
                 return None
             letters = _WIDE_LETTER.sub(rb"\1", head + file.read())
             return letters.replace(b"\0", b" ").decode("utf-8", "ignore")
         return (head + file.read()).decode("utf-8", "replace")
+
+
+def _texts_of_database(path: Path) -> str:
+    """Return the texts in the tables of a store; its vectors and its index of words are no text."""
+    texts: list[str] = []
+    url = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+    with suppress(sqlite3.Error), closing(sqlite3.connect(url, uri=True)) as database:
+        tables = database.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'"
+        )
+        for (name,) in tables.fetchall():
+            rows = database.execute(f'SELECT * FROM "{name}"')
+            texts += [value for row in rows for value in row if isinstance(value, str)]
+    return "\n".join(texts)
 
 
 def _place_of_secret(text: str, suffix: str, known: Sequence[str]) -> str | None:
@@ -146,7 +163,7 @@ def _known_secrets(environ: Mapping[str, str]) -> list[str]:
     return [
         value
         for name, value in environ.items()
-        if len(value) >= MIN_SECRET_CHARACTERS and _is_secret_name(name)
+        if len(value) >= MIN_SECRET_CHARACTERS and _is_secret_name(name) and name not in _SHELLS
     ]
 
 

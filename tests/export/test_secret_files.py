@@ -191,3 +191,26 @@ def test_a_plain_word_of_the_environment_is_no_secret_in_a_text(
     monkeypatch.setenv("DB_PASSWORD", "postgres")
     (tmp_path / "README.md").write_text("It runs on postgres.")
     check_files(tmp_path)
+
+
+def test_the_texts_of_a_store_are_read_and_its_vectors_are_not(session: Session) -> None:
+    session.run(
+        "import numpy as np",
+        "notes = lab.vector_store('notes', dimension=8)",
+        "rng = np.random.default_rng(0)",
+        "for n in range(2000):\n"
+        "    notes.add(str(n), rng.standard_normal(8), content=f'see https://example.org/{n}: x@y')",
+        "@lab.get('/near')\ndef near():\n    return [hit.id for hit in notes.search([1] * 8)]",
+        "near()",
+    )
+    session.export()
+    session.run("notes.add('key', [1] * 8, content='use sk-proj-4fQ9xT2mLw8ZbR6nVyK3pHs7')")
+    with pytest.raises(ExportError, match=r"indexes/notes\.sqlite, line \d+: this looks like a"):
+        session.export()
+
+
+@pytest.mark.parametrize("name", ["PWD", "OLDPWD"])
+def test_the_working_directory_is_no_password(name: str) -> None:
+    environ = {name: "/home/ada/shop"}
+    assert not looks_secret("text", "see /home/ada/shop/README.md", environ)
+    assert looks_secret("text", "see hunter2-hunter2", {f"DB_{name}": "hunter2-hunter2"})

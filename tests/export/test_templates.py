@@ -26,7 +26,9 @@ def made(name: str, root: Path, cell: str = CELL, **options: Any) -> tuple[App, 
 
 @given(name=st.text(max_size=12))
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_any_name_of_an_app_gives_source_that_runs(tmp_path: Path, name: str) -> None:
     _app, source = made(name, tmp_path)

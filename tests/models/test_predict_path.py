@@ -116,7 +116,9 @@ def test_a_sequential_adds_one_call_per_stage(tmp_path: Path) -> None:
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     activations=st.lists(st.sampled_from(sorted(ACTIVATIONS)), min_size=1, max_size=3),

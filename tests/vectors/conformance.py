@@ -27,7 +27,9 @@ METRICS = ("cosine", "dot", "l2", "manhattan")
 DIMENSION = 6
 # One store for all examples of a test: each example empties it first.
 SHARED = settings(
-    deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=15,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(

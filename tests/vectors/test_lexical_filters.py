@@ -122,7 +122,9 @@ CHANGES = st.lists(
 
 @given(CHANGES)
 @settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_any_changes_in_any_order(changes: list[tuple[str, list[int]]]) -> None:
     with VectorStore(2) as store:

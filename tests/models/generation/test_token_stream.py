@@ -122,7 +122,9 @@ def test_the_prompt_is_its_text(llama: Generator) -> None:
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(seed=st.integers(0, 99), position=st.integers(0, 23), token=st.integers(3, 380))
 def test_common_text_and_own_text_are_the_whole(

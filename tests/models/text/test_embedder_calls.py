@@ -84,7 +84,7 @@ def test_lone_surrogate_is_a_character_like_another(embedder: Embedder) -> None:
     ),
     size=st.none() | st.integers(1, 70),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_vectors_are_those_of_the_texts_in_their_order(
     embedder: Embedder, texts: list[str], size: int | None
 ) -> None:

@@ -156,7 +156,9 @@ def both(
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(text=TEXTS, other=TEXTS)
 @example(text="x" * 3000 + " anna new york", other="anna")
@@ -177,7 +179,9 @@ def test_the_tokens_are_those_of_the_whole_text(
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(text=TEXTS, other=TEXTS, ends=st.tuples(st.integers(0, 64), st.integers(0, 64)))
 @example(text="anna " * 20, other="anna " * 20, ends=(64, 64))

@@ -19,7 +19,9 @@ from conduit_lab.runtime.sessions.session import Options
 from tests.runtime import graphs
 
 few = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 BEST = Tuned(
     asked="auto", device="auto", runs_on="cpu", threads=1, graph_level="basic", batch_size=32

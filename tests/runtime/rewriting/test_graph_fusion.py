@@ -21,7 +21,9 @@ from conduit_lab.runtime.sessions.session import Options, Session
 from tests.runtime import graphs
 
 few = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

@@ -15,7 +15,9 @@ from conduit_lab.core.spec import TensorSpec
 from conduit_lab.runtime.sessions.npz import ACTIVATIONS, Dense
 
 few = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

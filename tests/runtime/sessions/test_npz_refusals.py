@@ -20,7 +20,9 @@ from conduit_lab.runtime.sessions.npz import Dense
 from tests.runtime.sessions.test_npz import W, b, save
 
 few = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

@@ -24,7 +24,9 @@ from tests.runtime import graphs
 
 WEIGHT = np.arange(6, dtype=np.float32).reshape(3, 2)
 few = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

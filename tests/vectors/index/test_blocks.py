@@ -27,7 +27,9 @@ def every(held: Blocks) -> npt.NDArray[np.float32]:
     return held.take(np.arange(len(held)))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 def test_blocks_hold_what_an_array_would(data: st.DataObject) -> None:
     held, oracle = Blocks((2,), np.float32), numbered(0, 0)

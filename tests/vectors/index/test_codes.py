@@ -306,7 +306,9 @@ def test_the_thresholds_are_in_order() -> None:
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
 @settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
 def test_any_changes_in_any_order_leave_right_answers(
