@@ -199,7 +199,7 @@ def test_the_texts_of_a_store_are_read_and_its_vectors_are_not(session: Session)
         "notes = lab.vector_store('notes', dimension=8)",
         "rng = np.random.default_rng(0)",
         "for n in range(2000):\n"
-        "    notes.add(str(n), rng.standard_normal(8), content=f'see https://example.org/{n}: x@y')",
+        "    notes.add(str(n), rng.standard_normal(8), content=f'see http://shop.org/{n}: x@y')",
         "@lab.get('/near')\ndef near():\n    return [hit.id for hit in notes.search([1] * 8)]",
         "near()",
     )
