@@ -48,11 +48,12 @@ def test_every_answer_is_whole_from_the_old_or_the_new(tmp_path: Path) -> None:
 
 
 def test_a_file_that_was_replaced_is_taken_at_a_reload(tmp_path: Path) -> None:
-    model = Model(made(tmp_path / "v.onnx", 1)).open()
+    # a content of its own: a session is shared with every model of the same content
+    model = Model(made(tmp_path / "v.onnx", 5)).open()
     old = weakref.ref(model.shared)
-    made(model.path, 2)
-    assert model.predict(X).tolist() == [3, 3]
-    assert model.reload().predict(X).tolist() == [6, 6]
+    made(model.path, 6)
+    assert model.predict(X).tolist() == [15, 15]
+    assert model.reload().predict(X).tolist() == [18, 18]
     gc.collect()
     assert old() is None
 
@@ -82,12 +83,12 @@ def test_a_file_with_other_inputs_is_refused(tmp_path: Path) -> None:
 
 
 def test_unload_gives_the_session_back_and_the_next_call_opens_it(tmp_path: Path) -> None:
-    model = Model(made(tmp_path / "v.onnx", 1)).open()
+    model = Model(made(tmp_path / "v.onnx", 7)).open()
     session = weakref.ref(model.shared._engine)
     model.unload()
     assert session() is None
     assert (model.loaded, repr(model).endswith("not opened)")) == (False, True)
-    assert model.predict(X).tolist() == [3, 3]
+    assert model.predict(X).tolist() == [21, 21]
 
 
 def test_unload_leaves_a_session_that_another_model_shares(tmp_path: Path) -> None:
