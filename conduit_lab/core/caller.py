@@ -46,7 +46,7 @@ def called_by(caller: Caller | None) -> Iterator[None]:
 
 
 def check_tenant(tenant: str, owned: str) -> None:
-    """Raise `TenantError` where the caller has another tenant; `owned` names what it would use."""
+    """Raise `TenantError` where the caller has another tenant; `owned` names the store."""
     caller = _current.get()
     if caller is not None and caller.tenant not in (None, tenant):
         raise TenantError(

@@ -108,7 +108,7 @@ class Assets:
 
     @property
     def large_stores(self) -> bool:
-        """Whether a store has so many entries that codes speed its searches up."""
+        """Whether a store has enough entries for its searches to use codes."""
         return any(len(store) >= INT8_ROWS for store in self._stores.values())
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -60,7 +61,7 @@ def prove(
     with progress(len(examples), "call", "replay") as job:
         job.phase = "installing the requirements" if kind == "venv" else "starting the app"
         with (
-            environment(folder) if kind == "venv" else _this_python() as python,
+            environment(folder) if kind == "venv" else nullcontext(sys.executable) as python,
             clean_world(
                 folder, python=python, has_wheel=kind == "venv", hidden=[app.root]
             ) as world,
@@ -72,22 +73,14 @@ def prove(
     return ProofRun(outcomes, len(here))
 
 
-class _this_python:
-    def __enter__(self) -> str:
-        return sys.executable
-
-    def __exit__(self, *error: object) -> None:
-        return None
-
-
 def _outcomes(app: App, examples: Sequence[Example], world: World) -> list[Outcome]:
-    caller = ReplayClient(f"http://127.0.0.1:{world.port}")
+    client = ReplayClient(f"http://127.0.0.1:{world.port}")
     reads = [example for example in examples if not example.writes]
     writes = [example for example in examples if example.writes]
-    first = [_judged(app, ask(caller, example, world)) for example in counted(reads, "call")]
-    both = asked_twice(first, lambda example: ask(caller, example, world))
+    first = [_judged(app, ask(client, example, world)) for example in counted(reads, "call")]
+    both = asked_twice(first, lambda example: ask(client, example, world))
     done = [_judged_again(app, outcome) for outcome in both]
-    return done + [_judged(app, ask(caller, example, world)) for example in counted(writes, "call")]
+    return done + [_judged(app, ask(client, example, world)) for example in counted(writes, "call")]
 
 
 def _judged(app: App, outcome: Outcome) -> Outcome:

@@ -82,13 +82,13 @@ def export_app(
             if proof is None:
                 proved = ProofRun()
                 _write_examples(made, [refreshed(app, example) for example in examples])
+                check_files(made)
             else:
                 job.next_phase("proving")
                 cells = [
                     each if isinstance(each, str) else each.source for each in statements or ()
                 ]
                 proved = _prove(app, closure, made, examples, proof, cells)
-            check_files(made)
             job.next_phase("hashing files")
             _write_manifest(closure, made, proved)
         plan = ExportPlan.of(closure)
@@ -153,7 +153,6 @@ def _write(app: App, closure: Closure, folder: Path, examples: Sequence[Example]
             f"the app reads {', '.join(keys)} from its environment: set {_them(keys)} where it "
             f"runs ({ENVIRONMENT_FILE} lists the names)"
         )
-    check_files(folder)
 
 
 def _them(names: Sequence[str]) -> str:

@@ -14,6 +14,14 @@ _PRE_STOP_SECONDS = 5  # until the endpoints of a Service know that a pod ends
 _GRACE_SECONDS = 10  # of `conduit-lab serve`
 _OPEN_SECONDS = 120  # for the models of a large app
 
+_RESTRICTED = """\
+          securityContext:
+            allowPrivilegeEscalation: false
+            readOnlyRootFilesystem: true
+            capabilities:
+              drop: ["ALL"]
+"""
+
 
 def manifests(deployment: Deployment) -> str:
     """Return `k8s.yaml`. Each pod has its own copy of the stores below `indexes/`."""
@@ -87,12 +95,7 @@ spec:
               memory: {memory}Mi
             limits:
               memory: {2 * memory}Mi
-          securityContext:
-            allowPrivilegeEscalation: false
-            readOnlyRootFilesystem: true
-            capabilities:
-              drop: ["ALL"]
-          volumeMounts:
+{_RESTRICTED}          volumeMounts:
             - name: tmp
               mountPath: /tmp
 {_mounted_stores(deployment)}      volumes:
@@ -137,12 +140,7 @@ def _copied_stores(deployment: Deployment) -> str:
           resources:
             limits:
               memory: 64Mi
-          securityContext:
-            allowPrivilegeEscalation: false
-            readOnlyRootFilesystem: true
-            capabilities:
-              drop: ["ALL"]
-          volumeMounts:
+{_RESTRICTED}          volumeMounts:
             - name: indexes
               mountPath: /indexes
 """

@@ -210,7 +210,7 @@ class Draft:
         return found.expression
 
     def composed(self, value: Any, expression: Callable[[Any, Draft], str]) -> str:
-        """Return the expression of the object; what it holds twice is in `before`, once.
+        """Return the expression of the object; a part that occurs twice is bound once, in `before`.
 
         Raises `NoForm`, and then leaves no trace of the needs and files of its parts.
         """

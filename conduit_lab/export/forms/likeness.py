@@ -3,37 +3,17 @@
 from __future__ import annotations
 
 import copyreg
-import re
 import types
-from datetime import date, time, timedelta, tzinfo
-from decimal import Decimal
-from fractions import Fraction
-from pathlib import PurePath
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 
 from conduit_lab.core.frame_file import is_pandas_table, same_table
 from conduit_lab.export.forms.places import ObjectPlaces
 from conduit_lab.export.state.code import code_text
+from conduit_lab.export.state.plain_values import PLAIN_VALUES, SCALARS
 
-_SCALARS = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented))
-_VALUES = (  # of which two equal ones are one
-    date,
-    time,
-    timedelta,
-    tzinfo,
-    Decimal,
-    Fraction,
-    UUID,
-    PurePath,
-    range,
-    slice,
-    re.Pattern,
-    np.generic,
-    np.dtype,
-)
+_VALUES = (*PLAIN_VALUES, np.dtype)
 _MAX_DEPTH = 200
 
 
@@ -54,7 +34,7 @@ class Likeness:
         kind = type(live)
         if type(made) is not kind or depth > _MAX_DEPTH:
             return False
-        if kind in _SCALARS:
+        if kind in SCALARS:
             return repr(made) == repr(live)
         if kind in (tuple, frozenset) or isinstance(live, _VALUES):
             return self._same_parts(made, live, depth)

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from datetime import date, time, timedelta, tzinfo
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import PurePath
 from typing import Any
+from uuid import UUID
+
+import numpy as np
 
 _MAX_CHARACTERS = 80  # of a value; of a longer one a digest is compared
 _SMALL_ITEMS = 64  # of a container of plain values; a larger one is one digest
 _DIGEST_BYTES = 8
 
+# immutable: no code can tell two equal ones apart
+PLAIN_VALUES = (
+    range, slice, date, time, timedelta, tzinfo, Decimal, Fraction, UUID, PurePath, re.Pattern,
+    np.generic,
+)  # fmt: skip
 SCALARS = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented))
 
 _SCALAR_IDS = frozenset(map(id, SCALARS))  # a metaclass may have an `==` of its own

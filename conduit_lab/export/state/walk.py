@@ -7,14 +7,10 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterator
-from datetime import date, time, timedelta, tzinfo
-from decimal import Decimal
 from enum import Enum
-from fractions import Fraction
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import numpy as np
 
@@ -28,7 +24,13 @@ from conduit_lab.export.state.anatomy import (
     qualname_of,
 )
 from conduit_lab.export.state.code import code_text, global_names, imported_modules
-from conduit_lab.export.state.plain_values import digest, flat_text, is_scalar, scalar_text
+from conduit_lab.export.state.plain_values import (
+    PLAIN_VALUES,
+    digest,
+    flat_text,
+    is_scalar,
+    scalar_text,
+)
 from conduit_lab.export.state.reduced import parts_of
 
 MAX_PLACE_CHARACTERS = 400  # of a line; deep places would add up to gigabytes
@@ -43,23 +45,7 @@ _ROUTINES = (
     types.GetSetDescriptorType,
     types.MemberDescriptorType,
 )
-_IMMUTABLE = (
-    tuple,
-    frozenset,
-    range,
-    slice,
-    date,
-    time,
-    timedelta,
-    tzinfo,
-    Decimal,
-    Fraction,
-    UUID,
-    PurePath,
-    re.Pattern,
-    np.generic,
-    Enum,
-)
+_IMMUTABLE = (*PLAIN_VALUES, tuple, frozenset, Enum)
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 # attributes of a class that say nothing about its behaviour, or hold the process's own objects

@@ -185,8 +185,8 @@ def failed_result(error: Exception, tool: AppTool) -> CallToolResult:
     if answer is None or answer.status >= 500:
         identity = token_hex(8)
         _log.error("call %s of the tool %s failed", identity, tool.name, exc_info=error)
-        told = answer.message if answer is not None else "the tool failed"
-        text = f"{told}; the server's log has the reason under the ID {identity}"
+        reason = answer.message if answer is not None else "the tool failed"
+        text = f"{reason}; the server's log has the reason under the ID {identity}"
     else:
         text = answer.message
     drop_tracebacks(error)

@@ -245,14 +245,14 @@ def test_the_scope_is_that_of_asgi() -> None:
     seen: Seen = []
 
     async def main() -> None:
-        client = Client(reading(seen), root_path="/root")
+        client = Client(reading(seen), root_path="/shop")
         await client.ask(b"GET /a%20b/%C3%BC?c=d%20e HTTP/1.1\r\nHost: Here\r\nX-A: 1\r\n\r\n")
 
     asyncio.run(main())
     scope = seen[0]
     assert scope["method"] == "GET"
-    assert scope["path"] == "/root/a b/ü"
-    assert scope["raw_path"] == b"/root/a%20b/%C3%BC"
+    assert scope["path"] == "/shop/a b/ü"
+    assert scope["raw_path"] == b"/shop/a%20b/%C3%BC"
     assert scope["query_string"] == b"c=d%20e"
     assert scope["headers"] == [(b"host", b"Here"), (b"x-a", b"1")]
     assert scope["client"] == ("127.0.0.1", 5)
