@@ -11,8 +11,6 @@ from pathlib import Path
 from conduit_lab.export.deployment import compose, container, kubernetes, ray_serve
 from conduit_lab.serving.app import App
 
-PORT = 8000
-
 _NOT_IN_A_LABEL = re.compile(r"[^a-z0-9]+")
 _MAX_LABEL_CHARACTERS = 40  # of the 63 of a DNS label; a suffix follows
 _BASE_MEMORY_MIB = 256

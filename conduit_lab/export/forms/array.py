@@ -10,8 +10,6 @@ import numpy as np
 from conduit_lab.export.forms.form import Draft
 from conduit_lab.export.forms.value import ObjectForm
 
-_SUBCLASS_MEND = "make it a plain array: numpy.asarray(…)"
-
 
 class ArrayForm(ObjectForm):
     """An array becomes an `.npy` file."""
