@@ -188,11 +188,12 @@ def test_a_symbolic_link_is_the_store_itself(path: Path, store: VectorStore) -> 
 
 
 def test_closed_stores_leave_no_descriptor(path: Path) -> None:
+    before = set(livefile._files)  # of stores that other tests dropped without closing them
     for _ in range(3):
         with VectorStore(2, path=path) as one, VectorStore(2, path=path) as two:
             one.add("a", ONE)
             assert "a" in two
-    assert livefile._files == {}
+    assert livefile._files.keys() <= before
     if sys.platform == "linux":
         open_files = []
         for fd in Path("/proc/self/fd").iterdir():
