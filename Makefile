@@ -2,6 +2,8 @@
 # make test: set up and run every check.   CONTRIBUTING.md describes the other targets.
 PYTHON ?= python3
 BIN := .venv/bin
+# two processes, each with whole files, which share their module's servers and browser
+PARALLEL := -n 2 --dist loadfile
 
 .PHONY: demo test lint test-one test-long coverage lab notebooks pictures chat-model lock clean
 
@@ -9,7 +11,7 @@ demo: .venv/ready data/models/minilm/.stamp data/models/chat/.stamp
 	@$(BIN)/conduit-lab demo
 
 test: lint data/models/minilm/.stamp .venv/browser .venv/clients/.stamp
-	$(BIN)/pytest -m "not long and not lint"
+	$(BIN)/pytest -m "not long and not lint" $(PARALLEL)
 
 # static checks; tests marked "lint" hold the word list, the names and the types that users see
 lint: .venv/ready

@@ -39,7 +39,9 @@ Row = namedtuple("Row", "text")
 
 
 @pytest.mark.parametrize(
-    "kind", [Plain, Slotted, Object, Row, lambda text: Model(text=text)], ids=str
+    "kind",
+    [Plain, Slotted, Object, Row, lambda text: Model(text=text)],
+    ids=lambda kind: kind.__name__,
 )
 def test_objects_count_with_their_content(kind: Any) -> None:
     assert 1000 <= weight(kind(KILO)) < 3000

@@ -83,7 +83,7 @@ def test_small(value: Any) -> None:
         deque([1]),
         {1, 2},
     ],
-    ids=lambda value: repr(value)[:30],
+    ids=lambda value: repr(value).split(" at 0x")[0][:30],
 )
 def test_large_or_lazy(value: Any) -> None:
     assert not is_small(value)

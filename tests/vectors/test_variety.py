@@ -57,7 +57,7 @@ def ids(hits: Any) -> list[str]:
         {"mode": "hybrid", "rerank": Lengths()},
         {"where": {"n": 1}},
     ],
-    ids=str,
+    ids=lambda how: "-".join(how) or "plain",
 )
 @pytest.mark.parametrize("top_k", [5, 70])
 def test_at_1_it_changes_nothing(store: VectorStore, how: dict[str, Any], top_k: int) -> None:

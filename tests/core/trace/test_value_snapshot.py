@@ -10,7 +10,11 @@ import pytest
 from conduit_lab.core.trace.value_snapshot import snapshot
 
 
-@pytest.mark.parametrize("value", ["text", b"bytes", 7, 1.5, True, None, object()], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    ["text", b"bytes", 7, 1.5, True, None, object()],
+    ids=lambda value: type(value).__name__,
+)
 def test_values_that_cannot_change_are_kept_as_they_are(value: object) -> None:
     assert snapshot(value) is value
 
