@@ -12,20 +12,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from http.client import HTTPConnection, HTTPException
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import monotonic, perf_counter, sleep
+from time import perf_counter, sleep
 from typing import NamedTuple
 
 import psutil
+from served_process import CLI, free_port, started
 
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.html import columns
@@ -86,28 +84,11 @@ class Waits(NamedTuple):
 def serving(folder: Path, core: int) -> Iterator[int]:
     """Serve the app in a process of its own on one core; give its port."""
     (folder / "app.py").write_text(APP)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    code = "from conduit_lab.cli import main; raise SystemExit(main())"
-    command = [sys.executable, "-c", code, "serve", str(folder), "--port", str(port), "--grace=1"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    psutil.Process(process.pid).cpu_affinity([core])
-    try:
-        ends = monotonic() + TIMEOUT
-        while monotonic() < ends and process.poll() is None:
-            with suppress(OSError, HTTPException):
-                check(port)
-                break
-            sleep(0.1)
+    port = free_port()
+    command = [*CLI, "serve", str(folder), f"--port={port}", "--grace=1"]
+    with started(command, port) as process:
+        psutil.Process(process.pid).cpu_affinity([core])
         yield port
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def check(port: int) -> float:

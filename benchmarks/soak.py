@@ -14,12 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import signal
 import socket
 import statistics
 import struct
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -32,6 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
+from served_process import CLI, free_port, started
 
 from conduit_lab.core.views import figures
 from conduit_lab.core.views.html import columns
@@ -427,36 +425,10 @@ def serving(folder: Path) -> Iterator[tuple[psutil.Process, int]]:
     with VectorStore(8, path=folder / "indexes" / "notes.sqlite") as store:
         even = [{"even": n % 2 == 0} for n in range(ENTRIES)]
         store.add_many([f"e{n}" for n in range(ENTRIES)], VECTORS, even)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    code = "from conduit_lab.cli import main; raise SystemExit(main())"
-    command = [sys.executable, "-c", code, "serve", str(folder), "--port", str(port)]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        _wait_ready(port, process)
-        yield psutil.Process(process.pid), port
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait_ready(port: int, process: subprocess.Popen[bytes]) -> None:
-    ends = monotonic() + 60
-    while monotonic() < ends and process.poll() is None:
-        with suppress(OSError):
-            connection = HTTPConnection("127.0.0.1", port, timeout=5)
-            connection.request("GET", "/readyz")
-            if connection.getresponse().status == 200:
-                connection.close()
-                return
-        sleep(0.1)
-    raise SystemExit("the app did not start")
+    port = free_port()
+    command = [*CLI, "serve", str(folder), f"--port={port}"]
+    with (folder / "log").open("wb") as log, started(command, port, stdout=log, stderr=log) as own:
+        yield psutil.Process(own.pid), port
 
 
 def sample(server: psutil.Process) -> Sample:

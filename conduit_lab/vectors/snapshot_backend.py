@@ -59,6 +59,12 @@ class SnapshotBackend(LocalBackend):
             "the snapshot again with store.snapshot(path)"
         )
 
+    def close(self) -> None:
+        """Close and unmap the files; idempotent."""
+        with self._lock:
+            super().close()
+            self._snapshot.close()
+
     def _open(self, dimension: int | None, metric: str | None, durability: str) -> Storage:
         return self._snapshot.storage
 

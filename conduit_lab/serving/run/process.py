@@ -19,7 +19,7 @@ from conduit_lab.serving.gate.signed_links import share_link_secret
 from conduit_lab.serving.life import ALONE_VARIABLE
 from conduit_lab.serving.run.log_lines import LogForm, log_config
 from conduit_lab.serving.run.thread import listen
-from conduit_lab.serving.run.worker_processes import Workers
+from conduit_lab.serving.run.worker_processes import WORKER_APP, Workers
 from conduit_lab.serving.stop_signals import GRACE_VARIABLE, PRE_STOP_VARIABLE
 
 PROCESS_GRACE_SECONDS = 10.0  # for open requests at the stop
@@ -53,12 +53,13 @@ def serve(
     check_bind(app, host, insecure=insecure)
     listener = listen(host, port)
     config = uvicorn.Config(
-        "app:app",
+        WORKER_APP if workers > 1 else "app:app",
         host,
         listener.getsockname()[1],
         http=BoundedHttp,
         ws="none",
         lifespan="on",
+        factory=workers > 1,
         workers=workers,
         timeout_worker_healthcheck=WORKER_SECONDS,
         access_log=False,

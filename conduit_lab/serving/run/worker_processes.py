@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 from contextlib import suppress
+from importlib import import_module
+from multiprocessing import parent_process
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any
@@ -13,7 +16,28 @@ from typing import Any
 from uvicorn import Config
 from uvicorn.supervisors.multiprocess import SIGNALS, Multiprocess
 
+from conduit_lab.serving.app import App
+
+WORKER_APP = f"{__name__}:worker_app"  # as uvicorn imports it, a factory
+
 _STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
+def worker_app() -> App:
+    """Return the folder's app, in a worker process that stops when its parent has ended.
+
+    A parent that is killed cannot stop its workers: they would keep the port.
+    """
+    threading.Thread(target=_stop_after_parent, name="parent watch", daemon=True).start()
+    app: App = import_module("app").app
+    return app
+
+
+def _stop_after_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()  # waits for the end of a pipe that the parent holds
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Workers(Multiprocess):

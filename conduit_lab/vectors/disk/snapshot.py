@@ -145,8 +145,10 @@ class Snapshot:
         return found != self._stamp
 
     def close(self) -> None:
-        """Close the file of the entries; the arrays are freed with their last reference."""
+        """Close the file of the entries and drop the arrays, unmapped with their last reference."""
         self.storage.close()
+        self.vectors = np.empty((0, self.dimension), np.float32)
+        self.codes = {}
 
 
 def _fill(draft: Path, storage: Storage, index: Index, live: BoolArray, ids: list[str]) -> str:

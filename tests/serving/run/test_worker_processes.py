@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import uvicorn
 
@@ -92,3 +94,57 @@ def test_open_streams_end_with_the_grace_and_then_the_processes(
         assert "stream_cancelled" in last
         assert process.wait(SECONDS) in (0, -signal.SIGTERM)
         assert monotonic() - begun < GRACE + 0.5 + 6.0  # slack for a busy machine
+
+
+# a parent that spawns one process; that one runs the watch of a worker beside its own work
+PARENT = """
+import multiprocessing, os, sys, time
+
+def work():
+    from conduit_lab.serving.run.worker_processes import _stop_after_parent
+    import threading
+    threading.Thread(target=_stop_after_parent, daemon=True).start()
+    print(os.getpid(), flush=True)
+    time.sleep(120)
+
+if __name__ == "__main__":
+    worker = multiprocessing.get_context("spawn").Process(target=work)
+    worker.start()
+    worker.join()
+"""
+
+
+def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "parent.py").write_text(PARENT)
+    command = [sys.executable, str(tmp_path / "parent.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        worker = psutil.Process(int(parent.stdout.readline()))
+        assert worker.is_running()
+        parent.kill()
+        try:
+            worker.wait(SECONDS)
+        finally:
+            with suppress(psutil.NoSuchProcess):
+                worker.kill()
+
+
+@pytest.mark.long
+def test_workers_drain_and_end_when_the_parent_of_a_served_folder_is_killed(tmp_path: Path) -> None:
+    with served(tmp_path, "--grace", str(GRACE), "--workers", "2") as (process, url):
+        workers = psutil.Process(process.pid).children()  # with multiprocessing's own tracker
+        client = httpx.Client(timeout=SECONDS)
+        try:
+            with client, client.stream("POST", f"{url}/count", json={"n": 10**6}) as stream:
+                lines = (line for line in stream.iter_lines() if line)
+                next(lines)
+                process.kill()
+                process.wait(SECONDS)
+                last = list(lines)[-1]
+            assert "stream_cancelled" in last
+            _, alive = psutil.wait_procs(workers, SECONDS)
+            assert not alive
+        finally:
+            for each in workers:
+                with suppress(psutil.NoSuchProcess):
+                    each.kill()

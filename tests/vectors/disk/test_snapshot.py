@@ -19,6 +19,7 @@ from conduit_lab.vectors.disk.snapshot import Snapshot
 from conduit_lab.vectors.disk.storage import Storage
 from conduit_lab.vectors.entry import Entry
 from conduit_lab.vectors.index.index import Index
+from conduit_lab.vectors.store import VectorStore
 
 VECTORS = np.random.default_rng(1).standard_normal((5_000, 8)).astype(np.float32)
 QUERY = VECTORS[3:4]
@@ -341,3 +342,23 @@ def test_a_store_that_another_process_changed_is_told(tmp_path: Path, folder: Pa
     assert [path.name for path in folder.iterdir()] == [".lock"]
     other.close()
     rows.storage.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/maps")
+@pytest.mark.parametrize("searched", [False, True])
+def test_a_closed_store_maps_no_file_of_its_snapshot(folder: Path, searched: bool) -> None:
+    version = str(write(folder))
+
+    def mapped() -> bool:
+        return version in Path("/proc/self/maps").read_text()
+
+    store = VectorStore(path=folder)
+    assert len(store) == 60
+    if searched:
+        store.search(QUERY[0])
+    assert mapped()
+    store.close()
+    store.close()
+    assert not mapped()
+    with pytest.raises(StoreError, match="closed"):
+        store.search(QUERY[0])
