@@ -81,14 +81,23 @@ class Assets:
         self._copies |= places
         return new
 
-    def add_value(self, name: str, suffix: str, write: Callable[[Path], object]) -> str:
+    def add_value(
+        self,
+        name: str,
+        suffix: str,
+        write: Callable[[Path], object],
+        replaces: Callable[[str], bool] = lambda place: False,
+    ) -> str:
         """Reserve `data/<name><suffix>`, which `write` makes later, and return its place.
 
-        A file of the project keeps that place, also one that is copied later.
+        A file of the project keeps that place, also one that is copied later, unless the value
+        `replaces` it: the file of an opened export that held the value before.
         """
         place = PurePath("data", name + suffix)
         numbers = count(1)
-        while place in self._writers or (self.root / place).exists():
+        while place in self._writers or (
+            (self.root / place).exists() and not replaces(place.as_posix())
+        ):
             place = PurePath("data", str(next(numbers)), name + suffix)
         self._writers[place] = write
         return place.as_posix()

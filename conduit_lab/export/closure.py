@@ -25,7 +25,7 @@ from conduit_lab.export.source_piece import SourcePiece
 from conduit_lab.export.statement import Statement
 from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
-from conduit_lab.serving.recorded import Example
+from conduit_lab.serving.recorded import Example, UnopenedStore
 
 MAX_SHOWN_REFUSALS = 10
 
@@ -61,6 +61,8 @@ class Closure:
         self._app = app
         self._namespace = Namespace(app, statements, names, self.endpoints)
         self._reserved = {"App": App, "Path": Path, "HERE": None, "app": app}
+        if self._namespace.names.get("HERE") == app.root:  # of an opened app.py
+            self._reserved["HERE"] = self._namespace.names["HERE"]
         self._done: set[str] = set()  # names and keys of forms, also those in the making
         self._first_names: dict[int, str] = {}  # of each live object, by its id
         self._pieces: dict[int | str, SourcePiece] = {}
@@ -95,6 +97,8 @@ class Closure:
     def _need(self, name: str, chain: Chain) -> None:
         """Make `name` available in the exported source."""
         if name in self._done or name in _MODULE_NAMES or name == self.app_name:
+            return
+        if name == "HERE" and self._reserved[name] is not None:
             return
         if self._namespace.is_builtin(name):
             return
@@ -228,7 +232,8 @@ class Closure:
     def _add_recorded(self, example: Example) -> None:
         """Add the files and stores that a recorded call used without a global name."""
         call = f"a recorded call of {example.method} {example.path}"
-        for path in example.files:
+        unopened = [store.path for store, _ in example.stores if isinstance(store, UnopenedStore)]
+        for path in [*example.files, *unopened]:
             before = self.assets.places
             try:
                 self.assets.add_named(path, call)

@@ -63,6 +63,11 @@ class CellRecorder:
         running = [self._cell(run, list(_frames())) for run in list(self._running)]
         return [*self._cells, *running]
 
+    def add(self, source: str) -> None:
+        """Record the `app.py` of an export that the cell which runs now has opened."""
+        number = self._running[0].number if self._running else len(self._cells) + 1
+        self._cells.append(CellRun(number, source, opened=True))
+
     def _read_history(self, shell: Any) -> None:
         sources = list(shell.history_manager.input_hist_parsed)
         errors = getattr(shell.history_manager, "exceptions", {})

@@ -190,15 +190,15 @@ class Draft:
         """
         if not self._composing:  # its statement has no lines in front
             raise self.nameless(value)
-        name = self.name if self._open == [id(value)] else self._part_name()
+        name = self.name if self._open == [id(value)] else self._part_name(value)
         self.before.append(f"{name} = {expression}")
         self._parts[id(value)] = name
         return name
 
-    def _part_name(self) -> str:
+    def _part_name(self, value: Any) -> str:
         number = len(self._parts) + 1
-        while (name := f"_{self.name}_{number}") in self.namespace.names:
-            number += 1
+        while self.namespace.names.get(name := f"_{self.name}_{number}", value) is not value:
+            number += 1  # an opened app.py has the part by this name
         return name
 
     def place(self, value: Any) -> str | None:
@@ -280,7 +280,8 @@ class Draft:
     def data_file(self, suffix: str, write: Callable[[Path], object]) -> str:
         """Reserve a data file, which `write` makes later; return the expression of its path."""
         labels = [label for label in self._labels if label.isidentifier()]
-        place = self.assets.add_value("_".join([self.name, *labels[-1:]]), suffix, write)
+        name = "_".join([self.name, *labels[-1:]])
+        place = self.assets.add_value(name, suffix, write, self.namespace.statements.reads)
         self._data.append(place)
         return f'HERE / "{place}"'
 
