@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conduit_lab.core.errors import ExportError
 from conduit_lab.export.assets import Assets
 from conduit_lab.export.forms.places import ObjectPlaces
 from conduit_lab.export.namespace import Namespace
 from conduit_lab.export.packages import Packages
+from conduit_lab.export.refusal import Refusal
 from conduit_lab.export.secret import looks_secret
 from conduit_lab.export.statement import Statement
 
@@ -35,7 +35,7 @@ _MODULE_NAMES = {
 }
 
 
-class NoForm(ExportError):
+class NoForm(Refusal):
     """An object that no expression makes; the message says which, and what to do."""
 
 
@@ -319,13 +319,13 @@ class Draft:
             f"    @{self.namespace.app_name}.resource\n    def {name}():\n        return {made}"
         )
 
-    def refusal(self, problem: str, mend: str) -> ExportError:
+    def refusal(self, problem: str, mend: str) -> Refusal:
         """Return the error for an object without a form."""
-        return ExportError(f"{problem} ({self.shown_chain}): {mend}")
+        return Refusal(problem, self.shown_chain, mend, ends_with_it=True)
 
     def no_form(self, problem: str, mend: str) -> NoForm:
         """Return the error for an object that no expression makes."""
-        return NoForm(f"{problem} ({self.shown_chain}): {mend}")
+        return NoForm(problem, self.shown_chain, mend, ends_with_it=True)
 
     def nameless(self, value: Any) -> NoForm:
         """Return the error for an object that only a name could refer to."""
