@@ -97,7 +97,8 @@ class CellRecorder:
 
     def _after(self, result: Any) -> None:
         raw = result.info.raw_cell if result.info is not None else None
-        run = next((each for each in reversed(self._running) if each.raw == raw), None)
+        raw = None if raw is None else raw.rstrip("\n")  # as the input history has it
+        run = next((r for r in reversed(self._running) if r.raw.rstrip("\n") == raw), None)
         if run is None:  # an empty cell
             return
         self._running.remove(run)
