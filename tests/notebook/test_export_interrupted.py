@@ -85,9 +85,12 @@ def test_an_interrupt_ends_the_wait_and_leaves_the_older_export(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, begun = files(session.root / "out"), threading.Event()
-    interrupter = threading.Thread(
-        target=lambda: begun.wait(WAIT) and os.kill(os.getpid(), signal.SIGINT)
-    )
+
+    def interrupt() -> None:
+        assert begun.wait(WAIT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    interrupter = threading.Thread(target=interrupt)
 
     @contextmanager
     def waiting(*arguments: Any) -> Iterator[Any]:
