@@ -34,6 +34,7 @@ from conduit_lab.core.views import html
 from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.export.export_plan import ExportPlan
 from conduit_lab.export.plan_node import PlanNode
+from conduit_lab.export.refusal import Refusal
 from conduit_lab.export.replay import Outcome
 from conduit_lab.models.benchmark import Benchmark
 from conduit_lab.models.measure.comparison import Compared, Comparison
@@ -121,7 +122,7 @@ def resource() -> AppResource[Any]:
 
 def plan() -> ExportPlan:
     nodes = [PlanNode(f"{n}{EVIL}", EVIL, EVIL, n, n, (EVIL, f"{n}{EVIL}")) for n in range(900)]
-    refusals = [f"{n}{EVIL} (needed by {EVIL} → {EVIL}): {EVIL}" for n in range(99)]
+    refusals = [Refusal(f"{n}{EVIL}", f"{EVIL} → {EVIL}", EVIL) for n in range(99)]
     return ExportPlan(EVIL, [EVIL] * 99, nodes, refusals, [EVIL] * 99, [EVIL] * 99)
 
 

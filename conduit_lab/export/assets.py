@@ -9,9 +9,9 @@ from itertools import count
 from pathlib import Path, PurePath
 from typing import Any
 
-from conduit_lab.core.errors import ExportError
 from conduit_lab.core.weight import weight
 from conduit_lab.export.deployment.deployment import FILES
+from conduit_lab.export.refusal import Refusal
 from conduit_lab.runtime.checks import graph
 from conduit_lab.vectors.index.accelerators import INT8_ROWS
 from conduit_lab.vectors.store import VectorStore
@@ -43,7 +43,7 @@ class Assets:
         """Copy a file or folder, and return its place in the export."""
         path = Path(os.path.normpath(path))  # `..` must not lead out of the export
         if not path.exists():
-            raise ExportError(f"{path} is missing (needed by {needed_by}): put it back")
+            raise Refusal(f"{path} is missing", needed_by, "put it back")
         parts = _files_below(path) if path.is_dir() else graph.files(path)
         inside = path.is_relative_to(self.root)
         place = path.relative_to(self.root) if inside else Path("models", path.name)
@@ -57,15 +57,17 @@ class Assets:
         """Copy a file that the source names by its path, which must lie below the root."""
         path = Path(os.path.normpath(path))
         if not path.is_relative_to(self.root):
-            raise ExportError(
-                f"{path} is outside the root {self.root} (needed by {needed_by}): "
-                "copy it into the project, or load it to a variable with load_model"
+            raise Refusal(
+                f"{path} is outside the root {self.root}",
+                needed_by,
+                "copy it into the project, or load it to a variable with load_model",
             )
         place = path.relative_to(self.root).as_posix()
         if self.add(path, needed_by) != place:
-            raise ExportError(
-                f"{path} and another file of the export would both be {place} "
-                f"(needed by {needed_by}): rename it"
+            raise Refusal(
+                f"{path} and another file of the export would both be {place}",
+                needed_by,
+                "rename it",
             )
 
     def add_module(self, source: Path) -> list[Path]:
@@ -73,22 +75,31 @@ class Assets:
         parts = _files_below(source) if source.is_dir() else (source,)
         places = _places(source, parts, Path(source.name))
         if not self._free(places):
-            raise ExportError(
-                f"{source} and another file of the export would both be {source.name}: "
-                "rename the module"
+            raise Refusal(
+                f"{source} and another file of the export would both be {source.name}",
+                mend="rename the module",
             )
         new = [origin for place, origin in places.items() if place not in self._copies]
         self._copies |= places
         return new
 
-    def add_value(self, name: str, suffix: str, write: Callable[[Path], object]) -> str:
+    def add_value(
+        self,
+        name: str,
+        suffix: str,
+        write: Callable[[Path], object],
+        replaces: Callable[[str], bool] = lambda place: False,
+    ) -> str:
         """Reserve `data/<name><suffix>`, which `write` makes later, and return its place.
 
-        A file of the project keeps that place, also one that is copied later.
+        A file of the project keeps that place, also one that is copied later, unless the value
+        `replaces` it: the file of an opened export that held the value before.
         """
         place = PurePath("data", name + suffix)
         numbers = count(1)
-        while place in self._writers or (self.root / place).exists():
+        while place in self._writers or (
+            (self.root / place).exists() and not replaces(place.as_posix())
+        ):
             place = PurePath("data", str(next(numbers)), name + suffix)
         self._writers[place] = write
         return place.as_posix()
@@ -96,8 +107,8 @@ class Assets:
     def add_store(self, store: VectorStore, label: str) -> None:
         """Write a consistent copy of a store as `indexes/<label>.sqlite`."""
         if self._stores.setdefault(label, store) is not store:
-            raise ExportError(
-                f"two stores would both be indexes/{label}.sqlite: give one another name"
+            raise Refusal(
+                f"two stores would both be indexes/{label}.sqlite", mend="give one another name"
             )
         self._writers[PurePath("indexes", f"{label}.sqlite")] = store.save_to
 

@@ -11,13 +11,14 @@ class CellRun:
 
     `number` is its execution count. `stopped_at` is the line that raised, or that runs now: the
     statements below it did not run. `key` names the cell in its notebook, the same for every run;
-    empty where the front end has none.
+    empty where the front end has none. `opened` says that it is the `app.py` of an opened export.
     """
 
     number: int
     source: str
     stopped_at: int | None = None
     key: str = ""
+    opened: bool = False
 
     @property
     def succeeded(self) -> bool:

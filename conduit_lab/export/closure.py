@@ -21,11 +21,12 @@ from conduit_lab.export.namespace import Namespace, is_notebook_only
 from conduit_lab.export.order import in_order
 from conduit_lab.export.packages import Packages
 from conduit_lab.export.plan_node import PlanNode
+from conduit_lab.export.refusal import Refusal
 from conduit_lab.export.source_piece import SourcePiece
 from conduit_lab.export.statement import Statement
 from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
-from conduit_lab.serving.recorded import Example
+from conduit_lab.serving.recorded import Example, UnopenedStore
 
 MAX_SHOWN_REFUSALS = 10
 
@@ -54,13 +55,15 @@ class Closure:
     ) -> None:
         self.endpoints = list(app.endpoints if endpoints is None else endpoints)
         self.warnings: list[str] = []
-        self.refusals: list[str] = []
+        self.refusals: list[Refusal] = []
         self.nodes: list[PlanNode] = []
         self.assets = Assets(app.root)
         self.packages = Packages(self.assets)
         self._app = app
         self._namespace = Namespace(app, statements, names, self.endpoints)
         self._reserved = {"App": App, "Path": Path, "HERE": None, "app": app}
+        if self._namespace.names.get("HERE") == app.root:  # of an opened app.py
+            self._reserved["HERE"] = self._namespace.names["HERE"]
         self._done: set[str] = set()  # names and keys of forms, also those in the making
         self._first_names: dict[int, str] = {}  # of each live object, by its id
         self._pieces: dict[int | str, SourcePiece] = {}
@@ -96,13 +99,15 @@ class Closure:
         """Make `name` available in the exported source."""
         if name in self._done or name in _MODULE_NAMES or name == self.app_name:
             return
+        if name == "HERE" and self._reserved[name] is not None:
+            return
         if self._namespace.is_builtin(name):
             return
         self._done.add(name)
         value = self._namespace.names.get(name)
-        problem = self._problem_of_name(name, value, chain)
-        if problem is not None:
-            self._refuse(name, value, (*chain, name), problem)
+        refusal = self._refusal_of_name(name, value, chain)
+        if refusal is not None:
+            self._refuse(name, value, (*chain, name), refusal)
             return
         form = form_of_name(name, value, self._namespace)
         first = self._first_name(name, value, form)
@@ -112,28 +117,22 @@ class Closure:
             self._need(first, chain)
             self._add_alias(name, first, chain)
 
-    def _problem_of_name(self, name: str, value: Any, chain: Chain) -> str | None:
+    def _refusal_of_name(self, name: str, value: Any, chain: Chain) -> Refusal | None:
         if name not in self._namespace.names:
-            return (
-                f"{name} is not defined in this session (needed by {shown(chain)}): "
-                "run the cell that defines it"
-            )
-        if name in self._reserved and value is not self._reserved[name]:
-            return (
-                f"{name} is a name of the exported app.py itself (needed by {shown(chain)}): "
-                "rename it"
-            )
-        if is_notebook_only(value):
-            return (
-                f"{name} exists only in a notebook (needed by {shown(chain)}): "
-                "leave it out of served code"
-            )
-        return None
+            problem, mend = "is not defined in this session", "run the cell that defines it"
+        elif name in self._reserved and value is not self._reserved[name]:
+            problem, mend = "is a name of the exported app.py itself", "rename it"
+        elif is_notebook_only(value):
+            problem, mend = "exists only in a notebook", "leave it out of served code"
+        else:
+            return None
+        return Refusal(f"{name} {problem}", shown(chain), mend)
 
-    def _refuse(self, name: str, value: Any, chain: Chain, problem: str) -> None:
-        if problem not in self.refusals:
-            self.refusals.append(problem)
-            self.nodes.append(PlanNode.refused(name, value, chain, problem, self._newest(name)))
+    def _refuse(self, name: str, value: Any, chain: Chain, refusal: Refusal) -> None:
+        if str(refusal) not in map(str, self.refusals):
+            self.refusals.append(refusal)
+            origin = self._newest(name)
+            self.nodes.append(PlanNode.refused(name, value, chain, str(refusal), origin))
 
     def _first_name(self, name: str, value: Any, form: Form) -> str:
         """Return the name that makes the object; the others are set to it."""
@@ -180,7 +179,7 @@ class Closure:
             source = form.statement(value, draft)
         except ExportError as error:
             source = None
-            self._refuse(name, value, here, str(error))
+            self._refuse(name, value, here, Refusal.of(error))
         new = self.assets.places - before
         for needed in draft.needs:
             self._need(needed, here)
@@ -228,12 +227,13 @@ class Closure:
     def _add_recorded(self, example: Example) -> None:
         """Add the files and stores that a recorded call used without a global name."""
         call = f"a recorded call of {example.method} {example.path}"
-        for path in example.files:
+        unopened = [store.path for store, _ in example.stores if isinstance(store, UnopenedStore)]
+        for path in [*example.files, *unopened]:
             before = self.assets.places
             try:
                 self.assets.add_named(path, call)
             except ExportError as error:
-                self._refuse(path.name, path, (call, path.name), str(error))
+                self._refuse(path.name, path, (call, path.name), Refusal.of(error))
             self._add_files(path.name, path, call, before)
         for store, _ in example.stores:
             if store in self._app.stores.values() and store.url is None:
@@ -271,10 +271,10 @@ class Closure:
         return self._namespace.statements.newest(name)
 
 
-def _listed(refusals: Sequence[str]) -> str:
+def _listed(refusals: Sequence[Refusal]) -> str:
     """Return one refusal as it is, several as a list of at most ten."""
     if len(refusals) == 1:
-        return refusals[0]
+        return str(refusals[0])
     shown_ones = [f"{n}. {text}" for n, text in enumerate(refusals[:MAX_SHOWN_REFUSALS], 1)]
     more = len(refusals) - len(shown_ones)
     rest = [f"and {more} more; lab.export_plan() has them all"] if more else []

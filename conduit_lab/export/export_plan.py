@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,21 +15,21 @@ from conduit_lab.export.cell_run import CellRun
 from conduit_lab.export.closure import MAX_SHOWN_REFUSALS, Closure
 from conduit_lab.export.part import Selection, chosen_endpoints
 from conduit_lab.export.plan_node import PlanNode
+from conduit_lab.export.refusal import Refusal
 from conduit_lab.serving.app import App
 from conduit_lab.serving.call_code import call_code
 from conduit_lab.serving.recorded import Example
 
 _MAX_SHOWN_WARNINGS = 10
 _COLUMNS = ("object", "exported as", "size", "cell", "needed by")
-# a refusal's sentence: its problem, the chain in parentheses, and the mend
-_REFUSAL = re.compile(r"(?P<problem>.+?) \((?:needed by )?(?P<chain>[^()]* → .*)\): (?P<mend>.+)")
 
 
 class ExportPlan(Viewed):
-    """The dry run of an export: its `nodes`, and the sentences of its `refusals` and `warnings`.
+    """The dry run of an export: its `nodes`, its `refusals`, and the sentences of its `warnings`.
 
     `nodes` are all objects that the endpoints reach, each with its form, its size in bytes and the
-    names that need it. The sizes of files that are yet to be made are estimates. `missing` are the
+    names that need it. The sizes of files that are yet to be made are estimates. A refusal has a
+    `problem`, the `chain` of names that needs the object, and the `mend`. `missing` are the
     calls, as code, that the proof needs before an export.
     """
 
@@ -38,7 +38,7 @@ class ExportPlan(Viewed):
         name: str,
         endpoints: Sequence[str],
         nodes: Sequence[PlanNode],
-        refusals: Sequence[str] = (),
+        refusals: Sequence[Refusal] = (),
         warnings: Sequence[str] = (),
         missing: Sequence[str] = (),
     ) -> None:
@@ -123,16 +123,18 @@ def _row(node: PlanNode, largest: int) -> tuple[Any, ...]:
     return (name, node.form, size, str(node.cell or ""), needed_by)
 
 
-def _more(lines: Sequence[str], shown: int, whole: str) -> list[ViewPiece]:
-    """Return the count of the lines that are not shown, with the expression that gives all."""
-    more = len(lines) - shown
+def _more(items: Sequence[object], shown: int, whole: str) -> list[ViewPiece]:
+    """Return the count of the items that are not shown, with the expression that gives all."""
+    more = len(items) - shown
     return [Line(f"and {more} more: {whole}", "quiet")] if more > 0 else []
 
 
-def _refusal_pieces(refusal: str) -> list[ViewPiece]:
-    """Return a refusal as its problem, the names that need the object, and the mend."""
-    found = _REFUSAL.fullmatch(refusal)
-    if found is None:
-        return [Line(f"✕ {refusal}")]
-    needed_by = f"needed by {found['chain']}"
-    return [Line(f"✕ {found['problem']}: {found['mend']}"), Line(needed_by, "quiet")]
+def _refusal_pieces(refusal: Refusal) -> list[ViewPiece]:
+    """Return a refusal as its problem, the names that need the object, and the mend as code."""
+    first, *code = (refusal.mend or "").split("\n\n")
+    pieces: list[ViewPiece] = [
+        Line(f"✕ {refusal.problem}: {first}" if first else f"✕ {refusal.problem}")
+    ]
+    if refusal.chain:
+        pieces.append(Line(f"needed by {refusal.chain}", "quiet"))
+    return [*pieces, *(Code(textwrap.dedent(each).split("\n")) for each in code)]

@@ -11,6 +11,7 @@ from typing import Any
 
 from conduit_lab.core.errors import ExportError
 from conduit_lab.export.cell_run import CellRun
+from conduit_lab.export.refusal import Refusal
 from conduit_lab.export.statement import Statement
 from conduit_lab.export.statements import Statements
 from conduit_lab.serving.app import App
@@ -70,9 +71,12 @@ class Namespace:
                 found |= {s.order: s for s in self._changes(other, alias)}
         for statement in found.values():
             if statement.awaits:
-                raise ExportError(
+                raise Refusal(
                     f"{name} was changed by {statement.first_line} in cell {statement.cell}, which "
-                    f"app.py cannot await ({chain}): change it inside the function that uses it"
+                    "app.py cannot await",
+                    chain,
+                    "change it inside the function that uses it",
+                    ends_with_it=True,
                 )
         return [found[order] for order in sorted(found)]
 

@@ -33,7 +33,7 @@ def serve_proof(settings: dict[str, Any]) -> None:
     if settings["state"]:
         from conduit_lab.export.state.compared import app_state
 
-        app.open()
+        app.open_resources()
         names = vars(sys.modules["app"])
         Path(settings["state"]).write_text(json.dumps(app_state(app, names, Path(folder))), "utf-8")
 

@@ -33,8 +33,8 @@ class Outcome:
     """One replayed example: the `problem`, None for an equal answer, and the seconds it took.
 
     `how` says how the answer `got` was compared, and `times` how often the call was made; `second`
-    is an answer that differs from the first. `log` is the traceback of the app's process, `reasons`
-    are sentences about files and packages that it does not have there.
+    is an answer that differs from the first, and `unsteady` says in what. `log` is the traceback of
+    the app's process, `reasons` are sentences about files and packages that it does not have there.
     """
 
     example: Example
@@ -44,6 +44,7 @@ class Outcome:
     got: Any = None
     times: int = 1
     second: Any = None
+    unsteady: str = ""
     log: str = ""
     reasons: Sequence[str] = field(default=())
 
@@ -57,6 +58,8 @@ class Outcome:
         """The problem, or "same"; of a call that writes the answer is not compared."""
         if self.problem or self.example.writes:
             return self.problem or "answered"
+        if self.unsteady:
+            return f"same, but not the second time: {self.unsteady}"
         return "same shape" if self.how == "shape" else "same"
 
 
@@ -89,7 +92,8 @@ def replay(folder: Path, *, python: str = sys.executable) -> list[Outcome]:
     """Start a copy of the app in `folder` and replay each line of its `examples.jsonl`.
 
     It runs in a clean world: no variables, files and packages but those of the export. The folder
-    stays as it is. Raises `ExportError` where the app does not start, or has another state than
+    stays as it is. Short calls that only read are made twice, to name those that do not answer the
+    same twice. Raises `ExportError` where the app does not start, or has another state than
     the session had.
     """
     examples = recorded_examples(folder)
@@ -100,18 +104,48 @@ def replay(folder: Path, *, python: str = sys.executable) -> list[Outcome]:
             if saved is not None and (problem := state_difference(saved, world.state)):
                 raise ExportError(f"{folder.name} is not the exported session. {problem}")
             job.phase = ""
-            caller = ReplayClient(f"http://127.0.0.1:{world.port}")
-            return [ask(caller, example, world) for example in counted(examples, "call")]
+            return _replayed(ReplayClient(f"http://127.0.0.1:{world.port}"), examples, world)
 
 
 def replay_at(
     url: str, examples: Sequence[Example], *, key: str = "", writes: bool = False
 ) -> list[Outcome]:
-    """Send the examples to the app at `url`; those that write only with `writes`."""
+    """Send the examples to the app at `url`; those that write only with `writes`, and once."""
     caller = ReplayClient(url, key)
     chosen = [each for each in reads_first(examples) if writes or not each.writes]
     with progress(len(chosen), "call", "replay"):
-        return [ask(caller, example) for example in counted(chosen, "call")]
+        return _replayed(caller, chosen)
+
+
+def _replayed(
+    caller: ReplayClient, examples: Sequence[Example], world: World | None = None
+) -> list[Outcome]:
+    """Ask the examples, those that only read twice before any that writes."""
+    reads = [example for example in examples if not example.writes]
+    writes = [example for example in examples if example.writes]
+    first = [ask(caller, example, world) for example in counted(reads, "call")]
+    second = _second(first, lambda example: ask(caller, example, world))
+    both = [_compared(each, second.get(number)) for number, each in enumerate(first)]
+    return both + [ask(caller, example, world) for example in counted(writes, "call")]
+
+
+def _compared(first: Outcome, second: Outcome | None) -> Outcome:
+    """Return the outcome of two answers to one call.
+
+    A second answer of its own is no fault where the first one is right: a call may count its calls.
+    """
+    if second is None:
+        return first
+    both = replace(first, times=2)
+    if second.problem is None:
+        return both
+    example, answers = first.example, (first.got, second.got)
+    if example.sampled and not any(difference(example.answer, a, "shape") for a in answers):
+        return replace(both, problem=None, how="shape")
+    both = replace(both, second=second.got, unsteady=second.problem)
+    if first.problem is None:
+        return both
+    return replace(both, problem=f"does not answer the same twice: {second.problem}")
 
 
 class ReplayClient:
@@ -174,14 +208,8 @@ def asked_twice(outcomes: Sequence[Outcome], again: Callable[[Example], Outcome]
 
     The second answer is compared with the first one.
     """
-    left = SECOND_ROUND_SECONDS
-    second: dict[int, Outcome] = {}
-    for number, outcome in sorted(enumerate(outcomes), key=lambda item: item[1].seconds):
-        left -= outcome.seconds
-        if left < 0:
-            break
-        if outcome.problem is None and not outcome.example.writes:
-            second[number] = again(replace(outcome.example, answer=outcome.got))
+    good = [outcome if outcome.problem is None else None for outcome in outcomes]
+    second = _second(good, again)
     found = []
     for number, outcome in enumerate(outcomes):
         if number in second:
@@ -195,6 +223,29 @@ def asked_twice(outcomes: Sequence[Outcome], again: Callable[[Example], Outcome]
                 reasons=other.reasons,
             )
         found.append(outcome)
+    return found
+
+
+def _second(
+    outcomes: Sequence[Outcome | None], again: Callable[[Example], Outcome]
+) -> dict[int, Outcome]:
+    """Return the outcomes of asking again, by place, each compared with the first answer.
+
+    Calls that write, and those without an answer, are left out.
+    """
+    answered = [
+        (number, outcome)
+        for number, outcome in enumerate(outcomes)
+        if outcome is not None and not outcome.example.writes
+    ]
+    left = SECOND_ROUND_SECONDS
+    found: dict[int, Outcome] = {}
+    for number, outcome in sorted(answered, key=lambda item: item[1].seconds):
+        left -= outcome.seconds
+        if left < 0:
+            break
+        if outcome.problem is None or outcome.got is not None:
+            found[number] = again(replace(outcome.example, answer=outcome.got))
     return found
 
 

@@ -8,6 +8,7 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+from conduit_lab.export import effects
 from conduit_lab.export.cell_run import CellRun
 from conduit_lab.export.statement import Statement
 
@@ -41,8 +42,9 @@ class Statements:
     def _read(self, cell: CellRun, places: _Places) -> None:
         body = _parsed(cell.source)
         beside = tuple(node for node in body if isinstance(node, _Import))
-        slot = places.slot(cell, body)
+        slot = 0 if cell.opened else places.slot(cell, body)
         for number, (above, node, lines) in enumerate(_opened(body, cell.source)):
+            slot = places.of_opened(node) if cell.opened else slot
             if cell.stopped_at is not None and _first_line(above) > cell.stopped_at:
                 break
             if isinstance(node, ast.ImportFrom) and node.module == "__future__":
@@ -84,6 +86,10 @@ class Statements:
         """Return the last statement with the literal `text`, or None."""
         return next((s for s in reversed(self.all) if s.holds(text)), None)
 
+    def reads(self, place: str) -> bool:
+        """Return whether a statement is that of a value which an opened `app.py` reads there."""
+        return any(f'HERE / "{place}"' in statement.text for statement in self.all)
+
     def maker(self, name: str) -> Statement | None:
         """Return the statement that made what `name` holds, before it was changed, or None."""
         found = self.binding(name)
@@ -103,18 +109,30 @@ class Statements:
 class _Places:
     """The place of each cell in its notebook: that of its first run.
 
-    Without a key, a cell is the earlier one that has its text, or defines a function of it.
+    Without a key, a cell is the earlier one that has its text, or defines a function of it. Each
+    statement of an opened `app.py` is a cell, and the one that binds its names again is that cell.
     """
 
     def __init__(self) -> None:
         self._slots: dict[str, int] = {}
+        self._opened: dict[str, int] = {}  # by bound name
         self._count = 0
+
+    def of_opened(self, node: ast.stmt) -> int:
+        """Return the number of a new cell with one statement of an opened `app.py`."""
+        self._count += 1
+        for name in effects.bound_names(node):
+            self._opened.setdefault(name, self._count)
+        return self._count
 
     def slot(self, cell: CellRun, body: Iterable[ast.stmt]) -> int:
         """Return the number of the cell, counted by first runs."""
         defined = [f"def {node.name}" for node in body if isinstance(node, _Definition)]
         marks = [f"key {cell.key}"] if cell.key else [*defined, f"text {cell.source}"]
         known = [self._slots[mark] for mark in marks if mark in self._slots]
+        if not known and self._opened:
+            bound = [name for node in body for name in effects.bound_names(node)]
+            known = [self._opened[name] for name in bound if name in self._opened]
         if not known:
             self._count += 1
         slot = known[0] if known else self._count

@@ -24,6 +24,7 @@ from conduit_lab.export.environment_keys import (
 )
 from conduit_lab.export.export_plan import ExportPlan
 from conduit_lab.export.export_result import Export
+from conduit_lab.export.manifest import MANIFEST, Manifest, sha256
 from conduit_lab.export.part import Selection, chosen_endpoints
 from conduit_lab.export.proof import ProofKind, ProofRun, check_kind, prove
 from conduit_lab.export.proof_picture import proof_picture
@@ -40,7 +41,6 @@ from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
 from conduit_lab.serving.recorded import Example
 
-_MANIFEST = "manifest.json"
 _PICTURE = "proof.svg"
 _STEPS = 4  # reading the session, writing, proving, hashing
 
@@ -81,7 +81,7 @@ def export_app(
             _write(app, closure, made, examples)
             if proof is None:
                 proved = ProofRun()
-                _write_examples(made, [refreshed(app, example) for example in examples])
+                _write_examples(made, [refreshed(app, each) for each in examples], app.root)
                 check_files(made)
             else:
                 job.next_phase("proving")
@@ -96,20 +96,13 @@ def export_app(
 
 
 def _check_target(target: Path) -> None:
-    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not _is_export(target)):
+    if target.is_file() or (
+        target.is_dir() and any(target.iterdir()) and Manifest.of(target) is None
+    ):
         raise ExportError(
             f"{target} expected a new, empty or exported folder, and holds something that is not "
             "an export: choose another one, or empty it yourself"
         )
-
-
-def _is_export(folder: Path) -> bool:
-    """Return whether an export was written here; other tools have files of that name too."""
-    try:
-        manifest = json.loads((folder / _MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(manifest, dict) and {"conduit_lab", "sha256"} <= manifest.keys()
 
 
 def _of_endpoints(
@@ -159,8 +152,8 @@ def _them(names: Sequence[str]) -> str:
     return "it" if len(names) == 1 else "them"
 
 
-def _write_examples(folder: Path, examples: Sequence[Example]) -> None:
-    text = "".join(f"{example.to_json()}\n" for example in examples)
+def _write_examples(folder: Path, examples: Sequence[Example], root: Path) -> None:
+    text = "".join(f"{example.to_json(root)}\n" for example in examples)
     (folder / "examples.jsonl").write_text(text, "utf-8")
 
 
@@ -184,7 +177,7 @@ def _prove(
         )
     save_state(folder, here)
     answered = asked_again(app, examples, closure.warnings)
-    _write_examples(folder, answered)
+    _write_examples(folder, answered, app.root)
     check_files(folder)
     return prove(app, folder, answered, here, kind, cells)
 
@@ -192,7 +185,7 @@ def _prove(
 def _write_manifest(closure: Closure, folder: Path, proved: ProofRun) -> None:
     """Write the picture of the proof, and the manifest with the digest of every other file."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    digests = {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
+    digests = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
     name = closure.namespace.app.name
     own = next((folder / "lib").glob("*.whl")).name.split("-")[1]
     if proved.outcomes:
@@ -204,7 +197,7 @@ def _write_manifest(closure: Closure, folder: Path, proved: ProofRun) -> None:
         total = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
         picture = proof_picture(name, proved.outcomes, proved.objects, versions, total)
         (folder / _PICTURE).write_text(picture, "utf-8")
-        digests[_PICTURE] = _sha256(folder / _PICTURE)
+        digests[_PICTURE] = sha256(folder / _PICTURE)
     manifest = {
         "conduit_lab": own,
         "name": name,
@@ -213,9 +206,4 @@ def _write_manifest(closure: Closure, folder: Path, proved: ProofRun) -> None:
         "replayed": len(proved.outcomes),
         "sha256": digests,
     }
-    (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")

@@ -63,6 +63,11 @@ class CellRecorder:
         running = [self._cell(run, list(_frames())) for run in list(self._running)]
         return [*self._cells, *running]
 
+    def add(self, source: str) -> None:
+        """Record the `app.py` of an export that the cell which runs now has opened."""
+        number = self._running[0].number if self._running else len(self._cells) + 1
+        self._cells.append(CellRun(number, source, opened=True))
+
     def _read_history(self, shell: Any) -> None:
         sources = list(shell.history_manager.input_hist_parsed)
         errors = getattr(shell.history_manager, "exceptions", {})
@@ -92,7 +97,8 @@ class CellRecorder:
 
     def _after(self, result: Any) -> None:
         raw = result.info.raw_cell if result.info is not None else None
-        run = next((each for each in reversed(self._running) if each.raw == raw), None)
+        raw = None if raw is None else raw.rstrip("\n")  # as the input history has it
+        run = next((r for r in reversed(self._running) if r.raw.rstrip("\n") == raw), None)
         if run is None:  # an empty cell
             return
         self._running.remove(run)

@@ -18,6 +18,13 @@ def record_cells() -> None:
         CellRecorder.of(shell)
 
 
+def add_opened(source: str) -> None:
+    """Record the `app.py` of an opened export as a cell; does nothing outside of IPython."""
+    shell = _shell()
+    if shell is not None:
+        CellRecorder.of(shell).add(source)
+
+
 def cells() -> list[CellRun] | None:
     """Return the cells that ran, oldest first; None outside of IPython."""
     shell = _shell()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 from weakref import WeakValueDictionary
 
 from conduit_lab.core.errors import EndpointError
 from conduit_lab.core.nearest import did_you_mean
-from conduit_lab.core.paths import find_root
+from conduit_lab.core.paths import find_root, resolve
 from conduit_lab.core.progress import is_silenced, progress
 from conduit_lab.core.trace.call_record import Values
 from conduit_lab.core.views import figures
@@ -26,11 +26,14 @@ from conduit_lab.serving.running import Streams
 from conduit_lab.serving.tool import Tool
 
 if TYPE_CHECKING:
+    from conduit_lab.export.cell_run import CellRun
     from conduit_lab.export.export_plan import ExportPlan
     from conduit_lab.export.export_result import Export
     from conduit_lab.export.part import Selection
     from conduit_lab.export.proof import ProofKind
+    from conduit_lab.notebook.opened_app import OpenedApp
     from conduit_lab.serving.glance import Glance
+    from conduit_lab.serving.recorded import Example
     from conduit_lab.serving.run.thread import Server
 
 STREAM_SECONDS = 60.0
@@ -53,6 +56,7 @@ class Lab(App):
     _lazy = False
     _session_tools: Sequence[Tool[..., Any]] = ()
     default_trace = "always"
+    opened: OpenedApp | None = None  # the export that it comes from
 
     def __new__(cls, name: str, *, root: str | Path | None = None, **options: Any) -> Self:
         """Return the session's lab of this name and root, or a new one; in a script a new one."""
@@ -65,11 +69,28 @@ class Lab(App):
             self._say_adopted()
             return
         super().__init__(name, root=root, **options)
+        if self.opened is not None:
+            self._store_root = self.opened.stores
         self.values = Values()
         self._recorder = Recorder()
         views.register()
         history.record_cells()
         _labs[type(self), name, self.root] = self
+
+    @classmethod
+    def open(cls, folder: str | Path, *, names: dict[str, Any] | None = None) -> Self:
+        """Bring an exported app back into the session: models, stores, endpoints and examples.
+
+        Its `app.py` runs as a cell does: in a notebook its names are then those of the notebook,
+        in a script those of a module of its own, unless `names` such as `globals()` are given. A
+        later `export` writes the app with what the session changed. The folder itself stays as it
+        is: its stores are copied, and the copies last as long as the lab. A relative `folder`
+        starts where those of `load_model` start. Raises `ExportError` for a folder that is no whole
+        export, that a newer version wrote, or whose `app.py` fails.
+        """
+        from conduit_lab.notebook.opened_app import OpenedApp
+
+        return cast("Self", OpenedApp(resolve(folder).resolve(), names).run(cls))
 
     @property
     def examples(self) -> Examples:
@@ -157,6 +178,9 @@ class Lab(App):
         """
         from conduit_lab.export.writer import export_app
 
+        cells, names = self._session()
+        if self.opened is not None:
+            folder = resolve(folder, self.opened.base)
         if running := self._recorder.running:
             with progress(len(running), "stream", "export: waiting for running streams") as job:
                 for stream in running:
@@ -166,8 +190,8 @@ class Lab(App):
             self,
             folder,
             examples=self.examples,
-            statements=history.cells(),
-            namespace=history.namespace(),
+            statements=cells,
+            namespace=names,
             endpoints=endpoints,
             proof=proof,
         )
@@ -179,13 +203,27 @@ class Lab(App):
         """
         from conduit_lab.export.export_plan import plan_app
 
+        cells, names = self._session()
         return plan_app(
             self,
             examples=self.examples,
-            statements=history.cells(),
-            namespace=history.namespace(),
+            statements=cells,
+            namespace=names,
             endpoints=endpoints,
         )
+
+    def _session(self) -> tuple[list[CellRun] | None, dict[str, Any] | None]:
+        """Return the cells and names of the session; of a script, those of the opened app."""
+        cells, names = history.cells(), history.namespace()
+        if cells is None and self.opened is not None:
+            return self.opened.cells, self.opened.names
+        return cells, names
+
+    def restore_call(
+        self, endpoint: Endpoint[..., Any], line: str, example: Callable[[], Example]
+    ) -> None:
+        """Keep a call of an opened export, from its line of `examples.jsonl`."""
+        self._recorder.restore(endpoint, line, example)
 
     def observe(self, endpoint: Endpoint[..., Any], call: Call, result: Any, body: bytes) -> None:
         """Keep a call of the session as an example for the export.

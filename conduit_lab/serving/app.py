@@ -39,6 +39,7 @@ from conduit_lab.serving.gate.metering import Metering
 from conduit_lab.serving.life import Lives, Resource, serve_lifespan
 from conduit_lab.serving.optional import OptionalModels
 from conduit_lab.serving.rag_endpoint import RagEndpoint
+from conduit_lab.serving.replaceable import Replaceable
 from conduit_lab.serving.resource import AppResources, ResourceHost
 from conduit_lab.serving.running import Streams
 from conduit_lab.serving.server_state import ServerState
@@ -62,7 +63,7 @@ _with_load_options = with_keywords_of(load_model, "root", "lazy")
 _AnyEndpoint = TypeVar("_AnyEndpoint", bound=Endpoint[..., Any])
 
 
-class App(EndpointHost, ResourceHost, Viewed):
+class App(EndpointHost, ResourceHost, Replaceable, Viewed):
     """Models, stores and endpoints under one root; itself an ASGI app.
 
     Relative paths start at `root`: by default the nearest parent folder with a `pyproject.toml`,
@@ -85,6 +86,7 @@ class App(EndpointHost, ResourceHost, Viewed):
         self._set_options(**options)
         self.name = name
         self.root = Path(root).resolve() if root is not None else find_root()
+        self._store_root = self.root
         self.statistics = StageStatistics()
         self.metering = Metering()
         self.models = Models(self.statistics)
@@ -149,7 +151,7 @@ class App(EndpointHost, ResourceHost, Viewed):
 
             options: dict[str, Any] = {"embedder": embedder, "name": name, "lazy": self._lazy}
             if url is None:
-                path = self.root / "indexes" / f"{name}.sqlite"
+                path = self._store_root / "indexes" / f"{name}.sqlite"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 store = VectorStore(dimension, metric, path, **options)
             else:
@@ -344,7 +346,7 @@ class App(EndpointHost, ResourceHost, Viewed):
         opens them before the first request instead of at it. Raises `ModelLoadError` or
         `StoreError` where one cannot be opened.
         """
-        await anyio.to_thread.run_sync(self.open)
+        await anyio.to_thread.run_sync(self.open_resources)
         state = ServerState()
         hide_queries()
         try:
@@ -365,7 +367,7 @@ class App(EndpointHost, ResourceHost, Viewed):
         """The streams that its servers are sending now."""
         return set().union(*(state.open_streams for state in list(self._lives.states)))
 
-    def open(self) -> None:
+    def open_resources(self) -> None:
         """Open every declared model and store; one with a fallback may fail, with a warning."""
         for resource in self._resources():
             resource.open()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -29,10 +29,20 @@ MAX_EXAMPLE_BYTES = 16 * 2**20  # per endpoint, as JSON; the newest one is alway
 
 _MAX_CHUNK_CHARACTERS = 80  # shown
 _SETTLE_SECONDS = 10.0  # at most, for the thread of an ended stream to record it
-_KEPT_HERE = ("stores", "files", "seconds")  # not written to a line
-_FLAGS = ("by_model", "sampled", "varies")  # written where they are true
+_UNWRITTEN = ("seconds",)  # in a line
+_USED = ("stores", "files")  # as names and places in a line
+_OPTIONAL = ("by_model", "sampled", "varies", *_USED)  # written where they are not empty
 _MODEL_KINDS = frozenset({"predict", "encode", "generate"})  # of spans
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
+
+
+@dataclass(frozen=True)
+class UnopenedStore:
+    """The file of a store that a call of an earlier session opened, and none of this one."""
+
+    name: str
+    path: Path
+    version: int = 0
 
 
 @dataclass(repr=False)
@@ -112,12 +122,16 @@ class Example(Viewed):
             pieces=[Columns([request, answer])],
         )
 
-    def to_json(self) -> str:
-        """Return its line of `examples.jsonl`."""
+    def to_json(self, root: Path | None = None) -> str:
+        """Return its line of `examples.jsonl`; with a `root` the files and stores that it used."""
         record = asdict(replace(self, stores=[], files=[]))
-        for name in _KEPT_HERE:
+        if root is not None:
+            own = [path for path in self.files if path.is_relative_to(root)]
+            record["files"] = [path.relative_to(root).as_posix() for path in own]
+            record["stores"] = [store.name for store, _ in self.stores]
+        for name in _UNWRITTEN:
             del record[name]
-        for name in _FLAGS:
+        for name in _OPTIONAL:
             if not record[name]:
                 del record[name]
         line = json.dumps(record, ensure_ascii=False)
@@ -129,8 +143,9 @@ class Example(Viewed):
 
     @classmethod
     def from_json(cls, line: str) -> Example:
-        """Parse a line of `examples.jsonl`."""
-        return cls(**json.loads(line))
+        """Parse a line of `examples.jsonl`, without the stores and files that it names."""
+        record = json.loads(line)
+        return cls(**{key: value for key, value in record.items() if key not in _USED})
 
 
 class _Entry(NamedTuple):
@@ -145,6 +160,10 @@ class _Entry(NamedTuple):
     stores: list[tuple[Any, int]]
     kinds: frozenset[str]
     seconds: float
+
+    @property
+    def request(self) -> tuple[bytes, bytes]:
+        return self.payload, self.path_params
 
     @property
     def size(self) -> int:
@@ -170,17 +189,27 @@ class _Entry(NamedTuple):
         )
 
 
+class _Restored(NamedTuple):
+    """A call of an earlier session, from a line of its export."""
+
+    number: int
+    endpoint: Endpoint[..., Any]
+    request: tuple[bytes, bytes]
+    size: int
+    example: Callable[[], Example]
+
+
 class _Kept:
     """The newest calls of one endpoint by request, and their bytes."""
 
     __slots__ = ("entries", "size")
 
     def __init__(self) -> None:
-        self.entries: dict[tuple[bytes, bytes], _Entry] = {}
+        self.entries: dict[tuple[bytes, bytes], _Entry | _Restored] = {}
         self.size = 0
 
-    def add(self, entry: _Entry) -> None:
-        entries, request = self.entries, (entry.payload, entry.path_params)
+    def add(self, entry: _Entry | _Restored) -> None:
+        entries, request = self.entries, entry.request
         if (before := entries.pop(request, None)) is not None:
             self.size -= before.size
         entries[request] = entry
@@ -248,12 +277,23 @@ class Recorder:
             return
         kinds = frozenset(span.kind for _, span in call.span.walk())
         facts = (call.body, path_params, answer, record, stores, kinds, call.span.duration)
-        key = (endpoint.method, endpoint.path)
         with self._lock:
-            if (kept := self._kept.get(key)) is None:
-                kept = self._kept[key] = _Kept()
-            number = next(self._numbers)
-            kept.add(_Entry(number, endpoint, *facts))
+            self._keep(_Entry(next(self._numbers), endpoint, *facts))
+
+    def restore(
+        self, endpoint: Endpoint[..., Any], line: str, example: Callable[[], Example]
+    ) -> None:
+        """Keep a call of an earlier session, from its line; `example` makes it when it is read."""
+        found = Example.from_json(line)
+        request = codec.dumps(found.payload), codec.dumps(found.path_params)
+        with self._lock:
+            self._keep(_Restored(next(self._numbers), endpoint, request, len(line), example))
+
+    def _keep(self, entry: _Entry | _Restored) -> None:
+        key = (entry.endpoint.method, entry.endpoint.path)
+        if (kept := self._kept.get(key)) is None:
+            kept = self._kept[key] = _Kept()
+        kept.add(entry)
 
     def proof(self, endpoint: Endpoint[..., Any]) -> Proof:
         """Return whether `endpoint` has a recorded call, or a stream that is to be recorded."""

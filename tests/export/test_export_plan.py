@@ -82,12 +82,16 @@ def test_a_plan_shows_its_objects_and_the_calls_that_are_missing(session: Sessio
 def test_a_plan_has_every_refusal_with_its_chain_and_mend(session: Session) -> None:
     session.run(*CELLS, "ask(1)", "del RATE, sign")
     made = plan(session)
-    assert made.refusals == (
+    assert tuple(map(str, made.refusals)) == (
         "RATE is not defined in this session (needed by POST /price → ask → price): "
         "run the cell that defines it",
         "sign is not defined in this session (needed by POST /sign → tell): "
         "run the cell that defines it",
     )
+    parts = [(each.problem, each.chain, each.mend) for each in made.refusals]
+    assert parts[1] == (
+        "sign is not defined in this session", "POST /sign → tell", "run the cell that defines it",
+    )  # fmt: skip
     text = repr(made)
     assert "2 objects cannot be exported; 12 objects can." in text
     assert (
@@ -96,6 +100,27 @@ def test_a_plan_has_every_refusal_with_its_chain_and_mend(session: Session) -> N
     ) in text
     refused = {node.name: node.form for node in made.nodes if node.problem}
     assert refused == {"RATE": "refused", "sign": "refused"}
+
+
+def test_a_refusal_with_parentheses_and_code_is_shown_in_its_parts(session: Session) -> None:
+    session.run(
+        "import threading\nlock = threading.Lock()\nlock.acquire()\nTEXT = 'a'",
+        "@lab.post('/a')\ndef a(x):\n    return lock.locked()",
+        "@lab.post('/b')\ndef b(x):\n    return HERE",
+        "HERE = TEXT",
+    )
+    made = plan(session)
+    locked, reserved = made.refusals
+    assert (locked.problem, locked.chain) == (
+        "lock is a live lock, which has no file form", "POST /a → a → lock",
+    )  # fmt: skip
+    assert str(reserved) == (
+        "HERE is a name of the exported app.py itself (needed by POST /b → b): rename it"
+    )
+    text = repr(made)
+    assert "build it in a function, and call lock() in place of lock:\n" in text
+    assert "    @lab.resource\n    def lock():\n        return threading.Lock()\n" in text
+    assert "needed by POST /b → b\n" in text
 
 
 def test_a_plan_of_a_part_has_only_what_it_reaches(session: Session) -> None:

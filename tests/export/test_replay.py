@@ -13,11 +13,12 @@ from conduit_lab.export.replay import Outcome, replay, replay_at
 from conduit_lab.serving.recorded import Example
 
 APP = """
+import random
 from pathlib import Path
 from conduit_lab import App
 
 app = App("shop", root=Path(__file__).parent)
-order = []
+order, ticks = [], []
 
 @app.post("/double")
 def double(n: int):
@@ -34,6 +35,19 @@ def add(name: str):
 def asked():
     return order[0]
 
+@app.get("/tick")
+def tick():
+    ticks.append(1)
+    return len(ticks)
+
+@app.get("/noise")
+def noise():
+    return {"now": random.random()}
+
+@app.post("/text")
+def text(n: int):
+    return {"text": str(random.random())}
+
 @app.post("/fail")
 def fail(n: int):
     raise RuntimeError("out of order")
@@ -46,7 +60,7 @@ def count(n: int):
 
 
 def example(path: str, payload: object, answer: object, **more: object) -> Example:
-    method = "GET" if path == "/order" else "POST"
+    method = "GET" if path in ("/order", "/tick", "/noise") else "POST"
     shape = "stream" if path == "/count" else "value"
     return Example(method, path, shape, payload, answer, **more)  # type: ignore[arg-type]
 
@@ -56,6 +70,9 @@ def test_a_replay_compares_every_call_and_leaves_the_folder_as_it_was(tmp_path: 
     (tmp_path / "indexes").mkdir()
     chunks = [{"i": i, "text": "a\u2028b"} for i in range(2)]
     examples = [
+        example("/tick", {}, 1),
+        example("/noise", {}, {"now": 0.875}),
+        example("/text", {"n": 1}, {"text": "0.875"}, sampled=True),
         example("/add", {"name": "b"}, 99, writes=True),
         example("/double", {"n": 2}, 4),
         example("/order", {}, "double"),
@@ -69,6 +86,13 @@ def test_a_replay_compares_every_call_and_leaves_the_folder_as_it_was(tmp_path: 
     lines = "".join(f"{each.to_json()}\n" for each in examples)
     (tmp_path / "examples.jsonl").write_text(lines, "utf-8")
     outcomes = replay(tmp_path)
+    ticked, noised, sampled = [outcome.verdict for outcome in outcomes[:3]]
+    assert ticked == "same, but not the second time: answer is 2, not 1"
+    assert noised.startswith("does not answer the same twice: answer.now is 0.")
+    assert sampled == "same shape"
+    assert [outcome.problem is None for outcome in outcomes[:3]] == [True, False, True]
+    assert {outcome.times for outcome in outcomes if outcome.example.writes} == {1}
+    outcomes = outcomes[3:]
     assert [outcome.endpoint for outcome in outcomes] == [
         "POST /double", "GET /order", "POST /double", "POST /fail", "POST /count", "POST /count",
         "POST /add", "POST /fail",
@@ -124,9 +148,11 @@ def test_a_running_app_is_asked_at_its_url(
 ) -> None:
     lab = Lab("shop", root=tmp_path)
     added: list[int] = []
+    doubled: list[int] = []
 
     @lab.post("/double")
     def double(n: int) -> int:
+        doubled.append(n)
         return n * 2
 
     @lab.post("/add")
@@ -145,6 +171,7 @@ def test_a_running_app_is_asked_at_its_url(
     try:
         assert main(["check", str(tmp_path), "--url", server.url]) == 1
         assert not added
+        assert sorted(doubled) == [2, 2, 3, 3]
         shown = capsys.readouterr().out
         assert "answer is 6, not 7" in shown and "/add" not in shown
         outcomes = replay_at(server.url, examples[:2], writes=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from uuid import UUID
 
@@ -205,8 +207,27 @@ def test_the_texts_of_a_store_are_read_and_its_vectors_are_not(session: Session)
     )
     session.export()
     session.run("notes.add('key', [1] * 8, content='use sk-proj-4fQ9xT2mLw8ZbR6nVyK3pHs7')")
-    with pytest.raises(ExportError, match=r"indexes/notes\.sqlite, line \d+: this looks like a"):
+    with pytest.raises(ExportError, match=r"indexes/notes\.sqlite, table entries: this looks"):
         session.export()
+
+
+@pytest.mark.parametrize("key", [KEY, base64.b64encode(KEY.encode()).decode(), "kettle-pan-9"])
+def test_a_key_in_the_last_row_of_a_large_store_is_found(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_PASSWORD", "kettle-pan-9")
+    place = tmp_path / "large.sqlite"
+    with closing(sqlite3.connect(place)) as store, store:
+        store.execute("CREATE TABLE entries (id TEXT, embedding BLOB, content TEXT) STRICT")
+        rows = ((str(n), b"\0" * 1024, f"{n} kettles, " * 40) for n in range(12_000))
+        store.executemany("INSERT INTO entries VALUES (?, ?, ?)", rows)
+    assert place.stat().st_size > 2**24
+    check_files(tmp_path)
+    with closing(sqlite3.connect(place)) as store, store:
+        store.execute("INSERT INTO entries VALUES ('last', x'00', ?)", [f"use {key}"])
+    with pytest.raises(ExportError, match=r"large\.sqlite, table entries: this looks") as refused:
+        check_files(tmp_path)
+    assert key not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["PWD", "OLDPWD"])

@@ -43,6 +43,15 @@ def test_cells_are_recorded_from_the_labs_own_cell_on(shell: RealShell, tmp_path
     ]
 
 
+def test_a_lab_cell_with_a_last_empty_line_is_recorded_once(
+    shell: RealShell, tmp_path: Path
+) -> None:
+    shell.names["ROOT"] = tmp_path
+    shell.run(f"{LAB}\n", "d = 4\n")
+    cells = history.cells() or []
+    assert [(cell.source, cell.stopped_at) for cell in cells] == [(LAB, None), ("d = 4", None)]
+
+
 @pytest.mark.parametrize(
     ("cell", "expected"),
     [

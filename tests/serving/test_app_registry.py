@@ -87,7 +87,7 @@ def test_a_lab_opens_its_models_at_once(lab: Lab, weights: Path) -> None:
 def test_an_app_whose_model_is_missing_does_not_start(app: App) -> None:
     app.load_model("none.npz")
     with pytest.raises(ModelLoadError, match=r"none\.npz"):
-        app.open()
+        app.open_resources()
 
 
 def test_a_missing_model_with_a_fallback_is_a_warning_at_the_start(

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conduit_lab.core.errors import ExportError
 from conduit_lab.export.assets import Assets
 from conduit_lab.export.forms.places import ObjectPlaces
 from conduit_lab.export.namespace import Namespace
 from conduit_lab.export.packages import Packages
+from conduit_lab.export.refusal import Refusal
 from conduit_lab.export.secret import looks_secret
 from conduit_lab.export.statement import Statement
 
@@ -35,7 +35,7 @@ _MODULE_NAMES = {
 }
 
 
-class NoForm(ExportError):
+class NoForm(Refusal):
     """An object that no expression makes; the message says which, and what to do."""
 
 
@@ -190,15 +190,15 @@ class Draft:
         """
         if not self._composing:  # its statement has no lines in front
             raise self.nameless(value)
-        name = self.name if self._open == [id(value)] else self._part_name()
+        name = self.name if self._open == [id(value)] else self._part_name(value)
         self.before.append(f"{name} = {expression}")
         self._parts[id(value)] = name
         return name
 
-    def _part_name(self) -> str:
+    def _part_name(self, value: Any) -> str:
         number = len(self._parts) + 1
-        while (name := f"_{self.name}_{number}") in self.namespace.names:
-            number += 1
+        while self.namespace.names.get(name := f"_{self.name}_{number}", value) is not value:
+            number += 1  # an opened app.py has the part by this name
         return name
 
     def place(self, value: Any) -> str | None:
@@ -280,7 +280,8 @@ class Draft:
     def data_file(self, suffix: str, write: Callable[[Path], object]) -> str:
         """Reserve a data file, which `write` makes later; return the expression of its path."""
         labels = [label for label in self._labels if label.isidentifier()]
-        place = self.assets.add_value("_".join([self.name, *labels[-1:]]), suffix, write)
+        name = "_".join([self.name, *labels[-1:]])
+        place = self.assets.add_value(name, suffix, write, self.namespace.statements.reads)
         self._data.append(place)
         return f'HERE / "{place}"'
 
@@ -318,13 +319,13 @@ class Draft:
             f"    @{self.namespace.app_name}.resource\n    def {name}():\n        return {made}"
         )
 
-    def refusal(self, problem: str, mend: str) -> ExportError:
+    def refusal(self, problem: str, mend: str) -> Refusal:
         """Return the error for an object without a form."""
-        return ExportError(f"{problem} ({self.shown_chain}): {mend}")
+        return Refusal(problem, self.shown_chain, mend, ends_with_it=True)
 
     def no_form(self, problem: str, mend: str) -> NoForm:
         """Return the error for an object that no expression makes."""
-        return NoForm(f"{problem} ({self.shown_chain}): {mend}")
+        return NoForm(problem, self.shown_chain, mend, ends_with_it=True)
 
     def nameless(self, value: Any) -> NoForm:
         """Return the error for an object that only a name could refer to."""

@@ -73,7 +73,7 @@ def serve(
         resume_collector()
         Workers(config, [listener]).run()
         return 0
-    app.open()
+    app.open_resources()
     import_module("conduit_lab.serving.routes")  # else the event loop would wait for it
     resume_collector()
     server: Any = uvicorn.Server(config)

@@ -24,6 +24,6 @@ def serve_stdio(folder: Path) -> int:
     with redirect_stdout(sys.stderr):
         app: App = importlib.import_module("app").app
         server = mcp_server(app)
-        app.open()
+        app.open_resources()
     anyio.run(server.run_stdio_async)  # diverts the output of prints itself
     return 0

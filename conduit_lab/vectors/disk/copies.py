@@ -63,7 +63,7 @@ def copy_store(
             with copy:
                 notes = source.execute("SELECT name, value FROM meta")
                 copy.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", notes)
-        schema.identify(copy)
+        schema.identify_copy(copy)
         copy.execute("PRAGMA journal_mode = DELETE")
 
 

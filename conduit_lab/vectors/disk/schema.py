@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import cache
@@ -44,6 +45,21 @@ def create(connection: sqlite3.Connection, meta: Mapping[str, str]) -> None:
 def identify(connection: sqlite3.Connection) -> None:
     """Write a random number to the header, by which `livefile` recognizes the file."""
     connection.execute(f"PRAGMA application_id = {secrets.randbits(31)}")
+
+
+def identify_copy(connection: sqlite3.Connection) -> None:
+    """Write a number that the content gives, so that equal copies are equal files.
+
+    The last change's random stamp stands for the entries. A store without a log of changes gets a
+    random number.
+    """
+    if "changes" not in _objects(connection):
+        identify(connection)
+        return
+    last = connection.execute(changes.LAST).fetchone()
+    notes = connection.execute("SELECT name, value FROM meta ORDER BY name").fetchall()
+    number = zlib.crc32(repr((last, notes)).encode("utf-8", "surrogatepass")) >> 1
+    connection.execute(f"PRAGMA application_id = {number}")
 
 
 def check_schema(connection: sqlite3.Connection, path: Path | str) -> bool:

@@ -97,7 +97,7 @@ def _ask_export(
     module = sys.modules["app"] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        module.app.open()
+        module.app.open_resources()
         problem = state_difference(here, app_state(module.app, vars(module), folder))
         if problem is not None:
             seen.error_type, seen.error = "ExportError", problem

@@ -201,7 +201,7 @@ def test_a_draining_server_is_live_and_not_ready(tmp_path: Path, asking: Ask) ->
 
 def test_requests_at_the_same_time_share_their_runs(tmp_path: Path) -> None:
     app = make_app(tmp_path)
-    app.open()
+    app.open_resources()
     model = app.models["linear"]
     answers: list[Any] = []
 

@@ -1,0 +1,89 @@
+"""Manifest: the files of an exported folder with their digests, and the version that wrote it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from conduit_lab.core.errors import ExportError
+from conduit_lab.core.version import __version__
+
+MANIFEST = "manifest.json"
+
+_MAX_NAMED = 5  # files in a sentence
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The `version` of conduit_lab that wrote a folder, and the SHA-256 of each file by place."""
+
+    version: str
+    digests: Mapping[str, str]
+
+    @classmethod
+    def of(cls, folder: Path) -> Self | None:
+        """Return the manifest of a folder; None where no export wrote one."""
+        try:
+            found = json.loads((folder / MANIFEST).read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+        if not isinstance(found, dict):  # other tools have files of that name too
+            return None
+        version, digests = found.get("conduit_lab"), found.get("sha256")
+        if not isinstance(version, str) or not isinstance(digests, dict):
+            return None
+        return cls(version, digests)
+
+    @classmethod
+    def required(cls, folder: Path) -> Self:
+        """Return the manifest of a whole export that this version can read.
+
+        Raises `ExportError` for a folder that no export wrote, that a newer version wrote, or that
+        lacks a file.
+        """
+        found = cls.of(folder)
+        if found is None:
+            what = "is no folder" if not folder.is_dir() else f"has no {MANIFEST} of an export"
+            raise ExportError(
+                f"{folder} {what}: name a folder that lab.export(folder) wrote, or make one"
+            )
+        if _numbers(found.version) > _numbers(__version__):
+            raise ExportError(
+                f"{folder} was written by conduit_lab {found.version}, and this is {__version__}: "
+                f"install the newer one, pip install {folder / 'lib'}/*.whl"
+            )
+        missing = [place for place in found.digests if not (folder / place).is_file()]
+        if missing:
+            raise ExportError(
+                f"{folder} lacks {named_places(missing)}: put back what the export wrote, or "
+                "export again"
+            )
+        return found
+
+    def changed(self, folder: Path) -> list[str]:
+        """Return the places of the files that are not as the export wrote them."""
+        return [place for place, digest in self.digests.items() if sha256(folder / place) != digest]
+
+
+def sha256(path: Path) -> str:
+    """Return the digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def named_places(places: list[str]) -> str:
+    """Return the first places as words, and the count of the others."""
+    more = len(places) - _MAX_NAMED
+    named = ", ".join(places[:_MAX_NAMED])
+    return f"{named} and {more} more" if more > 0 else named
+
+
+def _numbers(version: str) -> list[int]:
+    """Return the release numbers of a version, those of "0.2.0.dev1" as [0, 2, 0]."""
+    found = re.match(r"\d+(\.\d+)*", version)
+    return [int(each) for each in found[0].split(".")] if found else []
