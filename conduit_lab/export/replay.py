@@ -170,22 +170,19 @@ def ask(caller: ReplayClient, example: Example, world: World | None = None) -> O
 
 
 def asked_twice(outcomes: Sequence[Outcome], again: Callable[[Example], Outcome]) -> list[Outcome]:
-    """Ask each reading call that answered well once more, short ones first, for a second at most.
+    """Ask each reading call that answered well once more, the longest left out, for a second.
 
-    The second answer is compared with the first one.
+    They are made in their order. The second answer is compared with the first one.
     """
-    left = SECOND_ROUND_SECONDS
-    second: dict[int, Outcome] = {}
+    left, chosen = SECOND_ROUND_SECONDS, set()
     for number, outcome in sorted(enumerate(outcomes), key=lambda item: item[1].seconds):
         left -= outcome.seconds
-        if left < 0:
-            break
-        if outcome.problem is None and not outcome.example.writes:
-            second[number] = again(replace(outcome.example, answer=outcome.got))
+        if left >= 0 and outcome.problem is None and not outcome.example.writes:
+            chosen.add(number)
     found = []
     for number, outcome in enumerate(outcomes):
-        if number in second:
-            other = second[number]
+        if number in chosen:
+            other = again(replace(outcome.example, answer=outcome.got))
             outcome = replace(
                 outcome,
                 problem=other.problem,
