@@ -179,7 +179,7 @@ def _prove(
     The state comes first: where the session makes the calls itself, they may change it.
     """
     names = closure.namespace
-    here = app_state(app, names.names, app.root, names.is_builtin, closure.endpoints)
+    here = app_state(app, names.names, app.root, names.is_builtin, closure.endpoints, cells)
     if len(here) >= MAX_LINES:
         closure.warnings.append(
             f"the endpoints reach more than {MAX_LINES:,} objects; only these were compared"

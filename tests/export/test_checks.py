@@ -204,7 +204,8 @@ def test_settings_of_libraries_belong_to_the_state(
         found = str(state_difference(lines(), before))
     finally:
         locale.setlocale(locale.LC_TIME, old)
-    assert f"setting locale LC_TIME: {other} here, {old} in the export. A call sets it" in found
+    assert f"setting locale LC_TIME: {other} here, {old} in the export (needed by POST" in found
+    assert "A call sets it for the whole session: set it inside the function" in found
 
 
 def test_settings_of_libraries_that_no_endpoint_uses_are_left_alone(session: Session) -> None:
