@@ -65,6 +65,11 @@ LEFT_OUT = {
         "log.debug('hello')",
         "log.level",
     ),
+    "what belongs to a thread": (
+        "import decimal",
+        "decimal.getcontext().prec = decimal.getcontext().prec",
+        "str(decimal.Decimal(x))",
+    ),
     "a path of this machine": ("import sys", "sys.path[:] = sys.path", "sys.maxsize"),
 }
 
