@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import random
-import sys
 import types
 from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from conduit_lab.export.reach import Use, reached
+from conduit_lab.export.reach import Use, own_modules, reached
 from conduit_lab.export.state.anatomy import is_kind
 from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
@@ -34,18 +32,7 @@ def causes(app: App, example: Example) -> list[str]:
 
 def varying(app: App, endpoint: Endpoint[..., Any]) -> dict[str, None]:
     """Return the clocks and the generators without a seed that the code of an endpoint uses."""
-    function = getattr(endpoint, "function", None)
-    own = getattr(function, "__module__", "")
-    root = app.root
-
-    def is_own(module: Any) -> bool:
-        if module == own:
-            return True
-        file = getattr(sys.modules.get(str(module)), "__file__", None)
-        path = Path(file) if isinstance(file, str) else None
-        return path is not None and path.is_relative_to(root) and "site-packages" not in path.parts
-
-    return dict.fromkeys(_phrases(reached(endpoint, is_own)))
+    return dict.fromkeys(_phrases(reached(endpoint, own_modules(app, endpoint))))
 
 
 def _phrases(uses: Iterator[Use]) -> Iterator[str]:

@@ -6,15 +6,22 @@ import ast
 import builtins
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path, PurePath
 
 from conduit_lab.core.errors import ExportError
 from conduit_lab.export.causes import varying
 from conduit_lab.export.closure import Closure
 from conduit_lab.export.forms.form import shown
+from conduit_lab.export.namespace import is_shell_output
 from conduit_lab.export.source_piece import SourcePiece
 from conduit_lab.serving.app import App
 
 _NOTEBOOK = frozenset({"display", "get_ipython"})
+_READERS = frozenset(
+    {"open", "Path", "load", "loadtxt", "genfromtxt", "fromfile", "memmap", "load_model",
+     "read_csv", "read_table", "read_json", "read_excel", "read_parquet", "read_feather",
+     "read_pickle", "read_html", "read_xml"}
+)  # fmt: skip
 _DYNAMIC = {
     "globals": "looks names up in globals(), which the export cannot follow",
     "__import__": "imports a module by a computed name, which the export cannot follow",
@@ -62,6 +69,19 @@ def _problems(piece: SourcePiece, closure: Closure) -> Iterator[_Problem]:
                     f"uses {node.id}, which exists only in a notebook: leave it out of served "
                     "code, in every branch"
                 )
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            value = closure.namespace.names.get(node.value.id)
+            if is_shell_output(value) and not hasattr(list, node.attr):
+                yield _Problem(
+                    f"uses {node.value.id}.{node.attr}, which only a notebook's output of a "
+                    "command has: an app has a plain list of its lines"
+                )
+        elif isinstance(node, ast.Call) and (path := _opened(node, closure)):
+            yield _Problem(
+                f"opens {path}, which is not in the export: load it in a cell, and use that name "
+                "in the function; or keep it in the project and load it in an @lab.resource "
+                "function"
+            )
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             name = node.func.id
             if name in bound:
@@ -93,6 +113,27 @@ def _is_notebooks(name: str, bound: frozenset[str] | set[str], closure: Closure)
     value = closure.namespace.names.get(name, getattr(builtins, name, None))
     module = str(getattr(value, "__module__", "IPython"))
     return module.partition(".")[0] in ("IPython", "ipykernel")
+
+
+def _opened(call: ast.Call, closure: Closure) -> str:
+    """Return the name of a file that a call would read and that is not in the export, or "".
+
+    A recorded call shows what it opens; this finds it in the branches that were not tried.
+    """
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    first = call.args[0] if call.args else None
+    if name not in _READERS or not isinstance(first, ast.Constant) or type(first.value) is not str:
+        return ""
+    modes = [*call.args[1:2], *(each.value for each in call.keywords if each.arg == "mode")]
+    if name == "open" and any(_writes(mode) for mode in modes):
+        return ""
+    path = PurePath(first.value)
+    is_there = bool(path.parts) and (Path(path).is_file() or (closure.root / path).is_file())
+    return "" if not is_there or path in closure.assets.places else first.value
+
+
+def _writes(mode: ast.expr) -> bool:
+    return isinstance(mode, ast.Constant) and not {*"wax"}.isdisjoint(str(mode.value))
 
 
 def _is_constant(arguments: Sequence[ast.expr]) -> bool:

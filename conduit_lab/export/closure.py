@@ -17,6 +17,7 @@ from conduit_lab.export.cell_run import CellRun
 from conduit_lab.export.forms.form import Chain, Draft, Form, shown
 from conduit_lab.export.forms.form_registry import form_of, form_of_name
 from conduit_lab.export.forms.places import ObjectPlaces
+from conduit_lab.export.library_changes import home_of, library_changes
 from conduit_lab.export.namespace import Namespace, is_notebook_only
 from conduit_lab.export.order import in_order
 from conduit_lab.export.packages import Packages
@@ -74,6 +75,7 @@ class Closure:
             self._make(endpoint.name, endpoint, form, (start,))
         for example in examples:
             self._add_recorded(example)
+        self._add_library_changes()
         self.pieces = in_order(list(self._pieces.values()))
         self.endpoints.sort(key=self._place_of)
         if self.refusals and not keeps_refusals:
@@ -83,6 +85,11 @@ class Closure:
     def app_name(self) -> str:
         """The app's own name in the source."""
         return self._namespace.app_name
+
+    @property
+    def root(self) -> Path:
+        """The folder of the project."""
+        return self._app.root
 
     @property
     def namespace(self) -> Namespace:
@@ -223,6 +230,15 @@ class Closure:
         )
         self._add(piece)
         self.nodes.append(PlanNode.of(piece, value))
+
+    def _add_library_changes(self) -> None:
+        """Add the statements that change a library which the endpoints' code uses."""
+        names = self._namespace.names
+        used = {each.partition(".")[0] for each in self.packages.modules}
+        used |= {home_of(names[name]) for name in self._done & names.keys()}
+        start = (f"{self.endpoints[0].method} {self.endpoints[0].path}",)
+        for statement, name in library_changes(self._namespace, used):
+            self._add_change(statement, name, names[name], start)
 
     def _add_recorded(self, example: Example) -> None:
         """Add the files and stores that a recorded call used without a global name."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import builtins
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import chain
 from types import FunctionType
 from typing import Any
 
 from conduit_lab.core.errors import ExportError
 from conduit_lab.export.cell_run import CellRun
+from conduit_lab.export.reach import own_modules, reached
 from conduit_lab.export.refusal import Refusal
+from conduit_lab.export.state.anatomy import attributes_of, is_kind, module_of
+from conduit_lab.export.state.code import global_names
 from conduit_lab.export.statement import Statement
 from conduit_lab.export.statements import Statements
 from conduit_lab.serving.app import App
@@ -36,11 +42,22 @@ class Namespace:
         self.names = _globals_of(app, names, app.endpoints if endpoints is None else endpoints)
         self.statements = Statements(_cells(self.names, statements))
         self.app_name = self.name_of(app) or "lab"
+        self._endpoints = app.endpoints if endpoints is None else endpoints
 
     def names_of(self, value: Any) -> list[str]:
         """Return the names that hold this very object, without those that begin with `_`."""
         names = list(self.names.items())  # a running stream may bind one meanwhile
         return [name for name, held in names if held is value and not name.startswith("_")]
+
+    def is_used(self, value: Any) -> bool:
+        """Return whether code of the endpoints names this very object."""
+        return id(value) in self._used
+
+    @cached_property
+    def _used(self) -> set[int]:
+        app = self.app
+        uses = (reached(each, own_modules(app, each)) for each in self._endpoints)
+        return {id(use.value) for use in chain(*uses)}
 
     def name_of(self, value: Any) -> str | None:
         """Return the first name that holds this very object, or None."""
@@ -96,6 +113,35 @@ class Namespace:
                 if not any(isinstance(value, Endpoint | App) for value in values):
                     yield statement
 
+    def filling(self, name: str, definitions: Iterable[str]) -> list[Statement]:
+        """Return the statements of `definitions` whose decorators use the object of `name`."""
+        found = chain(*(self.statements.definitions(each)[:1] for each in definitions))
+        return [
+            s
+            for s in dict.fromkeys(found)
+            if self._is_used_by(name, getattr(s.node, "decorator_list", []))
+        ]
+
+    def _is_used_by(self, name: str, nodes: Sequence[ast.expr]) -> bool:
+        """Return whether running expressions, with all that they may call, looks up `name`."""
+        parts = chain(*map(ast.walk, nodes))
+        pending = [part.id for part in parts if isinstance(part, ast.Name)]
+        known: set[str] = set()
+        while pending:
+            used = pending.pop()
+            if used == name:
+                return True
+            if used not in known:
+                known.add(used)
+                pending += self._code_names(self.names.get(used))
+        return False
+
+    def _code_names(self, value: Any) -> list[str]:
+        """Return the global names that a function, or the methods of a class, look up."""
+        parts = list(attributes_of(value).values()) if is_kind(type(value), type) else [value]
+        codes = [part.__code__ for part in parts if isinstance(part, FunctionType)]
+        return [name for code in codes for name in global_names(code)]
+
     def is_builtin(self, name: str) -> bool:
         """Return whether `name` means Python's builtin.
 
@@ -110,8 +156,17 @@ class Namespace:
 
 
 def is_notebook_only(value: Any) -> bool:
-    """Return whether an object is IPython's own, such as `display`."""
-    return str(getattr(value, "__module__", "")).partition(".")[0] == "IPython"
+    """Return whether an object is IPython's own, such as `display`; not what `!cmd` gave."""
+    return (
+        not is_shell_output(value)
+        and str(getattr(value, "__module__", "")).partition(".")[0] == "IPython"
+    )
+
+
+def is_shell_output(value: Any) -> bool:
+    """Return whether an object is the list of lines that IPython makes of a command's output."""
+    kind = type(value)
+    return is_kind(kind, list) and module_of(kind) == "IPython.utils.text"
 
 
 def _cells(names: dict[str, Any], given: Sequence[CellRun | str] | None) -> Sequence[CellRun | str]:

@@ -19,18 +19,20 @@ class Packages:
     """The imports of the exported source.
 
     `lines` are the import statements, `distributions` the installed packages behind them with
-    their versions. A module below the project's root is copied with everything that it imports.
+    their versions, `modules` all that they name. A module below the project's root is copied with
+    everything that it imports.
     """
 
     def __init__(self, assets: Assets) -> None:
         self.lines: dict[str, None] = {}
+        self.modules: dict[str, None] = {}
         self.distributions: dict[str, str] = {}
         self._assets = assets
 
     @property
     def held(self) -> list[dict[str, Any]]:
         """The tables of the imports, which a draft restores where it fails."""
-        return [self.lines, self.distributions]
+        return [self.lines, self.modules, self.distributions]
 
     def add(self, line: str, module: str) -> None:
         """Import `module` by the statement `line`."""
@@ -48,6 +50,7 @@ class Packages:
 
     def pin(self, module: str) -> None:
         """Pin the distributions that bring `module`, or copy a module of the project."""
+        self.modules[module] = None
         top = module.partition(".")[0]
         if top in sys.stdlib_module_names or top == "conduit_lab":
             return

@@ -18,7 +18,7 @@ from conduit_lab.export.causes import causes
 from conduit_lab.export.clean_world import World, clean_world
 from conduit_lab.export.environment import environment
 from conduit_lab.export.replay import Outcome, ReplayClient, ask, asked_twice, reads_first
-from conduit_lab.export.session_answers import answer_now
+from conduit_lab.export.session_answers import SessionAnswers
 from conduit_lab.export.state.compared import state_difference
 from conduit_lab.export.state.walk import StateLine
 from conduit_lab.serving.app import App
@@ -49,13 +49,15 @@ def prove(
     folder: Path,
     examples: Sequence[Example],
     here: Sequence[StateLine],
+    session: SessionAnswers,
     kind: ProofKind = "process",
     cells: Sequence[str] = (),
 ) -> ProofRun:
     """Start the app of `folder`, compare its state with `here` and its answers with the examples.
 
-    Each short call is made twice. Raises `ExportError` for the first difference: with both answers,
-    the traceback of the other process, and the cause of an answer that is never the same.
+    Each short call is made twice; `session` answers again where an answer differs. Raises
+    `ExportError` for the first difference: with both answers, the traceback of the other process,
+    and the cause of an answer that is never the same.
     """
     examples = reads_first([example for example in examples if not example.shared])
     with progress(len(examples), "call", "replay") as job:
@@ -69,39 +71,46 @@ def prove(
             if (problem := state_difference(here, world.state, cells)) is not None:
                 raise ExportError(f"the exported app is not this session. {problem}. {_NOTHING}")
             job.phase = ""
-            outcomes = _outcomes(app, examples, world)
+            outcomes = _outcomes(app, examples, world, session)
     return ProofRun(outcomes, len(here))
 
 
-def _outcomes(app: App, examples: Sequence[Example], world: World) -> list[Outcome]:
+def _outcomes(
+    app: App, examples: Sequence[Example], world: World, session: SessionAnswers
+) -> list[Outcome]:
     client = ReplayClient(f"http://127.0.0.1:{world.port}")
     reads = [example for example in examples if not example.writes]
     writes = [example for example in examples if example.writes]
-    first = [_judged(app, ask(client, example, world)) for example in counted(reads, "call")]
+    first = [_judged(app, ask(client, each, world), session) for each in counted(reads, "call")]
     both = asked_twice(first, lambda example: ask(client, example, world))
-    done = [_judged_again(app, outcome) for outcome in both]
-    return done + [_judged(app, ask(client, example, world)) for example in counted(writes, "call")]
+    if any(outcome.problem is not None for outcome in both):  # each as often as there
+        seconds = [session.now(each.example) if each.times == 2 else None for each in both]
+        both = [_judged_again(app, *pair) for pair in zip(both, seconds, strict=True)]
+    last = [_judged(app, ask(client, each, world), session) for each in counted(writes, "call")]
+    return both + last
 
 
-def _judged(app: App, outcome: Outcome) -> Outcome:
+def _judged(app: App, outcome: Outcome, session: SessionAnswers) -> Outcome:
     """Return the outcome; raise `ExportError` where the export is wrong, or the call unstable."""
     example = outcome.example
     if outcome.problem is None:
         return outcome
     if outcome.got is None or example.writes:
         raise ExportError(_wrong(outcome))
-    now = answer_now(app, example)
+    now = session.now(example)
     if difference(example.answer, now, outcome.how) is None:  # the session answers the same again
         raise ExportError(_wrong(outcome))
     return _by_shape(app, outcome)
 
 
-def _judged_again(app: App, outcome: Outcome) -> Outcome:
-    """Judge a call whose second answer differs from its first one, which was right."""
+def _judged_again(app: App, outcome: Outcome, second: Any) -> Outcome:
+    """Judge a call whose second answer differs from its first one, which was right.
+
+    `second` is the session's second answer.
+    """
     if outcome.problem is None:
         return outcome
     example, how = outcome.example, outcome.how
-    second = answer_now(app, example)
     if outcome.second is not None and difference(second, outcome.second, how) is None:
         return replace(outcome, problem=None)  # it counts its calls, in the session as there
     outcome = replace(outcome, got=outcome.second)

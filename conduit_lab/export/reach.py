@@ -8,10 +8,12 @@ import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from conduit_lab.core.stage import Function, Stage
 from conduit_lab.export.state.anatomy import attributes_of, instance_parts, is_kind, mro_of
+from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
 
 _MAX_OBJECTS = 20_000
@@ -47,7 +49,7 @@ def reached(endpoint: Endpoint[..., Any], is_own: Callable[[Any], bool]) -> Iter
             for use in uses(value.__code__, value.__globals__):
                 yield use
                 pending.append(use.value)
-        pending += _below(value, is_own)
+        pending += below(value, is_own)
 
 
 def uses(code: types.CodeType, names: Mapping[str, Any]) -> Iterator[Use]:
@@ -89,43 +91,23 @@ def uses(code: types.CodeType, names: Mapping[str, Any]) -> Iterator[Use]:
             yield from uses(constant, names)
 
 
-def _attribute(value: Any, name: str) -> Any:
-    """Return an attribute of a module, a class or a library's object, else `_MISSING`."""
-    if value is _MISSING:
-        return _MISSING
-    kind = type(value)
-    if is_kind(kind, types.ModuleType):
-        return vars(value).get(name, _MISSING)
-    if is_kind(kind, type):
-        held = next(
-            (attributes_of(k)[name] for k in mro_of(value) if name in attributes_of(k)), None
-        )
-        if held is None:
-            return _MISSING
-        return held if type(held) is types.FunctionType else _safe(value, name)
-    if any("__getattr__" in attributes_of(base) for base in mro_of(kind)):
-        return _MISSING  # code of its own
-    return _safe(value, name)
+def own_modules(app: App, endpoint: Endpoint[..., Any]) -> Callable[[Any], bool]:
+    """Return a test for the names of the session's and the project's own modules."""
+    own = getattr(getattr(endpoint, "function", None), "__module__", "")
+    root = app.root
+
+    def is_own(module: Any) -> bool:
+        if module == own:
+            return True
+        file = getattr(sys.modules.get(str(module)), "__file__", None)
+        path = Path(file) if isinstance(file, str) else None
+        return path is not None and path.is_relative_to(root) and "site-packages" not in path.parts
+
+    return is_own
 
 
-def _safe(value: Any, name: str) -> Any:
-    module = getattr(type(value), "__module__", "")
-    owner = getattr(value, "__module__", module) if isinstance(value, type) else module
-    if str(owner).partition(".")[0] not in _LIBRARIES:
-        return _MISSING
-    try:
-        return getattr(value, name)
-    except Exception:
-        return _MISSING
-
-
-# whose attributes are read: clocks and generators of random numbers
-_LIBRARIES = frozenset(
-    {"builtins", "datetime", "numpy", "os", "pandas", "random", "secrets", "time", "uuid"}
-)
-
-
-def _below(value: Any, is_own: Callable[[Any], bool]) -> list[Any]:
+def below(value: Any, is_own: Callable[[Any], bool]) -> list[Any]:
+    """Return the objects that a call of `value` uses without a name."""
     kind = type(value)
     if isinstance(value, Endpoint):
         return [getattr(value, "function", None), value.then]
@@ -161,6 +143,42 @@ def _below(value: Any, is_own: Callable[[Any], bool]) -> list[Any]:
     if is_own(attributes_of(kind).get("__module__")):
         return [kind, *(part for _, part in instance_parts(value))]
     return []
+
+
+def _attribute(value: Any, name: str) -> Any:
+    """Return an attribute of a module, a class or a library's object, else `_MISSING`."""
+    if value is _MISSING:
+        return _MISSING
+    kind = type(value)
+    if is_kind(kind, types.ModuleType):
+        return vars(value).get(name, _MISSING)
+    if is_kind(kind, type):
+        held = next(
+            (attributes_of(k)[name] for k in mro_of(value) if name in attributes_of(k)), None
+        )
+        if held is None:
+            return _MISSING
+        return held if type(held) is types.FunctionType else _safe(value, name)
+    if any("__getattr__" in attributes_of(base) for base in mro_of(kind)):
+        return _MISSING  # code of its own
+    return _safe(value, name)
+
+
+def _safe(value: Any, name: str) -> Any:
+    module = getattr(type(value), "__module__", "")
+    owner = getattr(value, "__module__", module) if isinstance(value, type) else module
+    if str(owner).partition(".")[0] not in _LIBRARIES:
+        return _MISSING
+    try:
+        return getattr(value, name)
+    except Exception:
+        return _MISSING
+
+
+# whose attributes are read: clocks and generators of random numbers
+_LIBRARIES = frozenset(
+    {"builtins", "datetime", "numpy", "os", "pandas", "random", "secrets", "time", "uuid"}
+)
 
 
 def _is_set(cell: types.CellType) -> bool:

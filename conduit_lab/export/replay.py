@@ -204,9 +204,9 @@ def ask(caller: ReplayClient, example: Example, world: World | None = None) -> O
 
 
 def asked_twice(outcomes: Sequence[Outcome], again: Callable[[Example], Outcome]) -> list[Outcome]:
-    """Ask each reading call that answered well once more, short ones first, for a second at most.
+    """Ask each reading call that answered well once more, the longest left out, for a second.
 
-    The second answer is compared with the first one.
+    They are made in their order. The second answer is compared with the first one.
     """
     good = [outcome if outcome.problem is None else None for outcome in outcomes]
     second = _second(good, again)
@@ -231,7 +231,8 @@ def _second(
 ) -> dict[int, Outcome]:
     """Return the outcomes of asking again, by place, each compared with the first answer.
 
-    Calls that write, and those without an answer, are left out.
+    They are asked in their order. Calls that write, those without an answer, and the longest ones
+    are left out.
     """
     answered = [
         (number, outcome)
@@ -239,14 +240,17 @@ def _second(
         if outcome is not None and not outcome.example.writes
     ]
     left = SECOND_ROUND_SECONDS
-    found: dict[int, Outcome] = {}
+    chosen: dict[int, Outcome] = {}
     for number, outcome in sorted(answered, key=lambda item: item[1].seconds):
         left -= outcome.seconds
         if left < 0:
             break
         if outcome.problem is None or outcome.got is not None:
-            found[number] = again(replace(outcome.example, answer=outcome.got))
-    return found
+            chosen[number] = outcome
+    return {
+        number: again(replace(chosen[number].example, answer=chosen[number].got))
+        for number in sorted(chosen)
+    }
 
 
 def _read(example: Example, status: int, content: bytes) -> tuple[Any, str | None]:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from conduit_lab.core.errors import ExportError
 from conduit_lab.core.progress import silenced
 from conduit_lab.core.streams.loop import package_loop
 from conduit_lab.export.agreement import difference
 from conduit_lab.export.replay import SECOND_ROUND_SECONDS, comparison
+from conduit_lab.export.session_twin import CallFailed, SessionTwin, TwinLost, why_not_forked
+from conduit_lab.export.stillness import is_still
 from conduit_lab.serving import codec
 from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
@@ -23,14 +26,86 @@ from conduit_lab.serving.recorded import Example
 from conduit_lab.serving.request import Request
 
 
-def refreshed(app: App, example: Example) -> Example:
+class SessionAnswers:
+    """The answers that the session gives now; a context manager.
+
+    The calls are made in a forked copy of the session, in the order in which the exported app gets
+    them: so a counter and a generator of random numbers go on there as they do in the export, and
+    stand in the session where they stood. The session itself makes the calls where the code of the
+    `endpoints` changes nothing, as a copy opens its models again; and where a copy cannot be made:
+    then one of the `warnings` says why.
+    """
+
+    def __init__(
+        self, app: App, endpoints: Sequence[Endpoint[..., Any]], warnings: list[str]
+    ) -> None:
+        self._app = app
+        self._endpoints = endpoints
+        self._warnings = warnings
+        self._twin: SessionTwin | None = None
+        self._is_decided = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._twin is not None:
+            self._twin.close()
+            self._twin = None
+
+    def now(self, example: Example) -> Any:
+        """Return the JSON answer to the request of an example. `ExportError` where it fails."""
+        if not self._is_decided:
+            self._is_decided = True
+            self._fork()
+        if self._twin is not None:
+            try:
+                return self._twin.answer(example)
+            except CallFailed as failure:
+                raise _failed(example, str(failure)) from failure
+            except TwinLost as loss:
+                self._twin.close()
+                self._twin = None
+                self._warn(f"a forked copy of it was lost: {loss}")
+        try:
+            return _answer(self._app, example)
+        except Exception as error:
+            raise _failed(example, f"{type(error).__name__}: {error}") from error
+
+    def _fork(self) -> None:
+        if is_still(self._app, self._endpoints):
+            return
+        reason = why_not_forked()
+        if not reason:
+            try:
+                self._twin = SessionTwin(lambda example: _answer(self._app, example))
+            except OSError as error:  # no memory, or too many processes
+                reason = str(error)
+        if reason:
+            self._warn(reason)
+
+    def _warn(self, reason: str) -> None:
+        self._warnings.append(
+            f"the proof made its calls in this session itself ({reason}): "
+            "what they count, draw or set has gone on by them"
+        )
+
+
+def refreshed(session: SessionAnswers, example: Example) -> Example:
     """Return the example with the session's answer now, if a store that it read has changed."""
     if example.writes or not example.stale:
         return example
-    return replace(example, answer=answer_now(app, example))
+    return replace(example, answer=session.now(example))
 
 
-def asked_again(app: App, examples: Sequence[Example], warnings: list[str]) -> list[Example]:
+def asked_again(
+    session: SessionAnswers, examples: Sequence[Example], warnings: list[str]
+) -> list[Example]:
     """Return the examples with the session's answers now: all short calls are made once more.
 
     They are made in their order. Of calls that took longer only those are made that read a store
@@ -46,7 +121,7 @@ def asked_again(app: App, examples: Sequence[Example], warnings: list[str]) -> l
         if number not in chosen:
             found.append(example)
             continue
-        now = replace(example, answer=answer_now(app, example))
+        now = replace(example, answer=session.now(example))
         found.append(now)
         if example.varies or example.sampled or example.stale:
             continue
@@ -58,26 +133,27 @@ def asked_again(app: App, examples: Sequence[Example], warnings: list[str]) -> l
     return found
 
 
-def answer_now(app: App, example: Example) -> Any:
-    """Return the JSON answer that the session gives to the request of an example."""
+def _failed(example: Example, failure: str) -> ExportError:
+    return ExportError(
+        f"{example.method} {example.path} answered when it was called, and fails in this "
+        f"session now: {failure}. Run its cells again, and call it"
+    )
+
+
+def _answer(app: App, example: Example) -> Any:
     endpoint = next(
         e for e in app.endpoints if (e.method, e.path) == (example.method, example.path)
     )
     kept = list(endpoint._calls)  # its traces stay those of the user's calls
     try:
         with silenced():
-            return _answer(endpoint, example)
-    except Exception as error:
-        raise ExportError(
-            f"{example.method} {example.path} answered when it was called, and fails in this "
-            f"session now: {type(error).__name__}: {error}. Run its cells again, and call it"
-        ) from error
+            return _called(endpoint, example)
     finally:
         endpoint._calls.clear()
         endpoint._calls.extend(kept)
 
 
-def _answer(endpoint: Endpoint[..., Any], example: Example) -> Any:
+def _called(endpoint: Endpoint[..., Any], example: Example) -> Any:
     request = Request(codec.dumps(example.payload), path_params=example.path_params)
     call = endpoint.signature.from_request(request)
     if endpoint.is_async:  # on the package's loop: a notebook's own is busy with the export

@@ -31,7 +31,7 @@ from conduit_lab.export.proof_picture import proof_picture
 from conduit_lab.export.readme import readme
 from conduit_lab.export.requirements import pinned_version, requirements
 from conduit_lab.export.secret import check_files
-from conduit_lab.export.session_answers import asked_again, refreshed
+from conduit_lab.export.session_answers import SessionAnswers, asked_again, refreshed
 from conduit_lab.export.state.compared import app_state
 from conduit_lab.export.state.saved import save_state
 from conduit_lab.export.state.walk import MAX_LINES
@@ -81,7 +81,9 @@ def export_app(
             _write(app, closure, made, examples)
             if proof is None:
                 proved = ProofRun()
-                _write_examples(made, [refreshed(app, each) for each in examples], app.root)
+                with SessionAnswers(app, closure.endpoints, closure.warnings) as session:
+                    examples = [refreshed(session, example) for example in examples]
+                _write_examples(made, examples, app.root)
                 check_files(made)
             else:
                 job.next_phase("proving")
@@ -167,19 +169,20 @@ def _prove(
 ) -> ProofRun:
     """Ask the session again, write its answers and its state, and prove the folder by them.
 
-    The state comes first: a call of the session may change it, as the same call does there.
+    The state comes first: where the session makes the calls itself, they may change it.
     """
     names = closure.namespace
-    here = app_state(app, names.names, app.root, names.is_builtin, closure.endpoints)
+    here = app_state(app, names.names, app.root, names.is_builtin, closure.endpoints, cells)
     if len(here) >= MAX_LINES:
         closure.warnings.append(
             f"the endpoints reach more than {MAX_LINES:,} objects; only these were compared"
         )
     save_state(folder, here)
-    answered = asked_again(app, examples, closure.warnings)
-    _write_examples(folder, answered, app.root)
-    check_files(folder)
-    return prove(app, folder, answered, here, kind, cells)
+    with SessionAnswers(app, closure.endpoints, closure.warnings) as session:
+        answered = asked_again(session, examples, closure.warnings)
+        _write_examples(folder, answered, app.root)
+        check_files(folder)
+        return prove(app, folder, answered, here, session, kind, cells)
 
 
 def _write_manifest(closure: Closure, folder: Path, proved: ProofRun) -> None:

@@ -18,6 +18,7 @@ from conduit_lab.export.checks import check_source
 from conduit_lab.export.closure import Closure
 from conduit_lab.export.state.compared import app_state, state_difference
 from conduit_lab.export.state.walk import StateLine
+from tests.export.conftest import weights
 from tests.export.session import Session
 
 
@@ -62,6 +63,39 @@ def test_code_that_needs_the_session_is_refused_in_any_branch(
 ) -> None:
     session.run("K = 1", f"@lab.post('/ask')\ndef ask(x: int):\n    {code}\n    return x")
     with pytest.raises(ExportError, match=rf"{words}.*\(needed by POST /ask → ask\)"):
+        warnings_of(session)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_refused"),
+    [
+        ("if x > 9: open('words.txt')", True),
+        ("if x > 9: Path('deep/words.txt').read_text()", True),
+        ("if x > 9: pd.read_csv('deep/words.txt', sep='|')", True),
+        ("if x > 9: open('words.txt', 'a')", False),
+        ("if x > 9: open('words.txt', mode='w')", False),
+        ("if x > 9: open('none.txt')", False),
+        ("if x > 9: Path('deep')", False),
+        ("if x > 9: lab.load_model('models/sign.npz')", False),
+        ("x in ['words.txt']", False),
+    ],
+)
+def test_a_file_that_an_untried_branch_would_open_is_refused(
+    code: str, is_refused: bool, session: Session
+) -> None:
+    (session.root / "deep").mkdir()
+    for name in ("words.txt", "deep/words.txt"):
+        (session.root / name).write_text("one")
+    (session.root / "models").mkdir()
+    weights(session.root / "models" / "sign.npz", ["up", "down"])
+    session.run(
+        "from pathlib import Path\nimport pandas as pd\nsign = lab.load_model('models/sign.npz')",
+        f"@lab.post('/ask')\ndef ask(x: int):\n    {code}\n    return sign.name",
+    )
+    if not is_refused:
+        assert warnings_of(session) == []
+        return
+    with pytest.raises(ExportError, match=r"ask opens .*words\.txt, which is not in the export"):
         warnings_of(session)
 
 
@@ -204,7 +238,8 @@ def test_settings_of_libraries_belong_to_the_state(
         found = str(state_difference(lines(), before))
     finally:
         locale.setlocale(locale.LC_TIME, old)
-    assert f"setting locale LC_TIME: {other} here, {old} in the export. A call sets it" in found
+    assert f"setting locale LC_TIME: {other} here, {old} in the export (needed by POST" in found
+    assert "A call sets it for the whole session: set it inside the function" in found
 
 
 def test_settings_of_libraries_that_no_endpoint_uses_are_left_alone(session: Session) -> None:

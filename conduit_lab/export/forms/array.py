@@ -7,14 +7,25 @@ from typing import Any
 
 import numpy as np
 
+from conduit_lab.export.forms.array_view import gives_view, offset_in, owner_of
 from conduit_lab.export.forms.form import Draft
 from conduit_lab.export.forms.value import ObjectForm
 
 
 class ArrayForm(ObjectForm):
-    """An array becomes an `.npy` file."""
+    """An array becomes an `.npy` file, and a view of a named one a view of that."""
 
     exact = True
+
+    def statement(self, value: Any, draft: Draft) -> str:
+        """Return the session's own statement where it takes the view."""
+        owner, own = owner_of(value, draft.namespace), draft.own
+        if owner is not None and own is not None:
+            base = draft.namespace.names[owner]
+            if gives_view(own, owner, draft.name, value, base):
+                draft.check_secret(draft.name, value)
+                return draft.repeat(own)
+        return super().statement(value, draft)
 
     def expression(self, value: Any, draft: Draft) -> str:
         """Return the call that reads the file."""
@@ -22,6 +33,13 @@ class ArrayForm(ObjectForm):
             raise draft.refusal(
                 f"{draft.name} has no file form without pickle", "use an array of numbers or text"
             )
+        owner = owner_of(value, draft.namespace)
+        if owner is not None:
+            base = draft.namespace.names[owner]
+            make = draft.imported("numpy", "ndarray")
+            place = offset_in(base, value)
+            parts = (value.shape, value.dtype, base, place, value.strides)
+            return f"{make}({', '.join(draft.find(each) for each in parts)})"
         load = draft.imported("numpy", "load")
         return f"{load}({draft.data_file('.npy', lambda path: _save(path, value))})"
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 from collections import ChainMap, Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -19,6 +21,7 @@ from zoneinfo import ZoneInfo
 
 from conduit_lab.export.forms.form import Draft, Form, is_name
 from conduit_lab.export.forms.value import ObjectForm
+from conduit_lab.export.statement import Statement
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,9 @@ class Construction:
     is_call: bool = True
 
 
+_LOGGING = frozenset(
+    {"debug", "info", "warning", "warn", "error", "exception", "critical", "fatal", "log"}
+)
 _Construct = Callable[[Any], Construction | None]
 
 
@@ -58,6 +64,33 @@ class ConstructedForm(ObjectForm):
                 f"this {type(value).__name__} has no expression", "make it in one statement"
             )
         return construction(made, draft)
+
+
+class ContextVarForm(ConstructedForm):
+    """A context variable is its name and default; a value that it has belongs to a context."""
+
+    def expression(self, value: Any, draft: Draft) -> str:
+        """Return the call; refuse one that is set in the context of the session."""
+        if value in copy_context():
+            name = f"the variable {value.name} of {draft.name}" if draft.is_part else draft.name
+            raise draft.refusal(
+                f"{name} is set in the notebook's own context, which no served call has",
+                "give it a default, or set it inside the function",
+            )
+        return super().expression(value, draft)
+
+
+class LoggerForm(ConstructedForm):
+    """A logger is its name, and the statements that set its level and its filters follow."""
+
+    def statement(self, value: Any, draft: Draft) -> str:
+        """Return the statement that gets it."""
+        source = super().statement(value, draft)
+        made = draft.namespace.statements.maker(draft.name)
+        if made is not None:
+            changes = draft.namespace.changes_since(draft.name, made, draft.shown_chain)
+            draft.follows += [each for each in changes if not _logs(each)]
+        return source
 
 
 def construction(made: Construction, draft: Draft) -> str:
@@ -208,6 +241,20 @@ def _reduced(value: Any) -> Construction | None:
     return Construction("operator", kind.__name__, arguments)
 
 
+def _context_var(value: ContextVar[Any]) -> Construction:
+    try:
+        rest = {"default": Context().run(value.get)}
+    except LookupError:
+        rest = {}
+    return Construction("contextvars", "ContextVar", (value.name,), rest)
+
+
+def _logs(statement: Statement) -> bool:
+    """Return whether a statement only writes to a logger."""
+    call = getattr(statement.node, "value", None)
+    return isinstance(call, ast.Call) and getattr(call.func, "attr", "") in _LOGGING
+
+
 def _logger(value: Logger) -> Construction:
     root = isinstance(value, RootLogger)
     return Construction("logging", "getLogger", () if root else (value.name,))
@@ -240,9 +287,10 @@ _CHANGING: dict[type, _Construct] = {
     functools.partial: _partial,
     functools.partialmethod: _partialmethod,
     **dict.fromkeys((itemgetter, attrgetter, methodcaller), _reduced),
-    **dict.fromkeys((Logger, RootLogger), _logger),
 }
 CONSTRUCTED: dict[type, Form] = {
     **{kind: ConstructedForm(construct, fixed=True) for kind, construct in _FIXED.items()},
     **{kind: ConstructedForm(construct) for kind, construct in _CHANGING.items()},
+    **dict.fromkeys((Logger, RootLogger), LoggerForm(_logger)),
+    ContextVar: ContextVarForm(_context_var),
 }

@@ -36,8 +36,8 @@ from conduit_lab.export.forms.record_form import MemberForm, RecordForm, is_reco
 from conduit_lab.export.forms.settled_function import SettledFunctionForm, is_settled_function
 from conduit_lab.export.forms.stage import StageForm
 from conduit_lab.export.forms.store import StoreForm
-from conduit_lab.export.forms.value import ConstantForm, ContainerForm
-from conduit_lab.export.namespace import Namespace
+from conduit_lab.export.forms.value import ConstantForm, ContainerForm, ShellOutputForm
+from conduit_lab.export.namespace import Namespace, is_shell_output
 from conduit_lab.flow.combinator import Combinator
 from conduit_lab.flow.rag import Rag
 from conduit_lab.models.file_model import FileModel
@@ -61,6 +61,7 @@ _MODULE = ModuleForm()
 _DEFINITION = DefinitionForm()
 _OBJECT = InstanceForm()
 _RECORD = RecordForm()
+_SHELL_OUTPUT = ShellOutputForm()
 _TABLE = TableForm()
 _TIMESTAMP = TimestampForm()
 _SETTLED_FUNCTION = SettledFunctionForm()
@@ -103,6 +104,8 @@ def form_of(value: Any) -> Form:
         form = FORMS.get(base)
         if form is not None and (base is kind or not form.exact):
             return form
+    if is_shell_output(value):
+        return _SHELL_OUTPUT
     if is_pandas_table(value):
         return _TABLE
     if is_timestamp(value):

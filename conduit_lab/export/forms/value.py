@@ -38,6 +38,14 @@ class ObjectForm(Form):
             expression = draft.composed(value, self.expression)
         except NoForm as reason:
             return repeat_assignment(value, draft, reason)
+        filling = draft.namespace.filling(draft.name, draft.needs)
+        if filling:  # the decorators of its items fill it again
+            filled = {name for statement in filling for name in statement.bound_names}
+            draft.needs[:] = [name for name in draft.needs if name not in filled]
+            draft.before.clear()
+            source = repeat_assignment(value, draft)
+            draft.follows = sorted({*draft.follows, *filling}, key=lambda each: each.order)
+            return source
         if own is not None and not draft.before and own.gives(draft.name, expression):
             return own.text
         return self.bound(expression, draft)
@@ -84,6 +92,14 @@ class ContainerForm(ObjectForm):
         if isinstance(value, tuple):
             return f"({items},)" if len(value) == 1 else f"({items})"
         return f"frozenset({{{items}}})" if isinstance(value, frozenset) else f"{{{items}}}"
+
+
+class ShellOutputForm(ContainerForm):
+    """The lines that `!cmd` gave are a plain list."""
+
+    def expression(self, value: Any, draft: Draft) -> str:
+        """Return the lines; `check_source` refuses IPython's own attributes of them."""
+        return super().expression(list(value), draft)
 
 
 class ConstantForm(ContainerForm):

@@ -9,6 +9,10 @@ from types import CodeType
 _FLAGS = 0xFF  # arguments, generator, coroutine: those that change what a call does
 # Python compiles a call on an imported name with other operations than one on any name
 _UNSTABLE = frozenset({"CACHE", "PRECALL", "PUSH_NULL", "NOP", "RESUME", "EXTENDED_ARG"})
+_FORMATTING = frozenset(
+    {"str", "repr", "format", "print", "to_string", "to_html", "array2string", "array_str",
+     "array_repr", "__str__", "__repr__"}
+)  # fmt: skip
 _SAME = {"LOAD_METHOD": "LOAD_ATTR", "CALL_FUNCTION": "CALL", "CALL_METHOD": "CALL"}
 
 
@@ -20,6 +24,23 @@ def code_text(code: CodeType) -> str:
 def global_names(code: CodeType) -> list[str]:
     """Return the global names that running `code` may look up, in order, each once."""
     return list(dict.fromkeys(_global_names(code)))
+
+
+def formats_values(code: CodeType) -> bool:
+    """Return whether running `code` may make a text of a value."""
+    inner = (const for const in code.co_consts if isinstance(const, CodeType))
+    return (
+        not _FORMATTING.isdisjoint(code.co_names)
+        or any(each.opname.startswith("FORMAT_") for each in dis.get_instructions(code))
+        or any(map(formats_values, inner))
+    )
+
+
+def set_attributes(code: CodeType) -> set[str]:
+    """Return the names of the attributes that running `code` may set."""
+    found = {str(e.argval) for e in dis.get_instructions(code) if e.opname == "STORE_ATTR"}
+    inner = (const for const in code.co_consts if isinstance(const, CodeType))
+    return found.union(*map(set_attributes, inner))
 
 
 def imported_modules(code: CodeType) -> set[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from conduit_lab.export.state.settings import SETTING, setting_mend, settings_of
+from conduit_lab.export.state.settings import SETTING, settings_difference, settings_of
 from conduit_lab.export.state.walk import StateLine, Walk
 from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
@@ -22,16 +22,18 @@ def app_state(
     root: Path,
     is_hidden: Callable[[str], bool] = lambda name: False,
     endpoints: Iterable[Endpoint[..., Any]] | None = None,
+    cells: Sequence[str] | None = None,
 ) -> list[StateLine]:
     """Return a line for each object that the app's endpoints reach; opens its models and stores.
 
-    `names` are the globals that the endpoints live in; by default all `endpoints` are walked.
+    `names` are the globals that the endpoints live in; by default all `endpoints` are walked. The
+    `cells` of a session tell which settings of the process are its own.
     """
     walk = Walk(names, root, is_hidden)
     for endpoint in app.endpoints if endpoints is None else endpoints:
         place = f"{endpoint.method} {endpoint.path} → {endpoint.name}"
         walk.add(place, endpoint)
-    settings = settings_of(walk.packages)
+    settings = settings_of(walk.packages, cells, walk.set_attributes)
     return [*walk.lines, *(StateLine(f"{SETTING}{name}", value) for name, value in settings)]
 
 
@@ -42,13 +44,25 @@ def state_difference(
 
     `cells` are those of the session, in which a setting is found.
     """
+    (here, mine), (there, theirs) = _parted(here), _parted(there)
+    problem = _objects_difference(here, there)
+    if problem is None:
+        user = here[0].place if here else "the app"
+        problem = settings_difference(mine, theirs, cells, user)
+    return problem
+
+
+def _parted(lines: Sequence[StateLine]) -> tuple[list[StateLine], dict[str, str]]:
+    """Return the lines of objects, and the settings by their names."""
+    objects = [line for line in lines if not line.place.startswith(SETTING)]
+    settings = lines[len(objects) :]
+    return objects, {place.removeprefix(SETTING): text for place, text in settings}
+
+
+def _objects_difference(here: Sequence[StateLine], there: Sequence[StateLine]) -> str | None:
     for mine, other in zip(here, there, strict=False):
         if mine == other:
             continue
-        if mine.place == other.place and mine.place.startswith(SETTING):
-            return f"{mine.place}: {mine.text} here, {other.text} in the export. " + setting_mend(
-                mine.place, cells
-            )
         if mine.place == other.place:
             return f"{mine.place}: {_both(mine.text, other.text)}. {_mend(mine.place, here)}"
         places = {line.place for line in there}
@@ -84,4 +98,6 @@ def _mend(place: str, lines: Sequence[StateLine]) -> str:
             )
     found = _NAME.findall(place)
     name = found[-1] if found else "the endpoint"
+    if name == "__name__":
+        return "app.py is another module than the notebook: write the text that the code needs"
     return f"Run the cell that defines {name} again, and then the cells that use it"

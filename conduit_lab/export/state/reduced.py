@@ -5,6 +5,8 @@ from __future__ import annotations
 import copyreg
 import types
 from collections.abc import Callable
+from contextvars import Context, ContextVar
+from logging import Logger, RootLogger
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
@@ -19,6 +21,7 @@ _ONLY_KIND = (  # running, or emptied at any time
     WeakValueDictionary,
     WeakSet,
 )
+_UNSET = "none"
 _HOOKS = ("__reduce_ex__", "__reduce__")
 
 Parts = list[tuple[str, Any]]
@@ -33,6 +36,10 @@ def parts_of(value: Any, kind: type, is_own: Callable[[type], bool]) -> Parts | 
     """
     if is_kind(kind, _ONLY_KIND):
         return None
+    if kind is Logger or kind is RootLogger:
+        return _logger_parts(value)
+    if kind is ContextVar:
+        return [(".name", value.name), (", its default", Context().run(value.get, _UNSET))]
     bases = mro_of(kind)
     if not any(is_own(base) for base in bases):
         return _reduced(value, kind, kind)
@@ -44,6 +51,17 @@ def parts_of(value: Any, kind: type, is_own: Callable[[type], bool]) -> Parts | 
         if isinstance(made, list):
             parts += [part for part in made if part[0] not in known]
     return parts
+
+
+def _logger_parts(logger: Logger) -> Parts:
+    """Return the level and the filters of a logger; its handlers are those of the server."""
+    return [
+        (".name", logger.name),
+        (".getEffectiveLevel()", logger.getEffectiveLevel()),
+        (".disabled", logger.disabled),
+        (".filters", list(logger.filters)),
+        (".manager.disable", logger.manager.disable),
+    ]
 
 
 def _has_hook(base: type) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import copyreg
 import re
 import sys
 import types
@@ -23,7 +24,13 @@ from conduit_lab.export.state.anatomy import (
     module_of,
     qualname_of,
 )
-from conduit_lab.export.state.code import code_text, global_names, imported_modules
+from conduit_lab.export.state.code import (
+    code_text,
+    formats_values,
+    global_names,
+    imported_modules,
+    set_attributes,
+)
 from conduit_lab.export.state.plain_values import (
     PLAIN_VALUES,
     digest,
@@ -32,6 +39,7 @@ from conduit_lab.export.state.plain_values import (
     scalar_text,
 )
 from conduit_lab.export.state.reduced import parts_of
+from conduit_lab.export.state.settings import FORMATTING
 
 MAX_PLACE_CHARACTERS = 400  # of a line; deep places would add up to gigabytes
 MAX_LINES = 200_000  # of one app; further objects are not compared, and a warning says so
@@ -87,6 +95,7 @@ class Walk:
         self._is_hidden = is_hidden
         self.lines: list[StateLine] = []
         self.packages: set[str] = set()  # the modules of the libraries that are reached
+        self.set_attributes: set[str] = set()  # those that the session's own code sets
         self._own = names.get("__name__")
         self._seen: dict[int, tuple[str, Any]] = {}  # the first place of each object; keeps it
         self._pending: list[tuple[str, Iterator[tuple[str, Any]]]] = []
@@ -125,6 +134,8 @@ class Walk:
     def _describe(self, place: str, value: Any, kind: type) -> Iterator[tuple[str, Any]]:
         from conduit_lab.export.state.resources import resource_parts
 
+        if is_kind(kind, list) and module_of(kind) == "IPython.utils.text":  # of `!cmd`
+            value, kind = list(value), list
         parts = resource_parts(value, self)
         if parts is not None:
             text, below = parts
@@ -221,6 +232,9 @@ class Walk:
             return
         code = function.__code__
         self.packages |= imported_modules(code)
+        self.set_attributes |= set_attributes(code)
+        if formats_values(code):
+            self.packages.add(FORMATTING)
         self._write(place, f"function {function.__name__}, code {digest(code_text(code).encode())}")
         yield from self._held_by(place, function)
         for name in global_names(code):
@@ -308,6 +322,9 @@ class Walk:
                 yield f"{place}, base {number + 1}", base
         if type(kind) is not type:
             yield f"{place}, metaclass", type(kind)
+        for registered, call in list(copyreg.dispatch_table.items()):
+            if registered is kind:
+                yield f"{place}, how it is copied", call
         for name, value in sorted(attributes_of(kind).items(), key=lambda item: str(item[0])):
             if name == "__annotations__" and type(value) is dict:
                 for field, hint in value.items():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
+from conduit_lab.core.errors import ExportError
 from tests.export.forms.carried import MADE, carried, refusal, snapshot
 from tests.export.session import Session
 
@@ -110,6 +113,31 @@ def test_a_statement_that_gives_another_value_is_a_snapshot(
 ) -> None:
     source = carried(session, IMPORTS, MADE, "K = 3\nWORD = 'cat'", cell, later)
     assert source.endswith(snapshot(expected))
+
+
+def test_what_sets_a_logger_follows_it_and_what_it_wrote_does_not(session: Session) -> None:
+    made = 'V = logging.getLogger("shop.deep")'
+    source = carried(session, IMPORTS, made, "V.setLevel(10)", "V.debug('a')", body="V.level")
+    assert source.endswith("V.setLevel(10)")
+    logging.getLogger("shop.deep").setLevel(logging.NOTSET)
+
+
+def test_a_context_variable_is_its_name_and_default(session: Session) -> None:
+    made = "from contextvars import ContextVar\nK = 3\nV = ContextVar('v', default=K)"
+    assert carried(session, made, "K = 9", body="V.get()").endswith(
+        snapshot('V = ContextVar("v", default=3)')
+    )
+
+
+def test_a_context_variable_that_is_set_is_refused(session: Session) -> None:
+    session.run("from contextvars import ContextVar\nV = ContextVar('v')\nW = [V]")
+    token = session.names["V"].set(1)
+    try:
+        session.run("@lab.post('/ask')\ndef ask(): return len(W)", "ask()")
+        with pytest.raises(ExportError, match=r"V is set in the notebook's own context.*W → V"):
+            session.export()
+    finally:
+        session.names["V"].reset(token)
 
 
 def test_names_of_an_import_star_are_imported_again(session: Session) -> None:

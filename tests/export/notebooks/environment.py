@@ -150,7 +150,6 @@ NOTEBOOKS = (
         ask(1)
         """,
         asks=('POST /ask {"x": 3.14159265}',),
-        refused=_SET,
         in_kernel=True,
     ),
     Notebook(
@@ -310,7 +309,6 @@ NOTEBOOKS = (
         ask(1)
         """,
         asks=('POST /ask {"n": 3000}',),
-        refused=r"setrecursionlimit[\s\S]*/ask|/ask[\s\S]*setrecursionlimit",
         in_kernel=True,
     ),
     Notebook(

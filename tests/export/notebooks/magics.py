@@ -163,4 +163,31 @@ NOTEBOOKS = (
         asks=('POST /ask {"x": 9}',),
         in_kernel=True,
     ),
+    Notebook(
+        "the lines of a command in a container, and joined",
+        """
+        lines = !printf 'b\\na'
+        kept = {"lines": lines}
+        text = "-".join(lines)
+        # %%
+        @lab.post("/ask")
+        def ask(n: int):
+            return [sorted(kept["lines"]), text, lines is kept["lines"]][n:]
+        ask(3)
+        """,
+        asks=('POST /ask {"n": 0}',),
+    ),
+    Notebook(
+        "the lines of a command, searched by IPython's own method",
+        """
+        lines = !printf 'one\\ntwo'
+        # %%
+        @lab.post("/ask")
+        def ask(word: str):
+            return list(lines.grep(word)) if word else []
+        ask("")
+        """,
+        asks=('POST /ask {"word": "two"}',),
+        refused=r"ask uses lines\.grep.*plain list of its lines.*/ask",
+    ),
 )

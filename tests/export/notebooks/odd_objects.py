@@ -296,4 +296,55 @@ NOTEBOOKS = (
         or_equal=True,
         in_kernel=True,
     ),
+    Notebook(
+        "a context variable with a default that changed since",
+        """
+        from contextvars import ContextVar
+        level = 3
+        mode = ContextVar("mode", default=level)
+        level = 9
+        # %%
+        @lab.post("/ask")
+        def ask(x: int):
+            token = mode.set(mode.get() + x)
+            try:
+                return [mode.get(), level]
+            finally:
+                mode.reset(token)
+        ask(0)
+        """,
+        asks=('POST /ask {"x": 5}',),
+    ),
+    Notebook(
+        "a context variable inside an object",
+        """
+        from contextvars import ContextVar
+        class Shop:
+            def __init__(self):
+                self.user = ContextVar("user")
+        shop = Shop()
+        shop.user.set("me")
+        # %%
+        @lab.post("/ask")
+        def ask(x: int):
+            return [x, shop.user.get("nobody") if x else ""]
+        ask(0)
+        """,
+        asks=('POST /ask {"x": 5}',),
+        refused=r"the variable user of shop is set.*/ask.*shop",
+    ),
+    Notebook(
+        "the name of the module, and of its classes",
+        """
+        class Tea:
+            pass
+        # %%
+        @lab.post("/ask")
+        def ask(x: int):
+            return [__name__, repr(Tea())[:5], Tea.__module__][:x]
+        ask(0)
+        """,
+        asks=('POST /ask {"x": 1}', 'POST /ask {"x": 3}'),
+        refused=r"/ask.*__name__|__name__.*/ask",
+    ),
 )

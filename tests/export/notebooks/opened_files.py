@@ -196,4 +196,38 @@ NOTEBOOKS = (
         """,
         asks=('POST /ask {"x": [-1, -2]}',),
     ),
+    Notebook(
+        "files in branches that were not tried",
+        """
+        import pandas as pd
+        from pathlib import Path
+        def words():
+            return Path("words.txt").read_text().split()
+        # %%
+        @lab.post("/ask")
+        def ask(n: int):
+            if n > 1:
+                return pd.read_csv("data/prices.csv").shape
+            return words() if n else None
+        ask(0)
+        """,
+        asks=('POST /ask {"n": 1}', 'POST /ask {"n": 2}'),
+        files={**_CSV, "words.txt": "one two three"},
+        refused=r"(ask opens data/prices\.csv|words opens words\.txt), which is not in .*/ask",
+    ),
+    Notebook(
+        "a file that a cell reads and one that a branch writes",
+        """
+        words = open("words.txt").read().split()
+        # %%
+        @lab.post("/ask")
+        def ask(n: int):
+            if n < 0:
+                open("words.txt", "a").close()
+            return words[n]
+        ask(0)
+        """,
+        asks=('POST /ask {"n": 1}',),
+        files={"words.txt": "one two three"},
+    ),
 )

@@ -157,4 +157,107 @@ NOTEBOOKS = (
         """,
         asks=('POST /ask {"x": 5}',),
     ),
+    Notebook(
+        "a list that a decorator with an argument fills",
+        """
+        RULES = []
+        def rule(rank):
+            def keep(function):
+                RULES.append((rank, function))
+                return function
+            return keep
+        # %%
+        @rule(2)
+        def double(x):
+            return x * 2
+        # %%
+        @rule(1)
+        def add(x):
+            return x + 1
+        # %%
+        @lab.post("/ask")
+        def ask(x: int):
+            for rank, function in sorted(RULES, key=lambda pair: pair[0]):
+                x = function(x)
+            return x
+        ask(1)
+        """,
+        asks=('POST /ask {"x": 5}',),
+    ),
+    Notebook(
+        "a table of classes that a decorator fills",
+        """
+        KINDS = {}
+        def kind(name):
+            def keep(cls):
+                KINDS[name] = cls
+                return cls
+            return keep
+        # %%
+        @kind("tea")
+        class Tea:
+            price = 3
+        # %%
+        @kind("mug")
+        class Mug:
+            price = 8
+        # %%
+        @lab.post("/ask")
+        def ask(name: str):
+            return KINDS[name]().price if name in KINDS else None
+        ask("")
+        """,
+        asks=('POST /ask {"name": "mug"}', 'POST /ask {"name": "tea"}'),
+    ),
+    Notebook(
+        "a registry filled by decorators and by hand",
+        """
+        TOOLS = {}
+        def tool(function):
+            TOOLS[function.__name__] = function
+            return function
+        # %%
+        @tool
+        def add(a, b):
+            return a + b
+        # %%
+        TOOLS["plus"] = add
+        @tool
+        def mul(a, b):
+            return a * b
+        del TOOLS["add"]
+        # %%
+        @lab.post("/ask")
+        def ask(name: str):
+            return [list(TOOLS), TOOLS[name](2, 3) if name in TOOLS else None]
+        ask("none")
+        """,
+        asks=('POST /ask {"name": "plus"}', 'POST /ask {"name": "mul"}'),
+        refused=r"/ask.*TOOLS",
+        or_equal=True,
+    ),
+    Notebook(
+        "a registry that an object's decorator fills",
+        """
+        class Registry:
+            def __init__(self):
+                self.known = {}
+            def __call__(self, function):
+                self.known[function.__name__] = function
+                return function
+        tool = Registry()
+        # %%
+        @tool
+        def add(a, b):
+            return a + b
+        # %%
+        @lab.post("/ask")
+        def ask(name: str):
+            return tool.known[name](2, 3) if name in tool.known else None
+        ask("none")
+        """,
+        asks=('POST /ask {"name": "add"}',),
+        refused=r"/ask.*tool",
+        or_equal=True,
+    ),
 )
