@@ -51,11 +51,13 @@ def prove(
     here: Sequence[StateLine],
     kind: ProofKind = "process",
     cells: Sequence[str] = (),
+    missed: set[str] | None = None,
 ) -> ProofRun:
     """Start the app of `folder`, compare its state with `here` and its answers with the examples.
 
-    Each short call is made twice. Raises `ExportError` for the first difference: with both answers,
-    the traceback of the other process, and the cause of an answer that is never the same.
+    Each short call is made twice. `missed` receives the modules that the app lacks. Raises
+    `ExportError` for the first difference: with both answers, the traceback of the other process,
+    and the cause of an answer that is never the same.
     """
     examples = reads_first([example for example in examples if not example.shared])
     with progress(len(examples), "call", "replay") as job:
@@ -63,7 +65,7 @@ def prove(
         with (
             environment(folder) if kind == "venv" else nullcontext(sys.executable) as python,
             clean_world(
-                folder, python=python, has_wheel=kind == "venv", hidden=[app.root]
+                folder, python=python, has_wheel=kind == "venv", hidden=[app.root], missed=missed
             ) as world,
         ):
             if (problem := state_difference(here, world.state, cells)) is not None:
