@@ -183,7 +183,7 @@ def _prove(
     """Ask the session again, write its answers and its state, and prove the folder by them.
 
     The state comes first: a call of the session may change it, as the same call does there. With
-    the facts of its graphs recorded, an app seldom needs onnx, 51 MB with ml-dtypes: it is proved
+    the facts of its graphs recorded, an app seldom needs onnx, 48 MB with ml-dtypes: it is proved
     without, and only an app that tries to import it requires it.
     """
     names = closure.namespace

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -122,6 +123,21 @@ def test_an_app_without_a_graph_has_no_record(session: Session) -> None:
     folder = session.run("@lab.post('/a')\ndef a(n: int):\n    return n", "a(1)").export().folder
     assert not (folder / RECORD).exists()
     assert not {"onnx", "onnxruntime"} & pins(folder)
+
+
+@pytest.mark.parametrize(
+    ("names", "limit"), [(["model.onnx", "tokenizer.json"], 200e6), ([], 110e6)]
+)
+def test_the_required_packages_are_small(names: list[str], limit: float) -> None:
+    text = requirements("w.whl", (), [PurePath(name) for name in names], reads_graphs=False)
+    pinned = [line.partition("==")[0] for line in text.splitlines() if "==" in line]
+    assert sum(map(_installed_bytes, pinned)) < limit
+
+
+def _installed_bytes(name: str) -> int:
+    """Return the bytes of an installed distribution, without the files that Python compiles."""
+    files = (Path(str(file.locate())) for file in metadata.files(name) or ())
+    return sum(each.stat().st_size for each in files if each.suffix != ".pyc" and each.is_file())
 
 
 def test_weights_of_a_safetensors_file_have_their_types() -> None:
