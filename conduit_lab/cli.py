@@ -1,4 +1,4 @@
-"""The command line: `conduit-lab devices | serve | key | mcp | check | optimize | lab | demo`."""
+"""The command line: `conduit-lab serve | check | lock | optimize | …`, listed by `--help`."""
 
 from __future__ import annotations
 
@@ -70,6 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--writes", action="store_true", help="with --url, make the calls that write too"
     )
     command.set_defaults(run=_check)
+    command = commands.add_parser(
+        "lock", help="add hashes to the requirements of an exported folder, from the package index"
+    )
+    command.add_argument("folder", type=Path, nargs="?", default=Path())
+    command.set_defaults(run=_lock)
     command = commands.add_parser(
         "optimize", help="write a smaller or faster form of a model next to it"
     )
@@ -172,6 +177,13 @@ def _check(options: argparse.Namespace) -> int:
     ]
     print(html.columns(("endpoint", "replay", "time"), rows, numeric=("time",)))
     return int(any(outcome.problem for outcome in outcomes))
+
+
+def _lock(options: argparse.Namespace) -> int:
+    from conduit_lab.export.lock import lock_folder
+
+    print(lock_folder(options.folder))
+    return 0
 
 
 def _optimize(options: argparse.Namespace) -> int:

@@ -89,11 +89,12 @@ class ExportError(ConduitError):
 
 
 class MissingExtra(ConduitError, ImportError):
-    """An optional package that is not installed; names the extra that installs it."""
+    """An optional package that is not installed; names the extra, if any, that installs it."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
+        installed = f"'conduit-lab[{extra}]'" if extra else package
         super().__init__(
-            f"{purpose} needs {package}, which is not installed: pip install 'conduit-lab[{extra}]'"
+            f"{purpose} needs {package}, which is not installed: pip install {installed}"
         )
 
 

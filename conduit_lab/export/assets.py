@@ -13,13 +13,14 @@ from conduit_lab.core.weight import weight
 from conduit_lab.export.deployment.deployment import FILES
 from conduit_lab.export.refusal import Refusal
 from conduit_lab.runtime.checks import graph
+from conduit_lab.runtime.checks.graph_reader import RECORD
 from conduit_lab.vectors.index.accelerators import INT8_ROWS
 from conduit_lab.vectors.store import VectorStore
 
 # the writer's own files
 OWN_FILES = (
     "app.py", "requirements.txt", "examples.jsonl", "test_replay.py", "README.md", "manifest.json",
-    ".env.example", "state.json", "proof.svg", *FILES,
+    ".env.example", "state.json", "proof.svg", RECORD, *FILES,
 )  # fmt: skip
 
 
@@ -116,6 +117,11 @@ class Assets:
     def places(self) -> frozenset[PurePath]:
         """The places of all files."""
         return frozenset([*self._copies, *self._writers])
+
+    @property
+    def graphs(self) -> list[Path]:
+        """The origins of the ONNX files among them."""
+        return [file for place, file in sorted(self._copies.items()) if place.suffix == ".onnx"]
 
     @property
     def large_stores(self) -> bool:

@@ -42,16 +42,25 @@ _MAX_LOG_CHARACTERS = 4000
 
 @dataclass
 class World:
-    """A started export: its `port`, its `state`, and the reports of its process."""
+    """A started export: its `port`, its `state`, and the reports of its process.
+
+    `missed` are the top-level modules that it tried to import and that it does not have.
+    """
 
     port: int
     state: list[StateLine]
     folder: Path
     _reports: Path
+    missed: set[str] = field(default_factory=set)
     _read: int = field(default=0)
 
     def new_reports(self) -> list[dict[str, str]]:
         """Return the reports since the last call: hidden files, packages, failed requests."""
+        reports = self._new_reports()
+        self.missed |= {each["name"] for each in reports if each["kind"] == "missed"}
+        return [each for each in reports if each["kind"] != "missed"]
+
+    def _new_reports(self) -> list[dict[str, str]]:
         with self._reports.open("rb") as file:
             file.seek(self._read)
             content = file.read()
@@ -67,11 +76,13 @@ def clean_world(
     has_wheel: bool = False,
     hidden: Sequence[Path] = (),
     with_state: bool = True,
+    missed: set[str] | None = None,
 ) -> Iterator[World]:
     """Start a copy of the app in `folder`; `folder` itself stays as it is.
 
     `python` runs it, with the package of its wheel in `lib/` unless `has_wheel` says that its
     environment has that. Files below the `hidden` folders and the home folder are out of sight.
+    `missed` receives the top-level modules that it tries to import and that it does not have.
     Raises `ExportError` with the reason where it does not start.
     """
     beside = folder.parent if os.access(folder.parent, os.W_OK) else None
@@ -93,7 +104,8 @@ def clean_world(
         (room / "settings").write_text(json.dumps(settings), "utf-8")
         environ = _environ(copy, room, has_wheel)
         command = [python, "-m", _PROCESS, str(room / "settings")]
-        world = World(port, [], copy, room / "reports")
+        missed = set() if missed is None else missed
+        world = World(port, [], copy, room / "reports", missed)
         try:
             with _process(command, copy, environ, port):
                 if with_state:
@@ -104,6 +116,8 @@ def clean_world(
             reasons = explained(world.new_reports(), str(error))
             text = "\n".join([str(error), *reasons])
             raise ExportError(f"the exported app did not start:\n{text}") from None
+        finally:
+            world.new_reports()
 
 
 @contextmanager

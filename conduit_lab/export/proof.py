@@ -52,10 +52,12 @@ def prove(
     session: SessionAnswers,
     kind: ProofKind = "process",
     cells: Sequence[str] = (),
+    missed: set[str] | None = None,
 ) -> ProofRun:
     """Start the app of `folder`, compare its state with `here` and its answers with the examples.
 
-    Each short call is made twice; `session` answers again where an answer differs. Raises
+    Each short call is made twice; `session` answers again where an answer differs. `missed`
+    receives the modules that the app lacks. Raises
     `ExportError` for the first difference: with both answers, the traceback of the other process,
     and the cause of an answer that is never the same.
     """
@@ -65,7 +67,7 @@ def prove(
         with (
             environment(folder) if kind == "venv" else nullcontext(sys.executable) as python,
             clean_world(
-                folder, python=python, has_wheel=kind == "venv", hidden=[app.root]
+                folder, python=python, has_wheel=kind == "venv", hidden=[app.root], missed=missed
             ) as world,
         ):
             if (problem := state_difference(here, world.state, cells)) is not None:

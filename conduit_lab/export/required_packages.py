@@ -26,7 +26,22 @@ def refuse_others(requirements: str, folder: str, report: Report) -> None:
     installed, and `report` gets its name.
     """
     required = _Required(_PIN.findall(requirements), folder, report)
-    sys.meta_path[:] = [_Finder(finder, required) for finder in sys.meta_path]
+    finders = [_Finder(finder, required) for finder in sys.meta_path]
+    sys.meta_path[:] = [*finders, _Missed(report)]
+
+
+class _Missed:
+    """The last finder: reports each top-level module that no other one found, and finds none."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._reported: set[str] = set()
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        """Report a module that is not there."""
+        if "." not in name and name not in self._reported:
+            self._reported.add(name)
+            self._report({"kind": "missed", "name": name})
 
 
 class _Required:

@@ -18,15 +18,17 @@ _HEAD = """\
 # pip install --no-deps --requirement requirements.txt
 # Each package is listed with everything that it requires, so that nothing else is installed.
 """
+PARSER = "onnx"  # of ONNX graphs
 _RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
 # the packages of this one that only some files need, by the files' names
 _READERS = {
-    "*.onnx": ("onnx", *_RUNTIMES),
+    "*.onnx": (PARSER, *_RUNTIMES),
     "tokenizer.json": ("tokenizers",),
     "tokenizer_config.json": ("jinja2",),
     "*.jinja": ("jinja2",),
     "*.safetensors": ("safetensors",),
 }
+_BFLOAT16 = ("ml-dtypes",)  # for weights of this type, which NumPy lacks; onnx requires it too
 _CODES = "numkong"  # 8-bit codes of large stores
 _OPTIONAL = frozenset({_CODES, *(name for names in _READERS.values() for name in names)})
 _DOWNLOADS = ("tokenizers", "huggingface-hub")  # required by the first for downloads alone
@@ -40,29 +42,31 @@ def requirements(
     protocols: Collection[str] = (),
     *,
     large_stores: bool = False,
+    reads_graphs: bool = True,
 ) -> str:
     """Return `requirements.txt`: the wheel in `lib/`, and every package that the app needs, pinned.
 
     `distributions` are those that the app's own code imports, `files` the app's, `protocols` those
-    that it speaks; `large_stores` have codes.
+    that it speaks; `large_stores` have codes. Without `reads_graphs` the facts of all ONNX files
+    are recorded, and nothing parses one.
     """
-    needed = {
-        name
-        for pattern, names in _READERS.items()
-        if any(file.match(pattern) for file in files)
-        for name in names
-    }
+    needed = {name for pattern, names in _READERS.items() if _has(files, pattern) for name in names}
     needed |= {_CODES} if large_stores else set()
+    needed -= set() if reads_graphs else {PARSER}
     left_out = {(_OWN, name) for name in _OPTIONAL - needed} | {_DOWNLOADS}
     if _DOWNLOADS[0] in distributions:  # the app's own code may download
         left_out.discard(_DOWNLOADS)
     pins = _Pins(left_out)
     pins.add_required(_OWN, _runtime_extra())
-    for name in distributions:
+    for name in (*distributions, *(_BFLOAT16 if _has(files, "*.safetensors") else ())):
         pins.add(name)
     if "mcp" in protocols:  # the package of that protocol has its name
         pins.add("mcp")
     return f"{_HEAD}./lib/{wheel}\n" + "".join(f"{line}\n" for line in pins.lines())
+
+
+def _has(files: Iterable[PurePath], pattern: str) -> bool:
+    return any(file.match(pattern) for file in files)
 
 
 def pinned_version(text: str, names: Iterable[str] = _RUNTIMES) -> str | None:

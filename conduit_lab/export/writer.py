@@ -24,12 +24,13 @@ from conduit_lab.export.environment_keys import (
 )
 from conduit_lab.export.export_plan import ExportPlan
 from conduit_lab.export.export_result import Export
+from conduit_lab.export.graph_facts import record_graphs
 from conduit_lab.export.manifest import MANIFEST, Manifest, sha256
 from conduit_lab.export.part import Selection, chosen_endpoints
 from conduit_lab.export.proof import ProofKind, ProofRun, check_kind, prove
 from conduit_lab.export.proof_picture import proof_picture
 from conduit_lab.export.readme import readme
-from conduit_lab.export.requirements import pinned_version, requirements
+from conduit_lab.export.requirements import PARSER, pinned_version, requirements
 from conduit_lab.export.secret import check_files
 from conduit_lab.export.session_answers import SessionAnswers, asked_again, refreshed
 from conduit_lab.export.state.compared import app_state
@@ -125,13 +126,9 @@ def _of_endpoints(
 
 def _write(app: App, closure: Closure, folder: Path, examples: Sequence[Example]) -> None:
     closure.assets.write(folder)
-    packages = requirements(
-        write_wheel(folder / "lib").name,
-        closure.packages.distributions,
-        closure.assets.places,
-        app.spoken,
-        large_stores=closure.assets.large_stores,
-    )
+    record_graphs(closure.assets.graphs, folder)
+    write_wheel(folder / "lib")
+    packages = _requirements(app, closure, folder, reads_graphs=True)
     deployment = Deployment.of(app, folder, pinned_version(packages))
     texts = {
         "app.py": templates.app_source(app, closure),
@@ -148,6 +145,17 @@ def _write(app: App, closure: Closure, folder: Path, examples: Sequence[Example]
             f"the app reads {', '.join(keys)} from its environment: set {_them(keys)} where it "
             f"runs ({ENVIRONMENT_FILE} lists the names)"
         )
+
+
+def _requirements(app: App, closure: Closure, folder: Path, *, reads_graphs: bool) -> str:
+    return requirements(
+        next((folder / "lib").glob("*.whl")).name,
+        closure.packages.distributions,
+        closure.assets.places,
+        app.spoken,
+        large_stores=closure.assets.large_stores,
+        reads_graphs=reads_graphs,
+    )
 
 
 def _them(names: Sequence[str]) -> str:
@@ -169,7 +177,9 @@ def _prove(
 ) -> ProofRun:
     """Ask the session again, write its answers and its state, and prove the folder by them.
 
-    The state comes first: where the session makes the calls itself, they may change it.
+    The state comes first: where the session makes the calls itself, they may change it. With the
+    facts of its graphs recorded, an app seldom needs onnx, 48 MB with ml-dtypes: it is proved
+    without, and only an app that tries to import it requires it.
     """
     names = closure.namespace
     here = app_state(app, names.names, app.root, names.is_builtin, closure.endpoints, cells)
@@ -182,6 +192,19 @@ def _prove(
         answered = asked_again(session, examples, closure.warnings)
         _write_examples(folder, answered, app.root)
         check_files(folder)
+        if not closure.assets.graphs:
+            return prove(app, folder, answered, here, session, kind, cells)
+        needed = folder / "requirements.txt"
+        whole, missed = needed.read_text("utf-8"), set[str]()
+        needed.write_text(_requirements(app, closure, folder, reads_graphs=False), "utf-8")
+        try:
+            proved = prove(app, folder, answered, here, session, kind, cells, missed)
+            if PARSER not in missed:
+                return proved
+        except ExportError:
+            if PARSER not in missed:
+                raise
+        needed.write_text(whole, "utf-8")  # it changes a graph at run time
         return prove(app, folder, answered, here, session, kind, cells)
 
 

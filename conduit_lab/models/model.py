@@ -25,7 +25,6 @@ from conduit_lab.models.file_model import FileModel
 from conduit_lab.models.inputs import Feeds, Inputs
 from conduit_lab.runtime.batching.model_batcher import ModelBatcher
 from conduit_lab.runtime.checks.classes import class_labels
-from conduit_lab.runtime.checks.content import identity
 from conduit_lab.runtime.measuring.tuning import Tuned, read_tuning
 from conduit_lab.runtime.rows.layout import Layout
 from conduit_lab.runtime.sessions.cache import Shared, sessions
@@ -117,7 +116,7 @@ class Model(FileModel[_Opened]):
             )
         layout = Layout.of(shared, path)
         probabilities, own = classifier_outputs(shared.outputs)
-        classes = class_labels(path, identity(path)) if own is not None else ()
+        classes = class_labels(path) if own is not None else ()
         answers = Answers(self.name, shared.outputs, labels, layout.outputs, classes)
         shape = shared.outputs[probabilities].shape
         # one score stands for both classes

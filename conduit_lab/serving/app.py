@@ -29,6 +29,7 @@ from conduit_lab.flow.fallback import Fallback
 from conduit_lab.models.callable import CallableModel
 from conduit_lab.models.load import AnyModel, LoadOptions, load_model
 from conduit_lab.models.registry import Models
+from conduit_lab.runtime.checks.graph_reader import use_record
 from conduit_lab.serving.app_options import AppOptions, set_options
 from conduit_lab.serving.decorators import StreamDecorator, file_paths, refuse_async
 from conduit_lab.serving.endpoint import Endpoint, EndpointHost
@@ -87,6 +88,7 @@ class App(EndpointHost, ResourceHost, Replaceable, Viewed):
         self.name = name
         self.root = Path(root).resolve() if root is not None else find_root()
         self._store_root = self.root
+        use_record(self.root)
         self.statistics = StageStatistics()
         self.metering = Metering()
         self.models = Models(self.statistics)

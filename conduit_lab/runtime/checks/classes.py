@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from functools import lru_cache
-from pathlib import Path
+from typing import Any
 
-from conduit_lab.runtime.checks.content import FileIdentity
+from conduit_lab.runtime.checks.graph_reader import graph_reader
 
 
-@lru_cache(maxsize=64)
-def class_labels(path: Path, _: FileIdentity) -> tuple[str | int, ...]:
+@graph_reader("class labels")
+def class_labels(model: Any) -> tuple[str | int, ...]:
     """Return the labels in column order, or nothing where there is no list or several.
 
     The labels of a ZipMap take precedence.
     """
-    import onnx
-
     lists: defaultdict[bool, set[tuple[str | int, ...]]] = defaultdict(set)
-    for node in onnx.load(str(path), load_external_data=False).graph.node:
+    for node in model.graph.node:
         labels = lists[node.op_type == "ZipMap"]
         for attribute in node.attribute:
             if attribute.name in ("classlabels_int64s", "classlabels_ints") and attribute.ints:

@@ -17,7 +17,7 @@ _SIGNATURES = {
 }
 _AGAIN = "copy or download it again"
 _INVALID = f"is not a valid ONNX model: {_AGAIN}"
-_IR_VERSION_TAG = 0x08  # of ModelProto's first field
+_IR_VERSION_TAG = b"\x08"  # of ModelProto's first field
 _GRAPH_FIELD = 7  # of ModelProto
 _MAX_FIELD = 26  # of ModelProto, with room for newer ones
 
@@ -27,7 +27,7 @@ def reason(content: bytes) -> str:
     for signature, words in _SIGNATURES.items():
         if content.startswith(signature):
             return words
-    place = 0 if content[0] == _IR_VERSION_TAG else len(content)
+    place = 0 if content[:1] == _IR_VERSION_TAG else len(content)
     while place < len(content):
         tag, place = _varint(content, place)
         field, kind = tag >> 3, tag & 7

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conduit_lab.core.errors import MissingExtra, ModelLoadError
+from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.views import figures
-from conduit_lab.runtime.checks import damage, external, optimizers
-from conduit_lab.runtime.checks.content import (
-    combined_digest,
-    file_digest,
-    identity,
-    is_cached,
-)
+from conduit_lab.runtime.checks import external, optimizers
+from conduit_lab.runtime.checks.content import combined_digest, file_digest
+from conduit_lab.runtime.checks.graph_reader import graph_reader
 from conduit_lab.runtime.checks.nodes import all_nodes, all_tensors, opset_of
 
 _MAX_PROTOBUF_BYTES = 2**31 - 1
-_MAX_FACTS = 256
 # operators that use a weight once per pixel, step or token
 _REPEATING = frozenset({"Attention", "GroupQueryAttention", "MultiHeadAttention"})
 _REPEATING |= {"Conv", "ConvInteger", "ConvTranspose", "QLinearConv", "LayerNormalization"}
@@ -57,9 +51,6 @@ class Graph(Facts):
     content: str
 
 
-_known: dict[bytes, Facts] = {}  # by file digest; each operation on a dict is atomic
-
-
 def check_graph(path: Path) -> Graph:
     """Return the checked ONNX file at `path`.
 
@@ -82,7 +73,7 @@ def check_graph(path: Path) -> Graph:
         )
     try:
         own = file_digest(path)
-        facts = _facts(path, own)
+        facts = _facts.of(path, own)
         data = external.check_parts(path, facts.parts)
         files, content = (path, *data), combined_digest([own, *map(file_digest, data)])
         size = sum(file.stat().st_size for file in files)
@@ -91,52 +82,27 @@ def check_graph(path: Path) -> Graph:
         raise ModelLoadError(
             f"{display(path)} cannot be read: {error.strerror or error}"
         ) from error
-
-
-def _facts(path: Path, own: bytes) -> Facts:
-    """Return the facts of a file, read once per content; `own` is the digest of its bytes."""
-    facts = _known.get(own)
-    if facts is None:
-        state = identity(path)
-        content = path.read_bytes()
-        facts = _read(path, content)
-        if not is_cached(path, state, own):  # the file may have changed since it was hashed
-            own = hashlib.sha256(content).digest()
-        if len(_known) >= _MAX_FACTS:
-            _known.pop(next(iter(_known)), None)
-        _known[own] = facts
-    return facts
-
-
-def _read(path: Path, content: bytes) -> Facts:
-    try:
-        import onnx
-    except ImportError as error:  # pragma: no cover - a base dependency
-        raise MissingExtra("onnx", "cpu", "reading ONNX files") from error
-    try:
-        model: Any = onnx.ModelProto.FromString(content)
-    except Exception as error:  # protobuf's
-        raise ModelLoadError(f"{display(path)} {damage.reason(content)}") from error
-    if not model.HasField("graph"):
-        raise ModelLoadError(f"{display(path)} {damage.reason(content)}")
-    values = (*model.graph.input, *model.graph.output)
-    operators = {node.op_type for node in all_nodes(model)}
-    try:
-        return Facts(
-            opset=opset_of(model),
-            producer=f"{model.producer_name} {model.producer_version}".strip(),
-            endless="Loop" in operators,
-            repeats=not _REPEATING.isdisjoint(operators),
-            unranked=frozenset(
-                value.name for value in values if not value.type.tensor_type.HasField("shape")
-            ),
-            unsafe=optimizers.unsafe(model),
-            parts=external.parts(all_tensors(model)),
-        )
     except ValueError as error:  # a name that is not UTF-8, a malformed offset
         raise ModelLoadError(
             f"{display(path)} is damaged: {error}; copy or export it again"
         ) from error
+
+
+@graph_reader("file")
+def _facts(model: Any) -> Facts:
+    values = (*model.graph.input, *model.graph.output)
+    operators = {node.op_type for node in all_nodes(model)}
+    return Facts(
+        opset=opset_of(model),
+        producer=f"{model.producer_name} {model.producer_version}".strip(),
+        endless="Loop" in operators,
+        repeats=not _REPEATING.isdisjoint(operators),
+        unranked=frozenset(
+            value.name for value in values if not value.type.tensor_type.HasField("shape")
+        ),
+        unsafe=optimizers.unsafe(model),
+        parts=external.parts(all_tensors(model)),
+    )
 
 
 def files(path: Path) -> tuple[Path, ...]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,7 @@ import numpy as np
 from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.paths import display
 from conduit_lab.core.spec import TensorSpec
-from conduit_lab.runtime.checks.content import FileIdentity, identity
+from conduit_lab.runtime.checks.graph_reader import graph_reader
 from conduit_lab.runtime.checks.nodes import all_nodes
 from conduit_lab.runtime.decoding.switches import Switches, read_switches
 from conduit_lab.runtime.rows.rules import SCALED_TOGETHER
@@ -90,7 +88,7 @@ class DecoderIO:
                 f"{where} is no decoder with a KV cache: it has no {names}; "
                 "export it as text-generation-with-past"
             )
-        facts = _graph_facts(shared.path, identity(shared.path), context, switch)
+        facts = _graph_facts(shared.path, context, switch)
         return cls(
             pasts=pasts,
             presents=presents,
@@ -106,7 +104,7 @@ class DecoderIO:
             in_place=set(pasts) <= facts.grouped,
             independent=facts.independent,
             switches=facts.switches,
-            embedded=facts.embedded,
+            embedded=read_text_graph(shared.path).vocabulary,
         )
 
 
@@ -115,24 +113,20 @@ class _GraphFacts:
     grouped: frozenset[str]  # cache inputs of GroupQueryAttention
     independent: bool
     switches: Switches
-    embedded: int | None
 
 
-@lru_cache(maxsize=64)
-def _graph_facts(path: Path, _: FileIdentity, context: int, switch: int | None) -> _GraphFacts:
-    """Read the graph's nodes, once per state of the file."""
-    import onnx
-
+@graph_reader("decoder")
+def _graph_facts(model: Any, context: int, switch: int | None) -> _GraphFacts:
+    """Read the graph's nodes."""
     grouped: set[str] = set()
     independent = True
-    model = onnx.load(str(path), load_external_data=False)
     nodes = list(all_nodes(model))
     for node in nodes:
         if node.op_type == "GroupQueryAttention":
             grouped.update(node.input[3:5])
         independent = independent and node.op_type not in SCALED_TOGETHER
     switches = read_switches(model, nodes, context, switch)
-    return _GraphFacts(frozenset(grouped), independent, switches, read_text_graph(path).vocabulary)
+    return _GraphFacts(frozenset(grouped), independent, switches)
 
 
 def _shape(where: str, spec: TensorSpec, heads: int | None, width: int | None) -> tuple[int, int]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from conduit_lab.runtime.checks.content import FileIdentity
+from conduit_lab.runtime.checks.graph_reader import graph_reader
 from conduit_lab.runtime.checks.nodes import all_nodes, opset_of
 from conduit_lab.runtime.rows import dimensions
 from conduit_lab.runtime.rows.flow import (
@@ -49,19 +47,15 @@ class Dataflow:
         return cls({}, UNCLEAR)
 
 
-@lru_cache(maxsize=64)
-def read_dataflow(
-    path: Path, _: FileIdentity, rows: tuple[tuple[str, int | None], ...]
-) -> Dataflow:
-    """Follow the batch axis of each input, `rows`, through the graph, once per `FileIdentity`.
+@graph_reader("rows")
+def read_dataflow(model: Any, rows: tuple[tuple[str, int | None], ...]) -> Dataflow:
+    """Follow the batch axis of each input, `rows`, through the graph.
 
     An operator without a rule makes everything that depends on it unclear. Shapes come from ONNX's
     inference alone: the file may declare those of the example that it was exported with.
     """
-    import onnx
-
     try:
-        return _followed(onnx.load(str(path), load_external_data=False), dict(rows))
+        return _followed(model, dict(rows))
     except Exception:  # protobuf's or onnx's; running a malformed graph reports the reason
         return Dataflow.unclear()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from conduit_lab.core.errors import MissingExtra, ModelLoadError
 from conduit_lab.core.spec import Array, TensorSpec
 from conduit_lab.runtime.checks.content import FileIdentity, identity
 from conduit_lab.runtime.rows.dataflow import Dataflow, read_dataflow
@@ -102,7 +103,8 @@ class Layout:
     def mixed(self) -> int:
         """Return how the rows of a run depend on each other: `INDEPENDENT`, `UNCLEAR` or `MIXED`.
 
-        A file that has changed since it was opened proves nothing about the opened graph: `MIXED`.
+        A file that has changed since it was opened proves nothing about the opened graph, nor does
+        one that cannot be read without onnx: `MIXED`.
         """
         if self._source is None:
             return INDEPENDENT
@@ -111,7 +113,7 @@ class Layout:
             if identity(path) != opened:
                 return MIXED
             return _dataflow(self._source, self.names, self.inputs).mixed
-        except OSError:
+        except (OSError, MissingExtra):
             return MIXED
 
     # Feeds and outputs
@@ -216,7 +218,10 @@ def _dataflow(
 ) -> Dataflow:
     if source is None:
         return Dataflow.unclear()
-    return read_dataflow(*source, tuple(zip(names, axes, strict=True)))
+    try:
+        return read_dataflow(source[0], tuple(zip(names, axes, strict=True)))
+    except (ModelLoadError, OSError):  # replaced or deleted since it was opened
+        return Dataflow.unclear()
 
 
 def _is_batch_name(dim: int | str) -> bool:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from conduit_lab.core.errors import ModelLoadError
 from conduit_lab.core.spec import Array
-from conduit_lab.runtime.checks.content import FileIdentity, identity
+from conduit_lab.runtime.checks.graph_reader import graph_reader
 from conduit_lab.runtime.hardware import devices
 from conduit_lab.runtime.sessions.memory import limit_arena
 
@@ -40,18 +40,15 @@ class TextGraph:
 
 
 def read_text_graph(path: Path) -> TextGraph:
-    """Read a graph, once per state of its file; a missing or broken file states nothing."""
-    return _read(path, identity(path)) if path.is_file() else TextGraph()
-
-
-@lru_cache(maxsize=256)
-def _read(path: Path, _: FileIdentity) -> TextGraph:
-    import onnx
-
+    """Read a graph, once per content; a missing or broken file states nothing."""
     try:
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception:  # protobuf's own; opening the file reports the fault
+        return _read(path) if path.is_file() else TextGraph()
+    except (ModelLoadError, OSError):  # opening the file reports the fault
         return TextGraph()
+
+
+@graph_reader("text")
+def _read(model: Any) -> TextGraph:
     lookups = _Lookups(model)
     vocabulary, positions = lookups.sizes()
     weights = {tensor.name for tensor in model.graph.initializer}

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from conduit_lab.core.spec import TensorSpec
 from conduit_lab.runtime.checks.content import identity
 from conduit_lab.runtime.rows import dataflow
 from conduit_lab.runtime.rows.dataflow import Dataflow
 from conduit_lab.runtime.rows.flow import INDEPENDENT, MIXED, UNCLEAR
+from conduit_lab.runtime.rows.layout import Layout
 from conduit_lab.runtime.sessions.session import Session
 from tests.runtime import graphs
 from tests.runtime.graphs import constant, node
@@ -19,7 +21,7 @@ from tests.runtime.rows import members
 
 
 def read(path: Path, axis: int | None = 0) -> Dataflow:
-    return dataflow.read_dataflow(path, identity(path), (("x", axis),))
+    return dataflow.read_dataflow(path, (("x", axis),))
 
 
 @pytest.mark.parametrize("name", members.INDEPENDENT)
@@ -166,7 +168,9 @@ def test_a_graph_that_mixes_rows_keeps_its_batch_axis(tmp_path: Path, kind: str)
 def test_a_file_that_cannot_be_read_proves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(b"no model")
-    assert read(path) == Dataflow.unclear()
+    specs = [TensorSpec(name, "float32", ("batch", 2)) for name in ("x", "y")]
+    layout = Layout.of_specs(specs[:1], specs[1:], (path, identity(path)))
+    assert layout.mixed() == UNCLEAR
 
 
 def test_nodes_in_any_order_are_followed(tmp_path: Path) -> None:

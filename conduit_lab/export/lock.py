@@ -1,0 +1,102 @@
+"""Lock: the hashes of the packages that an exported folder requires."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from conduit_lab.core.errors import ExportError
+from conduit_lab.core.files import write_atomic
+
+_PIN = re.compile(r"([A-Za-z0-9._-]+)==")
+_HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
+_OPTION = re.compile(r"(\s*\\?\s+--hash=\S+)+\s*$")
+_MAX_SHOWN_CHARACTERS = 1500
+
+
+def lock_folder(folder: Path) -> str:
+    """Add a SHA-256 to each line of the folder's `requirements.txt`; report it as a sentence.
+
+    The packages come from the index that uv or pip is set to. uv adds the hashes of all files of a
+    version, pip those for this platform alone. Raises `ExportError` with the tool's own words, and
+    then leaves the file as it is.
+    """
+    file = folder / "requirements.txt"
+    if not file.is_file():
+        raise ExportError(f"no requirements.txt in {folder}: lock a folder that an export wrote")
+    lines = [_OPTION.sub("", line) for line in _logical(file.read_text("utf-8"))]
+    pins = [line for line in lines if _PIN.match(line)]
+    by_uv = shutil.which("uv") is not None
+    known = _by_uv(pins) if by_uv else _by_pip(pins)
+    text = "".join(f"{line}{_hashes(folder, line, known)}\n" for line in lines)
+    write_atomic(file, text)
+    _update_manifest(folder / "manifest.json", text)
+    what = "every platform" if by_uv else "this platform alone; with uv on the PATH, for all"
+    return f"{file}: {len(pins)} packages with their hashes for {what}"
+
+
+def _update_manifest(file: Path, text: str) -> None:
+    """Write the new digest of the requirements into the folder's manifest."""
+    if file.is_file():
+        manifest = json.loads(file.read_text("utf-8"))
+        manifest["sha256"]["requirements.txt"] = hashlib.sha256(text.encode()).hexdigest()
+        write_atomic(file, json.dumps(manifest, indent=2) + "\n")
+
+
+def _logical(text: str) -> list[str]:
+    return text.replace("\\\n", " ").splitlines()
+
+
+def _hashes(folder: Path, line: str, known: Mapping[str, list[str]]) -> str:
+    if line.startswith("./"):
+        return f" --hash=sha256:{hashlib.sha256((folder / line).read_bytes()).hexdigest()}"
+    found = _PIN.match(line)
+    if found is None:
+        return ""
+    hashes = known.get(_canonical(found[1]), [])
+    if not hashes:
+        raise ExportError(f"the index has no hash of {line.partition(';')[0]}: lock with another")
+    return "".join(f" \\\n    --hash={each}" for each in hashes)
+
+
+def _by_uv(pins: list[str]) -> dict[str, list[str]]:
+    options = ("--generate-hashes", "--no-deps", "--universal", "--no-header", "--no-annotate")
+    with tempfile.TemporaryDirectory() as place:
+        given = Path(place, "requirements.in")
+        given.write_text("\n".join(pins), "utf-8")
+        text = _output(["uv", "pip", "compile", "--quiet", *options, str(given)])
+    found = ((_PIN.match(line), _HASH.findall(line)) for line in _logical(text))
+    return {_canonical(name[1]): hashes for name, hashes in found if name is not None}
+
+
+def _by_pip(pins: list[str]) -> dict[str, list[str]]:
+    options = ("--dry-run", "--ignore-installed", "--no-deps", "--quiet", "--report", "-")
+    with tempfile.TemporaryDirectory() as place:
+        given = Path(place, "requirements.in")
+        given.write_text("\n".join(pins), "utf-8")
+        report = _output([sys.executable, "-m", "pip", "install", *options, "-r", str(given)])
+    known = {}
+    for each in json.loads(report)["install"]:
+        hashes = each["download_info"]["archive_info"].get("hashes", {})
+        name = _canonical(each["metadata"]["name"])
+        known[name] = [f"sha256:{hashes['sha256']}"] if "sha256" in hashes else []
+    return known
+
+
+def _output(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        words = done.stderr.strip()[-_MAX_SHOWN_CHARACTERS:]
+        raise ExportError(f"the hashes of the requirements cannot be read:\n{words}")
+    return done.stdout
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
