@@ -107,6 +107,19 @@ class Assets:
         return frozenset([*self._copies, *self._writers])
 
     @property
+    def stores(self) -> dict[str, VectorStore]:
+        """The stores by the label of their file below `indexes/`."""
+        return dict(self._stores)
+
+    def places_of(self, path: Path) -> list[PurePath]:
+        """Return the places of a copied file."""
+        return [place for place, origin in self._copies.items() if origin.samefile(path)]
+
+    def origin(self, place: PurePath) -> Path:
+        """Return the file that was copied to a place."""
+        return self._copies[place]
+
+    @property
     def large_stores(self) -> bool:
         """Whether a store has enough entries for its searches to use codes."""
         return any(len(store) >= INT8_ROWS for store in self._stores.values())

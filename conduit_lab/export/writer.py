@@ -25,8 +25,9 @@ from conduit_lab.export.environment_keys import (
 from conduit_lab.export.export_plan import ExportPlan
 from conduit_lab.export.export_result import Export
 from conduit_lab.export.part import Selection, chosen_endpoints
-from conduit_lab.export.proof import ProofKind, ProofRun, check_kind, prove
+from conduit_lab.export.proof import ProofKind, ProofRun, WrongAnswer, check_kind, prove
 from conduit_lab.export.proof_picture import proof_picture
+from conduit_lab.export.quantized import OptimizeKind, Quantized, QuantizedModel, check_optimize
 from conduit_lab.export.readme import readme
 from conduit_lab.export.requirements import pinned_version, requirements
 from conduit_lab.export.secret import check_files
@@ -54,6 +55,7 @@ def export_app(
     namespace: dict[str, Any] | None = None,
     endpoints: Selection | None = None,
     proof: ProofKind | None = "process",
+    optimize: OptimizeKind | None = None,
 ) -> Export:
     """Write `app` as a folder that runs by itself, and prove that it answers as the `examples` say.
 
@@ -62,10 +64,14 @@ def export_app(
     exported, with what they reach. A relative `folder` starts at the app's root; it must be new,
     empty, or an older export, which is replaced as a whole at the end. The `proof` runs in a
     process of this Python, in a new environment of its requirements ("venv"), or not at all (None).
+    With `optimize="int8"` the exported models are in int8, and the proof is the judge: labels,
+    texts, order and whole numbers must be equal, floats within 0.05, vectors within a fifth of
+    their length. A model whose int8 answers are further off stays in float32.
     Raises `ExportError` for a folder that holds something else, an endpoint without an example, an
     object that cannot be exported (with the chain of names that needs it), and a different answer.
     """
     check_kind(proof)
+    check_optimize(optimize, proof)
     target = resolve(folder, app.root)
     _check_target(target)
     chosen = chosen_endpoints(app, endpoints)
@@ -79,6 +85,7 @@ def export_app(
         with replaced_folder(target) as made:
             job.next_phase("writing files")
             _write(app, closure, made, examples)
+            quantized = None if optimize is None else Quantized(app, closure, made)
             if proof is None:
                 proved = ProofRun()
                 _write_examples(made, [refreshed(app, example) for example in examples])
@@ -88,11 +95,12 @@ def export_app(
                 cells = [
                     each if isinstance(each, str) else each.source for each in statements or ()
                 ]
-                proved = _prove(app, closure, made, examples, proof, cells)
+                proved = _prove(app, closure, made, examples, proof, cells, quantized)
+            models = [] if quantized is None else quantized.models
             job.next_phase("hashing files")
-            _write_manifest(closure, made, proved)
+            _write_manifest(closure, made, proved, models)
         plan = ExportPlan.of(closure)
-        return Export(target, proved.outcomes, closure.warnings, proved.objects, plan)
+        return Export(target, proved.outcomes, closure.warnings, proved.objects, plan, models)
 
 
 def _check_target(target: Path) -> None:
@@ -171,10 +179,13 @@ def _prove(
     examples: Sequence[Example],
     kind: ProofKind,
     cells: Sequence[str],
+    quantized: Quantized | None = None,
 ) -> ProofRun:
     """Ask the session again, write its answers and its state, and prove the folder by them.
 
-    The state comes first: a call of the session may change it, as the same call does there.
+    The state comes first: a call of the session may change it, as the same call does there. A
+    `quantized` model whose call is answered differently goes back to float32, and the proof begins
+    again.
     """
     names = closure.namespace
     here = app_state(app, names.names, app.root, names.is_builtin, closure.endpoints)
@@ -182,14 +193,28 @@ def _prove(
         closure.warnings.append(
             f"the endpoints reach more than {MAX_LINES:,} objects; only these were compared"
         )
-    save_state(folder, here)
     answered = asked_again(app, examples, closure.warnings)
-    _write_examples(folder, answered)
-    check_files(folder)
-    return prove(app, folder, answered, here, kind, cells)
+    while True:
+        lines, calls = here, answered
+        if quantized is not None:
+            lines, calls = quantized.lines(here), quantized.examples(answered)
+        save_state(folder, lines)
+        _write_examples(folder, calls)
+        check_files(folder)
+        try:
+            proved = prove(app, folder, calls, lines, kind, cells)
+        except WrongAnswer as error:
+            if quantized is None or not quantized.take_back(error.outcome):
+                raise
+            continue
+        if quantized is not None:
+            quantized.measure(proved.outcomes)
+        return proved
 
 
-def _write_manifest(closure: Closure, folder: Path, proved: ProofRun) -> None:
+def _write_manifest(
+    closure: Closure, folder: Path, proved: ProofRun, quantized: Sequence[QuantizedModel]
+) -> None:
     """Write the picture of the proof, and the manifest with the digest of every other file."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     digests = {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
@@ -202,7 +227,8 @@ def _write_manifest(closure: Closure, folder: Path, proved: ProofRun) -> None:
             if version := pinned_version(packages, [package]):
                 versions[package] = version
         total = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
-        picture = proof_picture(name, proved.outcomes, proved.objects, versions, total)
+        notes = [str(model) for model in quantized]
+        picture = proof_picture(name, proved.outcomes, proved.objects, versions, total, notes)
         (folder / _PICTURE).write_text(picture, "utf-8")
         digests[_PICTURE] = _sha256(folder / _PICTURE)
     manifest = {
@@ -211,6 +237,7 @@ def _write_manifest(closure: Closure, folder: Path, proved: ProofRun) -> None:
         "python": platform.python_version(),
         "endpoints": [f"{e.method} {e.path}" for e in closure.endpoints],
         "replayed": len(proved.outcomes),
+        **({"optimized": [model.to_json() for model in quantized]} if quantized else {}),
         "sha256": digests,
     }
     (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")

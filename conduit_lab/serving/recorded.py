@@ -30,7 +30,7 @@ MAX_EXAMPLE_BYTES = 16 * 2**20  # per endpoint, as JSON; the newest one is alway
 _MAX_CHUNK_CHARACTERS = 80  # shown
 _SETTLE_SECONDS = 10.0  # at most, for the thread of an ended stream to record it
 _KEPT_HERE = ("stores", "files", "seconds")  # not written to a line
-_FLAGS = ("by_model", "sampled", "varies")  # written where they are true
+_FLAGS = ("by_model", "sampled", "varies", "int8")  # written where they are true
 _MODEL_KINDS = frozenset({"predict", "encode", "generate"})  # of spans
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 
@@ -42,8 +42,9 @@ class Example(Viewed):
     `answer` is a JSON value, for a stream the list of its chunks. `writes` says that the call
     changed a store, `shared` that this store is on a server, where no replay may write. `by_model`
     says that a model took part, `sampled` that it generated text, and `varies` that the answer
-    differs from call to call. `stores` pairs each used store with its version then; `files` are the
-    loaded model files, and `seconds` is how long the call took.
+    differs from call to call; with `int8` the models of an export answer it in int8. `stores` pairs
+    each used store with its version then; `files` are the loaded model files, and `seconds` is how
+    long the call took.
     """
 
     method: str
@@ -56,6 +57,7 @@ class Example(Viewed):
     by_model: bool = False
     sampled: bool = False
     varies: bool = False
+    int8: bool = False
     path_params: dict[str, Any] = field(default_factory=dict)
     stores: list[tuple[Any, int]] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
