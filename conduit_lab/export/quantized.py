@@ -20,8 +20,9 @@ from conduit_lab.core.views import figures
 from conduit_lab.export.agreement import largest_difference
 from conduit_lab.export.closure import Closure
 from conduit_lab.export.replay import Outcome
+from conduit_lab.export.state.compared import reached_models
 from conduit_lab.export.state.resources import model_text
-from conduit_lab.export.state.walk import StateLine, Walk
+from conduit_lab.export.state.walk import StateLine
 from conduit_lab.models.file_model import FileModel
 from conduit_lab.models.load import load_model
 from conduit_lab.models.measure.subject import graph_of, subject
@@ -33,7 +34,6 @@ from conduit_lab.runtime.checks.graph import check_graph
 from conduit_lab.runtime.rewriting import child
 from conduit_lab.runtime.sessions.session import Session
 from conduit_lab.serving.app import App
-from conduit_lab.serving.endpoint import Endpoint
 from conduit_lab.serving.recorded import Example
 from conduit_lab.vectors.identity import record_embedder
 from conduit_lab.vectors.store import VectorStore
@@ -110,8 +110,10 @@ class Quantized:
     def __init__(self, app: App, closure: Closure, folder: Path) -> None:
         self._closure = closure
         self._folder = folder
+        names = closure.namespace
         self._reached = {
-            (each.method, each.path): _models(each, app, closure) for each in closure.endpoints
+            (each.method, each.path): reached_models(each, names.names, app.root, names.is_builtin)
+            for each in closure.endpoints
         }
         self.models = _by_content(model for each in self._reached.values() for model in each)
         with progress(len(self.models), STEP, "int8"):
@@ -231,14 +233,6 @@ class Quantized:
             )
             with VectorStore(path=self._folder / "indexes" / f"{label}.sqlite") as copy:
                 record_embedder(copy._opened(), here)
-
-
-def _models(endpoint: Endpoint[..., Any], app: App, closure: Closure) -> list[FileModel[Any]]:
-    """Return the models that an endpoint reaches."""
-    names = closure.namespace
-    walk = Walk(names.names, app.root, names.is_builtin)
-    walk.add(endpoint.name, endpoint)
-    return [value for value in walk.objects if isinstance(value, FileModel)]
 
 
 def _by_content(models: Iterable[FileModel[Any]]) -> list[QuantizedModel]:

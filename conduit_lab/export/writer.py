@@ -32,11 +32,12 @@ from conduit_lab.export.readme import readme
 from conduit_lab.export.requirements import pinned_version, requirements
 from conduit_lab.export.secret import check_files
 from conduit_lab.export.session_answers import asked_again, refreshed
-from conduit_lab.export.state.compared import app_state
+from conduit_lab.export.state.compared import app_state, reached_models
 from conduit_lab.export.state.saved import save_state
 from conduit_lab.export.state.walk import MAX_LINES
 from conduit_lab.export.target import replaced_folder
 from conduit_lab.export.wheel import write_wheel
+from conduit_lab.models.file_model import FileModel
 from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
 from conduit_lab.serving.recorded import Example
@@ -145,7 +146,8 @@ def _write(app: App, closure: Closure, folder: Path, examples: Sequence[Example]
         app.spoken,
         large_stores=closure.assets.large_stores,
     )
-    deployment = Deployment.of(app, folder, pinned_version(packages))
+    models = _reached_models(app, closure) if any(each.remote for each in app.models) else []
+    deployment = Deployment.of(app, folder, pinned_version(packages), models)
     texts = {
         "app.py": templates.app_source(app, closure),
         "requirements.txt": packages,
@@ -161,6 +163,17 @@ def _write(app: App, closure: Closure, folder: Path, examples: Sequence[Example]
             f"the app reads {', '.join(keys)} from its environment: set {_them(keys)} where it "
             f"runs ({ENVIRONMENT_FILE} lists the names)"
         )
+
+
+def _reached_models(app: App, closure: Closure) -> list[FileModel[Any]]:
+    """Return the models that the exported endpoints reach, each once."""
+    names = closure.namespace
+    found = {
+        id(model): model
+        for endpoint in closure.endpoints
+        for model in reached_models(endpoint, names.names, app.root, names.is_builtin)
+    }
+    return list(found.values())
 
 
 def _them(names: Sequence[str]) -> str:

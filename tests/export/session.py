@@ -18,6 +18,7 @@ from conduit_lab.export.agreement import difference
 from conduit_lab.export.cell_run import CellRun
 from conduit_lab.export.export_result import Export
 from conduit_lab.export.part import Selection
+from conduit_lab.export.proof import ProofKind
 from conduit_lab.export.quantized import OptimizeKind
 from conduit_lab.export.replay import comparison
 from conduit_lab.serving.app import App
@@ -61,6 +62,7 @@ class Session:
         replay: bool = False,
         endpoints: Selection | None = None,
         optimize: OptimizeKind | None = None,
+        proof: ProofKind | None = None,
     ) -> Export:
         """Export to `root/out`, by default without the proof in a fresh process."""
         return export_app(
@@ -70,7 +72,7 @@ class Session:
             statements=["lab = Lab('desk')", *self.cells],
             namespace=self.names,
             endpoints=endpoints,
-            proof="process" if replay or optimize else None,
+            proof="process" if replay or optimize else proof,
             optimize=optimize,
         )
 

@@ -32,6 +32,7 @@ class ModelForm(Form):
         chosen = {key: getattr(value.options, key) for key in _OPTIONS}
         chosen["variant"] = getattr(value, "variant", None)
         chosen["labels"] = getattr(value, "given_labels", None)
+        chosen["remote"] = value.remote or None
         default = value.path.name if isinstance(value, FolderModel) else value.path.stem
         chosen["name"] = None if value.name == default else value.name
         arguments = [literal(place)]

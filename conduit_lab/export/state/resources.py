@@ -78,6 +78,7 @@ def _model(model: Any) -> _Parts:
     """Describe a model by the content that it opened, not by its file: that may have changed."""
     options = {name: getattr(model.options, name) for name in _MODEL_OPTIONS}
     options["variant"] = getattr(model, "variant", None)
+    options["remote"] = model.remote or None
     return model_text(model, model.shared.key[0]), [
         ("its options", {name: value for name, value in options.items() if value is not None}),
         ("its labels", getattr(model, "labels", None)),
