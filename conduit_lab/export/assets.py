@@ -13,6 +13,7 @@ from conduit_lab.core.errors import ExportError
 from conduit_lab.core.weight import weight
 from conduit_lab.export.deployment.deployment import FILES
 from conduit_lab.runtime.checks import graph
+from conduit_lab.runtime.checks.content import file_digest
 from conduit_lab.vectors.index.accelerators import INT8_ROWS
 from conduit_lab.vectors.store import VectorStore
 
@@ -37,6 +38,7 @@ class Assets:
         self.root = root
         self._copies: dict[PurePath, Path] = {}  # place in the export → origin
         self._writers: dict[PurePath, Callable[[Path], object]] = {}
+        self._models: dict[frozenset[tuple[str, bytes]], str] = {}  # by their files' contents
         self._stores: dict[str, VectorStore] = {}
 
     def add(self, path: Path, needed_by: str) -> str:
@@ -52,6 +54,20 @@ class Assets:
             place = Path("models", str(next(numbers)), path.name)
         self._copies |= places
         return place.as_posix()
+
+    def add_model(self, path: Path, needed_by: str) -> str:
+        """Copy a model's file or folder, or return the place of one with the same content."""
+        path = Path(os.path.normpath(path))
+        if not path.exists():
+            return self.add(path, needed_by)  # which refuses it
+        parts = _files_below(path) if path.is_dir() else graph.files(path)
+        # beside a graph, which names the files of its weights
+        start = path if path.is_dir() else path.parent
+        names = ["" if part == path else str(part.relative_to(start)) for part in parts]
+        content = frozenset(zip(names, map(file_digest, parts), strict=True))
+        if content not in self._models:
+            self._models[content] = self.add(path, needed_by)
+        return self._models[content]
 
     def add_named(self, path: Path, needed_by: str) -> None:
         """Copy a file that the source names by its path, which must lie below the root."""

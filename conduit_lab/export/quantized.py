@@ -222,12 +222,13 @@ class Quantized:
         """Record the present embedder in the exported stores: their vectors stay as they are."""
         for label, store in self._closure.assets.stores.items():
             embedder = store.embedder
-            held = any(embedder is model for each in changed for model in each.models)
+            held = [each for each in changed if any(embedder is model for model in each.models)]
             if not held or not isinstance(embedder, Embedder):
                 continue
             graph = graph_of(embedder)
             depth = len(graph.relative_to(embedder.path).parts)
-            place = self._closure.assets.places_of(graph)[0].parents[depth - 1]
+            places = self._closure.assets.places_of(graph) or held[0].places
+            place = places[0].parents[depth - 1]
             here = load_model(
                 self._folder / place, Embedder, variant=embedder.variant, name=embedder.name
             )
