@@ -169,6 +169,8 @@ class Quantized:
 
     def _convert(self, quantized: QuantizedModel) -> None:
         """Replace the model's files in the export; keep them with a reason where that fails."""
+        if quantized.reason:
+            return
         try:
             old = subject(quantized.models[0])
         except (ConduitError, TypeError) as error:
@@ -237,10 +239,17 @@ class Quantized:
 
 
 def _by_content(models: Iterable[FileModel[Any]]) -> list[QuantizedModel]:
-    """Return one entry per graph: models of one content share it."""
+    """Return one entry per graph: models of one content share it.
+
+    A model that cannot be opened, whose fallback answers, has a reason.
+    """
     found: dict[str, QuantizedModel] = {}
     for model in models:
-        entry = found.setdefault(model.shared.key[0], QuantizedModel([]))
+        try:
+            content, reason = model.shared.key[0], ""
+        except ConduitError as error:
+            content, reason = str(model.path), str(error).replace(display(model.path), "it")
+        entry = found.setdefault(content, QuantizedModel([], reason=reason))
         if not any(model is one for one in entry.models):
             entry.models.append(model)
     return list(found.values())

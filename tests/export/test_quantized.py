@@ -128,6 +128,21 @@ def test_the_searches_of_a_store_are_those_of_its_embedder_in_int8(session: Sess
     assert [each.problem for each in replay(export.folder)] == [None]
 
 
+@pytest.mark.usefixtures("in_process")
+def test_a_broken_model_whose_fallback_answers_is_named(session: Session) -> None:
+    (session.root / "models" / "broken.onnx").write_bytes(b"no graph")
+    session.run(
+        """
+        @lab.ml_endpoint("/ask", model="models/broken.onnx", fallback="models/sign.npz")
+        def ask(x):
+            return [x, x]
+        """,
+        "ask(1.0)",
+    )
+    models = {str(model).partition(",")[0] for model in session.export(optimize="int8").quantized}
+    assert models == {"sign: float32", "broken: float32"}
+
+
 def test_a_proof_must_judge(session: Session) -> None:
     for given, proof, problem in (
         ("int4", "process", "optimize= expected \"int8\" or None, got 'int4'"),
