@@ -3,31 +3,103 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 from typing import Any, Literal
+
+import numpy as np
 
 from conduit_lab.core.equality import first_difference
 
-Comparing = Literal["exact", "tolerance", "shape", "answered"]
+Comparing = Literal["exact", "tolerance", "int8", "shape", "answered"]
 
 _RELATIVE_TOLERANCE = 1e-4  # of the floats in two answers of a model
 _ABSOLUTE_TOLERANCE = 1e-5
+
+# With models in int8; all-MiniLM-L6-v2 has 0.12 to 0.14 of a vector, and 0.03 of a similarity
+INT8_TOLERANCE = 0.05  # of a number, and of its size above 1
+INT8_VECTOR_TOLERANCE = 0.2  # of a vector's length
+_MIN_VECTOR_NUMBERS = 32  # shorter lists are numbers, such as the probabilities of classes
 
 
 def difference(expected: Any, got: Any, how: Comparing = "exact") -> str | None:
     """Return the first place where two JSON answers differ, in words, or None.
 
     "exact" compares types too: 1 is neither 1.0 nor true. With "tolerance" floats may differ by
-    1e-4 of their size or by 1e-5, with "shape" values need only the same types and keys, and
-    "answered" compares nothing.
+    1e-4 of their size or by 1e-5; with "int8" by 0.05, or 0.05 of their size, and a list of at
+    least 32 floats as a vector, by 0.2 of its length. With "shape" values need only the same types
+    and keys, and "answered" compares nothing.
     """
     if how == "answered":
         return None
     if how == "shape":
         return _shape_difference(expected, got, "answer")
+    if how == "int8":
+        return _int8_difference(expected, got)
     relative, absolute = (
         (_RELATIVE_TOLERANCE, _ABSOLUTE_TOLERANCE) if how == "tolerance" else (0, 0)
     )
     return first_difference(expected, got, relative=relative, absolute=absolute)
+
+
+def largest_difference(expected: Any, got: Any) -> float | None:
+    """Return the largest difference of two floats at one place of both answers, or None."""
+    found = [abs(a - b) for a, b, _ in _float_pairs(expected, got, "") if math.isfinite(a - b)]
+    return max(found, default=None)
+
+
+def _int8_difference(expected: Any, got: Any) -> str | None:
+    """Compare vectors as a whole, other floats one by one, and everything else exactly."""
+    for mine, other, where in _vector_pairs(expected, got, "answer"):
+        length = float(np.linalg.norm(mine))
+        share = float(np.linalg.norm(mine - other)) / (length or 1.0)
+        if not share <= INT8_VECTOR_TOLERANCE:
+            return f"{where} is a vector that differs by {share:.2g} of its length"
+    without = _without_vectors(expected), _without_vectors(got)
+    return first_difference(*without, relative=INT8_TOLERANCE, absolute=INT8_TOLERANCE)
+
+
+def _vector_pairs(expected: Any, got: Any, where: str) -> Iterator[tuple[Any, Any, str]]:
+    """Yield the vectors of one length at one place of both answers, with that place."""
+    if _is_vector(expected) and _is_vector(got) and len(expected) == len(got):
+        yield np.array(expected), np.array(got), where
+        return
+    for mine, other, place in _parts(expected, got, where):
+        yield from _vector_pairs(mine, other, place)
+
+
+def _float_pairs(expected: Any, got: Any, where: str) -> Iterator[tuple[float, float, str]]:
+    if isinstance(expected, float) and isinstance(got, float):
+        yield expected, got, where
+    for mine, other, place in _parts(expected, got, where):
+        yield from _float_pairs(mine, other, place)
+
+
+def _parts(expected: Any, got: Any, where: str) -> Iterator[tuple[Any, Any, str]]:
+    """Yield the values at one key or index of both answers."""
+    if isinstance(expected, dict) and isinstance(got, dict):
+        for key in expected.keys() & got.keys():
+            yield expected[key], got[key], f"{where}.{key}"
+    elif isinstance(expected, list) and isinstance(got, list):
+        for i, (mine, other) in enumerate(zip(expected, got, strict=False)):
+            yield mine, other, f"{where}[{i}]"
+
+
+def _is_vector(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) >= _MIN_VECTOR_NUMBERS
+        and all(isinstance(each, float) for each in value)
+    )
+
+
+def _without_vectors(value: Any) -> Any:
+    """Return an answer with the length of each vector in its place."""
+    if _is_vector(value):
+        return len(value)
+    if isinstance(value, dict):
+        return {key: _without_vectors(each) for key, each in value.items()}
+    return [_without_vectors(each) for each in value] if isinstance(value, list) else value
 
 
 def _shape_difference(expected: Any, got: Any, where: str) -> str | None:

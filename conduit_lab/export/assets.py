@@ -13,6 +13,7 @@ from conduit_lab.core.weight import weight
 from conduit_lab.export.deployment.deployment import FILES
 from conduit_lab.export.refusal import Refusal
 from conduit_lab.runtime.checks import graph
+from conduit_lab.runtime.checks.content import file_digest
 from conduit_lab.runtime.checks.graph_reader import RECORD
 from conduit_lab.vectors.index.accelerators import INT8_ROWS
 from conduit_lab.vectors.store import VectorStore
@@ -38,6 +39,7 @@ class Assets:
         self.root = root
         self._copies: dict[PurePath, Path] = {}  # place in the export → origin
         self._writers: dict[PurePath, Callable[[Path], object]] = {}
+        self._models: dict[frozenset[tuple[str, bytes]], str] = {}  # by their files' contents
         self._stores: dict[str, VectorStore] = {}
 
     def add(self, path: Path, needed_by: str) -> str:
@@ -53,6 +55,20 @@ class Assets:
             place = Path("models", str(next(numbers)), path.name)
         self._copies |= places
         return place.as_posix()
+
+    def add_model(self, path: Path, needed_by: str) -> str:
+        """Copy a model's file or folder, or return the place of one with the same content."""
+        path = Path(os.path.normpath(path))
+        if not path.exists():
+            return self.add(path, needed_by)  # which refuses it
+        parts = _files_below(path) if path.is_dir() else graph.files(path)
+        # beside a graph, which names the files of its weights
+        start = path if path.is_dir() else path.parent
+        names = ["" if part == path else str(part.relative_to(start)) for part in parts]
+        content = frozenset(zip(names, map(file_digest, parts), strict=True))
+        if content not in self._models:
+            self._models[content] = self.add(path, needed_by)
+        return self._models[content]
 
     def add_named(self, path: Path, needed_by: str) -> None:
         """Copy a file that the source names by its path, which must lie below the root."""
@@ -122,6 +138,19 @@ class Assets:
     def graphs(self) -> list[Path]:
         """The origins of the ONNX files among them."""
         return [file for place, file in sorted(self._copies.items()) if place.suffix == ".onnx"]
+
+    @property
+    def stores(self) -> dict[str, VectorStore]:
+        """The stores by the label of their file below `indexes/`."""
+        return dict(self._stores)
+
+    def places_of(self, path: Path) -> list[PurePath]:
+        """Return the places of a copied file."""
+        return [place for place, origin in self._copies.items() if origin.samefile(path)]
+
+    def origin(self, place: PurePath) -> Path:
+        """Return the file that was copied to a place."""
+        return self._copies[place]
 
     @property
     def large_stores(self) -> bool:

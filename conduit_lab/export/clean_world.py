@@ -89,7 +89,7 @@ def clean_world(
     with tempfile.TemporaryDirectory(dir=beside, prefix=".proof-") as place:
         room = Path(place).resolve()
         copy = room / FOLDER_NAME
-        shutil.copytree(folder, copy)
+        shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(".venv", ".git"))
         for name in ("home", "tmp"):
             (room / name).mkdir()
         port = _free_port()

@@ -40,7 +40,9 @@ def make_environment(folder: Path, place: Path) -> Path:
     )
     if done.returncode:
         raise ExportError(
-            "pip could not install the export's requirements:\n"
-            f"{done.stderr.strip()[-_MAX_SHOWN_CHARACTERS:]}"
+            "pip could not install the export's requirements in a new environment:\n"
+            f"{done.stderr.strip()[-_MAX_SHOWN_CHARACTERS:]}\n"
+            "Check the index that pip uses (python -m pip config list), or prove the export in "
+            'this environment, with proof="process". Nothing was written'
         )
     return python

@@ -13,6 +13,7 @@ from conduit_lab.core.views.sections import Code
 from conduit_lab.core.views.view import Table, View
 from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.export.export_plan import ExportPlan
+from conduit_lab.export.quantized import QuantizedModel
 from conduit_lab.export.replay import Outcome
 from conduit_lab.serving.codec import preview
 
@@ -24,7 +25,8 @@ class Export(Viewed):
     """A finished export: its `folder`, the `outcomes` of the replay, and `warnings`.
 
     `objects` are those that the endpoints reach, equal here and in the started export, and `plan`
-    has the form and the size of each.
+    has the form and the size of each. `quantized` are the models of `optimize="int8"`, each in
+    int8, or in float32 for a reason.
     """
 
     def __init__(
@@ -34,12 +36,14 @@ class Export(Viewed):
         warnings: Sequence[str],
         objects: int = 0,
         plan: ExportPlan | None = None,
+        quantized: Sequence[QuantizedModel] = (),
     ) -> None:
         self.folder = folder
         self.outcomes = tuple(outcomes)
         self.warnings = tuple(warnings)
         self.objects = objects
         self.plan = plan
+        self.quantized = tuple(quantized)
 
     @property
     def proof(self) -> str:
@@ -48,9 +52,11 @@ class Export(Viewed):
         if not calls:
             return "Not proved: no recorded call was replayed."
         verdicts = [outcome.verdict for outcome in self.outcomes]
-        same, alike, answered = map(verdicts.count, ("same", "same shape", "answered"))
+        kinds = ("same", "same shape", "close, in int8", "answered")
+        same, alike, close, answered = map(verdicts.count, kinds)
         ran = f"A fresh process gives the same answer to {same} of {figures.plural(calls, 'call')}"
         ran += f", one of the same shape to {alike}" if alike else ""
+        ran += f", a close one in int8 to {close}" if close else ""
         write = "writes" if answered == 1 else "write"
         ran += f", and answers {answered} that {write}" if answered else ""
         if not self.objects:
@@ -74,6 +80,7 @@ class Export(Viewed):
         ]
         table = Table(_COLUMNS, rows, numeric=("time",), whole="export.outcomes")
         pieces: list[ViewPiece] = [Line(self.proof, "large"), *([table] if rows else [])]
+        pieces += [Line(str(model)) for model in self.quantized]
         pieces += [Line(f"△ {warning}") for warning in self.warnings]
         if self.plan is not None:
             pieces.append(

@@ -38,6 +38,14 @@ class ProofRun:
     objects: int = 0
 
 
+class WrongAnswer(ExportError):
+    """The exported app answers a call differently than the session."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(_wrong(outcome))
+        self.outcome = outcome
+
+
 def check_kind(proof: str | None) -> None:
     """Raise `ExportError` for a `proof=` that there is not."""
     if proof not in ("process", "venv", None):
@@ -98,10 +106,10 @@ def _judged(app: App, outcome: Outcome, session: SessionAnswers) -> Outcome:
     if outcome.problem is None:
         return outcome
     if outcome.got is None or example.writes:
-        raise ExportError(_wrong(outcome))
+        raise WrongAnswer(outcome)
     now = session.now(example)
     if difference(example.answer, now, outcome.how) is None:  # the session answers the same again
-        raise ExportError(_wrong(outcome))
+        raise WrongAnswer(outcome)
     return _by_shape(app, outcome)
 
 
@@ -117,7 +125,7 @@ def _judged_again(app: App, outcome: Outcome, second: Any) -> Outcome:
         return replace(outcome, problem=None)  # it counts its calls, in the session as there
     outcome = replace(outcome, got=outcome.second)
     if difference(example.answer, second, how) is None:
-        raise ExportError(_wrong(outcome))
+        raise WrongAnswer(outcome)
     return _by_shape(app, outcome)
 
 
@@ -129,7 +137,7 @@ def _by_shape(app: App, outcome: Outcome) -> Outcome:
     problem = difference(example.answer, outcome.got, "shape")
     found = replace(outcome, how="shape", problem=problem)
     if problem is not None:
-        raise ExportError(_wrong(found))
+        raise WrongAnswer(found)
     return found
 
 

@@ -7,7 +7,7 @@ from html import escape
 
 from conduit_lab.core.text import clip
 from conduit_lab.core.views import figures
-from conduit_lab.export.agreement import Comparing
+from conduit_lab.export.agreement import INT8_TOLERANCE, INT8_VECTOR_TOLERANCE, Comparing
 from conduit_lab.export.replay import Outcome
 
 _WIDTH = 960
@@ -16,10 +16,14 @@ _ROW = 32
 _MAX_ROWS = 12  # of endpoints; the others are counted
 _MAX_MARKS = 24  # of the calls of an endpoint
 _MAX_NAME_CHARACTERS = 44
+_NOTE_ROW = 22
+_MAX_NOTES = 8
+_MAX_NOTE_CHARACTERS = 130
 _MARKS = 450  # where they begin
 _WORDS: Mapping[Comparing, str] = {
     "exact": "exactly equal",
     "tolerance": "equal, floats within 0.0001",
+    "int8": f"in int8, floats within {INT8_TOLERANCE}, vectors within {INT8_VECTOR_TOLERANCE}",
     "shape": "of the same shape",
     "answered": "answered, as they write",
 }
@@ -40,11 +44,17 @@ text { font: 15px system-ui, sans-serif; fill: var(--text); font-variant-numeric
 
 
 def proof_picture(
-    name: str, outcomes: Sequence[Outcome], objects: int, versions: Mapping[str, str], digest: str
+    name: str,
+    outcomes: Sequence[Outcome],
+    objects: int,
+    versions: Mapping[str, str],
+    digest: str,
+    notes: Sequence[str] = (),
 ) -> str:
     """Return the picture: a row per endpoint with a mark per call, filled for an equal answer.
 
-    `versions` are those of the packages that answered, `digest` that of the folder's files.
+    `versions` are those of the packages that answered, `digest` that of the folder's files, and
+    `notes` lines about its models.
     """
     grouped: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
@@ -53,6 +63,8 @@ def proof_picture(
     title = (
         f"{same} of {figures.plural(len(outcomes), 'call')} answered the same in a fresh process"
     )
+    if close := sum(outcome.how == "int8" for outcome in outcomes):
+        title += f", {close} nearly, in int8"
     reached = figures.plural(objects, "object")
     parts = [
         _text(_MARGIN, 52, name, "quiet"),
@@ -67,6 +79,9 @@ def proof_picture(
         parts += [_line(y - 22), _text(_MARGIN, y, f"and {figures.plural(more, 'endpoint')} more")]
         y += _ROW
     parts.append(_line(y - 22))
+    for note in notes[:_MAX_NOTES]:
+        parts.append(_text(_MARGIN, y + 6, clip(note, _MAX_NOTE_CHARACTERS), "quiet"))
+        y += _NOTE_ROW
     shown = " · ".join(f"{package} {version}" for package, version in versions.items())
     parts.append(_text(_MARGIN, y + 6, shown, "quiet"))
     parts.append(_text(_WIDTH - _MARGIN, y + 6, f"files {digest[:16]}", "quiet code", "end"))

@@ -18,7 +18,9 @@ def readme(app: App, examples: Sequence[Example], deployment: Deployment) -> str
     """Return `README.md`; each command in it is run in the folder."""
     name = deployment.label
     stores = _STORES if deployment.stores else ""
-    gpu = _GPU.format(name=name) if deployment.onnxruntime is not None else ""
+    gpu = deployment.onnxruntime
+    gpus = "" if gpu is None else _GPU.format(name=name, version=gpu)
+    remote = _REMOTE.format(names=", ".join(deployment.remote)) if deployment.remote else ""
     return f"""# {harmless_line(app.name)}
 
 Exported by conduit_lab. It needs Python {deployment.python} or newer; run these in this folder:
@@ -52,7 +54,7 @@ docker run --rm --publish 127.0.0.1:8000:8000 --env-file .env {name}
 docker compose up --build
 ```
 
-{gpu}Kubernetes, once its nodes can pull the image:
+Kubernetes, once its nodes can pull the image:
 
 ```sh
 kubectl create secret generic {name} --from-env-file .env
@@ -65,14 +67,26 @@ Ray Serve, with `pip install "ray[serve]"` in that environment:
 .venv/bin/serve run serve.yaml
 ```
 
-{stores}## Requests
+{remote}{gpus}{stores}## Requests
 
 {_requests(examples)}
 """
 
 
-_GPU = """With an NVIDIA GPU: `docker build --build-arg RUNTIME=gpu --tag {name} .`, and
-`docker run --gpus all` with the rest as above.
+_GPU = """On NVIDIA's GPUs it is one argument each:
+
+```sh
+docker build --build-arg RUNTIME=gpu --tag {name} .  # then: docker run --gpus all, as above
+GPU=1 docker compose up --build
+kubectl set resources deployment {name} --limits nvidia.com/gpu=1  # with that image
+```
+
+and `gpus: 1` in `serve.yaml`, whose environment needs `pip uninstall onnxruntime` and
+`pip install "onnxruntime-gpu[cuda,cudnn]=={version}"`.
+
+"""
+
+_REMOTE = """Models with `remote=True` have replicas of their own, counted in `serve.yaml`: {names}.
 
 """
 

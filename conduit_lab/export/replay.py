@@ -24,6 +24,7 @@ from conduit_lab.serving.tool import TOOL_METHOD, as_object, tool_answer, tool_r
 
 SECOND_ROUND_SECONDS = 1.0  # of calls that are made twice; the longest are made once
 
+_VERDICTS: Mapping[Comparing, str] = {"shape": "same shape", "int8": "close, in int8"}
 _ANSWER_SECONDS = 120.0
 _MAX_BODY_CHARACTERS = 300
 
@@ -60,7 +61,7 @@ class Outcome:
             return self.problem or "answered"
         if self.unsteady:
             return f"same, but not the second time: {self.unsteady}"
-        return "same shape" if self.how == "shape" else "same"
+        return _VERDICTS.get(self.how, "same")
 
 
 def comparison(example: Example) -> Comparing:
@@ -72,6 +73,8 @@ def comparison(example: Example) -> Comparing:
         return "answered"
     if example.varies:
         return "shape"
+    if example.int8:
+        return "int8"
     return "tolerance" if example.by_model else "exact"
 
 

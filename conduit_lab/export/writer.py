@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,19 @@ from conduit_lab.export.export_result import Export
 from conduit_lab.export.graph_facts import record_graphs
 from conduit_lab.export.manifest import MANIFEST, Manifest, sha256
 from conduit_lab.export.part import Selection, chosen_endpoints
-from conduit_lab.export.proof import ProofKind, ProofRun, check_kind, prove
+from conduit_lab.export.proof import ProofKind, ProofRun, WrongAnswer, check_kind, prove
 from conduit_lab.export.proof_picture import proof_picture
+from conduit_lab.export.quantized import OptimizeKind, Quantized, QuantizedModel, check_optimize
 from conduit_lab.export.readme import readme
 from conduit_lab.export.requirements import PARSER, pinned_version, requirements
 from conduit_lab.export.secret import check_files
 from conduit_lab.export.session_answers import SessionAnswers, asked_again, refreshed
-from conduit_lab.export.state.compared import app_state
+from conduit_lab.export.state.compared import app_state, reached_models
 from conduit_lab.export.state.saved import save_state
 from conduit_lab.export.state.walk import MAX_LINES
 from conduit_lab.export.target import replaced_folder
 from conduit_lab.export.wheel import write_wheel
+from conduit_lab.models.file_model import FileModel
 from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
 from conduit_lab.serving.recorded import Example
@@ -55,6 +58,7 @@ def export_app(
     namespace: dict[str, Any] | None = None,
     endpoints: Selection | None = None,
     proof: ProofKind | None = "process",
+    optimize: OptimizeKind | None = None,
 ) -> Export:
     """Write `app` as a folder that runs by itself, and prove that it answers as the `examples` say.
 
@@ -63,10 +67,14 @@ def export_app(
     exported, with what they reach. A relative `folder` starts at the app's root; it must be new,
     empty, or an older export, which is replaced as a whole at the end. The `proof` runs in a
     process of this Python, in a new environment of its requirements ("venv"), or not at all (None).
+    With `optimize="int8"` the exported models are in int8, and the proof is the judge: labels,
+    texts, order and whole numbers must be equal, floats within 0.05, vectors within a fifth of
+    their length. A model whose int8 answers are further off stays in float32.
     Raises `ExportError` for a folder that holds something else, an endpoint without an example, an
     object that cannot be exported (with the chain of names that needs it), and a different answer.
     """
     check_kind(proof)
+    check_optimize(optimize, proof)
     target = resolve(folder, app.root)
     _check_target(target)
     chosen = chosen_endpoints(app, endpoints)
@@ -80,6 +88,7 @@ def export_app(
         with replaced_folder(target) as made:
             job.next_phase("writing files")
             _write(app, closure, made, examples)
+            quantized = None if optimize is None else Quantized(app, closure, made)
             if proof is None:
                 proved = ProofRun()
                 with SessionAnswers(app, closure.endpoints, closure.warnings) as session:
@@ -91,11 +100,12 @@ def export_app(
                 cells = [
                     each if isinstance(each, str) else each.source for each in statements or ()
                 ]
-                proved = _prove(app, closure, made, examples, proof, cells)
+                proved = _prove(app, closure, made, examples, proof, cells, quantized)
+            models = [] if quantized is None else quantized.models
             job.next_phase("hashing files")
-            _write_manifest(closure, made, proved)
+            _write_manifest(closure, made, proved, models)
         plan = ExportPlan.of(closure)
-        return Export(target, proved.outcomes, closure.warnings, proved.objects, plan)
+        return Export(target, proved.outcomes, closure.warnings, proved.objects, plan, models)
 
 
 def _check_target(target: Path) -> None:
@@ -129,7 +139,8 @@ def _write(app: App, closure: Closure, folder: Path, examples: Sequence[Example]
     record_graphs(closure.assets.graphs, folder)
     write_wheel(folder / "lib")
     packages = _requirements(app, closure, folder, reads_graphs=True)
-    deployment = Deployment.of(app, folder, pinned_version(packages))
+    models = _reached_models(app, closure) if any(each.remote for each in app.models) else []
+    deployment = Deployment.of(app, folder, pinned_version(packages), models)
     texts = {
         "app.py": templates.app_source(app, closure),
         "requirements.txt": packages,
@@ -158,6 +169,17 @@ def _requirements(app: App, closure: Closure, folder: Path, *, reads_graphs: boo
     )
 
 
+def _reached_models(app: App, closure: Closure) -> list[FileModel[Any]]:
+    """Return the models that the exported endpoints reach, each once."""
+    names = closure.namespace
+    found = {
+        id(model): model
+        for endpoint in closure.endpoints
+        for model in reached_models(endpoint, names.names, app.root, names.is_builtin)
+    }
+    return list(found.values())
+
+
 def _them(names: Sequence[str]) -> str:
     return "it" if len(names) == 1 else "them"
 
@@ -174,12 +196,13 @@ def _prove(
     examples: Sequence[Example],
     kind: ProofKind,
     cells: Sequence[str],
+    quantized: Quantized | None = None,
 ) -> ProofRun:
     """Ask the session again, write its answers and its state, and prove the folder by them.
 
-    The state comes first: where the session makes the calls itself, they may change it. With the
-    facts of its graphs recorded, an app seldom needs onnx, 48 MB with ml-dtypes: it is proved
-    without, and only an app that tries to import it requires it.
+    The state comes first: where the session makes the calls itself, they may change it. A
+    `quantized` model whose call is answered differently goes back to float32, and the proof begins
+    again.
     """
     names = closure.namespace
     here = app_state(app, names.names, app.root, names.is_builtin, closure.endpoints, cells)
@@ -187,28 +210,53 @@ def _prove(
         closure.warnings.append(
             f"the endpoints reach more than {MAX_LINES:,} objects; only these were compared"
         )
-    save_state(folder, here)
     with SessionAnswers(app, closure.endpoints, closure.warnings) as session:
         answered = asked_again(session, examples, closure.warnings)
-        _write_examples(folder, answered, app.root)
-        check_files(folder)
-        if not closure.assets.graphs:
-            return prove(app, folder, answered, here, session, kind, cells)
-        needed = folder / "requirements.txt"
-        whole, missed = needed.read_text("utf-8"), set[str]()
-        needed.write_text(_requirements(app, closure, folder, reads_graphs=False), "utf-8")
-        try:
-            proved = prove(app, folder, answered, here, session, kind, cells, missed)
-            if PARSER not in missed:
-                return proved
-        except ExportError:
-            if PARSER not in missed:
-                raise
-        needed.write_text(whole, "utf-8")  # it changes a graph at run time
-        return prove(app, folder, answered, here, session, kind, cells)
+        while True:
+            lines, calls = here, answered
+            if quantized is not None:
+                lines, calls = quantized.lines(here), quantized.examples(answered)
+            save_state(folder, lines)
+            _write_examples(folder, calls, app.root)
+            check_files(folder)
+            start = partial(prove, app, folder, calls, lines, session, kind, cells)
+            try:
+                if quantized is None and closure.assets.graphs:
+                    return _prove_without_parser(app, closure, folder, start)
+                proved = start(None)
+            except WrongAnswer as error:
+                if quantized is None or not quantized.take_back(error.outcome):
+                    raise
+                continue
+            if quantized is not None:
+                quantized.measure(proved.outcomes)
+            return proved
 
 
-def _write_manifest(closure: Closure, folder: Path, proved: ProofRun) -> None:
+def _prove_without_parser(
+    app: App, closure: Closure, folder: Path, start: Callable[[set[str] | None], ProofRun]
+) -> ProofRun:
+    """Prove an app without onnx, 48 MB with ml-dtypes: `graphs.json` has the facts of its graphs.
+
+    Only an app that tries to import it, since it changes a graph, requires it.
+    """
+    needed = folder / "requirements.txt"
+    whole, missed = needed.read_text("utf-8"), set[str]()
+    needed.write_text(_requirements(app, closure, folder, reads_graphs=False), "utf-8")
+    try:
+        proved = start(missed)
+        if PARSER not in missed:
+            return proved
+    except ExportError:
+        if PARSER not in missed:
+            raise
+    needed.write_text(whole, "utf-8")
+    return start(None)
+
+
+def _write_manifest(
+    closure: Closure, folder: Path, proved: ProofRun, quantized: Sequence[QuantizedModel]
+) -> None:
     """Write the picture of the proof, and the manifest with the digest of every other file."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     digests = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
@@ -221,7 +269,8 @@ def _write_manifest(closure: Closure, folder: Path, proved: ProofRun) -> None:
             if version := pinned_version(packages, [package]):
                 versions[package] = version
         total = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
-        picture = proof_picture(name, proved.outcomes, proved.objects, versions, total)
+        notes = [str(model) for model in quantized]
+        picture = proof_picture(name, proved.outcomes, proved.objects, versions, total, notes)
         (folder / _PICTURE).write_text(picture, "utf-8")
         digests[_PICTURE] = sha256(folder / _PICTURE)
     manifest = {
@@ -230,6 +279,7 @@ def _write_manifest(closure: Closure, folder: Path, proved: ProofRun) -> None:
         "python": platform.python_version(),
         "endpoints": [f"{e.method} {e.path}" for e in closure.endpoints],
         "replayed": len(proved.outcomes),
+        **({"optimized": [model.to_json() for model in quantized]} if quantized else {}),
         "sha256": digests,
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")

@@ -24,6 +24,7 @@ class CallableModel(Function):
 
     kind = "predict"
     device = "python"
+    remote = False
     held = None  # no file, so no session to share or evict
 
     def __init__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
@@ -18,6 +19,7 @@ from conduit_lab.core.trace.tally import tallying
 from conduit_lab.core.views.viewed import Viewed
 from conduit_lab.models.benchmark import BENCHMARK_SECONDS, Benchmark, benchmark
 from conduit_lab.runtime.sessions.cache import Shared
+from conduit_lab.runtime.sessions.remote import RemoteRuns
 from conduit_lab.runtime.sessions.session import Options
 
 
@@ -38,10 +40,12 @@ _Result = TypeVar("_Result")
 class FileModel(Stage, Viewed, Generic[_Parts]):
     """A model at `path`, opened by `open()` or at its first use; equal files share a session.
 
-    `revision` is the digest of the content that was opened last, None before.
+    `revision` is the digest of the content that was opened last, None before. `remote` says that on
+    Ray Serve it runs in a deployment of its own.
     """
 
     revision: str | None = None
+    remote: bool = False
     main_call: ClassVar[str] = "predict(value)"  # named where another kind's method is called
 
     def __init__(self, path: Path, name: str, options: Options) -> None:
@@ -71,6 +75,11 @@ class FileModel(Stage, Viewed, Generic[_Parts]):
     def unload(self) -> None:
         """Free the memory, unless another model shares the session; the next call reopens it."""
         self._opened = None
+
+    def run_elsewhere(self, runs: RemoteRuns) -> None:
+        """Run its graph in another process from the next call on; opens nothing."""
+        self.options = replace(self.options, remote=runs)
+        self.unload()
 
     def _parts(self) -> _Parts:
         opened = self._opened

@@ -34,6 +34,7 @@ class LoadOptions(TypedDict, total=False):
     rows: int | None
     queue: int | None
     context: int | None
+    remote: bool
 
 
 @overload
@@ -74,6 +75,7 @@ def load_model(
     rows: int | None = None,
     queue: int | None = None,
     context: int | None = None,
+    remote: bool = False,
     root: Path | None = None,
     lazy: bool = False,
     **unknown: Any,
@@ -91,7 +93,9 @@ def load_model(
     (default: for "auto" only). `labels` are class names in output order. `timeout` limits a run, in
     seconds. `variant` chooses among the graphs of a folder, such as "int8". `lazy` only declares
     the model: its file is opened at the first use. A `Generator` also takes `rows`, the sequences
-    that it decodes at once, `queue`, those that may wait, and `context`, its tokens. Raises
+    that it decodes at once, `queue`, those that may wait, and `context`, its tokens. With `remote`
+    an export on Ray Serve runs the model in a deployment with replicas of its own; anywhere else it
+    runs in the process. A Python function and a `Generator` have no such option. Raises
     `ModelLoadError` naming the file, `DeviceError` for a device that is not available, and
     `UnknownOption` for any other option.
     """
@@ -101,6 +105,11 @@ def load_model(
     if callable(source):
         from conduit_lab.models.callable import CallableModel  # each kind is imported at its use
 
+        if remote:
+            raise UnknownOption(
+                "load_model of a function has no option remote: it has no file that a deployment "
+                "could open. Load an .onnx or .npz file, or leave remote=True out"
+            )
         model: AnyModel = CallableModel(source, labels=labels, name=name)
         _check_kind(model, kind, str(source))
         return model
@@ -116,6 +125,8 @@ def load_model(
         options |= {option: value for option, value in given.items() if value is not None}
         model = _declared(where, root, labels, variant, options)
         _check_kind(model, kind, display(where))
+        if remote:
+            _run_apart(model)
         if span is not None:
             span.target = model
             if isinstance(model, FileModel):
@@ -123,6 +134,18 @@ def load_model(
         if not lazy and not where.exists():
             raise _missing(where, root or current_root())
         return model if lazy else model.open()
+
+
+def _run_apart(model: FileModel[Any]) -> None:
+    """Declare that a model runs in a deployment of its own on Ray Serve."""
+    from conduit_lab.models.generation.generator import Generator
+
+    if isinstance(model, Generator):
+        raise UnknownOption(
+            f"{model.name} is a Generator, which has no option remote: the KV cache of its streams "
+            "stays in their process. Leave remote=True out; the app's replicas have it each"
+        )
+    model.remote = True
 
 
 def _missing(where: Path, root: Path) -> ModelLoadError:

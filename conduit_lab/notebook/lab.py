@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from conduit_lab.export.export_result import Export
     from conduit_lab.export.part import Selection
     from conduit_lab.export.proof import ProofKind
+    from conduit_lab.export.quantized import OptimizeKind
     from conduit_lab.notebook.opened_app import OpenedApp
     from conduit_lab.serving.glance import Glance
     from conduit_lab.serving.recorded import Example
@@ -167,6 +168,7 @@ class Lab(App):
         *,
         endpoints: Selection | None = None,
         proof: ProofKind | None = "process",
+        optimize: OptimizeKind | None = None,
     ) -> Export:
         """Write the app as a folder that runs by itself, and prove that it answers as it did here.
 
@@ -174,7 +176,9 @@ class Lab(App):
         receives the recorded requests; a different answer is an `ExportError`, and then an older
         export in `folder` stays. With `proof="venv"` it runs in a new environment of its
         requirements, with None not at all. With `endpoints`, paths or decorated functions, only
-        these are exported, with what they reach. Running streams are awaited, 60 s each.
+        these are exported, with what they reach. With `optimize="int8"` the exported models are in
+        int8 where the proof finds their answers close enough. Running streams are awaited, 60 s
+        each.
         """
         from conduit_lab.export.writer import export_app
 
@@ -194,6 +198,7 @@ class Lab(App):
             namespace=names,
             endpoints=endpoints,
             proof=proof,
+            optimize=optimize,
         )
 
     def export_plan(self, endpoints: Selection | None = None) -> ExportPlan:

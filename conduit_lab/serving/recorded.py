@@ -31,7 +31,7 @@ _MAX_CHUNK_CHARACTERS = 80  # shown
 _SETTLE_SECONDS = 10.0  # at most, for the thread of an ended stream to record it
 _UNWRITTEN = ("seconds",)  # in a line
 _USED = ("stores", "files")  # as names and places in a line
-_OPTIONAL = ("by_model", "sampled", "varies", *_USED)  # written where they are not empty
+_OPTIONAL = ("by_model", "sampled", "varies", "int8", *_USED)  # written where they are not empty
 _MODEL_KINDS = frozenset({"predict", "encode", "generate"})  # of spans
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 
@@ -52,8 +52,9 @@ class Example(Viewed):
     `answer` is a JSON value, for a stream the list of its chunks. `writes` says that the call
     changed a store, `shared` that this store is on a server, where no replay may write. `by_model`
     says that a model took part, `sampled` that it generated text, and `varies` that the answer
-    differs from call to call. `stores` pairs each used store with its version then; `files` are the
-    loaded model files, and `seconds` is how long the call took.
+    differs from call to call; with `int8` the models of an export answer it in int8. `stores` pairs
+    each used store with its version then; `files` are the loaded model files, and `seconds` is how
+    long the call took.
     """
 
     method: str
@@ -66,6 +67,7 @@ class Example(Viewed):
     by_model: bool = False
     sampled: bool = False
     varies: bool = False
+    int8: bool = False
     path_params: dict[str, Any] = field(default_factory=dict)
     stores: list[tuple[Any, int]] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)

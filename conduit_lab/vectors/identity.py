@@ -202,6 +202,12 @@ def read_identity(backend: LocalBackend) -> EmbedderIdentity | None:
     return EmbedderIdentity(notes["key"], notes.get("name", ""), notes.get("probe", ""))
 
 
+def record_embedder(backend: Backend, embedder: EmbedderProtocol) -> None:
+    """Record an embedder whose vectors are close enough, and keep those that are stored."""
+    if isinstance(backend, LocalBackend):
+        write_identity(backend, EmbedderIdentity.of(embedder, probed=backend.path is not None))
+
+
 def write_identity(backend: LocalBackend, identity: EmbedderIdentity) -> None:
     """Record an identity."""
     backend.write_notes(_NOTES, identity._asdict())

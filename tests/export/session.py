@@ -18,6 +18,8 @@ from conduit_lab.export.agreement import difference
 from conduit_lab.export.cell_run import CellRun
 from conduit_lab.export.export_result import Export
 from conduit_lab.export.part import Selection
+from conduit_lab.export.proof import ProofKind
+from conduit_lab.export.quantized import OptimizeKind
 from conduit_lab.export.replay import comparison
 from conduit_lab.serving.app import App
 from conduit_lab.serving.recorded import Example
@@ -54,7 +56,14 @@ class Session:
             return self
         raise AssertionError("the cell did not fail")
 
-    def export(self, *, replay: bool = False, endpoints: Selection | None = None) -> Export:
+    def export(
+        self,
+        *,
+        replay: bool = False,
+        endpoints: Selection | None = None,
+        optimize: OptimizeKind | None = None,
+        proof: ProofKind | None = None,
+    ) -> Export:
         """Export to `root/out`, by default without the proof in a fresh process."""
         return export_app(
             self.lab,
@@ -63,7 +72,8 @@ class Session:
             statements=["lab = Lab('desk')", *self.cells],
             namespace=self.names,
             endpoints=endpoints,
-            proof="process" if replay else None,
+            proof="process" if replay or optimize else proof,
+            optimize=optimize,
         )
 
     def source(self) -> str:

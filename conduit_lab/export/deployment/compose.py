@@ -15,14 +15,13 @@ def compose(deployment: Deployment) -> str:
     """Return `compose.yaml`: the app, and the proxy that publishes it on this machine."""
     volume = "    volumes:\n      - indexes:/app/indexes\n" if deployment.stores else ""
     volumes = "\nvolumes:\n  indexes:\n" if deployment.stores else ""
-    build = "    build: .\n"
-    if deployment.onnxruntime is not None:
-        build = "    build:\n      context: .\n      args:\n        RUNTIME: ${RUNTIME:-cpu}\n"
+    gpu = deployment.onnxruntime is not None
+    usage = "# GPU=1 docker compose up --build: the same on NVIDIA's GPUs\n" if gpu else ""
     return f"""# docker compose up --build: the app behind nginx, on http://127.0.0.1:8080
-# The app's environment, with its keys, is the file .env: see README.md.
+{usage}# The app's environment, with its keys, is the file .env: see README.md.
 services:
   app:
-{build}    env_file: .env
+{_GPU if gpu else _CPU}    env_file: .env
     init: true
     read_only: true
     tmpfs:
@@ -44,6 +43,19 @@ services:
         condition: service_healthy
     restart: unless-stopped
 {volumes}"""
+
+
+_CPU = "    build: .\n"
+_GPU = """\
+    build:
+      context: .
+      args:
+        RUNTIME: ${GPU:+gpu}
+    runtime: ${GPU:+nvidia}
+    environment:
+      NVIDIA_VISIBLE_DEVICES: ${GPU:+all}
+      NVIDIA_DRIVER_CAPABILITIES: ${GPU:+compute,utility}
+"""
 
 
 def nginx(deployment: Deployment) -> str:

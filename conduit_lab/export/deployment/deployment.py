@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
+from conduit_lab.core.errors import ExportError
 from conduit_lab.export.deployment import compose, container, kubernetes, ray_serve
+from conduit_lab.models.file_model import FileModel
 from conduit_lab.serving.app import App
 
 _NOT_IN_A_LABEL = re.compile(r"[^a-z0-9]+")
@@ -22,7 +26,8 @@ class Deployment:
     """The facts of one exported app: its name as a DNS label, and what a container needs.
 
     `memory_mib` is an estimate from the size of the folder, `stores` whether the app writes below
-    `indexes/`, and `onnxruntime` the pinned version, or None where no model needs it.
+    `indexes/`, and `onnxruntime` the pinned version, or None where no model needs it. `remote`
+    are the models that have replicas of their own on Ray Serve, by the names of their deployments.
     """
 
     label: str
@@ -32,10 +37,20 @@ class Deployment:
     onnxruntime: str | None
     body_bytes: int
     header_bytes: int
+    remote: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, app: App, folder: Path, onnxruntime: str | None) -> Deployment:
-        """Return the facts of `app`, whose files are in `folder`."""
+    def of(
+        cls,
+        app: App,
+        folder: Path,
+        onnxruntime: str | None,
+        models: Sequence[FileModel[Any]] = (),
+    ) -> Deployment:
+        """Return the facts of `app`, whose files are in `folder`; its endpoints reach `models`.
+
+        Raises `ExportError` for two models with `remote=True` of one name.
+        """
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         limits = app.limits
         return cls(
@@ -46,6 +61,7 @@ class Deployment:
             onnxruntime=onnxruntime,
             body_bytes=limits.body_bytes,
             header_bytes=limits.header_bytes,
+            remote=_deployments(label_of(app.name), models),
         )
 
     def files(self) -> dict[str, str]:
@@ -62,6 +78,21 @@ FILES: Mapping[str, Callable[[Deployment], str]] = {
     "serve_app.py": ray_serve.serve_app,
     "serve.yaml": ray_serve.serve_config,
 }
+
+
+def _deployments(app: str, models: Sequence[FileModel[Any]]) -> dict[str, str]:
+    """Return the names of the models with `remote=True` by those of their deployments."""
+    names = [model.name for model in models if model.remote]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ExportError(
+            f"two models with remote=True are named {twice!r}: load one of them with another name, "
+            "load_model(…, remote=True, name=…)"
+        )
+    found: dict[str, str] = {}
+    for name in names:
+        labels = (f"{app}-{label_of(name)}{suffix}" for suffix in chain([""], count(2)))
+        found[next(label for label in labels if label not in found)] = name
+    return found
 
 
 def label_of(name: str) -> str:

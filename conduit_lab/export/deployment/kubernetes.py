@@ -23,12 +23,19 @@ _RESTRICTED = """\
 """
 
 
+_GPU = """\
+# on NVIDIA's GPUs, with the image for them:
+# kubectl set resources deployment {name} --limits nvidia.com/gpu=1
+"""
+
+
 def manifests(deployment: Deployment) -> str:
     """Return `k8s.yaml`. Each pod has its own copy of the stores below `indexes/`."""
     name = deployment.label
     memory = deployment.memory_mib
+    gpu = deployment.onnxruntime is not None
     return f"""# kubectl apply --filename k8s.yaml, once image and secret are there: see README.md
-apiVersion: apps/v1
+{_GPU.format(name=name) if gpu else ""}apiVersion: apps/v1
 kind: Deployment
 metadata:
   name: {name}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from conduit_lab.export.forms.form import Draft, Form
@@ -28,11 +28,13 @@ class ModelForm(Form):
 
     def expression(self, value: Any, draft: Draft) -> str:
         """Return the call of `load_model`."""
-        place = draft.assets.add(value.path, draft.shown_chain)
+        place = draft.assets.add_model(value.path, draft.shown_chain)
         chosen = {key: getattr(value.options, key) for key in _OPTIONS}
         chosen["variant"] = getattr(value, "variant", None)
         chosen["labels"] = getattr(value, "given_labels", None)
-        default = value.path.name if isinstance(value, FolderModel) else value.path.stem
+        chosen["remote"] = value.remote or None
+        path = PurePosixPath(place)
+        default = path.name if isinstance(value, FolderModel) else path.stem
         chosen["name"] = None if value.name == default else value.name
         arguments = [literal(place)]
         arguments += [

@@ -9,6 +9,7 @@ from typing import Any
 
 from conduit_lab.export.state.settings import SETTING, settings_difference, settings_of
 from conduit_lab.export.state.walk import StateLine, Walk
+from conduit_lab.models.file_model import FileModel
 from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
 
@@ -35,6 +36,18 @@ def app_state(
         walk.add(place, endpoint)
     settings = settings_of(walk.packages, cells, walk.set_attributes)
     return [*walk.lines, *(StateLine(f"{SETTING}{name}", value) for name, value in settings)]
+
+
+def reached_models(
+    endpoint: Endpoint[..., Any],
+    names: dict[str, Any],
+    root: Path,
+    is_hidden: Callable[[str], bool] = lambda name: False,
+) -> list[FileModel[Any]]:
+    """Return the models that an endpoint reaches; opens them."""
+    walk = Walk(names, root, is_hidden)
+    walk.add(endpoint.name, endpoint)
+    return [value for value in walk.objects if isinstance(value, FileModel)]
 
 
 def state_difference(

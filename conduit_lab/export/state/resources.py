@@ -76,17 +76,20 @@ def resource_parts(value: Any, walk: Walk) -> _Parts | None:
 
 def _model(model: Any) -> _Parts:
     """Describe a model by the content that it opened, not by its file: that may have changed."""
-    held = model.shared
-    content = [held.key[0]]
-    if isinstance(model, FolderModel):
-        content += list(_other_files(model))
     options = {name: getattr(model.options, name) for name in _MODEL_OPTIONS}
     options["variant"] = getattr(model, "variant", None)
-    mark = hashlib.blake2b("".join(content).encode(), digest_size=8).hexdigest()
-    return f"{type(model).__name__} {model.name}, content {mark}", [
+    options["remote"] = model.remote or None
+    return model_text(model, model.shared.key[0]), [
         ("its options", {name: value for name, value in options.items() if value is not None}),
         ("its labels", getattr(model, "labels", None)),
     ]
+
+
+def model_text(model: Any, graph: str) -> str:
+    """Return the line of a model whose graph or weights have this content."""
+    content = [graph, *(_other_files(model) if isinstance(model, FolderModel) else ())]
+    mark = hashlib.blake2b("".join(content).encode(), digest_size=8).hexdigest()
+    return f"{type(model).__name__} {model.name}, content {mark}"
 
 
 def _other_files(model: FolderModel[Any]) -> Iterator[str]:

@@ -100,6 +100,11 @@ class Walk:
         self._seen: dict[int, tuple[str, Any]] = {}  # the first place of each object; keeps it
         self._pending: list[tuple[str, Iterator[tuple[str, Any]]]] = []
 
+    @property
+    def objects(self) -> list[Any]:
+        """The objects so far, without the immutable ones."""
+        return [value for _, value in self._seen.values()]
+
     def add(self, place: str, value: Any) -> None:
         """Add the lines of `value` and of everything below it, depth first."""
         self._pending = [(place, iter([(place, value)]))]

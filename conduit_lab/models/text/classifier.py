@@ -16,7 +16,7 @@ from conduit_lab.models.text.logits_graph import LogitsGraph, Postprocess
 from conduit_lab.models.text.text_files import TextFiles
 from conduit_lab.models.text.text_model import OpenedText, TextModel
 from conduit_lab.models.text.tokenizer import Tokenizer
-from conduit_lab.runtime.batching.batcher import Batcher
+from conduit_lab.runtime.batching.unbatched import batcher_of
 from conduit_lab.runtime.sessions.cache import Shared
 
 _DEFAULT_MAX_TOKENS = 512  # where no file states a length
@@ -83,7 +83,7 @@ class Classifier(TextModel[OpenedClassifier]):
                 f"{figures.plural(logits.width, 'logit')}: pass the class names in their order, "
                 "load_model(folder, labels=[…])"
             )
-        batcher = Batcher(self.name, logits)
+        batcher = batcher_of(shared, self.name, logits)
         return OpenedClassifier(graph, tokenizer, logits, batcher, files.config, tuple(labels))
 
     def _logits(

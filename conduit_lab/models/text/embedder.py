@@ -19,7 +19,7 @@ from conduit_lab.models.text.text_files import TextFiles
 from conduit_lab.models.text.text_model import Encode, OpenedText, TextModel, Texts, type_names
 from conduit_lab.models.text.token_graph import TokenRows
 from conduit_lab.models.text.tokenizer import Tokenizer
-from conduit_lab.runtime.batching.batcher import Batcher
+from conduit_lab.runtime.batching.unbatched import batcher_of
 
 _DEFAULT_MAX_TOKENS = 256  # where no file states a length
 _UNLIMITED_TOKENS = 2**30
@@ -89,7 +89,7 @@ class Embedder(TextModel[_Opened]):
         tokenizer = files.tokenizer(length, lower_case=folder.lower_case)
         shared = self._open_session(graph)
         encoder = Encoder(folder, shared, tokenizer.vocabulary_size, files.padding)
-        return _Opened(graph, tokenizer, encoder, Batcher(self.name, encoder), folder)
+        return _Opened(graph, tokenizer, encoder, batcher_of(shared, self.name, encoder), folder)
 
     @property
     def dimension(self) -> int:

@@ -10,6 +10,7 @@ from conduit_lab.core.paths import display
 from conduit_lab.core.spec import Array
 from conduit_lab.runtime.batching.batcher import Batcher
 from conduit_lab.runtime.batching.coalescer import Coalescer, FeedItem
+from conduit_lab.runtime.batching.unbatched import batcher_of
 from conduit_lab.runtime.rows.layout import Layout
 from conduit_lab.runtime.sessions.cache import Shared
 
@@ -29,8 +30,8 @@ class ModelBatcher:
     ) -> None:
         self.shared = shared
         self._coalescer = Coalescer(shared, layout)
-        self._batcher: Batcher[FeedItem, list[Array]] = Batcher(
-            display(shared.path), self._coalescer, max_rows=max_rows or MAX_BATCH_ROWS
+        self._batcher: Batcher[FeedItem, list[Array]] = batcher_of(
+            shared, display(shared.path), self._coalescer, max_rows or MAX_BATCH_ROWS
         )
         self.acall = self._batcher.acall  # `arun` outside of a trace
 

@@ -26,6 +26,7 @@ from conduit_lab.runtime.hardware import devices
 from conduit_lab.runtime.sessions.memory import memory_bytes
 from conduit_lab.runtime.sessions.npz import Dense
 from conduit_lab.runtime.sessions.preloader import Preloader
+from conduit_lab.runtime.sessions.remote import RemoteSession
 from conduit_lab.runtime.sessions.run_counts import RunCounts
 from conduit_lab.runtime.sessions.session import Options, Session
 
@@ -33,6 +34,7 @@ _log = logging.getLogger("conduit_lab")
 
 WEIGHTS_MEMORY_SHARE = 0.5  # of the machine's memory, for the weights of all loaded models
 
+Engine = Session | Dense | RemoteSession
 _Key = tuple[str, ...]  # the digest of the content, and how it is opened
 
 
@@ -65,7 +67,7 @@ class Shared(RunCounts):
         self.used = perf_counter()
         self.batcher: ref[Any] | None = None  # the `ModelBatcher` of all its users
         self._cache = cache
-        self._engine: Session | Dense | None = None
+        self._engine: Engine | None = None
         self._is_closed = False  # it was open before
         self._opening = threading.Lock()
 
@@ -78,6 +80,11 @@ class Shared(RunCounts):
     def device(self) -> str:
         """The device, such as `cpu` or `numpy`; opens an evicted session."""
         return (self._engine or self._open()).device
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it runs in another process."""
+        return self.options.remote is not None
 
     @property
     def memory(self) -> str:
@@ -139,7 +146,7 @@ class Shared(RunCounts):
             here = current()
             if engine.note or (here is not None and here.recording.last_model is not self.key):
                 self.record_use()
-            if keep is None or isinstance(engine, Dense):
+            if keep is None or not isinstance(engine, Session):
                 return engine.run(feeds)
             return engine.run_bound(feeds, keep)
         finally:
@@ -149,7 +156,7 @@ class Shared(RunCounts):
                 self.count(rows, end - begin)
 
     @contextmanager
-    def hold(self) -> Iterator[Session | Dense]:
+    def hold(self) -> Iterator[Engine]:
         """Yield the session, which is not evicted until the block ends."""
         self.active.append(None)
         try:
@@ -194,7 +201,7 @@ class Shared(RunCounts):
         self._paths[path] = None
         self.path = path
 
-    def _open(self) -> Session | Dense:
+    def _open(self) -> Engine:
         with self._opening:
             engine = self._engine
             if engine is None:
@@ -203,11 +210,11 @@ class Shared(RunCounts):
                 self._cache.trim(keep=self)
         return engine
 
-    def _find(self) -> Session | Dense:
+    def _find(self) -> Engine:
         """Open the most recent known file that still holds the content."""
         for path in reversed(list(self._paths)):
             if _content(path) == self.key[0]:
-                engine = Dense(path) if path.suffix == ".npz" else Session(path, self.options)
+                engine = _opened(path, self.options)
                 if engine.content == self.key[0]:  # unless it was replaced just now
                     self.path = path
                     return engine
@@ -218,10 +225,10 @@ class Shared(RunCounts):
             f"load the current file with load_model({where!r}) or model.reload()"
         )
 
-    def _keep(self, engine: Session | Dense) -> None:
+    def _keep(self, engine: Engine) -> None:
         self.inputs, self.outputs = engine.inputs, engine.outputs
         self.metadata, self.labels, self.size = engine.metadata, engine.labels, engine.size
-        self.graph = engine.graph if isinstance(engine, Session) else None
+        self.graph = None if isinstance(engine, Dense) else engine.graph
         self.loads += 1
         self.used = perf_counter()
         self._engine = engine
@@ -318,8 +325,17 @@ class SessionCache:
                 _log.info("%s was evicted: the loaded models exceed %s", where, limit)
 
 
+def _opened(path: Path, options: Options) -> Engine:
+    if options.remote is not None:
+        return RemoteSession(path, options.remote)
+    return Dense(path) if path.suffix == ".npz" else Session(path, options)
+
+
 def _key(path: Path, options: Options) -> _Key:
     """Return the key under which requests share a session: the content, and how it is opened."""
+    if options.remote is not None:
+        content = _npz_content(path) if path.suffix == ".npz" else check_graph(path).content
+        return (content, options.remote.name, str(id(options.remote)))  # which the session holds
     if path.suffix == ".npz":
         return (_npz_content(path), "npz")
     providers: list[Any] = devices.providers_for(options.device, options.fallback)

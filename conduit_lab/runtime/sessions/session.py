@@ -35,6 +35,7 @@ from conduit_lab.runtime.sessions.ort_errors import (
     run_reason,
     translate_library_errors,
 )
+from conduit_lab.runtime.sessions.remote import RemoteRuns
 from conduit_lab.runtime.sessions.tensor import DeviceTensor
 
 _log = logging.getLogger("conduit_lab")
@@ -91,7 +92,7 @@ class Options:
     `device` is "auto" or a name of `devices()`, such as "cuda:1". `fallback` allows the CPU to
     stand in for it: by default for "auto" only. `threads` is the number per run (0: one for a small
     model, else onnxruntime's choice), `graph_level` is disable, basic, extended or all, `timeout`
-    the seconds per run.
+    the seconds per run. `remote` runs the file in another process, with the options there.
     """
 
     device: str = "auto"
@@ -99,6 +100,7 @@ class Options:
     threads: int = 0
     graph_level: str = "all"
     timeout: float | None = None
+    remote: RemoteRuns | None = None
 
     @property
     def may_fall_back(self) -> bool:

@@ -13,13 +13,19 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conduit_lab.core.errors import ExportError
 from conduit_lab.export.deployment.deployment import FILES, Deployment, label_of
 from conduit_lab.serving.limits import Limits
-from tests.export.session import Session
+from tests.export.session import Session, answers
 
 PLAIN = Deployment("desk", "3.11", 300, False, None, 2**24, 2**15)
 FULL = replace(PLAIN, label="support-desk", stores=True, onnxruntime="1.32.0")
-DEPLOYMENTS = [pytest.param(PLAIN, id="plain"), pytest.param(FULL, id="model and stores")]
+APART = replace(FULL, remote={"support-desk-minilm": "minilm", "support-desk-gr-e": "größe"})
+DEPLOYMENTS = [
+    pytest.param(PLAIN, id="plain"),
+    pytest.param(FULL, id="model and stores"),
+    pytest.param(APART, id="remote models"),
+]
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
@@ -50,9 +56,51 @@ def test_the_yaml_files_name_what_the_others_make(deployment: Deployment) -> Non
     assert "./nginx.conf:/etc/nginx/nginx.conf:ro" in compose["services"]["proxy"]["volumes"]
     serve = yaml.safe_load(files["serve.yaml"])["applications"][0]
     module, name = serve["import_path"].split(":")
-    assert re.search(rf"^{name} = ", files[f"{module}.py"], re.MULTILINE)
-    assert serve["deployments"][0]["name"] == deployment.label
-    compile(files["serve_app.py"], "serve_app.py", "exec")
+    assert re.search(rf"^def {name}\(args\):", files[f"{module}.py"], re.MULTILINE)
+    names = [each["name"] for each in serve["deployments"]]
+    assert names == [deployment.label, *deployment.remote]
+    assert serve.get("args") == (None if deployment is PLAIN else {"gpus": 0})
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_the_python_of_a_deployment_has_no_finding(tmp_path: Path, deployment: Deployment) -> None:
+    file = tmp_path / "serve_app.py"
+    file.write_text(deployment.files()["serve_app.py"])
+    ruff = Path(sys.executable).with_name("ruff")
+    for command in (["check", "--isolated"], ["format", "--isolated", "--check"]):
+        done = subprocess.run(
+            [ruff, *command, "--line-length", "100", file],
+            cwd=tmp_path,  # away from the package, as in an export
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_remote_model_has_a_deployment_of_its_own(session: Session) -> None:
+    session.run(
+        """
+        sign = lab.load_model("models/sign.npz", remote=True)
+        other = lab.load_model("models/sign.npz", remote=True, name="Sign")
+        unused = lab.load_model("models/sign.npz", remote=True, name="unused")
+
+        @lab.post("/sign")
+        def ask(x: float):
+            return [model.predict([x, x]).label for model in (sign, other)]
+        """,
+        "ask(1.0)",
+    )
+    folder = session.export().folder
+    source = (folder / "app.py").read_text("utf-8")
+    assert 'lab.load_model("models/sign.npz", remote=True)' in source
+    deployments = yaml.safe_load((folder / "serve.yaml").read_text())["applications"][0]
+    names = [each["name"] for each in deployments["deployments"]]
+    assert names == ["desk", "desk-sign", "desk-sign2"]
+    assert '{"desk-sign": "sign", "desk-sign2": "Sign"}' in (folder / "serve_app.py").read_text()
+    assert answers(folder) == [None]  # in one process
+    session.run('other = lab.load_model("models/sign.npz", remote=True)', "ask(1.0)")
+    with pytest.raises(ExportError, match=r"two models with remote=True are named 'sign': .*name="):
+        session.export()
 
 
 def test_stores_are_copied_out_of_the_read_only_image() -> None:
@@ -66,10 +114,18 @@ def test_stores_are_copied_out_of_the_read_only_image() -> None:
 
 
 def test_gpus_are_one_argument_where_a_model_needs_onnxruntime() -> None:
-    dockerfile = FULL.files()["Dockerfile"]
-    assert "ARG RUNTIME=cpu" in dockerfile
-    assert '"onnxruntime-gpu[cuda,cudnn]==1.32.0"' in dockerfile
-    assert "onnxruntime" not in PLAIN.files()["Dockerfile"]
+    files = FULL.files()
+    assert "ARG RUNTIME=cpu" in files["Dockerfile"]
+    assert '"onnxruntime-gpu[cuda,cudnn]==1.32.0"' in files["Dockerfile"]
+    for gpu, runtime, image in (("", "", ""), ("1", "nvidia", "gpu")):
+        text = re.sub(r"\$\{GPU:\+([\w,]+)\}", r"\1" if gpu else '""', files["compose.yaml"])
+        app = yaml.safe_load(text)["services"]["app"]
+        assert (app["runtime"], app["build"]["args"]["RUNTIME"]) == (runtime, image)
+    line = next(line for line in files["k8s.yaml"].splitlines() if "nvidia" in line)
+    assert line == "# kubectl set resources deployment support-desk --limits nvidia.com/gpu=1"
+    assert "gpus: 0" in files["serve.yaml"]
+    for text in PLAIN.files().values():
+        assert not re.search("onnxruntime|nvidia|GPU=", text)
 
 
 def test_the_proxy_has_the_limits_of_the_app(session: Session) -> None:
