@@ -16,7 +16,7 @@ from conduit_lab.export.export_plan import ExportPlan
 from conduit_lab.export.replay import Outcome
 from conduit_lab.serving.codec import preview
 
-_COLUMNS = ("call", "in a fresh process", "time", "request", "answer here")
+_COLUMNS = ("time", "request", "answer here")
 _MAX_CELL_CHARACTERS = 60
 
 
@@ -26,6 +26,8 @@ class Export(Viewed):
     `objects` are those that the endpoints reach, equal here and in the started export, and `plan`
     has the form and the size of each.
     """
+
+    prover = "a fresh process"
 
     def __init__(
         self,
@@ -49,7 +51,8 @@ class Export(Viewed):
             return "Not proved: no recorded call was replayed."
         verdicts = [outcome.verdict for outcome in self.outcomes]
         same, alike, answered = map(verdicts.count, ("same", "same shape", "answered"))
-        ran = f"A fresh process gives the same answer to {same} of {figures.plural(calls, 'call')}"
+        prover = self.prover[0].upper() + self.prover[1:]
+        ran = f"{prover} gives the same answer to {same} of {figures.plural(calls, 'call')}"
         ran += f", one of the same shape to {alike}" if alike else ""
         write = "writes" if answered == 1 else "write"
         ran += f", and answers {answered} that {write}" if answered else ""
@@ -72,13 +75,17 @@ class Export(Viewed):
             )
             for outcome in self.outcomes
         ]
-        table = Table(_COLUMNS, rows, numeric=("time",), whole="export.outcomes")
+        columns = ("call", f"in {self.prover}", *_COLUMNS)
+        table = Table(columns, rows, numeric=("time",), whole="export.outcomes")
         pieces: list[ViewPiece] = [Line(self.proof, "large"), *([table] if rows else [])]
         pieces += [Line(f"△ {warning}") for warning in self.warnings]
         if self.plan is not None:
             pieces.append(
                 Folded(self.plan.summary.replace("to export", "exported"), [self.plan.table])
             )
-        pieces.append(Code([f"conduit-lab serve {place}"], "to serve it, on any machine:"))
+        pieces.append(self._next_step(place))
         facts = [figures.plural(len(paths), "endpoint")] if paths else []
         return View("Export", place, facts, pieces=pieces)
+
+    def _next_step(self, place: str) -> ViewPiece:
+        return Code([f"conduit-lab serve {place}"], "to serve it, on any machine:")

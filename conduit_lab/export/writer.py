@@ -40,7 +40,7 @@ from conduit_lab.serving.app import App
 from conduit_lab.serving.endpoint import Endpoint
 from conduit_lab.serving.recorded import Example
 
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
 _PICTURE = "proof.svg"
 _STEPS = 4  # reading the session, writing, proving, hashing
 
@@ -67,9 +67,9 @@ def export_app(
     """
     check_kind(proof)
     target = resolve(folder, app.root)
-    _check_target(target)
+    check_target(target)
     chosen = chosen_endpoints(app, endpoints)
-    examples = _of_endpoints(examples, chosen)
+    examples = examples_of(examples, chosen)
     with progress(_STEPS if proof else _STEPS - 1, STEP, f"export {target.name}") as job:
         job.phase = "reading the session"
         closure = Closure(app, statements, namespace, endpoints=chosen, examples=examples)
@@ -95,7 +95,8 @@ def export_app(
         return Export(target, proved.outcomes, closure.warnings, proved.objects, plan)
 
 
-def _check_target(target: Path) -> None:
+def check_target(target: Path) -> None:
+    """Raise `ExportError` for a folder that holds something that is not an export."""
     if target.is_file() or (target.is_dir() and any(target.iterdir()) and not _is_export(target)):
         raise ExportError(
             f"{target} expected a new, empty or exported folder, and holds something that is not "
@@ -106,13 +107,13 @@ def _check_target(target: Path) -> None:
 def _is_export(folder: Path) -> bool:
     """Return whether an export was written here; other tools have files of that name too."""
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text("utf-8"))
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(manifest, dict) and {"conduit_lab", "sha256"} <= manifest.keys()
 
 
-def _of_endpoints(
+def examples_of(
     examples: Sequence[Example], endpoints: Sequence[Endpoint[..., Any]]
 ) -> list[Example]:
     """Return the examples of these endpoints; each must have one."""
@@ -191,8 +192,7 @@ def _prove(
 
 def _write_manifest(closure: Closure, folder: Path, proved: ProofRun) -> None:
     """Write the picture of the proof, and the manifest with the digest of every other file."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    digests = {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
+    digests = file_digests(folder)
     name = closure.namespace.app.name
     own = next((folder / "lib").glob("*.whl")).name.split("-")[1]
     if proved.outcomes:
@@ -213,7 +213,13 @@ def _write_manifest(closure: Closure, folder: Path, proved: ProofRun) -> None:
         "replayed": len(proved.outcomes),
         "sha256": digests,
     }
-    (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file below `folder`, by its place."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
 
 
 def _sha256(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from weakref import WeakValueDictionary
 
 from conduit_lab.core.errors import EndpointError
@@ -146,6 +146,8 @@ class Lab(App):
         *,
         endpoints: Selection | None = None,
         proof: ProofKind | None = "process",
+        target: Literal["app", "web"] = "app",
+        runtime: str | Path | None = None,
     ) -> Export:
         """Write the app as a folder that runs by itself, and prove that it answers as it did here.
 
@@ -154,7 +156,23 @@ class Lab(App):
         export in `folder` stays. With `proof="venv"` it runs in a new environment of its
         requirements, with None not at all. With `endpoints`, paths or decorated functions, only
         these are exported, with what they reach. Running streams are awaited, 60 s each.
+
+        With `target="web"` the folder is a static page, whose models run in the reader's browser on
+        onnxruntime-web; it is proved in headless Chromium. `runtime` is then a folder of that npm
+        package, which npm gets once by default. An endpoint that cannot run there is an
+        `ExportError` with the reason.
         """
+        if target == "web":
+            from conduit_lab.export.web.web_writer import export_web
+
+            return export_web(
+                self,
+                folder,
+                examples=self.examples,
+                endpoints=endpoints,
+                proof=proof,
+                runtime=runtime,
+            )
         from conduit_lab.export.writer import export_app
 
         if running := self._recorder.running:
