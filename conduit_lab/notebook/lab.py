@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 from weakref import WeakValueDictionary
 
-from conduit_lab.core.errors import EndpointError
+from conduit_lab.core.errors import EndpointError, ExportError
 from conduit_lab.core.nearest import did_you_mean
 from conduit_lab.core.paths import find_root
 from conduit_lab.core.progress import is_silenced, progress
@@ -162,6 +162,8 @@ class Lab(App):
         package, which npm gets once by default. An endpoint that cannot run there is an
         `ExportError` with the reason.
         """
+        if target not in ("app", "web"):
+            raise ExportError(f'target= expected "app" or "web", got {target!r}')
         if target == "web":
             from conduit_lab.export.web.web_writer import export_web
 

@@ -151,6 +151,7 @@ Copy the folder to any host of static files. Compressed transfer (gzip or brotli
 
 - `index.html`, `page.js`, `page.css`: the page
 - `site.js`, `app.json`: the endpoints, as steps that `site.js` runs
+- `examples.jsonl`: the recorded calls; `conduit-lab check .` makes them again in Chromium
 - `ort/`: onnxruntime-web {version}, MIT licence, Copyright (c) Microsoft Corporation
 {models}
 """

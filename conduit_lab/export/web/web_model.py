@@ -14,6 +14,7 @@ from conduit_lab.models.model import Model
 from conduit_lab.runtime.checks.classes import class_labels
 from conduit_lab.runtime.checks.content import identity
 from conduit_lab.runtime.rewriting.portable_graph import portable_graph
+from conduit_lab.runtime.sessions.cache import current_content
 
 MAX_MODEL_BYTES = 2**30  # of weights; a browser holds the file and its tensors
 
@@ -48,6 +49,8 @@ class WebModel:
             raise Untraceable(f"runs {name}, whose batch size is fixed to {layout.size}", (name,))
         probabilities, own = classifier_outputs(model.outputs)
         path = model.shared.path
+        if current_content(path) != model.shared.key[0]:
+            raise Untraceable(f"runs {name}, whose file has changed: run {name}.reload()", (name,))
         classes = class_labels(path, identity(path)) if own is not None else ()
         facts = {
             "inputs": [_facts(s, a) for s, a in zip(model.inputs, layout.inputs, strict=True)],

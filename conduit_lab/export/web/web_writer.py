@@ -14,7 +14,7 @@ from conduit_lab.core.text import clip
 from conduit_lab.core.version import __version__
 from conduit_lab.export.agreement import difference
 from conduit_lab.export.part import Selection, chosen_endpoints
-from conduit_lab.export.replay import Outcome, comparison
+from conduit_lab.export.replay import Outcome, comparison, recorded_examples
 from conduit_lab.export.secret import check_files
 from conduit_lab.export.session_answers import asked_again
 from conduit_lab.export.target import replaced_folder
@@ -65,11 +65,15 @@ def export_web(
         with replaced_folder(target) as made:
             job.next_phase("writing files")
             site.write(made, runtime)
+            lines = "".join(f"{example.to_json()}\n" for example in found)
+            (made / "examples.jsonl").write_text(lines, "utf-8")
             check_files(made)
             outcomes: list[Outcome] = []
             if proof is not None:
                 job.next_phase("proving in Chromium")
-                outcomes = prove_page(made, found)
+                outcomes = page_outcomes(made, found)
+                for outcome in outcomes:
+                    _check_same(outcome)
             manifest = {
                 "conduit_lab": __version__,
                 "name": app.name,
@@ -82,8 +86,22 @@ def export_web(
     return WebExport(target, outcomes, warnings)
 
 
-def prove_page(folder: Path, examples: Sequence[Example]) -> list[Outcome]:
-    """Make each call in the page of `folder`; raise `ExportError` for the first other answer."""
+def is_page(folder: Path) -> bool:
+    """Return whether an export wrote a page there."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("target") == "web"
+
+
+def replay_page(folder: Path) -> list[Outcome]:
+    """Make each recorded call of an exported page in headless Chromium."""
+    return page_outcomes(folder, recorded_examples(folder))
+
+
+def page_outcomes(folder: Path, examples: Sequence[Example]) -> list[Outcome]:
+    """Make each call in the page of `folder`, and compare its answer with the example's."""
     calls = [
         {
             "method": each.method,
@@ -103,14 +121,19 @@ def _outcome(example: Example, report: dict[str, Any]) -> Outcome:
     if problem is None:
         got = json.loads(report["answer"])
         problem = difference(example.answer, got, how)
-    outcome = Outcome(example, problem, report["milliseconds"] / 1000, how, got)
-    if problem is not None:
-        sides = [("request", example.payload), ("this session", example.answer)]
-        sides += [] if got is None else [("the page", got)]
-        lines = [f"the page answers {outcome.endpoint} differently: {problem}."]
-        lines += [f"  {name:<16} {_short(value)}" for name, value in sides]
-        raise ExportError("\n".join([*lines, "Nothing was written"]))
-    return outcome
+    return Outcome(example, problem, report["milliseconds"] / 1000, how, got)
+
+
+def _check_same(outcome: Outcome) -> None:
+    """Raise `ExportError` for a different answer, with both."""
+    if outcome.problem is None:
+        return
+    example = outcome.example
+    sides = [("request", example.payload), ("this session", example.answer)]
+    sides += [] if outcome.got is None else [("the page", outcome.got)]
+    lines = [f"the page answers {outcome.endpoint} differently: {outcome.problem}."]
+    lines += [f"  {name:<16} {_short(value)}" for name, value in sides]
+    raise ExportError("\n".join([*lines, "Nothing was written"]))
 
 
 def _short(value: Any) -> str:

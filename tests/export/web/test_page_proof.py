@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conduit_lab.cli import main
 from conduit_lab.core.errors import ExportError
 from conduit_lab.export.web.browser import NAMES
+from conduit_lab.export.web.site import Site
 from conduit_lab.export.web.web_export import WebExport
-from conduit_lab.export.web.web_writer import export_web, prove_page
+from conduit_lab.export.web.web_writer import export_web
 from conduit_lab.export.writer import file_digests
 from tests.export.session import Session
-from tests.runtime.graphs import constant, linear, node, save, value
+from tests.runtime.graphs import constant, node, save, value
 from tests.serving.clients.node import PACKAGES, require
 
 RUNTIME = PACKAGES / "node_modules" / "onnxruntime-web"
@@ -60,23 +62,29 @@ CELLS = """
 """
 
 
+SOFTMAX = [
+    node("MatMul", ["input", "W"], ["z"]),
+    node("Softmax", ["z"], ["probabilities"], axis=1),
+]
+ROWS, SCORES = value("input", ["batch", 2]), value("probabilities", ["batch", 2])
+
+
+def topic(path: Path, seed: int) -> None:
+    weight = np.random.default_rng(seed).normal(size=(2, 2)).astype(np.float32)
+    labels = {"labels": json.dumps(["up", "down"])}
+    save(path, SOFTMAX, [ROWS], [SCORES], [constant("W", weight)], labels)
+
+
 def models(folder: Path) -> None:
     seeded = np.random.default_rng(3)
-    weight = seeded.normal(size=(2, 2)).astype(np.float32)
-    softmax = [
-        node("MatMul", ["input", "W"], ["z"]),
-        node("Softmax", ["z"], ["probabilities"], axis=1),
-    ]
-    rows, scores = value("input", ["batch", 2]), value("probabilities", ["batch", 2])
-    labels = {"labels": json.dumps(["up", "down"])}
-    save(folder / "topic.onnx", softmax, [rows], [scores], [constant("W", weight)], labels)
+    topic(folder / "topic.onnx", 3)
     # the graph's own label is the less likely one
     save(
         folder / "chosen.onnx",
-        [*softmax, node("ArgMin", ["probabilities"], ["label"], axis=1, keepdims=0)],
-        [rows],
-        [value("label", ["batch"], "int64"), scores],
-        [constant("W", weight)],
+        [*SOFTMAX, node("ArgMin", ["probabilities"], ["label"], axis=1, keepdims=0)],
+        [ROWS],
+        [value("label", ["batch"], "int64"), SCORES],
+        [constant("W", seeded.normal(size=(2, 2)).astype(np.float32))],
     )
     save(
         folder / "parts.onnx",
@@ -148,29 +156,33 @@ def test_the_page_gives_every_recorded_answer_offline(desk: Session) -> None:
     assert manifest["sha256"] == digests
     assert manifest["replayed"] == 9
 
-    # a page whose model has other weights is found, and the good one stays
-    broken = desk.root / "broken"
-    shutil.copytree(folder, broken)
-    weight = np.random.default_rng(4).normal(size=(2, 2))
-    linear(broken / "models" / "topic.onnx", weight)
+
+@pytest.mark.browser
+@pytest.mark.usefixtures("ort_web", "chromium")
+def test_a_page_that_answers_otherwise_is_not_written(
+    desk: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file of a model is not the one that the session holds."""
+    write: Callable[..., None] = Site.write
+    export(desk, proof=None)
+    before = file_digests(desk.root / "site")
+
+    def write_other(site: Site, folder: Path, runtime: Any) -> None:
+        write(site, folder, runtime)
+        topic(folder / "models" / "topic.onnx", 4)
+
+    monkeypatch.setattr(Site, "write", write_other)
     with pytest.raises(ExportError, match="the page answers POST /analyze differently"):
-        prove_page(broken, desk.lab.examples)
+        export(desk, endpoints=["/analyze"])
+    assert file_digests(desk.root / "site") == before
 
 
 @pytest.mark.browser
 @pytest.mark.usefixtures("ort_web", "chromium")
-def test_a_page_that_does_not_start_is_an_error_and_nothing_is_written(
-    desk: Session, monkeypatch: pytest.MonkeyPatch
+def test_the_check_of_a_page_repeats_its_calls_and_says_why_it_does_not_start(
+    desk: Session, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from conduit_lab.export.web.site import Site
-
-    write: Callable[..., None] = Site.write
-
-    def write_broken(site: Site, folder: Path, runtime: Any) -> None:
-        write(site, folder, runtime)
-        (folder / "app.json").write_text("{}")
-
-    monkeypatch.setattr(Site, "write", write_broken)
-    with pytest.raises(ExportError, match="the page does not start in Chromium"):
-        export(desk)
-    assert not (desk.root / "site").exists()
+    folder = export(desk, proof=None).folder
+    (folder / "app.json").write_text("{}")
+    assert main(["check", str(folder)]) == 1
+    assert "the page does not start in Chromium" in capsys.readouterr().err

@@ -5,24 +5,37 @@ import { Page } from "./page.js";
 
 const LANGUAGE = {
   JavaScript: ({ facts, path, query, body }) => {
-    const value = JSON.stringify(facts.method === "GET" ? query : body, undefined, 2);
+    const value = literalOf(facts.method === "GET" ? query : body, "");
     const options = [...(facts.method === "POST" ? [] : [`method: "${facts.method}"`]), ...(Object.keys(path).length > 0 ? [`parameters: ${JSON.stringify(path)}`] : [])];
     const more = options.length > 0 ? `, { ${options.join(", ")} }` : "";
     return `import { answer } from "./site.js";\n\nconst value = await answer(${JSON.stringify(facts.path)}, ${value}${more});\nconsole.log(value);`;
   },
 };
 
+// A JSON value as code; long ones on several lines.
+function literalOf(value, indent) {
+  const isList = Array.isArray(value);
+  const parts = isList ? value.map((each) => ["", each]) : Object.entries(value ?? {}).map(([key, each]) => [`${JSON.stringify(key)}: `, each]);
+  if (typeof value !== "object" || parts.length === 0) return JSON.stringify(value ?? null);
+  const [open, close] = isList ? "[]" : "{}";
+  const flat = JSON.stringify(value, undefined, 1).replace(/\n\s*/g, " ").replace(/\[ | \]/g, (text) => text.trim());
+  if (flat.length + indent.length <= 60) return flat;
+  const lines = parts.map(([key, each]) => `${indent}  ${key}${literalOf(each, `${indent}  `)},\n`);
+  return `${open}\n${lines.join("")}${indent}${close}`;
+}
+
 // Makes a call of an endpoint, as `EndpointForm` asks for it. A run cannot be interrupted: after a
-// stop its answer is dropped.
-function runWith({ answerText, Failure }) {
+// stop its answer is dropped. Its time begins once the models are `loaded`.
+function runWith({ answerText, Failure }, loaded) {
   return (facts, call, sink) => {
-    const begun = performance.now();
+    let begun = performance.now();
+    loaded.then(() => (begun = performance.now()));
     const figures = (more) => ({ milliseconds: performance.now() - begun, ...more });
     const body = JSON.stringify(facts.method === "GET" ? call.query : (call.body ?? {}));
     let isStopped = false;
-    const made = answerText(facts.method, facts.path, body, JSON.stringify(call.path)).then(
+    const made = loaded.then(() => answerText(facts.method, facts.path, body, JSON.stringify(call.path))).then(
       (text) => () => sink.value(JSON.parse(text), figures({ bytes: new Blob([text]).size })),
-      (error) => () => sink.failed({ type: error instanceof Failure ? "invalid_request" : "failed", message: error.message }, figures()),
+      (error) => () => sink.failed({ type: error instanceof Failure ? "bad_input" : "failed", message: error.message }, figures()),
     );
     made.then((show) => isStopped || show());
     return {
@@ -36,10 +49,10 @@ function runWith({ answerText, Failure }) {
 
 async function start() {
   const site = await import("./site.js");
+  const loaded = site.preload().catch(() => undefined); // a call says why its model does not load
   const note = make("span", "conduit-form-kind", `runs in this browser on onnxruntime-web ${site.app.runtime}: no request leaves the page`);
-  new Page(site.app.openapi, { run: runWith(site), about: [note], options: { languages: LANGUAGE } });
+  new Page(site.app.openapi, { run: runWith(site, loaded), about: [note], options: { languages: LANGUAGE } });
   globalThis.conduit = site; // for the console, and for the proof of the export
-  await site.preload();
 }
 
 start().catch((error) => {
