@@ -27,6 +27,11 @@ _BUILTINS = frozenset(
         *("min", "next", "ord", "pow", "round", "sorted", "sum"),
     }
 )
+_ROOMS = {  # of the package, whose objects give more than the request decides
+    "vectors": "a store, which stays on its machine",
+    "client": "a served app, which needs a network",
+    "models/generation": "which generates text",
+}
 _PLAIN = (str, bytes, int, float, list, dict, tuple, set, frozenset, np.ndarray, np.generic)
 _OPERATIONS = {
     "IS_OP": "tests a value with `is`",
@@ -66,17 +71,23 @@ class Guard:
         if event == "c_call" and _is_own(code):
             if not _is_pure(argument):
                 raise self._refusal(f"calls {_name(argument)}, which has no counterpart there")
-        elif event == "call" and code not in self._checked:
-            self._checked.add(code)
+        elif event == "call":
             if _is_own(code):
-                self._check(code)
-            elif (
-                not _is_trusted(code.co_filename)
-                and frame.f_back is not None
-                and _is_own(frame.f_back.f_code)
-            ):
-                self._checked.remove(code)  # another caller is refused too
-                raise self._refusal(f"calls {_dotted(frame)}, which has no counterpart there")
+                if code not in self._checked:
+                    self._checked.add(code)
+                    self._check(code)
+            elif frame.f_back is not None and _is_own(frame.f_back.f_code):
+                self._check_call(frame)
+
+    def _check_call(self, frame: FrameType) -> None:
+        """Check a call of a library's function by the user's code."""
+        filename = frame.f_code.co_filename
+        for room, refused in _ROOMS.items():
+            if filename.startswith(f"{_PACKAGE}/{room}/"):
+                name = getattr(frame.f_locals.get("self"), "name", room)
+                raise self._refusal(f"calls {name}, {refused}")
+        if not _is_trusted(filename):
+            raise self._refusal(f"calls {_dotted(frame)}, which has no counterpart there")
 
     def _check(self, code: CodeType) -> None:
         for each in dis.get_instructions(code):

@@ -80,7 +80,7 @@ class StandIns:
         )
         made.__kwdefaults__ = function.__kwdefaults__
         self._functions[id(function)] = made  # first: it may call itself
-        for name in set(_names(function.__code__)):
+        for name in set(names_in_code(function.__code__)):
             if name in names:
                 names[name] = self.of(names[name])
             elif name in ("float", "int"):
@@ -112,11 +112,12 @@ class StandIns:
         return combine
 
 
-def _names(code: CodeType) -> Iterator[str]:
+def names_in_code(code: CodeType) -> Iterator[str]:
+    """Yield the global names and attributes that a function, and those inside it, may use."""
     yield from code.co_names
     for each in code.co_consts:
         if isinstance(each, CodeType):
-            yield from _names(each)
+            yield from names_in_code(each)
 
 
 def _symbol_in(value: Any) -> Symbol | None:

@@ -15,6 +15,7 @@ from conduit_lab.core.trace.root_span import begin_call
 from conduit_lab.core.trace.span import Kind, Span
 from conduit_lab.core.trace.trace_replay import Replay
 from conduit_lab.export.web.guard import Guard
+from conduit_lab.export.web.held_state import HeldState
 from conduit_lab.export.web.parameter_check import check_parameter
 from conduit_lab.export.web.program import Program, Untraceable, expression
 from conduit_lab.export.web.stand_ins import COMBINES, StandIns
@@ -131,10 +132,19 @@ class _Tracer(Replay):
         if inspect.iscoroutinefunction(function):
             raise self.refusal("is async")
         copied = type(function) is FunctionType
-        with Guard(self.refusal):
-            value = (self._stand_ins.function(function) if copied else function)(*args, **kwargs)
-            is_iterator = type(value) is not Symbol and isinstance(value, Iterator)
-            return list(value) if is_iterator else value
+        held = HeldState(function)
+        try:
+            with Guard(self.refusal):
+                value = (self._stand_ins.function(function) if copied else function)(
+                    *args, **kwargs
+                )
+                is_iterator = type(value) is not Symbol and isinstance(value, Iterator)
+                given = list(value) if is_iterator else value
+        finally:
+            is_changed = held.restore()
+        if is_changed:
+            raise self.refusal("changes a list, dict or set that other requests see")
+        return given
 
     # The steps
 

@@ -10,6 +10,9 @@ import numpy as np
 
 from conduit_lab.core.equality import first_difference
 from conduit_lab.export.web.tracer import TracedModels, trace
+from conduit_lab.flow.averages import average, maximum, minimum, weighted
+from conduit_lab.flow.votes import majority_vote
+from conduit_lab.models.prediction import Predictions
 from conduit_lab.serving import codec
 from tests.export.session import Session
 from tests.export.web.node import run_in_node, run_programs
@@ -83,6 +86,7 @@ EXPRESSIONS = [
     "[average([data['f'], 1, 2.5]), maximum([data['f'], 3]), minimum([1, data['f']])]",
     "weighted([3, 1])([np.array(data['x'], np.float64), np.array([1.0, 2, 3])])",
     "majority_vote([np.array(data['x'], np.float32), np.array([0, 1, 1], np.float32)])",
+    "np.array([True, data['n'] * 0])",
     "np.sqrt(np.abs(np.array(data['x'])))",
 ]
 
@@ -107,6 +111,40 @@ def test_operations_give_what_python_and_numpy_give(session: Session) -> None:
         assert isinstance(got, str), (code, body, got)
         assert same(answer, got) is None, (code, body, got)
     assert len(calls) > 60
+
+
+def test_votes_and_means_of_predictions_are_those_of_the_package() -> None:
+    """Small scores make ties; members know other labels than each other."""
+    seeded = np.random.default_rng(11)
+    combines: dict[str, Any] = {
+        "majority_vote": majority_vote,
+        "average": average,
+        "maximum": maximum,
+        "minimum": minimum,
+        "weighted": weighted([2, 1, 1]),
+    }
+    given, expected = [], []
+    for _ in range(120):
+        members = []
+        for _ in range(3):
+            labels = seeded.permutation(["a", "b", "c", "d"])[: seeded.integers(2, 5)].tolist()
+            rows = seeded.integers(0, 4, (2, len(labels))).astype(np.float32) / 4
+            members.append(Predictions(rows, labels))
+        plain = [{"labels": each.labels, "rows": each.probabilities.tolist()} for each in members]
+        for name, combine in combines.items():
+            given.append({"name": name, "weights": [2, 1, 1], "members": plain})
+            expected.append([combine([each[0] for each in members]), combine(members)])
+    code = """
+    console.log(JSON.stringify(JSON.parse(given).map(({ name, weights, members }) => {
+      const floats = (rows) => rows.map((row) => Float32Array.from(row));
+      const made = members.map(({ labels, rows }) => new Predictions(floats(rows), labels));
+      const used = name === "weighted" ? weights : null;
+      const first = made.map((each) => each.row(0));
+      return writeJson([combine(name, first, used), combine(name, made, used)]);
+    })))
+    """
+    for each, answer, text in zip(given, expected, run_in_node(code, given), strict=True):
+        assert same(answer, text) is None, each
 
 
 def test_rounding_is_that_of_python() -> None:

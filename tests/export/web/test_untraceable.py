@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,13 +14,17 @@ from conduit_lab.export.web.tracer import TracedModels, trace
 from tests.export.session import Session
 
 HEAD = """
-    import datetime, json, os, random, time
+    import datetime, itertools, json, os, random, time
     import numpy as np
     from conduit_lab import Cached, Ensemble, Fallback, Route, majority_vote
     sign = lab.load_model("models/sign.npz")
     count = {"n": 0}
+    seen = [1]
+    numbers = itertools.count()
     class Counter:
         n = 0
+        def __init__(self):
+            self.log = {}
     tally = Counter()
     def add_one():
         count["n"] += 1
@@ -78,7 +83,10 @@ def reason_of(session: Session, *lines: str) -> str:
         ("return np.load('models/sign.npz')['b0']", "load"),
         ("return np.fromfile('/etc/hostname', np.uint8)", "fromfile"),
         ("return json.dumps([1])", "json.dumps"),
-        ("return add_one()", "the same twice"),
+        ("return add_one()", "that other requests see"),
+        ("seen.append(data); return 1", "that other requests see"),
+        ("tally.log['x'] = data; return 1", "that other requests see"),
+        ("return next(numbers)", "the same twice"),
         ("print(1)", "print"),
         ("data['x'] = 1; return data", "changes"),
         ("return Cached(sign)(data)", "Cached"),
@@ -92,6 +100,34 @@ def reason_of(session: Session, *lines: str) -> str:
 )
 def test_code_that_steps_cannot_say_is_refused(session: Session, code: str, expected: str) -> None:
     assert expected in reason_of(session, *code.split("; "))
+
+
+def test_a_trace_leaves_the_session_as_it_was(session: Session) -> None:
+    reason_of(session, "seen.append(data)", "count['m'] = data", "tally.log[1] = 2", "return 1")
+    names = session.names
+    assert (names["seen"], names["count"], names["tally"].log) == ([1], {"n": 0}, {})
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "len(notes)",
+        "notes.add('x', [1.0, 2.0], {}) or 1",
+        "''.join(t.text for t in writer.stream('a'))",
+    ],
+)
+def test_a_store_and_a_generator_are_refused_even_without_symbols(
+    session: Session, code: str
+) -> None:
+    writer = Path(__file__).parents[3] / "data" / "models" / "writer"
+    session.run(
+        "notes = lab.vector_store('notes', dimension=2)",
+        f"writer = lab.load_model({str(writer)!r})",
+    )
+    assert "calls notes, a store" in (found := reason_of(session, f"return {code}")) or (
+        "calls writer, which generates text" in found
+    )
+    assert len(session.names["notes"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -137,7 +173,7 @@ def test_a_refusal_that_the_code_catches_stays_one(session: Session) -> None:
         (
             "notes = lab.vector_store('notes', dimension=2)\n"
             "@lab.post('/s')\ndef s(v: list[float]):\n    return notes.search(v)",
-            "searches a store",
+            "calls notes, a store",
         ),
     ],
 )

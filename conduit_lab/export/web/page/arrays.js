@@ -7,10 +7,16 @@ export function arrayOf(value) {
   const shape = [];
   const flat = [];
   flatten(value, 0, shape, flat);
-  const kind = flat.every((each) => typeof each === "boolean") && flat.length > 0 ? "bool" : flat.every((each) => typeof each === "bigint") && flat.length > 0 ? "int64" : "float64";
+  const kinds = new Set(flat.map((each) => typeof each));
+  const kind = flat.length === 0 || kinds.has("number") ? "float64" : kinds.has("bigint") ? "int64" : "bool";
   const data = emptyData(kind, flat.length);
-  flat.forEach((each, place) => (data[place] = kind === "float64" ? Number(each) : each));
+  flat.forEach((each, place) => (data[place] = kind === "float64" ? Number(each) : kind === "int64" ? inInt64(BigInt(each)) : each));
   return new Tensor(kind, shape, data);
+}
+
+function inInt64(value) {
+  if (value !== BigInt.asIntN(64, value)) throw new Failure(`got ${value}, which int64 cannot hold`);
+  return value;
 }
 
 function flatten(value, depth, shape, flat) {
