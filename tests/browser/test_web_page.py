@@ -78,6 +78,10 @@ def run(page: Page, state: str) -> str:
     return page.locator(".conduit-form-answer").inner_text()
 
 
+def source_of(page: Page) -> str:
+    return page.locator(".conduit-form-source").inner_text()
+
+
 def test_a_reader_runs_the_models_without_a_server(page: Page, url: str) -> None:
     page.goto(url)
     page.locator(".conduit-form-chip").click()
@@ -87,14 +91,15 @@ def test_a_reader_runs_the_models_without_a_server(page: Page, url: str) -> None
     page.get_by_label("left", exact=True).fill("-3")
     assert HOSTILE in run(page, "✓ done").split("\n")[0]
     assert page.locator(".conduit-form-bars th").first.inner_text() == HOSTILE
-    source = page.locator(".conduit-form-source").inner_text()
-    assert 'await answer("/sign", { "left": -3, "right": 2 })' in source
+    assert 'await answer("/sign", { "left": -3, "right": 2 })' in source_of(page)
     assert page.evaluate("conduit.answer('/sign', { left: 1 }).then(({ label }) => label)") == "up"
     page.goto(f"{url}#echo")
     page.locator(".conduit-form-chip").click()
     assert HOSTILE in run(page, "✓ done")
     page.locator("textarea").fill('{"y": 1}')
     assert "the body has no 'x'; it has 'y'" in run(page, "✕ failed")
+    page.locator("textarea").fill('{"x": ["[ a ]", {"b": []}]}')
+    assert '{ "x": ["[ a ]", { "b": [] }] }' in source_of(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
     assert page.evaluate("window.hit") is None
     assert page.locator("#page img, #page script").count() == 0

@@ -18,8 +18,10 @@ function literalOf(value, indent) {
   const parts = isList ? value.map((each) => ["", each]) : Object.entries(value ?? {}).map(([key, each]) => [`${JSON.stringify(key)}: `, each]);
   if (typeof value !== "object" || parts.length === 0) return JSON.stringify(value ?? null);
   const [open, close] = isList ? "[]" : "{}";
-  const flat = JSON.stringify(value, undefined, 1).replace(/\n\s*/g, " ").replace(/\[ | \]/g, (text) => text.trim());
-  if (flat.length + indent.length <= 60) return flat;
+  if (JSON.stringify(value).length + indent.length <= 60) {
+    const flat = parts.map(([key, each]) => key + literalOf(each, "")).join(", ");
+    return isList ? `[${flat}]` : `{ ${flat} }`;
+  }
   const lines = parts.map(([key, each]) => `${indent}  ${key}${literalOf(each, `${indent}  `)},\n`);
   return `${open}\n${lines.join("")}${indent}${close}`;
 }
