@@ -160,13 +160,14 @@ def _mcp(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from conduit_lab.export.replay import recorded_examples, replay, replay_at
+    from conduit_lab.export.web.web_writer import is_page, replay_page
 
     folder = options.folder.resolve()
     if options.url:
         examples = recorded_examples(folder)
         outcomes = replay_at(options.url, examples, key=options.key, writes=options.writes)
     else:
-        outcomes = replay(folder)
+        outcomes = replay_page(folder) if is_page(folder) else replay(folder)
     rows = [
         (
             f"{o.example.method} {o.example.path}",

@@ -17,7 +17,7 @@ from conduit_lab.export.quantized import QuantizedModel
 from conduit_lab.export.replay import Outcome
 from conduit_lab.serving.codec import preview
 
-_COLUMNS = ("call", "in a fresh process", "time", "request", "answer here")
+_COLUMNS = ("time", "request", "answer here")
 _MAX_CELL_CHARACTERS = 60
 
 
@@ -28,6 +28,8 @@ class Export(Viewed):
     has the form and the size of each. `quantized` are the models of `optimize="int8"`, each in
     int8, or in float32 for a reason.
     """
+
+    prover = "a fresh process"
 
     def __init__(
         self,
@@ -54,7 +56,8 @@ class Export(Viewed):
         verdicts = [outcome.verdict for outcome in self.outcomes]
         kinds = ("same", "same shape", "close, in int8", "answered")
         same, alike, close, answered = map(verdicts.count, kinds)
-        ran = f"A fresh process gives the same answer to {same} of {figures.plural(calls, 'call')}"
+        prover = self.prover[0].upper() + self.prover[1:]
+        ran = f"{prover} gives the same answer to {same} of {figures.plural(calls, 'call')}"
         ran += f", one of the same shape to {alike}" if alike else ""
         ran += f", a close one in int8 to {close}" if close else ""
         write = "writes" if answered == 1 else "write"
@@ -78,7 +81,8 @@ class Export(Viewed):
             )
             for outcome in self.outcomes
         ]
-        table = Table(_COLUMNS, rows, numeric=("time",), whole="export.outcomes")
+        columns = ("call", f"in {self.prover}", *_COLUMNS)
+        table = Table(columns, rows, numeric=("time",), whole="export.outcomes")
         pieces: list[ViewPiece] = [Line(self.proof, "large"), *([table] if rows else [])]
         pieces += [Line(str(model)) for model in self.quantized]
         pieces += [Line(f"△ {warning}") for warning in self.warnings]
@@ -86,6 +90,9 @@ class Export(Viewed):
             pieces.append(
                 Folded(self.plan.summary.replace("to export", "exported"), [self.plan.table])
             )
-        pieces.append(Code([f"conduit-lab serve {place}"], "to serve it, on any machine:"))
+        pieces.append(self._next_step(place))
         facts = [figures.plural(len(paths), "endpoint")] if paths else []
         return View("Export", place, facts, pieces=pieces)
+
+    def _next_step(self, place: str) -> ViewPiece:
+        return Code([f"conduit-lab serve {place}"], "to serve it, on any machine:")

@@ -26,7 +26,7 @@ from conduit_lab.export.environment_keys import (
 from conduit_lab.export.export_plan import ExportPlan
 from conduit_lab.export.export_result import Export
 from conduit_lab.export.graph_facts import record_graphs
-from conduit_lab.export.manifest import MANIFEST, Manifest, sha256
+from conduit_lab.export.manifest import MANIFEST, Manifest, file_digests, sha256
 from conduit_lab.export.part import Selection, chosen_endpoints
 from conduit_lab.export.proof import ProofKind, ProofRun, WrongAnswer, check_kind, prove
 from conduit_lab.export.proof_picture import proof_picture
@@ -76,9 +76,9 @@ def export_app(
     check_kind(proof)
     check_optimize(optimize, proof)
     target = resolve(folder, app.root)
-    _check_target(target)
+    check_target(target)
     chosen = chosen_endpoints(app, endpoints)
-    examples = _of_endpoints(examples, chosen)
+    examples = examples_of(examples, chosen)
     with progress(_STEPS if proof else _STEPS - 1, STEP, f"export {target.name}") as job:
         job.phase = "reading the session"
         closure = Closure(app, statements, namespace, endpoints=chosen, examples=examples)
@@ -108,7 +108,8 @@ def export_app(
         return Export(target, proved.outcomes, closure.warnings, proved.objects, plan, models)
 
 
-def _check_target(target: Path) -> None:
+def check_target(target: Path) -> None:
+    """Raise `ExportError` for a folder that holds something that is not an export."""
     if target.is_file() or (
         target.is_dir() and any(target.iterdir()) and Manifest.of(target) is None
     ):
@@ -118,7 +119,7 @@ def _check_target(target: Path) -> None:
         )
 
 
-def _of_endpoints(
+def examples_of(
     examples: Sequence[Example], endpoints: Sequence[Endpoint[..., Any]]
 ) -> list[Example]:
     """Return the examples of these endpoints; each must have one."""
@@ -258,8 +259,7 @@ def _write_manifest(
     closure: Closure, folder: Path, proved: ProofRun, quantized: Sequence[QuantizedModel]
 ) -> None:
     """Write the picture of the proof, and the manifest with the digest of every other file."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    digests = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+    digests = file_digests(folder)
     name = closure.namespace.app.name
     own = next((folder / "lib").glob("*.whl")).name.split("-")[1]
     if proved.outcomes:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 from weakref import WeakValueDictionary
 
-from conduit_lab.core.errors import EndpointError
+from conduit_lab.core.errors import EndpointError, ExportError
 from conduit_lab.core.nearest import did_you_mean
 from conduit_lab.core.paths import find_root, resolve
 from conduit_lab.core.progress import is_silenced, progress
@@ -169,6 +169,8 @@ class Lab(App):
         endpoints: Selection | None = None,
         proof: ProofKind | None = "process",
         optimize: OptimizeKind | None = None,
+        target: Literal["app", "web"] = "app",
+        runtime: str | Path | None = None,
     ) -> Export:
         """Write the app as a folder that runs by itself, and prove that it answers as it did here.
 
@@ -179,12 +181,32 @@ class Lab(App):
         these are exported, with what they reach. With `optimize="int8"` the exported models are in
         int8 where the proof finds their answers close enough. Running streams are awaited, 60 s
         each.
+
+        With `target="web"` the folder is a static page, whose models run in the reader's browser on
+        onnxruntime-web; it is proved in headless Chromium. `runtime` is then a folder of that npm
+        package, which npm gets once by default. An endpoint that cannot run there is an
+        `ExportError` with the reason.
         """
+        if target not in ("app", "web"):
+            raise ExportError(f'target= expected "app" or "web", got {target!r}')
+        if self.opened is not None:
+            folder = resolve(folder, self.opened.base)
+        if target == "web":
+            if optimize is not None:
+                raise ExportError("a page has its models as they are: leave optimize= out")
+            from conduit_lab.export.web.web_writer import export_web
+
+            return export_web(
+                self,
+                folder,
+                examples=self.examples,
+                endpoints=endpoints,
+                proof=proof,
+                runtime=runtime,
+            )
         from conduit_lab.export.writer import export_app
 
         cells, names = self._session()
-        if self.opened is not None:
-            folder = resolve(folder, self.opened.base)
         if running := self._recorder.running:
             with progress(len(running), "stream", "export: waiting for running streams") as job:
                 for stream in running:

@@ -213,7 +213,7 @@ class Shared(RunCounts):
     def _find(self) -> Engine:
         """Open the most recent known file that still holds the content."""
         for path in reversed(list(self._paths)):
-            if _content(path) == self.key[0]:
+            if current_content(path) == self.key[0]:
                 engine = _opened(path, self.options)
                 if engine.content == self.key[0]:  # unless it was replaced just now
                     self.path = path
@@ -352,7 +352,7 @@ def _npz_content(path: Path) -> str:
     return files_digest((path,))
 
 
-def _content(path: Path) -> str:
+def current_content(path: Path) -> str:
     """Return the current digest of a model file, or "" for a missing or broken one."""
     try:
         return _npz_content(path) if path.suffix == ".npz" else check_graph(path).content

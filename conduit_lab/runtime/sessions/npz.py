@@ -123,9 +123,10 @@ _FORMS = (
 class Dense:
     """A stack of dense layers on NumPy, with the interface of an ONNX `Session`.
 
-    `size` is the bytes of its weights as float32, `labels` the class names in output order or None,
-    `content` the digest of the file. Raises `ModelLoadError` for a file that is missing, broken or
-    too large, holds Python objects, or has none of the forms above.
+    `layers` are (weight [in, out], bias [out], activation) as float32, `size` their bytes, `labels`
+    the class names in output order or None, `content` the digest of the file. Raises
+    `ModelLoadError` for a file that is missing, broken or too large, holds Python objects, or has
+    none of the forms above.
     """
 
     device = "numpy"
@@ -135,7 +136,7 @@ class Dense:
         where = display(path)
         self.content, arrays = _read_unchanged(path, where)
         self.labels = _labels(where, arrays)
-        layers = _layers(where, arrays, self.labels)
+        self.layers = layers = _layers(where, arrays, self.labels)
         self._layers = [
             # of the shape of one row's product, so that NumPy adds them without broadcasting
             (weight, bias[None], ACTIVATIONS[activation])

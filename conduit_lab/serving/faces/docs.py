@@ -35,7 +35,13 @@ def routes(app: EndpointHost, endpoints: Sequence[Endpoint[..., Any]]) -> list[R
 @cache
 def form_script() -> str:
     """Return the script of the form of an endpoint: it defines `EndpointForm` and `endpointsOf`."""
-    return "\n".join(map(_script, _FORM))
+    return joined_modules(*(_FOLDER / name for name in _FORM))
+
+
+def joined_modules(*modules: Path) -> str:
+    """Return the code of modules as one, without their imports and exports."""
+    texts = (module.read_text("utf-8") for module in modules)
+    return "\n".join(_IMPORT.sub("", text).replace("\nexport ", "\n") for text in texts)
 
 
 @cache
@@ -44,11 +50,21 @@ def form_style() -> str:
     return _read("form.css")
 
 
+def page_script() -> str:
+    """Return the script of a page of endpoints: it defines `Page`, and all of `form_script`."""
+    return f"{form_script()}\n{joined_modules(_FOLDER / 'page.js')}"
+
+
+def page_style() -> str:
+    """Return the style of a page of endpoints."""
+    return f"{_read('page.css')}\n{form_style()}"
+
+
 @cache
 def docs_page() -> tuple[bytes, bytes]:
     """Return the page, which is the same for every app, and its content security policy."""
-    script = f"{form_script()}\n{_script('page.js')}"
-    style = f"{_read('page.css')}\n{form_style()}"
+    script = f"{page_script()}\n{joined_modules(_FOLDER / 'served.js')}"
+    style = page_style()
     page = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>API</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -90,11 +106,6 @@ class _FrontFace(_DocsFace):
                 404, "not_found", "nothing is served at /: /openapi.json has the endpoints"
             )
         await super().__call__(scope, receive, send)
-
-
-def _script(name: str) -> str:
-    """Return a module's code without its imports and exports, to be joined with the others."""
-    return _IMPORT.sub("", _read(name)).replace("\nexport ", "\n")
 
 
 def _read(name: str) -> str:

@@ -9,9 +9,10 @@ import { Field } from "./fields.js";
 // calls `sink.chunk(value)` per chunk of a stream, then one of `sink.value(value, figures)`,
 // `sink.ended(figures)` and `sink.failed({ type, message, hint }, figures)`. `sink.shown(node,
 // figures)` has an answer that is an element. The figures are { status, milliseconds, bytes, id }.
+// `languages` are functions by name that write the call as code.
 export class EndpointForm {
-  constructor(facts, run, { base = "", hasKeys = false, code, isAsync } = {}) {
-    Object.assign(this, { facts, run, base, hasKeys, code, isAsync });
+  constructor(facts, run, { base = "", hasKeys = false, code, isAsync, languages = LANGUAGES } = {}) {
+    Object.assign(this, { facts, run, base, hasKeys, code, isAsync, languages });
     this.fields = facts.parameters.map((each) => new Field(each, facts));
     this.root = make("section", "conduit-form");
     this.root.setAttribute("aria-label", `${facts.method} ${facts.path}`);
@@ -46,8 +47,8 @@ export class EndpointForm {
     const copy = makeButton("Copy", () => this.copy(copy), "conduit-form-copy");
     this.source = make("pre", "conduit-form-source");
     this.source.tabIndex = 0;
-    this.language = "Python";
-    this.tabs = Object.keys(LANGUAGES).map((name) => {
+    [this.language] = Object.keys(this.languages);
+    this.tabs = Object.keys(this.languages).map((name) => {
       const tab = makeButton(name, () => this.choose(name), "conduit-form-tab");
       tab.setAttribute("role", "tab");
       return tab;
@@ -195,7 +196,7 @@ export class EndpointForm {
     }
     if (this.facts.method !== "GET" && this.facts.whole === undefined) call.body ??= {};
     const { facts, hasKeys, code, isAsync } = this;
-    this.source.textContent = LANGUAGES[this.language]({ facts, hasKeys, code, isAsync, url: urlOf(this.base, facts, call), ...call });
+    this.source.textContent = this.languages[this.language]({ facts, hasKeys, code, isAsync, url: urlOf(this.base, facts, call), ...call });
     for (const tab of this.tabs) tab.setAttribute("aria-selected", String(tab.textContent === this.language));
   }
 
