@@ -43,6 +43,7 @@ class _Opened:
     joined: ModelBatcher
     inputs: Inputs
     answers: Answers
+    takes: tuple[TensorSpec, ...]  # the inputs with batch axes of any length
     tuned: Tuned | None
     hands_on: bool  # whether its output is one that a device can keep for the next model
 
@@ -135,7 +136,8 @@ class Model(FileModel[_Opened]):
         joined = ModelBatcher.of(shared, tuned.batch_size if tuned is not None else None, layout)
         inputs = Inputs(self.name, shared.inputs, layout)
         hands_on = path.suffix != ".npz" and labels is None and layout.outputs == (0,)
-        return _Opened(shared, layout, joined, inputs, answers, tuned, hands_on)
+        takes = with_batch(shared.inputs, layout.inputs)
+        return _Opened(shared, layout, joined, inputs, answers, takes, tuned, hands_on)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -148,7 +150,7 @@ class Model(FileModel[_Opened]):
         return self.shared.outputs
 
     def _takes(self, opened: _Opened) -> tuple[TensorSpec, ...]:
-        return with_batch(opened.shared.inputs, opened.layout.inputs)
+        return opened.takes
 
     def _gives(self, opened: _Opened) -> ValueSpec:
         return opened.answers.gives

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -43,7 +44,25 @@ def decoder_of(content_type: bytes) -> BodyDecoder | None:
 
 def _npy(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> Array:
     """Return the array of a `.npy` file without a copy (NEP 1); Python objects are refused."""
-    file = io.BytesIO(body)
+    size = body[8:10] if body[6:7] == b"\1" else body[8:12]  # of the header's text
+    start = 8 + len(size) + int.from_bytes(size, "little")
+    shape, in_columns, dtype = _npy_header(body[:start])
+    if dtype.kind not in _NUMBERS:
+        raise InputError(f"the body expects an array of numbers or booleans, got {dtype}")
+    count = math.prod(shape)
+    if len(body) - start != count * dtype.itemsize:
+        raise InputError(
+            f"the body expects {count * dtype.itemsize:,} bytes for {dtype} {list(shape)} after "
+            f"the header, got {len(body) - start:,}"
+        )
+    array = np.frombuffer(body, dtype, count, start)
+    return array.reshape(shape, order="F" if in_columns else "C")
+
+
+@lru_cache(maxsize=64)
+def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return the shape, whether columns come first, and the dtype; clients repeat one header."""
+    file = io.BytesIO(head)
     formats = np.lib.format
     try:
         version = formats.read_magic(file)
@@ -54,16 +73,7 @@ def _npy(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> Arr
             raise ValueError(shape)
     except (ValueError, EOFError) as error:
         raise InputError("the body is not a .npy file: write it with numpy.save") from error
-    if dtype.kind not in _NUMBERS:
-        raise InputError(f"the body expects an array of numbers or booleans, got {dtype}")
-    start, count = file.tell(), math.prod(shape)
-    if len(body) - start != count * dtype.itemsize:
-        raise InputError(
-            f"the body expects {count * dtype.itemsize:,} bytes for {dtype} {list(shape)} after "
-            f"the header, got {len(body) - start:,}"
-        )
-    array = np.frombuffer(body, dtype, count, start)
-    return array.reshape(shape, order="F" if in_columns else "C")
+    return shape, in_columns, dtype
 
 
 def _raw(body: bytes, _: bytes, endpoint: Endpoint[..., Any], limit: int) -> Array:

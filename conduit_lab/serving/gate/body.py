@@ -18,6 +18,7 @@ _FLAT_ROUNDS = 4  # each takes off one level, or two
 _STEPS = np.zeros(256, np.int8)
 _STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
 _SHORT_BYTES = 256  # too short for a depth that harms
+_LONG_BYTES = 2**12  # here NumPy finds brackets sooner than `bytes.count`
 _INLINE_BYTES = 2**16  # a longer body is checked on a thread
 
 JSON_TYPE = b"application/json"
@@ -113,18 +114,12 @@ def check_json_depth(body: bytes, most: int) -> None:
 
     A pass over the bytes in C for most bodies, and a byte of memory per byte for any other.
     """
-    opened = body.count(b"[") + body.count(b"{")
-    if opened <= most:
+    if len(body) > _LONG_BYTES and b'"' not in body and b"{" not in body:  # arrays of numbers
+        codes = np.frombuffer(body, np.uint8)
+        _check_depth(codes[codes >= ord("[")], most)
         return
-    if b'"' not in body and b"{" not in body:  # arrays of numbers
-        depth = 0
-        for piece in body.split(b"[")[1:]:
-            depth += 1
-            if depth > most:
-                break
-            depth -= piece.count(b"]")
-        else:
-            return
+    if body.count(b"[") + body.count(b"{") <= most:
+        return
     marks = body.translate(None, _NOT_MARKS)
     if len(marks) <= 2 * most:
         return
@@ -139,7 +134,12 @@ def check_json_depth(body: bytes, most: int) -> None:
     else:  # no escaped quote is left
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
         marks = body.translate(None, _NOT_MARKS)
-    if _depth(np.frombuffer(marks, np.uint8), most) > most:
+    _check_depth(np.frombuffer(marks, np.uint8), most)
+
+
+def _check_depth(marks: npt.NDArray[np.uint8], most: int) -> None:
+    """Raise `InputError` for brackets, beside other characters, that are nested too deeply."""
+    if _depth(marks, most) > most:
         raise InputError(f"the body is nested too deeply: expected at most {most} levels")
 
 

@@ -47,3 +47,13 @@ def test_blocks_of_a_long_text_belong_together() -> None:
     check_json_depth(flat, 2)
     with pytest.raises(InputError):
         check_json_depth(flat, 1)
+
+
+@pytest.mark.parametrize("deep", [1, 2, 5])
+def test_a_long_text_of_numbers_is_as_deep_as_its_brackets(deep: int) -> None:
+    row = b"[-1.5e+3, 20, null],"
+    levels = b"[" * (deep - 1)
+    text = b"[" + row * 5_000 + levels + b"1" + b"]" * (deep - 1) + b"]"
+    check_json_depth(text, max(2, deep))
+    with pytest.raises(InputError, match="nested too deeply"):
+        check_json_depth(text, max(2, deep) - 1)
