@@ -11,7 +11,8 @@ demo: .venv/ready data/models/minilm/.stamp data/models/chat/.stamp
 	@$(BIN)/conduit-lab demo
 
 test: lint data/models/minilm/.stamp .venv/browser .venv/clients/.stamp
-	$(BIN)/pytest -m "not long and not lint" $(PARALLEL)
+	$(BIN)/pytest -m "not long and not lint and not alone" $(PARALLEL)
+	$(BIN)/pytest -m "alone and not long"
 
 # static checks; tests marked "lint" hold the word list, the names and the types that users see
 lint: .venv/ready

@@ -33,7 +33,7 @@ CALLS_AT_ONCE = """
 import asyncio, json, sys
 sys.modules["onnx"] = None
 import app, numpy as np
-app.app.open()
+app.app.open_resources()
 rows = np.random.default_rng(1).standard_normal((20, 4)).astype(np.float32)
 
 async def all_rows():

@@ -20,6 +20,8 @@ from conduit_lab.models.text.embedder import Embedder
 from conduit_lab.runtime.measuring.timing import Timing
 from tests.runtime import graphs
 
+pytestmark = pytest.mark.alone
+
 SECONDS = 0.01
 
 

@@ -24,6 +24,8 @@ from tests.runtime.batching.batches import (
     wait_until,
 )
 
+pytestmark = pytest.mark.alone
+
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 

@@ -16,6 +16,8 @@ from conduit_lab.runtime.batching import batcher as batcher_module
 from conduit_lab.runtime.batching.batcher import SHORT_RUN_SECONDS, Batcher
 from tests.runtime.batching.batches import Batches, measured, queue_tasks, wait_async, wait_until
 
+pytestmark = pytest.mark.alone
+
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 

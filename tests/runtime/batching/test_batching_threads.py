@@ -16,6 +16,8 @@ from conduit_lab.runtime.batching import batcher as batcher_module
 from conduit_lab.runtime.batching.batcher import SHORT_RUN_SECONDS, Batcher
 from tests.runtime.batching.batches import PATIENCE, Batches, measured, script, wait_until
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def pool() -> Iterator[ThreadPoolExecutor]:
