@@ -118,7 +118,7 @@ def _is_notebooks(name: str, bound: frozenset[str] | set[str], closure: Closure)
 def _opened(call: ast.Call, closure: Closure) -> str:
     """Return the name of a file that a call would read and that is not in the export, or "".
 
-    A recorded call shows what it opens; this finds it in the branches that were not tried.
+    A recorded call shows the files it opens; this finds those of branches that no call ran.
     """
     name = getattr(call.func, "attr", getattr(call.func, "id", ""))
     first = call.args[0] if call.args else None

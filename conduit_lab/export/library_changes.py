@@ -1,6 +1,7 @@
 """Library changes: the statements of a session that set an option of a library, or patch it.
 
-No endpoint's code names what they change, and the library behaves otherwise without them.
+The endpoints' code names no object that they change, but the library behaves differently without
+them.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ class Namespace:
 
 
 def is_notebook_only(value: Any) -> bool:
-    """Return whether an object is IPython's own, such as `display`; not what `!cmd` gave."""
+    """Return whether an object is IPython's own, such as `display`; not output of `!cmd`."""
     return (
         not is_shell_output(value)
         and str(getattr(value, "__module__", "")).partition(".")[0] == "IPython"

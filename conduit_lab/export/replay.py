@@ -34,8 +34,8 @@ class Outcome:
     """One replayed example: the `problem`, None for an equal answer, and the seconds it took.
 
     `how` says how the answer `got` was compared, and `times` how often the call was made; `second`
-    is an answer that differs from the first, and `unsteady` says in what. `log` is the traceback of
-    the app's process, `reasons` are sentences about files and packages that it does not have there.
+    is an answer that differs from the first, and `unsteady` names the difference. `log` is the
+    traceback of the app's process, `reasons` are sentences about files and packages that it lacks.
     """
 
     example: Example

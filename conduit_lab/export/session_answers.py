@@ -92,7 +92,7 @@ class SessionAnswers:
     def _warn(self, reason: str) -> None:
         self._warnings.append(
             f"the proof made its calls in this session itself ({reason}): "
-            "what they count, draw or set has gone on by them"
+            "counters, generators and variables that they use have advanced"
         )
 
 

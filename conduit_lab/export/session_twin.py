@@ -37,8 +37,8 @@ class CallFailed(Exception):
 class SessionTwin:
     """A forked process that runs `answer` for one example after the other.
 
-    What a call counts, draws, prints or sets happens there alone. The copy has no output, shares no
-    socket with a kernel that it would use, and ends without running any exit handler.
+    Side effects of a call stay there. The copy has no output, uses no socket of a kernel, and ends
+    without running any exit handler.
     """
 
     def __init__(self, answer: Callable[[Example], Any]) -> None:
@@ -114,7 +114,7 @@ def _reply(answer: Callable[[Example], Any], line: bytes) -> dict[str, Any]:
 
 
 def _be_silent() -> None:
-    """Send what is printed nowhere: in a notebook, `sys.stdout` writes to the kernel's socket."""
+    """Discard printed text: in a notebook, `sys.stdout` writes to the kernel's socket."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)

@@ -64,7 +64,7 @@ def export_app(
 
     `statements` is the source of the session and `namespace` its names, by default those of the
     module that the endpoints live in. `endpoints` are paths, names or functions: only these are
-    exported, with what they reach. A relative `folder` starts at the app's root; it must be new,
+    exported, with their dependencies. A relative `folder` starts at the app's root; it must be new,
     empty, or an older export, which is replaced as a whole at the end. The `proof` runs in a
     process of this Python, in a new environment of its requirements ("venv"), or not at all (None).
     With `optimize="int8"` the exported models are in int8, and the proof is the judge: labels,

@@ -84,7 +84,7 @@ class Lab(App):
 
         Its `app.py` runs as a cell does: in a notebook its names are then those of the notebook,
         in a script those of a module of its own, unless `names` such as `globals()` are given. A
-        later `export` writes the app with what the session changed. The folder itself stays as it
+        later `export` writes the app with the changes of the session. The folder itself stays as it
         is: its stores are copied, and the copies last as long as the lab. A relative `folder`
         starts where those of `load_model` start. Raises `ExportError` for a folder that is no whole
         export, that a newer version wrote, or whose `app.py` fails.
@@ -178,8 +178,8 @@ class Lab(App):
         receives the recorded requests; a different answer is an `ExportError`, and then an older
         export in `folder` stays. With `proof="venv"` it runs in a new environment of its
         requirements, with None not at all. With `endpoints`, paths or decorated functions, only
-        these are exported, with what they reach. With `optimize="int8"` the exported models are in
-        int8 where the proof finds their answers close enough. Running streams are awaited, 60 s
+        these are exported, with their dependencies. With `optimize="int8"` the exported models are
+        in int8 where the proof finds their answers close enough. Running streams are awaited, 60 s
         each.
 
         With `target="web"` the folder is a static page, whose models run in the reader's browser on

@@ -42,7 +42,7 @@ _log = logging.getLogger("conduit_lab")
 class OpenedApp:
     """An export that is open in a session: its `folder`, and the `names` in which its app lives.
 
-    `stores` is a folder of copies of its stores: what the session writes does not change the
+    `stores` is a folder of copies of its stores: writes of the session do not change the
     export. Relative paths of new exports start at `base`. `cells` is the source that ran.
     """
 

@@ -22,7 +22,7 @@ def owner_of(array: Any, namespace: Namespace) -> str | None:
     """Return the name of the array that `array` is a view of, or None.
 
     Of several it is the largest one, and of these the first. One much larger than its view is none
-    where no code names it: the export would hold what nothing needs.
+    where no code names it: the export would hold bytes that nothing uses.
     """
     root = _root(array)
     found = [

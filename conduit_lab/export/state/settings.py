@@ -1,4 +1,4 @@
-"""Settings: what calls in the session set for a whole library, as lines of its state."""
+"""Settings: the options of libraries that the session set, as lines of its state."""
 
 from __future__ import annotations
 

@@ -19,15 +19,15 @@ _NONE = object()
 class HeldState:
     """Shallow copies of the lists, dicts and sets that a user's function can change.
 
-    A trace calls the function with symbols: what it appends to a list of the session must neither
-    stay there nor be taken for a pure step.
+    A trace calls the function with symbols: a symbol that it appends to a list of the
+    session must neither stay there nor count as a pure step.
     """
 
     def __init__(self, function: Any) -> None:
         self._copies = [(each, copy.copy(each)) for each in _containers(function)]
 
     def restore(self) -> bool:
-        """Put back what was changed; return whether anything was."""
+        """Restore the changed objects; return whether there were any."""
         changed = [pair for pair in self._copies if not _same(*pair)]
         for held, before in changed:
             held.clear()

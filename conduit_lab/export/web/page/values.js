@@ -86,7 +86,7 @@ const TOKEN = /\s*(?:([{}[\],:])|("(?:[^"\\]|\\.)*")|(-?\d+)(\.\d+)?([eE][+-]?\d
 
 // Parses JSON as Python does: integers of any length, and 1.0 is not 1.
 export function parseJson(text) {
-  JSON.parse(text); // raises for what is no JSON
+  JSON.parse(text); // throws for invalid JSON
   TOKEN.lastIndex = 0;
   return parseNext(text, TOKEN.exec(text));
 }
