@@ -181,12 +181,16 @@ def _import_own_modules(folder: Path, manifest: Manifest) -> None:
 
 @contextmanager
 def _named(names: dict[str, Any], place: Path) -> Iterator[None]:
-    """Set `__file__` while `app.py` runs; processes that a session starts must not run it."""
-    before = names.get("__file__")
-    names["__file__"] = str(place)
+    """Set `__file__` while `app.py` runs; processes that a session starts must not run it.
+
+    Its modules leave no compiled files in the folder.
+    """
+    before, writes = names.get("__file__"), sys.dont_write_bytecode
+    names["__file__"], sys.dont_write_bytecode = str(place), True
     try:
         yield
     finally:
+        sys.dont_write_bytecode = writes
         del names["__file__"]
         if before is not None:
             names["__file__"] = before
