@@ -74,7 +74,7 @@ class SessionAnswers:
                 self._warn(f"a forked copy of it was lost: {loss}")
         try:
             return _answer(self._app, example)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _failed(example, f"{type(error).__name__}: {error}") from error
 
     def _fork(self) -> None:

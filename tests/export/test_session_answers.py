@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 import random
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from conduit_lab import load_model
 from conduit_lab.core.errors import ExportError
 from conduit_lab.export import session_answers, session_twin
 from conduit_lab.export.session_answers import SessionAnswers
+from conduit_lab.runtime.sessions import cache
 from tests.export.session import Session
+from tests.runtime import fake_device
+
+TOPIC = Path(__file__).parents[2] / "data" / "models" / "topic.onnx"
 
 COUNTING = """
 import os
@@ -33,6 +39,13 @@ def ask(x: int):
         os._exit(3)
     return [calls, seen, generator.random(), random.random()]
 """
+
+
+@pytest.fixture(autouse=True)
+def _no_models_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide sessions that an earlier test left for the collector, some on a fake device."""
+    monkeypatch.setattr(session_twin, "sessions", ())
+
 
 _needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
@@ -106,6 +119,28 @@ def test_a_session_that_cannot_be_forked_makes_the_calls_itself(
     _, (warning,) = _answers(session, 1)
     assert "(polars cannot be used in a forked process)" in warning
     assert session.names["calls"] == 2
+
+
+def test_a_session_with_a_model_on_a_device_is_not_forked(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_device.plug_in(monkeypatch)
+    held = load_model(TOPIC)
+    monkeypatch.setattr(session_twin, "sessions", cache.sessions)
+    session.run(COUNTING, "ask(7)")
+    _, (warning,) = _answers(session, 1)
+    assert "(a model holds cuda, which a forked process cannot use)" in warning
+    held.unload()
+
+
+@pytest.mark.parametrize("error", ["ValueError('unlucky')", "SystemExit('unlucky')"])
+def test_a_call_that_fails_in_the_session_itself_says_so(
+    session: Session, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    session.run(COUNTING.replace('sys.exit("unlucky")', f"raise {error}"), "ask(7)")
+    monkeypatch.setattr(session_answers, "why_not_forked", lambda: "this system cannot fork")
+    with pytest.raises(ExportError, match=rf"fails in this session now: {error[:10]}.*unlucky"):
+        _answers(session, 13)
 
 
 def test_a_session_whose_calls_change_nothing_is_not_forked(
