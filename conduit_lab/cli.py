@@ -120,6 +120,7 @@ def _serve(options: argparse.Namespace) -> int:
         raise ServeError(f"no app.py in {options.folder}: serve a folder that an export wrote")
     if options.workers < 1:
         raise ServeError(f"--workers expected 1 or more, got {options.workers}")
+    # imports leave no garbage, and each full pass would read all modules loaded so far
     with paused_collector():  # until it serves
         from conduit_lab.serving.run.process import serve
 

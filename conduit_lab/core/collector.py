@@ -1,4 +1,4 @@
-"""The garbage collector, paused while a process starts."""
+"""The garbage collector, paused."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def paused_collector() -> Iterator[None]:
-    """Pause the garbage collector during the block, or until `resume_collector`.
-
-    Imports leave no garbage, and each full pass would read all modules loaded so far.
-    """
+    """Pause the garbage collector during the block, or until `resume_collector`."""
     collecting = gc.isenabled()
     gc.disable()
     try:

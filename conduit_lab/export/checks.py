@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from conduit_lab.core.errors import ExportError
+from conduit_lab.core.syntax import parse_module
 from conduit_lab.export.causes import varying
 from conduit_lab.export.closure import Closure
 from conduit_lab.export.forms.form import shown
@@ -58,7 +59,7 @@ class _Problem:
 
 def _problems(piece: SourcePiece, closure: Closure) -> Iterator[_Problem]:
     try:
-        tree = ast.parse(piece.source)
+        tree = parse_module(piece.source)
     except SyntaxError:  # a piece that is no Python by itself
         return
     bound = _bound_names(tree) | (closure.namespace.names.keys() - vars(builtins).keys())

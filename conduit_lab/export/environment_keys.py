@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from conduit_lab.core.syntax import parse_module
+
 ENVIRONMENT_FILE = ".env.example"
 
 _HEAD = "# The environment of the app; the values are secret, and none is part of the export.\n"
@@ -17,7 +19,7 @@ def environment_keys(folder: Path) -> list[str]:
     found: set[str] = set()
     for path in sorted(folder.rglob("*.py")):
         try:
-            tree = ast.parse(path.read_bytes())
+            tree = parse_module(path.read_bytes())
         except (SyntaxError, ValueError):  # no code of this Python, such as a template
             continue
         found |= set(_keys(tree))

@@ -6,6 +6,7 @@ import ast
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from conduit_lab.core.syntax import parse_module
 from conduit_lab.export.effects import run_at_once
 from conduit_lab.export.source_piece import SourcePiece
 
@@ -43,7 +44,10 @@ class _Ordering:
     def _needed(self, piece: SourcePiece) -> list[SourcePiece]:
         found: dict[int, SourcePiece] = {}
         known: set[str] = set()
-        pending = {*_used_at_once(ast.parse(piece.source)), *(piece.binds if piece.changes else ())}
+        pending = {
+            *_used_at_once(parse_module(piece.source)),
+            *(piece.binds if piece.changes else ()),
+        }
         while pending:
             name = pending.pop()
             known.add(name)

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from conduit_lab.core.syntax import parse_module
 from conduit_lab.export.assets import Assets
 
 
@@ -74,8 +75,8 @@ class Packages:
     def _pin_files(self, files: Iterable[Path]) -> None:
         for file in files:
             if file.suffix == ".py":
-                with suppress(SyntaxError):  # no code of this Python, such as a template
-                    self.pin_below(ast.parse(file.read_bytes()))
+                with suppress(SyntaxError, ValueError):  # no code of this Python
+                    self.pin_below(parse_module(file.read_bytes()))
 
 
 def _places_of(module: str) -> tuple[str | None, Iterable[str]]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from conduit_lab.core.errors import ExportError
+from conduit_lab.core.syntax import parse_module
 
 MIN_SECRET_CHARACTERS = 8
 
@@ -273,7 +274,7 @@ def _named_in_json(text: str) -> str | None:
 
 def _name_of_secret(source: str) -> str | None:
     try:
-        name = next(_secret_names(ast.parse(source)), None)
+        name = next(_secret_names(parse_module(source)), None)
         tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
     except (SyntaxError, ValueError, tokenize.TokenError):  # no code of this Python
         return None

@@ -8,6 +8,7 @@ import tokenize
 from collections.abc import Collection, Iterable, Sequence
 from io import StringIO
 
+from conduit_lab.core.syntax import parse_module
 from conduit_lab.export.statement import MAX_LINE
 
 _INDENT = "    "
@@ -25,7 +26,7 @@ def formatted(source: str) -> str:
 
     A comment at the end of a long line goes above it. Other statements stay as they are.
     """
-    tree = ast.parse(source)
+    tree = parse_module(source)
     if not all(isinstance(node, ast.Assign | ast.Expr) for node in tree.body):
         return source
     lines = source.split("\n")
@@ -79,7 +80,7 @@ def spaced(pieces: Sequence[str]) -> str:
 
 
 def _blank_lines(piece: str) -> int:
-    if any(isinstance(node, _Definition) for node in ast.parse(piece).body):
+    if any(isinstance(node, _Definition) for node in parse_module(piece).body):
         return 2
     return 1 if "\n" in piece else 0
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from types import CodeType, FunctionType
 
+from conduit_lab.core.syntax import parse_expression
 from conduit_lab.export import effects
 from conduit_lab.export.effects import ChangeKind
 from conduit_lab.export.literals import same_literal
@@ -99,7 +100,7 @@ class Statement:
 
     def gives(self, name: str, expression: str) -> bool:
         """Return whether it assigns this expression to `name`, however it is written."""
-        same = ast.parse(expression, mode="eval").body
+        same = parse_expression(expression)
         return self.binds_only(name) and ast.dump(self.assigned or self.node) == ast.dump(same)
 
     def mentions(self, text: str) -> bool:

@@ -8,6 +8,7 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+from conduit_lab.core.syntax import parse_module
 from conduit_lab.export import effects
 from conduit_lab.export.cell_run import CellRun
 from conduit_lab.export.statement import Statement
@@ -180,7 +181,7 @@ def _opened(body: Iterable[ast.stmt], text: str) -> Iterator[tuple[ast.stmt, ast
 
 def _parsed(text: str) -> list[ast.stmt]:
     try:
-        return ast.parse(text).body
+        return parse_module(text).body
     except (SyntaxError, ValueError):  # a cell that never ran; a null byte is a ValueError
         return []
 
@@ -199,5 +200,5 @@ def _text(node: ast.stmt, lines: list[str]) -> str:
     if not indent:
         return text
     inner = textwrap.dedent(text)
-    same = ast.dump(ast.parse(inner)) == ast.dump(ast.Module([node], []))
+    same = ast.dump(parse_module(inner)) == ast.dump(ast.Module([node], []))
     return inner if same else ast.unparse(node)

@@ -14,6 +14,7 @@ from types import CodeType
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
+from conduit_lab.core.syntax import parse_module
 from conduit_lab.export.cell_run import CellRun
 
 _RUNNING_MAGICS = frozenset({"time", "capture", "prun"})  # they run their cell as it is
@@ -167,7 +168,7 @@ def _magic_body(source: str) -> str | None:
     if "run_cell_magic" not in source:
         return None
     with suppress(SyntaxError, ValueError):
-        match ast.parse(source).body:
+        match parse_module(source).body:
             case [ast.Expr(ast.Call(ast.Attribute(attr="run_cell_magic"), arguments))]:
                 name, _, text = map(ast.literal_eval, arguments)
                 return str(text) if name in _RUNNING_MAGICS else None

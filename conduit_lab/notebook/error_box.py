@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import tokenize
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from traceback import FrameSummary
 
 from conduit_lab.core.errors import ConduitError
 from conduit_lab.core.nearest import nearest
+from conduit_lab.core.syntax import parse_expression
 from conduit_lab.core.text import clip
 from conduit_lab.core.views import figures, html
 
@@ -121,7 +121,7 @@ def _end_of_call(sentence: str, start: int, opened: int) -> int | None:
     found = None
     for end in ends[:8]:
         try:
-            ast.parse(sentence[start:end].replace("…", "___"), mode="eval")
+            parse_expression(sentence[start:end].replace("…", "___"))
         except (SyntaxError, ValueError):
             continue
         if found is not None and not sentence[found:end].startswith((".", "[", "(")):
