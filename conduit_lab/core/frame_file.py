@@ -22,7 +22,7 @@ _PURPOSE = "load_frame"
 
 
 class FrameFileError(TypeError):
-    """A table that a frame file cannot hold; the message names the part and what it holds."""
+    """A table that a frame file cannot hold; the message names the part and its type."""
 
 
 def load_frame(path: str | Path) -> Any:

@@ -15,7 +15,7 @@ _SKIPPED = ("node_modules", "__pycache__")
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return the name most like `name` whatever the case of its letters, or None."""
+    """Return the name most like `name`, in upper or lower case, or None."""
     known = {each.lower(): each for each in names}
     near = difflib.get_close_matches(name[:_MAX_NAME_CHARACTERS].lower(), known, 1)
     return known[near[0]] if near else None

@@ -32,9 +32,9 @@ _DYNAMIC = {
 def check_source(app: App, closure: Closure) -> list[str]:
     """Return warnings about the source of an export.
 
-    They name what differs from process to process: clocks, generators without a seed, and global
-    names that a function sets. Raises `ExportError` for code that needs the notebook in any branch,
-    or names that no reader of the source can know.
+    They name the sources of differences between processes: clocks, generators without a seed, and
+    global names that a function sets. Raises `ExportError` for code that needs the notebook in any
+    branch, or names that no reader of the source can know.
     """
     warnings: list[str] = []
     for piece in closure.pieces:

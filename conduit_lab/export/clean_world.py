@@ -188,7 +188,7 @@ def _process(
 
 
 def _environ(folder: Path, room: Path, has_wheel: bool) -> dict[str, str]:
-    """Return the environment: what Python needs, and the keys that the export names."""
+    """Return the environment: the keys that Python needs, and those that the export names."""
     names = [*_KEPT_VARIABLES, *keys_in(folder / ENVIRONMENT_FILE)]
     environ = {name: os.environ[name] for name in names if name in os.environ}
     environ |= {"LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}

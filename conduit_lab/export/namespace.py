@@ -75,7 +75,7 @@ class Namespace:
             seen.add(name)
 
     def changes_since(self, name: str, made: Statement, chain: str) -> list[Statement]:
-        """Return the statements that changed what `name` holds since it was `made`, in order.
+        """Return the statements that changed the object `name` since it was `made`, in order.
 
         It may have been changed by any of its names. `ExportError` for a change that awaits, which
         a module cannot repeat.

@@ -63,7 +63,7 @@ def _notebook_order(piece: SourcePiece) -> tuple[tuple[int, int], int]:
 
 
 def _runs_before(other: SourcePiece, piece: SourcePiece) -> bool:
-    """Return whether `piece` runs on what `other` makes or changes."""
+    """Return whether `piece` uses an object that `other` makes or changes."""
     if not other.changes or piece.order is None or other.order is None:
         return True
     return other.order < piece.order

@@ -34,7 +34,7 @@ class Use(NamedTuple):
 
 
 def reached(endpoint: Endpoint[..., Any], is_own: Callable[[Any], bool]) -> Iterator[Use]:
-    """Yield what the functions below an endpoint use.
+    """Yield the objects that the functions below an endpoint use.
 
     `is_own` tells the modules' names that are of the session or of the project.
     """

@@ -14,7 +14,7 @@ class SourcePiece:
 
     It binds or changes `binds`, and uses `needs`, also inside its functions. `origin` is the
     session's statement behind it. `order` counts the statements as they ran; None for source that
-    holds what is live now. With `changes` it changes objects that other pieces made.
+    holds the live values. With `changes` it changes objects that other pieces made.
     """
 
     name: str
@@ -39,7 +39,7 @@ class SourcePiece:
         return self.source
 
     def joined(self, other: SourcePiece) -> Self:
-        """Return this piece with what the same statement does in `other`."""
+        """Return this piece, joined with the effects of the same statement in `other`."""
         return replace(
             self,
             binds=self.binds | other.binds,

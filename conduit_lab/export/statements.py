@@ -26,7 +26,7 @@ class Statements:
     """All top-level statements of some cells or modules, in the order in which they ran.
 
     A text stands for a cell that ran whole. The statement at which a cell stopped is left out: it
-    bound nothing, and what it changed is unknown. `all` are the statements, `futures` the names of
+    bound nothing, and its changes are unknown. `all` are the statements, `futures` the names of
     `from __future__ import`.
     """
 
@@ -92,7 +92,7 @@ class Statements:
         return any(f'HERE / "{place}"' in statement.text for statement in self.all)
 
     def maker(self, name: str) -> Statement | None:
-        """Return the statement that made what `name` holds, before it was changed, or None."""
+        """Return the statement that made the object `name`, before it was changed, or None."""
         found = self.binding(name)
         for statement in found:
             if not statement.builds_on(name):

@@ -254,7 +254,7 @@ class Cached(Combinator):
 
     @contextmanager
     def _recorded(self) -> Iterator[CallRecord]:
-        """Record what the block touches, for the calls that get its results from the cache."""
+        """Record the attributes of the block, for the calls that get its results from the cache."""
         here = current()
         if here is not None and here.target is self:
             here.record = CallRecord(here.record)

@@ -34,8 +34,9 @@ class RagAnswer(TypedDict):
 class CitedAnswer(Viewed, dict[str, Any]):
     """A dict of `response` and `sources` that a cell shows as an answer with its sources.
 
-    What is only shown is no part of the dict: the `question`, the `best` similarity of a passage
-    with the `threshold` that it was compared with, and the `similarities` of the sources by id.
+    Attributes that are only shown are no part of the dict: the `question`, the `best` similarity of
+    a passage with the `threshold` that it was compared with, and the `similarities` of the sources
+    by id.
     """
 
     def __init__(

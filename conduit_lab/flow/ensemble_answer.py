@@ -17,7 +17,7 @@ from conduit_lab.models.prediction import Prediction, Predictions
 
 
 class EnsemblePrediction(Prediction):
-    """The prediction of an ensemble. In JSON it has what every `Prediction` has, no more.
+    """The prediction of an ensemble. Its JSON has the keys of every `Prediction`, no more.
 
     `left_out` are the reasons of the members without an answer, by their names.
     """

@@ -1,7 +1,7 @@
 """Fit: whether the values that one stage gives can be those that another takes.
 
 Only a sure misfit counts. A free axis fits any length, a model takes one sample without its batch
-axis, and it casts numbers where that is exact; whatever is not known fits.
+axis, and it casts numbers where that is exact; an unknown spec fits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _Shape = tuple[int | str, ...]
 
 
 def check_handover(kind: str, before: Stage, after: Stage) -> None:
-    """Raise `CompositionError` where `after` cannot take what `before` gives."""
+    """Raise `CompositionError` where `after` cannot take the output of `before`."""
     gives, takes = before.gives, after.takes
     if gives is None or takes is None or _fits(gives, takes):
         return

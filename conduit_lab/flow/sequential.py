@@ -33,7 +33,7 @@ class Sequential(Combinator):
         self.check()
 
     def check(self) -> None:
-        """Raise `CompositionError` where a stage cannot take what the one before gives."""
+        """Raise `CompositionError` where a stage cannot take the output of the one before."""
         for stage, following in pairwise(self.stages):
             check_handover(type(self).__name__, stage, following)
 

@@ -29,7 +29,7 @@ class ThreadDecision:
 
 
 class ThreadPlan:
-    """The measured times of the members of one Parallel, and what follows from them.
+    """The measured times of the members of one Parallel, and the decision that follows from them.
 
     `threaded` is how the next measured run is done. `unmeasured` runs come before it, in order; one
     that takes longer than `worthwhile` seconds ends them. Threads may share a plan: a lost update

@@ -18,7 +18,8 @@ from conduit_lab.runtime.sessions.session import dtype_of, native
 from conduit_lab.runtime.sessions.tensor import DeviceTensor
 
 _FLOAT32 = np.dtype(np.float32)
-# `struct` packs a list in a quarter of NumPy's time; with "=" it refuses what float32 cannot hold
+# `struct` packs a list in a quarter of NumPy's time; with "=" it refuses numbers that float32
+# cannot hold
 _PACKED = (float, int)
 _LISTS = frozenset({list})
 _NUMBERS = {str(np.dtype(code)) for code in "?bhilqBHILQefd"}
@@ -58,7 +59,7 @@ class Inputs:
                     self._pack = struct.Struct(f"={self.sample[0]}f").pack
 
     def feeds(self, value: Any) -> Feeds:
-        """Return the arrays for one sample or a batch; `ModelInputError` for what does not fit."""
+        """Return the arrays for one sample or a batch. Raises `ModelInputError` for a misfit."""
         if type(value) is np.ndarray and value.dtype is self.exact:
             shape = value.shape
             if shape == self.sample:
@@ -77,7 +78,7 @@ class Inputs:
                     rows = np.frombuffer(packed, _FLOAT32).reshape(len(value), -1)
                     return Feeds({self.only: rows}, len(value), False)
             except (struct.error, OverflowError, TypeError):
-                pass  # only the full check can decide, and say what does not fit
+                pass  # only the full check can decide, and name the misfit
         if (
             isinstance(value, DeviceTensor)
             and self.layout.inputs == (0,)
@@ -211,7 +212,7 @@ class Inputs:
         return cast
 
     def _for_text(self, spec: TensorSpec, array: Array) -> str:
-        """Return the error for text; what takes rows of floats may take those of an embedder."""
+        """Return the error for text; a model that takes rows of floats may take an embedder's."""
         one = array.size == 1
         got = "a text" if one else figures.plural(array.size, "text")
         message = f"{self.name!r} expects {spec.name} {spec}, got {got}"

@@ -176,7 +176,7 @@ class Model(FileModel[_Opened]):
         `Prediction` (`Predictions` for a batch), any other model its output array (a dict of arrays
         where it has several outputs), without the batch axis for one sample; an output that has
         none is handed back whole. For a DataFrame it is a DataFrame with the same index. Raises
-        `ModelInputError` for what does not fit, `ModelRunError` for a run that fails.
+        `ModelInputError` for a value that does not fit, `ModelRunError` for a run that fails.
         """
         return self.run(value) if current() is None and tallying() is None else self(value)
 

@@ -113,8 +113,8 @@ def _markdown(value: Any, limit: int = MAX_FORM_CHARACTERS) -> str:
 def redacted(text: str) -> str:
     """Return `text` without secrets.
 
-    They are the texts that the environment or the session names so, and what follows such a name
-    in quotes.
+    Secrets are the texts that the environment or the session names so, and the quoted text after
+    such a name.
     """
     names: list[tuple[str, Any]] = [*os.environ.items(), *(history.namespace() or {}).items()]
     for name, value in names:

@@ -123,7 +123,7 @@ class Hub:
             self._outbox.setdefault(key, []).append(message)
         elif self._sender is not None:
             self._sender({"views": {key: [message]}})
-            self._wakeup.set()  # what a view answers may be a value that runs again
+            self._wakeup.set()  # the answer of a view may be a value that runs again
 
     def end(self, key: str, bundle: dict[str, Any]) -> None:
         """Send the static bundle that replaces a view, and keep it for pages that open later."""

@@ -255,7 +255,7 @@ class Lab(App):
     def observe(self, endpoint: Endpoint[..., Any], call: Call, result: Any, body: bytes) -> None:
         """Keep a call of the session as an example for the export.
 
-        What clients send is not an example: it is theirs, and would push out the author's.
+        Calls of clients are no examples: they would push out the author's own.
         """
         if not is_silenced():
             self._recorder.add(endpoint, call, result, body)

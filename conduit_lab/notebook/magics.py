@@ -20,7 +20,7 @@ def register_magics(shell: Any) -> None:
     """Give `shell`, IPython's, the cell magic `%%stream` and its completion; idempotent."""
 
     def stream(line: str, cell: str) -> Any:
-        """Stream what a generator makes of the cell's text.
+        """Stream a generation from the cell's text.
 
             %%stream writer --max-tokens 64 --temperature 0.8
             Once upon a time

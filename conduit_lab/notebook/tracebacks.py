@@ -1,6 +1,6 @@
 """Tracebacks of a cell's error: the user's frames; those of the package are hidden.
 
-Only what IPython shows changes: `%tb`, `%debug` and scripts have every frame.
+Only the displayed traceback changes: `%tb`, `%debug` and scripts have every frame.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The JSON Schema of what an endpoint answers, from its return type."""
+"""The JSON Schema of an endpoint's answer, from its return type."""
 
 from __future__ import annotations
 

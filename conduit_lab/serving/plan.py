@@ -71,7 +71,7 @@ class Plan:
         self.threads: HandlerThreads = app.handler_threads
 
     async def run(self, call: Call, size: int, receive: Receive) -> tuple[Any, bool, CallRecord]:
-        """Return the answer of a call, whether it is small, and the record of what it touched.
+        """Return the answer of a call, whether it is small, and its call record.
 
         `size` is the bytes of its request. Iterators in the answer have become lists.
         """

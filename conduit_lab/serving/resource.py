@@ -45,7 +45,7 @@ class AppResource(Viewed, Generic[_R_co]):
         self._lock = threading.RLock()
         self._building = False
         self._held: tuple[int, Any, Any] | None = None  # process, object, generator
-        self._inherited: list[Any] = []  # a forked child must not close what its parent uses
+        self._inherited: list[Any] = []  # a forked child must not close them: its parent uses them
         free_in_child(self, "_lock")
 
     def __call__(self) -> _R_co:
@@ -159,9 +159,9 @@ class ResourceHost:
     def resource(self, function: Callable[[], Any]) -> AppResource[Any]:
         """Build the function's result at its first call in each process, once.
 
-        For what cannot be copied: a connection pool, a thread, a client. A generator function
-        yields the object and cleans up behind its `yield` when the app stops, the newest resource
-        first. Running the cell again closes and replaces it.
+        For objects that cannot be copied: a connection pool, a thread, a client. A generator
+        function yields the object and cleans up behind its `yield` when the app stops, the newest
+        resource first. Running the cell again closes and replaces it.
         """
         return self.resources.add(function)
 
@@ -171,13 +171,13 @@ _alive: WeakSet[AppResources] = WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """Close what no server's end has closed."""
+    """Close the objects that no server has closed at its end."""
     for each in list(_alive):
         each.close()
 
 
 def _check(function: Any) -> None:
-    """Refuse what cannot be called once without arguments and without an event loop."""
+    """Refuse a function that needs arguments or an event loop."""
     name = getattr(function, "__name__", None)
     if name is None or not callable(function):
         raise EndpointError(

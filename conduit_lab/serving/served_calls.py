@@ -35,7 +35,7 @@ class ServedCalls:
         self._sampler = TraceSampler()
 
     async def run(self, work: Work[_Result]) -> _Result:
-        """Await `work` of the record of what the call touches."""
+        """Await `work` of the call's record."""
         app = self._app
         root = enter_root(app.root)
         try:

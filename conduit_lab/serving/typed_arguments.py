@@ -77,7 +77,7 @@ class TypedArguments:
     def check_json(self, arguments: Mapping[str, Any], size: int = 0) -> dict[str, Any]:
         """Return arguments from JSON converted; `size` is the bytes of their body.
 
-        What fits is what validates against `schema()`. In a body over 256 KiB each list is checked
+        A value fits if it validates against `schema()`. In a body over 256 KiB each list is checked
         up to its first problem.
         """
         return self._checked(arguments, self._there, size)

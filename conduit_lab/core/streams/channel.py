@@ -35,7 +35,7 @@ class Sink(Protocol):
     def push(self) -> Awaitable[None] | None:
         """Begin to write the pending chunks; on the loop of the generator, which awaits it.
 
-        What it returns raises nothing but a cancellation.
+        The awaitable raises nothing but a cancellation.
         """
 
     def wake(self) -> None:

@@ -17,7 +17,7 @@ class Cancellable(Protocol):
 
 
 class Owner(Protocol):
-    """Something that runs and cancels what begins inside it."""
+    """A running call that cancels the work begun inside it."""
 
     @property
     def cancelled(self) -> bool:

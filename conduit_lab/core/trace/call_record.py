@@ -180,7 +180,7 @@ class CallRecord:
         self.on_cpu: dict[str, str] = {}
 
     def add(self, name: str, attributes: Attributes) -> None:
-        """Add what the span `name` touched, here and in the calls around this one."""
+        """Add the attributes of the span `name` to this call and to the calls around it."""
         record: CallRecord | None = self
         while record is not None:
             for key, value in cast("dict[str, Any]", attributes).items():

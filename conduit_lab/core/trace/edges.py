@@ -28,7 +28,7 @@ _ANONYMOUS = (bool, int, float, complex, type(None))  # equal ones are the same 
 
 @dataclass(frozen=True)
 class Edge:
-    """The span `target` took what `source` gave; both are children of `within`.
+    """The span `target` took the output of `source`; both are children of `within`.
 
     A `source` of None stands for the input of `within`, or a part of it.
     """
@@ -72,15 +72,15 @@ class DataFlow:
             self._to.setdefault(id(edge.source), []).append(edge.target)
 
     def sources(self, span: Span) -> list[Span | None]:
-        """Return the spans that gave what `span` took, None for the input."""
+        """Return the spans whose outputs `span` took, None for the input."""
         return self._from.get(id(span), [])
 
     def targets(self, span: Span) -> list[Span]:
-        """Return the spans that took what `span` gave."""
+        """Return the spans that took the output of `span`."""
         return self._to.get(id(span), [])
 
     def gives(self, span: Span) -> bool:
-        """Return whether the output of the span around them holds what `span` gave."""
+        """Return whether the output of the span around them holds the output of `span`."""
         outputs = _Objects()
         outputs.add(self.within, self.within.gave, self.within.output, 0.0)
         return bool(outputs.found(span.gave))

@@ -1,4 +1,4 @@
-"""Recording: what runs inside a call becomes spans, and one call inside another nests.
+"""Recording: the stages that run inside a call become spans, and calls nest.
 
 Nothing is recorded, and one context variable is read, unless a `record` block is active.
 """
@@ -99,6 +99,6 @@ def annotate(**attributes: Unpack[Attributes]) -> None:
 
 
 def touch(**attributes: Unpack[Attributes]) -> None:
-    """Add what a call without a span of its own touched to the record of the call around it."""
+    """Add the attributes of a call without its own span to the record of the call around it."""
     if (here := current()) is not None:
         here.record.add(here.name, attributes)

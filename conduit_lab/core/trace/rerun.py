@@ -77,7 +77,7 @@ def rerun_span(span: Span, value: Any = KEPT, model: Any = None) -> Span:
 def rerun_trace(root: Span, changed: Mapping[str, Any]) -> Span:
     """Make the call of `root` again with other stages, on the kept values before them.
 
-    Only a changed stage, and what gets another input than before, runs. Without changes a stage
+    Only changed stages, and stages whose input differs from before, run. Without changes a stage
     whose code or weights have changed since counts as changed; where none has, all run. Raises
     `TraceError` for a call that cannot be made again, or that wrote to a store.
     """

@@ -64,7 +64,7 @@ class Span:
     copies, and `given` and `gave` the objects themselves. `forgotten` says that they were dropped
     to make room for newer spans; `size` is their bytes. `error` has the type and text of the
     exception that ended the span, without its traceback, which would keep the values of every
-    frame. `record` is what the endpoint or block around it touched.
+    frame. `record` is the call record of the endpoint or block around it.
     """
 
     __slots__ = (
@@ -283,7 +283,7 @@ def _bare(error: BaseException) -> BaseException:
     kind = type(error)
     try:
         bare = kind.__new__(kind, *map(_clipped, error.args))
-        str(bare)  # some need what their __init__ sets
+        str(bare)  # some need attributes that their __init__ sets
     except Exception:
         bare = Exception(f"{kind.__name__}: {_text(error)}"[:_MAX_ERROR_CHARACTERS])
     return bare

@@ -1,4 +1,4 @@
-"""Tally: what a call that is not traced records, so that its counts and its answer stay true."""
+"""Tally: the record of a call that is not traced, so that its counts and its answer stay true."""
 
 from __future__ import annotations
 

@@ -65,9 +65,9 @@ class Trace(Viewed):
         """Make the call again and return its trace.
 
         `changed` maps names of spans to the stages that take their place:
-        `trace.rerun(changed={"topic": other})` runs `other` and what follows from its answer, and
-        takes every other stage's output from this trace. Without it, stale stages and what follows
-        from them run; where none is stale, all run. The code between stages always runs. Raises
+        `trace.rerun(changed={"topic": other})` runs `other` and the stages behind it, and takes
+        every other stage's output from this trace. Without it, stale stages and the stages behind
+        them run; where none is stale, all run. The code between stages always runs. Raises
         `TraceError` where values were dropped, and for a call that wrote to a store.
         """
         return Trace(rerun_trace(self.root, changed or {}))
@@ -87,7 +87,7 @@ class Trace(Viewed):
 
     @property
     def edges(self) -> list[Edge]:
-        """The edges of the data flow: which span took what another one gave."""
+        """The edges of the data flow: which span took the output of another one."""
         return edges(self.root)
 
     @property

@@ -1,4 +1,4 @@
-"""snapshot: a kept value stays as it was, whatever its owner does to it later."""
+"""snapshot: a kept value stays as it was, even if its owner changes it later."""
 
 from __future__ import annotations
 

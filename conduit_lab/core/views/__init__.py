@@ -1,4 +1,4 @@
-"""Views: what values show of themselves, as text and as static HTML.
+"""Views: values as text and as static HTML.
 
 The common names are resolved at their first use, `views.Table(…)`: a process that shows nothing, as
 a server does, loads none of them.

@@ -1,4 +1,4 @@
-"""View: what a value shows of itself, as text and as static HTML."""
+"""View: a value as text and as static HTML."""
 
 from __future__ import annotations
 

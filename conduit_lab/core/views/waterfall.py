@@ -1,6 +1,6 @@
 """Waterfall: rows with a bar each on a shared clock, as aligned text and as static HTML.
 
-The HTML uses only what JupyterLab keeps of an untrusted notebook's outputs.
+The HTML uses only elements and styles that JupyterLab keeps in an untrusted notebook.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Deployment: what the files for containers and clusters say about one exported app."""
+"""Deployment: the facts about one exported app for containers and clusters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MEMORY_PER_FILE_BYTE = 2.5  # a model's file, its weights in memory, the buffer
 
 @dataclass(frozen=True)
 class Deployment:
-    """The facts of one exported app: its name as a DNS label, and what a container needs.
+    """The facts of one exported app: its name as a DNS label, and the needs of a container.
 
     `memory_mib` is an estimate from the size of the folder, `stores` whether the app writes below
     `indexes/`, and `onnxruntime` the pinned version, or None where no model needs it. `remote`

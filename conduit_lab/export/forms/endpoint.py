@@ -13,7 +13,7 @@ from conduit_lab.export.namespace import Namespace
 
 
 class EndpointForm(Form):
-    """An endpoint is the definition below its decorator, once, whatever else holds it."""
+    """An endpoint is the definition below its decorator, once, even if other objects hold it."""
 
     def key(self, value: Any) -> str:
         """Return the endpoint's method and path."""

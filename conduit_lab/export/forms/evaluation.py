@@ -64,7 +64,7 @@ class ImpureError(Exception):
 def evaluated(node: ast.expr, names: dict[str, Any]) -> Any:
     """Return the value of an expression among live names; `ImpureError` where that is not safe.
 
-    Raises what the expression raises.
+    Errors are those of the expression.
     """
     _Check(names).visit(node)
     code = compile(ast.Expression(node), "<export>", "eval", dont_inherit=True)

@@ -184,7 +184,7 @@ class Draft:
             self._labels.pop()
 
     def add_part(self, value: Any, expression: str) -> str:
-        """Bind an object in front of the statement, and return its name, for what follows.
+        """Bind an object in front of the statement, and return its name, for the pieces behind it.
 
         The object of this piece itself has the name of the piece.
         """
@@ -228,7 +228,7 @@ class Draft:
 
     @contextmanager
     def _undone_by(self, kind: type[Exception]) -> Iterator[None]:
-        """Take back what the body asked for where it raises an error of this kind.
+        """Take back the requests of the body where it raises an error of this kind.
 
         Copies of models and stores stay: the session's own statement needs them too.
         """
@@ -251,7 +251,7 @@ class Draft:
         return self.imported("conduit_lab", kind.__name__)
 
     def imported(self, module: str, name: str) -> str:
-        """Return an expression for a public object of a library, and import what it needs."""
+        """Return an expression for a public object of a library, and add its imports."""
         home = importlib.import_module(module)
         first, dot, rest = name.partition(".")
         held = self.namespace.name_of(getattr(home, first))

@@ -127,7 +127,7 @@ def still_gives(statement: Statement, value: Any, draft: Draft) -> bool:
     if node is None or not statement.binds_only(name) or statement.builds_on(name):
         return False
     if any(is_notebook_only(draft.namespace.names.get(each)) for each in statement.free_names):
-        return False  # what the notebook gave can become a snapshot
+        return False  # the notebook's value can become a snapshot
     try:
         made = evaluated(node, draft.namespace.names)
     except Exception:  # it may change something, or no longer works

@@ -6,7 +6,7 @@ import dis
 from collections.abc import Iterator
 from types import CodeType
 
-_FLAGS = 0xFF  # arguments, generator, coroutine: those that change what a call does
+_FLAGS = 0xFF  # arguments, generator, coroutine: those that change the behavior of a call
 # Python compiles a call on an imported name with other operations than one on any name
 _UNSTABLE = frozenset({"CACHE", "PRECALL", "PUSH_NULL", "NOP", "RESUME", "EXTENDED_ARG"})
 _FORMATTING = frozenset(

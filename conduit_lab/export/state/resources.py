@@ -41,7 +41,7 @@ def resource_parts(value: Any, walk: Walk) -> _Parts | None:
         return None  # without a look at its attributes, which may be code of the session
     if isinstance(value, App):
         return "the app", []
-    if isinstance(value, AppResource):  # not what it built: that belongs to its process
+    if isinstance(value, AppResource):  # not the object that it built, which belongs to its process
         return f"resource {value.name}", [("", value.function)]
     if isinstance(value, Endpoint):
         below = [("", value.function)]

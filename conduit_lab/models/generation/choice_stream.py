@@ -16,7 +16,8 @@ class ChoiceStream(PushedStream[Token, list[Generation]]):
     """The tokens of every generation of `calls` as they come, each with the index of its `choice`.
 
     Its result is the list of generations: those of the first call, then those of the next. All of
-    them are queued or none, and cancelling the stream ends them all. Raises what `generate` does.
+    them are queued or none, and cancelling the stream ends them all. Raises the errors of
+    `generate`.
     """
 
     def __init__(

@@ -218,9 +218,9 @@ class Generator(FolderModel[OpenedGenerator]):
     ) -> TokenStream:
         """Return a stream of `Token`s that starts at once; its result is the `Generation`.
 
-        Takes and raises what `generate` does, for one sequence. `cancel()` ends it before the next
-        decode step. Its name is the first words of the prompt. `alternatives(position)` are the
-        tokens that could stand at a place, and `branch(position, token)` goes on from one.
+        Arguments and errors are those of `generate`, for one sequence. `cancel()` ends it before
+        the next decode step. Its name is the first words of the prompt. `alternatives(position)`
+        are the tokens that could stand at a place, and `branch(position, token)` goes on from one.
         """
         chosen = SamplingOptions.of(sampling, **options)
         arguments = (truncate, choices, regex, json_schema, chosen, tools)

@@ -55,7 +55,7 @@ class PromptEncoder:
         truncate: Truncate | None = None,
         sampling: SamplingOptions | None = None,
     ) -> list[int]:
-        """Return the token ids of a prompt; takes and raises what `read` does."""
+        """Return the token ids of a prompt; arguments and errors are those of `read`."""
         return self.read(prompt, query, context, truncate, sampling)[0]
 
     def read(

@@ -12,7 +12,7 @@ import numpy as np
 from conduit_lab.core.errors import InputError
 from conduit_lab.core.nearest import did_you_mean
 
-# Limits of what one request may ask for; requests often come from strangers.
+# Limits of one request; requests often come from strangers.
 _MAX_TOKENS = 1_000_000
 _MAX_CHOICES = 128
 _MAX_TOP_K = 1_000_000
@@ -60,7 +60,7 @@ class SamplingKeywords(TypedDict, total=False):
 class SamplingOptions:
     """How the tokens of a sequence are chosen; a field out of range raises `InputError`.
 
-    `temperature` 0 is greedy: the most likely token, whatever `top_k`, `top_p`, `min_p` and `seed`.
+    `temperature` 0 is greedy: the most likely token, with any `top_k`, `top_p`, `min_p` and `seed`.
     `top_k` 0, `top_p` 1 and `min_p` 0 filter nothing. `logit_bias` is added to the logits of the
     token ids it names. `seed` is any 64-bit integer. `stop` is one stop sequence or several; the
     text ends before the first. `n` is the number of generations per prompt, `logprobs` the number

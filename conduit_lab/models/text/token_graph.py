@@ -47,7 +47,7 @@ class TokenGraph:
     """An opened graph that takes `input_ids`, `attention_mask` and perhaps `token_type_ids`.
 
     `where` and `kind` name the folder and its model in errors; `padding` is the id that fills the
-    shorter rows of a run. `independent` says whether a row's answer is the same whatever rows are
+    shorter rows of a run. `independent` says whether a row's answer is the same with any rows
     batched with it; where it is not, as with dynamic int8, each row has a run of its own.
     """
 

@@ -28,7 +28,7 @@ class Tokenizer:
     """The `tokenizer.json` of a model folder; text longer than `max_length` tokens is truncated.
 
     With a `stride` a text is read whole instead, in windows of `max_length` tokens that overlap by
-    `stride`. `lower_case` lowers text first, whatever the file says. `vocabulary_size` is the
+    `stride`. `lower_case` overrides the file and lowers text first. `vocabulary_size` is the
     number of tokens. Raises `ModelLoadError` naming the file, `MissingExtra` where the package
     tokenizers is not installed.
     """

@@ -94,7 +94,7 @@ class Vocabulary:
             actual = backend.id_to_token(expected) if _is_id(expected) else None
             if actual is None or not ids or expected in ids:
                 continue
-            # a decoder may pad with its <s>, </s> or <unk>, whatever else its tokenizer has
+            # a decoder may pad with its <s>, </s> or <unk>, also where its tokenizer has others
             if not actual.startswith("<"):
                 yield f"has {name}_id {expected} in config.json, and {ids[0]} in tokenizer.json"
 

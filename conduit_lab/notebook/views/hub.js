@@ -155,7 +155,7 @@ class PageHub {
     this.lose(GONE);
   }
 
-  // No more messages will come: what is shown becomes static.
+  // No more messages will come: the shown elements become static.
   lose(reason) {
     if (this.context?.isDisposed) return; // the notebook was closed, and its kernel may live
     for (const [key, output] of [...this.outputs()]) {

@@ -1,5 +1,5 @@
-// What the page side of every view is made of. Joined with the views by hub.py, without a build step.
-// What a kernel sends reaches the page through text nodes and escaped text only.
+// The parts of the page side of every view. Joined with the views by hub.py, without a build step.
+// Messages of a kernel reach the page through text nodes and escaped text only.
 
 export function element(tag, className = "", text = "") {
   const node = document.createElement(tag);
@@ -22,7 +22,7 @@ export function button(label, title, onClick, className = "") {
   return node;
 }
 
-// A header line: what it is · its name · its state and figures, with actions at the right.
+// A header line: its kind · its name · its state and figures, with actions at the right.
 export class Header {
   constructor(kind, name, ...actions) {
     this.kind = kind;

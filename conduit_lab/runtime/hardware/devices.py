@@ -79,7 +79,7 @@ class Device:
 
 
 class Devices(Viewed, Sequence[Device]):
-    """The table of devices in the order of choice; `chosen` is what `device="auto"` uses."""
+    """The table of devices in the order of choice; `device="auto"` uses the `chosen` one."""
 
     def __init__(self, rows: Sequence[Device], note: str = "") -> None:
         self._rows = tuple(rows)

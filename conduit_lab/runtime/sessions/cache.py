@@ -136,8 +136,8 @@ class Shared(RunCounts):
         """Run the model on `feeds`, which hold `rows` samples.
 
         With `keep` the feeds may be `DeviceTensor`s; True leaves the outputs on the device too.
-        `count=False` leaves a run that no user asked for out of the statistics. Raises what the
-        session's `run` raises.
+        `count=False` leaves a run that no user asked for out of the statistics. Errors are
+        those of the session's `run`.
         """
         self.active.append(None)
         begin = perf_counter()

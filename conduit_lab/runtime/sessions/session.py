@@ -244,7 +244,7 @@ class Session:
     def run_bound(self, feeds: Mapping[str, Any], keep: bool) -> list[Any]:
         """Run on arrays and `DeviceTensor`s without copying those.
 
-        `keep` leaves the outputs in device memory. Raises what `run` raises.
+        `keep` leaves the outputs in device memory. Errors are those of `run`.
         """
         binding = self._session.io_binding()
         memory, number = (self.memory, self._device_number) if keep else ("cpu", 0)

@@ -209,7 +209,7 @@ def protocol_route(
     """Return the route of one handler of a protocol, whose errors have the form of `error_body`.
 
     A POST is a call: a span named after the protocol and the path, and a row of the app's
-    statistics. Other methods read what the app has.
+    statistics. Other methods only read.
     """
     calls = ServedCalls(app, f"{protocol} {path}") if tuple(methods) == ("POST",) else None
     return Route(path, _ProtocolFace(app, handler, error_body, calls), methods=list(methods))

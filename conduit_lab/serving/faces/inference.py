@@ -73,7 +73,7 @@ def inference_error(error: HttpError, request_id: str) -> bytes:
 
 
 async def _unknown(known: Sequence[Route], room: str, exchange: Exchange) -> None:
-    """Answer what no other route does with the error form of this protocol: 404 or 405."""
+    """Answer unknown routes with the error form of this protocol: 404 or 405."""
     path = f"{room}/{exchange.path['rest']}"
     methods = {
         method for route in known if route.path_regex.match(path) for method in route.methods or ()

@@ -47,7 +47,7 @@ def read_request(
 ) -> InferenceRequest:
     """Return the request in a body, whose inflated size is at most `limit` bytes.
 
-    Raises `InputError` for what does not fit the model, and `HttpError` 413 or 415.
+    Raises `InputError` for a tensor that does not fit the model, and `HttpError` 413 or 415.
     """
     _check_type(headers)
     encoding = headers.get("content-encoding", "identity").strip().lower()

@@ -1,4 +1,4 @@
-"""The HTTP request of a message of MCP, and what its caller may see."""
+"""The HTTP request of a message of MCP, and the rights of its caller."""
 
 from __future__ import annotations
 

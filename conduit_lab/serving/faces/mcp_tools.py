@@ -57,7 +57,7 @@ class AppTool(Protocol):
     async def call(
         self, arguments: dict[str, Any], context: Context[Any, Any] | None
     ) -> CallToolResult:
-        """Return the result of one call; raises what goes wrong."""
+        """Return the result of one call; errors are those of the handler."""
 
 
 class AppTools:

@@ -15,7 +15,7 @@ def is_server_sent_event(chunk: Any) -> bool:
 def event_bytes(event: Any, id_line: bytes) -> bytes:
     """Return the bytes of a `ServerSentEvent`; one with data and no ID of its own gets `id_line`.
 
-    Its lines end with a line feed, whatever its `sep`: readers of single lines expect that.
+    Its lines end with a line feed, with any `sep`: readers of single lines expect that.
     """
     body: bytes = event.encode().replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return id_line + body if event.id is None and event.data is not None else body

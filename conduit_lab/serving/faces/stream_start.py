@@ -25,7 +25,7 @@ from conduit_lab.serving.trace_sampling import TraceSampler
 async def begin_stream(
     app: EndpointHost, endpoint: Endpoint[..., Any], call: Call, size: int, receive: Receive
 ) -> tuple[Stream[Any], CallRecord]:
-    """Start the stream of a call; return it with the record of what it has touched.
+    """Start the stream of a call; return it with its call record.
 
     `size` is the bytes of its request.
     """
@@ -54,7 +54,7 @@ class StreamPlan:
     async def start(
         self, call: Call, size: int, receive: Receive
     ) -> tuple[Stream[Any], CallRecord]:
-        """Start the stream of a call; return it with the record of what it has touched."""
+        """Start the stream of a call; return it with its call record."""
         app, outer = self._app, tallying()
         if current() is not None or (
             outer is None and self._sampler.takes(app.trace, observed=bool(app.observers))

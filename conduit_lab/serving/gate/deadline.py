@@ -14,7 +14,7 @@ async def start_within(
 ) -> None:
     """Run `router` on a request; raise a 504 where the answer has not started within `seconds`.
 
-    What runs on the event loop is cancelled. A thread is abandoned: it ends by itself, and its
+    A coroutine on the event loop is cancelled. A thread is abandoned: it ends by itself, and its
     result is dropped. An answer that has started may take any time.
     """
     try:

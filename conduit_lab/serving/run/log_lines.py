@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 LogForm = Literal["text", "json"]
 
-# the attributes that every record has; what else a record has was given as `extra`
+# the attributes that every record has; all others were given as `extra`
 _KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 
 

@@ -17,7 +17,7 @@ from conduit_lab.serving.faces.mcp import mcp_server
 def serve_stdio(folder: Path) -> int:
     """Serve `app:app` of an exported folder on the standard streams until the input ends.
 
-    What the app prints goes to the standard error: the output belongs to the protocol.
+    Printed text goes to the standard error: the output belongs to the protocol.
     """
     os.chdir(folder)
     sys.path.insert(0, str(folder))

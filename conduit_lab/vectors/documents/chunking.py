@@ -111,7 +111,7 @@ class Chunker:
 
     def _count(self, text: str) -> int:
         minimum = len(text) // MAX_CHARACTERS_PER_TOKEN
-        if minimum > self.size:  # too long, whatever the tokens
+        if minimum > self.size:  # too long, with any tokens
             return minimum
         assert self.length is not None
         return max(self.length(text), minimum)

@@ -134,7 +134,7 @@ def add_documents(
 
     A file is not read again unless it, its entries or the settings have changed. A document is its
     file without links: it keeps its source and, from the outermost given folder, its section,
-    whatever the working directory and the path of later calls. Links in a folder that lead out of
+    for any working directory and path of later calls. Links in a folder that lead out of
     it are not followed.
 
     An unreadable file in a folder is reported in `problems`, and its stored entries stay; for one
@@ -257,7 +257,7 @@ class _Update:
         self._pending: list[_Row] = []
         for entry in store.entries({"source": {"$exists": True}}):
             source, _, number = entry.id.rpartition("#")
-            # An entry added by hand belongs to no document, whatever its metadata.
+            # An entry added by hand belongs to no document, even if its metadata names one.
             ours = source == entry.metadata["source"] and number.isdecimal()
             if ours and entry.content is not None:
                 self.left[source].add(entry.id)

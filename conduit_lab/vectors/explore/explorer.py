@@ -143,7 +143,7 @@ class Explorer(Viewed):
     ) -> Hits:
         """Search the store, show the query and its hits on the map, and return the hits.
 
-        Takes and raises what `VectorStore.search` does.
+        Arguments and errors are those of `VectorStore.search`.
         """
         located = self.locate(query, top_k, where, mode)
         self.show(located)

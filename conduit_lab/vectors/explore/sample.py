@@ -58,7 +58,7 @@ def read_sample(backend: Backend, where: Any, limit: int) -> EntrySample:
 
 
 class VectorScale:
-    """Scales vectors for distances on a map; the results are finite whatever their lengths.
+    """Scales vectors for distances on a map; the results are finite for any length.
 
     For cosine all get length 1, zero vectors 0. For the other metrics lengths are relative to the
     median of the first `vectors` `[n, dimension]`, and at most 32 times as long.

@@ -1,4 +1,4 @@
-"""Blocks: an array of rows that grows without moving what it holds."""
+"""Blocks: an array of rows that grows without moving its rows."""
 
 from __future__ import annotations
 

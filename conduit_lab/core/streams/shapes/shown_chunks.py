@@ -68,7 +68,7 @@ class ShownChunks:
             self._next = base + place + len(chunks)
 
     def notes(self, characters: int = 0) -> list[str]:
-        """Return the sentences about what a view leaves out, of a text with `characters`."""
+        """Return the notes on the parts that a view leaves out of a text with `characters`."""
         base, _ = self._log.window
         missed = self.missed if self.shape is not None else base
         cut = "" if self.shape is not None else cut_note(characters)

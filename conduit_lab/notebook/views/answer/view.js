@@ -1,7 +1,7 @@
 import { Header, Speaker, button, element, staticHeader } from "../shared.js";
 
 // The page side of an answer that is being written; the protocol is described in view.py. Styles
-// are those of core/views/pieces.py, inline: what is shown is the static form of a save as well.
+// are those of core/views/pieces.py, inline: the live form is the static form of a save as well.
 
 const ASK_AGAIN_MS = 1_000;
 const BODY = "font-family:var(--jp-ui-font-family,sans-serif);font-size:13px;line-height:20px;font-variant-numeric:tabular-nums";
@@ -120,7 +120,7 @@ class AnswerView {
   }
 }
 
-// A large text with raised numbers; only what changes is made again, so a selection stays.
+// A large text with raised numbers; only changed parts are rendered again, so a selection stays.
 class NumberedText {
   constructor() {
     this.root = styled("div", LARGE);

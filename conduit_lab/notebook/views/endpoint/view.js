@@ -20,7 +20,7 @@ class EndpointView {
     else this.answer(message);
   }
 
-  // A form that is already there stays, with what the reader has typed.
+  // A form that is already there stays, with the reader's input.
   showForm({ document, code, is_async: isAsync, base }) {
     if (this.trace !== undefined) return;
     const [facts] = endpointsOf(document);

@@ -83,7 +83,7 @@ class EndpointView:
             stopped.stop()
 
     def flush(self) -> None:
-        """Send the form where a page waits for it, and what the calls have given since."""
+        """Send the form where a page waits for it, and the results since the last flush."""
         if self._due.is_set():
             self._due.clear()
             document = openapi(self.endpoint.app, [self.endpoint])

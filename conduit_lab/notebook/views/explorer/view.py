@@ -74,7 +74,7 @@ class ExplorerView:
             self._jobs.give(kind, partial(self._answer, answer, message))
 
     def close(self) -> None:
-        """Drop what has not been answered."""
+        """Drop the pending requests."""
         self._jobs.close()
 
     # On the view's thread

@@ -123,7 +123,7 @@ export class TextColumn {
     span.index = index;
     this.spans.push(span);
     this.paragraph.append(span);
-    if (text.endsWith("\n")) this.paragraph = this.newParagraph(); // laid out once, whatever follows
+    if (text.endsWith("\n")) this.paragraph = this.newParagraph(); // laid out once
   }
 
   // Divide the paragraph that grows at its line ends.
@@ -218,7 +218,7 @@ export class TextColumn {
     return found;
   }
 
-  // Put a panel below the line of a token, into the text; what follows begins a new line.
+  // Put a panel below the line of a token, into the text; the next token begins a new line.
   insert(panel, index) {
     const { top } = place(this.spans[index]);
     const paragraph = this.spans[index].parentElement;

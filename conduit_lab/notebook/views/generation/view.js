@@ -186,7 +186,7 @@ class GenerationView {
     if (this.width !== this.root.clientWidth) this.reflow();
   }
 
-  // Lines end elsewhere now: place what stands at their ends again.
+  // Lines end elsewhere now: place the labels at their ends again.
   reflow() {
     this.width = this.root.clientWidth;
     for (const stream of this.visible) this.columns.get(stream).reflow();

@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from conduit_lab.models.generation.result import Token
     from conduit_lab.models.generation.token_stream import TokenStream
 
-MAX_VIEW_TOKENS = 20_000  # per flush, about 300 KB: half of what the Jupyter server passes on
+MAX_VIEW_TOKENS = 20_000  # per flush, about 300 KB: half of the Jupyter server's limit
 FIGURES_SECONDS = 0.25  # figures that change faster cannot be read
 RATE_POINTS = 36
 
 
 @dataclass
 class _Followed:
-    """A stream of the tree and what the pages have of it; only the hub's thread changes it."""
+    """A stream of the tree and the part that the pages have; only the hub's thread changes it."""
 
     stream: TokenStream
     number: int

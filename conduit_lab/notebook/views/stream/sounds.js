@@ -83,7 +83,7 @@ export class SoundsPart {
     if (parts.length !== this.root.children.length || parts[0] !== this.root.firstChild) this.root.replaceChildren(...parts);
   }
 
-  // The static form takes over: whoever listens goes on listening there.
+  // The static form takes over, and a listener goes on listening there.
   ending(host) {
     if (this.audio.paused || !host) return;
     const at = this.audio.currentTime;

@@ -44,7 +44,7 @@ class StreamsView:
             self._views[place].receive(message.get("message") or {})
 
     def flush(self) -> None:
-        """Send the strips, a few times a second, and what is due of each stream."""
+        """Send the strips, a few times a second, and the due messages of each stream."""
         self.group.observe()
         if (now := monotonic()) >= self._due:
             self._due = now + FACTS_SECONDS

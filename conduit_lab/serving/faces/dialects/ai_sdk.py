@@ -39,7 +39,7 @@ def _read(value: Any) -> ChatTurn:
 
 
 def _message_text(message: Mapping[str, Any], where: str) -> str:
-    # what an earlier answer had beside its text is not sent to a model again
+    # the other parts of an earlier answer are not sent to a model again
     skip = message.get("role") == "assistant"
     return read_text_parts(message.get("parts"), f"{where}.parts", skip=skip)
 

@@ -1,4 +1,4 @@
-// Endpoints as an OpenAPI document describes them, and what their schemas say to a person.
+// Endpoints as an OpenAPI document describes them, and their schemas in words.
 
 export function endpointsOf(document) {
   const found = [];
