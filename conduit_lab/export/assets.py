@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from conduit_lab.core.weight import weight
-from conduit_lab.export.deployment.deployment import FILES
+from conduit_lab.export.deployment.deployment_files import FILES
 from conduit_lab.export.refusal import Refusal
 from conduit_lab.runtime.checks import graph
 from conduit_lab.runtime.checks.content import file_digest

@@ -18,6 +18,7 @@ from conduit_lab.export.cell_run import CellRun
 from conduit_lab.export.checks import check_source
 from conduit_lab.export.closure import Closure
 from conduit_lab.export.deployment.deployment import Deployment
+from conduit_lab.export.deployment.deployment_files import deployment_files
 from conduit_lab.export.environment_keys import (
     ENVIRONMENT_FILE,
     environment_file,
@@ -147,7 +148,7 @@ def _write(app: App, closure: Closure, folder: Path, examples: Sequence[Example]
         "requirements.txt": packages,
         "test_replay.py": templates.TEST_REPLAY,
         "README.md": readme(app, examples, deployment),
-        **deployment.files(),
+        **deployment_files(deployment),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, "utf-8")

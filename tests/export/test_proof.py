@@ -16,7 +16,7 @@ import pytest
 from conduit_lab.core.errors import ExportError, UnknownName
 from conduit_lab.core.progress import Progress
 from conduit_lab.export import writer
-from conduit_lab.export.deployment.deployment import FILES
+from conduit_lab.export.deployment.deployment_files import FILES
 from conduit_lab.export.replay import replay
 from conduit_lab.export.wheel import write_wheel
 from tests.export.session import Session

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from conduit_lab.core.errors import ExportError
-from conduit_lab.export.deployment import compose, container, kubernetes, ray_serve
 from conduit_lab.models.file_model import FileModel
 from conduit_lab.serving.app import App
 
@@ -63,21 +62,6 @@ class Deployment:
             header_bytes=limits.header_bytes,
             remote=_deployments(label_of(app.name), models),
         )
-
-    def files(self) -> dict[str, str]:
-        """Return the text of each file by its name in the folder."""
-        return {name: text(self) for name, text in FILES.items()}
-
-
-FILES: Mapping[str, Callable[[Deployment], str]] = {
-    "Dockerfile": container.dockerfile,
-    ".dockerignore": container.dockerignore,
-    "compose.yaml": compose.compose,
-    "nginx.conf": compose.nginx,
-    "k8s.yaml": kubernetes.manifests,
-    "serve_app.py": ray_serve.serve_app,
-    "serve.yaml": ray_serve.serve_config,
-}
 
 
 def _deployments(app: str, models: Sequence[FileModel[Any]]) -> dict[str, str]:

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conduit_lab.core.errors import ExportError
-from conduit_lab.export.deployment.deployment import FILES, Deployment, label_of
+from conduit_lab.export.deployment.deployment import Deployment, label_of
+from conduit_lab.export.deployment.deployment_files import FILES, deployment_files
 from conduit_lab.serving.limits import Limits
 from tests.export.session import Session, answers
 
@@ -31,7 +32,7 @@ DEPLOYMENTS = [
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
 def test_the_dockerfile_has_no_finding(tmp_path: Path, deployment: Deployment) -> None:
     file = tmp_path / "Dockerfile"
-    file.write_text(deployment.files()["Dockerfile"])
+    file.write_text(deployment_files(deployment)["Dockerfile"])
     tool = Path(sys.executable).with_name("hadolint")
     done = subprocess.run([tool, file], capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("", 0)
@@ -40,7 +41,7 @@ def test_the_dockerfile_has_no_finding(tmp_path: Path, deployment: Deployment) -
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
 def test_the_manifests_are_strictly_valid(tmp_path: Path, deployment: Deployment) -> None:
     file = tmp_path / "k8s.yaml"
-    file.write_text(deployment.files()["k8s.yaml"])
+    file.write_text(deployment_files(deployment)["k8s.yaml"])
     tool = Path(sys.executable).with_name("kubernetes-validate")
     done = subprocess.run([tool, "--strict", file], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -50,7 +51,7 @@ def test_the_manifests_are_strictly_valid(tmp_path: Path, deployment: Deployment
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
 def test_the_yaml_files_name_what_the_others_make(deployment: Deployment) -> None:
-    files = deployment.files()
+    files = deployment_files(deployment)
     compose = yaml.safe_load(files["compose.yaml"])
     assert set(compose["services"]) == {"app", "proxy"}
     assert "./nginx.conf:/etc/nginx/nginx.conf:ro" in compose["services"]["proxy"]["volumes"]
@@ -65,7 +66,7 @@ def test_the_yaml_files_name_what_the_others_make(deployment: Deployment) -> Non
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
 def test_the_python_of_a_deployment_has_no_finding(tmp_path: Path, deployment: Deployment) -> None:
     file = tmp_path / "serve_app.py"
-    file.write_text(deployment.files()["serve_app.py"])
+    file.write_text(deployment_files(deployment)["serve_app.py"])
     ruff = Path(sys.executable).with_name("ruff")
     for command in (["check", "--isolated"], ["format", "--isolated", "--check"]):
         done = subprocess.run(
@@ -104,17 +105,17 @@ def test_a_remote_model_has_a_deployment_of_its_own(session: Session) -> None:
 
 
 def test_stores_are_copied_out_of_the_read_only_image() -> None:
-    pod = next(yaml.safe_load_all(FULL.files()["k8s.yaml"]))["spec"]["template"]["spec"]
+    pod = next(yaml.safe_load_all(deployment_files(FULL)["k8s.yaml"]))["spec"]["template"]["spec"]
     assert pod["initContainers"][0]["volumeMounts"] == [
         {"name": "indexes", "mountPath": "/indexes"}
     ]
     assert {"name": "indexes", "mountPath": "/app/indexes"} in pod["containers"][0]["volumeMounts"]
-    assert "indexes" in yaml.safe_load(FULL.files()["compose.yaml"])["volumes"]
-    assert "indexes" not in "".join(PLAIN.files().values())
+    assert "indexes" in yaml.safe_load(deployment_files(FULL)["compose.yaml"])["volumes"]
+    assert "indexes" not in "".join(deployment_files(PLAIN).values())
 
 
 def test_gpus_are_one_argument_where_a_model_needs_onnxruntime() -> None:
-    files = FULL.files()
+    files = deployment_files(FULL)
     assert "ARG RUNTIME=cpu" in files["Dockerfile"]
     assert '"onnxruntime-gpu[cuda,cudnn]==1.32.0"' in files["Dockerfile"]
     for gpu, runtime, image in (("", "", ""), ("1", "nvidia", "gpu")):
@@ -124,14 +125,14 @@ def test_gpus_are_one_argument_where_a_model_needs_onnxruntime() -> None:
     line = next(line for line in files["k8s.yaml"].splitlines() if "nvidia" in line)
     assert line == "# kubectl set resources deployment support-desk --limits nvidia.com/gpu=1"
     assert "gpus: 0" in files["serve.yaml"]
-    for text in PLAIN.files().values():
+    for text in deployment_files(PLAIN).values():
         assert not re.search("onnxruntime|nvidia|GPU=", text)
 
 
 def test_the_proxy_has_the_limits_of_the_app(session: Session) -> None:
     session.lab.limits = Limits(body_bytes=12_345, header_bytes=16_384)
     deployment = Deployment.of(session.lab, session.root, None)
-    proxy = deployment.files()["nginx.conf"]
+    proxy = deployment_files(deployment)["nginx.conf"]
     assert "client_max_body_size 12345;" in proxy
     assert "large_client_header_buffers 8 2048;" in proxy
 
