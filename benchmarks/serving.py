@@ -59,7 +59,9 @@ class Served:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         program = _WORKERS_PROGRAM if name in _WITH_WORKERS else _PROGRAM
-        self.process = subprocess.Popen([python, program, name, str(self.port), str(folder)])
+        command = [python, program, name, str(self.port), str(folder)]
+        own = {"OPENBLAS_NUM_THREADS": "1"} if name == "ours" else {}  # as `conduit-lab serve` does
+        self.process = subprocess.Popen(command, env={**os.environ, **own})
         usage = psutil.Process(self.process.pid)
         usage.cpu_affinity([SERVER_CORE])
         deadline = monotonic() + _START_SECONDS

@@ -13,6 +13,9 @@ from conduit_lab.core.collector import paused_collector
 from conduit_lab.core.errors import ConduitError, ServeError
 from conduit_lab.core.views import figures, html
 
+# of BLAS, which NumPy loads: its threads spin between runs, at twice the CPU time of a request
+_BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status; the package's errors print as one line."""
@@ -120,6 +123,8 @@ def _serve(options: argparse.Namespace) -> int:
         raise ServeError(f"no app.py in {options.folder}: serve a folder that an export wrote")
     if options.workers < 1:
         raise ServeError(f"--workers expected 1 or more, got {options.workers}")
+    for variable in _BLAS_THREADS:
+        os.environ.setdefault(variable, "1")
     # imports leave no garbage, and each full pass would read all modules loaded so far
     with paused_collector():  # until it serves
         from conduit_lab.serving.run.process import serve

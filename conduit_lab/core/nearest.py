@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -16,6 +15,8 @@ _SKIPPED = ("node_modules", "__pycache__")
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """Return the name most like `name`, in upper or lower case, or None."""
+    import difflib  # for the text of an error alone
+
     known = {each.lower(): each for each in names}
     near = difflib.get_close_matches(name[:_MAX_NAME_CHARACTERS].lower(), known, 1)
     return known[near[0]] if near else None

@@ -322,6 +322,8 @@ def _takes_whole(hint: Any) -> bool:
 def _by_name(query: bytes) -> dict[str, list[str]]:
     """Return the texts of a query by name."""
     texts: dict[str, list[str]] = {}
+    if not query:
+        return texts
     for name, text in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
         texts.setdefault(name, []).append(text)
     return texts

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from conduit_lab.core import views
 from conduit_lab.core.frames import to_frame
+from conduit_lab.core.nearest import nearest
 from conduit_lab.core.trace.call_record import CallRecord
 from conduit_lab.core.trace.edges import Edge, edges
 from conduit_lab.core.trace.hints import hints
@@ -77,8 +77,8 @@ class Trace(Viewed):
         found = [span for span in self if span.name == name]
         if not found:
             names = self._ipython_key_completions_()
-            near = difflib.get_close_matches(str(name), names, 1)
-            meant = f"; did you mean {near[0]!r}?" if near else ""
+            near = nearest(str(name), names)
+            meant = f"; did you mean {near!r}?" if near else ""
             raise KeyError(f"no span {name!r} in this trace; it has {', '.join(names)}{meant}")
         return found
 

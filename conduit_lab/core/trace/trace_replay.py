@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Any
 
 from conduit_lab.core.equality import identical
 from conduit_lab.core.errors import TraceError
+from conduit_lab.core.nearest import nearest
 from conduit_lab.core.trace.span import Kind, Span
 from conduit_lab.core.trace.value_snapshot import snapshot
 
@@ -37,8 +37,8 @@ class Replay:
         names = list(dict.fromkeys(span.name for span in spans))
         for name in changed:
             if name not in names:
-                near = difflib.get_close_matches(name, names, 1)
-                meant = f"; did you mean {near[0]!r}?" if near else ""
+                near = nearest(name, names)
+                meant = f"; did you mean {near!r}?" if near else ""
                 raise TraceError(
                     f"no stage {name!r} in this trace to change: "
                     f"it has {', '.join(names) or 'none'}{meant}"

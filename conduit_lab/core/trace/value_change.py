@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import numpy as np
@@ -48,6 +47,8 @@ def value_change(first: Any, second: Any, depth: int = 0) -> str:
 
 def text_diff(first: str, second: str) -> str:
     """Return the unified diff of two texts, without its file names."""
+    import difflib
+
     lines = difflib.unified_diff(first.splitlines(), second.splitlines(), lineterm="", n=1)
     return "\n".join(list(lines)[2:])
 

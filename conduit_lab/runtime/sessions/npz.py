@@ -20,11 +20,10 @@ from __future__ import annotations
 import io
 import math
 import re
-import zipfile
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,6 +34,9 @@ from conduit_lab.core.text import first_line
 from conduit_lab.core.views import figures
 from conduit_lab.runtime.checks.content import TRIES, files_digest
 from conduit_lab.runtime.sessions.ort_errors import translate_library_errors
+
+if TYPE_CHECKING:
+    import zipfile
 
 MAX_UNPACKED_BYTES = 2 * 2**30
 MAX_COMPRESSION_RATIO = 100  # weights hardly compress; deflate packs zeros a thousandfold
@@ -176,6 +178,8 @@ def _read_unchanged(path: Path, where: str) -> tuple[str, dict[str, Array]]:
 
 def _read(path: Path, where: str) -> dict[str, Array]:
     """Return the arrays of the file, after its directory was checked against the limits."""
+    import zipfile  # with its compressors, which few imports of the package need
+
     problem = f"{where} is not a readable .npz file"
     with translate_library_errors(ModelLoadError, problem, _unreadable):
         with zipfile.ZipFile(path) as archive:

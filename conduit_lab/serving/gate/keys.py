@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import os
 import re
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -156,6 +155,8 @@ def new_key(name: str, **options: Any) -> tuple[str, Key]:
 
     The options are those of `Key`.
     """
+    import secrets  # with `random`, for a new key alone
+
     secret = _SECRET_PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
     return secret, Key(name, hashlib.sha256(secret.encode()).hexdigest(), **options)
 

@@ -89,6 +89,22 @@ def running(folder: Path, command: list[str]) -> Iterator[tuple[subprocess.Popen
             process.wait()
 
 
+@pytest.mark.parametrize("given", [None, "3"])
+def test_the_matrix_library_has_one_thread_unless_told_otherwise(
+    tmp_path: Path, given: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", given)
+    report = "import os\nprint('threads', os.environ['OPENBLAS_NUM_THREADS'])\n"
+    (tmp_path / "app.py").write_text(report + "app = 1\n")
+    before = "import sys, conduit_lab.cli as cli; assert 'numpy' not in sys.modules; cli.main()"
+    command = [sys.executable, "-c", before, "serve", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"threads {given or 1}\n"
+    assert "AssertionError" not in done.stderr
+
+
 def test_a_port_that_cannot_be_used_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
