@@ -121,6 +121,30 @@ def test_a_wrong_body_is_a_400_without_the_words_of_a_library(
     assert words in answer.decode()
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        b"{",
+        b"[]",
+        b"\xff",
+        b'{"index_columns": 5}',
+        b'{"index_columns": ["q"], "columns": [{}]}',
+        b'{"index_columns": [], "columns": [{"name": "a", "pandas_type": "unicode", '
+        b'"numpy_type": "x", "field_name": "a", "metadata": null}], "column_indexes": '
+        b'[{"name": null, "pandas_type": "datetimetz", "numpy_type": "M", "metadata": {}}]}',
+        b"[" * 100_000,
+    ],
+    ids=["cut", "list", "no utf-8", "number", "unknown", "dtype", "deep"],
+)
+def test_hostile_metadata_of_a_table_is_no_fault_of_the_server(
+    served: App, metadata: bytes
+) -> None:
+    table = pa.table({"a": [1.0, 2.0]}).replace_schema_metadata({b"pandas": metadata})
+    status, answer = asked(served, "/kind", arrow(table), ARROW_TYPE)
+    assert status in (200, 400)
+    assert status == 200 or b"not a valid Arrow IPC stream" in answer
+
+
 def test_types_that_an_endpoint_does_not_take_are_a_415(served: App) -> None:
     served.post("/request")(lambda request: len(request.body))
     for path, kind in (

@@ -109,7 +109,7 @@ TURNED_DOWN: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("path", "change"), TURNED_DOWN)
-def test_a_value_out_of_bounds_is_a_400_in_the_form_of_the_protocol(
+def test_rows_27_to_30_a_value_out_of_bounds_is_a_400_in_the_form_of_the_protocol(
     client: httpx.Client, path: str, change: dict[str, Any]
 ) -> None:
     answer = client.post(path, json=BODIES[path] | change)
@@ -120,7 +120,7 @@ def test_a_value_out_of_bounds_is_a_400_in_the_form_of_the_protocol(
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
-def test_an_image_is_named_and_not_fetched(client: httpx.Client, path: str) -> None:
+def test_row_30_an_image_is_named_and_not_fetched(client: httpx.Client, path: str) -> None:
     message = client.post(path, json=BODIES[path] | content(IMAGE)).json()["error"]["message"]
     assert "messages[0].content[0]" in message
     assert "got 'image_url': the models of this server read text alone" in message
@@ -149,7 +149,7 @@ def test_anything_but_a_json_object_is_a_400(client: httpx.Client, path: str, bo
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_names_of_addresses_and_paths_are_ignored(client: httpx.Client, path: str) -> None:
+def test_row_31_names_of_addresses_and_paths_are_ignored(client: httpx.Client, path: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
