@@ -17,6 +17,7 @@ from conduit_lab.core.streams.wakeups import Wakeups, block_until, wait_until
 _GIVE_WAY_SECONDS = 0.001
 _GIVE_WAY_CHECKS = 100  # per trim of the log
 POLL_SECONDS = 0.2  # between two checks of a held task, as `block_until` does on a thread
+OPENING_SECONDS = 0.05  # that a producer waits for its awaited reader, twice at most
 
 _patience: ContextVar[float] = ContextVar("conduit_lab_patience", default=0.0)
 
@@ -60,13 +61,14 @@ class Backpressure:
     `was_read` is True once the stream has had a reader; `room` wakes a held producer.
     """
 
-    __slots__ = ("_holders", "_lock", "_log", "_until", "room", "was_read")
+    __slots__ = ("_awaits", "_holders", "_lock", "_log", "_until", "room", "was_read")
 
     def __init__(self, log: Log[Any]) -> None:
         patience = _patience.get()
         self.room: Wakeups | None = None
         self.was_read = False
         self._log = log
+        self._awaits = patience > 0
         self._until = monotonic() + patience if patience else 0.0
         self._holders: tuple[ReferenceType[Holder], ...] = ()  # replaced under _lock
         self._lock = threading.Lock()
@@ -80,6 +82,24 @@ class Backpressure:
         """Hold the producer for `holder` while that holds."""
         with self._lock:
             self._holders = (*(each for each in self._holders if each() is not None), ref(holder))
+
+    def give_way(self, index: int, ended: Callable[[], bool]) -> None:
+        """Wait for the awaited first reader to read the chunks below `index`, for a moment.
+
+        On the producer's thread: with 0 before it begins, and with 1 after its first chunk. A
+        generator that computes holds the interpreter, and each step of the server's thread to the
+        first event would wait 5 ms for it.
+        """
+        if not self._awaits:
+            return
+
+        def opened() -> bool:
+            unread = any(each.index < index and each.holds for each in self._present())
+            return ended() or not (unread or self._unclaimed)
+
+        if not opened():
+            self.room = self.room or Wakeups()
+            block_until(self.room, opened, monotonic() + OPENING_SECONDS)
 
     def make_room(self, ended: Callable[[], bool]) -> None:
         """Drop the oldest chunks once the holders have read them; on the producer's thread.

@@ -58,6 +58,8 @@ def _run(channel: Channel[Any], source: Iterable[Any]) -> None:
     try:
         iterator = iter(source)
         channel._begin()
+        ended, pressure = (lambda: channel.finished), channel._pressure
+        pressure.give_way(0, ended)
         # `Channel._append` inline: at a million chunks per second a call is a tenth of the time
         append, waiters = channel._log.append, channel._wakeups.waiters
         while channel.ended is None:
@@ -69,12 +71,14 @@ def _run(channel: Channel[Any], source: Iterable[Any]) -> None:
             if channel.ended is not None:
                 break
             if channel.first is None:
-                channel.first = monotonic()
+                channel._append(chunk)
+                pressure.give_way(1, ended)
+                continue
             full = append(chunk)
             if waiters:
                 channel._wakeups.notify()
             if full:
-                channel._pressure.make_room(lambda: channel.finished)
+                pressure.make_room(ended)
     except StreamCancelled:  # a stream that it reads was cancelled
         channel._finish("cancelled")
     except BaseException as error:

@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from conduit_lab.core.errors import StreamLagged
+from conduit_lab.core.streams import backpressure
 from conduit_lab.core.streams.backpressure import awaiting_reader
 from conduit_lab.core.streams.holders import Bookmark
 from conduit_lab.core.streams.merge import merge
@@ -25,6 +26,7 @@ from tests.core.streams.sources import WAIT
 KEEP = 5_000
 COUNT = 200
 FITS = 10  # chunks: about twice what the log keeps
+FEW = 3  # chunks that the log keeps
 ALL = list(range(COUNT))
 
 
@@ -422,3 +424,58 @@ def test_the_end_of_the_wait_for_a_first_reader_wakes_the_producer(make: Make) -
     assert stream._pressure.room is not None
     assert not stream._pressure.room.waiters
     stream.wait(WAIT)
+
+
+def paused(stream: Stream[Any]) -> None:
+    """Wait until the producer waits for its awaited reader."""
+    until(lambda: stream._pressure.room is not None and stream._pressure.room.waiters)
+
+
+def test_a_producer_begins_with_its_awaited_reader_and_pauses_after_its_first_chunk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backpressure, "OPENING_SECONDS", 2 * WAIT)
+    stream = awaited(chunks(FEW))
+    paused(stream)
+    assert stream.count == 0
+    reader = stream.hold()
+    until(lambda: stream.count)
+    paused(stream)
+    assert stream.count == 1
+    assert len(reader.take(1)) == 1
+    stream.wait(WAIT)
+    assert stream.count == FEW
+
+
+LEAVING: dict[str, Callable[[Stream[Any]], object]] = {
+    "a reader that does not hold": lambda stream: stream.reader(),
+    "a reader that closes": lambda stream: stream.hold().close(),
+    "an awaited end": lambda stream: stream.wait(WAIT),
+    "a cancel": lambda stream: stream.cancel(),
+}
+
+
+@pytest.mark.parametrize("act", LEAVING.values(), ids=LEAVING)
+def test_a_producer_does_not_pause_for_a_reader_that_is_not_held(
+    act: Callable[[Stream[Any]], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backpressure, "OPENING_SECONDS", 2 * WAIT)
+    stream = awaited(chunks(FEW))
+    paused(stream)
+    kept = act(stream)
+    stream.wait(WAIT)
+    del kept
+    assert stream.count == (0 if stream.cancelled else FEW)
+
+
+def test_a_producer_without_its_awaited_reader_begins_after_a_moment() -> None:
+    stream = awaited(chunks(FEW))
+    until(lambda: stream.finished)
+    assert stream.count == FEW
+
+
+def test_a_producer_that_awaits_no_reader_does_not_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backpressure, "OPENING_SECONDS", 2 * WAIT)
+    stream = Stream(chunks(FEW), keep=KEEP)
+    until(lambda: stream.finished)
+    assert stream.count == FEW
