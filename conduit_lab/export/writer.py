@@ -137,7 +137,7 @@ def examples_of(
 
 def _write(app: App, closure: Closure, folder: Path, examples: Sequence[Example]) -> None:
     closure.assets.write(folder)
-    record_graphs(closure.assets.graphs, folder)
+    record_graphs(closure.assets.graphs.values(), folder)
     write_wheel(folder / "lib")
     packages = _requirements(app, closure, folder, reads_graphs=True)
     models = _reached_models(app, closure) if any(each.remote for each in app.models) else []
@@ -217,14 +217,16 @@ def _prove(
             lines, calls = here, answered
             if quantized is not None:
                 lines, calls = quantized.lines(here), quantized.examples(answered)
+                quantized.record_facts()
             save_state(folder, lines)
             _write_examples(folder, calls, app.root)
             check_files(folder)
             start = partial(prove, app, folder, calls, lines, session, kind, cells)
             try:
-                if quantized is None and closure.assets.graphs:
-                    return _prove_without_parser(app, closure, folder, start)
-                proved = start(None)
+                if closure.assets.graphs:
+                    proved = _prove_without_parser(app, closure, folder, start)
+                else:
+                    proved = start(None)
             except WrongAnswer as error:
                 if quantized is None or not quantized.take_back(error.outcome):
                     raise
@@ -241,8 +243,7 @@ def _prove_without_parser(
 
     Only an app that tries to import it, since it changes a graph, requires it.
     """
-    needed = folder / "requirements.txt"
-    whole, missed = needed.read_text("utf-8"), set[str]()
+    needed, missed = folder / "requirements.txt", set[str]()
     needed.write_text(_requirements(app, closure, folder, reads_graphs=False), "utf-8")
     try:
         proved = start(missed)
@@ -251,7 +252,7 @@ def _prove_without_parser(
     except ExportError:
         if PARSER not in missed:
             raise
-    needed.write_text(whole, "utf-8")
+    needed.write_text(_requirements(app, closure, folder, reads_graphs=True), "utf-8")
     return start(None)
 
 
